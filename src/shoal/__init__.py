@@ -1,0 +1,28 @@
+"""Measure, predict and judge the responses of single-cell perturbation screens, on one AnnData."""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from . import _accessor  # registers `adata.shoal`
+from ._settings import settings
+
+if TYPE_CHECKING:
+    from . import ds, metrics, pl, pp, tl
+
+__all__ = ["ds", "metrics", "pl", "pp", "settings", "tl"]
+__version__ = version("shoal")
+
+_NAMESPACES = frozenset({"ds", "metrics", "pl", "pp", "tl"})
+
+
+def __getattr__(name: str) -> object:
+    """Import a namespace at first use, so that ``import shoal`` stays as light as ``import anndata``."""
+    if name in _NAMESPACES:
+        return import_module(f".{name}", __name__)
+    msg = f"module 'shoal' has no attribute {name!r}; its namespaces are {', '.join(sorted(_NAMESPACES))}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

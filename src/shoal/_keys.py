@@ -1,0 +1,9 @@
+"""Names of the slots that shoal reads and writes, in one place."""
+
+SCREEN = "shoal"  # uns: the design of the experiment, written by pp.annotate
+COHERENCE = "coherence"  # obs and uns: written by tl.coherence
+DISTANCE = "distance"  # uns: written by tl.distance
+ASSOCIATION = "association"  # uns: written by tl.associate
+SPLIT = "split"  # obs: train / val / test
+PCA = "X_pca"  # obsm: scanpy's own key
+DEPTH = "total_counts"  # obs: scanpy's own name for counts per cell

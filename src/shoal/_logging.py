@@ -1,0 +1,22 @@
+"""One logger, and one progress bar that is silent where nobody looks."""
+
+import logging
+import sys
+from collections.abc import Iterable
+from typing import TypeVar
+
+from ._settings import settings
+
+T = TypeVar("T")
+
+logger = logging.getLogger("shoal")
+
+
+def progress(items: Iterable[T], *, total: int | None = None, desc: str = "") -> Iterable[T]:
+    """Wrap `items` in a progress bar when `settings.progress` asks for it (or a terminal is watching)."""
+    show = sys.stderr.isatty() if settings.progress is None else settings.progress
+    if not show:
+        return items
+    from tqdm.auto import tqdm
+
+    return tqdm(items, total=total, desc=desc, delay=1.0, leave=False)

@@ -1,0 +1,70 @@
+"""Checks that fail early and name the bad value, the valid ones and the fix."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+
+def one_of(value: object, choices: Collection[Any], *, name: str) -> None:
+    """Raise ``ValueError`` unless `value` is one of `choices`."""
+    if value not in choices:
+        msg = f"{name}={value!r} is not known; choose one of {_listed(choices)}"
+        raise ValueError(msg)
+
+
+def key_in(key: str, available: Collection[str], *, where: str, hint: str = "") -> None:
+    """Raise ``KeyError`` unless `key` is in `available`; `where` names the slot (``"adata.obs"``)."""
+    if key not in available:
+        close = get_close_matches(str(key), [str(a) for a in available], n=3)
+        guess = f" Did you mean {_listed(close)}?" if close else ""
+        msg = f"{key!r} is not in {where}, which holds {_listed(available)}.{guess}{' ' + hint if hint else ''}"
+        raise KeyError(msg)
+
+
+def positive(value: float, *, name: str) -> None:
+    """Raise ``ValueError`` unless `value` is above zero."""
+    if not value > 0:
+        msg = f"{name} must be above 0, not {value!r}"
+        raise ValueError(msg)
+
+
+def get_adata(data: AnnData | MuData, mod: str | None) -> AnnData:
+    """Return the AnnData to work on: `data` itself, or its modality `mod`.
+
+    Raises
+    ------
+    ValueError
+        If a MuData comes without `mod`, or an AnnData with one.
+    KeyError
+        If the MuData has no such modality.
+    TypeError
+        If `data` is neither.
+    """
+    from anndata import AnnData
+
+    modalities = getattr(data, "mod", None)
+    if modalities is not None:
+        if mod is None:
+            msg = f"data is a MuData: say which modality with mod=..., one of {_listed(list(modalities))}"
+            raise ValueError(msg)
+        key_in(mod, list(modalities), where="mdata.mod")
+        return modalities[mod]
+    if not isinstance(data, AnnData):
+        msg = f"expected an AnnData (or a MuData with mod=...), not {type(data).__name__}"
+        raise TypeError(msg)
+    if mod is not None:
+        msg = f"mod={mod!r} was given but data is an AnnData; leave mod out"
+        raise ValueError(msg)
+    return data
+
+
+def _listed(values: Collection[Any], most: int = 12) -> str:
+    shown = [repr(v) for v in list(values)[:most]]
+    rest = len(values) - len(shown)
+    return (", ".join(shown) + (f" and {rest} more" if rest > 0 else "")) or "nothing"

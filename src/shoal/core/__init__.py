@@ -1,0 +1,1 @@
+"""AnnData plumbing: the screen, the matrix policy, grouped sums and results. No statistics, no torch."""

@@ -1,0 +1,185 @@
+"""The one place that decides between dense, CSR, CSC, backed, dask and zarr.
+
+Everything above sees `Rows`: a matrix that can be walked through in blocks of rows, each block a dense array or a CSR
+matrix in memory. Nothing is ever densified as a whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from .._settings import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anndata import AnnData
+
+    from .._typing import Floats, Ints, Matrix
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A matrix read by blocks of rows.
+
+    Attributes
+    ----------
+    source
+        Dense array, CSR matrix, h5py or zarr array, AnnData's backed sparse dataset, or dask array.
+    columns
+        Positions of the columns to keep, or ``None`` for all.
+    """
+
+    source: Any
+    columns: Ints | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and kept columns."""
+        n, d = self.source.shape
+        return int(n), int(d) if self.columns is None else len(self.columns)
+
+    def blocks(self) -> Iterator[tuple[slice, Matrix]]:
+        """Yield (rows, block) in order; a block is a 2-D float array or a CSR matrix."""
+        if _is_dask(self.source):
+            yield from self._dask_blocks()
+            return
+        n = self.shape[0]
+        step = self._step()
+        for start in range(0, n, step):
+            rows = slice(start, min(start + step, n))
+            yield rows, self._finish(_read(self.source, rows))
+
+    def take(self, index: Ints) -> Matrix:
+        """Return the rows at the (sorted, unique) positions `index`, dense or CSR, in memory."""
+        if isinstance(self.source, np.ndarray) or sparse.issparse(self.source):
+            return self._finish(self.source[index])
+        parts: list[Matrix] = []
+        for rows, block in self.blocks():
+            lo, hi = np.searchsorted(index, [rows.start, rows.stop])
+            if hi > lo:
+                parts.append(block[index[lo:hi] - rows.start])
+        if not parts:
+            return np.empty((0, self.shape[1]))
+        return sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.vstack(parts)
+
+    def _step(self) -> int:
+        n, d = self.source.shape
+        per_row = 8.0 * d
+        if sparse.issparse(self.source):
+            per_row = 12.0 * max(self.source.nnz / max(n, 1), 1)
+        elif _is_backed_sparse(self.source):
+            indptr = self.source.group["indptr"]
+            per_row = 12.0 * max(float(indptr[-1]) / max(n, 1), 1)
+        return max(1, int(settings.block_bytes / per_row))
+
+    def _dask_blocks(self) -> Iterator[tuple[slice, Matrix]]:
+        array = self.source
+        if array.numblocks[1] > 1:
+            array = array.rechunk({1: -1})
+        start = 0
+        for i in range(array.numblocks[0]):
+            block = self._finish(array.blocks[i].compute())
+            yield slice(start, start + block.shape[0]), block
+            start += block.shape[0]
+
+    def _finish(self, block: Any) -> Matrix:
+        if sparse.issparse(block):
+            block = sparse.csr_matrix(block)
+            if not np.issubdtype(block.dtype, np.floating):
+                block = block.astype(np.float64)
+        else:
+            block = np.asarray(block)
+            if block.ndim != 2:
+                msg = f"expected a 2-D matrix, not {block.ndim}-D"
+                raise ValueError(msg)
+            if not np.issubdtype(block.dtype, np.floating):
+                block = block.astype(np.float64)
+        return block if self.columns is None else block[:, self.columns]
+
+
+def as_rows(source: Any, columns: Ints | None = None) -> Rows:
+    """Wrap a matrix; CSC is turned into CSR once, because rows are what is read.
+
+    Raises
+    ------
+    TypeError
+        If the matrix is of a kind that is not known.
+    """
+    if isinstance(source, np.ndarray):
+        return Rows(np.asarray(source), columns)
+    if sparse.issparse(source):
+        return Rows(source if source.format == "csr" else source.tocsr(), columns)
+    if _is_dask(source):
+        if any(np.isnan(n) for n in source.shape):
+            source = source.compute_chunk_sizes()
+        return Rows(source, columns)
+    if _is_backed_sparse(source):
+        return Rows(source if source.format == "csr" else source.to_memory().tocsr(), columns)
+    if hasattr(source, "shape") and hasattr(source, "__getitem__") and hasattr(source, "dtype"):
+        return Rows(source, columns)  # h5py.Dataset, zarr.Array, and pandas-free look-alikes
+    msg = f"cannot read a matrix of type {type(source).__name__}; expected dense, sparse, backed, dask or zarr"
+    raise TypeError(msg)
+
+
+def choose(adata: AnnData, *, layer: str | None = None, use_rep: str | None = None) -> tuple[Any, str]:
+    """Return the matrix a call means and the name of its slot (``"X"``, ``"layers/..."`` or ``"obsm/..."``).
+
+    Raises
+    ------
+    ValueError
+        If both `layer` and `use_rep` are given, or ``adata.X`` is empty.
+    KeyError
+        If the slot does not exist.
+    """
+    from .._validate import key_in
+
+    if layer is not None and use_rep is not None:
+        msg = f"layer={layer!r} and use_rep={use_rep!r} exclude each other; give one"
+        raise ValueError(msg)
+    if use_rep is not None and use_rep != "X":
+        key_in(use_rep, adata.obsm.keys(), where="adata.obsm", hint="sh.pp.prepare(adata) writes 'X_pca'.")
+        values = adata.obsm[use_rep]
+        return (values.to_numpy() if hasattr(values, "to_numpy") else values), f"obsm/{use_rep}"
+    if layer is not None:
+        key_in(layer, adata.layers.keys(), where="adata.layers")
+        return adata.layers[layer], f"layers/{layer}"
+    if adata.X is None:
+        msg = "adata.X is empty; pass layer= or use_rep="
+        raise ValueError(msg)
+    return adata.X, "X"
+
+
+def row_dot(block: Matrix, table: Floats, index: Ints) -> Floats:
+    """Return ``block[i] @ table[index[i]]`` for every row, without forming ``table[index]`` for sparse blocks."""
+    if len(table) == 1:
+        return np.asarray(block @ table[0], dtype=np.float64)
+    if sparse.issparse(block):
+        rows = np.repeat(index, np.diff(block.indptr))
+        products = block.data * table[rows, block.indices]
+        ends = np.concatenate([[0.0], np.cumsum(products)])  # exact enough: float64 sums within one block
+        return ends[block.indptr[1:]] - ends[block.indptr[:-1]]
+    return np.einsum("ij,ij->i", block, table[index])
+
+
+def row_squares(block: Matrix) -> Floats:
+    """Return the squared Euclidean norm of every row in float64."""
+    if sparse.issparse(block):
+        squares = block.multiply(block) if block.dtype == np.float64 else block.astype(np.float64).power(2)
+        return np.asarray(squares.sum(axis=1)).ravel()
+    wide = block.astype(np.float64, copy=False)
+    return np.einsum("ij,ij->i", wide, wide)
+
+
+def group_sum(block: Matrix, code: Ints, n_groups: int, weight: Floats | None = None) -> Floats:
+    """Return (n_groups, n_columns) sums of the rows of each group; rows with code -1 are left out."""
+    keep = code >= 0
+    n = int(keep.sum())
+    values = np.ones(n) if weight is None else weight[keep]
+    indicator = sparse.csr_matrix((values, (code[keep], np.flatnonzero(keep))), shape=(n_groups, block.shape[0]))
+    total = indicator @ block
+    return np.asarray(total.todense() if sparse.issparse(total) else total, dtype=np.float64)

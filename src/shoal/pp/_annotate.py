@@ -1,0 +1,100 @@
+"""Say once what the columns of a screen mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from .._keys import SCREEN
+from .._logging import logger
+from .._validate import get_adata, one_of
+from ..core._screen import Screen, as_labels, check, labels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from mudata import MuData
+
+
+def annotate(
+    data: AnnData | MuData,
+    perturbation_key: str,
+    *,
+    control: str | Sequence[str],
+    context_key: str | None = None,
+    batch_key: str | None = None,
+    dose_key: str | None = None,
+    guide_key: str | None = None,
+    sep: str = "+",
+    missing: Literal["raise", "ignore"] = "raise",
+    mod: str | None = None,
+) -> None:
+    """Record the design of a perturbation screen, so that later calls need not repeat it.
+
+    Labels are read as text. The parts of a combination are put in one order (``"B+A"`` and ``"A+B"`` are the same
+    perturbation, ``"A+control"`` is ``"A"``), and all control labels are pooled. ``adata.obs`` itself is not changed.
+
+    Parameters
+    ----------
+    data
+        Screen, one row per cell.
+    perturbation_key
+        Column of ``obs`` with the perturbation of each cell.
+    control
+        Label, or labels, of the unperturbed cells. Never guessed.
+    context_key
+        Column with the cell context (cell type, line, time point, stimulation).
+    batch_key
+        Column with the technical batch (replicate, lane, plate, donor).
+    dose_key
+        Column with the dose, as numbers.
+    guide_key
+        Column with the guide (sgRNA) of each cell.
+    sep
+        Text between the parts of a combination; ``""`` if names are never combinations.
+    missing
+        What a missing perturbation label means: an error, or a cell that belongs to no group.
+    mod
+        Modality to annotate, if `data` is a MuData.
+
+    Returns
+    -------
+    Nothing; writes ``uns["shoal"]`` (the design, as text).
+
+    Raises
+    ------
+    KeyError
+        If a column does not exist or a control label does not occur.
+    ValueError
+        If labels are missing and `missing` is ``"raise"``, or no cell is perturbed.
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> adata = sh.ds.simulate(n_perturbations=4, rng=0)
+    >>> sh.pp.annotate(adata, "perturbation", control="control", batch_key="batch")
+    """
+    adata = get_adata(data, mod)
+    one_of(missing, ("raise", "ignore"), name="missing")
+    screen = Screen(
+        str(perturbation_key),
+        as_labels(control),
+        context_key=context_key,
+        batch_key=batch_key,
+        dose_key=dose_key,
+        guide_key=guide_key,
+        sep=sep,
+        missing=missing,
+    )
+    check(adata, screen)
+    found = labels(adata, screen)
+    if len(found.names) == 0:
+        msg = f"every cell of adata.obs[{perturbation_key!r}] is a control; there is no perturbation to measure"
+        raise ValueError(msg)
+    logger.info(
+        "%d perturbations, %d control cells, %d unlabelled cells",
+        len(found.names),
+        int(found.is_control.sum()),
+        int((found.code < 0).sum()),
+    )
+    adata.uns[SCREEN] = screen.to_uns()
