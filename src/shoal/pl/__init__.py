@@ -1,1 +1,1 @@
-"""TODO"""
+"""Not filled yet."""
