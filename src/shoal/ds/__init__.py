@@ -1,1 +1,7 @@
-"""Not filled yet."""
+"""Data: simulated screens with known truth, and public screens by name."""
+
+from ._fetch import available, load
+from ._gaussian import simulate_gaussian
+from ._simulate import simulate
+
+__all__ = ["available", "load", "simulate", "simulate_gaussian"]

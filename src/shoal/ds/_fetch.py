@@ -1,0 +1,214 @@
+"""Find, fetch and read a public screen."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import pandas as pd
+from anndata import read_h5ad
+from anndata.io import read_elem
+
+from .._logging import logger
+from .._settings import settings
+from .._validate import key_in
+from ..pp._annotate import annotate
+from . import _registry
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from ._registry import Dataset
+
+VARIABLE = "SHOAL_DATA_DIR"
+COLUMNS = ("batch_key", "guide_key", "dose_key", "context_key")
+
+
+def load(name: str, *, folder: str | Path | None = None) -> AnnData:
+    """Load a screen by its name, downloading it the first time.
+
+    The file is looked for in `folder`, in the folder that the environment variable ``SHOAL_DATA_DIR`` names, and in the
+    user's cache; found nowhere, it is downloaded into `folder`, or else into the cache. Any other ``<name>.h5ad`` in the
+    first two can be loaded too, if its ``uns["dataset_info"]`` holds ``perturbation_key`` and ``control_label``.
+
+    Parameters
+    ----------
+    name
+        One of the names of `available`.
+    folder
+        Folder to look in first and to download into.
+
+    Returns
+    -------
+    AnnData with the values of the file unchanged (whether these are counts or log-normalised is the column ``values``
+    of `available`), and ``uns["shoal"]``, the design as `shoal.pp.annotate` records it: cells without a label belong
+    to no group, and columns that the file lacks are left out.
+
+    Raises
+    ------
+    KeyError
+        If the name is not known.
+    ConnectionError
+        If the file has to be downloaded and cannot be: the message says what to put where by hand.
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> "kang_2018" in sh.ds.available().index
+    True
+    >>> adata = sh.ds.load("kang_2018")  # doctest: +SKIP
+    """
+    record = _registry.DATASETS.get(name)
+    if record is not None:
+        path = _find(record.file, folder) or _download(record, _home(folder))
+        adata = _read(path, record)
+        _record(adata, {k: getattr(record, k) for k in ("perturbation_key", "control", "sep", *COLUMNS)}, name)
+        return adata
+    local = _local(folder)
+    key_in(name, [*_registry.DATASETS, *local], where="sh.ds.available()", hint=f"Folders searched: {_named(folder)}.")
+    adata = read_h5ad(local[name])
+    info = adata.uns["dataset_info"]
+    design = {"perturbation_key": info["perturbation_key"], "control": info["control_label"]}
+    _record(adata, design | {k: info.get(k) for k in COLUMNS}, name)
+    return adata
+
+
+def available(*, folder: str | Path | None = None) -> pd.DataFrame:
+    """List the screens that `load` can load.
+
+    Parameters
+    ----------
+    folder
+        Folder to look in, besides the one named by ``SHOAL_DATA_DIR`` and the user's cache.
+
+    Returns
+    -------
+    Table, index name, with the publication (``title``, ``authors``, ``journal``, ``year``, ``doi``), ``licence``,
+    ``values`` (scale of ``X``), ``perturbation_key``, ``control`` (joined by commas), ``note``, ``page``, ``url``,
+    ``checksum`` (empty if none was published) and ``path`` (empty if not downloaded yet). Files that only the folders
+    know have what their ``uns["dataset_info"]`` tells, and empty text otherwise.
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> sh.ds.available()[["year", "values", "doi"]].head(2)  # doctest: +SKIP
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for name, record in _registry.DATASETS.items():
+        found = _find(record.file, folder)
+        shown = ("title", "authors", "journal", "year", "doi", "licence", "values", "perturbation_key")
+        rows[name] = {k: getattr(record, k) for k in shown}
+        rows[name] |= {"control": ",".join(record.control), "note": record.note, "page": record.page}
+        rows[name] |= {"url": record.urls[0], "checksum": record.checksum or "", "path": str(found or "")}
+    for name, path in _local(folder).items():
+        info = _info(path)
+        rows[name] = {"licence": info.get("license", ""), "note": info.get("note", ""), "page": info.get("source", "")}
+        rows[name] |= {"perturbation_key": info["perturbation_key"], "control": info["control_label"]}
+        rows[name] |= {"path": str(path)}
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("name")
+    return table.astype({"year": "Int64"}).fillna(dict.fromkeys(table.columns.drop("year"), ""))
+
+
+def _folders(folder: str | Path | None) -> list[Path]:
+    """Folders a user speaks of, in the order in which they are searched."""
+    return [Path(f).expanduser() for f in (folder, os.environ.get(VARIABLE)) if f]
+
+
+def _cache() -> Path:
+    import pooch
+
+    return Path(pooch.os_cache("shoal"))
+
+
+def _home(folder: str | Path | None) -> Path:
+    return _cache() if folder is None else Path(folder).expanduser()
+
+
+def _named(folder: str | Path | None) -> str:
+    return ", ".join(map(str, _folders(folder))) or f"none (give folder= or set {VARIABLE})"
+
+
+def _find(file: str, folder: str | Path | None) -> Path | None:
+    return next((f / file for f in (*_folders(folder), _cache()) if (f / file).is_file()), None)
+
+
+def _local(folder: str | Path | None) -> dict[str, Path]:
+    """Files beyond the registry that say themselves what their columns mean."""
+    known = {record.file for record in _registry.DATASETS.values()}
+    found: dict[str, Path] = {}
+    for place in _folders(folder):
+        for path in sorted(place.glob("*.h5ad")):
+            if path.name not in known and {"perturbation_key", "control_label"} <= _info(path).keys():
+                found.setdefault(path.stem, path)
+    return found
+
+
+def _info(path: Path) -> dict[str, Any]:
+    """``uns["dataset_info"]`` of a file, without reading the rest; empty if there is none."""
+    if not h5py.is_hdf5(path):
+        return {}
+    with h5py.File(path) as file:
+        return dict(read_elem(file["uns/dataset_info"])) if "uns/dataset_info" in file else {}
+
+
+def _download(record: Dataset, home: Path) -> Path:
+    """Fetch the file from the first URL that gives a whole one; a broken transfer leaves nothing behind."""
+    import pooch
+
+    from .. import __version__
+
+    def fetch(url: str, part: str, caller: object) -> None:
+        show = sys.stderr.isatty() if settings.progress is None else settings.progress
+        get = pooch.HTTPDownloader(progressbar=show, headers={"User-Agent": f"shoal/{__version__}"}, timeout=60)
+        get(url, part, caller)
+        with h5py.File(part):  # a page of HTML or a transfer cut short does not open
+            pass
+
+    problems = []
+    for url in record.urls:
+        logger.info("downloading %s from %s", record.name, url)
+        try:
+            path = pooch.retrieve(url, record.checksum, fname=record.file, path=home, downloader=fetch)
+        except (OSError, ValueError) as err:  # requests' errors are OSErrors; ValueError is a wrong checksum
+            problems.append((url, err))
+            if (answer := getattr(err, "response", None)) is not None:
+                answer.close()
+        else:
+            return Path(path)
+    tried = "; ".join(f"{url} ({type(err).__name__}: {err})" for url, err in problems)
+    msg = (
+        f"could not download {record.name!r}: {tried}. Get the file where there is a network and save it as "
+        f"{home / record.file}, or as {record.file} in the folder that {VARIABLE} names"
+    )
+    raise ConnectionError(msg) from problems[-1][1]
+
+
+def _read(path: Path, record: Dataset) -> AnnData:
+    """Read an h5ad, or the RNA of an h5mu with the columns that only the whole has."""
+    if path.suffix != ".h5mu":
+        return read_h5ad(path)
+    with h5py.File(path) as file:
+        adata: AnnData = read_elem(file["mod/rna"])
+        whole = read_elem(file["obs"])
+    for key in (record.perturbation_key, *(getattr(record, c) for c in COLUMNS)):
+        source = next((k for k in (key, f"rna:{key}") if k in whole.columns), None)
+        if key is not None and source is not None and key not in adata.obs:
+            adata.obs[key] = whole[source].reindex(adata.obs_names)
+    return adata
+
+
+def _record(adata: AnnData, design: dict[str, Any], name: str) -> None:
+    """Annotate with those columns and control labels that are there; without any, say so and leave it to the user."""
+    key, control = design["perturbation_key"], design["control"]
+    seen = {str(v) for v in adata.obs[key].dropna().unique()} if key in adata.obs else set()
+    controls = [c for c in ([control] if isinstance(control, str) else control) if c in seen]
+    if not controls or len(seen) == len(controls):
+        logger.warning(
+            "%s: obs[%r] does not hold both controls %r and perturbations; not annotated", name, key, control
+        )
+        return
+    columns = {k: v for k in COLUMNS if (v := design[k]) is not None and v in adata.obs}
+    annotate(adata, key, control=controls, sep=design.get("sep", "+"), missing="ignore", **columns)

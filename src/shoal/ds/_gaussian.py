@@ -1,0 +1,212 @@
+"""Simulated populations in a Euclidean space, whose true magnitude and coherence are known exactly."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from .._random import spawn
+from .._validate import one_of, positive
+from ..core._results import write_table
+from ..pp._annotate import annotate
+from ._effects import (
+    KINDS,
+    Effect,
+    between,
+    draw_states,
+    expected_direction,
+    kinds_of,
+    make_effect,
+    names_of,
+    per_perturbation,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, DTypeLike
+
+    from .._random import RNGLike
+    from .._typing import Floats
+
+
+def simulate_gaussian(
+    *,
+    n_perturbations: int = 20,
+    n_cells: int | Sequence[int] = 100,
+    n_control: int = 500,
+    n_dims: int | None = None,
+    effects: str | Sequence[str] = KINDS,
+    magnitude: float | ArrayLike = 0.5,
+    spectrum: Literal["flat", "decay"] | ArrayLike = "flat",
+    dispersion: float = 1.3,
+    penetrance: float = 0.5,
+    tails: Literal["normal", "t5"] = "normal",
+    dtype: DTypeLike = np.float32,
+    rng: RNGLike = 0,
+) -> ad.AnnData:
+    r"""Simulate a screen in a low-dimensional space, as if after PCA, with exactly known magnitude and coherence.
+
+    Control cells are centred noise of independent coordinates with variances from `spectrum`, of total variance T. A
+    cell that responds is shifted by ``magnitude * sqrt(T)`` along a random direction of its perturbation, so that a
+    coherent shift has coherence near :math:`m / \sqrt{m^2 + 1}`. Cells are independent draws: also whether a cell
+    responds, and which programme it follows.
+
+    Parameters
+    ----------
+    n_perturbations
+        Number of perturbations.
+    n_cells
+        Cells of each perturbation: one number, or one per perturbation.
+    n_control
+        Control cells.
+    n_dims
+        Number of dimensions; 50, or the length of `spectrum`.
+    effects
+        Kinds of effect, given to the perturbations in turn: ``"shift"`` (all cells alike), ``"dispersion"`` (the same
+        with noisier cells), ``"penetrance"`` (only a share of the cells responds), ``"programmes"`` (each cell follows
+        one of two orthogonal directions), ``"null"`` (no effect).
+    magnitude
+        Length of the shift of a responding cell in units of ``sqrt(T)``; one number, or one per perturbation.
+    spectrum
+        Variances of the coordinates: all 1, ``"decay"`` for variances proportional to 1, 1/2, 1/3, ... with mean 1, or
+        an array.
+    dispersion
+        Ratio of total noise variance to that of the controls, for the kind ``"dispersion"``.
+    penetrance
+        Probability that a cell responds, for the kind ``"penetrance"``.
+    tails
+        Noise: normal, or multivariate t with 5 degrees of freedom of the same variances.
+    dtype
+        Type of ``X``.
+    rng
+        Seed or Generator.
+
+    Returns
+    -------
+    AnnData with dense ``X`` (n_control + cells, n_dims), controls first, and
+
+    ``obs["perturbation"]``
+        Category: ``"control"``, ``"P01"``, ...
+    ``obs["programme"]``
+        int: 0 for a cell that does not respond, 1 or 2 for the direction it follows.
+    ``obs["responds"]``
+        bool: whether the cell's own mean differs from the controls'.
+    ``uns["truth"]``
+        ``table``, index perturbation: ``kind``; ``magnitude``, length of E x_p - E x_c; ``coherence``, length of
+        E u_p - E u_c with u the unit vector from the true control mean; ``dispersion``; ``penetrance``; ``n_cells``.
+        ``shift``, the true mean shifts (n_perturbations, n_dims).
+    ``uns["shoal"]``
+        The design, as `shoal.pp.annotate` records it.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or a kind, spectrum or tail is not known.
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> adata = sh.ds.simulate_gaussian(n_perturbations=5, magnitude=1.0, rng=0)
+    >>> truth = adata.uns["truth"]["table"]
+    """
+    between(n_perturbations, 1, np.inf, name="n_perturbations")
+    between(n_control, 2, np.inf, name="n_control")
+    positive(dispersion, name="dispersion")
+    between(penetrance, 0.0, 1.0, name="penetrance")
+    one_of(tails, ("normal", "t5"), name="tails")
+    kinds = kinds_of(effects, n_perturbations)
+    cells = per_perturbation(n_cells, n_perturbations, name="n_cells", low=1).astype(np.int64)
+    variances = _variances(spectrum, n_dims)
+    lengths = per_perturbation(magnitude, n_perturbations, name="magnitude") * np.sqrt(variances.sum())
+
+    direction_rng, state_rng, noise_rng = spawn(rng, 3)
+    vectors = _directions(n_perturbations, len(variances), direction_rng) * lengths[:, None, None]
+    made = [
+        make_effect(k, v, penetrance=penetrance, dispersion=dispersion) for k, v in zip(kinds, vectors, strict=True)
+    ]
+
+    population = np.repeat(np.arange(n_perturbations), cells)
+    state = draw_states(np.array([e.shares for e in made]), population, state_rng)
+    moves = np.concatenate([e.states for e in made])  # three states each
+    own = 3 * population + state
+    x = _noise(n_control + len(population), variances, tails, noise_rng, np.dtype(dtype))
+    x[n_control:] *= np.sqrt([e.dispersion for e in made], dtype=x.dtype)[population, None]
+    x[n_control:] += moves.astype(x.dtype)[own]
+
+    names = names_of(n_perturbations)
+    code = np.concatenate([np.zeros(n_control, dtype=np.int64), population + 1])
+    responds = np.concatenate([e.responds for e in made])[own]
+    obs = pd.DataFrame(
+        {
+            "perturbation": pd.Categorical.from_codes(code, ["control", *names]),
+            "programme": np.concatenate([np.zeros(n_control, dtype=np.int64), state]),
+            "responds": np.concatenate([np.zeros(n_control, dtype=bool), responds]),
+        },
+        index=pd.RangeIndex(len(x)).astype(str),
+    )
+    adata = ad.AnnData(x, obs=obs)
+    mean = np.array([e.mean for e in made])
+    table = pd.DataFrame(
+        {
+            "kind": kinds,
+            "magnitude": np.linalg.norm(mean, axis=1),
+            "coherence": _coherence(made, variances, tails),
+            "dispersion": [e.dispersion for e in made],
+            "penetrance": [e.penetrance for e in made],
+            "n_cells": cells,
+        },
+        index=pd.Index(names, name="perturbation"),
+    )
+    params = {"n_control": n_control, "n_dims": len(variances), "trace": variances.sum(), "tails": tails}
+    shift = pd.DataFrame(mean, index=table.index, columns=adata.var_names.astype(str))
+    write_table(adata, "truth", table, schema="truth/1", params=params, shift=shift)
+    annotate(adata, "perturbation", control="control")
+    return adata
+
+
+def _variances(spectrum: object, n_dims: int | None) -> Floats:
+    if isinstance(spectrum, str):
+        one_of(spectrum, ("flat", "decay"), name="spectrum")
+        d = 50 if n_dims is None else n_dims
+        between(d, 2, np.inf, name="n_dims")
+        shape = np.ones(d) if spectrum == "flat" else 1 / np.arange(1.0, d + 1)
+        return shape / shape.mean()
+    variances = np.asarray(spectrum, dtype=np.float64)
+    if variances.ndim != 1 or len(variances) < 2 or not np.all(np.isfinite(variances) & (variances > 0)):
+        msg = "spectrum must be 'flat', 'decay' or a 1-D array of at least two variances above 0"
+        raise ValueError(msg)
+    if n_dims not in (None, len(variances)):
+        msg = f"n_dims={n_dims} but spectrum has {len(variances)} variances; leave n_dims out"
+        raise ValueError(msg)
+    return variances
+
+
+def _directions(n: int, d: int, rng: np.random.Generator) -> Floats:
+    """(n, 2, d) random pairs of orthogonal unit vectors."""
+    pairs = rng.standard_normal((n, 2, d))
+    pairs[:, 0] /= np.linalg.norm(pairs[:, 0], axis=1, keepdims=True)
+    pairs[:, 1] -= np.einsum("nd,nd->n", pairs[:, 0], pairs[:, 1])[:, None] * pairs[:, 0]
+    pairs[:, 1] /= np.linalg.norm(pairs[:, 1], axis=1, keepdims=True)
+    return pairs
+
+
+def _noise(n: int, variances: Floats, tails: str, rng: np.random.Generator, dtype: np.dtype) -> np.ndarray:
+    x = rng.standard_normal((n, len(variances)), dtype=dtype if dtype == np.float32 else np.float64)
+    x *= np.sqrt(variances, dtype=x.dtype)
+    if tails == "t5":
+        x *= np.sqrt(3 / rng.chisquare(5, n)).astype(x.dtype)[:, None]
+    return x.astype(dtype, copy=False)
+
+
+def _coherence(made: list[Effect], variances: Floats, tails: str) -> Floats:
+    """|E u_p - E u_c| of every population; E u_c = 0, the controls being symmetric about their mean."""
+    shares = np.array([e.shares for e in made])
+    states = np.array([e.states / np.sqrt(e.dispersion) for e in made])
+    used = (shares > 0) & np.any(states != 0, axis=2)
+    direction = np.zeros_like(states)
+    direction[used] = expected_direction(states[used], variances, tails=tails)
+    return np.linalg.norm(np.einsum("ps,psd->pd", shares, direction), axis=1)
