@@ -183,3 +183,20 @@ def group_sum(block: Matrix, code: Ints, n_groups: int, weight: Floats | None = 
     indicator = sparse.csr_matrix((values, (code[keep], np.flatnonzero(keep))), shape=(n_groups, block.shape[0]))
     total = indicator @ block
     return np.asarray(total.todense() if sparse.issparse(total) else total, dtype=np.float64)
+
+
+def _read(source: Any, rows: slice) -> Any:
+    """Read a block of rows; in-memory CSR is sliced without copying its values."""
+    if isinstance(source, (sparse.csr_matrix, sparse.csr_array)):
+        lo, hi = source.indptr[rows.start], source.indptr[rows.stop]
+        parts = (source.data[lo:hi], source.indices[lo:hi], source.indptr[rows.start : rows.stop + 1] - lo)
+        return sparse.csr_matrix(parts, shape=(rows.stop - rows.start, source.shape[1]), copy=False)
+    return source[rows]
+
+
+def _is_dask(source: Any) -> bool:
+    return type(source).__module__.partition(".")[0] == "dask"
+
+
+def _is_backed_sparse(source: Any) -> bool:
+    return hasattr(source, "to_memory") and hasattr(source, "format") and hasattr(source, "group")

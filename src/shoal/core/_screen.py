@@ -51,20 +51,30 @@ class Screen:
     def canonical(self, label: str) -> str:
         """Give a combination its one name: parts sorted, repeats and control parts dropped.
 
-        ``"B+A"`` and ``"A+B"`` become ``"A+B"``, ``"A+control"`` becomes ``"A"``.
+        ``"B+A"`` and ``"A+B"`` become ``"A+B"``, ``"A+control"`` becomes ``"A"``. A label with an empty part, such as
+        ``"CD4+"``, is no combination and is left as it is.
         """
         if label in self.control:
             return self.control[0]
-        if self.sep and self.sep in label:
-            parts = sorted({p.strip() for p in label.split(self.sep)} - set(self.control) - {""})
+        several = self._split(label)
+        parts = sorted(set(several) - self._no_effect())
+        if len(several) > 1:
             return self.sep.join(parts) if parts else self.control[0]
         return label
 
     def parts(self, name: str) -> tuple[str, ...]:
         """Return the single perturbations of a canonical name; the control has none."""
-        if name == self.control[0]:
-            return ()
-        return tuple(name.split(self.sep)) if self.sep else (name,)
+        return () if name == self.control[0] else tuple(self._split(name))
+
+    def _split(self, label: str) -> list[str]:
+        """Return the parts of a label, or the label alone if it is no combination."""
+        parts = [p.strip() for p in label.split(self.sep)] if self.sep else [label]
+        return parts if all(parts) else [label]
+
+    def _no_effect(self) -> set[str]:
+        """Return the parts that mean no perturbation: control labels, and ``"ctrl"`` where ``"ctrl+ctrl"`` is one."""
+        doubled = {parts[0] for parts in map(self._split, self.control) if len(set(parts)) == 1}
+        return set(self.control) | doubled
 
     def to_uns(self) -> dict[str, Any]:
         """Return the form stored in ``adata.uns``: an absent key is left out, the labels are an array."""
@@ -74,7 +84,16 @@ class Screen:
 
     @classmethod
     def from_uns(cls, stored: dict[str, Any]) -> Screen:
-        """Read what `to_uns` wrote, also after a round trip through h5ad or zarr."""
+        """Read what `to_uns` wrote, also after a round trip through h5ad or zarr.
+
+        Raises
+        ------
+        ValueError
+            If it is something else.
+        """
+        if not (hasattr(stored, "items") and {"perturbation_key", "control"} <= set(stored)):
+            msg = f"adata.uns[{SCREEN!r}] is not what sh.pp.annotate writes; call it again, as in {EXAMPLE}"
+            raise ValueError(msg)
         known = {f.name for f in fields(cls)}
         values = {k: str(v) for k, v in stored.items() if k in known and k != "control"}
         return cls(control=tuple(str(c) for c in np.atleast_1d(stored["control"])), **values)
@@ -98,7 +117,8 @@ class Labels:
     @property
     def is_control(self) -> Bools:
         """(n_obs,) which cells are controls."""
-        return self.code == len(self.names)
+        found: Bools = self.code == len(self.names)
+        return found
 
     @property
     def counts(self) -> Ints:
@@ -184,7 +204,7 @@ def as_labels(control: object) -> tuple[str, ...]:
         If there is none.
     """
     several = control if isinstance(control, (list, tuple, set, frozenset, np.ndarray, pd.Index)) else [control]
-    found = tuple(dict.fromkeys(str(c) for c in several))  # type: ignore[union-attr]
+    found = tuple(dict.fromkeys(str(c) for c in several))
     if not found:
         msg = f"control is empty; name at least one label of the unperturbed cells, as in {EXAMPLE}"
         raise ValueError(msg)

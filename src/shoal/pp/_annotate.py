@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import pandas as pd
+
 from .._keys import SCREEN
 from .._logging import logger
 from .._validate import get_adata, one_of
 from ..core._screen import Screen, as_labels, check, labels
+from ..core._view import own
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,14 +62,14 @@ def annotate(
 
     Returns
     -------
-    Nothing; writes ``uns["shoal"]`` (the design, as text).
+    Nothing; writes ``uns["shoal"]`` (the design, as text). A view is turned into a copy first.
 
     Raises
     ------
     KeyError
         If a column does not exist or a control label does not occur.
     ValueError
-        If labels are missing and `missing` is ``"raise"``, or no cell is perturbed.
+        If labels are missing and `missing` is ``"raise"``, no cell is perturbed, or doses are not numbers.
 
     Examples
     --------
@@ -87,6 +90,8 @@ def annotate(
         missing=missing,
     )
     check(adata, screen)
+    if dose_key is not None:
+        _check_dose(adata, dose_key)
     found = labels(adata, screen)
     if len(found.names) == 0:
         msg = f"every cell of adata.obs[{perturbation_key!r}] is a control; there is no perturbation to measure"
@@ -97,4 +102,16 @@ def annotate(
         int(found.is_control.sum()),
         int((found.code < 0).sum()),
     )
+    own(adata)
     adata.uns[SCREEN] = screen.to_uns()
+
+
+def _check_dose(adata: AnnData, key: str) -> None:
+    values = pd.Series(pd.unique(adata.obs[key].dropna()), dtype=object)
+    wrong = values[pd.to_numeric(values, errors="coerce").isna()]
+    if len(wrong):
+        msg = (
+            f"dose_key: adata.obs[{key!r}] holds {', '.join(map(repr, wrong[:5]))}, which is not a number; store the "
+            "dose in one unit, as numbers (missing for controls is fine)"
+        )
+        raise ValueError(msg)

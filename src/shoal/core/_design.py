@@ -1,0 +1,117 @@
+"""Turn the columns of a screen into a Plan: groups, strata, and the covariates of the control centroid."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._validate import key_in
+from ._plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+    from .._typing import Floats, Ints
+    from ._screen import Labels, Screen
+
+LEAST_CONTROLS = 5
+
+
+def strata_keys(screen: Screen, strata: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the obs columns that make strata: those given, or the recorded context and batch for ``"auto"``."""
+    if strata is None:
+        return ()
+    if isinstance(strata, str):
+        recorded = tuple(k for k in (screen.context_key, screen.batch_key) if k is not None)
+        return recorded if strata == "auto" else (strata,)
+    return tuple(strata)
+
+
+def make_plan(adata: AnnData, labels: Labels, *, strata: tuple[str, ...], depth_key: str | None) -> Plan:
+    """Return the Plan of a screen.
+
+    Raises
+    ------
+    KeyError
+        If a column does not exist.
+    ValueError
+        If a stratum has too few controls, a stratum label is missing, or a depth is missing or not positive.
+    """
+    group = labels.code.copy()
+    stratum, names = _strata(adata, strata, group)
+    basis = np.ones((adata.n_obs, 1)) if depth_key is None else _depth_basis(adata, depth_key, labels)
+    need = LEAST_CONTROLS + (0 if depth_key is None else 3 * basis.shape[1])
+    control = np.bincount(stratum[labels.is_control], minlength=len(names))
+    cells = np.bincount(stratum[group >= 0], minlength=len(names))
+    poor = np.flatnonzero((control < need) & (cells > control))
+    if len(poor):
+        what = ", ".join(f"{names[i]!r} ({control[i]} controls, {cells[i] - control[i]} perturbed)" for i in poor[:6])
+        where = f"strata {list(strata)}" if strata else "the screen"
+        msg = (
+            f"{where} need at least {need} control cells each; too few in {what}"
+            f"{' and others' if len(poor) > 6 else ''}. Drop these cells, or pass strata=None to pool the controls"
+        )
+        raise ValueError(msg)
+    lonely = np.isin(stratum, np.flatnonzero(cells == control))  # strata without perturbed cells say nothing
+    group[lonely & labels.is_control & (len(names) > 1)] = -1
+    kept, stratum = np.unique(np.where(group >= 0, stratum, stratum[group >= 0][0]), return_inverse=True)
+    return Plan(group, len(labels.names), stratum.astype(np.int64), len(kept), basis)
+
+
+def codes(adata: AnnData, key: str) -> Ints:
+    """Return (n_obs,) codes of an obs column, -1 where it is missing."""
+    key_in(key, adata.obs.columns, where="adata.obs")
+    return np.asarray(pd.factorize(adata.obs[key], sort=True)[0], dtype=np.int64)
+
+
+def depth(adata: AnnData, key: str) -> Floats:
+    """Return (n_obs,) natural logarithms of a positive obs column.
+
+    Raises
+    ------
+    KeyError
+        If there is no such column.
+    ValueError
+        If it is not numeric, or missing or not positive for some cells.
+    """
+    key_in(key, adata.obs.columns, where="adata.obs")
+    if not pd.api.types.is_numeric_dtype(adata.obs[key]):
+        msg = f"adata.obs[{key!r}] is not numeric; the depth must be counts per cell, such as 'total_counts'"
+        raise ValueError(msg)
+    values = adata.obs[key].to_numpy(dtype=np.float64)
+    bad = ~(values > 0)
+    if bad.any():
+        msg = f"adata.obs[{key!r}] is missing or not positive for {int(bad.sum())} cells; drop them before adjusting"
+        raise ValueError(msg)
+    return np.log(values)
+
+
+def _strata(adata: AnnData, keys: tuple[str, ...], group: Ints) -> tuple[Ints, list[str]]:
+    if not keys:
+        return np.zeros(adata.n_obs, dtype=np.int64), ["all"]
+    for key in keys:
+        key_in(key, adata.obs.columns, where="adata.obs", hint="(given in strata=)")
+    missing = adata.obs[list(keys)].isna().any(axis=1).to_numpy() & (group >= 0)
+    if missing.any():
+        msg = f"{int(missing.sum())} cells have no label in {list(keys)}; drop them, or leave that column out of strata"
+        raise ValueError(msg)
+    text = adata.obs[list(keys)].astype(str).agg(" | ".join, axis=1)
+    code, names = pd.factorize(text, sort=True)
+    return np.asarray(code, dtype=np.int64), [str(n) for n in names]
+
+
+def _depth_basis(adata: AnnData, key: str, labels: Labels) -> Floats:
+    """Cubic polynomial in the standardised log depth, held at the ends of the controls' range."""
+    log = depth(adata, key)
+    control = log[labels.is_control]
+    spread = float(control.std())
+    if spread == 0:
+        msg = f"all controls have the same {key!r}; there is no depth to adjust for"
+        raise ValueError(msg)
+    low, high = np.quantile(control, [0.005, 0.995])
+    z = (np.clip(log, low, high) - control.mean()) / spread
+    return np.vander(z, 4, increasing=True)

@@ -1,0 +1,356 @@
+"""Grouped sums of shifts and directions, in three passes over a matrix of any kind.
+
+A *shift* is s = x - c, with c the control centroid of the cell's stratum; a *direction* is u = s / |s|. The centroid may
+depend on covariates (sequencing depth): c = phi B, where phi is a row of `Plan.basis` and B is fitted on the controls of
+the stratum by least squares; with the basis (1) it is their mean. The matrix is never densified: the sums are expanded
+(sum w (x - phi B) = sum w x - (sum w phi) B), and only blocks of control rows, of bounded size, are made dense.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._settings import settings
+from ._matrix import group_sum, row_dot, row_squares
+from ._plan import fitted_dot, foot_dot, quadratic, quadratic_rows, shifts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from .._typing import Bools, Floats, Ints, Matrix
+    from ._matrix import Rows
+    from ._plan import Plan
+
+
+@dataclass(frozen=True)
+class ControlFit:
+    """Least-squares fit of something with rows (cells) on the basis, over the controls of each stratum.
+
+    Attributes
+    ----------
+    coef
+        (n_strata * q, d) coefficients; with the basis (1) the means.
+    noise
+        (n_strata,) residual variance, summed over dimensions.
+    """
+
+    coef: Floats
+    noise: Floats
+
+
+@dataclass(frozen=True)
+class Directions:
+    """What one screen's statistics are computed from.
+
+    Attributes
+    ----------
+    n
+        (G,) cells of each perturbation.
+    footprint
+        (G, n_strata * q) sums of basis rows.
+    inverse
+        (n_strata, q, q) inverse Gram matrices of the controls' basis rows.
+    shift, direction
+        `ControlFit` of x and of u.
+    covariance
+        (d, d) covariance of u over controls, within strata.
+    n_control
+        (n_strata,) controls.
+    sum_shift, sum_unit, sum_centred
+        (G, d) sums of s, of u, and of w = u - phi D with D the controls' fit of u.
+    square
+        (n_obs,) |s|^2.
+    unit_dot
+        (n_obs,) w_i . sum_centred[group].
+    unit_square
+        (n_obs,) |w_i|^2.
+    shift_dot
+        (n_obs,) s_i . sum_shift[group].
+    sample
+        (K, d) shifts of at most K control cells, evenly spaced in order of length.
+    cross
+        For each further grouping: |sum w|^2 and the footprints of its cells, see `CrossSums`.
+    """
+
+    n: Ints
+    footprint: Floats
+    inverse: Floats
+    shift: ControlFit
+    direction: ControlFit
+    covariance: Floats
+    n_control: Ints
+    sum_shift: Floats
+    sum_unit: Floats
+    sum_centred: Floats
+    square: Floats
+    unit_dot: Floats
+    unit_square: Floats
+    shift_dot: Floats
+    sample: Floats
+    cross: Mapping[str, CrossSums]
+
+
+@dataclass(frozen=True)
+class CrossSums:
+    """Sums over the cells that share a perturbation and a further label (guide, batch).
+
+    Attributes
+    ----------
+    owner
+        (C,) perturbation of each combination.
+    n
+        (C,) cells.
+    footprint
+        (C, n_strata * q) sums of basis rows.
+    norm
+        (C,) |sum w|^2.
+    """
+
+    owner: Ints
+    n: Ints
+    footprint: Floats
+    norm: Floats
+
+
+def directions(rows: Rows, plan: Plan, *, cross: Mapping[str, Ints], max_sample: int = 1000) -> Directions:
+    """Walk three times through the matrix and return the sums.
+
+    Parameters
+    ----------
+    rows
+        (n_obs, d) matrix.
+    plan
+        Groups, strata and covariates.
+    cross
+        Name -> (n_obs,) label of each cell (-1: none) for sums over perturbation x label.
+    max_sample
+        Control cells kept whole, for statistics that need single cells.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite, or the controls of a stratum cannot carry the covariates.
+    """
+    shift, inverse, sums, squares, n_control = _fit_controls(rows, plan)
+    sum_x = sums
+    feet = plan.footprint(plan.perturbed, plan.n_groups)
+    sum_shift = sum_x - feet @ shift.coef
+    second = _second_pass(rows, plan, shift, inverse, squares, n_control, cross)
+    centred = second.sum_unit - feet @ second.fit.coef
+    sample = _even_sample(second.square, plan.is_control, max_sample)
+    third = _third_pass(rows, plan, shift, second, centred, sum_shift, sample)
+    shift = ControlFit(shift.coef, _noise_of(second.square, plan, n_control))
+    return Directions(
+        n=np.bincount(plan.group[plan.group >= 0], minlength=plan.n_groups + 1)[:-1],
+        footprint=feet,
+        inverse=inverse,
+        shift=shift,
+        direction=second.fit,
+        covariance=second.covariance,
+        n_control=n_control,
+        sum_shift=sum_shift,
+        sum_unit=second.sum_unit,
+        sum_centred=centred,
+        square=second.square,
+        sample=third.sample,
+        unit_dot=third.unit_dot,
+        unit_square=third.unit_square,
+        shift_dot=third.shift_dot,
+        cross=second.cross,
+    )
+
+
+# -- first pass: what the controls are ------------------------------------------------------------------------------
+
+
+def _fit_controls(rows: Rows, plan: Plan) -> tuple[ControlFit, Floats, Floats, Floats, Ints]:
+    """Return the controls' fit of x, its inverse Gram matrices, group sums of x, |x|^2 per cell, control counts."""
+    d, q, control = rows.shape[1], plan.basis.shape[1], np.where(plan.is_control, plan.stratum, -1)
+    squares = np.zeros(rows.shape[0])
+    sums = np.zeros((plan.n_groups, d))
+    moment = np.zeros((plan.n_strata, q, d))
+    for where, block in rows.blocks():
+        squares[where] = row_squares(block)
+        both = np.where(control[where] >= 0, plan.n_groups + control[where], plan.perturbed[where])
+        total = group_sum(block, both, plan.n_groups + plan.n_strata)
+        sums += total[: plan.n_groups]
+        moment[:, 0] += total[plan.n_groups :]
+        for k in range(1, q):
+            moment[:, k] += group_sum(block, control[where], plan.n_strata, plan.basis[where, k])
+    _check_finite(squares, plan)
+    n_control: Ints = np.bincount(control[control >= 0], minlength=plan.n_strata).astype(np.int64)
+    gram = np.zeros((plan.n_strata, q, q))
+    for k in range(q):
+        weighted = plan.footprint(control, plan.n_strata, plan.basis[:, k]).reshape(plan.n_strata, plan.n_strata, q)
+        gram[:, k] = weighted[np.arange(plan.n_strata), np.arange(plan.n_strata)]
+    inverse = np.asarray(np.linalg.inv(gram), dtype=np.float64)
+    coef = np.einsum("hkl,hld->hkd", inverse, moment).reshape(plan.n_strata * q, d)
+    return ControlFit(coef, np.zeros(plan.n_strata)), inverse, sums, squares, n_control
+
+
+def _check_finite(squares: Floats, plan: Plan) -> None:
+    bad = ~np.isfinite(squares) & (plan.group >= 0)
+    if bad.any():
+        first = int(np.flatnonzero(bad)[0])
+        msg = (
+            f"{int(bad.sum())} cells hold NaN or infinite values (the first at row {first}); drop these cells, or "
+            "mend the matrix before measuring"
+        )
+        raise ValueError(msg)
+
+
+def _noise_of(square: Floats, plan: Plan, n_control: Ints) -> Floats:
+    """Return the residual variance of the controls' shifts per stratum, summed over dimensions."""
+    control = plan.is_control
+    total = np.bincount(plan.stratum[control], weights=square[control], minlength=plan.n_strata)
+    return total / np.maximum(n_control - plan.basis.shape[1], 1)
+
+
+# -- second pass: lengths and directions ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Second:
+    square: Floats
+    weight: Floats
+    sum_unit: Floats
+    fit: ControlFit
+    covariance: Floats
+    cross: dict[str, CrossSums]
+
+
+def _second_pass(
+    rows: Rows,
+    plan: Plan,
+    shift: ControlFit,
+    inverse: Floats,
+    squares: Floats,
+    n_control: Ints,
+    cross: Mapping[str, Ints],
+) -> _Second:
+    d, q = rows.shape[1], plan.basis.shape[1]
+    square, weight = np.zeros(rows.shape[0]), np.zeros(rows.shape[0])
+    sum_unit = np.zeros((plan.n_groups, d))
+    moment, gram = np.zeros((plan.n_strata * q, d)), np.zeros((d, d))
+    paired = {name: _pairs(plan, label) for name, label in cross.items()}
+    sums = {name: np.zeros((len(owner), d)) for name, (_, owner) in paired.items()}
+    length = quadratic(shift.coef, shift.coef, plan)
+    for where, block in rows.blocks():
+        along = fitted_dot(block, plan, where, shift.coef)
+        fitted = quadratic_rows(length, plan, where)
+        square[where] = np.maximum(squares[where] - 2 * along + fitted, 0.0)
+        tiny = 1e-14 * (squares[where] + fitted)  # what is left of a cell at its centroid is rounding
+        away = square[where] > tiny
+        square[where] = np.where(away, square[where], 0.0)
+        weight[where] = np.where(away, 1.0 / np.sqrt(np.where(away, square[where], 1.0)), 0.0)
+        sum_unit += group_sum(block, plan.perturbed[where], plan.n_groups, weight[where])
+        for name, (code, owner) in paired.items():
+            sums[name] += group_sum(block, code[where], len(owner), weight[where])
+        for index, unit in _control_units(block, where, plan, shift.coef, weight):
+            gram += unit.T @ unit
+            for k in range(q):
+                moment[k::q] += group_sum(unit, plan.stratum[index], plan.n_strata, plan.basis[index, k])
+    sum_unit -= plan.footprint(plan.perturbed, plan.n_groups, weight) @ shift.coef
+    fit, covariance = _fit_units(plan, inverse, moment, gram, weight, n_control)
+    done = {
+        name: _cross_sums(plan, code, owner, sums[name], weight, shift.coef, fit.coef)
+        for name, (code, owner) in paired.items()
+    }
+    return _Second(square, weight, sum_unit, fit, covariance, done)
+
+
+def _fit_units(
+    plan: Plan, inverse: Floats, moment: Floats, gram: Floats, weight: Floats, n_control: Ints
+) -> tuple[ControlFit, Floats]:
+    """Regress the controls' directions on the basis; return the fit and the pooled residual covariance."""
+    q, d = plan.basis.shape[1], gram.shape[0]
+    blocks = moment.reshape(plan.n_strata, q, d)
+    coef = np.einsum("hkl,hld->hkd", inverse, blocks)
+    explained = np.einsum("hkd,hkd->h", blocks, coef)
+    control = plan.is_control & (weight > 0)
+    n_units = np.bincount(plan.stratum[control], minlength=plan.n_strata)
+    noise = (n_units - explained) / np.maximum(n_control - q, 1)
+    free = max(int(n_control.sum()) - plan.n_strata * q, 1)
+    covariance = (gram - np.einsum("hkd,hke->de", blocks, coef, optimize=True)) / free
+    return ControlFit(coef.reshape(-1, d), noise), covariance
+
+
+def _control_units(
+    block: Matrix, where: slice, plan: Plan, coef: Floats, weight: Floats
+) -> Iterator[tuple[Ints, Floats]]:
+    """Yield the dense directions of the block's control cells, a bounded number of rows at a time."""
+    index = np.flatnonzero(plan.is_control[where])
+    step = max(1, int(settings.block_bytes / 2 / (8 * block.shape[1])))
+    for start in range(0, len(index), step):
+        local = index[start : start + step]
+        cells = local + where.start
+        yield cells, shifts_of(block[local], plan, cells, coef) * weight[cells, None]
+
+
+def _pairs(plan: Plan, label: Ints) -> tuple[Ints, Ints]:
+    """Number the combinations of perturbation and label that occur: code per cell, perturbation per combination."""
+    keep = (plan.perturbed >= 0) & (label >= 0)
+    width = int(label.max(initial=0)) + 1
+    found, inverse = np.unique(plan.perturbed[keep] * width + label[keep], return_inverse=True)
+    code = np.full(len(label), -1)
+    code[keep] = inverse
+    return code, found // width
+
+
+def _cross_sums(
+    plan: Plan, code: Ints, owner: Ints, sums: Floats, weight: Floats, shift: Floats, unit: Floats
+) -> CrossSums:
+    feet = plan.footprint(code, len(owner))
+    centred = sums - plan.footprint(code, len(owner), weight) @ shift - feet @ unit
+    n = np.bincount(code[code >= 0], minlength=len(owner))
+    return CrossSums(owner, n, feet, np.einsum("ij,ij->i", centred, centred))
+
+
+# -- third pass: each cell against its own group --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Third:
+    unit_dot: Floats
+    unit_square: Floats
+    shift_dot: Floats
+    sample: Floats
+
+
+def _third_pass(
+    rows: Rows, plan: Plan, shift: ControlFit, second: _Second, centred: Floats, sum_shift: Floats, sample: Ints
+) -> _Third:
+    n_obs = rows.shape[0]
+    group = np.maximum(plan.perturbed, 0)
+    unit, w = second.fit.coef, second.weight
+    offsets = [shift.coef @ centred.T, unit @ centred.T, shift.coef @ sum_shift.T]
+    cross_term, unit_norm = quadratic(shift.coef, unit, plan), quadratic(unit, unit, plan)
+    unit_dot, unit_square, shift_dot = np.zeros(n_obs), np.zeros(n_obs), np.zeros(n_obs)
+    kept: list[Floats] = []
+    for where, block in rows.blocks():
+        code = group[where]
+        to_unit = row_dot(block, centred, code) - foot_dot(offsets[0], plan, where, code)
+        unit_dot[where] = w[where] * to_unit - foot_dot(offsets[1], plan, where, code)
+        shift_dot[where] = row_dot(block, sum_shift, code) - foot_dot(offsets[2], plan, where, code)
+        on_mean = w[where] * (fitted_dot(block, plan, where, unit) - quadratic_rows(cross_term, plan, where))
+        unit_square[where] = (w[where] > 0) - 2 * on_mean + quadratic_rows(unit_norm, plan, where)
+        lo, hi = np.searchsorted(sample, [where.start, where.stop])
+        if hi > lo:
+            cells = sample[lo:hi]
+            kept.append(shifts_of(block[cells - where.start], plan, cells, shift.coef))
+    dense = np.vstack(kept) if kept else np.zeros((0, rows.shape[1]))
+    order = np.argsort(second.square[sample], kind="stable")  # by length, not by row
+    return _Third(unit_dot, unit_square, shift_dot, dense[order])
+
+
+def _even_sample(square: Floats, is_control: Bools, most: int) -> Ints:
+    """Return the rows of at most `most` controls, evenly spaced in order of length: no seed, no row order."""
+    control = np.flatnonzero(is_control)
+    if len(control) <= most:
+        return control
+    by_length = control[np.argsort(square[control], kind="stable")]
+    picked = by_length[((np.arange(most) + 0.5) * len(control) / most).astype(np.int64)]
+    return np.sort(picked)

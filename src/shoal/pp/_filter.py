@@ -1,0 +1,90 @@
+"""Drop perturbations with too few cells to measure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._logging import logger
+from .._validate import get_adata, positive
+from ..core._screen import labels, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from mudata import MuData
+
+
+def filter(
+    data: AnnData | MuData,
+    perturbation_key: str | None = None,
+    *,
+    control: str | Sequence[str] | None = None,
+    min_cells: int = 20,
+    inplace: bool = True,
+    mod: str | None = None,
+) -> pd.DataFrame:
+    """Drop the cells of perturbations that have fewer than `min_cells` cells, and say which went.
+
+    The names that a combination goes by (``"A+B"``, ``"B+A"``) are counted together. Control cells are never dropped,
+    nor are unlabelled cells of a screen annotated with ``missing="ignore"``.
+
+    Parameters
+    ----------
+    data
+        Screen, one row per cell.
+    perturbation_key, control
+        Column of perturbations and label(s) of the controls; from `shoal.pp.annotate` where left out.
+    min_cells
+        Least number of cells that a perturbation is kept with.
+    inplace
+        Whether to drop the cells from `data`; if not, the table tells what would go.
+    mod
+        Modality to filter, if `data` is a MuData; the other modalities keep their cells.
+
+    Returns
+    -------
+    The dropped perturbations: index = perturbation, column ``n_cells`` (int64), smallest first. With `inplace`, the rows
+    of `data` are subset.
+
+    Raises
+    ------
+    ValueError
+        If no perturbation would remain, or `data` is backed by a file.
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> adata = sh.ds.simulate(n_perturbations=4, rng=0)
+    >>> dropped = sh.pp.filter(adata, "perturbation", control="control", min_cells=10)
+    """
+    adata = get_adata(data, mod)
+    positive(min_cells, name="min_cells")
+    if inplace and adata.isbacked:
+        msg = "the AnnData is backed by a file, whose rows cannot be dropped in place: load it with .to_memory() first"
+        raise ValueError(msg)
+    found = labels(adata, resolve(adata, perturbation_key, control=control))
+    few = found.counts < min_cells
+    if few.all():
+        most = int(found.counts.max(initial=0))
+        msg = f"no perturbation has min_cells={min_cells} cells (the largest has {most}); nothing would remain"
+        raise ValueError(msg)
+    dropped = pd.DataFrame({"n_cells": found.counts[few]}, index=found.names[few])
+    dropped = dropped.sort_values("n_cells", kind="stable")
+    logger.info(
+        "%d of %d perturbations (%d cells) have fewer than %d cells%s",
+        len(dropped),
+        len(few),
+        int(dropped["n_cells"].sum()),
+        min_cells,
+        ": " + ", ".join(dropped.index) if len(dropped) else "",
+    )
+    if inplace and len(dropped):
+        goes = np.append(few, [False, False])  # the two more are the codes of controls and of unlabelled cells (-1)
+        adata._inplace_subset_obs(~goes[found.code])
+        if data is not adata:
+            data.update()
+    return dropped

@@ -1,0 +1,91 @@
+"""Library-size normalisation and logarithm, by scanpy, on a copy."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from .._keys import DEPTH
+from .._logging import logger
+from ..core._matrix import as_rows
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from .._typing import Bools, Floats
+
+COUNTS = "counts"  # layer of raw counts
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """Log-normalised values and what they came from.
+
+    Attributes
+    ----------
+    values, counts
+        (n_obs, n_vars) after and before.
+    totals
+        (n_obs,) counts per cell.
+    target_sum
+        Counts per cell after scaling, before the logarithm.
+    """
+
+    values: Any
+    counts: Any
+    totals: Floats
+    target_sum: float
+
+    def write(self, adata: AnnData, *, keep_counts: bool) -> None:
+        """Put the values in ``X``; what is there already in ``layers["counts"]`` and ``obs["total_counts"]`` stays."""
+        if keep_counts and COUNTS in adata.layers:
+            logger.info("layers['counts'] is there already and is kept")
+        elif keep_counts:
+            adata.layers[COUNTS] = self.counts
+        if DEPTH in adata.obs:
+            logger.info(
+                "obs['total_counts'] is there already and is kept; cells were scaled by the matrix's own totals"
+            )
+        else:
+            adata.obs[DEPTH] = self.totals
+        adata.X = self.values
+        adata.uns["log1p"] = {}  # scanpy's mark; its {"base": None} cannot be read by every version of anndata
+
+
+def log_normalise(source: Any, slot: str, is_control: Bools, target_sum: float | None) -> Normalised:
+    """Scale every cell to `target_sum` (the controls' median depth if ``None``) and take log(1 + x), on a copy.
+
+    Raises
+    ------
+    ValueError
+        If the matrix lies on disk, or no control has counts.
+    """
+    import scanpy as sc
+    from anndata import AnnData
+
+    if not (isinstance(source, np.ndarray) or sparse.issparse(source) or hasattr(source, "dask")):
+        msg = (
+            f"{slot} is read from disk ({type(source).__name__}) and cannot be rewritten with normalised values: load "
+            "it with adata.to_memory(), or store log-normalised values in the file"
+        )
+        raise ValueError(msg)
+    rows = as_rows(source)
+    totals = np.concatenate([np.asarray(block.sum(axis=1, dtype=float)).ravel() for _, block in rows.blocks()])
+    n_empty = int((totals == 0).sum())
+    if target_sum is None:
+        depth = totals[is_control & (totals > 0)]
+        if len(depth) == 0:
+            msg = "no control cell has counts, so their median depth is not defined; pass target_sum="
+            raise ValueError(msg)
+        target_sum = float(np.median(depth))
+    if n_empty:
+        msg = f"{n_empty} of {len(totals)} cells have no counts; they stay zero (scanpy.pp.filter_cells drops them)"
+        warnings.warn(msg, UserWarning, stacklevel=3)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Some cells have zero counts")
+        scaled = sc.pp.normalize_total(AnnData(rows.source), target_sum=target_sum, inplace=False)["X"]
+    return Normalised(sc.pp.log1p(scaled), source, totals, target_sum)

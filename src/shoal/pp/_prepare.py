@@ -1,0 +1,289 @@
+"""From values to a representation: check the scale, normalise if asked, choose genes, fit a PCA on named cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from .._keys import PCA, SPLIT
+from .._logging import logger
+from .._validate import get_adata, key_in, one_of, positive
+from ..core._matrix import Rows, as_rows, choose
+from ..core._scale import look
+from ..core._screen import labels, resolve
+from ..core._view import check_writable, own
+from ._lognorm import log_normalise
+from ._pca import fit_pca
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from mudata import MuData
+
+    from .._typing import Bools
+    from ..core._screen import Labels
+
+MAX_GENES = 10_000  # the PCA forms a genes x genes matrix
+
+
+def prepare(
+    data: AnnData | MuData,
+    perturbation_key: str | None = None,
+    *,
+    control: str | Sequence[str] | None = None,
+    normalize: Literal["log1p"] | None = None,
+    target_sum: float | None = None,
+    fit_on: Literal["control", "train", "all"] = "control",
+    n_top_genes: int | None = 2000,
+    n_comps: int = 50,
+    cross_fit: int = 10,
+    exclude: str | Sequence[str] | None = None,
+    layer: str | None = None,
+    mod: str | None = None,
+) -> None:
+    """Check the scale, choose genes and compute the PCA in which responses are measured.
+
+    Highly variable genes and principal axes are fitted on `fit_on` cells only and then applied to all. With the default,
+    large groups of perturbed cells do not decide along which axes their own response is measured. Nothing is normalised
+    unless `normalize` says so, and values on the wrong scale are refused. The PCA reads the matrix by blocks, so it also
+    runs on backed, zarr and dask matrices; it is exact and uses no randomness.
+
+    Parameters
+    ----------
+    data
+        Screen, one row per cell.
+    perturbation_key, control
+        Column of perturbations and label(s) of the controls; from `shoal.pp.annotate` where left out.
+    normalize
+        ``"log1p"`` for raw counts: every cell is scaled to `target_sum` and the logarithm of 1 + value is taken.
+        ``None`` for log-normalised values, or for signed features such as morphological profiles.
+    target_sum
+        Counts per cell after scaling; the median of the control cells (those with counts) if ``None``.
+    fit_on
+        Cells that choose the genes and the axes: ``"control"`` cells, cells with ``obs["split"] == "train"``, or
+        ``"all"``.
+    n_top_genes
+        Highly variable genes to keep (scanpy's ``"seurat"`` flavour); ``None``, or a number not below the number of
+        genes, keeps every gene.
+    n_comps
+        Principal components. There are fewer if the fit cells or the genes do not span as many.
+    cross_fit
+        Folds in which the fit cells themselves are scored out of sample, on axes fitted to the other folds. Scored in
+        sample, controls look a tenth to a quarter more variable than perturbed cells, merely because the axes were
+        chosen for them. 0 scores them in sample, as ``fit_on="all"`` always does.
+    exclude
+        Genes kept out of the choice and of the PCA: targets of the screen, or the gene set that a later
+        `shoal.tl.associate` asks about.
+    layer
+        Layer to read instead of ``X``. Normalised values are written to ``X`` either way.
+    mod
+        Modality to prepare, if `data` is a MuData.
+
+    Returns
+    -------
+    Nothing; writes
+
+    ``obsm["X_pca"]``
+        float32 (n_obs, k): every cell, centred at the mean of the fit cells; fit cells out of sample (`cross_fit`).
+    ``varm["PCs"]``
+        float64 (n_vars, k): orthonormal axes, 0 for genes not used; the largest loading of each is positive.
+    ``var["highly_variable"]``
+        bool: genes used.
+    ``uns["pca"]``
+        ``variance`` and ``variance_ratio`` of the fit cells (float64, (k,)), and ``params``.
+
+    and, with ``normalize="log1p"``,
+
+    ``X``
+        log-normalised values, sparse where the counts are.
+    ``layers["counts"]``
+        the counts, if they were read from ``X`` and the layer is not there yet.
+    ``obs["total_counts"]``
+        float64: counts per cell, if not there yet. A column that is there already is kept: in a gene panel it may hold
+        the depth of the whole transcriptome.
+    ``uns["log1p"]``
+        scanpy's mark of logged values.
+
+    A view is turned into a copy first. After an error nothing has been written.
+
+    Raises
+    ------
+    ValueError
+        If values are not on the scale that the call means, or are missing; if too few cells or genes are left to fit
+        on; or if values that cannot be rewritten (backed, zarr) are to be normalised.
+    KeyError
+        If a column or layer does not exist.
+
+    Warns
+    -----
+    UserWarning
+        If cells without any count are normalised (they stay zero), or the fit cells are too few for `n_comps`.
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> adata = sh.ds.simulate(n_perturbations=4, rng=0)
+    >>> sh.pp.annotate(adata, "perturbation", control="control")
+    >>> sh.pp.prepare(adata, normalize="log1p", n_comps=10)
+    >>> adata.obsm["X_pca"].shape[1]
+    10
+    """
+    adata = get_adata(data, mod)
+    check_writable(adata)
+    one_of(normalize, (None, "log1p"), name="normalize")
+    one_of(fit_on, ("control", "train", "all"), name="fit_on")
+    for name, value in {"target_sum": target_sum, "n_top_genes": n_top_genes, "n_comps": n_comps}.items():
+        if value is not None:
+            positive(value, name=name)
+    if target_sum is not None and normalize is None:
+        msg = "target_sum is the depth to normalise to; it needs normalize='log1p'"
+        raise ValueError(msg)
+    screen = resolve(adata, perturbation_key, control=control)
+    found = labels(adata, screen)
+    fit = _fit_cells(adata, found, fit_on)
+    source, slot = choose(adata, layer=layer)
+    kind = _check_scale(as_rows(source), slot, normalize)
+
+    normalised = None
+    if normalize is not None:
+        normalised = log_normalise(source, slot, found.is_control, target_sum)
+        source, target_sum = normalised.values, normalised.target_sum
+    genes = _choose_genes(adata, as_rows(source), fit, n_top_genes, exclude, signed=kind == "signed")
+    folds = _fold_count(cross_fit, fit, n_comps)
+    pca = fit_pca(as_rows(source, np.flatnonzero(genes)), fit, n_comps, fit_on, folds=folds)
+
+    own(adata)
+    if normalised is not None:
+        normalised.write(adata, keep_counts=layer is None)
+    loadings = np.zeros((adata.n_vars, pca.axes.shape[1]))
+    loadings[genes] = pca.axes
+    adata.var["highly_variable"] = genes
+    adata.varm["PCs"] = loadings
+    adata.obsm[PCA] = pca.scores
+    adata.uns["pca"] = {
+        "variance": pca.variance,
+        "variance_ratio": pca.variance / pca.total,
+        "params": {
+            "zero_center": True,
+            "use_highly_variable": True,
+            "mask_var": "highly_variable",
+            "fit_on": fit_on,
+            "n_fit": int(fit.sum()),
+            "cross_fit": pca.folds,
+            "n_genes": int(genes.sum()),
+            "n_comps": int(loadings.shape[1]),
+            "normalize": normalize or "",
+            "target_sum": float(target_sum or 0.0),
+            "exclude": ",".join(_names(exclude)),
+            "layer": layer or "",
+            "perturbation_key": screen.perturbation_key,
+            "control": np.array(screen.control, dtype=object),
+        },
+    }
+
+
+def _fit_cells(adata: AnnData, found: Labels, fit_on: str) -> Bools:
+    """Return which cells the genes and axes are fitted on."""
+    if fit_on == "all":
+        fit = np.ones(adata.n_obs, dtype=bool)
+    elif fit_on == "control":
+        fit = found.is_control
+    else:
+        key_in(SPLIT, adata.obs.columns, where="adata.obs", hint="fit_on='train' needs sh.pp.split(adata) first.")
+        fit = (adata.obs[SPLIT] == "train").to_numpy(dtype=bool)
+    if fit.sum() < 3:
+        msg = f"fit_on={fit_on!r} leaves {int(fit.sum())} cells to fit a PCA on; it takes at least 3"
+        raise ValueError(msg)
+    return fit
+
+
+def _fold_count(cross_fit: int, fit: Bools, n_comps: int) -> int:
+    """Return how many folds to score the fit cells in; none where they are all cells, or too few to be divided."""
+    if cross_fit < 0 or cross_fit == 1:
+        msg = f"cross_fit must be 0 (in sample) or at least 2 folds, not {cross_fit}"
+        raise ValueError(msg)
+    n = int(fit.sum())
+    if cross_fit == 0 or fit.all():
+        return 0
+    if n - -(-n // cross_fit) <= n_comps:
+        logger.warning("%d fit cells are too few to be scored out of sample; they are scored in sample", n)
+        return 0
+    return cross_fit
+
+
+def _check_scale(rows: Rows, slot: str, normalize: str | None) -> str:
+    """Refuse values that are missing or not on the scale that the call means; return what they are."""
+    scale = look(rows)
+    if scale.n_bad_cells:
+        msg = f"{slot} holds NaN or infinite values in {scale.n_bad_cells} of {rows.shape[0]} cells; drop or fill them"
+        raise ValueError(msg)
+    fix = {
+        (None, "counts"): "normalise with sh.pp.prepare(adata, normalize='log1p'), which keeps the counts in "
+        "layers['counts'], or point layer= to log-normalised values",
+        (None, "linear"): "take logarithms with sh.pp.prepare(adata, normalize='log1p') (or scanpy.pp.log1p(adata))",
+        ("log1p", "log"): "they must not be logged again: call sh.pp.prepare(adata) without normalize, or point layer= "
+        "to the raw counts",
+        ("log1p", "signed"): "they cannot be normalised to a library size: point layer= to the raw counts, or call "
+        "sh.pp.prepare(adata, n_top_genes=None) to take them as they are",
+        (None, "empty"): "there is nothing to prepare",
+        ("log1p", "empty"): "there is nothing to normalise",
+    }.get((normalize, scale.kind))
+    if fix is not None:
+        msg = f"{slot} holds {scale.words}; {fix}"
+        raise ValueError(msg)
+    return scale.kind
+
+
+def _choose_genes(
+    adata: AnnData, rows: Rows, fit: Bools, n_top_genes: int | None, exclude: Any, *, signed: bool
+) -> Bools:
+    """Return the mask of genes that the PCA uses."""
+    out = _names(exclude)
+    candidate = ~adata.var_names.isin(out)
+    n_absent = len(set(out) - set(adata.var_names))
+    if out and candidate.all():
+        msg = f"none of the {len(out)} genes in exclude is in adata.var_names, which reads {list(adata.var_names[:5])}"
+        raise ValueError(msg)
+    if out:
+        logger.info("%d genes are excluded; %d of exclude are not in var_names", (~candidate).sum(), n_absent)
+    n_left = int(candidate.sum())
+    if n_left < 2:
+        msg = f"{n_left} of {adata.n_vars} genes are left after exclude; a PCA takes at least 2"
+        raise ValueError(msg)
+    if n_top_genes is None or n_left <= n_top_genes:
+        logger.info("all %d genes are used, none selected by variability", n_left)
+        chosen = candidate
+    elif signed:
+        msg = (
+            "the values are signed, so highly variable genes (which are chosen on log-normalised values) are not "
+            "defined: pass n_top_genes=None to use every feature"
+        )
+        raise ValueError(msg)
+    else:
+        chosen = _highly_variable(adata, rows, fit, candidate, n_top_genes)
+    if chosen.sum() > MAX_GENES:
+        msg = f"the PCA would use {int(chosen.sum())} genes, more than {MAX_GENES}; pass a lower n_top_genes"
+        raise ValueError(msg)
+    return chosen
+
+
+def _highly_variable(adata: AnnData, rows: Rows, fit: Bools, candidate: Bools, n_top_genes: int) -> Bools:
+    import scanpy as sc
+    from anndata import AnnData
+
+    cells = Rows(rows.source, np.flatnonzero(candidate)).take(np.flatnonzero(fit))
+    table = sc.pp.highly_variable_genes(
+        AnnData(cells, uns={"log1p": adata.uns.get("log1p", {})}), n_top_genes=n_top_genes, inplace=False
+    )
+    chosen = candidate.copy()
+    chosen[candidate] = table["highly_variable"].to_numpy(dtype=bool)
+    return chosen
+
+
+def _names(exclude: str | Sequence[str] | None) -> list[str]:
+    if exclude is None:
+        return []
+    return [exclude] if isinstance(exclude, str) else [str(g) for g in pd.unique(np.asarray(list(exclude), object))]

@@ -1,0 +1,308 @@
+"""Which signature goes with incoherence: residual coherence against scores, magnitude held fixed."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from .._keys import ASSOCIATION, COHERENCE
+from .._logging import logger
+from .._random import as_generator
+from .._validate import get_adata, key_in, one_of, positive
+from ..core._design import make_plan
+from ..core._results import read_result, write_table
+from ..core._screen import Screen, labels, resolve
+from ..core._view import own
+from ..metrics._association import Association, partial_association, raw_partial
+from ._signature import column_shift, gene_set_shift, overlap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from anndata import AnnData
+    from mudata import MuData
+
+    from .._random import RNGLike
+    from .._typing import Bools, Floats
+    from ..core._gene_sets import GeneSets
+
+CORRECTIONS = ("fdr_bh", "fdr_by", "holm", "holm-sidak", "sidak", "bonferroni")
+RESPONSE = {"spline": ("residual_z", "magnitude"), "raw_partial": ("coherence_plugin", "magnitude_plugin")}
+COLUMNS = ("association", "se", "ci_low", "ci_high", "pvalue", "simex")
+
+
+def associate(
+    data: AnnData | MuData,
+    score: str | Sequence[str] | None = None,
+    *,
+    gene_set: GeneSets | None = None,
+    coherence_key: str = COHERENCE,
+    covariates: str | Sequence[str] = (),
+    method: Literal["spline", "raw_partial"] = "spline",
+    n_bins: int = 10,
+    n_perms: int = 10_000,
+    correction: str = "fdr_bh",
+    layer: str | None = None,
+    rng: RNGLike = None,
+    key_added: str | None = None,
+    mod: str | None = None,
+) -> None:
+    """Ask whether a signature (stress, chaperones, cell cycle) goes with incoherence beyond effect size.
+
+    The unit is the perturbation. Its score is the mean over its cells minus that of the controls of the same strata. The
+    response is the *residual* coherence z, so that what coherence owes to magnitude is out of it; magnitude enters once
+    more as a spline, in ranks, together with quality covariates. The p-value permutes what is left of the score among
+    perturbations of similar magnitude. See `shoal.metrics.partial_association`.
+
+    Parameters
+    ----------
+    data
+        Screen with the result of `shoal.tl.coherence`.
+    score
+        Numeric column(s) of ``obs``.
+    gene_set
+        A list of genes, a mapping of names to lists, or the path of a GMT file. The score is the mean of log-normalised
+        expression over the genes that are in the data; a set without any is left out, and a log message names it. A gene
+        that a perturbation targets is left out of that perturbation's score: its knock-down is no response.
+    coherence_key
+        Result of `shoal.tl.coherence` to read; perturbations it did not test (too few cells) are left out.
+    covariates
+        Numeric column(s) of ``obs`` to hold fixed besides magnitude, such as ``"total_counts"`` or the share of
+        mitochondrial counts; taken per perturbation, control-subtracted, in ranks.
+    method
+        ``"spline"``, or ``"raw_partial"``: the published calculation, from plug-in coherence and magnitude on the raw
+        scale. Do not draw conclusions from it. Both coherence and most scores are *curved* functions of magnitude, a
+        straight line leaves the curvature in both residuals, and the test rejects in over nine of ten screens in which
+        there is nothing to find. It is here to reproduce published numbers beside the others.
+    n_bins
+        Magnitude bins of the permutation; fewer where they would hold less than 5 perturbations.
+    n_perms
+        Permutations; the smallest p-value is 1 / (n_perms + 1).
+    correction
+        Correction over scores, a method of ``statsmodels.stats.multitest.multipletests``.
+    layer
+        Layer with log-normalised expression for `gene_set`, instead of ``X``.
+    rng
+        Seed or generator of the permutations.
+    key_added
+        Name of the result; ``"association"`` by default.
+    mod
+        Modality, if `data` is a MuData.
+
+    Returns
+    -------
+    Nothing; writes
+
+    ``uns[key_added]["table"]`` : DataFrame, one row per score
+        ``n`` (int64, perturbations); ``association`` (partial rank correlation), ``se``, ``ci_low``, ``ci_high`` (95 %),
+        ``pvalue``, ``qvalue``; ``simex``, the association extrapolated to a magnitude measured without error: if it
+        differs much from ``association``, measurement error matters; ``n_genes_used`` (int64, 0 for a column of
+        ``obs``); ``overlap``, genes of the set that coherence itself was computed from (NaN if not known). float64
+        unless said otherwise.
+    ``uns[key_added]["scores"]`` : DataFrame, one row per perturbation and score
+        ``score`` (name), ``shift`` (its value), and the ``response`` and ``magnitude`` it was held against.
+    ``uns[key_added]["params"]`` : dict
+        What it was computed with.
+
+    Raises
+    ------
+    KeyError
+        If there is no coherence result, or a column does not exist.
+    ValueError
+        If there is nothing to score, too few perturbations, no gene of any set in the data, or values that are not
+        log-normalised.
+
+    Warns
+    -----
+    UserWarning
+        If genes of a set are among the features that coherence was computed from: the association is then partly
+        circular. The message shows the call that leaves them out.
+
+    Notes
+    -----
+    An association is no cause. Perturbations are taken as independent; combinations that share a part are not, and a log
+    message says how many there are. The standard error of magnitude that ``simex`` uses is taken from that of coherence
+    (the same length in units of the cells' noise, hence about the same relative error).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import shoal as sh
+    >>> adata = sh.ds.simulate_gaussian(n_perturbations=30, n_cells=30, n_control=200, rng=0)
+    >>> sh.tl.coherence(adata, "perturbation", control="control")
+    >>> adata.obs["stress"] = np.random.default_rng(0).normal(size=adata.n_obs)
+    >>> sh.tl.associate(adata, "stress", n_perms=999, rng=0)
+    >>> list(adata.uns["association"]["table"].index)
+    ['stress']
+    """
+    adata = get_adata(data, mod)
+    one_of(method, tuple(RESPONSE), name="method")
+    one_of(correction, CORRECTIONS, name="correction")
+    positive(n_bins, name="n_bins")
+    positive(n_perms, name="n_perms")
+    scored, held = _listed(score), _listed(covariates)
+    if not scored and gene_set is None:
+        msg = "nothing to score: name numeric columns of adata.obs (score=) or genes (gene_set=)"
+        raise ValueError(msg)
+    if held and method == "raw_partial":
+        msg = "method='raw_partial' takes no covariates; leave them out, or use method='spline'"
+        raise ValueError(msg)
+    result = read_result(adata, coherence_key, written_by="sh.tl.coherence(adata)")
+    params, table = result["params"], result["table"]
+    screen = _screen(adata, params)
+    found = labels(adata, screen)
+    strata = tuple(k for k in str(params.get("strata", "")).split(",") if k)
+    plan = make_plan(adata, found, strata=strata, depth_key=None)
+    shift = column_shift(adata, plan, scored, found.names, where="score")
+    used: dict[str, list[str]] = {}
+    if gene_set is not None:
+        genes = gene_set_shift(adata, plan, screen, found.names, gene_set, layer=layer)
+        used = genes.used
+        _refuse_twice(scored, used)
+        shift = shift.join(genes.shift)
+    shared = overlap(adata, params, used)
+    quality = column_shift(adata, plan, held, found.names, where="covariates")
+
+    keep = _tested(table, params, found.names, RESPONSE[method])
+    _tell_shared_parts(screen, keep)
+    response, magnitude = (table.loc[keep, c].to_numpy(dtype=np.float64) for c in RESPONSE[method])
+    if method == "spline":
+        generator, se = as_generator(rng), _magnitude_se(table.loc[keep])
+        fixed = quality.loc[keep].to_numpy() if held else None
+
+        def test(rows: Bools, values: Floats) -> Association:
+            return partial_association(
+                response[rows],
+                values,
+                magnitude=magnitude[rows],
+                covariates=None if fixed is None else fixed[rows],
+                magnitude_se=None if se is None else se[rows],
+                n_bins=n_bins,
+                n_perms=n_perms,
+                rng=generator,
+            )
+    else:
+
+        def test(rows: Bools, values: Floats) -> Association:
+            return raw_partial(response[rows], values, magnitude=magnitude[rows])
+
+    answer = _each_pattern(shift.loc[keep], test)
+    answer.insert(answer.columns.get_loc("pvalue") + 1, "qvalue", _correct(answer["pvalue"], correction))
+    answer["n_genes_used"] = [len(used.get(name, ())) for name in answer.index]
+    answer["overlap"] = [shared.get(name, np.nan) for name in answer.index]
+    _warn_circular(answer, params)
+    scores = shift.loc[keep].melt(ignore_index=False, var_name="score", value_name="shift")
+    scores["response"], scores["magnitude"] = (np.tile(v, shift.shape[1]) for v in (response, magnitude))
+    own(adata)
+    write_table(
+        adata,
+        key_added or ASSOCIATION,
+        answer,
+        schema="association/1",
+        params={
+            "method": method,
+            "response": RESPONSE[method][0],
+            "coherence_key": coherence_key,
+            "covariates": held,
+            "n_bins": n_bins,
+            "n_perms": n_perms if method == "spline" else 0,
+            "correction": correction,
+            "layer": layer,
+            "strata": strata,
+        },
+        scores=scores.rename_axis("perturbation"),
+    )
+
+
+def _listed(names: str | Sequence[str] | None) -> list[str]:
+    return [] if names is None else [names] if isinstance(names, str) else list(dict.fromkeys(names))
+
+
+def _screen(adata: AnnData, params: Mapping[str, Any]) -> Screen:
+    """Return the screen that coherence was computed on."""
+    key, control = str(params["perturbation_key"]), str(params["control"])
+    key_in(key, adata.obs.columns, where="adata.obs", hint="(the perturbation_key of the coherence result)")
+    present = set(adata.obs[key].astype(str))
+    return resolve(adata, key, control=[control] if control in present else control.split(","))
+
+
+def _refuse_twice(scored: Sequence[str], used: Mapping[str, list[str]]) -> None:
+    twice = sorted(set(scored) & set(used))
+    if twice:
+        msg = f"{', '.join(twice)} name both a column of adata.obs and a gene set; rename one"
+        raise ValueError(msg)
+
+
+def _tested(table: pd.DataFrame, params: Mapping[str, Any], names: pd.Index, columns: Sequence[str]) -> pd.Index:
+    """Return the perturbations whose response can be used, sorted."""
+    usable = np.isfinite(table[list(columns)]).all(axis=1) & (table["n_cells"] >= params.get("min_cells", 0))
+    keep = names.intersection(table.index[usable]).sort_values()
+    if len(keep) == 0:
+        msg = "no perturbation of the coherence result is both tested and in adata; call sh.tl.coherence(adata) again"
+        raise ValueError(msg)
+    if len(keep) < len(table):
+        logger.info("%d of %d perturbations were not tested for coherence", len(table) - len(keep), len(table))
+    return keep
+
+
+def _tell_shared_parts(screen: Screen, names: pd.Index) -> None:
+    parts = [screen.parts(name) for name in names]
+    count = pd.Series([p for several in parts for p in several]).value_counts()
+    n_shared = sum(len(several) > 1 and any(count[p] > 1 for p in several) for several in parts)
+    if n_shared:
+        logger.warning("%d combinations share a part with another perturbation; they are not independent", n_shared)
+
+
+def _magnitude_se(table: pd.DataFrame) -> Floats | None:
+    """Return standard errors of magnitude, from those of coherence; ``None`` if no coherence is clear of 0."""
+    r, se = table["coherence"].to_numpy(), table["coherence_se"].to_numpy()
+    clear = r > 2 * se
+    if not clear.any() or not np.isfinite(se).all():
+        return None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        unit = np.where(clear, table["magnitude"].to_numpy() / r, np.nan)
+    return np.where(clear, unit, np.nanmedian(unit)) * se
+
+
+def _each_pattern(shift: pd.DataFrame, test: Callable[[Bools, Floats], Association]) -> pd.DataFrame:
+    """Return one row per score; scores that are known for the same perturbations are tested together."""
+    patterns, member = np.unique(np.isfinite(shift.to_numpy()), axis=1, return_inverse=True)
+    parts = []
+    for i, rows in enumerate(patterns.T):
+        names = shift.columns[member.ravel() == i]
+        found = test(rows, shift.loc[rows, names].to_numpy())
+        part = pd.DataFrame({c: getattr(found, c) for c in COLUMNS}, index=names)
+        part.insert(0, "n", int(rows.sum()))
+        parts.append(part)
+    return pd.concat(parts).loc[shift.columns].rename_axis("score")
+
+
+def _correct(pvalue: pd.Series, correction: str) -> Floats:
+    from statsmodels.stats.multitest import multipletests
+
+    q = np.full(len(pvalue), np.nan)
+    tested = np.isfinite(pvalue.to_numpy())
+    if tested.any():
+        q[tested] = multipletests(pvalue[tested], method=correction)[1]
+    return q
+
+
+def _warn_circular(answer: pd.DataFrame, params: Mapping[str, Any]) -> None:
+    inside = answer[answer["overlap"] > 0]
+    if len(inside) == 0:
+        return
+    shown = [f"{name} ({int(row.overlap)} of {int(row.n_genes_used)})" for name, row in inside.iterrows()]
+    more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
+    if params.get("use_rep") in ("", "X"):
+        where = f"layer={params['layer']!r}" if params.get("layer") else "use_rep='X'"
+        call = f"sh.tl.coherence(adata, {where}, exclude=genes)"
+    else:
+        call = "sh.pp.prepare(adata, exclude=genes); sh.tl.coherence(adata)"
+    msg = (
+        f"genes of {', '.join(shown[:5])}{more} are among the features that coherence was computed from, so the "
+        f"association is partly circular. Leave them out first: {call}"
+    )
+    warnings.warn(msg, UserWarning, stacklevel=3)

@@ -1,0 +1,197 @@
+"""Does the test hold? Control cells treated as if they were perturbations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from .._keys import COHERENCE
+from .._logging import progress
+from .._random import RNGLike, spawn
+from .._validate import get_adata, key_in, positive
+from ..core._design import LEAST_CONTROLS, make_plan, strata_keys
+from ..core._matrix import as_rows
+from ..core._plan import Plan
+from ..core._results import write_table
+from ..core._screen import labels, resolve
+from ..core._view import own
+from ._features import features
+from ._measure import measure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from anndata import AnnData
+    from mudata import MuData
+
+    from .._typing import Bools, Ints, Matrix
+
+ALPHAS = (0.05, 0.01)
+
+
+def coherence_null(
+    data: AnnData | MuData,
+    perturbation_key: str | None = None,
+    *,
+    control: str | Sequence[str] | None = None,
+    n_cells: Sequence[int] = (30, 100, 300),
+    n_draws: int = 400,
+    by: str | None = None,
+    layer: str | None = None,
+    use_rep: str | None = None,
+    strata: str | Sequence[str] | None = "auto",
+    depth_key: str | None = None,
+    min_cells: int = 20,
+    rng: RNGLike = 0,
+    key_added: str | None = None,
+    mod: str | None = None,
+) -> None:
+    """Check the null distribution of the coherence test on the screen's own control cells.
+
+    Random sets of control cells are measured against the remaining controls, exactly as perturbations are by
+    :func:`shoal.tl.coherence`; as nothing was done to them, a fraction alpha of the tests should reject at alpha. With
+    `by`, each label of that column (each non-targeting guide, each donor) is also left out in turn and measured against
+    the others: a guide that rejects there has an effect of its own, and a donor nearly always has.
+
+    Parameters
+    ----------
+    data
+        Screen, prepared as for :func:`shoal.tl.coherence`.
+    perturbation_key
+        Column of ``obs`` with the perturbations; by default as recorded by :func:`shoal.pp.annotate`.
+    control
+        Label(s) of the control cells; by default as recorded.
+    n_cells
+        Sizes of the pseudo-perturbations. A size above half the controls is left out.
+    n_draws
+        Random sets of each size.
+    by
+        Column whose labels are left out one at a time.
+    layer, use_rep, strata, depth_key, min_cells
+        As in :func:`shoal.tl.coherence`.
+    rng
+        Seed or generator; one generator is spawned per draw.
+    key_added
+        Name of the result; ``"coherence_null"`` by default.
+    mod
+        Modality, if `data` is a MuData.
+
+    Returns
+    -------
+    Nothing; writes
+
+    ``uns[key_added]["table"]`` : DataFrame, one row per pseudo-perturbation
+        ``source`` (``"random split"`` or the label left out), ``n_cells``, ``kappa``, ``pvalue``, ``residual_pvalue``,
+        ``magnitude``.
+    ``uns[key_added]["rates"]`` : DataFrame
+        ``source``, ``n_cells`` (0 for all labels together), ``alpha``, ``n_draws``, ``n_rejected``, ``rate`` and its exact
+        binomial interval ``ci_low``, ``ci_high``.
+
+    Raises
+    ------
+    KeyError
+        If a column or slot does not exist.
+    ValueError
+        If there are too few controls for any of the sizes.
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> adata = sh.ds.simulate_gaussian(n_perturbations=2, n_cells=50, n_control=300, rng=0)
+    >>> sh.tl.coherence_null(adata, "perturbation", control="control", n_cells=[50], n_draws=20)
+    >>> rates = adata.uns["coherence_null"]["rates"]
+    """
+    adata = get_adata(data, mod)
+    positive(n_draws, name="n_draws")
+    screen = resolve(adata, perturbation_key, control=control)
+    found = labels(adata, screen)
+    keys = strata_keys(screen, strata)
+    plan = make_plan(adata, found, strata=keys, depth_key=depth_key)
+    rows, slot, _ = features(adata, screen, found.names, layer=layer, use_rep=use_rep, exclude=None)
+    cells = np.flatnonzero(plan.is_control)
+    block = rows.take(cells)
+    usable = [int(n) for n in n_cells if 2 * n <= len(cells)]
+    if not usable and by is None:
+        msg = f"{len(cells)} controls are too few for pseudo-perturbations of {list(n_cells)} cells; pass a smaller n_cells"
+        raise ValueError(msg)
+    if by is not None:
+        key_in(by, adata.obs.columns, where="adata.obs")
+    draws = list(_random_sets(plan.stratum[cells], usable, n_draws, spawn(rng, len(usable) * n_draws)))
+    if by is not None:
+        draws += list(_label_sets(adata.obs[by].iloc[cells], min_cells))
+    found_rows = [
+        {"source": source, "n_cells": n, **_measure_one(block, plan, cells, chosen, min(min_cells, n))}
+        for source, n, chosen in progress(draws, total=len(draws), desc="null")
+    ]
+    columns = ["source", "n_cells", "kappa", "pvalue", "residual_pvalue", "magnitude"]
+    table = pd.DataFrame(found_rows, columns=columns)
+    params = {
+        "n_draws": n_draws,
+        "by": by,
+        "slot": slot,
+        "strata": keys,
+        "depth_key": depth_key,
+        "n_control": len(cells),
+    }
+    own(adata)
+    write_table(
+        adata, key_added or f"{COHERENCE}_null", table, schema="coherence_null/1", params=params, rates=_rates(table)
+    )
+
+
+def _random_sets(
+    stratum: Ints, sizes: list[int], n_draws: int, rngs: list[np.random.Generator]
+) -> Iterator[tuple[str, int, Bools]]:
+    """Draw sets of controls that leave every stratum enough controls to be compared with."""
+    per_stratum = np.bincount(stratum)
+    for i, n in enumerate(sizes):
+        for rng in rngs[i * n_draws : (i + 1) * n_draws]:
+            order = rng.permutation(len(stratum))
+            rank = np.empty(len(stratum), dtype=np.int64)  # position of a cell within its stratum, in random order
+            for h in range(len(per_stratum)):
+                inside = order[stratum[order] == h]
+                rank[inside] = np.arange(len(inside))
+            free = order[rank[order] < (per_stratum - LEAST_CONTROLS)[stratum[order]]]
+            chosen = np.zeros(len(stratum), dtype=bool)
+            chosen[free[:n]] = True
+            yield "random split", n, chosen
+
+
+def _label_sets(column: pd.Series, min_cells: int) -> Iterator[tuple[str, int, Bools]]:
+    """Leave each label out in turn, unless it has too few cells or leaves too few."""
+    for label in sorted(column.dropna().astype(str).unique()):
+        chosen = (column.astype(str) == label).to_numpy()
+        if min_cells <= chosen.sum() <= len(chosen) - LEAST_CONTROLS:
+            yield label, int(chosen.sum()), chosen
+
+
+def _measure_one(block: Matrix, plan: Plan, cells: Ints, chosen: Bools, min_cells: int) -> dict[str, float]:
+    """Measure one set of control cells against the others; cells of strata without controls are left out."""
+    stratum = plan.stratum[cells]
+    left = np.bincount(stratum[~chosen], minlength=plan.n_strata) > plan.basis.shape[1]
+    group = np.where(left[stratum], np.where(chosen, 0, 1), -1)
+    stratum = np.cumsum(left)[stratum] - 1
+    pseudo = Plan(group, 1, np.maximum(stratum, 0), int(left.sum()), plan.basis[cells])
+    columns = measure(as_rows(block), pseudo, min_cells=min_cells, cross={}).columns
+    return {name: float(columns[name][0]) for name in ("kappa", "pvalue", "residual_pvalue", "magnitude")}
+
+
+def _rates(table: pd.DataFrame) -> pd.DataFrame:
+    """Count rejections of each kind of pseudo-perturbation, with exact binomial intervals."""
+    random = table["source"] == "random split"
+    groups = [("random split", int(n), part) for n, part in table[random].groupby("n_cells")]
+    if (~random).any():
+        groups.append(("left-out labels", 0, table[~random]))
+    rates = []
+    for source, n, part in groups:
+        tested = part["pvalue"].dropna()
+        for alpha in ALPHAS:
+            hits = int((tested < alpha).sum())
+            ci = stats.binomtest(hits, len(tested)).proportion_ci() if len(tested) else (np.nan, np.nan)
+            rate = hits / len(tested) if len(tested) else np.nan
+            rates.append((source, n, alpha, len(tested), hits, rate, *ci))
+    names = ["source", "n_cells", "alpha", "n_draws", "n_rejected", "rate", "ci_low", "ci_high"]
+    return pd.DataFrame(rates, columns=names)

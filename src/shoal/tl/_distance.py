@@ -1,0 +1,336 @@
+"""Distances between populations on AnnData, and their permutation test."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from .._keys import DISTANCE
+from .._random import as_generator
+from .._validate import _listed, get_adata, key_in, one_of
+from ..core._matrix import as_rows, choose
+from ..core._results import read_result, write_table
+from ..core._screen import labels, resolve
+from ..core._view import own
+from ..metrics._mmd import as_widths
+from ..metrics._permutation import permutation_pvalue
+from ._populations import between_all, control_bandwidth, gather, make_metric, permute, to_control
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from mudata import MuData
+
+    from .._random import RNGLike
+    from .._typing import Bools, Floats, Ints
+    from ._populations import Metric, Populations
+
+METRICS = ("edistance", "energy", "mmd")
+CORRECTIONS = ("fdr_bh", "fdr_by", "holm", "holm-sidak", "sidak", "bonferroni")
+
+
+def distance(
+    data: AnnData | MuData,
+    perturbation_key: str | None = None,
+    *,
+    control: str | Sequence[str] | None = None,
+    metric: Literal["edistance", "energy", "mmd"] = "edistance",
+    pairwise: bool = False,
+    biased: bool = False,
+    bandwidth: float | Sequence[float] | None = None,
+    n_perms: int = 0,
+    alpha: float = 0.05,
+    correction: str = "fdr_bh",
+    strata: str | Sequence[str] | None = None,
+    layer: str | None = None,
+    use_rep: str | None = None,
+    rng: RNGLike = None,
+    key_added: str | None = None,
+    mod: str | None = None,
+) -> None:
+    r"""Measure how far each perturbed population is from the controls, or all populations from one another.
+
+    All metrics are :math:`D = 2 E h(x, y) - E h(x, x') - E h(y, y')` for cells x of one population and y of the other,
+    estimated without bias: means over pairs of different cells, 0 on average without an effect, so that small
+    populations do not look far away. A value may fall below 0.
+
+    ``"edistance"``
+        h is the squared Euclidean distance: twice the squared distance of the means, less their noise. Computed from
+        sums, in one pass over a matrix of any kind. Equal to ``scperturb.edist``. It sees differences of means only.
+    ``"energy"``
+        h is the Euclidean distance: sees every difference between distributions.
+    ``"mmd"``
+        h is minus a Gaussian kernel: the squared maximum mean discrepancy.
+
+    With `strata`, cells are compared only within strata: D is the mean of the strata's own distances, weighted by
+    n m / (n + m) for n and m cells. A batch that shifts all its cells then adds nothing.
+
+    For ``"energy"`` and ``"mmd"`` the matrix is read into memory as it is (sparse stays sparse), and pairs of cells are
+    formed in tiles; the working memory is bounded by ``shoal.settings.block_bytes``. The permutation test holds the
+    matrix in memory too.
+
+    Parameters
+    ----------
+    data
+        Screen, one row per cell.
+    perturbation_key
+        Column of ``obs`` with the perturbations; by default what :func:`shoal.pp.annotate` recorded.
+    control
+        Label, or labels, of the unperturbed cells; by default what was recorded.
+    metric
+        What is measured.
+    pairwise
+        Whether to compare all populations with one another, the controls among them.
+    biased
+        Whether to count each cell with itself (V-statistic, as pertpy 1.4 does for ``"energy"``): never below 0, and
+        larger for small populations.
+    bandwidth
+        Kernel width of ``"mmd"`` in the units of the matrix, or several widths whose kernels are averaged; by default
+        the median distance between controls, see :func:`shoal.metrics.median_bandwidth`.
+    n_perms
+        Number B of relabellings of each perturbation's cells and the controls (within strata). 0 for no test. The
+        p-value is (b + 1) / (B + 1), where b relabellings have a distance at least as large.
+    alpha
+        Level that the test should be able to reach: a warning says which `n_perms` would do if B is too small.
+    correction
+        Correction for the number of perturbations, a method of ``statsmodels.stats.multitest.multipletests``.
+    strata
+        Column or columns of ``obs`` (batch, donor, cell type) within which cells are comparable.
+    layer
+        Layer to use; by default ``X``.
+    use_rep
+        Key of ``obsm`` to use, such as ``"X_pca"``.
+    rng
+        Seed or generator of the relabellings. Distances do not depend on it.
+    key_added
+        Slot of ``uns``; ``"distance"`` by default.
+    mod
+        Modality to measure, if `data` is a MuData.
+
+    Returns
+    -------
+    Nothing; writes ``uns[key_added]`` with ``table``, ``params``, ``schema`` and ``version``. The table's index is the
+    perturbation, its columns are ``n_cells`` (int), ``distance`` (float; NaN for a population of one cell) and, with
+    `n_perms`, ``pvalue`` and ``qvalue``. With `pairwise` the table has a row for each pair, with columns
+    ``perturbation`` and ``other`` (categories) and ``distance``; :func:`distance_matrix` turns it into a square.
+
+    Raises
+    ------
+    KeyError
+        If a column, layer, representation or control label does not exist.
+    ValueError
+        If an option is not known, a value of the matrix is not finite, a stratum is missing, or there are fewer than
+        two control cells.
+
+    Warns
+    -----
+    UserWarning
+        If perturbations or cells cannot be compared, or `n_perms` is too small for `alpha`.
+
+    References
+    ----------
+    szekely2013energy, gretton2012kernel, peidli2024scperturb, phipson2010permutation
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> adata = sh.ds.simulate(n_perturbations=4, rng=0)
+    >>> sh.tl.distance(adata, "perturbation", control="control", n_perms=199, rng=0)
+    >>> adata.uns["distance"]["table"]["distance"].idxmax() in set(adata.obs["perturbation"])
+    True
+    """
+    adata = get_adata(data, mod)
+    one_of(metric, METRICS, name="metric")
+    one_of(correction, CORRECTIONS, name="correction")
+    widths = _widths(metric, bandwidth)
+    generator = as_generator(rng)
+    _check_test(n_perms, alpha, pairwise=pairwise)
+    screen = resolve(adata, perturbation_key, control=control)
+    found = labels(adata, screen)
+    source, slot = choose(adata, layer=layer, use_rep=use_rep)
+    stratum = _strata(adata, strata, found.code >= 0)
+    cells = gather(as_rows(source), found.code, len(found.names), stratum, int(stratum.max(initial=0)) + 1)
+    if metric != "edistance" or n_perms:
+        cells = cells.in_memory()
+    if metric == "mmd" and widths is None:
+        widths = control_bandwidth(cells)
+    measure = make_metric(metric, cells, biased=biased, bandwidth=widths)
+    _check_sizes(cells, measure, found.names)
+    if pairwise:
+        table = _pair_table(between_all(cells, measure), found.names, screen.control[0])
+    elif n_perms:
+        values, reached = permute(cells, measure, n_perms, generator)
+        table = _table(values, found.names, found.counts)
+        pvalue = np.where(np.isnan(values), np.nan, permutation_pvalue(reached, n_perms))
+        table["pvalue"], table["qvalue"] = pvalue, _adjust(pvalue, correction)
+        _check_reach(int(np.isfinite(pvalue).sum()), n_perms, alpha, correction)
+    else:
+        table = _table(to_control(cells, measure), found.names, found.counts)
+    params = {
+        "perturbation_key": screen.perturbation_key,
+        "control": screen.control,
+        "matrix": slot,
+        "metric": metric,
+        "pairwise": pairwise,
+        "biased": biased,
+        "bandwidth": widths,
+        "n_perms": n_perms,
+        "alpha": alpha,
+        "correction": correction,
+        "strata": strata,
+    }
+    own(adata)
+    schema = "distance_pairwise/1" if pairwise else "distance/1"
+    write_table(adata, key_added or DISTANCE, table, schema=schema, params=params)
+
+
+def distance_matrix(data: AnnData | MuData, *, key: str = DISTANCE, mod: str | None = None) -> pd.DataFrame:
+    """Return the result of ``distance(..., pairwise=True)`` as a square table.
+
+    Parameters
+    ----------
+    data
+        Screen with the result.
+    key
+        Slot of ``uns``, the `key_added` of :func:`distance`.
+    mod
+        Modality, if `data` is a MuData.
+
+    Returns
+    -------
+    (G + 1, G + 1) symmetric distances with 0 on the diagonal, labelled by population, the controls first.
+
+    Raises
+    ------
+    KeyError
+        If there is no such result.
+    ValueError
+        If the result is not pairwise.
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> adata = sh.ds.simulate(n_perturbations=4, rng=0)
+    >>> sh.tl.distance(adata, "perturbation", control="control", pairwise=True)
+    >>> sh.tl.distance_matrix(adata).shape
+    (5, 5)
+    """
+    entry = read_result(get_adata(data, mod), key, written_by="sh.tl.distance(adata, pairwise=True)")
+    if entry["schema"] != "distance_pairwise/1":
+        msg = f"adata.uns[{key!r}] holds no pairs; call sh.tl.distance(adata, pairwise=True, key_added={key!r})"
+        raise ValueError(msg)
+    table = entry["table"]
+    names = pd.Index(table["perturbation"].cat.categories, name=None)
+    square = np.zeros((len(names), len(names)))
+    i, j = table["perturbation"].cat.codes.to_numpy(), table["other"].cat.codes.to_numpy()
+    square[i, j] = square[j, i] = table["distance"].to_numpy()
+    return pd.DataFrame(square, index=names, columns=names)
+
+
+def _widths(metric: str, bandwidth: float | Sequence[float] | None) -> list[float] | None:
+    if bandwidth is not None and metric != "mmd":
+        msg = f"bandwidth={bandwidth!r} belongs to metric='mmd', not to metric={metric!r}"
+        raise ValueError(msg)
+    return None if bandwidth is None else as_widths(bandwidth)
+
+
+def _check_test(n_perms: int, alpha: float, *, pairwise: bool) -> None:
+    if n_perms < 0 or n_perms != int(n_perms):
+        msg = f"n_perms must be a whole number, 0 or above, not {n_perms!r}"
+        raise ValueError(msg)
+    if not 0 < alpha < 1:
+        msg = f"alpha must be between 0 and 1, not {alpha!r}"
+        raise ValueError(msg)
+    if pairwise and n_perms:
+        msg = f"pairwise=True has no test; leave out n_perms={n_perms}, or compare with the controls"
+        raise ValueError(msg)
+
+
+def _strata(adata: AnnData, strata: str | Sequence[str] | None, labelled: Bools) -> Ints:
+    """Return the (n_obs,) stratum of each cell, all 0 without strata."""
+    if strata is None:
+        return np.zeros(adata.n_obs, dtype=np.int64)
+    columns = [strata] if isinstance(strata, str) else list(strata)
+    for column in columns:
+        key_in(column, adata.obs.columns, where="adata.obs", hint="(given as strata)")
+    missing = int((adata.obs[columns].isna().any(axis=1).to_numpy() & labelled).sum())
+    if missing:
+        msg = f"{missing} cells have no value in strata={columns}; drop them, or fill in a value of their own"
+        raise ValueError(msg)
+    grouped = adata.obs.groupby(columns, sort=True, observed=True, dropna=False)
+    return grouped.ngroup().to_numpy(dtype=np.int64)
+
+
+def _check_sizes(cells: Populations, metric: Metric, names: pd.Index) -> None:
+    """Raise if the controls are too few; warn of perturbations and cells that cannot be compared."""
+    m = cells.counts[:, -1]
+    if m.max() < metric.least:
+        msg = f"no stratum has more than {m.max()} control cells; at least {metric.least} are needed"
+        raise ValueError(msg)
+    usable = cells.control_weights(metric) > 0
+    alone = names[~usable.any(axis=0)]
+    if len(alone):
+        warnings.warn(
+            f"no distance for {_listed(list(alone))}: at least {metric.least} cells and {metric.least} controls of the "
+            "same stratum are needed",
+            UserWarning,
+            stacklevel=3,
+        )
+    lost = int((cells.counts[:, :-1] * (~usable & usable.any(axis=0))).sum())
+    if lost:
+        warnings.warn(
+            f"{lost} perturbed cells are left out: their stratum has fewer than {metric.least} cells of the "
+            "perturbation, or of the control",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _table(values: Floats, names: pd.Index, counts: Ints) -> pd.DataFrame:
+    return pd.DataFrame({"n_cells": counts, "distance": values}, index=names)
+
+
+def _pair_table(square: Floats, names: pd.Index, control: str) -> pd.DataFrame:
+    """Return one row a pair; the controls, last in `square`, come first."""
+    order = np.roll(np.arange(len(square)), 1)
+    i, j = np.triu_indices(len(square), k=1)
+    kind = pd.CategoricalDtype([control, *names])
+    columns = {name: pd.Categorical.from_codes(code, dtype=kind) for name, code in (("perturbation", i), ("other", j))}
+    return pd.DataFrame({**columns, "distance": square[np.ix_(order, order)][i, j]})
+
+
+def _adjust(pvalue: Floats, correction: str) -> Floats:
+    from statsmodels.stats.multitest import multipletests
+
+    adjusted, known = np.full(len(pvalue), np.nan), np.isfinite(pvalue)
+    if known.any():
+        adjusted[known] = multipletests(pvalue[known], method=correction)[1]
+    return adjusted
+
+
+def _check_reach(n_tests: int, n_perms: int, alpha: float, correction: str) -> None:
+    """Warn if a perturbation that beats every relabelling, alone among `n_tests`, would not reach `alpha`."""
+
+    def reaches(b: int) -> bool:
+        lone = np.ones(n_tests)
+        lone[0] = 1.0 / (b + 1)
+        return bool(_adjust(lone, correction)[0] <= alpha * (1 + 1e-9))
+
+    if n_tests == 0 or reaches(n_perms):
+        return
+    low, high = n_perms, 2 * n_perms
+    while not reaches(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if reaches(middle) else (middle, high)
+    warnings.warn(
+        f"n_perms={n_perms} gives p-values of at least {1 / (n_perms + 1):.2g}: one perturbation alone among {n_tests} "
+        f"cannot reach alpha={alpha} after correction={correction!r}; n_perms={high} would do",
+        UserWarning,
+        stacklevel=3,
+    )

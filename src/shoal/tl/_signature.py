@@ -1,0 +1,168 @@
+"""Signature scores of perturbations: how far a column, or the mean of a gene set, moves from its controls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._keys import PCA
+from .._logging import logger
+from .._validate import key_in
+from ..core._gene_sets import read_gene_sets
+from ..core._matrix import Rows, as_rows, choose, group_sum
+from ..core._scale import look
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
+
+    from .._typing import Floats
+    from ..core._gene_sets import GeneSets
+    from ..core._plan import Plan
+    from ..core._screen import Screen
+
+
+@dataclass(frozen=True)
+class GeneScores:
+    """Scores of gene sets.
+
+    Attributes
+    ----------
+    shift
+        (n_perturbations, n_sets) mean over the genes of a set of the shift in expression; NaN without genes.
+    used
+        Set -> genes that were found.
+    """
+
+    shift: pd.DataFrame
+    used: dict[str, list[str]]
+
+
+def control_shift(rows: Rows, plan: Plan) -> Floats:
+    """Return (n_groups, n_columns) means of each group minus those of the controls of the same strata.
+
+    A group is compared with controls mixed from the strata in its own proportions.
+    """
+    perturbed, is_control = plan.perturbed, plan.is_control
+    control_code = np.where(is_control, plan.stratum, -1)
+    total = np.zeros((plan.n_groups, rows.shape[1]))
+    control = np.zeros((plan.n_strata, rows.shape[1]))
+    for where, block in rows.blocks():
+        total += group_sum(block, perturbed[where], plan.n_groups)
+        control += group_sum(block, control_code[where], plan.n_strata)
+    cells = np.zeros((plan.n_groups, plan.n_strata))
+    np.add.at(cells, (perturbed[perturbed >= 0], plan.stratum[perturbed >= 0]), 1)
+    control /= np.bincount(plan.stratum[is_control], minlength=plan.n_strata)[:, None]
+    with np.errstate(invalid="ignore"):
+        return (total - cells @ control) / cells.sum(axis=1)[:, None]
+
+
+def column_shift(adata: AnnData, plan: Plan, keys: Sequence[str], names: pd.Index, *, where: str) -> pd.DataFrame:
+    """Return the shift of numeric obs columns, one row per perturbation; `where` names the argument they came by.
+
+    Raises
+    ------
+    KeyError
+        If there is no such column.
+    ValueError
+        If a column is not numeric, or missing for a cell that is used.
+    """
+    if not keys:
+        return pd.DataFrame(index=names)
+    values = np.empty((adata.n_obs, len(keys)))
+    for j, key in enumerate(keys):
+        key_in(key, adata.obs.columns, where="adata.obs", hint=f"(given in {where}=)")
+        if not pd.api.types.is_numeric_dtype(adata.obs[key]):
+            msg = f"{where}: adata.obs[{key!r}] is not numeric (dtype {adata.obs[key].dtype})"
+            raise ValueError(msg)
+        values[:, j] = adata.obs[key].to_numpy(dtype=np.float64, na_value=np.nan)
+        n_bad = int((~np.isfinite(values[plan.group >= 0, j])).sum())
+        if n_bad:
+            msg = f"{where}: adata.obs[{key!r}] is missing or infinite for {n_bad} cells; fill or drop them"
+            raise ValueError(msg)
+    values[plan.group < 0] = 0
+    return pd.DataFrame(control_shift(as_rows(values), plan), index=names, columns=list(keys))
+
+
+def gene_set_shift(
+    adata: AnnData, plan: Plan, screen: Screen, names: pd.Index, gene_set: GeneSets, *, layer: str | None
+) -> GeneScores:
+    """Return the shift of the mean expression of gene sets, the perturbation's own target left out of its score.
+
+    Raises
+    ------
+    ValueError
+        If no gene of any set is measured, or the values are not log-normalised.
+    """
+    used = _measured(adata, read_gene_sets(gene_set))
+    column = np.flatnonzero(adata.var_names.isin({g for genes in used.values() for g in genes}))
+    genes = adata.var_names[column]
+    source, slot = choose(adata, layer=layer)
+    rows = as_rows(source, column)
+    _check_log(rows, slot)
+    shift = control_shift(rows, plan)
+    member = np.column_stack([genes.isin(found) for found in used.values()]).astype(np.float64)
+    other = np.array([~genes.isin(screen.parts(name)) for name in names], dtype=np.float64).reshape(shift.shape)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scores = (shift * other) @ member / (other @ member)
+    return GeneScores(pd.DataFrame(scores, index=names, columns=list(used)), used)
+
+
+def overlap(adata: AnnData, params: Mapping[str, object], used: dict[str, list[str]]) -> dict[str, float]:
+    """Return set -> number of its genes among the features that coherence was computed from; NaN if not known."""
+    features = _feature_genes(adata, params)
+    if features is None:
+        logger.info("the genes behind %r are not known, so gene sets cannot be checked against them", params["use_rep"])
+        return dict.fromkeys(used, np.nan)
+    return {name: float(len(features & set(genes))) for name, genes in used.items()}
+
+
+def _feature_genes(adata: AnnData, params: Mapping[str, object]) -> set[str] | None:
+    use_rep = params.get("use_rep", "")
+    if use_rep in ("", "X"):
+        return set(adata.var_names) - set(str(params.get("exclude", "")).split(","))
+    if use_rep != PCA:
+        return None
+    if "PCs" in adata.varm:
+        return set(adata.var_names[(np.asarray(adata.varm["PCs"]) != 0).any(axis=1)])
+    if "highly_variable" in adata.var:
+        return set(adata.var_names[adata.var["highly_variable"].to_numpy(dtype=bool)])
+    return None
+
+
+def _measured(adata: AnnData, sets: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Return the genes of each set that are in the data; say which are not."""
+    names = set(adata.var_names)
+    used = {name: [g for g in genes if g in names] for name, genes in sets.items()}
+    if not any(used.values()):
+        name, genes = next(iter(sets.items()))
+        msg = (
+            f"no gene of {len(sets)} gene set(s) is in adata.var_names ({', '.join(adata.var_names[:5])}, ...); {name!r} "
+            f"holds {', '.join(genes[:5])}, ...: do both use the same kind of name?"
+        )
+        raise ValueError(msg)
+    for name, found in used.items():
+        absent = [g for g in sets[name] if g not in names]
+        if not found:
+            logger.warning("%s is left out: none of its %d genes is in var_names", name, len(absent))
+        elif absent:
+            shown = ", ".join(absent[:10]) + (", ..." if len(absent) > 10 else "")
+            logger.info("%s: %d of %d genes are not in var_names: %s", name, len(absent), len(sets[name]), shown)
+    return {name: found for name, found in used.items() if found}
+
+
+def _check_log(rows: Rows, slot: str) -> None:
+    scale = look(rows)
+    if scale.n_bad_cells:
+        msg = f"{slot} holds NaN or infinite values in {scale.n_bad_cells} cells; score another layer= or drop them"
+        raise ValueError(msg)
+    if scale.kind in ("counts", "linear"):
+        msg = (
+            f"{slot} holds {scale.words}; a gene-set score is a mean of log-normalised values: call "
+            "sh.pp.prepare(adata, normalize='log1p') or pass layer="
+        )
+        raise ValueError(msg)
