@@ -1,0 +1,203 @@
+"""The coherence-magnitude plane."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import NullLocator
+
+from .._keys import COHERENCE
+from .._validate import get_adata, key_in
+from ..core._results import read_result
+from ._style import ACCENT, CAUSE, INK, MARKERS, QUIET, WHEEL, axes_or_new, name_points, point_size, tidy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from mudata import MuData
+
+    from .._typing import Bools, Floats
+
+TITLES = {"magnitude": "magnitude of the mean shift", "magnitude_plugin": "magnitude (plug-in)", "n_cells": "cells"}
+EXTREMES = ("discordant", "concordant")
+
+
+def coherence(
+    data: AnnData | MuData,
+    *,
+    key: str | None = None,
+    x: str = "magnitude",
+    color: str | None = None,
+    label: str | Sequence[str] = EXTREMES,
+    n_labels: int = 8,
+    intervals: bool = True,
+    noise_curve: bool = True,
+    alpha: float = 0.05,
+    ax: Axes | None = None,
+    mod: str | None = None,
+) -> Axes:
+    r"""Show how coherent the response to each perturbation is, against how large it is.
+
+    A response that moves every cell by the same step, in the noise of the controls, lies on the curve
+    :math:`r = M / \sqrt{M^2 + T_c}`, with :math:`T_c` the trace of the controls' covariance: there coherence says
+    nothing that magnitude does not. What lies clearly below the curve responds with more spread than that, in part of
+    its cells or in several ways; the perturbations farthest from it, by ``residual_z``, are named.
+
+    Parameters
+    ----------
+    data
+        Screen with the result of :func:`shoal.tl.coherence`.
+    key
+        Slot of ``uns`` with the result; ``None`` for ``"coherence"``.
+    x
+        Column of the table for the horizontal axis, on a logarithmic scale where its values span more than a factor
+        of 30 (symmetric logarithmic if some are not positive).
+    color
+        ``None`` for significant against not, ``"cause"``, or any other column of the table.
+    label
+        Perturbations to name: ``"discordant"`` (less coherent than a translation), ``"concordant"`` (more), both, or
+        explicit names. ``()`` for none.
+    n_labels
+        How many to name, at most, for each of ``"discordant"`` (``residual_z`` below -1) and ``"concordant"`` (above 1).
+    intervals
+        Whether to draw the interval of each coherence.
+    noise_curve
+        Whether to draw the curve of a pure translation (only against a magnitude).
+    alpha
+        Level of ``qvalue`` below which a perturbation counts as significant.
+    ax
+        Axes to draw into; ``None`` for a new figure.
+    mod
+        Modality, if `data` is a MuData.
+
+    Returns
+    -------
+    The axes.
+
+    Raises
+    ------
+    KeyError
+        If the result, a column or a named perturbation does not exist.
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> adata = sh.ds.simulate(n_perturbations=4, rng=0)
+    >>> sh.pp.prepare(adata, "perturbation", control="control", normalize="log1p")
+    >>> sh.tl.coherence(adata, "perturbation", control="control")
+    >>> ax = sh.pl.coherence(adata)
+    """
+    adata = get_adata(data, mod)
+    key = key or COHERENCE
+    result = read_result(adata, key, written_by="sh.tl.coherence(adata)")
+    table: pd.DataFrame = result["table"]
+    for column in (x, *([] if color is None else [color])):
+        key_in(column, table.columns, where=f"the table of adata.uns[{key!r}]")
+    named = _named(table, label, n_labels, where=f"adata.uns[{key!r}]")
+
+    ax = axes_or_new(ax, width=6.4, height=4.6)
+    table = table[np.isfinite(table[x]) & np.isfinite(table["coherence"])]
+    at, r = table[x].to_numpy(float), table["coherence"].to_numpy(float)
+    ax.axhline(0, color=INK, lw=0.6, alpha=0.5, zorder=1)
+    _scale(ax, at)
+    if intervals:
+        strength = np.clip(12 / np.sqrt(max(len(table), 1)), 0.12, 0.6)
+        ax.vlines(at, table["ci_low"], table["ci_high"], color=QUIET, lw=0.8, alpha=strength, zorder=2)
+    if noise_curve and x in ("magnitude", "magnitude_plugin"):
+        _curve(ax, float(result["params"]["control_trace"]))
+    _points(ax, table, at, r, color, alpha)
+
+    ax.set(xlabel=TITLES.get(x, x.replace("_", " ")), ylabel="coherence $r$")
+    _headroom(ax)
+    tidy(ax)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(loc="upper left", fontsize="x-small", frameon=False, borderaxespad=0.2)
+    spots = table.index.get_indexer(pd.Index(named).intersection(table.index, sort=False))
+    name_points(ax, table.index[spots].tolist(), at[spots], r[spots], avoid=(at, r))
+    return ax
+
+
+def _named(table: pd.DataFrame, label: str | Sequence[str], n: int, *, where: str) -> list[str]:
+    """Return the perturbations that `label` asks for, each once."""
+    found: list[str] = []
+    z = table["residual_z"].dropna()
+    for wish in (label,) if isinstance(label, str) else label:
+        if wish in table.index:
+            found.append(wish)
+        elif wish == "discordant":
+            found += z[z < -1].nsmallest(n).index.tolist()
+        elif wish == "concordant":
+            found += z[z > 1].nlargest(n).index.tolist()
+        else:
+            key_in(wish, [*EXTREMES, *table.index], where=f"the names that label= takes ({where} and two words)")
+    return list(dict.fromkeys(found))
+
+
+def _scale(ax: Axes, values: Floats) -> None:
+    """Choose a linear, logarithmic or symmetric logarithmic axis by the span of the values."""
+    positive = values[values > 0]
+    if len(positive) == 0:
+        return
+    small, large = np.quantile(positive, 0.05), positive.max()
+    if large <= 30 * small:
+        return
+    if (values > 0).all():
+        ax.set_xscale("log")
+    else:  # linear as far as the noise reaches, which the negative values show
+        steps = np.outer(10.0 ** np.arange(-12, 13), (1, 2, 5)).ravel()
+        noise = steps[np.searchsorted(steps, max(-values.min(), small))]
+        above = steps[(steps >= noise) & (steps <= 1.2 * large)]
+        thinned = above[:: -(-len(above) // 7)]
+        ax.set_xscale("symlog", linthresh=noise, linscale=0.5)
+        ax.set_xticks([-noise, 0.0, *thinned], [f"{v:g}" for v in (-noise, 0.0, *thinned)])
+        ax.xaxis.set_minor_locator(NullLocator())
+
+
+def _headroom(ax: Axes) -> None:
+    """Leave room for the legend above the points, without ticks beyond the largest possible coherence."""
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.12 * (high - low))
+    ax.set_yticks([tick for tick in ax.get_yticks() if low <= tick <= min(high, 1.0)])
+
+
+def _curve(ax: Axes, trace: float) -> None:
+    """Draw what a pure translation in the controls' noise gives, over the whole width of the points."""
+    low, high = ax.get_xlim() if ax.dataLim.width > 0 else (0.0, 1.0)
+    magnitude = np.union1d(np.linspace(max(low, 0.0), high, 400), np.geomspace(max(low, high / 1e4), high, 400))
+    expected = magnitude / np.sqrt(magnitude**2 + trace)
+    ax.plot(
+        magnitude, expected, color=INK, lw=1.2, ls=(0, (4, 2)), zorder=3, label="expected from signal-to-noise alone"
+    )
+    ax.set_xlim(ax.get_xlim())
+
+
+def _points(ax: Axes, table: pd.DataFrame, x: Floats, y: Floats, color: str | None, alpha: float) -> None:
+    """Draw the perturbations, one artist a class, or one artist and a colour bar for numbers."""
+    size = point_size(len(table))
+    rim = {"linewidths": 0.4, "edgecolors": "white", "zorder": 4}
+    if color is not None and pd.api.types.is_numeric_dtype(table[color]) and table[color].dtype != bool:
+        value = table[color].to_numpy(float)
+        known = np.isfinite(value)
+        ax.scatter(x[~known], y[~known], s=size, c=QUIET, **rim)
+        drawn = ax.scatter(x[known], y[known], s=size, c=value[known], cmap="cividis", **rim)
+        ax.figure.colorbar(drawn, ax=ax, label=color.replace("_", " "), shrink=0.8)
+        return
+    for name, rows, (tint, marker) in classes(table, color, alpha):
+        ax.scatter(x[rows], y[rows], s=size, c=tint, marker=marker, label=f"{name} ({rows.sum()})", **rim)
+
+
+def classes(table: pd.DataFrame, color: str | None, alpha: float) -> list[tuple[str, Bools, tuple[str, str]]]:
+    """Split the table into (name, rows, (colour, marker)): by significance, by cause or by another column's values."""
+    if color is None:
+        hit = (table["qvalue"] < alpha).to_numpy()
+        return [("not significant", ~hit, (QUIET, "o")), (f"q < {alpha:g}", hit, (ACCENT, "o"))]
+    value = table[color].astype(object).where(table[color].notna(), "unknown").astype(str).to_numpy()
+    seen = sorted(set(value))
+    if color == "cause":
+        order = [c for c in CAUSE if c in seen] + [c for c in seen if c not in CAUSE]
+        return [(c, value == c, CAUSE.get(c, (QUIET, "o"))) for c in order]
+    return [(c, value == c, (WHEEL[i % len(WHEEL)], MARKERS[i % len(MARKERS)])) for i, c in enumerate(seen)]

@@ -1,0 +1,181 @@
+"""Calibration of the test on this screen: controls against controls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from matplotlib import pyplot as plt
+from scipy import stats
+
+from .._keys import COHERENCE
+from .._validate import get_adata, key_in
+from ..core._results import read_result
+from ._style import FAINT, INK, MARKERS, WHEEL, tidy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from mudata import MuData
+
+    from .._typing import Floats
+
+RANDOM = "random split"
+ENOUGH = 20  # groups whose rate of rejection says something
+
+
+def coherence_null(
+    data: AnnData | MuData,
+    *,
+    key: str | None = None,
+    pvalue: Literal["pvalue", "residual_pvalue"] = "pvalue",
+    ax: Sequence[Axes] | None = None,
+    mod: str | None = None,
+) -> tuple[Axes, Axes]:
+    """Show whether control cells, tested as if they were perturbed, get the p-values they should.
+
+    On the left, the sorted p-values of each size of pseudo-perturbation against those expected of a uniform law, with
+    the 95 % envelope of its order statistics (of independent draws; pseudo-perturbations share cells, so that curves
+    wander together). Groups that are real, such as non-targeting guides, are drawn as crosses, or as triangles at the
+    upper edge if they lie beyond it. On the right, how often the test rejects at each level, with the exact binomial
+    95 % interval; a calibrated test lies on its dashed line. Groups are shown there only if they are 20 or more.
+
+    Parameters
+    ----------
+    data
+        Screen with the result of :func:`shoal.tl.coherence_null`.
+    key
+        Slot of ``uns`` with the result; ``None`` for ``"coherence_null"``.
+    pvalue
+        Which test to show on the left: of an effect, or of the residual coherence.
+    ax
+        Two axes to draw into; ``None`` for a new figure.
+    mod
+        Modality, if `data` is a MuData.
+
+    Returns
+    -------
+    The two axes.
+
+    Raises
+    ------
+    KeyError
+        If the result or the column does not exist.
+    ValueError
+        If `ax` is not a pair of axes.
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> adata = sh.ds.simulate(n_perturbations=4, rng=0)
+    >>> sh.pp.prepare(adata, "perturbation", control="control", normalize="log1p")
+    >>> sh.tl.coherence_null(adata, "perturbation", control="control", n_draws=20, rng=0)
+    >>> left, right = sh.pl.coherence_null(adata)
+    """
+    adata = get_adata(data, mod)
+    key = key or f"{COHERENCE}_null"
+    result = read_result(adata, key, written_by="sh.tl.coherence_null(adata)")
+    table: pd.DataFrame = result["table"]
+    key_in(pvalue, table.columns, where=f"the table of adata.uns[{key!r}]")
+    if ax is None:
+        _, ax = plt.subplots(1, 2, figsize=(8.2, 3.7), layout="constrained", width_ratios=(1.1, 1))
+    if len(ax) != 2:
+        msg = f"ax must be two axes, one for the p-values and one for the rates, not {len(ax)}"
+        raise ValueError(msg)
+    left, right = ax
+    _sorted_pvalues(left, table, pvalue)
+    _rates(right, result["rates"])
+    return left, right
+
+
+def _sorted_pvalues(ax: Axes, table: pd.DataFrame, column: str) -> None:
+    """Draw sorted against expected p-values, both as -log10, with the envelope of the largest group."""
+    table = table[np.isfinite(table[column])]
+    split = table[table["source"] == RANDOM]
+    named = table[table["source"] != RANDOM]
+    groups = [(f"{n} cells", g[column].to_numpy(float)) for n, g in split.groupby("n_cells")]
+    for count in sorted({len(p) for _, p in groups}) or [len(named)]:
+        expected, low, high = _envelope(count)
+        ax.fill_between(expected, low, high, color=FAINT, lw=0, zorder=1)
+    for i, (name, p) in enumerate(groups):
+        ax.plot(
+            _envelope(len(p))[0],
+            -np.log10(np.sort(np.maximum(p, 1e-300))),
+            marker=MARKERS[i % len(MARKERS)],
+            ms=2.5,
+            lw=0.8,
+            color=WHEEL[i % len(WHEEL)],
+            label=name,
+            zorder=3,
+        )
+    top = max(ax.dataLim.y1, 1.0) * 1.05
+    if len(named):
+        _groups(ax, named[column].to_numpy(float), top)
+    right = max(ax.get_xlim()[1], 1.0)
+    ax.plot([0, right], [0, right], color=INK, lw=0.8, ls=(0, (4, 2)), zorder=2)
+    what = " of the residual" if column == "residual_pvalue" else ""
+    ax.set(
+        xlabel="expected $-\\log_{10} p$", ylabel=f"observed $-\\log_{{10}} p${what}", xlim=(0, right), ylim=(0, top)
+    )
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(loc="best", fontsize="x-small", frameon=False)
+    tidy(ax)
+
+
+def _groups(ax: Axes, p: Floats, top: float) -> None:
+    """Draw real groups of controls as crosses; those above `top` as triangles at the edge."""
+    expected, observed = _envelope(len(p))[0], -np.log10(np.sort(np.maximum(p, 1e-300)))
+    inside = observed <= top
+    look = {"ls": "", "color": INK, "zorder": 4, "ms": 6}
+    if inside.any():
+        label = f"{inside.sum()} control groups"
+        ax.plot(expected[inside], observed[inside], marker="x", mew=1.4, label=label, **look)
+    if not inside.all():
+        label = f"{(~inside).sum()} control groups beyond the axis"
+        edge = np.full((~inside).sum(), 0.985 * top)
+        ax.plot(expected[~inside], edge, marker="^", label=label, **look)
+
+
+def _envelope(n: int) -> tuple[Floats, Floats, Floats]:
+    """Return expected order statistics of `n` uniform p-values and their 95 % limits, as -log10."""
+    rank = np.arange(1, n + 1)
+    law = stats.beta(rank, n + 1 - rank)
+    return -np.log10(rank / (n + 1)), -np.log10(law.ppf(0.975)), -np.log10(law.ppf(0.025))
+
+
+def _rates(ax: Axes, rates: pd.DataFrame) -> None:
+    """Draw rejection rates with their intervals: one place a size, one colour a level."""
+    rates = rates[(rates["source"] == RANDOM) | (rates["n_draws"] >= ENOUGH)]
+    tidy(ax)
+    if rates.empty:
+        ax.text(0.5, 0.5, "no random splits", transform=ax.transAxes, ha="center", color=INK)
+        return
+    places = list(dict.fromkeys(zip(rates["source"], rates["n_cells"], strict=True)))
+    levels = sorted(rates["alpha"].unique(), reverse=True)
+    for i, alpha in enumerate(levels):
+        at_level = rates[rates["alpha"] == alpha]
+        spot = np.array([places.index(p) for p in zip(at_level["source"], at_level["n_cells"], strict=True)])
+        rate = at_level["rate"].to_numpy(float)
+        span = np.vstack([rate - at_level["ci_low"], at_level["ci_high"] - rate]).clip(0)
+        offset = 0.22 * (i - (len(levels) - 1) / 2)
+        look = {"color": WHEEL[i % len(WHEEL)], "zorder": 3 + i}
+        ax.axhline(alpha, lw=1, ls=(0, (4, 2)), **look)
+        ax.errorbar(
+            spot + offset,
+            rate,
+            yerr=span,
+            fmt=MARKERS[i % len(MARKERS)],
+            ms=5,
+            lw=1.2,
+            label=f"level {alpha:g}",
+            **look,
+        )
+    names = [f"{n}" if source == RANDOM else str(source).replace(" ", "\n") for source, n in places]
+    ax.set_xticks(range(len(places)), names, rotation=45 if len(places) > 8 else 0)
+    ax.set(xlabel="control cells in a pseudo-perturbation", ylabel="share rejected", xlim=(-0.6, len(places) - 0.4))
+    high = ax.get_ylim()[1]
+    ax.set_ylim(-0.02 * high, 1.15 * high)  # a rate of 0 is drawn whole
+    ax.legend(loc="upper right", fontsize="x-small", frameon=False, ncols=len(levels))

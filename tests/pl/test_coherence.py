@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import anndata as ad
+import mudata as md
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.collections import LineCollection, PathCollection
+
+import shoal as sh
+
+from .conftest import TRACE, coherence_table, with_table
+
+
+def points(ax):
+    return [c for c in ax.collections if isinstance(c, PathCollection)]
+
+
+def offsets(ax):
+    return np.vstack([np.asarray(c.get_offsets()) for c in points(ax) if len(c.get_offsets())])
+
+
+def names(ax):
+    return {t.get_text() for t in ax.texts}
+
+
+def test_every_perturbation_is_a_point_in_its_class(measured, table):
+    ax = sh.pl.coherence(measured, label=())
+    grey, blue = points(ax)
+    assert len(grey.get_offsets()) == (table["qvalue"] >= 0.05).sum()
+    assert len(blue.get_offsets()) == (table["qvalue"] < 0.05).sum()
+    np.testing.assert_allclose(np.sort(offsets(ax)[:, 0]), np.sort(table["magnitude"]))
+    assert [t.get_text() for t in ax.get_legend().get_texts()][-1] == "q < 0.05 (6)"
+
+
+def test_curve_is_the_translation_formula(measured):
+    ax = sh.pl.coherence(measured, label=())
+    (curve,) = [line for line in ax.lines if line.get_label() == "expected from signal-to-noise alone"]
+    m, r = curve.get_data()
+    np.testing.assert_allclose(r, m / np.sqrt(m**2 + TRACE), atol=1e-12)
+    assert np.interp(3.0, m, r) == pytest.approx(1 / np.sqrt(2), abs=1e-3)  # M = sqrt(T_c)
+    assert m.min() == 0
+
+
+def test_curve_and_intervals_can_be_left_out(measured):
+    with_both = sh.pl.coherence(measured, label=())
+    (bars,) = [c for c in with_both.collections if isinstance(c, LineCollection)]
+    assert len(bars.get_segments()) == 12
+    np.testing.assert_allclose(np.ptp(bars.get_segments()[3][:, 1]), 0.2)
+    bare = sh.pl.coherence(measured, label=(), intervals=False, noise_curve=False)
+    assert not [c for c in bare.collections if isinstance(c, LineCollection)]
+    assert len(bare.lines) == 1  # the line at 0
+    assert len(sh.pl.coherence(measured, x="n_cells", label=()).lines) == 1  # the curve needs a magnitude
+
+
+def test_labels_are_the_extremes_of_the_residual(measured):
+    assert names(sh.pl.coherence(measured, n_labels=2)) == {"g000", "g001", "A+B", "HLA/x"}
+    assert names(sh.pl.coherence(measured, label="discordant", n_labels=3)) == {"g000", "g001", "g002"}
+    assert names(sh.pl.coherence(measured, label=["HLA/x"])) == {"HLA/x"}
+    far = measured.uns["coherence"]["table"].query("abs(residual_z) > 1").index
+    assert len(far) == 10
+    assert names(sh.pl.coherence(measured, n_labels=100)) == set(far)
+
+
+def test_labels_stay_inside_and_apart(rng):
+    ax = sh.pl.coherence(with_table(ad.AnnData(np.zeros((3, 2))), coherence_table(100, rng)), n_labels=6)
+    ax.figure.canvas.draw()
+    frame = ax.get_window_extent()
+    boxes = [t.get_window_extent() for t in ax.texts]
+    assert len(boxes) == 12
+    for i, box in enumerate(boxes):
+        assert frame.x0 - 2 <= box.x0
+        assert box.x1 <= frame.x1 + 2
+        assert not any(box.shrunk(0.9, 0.8).overlaps(other.shrunk(0.9, 0.8)) for other in boxes[:i])
+
+
+def test_labels_do_not_depend_on_the_run(measured):
+    first, second = sh.pl.coherence(measured), sh.pl.coherence(measured)
+    assert [t.get_position() for t in first.texts] == [t.get_position() for t in second.texts]
+
+
+def test_color_by_cause_number_and_text(measured, table):
+    by_cause = [t.get_text() for t in sh.pl.coherence(measured, color="cause", label=()).get_legend().get_texts()]
+    assert by_cause[1:] == ["none (11)", "dispersion (1)"]
+    ax = sh.pl.coherence(measured, color="n_cells", label=())
+    np.testing.assert_array_equal(points(ax)[-1].get_array(), table["n_cells"])
+    assert len(ax.figure.axes) == 2  # with a colour bar
+    measured.uns["coherence"]["table"]["arm"] = ["p"] * 5 + ["q"] * 6 + [None]
+    text = [t.get_text() for t in sh.pl.coherence(measured, color="arm", label=()).get_legend().get_texts()]
+    assert text[1:] == ["p (5)", "q (6)", "unknown (1)"]
+
+
+@pytest.mark.parametrize("color", [None, "cause", "dispersion"])
+def test_missing_values_are_left_out(measured, color):
+    table = measured.uns["coherence"]["table"]
+    numbers = table.columns.drop(["n_cells", "cause", "flags"])
+    table.loc["g003", numbers] = np.nan
+    table.loc["g004", ["ci_low", "ci_high", "qvalue", "residual_z", "dispersion"]] = np.nan
+    ax = sh.pl.coherence(measured, color=color, label=("discordant", "g003"))
+    ax.figure.canvas.draw()
+    assert len(offsets(ax)) == 11
+    assert "g003" not in names(ax)
+
+
+def test_a_table_without_any_value(measured):
+    table = measured.uns["coherence"]["table"]
+    table[table.columns.drop(["n_cells", "cause", "flags"])] = np.nan
+    ax = sh.pl.coherence(measured)
+    ax.figure.canvas.draw()
+    assert not names(ax)
+
+
+@pytest.mark.parametrize(("low", "scale"), [(1.0, "linear"), (1e-3, "log"), (-0.5, "symlog")])
+def test_the_scale_follows_the_span(measured, low, scale):
+    table = measured.uns["coherence"]["table"]
+    table["magnitude"] = np.geomspace(abs(low), 20, len(table))
+    if low < 0:
+        table["magnitude"] = np.geomspace(0.01, 20, len(table))
+        table.loc["g000", "magnitude"] = low
+    ax = sh.pl.coherence(measured, label=())
+    ax.figure.canvas.draw()
+    assert ax.get_xscale() == scale
+    left, right = ax.get_xlim()
+    assert left <= table["magnitude"].min() <= table["magnitude"].max() <= right
+
+
+@pytest.mark.filterwarnings("ignore:From 0.4:FutureWarning")  # mudata's own
+def test_axes_and_modality(measured):
+    _, ax = plt.subplots()
+    assert sh.pl.coherence(measured, ax=ax, label=()) is ax
+    measured.var_names = ["gene0", "gene1"]
+    mdata = md.MuData({"rna": measured, "adt": ad.AnnData(np.zeros((3, 1)))})
+    assert len(offsets(sh.pl.coherence(mdata, mod="rna", label=()))) == 12
+
+
+def test_errors_say_what_to_do(measured):
+    with pytest.raises(KeyError, match=r"sh\.tl\.coherence\(adata\)"):
+        sh.pl.coherence(ad.AnnData(np.zeros((2, 2))))
+    with pytest.raises(KeyError, match="Did you mean 'magnitude'"):
+        sh.pl.coherence(measured, x="magnitud")
+    with pytest.raises(KeyError, match="Did you mean 'cause'"):
+        sh.pl.coherence(measured, color="causes")
+    with pytest.raises(KeyError, match="Did you mean 'discordant'"):
+        sh.pl.coherence(measured, label=["discordnt"])
+    assert not plt.get_fignums()  # refused before a figure was made
+
+
+def test_labels_find_their_place_in_a_subfigure(measured):
+    upper, _ = plt.figure(figsize=(6, 8)).subfigures(2, 1)
+    ax = sh.pl.coherence(measured, ax=upper.subplots(), n_labels=2)
+    assert names(ax) == {"g000", "g001", "A+B", "HLA/x"}

@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import shoal as sh
+from shoal import _demo, _report
+from shoal.cli import app
+
+WRITTEN = {"coherence.csv", "coherence.png", "ranking.png", "null.csv", "null.png"}
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def counts(tmp_path_factory):
+    """A small screen of counts as a file."""
+    path = tmp_path_factory.mktemp("screen") / "small.h5ad"
+    adata = sh.ds.simulate(n_perturbations=4, n_cells=40, n_control=120, n_genes=80, effect_size=8.0, rng=0)
+    del adata.uns["shoal"], adata.uns["truth"]
+    adata.write_h5ad(path)
+    return path
+
+
+def call(path, out, *more):
+    """Run `shoal coherence` with few draws."""
+    needed = ["--perturbation-key", "perturbation", "--control", "control", "--n-draws", "5"]
+    return runner.invoke(app, ["coherence", str(path), *needed, "-o", str(out), *map(str, more)])
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_counts_to_tables_and_pictures(counts, tmp_path):
+    before, out = digest(counts), tmp_path / "new" / "out"
+    result = call(counts, out, "--normalize", "log1p", "--batch-key", "batch", "--guide-key", "guide")
+    assert result.exit_code == 0, result.output
+    assert {p.name for p in out.iterdir()} == WRITTEN
+    assert digest(counts) == before
+    assert result.stdout == ""
+    for stage in ("reading", "preparing", "measuring the coherence of 4", "controls against controls", "writing"):
+        assert stage in result.stderr
+
+    adata = ad.read_h5ad(counts)
+    sh.pp.annotate(adata, "perturbation", control="control", batch_key="batch", guide_key="guide")
+    sh.pp.prepare(adata, normalize="log1p")
+    sh.tl.coherence(adata)
+    written = pd.read_csv(out / "coherence.csv", index_col="perturbation", keep_default_na=False)
+    expected = adata.uns["coherence"]["table"]
+    assert list(written.columns) == list(expected.columns)
+    np.testing.assert_allclose(written["coherence"].astype(float), expected["coherence"])
+    assert {"random split", "left-out labels"} == set(pd.read_csv(out / "null.csv")["source"])
+    assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in WRITTEN if name.endswith("png"))
+
+
+def test_the_same_seed_gives_the_same_tables(counts, tmp_path):
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        assert call(counts, tmp_path / name, "--normalize", "log1p", "--seed", seed, "--n-draws", "20").exit_code == 0
+    a, b, c = (pd.read_csv(tmp_path / name / "null.csv") for name in "abc")
+    pd.testing.assert_frame_equal(a, b)
+    assert not a["n_rejected"].equals(c["n_rejected"])
+    assert digest(tmp_path / "a" / "coherence.csv") == digest(tmp_path / "c" / "coherence.csv")  # nothing random in it
+
+
+@pytest.fixture(scope="module")
+def prepared(counts, tmp_path_factory):
+    """The same screen, log-normalised, with a PCA and a layer."""
+    adata = ad.read_h5ad(counts)
+    sh.pp.prepare(adata, "perturbation", control="control", normalize="log1p", n_comps=10)
+    adata.layers["logs"] = adata.X.copy()
+    path = tmp_path_factory.mktemp("prepared") / "ready.h5ad"
+    adata.write_h5ad(path)
+    return path
+
+
+@pytest.mark.parametrize("more", [(), ("--use-rep", "X_pca"), ("--use-rep", "X"), ("--layer", "logs")])
+def test_prepared_files_are_taken_as_they_are(prepared, tmp_path, more):
+    result = call(prepared, tmp_path, *more, "--backed")
+    assert result.exit_code == 0, result.output
+    assert "preparing" not in result.stderr
+    in_memory = tmp_path / "in_memory"
+    assert call(prepared, in_memory, *more).exit_code == 0
+    tables = [pd.read_csv(d / "coherence.csv", index_col=0) for d in (tmp_path, in_memory)]
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_h5ad_holds_all_results(prepared, tmp_path):
+    before = digest(prepared)
+    result = call(prepared, prepared.parent, "--h5ad")
+    assert result.exit_code == 0, result.output
+    assert digest(prepared) == before
+    adata = ad.read_h5ad(prepared.parent / "ready.coherence.h5ad")
+    assert adata.obs["coherence"].notna().sum() == 160
+    assert set(adata.uns["coherence"]["table"].index) == {"P1", "P2", "P3", "P4"}
+    assert "rates" in adata.uns["coherence_null"]
+
+
+def test_two_control_labels_are_pooled_and_tested(counts, tmp_path):
+    adata = ad.read_h5ad(counts)
+    label = adata.obs["perturbation"].astype(str)
+    label[(label == "control") & (np.arange(adata.n_obs) % 2 == 0)] = "NT"
+    adata.obs["perturbation"] = label
+    path = tmp_path / "two.h5ad"
+    adata.write_h5ad(path)
+    assert call(path, tmp_path / "out", "--normalize", "log1p", "--control", "NT").exit_code == 0
+    assert "NT" not in pd.read_csv(tmp_path / "out" / "coherence.csv", index_col=0).index
+    assert "left-out labels" in set(pd.read_csv(tmp_path / "out" / "null.csv")["source"])
+
+
+def test_too_few_controls_for_a_null(counts, tmp_path):
+    adata = ad.read_h5ad(counts)
+    path = tmp_path / "few.h5ad"
+    adata[80:].copy().write_h5ad(path)  # 40 controls are left
+    result = call(path, tmp_path / "out", "--normalize", "log1p")
+    assert result.exit_code == 0, result.output
+    assert "no test of controls against controls: 40 are too few" in result.stderr
+    assert "\nwarning: 40 cells of fit_on='control' span 39 components" in result.stderr
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"coherence.csv", "coherence.png", "ranking.png"}
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--control", "contrl", "--normalize", "log1p"), "Did you mean 'control'"),
+        (("--batch-key", "batches", "--normalize", "log1p"), "Did you mean 'batch'"),
+        ((), "normalize='log1p'"),  # counts, and nobody said to normalise them
+        (("--use-rep", "X_umap"), "'X_umap' is not in adata.obsm"),
+        (("--layer", "logs", "--use-rep", "X_pca"), "exclude each other"),
+        (("--normalize", "log1p", "--min-cells", "0"), "min_cells must be above 0"),
+    ],
+)
+def test_errors_are_one_line_and_leave_nothing(counts, tmp_path, more, message):
+    out = tmp_path / "deep" / "out"
+    result = call(counts, out, *more)
+    assert result.exit_code == 1
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert message in last
+    assert "Traceback" not in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_shows_the_error(counts, tmp_path):
+    result = call(counts, tmp_path / "out", "--control", "contrl", "--debug")
+    assert isinstance(result.exception, KeyError)
+
+
+def test_no_such_file_and_no_h5ad(tmp_path):
+    result = call(tmp_path / "absent.h5ad", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "no such file" in result.stderr
+    text = tmp_path / "text.h5ad"
+    text.write_text("not HDF5")
+    assert call(text, tmp_path / "out").exit_code == 1
+    assert {p.name for p in tmp_path.iterdir()} == {"text.h5ad"}
+
+
+def test_a_folder_that_cannot_be_written(counts, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("kept")
+    for out in (file, file / "out"):
+        result = call(counts, out, "--normalize", "log1p")
+        assert result.exit_code == 1
+        assert result.stderr.startswith("error: ")  # refused before any work
+        assert "reading" not in result.stderr
+    assert file.read_text() == "kept"
+
+
+@pytest.mark.parametrize("stage", ["analyse", "write"])
+def test_an_interrupted_run_leaves_the_earlier_results(counts, tmp_path, monkeypatch, stage):
+    out = tmp_path / "out"
+    assert call(counts, out, "--normalize", "log1p").exit_code == 0
+    before = {p.name: digest(p) for p in out.iterdir()}
+    real = getattr(_report, stage)
+
+    def interrupted(*args):
+        real(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_report, stage, interrupted)
+    result = call(counts, out, "--normalize", "log1p", "--seed", 9)
+    assert result.exit_code == 130
+    assert "interrupted" in result.stderr
+    assert {p.name: digest(p) for p in out.iterdir()} == before
+    assert call(counts, tmp_path / "fresh", "--normalize", "log1p").exit_code == 130
+    assert {p.name for p in tmp_path.iterdir()} == {"out"}
+
+
+def test_a_full_disk_leaves_nothing(counts, tmp_path, monkeypatch):
+    def full(figure, path):
+        path.write_bytes(b"\x89P")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_report, "_save", full)
+    result = call(counts, tmp_path / "out", "--normalize", "log1p")
+    assert result.exit_code == 1
+    assert "No space left on device" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def small_demo(monkeypatch):
+    """Make the demo's simulated screen small."""
+    simulate = sh.ds.simulate
+
+    def small(**given):
+        return simulate(**given | {"n_perturbations": 4, "n_cells": 40, "n_control": 120, "n_genes": 80})
+
+    monkeypatch.setattr(sh.ds, "simulate", small)
+    monkeypatch.setattr(_demo, "QUICK_DRAWS", 5)
+
+
+def test_demo_simulated(small_demo, tmp_path):
+    result = runner.invoke(app, ["demo", "--simulated", "--quick", "-o", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert {p.name for p in (tmp_path / "simulated").iterdir()} == WRITTEN | {"geometry.png"}
+    summary = pd.read_csv(tmp_path / "summary.csv", index_col="screen")
+    assert summary.loc["simulated", "perturbations"] == 4
+    table = pd.read_csv(tmp_path / "simulated" / "coherence.csv")
+    assert summary.loc["simulated", "q<0.05"] == (table["qvalue"] < 0.05).sum()
+    rho = table["coherence"].corr(table["magnitude"], method="spearman")
+    assert summary.loc["simulated", "rho(r,M)"] == pytest.approx(rho)
+    assert "simulated" in result.stdout
+    assert "the simulated screen, as asked" in result.stderr
+
+
+def test_demo_says_what_it_falls_back_to(small_demo, tmp_path, monkeypatch):
+    def offline(name):
+        msg = f"could not download {name!r}"
+        raise ConnectionError(msg)
+
+    monkeypatch.setenv("SHOAL_DATA_DIR", str(tmp_path / "empty"))
+    monkeypatch.setattr(sh.ds, "load", offline)
+    monkeypatch.setattr(_report.Options, "n_draws", 5)
+    quick = runner.invoke(app, ["demo", "--quick", "-o", str(tmp_path / "quick")])
+    assert quick.exit_code == 0, quick.output
+    assert "--quick downloads nothing" in quick.stderr
+    full = runner.invoke(app, ["demo", "-o", str(tmp_path / "full")])
+    assert full.exit_code == 0, full.output
+    assert "could not download 'papalexi_2021'. The simulated screen is used instead" in full.stderr
+    assert (tmp_path / "full" / "simulated" / "coherence.csv").exists()
+
+
+def test_demo_takes_the_real_screens_it_finds(read_real, tmp_path, monkeypatch):
+    screen = read_real("norman19_perturbench.h5ad")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    screen[:, :60].copy().write_h5ad(folder / "norman19_perturbench.h5ad")
+    monkeypatch.setattr(_demo, "QUICK_DRAWS", 5)
+    monkeypatch.setenv("SHOAL_DATA_DIR", str(folder))
+    result = runner.invoke(app, ["demo", "--quick", "-o", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert list(pd.read_csv(tmp_path / "summary.csv")["screen"]) == ["norman_2019"]
+
+
+def test_the_installed_command_imports_lightly():
+    program = (
+        "import sys, shoal.cli; heavy = {'matplotlib', 'scanpy', 'torch', 'sklearn', 'adjustText'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    script = shutil.which("shoal", path=str(Path(sys.executable).parent))
+    assert script is not None
+    shown = subprocess.run([script, "--help"], capture_output=True, text=True, check=True).stdout
+    assert "coherence" in shown
+    assert "demo" in shown
