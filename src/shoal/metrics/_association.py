@@ -16,8 +16,6 @@ SPLINE_DF = 4  # a natural cubic spline on five quantile knots, the constant apa
 LEAST_FREE = 5  # residual degrees of freedom below which nothing is computed
 PER_BIN = 5  # perturbations in a magnitude bin
 CHUNK = 500  # permutations in memory at once; results do not depend on it
-SIMEX_STEPS = np.array([0.5, 1.0, 1.5, 2.0])
-SIMEX_DRAWS = 50
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,6 @@ class Association:
         Its standard error and 95 % interval (Fisher z with the variance of Bonett and Wright for ranks).
     pvalue
         Two-sided.
-    simex
-        The association extrapolated to a magnitude without error; NaN if its error is not known.
     """
 
     association: Floats
@@ -41,7 +37,15 @@ class Association:
     ci_low: Floats
     ci_high: Floats
     pvalue: Floats
-    simex: Floats
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """What magnitude and covariates leave of one response (n,) and of the scores (n, k), scaled to length 1."""
+
+    response: Floats
+    scores: Floats
+    basis: Floats
 
 
 def partial_association(
@@ -50,7 +54,6 @@ def partial_association(
     *,
     magnitude: Floats,
     covariates: Floats | None = None,
-    magnitude_se: Floats | None = None,
     n_bins: int = 10,
     n_perms: int = 10_000,
     rng: np.random.Generator,
@@ -63,22 +66,20 @@ def partial_association(
     magnitude (equal bins by rank) and regressed again: (b + 1) / (B + 1), two-sided. Permutation within bins keeps
     whatever spread and shape the residuals have at each magnitude.
 
-    With `magnitude_se`, simulation-extrapolation (SIMEX) adds more and more noise of that size to magnitude and
-    extrapolates the association, by a quadratic, back to no noise. It assumes errors of magnitude independent of response
-    and score, so it is a check of sensitivity, not an estimate to quote by itself.
+    Response and magnitude may be measured several times, in *folds* that pair a response with a magnitude from other
+    cells: the correlations of the folds are then averaged. A response and a magnitude from the same cells share their
+    error, and holding such a magnitude fixed links the response to whatever follows the true magnitude.
 
     Parameters
     ----------
     response
-        (n,) such as residual coherence z.
+        (n,) or (n, folds), such as residual coherence z.
     scores
         (n, k).
     magnitude
-        (n,) any monotone scale; negative values are allowed.
+        As `response`; any monotone scale, negative values are allowed.
     covariates
         (n, c).
-    magnitude_se
-        (n,) standard errors of magnitude.
     n_bins
         Bins of magnitude; fewer if they would hold less than 5 perturbations.
     n_perms
@@ -97,8 +98,7 @@ def partial_association(
 
     References
     ----------
-    Freedman and Lane (1983), J. Bus. Econ. Stat. 1, 292; Bonett and Wright (2000), Psychometrika 65, 23; Cook and
-    Stefanski (1994), JASA 89, 1314.
+    Freedman and Lane (1983), J. Bus. Econ. Stat. 1, 292; Bonett and Wright (2000), Psychometrika 65, 23.
 
     Examples
     --------
@@ -111,26 +111,23 @@ def partial_association(
     >>> bool(found.association[0] > 0.5 and found.pvalue[0] == 0.001)
     True
     """
-    order = np.lexsort((response, magnitude))  # so that the order of the input does not matter
-    response, scores, magnitude = response[order], scores[order], magnitude[order]
-    covariates = None if covariates is None else stats.rankdata(covariates[order], axis=0)
-    y, x = stats.rankdata(response), stats.rankdata(scores, axis=0)
-    basis = _basis(magnitude, covariates)
-    free = len(y) - basis.shape[1]
-    if free < LEAST_FREE:
+    y = stats.rankdata(response.reshape(len(response), -1), axis=0)
+    m = stats.rankdata(magnitude.reshape(len(response), -1), axis=0)
+    order = np.lexsort((y[:, 0], m.sum(axis=1)))  # so that the order of the input does not matter
+    y, m, x = y[order], m[order], stats.rankdata(scores, axis=0)[order]
+    held = np.empty((len(y), 0)) if covariates is None else stats.rankdata(covariates, axis=0)[order]
+    bases = [_basis(column, held) for column in m.T]
+    used = max(basis.shape[1] for basis in bases)
+    if len(y) - used < LEAST_FREE:
         msg = (
-            f"{len(y)} perturbations are too few: magnitude and covariates take {basis.shape[1]} degrees of freedom and "
+            f"{len(y)} perturbations are too few: magnitude and covariates take {used} degrees of freedom, and "
             f"{LEAST_FREE} must be left"
         )
         raise ValueError(msg)
-    ry, rx = _residual(y, basis), _residual(x, basis)
-    found = _correlate(ry, rx)
-    permutations, noise = rng.spawn(2)
-    pvalue = _permute(ry, rx, basis, found, magnitude_bins(len(y), n_bins), n_perms, permutations)
-    simex = np.full(len(found), np.nan)
-    if magnitude_se is not None:
-        simex = _simex(y, x, magnitude, magnitude_se[order], covariates, found, noise)
-    return Association(found, *_interval(found, free - 2), pvalue, simex)
+    folds = [_Fold(_unit(column, b), _unit(x, b), b) for column, b in zip(y.T, bases, strict=True)]
+    found = np.mean([fold.response @ fold.scores for fold in folds], axis=0)
+    pvalue = _permute(folds, found, magnitude_bins(len(y), n_bins), n_perms, rng)
+    return Association(found, *_interval(found, len(y) - used - 2, _shared_variance(folds)), pvalue)
 
 
 def raw_partial(response: Floats, scores: Floats, *, magnitude: Floats) -> Association:
@@ -153,7 +150,12 @@ def raw_partial(response: Floats, scores: Floats, *, magnitude: Floats) -> Assoc
 
     Returns
     -------
-    `Association`; the p-value is that of Spearman's test, `simex` is NaN.
+    `Association`; the p-value is that of Spearman's test.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 5 perturbations.
 
     Examples
     --------
@@ -163,12 +165,14 @@ def raw_partial(response: Floats, scores: Floats, *, magnitude: Floats) -> Assoc
     >>> bool(raw_partial(m / np.sqrt(m**2 + 9), (m**2)[:, None], magnitude=m).pvalue[0] < 0.001)
     True
     """
+    if len(response) < LEAST_FREE:
+        msg = f"{len(response)} perturbations are too few; it takes at least {LEAST_FREE}"
+        raise ValueError(msg)
     line = np.linalg.qr(np.column_stack([np.ones_like(magnitude), magnitude]))[0]
-    ry, rx = _residual(response, line), _residual(scores, line)
-    tested = [stats.spearmanr(ry, column) for column in rx.T]
-    found = np.array([t.statistic for t in tested])
-    pvalue = np.array([t.pvalue for t in tested])
-    return Association(found, *_interval(found, len(ry) - 4), pvalue, np.full(len(found), np.nan))
+    y, x = _unit(response, line), _unit(scores, line)
+    tested = [stats.spearmanr(y, column) if np.isfinite(column).all() else (np.nan, np.nan) for column in x.T]
+    found, pvalue = np.array(tested, dtype=np.float64).T
+    return Association(found, *_interval(found, len(y) - 4, np.ones(len(found))), pvalue)
 
 
 def magnitude_bins(n: int, n_bins: int) -> Ints:
@@ -177,77 +181,56 @@ def magnitude_bins(n: int, n_bins: int) -> Ints:
     return np.arange(n) * n_bins // n
 
 
-def _basis(magnitude: Floats, covariates: Floats | None) -> Floats:
+def _basis(rank: Floats, covariates: Floats) -> Floats:
     """Return orthonormal columns that span the constant, the spline of magnitude's rank and the covariates."""
     knots = np.linspace(0, 1, SPLINE_DF + 1)
-    rank = (stats.rankdata(magnitude) - 1) / max(len(magnitude) - 1, 1)
-    spline = CubicSpline(knots, np.eye(len(knots)), bc_type="natural")(rank)  # they sum to 1: the constant is in
-    columns = spline if covariates is None else np.column_stack([spline, covariates - covariates.mean(axis=0)])
+    place = (rank - 1) / max(len(rank) - 1, 1)
+    spline = CubicSpline(knots, np.eye(len(knots)), bc_type="natural")(place)  # they sum to 1: the constant is in
+    columns = np.column_stack([spline, covariates - covariates.mean(axis=0)])
     length = np.linalg.norm(columns, axis=0)
     left, size, _ = np.linalg.svd(columns / np.where(length > 0, length, 1), full_matrices=False)
-    return left[:, size > size[0] * 1e-10]
+    kept: Floats = left[:, size > size[0] * 1e-10]
+    return kept
 
 
-def _residual(values: Floats, basis: Floats) -> Floats:
-    return values - basis @ (basis.T @ values)
+def _unit(values: Floats, basis: Floats) -> Floats:
+    """Return residuals of length 1, column by column; NaN where they are nothing but rounding."""
+    rest = values - basis @ (basis.T @ values)
+    length, whole = np.linalg.norm(rest, axis=0), np.linalg.norm(values, axis=0)
+    scaled: Floats = rest / np.where(length > 1e-9 * whole, length, np.nan)
+    return scaled
 
 
-def _correlate(ry: Floats, rx: Floats) -> Floats:
-    """Return (k,) correlations of one residual with many; NaN where a residual is nothing but rounding."""
-    size = np.linalg.norm(ry) * np.linalg.norm(rx, axis=0)
-    tiny = 1e-9 * len(ry) ** 3  # ranks have norm of about n ** 1.5
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(size > tiny, (ry @ rx) / size, np.nan)
-
-
-def _permute(
-    ry: Floats, rx: Floats, basis: Floats, found: Floats, bins: Ints, n_perms: int, rng: np.random.Generator
-) -> Floats:
-    """Return (k,) two-sided p-values from permutations of the residual scores within bins."""
+def _permute(folds: list[_Fold], found: Floats, bins: Ints, n_perms: int, rng: np.random.Generator) -> Floats:
+    """Return (k,) two-sided p-values from permutations of the residual scores within bins, alike in all folds."""
     exceed = np.zeros(len(found))
-    scale = np.linalg.norm(ry)
     for start in range(0, n_perms, CHUNK):
-        keys = rng.random((min(CHUNK, n_perms - start), len(ry)))
+        keys = rng.random((min(CHUNK, n_perms - start), len(bins)))
         shuffled = np.argsort(bins + keys, axis=1)  # rows are in order of magnitude, hence of bins
-        for j in range(rx.shape[1]):
-            drawn = rx[shuffled, j]
-            lost = np.square(drawn @ basis).sum(axis=1)
-            length = np.sqrt(np.maximum(np.square(rx[:, j]).sum() - lost, 0))
-            with np.errstate(invalid="ignore", divide="ignore"):
-                exceed[j] += np.sum(np.abs(drawn @ ry) / (length * scale) >= abs(found[j]) - 1e-12)
+        for j in range(len(found)):
+            drawn = np.mean([_again(fold, fold.scores[:, j][shuffled]) for fold in folds], axis=0)
+            exceed[j] += np.sum(np.abs(drawn) >= abs(found[j]) - 1e-12)
     return np.where(np.isnan(found), np.nan, (exceed + 1) / (n_perms + 1))
 
 
-def _simex(
-    y: Floats,
-    x: Floats,
-    magnitude: Floats,
-    se: Floats,
-    covariates: Floats | None,
-    found: Floats,
-    rng: np.random.Generator,
-) -> Floats:
-    """Return (k,) associations extrapolated to a magnitude without error."""
-    means = [found]
-    for step in SIMEX_STEPS:
-        drawn = np.zeros_like(found)
-        for _ in range(SIMEX_DRAWS):
-            basis = _basis(magnitude + np.sqrt(step) * se * rng.normal(size=len(se)), covariates)
-            drawn += _correlate(_residual(y, basis), _residual(x, basis))
-        means.append(drawn / SIMEX_DRAWS)
-    table = np.array(means)
-    usable = np.isfinite(table).all(axis=0)
-    extrapolated = np.full(len(found), np.nan)
-    if usable.any():
-        curve = np.polynomial.polynomial.polyfit(np.append(0, SIMEX_STEPS), table[:, usable], deg=2)
-        extrapolated[usable] = np.clip(curve[0] - curve[1] + curve[2], -1, 1)
-    return extrapolated
+def _again(fold: _Fold, drawn: Floats) -> Floats:
+    """Return (B,) correlations of the response with permuted residual scores (B, n), regressed once more."""
+    left = 1 - np.square(drawn @ fold.basis).sum(axis=1)
+    correlation: Floats = (drawn @ fold.response) / np.sqrt(np.maximum(left, 1e-12))
+    return correlation
 
 
-def _interval(r: Floats, free: int) -> tuple[Floats, Floats, Floats]:
-    """Return the standard error and the 95 % interval of a rank correlation with n - 3 reduced to `free`."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        wide = np.sqrt((1 + r**2 / 2) / max(free, 1))
-        centre = np.arctanh(np.clip(r, -1, 1))
-        reach = stats.norm.ppf(0.975) * wide
-        return (1 - r**2) * wide, np.tanh(centre - reach), np.tanh(centre + reach)
+def _shared_variance(folds: list[_Fold]) -> Floats:
+    """Return (k,) the variance of the mean over folds, relative to that of one fold (1 for one fold)."""
+    y = np.array([fold.response for fold in folds])
+    x = np.array([fold.scores for fold in folds])
+    shared: Floats = np.mean((y @ y.T)[:, :, None] * np.einsum("fnk,gnk->fgk", x, x), axis=(0, 1))
+    return np.maximum(shared, 1 / (2 * len(folds)))
+
+
+def _interval(r: Floats, free: int, shared: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return the standard error and the 95 % interval of a rank correlation; `free` stands for n - 3."""
+    wide = np.sqrt((1 + r**2 / 2) / max(free, 1) * shared)
+    centre = np.arctanh(np.clip(r, -1, 1) * (1 - 1e-15))
+    reach = stats.norm.ppf(0.975) * wide
+    return (1 - r**2) * wide, np.tanh(centre - reach), np.tanh(centre + reach)

@@ -96,6 +96,6 @@ def cause(summary: Excess, excess_trace: float, noise: float) -> str:
     where there is no excess to speak of.
     """
     if max(summary.along_shift, summary.top_share) >= 0.5:
-        along = summary.along_shift >= 0.5 or summary.alignment >= 0.7
-        return "partial penetrance" if along else "several programmes"
+        # of one direction at angle t to the shift, the part along the shift is cos^2 t
+        return "partial penetrance" if summary.along_shift >= 0.6 * summary.top_share else "several programmes"
     return "dispersion" if excess_trace > noise else "unclear"

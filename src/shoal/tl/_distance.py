@@ -308,7 +308,8 @@ def _adjust(pvalue: Floats, correction: str) -> Floats:
 
     adjusted, known = np.full(len(pvalue), np.nan), np.isfinite(pvalue)
     if known.any():
-        adjusted[known] = multipletests(pvalue[known], method=correction)[1]
+        with np.errstate(divide="ignore"):  # Šidák takes the logarithm of 1 - p, also of p = 1
+            adjusted[known] = multipletests(pvalue[known], method=correction)[1]
     return adjusted
 
 

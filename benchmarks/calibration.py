@@ -1,0 +1,295 @@
+"""Do the statistics hold what they promise? On real controls, and on simulated screens of known truth.
+
+    python benchmarks/calibration.py [--draws 1000] [--only real,gasperini,pca,simulated,causes]
+
+Real data are read from SHOAL_DATA_DIR (or ../shared/data); a set that is absent is named and left out. Every number in
+docs and README about calibration is printed here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import warnings
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+import shoal as sh
+
+FOLDER = Path(os.environ.get("SHOAL_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
+SCREENS = {
+    "papalexi21_sceptre_lowmoi": {"control": "non-targeting", "batch_key": "bio_rep", "guide_key": "grna"},
+    "gasperini19_sceptre_highmoi": {"control": "none", "batch_key": "batch"},
+    "renge23_hipsc_ko": {"control": "control", "context_key": "day"},
+    "norman19_perturbench": {"control": "control"},
+}
+
+
+def read(name: str) -> ad.AnnData | None:
+    path = FOLDER / f"{name}.h5ad"
+    if not path.exists():
+        print(f"LEFT OUT: {path} is absent (set SHOAL_DATA_DIR)")
+        return None
+    adata = ad.read_h5ad(path)
+    if "guide_confident" in adata.obs:
+        adata = adata[adata.obs["guide_confident"].to_numpy()].copy()
+    if name.startswith("gasperini"):
+        adata = adata[(adata.obs["perturbation"] != "multiple").to_numpy()].copy()
+        adata.obs["total_counts"] = adata.obs["gene_n_umis"].astype(float)  # of the whole transcriptome
+    return adata
+
+
+def prepared(name: str) -> ad.AnnData | None:
+    adata = read(name)
+    if adata is not None:
+        sh.pp.annotate(adata, "perturbation", **SCREENS[name])
+        sh.pp.prepare(adata, normalize="log1p", n_comps=30)
+    return adata
+
+
+def show(title: str, rows: list[dict]) -> None:
+    print(f"\n### {title}\n")
+    frame = pd.DataFrame(rows)
+    print("| " + " | ".join(frame.columns) + " |\n|" + "---|" * frame.shape[1])
+    for row in frame.itertuples(index=False):
+        print("| " + " | ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row) + " |")
+
+
+def rate(pvalue: np.ndarray, alpha: float) -> str:
+    pvalue = np.asarray(pvalue)[np.isfinite(pvalue)]
+    hits = int((pvalue < alpha).sum())
+    ci = stats.binomtest(hits, len(pvalue)).proportion_ci()
+    return f"{hits / len(pvalue):.3f} ({ci.low:.3f}-{ci.high:.3f})"
+
+
+def real(draws: int) -> None:
+    """Real screens: what responds, coherence against magnitude, and the null from random splits of the controls."""
+    tables, nulls = [], []
+    for name in SCREENS:
+        adata = prepared(name)
+        if adata is None:
+            continue
+        sh.tl.coherence(adata)
+        t = adata.uns["coherence"]["table"]
+        ok = t["n_cells"] >= 20
+        tables.append(
+            {
+                "set (gene subset)": name,
+                "perturbations": len(t),
+                "q < 0.05": int((t["qvalue"] < 0.05).sum()),
+                "incoherent": int(((t["residual_qvalue"] < 0.05) & (t["residual"] < 0)).sum()),
+                "Spearman, plug-in": float(
+                    stats.spearmanr(t.loc[ok, "coherence_plugin"], t.loc[ok, "magnitude_plugin"])[0]
+                ),
+                "Spearman, corrected": float(stats.spearmanr(t.loc[ok, "coherence"], t.loc[ok, "magnitude"])[0]),
+                "causes": ", ".join(f"{v} {k}" for k, v in t["cause"].value_counts().items() if k != "none") or "none",
+            }
+        )
+        nulls += null_rows(name, adata, draws)
+        if name.startswith("papalexi"):
+            sh.tl.coherence_null(adata, n_cells=[30], n_draws=1, by="grna", key_added="guides")
+            guides = adata.uns["guides"]["table"].query("source != 'random split'")
+            show(
+                "Papalexi: each non-targeting guide against the others (replicate strata)",
+                guides[["source", "n_cells", "kappa", "pvalue"]].to_dict("records"),
+            )
+    kang = read("kang18_ctrl_8donors_null")
+    for cell_type in kang.obs["cell_type"].value_counts().index if kang is not None else []:
+        adata = kang[(kang.obs["cell_type"] == cell_type).to_numpy()].copy()
+        if adata.n_obs < 150:
+            continue
+        adata.obs["perturbation"] = np.where(np.arange(adata.n_obs) == 0, "one cell", "control")
+        sh.pp.annotate(adata, "perturbation", control="control")
+        sh.pp.prepare(adata, normalize="log1p", n_comps=30)
+        nulls += null_rows(f"kang18, {cell_type}", adata, draws)
+    show("Real screens", tables)
+    show("Random splits of control cells: rejections (95 % binomial interval)", nulls)
+
+
+def null_rows(name: str, adata: ad.AnnData, draws: int) -> list[dict]:
+    n_control = int((adata.obs["perturbation"].astype(str) == adata.uns["shoal"]["control"][0]).sum())
+    sizes = [n for n in (30, 100, 300) if 2 * n <= n_control]
+    sh.tl.coherence_null(adata, n_cells=sizes, n_draws=draws)
+    table = adata.uns["coherence_null"]["table"]
+    return [
+        {
+            "set": name,
+            "controls": n_control,
+            "n": n,
+            "at 0.05": rate(part["pvalue"], 0.05),
+            "at 0.01": rate(part["pvalue"], 0.01),
+            "residual at 0.05": rate(part["residual_pvalue"], 0.05),
+        }
+        for n, part in table.groupby("n_cells")
+    ]
+
+
+def gasperini() -> None:
+    """High multiplicity, confounded by total UMI: with and without depth adjustment, side by side."""
+    adata = prepared("gasperini19_sceptre_highmoi")
+    if adata is None:
+        return
+    sh.tl.coherence(adata, key_added="plain")
+    sh.tl.coherence(adata, key_added="adjusted", depth_key="total_counts")
+    sh.tl.coherence(adata, key_added="pooled", strata=None)
+    plain, adjusted, pooled = (adata.uns[k]["table"] for k in ("plain", "adjusted", "pooled"))
+    columns = ["magnitude", "coherence", "pvalue"]
+    both = plain[["n_cells", *columns]].join(adjusted[columns], rsuffix=" (depth-adjusted)")
+    both = both.join(pooled["pvalue"].rename("pvalue (pooled batches)"))
+    show("Gasperini, per perturbation", both.reset_index().to_dict("records"))
+    show(
+        "Gasperini: perturbations with q < 0.05",
+        [
+            {"controls": name, "q < 0.05": int((t["qvalue"] < 0.05).sum()), "of": len(t)}
+            for name, t in (("pooled", pooled), ("within batch", plain), ("within batch, depth-adjusted", adjusted))
+        ],
+    )
+
+
+def pca(draws: int) -> None:
+    """A PCA fitted on controls and scored in sample makes controls look more variable than anything else."""
+    rows = []
+    for name in SCREENS:
+        adata = read(name)
+        if adata is None:
+            continue
+        label = SCREENS[name]["control"]
+        adata = adata[(adata.obs["perturbation"] == label).to_numpy()].copy()
+        if adata.n_obs < 900:
+            continue
+        adata = adata[:3000].copy()
+        for folds in (0, 5, 10):
+            found = []
+            for seed in range(draws):
+                held = np.random.default_rng(seed).choice(adata.n_obs, 300, replace=False)
+                names = np.full(adata.n_obs, "control", dtype=object)
+                names[held] = "held out"
+                part = ad.AnnData(adata.X.copy(), obs=pd.DataFrame({"perturbation": names}, index=adata.obs_names))
+                sh.pp.prepare(part, "perturbation", control="control", normalize="log1p", n_comps=30, cross_fit=folds)
+                sh.tl.coherence(part, "perturbation", control="control")
+                found.append(part.uns["coherence"]["table"].iloc[0])
+            found = pd.DataFrame(found)
+            rows.append(
+                {
+                    "set": name,
+                    "controls": adata.n_obs - 300,
+                    "folds": folds,
+                    "draws": draws,
+                    "mean dispersion (truth 0)": float(found["dispersion"].mean()),
+                    "mean residual z (truth 0)": float(found["residual_z"].mean()),
+                    "p < 0.05": rate(found["pvalue"].to_numpy(float), 0.05),
+                }
+            )
+    show("300 control cells held out of the PCA and measured as a perturbation", rows)
+
+
+def simulated() -> None:
+    """Coverage, type-I error and independence of cell number, on Gaussian populations of exactly known coherence."""
+    sizes = np.array([20, 30, 50, 100, 200, 400])
+    coverage = {n: [] for n in sizes}
+    type_one = {n: [] for n in sizes}
+    ranks: list[float] = []
+    ranks_plugin: list[float] = []
+    for seed in range(60):
+        spectrum, tails = ("flat", "decay")[seed % 2], ("normal", "t5")[seed // 2 % 2]
+        common = {"n_cells": np.tile(sizes, 20), "n_control": 2000, "n_perturbations": 120, "effects": "shift"}
+        rng = np.random.default_rng(seed)
+        magnitude = np.repeat(rng.uniform(0.05, 0.8, 20), 6)  # in units of the noise, the same for every size
+        adata = sh.ds.simulate_gaussian(**common, magnitude=magnitude, spectrum=spectrum, tails=tails, rng=seed)
+        sh.tl.coherence(adata)
+        table, truth = adata.uns["coherence"]["table"], adata.uns["truth"]["table"]["coherence"]
+        inside = (table["ci_low"] <= truth) & (truth <= table["ci_high"])
+        null = sh.ds.simulate_gaussian(
+            **common | {"effects": "null"}, spectrum=spectrum, tails=tails, rng=10_000 + seed
+        )
+        sh.tl.coherence(null)
+        pvalue = null.uns["coherence"]["table"]["pvalue"]
+        for n in sizes:
+            coverage[n] += list(inside[table["n_cells"] == n])
+            type_one[n] += list(pvalue[table["n_cells"] == n])
+        ranks.append(float(stats.spearmanr(table["coherence"], table["n_cells"])[0]))
+        ranks_plugin.append(float(stats.spearmanr(table["coherence_plugin"], table["n_cells"])[0]))
+    show(
+        "Simulated: flat and decaying spectra, normal and t5 tails, 2,000 controls",
+        [
+            {
+                "n": int(n),
+                "coverage of 95 % intervals": float(np.mean(coverage[n])),
+                "of": len(coverage[n]),
+                "type I at 0.05": rate(np.array(type_one[n]), 0.05),
+                "at 0.01": rate(np.array(type_one[n]), 0.01),
+            }
+            for n in sizes
+        ]
+        + [
+            {
+                "n": "all",
+                "coverage of 95 % intervals": float(np.mean(np.concatenate(list(coverage.values())))),
+                "of": sum(map(len, coverage.values())),
+                "type I at 0.05": rate(np.concatenate(list(type_one.values())), 0.05),
+                "at 0.01": rate(np.concatenate(list(type_one.values())), 0.01),
+            }
+        ],
+    )
+    print(
+        f"\nmean Spearman of coherence with cell number: {np.mean(ranks):+.3f}; of the plug-in: {np.mean(ranks_plugin):+.3f}"
+    )
+
+
+def causes() -> None:
+    """Are the three causes of incoherence told apart?"""
+    rows = []
+    wanted = {"dispersion": "dispersion", "penetrance": "partial penetrance", "programmes": "several programmes"}
+    for n in (60, 150, 300):
+        for effect in (*wanted, "shift"):
+            called: list[str] = []
+            for spectrum in ("flat", "decay"):
+                adata = sh.ds.simulate_gaussian(
+                    n_perturbations=60, n_cells=n, n_control=2000, effects=effect, spectrum=spectrum,
+                    magnitude={"penetrance": 0.8, "programmes": 0.6}.get(effect, 0.4), rng=n,
+                )  # fmt: skip
+                sh.tl.coherence(adata)
+                called += list(adata.uns["coherence"]["table"]["cause"])
+            rows.append(cause_row("Gaussian, 50 dimensions", effect, n, called, wanted))
+    for size in (3.0, 6.0, 12.0, 18.0):
+        for effect in (*wanted, "shift"):
+            adata = sh.ds.simulate(
+                n_perturbations=40, n_cells=150, n_control=2000, effects=effect, effect_size=size, n_guides=1,
+                n_batches=1, rng=1,
+            )  # fmt: skip
+            sh.pp.prepare(adata, normalize="log1p", n_comps=30)
+            for rep, space in (("X_pca", "30 PCs"), ("X", "500 genes")):
+                sh.tl.coherence(adata, use_rep=rep)
+                table = adata.uns["coherence"]["table"]
+                what = f"counts, {space}, log fold-change {size:.0f}, median r {table['coherence'].median():.2f}"
+                rows.append(cause_row(what, effect, 150, list(table["cause"]), wanted))
+    show("Causes of incoherence (share of perturbations given each cause)", rows)
+
+
+def cause_row(data: str, effect: str, n: int, called: list[str], wanted: dict[str, str]) -> dict:
+    share = pd.Series(called).value_counts(normalize=True)
+    names = ("none", "dispersion", "partial penetrance", "several programmes", "unclear")
+    right = wanted.get(effect, "none")
+    return {"data": data, "truth": effect, "n": n, "right": float(share.get(right, 0.0))} | {
+        k: float(share.get(k, 0.0)) for k in names
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--draws", type=int, default=1000)
+    parser.add_argument("--only", default="real,gasperini,pca,simulated,causes")
+    args = parser.parse_args()
+    warnings.filterwarnings("ignore", category=UserWarning)
+    for part in args.only.split(","):
+        {"real": lambda: real(args.draws), "pca": lambda: pca(max(10, args.draws // 10))}.get(
+            part, globals().get(part)
+        )()
+
+
+if __name__ == "__main__":
+    main()
