@@ -76,6 +76,7 @@ def test_strata_are_averaged_and_never_compared(metric, pairwise, screen_adata, 
         {"bandwidth": 3.0} if metric == "mmd" else {}
     )
     x = screen_adata.X.copy()
+    screen_adata.obs["batch"] = rng.choice(["b0", "b1"], p=[0.7, 0.3], size=screen_adata.n_obs)
     found = table(screen_adata, **options)["distance"].to_numpy()
     by_hand, weight = 0.0, 0.0
     for batch in ("b0", "b1"):
@@ -114,6 +115,13 @@ def test_matrix_kinds(metric, kind, screen_adata, tmp_path):
     found = table(screen_adata, **options)
     np.testing.assert_allclose(found["distance"], expected["distance"], rtol=1e-9, atol=1e-12)
     np.testing.assert_array_equal(found["pvalue"], expected["pvalue"])
+
+
+@each_metric
+def test_an_offset_costs_no_digits(metric, screen_adata):
+    expected = table(screen_adata, metric=metric)["distance"]
+    screen_adata.X = screen_adata.X + 1e6
+    np.testing.assert_allclose(table(screen_adata, metric=metric)["distance"], expected, rtol=1e-7)
 
 
 @each_metric
