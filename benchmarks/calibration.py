@@ -129,25 +129,33 @@ def null_rows(name: str, adata: ad.AnnData, draws: int) -> list[dict]:
 
 
 def gasperini() -> None:
-    """High multiplicity, confounded by total UMI: with and without depth adjustment, side by side."""
+    """High multiplicity: depth differs with the number of guides, and cells without a listed guide carry others."""
     adata = prepared("gasperini19_sceptre_highmoi")
     if adata is None:
         return
-    sh.tl.coherence(adata, key_added="plain")
-    sh.tl.coherence(adata, key_added="adjusted", depth_key="total_counts")
-    sh.tl.coherence(adata, key_added="pooled", strata=None)
-    plain, adjusted, pooled = (adata.uns[k]["table"] for k in ("plain", "adjusted", "pooled"))
-    columns = ["magnitude", "coherence", "pvalue"]
-    both = plain[["n_cells", *columns]].join(adjusted[columns], rsuffix=" (depth-adjusted)")
-    both = both.join(pooled["pvalue"].rename("pvalue (pooled batches)"))
-    show("Gasperini, per perturbation", both.reset_index().to_dict("records"))
+    summary, tables = [], {}
+    for control, other in (("none", "non-targeting"), ("non-targeting", "none")):
+        for depth_key in (None, "total_counts"):
+            sh.tl.coherence(adata, control=control, depth_key=depth_key)
+            table = tables[control, depth_key] = adata.uns["coherence"]["table"]
+            summary.append(
+                {
+                    "control": control,
+                    "depth-adjusted": depth_key is not None,
+                    "q < 0.05": int((table["qvalue"] < 0.05).sum()),
+                    "of": len(table),
+                    "p of the other control": f"{table.loc[other, 'pvalue']:.1e}",
+                    "its r": float(table.loc[other, "coherence"]),
+                }
+            )
+    columns = ["coherence", "pvalue"]
+    side = tables["none", None][["n_cells", *columns]]
+    for (control, depth_key), table in list(tables.items())[1:]:
+        side = side.join(table[columns], rsuffix=f" ({control}{', depth-adjusted' if depth_key else ''})")
     show(
-        "Gasperini: perturbations with q < 0.05",
-        [
-            {"controls": name, "q < 0.05": int((t["qvalue"] < 0.05).sum()), "of": len(t)}
-            for name, t in (("pooled", pooled), ("within batch", plain), ("within batch, depth-adjusted", adjusted))
-        ],
+        "Gasperini, per perturbation (first columns: control none, not adjusted)", side.reset_index().to_dict("records")
     )
+    show("Gasperini: controls and depth adjustment", summary)
 
 
 def pca(draws: int) -> None:
@@ -286,7 +294,7 @@ def main() -> None:
     args = parser.parse_args()
     warnings.filterwarnings("ignore", category=UserWarning)
     for part in args.only.split(","):
-        {"real": lambda: real(args.draws), "pca": lambda: pca(max(10, args.draws // 10))}.get(
+        {"real": lambda: real(args.draws), "pca": lambda: pca(max(10, args.draws * 2 // 5))}.get(
             part, globals().get(part)
         )()
 

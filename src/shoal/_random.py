@@ -15,7 +15,7 @@ def as_generator(rng: RNGLike) -> np.random.Generator:
     TypeError
         If `rng` is a legacy ``RandomState`` or something else that NumPy's ``default_rng`` refuses.
     """
-    if isinstance(rng, np.random.RandomState):  # noqa: NPY002  the check is for it, not a use of it
+    if isinstance(rng, np.random.RandomState):
         msg = "rng must be an integer seed or a numpy.random.Generator, not a legacy RandomState"
         raise TypeError(msg)
     return np.random.default_rng(rng)

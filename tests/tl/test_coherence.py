@@ -10,11 +10,12 @@ from scipy import sparse, stats
 
 import shoal as sh
 
-COLUMNS = (
-    "n_cells magnitude magnitude_plugin kappa coherence coherence_se ci_low ci_high coherence_loo coherence_plugin "
-    "pvalue qvalue dispersion residual residual_z residual_pvalue residual_qvalue excess_trace excess_along_shift "
-    "excess_top_share excess_alignment cause flags"
-).split()
+NAMES = """
+n_cells magnitude magnitude_plugin kappa coherence coherence_se ci_low ci_high coherence_loo coherence_plugin pvalue
+qvalue dispersion residual residual_z residual_pvalue residual_qvalue excess_trace excess_along_shift excess_top_share
+excess_alignment cause flags
+"""
+COLUMNS = NAMES.split()
 
 
 @pytest.fixture
@@ -208,11 +209,12 @@ def test_mudata(screen_adata):
     assert "coherence" in mdata.mod["rna"].uns
 
 
-def test_real_screen_knockouts_of_the_interferon_pathway(papalexi):
-    """Known biology: IFN-gamma receptor, JAK2, STAT1 and IRF1 respond; editing leaves non-responders."""
+def test_real_screen(papalexi):
+    """Strong responses are found, held by different guides, and controls are no more variable than null knock-outs."""
     sh.tl.coherence(papalexi)
     table = papalexi.uns["coherence"]["table"]
-    assert (table.loc[["IFNGR2", "IRF1", "JAK2", "STAT1", "SPI1", "MYC"], "qvalue"] < 0.001).all()
+    strong = ["IFNGR2", "IRF1", "MARCH8", "MYC", "SPI1"]  # as labelled; the subset's labels are not to be trusted
+    assert (table.loc[strong, "qvalue"] < 1e-6).all()
+    assert (table.loc[strong, "kappa_cross_guide"] > 0.02).all()
     assert table["dispersion"].median() == pytest.approx(0, abs=0.05)  # -0.17 with the PCA scored in sample
-    assert table.loc["IFNGR2", "cause"] == "partial penetrance"
-    assert (table["kappa_cross_guide"].loc[["IRF1", "SPI1"]] > 0.1).all()
+    assert 10 < (table["qvalue"] < 0.05).sum() < 25

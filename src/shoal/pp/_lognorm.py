@@ -85,7 +85,13 @@ def log_normalise(source: Any, slot: str, is_control: Bools, target_sum: float |
     if n_empty:
         msg = f"{n_empty} of {len(totals)} cells have no counts; they stay zero (scanpy.pp.filter_cells drops them)"
         warnings.warn(msg, UserWarning, stacklevel=3)
+    counts = (
+        sparse.csr_matrix(rows.source) if sparse.issparse(rows.source) else rows.source
+    )  # scanpy knows no csr_array
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Some cells have zero counts")
-        scaled = sc.pp.normalize_total(AnnData(rows.source), target_sum=target_sum, inplace=False)["X"]
-    return Normalised(sc.pp.log1p(scaled), source, totals, target_sum)
+        scaled = sc.pp.normalize_total(AnnData(counts), target_sum=target_sum, inplace=False)["X"]
+    values = sc.pp.log1p(scaled)
+    if isinstance(rows.source, sparse.sparray):
+        values = sparse.csr_array(values)
+    return Normalised(values, source, totals, target_sum)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .._typing import Bools
     from ..core._screen import Labels
 
-MAX_GENES = 10_000  # the PCA forms a genes x genes matrix
+MAX_GENES = 5000  # the PCA forms a genes x genes matrix for every fold
 
 
 def prepare(
