@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ def get_adata(data: AnnData | MuData, mod: str | None) -> AnnData:
     from anndata import AnnData
 
     modalities = getattr(data, "mod", None)
-    if modalities is not None:
+    if isinstance(modalities, Mapping):
         if mod is None:
             msg = f"data is a MuData: say which modality with mod=..., one of {_listed(list(modalities))}"
             raise ValueError(msg)

@@ -52,7 +52,7 @@ def associate(
     n_perms: int = 10_000,
     correction: str = "fdr_bh",
     layer: str | None = None,
-    rng: RNGLike = None,
+    rng: RNGLike = 0,
     key_added: str | None = None,
     mod: str | None = None,
 ) -> None:

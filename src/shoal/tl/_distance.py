@@ -48,7 +48,7 @@ def distance(
     strata: str | Sequence[str] | None = None,
     layer: str | None = None,
     use_rep: str | None = None,
-    rng: RNGLike = None,
+    rng: RNGLike = 0,
     key_added: str | None = None,
     mod: str | None = None,
 ) -> None:
