@@ -174,10 +174,9 @@ def test_rna_of_a_mudata_file(screen_adata, tmp_path):
     screen_adata.obs = obs[["batch"]].rename(columns={"batch": "replicate"})
     protein = screen_adata[:, :2].copy()
     protein.var_names = ["protein0", "protein1"]
-    with mudata.set_options(pull_on_update=False):
-        mdata = mudata.MuData({"rna": screen_adata, "adt": protein})
-        mdata.obs["gene_target"] = obs["perturbation"].replace({"control": "NT"})
-        mdata.write(tmp_path / "papalexi_2021.h5mu")
+    mdata = mudata.MuData({"rna": screen_adata, "adt": protein})
+    mdata.obs["gene_target"] = obs["perturbation"].replace({"control": "NT"})
+    mdata.write(tmp_path / "papalexi_2021.h5mu")
     adata = sh.ds.load("papalexi_2021", folder=tmp_path)
     np.testing.assert_array_equal(adata.X, screen_adata.X)
     np.testing.assert_array_equal(adata.obs["gene_target"], obs["perturbation"].replace({"control": "NT"}))

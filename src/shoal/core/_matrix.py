@@ -146,7 +146,7 @@ def choose(adata: AnnData, *, layer: str | None = None, use_rep: str | None = No
         values = adata.obsm[use_rep]
         return (values.to_numpy() if hasattr(values, "to_numpy") else values), f"obsm/{use_rep}"
     if layer is not None:
-        key_in(layer, adata.layers.keys(), where="adata.layers")
+        key_in(layer, [name for name in adata.layers if name is not None], where="adata.layers")
         return adata.layers[layer], f"layers/{layer}"
     if adata.X is None:
         msg = "adata.X is empty; pass layer= or use_rep="

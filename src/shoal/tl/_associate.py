@@ -181,11 +181,11 @@ def associate(
     of_splits, of_test = as_generator(rng).spawn(2)
     response, magnitude = (table[c].reindex(found.names).to_numpy(dtype=np.float64) for c in RESPONSE[method])
     keep = (table["n_cells"].reindex(found.names) >= params.get("min_cells", 0)).to_numpy()
-    keep &= np.isfinite(response) & np.isfinite(magnitude)
+    keep = keep & np.isfinite(response) & np.isfinite(magnitude)  # pandas hands out read-only arrays
     y, m = response, magnitude
     if method == "crossfit":
         y, m = crossfit(adata, screen, found, params, n_splits=n_splits, rng=of_splits)
-        keep &= np.isfinite(y).all(axis=1) & np.isfinite(m).all(axis=1)
+        keep = keep & np.isfinite(y).all(axis=1) & np.isfinite(m).all(axis=1)
     _tell(screen, found.names, keep)
     fixed = quality.to_numpy()[keep] if held else None
 
