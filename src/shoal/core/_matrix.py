@@ -15,11 +15,14 @@ from scipy import sparse
 from .._settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from anndata import AnnData
 
     from .._typing import Floats, Ints, Matrix
+
+
+PIECE = 2**16  # entries of a sparse block that are looked at together
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Rows:
         return int(n), int(d) if self.columns is None else len(self.columns)
 
     def blocks(self) -> Iterator[tuple[slice, Matrix]]:
-        """Yield (rows, block) in order; a block is a 2-D float array or a CSR matrix."""
+        """Yield (rows, block) in order; a block is a 2-D float64 array or a CSR matrix."""
         if _is_dask(self.source):
             yield from self._dask_blocks()
             return
@@ -68,14 +71,17 @@ class Rows:
         return sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.vstack(parts)
 
     def _step(self) -> int:
+        """Rows of one block: as many as are allowed of a file, few enough for the processor's cache in memory."""
         n, d = self.source.shape
+        in_memory = isinstance(self.source, np.ndarray) or sparse.issparse(self.source)
+        budget = settings.block_bytes / (8 if in_memory else 1)
         per_row = 8.0 * d
         if sparse.issparse(self.source):
             per_row = 12.0 * max(self.source.nnz / max(n, 1), 1)
         elif _is_backed_sparse(self.source):
             indptr = self.source.group["indptr"]
             per_row = 12.0 * max(float(indptr[-1]) / max(n, 1), 1)
-        return max(1, int(settings.block_bytes / per_row))
+        return max(1, int(budget / per_row))
 
     def _dask_blocks(self) -> Iterator[tuple[slice, Matrix]]:
         array = self.source
@@ -93,12 +99,10 @@ class Rows:
             if not np.issubdtype(block.dtype, np.floating):
                 block = block.astype(np.float64)
         else:
-            block = np.asarray(block)
+            block = np.asarray(block, dtype=np.float64)
             if block.ndim != 2:
                 msg = f"expected a 2-D matrix, not {block.ndim}-D"
                 raise ValueError(msg)
-            if not np.issubdtype(block.dtype, np.floating):
-                block = block.astype(np.float64)
         return block if self.columns is None else block[:, self.columns]
 
 
@@ -159,20 +163,28 @@ def row_dot(block: Matrix, table: Floats, index: Ints) -> Floats:
     if len(table) == 1:
         return np.asarray(block @ table[0], dtype=np.float64)
     if sparse.issparse(block):
-        rows = np.repeat(index, np.diff(block.indptr))
-        products = block.data * table[rows, block.indices]
-        ends = np.concatenate([[0.0], np.cumsum(products)])  # exact enough: float64 sums within one block
-        return ends[block.indptr[1:]] - ends[block.indptr[:-1]]
-    return np.einsum("ij,ij->i", block, table[index])
+        flat = np.ascontiguousarray(table).ravel()
+        first = index * np.int64(table.shape[1])  # where the table's row of each row of the block begins
+        return _row_sums(block, lambda at, row: block.data[at] * flat[first[row] + block.indices[at]])
+    return np.einsum("ij,ij->i", block, table.take(index, axis=0))
 
 
 def row_squares(block: Matrix) -> Floats:
     """Return the squared Euclidean norm of every row in float64."""
     if sparse.issparse(block):
-        squares = block.multiply(block) if block.dtype == np.float64 else block.astype(np.float64).power(2)
-        return np.asarray(squares.sum(axis=1)).ravel()
-    wide = block.astype(np.float64, copy=False)
-    return np.einsum("ij,ij->i", wide, wide)
+        return _row_sums(block, lambda at, row: np.square(block.data[at], dtype=np.float64))
+    return np.einsum("ij,ij->i", block, block)
+
+
+def _row_sums(block: Matrix, value: Callable[[slice, Ints], Floats]) -> Floats:
+    """Return the sums over the entries of every row of ``value(entries, their rows)``, some thousand rows at a time."""
+    out, step = np.empty(block.shape[0]), max(1, int(PIECE * block.shape[0] / max(block.nnz, 1)))
+    for start in range(0, len(out), step):
+        ends = block.indptr[start : start + step + 1]
+        row = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
+        entries = value(slice(ends[0], ends[-1]), row + start)
+        out[start : start + step] = np.bincount(row, weights=entries, minlength=len(ends) - 1)
+    return out
 
 
 def group_sum(block: Matrix, code: Ints, n_groups: int, weight: Floats | None = None) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,12 +39,12 @@ class Plan:
     n_strata: int
     basis: Floats
 
-    @property
+    @cached_property
     def is_control(self) -> Bools:
         """(n_obs,) which cells are controls."""
         return self.group == self.n_groups
 
-    @property
+    @cached_property
     def perturbed(self) -> Ints:
         """(n_obs,) the group of perturbed cells, -1 for all others."""
         return np.where(self.is_control, -1, self.group)

@@ -29,15 +29,12 @@ class Translation:
     pairs
         (G,) second moment, over pairs of control cells, of u.u' - slope * e.e': what is left of the variance where
         there is no response.
-    along
-        (G,) variance of the controls along the shift.
     """
 
     kappa: Floats
     slope: Floats
     control_variance: Floats
     pairs: Floats
-    along: Floats
 
 
 def translate(sample: Floats, shift: Floats, magnitude2: Floats, delta: Floats, trace: float) -> Translation:
@@ -57,39 +54,41 @@ def translate(sample: Floats, shift: Floats, magnitude2: Floats, delta: Floats, 
     trace
         Trace of the controls' covariance.
     """
-    sample = sample.astype(np.float32)
+    sample = sample.astype(np.float32)  # K x G tables follow; single precision is ample for a mean of cosines
     k = len(sample)
+    own = np.sqrt(np.maximum(np.einsum("ij,ij->i", sample, sample), 1e-30))
+    unit = sample / own[:, None]
     length = np.linalg.norm(shift, axis=1)
-    unit = shift / np.where(length > 0, length, 1.0)[:, None]
+    toward = (shift / np.where(length > 0, length, 1.0)[:, None]).astype(np.float32)
     size2 = np.abs(np.nan_to_num(magnitude2))
     size = np.sqrt(size2)
-    own2 = np.einsum("ij,ij->i", sample, sample, dtype=np.float64).astype(np.float32)
-    own = np.sqrt(np.maximum(own2, 1e-30))
-    reach = sample @ unit.T.astype(np.float32)  # (K, G) e_j . direction
-    along = np.var(reach, axis=0, dtype=np.float64) * (k / max(k - 1, 1))
-    tilt = (sample @ delta.T.astype(np.float32)) / own[:, None]  # (K, G) u_j . delta
-    moved = size.astype(np.float32) * reach
-    inverse = 1.0 / np.sqrt(np.maximum(own2[:, None] + 2 * moved + size2.astype(np.float32), 1e-30))
-    mean_after = (inverse.T @ sample + inverse.sum(axis=0)[:, None] * (size[:, None] * unit)) / k
-    gap = mean_after - np.mean(sample / own[:, None], axis=0, dtype=np.float64)
-    cosine = np.mean(inverse * (own2[:, None] + moved) / own[:, None], axis=0, dtype=np.float64)
+
+    reach = sample @ toward.T  # (K, G) e_j . direction
+    root = reach * (2 * size).astype(np.float32)  # becomes |e_j + shift|
+    root += (own**2)[:, None]
+    root += size2.astype(np.float32)
+    np.sqrt(np.maximum(root, 1e-30, out=root), out=root)
+    inverse = 1 / root
+    # one product gives sum_j of (e_j, 1, |e_j|, 1 / |e_j|) / |e_j + shift|
+    sums = inverse.T @ np.column_stack([sample, np.ones_like(own), own, 1 / own])
+    gap = (sums[:, :-3] + sums[:, -3, None] * (size[:, None] * toward)) / k - unit.mean(axis=0)
+    cosine = (root.T @ (1 / own) + sums[:, -2] - size2 * sums[:, -1]) / (2 * k)  # mean of u_j before . u_j after
     norm = np.einsum("gd,gd->g", gap, gap, dtype=np.float64)
     noise = np.maximum(2 - 2 * cosine - norm, 0.0) / max(k - 1, 1)
     kappa = np.where(size2 > 0, norm - noise, 0.0)
-    curvature = _pair_moments(sample, own)
+
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = np.where((size2 > 0) & (kappa > 0), kappa * (1 - kappa) / size2, 1.0 / trace)
-    slope = np.minimum(slope, 1.0 / trace * 4)
-    joint = tilt - (slope * size).astype(np.float32) * reach
-    control_variance = 4 * np.var(joint, axis=0, dtype=np.float64)
-    signed = np.sign(np.nan_to_num(magnitude2)) * kappa
-    pairs = curvature @ np.stack([np.ones_like(slope), -2 * slope, slope**2])
-    return Translation(signed.astype(np.float64), slope.astype(np.float64), control_variance, pairs, along)
+    slope = np.minimum(slope, 4.0 / trace)
+    reach *= (-slope * size).astype(np.float32)
+    reach += unit @ delta.T.astype(np.float32)  # (K, G) u_j . delta - slope * e_j . shift
+    control_variance = 4 * (np.einsum("kg,kg->g", reach, reach) / k - reach.mean(axis=0) ** 2)
+    pairs = _pair_moments(sample, unit) @ np.stack([np.ones_like(slope), -2 * slope, slope**2])
+    return Translation(np.sign(np.nan_to_num(magnitude2)) * kappa, slope, control_variance, pairs)
 
 
-def _pair_moments(sample: Floats, own: Floats) -> Floats:
+def _pair_moments(sample: Floats, unit: Floats) -> Floats:
     """Return E (u.u')^2, E (u.u')(e.e') and E (e.e')^2 over pairs of control cells."""
-    unit = sample / own[:, None]
     unit = unit - unit.mean(axis=0)
     a, b = unit @ unit.T, sample @ sample.T
     np.fill_diagonal(a, 0)

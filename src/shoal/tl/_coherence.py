@@ -116,7 +116,7 @@ def coherence(
         ``coherence_plugin`` (the published statistic, biased in cell number, for comparison); ``pvalue``, ``qvalue``
         (Benjamini-Hochberg) of no response; ``dispersion`` (log ratio of the total variance to the controls');
         ``residual``, ``residual_z``, ``residual_pvalue``, ``residual_qvalue``; ``excess_trace`` (relative excess of the
-        total variance) and, for perturbations with a response, ``excess_along_shift``, ``excess_top_share``,
+        total variance) and, where ``residual_qvalue`` is below 0.05, ``excess_along_shift``, ``excess_top_share``,
         ``excess_alignment``; ``cause`` of an incoherent response; ``flags``. With a recorded guide or batch column also
         ``kappa_cross_guide``, ``kappa_cross_batch``: kappa from pairs of cells of different guides or batches only.
     ``uns[key_added]["params"]`` : dict

@@ -127,7 +127,7 @@ def measure(rows: Rows, plan: Plan, *, min_cells: int, level: float = 0.95, cros
 
 
 def explain(rows: Rows, plan: Plan, measured: Measured, *, alpha: float = 0.05) -> dict[str, Floats]:
-    """Return the excess-covariance columns and the cause, for perturbations with a response or a residual.
+    """Return the excess-covariance columns and the cause, for perturbations whose coherence is not a translation's.
 
     The covariance of the controls is that of the sample of control cells; cells are read again, group by group, in
     batches of bounded size.
@@ -135,12 +135,12 @@ def explain(rows: Rows, plan: Plan, measured: Measured, *, alpha: float = 0.05) 
     table, n_groups = measured.columns, plan.n_groups
     shares = {name: np.full(n_groups, np.nan) for name in ("along_shift", "top_share", "alignment")}
     causes = np.full(n_groups, "none", dtype=object)
-    responds = (table["qvalue"] < alpha) | (table["residual_qvalue"] < alpha)
-    incoherent = (table["residual_qvalue"] < alpha) & (table["residual"] < 0)
+    departs = table["residual_qvalue"] < alpha
+    incoherent = departs & (table["residual"] < 0)
     sample = measured.sums.sample
     control = sample.T @ sample / max(len(sample) - plan.n_strata, 1)
     effective = np.trace(control) ** 2 / np.sum(control**2)
-    for group, cells in _each_group(rows, plan, np.flatnonzero(responds), measured):
+    for group, cells in _each_group(rows, plan, np.flatnonzero(departs), measured):
         summary = _excess.excess(cells, control)
         for name, values in shares.items():
             values[group] = getattr(summary, name)
