@@ -87,14 +87,22 @@ def test_excess_of_a_mixture_has_its_closed_form(rng):
     """Half the cells shifted by a: excess variance a^2/4 along the shift and nothing elsewhere."""
     cells = rng.normal(size=(20_000, 5))
     cells[::2, 2] += 3
-    found = _excess.excess(cells, np.eye(5))
+    found = _excess.excess(cells, _excess.Spread(np.eye(5), 1))
     assert found.along_shift == pytest.approx(1, abs=0.05)
     assert found.top_share == pytest.approx(1, abs=0.05)
     assert found.alignment > 0.99
 
 
+def test_top_direction_of_many_features_is_that_of_the_matrix(rng, monkeypatch):
+    cells, control = rng.normal(size=(60, 30)), _excess.Spread(rng.normal(size=(200, 30)), 199)
+    cells[::2] += 2 * rng.normal(size=30)
+    expected = _excess.top_direction(cells, control)
+    monkeypatch.setattr(_excess, "MATRIX", 10)
+    assert abs(_excess.top_direction(cells, control) @ expected) == pytest.approx(1, abs=1e-4)
+
+
 def test_excess_of_few_cells_is_nan(rng):
-    found = _excess.excess(rng.normal(size=(5, 3)), np.eye(3))
+    found = _excess.excess(rng.normal(size=(5, 3)), _excess.Spread(np.eye(3), 1))
     assert np.isnan([found.along_shift, found.top_share, found.alignment]).all()
 
 

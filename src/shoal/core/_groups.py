@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.linalg.blas import dsyrk
 
 from .._settings import settings
 from ._matrix import group_sum, row_dot, row_squares
@@ -19,6 +20,8 @@ from ._plan import fitted_dot, foot_dot, quadratic, quadratic_rows, shifts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
 
     from .._typing import Bools, Floats, Ints, Matrix
     from ._matrix import Rows
@@ -70,7 +73,7 @@ class Directions:
     shift_dot
         (n_obs,) s_i . sum_shift[group].
     sample
-        (K, d) shifts of at most K control cells, evenly spaced in order of length.
+        (K, d) shifts of at most K control cells, evenly spaced in order of length; float32.
     cross
         For each further grouping: |sum w|^2 and the footprints of its cells, see `CrossSums`.
     """
@@ -89,7 +92,7 @@ class Directions:
     unit_dot: Floats
     unit_square: Floats
     shift_dot: Floats
-    sample: Floats
+    sample: NDArray[np.float32]
     cross: Mapping[str, CrossSums]
 
 
@@ -234,7 +237,7 @@ def _second_pass(
     d, q = rows.shape[1], plan.basis.shape[1]
     square, weight = np.zeros(rows.shape[0]), np.zeros(rows.shape[0])
     sum_unit = np.zeros((plan.n_groups, d))
-    moment, gram = np.zeros((plan.n_strata * q, d)), np.zeros((d, d))
+    moment, gram = np.zeros((plan.n_strata * q, d)), np.zeros((d, d), order="F")
     paired = {name: _pairs(plan, label) for name, label in cross.items()}
     sums = {name: np.zeros((len(owner), d)) for name, (_, owner) in paired.items()}
     length = quadratic(shift.coef, shift.coef, plan)
@@ -250,7 +253,7 @@ def _second_pass(
         for name, (code, owner) in paired.items():
             sums[name] += group_sum(block, code[where], len(owner), weight[where])
         for index, unit in _control_units(block, where, plan, shift.coef, weight):
-            gram += unit.T @ unit
+            gram = _add_gram(gram, unit.T)
             for k in range(q):
                 moment[k::q] += group_sum(unit, plan.stratum[index], plan.n_strata, plan.basis[index, k])
     sum_unit -= plan.footprint(plan.perturbed, plan.n_groups, weight) @ shift.coef
@@ -274,8 +277,24 @@ def _fit_units(
     n_units = np.bincount(plan.stratum[control], minlength=plan.n_strata)
     noise = (n_units - explained) / np.maximum(n_control - q, 1)
     free = max(int(n_control.sum()) - plan.n_strata * q, 1)
-    covariance = (gram - np.einsum("hkd,hke->de", blocks, coef, optimize=True)) / free
-    return ControlFit(coef.reshape(-1, d), noise), covariance
+    for h in range(plan.n_strata):
+        gram = _add_gram(gram, np.asfortranarray((np.linalg.cholesky(inverse[h]).T @ blocks[h]).T), -1.0)
+    gram /= free
+    _mirror(gram)
+    return ControlFit(coef.reshape(-1, d), noise), gram.T  # symmetric, and in C order this way round
+
+
+def _add_gram(gram: Floats, a: Floats, scale: float = 1.0) -> Floats:
+    """Add scale * a a' to the upper triangle of `gram`, in place where both are in Fortran order: no second matrix."""
+    return np.asarray(dsyrk(scale, a, beta=1.0, c=gram, overwrite_c=1))
+
+
+def _mirror(gram: Floats, step: int = 256) -> None:
+    """Copy the upper triangle to the lower one, in place."""
+    for i in range(0, len(gram), step):
+        corner = gram[i : i + step, i : i + step]
+        corner[:] = np.triu(corner) + np.triu(corner, 1).T
+        gram[i + step :, i : i + step] = gram[i : i + step, i + step :].T
 
 
 def _control_units(
@@ -283,7 +302,7 @@ def _control_units(
 ) -> Iterator[tuple[Ints, Floats]]:
     """Yield the dense directions of the block's control cells, a bounded number of rows at a time."""
     index = np.flatnonzero(plan.is_control[where])
-    step = max(1, int(settings.block_bytes / 2 / (8 * block.shape[1])))
+    step = max(1, int(settings.block_bytes / 8 / (8 * block.shape[1])))
     for start in range(0, len(index), step):
         local = index[start : start + step]
         cells = local + where.start
@@ -317,7 +336,7 @@ class _Third:
     unit_dot: Floats
     unit_square: Floats
     shift_dot: Floats
-    sample: Floats
+    sample: NDArray[np.float32]
 
 
 def _third_pass(
@@ -329,7 +348,8 @@ def _third_pass(
     offsets = [shift.coef @ centred.T, unit @ centred.T, shift.coef @ sum_shift.T]
     cross_term, unit_norm = quadratic(shift.coef, unit, plan), quadratic(unit, unit, plan)
     unit_dot, unit_square, shift_dot = np.zeros(n_obs), np.zeros(n_obs), np.zeros(n_obs)
-    kept: list[Floats] = []
+    kept = np.empty((len(sample), rows.shape[1]), dtype=np.float32)
+    place = np.argsort(np.argsort(second.square[sample], kind="stable"))  # by length, not by row
     for where, block in rows.blocks():
         code = group[where]
         to_unit = row_dot(block, centred, code) - foot_dot(offsets[0], plan, where, code)
@@ -340,10 +360,8 @@ def _third_pass(
         lo, hi = np.searchsorted(sample, [where.start, where.stop])
         if hi > lo:
             cells = sample[lo:hi]
-            kept.append(shifts_of(block[cells - where.start], plan, cells, shift.coef))
-    dense = np.vstack(kept) if kept else np.zeros((0, rows.shape[1]))
-    order = np.argsort(second.square[sample], kind="stable")  # by length, not by row
-    return _Third(unit_dot, unit_square, shift_dot, dense[order])
+            kept[place[lo:hi]] = shifts_of(block[cells - where.start], plan, cells, shift.coef)
+    return _Third(unit_dot, unit_square, shift_dot, kept)
 
 
 def _even_sample(square: Floats, is_control: Bools, most: int) -> Ints:

@@ -7,13 +7,16 @@ direction, along the mean shift. If cells follow one of several programmes, E is
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.sparse import linalg
 
 if TYPE_CHECKING:
     from .._typing import Floats
 
+MATRIX = 500  # features up to which a covariance matrix is formed
 CAUSES = ("none", "dispersion", "partial penetrance", "several programmes", "unclear")
 
 
@@ -38,14 +41,65 @@ class Excess:
     alignment: float
 
 
-def top_direction(cells: Floats, control: Floats) -> Floats:
-    """Return the (d,) unit vector in which the covariance of `cells` exceeds `control` most."""
+@dataclass(frozen=True)
+class Spread:
+    """Covariance of the controls, as a sample of their shifts: the features may be too many for a matrix.
+
+    Attributes
+    ----------
+    sample
+        (K, d) shifts of control cells, centred.
+    free
+        Degrees of freedom.
+    """
+
+    sample: Floats
+    free: int
+
+    @cached_property
+    def trace(self) -> float:
+        """Total variance."""
+        return float(np.einsum("ij,ij->", self.sample, self.sample, dtype=np.float64)) / self.free
+
+    @cached_property
+    def dimensions(self) -> float:
+        """Effective number of dimensions, (tr C)^2 / tr C^2."""
+        product = self.sample @ self.sample.T
+        return self.trace**2 / (float(np.vdot(product, product)) / self.free**2)
+
+    @cached_property
+    def matrix(self) -> Floats:
+        """(d, d) covariance."""
+        return np.asarray(self.sample.T @ self.sample, dtype=np.float64) / self.free
+
+    def along(self, unit: Floats) -> float:
+        """Variance along a unit vector."""
+        on = self.sample @ unit
+        return float(on @ on) / self.free
+
+    def noise(self, n: int) -> float:
+        """Standard error of the total variance of n cells like these."""
+        return float(self.trace * np.sqrt(2 / (n * self.dimensions)))
+
+
+def top_direction(cells: Floats, control: Spread) -> Floats:
+    """Return the (d,) unit vector in which the covariance of `cells` exceeds that of the controls most."""
     centred = cells - cells.mean(axis=0)
-    values, vectors = np.linalg.eigh(centred.T @ centred / max(len(cells) - 1, 1) - control)
-    return vectors[:, np.argmax(values)]
+    free, d = max(len(cells) - 1, 1), cells.shape[1]
+    if d <= MATRIX:
+        values, vectors = np.linalg.eigh(centred.T @ centred / free - control.matrix)
+        return np.asarray(vectors[:, np.argmax(values)])
+
+    def apply(v: Floats) -> Floats:
+        v = v.ravel()
+        return centred.T @ (centred @ v) / free - control.sample.T @ (control.sample @ v) / control.free
+
+    operator = linalg.LinearOperator((d, d), matvec=apply, dtype=np.float64)
+    start = centred[np.argmax(np.einsum("ij,ij->i", centred, centred))]  # one that no row order changes
+    return np.asarray(linalg.eigsh(operator, k=1, which="LA", v0=start, tol=1e-6)[1][:, 0])
 
 
-def excess(cells: Floats, control: Floats) -> Excess:
+def excess(cells: Floats, control: Spread) -> Excess:
     """Summarise the excess covariance of one perturbation.
 
     Parameters
@@ -53,7 +107,7 @@ def excess(cells: Floats, control: Floats) -> Excess:
     cells
         (n, d) shifts of its cells.
     control
-        (d, d) covariance of the controls' shifts.
+        Covariance of the controls' shifts.
 
     Returns
     -------
@@ -64,16 +118,14 @@ def excess(cells: Floats, control: Floats) -> Excess:
     if len(cells) < 8 or length == 0:
         return Excess(np.nan, np.nan, np.nan)
     unit = shift / length
-    along = float(np.var(cells @ unit, ddof=1) - unit @ control @ unit)
+    along = float(np.var(cells @ unit, ddof=1) - control.along(unit))
     by_length = np.argsort(np.einsum("ij,ij->i", cells, cells), kind="stable")  # halves that no row order changes
     halves = cells[by_length[::2]], cells[by_length[1::2]]
     found, tops = 0.0, [top_direction(half, control) for half in halves]
     for top, other in zip(tops, halves[::-1], strict=True):
-        found += 0.5 * float(np.var(other @ top, ddof=1) - top @ control @ top)
-    total = float(np.sum(np.var(cells, axis=0, ddof=1)) - np.trace(control))
-    effective = np.trace(control) ** 2 / np.sum(control**2)
-    noise = float(np.trace(control)) * np.sqrt(2 / (len(cells) * effective))
-    total = max(total, along, found, noise)  # a share of nothing is no share
+        found += 0.5 * float(np.var(other @ top, ddof=1) - control.along(top))
+    total = float(np.sum(np.var(cells, axis=0, ddof=1))) - control.trace
+    total = max(total, along, found, control.noise(len(cells)))  # a share of nothing is no share
     alignment = float(np.mean([abs(top @ unit) for top in tops]))
     return Excess(max(along, 0.0) / total, max(found, 0.0) / total, alignment)
 

@@ -23,8 +23,9 @@ def spectrum_moments(covariance: Floats, free: int) -> tuple[float, float]:
         length 1, the fourth moment is that of a fixed length, which is what the factor of tr^2 says.
     """
     first = float(np.trace(covariance))
-    second = float(np.sum(covariance**2))
-    third = float(np.sum((covariance @ covariance) * covariance))
+    second = float(np.vdot(covariance, covariance))
+    rows = (covariance[i : i + 256] for i in range(0, len(covariance), 256))  # no second matrix of that size
+    third = sum(float(np.vdot(part @ covariance, part)) for part in rows)
     f = float(max(free, 2))
     c2 = max((second - first**2 / f) / (1 + 1 / f), first**2 / len(covariance))
     c3 = (third - 3 * c2 * first / f - first**3 / f**2) / (1 + 3 / f + 4 / f**2)

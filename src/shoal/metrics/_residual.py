@@ -54,7 +54,9 @@ def translate(sample: Floats, shift: Floats, magnitude2: Floats, delta: Floats, 
     trace
         Trace of the controls' covariance.
     """
-    sample = sample.astype(np.float32)  # K x G tables follow; single precision is ample for a mean of cosines
+    sample = sample.astype(
+        np.float32, copy=False
+    )  # K x G tables follow; single precision is ample for a mean of cosines
     k = len(sample)
     own = np.sqrt(np.maximum(np.einsum("ij,ij->i", sample, sample), 1e-30))
     unit = sample / own[:, None]
@@ -69,10 +71,10 @@ def translate(sample: Floats, shift: Floats, magnitude2: Floats, delta: Floats, 
     root += size2.astype(np.float32)
     np.sqrt(np.maximum(root, 1e-30, out=root), out=root)
     inverse = 1 / root
-    # one product gives sum_j of (e_j, 1, |e_j|, 1 / |e_j|) / |e_j + shift|
-    sums = inverse.T @ np.column_stack([sample, np.ones_like(own), own, 1 / own])
-    gap = (sums[:, :-3] + sums[:, -3, None] * (size[:, None] * toward)) / k - unit.mean(axis=0)
-    cosine = (root.T @ (1 / own) + sums[:, -2] - size2 * sums[:, -1]) / (2 * k)  # mean of u_j before . u_j after
+    ones, lengths, reciprocals = (inverse.T @ np.column_stack([np.ones_like(own), own, 1 / own])).T
+    before = unit.mean(axis=0)
+    gap = (inverse.T @ sample + ones[:, None] * (size[:, None] * toward)) / k - before
+    cosine = (root.T @ (1 / own) + lengths - size2 * reciprocals) / (2 * k)  # mean of u_j before . u_j after
     norm = np.einsum("gd,gd->g", gap, gap, dtype=np.float64)
     noise = np.maximum(2 - 2 * cosine - norm, 0.0) / max(k - 1, 1)
     kappa = np.where(size2 > 0, norm - noise, 0.0)
@@ -80,6 +82,7 @@ def translate(sample: Floats, shift: Floats, magnitude2: Floats, delta: Floats, 
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = np.where((size2 > 0) & (kappa > 0), kappa * (1 - kappa) / size2, 1.0 / trace)
     slope = np.minimum(slope, 4.0 / trace)
+    unit -= before
     reach *= (-slope * size).astype(np.float32)
     reach += unit @ delta.T.astype(np.float32)  # (K, G) u_j . delta - slope * e_j . shift
     control_variance = 4 * (np.einsum("kg,kg->g", reach, reach) / k - reach.mean(axis=0) ** 2)
@@ -88,13 +91,14 @@ def translate(sample: Floats, shift: Floats, magnitude2: Floats, delta: Floats, 
 
 
 def _pair_moments(sample: Floats, unit: Floats) -> Floats:
-    """Return E (u.u')^2, E (u.u')(e.e') and E (e.e')^2 over pairs of control cells."""
-    unit = unit - unit.mean(axis=0)
-    a, b = unit @ unit.T, sample @ sample.T
-    np.fill_diagonal(a, 0)
-    np.fill_diagonal(b, 0)
-    pairs = len(sample) * max(len(sample) - 1, 1)
-    return np.array([np.vdot(x, y) / pairs for x, y in ((a, a), (a, b), (b, b))], dtype=np.float64)
+    """Return E (u.u')^2, E (u.u')(e.e') and E (e.e')^2 over pairs of control cells; u is centred."""
+    k, total = len(sample), np.zeros(3)
+    for i in range(0, k, 250):
+        mine = np.arange(i, min(i + 250, k))
+        a, b = unit[mine] @ unit.T, sample[mine] @ sample.T
+        a[np.arange(len(mine)), mine] = b[np.arange(len(mine)), mine] = 0
+        total += [np.vdot(x, y) for x, y in ((a, a), (a, b), (b, b))]
+    return total / (k * max(k - 1, 1))
 
 
 def residual_test(

@@ -138,14 +138,13 @@ def explain(rows: Rows, plan: Plan, measured: Measured, *, alpha: float = 0.05) 
     departs = table["residual_qvalue"] < alpha
     incoherent = departs & (table["residual"] < 0)
     sample = measured.sums.sample
-    control = sample.T @ sample / max(len(sample) - plan.n_strata, 1)
-    effective = np.trace(control) ** 2 / np.sum(control**2)
+    control = _excess.Spread(sample, max(len(sample) - plan.n_strata, 1))
     for group, cells in _each_group(rows, plan, np.flatnonzero(departs), measured):
         summary = _excess.excess(cells, control)
         for name, values in shares.items():
             values[group] = getattr(summary, name)
         if incoherent[group]:
-            noise = np.sqrt(2 / (len(cells) * effective))
+            noise = control.noise(len(cells)) / control.trace
             causes[group] = _excess.cause(summary, float(table["excess_trace"][group]), 2 * noise)
     return {f"excess_{name}" if name != "alignment" else "excess_alignment": v for name, v in shares.items()} | {
         "cause": causes
