@@ -118,7 +118,7 @@ class CrossSums:
     norm: Floats
 
 
-def directions(rows: Rows, plan: Plan, *, cross: Mapping[str, Ints], max_sample: int = 1000) -> Directions:
+def directions(rows: Rows, plan: Plan, *, cross: Mapping[str, Ints], max_sample: int = 800) -> Directions:
     """Walk three times through the matrix and return the sums.
 
     Parameters
@@ -235,7 +235,7 @@ def _second_pass(
     cross: Mapping[str, Ints],
 ) -> _Second:
     d, q = rows.shape[1], plan.basis.shape[1]
-    square, weight = np.zeros(rows.shape[0]), np.zeros(rows.shape[0])
+    square, weight = squares, np.zeros(rows.shape[0])  # |x|^2 becomes |s|^2, block by block
     sum_unit = np.zeros((plan.n_groups, d))
     moment, gram = np.zeros((plan.n_strata * q, d)), np.zeros((d, d), order="F")
     paired = {name: _pairs(plan, label) for name, label in cross.items()}
@@ -244,8 +244,8 @@ def _second_pass(
     for where, block in rows.blocks():
         along = fitted_dot(block, plan, where, shift.coef)
         fitted = quadratic_rows(length, plan, where)
-        square[where] = np.maximum(squares[where] - 2 * along + fitted, 0.0)
         tiny = 1e-14 * (squares[where] + fitted)  # what is left of a cell at its centroid is rounding
+        square[where] += fitted - 2 * along
         away = square[where] > tiny
         square[where] = np.where(away, square[where], 0.0)
         weight[where] = np.where(away, 1.0 / np.sqrt(np.where(away, square[where], 1.0)), 0.0)

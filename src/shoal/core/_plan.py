@@ -51,12 +51,12 @@ class Plan:
 
     def footprint(self, code: Ints, n_codes: int, weight: Floats | None = None) -> Floats:
         """Return (n_codes, n_strata * q): the sum of (weighted) basis rows per code and stratum; code -1 is left out."""
-        q, keep = self.basis.shape[1], code >= 0
+        q, n = self.basis.shape[1], n_codes * self.n_strata
+        flat = np.where(code >= 0, code * self.n_strata + self.stratum, n)  # the last bin is thrown away
         out = np.empty((n_codes, self.n_strata, q))
-        flat = code[keep] * self.n_strata + self.stratum[keep]
         for k in range(q):
-            value = self.basis[keep, k] if weight is None else self.basis[keep, k] * weight[keep]
-            out[:, :, k] = np.bincount(flat, weights=value, minlength=n_codes * self.n_strata).reshape(n_codes, -1)
+            value = self.basis[:, k] if weight is None else self.basis[:, k] * weight
+            out[:, :, k] = np.bincount(flat, weights=value, minlength=n + 1)[:-1].reshape(n_codes, -1)
         return out.reshape(n_codes, self.n_strata * q)
 
 
