@@ -15,7 +15,7 @@ import numpy as np
 from scipy.linalg.blas import dsyrk
 
 from .._settings import settings
-from ._matrix import group_sum, row_dot, row_squares
+from ._matrix import add_to_groups, group_sum, row_dot, row_squares
 from ._plan import fitted_dot, foot_dot, quadratic, quadratic_rows, shifts_of
 
 if TYPE_CHECKING:
@@ -173,17 +173,16 @@ def _fit_controls(rows: Rows, plan: Plan) -> tuple[ControlFit, Floats, Floats, F
     """Return the controls' fit of x, its inverse Gram matrices, group sums of x, |x|^2 per cell, control counts."""
     d, q, control = rows.shape[1], plan.basis.shape[1], np.where(plan.is_control, plan.stratum, -1)
     squares = np.zeros(rows.shape[0])
-    sums = np.zeros((plan.n_groups, d))
+    sums = np.zeros((plan.n_groups + plan.n_strata, d))
     moment = np.zeros((plan.n_strata, q, d))
     for where, block in rows.blocks():
         squares[where] = row_squares(block)
         both = np.where(control[where] >= 0, plan.n_groups + control[where], plan.perturbed[where])
-        total = group_sum(block, both, plan.n_groups + plan.n_strata)
-        sums += total[: plan.n_groups]
-        moment[:, 0] += total[plan.n_groups :]
+        add_to_groups(sums, block, both)
         for k in range(1, q):
             moment[:, k] += group_sum(block, control[where], plan.n_strata, plan.basis[where, k])
     _check_finite(squares, plan)
+    moment[:, 0] = sums[plan.n_groups :]
     n_control: Ints = np.bincount(control[control >= 0], minlength=plan.n_strata).astype(np.int64)
     gram = np.zeros((plan.n_strata, q, q))
     for k in range(q):
@@ -191,7 +190,7 @@ def _fit_controls(rows: Rows, plan: Plan) -> tuple[ControlFit, Floats, Floats, F
         gram[:, k] = weighted[np.arange(plan.n_strata), np.arange(plan.n_strata)]
     inverse = np.asarray(np.linalg.inv(gram), dtype=np.float64)
     coef = np.einsum("hkl,hld->hkd", inverse, moment).reshape(plan.n_strata * q, d)
-    return ControlFit(coef, np.zeros(plan.n_strata)), inverse, sums, squares, n_control
+    return ControlFit(coef, np.zeros(plan.n_strata)), inverse, sums[: plan.n_groups], squares, n_control
 
 
 def _check_finite(squares: Floats, plan: Plan) -> None:
@@ -249,9 +248,9 @@ def _second_pass(
         away = square[where] > tiny
         square[where] = np.where(away, square[where], 0.0)
         weight[where] = np.where(away, 1.0 / np.sqrt(np.where(away, square[where], 1.0)), 0.0)
-        sum_unit += group_sum(block, plan.perturbed[where], plan.n_groups, weight[where])
-        for name, (code, owner) in paired.items():
-            sums[name] += group_sum(block, code[where], len(owner), weight[where])
+        add_to_groups(sum_unit, block, plan.perturbed[where], weight[where])
+        for name, (code, _) in paired.items():
+            add_to_groups(sums[name], block, code[where], weight[where])
         for index, unit in _control_units(block, where, plan, shift.coef, weight):
             gram = _add_gram(gram, unit.T)
             for k in range(q):

@@ -52,7 +52,7 @@ class Rows:
             yield from self._dask_blocks()
             return
         n = self.shape[0]
-        step = self._step()
+        step = self.step
         for start in range(0, n, step):
             rows = slice(start, min(start + step, n))
             yield rows, self._finish(_read(self.source, rows))
@@ -70,11 +70,16 @@ class Rows:
             return np.empty((0, self.shape[1]))
         return sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.vstack(parts)
 
-    def _step(self) -> int:
+    @property
+    def in_memory(self) -> bool:
+        """Whether rows can be had without reading a file or computing anything."""
+        return isinstance(self.source, np.ndarray) or bool(sparse.issparse(self.source))
+
+    @property
+    def step(self) -> int:
         """Rows of one block: as many as are allowed of a file, few enough for the processor's cache in memory."""
         n, d = self.source.shape
-        in_memory = isinstance(self.source, np.ndarray) or sparse.issparse(self.source)
-        budget = settings.block_bytes / (8 if in_memory else 1)
+        budget = settings.block_bytes / (8 if self.in_memory else 1)
         per_row = 8.0 * d
         if sparse.issparse(self.source):
             per_row = 12.0 * max(self.source.nnz / max(n, 1), 1)
@@ -176,25 +181,45 @@ def row_squares(block: Matrix) -> Floats:
     return np.einsum("ij,ij->i", block, block)
 
 
-def _row_sums(block: Matrix, value: Callable[[slice, Ints], Floats]) -> Floats:
-    """Return the sums over the entries of every row of ``value(entries, their rows)``, some thousand rows at a time."""
-    out, step = np.empty(block.shape[0]), max(1, int(PIECE * block.shape[0] / max(block.nnz, 1)))
-    for start in range(0, len(out), step):
+def _pieces(block: Matrix) -> Iterator[tuple[slice, Ints]]:
+    """Yield the entries of a sparse block, whole rows at a time and few enough for the cache, with the row of each."""
+    step = max(1, int(PIECE * block.shape[0] / max(block.nnz, 1)))
+    for start in range(0, block.shape[0], step):
         ends = block.indptr[start : start + step + 1]
-        row = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
-        entries = value(slice(ends[0], ends[-1]), row + start)
-        out[start : start + step] = np.bincount(row, weights=entries, minlength=len(ends) - 1)
+        yield slice(ends[0], ends[-1]), np.repeat(np.arange(start, start + len(ends) - 1), np.diff(ends))
+
+
+def _row_sums(block: Matrix, value: Callable[[slice, Ints], Floats]) -> Floats:
+    """Return the sum over each row of a sparse block of ``value(entries, their rows)``."""
+    out, filled = np.zeros(block.shape[0]), np.diff(block.indptr) > 0
+    for at, row in _pieces(block):
+        if len(row):
+            rows = row[0] + np.flatnonzero(filled[row[0] : row[-1] + 1])
+            out[rows] = np.add.reduceat(value(at, row), block.indptr[rows] - at.start)
     return out
 
 
 def group_sum(block: Matrix, code: Ints, n_groups: int, weight: Floats | None = None) -> Floats:
     """Return (n_groups, n_columns) sums of the rows of each group; rows with code -1 are left out."""
-    keep = code >= 0
-    n = int(keep.sum())
-    values = np.ones(n) if weight is None else weight[keep]
-    indicator = sparse.csr_matrix((values, (code[keep], np.flatnonzero(keep))), shape=(n_groups, block.shape[0]))
-    total = indicator @ block
-    return np.asarray(total.todense() if sparse.issparse(total) else total, dtype=np.float64)
+    sums = np.zeros((n_groups, block.shape[1]))
+    add_to_groups(sums, block, code, weight)
+    return sums
+
+
+def add_to_groups(sums: Floats, block: Matrix, code: Ints, weight: Floats | None = None) -> None:
+    """Add every row, times its weight, to the row ``code`` of the C-contiguous ``sums``; -1 is left out."""
+    keep = np.flatnonzero(code >= 0)
+    values = np.ones(len(keep)) if weight is None else weight[keep]
+    if sparse.issparse(block):
+        kept = block if len(keep) == len(code) else block[keep]
+        flat, first = sums.reshape(-1), code[keep] * np.int64(sums.shape[1])
+        for at, row in _pieces(kept):
+            np.add.at(flat, first[row] + kept.indices[at], kept.data[at] * values[row])
+    elif len(sums) <= len(block):
+        sums += sparse.csr_matrix((values, (code[keep], keep)), shape=(len(sums), len(block))) @ block
+    else:  # more groups than rows: only those that the block holds
+        present, own = np.unique(code[keep], return_inverse=True)
+        sums[present] += sparse.csr_matrix((values, (own, keep)), shape=(len(present), len(block))) @ block
 
 
 def _read(source: Any, rows: slice) -> Any:

@@ -66,11 +66,9 @@ def shifts_of(block: Matrix, plan: Plan, index: Ints, coef: Floats) -> Floats:
     out = dense.astype(np.float64)
     q = plan.basis.shape[1]
     table = coef.reshape(plan.n_strata, q, -1)
-    for k in range(q):
-        if plan.n_strata == 1:
-            out -= np.outer(plan.basis[index, k], table[0, k])
-        else:
-            out -= plan.basis[index, k, None] * table[plan.stratum[index], k]
+    out -= table[0, 0] if plan.n_strata == 1 else table[plan.stratum[index], 0]  # the first basis column is 1
+    for k in range(1, q):
+        out -= plan.basis[index, k, None] * table[plan.stratum[index], k]
     return out
 
 

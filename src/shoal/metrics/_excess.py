@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.linalg import eigh
 from scipy.sparse import linalg
 
 if TYPE_CHECKING:
@@ -72,6 +73,10 @@ class Spread:
         """(d, d) covariance."""
         return np.asarray(self.sample.T @ self.sample, dtype=np.float64) / self.free
 
+    def times(self, vector: Floats) -> Floats:
+        """Covariance times a vector, in the precision of the sample: a wider vector would have it copied."""
+        return self.sample.T @ (self.sample @ vector.astype(self.sample.dtype)) / self.free
+
     def along(self, unit: Floats) -> float:
         """Variance along a unit vector."""
         on = self.sample @ unit
@@ -83,19 +88,19 @@ class Spread:
 
 
 def top_direction(cells: Floats, control: Spread) -> Floats:
-    """Return the (d,) unit vector in which the covariance of `cells` exceeds that of the controls most."""
-    centred = cells - cells.mean(axis=0)
+    """Return the (d,) unit vector in which the covariance of `cells`, overwritten, exceeds the controls' most."""
+    cells -= cells.mean(axis=0)
     free, d = max(len(cells) - 1, 1), cells.shape[1]
     if d <= MATRIX:
-        values, vectors = np.linalg.eigh(centred.T @ centred / free - control.matrix)
-        return np.asarray(vectors[:, np.argmax(values)])
+        difference = cells.T @ cells / free - control.matrix
+        return np.asarray(eigh(difference, subset_by_index=[d - 1, d - 1], check_finite=False)[1][:, 0])
 
     def apply(v: Floats) -> Floats:
         v = v.ravel()
-        return centred.T @ (centred @ v) / free - control.sample.T @ (control.sample @ v) / control.free
+        return cells.T @ (cells @ v) / free - control.times(v)
 
     operator = linalg.LinearOperator((d, d), matvec=apply, dtype=np.float64)
-    start = centred[np.argmax(np.einsum("ij,ij->i", centred, centred))]  # one that no row order changes
+    start = cells[np.argmax(np.einsum("ij,ij->i", cells, cells))]  # one that no row order changes
     return np.asarray(linalg.eigsh(operator, k=1, which="LA", v0=start, tol=1e-6)[1][:, 0])
 
 
@@ -119,12 +124,13 @@ def excess(cells: Floats, control: Spread) -> Excess:
         return Excess(np.nan, np.nan, np.nan)
     unit = shift / length
     along = float(np.var(cells @ unit, ddof=1) - control.along(unit))
-    by_length = np.argsort(np.einsum("ij,ij->i", cells, cells), kind="stable")  # halves that no row order changes
-    halves = cells[by_length[::2]], cells[by_length[1::2]]
-    found, tops = 0.0, [top_direction(half, control) for half in halves]
+    square = np.einsum("ij,ij->i", cells, cells)
+    by_length = np.argsort(square, kind="stable")  # halves that no row order changes
+    halves = by_length[::2], by_length[1::2]
+    found, tops = 0.0, [top_direction(cells[half], control) for half in halves]
     for top, other in zip(tops, halves[::-1], strict=True):
-        found += 0.5 * float(np.var(other @ top, ddof=1) - control.along(top))
-    total = float(np.sum(np.var(cells, axis=0, ddof=1))) - control.trace
+        found += 0.5 * float(np.var((cells @ top)[other], ddof=1) - control.along(top))
+    total = float(square.sum() - len(cells) * length**2) / (len(cells) - 1) - control.trace
     total = max(total, along, found, control.noise(len(cells)))  # a share of nothing is no share
     alignment = float(np.mean([abs(top @ unit) for top in tops]))
     return Excess(max(along, 0.0) / total, max(found, 0.0) / total, alignment)

@@ -152,22 +152,18 @@ def explain(rows: Rows, plan: Plan, measured: Measured, *, alpha: float = 0.05) 
 
 
 def _each_group(rows: Rows, plan: Plan, groups: Ints, measured: Measured) -> Iterator[tuple[int, Floats]]:
-    """Yield (group, shifts of its cells), reading the matrix once per batch of groups that fits in memory."""
-    from .._settings import settings
-
-    most = max(1, int(settings.block_bytes * 4 / (8 * rows.shape[1])))
-    size = measured.columns["n_cells"][groups]
-    batch = np.cumsum(size) // most if len(groups) else np.array([])
+    """Yield (group, shifts of its cells): read as many groups at once as fit in memory, make one at a time dense."""
+    most = rows.step if rows.in_memory else 8 * rows.step  # a file is read from end to end for every batch
+    batch = np.cumsum(measured.columns["n_cells"][groups]) // most
     order = np.argsort(plan.group, kind="stable")
     first = np.searchsorted(plan.group[order], np.arange(plan.n_groups + 1))
     for number in np.unique(batch):
         chosen = groups[batch == number]
-        index = np.sort(np.concatenate([order[first[g] : first[g + 1]] for g in chosen]))
-        shifts = shifts_of(rows.take(index), plan, index, measured.sums.shift.coef)
-        own = np.argsort(plan.group[index], kind="stable")
-        ends = np.cumsum(np.bincount(plan.group[index], minlength=plan.n_groups))
-        for g in chosen:
-            yield g, shifts[own[ends[g] - measured.columns["n_cells"][g] : ends[g]]]
+        cells = [order[first[g] : first[g + 1]] for g in chosen]
+        index = np.sort(np.concatenate(cells))
+        block = rows.take(index)
+        for g, own in zip(chosen, cells, strict=True):
+            yield g, shifts_of(block[np.searchsorted(index, own)], plan, own, measured.sums.shift.coef)
 
 
 def _leverage(plan: Plan, sums: Directions) -> Floats:
