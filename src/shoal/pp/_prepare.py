@@ -72,7 +72,7 @@ def prepare(
         Principal components. There are fewer if the fit cells or the genes do not span as many.
     cross_fit
         Folds in which the fit cells themselves are scored out of sample, on axes fitted to the other folds. Scored in
-        sample, controls look a tenth to a quarter more variable than perturbed cells, merely because the axes were
+        sample, controls look a tenth to a third more variable than perturbed cells, merely because the axes were
         chosen for them. 0 scores them in sample, as ``fit_on="all"`` always does.
     exclude
         Genes kept out of the choice and of the PCA: targets of the screen, or the gene set that a later
