@@ -44,7 +44,7 @@ def test_counts_to_tables_and_pictures(counts, tmp_path):
     before, out = digest(counts), tmp_path / "new" / "out"
     result = call(counts, out, "--normalize", "log1p", "--batch-key", "batch", "--guide-key", "guide")
     assert result.exit_code == 0, result.output
-    assert {p.name for p in out.iterdir()} == WRITTEN
+    assert {p.name for p in out.iterdir()} == WRITTEN | {"small.coherence.h5ad"}
     assert digest(counts) == before
     assert result.stdout == ""
     for stage in ("reading", "preparing", "measuring the coherence of 4", "controls against controls", "writing"):
@@ -95,7 +95,7 @@ def test_prepared_files_are_taken_as_they_are(prepared, tmp_path, more):
 
 def test_h5ad_holds_all_results(prepared, tmp_path):
     before = digest(prepared)
-    result = call(prepared, prepared.parent, "--h5ad")
+    result = call(prepared, prepared.parent)
     assert result.exit_code == 0, result.output
     assert digest(prepared) == before
     adata = ad.read_h5ad(prepared.parent / "ready.coherence.h5ad")
@@ -124,7 +124,12 @@ def test_too_few_controls_for_a_null(counts, tmp_path):
     assert result.exit_code == 0, result.output
     assert "no test of controls against controls: 40 are too few" in result.stderr
     assert "\nwarning: 40 cells of fit_on='control' span 39 components" in result.stderr
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"coherence.csv", "coherence.png", "ranking.png"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "coherence.csv",
+        "coherence.png",
+        "ranking.png",
+        "few.coherence.h5ad",
+    }
 
 
 @pytest.mark.parametrize(

@@ -34,10 +34,10 @@ def coherence(
     n_draws: Annotated[int, Option(help="Pseudo-perturbations of each size.")] = 400,
     seed: Annotated[int, Option(help="Seed of all randomness.")] = 0,
     backed: Annotated[bool, Option("--backed", help="Leave the matrix on disk.")] = False,
-    h5ad: Annotated[bool, Option("--h5ad", help="Also write FILE.coherence.h5ad, with all results.")] = False,
+    h5ad: Annotated[bool, Option("--h5ad/--no-h5ad", help="Write FILE.coherence.h5ad, with all results.")] = True,
     debug: Debug = False,
 ) -> None:
-    """Measure how coherent the response to every perturbation is; write tables and pictures."""
+    """Measure how coherent the response to every perturbation is; write h5ad, tables and pictures."""
     with friendly(debug=debug):
         from . import pp
         from ._report import Options, analyse, read, write
