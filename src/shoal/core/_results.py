@@ -51,19 +51,14 @@ def write_table(
     adata.uns[key] = entry
 
 
-def read_table(adata: AnnData, key: str, *, written_by: str) -> pd.DataFrame:
-    """Return the table of a result, or say which call writes it.
+def read_result(adata: AnnData, key: str, *, written_by: str) -> dict[str, Any]:
+    """Return a result (``table``, ``params``, ``schema``, ``version``), or say which call writes it.
 
     Raises
     ------
     KeyError
         If ``adata.uns[key]`` is not there or is not a result of shoal's.
     """
-    return read_result(adata, key, written_by=written_by)["table"]
-
-
-def read_result(adata: AnnData, key: str, *, written_by: str) -> dict[str, Any]:
-    """Return the whole result (``table``, ``params``, ``schema``, ``version``); errors as `read_table`."""
     key_in(key, adata.uns.keys(), where="adata.uns", hint=f"Call {written_by} first.")
     entry: dict[str, Any] = adata.uns[key]
     if "table" not in entry or "schema" not in entry:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from .._typing import Floats
 
 MATRIX = 500  # features up to which a covariance matrix is formed
-CAUSES = ("none", "dispersion", "partial penetrance", "several programmes", "unclear")
 
 
 @dataclass(frozen=True)
@@ -150,8 +149,8 @@ def cause(summary: Excess, excess_trace: float, noise: float) -> str:
 
     Returns
     -------
-    One of `CAUSES`: a single direction along the shift, a single direction across it, or spread over all; unclear
-    where there is no excess to speak of.
+    ``"partial penetrance"`` (a single direction along the shift), ``"several programmes"`` (a single direction across it),
+    ``"dispersion"`` (spread over all), or ``"unclear"`` where there is no excess to speak of.
     """
     if max(summary.along_shift, summary.top_share) >= 0.5:
         # of one direction at angle t to the shift, the part along the shift is cos^2 t
