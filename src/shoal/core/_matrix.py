@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from .._typing import Floats, Ints, Matrix
+    from .._typing import Bools, Floats, Ints, Matrix
 
 
 PIECE = 2**16  # entries of a sparse block that are looked at together
+GAP_BYTES = 2**15  # what a file gives in the time that one more call takes
 
 
 @dataclass(frozen=True)
@@ -58,17 +59,40 @@ class Rows:
             yield rows, self._finish(_read(self.source, rows))
 
     def take(self, index: Ints) -> Matrix:
-        """Return the rows at the (sorted, unique) positions `index`, dense or CSR, in memory."""
-        if isinstance(self.source, np.ndarray) or sparse.issparse(self.source):
+        """Return the rows at the (sorted, unique) positions `index`, dense or CSR, in memory.
+
+        Of a file no more is read than these rows, what lies between two that are near, and what shares a chunk.
+        """
+        if self.in_memory:
             return self._finish(self.source[index])
-        parts: list[Matrix] = []
-        for rows, block in self.blocks():
-            lo, hi = np.searchsorted(index, [rows.start, rows.stop])
-            if hi > lo:
-                parts.append(block[index[lo:hi] - rows.start])
-        if not parts:
-            return np.empty((0, self.shape[1]))
+        chosen = self._dask_rows(index) if _is_dask(self.source) else self._file_rows(index)
+        parts = [self._finish(part) for part in chosen]
+        if len(parts) == 1:
+            return parts[0]
         return sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.vstack(parts)
+
+    def _file_rows(self, index: Ints) -> Iterator[Matrix]:
+        """Read the rows at `index` from a file, a block at a time; near rows are read together."""
+        apart = np.flatnonzero(np.diff(index) > self._gap) + 1
+        runs = [np.arange(run[0], run[-1] + 1) for run in np.split(index, apart) if len(run)]
+        if _is_backed_sparse(self.source) or not runs:  # one call reads many runs
+            runs = [np.concatenate([np.empty(0, dtype=np.int64), *runs])]
+        step = self.step
+        for run in runs:
+            for start in range(0, max(len(run), 1), step):
+                read = run[start : start + step]
+                wanted = np.isin(read, index, assume_unique=True)
+                block = self.source[_as_slice_or_mask(read, self.shape[0])]
+                yield block if wanted.all() else block[wanted]
+
+    def _dask_rows(self, index: Ints) -> Iterator[Matrix]:
+        """Compute the blocks of a dask array that hold rows of `index`, and at least one."""
+        array = _whole_rows(self.source)
+        ends = np.cumsum(array.chunks[0])
+        block = np.searchsorted(ends, index, side="right")
+        for i in np.unique(block) if len(index) else [0]:
+            own = index[block == i] - (ends[i] - array.chunks[0][i])
+            yield array.blocks[int(i)].compute()[own]
 
     @property
     def in_memory(self) -> bool:
@@ -78,20 +102,29 @@ class Rows:
     @property
     def step(self) -> int:
         """Rows of one block: as many as are allowed of a file, few enough for the processor's cache in memory."""
-        n, d = self.source.shape
         budget = settings.block_bytes / (8 if self.in_memory else 1)
-        per_row = 8.0 * d
+        return max(1, int(budget / self._row_bytes))
+
+    @property
+    def _row_bytes(self) -> float:
+        """Bytes of one row in memory, on average."""
+        n, d = self.source.shape
         if sparse.issparse(self.source):
-            per_row = 12.0 * max(self.source.nnz / max(n, 1), 1)
-        elif _is_backed_sparse(self.source):
-            indptr = self.source.group["indptr"]
-            per_row = 12.0 * max(float(indptr[-1]) / max(n, 1), 1)
-        return max(1, int(budget / per_row))
+            return 12.0 * max(self.source.nnz / max(n, 1), 1)
+        if _is_backed_sparse(self.source):
+            return 12.0 * max(float(self.source.group["indptr"][-1]) / max(n, 1), 1)
+        return 8.0 * d
+
+    @property
+    def _gap(self) -> int:
+        """Rows between two wanted ones that are read rather than skipped: those of one call's cost, or of one chunk."""
+        per_row, is_sparse = self._row_bytes, _is_backed_sparse(self.source)
+        chunks = getattr(self.source.group["data"] if is_sparse else self.source, "chunks", None)
+        in_chunk = 0.0 if chunks is None else chunks[0] * (12.0 / per_row if is_sparse else 1)
+        return max(1, int(in_chunk), int(GAP_BYTES / per_row))
 
     def _dask_blocks(self) -> Iterator[tuple[slice, Matrix]]:
-        array = self.source
-        if array.numblocks[1] > 1:
-            array = array.rechunk({1: -1})
+        array = _whole_rows(self.source)
         start = 0
         for i in range(array.numblocks[0]):
             block = self._finish(array.blocks[i].compute())
@@ -229,6 +262,20 @@ def _read(source: Any, rows: slice) -> Any:
         parts = (source.data[lo:hi], source.indices[lo:hi], source.indptr[rows.start : rows.stop + 1] - lo)
         return sparse.csr_matrix(parts, shape=(rows.stop - rows.start, source.shape[1]), copy=False)
     return source[rows]
+
+
+def _as_slice_or_mask(read: Ints, n: int) -> slice | Bools:
+    """Return sorted positions as a slice where they have no holes, else as a mask over all `n` rows."""
+    if not len(read) or read[-1] - read[0] + 1 == len(read):
+        return slice(int(read[0]), int(read[-1]) + 1) if len(read) else slice(0, 0)
+    mask = np.zeros(n, dtype=bool)
+    mask[read] = True
+    return mask
+
+
+def _whole_rows(array: Any) -> Any:
+    """Return a dask array whose blocks hold whole rows."""
+    return array.rechunk({1: -1}) if array.numblocks[1] > 1 else array
 
 
 def _is_dask(source: Any) -> bool:

@@ -1,0 +1,90 @@
+"""Rows read by position: every kind of matrix gives the rows of the dense one, and reads little more than them."""
+
+from __future__ import annotations
+
+import anndata as ad
+import dask.array as da
+import numpy as np
+import pytest
+import zarr
+from scipy import sparse
+
+from shoal import settings
+from shoal.core import _matrix
+from shoal.core._matrix import as_rows
+
+N, D = 400, 7
+KINDS = ("dense", "csr", "csc", "h5 dense", "h5 csr", "h5 csr chunked", "zarr dense", "zarr csr", "dask", "dask csr")
+
+
+@pytest.fixture
+def x(rng):
+    return (rng.normal(size=(N, D)) * (rng.random((N, D)) < 0.5)).astype(np.float32)
+
+
+def stored(x, kind, folder):
+    """Return the matrix as the kind that is asked for."""
+    where, _, form = kind.partition(" ")
+    if where in ("dense", "csr", "csc"):
+        return {"dense": x, "csr": sparse.csr_matrix(x), "csc": sparse.csc_matrix(x)}[where]
+    if where == "dask":
+        array = da.from_array(x, chunks=(90, D if form else 3))
+        return array.map_blocks(sparse.csr_matrix) if form else array
+    adata = ad.AnnData(x if form == "dense" else sparse.csr_matrix(x))
+    if where == "h5":
+        adata.write_h5ad(folder / "x.h5ad", compression="gzip" if "chunked" in form else None)
+        return ad.read_h5ad(folder / "x.h5ad", backed="r").X
+    adata.write_zarr(folder / "x.zarr")
+    group = zarr.open(folder / "x.zarr", mode="r")["X"]
+    return group if form == "dense" else ad.io.sparse_dataset(group)
+
+
+INDEX = {
+    "scattered": np.array([0, 3, 4, 90, 91, 200, 399]),
+    "a run": np.arange(37, 120),
+    "all": np.arange(N),
+    "one": np.array([250]),
+    "none": np.arange(0),
+}
+
+
+@pytest.mark.parametrize("block_bytes", [600, 2**25])
+@pytest.mark.parametrize("gap_bytes", [1, 2**15])
+@pytest.mark.parametrize("kind", KINDS)
+def test_takes_the_rows_of_the_dense_matrix(x, kind, block_bytes, gap_bytes, tmp_path, monkeypatch):
+    monkeypatch.setattr(settings, "block_bytes", block_bytes)
+    monkeypatch.setattr(_matrix, "GAP_BYTES", gap_bytes)
+    source = stored(x, kind, tmp_path)
+    rows, columns = as_rows(source), as_rows(source, np.array([5, 2]))
+    for name, index in INDEX.items():
+        for taken, expected in ((rows.take(index), x[index]), (columns.take(index), x[index][:, [5, 2]])):
+            assert sparse.issparse(taken) == ("cs" in kind), name
+            dense = taken.toarray() if sparse.issparse(taken) else taken
+            np.testing.assert_array_equal(dense, expected, err_msg=name)
+            assert np.issubdtype(taken.dtype, np.floating)
+
+
+class Spy:
+    """A matrix in a file, as far as Rows can tell, that counts the rows read from it."""
+
+    def __init__(self, x, chunks=None):
+        self.x, self.shape, self.dtype, self.chunks, self.read = x, x.shape, x.dtype, chunks, 0
+
+    def __getitem__(self, key):
+        self.read += len(self.x[key])
+        return self.x[key]
+
+
+@pytest.mark.parametrize(("chunks", "most"), [(None, 4), ((10, D), 14)])
+def test_reads_no_more_than_what_is_near(x, chunks, most, monkeypatch):
+    monkeypatch.setattr(_matrix, "GAP_BYTES", 1)
+    spy = Spy(x, chunks)
+    np.testing.assert_array_equal(as_rows(spy).take(np.array([0, 100, 109, 300])), x[[0, 100, 109, 300]])
+    assert spy.read <= most
+
+
+def test_dask_computes_only_the_blocks_that_hold_the_rows(x):
+    computed = []
+    array = da.from_array(x, chunks=(100, D)).map_blocks(lambda b: (computed.append(len(b)), b)[1], meta=x[:0])
+    as_rows(array).take(np.array([101, 150, 399]))
+    assert sum(computed) == 200
