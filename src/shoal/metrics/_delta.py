@@ -1,0 +1,125 @@
+"""Predicted against real responses: whether they point the same way, and whether they are equally coherent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._coherence import coherence, signed_sqrt
+
+if TYPE_CHECKING:
+    from .._typing import Bools, Floats
+
+ROUNDING = 1e-12  # a shift that varies by less than this part of the values is rounding
+
+
+def pearson_delta(predicted: Floats, real: Floats, *, reference: Floats, mask: Bools | None = None) -> float:
+    """Pearson correlation over genes of the predicted with the real shift of the mean.
+
+    The reference decides what is asked. Measured from the *control* mean, much of a shift is common to all perturbations
+    of a screen, and predicting that part alone scores high. Measured from the *mean of the perturbed* populations, only
+    what tells one perturbation from another counts. Report both.
+
+    Parameters
+    ----------
+    predicted
+        (n_genes,) mean of the predicted cells.
+    real
+        (n_genes,) mean of the real cells.
+    reference
+        (n_genes,) mean from which both shifts are measured. Estimate it from other cells than the two means, or the
+        noise that it shares with them counts as agreement.
+    mask
+        (n_genes,) genes that count; all by default. Leave out the target of the perturbation, whose shift is trivial.
+
+    Returns
+    -------
+    Correlation, -1 to 1; NaN where a shift is the same for all genes, as for a prediction equal to the reference.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, a value is not finite, or fewer than 2 genes count.
+
+    References
+    ----------
+    Viñas Torné et al. (2025), Nat. Biotechnol., "Systema", for the perturbed reference.
+
+    Examples
+    --------
+    >>> import numpy as np, shoal as sh
+    >>> control, real = np.zeros(4), np.array([2.0, 1.0, 0.0, -1.0])
+    >>> round(sh.metrics.pearson_delta(3 * real, real, reference=control), 6)
+    1.0
+    """
+    means = [np.asarray(mean, dtype=np.float64) for mean in (predicted, real, reference)]
+    if means[0].ndim != 1 or len({mean.shape for mean in means}) > 1:
+        shapes = ", ".join(str(mean.shape) for mean in means)
+        msg = f"predicted, real and reference must be means over the same genes, 1-D, not arrays of shape {shapes}"
+        raise ValueError(msg)
+    if mask is not None:
+        chosen = np.asarray(mask)
+        if chosen.shape != means[0].shape or chosen.dtype != bool:
+            msg = f"mask must hold {len(means[0])} booleans, not {chosen.dtype} of shape {chosen.shape}"
+            raise ValueError(msg)
+        means = [mean[chosen] for mean in means]
+    if len(means[0]) < 2:
+        msg = f"{len(means[0])} genes count; a correlation over genes takes at least 2"
+        raise ValueError(msg)
+    bad = [name for name, mean in zip(("predicted", "real", "reference"), means, strict=True) if _bad(mean)]
+    if bad:
+        msg = f"{' and '.join(bad)} hold NaN or infinite values; leave those genes out with mask="
+        raise ValueError(msg)
+    return float(_direction(means[0], means[2]) @ _direction(means[1], means[2]))
+
+
+def coherence_error(predicted: Floats, real: Floats, *, control: Floats) -> float:
+    """Coherence of the predicted response less that of the real one, both against the same control cells.
+
+    A model that moves every cell by the same vector, or gives the mean for every cell, is too coherent (above 0); one
+    that adds noise, or whose cells move where they like, is too little (below 0).
+
+    Parameters
+    ----------
+    predicted
+        (n, d) predicted cells.
+    real
+        (k, d) real cells.
+    control
+        (m, d) control cells.
+
+    Returns
+    -------
+    Difference of the coherences r (signed roots of :func:`shoal.metrics.coherence`), 0 for a perfect prediction.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`shoal.metrics.coherence`.
+
+    Examples
+    --------
+    >>> import numpy as np, shoal as sh
+    >>> rng = np.random.default_rng(0)
+    >>> control, real = rng.normal(0, 1, (90, 5)), rng.normal(1, 1, (50, 5))
+    >>> collapsed = np.tile(real.mean(axis=0), (50, 1))
+    >>> sh.metrics.coherence_error(collapsed, real, control=control) > 0.1
+    True
+    """
+    kappas = np.array([coherence(cells, control) for cells in (predicted, real)])
+    of_predicted, of_real = signed_sqrt(kappas)
+    return float(of_predicted - of_real)
+
+
+def _bad(mean: Floats) -> bool:
+    return not bool(np.isfinite(mean).all())
+
+
+def _direction(mean: Floats, reference: Floats) -> Floats:
+    """Return the centred shift with length 1, or NaN where it is the same for all genes."""
+    shift = mean - reference
+    shift = shift - shift.mean()
+    length = np.linalg.norm(shift)
+    scale = max(np.linalg.norm(mean), np.linalg.norm(reference))
+    return shift / (length if length > ROUNDING * scale else np.nan)
