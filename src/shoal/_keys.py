@@ -5,5 +5,7 @@ COHERENCE = "coherence"  # obs and uns: written by tl.coherence
 DISTANCE = "distance"  # uns: written by tl.distance
 ASSOCIATION = "association"  # uns: written by tl.associate
 SPLIT = "split"  # obs: train / val / test
+EMBEDDINGS = "perturbation_embeddings"  # uns: name -> table of vectors, written by pp.embed
+EMBEDDINGS_INFO = "perturbation_embeddings_info"  # uns: what each of them was made from
 PCA = "X_pca"  # obsm: scanpy's own key
 DEPTH = "total_counts"  # obs: scanpy's own name for counts per cell

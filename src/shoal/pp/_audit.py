@@ -1,0 +1,197 @@
+"""The audit of a split: every way in which the test can leak into training, checked, named and recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._keys import EMBEDDINGS, SPLIT
+from .._validate import key_in
+from ..core._screen import labels
+from . import _split_checks as checks
+from ._split_checks import SIDES, Facts, Finding
+from ._split_fits import Fit, embedding_fits, gene_fit, is_stale, params_of, pca_fit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from anndata import AnnData
+
+    from ..core._screen import Screen
+
+
+@dataclass(frozen=True)
+class Check:
+    """One way in which a test can leak into training.
+
+    Attributes
+    ----------
+    what
+        The leak in words.
+    fix
+        What to do about it.
+    find
+        Look for it.
+    """
+
+    what: str
+    fix: str
+    find: Callable[[Facts], Finding]
+
+
+def _pca(facts: Facts) -> Finding:
+    fit = pca_fit(facts.adata)
+    return Finding("not applicable", 0, "there is no obsm['X_pca']") if fit is None else _judge(facts, fit, "the PCA")
+
+
+def _genes(facts: Facts) -> Finding:
+    fit = gene_fit(facts.adata)
+    if fit is None:
+        return Finding("ok", 0, "no genes were chosen among those that are there; an earlier choice leaves no trace")
+    return _judge(facts, fit, "var['highly_variable']")
+
+
+def _embeddings(facts: Facts) -> Finding:
+    fits = embedding_fits(facts.adata)
+    unknown = sorted(set(map(str, facts.adata.uns.get(EMBEDDINGS, {}))) - set(fits))
+    found = {name: _judge(facts, fit, f"embedding {name!r}") for name, fit in fits.items()}
+    for status in ("leak", "stale"):
+        names = [name for name, finding in found.items() if finding.status == status]
+        if names:
+            return Finding(status, len(names), "; ".join(found[name].detail for name in names))
+    if not found:
+        words = f"nothing tells how {', '.join(unknown)} were made" if unknown else "there are no embeddings"
+        return Finding("not applicable", len(unknown), words)
+    return Finding("ok", 0, "; ".join(finding.detail for finding in found.values()))
+
+
+def _judge(facts: Facts, fit: Fit, what: str) -> Finding:
+    """Say whether something fitted on cells has seen held-out ones."""
+    held = int(facts.held.sum())
+    if fit.on in ("none", "control"):
+        return Finding("ok", 0, f"{what}: fitted on {'no' if fit.on == 'none' else 'control'} cells")
+    if fit.on == "train":
+        if is_stale(facts.adata, fit, facts.side == checks.TRAIN):
+            return Finding("stale", held, f"{what}: fitted on the training cells of another split")
+        return Finding("ok", 0, f"{what}: fitted on the training cells of this split")
+    if fit.on == "all":
+        return Finding("leak", held, f"{what}: fitted on all cells, {held} held-out ones among them")
+    return Finding(
+        "leak", held, f"{what}: nothing tells on which cells; other tools take all, {held} held-out ones too"
+    )
+
+
+_REFIT = "call sh.pp.prepare(adata, fit_on='control') before the split, or with fit_on='train' after it"
+
+CHECKS: Mapping[str, Check] = MappingProxyType(
+    {
+        "same_condition": Check(
+            "cells of one held-out unit are trained on",
+            "hold out whole conditions with sh.pp.split",
+            checks.same_condition,
+        ),
+        "two_spellings": Check(
+            "one perturbation is held out under one name ('A+B') and trained on under another ('B+A')",
+            "divide by canonical names, as sh.pp.split does",
+            checks.two_spellings,
+        ),
+        "parts_seen": Check(
+            "training knows more, or less, of the parts of held-out combinations than parts_seen says",
+            "split again with the parts_seen that is meant",
+            checks.parts_seen,
+        ),
+        "held_out_part": Check(
+            "a held-out perturbation is trained on as part of a combination",
+            "hold out these combinations as well, as sh.pp.split(by='perturbation') does",
+            checks.held_out_part,
+        ),
+        "unseen_perturbation": Check(
+            "a perturbation is held out wholly, where only its context, dose or guide should be new",
+            "keep some of its cells in training",
+            checks.unseen_perturbation,
+        ),
+        "control_cells": Check(
+            "control cells serve as sources on both sides",
+            "nothing: this is by design, and they are never scored",
+            checks.control_cells,
+        ),
+        "shared_batches": Check(
+            "cells of one condition and one replicate, plate or well are on both sides",
+            "hold out whole conditions, or whole batches",
+            checks.shared_batches,
+        ),
+        "pca_fit": Check("the PCA has seen held-out cells", _REFIT, _pca),
+        "gene_selection": Check("the variable genes were chosen with held-out cells", _REFIT, _genes),
+        "embedding_fit": Check(
+            "a perturbation embedding was fitted on held-out cells",
+            "make the embedding again after the split, from training cells or from outside knowledge",
+            _embeddings,
+        ),
+        "identical_cells": Check(
+            "exact copies of training cells are held out",
+            "drop repeated cells before the split",
+            checks.identical_cells,
+        ),
+    }
+)
+
+
+def run_checks(facts: Facts, accept: Collection[str] = ()) -> pd.DataFrame:
+    """Return the audit of a split: index = check, columns status, n, detail."""
+    found = {name: check.find(facts) for name, check in CHECKS.items()}
+    rows = [
+        ("accepted" if f.status in ("leak", "stale") and name in accept else f.status, f.n, f.detail)
+        for name, f in found.items()
+    ]
+    return pd.DataFrame(rows, columns=["status", "n", "detail"], index=pd.Index(list(found), name="check"))
+
+
+def audit(adata: AnnData, screen: Screen, split: str = SPLIT) -> pd.DataFrame:
+    """Check the split in ``obs[split]`` as things are now, whoever wrote it.
+
+    What `shoal.pp.split` recorded in ``uns[split]`` (what is held out, which leaks are accepted) is used where it is
+    there. Without it a condition is perturbation x context x dose.
+
+    Raises
+    ------
+    KeyError
+        If there is no such column.
+    ValueError
+        If it holds anything but train, val, test and missing values, or no training or no held-out cell.
+    """
+    key_in(split, adata.obs.columns, where="adata.obs", hint="sh.pp.split(adata) writes it.")
+    column = adata.obs[split]
+    wrong = sorted({str(v) for v in pd.unique(column.dropna())} - set(SIDES))
+    if wrong:
+        msg = (
+            f"adata.obs[{split!r}] holds {', '.join(map(repr, wrong[:6]))}; a cell is in {', '.join(SIDES)} or nowhere"
+        )
+        raise ValueError(msg)
+    side = pd.Categorical(column, categories=list(SIDES)).codes.astype(np.int64)
+    if not ((side == checks.TRAIN).any() and (side > checks.TRAIN).any()):
+        msg = f"adata.obs[{split!r}] has {(side == 0).sum()} training and {(side > 0).sum()} held-out cells; both are needed"
+        raise ValueError(msg)
+    params = params_of(adata, split)
+    facts = Facts(
+        adata,
+        screen,
+        labels(adata, screen),
+        side,
+        by=params.get("by") or None,
+        parts_seen=None if params.get("parts_seen", "") == "" else int(params["parts_seen"]),
+    )
+    return run_checks(facts, tuple(filter(None, str(params.get("accept", "")).split(","))))
+
+
+def refuse(table: pd.DataFrame, *, slot: str, stale: bool = True) -> None:
+    """Raise ``ValueError`` if an audit found leaks, or (with `stale`) fits on the training cells of another split."""
+    bad = table[table["status"].isin(["leak", "stale"] if stale else ["leak"])]
+    if len(bad):
+        lines = [f"{name}: {row['detail']}. Fix: {CHECKS[str(name)].fix}" for name, row in bad.iterrows()]
+        accept = ", ".join(repr(str(name)) for name in bad.index)
+        msg = f"{slot} leaks. " + "; ".join(lines) + f". To accept it, say so: sh.pp.split(..., accept=[{accept}])"
+        raise ValueError(msg)

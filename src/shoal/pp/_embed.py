@@ -1,0 +1,224 @@
+"""Give every single perturbation a vector, so that a model can be asked about those it has not seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from .._keys import EMBEDDINGS, EMBEDDINGS_INFO
+from .._logging import logger
+from .._validate import get_adata, one_of, positive
+from ..core._results import write_table
+from ..core._screen import labels, resolve
+from ..core._view import check_writable, own
+from ._embed_checks import keys_of, refuse_missing, target_column, warn_identical
+from ._embed_methods import METHODS, Ask, check_arguments
+from ._embed_source import Source, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
+    from mudata import MuData
+
+    from ..core._screen import Labels, Screen
+    from ._embed_source import Vectors
+
+MOST_COLUMNS = 4000  # an h5ad file lists the columns of a table in one attribute of at most 64 kB
+
+
+def embed(
+    data: AnnData | MuData,
+    perturbation_key: str | None = None,
+    *,
+    control: str | Sequence[str] | None = None,
+    method: Literal["one_hot", "table", "network", "coexpression", "effects", "fingerprint"] = "one_hot",
+    source: Source | None = None,
+    targets: Mapping[str, str] | str | None = None,
+    names: str | Sequence[str] | None = None,
+    n_comps: int | None = None,
+    walk: int | None = None,
+    strata: str | Sequence[str] | None = "auto",
+    missing: Literal["raise", "drop"] = "raise",
+    layer: str | None = None,
+    key_added: str | None = None,
+    mod: str | None = None,
+) -> None:
+    """Write a vector for every single perturbation of the screen.
+
+    A combination is a set of single perturbations, so only singles have vectors; the control has none. A perturbation
+    without a vector is an error that names it: nothing becomes zeros. Nothing is fitted on held-out cells, and no
+    method uses random numbers. Sources: zhang2018regularized (eigenvectors), qiu2018netmf (walks), rogers2010ecfp.
+
+    Parameters
+    ----------
+    data
+        Screen, one row per cell.
+    perturbation_key, control
+        Column of perturbations and label(s) of the controls; from `shoal.pp.annotate` where left out.
+    method
+        ``"one_hot"``: a dimension each; says nothing about unseen perturbations.
+        ``"table"``: vectors of your own, from `source`.
+        ``"network"``: position in a gene network: leading eigenvectors of its regularised random walk, or factors of
+        what random walks see together, in closed form (`walk`).
+        ``"coexpression"``: correlation of the target gene with the leading components of the control cells.
+        ``"effects"``: PCA of the mean shifts from control of single perturbations, on training cells.
+        ``"fingerprint"``: Morgan fingerprint of a drug (bits, radius 2), from its SMILES (extra ``chem``).
+    source
+        For ``"table"``: a DataFrame (index = name, or names in its first column), a mapping of names to vectors, or a
+        csv, tsv, txt, parquet or npz file (one array of names, one of vectors).
+        For ``"network"``: an edge list (DataFrame or file; columns ``source``, ``target`` and, where there is one,
+        ``weight``), gene sets (mapping or GMT file), or ``"collectri"`` or ``"dorothea"``, which decoupler downloads
+        (human; extra ``net``). Directions and signs are dropped.
+        For ``"fingerprint"``: SMILES by name, as any of the tables; without it `targets` gives the SMILES.
+    targets
+        What perturbations are called in the source, where that differs: perturbation -> gene, drug or SMILES, or a
+        column of ``obs`` that holds this for the cells of single perturbations.
+    names
+        Further perturbations to embed, which the screen does not hold; of a combination, its parts.
+    n_comps
+        Dimensions; 64 for ``"network"``, 32 for ``"coexpression"``, 16 for ``"effects"``, 1,024 bits for
+        ``"fingerprint"`` if ``None``. Fewer if the input spans fewer.
+    walk
+        Steps within which random walks count genes as seen together (5 or 10 are usual). ``None`` takes eigenvectors.
+    strata
+        Columns of ``obs`` within which cells are compared (``"coexpression"``, ``"effects"``); ``"auto"``: the recorded
+        context and batch; ``None`` pools all cells.
+    missing
+        What a perturbation without a vector is: an error, or left out of the embedding.
+    layer
+        Layer with log-normalised values to read instead of ``X``.
+    key_added
+        Name of the embedding; that of the method if ``None``. An embedding of the same name is replaced.
+    mod
+        Modality to work on, if `data` is a MuData.
+
+    Returns
+    -------
+    Nothing; writes
+
+    ``uns["perturbation_embeddings"][key_added]``
+        DataFrame, index = single perturbation, sorted; columns ``"0"``, ``"1"``, ...; float32.
+    ``uns["perturbation_embeddings_info"]``
+        ``table``, index = embedding: ``method``, ``source`` (text); ``fitted_on``: the cells of this screen that it was
+        fitted on, ``"none"``, ``"control"``, ``"train"`` or ``"all"``; ``n_fit`` (int64), how many; ``transductive``
+        (bool), whether test cells may be among them; ``n_dims``, ``n_perturbations``, ``n_missing`` (int64).
+
+    A view is turned into a copy first. After an error nothing has been written.
+
+    Raises
+    ------
+    ValueError
+        If a perturbation has no vector and `missing` is ``"raise"``, none has one, a source cannot be read as the
+        method needs it, an argument does not belong to the method, or values are not log-normalised.
+    KeyError
+        If a column or layer does not exist.
+
+    Warns
+    -----
+    UserWarning
+        If perturbations have the same vector: a model cannot tell them apart, and one may give away the other.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import shoal as sh
+    >>> adata = sh.ds.simulate(n_perturbations=4, n_combinations=2, rng=0)
+    >>> vectors = {f"P{i}": np.cos(np.arange(3) + i) for i in range(1, 5)}
+    >>> sh.pp.embed(adata, method="table", source=vectors, key_added="mine")
+    >>> adata.uns["perturbation_embeddings"]["mine"].shape
+    (4, 3)
+    """
+    adata = get_adata(data, mod)
+    check_writable(adata)
+    one_of(method, METHODS, name="method")
+    one_of(missing, ("raise", "drop"), name="missing")
+    if method == "fingerprint" and source is None:
+        source, targets = _smiles_of(adata, perturbation_key, control, targets), None
+    given = {"source": source, "targets": targets, "n_comps": n_comps, "walk": walk, "layer": layer}
+    check_arguments(method, given | {"strata": None if strata == "auto" else strata})
+    for name, value in {"n_comps": n_comps, "walk": walk}.items():
+        if value is not None:
+            positive(value, name=name)
+    key = _checked(method if key_added is None else key_added)
+    screen = resolve(adata, perturbation_key, control=control)
+    found = labels(adata, screen)
+
+    wanted = singles(screen, found, names)
+    key_of = keys_of(adata, screen, found, wanted, targets)
+    ask = Ask(
+        adata=adata,
+        screen=screen,
+        labels=found,
+        keys=list(dict.fromkeys(key_of.values())),
+        source=source,
+        n_comps=METHODS[method].n_comps if n_comps is None else n_comps,
+        walk=walk,
+        strata=strata,
+        layer=layer,
+    )
+    vectors = METHODS[method].embed(ask)
+    table = _by_name(vectors, key_of)
+    refuse_missing(vectors, key_of, method=method, drop=missing == "drop")
+    warn_identical(table)
+    if table.shape[1] > MOST_COLUMNS:
+        msg = f"{table.shape[1]} dimensions cannot be stored in h5ad, which holds {MOST_COLUMNS}; embed in fewer"
+        raise ValueError(msg)
+
+    row = {
+        "method": method,
+        "source": describe(source),
+        "fitted_on": vectors.fitted_on,
+        "n_fit": vectors.n_fit,
+        "transductive": vectors.fitted_on == "all",
+        "n_dims": table.shape[1],
+        "n_perturbations": len(table),
+        "n_missing": len(wanted) - len(table),
+    }
+    _write(adata, key, table, row, screen)
+    logger.info("%r: %d perturbations in %d dimensions", key, len(table), table.shape[1])
+
+
+def singles(screen: Screen, found: Labels, names: str | Sequence[str] | None) -> list[str]:
+    """Return the single perturbations of the screen and of `names`, sorted."""
+    more = [names] if isinstance(names, str) else [] if names is None else list(names)
+    every = [*found.names, *(screen.canonical(str(name)) for name in more)]
+    return sorted({part for name in every for part in screen.parts(name)})
+
+
+def _smiles_of(adata: AnnData, perturbation_key: str | None, control: Any, targets: Any) -> Any:
+    """Return `targets` as the table of SMILES: a mapping as it is, a column of obs by perturbation."""
+    if not isinstance(targets, str):
+        return targets
+    screen = resolve(adata, perturbation_key, control=control)
+    found = labels(adata, screen)
+    return target_column(adata, screen, found, targets)
+
+
+def _checked(key: str) -> str:
+    if not key or "/" in key:
+        msg = f"key_added={key!r} cannot be a key of an h5ad file: give a text without '/'"
+        raise ValueError(msg)
+    return key
+
+
+def _by_name(vectors: Vectors, key_of: Mapping[str, str]) -> pd.DataFrame:
+    """Return the table by perturbation, with numbered columns."""
+    held = [name for name, key in key_of.items() if key in vectors.values.index]
+    values = vectors.values.loc[[key_of[name] for name in held]].to_numpy(dtype=np.float32)
+    columns = pd.Index([str(i) for i in range(values.shape[1])], dtype=object)
+    return pd.DataFrame(values, index=pd.Index(held, dtype=object, name="perturbation"), columns=columns)
+
+
+def _write(adata: AnnData, key: str, table: pd.DataFrame, row: dict[str, Any], screen: Screen) -> None:
+    """Write the embedding and its row; rows of embeddings that are gone go too."""
+    own(adata)
+    stored = {**adata.uns.get(EMBEDDINGS, {}), key: table}
+    info = adata.uns.get(EMBEDDINGS_INFO, {})
+    rows = {k: v for k, v in info["table"].to_dict("index").items() if k in stored} if "table" in info else {}
+    params = {"perturbation_key": screen.perturbation_key, "control": screen.control}
+    about = pd.DataFrame.from_dict({**rows, key: row}, orient="index")
+    write_table(adata, EMBEDDINGS_INFO, about, schema="perturbation_embeddings_info/1", params=params)
+    adata.uns[EMBEDDINGS] = stored

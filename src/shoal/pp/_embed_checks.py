@@ -1,0 +1,115 @@
+"""What perturbations are called in a source, which of them it lacks, and which it cannot tell apart."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._logging import logger
+from .._validate import key_in
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
+
+    from ..core._screen import Labels, Screen
+    from ._embed_source import Vectors
+
+MOST_NAMED = 200  # missing perturbations that one message lists
+
+
+def keys_of(
+    adata: AnnData, screen: Screen, found: Labels, wanted: Sequence[str], targets: Mapping[str, str] | str | None
+) -> dict[str, str]:
+    """Return what every wanted perturbation is called in the source: by `targets`, else by its own name.
+
+    Raises
+    ------
+    ValueError
+        If `targets` names no perturbation, or a column holds several targets of one.
+    KeyError
+        If there is no such column.
+    """
+    if targets is None:
+        return {name: name for name in wanted}
+    by_name = target_column(adata, screen, found, targets) if isinstance(targets, str) else targets
+    if not any(name in by_name for name in wanted):
+        msg = f"targets names none of the {len(wanted)} perturbations, such as {wanted[0]!r}"
+        raise ValueError(msg)
+    return {name: str(by_name.get(name, name)) for name in wanted}
+
+
+def target_column(adata: AnnData, screen: Screen, found: Labels, key: str) -> dict[str, str]:
+    """Return perturbation -> value of a column of obs, over the cells of single perturbations.
+
+    Raises
+    ------
+    ValueError
+        If the cells of a perturbation hold several values.
+    KeyError
+        If there is no such column.
+    """
+    key_in(key, adata.obs.columns, where="adata.obs", hint="(given as targets)")
+    parts = [screen.parts(name) for name in found.names]
+    single = np.array([p[0] if len(p) == 1 else None for p in parts] + [None, None], dtype=object)
+    pairs = pd.DataFrame({"name": single[found.code], "target": adata.obs[key].to_numpy()}).dropna().drop_duplicates()
+    several = sorted(set(pairs["name"][pairs["name"].duplicated()]))
+    if several:
+        values = ", ".join(map(repr, pairs["target"][pairs["name"] == several[0]][:4]))
+        msg = f"targets: {len(several)} perturbations have several values of obs[{key!r}], such as {several[0]!r}: {values}"
+        raise ValueError(msg)
+    return dict(zip(pairs["name"], pairs["target"].astype(str), strict=True))
+
+
+def refuse_missing(vectors: Vectors, key_of: Mapping[str, str], *, method: str, drop: bool) -> None:
+    """Raise ``ValueError`` that lists the perturbations without a vector, or log them if they are dropped."""
+    lost = [name for name, key in key_of.items() if key not in vectors.values.index]
+    if not lost:
+        return
+    reasons: dict[str, list[str]] = {}
+    for name in lost:
+        key = key_of[name]
+        reasons.setdefault(vectors.absent[key], []).append(repr(name) if key == name else f"{name!r} (as {key!r})")
+    listed = "; ".join(f"{why}: {_listed(which)}" for why, which in sorted(reasons.items()))
+    said = f"{len(lost)} of {len(key_of)} perturbations have no vector by method={method!r}; {listed}"
+    if drop and len(lost) < len(key_of):
+        logger.warning("%s. They are left out", said)
+        return
+    guess = _other_case(vectors, {name: key_of[name] for name in lost})
+    fix = ["choose another method"]
+    if len(vectors.known):
+        fix.insert(0, f"pass targets={guess!r}" if guess else "say with targets= what they are called in the source")
+    if not drop:
+        fix.append("leave them out with missing='drop'")
+    msg = f"{said}. To mend it, {', or '.join(fix)}"
+    raise ValueError(msg)
+
+
+def warn_identical(table: pd.DataFrame) -> None:
+    """Warn of perturbations with the same vector, to six digits of the largest entry."""
+    values = table.to_numpy()
+    unit = float(np.abs(values).max(initial=0)) * 1e-6 or 1.0
+    same = pd.Series([np.rint(row / unit).astype(np.int64).tobytes() for row in values], index=table.index)
+    groups = [" = ".join(map(repr, names)) for names in same.groupby(same).groups.values() if len(names) > 1]
+    if groups:
+        msg = (
+            "perturbations with the same vector cannot be told apart by a model, and one in training gives away another "
+            f"in test: {'; '.join(sorted(groups)[:12])}{f' and {len(groups) - 12} more' if len(groups) > 12 else ''}"
+        )
+        warnings.warn(msg, UserWarning, stacklevel=3)
+
+
+def _other_case(vectors: Vectors, lost: Mapping[str, str]) -> dict[str, str]:
+    """Return a few lost perturbations that the source holds in other capitals or spacing."""
+    folded = {str(k).strip().casefold(): str(k) for k in vectors.known}
+    found = {name: folded[key.strip().casefold()] for name, key in lost.items() if key.strip().casefold() in folded}
+    return {name: key for name, key in list(found.items())[:6] if key != lost[name]}
+
+
+def _listed(names: Sequence[str]) -> str:
+    rest = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,159 @@
+"""Tables that users hold: rows looked up by name in a DataFrame, a file or a mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from .._validate import one_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+Source: TypeAlias = pd.DataFrame | pd.Series | Mapping[str, Any] | str | Path
+
+SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": r"\s+"}
+PACKED = {".gz", ".bz2", ".xz", ".zip"}
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Vectors by key (a gene, a drug), and why other keys have none.
+
+    Attributes
+    ----------
+    values
+        (n_found, d) floats, index = key.
+    absent
+        Key -> why it has no vector.
+    known
+        Keys that the source holds, to guess what a missing one may be called there.
+    fitted_on, n_fit
+        Which cells of the screen the vectors were fitted on (``"none"``, ``"control"``, ``"train"``, ``"all"``), and
+        how many.
+    """
+
+    values: pd.DataFrame
+    absent: Mapping[str, str] = field(default_factory=dict)
+    known: Collection[str] = ()
+    fitted_on: str = "none"
+    n_fit: int = 0
+
+
+def from_table(source: Source, keys: Sequence[str]) -> Vectors:
+    """Look the vectors up; a row of zeros, or one with missing values, is no vector.
+
+    Raises
+    ------
+    ValueError
+        If a column is not numeric.
+    """
+    found, known = look_up(source, keys)
+    text = [str(c) for c in found.columns if not pd.api.types.is_numeric_dtype(found[c])]
+    if text:
+        msg = f"source: {len(text)} of its {found.shape[1]} columns are not numbers ({', '.join(text[:6])}); drop them"
+        raise ValueError(msg)
+    values = found.to_numpy(dtype=np.float64)
+    finite, zero = np.isfinite(values).all(axis=1), ~values.any(axis=1)
+    absent = dict.fromkeys(set(keys) - set(found.index), "not in the source")
+    absent |= dict.fromkeys(found.index[~finite], "its vector holds missing or infinite values")
+    absent |= dict.fromkeys(found.index[zero], "its vector is all zeros")
+    good = finite & ~zero
+    return Vectors(pd.DataFrame(values[good], index=found.index[good]), absent, known)
+
+
+def look_up(source: Source, keys: Sequence[str]) -> tuple[pd.DataFrame, pd.Index]:
+    """Return the rows of the `keys` that the source holds (index = key), and all that it holds.
+
+    Names are the index, or the first column if that is text and the index is but numbers.
+
+    Raises
+    ------
+    ValueError
+        If a key has several rows.
+    """
+    frame = _as_frame(source)
+    known = frame.index.astype(str)
+    as_column = frame.shape[1] > 1 and not pd.api.types.is_numeric_dtype(frame.iloc[:, 0])
+    if as_column and (isinstance(frame.index, pd.RangeIndex) or not known.isin(keys).any()):
+        known, frame = pd.Index(frame.iloc[:, 0].astype(str)), frame.iloc[:, 1:]
+    twice = sorted(set(known[known.duplicated()]) & set(keys))
+    if twice:
+        msg = f"source holds several rows for {', '.join(map(repr, twice[:12]))}; keep one of each"
+        raise ValueError(msg)
+    first = pd.Series(np.arange(len(known)), index=known)
+    held = [key for key in keys if key in first.index]
+    return frame.iloc[first.loc[held].to_numpy(dtype=np.int64)].set_axis(pd.Index(held, dtype=object), axis=0), known
+
+
+def describe(source: Source | None) -> str:
+    """Say in a few words what a source is, without the folder it lies in."""
+    if source is None or isinstance(source, str | Path):
+        return "" if source is None else Path(source).name
+    return f"{type(source).__name__} of {len(source)}"
+
+
+def read_file(path: Path) -> pd.DataFrame:
+    """Read csv, tsv, white-space separated txt (each also compressed), parquet, or npz of names and vectors.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is of another kind.
+    ImportError
+        If parquet cannot be read here.
+    """
+    if not path.is_file():
+        msg = f"source: there is no file {str(path)!r}"
+        raise FileNotFoundError(msg)
+    suffixes = [s.lower() for s in path.suffixes if s.lower() not in PACKED]
+    kind = suffixes[-1] if suffixes else ""
+    one_of(kind, (*SEPARATORS, ".parquet", ".npz"), name=f"source: the ending of {path.name!r}")
+    if kind == ".npz":
+        return _read_npz(path)
+    if kind == ".parquet":
+        try:
+            return pd.read_parquet(path)
+        except ImportError as err:
+            msg = f"pandas cannot read {path.name!r} without a parquet library: pip install pyarrow"
+            raise ImportError(msg) from err
+    first = pd.read_csv(path, sep=SEPARATORS[kind], nrows=0, index_col=False).columns[0]
+    return pd.read_csv(path, sep=SEPARATORS[kind], dtype={first: str}, index_col=False)
+
+
+def _as_frame(source: Source) -> pd.DataFrame:
+    if isinstance(source, pd.DataFrame):
+        return source
+    if isinstance(source, pd.Series):
+        return source.to_frame()
+    if isinstance(source, str | Path):
+        return read_file(Path(source))
+    if not isinstance(source, Mapping):
+        msg = f"source must be a DataFrame, a mapping of names or a path, not {type(source).__name__}"
+        raise TypeError(msg)
+    lengths = {str(name): np.size(vector) for name, vector in source.items()}
+    if len(set(lengths.values())) > 1:
+        a, b = (next(name for name, n in lengths.items() if n == size) for size in sorted(set(lengths.values()))[:2])
+        msg = f"source: vectors differ in length, such as {a!r} ({lengths[a]}) and {b!r} ({lengths[b]})"
+        raise ValueError(msg)
+    return pd.DataFrame([np.ravel(vector) for vector in source.values()], index=pd.Index(list(lengths), dtype=object))
+
+
+def _read_npz(path: Path) -> pd.DataFrame:
+    """Read an archive of one array of names (n,) and one of vectors (n, d)."""
+    with np.load(path, allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    names = [a for a in arrays.values() if a.ndim == 1 and a.dtype.kind in "US"]
+    tables = [a for a in arrays.values() if a.ndim == 2 and a.dtype.kind in "fiub"]
+    if len(names) != 1 or len(tables) != 1 or len(names[0]) != len(tables[0]):
+        shapes = ", ".join(f"{name!r} {a.dtype} {a.shape}" for name, a in arrays.items())
+        msg = f"{path.name!r} must hold one array of names (n,) and one of vectors (n, d); it holds {shapes}"
+        raise ValueError(msg)
+    return pd.DataFrame(tables[0], index=pd.Index(names[0].astype(str), dtype=object))

@@ -1,0 +1,203 @@
+"""Hold out perturbations, combinations, contexts, doses or guides, and check that nothing leaks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from .._keys import SPLIT
+from .._logging import logger
+from .._random import as_generator
+from .._validate import get_adata, one_of
+from ..core._results import write_table
+from ..core._screen import labels, resolve
+from ..core._view import check_writable, own
+from ._audit import CHECKS, refuse, run_checks
+from ._split_checks import SIDES, Facts
+from ._split_fits import train_fits
+from ._split_plan import ASIDE, Request, allot
+from ._split_units import BY, make_items
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from mudata import MuData
+
+    from .._random import RNGLike
+    from ..core._screen import Labels
+    from ._split_units import Items
+
+FEW = 10  # a held-out condition with fewer cells can hardly be judged
+
+
+def split(
+    data: AnnData | MuData,
+    perturbation_key: str | None = None,
+    *,
+    control: str | Sequence[str] | None = None,
+    by: Literal["perturbation", "combination", "context", "dose", "guide", "perturbation_context"] = "perturbation",
+    test: float | str | Sequence[Any] | None = None,
+    val: float | str | Sequence[Any] = 0.0,
+    n_folds: int | None = None,
+    fold: int | None = None,
+    parts_seen: int | None = None,
+    accept: str | Sequence[str] = (),
+    rng: RNGLike = 0,
+    key_added: str | None = None,
+    mod: str | None = None,
+) -> None:
+    """Divide the cells into training, validation and test by what is to be predicted, and audit the division.
+
+    Whole conditions are held out, never single cells of a condition that is trained on. Control cells are training
+    cells by design: they are the sources of predictions on both sides. Every way in which the test could leak into
+    training is checked and recorded; a leak is an error unless it is accepted by name.
+
+    Parameters
+    ----------
+    data
+        Screen, one row per cell.
+    perturbation_key, control
+        Column of perturbations and label(s) of the controls; from `shoal.pp.annotate` where left out.
+    by
+        What is held out:
+
+        ``"perturbation"``
+            single perturbations, together with every combination that has one of them as a part.
+        ``"combination"``
+            combinations; `parts_seen` says what training knows of their parts.
+        ``"context"``
+            all perturbed cells of a context; its controls stay.
+        ``"dose"``
+            doses of a perturbation that keeps other doses in training.
+        ``"guide"``
+            guides of every perturbation that has several; each keeps at least one in training.
+        ``"perturbation_context"``
+            cells of the table perturbation x context; every row and every column keeps one in training.
+    test
+        Share of the units that can be held out (0.2 if left out; of each perturbation's guides for ``by="guide"``), or
+        their names: one, or a list. A unit of two parts is named ``"A | day5"`` or ``("A", "day5")``; a dose or a guide
+        alone means every perturbation that has it. To name numbers give a list, ``[10.0]``.
+    val
+        The same for validation, drawn from what `test` leaves; 0 for none.
+    n_folds, fold
+        With `n_folds`, the units are dealt into folds and number `fold` (from 0) is the test set. Each unit that can be
+        held out is in one fold; all calls need the same integer `rng`.
+    parts_seen
+        For ``by="combination"``: how many parts of a held-out combination training sees alone (``None``: all of
+        them). The other parts are in no training cell: whatever holds one of them is set aside.
+    accept
+        Names of the leaks to accept, see the guide.
+    rng
+        Seed of the choice.
+    key_added
+        Slot of ``obs`` and ``uns`` to write; ``"split"`` if left out.
+    mod
+        Modality to divide, if `data` is a MuData.
+
+    Returns
+    -------
+    Nothing; writes
+
+    ``obs["split"]``
+        category ``"train"``, ``"val"`` or ``"test"``; missing for cells without a label and for cells set aside, which
+        may not be trained on and would not answer the question.
+    ``uns["split"]``
+        ``table``, the audit: index = check, columns ``status`` (``"ok"``, ``"by design"``, ``"leak"``, ``"accepted"``,
+        ``"stale"``: to be fitted again on the new training cells, or ``"not applicable"``), ``n`` (int64: how many
+        cells, conditions or batches it concerns) and ``detail``; ``units``, the conditions outside training: index =
+        name, columns ``perturbation``, ``context``, ``dose`` or ``guide`` where there is one, ``split`` (``"val"``,
+        ``"test"`` or ``"aside"``) and ``n_cells`` (int64); ``params``, ``schema``, ``version``.
+
+    A view is turned into a copy first. After an error nothing has been written.
+
+    Raises
+    ------
+    ValueError
+        If a leak is found that is not accepted, nothing can be held out, or nothing would be left to train on; if
+        labels are missing; if arguments exclude each other.
+    KeyError
+        If a named perturbation, context, dose or guide is not in the screen.
+    TypeError
+        If folds are asked for without an integer seed.
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> adata = sh.ds.simulate(n_perturbations=10, rng=0)
+    >>> sh.pp.split(adata, "perturbation", control="control", by="perturbation", test=0.2, val=0.1)
+    >>> adata.uns["split"]["units"]["split"].value_counts().to_dict()
+    {'test': 2, 'val': 1}
+    """
+    adata = get_adata(data, mod)
+    check_writable(adata)
+    key = key_added or SPLIT
+    one_of(by, tuple(BY), name="by")
+    accepted = (accept,) if isinstance(accept, str) else tuple(accept)
+    for name in accepted:
+        one_of(name, tuple(CHECKS), name="accept")
+    if n_folds is not None and not isinstance(rng, (int, np.integer)):
+        msg = f"n_folds needs an integer seed as rng, so that every call deals the same folds, not {rng!r}"
+        raise TypeError(msg)
+    request = Request(by, test=test, val=val, n_folds=n_folds, fold=fold, parts_seen=parts_seen)
+    screen = resolve(adata, perturbation_key, control=control)
+    found = labels(adata, screen)
+    items = make_items(adata, screen, found, by)
+    sides = allot(items, screen, request, as_generator(rng))
+
+    side = _sides_of_cells(items, found, sides)
+    facts = Facts(adata, screen, found, side, by=by, parts_seen=parts_seen)
+    table = run_checks(facts, accepted)
+    refuse(table, slot=f"obs[{key!r}]", stale=False)
+    units = _units_table(items, sides)
+    _report(table, units)
+
+    params = {
+        "perturbation_key": screen.perturbation_key,
+        "control": screen.control,
+        **request.params(),
+        "accept": accepted,
+        "seed": rng if isinstance(rng, (int, np.integer)) else None,
+        "train_fits": [f"{digest}@{cells}" for digest, cells in train_fits(adata).items()],
+        **{f"n_{name}": int((side == i).sum()) for i, name in enumerate(SIDES)},
+        "n_aside": int(units.loc[units["split"] == ASIDE, "n_cells"].sum()),
+    }
+    own(adata)
+    adata.obs[key] = pd.Categorical.from_codes(side, list(SIDES))
+    write_table(adata, key, table, schema="split/1", params=params, units=units)
+
+
+def _sides_of_cells(items: Items, found: Labels, sides: Sequence[str]) -> np.ndarray:
+    """Return (n_obs,) position in `SIDES` of every cell, -1 for none; controls are training cells."""
+    lookup = np.array([SIDES.index(s) if s in SIDES else -1 for s in sides] + [-1], dtype=np.int64)
+    side = lookup[items.code]
+    side[found.is_control] = SIDES.index("train")
+    return side
+
+
+def _units_table(items: Items, sides: Sequence[str]) -> pd.DataFrame:
+    """Return the conditions outside training."""
+    level = BY[items.by]
+    columns = {"perturbation": items.perturbation} | ({level: items.level} if level else {})
+    table = pd.DataFrame(
+        {**columns, "split": sides, "n_cells": items.n_cells}, index=pd.Index(items.names, name="unit")
+    )
+    return table[table["split"] != "train"]
+
+
+def _report(table: pd.DataFrame, units: pd.DataFrame) -> None:
+    """Tell what was done, and what the user may want to know of it."""
+    logger.info("conditions outside training: %s", units["split"].value_counts().to_dict())
+    few = units[(units["n_cells"] < FEW) & (units["split"] != ASIDE)]
+    if len(few):
+        logger.warning(
+            "%d held-out conditions have fewer than %d cells and can hardly be judged (sh.pp.filter drops small "
+            "perturbations): %s",
+            len(few),
+            FEW,
+            ", ".join(few.index[:6]),
+        )
+    for name, row in table[table["status"] == "stale"].iterrows():
+        logger.warning("%s: %s; %s", name, row["detail"], CHECKS[str(name)].fix)

@@ -1,0 +1,155 @@
+"""Choose what is held out: units are taken one by one, as long as what must stay in training does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import combinations
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+
+
+class Taker(Protocol):
+    """Keeps account of what has been taken out of training."""
+
+    def can(self, unit: str) -> bool:
+        """Say whether a unit may be taken."""
+
+    def take(self, unit: str) -> bool:
+        """Take a unit if that is allowed, and say whether it was."""
+
+    def load(self, unit: str) -> int:
+        """Return how much of the unit's kind has been taken."""
+
+    def why(self, unit: str) -> str:
+        """Say why a unit cannot be taken."""
+
+
+class Keep:
+    """A unit may go as long as each of its groups (its perturbation, its context) keeps another one in training."""
+
+    def __init__(self, groups: Mapping[str, tuple[str, ...]]) -> None:
+        self.groups = groups
+        self.left = Counter(g for own in groups.values() for g in own)
+        self.taken: Counter[str] = Counter()
+
+    def can(self, unit: str) -> bool:
+        """Say whether all groups of a unit keep another one."""
+        return all(self.left[g] > 1 for g in self.groups[unit])
+
+    def take(self, unit: str) -> bool:
+        """Take a unit if all of its groups keep one."""
+        if not self.can(unit):
+            return False
+        self.left.subtract(self.groups[unit])
+        self.taken.update(self.groups[unit])
+        return True
+
+    def load(self, unit: str) -> int:
+        """Return the number of units taken from its groups."""
+        return sum(self.taken[g] for g in self.groups[unit])
+
+    def why(self, unit: str) -> str:
+        """Name the groups that would be empty."""
+        last = [g for g in self.groups[unit] if self.left[g] == 1]
+        return f"no perturbed cell of {' or of '.join(last)} would stay in training"
+
+
+class Parts:
+    """A combination may go if exactly `n_seen` of its parts (``None``: all) can be seen in training.
+
+    A part is seen if it was measured alone and stays in training. The other parts are hidden: whatever holds them
+    leaves training, so a part cannot be seen for one held-out combination and hidden for another.
+    """
+
+    def __init__(self, parts: Mapping[str, tuple[str, ...]], n_seen: int | None) -> None:
+        self.parts, self.n_seen = parts, n_seen
+        self.alone = {own[0] for own in parts.values() if len(own) == 1}
+        self.cost = Counter(p for own in parts.values() for p in own)
+        self.hidden: set[str] = set()
+        self.shown: set[str] = set()
+        self.n_taken = 0
+
+    def can(self, unit: str) -> bool:
+        """Say whether there is a way to show some parts and hide the others."""
+        return bool(self._ways(unit))
+
+    def take(self, unit: str) -> bool:
+        """Hide the parts that cost the fewest further perturbations, if there is a way."""
+        ways = self._ways(unit)
+        if not ways:
+            return False
+        own = set(self.parts[unit])
+        seen = min(ways, key=lambda way: sum(self.cost[p] for p in own - way - self.hidden))
+        self.shown |= seen
+        self.hidden |= own - seen
+        self.n_taken += 1
+        return True
+
+    def _ways(self, unit: str) -> list[set[str]]:
+        """Return the sets of parts that training could see."""
+        own = self.parts[unit]
+        n_seen = len(own) if self.n_seen is None else self.n_seen
+        ways = [set(seen) for seen in combinations(own, n_seen)]
+        return [seen for seen in ways if seen <= self.alone - self.hidden and not (set(own) - seen) & self.shown]
+
+    def load(self, unit: str) -> int:
+        """Return the number of combinations taken."""
+        return self.n_taken
+
+    def why(self, unit: str) -> str:
+        """Say which parts were measured alone, and what other held-out combinations ask for."""
+        own = self.parts[unit]
+        alone = [p for p in own if p in self.alone]
+        wanted = "every part" if self.n_seen is None else f"{self.n_seen} of its {len(own)} parts"
+        clash = [p for p in own if p in self.hidden | self.shown]
+        others = f"; other held-out combinations already decide about {', '.join(clash)}" if clash else ""
+        return f"{wanted} should be seen alone in training, where it has {', '.join(alone) or 'none of them'}{others}"
+
+
+def shuffled(units: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """Return the units in random order."""
+    return [units[i] for i in rng.permutation(len(units))]
+
+
+def draw(units: Sequence[str], n: int, taker: Taker, rng: np.random.Generator) -> list[str]:
+    """Take at most `n` of the units, in random order, passing over those that may not go."""
+    taken: list[str] = []
+    for unit in shuffled(units, rng):
+        if len(taken) < n and taker.take(unit):
+            taken.append(unit)
+    return taken
+
+
+def deal(units: Sequence[str], takers: Sequence[Taker], rng: np.random.Generator) -> list[list[str]]:
+    """Deal the units out among folds, each to the least loaded fold that can take it."""
+    folds: list[list[str]] = [[] for _ in takers]
+    for unit in shuffled(units, rng):
+        for f in sorted(range(len(takers)), key=lambda f: (takers[f].load(unit), len(folds[f]))):
+            if takers[f].take(unit):
+                folds[f].append(unit)
+                break
+    return folds
+
+
+def take_named(asked: Sequence[Sequence[str]], taker: Taker, *, name: str) -> tuple[list[str], list[str]]:
+    """Take all units that names mean; return those taken, and those that one name meant among others but cannot go.
+
+    Raises
+    ------
+    ValueError
+        If nothing that a name means can be taken.
+    """
+    taken: list[str] = []
+    left: list[str] = []
+    for alike in asked:
+        allowed = [unit for unit in alike if taker.take(unit)]
+        if not allowed:
+            msg = f"{name}: {alike[0]!r} cannot be held out: {taker.why(alike[0])}"
+            raise ValueError(msg)
+        taken += allowed
+        left += [unit for unit in alike if unit not in allowed]
+    return taken, left

@@ -1,0 +1,185 @@
+"""What a split holds out: the cells of a screen as items (perturbation, or perturbation x level), and their names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from .._validate import key_in
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
+
+    from .._typing import Bools, Ints
+    from ..core._screen import Labels, Screen
+
+# What is held out -> the further column of the screen (None: the perturbation alone).
+BY: Mapping[str, str | None] = MappingProxyType(
+    {
+        "perturbation": None,
+        "combination": None,
+        "context": "context",
+        "dose": "dose",
+        "guide": "guide",
+        "perturbation_context": "context",
+    }
+)
+BETWEEN = " | "  # between a perturbation and its level in the name of an item
+
+
+@dataclass(frozen=True)
+class Items:
+    """The smallest populations that a split moves as a whole.
+
+    Attributes
+    ----------
+    by
+        What is held out, one of `BY`.
+    perturbation, level
+        Canonical perturbation of each item, and its context, dose or guide as text (``""`` where `by` has none).
+    parts
+        Single perturbations of each item.
+    code
+        (n_obs,) item of every perturbed cell, -1 for controls and cells without a label.
+    """
+
+    by: str
+    perturbation: tuple[str, ...]
+    level: tuple[str, ...]
+    parts: tuple[tuple[str, ...], ...]
+    code: Ints
+
+    @property
+    def names(self) -> list[str]:
+        """Names for people: ``"A+B"``, ``"A | day 5"``."""
+        if BY[self.by] is None:
+            return list(self.perturbation)
+        return [f"{p}{BETWEEN}{v}" for p, v in zip(self.perturbation, self.level, strict=True)]
+
+    @property
+    def n_cells(self) -> Ints:
+        """(n_items,) cells of each."""
+        return np.bincount(self.code[self.code >= 0], minlength=len(self.perturbation))
+
+    @property
+    def units(self) -> list[str]:
+        """What can be held out: parts, combinations, contexts or items, sorted."""
+        if self.by == "perturbation":
+            return sorted({p for parts in self.parts for p in parts})
+        if self.by == "combination":
+            return sorted(n for n, parts in zip(self.perturbation, self.parts, strict=True) if len(parts) > 1)
+        return sorted(set(self.level)) if self.by == "context" else self.names
+
+
+def make_items(adata: AnnData, screen: Screen, found: Labels, by: str) -> Items:
+    """Return the items of a screen, in an order that does not depend on the order of the cells.
+
+    Raises
+    ------
+    ValueError
+        If the screen has no column that `by` needs, or perturbed cells have no label in it.
+    """
+    perturbed = (found.code >= 0) & ~found.is_control
+    if BY[by] is None:
+        level, levels = np.zeros(adata.n_obs, dtype=np.int64), [""]
+    else:
+        level, levels = level_of(adata, screen, BY[by] or "", perturbed)
+    flat = np.where(perturbed & (level >= 0), found.code * len(levels) + level, -1)
+    present, code = np.unique(flat, return_inverse=True)
+    code = code - int(present[0] == -1)
+    present = present[present >= 0]
+    perturbation = tuple(str(found.names[i // len(levels)]) for i in present)
+    return Items(
+        by=by,
+        perturbation=perturbation,
+        level=tuple(levels[i % len(levels)] for i in present),
+        parts=tuple(screen.parts(p) for p in perturbation),
+        code=code.astype(np.int64),
+    )
+
+
+def level_of(adata: AnnData, screen: Screen, level: str, needed: Bools | None = None) -> tuple[Ints, list[str]]:
+    """Return (n_obs,) codes of a context, dose, guide or batch, -1 where missing, and their names in order.
+
+    Raises
+    ------
+    ValueError
+        If the screen has no such column, or `needed` cells have no label and the screen does not ignore that.
+    """
+    key = getattr(screen, f"{level}_key")
+    if key is None:
+        msg = (
+            f"the screen has no column of {level}s: name it once with sh.pp.annotate(adata, "
+            f"{screen.perturbation_key!r}, control=..., {level}_key=...)"
+        )
+        raise ValueError(msg)
+    raw, uniques = pd.factorize(adata.obs[key], use_na_sentinel=True)
+    missing = 0 if needed is None else int(((raw < 0) & needed).sum())
+    if missing and screen.missing == "raise":
+        msg = (
+            f"{missing} perturbed cells have no label in adata.obs[{key!r}] ({level}_key): drop them, or leave them out "
+            "of every group with sh.pp.annotate(..., missing='ignore')"
+        )
+        raise ValueError(msg)
+    texts = [as_text(value, level) for value in uniques]
+    names = sorted(set(texts), key=float if level == "dose" else None)
+    position = {name: i for i, name in enumerate(names)}
+    return np.array([position[t] for t in texts] + [-1], dtype=np.int64)[raw], names
+
+
+def as_text(value: object, level: str) -> str:
+    """Return the one text of a level: doses as plain decimal numbers, anything else as it prints."""
+    if level != "dose":
+        return str(value)
+    try:
+        return np.format_float_positional(float(str(value)), trim="-")
+    except ValueError:
+        msg = f"{value!r} is not a dose; give a number"
+        raise ValueError(msg) from None
+
+
+def find_units(items: Items, screen: Screen, asked: Sequence[Any], *, name: str) -> list[list[str]]:
+    """Return the units that each asked name means; a dose or a guide alone means all perturbations that have it.
+
+    Raises
+    ------
+    KeyError
+        If a name is not in the screen.
+    ValueError
+        If it is a control, or of another kind than `by` holds out.
+    """
+    return [_find(items, screen, value, name) for value in asked]
+
+
+def _find(items: Items, screen: Screen, value: Any, name: str) -> list[str]:
+    units, by = items.units, items.by
+    pair = isinstance(value, (tuple, list)) and len(value) == 2
+    text = BETWEEN.join(map(str, value)) if pair else str(value)
+    if text in screen.control:
+        msg = f"{name}: {text!r} is a control; control cells stay in training, as sources of both sides"
+        raise ValueError(msg)
+    if by in ("perturbation", "combination"):
+        text = screen.canonical(text)
+        several = len(screen.parts(text)) > 1
+        if text in items.perturbation and several != (by == "combination"):
+            other = "combination" if several else "perturbation"
+            msg = f"{name}: {text!r} is a {'combination' if several else 'single perturbation'}; use by={other!r}"
+            raise ValueError(msg)
+    elif by != "context":
+        level = BY[by] or ""
+        first, between, last = text.rpartition(BETWEEN)
+        if between and text not in units:
+            text = f"{screen.canonical(first)}{BETWEEN}{as_text(last, level)}"
+        elif not between and by != "perturbation_context":
+            text = as_text(text, level)
+            alike = [unit for unit, own in zip(units, items.level, strict=True) if own == text]
+            if alike:
+                return alike
+    key_in(text, units, where=f"the units of by={by!r}", hint=f"(given in {name})")
+    return [text]

@@ -1,0 +1,89 @@
+"""Tables for pp.embed: the same rows out of every kind of source."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from shoal.pp._embed_source import describe, from_table, look_up, read_file
+
+NAMES = ["007", "KLF1", "a/b"]
+VALUES = np.array([[0.5, 1.0, 2.0], [3.0, 4.0, 5.0], [6.0, 7.0, 8.5]])
+TABLE = pd.DataFrame(VALUES, index=NAMES)
+COLUMN = pd.DataFrame(VALUES).assign(name=NAMES)[["name", 0, 1, 2]]
+
+
+def written(kind, folder):
+    path = folder / f"table.{kind}"
+    if kind == "npz":
+        np.savez(path, genes=np.array(NAMES), embedding=VALUES.astype(np.float16))
+    elif kind == "parquet":
+        pytest.importorskip("pyarrow", reason="parquet cannot be read: pyarrow is absent")
+        TABLE.rename(columns=str).to_parquet(path)
+    else:
+        COLUMN.to_csv(path, sep={"csv": ",", "csv.gz": ",", "tsv": "\t", "txt": " "}[kind], index=False)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "tsv", "txt", "npz", "parquet"])
+def test_every_file_gives_the_same_rows(kind, tmp_path):
+    path = written(kind, tmp_path)
+    for source in (path, str(path)):
+        found = from_table(source, ["a/b", "absent", "007"])
+        assert list(found.values.index) == ["a/b", "007"]
+        np.testing.assert_array_equal(found.values, VALUES[[2, 0]])
+        assert found.absent == {"absent": "not in the source"}
+    assert describe(path) == path.name
+
+
+@pytest.mark.parametrize(
+    "source",
+    [TABLE, COLUMN, COLUMN[COLUMN["name"] != "x"].set_axis([4, 2, 9]), dict(zip(NAMES, VALUES, strict=True))],
+    ids=["index", "column", "filtered", "dict"],
+)
+def test_every_object_gives_the_same_rows(source):
+    found = from_table(source, NAMES)
+    np.testing.assert_array_equal(found.values, VALUES)
+    assert list(found.known) == NAMES
+
+
+def test_integer_names_are_text():
+    found = from_table(pd.DataFrame(VALUES, index=[3, 1, 2]), ["1", "3"])
+    np.testing.assert_array_equal(found.values, VALUES[[1, 0]])
+
+
+def test_only_asked_names_may_not_repeat():
+    table = pd.DataFrame(VALUES, index=["A", "A", "B"])
+    assert list(look_up(table, ["B"])[0].index) == ["B"]
+    with pytest.raises(ValueError, match="source holds several rows for 'A'; keep one of each"):
+        look_up(table, ["A", "B"])
+
+
+def test_bad_sources(tmp_path):
+    with pytest.raises(ValueError, match="1 of its 4 columns are not numbers"):
+        from_table(TABLE.assign(moa="kinase"), NAMES)
+    with pytest.raises(ValueError, match=r"vectors differ in length, such as 'A' \(2\) and 'B' \(3\)"):
+        from_table({"B": [1, 2, 3], "A": [1, 2]}, ["A"])
+    with pytest.raises(TypeError, match="source must be a DataFrame, a mapping of names or a path, not ndarray"):
+        from_table(VALUES, NAMES)
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        read_file(tmp_path / "none.csv")
+    (tmp_path / "x.pt").write_text("")
+    with pytest.raises(ValueError, match=r"the ending of 'x.pt'='.pt' is not known; choose one of '.csv'"):
+        read_file(tmp_path / "x.pt")
+    np.savez(tmp_path / "x.npz", a=VALUES)
+    with pytest.raises(
+        ValueError, match=r"must hold one array of names \(n,\) and one of vectors .* 'a' float64 \(3, 3\)"
+    ):
+        read_file(tmp_path / "x.npz")
+
+
+def test_without_a_parquet_library_the_message_names_one(tmp_path, monkeypatch):
+    def no_engine(*_):
+        raise ImportError
+
+    monkeypatch.setattr(pd, "read_parquet", no_engine)
+    (tmp_path / "x.parquet").write_text("")
+    with pytest.raises(ImportError, match="pip install pyarrow"):
+        read_file(tmp_path / "x.parquet")
