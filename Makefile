@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 LIGHT := .venv-light
 INSTALL := -m pip install --quiet --disable-pip-version-check
 NOTEBOOKS := $(wildcard tutorials/*.ipynb)
-LIGHT_TESTS := $(foreach part,core metrics pp tl pl ds,$(wildcard tests/$(part)))
+LIGHT_TESTS := $(foreach part,core metrics models pp tl pl ds,$(wildcard tests/$(part)))
 
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
@@ -82,7 +82,8 @@ endif
 	touch $@
 
 $(VENV)/.tools: $(VENV)/.installed
-	$(BIN)/python $(INSTALL) -c constraints.txt -e '.[dev,docs,test]'
+	$(BIN)/python $(INSTALL) -c constraints.txt torch  # first and pinned: any other torch brings gigabytes of CUDA libraries
+	$(BIN)/python $(INSTALL) -c constraints.txt -e '.[dev,docs,models,test]'
 	touch $@
 
 $(LIGHT)/.installed: pyproject.toml

@@ -1,0 +1,69 @@
+"""Paths, fields, couplings, losses, samplers and divergences, on tensors."""
+
+from ._convert import (
+    Heads,
+    drift_field,
+    drift_from_heads,
+    drift_from_score,
+    drift_from_target,
+    ends,
+    score_from_denoiser,
+    score_from_drift,
+)
+from ._couplings import COUPLINGS, couple, sinkhorn_plan, take
+from ._divergences import energy_distance, mmd
+from ._guidance import combine, guided
+from ._losses import HEADS, Draw, draw, regression, weighted_mean
+from ._paths import PATHS, Path, path
+from ._reflow import FlowCost, flow_cost, reflow_pairs
+from ._samplers import METHODS, integrate, walk
+from ._schedules import GAMMAS, Gamma
+from ._stochastic import STOCHASTIC, Diffusion, diffuse, one_sided, two_sided
+from ._tensors import Field, normal_like
+from ._times import GRIDS, LAWS, draw_times, time_grid
+
+__all__ = [
+    "COUPLINGS",
+    "GAMMAS",
+    "GRIDS",
+    "HEADS",
+    "LAWS",
+    "METHODS",
+    "PATHS",
+    "STOCHASTIC",
+    "Diffusion",
+    "Draw",
+    "Field",
+    "FlowCost",
+    "Gamma",
+    "Heads",
+    "Path",
+    "combine",
+    "couple",
+    "diffuse",
+    "draw",
+    "draw_times",
+    "drift_field",
+    "drift_from_heads",
+    "drift_from_score",
+    "drift_from_target",
+    "ends",
+    "energy_distance",
+    "flow_cost",
+    "guided",
+    "integrate",
+    "mmd",
+    "normal_like",
+    "one_sided",
+    "path",
+    "reflow_pairs",
+    "regression",
+    "score_from_denoiser",
+    "score_from_drift",
+    "sinkhorn_plan",
+    "take",
+    "time_grid",
+    "two_sided",
+    "walk",
+    "weighted_mean",
+]

@@ -1,0 +1,184 @@
+r"""Which source each target is paired with, among the slots of one set and one stratum.
+
+A coupling across conditions or strata would tie subpopulations of the controls to conditions: the model would learn
+paths from controls that it does not get when it generates. So pairs never leave their set, nor their stratum.
+
+*exact* solves the assignment of least total squared distance; *sinkhorn* draws from the plan of entropic transport;
+*independent* shuffles; *none* keeps slot i with slot i, for pairs made earlier (reflow). Slots that repeat a
+cell take part like all others, so that each source is used once; their loss has weight 0. Slots are put in random
+order first: which of the copies of one cell gets which of its partners is left to chance, and the partner of the
+copy that counts is a fair draw.
+"""
+
+from __future__ import annotations
+
+from math import log
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from .._validate import one_of, positive
+from ._tensors import full, uniform
+
+COUPLINGS = ("exact", "independent", "sinkhorn", "none")
+
+
+@torch.no_grad()
+def couple(
+    source: Tensor,
+    target: Tensor,
+    *,
+    stratum: Tensor | None = None,
+    method: str = "exact",
+    epsilon: float | None = None,
+    generator: torch.Generator,
+) -> Tensor:
+    r"""Pair each target with a source.
+
+    Parameters
+    ----------
+    source
+        (K, S, D) source cells of K sets.
+    target
+        (K, S, D) target cells.
+    stratum
+        (K, S) code of the stratum of each slot, the same for its source and its target. By default one stratum a set.
+    method
+        ``"exact"``, ``"independent"``, ``"sinkhorn"`` or ``"none"``, see above.
+    epsilon
+        Of ``"sinkhorn"``: the regularisation, in squared units of the columns. 2σ² pairs as the Schrödinger
+        bridge of a Brownian motion of variance σ²t does. By default a twentieth of the mean cost.
+    generator
+        The source of randomness.
+
+    Returns
+    -------
+    (K, S) integers: the slot of the source of each target. All methods but ``"sinkhorn"`` use each source once.
+
+    Raises
+    ------
+    ValueError
+        If there is no such method, shapes do not fit or `epsilon` is not above 0.
+
+    References
+    ----------
+    tong2024improving, pooladian2023multisample, cuturi2013sinkhorn
+
+    Examples
+    --------
+    >>> import torch
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> source, target = torch.randn(2, 3, 16, 5)
+    >>> paired = take(source, couple(source, target, generator=generator))
+    """
+    one_of(method, COUPLINGS, name="coupling")
+    stratum = torch.zeros(target.shape[:2], dtype=torch.long, device=target.device) if stratum is None else stratum
+    if target.ndim != 3 or source.shape != target.shape or stratum.shape != target.shape[:2]:
+        shapes = f"{tuple(source.shape)}, {tuple(target.shape)} and {tuple(stratum.shape)}"
+        msg = f"source, target and stratum must be (K, S, D), (K, S, D) and (K, S), not {shapes}"
+        raise ValueError(msg)
+    if method == "none":
+        return torch.arange(target.shape[1], device=target.device).expand(target.shape[:2])
+    rows, columns = (_by_stratum(stratum, generator) for _ in range(2))
+    if method == "independent":
+        chosen = rows
+    else:
+        cost = _squared_distances(take(source, rows), take(target, columns))
+        ordered = stratum.gather(1, rows)
+        match = _assignment(cost, ordered) if method == "exact" else _drawn(cost, ordered, epsilon, generator)
+        chosen = rows.gather(1, match)
+    return torch.empty_like(rows).scatter_(1, columns, chosen)
+
+
+def take(cells: Tensor, index: Tensor) -> Tensor:
+    """Return the slots `index` (K, S) of `cells` (K, S, D)."""
+    return torch.take_along_dim(cells, index[..., None], dim=1)
+
+
+def sinkhorn_plan(
+    cost: Tensor, *, epsilon: Tensor, allowed: Tensor | None = None, n_iterations: int = 500, tolerance: float = 1e-3
+) -> Tensor:
+    """Return the plans of entropic transport between uniform masses.
+
+    In the log domain, with ε lowered by halves from the largest cost on.
+
+    Parameters
+    ----------
+    cost
+        (K, S, S) costs.
+    epsilon
+        (K,) regularisation of each problem.
+    allowed
+        (K, S, S) whether a pair may be formed; blocks of equal numbers of rows and columns.
+    n_iterations
+        Upper number of iterations.
+    tolerance
+        Relative error of the row sums at which to stop; columns are exact.
+
+    Returns
+    -------
+    (K, S, S) plans whose columns sum to 1/S, and whose rows do up to `tolerance`.
+
+    References
+    ----------
+    cuturi2013sinkhorn
+    """
+    size = cost.shape[-1]
+    if allowed is not None:
+        cost = cost.masked_fill(~allowed, torch.inf)
+    current = cost.masked_fill(cost.isinf(), 0).amax(dim=(1, 2), keepdim=True)
+    final = epsilon[:, None, None].to(cost)
+    g = torch.zeros_like(cost[:, :1])
+    for i in range(n_iterations):
+        current = torch.maximum(current / 2, final)
+        f = -current * (((g - cost) / current).logsumexp(2, keepdim=True) - log(size))
+        g = -current * (((f - cost) / current).logsumexp(1, keepdim=True) - log(size))
+        if i % 10 == 9 and bool((current == final).all()):
+            plan = ((f + g - cost) / final).exp() / size**2
+            if bool((plan.sum(2) * size - 1).abs().max() < tolerance):
+                break
+    return ((f + g - cost) / final).exp() / size**2
+
+
+def _by_stratum(stratum: Tensor, generator: torch.Generator) -> Tensor:
+    """Return an order of the slots of each set: stratum by stratum, random within."""
+    chance = uniform(tuple(stratum.shape), generator, like=torch.empty(0, device=stratum.device)).argsort(1)
+    return chance.gather(1, stratum.gather(1, chance).argsort(dim=1, stable=True))
+
+
+def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
+    """Return (K, S, S) squared distances, in single precision at least, whatever the surroundings."""
+    x, y = full(x), full(y)
+    centre = y.mean(1, keepdim=True)
+    x, y = x - centre, y - centre
+    with torch.autocast(x.device.type, enabled=False):
+        product = torch.bmm(x, y.transpose(1, 2))
+    return (x.square().sum(2)[:, :, None] + y.square().sum(2)[:, None, :] - 2 * product).clamp_min(0)
+
+
+def _assignment(cost: Tensor, stratum: Tensor) -> Tensor:
+    """Return for each column the row that the assignment of least cost gives it; `stratum` (K, S) is sorted."""
+    match = torch.empty(cost.shape[:2], dtype=torch.long)
+    edges = (stratum.diff(dim=1) != 0).cpu()
+    costs = cost.cpu().numpy()
+    for k in range(len(costs)):
+        inner = (edges[k].nonzero()[:, 0] + 1).tolist()
+        for start, stop in zip([0, *inner], [*inner, costs.shape[1]], strict=True):
+            column, row = linear_sum_assignment(costs[k, start:stop, start:stop].T)
+            match[k, start + torch.from_numpy(column)] = start + torch.from_numpy(row)
+    return match.to(cost.device)
+
+
+def _drawn(cost: Tensor, stratum: Tensor, epsilon: float | None, generator: torch.Generator) -> Tensor:
+    """Return for each column a row drawn from the plan of entropic transport within strata."""
+    allowed = stratum[:, :, None] == stratum[:, None, :]
+    if epsilon is None:
+        mean = (cost * allowed).sum((1, 2)) / allowed.sum((1, 2))
+        regularisation = 0.05 * mean.clamp_min(torch.finfo(cost.dtype).tiny)
+    else:
+        positive(epsilon, name="epsilon")
+        regularisation = torch.full_like(cost[:, 0, 0], epsilon)
+    plan = sinkhorn_plan(cost, epsilon=regularisation, allowed=allowed)
+    chances = plan.transpose(1, 2).flatten(0, 1).to(generator.device)
+    return torch.multinomial(chances, 1, generator=generator).view(cost.shape[:2]).to(cost.device)

@@ -1,0 +1,99 @@
+r"""Composable guidance: how far to follow each covariate.
+
+.. math:: b = b_\varnothing + \sum_k w_k\,(b_k - b_\varnothing)
+
+With b_∅ the field under no condition and b_k that under covariate k. One entry with w = 1 is plain conditional
+generation, w = 0 ignores the condition, w > 1 overstates it. Several entries compose conditions that were never seen
+together, as far as their effects add up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from .._validate import key_in
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from ._tensors import Field
+
+T = TypeVar("T")
+
+
+def combine(null: Tensor, conditional: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Return the guided field from the values of the fields at one place.
+
+    Parameters
+    ----------
+    null
+        (..., D) value under no condition.
+    conditional
+        Values of the same shape under each covariate.
+    weights
+        How far to follow each; a covariate without an entry has weight 1.
+
+    Returns
+    -------
+    (..., D) value.
+
+    Raises
+    ------
+    KeyError
+        If a weight is given for a covariate that there is not.
+
+    References
+    ----------
+    ho2022classifier, liu2022compositional
+    """
+    return _weighted([(share, value) for share, value in _shares(null, conditional, weights)])
+
+
+def guided(null: Field, conditional: Mapping[str, Field], weights: Mapping[str, float]) -> Field:
+    """Return the guided field; a field whose share is 0 is not evaluated.
+
+    Parameters
+    ----------
+    null
+        The field under no condition.
+    conditional
+        The fields under each covariate. Fields that give several heads give them stacked on the first axis.
+    weights
+        As for :func:`combine`.
+
+    Returns
+    -------
+    A field.
+
+    Raises
+    ------
+    KeyError
+        As for :func:`combine`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> field = guided(lambda t, x: 0 * x, {"dose": lambda t, x: x}, {"dose": 1.5})
+    >>> field(torch.tensor(0.0), torch.ones(2))
+    tensor([1.5000, 1.5000])
+    """
+    used = [(share, field) for share, field in _shares(null, conditional, weights) if share]
+    return lambda t, x: _weighted([(share, field(t, x)) for share, field in used])
+
+
+def _shares(null: T, conditional: Mapping[str, T], weights: Mapping[str, float]) -> list[tuple[float, T]]:
+    """Return each term with its factor: w_k of the conditional ones, what is left to 1 of the null."""
+    for name in weights:
+        key_in(name, list(conditional), where="the conditions")
+    shares = [weights.get(name, 1.0) for name in conditional]
+    return [(1 - sum(shares), null), *zip(shares, conditional.values(), strict=True)]
+
+
+def _weighted(terms: list[tuple[float, Tensor]]) -> Tensor:
+    """Return the sum of the terms that have a share (at least one: shares sum to 1); share 1 is exact."""
+    first, *rest = [value if share == 1 else share * value for share, value in terms if share]
+    for value in rest:
+        first = first + value
+    return first
