@@ -1,0 +1,24 @@
+"""Populations as the unit of training."""
+
+from ._batch import SetBatch
+from ._checkpoints import LAST
+from ._conditions import Conditions, told
+from ._fit import FitResult, fit
+from ._sampler import SetSampler
+from ._settings import FitSettings
+from ._store import ResidentStore, Store
+from ._streamed import StreamedStore
+
+__all__ = [
+    "LAST",
+    "Conditions",
+    "FitResult",
+    "FitSettings",
+    "ResidentStore",
+    "SetBatch",
+    "SetSampler",
+    "Store",
+    "StreamedStore",
+    "fit",
+    "told",
+]

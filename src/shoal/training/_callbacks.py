@@ -1,0 +1,98 @@
+"""What is remembered and shown of a training run."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch.callbacks import Callback
+
+from .._settings import settings
+
+if TYPE_CHECKING:
+    import lightning.pytorch as L
+    import pandas as pd
+
+
+class History(Callback):
+    """Records the losses every few steps and every validation, also across a resumed run.
+
+    Parameters
+    ----------
+    every
+        Steps between two records.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.rows: dict[int, dict[str, float]] = {}
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Record what the step logged."""
+        step = trainer.global_step
+        if step % self.every == 0 or step == 1:
+            self._add(step, {name: float(value) for name, value in pl_module.record.items()})
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Record the validation."""
+        self._add(trainer.global_step, {"val_energy": float(trainer.callback_metrics["val_energy"])})
+
+    def _add(self, step: int, values: dict[str, float]) -> None:
+        self.rows[step] = {**self.rows.get(step, {}), **values}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the records."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the records of the run that is resumed."""
+        self.rows = dict(state_dict["rows"])
+
+    def table(self) -> pd.DataFrame:
+        """Return the records, a row for each step that has one."""
+        import pandas as pd
+
+        return pd.DataFrame.from_dict(self.rows, orient="index").rename_axis("step").sort_index()
+
+
+class Progress(Callback):
+    """One bar over all steps, with the loss and the last validation beside it."""
+
+    def __init__(self, max_steps: int) -> None:
+        self.max_steps = max_steps
+        self._bar: Any = None
+        self._beside: dict[str, str] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Open the bar."""
+        from tqdm.auto import tqdm
+
+        if trainer.is_global_zero:
+            self._bar = tqdm(total=self.max_steps, initial=trainer.global_step, desc="training", unit="step")
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Move on; the loss is looked at now and then."""
+        if self._bar is not None:
+            if trainer.global_step % 10 == 0:
+                self._beside["loss"] = f"{float(pl_module.record['train_loss']):.4g}"
+                self._bar.set_postfix(self._beside, refresh=False)
+            self._bar.update()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the validation."""
+        self._beside["val_energy"] = f"{float(trainer.callback_metrics['val_energy']):.4g}"
+        if self._bar is not None:
+            self._bar.set_postfix(self._beside)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def wants_bar(*, enable: bool | None) -> bool:
+    """Return whether a bar is shown: as asked, else as the settings say, else on a terminal."""
+    if enable is not None:
+        return enable
+    return sys.stderr.isatty() if settings.progress is None else settings.progress

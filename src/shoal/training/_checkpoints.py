@@ -1,0 +1,171 @@
+"""Checkpoints: the last state, from which training is resumed, and the best weights on held-out conditions."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from .._logging import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import lightning.pytorch as L
+    from torch import Tensor
+
+    from ._ema import Ema
+
+LAST, BEST = "last.ckpt", "best.ckpt"
+
+
+class SafeIO(TorchCheckpointIO):
+    """Writes a checkpoint beside the old one and then replaces it, so that there is always a complete one.
+
+    A checkpoint that cannot be written (a full disk) is a warning, not the end of the training.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write the checkpoint, or warn."""
+        path = Path(path)
+        part = path.with_name(path.name + ".part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            whole = io.BytesIO()
+            torch.save(checkpoint, whole)
+            part.write_bytes(whole.getbuffer())
+            part.replace(path)
+        except OSError as err:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            kept = "the one before is kept" if path.exists() else "there is none before it"
+            logger.warning("the checkpoint %s could not be written (%s); %s and training goes on", path, err, kept)
+
+
+class Checkpoints(Callback):
+    """Saves the state after every validation and keeps the best weights, in memory too.
+
+    It is a plain callback rather than Lightning's ``ModelCheckpoint``, which runners with checkpoints of their own
+    refuse. It must come after the callbacks whose state it saves.
+
+    Parameters
+    ----------
+    folder
+        Where to write ``last.ckpt`` (everything that resuming takes) and ``best.ckpt`` (weights).
+    io
+        How to write.
+    ema
+        The running average, or ``None``.
+    fixed
+        Settings that a resumed run must share; they are saved for that.
+    """
+
+    def __init__(self, folder: Path, io: SafeIO, ema: Ema | None, fixed: dict[str, int]) -> None:
+        self.folder, self.io, self.ema, self.fixed = folder, io, ema, fixed
+        self.value = float("inf")
+        self.best: dict[str, Tensor] | None = None
+        self.step = 0
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Have every process use the folder of the first."""
+        self.folder = Path(trainer.strategy.broadcast(str(self.folder)))
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Count the steps."""
+        self.step = trainer.global_step
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep the weights if they are the best, and save the state."""
+        value = float(trainer.callback_metrics.get("val_energy", float("inf")))
+        if value < self.value:
+            weights = pl_module.state_dict() if self.ema is None else self.ema.weights(pl_module)
+            self.value, self.best = value, {name: w.detach().cpu().clone() for name, w in weights.items()}
+            if trainer.is_global_zero:
+                content = {"state_dict": self.best, "val_energy": value, "global_step": trainer.global_step}
+                self.io.save_checkpoint(content, self.folder / BEST)
+        trainer.save_checkpoint(self.folder / LAST)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave the best weights in the model; without validation it holds the last ones."""
+        self.keep(pl_module)
+        trainer.strategy.barrier("best weights")
+
+    def keep(self, pl_module: L.LightningModule) -> None:
+        """Put the best weights, if there are any, into the model."""
+        if self.best is not None:
+            pl_module.load_state_dict(self.best)
+
+    def written(self, name: str) -> Path | None:
+        """Return the path of a checkpoint if there is one."""
+        path = self.folder / name
+        return path if path.exists() else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs: the best weights so far, and the settings it must share."""
+        return {"value": self.value, "best": self.best, "step": self.step, "fixed": self.fixed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the state of the run that is resumed."""
+        self.value, self.best, self.step = state_dict["value"], state_dict["best"], state_dict["step"]
+
+
+@contextmanager
+def folder_for(checkpoint_dir: str | Path | None, resume: str | Path | None) -> Iterator[Path]:
+    """Give the folder that was asked for, that of the run which is resumed, or one that lasts as long as training.
+
+    The last is kept if training breaks off and there is a checkpoint in it.
+    """
+    if checkpoint_dir is not None or resume is not None:
+        yield Path(checkpoint_dir if checkpoint_dir is not None else Path(str(resume)).parent).absolute()
+        return
+    folder = Path(tempfile.mkdtemp(prefix="shoal-"))
+    try:
+        yield folder
+    except BaseException:
+        with suppress(OSError):
+            folder.rmdir()  # only if it is empty
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def recall(path: Path, callbacks: Sequence[Callback]) -> None:
+    """Give callbacks the state that they had in the process that trained, where that was another one."""
+    states = torch.load(path, map_location="cpu", weights_only=True)["callbacks"]
+    for each in callbacks:
+        if each.state_key in states:
+            each.load_state_dict(states[each.state_key])
+
+
+def read_resumed(path: Path, fixed: dict[str, int]) -> tuple[int, int]:
+    """Return the steps and epochs that a checkpoint has behind it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no checkpoint of a training run, or of a run with other settings.
+    """
+    if not path.is_file():
+        msg = f"resume={str(path)!r}: there is no such file; give the {LAST} that a training run wrote"
+        raise FileNotFoundError(msg)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        made_with = content["callbacks"][Checkpoints.__qualname__]["fixed"]
+    except (RuntimeError, KeyError, TypeError, EOFError, OSError, ValueError) as err:
+        msg = f"resume={str(path)!r} is not the state of a training run; give the {LAST} that one wrote"
+        raise ValueError(msg) from err
+    other = [
+        f"{name}={made_with.get(name)}, not {value}" for name, value in fixed.items() if made_with.get(name) != value
+    ]
+    if other:
+        msg = f"resume={str(path)!r} was made with {'; '.join(other)}; resume with the settings of the first run"
+        raise ValueError(msg)
+    return int(content["global_step"]), int(content["epoch"]) + 1

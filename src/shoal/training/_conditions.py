@@ -1,0 +1,159 @@
+"""Conditions: which cells belong to which perturbation, context and dose, as positions and codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core._controls import LEVELS, Controls
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .._typing import Floats, Ints
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The conditions of a screen (perturbation x context x dose) and where their cells are.
+
+    Attributes
+    ----------
+    names
+        Names of the C conditions, for messages.
+    parts
+        (C, P) rows of `vectors`: the single perturbations of each condition, -1 where there are fewer than P.
+    context
+        (C,) context code, -1 where it is unknown or there is none.
+    dose
+        (C,) standardised dose, NaN where there is none.
+    cells
+        For each condition the positions of its cells, sorted.
+    control
+        Positions of the control cells, sorted.
+    cell_context, cell_batch
+        (n_obs,) codes of every cell, 0 where the screen has no such column.
+    vectors
+        (V, E) vector of every single perturbation.
+
+    Raises
+    ------
+    ValueError
+        If the lengths do not agree, a condition has no cells, there are no controls, or a position is out of range.
+    """
+
+    names: tuple[str, ...]
+    parts: Ints
+    context: Ints
+    dose: Floats
+    cells: tuple[Ints, ...]
+    control: Ints
+    cell_context: Ints
+    cell_batch: Ints
+    vectors: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(getattr(self, name)) for name in ("names", "parts", "context", "dose", "cells")}
+        if len(set(lengths.values())) > 1 or not self.names:
+            msg = f"there must be as many of each, and at least one condition, not {lengths}"
+            raise ValueError(msg)
+        empty = [name for name, cells in zip(self.names, self.cells, strict=True) if not len(cells)]
+        if empty:
+            msg = f"conditions without cells: {listed(empty)}; leave them out"
+            raise ValueError(msg)
+        if not len(self.control):
+            msg = "there are no control cells to start from; keep the controls among the cells that are trained on"
+            raise ValueError(msg)
+        if len(self.cell_context) != len(self.cell_batch):
+            msg = f"cell_context has {len(self.cell_context)} cells and cell_batch {len(self.cell_batch)}"
+            raise ValueError(msg)
+        last = max(int(cells[-1]) for cells in (*self.cells, self.control))
+        if last >= self.n_obs or self.parts.max(initial=-1) >= len(self.vectors):
+            msg = f"a position ({last}) or a part is beyond the {self.n_obs} cells or {len(self.vectors)} vectors"
+            raise ValueError(msg)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def n_obs(self) -> int:
+        """Cells of the store, in conditions or not."""
+        return len(self.cell_context)
+
+    @property
+    def sizes(self) -> Ints:
+        """(C,) cells of each condition."""
+        return np.array([len(cells) for cells in self.cells])
+
+    @property
+    def controls(self) -> Controls:
+        """The control cells, to be looked up by context and batch."""
+        return Controls(self.control, self.cell_context[self.control], self.cell_batch[self.control])
+
+    def strata(self, cells: Ints) -> tuple[list[tuple[int, int]], Ints]:
+        """Return the (context, batch) pairs among some cells, and the number of the pair of each cell."""
+        width = int(self.cell_batch.max(initial=0)) + 2
+        code = (self.cell_context[cells] + 1) * np.int64(width) + self.cell_batch[cells] + 1
+        pairs, own = np.unique(code, return_inverse=True)
+        return [(int(pair // width) - 1, int(pair % width) - 1) for pair in pairs], own
+
+    def subset(self, index: Ints) -> Conditions:
+        """Return the conditions `index`, over the same cells."""
+        return replace(
+            self,
+            names=tuple(self.names[i] for i in index),
+            parts=self.parts[index],
+            context=self.context[index],
+            dose=self.dose[index],
+            cells=tuple(self.cells[i] for i in index),
+        )
+
+    def tensors(self, index: Ints, device: Any = None) -> dict[str, Any]:
+        """Return what a network is told of the conditions `index`: parts, present, context and dose (see SetBatch)."""
+        return told(self.vectors, self.parts[index], self.context[index], self.dose[index], device=device)
+
+    def notes(self, set_size: int) -> list[str]:
+        """Say which conditions have few cells or no controls of their own context and batch."""
+        notes = []
+        small = [name for name, n in zip(self.names, self.sizes, strict=True) if n < set_size]
+        if small:
+            notes.append(
+                f"{len(small)} of {len(self)} conditions have fewer than set_size={set_size} cells, which are repeated "
+                f"with weight 0: {listed(small)}"
+            )
+        controls, worst = self.controls, np.zeros(len(self), dtype=int)
+        for c, cells in enumerate(self.cells):
+            worst[c] = max(controls.pool(*pair)[1] for pair in self.strata(cells)[0])
+        for level in range(1, len(LEVELS)):
+            fallen = [self.names[c] for c in np.flatnonzero(worst == level)]
+            if fallen:
+                notes.append(
+                    f"{len(fallen)} of {len(self)} conditions have cells with fewer than {controls.least} controls of "
+                    f"their own context and batch; the controls that stand in are of the next level, "
+                    f"{LEVELS[level]!r}: {listed(fallen)}"
+                )
+        return notes
+
+
+def told(
+    vectors: NDArray[np.float32], parts: Ints, context: Ints, dose: Floats, *, device: Any = None
+) -> dict[str, Any]:
+    """Return the condition mapping of a SetBatch, from codes: `parts` (K, P), `context` (K,) and `dose` (K,)."""
+    import torch
+
+    present, has_dose = parts >= 0, ~np.isnan(dose)
+    values = {
+        "parts": np.where(present[..., None], vectors[parts], np.float32(0)),
+        "present": present,
+        "context": context.astype(np.int64),
+        "dose": np.stack([np.where(has_dose, dose, 0.0), has_dose], axis=1).astype(np.float32),
+    }
+    return {name: torch.from_numpy(value).to(device) for name, value in values.items()}
+
+
+def listed(names: list[str], most: int = 8) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(repr(name) for name in names[:most]) + more

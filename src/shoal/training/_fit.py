@@ -1,0 +1,205 @@
+"""Train a module from a store: steps, validation, checkpoints, and what to do when it breaks off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as L
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+
+from .._logging import logger as log
+from ._callbacks import History, Progress, wants_bar
+from ._checkpoints import BEST, LAST, Checkpoints, SafeIO, folder_for, read_resumed, recall
+from ._data import SetData
+from ._ema import Ema
+from ._plan import Plan
+from ._settings import FitSettings
+from ._trouble import explained, quiet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import pandas as pd
+    from lightning.pytorch.callbacks import Callback
+    from torch import nn
+
+    from ._conditions import Conditions
+    from ._store import Store
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a training run leaves beside the trained module.
+
+    Attributes
+    ----------
+    history
+        Index ``step``; columns ``train_loss`` and the other entries of the loss, ``grad_norm``, ``val_energy``.
+    best, last
+        Checkpoints of the best weights and of the last state; ``None`` if not written or not asked for.
+    stopped_early
+        Whether training stopped for lack of progress.
+    steps
+        Steps taken, those of the runs before included.
+    val_energy
+        Best mean energy distance on the held-out conditions, infinite without validation.
+    """
+
+    history: pd.DataFrame
+    best: Path | None
+    last: Path | None
+    stopped_early: bool
+    steps: int
+    val_energy: float
+
+
+def fit(
+    module: nn.Module,
+    store: Store,
+    *,
+    validation: Conditions | None = None,
+    settings: FitSettings | None = None,
+    checkpoint_dir: str | Path | None = None,
+    resume: str | Path | None = None,
+    logger: Any = None,
+    callbacks: Sequence[Callback] = (),
+    enable_progress_bar: bool | None = None,
+    run: Callable[[L.LightningModule, L.LightningDataModule, dict[str, Any], str | None], object] | None = None,
+) -> FitResult:
+    """Train a module in place.
+
+    It ends in eval mode with the best weights on the held-out conditions, or the last ones without validation; with
+    ``settings.ema`` both are running averages.
+
+    Parameters
+    ----------
+    module
+        What is trained: ``loss(batch, generator)`` and ``sample(source, condition, stratum, generator=)``.
+    store
+        Where its batches come from.
+    validation
+        Held-out conditions over the cells of the store.
+    settings
+        How to train.
+    checkpoint_dir
+        Where to write checkpoints. Without it they go to a temporary folder, which is deleted at the end and kept if
+        training breaks off.
+    resume
+        The ``last.ckpt`` of a run with these settings; `max_steps` may be larger than it was.
+    logger
+        A logger of Lightning's, or several.
+    callbacks
+        More callbacks of Lightning's.
+    enable_progress_bar
+        Whether to show a bar; ``None`` shows it on a terminal.
+    run
+        Called with the Lightning module, the data module, keyword arguments for a Trainer and the path to resume from;
+        by default a plain Trainer is made and fits.
+
+    Returns
+    -------
+    History, checkpoints, and how training ended.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If it was interrupted.
+    FloatingPointError
+        If a loss or gradient was not finite.
+    MemoryError
+        If memory ran out. These three say where the last checkpoint is.
+    ValueError
+        If the settings, the checkpoint or the held-out conditions do not fit.
+    FileNotFoundError
+        If there is no checkpoint to resume from.
+    """
+    settings = settings or FitSettings()
+    fixed = {"seed": settings.seed, "val_every": settings.val_every}
+    done, epochs = (0, 0) if resume is None else read_resumed(Path(resume), fixed)
+    conditions, data = store.sampler.conditions, SetData(store, settings, validation)
+    held_out = () if data.validation is None else data.validation.names
+    plan = Plan(module, settings, conditions.names, held_out)
+    for note in conditions.notes(store.sampler.set_size):
+        log.warning(note)
+
+    with folder_for(checkpoint_dir, resume) as folder:
+        ema, io, history = Ema(settings.ema) if settings.ema else None, SafeIO(), History(settings.log_every)
+        early = EarlyStopping(
+            "val_energy",
+            patience=settings.patience or 1,
+            check_finite=False,
+            check_on_train_epoch_end=False,  # so that the checkpoint, at the end of the epoch, has its count
+        )
+        bar, checkpoints = Progress(settings.max_steps), Checkpoints(folder, io, ema, fixed)
+        stopping = early if settings.patience and held_out else None
+        used = (ema, *callbacks, stopping, history, bar if wants_bar(enable=enable_progress_bar) else None, checkpoints)
+        arguments = _trainer_arguments(settings) | {
+            "callbacks": [each for each in used if each is not None],
+            "plugins": [io],
+            "max_epochs": epochs - (done - settings.max_steps) // settings.val_every,
+            "limit_val_batches": 1.0 if held_out else 0,
+        }
+        if logger is not None:
+            arguments["logger"] = logger
+        module.train()
+        try:
+            with explained(lambda: _how_to_resume(checkpoints)), quiet():
+                (run or _plain)(plan, data, arguments, None if resume is None else str(resume))
+        finally:
+            store.close()
+            module.eval()
+        if not checkpoints.step and (last := checkpoints.written(LAST)):  # other processes trained, as "ddp_fork" does
+            recall(last, (history, early, checkpoints))
+        if ema is not None:  # done at the last step already, but a finished run that is resumed takes none
+            ema.keep(plan)
+        checkpoints.keep(plan)
+    temporary = checkpoint_dir is None and resume is None
+    return FitResult(
+        history=history.table(),
+        best=None if temporary else checkpoints.written(BEST),
+        last=None if temporary else checkpoints.written(LAST),
+        stopped_early=early.stopped_epoch > 0,
+        steps=checkpoints.step,
+        val_energy=checkpoints.value,
+    )
+
+
+def _trainer_arguments(settings: FitSettings) -> dict[str, Any]:
+    """Return what a Trainer is told, but for callbacks and length."""
+    return {
+        "accelerator": settings.accelerator,
+        "devices": settings.devices,
+        "strategy": settings.strategy,
+        "precision": _precision(settings),
+        "check_val_every_n_epoch": 1,
+        "reload_dataloaders_every_n_epochs": 1,
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": settings.log_every,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+        "inference_mode": False,  # a map that is the gradient of a potential needs gradients to generate cells
+    }
+
+
+def _plain(plan: L.LightningModule, data: L.LightningDataModule, arguments: dict[str, Any], path: str | None) -> None:
+    """Fit with a Trainer of Lightning's own, which by itself would log to a folder."""
+    L.Trainer(**{"logger": False, **arguments}).fit(plan, datamodule=data, ckpt_path=path)
+
+
+def _precision(settings: FitSettings) -> str:
+    if settings.precision != "auto":
+        return settings.precision
+    on_gpu = settings.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def _how_to_resume(checkpoints: Checkpoints) -> str:
+    last = checkpoints.written(LAST)
+    if last is None:
+        return "There is no checkpoint yet; the first is written after val_every steps"
+    return f"The last good checkpoint is {last}; pass resume={str(last)!r} to go on from there"

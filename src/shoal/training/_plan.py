@@ -1,0 +1,123 @@
+"""The Lightning module: one step of training, the optimizer and its schedule, validation on held-out conditions."""
+
+from __future__ import annotations
+
+from math import cos, isfinite, pi
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as L
+import numpy as np
+import torch
+
+from .._logging import logger
+from ..metrics import energy_distance
+from ._conditions import listed
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ._batch import SetBatch
+    from ._settings import FitSettings
+
+
+class Plan(L.LightningModule):
+    """Trains a module that has ``loss(batch, generator)`` and ``sample(source, condition, stratum, generator=)``.
+
+    Parameters
+    ----------
+    module
+        What is trained.
+    settings
+        How.
+    names
+        Names of the conditions that are trained on, for messages.
+    held_out
+        Names of the conditions that are validated on.
+    """
+
+    def __init__(
+        self, module: nn.Module, settings: FitSettings, names: tuple[str, ...], held_out: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__()
+        self.module, self.settings, self.names, self.held_out = module, settings, names, held_out
+        self.record: dict[str, Tensor] = {}
+        self._batch: SetBatch | None = None
+        self._energies: list[float] = []
+
+    def training_step(self, batch: SetBatch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch; everything random comes from the seed and the step."""
+        generator = generator_of(self.device, self.settings.seed, 0, self.global_step, self.global_rank)
+        entries = self.module.loss(batch, generator)
+        self.record = {f"train_{name}": value.detach() for name, value in entries.items()}
+        self._batch = batch
+        if (self.global_step + 1) % self.settings.log_every == 0:  # Lightning's logging costs as much as a small step
+            self.log_dict(self.record, batch_size=len(batch))
+        return entries["loss"]
+
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        """Clip the gradient, and stop before a gradient or loss that is not finite gets into the weights.
+
+        This is after the gradients of all devices have been added, so that all of them stop.
+        """
+        clip = self.settings.gradient_clip or float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), clip)
+        self.record["grad_norm"] = norm.detach()
+        loss = self.record["train_loss"]
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None  # float16 skips such steps itself
+        if not isfinite(loss) or not (scaled or isfinite(norm)):
+            raise FloatingPointError(self._what_went_wrong(float(loss)))
+
+    def _what_went_wrong(self, loss: float) -> str:
+        index = self._batch.index.tolist()
+        names = [self.names[i] for i in index]
+        what = f"the loss is {loss}" if not isfinite(loss) else "the loss is finite, its gradient is not,"
+        return (
+            f"{what} at step {self.global_step}, on the conditions {listed(names, len(names))}. No weight was changed "
+            "by this step. Try a smaller lr, a smaller gradient_clip, or values of a smaller scale"
+        )
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Return AdamW with linear warm-up and a cosine to zero."""
+        s = self.settings
+        trained = [p for p in self.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": s.weight_decay},
+            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=s.lr)
+        rise = int(s.warmup * s.max_steps)
+
+        def rate(step: int) -> float:
+            if step < rise:
+                return (step + 1) / rise
+            return 0.5 * (1 + cos(pi * min(1.0, (step - rise) / (s.max_steps - rise))))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def validation_step(self, batch: SetBatch, batch_idx: int) -> None:
+        """Generate the cells of held-out conditions and measure how far they are from the real ones."""
+        generator = generator_of(self.device, self.settings.seed, 1, batch_idx)
+        made = self.module.sample(batch.source, batch.condition, batch.stratum, generator=generator).float()
+        for k in range(len(batch)):
+            x = made[k][batch.source_weight[k] > 0].cpu().numpy()
+            y = batch.target[k][batch.weight[k] > 0].cpu().numpy()
+            if len(x) < 2:
+                x = made[k].cpu().numpy()
+            finite = bool(np.isfinite(x).all())
+            if not finite:
+                name = self.held_out[int(batch.index[k])]
+                logger.warning("cells generated for %r at step %d are not finite", name, self.global_step)
+            self._energies.append(energy_distance(x, y) if finite else float("inf"))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the mean energy distance; every process has measured the same."""
+        mean = float(np.mean(self._energies))
+        self._energies.clear()
+        self.log("val_energy", mean, sync_dist=True)
+
+
+def generator_of(device: torch.device, *key: int) -> torch.Generator:
+    """Return a generator seeded by whole numbers."""
+    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return torch.Generator(device).manual_seed(seed)

@@ -1,0 +1,78 @@
+"""How a model is trained: numbers only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .._validate import positive
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Settings of a training run.
+
+    Attributes
+    ----------
+    max_steps
+        Steps of the optimizer.
+    lr, weight_decay
+        Of AdamW; matrices decay, biases and gains do not.
+    warmup
+        Share of the steps in which the rate rises from 0; it then falls to 0 as a cosine.
+    gradient_clip
+        Largest norm of the gradient, or ``None``.
+    ema
+        Decay of the running average of the weights that is validated and kept, or ``None``. The average of the first
+        n steps decays by (1 + n) / (10 + n) at most, so that it leaves the initial weights quickly.
+    precision
+        A name of Lightning's, or ``"auto"``: bfloat16 where a GPU has it, else float32.
+    val_every
+        Steps between validations; also between checkpoints, from which training can be resumed.
+    val_cells, val_conditions
+        Cells of a held-out condition that are generated, and held-out conditions, at most.
+    patience
+        Validations without a better one after which training stops, or ``None``.
+    seed
+        Seed of everything random.
+    accelerator, devices, strategy
+        As Lightning takes them; ``strategy="ddp"`` shares the conditions of a step among the devices.
+    log_every
+        Steps between records of the loss.
+
+    Raises
+    ------
+    ValueError
+        If a value makes no sense.
+    """
+
+    max_steps: int = 2000
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.05
+    gradient_clip: float | None = 1.0
+    ema: float | None = 0.999
+    precision: str = "auto"
+    val_every: int = 100
+    val_cells: int = 256
+    val_conditions: int = 32
+    patience: int | None = None
+    seed: int = 0
+    accelerator: str = "auto"
+    devices: int | list[int] | str = 1
+    strategy: str = "auto"
+    log_every: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "lr", "val_every", "val_conditions", "log_every", "gradient_clip", "patience"):
+            value = getattr(self, name)
+            if value is not None:
+                positive(value, name=name)
+        if self.val_cells < 2:
+            msg = f"val_cells={self.val_cells}: the energy distance takes at least 2 cells"
+            raise ValueError(msg)
+        if self.weight_decay < 0 or self.seed < 0:
+            msg = f"weight_decay={self.weight_decay} and seed={self.seed} must not be negative"
+            raise ValueError(msg)
+        if not 0 <= self.warmup < 1 or not 0 <= (self.ema or 0) < 1:
+            msg = f"warmup={self.warmup} and ema={self.ema} must be shares from 0 to below 1"
+            raise ValueError(msg)

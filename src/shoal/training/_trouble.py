@@ -1,0 +1,92 @@
+"""What can go wrong in training, said so that one knows what to do; and what Lightning says, left out."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+CHATTY = ("lightning.pytorch", "lightning.fabric")
+NO_WARNING = (  # of Lightning's and scvi-tools', true by design
+    "The number of training batches",  # the last stretch may be shorter than the logging interval
+    "GPU available but not used",
+    "early_stopping was automatically disabled due to the use of DDP",
+    ".*does not have many workers",
+    "Total length of .* across ranks is zero",  # a finished run that is resumed
+    ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated",
+)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Lightning's notices and some of its warnings from the user, for as long as training lasts."""
+    loggers = [logging.getLogger(name) for name in CHATTY]
+    levels = [each.level for each in loggers]
+    try:
+        with warnings.catch_warnings():
+            for text in NO_WARNING:
+                warnings.filterwarnings("ignore", message=text)
+            for each in loggers:
+                each.setLevel(max(each.level, logging.WARNING))
+            yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)
+
+
+@contextmanager
+def explained(where: Callable[[], str]) -> Iterator[None]:
+    """Turn interruptions, a lack of memory and losses that are not finite into errors that say how to go on.
+
+    Parameters
+    ----------
+    where
+        Says which checkpoint there is and how to resume from it.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the user interrupted; Lightning alone would end the program.
+    FloatingPointError
+        If a loss was not finite.
+    MemoryError
+        If memory ran out.
+    """
+    on_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as err:
+        if not isinstance(err.__context__, KeyboardInterrupt):
+            raise
+        msg = f"training was interrupted; the model keeps its weights. {where()}"
+        raise KeyboardInterrupt(msg) from None
+    except FloatingPointError as err:
+        msg = f"{err}. {where()}"
+        raise FloatingPointError(msg) from err
+    except (MemoryError, RuntimeError) as err:
+        if not is_out_of_memory(err):
+            raise
+        msg = (
+            "memory ran out in training. Stream the cells from a file instead of keeping them on the device, or use a "
+            f"smaller set_size or batch_conditions. {where()}"
+        )
+        raise MemoryError(msg) from err
+    finally:
+        if on_main:
+            signal.signal(signal.SIGINT, handler)  # which Lightning leaves ignored after an interruption
+
+
+def is_out_of_memory(err: BaseException) -> bool:
+    """Return whether an error means that memory ran out, on any device."""
+    text = str(err).lower()
+    known = isinstance(err, (MemoryError, torch.OutOfMemoryError))
+    return known or "not enough memory" in text or "out of memory" in text or "can't allocate memory" in text
