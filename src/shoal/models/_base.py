@@ -1,0 +1,352 @@
+"""The face of scvi-tools over our own engine; the only file that imports scvi.
+
+scvi-tools gives what its users know: ``setup_anndata``, the registry, ``history``. The
+network is a plain ``nn.Module`` with ``loss`` and ``sample``, trained by `shoal.training`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from scvi.data import AnnDataManager
+from scvi.data.fields import LayerField, ObsmField
+from scvi.model.base import BaseModelClass
+
+from .._logging import logger
+from .._random import RNGLike, as_generator
+from .._validate import one_of
+from ..core._screen import resolve
+from ..core._view import own
+from ..training import LAST, FitSettings, ResidentStore, SetSampler, StreamedStore
+from ..training import fit as fit_module
+from ._files import Stored
+from ._population import Population, aligned, learn_vocabulary, population, recode
+from ._predictor import Predictor, Wanted
+from ._sets import asked, conditions_of, pack
+from ._space import Space, fit_space
+from ._vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from lightning.pytorch import Callback
+    from lightning.pytorch.loggers import Logger
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from .._typing import Ints
+    from ..training import Store
+
+RESIDENT_BYTES = 4 * 2**30  # a larger matrix is streamed unless store= says otherwise
+SET_SIZE = 64  # cells of a generated set
+SETS_AT_ONCE = 32  # sets that are sampled together
+SETTINGS = tuple(f.name for f in fields(FitSettings) if f.name not in ("max_steps", "seed"))
+
+
+class PerturbationModel(Predictor, Stored, BaseModelClass):
+    """A network that generates populations of cells; one file a model adds the network.
+
+    A subclass defines ``make_network(n_dims, n_vector, n_contexts, n_batches)``, which returns an ``nn.Module`` with
+    ``loss(batch, generator)`` and ``sample(source, condition, stratum, *, generator, **options)``, names the options of
+    ``sample`` in ``options``, and gives the defaults of training in ``defaults``.
+
+    Attributes
+    ----------
+    module
+        The network.
+    vocabulary
+        Perturbations, contexts, batches and features that the model knows.
+    space
+        Linear map between features and the space of the network.
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {}
+    module: nn.Module
+
+    def __init__(
+        self,
+        adata: AnnData,
+        *,
+        embedding: str | pd.DataFrame | None = None,
+        n_latent: int | None = 50,
+        rng: RNGLike = 0,
+        **config: Any,
+    ) -> None:
+        super().__init__(adata)
+        setup = self.registry_["setup_args"]
+        screen = resolve(adata, setup["perturbation_key"], control=setup["control"])
+        slots = {"layer": setup["layer"], "use_rep": setup["use_rep"]}
+        self.cells: Population = population(adata, screen, **slots)
+        self.vocabulary: Vocabulary = learn_vocabulary(self.cells, embedding=embedding, **slots)
+        self._tell_unknown()
+        generator = as_generator(rng)
+        train = np.flatnonzero(self.cells.train | self.cells.train_control)
+        latent = n_latent if self.vocabulary.in_genes else None
+        self.space: Space = fit_space(self.cells.rows, train, n_latent=latent, rng=generator)
+        self.config = dict(config)
+        self._build(int(generator.integers(2**31)))
+
+    def _build(self, seed: int) -> None:
+        """Make the network; its initial weights depend on the seed alone."""
+        v = self.vocabulary
+        n_contexts = len(v.contexts) if v.screen.context_key is not None else 0
+        n_batches = len(v.batches) if v.screen.batch_key is not None else 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.module = self.make_network(self.space.n_dims, v.vectors.shape[1], n_contexts, n_batches)
+        self._model_summary_string = self._summary()
+
+    def make_network(self, n_dims: int, n_vector: int, n_contexts: int, n_batches: int) -> nn.Module:
+        raise NotImplementedError
+
+    @classmethod
+    def setup_anndata(
+        cls,
+        adata: AnnData,
+        perturbation_key: str | None = None,
+        *,
+        control: str | Sequence[str] | None = None,
+        layer: str | None = None,
+        use_rep: str | None = None,
+    ) -> None:
+        """Register an AnnData with this class, as in scvi-tools; ``tl.fit`` does it for you.
+
+        Parameters
+        ----------
+        adata
+            Screen with log-normalised values (or signed features).
+        perturbation_key, control
+            Column and control label(s); by default as recorded by :func:`shoal.pp.annotate`.
+        layer, use_rep
+            Layer or slot of ``obsm`` to learn instead of ``X``.
+
+        Raises
+        ------
+        KeyError
+            If a column or slot does not exist.
+        ValueError
+            If no column or control is named.
+        """
+        own(adata)
+        resolve(adata, perturbation_key, control=control)
+        slots = [LayerField("X", layer, is_count_data=False, correct_data_format=False)]
+        if use_rep not in (None, "X"):
+            slots = [ObsmField("X", use_rep)]
+        control = control if control is None or isinstance(control, str) else [str(c) for c in control]
+        setup = {"perturbation_key": perturbation_key, "control": control, "layer": layer, "use_rep": use_rep}
+        method = {"model_name": cls.__name__, "setup_method_name": "setup_anndata", "setup_args": setup}
+        manager = AnnDataManager(fields=slots, setup_method_args=method)
+        manager.register_fields(adata)
+        cls.register_manager(manager)
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    def train(
+        self,
+        max_steps: int | None = None,
+        *,
+        set_size: int | None = None,
+        batch_conditions: int | None = None,
+        weighting: Literal["uniform", "size"] = "uniform",
+        store: Literal["auto", "resident", "streamed"] = "auto",
+        checkpoint_dir: str | Path | None = None,
+        resume: str | Path | Literal[True] | None = None,
+        logger: Logger | Sequence[Logger] | None = None,
+        callbacks: Sequence[Callback] = (),
+        enable_progress_bar: bool | None = None,
+        rng: RNGLike = 0,
+        **settings: Any,
+    ) -> None:
+        """Train on the cells of ``obs["split"] == "train"`` (all cells where there is no split).
+
+        Conditions of ``"val"``, where there are some, are generated every `val_every` steps and compared with their real
+        cells by unbiased energy distance; the best weights are kept. Without them training runs for `max_steps`.
+
+        Parameters
+        ----------
+        max_steps
+            Steps of the optimizer; this and the two sizes have the defaults of the model where they are ``None``.
+        set_size
+            Cells of a set.
+        batch_conditions
+            Sets of a step, each of another condition.
+        weighting
+            How often a condition is drawn: as often as any other, or by its number of cells.
+        store
+            Where the matrix is while training: ``"resident"`` in the memory of the device, or ``"streamed"`` from disk.
+            ``"auto"`` streams what would take more than 4 GB.
+        checkpoint_dir
+            Folder of the checkpoints; a temporary one if ``None``, which is kept only if training breaks off.
+        resume
+            Checkpoint to go on from (``last.ckpt``), or ``True`` for the one in `checkpoint_dir`. With the same other
+            arguments the result is the same as without the interruption.
+        logger, callbacks
+            Of Lightning's.
+        enable_progress_bar
+            Whether to show progress; where a terminal is watching if ``None``.
+        rng
+            Seed or generator of batches and noise.
+        **settings
+            Passed to shoal.training.FitSettings: ``lr``, ``weight_decay``, ``warmup``, ``ema``, ``val_every``,
+            ``patience``, ``accelerator``, ``devices``, ``strategy``, ``precision`` and others.
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss is not finite: names the step, the conditions and the last good checkpoint.
+        MemoryError
+            If the device has too little memory for the store or for a step.
+        KeyboardInterrupt
+            If it was interrupted: names the checkpoint to resume from.
+        TypeError
+            If a setting is not known.
+        ValueError
+            If a setting is out of range, or `resume` does not fit.
+        """
+        one_of(store, ("auto", "resident", "streamed"), name="store")
+        odd = [name for name in settings if name not in SETTINGS]
+        if odd:
+            msg = f"training has no setting {odd[0]!r}; beside its own arguments it takes {', '.join(SETTINGS)}"
+            raise TypeError(msg)
+        if resume is True:
+            if checkpoint_dir is None:
+                msg = "resume=True goes on from the last checkpoint of checkpoint_dir=, which was not given"
+                raise ValueError(msg)
+            resume = Path(checkpoint_dir) / LAST
+        sizes = {"set_size": set_size, "batch_conditions": batch_conditions}
+        chosen = {**self.defaults, **{k: v for k, v in {"max_steps": max_steps, **sizes}.items() if v is not None}}
+        sizes = {k: chosen.pop(k) for k in sizes if k in chosen}
+        seed = int(as_generator(rng).integers(2**31))
+        conditions = conditions_of(self.cells, self.cells.train, self.vocabulary)
+        sampler = SetSampler(conditions, seed=seed, weighting=weighting, **sizes)
+        held_out = conditions_of(self.cells, self.cells.val, self.vocabulary) if self.cells.val.any() else None
+        result = fit_module(
+            self.module,
+            self._store(store, sampler),
+            validation=held_out,
+            settings=FitSettings(**{**chosen, **settings}, seed=seed),
+            checkpoint_dir=checkpoint_dir,
+            resume=resume,
+            logger=logger,
+            callbacks=callbacks,
+            enable_progress_bar=enable_progress_bar,
+        )
+        self.is_trained_ = True
+        self.history_ = {name: result.history[[name]].dropna() for name in result.history}
+        self.fit_result = result
+
+    def _store(self, store: str, sampler: SetSampler) -> Store:
+        n_bytes = 4 * self.cells.rows.shape[0] * self.space.n_dims
+        if store == "streamed" or (store == "auto" and n_bytes > RESIDENT_BYTES):
+            return StreamedStore(self._read, sampler)
+        values = np.empty((self.cells.rows.shape[0], self.space.n_dims), dtype=np.float32)
+        for rows, block in self.cells.rows.blocks():
+            values[rows] = self.space.encode(block)
+        return ResidentStore(values, sampler)
+
+    def _read(self, cells: Ints) -> NDArray[np.float32]:
+        """Return (n, n_dims) cells at sorted positions, in the space of the network."""
+        return self.space.encode(self.cells.rows.take(cells))
+
+    # -- prediction --------------------------------------------------------------------------------------------------
+
+    def _generate(
+        self, wanted: Wanted, cells: Population, rng: np.random.Generator, **options: Any
+    ) -> NDArray[np.float32]:
+        if not self.is_trained:
+            msg = f"this {type(self).__name__} is not trained; call model.train() first"
+            raise ValueError(msg)
+        packed = pack(wanted, SET_SIZE)
+        start = cells.values(wanted.source)
+        source = torch.from_numpy(self.space.encode(start))
+        stratum = torch.from_numpy(self._batch_codes(wanted, cells))
+        generator = torch.Generator(device="cpu").manual_seed(int(rng.integers(2**62)))
+        device = next(self.module.parameters()).device
+        z = np.empty(source.shape, dtype=np.float32)
+        for first in range(0, len(packed.rows), SETS_AT_ONCE):
+            sets = slice(first, first + SETS_AT_ONCE)
+            rows, real = packed.rows[sets], packed.real[sets]
+            with torch.inference_mode():
+                made = self.module.sample(
+                    source[rows].to(device),
+                    asked(wanted, rows[:, 0], cells, self.vocabulary, device=device),
+                    stratum[rows].to(device),
+                    generator=generator,
+                    **options,
+                )
+            z[rows[real]] = made.float().cpu().numpy()[real]
+        values = self.space.decode(z, start)
+        return values.clip(min=0) if self.vocabulary.nonnegative else values
+
+    def _batch_codes(self, wanted: Wanted, cells: Population) -> Ints:
+        return recode(wanted.batch, cells.batches, self.vocabulary.batches)
+
+    # -- files -------------------------------------------------------------------------------------------------------
+
+    def _entry(self) -> dict[str, Any]:
+        return {
+            "class": type(self).__name__,
+            "trained": bool(self.is_trained_),
+            "setup": dict(self.registry_["setup_args"]),
+            "config": self.config,
+            "vocabulary": self.vocabulary.to_dict(),
+            "space": {"mean": self.space.mean, "axes": self.space.axes, "scale": self.space.scale},
+            "state": {k: v.cpu() for k, v in self.module.state_dict().items()},
+            "history": {k: _plain(frame) for k, frame in (self.history_ or {}).items()},
+        }
+
+    @classmethod
+    def _restored(cls, entry: dict[str, Any], adata: AnnData) -> Self:
+        cls.setup_anndata(adata, **entry["setup"])
+        model = cls.__new__(cls)
+        BaseModelClass.__init__(model, adata)
+        v = model.vocabulary = Vocabulary.from_dict(entry["vocabulary"])
+        model.cells = aligned(population(adata, v.screen, layer=v.layer, use_rep=v.use_rep), v)
+        space = entry["space"]
+        model.space = Space(
+            space["mean"].numpy(), None if space["axes"] is None else space["axes"].numpy(), space["scale"]
+        )
+        model.config = entry["config"]
+        model._build(0)
+        model.module.load_state_dict(entry["state"])
+        model.module.eval()
+        model.is_trained_ = entry["trained"]
+        model.history_ = {k: _table(k, **columns) for k, columns in entry["history"].items()}
+        model._tell_unknown()
+        return model
+
+    # -- words -------------------------------------------------------------------------------------------------------
+
+    def _tell_unknown(self) -> None:
+        """Say which perturbations of the screen the model cannot predict, before anyone waits for them."""
+        unknown = self.vocabulary.without_vector(self.cells.names)
+        if unknown:
+            logger.warning(
+                "%d perturbations have no vector (%s) and cannot be predicted: %s%s",
+                len(unknown),
+                self.vocabulary.embedding,
+                ", ".join(unknown[:8]),
+                " ..." if len(unknown) > 8 else "",
+            )
+
+    def _summary(self) -> str:
+        n = sum(p.numel() for p in self.module.parameters())
+        v = self.vocabulary
+        what = f"{self.space.n_dims} components" if self.space.axes is not None else f"{self.space.n_dims} features"
+        return (
+            f"{type(self).__name__} of {len(v.perturbations)} perturbations ({v.embedding}), {what}, {n:,} parameters"
+        )
+
+
+def _plain(frame: pd.DataFrame) -> dict[str, list[Any]]:
+    return {"step": [int(i) for i in frame.index], "value": [float(v) for v in frame.iloc[:, 0]]}
+
+
+def _table(name: str, step: list[int], value: list[float]) -> pd.DataFrame:
+    return pd.DataFrame({name: value}, index=pd.Index(step, name="step"))

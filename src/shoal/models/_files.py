@@ -1,0 +1,141 @@
+"""A network on disk: tensors, texts and numbers in one file that is read without unpickling any object."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+
+from .._staging import staged
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+MODEL, ADATA = "model.pt", "adata.h5ad"
+SCHEMA = "model/1"
+
+
+class Stored:
+    """Saving and loading; a model gives `_entry`, what there is to save, and `_restored`, how to make it again."""
+
+    adata: AnnData
+
+    def _entry(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    @classmethod
+    def _restored(cls, entry: dict[str, Any], adata: AnnData) -> Self:
+        raise NotImplementedError
+
+    def save(self, dir_path: str | Path, *, overwrite: bool = False, save_anndata: bool = False) -> None:
+        """Write the model into a folder: tensors, texts and numbers only, no pickled objects.
+
+        Parameters
+        ----------
+        dir_path
+            Folder.
+        overwrite
+            Whether a model that is there may be replaced.
+        save_anndata
+            Whether to write the AnnData beside it; `load` then needs no other.
+
+        Raises
+        ------
+        FileExistsError
+            If the folder exists and `overwrite` is not set.
+        OSError
+            If the disk is full, say. A model that was there is still there.
+        """
+        write_model(Path(dir_path), self._entry(), adata=self.adata if save_anndata else None, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, dir_path: str | Path, adata: AnnData | None = None) -> Self:
+        """Read a saved model.
+
+        Parameters
+        ----------
+        dir_path
+            Folder that `save` wrote.
+        adata
+            Screen whose control cells predictions start from: the same columns and genes as in training (genes may come
+            in another order). May be left out if it was saved along.
+
+        Returns
+        -------
+        The model, on the processor; ``model.to_device("cuda")`` moves it.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no model, or no `adata` was given or saved.
+        KeyError
+            If genes or columns of training are missing in `adata`.
+        ValueError
+            If the model is of another class.
+        """
+        folder = Path(dir_path)
+        entry = read_model(folder)
+        if entry["class"] != cls.__name__:
+            msg = f"{folder} holds a {entry['class']}, not a {cls.__name__}: load it with that class"
+            raise ValueError(msg)
+        return cls._restored(entry, _read_adata(folder) if adata is None else adata)
+
+
+def write_model(folder: Path, entry: dict[str, Any], *, adata: AnnData | None, overwrite: bool) -> None:
+    """Write ``model.pt`` (and ``adata.h5ad`` where one is given) into a folder; an interruption leaves nothing half-done.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder exists and `overwrite` is not set.
+    OSError
+        If it cannot be written to.
+    """
+    if folder.exists() and not overwrite:
+        msg = f"{folder} exists; pass overwrite=True to replace the model in it, or another folder"
+        raise FileExistsError(msg)
+    with staged(folder) as stage:
+        torch.save({"schema": SCHEMA, **_tensors(entry)}, stage / MODEL)
+        if adata is not None:
+            adata.write_h5ad(stage / ADATA)
+
+
+def read_model(folder: Path) -> dict[str, Any]:
+    """Read what `write_model` wrote; only tensors, texts and numbers are accepted, never code.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no model in the folder.
+    ValueError
+        If the file is something else.
+    """
+    path = folder / MODEL
+    if not path.exists():
+        msg = f"there is no {MODEL} in {folder}; model.save(folder) writes it"
+        raise FileNotFoundError(msg)
+    entry = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(entry, dict) or entry.get("schema") != SCHEMA:
+        msg = f"{path} is not a model saved by shoal (schema {SCHEMA!r})"
+        raise ValueError(msg)
+    return entry
+
+
+def _tensors(value: Any) -> Any:
+    """Replace arrays by tensors and tuples by lists, at any depth."""
+    if isinstance(value, dict):
+        return {k: _tensors(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_tensors(v) for v in value]
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+
+
+def _read_adata(folder: Path) -> AnnData:
+    import anndata
+
+    if not (folder / ADATA).exists():
+        msg = f"no adata was given, and none was saved in {folder} (save_anndata=True does): pass adata="
+        raise FileNotFoundError(msg)
+    return anndata.read_h5ad(folder / ADATA)

@@ -1,0 +1,366 @@
+"""The network of the flows: flow matching between populations of cells, under a condition."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from .._validate import one_of, positive
+from ..generative import (
+    couple,
+    diffuse,
+    draw,
+    drift_field,
+    ends,
+    guided,
+    integrate,
+    normal_like,
+    one_sided,
+    path,
+    regression,
+    take,
+    time_grid,
+    two_sided,
+)
+from ..nn import ConditionEncoder, ResidualMLP, TimeEmbedding
+from ._flow_presets import FlowConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ..generative import Field
+    from ..training._batch import SetBatch
+
+
+class FlowModule(nn.Module):
+    """Velocity of cells on their way from control to perturbed, as a function of state, time and condition.
+
+    Parameters
+    ----------
+    d
+        Number of features of a cell.
+    n_vector, n_contexts, n_batches
+        Length of a perturbation's vector, numbers of contexts and of batches that the network is told (0: none).
+    config
+        What the flow is made of.
+    location, scale
+        (d,) centre of the data and one length, about its standard deviation: the network works on
+        ``(x - location) / scale``. One length for all features, so that distances keep their meaning.
+
+    Notes
+    -----
+    Cells go in and come out as (K, S, d), K populations of S slots, in the data's units. Conditions and strata are those
+    of a ``SetBatch``.
+    """
+
+    def __init__(
+        self,
+        d: int,
+        n_vector: int,
+        n_contexts: int,
+        n_batches: int = 0,
+        *,
+        config: FlowConfig | None = None,
+        location: Tensor | None = None,
+        scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        positive(scale, name="scale")
+        self.config = config = FlowConfig() if config is None else config
+        self.path = path(config.path, config.gamma, a=config.gamma_scale)
+        self.register_buffer("location", torch.zeros(d) if location is None else torch.as_tensor(location).float())
+        self.register_buffer("scale", torch.tensor(float(scale)))
+        self.time = TimeEmbedding(config.width)
+        self.condition = ConditionEncoder(
+            n_vector,
+            n_contexts,
+            width=config.width,
+            n_batches=n_batches,
+            n_control=d if config.control_mean else 0,
+            pooling=config.pooling,
+            dropout=config.condition_dropout,
+        )
+        self.net = ResidualMLP(
+            d,
+            2 * d if self.path.gamma else d,
+            width=config.width,
+            depth=config.depth,
+            d_condition=config.width,
+            dropout=config.dropout,
+        )
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    def loss(self, batch: SetBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the mean square error of each head, and their sum under ``"loss"``.
+
+        Slots of weight 0 do not count.
+        """
+        x0, x1 = self._pair(batch, generator)
+        weight = batch.weight if self.config.trim == 0 else batch.weight * short(x0, x1, 1 - self.config.trim)
+        point = draw(self.path, x0, x1, law=self.config.law, generator=generator)
+        condition = self._told(batch.condition, self._in(batch.source), batch.source_weight)
+        heads = self._heads(point.t, point.x, self.condition(condition, batch.stratum, generator=generator))
+        if self.config.head == "velocity+eta":
+            predictions = {"velocity": heads[0], "denoiser": heads[1]}
+        elif self.config.head == "x1":
+            predictions = {"target": ends(self.path, point.t, point.x, heads[0])[1]}
+        else:
+            predictions = {"velocity": heads[0]}
+        return regression(self.path, point, predictions, weight=weight)
+
+    def _pair(self, batch: SetBatch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return sources and targets, paired."""
+        x0, x1 = self._in(batch.source), self._in(batch.target)
+        if self.config.coupling == "none":
+            return x0, x1
+        x0 = self._start(x0, generator, chance=self.config.noise_probability)
+        pairs = couple(
+            x0,
+            x1,
+            stratum=batch.stratum,
+            method=self.config.coupling,
+            epsilon=self.config.epsilon,
+            generator=generator,
+        )
+        return take(x0, pairs), x1
+
+    def _start(self, control: Tensor, generator: torch.Generator, *, chance: float) -> Tensor:
+        """Return where paths begin, from the controls; with `chance` each of them gets the noise of ``"control+noise"``."""
+        if self.config.source == "control":
+            return control
+        noise = normal_like(control, generator)
+        if self.config.source == "noise":
+            return noise
+        chances = torch.rand(control.shape[:-1], generator=generator, device=generator.device)
+        return control + self.config.noise * noise * (chances < chance).to(control)[..., None]
+
+    # -- generation --------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def sample(
+        self,
+        source: Tensor,
+        condition: Mapping[str, Tensor],
+        stratum: Tensor,
+        *,
+        generator: torch.Generator,
+        n_steps: int | None = None,
+        sampler: str | None = None,
+        guidance: Mapping[str, float] | None = None,
+        eps0: float | None = None,
+    ) -> Tensor:
+        """Generate cells.
+
+        Parameters
+        ----------
+        source
+            (K, S, d) control cells. Where the flow begins at noise they only give the shape (and their mean, if the network
+            is told it).
+        condition
+            K conditions, as in a ``SetBatch``.
+        stratum
+            (K, S) batch codes, -1 = unknown.
+        generator
+            The source of randomness.
+        n_steps, sampler, guidance, eps0
+            As in :class:`FlowConfig`, whose values are taken where None.
+
+        Returns
+        -------
+        (K, S, d) cells; slot by slot what becomes of `source`.
+
+        Raises
+        ------
+        ValueError
+            For a sampler or a covariate that is not known, or a sampler that does not fit the flow.
+        """
+        control = self._in(source)
+        start = self._start(control, generator, chance=float(self.config.noise_at_sampling))
+        told = self._told(condition, control)
+        return self._out(self._carry(start, told, stratum, generator, n_steps, sampler, guidance, eps0))
+
+    @torch.no_grad()
+    def invert(
+        self,
+        target: Tensor,
+        condition: Mapping[str, Tensor],
+        stratum: Tensor,
+        *,
+        n_steps: int | None = None,
+        sampler: str | None = None,
+        guidance: Mapping[str, float] | None = None,
+    ) -> Tensor:
+        """Follow the flow back, from perturbed cells (K, S, d) under `condition` to where they began.
+
+        For a flow from control cells these are the cells' control states. The sampler is one of the flow, not ``"sde"``;
+        where the config says ``"sde"``, Heun's.
+
+        Raises
+        ------
+        ValueError
+            For ``sampler="sde"``, and for a flow that is told the controls' mean, which is not known on the way back.
+        """
+        if self.config.control_mean:
+            msg = "this flow is told the mean of the controls, which cannot be known from perturbed cells: no way back"
+            raise ValueError(msg)
+        sampler = self._deterministic(sampler)
+        return self._out(
+            self._carry(self._in(target), condition, stratum, None, n_steps, sampler, guidance, None, reverse=True)
+        )
+
+    @torch.no_grad()
+    def counterfactual(
+        self,
+        cells: Tensor,
+        condition: Mapping[str, Tensor],
+        other: Mapping[str, Tensor],
+        stratum: Tensor,
+        *,
+        n_steps: int | None = None,
+        sampler: str | None = None,
+        guidance: Mapping[str, float] | None = None,
+    ) -> Tensor:
+        """Return what cells (K, S, d) measured under `condition` would be under the `other`: back, and forth again.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`invert`.
+        """
+        start = self.invert(cells, condition, stratum, n_steps=n_steps, sampler=sampler, guidance=guidance)
+        sampler = self._deterministic(sampler)
+        return self._out(self._carry(self._in(start), other, stratum, None, n_steps, sampler, guidance, None))
+
+    # -- reflow ------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def pairs(
+        self,
+        source: Tensor,
+        condition: Mapping[str, Tensor],
+        stratum: Tensor,
+        *,
+        generator: torch.Generator,
+        n_steps: int = 100,
+    ) -> tuple[Tensor, Tensor]:
+        """Return starting points and where the flow takes them (Heun), each (K, S, d): what :meth:`reflowed` trains on."""
+        control = self._in(source)
+        start = self._start(control, generator, chance=float(self.config.noise_at_sampling))
+        end = self._carry(start, self._told(condition, control), stratum, generator, n_steps, "heun", None, None)
+        return self._out(start), self._out(end)
+
+    def reflowed(self) -> FlowModule:
+        """Return a copy, with the same weights, that trains on the pairs of :meth:`pairs` as they are (rectified flow).
+
+        Give it batches whose `source` and `target` are such pairs, slot by slot.
+
+        Raises
+        ------
+        ValueError
+            For a flow with noise on the way, whose pairs are not those of straight paths.
+        """
+        if self.path.gamma:
+            msg = f"reflow straightens the paths of a flow without noise; this one has gamma={self.config.gamma!r}"
+            raise ValueError(msg)
+        covariates = self.condition.encoders
+        batches = covariates["batch"].n_codes if "batch" in covariates else 0
+        contexts = covariates["context"].n_codes if "context" in covariates else 0
+        n_vector = covariates["perturbation"].part[0].in_features
+        config = replace(self.config, coupling="none", guidance={})
+        copy = FlowModule(len(self.location), n_vector, contexts, batches, config=config)
+        copy.load_state_dict(self.state_dict())
+        return copy.to(self.location.device)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _in(self, x: Tensor) -> Tensor:
+        return (x - self.location) / self.scale
+
+    def _out(self, x: Tensor) -> Tensor:
+        return x * self.scale + self.location
+
+    def _told(
+        self, condition: Mapping[str, Tensor], control: Tensor, weight: Tensor | None = None
+    ) -> Mapping[str, Tensor]:
+        """Add the mean of the controls (K, S, d), in the network's units, to the condition if the network is told it."""
+        if not self.config.control_mean:
+            return condition
+        if weight is None:
+            return {**condition, "control": control.mean(1)}
+        return {**condition, "control": (control * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)}
+
+    def _heads(self, t: Tensor, x: Tensor, condition: Tensor) -> Tensor:
+        """Return v, or v and η, stacked on a new first axis."""
+        out = self.net(x, self.time(t) + condition)
+        return torch.stack(out.chunk(2 if self.path.gamma else 1, dim=-1))
+
+    def _deterministic(self, sampler: str | None) -> str:
+        if sampler == "sde":
+            msg = "sampler='sde' has no way back; choose one of the flow, for example 'heun'"
+            raise ValueError(msg)
+        return sampler or ("heun" if self.config.sampler == "sde" else self.config.sampler)
+
+    def _field(self, condition: Mapping[str, Tensor], stratum: Tensor, guidance: Mapping[str, float]) -> Field:
+        """Return the heads as one function of time and state, guided.
+
+        ``full + Σ (w_k - 1) (full - without k)``: plain where all weights are 1, without a covariate where its weight is 0,
+        and for a single covariate the classifier-free guidance of Ho & Salimans 2022.
+        """
+        for name in guidance:
+            one_of(name, self.condition.covariates, name="guidance")
+
+        def heads(*drop: str) -> Field:
+            encoded = self.condition(condition, stratum, drop=drop)
+            return lambda t, x: self._heads(t.reshape(1, 1), x, encoded)
+
+        weights = {name: 1 - weight for name, weight in guidance.items() if weight != 1}
+        return guided(heads(), {name: heads(name) for name in weights}, weights)
+
+    def _carry(
+        self,
+        x: Tensor,
+        condition: Mapping[str, Tensor],
+        stratum: Tensor,
+        generator: torch.Generator | None,
+        n_steps: int | None,
+        sampler: str | None,
+        guidance: Mapping[str, float] | None,
+        eps0: float | None,
+        *,
+        reverse: bool = False,
+    ) -> Tensor:
+        """Carry points, in the network's units, along the flow or its diffusion."""
+        config = self.config
+        sampler, n_steps = sampler or config.sampler, n_steps or config.n_steps
+        config.check_sampler(sampler)
+        grid = time_grid(config.grid, n_steps, like=x)
+        with resting(self):
+            heads = self._field(condition, stratum, config.guidance if guidance is None else guidance)
+            drift = drift_field(self.path, heads) if self.path.gamma else lambda t, x: heads(t, x)[0]
+            if sampler != "sde":
+                return integrate(drift, x, method=sampler, grid=grid, reverse=reverse)
+            eps0 = config.eps0 if eps0 is None else eps0
+            kind = two_sided(heads, self.path, eps0=eps0) if self.path.gamma else one_sided(drift, self.path, eps0=eps0)
+            return diffuse(kind, x, grid=grid, generator=generator)
+
+
+def short(x0: Tensor, x1: Tensor, share: float) -> Tensor:
+    """Return 1 for the given share of pairs of each set (K, S, d) that lie closest together, else 0."""
+    length = (x1 - x0).square().sum(-1)
+    return (length <= length.quantile(share, dim=1, keepdim=True)).to(x1)
+
+
+@contextmanager
+def resting(module: nn.Module) -> Iterator[None]:
+    """Put a module in evaluation mode, and back into the mode it was in."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)

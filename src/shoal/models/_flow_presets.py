@@ -1,0 +1,159 @@
+"""What a flow can be made of, and the named recipes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from .._validate import one_of
+from ..generative import COUPLINGS, GAMMAS, GRIDS, LAWS, METHODS, PATHS
+from ..nn import POOLS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SOURCES = ("control", "control+noise", "noise")
+HEADS = ("velocity", "x1", "velocity+eta")
+SAMPLERS = (*METHODS, "sde")
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """A flow: its path, source, coupling, loss, conditioning, network and sampler.
+
+    Lengths (`noise`, `gamma_scale`, `epsilon`, `eps0`) are in units of the module's `scale`, about one standard deviation
+    of the data.
+
+    Parameters
+    ----------
+    path, gamma, gamma_scale
+        The path from source to target, the schedule of its noise, and the schedule's amplitude (`a`).
+    source
+        Where paths begin: at control cells, at control cells with noise added, or at noise.
+    noise, noise_probability, noise_at_sampling
+        Of ``"control+noise"``: the standard deviation that is added, with which probability a cell gets it in training,
+        and whether all get it when cells are generated.
+    coupling, epsilon
+        Which source belongs to which target, within a condition and stratum; `epsilon` of ``"sinkhorn"``.
+        ``"none"`` means that the batches hold pairs made earlier: their sources are used as they are.
+    head
+        What the loss compares: the ``"velocity"``, the end ``"x1"`` of the path that it points to (errors count less the
+        nearer the end), or the velocity and the noise, ``"velocity+eta"``, which a path with noise needs.
+    law
+        Law of the times in training.
+    condition_dropout
+        Probability with which each covariate is left out in training.
+    guidance
+        How far to follow covariates, by name, when cells are generated: 1 plainly, more than 1 overstated, 0 not at all.
+    control_mean
+        Whether the network is told the mean of the set of controls.
+    pooling, width, depth, dropout
+        The network: how the parts of a combination become one vector, width, number of blocks, dropout in the blocks.
+    sampler, n_steps, grid, eps0
+        How cells are generated: a method of the flow or ``"sde"``, number and grid of its steps, amount of noise of
+        ``"sde"``.
+
+    Raises
+    ------
+    ValueError
+        For a name that is not known, and for parts that do not fit together.
+    """
+
+    path: str = "linear"
+    gamma: str = "zero"
+    gamma_scale: float = 1.0
+    source: str = "control"
+    noise: float = 1.0
+    noise_probability: float = 0.5
+    noise_at_sampling: bool = True
+    coupling: str = "exact"
+    epsilon: float | None = None
+    trim: float = 0.0
+    head: str = "velocity"
+    law: str = "uniform"
+    condition_dropout: float = 0.1
+    guidance: Mapping[str, float] = field(default_factory=dict)
+    control_mean: bool = False
+    pooling: str = "mean"
+    width: int = 128
+    depth: int = 3
+    dropout: float = 0.0
+    sampler: str = "heun"
+    n_steps: int = 20
+    grid: str = "uniform"
+    eps0: float = 0.5
+
+    def __post_init__(self) -> None:
+        known = {
+            "path": PATHS,
+            "gamma": GAMMAS,
+            "source": SOURCES,
+            "coupling": COUPLINGS,
+            "head": HEADS,
+            "law": LAWS,
+            "pooling": POOLS,
+            "sampler": SAMPLERS,
+            "grid": GRIDS,
+        }
+        for name, choices in known.items():
+            one_of(getattr(self, name), choices, name=name)
+        if (self.gamma != "zero") != (self.head == "velocity+eta"):
+            msg = (
+                f"head={self.head!r} does not fit gamma={self.gamma!r}: a path with noise needs head='velocity+eta', "
+                "and a path without needs 'velocity' or 'x1'"
+            )
+            raise ValueError(msg)
+        self.check_sampler(self.sampler)
+
+    def check_sampler(self, sampler: str) -> None:
+        """Raise ``ValueError`` unless the flow can be sampled in this way."""
+        one_of(sampler, SAMPLERS, name="sampler")
+        if sampler == "sde" and self.gamma == "zero" and (self.source != "noise" or self.coupling != "independent"):
+            msg = (
+                "sampler='sde' needs a score: choose a gamma other than 'zero', or source='noise' with "
+                f"coupling='independent', not gamma='zero' with source={self.source!r} and coupling={self.coupling!r}"
+            )
+            raise ValueError(msg)
+
+
+PRESETS: Mapping[str, FlowConfig] = MappingProxyType(
+    {
+        # Control cells to perturbed cells along straight lines, paired by optimal transport: what measured best here.
+        "flow": FlowConfig(),
+        # Rectified flow before its reflow: random pairs of a stratum, few Euler steps (Liu et al. 2023).
+        "rectified": FlowConfig(coupling="independent", sampler="euler", n_steps=10),
+        # Conditional flow matching with minibatch optimal transport (Tong et al. 2024).
+        "otcfm": FlowConfig(),
+        # Stochastic interpolant: noise on the way, learned together with the velocity (Albergo et al. 2025).
+        "stochastic": FlowConfig(
+            gamma="quadratic", head="velocity+eta", coupling="independent", sampler="sde", n_steps=50, eps0=0.5
+        ),
+        # Schrödinger bridge of a Brownian motion with sd 0.5: entropic pairs with epsilon = 2 sd² (Tong et al. 2024).
+        "sbcfm": FlowConfig(
+            gamma="brownian",
+            gamma_scale=0.25,
+            head="velocity+eta",
+            coupling="sinkhorn",
+            epsilon=0.5,
+            sampler="sde",
+            n_steps=50,
+            eps0=0.125,
+        ),
+        # From noise, told the condition only (flow matching, Lipman et al. 2023; for screens, Valence Labs 2026).
+        "noise2data": FlowConfig(source="noise", coupling="independent", condition_dropout=0.15, n_steps=50),
+        # CellFlux for profiles: noisy controls of the same batch, skewed times, guidance (Zhang et al. 2025).
+        "cellflux": FlowConfig(
+            source="control+noise",
+            coupling="independent",
+            law="edm",
+            condition_dropout=0.2,
+            guidance=MappingProxyType({"perturbation": 1.2}),
+            n_steps=50,
+            grid="edm",
+        ),
+    }
+)

@@ -1,0 +1,274 @@
+"""A screen as models see it: every cell's perturbation, context, batch, dose and split, and its values by rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from .._keys import SPLIT
+from .._validate import key_in
+from ..core._controls import Controls
+from ..core._matrix import Rows, as_rows, choose
+from ..core._scale import look
+from ..core._screen import Labels, Screen, labels
+from ._vocabulary import Vocabulary, embedding_of
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from .._typing import Bools, Floats, Ints
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Population:
+    """The cells of an AnnData in codes.
+
+    Attributes
+    ----------
+    adata
+        The object itself.
+    screen
+        Columns and control labels.
+    rows
+        (n_obs, n_features) values that the model reads.
+    features
+        Names of the columns.
+    labels
+        Perturbation of every cell.
+    contexts, batches
+        Names in this object, one empty name where the screen has no such column.
+    context, batch
+        (n_obs,) codes into them, -1 where missing.
+    dose
+        (n_obs,) dose, NaN where there is none.
+    split
+        (n_obs,) 0 train, 1 val, 2 test, -1 none; all cells are 0 where ``obs["split"]`` does not exist.
+    """
+
+    adata: AnnData
+    screen: Screen
+    rows: Rows
+    features: tuple[str, ...]
+    labels: Labels
+    contexts: tuple[str, ...]
+    batches: tuple[str, ...]
+    context: Ints
+    batch: Ints
+    dose: Floats
+    split: Ints
+
+    @property
+    def names(self) -> list[str]:
+        """Canonical names of the perturbations; ``labels.code`` points here."""
+        return list(self.labels.names)
+
+    @property
+    def train(self) -> Bools:
+        """(n_obs,) perturbed cells that a model may learn from."""
+        return self.perturbed & (self.split == 0)
+
+    @property
+    def val(self) -> Bools:
+        """(n_obs,) perturbed cells that decide when to stop."""
+        return self.perturbed & (self.split == 1)
+
+    @property
+    def perturbed(self) -> Bools:
+        """(n_obs,) cells with a perturbation."""
+        return (self.labels.code >= 0) & ~self.labels.is_control
+
+    @property
+    def train_control(self) -> Bools:
+        """(n_obs,) control cells that a model may learn from."""
+        return self.labels.is_control & (self.split == 0)
+
+    @cached_property
+    def controls(self) -> Controls:
+        """All control cells, to start predictions from; in the order of their names, so that rows may come in any."""
+        at = np.flatnonzero(self.labels.is_control)
+        at = at[np.argsort(self.adata.obs_names.to_numpy()[at].astype(str), kind="stable")]
+        return Controls(cells=at, context=self.context[at], batch=self.batch[at])
+
+    def values(self, cells: Ints) -> NDArray[np.float32]:
+        """Return dense float32 (n, n_features) values of cells in any order, repeats allowed."""
+        unique, back = np.unique(cells, return_inverse=True)
+        block = self.rows.take(unique)
+        dense = block.toarray() if sparse.issparse(block) else np.asarray(block)
+        return dense.astype(np.float32)[back]
+
+
+def population(adata: AnnData, screen: Screen, *, layer: str | None = None, use_rep: str | None = None) -> Population:
+    """Read a screen.
+
+    Raises
+    ------
+    KeyError
+        If a column or slot does not exist.
+    ValueError
+        If ``obs["split"]`` holds other values than train, val and test, or a dose is not a number.
+    """
+    source, _ = choose(adata, layer=layer, use_rep=use_rep)
+    rows = as_rows(source)
+    in_genes = use_rep in (None, "X")
+    features = tuple(map(str, adata.var_names)) if in_genes else tuple(f"{use_rep}_{i}" for i in range(rows.shape[1]))
+    contexts, context = _codes(adata, screen.context_key)
+    batches, batch = _codes(adata, screen.batch_key)
+    return Population(
+        adata=adata,
+        screen=screen,
+        rows=rows,
+        features=features,
+        labels=labels(adata, screen),
+        contexts=contexts,
+        batches=batches,
+        context=context,
+        batch=batch,
+        dose=_dose(adata, screen),
+        split=_split(adata),
+    )
+
+
+def learn_vocabulary(
+    cells: Population, *, layer: str | None, use_rep: str | None, embedding: str | pd.DataFrame | None
+) -> Vocabulary:
+    """Return the names that training on `cells` teaches.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to learn from, or the values are raw counts, not logged, missing or all zero.
+    KeyError
+        If a perturbation of training has no vector.
+    """
+    _check_cells(cells)
+    nonnegative = _check_scale(cells.rows, layer=layer, use_rep=use_rep)
+    train = cells.train | cells.train_control
+    seen = sorted({cells.names[code] for code in np.unique(cells.labels.code[cells.train])})
+    singles = sorted({part for name in seen for part in cells.screen.parts(name)})
+    name, table = embedding_of(cells.adata, embedding, singles)
+    dose = cells.dose[cells.train]
+    log = np.log10(dose[dose > 0])
+    return Vocabulary(
+        screen=cells.screen,
+        layer=layer,
+        use_rep=use_rep,
+        features=cells.features,
+        perturbations=tuple(table.index),
+        vectors=table.to_numpy(dtype=np.float32),
+        embedding=name,
+        contexts=_used(cells.contexts, cells.context[train]),
+        batches=_used(cells.batches, cells.batch[train]),
+        dose_centre=float(log.mean()) if len(log) else 0.0,
+        dose_scale=float(log.std()) or 1.0 if len(log) else 1.0,
+        nonnegative=nonnegative,
+    )
+
+
+def aligned(cells: Population, vocabulary: Vocabulary) -> Population:
+    """Return `cells` with the features in the order of training.
+
+    Raises
+    ------
+    KeyError
+        If features of training are missing.
+    """
+    if cells.features == vocabulary.features:
+        return cells
+    position = {name: i for i, name in enumerate(cells.features)}
+    missing = [name for name in vocabulary.features if name not in position]
+    if missing:
+        msg = (
+            f"{len(missing)} of the {len(vocabulary.features)} features that the model was trained on are not in this "
+            f"AnnData: {', '.join(missing[:8])}{' ...' if len(missing) > 8 else ''}"
+        )
+        raise KeyError(msg)
+    order = np.array([position[name] for name in vocabulary.features])
+    return Population(**{**_fields(cells), "rows": Rows(cells.rows.source, order), "features": vocabulary.features})
+
+
+def recode(codes: Ints, names: tuple[str, ...], known: tuple[str, ...]) -> Ints:
+    """Turn codes into `names` into codes into `known`, -1 where a name is not known."""
+    position = {name: i for i, name in enumerate(known)}
+    lookup = np.array([*(position.get(name, -1) for name in names), -1], dtype=np.int64)
+    return lookup[codes]
+
+
+def _fields(cells: Population) -> dict[str, Any]:
+    return {name: getattr(cells, name) for name in Population.__dataclass_fields__}
+
+
+def _used(names: tuple[str, ...], codes: Ints) -> tuple[str, ...]:
+    return tuple(names[i] for i in np.unique(codes[codes >= 0]))
+
+
+def _codes(adata: AnnData, key: str | None) -> tuple[tuple[str, ...], Ints]:
+    if key is None:
+        return ("",), np.zeros(adata.n_obs, dtype=np.int64)
+    key_in(key, adata.obs.columns, where="adata.obs")
+    text = adata.obs[key].astype(object).map(str, na_action="ignore")
+    code, names = pd.factorize(text, sort=True, use_na_sentinel=True)
+    return tuple(map(str, names)), np.asarray(code, dtype=np.int64)
+
+
+def _dose(adata: AnnData, screen: Screen) -> Floats:
+    if screen.dose_key is None:
+        return np.full(adata.n_obs, np.nan)
+    column = adata.obs[screen.dose_key]
+    values = pd.to_numeric(column.astype(object), errors="coerce").to_numpy(dtype=np.float64)
+    bad = column[np.isnan(values) & column.notna().to_numpy()]
+    if len(bad):
+        msg = (
+            f"adata.obs[{screen.dose_key!r}] holds {bad.iloc[0]!r}, which is no number; give doses as numbers (one unit "
+            "for the whole column), or annotate the screen without dose_key"
+        )
+        raise ValueError(msg)
+    return values
+
+
+def _split(adata: AnnData) -> Ints:
+    if SPLIT not in adata.obs:
+        return np.zeros(adata.n_obs, dtype=np.int64)
+    column = adata.obs[SPLIT].astype(object)
+    odd = sorted({str(v) for v in column.dropna().unique()} - set(SPLITS))
+    if odd:
+        msg = f"adata.obs['split'] holds {odd}; it may hold only {list(SPLITS)}, as sh.pp.split(adata) writes"
+        raise ValueError(msg)
+    return np.asarray(pd.Categorical(column, categories=list(SPLITS)).codes, dtype=np.int64)
+
+
+def _check_cells(cells: Population) -> None:
+    n_control, n_train = int(cells.train_control.sum()), int(cells.train.sum())
+    where = "with obs['split'] == 'train'" if SPLIT in cells.adata.obs else "in the screen"
+    if n_train == 0:
+        msg = f"there is no perturbed cell {where}: nothing to learn from. Call sh.pp.split(adata, test=...) with less"
+        raise ValueError(msg)
+    if n_control == 0:
+        msg = (
+            f"there is no control cell {where}; control cells are what predictions start from, and sh.pp.split leaves "
+            "all of them in 'train'"
+        )
+        raise ValueError(msg)
+
+
+def _check_scale(rows: Rows, *, layer: str | None, use_rep: str | None) -> bool:
+    """Refuse values on the wrong scale; return whether none is negative."""
+    slot = f"layers[{layer!r}]" if layer else f"obsm[{use_rep!r}]" if use_rep not in (None, "X") else "X"
+    scale = look(rows)
+    if scale.n_bad_cells:
+        msg = f"{slot} holds NaN or infinite values in {scale.n_bad_cells} of {rows.shape[0]} cells; drop or fill them"
+        raise ValueError(msg)
+    if scale.kind in ("counts", "linear", "empty") and use_rep in (None, "X"):
+        msg = (
+            f"{slot} holds {scale.words}; models work on log-normalised values (or signed features): call "
+            "sh.pp.prepare(adata, normalize='log1p'), or point layer= to such values"
+        )
+        raise ValueError(msg)
+    return scale.minimum >= 0

@@ -1,0 +1,100 @@
+"""From cells to sets: the conditions of a screen for training, and requests packed into sets for sampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..training import Conditions, told
+from ._population import recode
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .._typing import Bools, Floats, Ints
+    from ._population import Population
+    from ._predictor import Wanted
+    from ._vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Rows arranged as sets of one condition each.
+
+    Attributes
+    ----------
+    rows
+        (K, S) row of every slot; the last set of a condition is filled up with repeats.
+    real
+        (K, S) False for these repeats.
+    """
+
+    rows: Ints
+    real: Bools
+
+
+def pack(wanted: Wanted, set_size: int) -> Packed:
+    """Arrange wanted cells (sorted by condition) into sets of `set_size` cells of one condition."""
+    dose = np.nan_to_num(wanted.dose, nan=-1.0)
+    key = np.stack([wanted.perturbation.astype(float), wanted.context.astype(float), dose])
+    start = np.flatnonzero(np.r_[True, (np.diff(key, axis=1) != 0).any(axis=0)])
+    length = np.diff(np.r_[start, len(wanted)])
+    rows, real = [], []
+    for first, n in zip(start, length, strict=True):
+        slots = np.arange(-(-n // set_size) * set_size)
+        rows.append(first + slots % n)
+        real.append(slots < n)
+    table = np.concatenate(rows).reshape(-1, set_size)
+    return Packed(rows=table, real=np.concatenate(real).reshape(-1, set_size))
+
+
+def conditions_of(cells: Population, chosen: Bools, vocabulary: Vocabulary) -> Conditions:
+    """Return the populations (perturbation x context x dose) of the chosen cells, as index tables.
+
+    Their sources are the control cells of training.
+    """
+    at = np.flatnonzero(chosen)
+    dose = np.where(np.isfinite(cells.dose[at]), cells.dose[at], -1.0)
+    keys = np.stack([cells.labels.code[at].astype(float), cells.context[at].astype(float), dose], axis=1)
+    unique, member = np.unique(keys, axis=0, return_inverse=True)
+    order = np.argsort(member, kind="stable")
+    groups = np.split(at[order], np.cumsum(np.bincount(member, minlength=len(unique)))[:-1])
+    perturbation, context = unique[:, 0].astype(np.int64), unique[:, 1].astype(np.int64)
+    raw_dose = np.where(unique[:, 2] < 0, np.nan, unique[:, 2])
+    names = [cells.names[code] for code in perturbation]
+    known = recode(context, cells.contexts, vocabulary.contexts)
+    return Conditions(
+        names=tuple(map(_display, names, (_name(cells.contexts, c) for c in context), raw_dose)),
+        parts=vocabulary.parts(names),
+        context=known,
+        dose=vocabulary.standard_dose(raw_dose),
+        cells=tuple(groups),
+        control=np.flatnonzero(cells.train_control),
+        cell_context=recode(cells.context, cells.contexts, vocabulary.contexts),
+        cell_batch=recode(cells.batch, cells.batches, vocabulary.batches),
+        vectors=vocabulary.vectors,
+    )
+
+
+def asked(wanted: Wanted, rows: Ints, cells: Population, vocabulary: Vocabulary, *, device: Any) -> dict[str, Tensor]:
+    """Return what a network is told of the conditions of some rows, as the condition mapping of a SetBatch."""
+    used, name = np.unique(wanted.perturbation[rows], return_inverse=True)
+    return told(
+        vocabulary.vectors,
+        vocabulary.parts([wanted.names[i] for i in used])[name],
+        recode(wanted.context[rows], cells.contexts, vocabulary.contexts),
+        vocabulary.standard_dose(wanted.dose[rows]),
+        device=device,
+    )
+
+
+def _name(names: tuple[str, ...], code: int) -> str:
+    return names[code] if code >= 0 else ""
+
+
+def _display(perturbation: str, context: str, dose: Floats) -> str:
+    """Return what a message calls a condition: ``"KLF1 | day 2 | dose 0.1"``."""
+    parts = [perturbation, context, "" if np.isnan(dose) else f"dose {dose:g}"]
+    return " | ".join(part for part in parts if part)

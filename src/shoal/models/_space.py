@@ -1,0 +1,104 @@
+"""The space in which a network works: principal components of the training cells, and the way back to genes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .._typing import Ints, Matrix
+    from ..core._matrix import Rows
+
+    Singles = NDArray[np.float32]
+
+FIT_CELLS = 50_000  # most cells that a PCA is fitted on
+EXACT = 2_000  # most features whose covariance is decomposed exactly
+
+
+@dataclass(frozen=True)
+class Space:
+    r"""A linear map into the space of a network, and back.
+
+    A cell x is encoded as :math:`z = (x - m) A / s`. Back in genes, a cell that starts from the control cell
+    :math:`x_c` becomes :math:`x_c + s (z - z_c) A^\top`: what the components leave out of the control cell stays as it
+    was measured, so that predictions keep the variance of real cells. The one number s, for all components alike, keeps
+    distances as they are.
+
+    Attributes
+    ----------
+    mean
+        (d,) mean of the training cells.
+    axes
+        (d, k) orthonormal principal axes, or ``None`` where the features are used as they are.
+    scale
+        Root mean square of the components of the training cells.
+    """
+
+    mean: Singles
+    axes: Singles | None
+    scale: float
+
+    @property
+    def n_dims(self) -> int:
+        """Dimensions that the network sees."""
+        return len(self.mean) if self.axes is None else self.axes.shape[1]
+
+    def encode(self, block: Matrix) -> Singles:
+        """Turn (n, d) values, dense or CSR, into (n, k)."""
+        if self.axes is None:
+            dense = block.toarray() if sparse.issparse(block) else block
+            return ((dense - self.mean) / self.scale).astype(np.float32)
+        return ((block @ self.axes - self.mean @ self.axes) / self.scale).astype(np.float32)
+
+    def decode(self, z: Singles, start: Singles) -> Singles:
+        """Turn (n, k) into (n, d) values of cells that start from the control cells `start` (n, d)."""
+        if self.axes is None:
+            return z * np.float32(self.scale) + self.mean
+        return start + ((z - self.encode(start)) * np.float32(self.scale)) @ self.axes.T
+
+
+def fit_space(rows: Rows, fit: Ints, *, n_latent: int | None, rng: np.random.Generator) -> Space:
+    """Fit on the rows `fit` (a seeded choice of them, where they are very many).
+
+    Parameters
+    ----------
+    rows
+        (n_obs, d) values.
+    fit
+        Positions of the training cells, sorted; nothing else is looked at.
+    n_latent
+        Principal components; ``None``, or a number not below d, uses the features themselves.
+    rng
+        Chooses among the cells, and starts the iteration of very wide matrices.
+
+    Raises
+    ------
+    ValueError
+        If the training cells do not vary.
+    """
+    if len(fit) > FIT_CELLS:
+        fit = np.sort(rng.choice(fit, FIT_CELLS, replace=False))
+    block = rows.take(fit)
+    d = block.shape[1]
+    mean = np.asarray(block.mean(axis=0), dtype=np.float64).ravel()
+    axes = None if n_latent is None or n_latent >= d else _axes(block, min(n_latent, len(fit) - 1), rng)
+    space = Space(mean.astype(np.float32), axes, 1.0)
+    scale = float(np.sqrt((space.encode(block).astype(np.float64) ** 2).mean()))
+    if not scale > 0:
+        msg = f"the {len(fit)} training cells do not vary in any of the {d} features; there is nothing to learn"
+        raise ValueError(msg)
+    return Space(space.mean, axes, scale)
+
+
+def _axes(block: Matrix, n_latent: int, rng: np.random.Generator) -> Singles:
+    from sklearn.decomposition import PCA
+
+    wide = "arpack" if sparse.issparse(block) else "randomized"
+    solver = "covariance_eigh" if block.shape[1] <= EXACT else wide
+    pca = PCA(n_latent, svd_solver=solver, random_state=int(rng.integers(2**31))).fit(block)
+    return np.ascontiguousarray(pca.components_.T, dtype=np.float32)

@@ -1,0 +1,152 @@
+"""Write predictions into a screen: one generated twin for every perturbed cell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from .._keys import SPLIT
+from .._validate import get_adata, key_in
+from ..core._view import own
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from mudata import MuData
+
+    from .._random import RNGLike
+    from .._typing import Bools, Ints, Matrix
+
+PREDICTED = "_predicted"  # obs: key + this says which rows are twins
+SOURCE = "_source"  # obs: key + this names the control cell that a twin starts from
+
+
+def predict(
+    data: AnnData | MuData,
+    model: Any,
+    *,
+    key_added: str = "predicted",
+    subset: str | Sequence[str] | Bools | None = None,
+    rng: RNGLike = 0,
+    mod: str | None = None,
+    **options: Any,
+) -> None:
+    """Give every perturbed cell a generated twin: same perturbation, context, batch and dose, other cell.
+
+    A twin starts from a control cell of the same context and batch, never from the cell that it stands beside. As the
+    twins are a layer, whatever measures real cells measures them too: ``sh.tl.coherence(adata, layer=key_added)``.
+
+    Parameters
+    ----------
+    data
+        Screen.
+    model
+        A trained model, as :func:`shoal.tl.fit` returns it.
+    key_added
+        Name of the layer; with the default, ``layers["predicted"]``.
+    subset
+        Cells that get a twin: a value of ``obs["split"]`` (``"test"``), several of them, or a mask of length n_obs. All
+        perturbed cells if ``None``.
+    rng
+        Seed or generator. The same seed gives the same twins, whatever the order of the rows.
+    mod
+        Modality to work on, if `data` is a MuData.
+    **options
+        How to generate, passed to model.twins: such as ``n_steps`` and ``guidance``.
+
+    Returns
+    -------
+    Nothing; writes
+
+    ``layers[key_added]``
+        float32 (n_obs, n_vars): twins; control cells keep their own values, perturbed cells without a twin are NaN. CSR
+        where twins are mostly zeros and no row is NaN. For a model of a representation,
+        ``obsm["X_" + key_added]`` instead, (n_obs, n_dims).
+    ``obs[key_added + "_predicted"]``
+        bool: which rows are twins.
+    ``obs[key_added + "_source"]``
+        str: name of the control cell that each twin starts from; empty elsewhere.
+
+    Raises
+    ------
+    KeyError
+        If a perturbation has no vector, genes of training are missing, or there is no such split.
+    ValueError
+        If the mask has the wrong length, nothing is left to predict, or `key_added` is taken by something that is no
+        prediction.
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> adata = sh.ds.simulate(n_perturbations=4, rng=0)
+    >>> sh.pp.annotate(adata, "perturbation", control="control")
+    >>> sh.pp.prepare(adata, normalize="log1p", n_comps=10)
+    >>> model = sh.tl.fit(adata, "mean_shift")
+    >>> sh.tl.predict(adata, model, key_added="mean_shift")
+    >>> adata.layers["mean_shift"].shape == adata.shape
+    True
+    """
+    adata = get_adata(data, mod)
+    in_genes = model.vocabulary.in_genes
+    _check_free(adata, key_added, in_genes=in_genes)
+    rows, twins, source = model.twins(adata, subset=_mask(adata, subset), rng=rng, **options)
+    if len(rows) == 0:
+        msg = f"no perturbed cell is in subset={subset!r}; nothing to predict"
+        raise ValueError(msg)
+    cells = model._population(adata)
+    if in_genes and cells.rows.shape[1] != adata.n_vars:
+        msg = (
+            f"the model predicts {cells.rows.shape[1]} genes and this AnnData has {adata.n_vars}, so the twins are no "
+            "layer of it: take adata[:, model.vocabulary.features].copy() first"
+        )
+        raise ValueError(msg)
+    back = np.argsort(cells.rows.columns) if cells.rows.columns is not None else slice(None)
+    control = np.flatnonzero(cells.labels.is_control)
+    values = _rows_in_place(adata.n_obs, rows, twins, control, cells.rows.take(control))[:, back]
+    names = np.full(adata.n_obs, "", dtype=object)
+    names[rows] = adata.obs_names.to_numpy()[source]
+    own(adata)
+    if in_genes:
+        adata.layers[key_added] = values
+    else:
+        adata.obsm[f"X_{key_added}"] = values.toarray() if sparse.issparse(values) else values
+    adata.obs[key_added + PREDICTED] = np.isin(np.arange(adata.n_obs), rows)
+    adata.obs[key_added + SOURCE] = names
+
+
+def _mask(adata: AnnData, subset: str | Sequence[str] | Bools | None) -> Bools | None:
+    """Return (n_obs,) which cells a subset means."""
+    if subset is None:
+        return None
+    values = np.asarray([subset] if isinstance(subset, str) else subset)
+    if values.dtype != bool:
+        key_in(SPLIT, adata.obs.columns, where="adata.obs", hint="A subset by name needs sh.pp.split(adata) first.")
+        for value in values:
+            key_in(str(value), sorted(set(adata.obs[SPLIT].dropna().astype(str))), where=f"adata.obs[{SPLIT!r}]")
+        return adata.obs[SPLIT].astype(object).isin([str(v) for v in values]).to_numpy(dtype=bool)
+    if values.shape != (adata.n_obs,):
+        msg = f"subset is a mask of shape {values.shape}; it must be ({adata.n_obs},), one value a cell"
+        raise ValueError(msg)
+    return values
+
+
+def _check_free(adata: AnnData, key: str, *, in_genes: bool) -> None:
+    """Raise if the slot holds something that is not a prediction: nothing of a user's is written over."""
+    where, name = ("layers", key) if in_genes else ("obsm", f"X_{key}")
+    if name in getattr(adata, where) and key + PREDICTED not in adata.obs:
+        msg = f"adata.{where}[{name!r}] exists and is no prediction of sh.tl.predict; choose another key_added"
+        raise ValueError(msg)
+
+
+def _rows_in_place(n_obs: int, rows: Ints, twins: Matrix, control: Ints, own_values: Matrix) -> Matrix:
+    """Return (n_obs, d): twins and control cells in their rows, NaN in rows that are neither."""
+    order = np.argsort(np.concatenate([rows, control]), kind="stable")
+    if sparse.issparse(twins) and len(order) == n_obs:
+        return sparse.vstack([twins, sparse.csr_matrix(own_values, dtype=np.float32)], format="csr")[order]
+    values = np.full((n_obs, twins.shape[1]), np.nan, dtype=np.float32)
+    values[rows] = twins.toarray() if sparse.issparse(twins) else twins
+    values[control] = own_values.toarray() if sparse.issparse(own_values) else own_values
+    return values
