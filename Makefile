@@ -18,6 +18,8 @@ LIGHT_TESTS := $(foreach part,core metrics models pp tl pl ds,$(wildcard tests/$
 
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
+# numba, which scanpy uses, would otherwise reset the threads of the whole process at its first parallel kernel
+export NUMBA_NUM_THREADS ?= 1
 
 .PHONY: demo test lint types unit quick tutorials notebooks docs light light-run bench clean
 .NOTPARALLEL:

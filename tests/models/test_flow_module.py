@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+from copy import deepcopy
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
@@ -50,7 +52,8 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def module(name: str = "flow", n_batches: int = 2, **changes: object) -> FlowModule:
     torch.manual_seed(0)
-    return FlowModule(D, E, 2, n_batches, config=replace(PRESETS[name], **(TINY | changes)))
+    plain = {"relative": False, "dropout": 0.0, "guidance": {}} if name == "flow" else {}  # see test_flow_relative.py
+    return FlowModule(D, E, 2, n_batches, config=replace(PRESETS[name], **(TINY | plain | changes)))
 
 
 def trained(model: FlowModule, steps: int = 120, data=batch) -> FlowModule:
@@ -95,21 +98,29 @@ def test_gradients_reach_every_parameter(name):
 @each_preset
 def test_state_dict_and_config_rebuild_the_module(name):
     model, told = trained(module(name), 5), batch()
-    other = FlowModule(D, E, 2, 2, config=FlowConfig(**asdict_shallow(model.config)), location=torch.ones(D), scale=3.0)
+    other = FlowModule(D, E, 2, 2, config=FlowConfig(**asdict(model.config)), location=torch.ones(D), scale=3.0)
     other.load_state_dict(model.state_dict())
     args = told.source, told.condition, told.stratum
     assert torch.equal(model.sample(*args, generator=seeded()), other.sample(*args, generator=seeded()))
 
 
-def asdict_shallow(config: FlowConfig) -> dict[str, object]:
-    return asdict(replace(config, guidance=dict(config.guidance)))
+@each_preset
+def test_module_can_be_copied(name):
+    """The running average of the weights in training is a copy."""
+    model, told = trained(module(name), 5), batch()
+    copies = deepcopy(model), pickle.loads(pickle.dumps(model))
+    assert all(copy.config == model.config for copy in copies)
+    assert len({copy.loss(told, seeded())["loss"].item() for copy in (model, *copies)}) == 1
 
 
 def test_presets_are_frozen():
     with pytest.raises(AttributeError):
         PRESETS["flow"].width = 3
     with pytest.raises(TypeError):
-        PRESETS["cellflux"].guidance["perturbation"] = 3.0
+        PRESETS["flow"] = FlowConfig()
+    changed = replace(PRESETS["cellflux"])
+    changed.guidance["perturbation"] = 3.0
+    assert PRESETS["cellflux"].guidance == {"perturbation": 1.2}
 
 
 # -- the loss --------------------------------------------------------------------------------------------------------
@@ -326,6 +337,8 @@ def test_reflow_straightens():
         ({"sampler": "sde"}, "sampler='sde' needs a score: choose a gamma"),
         ({"sampler": "leapfrog"}, "sampler='leapfrog' is not known"),
         ({"coupling": "nearest"}, "coupling='nearest' is not known"),
+        ({"n_steps": 0}, "n_steps must be above 0"),
+        ({"condition_dropout": 1.5}, "condition_dropout is a probability, from 0 to 1, not 1.5"),
     ],
 )
 def test_config_names_what_does_not_fit(changes, match):
@@ -337,6 +350,8 @@ def test_module_names_what_does_not_fit(flow):
     told = batch()
     with pytest.raises(ValueError, match="sampler='sde' needs a score"):
         flow.sample(told.source, told.condition, told.stratum, generator=seeded(), sampler="sde")
+    with pytest.raises(ValueError, match="n_steps must be above 0"):
+        flow.sample(told.source, told.condition, told.stratum, generator=seeded(), n_steps=0)
     with pytest.raises(ValueError, match="has no way back; choose one of the flow"):
         flow.invert(told.target, told.condition, told.stratum, sampler="sde")
     with pytest.raises(ValueError, match="straightens the paths of a flow without noise"):

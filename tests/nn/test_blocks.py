@@ -63,3 +63,29 @@ def test_dropout_acts_in_training_only():
     assert not torch.equal(net(x, c), net(x, c))
     net.eval()
     assert torch.equal(net(x, c), net(x, c))
+
+
+def test_velocity_net_sees_the_leading_features_and_scales_the_rest():
+    from shoal.nn import VelocityNet
+
+    torch.manual_seed(0)
+    net = VelocityNet(6, heads=2, view=2, width=16, depth=1, d_condition=4)
+    x, condition = torch.randn(5, 6), torch.randn(1, 4)
+    assert not net(x, condition).any()  # starts at zero
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    jacobian = torch.autograd.functional.jacobian(lambda one: net(one, condition[0]), x[0])  # (12, 6)
+    hidden = jacobian[:, 2:].reshape(2, 6, 4)
+    own = torch.zeros(2, 6, 4, dtype=torch.bool)
+    own[:, 2:] = torch.eye(4, dtype=torch.bool)
+    assert (hidden[own].abs() > 0).all()
+    assert not hidden[~own].any()
+    assert (jacobian[:, :2].abs() > 0).all()
+
+
+def test_velocity_net_without_a_view_is_the_residual_network():
+    from shoal.nn import VelocityNet
+
+    net = VelocityNet(6, heads=1, view=None, width=16, depth=1, d_condition=4)
+    assert net.gain is None
+    assert VelocityNet(6, heads=1, view=9, width=16, depth=1, d_condition=4).view == 6

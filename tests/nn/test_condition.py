@@ -32,7 +32,7 @@ def encoder(pooling: str = "mean", dropout: float = 0.1) -> ConditionEncoder:
 
 
 STRATUM = torch.arange(K * S).reshape(K, S) % 3 - 1
-both = pytest.mark.parametrize("pooling", ["mean", "attention"])
+both = pytest.mark.parametrize("pooling", ["mean", "sum", "attention"])
 
 
 @both

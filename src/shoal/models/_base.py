@@ -20,14 +20,14 @@ from scvi.model.base import BaseModelClass
 from .._logging import logger
 from .._random import RNGLike, as_generator
 from .._validate import one_of
-from ..core._screen import resolve
+from ..core._screen import as_labels, resolve
 from ..core._view import own
 from ..training import LAST, FitSettings, ResidentStore, SetSampler, StreamedStore
 from ..training import fit as fit_module
 from ._files import Stored
 from ._population import Population, aligned, learn_vocabulary, population, recode
 from ._predictor import Predictor, Wanted
-from ._sets import asked, conditions_of, pack
+from ._sets import asked, conditions_of, held_out, pack
 from ._space import Space, fit_space
 from ._vocabulary import Vocabulary
 
@@ -64,10 +64,13 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         Perturbations, contexts, batches and features that the model knows.
     space
         Linear map between features and the space of the network.
+    seed
+        Of the training that the model has behind it; ``None`` before.
     """
 
     defaults: ClassVar[dict[str, Any]] = {}
     module: nn.Module
+    seed: int | None
 
     def __init__(
         self,
@@ -87,9 +90,8 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         self._tell_unknown()
         generator = as_generator(rng)
         train = np.flatnonzero(self.cells.train | self.cells.train_control)
-        latent = n_latent if self.vocabulary.in_genes else None
-        self.space: Space = fit_space(self.cells.rows, train, n_latent=latent, rng=generator)
-        self.config = dict(config)
+        self.space: Space = fit_space(self.cells.rows, train, n_latent=n_latent, rng=generator)
+        self.config, self.seed = dict(config), None
         self._build(int(generator.integers(2**31)))
 
     def _build(self, seed: int) -> None:
@@ -133,13 +135,19 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         ValueError
             If no column or control is named.
         """
-        own(adata)
         resolve(adata, perturbation_key, control=control)
+        control = None if control is None else list(as_labels(control))
+        setup = {"perturbation_key": perturbation_key, "control": control, "layer": layer, "use_rep": use_rep}
+        cls._register(adata, setup)
+
+    @classmethod
+    def _register(cls, adata: AnnData, setup: dict[str, Any]) -> None:
+        """Enter an AnnData into the registry of scvi-tools."""
+        own(adata)
+        layer, use_rep = setup["layer"], setup["use_rep"]
         slots = [LayerField("X", layer, is_count_data=False, correct_data_format=False)]
         if use_rep not in (None, "X"):
             slots = [ObsmField("X", use_rep)]
-        control = control if control is None or isinstance(control, str) else [str(c) for c in control]
-        setup = {"perturbation_key": perturbation_key, "control": control, "layer": layer, "use_rep": use_rep}
         method = {"model_name": cls.__name__, "setup_method_name": "setup_anndata", "setup_args": setup}
         manager = AnnDataManager(fields=slots, setup_method_args=method)
         manager.register_fields(adata)
@@ -153,7 +161,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         *,
         set_size: int | None = None,
         batch_conditions: int | None = None,
-        weighting: Literal["uniform", "size"] = "uniform",
+        weighting: Literal["uniform", "size"] = "size",
         store: Literal["auto", "resident", "streamed"] = "auto",
         checkpoint_dir: str | Path | None = None,
         resume: str | Path | Literal[True] | None = None,
@@ -177,7 +185,8 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         batch_conditions
             Sets of a step, each of another condition.
         weighting
-            How often a condition is drawn: as often as any other, or by its number of cells.
+            How often a condition is drawn: by its number of cells, or as often as any other, which shows the network the
+            few cells of small conditions again and again.
         store
             Where the matrix is while training: ``"resident"`` in the memory of the device, or ``"streamed"`` from disk.
             ``"auto"`` streams what would take more than 4 GB.
@@ -185,7 +194,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
             Folder of the checkpoints; a temporary one if ``None``, which is kept only if training breaks off.
         resume
             Checkpoint to go on from (``last.ckpt``), or ``True`` for the one in `checkpoint_dir`. With the same other
-            arguments the result is the same as without the interruption.
+            arguments the result is the same as without the interruption; the seed is that of the broken training.
         logger, callbacks
             Of Lightning's.
         enable_progress_bar
@@ -204,6 +213,8 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
             If the device has too little memory for the store or for a step.
         KeyboardInterrupt
             If it was interrupted: names the checkpoint to resume from.
+        KeyError
+            If no perturbation of ``"val"`` has a vector.
         TypeError
             If a setting is not known.
         ValueError
@@ -222,21 +233,26 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         sizes = {"set_size": set_size, "batch_conditions": batch_conditions}
         chosen = {**self.defaults, **{k: v for k, v in {"max_steps": max_steps, **sizes}.items() if v is not None}}
         sizes = {k: chosen.pop(k) for k in sizes if k in chosen}
-        seed = int(as_generator(rng).integers(2**31))
+        if resume is None or self.seed is None:
+            self.seed = int(as_generator(rng).integers(2**31))
         conditions = conditions_of(self.cells, self.cells.train, self.vocabulary)
-        sampler = SetSampler(conditions, seed=seed, weighting=weighting, **sizes)
-        held_out = conditions_of(self.cells, self.cells.val, self.vocabulary) if self.cells.val.any() else None
-        result = fit_module(
-            self.module,
-            self._store(store, sampler),
-            validation=held_out,
-            settings=FitSettings(**{**chosen, **settings}, seed=seed),
-            checkpoint_dir=checkpoint_dir,
-            resume=resume,
-            logger=logger,
-            callbacks=callbacks,
-            enable_progress_bar=enable_progress_bar,
-        )
+        sampler = SetSampler(conditions, seed=self.seed, weighting=weighting, **sizes)
+        validation = held_out(self.cells, self.vocabulary)
+        try:
+            result = fit_module(
+                self.module,
+                self._store(store, sampler),
+                validation=validation,
+                settings=FitSettings(**{**chosen, **settings}, seed=self.seed),
+                checkpoint_dir=checkpoint_dir,
+                resume=resume,
+                logger=logger,
+                callbacks=callbacks,
+                enable_progress_bar=enable_progress_bar,
+            )
+        except KeyboardInterrupt:
+            self.is_trained_ = True  # whoever stops it may go on with the weights there are
+            raise
         self.is_trained_ = True
         self.history_ = {name: result.history[[name]].dropna() for name in result.history}
         self.fit_result = result
@@ -245,14 +261,18 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         n_bytes = 4 * self.cells.rows.shape[0] * self.space.n_dims
         if store == "streamed" or (store == "auto" and n_bytes > RESIDENT_BYTES):
             return StreamedStore(self._read, sampler)
-        values = np.empty((self.cells.rows.shape[0], self.space.n_dims), dtype=np.float32)
+        try:
+            values = np.empty((self.cells.rows.shape[0], self.space.n_dims), dtype=np.float32)
+        except MemoryError as err:
+            msg = f"the cells take {n_bytes / 2**30:.1f} GB of memory, which is not there; train with store='streamed'"
+            raise MemoryError(msg) from err
         for rows, block in self.cells.rows.blocks():
             values[rows] = self.space.encode(block)
         return ResidentStore(values, sampler)
 
-    def _read(self, cells: Ints) -> NDArray[np.float32]:
+    def _read(self, at: Ints, cells: Population | None = None) -> NDArray[np.float32]:
         """Return (n, n_dims) cells at sorted positions, in the space of the network."""
-        return self.space.encode(self.cells.rows.take(cells))
+        return self.space.encode((self.cells if cells is None else cells).rows.take(at))
 
     # -- prediction --------------------------------------------------------------------------------------------------
 
@@ -272,10 +292,12 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         for first in range(0, len(packed.rows), SETS_AT_ONCE):
             sets = slice(first, first + SETS_AT_ONCE)
             rows, real = packed.rows[sets], packed.real[sets]
-            with torch.inference_mode():
+            condition = asked(wanted, rows[:, 0], cells, self.vocabulary, device=device)
+            condition["centre"] = torch.from_numpy(self._centres(wanted.context[rows[:, 0]], cells)).to(device)
+            with torch.no_grad():
                 made = self.module.sample(
                     source[rows].to(device),
-                    asked(wanted, rows[:, 0], cells, self.vocabulary, device=device),
+                    condition,
                     stratum[rows].to(device),
                     generator=generator,
                     **options,
@@ -283,6 +305,19 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
             z[rows[real]] = made.float().cpu().numpy()[real]
         values = self.space.decode(z, start)
         return values.clip(min=0) if self.vocabulary.nonnegative else values
+
+    def _centres(self, context: Ints, cells: Population) -> NDArray[np.float32]:
+        """Return the mean of the control cells (n, n_dims) of some contexts, of `cells` or else of the model's own."""
+        found = {}
+        for code in np.unique(context):
+            name = cells.contexts[code] if code >= 0 else None
+            known = cells if cells.labels.is_control.any() else self.cells
+            chosen = known.labels.is_control & (
+                known.context == (known.contexts.index(name) if name in known.contexts else -2)
+            )
+            at = np.flatnonzero(chosen if chosen.any() else known.labels.is_control)
+            found[code] = self._read(at, known).mean(axis=0)
+        return np.stack([found[code] for code in context])
 
     def _batch_codes(self, wanted: Wanted, cells: Population) -> Ints:
         return recode(wanted.batch, cells.batches, self.vocabulary.batches)
@@ -293,6 +328,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         return {
             "class": type(self).__name__,
             "trained": bool(self.is_trained_),
+            "seed": self.seed,
             "setup": dict(self.registry_["setup_args"]),
             "config": self.config,
             "vocabulary": self.vocabulary.to_dict(),
@@ -303,16 +339,18 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
 
     @classmethod
     def _restored(cls, entry: dict[str, Any], adata: AnnData) -> Self:
-        cls.setup_anndata(adata, **entry["setup"])
+        own(adata)
+        v = Vocabulary.from_dict(entry["vocabulary"])
+        cells = aligned(population(adata, v.screen, layer=v.layer, use_rep=v.use_rep), v)
+        cls._register(adata, entry["setup"])
         model = cls.__new__(cls)
         BaseModelClass.__init__(model, adata)
-        v = model.vocabulary = Vocabulary.from_dict(entry["vocabulary"])
-        model.cells = aligned(population(adata, v.screen, layer=v.layer, use_rep=v.use_rep), v)
+        model.vocabulary, model.cells = v, cells
         space = entry["space"]
         model.space = Space(
             space["mean"].numpy(), None if space["axes"] is None else space["axes"].numpy(), space["scale"]
         )
-        model.config = entry["config"]
+        model.config, model.seed = entry["config"], entry["seed"]
         model._build(0)
         model.module.load_state_dict(entry["state"])
         model.module.eval()

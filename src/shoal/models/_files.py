@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -47,6 +49,8 @@ class Stored:
             If the folder exists and `overwrite` is not set.
         OSError
             If the disk is full, say. A model that was there is still there.
+        TypeError
+            If the model was given a setting that is neither number, text nor array.
         """
         write_model(Path(dir_path), self._entry(), adata=self.adata if save_anndata else None, overwrite=overwrite)
 
@@ -100,6 +104,8 @@ def write_model(folder: Path, entry: dict[str, Any], *, adata: AnnData | None, o
         torch.save({"schema": SCHEMA, **_tensors(entry)}, stage / MODEL)
         if adata is not None:
             adata.write_h5ad(stage / ADATA)
+        elif (folder / MODEL).exists():
+            (folder / ADATA).unlink(missing_ok=True)  # that of the model which is replaced
 
 
 def read_model(folder: Path) -> dict[str, Any]:
@@ -110,13 +116,17 @@ def read_model(folder: Path) -> dict[str, Any]:
     FileNotFoundError
         If there is no model in the folder.
     ValueError
-        If the file is something else.
+        If the file is damaged, or something else.
     """
     path = folder / MODEL
     if not path.exists():
         msg = f"there is no {MODEL} in {folder}; model.save(folder) writes it"
         raise FileNotFoundError(msg)
-    entry = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        entry = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, LookupError, UnpicklingError) as err:
+        msg = f"{path} is no model saved by shoal, or it is damaged: it cannot be read as tensors, texts and numbers"
+        raise ValueError(msg) from err
     if not isinstance(entry, dict) or entry.get("schema") != SCHEMA:
         msg = f"{path} is not a model saved by shoal (schema {SCHEMA!r})"
         raise ValueError(msg)
@@ -124,12 +134,19 @@ def read_model(folder: Path) -> dict[str, Any]:
 
 
 def _tensors(value: Any) -> Any:
-    """Replace arrays by tensors and tuples by lists, at any depth."""
-    if isinstance(value, dict):
+    """Replace arrays by tensors, tuples by lists and numpy's numbers by Python's, at any depth."""
+    if isinstance(value, Mapping):
         return {k: _tensors(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_tensors(v) for v in value]
-    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, (bool, int, float, str, torch.Tensor)):
+        return value
+    msg = f"a model file holds tensors, texts and numbers only, so {value!r} ({type(value).__name__}) cannot be saved"
+    raise TypeError(msg)
 
 
 def _read_adata(folder: Path) -> AnnData:

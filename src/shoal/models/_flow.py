@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from .._validate import one_of
 from ._base import PerturbationModel
 from ._flow_module import FlowModule
-from ._flow_presets import PRESETS
+from ._flow_presets import PRESETS, FlowConfig
+from ._sets import conditions_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     from anndata import AnnData
 
@@ -34,8 +39,8 @@ class Flow(PerturbationModel):
     embedding
         Vectors of the perturbations: a name that :func:`shoal.pp.embed` wrote, or a table; one-hot if ``None``.
     n_latent
-        Principal components of the training cells that the network works on; ``None`` for the genes themselves. What they
-        leave out of a control cell stays as it was measured.
+        Principal components of the training cells that the network works on; ``None`` for the features themselves. What
+        they leave out of a control cell stays as it was measured.
     rng
         Seed or generator of the initial weights.
     **config
@@ -44,7 +49,9 @@ class Flow(PerturbationModel):
     Raises
     ------
     ValueError
-        If the preset or a setting is not known, or there is nothing to learn from.
+        If the preset or the value of a setting is not known, or there is nothing to learn from.
+    TypeError
+        If there is no such setting.
     KeyError
         If the embedding does not exist, or a perturbation of training has no vector in it.
 
@@ -59,6 +66,7 @@ class Flow(PerturbationModel):
     (50, 500)
     """
 
+    defaults: ClassVar[dict[str, Any]] = {"max_steps": 800, "lr": 2e-3, "weight_decay": 0.1}
     options: ClassVar[tuple[str, ...]] = ("n_steps", "sampler", "guidance", "eps0")
 
     def __init__(
@@ -72,11 +80,42 @@ class Flow(PerturbationModel):
         **config: Any,
     ) -> None:
         preset = "flow" if preset is None else preset
-        one_of(preset, PRESETS, name="preset")
+        flow_config(preset, config)
         super().__init__(adata, embedding=embedding, n_latent=n_latent, rng=rng, preset=preset, **config)
 
     def make_network(self, n_dims: int, n_vector: int, n_contexts: int, n_batches: int) -> FlowModule:
         """Return the flow of the preset, with the changes that were asked for."""
         changes = {k: v for k, v in self.config.items() if k != "preset"}
-        config = replace(PRESETS[self.config["preset"]], **changes)
+        config = flow_config(self.config["preset"], changes)
+        if config.view == "auto":
+            self.config["view"] = self._enough(
+                n_dims
+            )  # kept: a loaded model must not count the cells of another screen
+            config = replace(config, view=self.config["view"])
         return FlowModule(n_dims, n_vector, n_contexts, n_batches, config=config)
+
+    def _enough(self, n_dims: int) -> int | None:
+        """Return how many leading components the median condition has cells to learn the shape of."""
+        if self.space.axes is None:  # features as they are: none comes first
+            return None
+        sizes = conditions_of(self.cells, self.cells.train, self.vocabulary).sizes
+        return min(n_dims, max(3, round(float(np.sqrt(np.median(sizes))) / 2)))
+
+
+def flow_config(preset: str, changes: Mapping[str, Any]) -> FlowConfig:
+    """Return a preset with some changes.
+
+    Raises
+    ------
+    ValueError
+        If the preset or the value of a setting is not known.
+    TypeError
+        If there is no such setting.
+    """
+    one_of(preset, PRESETS, name="preset")
+    known = [f.name for f in fields(FlowConfig)]
+    odd = [name for name in changes if name not in known]
+    if odd:
+        msg = f"a flow has no setting {odd[0]!r}; beside preset, embedding and n_latent it takes {', '.join(known)}"
+        raise TypeError(msg)
+    return replace(PRESETS[preset], **changes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from ..generative import (
     time_grid,
     two_sided,
 )
-from ..nn import ConditionEncoder, ResidualMLP, TimeEmbedding
+from ..nn import ConditionEncoder, TimeEmbedding, VelocityNet
 from ._flow_presets import FlowConfig
 
 if TYPE_CHECKING:
@@ -84,9 +85,11 @@ class FlowModule(nn.Module):
             pooling=config.pooling,
             dropout=config.condition_dropout,
         )
-        self.net = ResidualMLP(
+        self.guidance = {name: w for name, w in config.guidance.items() if name in self.condition.covariates}
+        self.net = VelocityNet(
             d,
-            2 * d if self.path.gamma else d,
+            heads=2 if self.path.gamma else 1,
+            view=None if config.view == "auto" else config.view,
             width=config.width,
             depth=config.depth,
             d_condition=config.width,
@@ -101,17 +104,18 @@ class FlowModule(nn.Module):
         Slots of weight 0 do not count.
         """
         x0, x1 = self._pair(batch, generator)
-        weight = batch.weight if self.config.trim == 0 else batch.weight * short(x0, x1, 1 - self.config.trim)
         point = draw(self.path, x0, x1, law=self.config.law, generator=generator)
         condition = self._told(batch.condition, self._in(batch.source), batch.source_weight)
-        heads = self._heads(point.t, point.x, self.condition(condition, batch.stratum, generator=generator))
+        centre = self._centre(batch.condition, self._in(batch.source), batch.source_weight)
+        told = self.condition(condition, batch.stratum, generator=generator)
+        heads = self._heads(point.t, point.x - centre, told)
         if self.config.head == "velocity+eta":
             predictions = {"velocity": heads[0], "denoiser": heads[1]}
         elif self.config.head == "x1":
             predictions = {"target": ends(self.path, point.t, point.x, heads[0])[1]}
         else:
             predictions = {"velocity": heads[0]}
-        return regression(self.path, point, predictions, weight=weight)
+        return regression(self.path, point, predictions, weight=batch.weight)
 
     def _pair(self, batch: SetBatch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return sources and targets, paired."""
@@ -182,7 +186,8 @@ class FlowModule(nn.Module):
         control = self._in(source)
         start = self._start(control, generator, chance=float(self.config.noise_at_sampling))
         told = self._told(condition, control)
-        return self._out(self._carry(start, told, stratum, generator, n_steps, sampler, guidance, eps0))
+        centre = self._centre(condition, control)
+        return self._out(self._carry(start, told, stratum, generator, n_steps, sampler, guidance, eps0, centre=centre))
 
     @torch.no_grad()
     def invert(
@@ -203,14 +208,15 @@ class FlowModule(nn.Module):
         Raises
         ------
         ValueError
-            For ``sampler="sde"``, and for a flow that is told the controls' mean, which is not known on the way back.
+            For ``sampler="sde"``; for a flow that is told the controls' mean, which is not known on the way back; and for
+            one that sees cells relative to it, unless ``condition["centre"]`` (K, d) is given.
         """
         if self.config.control_mean:
             msg = "this flow is told the mean of the controls, which cannot be known from perturbed cells: no way back"
             raise ValueError(msg)
-        sampler = self._deterministic(sampler)
+        start, sampler, centre = self._in(target), self._deterministic(sampler), self._centre(condition, None)
         return self._out(
-            self._carry(self._in(target), condition, stratum, None, n_steps, sampler, guidance, None, reverse=True)
+            self._carry(start, condition, stratum, None, n_steps, sampler, guidance, None, centre=centre, reverse=True)
         )
 
     @torch.no_grad()
@@ -233,8 +239,10 @@ class FlowModule(nn.Module):
             As :meth:`invert`.
         """
         start = self.invert(cells, condition, stratum, n_steps=n_steps, sampler=sampler, guidance=guidance)
-        sampler = self._deterministic(sampler)
-        return self._out(self._carry(self._in(start), other, stratum, None, n_steps, sampler, guidance, None))
+        sampler, centre = self._deterministic(sampler), self._centre(other, None)
+        return self._out(
+            self._carry(self._in(start), other, stratum, None, n_steps, sampler, guidance, None, centre=centre)
+        )
 
     # -- reflow ------------------------------------------------------------------------------------------------------
 
@@ -251,7 +259,8 @@ class FlowModule(nn.Module):
         """Return starting points and where the flow takes them (Heun), each (K, S, d): what :meth:`reflowed` trains on."""
         control = self._in(source)
         start = self._start(control, generator, chance=float(self.config.noise_at_sampling))
-        end = self._carry(start, self._told(condition, control), stratum, generator, n_steps, "heun", None, None)
+        told, centre = self._told(condition, control), self._centre(condition, control)
+        end = self._carry(start, told, stratum, generator, n_steps, "heun", None, None, centre=centre)
         return self._out(start), self._out(end)
 
     def reflowed(self) -> FlowModule:
@@ -267,14 +276,10 @@ class FlowModule(nn.Module):
         if self.path.gamma:
             msg = f"reflow straightens the paths of a flow without noise; this one has gamma={self.config.gamma!r}"
             raise ValueError(msg)
-        covariates = self.condition.encoders
-        batches = covariates["batch"].n_codes if "batch" in covariates else 0
-        contexts = covariates["context"].n_codes if "context" in covariates else 0
-        n_vector = covariates["perturbation"].part[0].in_features
-        config = replace(self.config, coupling="none", guidance={})
-        copy = FlowModule(len(self.location), n_vector, contexts, batches, config=config)
-        copy.load_state_dict(self.state_dict())
-        return copy.to(self.location.device)
+        copy = deepcopy(self)
+        copy.config = replace(self.config, coupling="none", guidance={})
+        copy.guidance = {}
+        return copy
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -294,6 +299,24 @@ class FlowModule(nn.Module):
             return {**condition, "control": control.mean(1)}
         return {**condition, "control": (control * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)}
 
+    def _centre(
+        self, condition: Mapping[str, Tensor], control: Tensor | None, weight: Tensor | None = None
+    ) -> Tensor | float:
+        """Return the mean of the controls (K, 1, d) if cells are seen relative to it, else 0.
+
+        It is ``condition["centre"]`` (K, d), in the data's units, where that is given, else the mean of the set.
+        """
+        if not self.config.relative:
+            return 0.0
+        if "centre" in condition:
+            return self._in(condition["centre"])[:, None]
+        if control is None:
+            msg = "this flow sees cells relative to the mean of their controls: give it as condition['centre'], (K, d)"
+            raise ValueError(msg)
+        if weight is None:
+            return control.mean(1, keepdim=True)
+        return ((control * weight[..., None]).sum(1) / weight.sum(1, keepdim=True))[:, None]
+
     def _heads(self, t: Tensor, x: Tensor, condition: Tensor) -> Tensor:
         """Return v, or v and η, stacked on a new first axis."""
         out = self.net(x, self.time(t) + condition)
@@ -305,7 +328,13 @@ class FlowModule(nn.Module):
             raise ValueError(msg)
         return sampler or ("heun" if self.config.sampler == "sde" else self.config.sampler)
 
-    def _field(self, condition: Mapping[str, Tensor], stratum: Tensor, guidance: Mapping[str, float]) -> Field:
+    def _field(
+        self,
+        condition: Mapping[str, Tensor],
+        stratum: Tensor,
+        guidance: Mapping[str, float],
+        centre: Tensor | float = 0.0,
+    ) -> Field:
         """Return the heads as one function of time and state, guided.
 
         ``full + Σ (w_k - 1) (full - without k)``: plain where all weights are 1, without a covariate where its weight is 0,
@@ -316,7 +345,7 @@ class FlowModule(nn.Module):
 
         def heads(*drop: str) -> Field:
             encoded = self.condition(condition, stratum, drop=drop)
-            return lambda t, x: self._heads(t.reshape(1, 1), x, encoded)
+            return lambda t, x: self._heads(t.reshape(1, 1), x - centre, encoded)
 
         weights = {name: 1 - weight for name, weight in guidance.items() if weight != 1}
         return guided(heads(), {name: heads(name) for name in weights}, weights)
@@ -332,27 +361,22 @@ class FlowModule(nn.Module):
         guidance: Mapping[str, float] | None,
         eps0: float | None,
         *,
+        centre: Tensor | float,
         reverse: bool = False,
     ) -> Tensor:
         """Carry points, in the network's units, along the flow or its diffusion."""
         config = self.config
-        sampler, n_steps = sampler or config.sampler, n_steps or config.n_steps
+        sampler = sampler or config.sampler
         config.check_sampler(sampler)
-        grid = time_grid(config.grid, n_steps, like=x)
+        grid = time_grid(config.grid, config.n_steps if n_steps is None else n_steps, like=x)
         with resting(self):
-            heads = self._field(condition, stratum, config.guidance if guidance is None else guidance)
+            heads = self._field(condition, stratum, self.guidance if guidance is None else guidance, centre)
             drift = drift_field(self.path, heads) if self.path.gamma else lambda t, x: heads(t, x)[0]
             if sampler != "sde":
                 return integrate(drift, x, method=sampler, grid=grid, reverse=reverse)
             eps0 = config.eps0 if eps0 is None else eps0
             kind = two_sided(heads, self.path, eps0=eps0) if self.path.gamma else one_sided(drift, self.path, eps0=eps0)
             return diffuse(kind, x, grid=grid, generator=generator)
-
-
-def short(x0: Tensor, x1: Tensor, share: float) -> Tensor:
-    """Return 1 for the given share of pairs of each set (K, S, d) that lie closest together, else 0."""
-    length = (x1 - x0).square().sum(-1)
-    return (length <= length.quantile(share, dim=1, keepdim=True)).to(x1)
 
 
 @contextmanager

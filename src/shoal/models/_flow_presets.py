@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from .._validate import one_of
+from .._validate import one_of, positive
 from ..generative import COUPLINGS, GAMMAS, GRIDS, LAWS, METHODS, PATHS
 from ..nn import POOLS
 
@@ -49,10 +49,18 @@ class FlowConfig:
         Probability with which each covariate is left out in training.
     guidance
         How far to follow covariates, by name, when cells are generated: 1 plainly, more than 1 overstated, 0 not at all.
+        Those that the screen does not have are passed over.
     control_mean
         Whether the network is told the mean of the set of controls.
     pooling, width, depth, dropout
         The network: how the parts of a combination become one vector, width, number of blocks, dropout in the blocks.
+    relative
+        Whether the network sees cells relative to the mean of their controls, so that what it learns of a perturbation in
+        one context holds in another.
+    view
+        Leading principal components that the network sees of a cell; it moves all of them. All if ``None``; ``"auto"`` is
+        half the root of the cells of the median condition: six for 150 cells, eleven for 500. Of fifty components it would
+        recognise single cells, and carry others to their mean.
     sampler, n_steps, grid, eps0
         How cells are generated: a method of the flow or ``"sde"``, number and grid of its steps, amount of noise of
         ``"sde"``.
@@ -60,7 +68,7 @@ class FlowConfig:
     Raises
     ------
     ValueError
-        For a name that is not known, and for parts that do not fit together.
+        For a name that is not known, a number that makes no sense, and parts that do not fit together.
     """
 
     path: str = "linear"
@@ -72,13 +80,14 @@ class FlowConfig:
     noise_at_sampling: bool = True
     coupling: str = "exact"
     epsilon: float | None = None
-    trim: float = 0.0
     head: str = "velocity"
     law: str = "uniform"
     condition_dropout: float = 0.1
     guidance: Mapping[str, float] = field(default_factory=dict)
     control_mean: bool = False
     pooling: str = "mean"
+    relative: bool = False
+    view: int | Literal["auto"] | None = None
     width: int = 128
     depth: int = 3
     dropout: float = 0.0
@@ -101,6 +110,13 @@ class FlowConfig:
         }
         for name, choices in known.items():
             one_of(getattr(self, name), choices, name=name)
+        for name in ("gamma_scale", "noise", "width", "depth", "n_steps"):
+            positive(getattr(self, name), name=name)
+        for name in ("noise_probability", "condition_dropout", "dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                msg = f"{name} is a probability, from 0 to 1, not {getattr(self, name)!r}"
+                raise ValueError(msg)
+        object.__setattr__(self, "guidance", dict(self.guidance))  # one's own
         if (self.gamma != "zero") != (self.head == "velocity+eta"):
             msg = (
                 f"head={self.head!r} does not fit gamma={self.gamma!r}: a path with noise needs head='velocity+eta', "
@@ -122,8 +138,10 @@ class FlowConfig:
 
 PRESETS: Mapping[str, FlowConfig] = MappingProxyType(
     {
-        # Control cells to perturbed cells along straight lines, paired by optimal transport: what measured best here.
-        "flow": FlowConfig(),
+        # Control to perturbed cells along straight lines, paired by optimal transport, by a network that sees as many
+        # components as the cells of a condition can fill, relative to their controls, and that follows the context half:
+        # what measured best, on real and on simulated cells.
+        "flow": FlowConfig(view="auto", relative=True, dropout=0.1, pooling="sum", guidance={"context": 0.5}),
         # Rectified flow before its reflow: random pairs of a stratum, few Euler steps (Liu et al. 2023).
         "rectified": FlowConfig(coupling="independent", sampler="euler", n_steps=10),
         # Conditional flow matching with minibatch optimal transport (Tong et al. 2024).
@@ -132,16 +150,16 @@ PRESETS: Mapping[str, FlowConfig] = MappingProxyType(
         "stochastic": FlowConfig(
             gamma="quadratic", head="velocity+eta", coupling="independent", sampler="sde", n_steps=50, eps0=0.5
         ),
-        # Schrödinger bridge of a Brownian motion with sd 0.5: entropic pairs with epsilon = 2 sd² (Tong et al. 2024).
+        # Schrödinger bridge of a Brownian motion with sd 1: entropic pairs with epsilon = 2 sd² (Tong et al. 2024).
         "sbcfm": FlowConfig(
             gamma="brownian",
-            gamma_scale=0.25,
+            gamma_scale=1.0,
             head="velocity+eta",
             coupling="sinkhorn",
-            epsilon=0.5,
+            epsilon=2.0,
             sampler="sde",
             n_steps=50,
-            eps0=0.125,
+            eps0=0.5,
         ),
         # From noise, told the condition only (flow matching, Lipman et al. 2023; for screens, Valence Labs 2026).
         "noise2data": FlowConfig(source="noise", coupling="independent", condition_dropout=0.15, n_steps=50),
@@ -151,7 +169,7 @@ PRESETS: Mapping[str, FlowConfig] = MappingProxyType(
             coupling="independent",
             law="edm",
             condition_dropout=0.2,
-            guidance=MappingProxyType({"perturbation": 1.2}),
+            guidance={"perturbation": 1.2},
             n_steps=50,
             grid="edm",
         ),

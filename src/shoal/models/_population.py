@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .._typing import Bools, Floats, Ints
+    from ..core._scale import Scale
 
 SPLITS = ("train", "val", "test")
 
@@ -92,8 +93,21 @@ class Population:
 
     @cached_property
     def controls(self) -> Controls:
-        """All control cells, to start predictions from; in the order of their names, so that rows may come in any."""
+        """All control cells, to start predictions from; in the order of their names, so that rows may come in any.
+
+        Raises
+        ------
+        ValueError
+            If there are none.
+        """
         at = np.flatnonzero(self.labels.is_control)
+        if not len(at):
+            label = " or ".join(map(repr, self.screen.control))
+            msg = (
+                f"no cell of this AnnData is labelled {label} in obs[{self.screen.perturbation_key!r}]: predictions "
+                "start from control cells, so keep some of them in it"
+            )
+            raise ValueError(msg)
         at = at[np.argsort(self.adata.obs_names.to_numpy()[at].astype(str), kind="stable")]
         return Controls(cells=at, context=self.context[at], batch=self.batch[at])
 
@@ -115,6 +129,7 @@ def population(adata: AnnData, screen: Screen, *, layer: str | None = None, use_
     ValueError
         If ``obs["split"]`` holds other values than train, val and test, or a dose is not a number.
     """
+    key_in(screen.perturbation_key, adata.obs.columns, where="adata.obs")
     source, _ = choose(adata, layer=layer, use_rep=use_rep)
     rows = as_rows(source)
     in_genes = use_rep in (None, "X")
@@ -149,7 +164,7 @@ def learn_vocabulary(
         If a perturbation of training has no vector.
     """
     _check_cells(cells)
-    nonnegative = _check_scale(cells.rows, layer=layer, use_rep=use_rep)
+    scale = _check_scale(cells.rows, layer=layer, use_rep=use_rep)
     train = cells.train | cells.train_control
     seen = sorted({cells.names[code] for code in np.unique(cells.labels.code[cells.train])})
     singles = sorted({part for name in seen for part in cells.screen.parts(name)})
@@ -168,7 +183,7 @@ def learn_vocabulary(
         batches=_used(cells.batches, cells.batch[train]),
         dose_centre=float(log.mean()) if len(log) else 0.0,
         dose_scale=float(log.std()) or 1.0 if len(log) else 1.0,
-        nonnegative=nonnegative,
+        nonnegative=scale.minimum >= 0 or _none_negative(cells.rows, train),
     )
 
 
@@ -258,8 +273,13 @@ def _check_cells(cells: Population) -> None:
         raise ValueError(msg)
 
 
-def _check_scale(rows: Rows, *, layer: str | None, use_rep: str | None) -> bool:
-    """Refuse values on the wrong scale; return whether none is negative."""
+def _none_negative(rows: Rows, train: Bools) -> bool:
+    """Return whether no training cell has a value below 0; what other cells hold teaches nothing."""
+    return all(block[train[at]].min() >= 0 for at, block in rows.blocks() if train[at].any())
+
+
+def _check_scale(rows: Rows, *, layer: str | None, use_rep: str | None) -> Scale:
+    """Return the scale of all values; refuse a wrong one, and values that are missing."""
     slot = f"layers[{layer!r}]" if layer else f"obsm[{use_rep!r}]" if use_rep not in (None, "X") else "X"
     scale = look(rows)
     if scale.n_bad_cells:
@@ -271,4 +291,4 @@ def _check_scale(rows: Rows, *, layer: str | None, use_rep: str | None) -> bool:
             "sh.pp.prepare(adata, normalize='log1p'), or point layer= to such values"
         )
         raise ValueError(msg)
-    return scale.minimum >= 0
+    return scale

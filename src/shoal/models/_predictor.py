@@ -117,7 +117,7 @@ class Predictor:
         KeyError
             If a perturbation has no vector (all are listed), or there is no such context.
         ValueError
-            If the context has no control cell, or a screen with doses is asked without one.
+            If there is no control cell (of the context), or a screen with doses is asked without one.
         """
         rng = as_generator(rng)
         self._check_options(options)
@@ -158,6 +158,8 @@ class Predictor:
         ------
         KeyError
             If a perturbation has no vector.
+        ValueError
+            If there is no control cell.
         """
         rng = as_generator(rng)
         self._check_options(options)
@@ -254,13 +256,13 @@ class Predictor:
             raise TypeError(msg)
 
     def _names(self, perturbations: str | Sequence[str] | None, cells: Population) -> list[str]:
-        if perturbations is None:
-            return cells.names
-        several = [perturbations] if isinstance(perturbations, str) else list(perturbations)
+        several = cells.names if perturbations is None else perturbations
+        several = [several] if isinstance(several, str) else list(several)
         names = list(dict.fromkeys(self.vocabulary.screen.canonical(str(p)) for p in several))
         if not names or cells.screen.control[0] in names:
             what = "no perturbation" if not names else f"the control, {cells.screen.control[0]!r},"
-            msg = f"{what} was asked for; name perturbations, as in model.predict([{cells.names[0]!r}])"
+            example = self.vocabulary.perturbations[0]
+            msg = f"{what} was asked for; name perturbations, as in model.predict([{example!r}])"
             raise ValueError(msg)
         return names
 

@@ -74,15 +74,36 @@ def conditions_of(cells: Population, chosen: Bools, vocabulary: Vocabulary) -> C
         control=np.flatnonzero(cells.train_control),
         cell_context=recode(cells.context, cells.contexts, vocabulary.contexts),
         cell_batch=recode(cells.batch, cells.batches, vocabulary.batches),
-        vectors=vocabulary.vectors,
+        vectors=vocabulary.scaled_vectors,
     )
+
+
+def held_out(cells: Population, vocabulary: Vocabulary) -> Conditions | None:
+    """Return the conditions of ``"val"`` that the model has vectors for, or ``None`` where there is no validation.
+
+    Raises
+    ------
+    KeyError
+        If there are cells of ``"val"`` and none of their perturbations has a vector.
+    """
+    val = np.flatnonzero(cells.val)
+    if not len(val):
+        return None
+    able = np.array([not vocabulary.without_vector([name]) for name in cells.names])[cells.labels.code[val]]
+    if not able.any():
+        msg = (
+            f"no perturbation with obs['split'] == 'val' has a vector ({vocabulary.embedding}), so none can be generated "
+            "to validate on: train with an embedding= that has them, or split with val=0"
+        )
+        raise KeyError(msg)
+    return conditions_of(cells, np.isin(np.arange(len(cells.val)), val[able]), vocabulary)
 
 
 def asked(wanted: Wanted, rows: Ints, cells: Population, vocabulary: Vocabulary, *, device: Any) -> dict[str, Tensor]:
     """Return what a network is told of the conditions of some rows, as the condition mapping of a SetBatch."""
     used, name = np.unique(wanted.perturbation[rows], return_inverse=True)
     return told(
-        vocabulary.vectors,
+        vocabulary.scaled_vectors,
         vocabulary.parts([wanted.names[i] for i in used])[name],
         recode(wanted.context[rows], cells.contexts, vocabulary.contexts),
         vocabulary.standard_dose(wanted.dose[rows]),

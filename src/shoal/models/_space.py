@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
+from .._validate import positive
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -72,26 +74,28 @@ def fit_space(rows: Rows, fit: Ints, *, n_latent: int | None, rng: np.random.Gen
     fit
         Positions of the training cells, sorted; nothing else is looked at.
     n_latent
-        Principal components; ``None``, or a number not below d, uses the features themselves.
+        Principal components, d at most; ``None`` uses the features themselves.
     rng
         Chooses among the cells, and starts the iteration of very wide matrices.
 
     Raises
     ------
     ValueError
-        If the training cells do not vary.
+        If `n_latent` is not positive, or the training cells do not vary.
     """
+    if n_latent is not None:
+        positive(n_latent, name="n_latent")
     if len(fit) > FIT_CELLS:
         fit = np.sort(rng.choice(fit, FIT_CELLS, replace=False))
     block = rows.take(fit)
     d = block.shape[1]
-    mean = np.asarray(block.mean(axis=0), dtype=np.float64).ravel()
-    axes = None if n_latent is None or n_latent >= d else _axes(block, min(n_latent, len(fit) - 1), rng)
-    space = Space(mean.astype(np.float32), axes, 1.0)
-    scale = float(np.sqrt((space.encode(block).astype(np.float64) ** 2).mean()))
-    if not scale > 0:
+    if not (block.max(axis=0) - block.min(axis=0)).max() > 0:
         msg = f"the {len(fit)} training cells do not vary in any of the {d} features; there is nothing to learn"
         raise ValueError(msg)
+    mean = np.asarray(block.mean(axis=0), dtype=np.float64).ravel()
+    axes = None if n_latent is None else _axes(block, min(n_latent, d, len(fit) - 1), rng)
+    space = Space(mean.astype(np.float32), axes, 1.0)
+    scale = float(np.sqrt((space.encode(block).astype(np.float64) ** 2).mean()))
     return Space(space.mean, axes, scale)
 
 

@@ -67,6 +67,12 @@ class Vocabulary:
         """Whether the model reads and predicts genes."""
         return self.use_rep in (None, "X")
 
+    @property
+    def scaled_vectors(self) -> NDArray[np.float32]:
+        """(V, E) `vectors` for a network: of mean square 1, whatever unit the embedding came in; one-hot as they are."""
+        size = float(np.sqrt((self.vectors.astype(np.float64) ** 2).mean()))
+        return self.vectors if self.embedding == ONE_HOT or not size > 0 else (self.vectors / size).astype(np.float32)
+
     def parts(self, names: Sequence[str]) -> Ints:
         """Return (n, P) rows of `vectors` of the parts of each perturbation, -1 where there are fewer.
 

@@ -24,6 +24,14 @@ class MeanPool(nn.Module):
         return kept / present.sum(dim=-1, keepdim=True).clamp(min=1)
 
 
+class SumPool(nn.Module):
+    """The sum of the parts that are present: what two perturbations add up to, before the network bends it."""
+
+    def forward(self, parts: Tensor, present: Tensor) -> Tensor:
+        """Return (K, width) from parts (K, P, width) and present (K, P) bool; 0 where no part is present."""
+        return parts.masked_fill(~present[..., None], 0).sum(dim=-2)
+
+
 class AttentionPool(nn.Module):
     """A weighted mean of the parts that are present: each head asks one learned question of every part.
 
@@ -53,7 +61,7 @@ class AttentionPool(nn.Module):
         return self.out((share[..., None] * value).sum(dim=-3).flatten(-2))
 
 
-POOLS = {"mean": MeanPool, "attention": AttentionPool}
+POOLS = {"mean": MeanPool, "sum": SumPool, "attention": AttentionPool}
 
 
 class PerturbationEncoder(nn.Module):
@@ -66,7 +74,7 @@ class PerturbationEncoder(nn.Module):
         super().__init__()
         one_of(pooling, POOLS, name="pooling")
         self.part = nn.Sequential(nn.Linear(n_vector, width), nn.SiLU(), nn.Linear(width, width))
-        self.pool = AttentionPool(width) if pooling == "attention" else MeanPool()
+        self.pool = AttentionPool(width) if pooling == "attention" else POOLS[pooling]()
         self.unperturbed = nn.Parameter(torch.randn(width) * 0.02)
 
     def forward(self, parts: Tensor, present: Tensor) -> Tensor:
@@ -125,7 +133,7 @@ class ConditionEncoder(nn.Module):
     n_control
         Length of a summary of the control cells, given as ``condition["control"]``; 0 for none.
     pooling
-        How the parts of a combination become one: ``"mean"`` or ``"attention"``.
+        How the parts of a combination become one: ``"mean"``, ``"sum"`` or ``"attention"``.
     dropout
         Probability with which a covariate is left out, in training.
 

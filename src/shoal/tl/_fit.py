@@ -102,9 +102,15 @@ def fit(
     make = _accepted(cls, cls, {k: v for k, v in asked.items() if v is not None}, rng=int(seeds[0]))
     steps = _accepted(cls, cls.train, {k: v for k, v in settings.items() if v is not None}, rng=int(seeds[1]))
     own(adata)
-    cls.setup_anndata(adata, perturbation_key, control=control, layer=layer, use_rep=use_rep)
-    trained = cls(adata, **make)
-    trained.train(**steps)
+    before = set(adata.uns)
+    try:
+        cls.setup_anndata(adata, perturbation_key, control=control, layer=layer, use_rep=use_rep)
+        trained = cls(adata, **make)
+        trained.train(**steps)
+    except BaseException:
+        for key in set(adata.uns) - before:  # what a registry may have entered
+            del adata.uns[key]
+        raise
     return trained
 
 

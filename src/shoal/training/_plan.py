@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from math import cos, isfinite, pi
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from ..metrics import energy_distance
 from ._conditions import listed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor, nn
 
     from ._batch import SetBatch
@@ -47,7 +50,8 @@ class Plan(L.LightningModule):
     def training_step(self, batch: SetBatch, batch_idx: int) -> Tensor:
         """Return the loss of a batch; everything random comes from the seed and the step."""
         generator = generator_of(self.device, self.settings.seed, 0, self.global_step, self.global_rank)
-        entries = self.module.loss(batch, generator)
+        with layers_seeded_by(generator):
+            entries = self.module.loss(batch, generator)
         self.record = {f"train_{name}": value.detach() for name, value in entries.items()}
         self._batch = batch
         if (self.global_step + 1) % self.settings.log_every == 0:  # Lightning's logging costs as much as a small step
@@ -115,6 +119,15 @@ class Plan(L.LightningModule):
         mean = float(np.mean(self._energies))
         self._energies.clear()
         self.log("val_energy", mean, sync_dist=True)
+
+
+@contextmanager
+def layers_seeded_by(generator: torch.Generator) -> Iterator[None]:
+    """Seed what layers such as ``nn.Dropout`` draw from, which is torch's global state, and put that back afterwards."""
+    device = generator.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(generator.initial_seed())
+        yield
 
 
 def generator_of(device: torch.device, *key: int) -> torch.Generator:

@@ -76,8 +76,8 @@ def explained(where: Callable[[], str]) -> Iterator[None]:
         if not is_out_of_memory(err):
             raise
         msg = (
-            "memory ran out in training. Stream the cells from a file instead of keeping them on the device, or use a "
-            f"smaller set_size or batch_conditions. {where()}"
+            "memory ran out in training. Stream the cells (store='streamed') instead of keeping them on the device, or "
+            f"use a smaller set_size or batch_conditions. {where()}"
         )
         raise MemoryError(msg) from err
     finally:

@@ -1,0 +1,117 @@
+"""The Python blocks of the pages on prediction run, and their tables say what the code says."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shoal.models import Flow, PerturbationModel, available
+from shoal.models._flow_presets import PRESETS
+from shoal.training import FitSettings, SetSampler
+
+GUIDE = Path(__file__).parents[1] / "docs" / "user_guide"
+BLOCK = re.compile(r"^```python\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: str) -> list[str]:
+    return BLOCK.findall((GUIDE / page).read_text(encoding="utf-8"))
+
+
+def run(page: str, *, max_steps: int | None = None) -> dict[str, object]:
+    """Run the blocks of a page one after another, with other numbers of steps, and return what they leave behind."""
+    left: dict[str, object] = {"__name__": "page"}
+    for number, block in enumerate(blocks(page)):
+        code = block if max_steps is None else re.sub(r"max_steps=\d+", f"max_steps={max_steps}", block)
+        exec(compile(code, f"{page}, block {number}", "exec"), left)
+    return left
+
+
+def table(first: str) -> list[dict[str, str]]:
+    """Return the rows of the table of prediction.md whose first column has the heading `first`."""
+    lines = iter((GUIDE / "prediction.md").read_text(encoding="utf-8").splitlines())
+    head = next(line for line in lines if line.startswith(f"| {first} |"))
+    rows = [head]
+    while (line := next(lines)).startswith("|"):
+        rows.append(line)
+    cells = [[cell.strip().replace("`", "") for cell in row.strip("|").split("|")] for row in rows]
+    return [dict(zip(cells[0], row, strict=True)) for row in cells[2:]]
+
+
+# -- what the pages show ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def custom(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("custom"))
+        yield run("custom_model.md")
+
+
+def test_the_page_on_prediction_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(Flow, "defaults", {**Flow.defaults, "max_steps": 6, "set_size": 16})
+    monkeypatch.chdir(tmp_path)
+    left = run("prediction.md", max_steps=4)
+    adata = left["adata"]
+    assert np.isfinite(adata.layers["flow"]).all()
+    assert adata.obs["flow_predicted"].sum() == (adata.obs["perturbation"] != "control").sum()
+    twins = left["start"].obs["flow_predicted"]
+    assert 0 < twins.sum() == left["few"].sum()
+    assert np.isnan(left["start"].layers["flow"]).any(axis=1).sum() > 0  # of perturbed cells without a twin
+    assert left["both"].notna().all(axis=None)
+    assert not set(left["part"].obs["flow_source"]) & set(adata.obs_names[left["reference"]])
+    assert np.isfinite(left["distance"])
+    assert left["after"].obs["source"].tolist() == left["mine"].obs_names.tolist()
+    assert left["made"].shape == (500, adata.n_vars)
+    assert {path.name for path in Path().iterdir()} == {"logs", "my_model", "run", "screen.h5ad"}
+
+
+def test_the_custom_model_beats_what_knows_less(custom):
+    assert issubclass(custom["OneStep"], PerturbationModel)
+    energy = {name: np.mean(list(each.values())) for name, each in custom["energy"].items()}
+    assert energy["one_step"] < 0.7 * min(energy["control"], energy["mean_shift"])
+
+
+def test_the_custom_model_is_the_same_when_loaded(custom):
+    assert custom["one"].X.shape == (50, 100)
+    np.testing.assert_array_equal(custom["one"].X, custom["two"].X)
+
+
+def test_the_custom_model_copies_the_controls_before_training(custom):
+    adata, model = custom["adata"], custom["OneStep"](custom["adata"], n_latent=20)
+    model.is_trained_ = True
+    made = model.predict("P1", n_cells=20, rng=0)
+    np.testing.assert_allclose(made.X, adata[made.obs["source"].to_numpy()].X.toarray(), atol=1e-5)
+
+
+def test_the_custom_model_is_short():
+    assert len(blocks("custom_model.md")[0].splitlines()) < 80
+
+
+# -- what the tables say ---------------------------------------------------------------------------------------------
+
+
+def test_every_model_has_its_line():
+    assert sorted(row["name"] for row in table("name")) == sorted(available())
+
+
+def test_presets_are_what_the_page_says():
+    rows = table("preset")
+    assert sorted(row["preset"] for row in rows) == sorted(PRESETS)
+    for row in rows:
+        parts = ("source", "coupling", "gamma", "sampler", "n_steps")
+        assert {p: row[p] for p in parts} == {p: str(getattr(PRESETS[row["preset"]], p)) for p in parts}, row["preset"]
+
+
+def test_settings_of_training_are_what_the_page_says():
+    sizes = {name: SetSampler.__init__.__kwdefaults__[name] for name in ("set_size", "batch_conditions")}
+    defaults = {f.name: f.default for f in fields(FitSettings) if f.name != "seed"} | sizes
+    told = {
+        name: value
+        for row in table("setting")
+        for name, value in zip(row["setting"].split(", "), row["default"].split(", "), strict=True)
+    }
+    assert told == {name: str(value) for name, value in defaults.items()}
