@@ -148,6 +148,8 @@ def flow(task: Task, preset: str, steps: int, seed: int, args: argparse.Namespac
     told = conditions(task, [len(x) for x in task.train], len(task.control))
     store = ResidentStore(cells, SetSampler(told, set_size=args.set_size, seed=seed))
     config = replace(PRESETS[preset], **json.loads(args.config))
+    if config.view == "auto":  # as models.Flow chooses it; the dimensions of the task come by their variance
+        config = replace(config, view=round(float(np.sqrt(np.median([len(x) for x in task.train]))) / 2))
     module = FlowModule(cells.shape[1], 4, 0, config=config, scale=float(task.control.std()))
     return module, train(module, store, steps, seed, args.lr)
 
