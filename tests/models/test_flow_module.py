@@ -6,6 +6,9 @@ from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import pytest
+
+pytest.importorskip("torch", reason="networks need the extra `models`")
+
 import torch
 
 from shoal.generative import path as make_path
