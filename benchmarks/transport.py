@@ -120,7 +120,8 @@ class Pairs(ResidentStore):
         self.start = torch.cat([first, start.flatten(0, 1)])
 
     def gather(self, told: Conditions, draw: object) -> object:
-        return assemble(told, draw, torch.stack([self.start[draw.target], self._here[draw.target]]))
+        batch = assemble(told, draw, torch.stack([self.start[draw.target], self._here[draw.target]]))
+        return replace(batch, source_weight=batch.weight)  # the starts come with the targets, not from the "control"
 
 
 def train(module: FlowModule, store: ResidentStore, steps: int, seed: int, lr: float) -> float:
