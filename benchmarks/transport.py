@@ -31,7 +31,7 @@ from scipy.spatial.distance import cdist
 
 from shoal.metrics import energy_distance
 from shoal.models._flow_module import FlowModule
-from shoal.models._flow_presets import PRESETS
+from shoal.models._flow_presets import PRESETS, view_for
 from shoal.training import Conditions, FitSettings, ResidentStore, SetSampler, fit
 from shoal.training._batch import assemble
 
@@ -150,7 +150,7 @@ def flow(task: Task, preset: str, steps: int, seed: int, args: argparse.Namespac
     store = ResidentStore(cells, SetSampler(told, set_size=args.set_size, seed=seed))
     config = replace(PRESETS[preset], **json.loads(args.config))
     if config.view == "auto":  # as models.Flow chooses it; the dimensions of the task come by their variance
-        config = replace(config, view=round(float(np.sqrt(np.median([len(x) for x in task.train]))) / 2))
+        config = replace(config, view=view_for([len(x) for x in task.train]))
     module = FlowModule(cells.shape[1], 4, 0, config=config, scale=float(task.control.std()))
     return module, train(module, store, steps, seed, args.lr)
 

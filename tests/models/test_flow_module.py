@@ -163,7 +163,7 @@ def test_exact_coupling_stays_in_its_stratum():
     told = batch()
     told.source[..., 0] += 10 * told.stratum
     told.target[..., 0] -= 10 * told.stratum  # across strata would be nearer
-    x0, _ = module()._pair(told, seeded())
+    x0, _ = module()._pair(told.source, told, seeded())
     assert torch.equal(x0[..., 0] > 6, told.stratum == 1)
 
 

@@ -25,7 +25,7 @@ from ..core._view import own
 from ..training import LAST, FitSettings, ResidentStore, SetSampler, StreamedStore
 from ..training import fit as fit_module
 from ._files import Stored
-from ._population import Population, aligned, learn_vocabulary, population, recode
+from ._population import Population, known_population, learn_vocabulary, population, recode
 from ._predictor import Predictor, Wanted
 from ._sets import asked, conditions_of, held_out, pack
 from ._space import Space, fit_space
@@ -285,15 +285,16 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         packed = pack(wanted, SET_SIZE)
         start = cells.values(wanted.source)
         source = torch.from_numpy(self.space.encode(start))
-        stratum = torch.from_numpy(self._batch_codes(wanted, cells))
+        stratum = torch.from_numpy(recode(wanted.batch, cells.batches, self.vocabulary.batches))
         generator = torch.Generator(device="cpu").manual_seed(int(rng.integers(2**62)))
         device = next(self.module.parameters()).device
+        centres = torch.from_numpy(self._centres(wanted.context[packed.rows[:, 0]], cells))
         z = np.empty(source.shape, dtype=np.float32)
         for first in range(0, len(packed.rows), SETS_AT_ONCE):
             sets = slice(first, first + SETS_AT_ONCE)
             rows, real = packed.rows[sets], packed.real[sets]
             condition = asked(wanted, rows[:, 0], cells, self.vocabulary, device=device)
-            condition["centre"] = torch.from_numpy(self._centres(wanted.context[rows[:, 0]], cells)).to(device)
+            condition["centre"] = centres[sets].to(device)
             with torch.no_grad():
                 made = self.module.sample(
                     source[rows].to(device),
@@ -308,19 +309,15 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
 
     def _centres(self, context: Ints, cells: Population) -> NDArray[np.float32]:
         """Return the mean of the control cells (n, n_dims) of some contexts, of `cells` or else of the model's own."""
-        found = {}
-        for code in np.unique(context):
-            name = cells.contexts[code] if code >= 0 else None
-            known = cells if cells.labels.is_control.any() else self.cells
-            chosen = known.labels.is_control & (
-                known.context == (known.contexts.index(name) if name in known.contexts else -2)
-            )
-            at = np.flatnonzero(chosen if chosen.any() else known.labels.is_control)
-            found[code] = self._read(at, known).mean(axis=0)
-        return np.stack([found[code] for code in context])
-
-    def _batch_codes(self, wanted: Wanted, cells: Population) -> Ints:
-        return recode(wanted.batch, cells.batches, self.vocabulary.batches)
+        known = cells if cells.labels.is_control.any() else self.cells
+        control = known.labels.is_control
+        here = recode(np.arange(len(known.contexts)), known.contexts, cells.contexts)[known.context]
+        codes, own = np.unique(context, return_inverse=True)
+        means = []
+        for code in codes:
+            chosen = control & (known.context >= 0) & (here == code) & (code >= 0)
+            means.append(self._read(np.flatnonzero(chosen if chosen.any() else control), known).mean(axis=0))
+        return np.stack(means)[own]
 
     # -- files -------------------------------------------------------------------------------------------------------
 
@@ -341,7 +338,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
     def _restored(cls, entry: dict[str, Any], adata: AnnData) -> Self:
         own(adata)
         v = Vocabulary.from_dict(entry["vocabulary"])
-        cells = aligned(population(adata, v.screen, layer=v.layer, use_rep=v.use_rep), v)
+        cells = known_population(adata, v)
         cls._register(adata, entry["setup"])
         model = cls.__new__(cls)
         BaseModelClass.__init__(model, adata)

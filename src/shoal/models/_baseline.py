@@ -8,22 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 
 from .._staging import staged
 from ..core._matrix import choose
 from ..core._screen import resolve
-from ._population import Population, aligned, learn_vocabulary, population
+from ._population import Population, known_population, learn_vocabulary, population
 from ._predictor import Predictor
 from ._vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from anndata import AnnData
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
-    from .._typing import Ints
     from ..core._screen import Screen
 
 FORMAT = "baseline/1"
@@ -207,17 +206,8 @@ class Baseline(Predictor):
             arrays = dict(stored)
         model = cls.__new__(cls)
         model.vocabulary = Vocabulary.from_dict({**entry["vocabulary"], "vectors": arrays.pop(VECTORS)})
-        model.params, model.arrays, model._cells = entry["params"], arrays, None
-        if adata is not None:
-            v = model.vocabulary
-            model._cells = aligned(population(adata, v.screen, layer=v.layer, use_rep=v.use_rep), v)
+        model.params, model.arrays = entry["params"], arrays
+        model._cells = None if adata is None else known_population(adata, model.vocabulary)
         model._ready()
         model.is_trained = True
         return model
-
-
-def grouped(**columns: ArrayLike) -> tuple[Ints, pd.DataFrame]:
-    """Number the distinct rows of some columns (NaN equals NaN): code of every row, and the distinct rows, sorted."""
-    frame = pd.DataFrame(columns)
-    code = frame.groupby(list(columns), dropna=False, sort=True).ngroup().to_numpy().astype(np.int64)
-    return code, frame.iloc[np.unique(code, return_index=True)[1]].reset_index(drop=True)

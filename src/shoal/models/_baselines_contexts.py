@@ -8,11 +8,11 @@ import numpy as np
 
 from .._validate import positive
 from ..core._controls import shuffled
-from ._baseline import Baseline, grouped
+from ._baseline import Baseline
 from ._baselines_deltas import ControlMeans
 from ._baselines_means import MAX_CELLS
 from ._baselines_pool import Pool, keep
-from ._population import recode
+from ._population import grouped, recode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

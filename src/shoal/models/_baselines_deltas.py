@@ -10,8 +10,7 @@ from scipy import sparse
 
 from ..core._controls import Controls
 from ..core._matrix import add_to_groups
-from ._baseline import grouped
-from ._population import recode
+from ._population import grouped, recode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

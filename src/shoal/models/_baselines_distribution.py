@@ -8,10 +8,10 @@ import numpy as np
 
 from .._validate import positive
 from ..core._controls import Controls
-from ._baseline import Baseline, grouped
+from ._baseline import Baseline
 from ._baselines_means import MAX_CELLS
 from ._baselines_pool import Pool, keep
-from ._population import recode
+from ._population import grouped, recode
 
 if TYPE_CHECKING:
     from anndata import AnnData

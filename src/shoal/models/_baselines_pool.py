@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from ._baseline import grouped
-from ._population import recode
+from ._population import grouped, recode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ._baseline import Baseline, grouped
+from ._baseline import Baseline
 from ._baselines_deltas import Deltas, measure
-from ._population import recode
+from ._population import grouped, recode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

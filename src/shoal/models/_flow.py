@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from .._validate import one_of
 from ._base import PerturbationModel
 from ._flow_module import FlowModule
-from ._flow_presets import PRESETS, FlowConfig
+from ._flow_presets import PRESETS, FlowConfig, view_for
 from ._sets import conditions_of
 
 if TYPE_CHECKING:
@@ -87,19 +85,16 @@ class Flow(PerturbationModel):
         """Return the flow of the preset, with the changes that were asked for."""
         changes = {k: v for k, v in self.config.items() if k != "preset"}
         config = flow_config(self.config["preset"], changes)
-        if config.view == "auto":
-            self.config["view"] = self._enough(
-                n_dims
-            )  # kept: a loaded model must not count the cells of another screen
+        if config.view == "auto":  # decided once and kept: a loaded model must not count the cells of another screen
+            self.config["view"] = self._view(n_dims)
             config = replace(config, view=self.config["view"])
         return FlowModule(n_dims, n_vector, n_contexts, n_batches, config=config)
 
-    def _enough(self, n_dims: int) -> int | None:
+    def _view(self, n_dims: int) -> int | None:
         """Return how many leading components the median condition has cells to learn the shape of."""
         if self.space.axes is None:  # features as they are: none comes first
             return None
-        sizes = conditions_of(self.cells, self.cells.train, self.vocabulary).sizes
-        return min(n_dims, max(3, round(float(np.sqrt(np.median(sizes))) / 2)))
+        return min(n_dims, view_for(conditions_of(self.cells, self.cells.train, self.vocabulary).sizes))
 
 
 def flow_config(preset: str, changes: Mapping[str, Any]) -> FlowConfig:

@@ -103,10 +103,11 @@ class FlowModule(nn.Module):
 
         Slots of weight 0 do not count.
         """
-        x0, x1 = self._pair(batch, generator)
+        control = self._in(batch.source)
+        x0, x1 = self._pair(control, batch, generator)
         point = draw(self.path, x0, x1, law=self.config.law, generator=generator)
-        condition = self._told(batch.condition, self._in(batch.source), batch.source_weight)
-        centre = self._centre(batch.condition, self._in(batch.source), batch.source_weight)
+        condition = self._told(batch.condition, control, batch.source_weight)
+        centre = self._centre(batch.condition, control, batch.source_weight)
         told = self.condition(condition, batch.stratum, generator=generator)
         heads = self._heads(point.t, point.x - centre, told)
         if self.config.head == "velocity+eta":
@@ -117,12 +118,12 @@ class FlowModule(nn.Module):
             predictions = {"velocity": heads[0]}
         return regression(self.path, point, predictions, weight=batch.weight)
 
-    def _pair(self, batch: SetBatch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return sources and targets, paired."""
-        x0, x1 = self._in(batch.source), self._in(batch.target)
+    def _pair(self, control: Tensor, batch: SetBatch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return sources and targets, paired; `control` is the batch's source in the network's units."""
+        x1 = self._in(batch.target)
         if self.config.coupling == "none":
-            return x0, x1
-        x0 = self._start(x0, generator, chance=self.config.noise_probability)
+            return control, x1
+        x0 = self._start(control, generator, chance=self.config.noise_probability)
         pairs = couple(
             x0,
             x1,
@@ -293,11 +294,7 @@ class FlowModule(nn.Module):
         self, condition: Mapping[str, Tensor], control: Tensor, weight: Tensor | None = None
     ) -> Mapping[str, Tensor]:
         """Add the mean of the controls (K, S, d), in the network's units, to the condition if the network is told it."""
-        if not self.config.control_mean:
-            return condition
-        if weight is None:
-            return {**condition, "control": control.mean(1)}
-        return {**condition, "control": (control * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)}
+        return {**condition, "control": mean_of(control, weight)} if self.config.control_mean else condition
 
     def _centre(
         self, condition: Mapping[str, Tensor], control: Tensor | None, weight: Tensor | None = None
@@ -313,9 +310,7 @@ class FlowModule(nn.Module):
         if control is None:
             msg = "this flow sees cells relative to the mean of their controls: give it as condition['centre'], (K, d)"
             raise ValueError(msg)
-        if weight is None:
-            return control.mean(1, keepdim=True)
-        return ((control * weight[..., None]).sum(1) / weight.sum(1, keepdim=True))[:, None]
+        return mean_of(control, weight)[:, None]
 
     def _heads(self, t: Tensor, x: Tensor, condition: Tensor) -> Tensor:
         """Return v, or v and η, stacked on a new first axis."""
@@ -377,6 +372,13 @@ class FlowModule(nn.Module):
             eps0 = config.eps0 if eps0 is None else eps0
             kind = two_sided(heads, self.path, eps0=eps0) if self.path.gamma else one_sided(drift, self.path, eps0=eps0)
             return diffuse(kind, x, grid=grid, generator=generator)
+
+
+def mean_of(cells: Tensor, weight: Tensor | None) -> Tensor:
+    """Return the means (K, d) of sets of cells (K, S, d), of the slots that count where there is a weight (K, S)."""
+    if weight is None:
+        return cells.mean(1)
+    return (cells * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)
 
 
 @contextmanager

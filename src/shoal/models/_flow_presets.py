@@ -6,15 +6,17 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from .._validate import one_of, positive
 from ..generative import COUPLINGS, GAMMAS, GRIDS, LAWS, METHODS, PATHS
 from ..nn import POOLS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 SOURCES = ("control", "control+noise", "noise")
 HEADS = ("velocity", "x1", "velocity+eta")
@@ -175,3 +177,8 @@ PRESETS: Mapping[str, FlowConfig] = MappingProxyType(
         ),
     }
 )
+
+
+def view_for(sizes: Sequence[int]) -> int:
+    """Return what ``view="auto"`` means for conditions of these numbers of cells: half the root of the median, three at least."""
+    return max(3, round(float(np.sqrt(np.median(sizes))) / 2))

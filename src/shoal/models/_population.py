@@ -20,7 +20,7 @@ from ._vocabulary import Vocabulary, embedding_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from .._typing import Bools, Floats, Ints
     from ..core._scale import Scale
@@ -187,6 +187,20 @@ def learn_vocabulary(
     )
 
 
+def known_population(adata: AnnData, vocabulary: Vocabulary) -> Population:
+    """Read a screen as a trained model does: its columns, its slot, and its features in the order of training.
+
+    Raises
+    ------
+    KeyError
+        If a column, slot or feature of training does not exist.
+    ValueError
+        As `population`.
+    """
+    v = vocabulary
+    return aligned(population(adata, v.screen, layer=v.layer, use_rep=v.use_rep), v)
+
+
 def aligned(cells: Population, vocabulary: Vocabulary) -> Population:
     """Return `cells` with the features in the order of training.
 
@@ -214,6 +228,13 @@ def recode(codes: Ints, names: tuple[str, ...], known: tuple[str, ...]) -> Ints:
     position = {name: i for i, name in enumerate(known)}
     lookup = np.array([*(position.get(name, -1) for name in names), -1], dtype=np.int64)
     return lookup[codes]
+
+
+def grouped(**columns: ArrayLike) -> tuple[Ints, pd.DataFrame]:
+    """Number the distinct rows of some columns (NaN equals NaN): code of every row, and the distinct rows, sorted."""
+    frame = pd.DataFrame(columns)
+    code = frame.groupby(list(columns), dropna=False, sort=True).ngroup().to_numpy().astype(np.int64)
+    return code, frame.iloc[np.unique(code, return_index=True)[1]].reset_index(drop=True)
 
 
 def _fields(cells: Population) -> dict[str, Any]:

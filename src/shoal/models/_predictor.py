@@ -13,7 +13,7 @@ from .._logging import logger, progress
 from .._random import RNGLike, as_generator
 from .._validate import key_in, positive
 from ..core._controls import LEVELS
-from ._population import Population, aligned, population
+from ._population import Population, known_population
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -243,10 +243,7 @@ class Predictor:
     # -- what a request means ----------------------------------------------------------------------------------------
 
     def _population(self, adata: AnnData | None) -> Population:
-        if adata is None:
-            return self.cells
-        v = self.vocabulary
-        return aligned(population(adata, v.screen, layer=v.layer, use_rep=v.use_rep), v)
+        return self.cells if adata is None else known_population(adata, self.vocabulary)
 
     def _check_options(self, options: dict[str, Any]) -> None:
         odd = sorted(set(options) - set(self.options))

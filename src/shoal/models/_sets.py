@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..training import Conditions, told
-from ._population import recode
+from ._population import grouped, recode
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,9 +37,8 @@ class Packed:
 
 def pack(wanted: Wanted, set_size: int) -> Packed:
     """Arrange wanted cells (sorted by condition) into sets of `set_size` cells of one condition."""
-    dose = np.nan_to_num(wanted.dose, nan=-1.0)
-    key = np.stack([wanted.perturbation.astype(float), wanted.context.astype(float), dose])
-    start = np.flatnonzero(np.r_[True, (np.diff(key, axis=1) != 0).any(axis=0)])
+    code, _ = grouped(perturbation=wanted.perturbation, context=wanted.context, dose=wanted.dose)
+    start = np.flatnonzero(np.diff(code, prepend=-1))
     length = np.diff(np.r_[start, len(wanted)])
     rows, real = [], []
     for first, n in zip(start, length, strict=True):
@@ -56,20 +55,16 @@ def conditions_of(cells: Population, chosen: Bools, vocabulary: Vocabulary) -> C
     Their sources are the control cells of training.
     """
     at = np.flatnonzero(chosen)
-    dose = np.where(np.isfinite(cells.dose[at]), cells.dose[at], -1.0)
-    keys = np.stack([cells.labels.code[at].astype(float), cells.context[at].astype(float), dose], axis=1)
-    unique, member = np.unique(keys, axis=0, return_inverse=True)
+    member, keys = grouped(perturbation=cells.labels.code[at], context=cells.context[at], dose=cells.dose[at])
+    perturbation, context, dose = (keys[name].to_numpy() for name in ("perturbation", "context", "dose"))
     order = np.argsort(member, kind="stable")
-    groups = np.split(at[order], np.cumsum(np.bincount(member, minlength=len(unique)))[:-1])
-    perturbation, context = unique[:, 0].astype(np.int64), unique[:, 1].astype(np.int64)
-    raw_dose = np.where(unique[:, 2] < 0, np.nan, unique[:, 2])
+    groups = np.split(at[order], np.cumsum(np.bincount(member, minlength=len(keys)))[:-1])
     names = [cells.names[code] for code in perturbation]
-    known = recode(context, cells.contexts, vocabulary.contexts)
     return Conditions(
-        names=tuple(map(_display, names, (_name(cells.contexts, c) for c in context), raw_dose)),
+        names=tuple(map(_display, names, (_name(cells.contexts, c) for c in context), dose)),
         parts=vocabulary.parts(names),
-        context=known,
-        dose=vocabulary.standard_dose(raw_dose),
+        context=recode(context, cells.contexts, vocabulary.contexts),
+        dose=vocabulary.standard_dose(dose),
         cells=tuple(groups),
         control=np.flatnonzero(cells.train_control),
         cell_context=recode(cells.context, cells.contexts, vocabulary.contexts),

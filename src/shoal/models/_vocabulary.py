@@ -82,10 +82,10 @@ class Vocabulary:
             If a part has no vector; the message lists all of them.
         """
         position = {name: i for i, name in enumerate(self.perturbations)}
-        several = [self.screen.parts(name) for name in names]
-        unknown = sorted({part for parts in several for part in parts} - set(position))
+        unknown = self.without_vector(names)
         if unknown:
             raise KeyError(self._no_vector(unknown))
+        several = [self.screen.parts(name) for name in names]
         table = np.full((len(names), max((len(p) for p in several), default=1) or 1), -1, dtype=np.int64)
         for row, parts in zip(table, several, strict=True):
             row[: len(parts)] = [position[part] for part in parts]
