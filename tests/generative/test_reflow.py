@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from shoal.generative import flow_cost, integrate, path, reflow_pairs
+from shoal.generative import flow_cost, integrate, path
 
 CENTRES = torch.tensor([[4.0, 0.0], [-1.0, 3.5], [-2.0, -3.0]])
 SPREAD = 0.4
@@ -46,25 +46,10 @@ def test_straightness_of_a_quarter_turn():
         assert cost.straightness.item() == pytest.approx((torch.pi**2 / 4 - 2) * square, rel=1e-3)
 
 
-def test_pairs_are_made_in_chunks_without_gradient(generator):
-    source = torch.randn(10, 2, generator=generator, requires_grad=True)
-    sizes = []
-
-    def generate(x):
-        sizes.append(len(x))
-        return x + 1
-
-    z0, z1 = reflow_pairs(generate, source, chunk=4)
-    assert sizes == [4, 4, 2]
-    assert z0 is source
-    torch.testing.assert_close(z1, source.detach() + 1)
-    assert not z1.requires_grad
-
-
 def test_reflow_straightens_and_does_not_lengthen(generator):
     pool = torch.randn(3000, 2, generator=generator)
     first = flow_cost(mixture, pool)
-    z0, z1 = reflow_pairs(lambda x: integrate(mixture, x, method="rk4", n_steps=50), pool)
+    z0, z1 = pool, integrate(mixture, pool, method="rk4", n_steps=50)
     paired = (CENTRES.square().sum(1).mean() + 2 * SPREAD**2 + 2).item()  # E|x1 − x0|² of the independent pairs
     assert first.transport <= paired
     assert first.straightness <= paired

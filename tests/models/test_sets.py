@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import anndata as ad
 import numpy as np
 import pytest
@@ -113,4 +115,10 @@ def test_the_network_is_told_what_was_asked(cells, vocabulary):
     assert told["dose"][2, 0] == pytest.approx((1 - vocabulary.dose_centre) / vocabulary.dose_scale)
     trained = conditions_of(cells, cells.train, vocabulary).tensors(np.array([2]))
     pair = asked(wanted([1], [1], [1.0]), np.array([0]), cells, vocabulary, device="cpu")
+    assert pair.pop("familiar").tolist() == [True]
     assert all(torch.equal(trained[name], value) for name, value in pair.items())
+
+
+def test_a_perturbation_is_familiar_if_all_its_parts_were_in_training(vocabulary):
+    known = replace(vocabulary, trained=("A",))
+    assert known.familiar(["A", "B", "A+B"]).tolist() == [True, False, False]

@@ -15,7 +15,7 @@ from ._divergences import energy_distance, mmd
 from ._guidance import combine, guided
 from ._losses import HEADS, Draw, draw, regression, weighted_mean
 from ._paths import PATHS, Path, path
-from ._reflow import FlowCost, flow_cost, reflow_pairs
+from ._reflow import FlowCost, flow_cost
 from ._samplers import METHODS, integrate, walk
 from ._schedules import GAMMAS, Gamma
 from ._stochastic import STOCHASTIC, Diffusion, diffuse, one_sided, two_sided
@@ -56,7 +56,6 @@ __all__ = [
     "normal_like",
     "one_sided",
     "path",
-    "reflow_pairs",
     "regression",
     "score_from_denoiser",
     "score_from_drift",

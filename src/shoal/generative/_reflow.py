@@ -1,8 +1,9 @@
-r"""Rectified flow: pairs from a trained field, and how straight and how far its paths run.
+r"""Rectified flow: how straight and how far the paths of a field run.
 
 A flow whose paths are straight can be followed in one step. Training a second field on the pairs (z0, z1) that the
 first one makes leaves the marginals as they are, straightens the paths and never raises E|z1 − z0|². Make pairs within
-one condition and one stratum at a time, train on them with the coupling ``"none"``, and start from the trained weights.
+one condition and one stratum at a time, train on them with the coupling ``"none"``, and start from the trained weights:
+``shoal.models.Flow.reflow`` does so.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from torch import Tensor
 
 from ._losses import weighted_mean
 from ._samplers import walk
-from ._tensors import Field, full
+from ._tensors import full
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from ._tensors import Field
 
 
 class FlowCost(NamedTuple):
@@ -29,38 +30,6 @@ class FlowCost(NamedTuple):
 
     straightness: Tensor
     transport: Tensor
-
-
-@torch.no_grad()
-def reflow_pairs(generate: Callable[[Tensor], Tensor], source: Tensor, *, chunk: int = 4096) -> tuple[Tensor, Tensor]:
-    """Return the pairs that a trained flow makes, to train the next one on.
-
-    Parameters
-    ----------
-    generate
-        Carries (n, D) sources of one condition and stratum to targets, accurately: :func:`integrate` with ``"dopri5"``,
-        or 100 Heun steps.
-    source
-        (N, D) pool of sources.
-    chunk
-        How many are carried at a time.
-
-    Returns
-    -------
-    z0 and z1, each (N, D).
-
-    References
-    ----------
-    liu2023flow
-
-    Examples
-    --------
-    >>> import torch
-    >>> from shoal.generative import integrate
-    >>> field = lambda t, x: -x
-    >>> z0, z1 = reflow_pairs(lambda x: integrate(field, x, n_steps=100), torch.randn(50, 2))
-    """
-    return source, torch.cat([generate(part) for part in torch.split(source, chunk)])
 
 
 @torch.no_grad()

@@ -25,6 +25,7 @@ from ..core._view import own
 from ..training import LAST, FitSettings, ResidentStore, SetSampler, StreamedStore
 from ..training import fit as fit_module
 from ._files import Stored
+from ._nonnegative import nonnegative
 from ._population import Population, known_population, learn_vocabulary, population, recode
 from ._predictor import Predictor, Wanted
 from ._sets import asked, conditions_of, held_out, pack
@@ -32,15 +33,15 @@ from ._space import Space, fit_space
 from ._vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from anndata import AnnData
     from lightning.pytorch import Callback
     from lightning.pytorch.loggers import Logger
     from numpy.typing import NDArray
-    from torch import nn
+    from torch import Tensor, nn
 
-    from .._typing import Ints
+    from .._typing import Bools, Ints
     from ..training import Store
 
 RESIDENT_BYTES = 4 * 2**30  # a larger matrix is streamed unless store= says otherwise
@@ -279,33 +280,36 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
     def _generate(
         self, wanted: Wanted, cells: Population, rng: np.random.Generator, **options: Any
     ) -> NDArray[np.float32]:
+        self._check_trained()
+        start = cells.values(wanted.source)
+        source = torch.from_numpy(self.space.encode(start))
+        generator = torch.Generator(device="cpu").manual_seed(int(rng.integers(2**62)))
+        z = torch.empty_like(source)
+        for rows, real, condition, stratum in self._in_sets(wanted, cells):
+            with torch.no_grad():
+                here = source[rows].to(stratum.device)
+                made = self.module.sample(here, condition, stratum, generator=generator, **options)
+            z[rows[real]] = made.float().cpu()[real]
+        values = self.space.decode(z.numpy(), start)
+        return nonnegative(values, wanted.populations()) if self.vocabulary.nonnegative else values
+
+    def _in_sets(self, wanted: Wanted, cells: Population) -> Iterator[tuple[Ints, Bools, dict[str, Tensor], Tensor]]:
+        """Yield rows (K, S), which of them are no repeats, their conditions with centres, and their batches."""
+        packed = pack(wanted, SET_SIZE)
+        device = next(self.module.parameters()).device
+        batch = torch.from_numpy(recode(wanted.batch, cells.batches, self.vocabulary.batches))
+        centres = torch.from_numpy(self._centres(wanted.context[packed.rows[:, 0]], cells))
+        for first in range(0, len(packed.rows), SETS_AT_ONCE):
+            sets = slice(first, first + SETS_AT_ONCE)
+            rows = packed.rows[sets]
+            condition = asked(wanted, rows[:, 0], cells, self.vocabulary, device=device)
+            condition["centre"] = centres[sets].to(device)
+            yield rows, packed.real[sets], condition, batch[rows].to(device)
+
+    def _check_trained(self) -> None:
         if not self.is_trained:
             msg = f"this {type(self).__name__} is not trained; call model.train() first"
             raise ValueError(msg)
-        packed = pack(wanted, SET_SIZE)
-        start = cells.values(wanted.source)
-        source = torch.from_numpy(self.space.encode(start))
-        stratum = torch.from_numpy(recode(wanted.batch, cells.batches, self.vocabulary.batches))
-        generator = torch.Generator(device="cpu").manual_seed(int(rng.integers(2**62)))
-        device = next(self.module.parameters()).device
-        centres = torch.from_numpy(self._centres(wanted.context[packed.rows[:, 0]], cells))
-        z = np.empty(source.shape, dtype=np.float32)
-        for first in range(0, len(packed.rows), SETS_AT_ONCE):
-            sets = slice(first, first + SETS_AT_ONCE)
-            rows, real = packed.rows[sets], packed.real[sets]
-            condition = asked(wanted, rows[:, 0], cells, self.vocabulary, device=device)
-            condition["centre"] = centres[sets].to(device)
-            with torch.no_grad():
-                made = self.module.sample(
-                    source[rows].to(device),
-                    condition,
-                    stratum[rows].to(device),
-                    generator=generator,
-                    **options,
-                )
-            z[rows[real]] = made.float().cpu().numpy()[real]
-        values = self.space.decode(z, start)
-        return values.clip(min=0) if self.vocabulary.nonnegative else values
 
     def _centres(self, context: Ints, cells: Population) -> NDArray[np.float32]:
         """Return the mean of the control cells (n, n_dims) of some contexts, of `cells` or else of the model's own."""

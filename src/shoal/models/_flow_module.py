@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from ..generative import Field
     from ..training._batch import SetBatch
 
+# How a reflowed copy differs: straight paths take few plain steps, and guidance is in the pairs.
+REFLOWED = {"coupling": "none", "guidance": {}, "sampler": "euler", "n_steps": 4, "grid": "uniform"}
+
 
 class FlowModule(nn.Module):
     """Velocity of cells on their way from control to perturbed, as a function of state, time and condition.
@@ -182,12 +185,11 @@ class FlowModule(nn.Module):
         Raises
         ------
         ValueError
-            For a sampler or a covariate that is not known, or a sampler that does not fit the flow.
+            For a sampler or a covariate that is not known, or one that does not fit the flow.
         """
         control = self._in(source)
         start = self._start(control, generator, chance=float(self.config.noise_at_sampling))
-        told = self._told(condition, control)
-        centre = self._centre(condition, control)
+        told, centre = self._told(condition, control), self._centre(condition, control)
         return self._out(self._carry(start, told, stratum, generator, n_steps, sampler, guidance, eps0, centre=centre))
 
     @torch.no_grad()
@@ -278,7 +280,7 @@ class FlowModule(nn.Module):
             msg = f"reflow straightens the paths of a flow without noise; this one has gamma={self.config.gamma!r}"
             raise ValueError(msg)
         copy = deepcopy(self)
-        copy.config = replace(self.config, coupling="none", guidance={})
+        copy.config = replace(self.config, **REFLOWED)
         copy.guidance = {}
         return copy
 
@@ -333,7 +335,8 @@ class FlowModule(nn.Module):
         """Return the heads as one function of time and state, guided.
 
         ``full + Σ (w_k - 1) (full - without k)``: plain where all weights are 1, without a covariate where its weight is 0,
-        and for a single covariate the classifier-free guidance of Ho & Salimans 2022.
+        and for a single covariate the classifier-free guidance of Ho & Salimans 2022. Perturbations that are not
+        ``condition["familiar"]`` are followed as far as the config's `unseen` says.
         """
         for name in guidance:
             one_of(name, self.condition.covariates, name="guidance")
@@ -343,7 +346,13 @@ class FlowModule(nn.Module):
             return lambda t, x: self._heads(t.reshape(1, 1), x - centre, encoded)
 
         weights = {name: 1 - weight for name, weight in guidance.items() if weight != 1}
-        return guided(heads(), {name: heads(name) for name in weights}, weights)
+        field = guided(heads(), {name: heads(name) for name in weights}, weights)
+        new = ~condition["familiar"] if "familiar" in condition and "perturbation" not in guidance else None
+        if self.config.unseen == 1 or new is None or not new.any():
+            return field
+        share = ((1 - self.config.unseen) * new)[:, None, None]
+        common = heads("perturbation")
+        return lambda t, x: torch.lerp(field(t, x), common(t, x), share.to(x))
 
     def _carry(
         self,
@@ -376,8 +385,7 @@ class FlowModule(nn.Module):
 
 def mean_of(cells: Tensor, weight: Tensor | None) -> Tensor:
     """Return the means (K, d) of sets of cells (K, S, d), of the slots that count where there is a weight (K, S)."""
-    if weight is None:
-        return cells.mean(1)
+    weight = cells.new_ones(cells.shape[:2]) if weight is None else weight
     return (cells * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)
 
 

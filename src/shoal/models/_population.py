@@ -178,6 +178,7 @@ def learn_vocabulary(
         features=cells.features,
         perturbations=tuple(table.index),
         vectors=table.to_numpy(dtype=np.float32),
+        trained=tuple(singles),
         embedding=name,
         contexts=_used(cells.contexts, cells.context[train]),
         batches=_used(cells.batches, cells.batch[train]),

@@ -13,7 +13,7 @@ from .._logging import logger, progress
 from .._random import RNGLike, as_generator
 from .._validate import key_in, positive
 from ..core._controls import LEVELS
-from ._population import Population, known_population
+from ._population import Population, grouped, known_population
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +54,10 @@ class Wanted:
 
     def __len__(self) -> int:
         return len(self.source)
+
+    def populations(self) -> Ints:
+        """Return (n,) the population of every row: perturbation, context and dose."""
+        return grouped(perturbation=self.perturbation, context=self.context, dose=self.dose)[0]
 
     def take(self, index: Any) -> Wanted:
         """Return some of the rows."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from ..training import Conditions, told
 from ._population import grouped, recode
@@ -95,15 +96,20 @@ def held_out(cells: Population, vocabulary: Vocabulary) -> Conditions | None:
 
 
 def asked(wanted: Wanted, rows: Ints, cells: Population, vocabulary: Vocabulary, *, device: Any) -> dict[str, Tensor]:
-    """Return what a network is told of the conditions of some rows, as the condition mapping of a SetBatch."""
+    """Return what a network is told of the conditions of some rows: the condition mapping of a SetBatch, and ``familiar``.
+
+    ``familiar`` (K,) says whether the perturbation was in training.
+    """
     used, name = np.unique(wanted.perturbation[rows], return_inverse=True)
-    return told(
+    names = [wanted.names[i] for i in used]
+    condition = told(
         vocabulary.scaled_vectors,
-        vocabulary.parts([wanted.names[i] for i in used])[name],
+        vocabulary.parts(names)[name],
         recode(wanted.context[rows], cells.contexts, vocabulary.contexts),
         vocabulary.standard_dose(wanted.dose[rows]),
         device=device,
     )
+    return {**condition, "familiar": torch.from_numpy(vocabulary.familiar(names)[name]).to(device)}
 
 
 def _name(names: tuple[str, ...], code: int) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from .._typing import Floats, Ints
+    from .._typing import Bools, Floats, Ints
 
 ONE_HOT = "one-hot"
 
@@ -39,6 +39,8 @@ class Vocabulary:
         (V,) single perturbations that have a vector.
     vectors
         (V, E) float32; the identity for one-hot vectors.
+    trained
+        Those of them that were in training, alone or in a combination.
     embedding
         Name in ``uns["perturbation_embeddings"]``, or ``"one-hot"``.
     contexts, batches
@@ -55,6 +57,7 @@ class Vocabulary:
     features: tuple[str, ...]
     perturbations: tuple[str, ...]
     vectors: NDArray[np.float32]
+    trained: tuple[str, ...]
     embedding: str
     contexts: tuple[str, ...]
     batches: tuple[str, ...]
@@ -91,6 +94,10 @@ class Vocabulary:
             row[: len(parts)] = [position[part] for part in parts]
         return table
 
+    def familiar(self, names: Sequence[str]) -> Bools:
+        """Return (n,) whether every part of each perturbation was in training."""
+        return np.array([set(self.screen.parts(name)) <= set(self.trained) for name in names], dtype=bool)
+
     def without_vector(self, names: Iterable[str]) -> list[str]:
         """Return the single perturbations among `names` that the model has no vector for, sorted."""
         return sorted({part for name in names for part in self.screen.parts(name)} - set(self.perturbations))
@@ -121,7 +128,7 @@ class Vocabulary:
     @classmethod
     def from_dict(cls, entry: dict[str, Any]) -> Vocabulary:
         """Read what `to_dict` wrote."""
-        lists = {k: tuple(entry[k]) for k in ("features", "perturbations", "contexts", "batches")}
+        lists = {k: tuple(entry[k]) for k in ("features", "perturbations", "trained", "contexts", "batches")}
         vectors = np.asarray(entry["vectors"], dtype=np.float32)
         return cls(**{**entry, **lists, "vectors": vectors, "screen": Screen.from_uns(entry["screen"])})
 

@@ -83,12 +83,17 @@ class PerturbationEncoder(nn.Module):
 
 
 class CodeEncoder(nn.Module):
-    """One learned row for each code; the code -1, unknown, has the row `null`, which the dropout uses as well."""
+    """One learned row for each code; the code -1, unknown, has the row `null`, which the dropout uses as well.
+
+    All rows start near the null row: a network that is told contexts far apart learns each of them by heart, and little
+    of what a perturbation does in one holds in another.
+    """
 
     def __init__(self, n_codes: int, width: int) -> None:
         super().__init__()
         self.n_codes = n_codes
         self.rows = nn.Embedding(n_codes, width)
+        nn.init.normal_(self.rows.weight, std=0.05)
         self.null = nn.Parameter(torch.zeros(width))
 
     def forward(self, codes: Tensor) -> Tensor:

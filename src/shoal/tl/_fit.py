@@ -97,10 +97,11 @@ def fit(
     adata = get_adata(data, mod)
     cls = model_class(model)
     seeds = as_generator(rng).integers(2**31, size=2)
-    asked = {"preset": preset, "embedding": embedding, **(config or {})}
-    settings = {"max_steps": max_steps, **training}
-    make = _accepted(cls, cls, {k: v for k, v in asked.items() if v is not None}, rng=int(seeds[0]))
-    steps = _accepted(cls, cls.train, {k: v for k, v in settings.items() if v is not None}, rng=int(seeds[1]))
+    named = {"preset": preset, "embedding": embedding}
+    asked = {k: v for k, v in named.items() if v is not None} | dict(config or {})  # a None of `config` is meant
+    settings = ({} if max_steps is None else {"max_steps": max_steps}) | training
+    make = _accepted(cls, cls, asked, rng=int(seeds[0]))
+    steps = _accepted(cls, cls.train, settings, rng=int(seeds[1]))
     own(adata)
     before = set(adata.uns)
     try:
