@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src" / "shoal"
 FILES = sorted(SRC.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-NAMESPACES = ("ds", "metrics", "models", "pl", "pp", "tl")
+NAMESPACES = ("benchmark", "ds", "metrics", "models", "pl", "pp", "tl")
 HEAVY = {"torch", "lightning", "pytorch_lightning", "scvi", "scanpy", "sklearn", "matplotlib"}
 
 # Which libraries a folder may never import, anywhere in its files (design: "Layers and what each may import").
@@ -38,7 +38,9 @@ BUILDS_ON = {
     "core": {"", "core", "metrics"},
     "pp": {"", "core", "metrics", "pp"},
     "ds": {"", "core", "metrics", "pp", "ds"},
-    "tl": {"", "core", "metrics", "models", "pp", "tl"},
+    "tl": {"", "benchmark", "core", "metrics", "models", "pp", "report", "tl"},
+    "report": {"", "report"},
+    "benchmark": {"", "benchmark", "core", "ds", "metrics", "models", "pp", "tl"},
     "pl": {"", "core", "metrics", "pl"},
     "nn": {"", "nn"},
     "generative": {"", "generative"},
@@ -215,7 +217,7 @@ def test_the_package_lists_what_it_offers():
     assert shoal.__all__ == sorted(shoal.__all__)
     assert set(NAMESPACES) < set(shoal.__all__)
     assert all(getattr(shoal, name) is not None for name in shoal.__all__)
-    with pytest.raises(AttributeError, match="its namespaces are ds, metrics, models, pl, pp, tl"):
+    with pytest.raises(AttributeError, match="its namespaces are benchmark, ds, metrics, models, pl, pp, tl"):
         shoal.nothing  # noqa: B018
 
 

@@ -1,4 +1,4 @@
-"""The command line: `shoal coherence` measures a file, `shoal demo` shows what that gives."""
+"""The command line: `shoal coherence` measures a file, `shoal report` makes a page of it, `shoal demo` shows all that."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pret
 
 Option = typer.Option
 Out = Annotated[Path, Option("--out", "-o", help="Folder to write into; made if it is not there.")]
+Spec = Annotated[Path, typer.Argument(metavar="SPEC.yaml", help="Data sets, splits, models and seeds: see the guide.")]
+Jobs = Annotated[int, Option(help="Processes at a time, of one thread each.")]
 Debug = Annotated[bool, Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -54,6 +56,33 @@ def coherence(
             if h5ad:
                 adata.write_h5ad(folder / f"{file.stem}.coherence.h5ad", compression="gzip")
         say(f"done: {out}")
+
+
+@app.command()
+def report(
+    file: Annotated[Path, typer.Argument(metavar="FILE.h5ad", help="Screen with results. It is only read.")],
+    *,
+    out: Annotated[Path, Option("--out", "-o", help="Page to write, such as report.html; replaced if it exists.")],
+    title: Annotated[str | None, Option(help="Heading of the page.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Write the results that a file holds as one HTML page that works offline."""
+    with friendly(debug=debug):
+        from . import tl
+        from ._report import read
+
+        say(f"reading {file}")
+        path = tl.report(read(file, backed=True), out=out, title=title)
+        say(f"done: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+
+
+@app.command()
+def benchmark(spec: Spec, *, out: Out, jobs: Jobs = 1, debug: Debug = False) -> None:
+    """Train and judge models, pass over what is done already, and print the leaderboard."""
+    with friendly(debug=debug):
+        from .benchmark._run import leaderboard
+
+        typer.echo(leaderboard(spec, folder=out, jobs=jobs))
 
 
 @app.command()

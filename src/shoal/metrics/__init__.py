@@ -1,25 +1,87 @@
 """Arrays in, numbers out: the statistics, without AnnData."""
 
 from ._association import partial_association, raw_partial
+from ._calibration import bds, ceiling, drf
 from ._coherence import coherence
+from ._combination import additive_residual, interaction_auprc
+from ._de import (
+    de_auprc,
+    de_count_error,
+    de_direction,
+    de_lfc_spearman,
+    de_overlap,
+    de_recall,
+    de_roc_auc,
+    de_spearman_sig,
+)
 from ._delta import coherence_error, pearson_delta
+from ._discrimination import centroid_accuracy, discrimination_score, rank_score, retrieval_rank
 from ._distance import edistance, energy_distance
+from ._errors import cell_error, mae, mse, rmse
+from ._hits import hits_recall_budget, hits_recall_fdr, strongest
 from ._marginals import variance_ratio, wasserstein_per_gene, zero_fraction_error
 from ._mmd import median_bandwidth, mmd
 from ._pca import principal_axes
+from ._ranksum import benjamini_hochberg, log_fold_change
+from ._shape import bimodality_error, correlation_error
+from ._skill import paired_difference, skill
+from ._structure import collapse_index, magnitude_error, magnitude_spearman, mean_cosine, similarity_structure
+from ._transport import sinkhorn, sliced_wasserstein
+from ._weighted import gene_weights, weighted_mse, weighted_r2, welch_t
 
 __all__ = [
+    "additive_residual",
+    "bds",
+    "benjamini_hochberg",
+    "bimodality_error",
+    "ceiling",
+    "cell_error",
+    "centroid_accuracy",
     "coherence",
     "coherence_error",
+    "collapse_index",
+    "correlation_error",
+    "de_auprc",
+    "de_count_error",
+    "de_direction",
+    "de_lfc_spearman",
+    "de_overlap",
+    "de_recall",
+    "de_roc_auc",
+    "de_spearman_sig",
+    "discrimination_score",
+    "drf",
     "edistance",
     "energy_distance",
+    "gene_weights",
+    "hits_recall_budget",
+    "hits_recall_fdr",
+    "interaction_auprc",
+    "log_fold_change",
+    "mae",
+    "magnitude_error",
+    "magnitude_spearman",
+    "mean_cosine",
     "median_bandwidth",
     "mmd",
+    "mse",
+    "paired_difference",
     "partial_association",
     "pearson_delta",
     "principal_axes",
+    "rank_score",
     "raw_partial",
+    "retrieval_rank",
+    "rmse",
+    "similarity_structure",
+    "sinkhorn",
+    "skill",
+    "sliced_wasserstein",
+    "strongest",
     "variance_ratio",
     "wasserstein_per_gene",
+    "weighted_mse",
+    "weighted_r2",
+    "welch_t",
     "zero_fraction_error",
 ]

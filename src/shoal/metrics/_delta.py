@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ._coherence import coherence, signed_sqrt
+from ._means import counted, tables
 
 if TYPE_CHECKING:
     from .._typing import Bools, Floats
@@ -72,6 +73,32 @@ def pearson_delta(predicted: Floats, real: Floats, *, reference: Floats, mask: B
         msg = f"{' and '.join(bad)} hold NaN or infinite values; leave those genes out with mask="
         raise ValueError(msg)
     return float(_direction(means[0], means[2]) @ _direction(means[1], means[2]))
+
+
+def pearson_rows(
+    predicted: Floats, real: Floats, *, reference: Floats, mask: Bools | None = None, centre: bool = True
+) -> Floats:
+    """Return :func:`pearson_delta` of every condition, (P,), of tables (P, n_genes); the cosine without `centre`.
+
+    NaN where a shift is the same for all genes (or, for the cosine, 0), or fewer than 2 genes count.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or a value is not finite.
+    """
+    guess, truth, origin = tables(predicted=predicted, real=real, reference=reference)
+    genes = counted(mask, truth.shape)
+    n = genes.sum(axis=1, keepdims=True)
+    rows = []
+    for means in (guess, truth):
+        shift = np.where(genes, means - origin, 0.0)
+        if centre:
+            shift = np.where(genes, shift - shift.sum(axis=1, keepdims=True) / np.maximum(n, 1), 0.0)
+        length = np.linalg.norm(shift, axis=1, keepdims=True)
+        scale = np.maximum(*(np.linalg.norm(m, axis=1, keepdims=True) for m in (means, origin)))
+        rows.append(shift / np.where((length > ROUNDING * scale) & (n > 1), length, np.nan))
+    return np.asarray((rows[0] * rows[1]).sum(axis=1))
 
 
 def coherence_error(predicted: Floats, real: Floats, *, control: Floats) -> float:

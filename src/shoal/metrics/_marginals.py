@@ -46,9 +46,9 @@ def wasserstein_per_gene(X: Matrix, Y: Matrix, *, block_bytes: int = BLOCK_BYTES
     >>> sh.metrics.wasserstein_per_gene(x, x + [0.0, 1.0, -2.0]).round(6)
     array([0., 1., 2.])
     """
-    x, y = (_checked(values, name, least=1) for name, values in (("X", X), ("Y", Y)))
-    _same_columns(x, y)
-    weight, of_x, of_y = _steps(x.shape[0], y.shape[0])
+    x, y = (checked_cells(values, name, least=1) for name, values in (("X", X), ("Y", Y)))
+    same_columns(x, y)
+    weight, of_x, of_y = quantile_steps(x.shape[0], y.shape[0])
     found = np.empty(x.shape[1])
     width = max(1, int(block_bytes / (8 * 4 * len(weight))))  # both gathered, their difference, and the cells
     for start in range(0, len(found), width):
@@ -87,8 +87,8 @@ def variance_ratio(X: Matrix, Y: Matrix) -> float:
     >>> round(sh.metrics.variance_ratio(2 * x + 5, x), 6)
     4.0
     """
-    x, y = (_checked(values, name, least=2) for name, values in (("X", X), ("Y", Y)))
-    _same_columns(x, y)
+    x, y = (checked_cells(values, name, least=2) for name, values in (("X", X), ("Y", Y)))
+    same_columns(x, y)
     of_x, of_y = _total_variance(x), _total_variance(y)
     return of_x / of_y if of_y > 0 else float("nan")
 
@@ -126,12 +126,12 @@ def zero_fraction_error(X: Matrix, Y: Matrix, *, tolerance: float = 0.0) -> floa
     if not tolerance >= 0:
         msg = f"tolerance must be at least 0, not {tolerance!r}"
         raise ValueError(msg)
-    x, y = (_checked(values, name, least=1) for name, values in (("X", X), ("Y", Y)))
-    _same_columns(x, y)
+    x, y = (checked_cells(values, name, least=1) for name, values in (("X", X), ("Y", Y)))
+    same_columns(x, y)
     return float(np.mean(np.abs(_zero_fraction(x, tolerance) - _zero_fraction(y, tolerance))))
 
 
-def _checked(values: Matrix, name: str, *, least: int) -> Matrix:
+def checked_cells(values: Matrix, name: str, *, least: int) -> Matrix:
     """Return an array, or a canonical CSC matrix, of finite values in `least` rows or more; else raise ``ValueError``."""
     values = _by_column(values) if sparse.issparse(values) else np.asarray(values)
     if values.ndim != 2 or values.shape[0] < least or values.shape[1] == 0:
@@ -152,13 +152,13 @@ def _by_column(values: Matrix) -> Matrix:
     return found
 
 
-def _same_columns(x: Matrix, y: Matrix) -> None:
+def same_columns(x: Matrix, y: Matrix) -> None:
     if x.shape[1] != y.shape[1]:
         msg = f"X and Y must have the same columns, not {x.shape[1]} and {y.shape[1]}"
         raise ValueError(msg)
 
 
-def _steps(n: int, m: int) -> tuple[Floats, Ints, Ints]:
+def quantile_steps(n: int, m: int) -> tuple[Floats, Ints, Ints]:
     """Return the steps of both quantile functions, merged: their lengths and the ranks that hold on each.
 
     The quantile function of n values jumps at multiples of 1/n, so in units of 1/(n m) all jumps are integers.

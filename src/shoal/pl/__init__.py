@@ -1,8 +1,29 @@
-"""Plots: coherence against magnitude, calibration, ranking, and one perturbation's cells as arrows."""
+"""Plots: coherence, its calibration and its geometry; evaluations, predicted populations, and training curves."""
 
+from ._calibration import calibration
 from ._coherence import coherence
+from ._evaluate import evaluate
+from ._genes import genes
 from ._geometry import geometry
+from ._leaderboard import leaderboard
 from ._null import coherence_null
+from ._populations import populations
 from ._ranking import ranking
+from ._scatter_baseline import scatter_baseline
+from ._strata import strata
+from ._training import training
 
-__all__ = ["coherence", "coherence_null", "geometry", "ranking"]
+__all__ = [
+    "calibration",
+    "coherence",
+    "coherence_null",
+    "evaluate",
+    "genes",
+    "geometry",
+    "leaderboard",
+    "populations",
+    "ranking",
+    "scatter_baseline",
+    "strata",
+    "training",
+]

@@ -1,10 +1,24 @@
 """Statistics, training and prediction on AnnData: results go to ``uns``, ``obs`` and ``layers``."""
 
 from ._associate import associate
+from ._benchmark import benchmark
 from ._coherence import coherence
 from ._coherence_null import coherence_null
 from ._distance import distance, distance_matrix
+from ._evaluate import evaluate
 from ._fit import fit
 from ._predict import predict
+from ._report import report
 
-__all__ = ["associate", "coherence", "coherence_null", "distance", "distance_matrix", "fit", "predict"]
+__all__ = [
+    "associate",
+    "benchmark",
+    "coherence",
+    "coherence_null",
+    "distance",
+    "distance_matrix",
+    "evaluate",
+    "fit",
+    "predict",
+    "report",
+]

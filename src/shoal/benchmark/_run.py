@@ -1,0 +1,261 @@
+"""Run a benchmark: what is done is not done again, what fails says why, and several processes share the work."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+from multiprocessing import get_context
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._logging import logger, progress
+from .._staging import staged
+from .._validate import positive
+from ._attempt import attempt, failed, prepare, reason
+from ._judge import Judge
+from ._rows import Row, content_of, digest, read_row, read_rows, tidy, write_manifest
+from ._spec import read
+from ._table import ABOUT, markdown, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from multiprocessing.context import SpawnProcess
+
+    import pandas as pd
+    from anndata import AnnData
+
+    from ._spec import Data, Model, Spec, Split
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Task:
+    """Attempts on one split of one data set, which is prepared once for them."""
+
+    data: Data
+    split: Split
+    rows: tuple[Row, ...]
+    models: tuple[Model, ...]
+
+
+def run(
+    spec: Spec | Mapping[str, Any] | str | Path,
+    *,
+    folder: str | Path,
+    jobs: int = 1,
+    retry: bool = False,
+) -> pd.DataFrame:
+    """Train and judge every model on every split of every data set with every seed.
+
+    Each result is a file in `folder`, written whole as soon as it is there. A run that was interrupted goes on where it
+    stopped; a spec that was changed computes only what the change concerns: a result is computed anew if its data set
+    (the content of its file), split, model, options, seed, way of judging or the version of shoal is another.
+
+    Parameters
+    ----------
+    spec
+        Path of a YAML file, mapping with the same keys, or :class:`Spec`.
+    folder
+        Folder of the results; made if it is not there.
+    jobs
+        Processes at a time, of one thread each. With 1, all is done in this process, with the threads it has. More than
+        one need a script that guards its entry by ``if __name__ == "__main__":``.
+    retry
+        Whether results that failed are tried again.
+
+    Returns
+    -------
+    One line for each data set, split, model, seed and metric: ``data``, ``split``, ``model``, ``kind``, ``seed``,
+    ``metric``, ``value``, ``positive`` and ``negative`` (means of the two controls), ``discriminates``, ``note`` (why it
+    failed), ``seconds_fit``, ``seconds_predict``, ``seconds_evaluate``, ``peak_mb``, ``settings`` and ``versions``.
+
+    ``folder/rows``
+        a JSON file for each result, with the values of every condition.
+    ``folder/benchmark.json``
+        which of them belong to this spec: what :func:`table` reads.
+    ``folder/rows.csv``
+        the table that is returned.
+    ``folder/leaderboard.csv``, ``folder/leaderboard.md``
+        what :func:`table` makes of it, if anything succeeded.
+
+    Raises
+    ------
+    ValueError
+        If the spec or `jobs` makes no sense.
+    TypeError
+        If the spec, or a part of it, is of a wrong kind.
+    FileNotFoundError
+        If the spec or the file of a data set does not exist.
+    ImportError
+        If the spec is a file and PyYAML is not installed.
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> spec = {
+    ...     "data": {
+    ...         "simulated": {
+    ...             "call": sh.ds.simulate,
+    ...             "perturbation_key": "perturbation",
+    ...             "control": "control",
+    ...             "prepare": {"normalize": "log1p"},
+    ...         }
+    ...     },
+    ...     "splits": {"unseen": {"by": "perturbation", "test": 0.3}},
+    ...     "models": ["control", "mean_shift"],
+    ...     "evaluate": {"metrics": ["pearson_delta", "energy"]},
+    ... }
+    >>> rows = sh.benchmark.run(spec, folder="simulated")
+    >>> rows["model"].unique().tolist()
+    ['control', 'mean_shift']
+    """
+    spec, folder = read(spec), Path(folder)
+    positive(jobs, name="jobs")
+    wanted = list(_rows(spec))
+    folder.mkdir(parents=True, exist_ok=True)
+    pending = [pair for pair in wanted if not _is_done(folder, pair[0], retry=retry)]
+    write_manifest(folder, {row.stem: row.settings for row, _ in wanted})
+    logger.info("%d of %d results are to be computed", len(pending), len(wanted))
+    tasks = _tasks(spec, pending, alone=jobs > 1)
+    work = _here(tasks, spec, folder) if jobs == 1 else _elsewhere(tasks, spec, folder, jobs)
+    for _ in progress(work, total=len(tasks), desc="benchmark"):
+        pass
+    rows = read_rows(folder)
+    n_failed = sum(bool(row.note) for row in rows)
+    if n_failed:
+        logger.warning("%d of %d results failed; retry=True tries them again", n_failed, len(rows))
+    found = tidy(rows)
+    with staged(folder) as stage:
+        found.to_csv(stage / "rows.csv", index=False)
+        if n_failed < len(rows):
+            board = table(rows)
+            board.to_csv(stage / "leaderboard.csv")
+            (stage / "leaderboard.md").write_text(f"{markdown(board)}\n", encoding="utf-8")
+    return found
+
+
+def leaderboard(spec: Path, *, folder: Path, jobs: int) -> str:
+    """Run a benchmark and return the head of its leaderboard as Markdown: what the command line does."""
+    run(spec, folder=folder, jobs=jobs)
+    return markdown(table(folder)[list(ABOUT)])
+
+
+def _rows(spec: Spec) -> Iterator[tuple[Row, Model]]:
+    """Yield all results that a spec asks for, without values, and the model of each."""
+    content = {data.name: content_of(data) for data in spec.data}
+    for data, split, seed, model in product(spec.data, spec.splits, spec.seeds, spec.models):
+        if data.name in split.data:
+            settings = digest(spec, data, split, model, seed, content[data.name])
+            yield Row(data.name, split.name, model.label, seed, model.kind, settings=settings), model
+
+
+def _is_done(folder: Path, row: Row, *, retry: bool) -> bool:
+    found = read_row(folder, row.stem)
+    return found is not None and found.settings == row.settings and not (retry and found.note)
+
+
+def _tasks(spec: Spec, pending: Sequence[tuple[Row, Model]], *, alone: bool) -> list[Task]:
+    """Return the work in portions: a split of a data set and a seed, but models that are no baselines `alone`."""
+    data, splits = ({one.name: one for one in several} for several in (spec.data, spec.splits))
+    portions: dict[tuple[str, str, int, str], list[tuple[Row, Model]]] = {}
+    for row, model in pending:
+        own = row.model if alone and row.kind != "baseline" else ""
+        portions.setdefault((row.data, row.split, row.seed, own), []).append((row, model))
+    return [
+        Task(data[name], splits[split], *(tuple(several) for several in zip(*portion, strict=True)))
+        for (name, split, _, _), portion in portions.items()
+    ]
+
+
+def work(task: Task, evaluate: Mapping[str, Any], folder: Path, adata: AnnData | Exception) -> None:
+    """Do a task, and write each result as soon as it is there."""
+    judge: Judge | Exception = adata if isinstance(adata, Exception) else _judge(adata, task, evaluate)
+    if isinstance(judge, Exception):
+        logger.warning("%s, %s: nothing can be attempted: %s", task.data.name, task.split.name, reason(judge))
+    for row, model in zip(task.rows, task.models, strict=True):
+        if isinstance(adata, Exception) or isinstance(judge, Exception):
+            done = failed(row, f"not attempted: {reason(judge)}")
+        else:
+            done = attempt(adata, row, model, judge)
+        done.write(folder)
+
+
+def _prepared(task: Task) -> AnnData | Exception:
+    try:
+        return prepare(task.data, task.split)
+    except Exception as err:  # noqa: BLE001 (others go on, and the rows say what it was)
+        return err
+
+
+def _judge(adata: AnnData, task: Task, evaluate: Mapping[str, Any]) -> Judge | Exception:
+    try:
+        return Judge(adata, seed=task.rows[0].seed, **evaluate)
+    except Exception as err:  # noqa: BLE001 (others go on, and the rows say what it was)
+        return err
+
+
+def _here(tasks: Iterable[Task], spec: Spec, folder: Path) -> Iterator[Task]:
+    """Do all tasks in this process, preparing a data set again only when another was between."""
+    last: tuple[tuple[str, str], AnnData | Exception] | None = None
+    for task in tasks:
+        key = (task.data.name, task.split.name)
+        if last is None or last[0] != key:
+            last = (key, _prepared(task))
+        work(task, spec.evaluate, folder, last[1])
+        yield task
+
+
+def _elsewhere(tasks: Iterable[Task], spec: Spec, folder: Path, jobs: int) -> Iterator[Task]:
+    """Do each task in a process of its own, `jobs` at a time; one that dies leaves rows that say so."""
+    waiting, context = list(tasks), get_context("spawn")
+    running: dict[int, tuple[SpawnProcess, Task]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                task = waiting.pop(0)
+                process = context.Process(target=_child, args=(task, dict(spec.evaluate), folder), daemon=False)
+                with _one_thread():
+                    process.start()
+                running[process.sentinel] = (process, task)
+            for sentinel in wait(list(running)):
+                process, task = running.pop(sentinel)
+                process.join()
+                _account(task, process.exitcode, folder)
+                yield task
+    finally:
+        for process, _ in running.values():
+            process.terminate()
+            process.join()
+
+
+def _child(task: Task, evaluate: Mapping[str, Any], folder: Path) -> None:
+    work(task, evaluate, folder, _prepared(task))
+
+
+def _account(task: Task, exitcode: int | None, folder: Path) -> None:
+    """Write a failed row for every attempt of a process that ended before it wrote one."""
+    for row in task.rows:
+        if not _is_done(folder, row, retry=False):
+            why = "; killed, perhaps for lack of memory" if exitcode == -9 else ""
+            note = f"its process ended with exit code {exitcode}{why}"
+            logger.warning("%s on %s, %s, seed %d: %s", row.model, row.data, row.split, row.seed, note)
+            failed(row, note).write(folder)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Have processes that start in here use one thread each."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,322 @@
+"""What a benchmark is made of: data sets, splits, models, seeds and how predictions are judged."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from .. import ds, pp
+from .._compat import require
+from .._validate import one_of
+from ..metrics._suite import SUITE
+from ..models._registry import BASELINES, model_class
+
+SOURCES = ("path", "load", "call")
+JUDGING = ("metrics", "real_layer", "n_comps", "min_cells")  # of tl.evaluate
+NAME = re.compile(r"\w(?:[\w .,+=()-]*[\w)])?")
+RESERVED = ("positive control", "negative control", "control copy")  # on every leaderboard
+EXAMPLE = "models: [mean_shift, {name: flow, label: flow 500, options: {max_steps: 500}}]"
+
+
+def _arguments(function: Callable[..., Any], *without: str) -> tuple[str, ...]:
+    """Return the arguments of a function that a spec may give."""
+    return tuple(p for p in inspect.signature(function).parameters if p not in ("data", "mod", *without))
+
+
+ANNOTATE = _arguments(pp.annotate)
+SPLIT = _arguments(pp.split, "perturbation_key", "control", "key_added")
+PREPARE = _arguments(pp.prepare, "perturbation_key", "control")
+EMBED = _arguments(pp.embed, "perturbation_key", "control")
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set: where it comes from, and the arguments of what is done with it before models see it."""
+
+    name: str
+    source: tuple[str, Any]
+    annotate: Mapping[str, Any]
+    prepare: Mapping[str, Any] | None
+    embed: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A division into training and test: arguments of `pp.split`, and the data sets that it is made for."""
+
+    name: str
+    options: Mapping[str, Any]
+    data: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model: its name on the leaderboard, its name or class, and arguments of `tl.fit` and of `tl.predict`."""
+
+    label: str
+    model: str | type
+    options: Mapping[str, Any] = field(default_factory=dict)
+    predict: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """``"baseline"`` or ``"model"``."""
+        from ..models import Baseline
+
+        if isinstance(self.model, str):
+            return "baseline" if self.model in BASELINES else "model"
+        return "baseline" if issubclass(self.model, Baseline) else "model"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A benchmark: every model on every split of every data set, with every seed.
+
+    The fields take what the keys of a YAML file hold. They are checked at once, and keys are the arguments of the
+    functions that they go to, so that there is nothing new to learn.
+
+    Parameters
+    ----------
+    data
+        Name -> mapping with one of ``path`` (an h5ad file), ``load`` (a name of :func:`shoal.ds.load`) or ``call`` (a
+        function without arguments that returns an AnnData; in YAML ``"package.module:function"``); arguments of
+        :func:`shoal.pp.annotate`; ``prepare``, arguments of :func:`shoal.pp.prepare`, with ``fit_on="train"`` unless
+        they say otherwise, or False to leave it out; and ``embed``, arguments of :func:`shoal.pp.embed`, or a list of
+        such mappings.
+    splits
+        Name -> arguments of :func:`shoal.pp.split`; ``data`` names the data sets it is made for, all if left out.
+    models
+        Names of `shoal.models.available`, classes, or mappings with ``name``, ``label`` (on the leaderboard),
+        ``options`` (arguments of :func:`shoal.tl.fit`) and ``predict`` (those of the sampler).
+    seeds
+        Seeds of training, prediction and of the halves into which real cells are divided. The split is that of the
+        ``rng`` in `splits`: all seeds have the same test set.
+    evaluate
+        Arguments of :func:`shoal.tl.evaluate`: ``metrics``, ``real_layer``, ``n_comps``, ``min_cells``.
+
+    Raises
+    ------
+    ValueError
+        If a name, a key or a value is not known, or names are not unique.
+    TypeError
+        If a part is not a mapping or a list where it must be one.
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> spec = sh.benchmark.Spec(
+    ...     data={"simulated": {"call": sh.ds.simulate, "perturbation_key": "perturbation", "control": "control"}},
+    ...     splits={"unseen": {"by": "perturbation", "test": 0.3}},
+    ...     models=["control", "mean_shift"],
+    ... )
+    >>> [model.label for model in spec.models]
+    ['control', 'mean_shift']
+    """
+
+    data: Any
+    splits: Any
+    models: Any
+    seeds: Any = (0,)
+    evaluate: Any = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        data = tuple(_data(name, entry) for name, entry in _items(self.data, "data"))
+        splits = tuple(_split(name, entry, data) for name, entry in _items(self.splits, "splits"))
+        checked = {
+            "data": data,
+            "splits": splits,
+            "models": read_models(self.models),
+            "seeds": read_seeds(self.seeds),
+            "evaluate": _judging(self.evaluate),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+
+def read(spec: Spec | Mapping[str, Any] | str | Path) -> Spec:
+    """Return a spec from a YAML file, a mapping or a Spec; paths of a file are relative to its folder.
+
+    Raises
+    ------
+    ValueError
+        If the file is not YAML, or a key is not known or absent.
+    TypeError
+        If it is something else.
+    FileNotFoundError
+        If there is no such file, or a data set's file is not there.
+    """
+    if isinstance(spec, Spec):
+        found = spec
+    elif isinstance(spec, Mapping):
+        found = _from_mapping(spec, "the spec")
+    elif isinstance(spec, (str, Path)):
+        found = _from_file(Path(spec))
+    else:
+        msg = f"spec must be a path of a YAML file, a mapping or a sh.benchmark.Spec, not {type(spec).__name__}"
+        raise TypeError(msg)
+    for data in found.data:
+        kind, source = data.source
+        if kind == "path" and not Path(source).is_file():
+            msg = f"data {data.name!r}: no such file: {source}"
+            raise FileNotFoundError(msg)
+    return found
+
+
+def read_models(models: Any) -> tuple[Model, ...]:
+    """Return checked models from names, classes and mappings."""
+    if isinstance(models, (str, type, Mapping)) or not isinstance(models, Sequence) or not models:
+        msg = f"models must be a list with at least one model, as in {EXAMPLE}; not {models!r}"
+        raise TypeError(msg)
+    found = tuple(_model(entry) for entry in models)
+    labels = [model.label for model in found]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        msg = f"several models are called {', '.join(map(repr, twice))}; give each a label, as in {EXAMPLE}"
+        raise ValueError(msg)
+    return found
+
+
+def read_seeds(seeds: Any) -> tuple[int, ...]:
+    """Return checked seeds."""
+    several = [seeds] if isinstance(seeds, int) else list(seeds)
+    if not several or len(set(several)) < len(several) or not all(type(s) is int and s >= 0 for s in several):
+        msg = f"seeds must be different integers from 0 on, such as [0, 1, 2], not {seeds!r}"
+        raise ValueError(msg)
+    return tuple(several)
+
+
+def _from_file(path: Path) -> Spec:
+    yaml = require("yaml", extra="benchmark")
+    if not path.is_file():
+        msg = f"no such spec: {path}"
+        raise FileNotFoundError(msg)
+    try:
+        entry = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as err:
+        msg = f"{path} is not YAML: {err}"
+        raise ValueError(msg) from err
+    data = entry.get("data") if isinstance(entry, Mapping) else None
+    for one in data.values() if isinstance(data, Mapping) else ():
+        if isinstance(one, dict) and isinstance(one.get("path"), str):
+            one["path"] = str(path.parent / Path(one["path"]).expanduser())
+    return _from_mapping(entry, str(path))
+
+
+def _from_mapping(entry: Any, where: str) -> Spec:
+    known = tuple(f.name for f in fields(Spec))
+    entry = _known(entry, known, where=where)
+    absent = [name for name in known[:3] if name not in entry]
+    if absent:
+        msg = f"{where} lacks {absent[0]!r}; it needs data, splits and models, and may have seeds and evaluate"
+        raise ValueError(msg)
+    return Spec(**entry)
+
+
+def _data(name: str, entry: Any) -> Data:
+    where = f"data {name!r}"
+    entry = _known(entry, (*SOURCES, *ANNOTATE, "prepare", "embed"), where=where)
+    given = [kind for kind in SOURCES if kind in entry]
+    if len(given) != 1:
+        msg = f"{where} needs one of {', '.join(SOURCES)}, not {' and '.join(given) or 'none of them'}"
+        raise ValueError(msg)
+    kind, source = given[0], entry[given[0]]
+    if kind == "load":
+        one_of(source, list(ds.available().index), name=f"{where}: load")
+    elif kind == "call":
+        if not (callable(source) or (isinstance(source, str) and source.count(":") == 1)):
+            msg = f"{where}: call must be a function or 'package.module:function', not {source!r}"
+            raise ValueError(msg)
+    else:
+        source = str(source)
+    annotate = {key: entry[key] for key in ANNOTATE if key in entry}
+    if kind != "load" or annotate:
+        lacking = [key for key in ("perturbation_key", "control") if key not in annotate]
+        if lacking:
+            msg = f"{where} lacks {lacking[0]!r}; no column and no label is guessed"
+            raise ValueError(msg)
+    prepare = entry.get("prepare") or {}
+    embed = entry.get("embed") or ()
+    several = [embed] if isinstance(embed, Mapping) else embed
+    return Data(
+        name,
+        (kind, source),
+        annotate,
+        None
+        if entry.get("prepare") is False
+        else {"fit_on": "train"} | _known(prepare, PREPARE, where=f"{where}: prepare"),
+        tuple(_known(one, EMBED, where=f"{where}: embed") for one in several),
+    )
+
+
+def _split(name: str, entry: Any, data: tuple[Data, ...]) -> Split:
+    entry = _known({} if entry is None else entry, (*SPLIT, "data"), where=f"split {name!r}")
+    names = [one.name for one in data]
+    chosen = entry.pop("data", names)
+    chosen = [chosen] if isinstance(chosen, str) else chosen
+    for one in chosen:
+        one_of(one, names, name=f"split {name!r}: data")
+    return Split(name, entry, tuple(chosen))
+
+
+def _judging(entry: Any) -> dict[str, Any]:
+    entry = _known(entry, JUDGING, where="evaluate")
+    metrics = entry.get("metrics")
+    if metrics is not None:
+        if isinstance(metrics, str) or not isinstance(metrics, Sequence) or not metrics:
+            msg = f"evaluate: metrics must be a list with at least one metric, not {metrics!r}"
+            raise TypeError(msg)
+        for metric in metrics:
+            one_of(metric, SUITE, name="evaluate: metrics")
+    return entry
+
+
+def _model(entry: Any) -> Model:
+    if isinstance(entry, (str, type)):
+        entry = {"name": entry}
+    entry = _known(entry, ("name", "label", "options", "predict"), where="a model")
+    if "name" not in entry:
+        msg = f"a model lacks 'name': {entry!r}; write it as in {EXAMPLE}"
+        raise ValueError(msg)
+    model_class(entry["name"])
+    called = entry["name"] if isinstance(entry["name"], str) else entry["name"].__name__
+    label = _checked_name(entry.get("label", called), "models")
+    if label in RESERVED:
+        msg = f"a model cannot be called {label!r}: every leaderboard has a row of that name; choose another label"
+        raise ValueError(msg)
+    further = {
+        key: _known(entry.get(key) or {}, None, where=f"model {label!r}: {key}") for key in ("options", "predict")
+    }
+    return Model(label, entry["name"], **further)
+
+
+def _items(entry: Any, where: str) -> Iterator[tuple[str, Any]]:
+    """Return names and entries of a part."""
+    if not isinstance(entry, Mapping) or not entry:
+        msg = f"{where} must be a mapping from names to settings with at least one entry, not {entry!r}"
+        raise TypeError(msg)
+    return ((_checked_name(name, where), value) for name, value in entry.items())
+
+
+def _checked_name(name: Any, where: str) -> str:
+    """Return a name that can be part of the name of a file."""
+    if not isinstance(name, str) or not NAME.fullmatch(name) or "__" in name:
+        msg = (
+            f"{where}: {name!r} is no name; use letters, digits, spaces and . , + = - ( ), without a double underscore"
+        )
+        raise ValueError(msg)
+    return name
+
+
+def _known(entry: Any, known: Sequence[str] | None, *, where: str) -> dict[str, Any]:
+    """Return a part of the spec, all of whose keys are known."""
+    if not isinstance(entry, Mapping):
+        msg = f"{where} must be a mapping from keys to values, not {entry!r}"
+        raise TypeError(msg)
+    for key in entry:
+        if known is not None:
+            one_of(key, known, name=f"{where}: key")
+    return dict(entry)

@@ -1,0 +1,263 @@
+r"""What a metric can tell on these data: values as losses, its range between two controls, its ceiling, the best baseline.
+
+All work on *losses*, (P,) one per condition: 0 is perfect and more is worse, whatever the metric (:func:`loss`). NaN stands
+for a value that is missing; conditions in which any of the compared contenders has none are left out.
+
+The positive control is a second experiment (other cells of the same condition), the negative control a prediction that
+knows nothing of the condition (the mean of all others).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._validate import one_of
+
+if TYPE_CHECKING:
+    from .._typing import Bools, Floats
+
+DIRECTIONS = ("higher", "lower", "target")
+LEAST_DRF = 0.1  # the range below which a metric is greyed out
+
+
+def loss(values: Floats, direction: str, *, perfect: float) -> Floats:
+    r"""Turn values of a metric into losses: 0 is perfect, more is worse.
+
+    ``"higher"``: perfect − value. ``"lower"``: value − perfect; an unbiased distance may fall below 0 and stays there, as
+    cutting it off would bias the mean. ``"target"`` with perfect = 0: \|value\|, for differences and log ratios.
+    ``"target"`` with perfect > 0, for ratios: \|v − perfect\| / (v + perfect), which is tanh(\|log(v / perfect)\| / 2). Half
+    and double lose the same, as on the log scale, but the loss ends at 1, so that a value of 0 (a collapsed prediction)
+    has the largest loss and not an infinite one; values below 0 lose 1 too.
+
+    Parameters
+    ----------
+    values
+        Values of the metric, of any shape; NaN where missing.
+    direction
+        ``"higher"``, ``"lower"`` or ``"target"``.
+    perfect
+        Best value of the metric; at least 0 for a target.
+
+    Returns
+    -------
+    Losses, float64 of the same shape; NaN where missing.
+
+    Raises
+    ------
+    ValueError
+        If the direction is not known, a value is infinite, or `perfect` is not finite or a target below 0.
+
+    Examples
+    --------
+    >>> from shoal.metrics._calibration import loss
+    >>> loss([0.25, 0.5, 1, 2, 0], "target", perfect=1).round(3)
+    array([0.6  , 0.333, 0.   , 0.333, 1.   ])
+    """
+    one_of(direction, DIRECTIONS, name="direction")
+    v = np.asarray(values, dtype=np.float64)
+    if np.isinf(v).any():
+        msg = f"{int(np.isinf(v).sum())} of {v.size} values are infinite; a value that is not defined is NaN"
+        raise ValueError(msg)
+    if not np.isfinite(perfect) or (direction == "target" and perfect < 0):
+        msg = f"perfect={perfect!r} must be finite, and at least 0 for a target"
+        raise ValueError(msg)
+    if direction == "higher":
+        return perfect - v
+    if direction == "lower":
+        return v - perfect
+    if perfect == 0:
+        return np.abs(v)
+    inside = np.maximum(v, 0.0)
+    return np.abs(inside - perfect) / (inside + perfect)
+
+
+def drf(positive_loss: Floats, negative_loss: Floats) -> float:
+    r"""Dynamic range fraction: the mean of (m⁺ − m⁻) / (m* − m⁻), within −1 and 1, of the controls and the perfect value.
+
+    1: a second experiment is as good as perfect. 0: it is no better than a prediction that knows nothing, and the metric
+    cannot tell a good model from a bad one on these data. In losses it is 1 − loss⁺ / loss⁻. Where the negative control
+    is already perfect there is no range, which counts 0.
+
+    Parameters
+    ----------
+    positive_loss, negative_loss
+        (P,) losses of the two controls.
+
+    Returns
+    -------
+    Mean over conditions, −1 to 1; NaN if no condition has both.
+
+    Raises
+    ------
+    ValueError
+        If the arrays differ in length.
+
+    References
+    ----------
+    Miller et al. (2025), bioRxiv, on calibrated metrics for perturbation models.
+
+    Examples
+    --------
+    >>> from shoal.metrics._calibration import drf
+    >>> drf([0.1, 0.2], [0.4, 0.8])
+    0.75
+    """
+    good, bad = paired(positive_loss, negative_loss)
+    if not good.size:
+        return float("nan")
+    part = 1 - good / np.where(bad > 0, bad, 1.0)
+    return float(np.where(bad > 0, np.clip(part, -1, 1), 0.0).mean())
+
+
+def bds(positive_loss: Floats, negative_loss: Floats) -> float:
+    """Bound discrimination score: the part of conditions in which the positive control beats the negative one.
+
+    Ties count half, so that 0.5 is chance.
+
+    Parameters
+    ----------
+    positive_loss, negative_loss
+        (P,) losses of the two controls.
+
+    Returns
+    -------
+    Part, 0 to 1; NaN if no condition has both.
+
+    Raises
+    ------
+    ValueError
+        If the arrays differ in length.
+
+    References
+    ----------
+    Miller et al. (2025), bioRxiv, on calibrated metrics for perturbation models.
+
+    Examples
+    --------
+    >>> from shoal.metrics._calibration import bds
+    >>> bds([0.1, 0.2, 0.5, 0.3], [0.4, 0.8, 0.5, 0.2])
+    0.625
+    """
+    good, bad = paired(positive_loss, negative_loss)
+    return float(np.mean((good < bad) + (good == bad) / 2)) if good.size else float("nan")
+
+
+def discriminates(range_fraction: float, score: float) -> bool:
+    """Return whether a metric tells the controls apart: DRF of at least 0.1 and BDS above a half.
+
+    Both are asked for: a few conditions with a large range can carry the DRF while in most the second experiment loses.
+    A metric without the two values does not discriminate.
+
+    Parameters
+    ----------
+    range_fraction, score
+        :func:`drf` and :func:`bds` of the metric.
+
+    Returns
+    -------
+    Whether it does.
+    """
+    return bool(range_fraction >= LEAST_DRF and score > 0.5)
+
+
+def ceiling(halves: Floats, *, noise_free: bool = False) -> Floats:
+    r"""Correlation that a metric can reach, from that between two halves of the cells (Spearman–Brown).
+
+    Half a population against the other half gives r; a second experiment with all cells would give 2r / (1 + r), and
+    the truth itself, measured without noise, the square root of that. A model that pools many perturbations may be
+    less noisy than an experiment and pass the first, but not the second. Only for correlations.
+
+    Parameters
+    ----------
+    halves
+        Correlations between halves, of any shape, −1 to 1; NaN where missing.
+    noise_free
+        Whether the ceiling is that of the noise-free truth instead of a second experiment.
+
+    Returns
+    -------
+    Ceilings, of the same shape. A correlation of at most 0 shows no signal to extrapolate from: it comes back as it is,
+    or as 0 if `noise_free`.
+
+    Raises
+    ------
+    ValueError
+        If a value is not a correlation.
+
+    References
+    ----------
+    Spearman (1910) and Brown (1910), Br. J. Psychol. 3, 271 and 296.
+
+    Examples
+    --------
+    >>> from shoal.metrics._calibration import ceiling
+    >>> ceiling([0.5, 1.0, -0.1]).round(3)
+    array([ 0.667,  1.   , -0.1  ])
+    """
+    r = np.asarray(halves, dtype=np.float64)
+    if (np.abs(r) > 1 + 1e-9).any():
+        msg = f"halves must be correlations, -1 to 1, not up to {np.nanmax(np.abs(r)):.3g}"
+        raise ValueError(msg)
+    signal = np.where(r > 0, r, 0.0)
+    full = 2 * signal / (1 + signal)
+    found = np.sqrt(full) if noise_free else np.where(r > 0, full, r)
+    return np.where(np.isnan(r), np.nan, found)
+
+
+def best_baseline(losses: Floats, *, coverage: float = 0.9) -> int | None:
+    """Return which baseline has the least mean loss, over the conditions that all of them have.
+
+    Baselines with far fewer values than the others cannot be compared fairly and do not take part.
+
+    Parameters
+    ----------
+    losses
+        (B, P) losses of B baselines.
+    coverage
+        Part of the largest number of values that a baseline needs in order to take part.
+
+    Returns
+    -------
+    Row of the best, the first of equals; None if no baseline has a value, or no condition is shared.
+
+    Raises
+    ------
+    ValueError
+        If `losses` is not 2-D.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from shoal.metrics._calibration import best_baseline
+    >>> best_baseline([[0.3, 0.4, np.nan], [0.2, 0.4, 9.0]], coverage=0.6)
+    1
+    """
+    table = np.asarray(losses, dtype=np.float64)
+    if table.ndim != 2:
+        msg = f"losses must be (baselines, conditions), not of shape {table.shape}"
+        raise ValueError(msg)
+    has = ~np.isnan(table)
+    n = has.sum(axis=1)
+    enough = (n > 0) & (n >= coverage * n.max(initial=0))
+    shared = has[enough].all(axis=0)
+    if not enough.any() or not shared.any():
+        return None
+    means = table[np.ix_(enough, shared)].mean(axis=1)
+    return int(np.flatnonzero(enough)[np.argmin(means)])
+
+
+def paired(*losses: Floats) -> list[Floats]:
+    """Return the losses of the conditions that all have."""
+    kept = complete(*losses)
+    return [np.asarray(one, dtype=np.float64)[kept] for one in losses]
+
+
+def complete(*losses: Floats) -> Bools:
+    """Return (P,) whether a condition has all losses, or raise ``ValueError``."""
+    arrays = [np.asarray(one, dtype=np.float64) for one in losses]
+    if arrays[0].ndim != 1 or len({one.shape for one in arrays}) > 1:
+        msg = f"losses must be 1-D with one value a condition, alike for all, not of shapes {[a.shape for a in arrays]}"
+        raise ValueError(msg)
+    return np.asarray(np.isfinite(np.stack(arrays)).all(axis=0))

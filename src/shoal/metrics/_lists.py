@@ -1,0 +1,82 @@
+"""Lists of genes: how good one ranking is (precision, area, correlation, the top), and one list per condition."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .._typing import Bools, Floats
+
+
+def average_precision(score: Floats, label: Bools) -> float:
+    """Return the average precision of one ranking, tied scores together; NaN if all labels are the same."""
+    n_positive = int(label.sum())
+    if n_positive in (0, len(label)):
+        return np.nan
+    order = np.argsort(-score)
+    ordered = score[order]
+    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    found = np.cumsum(label[order])[last]
+    return float(np.diff(found, prepend=0) @ (found / (last + 1)) / n_positive)
+
+
+def spearman(a: Floats, b: Floats) -> float:
+    """Return Spearman's correlation; NaN for fewer than 2 values or where one side is constant."""
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return np.nan
+    return float(np.corrcoef(stats.rankdata(a), stats.rankdata(b))[0, 1])
+
+
+def roc_area(score: Floats, label: Bools) -> float:
+    """Return the area under the ROC curve; NaN if all labels are the same."""
+    n_positive = int(label.sum())
+    pairs = n_positive * (len(label) - n_positive)
+    above = stats.rankdata(score)[label].sum() - n_positive * (n_positive + 1) / 2
+    return float(above / pairs) if pairs else np.nan
+
+
+def first_hits(strength: Floats, hit: Bools, length: int) -> Floats:
+    """Return (n,) shares of each gene in the list of the strongest hits; those tied at its end share what is left."""
+    share = np.zeros(len(strength))
+    of_hits = strength[hit]
+    if len(of_hits) <= length:
+        share[hit] = 1.0
+        return share
+    end = np.partition(of_hits, len(of_hits) - length)[len(of_hits) - length]
+    above, tied = of_hits > end, of_hits == end
+    share[hit] = above + tied * ((length - above.sum()) / tied.sum())
+    return share
+
+
+def checked_tables(named: Mapping[str, Floats], mask: Bools | None, alpha: float) -> tuple[list[Floats], Bools]:
+    """Return float64 tables and the mask, or raise ``ValueError``; only values that count must be sound."""
+    if not 0 < alpha < 1:
+        msg = f"alpha must be between 0 and 1, not {alpha!r}"
+        raise ValueError(msg)
+    tables = {name: np.asarray(table, dtype=np.float64) for name, table in named.items()}
+    shapes = {name: table.shape for name, table in tables.items()}
+    if len(set(shapes.values())) > 1 or any(len(shape) != 2 for shape in shapes.values()):
+        msg = f"tables must be (conditions, genes) and of one shape, not {shapes}"
+        raise ValueError(msg)
+    shape = next(iter(shapes.values()))
+    counted = np.ones(shape, dtype=bool) if mask is None else np.asarray(mask)
+    if counted.shape != shape or counted.dtype != bool:
+        msg = f"mask must hold booleans of shape {shape}, not {counted.dtype} of shape {counted.shape}"
+        raise ValueError(msg)
+    for name, table in tables.items():
+        bad = counted & ~((table >= 0) & (table <= 1) if name.endswith("fdr") else np.isfinite(table))
+        if bad.any():
+            what = "values that are NaN or not between 0 and 1" if name.endswith("fdr") else "NaN or infinite values"
+            msg = f"{name} holds {what} in {int(bad.any(axis=1).sum())} conditions; leave them out with mask="
+            raise ValueError(msg)
+    return list(tables.values()), counted
+
+
+def by_row(of_row: Callable[..., float], tables: Sequence[Floats], counted: Bools) -> Floats:
+    """Return (P,) values of a function of the genes that count in each condition."""
+    return np.array([of_row(*(t[row, own] for t in tables)) for row, own in enumerate(counted)], dtype=np.float64)

@@ -1,0 +1,67 @@
+"""What the metrics on means share: tables of one mean per condition, the genes that count, and who competes with whom."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .._typing import Bools, Floats, Ints
+
+ROUNDING = 1e-12  # differences below this part of the values are rounding
+
+
+def tables(**given: Floats) -> list[Floats]:
+    """Return (P, G) tables of equal shape and finite values as float64, or raise ``ValueError`` with their names."""
+    found = {name: np.asarray(values, dtype=np.float64) for name, values in given.items()}
+    shapes = {values.shape for values in found.values()}
+    if len(shapes) > 1 or len(next(iter(shapes))) != 2:
+        listed = ", ".join(f"{name} {values.shape}" for name, values in found.items())
+        msg = f"expected tables of conditions x genes, all of one shape, not {listed}"
+        raise ValueError(msg)
+    for name, values in found.items():
+        bad = int((~np.isfinite(values)).any(axis=1).sum())
+        if bad:
+            msg = f"{bad} of {len(values)} rows of {name} hold NaN or infinite values; drop those conditions first"
+            raise ValueError(msg)
+    return list(found.values())
+
+
+def per_condition(values: Floats, name: str, n: int) -> Floats:
+    """Return (n,) numbers as float64, NaN where one is not known, or raise ``ValueError``."""
+    found = np.asarray(values, dtype=np.float64)
+    if found.shape != (n,) or np.isinf(found).any():
+        msg = f"{name} must hold {n} numbers, one a condition and none infinite, not an array of shape {found.shape}"
+        raise ValueError(msg)
+    return found
+
+
+def counted(mask: Bools | None, shape: tuple[int, ...]) -> Bools:
+    """Return the (P, G) genes that count: `mask`, or all; raise ``ValueError`` if it is no table of booleans."""
+    if mask is None:
+        return np.ones(shape, dtype=bool)
+    found = np.asarray(mask)
+    if found.shape != shape or found.dtype != bool:
+        msg = f"mask must hold booleans of shape {shape}, not {found.dtype} of shape {found.shape}"
+        raise ValueError(msg)
+    return found
+
+
+def members(group: Ints | None, n: int) -> list[Ints]:
+    """Return the rows of each group of conditions, one group if `group` is None; raise ``ValueError`` if lengths differ."""
+    if group is None:
+        return [np.arange(n)]
+    found = np.asarray(group)
+    if found.shape != (n,):
+        msg = f"group must hold one label for each of {n} conditions, not be of shape {found.shape}"
+        raise ValueError(msg)
+    return [np.flatnonzero(found == label) for label in np.unique(found)]
+
+
+def shifts(means: Floats, reference: Floats, mask: Bools) -> Floats:
+    """Return means - reference over the genes that count, 0 for others; rows that are nothing but rounding become 0."""
+    found = np.where(mask, means - reference, 0.0)
+    scale = np.maximum(np.linalg.norm(means, axis=1), np.linalg.norm(reference, axis=1))
+    found[np.linalg.norm(found, axis=1) <= ROUNDING * scale] = 0.0
+    return found

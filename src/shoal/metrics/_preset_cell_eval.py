@@ -1,0 +1,245 @@
+"""The metrics of cell-eval 0.8, number for number: also where one would not define them so (see the user guide).
+
+Effects of a prediction are measured from its own control cells. Differential expression is pdex's: Mann-Whitney with correction
+for ties and for continuity, fold changes of ``expm1`` of the means without a pseudocount, kept in float32 as there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, get_args
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from scipy import sparse, stats
+
+from ._comparison import len_of, mean_of
+from ._delta import pearson_rows
+from ._discrimination import Metric as Distance
+from ._discrimination import discrimination_score
+from ._errors import mae, mse
+from ._lists import average_precision, roc_area
+from ._means import members
+from ._pairs import densify, euclidean
+from ._ranksum import benjamini_hochberg, rank_sum
+from ._reference import PairReference
+from ._registry import Metric, Scored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .._typing import Bools, Floats, Ints
+    from ._comparison import Populations, Truth
+
+    Compute = Callable[[Truth, Populations], Scored]
+    Direction = Literal["higher", "lower", "target"]
+
+ALPHA = np.float32(0.05)
+LENGTHS = (None, 50, 100, 200, 500)
+SOURCE = "cell-eval 0.8.2"
+
+
+@dataclass(frozen=True)
+class Tested:
+    """(P, G) false discovery rates and log2 fold changes of all genes, float32; the latter may be infinite."""
+
+    fdr: Floats
+    lfc: Floats
+
+
+_TESTED: WeakKeyDictionary[Populations, Tested] = WeakKeyDictionary()
+_ENERGY: WeakKeyDictionary[Populations, Floats] = WeakKeyDictionary()
+
+
+def baseline_scaled(user: Mapping[str, float], base: Mapping[str, float]) -> float:
+    """Return cell-eval's score: the mean part of the way from the baseline to perfect; none below 0, and 0 if missing."""
+    own, zero, perfect = (np.array([of[name] for name in VCC]) for of in (user, base, _PERFECT))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = (own - zero) / (perfect - zero)
+    return float(np.maximum(np.where(np.isnan(parts), 0.0, parts), 0.0).mean())
+
+
+def tested(guess: Populations) -> Tested:
+    """Return the differential expression of every condition against its own controls, computed once."""
+    if guess not in _TESTED:
+        _TESTED[guess] = _pdex(guess)
+    return _TESTED[guess]
+
+
+def _pdex(guess: Populations) -> Tested:
+    truth, controls = guess.truth, guess.own_controls
+    several = [*guess.cells, *controls]
+    dense = not all(sparse.issparse(cells) for cells in several)
+    x = np.concatenate([densify(cells) for cells in several]) if dense else sparse.vstack(several, format="csr")
+    part = np.repeat(np.arange(len(several)), [len_of(cells) for cells in several])
+    n, context = len(guess.cells), np.concatenate([truth.group, np.arange(len(controls))])[part]
+    p = rank_sum(x, np.where(part >= n, -1, part), n, part >= n, stratum=context, continuity=True).pvalue
+    above = np.stack([_geometric(cells) for cells in guess.cells])
+    below = np.stack([_geometric(cells) for cells in controls])[truth.group]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lfc = np.log2(above / below)
+    lfc[np.isnan(lfc)] = 0.0  # nobody expresses the gene
+    return Tested(benjamini_hochberg(p).astype(np.float32), lfc.astype(np.float32))
+
+
+def _geometric(cells: Floats) -> Floats:
+    """Return pdex's mean, summed in the precision of the cells: fold changes that are equal here are equal there."""
+    return np.expm1(np.asarray(cells.mean(axis=0)).ravel())
+
+
+def _energy(guess: Populations) -> Floats:
+    """Return (P,) biased energy distances of all genes to the own controls, computed once."""
+    if guess not in _ENERGY:
+        references = [PairReference(cells, euclidean, biased=True) for cells in guess.own_controls]
+        pairs = zip(guess.cells, guess.truth.group, strict=True)
+        _ENERGY[guess] = np.array([references[at].compare(cells)[0] for cells, at in pairs])
+    return _ENERGY[guess]
+
+
+# -- from tables to values -------------------------------------------------------------------------------------------
+
+
+def _means(function: Callable[[Floats, Floats], Floats]) -> Compute:
+    return lambda truth, guess: Scored(function(guess.means, truth.real.means))
+
+
+def _effects(function: Callable[[Truth, Floats, Floats], Floats]) -> Compute:
+    """Wrap a function of the predicted effects, from predicted controls, and the real ones, from real controls."""
+
+    def compute(truth: Truth, guess: Populations) -> Scored:
+        control = np.stack([mean_of(cells) for cells in guess.own_controls])[truth.group]
+        return Scored(function(truth, guess.means - control, truth.real.means - truth.control))
+
+    return compute
+
+
+def _genes(function: Callable[[Floats, Floats, Floats, Floats], float]) -> Compute:
+    """Wrap a function of one condition: real FDR and fold change, predicted FDR and fold change."""
+
+    def compute(truth: Truth, guess: Populations) -> Scored:
+        real, own = tested(truth.real), tested(guess)
+        return Scored(np.array([function(*row) for row in zip(real.fdr, real.lfc, own.fdr, own.lfc, strict=True)]))
+
+    return compute
+
+
+def _copied(function: Callable[[Truth, Populations, Ints], float]) -> Compute:
+    """Wrap a function of a whole context, whose one number stands for each of its conditions."""
+
+    def compute(truth: Truth, guess: Populations) -> Scored:
+        values = np.full(len(truth.names), np.nan)
+        for rows in members(truth.group, len(values)):
+            values[rows] = function(truth, guess, rows)
+        return Scored(values)
+
+    return compute
+
+
+def _pds(metric: Distance) -> Compute:
+    return _effects(
+        lambda t, guess, real: discrimination_score(
+            guess, real, metric=metric, mask=t.mask, group=t.group, ties="order"
+        )
+    )
+
+
+def _overlap(k: int | None, *, of_predicted: bool) -> Compute:
+    def share(real_fdr: Floats, real_lfc: Floats, fdr: Floats, lfc: Floats) -> float:
+        real, own = _strongest(real_fdr, real_lfc), _strongest(fdr, lfc)
+        n = len(own if of_predicted else real)
+        n = n if k is None else min(k, n)
+        return len(np.intersect1d(real[:n], own[:n])) / n if n else 0.0
+
+    return _genes(share)
+
+
+def _strongest(fdr: Floats, lfc: Floats) -> Ints:
+    """Return the significant genes by falling absolute fold change, equal ones in order of the genes."""
+    hits = np.flatnonzero(fdr < ALPHA)
+    return hits[np.argsort(-np.abs(lfc[hits]), kind="stable")]
+
+
+def _direction(real_fdr: Floats, real_lfc: Floats, fdr: Floats, lfc: Floats) -> float:
+    hit = real_fdr < ALPHA
+    return float(np.mean(np.sign(real_lfc[hit]) == np.sign(lfc[hit]))) if hit.any() else np.nan
+
+
+def _lfc_spearman(real_fdr: Floats, real_lfc: Floats, fdr: Floats, lfc: Floats) -> float:
+    hit = real_fdr < ALPHA
+    return _correlation(stats.rankdata(real_lfc[hit]), stats.rankdata(lfc[hit]))
+
+
+def _recall(real_fdr: Floats, real_lfc: Floats, fdr: Floats, lfc: Floats) -> float:
+    hit = real_fdr < ALPHA
+    return float(np.mean(fdr[hit] < ALPHA)) if hit.any() else np.nan
+
+
+def _area(area: Callable[[Floats, Bools], float]) -> Compute:
+    """Wrap an area under a curve: labels are the real hits, the score is -log10 of the predicted FDR, at most 10."""
+    return _genes(
+        lambda real_fdr, real_lfc, fdr, lfc: area(-np.log10(np.clip(fdr, np.float32(1e-10), 1)), real_fdr < ALPHA)
+    )
+
+
+def _n_spearman(truth: Truth, guess: Populations, rows: Ints) -> float:
+    """Correlate the numbers of hits over the conditions that have a real one; 1 if none has."""
+    real, own = ((tested(one).fdr[rows] < ALPHA).sum(axis=1) for one in (truth.real, guess))
+    kept = real > 0
+    return _correlation(stats.rankdata(real[kept]), stats.rankdata(own[kept])) if kept.any() else 1.0
+
+
+def _energies(truth: Truth, guess: Populations, rows: Ints) -> float:
+    return _correlation(_energy(truth.real)[rows], _energy(guess)[rows])
+
+
+def _correlation(a: Floats, b: Floats) -> float:
+    """Return Pearson's correlation; NaN for fewer than 2 values or a constant side."""
+    return float(np.corrcoef(a, b)[0, 1]) if len(a) > 1 and np.ptp(a) > 0 and np.ptp(b) > 0 else np.nan
+
+
+# -- the registry ----------------------------------------------------------------------------------------------------
+
+FLAT, ALONE = "an effect is the same in all genes", "there is no other condition of the same context"
+NO_HIT, SAME = "no gene of the real cells is significant, or all are", "all conditions are alike on one side"
+
+
+def _metric(name: str, family: str, perfect: float, compute: Compute, needs: str, undefined: str = "") -> Metric:
+    direction: Direction = "higher" if perfect == 1 else "lower" if perfect == 0 else "target"
+    masked = family == "discrimination"
+    return Metric(name, family, direction, perfect, compute, needs, undefined, SOURCE, masked=masked)
+
+
+_ALL = (
+    _metric(
+        "pearson_delta", "response", 1, _effects(lambda t, a, b: pearson_rows(a, b, reference=0 * b)), "means", FLAT
+    ),
+    _metric("mse", "error", 0, _means(mse), "means"),
+    _metric("mae", "error", 0, _means(mae), "means"),
+    _metric("mse_delta", "error", 0, _effects(lambda t, a, b: mse(a, b)), "means"),
+    _metric("mae_delta", "error", 0, _effects(lambda t, a, b: mae(a, b)), "means"),
+    *(
+        _metric(f"discrimination_score_{kind}", "discrimination", 1, _pds(kind), "means", ALONE)
+        for kind in get_args(Distance)
+    ),
+    _metric("pearson_edistance", "structure", 1, _copied(_energies), "cells", SAME),
+    *(
+        _metric(f"{kind}_at_{k or 'N'}", "genes", 1, _overlap(k, of_predicted=kind == "precision"), "genes")
+        for kind in ("overlap", "precision")
+        for k in LENGTHS
+    ),
+    _metric("de_spearman_sig", "genes", 1, _copied(_n_spearman), "genes", SAME),
+    _metric("de_direction_match", "genes", 1, _genes(_direction), "genes", NO_HIT),
+    _metric("de_spearman_lfc_sig", "genes", 1, _genes(_lfc_spearman), "genes", NO_HIT),
+    _metric("de_sig_genes_recall", "genes", 1, _genes(_recall), "genes", NO_HIT),
+    _metric("de_nsig_counts_real", "genes", np.nan, _genes(lambda a, b, c, d: float((a < ALPHA).sum())), "genes"),
+    _metric("de_nsig_counts_pred", "genes", np.nan, _genes(lambda a, b, c, d: float((c < ALPHA).sum())), "genes"),
+    _metric("pr_auc", "genes", 1, _area(average_precision), "genes", NO_HIT),
+    _metric("roc_auc", "genes", 1, _area(roc_area), "genes", NO_HIT),
+)
+
+CELL_EVAL: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in _ALL})
+VCC: Mapping[str, Metric] = MappingProxyType(
+    {name: CELL_EVAL[name] for name in ("mae", "discrimination_score_l1", "overlap_at_N")}
+)
+_PERFECT = {name: metric.perfect for name, metric in VCC.items()}

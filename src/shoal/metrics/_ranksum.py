@@ -1,0 +1,270 @@
+"""Wilcoxon's rank-sum test of every group of cells in every gene, with one sort of a gene for all groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from scipy import sparse, special, stats
+
+from .._validate import one_of
+from ._ranks import against_controls, against_rest, columns
+
+if TYPE_CHECKING:
+    from .._typing import Bools, Floats, Ints, Matrix
+
+PSEUDOCOUNT = 1e-9  # scanpy's
+
+
+@dataclass(frozen=True)
+class RankSum:
+    """What `rank_sum` returns.
+
+    Attributes
+    ----------
+    z
+        (n_groups, n_genes) standardised rank sums; above 0 where the group's cells are higher than the reference's.
+    pvalue
+        (n_groups, n_genes) two-sided, of the normal approximation; not adjusted.
+    auc
+        (n_groups, n_genes) probability that a cell of the group is above one of the reference, ties half: U / (n m).
+    n_cells, n_reference
+        (n_groups,) cells of the group and cells that it is compared with.
+    """
+
+    z: Floats
+    pvalue: Floats
+    auc: Floats
+    n_cells: Ints
+    n_reference: Ints
+
+
+def rank_sum(
+    X: Matrix,
+    group: Ints,
+    n_groups: int,
+    control: Bools | None = None,
+    *,
+    stratum: Ints | None = None,
+    reference: Literal["control", "rest"] = "control",
+    tie_correct: bool = True,
+    continuity: bool = False,
+) -> RankSum:
+    r"""Wilcoxon's rank-sum test of every group against the controls, in every gene.
+
+    With U the number of pairs (cell of the group, cell of the reference) in which the first is higher, ties half,
+
+    .. math::
+        z = \frac{U - nm/2}{\sqrt{\frac{nm}{12}\left(N + 1 - \frac{\sum_t t^3 - t}{N(N - 1)}\right)}},\qquad N = n + m,
+
+    where the sum over sets of t tied values is the correction for ties. A gene is sorted once and all groups read their
+    ranks off that one order. Zeros are one set of ties and are never sorted, so that the time grows with the values
+    that are not 0.
+
+    The normal approximation is poor for fewer than about 10 cells of a group, and cells are not replicates: the p-values
+    rank genes, they are no error rates over donors or wells.
+
+    Parameters
+    ----------
+    X
+        (n_obs, n_genes) dense, or sparse of scipy; of any sign. CSR is turned into CSC; nothing is densified.
+    group
+        (n_obs,) group of every cell, 0 to `n_groups` - 1, or -1 for none.
+    n_groups
+        Groups, with or without cells.
+    control
+        (n_obs,) which cells are controls; they are in no group.
+    stratum
+        (n_obs,) integers, such as the context: a group is compared with cells of its own stratum. All cells of a group are
+        of one stratum.
+    reference
+        ``"control"``: the controls; ``"rest"``: all other groups together, without the controls.
+    tie_correct
+        Whether the variance is corrected for ties, as it should be where there are zeros. scanpy's default is not to.
+    continuity
+        Whether U is moved towards its mean by 1/2, as in :func:`scipy.stats.mannwhitneyu`.
+
+    Returns
+    -------
+    `RankSum`, float64. A gene in which all values are equal has z 0, p 1 and AUC 1/2; a group without cells, or with
+    nothing to be compared with, has NaN.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, a value is not finite, a code is out of range, a control has a group, or a group has cells in
+        several strata.
+
+    References
+    ----------
+    Mann and Whitney (1947), Ann. Math. Stat. 18, 50.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from shoal.metrics._ranksum import rank_sum
+    >>> x = np.array([[0.0], [1.0], [2.0], [3.0], [4.0]])
+    >>> found = rank_sum(x, np.array([-1, -1, -1, 0, 0]), 1, np.array([True, True, True, False, False]))
+    >>> found.auc, found.z.round(4)
+    (array([[1.]]), array([[1.7321]]))
+    """
+    one_of(reference, ("control", "rest"), name="reference")
+    code, where = _checked_codes(X, group, n_groups, control, stratum, reference)
+    n_genes = X.shape[1]
+    u, ties = np.full((n_groups, n_genes), np.nan), np.zeros((n_groups, n_genes))
+    n, m = np.zeros(n_groups, dtype=np.int64), np.zeros(n_groups, dtype=np.int64)
+    statistic = against_controls if reference == "control" else against_rest
+    for level in np.unique(where[(code >= 0) & (code < n_groups)]):
+        rows = np.flatnonzero((where == level) & (code >= 0))
+        present = np.setdiff1d(code[rows], [n_groups])
+        own = np.searchsorted(present, code[rows])  # the controls, with the highest code, come last
+        sizes = np.bincount(own, minlength=len(present) + 1)
+        n[present] = sizes[:-1]
+        m[present] = sizes[-1] if reference == "control" else sizes.sum() - sizes[:-1]
+        for gene, (values, cells) in enumerate(columns(X, rows)):
+            u[present, gene], ties[present, gene] = statistic(values, own[cells], sizes)
+    return _standardised(u, ties if tie_correct else None, n, m, continuity=continuity)
+
+
+def log_fold_change(mean: Floats, control: Floats, *, pseudocount: float = PSEUDOCOUNT) -> Floats:
+    """Log2 fold change from the means of log-normalised values, as scanpy defines it.
+
+    ``log2((expm1(mean) + pseudocount) / (expm1(control) + pseudocount))``: means are taken of logarithms, so this is not the
+    ratio of mean counts. A gene that only one side expresses has about ±30 with scanpy's pseudocount.
+
+    Parameters
+    ----------
+    mean
+        (n_groups, n_genes) means of log1p values (natural logarithm). A mean below 0, which only a model can give, counts
+        as 0: no expression.
+    control
+        Means of the controls, of a shape that fits `mean`.
+    pseudocount
+        Added to both.
+
+    Returns
+    -------
+    Array of the shape of `mean`, float64.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite, or a control mean is negative: such values are no log counts, and a difference of means
+        says more.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from shoal.metrics._ranksum import log_fold_change
+    >>> log_fold_change(np.log1p([[2.0, 8.0]]), np.log1p([1.0, 8.0])).round(6)
+    array([[1., 0.]])
+    """
+    mean, control = np.asarray(mean, dtype=np.float64), np.asarray(control, dtype=np.float64)
+    if not (np.isfinite(mean).all() and np.isfinite(control).all()):
+        msg = "mean and control must be finite; NaN or infinite values have no fold change"
+        raise ValueError(msg)
+    if (control < 0).any():
+        msg = "control holds negative means, which log1p counts cannot have; use the difference of means as the effect"
+        raise ValueError(msg)
+    above, below = np.expm1(np.maximum(mean, 0.0)) + pseudocount, np.expm1(control) + pseudocount
+    return np.log2(above) - np.log2(below)
+
+
+def benjamini_hochberg(pvalue: Floats, *, mask: Bools | None = None) -> Floats:
+    """Adjust p-values over the genes of every group, one group at a time.
+
+    Parameters
+    ----------
+    pvalue
+        (n_groups, n_genes).
+    mask
+        (n_groups, n_genes) genes that were tested; all by default. The others do not count as tests.
+
+    Returns
+    -------
+    (n_groups, n_genes) false discovery rates; NaN for genes that `mask` leaves out and for p-values that are NaN.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or a p-value is not between 0 and 1.
+
+    References
+    ----------
+    Benjamini and Hochberg (1995), J. R. Stat. Soc. B 57, 289.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from shoal.metrics._ranksum import benjamini_hochberg
+    >>> benjamini_hochberg(np.array([[0.01, 0.02, 0.5]])).round(3)
+    array([[0.03, 0.03, 0.5 ]])
+    """
+    pvalue = np.asarray(pvalue, dtype=np.float64)
+    tested = ~np.isnan(pvalue)
+    if mask is not None:
+        if np.shape(mask) != pvalue.shape:
+            msg = f"mask must have the shape of pvalue, {pvalue.shape}, not {np.shape(mask)}"
+            raise ValueError(msg)
+        tested &= mask
+    found = np.full(pvalue.shape, np.nan)
+    for row, own in enumerate(tested):
+        if own.any():
+            found[row, own] = stats.false_discovery_control(pvalue[row, own])
+    return found
+
+
+def _checked_codes(
+    X: Matrix, group: Ints, n_groups: int, control: Bools | None, stratum: Ints | None, reference: str
+) -> tuple[Ints, Ints]:
+    """Return the code of every cell, `n_groups` for controls and -1 for cells of no use, and its stratum."""
+    n_obs = X.shape[0]
+    code = np.array(group, dtype=np.int64)
+    where = np.zeros(n_obs, dtype=np.int64) if stratum is None else np.asarray(stratum)
+    if reference == "control" and control is None:
+        msg = "which cells are the controls? Pass control=, a boolean for every cell, or reference='rest'"
+        raise ValueError(msg)
+    is_control = np.zeros(n_obs, dtype=bool) if control is None else np.asarray(control)
+    for name, values in (("group", code), ("control", is_control), ("stratum", where)):
+        if values.shape != (n_obs,):
+            msg = f"{name} must hold one value for each of the {n_obs} cells, not be of shape {values.shape}"
+            raise ValueError(msg)
+    if is_control.dtype != bool:
+        msg = f"control must be booleans, one for every cell, not {is_control.dtype}"
+        raise ValueError(msg)
+    if ((code < -1) | (code >= n_groups)).any():
+        msg = f"group must hold codes from -1 (no group) to {n_groups - 1}; it holds {code.min()} to {code.max()}"
+        raise ValueError(msg)
+    if (code[is_control] >= 0).any():
+        msg = f"{int((code[is_control] >= 0).sum())} cells are controls and in a group; give controls the group -1"
+        raise ValueError(msg)
+    if not np.isfinite(X.data if sparse.issparse(X) else X).all():
+        msg = "X holds NaN or infinite values, which have no rank; drop those cells or mend them first"
+        raise ValueError(msg)
+    grouped = np.flatnonzero(code >= 0)
+    first = np.zeros(n_groups, dtype=where.dtype)
+    first[code[grouped]] = where[grouped]
+    apart = np.unique(code[grouped[first[code[grouped]] != where[grouped]]])
+    if len(apart):
+        msg = f"group {apart[0]} has cells in several strata; make a group of each (group, stratum)"
+        raise ValueError(msg)
+    if reference == "control":
+        code[is_control] = n_groups
+    return code, where
+
+
+def _standardised(u: Floats, ties: Floats | None, n: Ints, m: Ints, *, continuity: bool) -> RankSum:
+    """Turn U statistics (n_groups, n_genes) into z, p-values and areas."""
+    defined = (n > 0) & (m > 0)
+    pairs = np.where(defined, n * m, 1).astype(np.float64)[:, None]
+    total = np.where(defined, n + m, 2).astype(np.float64)[:, None]
+    variance = pairs / 12 * (total + 1 - (0.0 if ties is None else ties / (total * (total - 1))))
+    shift = u - pairs / 2
+    if continuity:
+        shift = np.sign(shift) * np.maximum(np.abs(shift) - 0.5, 0.0)
+    z = np.zeros_like(u)
+    np.divide(shift, np.sqrt(np.maximum(variance, 0.0)), out=z, where=(shift != 0) & (variance > 0))
+    z[~defined] = np.nan
+    auc = np.where(defined[:, None], u / pairs, np.nan)
+    return RankSum(z, 2 * special.ndtr(-np.abs(z)), auc, n, m)

@@ -1,0 +1,212 @@
+"""How much better a prediction is than the best baseline, or another contender: estimates with paired intervals.
+
+All work on losses, see :mod:`shoal.metrics._calibration`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
+
+from .._random import as_generator
+from .._validate import positive
+from ._calibration import complete, paired
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .._random import RNGLike
+    from .._typing import Floats, Ints
+
+LEAST_ROOM = 0.1  # part of the best loss whose removal counts as a full mark where a second experiment removes less
+CHUNK = 2**22  # bootstrap counts in memory at once; results do not depend on it
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number over perturbations with its bootstrap interval.
+
+    Attributes
+    ----------
+    value
+        Estimate; NaN if it is not defined, which `reason` then explains.
+    low, high
+        95 % interval (or the level asked for); NaN for fewer than 2 perturbations.
+    n
+        Conditions that count.
+    reason
+        Why there is no value; else "".
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    reason: str = ""
+
+
+def skill(
+    prediction: Floats,
+    best: Floats,
+    *,
+    positive_control: Floats,
+    owner: Ints | None = None,
+    n_boot: int = 2000,
+    level: float = 0.95,
+    rng: RNGLike = 0,
+) -> Estimate:
+    r"""Skill of a prediction: 0 as good as the best baseline, 1 as good as a second experiment, −1 hopelessly worse.
+
+    With L the mean losses over the conditions that all three have,
+
+    .. math::
+        s = \min\left(1,\ \frac{L_\mathrm{best} - L}{\max(L_\mathrm{best}, L) - T}\right), \qquad
+        T = \min(L^+, 0.9\, L_\mathrm{best}).
+
+    For a prediction that is better than the baseline this is the share it takes of what can be gained, a ratio of means:
+    conditions in which there is little to gain weigh little. It is bounded, as it goes into averages over metrics.
+    *Downwards*, the larger of the two losses is in the denominator, which makes it antisymmetric: a prediction is as much
+    below the baseline as the baseline would be above it, and it never falls below −1. *Upwards* it ends at 1: a noise-free
+    prediction can pass a second experiment, but that is worth no more. And where the best baseline is within 10 % of
+    the second experiment, or passes it (a mean over many cells can), what is left to gain is mostly noise and a plain
+    ratio would explode; T then asks for a tenth off the loss, so that a metric on which a prediction does badly still
+    counts against it.
+
+    The interval is a percentile bootstrap over *perturbations*, widened for small numbers of them as a t interval is: all
+    conditions of one are drawn together, with their three losses, since cells and doses of one perturbation are no
+    replicates. The baseline is held fixed in it. Having been chosen as the best of several on the same perturbations, it
+    looks better than it is; that lowers the skill, and is kept, as the error is on the side of the baseline.
+
+    Parameters
+    ----------
+    prediction, best, positive_control
+        (P,) losses of the prediction, of the best baseline and of the positive control.
+    owner
+        (P,) perturbation of each condition; by default each is its own.
+    n_boot
+        Bootstrap draws.
+    level
+        Level of the interval.
+    rng
+        Source of randomness.
+
+    Returns
+    -------
+    `Estimate`, −1 to 1. NaN if no condition is shared, or if the best baseline's mean loss is 0 or, for an unbiased distance,
+    below: then nothing is left to gain.
+
+    Raises
+    ------
+    ValueError
+        If the arrays differ in length, or an option is out of range.
+
+    References
+    ----------
+    Hesterberg (2015), Am. Stat. 69, 371, for the widened percentile interval.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from shoal.metrics._skill import skill
+    >>> best, second = np.array([0.4, 0.6, 0.5]), np.array([0.1, 0.1, 0.1])
+    >>> round(skill(best - 0.1, best, positive_control=second).value, 6)
+    0.25
+    """
+    losses = (prediction, best, positive_control)
+    _, of_best, _ = paired(*losses)
+    if not of_best.size:
+        return _absent("no condition has a value for the prediction, the best baseline and the positive control")
+    if not of_best.mean() > 0:
+        return _absent("the best baseline is perfect: nothing is left to gain")
+    return _bootstrap(_skill, losses, owner, n_boot, level, rng)
+
+
+def paired_difference(
+    a: Floats, b: Floats, *, owner: Ints | None = None, n_boot: int = 2000, level: float = 0.95, rng: RNGLike = 0
+) -> Estimate:
+    """Mean difference of the losses of two contenders, with an interval over perturbations.
+
+    Below 0, `a` is better. An interval that leaves 0 out says that it is, on perturbations like these; it says nothing about
+    other screens, and among many contenders some pairs will differ by chance.
+
+    Parameters
+    ----------
+    a, b
+        (P,) losses of the two.
+    owner, n_boot, level, rng
+        As for :func:`skill`.
+
+    Returns
+    -------
+    `Estimate`, in the units of the metric; NaN if no condition has both.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`skill`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from shoal.metrics._skill import paired_difference
+    >>> found = paired_difference(np.full(9, 0.5), np.linspace(0.6, 0.8, 9))
+    >>> round(found.value, 6), found.high < 0
+    (-0.2, True)
+    """
+    if not paired(a, b)[0].size:
+        return _absent("no condition has a value for both")
+    return _bootstrap(lambda means: means[..., 0] - means[..., 1], (a, b), owner, n_boot, level, rng)
+
+
+def _skill(means: Floats) -> Floats:
+    """Return (...,) skills from (..., 3) mean losses of prediction, best baseline and positive control."""
+    found, best, second = np.moveaxis(means, -1, 0)
+    room = np.maximum(best, found) - np.minimum(second, best - LEAST_ROOM * np.abs(best))
+    return np.minimum((best - found) / np.where(room > 0, room, 1.0), 1.0)
+
+
+def _bootstrap(
+    statistic: Callable[[Floats], Floats],
+    losses: tuple[Floats, ...],
+    owner: Ints | None,
+    n_boot: int,
+    level: float,
+    rng: RNGLike,
+) -> Estimate:
+    """Return a statistic of mean losses (..., k) with its percentile interval over owners, who keep their conditions."""
+    positive(n_boot, name="n_boot")
+    if not 0 < level < 1:
+        msg = f"level must be between 0 and 1, not {level!r}"
+        raise ValueError(msg)
+    kept, generator = complete(*losses), as_generator(rng)
+    values = np.column_stack([np.asarray(one, dtype=np.float64) for one in losses])
+    names = np.arange(len(values)) if owner is None else np.asarray(owner)
+    if names.shape != (len(values),):
+        msg = f"owner must name the perturbation of each of {len(values)} conditions, not be of shape {names.shape}"
+        raise ValueError(msg)
+    whose = np.unique(names[kept], return_inverse=True)[1]
+    values, n_owners = values[kept], int(whose.max()) + 1
+    sums = np.column_stack([np.bincount(whose, weights=one) for one in (*values.T, np.ones(len(values)))])
+    value = float(statistic(values.mean(axis=0)))
+    if n_owners < 2:
+        return Estimate(value, np.nan, np.nan, len(values))
+    chance = np.full(n_owners, 1 / n_owners)
+    step = max(1, CHUNK // n_owners)
+    sizes = [min(step, n_boot - start) for start in range(0, n_boot, step)]
+    drawn = np.concatenate([generator.multinomial(n_owners, chance, size) @ sums for size in sizes])
+    found = statistic(drawn[:, :-1] / drawn[:, -1:])
+    low, high = np.quantile(found, _tails(level, n_owners))
+    return Estimate(value, float(low), float(high), len(values))
+
+
+def _tails(level: float, n: int) -> tuple[float, float]:
+    """Return the quantiles to take: those of the level, moved out by what a percentile interval of few units lacks."""
+    reach = np.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, n - 1)
+    return float(stats.norm.cdf(-reach)), float(stats.norm.cdf(reach))
+
+
+def _absent(reason: str) -> Estimate:
+    return Estimate(np.nan, np.nan, np.nan, 0, reason)

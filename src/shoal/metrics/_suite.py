@@ -1,0 +1,19 @@
+"""The default suite of metrics, by name."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from ._registry import FAMILIES
+from ._suite_cells import CELLS
+from ._suite_means import MEANS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ._registry import Metric
+
+SUITE: Mapping[str, Metric] = MappingProxyType(
+    {metric.name: metric for family in FAMILIES for metric in (*MEANS, *CELLS) if metric.family == family}
+)

@@ -1,0 +1,228 @@
+"""Errors of the predicted mean that weigh a gene by how clearly it responds to the perturbation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._validate import positive
+from ._means import ROUNDING, counted, members, per_condition, tables
+
+if TYPE_CHECKING:
+    from .._typing import Bools, Floats, Ints
+
+
+def welch_t(sums: Floats, squares: Floats, *, counts: Ints, group: Ints | None = None) -> Floats:
+    r"""Welch's t of every gene between the cells of a condition and all *other* perturbed cells.
+
+    .. math:: t = \frac{\bar x_p - \bar x_{-p}}{\sqrt{s_p^2 / n_p + s_{-p}^2 / n_{-p}}}
+
+    The condition itself is left out of what it is compared with, which takes its sums from the total: one pass over the
+    cells is enough for all conditions.
+
+    Parameters
+    ----------
+    sums
+        (P, G) sums of the real cells of each condition. Without control cells.
+    squares
+        (P, G) sums of their squares.
+    counts
+        (P,) cells of each condition.
+    group
+        (P,) context of each condition; only cells of the same context are compared. One context by default.
+
+    Returns
+    -------
+    (P, G) statistics, float64. 0 for a gene that has one value in all cells; NaN for a condition with fewer than 2 cells
+    or 2 others, and where two different constants are compared.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, a value is not finite, or a count is below 0.
+
+    References
+    ----------
+    Mejia et al. (2025), the statistic behind their weights; scPertEval 0.2.
+
+    Examples
+    --------
+    >>> import numpy as np, shoal as sh
+    >>> cells = np.random.default_rng(0).normal(size=(3, 50, 4))
+    >>> cells[0, :, 2] += 2
+    >>> t = sh.metrics.welch_t(cells.sum(axis=1), (cells**2).sum(axis=1), counts=np.full(3, 50))
+    >>> int(np.abs(t[0]).argmax())
+    2
+    """
+    sums, squares = tables(sums=sums, squares=squares)
+    n = per_condition(np.asarray(counts, dtype=np.float64), "counts", len(sums))
+    if not (n >= 0).all():
+        msg = f"counts must be numbers of cells, not {n.min()}"
+        raise ValueError(msg)
+    found = np.full(sums.shape, np.nan)
+    for rows in members(group, len(sums)):
+        own = sums[rows], squares[rows], n[rows, None]
+        mean, noise = _moments(*own)
+        other, other_noise = _moments(*(values.sum(axis=0) - values for values in own))
+        gap, error = mean - other, np.sqrt(noise + other_noise)
+        gap[np.abs(gap) <= ROUNDING * (np.abs(mean) + np.abs(other))] = 0.0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found[rows] = np.where(error > 0, gap / error, np.where((error == 0) & (gap == 0), 0.0, np.nan))
+    return found
+
+
+def gene_weights(statistic: Floats, *, exponent: float = 2.0, mask: Bools | None = None) -> Floats:
+    r"""Weights of the genes of each condition, from a statistic of differential expression.
+
+    .. math:: w_g \propto \left(\frac{|t_g| - \min |t|}{\max |t| - \min |t|}\right)^{2}, \qquad \sum_g w_g = 1
+
+    Compute the statistic from the *real* cells, against the other perturbed cells (:func:`shoal.metrics.welch_t`), so that
+    what all perturbations have in common weighs little.
+
+    Parameters
+    ----------
+    statistic
+        (P, G) statistics; only their size matters. What is not finite gets weight 0.
+    exponent
+        Power of the scaled statistic; larger ones look at fewer genes.
+    mask
+        (P, G) genes that count; others get weight 0. All by default.
+
+    Returns
+    -------
+    (P, G) weights, float64, rows of sum 1. Equal weights where all statistics are; a row of zeros without any statistic.
+
+    Raises
+    ------
+    ValueError
+        If `statistic` is no table, the shapes differ, or `exponent` is not above 0.
+
+    References
+    ----------
+    Mejia et al. (2025); equal to scPertEval 0.2 (``mejia_weights``) without a mask.
+
+    Examples
+    --------
+    >>> import numpy as np, shoal as sh
+    >>> sh.metrics.gene_weights(np.array([[0.0, 1.0, -2.0]]))
+    array([[0. , 0.2, 0.8]])
+    """
+    positive(exponent, name="exponent")
+    size = np.abs(np.asarray(statistic, dtype=np.float64))
+    if size.ndim != 2:
+        msg = f"statistic must be a table of conditions x genes, not of shape {size.shape}"
+        raise ValueError(msg)
+    usable = counted(mask, size.shape) & np.isfinite(size)
+    low = np.where(usable, size, np.inf).min(axis=1, keepdims=True, initial=np.inf)
+    width = np.where(usable, size, -np.inf).max(axis=1, keepdims=True, initial=-np.inf) - low
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scaled = np.where(width > 0, (size - low) / width, 1.0)
+    weights = np.where(usable, scaled, 0.0) ** exponent
+    total = weights.sum(axis=1, keepdims=True)
+    return weights / np.where(total > 0, total, 1.0)
+
+
+def weighted_mse(predicted: Floats, real: Floats, *, weights: Floats) -> Floats:
+    r"""Squared error of the mean where the perturbation acts, :math:`\sum_g w_g (\hat y_g - \bar x_g)^2`.
+
+    Lower is better, 0 is perfect. A copy of the control, or the mean of the perturbed cells, is penalised for exactly what
+    it misses. It looks at few genes: a model that wrecks all others is not noticed, so read it beside :func:`~shoal.metrics.mse`.
+
+    Parameters
+    ----------
+    predicted
+        (P, G) means of the predicted cells, one row a condition.
+    real
+        (P, G) means of the real cells.
+    weights
+        (P, G) weights, at least 0 (:func:`shoal.metrics.gene_weights`); scaled to sum 1 in each row.
+
+    Returns
+    -------
+    (P,) errors in squared units of the means, float64; NaN for a condition whose weights are all 0.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, a value is not finite, or a weight is below 0.
+
+    References
+    ----------
+    Mejia et al. (2025); scPertEval 0.2.
+
+    Examples
+    --------
+    >>> import numpy as np, shoal as sh
+    >>> real = np.array([[1.0, 2.0, 3.0]])
+    >>> sh.metrics.weighted_mse(real + [9.0, 1.0, 2.0], real, weights=np.array([[0.0, 0.5, 0.5]]))
+    array([2.5])
+    """
+    guess, truth, share = _weighted(predicted, real, weights)
+    return np.einsum("pg,pg->p", share, (guess - truth) ** 2)
+
+
+def weighted_r2(predicted: Floats, real: Floats, *, reference: Floats, weights: Floats) -> Floats:
+    r"""Share of the weighted variance of the real shift over genes that the predicted shift explains.
+
+    .. math:: R^2_w = 1 - \frac{\sum_g w_g (\hat\Delta_g - \Delta_g)^2}{\sum_g w_g (\Delta_g - \bar\Delta_w)^2},
+              \qquad \Delta = \bar x - r,
+
+    with the weighted mean of the real shift. Higher is better, 1 is perfect, there is no lower limit. A prediction equal
+    to the reference r scores 0 or a little less. Unlike a correlation it also judges the size of the shift.
+
+    Parameters
+    ----------
+    predicted
+        (P, G) means of the predicted cells, one row a condition.
+    real
+        (P, G) means of the real cells.
+    reference
+        (P, G) means from which both shifts are measured: of the perturbed cells, without those of the condition.
+    weights
+        (P, G) weights, at least 0 (:func:`shoal.metrics.gene_weights`).
+
+    Returns
+    -------
+    (P,) values up to 1, float64; NaN where the weights are all 0 or the weighted shift is the same in all genes.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, a value is not finite, or a weight is below 0.
+
+    References
+    ----------
+    Mejia et al. (2025); Miller et al. (2025).
+
+    Examples
+    --------
+    >>> import numpy as np, shoal as sh
+    >>> real, flat = np.array([[1.0, -1.0, 0.0]]), np.zeros((1, 3))
+    >>> sh.metrics.weighted_r2(0.5 * real, real, reference=flat, weights=flat + 1)
+    array([0.75])
+    """
+    guess, truth, share = _weighted(predicted, real, weights)
+    shift = truth - tables(real=real, reference=reference)[1]
+    spread = np.einsum("pg,pg->p", share, (shift - np.einsum("pg,pg->p", share, shift)[:, None]) ** 2)
+    scale = np.einsum("pg,pg->p", share, truth**2 + (truth - shift) ** 2)
+    error = np.einsum("pg,pg->p", share, (guess - truth) ** 2)
+    return 1 - error / np.where(spread > ROUNDING**2 * scale, spread, np.nan)
+
+
+def _moments(total: Floats, square: Floats, n: Floats) -> tuple[Floats, Floats]:
+    """Return the mean and its squared standard error; NaN below 2 cells, and 0 for what is only rounding."""
+    cells = np.where(n > 1, n, np.nan)
+    mean = total / cells
+    spread = square - total * mean
+    return mean, np.where(spread > ROUNDING * square, spread, 0.0 * mean) / (cells * (cells - 1))
+
+
+def _weighted(predicted: Floats, real: Floats, weights: Floats) -> list[Floats]:
+    """Return the checked tables, the weights scaled to sum 1, NaN where they are all 0."""
+    guess, truth, share = tables(predicted=predicted, real=real, weights=weights)
+    if (share < 0).any():
+        msg = f"weights must be at least 0, not {share.min()}"
+        raise ValueError(msg)
+    total = share.sum(axis=1, keepdims=True)
+    return [guess, truth, share / np.where(total > 0, total, np.nan)]

@@ -1,0 +1,145 @@
+"""The summary of an evaluation: how much better than the best baseline, metric by metric."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.transforms import offset_copy
+
+from ._evaluation import chosen, fit, layer_of, read_evaluation
+from ._style import ACCENT, FAINT, INK, QUIET, axes_or_new, shorten, tidy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from mudata import MuData
+
+    from .._typing import Floats
+
+GAP = 1.1  # rows between two families, for the name of the second
+
+
+def evaluate(
+    data: AnnData | MuData,
+    *,
+    metrics: Sequence[str] | None = None,
+    key: str | None = None,
+    ax: Axes | None = None,
+    mod: str | None = None,
+) -> Axes:
+    """Show the skill of a prediction on every metric, with its interval.
+
+    Skill 0 is as good as the best baseline, 1 as good as a second experiment, negative is worse than the baseline. Metrics
+    on which these data cannot tell a second experiment from a prediction that knows nothing are hollow and grey: they say
+    nothing, whatever the skill. The best baseline of each metric is named at the right.
+
+    Parameters
+    ----------
+    data
+        Screen with the result of ``sh.tl.evaluate``.
+    metrics
+        Metrics to show; ``None`` for all. They are grouped by family either way.
+    key
+        Slot of ``uns`` with the result; ``None`` for ``"evaluation"``.
+    ax
+        Axes to draw into; ``None`` for a new figure, as high as the list is long.
+    mod
+        Modality, if `data` is a MuData.
+
+    Returns
+    -------
+    The axes; the title holds the overall score, over all metrics that discriminate.
+
+    Raises
+    ------
+    KeyError
+        If there is no evaluation, or a metric is not in it.
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> adata = sh.ds.simulate(n_perturbations=8, n_cells=60, n_genes=100, rng=0)
+    >>> sh.pp.annotate(adata, "perturbation", control="control")
+    >>> sh.pp.split(adata, by="perturbation", test=0.5, rng=0)
+    >>> sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_comps=10)
+    >>> sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="mean_shift", subset="test")
+    >>> sh.tl.evaluate(adata, layer="mean_shift", metrics=["energy", "pds_l2"], baselines=["perturbed_mean"])
+    >>> ax = sh.pl.evaluate(adata)
+    """
+    result = read_evaluation(data, key, mod)
+    summary = chosen(result, metrics)
+    row, heads = _rows(summary)
+    ax = axes_or_new(ax, width=6.6, height=1.3 + 0.2 * (row[-1] + 1))
+    for at, style in ((0, "-"), (1, "--")):
+        ax.axvline(at, color=INK, lw=0.8, ls=style, alpha=0.6, zorder=1)
+    _points(ax, summary, row)
+    _side_names(ax, summary, row, heads)
+    _title(ax, result)
+    return ax
+
+
+def _rows(summary: pd.DataFrame) -> tuple[Floats, dict[str, float]]:
+    """Return the height of every metric and, by family, that of its name, from the top down."""
+    family = summary["family"].astype(str).to_numpy()
+    new = np.concatenate([[True], family[1:] != family[:-1]])
+    row = np.arange(len(family)) + GAP * np.cumsum(new)
+    return row, {family[i]: float(row[i] - 0.95) for i in np.flatnonzero(new)}
+
+
+def _points(ax: Axes, summary: pd.DataFrame, row: Floats) -> None:
+    """Draw skills and intervals; a metric without a skill keeps its row and says so."""
+    value, low, high = (summary[c].to_numpy(float) for c in ("skill", "skill_low", "skill_high"))
+    known, good = np.isfinite(value), fit(summary)
+    for rows, tint, name in ((good, ACCENT, "discriminates"), (~good, QUIET, "does not discriminate here")):
+        drawn = rows & known
+        ax.hlines(row[drawn], low[drawn], high[drawn], color=tint, lw=1.6, alpha=0.6, zorder=2)
+        face = tint if tint == ACCENT else "white"
+        n = int(rows.sum())
+        ax.scatter(value[drawn], row[drawn], s=26, c=face, edgecolors=tint, zorder=3, label=f"{name} ({n})")
+    for at in row[~known]:
+        ax.text(0.02, at, "not defined", fontsize="x-small", color=QUIET, va="center")
+    spread = np.concatenate([value, low, high, [-0.05, 1.05]])
+    ax.set_xlim(np.nanmin(spread) - 0.08, np.nanmax(spread) + 0.08)
+
+
+def _side_names(ax: Axes, summary: pd.DataFrame, row: Floats, heads: dict[str, float]) -> None:
+    """Write metrics and families at the left side, the best baselines at the right."""
+    ax.set_yticks(row, [shorten(str(name)) for name in summary.index])
+    ax.set_ylim(row[-1] + 0.7, -0.6)
+    ax.set_xlabel("skill")
+    tidy(ax)
+    ax.tick_params(axis="y", length=0, labelsize="x-small")
+    for label, good in zip(ax.get_yticklabels(), fit(summary), strict=True):
+        label.set_color(INK if good else QUIET)
+    ax.grid(axis="y", color=FAINT, lw=0.6)
+    place = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points", "va": "center"}
+    place |= {"fontsize": "x-small", "annotation_clip": False}
+    for family, at in heads.items():
+        ax.annotate(family, (0, at), (-4, 0), ha="right", color=INK, fontweight="bold", **place)
+    for at, name, good in zip(row, summary["best_baseline"].astype(object), fit(summary), strict=True):
+        said = shorten(str(name)) if isinstance(name, str) and name else "–"
+        ax.annotate(said, (1, at), (6, 0), ha="left", color=INK if good else QUIET, **place)
+    ax.annotate("best baseline", (1, 0), (6, 0), ha="left", color=INK, fontweight="bold", **place)
+
+
+def _title(ax: Axes, result: dict[str, object]) -> None:
+    """Say what was evaluated, its score, and what 0 and 1 mean."""
+    params = result["params"]
+    said = [shorten(layer_of(result))]
+    score = float(params.get("score", np.nan))
+    said.append(f"score {score:.2f}".replace("-", "−") if np.isfinite(score) else "no score")
+    if "n_conditions" in params:
+        said.append(f"{params['n_conditions']:,} conditions")
+    ax.set_title("   ".join(said), loc="left", fontsize="medium", color=INK, pad=30)
+    for at, meaning in ((0, "best\nbaseline"), (1, "second\nexperiment")):
+        ax.annotate(
+            meaning, (at, 1), (0, 3), xycoords=ax.get_xaxis_transform(), textcoords="offset points", ha="center",
+            va="bottom", fontsize="x-small", color=INK, annotation_clip=False,
+        )  # fmt: skip
+    below = offset_copy(ax.transAxes, ax.figure, y=-32, units="points")
+    style = {"fontsize": "x-small", "frameon": False, "ncols": 2, "handletextpad": 0.2}
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=below, **style)

@@ -1,0 +1,124 @@
+"""What the plots of an evaluation share: reading it, choosing metrics, and where scores lie between the two controls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import LinearSegmentedColormap
+
+from .._keys import EVALUATION
+from .._validate import get_adata, key_in
+from ..core._results import read_result
+from ..metrics._calibration import loss
+from ._style import ACCENT, INK, QUIET
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from mudata import MuData
+
+    from .._typing import Bools, Floats
+
+PREDICTION, POSITIVE, NEGATIVE = "prediction", "positive control", "negative control"
+COPY = "control copy"
+REFERENCES = (POSITIVE, NEGATIVE, COPY)  # what is no model, set apart
+RIVAL = "#D55E00"
+LOOKS = {  # colour, marker and line of each contender: no two differ by colour alone
+    PREDICTION: (ACCENT, "o", "-"),
+    POSITIVE: (INK, "^", ":"),
+    NEGATIVE: (QUIET, "v", ":"),
+}
+BETWEEN = LinearSegmentedColormap.from_list("shoal_between", [RIVAL, "#F3F1EE", ACCENT])
+BETTER = {"higher": "higher is better", "lower": "lower is better"}
+
+
+def read_evaluation(data: AnnData | MuData, key: str | None, mod: str | None) -> dict[str, Any]:
+    """Return the evaluation in ``uns``, or say which call writes it."""
+    adata = get_adata(data, mod)
+    key = key or EVALUATION
+    call = "sh.tl.evaluate(adata, layer=...)"
+    result = read_result(adata, key, written_by=call)
+    if not str(result["schema"]).startswith("evaluation/"):
+        msg = f"adata.uns[{key!r}] holds {result['schema']!r}, not an evaluation; call {call} first"
+        raise KeyError(msg)
+    return result
+
+
+def chosen(result: dict[str, Any], metrics: Sequence[str] | None) -> pd.DataFrame:
+    """Return the summary of `metrics`, all of them if None, one family after the other."""
+    summary: pd.DataFrame = result["summary"]
+    for metric in summary.index if metrics is None else metrics:
+        key_in(metric, summary.index, where="the metrics of the evaluation")
+    kept = summary if metrics is None else summary.loc[list(dict.fromkeys(metrics))]
+    family = pd.factorize(kept["family"].astype(str))[0]
+    return kept.iloc[np.argsort(family, kind="stable")]
+
+
+def measured(result: dict[str, Any], metric: str) -> pd.Series:
+    """Return the summary of a metric that is measured for each condition, or say which are."""
+    screen = metric in result["summary"].index
+    hint = f"{metric!r} is one number for the whole screen." if screen else ""
+    key_in(metric, result["table"].columns, where="the metrics that are measured for each condition", hint=hint)
+    return result["summary"].loc[metric]
+
+
+def per_condition(result: dict[str, Any], metric: str) -> pd.DataFrame:
+    """Return the values of a metric, conditions x contenders."""
+    scores: pd.DataFrame = result["scores"]
+    rows = scores[(scores["metric"] == metric).to_numpy()].astype({"condition": str, "contender": str})
+    wide = rows.pivot(index="condition", columns="contender", values="value")
+    return wide.reindex(result["table"].index.astype(str))
+
+
+def fit(summary: pd.DataFrame) -> Bools:
+    """Return which metrics tell the two controls apart."""
+    return summary["discriminates"].to_numpy(dtype=bool)
+
+
+def positions(result: dict[str, Any], summary: pd.DataFrame) -> pd.DataFrame:
+    """Return contenders x metrics: 0 as the negative control, 1 as the positive one; NaN without a range.
+
+    A position is (loss⁻ - loss) / (loss⁻ - loss⁺) of mean losses, cut off at -1 and 1.
+    """
+    found = {metric: _positions(result, str(metric), row) for metric, row in summary.iterrows()}
+    return pd.DataFrame(found).reindex(index=result["contenders"].index.astype(str), columns=summary.index)
+
+
+def _positions(result: dict[str, Any], metric: str, row: pd.Series) -> pd.Series:
+    """Return the positions of all contenders on one metric."""
+    scores: pd.DataFrame = result["scores"]
+    mine = scores[(scores["metric"] == metric).to_numpy()]
+    if len(mine):
+        values, owner = mine["value"].to_numpy(float), mine["contender"].astype(str).to_numpy()
+    else:
+        values = result["contenders"][metric].to_numpy(float)
+        owner = result["contenders"].index.astype(str).to_numpy()
+    lost = pd.Series(as_loss(values, row)).groupby(owner).mean()
+    bottom = lost[negative_of(result, metric)]
+    room = bottom - lost[POSITIVE]
+    return ((bottom - lost) / (room if room > 0 else np.nan)).clip(-1, 1)
+
+
+def negative_of(result: dict[str, Any], metric: str) -> str:
+    """Return which contender is the negative control of a metric: of the two, the one whose mean is in the summary."""
+    mean = result["contenders"][metric].astype(float)
+    gap = (mean.reindex([NEGATIVE, COPY]) - float(result["summary"].loc[metric, "negative"])).abs()
+    return COPY if gap[COPY] < gap[NEGATIVE] else NEGATIVE
+
+
+def as_loss(values: Floats, row: pd.Series) -> Floats:
+    """Return values of the metric with this row of the summary as losses: 0 is perfect, more is worse."""
+    return loss(values, str(row["direction"]), perfect=float(row["perfect"]))
+
+
+def better(row: pd.Series) -> str:
+    """Say which way a metric is better."""
+    return BETTER.get(str(row["direction"]), f"best at {row['perfect']:g}")
+
+
+def layer_of(result: dict[str, Any]) -> str:
+    """Return the name of the prediction that was evaluated."""
+    return str(result["params"].get("layer") or PREDICTION)

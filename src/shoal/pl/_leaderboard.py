@@ -1,0 +1,190 @@
+"""Contenders against metrics, as a table with colours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PatchCollection
+from matplotlib.colors import Normalize
+from matplotlib.patches import Rectangle
+
+from .._validate import positive
+from ._evaluation import BETWEEN, NEGATIVE, POSITIVE, PREDICTION, REFERENCES, chosen, fit, positions, read_evaluation
+from ._style import INK, QUIET, axes_or_new, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from mudata import MuData
+
+    from .._typing import Floats
+
+GAP = 0.3  # cells between two families, and between models and references
+WIDE, HIGH = 0.37, 0.24  # inches of a cell
+BLANK = "#F4F5F7"
+
+
+def leaderboard(
+    data: AnnData | MuData,
+    *,
+    metrics: Sequence[str] | None = None,
+    n_top: int | None = None,
+    key: str | None = None,
+    ax: Axes | None = None,
+    mod: str | None = None,
+) -> Axes:
+    """Show the scores of all contenders on all metrics, best contender on top.
+
+    A number is a mean score. Its colour says where it lies between the negative control (a prediction that knows nothing
+    of the perturbation: pale) and the positive one (a second experiment: blue); orange is worse than knowing nothing.
+    Metrics that do not tell the two apart on these data are grey. Contenders are ordered by their overall score, the first
+    column: over all metrics that discriminate, where 0 is the best baseline and 1 a second experiment. The controls are set apart.
+
+    Parameters
+    ----------
+    data
+        Screen with the result of ``sh.tl.evaluate``.
+    metrics
+        Metrics to show; ``None`` for all. The order is that of the overall score either way.
+    n_top
+        How many baselines to show, the best; ``None`` for all. The prediction and the controls are always shown.
+    key
+        Slot of ``uns`` with the result; ``None`` for ``"evaluation"``.
+    ax
+        Axes to draw into; ``None`` for a new figure, which grows with the table.
+    mod
+        Modality, if `data` is a MuData.
+
+    Returns
+    -------
+    The axes.
+
+    Raises
+    ------
+    KeyError
+        If there is no evaluation, or a metric is not in it.
+    ValueError
+        If `n_top` is not positive.
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> adata = sh.ds.simulate(n_perturbations=8, n_cells=60, n_genes=100, rng=0)
+    >>> sh.pp.annotate(adata, "perturbation", control="control")
+    >>> sh.pp.split(adata, by="perturbation", test=0.5, rng=0)
+    >>> sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_comps=10)
+    >>> sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="mean_shift", subset="test")
+    >>> sh.tl.evaluate(adata, layer="mean_shift", metrics=["energy", "pds_l2"], baselines=["perturbed_mean"])
+    >>> ax = sh.pl.leaderboard(adata)
+    """
+    result = read_evaluation(data, key, mod)
+    if n_top is not None:
+        positive(n_top, name="n_top")
+    summary = chosen(result, metrics)
+    place = positions(result, summary)
+    scores: pd.DataFrame = result["contenders"].set_axis(place.index)
+    names = _order(scores["score"].astype(float), n_top)
+
+    y, x, heads = _grid(names, summary)
+    ax = axes_or_new(ax, width=2.6 + WIDE * (x[-1] + 1.5), height=2.3 + HIGH * (y[-1] + 1))
+    tint = np.column_stack([np.zeros(len(names)), place.loc[names]])  # the score is on another scale: no colour
+    tint[:, 1:][:, ~fit(summary)] = np.nan
+    shown = scores.loc[names, ["score", *summary.index]].to_numpy(float)
+    _cells(ax, x, y, tint, shown)
+    good = np.concatenate([[True], fit(summary)])
+    _names(ax, x, y, names, ["score", *map(str, summary.index)], good)
+    _heads(ax, heads)
+    _key(ax)
+    return ax
+
+
+def _order(score: pd.Series, n_top: int | None) -> list[str]:
+    """Return models from best to worst, then the references."""
+    ranked = score.sort_values(ascending=False, kind="stable").index
+    models = [name for name in ranked if name not in REFERENCES]
+    baselines = [name for name in models if name != PREDICTION][:n_top]
+    return [m for m in models if m == PREDICTION or m in baselines] + [r for r in REFERENCES if r in score.index]
+
+
+def _grid(names: list[str], summary: pd.DataFrame) -> tuple[Floats, Floats, list[tuple[str, float, float]]]:
+    """Return the centres of rows and columns, with gaps, and for each family its first and last column."""
+    apart = np.isin(names, REFERENCES)
+    y = np.arange(len(names)) + GAP * apart
+    family = summary["family"].astype(str).to_numpy()
+    new = np.concatenate([[True], family[1:] != family[:-1]])
+    x = np.arange(len(family)) + 1.5 + GAP * np.cumsum(new)
+    starts = np.flatnonzero(new)
+    ends = np.append(starts[1:], len(family)) - 1
+    return y, np.concatenate([[0.25], x]), [(family[s], x[s], x[e]) for s, e in zip(starts, ends, strict=True)]
+
+
+def _cells(ax: Axes, x: Floats, y: Floats, tint: Floats, shown: Floats) -> None:
+    """Draw the coloured cells with their numbers, the first column wider; a cell without a colour is grey."""
+    boxes, colours = [], []
+    texts = [_texts(column) for column in shown.T]
+    for (i, j), value in np.ndenumerate(tint):
+        half = 0.75 if j == 0 else 0.5
+        boxes.append(Rectangle((x[j] - half, y[i] - 0.5), 2 * half, 1))
+        known = np.isfinite(value)
+        colours.append(BETWEEN((value + 1) / 2) if known else BLANK)
+        ink = QUIET if not known else "white" if value > 0.65 or value < -0.75 else INK
+        style = {"ha": "center", "va": "center", "fontsize": 6.5, "fontweight": "bold" if j == 0 else "normal"}
+        ax.text(x[j], y[i], texts[j][i], color=ink, **style)
+    ax.add_collection(PatchCollection(boxes, facecolors=colours, edgecolors="white", linewidths=0.8))
+    ax.set_xlim(x[0] - 0.75, x[-1] + 0.5)
+    ax.set_ylim(y[-1] + 0.5, -0.5)
+
+
+def _names(ax: Axes, x: Floats, y: Floats, names: list[str], columns: list[str], good: Floats) -> None:
+    """Name rows and columns; the prediction is bold."""
+    ax.set_yticks(y, [shorten(name) for name in names], fontsize="small", color=INK)
+    for label, name in zip(ax.get_yticklabels(), names, strict=True):
+        label.set_fontweight("bold" if name == PREDICTION else "normal")
+    ax.xaxis.tick_top()
+    ax.set_xticks(x, [shorten(c) for c in columns], rotation=55, ha="left", rotation_mode="anchor", fontsize="x-small")
+    for label, fits in zip(ax.get_xticklabels(), good, strict=True):
+        label.set_color(INK if fits else QUIET)
+    ax.tick_params(length=0, pad=3)
+    ax.spines[:].set_visible(False)
+
+
+def _heads(ax: Axes, heads: list[tuple[str, float, float]]) -> None:
+    """Write the families under their columns, those of few columns aslant."""
+    below = {"xycoords": ax.get_xaxis_transform(), "textcoords": "offset points", "annotation_clip": False}
+    for family, first, last in heads:
+        ax.plot([first - 0.45, last + 0.45], [-0.015, -0.015], transform=ax.get_xaxis_transform(), color=QUIET, lw=1,
+                clip_on=False)  # fmt: skip
+        fits = (last - first + 1) * WIDE > 0.062 * len(family)
+        ax.annotate(family, ((first + last) / 2, 0), (0, -6), va="top", ha="center" if fits else "right", color=INK,
+                    rotation=0 if fits else 40, rotation_mode="anchor" if not fits else "default",
+                    fontsize="x-small", **below)  # fmt: skip
+
+
+def _key(ax: Axes) -> None:
+    """Draw the scale of the colours under the table."""
+    colours = ScalarMappable(Normalize(-1, 1), BETWEEN)
+    bar = ax.figure.colorbar(
+        colours,
+        ax=ax,
+        location="bottom",
+        shrink=min(1.0, 3.4 / (WIDE * ax.dataLim.width)),
+        aspect=28,
+        pad=0.02,
+        fraction=0.05,
+    )
+    bar.set_ticks([-1, 0, 1], labels=["worse", NEGATIVE, POSITIVE], fontsize="x-small", color=INK)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0)
+
+
+def _texts(values: Floats) -> list[str]:
+    """Return the numbers of a column, with as many digits as its largest one asks for."""
+    top = np.nanmax(np.abs(values), initial=0.0)
+    spec = ".0f" if top >= 100 else ".1f" if top >= 10 else ".2f" if top >= 0.1 else ".3f" if top >= 0.01 else ".0e"
+    texts = [format(v, spec).replace("e-0", "e-") if np.isfinite(v) else "–" for v in values]
+    return [text.removeprefix("-") if float(text.strip("–") or 1) == 0 else text.replace("-", "−") for text in texts]

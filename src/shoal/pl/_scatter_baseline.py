@@ -1,0 +1,152 @@
+"""Two contenders, condition by condition."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._validate import key_in
+from ._evaluation import PREDICTION, RIVAL, as_loss, better, layer_of, measured, per_condition, read_evaluation
+from ._style import ACCENT, INK, QUIET, axes_or_new, name_points, point_size, shorten, tidy
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from mudata import MuData
+
+    from .._typing import Bools, Floats
+
+
+def scatter_baseline(
+    data: AnnData | MuData,
+    metric: str,
+    *,
+    against: str | None = None,
+    n_labels: int = 6,
+    key: str | None = None,
+    ax: Axes | None = None,
+    mod: str | None = None,
+) -> Axes:
+    """Show in which conditions a prediction is better than a baseline, and in which worse.
+
+    Each point is a condition: the baseline's value of the metric across, the prediction's upwards. The half on which the
+    prediction is better is shaded, whichever way the metric is better. For a metric that is best at a value in between,
+    the loss against that value is drawn.
+
+    Parameters
+    ----------
+    data
+        Screen with the result of ``sh.tl.evaluate``.
+    metric
+        Metric that is measured for each condition.
+    against
+        Contender to compare with; ``None`` for the best baseline of this metric.
+    n_labels
+        How many conditions to name, those with the largest differences; 0 for none.
+    key
+        Slot of ``uns`` with the result; ``None`` for ``"evaluation"``.
+    ax
+        Axes to draw into; ``None`` for a new figure.
+    mod
+        Modality, if `data` is a MuData.
+
+    Returns
+    -------
+    The axes. Conditions without both values are left out; the title says how many are shown.
+
+    Raises
+    ------
+    KeyError
+        If there is no evaluation, or the metric or the contender is not in it.
+    ValueError
+        If no condition has both values.
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> adata = sh.ds.simulate(n_perturbations=8, n_cells=60, n_genes=100, rng=0)
+    >>> sh.pp.annotate(adata, "perturbation", control="control")
+    >>> sh.pp.split(adata, by="perturbation", test=0.5, rng=0)
+    >>> sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_comps=10)
+    >>> sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="mean_shift", subset="test")
+    >>> sh.tl.evaluate(adata, layer="mean_shift", metrics=["energy", "pds_l2"], baselines=["perturbed_mean"])
+    >>> ax = sh.pl.scatter_baseline(adata, "energy")
+    """
+    result = read_evaluation(data, key, mod)
+    row = measured(result, metric)
+    values = per_condition(result, metric)
+    rival = _rival(row, against)
+    for name in (PREDICTION, rival):
+        key_in(name, values.columns, where=f"the contenders with values of {metric!r}")
+    both = values[np.isfinite(values[[PREDICTION, rival]]).all(axis=1).to_numpy()]
+    if both.empty:
+        msg = f"no condition has a value of {metric!r} for both {PREDICTION!r} and {rival!r}"
+        raise ValueError(msg)
+    x, y = both[rival].to_numpy(float), both[PREDICTION].to_numpy(float)
+    gain = as_loss(x, row) - as_loss(y, row)
+    by_loss = row["direction"] == "target"
+    if by_loss:
+        x, y = as_loss(x, row), as_loss(y, row)
+
+    ax = axes_or_new(ax, width=4.9, height=4.9)
+    up = row["direction"] == "higher"
+    _halves(ax, x, y, up=up)
+    _points(ax, x, y, gain)
+    what = f"{metric}, loss against {row['perfect']:g}" if by_loss else metric
+    ax.set(xlabel=f"{shorten(rival)}", ylabel=shorten(layer_of(result)))
+    ax.set_title(f"{what} ({'lower is better' if by_loss else better(row)})", loc="left", fontsize="medium", color=INK)
+    _tell(ax, gain, shorten(rival), up=up)
+    tidy(ax)
+    widest = np.argsort(-np.abs(gain), kind="stable")[:n_labels]
+    widest = widest[gain[widest] != 0]
+    name_points(ax, both.index[widest].tolist(), x[widest], y[widest], avoid=(x, y))
+    return ax
+
+
+def _rival(row: pd.Series, against: str | None) -> str:
+    """Return the contender to compare with."""
+    if against is not None:
+        return against
+    best: Any = row["best_baseline"]
+    if not isinstance(best, str) or not best:
+        msg = f"{row.name!r} has no best baseline in this evaluation; name a contender with against="
+        raise ValueError(msg)
+    return best
+
+
+def _halves(ax: Axes, x: Floats, y: Floats, *, up: bool) -> None:
+    """Draw the diagonal, and shade the half on which the prediction is better."""
+    low, high = min(x.min(), y.min()), max(x.max(), y.max())
+    room = 0.08 * (high - low) or max(abs(high), 1.0) * 0.1
+    ends = np.array([low - room, high + room])
+    ax.fill_between(ends, ends, ends[1] if up else ends[0], color=ACCENT, alpha=0.06, lw=0, zorder=0)
+    ax.plot(ends, ends, color=INK, lw=0.8, zorder=1)
+    ax.set(xlim=ends, ylim=ends)
+    ax.set_aspect("equal", adjustable="box")
+
+
+def _points(ax: Axes, x: Floats, y: Floats, gain: Floats) -> None:
+    """Draw the conditions: better, worse, and the same."""
+    rim = {"s": point_size(len(x)), "linewidths": 0.4, "edgecolors": "white", "zorder": 3}
+    sides: tuple[tuple[Bools, str, str], ...] = (
+        (gain > 0, ACCENT, "o"),
+        (gain < 0, RIVAL, "s"),
+        (gain == 0, QUIET, "D"),
+    )
+    for rows, tint, marker in sides:
+        ax.scatter(x[rows], y[rows], c=tint, marker=marker, **rim)
+
+
+def _tell(ax: Axes, gain: Floats, rival: str, *, up: bool) -> None:
+    """Write into the two corners who is better there, and how often."""
+    upper, lower = (0.03, 0.97, "left", "top"), (0.97, 0.03, "right", "bottom")
+    same = int((gain == 0).sum())
+    for (x, y, ha, va), who, n, tint in (
+        (upper if up else lower, "prediction", int((gain > 0).sum()), ACCENT),
+        (lower if up else upper, rival, int((gain < 0).sum()), RIVAL),
+    ):
+        tied = f"\n{same} the same" if same and who == "prediction" else ""
+        ax.text(x, y, f"{who} better:\n{n} of {len(gain)}{tied}", transform=ax.transAxes, ha=ha, va=va, color=tint,
+                fontsize="small", zorder=5)  # fmt: skip

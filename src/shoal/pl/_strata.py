@@ -1,0 +1,135 @@
+"""Scores among weak and strong, incoherent and coherent responses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._validate import key_in
+from ._evaluation import (
+    LOOKS,
+    POSITIVE,
+    PREDICTION,
+    RIVAL,
+    better,
+    layer_of,
+    measured,
+    negative_of,
+    read_evaluation,
+)
+from ._style import INK, MARKERS, WHEEL, axes_or_new, shorten, tidy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from mudata import MuData
+
+KINDS = {"effect": ("weak", "medium", "strong"), "coherence": ("low", "medium", "high")}
+TITLES = {"effect": "size of the real effect", "coherence": "coherence of the real response"}
+GAP = 0.8
+
+
+def strata(
+    data: AnnData | MuData,
+    metric: str,
+    *,
+    contenders: Sequence[str] | None = None,
+    key: str | None = None,
+    ax: Axes | None = None,
+    mod: str | None = None,
+) -> Axes:
+    """Show how a metric depends on the size and on the coherence of the real response.
+
+    Mean scores in thirds of the conditions, by the magnitude of the real effect and by its coherence. A prediction that is
+    better than the baseline for strong effects only shows here, and so do thirds in which the metric cannot tell a
+    second experiment from a prediction that knows nothing: there the controls meet.
+
+    Parameters
+    ----------
+    data
+        Screen with the result of ``sh.tl.evaluate``.
+    metric
+        Metric that is measured for each condition.
+    contenders
+        Whom to show; ``None`` for the prediction, the best baseline of this metric and the two controls.
+    key
+        Slot of ``uns`` with the result; ``None`` for ``"evaluation"``.
+    ax
+        Axes to draw into; ``None`` for a new figure.
+    mod
+        Modality, if `data` is a MuData.
+
+    Returns
+    -------
+    The axes; under each third is its number of conditions.
+
+    Raises
+    ------
+    KeyError
+        If there is no evaluation, or the metric or a contender is not among its strata.
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> adata = sh.ds.simulate(n_perturbations=8, n_cells=60, n_genes=100, rng=0)
+    >>> sh.pp.annotate(adata, "perturbation", control="control")
+    >>> sh.pp.split(adata, by="perturbation", test=0.5, rng=0)
+    >>> sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_comps=10)
+    >>> sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="mean_shift", subset="test")
+    >>> sh.tl.evaluate(adata, layer="mean_shift", metrics=["energy", "pds_l2"], baselines=["perturbed_mean"])
+    >>> ax = sh.pl.strata(adata, "energy")
+    """
+    result = read_evaluation(data, key, mod)
+    row = measured(result, metric)
+    table: pd.DataFrame = result["strata"]
+    table = table[(table["metric"] == metric).to_numpy()].astype({"stratum": str, "contender": str})
+    value = table.pivot(index="stratum", columns="contender", values="value")
+    names = _shown(value.columns, row, negative_of(result, metric), contenders)
+
+    ax = axes_or_new(ax, width=6.2, height=3.8)
+    start, ticks = 0.0, []
+    for kind, levels in KINDS.items():
+        present = [level for level in levels if f"{kind} {level}" in value.index]
+        at = start + np.arange(len(present))
+        several = value.loc[[f"{kind} {level}" for level in present]]
+        _lines(ax, at, several, names, labelled=not ticks, layer=layer_of(result))
+        n = table.groupby("stratum")["n"].max()
+        ticks += [(a, f"{lv}\n({n[f'{kind} {lv}']:,.0f})") for a, lv in zip(at, present, strict=True)]
+        if present:
+            ax.annotate(TITLES[kind], (at.mean(), 0), (0, -34), xycoords=ax.get_xaxis_transform(), ha="center",
+                        textcoords="offset points", va="top", fontsize="small", color=INK, annotation_clip=False)  # fmt: skip
+            start = at[-1] + 1 + GAP
+    ax.set_xticks(*zip(*ticks, strict=True))
+    ax.set_ylabel(f"{metric}\n({better(row)})")
+    tidy(ax)
+    ax.tick_params(axis="x", length=0)
+    ax.margins(x=0.06)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize="x-small", frameon=False, ncols=4, columnspacing=1.2)
+    return ax
+
+
+def _shown(available: pd.Index, row: pd.Series, negative: str, contenders: Sequence[str] | None) -> list[str]:
+    """Return the contenders to draw: those asked for, or the usual four where they are there."""
+    if contenders is None:
+        usual = dict.fromkeys((POSITIVE, PREDICTION, row["best_baseline"], negative))
+        return [c for c in usual if c in available]
+    for name in contenders:
+        key_in(name, available, where=f"the contenders with strata of {row.name!r}")
+    return list(dict.fromkeys(contenders))
+
+
+def _lines(ax: Axes, at: Any, value: pd.DataFrame, names: list[str], *, labelled: bool, layer: str) -> None:
+    """Draw a line of each contender over the thirds."""
+    others = [name for name in names if name not in LOOKS]
+    for name in names:
+        i = others.index(name) if name in others else 0
+        tint = (RIVAL, *WHEEL[2:])[i % len(WHEEL[1:])]
+        tint, marker, line = LOOKS.get(name, (tint, MARKERS[(i + 1) % len(MARKERS)], "-"))
+        main = name == PREDICTION
+        said = shorten(layer if main else name) if labelled else None
+        ax.plot(at, value[name], color=tint, marker=marker, ls=line, lw=2.0 if main else 1.3, ms=6 if main else 5,
+                label=said, zorder=4 if main else 3, markeredgecolor="white", markeredgewidth=0.5)  # fmt: skip

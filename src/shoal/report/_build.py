@@ -1,0 +1,142 @@
+"""From tables to a page: fill the template, and write it as a whole or not at all."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from .._compat import require
+from .._staging import staged
+from ._panel import coherence_panel, evaluation_panel
+from ._plots import plane, skills
+from ._tables import coherence_tables, evaluation_tables, table, unfit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a report tells.
+
+    Attributes
+    ----------
+    title
+        Its heading.
+    facts
+        (name, value) pairs of the header.
+    parameters
+        Heading -> parameters of each result, and versions.
+    coherence, evaluation
+        Entries of ``uns``, with their tables and params, where the screen has them.
+    leaderboard
+        Table of a benchmark, one row per contender.
+    """
+
+    title: str
+    facts: Sequence[tuple[str, str]] = ()
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    coherence: dict[str, Any] | None = None
+    evaluation: dict[str, Any] | None = None
+    leaderboard: pd.DataFrame | None = None
+
+
+def page(content: Content) -> str:
+    """Return the report as one page of HTML, with everything it needs inside.
+
+    Raises
+    ------
+    ImportError
+        If a library of the extra ``report`` is not installed.
+    """
+    jinja2 = require("jinja2", extra="report")
+    sections, figures, tables, panel, more = {}, {}, {}, {}, {}
+    if content.coherence is not None:
+        sections["coherence"] = "Coherence"
+        figures["plane"] = _safe(plane(content.coherence))
+        tables |= coherence_tables(content.coherence)
+        panel["coherence"] = coherence_panel(content.coherence)
+    if content.evaluation is not None:
+        sections["evaluation"] = "Evaluation"
+        figures["skills"] = _safe(skills(content.evaluation))
+        tables |= evaluation_tables(content.evaluation)
+        panel["evaluation"] = evaluation_panel(content.evaluation)
+        more = _score(content.evaluation)
+    if content.leaderboard is not None:
+        sections["leaderboard"] = "Leaderboard"
+        tables["leaderboard"] = table(content.leaderboard.rename_axis("contender"))
+    if content.evaluation is not None:
+        sections["conditions"] = "Conditions"
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "ensure_ascii": False, "separators": (",", ":")}
+    return environment.get_template("template.html").render(
+        title=content.title,
+        version=__version__,
+        facts=content.facts,
+        parameters=content.parameters,
+        sections=sections,
+        figures=figures,
+        tables=tables,
+        data={"tables": tables, "panel": panel},
+        **more,
+        **_assets(),
+    )
+
+
+def check_place(out: Path) -> None:
+    """Raise unless a file can be written at `out`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If its folder does not exist.
+    IsADirectoryError
+        If it is a folder itself.
+    """
+    if not out.parent.is_dir():
+        msg = f"no such folder: {out.parent}; make it first, or choose another out="
+        raise FileNotFoundError(msg)
+    if out.is_dir():
+        msg = f"out={str(out)!r} is a folder; name a file, such as {str(out / 'report.html')!r}"
+        raise IsADirectoryError(msg)
+
+
+def write(text: str, out: Path) -> int:
+    """Write the page, whole or not at all, and return its size in bytes."""
+    content = text.encode("utf-8")
+    with staged(out.parent) as folder:
+        (folder / out.name).write_bytes(content)
+    return len(content)
+
+
+def _score(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Return the numbers of the sentence about the score."""
+    score, n = float(evaluation["params"].get("score", float("nan"))), len(evaluation["summary"])
+    return {"score": "–" if score != score else f"{score:.2f}", "n_metrics": n, "n_fit": n - len(unfit(evaluation))}
+
+
+def _assets() -> dict[str, Any]:
+    """Return the style sheets and scripts of the page; DataTables comes as a module, so as an address that holds it."""
+    plotly, itables = require("plotly.offline", extra="report"), require("itables.options", extra="report")
+    bundle = Path(itables.dt_bundle)
+    return {
+        "plotly_js": _safe(plotly.get_plotlyjs()),
+        "datatables_js": _safe(base64.b64encode(bundle.read_bytes()).decode()),
+        "datatables_css": _safe(bundle.with_suffix(".css").read_text(encoding="utf-8")),
+        "style": _safe((HERE / "style.css").read_text(encoding="utf-8")),
+        "script": _safe((HERE / "report.js").read_text(encoding="utf-8")),
+    }
+
+
+def _safe(text: str) -> str:
+    """Mark a text of ours, or of a library, as HTML that must not be escaped."""
+    return require("markupsafe", extra="report").Markup(text)

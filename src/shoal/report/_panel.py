@@ -1,0 +1,60 @@
+"""What the panel of a perturbation shows: its coherence, and its prediction beside its rivals, for the page to look up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._tables import metrics, plain, unfit
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CONTROLS = ("positive control", "negative control")
+
+
+def coherence_panel(result: dict[str, Any]) -> dict[str, Any]:
+    """Return ``names`` (P,), ``columns`` (k,) and ``rows`` (P, k) of the table of coherence."""
+    frame = result["table"]
+    rows = [list(row) for row in zip(*(plain(frame[c]) for c in frame), strict=True)]
+    return {"names": [str(name) for name in frame.index], "columns": list(frame.columns), "rows": rows}
+
+
+def evaluation_panel(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the conditions and, of every metric, the values of the prediction, the best baseline and the controls.
+
+    Returns
+    -------
+    ``conditions``, ``perturbations`` (P,); ``about``: column -> (P,); ``metrics``, ``best`` (name of the best baseline of
+    each metric), ``muted`` (M,); ``values``: contender -> (P, M).
+    """
+    about, summary = result["conditions"], result["summary"]
+    shown = [metric for metric in metrics(result) if metric in result["table"]]
+    best = summary.loc[shown, "best_baseline"].astype(object).fillna("").astype(str)
+    scores = result["scores"]
+    wanted = {"best baseline": scores["contender"].astype(object) == scores["metric"].astype(object).map(best)}
+    wanted |= {name: scores["contender"] == name for name in CONTROLS}
+    values = {"prediction": result["table"]} | {name: _wide(scores[rows]) for name, rows in wanted.items()}
+    muted = unfit(result)
+    return {
+        "conditions": [str(name) for name in about.index],
+        "perturbations": plain(about["perturbation"]),
+        "about": {str(c): plain(about[c]) for c in about if c != "perturbation"},
+        "metrics": shown,
+        "best": best.tolist(),
+        "muted": [metric in muted for metric in shown],
+        "values": {name: _rows(frame.reindex(index=about.index, columns=shown)) for name, frame in values.items()},
+    }
+
+
+def _wide(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return one contender's values, conditions x metrics."""
+    texts = scores.astype({"condition": str, "metric": str})
+    return texts.pivot(index="condition", columns="metric", values="value")
+
+
+def _rows(frame: pd.DataFrame) -> list[list[float | None]]:
+    """Return the (P, M) values as JSON can hold them."""
+    columns = [plain(frame[c].astype(np.float64)) for c in frame]
+    return [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in frame.index]

@@ -1,0 +1,138 @@
+"""DataFrames as the page reads them: plain rows, columns that know whether they are numbers, rows that are greyed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+DIGITS = 4  # significant digits of a number on the page
+SUMMARY = (
+    "metric", "family", "direction", "perfect", "value", "best_value", "positive", "negative", "skill", "skill_low",
+    "skill_high", "best_baseline", "discriminates", "drf", "bds", "n", "n_missing",
+)  # fmt: skip
+
+
+def plain(values: pd.Series) -> list[Any]:
+    """Return a column as JSON can hold it: rounded numbers, texts, ``None`` for what is missing or infinite."""
+    if pd.api.types.is_bool_dtype(values.dtype):
+        return ["yes" if value else "no" for value in values]
+    if pd.api.types.is_integer_dtype(values.dtype):
+        return [None if pd.isna(value) else int(value) for value in values]
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            exponent = np.floor(np.log10(np.abs(numbers)))
+        places = np.where(np.isfinite(exponent), DIGITS - 1 - exponent, 0).astype(int)
+        return [
+            round(number, place) if np.isfinite(number) else None
+            for number, place in zip(numbers.tolist(), places.tolist(), strict=True)
+        ]
+    return ["" if pd.isna(value) else str(value) for value in values.astype(object)]
+
+
+def table(
+    frame: pd.DataFrame, *, link: str = "", hidden: Collection[str] = (), muted: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return a table of the page.
+
+    Parameters
+    ----------
+    frame
+        (n, k) what to show; its index, if it has a name, is the first column.
+    link
+        Column whose values open the panel of a perturbation.
+    hidden
+        Columns that are there but not shown at first.
+    muted
+        Values of the first column whose rows are greyed.
+
+    Returns
+    -------
+    ``columns`` (title, numeric, hidden, link), ``rows`` and ``muted`` (positions), for JSON.
+    """
+    if frame.index.name is not None:
+        frame = frame.reset_index()
+    columns = [
+        {
+            "title": str(name),
+            "numeric": pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype),
+            "whole": pd.api.types.is_integer_dtype(dtype),
+            "hidden": name in hidden,
+            "link": name == link,
+        }
+        for name, dtype in frame.dtypes.items()
+    ]
+    rows = [list(row) for row in zip(*(plain(frame[name]) for name in frame.columns), strict=True)]
+    return {"columns": columns, "rows": rows, "muted": [i for i, row in enumerate(rows) if row[0] in set(muted)]}
+
+
+def coherence_tables(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the table of perturbations, the columns that say most shown first."""
+    frame = result["table"].rename_axis("perturbation")
+    first = ["n_cells", "magnitude", "coherence", "ci_low", "ci_high", "qvalue", "residual", "residual_qvalue", "cause"]
+    shown = [c for c in [*first, "flags"] if c in frame]
+    rest = [c for c in frame if c not in shown]
+    return {"coherence": table(frame[shown + rest], link="perturbation", hidden=rest)}
+
+
+def evaluation_tables(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the tables of metrics, contenders, conditions, strata and missing values."""
+    summary = result["summary"].rename_axis("metric")
+    muted = unfit(result)
+    ordered = summary.reset_index()
+    ordered = ordered[[c for c in SUMMARY if c in ordered] + [c for c in ordered if c not in SUMMARY]]
+    contenders = result["contenders"].T.rename_axis("metric").rename_axis(columns=None)
+    tables = {
+        "metrics": table(ordered, muted=muted, hidden=("perfect", "skill_low", "skill_high", "drf", "bds")),
+        "contenders": table(contenders.reindex(metrics(result), axis=0), muted=muted),
+        "conditions": conditions(result),
+    }
+    if len(result.get("strata", ())):
+        tables["strata"] = table(_strata(result["strata"]), muted=muted)
+    if len(result.get("missing", ())):
+        counted = result["missing"].astype(str).groupby(["contender", "metric", "reason"], sort=False).size()
+        tables["missing"] = table(counted.rename("conditions").reset_index())
+    return tables
+
+
+def conditions(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the table of conditions; of the metrics, one of each family is shown at first."""
+    about, values = result["conditions"], result["table"]
+    for column in ("context", "dose"):
+        if column in about and about[column].astype(object).nunique(dropna=False) < 2:
+            about = about.drop(columns=column)
+    summary = result["summary"].loc[[m for m in metrics(result) if m in values]]
+    fit = summary[summary["discriminates"].astype(bool)]
+    shown = set((fit if len(fit) else summary).drop_duplicates("family").index)
+    frame = about.join(values).rename_axis(None)
+    frame.insert(0, "perturbation", frame.pop("perturbation"))
+    return table(frame, link="perturbation", hidden=[m for m in values if m not in shown])
+
+
+def metrics(result: dict[str, Any]) -> list[str]:
+    """Return the names of all metrics, those of a family together."""
+    family = result["summary"]["family"].astype(str)
+    rank = {name: i for i, name in enumerate(dict.fromkeys(family))}
+    return sorted(result["summary"].index, key=lambda name: rank[family[name]])
+
+
+def unfit(result: dict[str, Any]) -> set[str]:
+    """Return the metrics that do not tell the two controls apart on this screen."""
+    summary = result["summary"]
+    return set(summary.index[~summary["discriminates"].astype(bool)])
+
+
+def _strata(long: pd.DataFrame) -> pd.DataFrame:
+    """Return strata x metrics as rows, contenders as columns."""
+    texts = long.astype({"stratum": str, "metric": str, "contender": str})
+    wide = texts.pivot_table(index=["metric", "stratum"], columns="contender", values="value", sort=False)
+    n = texts[texts["contender"] == "prediction"].set_index(["metric", "stratum"])["n"]
+    front = [c for c in ("prediction", "positive control", "negative control") if c in wide]
+    wide = wide[front + [c for c in wide if c not in front]].rename_axis(columns=None)
+    wide.insert(0, "n", n.groupby(level=[0, 1]).first().reindex(wide.index))
+    return wide.reset_index()

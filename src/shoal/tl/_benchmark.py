@@ -1,0 +1,125 @@
+"""A leaderboard of models on one screen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .._keys import SPLIT
+from .._logging import progress
+from .._validate import get_adata, key_in
+from ..core._results import write_table
+from ..core._view import check_writable, own
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
+    from mudata import MuData
+
+    from .._random import RNGLike
+
+HERE = "screen"  # stands for the data set
+
+
+def benchmark(
+    data: AnnData | MuData,
+    models: Sequence[str | type | Mapping[str, Any]],
+    *,
+    seeds: int | Sequence[int] = (0,),
+    metrics: Sequence[str] | None = None,
+    n_comps: int = 50,
+    min_cells: int = 20,
+    against: str | None = None,
+    layer: str | None = None,
+    n_boot: int = 2000,
+    rng: RNGLike = 0,
+    key_added: str = "leaderboard",
+    mod: str | None = None,
+) -> None:
+    """Train models on the training cells of a screen, judge them on its test cells, and rank them.
+
+    For one prepared screen with a split, in memory. :func:`shoal.benchmark.run` does the same for several data sets and
+    splits, keeps every result in a file and shares the work among processes.
+
+    Parameters
+    ----------
+    data
+        Screen with log-normalised values after :func:`shoal.pp.annotate` and :func:`shoal.pp.split`.
+    models
+        Names of `shoal.models.available`, classes, or mappings with ``name``, ``label``, ``options`` (arguments of
+        :func:`shoal.tl.fit`) and ``predict`` (those of the sampler). With no baseline among them, skill is measured
+        against a copy of the controls alone, which is easily beaten.
+    seeds
+        Seeds of training, prediction and of the halves into which real cells are divided.
+    metrics, n_comps, min_cells
+        As for :func:`shoal.tl.evaluate`, whose preset is ``"calibrated"`` here.
+    against
+        Contender that all others are compared with; the best if ``None``.
+    layer
+        Layer of the real values, to learn and to be judged by; ``X`` if ``None``.
+    n_boot
+        Bootstrap draws of the intervals.
+    rng
+        Seed of the bootstrap.
+    key_added
+        Slot of ``uns``.
+    mod
+        Modality to work on, if `data` is a MuData.
+
+    Returns
+    -------
+    Nothing; writes ``uns[key_added]`` with ``table``, the leaderboard as :func:`shoal.benchmark.table` returns it;
+    ``rows``, one line for each model, seed and metric, with the reason (``note``) where a model failed; ``params``,
+    ``schema`` and ``version``. No layer is kept.
+
+    Raises
+    ------
+    KeyError
+        If there is no ``obs["split"]``, or `against` or a metric is not known.
+    ValueError
+        If a model, its label or a seed is not valid, nothing can be scored, or all models failed.
+    TypeError
+        If `models` is no list, or a member neither name, class nor mapping.
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> adata = sh.ds.simulate(n_perturbations=8, n_cells=60, n_genes=100, rng=0)
+    >>> sh.pp.annotate(adata, "perturbation", control="control")
+    >>> sh.pp.split(adata, by="perturbation", test=0.5, rng=0)
+    >>> sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_comps=10)
+    >>> sh.tl.benchmark(adata, ["perturbed_mean", "mean_shift"], metrics=["energy", "rmse"])
+    >>> adata.uns["leaderboard"]["table"]["kind"].tolist()
+    ['baseline', 'baseline', 'control', 'control', 'control']
+    """
+    from ..benchmark._attempt import attempt
+    from ..benchmark._judge import Judge
+    from ..benchmark._rows import Row, tidy
+    from ..benchmark._spec import read_models, read_seeds
+    from ..benchmark._table import table
+
+    adata = get_adata(data, mod)
+    check_writable(adata)
+    several, numbers = read_models(models), read_seeds(seeds)
+    key_in(SPLIT, adata.obs.columns, where="adata.obs", hint="A benchmark needs sh.pp.split(adata) first.")
+    judging = {"n_comps": n_comps, "min_cells": min_cells, "real_layer": layer}
+    rows = []
+    for seed in progress(numbers, total=len(numbers), desc="seeds"):
+        judge = Judge(adata, seed=seed, metrics=metrics, **judging)
+        for model in several:
+            row = Row(HERE, SPLIT, model.label, seed, model.kind)
+            rows.append(attempt(adata, row, model, judge))
+    board = table(rows, against=against, n_boot=n_boot, rng=rng)
+    lines = tidy([replace(row, settings="-") for row in rows]).drop(columns=["data", "split", "settings"])
+    params = {
+        **judging,
+        "seeds": numbers,
+        "models": [model.label for model in several],
+        "against": board.index[board["verdict"] == "reference"][0],
+        "n_boot": n_boot,
+        "n_conditions": max(len(row.conditions) for row in rows),
+        "n_failed": sum(bool(row.note) for row in rows),
+    }
+    own(adata)
+    write_table(adata, key_added, board, schema="leaderboard/1", params=params, rows=lines)

@@ -1,0 +1,161 @@
+"""Who takes an exam: the prediction, the controls that calibrate, and the baselines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from .._logging import progress
+from .._validate import key_in
+from ..core._matrix import as_rows
+from ..metrics._comparison import Populations
+from ..models._population import population
+from ._predict import PREDICTED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from anndata import AnnData
+
+    from .._typing import Bools, Ints, Matrix
+    from ._exam import Exam
+
+PREDICTION = "prediction"
+POSITIVE, NEGATIVE, COPY = "positive control", "negative control", "control copy"
+SCALE = 3.0  # factor between the mean values of predicted and real cells beyond which the scales cannot be the same
+
+
+def of_layer(exam: Exam, adata: AnnData, layer: str) -> Populations:
+    """Return the twins of a layer.
+
+    Raises
+    ------
+    ValueError
+        If a condition has no twin, a twin holds NaN, or the scale is not that of the real cells.
+    """
+    rows = np.sort(np.concatenate(exam.asked))
+    made = adata.obs.get(layer + PREDICTED)
+    if made is not None and not np.asarray(made, dtype=bool)[rows].all():
+        n = int((~np.asarray(made, dtype=bool)[rows]).sum())
+        msg = (
+            f"{n} of {len(rows)} cells that are scored have no twin in layers[{layer!r}]: predict them all, with "
+            f"sh.tl.predict(adata, model, key_added={layer!r}, subset='test')"
+        )
+        raise ValueError(msg)
+    values = as_rows(adata.layers[layer]).take(rows)
+    return _checked(exam, rows, values, f"layers[{layer!r}]")
+
+
+def of_cells(exam: Exam, pred: AnnData) -> Populations:
+    """Return the predicted cells of another AnnData, as many of each condition as are asked (all, without halves), or all.
+
+    Raises
+    ------
+    KeyError
+        If a column or gene is missing.
+    ValueError
+        If a condition has no cells, a value is NaN, or the scale is not that of the real cells.
+    """
+    screen, features = exam.cells.screen, list(exam.cells.features)
+    missing = [gene for gene in features if gene not in pred.var_names]
+    if missing:
+        msg = (
+            f"pred lacks {len(missing)} of the {len(features)} genes of the screen: {', '.join(missing[:8])}"
+            f"{' ...' if len(missing) > 8 else ''}; score the genes that both have: adata[:, pred.var_names].copy()"
+        )
+        raise KeyError(msg)
+    for key in (screen.perturbation_key, screen.context_key, screen.dose_key):
+        if key is not None:
+            key_in(key, pred.obs.columns, where="pred.obs")
+    own = population(pred, replace(screen, batch_key=None, guide_key=None))
+    control = own.labels.is_control
+    names = np.array([*own.names, "", ""], dtype=object)[np.where(control, -2, own.labels.code)]
+    contexts = np.array([*own.contexts, ""], dtype=object)[own.context]
+    columns = pred.var_names.get_indexer(features)
+    order = np.argsort(pred.obs_names.to_numpy().astype(str), kind="stable")
+    rng = np.random.default_rng([exam.seed, 4])
+    several, lacking = [], []
+    for name, row in exam.conditions.iterrows():
+        here = (names == row["perturbation"]) & (own.screen.context_key is None or contexts == row["context"])
+        if screen.dose_key is not None and row["dose"]:
+            here &= np.isclose(own.dose, float(row["dose"]), rtol=1e-4)
+        at = rng.permutation(order[here[order]])[: row["n_predicted"] if exam.halves else None]
+        if len(at) < 2:
+            lacking.append(str(name))
+            continue
+        several.append(own.rows.take(np.sort(at))[:, columns])
+    if lacking:
+        msg = (
+            f"pred has fewer than 2 cells of {len(lacking)} conditions that are scored: {', '.join(lacking[:8])}"
+            f"{' ...' if len(lacking) > 8 else ''}. Predict them, or score fewer: split= and min_cells= choose"
+        )
+        raise ValueError(msg)
+    for values in several:
+        _check_finite(values, "pred.X")
+    made = Populations(exam.truth, tuple(several))
+    check_scale(made, exam, "pred.X")
+    return made
+
+
+def of_baselines(
+    exam: Exam, adata: AnnData, names: Sequence[str], *, layer: str | None, seed: int
+) -> Iterator[tuple[str, Populations | str]]:
+    """Fit baselines on the training cells, one at a time, and yield their twins, or why they have none."""
+    from ._fit import fit
+
+    for name in progress(list(names), desc="baselines"):
+        try:
+            model = fit(adata, name, layer=layer, rng=seed)
+            rows, values, _ = model.twins(adata, subset=exam.rows, rng=seed)
+        except (KeyError, ValueError) as err:
+            yield name, str(err.args[0])
+            continue
+        yield name, exam.populations(rows, values)
+
+
+def _checked(exam: Exam, rows: Ints, values: Matrix, where: str) -> Populations:
+    """Return populations, once their values are finite and of the scale of the real cells."""
+    _check_finite(values, where)
+    made = exam.populations(rows, values)
+    check_scale(made, exam, where)
+    return made
+
+
+def check_scale(made: Populations, exam: Exam, where: str) -> None:
+    """Raise ``ValueError`` where predicted values cannot be on the scale of the real ones."""
+    if all(map(_whole, made.cells)) and not all(map(_whole, exam.truth.cells)) and made.means.max() > 1:
+        msg = (
+            f"{where} holds whole numbers and the real cells do not: counts? Log-normalise them as the real cells were"
+        )
+        raise ValueError(msg)
+    size, own = (float(np.abs(one.means).mean()) for one in (made, exam.truth.real))
+    if own > 0 and not own / SCALE <= size <= own * SCALE:
+        msg = (
+            f"the mean value in {where} is {size:.3g} and that of the real cells {own:.3g}: they are not on one scale. "
+            "Normalise the prediction as the real cells were (real_layer= names other real values)"
+        )
+        raise ValueError(msg)
+
+
+def _whole(values: Matrix) -> bool:
+    """Whether all values are whole numbers."""
+    stored = values.data if sparse.issparse(values) else values
+    return bool(np.all(stored == np.rint(stored)))
+
+
+def _check_finite(values: Matrix, where: str) -> None:
+    bad = int((~_finite_rows(values)).sum())
+    if bad:
+        msg = f"{bad} of {values.shape[0]} predicted cells in {where} hold NaN or infinite values; predict them again"
+        raise ValueError(msg)
+
+
+def _finite_rows(values: Matrix) -> Bools:
+    if sparse.issparse(values):
+        good = np.ones(values.shape[0], dtype=bool)
+        good[np.repeat(np.arange(values.shape[0]), np.diff(values.indptr))[~np.isfinite(values.data)]] = False
+        return good
+    return np.asarray(np.isfinite(values).all(axis=1))

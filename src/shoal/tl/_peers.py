@@ -1,0 +1,76 @@
+"""What `evaluate` does in the way of another package: predicted control cells, its baseline and its score."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..core._matrix import as_rows
+from ..metrics._comparison import Populations, len_of
+from ..models._population import population
+from ._contenders import PREDICTION, _check_finite
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from .._typing import Matrix
+    from ..metrics._presets import Preset
+    from ._exam import Exam
+    from ._marks import Marks
+
+MEAN = "cell-eval mean"
+
+
+def with_controls(
+    exam: Exam, guess: Populations, adata: AnnData, layer: str | None, pred: AnnData | None
+) -> Populations:
+    """Return predicted populations with the control cells of the same table: of the layer, or of the other AnnData.
+
+    Raises
+    ------
+    ValueError
+        If a control cell holds NaN, or a context has no predicted controls.
+    """
+    if pred is None:
+        rows = as_rows(adata.layers[layer])
+        found = tuple(rows.take(own) for own in exam.controls)
+    else:
+        found = _controls_of(exam, pred)
+    for cells in found:
+        _check_finite(cells, "the control cells of the prediction")
+    return replace(guess, controls=found)
+
+
+def _controls_of(exam: Exam, pred: AnnData) -> tuple[Matrix, ...]:
+    own = population(pred, replace(exam.cells.screen, batch_key=None, guide_key=None))
+    columns = pred.var_names.get_indexer(list(exam.cells.features))
+    rows = np.sort(own.controls.cells)
+    names = np.array([*own.contexts, ""], dtype=object)[own.context[rows]]
+    found = []
+    for group in range(len(exam.truth.controls)):
+        context = exam.conditions["context"].to_numpy()[np.flatnonzero(exam.truth.group == group)[0]]
+        at = rows[names == context] if exam.cells.screen.context_key is not None else rows
+        if not len(at):
+            msg = f"pred has no control cells of {context}, from which this preset measures predicted effects; add them"
+            raise ValueError(msg)
+        found.append(own.rows.take(at)[:, columns])
+    return tuple(found)
+
+
+def mean_baseline(exam: Exam) -> Populations:
+    """Return cell-eval's baseline: one mean for all cells, over the conditions of training and the controls as one more."""
+    dtype = exam.truth.cells[0].dtype
+    cells = [
+        np.tile(mean.astype(dtype), (len_of(own), 1)) for mean, own in zip(exam.centre, exam.truth.cells, strict=True)
+    ]
+    return Populations(exam.truth, tuple(cells))
+
+
+def score_of(preset: Preset, marks: Marks) -> float:
+    """Return the overall score of the prediction as the peer defines it; NaN if it does not."""
+    if preset.score is None or not set(marks.suite) >= set(preset.metrics):
+        return float("nan")
+    user, base = ({name: marks.mean(who, name) for name in preset.metrics} for who in (PREDICTION, MEAN))
+    return preset.score(user, base)

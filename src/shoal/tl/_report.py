@@ -1,0 +1,167 @@
+"""The report of a screen, as one page of HTML."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._keys import COHERENCE, SCREEN, SPLIT
+from .._logging import logger
+from .._validate import get_adata
+from ..core._results import read_result
+from ..core._screen import labels, resolve
+from ..report._build import Content, check_place, page, write
+
+if TYPE_CHECKING:
+    import os
+
+    import pandas as pd
+    from anndata import AnnData
+    from mudata import MuData
+
+WRITTEN_BY = {
+    COHERENCE: "sh.tl.coherence(adata)",
+    "evaluation": "sh.tl.evaluate(adata, layer=...)",
+    "leaderboard": "sh.tl.benchmark(...)",
+}
+LIBRARIES = ("shoal", "anndata", "numpy", "pandas", "scipy")
+
+
+def report(
+    data: AnnData | MuData,
+    *,
+    out: str | os.PathLike[str],
+    title: str | None = None,
+    coherence_key: str | None = None,
+    evaluation_key: str | None = None,
+    leaderboard_key: str | None = None,
+    mod: str | None = None,
+) -> Path:
+    """Write what is known about a screen and a prediction of it as one HTML page that works offline.
+
+    The page shows what was screened and how it was analysed; the coherence-magnitude plane, in which every perturbation
+    can be pointed at and clicked; the evaluation of a prediction beside its baselines and controls; a leaderboard; and a
+    table of all conditions. Sections whose result is not there are left out. Tables can be sorted, searched and saved.
+
+    Parameters
+    ----------
+    data
+        Screen with the result of :func:`shoal.tl.coherence`, of an evaluation, or both.
+    out
+        File to write, such as ``"report.html"``; replaced if it exists, as a whole.
+    title
+        Heading; ``None`` for "Perturbation screen" and the number of perturbations.
+    coherence_key
+        Slot of ``uns`` with the coherence; ``None`` for ``"coherence"``, where it is there.
+    evaluation_key
+        Slot of ``uns`` with the evaluation; ``None`` for ``"evaluation"``, where it is there.
+    leaderboard_key
+        Slot of ``uns`` with the leaderboard of a benchmark; ``None`` for ``"leaderboard"``, where it is there.
+    mod
+        Modality, if `data` is a MuData.
+
+    Returns
+    -------
+    The path of the page. Nothing is written into `data`.
+
+    Raises
+    ------
+    KeyError
+        If there is no result to report, or none under a key that was given.
+    ValueError
+        If a result has another layout than this version of shoal reads.
+    FileNotFoundError
+        If the folder of `out` does not exist.
+    IsADirectoryError
+        If `out` is a folder.
+    ImportError
+        If a library of the extra ``report`` (plotly, itables, Jinja2) is not installed.
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> adata = sh.ds.simulate_gaussian(n_perturbations=4, n_cells=50, n_control=200, rng=0)
+    >>> sh.tl.coherence(adata, "perturbation", control="control")
+    >>> sh.tl.report(adata, out="report.html").name
+    'report.html'
+    """
+    adata = get_adata(data, mod)
+    path = Path(out)
+    given = {COHERENCE: coherence_key, "evaluation": evaluation_key, "leaderboard": leaderboard_key}
+    found = {name: entry for name, key in given.items() if (entry := _entry(adata, name, key)) is not None}
+    if not found:
+        calls = " or ".join(list(WRITTEN_BY.values())[:2])
+        msg = (
+            f"adata.uns holds neither {COHERENCE!r} nor 'evaluation', so there is nothing to report; call {calls} first"
+        )
+        raise KeyError(msg)
+    check_place(path)
+    facts = _facts(adata, found)
+    content = Content(
+        title=title or f"Perturbation screen, {dict(facts).get('perturbations', adata.n_obs)} perturbations",
+        facts=facts,
+        parameters={name: dict(entry["params"]) | {"shoal": entry["version"]} for name, entry in found.items()}
+        | {"this page": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}},
+        coherence=found.get(COHERENCE),
+        evaluation=found.get("evaluation"),
+        leaderboard=found["leaderboard"]["table"] if "leaderboard" in found else None,
+    )
+    size = write(page(content), path)
+    logger.info("%s: %.1f MB", path, size / 1e6)
+    return path
+
+
+def _entry(adata: AnnData, name: str, key: str | None) -> dict[str, Any] | None:
+    """Return a result, ``None`` where it is not there and nobody asked for it."""
+    if key is None and name not in adata.uns:
+        return None
+    key = key or name
+    entry = read_result(adata, key, written_by=WRITTEN_BY[name])
+    if name != "leaderboard" and entry["schema"] != f"{name}/1":
+        msg = f"adata.uns[{key!r}] has the layout {entry['schema']!r}, not '{name}/1'; call {WRITTEN_BY[name]} again"
+        raise ValueError(msg)
+    return entry
+
+
+def _facts(adata: AnnData, found: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
+    """Return what the header says about the screen, as (name, value)."""
+    facts = [("cells", f"{adata.n_obs:,}"), ("genes or features", f"{adata.n_vars:,}")]
+    screen = _screen(adata, found)
+    if screen is not None:
+        groups = labels(adata, screen)
+        facts += [
+            ("perturbations", f"{len(groups.names):,}"),
+            ("control cells", f"{int(groups.is_control.sum()):,} ({', '.join(screen.control)})"),
+        ]
+        for name, key in (("contexts", screen.context_key), ("batches", screen.batch_key), ("doses", screen.dose_key)):
+            if key is not None:
+                facts.append((f"{name} ({key})", f"{adata.obs[key].nunique():,}"))
+    if SPLIT in adata.obs:
+        counts = adata.obs[SPLIT].astype(str).value_counts()
+        facts.append(("split, cells", ", ".join(f"{name} {n:,}" for name, n in counts.items())))
+    if COHERENCE in found:
+        table: pd.DataFrame = found[COHERENCE]["table"]
+        odd = (table["residual_qvalue"] < 0.05) & (table["residual"] < 0)
+        facts.append(("with a response (q < 0.05)", f"{int((table['qvalue'] < 0.05).sum()):,}"))
+        facts.append(("less coherent than a shift", f"{int(odd.sum()):,}"))
+    if "evaluation" in found:
+        params = found["evaluation"]["params"]
+        facts.append(("prediction", str(params.get("layer") or params.get("use_rep") or "–")))
+        facts.append(("conditions evaluated", f"{len(found['evaluation']['conditions']):,}"))
+    return facts
+
+
+def _screen(adata: AnnData, found: dict[str, dict[str, Any]]) -> Any:
+    """Return the screen as it was annotated, else as a result says it was measured, else ``None``."""
+    if SCREEN in adata.uns:
+        return resolve(adata)
+    for entry in found.values():
+        key, control = (str(entry["params"].get(name, "")) for name in ("perturbation_key", "control"))
+        if key in adata.obs and control:
+            present = set(adata.obs[key].dropna().astype(str))
+            several = [control] if control in present else control.split(",")
+            if set(several) <= present:
+                return resolve(adata, key, control=several)
+    return None

@@ -1,0 +1,235 @@
+"""The leaderboard: scores by hand, intervals by another bootstrap, and what is done about what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import shoal as sh
+from shoal.benchmark._attempt import attempt
+from shoal.benchmark._compare import Comparison
+from shoal.benchmark._judge import Judge
+from shoal.benchmark._rows import Row
+from shoal.core._results import read_result
+
+from .conftest import METRICS, made_row
+
+N = 12
+
+
+@pytest.fixture
+def losses(rng):
+    """A baseline, a model that is better nearly everywhere, and one that is better and worse by turns."""
+    base = rng.uniform(0.8, 1.0, N)
+    return {
+        "base": base,
+        "good": base - rng.uniform(0.2, 0.4, N),
+        "even": base + np.where(np.arange(N) % 2, 0.051, -0.05),
+    }
+
+
+@pytest.fixture
+def rows(losses):
+    return [made_row(name, own, kind="baseline" if name == "base" else "model") for name, own in losses.items()]
+
+
+def skill(own, best, positive=0.2):
+    """The definition, for means."""
+    room = max(own, best) - min(positive, 0.9 * best)
+    return min(1.0, (best - own) / room)
+
+
+def test_scores_by_hand(rows, losses):
+    board = sh.benchmark.table(rows)
+    means = {name: own.mean() for name, own in losses.items()}
+    for name in losses:
+        assert board.loc[name, "score"] == pytest.approx(skill(means[name], means["base"]))
+    assert board.loc["positive control", "score"] == pytest.approx(1)
+    assert board.loc["negative control", "score"] == pytest.approx(skill(1.0, means["base"]))
+    np.testing.assert_allclose(board["m"], board["score"])
+    assert board.index[0] == "good"
+    assert board.index[3:].tolist() == ["positive control", "negative control", "control copy"]
+    assert board.loc["good", ["kind", "sets", "results", "failed", "seconds", "peak_mb"]].tolist() == [
+        "model",
+        1,
+        1,
+        0,
+        3,
+        100,
+    ]
+
+
+def test_better_means_better(rows):
+    board = sh.benchmark.table(rows, against="base")
+    assert board["verdict"].to_dict() == {
+        "good": "better",
+        "even": "no different",
+        "base": "reference",
+        "positive control": "better",
+        "negative control": "worse",
+        "control copy": "worse",
+    }
+    assert (sh.benchmark.table(rows).loc[["base", "even"], "verdict"] == "worse").all()
+    gap = board.loc["good"]
+    assert gap["low"] < gap["difference"] < gap["high"]
+    assert gap["difference"] == pytest.approx(gap["score"] - board.loc["base", "score"])
+
+
+def test_a_contender_does_not_differ_from_its_twin(rows):
+    twin = replace(rows[1], model="twin")
+    line = sh.benchmark.table([*rows, twin], against="good").loc["twin"]
+    assert (line["difference"], line["low"], line["high"], line["verdict"]) == (0, 0, 0, "no different")
+
+
+def test_the_interval_is_that_of_a_plain_bootstrap(losses):
+    owners = [f"P{i // 2}" for i in range(N)]  # two conditions of each perturbation, drawn together
+    rows = [made_row(n, own, kind="baseline" if n == "base" else "model", owners=owners) for n, own in losses.items()]
+    n_boot, rng, drawn = 300, np.random.default_rng(5), []
+    counts = rng.multinomial(6, np.full(6, 1 / 6), n_boot)
+    for one in counts:
+        at = np.concatenate([[2 * i, 2 * i + 1] * times for i, times in enumerate(one)]).astype(int)
+        means = {name: own[at].mean() for name, own in losses.items()}
+        drawn.append(skill(means["good"], means["base"]) - skill(means["even"], means["base"]))
+    from scipy import stats
+
+    reach = np.sqrt(6 / 5) * stats.t.ppf(0.975, 5)
+    low, high = np.quantile(drawn, stats.norm.cdf([-reach, reach]))
+    found = Comparison(rows, metrics=None, n_boot=n_boot, rng=5).difference("good", "even", level=0.95)
+    assert (found.low, found.high, found.n) == (pytest.approx(low), pytest.approx(high), 6)
+
+
+def test_an_honest_interval_covers_no_difference(rng):
+    """Two models that are equally good on average are called different about one time in twenty."""
+    called = 0
+    for _ in range(200):
+        pair = rng.normal(0.5, 0.1, (2, 20))
+        rows = [made_row("base", np.full(20, 0.9), kind="baseline"), made_row("a", pair[0]), made_row("b", pair[1])]
+        found = Comparison(rows, metrics=None, n_boot=400, rng=0).difference("a", "b", level=0.95)
+        called += not found.low <= 0 <= found.high
+    assert 1 <= called <= 22
+
+
+def test_seeds_are_no_replicates(losses):
+    one = [made_row(n, own, kind="baseline" if n == "base" else "model") for n, own in losses.items()]
+    many = [replace(row, seed=seed) for seed in range(5) for row in one]
+    columns = ["score", "difference", "low", "high", "verdict", "sets"]
+    a, b = sh.benchmark.table(one), sh.benchmark.table(many)
+    pd.testing.assert_frame_equal(a[columns], b[columns])
+    assert b.loc["good", "results"] == 5
+
+
+def test_data_sets_count_the_same(losses):
+    near, far = losses["base"] - 0.1, losses["base"] - 0.4
+    rows = [
+        made_row("base", losses["base"], kind="baseline", data=d, seed=s) for d, s in [("x", 0), ("x", 1), ("y", 0)]
+    ]
+    rows += [made_row("it", near, data="x", seed=s) for s in (0, 1)] + [made_row("it", far, data="y")]
+    board = sh.benchmark.table(rows)
+    expected = np.mean([skill(own.mean(), losses["base"].mean()) for own in (near, far)])
+    assert board.loc["it", "score"] == pytest.approx(expected)
+    assert board.loc["it", ["sets", "results"]].tolist() == [2, 3]
+
+
+def test_whoever_left_out_a_data_set_stands_behind(rows, losses):
+    other = [made_row(n, losses[n], kind="baseline" if n == "base" else "model", data="e") for n in ("base", "even")]
+    gone = made_row("good", losses["good"], data="e", note="RuntimeError: no memory")
+    board = sh.benchmark.table([*rows, *other, gone])
+    assert board.index[:3].tolist() == ["base", "even", "good"]
+    assert board.loc["good", ["sets", "results", "failed"]].tolist() == [1, 1, 1]
+    assert board.loc["good", "verdict"] == "better"  # where both have results
+
+
+def test_a_metric_that_cannot_tell_counts_for_nothing(losses):
+    rows = []
+    for name, own in losses.items():
+        row = made_row(name, {"m": own, "noise": own[::-1] ** 3}, kind="baseline" if name == "base" else "model")
+        row.metrics["noise"]["discriminates"] = False
+        rows.append(row)
+    board = sh.benchmark.table(rows)
+    assert board["noise"].isna().all()
+    np.testing.assert_allclose(board["score"], board["m"])
+    assert sh.benchmark.table(rows, show="value").loc["good", "noise"] == pytest.approx((losses["good"] ** 3).mean())
+
+
+def test_missing_conditions_are_left_out_in_pairs(losses):
+    gappy = losses["good"].copy()
+    gappy[:3] = np.nan
+    rows = [made_row("base", losses["base"], kind="baseline"), made_row("gappy", gappy)]
+    board = sh.benchmark.table(rows)
+    assert board.loc["gappy", "m"] == pytest.approx(skill(gappy[3:].mean(), losses["base"][3:].mean()))
+    own, base = (min((v - 0.2) / (1.0 - 0.2), 2) for v in (gappy[3:].mean(), losses["base"].mean()))
+    assert board.loc["gappy", "score"] == pytest.approx((base - own) / max(base, own))
+
+
+def test_the_order_of_results_does_not_matter(rows):
+    pd.testing.assert_frame_equal(sh.benchmark.table(rows), sh.benchmark.table(rows[::-1]))
+
+
+def test_one_perturbation_has_no_interval(losses):
+    rows = [made_row(n, own, kind="model", owners=["P"] * N) for n, own in losses.items()]
+    board = sh.benchmark.table(rows)
+    assert board.loc[["base", "even"], ["low", "high"]].isna().all(axis=None)
+    assert board["verdict"].tolist()[:3] == ["reference", "", ""]
+
+
+def test_the_score_is_that_of_evaluate(screen):
+    """A model alone, against the copy of the controls: the benchmark and `tl.evaluate` say the same."""
+    from shoal.benchmark._spec import read_models
+
+    (model,) = read_models(["mean_shift"])
+    judge = Judge(screen, seed=3, n_comps=8)
+    row = attempt(screen, Row("d", "s", "mean_shift", 3, "model"), model, judge)
+    board = sh.benchmark.table([row])
+    sh.tl.predict(screen, sh.tl.fit(screen, "mean_shift", rng=3), key_added="twins", subset="test", rng=3)
+    sh.tl.evaluate(screen, layer="twins", baselines=None, n_comps=8, rng=3)
+    entry = read_result(screen, "evaluation", written_by="")
+    assert board.loc["mean_shift", "score"] == pytest.approx(entry["params"]["score"], abs=1e-12)
+    tells = entry["summary"].index[entry["summary"]["discriminates"]]
+    np.testing.assert_allclose(
+        board.loc["mean_shift", tells].astype(float), entry["summary"].loc[tells, "skill"], atol=1e-12
+    )
+    values = sh.benchmark.table([row], show="value").loc["mean_shift", entry["summary"].index].astype(float)
+    np.testing.assert_allclose(values, entry["summary"]["value"], atol=1e-12)
+
+
+def test_only_the_metrics_that_are_asked_for(spec, tmp_path):
+    sh.benchmark.run(spec, folder=tmp_path)
+    board = sh.benchmark.table(tmp_path, metrics=["rmse"])
+    assert board.columns[-1] == "rmse"
+    assert not set(METRICS[:2]) & set(board)
+    assert board.loc["positive control", "score"] == 1
+    assert board.loc[board["kind"] == "baseline", "score"].max() <= 0
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"against": "goood"}, KeyError, "Did you mean 'good'"),
+        ({"metrics": ["mm"]}, KeyError, "metrics of this benchmark"),
+        ({"show": "loss"}, ValueError, "show='loss' is not known"),
+    ],
+)
+def test_errors(rows, options, error, match):
+    with pytest.raises(error, match=match):
+        sh.benchmark.table(rows, **options)
+
+
+def test_nothing_to_compare(losses):
+    with pytest.raises(ValueError, match="nothing is computed yet"):
+        sh.benchmark.table([])
+    with pytest.raises(ValueError, match="none of 1 results is there to compare: out of memory"):
+        sh.benchmark.table([made_row("good", losses["good"], note="out of memory")])
+
+
+def test_markdown_can_be_read_back(rows):
+    board = sh.benchmark.table(rows).rename(index={"good": "good|plain"})
+    lines = sh.benchmark.markdown(board, digits=4).splitlines()
+    assert len(lines) == 2 + len(board)
+    assert lines[2].startswith("| good\\|plain | model | 0.")
+    cells = [cell.strip() for cell in lines[3].strip("|").split("|")]
+    assert float(cells[2]) == pytest.approx(board["score"].iloc[1], abs=1e-4)
+    assert cells[list(board.columns).index("seconds") + 1] == "3.0000"
+    assert "nan" not in sh.benchmark.markdown(board)

@@ -1,0 +1,169 @@
+"""The leaderboard, and the panels on calibration and strata."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.collections import PatchCollection
+
+import shoal as sh
+from shoal.pl._evaluation import chosen, positions
+from shoal.pl._leaderboard import _texts
+
+from .evaluated import BASELINES, CONTENDERS, QUALITY, UNFIT, consistent
+
+MODELS = [c for c in CONTENDERS if c not in ("positive control", "negative control", "control copy")]
+
+
+@pytest.fixture
+def judged():
+    return consistent()
+
+
+def rows(ax):
+    return [t.get_text() for t in ax.get_yticklabels()]
+
+
+def grid(ax, what):
+    """Return the texts or colours of the cells as rows x columns."""
+    if what == "text":
+        flat = [t.get_text() for t in ax.texts if t.get_va() == "center"]
+    else:
+        (boxes,) = [c for c in ax.collections if isinstance(c, PatchCollection)]
+        flat = [mpl.colors.to_hex(c) for c in boxes.get_facecolors()]
+    return np.array(flat, dtype=object).reshape(len(rows(ax)), -1)
+
+
+def test_contenders_by_quality_and_references_apart(judged):
+    ax = sh.pl.leaderboard(judged)
+    assert rows(ax) == [
+        *sorted(MODELS, key=lambda c: -QUALITY[c]), "positive control", "negative control", "control copy",
+    ]  # fmt: skip
+    at = ax.get_yticks()
+    np.testing.assert_allclose(np.diff(at)[len(MODELS) - 1], 1.3)
+    assert (np.delete(np.diff(at), len(MODELS) - 1) == 1).all()
+
+
+def test_cells_are_mean_scores_and_colours_their_positions(judged):
+    ax = sh.pl.leaderboard(judged, metrics=["pearson_delta", "energy", "variance_ratio", "weighted_r2"])
+    means = judged.uns["evaluation"]["contenders"]
+    texts, colours = grid(ax, "text"), grid(ax, "colour")
+    columns = [t.get_text() for t in ax.get_xticklabels()]
+    assert columns == ["score", "pearson_delta", "weighted_r2", "energy", "variance_ratio"]
+    for i, name in enumerate(rows(ax)):
+        assert float(texts[i, 1].replace("−", "-")) == pytest.approx(means.loc[name, "pearson_delta"], abs=0.006)
+        assert float(texts[i, 3].replace("−", "-")) == pytest.approx(means.loc[name, "energy"], abs=0.006)
+    best, worst = rows(ax).index("positive control"), rows(ax).index("negative control")
+    assert texts[best, 0] == "0.50"
+    assert texts[0, 0] == "0.10"
+    for j in (1, 3, 4):  # whatever the direction
+        assert colours[best, j] == "#0072b2"
+        assert colours[worst, j] in ("#f3f1ee", "#f2f1ee")
+    assert len(set(colours[:, 2])) == 1  # does not discriminate: no colour
+    assert colours[0, 2] not in (colours[best, 1], colours[worst, 1])
+
+
+def test_position_is_the_share_of_the_range_in_mean_losses(judged):
+    """A ratio that is half too small in one condition and half too large in another is not perfect."""
+    entry = judged.uns["evaluation"]
+    scores = entry["scores"]
+    mine = scores["metric"] == "variance_ratio"
+    for who, values in {
+        "prediction": (0.5, 1.5),
+        "positive control": (1.0, 1.0),
+        "negative control": (0.25, 0.25),
+    }.items():
+        at = scores.index[mine & (scores["contender"] == who)]
+        scores.loc[at, "value"] = np.resize(values, len(at))
+    table = positions(entry, chosen(entry, ["variance_ratio"]))["variance_ratio"]
+    lost = (1 / 3 + 0.2) / 2
+    assert table["prediction"] == pytest.approx((0.6 - lost) / 0.6)
+    assert table["positive control"] == 1
+    assert table.min() >= -1
+
+
+def test_a_metric_with_another_negative_control(judged):
+    """Where the summary's negative control is the control copy, the range begins there."""
+    entry = judged.uns["evaluation"]
+    entry["summary"].loc["mmd", "negative"] = entry["contenders"].loc["control copy", "mmd"]
+    table = positions(entry, chosen(entry, ["mmd", "energy"]))
+    assert table.loc["control copy", "mmd"] == 0
+    assert table.loc["negative control", "mmd"] > 0
+    assert table.loc["negative control", "energy"] == 0
+    assert "control copy" in [t.get_text() for t in sh.pl.strata(judged, "mmd").get_legend().get_texts()]
+
+
+def test_what_has_no_score_is_last_and_says_so(judged):
+    entry = judged.uns["evaluation"]
+    entry["contenders"].loc["nearest", ["score", "mmd"]] = np.nan
+    mine = (entry["scores"]["contender"] == "nearest") & (entry["scores"]["metric"] == "mmd")
+    entry["scores"].loc[mine, "value"] = np.nan
+    ax = sh.pl.leaderboard(judged, metrics=["energy", "mmd"])
+    assert rows(ax)[len(MODELS) - 1] == "nearest"
+    assert [t == "–" for t in grid(ax, "text")[len(MODELS) - 1]] == [True, False, True]
+
+
+def test_n_top_keeps_the_best_baselines_and_the_prediction(judged):
+    ax = sh.pl.leaderboard(judged, n_top=2)
+    best = sorted([b for b in BASELINES if b in MODELS], key=lambda c: -QUALITY[c])[:2]
+    assert rows(ax) == ["prediction", *best, "positive control", "negative control", "control copy"]
+    with pytest.raises(ValueError, match="n_top must be above 0"):
+        sh.pl.leaderboard(judged, n_top=0)
+
+
+def test_the_numbers_fit_into_their_cells(judged):
+    ax = sh.pl.leaderboard(judged)
+    ax.figure.canvas.draw()
+    width = ax.transData.transform([(1, 0), (0, 0)])
+    for text in [t for t in ax.texts if t.get_va() == "center"]:
+        assert text.get_window_extent().width < width[0, 0] - width[1, 0]
+    assert ax.get_tightbbox().x0 >= 0
+
+
+def test_digits_follow_the_column():
+    assert _texts(np.array([0.5, -0.004, np.nan, -0.25])) == ["0.50", "0.00", "–", "−0.25"]
+    assert _texts(np.array([0.05, 0.001])) == ["0.050", "0.001"]
+    assert _texts(np.array([3e-4, -1e-3])) == ["3e−4", "−1e−3"]
+    assert _texts(np.array([1234.0, 12.0])) == ["1234", "12"]
+
+
+def test_calibration_marks_and_names(judged):
+    summary = judged.uns["evaluation"]["summary"]
+    ax = sh.pl.calibration(judged)
+    drawn = np.concatenate([c.get_offsets() for c in ax.collections if len(c.get_offsets()) and c.get_array() is None])
+    expected = summary[["drf", "bds"]].to_numpy()
+    for point in expected:
+        assert np.isclose(drawn, point).all(axis=1).any()
+    lines = {float(line.get_xdata()[0]) for line in ax.lines[:1]} | {
+        float(line.get_ydata()[0]) for line in ax.lines[1:2]
+    }
+    assert lines == {0.1, 0.5}
+    named = {t.get_text() for t in ax.texts}
+    assert set(UNFIT) <= named
+    assert summary.groupby("family")["drf"].idxmax().isin(named).all()
+    n = int(summary["discriminates"].sum())
+    assert ax.get_title(loc="left") == f"{n} of {len(summary)} metrics discriminate"
+    only = sh.pl.calibration(judged, label=["energy"])
+    assert "energy" in [t.get_text() for t in only.texts]
+    assert not set(UNFIT) & {t.get_text() for t in only.texts}
+    with pytest.raises(KeyError, match="Did you mean 'energy'"):
+        sh.pl.calibration(judged, label=["enregy"])
+
+
+def test_strata_are_the_means_of_the_thirds(judged):
+    entry = judged.uns["evaluation"]
+    ax = sh.pl.strata(judged, "pearson_delta")
+    best = entry["summary"].loc["pearson_delta", "best_baseline"]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["positive control", "flow", best, "negative control"]
+    strong = entry["conditions"].index[entry["conditions"]["effect_stratum"] == "strong"]
+    mean = entry["table"].loc[strong, "pearson_delta"].mean()
+    flow = next(line for line in ax.lines if line.get_label() == "flow")
+    assert flow.get_ydata()[2] == pytest.approx(mean)
+    assert [t.get_text() for t in ax.get_xticklabels()][:3] == ["weak\n(14)", "medium\n(14)", "strong\n(12)"]
+    assert len(ax.lines) == 8
+    assert len(sh.pl.strata(judged, "energy", contenders=["prediction", "nearest"]).lines) == 4
+    with pytest.raises(KeyError, match="Did you mean 'nearest'"):
+        sh.pl.strata(judged, "energy", contenders=["neerest"])
+    with pytest.raises(KeyError, match="one number for the whole screen"):
+        sh.pl.strata(judged, "collapse_index")

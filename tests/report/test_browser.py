@@ -1,0 +1,207 @@
+"""The page in a real browser: no request, no error, hover, click, sort, search, light, dark and print."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from shoal.tl._report import report
+
+from .conftest import NASTY, big, leaderboard
+
+for library in ("plotly", "itables", "jinja2"):
+    pytest.importorskip(library, reason=f"{library}, of the extra report, is not installed")
+driver = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+BROWSER = os.environ.get("SHOAL_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
+pytestmark = pytest.mark.skipif(
+    BROWSER is None, reason=f"none of {', '.join(NAMES)} is on the PATH (or set SHOAL_BROWSER to a Chromium)"
+)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with driver.sync_playwright() as play:
+        found = play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def path(judged, tmp_path_factory):
+    return report(judged, out=tmp_path_factory.mktemp("page") / "report #1.html")
+
+
+@pytest.fixture
+def visit(browser):
+    """Return a function that opens a page; afterwards it must have asked for nothing and complained of nothing."""
+    opened, trouble, asked = [], [], []
+
+    def go(path, **more):
+        page = browser.new_page(viewport={"width": 1400, "height": 900}, **more)
+        page.on("console", lambda message: trouble.append(message.text))
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-ready]")
+        opened.append(page)
+        return page
+
+    yield go
+    for page in opened:
+        assert page.evaluate("window.hacked") is None
+        page.close()
+    assert trouble == []
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def spot(page, name):
+    """Zoom in on a perturbation, so that no neighbour covers it, and return where it is on the screen."""
+    page.locator("#plane").scroll_into_view_if_needed()
+    return page.evaluate(
+        """async name => {
+          const plane = document.getElementById("plane");
+          const trace = plane._fullData.find((one) => one.customdata?.some((row) => row[0] === name));
+          const i = trace.customdata.findIndex((row) => row[0] === name), at = [trace.x[i], trace.y[i]];
+          const [x, y] = at.map((value) => [value - 0.01, value + 0.01]);
+          await Plotly.relayout(plane, { "xaxis.range": x, "yaxis.range": y });
+          const box = plane.getBoundingClientRect(), { xaxis, yaxis } = plane._fullLayout;
+          return [box.x + xaxis._offset + xaxis.d2p(at[0]), box.y + yaxis._offset + yaxis.d2p(at[1])];
+        }""",
+        name,
+    )
+
+
+def column(page, table, at):
+    return page.locator(f"#table-{table} tbody tr td:nth-child({at})").all_inner_texts()
+
+
+@pytest.mark.parametrize("name", ["P07", *NASTY])
+def test_hover_names_a_perturbation_and_click_opens_its_panel(visit, path, judged, name):
+    page = visit(path)
+    row = judged.uns["coherence"]["table"].loc[name]
+    at = spot(page, name)
+    page.mouse.move(*at)
+    page.wait_for_selector("#plane .hovertext")
+    told = page.locator("#plane .hovertext").text_content()
+    assert name in told
+    assert f"coherence {row['coherence']:.3f}" in told.replace("−", "-")
+    page.mouse.click(*at)
+    page.wait_for_selector("#panel:not([hidden])")
+    assert page.locator("#panel h2").text_content() == name
+    body = page.locator("#panel-body").inner_text()
+    assert f"{row['coherence']:.3f}" in body
+    assert f"Prediction: {name} | day 1" in body
+    assert f"Prediction: {name} | day <7>" in body
+    first = page.locator("#panel table").first.locator("tbody tr").last
+    assert len(first.locator("td").all()) == 5  # metric, prediction, best baseline, both controls
+    page.keyboard.press("Escape")
+    assert page.locator("#panel").is_hidden()
+
+
+def test_a_name_in_a_table_opens_the_panel_and_marks_the_point(visit, path, judged):
+    page = visit(path)
+    page.locator("#table-conditions button.name", has_text="P07").first.click()
+    assert page.locator("#panel h2").text_content() == "P07"
+    ring = page.evaluate("document.getElementById('plane').data.at(-1)")
+    row = judged.uns["coherence"]["table"].loc["P07"]
+    assert (ring["x"][0], ring["y"][0]) == pytest.approx((row["magnitude"], row["coherence"]), rel=1e-3)
+    page.locator("#close").click()
+    assert page.locator("#panel").is_hidden()
+
+
+def test_a_perturbation_that_was_not_predicted_says_so(visit, path):
+    page = visit(path)
+    page.locator("#table-coherence_wrapper input[type=search]").fill("P40")
+    page.locator("#table-coherence button.name").first.click()
+    assert "No prediction of it was evaluated." in page.locator("#panel-body").inner_text()
+
+
+def test_tables_sort_by_value_and_search(visit, path, judged):
+    page = visit(path)
+    table = judged.uns["coherence"]["table"]
+    page.locator("#table-coherence thead th", has_text="qvalue").first.click()
+    page.wait_for_selector("#table-coherence thead th[aria-sort=ascending]")
+    best = table.sort_values("qvalue", kind="stable")
+    assert float(column(page, "coherence", 7)[0]) == pytest.approx(best["qvalue"].iloc[0], rel=0.1)
+    assert column(page, "coherence", 1)[0] == best.index[0]
+    search = page.locator("#table-coherence_wrapper input[type=search]")
+    for text in ("P07", "<b>bold", "onerror", "</script>"):
+        search.fill(text)
+        driver.expect(page.locator("#table-coherence tbody tr")).to_have_count(1)
+        assert text in column(page, "coherence", 1)[0]
+    search.fill("nobody")
+    assert "No matching records" in page.locator("#table-coherence tbody").inner_text()
+    page.locator("#table-leaderboard thead th", has_text="seconds").click()
+    page.wait_for_selector("#table-leaderboard thead th[aria-sort=ascending]")
+    assert column(page, "leaderboard", 1) == leaderboard()["seconds"].sort_values().index.tolist()
+
+
+def test_no_button_uploads_a_figure(visit, path):
+    page = visit(path)
+    titles = page.eval_on_selector_all(".modebar-btn", "all => all.map((one) => one.dataset.title)")
+    assert "Download plot as a PNG" in titles
+    assert not [title for title in titles if "hare" in title or "loud" in title]
+
+
+def test_hidden_columns_can_be_shown_and_tables_saved(visit, path, judged):
+    page = visit(path)
+    assert "kappa" not in page.locator("#table-coherence thead").inner_text()
+    page.locator("#table-coherence_wrapper button", has_text="Columns").click()
+    page.locator(".dt-button-collection button", has_text="kappa").first.click()
+    assert "kappa" in page.locator("#table-coherence thead").inner_text()
+    page.keyboard.press("Escape")
+    with page.expect_download() as saved:
+        page.locator("#table-leaderboard_wrapper button", has_text="CSV").click()
+    assert '"flow","0.27","95.5","b"' in saved.value.path().read_text()
+
+
+def test_metrics_that_do_not_discriminate_look_so(visit, path, judged):
+    page = visit(path)
+    muted = page.locator("#table-metrics tbody tr.muted td:first-child").all_inner_texts()
+    summary = judged.uns["evaluation"]["summary"]
+    assert set(muted) == set(summary.index[~summary["discriminates"]])
+
+
+LUMINANCE = """selector => {
+  const style = getComputedStyle(document.querySelector(selector));
+  const level = (c) => { const v = c.match(/[\\d.]+/g).map(Number); return v[3] === 0 ? null : (v[0] + v[1] + v[2]) / 765; };
+  return [level(style.color), level(style.backgroundColor), level(style.fill)];
+}"""
+
+
+@pytest.mark.parametrize(
+    ("scheme", "media", "dark"), [("light", "screen", 0), ("dark", "screen", 1), ("dark", "print", 0)]
+)
+def test_light_dark_and_print(visit, path, scheme, media, dark):
+    page = visit(path, color_scheme=scheme)
+    page.emulate_media(color_scheme=scheme, media=media)
+    ink, paper, _ = page.evaluate(LUMINANCE, "body")
+    assert (ink > 0.8 and paper < 0.2) if dark else (ink < 0.2 and paper > 0.8)
+    for text in ("#plane .xtick text", "#skills .ytick text", "#plane .legendtext"):
+        assert (page.evaluate(LUMINANCE, text)[2] > 0.8) == bool(dark)
+    cell = page.evaluate(LUMINANCE, "#table-metrics tbody tr:first-child td")[0]
+    assert (cell > 0.8) == bool(dark)
+    if media == "print":
+        assert page.locator("#table-metrics_wrapper .dt-search").is_hidden()
+        assert len(page.pdf()) > 20_000
+
+
+@pytest.mark.parametrize("left", ["coherence", "evaluation"])
+def test_a_part_alone(visit, judged, tmp_path, left):
+    adata = judged.copy()
+    for key in {"coherence", "evaluation", "leaderboard"} - {left}:
+        del adata.uns[key]
+    page = visit(report(adata, out=tmp_path / "part.html"))
+    page.locator("button.name", has_text="P07").first.click()
+    assert page.locator("#panel h3").first.text_content() == {"coherence": "Coherence", "evaluation": "Prediction: P07 | day 1"}[left]  # fmt: skip
+
+
+def test_thousands_of_perturbations_can_be_used(visit, tmp_path):
+    page = visit(report(big(2000), out=tmp_path / "big.html"))
+    page.locator("#table-conditions_wrapper input[type=search]").fill("GENE1234")
+    page.locator("#table-conditions button.name").click()
+    assert page.locator("#panel h2").text_content() == "GENE1234"

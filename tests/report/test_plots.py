@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import copy
+import json
+import re
+
+import numpy as np
+import pytest
+
+pytest.importorskip("plotly", reason="plotly, of the extra report, is not installed")
+
+from shoal.report import _plots
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Keep the figures instead of their HTML."""
+    monkeypatch.setattr(_plots, "_html", lambda figure, name: figure)
+
+
+def test_every_perturbation_is_a_point_at_its_numbers(measured, drawn):
+    figure = _plots.plane(measured.uns["coherence"])
+    table = measured.uns["coherence"]["table"]
+    told = [t for t in figure.data if t.customdata is not None]
+    points = {row[0]: at for t in told for row, *at in zip(t.customdata, t.x, t.y, strict=True)}
+    assert points == {name: [row["magnitude"], row["coherence"]] for name, row in table.iterrows()}
+    assert len(figure.data[-1].x) == 0  # the ring around the selected one
+    assert "&lt;b&gt;bold&lt;/b&gt;" in "".join(text for t in figure.data if t.text is not None for text in t.text)
+
+
+def test_classes_are_disjoint_and_complete(measured):
+    table = measured.uns["coherence"]["table"]
+    classes = _plots._classes(table)
+    assert np.array_equal(sum(rows.astype(int) for _, rows, _ in classes), np.ones(len(table)))
+    assert classes[0][1].sum() == (~(table["qvalue"] < 0.05)).sum()
+
+
+def test_what_was_not_measured_is_left_out(measured, drawn):
+    result = copy.deepcopy(measured.uns["coherence"])
+    result["table"].iloc[:3, result["table"].columns.get_loc("coherence")] = np.nan
+    result["table"].iloc[3:5, result["table"].columns.get_loc("qvalue")] = np.nan
+    figure = _plots.plane(result)
+    told = [row for t in figure.data if t.customdata is not None for row in t.customdata]
+    assert len(told) == 37
+    assert sum(row[4] == "not known" for row in told) == 2
+
+
+def test_the_curve_is_that_of_a_translation(measured, drawn):
+    curve = _plots.plane(measured.uns["coherence"]).data[0]
+    trace = measured.uns["coherence"]["params"]["control_trace"]
+    np.testing.assert_allclose(curve.y, curve.x / np.sqrt(curve.x**2 + trace))
+    assert curve.x[0] == 0
+
+
+def test_skills_are_drawn_with_their_intervals(judged, drawn):
+    figure = _plots.skills(judged.uns["evaluation"])
+    summary = judged.uns["evaluation"]["summary"]
+    at = {y: (x, x - lo, x + hi) for t in figure.data for x, y, lo, hi in
+          zip(t.x, t.y, t.error_x.arrayminus, t.error_x.array, strict=True)}  # fmt: skip
+    assert set(at) == set(summary.index[summary["skill"].notna()])
+    for metric, (x, low, high) in at.items():
+        row = summary.loc[metric]
+        assert (x, low) == pytest.approx((max(row["skill"], -2), max(row["skill_low"], -2)))
+        if row["skill"] >= -2:
+            assert high == pytest.approx(row["skill_high"])
+    worst = summary["skill"].idxmin()
+    trace = next(t for t in figure.data if worst in t.y)
+    spot = list(trace.y).index(worst)
+    assert trace.marker.symbol[spot] == "triangle-left"  # at the edge, and the hover text tells its value
+    assert trace.customdata[spot][0] == "-4.00"
+    grey = next(t for t in figure.data if "not" in t.name)
+    assert set(grey.y) == set(summary.index[~summary["discriminates"]])
+
+
+def test_nothing_offers_to_upload_a_figure(measured):
+    text = _plots.plane(measured.uns["coherence"])
+    config = json.loads(re.search(r'\{[^{}]*"showSendToCloud"[^{}]*\}', text)[0])
+    assert config["showSendToCloud"] is False
+    assert "http" not in text

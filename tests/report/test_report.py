@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from pathlib import Path
+
+import anndata as ad
+import mudata as md
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from shoal.cli import app
+from shoal.tl._report import report
+
+from .conftest import big
+
+for library in ("plotly", "itables", "jinja2"):
+    pytest.importorskip(library, reason=f"{library}, of the extra report, is not installed")
+
+
+def sections(path):
+    return re.findall(r'<section id="(\w+)">', path.read_text(encoding="utf-8"))
+
+
+def data(path):
+    text = path.read_text(encoding="utf-8")
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text)[1])
+
+
+def test_all_sections(judged, tmp_path):
+    before = set(judged.uns), set(judged.obs)
+    path = report(judged, out=tmp_path / "r.html")
+    assert sections(path) == ["coherence", "evaluation", "leaderboard", "conditions"]
+    assert (set(judged.uns), set(judged.obs)) == before
+    assert [p.name for p in tmp_path.iterdir()] == ["r.html"]
+    assert path.stat().st_size < 7e6
+    text = path.read_text(encoding="utf-8")
+    for fact in ("<dd>1,900</dd>", "<dd>300 (control)</dd>", "<dd>train 1,500, test 400</dd>", "<dt>preset</dt>"):
+        assert fact in text
+    n_hits = (judged.uns["coherence"]["table"]["qvalue"] < 0.05).sum()
+    assert f"<dt>with a response (q &lt; 0.05)</dt><dd>{n_hits}</dd>" in text
+    assert "score over the 29 of 33 metrics" in text
+
+
+def test_missing_parts_are_left_out(measured, judged, tmp_path):
+    assert sections(report(measured, out=tmp_path / "c.html")) == ["coherence"]
+    only = judged.copy()
+    del only.uns["coherence"], only.uns["leaderboard"], only.uns["shoal"]
+    path = report(only, out=tmp_path / "e.html", title="A & <B>")
+    assert sections(path) == ["evaluation", "conditions"]
+    assert set(data(path)["panel"]) == {"evaluation"}
+    assert "<title>A &amp; &lt;B&gt;</title>" in path.read_text(encoding="utf-8")
+
+
+def test_the_screen_is_found_in_the_parameters(measured, tmp_path):
+    adata = measured.copy()
+    del adata.uns["shoal"]
+    assert "<dd>300 (control)</dd>" in report(adata, out=tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_the_same_from_a_file(judged, tmp_path):
+    judged.write_h5ad(tmp_path / "j.h5ad")
+    one = report(judged, out=tmp_path / "a.html")
+    two = report(ad.read_h5ad(tmp_path / "j.h5ad", backed="r"), out=tmp_path / "b.html")
+    assert data(one) == data(two)
+
+
+def test_mudata_and_other_keys(measured, tmp_path):
+    adata = measured.copy()
+    adata.uns["mine"] = adata.uns.pop("coherence")
+    mdata = md.MuData({"rna": adata})
+    assert sections(report(mdata, out=tmp_path / "r.html", coherence_key="mine", mod="rna")) == ["coherence"]
+    with pytest.raises(KeyError, match="'theirs' is not in adata.uns"):
+        report(adata, out=tmp_path / "r.html", evaluation_key="theirs")
+
+
+def test_nothing_to_report_names_the_calls(tmp_path):
+    with pytest.raises(KeyError, match=r"sh.tl.coherence\(adata\) or sh.tl.evaluate"):
+        report(ad.AnnData(np.eye(3)), out=tmp_path / "r.html")
+
+
+def test_another_layout_is_refused(measured, tmp_path):
+    adata = measured.copy()
+    adata.uns["coherence"] = {**adata.uns["coherence"], "schema": "coherence/9"}
+    with pytest.raises(ValueError, match="'coherence/9', not 'coherence/1'; call sh.tl.coherence"):
+        report(adata, out=tmp_path / "r.html")
+
+
+def test_places_that_cannot_be_written(measured, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such folder: .*absent; make it first"):
+        report(measured, out=tmp_path / "absent" / "r.html")
+    with pytest.raises(IsADirectoryError, match="is a folder; name a file"):
+        report(measured, out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_keeps_the_earlier_page(measured, tmp_path, monkeypatch):
+    path = tmp_path / "r.html"
+    path.write_text("earlier")
+    real = Path.write_bytes
+
+    def full(self, content):
+        real(self, content[:1000])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        report(measured, out=path)
+    assert path.read_text() == "earlier"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_library_names_the_extra(measured, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(ImportError, match=r"pip install 'shoal\[report\]'"):
+        report(measured, out=tmp_path / "r.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_thousands_of_perturbations(tmp_path):
+    adata = big(2000)
+    start = time.process_time()
+    path = report(adata, out=tmp_path / "r.html")
+    assert time.process_time() - start < 20
+    assert path.stat().st_size < 15e6
+    assert len(data(path)["tables"]["conditions"]["rows"]) == 2000
+
+
+def test_the_page_of_the_user_guide_runs(tmp_path, monkeypatch):
+    guide = Path(__file__).parents[2] / "docs" / "user_guide" / "report.md"
+    (block,) = re.findall(r"^```python\n(.*?)^```$", guide.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "report.md", "exec"), {"__name__": "page"})
+    assert sections(tmp_path / "report.html") == ["coherence"]
+
+
+def test_command(judged, tmp_path):
+    judged.write_h5ad(tmp_path / "j.h5ad")
+    runner = CliRunner()
+    done = runner.invoke(app, ["report", str(tmp_path / "j.h5ad"), "-o", str(tmp_path / "r.html"), "--title", "Mine"])
+    assert done.exit_code == 0, done.output
+    assert sections(tmp_path / "r.html") == ["coherence", "evaluation", "leaderboard", "conditions"]
+    assert re.search(r"done: .*r\.html \([\d.]+ MB\)", done.stderr)
+    wrong = runner.invoke(app, ["report", str(tmp_path / "j.h5ad"), "-o", str(tmp_path / "no" / "r.html")])
+    assert wrong.exit_code == 1
+    assert wrong.stderr.splitlines()[-1].startswith("error: no such folder")

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from shoal.report._panel import coherence_panel, evaluation_panel
+from shoal.report._tables import conditions, evaluation_tables, metrics, plain, table, unfit
+
+
+def test_numbers_are_rounded_to_four_digits_and_missing_ones_are_none():
+    values = pd.Series([1234567.0, 0.000123456, -2.0, 0.0, np.nan, np.inf, -np.inf])
+    assert plain(values) == [1235000.0, 0.0001235, -2.0, 0.0, None, None, None]
+    assert plain(pd.Series([1, 123456])) == [1, 123456]
+    assert plain(pd.Series([1, None], dtype="Int64")) == [1, None]
+    assert plain(pd.Series([True, False])) == ["yes", "no"]
+    assert plain(pd.Series(["a", None, np.nan], dtype="category")) == ["a", "", ""]
+
+
+def test_rounding_is_that_of_the_formatter(rng):
+    values = rng.normal(size=500) * 10.0 ** rng.integers(-200, 200, 500)
+    assert plain(pd.Series(values)) == pytest.approx([float(f"{v:.3e}") for v in values], rel=1e-12)
+
+
+def test_a_table_knows_its_columns():
+    frame = pd.DataFrame({"a": [1, 2], "b": ["x", "y"], "c": [0.5, 1.5]}, index=pd.Index(["r/1", "<r2>"], name="name"))
+    made = table(frame, link="name", hidden=["b"], muted=["<r2>"])
+    assert made["rows"] == [["r/1", 1, "x", 0.5], ["<r2>", 2, "y", 1.5]]
+    assert made["muted"] == [1]
+    assert [(c["title"], c["numeric"], c["whole"], c["hidden"], c["link"]) for c in made["columns"]] == [
+        ("name", False, False, False, True),
+        ("a", True, True, False, False),
+        ("b", False, False, True, False),
+        ("c", True, False, False, False),
+    ]
+
+
+def test_metrics_that_do_not_discriminate_are_grey(judged):
+    result = judged.uns["evaluation"]
+    made = evaluation_tables(result)
+    assert (
+        {made["metrics"]["rows"][i][0] for i in made["metrics"]["muted"]}
+        == unfit(result)
+        == set(result["summary"].index[~result["summary"]["discriminates"]])
+    )
+    assert set(made) == {"metrics", "contenders", "conditions", "strata", "missing"}
+    assert [row[0] for row in made["contenders"]["rows"]] == metrics(result)
+    assert made["missing"]["rows"] == [["prediction", "pearson_delta_perturbed", "no variance", 1]]
+
+
+def test_the_strata_are_spread_over_columns(judged):
+    result = judged.uns["evaluation"]
+    made = evaluation_tables(result)["strata"]
+    titles = [c["title"] for c in made["columns"]]
+    assert titles == ["metric", "stratum", "n", "prediction", "positive control", "negative control", "control copy"]
+    long = result["strata"]
+    row = made["rows"][5]
+    for contender, value in zip(titles[3:], row[3:], strict=True):
+        same = (long["metric"] == row[0]) & (long["stratum"] == row[1]) & (long["contender"] == contender)
+        assert value == pytest.approx(long.loc[same, "value"].item(), rel=1e-3)
+
+
+def test_one_metric_of_each_family_is_shown(judged):
+    result = judged.uns["evaluation"]
+    made = conditions(result)
+    titles = [c["title"] for c in made["columns"]]
+    assert titles[0] == "perturbation"
+    assert "context" in titles
+    assert "dose" not in titles  # all the same
+    shown = {c["title"] for c in made["columns"] if not c["hidden"]} & set(result["table"].columns)
+    summary = result["summary"].loc[sorted(shown)]
+    assert summary["discriminates"].all()
+    assert sorted(summary["family"]) == ["de", "delta", "discrimination", "population", "structure"]
+
+
+def test_the_panel_sets_the_prediction_beside_its_rivals(judged):
+    result = judged.uns["evaluation"]
+    made = evaluation_panel(result)
+    scores = result["scores"].set_index(["contender", "condition", "metric"])["value"]
+    assert list(made["values"]) == ["prediction", "best baseline", "positive control", "negative control"]
+    for at, m in ((3, 0), (17, 9), (39, 20)):
+        metric, condition = made["metrics"][m], made["conditions"][at]
+        rivals = {"best baseline": result["summary"].loc[metric, "best_baseline"]}
+        assert made["best"][m] == rivals["best baseline"]
+        for name, values in made["values"].items():
+            assert values[at][m] == pytest.approx(scores[rivals.get(name, name), condition, metric], rel=1e-3)
+    assert made["values"]["prediction"][0][1] is None  # missing, and not 0
+    assert made["perturbations"] == result["conditions"]["perturbation"].tolist()
+    json.dumps(made, allow_nan=False)
+
+
+def test_the_panel_of_coherence_has_every_column(measured):
+    frame = measured.uns["coherence"]["table"]
+    made = coherence_panel(measured.uns["coherence"])
+    assert made["names"] == frame.index.tolist()
+    assert made["columns"] == frame.columns.tolist()
+    r = [row[made["columns"].index("coherence")] for row in made["rows"]]
+    assert r == pytest.approx(frame["coherence"].tolist(), rel=1e-3)

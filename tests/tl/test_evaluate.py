@@ -1,0 +1,212 @@
+"""tl.evaluate from end to end: what it writes, that it survives files, and what the numbers say of known answers."""
+
+from __future__ import annotations
+
+import anndata as ad
+import mudata as md
+import numpy as np
+import pandas as pd
+import pytest
+
+import shoal as sh
+from shoal.metrics._suite import SUITE
+
+from .exams import FEW, TWINS, dense, evaluated, give, held_out, screen
+
+SUMMARY = [
+    "family", "direction", "perfect", "value", "positive", "negative", "negative_control", "drf", "bds", "discriminates", "best_baseline",
+    "best_value", "skill", "skill_low", "skill_high", "n", "n_missing",
+]  # fmt: skip
+CONTROLS = ["prediction", "positive control", "negative control", "control copy"]
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """A screen with everything written: all metrics, all baselines."""
+    adata = screen()
+    sh.tl.evaluate(adata, layer=TWINS, n_comps=8)
+    return adata
+
+
+@pytest.fixture
+def entry(whole):
+    return whole.uns["evaluation"]
+
+
+# -- what is written -------------------------------------------------------------------------------------------------
+
+
+def test_nothing_but_one_slot_is_written(whole):
+    before = screen()
+    for slot in ("obs", "var", "layers", "obsm", "varm"):
+        assert set(getattr(whole, slot)) == set(getattr(before, slot))
+    assert set(whole.uns) == set(before.uns) | {"evaluation"}
+    np.testing.assert_array_equal(dense(whole.X), dense(before.X))
+    np.testing.assert_array_equal(dense(whole.layers[TWINS]), dense(before.layers[TWINS]))
+
+
+def test_the_entry_has_its_parts(entry):
+    tables = {"table", "conditions", "summary", "contenders", "scores", "strata", "missing"}
+    assert set(entry) == tables | {"params", "schema", "version"}
+    assert entry["schema"] == "evaluation/1"
+    assert entry["version"] == sh.__version__
+
+
+def test_table_and_conditions(entry, whole):
+    names = sorted(whole.obs.loc[held_out(whole), "perturbation"].unique())
+    table, conditions = entry["table"], entry["conditions"]
+    assert sorted(table.index) == names
+    assert list(table.columns) == [name for name, metric in SUITE.items() if metric.per == "condition"]
+    assert (table.dtypes == np.float64).all()
+    assert list(conditions.index) == list(table.index)
+    assert set(conditions["effect_stratum"]) == {"weak", "medium", "strong"}
+    assert set(conditions["coherence_stratum"]) == {"low", "medium", "high"}
+    assert (conditions["n_real"] == 20).all()
+    assert (conditions["n_predicted"] == 20).all()
+    assert conditions["n_de"].between(1, whole.n_vars).all()
+    mean = conditions.groupby("effect_stratum")["magnitude"].mean()
+    assert mean["weak"] < mean["medium"] < mean["strong"]
+
+
+def test_summary(entry):
+    summary = entry["summary"]
+    assert list(summary.index) == list(SUITE)
+    assert list(summary.columns) == SUMMARY
+    assert summary["discriminates"].dtype == bool
+    has = summary["n"] > 0
+    assert summary.loc[has, ["value", "positive", "drf", "bds", "skill"]].notna().all(axis=None)
+    assert summary.loc[has, "bds"].between(0, 1).all()
+    assert summary["skill"].dropna().between(-1, 1).all()
+    several = summary["skill_low"].notna()
+    assert (summary.loc[several, "skill_low"] <= summary.loc[several, "skill_high"]).all()
+    per_condition = [SUITE[name].per == "condition" for name in summary.index]
+    assert (summary.loc[per_condition, ["n", "n_missing"]].sum(axis=1) == len(entry["conditions"])).all()
+
+
+def test_means_agree_between_tables(entry):
+    summary, contenders, table, scores = (entry[k] for k in ("summary", "contenders", "table", "scores"))
+    for name in table:
+        assert summary.loc[name, "value"] == pytest.approx(table[name].mean(), nan_ok=True)
+    long = scores.groupby(["contender", "metric"])["value"].mean()
+    for who in contenders.index:
+        for name in SUITE:
+            assert contenders.loc[who, name] == pytest.approx(long[who, name], nan_ok=True)
+        own = contenders.loc[who, summary.index[summary["discriminates"]]]
+        assert own.notna().any()
+    assert entry["params"]["score"] == contenders.loc["prediction", "score"]
+    assert contenders["score"].between(-1, 1).all()
+    row = summary.loc["energy"]
+    assert row["positive"] == contenders.loc["positive control", "energy"]
+    assert row["negative"] == contenders.loc["negative control", "energy"]
+    assert row["best_value"] == contenders.loc[row["best_baseline"], "energy"]
+
+
+def test_contenders_are_the_prediction_the_controls_and_the_baselines(entry):
+    names = list(entry["contenders"].index)
+    assert names[:4] == CONTROLS
+    assert names[4:] == entry["params"]["baselines"].split(",")
+    assert "mean_shift" in names
+    assert entry["contenders"].loc[entry["params"]["best_baseline"], "score"] == 0
+    assert (entry["contenders"].loc[[*names[3:]], "score"] <= 0).all()
+
+
+def test_the_same_model_fitted_again_is_a_contender_of_about_the_same_values(entry):
+    """The twins are those of mean_shift, which is among the baselines; the controls they start from are drawn anew."""
+    ours, theirs = entry["contenders"].loc["prediction"], entry["contenders"].loc["mean_shift"]
+    assert ours["pearson_delta"] == pytest.approx(theirs["pearson_delta"], abs=0.1)
+    assert ours["energy"] == pytest.approx(theirs["energy"], rel=0.2)
+
+
+def test_strata_are_means_over_their_conditions(entry):
+    strata, conditions, table = entry["strata"], entry["conditions"], entry["table"]
+    own = strata[(strata["contender"] == "prediction") & (strata["metric"] == "energy")].set_index("stratum")
+    for kind, column in (("effect", "effect_stratum"), ("coherence", "coherence_stratum")):
+        for level, part in table["energy"].groupby(conditions[column]):
+            assert own.loc[f"{kind} {level}", "value"] == pytest.approx(part.mean())
+            assert own.loc[f"{kind} {level}", "n"] == len(part)
+
+
+def test_every_missing_value_has_a_reason(entry):
+    scores, missing = entry["scores"], entry["missing"]
+    absent = scores[scores["value"].isna()][["contender", "condition", "metric"]]
+    listed = missing[(missing["condition"] != "(all)")][["contender", "condition", "metric"]]
+    assert len(absent) > 0
+    assert set(map(tuple, absent.to_numpy())) == set(map(tuple, listed.to_numpy()))
+    assert (missing["reason"].str.len() > 0).all()
+    refused = missing[missing["metric"] == "(all)"]
+    assert "additive" in set(refused["contender"])  # there are no combinations
+
+
+def test_survives_h5ad_and_zarr(whole, tmp_path):
+    whole.write_h5ad(tmp_path / "a.h5ad")
+    whole.write_zarr(tmp_path / "a.zarr")
+    for back in (ad.read_h5ad(tmp_path / "a.h5ad"), ad.read_zarr(tmp_path / "a.zarr")):
+        entry = back.uns["evaluation"]
+        for name, table in whole.uns["evaluation"].items():
+            if isinstance(table, pd.DataFrame):
+                pd.testing.assert_frame_equal(
+                    entry[name].astype(table.dtypes), table, check_index_type=False, check_names=False
+                )
+        assert entry["params"] == whole.uns["evaluation"]["params"]
+
+
+def test_names_with_slashes_contexts_and_doses_survive(tmp_path):
+    adata = screen(contexts=2)
+    adata.obs["perturbation"] = adata.obs["perturbation"].astype(str).replace({"P01": "C/D", "P02": "E:F|G"})
+    adata.obs["dose"] = np.where(adata.obs["perturbation"] == "control", 0.0, 0.1)
+    sh.pp.annotate(adata, "perturbation", control="control", context_key="context", dose_key="dose")
+    adata.obs["split"] = np.where(adata.obs["perturbation"].isin(["C/D", "E:F|G"]), "test", "train")
+    adata.obs[TWINS + "_predicted"] = True
+    adata.layers[TWINS] = adata.X.copy()
+    entry = evaluated(adata, split="test", baselines=["mean_shift"], metrics=["energy", "pds_l2"])
+    assert sorted(entry["table"].index) == [
+        "C/D | context1 | 0.1", "C/D | context2 | 0.1", "E:F|G | context1 | 0.1", "E:F|G | context2 | 0.1",
+    ]  # fmt: skip
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    back = ad.read_h5ad(tmp_path / "a.h5ad").uns["evaluation"]
+    assert list(back["table"].index) == list(entry["table"].index)
+    assert set(back["conditions"]["context"]) == {"context1", "context2"}
+    assert set(back["conditions"]["dose"]) == {"0.1"}
+
+
+def test_a_modality_of_a_mudata(whole):
+    mdata = md.MuData({"rna": screen(), "adt": ad.AnnData(np.zeros((3, 1)))})
+    sh.tl.evaluate(mdata, layer=TWINS, metrics=FEW, baselines=None, n_comps=8, mod="rna", key_added="second")
+    alone = evaluated(screen())
+    pd.testing.assert_frame_equal(mdata["rna"].uns["second"]["table"], alone["table"])
+    assert "evaluation" not in mdata["rna"].uns
+    with pytest.raises(ValueError, match="say which modality"):
+        sh.tl.evaluate(mdata, layer=TWINS)
+
+
+# -- what the numbers say of known answers -----------------------------------------------------------------------------
+
+
+def test_the_real_cells_as_prediction_score_as_the_positive_control():
+    """The twins of the first half are then the first half itself: a second experiment."""
+    adata = screen()
+    give(adata, dense(adata.X))
+    entry = evaluated(adata, metrics=None, baselines=["mean_shift"])
+    both = entry["contenders"].loc[["prediction", "positive control"]]
+    pd.testing.assert_series_equal(both.iloc[0], both.iloc[1], check_names=False)
+    summary = entry["summary"]
+    assert entry["params"]["score"] == pytest.approx(1)
+    assert summary.loc[summary["discriminates"], "skill"].median() == 1
+
+
+def test_fresh_cells_of_the_truth_have_skill_near_one():
+    """Half of the cells are kept aside as the prediction of the others: no cell is in both."""
+    adata = screen(sizes=(80,) * 10)
+    own = adata.obs.groupby("perturbation", observed=True).cumcount().to_numpy()
+    second = held_out(adata) & (own % 2 == 1)
+    pred, rest = adata[second].copy(), adata[~second].copy()
+    sh.tl.evaluate(rest, pred=pred, metrics=FEW, baselines=["mean_shift"], n_comps=8)
+    assert 0.9 < rest.uns["evaluation"]["params"]["score"] < 1
+    assert rest.uns["evaluation"]["params"]["layer"] == "pred"
+
+
+def test_a_mean_shift_is_far_below_a_second_experiment(entry):
+    assert entry["params"]["score"] < 0.3
+    assert entry["contenders"].loc["positive control", "score"] == 1
+    assert entry["contenders"].loc["negative control", "score"] < 0
+    assert entry["contenders"]["score"].idxmax() == "positive control"

@@ -1,0 +1,237 @@
+"""tl.evaluate refuses what cannot be scored, in words that name the fix, and writes nothing then; small conditions are listed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import shoal as sh
+from shoal.metrics._suite import SUITE
+
+from .exams import FEW, TWINS, dense, evaluated, give, held_out, screen
+
+SIZES = (40, 40, 40, 40, 40, 40, 1, 2, 3, 5)
+
+
+def refused(adata, error, match, **options):
+    with pytest.raises(error, match=match):
+        evaluated(adata, **options)
+    assert "evaluation" not in adata.uns
+
+
+# -- arguments ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"layer": None}, ValueError, "either as layer= .* or as pred="),
+        ({"layer": "nothing"}, KeyError, "'nothing' is not in adata.layers"),
+        ({"real_layer": "nothing"}, KeyError, "'nothing' is not in adata.layers"),
+        ({"metrics": ["energi"]}, KeyError, "Did you mean 'energy'"),
+        ({"metrics": []}, ValueError, "metrics is empty"),
+        ({"preset": "best"}, ValueError, "preset='best' is not known; choose one of 'calibrated'"),
+        ({"baselines": ["mean_shft"]}, ValueError, "baselines=.*mean_shft.* is not known"),
+        ({"split": "tset"}, ValueError, "split must be one of 'train', 'val', 'test'"),
+        ({"split": "val"}, ValueError, r"no perturbed cell has obs\['split'\] == 'val'"),
+        ({"min_cells": 3}, ValueError, "min_cells=3"),
+        ({"min_cells": 41}, ValueError, "none of 6 conditions has 41 cells"),
+        ({"n_comps": 0}, ValueError, "n_comps must be above 0"),
+    ],
+    ids=str,
+)
+def test_bad_arguments(options, error, match):
+    refused(screen(), error, match, **options)
+
+
+def test_both_a_layer_and_cells():
+    adata = screen()
+    refused(adata, ValueError, "either as layer= .* or as pred=", layer=TWINS, pred=adata.copy())
+
+
+def test_a_screen_that_was_not_annotated():
+    adata = screen()
+    del adata.uns["shoal"]
+    refused(adata, (KeyError, ValueError), "sh.pp.annotate")
+
+
+def test_a_screen_without_controls():
+    adata = screen()
+    refused(adata[adata.obs["perturbation"] != "control"].copy(), KeyError, "'control' is not in adata.obs")
+
+
+# -- the layer -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_twins_that_are_not_finite(bad):
+    adata = screen()
+    values = dense(adata.X).copy()
+    values[held_out(adata), 3] = bad
+    give(adata, values)
+    refused(adata, ValueError, "of 120 predicted cells in .* hold NaN or infinite")
+
+
+def test_cells_without_a_twin():
+    adata = screen()
+    some = np.flatnonzero(held_out(adata))[:60]
+    adata.obs.iloc[some, adata.obs.columns.get_loc(TWINS + "_predicted")] = False
+    refused(adata, ValueError, "cells that are scored have no twin")
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda x: x * 10, "not on one scale"),
+        (np.expm1, "not on one scale"),
+        (lambda x: np.zeros_like(x), "not on one scale"),
+        (np.rint, "counts"),
+    ],
+    ids=["x10", "not logged", "zeros", "whole numbers"],
+)
+def test_a_prediction_on_another_scale(change, match):
+    adata = screen()
+    give(adata, change(dense(adata.X)))
+    refused(adata, ValueError, match)
+
+
+def test_counts_as_real_values_are_refused_where_the_twins_are_logarithms():
+    refused(screen(), ValueError, "scale", real_layer="counts")
+
+
+# -- another AnnData -------------------------------------------------------------------------------------------------------
+
+
+def test_predicted_cells_must_have_what_the_screen_has():
+    adata = screen()
+    pred = adata[held_out(adata)].copy()
+    refused(adata, KeyError, "pred lacks 2 of the 60 genes", pred=pred[:, 2:].copy())
+    nameless = pred.copy()
+    del nameless.obs["perturbation"]
+    refused(adata, KeyError, "'perturbation' is not in pred.obs", pred=nameless)
+    name = pred.obs["perturbation"].iloc[0]
+    refused(
+        adata, ValueError, f"fewer than 2 cells of 1 conditions .*{name}", pred=pred[pred.obs["perturbation"] != name]
+    )
+    broken = pred.copy()
+    broken.X = dense(pred.X) * np.nan
+    refused(adata, ValueError, r"pred.X hold NaN", pred=broken)
+    large = pred.copy()
+    large.X = pred.X * 10
+    refused(adata, ValueError, "not on one scale", pred=large)
+
+
+def test_predicted_cells_must_have_the_context():
+    adata = screen(contexts=2)
+    pred = adata[held_out(adata)].copy()
+    del pred.obs["context"]
+    refused(adata, KeyError, "'context' is not in pred.obs", pred=pred)
+
+
+# -- what is there but cannot be scored ----------------------------------------------------------------------------------
+
+
+def test_small_conditions_are_listed_and_not_scored():
+    adata = screen(sizes=SIZES)
+    adata.obs["split"] = np.where(adata.obs["perturbation"].isin(["P01", "P02", "P03", "control"]), "train", "test")
+    adata.layers[TWINS] = adata.X.copy()
+    adata.obs[TWINS + "_predicted"] = True
+    entry = evaluated(adata)
+    assert list(entry["table"].index) == ["P04", "P05", "P06"]
+    listed = entry["missing"].set_index("condition").loc[["P07", "P08", "P09", "P10"], "reason"]
+    assert list(listed) == [f"cells: {n}, fewer than min_cells=20" for n in (1, 2, 3, 5)]
+    least = evaluated(adata, min_cells=5)
+    assert list(least["table"].index) == ["P04", "P05", "P06", "P10"]
+    assert least["conditions"].loc["P10", ["n_predicted", "n_real"]].tolist() == [2, 3]
+
+
+def test_a_constant_prediction_is_scored_and_what_it_lacks_is_said():
+    adata = screen()
+    values = np.tile(dense(adata.X)[adata.obs["perturbation"] == "control"].mean(axis=0), (adata.n_obs, 1))
+    give(adata, values)
+    entry = evaluated(adata, metrics=None, baselines=["mean_shift"])
+    assert (entry["table"]["variance_ratio"] < 1e-6).all()
+    assert entry["summary"].loc["pds_l2", "value"] == pytest.approx((6 + 1) / 12)  # all are alike: chance
+    assert entry["summary"].loc["energy", "value"] > entry["contenders"].loc["control copy", "energy"]
+    assert entry["params"]["score"] < 0
+
+
+def test_a_screen_without_a_significant_gene():
+    adata = screen()
+    rng = np.random.default_rng(0)
+    x = dense(adata.X)
+    adata.X = x[rng.permutation(adata.n_obs)]  # nothing is left of any effect
+    give(adata, dense(adata.X)[rng.permutation(adata.n_obs)])
+    entry = evaluated(adata, metrics=None)
+    none = entry["conditions"].index[entry["conditions"]["n_de"] == 0]
+    assert len(none) >= 4
+    assert entry["table"].loc[none, ["de_auprc", "de_recall", "de_lfc_spearman"]].isna().all(axis=None)
+    reasons = (
+        entry["missing"].query("metric == 'de_recall' and contender == 'prediction'").set_index("condition")["reason"]
+    )
+    assert (reasons[none] == "no gene of the real cells is significant").all()
+
+
+def test_where_nothing_discriminates_there_is_no_score():
+    entry = evaluated(screen(), metrics=["additive_residual"], baselines=["mean_shift"])  # there is no combination
+    assert not entry["summary"]["discriminates"].any()
+    assert np.isnan(entry["params"]["score"])
+
+
+# -- metrics that fail -----------------------------------------------------------------------------------------------------
+
+
+def test_a_metric_that_has_no_value_stops_no_other(monkeypatch):
+    def broken(truth, guess):
+        raise ValueError("no value today")
+
+    both = {"energy": SUITE["energy"], "mae": replace(SUITE["mae"], compute=broken)}
+    monkeypatch.setattr("shoal.tl._evaluate.SUITE", both)
+    adata = screen()
+    entry = evaluated(adata, metrics=None)
+    assert entry["table"]["mae"].isna().all()
+    assert entry["table"]["energy"].notna().all()
+    assert set(entry["missing"].query("metric == 'mae'")["reason"]) == {"no value today"}
+    assert np.isfinite(entry["params"]["score"])
+
+
+def test_a_defect_of_a_metric_is_raised(monkeypatch):
+    def broken(truth, guess):
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr("shoal.tl._evaluate.SUITE", {"mae": replace(SUITE["mae"], compute=broken)})
+    refused(screen(), ZeroDivisionError, "a defect", metrics=None)
+
+
+# -- splits ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", [None, "train"])
+def test_scoring_training_cells_is_warned_of(split, caplog):
+    adata = screen()
+    sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added=TWINS)
+    entry = evaluated(adata, split=split, metrics=["energy"])
+    assert "seen" in caplog.text
+    assert len(entry["table"]) == (12 if split is None else 6)
+
+
+def test_without_a_split_all_is_scored_and_there_are_no_baselines(caplog):
+    adata = screen()
+    sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added=TWINS)
+    del adata.obs["split"]
+    with caplog.at_level("INFO", logger="shoal"):
+        entry = evaluated(adata, metrics=["energy"], baselines="auto")
+    assert "no baselines" in caplog.text
+    assert len(entry["table"]) == 12
+    assert list(entry["contenders"].index[3:]) == ["control copy"]
+    assert isinstance(entry["missing"], pd.DataFrame)
+
+
+def test_a_baseline_that_cannot_predict_is_listed():
+    entry = evaluated(screen(), baselines=["additive", "mean_shift"], metrics=FEW[:1])
+    assert entry["params"]["baselines"] == "mean_shift"
+    refusals = entry["missing"].query("metric == '(all)'").set_index("contender")["reason"]
+    assert "additive cannot predict" in refusals["additive"]
