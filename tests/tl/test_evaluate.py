@@ -14,7 +14,7 @@ from shoal.metrics._suite import SUITE
 from .exams import FEW, TWINS, dense, evaluated, give, held_out, screen
 
 SUMMARY = [
-    "family", "direction", "perfect", "value", "positive", "negative", "negative_control", "drf", "bds", "discriminates", "best_baseline",
+    "family", "direction", "perfect", "value", "positive", "negative", "negative_control", "ceiling", "drf", "bds", "discriminates", "best_baseline",
     "best_value", "skill", "skill_low", "skill_high", "n", "n_missing",
 ]  # fmt: skip
 CONTROLS = ["prediction", "positive control", "negative control", "control copy"]
@@ -76,6 +76,11 @@ def test_summary(entry):
     has = summary["n"] > 0
     assert summary.loc[has, ["value", "positive", "drf", "bds", "skill"]].notna().all(axis=None)
     assert summary.loc[has, "bds"].between(0, 1).all()
+    correlations = [name for name, metric in SUITE.items() if metric.correlation]
+    known = summary.loc[correlations].dropna(subset="ceiling")
+    assert summary["ceiling"].drop(correlations).isna().all()
+    assert "pearson_delta" in known.index
+    assert (known["ceiling"] >= known["positive"] - 1e-12).all()  # more cells correlate better
     assert summary["skill"].dropna().between(-1, 1).all()
     several = summary["skill_low"].notna()
     assert (summary.loc[several, "skill_low"] <= summary.loc[several, "skill_high"]).all()

@@ -60,6 +60,8 @@ class Metric:
         mean is the reference of the metric itself, and for ranks, where a mean without the condition is worse than chance. The positive control is a second sample of the real cells for all.
     masked
         Whether the target genes of the perturbation are left out.
+    correlation
+        Whether it is a correlation, whose ceiling follows from that between halves.
     undefined
         When it has no value.
     source
@@ -77,6 +79,7 @@ class Metric:
     per: Literal["condition", "screen"] = "condition"
     negative: Literal["perturbed", "control"] = "perturbed"
     masked: bool = True
+    correlation: bool = False
 
 
 def score(metric: Metric, truth: Truth, contender: Populations) -> Scored:

@@ -90,6 +90,7 @@ CELLS = (
         "genes",
         NO_GENE,
         CELL_EVAL,
+        correlation=True,
     ),
     Metric(
         "de_direction",

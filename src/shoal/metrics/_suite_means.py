@@ -64,6 +64,7 @@ MEANS = (
         "means",
         FLAT,
         CELL_EVAL,
+        correlation=True,
     ),
     Metric(
         "pearson_delta_perturbed",
@@ -75,6 +76,7 @@ MEANS = (
         FLAT,
         SYSTEMA,
         negative="control",
+        correlation=True,
     ),
     Metric(
         "cosine_delta",
@@ -85,6 +87,7 @@ MEANS = (
         "means",
         "the predicted or the real shift is 0",
         "PerturbBench 2024",
+        correlation=True,
     ),
     Metric(
         "weighted_mse",
@@ -142,6 +145,7 @@ MEANS = (
         "means",
         "fewer than 5 conditions of the same context, or all predicted similarities are equal",
         "shoal, after representational similarity analysis",
+        correlation=True,
     ),
     Metric(
         "collapse_index",

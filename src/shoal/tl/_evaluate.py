@@ -99,7 +99,8 @@ def evaluate(
         Index condition, a column for each metric: values of the prediction, NaN where missing.
     ``summary``
         Index metric: ``family``, ``direction``, ``perfect``, mean ``value``, that of the ``positive`` and
-        ``negative`` control (and ``negative_control``, which it was), ``drf``
+        ``negative`` control (and ``negative_control``, which it was), ``ceiling`` (of a
+        correlation: what a second experiment with all cells would reach), ``drf``
         and ``bds`` (can this metric tell these conditions at all), ``discriminates`` (bool), ``best_baseline`` and its
         ``best_value``, ``skill`` with its interval ``skill_low`` to ``skill_high`` (0: as good as the best baseline, 1: as a second
         experiment), ``n`` and ``n_missing`` conditions.

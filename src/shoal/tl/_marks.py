@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..metrics._calibration import bds, best_baseline, discriminates, drf, loss, paired
+from ..metrics._calibration import bds, best_baseline, ceiling, discriminates, drf, loss, paired
 from ..metrics._registry import score
 from ..metrics._score import overall, shortfall
 from ..metrics._skill import Estimate, skill
@@ -200,6 +200,9 @@ class Marks:
             "positive": self.mean(POSITIVE, name),
             "negative": self.mean(self._negative(name), name),
             "negative_control": self._negative(name) if self._negative(name) in self.scored else "",
+            "ceiling": _mean(ceiling(self.scored[POSITIVE][name].values))
+            if m.correlation and POSITIVE in self.scored
+            else np.nan,
             "drf": part,
             "bds": order,
             "discriminates": self.tells(name),
