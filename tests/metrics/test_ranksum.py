@@ -230,5 +230,5 @@ def test_bad_tables():
         log_fold_change(np.array([[np.nan]]), np.ones(1))
     with pytest.raises(ValueError, match="shape of pvalue"):
         benjamini_hochberg(np.ones((2, 3)), mask=np.ones((3, 2), dtype=bool))
-    with pytest.raises(ValueError, match="0 and 1"):
+    with pytest.raises(ValueError, match="not between 0 and 1"):
         benjamini_hochberg(np.full((1, 3), 2.0))

@@ -208,6 +208,10 @@ def benjamini_hochberg(pvalue: Floats, *, mask: Bools | None = None) -> Floats:
             msg = f"mask must have the shape of pvalue, {pvalue.shape}, not {np.shape(mask)}"
             raise ValueError(msg)
         tested &= mask
+    odd = int(((pvalue < 0) | (pvalue > 1))[tested].sum())
+    if odd:
+        msg = f"{odd} p-values are not between 0 and 1"
+        raise ValueError(msg)
     found = np.full(pvalue.shape, np.nan)
     for row, own in enumerate(tested):
         if own.any():
