@@ -95,4 +95,5 @@ def shallow(adata: AnnData) -> AnnData:
     from anndata import AnnData
 
     aligned = {name: dict(getattr(adata, name)) for name in ("obsm", "varm", "obsp", "varp", "layers")}
+    aligned["layers"].pop(None, None)  # newer versions of anndata list X there
     return AnnData(adata.X, obs=adata.obs.copy(), var=adata.var.copy(), uns=dict(adata.uns), **aligned)
