@@ -215,3 +215,17 @@ def test_a_mean_shift_is_far_below_a_second_experiment(entry):
     assert entry["contenders"].loc["positive control", "score"] == 1
     assert entry["contenders"].loc["negative control", "score"] < 0
     assert entry["contenders"]["score"].idxmax() == "positive control"
+
+
+def test_vectors_let_more_baselines_predict_what_is_new():
+    adata = sh.ds.simulate(n_perturbations=8, n_cells=40, n_control=150, n_genes=60, rng=0)
+    sh.pp.annotate(adata, "perturbation", control="control")
+    sh.pp.split(adata, by="perturbation", test=0.25, rng=0)
+    sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_comps=8)
+    sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="twins", subset="test")
+    names = [name for name in adata.obs["perturbation"].cat.categories if name != "control"]
+    vectors = pd.DataFrame(np.random.default_rng(0).normal(size=(8, 3)), index=names)
+    asked = {"layer": "twins", "metrics": ["energy"], "n_comps": 8, "baselines": ["mean_shift", "kernel_ridge"]}
+    for embedding, known in ((None, "mean_shift"), (vectors, "mean_shift,kernel_ridge")):
+        sh.tl.evaluate(adata, **asked, embedding=embedding)
+        assert adata.uns["evaluation"]["params"]["baselines"] == known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from inspect import signature
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,11 +14,13 @@ from .._validate import key_in
 from ..core._matrix import as_rows
 from ..metrics._comparison import Populations
 from ..models._population import population
+from ..models._registry import model_class
 from ._predict import PREDICTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import pandas as pd
     from anndata import AnnData
 
     from .._typing import Bools, Ints, Matrix
@@ -101,14 +104,21 @@ def of_cells(exam: Exam, pred: AnnData) -> Populations:
 
 
 def of_baselines(
-    exam: Exam, adata: AnnData, names: Sequence[str], *, layer: str | None, seed: int
+    exam: Exam,
+    adata: AnnData,
+    names: Sequence[str],
+    *,
+    layer: str | None,
+    embedding: str | pd.DataFrame | None,
+    seed: int,
 ) -> Iterator[tuple[str, Populations | str]]:
     """Fit baselines on the training cells, one at a time, and yield their twins, or why they have none."""
     from ._fit import fit
 
     for name in progress(list(names), desc="baselines"):
+        vectors = embedding if "embedding" in signature(model_class(name).__init__).parameters else None
         try:
-            model = fit(adata, name, layer=layer, rng=seed)
+            model = fit(adata, name, layer=layer, embedding=vectors, rng=seed)
             rows, values, _ = model.twins(adata, subset=exam.rows, rng=seed)
         except (KeyError, ValueError) as err:
             yield name, str(err.args[0])

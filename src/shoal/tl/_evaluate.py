@@ -24,6 +24,7 @@ from ._peers import MEAN, mean_baseline, score_of, with_controls
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import pandas as pd
     from anndata import AnnData
     from mudata import MuData
 
@@ -41,6 +42,7 @@ def evaluate(
     metrics: Sequence[str] | None = None,
     preset: str = "calibrated",
     baselines: str | Sequence[str] | None = "auto",
+    embedding: str | pd.DataFrame | None = None,
     split: str | None = "test",
     n_comps: int = 50,
     min_cells: int = 20,
@@ -78,6 +80,9 @@ def evaluate(
     baselines
         Names of baselines to fit on the training cells and score as well; ``"auto"`` for all that can predict what is held
         out, ``None`` for none. Without ``obs["split"]`` there are none.
+    embedding
+        Vectors of the perturbations for the baselines that can use them, as in :func:`shoal.tl.fit`; without, these cannot
+        predict a perturbation that was not in training. Give the one that the model was trained with.
     split
         Value of ``obs["split"]`` that is scored; ``None`` for all perturbed cells. Without that column all are.
     n_comps
@@ -172,7 +177,7 @@ def evaluate(
     marks.add(PREDICTION, prediction)
     for name, make in _controls(exam, peer, copy=baselines is not None).items():
         marks.add(name, make())
-    for name, made in of_baselines(exam, adata, names, layer=real_layer, seed=seed):
+    for name, made in of_baselines(exam, adata, names, layer=real_layer, embedding=embedding, seed=seed):
         if isinstance(made, str):
             marks.refuse(name, made)
         else:
