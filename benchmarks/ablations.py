@@ -23,6 +23,7 @@ TRAINED = {
     "default": {},
     "sees all components": {"config": {"view": None}},
     "sees where the controls lie": {"config": {"relative": False}},
+    "trained from controls only": {"config": {"transfer": 0.0}},
     "no dropout": {"config": {"dropout": 0.0}},
     "conditions drawn equally often": {"weighting": "uniform"},
     "parts of a combination averaged": {"config": {"pooling": "mean"}},
@@ -54,6 +55,8 @@ def rows(data: str, split: str, seed: int, only: list[str] | None):
             continue
         model = sh.tl.fit(adata, "flow", rng=seed, **options, **change)
         yield name, energy(model)
+        if name == "default" and keys["context"] and (not only or "begins at controls" in only):
+            yield "begins at controls", energy(model, transfer=False)
         for other, guidance in GENERATED.items() if name == "default" else ():
             if keys[next(iter(guidance))] and (not only or other in only):
                 kept = {"context": 0.5} if "perturbation" in guidance and keys["context"] else {}

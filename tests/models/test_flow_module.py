@@ -55,7 +55,9 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def module(name: str = "flow", n_batches: int = 2, **changes: object) -> FlowModule:
     torch.manual_seed(0)
-    plain = {"relative": False, "dropout": 0.0, "guidance": {}} if name == "flow" else {}  # see test_flow_relative.py
+    plain = (
+        {"relative": False, "dropout": 0.0, "guidance": {}, "transfer": 0.0} if name == "flow" else {}
+    )  # tested elsewhere
     return FlowModule(D, E, 2, n_batches, config=replace(PRESETS[name], **(TINY | plain | changes)))
 
 

@@ -111,7 +111,8 @@ def test_the_seed_decides_also_after_an_interruption(first, tmp_path):
     assert not same(weights(whole), weights(other))
 
 
-def test_pairs_are_where_the_flow_takes_controls_of_the_condition(divided, first, monkeypatch):
+def test_pairs_are_where_the_flow_takes_controls_of_the_condition(divided, fit_flow, monkeypatch):
+    first = fit_flow(divided, config={"transfer": 0.0})
     kept = []
     monkeypatch.setattr(sh.models.Flow, "train", lambda self, *_, **__: kept.append(self._store("auto", sampler)))
     from shoal.models._sets import conditions_of

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from scvi.data import AnnDataManager
 from scvi.data.fields import LayerField, ObsmField
@@ -24,9 +23,9 @@ from ..core._screen import as_labels, resolve
 from ..core._view import own
 from ..training import LAST, FitSettings, ResidentStore, SetSampler, StreamedStore
 from ..training import fit as fit_module
-from ._files import Stored
+from ._files import Stored, history_table, plain_history
 from ._nonnegative import nonnegative
-from ._population import Population, known_population, learn_vocabulary, population, recode
+from ._population import Population, control_means, known_population, learn_vocabulary, population, recode
 from ._predictor import Predictor, Wanted
 from ._sets import asked, conditions_of, held_out, pack
 from ._space import Space, fit_space
@@ -35,6 +34,7 @@ from ._vocabulary import Vocabulary
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import pandas as pd
     from anndata import AnnData
     from lightning.pytorch import Callback
     from lightning.pytorch.loggers import Logger
@@ -281,11 +281,23 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         self, wanted: Wanted, cells: Population, rng: np.random.Generator, **options: Any
     ) -> NDArray[np.float32]:
         self._check_trained()
-        start = cells.values(wanted.source)
+        return self._from(cells.values(wanted.source), wanted, cells, rng, **options)
+
+    def _from(
+        self,
+        start: NDArray[np.float32],
+        wanted: Wanted,
+        cells: Population,
+        rng: np.random.Generator,
+        *,
+        perturbed: bool = False,
+        **options: Any,
+    ) -> NDArray[np.float32]:
+        """Generate the wanted cells from (n, n_features) starting ones, which may be `perturbed` already."""
         source = torch.from_numpy(self.space.encode(start))
         generator = torch.Generator(device="cpu").manual_seed(int(rng.integers(2**62)))
         z = torch.empty_like(source)
-        for rows, real, condition, stratum in self._in_sets(wanted, cells):
+        for rows, real, condition, stratum in self._in_sets(wanted, cells, perturbed=perturbed):
             with torch.no_grad():
                 here = source[rows].to(stratum.device)
                 made = self.module.sample(here, condition, stratum, generator=generator, **options)
@@ -293,8 +305,13 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         values = self.space.decode(z.numpy(), start)
         return nonnegative(values, wanted.populations()) if self.vocabulary.nonnegative else values
 
-    def _in_sets(self, wanted: Wanted, cells: Population) -> Iterator[tuple[Ints, Bools, dict[str, Tensor], Tensor]]:
-        """Yield rows (K, S), which of them are no repeats, their conditions with centres, and their batches."""
+    def _in_sets(
+        self, wanted: Wanted, cells: Population, *, perturbed: bool = False
+    ) -> Iterator[tuple[Ints, Bools, dict[str, Tensor], Tensor]]:
+        """Yield rows (K, S), which of them are no repeats, their conditions with centres, and their batches.
+
+        The conditions of cells that are `perturbed` already hold no perturbation.
+        """
         packed = pack(wanted, SET_SIZE)
         device = next(self.module.parameters()).device
         batch = torch.from_numpy(recode(wanted.batch, cells.batches, self.vocabulary.batches))
@@ -304,6 +321,8 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
             rows = packed.rows[sets]
             condition = asked(wanted, rows[:, 0], cells, self.vocabulary, device=device)
             condition["centre"] = centres[sets].to(device)
+            if perturbed:
+                condition["present"] = torch.zeros_like(condition["present"])
             yield rows, packed.real[sets], condition, batch[rows].to(device)
 
     def _check_trained(self) -> None:
@@ -312,16 +331,8 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
             raise ValueError(msg)
 
     def _centres(self, context: Ints, cells: Population) -> NDArray[np.float32]:
-        """Return the mean of the control cells (n, n_dims) of some contexts, of `cells` or else of the model's own."""
-        known = cells if cells.labels.is_control.any() else self.cells
-        control = known.labels.is_control
-        here = recode(np.arange(len(known.contexts)), known.contexts, cells.contexts)[known.context]
-        codes, own = np.unique(context, return_inverse=True)
-        means = []
-        for code in codes:
-            chosen = control & (known.context >= 0) & (here == code) & (code >= 0)
-            means.append(self._read(np.flatnonzero(chosen if chosen.any() else control), known).mean(axis=0))
-        return np.stack(means)[own]
+        """Return the means of the control cells of some contexts in the space of the network, (n, n_dims)."""
+        return self.space.encode(control_means(context, cells, self.cells))
 
     # -- files -------------------------------------------------------------------------------------------------------
 
@@ -335,7 +346,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
             "vocabulary": self.vocabulary.to_dict(),
             "space": {"mean": self.space.mean, "axes": self.space.axes, "scale": self.space.scale},
             "state": {k: v.cpu() for k, v in self.module.state_dict().items()},
-            "history": {k: _plain(frame) for k, frame in (self.history_ or {}).items()},
+            "history": {k: plain_history(frame) for k, frame in (self.history_ or {}).items()},
         }
 
     @classmethod
@@ -356,7 +367,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         model.module.load_state_dict(entry["state"])
         model.module.eval()
         model.is_trained_ = entry["trained"]
-        model.history_ = {k: _table(k, **columns) for k, columns in entry["history"].items()}
+        model.history_ = {k: history_table(k, **columns) for k, columns in entry["history"].items()}
         model._tell_unknown()
         return model
 
@@ -381,11 +392,3 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         return (
             f"{type(self).__name__} of {len(v.perturbations)} perturbations ({v.embedding}), {what}, {n:,} parameters"
         )
-
-
-def _plain(frame: pd.DataFrame) -> dict[str, list[Any]]:
-    return {"step": [int(i) for i in frame.index], "value": [float(v) for v in frame.iloc[:, 0]]}
-
-
-def _table(name: str, step: list[int], value: list[float]) -> pd.DataFrame:
-    return pd.DataFrame({name: value}, index=pd.Index(step, name="step"))

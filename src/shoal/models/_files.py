@@ -8,6 +8,7 @@ from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import pandas as pd
 import torch
 
 from .._staging import staged
@@ -156,3 +157,13 @@ def _read_adata(folder: Path) -> AnnData:
         msg = f"no adata was given, and none was saved in {folder} (save_anndata=True does): pass adata="
         raise FileNotFoundError(msg)
     return anndata.read_h5ad(folder / ADATA)
+
+
+def plain_history(frame: pd.DataFrame) -> dict[str, list[Any]]:
+    """Return a column of the history of a training as plain lists."""
+    return {"step": [int(i) for i in frame.index], "value": [float(v) for v in frame.iloc[:, 0]]}
+
+
+def history_table(name: str, step: list[int], value: list[float]) -> pd.DataFrame:
+    """Read what `plain_history` returned."""
+    return pd.DataFrame({name: value}, index=pd.Index(step, name="step"))

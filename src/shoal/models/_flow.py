@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import fields, replace
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -11,12 +12,14 @@ import torch
 from scipy import sparse
 
 from .._random import RNGLike, spawn
-from .._validate import one_of, positive
+from .._validate import positive
 from ._base import PerturbationModel
 from ._flow_counterfactual import Goal, add_origin, measured, under
 from ._flow_module import REFLOWED, FlowModule
-from ._flow_pairs import Pairs, PairStore, starts
-from ._flow_presets import PRESETS, FlowConfig, view_for
+from ._flow_pairs import Pairs, PairStore, repeated, starts
+from ._flow_presets import flow_config, view_for
+from ._flow_transfer import Relatives, TransferStore
+from ._population import control_means, recode
 from ._sets import conditions_of
 
 if TYPE_CHECKING:
@@ -24,8 +27,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from anndata import AnnData
+    from numpy.typing import NDArray
+    from torch import Tensor
 
-    from .._typing import Matrix
+    from .._typing import Ints, Matrix
     from ..training import SetSampler, Store
     from ._population import Population
     from ._predictor import Wanted
@@ -77,7 +82,7 @@ class Flow(PerturbationModel):
 
     _pairs: Pairs | None = None  # while a reflow trains on them
     defaults: ClassVar[dict[str, Any]] = {"max_steps": 800, "lr": 2e-3, "weight_decay": 0.1}
-    options: ClassVar[tuple[str, ...]] = ("n_steps", "sampler", "guidance", "eps0")
+    options: ClassVar[tuple[str, ...]] = ("n_steps", "sampler", "guidance", "eps0", "transfer")
 
     def __init__(
         self,
@@ -108,6 +113,49 @@ class Flow(PerturbationModel):
             return None
         return min(n_dims, view_for(conditions_of(self.cells, self.cells.train, self.vocabulary).sizes))
 
+    # -- transfer ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _relatives(self) -> Relatives:
+        known = self.vocabulary.familiar([*self.cells.names, ""])[
+            self.cells.labels.code
+        ]  # a loaded model's screen may have more
+        conditions = conditions_of(self.cells, self.cells.train & known, self.vocabulary)
+        names = self.cells.adata.obs_names.to_numpy().astype(str)
+        return Relatives(conditions, np.argsort(np.argsort(names, kind="stable")))
+
+    def _transferring(self, store: Store) -> Store:
+        """Return the store with sets that begin at relatives, if a perturbation has some."""
+        codes = recode(np.arange(len(self.cells.contexts)), self.cells.contexts, self.vocabulary.contexts)
+        here = [int(np.flatnonzero(codes == code)[0]) for code in range(len(self.vocabulary.contexts))]
+        centre = self._centres(np.array([*here, -1]), self.cells)
+        return TransferStore(store, self._relatives, centre, self.module.config.transfer)
+
+    def _transferred(
+        self, wanted: Wanted, cells: Population, rng: np.random.Generator, *, transfer: bool = True, **options: Any
+    ) -> Matrix:
+        """Generate cells from the perturbation's own cells of other contexts where there are some, else from controls."""
+        self._check_trained()
+        if not (transfer and self.module.config.transfer):
+            return super()._generate(wanted, cells, rng, **options)
+        begin = self._relatives.starts(wanted, cells, self.vocabulary, rng)
+        moved = begin >= 0
+        values = np.empty((len(wanted), len(self.vocabulary.features)), dtype=np.float32)
+        if not moved.all():
+            values[~moved] = super()._generate(wanted.take(~moved), cells, rng, **options)
+        if moved.any():
+            # told no perturbation, the flow has nothing to follow but the context: it follows it all the way
+            fully = {name: w for name, w in self.module.guidance.items() if name != "context"}
+            options = {**options, "guidance": options.get("guidance") or fully}
+            start = self._moved(begin[moved], wanted.take(moved), cells)
+            values[moved] = self._from(start, wanted.take(moved), cells, rng, perturbed=True, **options)
+        return values
+
+    def _moved(self, begin: Ints, wanted: Wanted, cells: Population) -> NDArray[np.float32]:
+        """Return training cells (n, n_features), each moved to the wanted context by the difference of the control means."""
+        there = control_means(self.cells.context[begin], self.cells, cells)
+        return self.cells.values(begin) + control_means(wanted.context, cells, self.cells) - there
+
     # -- reflow ------------------------------------------------------------------------------------------------------
 
     def reflow(
@@ -121,8 +169,8 @@ class Flow(PerturbationModel):
     ) -> Self:
         """Train a copy on the pairs that this flow makes: straighter paths, followed in few steps (rectified flow).
 
-        Controls of the contexts and batches of each training condition are carried to where this flow takes them, and the
-        copy, which starts from the trained weights, learns to go there straight. It predicts, is saved and is loaded as any
+        Controls of the contexts and batches of each training condition, and what else the flow begins at, are carried to where
+        this flow takes them, and the copy, which starts from the trained weights, learns to go there straight. It predicts, is saved and is loaded as any
         flow, in 4 steps unless told otherwise, and may be reflowed again. This flow stays as it is.
 
         Parameters
@@ -172,21 +220,42 @@ class Flow(PerturbationModel):
     def _make_pairs(self, n_pairs: int, n_steps: int, rng: np.random.Generator) -> Pairs:
         conditions, wanted = starts(self.cells, self.vocabulary, n_pairs, rng)
         unique, back = np.unique(wanted.source, return_inverse=True)
-        source = torch.from_numpy(self._read(unique)[back])
-        start, end = torch.empty_like(source), torch.empty_like(source)
         generator = torch.Generator(device="cpu").manual_seed(int(rng.integers(2**62)))
-        for rows, real, condition, stratum in self._in_sets(wanted, self.cells):
-            here = source[rows].to(stratum.device)
+        ends = partial(self._ends, n_steps=n_steps, generator=generator)
+        pairs = [ends(self._read(unique)[back], wanted)]
+        if self.module.config.transfer:
+            begin = self._relatives.starts(wanted, self.cells, self.vocabulary, rng)
+            again = np.flatnonzero(begin[::n_pairs] >= 0)
+            if len(again):
+                begin, moved = begin[begin >= 0], wanted.take(begin >= 0)
+                pairs.append(ends(self.space.encode(self._moved(begin, moved, self.cells)), moved, perturbed=True))
+                conditions = repeated(conditions, again)
+        start, end, centre = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+        return Pairs(conditions, start, end, centre[::n_pairs])
+
+    def _ends(
+        self,
+        source: NDArray[np.float32],
+        wanted: Wanted,
+        *,
+        perturbed: bool = False,
+        n_steps: int,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return where the flow begins, where it ends, and the centre that it is told, each (n, n_dims)."""
+        begun = torch.from_numpy(source)
+        start, end = torch.empty_like(begun), torch.empty_like(begun)
+        for rows, real, condition, stratum in self._in_sets(wanted, self.cells, perturbed=perturbed):
+            here = begun[rows].to(stratum.device)
             made = self.module.pairs(here, condition, stratum, generator=generator, n_steps=n_steps)
             for values, found in zip((start, end), made, strict=True):
                 values[rows[real]] = found.float().cpu()[real]
-        centre = torch.from_numpy(self._centres(wanted.context[::n_pairs], self.cells))
-        return Pairs(conditions, start, end, centre)
+        return start, end, torch.from_numpy(self._centres(wanted.context, self.cells))
 
     def _store(self, store: str, sampler: SetSampler) -> Store:
         cells = super()._store(store, sampler)
         if self.module.config.coupling != "none":
-            return cells
+            return self._transferring(cells) if self.module.config.transfer else cells
         if self._pairs is None:
             msg = (
                 "coupling='none' trains on pairs made earlier, and there are none: reflow() makes them and trains on them; "
@@ -194,6 +263,10 @@ class Flow(PerturbationModel):
             )
             raise ValueError(msg)
         return PairStore(self._pairs, cells, sampler)
+
+    def transport(self, adata: AnnData, perturbation: str, **options: Any) -> AnnData:
+        """Give every cell of an AnnData the perturbation: as for any model, from these very cells."""
+        return super().transport(adata, perturbation, **{**options, "transfer": False})
 
     # -- counterfactuals ---------------------------------------------------------------------------------------------
 
@@ -294,7 +367,7 @@ class Flow(PerturbationModel):
     ) -> Matrix:
         """Generate cells or, with a goal, carry measured ones to it."""
         if goal is None:
-            return super()._generate(wanted, cells, rng, **options)
+            return self._transferred(wanted, cells, rng, **options)
         start = cells.values(wanted.source)
         source = torch.from_numpy(self.space.encode(start))
         z = torch.empty_like(source)
@@ -314,22 +387,3 @@ class Flow(PerturbationModel):
         if self.module.config.coupling == "none" and options.get("guidance"):
             msg = "guidance is built into the pairs of a reflowed flow; give it to the flow that makes them: config={'guidance': ...}"
             raise ValueError(msg)
-
-
-def flow_config(preset: str, changes: Mapping[str, Any]) -> FlowConfig:
-    """Return a preset with some changes.
-
-    Raises
-    ------
-    ValueError
-        If the preset or the value of a setting is not known.
-    TypeError
-        If there is no such setting.
-    """
-    one_of(preset, PRESETS, name="preset")
-    known = [f.name for f in fields(FlowConfig)]
-    odd = [name for name in changes if name not in known]
-    if odd:
-        msg = f"a flow has no setting {odd[0]!r}; beside preset, embedding and n_latent it takes {', '.join(known)}"
-        raise TypeError(msg)
-    return replace(PRESETS[preset], **changes)

@@ -18,6 +18,7 @@ from ._sets import conditions_of
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .._typing import Ints
     from ..training import SetBatch, Store
     from ..training._sampler import Draw
     from ._population import Population
@@ -71,6 +72,25 @@ def starts(
         cell_batch=told.cell_batch[like],
     )
     return over_pairs, wanted
+
+
+def repeated(conditions: Conditions, again: Ints) -> Conditions:
+    """Return conditions over pairs, and once more those numbered `again`, over pairs of their own and told no perturbation."""
+    own = conditions.subset(again)
+    n, batch = conditions.n_obs, np.concatenate([conditions.cell_batch[cells] for cells in own.cells])
+    starts = n + np.cumsum([0, *own.sizes[:-1]])
+    every = np.arange(n + len(batch))
+    return replace(
+        conditions,
+        names=conditions.names + own.names,
+        parts=np.concatenate([conditions.parts, np.full_like(own.parts, -1)]),
+        context=np.concatenate([conditions.context, own.context]),
+        dose=np.concatenate([conditions.dose, own.dose]),
+        cells=conditions.cells + tuple(np.arange(i, i + size) for i, size in zip(starts, own.sizes, strict=True)),
+        control=every,
+        cell_context=np.zeros_like(every),
+        cell_batch=np.concatenate([conditions.cell_batch, batch]),
+    )
 
 
 class PairStore:

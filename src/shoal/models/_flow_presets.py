@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -56,6 +56,10 @@ class FlowConfig:
         Whether the network is told the mean of the set of controls.
     pooling, width, depth, dropout
         The network: how the parts of a combination become one vector, width, number of blocks, dropout in the blocks.
+    transfer
+        Where a perturbation was measured in other contexts too, its paths may begin at those cells, moved by the difference
+        of the contexts' control means; the network is then told no perturbation, and learns what else differs between the
+        contexts. This is the share of such sets in training; above 0, predictions begin there wherever they can.
     relative
         Whether the network sees cells relative to the mean of their controls, so that what it learns of a perturbation in
         one context holds in another.
@@ -89,6 +93,7 @@ class FlowConfig:
     unseen: float = 1.0
     control_mean: bool = False
     pooling: str = "mean"
+    transfer: float = 0.0
     relative: bool = False
     view: int | Literal["auto"] | None = None
     width: int = 128
@@ -115,7 +120,7 @@ class FlowConfig:
             one_of(getattr(self, name), choices, name=name)
         for name in ("gamma_scale", "noise", "width", "depth", "n_steps"):
             positive(getattr(self, name), name=name)
-        for name in ("noise_probability", "condition_dropout", "dropout"):
+        for name in ("noise_probability", "condition_dropout", "dropout", "transfer"):
             if not 0 <= getattr(self, name) <= 1:
                 msg = f"{name} is a probability, from 0 to 1, not {getattr(self, name)!r}"
                 raise ValueError(msg)
@@ -124,6 +129,13 @@ class FlowConfig:
             msg = (
                 f"head={self.head!r} does not fit gamma={self.gamma!r}: a path with noise needs head='velocity+eta', "
                 "and a path without needs 'velocity' or 'x1'"
+            )
+            raise ValueError(msg)
+        if self.transfer and (self.source == "noise" or self.control_mean):
+            what = "source='noise'" if self.source == "noise" else "control_mean=True"
+            msg = (
+                f"transfer={self.transfer!r} lets paths begin at perturbed cells of other contexts, which does not go with "
+                f"{what}; set transfer=0"
             )
             raise ValueError(msg)
         self.check_sampler(self.sampler)
@@ -143,9 +155,16 @@ PRESETS: Mapping[str, FlowConfig] = MappingProxyType(
     {
         # Control to perturbed cells along straight lines, paired by optimal transport, by a network that sees as many
         # components as the cells of a condition can fill, relative to their controls, and that follows the context half and
-        # the vector of a new perturbation a quarter: what measured best, on real and on simulated cells.
+        # the vector of a new perturbation a quarter; from the perturbation's cells of other contexts where there are some:
+        # what measured best, on real and on simulated cells.
         "flow": FlowConfig(
-            view="auto", relative=True, dropout=0.1, pooling="sum", guidance={"context": 0.5}, unseen=0.25
+            view="auto",
+            relative=True,
+            dropout=0.1,
+            pooling="sum",
+            guidance={"context": 0.5},
+            unseen=0.25,
+            transfer=0.5,
         ),
         # Rectified flow before its reflow: random pairs of a stratum, few Euler steps (Liu et al. 2023).
         "rectified": FlowConfig(coupling="independent", sampler="euler", n_steps=10),
@@ -185,3 +204,22 @@ PRESETS: Mapping[str, FlowConfig] = MappingProxyType(
 def view_for(sizes: Sequence[int]) -> int:
     """Return what ``view="auto"`` means for conditions of these numbers of cells: half the root of the median, three at least."""
     return max(3, round(float(np.sqrt(np.median(sizes))) / 2))
+
+
+def flow_config(preset: str, changes: Mapping[str, Any]) -> FlowConfig:
+    """Return a preset with some changes.
+
+    Raises
+    ------
+    ValueError
+        If the preset or the value of a setting is not known.
+    TypeError
+        If there is no such setting.
+    """
+    one_of(preset, PRESETS, name="preset")
+    known = [f.name for f in fields(FlowConfig)]
+    odd = [name for name in changes if name not in known]
+    if odd:
+        msg = f"a flow has no setting {odd[0]!r}; beside preset, embedding and n_latent it takes {', '.join(known)}"
+        raise TypeError(msg)
+    return replace(PRESETS[preset], **changes)

@@ -224,6 +224,23 @@ def aligned(cells: Population, vocabulary: Vocabulary) -> Population:
     return Population(**{**_fields(cells), "rows": Rows(cells.rows.source, order), "features": vocabulary.features})
 
 
+def control_means(context: Ints, cells: Population, other: Population) -> NDArray[np.float32]:
+    """Return the mean of the control cells (n, n_features) of some contexts of `cells`.
+
+    The controls are those of `cells`, or else of the `other` population; of all contexts where one has none.
+    """
+    known = cells if cells.labels.is_control.any() else other
+    control = known.labels.is_control
+    here = recode(np.arange(len(known.contexts)), known.contexts, cells.contexts)[known.context]
+    codes, own = np.unique(context, return_inverse=True)
+    means = []
+    for code in codes:
+        chosen = control & (known.context >= 0) & (here == code) & (code >= 0)
+        rows = known.rows.take(np.flatnonzero(chosen if chosen.any() else control))
+        means.append(np.asarray(rows.mean(axis=0), dtype=np.float32).ravel())
+    return np.stack(means)[own]
+
+
 def recode(codes: Ints, names: tuple[str, ...], known: tuple[str, ...]) -> Ints:
     """Turn codes into `names` into codes into `known`, -1 where a name is not known."""
     position = {name: i for i, name in enumerate(known)}
