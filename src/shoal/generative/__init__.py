@@ -11,6 +11,7 @@ from ._convert import (
     score_from_drift,
 )
 from ._couplings import COUPLINGS, couple, sinkhorn_plan, take
+from ._diffusion import Denoiser, GaussianDiffusion, ddim, guided_denoiser, strided, truncated
 from ._divergences import energy_distance, mmd
 from ._guidance import combine, guided
 from ._losses import HEADS, Draw, draw, regression, weighted_mean
@@ -31,15 +32,18 @@ __all__ = [
     "METHODS",
     "PATHS",
     "STOCHASTIC",
+    "Denoiser",
     "Diffusion",
     "Draw",
     "Field",
     "FlowCost",
     "Gamma",
+    "GaussianDiffusion",
     "Heads",
     "Path",
     "combine",
     "couple",
+    "ddim",
     "diffuse",
     "draw",
     "draw_times",
@@ -51,6 +55,7 @@ __all__ = [
     "energy_distance",
     "flow_cost",
     "guided",
+    "guided_denoiser",
     "integrate",
     "mmd",
     "normal_like",
@@ -60,8 +65,10 @@ __all__ = [
     "score_from_denoiser",
     "score_from_drift",
     "sinkhorn_plan",
+    "strided",
     "take",
     "time_grid",
+    "truncated",
     "two_sided",
     "walk",
     "weighted_mean",

@@ -2,7 +2,8 @@ r"""Distances between populations that a model can be trained on: batched over s
 
 All are of the form :math:`2\,E h(x, y) - E h(x, x') - E h(y, y')` with the means within a population over pairs of
 different slots (U-statistics), so that they are 0 on average between samples of one population, and may fall below 0. The
-numbers are those of :mod:`shoal.metrics`; there is gradient here.
+numbers are those of :mod:`shoal.metrics`; there is gradient here. The energy distance can be had `biased` as well, with
+the pairs of a slot and itself (V-statistic), as losses in the literature have it.
 
 Slots of weight 0 are left out. A population with less than two slots that count has no pairs, and its own term is
 taken as 0: the value is then too large, and its gradient is right.
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-def energy_distance(x: Tensor, y: Tensor, *, x_weight: Tensor | None = None, y_weight: Tensor | None = None) -> Tensor:
+def energy_distance(
+    x: Tensor,
+    y: Tensor,
+    *,
+    x_weight: Tensor | None = None,
+    y_weight: Tensor | None = None,
+    biased: bool = False,
+) -> Tensor:
     """Energy distance of Euclidean distances between sets of cells.
 
     Parameters
@@ -32,6 +40,9 @@ def energy_distance(x: Tensor, y: Tensor, *, x_weight: Tensor | None = None, y_w
         (K, T, D) cells of those they are compared with.
     x_weight, y_weight
         (K, S) and (K, T) weights of the slots, 0 for those to leave out. By default all count the same.
+    biased
+        Whether a slot is a pair with itself, at distance 0: never below 0, above it between samples of one population,
+        and pulling predictions together. Half of it is geomloss's ``SamplesLoss("energy")`` and the loss of PerturbDiff.
 
     Returns
     -------
@@ -48,7 +59,7 @@ def energy_distance(x: Tensor, y: Tensor, *, x_weight: Tensor | None = None, y_w
     >>> x, y = torch.randn(2, 3, 64, 5, generator=torch.Generator().manual_seed(0))
     >>> loss = energy_distance(x.requires_grad_(), y).mean()
     """
-    return _statistic(lambda distance: distance, x, y, x_weight, y_weight)
+    return _statistic(lambda distance: distance, x, y, x_weight, y_weight, biased=biased)
 
 
 def mmd(
@@ -90,9 +101,15 @@ def mmd(
 
 
 def _statistic(
-    link: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, x_weight: Tensor | None, y_weight: Tensor | None
+    link: Callable[[Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    x_weight: Tensor | None,
+    y_weight: Tensor | None,
+    *,
+    biased: bool = False,
 ) -> Tensor:
-    """Return 2 E h(x, y) − E h(x, x') − E h(y, y') with h a function of the distance."""
+    """Return 2 E h(x, y) − E h(x, x') − E h(y, y') with h a function of the distance; `biased` only if h(0) = 0."""
     x, y = full(x), full(y)
     centre = y.detach().mean(1, keepdim=True)  # distances near 0 are differences of squares: keep the squares small
     x, y = x - centre, y - centre
@@ -101,12 +118,15 @@ def _statistic(
         for cells, weight in ((x, x_weight), (y, y_weight))
     )
 
-    def mean(a: Tensor, b: Tensor, pairs: Tensor) -> Tensor:
-        total = pairs.sum((1, 2))
+    def mean(a: Tensor, b: Tensor, pairs: Tensor, total: Tensor) -> Tensor:
         return (pairs * link(torch.cdist(a, b))).sum((1, 2)) / total.clamp_min(torch.finfo(total.dtype).tiny)
 
-    xy = mean(x, y, wx[:, :, None] * wy[:, None, :])
-    return 2 * xy - mean(x, x, _others(wx)) - mean(y, y, _others(wy))
+    def within(a: Tensor, weight: Tensor) -> Tensor:
+        pairs = _others(weight)
+        return mean(a, a, pairs, weight.sum(1).square() if biased else pairs.sum((1, 2)))
+
+    xy = mean(x, y, wx[:, :, None] * wy[:, None, :], wx.sum(1) * wy.sum(1))
+    return 2 * xy - within(x, wx) - within(y, wy)
 
 
 def _others(weight: Tensor) -> Tensor:

@@ -1,18 +1,26 @@
-"""Networks on tensors: embeddings of time and condition, and a residual network that both steer."""
+"""Networks on tensors: embeddings of time and condition, and the networks that both steer."""
 
 from ._blocks import ResidualMLP
 from ._condition import POOLS, AttentionPool, ConditionEncoder, MeanPool, SumPool
+from ._covariates import CovariateEncoder, StepEmbedding
+from ._set_transformer import FUSIONS, CrossBlock, CrossTransformer, n_parameters
 from ._time import TimeEmbedding, waves
 from ._velocity import VelocityNet
 
 __all__ = [
+    "FUSIONS",
     "POOLS",
     "AttentionPool",
     "ConditionEncoder",
+    "CovariateEncoder",
+    "CrossBlock",
+    "CrossTransformer",
     "MeanPool",
     "ResidualMLP",
+    "StepEmbedding",
     "SumPool",
     "TimeEmbedding",
     "VelocityNet",
+    "n_parameters",
     "waves",
 ]

@@ -1,0 +1,250 @@
+r"""Denoising diffusion in T discrete steps, for networks that predict the clean data: noise, posterior, DDIM.
+
+.. math:: x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1 - \bar\alpha_t}\,\varepsilon, \qquad
+   \bar\alpha_t = \prod_{s \le t} (1 - \beta_s), \qquad t = 0, \dots, T - 1
+
+The step t = -1, with ᾱ = 1, is the clean data. Ho et al. 2020 (arXiv:2006.11239), Nichol & Dhariwal 2021
+(arXiv:2102.09672), Song et al. 2021 (arXiv:2010.02502).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from .._validate import one_of, positive
+from ._guidance import guided
+from ._tensors import full, normal_like
+
+Denoiser: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""``denoise(x, t, guess)``: the clean (K, S, D) from the noisy x (K, S, D), steps t (K,) and an earlier guess, 0 for none."""
+
+OFFSET, STEEPEST = 0.008, 0.999  # of the cosine schedule: noise at its start, and the largest β
+
+
+@dataclass(frozen=True)
+class GaussianDiffusion:
+    """A chain of Gaussian steps from data to noise.
+
+    Parameters
+    ----------
+    n_steps
+        Number T of steps.
+    beta
+        Variance that each step adds: ``("linear", first, last)``, or ``("cosine",)``, which spends more steps at little
+        noise.
+
+    Raises
+    ------
+    ValueError
+        If there is no such schedule, or a number in it is not a variance.
+
+    Examples
+    --------
+    >>> import torch
+    >>> chain = GaussianDiffusion()
+    >>> x0 = torch.zeros(2, 64, 5)
+    >>> t = chain.draw(2, generator=torch.Generator().manual_seed(0))
+    >>> chain.noise(x0, t, generator=torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 64, 5])
+    """
+
+    n_steps: int = 1000
+    beta: tuple[str, float, float] | tuple[str] = ("linear", 1e-4, 0.02)
+
+    def __post_init__(self) -> None:
+        positive(self.n_steps, name="n_steps")
+        name, *ends = self.beta
+        one_of(name, ("linear", "cosine"), name="beta")
+        if len(ends) != (2 if name == "linear" else 0) or not all(0 < value < 1 for value in ends):
+            msg = f"beta={self.beta!r} is not ('linear', first, last), both between 0 and 1, nor ('cosine',)"
+            raise ValueError(msg)
+
+    @cached_property
+    def betas(self) -> Tensor:
+        """(T,) float64, the variance that each step adds."""
+        if len(self.beta) == 3:
+            return torch.linspace(self.beta[1], self.beta[2], self.n_steps, dtype=torch.float64)
+        share = torch.linspace(0, 1, self.n_steps + 1, dtype=torch.float64)
+        kept = torch.cos((share + OFFSET) / (1 + OFFSET) * torch.pi / 2) ** 2
+        return (1 - kept[1:] / kept[:-1]).clamp_max(STEEPEST)
+
+    @cached_property
+    def alpha_bar(self) -> Tensor:
+        """(T,) float64, the share of the data's variance that is left at each step."""
+        return torch.cumprod(1 - self.betas, 0)
+
+    def draw(self, n: int, *, generator: torch.Generator) -> Tensor:
+        """Return n steps (n,), int64, uniform over the chain, on the generator's device."""
+        return torch.randint(self.n_steps, (n,), generator=generator, device=generator.device)
+
+    def noise(self, x0: Tensor, t: Tensor, *, generator: torch.Generator) -> Tensor:
+        """Return x_t of data (K, S, D) at steps t (K,): one for all cells of a set, noise for each cell and feature."""
+        x0 = full(x0)
+        kept = _over(self.alpha_bar.sqrt(), t, x0)
+        return kept * x0 + _over((1 - self.alpha_bar).sqrt(), t, x0) * normal_like(x0, generator)
+
+    def posterior(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what x_{t-1} is, given x_t and x_0: normal with mean a x_0 + b x_t and a variance.
+
+        At t = 0 it is x_0 itself.
+
+        Returns
+        -------
+        a, b and the variance, float64 of the shape of t.
+        """
+        before = torch.cat([self.alpha_bar.new_ones(1), self.alpha_bar[:-1]])
+        lost = 1 - self.alpha_bar
+        parts = (
+            before.sqrt() * self.betas / lost,
+            (1 - self.betas).sqrt() * (1 - before) / lost,
+            self.betas * (1 - before) / lost,
+        )
+        a, b, variance = (part.to(t.device)[t] for part in parts)
+        return a, b, variance
+
+    def snr(self, t: Tensor, *, variance: float = 1.0) -> Tensor:
+        """Return the variance of what is left of the data over that of the noise, float64, for data of a `variance`."""
+        kept = self.alpha_bar.to(t.device)[t]
+        return kept * variance / (1 - kept)
+
+
+def strided(n: int, n_steps: int) -> tuple[int, ...]:
+    """Return n of T steps, evenly spaced, downwards from T - 1: for n = 1 a single pass, from pure noise.
+
+    Raises
+    ------
+    ValueError
+        If there are not that many.
+
+    Examples
+    --------
+    >>> strided(4, 1000)
+    (999, 749, 499, 249)
+    """
+    if not 1 <= n <= n_steps:
+        msg = f"{n} steps cannot be taken of a chain of {n_steps}: choose 1 to {n_steps}"
+        raise ValueError(msg)
+    return tuple(round(n_steps * (n - i) / n) - 1 for i in range(n))
+
+
+def truncated(start: int, n_steps: int) -> tuple[int, ...]:
+    """Return the last steps, ``start - 1`` to 0, all of them.
+
+    The released sampler of PerturbDiff takes the last 100 of 1000 and begins with pure noise, where training had data.
+
+    Raises
+    ------
+    ValueError
+        If the chain has no such step.
+
+    Examples
+    --------
+    >>> truncated(3, 1000)
+    (2, 1, 0)
+    """
+    if not 1 <= start <= n_steps:
+        msg = f"a chain of {n_steps} steps has no last {start}: choose 1 to {n_steps}"
+        raise ValueError(msg)
+    return tuple(range(start - 1, -1, -1))
+
+
+def guided_denoiser(conditional: Denoiser, null: Denoiser, weight: float) -> Denoiser:
+    """Return ``(1 + w) conditional - w null``: classifier-free guidance, as said of the clean data.
+
+    At fixed x_t the data are affine in the noise: this guides the noise as well. What has no share is not evaluated.
+    """
+
+    def denoise(x: Tensor, t: Tensor, guess: Tensor) -> Tensor:
+        told = {"told": lambda t, x: conditional(x, t, guess)}
+        return guided(lambda t, x: null(x, t, guess), told, {"told": 1 + weight})(t, x)
+
+    return denoise
+
+
+def ddim(
+    denoise: Denoiser,
+    x: Tensor,
+    *,
+    diffusion: GaussianDiffusion,
+    steps: Sequence[int],
+    eta: float = 0.0,
+    self_conditioning: bool = True,
+    floor: float | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Carry noise to data through some of the steps of a chain (denoising diffusion implicit model).
+
+    Gradients flow through unless they are switched off; wrap the call in ``torch.no_grad()`` to generate.
+
+    Parameters
+    ----------
+    denoise
+        ``denoise(x, t, guess)``, called with x (K, S, D), t (K,) int64 and the guess (K, S, D).
+    x
+        (K, S, D) standard normal numbers.
+    diffusion
+        The chain that the denoiser was trained on.
+    steps
+        Decreasing steps to stand at, from :func:`strided` or :func:`truncated`. What is predicted at the last is the
+        result.
+    eta
+        Share of the noise of the chain that comes in afresh: 0 for none, 1 for that of ancestral sampling.
+    self_conditioning
+        Whether the guess is what was predicted at the step before, with 0 at first; else it is always 0.
+    floor
+        Predicted values below it are set to 0 at every step, 1e-4 as published; ``None`` leaves them.
+    generator
+        The source of the noise, if `eta` is not 0.
+
+    Returns
+    -------
+    (K, S, D) data, in single precision at least.
+
+    Raises
+    ------
+    ValueError
+        If `steps` do not decrease or are not of the chain, or for an `eta` out of range or without a generator.
+
+    Examples
+    --------
+    >>> import torch
+    >>> x = torch.randn(2, 8, 3, generator=torch.Generator().manual_seed(0))
+    >>> made = ddim(lambda x, t, guess: 0 * x + 1, x, diffusion=GaussianDiffusion(), steps=strided(20, 1000))
+    >>> made.unique()
+    tensor([1.])
+    """
+    stops = [*steps, -1]
+    if len(stops) < 2 or stops[0] >= diffusion.n_steps or any(t <= s for t, s in itertools.pairwise(stops)):
+        msg = f"steps={tuple(steps)} must decrease from {diffusion.n_steps - 1} at most to 0 at least"
+        raise ValueError(msg)
+    if not 0 <= eta <= 1 or (eta and generator is None):
+        msg = f"eta={eta} must be from 0 to 1, and above 0 draws noise from an explicit generator: pass generator="
+        raise ValueError(msg)
+    x = full(x)
+    guess = torch.zeros_like(x)
+    kept = [*diffusion.alpha_bar.tolist(), 1.0]  # the last, index -1: clean data
+    for t, following in itertools.pairwise(stops):
+        now, then = kept[t], kept[following]
+        x0 = full(denoise(x, torch.full(x.shape[:1], t, device=x.device), guess))
+        if floor is not None:
+            x0 = x0.masked_fill(x0 < floor, 0)
+        if self_conditioning:
+            guess = x0
+        fresh = eta**2 * (1 - then) / (1 - now) * (1 - now / then)  # variance of the noise that comes in
+        noise = (x - now**0.5 * x0) / (1 - now) ** 0.5
+        x = then**0.5 * x0 + max(1 - then - fresh, 0) ** 0.5 * noise
+        if fresh and generator is not None:
+            x = x + fresh**0.5 * normal_like(x, generator)
+    return x
+
+
+def _over(table: Tensor, t: Tensor, like: Tensor) -> Tensor:
+    """Return the entries (K, 1, 1) of a table at steps (K,), with the device and precision of `like`."""
+    return table.to(t.device)[t].to(like)[:, None, None]
