@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python benchmarks/de.py [--cells 20000] [--genes 2000] [--perturbations 100]
 
 Every perturbation against the controls, with correction for ties and without continuity correction. CPU seconds of one
-thread (`time.process_time`) after a warm-up on a few genes, in which the peers compile; peak memory of one further call as
+thread (`time.process_time`) after a warm-up on a few genes, in which all compile; peak memory of one further call as
 numpy reports it (`tracemalloc`), which does not see what Rust allocates. illico is run where it can be imported.
 """
 

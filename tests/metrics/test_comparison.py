@@ -33,8 +33,9 @@ def test_exact_means_take_the_place_of_those_of_the_cells(exam):
     assert Populations(truth, second.cells, exact=exact).means is exact
 
 
-def test_means_of_single_precision_are_summed_in_double():
-    values = np.full((200_000, 1), 0.1, dtype=np.float32)
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_means_of_single_precision_are_summed_in_double(form):
+    values = form(np.full((200_000, 1), 0.1, dtype=np.float32))
     assert mean_of(values)[0] == pytest.approx(float(np.float32(0.1)), abs=1e-12)
 
 

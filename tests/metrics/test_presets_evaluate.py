@@ -132,3 +132,13 @@ def test_control_twins_that_hold_nan_are_refused(screen):
     adata.layers["twins"] = twins
     with pytest.raises(ValueError, match="control cells"):
         sh.tl.evaluate(adata, layer="twins", preset="cell_eval", baselines=None)
+
+
+def test_most_cells_may_be_equal(screen):
+    """Half of all pairs of cells at distance 0 leave a kernel without a width, of which no peer's metric knows."""
+    adata = screen.copy()
+    x = np.zeros(adata.shape, dtype=np.float32)
+    x[::10, :3] = 0.7
+    adata.X = sparse.csr_matrix(x)
+    sh.tl.evaluate(adata, pred=adata.copy(), preset="cell_eval", metrics=["mae"], baselines=None)
+    assert (adata.uns["evaluation"]["table"]["mae"] == 0).all()

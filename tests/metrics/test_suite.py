@@ -14,7 +14,8 @@ from shoal.metrics._suite import SUITE
 
 PAIRS = {"additive_residual", "interaction_auprc"}
 SAMPLED = {"energy", "mmd"}  # unbiased: cells compared with themselves are below 0
-each = pytest.mark.parametrize("name", [name for name in SUITE if name not in PAIRS])
+CELLS = {"cell_error"}  # needs what became of every cell
+each = pytest.mark.parametrize("name", [name for name in SUITE if name not in PAIRS | CELLS])
 
 
 def make(rng, *, n_conditions=12, n_genes=24, n_cells=30, pairs=False):
@@ -94,6 +95,16 @@ def test_the_perfect_answer_is_perfect_for_pairs(name):
     truth, second = make(np.random.default_rng(1), pairs=True)
     np.testing.assert_allclose(losses(name, truth, Populations(truth, truth.cells)), 0, atol=1e-9)
     assert np.nanmean(losses(name, truth, second)) > 0
+
+
+def test_the_error_of_cells_is_measured_against_what_became_of_them(exam):
+    truth, second = exam
+    before = tuple(np.zeros_like(cells) for cells in second.cells)
+    half = Populations(truth, tuple(cells / 2 for cells in second.cells), paths=(before, second.cells))
+    np.testing.assert_allclose(losses("cell_error", truth, half), 0.5)
+    found = score(SUITE["cell_error"], truth, second)
+    assert np.isnan(found.values).all()
+    assert set(found.reasons) == set(range(len(truth.names)))
 
 
 @each

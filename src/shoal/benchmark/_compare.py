@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from .._random import RNGLike, as_generator
-from ..metrics import _skill as skills
 from ..metrics._calibration import best_baseline, complete
 from ..metrics._score import WORST
-from ..metrics._skill import Estimate
+from ..metrics._skill import Estimate, skill_of_means, tails
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -83,7 +82,7 @@ class Round:
             losses = [self.loss(one, metric) for one in (name, best, POSITIVE)]
             kept = complete(*losses)
             if kept.any() and losses[1][kept].mean() > 0:
-                found[name] = float(skills._skill(np.array([one[kept].mean() for one in losses])))
+                found[name] = float(skill_of_means(np.array([one[kept].mean() for one in losses])))
         return found
 
     def shortfalls(self, contender: str, weight: Floats) -> Floats:
@@ -176,7 +175,7 @@ class Comparison:
         n = sum(self._units[place] for place in {key[:2] for key in shared})
         if n < 2:
             return Estimate(float(drawn[0]), np.nan, np.nan, n)
-        low, high = np.nanquantile(drawn[1:], skills._tails(level, n))
+        low, high = np.nanquantile(drawn[1:], tails(level, n))
         return Estimate(float(drawn[0]), float(low), float(high), n)
 
     @staticmethod

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._random import as_generator
-from .._validate import key_in
 from ..core._screen import resolve
 from ..metrics._suite import SUITE
-from ..tl._contenders import COPY, NEGATIVE, POSITIVE, of_layer
+from ..tl._contenders import COPY, POSITIVE, of_layer
+from ..tl._evaluate import chosen_metrics, controls_of, seed_of
 from ..tl._exam import set_exam
 from ..tl._marks import Marks
 
@@ -45,10 +44,7 @@ class Judge:
         n_comps: int = 50,
         min_cells: int = 20,
     ) -> None:
-        for name in metrics or ():
-            key_in(name, SUITE, where="the metrics of sh.tl.evaluate")
-        suite = dict(SUITE) if metrics is None else {name: SUITE[name] for name in metrics}
-        drawn = int(as_generator(seed).integers(2**31))  # as tl.evaluate makes of its rng
+        suite, drawn = chosen_metrics(metrics, SUITE), seed_of(seed)
         self.real_layer = real_layer
         self._exam = set_exam(
             adata,
@@ -61,9 +57,8 @@ class Judge:
             seed=drawn,
         )
         self._marks = Marks(self._exam, suite, seed=drawn)
-        controls = {POSITIVE: self._exam.positive, NEGATIVE: self._exam.negative, COPY: self._exam.control_copy}
-        for name, populations in controls.items():
-            self._marks.add(name, populations())
+        for name, make in controls_of(self._exam, None, copy=True).items():
+            self._marks.add(name, make())
 
     def judge(self, adata: AnnData, label: str, layer: str) -> dict[str, Any]:
         """Return ``metrics``, ``conditions`` and ``losses`` of a row, for the twins in a layer."""
@@ -72,7 +67,7 @@ class Judge:
         records, losses = {}, {}
         for name, metric in marks.suite.items():
             range_fraction, order = marks.range_of(name)
-            who = {"value": label, "positive": POSITIVE, "negative": marks._negative(name), "copy": COPY}
+            who = {"value": label, "positive": POSITIVE, "negative": marks.negative_of(name), "copy": COPY}
             records[name] = {
                 "family": metric.family,
                 "direction": metric.direction,

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from scipy import sparse
 
+from ._cells import sizes_of, stored
 from ._coherence import coherence, signed_sqrt
-from ._pairs import densify, euclidean
-from ._ranksum import benjamini_hochberg, log_fold_change, rank_sum
-from ._reference import PairReference
+from ._energies import energies
+from ._ranksum import RankSums, benjamini_hochberg, log_fold_change, sums_against
 from ._weighted import gene_weights, welch_t
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .._typing import Bools, Floats, Ints, Matrix
+
+    Paths: TypeAlias = tuple[Sequence[Matrix], Sequence[Matrix]]
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Truth:
     group
         (P,) context of each, an index into `controls`. Conditions are told apart within a context.
     cells
-        (n_p, G) real cells of each condition, dense or CSR, log-normalised or signed.
+        (n_p, G) real cells of each condition, dense or CSR, log-normalised or signed; matrices, or `Cells`.
     controls
         (m, G) real control cells of each context.
     reference
@@ -57,7 +61,7 @@ class Truth:
     axes
         (G, k) principal axes, of other cells than these.
     bandwidth
-        Width of the kernel of the MMD.
+        Width of the kernel of the MMD; NaN for presets of other packages, which have their own.
     parts
         Means (P, G) of the two parts of a combination, NaN where a condition is none or a part was not measured.
     """
@@ -65,8 +69,8 @@ class Truth:
     names: tuple[str, ...]
     owner: Ints
     group: Ints
-    cells: tuple[Matrix, ...]
-    controls: tuple[Matrix, ...]
+    cells: Sequence[Matrix]
+    controls: Sequence[Matrix]
     reference: Floats
     mask: Bools
     axes: Floats
@@ -81,7 +85,7 @@ class Truth:
     @cached_property
     def control(self) -> Floats:
         """(P, G) mean of the controls of each condition."""
-        return np.stack([mean_of(cells) for cells in self.controls])[self.group]
+        return means_of(self.controls)[self.group]
 
     @cached_property
     def low_controls(self) -> list[Floats]:
@@ -89,16 +93,11 @@ class Truth:
         return [project(cells, self.axes) for cells in self.controls]
 
     @cached_property
-    def references(self) -> list[PairReference]:
-        """Control cells of each context, ready for energy distances."""
-        return [PairReference(cells, euclidean) for cells in self.low_controls]
-
-    @cached_property
     def weights(self) -> Floats:
         """(P, G) weights of genes, by the square of how far a perturbation differs from all others of its context."""
-        sums = np.stack([len_of(c) * mean_of(c) for c in self.cells])
+        counts = sizes_of(self.cells)
         squares = np.stack([_squares(c) for c in self.cells])
-        t = welch_t(sums, squares, counts=np.array([len_of(c) for c in self.cells]), group=self.group)
+        t = welch_t(counts[:, None] * self.real.means, squares, counts=counts, group=self.group)
         return gene_weights(np.nan_to_num(t), mask=self.mask & np.isfinite(t))
 
 
@@ -117,22 +116,30 @@ class Populations:
     controls
         (m, G) cells that were predicted for the controls of each context. Nothing but presets of other packages, some of
         which measure predicted effects from them, looks at these.
+    paths
+        The cells that `cells` start from, and what truly became of these, row by row; or why that is not known.
     """
 
     truth: Truth
-    cells: tuple[Matrix, ...]
+    cells: Sequence[Matrix]
     exact: Floats | None = None
-    controls: tuple[Matrix, ...] | None = None
+    controls: Sequence[Matrix] | None = None
+    paths: Paths | str = "it is not known which cell each of these starts from"
 
     @property
-    def own_controls(self) -> tuple[Matrix, ...]:
+    def own_controls(self) -> Sequence[Matrix]:
         """Predicted control cells of each context, or the real ones."""
         return self.truth.controls if self.controls is None else self.controls
 
     @cached_property
+    def own_control(self) -> Floats:
+        """(P, G) mean of the own controls of each condition."""
+        return self.truth.control if self.controls is None else means_of(self.controls)[self.truth.group]
+
+    @cached_property
     def means(self) -> Floats:
         """(P, G) means."""
-        return np.stack([mean_of(cells) for cells in self.cells]) if self.exact is None else self.exact
+        return means_of(self.cells) if self.exact is None else self.exact
 
     @cached_property
     def low(self) -> list[Floats]:
@@ -140,17 +147,14 @@ class Populations:
         return [project(cells, self.truth.axes) for cells in self.cells]
 
     @cached_property
+    def rank_sums(self) -> RankSums:
+        """Rank sums of every gene against the real controls."""
+        return sums_against(self.cells, self.truth.controls, self.truth.group)
+
+    @cached_property
     def genes(self) -> Genes:
         """Differential expression against the real controls."""
-        truth = self.truth
-        several = [*self.cells, *truth.controls]
-        dense = not all(sparse.issparse(cells) for cells in several)
-        x = np.concatenate([densify(cells) for cells in several]) if dense else sparse.vstack(several, format="csr")
-        n_conditions, sizes = len(self.cells), [len_of(cells) for cells in several]
-        part = np.repeat(np.arange(len(several)), sizes)
-        is_control = part >= n_conditions
-        context = np.concatenate([truth.group, np.arange(len(truth.controls))])[part]
-        found = rank_sum(x, np.where(is_control, -1, part), n_conditions, is_control, stratum=context)
+        truth, found = self.truth, self.rank_sums.standardised()
         fdr = benjamini_hochberg(found.pvalue, mask=truth.mask)
         lfc = log_fold_change(np.maximum(self.means, 0), np.maximum(truth.control, 0))
         return Genes(z=found.z, fdr=np.where(np.isfinite(fdr), fdr, 1.0), lfc=lfc)
@@ -158,13 +162,7 @@ class Populations:
     @cached_property
     def magnitude(self) -> Floats:
         """(P,) unbiased energy distance from the controls, in components; NaN for single cells."""
-        references = self.truth.references
-        return np.array(
-            [
-                references[at].compare(cells)[0] if len(cells) > 1 else np.nan
-                for cells, at in zip(self.low, self.truth.group, strict=True)
-            ]
-        )
+        return energies(self.low, self.truth.low_controls, self.truth.group)
 
     @cached_property
     def coherence(self) -> Floats:
@@ -180,7 +178,12 @@ class Populations:
 
 def mean_of(cells: Matrix) -> Floats:
     """Return the mean cell, in double precision."""
-    return np.asarray(cells.mean(axis=0, dtype=np.float64)).ravel()
+    return _sum(cells) / cells.shape[0]
+
+
+def means_of(several: Sequence[Matrix]) -> Floats:
+    """Return the mean cell of every population, in double precision."""
+    return np.stack([mean_of(cells) for cells in stored(several)])
 
 
 def len_of(cells: Matrix) -> int:
@@ -195,5 +198,12 @@ def project(cells: Matrix, axes: Floats) -> Floats:
 
 def _squares(cells: Matrix) -> Floats:
     """Return the sum of squares of every gene."""
-    square = cells.multiply(cells) if sparse.issparse(cells) else np.square(cells, dtype=np.float64)
-    return np.asarray(square.sum(axis=0, dtype=np.float64)).ravel()
+    exact = cells.astype(np.float64)
+    return _sum(exact.multiply(exact) if sparse.issparse(exact) else np.square(exact))
+
+
+def _sum(cells: Matrix) -> Floats:
+    """Return the sum of the cells, in double precision, which scipy's own sum of single precision is not."""
+    if sparse.issparse(cells):
+        return np.asarray(np.ones(cells.shape[0]) @ cells, dtype=np.float64)
+    return np.asarray(np.sum(cells, axis=0, dtype=np.float64))

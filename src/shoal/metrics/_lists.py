@@ -27,9 +27,15 @@ def average_precision(score: Floats, label: Bools) -> float:
 
 def spearman(a: Floats, b: Floats) -> float:
     """Return Spearman's correlation; NaN for fewer than 2 values or where one side is constant."""
-    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return np.nan
-    return float(np.corrcoef(stats.rankdata(a), stats.rankdata(b))[0, 1])
+    return float(spearman_rows(np.asarray(a)[None], np.asarray(b)[None])[0]) if len(a) > 1 else np.nan
+
+
+def spearman_rows(x: Floats, y: Floats) -> Floats:
+    """Return Spearman's correlation of each row of x with that of y, ties averaged; NaN where a row is constant."""
+    middle = (x.shape[1] + 1) / 2
+    a, b = (stats.rankdata(values, axis=1) - middle for values in (x, y))
+    scale = np.sqrt(np.einsum("ij,ij->i", a, a) * np.einsum("ij,ij->i", b, b))
+    return np.asarray(np.einsum("ij,ij->i", a, b) / np.where(scale > 0, scale, np.nan))
 
 
 def roc_area(score: Floats, label: Bools) -> float:

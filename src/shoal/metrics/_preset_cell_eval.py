@@ -7,6 +7,7 @@ for ties and for continuity, fold changes of ``expm1`` of the means without a ps
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, get_args
 from weakref import WeakKeyDictionary
@@ -14,22 +15,22 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from scipy import sparse, stats
 
-from ._comparison import len_of, mean_of
+from ._cells import Cells
+from ._comparison import means_of
 from ._delta import pearson_rows
 from ._discrimination import Metric as Distance
 from ._discrimination import discrimination_score
+from ._energies import energies
 from ._errors import mae, mse
 from ._lists import average_precision, roc_area
 from ._means import members
-from ._pairs import densify, euclidean
-from ._ranksum import benjamini_hochberg, rank_sum
-from ._reference import PairReference
+from ._ranksum import benjamini_hochberg, sums_against
 from ._registry import Metric, Scored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from .._typing import Bools, Floats, Ints
+    from .._typing import Bools, Floats, Ints, Matrix
     from ._comparison import Populations, Truth
 
     Compute = Callable[[Truth, Populations], Scored]
@@ -46,6 +47,12 @@ class Tested:
 
     fdr: Floats
     lfc: Floats
+
+    @cached_property
+    def strongest(self) -> list[Ints]:
+        """The significant genes of each condition by falling absolute fold change, equal ones in order of the genes."""
+        hits = [np.flatnonzero(row < ALPHA) for row in self.fdr]
+        return [own[np.argsort(-np.abs(row[own]), kind="stable")] for row, own in zip(self.lfc, hits, strict=True)]
 
 
 _TESTED: WeakKeyDictionary[Populations, Tested] = WeakKeyDictionary()
@@ -69,31 +76,27 @@ def tested(guess: Populations) -> Tested:
 
 def _pdex(guess: Populations) -> Tested:
     truth, controls = guess.truth, guess.own_controls
-    several = [*guess.cells, *controls]
-    dense = not all(sparse.issparse(cells) for cells in several)
-    x = np.concatenate([densify(cells) for cells in several]) if dense else sparse.vstack(several, format="csr")
-    part = np.repeat(np.arange(len(several)), [len_of(cells) for cells in several])
-    n, context = len(guess.cells), np.concatenate([truth.group, np.arange(len(controls))])[part]
-    p = rank_sum(x, np.where(part >= n, -1, part), n, part >= n, stratum=context, continuity=True).pvalue
-    above = np.stack([_geometric(cells) for cells in guess.cells])
-    below = np.stack([_geometric(cells) for cells in controls])[truth.group]
+    sums = guess.rank_sums if guess.controls is None else sums_against(guess.cells, controls, truth.group)
+    p = sums.standardised(continuity=True).pvalue
+    above = _pdex_means(guess.cells, guess.means if guess.exact is None else None)
+    below = _pdex_means(controls, None)[truth.group]
     with np.errstate(divide="ignore", invalid="ignore"):
         lfc = np.log2(above / below)
     lfc[np.isnan(lfc)] = 0.0  # nobody expresses the gene
     return Tested(benjamini_hochberg(p).astype(np.float32), lfc.astype(np.float32))
 
 
-def _geometric(cells: Floats) -> Floats:
-    """Return pdex's mean, summed in the precision of the cells: fold changes that are equal here are equal there."""
-    return np.expm1(np.asarray(cells.mean(axis=0)).ravel())
+def _pdex_means(several: Sequence[Matrix], means: Floats | None) -> Floats:
+    """Return pdex's means, summed in the precision of the cells: fold changes that are equal here are equal there."""
+    if isinstance(several, Cells) and not sparse.issparse(several.values):  # which come in double precision
+        return np.expm1(means_of(several) if means is None else means)
+    return np.stack([np.expm1(np.asarray(cells.mean(axis=0)).ravel()) for cells in several])
 
 
 def _energy(guess: Populations) -> Floats:
     """Return (P,) biased energy distances of all genes to the own controls, computed once."""
     if guess not in _ENERGY:
-        references = [PairReference(cells, euclidean, biased=True) for cells in guess.own_controls]
-        pairs = zip(guess.cells, guess.truth.group, strict=True)
-        _ENERGY[guess] = np.array([references[at].compare(cells)[0] for cells, at in pairs])
+        _ENERGY[guess] = energies(guess.cells, guess.own_controls, guess.truth.group, biased=True)
     return _ENERGY[guess]
 
 
@@ -108,8 +111,7 @@ def _effects(function: Callable[[Truth, Floats, Floats], Floats]) -> Compute:
     """Wrap a function of the predicted effects, from predicted controls, and the real ones, from real controls."""
 
     def compute(truth: Truth, guess: Populations) -> Scored:
-        control = np.stack([mean_of(cells) for cells in guess.own_controls])[truth.group]
-        return Scored(function(truth, guess.means - control, truth.real.means - truth.control))
+        return Scored(function(truth, guess.means - guess.own_control, truth.real.means - truth.control))
 
     return compute
 
@@ -145,19 +147,16 @@ def _pds(metric: Distance) -> Compute:
 
 
 def _overlap(k: int | None, *, of_predicted: bool) -> Compute:
-    def share(real_fdr: Floats, real_lfc: Floats, fdr: Floats, lfc: Floats) -> float:
-        real, own = _strongest(real_fdr, real_lfc), _strongest(fdr, lfc)
+    def share(real: Ints, own: Ints) -> float:
         n = len(own if of_predicted else real)
         n = n if k is None else min(k, n)
-        return len(np.intersect1d(real[:n], own[:n])) / n if n else 0.0
+        return len(np.intersect1d(real[:n], own[:n], assume_unique=True)) / n if n else 0.0
 
-    return _genes(share)
+    def compute(truth: Truth, guess: Populations) -> Scored:
+        pairs = zip(tested(truth.real).strongest, tested(guess).strongest, strict=True)
+        return Scored(np.array([share(*pair) for pair in pairs]))
 
-
-def _strongest(fdr: Floats, lfc: Floats) -> Ints:
-    """Return the significant genes by falling absolute fold change, equal ones in order of the genes."""
-    hits = np.flatnonzero(fdr < ALPHA)
-    return hits[np.argsort(-np.abs(lfc[hits]), kind="stable")]
+    return compute
 
 
 def _direction(real_fdr: Floats, real_lfc: Floats, fdr: Floats, lfc: Floats) -> float:

@@ -80,14 +80,10 @@ def _lfc(function: Callable[[Truth, Floats, Floats], Floats]) -> Compute:
     """Wrap a function of predicted and real log fold changes, each from the controls of its own table."""
 
     def compute(truth: Truth, guess: Populations) -> Scored:
-        both = [_log(own.means) - _log(_control(own)) for own in (guess, truth.real)]
+        both = [_log(own.means) - _log(own.own_control) for own in (guess, truth.real)]
         return Scored(function(truth, *both))
 
     return compute
-
-
-def _control(guess: Populations) -> Floats:
-    return np.stack([mean_of(cells) for cells in guess.own_controls])[guess.truth.group]
 
 
 def _log(means: Floats) -> Floats:

@@ -1,87 +1,191 @@
-"""What rank sums are made of, one gene at a time: the values that are not 0, sorted once for all groups."""
+"""What rank sums are made of: the values of a gene that are not 0, sorted once for all groups."""
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
+from ._kernels import compiled
 from ._marginals import _by_column
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from .._typing import Floats, Ints, Matrix
+    from ._cells import Part
 
-COLUMNS = 64  # columns of a dense matrix that are transposed together
-
-
-def columns(X: Matrix, rows: Ints) -> Iterator[tuple[Floats, Ints]]:
-    """Yield, for every column of ``X[rows]``, the values that are not 0 and their places in `rows`."""
-    everything = len(rows) == X.shape[0]
-    if sparse.issparse(X):
-        table = _by_column(X if everything else X.tocsr()[rows])
-        for begin, end in pairwise(table.indptr):
-            stored = np.flatnonzero(table.data[begin:end])
-            yield table.data[begin:end][stored], table.indices[begin:end][stored]
-    else:
-        X = np.asarray(X)
-        for start in range(0, X.shape[1], COLUMNS):
-            block = X[:, start : start + COLUMNS]
-            for column in np.ascontiguousarray((block if everything else block[rows]).T):
-                stored = np.flatnonzero(column)
-                yield column[stored], stored
+ENTRIES = 2**20  # values that are sorted at a time; what is held beside the matrix is some times that
+DIGIT = 11  # bits that one pass of the sort looks at
 
 
-def _runs(values: Floats) -> tuple[Ints, Ints, int]:
-    """Return the bounds of the sets of ties in sorted values, their sizes, and how many sets are below 0."""
-    if not len(values):
-        return np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), 0
-    bounds = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1], [True]]))
-    return bounds, np.diff(bounds), int(np.searchsorted(values[bounds[:-1]], 0))
+class Columns(NamedTuple):
+    """Some genes: entries of one after another, the cell of each, where each gene begins, and which genes they are."""
+
+    values: Floats
+    cells: Ints
+    begin: Ints
+    genes: slice
 
 
-def against_controls(values: Floats, group: Ints, sizes: Ints) -> tuple[Floats, Floats]:
-    """Return U and the sum of t³ - t of every group with the controls, the last of `sizes`, in one gene."""
+def columns(parts: Sequence[Part]) -> Iterator[Columns]:
+    """Yield the cells of several matrices, below one another, by blocks of genes.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite.
+    """
+    n_cells, n_genes = sum(len(rows) for _, rows in parts), parts[0][0].shape[1]
+    dense = not all(sparse.issparse(x) for x, _ in parts)
+    entries = float(n_cells) * n_genes if dense else sum(_density(x) * len(rows) for x, rows in parts)
+    for start in _steps(n_genes, entries):
+        genes = slice(start[0], start[1])
+        blocks = [_rows(x[:, genes], rows) for x, rows in parts]
+        if dense:
+            block = np.concatenate([b.toarray() if sparse.issparse(b) else np.asarray(b) for b in blocks]).T
+            width = len(block)
+            cells, begin = np.tile(np.arange(n_cells, dtype=np.int32), width), np.arange(width + 1) * n_cells
+            values = np.ascontiguousarray(block).reshape(-1)
+        else:
+            table = _by_column(blocks[0] if len(blocks) == 1 else sparse.vstack(blocks, format="csr"))
+            values, cells, begin = table.data, table.indices, table.indptr
+        if not np.isfinite(values).all():
+            msg = "X holds NaN or infinite values, which have no rank; drop those cells or mend them first"
+            raise ValueError(msg)
+        if values.dtype not in (np.float32, np.float64):
+            values = values.astype(np.float64)
+        yield Columns(values, cells.astype(np.int32, copy=False), begin.astype(np.int64, copy=False), genes)
+
+
+def rank_sums(block: Columns, group: Ints, sizes: Ints, *, rest: bool) -> tuple[Floats, Floats]:
+    """Return U and the sum of t³ - t, (n_groups, n_genes), of every group with the controls, or with all other groups.
+
+    Parameters
+    ----------
+    block
+        Some genes.
+    group
+        (n_cells,) 0 to k - 1, k for the controls.
+    sizes
+        (k + 1,) cells of each.
+    rest
+        Whether to compare with all other groups; there are no controls then.
+    """
+    bits = block.values.view(np.uint32 if block.values.dtype == np.float32 else np.uint64)
+    u, ties = (np.zeros((len(block.begin) - 1, len(sizes) - 1)) for _ in range(2))
+    _sums(bits, block.cells, block.begin, group.astype(np.int32), sizes.astype(np.int64), rest, u, ties)
+    return u.T, ties.T
+
+
+def _density(x: Matrix) -> float:
+    return float(x.nnz / max(x.shape[0], 1))
+
+
+def _rows(x: Matrix, rows: Ints) -> Matrix:
+    if len(rows) == x.shape[0] and np.array_equal(rows, np.arange(len(rows))):
+        return x
+    return x.tocsr()[rows] if sparse.issparse(x) else x[rows]
+
+
+def _steps(n_genes: int, entries: float) -> Iterator[tuple[int, int]]:
+    """Yield the bounds of blocks of genes of about `ENTRIES` entries."""
+    n_blocks = int(np.clip(np.ceil(entries / ENTRIES), 1, max(n_genes, 1)))
+    return pairwise(np.linspace(0, n_genes, n_blocks + 1).astype(int).tolist())
+
+
+def _loop(bits, cells, begin, group, sizes, rest, u, ties):  # type: ignore[no-untyped-def]
+    """Fill `u` and `ties`, (n_genes, k), gene by gene.
+
+    `bits` are those of the values: once the sign is dealt with they sort as integers as the values do, digit by digit.
+    """
     k = len(sizes) - 1
-    order = np.argsort(values)
-    values, group = values[order], group[order]
-    zeros = sizes - np.bincount(group, minlength=k + 1)
-    bounds, size, negative = _runs(values)
-    below = np.concatenate([[0], np.cumsum(group == k)])[bounds]  # controls below each set of ties
-    tied = np.diff(below)
-    middle = below[:-1] + tied / 2
-    middle[negative:] += zeros[k]
-    u = np.bincount(group, weights=np.repeat(middle, size), minlength=k + 1)[:k].astype(np.float64)
-    u += zeros[:k] * (below[negative] + zeros[k] / 2)
-    ties = _cubes(zeros[:k] + zeros[k]) + _cubes(tied).sum()
-    within = np.repeat(size > 1, size) & (group < k)
-    if within.any():  # what the cells of a group add to the controls that they are tied with
-        key = np.sort(np.repeat(np.arange(len(size)), size)[within] * k + group[within])
-        at, count, _ = _runs(key)
-        run, own = np.divmod(key[at[:-1]], k)
-        ties += np.bincount(own, weights=_cubes(tied[run] + count) - _cubes(tied[run]), minlength=k)
-    return u, ties
+    longest = 1  # and one that is written and not counted
+    for gene in range(len(begin) - 1):
+        longest = max(longest, begin[gene + 1] - begin[gene] + 1)
+    width = bits.itemsize * 8
+    one, last = np.uint64(1), np.uint64(2**DIGIT - 1)
+    sign = one << np.uint64(width - 1)
+    body = sign - one
+    keys, other_keys = np.empty(longest, bits.dtype), np.empty(longest, bits.dtype)
+    codes, other_codes = np.empty(longest, np.int32), np.empty(longest, np.int32)
+    places = np.empty((-(-width // DIGIT), 2**DIGIT + 1), np.int32)  # how many there are of each digit
+    zeros, count = np.empty(k + 1, np.int64), np.zeros(k + 1, np.int64)
+    for gene in range(len(begin) - 1):
+        zeros[:], places[:] = sizes, 0
+        n = 0
+        for i in range(begin[gene], begin[gene + 1]):
+            value = bits[i]
+            keys[n] = ~value if value & sign else value | sign
+            codes[n] = group[cells[i]]
+            n += 1 if value & body else 0  # neither 0.0 nor -0.0; without a branch, which could not be foreseen
+        for i in range(n):
+            zeros[codes[i]] -= 1
+            for digit in range(len(places)):
+                places[digit, (keys[i] >> np.uint64(digit * DIGIT) & last) + one] += 1
+        for digit in range(len(places)):
+            place, down = places[digit], np.uint64(digit * DIGIT)
+            if n and place[(keys[0] >> down & last) + one] == n:
+                continue  # all alike
+            for j in range(2**DIGIT):
+                place[j + 1] += place[j]
+            for i in range(n):
+                at = keys[i] >> down & last
+                other_keys[place[at]], other_codes[place[at]] = keys[i], codes[i]
+                place[at] += 1
+            keys, other_keys, codes, other_codes = other_keys, keys, other_codes, codes
+        all_zeros = 0
+        for c in range(k):
+            all_zeros += zeros[c]
+        if not rest:
+            all_zeros = zeros[k]
+        below, common, start, passed = 0, 0.0, 0, False
+        while start < n or not passed:
+            if not passed and (start == n or keys[start] >= sign):  # the zeros come here
+                t = float(all_zeros)
+                for c in range(k):
+                    both = t if rest else t + zeros[c]
+                    u[gene, c] += zeros[c] * (below + t / 2)
+                    ties[gene, c] += 0.0 if rest else both * (both * both - 1)
+                common += t * (t * t - 1) if rest else 0.0
+                below += all_zeros
+                passed = True
+                continue
+            end = start + 1
+            if end == n or keys[end] != keys[start]:  # a tie of one
+                own = codes[start]
+                if own < k:
+                    u[gene, own] += below + 0.5 * rest
+                below += 1 if rest or own == k else 0
+                start = end
+                continue
+            while end < n and keys[end] == keys[start]:
+                end += 1
+            tied = 0
+            for i in range(start, end):
+                if rest or codes[i] == k:
+                    tied += 1
+            t = float(tied)
+            for i in range(start, end):
+                if codes[i] < k:
+                    u[gene, codes[i]] += below + t / 2
+            common += t * (t * t - 1)
+            if not rest:  # what the cells of a group add to the controls that they are tied with
+                for i in range(start, end):
+                    count[codes[i]] += 1
+                for i in range(start, end):
+                    if codes[i] < k and count[codes[i]]:
+                        both = t + count[codes[i]]
+                        ties[gene, codes[i]] += both * (both * both - 1) - t * (t * t - 1)
+                    count[codes[i]] = 0
+            below += tied
+            start = end
+        for c in range(k):
+            ties[gene, c] += common
+            if rest:
+                u[gene, c] -= sizes[c] * sizes[c] / 2.0
 
 
-def against_rest(values: Floats, group: Ints, sizes: Ints) -> tuple[Floats, Floats]:
-    """Return U of every group against all others and the sum of t³ - t, the same for all, in one gene."""
-    k = len(sizes) - 1
-    order = np.argsort(values)
-    values, group = values[order], group[order]
-    zeros = sizes[:k] - np.bincount(group, minlength=k)
-    bounds, size, negative = _runs(values)
-    rank = bounds[:-1] + (size + 1) / 2
-    rank[negative:] += zeros.sum()
-    total = np.bincount(group, weights=np.repeat(rank, size), minlength=k).astype(np.float64)
-    total += zeros * (bounds[negative] + (zeros.sum() + 1) / 2)
-    ties = _cubes(size).sum() + _cubes(zeros.sum())
-    return total - sizes[:k] * (sizes[:k] + 1) / 2, np.full(k, ties)
-
-
-def _cubes(count: Ints) -> Floats:
-    """Return t³ - t, in float64 because integers overflow at two million cells."""
-    t = np.asarray(count, dtype=np.float64)
-    return t * (t * t - 1)
+_sums = compiled(_loop)

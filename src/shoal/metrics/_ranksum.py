@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy import sparse, special, stats
+from scipy import special
 
 from .._validate import one_of
-from ._ranks import against_controls, against_rest, columns
+from ._cells import parts_of, sizes_of
+from ._ranks import columns, rank_sums
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .._typing import Bools, Floats, Ints, Matrix
+    from ._cells import Part
 
 PSEUDOCOUNT = 1e-9  # scanpy's
 
@@ -38,6 +42,32 @@ class RankSum:
     auc: Floats
     n_cells: Ints
     n_reference: Ints
+
+
+@dataclass(frozen=True)
+class RankSums:
+    """Statistics before they are standardised: U and the sum of t³ - t, (n_groups, n_genes), and the cells of both sides."""
+
+    u: Floats
+    ties: Floats
+    n: Ints
+    m: Ints
+
+    def standardised(self, *, tie_correct: bool = True, continuity: bool = False) -> RankSum:
+        """Return z, p-values and areas."""
+        n, m, u = self.n, self.m, self.u
+        defined = (n > 0) & (m > 0)
+        pairs = np.where(defined, n * m, 1).astype(np.float64)[:, None]
+        total = np.where(defined, n + m, 2).astype(np.float64)[:, None]
+        variance = pairs / 12 * (total + 1 - (self.ties / (total * (total - 1)) if tie_correct else 0.0))
+        shift = u - pairs / 2
+        if continuity:
+            shift = np.sign(shift) * np.maximum(np.abs(shift) - 0.5, 0.0)
+        z = np.zeros_like(u)
+        np.divide(shift, np.sqrt(np.maximum(variance, 0.0)), out=z, where=(shift != 0) & (variance > 0))
+        z[~defined] = np.nan
+        auc = np.where(defined[:, None], u / pairs, np.nan)
+        return RankSum(z, 2 * special.ndtr(-np.abs(z)), auc, n, m)
 
 
 def rank_sum(
@@ -93,7 +123,7 @@ def rank_sum(
     Raises
     ------
     ValueError
-        If shapes differ, a value is not finite, a code is out of range, a control has a group, or a group has cells in
+        If shapes differ, a value of a cell that counts is not finite, a code is out of range, a control has a group, or a group has cells in
         several strata.
 
     References
@@ -111,20 +141,34 @@ def rank_sum(
     """
     one_of(reference, ("control", "rest"), name="reference")
     code, where = _checked_codes(X, group, n_groups, control, stratum, reference)
-    n_genes = X.shape[1]
-    u, ties = np.full((n_groups, n_genes), np.nan), np.zeros((n_groups, n_genes))
-    n, m = np.zeros(n_groups, dtype=np.int64), np.zeros(n_groups, dtype=np.int64)
-    statistic = against_controls if reference == "control" else against_rest
-    for level in np.unique(where[(code >= 0) & (code < n_groups)]):
-        rows = np.flatnonzero((where == level) & (code >= 0))
-        present = np.setdiff1d(code[rows], [n_groups])
-        own = np.searchsorted(present, code[rows])  # the controls, with the highest code, come last
-        sizes = np.bincount(own, minlength=len(present) + 1)
-        n[present] = sizes[:-1]
-        m[present] = sizes[-1] if reference == "control" else sizes.sum() - sizes[:-1]
-        for gene, (values, cells) in enumerate(columns(X, rows)):
-            u[present, gene], ties[present, gene] = statistic(values, own[cells], sizes)
-    return _standardised(u, ties if tie_correct else None, n, m, continuity=continuity)
+    found = _sums_of([(X, np.arange(X.shape[0]))], code, where, n_groups, rest=reference == "rest")
+    return found.standardised(tie_correct=tie_correct, continuity=continuity)
+
+
+def sums_against(cells: Sequence[Matrix], controls: Sequence[Matrix], group: Ints) -> RankSums:
+    """Return the rank sums of P populations against the controls of their context; no matrix is copied as a whole.
+
+    Parameters
+    ----------
+    cells
+        P populations (n_p, G), dense or CSR, such as `Cells`.
+    controls
+        Controls (m, G) of each context.
+    group
+        (P,) context of each population, an index into `controls`.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite.
+    """
+    n, sizes = len(cells), np.concatenate([sizes_of(cells), sizes_of(controls)])
+    code = np.repeat(np.minimum(np.arange(len(sizes)), n), sizes)
+    where = np.repeat(np.concatenate([group, np.arange(len(controls))]), sizes)
+    parts = [*parts_of(cells), *parts_of(controls)]
+    if len(parts) == 2 and parts[0][0] is parts[1][0]:  # one matrix is walked through once
+        parts = [(parts[0][0], np.concatenate([parts[0][1], parts[1][1]]))]
+    return _sums_of(parts, code, where, n, rest=False)
 
 
 def log_fold_change(mean: Floats, control: Floats, *, pseudocount: float = PSEUDOCOUNT) -> Floats:
@@ -212,11 +256,13 @@ def benjamini_hochberg(pvalue: Floats, *, mask: Bools | None = None) -> Floats:
     if odd:
         msg = f"{odd} p-values are not between 0 and 1"
         raise ValueError(msg)
-    found = np.full(pvalue.shape, np.nan)
-    for row, own in enumerate(tested):
-        if own.any():
-            found[row, own] = stats.false_discovery_control(pvalue[row, own])
-    return found
+    order = np.argsort(np.where(tested, pvalue, np.inf), axis=1)
+    n, rank = tested.sum(axis=1, keepdims=True), np.arange(1, pvalue.shape[1] + 1)
+    ordered = np.where(rank <= n, np.take_along_axis(pvalue, order, axis=1), 1.0) * (n / rank)
+    adjusted = np.minimum(np.minimum.accumulate(np.where(rank <= n, ordered, 1.0)[:, ::-1], axis=1)[:, ::-1], 1.0)
+    found = np.empty(pvalue.shape)
+    np.put_along_axis(found, order, adjusted, axis=1)
+    return np.where(tested, found, np.nan)
 
 
 def _checked_codes(
@@ -243,9 +289,6 @@ def _checked_codes(
     if (code[is_control] >= 0).any():
         msg = f"{int((code[is_control] >= 0).sum())} cells are controls and in a group; give controls the group -1"
         raise ValueError(msg)
-    if not np.isfinite(X.data if sparse.issparse(X) else X).all():
-        msg = "X holds NaN or infinite values, which have no rank; drop those cells or mend them first"
-        raise ValueError(msg)
     grouped = np.flatnonzero(code >= 0)
     first = np.zeros(n_groups, dtype=where.dtype)
     first[code[grouped]] = where[grouped]
@@ -258,17 +301,23 @@ def _checked_codes(
     return code, where
 
 
-def _standardised(u: Floats, ties: Floats | None, n: Ints, m: Ints, *, continuity: bool) -> RankSum:
-    """Turn U statistics (n_groups, n_genes) into z, p-values and areas."""
-    defined = (n > 0) & (m > 0)
-    pairs = np.where(defined, n * m, 1).astype(np.float64)[:, None]
-    total = np.where(defined, n + m, 2).astype(np.float64)[:, None]
-    variance = pairs / 12 * (total + 1 - (0.0 if ties is None else ties / (total * (total - 1))))
-    shift = u - pairs / 2
-    if continuity:
-        shift = np.sign(shift) * np.maximum(np.abs(shift) - 0.5, 0.0)
-    z = np.zeros_like(u)
-    np.divide(shift, np.sqrt(np.maximum(variance, 0.0)), out=z, where=(shift != 0) & (variance > 0))
-    z[~defined] = np.nan
-    auc = np.where(defined[:, None], u / pairs, np.nan)
-    return RankSum(z, 2 * special.ndtr(-np.abs(z)), auc, n, m)
+def _sums_of(parts: Sequence[Part], code: Ints, where: Ints, n_groups: int, *, rest: bool) -> RankSums:
+    """Return the statistics, stratum by stratum; codes and strata are those of the rows of all parts, one after another."""
+    n_genes = parts[0][0].shape[1]
+    u, ties = np.full((n_groups, n_genes), np.nan), np.zeros((n_groups, n_genes))
+    n, m = np.zeros(n_groups, dtype=np.int64), np.zeros(n_groups, dtype=np.int64)
+    ends = np.cumsum([len(rows) for _, rows in parts])
+    for level in np.unique(where[(code >= 0) & (code < n_groups)]):
+        at = np.flatnonzero((where == level) & (code >= 0))
+        present = np.setdiff1d(code[at], [n_groups])
+        own = np.searchsorted(present, code[at])  # the controls, with the highest code, come last
+        sizes = np.bincount(own, minlength=len(present) + 1)
+        n[present] = sizes[:-1]
+        m[present] = sizes.sum() - sizes[:-1] if rest else sizes[-1]
+        cuts = np.split(at, np.searchsorted(at, ends[:-1]))
+        used = [
+            (x, rows[cut - end + len(rows)]) for (x, rows), cut, end in zip(parts, cuts, ends, strict=True) if len(cut)
+        ]
+        for block in columns(used):
+            u[present, block.genes], ties[present, block.genes] = rank_sums(block, own, sizes, rest=rest)
+    return RankSums(u, ties, n, m)

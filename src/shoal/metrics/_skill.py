@@ -121,7 +121,7 @@ def skill(
         return _absent("no condition has a value for the prediction, the best baseline and the positive control")
     if not of_best.mean() > 0:
         return _absent("the best baseline is perfect: nothing is left to gain")
-    return _bootstrap(_skill, losses, owner, n_boot, level, rng)
+    return _bootstrap(skill_of_means, losses, owner, n_boot, level, rng)
 
 
 def paired_difference(
@@ -161,7 +161,7 @@ def paired_difference(
     return _bootstrap(lambda means: means[..., 0] - means[..., 1], (a, b), owner, n_boot, level, rng)
 
 
-def _skill(means: Floats) -> Floats:
+def skill_of_means(means: Floats) -> Floats:
     """Return (...,) skills from (..., 3) mean losses of prediction, best baseline and positive control."""
     found, best, second = np.moveaxis(means, -1, 0)
     room = np.maximum(best, found) - np.minimum(second, best - LEAST_ROOM * np.abs(best))
@@ -198,11 +198,11 @@ def _bootstrap(
     sizes = [min(step, n_boot - start) for start in range(0, n_boot, step)]
     drawn = np.concatenate([generator.multinomial(n_owners, chance, size) @ sums for size in sizes])
     found = statistic(drawn[:, :-1] / drawn[:, -1:])
-    low, high = np.quantile(found, _tails(level, n_owners))
+    low, high = np.quantile(found, tails(level, n_owners))
     return Estimate(value, float(low), float(high), len(values))
 
 
-def _tails(level: float, n: int) -> tuple[float, float]:
+def tails(level: float, n: int) -> tuple[float, float]:
     """Return the quantiles to take: those of the level, moved out by what a percentile interval of few units lacks."""
     reach = np.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, n - 1)
     return float(stats.norm.cdf(-reach)), float(stats.norm.cdf(reach))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import rankdata
 
 from .._validate import positive
+from ._lists import spearman, spearman_rows
 from ._means import ROUNDING, counted, members, per_condition, shifts, tables
 from ._pairs import BLOCK_BYTES
 
@@ -76,7 +76,7 @@ def similarity_structure(
             of_guess, of_truth = (
                 (unit[block] @ unit[rows].T).round(DIGITS)[others].reshape(len(block), -1) for unit in directions
             )
-            found[block] = _spearman(of_guess, of_truth)
+            found[block] = spearman_rows(of_guess, of_truth)
     return found
 
 
@@ -242,7 +242,7 @@ def magnitude_spearman(predicted: Floats, real: Floats) -> float:
     both = np.isfinite(guess) & np.isfinite(truth)
     if both.sum() < LEAST:
         return float("nan")
-    return float(_spearman(guess[None, both], truth[None, both])[0])
+    return spearman(guess[both], truth[both])
 
 
 def _sizes(predicted: Floats, real: Floats) -> tuple[Floats, Floats]:
@@ -269,11 +269,3 @@ def _between(values: Floats, genes: Bools, groups: list[Ints]) -> float:
         square += (gap**2).sum(axis=0)
         freedom += np.maximum(n - 1, 0)
     return float(np.sum(square[freedom > 0] / freedom[freedom > 0]))
-
-
-def _spearman(x: Floats, y: Floats) -> Floats:
-    """Return the rank correlation of each row of x with that of y, ties averaged; NaN where a row is constant."""
-    middle = (x.shape[1] + 1) / 2
-    a, b = (rankdata(values, axis=1) - middle for values in (x, y))
-    scale = np.sqrt(np.einsum("ij,ij->i", a, a) * np.einsum("ij,ij->i", b, b))
-    return np.einsum("ij,ij->i", a, b) / np.where(scale > 0, scale, np.nan)

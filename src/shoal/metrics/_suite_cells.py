@@ -8,16 +8,16 @@ import numpy as np
 
 from . import _de as de
 from ._distance import energy_distance
+from ._errors import cell_error
 from ._hits import hits_recall_budget, hits_recall_fdr, strongest
 from ._marginals import variance_ratio, wasserstein_per_gene, zero_fraction_error
 from ._mmd import mmd
-from ._registry import CELL_EVAL, FEW, Metric, each, one, rows
+from ._registry import CELL_EVAL, FEW, Metric, Scored, each, one, rows
 from ._shape import bimodality_error, correlation_error
 from ._transport import sinkhorn, sliced_wasserstein
 
 if TYPE_CHECKING:
     from ._comparison import Populations, Truth
-    from ._registry import Scored
 
 TOP = 50  # genes of the overlap at k
 HITS = 0.2  # share of the perturbations that count as hits, and of those that can be followed up
@@ -35,6 +35,14 @@ def _sinkhorn(truth: Truth, guess: Populations) -> Scored:
 
     require("ot", extra="ot")
     return each(lambda t, g, i: sinkhorn(g.low[i], t.real.low[i]))(truth, guess)
+
+
+def _cell_error(truth: Truth, guess: Populations) -> Scored:
+    """Error of single cells, where it is known what became of those that they start from."""
+    if isinstance(guess.paths, str):
+        raise ValueError(guess.paths)
+    before, became = guess.paths
+    return Scored(cell_error(guess.cells, became, start=before))
 
 
 CELLS = (
@@ -233,6 +241,18 @@ CELLS = (
         FEW,
         "PerturbHD 2026",
         per="screen",
+        masked=False,
+    ),
+    Metric(
+        "cell_error",
+        "error",
+        "lower",
+        0.0,
+        _cell_error,
+        "cells",
+        "no cell moved",
+        "shoal",
+        negative="control",
         masked=False,
     ),
 )

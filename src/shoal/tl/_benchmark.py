@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .._keys import SPLIT
+from .._keys import LEADERBOARD, SPLIT
 from .._logging import progress
 from .._validate import get_adata, key_in
 from ..core._results import write_table
@@ -34,7 +34,7 @@ def benchmark(
     layer: str | None = None,
     n_boot: int = 2000,
     rng: RNGLike = 0,
-    key_added: str = "leaderboard",
+    key_added: str = LEADERBOARD,
     mod: str | None = None,
 ) -> None:
     """Train models on the training cells of a screen, judge them on its test cells, and rank them.

@@ -11,11 +11,15 @@ from scipy import sparse
 
 from .._logging import progress
 from .._validate import key_in
-from ..core._matrix import as_rows
+from ..core._matrix import Rows, as_rows
+from ..metrics._cells import sizes_of, stored
 from ..metrics._comparison import Populations
 from ..models._population import population
+from ..models._predictor import SOURCE as OF_CELL
 from ..models._registry import model_class
-from ._predict import PREDICTED
+from ._exam import take
+from ._paths import paths_of
+from ._predict import PREDICTED, SOURCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,8 +52,9 @@ def of_layer(exam: Exam, adata: AnnData, layer: str) -> Populations:
             f"sh.tl.predict(adata, model, key_added={layer!r}, subset='test')"
         )
         raise ValueError(msg)
-    values = as_rows(adata.layers[layer]).take(rows)
-    return _checked(exam, rows, values, f"layers[{layer!r}]")
+    found = checked(exam, take(as_rows(adata.layers[layer]), exam.asked), f"layers[{layer!r}]")
+    source = adata.obs.get(layer + SOURCE)
+    return replace(found, paths=paths_of(exam, source if source is None else _names(source, exam.asked)))
 
 
 def of_cells(exam: Exam, pred: AnnData) -> Populations:
@@ -74,33 +79,47 @@ def of_cells(exam: Exam, pred: AnnData) -> Populations:
         if key is not None:
             key_in(key, pred.obs.columns, where="pred.obs")
     own = population(pred, replace(screen, batch_key=None, guide_key=None))
-    control = own.labels.is_control
-    names = np.array([*own.names, "", ""], dtype=object)[np.where(control, -2, own.labels.code)]
-    contexts = np.array([*own.contexts, ""], dtype=object)[own.context]
-    columns = pred.var_names.get_indexer(features)
     order = np.argsort(pred.obs_names.to_numpy().astype(str), kind="stable")
+    perturbation = np.where(own.labels.is_control, -1, own.labels.code)[order]
+    context, dose = own.context[order], own.dose[order]
     rng = np.random.default_rng([exam.seed, 4])
-    several, lacking = [], []
+    chosen, lacking = [], []
     for name, row in exam.conditions.iterrows():
-        here = (names == row["perturbation"]) & (own.screen.context_key is None or contexts == row["context"])
+        here = perturbation == _code(own.names, row["perturbation"])
+        if own.screen.context_key is not None:
+            here &= context == _code(own.contexts, row["context"])
         if screen.dose_key is not None and row["dose"]:
-            here &= np.isclose(own.dose, float(row["dose"]), rtol=1e-4)
-        at = rng.permutation(order[here[order]])[: row["n_predicted"] if exam.halves else None]
-        if len(at) < 2:
+            here &= np.isclose(dose, float(row["dose"]), rtol=1e-4)
+        chosen.append(np.sort(rng.permutation(order[here])[: row["n_predicted"] if exam.halves else None]))
+        if len(chosen[-1]) < 2:
             lacking.append(str(name))
-            continue
-        several.append(own.rows.take(np.sort(at))[:, columns])
     if lacking:
         msg = (
             f"pred has fewer than 2 cells of {len(lacking)} conditions that are scored: {', '.join(lacking[:8])}"
             f"{' ...' if len(lacking) > 8 else ''}. Predict them, or score fewer: split= and min_cells= choose"
         )
         raise ValueError(msg)
-    for values in several:
-        _check_finite(values, "pred.X")
-    made = Populations(exam.truth, tuple(several))
-    check_scale(made, exam, "pred.X")
-    return made
+    found = checked(exam, take(in_order(own.rows, pred, features), chosen), "pred.X")
+    source = pred.obs.get(OF_CELL)
+    return replace(found, paths=paths_of(exam, source if source is None else _names(source, chosen)))
+
+
+def _code(names: Sequence[str], name: str) -> int:
+    """Return the place of a name, -2 where there is none."""
+    return names.index(name) if name in names else -2
+
+
+def _names(source: pd.Series, several: Sequence[Ints]) -> list[list[str]]:
+    """Return the names of the cells that the predicted cells of each condition start from."""
+    names = source.astype(str).to_numpy()
+    return [names[rows].tolist() for rows in several]
+
+
+def in_order(rows: Rows, pred: AnnData, features: Sequence[str]) -> Rows:
+    """Return the values of predicted cells with the genes of a screen, in its order."""
+    columns = pred.var_names.get_indexer(list(features))
+    same = len(columns) == pred.n_vars and np.array_equal(columns, np.arange(len(columns)))
+    return rows if same else Rows(rows.source, columns)
 
 
 def of_baselines(
@@ -126,17 +145,25 @@ def of_baselines(
         yield name, exam.populations(rows, values)
 
 
-def _checked(exam: Exam, rows: Ints, values: Matrix, where: str) -> Populations:
-    """Return populations, once their values are finite and of the scale of the real cells."""
-    _check_finite(values, where)
-    made = exam.populations(rows, values)
+def checked(exam: Exam, cells: Sequence[Matrix], where: str) -> Populations:
+    """Return populations, once their values are finite and of the scale of the real cells.
+
+    Raises
+    ------
+    ValueError
+        If they are not.
+    """
+    made = Populations(exam.truth, cells)
+    if not np.isfinite(made.means).all():  # which says more quickly than the cells that all is well
+        check_finite(cells, where)
     check_scale(made, exam, where)
     return made
 
 
 def check_scale(made: Populations, exam: Exam, where: str) -> None:
     """Raise ``ValueError`` where predicted values cannot be on the scale of the real ones."""
-    if all(map(_whole, made.cells)) and not all(map(_whole, exam.truth.cells)) and made.means.max() > 1:
+    whole = (all(map(_whole, stored(cells))) for cells in (made.cells, exam.truth.cells))
+    if next(whole) and not next(whole) and made.means.max() > 1:
         msg = (
             f"{where} holds whole numbers and the real cells do not: counts? Log-normalise them as the real cells were"
         )
@@ -156,10 +183,12 @@ def _whole(values: Matrix) -> bool:
     return bool(np.all(stored == np.rint(stored)))
 
 
-def _check_finite(values: Matrix, where: str) -> None:
-    bad = int((~_finite_rows(values)).sum())
+def check_finite(several: Sequence[Matrix], where: str) -> None:
+    """Raise ``ValueError`` where predicted cells hold NaN or infinite values."""
+    bad = sum(int((~_finite_rows(cells)).sum()) for cells in stored(several))
     if bad:
-        msg = f"{bad} of {values.shape[0]} predicted cells in {where} hold NaN or infinite values; predict them again"
+        n = sizes_of(several).sum()
+        msg = f"{bad} of {n} predicted cells in {where} hold NaN or infinite values; predict them again"
         raise ValueError(msg)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
-from .._keys import EVALUATION
+from .._keys import EVALUATION, SPLIT
 from .._logging import logger
 from .._random import RNGLike, as_generator
 from .._validate import get_adata, key_in, one_of, positive
@@ -19,7 +18,7 @@ from ..models._registry import BASELINES
 from ._contenders import COPY, NEGATIVE, POSITIVE, PREDICTION, of_baselines, of_cells, of_layer
 from ._exam import Exam, set_exam
 from ._marks import Marks
-from ._peers import MEAN, mean_baseline, score_of, with_controls
+from ._peers import MEAN, score_of, with_controls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -76,7 +75,8 @@ def evaluate(
     preset
         ``"calibrated"``, or another package's evaluation, number for number: ``"cell_eval"``, ``"vcc"``, ``"systema"``,
         ``"perturbench"``, ``"unlasting"``, ``"cmonge"``. These compare all real with all predicted cells, so that there are no
-        controls, and no skill; see the user guide.
+        controls, and no skill; see the user guide. None of their metrics works in components, and the size and coherence of
+        the real effects are measured in those of 500 training cells.
     baselines
         Names of baselines to fit on the training cells and score as well; ``"auto"`` for all that can predict what is held
         out, ``None`` for none. Without ``obs["split"]`` there are none.
@@ -119,6 +119,13 @@ def evaluate(
         best baseline (``best_baseline``), down to −1; larger is better. Of other presets the score that the package
         defines (``"vcc"``), else NaN.
 
+    Notes
+    -----
+    ``cell_error`` needs what no experiment has: what became of each cell. It is computed where the screen has
+    ``layers["counterfactual"]`` (:func:`shoal.ds.simulate`), on the scale of the real values, and predicted cells say that they
+    start from it: ``pred.obs["source"]``, or ``obs[layer + "_source"]``, names cells of the same condition, as
+    ``model.transport`` writes it. Elsewhere it is listed in ``missing``.
+
     Raises
     ------
     KeyError
@@ -149,7 +156,7 @@ def evaluate(
         raise ValueError(msg)
     one_of(preset, ("calibrated", *PRESETS), name="preset")
     peer = PRESETS.get(preset)
-    suite = _metrics(metrics, SUITE if peer is None else peer.metrics)
+    suite = chosen_metrics(metrics, SUITE if peer is None else peer.metrics)
     positive(n_comps, name="n_comps")
     least = 4 if peer is None else 2
     if min_cells < least:
@@ -158,7 +165,7 @@ def evaluate(
     if layer is not None:
         choose(adata, layer=layer)
     screen = resolve(adata)
-    seed = int(as_generator(rng).integers(2**31))
+    seed = seed_of(rng)
     exam = set_exam(
         adata,
         screen,
@@ -175,7 +182,7 @@ def evaluate(
     names = _baselines(adata, baselines)
     marks = Marks(exam, suite, seed=seed)
     marks.add(PREDICTION, prediction)
-    for name, make in _controls(exam, peer, copy=baselines is not None).items():
+    for name, make in controls_of(exam, peer, copy=baselines is not None).items():
         marks.add(name, make())
     for name, made in of_baselines(exam, adata, names, layer=real_layer, embedding=embedding, seed=seed):
         if isinstance(made, str):
@@ -200,14 +207,15 @@ def evaluate(
     write_table(adata, key_added or EVALUATION, tables.pop("table"), schema="evaluation/1", params=params, **tables)
 
 
-def _controls(exam: Exam, peer: Preset | None, *, copy: bool) -> dict[str, Callable[[], Populations]]:
+def controls_of(exam: Exam, peer: Preset | None, *, copy: bool) -> dict[str, Callable[[], Populations]]:
     """Return what makes the contenders that need no model; those of a peer calibrate nothing."""
     if peer is None:
         return {POSITIVE: exam.positive, NEGATIVE: exam.negative, COPY: exam.control_copy}
-    return ({COPY: exam.control_copy} if copy else {}) | ({MEAN: partial(mean_baseline, exam)} if peer.score else {})
+    return ({COPY: exam.control_copy} if copy else {}) | ({MEAN: exam.average} if peer.score else {})
 
 
-def _metrics(names: Sequence[str] | None, suite: Mapping[str, Metric]) -> dict[str, Metric]:
+def chosen_metrics(names: Sequence[str] | None, suite: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Return the metrics of a suite by name, all if `names` is None; raise ``KeyError`` where there is none of a name."""
     if names is None:
         return dict(suite)
     several = [names] if isinstance(names, str) else list(names)
@@ -219,11 +227,16 @@ def _metrics(names: Sequence[str] | None, suite: Mapping[str, Metric]) -> dict[s
     return {name: suite[name] for name in dict.fromkeys(several)}
 
 
+def seed_of(rng: RNGLike) -> int:
+    """Return the number from which everything that an evaluation draws is seeded."""
+    return int(as_generator(rng).integers(2**31))
+
+
 def _baselines(adata: AnnData, asked: str | Sequence[str] | None) -> list[str]:
     """Return the baselines to fit."""
     if asked is None:
         return []
-    if "split" not in adata.obs:
+    if SPLIT not in adata.obs:
         logger.info("no baselines: they are fitted on training cells, and there is no obs['split'] (sh.pp.split)")
         return []
     rivals = [name for name in BASELINES if name != "control"]  # that is the control copy

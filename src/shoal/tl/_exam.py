@@ -7,23 +7,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
+from .._keys import SPLIT
 from .._logging import logger
-from ..core._controls import LEAST, shuffled
-from ..metrics import median_bandwidth
+from ..core._controls import shuffled
+from ..metrics import median_bandwidth, principal_axes
+from ..metrics._cells import Cells, repeated, sizes_of
 from ..metrics._comparison import Populations, Truth, project
+from ..metrics._pairs import densify
 from ..models._population import Population, grouped, population
 from ..models._space import fit_space
+from ._condition_means import ConditionMeans
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
 
     from .._typing import Bools, Floats, Ints, Matrix
+    from ..core._matrix import Rows
     from ..core._screen import Screen
 
 CONTROLS = 2_000  # most controls of a context that populations and genes are compared with
 SAMPLE = 2_000  # training cells that the width of the kernel is taken from
+FEW = 500  # training cells that the axes are taken from where no metric works in them
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +53,12 @@ class Exam:
         Whether the conditions are cut in two.
     controls
         Rows of the real controls of each context that answers are compared with.
-    centre
-        (P, G) means of cell-eval's baseline: over the training conditions of the context, and its controls as one of them.
+    means
+        Mean cells of all conditions of the screen.
     seed
         Of everything that is drawn.
+    codes
+        (P,) numbers of the conditions among all of the screen.
     """
 
     cells: Population
@@ -59,10 +68,9 @@ class Exam:
     skipped: dict[str, str]
     halves: bool
     controls: tuple[Ints, ...]
-    centre: Floats
-    _pool: tuple[Ints, ...]
-    _others: Floats
+    means: ConditionMeans
     seed: int
+    codes: Ints
 
     @property
     def rows(self) -> Bools:
@@ -71,33 +79,45 @@ class Exam:
 
     def populations(self, rows: Ints, values: Matrix) -> Populations:
         """Return twins, given for some rows (sorted), as populations."""
-        at = [np.searchsorted(rows, own) for own in self.asked]
-        return Populations(self.truth, tuple(values[own] for own in at))
+        return Populations(self.truth, Cells(values, tuple(np.searchsorted(rows, own) for own in self.asked)))
 
     def positive(self) -> Populations:
         """Return a second sample of the real cells: the first halves."""
-        return Populations(self.truth, tuple(self.cells.rows.take(own) for own in self.asked))
+        return Populations(self.truth, take(self.cells.rows, self.asked))
 
     def collapsed(self) -> Populations:
         """Return the mean of the positive control, for every cell."""
-        means, sizes = self.positive().means.astype(np.float32), [len(own) for own in self.asked]
-        return Populations(self.truth, tuple(np.tile(mean, (n, 1)) for mean, n in zip(means, sizes, strict=True)))
+        return Populations(self.truth, repeated(self.positive().means, [len(own) for own in self.asked], np.float32))
+
+    def average(self) -> Populations:
+        """Return cell-eval's baseline for every real cell: the mean over training conditions and the controls as one more."""
+        real, centre = self.truth.cells, [self.means.centre(code) for code in self.codes]
+        return Populations(self.truth, repeated(centre, sizes_of(real).tolist(), real[0].dtype))
 
     def negative(self) -> Populations:
         """Return cells of all other perturbations of the context, and their mean with equal weights."""
-        rng = np.random.default_rng([self.seed, 1])
-        drawn = [shuffled(p, len(own), rng)[0] for p, own in zip(self._pool, self.asked, strict=True)]
-        return Populations(self.truth, tuple(self._cells(own) for own in drawn), exact=self._others)
+        rng, order, drawn = np.random.default_rng([self.seed, 1]), _by_name(self.cells), []
+        where = self.means.condition[order]
+        for code, here, own in zip(self.codes, self.truth.group, self.asked, strict=True):
+            near = np.isin(where, self.means.others(code))
+            drawn.append(shuffled(order[near] if near.any() else self.controls[here], len(own), rng)[0])
+        exact = np.stack([self.means.mean_of_others(code) for code in self.codes])
+        return Populations(self.truth, take(self.cells.rows, drawn), exact=exact)
 
     def control_copy(self) -> Populations:
         """Return control cells of the same contexts and batches, and the mean of the controls."""
         rng, cells = np.random.default_rng([self.seed, 2]), self.cells
         drawn = [cells.controls.draw(cells.context[own], cells.batch[own], rng)[0] for own in self.asked]
-        return Populations(self.truth, tuple(self._cells(own) for own in drawn), exact=self.truth.control)
+        return Populations(self.truth, take(cells.rows, drawn), exact=self.truth.control)
 
-    def _cells(self, rows: Ints) -> Matrix:
-        unique, back = np.unique(rows, return_inverse=True)
-        return self.cells.rows.take(unique)[back]
+
+def take(rows: Rows, index: Sequence[Ints]) -> Sequence[Matrix]:
+    """Return populations at some rows, in any order and with repeats: views of a matrix in memory, copies from a file."""
+    if rows.in_memory:
+        source = rows.source if rows.columns is None else rows.source[:, rows.columns]
+        return Cells(source, tuple(index))
+    unique = [np.unique(own, return_inverse=True) for own in index]
+    return tuple(rows.take(own)[back] for own, back in unique)
 
 
 def set_exam(
@@ -127,7 +147,7 @@ def set_exam(
     condition, keys = grouped(perturbation=cells.labels.code, context=cells.context, dose=cells.dose)
     names = [_name(cells, key) for key in keys.itertuples(index=False)]
     rng = np.random.default_rng([seed, 0])
-    order = np.argsort(adata.obs_names.to_numpy().astype(str), kind="stable")  # so that rows may come in any
+    order = _by_name(cells)
     found, skipped = {}, {}
     for code in np.unique(condition[chosen]):
         own = rng.permutation(order[(condition[order] == code) & chosen[order]])
@@ -143,37 +163,27 @@ def set_exam(
     asked, real = ([np.sort(own[i]) for own in found.values()] for i in (0, 1))
     perturbation, context = keys["perturbation"].to_numpy()[codes], keys["context"].to_numpy()[codes]
     contexts, group = np.unique(context, return_inverse=True)
-    controls = [_all_controls(cells, int(where)) for where in contexts]
+    means = ConditionMeans(cells, condition, keys, training)
+    controls = [means.controls_of(int(where)) for where in contexts]
     if halves:
         controls = [shuffled(own, min(len(own), CONTROLS), rng)[0] for own in controls]
-    means = _Means(cells, condition, keys)
-    control_means = np.stack([means.control(int(where)) for where in contexts])
-    learned = np.unique(condition[training & cells.perturbed])
-    reference, others, pool, centre = [], [], [], []
-    for code, here in zip(codes, group, strict=True):
-        rest = means.others(code)
-        reference.append(control_means[here] + _shift(means, learned, rest, int(contexts[here])))
-        others.append(means.of(rest).mean(axis=0) if len(rest) else control_means[here])
-        centre.append(_centre(means, learned, code))
-        near = np.isin(condition, rest)
-        pool.append(order[near[order]] if near.any() else controls[here])
-    axes_rows = np.flatnonzero(training)
-    space = fit_space(cells.rows, axes_rows, n_latent=n_comps, rng=np.random.default_rng([seed, 3]))
-    axes = np.asarray(space.axes, dtype=np.float64)
-    some = np.sort(shuffled(order[training[order]], min(len(axes_rows), SAMPLE), rng)[0])
-    targets = {name: set(screen.parts(name)) if halves else {name} for name in cells.names}
-    features = np.array(cells.features, dtype=object)
+    axes, bandwidth = _space(cells, training, order, n_comps=n_comps, seed=seed, rng=rng if halves else None)
+    targets = {name: screen.parts(name) if halves else [name] for name in cells.names}
+    column = {name: i for i, name in enumerate(cells.features)}
+    mask = np.ones((len(codes), len(column)), dtype=bool)
+    for row, code in enumerate(perturbation):
+        mask[row, [column[gene] for gene in targets[cells.names[code]] if gene in column]] = False
     truth = Truth(
         names=tuple(names[code] for code in codes),
         owner=np.unique(perturbation, return_inverse=True)[1],
         group=group,
-        cells=tuple(cells.rows.take(own) for own in real),
-        controls=tuple(cells.rows.take(np.sort(own)) for own in controls),
-        reference=np.stack(reference),
-        mask=np.stack([~np.isin(features, list(targets[cells.names[code]])) for code in perturbation]),
+        cells=take(cells.rows, real),
+        controls=take(cells.rows, [np.sort(own) for own in controls]),
+        reference=np.stack([means.reference(code) for code in codes]),
+        mask=mask,
         axes=axes,
-        bandwidth=median_bandwidth(project(cells.rows.take(some), axes)),
-        parts=_parts(means, keys, codes, cells),
+        bandwidth=bandwidth,
+        parts=means.parts(codes),
     )
     table = pd.DataFrame(
         {
@@ -192,80 +202,43 @@ def set_exam(
         conditions=table,
         skipped=skipped,
         halves=halves,
-        controls=tuple(np.sort(own) for own in controls),
-        centre=np.stack(centre),
-        _pool=tuple(pool),
-        _others=np.stack(others),
+        controls=tuple(controls),
+        means=means,
         seed=seed,
+        codes=codes,
     )
 
 
-class _Means:
-    """Mean cell of every condition of a screen, from one pass over the matrix."""
+def _space(
+    cells: Population, training: Bools, order: Ints, *, n_comps: int, seed: int, rng: np.random.Generator | None
+) -> tuple[Floats, float]:
+    """Return principal axes of the training cells and the width of the kernel; without `rng`, axes of a few of them.
 
-    def __init__(self, cells: Population, condition: Ints, keys: pd.DataFrame) -> None:
-        code = np.where(cells.perturbed, condition, -1)
-        n = len(keys)
-        sums, self.counts = np.zeros((n, cells.rows.shape[1])), np.bincount(code[code >= 0], minlength=n)
-        for rows, block in cells.rows.blocks():
-            own = code[rows]
-            at = np.flatnonzero(own >= 0)
-            member = sparse.csr_matrix((np.ones(len(at)), (own[at], at)), shape=(n, len(own)))
-            sums += np.asarray((member @ block).todense() if sparse.issparse(block) else member @ block)
-        self.sums, self.keys, self._cells = sums, keys, cells
-        self._controls: dict[int, Floats] = {}
-
-    def control(self, context: int) -> Floats:
-        """Return the mean of the controls of a context."""
-        if context not in self._controls:
-            self._controls[context] = _mean(self._cells, _all_controls(self._cells, context))
-        return self._controls[context]
-
-    def of(self, codes: Ints) -> Floats:
-        return self.sums[codes] / self.counts[codes, None]
-
-    def others(self, code: int) -> Ints:
-        """Return the conditions of the same context that are of another perturbation."""
-        keys = self.keys
-        near = (keys["context"] == keys["context"][code]) & (keys["perturbation"] != keys["perturbation"][code])
-        return np.flatnonzero(near.to_numpy() & (self.counts > 0))
+    No metric of other packages works in these axes: there they serve only to say how large the real effects are.
+    """
+    at = order[training[order]]
+    if rng is not None:
+        space = fit_space(cells.rows, np.sort(at), n_latent=n_comps, rng=np.random.default_rng([seed, 3]))
+        axes = np.asarray(space.axes, dtype=np.float64)
+        some = np.sort(shuffled(at, min(len(at), SAMPLE), rng)[0])
+        return axes, median_bandwidth(project(cells.rows.take(some), axes))
+    few = cells.rows.take(np.sort(shuffled(at, min(len(at), FEW), np.random.default_rng([seed, 3]))[0]))
+    few = few.astype(np.float64)
+    products = densify(few @ few.T)  # of a few cells these tell the same as the covariance of the genes
+    products -= products.mean(axis=0)
+    products -= products.mean(axis=1)[:, None]
+    vectors, size = principal_axes(products, min(n_comps, len(products) - 1))
+    if not len(size):
+        msg = f"the {len(products)} training cells do not vary in any of the {few.shape[1]} features"
+        raise ValueError(msg)
+    vectors -= vectors.mean(axis=0)
+    axes = np.asarray(few.T @ (vectors / np.sqrt(size)))
+    return axes, np.nan
 
 
-def _shift(means: _Means, learned: Ints, rest: Ints, context: int) -> Floats:
-    """Return the mean shift of the training conditions of a context; of the other conditions where none is of training."""
-    near = np.intersect1d(learned, rest)
-    near = near if len(near) else rest
-    if len(near):
-        return means.of(near).mean(axis=0) - means.control(context)
-    if not len(learned):
-        return np.zeros(means.sums.shape[1])
-    where = means.keys["context"].to_numpy()[learned]
-    return np.mean([m - means.control(int(c)) for m, c in zip(means.of(learned), where, strict=True)], axis=0)
-
-
-def _centre(means: _Means, learned: Ints, code: int) -> Floats:
-    """Return the mean over training conditions (or all, if there are none) of a context and its controls as one more."""
-    context = means.keys["context"].to_numpy()
-    here = np.flatnonzero((context == context[code]) & (means.counts > 0))
-    near = np.intersect1d(here, learned)
-    rows = means.of(near if len(near) else here)
-    return np.concatenate([rows, means.control(int(context[code]))[None]]).mean(axis=0)
-
-
-def _parts(means: _Means, keys: pd.DataFrame, codes: Ints, cells: Population) -> tuple[Floats, Floats]:
-    """Return the means of the two parts of each pair, in its context; NaN where it is no pair or a part was not measured."""
-    known = {
-        (cells.names[p], c): i
-        for i, (p, c, n) in enumerate(zip(keys["perturbation"], keys["context"], means.counts, strict=True))
-        if n and p < len(cells.names) and p >= 0
-    }
-    found = np.full((2, len(codes), means.sums.shape[1]), np.nan)
-    for row, code in enumerate(codes):
-        parts = cells.screen.parts(cells.names[keys["perturbation"][code]])
-        at = [known.get((part, keys["context"][code])) for part in parts]
-        if len(at) == 2 and None not in at:
-            found[:, row] = means.of(np.array(at))
-    return found[0], found[1]
+def _by_name(cells: Population) -> Ints:
+    """Return the rows of a screen in the order of their names, so that they may come in any."""
+    return np.argsort(cells.adata.obs_names.to_numpy().astype(str), kind="stable")
 
 
 def _chosen(cells: Population, adata: AnnData, split: str | None) -> Bools:
@@ -275,7 +248,7 @@ def _chosen(cells: Population, adata: AnnData, split: str | None) -> Bools:
         if (cells.split == 2).any():
             logger.warning("split=None scores the cells of training too, which a model has seen; use split='test'")
         return cells.perturbed
-    if "split" not in adata.obs:
+    if SPLIT not in adata.obs:
         return cells.perturbed
     if split not in codes:
         msg = f"split must be one of {', '.join(map(repr, codes))}, or None for all cells, not {split!r}"
@@ -284,20 +257,9 @@ def _chosen(cells: Population, adata: AnnData, split: str | None) -> Bools:
         logger.warning("split='train' scores cells that the model has seen")
     chosen = cells.perturbed & (cells.split == codes[split])
     if not chosen.any():
-        msg = f"no perturbed cell has obs['split'] == {split!r}; call sh.pp.split, or pass another split="
+        msg = f"no perturbed cell has obs[{SPLIT!r}] == {split!r}; call sh.pp.split, or pass another split="
         raise ValueError(msg)
     return chosen
-
-
-def _all_controls(cells: Population, context: int) -> Ints:
-    """Return the controls of a context, or all where it has too few, in the order of their names."""
-    at = cells.controls.cells
-    own = at[cells.context[at] == context]
-    return own if len(own) >= min(LEAST, len(at)) else at
-
-
-def _mean(cells: Population, rows: Ints) -> Floats:
-    return np.asarray(cells.rows.take(np.sort(rows)).mean(axis=0, dtype=np.float64)).ravel()
 
 
 def _name(cells: Population, key: tuple[int, int, float]) -> str:

@@ -73,7 +73,7 @@ class Marks:
         own = self._loss(contender, metric)
         if contender in (POSITIVE, NEGATIVE) or POSITIVE not in self.scored:
             return own
-        nothing = np.fmax(self._loss(self._negative(metric), metric), self._loss(COPY, metric))
+        nothing = np.fmax(self._loss(self.negative_of(metric), metric), self._loss(COPY, metric))
         return np.where(np.isnan(own) & ~np.isnan(self._loss(POSITIVE, metric)), nothing, own)
 
     def _loss(self, contender: str, metric: str) -> Floats:
@@ -83,7 +83,8 @@ class Marks:
             return np.full(len(self._names(metric)), np.nan)
         return loss(self.scored[contender][metric].values, m.direction, perfect=m.perfect)
 
-    def _negative(self, metric: str) -> str:
+    def negative_of(self, metric: str) -> str:
+        """Return the contender that is the negative control of a metric."""
         return COPY if self.suite[metric].negative == "control" else NEGATIVE
 
     # -- calibration -------------------------------------------------------------------------------------------------
@@ -95,7 +96,7 @@ class Marks:
 
     def range_of(self, metric: str) -> tuple[float, float]:
         """Return DRF and BDS."""
-        pair = self._loss(POSITIVE, metric), self._loss(self._negative(metric), metric)
+        pair = self._loss(POSITIVE, metric), self._loss(self.negative_of(metric), metric)
         return drf(*pair), bds(*pair)
 
     def tells(self, metric: str) -> bool:
@@ -156,7 +157,7 @@ class Marks:
                 shortfall(
                     self.loss(contender, name),
                     positive_control=self._loss(POSITIVE, name),
-                    negative_control=self._loss(self._negative(name), name),
+                    negative_control=self._loss(self.negative_of(name), name),
                 )
                 for name in self.suite
                 if self.tells(name)
@@ -198,8 +199,8 @@ class Marks:
             "perfect": m.perfect,
             "value": _mean(values),
             "positive": self.mean(POSITIVE, name),
-            "negative": self.mean(self._negative(name), name),
-            "negative_control": self._negative(name) if self._negative(name) in self.scored else "",
+            "negative": self.mean(self.negative_of(name), name),
+            "negative_control": self.negative_of(name) if self.negative_of(name) in self.scored else "",
             "ceiling": _mean(ceiling(self.scored[POSITIVE][name].values))
             if m.correlation and POSITIVE in self.scored
             else np.nan,

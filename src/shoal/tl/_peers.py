@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core._matrix import as_rows
-from ..metrics._comparison import Populations, len_of
 from ..models._population import population
-from ._contenders import PREDICTION, _check_finite
+from ._contenders import PREDICTION, check_finite, in_order
+from ._exam import take
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
 
     from .._typing import Matrix
+    from ..metrics._comparison import Populations
     from ..metrics._presets import Preset
     from ._exam import Exam
     from ._marks import Marks
@@ -34,18 +37,15 @@ def with_controls(
         If a control cell holds NaN, or a context has no predicted controls.
     """
     if pred is None:
-        rows = as_rows(adata.layers[layer])
-        found = tuple(rows.take(own) for own in exam.controls)
+        found = take(as_rows(adata.layers[layer]), [np.sort(own) for own in exam.controls])
     else:
         found = _controls_of(exam, pred)
-    for cells in found:
-        _check_finite(cells, "the control cells of the prediction")
+    check_finite(found, "the control cells of the prediction")
     return replace(guess, controls=found)
 
 
-def _controls_of(exam: Exam, pred: AnnData) -> tuple[Matrix, ...]:
+def _controls_of(exam: Exam, pred: AnnData) -> Sequence[Matrix]:
     own = population(pred, replace(exam.cells.screen, batch_key=None, guide_key=None))
-    columns = pred.var_names.get_indexer(list(exam.cells.features))
     rows = np.sort(own.controls.cells)
     names = np.array([*own.contexts, ""], dtype=object)[own.context[rows]]
     found = []
@@ -55,17 +55,8 @@ def _controls_of(exam: Exam, pred: AnnData) -> tuple[Matrix, ...]:
         if not len(at):
             msg = f"pred has no control cells of {context}, from which this preset measures predicted effects; add them"
             raise ValueError(msg)
-        found.append(own.rows.take(at)[:, columns])
-    return tuple(found)
-
-
-def mean_baseline(exam: Exam) -> Populations:
-    """Return cell-eval's baseline: one mean for all cells, over the conditions of training and the controls as one more."""
-    dtype = exam.truth.cells[0].dtype
-    cells = [
-        np.tile(mean.astype(dtype), (len_of(own), 1)) for mean, own in zip(exam.centre, exam.truth.cells, strict=True)
-    ]
-    return Populations(exam.truth, tuple(cells))
+        found.append(at)
+    return take(in_order(own.rows, pred, exam.cells.features), found)
 
 
 def score_of(preset: Preset, marks: Marks) -> float:

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._keys import COHERENCE, SCREEN, SPLIT
+from .._keys import COHERENCE, EVALUATION, LEADERBOARD, SCREEN, SPLIT
 from .._logging import logger
 from .._validate import get_adata
 from ..core._results import read_result
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 WRITTEN_BY = {
     COHERENCE: "sh.tl.coherence(adata)",
-    "evaluation": "sh.tl.evaluate(adata, layer=...)",
-    "leaderboard": "sh.tl.benchmark(...)",
+    EVALUATION: "sh.tl.evaluate(adata, layer=...)",
+    LEADERBOARD: "sh.tl.benchmark(...)",
 }
 LIBRARIES = ("shoal", "anndata", "numpy", "pandas", "scipy")
 
@@ -89,13 +89,11 @@ def report(
     """
     adata = get_adata(data, mod)
     path = Path(out)
-    given = {COHERENCE: coherence_key, "evaluation": evaluation_key, "leaderboard": leaderboard_key}
+    given = {COHERENCE: coherence_key, EVALUATION: evaluation_key, LEADERBOARD: leaderboard_key}
     found = {name: entry for name, key in given.items() if (entry := _entry(adata, name, key)) is not None}
     if not found:
         calls = " or ".join(list(WRITTEN_BY.values())[:2])
-        msg = (
-            f"adata.uns holds neither {COHERENCE!r} nor 'evaluation', so there is nothing to report; call {calls} first"
-        )
+        msg = f"adata.uns holds neither {COHERENCE!r} nor {EVALUATION!r}, so there is nothing to report; call {calls} first"
         raise KeyError(msg)
     check_place(path)
     facts = _facts(adata, found)
@@ -105,8 +103,8 @@ def report(
         parameters={name: dict(entry["params"]) | {"shoal": entry["version"]} for name, entry in found.items()}
         | {"this page": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}},
         coherence=found.get(COHERENCE),
-        evaluation=found.get("evaluation"),
-        leaderboard=found["leaderboard"]["table"] if "leaderboard" in found else None,
+        evaluation=found.get(EVALUATION),
+        leaderboard=found[LEADERBOARD]["table"] if LEADERBOARD in found else None,
     )
     size = write(page(content), path)
     logger.info("%s: %.1f MB", path, size / 1e6)
@@ -119,7 +117,7 @@ def _entry(adata: AnnData, name: str, key: str | None) -> dict[str, Any] | None:
         return None
     key = key or name
     entry = read_result(adata, key, written_by=WRITTEN_BY[name])
-    if name != "leaderboard" and entry["schema"] != f"{name}/1":
+    if name != LEADERBOARD and entry["schema"] != f"{name}/1":
         msg = f"adata.uns[{key!r}] has the layout {entry['schema']!r}, not '{name}/1'; call {WRITTEN_BY[name]} again"
         raise ValueError(msg)
     return entry
@@ -146,10 +144,10 @@ def _facts(adata: AnnData, found: dict[str, dict[str, Any]]) -> list[tuple[str, 
         odd = (table["residual_qvalue"] < 0.05) & (table["residual"] < 0)
         facts.append(("with a response (q < 0.05)", f"{int((table['qvalue'] < 0.05).sum()):,}"))
         facts.append(("less coherent than a shift", f"{int(odd.sum()):,}"))
-    if "evaluation" in found:
-        params = found["evaluation"]["params"]
+    if EVALUATION in found:
+        params = found[EVALUATION]["params"]
         facts.append(("prediction", str(params.get("layer") or params.get("use_rep") or "–")))
-        facts.append(("conditions evaluated", f"{len(found['evaluation']['conditions']):,}"))
+        facts.append(("conditions evaluated", f"{len(found[EVALUATION]['conditions']):,}"))
     return facts
 
 

@@ -1,0 +1,74 @@
+"""Populations of cells as rows of one matrix, which is not copied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .._typing import Ints, Matrix
+
+    Part = tuple[Matrix, Ints]
+
+
+@dataclass(frozen=True, eq=False)
+class Cells(Sequence[Any]):
+    """Populations of cells; one at a time is taken out of the matrix, dense in double precision, or CSR as stored.
+
+    Attributes
+    ----------
+    values
+        (n_obs, G) matrix in memory, dense or CSR.
+    members
+        Rows of each population, in any order; a row may come more than once.
+    """
+
+    values: Matrix
+    members: tuple[Ints, ...]
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __getitem__(self, i: Any) -> Any:
+        found = self.stored(i)
+        if sparse.issparse(found):
+            return found if np.issubdtype(found.dtype, np.floating) else found.astype(np.float64)
+        return found.astype(np.float64, copy=False)
+
+    def stored(self, i: int) -> Matrix:
+        """Return a population in the precision of the matrix."""
+        return self.values[self.members[i]]
+
+
+def stored(several: Sequence[Matrix]) -> Iterator[Matrix]:
+    """Yield populations in the precision in which they are kept."""
+    return (several.stored(i) for i in range(len(several))) if isinstance(several, Cells) else iter(several)
+
+
+def sizes_of(several: Sequence[Matrix]) -> Ints:
+    """Return the number of cells of each population."""
+    each = several.members if isinstance(several, Cells) else [range(cells.shape[0]) for cells in several]
+    return np.array([len(own) for own in each], dtype=np.int64)
+
+
+def dtypes_of(several: Sequence[Matrix]) -> list[Any]:
+    """Return the kinds of number in which populations are kept."""
+    return [several.values.dtype] if isinstance(several, Cells) else [cells.dtype for cells in several]
+
+
+def parts_of(several: Sequence[Matrix]) -> list[Part]:
+    """Return matrices, and the rows of each, that together are the populations one after another."""
+    if isinstance(several, Cells):
+        return [(several.values, np.concatenate([np.empty(0, dtype=np.int64), *several.members]))]
+    return [(cells, np.arange(cells.shape[0])) for cells in several]
+
+
+def repeated(means: Any, sizes: Sequence[int], dtype: Any) -> tuple[Any, ...]:
+    """Return populations in which every cell is the mean; each takes the memory of one cell."""
+    return tuple(np.broadcast_to(mean.astype(dtype), (n, len(mean))) for mean, n in zip(means, sizes, strict=True))

@@ -1,0 +1,173 @@
+"""Energy distances of many populations to their controls, all pairs of cells, in the precision of the data.
+
+A squared distance is |x|² + |c|² - 2 x.c, and what costs is x.c. Genes that many controls express go through one product of
+dense matrices; of the others only the values that are not 0 are looked at.
+"""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from ._cells import dtypes_of, stored
+from ._kernels import compiled
+from ._pairs import densify
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .._typing import Floats, Ints, Matrix
+
+DENSE = 0.3  # share of controls that express a gene from which on a dense product is faster
+CELLS = 256  # cells that are compared at a time
+CONTROLS = 2048  # controls that they are compared with at a time
+KEPT = 2**21  # numbers of a population that are made dense once; of larger ones this is done anew for each pass
+LANES = 32  # their number is filled up to multiples of this
+EQUAL = {4: 2e-6, 8: 1e-13}  # by bytes of a number: a squared distance below this part of the squares is rounding
+
+
+def energies(cells: Sequence[Matrix], controls: Sequence[Matrix], group: Ints, *, biased: bool = False) -> Floats:
+    """Return the energy distance of every population to the controls of its context.
+
+    Parameters
+    ----------
+    cells
+        P populations (n_p, G), dense or CSR, such as `Cells`.
+    controls
+        Controls (m, G) of each context.
+    group
+        (P,) context of each population, an index into `controls`.
+    biased
+        Whether to count each cell with itself (V-statistic), as :func:`shoal.metrics.energy_distance`.
+
+    Returns
+    -------
+    (P,) distances, float64; NaN for a single cell, if not `biased`. If cells and controls are of single precision, so are the distances of two cells, of which the means are
+    taken in double precision.
+    """
+    single = all(dtype == np.float32 for several in (cells, controls) for dtype in dtypes_of(several))
+    references = [_Controls(own, np.float32 if single else np.float64, biased=biased) for own in stored(controls)]
+    each = zip(stored(cells), np.asarray(group).tolist(), strict=True)
+    return np.array([references[at].energy(block) for block, at in each], dtype=np.float64)
+
+
+class _Controls:
+    """The controls of a context; the genes that many of them express come first."""
+
+    def __init__(self, cells: Matrix, dtype: type, *, biased: bool) -> None:
+        self.biased = biased
+        expressed = cells.getnnz(axis=0) if sparse.issparse(cells) else np.count_nonzero(cells, axis=0)
+        many = expressed >= DENSE * cells.shape[0]
+        self.genes, self.n_many = np.argsort(~many, kind="stable"), int(many.sum())
+        first, others = np.split(self.genes, [self.n_many])
+        self.dense: Floats = densify(cells[:, first]).astype(dtype)
+        self.centre = self.dense.mean(axis=0, dtype=np.float64).astype(dtype)  # smaller numbers round less
+        self.dense -= self.centre
+        self.rest = sparse.csr_matrix(cells[:, others], dtype=dtype)
+        self.squares = _squares(self.dense) + _squares(self.rest)
+        self.equal = dtype(EQUAL[np.dtype(dtype).itemsize])
+        total, n = 0.0, cells.shape[0]
+        for i in range(0, n, CELLS):  # with all from there on, which is once all pairs but those among these cells
+            x, squares = self._read(cells, i)
+            total += 2 * self._to_controls(x, squares, first=i) - self._among(x, squares, x, squares)
+        self.within = self._mean(total, n)
+
+    def energy(self, cells: Matrix) -> float:
+        """Return the energy distance of a population."""
+        n, across, within = cells.shape[0], 0.0, 0.0
+        once = partial(self._read, cells)
+        read = cache(once) if n * len(self.genes) <= KEPT else once
+        for i in range(0, n, CELLS):
+            across += self._to_controls(*read(i))
+            within += self._among(*read(i), *read(i))
+            within += 2 * sum(self._among(*read(i), *read(j)) for j in range(i + CELLS, n, CELLS))
+        return 2 * across / (n * len(self.squares)) - self._mean(within, n) - self.within
+
+    def _mean(self, total: float, n: int) -> float:
+        pairs = n**2 if self.biased else n * (n - 1)
+        return total / pairs if pairs else float("nan")
+
+    def _among(self, x: Floats, squares: Floats, y: Floats, of_y: Floats) -> float:
+        """Return the sum of the distances of some cells to others of the same population."""
+        return float(_distances(x @ y.T, squares, of_y, self.equal))
+
+    def _read(self, cells: Matrix, start: int) -> tuple[Floats, Floats]:
+        """Return some cells, the genes in the order of the controls and rows of zeros at the end, and the squared norms."""
+        block = densify(cells[start : start + CELLS]).astype(self.dense.dtype, copy=False)
+        x = np.empty((-(-len(block) // LANES) * LANES, len(self.genes)), dtype=block.dtype)
+        np.take(block, self.genes, axis=1, out=x[: len(block)], mode="clip")  # the only mode that fills it in place
+        x[len(block) :] = 0.0
+        x[:, : self.n_many] -= self.centre
+        return x, _squares(x[: len(block)])
+
+    def _to_controls(self, x: Floats, squares: Floats, first: int = 0) -> float:
+        """Return the sum of the distances of some cells to all controls from the first on."""
+        total, rest, panel = 0.0, self.rest, np.ascontiguousarray(x[:, self.n_many :].T)
+        for start in range(first, len(self.dense), CONTROLS):
+            rows = slice(start, start + CONTROLS)
+            products = self.dense[rows] @ x[:, : self.n_many].T
+            _add_products(rest.data, rest.indices, rest.indptr[start : start + CONTROLS + 1], panel, products)
+            total += _distances(products, self.squares[rows], squares, self.equal)
+        return total
+
+
+def _starts(cells: Matrix) -> range:
+    return range(0, cells.shape[0], CELLS)
+
+
+def _squares(values: Matrix) -> Floats:
+    """Return the squared norms of rows, in their precision."""
+    if sparse.issparse(values):
+        return np.asarray(values.multiply(values).sum(axis=1), dtype=values.dtype).ravel()
+    return np.asarray(np.einsum("ij,ij->i", values, values))
+
+
+def _product_loop(data, indices, indptr, other, out):  # type: ignore[no-untyped-def]
+    """Add a CSR matrix times a dense one, eight entries at a time."""
+    n = out.shape[1]
+    for i in range(len(out)):
+        row, k, end = out[i], indptr[i], indptr[i + 1]
+        while k + 8 <= end:
+            a, b, c, d = data[k], data[k + 1], data[k + 2], data[k + 3]
+            e, f, g, h = data[k + 4], data[k + 5], data[k + 6], data[k + 7]
+            of_a, of_b, of_c, of_d = (
+                other[indices[k]],
+                other[indices[k + 1]],
+                other[indices[k + 2]],
+                other[indices[k + 3]],
+            )
+            of_e, of_f, of_g, of_h = (
+                other[indices[k + 4]],
+                other[indices[k + 5]],
+                other[indices[k + 6]],
+                other[indices[k + 7]],
+            )
+            for j in range(n):
+                first = (a * of_a[j] + b * of_b[j]) + (c * of_c[j] + d * of_d[j])
+                row[j] += first + ((e * of_e[j] + f * of_f[j]) + (g * of_g[j] + h * of_h[j]))
+            k += 8
+        while k < end:
+            a, of_a = data[k], other[indices[k]]
+            for j in range(n):
+                row[j] += a * of_a[j]
+            k += 1
+
+
+def _distance_loop(products, squares, other_squares, equal):  # type: ignore[no-untyped-def]
+    """Return the sum of the distances: of each row in the precision of the data, of all in double precision."""
+    total = 0.0
+    for i in range(len(squares)):
+        own = equal - equal
+        for j in range(len(other_squares)):
+            size = squares[i] + other_squares[j]
+            square = size - (products[i, j] + products[i, j])
+            own += np.sqrt(square if square > equal * size else equal - equal)
+        total += own
+    return total
+
+
+_add_products = compiled(_product_loop, fastmath=True)
+_distances = compiled(_distance_loop, fastmath=True)
