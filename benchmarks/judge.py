@@ -76,6 +76,7 @@ def judged(adata: ad.AnnData, task: Task, name: str, *, baselines: str) -> tuple
             adata,
             layer="prediction",
             baselines=baselines,
+            embedding=None if embedding == "one-hot" else embedding,
             min_cells=max(4, data.least),
             rng=task.seed,
             key_added="judge",
