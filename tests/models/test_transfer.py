@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="networks need the extra 'models'")
 pytest.importorskip("scvi", reason="networks need the extra 'models'")
 
 from shoal.models._flow_presets import FlowConfig  # noqa: E402
-from shoal.models._flow_transfer import Relatives, TransferStore  # noqa: E402
+from shoal.models._transfer import Relatives, TransferStore  # noqa: E402
 from shoal.training import Conditions, ResidentStore, SetSampler  # noqa: E402
 
 CONTEXTS = np.array([[0.0, 0, 0], [5, 0, 0], [0, 7, 0]], dtype=np.float32)

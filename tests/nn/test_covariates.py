@@ -93,8 +93,8 @@ def test_a_dose_that_is_not_there_has_no_value():
 
 def test_everything_dropped_tells_nothing():
     model = encoder()
-    told = model(conditions(0), STRATUM, drop=True)  # in training as well, without a coin
-    assert torch.equal(told, model.eval()(conditions(1), drop=True))
+    told = model(conditions(0), STRATUM, drop=("perturbation",))  # in training as well, without a coin
+    assert torch.equal(told, model.eval()(conditions(1), drop=("perturbation",)))
     assert torch.equal(told, told[:1].expand(K, 1, W))
     assert not torch.isclose(told, model(conditions(0))).all(-1).any()
 
@@ -103,7 +103,7 @@ def test_everything_dropped_tells_nothing():
 def test_dropout_drops_all_covariates_together(coin):
     model, n, s, rounds = encoder(dropout=0.3, coin=coin), 20, 4, 300
     c, stratum = conditions(n=n), torch.zeros(n, s, dtype=torch.int64)
-    null, told = model(c, drop=True), model.eval()(c, stratum)
+    null, told = model(c, drop=("perturbation",)), model.eval()(c, stratum)
     model.train()
     draw, out = torch.Generator().manual_seed(0), []
     with torch.no_grad():
@@ -133,7 +133,7 @@ def test_every_weight_is_part_of_every_step(dropout):
     """Where all that is told is dropped too: training on several devices waits for the gradient of every weight."""
     model = encoder(dropout=dropout, coin="batch")
     out = model(conditions(), STRATUM, generator=torch.Generator().manual_seed(0))
-    (out + model(conditions(), drop=True)).square().sum().backward()
+    (out + model(conditions(), drop=("perturbation",))).square().sum().backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
     reached = {name for name, p in model.named_parameters() if p.grad.any()}
     everything = {name for name, _ in model.named_parameters()}

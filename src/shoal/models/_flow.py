@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -13,14 +13,12 @@ from scipy import sparse
 
 from .._random import RNGLike, spawn
 from .._validate import positive
-from ._base import PerturbationModel
 from ._flow_counterfactual import Goal, add_origin, measured, under
 from ._flow_module import REFLOWED, FlowModule
 from ._flow_pairs import Pairs, PairStore, repeated, starts
 from ._flow_presets import flow_config, view_for
-from ._flow_transfer import Relatives, TransferStore
-from ._population import control_means, recode
 from ._sets import conditions_of
+from ._transferring import TransferModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,13 +28,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from .._typing import Ints, Matrix
+    from .._typing import Matrix
     from ..training import SetSampler, Store
     from ._population import Population
     from ._predictor import Wanted
 
 
-class Flow(PerturbationModel):
+class Flow(TransferModel):
     """A network that carries control cells to perturbed cells along learned paths.
 
     Network: FiLM/adaLN residual MLP on principal components, steered by the set of perturbations, dose, context and
@@ -112,49 +110,6 @@ class Flow(PerturbationModel):
         if self.space.axes is None:  # features as they are: none comes first
             return None
         return min(n_dims, view_for(conditions_of(self.cells, self.cells.train, self.vocabulary).sizes))
-
-    # -- transfer ----------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def _relatives(self) -> Relatives:
-        known = self.vocabulary.familiar([*self.cells.names, ""])[
-            self.cells.labels.code
-        ]  # a loaded model's screen may have more
-        conditions = conditions_of(self.cells, self.cells.train & known, self.vocabulary)
-        names = self.cells.adata.obs_names.to_numpy().astype(str)
-        return Relatives(conditions, np.argsort(np.argsort(names, kind="stable")))
-
-    def _transferring(self, store: Store) -> Store:
-        """Return the store with sets that begin at relatives, if a perturbation has some."""
-        codes = recode(np.arange(len(self.cells.contexts)), self.cells.contexts, self.vocabulary.contexts)
-        here = [int(np.flatnonzero(codes == code)[0]) for code in range(len(self.vocabulary.contexts))]
-        centre = self._centres(np.array([*here, -1]), self.cells)
-        return TransferStore(store, self._relatives, centre, self.module.config.transfer)
-
-    def _transferred(
-        self, wanted: Wanted, cells: Population, rng: np.random.Generator, *, transfer: bool = True, **options: Any
-    ) -> Matrix:
-        """Generate cells from the perturbation's own cells of other contexts where there are some, else from controls."""
-        self._check_trained()
-        if not (transfer and self.module.config.transfer):
-            return super()._generate(wanted, cells, rng, **options)
-        begin = self._relatives.starts(wanted, cells, self.vocabulary, rng)
-        moved = begin >= 0
-        values = np.empty((len(wanted), len(self.vocabulary.features)), dtype=np.float32)
-        if not moved.all():
-            values[~moved] = super()._generate(wanted.take(~moved), cells, rng, **options)
-        if moved.any():
-            # told no perturbation, the flow has nothing to follow but the context: it follows it all the way
-            fully = {name: w for name, w in self.module.guidance.items() if name != "context"}
-            options = {**options, "guidance": options.get("guidance") or fully}
-            start = self._moved(begin[moved], wanted.take(moved), cells)
-            values[moved] = self._from(start, wanted.take(moved), cells, rng, perturbed=True, **options)
-        return values
-
-    def _moved(self, begin: Ints, wanted: Wanted, cells: Population) -> NDArray[np.float32]:
-        """Return training cells (n, n_features), each moved to the wanted context by the difference of the control means."""
-        there = control_means(self.cells.context[begin], self.cells, cells)
-        return self.cells.values(begin) + control_means(wanted.context, cells, self.cells) - there
 
     # -- reflow ------------------------------------------------------------------------------------------------------
 
@@ -255,7 +210,7 @@ class Flow(PerturbationModel):
     def _store(self, store: str, sampler: SetSampler) -> Store:
         cells = super()._store(store, sampler)
         if self.module.config.coupling != "none":
-            return self._transferring(cells) if self.module.config.transfer else cells
+            return cells
         if self._pairs is None:
             msg = (
                 "coupling='none' trains on pairs made earlier, and there are none: reflow() makes them and trains on them; "
@@ -264,9 +219,10 @@ class Flow(PerturbationModel):
             raise ValueError(msg)
         return PairStore(self._pairs, cells, sampler)
 
-    def transport(self, adata: AnnData, perturbation: str, **options: Any) -> AnnData:
-        """Give every cell of an AnnData the perturbation: as for any model, from these very cells."""
-        return super().transport(adata, perturbation, **{**options, "transfer": False})
+    def _options_perturbed(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Follow the context all the way, unless told otherwise: told no perturbation, a flow has nothing else to follow."""
+        fully = {name: w for name, w in self.module.guidance.items() if name != "context"}
+        return {**options, "guidance": options.get("guidance") or fully}
 
     # -- counterfactuals ---------------------------------------------------------------------------------------------
 
@@ -367,7 +323,7 @@ class Flow(PerturbationModel):
     ) -> Matrix:
         """Generate cells or, with a goal, carry measured ones to it."""
         if goal is None:
-            return self._transferred(wanted, cells, rng, **options)
+            return super()._generate(wanted, cells, rng, **options)
         start = cells.values(wanted.source)
         source = torch.from_numpy(self.space.encode(start))
         z = torch.empty_like(source)

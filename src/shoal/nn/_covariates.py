@@ -17,7 +17,7 @@ from ._set_transformer import linear
 from ._time import waves
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 
 class StepEmbedding(nn.Module):
@@ -116,7 +116,7 @@ class CovariateEncoder(nn.Module):
         stratum: Tensor | None = None,
         *,
         generator: torch.Generator | None = None,
-        drop: bool = False,
+        drop: Collection[str] = (),
     ) -> Tensor:
         """Encode K conditions.
 
@@ -129,7 +129,7 @@ class CovariateEncoder(nn.Module):
         generator
             For the dropout of training; needed there unless `dropout` is 0.
         drop
-            Whether to tell nothing.
+            Covariates to leave out: one or all of them, the null is that of all together.
 
         Returns
         -------
@@ -138,8 +138,10 @@ class CovariateEncoder(nn.Module):
         Raises
         ------
         ValueError
-            For a code that the encoder does not know, or training without a generator.
+            For a covariate or a code that the encoder does not know, or training without a generator.
         """
+        for name in drop:
+            one_of(name, self.covariates, name="drop")
         n = len(condition["present"])
         if drop:
             told = self.null.expand(n, 1, -1)

@@ -1,0 +1,78 @@
+"""Networks whose sets may begin at a perturbation's own cells of other contexts."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._base import PerturbationModel
+from ._population import control_means, recode
+from ._sets import conditions_of
+from ._transfer import Relatives, TransferStore
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from .._typing import Ints, Matrix
+    from ..training import SetSampler, Store
+    from ._population import Population
+    from ._predictor import Wanted
+
+
+class TransferModel(PerturbationModel):
+    """A network with ``module.config.transfer``: the share of training sets that begin at such cells.
+
+    Where it is above 0, predictions begin there wherever they can. Cells that are perturbed already are told no
+    perturbation: what is left to learn is what else differs between contexts.
+    """
+
+    @cached_property
+    def _relatives(self) -> Relatives:
+        # the screen of a loaded model may have perturbations that were not in training
+        known = self.vocabulary.familiar([*self.cells.names, ""])[self.cells.labels.code]
+        conditions = conditions_of(self.cells, self.cells.train & known, self.vocabulary)
+        names = self.cells.adata.obs_names.to_numpy().astype(str)
+        return Relatives(conditions, np.argsort(np.argsort(names, kind="stable")))
+
+    def _store(self, store: str, sampler: SetSampler) -> Store:
+        cells = super()._store(store, sampler)
+        if not self.module.config.transfer:
+            return cells
+        codes = recode(np.arange(len(self.cells.contexts)), self.cells.contexts, self.vocabulary.contexts)
+        here = [int(np.flatnonzero(codes == code)[0]) for code in range(len(self.vocabulary.contexts))]
+        centre = self._centres(np.array([*here, -1]), self.cells)
+        return TransferStore(cells, self._relatives, centre, self.module.config.transfer)
+
+    def _generate(
+        self, wanted: Wanted, cells: Population, rng: np.random.Generator, *, transfer: bool = True, **options: Any
+    ) -> Matrix:
+        """Generate cells from the perturbation's own cells of other contexts where there are some, else from controls."""
+        self._check_trained()
+        if not (transfer and self.module.config.transfer):
+            return super()._generate(wanted, cells, rng, **options)
+        begin = self._relatives.starts(wanted, cells, self.vocabulary, rng)
+        moved = begin >= 0
+        values = np.empty((len(wanted), len(self.vocabulary.features)), dtype=np.float32)
+        if not moved.all():
+            values[~moved] = super()._generate(wanted.take(~moved), cells, rng, **options)
+        if moved.any():
+            start = self._moved(begin[moved], wanted.take(moved), cells)
+            options = self._options_perturbed(options)
+            values[moved] = self._from(start, wanted.take(moved), cells, rng, perturbed=True, **options)
+        return values
+
+    def _options_perturbed(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Return the options of the sampler for cells that are perturbed already."""
+        return options
+
+    def _moved(self, begin: Ints, wanted: Wanted, cells: Population) -> NDArray[np.float32]:
+        """Return training cells (n, n_features), each moved to the wanted context by the difference of the control means."""
+        there = control_means(self.cells.context[begin], self.cells, cells)
+        return self.cells.values(begin) + control_means(wanted.context, cells, self.cells) - there
+
+    def transport(self, adata: AnnData, perturbation: str, **options: Any) -> AnnData:
+        """Give every cell of an AnnData the perturbation: as for any model, from these very cells."""
+        return super().transport(adata, perturbation, **{**options, "transfer": False})
