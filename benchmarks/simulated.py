@@ -21,6 +21,7 @@ from _evaluate import exam
 from threadpoolctl import threadpool_limits
 
 import shoal as sh
+from shoal.models._registry import NETWORKS
 
 KINDS = ("shift", "dispersion", "penetrance", "programmes")
 
@@ -85,7 +86,7 @@ def rows(seed: int, models: list[str], steps: int | None, effect_size: float):
     yield {"model": "floor", "energy": test.floor()["energy"]}
     yield {"model": "truth", **cell_error(true_response(adata), adata, before, axes)}
     for name in models:
-        options = {"max_steps": steps} if name == "flow" and steps else {}
+        options = {"max_steps": steps} if name in NETWORKS and steps else {}
         try:
             model = sh.tl.fit(adata, name, rng=seed, **options)
             sh.tl.predict(adata, model, key_added="prediction", subset="test", rng=seed)
@@ -98,7 +99,11 @@ def rows(seed: int, models: list[str], steps: int | None, effect_size: float):
             if chosen:
                 part = type(test)(**{**test.__dict__, "conditions": chosen})
                 row[kind] = part.score(adata.layers["prediction"])["energy"]
-        yield {**row, **cell_error(partial(carried, model), adata, before, axes)}
+        try:
+            row |= cell_error(partial(carried, model), adata, before, axes)
+        except ValueError as err:
+            print(f"{name}: {err.args[0]}"[:160], flush=True)
+        yield row
 
 
 def main() -> None:

@@ -126,6 +126,15 @@ def test_quantile_shift_reproduces_every_marginal(zeros):
     assert stats.spearmanr(start[both, 1], found[both, 1]).statistic > 0.999, "monotone"
 
 
+def test_other_contexts_carry_no_cells(rng):
+    sizes = {("control", 0): 50, ("control", 1): 50, ("A", 0): 50, ("A", 1): 50}
+    adata = screen(sizes, rng, offset=(0.0, 20.0))
+    with pytest.raises(
+        ValueError, match=r"cells of 'A' from other contexts.*'own_shift' and 'quantile_shift' carry them"
+    ):
+        trained(OtherContexts, adata).transport(adata[:5].copy(), "A")
+
+
 def test_quantile_shift_of_an_unknown_perturbation_uses_all(zeros):
     model = trained(QuantileShift, zeros)
     found = model.predict("new", n_cells=600).X

@@ -99,3 +99,17 @@ class OtherContexts(Baseline):
             drawn, _ = shuffled(rows, len(there), rng)
             values[there] = self.pool.dense(drawn) + (here[i] - self.arrays["means"][self.arrays["stratum"][drawn]])
         return np.maximum(values, 0, out=values) if self.vocabulary.nonnegative else values
+
+    def transport(self, adata: AnnData, perturbation: str, **options: Any) -> AnnData:
+        """Refuse: this baseline carries no cells.
+
+        Raises
+        ------
+        ValueError
+            Always.
+        """
+        msg = (
+            f"other_contexts draws the cells of {perturbation!r} from other contexts, and cannot say what becomes of given "
+            "cells; 'own_shift' and 'quantile_shift' carry them, 'flow' learns to"
+        )
+        raise ValueError(msg)
