@@ -14,13 +14,12 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import replace
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from predict import DATA, FOLDER, RESULTS, Task, prepare
+from predict import DATA, FOLDER, RESULTS, Task, contender, fitted, prepare
 from threadpoolctl import threadpool_limits
 
 import shoal as sh
@@ -52,7 +51,7 @@ def rows(task: Task, models: list[str], known: set[str]) -> Iterator[dict[str, A
             yield {"contender": row.contender, "metric": SCORE, "note": row.reason}
         if not entry:
             yield {"contender": FREE, "metric": SCORE, "note": note}
-    for name in [one for one in models if one in NETWORKS and one not in known]:
+    for name in [one for one in models if contender(one)[0] in NETWORKS and one not in known]:
         start = time.perf_counter()
         entry, note = judged(adata, task, name, baselines="auto")
         if not entry:
@@ -63,14 +62,10 @@ def rows(task: Task, models: list[str], known: set[str]) -> Iterator[dict[str, A
 
 def judged(adata: ad.AnnData, task: Task, name: str, *, baselines: str) -> tuple[dict[str, Any], str]:
     """Return the evaluation of a model, or why there is none."""
-    data, options = DATA[task.data], {}
+    data = DATA[task.data]
     embedding = data.splits[task.split].embedding
-    if embedding != "one-hot" and "embedding" in signature(model_class(name).__init__).parameters:
-        options["embedding"] = embedding
-    if name in NETWORKS:
-        options["max_steps"] = task.steps
     try:
-        model = sh.tl.fit(adata, name, rng=task.seed, **options)
+        model = fitted(adata, name, embedding, steps=task.steps, seed=task.seed)
         sh.tl.predict(adata, model, key_added="prediction", subset="test", rng=task.seed)
         sh.tl.evaluate(
             adata,
@@ -146,12 +141,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", choices=list(DATA))
     parser.add_argument("--split", nargs="+", choices=sorted({s for d in DATA.values() for s in d.splits}))
-    parser.add_argument("--models", nargs="+", default=sorted(BASELINES), choices=sorted({*BASELINES, *NETWORKS}))
+    parser.add_argument("--models", nargs="+", default=sorted(BASELINES), help="names, a network's perhaps name:preset")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, help="training steps of networks; their own default if left out")
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
+    for name in given.models:
+        model_class(contender(name)[0])  # says which there are
     given.results.mkdir(exist_ok=True, parents=True)
     path = given.results / "judge.csv"
     whole = Task("", "", 0, (), given.steps, given.folder)
@@ -164,7 +161,11 @@ def main() -> None:
                     continue
                 found = pd.DataFrame(list(rows(task, given.models, known)), columns=COLUMNS)
                 found[["data", "split", "seed", "version"]] = data, split, seed, sh.__version__
-                found["steps"] = np.where(found["contender"].isin(NETWORKS), given.steps or -1, 0)
+                found["steps"] = np.where(
+                    found["contender"].isin([m for m in given.models if contender(m)[0] in NETWORKS]),
+                    given.steps or -1,
+                    0,
+                )
                 found.to_csv(path, mode="a", header=not path.exists(), index=False)
                 score = found[found["metric"] == SCORE].set_index("contender")["value"]
                 print(data, split, seed, score.dropna().round(3).to_dict(), flush=True)

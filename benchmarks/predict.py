@@ -145,7 +145,7 @@ class Task:
 
     def row(self, model: str) -> dict[str, Any]:
         """Return what identifies a row of the csv."""
-        network = model in NETWORKS
+        network = contender(model)[0] in NETWORKS
         values = (self.data, self.split, self.seed, model, (self.steps or -1) if network else 0)
         return dict(zip(KEY, (*values, DATA[self.data].splits[self.split].embedding, sh.__version__), strict=True))
 
@@ -192,17 +192,30 @@ def run(
     adata: ad.AnnData, name: str, task: Task, score: Callable[[Any], dict[str, float]]
 ) -> tuple[dict[str, float], str]:
     """Return the scores of a model, or why it cannot predict what is held out."""
-    row, options = task.row(name), {}
-    if row["embedding"] != "one-hot" and "embedding" in signature(model_class(name).__init__).parameters:
-        options["embedding"] = row["embedding"]
-    if name in NETWORKS:
-        options["max_steps"] = task.steps
+    embedding = task.row(name)["embedding"]
     try:
-        model = sh.tl.fit(adata, name, rng=task.seed, **options)
+        model = fitted(adata, name, embedding, steps=task.steps, seed=task.seed)
         sh.tl.predict(adata, model, key_added="prediction", subset="test", rng=task.seed)
     except (KeyError, ValueError) as err:  # the table says why
         return {}, f"{name}: {err.args[0]}"
     return score(adata.layers["prediction"]), ""
+
+
+def contender(text: str) -> tuple[str, str | None]:
+    """Return the name and the preset of ``"perturbdiff:published"``."""
+    name, _, preset = text.partition(":")
+    return name, preset or None
+
+
+def fitted(adata: ad.AnnData, text: str, embedding: str, *, steps: int | None, seed: int) -> Any:
+    """Return a trained model, with vectors of the perturbations if they are not one-hot and the model can use them."""
+    name, preset = contender(text)
+    options: dict[str, Any] = {} if preset is None else {"preset": preset}
+    if embedding != "one-hot" and "embedding" in signature(model_class(name).__init__).parameters:
+        options["embedding"] = embedding
+    if name in NETWORKS:
+        options["max_steps"] = steps
+    return sh.tl.fit(adata, name, rng=seed, **options)
 
 
 def pending(given: argparse.Namespace, done: pd.DataFrame) -> list[Task]:
@@ -274,7 +287,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", choices=list(DATA))
     parser.add_argument("--split", nargs="+", choices=sorted({s for d in DATA.values() for s in d.splits}))
-    parser.add_argument("--models", nargs="+", help="names for sh.tl.fit; all that are available by default")
+    parser.add_argument("--models", nargs="+", help="names for sh.tl.fit, perhaps name:preset; by default all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, help="training steps of networks; each network's own default if left out")
     parser.add_argument("--jobs", type=int, default=1)

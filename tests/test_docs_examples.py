@@ -69,6 +69,13 @@ def test_the_page_on_prediction_runs(tmp_path, monkeypatch):
     assert {path.name for path in Path().iterdir()} == {"logs", "my_model", "run", "screen.h5ad"}
 
 
+def test_the_page_on_perturbdiff_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    left = run("perturbdiff.md", max_steps=3)
+    assert np.isfinite(left["adata"].layers["perturbdiff"]).all()
+    assert left["model"].is_trained
+
+
 def test_the_custom_model_beats_what_knows_less(custom):
     assert issubclass(custom["OneStep"], PerturbationModel)
     energy = {name: np.mean(list(each.values())) for name, each in custom["energy"].items()}

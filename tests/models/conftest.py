@@ -1,4 +1,4 @@
-"""A small logged screen with known truth, and flows that are trained in a moment."""
+"""A small logged screen with known truth, and networks that are trained in a moment."""
 
 from __future__ import annotations
 
@@ -46,5 +46,15 @@ def fit_flow(one_thread):
 
     def fit(adata, *, config=None, **arguments):
         return sh.tl.fit(adata, "flow", config=TINY | (config or {}), **FAST | arguments)
+
+    return fit
+
+
+@pytest.fixture
+def fit_perturbdiff(one_thread):
+    """Return what trains a small PerturbDiff; arguments are those of ``tl.fit``."""
+
+    def fit(adata, *, config=None, **arguments):
+        return sh.tl.fit(adata, "perturbdiff", config={"width": 16, "depth": 1} | (config or {}), **FAST | arguments)
 
     return fit

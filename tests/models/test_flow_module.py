@@ -343,7 +343,7 @@ def test_reflow_straightens():
         ({"sampler": "leapfrog"}, "sampler='leapfrog' is not known"),
         ({"coupling": "nearest"}, "coupling='nearest' is not known"),
         ({"n_steps": 0}, "n_steps must be above 0"),
-        ({"condition_dropout": 1.5}, "condition_dropout is a probability, from 0 to 1, not 1.5"),
+        ({"condition_dropout": 1.5}, "condition_dropout is a share, from 0 to 1, not 1.5"),
     ],
 )
 def test_config_names_what_does_not_fit(changes, match):

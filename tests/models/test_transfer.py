@@ -121,7 +121,7 @@ def test_what_does_not_go_together_is_refused():
     for change in ({"source": "noise", "coupling": "independent"}, {"control_mean": True}):
         with pytest.raises(ValueError, match="transfer=0.5 lets paths begin at perturbed cells"):
             FlowConfig(transfer=0.5, **change)
-    with pytest.raises(ValueError, match="transfer is a probability"):
+    with pytest.raises(ValueError, match="transfer is a share"):
         FlowConfig(transfer=2.0)
 
 

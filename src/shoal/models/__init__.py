@@ -17,8 +17,16 @@ if TYPE_CHECKING:
     from ._base import PerturbationModel
     from ._flow import Flow
     from ._flow_presets import FlowConfig
+    from ._perturbdiff import PerturbDiff
+    from ._perturbdiff_presets import PerturbDiffConfig
 
-_NETWORKS = {"Flow": "_flow", "FlowConfig": "_flow_presets", "PerturbationModel": "_base"}
+_NETWORKS = {
+    "Flow": "_flow",
+    "FlowConfig": "_flow_presets",
+    "PerturbDiff": "_perturbdiff",
+    "PerturbDiffConfig": "_perturbdiff_presets",
+    "PerturbationModel": "_base",
+}
 
 __all__ = [
     "Additive",
@@ -34,6 +42,8 @@ __all__ = [
     "Nearest",
     "OtherContexts",
     "OwnShift",
+    "PerturbDiff",
+    "PerturbDiffConfig",
     "PerturbationModel",
     "PerturbedMean",
     "QuantileShift",

@@ -7,6 +7,7 @@ network is a plain ``nn.Module`` with ``loss`` and ``sample``, trained by `shoal
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from .._typing import Bools, Ints
-    from ..training import Store
+    from ..training import Conditions, Store
 
 RESIDENT_BYTES = 4 * 2**30  # a larger matrix is streamed unless store= says otherwise
 SET_SIZE = 64  # cells of a generated set
@@ -231,19 +232,18 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
                 msg = "resume=True goes on from the last checkpoint of checkpoint_dir=, which was not given"
                 raise ValueError(msg)
             resume = Path(checkpoint_dir) / LAST
-        sizes = {"set_size": set_size, "batch_conditions": batch_conditions}
-        chosen = {**self.defaults, **{k: v for k, v in {"max_steps": max_steps, **sizes}.items() if v is not None}}
-        sizes = {k: chosen.pop(k) for k in sizes if k in chosen}
+        given = {"max_steps": max_steps, "set_size": set_size, "batch_conditions": batch_conditions}
+        chosen = {**self.defaults, **{k: v for k, v in given.items() if v is not None}}
+        sizes = {k: chosen.pop(k) for k in ("set_size", "batch_conditions") if k in chosen}
         if resume is None or self.seed is None:
             self.seed = int(as_generator(rng).integers(2**31))
         conditions = conditions_of(self.cells, self.cells.train, self.vocabulary)
         sampler = SetSampler(conditions, seed=self.seed, weighting=weighting, **sizes)
-        validation = held_out(self.cells, self.vocabulary)
         try:
             result = fit_module(
                 self.module,
                 self._store(store, sampler),
-                validation=validation,
+                validation=self._validation(),
                 settings=FitSettings(**{**chosen, **settings}, seed=self.seed),
                 checkpoint_dir=checkpoint_dir,
                 resume=resume,
@@ -258,17 +258,23 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         self.history_ = {name: result.history[[name]].dropna() for name in result.history}
         self.fit_result = result
 
-    def _store(self, store: str, sampler: SetSampler) -> Store:
-        n_bytes = 4 * self.cells.rows.shape[0] * self.space.n_dims
+    def _validation(self) -> Conditions | None:
+        """Return the held-out conditions that training is judged on."""
+        return held_out(self.cells, self.vocabulary)
+
+    def _store(self, store: str, sampler: SetSampler, cells: Population | None = None) -> Store:
+        """Return where training finds its cells: those of the screen, or others."""
+        rows = (self.cells if cells is None else cells).rows
+        n_bytes = 4 * rows.shape[0] * self.space.n_dims
         if store == "streamed" or (store == "auto" and n_bytes > RESIDENT_BYTES):
-            return StreamedStore(self._read, sampler)
+            return StreamedStore(partial(self._read, cells=cells), sampler)
         try:
-            values = np.empty((self.cells.rows.shape[0], self.space.n_dims), dtype=np.float32)
+            values = np.empty((rows.shape[0], self.space.n_dims), dtype=np.float32)
         except MemoryError as err:
             msg = f"the cells take {n_bytes / 2**30:.1f} GB of memory, which is not there; train with store='streamed'"
             raise MemoryError(msg) from err
-        for rows, block in self.cells.rows.blocks():
-            values[rows] = self.space.encode(block)
+        for at, block in rows.blocks():
+            values[at] = self.space.encode(block)
         return ResidentStore(values, sampler)
 
     def _read(self, at: Ints, cells: Population | None = None) -> NDArray[np.float32]:
@@ -308,7 +314,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
     def _in_sets(
         self, wanted: Wanted, cells: Population, *, perturbed: bool = False
     ) -> Iterator[tuple[Ints, Bools, dict[str, Tensor], Tensor]]:
-        """Yield rows (K, S), which of them are no repeats, their conditions with centres, and their batches.
+        """Yield rows (K, S), which of them are no repeats, their conditions with both, and their batches.
 
         The conditions of cells that are `perturbed` already hold no perturbation.
         """
@@ -320,7 +326,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
             sets = slice(first, first + SETS_AT_ONCE)
             rows = packed.rows[sets]
             condition = asked(wanted, rows[:, 0], cells, self.vocabulary, device=device)
-            condition["centre"] = centres[sets].to(device)
+            condition |= {"centre": centres[sets].to(device), "real": torch.from_numpy(packed.real[sets]).to(device)}
             if perturbed:
                 condition["present"] = torch.zeros_like(condition["present"])
             yield rows, packed.real[sets], condition, batch[rows].to(device)

@@ -60,6 +60,9 @@ class FlowConfig:
         Where a perturbation was measured in other contexts too, its paths may begin at those cells, moved by the difference
         of the contexts' control means; the network is then told no perturbation, and learns what else differs between the
         contexts. This is the share of such sets in training; above 0, predictions begin there wherever they can.
+    anchor
+        Share of the change of the mean that is taken back in predictions that begin there: the flow is learned from other
+        perturbations, and what it adds to the mean is less certain than the mean itself.
     relative
         Whether the network sees cells relative to the mean of their controls, so that what it learns of a perturbation in
         one context holds in another.
@@ -94,6 +97,7 @@ class FlowConfig:
     control_mean: bool = False
     pooling: str = "mean"
     transfer: float = 0.0
+    anchor: float = 0.0
     relative: bool = False
     view: int | Literal["auto"] | None = None
     width: int = 128
@@ -120,9 +124,9 @@ class FlowConfig:
             one_of(getattr(self, name), choices, name=name)
         for name in ("gamma_scale", "noise", "width", "depth", "n_steps"):
             positive(getattr(self, name), name=name)
-        for name in ("noise_probability", "condition_dropout", "dropout", "transfer"):
+        for name in ("noise_probability", "condition_dropout", "dropout", "transfer", "anchor"):
             if not 0 <= getattr(self, name) <= 1:
-                msg = f"{name} is a probability, from 0 to 1, not {getattr(self, name)!r}"
+                msg = f"{name} is a share, from 0 to 1, not {getattr(self, name)!r}"
                 raise ValueError(msg)
         object.__setattr__(self, "guidance", dict(self.guidance))  # one's own
         if (self.gamma != "zero") != (self.head == "velocity+eta"):

@@ -134,8 +134,8 @@ def population(adata: AnnData, screen: Screen, *, layer: str | None = None, use_
     rows = as_rows(source)
     in_genes = use_rep in (None, "X")
     features = tuple(map(str, adata.var_names)) if in_genes else tuple(f"{use_rep}_{i}" for i in range(rows.shape[1]))
-    contexts, context = _codes(adata, screen.context_key)
-    batches, batch = _codes(adata, screen.batch_key)
+    contexts, context = codes_of(adata, screen.context_key)
+    batches, batch = codes_of(adata, screen.batch_key)
     return Population(
         adata=adata,
         screen=screen,
@@ -164,7 +164,7 @@ def learn_vocabulary(
         If a perturbation of training has no vector.
     """
     _check_cells(cells)
-    scale = _check_scale(cells.rows, layer=layer, use_rep=use_rep)
+    scale = check_scale(cells.rows, layer=layer, use_rep=use_rep)
     train = cells.train | cells.train_control
     seen = sorted({cells.names[code] for code in np.unique(cells.labels.code[cells.train])})
     singles = sorted({part for name in seen for part in cells.screen.parts(name)})
@@ -196,10 +196,13 @@ def known_population(adata: AnnData, vocabulary: Vocabulary) -> Population:
     KeyError
         If a column, slot or feature of training does not exist.
     ValueError
-        As `population`.
+        As `population`, or if the values are raw counts, not logged, missing or all zero.
     """
     v = vocabulary
-    return aligned(population(adata, v.screen, layer=v.layer, use_rep=v.use_rep), v)
+    slots = {"layer": v.layer, "use_rep": v.use_rep}
+    cells = aligned(population(adata, v.screen, **slots), v)
+    check_scale(cells.rows, **slots)
+    return cells
 
 
 def aligned(cells: Population, vocabulary: Vocabulary) -> Population:
@@ -263,7 +266,7 @@ def _used(names: tuple[str, ...], codes: Ints) -> tuple[str, ...]:
     return tuple(names[i] for i in np.unique(codes[codes >= 0]))
 
 
-def _codes(adata: AnnData, key: str | None) -> tuple[tuple[str, ...], Ints]:
+def codes_of(adata: AnnData, key: str | None) -> tuple[tuple[str, ...], Ints]:
     if key is None:
         return ("",), np.zeros(adata.n_obs, dtype=np.int64)
     key_in(key, adata.obs.columns, where="adata.obs")
@@ -317,7 +320,7 @@ def _none_negative(rows: Rows, train: Bools) -> bool:
     return all(block[train[at]].min() >= 0 for at, block in rows.blocks() if train[at].any())
 
 
-def _check_scale(rows: Rows, *, layer: str | None, use_rep: str | None) -> Scale:
+def check_scale(rows: Rows, *, layer: str | None, use_rep: str | None) -> Scale:
     """Return the scale of all values; refuse a wrong one, and values that are missing."""
     slot = f"layers[{layer!r}]" if layer else f"obsm[{use_rep!r}]" if use_rep not in (None, "X") else "X"
     scale = look(rows)

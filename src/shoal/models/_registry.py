@@ -21,7 +21,7 @@ BASELINES = {
     "perturbed_mean": ("_baselines_means", "PerturbedMean"),
     "quantile_shift": ("_baselines_distribution", "QuantileShift"),
 }
-NETWORKS = {"flow": ("_flow", "Flow")}
+NETWORKS = {"flow": ("_flow", "Flow"), "perturbdiff": ("_perturbdiff", "PerturbDiff")}
 
 
 def available() -> list[str]:

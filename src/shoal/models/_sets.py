@@ -27,7 +27,7 @@ class Packed:
     Attributes
     ----------
     rows
-        (K, S) row of every slot; the last set of a condition is filled up with repeats.
+        (K, S) row of every slot; sets of a condition are of equal size, give or take a cell, and filled up with repeats.
     real
         (K, S) False for these repeats.
     """
@@ -37,17 +37,16 @@ class Packed:
 
 
 def pack(wanted: Wanted, set_size: int) -> Packed:
-    """Arrange wanted cells (sorted by condition) into sets of `set_size` cells of one condition."""
+    """Arrange wanted cells (sorted by condition) into sets of at most `set_size` cells of one condition."""
     code, _ = grouped(perturbation=wanted.perturbation, context=wanted.context, dose=wanted.dose)
     start = np.flatnonzero(np.diff(code, prepend=-1))
     length = np.diff(np.r_[start, len(wanted)])
     rows, real = [], []
     for first, n in zip(start, length, strict=True):
-        slots = np.arange(-(-n // set_size) * set_size)
-        rows.append(first + slots % n)
-        real.append(slots < n)
-    table = np.concatenate(rows).reshape(-1, set_size)
-    return Packed(rows=table, real=np.concatenate(real).reshape(-1, set_size))
+        for own in np.array_split(np.arange(first, first + n), -(-n // set_size)):
+            rows.append(own[np.arange(set_size) % len(own)])
+            real.append(np.arange(set_size) < len(own))
+    return Packed(rows=np.stack(rows), real=np.stack(real))
 
 
 def conditions_of(cells: Population, chosen: Bools, vocabulary: Vocabulary) -> Conditions:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._anchor import anchored
 from ._base import PerturbationModel
 from ._population import control_means, recode
 from ._sets import conditions_of
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class TransferModel(PerturbationModel):
-    """A network with ``module.config.transfer``: the share of training sets that begin at such cells.
+    """A network whose config has `transfer`, the share of training sets that begin at such cells, and `anchor`.
 
     Where it is above 0, predictions begin there wherever they can. Cells that are perturbed already are told no
     perturbation: what is left to learn is what else differs between contexts.
@@ -37,14 +38,14 @@ class TransferModel(PerturbationModel):
         names = self.cells.adata.obs_names.to_numpy().astype(str)
         return Relatives(conditions, np.argsort(np.argsort(names, kind="stable")))
 
-    def _store(self, store: str, sampler: SetSampler) -> Store:
-        cells = super()._store(store, sampler)
-        if not self.module.config.transfer:
-            return cells
+    def _store(self, store: str, sampler: SetSampler, cells: Population | None = None) -> Store:
+        plain = super()._store(store, sampler, cells)
+        if cells is not None or not self.module.config.transfer:
+            return plain
         codes = recode(np.arange(len(self.cells.contexts)), self.cells.contexts, self.vocabulary.contexts)
         here = [int(np.flatnonzero(codes == code)[0]) for code in range(len(self.vocabulary.contexts))]
         centre = self._centres(np.array([*here, -1]), self.cells)
-        return TransferStore(cells, self._relatives, centre, self.module.config.transfer)
+        return TransferStore(plain, self._relatives, centre, self.module.config.transfer)
 
     def _generate(
         self, wanted: Wanted, cells: Population, rng: np.random.Generator, *, transfer: bool = True, **options: Any
@@ -61,7 +62,9 @@ class TransferModel(PerturbationModel):
         if moved.any():
             start = self._moved(begin[moved], wanted.take(moved), cells)
             options = self._options_perturbed(options)
-            values[moved] = self._from(start, wanted.take(moved), cells, rng, perturbed=True, **options)
+            made = self._from(start, wanted.take(moved), cells, rng, perturbed=True, **options)
+            share, population = self.module.config.anchor, wanted.take(moved).populations()
+            values[moved] = anchored(made, start, population, share, nonnegative=self.vocabulary.nonnegative)
         return values
 
     def _options_perturbed(self, options: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from ._blocks import ResidualMLP
 from ._condition import POOLS, AttentionPool, ConditionEncoder, MeanPool, SumPool
 from ._covariates import CovariateEncoder, StepEmbedding
+from ._set_blocks import SetTransformer
 from ._set_transformer import FUSIONS, CrossBlock, CrossTransformer, n_parameters
 from ._time import TimeEmbedding, waves
 from ._velocity import VelocityNet
@@ -17,6 +18,7 @@ __all__ = [
     "CrossTransformer",
     "MeanPool",
     "ResidualMLP",
+    "SetTransformer",
     "StepEmbedding",
     "SumPool",
     "TimeEmbedding",

@@ -62,15 +62,15 @@ class Stream(nn.Module):
         inner = mlp_ratio * width
         self.mlp = None if ends else nn.Sequential(linear(width, inner), nn.GELU("tanh"), linear(inner, width))
 
-    def forward(self, h: Tensor, condition: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+    def forward(self, h: Tensor, condition: Tensor, *, ends: bool = False) -> tuple[Tensor, Tensor | None, Tensor]:
         """Return what the attention reads, the gate of its answer, and the state with the MLP's part added.
 
-        The MLP stands beside the attention, not behind it: it reads the same state.
+        The MLP stands beside the attention, not behind it: it reads the same state. A stream that ends has no gate.
         """
         steer = self.steer(condition).unflatten(-1, (-1, h.shape[-1])).unbind(-2)
         normed = self.norm(h)
         read = torch.addcmul(steer[0], normed, 1 + steer[1])
-        if self.mlp is None:
+        if self.mlp is None or ends:
             return read, None, h
         gate, shift, scale, gate_mlp = steer[2:]
         return read, gate, h + gate_mlp * self.mlp(torch.addcmul(shift, normed, 1 + scale))
@@ -119,7 +119,9 @@ class CrossBlock(nn.Module):
         joint = 2 * width if fusion == "features" else width
         self.attention = Attention(joint, n_heads, width if ends else joint)
 
-    def forward(self, h: Tensor, g: Tensor, condition: Tensor, *, keys: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, h: Tensor, g: Tensor, condition: Tensor, *, keys: Tensor | None = None, ends: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Return both streams, changed.
 
         Parameters
@@ -130,13 +132,15 @@ class CrossBlock(nn.Module):
             (K, 1, d_condition), or one for each slot, as the steering reads it: behind a SiLU.
         keys
             Which tokens the attention may read, bool: (K, S), or (K, S + T) where tokens are fused.
+        ends
+            Whether nothing will read the controls, which then come out as they went in.
         """
         a, gate, h = self.cells(h, condition)
-        b, gate_g, g = self.controls(g, condition)
+        b, gate_g, g = self.controls(g, condition, ends=ends)
         axis = -1 if self.fusion == "features" else -2
         seen = self.attention(torch.cat([a, b], dim=axis), keys)
         if gate_g is None:  # the stream of controls ends
-            return h + gate * seen[..., : h.shape[-2], :], g
+            return h + gate * seen[..., : h.shape[-2], : h.shape[-1]], g
         to_h, to_g = seen.split([h.shape[axis], g.shape[axis]], dim=axis)
         return h + gate * to_h, g + gate_g * to_g
 
@@ -173,6 +177,8 @@ class CrossTransformer(nn.Module):
         As for :class:`CrossBlock`.
     d_control
         Features of a control that come in; 2 `n_features` if ``None``, as published, where the second half is always 0.
+    n_out
+        Numbers for each cell that come out; `n_features` if ``None``.
     heads
         2 for the published weights: a head for the controls too, which no loss reaches. It is there to be counted and
         loaded, frozen and not evaluated, and so is the last MLP of the controls. 1 leaves both out.
@@ -202,6 +208,7 @@ class CrossTransformer(nn.Module):
         mlp_ratio: int = 4,
         fusion: str = "features",
         d_control: int | None = None,
+        n_out: int | None = None,
         heads: int = 1,
     ) -> None:
         super().__init__()
@@ -216,7 +223,7 @@ class CrossTransformer(nn.Module):
             CrossBlock(width, n_heads, d_condition, mlp_ratio=mlp_ratio, fusion=fusion, ends=heads == 1 and last)
             for last in [False] * (depth - 1) + [True]
         )
-        self.head = Head(width, d_condition, n_features)
+        self.head = Head(width, d_condition, n_features if n_out is None else n_out)
         self.control_head = Head(width, d_condition, n_features) if heads == 2 else None
         unreached = ("control_head.", f"blocks.{depth - 1}.controls.mlp.")
         for name, parameter in self.named_parameters():
@@ -247,7 +254,7 @@ class CrossTransformer(nn.Module):
 
         Returns
         -------
-        (K, S, n_features), not clipped at 0.
+        (K, S, n_out), not clipped at 0.
 
         Raises
         ------
@@ -264,7 +271,7 @@ class CrossTransformer(nn.Module):
         h, g = self.enter(x) + self.constant, self.enter_control(control) + self.constant
         keys = self._keys(x, control, weight, control_weight)
         for block in self.blocks:
-            h, g = block(h, g, condition, keys=keys)
+            h, g = block(h, g, condition, keys=keys, ends=block is self.blocks[-1])
         return self.head(h, condition)
 
     def _keys(self, x: Tensor, control: Tensor, weight: Tensor | None, control_weight: Tensor | None) -> Tensor | None:
