@@ -91,7 +91,6 @@ PERTURBDIFF = (
     config("two streams, fused along features", fusion="features"),
     config("two streams, fused along tokens", fusion="tokens"),
     config("all covariates left out together", per_covariate=False, unseen=1.0),
-    config("not told the batch", told_batch=False),
     Variant("pretrained on unlabelled cells, 500 steps", pretrain=500),
     Variant(
         "diffusion: all steps, squared error too",
