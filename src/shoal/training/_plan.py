@@ -88,7 +88,8 @@ class Plan(L.LightningModule):
             {"params": [p for p in trained if p.ndim >= 2], "weight_decay": s.weight_decay},
             {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=s.lr)
+        fused = not s.precision.startswith("16")  # its own scaling of gradients would not let them be clipped
+        optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=s.lr, fused=fused)
         rise = int(s.warmup * s.max_steps)
 
         def rate(step: int) -> float:
