@@ -82,6 +82,8 @@ PERTURBDIFF = (
         needs={"begins at controls": "context"},
     ),
     config("trained from controls only", transfer=0.0),
+    config("mean not drawn back", anchor=0.0),
+    config("mean drawn back by half", anchor=0.5),
     config("values divided by 10", divide_by=10.0),
     config("published energy distance (V-statistic, repeats count)", biased=True),
     config("energy over genes only", energy_components=0.0),
