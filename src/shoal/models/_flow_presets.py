@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 from .._validate import one_of, positive
 from ..generative import COUPLINGS, GAMMAS, GRIDS, LAWS, METHODS, PATHS
 from ..nn import POOLS
+from ._recipes import configured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -211,19 +212,5 @@ def view_for(sizes: Sequence[int]) -> int:
 
 
 def flow_config(preset: str, changes: Mapping[str, Any]) -> FlowConfig:
-    """Return a preset with some changes.
-
-    Raises
-    ------
-    ValueError
-        If the preset or the value of a setting is not known.
-    TypeError
-        If there is no such setting.
-    """
-    one_of(preset, PRESETS, name="preset")
-    known = [f.name for f in fields(FlowConfig)]
-    odd = [name for name in changes if name not in known]
-    if odd:
-        msg = f"a flow has no setting {odd[0]!r}; beside preset, embedding and n_latent it takes {', '.join(known)}"
-        raise TypeError(msg)
-    return replace(PRESETS[preset], **changes)
+    """Return a preset with some changes, as `configured`."""
+    return configured(PRESETS, preset, changes, model="a flow", beside="preset, embedding and n_latent")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from numbers import Real
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .._validate import one_of, positive
 from ..generative import strided, truncated
 from ..nn import FUSIONS, POOLS
+from ._recipes import configured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -220,19 +221,5 @@ TRAINING: Mapping[str, dict[str, Any]] = MappingProxyType(
 
 
 def perturbdiff_config(preset: str, changes: Mapping[str, Any]) -> PerturbDiffConfig:
-    """Return a preset with some changes.
-
-    Raises
-    ------
-    ValueError
-        If the preset or the value of a setting is not known.
-    TypeError
-        If there is no such setting.
-    """
-    one_of(preset, PRESETS, name="preset")
-    known = [f.name for f in fields(PerturbDiffConfig)]
-    odd = [name for name in changes if name not in known]
-    if odd:
-        msg = f"PerturbDiff has no setting {odd[0]!r}; beside preset and embedding it takes {', '.join(known)}"
-        raise TypeError(msg)
-    return replace(PRESETS[preset], **changes)
+    """Return a preset with some changes, as `configured`."""
+    return configured(PRESETS, preset, changes, model="PerturbDiff", beside="preset and embedding")
