@@ -192,6 +192,20 @@ def test_config_names_what_does_not_fit(changes, words):
         PerturbDiffConfig(**changes)
 
 
+@pytest.mark.parametrize(
+    ("setting", "error", "words"),
+    [
+        ({"width": 16.5}, TypeError, "width is a whole number, not 16.5"),
+        ({"n_sampling_steps": 1.0}, TypeError, "n_sampling_steps is a whole number, not 1.0"),
+        ({"guidance": float("nan")}, ValueError, "guidance=nan must be finite"),
+        ({"floor": -1.0}, ValueError, r"floor=-1.0 at least 0 or None"),
+    ],
+)
+def test_numbers_that_make_no_sense(setting, error, words):
+    with pytest.raises(error, match=words):
+        PerturbDiffConfig(**setting)
+
+
 def test_guidance_is_one_number():
     for wrong in ({"perturbation": 2.0}, None, "2"):
         with pytest.raises(TypeError, match=r"guidance is one number here, w in \(1 \+ w\) told - w untold, not"):

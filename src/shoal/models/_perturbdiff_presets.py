@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
+from math import isfinite
+from numbers import Integral, Real
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,8 @@ class PerturbDiffConfig:
     ValueError
         For a name that is not known, a number that makes no sense, and parts that do not fit together.
     TypeError
+        For a guidance that is not a number, and sizes that are no whole numbers.
+    TypeError
         If `guidance` is not one number.
     """
 
@@ -117,10 +120,13 @@ class PerturbDiffConfig:
         choices = {"fusion": ("input", *FUSIONS), "pooling": POOLS, "sampler": SAMPLERS, "heads": (1, 2)}
         for name, known in choices.items():
             one_of(getattr(self, name), known, name=name)
-        sizes = ("divide_by", "n_steps", "n_noise", "n_components", "width", "depth", "n_heads", "n_sampling_steps")
-        for name in sizes:
-            if getattr(self, name) is not None:
-                positive(getattr(self, name), name=name)
+        if self.divide_by is not None:
+            positive(self.divide_by, name="divide_by")
+        for name in ("n_steps", "n_noise", "n_components", "width", "depth", "n_heads", "n_sampling_steps"):
+            positive(getattr(self, name), name=name)
+            if not isinstance(getattr(self, name), Integral):
+                msg = f"{name} is a whole number, not {getattr(self, name)!r}"
+                raise TypeError(msg)
         for name in ("self_conditioning", "condition_dropout", "transfer", "anchor", "unseen"):
             if not 0 <= getattr(self, name) <= 1:
                 msg = f"{name} is a share, from 0 to 1, not {getattr(self, name)!r}"
@@ -128,6 +134,9 @@ class PerturbDiffConfig:
         if not isinstance(self.guidance, Real):
             msg = f"guidance is one number here, w in (1 + w) told - w untold, not {self.guidance!r}"
             raise TypeError(msg)
+        if not isfinite(self.guidance) or not (self.floor is None or self.floor >= 0):
+            msg = f"guidance={self.guidance!r} must be finite, and floor={self.floor!r} at least 0 or None"
+            raise ValueError(msg)
         beta = (self.beta,) if isinstance(self.beta, str) else tuple(self.beta)  # files keep lists
         object.__setattr__(self, "beta", beta)
         self._check_parts()
