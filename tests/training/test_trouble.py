@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from shoal.training._fit import fit
 from shoal.training._settings import FitSettings
@@ -74,6 +75,14 @@ def test_an_interruption_is_told_and_the_weights_are_kept(start, hook, tmp_path)
         torch.testing.assert_close(module.shift.weight.detach(), seen["average"])
     assert module.shift.weight.abs().sum() > 0
     path = re.search("resume='(.*?)'", str(caught.value))[1]
+    assert start(resume=path).steps == 60
+
+
+def test_a_terminated_run_says_where_it_can_go_on(start, tmp_path, caplog):
+    with pytest.raises(SystemExit) as caught:
+        start(callbacks=[Raise(45, SIGTERMException())], checkpoint_dir=tmp_path)
+    assert caught.value.code == 143
+    path = re.search("training was terminated. .*resume='(.*?)'", caplog.text)[1]
     assert start(resume=path).steps == 60
 
 

@@ -107,6 +107,8 @@ def fit(
     ------
     KeyboardInterrupt
         If it was interrupted.
+    SystemExit
+        If the process got SIGTERM, with status 143; the checkpoint is logged.
     FloatingPointError
         If a loss or gradient was not finite.
     MemoryError

@@ -10,10 +10,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from .._logging import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+TERMINATED = 128 + signal.SIGTERM  # the status that shells give a process which SIGTERM ended
 CHATTY = ("lightning.pytorch", "lightning.fabric")
 NO_WARNING = (  # of Lightning's and scvi-tools', true by design
     "The number of training batches",  # the last stretch may be shorter than the logging interval
@@ -55,6 +59,8 @@ def explained(where: Callable[[], str]) -> Iterator[None]:
     ------
     KeyboardInterrupt
         If the user interrupted; Lightning alone would end the program.
+    SystemExit
+        If the process was told to end (SIGTERM), with the status that shells give that.
     FloatingPointError
         If a loss was not finite.
     MemoryError
@@ -65,6 +71,9 @@ def explained(where: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except SystemExit as err:
+        if isinstance(err, SIGTERMException):  # of a cluster that takes its machine back; Lightning says nothing
+            logger.error("training was terminated. %s", where())
+            raise SystemExit(TERMINATED) from err
         if not isinstance(err.__context__, KeyboardInterrupt):
             raise
         msg = f"training was interrupted; the model keeps its weights. {where()}"
