@@ -45,8 +45,8 @@ def energies(cells: Sequence[Matrix], controls: Sequence[Matrix], group: Ints, *
 
     Returns
     -------
-    (P,) distances, float64; NaN for a single cell, if not `biased`. If cells and controls are of single precision, so are the distances of two cells, of which the means are
-    taken in double precision.
+    (P,) distances, float64; NaN for a single cell, if not `biased`. If cells and controls are of single precision, so are
+    the distances of two cells, of which the means are taken in double precision.
     """
     single = all(dtype == np.float32 for several in (cells, controls) for dtype in dtypes_of(several))
     references = [_Controls(own, np.float32 if single else np.float64, biased=biased) for own in stored(controls)]

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._population import members
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -38,8 +40,7 @@ def anchored(values: Values, start: Values, population: Ints, share: float, *, n
     -------
     (n, d) values.
     """
-    order = np.argsort(population, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(population[order])) + 1):
+    for rows in members(population):
         mean = values[rows].mean(axis=0)
         back = share * (start[rows].mean(axis=0) - mean)
         if nonnegative:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from ..core._controls import shuffled
-from ..training import Conditions, SetSampler
 from ..training._batch import assemble
 from ..training._store import check_finite, take
 from ._predictor import Wanted
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .._typing import Ints
-    from ..training import SetBatch, Store
+    from ..training import Conditions, SetBatch, SetSampler, Store
     from ..training._sampler import Draw
     from ._population import Population
     from ._vocabulary import Vocabulary
@@ -108,8 +107,7 @@ class PairStore:
 
     def __init__(self, pairs: Pairs, cells: Store, sampler: SetSampler) -> None:
         check_finite(pairs.end, np.arange(len(pairs.end)))
-        sizes = {name: getattr(sampler, name) for name in ("set_size", "batch_conditions", "weighting", "seed")}
-        self.sampler = SetSampler(pairs.conditions, **sizes)
+        self.sampler = sampler.over(pairs.conditions)
         self.cells, self._kept = cells, (pairs.start, pairs.end, pairs.centre)
         self._here = self._kept
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._population import members
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -37,8 +39,7 @@ def nonnegative(values: Values, population: Ints) -> Values:
     ----------
     Held, Wolfe & Crowder (1974); Duchi et al. (2008), projection onto the simplex.
     """
-    order = np.argsort(population, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(population[order])) + 1):
+    for rows in members(population):
         columns = np.flatnonzero(values[rows].min(axis=0, initial=0) < 0)
         if len(columns):
             at = np.ix_(rows, columns)

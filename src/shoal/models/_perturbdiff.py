@@ -11,7 +11,6 @@ from scipy import sparse
 
 from .._random import RNGLike, as_generator
 from ..metrics import mmd
-from ..training import SetSampler
 from ._perturbdiff_module import PerturbDiffModule
 from ._perturbdiff_presets import TRAINING, perturbdiff_config
 from ._pretraining import MarginalStore, marginals, unlabelled
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .._typing import Matrix
-    from ..training import Conditions, Store
+    from ..training import Conditions, SetSampler, Store
     from ._population import Population
 
 ROUNDING = 1e-6  # of the mean of a gene, in single precision
@@ -167,9 +166,8 @@ class PerturbDiff(TransferModel):
             return super()._store(store, sampler, cells)
         cells = self._marginal
         chosen = cells.train | cells.train_control if cells is self.cells else np.ones(len(cells.split), dtype=bool)
-        sizes = {name: getattr(sampler, name) for name in ("set_size", "batch_conditions", "weighting", "seed")}
-        told = SetSampler(marginals(cells, chosen, self.vocabulary, least=sampler.batch_conditions), **sizes)
-        return MarginalStore(super()._store(store, told, cells), self.module.nothing)
+        told = marginals(cells, chosen, self.vocabulary, least=sampler.batch_conditions)
+        return MarginalStore(super()._store(store, sampler.over(told), cells), self.module.nothing)
 
     def _validation(self) -> Conditions | None:
         return super()._validation() if self._marginal is None else None

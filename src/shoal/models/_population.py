@@ -258,6 +258,12 @@ def grouped(**columns: ArrayLike) -> tuple[Ints, pd.DataFrame]:
     return code, frame.iloc[np.unique(code, return_index=True)[1]].reset_index(drop=True)
 
 
+def members(code: Ints) -> list[Ints]:
+    """Return the positions of every code that occurs, in the order of the codes."""
+    order = np.argsort(code, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(code[order])) + 1)
+
+
 def _fields(cells: Population) -> dict[str, Any]:
     return {name: getattr(cells, name) for name in Population.__dataclass_fields__}
 

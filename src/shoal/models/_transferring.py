@@ -60,11 +60,14 @@ class TransferModel(PerturbationModel):
         if not moved.all():
             values[~moved] = super()._generate(wanted.take(~moved), cells, rng, **options)
         if moved.any():
-            start = self._moved(begin[moved], wanted.take(moved), cells)
+            there = wanted.take(moved)
+            start = self._moved(begin[moved], there, cells)
             options = self._options_perturbed(options)
-            made = self._from(start, wanted.take(moved), cells, rng, perturbed=True, **options)
-            share, population = self.module.config.anchor, wanted.take(moved).populations()
-            values[moved] = anchored(made, start, population, share, nonnegative=self.vocabulary.nonnegative)
+            made = self._from(start, there, cells, rng, perturbed=True, **options)
+            share, nonnegative = self.module.config.anchor, self.vocabulary.nonnegative
+            if share:
+                made = anchored(made, start, there.populations(), share, nonnegative=nonnegative)
+            values[moved] = made
         return values
 
     def _options_perturbed(self, options: dict[str, Any]) -> dict[str, Any]:

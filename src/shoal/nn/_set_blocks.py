@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from .._validate import positive
 from ._blocks import zeroed
-from ._set_transformer import EPS, Attention, linear
+from ._set_transformer import EPS, Attention, linear, readable
 
 
 class SetBlock(nn.Module):
@@ -77,10 +77,7 @@ class SetTransformer(nn.Module):
         Slots of `weight` 0 (K, S) are read by no other.
         """
         condition = nn.functional.silu(condition)
-        keys = None
-        if weight is not None:
-            keys = weight > 0
-            keys = keys | ~keys.any(-1, keepdim=True)
+        keys = None if weight is None else readable(weight > 0)
         h = self.enter(x)
         for block in self.blocks:
             h = block(h, condition, keys)

@@ -29,6 +29,11 @@ def linear(d_in: int, d_out: int) -> nn.Linear:
     return layer
 
 
+def readable(keys: Tensor) -> Tensor:
+    """Return which slots (K, m) of sets are read, bool: those of `keys`, and all of a set in which none counts."""
+    return keys | ~keys.any(-1, keepdim=True)
+
+
 class Attention(nn.Module):
     """Self-attention with several heads; queries and keys have mean square 1 before their learned scales (RMS-norm)."""
 
@@ -284,4 +289,4 @@ class CrossTransformer(nn.Module):
         if self.fusion == "tokens":
             every = control.new_ones(control.shape[:-1], dtype=torch.bool)
             keys = torch.cat([keys, every if control_weight is None else control_weight > 0], dim=-1)
-        return keys | ~keys.any(-1, keepdim=True)
+        return readable(keys)

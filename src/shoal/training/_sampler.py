@@ -118,6 +118,11 @@ class SetSampler:
         self.passes = Passes(np.repeat(np.arange(len(conditions)), repeats), seed)
         self._match_controls()
 
+    def over(self, conditions: Conditions) -> SetSampler:
+        """Return a sampler of the same sizes, weighting and seed over other conditions."""
+        names = ("set_size", "batch_conditions", "weighting", "seed")
+        return SetSampler(conditions, **{name: getattr(self, name) for name in names})
+
     def draw(self, step: int, rank: int = 0, world: int = 1) -> Draw:
         """Return the cells of a step for process `rank` of `world`, whose conditions no other process has."""
         index = self.passes.share(step, self.batch_conditions, rank, world)
