@@ -124,8 +124,9 @@ class Flow(TransferModel):
     ) -> Self:
         """Train a copy on the pairs that this flow makes: straighter paths, followed in few steps (rectified flow).
 
-        Controls of the contexts and batches of each training condition, and what else the flow begins at, are carried to where
-        this flow takes them, and the copy, which starts from the trained weights, learns to go there straight. It predicts, is saved and is loaded as any
+        Controls of the contexts and batches of each training condition, and what else the flow begins at, are carried to
+        where this flow takes them, and the copy, which starts from the trained weights, learns to go there straight. It
+        predicts, is saved and is loaded as any
         flow, in 4 steps unless told otherwise, and may be reflowed again. This flow stays as it is.
 
         Parameters
