@@ -1,9 +1,12 @@
 """Compare the preset `cell_eval` with cell-eval itself, number for number, and time both; print markdown tables.
 
-    OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python benchmarks/peers_metrics.py --cell-eval-python PATH [--norman FILE] [--time]
+    OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python benchmarks/peers_metrics.py --cell-eval-python PATH [--norman FILE]
+                                                                        [--time [--shoal-python PATH]]
 
-PATH is a Python that has cell-eval 0.8. Each package runs in a process of its own; CPU seconds are of the whole evaluation, after
-files are read and libraries imported, and the peak is of the resident memory of the process. cell-eval is run on float64 copies of
+The first PATH is a Python that has cell-eval 0.8, the second one that has shoal and no extras (`pip install .`), as anndata
+imports dask, if it is there. Each package runs in a process of its own; CPU seconds are of the whole evaluation, after files are
+read and libraries imported, and the peak is of the resident memory of the process. Each is run once before, so that what it
+compiles and keeps is there. cell-eval is run on float64 copies of
 the cells, where it is compared: in float32 it rounds means and distances to 7 digits. `clustering_agreement`, which depends on
 the random numbers of Leiden, is skipped in the comparison and in the timing of what both have.
 """
@@ -139,9 +142,12 @@ def compare(title: str, real: ad.AnnData, python: str) -> None:
     print(f"\nNot in the preset: {', '.join(set(theirs) - set(ours)) or 'nothing'}.", flush=True)
 
 
-def time_both(real: ad.AnnData, python: str) -> None:
+def time_both(real: ad.AnnData, python: str, own: str) -> None:
     """Print CPU seconds and peak memory of both, with and without the energy distances."""
     pred = predicted(real)
+    few = real[: real.n_obs // 20].copy()
+    for interpreter, script in ((python, THEIRS), (own, OURS)):
+        run(interpreter, script, few, predicted(few), "")
     shape = f"{real.n_obs:,} cells × {real.n_vars:,} genes × {real.obs[LABEL].nunique() - 1} perturbations"
     print(f"\n**{shape}**\n\n| | CPU s | peak MB | of which before |\n|---|---|---|---|")
     for what, skip in (
@@ -149,7 +155,7 @@ def time_both(real: ad.AnnData, python: str) -> None:
         ("metrics of both", "clustering_agreement"),
         ("without pearson_edistance", "clustering_agreement,pearson_edistance"),
     ):
-        for who, interpreter, script in (("cell-eval", python, THEIRS), ("shoal", sys.executable, OURS)):
+        for who, interpreter, script in (("cell-eval", python, THEIRS), ("shoal", own, OURS)):
             if who == "shoal" and not skip:
                 continue
             _, (seconds, before, peak) = run(interpreter, script, real, pred, skip)
@@ -161,6 +167,7 @@ def main() -> None:
     parser.add_argument("--cell-eval-python", required=True, help="a Python that has cell-eval 0.8")
     parser.add_argument("--norman", help="norman19_perturbench.h5ad, to compare on real cells too")
     parser.add_argument("--time", action="store_true", help="also time both")
+    parser.add_argument("--shoal-python", default=sys.executable, help="a Python that has shoal without extras")
     parser.add_argument("--cells", type=int, default=20_000)
     parser.add_argument("--genes", type=int, default=2_000)
     parser.add_argument("--perturbations", type=int, default=100)
@@ -169,7 +176,7 @@ def main() -> None:
     if given.norman:
         compare("Norman et al. 2019", norman(given.norman), given.cell_eval_python)
     if given.time:
-        time_both(simulated(given.cells, given.genes, given.perturbations), given.cell_eval_python)
+        time_both(simulated(given.cells, given.genes, given.perturbations), given.cell_eval_python, given.shoal_python)
 
 
 if __name__ == "__main__":

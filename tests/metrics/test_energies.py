@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from shoal.metrics import _energies
+from shoal.metrics import _cells, _energies
 from shoal.metrics._cells import Cells
 from shoal.metrics._distance import energy_distance
 from shoal.metrics._energies import energies
@@ -33,7 +33,8 @@ def test_equals_the_distance_of_a_pair(share, biased, form, rng, monkeypatch):
     cells, controls = make(rng, share)
     found = energies([form(x) for x in cells], [form(c) for c in controls], GROUP, biased=biased)
     np.testing.assert_allclose(found, expected(cells, controls, biased=biased), rtol=1e-12, atol=1e-12)
-    monkeypatch.setattr(_energies, "CELLS", 8)
+    monkeypatch.setattr(_cells, "BLOCK", 8)
+    monkeypatch.setattr(_energies, "BLOCK", 8)
     monkeypatch.setattr(_energies, "CONTROLS", 9)
     apart = energies([form(x) for x in cells], [form(c) for c in controls], GROUP, biased=biased)
     np.testing.assert_allclose(apart, found, rtol=1e-12, atol=1e-12)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
-from scipy.interpolate import CubicSpline
+from scipy import special
+
+from ._lists import ranks
 
 if TYPE_CHECKING:
     from .._typing import Floats, Ints
@@ -111,11 +112,11 @@ def partial_association(
     >>> bool(found.association[0] > 0.5 and found.pvalue[0] == 0.001)
     True
     """
-    y = stats.rankdata(response.reshape(len(response), -1), axis=0)
-    m = stats.rankdata(magnitude.reshape(len(response), -1), axis=0)
+    y = ranks(response.reshape(len(response), -1).T).T
+    m = ranks(magnitude.reshape(len(response), -1).T).T
     order = np.lexsort((y[:, 0], m.sum(axis=1)))  # so that the order of the input does not matter
-    y, m, x = y[order], m[order], stats.rankdata(scores, axis=0)[order]
-    held = np.empty((len(y), 0)) if covariates is None else stats.rankdata(covariates, axis=0)[order]
+    y, m, x = y[order], m[order], ranks(scores.T).T[order]
+    held = np.empty((len(y), 0)) if covariates is None else ranks(covariates.T).T[order]
     bases = [_basis(column, held) for column in m.T]
     used = max(basis.shape[1] for basis in bases)
     if len(y) - used < LEAST_FREE:
@@ -165,6 +166,8 @@ def raw_partial(response: Floats, scores: Floats, *, magnitude: Floats) -> Assoc
     >>> bool(raw_partial(m / np.sqrt(m**2 + 9), (m**2)[:, None], magnitude=m).pvalue[0] < 0.001)
     True
     """
+    from scipy import stats
+
     if len(response) < LEAST_FREE:
         msg = f"{len(response)} perturbations are too few; it takes at least {LEAST_FREE}"
         raise ValueError(msg)
@@ -183,6 +186,8 @@ def magnitude_bins(n: int, n_bins: int) -> Ints:
 
 def _basis(rank: Floats, covariates: Floats) -> Floats:
     """Return orthonormal columns that span the constant, the spline of magnitude's rank and the covariates."""
+    from scipy.interpolate import CubicSpline
+
     knots = np.linspace(0, 1, SPLINE_DF + 1)
     place = (rank - 1) / max(len(rank) - 1, 1)
     spline = CubicSpline(knots, np.eye(len(knots)), bc_type="natural")(place)  # they sum to 1: the constant is in
@@ -232,5 +237,5 @@ def _interval(r: Floats, free: int, shared: Floats) -> tuple[Floats, Floats, Flo
     """Return the standard error and the 95 % interval of a rank correlation; `free` stands for n - 3."""
     wide = np.sqrt((1 + r**2 / 2) / max(free, 1) * shared)
     centre = np.arctanh(np.clip(r, -1, 1) * (1 - 1e-15))
-    reach = stats.norm.ppf(0.975) * wide
+    reach = special.ndtri(0.975) * wide
     return (1 - r**2) * wide, np.tanh(centre - reach), np.tanh(centre + reach)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     Part = tuple[Matrix, Ints]
 
 
+BLOCK = 256  # cells that are looked at together
+
+
 @dataclass(frozen=True, eq=False)
 class Cells(Sequence[Any]):
     """Populations of cells; one at a time is taken out of the matrix, dense in double precision, or CSR as stored.
@@ -62,11 +65,24 @@ def dtypes_of(several: Sequence[Matrix]) -> list[Any]:
     return [several.values.dtype] if isinstance(several, Cells) else [cells.dtype for cells in several]
 
 
+def each_of(several: Sequence[Matrix]) -> list[Part]:
+    """Return the matrix and the rows of each population; nothing is taken out of a matrix."""
+    if isinstance(several, Cells):
+        return [(several.values, rows) for rows in several.members]
+    return [(cells, np.arange(cells.shape[0])) for cells in several]
+
+
+def blocks_of(cells: Part) -> Iterator[Matrix]:
+    """Yield a population, `BLOCK` cells at a time; an empty one as one block."""
+    values, rows = cells
+    return (values[rows[i : i + BLOCK]] for i in range(0, max(len(rows), 1), BLOCK))
+
+
 def parts_of(several: Sequence[Matrix]) -> list[Part]:
     """Return matrices, and the rows of each, that together are the populations one after another."""
     if isinstance(several, Cells):
         return [(several.values, np.concatenate([np.empty(0, dtype=np.int64), *several.members]))]
-    return [(cells, np.arange(cells.shape[0])) for cells in several]
+    return each_of(several)
 
 
 def repeated(means: Any, sizes: Sequence[int], dtype: Any) -> tuple[Any, ...]:

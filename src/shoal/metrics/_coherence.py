@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 if TYPE_CHECKING:
     from .._typing import Floats, Ints
@@ -142,7 +142,7 @@ def total_variance(first: Floats, pairs: Floats | float, n: Ints, alpha: Floats)
 
 def interval(kappa: Floats, se: Floats, n: Ints, level: float = 0.95) -> tuple[Floats, Floats]:
     """Return the confidence interval of r: kappa -+ t SE (n - 1 degrees of freedom), both ends on r's scale."""
-    half = stats.t.ppf(0.5 + level / 2, np.maximum(n - 1, 1)) * se
+    half = special.stdtrit(np.maximum(n - 1, 1), 0.5 + level / 2) * se
     return signed_sqrt(kappa - half), np.minimum(signed_sqrt(kappa + half), 1.0)
 
 

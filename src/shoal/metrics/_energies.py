@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from ._cells import dtypes_of, stored
+from ._cells import BLOCK, blocks_of, dtypes_of, each_of
 from ._kernels import compiled
 from ._pairs import densify
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .._typing import Floats, Ints, Matrix
+    from ._cells import Part
 
 DENSE = 0.3  # share of controls that express a gene from which on a dense product is faster
-CELLS = 256  # cells that are compared at a time
-CONTROLS = 2048  # controls that they are compared with at a time
+CONTROLS = 2048  # controls that a block of cells is compared with at a time
 KEPT = 2**21  # numbers of a population that are made dense once; of larger ones this is done anew for each pass
 LANES = 32  # their number is filled up to multiples of this
 EQUAL = {4: 2e-6, 8: 1e-13}  # by bytes of a number: a squared distance below this part of the squares is rounding
@@ -49,41 +49,41 @@ def energies(cells: Sequence[Matrix], controls: Sequence[Matrix], group: Ints, *
     the distances of two cells, of which the means are taken in double precision.
     """
     single = all(dtype == np.float32 for several in (cells, controls) for dtype in dtypes_of(several))
-    references = [_Controls(own, np.float32 if single else np.float64, biased=biased) for own in stored(controls)]
-    each = zip(stored(cells), np.asarray(group).tolist(), strict=True)
-    return np.array([references[at].energy(block) for block, at in each], dtype=np.float64)
+    references = [_Controls(own, np.float32 if single else np.float64, biased=biased) for own in each_of(controls)]
+    each = zip(each_of(cells), np.asarray(group).tolist(), strict=True)
+    return np.array([references[at].energy(own) for own, at in each], dtype=np.float64)
 
 
 class _Controls:
     """The controls of a context; the genes that many of them express come first."""
 
-    def __init__(self, cells: Matrix, dtype: type, *, biased: bool) -> None:
-        self.biased = biased
-        expressed = cells.getnnz(axis=0) if sparse.issparse(cells) else np.count_nonzero(cells, axis=0)
-        many = expressed >= DENSE * cells.shape[0]
+    def __init__(self, cells: Part, dtype: type, *, biased: bool) -> None:
+        self.biased, n = biased, len(cells[1])
+        many = np.sum([_expressed(block) for block in blocks_of(cells)], axis=0) >= DENSE * n
         self.genes, self.n_many = np.argsort(~many, kind="stable"), int(many.sum())
         first, others = np.split(self.genes, [self.n_many])
-        self.dense: Floats = densify(cells[:, first]).astype(dtype)
+        self.dense: Floats = np.concatenate([densify(block[:, first]).astype(dtype) for block in blocks_of(cells)])
         self.centre = self.dense.mean(axis=0, dtype=np.float64).astype(dtype)  # smaller numbers round less
         self.dense -= self.centre
-        self.rest = sparse.csr_matrix(cells[:, others], dtype=dtype)
+        rest = [sparse.csr_matrix(block[:, others], dtype=dtype) for block in blocks_of(cells)]
+        self.rest = sparse.vstack(rest, format="csr")
         self.squares = _squares(self.dense) + _squares(self.rest)
         self.equal = dtype(EQUAL[np.dtype(dtype).itemsize])
-        total, n = 0.0, cells.shape[0]
-        for i in range(0, n, CELLS):  # with all from there on, which is once all pairs but those among these cells
+        total = 0.0
+        for i in range(0, n, BLOCK):  # with all from there on, which is once all pairs but those among these cells
             x, squares = self._read(cells, i)
             total += 2 * self._to_controls(x, squares, first=i) - self._among(x, squares, x, squares)
         self.within = self._mean(total, n)
 
-    def energy(self, cells: Matrix) -> float:
+    def energy(self, cells: Part) -> float:
         """Return the energy distance of a population."""
-        n, across, within = cells.shape[0], 0.0, 0.0
+        n, across, within = len(cells[1]), 0.0, 0.0
         once = partial(self._read, cells)
         read = cache(once) if n * len(self.genes) <= KEPT else once
-        for i in range(0, n, CELLS):
+        for i in range(0, n, BLOCK):
             across += self._to_controls(*read(i))
             within += self._among(*read(i), *read(i))
-            within += 2 * sum(self._among(*read(i), *read(j)) for j in range(i + CELLS, n, CELLS))
+            within += 2 * sum(self._among(*read(i), *read(j)) for j in range(i + BLOCK, n, BLOCK))
         return 2 * across / (n * len(self.squares)) - self._mean(within, n) - self.within
 
     def _mean(self, total: float, n: int) -> float:
@@ -94,9 +94,10 @@ class _Controls:
         """Return the sum of the distances of some cells to others of the same population."""
         return float(_distances(x @ y.T, squares, of_y, self.equal))
 
-    def _read(self, cells: Matrix, start: int) -> tuple[Floats, Floats]:
+    def _read(self, cells: Part, start: int) -> tuple[Floats, Floats]:
         """Return some cells, the genes in the order of the controls and rows of zeros at the end, and the squared norms."""
-        block = densify(cells[start : start + CELLS]).astype(self.dense.dtype, copy=False)
+        values, rows = cells
+        block = densify(values[rows[start : start + BLOCK]]).astype(self.dense.dtype, copy=False)
         x = np.empty((-(-len(block) // LANES) * LANES, len(self.genes)), dtype=block.dtype)
         np.take(block, self.genes, axis=1, out=x[: len(block)], mode="clip")  # the only mode that fills it in place
         x[len(block) :] = 0.0
@@ -114,8 +115,9 @@ class _Controls:
         return total
 
 
-def _starts(cells: Matrix) -> range:
-    return range(0, cells.shape[0], CELLS)
+def _expressed(cells: Matrix) -> Ints:
+    """Return (G,) numbers of values that are not 0."""
+    return np.asarray(cells.getnnz(axis=0) if sparse.issparse(cells) else np.count_nonzero(cells, axis=0))
 
 
 def _squares(values: Matrix) -> Floats:

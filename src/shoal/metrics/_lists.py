@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+import pandas as pd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,10 +30,15 @@ def spearman(a: Floats, b: Floats) -> float:
     return float(spearman_rows(np.asarray(a)[None], np.asarray(b)[None])[0]) if len(a) > 1 else np.nan
 
 
+def ranks(values: Floats) -> Floats:
+    """Return ranks from 1 in each row, ties averaged."""
+    return pd.DataFrame(values).rank(axis=1).to_numpy()
+
+
 def spearman_rows(x: Floats, y: Floats) -> Floats:
     """Return Spearman's correlation of each row of x with that of y, ties averaged; NaN where a row is constant."""
     middle = (x.shape[1] + 1) / 2
-    a, b = (stats.rankdata(values, axis=1) - middle for values in (x, y))
+    a, b = (ranks(values) - middle for values in (x, y))
     scale = np.sqrt(np.einsum("ij,ij->i", a, a) * np.einsum("ij,ij->i", b, b))
     return np.asarray(np.einsum("ij,ij->i", a, b) / np.where(scale > 0, scale, np.nan))
 
@@ -42,7 +47,7 @@ def roc_area(score: Floats, label: Bools) -> float:
     """Return the area under the ROC curve; NaN if all labels are the same."""
     n_positive = int(label.sum())
     pairs = n_positive * (len(label) - n_positive)
-    above = stats.rankdata(score)[label].sum() - n_positive * (n_positive + 1) / 2
+    above = ranks(score[None])[0, label].sum() - n_positive * (n_positive + 1) / 2
     return float(above / pairs) if pairs else np.nan
 
 

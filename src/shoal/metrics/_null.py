@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+
+from ._ranksum import benjamini_hochberg
 
 if TYPE_CHECKING:
     from .._typing import Floats, Ints
@@ -54,6 +55,8 @@ def null_pvalue(kappa: Floats, n: Ints, alpha: Floats, moments: tuple[float, flo
     -------
     (G,) p-values; NaN where kappa is.
     """
+    from scipy import stats
+
     c2, c3 = moments
     with np.errstate(divide="ignore", invalid="ignore"):
         pairs = np.where(n > 1, 1.0 / (n * (n - 1.0)), np.nan)
@@ -64,8 +67,4 @@ def null_pvalue(kappa: Floats, n: Ints, alpha: Floats, moments: tuple[float, flo
 
 def adjust(pvalue: Floats) -> Floats:
     """Return Benjamini-Hochberg q-values; NaN stays NaN and does not count as a test."""
-    q = np.full(len(pvalue), np.nan)
-    tested = np.isfinite(pvalue)
-    if tested.any():
-        q[tested] = stats.false_discovery_control(np.clip(pvalue[tested], 0, 1))
-    return q
+    return benjamini_hochberg(np.clip(np.asarray(pvalue, dtype=np.float64)[None], 0, 1))[0]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from scipy import sparse, stats
+from scipy import sparse
 
 from ._cells import Cells
 from ._comparison import means_of
@@ -22,7 +22,7 @@ from ._discrimination import Metric as Distance
 from ._discrimination import discrimination_score
 from ._energies import energies
 from ._errors import mae, mse
-from ._lists import average_precision, roc_area
+from ._lists import average_precision, ranks, roc_area
 from ._means import members
 from ._ranksum import benjamini_hochberg, sums_against
 from ._registry import Metric, Scored
@@ -166,7 +166,7 @@ def _direction(real_fdr: Floats, real_lfc: Floats, fdr: Floats, lfc: Floats) -> 
 
 def _lfc_spearman(real_fdr: Floats, real_lfc: Floats, fdr: Floats, lfc: Floats) -> float:
     hit = real_fdr < ALPHA
-    return _correlation(stats.rankdata(real_lfc[hit]), stats.rankdata(lfc[hit]))
+    return _correlation(*ranks(np.array([real_lfc[hit], lfc[hit]])))
 
 
 def _recall(real_fdr: Floats, real_lfc: Floats, fdr: Floats, lfc: Floats) -> float:
@@ -185,7 +185,7 @@ def _n_spearman(truth: Truth, guess: Populations, rows: Ints) -> float:
     """Correlate the numbers of hits over the conditions that have a real one; 1 if none has."""
     real, own = ((tested(one).fdr[rows] < ALPHA).sum(axis=1) for one in (truth.real, guess))
     kept = real > 0
-    return _correlation(stats.rankdata(real[kept]), stats.rankdata(own[kept])) if kept.any() else 1.0
+    return _correlation(*ranks(np.array([real[kept], own[kept]]))) if kept.any() else 1.0
 
 
 def _energies(truth: Truth, guess: Populations, rows: Ints) -> float:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
 from ._comparison import _squares, len_of, mean_of
 from ._delta import pearson_rows
@@ -65,6 +64,8 @@ def _pearson_de(truth: Truth, guess: Populations) -> Scored:
 
 def _accuracy(truth: Truth, guess: Populations) -> Scored:
     """Return the share of real means that are farther than the own one; one that is as far does not count."""
+    from scipy.spatial.distance import cdist
+
     values = np.full(len(truth.names), np.nan)
     for rows in members(truth.group, len(values)):
         distance = cdist(guess.means[rows], truth.real.means[rows])

@@ -6,7 +6,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
 from ._comparison import mean_of
 from ._distance import energy_distance
@@ -88,6 +87,8 @@ def entropic_cost(x: Floats, y: Floats, *, epsilon: float = EPSILON) -> float:
     Potentials are updated in turn until the marginals of the plan are off by less than 1e-3 in all, looked at every 10 steps, or
     for 2,000 steps.
     """
+    from scipy.spatial.distance import cdist
+
     cost = cdist(x, y) / epsilon
     f, g = np.zeros(len(x)), np.zeros(len(y))
     for step in range(STEPS):

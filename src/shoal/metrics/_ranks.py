@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .._typing import Floats, Ints, Matrix
     from ._cells import Part
 
-ENTRIES = 2**20  # values that are sorted at a time; what is held beside the matrix is some times that
+ENTRIES = 2**19  # values that are sorted at a time; what is held beside the matrix is some times that
 DIGIT = 11  # bits that one pass of the sort looks at
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from ._coherence import total_variance
 
@@ -127,4 +127,4 @@ def residual_test(
     se = np.sqrt(total_variance(variance + alpha * expected.control_variance, expected.pairs, n, alpha))
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(se > 0, residual / se, np.nan)
-    return residual, z, 2 * stats.norm.sf(np.abs(z))
+    return residual, z, 2 * special.ndtr(-np.abs(z))

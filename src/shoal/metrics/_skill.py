@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from .._random import as_generator
 from .._validate import positive
@@ -204,8 +204,8 @@ def _bootstrap(
 
 def tails(level: float, n: int) -> tuple[float, float]:
     """Return the quantiles to take: those of the level, moved out by what a percentile interval of few units lacks."""
-    reach = np.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, n - 1)
-    return float(stats.norm.cdf(-reach)), float(stats.norm.cdf(reach))
+    reach = np.sqrt(n / (n - 1)) * special.stdtrit(n - 1, (1 + level) / 2)
+    return float(special.ndtr(-reach)), float(special.ndtr(reach))
 
 
 def _absent(reason: str) -> Estimate:

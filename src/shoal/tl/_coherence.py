@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from .._keys import COHERENCE
 from .._logging import logger
@@ -200,11 +201,9 @@ def _cross(adata: AnnData, screen: Screen) -> dict[str, Ints]:
 
 def _shrunk(measured: Measured, level: float) -> np.ndarray:
     """Return the signed root of kappa shrunk towards the coherence of a translation."""
-    from scipy import stats
-
     columns = measured.columns
     ends = [np.sign(columns[c]) * columns[c] ** 2 for c in ("ci_low", "ci_high")]
-    se = (ends[1] - ends[0]) / (2 * stats.norm.ppf(0.5 + level / 2))
+    se = (ends[1] - ends[0]) / (2 * special.ndtri(0.5 + level / 2))
     return signed_sqrt(shrink(columns["kappa"], se, columns["kappa"] - columns["residual"]))
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from .._keys import COHERENCE
 from .._logging import progress
@@ -181,6 +180,8 @@ def _measure_one(block: Matrix, plan: Plan, cells: Ints, chosen: Bools, min_cell
 
 def _rates(table: pd.DataFrame) -> pd.DataFrame:
     """Count rejections of each kind of pseudo-perturbation, with exact binomial intervals."""
+    from scipy import stats
+
     random = table["source"] == "random split"
     groups = [("random split", int(n), part) for n, part in table[random].groupby("n_cells")]
     if (~random).any():

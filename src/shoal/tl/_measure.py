@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from ..core._groups import CrossSums, Directions, directions
 from ..core._plan import Plan, shifts_of
@@ -106,7 +106,7 @@ def measure(rows: Rows, plan: Plan, *, min_cells: int, level: float = 0.95, cros
         np.sqrt(np.einsum("gd,gd->g", mean, mean)),
         kappa,
         coh.signed_sqrt(kappa),
-        (high - low) / (2 * stats.norm.ppf(0.5 + level / 2)),  # finite at 0, where dr/dkappa is not
+        (high - low) / (2 * special.ndtri(0.5 + level / 2)),  # finite at 0, where dr/dkappa is not
         low,
         high,
         _mean_of(cell[cells], code, len(n)),
