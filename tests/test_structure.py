@@ -339,3 +339,9 @@ def test_import_costs_about_what_anndata_costs():
     seconds("shoal")  # writes the byte code
     ratios = [seconds("shoal") / seconds("anndata") for _ in range(5)]
     assert statistics.median(ratios) <= 1.3, f"import shoal / import anndata, CPU time: {ratios}"
+
+
+def test_measuring_and_judging_do_without_scipy_stats():
+    """Of all of scipy it takes the longest to import and the most memory."""
+    statement = "import shoal.pp, shoal.tl, shoal.metrics._presets, sys"
+    assert child(f"{statement}\nprint('false' if 'scipy.stats' in sys.modules else 'true')")
