@@ -111,7 +111,35 @@ PERTURBDIFF = (
     ),
     Variant("published, no energy distance", {"preset": "published", "config": {"energy": 0.0}}),
 )
-VARIANTS = {"flow": FLOW, "perturbdiff": PERTURBDIFF}
+MONGE = (
+    Variant(
+        "default",
+        generate={"begins at controls": {"transfer": False}},
+        needs={"begins at controls": "context"},
+    ),
+    config("trained from controls only", transfer=0.0),
+    config("mean not drawn back", anchor=0.0),
+    config("biased divergence", biased=True),
+    config("no gap", gap=0.0),
+    config("no warm start", warm_steps=0),
+    config("squared distance", cost="sqeuclidean"),
+    config("less regularisation", epsilon=0.1),
+    config("more regularisation", epsilon=5.0),
+    config("energy distance beside it", energy=1.0),
+    config("8 random numbers a cell", n_noise=8),
+    config("sees few components", view="auto"),
+    config("sees cells relative to their controls", relative_to_control=True),
+    config("told the context", told_context=True),
+    config("the last three", view="auto", relative_to_control=True, told_context=True),
+    config("plain layers", network="concatenated"),
+    config("autoencoder on the components", latent="pca+autoencoder"),
+    config("autoencoder", latent="autoencoder"),
+    Variant("published", {"preset": "published"}),
+    Variant("published, halves", {"preset": "published", "config": {"biased": False}}),
+    Variant("published, components", {"preset": "published", "config": {"latent": "pca"}}),
+    Variant("published, components, halves", {"preset": "published", "config": {"latent": "pca", "biased": False}}),
+)
+VARIANTS = {"conditional_monge": MONGE, "flow": FLOW, "perturbdiff": PERTURBDIFF}
 
 
 def trained(adata, model: str, variant: Variant, *, seed: int, **options):

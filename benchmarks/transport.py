@@ -23,11 +23,13 @@ import time
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
+from torch import nn
 
 from shoal.metrics import energy_distance
 from shoal.models._flow_module import FlowModule
@@ -124,11 +126,12 @@ class Pairs(ResidentStore):
         return replace(batch, source_weight=batch.weight)  # the starts come with the targets, not from the "control"
 
 
-def train(module: FlowModule, store: ResidentStore, steps: int, seed: int, lr: float) -> float:
+def train(
+    module: nn.Module, store: ResidentStore, steps: int, seed: int, lr: float, *, ema: float | None = 0.995, **more: Any
+) -> float:
     """Train and return the CPU seconds."""
-    settings = FitSettings(
-        max_steps=steps, lr=lr, ema=0.995, seed=seed, accelerator="cpu", precision="32-true", val_every=steps
-    )
+    here = {"accelerator": "cpu", "precision": "32-true", "val_every": steps}
+    settings = FitSettings(max_steps=steps, lr=lr, ema=ema, seed=seed, **here, **more)
     begin = time.process_time()
     fit(module, store, settings=settings, enable_progress_bar=False)
     return time.process_time() - begin

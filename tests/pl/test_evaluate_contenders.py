@@ -167,3 +167,17 @@ def test_strata_are_the_means_of_the_thirds(judged):
         sh.pl.strata(judged, "energy", contenders=["neerest"])
     with pytest.raises(KeyError, match="one number for the whole screen"):
         sh.pl.strata(judged, "collapse_index")
+
+
+def test_a_dagger_for_what_has_seen_held_out_cells(judged):
+    before = rows(sh.pl.leaderboard(judged))
+    table = judged.uns["evaluation"]["contenders"]
+    table["transductive"] = table.index.isin(["prediction", "nearest"])
+    ax = sh.pl.leaderboard(judged)
+    assert rows(ax) == [f"{name} †" if name in ("prediction", "nearest") else name for name in before]
+    assert [t.get_text() for t in ax.get_yticklabels() if t.get_fontweight() == "bold"] == ["prediction †"]
+    assert any("has seen held-out cells" in t.get_text() for t in ax.texts)
+    table["transductive"] = False
+    ax = sh.pl.leaderboard(judged)
+    assert rows(ax) == before
+    assert not any("held-out" in t.get_text() for t in ax.texts)

@@ -59,9 +59,13 @@ def test_renge_effects_and_coexpression(read_real):
     sh.pp.prepare(adata, normalize="log1p", n_comps=5)
     sh.pp.embed(adata, method="coexpression")
     sh.pp.embed(adata, method="effects")
+    sh.pp.prepare(adata, n_comps=20)
+    sh.pp.embed(adata, method="mds")
     shapes = {key: table.shape for key, table in adata.uns["perturbation_embeddings"].items()}
-    assert shapes == {"coexpression": (23, 32), "effects": (23, 16)}
+    assert shapes == {"coexpression": (23, 32), "effects": (23, 16), "mds": (23, 10)}
     assert neighbours(adata, "effects", "SOX2", 3) == {"NANOG", "POU5F1", "PRDM14"}
+    table = adata.uns["perturbation_embeddings"]["mds"]
+    assert ((table - table.loc["SOX2"]) ** 2).sum(axis=1).drop("SOX2").idxmin() == "NANOG"
 
 
 def test_norman_has_parts_that_were_not_measured_alone(read_real):
@@ -84,3 +88,10 @@ def test_sciplex_drugs():
     with pytest.warns(UserWarning, match="in test: 'Ruxolitinib' = 'S-Ruxolitinib'$"):
         sh.pp.embed(adata, method="fingerprint", source=drugs)
     assert adata.uns["perturbation_embeddings"]["fingerprint"].shape == (187, 1024)
+    with pytest.warns(UserWarning, match="in test: 'Ruxolitinib' = 'S-Ruxolitinib'$"):  # mirror images, no duplicates
+        sh.pp.embed(adata, method="descriptors", source=drugs)
+    table = adata.uns["perturbation_embeddings"]["descriptors"]
+    assert len(table) == 187
+    assert 150 < table.shape[1] < 220
+    np.testing.assert_allclose(table.mean(), 0, atol=1e-5)
+    assert neighbours(adata, "descriptors", "Dacinostat", 1) == {"Panobinostat"}

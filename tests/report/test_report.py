@@ -147,3 +147,18 @@ def test_command(judged, tmp_path):
     wrong = runner.invoke(app, ["report", str(tmp_path / "j.h5ad"), "-o", str(tmp_path / "no" / "r.html")])
     assert wrong.exit_code == 1
     assert wrong.stderr.splitlines()[-1].startswith("error: no such folder")
+
+
+def test_a_note_says_what_the_dagger_means(judged, tmp_path):
+    adata = judged.copy()
+    text = report(adata, out=tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "† transductive" not in text
+    table = adata.uns["evaluation"]["contenders"]
+    table["transductive"] = table.index == "prediction"
+    path = report(adata, out=tmp_path / "r.html")
+    assert path.read_text(encoding="utf-8").count("† transductive") == 1
+    assert "prediction †" in [c["title"] for c in data(path)["tables"]["contenders"]["columns"]]
+    adata.uns["leaderboard"]["table"]["transductive"] = [True, False, False]
+    path = report(adata, out=tmp_path / "r.html")
+    assert path.read_text(encoding="utf-8").count("† transductive") == 2
+    assert data(path)["tables"]["leaderboard"]["rows"][0][0] == "perturbdiff †"

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from shoal.report._panel import coherence_panel, evaluation_panel
-from shoal.report._tables import conditions, evaluation_tables, metrics, plain, table, unfit
+from shoal.report._tables import conditions, evaluation_tables, leaderboard_table, metrics, plain, table, unfit
 
 
 def test_numbers_are_rounded_to_four_digits_and_missing_ones_are_none():
@@ -98,3 +98,22 @@ def test_the_panel_of_coherence_has_every_column(measured):
     assert made["columns"] == frame.columns.tolist()
     r = [row[made["columns"].index("coherence")] for row in made["rows"]]
     assert r == pytest.approx(frame["coherence"].tolist(), rel=1e-3)
+
+
+def test_a_dagger_in_every_table_for_what_has_seen_held_out_cells(judged):
+    result = dict(judged.uns["evaluation"])
+    seen = result["contenders"].index.isin(["prediction", "nearest"])
+    result["contenders"] = result["contenders"].assign(transductive=seen)
+    made = evaluation_tables(result)
+    titles = [c["title"] for c in made["contenders"]["columns"]]
+    assert {"prediction †", "nearest †"} == {t for t in titles if "†" in t}
+    assert all(c["numeric"] for c in made["contenders"]["columns"][1:])
+    assert "prediction †" in [c["title"] for c in made["strata"]["columns"]]
+    assert made["missing"]["rows"][0][0] == "prediction †"
+    at = [c["title"] for c in made["metrics"]["columns"]].index("best_baseline")
+    named = {row[at] for row in made["metrics"]["rows"]}
+    assert "nearest" not in named
+    assert "nearest †" in named
+    assert set(evaluation_panel(result)["best"]) <= named
+    board = pd.DataFrame({"transductive": [True, False], "score": [1.0, 0.5]}, index=["a", "b"])
+    assert [row[:2] for row in leaderboard_table(board)["rows"]] == [["a †", "yes"], ["b", "no"]]

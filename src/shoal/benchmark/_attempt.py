@@ -56,13 +56,16 @@ def attempt(adata: AnnData, row: Row, model: Model, judge: Judge) -> Row:
         trained = tl.fit(work, model.model, rng=row.seed, **(layer | dict(model.options)))
         fitted = meter.seconds
         tl.predict(work, trained, key_added=KEY, subset="test", rng=row.seed, **model.predict)
+        known = trained.vocabulary.transductive
         cost = {"seconds_fit": fitted, "seconds_predict": meter.seconds - fitted, "peak_mb": meter.peak_mb}
         meter = Meter()
         found = judge.judge(work, row.model, KEY)
     except Exception as err:  # noqa: BLE001 (others go on, and the row says what it was)
         logger.warning("%s on %s, %s, seed %d failed: %s", row.model, row.data, row.split, row.seed, reason(err))
         return failed(row, reason(err))
-    return replace(row, **cost, **found, seconds_evaluate=meter.seconds, versions=versions(row.kind))
+    return replace(
+        row, transductive=known, **cost, **found, seconds_evaluate=meter.seconds, versions=versions(row.kind)
+    )
 
 
 def failed(row: Row, note: str) -> Row:

@@ -48,6 +48,8 @@ class Row:
         Why it failed; empty if it did not.
     settings
         Digest of all that it depends on.
+    transductive
+        Whether the embedding of the model has seen held-out cells.
     seconds_fit, seconds_predict, seconds_evaluate
         Wall clock time.
     peak_mb
@@ -71,6 +73,7 @@ class Row:
     kind: str
     note: str = ""
     settings: str = ""
+    transductive: bool = False
     seconds_fit: float | None = None
     seconds_predict: float | None = None
     seconds_evaluate: float | None = None
@@ -158,7 +161,7 @@ def tidy(rows: Iterable[Row]) -> pd.DataFrame:
     """Return one line for each row and metric; a row that failed has one line, with its note."""
     lines = []
     for row in rows:
-        about = {name: getattr(row, name) for name in ("data", "split", "model", "kind", "seed")}
+        about = {name: getattr(row, name) for name in ("data", "split", "model", "kind", "transductive", "seed")}
         names = ("seconds_fit", "seconds_predict", "seconds_evaluate", "peak_mb", "settings")
         cost = {name: getattr(row, name) for name in names}
         versions = " ".join(f"{name}={version}" for name, version in row.versions.items())

@@ -18,7 +18,20 @@ if TYPE_CHECKING:
     from .._random import RNGLike
     from ..metrics._skill import Estimate
 
-ABOUT = ("kind", "score", "difference", "low", "high", "verdict", "sets", "results", "failed", "seconds", "peak_mb")
+ABOUT = (
+    "kind",
+    "score",
+    "difference",
+    "low",
+    "high",
+    "verdict",
+    "transductive",
+    "sets",
+    "results",
+    "failed",
+    "seconds",
+    "peak_mb",
+)
 
 
 def table(
@@ -63,9 +76,10 @@ def table(
     Table, index = contender: first those with results on all splits of all data sets, by score, then others, then the
     controls. Columns: ``kind`` (``"model"``, ``"baseline"`` or ``"control"``), ``score``; ``difference`` to `against`,
     where both have results, and its interval ``low`` to ``high``; ``verdict``: ``"better"``, ``"no different"``,
-    ``"worse"``, ``"reference"``, or ``""`` where there is no interval; ``sets`` (int: splits of data sets), ``results``
-    and ``failed`` (int: data sets x splits x seeds), ``seconds`` (mean of training and prediction), ``peak_mb`` (largest);
-    and one column for each metric.
+    ``"worse"``, ``"reference"``, or ``""`` where there is no interval; ``transductive`` (bool: whether its embedding has
+    seen held-out cells, so that its task was easier); ``sets`` (int: splits of data sets), ``results`` and ``failed``
+    (int: data sets x splits x seeds), ``seconds`` (mean of training and prediction), ``peak_mb`` (largest); and one
+    column for each metric.
 
     Raises
     ------
@@ -190,6 +204,7 @@ def _line(name: str, found: Comparison, rows: Sequence[Row], gap: Estimate, *, i
         gap.low,
         gap.high,
         verdict,
+        any(row.transductive for row in own),
         len({key[:2] for key in found.keys(name)}),
         len(found.rounds) if name in CONTROLS else len(done),
         len(own) - len(done),

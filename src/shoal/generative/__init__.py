@@ -10,15 +10,16 @@ from ._convert import (
     score_from_denoiser,
     score_from_drift,
 )
-from ._couplings import COUPLINGS, couple, sinkhorn_plan, take
+from ._couplings import COUPLINGS, couple, take
 from ._diffusion import Denoiser, GaussianDiffusion, ddim, guided_denoiser, strided, truncated
-from ._divergences import energy_distance, mmd
+from ._divergences import energy_distance, mmd, monge_gap, sinkhorn_divergence
 from ._guidance import combine, guided
 from ._losses import HEADS, Draw, draw, regression, weighted_mean
 from ._paths import PATHS, Path, path
 from ._reflow import FlowCost, flow_cost
 from ._samplers import METHODS, integrate, walk
 from ._schedules import GAMMAS, Gamma
+from ._sinkhorn import Transport, sinkhorn
 from ._stochastic import STOCHASTIC, Diffusion, diffuse, one_sided, two_sided
 from ._tensors import Field, normal_like
 from ._times import GRIDS, LAWS, draw_times, time_grid
@@ -41,6 +42,7 @@ __all__ = [
     "GaussianDiffusion",
     "Heads",
     "Path",
+    "Transport",
     "combine",
     "couple",
     "ddim",
@@ -58,13 +60,15 @@ __all__ = [
     "guided_denoiser",
     "integrate",
     "mmd",
+    "monge_gap",
     "normal_like",
     "one_sided",
     "path",
     "regression",
     "score_from_denoiser",
     "score_from_drift",
-    "sinkhorn_plan",
+    "sinkhorn",
+    "sinkhorn_divergence",
     "strided",
     "take",
     "time_grid",

@@ -12,13 +12,12 @@ copy that counts is a fair draw.
 
 from __future__ import annotations
 
-from math import log
-
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from .._validate import one_of, positive
+from ._sinkhorn import sinkhorn
 from ._tensors import full, uniform
 
 COUPLINGS = ("exact", "independent", "sinkhorn", "none")
@@ -96,51 +95,6 @@ def take(cells: Tensor, index: Tensor) -> Tensor:
     return torch.take_along_dim(cells, index[..., None], dim=1)
 
 
-def sinkhorn_plan(
-    cost: Tensor, *, epsilon: Tensor, allowed: Tensor | None = None, n_iterations: int = 500, tolerance: float = 1e-3
-) -> Tensor:
-    """Return the plans of entropic transport between uniform masses.
-
-    In the log domain, with ε lowered by halves from the largest cost on.
-
-    Parameters
-    ----------
-    cost
-        (K, S, S) costs.
-    epsilon
-        (K,) regularisation of each problem.
-    allowed
-        (K, S, S) whether a pair may be formed; blocks of equal numbers of rows and columns.
-    n_iterations
-        Upper number of iterations.
-    tolerance
-        Relative error of the row sums at which to stop; columns are exact.
-
-    Returns
-    -------
-    (K, S, S) plans whose columns sum to 1/S, and whose rows do up to `tolerance`.
-
-    References
-    ----------
-    cuturi2013sinkhorn
-    """
-    size = cost.shape[-1]
-    if allowed is not None:
-        cost = cost.masked_fill(~allowed, torch.inf)
-    current = cost.masked_fill(cost.isinf(), 0).amax(dim=(1, 2), keepdim=True)
-    final = epsilon[:, None, None].to(cost)
-    g = torch.zeros_like(cost[:, :1])
-    for i in range(n_iterations):
-        current = torch.maximum(current / 2, final)
-        f = -current * (((g - cost) / current).logsumexp(2, keepdim=True) - log(size))
-        g = -current * (((f - cost) / current).logsumexp(1, keepdim=True) - log(size))
-        if i % 10 == 9 and bool((current == final).all()):
-            plan = ((f + g - cost) / final).exp() / size**2
-            if bool((plan.sum(2) * size - 1).abs().max() < tolerance):
-                break
-    return ((f + g - cost) / final).exp() / size**2
-
-
 def _by_stratum(stratum: Tensor, generator: torch.Generator) -> Tensor:
     """Return an order of the slots of each set: stratum by stratum, random within."""
     chance = uniform(tuple(stratum.shape), generator, like=torch.empty(0, device=stratum.device)).argsort(1)
@@ -179,6 +133,6 @@ def _drawn(cost: Tensor, stratum: Tensor, epsilon: float | None, generator: torc
     else:
         positive(epsilon, name="epsilon")
         regularisation = torch.full_like(cost[:, 0, 0], epsilon)
-    plan = sinkhorn_plan(cost, epsilon=regularisation, allowed=allowed)
+    plan = sinkhorn(cost.masked_fill(~allowed, torch.inf), epsilon=regularisation, n_iterations=500).plan
     chances = plan.transpose(1, 2).flatten(0, 1).to(generator.device)
     return torch.multinomial(chances, 1, generator=generator).view(cost.shape[:2]).to(cost.device)

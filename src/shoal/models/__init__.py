@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from ._base import PerturbationModel
     from ._flow import Flow
     from ._flow_presets import FlowConfig
+    from ._monge import ConditionalMonge
+    from ._monge_presets import ConditionalMongeConfig
     from ._perturbdiff import PerturbDiff
     from ._perturbdiff_presets import PerturbDiffConfig
 
 _NETWORKS = {
+    "ConditionalMonge": "_monge",
+    "ConditionalMongeConfig": "_monge_presets",
     "Flow": "_flow",
     "FlowConfig": "_flow_presets",
     "PerturbDiff": "_perturbdiff",
@@ -31,6 +35,8 @@ _NETWORKS = {
 __all__ = [
     "Additive",
     "Baseline",
+    "ConditionalMonge",
+    "ConditionalMongeConfig",
     "ContextMean",
     "ControlCopy",
     "Flow",

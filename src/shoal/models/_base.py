@@ -29,7 +29,8 @@ from ._nonnegative import nonnegative
 from ._population import Population, control_means, known_population, learn_vocabulary, population, recode
 from ._predictor import Predictor, Wanted
 from ._sets import asked, conditions_of, held_out, pack
-from ._space import Space, fit_space
+from ._space import encoded, fit_space
+from ._space_network import space_from_dict
 from ._vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
     from .._typing import Bools, Ints
     from ..training import Conditions, Store
+    from ._space import Space
+    from ._space_network import NetworkSpace
 
 RESIDENT_BYTES = 4 * 2**30  # a larger matrix is streamed unless store= says otherwise
 SET_SIZE = 64  # cells of a generated set
@@ -65,13 +68,14 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
     vocabulary
         Perturbations, contexts, batches and features that the model knows.
     space
-        Linear map between features and the space of the network.
+        Map between features and the space of the network, linear or an autoencoder's.
     seed
         Of the training that the model has behind it; ``None`` before.
     """
 
     defaults: ClassVar[dict[str, Any]] = {}
     module: nn.Module
+    space: Space | NetworkSpace
     seed: int | None
 
     def __init__(
@@ -91,10 +95,14 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         self.vocabulary: Vocabulary = learn_vocabulary(self.cells, embedding=embedding, **slots)
         self._tell_unknown()
         generator = as_generator(rng)
-        train = np.flatnonzero(self.cells.train | self.cells.train_control)
-        self.space: Space = fit_space(self.cells.rows, train, n_latent=n_latent, rng=generator)
         self.config, self.seed = dict(config), None
+        train = np.flatnonzero(self.cells.train | self.cells.train_control)
+        self.space = self._fit_space(train, n_latent, generator)
         self._build(int(generator.integers(2**31)))
+
+    def _fit_space(self, train: Ints, n_latent: int | None, rng: np.random.Generator) -> Space | NetworkSpace:
+        """Fit the space of the network on the cells at the positions `train`; `config` is known."""
+        return fit_space(self.cells.rows, train, n_latent=n_latent, rng=rng)
 
     def _build(self, seed: int) -> None:
         """Make the network; its initial weights depend on the seed alone."""
@@ -268,14 +276,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         n_bytes = 4 * rows.shape[0] * self.space.n_dims
         if store == "streamed" or (store == "auto" and n_bytes > RESIDENT_BYTES):
             return StreamedStore(partial(self._read, cells=cells), sampler)
-        try:
-            values = np.empty((rows.shape[0], self.space.n_dims), dtype=np.float32)
-        except MemoryError as err:
-            msg = f"the cells take {n_bytes / 2**30:.1f} GB of memory, which is not there; train with store='streamed'"
-            raise MemoryError(msg) from err
-        for at, block in rows.blocks():
-            values[at] = self.space.encode(block)
-        return ResidentStore(values, sampler)
+        return ResidentStore(encoded(rows, self.space), sampler)
 
     def _read(self, at: Ints, cells: Population | None = None) -> NDArray[np.float32]:
         """Return (n, n_dims) cells at sorted positions, in the space of the network."""
@@ -350,7 +351,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
             "setup": dict(self.registry_["setup_args"]),
             "config": self.config,
             "vocabulary": self.vocabulary.to_dict(),
-            "space": {"mean": self.space.mean, "axes": self.space.axes, "scale": self.space.scale},
+            "space": self.space.to_dict(),
             "state": {k: v.cpu() for k, v in self.module.state_dict().items()},
             "history": {k: plain_history(frame) for k, frame in (self.history_ or {}).items()},
         }
@@ -364,10 +365,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         model = cls.__new__(cls)
         BaseModelClass.__init__(model, adata)
         model.vocabulary, model.cells = v, cells
-        space = entry["space"]
-        model.space = Space(
-            space["mean"].numpy(), None if space["axes"] is None else space["axes"].numpy(), space["scale"]
-        )
+        model.space = space_from_dict(entry["space"])
         model.config, model.seed = entry["config"], entry["seed"]
         model._build(0)
         model.module.load_state_dict(entry["state"])
@@ -394,7 +392,5 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
     def _summary(self) -> str:
         n = sum(p.numel() for p in self.module.parameters())
         v = self.vocabulary
-        what = f"{self.space.n_dims} components" if self.space.axes is not None else f"{self.space.n_dims} features"
-        return (
-            f"{type(self).__name__} of {len(v.perturbations)} perturbations ({v.embedding}), {what}, {n:,} parameters"
-        )
+        known = f"{len(v.perturbations)} perturbations ({v.embedding})"
+        return f"{type(self).__name__} of {known}, {self.space.description}, {n:,} parameters"

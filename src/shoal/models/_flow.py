@@ -16,8 +16,8 @@ from .._validate import positive
 from ._flow_counterfactual import Goal, add_origin, measured, under
 from ._flow_module import REFLOWED, FlowModule
 from ._flow_pairs import Pairs, PairStore, repeated, starts
-from ._flow_presets import flow_config, view_for
-from ._sets import conditions_of
+from ._flow_presets import flow_config
+from ._mapping import MapMixin
 from ._transferring import TransferModel
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ._predictor import Wanted
 
 
-class Flow(TransferModel):
+class Flow(MapMixin, TransferModel):
     """A network that carries control cells to perturbed cells along learned paths.
 
     Network: FiLM/adaLN residual MLP on principal components, steered by the set of perturbations, dose, context and
@@ -104,12 +104,6 @@ class Flow(TransferModel):
             self.config["view"] = self._view(n_dims)
             config = replace(config, view=self.config["view"])
         return FlowModule(n_dims, n_vector, n_contexts, n_batches, config=config)
-
-    def _view(self, n_dims: int) -> int | None:
-        """Return how many leading components the median condition has cells to learn the shape of."""
-        if self.space.axes is None:  # features as they are: none comes first
-            return None
-        return min(n_dims, view_for(conditions_of(self.cells, self.cells.train, self.vocabulary).sizes))
 
     # -- reflow ------------------------------------------------------------------------------------------------------
 

@@ -127,13 +127,15 @@ def population(adata: AnnData, screen: Screen, *, layer: str | None = None, use_
     KeyError
         If a column or slot does not exist.
     ValueError
-        If ``obs["split"]`` holds other values than train, val and test, or a dose is not a number.
+        If ``obs["split"]`` holds other values than train, val and test, or the dose of a perturbed cell is no number above 0
+        (missing is fine).
     """
     key_in(screen.perturbation_key, adata.obs.columns, where="adata.obs")
     source, _ = choose(adata, layer=layer, use_rep=use_rep)
     rows = as_rows(source)
     in_genes = use_rep in (None, "X")
     features = tuple(map(str, adata.var_names)) if in_genes else tuple(f"{use_rep}_{i}" for i in range(rows.shape[1]))
+    found = labels(adata, screen)
     contexts, context = codes_of(adata, screen.context_key)
     batches, batch = codes_of(adata, screen.batch_key)
     return Population(
@@ -141,12 +143,12 @@ def population(adata: AnnData, screen: Screen, *, layer: str | None = None, use_
         screen=screen,
         rows=rows,
         features=features,
-        labels=labels(adata, screen),
+        labels=found,
         contexts=contexts,
         batches=batches,
         context=context,
         batch=batch,
-        dose=_dose(adata, screen),
+        dose=_dose(adata, screen, found),
         split=_split(adata),
     )
 
@@ -168,7 +170,7 @@ def learn_vocabulary(
     train = cells.train | cells.train_control
     seen = sorted({cells.names[code] for code in np.unique(cells.labels.code[cells.train])})
     singles = sorted({part for name in seen for part in cells.screen.parts(name)})
-    name, table = embedding_of(cells.adata, embedding, singles)
+    name, table, transductive = embedding_of(cells.adata, embedding, singles)
     dose = cells.dose[cells.train]
     log = np.log10(dose[dose > 0])
     return Vocabulary(
@@ -183,8 +185,11 @@ def learn_vocabulary(
         contexts=_used(cells.contexts, cells.context[train]),
         batches=_used(cells.batches, cells.batch[train]),
         dose_centre=float(log.mean()) if len(log) else 0.0,
-        dose_scale=float(log.std()) or 1.0 if len(log) else 1.0,
+        dose_scale=float(log.std())
+        if len(np.unique(dose[dose > 0])) > 1
+        else 1.0,  # of equal numbers it is not quite 0
         nonnegative=scale.minimum >= 0 or _none_negative(cells.rows, train),
+        transductive=transductive,
     )
 
 
@@ -234,7 +239,7 @@ def control_means(context: Ints, cells: Population, other: Population) -> NDArra
     """
     known = cells if cells.labels.is_control.any() else other
     control = known.labels.is_control
-    here = recode(np.arange(len(known.contexts)), known.contexts, cells.contexts)[known.context]
+    here = recode(known.context, known.contexts, cells.contexts)
     codes, own = np.unique(context, return_inverse=True)
     means = []
     for code in codes:
@@ -281,7 +286,7 @@ def codes_of(adata: AnnData, key: str | None) -> tuple[tuple[str, ...], Ints]:
     return tuple(map(str, names)), np.asarray(code, dtype=np.int64)
 
 
-def _dose(adata: AnnData, screen: Screen) -> Floats:
+def _dose(adata: AnnData, screen: Screen, found: Labels) -> Floats:
     if screen.dose_key is None:
         return np.full(adata.n_obs, np.nan)
     column = adata.obs[screen.dose_key]
@@ -291,6 +296,14 @@ def _dose(adata: AnnData, screen: Screen) -> Floats:
         msg = (
             f"adata.obs[{screen.dose_key!r}] holds {bad.iloc[0]!r}, which is no number; give doses as numbers (one unit "
             "for the whole column), or annotate the screen without dose_key"
+        )
+        raise ValueError(msg)
+    wrong = (found.code >= 0) & ~found.is_control & ~np.isnan(values) & ~((values > 0) & np.isfinite(values))
+    if wrong.any():
+        msg = (
+            f"{wrong.sum()} perturbed cells have dose {values[wrong][0]:g} in adata.obs[{screen.dose_key!r}], such as some of "
+            f"{found.names[found.code[wrong][0]]!r}; doses are read on a logarithmic scale: label untreated cells as "
+            "controls, or set a dose that is not known to NaN"
         )
         raise ValueError(msg)
     return values

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from .._logging import logger, progress
 from .._random import RNGLike, as_generator
 from .._validate import key_in, positive
 from ..core._controls import LEVELS
+from ..core._predictions import record
+from ._arrays import cells_of, compact, in_kind_of, is_matrix, stacked
 from ._population import Population, grouped, known_population
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from scipy.sparse import csr_matrix
 
     from .._typing import Bools, Floats, Ints, Matrix
     from ._vocabulary import Vocabulary
@@ -114,7 +117,8 @@ class Predictor:
         -------
         AnnData
             One row per generated cell, on the scale that the model was trained on; ``obs`` has the perturbation,
-            context, batch and dose columns of the screen and ``source``, the name of the control cell it starts from.
+            context, batch and dose columns of the screen and ``source``, the name of the control cell it starts from (of models
+            with `transfer`: that stands for it, where it starts from the perturbation's own cells of another context).
 
         Raises
         ------
@@ -191,22 +195,26 @@ class Predictor:
 
     def transport(
         self,
-        adata: AnnData,
+        cells: AnnData | Floats | csr_matrix,
         perturbation: str,
         *,
+        context: str | None = None,
         dose: float | None = None,
         rng: RNGLike = 0,
         **options: Any,
-    ) -> AnnData:
-        """Give every cell of an AnnData the perturbation: the cells that these very cells would become.
+    ) -> AnnData | Floats | csr_matrix:
+        """Give every cell the perturbation: the cells that these very cells would become.
 
         Parameters
         ----------
-        adata
-            Cells to start from, all of which are taken as unperturbed whatever their label; their context and batch
-            columns are read where the screen has them.
+        cells
+            Cells to start from, all of which are taken as unperturbed whatever their label. Of an AnnData the context and
+            batch columns are read where the screen has them. An array or sparse matrix (n, n_features), with the columns of
+            ``model.vocabulary.features``, is read as control cells of one `context`, of unknown batch.
         perturbation
             Name; a combination joins single ones.
+        context
+            Context of all rows of an array; unknown if ``None``.
         dose
             Dose, in the unit of the screen's dose column; a screen with doses needs one.
         rng
@@ -216,33 +224,36 @@ class Predictor:
 
         Returns
         -------
-        AnnData
-            One row per cell of `adata`, in its order, named in ``obs["source"]``.
+        AnnData, float32 array or CSR matrix, as `cells` is: one row per cell, in their order. In an AnnData
+        ``obs["source"]`` names the cell.
 
         Raises
         ------
         KeyError
-            If the perturbation has no vector, or features of training are missing.
+            If the perturbation has no vector, features of training are missing, or there is no such context.
+        TypeError
+            If `cells` is none of these.
         ValueError
-            If a screen with doses is asked without one.
+            If a screen with doses is asked without one, an array does not have the columns or the scale of training, or a
+            context is given beside an AnnData.
         """
         rng = as_generator(rng)
         self._check_options(options)
-        cells = self._population(adata)
+        given = cells_of(cells, self.vocabulary, self.cells.contexts, context=context)
         names = self._names(perturbation, self.cells)
         self._refuse(names)
-        n = cells.rows.shape[0]
+        n = given.rows.shape[0]
         wanted = Wanted(
             names=tuple(names),
             perturbation=np.zeros(n, dtype=np.int64),
-            context=cells.context,
-            batch=cells.batch,
+            context=given.context,
+            batch=given.batch,
             dose=np.full(n, self._dose(dose, self.cells)),
             source=np.arange(n),
         )
         order = np.lexsort((wanted.batch, wanted.context))
-        values = self._in_blocks(wanted.take(order), cells, rng, options)
-        return self._as_adata(values[np.argsort(order, kind="stable")], wanted, cells)
+        values = self._in_blocks(wanted.take(order), given, rng, options)[np.argsort(order, kind="stable")]
+        return in_kind_of(cells, values) if is_matrix(cells) else self._as_adata(values, wanted, given)
 
     # -- what a request means ----------------------------------------------------------------------------------------
 
@@ -298,7 +309,9 @@ class Predictor:
             raise ValueError(msg)
         if dose is None:
             return float("nan")
-        positive(dose, name="dose")
+        if not (isinstance(dose, Real) and 0 < dose < np.inf):
+            msg = f"dose must be a finite number above 0, in the unit of obs[{cells.screen.dose_key!r}], not {dose!r}"
+            raise ValueError(msg)
         return float(dose)
 
     def _request(
@@ -347,14 +360,12 @@ class Predictor:
         """Generate block by block, keeping what is mostly zeros as CSR."""
         starts = range(0, len(wanted), BLOCK)
         parts = [
-            _compact(self._generate(wanted.take(slice(start, start + BLOCK)), cells, rng, **options))
+            compact(self._generate(wanted.take(slice(start, start + BLOCK)), cells, rng, **options))
             for start in progress(starts, total=len(starts), desc="generating cells")
         ]
         if not parts:
             return np.zeros((0, len(self.vocabulary.features)), dtype=np.float32)
-        if all(sparse.issparse(part) for part in parts):
-            return sparse.vstack(parts, format="csr")
-        return np.concatenate([part.toarray() if sparse.issparse(part) else part for part in parts])
+        return stacked(parts)
 
     def _as_adata(self, values: Matrix, wanted: Wanted, cells: Population) -> AnnData:
         from anndata import AnnData
@@ -377,12 +388,7 @@ class Predictor:
             var = cells.adata.var.reindex(list(self.vocabulary.features))
         else:
             var = pd.DataFrame(index=list(self.vocabulary.features))
-        return AnnData(values, obs=pd.DataFrame(obs, index=index), var=var)
-
-
-def _compact(values: Matrix) -> Matrix:
-    """Return float32 values, as CSR where more than half of them are zero."""
-    if sparse.issparse(values):
-        return values.tocsr().astype(np.float32)
-    values = np.asarray(values, dtype=np.float32)
-    return sparse.csr_matrix(values) if values.size and (values == 0).mean() > 0.5 else values
+        made = AnnData(values, obs=pd.DataFrame(obs, index=index), var=var)
+        v = self.vocabulary
+        record(made, "X", model=type(self).__name__, embedding=v.embedding, transductive=v.transductive)
+        return made

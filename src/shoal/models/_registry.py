@@ -21,7 +21,11 @@ BASELINES = {
     "perturbed_mean": ("_baselines_means", "PerturbedMean"),
     "quantile_shift": ("_baselines_distribution", "QuantileShift"),
 }
-NETWORKS = {"flow": ("_flow", "Flow"), "perturbdiff": ("_perturbdiff", "PerturbDiff")}
+NETWORKS = {
+    "conditional_monge": ("_monge", "ConditionalMonge"),
+    "flow": ("_flow", "Flow"),
+    "perturbdiff": ("_perturbdiff", "PerturbDiff"),
+}
 
 
 def available() -> list[str]:

@@ -1,9 +1,12 @@
-"""The space in which a network works: principal components of the training cells, and the way back to genes."""
+"""The space in which a network works: principal components of the training cells, and the way back to genes.
+
+An autoencoder can take their place: `_space_network.py`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -11,10 +14,13 @@ from scipy import sparse
 from .._validate import positive
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from .._typing import Ints, Matrix
     from ..core._matrix import Rows
+    from ._space_network import NetworkSpace
 
     Singles = NDArray[np.float32]
 
@@ -50,6 +56,11 @@ class Space:
         """Dimensions that the network sees."""
         return len(self.mean) if self.axes is None else self.axes.shape[1]
 
+    @property
+    def description(self) -> str:
+        """What these are, in words."""
+        return f"{self.n_dims} {'features' if self.axes is None else 'components'}"
+
     def encode(self, block: Matrix) -> Singles:
         """Turn (n, d) values, dense or CSR, into (n, k)."""
         if self.axes is None:
@@ -62,6 +73,16 @@ class Space:
         if self.axes is None:
             return z * np.float32(self.scale) + self.mean
         return start + ((z - self.encode(start)) * np.float32(self.scale)) @ self.axes.T
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as arrays and numbers."""
+        return {"kind": "linear", "mean": self.mean, "axes": self.axes, "scale": self.scale}
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> Space:
+        """Read what `to_dict` returned; its arrays may have become tensors."""
+        axes = None if entry["axes"] is None else np.asarray(entry["axes"])
+        return cls(np.asarray(entry["mean"]), axes, entry["scale"])
 
 
 def fit_space(rows: Rows, fit: Ints, *, n_latent: int | None, rng: np.random.Generator) -> Space:
@@ -85,8 +106,7 @@ def fit_space(rows: Rows, fit: Ints, *, n_latent: int | None, rng: np.random.Gen
     """
     if n_latent is not None:
         positive(n_latent, name="n_latent")
-    if len(fit) > FIT_CELLS:
-        fit = np.sort(rng.choice(fit, FIT_CELLS, replace=False))
+    fit = some(fit, rng)
     block = rows.take(fit)
     d = block.shape[1]
     if not (block.max(axis=0) - block.min(axis=0)).max() > 0:
@@ -97,6 +117,31 @@ def fit_space(rows: Rows, fit: Ints, *, n_latent: int | None, rng: np.random.Gen
     space = Space(mean.astype(np.float32), axes, 1.0)
     scale = float(np.sqrt((space.encode(block).astype(np.float64) ** 2).mean()))
     return Space(space.mean, axes, scale)
+
+
+def some(fit: Ints, rng: np.random.Generator) -> Ints:
+    """Return the positions of at most `FIT_CELLS` cells, sorted."""
+    return fit if len(fit) <= FIT_CELLS else np.sort(rng.choice(fit, FIT_CELLS, replace=False))
+
+
+def encoded(rows: Rows, space: Space | NetworkSpace) -> Singles:
+    """Return all rows in a space, (n_obs, k).
+
+    Raises
+    ------
+    MemoryError
+        If there is too little memory for them.
+    """
+    shape = (rows.shape[0], space.n_dims)
+    try:
+        values = np.empty(shape, dtype=np.float32)
+    except MemoryError as err:
+        n_bytes = 4 * shape[0] * shape[1]
+        msg = f"the cells take {n_bytes / 2**30:.1f} GB of memory, which is not there; train with store='streamed'"
+        raise MemoryError(msg) from err
+    for at, block in rows.blocks():
+        values[at] = space.encode(block)
+    return values
 
 
 def _axes(block: Matrix, n_latent: int, rng: np.random.Generator) -> Singles:

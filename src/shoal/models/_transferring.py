@@ -9,12 +9,12 @@ import numpy as np
 
 from ._anchor import anchored
 from ._base import PerturbationModel
+from ._flow_presets import view_for
 from ._population import control_means, recode
 from ._sets import conditions_of
 from ._transfer import Relatives, TransferStore
 
 if TYPE_CHECKING:
-    from anndata import AnnData
     from numpy.typing import NDArray
 
     from .._typing import Ints, Matrix
@@ -79,6 +79,12 @@ class TransferModel(PerturbationModel):
         there = control_means(self.cells.context[begin], self.cells, cells)
         return self.cells.values(begin) + control_means(wanted.context, cells, self.cells) - there
 
-    def transport(self, adata: AnnData, perturbation: str, **options: Any) -> AnnData:
-        """Give every cell of an AnnData the perturbation: as for any model, from these very cells."""
-        return super().transport(adata, perturbation, **{**options, "transfer": False})
+    def transport(self, cells: Any, perturbation: str, **options: Any) -> Any:
+        """Give every cell the perturbation: as for any model, from these very cells."""
+        return super().transport(cells, perturbation, **{**options, "transfer": False})
+
+    def _view(self, n_dims: int) -> int | None:
+        """Return how many leading components the median condition has cells to learn the shape of."""
+        if self.space.axes is None:  # features as they are, or what an autoencoder makes of them: none comes first
+            return None
+        return min(n_dims, view_for(conditions_of(self.cells, self.cells.train, self.vocabulary).sizes))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._keys import EMBEDDINGS
+from .._keys import EMBEDDINGS, EMBEDDINGS_INFO
 from .._validate import key_in
 from ..core._screen import Screen
 
@@ -49,6 +49,8 @@ class Vocabulary:
         Mean and standard deviation of log10 dose in training.
     nonnegative
         Whether no training value was below 0, so that predictions are not either.
+    transductive
+        Whether the embedding has seen cells that are held out, as far as its record tells. All tables of scores say so.
     """
 
     screen: Screen
@@ -64,6 +66,7 @@ class Vocabulary:
     dose_centre: float
     dose_scale: float
     nonnegative: bool
+    transductive: bool = False  # files of earlier versions do not hold it
 
     @property
     def in_genes(self) -> bool:
@@ -133,8 +136,12 @@ class Vocabulary:
         return cls(**{**entry, **lists, "vectors": vectors, "screen": Screen.from_uns(entry["screen"])})
 
 
-def embedding_of(adata: AnnData, embedding: str | pd.DataFrame | None, singles: list[str]) -> tuple[str, pd.DataFrame]:
-    """Return the name and the table of perturbation vectors that a call means; one-hot where `embedding` is ``None``.
+def embedding_of(
+    adata: AnnData, embedding: str | pd.DataFrame | None, singles: list[str]
+) -> tuple[str, pd.DataFrame, bool]:
+    """Return the name and the table of the vectors that a call means, and whether they have seen held-out cells.
+
+    They are one-hot where `embedding` is ``None``.
 
     Raises
     ------
@@ -144,13 +151,14 @@ def embedding_of(adata: AnnData, embedding: str | pd.DataFrame | None, singles: 
         If the vectors hold NaN or infinite values, or a name twice.
     """
     if embedding is None:
-        return ONE_HOT, pd.DataFrame(np.eye(len(singles), dtype=np.float32), index=singles)
+        return ONE_HOT, pd.DataFrame(np.eye(len(singles), dtype=np.float32), index=singles), False
+    stored = adata.uns.get(EMBEDDINGS, {})
     if isinstance(embedding, pd.DataFrame):
         name, table = "table", embedding
     else:
-        stored = adata.uns.get(EMBEDDINGS, {})
         key_in(embedding, list(stored), where=f"adata.uns[{EMBEDDINGS!r}]", hint="sh.pp.embed(adata, ...) writes them.")
         name, table = embedding, stored[embedding]
+    transductive = _is_transductive(adata, [key for key, own in stored.items() if table.equals(own)])
     table = table.set_axis(table.index.astype(str))
     if table.index.has_duplicates or not np.isfinite(table.to_numpy(dtype=np.float64)).all():
         msg = f"the embedding {name!r} holds a name twice, or values that are not finite"
@@ -162,4 +170,10 @@ def embedding_of(adata: AnnData, embedding: str | pd.DataFrame | None, singles: 
             f"{' and others' if len(missing) > 12 else ''}; embed them too, or drop their cells"
         )
         raise KeyError(msg)
-    return name, table
+    return name, table, transductive
+
+
+def _is_transductive(adata: AnnData, names: list[str]) -> bool:
+    """Whether an embedding is recorded as one that has seen held-out cells (`pp.embed` and `pp.split` write it)."""
+    record = adata.uns.get(EMBEDDINGS_INFO, {}).get("table", pd.DataFrame())
+    return "transductive" in record and bool(record["transductive"].reindex(names, fill_value=False).any())

@@ -3,6 +3,7 @@
 from ._blocks import ResidualMLP
 from ._condition import POOLS, AttentionPool, ConditionEncoder, MeanPool, SumPool
 from ._covariates import CovariateEncoder, StepEmbedding
+from ._map import ConcatenatedNet
 from ._set_blocks import SetTransformer
 from ._set_transformer import FUSIONS, CrossBlock, CrossTransformer, n_parameters
 from ._time import TimeEmbedding, waves
@@ -12,6 +13,7 @@ __all__ = [
     "FUSIONS",
     "POOLS",
     "AttentionPool",
+    "ConcatenatedNet",
     "ConditionEncoder",
     "CovariateEncoder",
     "CrossBlock",

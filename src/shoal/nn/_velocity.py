@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from ._blocks import ResidualMLP, zeroed
@@ -30,20 +31,33 @@ class VelocityNet(nn.Module):
         Leading features that the network sees; all if ``None``.
     width, depth, d_condition, dropout
         Of the `ResidualMLP`.
+    n_beside
+        Numbers that come with a cell and are not moved: noise, say.
     """
 
     def __init__(
-        self, d: int, *, heads: int, view: int | None, width: int, depth: int, d_condition: int, dropout: float = 0.0
+        self,
+        d: int,
+        *,
+        heads: int,
+        view: int | None,
+        width: int,
+        depth: int,
+        d_condition: int,
+        dropout: float = 0.0,
+        n_beside: int = 0,
     ) -> None:
         super().__init__()
         self.heads = heads
         self.view = d if view is None else min(view, d)
-        self.net = ResidualMLP(self.view, heads * d, width=width, depth=depth, d_condition=d_condition, dropout=dropout)
+        size = {"width": width, "depth": depth, "d_condition": d_condition, "dropout": dropout}
+        self.net = ResidualMLP(self.view + n_beside, heads * d, **size)
         self.gain = zeroed(nn.Linear(d_condition, heads * d)) if self.view < d else None
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Return (..., heads * d) for x (..., d) and a condition (..., d_condition) that broadcasts over its leading axes."""
-        out = self.net(x[..., : self.view], condition)
+    def forward(self, x: Tensor, condition: Tensor, beside: Tensor | None = None) -> Tensor:
+        """Return (..., heads * d) for x (..., d), a condition (..., d_condition) and what is `beside` x, (..., n_beside)."""
+        seen = x[..., : self.view]
+        out = self.net(seen if beside is None else torch.cat([seen, beside], dim=-1), condition)
         if self.gain is None:
             return out
         return out + self.gain(nn.functional.silu(condition)) * x.tile(self.heads)

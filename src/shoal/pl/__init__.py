@@ -1,4 +1,4 @@
-"""Plots: coherence, its calibration and its geometry; evaluations, predicted populations, and training curves."""
+"""Plots: coherence, its calibration and its geometry; evaluations, predicted populations, maps, and training curves."""
 
 from ._calibration import calibration
 from ._coherence import coherence
@@ -12,6 +12,7 @@ from ._ranking import ranking
 from ._scatter_baseline import scatter_baseline
 from ._strata import strata
 from ._training import training
+from ._transport import transport
 
 __all__ = [
     "calibration",
@@ -26,4 +27,5 @@ __all__ = [
     "scatter_baseline",
     "strata",
     "training",
+    "transport",
 ]

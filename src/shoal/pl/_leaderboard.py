@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 GAP = 0.3  # cells between two families, and between models and references
 WIDE, HIGH = 0.37, 0.24  # inches of a cell
 BLANK = "#F4F5F7"
+DAGGER = " †"
 
 
 def leaderboard(
@@ -44,6 +45,7 @@ def leaderboard(
     of the perturbation: pale) and the positive one (a second experiment: blue); orange is worse than knowing nothing.
     Metrics that do not tell the two apart on these data are grey. Contenders are ordered by their overall score, the first
     column: over all metrics that discriminate, where 0 is the best baseline and 1 a second experiment. The controls are set apart.
+    A dagger marks contenders whose embedding has seen held-out cells: they had an easier task.
 
     Parameters
     ----------
@@ -96,8 +98,10 @@ def leaderboard(
     tint[:, 1:][:, ~fit(summary)] = np.nan
     shown = scores.loc[names, ["score", *summary.index]].to_numpy(float)
     _cells(ax, x, y, tint, shown)
-    good = np.concatenate([[True], fit(summary)])
-    _names(ax, x, y, names, ["score", *map(str, summary.index)], good)
+    good, told = np.concatenate([[True], fit(summary)]), _daggers(scores.loc[names])
+    _names(ax, x, y, [told.get(name, name) for name in names], ["score", *map(str, summary.index)], good)
+    if told:
+        _note(ax)
     _heads(ax, heads)
     _key(ax)
     return ax
@@ -144,13 +148,27 @@ def _names(ax: Axes, x: Floats, y: Floats, names: list[str], columns: list[str],
     """Name rows and columns; the prediction is bold."""
     ax.set_yticks(y, [shorten(name) for name in names], fontsize="small", color=INK)
     for label, name in zip(ax.get_yticklabels(), names, strict=True):
-        label.set_fontweight("bold" if name == PREDICTION else "normal")
+        label.set_fontweight("bold" if name in (PREDICTION, PREDICTION + DAGGER) else "normal")
     ax.xaxis.tick_top()
     ax.set_xticks(x, [shorten(c) for c in columns], rotation=55, ha="left", rotation_mode="anchor", fontsize="x-small")
     for label, fits in zip(ax.get_xticklabels(), good, strict=True):
         label.set_color(INK if fits else QUIET)
     ax.tick_params(length=0, pad=3)
     ax.spines[:].set_visible(False)
+
+
+def _daggers(scores: pd.DataFrame) -> dict[str, str]:
+    """Return contender -> its name with a dagger, of those that are transductive."""
+    if "transductive" not in scores:  # an evaluation of an earlier version
+        return {}
+    return {name: f"{name}{DAGGER}" for name in scores.index[scores["transductive"].astype(bool)]}
+
+
+def _note(ax: Axes) -> None:
+    """Say under the names what a dagger means."""
+    said = "† transductive: its embedding\nhas seen held-out cells"
+    place = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
+    ax.annotate(said, (0, 0), (-4, -6), ha="right", va="top", fontsize="x-small", color=INK, **place)
 
 
 def _heads(ax: Axes, heads: list[tuple[str, float, float]]) -> None:

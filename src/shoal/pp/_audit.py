@@ -69,6 +69,12 @@ def _embeddings(facts: Facts) -> Finding:
     return Finding("ok", 0, "; ".join(finding.detail for finding in found.values()))
 
 
+def transductive(facts: Facts) -> dict[str, bool]:
+    """Return which recorded embeddings have seen held-out cells, or cells of which nobody knows the side."""
+    fits = embedding_fits(facts.adata).items()
+    return {name: _judge(facts, fit, name).status in ("leak", "stale") for name, fit in fits}
+
+
 def _judge(facts: Facts, fit: Fit, what: str) -> Finding:
     """Say whether something fitted on cells has seen held-out ones."""
     held = int(facts.held.sum())
@@ -98,6 +104,11 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
             "one perturbation is held out under one name ('A+B') and trained on under another ('B+A')",
             "divide by canonical names, as sh.pp.split does",
             checks.two_spellings,
+        ),
+        "same_molecule": Check(
+            "one drug is held out under one name and trained on under another",
+            "give it one name, or hold out both",
+            checks.same_molecule,
         ),
         "parts_seen": Check(
             "training knows more, or less, of the parts of held-out combinations than parts_seen says",

@@ -14,8 +14,9 @@ from ..core._results import write_table
 from ..core._screen import labels, resolve
 from ..core._view import check_writable, own
 from ._embed_checks import keys_of, refuse_missing, target_column, warn_identical
-from ._embed_methods import METHODS, Ask, check_arguments
+from ._embed_methods import CHEMISTRY, METHODS, Ask, check_arguments
 from ._embed_source import Source, describe
+from ._split_fits import smiles_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +35,9 @@ def embed(
     perturbation_key: str | None = None,
     *,
     control: str | Sequence[str] | None = None,
-    method: Literal["one_hot", "table", "network", "coexpression", "effects", "fingerprint"] = "one_hot",
+    method: Literal[
+        "one_hot", "table", "network", "coexpression", "effects", "mds", "fingerprint", "descriptors"
+    ] = "one_hot",
     source: Source | None = None,
     targets: Mapping[str, str] | str | None = None,
     names: str | Sequence[str] | None = None,
@@ -65,27 +68,32 @@ def embed(
         what random walks see together, in closed form (`walk`).
         ``"coexpression"``: correlation of the target gene with the leading components of the control cells.
         ``"effects"``: PCA of the mean shifts from control of single perturbations, on training cells.
+        ``"mds"``: metric scaling (SMACOF) of the distances between the populations of single perturbations in
+        ``obsm["X_pca"]``, on training cells; within [0, 1].
         ``"fingerprint"``: Morgan fingerprint of a drug (bits, radius 2), from its SMILES (extra ``chem``).
+        ``"descriptors"``: rdkit's descriptors of a drug from its SMILES, as z-scores over all molecules of `source`
+        (extra ``chem``).
     source
         For ``"table"``: a DataFrame (index = name, or names in its first column), a mapping of names to vectors, or a
         csv, tsv, txt, parquet or npz file (one array of names, one of vectors).
         For ``"network"``: an edge list (DataFrame or file; columns ``source``, ``target`` and, where there is one,
         ``weight``), gene sets (mapping or GMT file), or ``"collectri"`` or ``"dorothea"``, which decoupler downloads
         (human; extra ``net``). Directions and signs are dropped.
-        For ``"fingerprint"``: SMILES by name, as any of the tables; without it `targets` gives the SMILES.
+        For ``"fingerprint"`` and ``"descriptors"``: SMILES by name, as any of the tables; without it `targets` gives the
+        SMILES. It may hold more drugs than the screen: descriptors are standardised over all of them.
     targets
         What perturbations are called in the source, where that differs: perturbation -> gene, drug or SMILES, or a
         column of ``obs`` that holds this for the cells of single perturbations.
     names
         Further perturbations to embed, which the screen does not hold; of a combination, its parts.
     n_comps
-        Dimensions; 64 for ``"network"``, 32 for ``"coexpression"``, 16 for ``"effects"``, 1,024 bits for
-        ``"fingerprint"`` if ``None``. Fewer if the input spans fewer.
+        Dimensions; 64 for ``"network"``, 32 for ``"coexpression"``, 16 for ``"effects"``, 10 for ``"mds"``, 1,024 bits
+        for ``"fingerprint"`` if ``None``. Fewer if the input spans fewer.
     walk
         Steps within which random walks count genes as seen together (5 or 10 are usual). ``None`` takes eigenvectors.
     strata
-        Columns of ``obs`` within which cells are compared (``"coexpression"``, ``"effects"``); ``"auto"``: the recorded
-        context and batch; ``None`` pools all cells.
+        Columns of ``obs`` within which cells are compared (``"coexpression"``, ``"effects"``, ``"mds"``); ``"auto"``: the
+        recorded context and batch; ``None`` pools all cells.
     missing
         What a perturbation without a vector is: an error, or left out of the embedding.
     layer
@@ -104,7 +112,9 @@ def embed(
     ``uns["perturbation_embeddings_info"]``
         ``table``, index = embedding: ``method``, ``source`` (text); ``fitted_on``: the cells of this screen that it was
         fitted on, ``"none"``, ``"control"``, ``"train"`` or ``"all"``; ``n_fit`` (int64), how many; ``transductive``
-        (bool), whether test cells may be among them; ``n_dims``, ``n_perturbations``, ``n_missing`` (int64).
+        (bool), whether test cells may be among them (:func:`shoal.pp.split` looks again); ``n_dims``,
+        ``n_perturbations``, ``n_missing`` (int64). And, where SMILES were read, ``molecules``, index = perturbation:
+        ``smiles``, canonical.
 
     A view is turned into a copy first. After an error nothing has been written.
 
@@ -119,7 +129,8 @@ def embed(
     Warns
     -----
     UserWarning
-        If perturbations have the same vector: a model cannot tell them apart, and one may give away the other.
+        If perturbations are one molecule, or have the same vector: a model cannot tell them apart, and one may give away
+        the other.
 
     Examples
     --------
@@ -135,7 +146,7 @@ def embed(
     check_writable(adata)
     one_of(method, METHODS, name="method")
     one_of(missing, ("raise", "drop"), name="missing")
-    if method == "fingerprint" and source is None:
+    if method in CHEMISTRY and source is None:
         source, targets = _smiles_of(adata, perturbation_key, control, targets), None
     given = {"source": source, "targets": targets, "n_comps": n_comps, "walk": walk, "layer": layer}
     check_arguments(method, given | {"strata": None if strata == "auto" else strata})
@@ -162,7 +173,8 @@ def embed(
     vectors = METHODS[method].embed(ask)
     table = _by_name(vectors, key_of)
     refuse_missing(vectors, key_of, method=method, drop=missing == "drop")
-    warn_identical(table)
+    smiles = {name: vectors.smiles[key] for name, key in key_of.items() if key in vectors.smiles}
+    warn_identical(table, smiles)
     if table.shape[1] > MOST_COLUMNS:
         msg = f"{table.shape[1]} dimensions cannot be stored in h5ad, which holds {MOST_COLUMNS}; embed in fewer"
         raise ValueError(msg)
@@ -177,7 +189,7 @@ def embed(
         "n_perturbations": len(table),
         "n_missing": len(wanted) - len(table),
     }
-    _write(adata, key, table, row, screen)
+    _write(adata, key, table, row, screen, smiles)
     logger.info("%r: %d perturbations in %d dimensions", key, len(table), table.shape[1])
 
 
@@ -212,13 +224,17 @@ def _by_name(vectors: Vectors, key_of: Mapping[str, str]) -> pd.DataFrame:
     return pd.DataFrame(values, index=pd.Index(held, dtype=object, name="perturbation"), columns=columns)
 
 
-def _write(adata: AnnData, key: str, table: pd.DataFrame, row: dict[str, Any], screen: Screen) -> None:
-    """Write the embedding and its row; rows of embeddings that are gone go too."""
+def _write(
+    adata: AnnData, key: str, table: pd.DataFrame, row: dict[str, Any], screen: Screen, smiles: Mapping[str, str]
+) -> None:
+    """Write the embedding and its row; rows of embeddings that are gone go too, what is known of drugs stays."""
     own(adata)
     stored = {**adata.uns.get(EMBEDDINGS, {}), key: table}
     info = adata.uns.get(EMBEDDINGS_INFO, {})
     rows = {k: v for k, v in info["table"].to_dict("index").items() if k in stored} if "table" in info else {}
     params = {"perturbation_key": screen.perturbation_key, "control": screen.control}
     about = pd.DataFrame.from_dict({**rows, key: row}, orient="index")
-    write_table(adata, EMBEDDINGS_INFO, about, schema="perturbation_embeddings_info/1", params=params)
+    told = pd.Series({**smiles_of(adata), **smiles}, dtype=object)
+    more = {"molecules": told.rename_axis("perturbation").to_frame("smiles")} if len(told) else {}
+    write_table(adata, EMBEDDINGS_INFO, about, schema="perturbation_embeddings_info/1", params=params, **more)
     adata.uns[EMBEDDINGS] = stored

@@ -89,18 +89,34 @@ def refuse_missing(vectors: Vectors, key_of: Mapping[str, str], *, method: str, 
     raise ValueError(msg)
 
 
-def warn_identical(table: pd.DataFrame) -> None:
-    """Warn of perturbations with the same vector, to six digits of the largest entry."""
-    values = table.to_numpy()
-    unit = float(np.abs(values).max(initial=0)) * 1e-6 or 1.0
-    same = pd.Series([np.rint(row / unit).astype(np.int64).tobytes() for row in values], index=table.index)
-    groups = [" = ".join(map(repr, names)) for names in same.groupby(same).groups.values() if len(names) > 1]
-    if groups:
+def warn_identical(table: pd.DataFrame, smiles: Mapping[str, str]) -> None:
+    """Warn of one molecule under several names, and of others with the same vector, to six digits of the largest entry."""
+    drugs = same_values(pd.Series(smiles, dtype=object))
+    if drugs:
         msg = (
-            "perturbations with the same vector cannot be told apart by a model, and one in training gives away another "
-            f"in test: {'; '.join(sorted(groups)[:12])}{f' and {len(groups) - 12} more' if len(groups) > 12 else ''}"
+            "one molecule under several names, so that one in training gives away another in test; give it one name, or "
+            f"hold them out together: {_groups(drugs)}"
         )
         warnings.warn(msg, UserWarning, stacklevel=3)
+    values = table.to_numpy()
+    unit = float(np.abs(values).max(initial=0)) * 1e-6 or 1.0
+    same = same_values(pd.Series([np.rint(row / unit).astype(np.int64).tobytes() for row in values], index=table.index))
+    if others := [names for names in same if names not in drugs]:
+        msg = (
+            "perturbations with the same vector cannot be told apart by a model, and one in training gives away another "
+            f"in test: {_groups(others)}"
+        )
+        warnings.warn(msg, UserWarning, stacklevel=3)
+
+
+def same_values(column: pd.Series) -> list[list[str]]:
+    """Return the names that share a value, in groups, sorted."""
+    return sorted(sorted(names) for names in column.groupby(column).groups.values() if len(names) > 1)
+
+
+def _groups(several: Sequence[Sequence[str]]) -> str:
+    shown = "; ".join(" = ".join(map(repr, names)) for names in several[:12])
+    return shown + (f" and {len(several) - 12} more" if len(several) > 12 else "")
 
 
 def _other_case(vectors: Vectors, lost: Mapping[str, str]) -> dict[str, str]:

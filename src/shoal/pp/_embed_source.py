@@ -36,6 +36,8 @@ class Vectors:
     fitted_on, n_fit
         Which cells of the screen the vectors were fitted on (``"none"``, ``"control"``, ``"train"``, ``"all"``), and
         how many.
+    smiles
+        Key -> canonical SMILES, of drugs.
     """
 
     values: pd.DataFrame
@@ -43,6 +45,7 @@ class Vectors:
     known: Collection[str] = ()
     fitted_on: str = "none"
     n_fit: int = 0
+    smiles: Mapping[str, str] = field(default_factory=dict)
 
 
 def from_table(source: Source, keys: Sequence[str]) -> Vectors:
@@ -77,18 +80,36 @@ def look_up(source: Source, keys: Sequence[str]) -> tuple[pd.DataFrame, pd.Index
     ValueError
         If a key has several rows.
     """
+    frame = named_rows(source, keys)
+    return rows_of(frame, keys), frame.index
+
+
+def named_rows(source: Source, keys: Sequence[str]) -> pd.DataFrame:
+    """Return all that a source holds, by name as text; `keys` tell an index of names from one of row numbers."""
     frame = _as_frame(source)
     known = frame.index.astype(str)
     as_column = frame.shape[1] > 1 and not pd.api.types.is_numeric_dtype(frame.iloc[:, 0])
     if as_column and (isinstance(frame.index, pd.RangeIndex) or not known.isin(keys).any()):
-        known, frame = pd.Index(frame.iloc[:, 0].astype(str)), frame.iloc[:, 1:]
+        return frame.iloc[:, 1:].set_axis(pd.Index(frame.iloc[:, 0].astype(str)), axis=0)
+    return frame.set_axis(known, axis=0)
+
+
+def rows_of(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of the `keys` that a table by name holds, in their order.
+
+    Raises
+    ------
+    ValueError
+        If a key has several rows.
+    """
+    known = frame.index
     twice = sorted(set(known[known.duplicated()]) & set(keys))
     if twice:
         msg = f"source holds several rows for {', '.join(map(repr, twice[:12]))}; keep one of each"
         raise ValueError(msg)
     first = pd.Series(np.arange(len(known)), index=known)
     held = [key for key in keys if key in first.index]
-    return frame.iloc[first.loc[held].to_numpy(dtype=np.int64)].set_axis(pd.Index(held, dtype=object), axis=0), known
+    return frame.iloc[first.loc[held].to_numpy(dtype=np.int64)].set_axis(pd.Index(held, dtype=object), axis=0)
 
 
 def describe(source: Source | None) -> str:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from .._keys import SPLIT
+from .._keys import EMBEDDINGS_INFO, SPLIT
 from .._logging import logger
 from .._random import as_generator
 from .._validate import get_adata, one_of
 from ..core._results import write_table
 from ..core._screen import labels, resolve
 from ..core._view import check_writable, own
-from ._audit import CHECKS, refuse, run_checks
+from ._audit import CHECKS, refuse, run_checks, transductive
 from ._split_checks import SIDES, Facts
 from ._split_fits import train_fits
 from ._split_plan import ASIDE, Request, allot
@@ -110,6 +110,9 @@ def split(
         cells, conditions or batches it concerns) and ``detail``; ``units``, the conditions outside training: index =
         name, columns ``perturbation``, ``context``, ``dose`` or ``guide`` where there is one, ``split`` (``"val"``,
         ``"test"`` or ``"aside"``) and ``n_cells`` (int64); ``params``, ``schema``, ``version``.
+    ``uns["perturbation_embeddings_info"]``
+        where there are embeddings and `key_added` is left out: ``transductive``, whether they have seen cells that are
+        held out now. Models that are trained with one of these are marked in all tables of scores.
 
     A view is turned into a copy first. After an error nothing has been written.
 
@@ -164,7 +167,11 @@ def split(
         **{f"n_{name}": int((side == i).sum()) for i, name in enumerate(SIDES)},
         "n_aside": int(units.loc[units["split"] == ASIDE, "n_cells"].sum()),
     }
+    seen = transductive(facts) if key == SPLIT else {}
     own(adata)
+    if seen:
+        info = adata.uns[EMBEDDINGS_INFO]
+        adata.uns[EMBEDDINGS_INFO] = {**info, "table": info["table"].assign(transductive=pd.Series(seen))}
     adata.obs[key] = pd.Categorical.from_codes(side, list(SIDES))
     write_table(adata, key, table, schema="split/1", params=params, units=units)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from ..core._matrix import as_rows
+from ..core._screen import Labels
+from ._split_fits import smiles_of
 from ._split_rows import identical_groups
 from ._split_units import BY, level_of
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from .._typing import Bools, Ints
-    from ..core._screen import Labels, Screen
+    from ..core._screen import Screen
 
 SIDES = ("train", "val", "test")
 TRAIN = 0
@@ -117,6 +119,29 @@ def two_spellings(facts: Facts) -> Finding:
         names = [str(texts[t]) for t in sorted(several[min(apart)])]
         return Finding("leak", len(apart), f"one perturbation under several names, as {' and '.join(names)}")
     return Finding("ok", 0, f"{len(several)} perturbations have several spellings, each on one side")
+
+
+def same_molecule(facts: Facts) -> Finding:
+    """Ask whether a drug is held out under one name and trained on under another, as far as SMILES tell."""
+    if facts.by == "context":
+        return Finding("not applicable", 0, "by='context': perturbations are on both sides")
+    smiles = smiles_of(facts.adata)
+    if not smiles:
+        return Finding("not applicable", 0, "no SMILES are known; sh.pp.embed(method='fingerprint') records them")
+    names = [str(name) for name in facts.labels.names]
+    drug = [" + ".join(sorted({smiles.get(part, part) for part in facts.screen.parts(name)})) for name in names]
+    code, drugs = pd.factorize(np.array(drug, dtype=object))
+    control = np.array([len(drugs), -1], dtype=np.int64)
+    merged = replace(facts, labels=Labels(pd.Index(drugs), np.concatenate([code, control])[facts.labels.code]))
+    both = np.isin(merged.unit, _on_several_sides(merged.unit, merged.side, merged.perturbed)) & merged.perturbed
+    pairs = pd.DataFrame({"unit": merged.unit, "name": facts.labels.code})[both].drop_duplicates().sort_values("name")
+    groups = [own for _, own in pairs.groupby("unit")["name"] if len(own) > 1]
+    if groups:
+        shown = dict.fromkeys(" = ".join(names[i] for i in own) for own in groups)
+        return Finding(
+            "leak", len(groups), f"one molecule on several sides under several names: {'; '.join(list(shown)[:6])}"
+        )
+    return Finding("ok", 0, f"{len(names) - len(drugs)} perturbations are another name of one, each on its side")
 
 
 def parts_seen(facts: Facts) -> Finding:

@@ -72,6 +72,12 @@ def embedding_fits(adata: AnnData) -> dict[str, Fit]:
     }
 
 
+def smiles_of(adata: AnnData) -> dict[str, str]:
+    """Return the canonical SMILES of the perturbations for which `pp.embed` has read one."""
+    info = adata.uns.get(EMBEDDINGS_INFO, {})
+    return info["molecules"]["smiles"].to_dict() if "molecules" in info else {}
+
+
 def is_stale(adata: AnnData, fit: Fit, train: Bools) -> bool:
     """Whether something fitted on training cells was fitted on others than `train`, as far as can be told."""
     if fit.on != "train":

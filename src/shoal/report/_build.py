@@ -12,7 +12,7 @@ from .._compat import require
 from .._staging import staged
 from ._panel import coherence_panel, evaluation_panel
 from ._plots import plane, skills
-from ._tables import coherence_tables, evaluation_tables, table, unfit
+from ._tables import coherence_tables, daggers, evaluation_tables, leaderboard_table, unfit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,7 +71,7 @@ def page(content: Content) -> str:
         more = _score(content.evaluation)
     if content.leaderboard is not None:
         sections["leaderboard"] = "Leaderboard"
-        tables["leaderboard"] = table(content.leaderboard.rename_axis("contender"))
+        tables["leaderboard"] = leaderboard_table(content.leaderboard)
     if content.evaluation is not None:
         sections["conditions"] = "Conditions"
     environment = jinja2.Environment(
@@ -84,6 +84,7 @@ def page(content: Content) -> str:
         facts=content.facts,
         parameters=content.parameters,
         sections=sections,
+        transductive=_transductive(content),
         figures=figures,
         tables=tables,
         data={"tables": tables, "panel": panel},
@@ -122,6 +123,13 @@ def _score(evaluation: dict[str, Any]) -> dict[str, Any]:
     """Return the numbers of the sentence about the score."""
     score, n = float(evaluation["params"].get("score", float("nan"))), len(evaluation["summary"])
     return {"score": "–" if score != score else f"{score:.2f}", "n_metrics": n, "n_fit": n - len(unfit(evaluation))}
+
+
+def _transductive(content: Content) -> set[str]:
+    """Return the sections in which a contender is marked as transductive."""
+    boards = {"leaderboard": content.leaderboard}
+    boards |= {} if content.evaluation is None else {"evaluation": content.evaluation["contenders"]}
+    return {section for section, board in boards.items() if board is not None and daggers(board)}
 
 
 def _assets() -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._tables import metrics, plain, unfit
+from ._tables import daggers, metrics, plain, unfit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,7 @@ def evaluation_panel(result: dict[str, Any]) -> dict[str, Any]:
         "perturbations": plain(about["perturbation"]),
         "about": {str(c): plain(about[c]) for c in about if c != "perturbation"},
         "metrics": shown,
-        "best": best.tolist(),
+        "best": best.replace(daggers(result["contenders"])).tolist(),
         "muted": [metric in muted for metric in shown],
         "values": {name: _rows(frame.reindex(index=about.index, columns=shown)) for name, frame in values.items()},
     }

@@ -15,6 +15,7 @@ SUMMARY = (
     "metric", "family", "direction", "perfect", "value", "best_value", "positive", "negative", "skill", "skill_low",
     "skill_high", "best_baseline", "discriminates", "drf", "bds", "n", "n_missing",
 )  # fmt: skip
+DAGGER = " †"  # behind the names of contenders whose embedding has seen held-out cells
 
 
 def plain(values: pd.Series) -> list[Any]:
@@ -86,18 +87,39 @@ def evaluation_tables(result: dict[str, Any]) -> dict[str, Any]:
     muted = unfit(result)
     ordered = summary.reset_index()
     ordered = ordered[[c for c in SUMMARY if c in ordered] + [c for c in ordered if c not in SUMMARY]]
-    contenders = result["contenders"].T.rename_axis("metric").rename_axis(columns=None)
+    told = daggers(result["contenders"])
+    ordered["best_baseline"] = ordered["best_baseline"].astype(object).replace(told)
+    numbers = result["contenders"].drop(columns="transductive", errors="ignore")
+    contenders = numbers.rename(index=told).T.rename_axis("metric").rename_axis(columns=None)
     tables = {
         "metrics": table(ordered, muted=muted, hidden=("perfect", "skill_low", "skill_high", "drf", "bds")),
         "contenders": table(contenders.reindex(metrics(result), axis=0), muted=muted),
         "conditions": conditions(result),
     }
     if len(result.get("strata", ())):
-        tables["strata"] = table(_strata(result["strata"]), muted=muted)
+        tables["strata"] = table(_strata(result["strata"]).rename(columns=told), muted=muted)
     if len(result.get("missing", ())):
-        counted = result["missing"].astype(str).groupby(["contender", "metric", "reason"], sort=False).size()
+        counted = (
+            result["missing"]
+            .astype(str)
+            .replace({"contender": told})
+            .groupby(["contender", "metric", "reason"], sort=False)
+            .size()
+        )
         tables["missing"] = table(counted.rename("conditions").reset_index())
     return tables
+
+
+def daggers(contenders: pd.DataFrame) -> dict[str, str]:
+    """Return contender -> its name with a dagger, of the rows of a table that are ``transductive``."""
+    if "transductive" not in contenders:  # a result of an earlier version
+        return {}
+    return {str(name): f"{name}{DAGGER}" for name in contenders.index[contenders["transductive"].astype(bool)]}
+
+
+def leaderboard_table(board: pd.DataFrame) -> dict[str, Any]:
+    """Return the table of a benchmark."""
+    return table(board.rename(index=daggers(board)).rename_axis("contender"))
 
 
 def conditions(result: dict[str, Any]) -> dict[str, Any]:

@@ -130,8 +130,8 @@ def of_baselines(
     layer: str | None,
     embedding: str | pd.DataFrame | None,
     seed: int,
-) -> Iterator[tuple[str, Populations | str]]:
-    """Fit baselines on the training cells, one at a time, and yield their twins, or why they have none."""
+) -> Iterator[tuple[str, Populations | str, bool]]:
+    """Fit baselines on the training cells, one at a time; yield their twins, or why they have none, and if transductive."""
     from ._fit import fit
 
     for name in progress(list(names), desc="baselines"):
@@ -140,9 +140,9 @@ def of_baselines(
             model = fit(adata, name, layer=layer, embedding=vectors, rng=seed)
             rows, values, _ = model.twins(adata, subset=exam.rows, rng=seed)
         except (KeyError, ValueError) as err:
-            yield name, str(err.args[0])
+            yield name, str(err.args[0]), False
             continue
-        yield name, exam.populations(rows, values)
+        yield name, exam.populations(rows, values), model.vocabulary.transductive
 
 
 def checked(exam: Exam, cells: Sequence[Matrix], where: str) -> Populations:

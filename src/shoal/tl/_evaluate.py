@@ -9,6 +9,7 @@ from .._logging import logger
 from .._random import RNGLike, as_generator
 from .._validate import get_adata, key_in, one_of, positive
 from ..core._matrix import choose
+from ..core._predictions import is_transductive
 from ..core._results import write_table
 from ..core._screen import resolve
 from ..core._view import own
@@ -110,14 +111,15 @@ def evaluate(
         ``best_value``, ``skill`` with its interval ``skill_low`` to ``skill_high`` (0: as good as the best baseline, 1: as a second
         experiment), ``n`` and ``n_missing`` conditions.
     ``contenders``
-        Index contender: ``score`` and mean values of all metrics.
+        Index contender: ``score``, ``transductive`` (bool: whether its embedding has seen held-out cells, so that it had
+        an easier task than the others) and mean values of all metrics.
     ``scores``, ``strata``, ``missing``, ``conditions``
         Value of every contender, condition and metric; means by size and coherence of the real effect; what is missing
         and why; size, coherence and stratum of every condition.
     ``params``
         Among them ``score``, over all metrics that discriminate on these data: 1 for a second experiment, 0 for the
         best baseline (``best_baseline``), down to −1; larger is better. Of other presets the score that the package
-        defines (``"vcc"``), else NaN.
+        defines (``"vcc"``), else NaN. And ``transductive``, of the prediction, as :func:`shoal.tl.predict` recorded it.
 
     Notes
     -----
@@ -181,17 +183,19 @@ def evaluate(
         prediction = with_controls(exam, prediction, adata, layer, pred)
     names = _baselines(adata, baselines)
     marks = Marks(exam, suite, seed=seed)
-    marks.add(PREDICTION, prediction)
+    transductive = is_transductive(adata, layer) if pred is None else is_transductive(pred, "X")
+    marks.add(PREDICTION, prediction, transductive=transductive)
     for name, make in controls_of(exam, peer, copy=baselines is not None).items():
         marks.add(name, make())
-    for name, made in of_baselines(exam, adata, names, layer=real_layer, embedding=embedding, seed=seed):
+    for name, made, known in of_baselines(exam, adata, names, layer=real_layer, embedding=embedding, seed=seed):
         if isinstance(made, str):
             marks.refuse(name, made)
         else:
-            marks.add(name, made)
+            marks.add(name, made, transductive=known)
     params = {
         "score": marks.mean_skill(PREDICTION) if peer is None else score_of(peer, marks),
         "layer": layer or "pred",
+        "transductive": transductive,
         "real_layer": real_layer,
         "preset": preset,
         "split": split,

@@ -57,7 +57,8 @@ def fit(
         Named settings of the model, as `shoal.models.Flow` lists them; its default if ``None``.
     embedding
         Vectors of the perturbations: a name that :func:`shoal.pp.embed` wrote, or a table. One-hot if ``None``, which
-        says nothing about perturbations that did not occur in training.
+        says nothing about perturbations that did not occur in training. Of a model whose vectors have seen held-out cells,
+        ``model.vocabulary.transductive`` is true, and so are its lines in all tables of scores.
     config
         Further arguments of the model's constructor: the width of a network, say.
     max_steps

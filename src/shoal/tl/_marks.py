@@ -43,6 +43,7 @@ class Marks:
     def __init__(self, exam: Exam, suite: Mapping[str, Metric], *, seed: int) -> None:
         self.exam, self.suite, self._seed = exam, suite, seed
         self.scored: dict[str, dict[str, Scored]] = {}
+        self._transductive: set[str] = set()
         self._refused: dict[str, str] = {}
         self._estimates: dict[tuple[str, str], Estimate] = {}
         self._behind: dict[str, Floats] = {}
@@ -52,8 +53,10 @@ class Marks:
     def _collapsed(self) -> Populations:
         return self.exam.collapsed()
 
-    def add(self, contender: str, populations: Populations) -> None:
-        """Score a contender."""
+    def add(self, contender: str, populations: Populations, *, transductive: bool = False) -> None:
+        """Score a contender; it is `transductive` if something that it was told has seen held-out cells."""
+        if transductive:
+            self._transductive.add(contender)
         if contender in (POSITIVE, NEGATIVE, COPY):
             self._tells.clear()
         self._behind.pop(contender, None)
@@ -218,7 +221,11 @@ class Marks:
 
     def _contenders(self) -> pd.DataFrame:
         rows = {
-            name: {"score": self.mean_skill(name), **{m: _mean(s.values) for m, s in scored.items()}}
+            name: {
+                "score": self.mean_skill(name),
+                "transductive": name in self._transductive,
+                **{m: _mean(s.values) for m, s in scored.items()},
+            }
             for name, scored in self.scored.items()
         }
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("contender")

@@ -9,6 +9,7 @@ from scipy import sparse
 
 from .._keys import SPLIT
 from .._validate import get_adata, key_in
+from ..core._predictions import record
 from ..core._view import own
 
 if TYPE_CHECKING:
@@ -69,6 +70,9 @@ def predict(
         bool: which rows are twins.
     ``obs[key_added + "_source"]``
         str: name of the control cell that each twin starts from; empty elsewhere.
+    ``uns["perturbation_predictions"]``
+        ``table``, index = prediction: ``model`` (its class), ``embedding`` and ``transductive`` (bool: whether that
+        embedding has seen held-out cells, see :func:`shoal.pp.embed`).
 
     Raises
     ------
@@ -115,6 +119,8 @@ def predict(
         adata.obsm[f"X_{key_added}"] = values.toarray() if sparse.issparse(values) else values
     adata.obs[key_added + PREDICTED] = np.isin(np.arange(adata.n_obs), rows)
     adata.obs[key_added + SOURCE] = names
+    known = model.vocabulary
+    record(adata, key_added, model=type(model).__name__, embedding=known.embedding, transductive=known.transductive)
 
 
 def _mask(adata: AnnData, subset: str | Sequence[str] | Bools | None) -> Bools | None:

@@ -1,0 +1,174 @@
+"""Methods of pp.embed that read cells of the screen: which cells, in which strata, and why a perturbation has none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._keys import PCA, SPLIT
+from .._logging import logger
+from ..core._design import make_plan, strata_keys
+from ..core._matrix import Rows, as_rows, choose
+from ..core._scale import look
+from ..core._screen import Labels
+from ._embed_expression import coexpression, mean_shifts, scores
+from ._embed_mds import root_energies, scaled, to_unit
+from ._embed_source import Vectors
+from ._split_fits import is_stale, pca_fit
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from .._typing import Bools, Floats, Ints
+    from ..core._plan import Plan
+    from ._embed_methods import Ask
+
+MOST_CELLS = 512  # of a perturbation, for the distances between populations, which take all pairs of cells
+
+
+def by_coexpression(ask: Ask) -> Vectors:
+    """Components of the control cells, as the target genes correlate with them."""
+    genes = ask.adata.var_names
+    if not genes.is_unique:
+        msg = "adata.var_names are not unique; call adata.var_names_make_unique() first"
+        raise ValueError(msg)
+    held = [key for key in ask.keys if key in genes]
+    absent = dict.fromkeys(set(ask.keys) - set(held), "not in adata.var_names")
+    fit = ask.labels.is_control & ~_held_out(ask.adata)
+    columns = list(strata_keys(ask.screen, ask.strata))
+    stratum = np.where(fit, 0, -1)
+    if columns:
+        stratum[fit] = pd.factorize(ask.adata.obs.loc[fit, columns].astype(str).agg(" | ".join, axis=1))[0]
+    if fit.sum() - len(np.unique(stratum[fit])) < 3:
+        msg = f"{int(fit.sum())} control cells in {len(np.unique(stratum[fit]))} strata are too few for correlations"
+        raise ValueError(msg)
+    table, varies = coexpression(_log_values(ask), stratum, genes.get_indexer(held), ask.n_comps)
+    absent |= {key: "does not vary in control cells" for key, moves in zip(held, varies, strict=True) if not moves}
+    values = pd.DataFrame(table[varies], index=pd.Index(held, dtype=object)[varies])
+    return Vectors(values, absent, genes, "control", int(fit.sum()))
+
+
+def by_effects(ask: Ask) -> Vectors:
+    """PCA of the mean shifts of single perturbations, from training cells where there is a split."""
+    names, plan, absent = _measured(ask, least=1)
+    if plan is None:
+        return Vectors(pd.DataFrame(), absent)
+    table = scores(mean_shifts(_log_values(ask), plan), ask.n_comps)
+    _tell_fewer(ask, table)
+    fitted_on, used = "train" if SPLIT in ask.adata.obs else "all", int((plan.group >= 0).sum())
+    return Vectors(pd.DataFrame(table, index=names), absent, names, fitted_on, used)
+
+
+def by_mds(ask: Ask) -> Vectors:
+    """Scaling of the distances between the populations of single perturbations, from training cells if there is a split."""
+    fit = pca_fit(ask.adata)
+    if fit is None:
+        msg = f"method='mds' compares populations in obsm[{PCA!r}], which is not there: call sh.pp.prepare(adata) first"
+        raise ValueError(msg)
+    names, plan, absent = _measured(ask, least=2)
+    if plan is None:
+        return Vectors(pd.DataFrame(), absent)
+    values, chosen = np.asarray(ask.adata.obsm[PCA], dtype=np.float64), _few_of_each(ask.adata, plan)
+    bad = int((~np.isfinite(values[plan.group >= 0]).all(axis=1)).sum())
+    if bad:
+        msg = f"obsm[{PCA!r}] holds NaN or infinite values in {bad} cells; call sh.pp.prepare(adata) again"
+        raise ValueError(msg)
+    control = np.array([values[plan.is_control & (plan.stratum == s)].mean(axis=0) for s in range(plan.n_strata)])
+    distances = root_energies(values[chosen] - control[plan.stratum[chosen]], np.bincount(plan.group[chosen]))
+    if not distances.any():
+        msg = f"no distance between the {len(names)} measured perturbations is above 0; there is nothing to embed"
+        raise ValueError(msg)
+    table = to_unit(scaled(distances, ask.n_comps))
+    _tell_fewer(ask, table)
+    train = _train(ask.adata)
+    blind = SPLIT in ask.adata.obs and fit.on in ("control", "train") and not is_stale(ask.adata, fit, train)
+    used = len(chosen) + int(plan.is_control.sum())
+    return Vectors(pd.DataFrame(table, index=names), absent, names, "train" if blind else "all", used)
+
+
+def _few_of_each(adata: AnnData, plan: Plan) -> Ints:
+    """Return the rows of at most `MOST_CELLS` cells of each group, those of the first group first, whatever their order."""
+    rows = np.flatnonzero(plan.perturbed >= 0)
+    key = pd.util.hash_array(adata.obs_names.to_numpy(dtype=object)[rows])
+    order = rows[np.lexsort((key, plan.group[rows]))]
+    size = np.bincount(plan.group[order], minlength=plan.n_groups)
+    place = np.arange(len(order)) - np.repeat(np.cumsum(size) - size, size)
+    return order[place < MOST_CELLS]
+
+
+def _tell_fewer(ask: Ask, table: Floats) -> None:
+    if table.shape[1] < ask.n_comps:
+        logger.info("%d perturbations span %d components, not n_comps=%d", *table.shape, ask.n_comps)
+
+
+def _train(adata: AnnData) -> Bools:
+    """(n_obs,) training cells; all where there is no split."""
+    if SPLIT not in adata.obs:
+        return np.ones(adata.n_obs, dtype=bool)
+    found: Bools = (adata.obs[SPLIT] == "train").to_numpy()
+    return found
+
+
+def _measured(ask: Ask, *, least: int) -> tuple[pd.Index, Plan | None, dict[str, str]]:
+    """Return the single perturbations of `least` training cells, the plan that compares these, and why others have none."""
+    train = _train(ask.adata)
+    place = {key: i for i, key in enumerate(ask.keys)}
+    parts = [ask.screen.parts(name) for name in ask.labels.names]
+    lookup = np.array([place[p[0]] if len(p) == 1 else -1 for p in parts] + [len(ask.keys), -1])
+    code = np.where(train, lookup[ask.labels.code], -1)
+    cells = np.bincount(code[code >= 0], minlength=len(ask.keys) + 1)[:-1]
+    measured = np.flatnonzero(cells >= least)
+    absent = _why_not_measured(ask, cells, train)
+    absent |= {ask.keys[i]: "a single training cell" for i in np.flatnonzero((cells > 0) & (cells < least))}
+    if len(measured) == 0:
+        return pd.Index([]), None, absent
+    short = np.full(len(ask.keys) + 2, -1)
+    short[measured], short[len(ask.keys)] = np.arange(len(measured)), len(measured)
+    names = pd.Index([ask.keys[i] for i in measured], dtype=object)
+    plan = make_plan(ask.adata, Labels(names, short[code]), strata=strata_keys(ask.screen, ask.strata), depth_key=None)
+    return names, plan, absent
+
+
+def _why_not_measured(ask: Ask, cells: Ints, train: Bools) -> dict[str, str]:
+    """Say of every key without training cells of its own why it has none."""
+    names, seen = ask.labels.names, np.unique(ask.labels.code[ask.labels.code >= 0])
+    alone, joint = set(), set()
+    for name in names[seen[seen < len(names)]]:
+        parts = ask.screen.parts(name)
+        (alone if len(parts) == 1 else joint).update(parts)
+    return {
+        key: "not in the training cells"
+        if key in alone and not train.all()
+        else "measured only in combinations"
+        if key in joint
+        else "not measured"
+        for key, n in zip(ask.keys, cells, strict=True)
+        if n == 0
+    }
+
+
+def _held_out(adata: AnnData) -> Bools:
+    """(n_obs,) cells that belong to validation or test; nothing is fitted on them."""
+    if SPLIT not in adata.obs:
+        return np.zeros(adata.n_obs, dtype=bool)
+    found: Bools = adata.obs[SPLIT].isin(["val", "test"]).to_numpy()
+    return found
+
+
+def _log_values(ask: Ask) -> Rows:
+    """Return the matrix, or refuse values whose means and correlations would be about sequencing depth."""
+    source, slot = choose(ask.adata, layer=ask.layer)
+    rows = as_rows(source)
+    scale = look(rows)
+    if scale.n_bad_cells:
+        msg = f"{slot} holds NaN or infinite values in {scale.n_bad_cells} of {rows.shape[0]} cells; drop or fill them"
+        raise ValueError(msg)
+    if scale.kind not in ("log", "signed"):
+        msg = (
+            f"{slot} holds {scale.words}; normalise with sh.pp.prepare(adata, normalize='log1p') first, or point "
+            "layer= to log-normalised values"
+        )
+        raise ValueError(msg)
+    return rows
