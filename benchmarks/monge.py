@@ -29,6 +29,8 @@ from shoal.training import ResidentStore, SetSampler
 ROWS = {
     "shoal": ("shoal", {}),
     "shoal, biased divergence": ("shoal", {"biased": True}),
+    "shoal, ε = 0.1": ("shoal", {"epsilon": 0.1}),
+    "shoal, ε = 0.1, biased divergence": ("shoal", {"epsilon": 0.1, "biased": True}),
     "shoal, no gap": ("shoal", {"gap": 0.0}),
     "shoal, no warm start": ("shoal", {"warm_steps": 0}),
     "shoal, squared distance": ("shoal", {"cost": "sqeuclidean"}),
@@ -90,7 +92,8 @@ def main() -> None:
             made, seconds = trained(task, *ROWS[name], args.steps, seed)
             rows.append({"what": f"{name}, seed {seed}", **judged(task, made), "CPU s": seconds})
             print(rows[-1], flush=True)
-    table(rows)
+    if rows:
+        table(rows)
     for seed in args.seeds if args.cmonge_python else ():
         race(task, data, seed, args)
 

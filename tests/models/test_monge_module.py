@@ -6,6 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="networks need the extra `models`")
+
 import torch
 
 from shoal.generative import monge_gap
@@ -93,6 +96,7 @@ def on_gaussians():
     return trained(MongeModule(D, 2, 0, config=replace(PLAIN, warm_steps=200)), Gaussians())
 
 
+@pytest.mark.slow
 def test_on_gaussians_it_is_the_optimal_map(on_gaussians):
     task = Gaussians()
     x = torch.randn(2, 2000, D, generator=task.generator)

@@ -9,14 +9,12 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from shoal.core._matrix import as_rows
-from shoal.models import _space
-from shoal.models._files import read_model, write_model
-from shoal.models._space import Space, fit_space
-
 torch = pytest.importorskip("torch", reason="networks need the extra 'models'")
 
-from shoal.models import _autoencoder, _space_network  # noqa: E402
+from shoal.core._matrix import as_rows  # noqa: E402
+from shoal.models import _autoencoder, _space, _space_network  # noqa: E402
+from shoal.models._files import read_model, write_model  # noqa: E402
+from shoal.models._space import Space, fit_space  # noqa: E402
 from shoal.models._space_network import fit_network_space, space_from_dict  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
