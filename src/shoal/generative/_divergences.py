@@ -171,9 +171,10 @@ def sinkhorn_divergence(
         for cells, weight in ((x, x_weight), (y, y_weight))
     ]
     limits: dict[str, Any] = {"n_iterations": n_iterations, "tolerance": tolerance}
-    limits["epsilon"] = _regularisation(costs(x, y, power), epsilon, relative=relative)
+    cost = costs(x, y, power)
+    limits["epsilon"] = _regularisation(cost, epsilon, relative=relative)
     if biased:
-        return _against_itself(x, y, *weights, power, limits, unsolved)
+        return _against_itself(cost, x, y, *weights, power, limits, unsolved)
     (x1, a1), (x2, a2), (y1, b1), (y2, b2) = *_halves(x, weights[0]), *_halves(y, weights[1])
     across = [(x1, y1, a1, b1), (x1, y2, a1, b2), (x2, y1, a2, b1), (x2, y2, a2, b2)]
     values = [_transported(across, power, limits, unsolved).mean(0)]
@@ -212,6 +213,7 @@ def _halves(cells: Tensor, weight: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 def _against_itself(
+    cost: Tensor,
     x: Tensor,
     y: Tensor,
     a: Tensor,
@@ -220,7 +222,7 @@ def _against_itself(
     limits: dict[str, Any],
     unsolved: Callable[[Tensor], None] | None,
 ) -> Tensor:
-    cost, own = costs(x, y, power), costs(x, x.detach(), power)  # of own: half of the whole gradient of OT(x, x)
+    own = costs(x, x.detach(), power)  # with half of the whole gradient of OT(x, x)
     between = sinkhorn(cost.detach(), a=a, b=b, **limits)
     of_x = sinkhorn(own.detach(), a=a, b=a, symmetric=True, **limits)
     of_y = sinkhorn(costs(y, y, power).detach(), a=b, b=b, symmetric=True, **limits)

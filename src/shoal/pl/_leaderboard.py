@@ -10,6 +10,7 @@ from matplotlib.collections import PatchCollection
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
+from .._daggers import DAGGER, daggers
 from .._validate import positive
 from ._evaluation import BETWEEN, NEGATIVE, POSITIVE, PREDICTION, REFERENCES, chosen, fit, positions, read_evaluation
 from ._style import INK, QUIET, axes_or_new, shorten
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 GAP = 0.3  # cells between two families, and between models and references
 WIDE, HIGH = 0.37, 0.24  # inches of a cell
 BLANK = "#F4F5F7"
-DAGGER = " †"
 
 
 def leaderboard(
@@ -98,7 +98,7 @@ def leaderboard(
     tint[:, 1:][:, ~fit(summary)] = np.nan
     shown = scores.loc[names, ["score", *summary.index]].to_numpy(float)
     _cells(ax, x, y, tint, shown)
-    good, told = np.concatenate([[True], fit(summary)]), _daggers(scores.loc[names])
+    good, told = np.concatenate([[True], fit(summary)]), daggers(scores.loc[names])
     _names(ax, x, y, [told.get(name, name) for name in names], ["score", *map(str, summary.index)], good)
     if told:
         _note(ax)
@@ -155,13 +155,6 @@ def _names(ax: Axes, x: Floats, y: Floats, names: list[str], columns: list[str],
         label.set_color(INK if fits else QUIET)
     ax.tick_params(length=0, pad=3)
     ax.spines[:].set_visible(False)
-
-
-def _daggers(scores: pd.DataFrame) -> dict[str, str]:
-    """Return contender -> its name with a dagger, of those that are transductive."""
-    if "transductive" not in scores:  # an evaluation of an earlier version
-        return {}
-    return {name: f"{name}{DAGGER}" for name in scores.index[scores["transductive"].astype(bool)]}
 
 
 def _note(ax: Axes) -> None:

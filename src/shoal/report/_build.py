@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from .._compat import require
+from .._daggers import daggers
 from .._staging import staged
 from ._panel import coherence_panel, evaluation_panel
 from ._plots import plane, skills
-from ._tables import coherence_tables, daggers, evaluation_tables, leaderboard_table, unfit
+from ._tables import coherence_tables, evaluation_tables, leaderboard_table, unfit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._tables import daggers, metrics, plain, unfit
+from .._daggers import daggers
+from ._tables import metrics, plain, unfit
 
 if TYPE_CHECKING:
     import pandas as pd

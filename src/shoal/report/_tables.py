@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._daggers import daggers
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -15,7 +17,6 @@ SUMMARY = (
     "metric", "family", "direction", "perfect", "value", "best_value", "positive", "negative", "skill", "skill_low",
     "skill_high", "best_baseline", "discriminates", "drf", "bds", "n", "n_missing",
 )  # fmt: skip
-DAGGER = " †"  # behind the names of contenders whose embedding has seen held-out cells
 
 
 def plain(values: pd.Series) -> list[Any]:
@@ -108,13 +109,6 @@ def evaluation_tables(result: dict[str, Any]) -> dict[str, Any]:
         )
         tables["missing"] = table(counted.rename("conditions").reset_index())
     return tables
-
-
-def daggers(contenders: pd.DataFrame) -> dict[str, str]:
-    """Return contender -> its name with a dagger, of the rows of a table that are ``transductive``."""
-    if "transductive" not in contenders:  # a result of an earlier version
-        return {}
-    return {str(name): f"{name}{DAGGER}" for name in contenders.index[contenders["transductive"].astype(bool)]}
 
 
 def leaderboard_table(board: pd.DataFrame) -> dict[str, Any]:
