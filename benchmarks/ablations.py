@@ -123,10 +123,15 @@ MONGE = (
     config("no gap", gap=0.0),
     config("no warm start", warm_steps=0),
     config("squared distance", cost="sqeuclidean"),
+    config("squared distance of halves", cost="sqeuclidean", biased=False),
     config("less regularisation", epsilon=0.1),
     config("more regularisation", epsilon=5.0),
     config("energy distance beside it", energy=1.0),
     config("8 random numbers a cell", n_noise=8),
+    config("half as wide", width=64),
+    config("twice as wide", width=256),
+    Variant("one condition a step", {"batch_conditions": 1}),
+    Variant("the last weights, no running average", {"ema": None}),
     config("sees few components", view="auto"),
     config("sees cells relative to their controls", relative_to_control=True),
     config("told the context", told_context=True),
@@ -167,7 +172,11 @@ def rows(model: str, data: str, split: str, seed: int, only: list[str] | None) -
         if only and variant.name not in only:
             continue
         start = time.process_time()
-        network = trained(adata, model, variant, seed=seed, **options)
+        try:
+            network = trained(adata, model, variant, seed=seed, **options)
+        except FloatingPointError:
+            yield {"variant": f"{variant.name}: training came apart", "energy": float("nan")}
+            continue
         seconds = time.process_time() - start
         for name, how in {"": {}, **variant.generate}.items():
             if name in variant.needs and not has[variant.needs[name]]:

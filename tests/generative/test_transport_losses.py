@@ -149,6 +149,14 @@ def test_halves_are_the_mean_of_four_less_what_is_within(generator):
     torch.testing.assert_close(sinkhorn_divergence(x, y, epsilon=0.3, **TIGHT), expected)
 
 
+def test_of_squares_with_much_regularisation_halves_see_the_means_and_no_spread(generator):
+    """With the means of the halves m and n: m1 m2 + n1 n2 - 2 m n, whose expectation is the square between the means."""
+    x, y = torch.randn(2, 4, 12, 3, generator=generator, dtype=torch.float64)
+    (x1, x2), (y1, y2) = ([s[:, i::2].mean(1) for i in (0, 1)] for s in (5 * x, y))
+    expected = (x1 * x2 + y1 * y2 - (x1 + x2) * (y1 + y2) / 2).sum(1)
+    torch.testing.assert_close(sinkhorn_divergence(5 * x, y, epsilon=1e7, power=2), expected, rtol=1e-3, atol=1e-3)
+
+
 def test_halves_of_the_slots_that_count(generator):
     x, y = torch.randn(2, 2, 12, 3, generator=generator, dtype=torch.float64)
     keep = torch.arange(12) % 2 > 0  # all of them would be in one half

@@ -21,6 +21,7 @@ D = 3
 PLAIN = ConditionalMongeConfig(
     cost="sqeuclidean",
     epsilon=0.05,
+    biased=False,
     told_context=True,
     relative_to_control=False,
     condition_dropout=0.0,
@@ -181,6 +182,18 @@ def test_slots_of_weight_0_do_not_count(generator):
     assert set(found) == {"loss", "divergence", "gap", "energy"}
     for name, value in found.items():
         torch.testing.assert_close(value, expected[name], rtol=2e-2, atol=2e-3)  # of what the solver leaves
+
+
+def test_squares_are_of_all_cells_and_distances_of_halves_unless_told(generator):
+    batch = Gaussians().batch(30)
+    module = MongeModule(D, 2, 0, config=replace(PLAIN, gap=0.0)).eval()
+
+    def loss(**changes):
+        return MongeModule.loss(_with(module, **changes), batch, generator)["loss"]
+
+    for cost, biased in (("sqeuclidean", True), ("euclidean", False)):
+        found = {told: loss(cost=cost, biased=told).item() for told in (None, True, False)}
+        assert found[None] == found[biased] != found[not biased]
 
 
 def test_the_gap_and_its_weight_are_in_the_loss(generator):

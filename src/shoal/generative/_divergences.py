@@ -131,7 +131,9 @@ def sinkhorn_divergence(
 
     Else each population is cut into halves, and the same is taken of independent samples: the mean of OT(x₁, y₁), OT(x₁, y₂), OT(x₂, y₁)
     and OT(x₂, y₂), less OT(x₁, x₂) / 2 and OT(y₁, y₂) / 2. It is 0 on average between samples of one population, and nowhere less on
-    average: half the energy distance of samples, with OT as the distance of two (Salimans et al. 2018).
+    average: half the energy distance of samples, with OT as the distance of two (Salimans et al. 2018). With much regularisation that of
+    squares sees the means alone, so that a population may spread at no cost: train on distances, or on squares with little
+    regularisation in few dimensions.
 
     Parameters
     ----------

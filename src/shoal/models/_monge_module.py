@@ -86,7 +86,7 @@ class MongeModule(nn.Module):
         limits = {"n_iterations": ITERATIONS, "tolerance": TOLERANCE, "unsolved": self._tell}
         shared = {"power": config.power, "relative": config.relative, **limits}
         weights = {"x_weight": batch.source_weight, "y_weight": batch.weight}
-        fit = {"epsilon": config.epsilon, "biased": config.biased, **weights, **shared}
+        fit = {"epsilon": config.epsilon, "biased": config.with_itself, **weights, **shared}
         found = {"divergence": sinkhorn_divergence(made, batch.target, **fit).mean()}
         loss = found["divergence"]
         if config.gap:

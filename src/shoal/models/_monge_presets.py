@@ -33,7 +33,8 @@ class ConditionalMongeConfig:
         the mean cost between the cells that are compared.
     biased
         Whether the divergence compares all cells with themselves, as published, which makes populations too narrow; else halves of
-        them.
+        them. If ``None`` halves of distances and all cells of squares: in many dimensions the squared distances of halves have no
+        hold on how far a population spreads, and training comes apart.
     gap, gap_epsilon
         Weight of the Monge gap and its regularisation, which is `relative` as well or not.
     energy
@@ -80,7 +81,7 @@ class ConditionalMongeConfig:
     cost: Literal["euclidean", "sqeuclidean"] = "euclidean"
     epsilon: float = 1.0
     relative: bool = True
-    biased: bool = False
+    biased: bool | None = None
     gap: float = 1.0
     gap_epsilon: float = 0.01
     energy: float = 0.0
@@ -126,6 +127,11 @@ class ConditionalMongeConfig:
         if not (self.view in (None, "auto") or (isinstance(self.view, Integral) and self.view > 0)):
             msg = f"view must be 'auto', None or a whole number above 0, not {self.view!r}"
             raise ValueError(msg)
+
+    @property
+    def with_itself(self) -> bool:
+        """Whether the divergence compares all cells with themselves."""
+        return self.power == 2 if self.biased is None else self.biased
 
     @property
     def power(self) -> int:
