@@ -6,8 +6,9 @@ Costs are CPU seconds (time.process_time) of one thread; what is compared is mea
 differ and are noisy: read the ratios.
 
 `step`: 8 sets of 32 cells, 2,000 genes, width 128, 4 blocks. The step is what the engine spends between two batches: loss, backward
-pass, clipping, AdamW, running average, Lightning. Its matrix products are noted while the network runs (linear layers and
-attention; backward as far as gradients reach) and then done alone on random numbers of the same shapes, before every step.
+pass, clipping, AdamW, running average, Lightning. Matrix products are noted while the network runs (linear layers and
+attention; backward as far as gradients reach) and then done alone on random numbers of the same shapes, before every step: those of
+the network as it is written (every layer for every cell, features that are 0 as well), and `own`, those that the step does.
 Self-conditioning of 0.5 is every second step with a first guess. `generation`: 1,000 cells by `predict`, 2,000 genes, each row in
 turns with the one pass. `quality`: the real screen RENGE, perturbation x context cells held out, for each sampler the scores of
 `_evaluate.py` and the CPU seconds of 1,000 cells; without the data (SHOAL_DATA_DIR) it is left out.
@@ -86,9 +87,13 @@ class Product:
     reached: bool = False
 
 
-def noted(module: torch.nn.Module, batch) -> list[Product]:
-    """Return the products that a module does for the loss of a batch and its gradient."""
+def noted(module: torch.nn.Module, batch, *, plain: bool) -> list[Product]:
+    """Return the products that a module does for the loss of a batch and its gradient.
+
+    `plain`: with every layer done for every cell but those of the step's number, and with features that are left out because they are 0.
+    """
     found: list[Product] = []
+    once = {id(layer) for layer in module.time.modules()}
 
     def note(product: Product, output: torch.Tensor) -> None:
         found.append(product)
@@ -98,7 +103,10 @@ def noted(module: torch.nn.Module, batch) -> list[Product]:
     def linear(layer, inputs, output):
         (x,) = inputs
         wants = (x.requires_grad, layer.weight.requires_grad)
-        note(Product(1, x[..., 0].numel(), layer.in_features, layer.out_features, wants), output)
+        rows, inner = x[..., 0].numel(), x.shape[-1]
+        if plain:
+            rows, inner = rows if id(layer) in once else max(rows, batch.weight.numel()), layer.in_features
+        note(Product(1, rows, inner, layer.out_features, wants), output)
 
     def attention(layer, inputs, output):
         sets, tokens, width = inputs[0].shape
@@ -138,21 +146,21 @@ class Alone:
 
 
 class Turns:
-    """A store whose batches cost nothing: before each it does the products alone, and notes what the step before cost."""
+    """A store whose batches cost nothing: before each it does products alone, and notes what they and the step before cost."""
 
-    def __init__(self, store, module, coins: tuple[int, ...], alone: list[Alone]) -> None:
+    def __init__(self, store, module, coins: tuple[int, ...], alone: list[tuple[Alone, ...]]) -> None:
         self.sampler, self.module, self.coins, self.alone = store.sampler, module, coins, alone
         self.batches = [store.batch(step) for step in range(4)]
-        self.times: list[tuple[float, float]] = []
-        self._left = self._products = 0.0
+        self.times: list[tuple[float, ...]] = []
+        self._left, self._products = 0.0, (0.0, 0.0)
         self.to, self.close = store.to, store.close
 
     def batch(self, step: int, rank: int = 0, world: int = 1):
         if self._left:
-            self.times.append(((time.process_time() - self._left) * 1e3, self._products))
+            self.times.append(((time.process_time() - self._left) * 1e3, *self._products))
         turn = step % len(self.coins)
         self.module.config = replace(self.module.config, self_conditioning=self.coins[turn])
-        self._products = cpu(self.alone[turn])
+        self._products = tuple(cpu(products) for products in self.alone[turn])
         self._left = time.process_time()
         return self.batches[step % len(self.batches)]
 
@@ -199,16 +207,16 @@ def step(given: argparse.Namespace) -> None:
         products = []
         for coin in coins:
             module.config = replace(config, self_conditioning=coin)
-            products.append(noted(module, batch))
+            products.append([noted(module, batch, plain=plain) for plain in (True, False)])
         module.config = config
-        turns = Turns(store, module, coins, [Alone(own) for own in products])
+        turns = Turns(store, module, coins, [tuple(map(Alone, both)) for both in products])
         n = (given.repeats + 2) * len(coins)
         ema = model.defaults["ema"]
         settings = FitSettings(max_steps=n, val_every=n, ema=ema, accelerator="cpu", precision="32-true")
         fit(module, turns, settings=settings)
         cycles = len(turns.times) // len(coins)
-        taken = np.reshape(turns.times[: cycles * len(coins)], (cycles, len(coins), 2)).mean(1)[1:]  # the first is slow
-        whole, alone = map(float, np.median(taken, axis=0))
+        taken = np.reshape(turns.times[: cycles * len(coins)], (cycles, len(coins), 3)).mean(1)[1:]  # the first is slow
+        whole, alone, own = map(float, np.median(taken, axis=0))
         split = parts(model, store, settings, coins, given.repeats)
         rows.append(
             {
@@ -217,6 +225,8 @@ def step(given: argparse.Namespace) -> None:
                 "step, ms": whole,
                 "matrix products, ms": alone,
                 "ratio": float(np.median(taken[:, 0] / taken[:, 1])),
+                "own products, ms": own,
+                "step / own": float(np.median(taken[:, 0] / taken[:, 2])),
                 **split,
                 "rest": whole - sum(split.values()),
             }

@@ -71,6 +71,22 @@ def test_terms_of_the_published_loss_written_out():
     torch.testing.assert_close(found["loss"], found["mse"] + found["energy"])
 
 
+def test_batches_are_encoded_once_where_nothing_is_left_out_by_slots():
+    model, told = opened(module("published")), batch()
+    vectors, slots = model._told(told.condition, told.stratum)
+    assert vectors.shape == (K, 2, 16)
+    each = model.condition(told.condition, told.stratum)
+    torch.testing.assert_close(slots.float() @ vectors, each)
+    loss = model.loss(told, seeded())["loss"]
+    model._told = lambda condition, stratum, **_: (model.condition(condition, stratum), None)
+    torch.testing.assert_close(loss, model.loss(told, seeded())["loss"])
+    several = torch.arange(K * S).reshape(K, S)
+    for own, stratum in ((module("shoal"), told.stratum), (module("published"), several % 2)):
+        vectors, slots = opened(own)._told(told.condition, stratum[:, :2] if own.config.biased else stratum)
+        assert slots is None  # each slot by itself, and as many batches as slots
+        assert vectors.shape[1] in (2, S)
+
+
 def test_the_published_energy_is_that_of_geomloss():
     geomloss = pytest.importorskip("geomloss", reason="geomloss absent: the loss is not compared with it")
     x, y = torch.randn(2, K, S, G, generator=seeded())
@@ -158,12 +174,12 @@ def test_the_guess_is_shown_with_its_probability_and_is_no_way_for_the_gradient(
         calls = watched(model)
         model.loss(told, seeded())
         assert len(calls) == n
-        assert not calls[0].guess.any()
+        assert calls[0].guess is None
     first, second = calls
     assert torch.equal(second.guess, first.made)
     assert not second.guess.requires_grad
     assert torch.equal(second.x, first.x)
-    assert torch.equal(second.told, first.told)
+    assert second.told is first.told
     changed = opened(module("published", self_conditioning=0.0))._predict(*list(vars(second).values())[:5], seeded())
     torch.testing.assert_close(changed, second.made)
     assert not torch.isclose(second.made, first.made).all()  # it is looked at
@@ -180,7 +196,7 @@ def test_gradients_are_those_with_the_guess_as_a_constant():
     found = model.net.enter.weight.grad.clone()
     model.zero_grad()
     x0, seen = model._in(told.target), calls[-1]
-    told_again = model.condition(told.condition, told.stratum)
+    told_again = model._told(told.condition, told.stratum)
     made = model._predict(seen.x, seen.t, seen.guess, seen.control, told_again, seeded())
     ((made - x0).square().mean() + model._energy(made, x0, None, told.weight)).backward()
     torch.testing.assert_close(model.net.enter.weight.grad, found)
@@ -199,7 +215,7 @@ def test_the_order_of_the_cells_of_a_set_goes_through(name, changes):
     order = torch.randperm(S, generator=seeded(2))
 
     def made(at):
-        covariates = model.condition(told.condition, told.stratum[:, at])
+        covariates = model._told(told.condition, told.stratum[:, at])
         return model._predict(
             x[:, at], t, guess[:, at], control[:, at], covariates, seeded(), weight=told.weight[:, at]
         )

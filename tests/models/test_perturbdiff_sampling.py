@@ -38,8 +38,8 @@ def test_at_first_the_published_network_sees_neither_controls_nor_conditions():
     t = torch.tensor([0, 500, 999])
     beside = []
     model.net.enter_control.register_forward_hook(lambda _, given, __: beside.append(given[0]))
-    made = model._predict(x, t, guess, told.source, model.condition(told.condition, told.stratum), seeded())
-    assert torch.equal(beside[0], torch.cat([told.source, torch.zeros(K, S, G)], -1))  # controls have no guess
+    made = model._predict(x, t, guess, told.source, model._told(told.condition, told.stratum), seeded())
+    assert torch.equal(beside[0], told.source)  # controls have no guess: the other half is 0 and left out
     h = model.net.enter(torch.cat([x, guess], -1)) + model.net.constant
     h = (h - h.mean(-1, keepdim=True)) / (h.var(-1, correction=0, keepdim=True) + 1e-6).sqrt()
     torch.testing.assert_close(made, model.net.head.leave(h).relu())
@@ -146,7 +146,7 @@ def test_guidance_goes_on_from_the_null(name, changes):
     control = model._in(told.source)
     x, t = model._pure(control, seeded())
     drops = (), model.condition.covariates
-    encoded = [model.condition(told.condition, told.stratum, drop=drop) for drop in drops]
+    encoded = [model._told(told.condition, told.stratum, drop=drop) for drop in drops]
     follows, null = (model._predict(x, t, torch.zeros_like(control), control, e, seeded()) for e in encoded)
     assert (follows - null).abs().max() > 0.01
     args = told.source, told.condition, told.stratum

@@ -158,3 +158,11 @@ def test_errors_name_what_is_wrong():
         SetTransformer(IN, OUT, width=D, depth=1, n_heads=5)
     with pytest.raises(ValueError, match="depth must be above 0, not 0"):
         SetTransformer(IN, OUT, width=D, depth=0, n_heads=4)
+
+
+def test_conditions_that_slots_share_are_told_once(inputs):
+    net, (x, _) = network(), inputs
+    several, which = torch.randn(K, 2, C, dtype=torch.float64), torch.arange(K * S).reshape(K, S) % 2
+    each = torch.take_along_dim(several, which[..., None], 1)
+    shared = net(x, several, slots=torch.nn.functional.one_hot(which, 2))
+    torch.testing.assert_close(shared, net(x, each))

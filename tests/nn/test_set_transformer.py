@@ -225,6 +225,19 @@ def test_a_condition_is_told_to_sets_or_to_slots(fusion, inputs):
     x, control, condition = inputs
     net = network(fusion)
     torch.testing.assert_close(net(x, control, condition), net(x, control, condition.expand(K, S, -1)))
+    several, which = torch.randn(K, 3, 6, dtype=torch.float64), torch.arange(K * S).reshape(K, S) % 3
+    each = torch.take_along_dim(several, which[..., None], 1)
+    slots = torch.nn.functional.one_hot(which, 3)
+    torch.testing.assert_close(net(x, control, several, slots=slots), net(x, control, each))
+
+
+@fused
+def test_features_that_are_0_may_be_left_out(fusion, inputs):
+    x, control, condition = inputs
+    net, zeros = network(fusion), torch.zeros(K, S, G, dtype=torch.float64)
+    x, control = x[..., :G], control[..., :G]
+    whole = net(torch.cat([x, zeros], -1), torch.cat([control, zeros], -1), condition)
+    torch.testing.assert_close(net(x, control, condition), whole)
 
 
 # -- use -------------------------------------------------------------------------------------------------------------

@@ -94,15 +94,15 @@ class PerturbDiffModule(nn.Module):
         x, t, weight = self._noisy(x0, batch, generator)
         weight = None if config.biased else weight
         counts = {"weight": weight, "control_weight": None if config.biased else batch.source_weight}
-        told = self.condition(batch.condition, batch.stratum, generator=generator)
-        guess = torch.zeros_like(x0)
+        told = self._told(batch.condition, batch.stratum, generator=generator)
+        guess = None
         if float(torch.rand(1, generator=generator, device=generator.device)) < config.self_conditioning:
             with torch.no_grad():
                 guess = self._predict(x, t, guess, control, told, generator, **counts)
         made = self._predict(x, t, guess, control, told, generator, **counts)
         terms: dict[str, Tensor] = {}
         if config.mse:
-            terms["mse"] = weighted_mean((made - x0).square().mean(-1), weight)
+            terms["mse"] = weighted_mean(nn.functional.mse_loss(made, x0, reduction="none").mean(-1), weight)
         if config.energy:
             terms["energy"] = self._energy(made, x0, weight, batch.weight)
         if config.energy_components:
@@ -121,33 +121,55 @@ class PerturbDiffModule(nn.Module):
             return energy_distance(made, real, biased=True).mean() / 2
         return energy_distance(made, real, x_weight=made_weight, y_weight=weight).mean()
 
+    def _told(
+        self,
+        condition: Mapping[str, Tensor],
+        stratum: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        drop: Collection[str] = (),
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return what is asked for, (K, B, width), and which of it each slot takes (K, S, B), or None if that goes without saying.
+
+        Batches are encoded once for each that there is, not for each slot, unless each slot is left out by itself.
+        """
+        if self.config.per_covariate or "batch" not in self.condition.covariates:
+            return self.condition(condition, stratum, generator=generator, drop=drop), None
+        strata, which = stratum.unique(return_inverse=True)
+        if len(strata) >= stratum.shape[1]:
+            return self.condition(condition, stratum, generator=generator, drop=drop), None
+        vectors = self.condition(condition, strata.expand(len(stratum), -1), generator=generator, drop=drop)
+        return vectors, None if vectors.shape[1] == 1 else nn.functional.one_hot(which, len(strata))
+
     # -- one pass ----------------------------------------------------------------------------------------------------
 
     def _predict(
         self,
         x: Tensor,
         t: Tensor,
-        guess: Tensor,
+        guess: Tensor | None,
         control: Tensor,
-        told: Tensor,
+        told: tuple[Tensor, Tensor | None],
         generator: torch.Generator,
         *,
         weight: Tensor | None = None,
         control_weight: Tensor | None = None,
     ) -> Tensor:
         """Return clean cells (K, S, d), in the units of the network."""
-        told = told + self.time(t)[:, None]
+        condition, slots = told
+        condition = condition + self.time(t)[:, None]
+        guessed = [] if guess is None or self.config.one_pass else [guess]  # 0 if there is none, and left out
         if self.config.fusion == "input":
-            seen = [control, x] if self.config.one_pass else [control, x, guess]
-            out = self.net(torch.cat(seen, -1), told, weight=weight)
+            out = self.net(torch.cat([control, x, *guessed], -1), condition, slots=slots, weight=weight)
         else:
-            beside = torch.cat([control, torch.zeros_like(control)], -1) if self.config.heads == 2 else control
-            out = self.net(torch.cat([x, guess], -1), beside, told, weight=weight, control_weight=control_weight)
+            seen = torch.cat([x, *guessed], -1) if guessed else x
+            counts = {"weight": weight, "control_weight": control_weight}
+            out = self.net(seen, control, condition, slots=slots, **counts)
         out, logits = (out, None) if self.prior is None else out.chunk(2, dim=-1)
         zero = -self.mean / self.scale if self.config.divide_by is None else torch.zeros_like(self.mean)
         made = control + out if self.config.residual else out
         if self.nonnegative:
-            made = torch.maximum(made, zero)
+            made = made.clamp(min=zero)
         return made if logits is None else zero + self._gate(logits, control - zero, generator) * (made - zero)
 
     def _gate(self, logits: Tensor, value: Tensor, generator: torch.Generator) -> Tensor:
@@ -202,7 +224,7 @@ class PerturbDiffModule(nn.Module):
         real = None if config.biased or "real" not in condition else condition["real"].to(control)
 
         def denoiser(drop: Collection[str] = ()) -> Denoiser:
-            told = self.condition(condition, stratum, drop=drop)
+            told = self._told(condition, stratum, drop=drop)
             counts = {"weight": real, "control_weight": real}
             return lambda x, t, guess: self._predict(x, t, guess, control, told, generator, **counts)
 
@@ -236,7 +258,8 @@ class PerturbDiffModule(nn.Module):
         return normal_like(like.new_empty(shape), generator), last
 
     def _in(self, x: Tensor) -> Tensor:
-        return x if self.config.divide_by is None else (x * self.scale + self.mean) / self.config.divide_by
+        by = self.config.divide_by
+        return x if by is None else torch.addcmul(self.mean / by, x, self.scale / by)
 
     def _out(self, x: Tensor) -> Tensor:
         return x if self.config.divide_by is None else (x * self.config.divide_by - self.mean) / self.scale

@@ -18,6 +18,12 @@ def zeroed(layer: nn.Linear) -> nn.Linear:
     return layer
 
 
+def told(layer: nn.Module, condition: Tensor, slots: Tensor | None) -> Tensor:
+    """Return what a layer makes of conditions (K, B, c): for each of B, or for each slot, where `slots` (K, S, B) is 1 at its own."""
+    steering = layer(condition)
+    return steering if slots is None else slots.to(steering) @ steering
+
+
 class Block(nn.Module):
     """``h + gate * MLP(scale * norm(h) + shift)``, where the condition gives gate, scale and shift; at first the identity."""
 

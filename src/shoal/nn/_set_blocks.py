@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from .._validate import positive
-from ._blocks import zeroed
-from ._set_transformer import EPS, Attention, linear, readable
+from ._blocks import told, zeroed
+from ._set_transformer import EPS, Attention, Enter, linear, readable
 
 
 class SetBlock(nn.Module):
@@ -21,9 +21,9 @@ class SetBlock(nn.Module):
         inner = mlp_ratio * width
         self.mlp = nn.Sequential(linear(width, inner), nn.GELU("tanh"), linear(inner, width))
 
-    def forward(self, h: Tensor, condition: Tensor, keys: Tensor | None) -> Tensor:
-        """Return h (K, S, width), changed; the condition is (K, 1 or S, d_condition), behind a SiLU."""
-        shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = self.steer(condition).chunk(6, dim=-1)
+    def forward(self, h: Tensor, condition: Tensor, keys: Tensor | None, slots: Tensor | None = None) -> Tensor:
+        """Return h (K, S, width), changed; conditions and slots as of :class:`CrossBlock`."""
+        shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = told(self.steer, condition, slots).chunk(6, dim=-1)
         if self.attention is not None:
             h = h + gate * self.attention(torch.addcmul(shift, self.norm(h), 1 + scale), keys)
         return h + gate_mlp * self.mlp(torch.addcmul(shift_mlp, self.norm(h), 1 + scale_mlp))
@@ -65,21 +65,23 @@ class SetTransformer(nn.Module):
         super().__init__()
         positive(depth, name="depth")
         d_condition = width if d_condition is None else d_condition
-        self.enter = linear(d_in, width)
+        self.enter = linear(d_in, width, kind=Enter)
         self.blocks = nn.ModuleList(SetBlock(width, n_heads, d_condition, mlp_ratio=mlp_ratio) for _ in range(depth))
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=EPS)
         self.steer = zeroed(nn.Linear(d_condition, 2 * width))
         self.leave = zeroed(nn.Linear(width, d_out))
 
-    def forward(self, x: Tensor, condition: Tensor, *, weight: Tensor | None = None) -> Tensor:
-        """Return (K, S, d_out) from x (K, S, d_in) and a condition (K, 1 or S, d_condition).
+    def forward(
+        self, x: Tensor, condition: Tensor, *, slots: Tensor | None = None, weight: Tensor | None = None
+    ) -> Tensor:
+        """Return (K, S, d_out) from x (K, S, d_in), whose last features may be left out where they are 0.
 
-        Slots of `weight` 0 (K, S) are read by no other.
+        Conditions and `slots` are as of :class:`CrossTransformer`. Slots of `weight` 0 (K, S) are read by no other.
         """
         condition = nn.functional.silu(condition)
         keys = None if weight is None else readable(weight > 0)
         h = self.enter(x)
         for block in self.blocks:
-            h = block(h, condition, keys)
-        shift, scale = self.steer(condition).chunk(2, dim=-1)
+            h = block(h, condition, keys, slots)
+        shift, scale = told(self.steer, condition, slots).chunk(2, dim=-1)
         return self.leave(torch.addcmul(shift, self.norm(h), 1 + scale))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .._validate import one_of, positive
-from ._blocks import zeroed
+from ._blocks import told, zeroed
 
 FUSIONS = ("features", "tokens")
 EPS = 1e-6
@@ -21,12 +21,20 @@ def n_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def linear(d_in: int, d_out: int) -> nn.Linear:
+def linear(d_in: int, d_out: int, *, kind: type[nn.Linear] = nn.Linear) -> nn.Linear:
     """Return a linear layer with Xavier weights and no offset at first."""
-    layer = nn.Linear(d_in, d_out)
+    layer = kind(d_in, d_out)
     nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+class Enter(nn.Linear):
+    """A linear layer of features of which the last may be left out where they are 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        short = x.shape[-1] < self.in_features
+        return nn.functional.linear(x, self.weight[:, : x.shape[-1]] if short else self.weight, self.bias)
 
 
 def readable(keys: Tensor) -> Tensor:
@@ -67,12 +75,14 @@ class Stream(nn.Module):
         inner = mlp_ratio * width
         self.mlp = None if ends else nn.Sequential(linear(width, inner), nn.GELU("tanh"), linear(inner, width))
 
-    def forward(self, h: Tensor, condition: Tensor, *, ends: bool = False) -> tuple[Tensor, Tensor | None, Tensor]:
+    def forward(
+        self, h: Tensor, condition: Tensor, slots: Tensor | None, *, ends: bool = False
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
         """Return what the attention reads, the gate of its answer, and the state with the MLP's part added.
 
         The MLP stands beside the attention, not behind it: it reads the same state. A stream that ends has no gate.
         """
-        steer = self.steer(condition).unflatten(-1, (-1, h.shape[-1])).unbind(-2)
+        steer = told(self.steer, condition, slots).unflatten(-1, (-1, h.shape[-1])).unbind(-2)
         normed = self.norm(h)
         read = torch.addcmul(steer[0], normed, 1 + steer[1])
         if self.mlp is None or ends:
@@ -125,7 +135,14 @@ class CrossBlock(nn.Module):
         self.attention = Attention(joint, n_heads, width if ends else joint)
 
     def forward(
-        self, h: Tensor, g: Tensor, condition: Tensor, *, keys: Tensor | None = None, ends: bool = False
+        self,
+        h: Tensor,
+        g: Tensor,
+        condition: Tensor,
+        *,
+        slots: Tensor | None = None,
+        keys: Tensor | None = None,
+        ends: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Return both streams, changed.
 
@@ -134,14 +151,16 @@ class CrossBlock(nn.Module):
         h, g
             (K, S, width) cells and (K, T, width) controls, T = S where features are fused.
         condition
-            (K, 1, d_condition), or one for each slot, as the steering reads it: behind a SiLU.
+            (K, B, d_condition), as the steering reads it: behind a SiLU. One for all slots, one for each, or those that `slots` says.
+        slots
+            (K, S, B), 1 at the condition of each slot, else 0.
         keys
             Which tokens the attention may read, bool: (K, S), or (K, S + T) where tokens are fused.
         ends
             Whether nothing will read the controls, which then come out as they went in.
         """
-        a, gate, h = self.cells(h, condition)
-        b, gate_g, g = self.controls(g, condition, ends=ends)
+        a, gate, h = self.cells(h, condition, slots)
+        b, gate_g, g = self.controls(g, condition, slots, ends=ends)
         axis = -1 if self.fusion == "features" else -2
         seen = self.attention(torch.cat([a, b], dim=axis), keys)
         if gate_g is None:  # the stream of controls ends
@@ -159,8 +178,8 @@ class Head(nn.Module):
         self.steer = zeroed(nn.Linear(d_condition, 2 * width))
         self.leave = linear(width, n_features)
 
-    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
-        shift, scale = self.steer(condition).chunk(2, dim=-1)
+    def forward(self, h: Tensor, condition: Tensor, slots: Tensor | None) -> Tensor:
+        shift, scale = told(self.steer, condition, slots).chunk(2, dim=-1)
         return self.leave(torch.addcmul(shift, self.norm(h), 1 + scale))
 
 
@@ -221,8 +240,8 @@ class CrossTransformer(nn.Module):
         one_of(heads, (1, 2), name="heads")
         d_condition = width if d_condition is None else d_condition
         self.fusion = fusion
-        self.enter = linear(2 * n_features, width)
-        self.enter_control = linear(2 * n_features if d_control is None else d_control, width)
+        self.enter = linear(2 * n_features, width, kind=Enter)
+        self.enter_control = linear(2 * n_features if d_control is None else d_control, width, kind=Enter)
         self.constant = nn.Parameter(torch.randn(width) * 0.02)
         self.blocks = nn.ModuleList(
             CrossBlock(width, n_heads, d_condition, mlp_ratio=mlp_ratio, fusion=fusion, ends=heads == 1 and last)
@@ -240,6 +259,7 @@ class CrossTransformer(nn.Module):
         control: Tensor,
         condition: Tensor,
         *,
+        slots: Tensor | None = None,
         weight: Tensor | None = None,
         control_weight: Tensor | None = None,
     ) -> Tensor:
@@ -248,11 +268,14 @@ class CrossTransformer(nn.Module):
         Parameters
         ----------
         x
-            (K, S, 2 n_features) cells and, behind them, the guess of an earlier pass (0 for none).
+            (K, S, 2 n_features) cells and, behind them, the guess of an earlier pass; without one they may come alone.
         control
-            (K, S, d_control) control cells; where tokens are fused there may be more or fewer of them.
+            (K, S, d_control) control cells, or their first features, the others being 0; where tokens are fused there may be more or
+            fewer of them.
         condition
-            (K, 1, d_condition), or one for each slot.
+            (K, 1, d_condition), one for each slot, or (K, B, d_condition) of which `slots` picks.
+        slots
+            (K, S, B), 1 at the condition of each slot, else 0; only where there are as many cells as controls.
         weight, control_weight
             (K, S) weights of the slots. Those of weight 0 are read by no other; they have a result all the same. Where
             features are fused a slot counts if its cell does, and `control_weight` has no say.
@@ -276,8 +299,8 @@ class CrossTransformer(nn.Module):
         h, g = self.enter(x) + self.constant, self.enter_control(control) + self.constant
         keys = self._keys(x, control, weight, control_weight)
         for block in self.blocks:
-            h, g = block(h, g, condition, keys=keys, ends=block is self.blocks[-1])
-        return self.head(h, condition)
+            h, g = block(h, g, condition, slots=slots, keys=keys, ends=block is self.blocks[-1])
+        return self.head(h, condition, slots)
 
     def _keys(self, x: Tensor, control: Tensor, weight: Tensor | None, control_weight: Tensor | None) -> Tensor | None:
         """Return which tokens are read, (K, m) bool, or None for all; a set in which nothing counts is read whole."""

@@ -64,7 +64,10 @@ class Plan(L.LightningModule):
         This is after the gradients of all devices have been added, so that all of them stop.
         """
         clip = self.settings.gradient_clip or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), clip)
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if norm > clip:  # else each of them would be multiplied by 1
+            torch.nn.utils.clip_grads_with_norm_(self.parameters(), clip, norm)
         self.record["grad_norm"] = norm.detach()
         loss = self.record["train_loss"]
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None  # float16 skips such steps itself
