@@ -177,6 +177,11 @@ def test_a_dagger_for_what_has_seen_held_out_cells(judged):
     assert rows(ax) == [f"{name} †" if name in ("prediction", "nearest") else name for name in before]
     assert [t.get_text() for t in ax.get_yticklabels() if t.get_fontweight() == "bold"] == ["prediction †"]
     assert any("has seen held-out cells" in t.get_text() for t in ax.texts)
+    ax = sh.pl.scatter_baseline(judged, "energy", against="nearest")
+    assert (ax.get_xlabel(), ax.get_ylabel()[-2:]) == ("nearest †", " †")
+    lines = sh.pl.strata(judged, "energy", contenders=["prediction", "nearest", "positive control"]).lines
+    assert [line.get_label().endswith("†") for line in lines[:3]] == [True, True, False]
+    assert " †   " in sh.pl.evaluate(judged).get_title("left")
     table["transductive"] = False
     ax = sh.pl.leaderboard(judged)
     assert rows(ax) == before

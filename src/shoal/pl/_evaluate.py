@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.transforms import offset_copy
 
-from ._evaluation import chosen, fit, layer_of, read_evaluation
+from ._evaluation import chosen, fit, label_of, read_evaluation
 from ._style import ACCENT, FAINT, INK, QUIET, axes_or_new, shorten, tidy
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def evaluate(
 
     Returns
     -------
-    The axes; the title holds the overall score, over all metrics that discriminate.
+    The axes; the title holds the overall score, over all metrics that discriminate, and a dagger if the model has seen held-out cells.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def _side_names(ax: Axes, summary: pd.DataFrame, row: Floats, heads: dict[str, f
 def _title(ax: Axes, result: dict[str, object]) -> None:
     """Say what was evaluated, its score, and what 0 and 1 mean."""
     params = result["params"]
-    said = [shorten(layer_of(result))]
+    said = [shorten(label_of(result))]
     score = float(params.get("score", np.nan))
     said.append(f"score {score:.2f}".replace("-", "−") if np.isfinite(score) else "no score")
     if "n_conditions" in params:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import LinearSegmentedColormap
 
+from .._daggers import DAGGER, daggers
 from .._keys import EVALUATION
 from .._validate import get_adata, key_in
 from ..core._results import read_result
@@ -119,6 +120,7 @@ def better(row: pd.Series) -> str:
     return BETTER.get(str(row["direction"]), f"best at {row['perfect']:g}")
 
 
-def layer_of(result: dict[str, Any]) -> str:
-    """Return the name of the prediction that was evaluated."""
-    return str(result["params"].get("layer") or PREDICTION)
+def label_of(result: dict[str, Any], contender: str = PREDICTION) -> str:
+    """Return what a contender is called in pictures: the prediction by its layer, those that are transductive with a dagger."""
+    name = str(result["params"].get("layer") or PREDICTION) if contender == PREDICTION else contender
+    return name + DAGGER if contender in daggers(result["contenders"]) else name

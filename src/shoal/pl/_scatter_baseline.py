@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._validate import key_in
-from ._evaluation import PREDICTION, RIVAL, as_loss, better, layer_of, measured, per_condition, read_evaluation
+from ._evaluation import PREDICTION, RIVAL, as_loss, better, label_of, measured, per_condition, read_evaluation
 from ._style import ACCENT, INK, QUIET, axes_or_new, name_points, point_size, shorten, tidy
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def scatter_baseline(
 
     Returns
     -------
-    The axes. Conditions without both values are left out; the title says how many are shown.
+    The axes; a dagger marks what has seen held-out cells. Conditions without both values are left out; the title says how many are shown.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def scatter_baseline(
     _halves(ax, x, y, up=up)
     _points(ax, x, y, gain)
     what = f"{metric}, loss against {row['perfect']:g}" if by_loss else metric
-    ax.set(xlabel=f"{shorten(rival)}", ylabel=shorten(layer_of(result)))
+    ax.set(xlabel=shorten(label_of(result, rival)), ylabel=shorten(label_of(result)))
     ax.set_title(f"{what} ({'lower is better' if by_loss else better(row)})", loc="left", fontsize="medium", color=INK)
     _tell(ax, gain, shorten(rival), up=up)
     tidy(ax)

@@ -13,7 +13,7 @@ from ._evaluation import (
     PREDICTION,
     RIVAL,
     better,
-    layer_of,
+    label_of,
     measured,
     negative_of,
     read_evaluation,
@@ -65,7 +65,7 @@ def strata(
 
     Returns
     -------
-    The axes; under each third is its number of conditions.
+    The axes; under each third is its number of conditions, and a dagger marks contenders that have seen held-out cells.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def strata(
         present = [level for level in levels if f"{kind} {level}" in value.index]
         at = start + np.arange(len(present))
         several = value.loc[[f"{kind} {level}" for level in present]]
-        _lines(ax, at, several, names, labelled=not ticks, layer=layer_of(result))
+        _lines(ax, at, several, names, labels={} if ticks else {name: label_of(result, name) for name in names})
         n = table.groupby("stratum")["n"].max()
         ticks += [(a, f"{lv}\n({n[f'{kind} {lv}']:,.0f})") for a, lv in zip(at, present, strict=True)]
         if present:
@@ -122,7 +122,7 @@ def _shown(available: pd.Index, row: pd.Series, negative: str, contenders: Seque
     return list(dict.fromkeys(contenders))
 
 
-def _lines(ax: Axes, at: Any, value: pd.DataFrame, names: list[str], *, labelled: bool, layer: str) -> None:
+def _lines(ax: Axes, at: Any, value: pd.DataFrame, names: list[str], *, labels: dict[str, str]) -> None:
     """Draw a line of each contender over the thirds."""
     others = [name for name in names if name not in LOOKS]
     for name in names:
@@ -130,6 +130,6 @@ def _lines(ax: Axes, at: Any, value: pd.DataFrame, names: list[str], *, labelled
         tint = (RIVAL, *WHEEL[2:])[i % len(WHEEL[1:])]
         tint, marker, line = LOOKS.get(name, (tint, MARKERS[(i + 1) % len(MARKERS)], "-"))
         main = name == PREDICTION
-        said = shorten(layer if main else name) if labelled else None
+        said = shorten(labels[name]) if labels else None
         ax.plot(at, value[name], color=tint, marker=marker, ls=line, lw=2.0 if main else 1.3, ms=6 if main else 5,
                 label=said, zorder=4 if main else 3, markeredgecolor="white", markeredgewidth=0.5)  # fmt: skip
