@@ -17,7 +17,6 @@ from scvi.data import AnnDataManager
 from scvi.data.fields import LayerField, ObsmField
 from scvi.model.base import BaseModelClass
 
-from .._logging import logger
 from .._random import RNGLike, as_generator
 from .._validate import one_of
 from ..core._screen import as_labels, resolve
@@ -26,12 +25,21 @@ from ..training import LAST, FitSettings, ResidentStore, SetSampler, StreamedSto
 from ..training import fit as fit_module
 from ._files import Stored, history_table, plain_history
 from ._nonnegative import nonnegative
-from ._population import Population, control_means, known_population, learn_vocabulary, population, recode
+from ._population import (
+    Population,
+    control_means,
+    known_population,
+    learn_vocabulary,
+    population,
+    recode,
+    with_controls,
+)
 from ._predictor import Predictor, Wanted
 from ._sets import asked, conditions_of, held_out, pack
 from ._space import encoded, fit_space
 from ._space_network import space_from_dict
 from ._vocabulary import Vocabulary
+from ._zeros import switched_off
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -93,7 +101,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         slots = {"layer": setup["layer"], "use_rep": setup["use_rep"]}
         self.cells: Population = population(adata, screen, **slots)
         self.vocabulary: Vocabulary = learn_vocabulary(self.cells, embedding=embedding, **slots)
-        self._tell_unknown()
+        self.vocabulary.tell_unknown(self.cells.names)
         generator = as_generator(rng)
         self.config, self.seed = dict(config), None
         train = np.flatnonzero(self.cells.train | self.cells.train_control)
@@ -297,20 +305,26 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         cells: Population,
         rng: np.random.Generator,
         *,
-        perturbed: bool = False,
+        like: NDArray[np.float32] | None = None,
         **options: Any,
     ) -> NDArray[np.float32]:
-        """Generate the wanted cells from (n, n_features) starting ones, which may be `perturbed` already."""
+        """Generate the wanted cells from (n, n_features) starting ones: controls or, moved, perturbed cells `like` these."""
         source = torch.from_numpy(self.space.encode(start))
         generator = torch.Generator(device="cpu").manual_seed(int(rng.integers(2**62)))
         z = torch.empty_like(source)
-        for rows, real, condition, stratum in self._in_sets(wanted, cells, perturbed=perturbed):
+        for rows, real, condition, stratum in self._in_sets(wanted, cells, perturbed=like is not None):
             with torch.no_grad():
-                here = source[rows].to(stratum.device)
-                made = self.module.sample(here, condition, stratum, generator=generator, **options)
+                made = self.module.sample(
+                    source[rows].to(stratum.device), condition, stratum, generator=generator, **options
+                )
             z[rows[real]] = made.float().cpu()[real]
         values = self.space.decode(z.numpy(), start)
-        return nonnegative(values, wanted.populations()) if self.vocabulary.nonnegative else values
+        if self.vocabulary.nonnegative:
+            nonnegative(values, wanted.populations())
+            if getattr(getattr(self.module, "config", None), "zeros", False):
+                usual = with_controls(cells, self.cells).control_zeros
+                switched_off(values, start if like is None else like, wanted.populations(), usual)
+        return values
 
     def _in_sets(
         self, wanted: Wanted, cells: Population, *, perturbed: bool = False
@@ -372,22 +386,10 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         model.module.eval()
         model.is_trained_ = entry["trained"]
         model.history_ = {k: history_table(k, **columns) for k, columns in entry["history"].items()}
-        model._tell_unknown()
+        v.tell_unknown(cells.names)
         return model
 
     # -- words -------------------------------------------------------------------------------------------------------
-
-    def _tell_unknown(self) -> None:
-        """Say which perturbations of the screen the model cannot predict, before anyone waits for them."""
-        unknown = self.vocabulary.without_vector(self.cells.names)
-        if unknown:
-            logger.warning(
-                "%d perturbations have no vector (%s) and cannot be predicted: %s%s",
-                len(unknown),
-                self.vocabulary.embedding,
-                ", ".join(unknown[:8]),
-                " ..." if len(unknown) > 8 else "",
-            )
 
     def _summary(self) -> str:
         n = sum(p.numel() for p in self.module.parameters())

@@ -71,6 +71,9 @@ class FlowConfig:
         Leading principal components that the network sees of a cell; it moves all of them. All if ``None``; ``"auto"`` is
         half the root of the cells of the median condition: six for 150 cells, eleven for 500. Of fifty components it would
         recognise single cells, and carry others to their mean.
+    zeros
+        Whether a gene is off in as many of the predicted cells as its mean and the cells that they began with let expect: a
+        network moves all cells a little, zeros among them. Where values cannot be below 0.
     sampler, n_steps, grid, eps0
         How cells are generated: a method of the flow or ``"sde"``, number and grid of its steps, amount of noise of
         ``"sde"``.
@@ -104,6 +107,7 @@ class FlowConfig:
     width: int = 128
     depth: int = 3
     dropout: float = 0.0
+    zeros: bool = False
     sampler: str = "heun"
     n_steps: int = 20
     grid: str = "uniform"
@@ -170,6 +174,7 @@ PRESETS: Mapping[str, FlowConfig] = MappingProxyType(
             guidance={"context": 0.5},
             unseen=0.25,
             transfer=0.5,
+            zeros=True,
         ),
         # Rectified flow before its reflow: random pairs of a stratum, few Euler steps (Liu et al. 2023).
         "rectified": FlowConfig(coupling="independent", sampler="euler", n_steps=10),

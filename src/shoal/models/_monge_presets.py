@@ -56,7 +56,7 @@ class ConditionalMongeConfig:
         do on average.
     pooling
         How the parts of a combination become one vector: ``"mean"``, ``"sum"`` or ``"attention"``.
-    transfer, anchor
+    transfer, anchor, zeros
         As of :class:`FlowConfig`.
     network
         ``"film"``: residual blocks that the condition steers, as of :class:`Flow`; ``"concatenated"``: cell and condition side by side
@@ -95,6 +95,7 @@ class ConditionalMongeConfig:
     pooling: str = "sum"
     transfer: float = 0.5
     anchor: float = 0.25
+    zeros: bool = True
     network: Literal["film", "concatenated"] = "film"
     width: int = 128
     depth: int = 3
@@ -153,6 +154,7 @@ PRESETS: Mapping[str, ConditionalMongeConfig] = MappingProxyType(
             pooling="mean",
             transfer=0.0,
             anchor=0.0,
+            zeros=False,
             network="concatenated",
             width=64,
             depth=4,

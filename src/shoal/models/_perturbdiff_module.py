@@ -169,7 +169,7 @@ class PerturbDiffModule(nn.Module):
         zero = -self.mean / self.scale if self.config.divide_by is None else torch.zeros_like(self.mean)
         made = control + out if self.config.residual else out
         if self.nonnegative:
-            made = made.clamp(min=zero)
+            made = torch.maximum(made, zero) if self.config.divide_by is None else made.relu()
         return made if logits is None else zero + self._gate(logits, control - zero, generator) * (made - zero)
 
     def _gate(self, logits: Tensor, value: Tensor, generator: torch.Generator) -> Tensor:

@@ -75,6 +75,8 @@ class PerturbDiffConfig:
     floor
         Predictions (in the scale of the network) below it become 0 within the sampler, where values cannot be below 0;
         ``None`` leaves them.
+    zeros
+        As of :class:`FlowConfig`.
 
     Raises
     ------
@@ -115,6 +117,7 @@ class PerturbDiffConfig:
     sampler: str = "strided"
     n_sampling_steps: int = 1
     floor: float | None = None
+    zeros: bool = False
 
     def __post_init__(self) -> None:
         choices = {"fusion": ("input", *FUSIONS), "pooling": POOLS, "sampler": SAMPLERS, "heads": (1, 2)}

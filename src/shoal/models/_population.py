@@ -92,6 +92,13 @@ class Population:
         return self.labels.is_control & (self.split == 0)
 
     @cached_property
+    def control_zeros(self) -> tuple[Floats, Floats]:
+        """Mean of every feature over the control cells (d,), and its share of zeros."""
+        rows = self.rows.take(np.flatnonzero(self.labels.is_control))
+        mean, on = (np.asarray(part.mean(axis=0), dtype=np.float64).ravel() for part in (rows, rows > 0))
+        return mean, np.clip(1 - on, 0, 1)
+
+    @cached_property
     def controls(self) -> Controls:
         """All control cells, to start predictions from; in the order of their names, so that rows may come in any.
 
@@ -232,12 +239,17 @@ def aligned(cells: Population, vocabulary: Vocabulary) -> Population:
     return Population(**{**_fields(cells), "rows": Rows(cells.rows.source, order), "features": vocabulary.features})
 
 
+def with_controls(cells: Population, other: Population) -> Population:
+    """Return the population if it has control cells, else the other one."""
+    return cells if cells.labels.is_control.any() else other
+
+
 def control_means(context: Ints, cells: Population, other: Population) -> NDArray[np.float32]:
     """Return the mean of the control cells (n, n_features) of some contexts of `cells`.
 
     The controls are those of `cells`, or else of the `other` population; of all contexts where one has none.
     """
-    known = cells if cells.labels.is_control.any() else other
+    known = with_controls(cells, other)
     control = known.labels.is_control
     here = recode(known.context, known.contexts, cells.contexts)
     codes, own = np.unique(context, return_inverse=True)

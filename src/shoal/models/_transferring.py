@@ -63,7 +63,7 @@ class TransferModel(PerturbationModel):
             there = wanted.take(moved)
             start = self._moved(begin[moved], there, cells)
             options = self._options_perturbed(options)
-            made = self._from(start, there, cells, rng, perturbed=True, **options)
+            made = self._from(start, there, cells, rng, like=self.cells.values(begin[moved]), **options)
             share, nonnegative = self.module.config.anchor, self.vocabulary.nonnegative
             if share:
                 made = anchored(made, start, there.populations(), share, nonnegative=nonnegative)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._keys import EMBEDDINGS, EMBEDDINGS_INFO
+from .._logging import logger
 from .._validate import key_in
 from ..core._screen import Screen
 
@@ -104,6 +105,15 @@ class Vocabulary:
     def without_vector(self, names: Iterable[str]) -> list[str]:
         """Return the single perturbations among `names` that the model has no vector for, sorted."""
         return sorted({part for name in names for part in self.screen.parts(name)} - set(self.perturbations))
+
+    def tell_unknown(self, names: Iterable[str]) -> None:
+        """Say which perturbations of a screen the model cannot predict, before anyone waits for them."""
+        unknown = self.without_vector(names)
+        if unknown:
+            some = ", ".join(unknown[:8]) + (" ..." if len(unknown) > 8 else "")
+            logger.warning(
+                "%d perturbations have no vector (%s) and cannot be predicted: %s", len(unknown), self.embedding, some
+            )
 
     def standard_dose(self, dose: Floats) -> Floats:
         """Return log10 doses in training's standard deviations; NaN and doses not above 0 stay NaN."""
