@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -29,9 +28,10 @@ from ..generative import (
 )
 from ..nn import ConditionEncoder, TimeEmbedding, VelocityNet
 from ._flow_presets import FlowConfig
+from ._shared import common_share, mean_of, resting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from ..generative import Field
     from ..training._batch import SetBatch
@@ -347,10 +347,9 @@ class FlowModule(nn.Module):
 
         weights = {name: 1 - weight for name, weight in guidance.items() if weight != 1}
         field = guided(heads(), {name: heads(name) for name in weights}, weights)
-        new = ~condition["familiar"] if "familiar" in condition and "perturbation" not in guidance else None
-        if self.config.unseen == 1 or new is None or not new.any():
+        share = None if "perturbation" in guidance else common_share(condition, self.config.unseen)
+        if share is None:
             return field
-        share = ((1 - self.config.unseen) * new)[:, None, None]
         common = heads("perturbation")
         return lambda t, x: torch.lerp(field(t, x), common(t, x), share.to(x))
 
@@ -381,20 +380,3 @@ class FlowModule(nn.Module):
             eps0 = config.eps0 if eps0 is None else eps0
             kind = two_sided(heads, self.path, eps0=eps0) if self.path.gamma else one_sided(drift, self.path, eps0=eps0)
             return diffuse(kind, x, grid=grid, generator=generator)
-
-
-def mean_of(cells: Tensor, weight: Tensor | None) -> Tensor:
-    """Return the means (K, d) of sets of cells (K, S, d), of the slots that count where there is a weight (K, S)."""
-    weight = cells.new_ones(cells.shape[:2]) if weight is None else weight
-    return (cells * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)
-
-
-@contextmanager
-def resting(module: nn.Module) -> Iterator[None]:
-    """Put a module in evaluation mode, and back into the mode it was in."""
-    training = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(training)

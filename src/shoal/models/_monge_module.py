@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from .._logging import logger
 from ..generative import couple, energy_distance, monge_gap, normal_like, sinkhorn_divergence, take, weighted_mean
 from ..nn import ConcatenatedNet, ConditionEncoder, VelocityNet
-from ._flow_module import mean_of, resting
 from ._monge_presets import ConditionalMongeConfig
+from ._shared import common_share, mean_of, resting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -153,12 +153,11 @@ class MongeModule(nn.Module):
             return x + self.net(seen, condition, beside)
         told = self.condition(condition, stratum, generator=generator)
         change = self.net(seen, told, beside)
-        new = ~condition["familiar"] if "familiar" in condition else None
-        if self.training or self.config.unseen == 1 or new is None or not new.any():
+        share = None if self.training else common_share(condition, self.config.unseen)
+        if share is None:
             return x + change
         common = self.net(seen, self.condition(condition, stratum, drop=("perturbation",)), beside)
-        share = (1 - self.config.unseen) * new[:, None, None].to(x)
-        return x + torch.lerp(change, common, share)
+        return x + torch.lerp(change, common, share.to(x))
 
     def _centre(self, condition: Mapping[str, Tensor], control: Tensor, weight: Tensor | None) -> Tensor | float:
         """Return the mean of the controls (K, 1, d) if cells are seen relative to it, else 0."""

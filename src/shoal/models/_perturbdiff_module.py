@@ -13,7 +13,7 @@ from ..generative._divergences import energy_distance
 from ..generative._losses import weighted_mean
 from ..generative._tensors import normal_like
 from ..nn import ConditionEncoder, CovariateEncoder, CrossTransformer, SetTransformer, StepEmbedding
-from ._flow_module import resting
+from ._shared import common_share, resting
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -232,9 +232,9 @@ class PerturbDiffModule(nn.Module):
             denoise = denoiser()
             if config.guidance:
                 denoise = guided_denoiser(denoise, denoiser(self.condition.covariates), config.guidance)
-            new = ~condition["familiar"] if "familiar" in condition and config.unseen < 1 else None
-            if new is not None and new.any():
-                denoise = _partly(denoise, denoiser(("perturbation",)), (1 - config.unseen) * new)
+            share = common_share(condition, config.unseen)
+            if share is not None:
+                denoise = _partly(denoise, denoiser(("perturbation",)), share)
             x, t = self._pure(control, generator)
             if config.one_pass:
                 return self._out(denoise(x, t, torch.zeros_like(control)))
@@ -276,5 +276,5 @@ def network(d: int, config: PerturbDiffConfig) -> nn.Module:
 
 
 def _partly(one: Denoiser, other: Denoiser, share: Tensor) -> Denoiser:
-    """Return the first denoiser with a share (K,) of the other."""
-    return lambda x, t, guess: torch.lerp(one(x, t, guess), other(x, t, guess), share.to(x)[:, None, None])
+    """Return the first denoiser with a share (K, 1, 1) of the other."""
+    return lambda x, t, guess: torch.lerp(one(x, t, guess), other(x, t, guess), share.to(x))
