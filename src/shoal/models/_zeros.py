@@ -3,8 +3,8 @@ r"""Zeros: in how many cells of a predicted population a gene is off, given how 
 Networks move cells in a few dimensions, and what they add to a gene they add to all cells: where control cells hold a zero, the
 predicted ones hold a little of it, and every gene looks changed. Counts do not do that. If a response multiplies the rate of a gene
 by r, and molecules come independently (Poisson counts; negative binomial ones whose number of bursts is multiplied), the share of
-cells without any goes from :math:`p` to :math:`p^r`. With r the ratio of the mean log-normalised values that is right to .01 to .02 on
-real screens, where p itself is off by .02 to .04 (``benchmarks/zeros.py``).
+cells without any goes from :math:`p` to :math:`p^r`. With r the ratio of the mean log-normalised values that is right to .007 to
+.021 on five real screens, where p itself is off by .017 to .042 (``benchmarks/zeros.py``).
 """
 
 from __future__ import annotations
