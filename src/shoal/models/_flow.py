@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -99,10 +98,7 @@ class Flow(MapMixin, TransferModel):
     def make_network(self, n_dims: int, n_vector: int, n_contexts: int, n_batches: int) -> FlowModule:
         """Return the flow of the preset, with the changes that were asked for."""
         changes = {k: v for k, v in self.config.items() if k != "preset"}
-        config = flow_config(self.config["preset"], changes)
-        if config.view == "auto":  # decided once and kept: a loaded model must not count the cells of another screen
-            self.config["view"] = self._view(n_dims)
-            config = replace(config, view=self.config["view"])
+        config = self._with_view(flow_config(self.config["preset"], changes), n_dims)
         return FlowModule(n_dims, n_vector, n_contexts, n_batches, config=config)
 
     # -- reflow ------------------------------------------------------------------------------------------------------
@@ -178,7 +174,8 @@ class Flow(MapMixin, TransferModel):
             again = np.flatnonzero(begin[::n_pairs] >= 0)
             if len(again):
                 begin, moved = begin[begin >= 0], wanted.take(begin >= 0)
-                pairs.append(ends(self.space.encode(self._moved(begin, moved, self.cells)), moved, perturbed=True))
+                start = self._moved(self.cells.values(begin), begin, moved, self.cells)
+                pairs.append(ends(self.space.encode(start), moved, perturbed=True))
                 conditions = repeated(conditions, again)
         start, end, centre = (torch.cat(parts) for parts in zip(*pairs, strict=True))
         return Pairs(conditions, start, end, centre[::n_pairs])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ._mapping import MapMixin
@@ -101,10 +100,7 @@ class ConditionalMonge(MapMixin, TransferModel):
 
     def make_network(self, n_dims: int, n_vector: int, n_contexts: int, n_batches: int) -> MongeModule:
         """Return the network of the preset, with the changes that were asked for."""
-        config = self._recipe()
-        if config.view == "auto":  # decided once and kept: a loaded model must not count the cells of another screen
-            self.config["view"] = self._view(n_dims)
-            config = replace(config, view=self.config["view"])
+        config = self._with_view(self._recipe(), n_dims)
         return MongeModule(n_dims, n_vector, n_contexts, n_batches, config=config)
 
     def _recipe(self) -> ConditionalMongeConfig:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
 
     from .._typing import Ints, Matrix
     from ..training import SetSampler, Store
+    from ._flow_presets import FlowConfig
+    from ._monge_presets import ConditionalMongeConfig
     from ._population import Population
     from ._predictor import Wanted
+
+Recipe = TypeVar("Recipe", "FlowConfig", "ConditionalMongeConfig")
 
 
 class TransferModel(PerturbationModel):
@@ -61,9 +66,10 @@ class TransferModel(PerturbationModel):
             values[~moved] = super()._generate(wanted.take(~moved), cells, rng, **options)
         if moved.any():
             there = wanted.take(moved)
-            start = self._moved(begin[moved], there, cells)
+            measured = self.cells.values(begin[moved])
+            start = self._moved(measured, begin[moved], there, cells)
             options = self._options_perturbed(options)
-            made = self._from(start, there, cells, rng, like=self.cells.values(begin[moved]), **options)
+            made = self._from(start, there, cells, rng, like=measured, **options)
             share, nonnegative = self.module.config.anchor, self.vocabulary.nonnegative
             if share:
                 made = anchored(made, start, there.populations(), share, nonnegative=nonnegative)
@@ -74,14 +80,23 @@ class TransferModel(PerturbationModel):
         """Return the options of the sampler for cells that are perturbed already."""
         return options
 
-    def _moved(self, begin: Ints, wanted: Wanted, cells: Population) -> NDArray[np.float32]:
-        """Return training cells (n, n_features), each moved to the wanted context by the difference of the control means."""
+    def _moved(
+        self, values: NDArray[np.float32], begin: Ints, wanted: Wanted, cells: Population
+    ) -> NDArray[np.float32]:
+        """Return `values` (n, n_features) of the training cells `begin`, each moved to the wanted context by the control means."""
         there = control_means(self.cells.context[begin], self.cells, cells)
-        return self.cells.values(begin) + control_means(wanted.context, cells, self.cells) - there
+        return values + control_means(wanted.context, cells, self.cells) - there
 
     def transport(self, cells: Any, perturbation: str, **options: Any) -> Any:
         """Give every cell the perturbation: as for any model, from these very cells."""
         return super().transport(cells, perturbation, **{**options, "transfer": False})
+
+    def _with_view(self, config: Recipe, n_dims: int) -> Recipe:
+        """Return the config with its view decided: once, and kept, as a loaded model must not count the cells of another screen."""
+        if config.view != "auto":
+            return config
+        self.config["view"] = self._view(n_dims)
+        return replace(config, view=self.config["view"])
 
     def _view(self, n_dims: int) -> int | None:
         """Return how many leading components the median condition has cells to learn the shape of."""
