@@ -81,7 +81,8 @@ class Exam:
         """Return the mean scores of a layer of predictions; ``row[i]`` is where the twin of cell i stands, i by default."""
         table = pd.DataFrame(
             [
-                self._score(c, _dense(layer[c.twins if row is None else row[c.twins]])) | {"condition": c.name}
+                self._score(c, _dense(layer[c.twins if row is None else row[c.twins]]))
+                | {"condition": c.name}
                 for c in self.conditions
             ]
         ).set_index("condition")
@@ -112,11 +113,17 @@ class Exam:
             "energy": metrics.energy_distance(low, low_real),
             "mmd": metrics.mmd(low, low_real, bandwidth=self.width),
             "w1": metrics.wasserstein_per_gene(predicted, real).mean(),
-            "pearson_control": metrics.pearson_delta(*means, reference=condition.control_mean, mask=condition.mask),
-            "pearson_perturbed": metrics.pearson_delta(*means, reference=condition.perturbed_mean, mask=condition.mask),
+            "pearson_control": metrics.pearson_delta(
+                *means, reference=condition.control_mean, mask=condition.mask
+            ),
+            "pearson_perturbed": metrics.pearson_delta(
+                *means, reference=condition.perturbed_mean, mask=condition.mask
+            ),
             "variance_ratio": metrics.variance_ratio(predicted, real),
             "coherence_error": metrics.coherence_error(low, low_real, control=low_control),
-            "zero_error": metrics.zero_fraction_error(predicted, real) if (real == 0).any() else float("nan"),
+            "zero_error": metrics.zero_fraction_error(predicted, real)
+            if (real == 0).any()
+            else float("nan"),
         }
 
 
@@ -155,7 +162,9 @@ def exam(adata: ad.AnnData, *, least: int = LEAST, by_dose: bool = True, seed: i
             continue
         name, here = found.names[condition[0, code]], condition[1, code]
         told = [
-            adata.obs[key].iloc[rows[0]] for key in (screen.context_key, screen.dose_key if by_dose else None) if key
+            adata.obs[key].iloc[rows[0]]
+            for key in (screen.context_key, screen.dose_key if by_dose else None)
+            if key
         ]
         chosen.append(
             Condition(
@@ -188,13 +197,19 @@ def _training_shifts(
     x: Matrix, group: Ints, train: Bools, context: Ints, means: dict[int, Floats]
 ) -> dict[int | None, Floats]:
     """Return the mean shift over training conditions in each context that has some, and over all (key ``None``)."""
-    several = {code: _mean(x, np.flatnonzero(train & (group == code))) for code in np.unique(group[train])}
+    several = {
+        code: _mean(x, np.flatnonzero(train & (group == code))) for code in np.unique(group[train])
+    }
     shift = {code: mean - means[context[code]] for code, mean in several.items()}
     within = {here: [s for code, s in shift.items() if context[code] == here] for here in means}
-    return {here: np.mean(s, axis=0) for here, s in within.items() if s} | {None: np.mean(list(shift.values()), axis=0)}
+    return {here: np.mean(s, axis=0) for here, s in within.items() if s} | {
+        None: np.mean(list(shift.values()), axis=0)
+    }
 
 
-def _sources(adata: ad.AnnData, screen: Screen, is_control: Bools, context: Ints, rng: np.random.Generator) -> Ints:
+def _sources(
+    adata: ad.AnnData, screen: Screen, is_control: Bools, context: Ints, rng: np.random.Generator
+) -> Ints:
     batch, at = _codes(adata, screen.batch_key), np.flatnonzero(is_control)
     return Controls(cells=at, context=context[at], batch=batch[at]).draw(context, batch, rng)[0]
 
@@ -206,7 +221,11 @@ def _controls(is_control: Bools, context: Ints, code: int) -> Ints:
 
 
 def _codes(adata: ad.AnnData, key: str | None) -> Ints:
-    return np.zeros(adata.n_obs, dtype=np.int64) if key is None else pd.factorize(adata.obs[key], sort=True)[0]
+    return (
+        np.zeros(adata.n_obs, dtype=np.int64)
+        if key is None
+        else pd.factorize(adata.obs[key], sort=True)[0]
+    )
 
 
 def _mean(x: Matrix, rows: Ints) -> Floats:

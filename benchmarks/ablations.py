@@ -21,7 +21,7 @@ from predict import DATA, FOLDER, Task, prepare
 from threadpoolctl import threadpool_limits
 
 import shoal as sh
-from shoal.models._registry import model_class
+from shoal.models.base._registry import model_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,7 +109,11 @@ PERTURBDIFF = (
     Variant(
         "published, strided",
         {"preset": "published", "config": {"sampler": "strided", "n_sampling_steps": 1}},
-        generate={f"{n}, w = {w:g}": {**steps, "guidance": w} for n, steps in STEPS.items() for w in (0.0, 1.0)},
+        generate={
+            f"{n}, w = {w:g}": {**steps, "guidance": w}
+            for n, steps in STEPS.items()
+            for w in (0.0, 1.0)
+        },
     ),
     Variant("published, no energy distance", {"preset": "published", "config": {"energy": 0.0}}),
 )
@@ -145,7 +149,10 @@ MONGE = (
     Variant("published", {"preset": "published"}),
     Variant("published, halves", {"preset": "published", "config": {"biased": False}}),
     Variant("published, components", {"preset": "published", "config": {"latent": "pca"}}),
-    Variant("published, components, halves", {"preset": "published", "config": {"latent": "pca", "biased": False}}),
+    Variant(
+        "published, components, halves",
+        {"preset": "published", "config": {"latent": "pca", "biased": False}},
+    ),
 )
 VARIANTS = {"conditional_monge": MONGE, "flow": FLOW, "perturbdiff": PERTURBDIFF}
 
@@ -162,7 +169,9 @@ def trained(adata, model: str, variant: Variant, *, seed: int, **options):
     return made
 
 
-def rows(model: str, data: str, split: str, seed: int, only: list[str] | None) -> Iterator[dict[str, Any]]:
+def rows(
+    model: str, data: str, split: str, seed: int, only: list[str] | None
+) -> Iterator[dict[str, Any]]:
     task = Task(data, split, seed, (), None, FOLDER)
     adata, about = prepare(task), DATA[data]
     test = exam(adata, least=about.least, by_dose=about.by_dose, seed=seed)
@@ -186,30 +195,46 @@ def rows(model: str, data: str, split: str, seed: int, only: list[str] | None) -
                 continue
             sh.tl.predict(adata, network, key_added="prediction", subset="test", rng=seed, **how)
             score = test.score(adata.layers["prediction"])
-            yield {"variant": f"- {name}" if name else variant.name, **score, "cpu_s": None if name else seconds}
+            yield {
+                "variant": f"- {name}" if name else variant.name,
+                **score,
+                "cpu_s": None if name else seconds,
+            }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="flow", choices=list(VARIANTS))
-    parser.add_argument("--data", nargs="+", default=["renge", "kang", "papalexi", "norman"], choices=list(DATA))
+    parser.add_argument(
+        "--data", nargs="+", default=["renge", "kang", "papalexi", "norman"], choices=list(DATA)
+    )
     parser.add_argument("--split", nargs="+")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", help="names of variants of training")
     given = parser.parse_args()
     for data in given.data:
-        for split in [name for name in DATA[data].splits if name in (given.split or DATA[data].splits)]:
+        for split in [
+            name for name in DATA[data].splits if name in (given.split or DATA[data].splits)
+        ]:
             found = []
             for seed in given.seeds:
                 for place, row in enumerate(rows(given.model, data, split, seed, given.only)):
                     found.append({"place": place, "seed": seed, **row})
                     print(seed, row["variant"], row["energy"], flush=True)
             table = pd.DataFrame(found)
-            each = table.pivot_table(index="place", columns="seed", values="energy").add_prefix("seed ").round(3)
+            each = (
+                table.pivot_table(index="place", columns="seed", values="energy")
+                .add_prefix("seed ")
+                .round(3)
+            )
             mean = table.groupby("place")[SHOWN].mean().round(3)
             name = table.groupby("place")["variant"].first()
             print(f"\n{given.model}, {data}, {split}\n")
-            print(pd.concat([name, mean, each], axis=1).set_index("variant").to_markdown(), flush=True)
+            print(
+                pd.concat([name, mean, each], axis=1).set_index("variant").to_markdown(), flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -63,13 +63,21 @@ class Screen:
         self.honest = self.twins(HONEST, seed)
 
     def twins(self, name: str, seed: int) -> np.ndarray:
-        sh.tl.predict(self.adata, sh.tl.fit(self.adata, name, rng=seed), key_added=LAYER, subset="test", rng=seed)
+        sh.tl.predict(
+            self.adata,
+            sh.tl.fit(self.adata, name, rng=seed),
+            key_added=LAYER,
+            subset="test",
+            rng=seed,
+        )
         return dense(self.adata.layers[LAYER])
 
     def each(self, change: Callable[[np.ndarray, str, str], np.ndarray]) -> np.ndarray:
         """Apply a change to the rows of every held-out condition."""
         values = self.honest.copy()
-        for where, name in sorted(set(zip(self.context[self.test], self.label[self.test], strict=True))):
+        for where, name in sorted(
+            set(zip(self.context[self.test], self.label[self.test], strict=True))
+        ):
             rows = np.flatnonzero(self.test & (self.context == where) & (self.label == name))
             values[rows] = change(rows, name, where)
         return values
@@ -89,23 +97,33 @@ class Screen:
 
     def attacks(self, seed: int) -> dict[str, np.ndarray]:
         sd = self.x[self.train].std(axis=0)
-        base = {c: self.x[self.control & (self.context == c)].mean(axis=0) for c in set(self.context)}
+        base = {
+            c: self.x[self.control & (self.context == c)].mean(axis=0) for c in set(self.context)
+        }
         known = {c: self.train & (self.context == c) for c in base}
         held_out = {c: self.test & (self.context == c) for c in base}
 
         def next_of(rows: np.ndarray, name: str, where: str) -> np.ndarray:
             several = len(set(self.label[held_out[where]])) > 1
-            return self.drawn(self.following(name, where, self.test if several else self.train), len(rows))
+            return self.drawn(
+                self.following(name, where, self.test if several else self.train), len(rows)
+            )
 
         return {
-            "spread": self.each(lambda r, _, c: self.mean(r) + SPREAD * (self.honest[r] - self.mean(r))),
-            "overshoot": self.each(lambda r, _, c: self.honest[r] + (SCALE - 1) * (self.mean(r) - base[c])),
+            "spread": self.each(
+                lambda r, _, c: self.mean(r) + SPREAD * (self.honest[r] - self.mean(r))
+            ),
+            "overshoot": self.each(
+                lambda r, _, c: self.honest[r] + (SCALE - 1) * (self.mean(r) - base[c])
+            ),
             "noise": self.honest + sd * self.rng.normal(size=self.honest.shape),
             "own mean": self.each(lambda r, _, c: self.mean(r)),
             "one cell": self.each(lambda r, _, c: self.honest[r[:1]]),
             "perturbed mean": self.each(lambda r, _, c: self.x[known[c]].mean(axis=0)),
             "train cells": self.each(lambda r, _, c: self.drawn(known[c], len(r))),
-            "another": self.each(lambda r, n, c: self.drawn(self.following(n, c, self.train), len(r))),
+            "another": self.each(
+                lambda r, n, c: self.drawn(self.following(n, c, self.train), len(r))
+            ),
             "wrong labels": self.each(next_of),
             "copy": self.twins("control", seed),
         }
@@ -123,7 +141,9 @@ def screen_of(name: str, seed: int, folder: Path) -> ad.AnnData:
     """Return a screen whose conditions are held out in some contexts and trained on in others."""
     if name != "simulated":
         return read(Task(name, "perturbation_context", seed, (), None, folder))
-    adata = sh.ds.simulate(n_perturbations=25, n_cells=160, n_control=800, n_genes=150, contexts=2, rng=seed)
+    adata = sh.ds.simulate(
+        n_perturbations=25, n_cells=160, n_control=800, n_genes=150, contexts=2, rng=seed
+    )
     sh.pp.annotate(adata, "perturbation", control="control", context_key="context")
     sh.pp.split(adata, by="perturbation_context", test=0.3, rng=seed)
     sh.pp.prepare(adata, normalize="log1p", fit_on="train", cross_fit=0)
@@ -150,7 +170,9 @@ def results(name: str, seeds: list[int], folder: Path) -> tuple[pd.DataFrame, fl
     for seed in seeds:
         screen = Screen(screen_of(name, seed, folder), seed)
         given = {"honest": screen.honest, **screen.attacks(seed)}
-        runs.append(pd.DataFrame({who: screen.judged(values, seed) for who, values in given.items()}))
+        runs.append(
+            pd.DataFrame({who: screen.judged(values, seed) for who, values in given.items()})
+        )
         edited = max(edited, edited_controls(screen, seed))
         print(name, seed, runs[-1].loc["score"].round(3).to_dict(), flush=True)
     return pd.concat(runs).groupby(level=0, sort=False).mean(), edited
@@ -160,7 +182,9 @@ def table(found: pd.DataFrame) -> str:
     """Return the skills as markdown; metrics that fall for an attack are bold, those that are blind to it have an = sign."""
     lines = [f"| metric | {' | '.join(found.columns)} |", "|" + "---|" * (found.shape[1] + 1)]
     for metric, row in found.dropna().iterrows():
-        lines.append(f"| {metric} | {' | '.join(_cell(row[who], row['honest'], who) for who in found.columns)} |")
+        lines.append(
+            f"| {metric} | {' | '.join(_cell(row[who], row['honest'], who) for who in found.columns)} |"
+        )
     attacks = found.dropna().drop(index="score").drop(columns="honest")
     honest = found.loc[attacks.index, "honest"]
     fell = (attacks.sub(honest, axis=0) > ALIKE).sum()
@@ -181,8 +205,12 @@ def dense(values: object) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", nargs="+", choices=["simulated", "renge"], default=["simulated", "renge"])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", nargs="+", choices=["simulated", "renge"], default=["simulated", "renge"]
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--folder", type=Path, default=FOLDER)
     given = parser.parse_args()
@@ -194,7 +222,9 @@ def main() -> None:
     for name in given.data:
         found, edited = results(name, given.seeds, given.folder)
         text.append(f"\n## {name}, seeds {' '.join(map(str, given.seeds))}\n\n{table(found)}")
-        text.append(f"\nLargest change of any value after the control cells of `pred` were edited: {edited:g}.")
+        text.append(
+            f"\nLargest change of any value after the control cells of `pred` were edited: {edited:g}."
+        )
         score = found.loc["score"]
         won += [f"{name}: {who}" for who in WORDS if score[who] >= score["honest"]]
         won += [f"{name}: edited controls"] if edited else []

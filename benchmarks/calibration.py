@@ -22,7 +22,11 @@ import shoal as sh
 
 FOLDER = Path(os.environ.get("SHOAL_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
 SCREENS = {
-    "papalexi21_sceptre_lowmoi": {"control": "non-targeting", "batch_key": "bio_rep", "guide_key": "grna"},
+    "papalexi21_sceptre_lowmoi": {
+        "control": "non-targeting",
+        "batch_key": "bio_rep",
+        "guide_key": "grna",
+    },
     "gasperini19_sceptre_highmoi": {"control": "none", "batch_key": "batch"},
     "renge23_hipsc_ko": {"control": "control", "context_key": "day"},
     "norman19_perturbench": {"control": "control"},
@@ -39,7 +43,9 @@ def read(name: str) -> ad.AnnData | None:
         adata = adata[adata.obs["guide_confident"].to_numpy()].copy()
     if name.startswith("gasperini"):
         adata = adata[(adata.obs["perturbation"] != "multiple").to_numpy()].copy()
-        adata.obs["total_counts"] = adata.obs["gene_n_umis"].astype(float)  # of the whole transcriptome
+        adata.obs["total_counts"] = adata.obs["gene_n_umis"].astype(
+            float
+        )  # of the whole transcriptome
     return adata
 
 
@@ -85,8 +91,13 @@ def real(draws: int) -> None:
                 "Spearman, plug-in": float(
                     stats.spearmanr(t.loc[ok, "coherence_plugin"], t.loc[ok, "magnitude_plugin"])[0]
                 ),
-                "Spearman, corrected": float(stats.spearmanr(t.loc[ok, "coherence"], t.loc[ok, "magnitude"])[0]),
-                "causes": ", ".join(f"{v} {k}" for k, v in t["cause"].value_counts().items() if k != "none") or "none",
+                "Spearman, corrected": float(
+                    stats.spearmanr(t.loc[ok, "coherence"], t.loc[ok, "magnitude"])[0]
+                ),
+                "causes": ", ".join(
+                    f"{v} {k}" for k, v in t["cause"].value_counts().items() if k != "none"
+                )
+                or "none",
             }
         )
         nulls += null_rows(name, adata, draws)
@@ -111,7 +122,9 @@ def real(draws: int) -> None:
 
 
 def null_rows(name: str, adata: ad.AnnData, draws: int) -> list[dict]:
-    n_control = int((adata.obs["perturbation"].astype(str) == adata.uns["shoal"]["control"][0]).sum())
+    n_control = int(
+        (adata.obs["perturbation"].astype(str) == adata.uns["shoal"]["control"][0]).sum()
+    )
     sizes = [n for n in (30, 100, 300) if 2 * n <= n_control]
     sh.tl.coherence_null(adata, n_cells=sizes, n_draws=draws)
     table = adata.uns["coherence_null"]["table"]
@@ -151,9 +164,12 @@ def gasperini() -> None:
     columns = ["coherence", "pvalue"]
     side = tables["none", None][["n_cells", *columns]]
     for (control, depth_key), table in list(tables.items())[1:]:
-        side = side.join(table[columns], rsuffix=f" ({control}{', depth-adjusted' if depth_key else ''})")
+        side = side.join(
+            table[columns], rsuffix=f" ({control}{', depth-adjusted' if depth_key else ''})"
+        )
     show(
-        "Gasperini, per perturbation (first columns: control none, not adjusted)", side.reset_index().to_dict("records")
+        "Gasperini, per perturbation (first columns: control none, not adjusted)",
+        side.reset_index().to_dict("records"),
     )
     show("Gasperini: controls and depth adjustment", summary)
 
@@ -176,8 +192,17 @@ def pca(draws: int) -> None:
                 held = np.random.default_rng(seed).choice(adata.n_obs, 300, replace=False)
                 names = np.full(adata.n_obs, "control", dtype=object)
                 names[held] = "held out"
-                part = ad.AnnData(adata.X.copy(), obs=pd.DataFrame({"perturbation": names}, index=adata.obs_names))
-                sh.pp.prepare(part, "perturbation", control="control", normalize="log1p", n_comps=30, cross_fit=folds)
+                part = ad.AnnData(
+                    adata.X.copy(), obs=pd.DataFrame({"perturbation": names}, index=adata.obs_names)
+                )
+                sh.pp.prepare(
+                    part,
+                    "perturbation",
+                    control="control",
+                    normalize="log1p",
+                    n_comps=30,
+                    cross_fit=folds,
+                )
                 sh.tl.coherence(part, "perturbation", control="control")
                 found.append(part.uns["coherence"]["table"].iloc[0])
             found = pd.DataFrame(found)
@@ -204,10 +229,19 @@ def simulated() -> None:
     ranks_plugin: list[float] = []
     for seed in range(60):
         spectrum, tails = ("flat", "decay")[seed % 2], ("normal", "t5")[seed // 2 % 2]
-        common = {"n_cells": np.tile(sizes, 20), "n_control": 2000, "n_perturbations": 120, "effects": "shift"}
+        common = {
+            "n_cells": np.tile(sizes, 20),
+            "n_control": 2000,
+            "n_perturbations": 120,
+            "effects": "shift",
+        }
         rng = np.random.default_rng(seed)
-        magnitude = np.repeat(rng.uniform(0.05, 0.8, 20), 6)  # in units of the noise, the same for every size
-        adata = sh.ds.simulate_gaussian(**common, magnitude=magnitude, spectrum=spectrum, tails=tails, rng=seed)
+        magnitude = np.repeat(
+            rng.uniform(0.05, 0.8, 20), 6
+        )  # in units of the noise, the same for every size
+        adata = sh.ds.simulate_gaussian(
+            **common, magnitude=magnitude, spectrum=spectrum, tails=tails, rng=seed
+        )
         sh.tl.coherence(adata)
         table, truth = adata.uns["coherence"]["table"], adata.uns["truth"]["table"]["coherence"]
         inside = (table["ci_low"] <= truth) & (truth <= table["ci_high"])
@@ -236,7 +270,9 @@ def simulated() -> None:
         + [
             {
                 "n": "all",
-                "coverage of 95 % intervals": float(np.mean(np.concatenate(list(coverage.values())))),
+                "coverage of 95 % intervals": float(
+                    np.mean(np.concatenate(list(coverage.values())))
+                ),
                 "of": sum(map(len, coverage.values())),
                 "type I at 0.05": rate(np.concatenate(list(type_one.values())), 0.05),
                 "at 0.01": rate(np.concatenate(list(type_one.values())), 0.01),
@@ -251,7 +287,11 @@ def simulated() -> None:
 def causes() -> None:
     """Are the three causes of incoherence told apart?"""
     rows = []
-    wanted = {"dispersion": "dispersion", "penetrance": "partial penetrance", "programmes": "several programmes"}
+    wanted = {
+        "dispersion": "dispersion",
+        "penetrance": "partial penetrance",
+        "programmes": "several programmes",
+    }
     for n in (60, 150, 300):
         for effect in (*wanted, "shift"):
             called: list[str] = []
@@ -306,7 +346,9 @@ def associate(screens: int) -> None:
                         strict=True,
                     )
                 )
-                adata.obs["score"] = adata.obs["perturbation"].astype(str).map(score).fillna(0.0).to_numpy(float)
+                adata.obs["score"] = (
+                    adata.obs["perturbation"].astype(str).map(score).fillna(0.0).to_numpy(float)
+                )
                 sh.tl.coherence(adata)
                 for method in ("crossfit", "spline", "raw_partial"):
                     sh.tl.associate(adata, "score", method=method, n_perms=499, rng=seed)
@@ -323,7 +365,10 @@ def associate(screens: int) -> None:
         }
         for (tails, noise, method), p in hits.items()
     ]
-    show("Association of residual coherence with a score that depends on magnitude alone (truth: none)", rows)
+    show(
+        "Association of residual coherence with a score that depends on magnitude alone (truth: none)",
+        rows,
+    )
 
 
 def main() -> None:

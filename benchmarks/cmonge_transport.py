@@ -30,7 +30,10 @@ class Cells:
         draw = AbstractDataModule.sampler_iter
         self.loaders = {}
         for k in range(4):
-            pair = [draw(jnp.asarray(stored[name]), batch, next(keys)) for name in ("control", f"train_c{k}")]
+            pair = [
+                draw(jnp.asarray(stored[name]), batch, next(keys))
+                for name in ("control", f"train_c{k}")
+            ]
             self.loaders[k] = SimpleNamespace(get_loaders_by_type=lambda _split, pair=pair: pair)
 
     def sample_condition(self, _split: str) -> int:
@@ -53,7 +56,9 @@ class Trainer(ConditionalMongeTrainer):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     parser.add_argument("--seed", type=int, default=0)
@@ -68,7 +73,10 @@ def main() -> None:
         "num_train_iters": args.steps,
         "optim": {"name": "adamw", "lr": args.lr, "kwargs": {"weight_decay": 1e-5}},
         "fitting_loss": {"name": "sinkhorn", "kwargs": {"epsilon_fitting": 1.0}},
-        "regularizer": {"name": "monge", "kwargs": {"epsilon_regularizer": 0.01, "cost": "euclidean"}},
+        "regularizer": {
+            "name": "monge",
+            "kwargs": {"epsilon_regularizer": 0.01, "cost": "euclidean"},
+        },
         "embedding": {"name": "task", "doses": stored["dose"].tolist()},
         "mlp": {
             "dim_hidden": [64] * 4,
@@ -79,14 +87,19 @@ def main() -> None:
         },
     }
     trainer = Trainer(
-        jobid=0, logger_path=Path(args.target).with_suffix(".log"), config=DotMap(config), datamodule=cells
+        jobid=0,
+        logger_path=Path(args.target).with_suffix(".log"),
+        config=DotMap(config),
+        datamodule=cells,
     )
     begin = time.process_time()
     trainer.train(cells)
     jax.block_until_ready(trainer.state_neural_net.params)
     seconds = time.process_time() - begin
     control = jnp.asarray(stored["control_test"])
-    made = [trainer.transport(control, *trainer.embedding_module(k, len(control))) for k in range(4)]
+    made = [
+        trainer.transport(control, *trainer.embedding_module(k, len(control))) for k in range(4)
+    ]
     np.savez(args.target, made=np.stack([np.asarray(x) for x in made]), seconds=seconds)
 
 

@@ -57,12 +57,18 @@ def show(title: str, rows: list[dict]) -> None:
         print("| " + " | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row) + " |")
 
 
-def gaussian(n_obs: int, n_perturbations: int, responders: float = 0.5, effect: str = "shift") -> ad.AnnData:
+def gaussian(
+    n_obs: int, n_perturbations: int, responders: float = 0.5, effect: str = "shift"
+) -> ad.AnnData:
     """A tenth controls, equal groups; a share of the perturbations has an effect."""
     size = max(1, int(0.9 * n_obs / n_perturbations))
     magnitude = np.where(np.arange(n_perturbations) < responders * n_perturbations, 0.4, 0.0)
     adata = sh.ds.simulate_gaussian(
-        n_perturbations=n_perturbations, n_cells=size, n_control=n_obs // 10, effects=effect, magnitude=magnitude
+        n_perturbations=n_perturbations,
+        n_cells=size,
+        n_control=n_obs // 10,
+        effects=effect,
+        magnitude=magnitude,
     )
     return adata[np.random.default_rng(0).permutation(adata.n_obs)].copy()
 
@@ -84,7 +90,9 @@ def shesha(quick: bool) -> None:
 def time_parts(adata: ad.AnnData, g: int) -> tuple[dict, pd.DataFrame]:
     """Time the least possible work, the numbers, the causes, and the call."""
     x, plan = adata.X, make_plan(adata, labels(adata, resolve(adata)), strata=(), depth_key=None)
-    indicator = sparse.csr_matrix((np.ones(len(x)), (plan.group, np.arange(len(x)))), shape=(g + 1, len(x)))
+    indicator = sparse.csr_matrix(
+        (np.ones(len(x)), (plan.group, np.arange(len(x)))), shape=(g + 1, len(x))
+    )
     wide, v = x.astype(np.float64), np.ones(x.shape[1])
     floor = cpu(lambda: (indicator @ wide, indicator @ wide, wide @ v), 7)
     done = measure(as_rows(x), plan, min_cells=20, cross={})
@@ -107,7 +115,10 @@ def beside(adata: ad.AnnData, table: pd.DataFrame, ours: dict) -> dict:
 
     args = (adata, "perturbation", resolve(adata).control[0])
     start = time.process_time()
-    s, m = pd.Series(compute_coherence(*args, max_samples=None)), pd.Series(compute_magnitude(*args))
+    s, m = (
+        pd.Series(compute_coherence(*args, max_samples=None)),
+        pd.Series(compute_magnitude(*args)),
+    )
     theirs = time.process_time() - start
     return {
         "S + M, s": theirs,
@@ -128,7 +139,10 @@ def growth(quick: bool) -> None:
     slope = float(np.polyfit(np.log(sizes[1:]), np.log(times[1:]), 1)[0])
     show(
         "cells (100 perturbations)",
-        [{"cells": f"{n:,}", "CPU s": t, "us a cell": t / n * 1e6} for n, t in zip(sizes, times, strict=True)],
+        [
+            {"cells": f"{n:,}", "CPU s": t, "us a cell": t / n * 1e6}
+            for n, t in zip(sizes, times, strict=True)
+        ],
     )
     print(f"\nexponent in cells, from {sizes[1]:,} on: {slope:.2f}")
     counts = (100, 300, 1000) if quick else (100, 300, 1000, 3000, 10_000)
@@ -139,10 +153,15 @@ def growth(quick: bool) -> None:
         rows.append(
             {
                 "perturbations": f"{g:,}",
-                "CPU s": cpu(lambda adata=adata: sh.tl.coherence(adata, strata=None, min_cells=5), 2),
+                "CPU s": cpu(
+                    lambda adata=adata: sh.tl.coherence(adata, strata=None, min_cells=5), 2
+                ),
             }
         )
-    show(f"perturbations ({n:,} cells)", [r | {"/ first": r["CPU s"] / rows[0]["CPU s"]} for r in rows])
+    show(
+        f"perturbations ({n:,} cells)",
+        [r | {"/ first": r["CPU s"] / rows[0]["CPU s"]} for r in rows],
+    )
 
 
 # -- memory: each case in a process of its own ----------------------------------------------------------------------
@@ -162,17 +181,22 @@ def sparse_file(path: Path, n: int, d: int, density: float, n_perturbations: int
         for name in ("data", "indices", "indptr"):
             del file["X"][name]
         data = file["X"].create_dataset("data", (0,), maxshape=(None,), dtype="f4", chunks=(2**20,))
-        indices = file["X"].create_dataset("indices", (0,), maxshape=(None,), dtype="i4", chunks=(2**20,))
+        indices = file["X"].create_dataset(
+            "indices", (0,), maxshape=(None,), dtype="i4", chunks=(2**20,)
+        )
         indptr = [0]
         per_row = int(density * d)
         for start in range(0, n, 20_000):
             k = min(20_000, n - start)
             columns = np.sort(
-                (rng.integers(0, d // per_row, (k, per_row)) + np.arange(per_row) * (d // per_row)), axis=1
+                (rng.integers(0, d // per_row, (k, per_row)) + np.arange(per_row) * (d // per_row)),
+                axis=1,
             )
             values = rng.gamma(2.0, 0.5, (k, per_row)).astype(np.float32)
             values += (
-                0.3 * ((columns + group[start : start + k, None]) % 50 == 0) * (group[start : start + k, None] % 2)
+                0.3
+                * ((columns + group[start : start + k, None]) % 50 == 0)
+                * (group[start : start + k, None] % 2)
             )
             for dataset, block in ((data, values), (indices, columns)):
                 dataset.resize(dataset.shape[0] + block.size, axis=0)
@@ -201,20 +225,36 @@ def child(kind: str, path: str) -> None:
     seconds = time.process_time() - start
     peak = peak_memory()
     table = adata.uns["coherence"]["table"].select_dtypes("number")
-    print(json.dumps({"before": before, "peak": peak, "cpu": seconds, "table": table.to_numpy().tolist()}))
+    print(
+        json.dumps(
+            {"before": before, "peak": peak, "cpu": seconds, "table": table.to_numpy().tolist()}
+        )
+    )
 
 
 def peak_memory() -> int:
     """Return the most resident bytes of this process; Linux counts its parent's in ru_maxrss, but not in VmHWM."""
     status = Path("/proc/self/status")
     if status.exists():
-        return int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return (
+            int(
+                next(
+                    line for line in status.read_text().splitlines() if line.startswith("VmHWM")
+                ).split()[1]
+            )
+            * 1024
+        )
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
 
 
 def run_child(kind: str, path: Path) -> dict:
     out = subprocess.run(
-        [sys.executable, __file__, "--child", kind, str(path)], capture_output=True, text=True, check=True
+        [sys.executable, __file__, "--child", kind, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return json.loads(out.stdout.splitlines()[-1])
 
@@ -265,7 +305,10 @@ def disk(quick: bool) -> None:
         {"file": "the same in memory", "cells": f"{n:,}", "values, MB": size / MB, "peak memory, MB": memory["peak"] / MB, "CPU s": memory["cpu"], "largest difference to in memory": 0.0},
         {"file": "zarr", "cells": f"{min(n, 100_000):,}", "values, MB": size / MB * min(n, 100_000) / n, "peak memory, MB": zarr_found["peak"] / MB, "CPU s": zarr_found["cpu"], "largest difference to in memory": gap(zarr_found, small_found)},
     ]  # fmt: skip
-    show("A file of cells x 2,000 genes (sparse, 5 % non-zero), 200 perturbations, read by blocks", rows)
+    show(
+        "A file of cells x 2,000 genes (sparse, 5 % non-zero), 200 perturbations, read by blocks",
+        rows,
+    )
 
 
 def imports(quick: bool) -> None:
@@ -274,7 +317,12 @@ def imports(quick: bool) -> None:
     times: dict[str, list[float]] = {"anndata": [], "shoal": []}
     for _ in range(3 if quick else 9):
         for name, found in times.items():
-            out = subprocess.run([sys.executable, "-c", code.format(name)], capture_output=True, text=True, check=True)
+            out = subprocess.run(
+                [sys.executable, "-c", code.format(name)],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
             found.append(float(out.stdout))
     a, s = float(np.median(times["anndata"])), float(np.median(times["shoal"]))
     show("import", [{"anndata, CPU s": a, "shoal, CPU s": s, "ratio": s / a}])
@@ -282,7 +330,13 @@ def imports(quick: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parts = {"shesha": shesha, "growth": growth, "sparse": sparse_memory, "disk": disk, "import": imports}
+    parts = {
+        "shesha": shesha,
+        "growth": growth,
+        "sparse": sparse_memory,
+        "disk": disk,
+        "import": imports,
+    }
     parser.add_argument("--only", default=",".join(parts))
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--child", nargs=2, metavar=("KIND", "FILE"), help=argparse.SUPPRESS)

@@ -21,8 +21,8 @@ import torch
 from _evaluate import exam
 
 import shoal as sh
-from shoal.models._registry import model_class
-from shoal.models._sets import conditions_of
+from shoal.models.base._registry import model_class
+from shoal.models.base._sets import conditions_of
 from shoal.training import SetSampler
 
 # what tl.fit is told; sets of a step and cells of a set are large: an accelerator idles over small batches
@@ -39,9 +39,17 @@ NETWORKS = {
 
 def screen(n: int, genes: int):
     adata = sh.ds.simulate(
-        n_perturbations=50, n_cells=n // 60, n_control=n // 6, n_genes=genes, contexts=4, effect_size=3.0, rng=0
+        n_perturbations=50,
+        n_cells=n // 60,
+        n_control=n // 6,
+        n_genes=genes,
+        contexts=4,
+        effect_size=3.0,
+        rng=0,
     )
-    sh.pp.annotate(adata, "perturbation", control="control", context_key="context", batch_key="batch")
+    sh.pp.annotate(
+        adata, "perturbation", control="control", context_key="context", batch_key="batch"
+    )
     sh.pp.split(adata, by="perturbation_context", test=0.2, rng=0)
     sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_top_genes=None, cross_fit=0)
     return adata
@@ -58,11 +66,15 @@ def run(adata, test, given, name: str, precision: str) -> dict[str, object]:
     cls.setup_anndata(adata)
     model = cls(adata, rng=0, **config)
     begin = time.perf_counter()
-    model.train(given.steps, **sizes, accelerator=given.accelerator, precision=precision, store="resident")
+    model.train(
+        given.steps, **sizes, accelerator=given.accelerator, precision=precision, store="resident"
+    )
     trained = time.perf_counter() - begin
     device = torch.device("cuda" if given.accelerator == "gpu" else "cpu")
     model.to_device(device)
-    sampler = SetSampler(conditions_of(model.cells, model.cells.train, model.vocabulary), seed=0, **sizes)
+    sampler = SetSampler(
+        conditions_of(model.cells, model.cells.train, model.vocabulary), seed=0, **sizes
+    )
     store = model._store("resident", sampler)
     store.to(device)
     times = []
@@ -91,7 +103,9 @@ def run(adata, test, given, name: str, precision: str) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--accelerator", choices=("gpu", "cpu"), default="gpu")
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--cells", type=int, default=100_000)
@@ -99,13 +113,23 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     given = parser.parse_args()
     if given.accelerator == "gpu" and not torch.cuda.is_available():
-        sys.exit("no GPU is at hand: nothing was measured (--accelerator cpu tries the script without one)")
+        sys.exit(
+            "no GPU is at hand: nothing was measured (--accelerator cpu tries the script without one)"
+        )
     adata = screen(given.cells, given.genes)
     test = exam(adata)
-    print(f"floor {test.floor()['energy']:.4f}, control copy {test.control_copy()['energy']:.4f}", flush=True)
+    print(
+        f"floor {test.floor()['energy']:.4f}, control copy {test.control_copy()['energy']:.4f}",
+        flush=True,
+    )
     for name, precision in product(given.networks, ("32-true", "bf16-mixed")):
         row = run(adata, test, given, name, precision)
-        print(", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()), flush=True)
+        print(
+            ", ".join(
+                f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()
+            ),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -27,9 +27,10 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 import shoal as sh
+from shoal.core._grouped_cells import gather
 from shoal.core._matrix import as_rows
 from shoal.core._screen import labels, resolve
-from shoal.tl._populations import Metric, gather, to_control
+from shoal.tl._distance_between import Metric, to_control
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,11 +38,17 @@ if TYPE_CHECKING:
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
 
 
-def simulate(cells: int, dims: int, perturbations: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def simulate(
+    cells: int, dims: int, perturbations: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Return cells with a falling spectrum, a tenth of them controls (label 0), half of the perturbations shifted."""
     rng = np.random.default_rng(seed)
     scale = 5 / np.sqrt(np.arange(1, dims + 1))
-    label = np.sort(np.concatenate([np.zeros(cells // 10, int), 1 + np.arange(cells - cells // 10) % perturbations]))
+    label = np.sort(
+        np.concatenate(
+            [np.zeros(cells // 10, int), 1 + np.arange(cells - cells // 10) % perturbations]
+        )
+    )
     shift = rng.normal(size=(perturbations + 1, dims)) * (rng.random((perturbations + 1, 1)) < 0.5)
     shift[0] = 0
     order = rng.permutation(cells)
@@ -83,22 +90,31 @@ def ours(adata: ad.AnnData, **options: object) -> pd.DataFrame:
     return table.loc[[str(g) for g in range(1, len(table) + 1)]]
 
 
-def pertpy(python: str, x: np.ndarray, label: np.ndarray, **options: object) -> dict[str, np.ndarray]:
+def pertpy(
+    python: str, x: np.ndarray, label: np.ndarray, **options: object
+) -> dict[str, np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
         source, target = f"{folder}/in.npz", f"{folder}/out.npz"
         np.savez(source, x=x, label=label)
         script = Path(__file__).with_name("pertpy_distance.py")
         subprocess.run(
-            [python, str(script), source, target, json.dumps(options)], check=True, env=os.environ | ONE_THREAD
+            [python, str(script), source, target, json.dumps(options)],
+            check=True,
+            env=os.environ | ONE_THREAD,
         )
         return dict(np.load(target))
 
 
 def show(title: str, rows: list[tuple[str, float, str, str]]) -> None:
     """Print a table; the ratio is that of each row's time to the first row's."""
-    print(f"\n**{title}**\n\n| | CPU s | × shoal | peak MB | largest difference |\n|---|---|---|---|---|")
+    print(
+        f"\n**{title}**\n\n| | CPU s | × shoal | peak MB | largest difference |\n|---|---|---|---|---|"
+    )
     for what, seconds, memory, difference in rows:
-        print(f"| {what} | {seconds:.3g} | {seconds / rows[0][1]:.3g} | {memory} | {difference} |", flush=True)
+        print(
+            f"| {what} | {seconds:.3g} | {seconds / rows[0][1]:.3g} | {memory} | {difference} |",
+            flush=True,
+        )
 
 
 def squared(x: np.ndarray, label: np.ndarray, shape: str) -> None:
@@ -123,11 +139,18 @@ def squared(x: np.ndarray, label: np.ndarray, shape: str) -> None:
     kept: list[pd.DataFrame] = []
     peer = cpu(
         lambda: kept.append(
-            scperturb.edist_to_control(adata, obs_key="label", control="0", obsm_key="X_pca", n_jobs=1, verbose=False)
+            scperturb.edist_to_control(
+                adata, obs_key="label", control="0", obsm_key="X_pca", n_jobs=1, verbose=False
+            )
         )
     )
-    gap = np.abs(kept[0]["distance"].astype(float).loc[found.index] - found).max() / np.abs(found).max()
-    rows.append((f"scperturb {version('scperturb')} `edist_to_control`", peer, "", f"{gap:.1e} (relative)"))
+    gap = (
+        np.abs(kept[0]["distance"].astype(float).loc[found.index] - found).max()
+        / np.abs(found).max()
+    )
+    rows.append(
+        (f"scperturb {version('scperturb')} `edist_to_control`", peer, "", f"{gap:.1e} (relative)")
+    )
     show(f'"edistance" to control, {shape}', rows)
 
 
@@ -166,7 +189,9 @@ def test(x: np.ndarray, label: np.ndarray, shape: str, python: str | None, n_per
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pertpy-python", help="interpreter of an environment with pertpy 1.4")
     parser.add_argument("--cells", type=int, default=100_000)
     parser.add_argument("--dims", type=int, default=50)
@@ -176,7 +201,9 @@ def main() -> None:
     parser.add_argument("--perms", type=int, default=100)
     given = parser.parse_args()
     x, label = simulate(given.cells, given.dims, given.perturbations)
-    shape = f"{given.cells:,} cells × {given.dims} dimensions × {given.perturbations:,} perturbations"
+    shape = (
+        f"{given.cells:,} cells × {given.dims} dimensions × {given.perturbations:,} perturbations"
+    )
     squared(x, label, shape)
     energy(x, label, shape, given.pertpy_python)
     x, label = simulate(given.test_cells, given.dims, given.test_perturbations)

@@ -45,13 +45,18 @@ CASES = {
     "Papalexi (THP-1, knock-out)": Case(
         "papalexi21_sceptre_lowmoi.h5ad", ("IFNGR1", "STAT1", "IRF1"), {"batch_key": "bio_rep"}
     ),
-    "RENGE (iPSC, knock-out)": Case("renge23_hipsc_ko.h5ad", ("SOX2", "MYC", "ZIC2"), {"context_key": "day"}),
+    "RENGE (iPSC, knock-out)": Case(
+        "renge23_hipsc_ko.h5ad", ("SOX2", "MYC", "ZIC2"), {"context_key": "day"}
+    ),
     "Norman (K562, activation)": Case("norman19_perturbench.h5ad", ("KLF1", "MAP2K3", "CEBPE")),
 }
 
 
 def methods(data: Path) -> dict[str, dict[str, object]]:
-    collectri, trrust = data / "networks/collectri_human.csv", data / "networks/trrust_rawdata.human.tsv"
+    collectri, trrust = (
+        data / "networks/collectri_human.csv",
+        data / "networks/trrust_rawdata.human.tsv",
+    )
     edges = pd.read_csv(trrust, sep="\t", names=["source", "target", "sign", "pmid"])
     return {
         "table: GO": {"method": "table", "source": data / "go_svd_gene_embedding_128.npz"},
@@ -122,8 +127,12 @@ def neighbours(table: pd.DataFrame, name: str, n: int = 3) -> str:
 def compare(title: str, adata: ad.AnnData, case: Case, data: Path, permutations: int) -> None:
     everything = np.ones(adata.n_obs, dtype=bool)
     measured = shifts(adata, everything)
-    names = sorted({p for n in labels(adata, resolve(adata)).names for p in resolve(adata).parts(n)})
-    print(f"\n## {title}: {len(names)} perturbations, {len(measured)} measured alone, {adata.n_vars} genes\n")
+    names = sorted(
+        {p for n in labels(adata, resolve(adata)).names for p in resolve(adata).parts(n)}
+    )
+    print(
+        f"\n## {title}: {len(names)} perturbations, {len(measured)} measured alone, {adata.n_vars} genes\n"
+    )
     print(
         "| method | with a vector | dimensions | pairs | Spearman | p | nearest neighbours |\n|---|---|---|---|---|---|---|"
     )
@@ -150,7 +159,12 @@ def compare(title: str, adata: ad.AnnData, case: Case, data: Path, permutations:
 
 
 def row(
-    method: str, table: pd.DataFrame, measured: pd.DataFrame, names: list[str], case: Case, permutations: int
+    method: str,
+    table: pd.DataFrame,
+    measured: pd.DataFrame,
+    names: list[str],
+    case: Case,
+    permutations: int,
 ) -> None:
     both = table.index.intersection(measured.index)
     r, p = (
@@ -160,16 +174,22 @@ def row(
     )
     near = "; ".join(neighbours(table, name) for name in case.show)
     pairs = len(both) * (len(both) - 1) // 2
-    print(f"| {method} | {len(table)} of {len(names)} | {table.shape[1]} | {pairs} | {r:.3f} | {p:.3f} | {near} |")
+    print(
+        f"| {method} | {len(table)} of {len(names)} | {table.shape[1]} | {pairs} | {r:.3f} | {p:.3f} | {near} |"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SHOAL_DATA_DIR", DATA)))
     parser.add_argument("--permutations", type=int, default=999)
     args = parser.parse_args()
     logging.getLogger("shoal").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", message="perturbations with the same vector", category=UserWarning)
+    warnings.filterwarnings(
+        "ignore", message="perturbations with the same vector", category=UserWarning
+    )
     for title, case in CASES.items():
         path = args.data / case.file
         if path.exists():

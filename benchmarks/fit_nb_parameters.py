@@ -19,15 +19,25 @@ import pandas as pd
 
 FOLDER = Path(os.environ.get("SHOAL_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
 RANKS = (1, 3, 10, 30, 100, 300, 1_000, 3_000)
-TAIL = (0.5, 0.75, 0.9, 0.98, 1.0)  # the curve falls steeply at its end: shares of the number of genes
-WINDOW = np.sqrt(3)  # genes of rank r/WINDOW to r*WINDOW tell the size at rank r; at least eleven genes
+TAIL = (
+    0.5,
+    0.75,
+    0.9,
+    0.98,
+    1.0,
+)  # the curve falls steeply at its end: shares of the number of genes
+WINDOW = np.sqrt(
+    3
+)  # genes of rank r/WINDOW to r*WINDOW tell the size at rank r; at least eleven genes
 DEPTH_FILE, DEPTH_COLUMN = "gasperini19_sceptre_highmoi.h5ad", "gene_n_umis"
 
 
 def fit(table: pd.DataFrame) -> dict[str, tuple[float, ...]]:
     """Return the ranks and the three curves of one screen."""
     table = table.sort_values("relative_expression", ascending=False, kind="stable")
-    expression, size = (np.log(table[c].to_numpy()) for c in ("relative_expression", "expression_size"))
+    expression, size = (
+        np.log(table[c].to_numpy()) for c in ("relative_expression", "expression_size")
+    )
     n = len(table)
     ranks = [*(r for r in RANKS if r < n / 2), *(int(share * n) for share in TAIL)]
     median, spread = [], []
@@ -40,7 +50,12 @@ def fit(table: pd.DataFrame) -> dict[str, tuple[float, ...]]:
     curve = expression[np.array(ranks) - 1]
     error = np.interp(np.log(np.arange(1, n + 1)), np.log(ranks), curve) - expression
     print(f"# expression curve: root mean squared error {np.sqrt(np.mean(error**2)):.3f}")
-    return {"ranks": tuple(ranks), "log_expression": curve, "log_size": median, "log_size_sd": spread}
+    return {
+        "ranks": tuple(ranks),
+        "log_expression": curve,
+        "log_size": median,
+        "log_size_sd": spread,
+    }
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 
 import shoal as sh
 from shoal.metrics._suite import SUITE
-from shoal.models._registry import BASELINES, NETWORKS, model_class
+from shoal.models.base._registry import BASELINES, NETWORKS, model_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,11 @@ def rows(task: Task, models: list[str], known: set[str]) -> Iterator[dict[str, A
         each = [name for name in entry["contenders"].index if name != "prediction"] if entry else []
         for name in each:
             yield from lines(entry, name, seconds=time.perf_counter() - start, note="")
-        reasons = entry["missing"].query("metric == '(all)' and condition == '(all)'") if entry else pd.DataFrame()
+        reasons = (
+            entry["missing"].query("metric == '(all)' and condition == '(all)'")
+            if entry
+            else pd.DataFrame()
+        )
         for row in reasons.itertuples():
             yield {"contender": row.contender, "metric": SCORE, "note": row.reason}
         if not entry:
@@ -57,10 +61,14 @@ def rows(task: Task, models: list[str], known: set[str]) -> Iterator[dict[str, A
         if not entry:
             yield {"contender": name, "metric": SCORE, "note": note}
             continue
-        yield from lines(entry, "prediction", seconds=time.perf_counter() - start, note="", called=name)
+        yield from lines(
+            entry, "prediction", seconds=time.perf_counter() - start, note="", called=name
+        )
 
 
-def judged(adata: ad.AnnData, task: Task, name: str, *, baselines: str) -> tuple[dict[str, Any], str]:
+def judged(
+    adata: ad.AnnData, task: Task, name: str, *, baselines: str
+) -> tuple[dict[str, Any], str]:
     """Return the evaluation of a model, or why there is none."""
     data = DATA[task.data]
     embedding = data.splits[task.split].embedding
@@ -95,14 +103,20 @@ def lines(
 
 
 def read(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, dtype={"note": str, "version": str}) if path.exists() else pd.DataFrame(columns=COLUMNS)
+    return (
+        pd.read_csv(path, dtype={"note": str, "version": str})
+        if path.exists()
+        else pd.DataFrame(columns=COLUMNS)
+    )
 
 
 def tables(done: pd.DataFrame) -> str:
     """Return both tables: means over seeds."""
     done = done[done["version"] == sh.__version__]
     where = done["data"] + ", " + done["split"]
-    real = done[(done["contender"] == "positive control") & (done["metric"] != SCORE)].assign(where=where)
+    real = done[(done["contender"] == "positive control") & (done["metric"] != SCORE)].assign(
+        where=where
+    )
     share = (
         real.assign(tells=real["discriminates"].astype(float))
         .groupby(["metric", "where"])[["drf", "bds", "tells"]]
@@ -121,7 +135,9 @@ def tables(done: pd.DataFrame) -> str:
     board.insert(0, "mean", board.mean(axis=1))
     board.insert(1, "sets", board[order].notna().sum(axis=1))
     board = board.sort_values(["sets", "mean"], ascending=False)
-    cells = board.map(lambda v: "–" if pd.isna(v) else f"{v:.2f}").assign(sets=board["sets"].astype(str))
+    cells = board.map(lambda v: "–" if pd.isna(v) else f"{v:.2f}").assign(
+        sets=board["sets"].astype(str)
+    )
     seeds = ", ".join(map(str, sorted(done["seed"].unique())))
     return (
         "# What metrics can tell on real screens\n\nDRF, BDS: means over seeds "
@@ -138,12 +154,23 @@ def markdown(frame: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", nargs="+", choices=list(DATA))
-    parser.add_argument("--split", nargs="+", choices=sorted({s for d in DATA.values() for s in d.splits}))
-    parser.add_argument("--models", nargs="+", default=sorted(BASELINES), help="names, a network's perhaps name:preset")
+    parser.add_argument(
+        "--split", nargs="+", choices=sorted({s for d in DATA.values() for s in d.splits})
+    )
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        default=sorted(BASELINES),
+        help="names, a network's perhaps name:preset",
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, help="training steps of networks; their own default if left out")
+    parser.add_argument(
+        "--steps", type=int, help="training steps of networks; their own default if left out"
+    )
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
@@ -162,7 +189,9 @@ def main() -> None:
                 found = pd.DataFrame(list(rows(task, given.models, known)), columns=COLUMNS)
                 found[["data", "split", "seed", "version"]] = data, split, seed, sh.__version__
                 found["steps"] = np.where(
-                    found["contender"].isin([m for m in given.models if contender(m)[0] in NETWORKS]),
+                    found["contender"].isin(
+                        [m for m in given.models if contender(m)[0] in NETWORKS]
+                    ),
                     given.steps or -1,
                     0,
                 )
@@ -177,7 +206,10 @@ def main() -> None:
 def names_in(done: pd.DataFrame, data: str, split: str, seed: int, steps: int | None) -> set[str]:
     """Return the contenders whose rows are there."""
     same = (
-        (done["data"] == data) & (done["split"] == split) & (done["seed"] == seed) & (done["version"] == sh.__version__)
+        (done["data"] == data)
+        & (done["split"] == split)
+        & (done["seed"] == seed)
+        & (done["version"] == sh.__version__)
     )
     return set(done.loc[same & done["steps"].isin([0, steps or -1]), "contender"])
 

@@ -21,9 +21,9 @@ import torch
 from transport import Task, cmonge, conditions, references, scores, table, train
 
 from shoal.generative import monge_gap
-from shoal.models._flow_presets import view_for
-from shoal.models._monge_module import MongeModule
-from shoal.models._monge_presets import PRESETS, TRAINING
+from shoal.models.flow._config import view_for
+from shoal.models.monge._config import PRESETS, TRAINING
+from shoal.models.monge._module import MongeModule
 from shoal.training import ResidentStore, SetSampler
 
 ROWS = {
@@ -42,23 +42,36 @@ ROWS = {
 LADDER = (100, 200, 300, 400, 600, 800, 1200, 1600)  # steps
 
 
-def trained(task: Task, preset: str, changes: dict, steps: int, seed: int) -> tuple[np.ndarray, float]:
+def trained(
+    task: Task, preset: str, changes: dict, steps: int, seed: int
+) -> tuple[np.ndarray, float]:
     """Return the carried test controls (4, 1000, 50) and the CPU seconds of the training."""
     torch.manual_seed(seed)
     config = replace(PRESETS[preset], **changes)
-    if config.view == "auto":  # as the model chooses it; the dimensions of the task come by their variance
+    if (
+        config.view == "auto"
+    ):  # as the model chooses it; the dimensions of the task come by their variance
         config = replace(config, view=view_for([len(x) for x in task.train]))
-    unit = float(task.control.std()) if config.relative else 1.0  # the published ε is in units of the data
+    unit = (
+        float(task.control.std()) if config.relative else 1.0
+    )  # the published ε is in units of the data
     cells = np.concatenate([task.control, *task.train]).astype(np.float32) / unit
     told = conditions(task, [len(x) for x in task.train], len(task.control))
     settings = {k: v for k, v in TRAINING[preset].items() if k != "max_steps"}
     sizes = {"set_size": 128, "batch_conditions": settings.pop("batch_conditions", 4)}
     settings.pop("set_size", None)
     module = MongeModule(cells.shape[1], 4, 0, config=config)
-    seconds = train(module, ResidentStore(cells, SetSampler(told, **sizes, seed=seed)), steps, seed, **settings)
+    seconds = train(
+        module, ResidentStore(cells, SetSampler(told, **sizes, seed=seed)), steps, seed, **settings
+    )
     source = torch.from_numpy(task.control_test.astype(np.float32) / unit).expand(4, -1, -1)
-    told, stratum = conditions(task, [1] * 4, 1).tensors(np.arange(4)), torch.zeros(source.shape[:2], dtype=torch.int64)
-    return module.sample(source, told, stratum, generator=torch.Generator().manual_seed(0)).numpy() * unit, seconds
+    told, stratum = (
+        conditions(task, [1] * 4, 1).tensors(np.arange(4)),
+        torch.zeros(source.shape[:2], dtype=torch.int64),
+    )
+    return module.sample(
+        source, told, stratum, generator=torch.Generator().manual_seed(0)
+    ).numpy() * unit, seconds
 
 
 def judged(task: Task, made: np.ndarray) -> dict[str, float]:
@@ -75,7 +88,9 @@ def judged(task: Task, made: np.ndarray) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1])
@@ -83,7 +98,10 @@ def main() -> None:
     parser.add_argument("--cmonge-steps", type=int, default=500)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    data = Path(os.environ.get("SHOAL_DATA_DIR", Path(__file__).parents[2] / "shared" / "data")) / "transport_task.npz"
+    data = (
+        Path(os.environ.get("SHOAL_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
+        / "transport_task.npz"
+    )
     task = Task.read(data)
     table([{k: row[k] for k in ("what", "MMD", "W1", "error")} for row in references(task)])
     rows = []
@@ -102,10 +120,24 @@ def race(task: Task, data: Path, seed: int, args: argparse.Namespace) -> None:
     """Print what cmonge reaches, and with how much of its CPU time the default is as good."""
     made, theirs = cmonge(args.cmonge_python, data, seed, args)
     goal = judged(task, made)
-    rows = [{"what": f"cmonge 0.1.3, {args.cmonge_steps} steps, seed {seed}", **goal, "CPU s": theirs, "ratio": 1.0}]
+    rows = [
+        {
+            "what": f"cmonge 0.1.3, {args.cmonge_steps} steps, seed {seed}",
+            **goal,
+            "CPU s": theirs,
+            "ratio": 1.0,
+        }
+    ]
     for steps in LADDER:
         made, ours = trained(task, "shoal", {}, steps, seed)
-        rows.append({"what": f"shoal, {steps} steps", **judged(task, made), "CPU s": ours, "ratio": ours / theirs})
+        rows.append(
+            {
+                "what": f"shoal, {steps} steps",
+                **judged(task, made),
+                "CPU s": ours,
+                "ratio": ours / theirs,
+            }
+        )
         if rows[-1]["MMD"] <= goal["MMD"]:
             break
     table(rows)

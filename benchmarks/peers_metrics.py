@@ -75,7 +75,9 @@ def simulated(cells: int, genes: int, perturbations: int, seed: int = 0) -> ad.A
     """Return log-normalised negative binomial counts, a tenth controls; perturbations are called as the genes they knock down."""
     rng = np.random.default_rng(seed)
     n_controls = cells // 10
-    label = rng.permutation(np.r_[np.full(n_controls, -1), np.arange(cells - n_controls) % perturbations])
+    label = rng.permutation(
+        np.r_[np.full(n_controls, -1), np.arange(cells - n_controls) % perturbations]
+    )
     responds = rng.random((perturbations + 1, genes)) < 0.1
     fold = np.where(responds, rng.lognormal(0, 0.7, responds.shape), 1.0)
     fold[-1] = 1
@@ -83,12 +85,20 @@ def simulated(cells: int, genes: int, perturbations: int, seed: int = 0) -> ad.A
     counts = rng.poisson(rng.gamma(0.5, 0.4, genes) * fold[label] * rng.gamma(5, 0.2, (cells, 1)))
     x = np.log1p(counts * 1e4 / rng.integers(2_000, 10_000, (cells, 1)))
     names = np.array([f"g{i}" for i in range(genes)])
-    return _table(sparse.csr_matrix(x.astype(np.float32)), np.append(names[:perturbations], CONTROL)[label], names)
+    return _table(
+        sparse.csr_matrix(x.astype(np.float32)),
+        np.append(names[:perturbations], CONTROL)[label],
+        names,
+    )
 
 
 def predicted(real: ad.AnnData, seed: int = 1) -> ad.AnnData:
     """Return a middling prediction, cells with noise and half of the response; also of the controls, as a model makes them."""
-    rng, x, label = np.random.default_rng(seed), real.X.toarray(), real.obs[LABEL].to_numpy().astype(str)
+    rng, x, label = (
+        np.random.default_rng(seed),
+        real.X.toarray(),
+        real.obs[LABEL].to_numpy().astype(str),
+    )
     control = np.flatnonzero(label == CONTROL)
     made = x[rng.choice(control, len(x))]
     for name in np.unique(label[label != CONTROL]):
@@ -98,7 +108,9 @@ def predicted(real: ad.AnnData, seed: int = 1) -> ad.AnnData:
 
 
 def _table(x: object, label: np.ndarray, genes: object) -> ad.AnnData:
-    obs = pd.DataFrame({LABEL: pd.Categorical(label)}, index=[f"cell{i}" for i in range(len(label))])
+    obs = pd.DataFrame(
+        {LABEL: pd.Categorical(label)}, index=[f"cell{i}" for i in range(len(label))]
+    )
     return ad.AnnData(x, obs=obs, var=pd.DataFrame(index=pd.Index(genes)))
 
 
@@ -114,7 +126,9 @@ def norman(path: str, least: int = 25) -> ad.AnnData:
     return _table(x, label.to_numpy()[rows], found.var_names)
 
 
-def run(python: str, script: str, real: ad.AnnData, pred: ad.AnnData, skip: str) -> tuple[pd.DataFrame, list[float]]:
+def run(
+    python: str, script: str, real: ad.AnnData, pred: ad.AnnData, skip: str
+) -> tuple[pd.DataFrame, list[float]]:
     """Return the table of a package, and its CPU seconds, resident memory before, and peak."""
     with tempfile.TemporaryDirectory() as folder:
         real.write_h5ad(f"{folder}/real.h5ad")
@@ -134,11 +148,19 @@ def compare(title: str, real: ad.AnnData, python: str) -> None:
     theirs, _ = run(python, THEIRS, real, pred, "clustering_agreement")
     ours, _ = run(sys.executable, OURS, real, pred, "")
     shape = f"{real.n_obs:,} cells × {real.n_vars:,} genes × {len(theirs)} perturbations"
-    print(f"\n**{title}: {shape}**\n\n| metric | cell-eval, mean | largest difference | values |\n|---|---|---|---|")
+    print(
+        f"\n**{title}: {shape}**\n\n| metric | cell-eval, mean | largest difference | values |\n|---|---|---|---|"
+    )
     for name in theirs:
         a, b = theirs[name].astype(float), ours.loc[theirs.index, name].astype(float)
-        missing = "" if (a.isna() == b.isna()).all() else f", {int((a.isna() != b.isna()).sum())} missing in one"
-        print(f"| {name} | {a.mean():.4f} | {(a - b).abs().max():.1e} | {int(a.notna().sum())}{missing} |")
+        missing = (
+            ""
+            if (a.isna() == b.isna()).all()
+            else f", {int((a.isna() != b.isna()).sum())} missing in one"
+        )
+        print(
+            f"| {name} | {a.mean():.4f} | {(a - b).abs().max():.1e} | {int(a.notna().sum())}{missing} |"
+        )
     print(f"\nNot in the preset: {', '.join(set(theirs) - set(ours)) or 'nothing'}.", flush=True)
 
 
@@ -163,11 +185,15 @@ def time_both(real: ad.AnnData, python: str, own: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cell-eval-python", required=True, help="a Python that has cell-eval 0.8")
     parser.add_argument("--norman", help="norman19_perturbench.h5ad, to compare on real cells too")
     parser.add_argument("--time", action="store_true", help="also time both")
-    parser.add_argument("--shoal-python", default=sys.executable, help="a Python that has shoal without extras")
+    parser.add_argument(
+        "--shoal-python", default=sys.executable, help="a Python that has shoal without extras"
+    )
     parser.add_argument("--cells", type=int, default=20_000)
     parser.add_argument("--genes", type=int, default=2_000)
     parser.add_argument("--perturbations", type=int, default=100)
@@ -176,7 +202,11 @@ def main() -> None:
     if given.norman:
         compare("Norman et al. 2019", norman(given.norman), given.cell_eval_python)
     if given.time:
-        time_both(simulated(given.cells, given.genes, given.perturbations), given.cell_eval_python, given.shoal_python)
+        time_both(
+            simulated(given.cells, given.genes, given.perturbations),
+            given.cell_eval_python,
+            given.shoal_python,
+        )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ def measure(adata: ad.AnnData, task: str, n_perms: int = 0) -> pd.DataFrame:
         test = pt.tl.DistanceTest("edistance", n_perms=n_perms, obsm_key="X_pca")
         return test(adata, groupby="label", contrast="0", show_progressbar=False)
     one = pt.tl.Distance("edistance", obsm_key="X_pca")
-    found = one.onesided_distances(adata, groupby="label", selected_group="0", show_progressbar=False)
+    found = one.onesided_distances(
+        adata, groupby="label", selected_group="0", show_progressbar=False
+    )
     return found.to_frame("distance")
 
 
@@ -48,4 +50,8 @@ def main(source: str, target: str, arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]) if len(sys.argv) == 4 else f"usage: {Path(__file__).name} INPUT OUTPUT ARGUMENTS")
+    sys.exit(
+        main(*sys.argv[1:])
+        if len(sys.argv) == 4
+        else f"usage: {Path(__file__).name} INPUT OUTPUT ARGUMENTS"
+    )

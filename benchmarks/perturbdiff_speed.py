@@ -30,7 +30,7 @@ from threadpoolctl import threadpool_limits
 
 import shoal as sh
 from shoal.models import PerturbDiff
-from shoal.models._sets import conditions_of
+from shoal.models.base._sets import conditions_of
 from shoal.nn._set_transformer import Attention
 from shoal.training import FitSettings, SetSampler, fit
 from shoal.training._ema import Ema
@@ -52,7 +52,9 @@ def made(preset: str, adata, **changes) -> PerturbDiff:
 
 
 def screen():
-    adata = sh.ds.simulate(n_perturbations=9, n_cells=100, n_control=300, n_genes=2000, contexts=2, rng=0)
+    adata = sh.ds.simulate(
+        n_perturbations=9, n_cells=100, n_control=300, n_genes=2000, contexts=2, rng=0
+    )
     sh.pp.prepare(adata, normalize="log1p", n_top_genes=None, cross_fit=0)
     return adata
 
@@ -67,7 +69,9 @@ def cpu(call) -> float:
 def show(rows: list[dict[str, object]], title: str) -> None:
     """Print a markdown table."""
     table = pd.DataFrame(rows)
-    cells = table.map(lambda value: f"{value:.3g}" if isinstance(value, float) else str(value)).replace("nan", "")
+    cells = table.map(
+        lambda value: f"{value:.3g}" if isinstance(value, float) else str(value)
+    ).replace("nan", "")
     print(f"\n### {title}\n\n| {' | '.join(table.columns)} |\n{'|---' * len(table.columns)}|")
     print("\n".join(f"| {' | '.join(row)} |" for row in cells.to_numpy()), flush=True)
 
@@ -105,17 +109,28 @@ def noted(module: torch.nn.Module, batch, *, plain: bool) -> list[Product]:
         wants = (x.requires_grad, layer.weight.requires_grad)
         rows, inner = x[..., 0].numel(), x.shape[-1]
         if plain:
-            rows, inner = rows if id(layer) in once else max(rows, batch.weight.numel()), layer.in_features
+            rows, inner = (
+                rows if id(layer) in once else max(rows, batch.weight.numel()),
+                layer.in_features,
+            )
         note(Product(1, rows, inner, layer.out_features, wants), output)
 
     def attention(layer, inputs, output):
         sets, tokens, width = inputs[0].shape
         n, d = sets * layer.n_heads, width // layer.n_heads
-        for shape in ((tokens, d, tokens), (tokens, tokens, d)):  # queries with keys, shares with values
+        for shape in (
+            (tokens, d, tokens),
+            (tokens, tokens, d),
+        ):  # queries with keys, shares with values
             note(Product(n, *shape, (True, True)), output)
 
     kinds = ((torch.nn.Linear, linear), (Attention, attention))
-    hooks = [m.register_forward_hook(hook) for m in module.modules() for kind, hook in kinds if isinstance(m, kind)]
+    hooks = [
+        m.register_forward_hook(hook)
+        for m in module.modules()
+        for kind, hook in kinds
+        if isinstance(m, kind)
+    ]
     module.loss(batch, torch.Generator().manual_seed(0))["loss"].backward()
     for hook in hooks:
         hook.remove()
@@ -128,8 +143,14 @@ class Alone:
     def __init__(self, products: list[Product]) -> None:
         self.operands = []
         for p in products:
-            shapes = (p.rows, p.inner), (p.cols, p.inner), (p.rows, p.cols)  # weights lie as a linear layer has them
-            a, b, out = (torch.randn(*shape) if p.n == 1 else torch.randn(p.n, *shape) for shape in shapes)
+            shapes = (
+                (p.rows, p.inner),
+                (p.cols, p.inner),
+                (p.rows, p.cols),
+            )  # weights lie as a linear layer has them
+            a, b, out = (
+                torch.randn(*shape) if p.n == 1 else torch.randn(p.n, *shape) for shape in shapes
+            )
             self.operands.append((a, b, out, *(p.reached and wanted for wanted in p.wants)))
 
     def __call__(self) -> None:
@@ -148,7 +169,9 @@ class Alone:
 class Turns:
     """A store whose batches cost nothing: before each it does products alone, and notes what they and the step before cost."""
 
-    def __init__(self, store, module, coins: tuple[int, ...], alone: list[tuple[Alone, ...]]) -> None:
+    def __init__(
+        self, store, module, coins: tuple[int, ...], alone: list[tuple[Alone, ...]]
+    ) -> None:
         self.sampler, self.module, self.coins, self.alone = store.sampler, module, coins, alone
         self.batches = [store.batch(step) for step in range(4)]
         self.times: list[tuple[float, ...]] = []
@@ -165,7 +188,9 @@ class Turns:
         return self.batches[step % len(self.batches)]
 
 
-def parts(model: PerturbDiff, store, settings: FitSettings, coins: tuple[int, ...], repeats: int) -> dict[str, float]:
+def parts(
+    model: PerturbDiff, store, settings: FitSettings, coins: tuple[int, ...], repeats: int
+) -> dict[str, float]:
     """Return the CPU milliseconds of the parts of a step, medians."""
     module, batch = model.module.train(), store.batch(0)
     plan, ema = Plan(module, settings, store.sampler.conditions.names), Ema(settings.ema)
@@ -173,7 +198,10 @@ def parts(model: PerturbDiff, store, settings: FitSettings, coins: tuple[int, ..
     weights = list(plan.parameters())
     averages, ema._latest_update_step = [w.detach().clone() for w in weights], 1000
     generator, config, found = torch.Generator().manual_seed(0), module.config, []
-    noise, spaces = torch.randn_like(batch.target), (None, module.axes)[: 1 + bool(config.energy_components)]
+    noise, spaces = (
+        torch.randn_like(batch.target),
+        (None, module.axes)[: 1 + bool(config.energy_components)],
+    )
 
     def network() -> None:
         optimizer.zero_grad()
@@ -183,7 +211,9 @@ def parts(model: PerturbDiff, store, settings: FitSettings, coins: tuple[int, ..
         cells = (noise.detach().requires_grad_(), batch.target)
         for axes in spaces:
             made, real = cells if axes is None else (x @ axes for x in cells)
-            module._energy(made, real, None if config.biased else batch.source_weight, batch.weight).backward()
+            module._energy(
+                made, real, None if config.biased else batch.source_weight, batch.weight
+            ).backward()
 
     for step in range(repeats * len(coins)):
         module.config = replace(config, self_conditioning=coins[step % len(coins)])
@@ -194,7 +224,9 @@ def parts(model: PerturbDiff, store, settings: FitSettings, coins: tuple[int, ..
         row["average"] = cpu(lambda: ema._average(averages, weights, None))
         found.append(row)
     module.config = config
-    return pd.DataFrame(found).groupby(np.arange(len(found)) // len(coins)).mean().median().to_dict()
+    return (
+        pd.DataFrame(found).groupby(np.arange(len(found)) // len(coins)).mean().median().to_dict()
+    )
 
 
 def step(given: argparse.Namespace) -> None:
@@ -202,7 +234,9 @@ def step(given: argparse.Namespace) -> None:
     for name, (preset, changes, coins) in NETWORKS.items():
         model = made(preset, adata, **SIZE, **changes)
         conditions = conditions_of(model.cells, model.cells.train, model.vocabulary)
-        store = model._store("resident", SetSampler(conditions, seed=0, set_size=CELLS, batch_conditions=SETS))
+        store = model._store(
+            "resident", SetSampler(conditions, seed=0, set_size=CELLS, batch_conditions=SETS)
+        )
         module, config, batch = model.module.train(), model.module.config, store.batch(0)
         products = []
         for coin in coins:
@@ -212,10 +246,14 @@ def step(given: argparse.Namespace) -> None:
         turns = Turns(store, module, coins, [tuple(map(Alone, both)) for both in products])
         n = (given.repeats + 2) * len(coins)
         ema = model.defaults["ema"]
-        settings = FitSettings(max_steps=n, val_every=n, ema=ema, accelerator="cpu", precision="32-true")
+        settings = FitSettings(
+            max_steps=n, val_every=n, ema=ema, accelerator="cpu", precision="32-true"
+        )
         fit(module, turns, settings=settings)
         cycles = len(turns.times) // len(coins)
-        taken = np.reshape(turns.times[: cycles * len(coins)], (cycles, len(coins), 3)).mean(1)[1:]  # the first is slow
+        taken = np.reshape(turns.times[: cycles * len(coins)], (cycles, len(coins), 3)).mean(1)[
+            1:
+        ]  # the first is slow
         whole, alone, own = map(float, np.median(taken, axis=0))
         split = parts(model, store, settings, coins, given.repeats)
         rows.append(
@@ -250,7 +288,9 @@ def samplers(model: PerturbDiff):
 def cost(model: PerturbDiff, n_cells: int = 1000, **options) -> float:
     """Return the CPU seconds of so many cells of one condition."""
     name, context = model.vocabulary.trained[0], model.vocabulary.contexts[0]
-    return cpu(lambda: model.predict(name, context=context, n_cells=n_cells, rng=0, **options)) / 1e3
+    return (
+        cpu(lambda: model.predict(name, context=context, n_cells=n_cells, rng=0, **options)) / 1e3
+    )
 
 
 def generation(given: argparse.Namespace) -> None:
@@ -266,7 +306,9 @@ def generation(given: argparse.Namespace) -> None:
         rows.append((name, own, 2 * own / (before + after), 1e3 / own))
     least = float(np.median(firsts))
     columns = ["sampler", "CPU s", "/ one pass of shoal", "cells / CPU s"]
-    rows = [dict(zip(columns, row, strict=True)) for row in [("shoal", least, 1.0, 1e3 / least), *rows]]
+    rows = [
+        dict(zip(columns, row, strict=True)) for row in [("shoal", least, 1.0, 1e3 / least), *rows]
+    ]
     show(rows, "1,000 cells of 2,000 genes")
 
 
@@ -278,10 +320,20 @@ def quality(given: argparse.Namespace) -> None:
     for seed in given.seeds:
         adata = prepare(Task("renge", "perturbation_context", seed, (), None, FOLDER))
         test = exam(adata, seed=seed)
-        found += [{"sampler": "second real half", **test.floor()}, {"sampler": "control copy", **test.control_copy()}]
+        found += [
+            {"sampler": "second real half", **test.floor()},
+            {"sampler": "control copy", **test.control_copy()},
+        ]
         for preset in ("shoal", "published"):
             start = time.process_time()
-            model = sh.tl.fit(adata, "perturbdiff", preset=preset, max_steps=given.steps, rng=seed, accelerator="cpu")
+            model = sh.tl.fit(
+                adata,
+                "perturbdiff",
+                preset=preset,
+                max_steps=given.steps,
+                rng=seed,
+                accelerator="cpu",
+            )
             trained = time.process_time() - start
             for name, options in [("shoal", {})] if preset == "shoal" else samplers(model):
                 sh.tl.predict(adata, model, key_added="made", subset="test", rng=seed, **options)
@@ -289,14 +341,21 @@ def quality(given: argparse.Namespace) -> None:
                 found.append({"sampler": name, **test.score(adata.layers["made"]), **times})
     table = pd.DataFrame(found).groupby("sampler", sort=False).mean().reset_index()
     columns = ["energy", "mmd", "pearson_control", "variance_ratio", "zero_error", *times]
-    show(table[["sampler", *columns]].to_dict("records"), f"RENGE, held-out cells, means over {len(given.seeds)} seeds")
+    show(
+        table[["sampler", *columns]].to_dict("records"),
+        f"RENGE, held-out cells, means over {len(given.seeds)} seeds",
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", default="step,generation,quality")
     parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--steps", type=int, help="training steps of `quality`; each preset's own if left out")
+    parser.add_argument(
+        "--steps", type=int, help="training steps of `quality`; each preset's own if left out"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     given = parser.parse_args()
     torch.set_num_threads(1)

@@ -41,7 +41,11 @@ ONE, TWENTY, NATIVE = ("strided", 1), ("strided", 20), ("truncated", 100)
 # name: preset, changes, and the samplers that are tried, each with its weight of guidance
 MODELS = {
     "published": ("published", {}, [(s, w) for s in (NATIVE, TWENTY, ONE) for w in (1.0, 0.0)]),
-    "published, squared error alone": ("published", NO_ENERGY, [(TWENTY, 1.0), (TWENTY, 0.0), (ONE, 0.0)]),
+    "published, squared error alone": (
+        "published",
+        NO_ENERGY,
+        [(TWENTY, 1.0), (TWENTY, 0.0), (ONE, 0.0)],
+    ),
     "shoal": ("shoal", {}, [(ONE, 0.0)]),
     "shoal, squared error alone": ("shoal", NO_ENERGY | {"one_pass": False}, [(ONE, 0.0)]),
 }
@@ -62,8 +66,12 @@ def screen(seed: int, effect_size: float) -> ad.AnnData:
         rng=seed,
     )
     sh.pp.annotate(adata, "perturbation", control="control", context_key="context")
-    sh.pp.split(adata, by="perturbation_context", test=[(name, "context2") for name in HELD_OUT], rng=seed)
-    sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_top_genes=None, n_comps=30, cross_fit=0)
+    sh.pp.split(
+        adata, by="perturbation_context", test=[(name, "context2") for name in HELD_OUT], rng=seed
+    )
+    sh.pp.prepare(
+        adata, normalize="log1p", fit_on="train", n_top_genes=None, n_comps=30, cross_fit=0
+    )
     return adata
 
 
@@ -102,13 +110,22 @@ def rows(seed: int, given: argparse.Namespace) -> Iterator[dict[str, object]]:
         start = time.process_time()
         sh.tl.predict(adata, model, key_added="made", rng=seed, **options)
         spent = time.process_time() - start
-        return {**scored(tests, lambda test: test.score(adata.layers["made"])), "prediction, CPU s": spent}
+        return {
+            **scored(tests, lambda test: test.score(adata.layers["made"])),
+            "prediction, CPU s": spent,
+        }
 
     for name in ("own_shift", "other_contexts"):
         yield {"model": name, **predicted(sh.tl.fit(adata, name, rng=seed))}
     for name, (preset, changes, samplers) in MODELS.items():
         start = time.process_time()
-        options = {"preset": preset, "config": changes, "max_steps": given.steps, "rng": seed, "accelerator": "cpu"}
+        options = {
+            "preset": preset,
+            "config": changes,
+            "max_steps": given.steps,
+            "rng": seed,
+            "accelerator": "cpu",
+        }
         model = sh.tl.fit(adata, "perturbdiff", **options)
         spent, own = time.process_time() - start, model.module.config
         for (sampler, n_steps), guidance in samplers:
@@ -120,10 +137,14 @@ def rows(seed: int, given: argparse.Namespace) -> Iterator[dict[str, object]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, help="training steps; each preset's own if left out")
-    parser.add_argument("--effect-size", type=float, default=5.0, help="length of the log fold-changes")
+    parser.add_argument(
+        "--effect-size", type=float, default=5.0, help="length of the log fold-changes"
+    )
     given = parser.parse_args()
     torch.set_num_threads(1)
     found = []
@@ -131,7 +152,10 @@ def main() -> None:
         for row in rows(seed, given):
             found.append({"seed": seed, **row})
             print(
-                ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{v}" for k, v in found[-1].items()), flush=True
+                ", ".join(
+                    f"{k} {v:.3g}" if isinstance(v, float) else f"{v}" for k, v in found[-1].items()
+                ),
+                flush=True,
             )
     table = pd.DataFrame(found).drop(columns="seed").groupby("model", sort=False).mean()
     print(f"\nMeans over {len(given.seeds)} seeds.\n")

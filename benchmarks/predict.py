@@ -29,7 +29,7 @@ from threadpoolctl import threadpool_limits
 
 import shoal as sh
 from shoal.core._screen import labels, resolve
-from shoal.models._registry import NETWORKS, available, model_class
+from shoal.models.base._registry import NETWORKS, available, model_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,7 +100,9 @@ DATA = {
         "control",
         {
             "combination": Split("combination", 0.6, options={"parts_seen": 2}),
-            "combination, parts unseen": Split("combination", embedding="go", options={"parts_seen": 0}),
+            "combination, parts unseen": Split(
+                "combination", embedding="go", options={"parts_seen": 0}
+            ),
             "perturbation": UNSEEN,
         },
     ),
@@ -147,7 +149,13 @@ class Task:
         """Return what identifies a row of the csv."""
         network = contender(model)[0] in NETWORKS
         values = (self.data, self.split, self.seed, model, (self.steps or -1) if network else 0)
-        return dict(zip(KEY, (*values, DATA[self.data].splits[self.split].embedding, sh.__version__), strict=True))
+        return dict(
+            zip(
+                KEY,
+                (*values, DATA[self.data].splits[self.split].embedding, sh.__version__),
+                strict=True,
+            )
+        )
 
 
 def prepare(task: Task) -> ad.AnnData:
@@ -159,7 +167,13 @@ def prepare(task: Task) -> ad.AnnData:
         adata = embedded(adata, task.folder / GO)
     sh.pp.split(adata, by=split.by, test=split.test, rng=task.seed, **split.options)
     normalize = "log1p" if data.counts else None
-    sh.pp.prepare(adata, normalize=normalize, fit_on="train", n_top_genes=GENES if data.counts else None, cross_fit=0)
+    sh.pp.prepare(
+        adata,
+        normalize=normalize,
+        fit_on="train",
+        n_top_genes=GENES if data.counts else None,
+        cross_fit=0,
+    )
     return adata
 
 
@@ -221,7 +235,11 @@ def fitted(adata: ad.AnnData, text: str, embedding: str, *, steps: int | None, s
 def pending(given: argparse.Namespace, done: pd.DataFrame) -> list[Task]:
     """Return what is asked for and not yet in the csv."""
     have = set(map(tuple, done[KEY].to_numpy()))
-    models = (FLOOR, COPY, *(given.models or [m for m in available() if m != "control"]))  # that is the copy
+    models = (
+        FLOOR,
+        COPY,
+        *(given.models or [m for m in available() if m != "control"]),
+    )  # that is the copy
     tasks = []
     for name in given.data or DATA:
         for split in given.split or DATA[name].splits:
@@ -236,7 +254,11 @@ def pending(given: argparse.Namespace, done: pd.DataFrame) -> list[Task]:
 
 
 def read(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, dtype={"note": str, "version": str}) if path.exists() else pd.DataFrame(columns=COLUMNS)
+    return (
+        pd.read_csv(path, dtype={"note": str, "version": str})
+        if path.exists()
+        else pd.DataFrame(columns=COLUMNS)
+    )
 
 
 def tables(done: pd.DataFrame) -> str:
@@ -257,8 +279,13 @@ def tables(done: pd.DataFrame) -> str:
 def table(part: pd.DataFrame) -> str:
     """Return one table, the floor and the control copy on top, then by energy distance; and who predicted nothing, why."""
     scored = part.dropna(subset="energy").groupby("model", sort=False)
-    mean, spread = (getattr(scored[[*SCORES, "seconds", "conditions", "skipped"]], what)() for what in ("mean", "std"))
-    gap = (mean.loc[COPY, "energy"] - mean["energy"]) / (mean.loc[COPY, "energy"] - mean.loc[FLOOR, "energy"])
+    mean, spread = (
+        getattr(scored[[*SCORES, "seconds", "conditions", "skipped"]], what)()
+        for what in ("mean", "std")
+    )
+    gap = (mean.loc[COPY, "energy"] - mean["energy"]) / (
+        mean.loc[COPY, "energy"] - mean.loc[FLOOR, "energy"]
+    )
     order = [FLOOR, COPY, *mean["energy"].drop([FLOOR, COPY]).sort_values().index]
     head = ["model", "energy", "gap closed", *list(SCORES)[1:], "s"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
@@ -269,7 +296,10 @@ def table(part: pd.DataFrame) -> str:
     size = f"{mean.loc[FLOOR, 'conditions']:.3g} conditions scored, {mean.loc[FLOOR, 'skipped']:.3g} too small"
     about = f"Means ± SD over {part['seed'].nunique()} seeds; {size} (mean). Vectors: {part['embedding'].iloc[0]}."
     silent = part.dropna(subset="note").groupby("model", sort=False)
-    said = [f"- no prediction in {len(rows)} seeds: {_brief(rows['note'].iloc[0])}" for _, rows in silent]
+    said = [
+        f"- no prediction in {len(rows)} seeds: {_brief(rows['note'].iloc[0])}"
+        for _, rows in silent
+    ]
     return "\n".join([about, "", *lines, *([""] if said else []), *said])
 
 
@@ -284,12 +314,22 @@ def _cell(mean: float, spread: float = float("nan")) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", nargs="+", choices=list(DATA))
-    parser.add_argument("--split", nargs="+", choices=sorted({s for d in DATA.values() for s in d.splits}))
-    parser.add_argument("--models", nargs="+", help="names for sh.tl.fit, perhaps name:preset; by default all")
+    parser.add_argument(
+        "--split", nargs="+", choices=sorted({s for d in DATA.values() for s in d.splits})
+    )
+    parser.add_argument(
+        "--models", nargs="+", help="names for sh.tl.fit, perhaps name:preset; by default all"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, help="training steps of networks; each network's own default if left out")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        help="training steps of networks; each network's own default if left out",
+    )
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -297,8 +337,14 @@ def main() -> None:
     given.results.mkdir(exist_ok=True, parents=True)
     path = given.results / "predict.csv"
     for row in computed(pending(given, read(path)), given.jobs):
-        pd.DataFrame([row], columns=COLUMNS).to_csv(path, mode="a", header=not path.exists(), index=False)
-        print(", ".join(f"{row[k]}" for k in KEY[:4]), f"energy {row.get('energy', row['note'])}", flush=True)
+        pd.DataFrame([row], columns=COLUMNS).to_csv(
+            path, mode="a", header=not path.exists(), index=False
+        )
+        print(
+            ", ".join(f"{row[k]}" for k in KEY[:4]),
+            f"energy {row.get('energy', row['note'])}",
+            flush=True,
+        )
     text = tables(read(path))
     (given.results / "predict.md").write_text(text, encoding="utf-8")
     print(text)

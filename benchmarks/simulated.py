@@ -21,7 +21,7 @@ from _evaluate import exam
 from threadpoolctl import threadpool_limits
 
 import shoal as sh
-from shoal.models._registry import NETWORKS
+from shoal.models.base._registry import NETWORKS
 
 KINDS = ("shift", "dispersion", "penetrance", "programmes")
 
@@ -40,7 +40,9 @@ def screen(seed: int, effect_size: float = 3.0):
         counterfactual=True,
         rng=seed,
     )
-    sh.pp.annotate(adata, "perturbation", control="control", context_key="context", batch_key="batch")
+    sh.pp.annotate(
+        adata, "perturbation", control="control", context_key="context", batch_key="batch"
+    )
     before = adata.copy()
     before.X = adata.layers["counterfactual"].copy()
     target = float(np.median(adata.obs.loc[adata.obs["perturbation"] == "control", "total_counts"]))
@@ -48,7 +50,12 @@ def screen(seed: int, effect_size: float = 3.0):
     for each in (adata, before):
         each.obs["split"] = adata.obs["split"]
         # one target for both; and each cell's own depth, known from the whole transcriptome, not from the panel
-        factor = each.obs["library_size"].to_numpy() * target / float(np.median(adata.obs["library_size"])) / target
+        factor = (
+            each.obs["library_size"].to_numpy()
+            * target
+            / float(np.median(adata.obs["library_size"]))
+            / target
+        )
         each.X = each.X.multiply(1 / factor[:, None]).tocsr().log1p().astype(np.float32)
     sh.pp.prepare(adata, fit_on="train", n_top_genes=None, n_comps=30, cross_fit=0)
     return adata, before
@@ -64,7 +71,10 @@ def cell_error(make, adata, before, axes) -> dict[str, float]:
         error = np.linalg.norm(make(start, name) @ axes - truth, axis=1).mean()
         found.append((kinds[name], error / np.linalg.norm(start.X @ axes - truth, axis=1).mean()))
     table = pd.DataFrame(found, columns=["kind", "error"])
-    return {f"error, {kind}": float(error) for kind, error in table.groupby("kind")["error"].mean().items()}
+    return {
+        f"error, {kind}": float(error)
+        for kind, error in table.groupby("kind")["error"].mean().items()
+    }
 
 
 def carried(model, cells, name):
@@ -107,11 +117,15 @@ def rows(seed: int, models: list[str], steps: int | None, effect_size: float):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--models", nargs="+", default=sh.models.available())
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--effect-size", type=float, default=3.0, help="length of the log fold-changes")
+    parser.add_argument(
+        "--effect-size", type=float, default=3.0, help="length of the log fold-changes"
+    )
     given = parser.parse_args()
     found = []
     for seed in given.seeds:

@@ -37,10 +37,14 @@ def write(n_obs: int, path: Path) -> None:
     """Write a random sparse screen."""
     rng = np.random.default_rng(0)
     width = N_GENES // FILLED
-    indices = (np.arange(FILLED) * width + rng.integers(width, size=(n_obs, FILLED))).astype(np.int32)
+    indices = (np.arange(FILLED) * width + rng.integers(width, size=(n_obs, FILLED))).astype(
+        np.int32
+    )
     data = rng.exponential(size=n_obs * FILLED).astype(np.float32)
     indptr = np.arange(n_obs + 1, dtype=np.int64) * FILLED
-    ad.AnnData(sparse.csr_matrix((data, indices.ravel(), indptr), shape=(n_obs, N_GENES))).write_h5ad(path)
+    ad.AnnData(
+        sparse.csr_matrix((data, indices.ravel(), indptr), shape=(n_obs, N_GENES))
+    ).write_h5ad(path)
 
 
 def conditions_of(n_obs: int) -> Conditions:
@@ -62,7 +66,7 @@ def conditions_of(n_obs: int) -> Conditions:
 
 
 def module_of(d: int) -> torch.nn.Module:
-    from shoal.models._flow_module import FlowModule
+    from shoal.models.flow._module import FlowModule
 
     torch.manual_seed(0)
     return FlowModule(d, N_CONDITIONS, 1, N_BATCHES)
@@ -93,14 +97,18 @@ def cost(quick: bool) -> None:
     n_obs, steps = (20_000, 20) if quick else (100_000, 60)
     conditions = conditions_of(n_obs)
     print("\n### cost of a batch, CPU ms\n")
-    print("| cells are | step | resident batch | / step | streamed batch | / step |\n|---|---|---|---|---|---|")
+    print(
+        "| cells are | step | resident batch | / step | streamed batch | / step |\n|---|---|---|---|---|---|"
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "screen.h5ad"
         write(n_obs, path)
         axes50 = np.random.default_rng(1).normal(size=(N_GENES, 50)).astype(np.float32) / 45
         for name, axes in (("50 components", axes50), (f"{N_GENES} genes", None)):
             sampler, read = SetSampler(conditions), reader(path, axes)
-            values = np.concatenate([read(np.arange(i, min(i + 5000, n_obs))) for i in range(0, n_obs, 5000)])
+            values = np.concatenate(
+                [read(np.arange(i, min(i + 5000, n_obs))) for i in range(0, n_obs, 5000)]
+            )
             resident, streamed = ResidentStore(values, sampler), StreamedStore(read, sampler)
             module = module_of(values.shape[1])
             optimizer = torch.optim.AdamW(module.parameters())
@@ -120,7 +128,9 @@ def cost(quick: bool) -> None:
                 streamed.batch(number)
             streamed.close()  # the windows and, in full or in part, the one after
             far = (time.process_time() - start) / (windows * streamed.refresh) * 1e3
-            print(f"| {name} | {train:.1f} | {near:.2f} | {near / train:.1%} | {far:.2f} | {far / train:.1%} |")
+            print(
+                f"| {name} | {train:.1f} | {near:.2f} | {near / train:.1%} | {far:.2f} | {far / train:.1%} |"
+            )
 
 
 def peak_memory() -> float:
@@ -129,14 +139,18 @@ def peak_memory() -> float:
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**20 if sys.platform == "darwin" else 2**10
+    )
 
 
 def memory(quick: bool) -> None:
     """Peak memory of streamed training on files of different sizes: set up, trained through several windows, as a user does."""
     sizes = (10_000, 20_000) if quick else (50_000, 200_000, 400_000)
     print(f"\n### peak memory of streamed training, {N_GENES} genes, two contexts\n")
-    print("| model | cells | dense matrix, MB | file open, MB | peak, MB | / smallest |\n|---|---|---|---|---|---|")
+    print(
+        "| model | cells | dense matrix, MB | file open, MB | peak, MB | / smallest |\n|---|---|---|---|---|---|"
+    )
     first: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         for n_obs in sizes:
@@ -156,7 +170,7 @@ def memory(quick: bool) -> None:
 def train_child(name: str, path: Path) -> None:
     """Train a model on a file and print the memory before and at most, MB."""
     import shoal as sh
-    from shoal.models import _registry
+    from shoal.models.base import _registry
 
     adata = ad.read_h5ad(path, backed="r")
     conditions = conditions_of(adata.n_obs)

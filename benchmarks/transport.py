@@ -32,8 +32,8 @@ from scipy.spatial.distance import cdist
 from torch import nn
 
 from shoal.metrics import energy_distance
-from shoal.models._flow_module import FlowModule
-from shoal.models._flow_presets import PRESETS, view_for
+from shoal.models.flow._config import PRESETS, view_for
+from shoal.models.flow._module import FlowModule
 from shoal.training import Conditions, FitSettings, ResidentStore, SetSampler, fit
 from shoal.training._batch import assemble
 
@@ -57,7 +57,10 @@ class Task:
     @classmethod
     def read(cls, path: Path) -> Task:
         stored = np.load(path)
-        each = {part: np.stack([stored[f"{part}_c{k}"] for k in range(4)]) for part in ("train", "test", "truth")}
+        each = {
+            part: np.stack([stored[f"{part}_c{k}"] for k in range(4)])
+            for part in ("train", "test", "truth")
+        }
         return cls(stored["control"], stored["control_test"], **each, dose=stored["dose"])
 
 
@@ -67,7 +70,12 @@ class Task:
 def mmd(x: np.ndarray, y: np.ndarray) -> float:
     xx, yy, xy = (cdist(a, b, "sqeuclidean") for a, b in ((x, x), (y, y), (x, y)))
     return float(
-        np.mean([np.exp(-g * xx).mean() + np.exp(-g * yy).mean() - 2 * np.exp(-g * xy).mean() for g in WIDTHS])
+        np.mean(
+            [
+                np.exp(-g * xx).mean() + np.exp(-g * yy).mean() - 2 * np.exp(-g * xy).mean()
+                for g in WIDTHS
+            ]
+        )
     )
 
 
@@ -79,7 +87,9 @@ def w1(x: np.ndarray, y: np.ndarray) -> float:
 def scores(task: Task, made: np.ndarray) -> dict[str, float]:
     """Return mean scores of carried test controls (4, 1000, 50)."""
     n = len(task.test[0])
-    off, copy = (np.linalg.norm(x - task.truth, axis=-1).mean(1) for x in (made, task.control_test[None]))
+    off, copy = (
+        np.linalg.norm(x - task.truth, axis=-1).mean(1) for x in (made, task.control_test[None])
+    )
     return {
         "MMD": float(np.mean([mmd(x[:n], y) for x, y in zip(made, task.test, strict=True)])),
         "W1": float(np.mean([w1(x[:n], y) for x, y in zip(made, task.test, strict=True)])),
@@ -122,12 +132,23 @@ class Pairs(ResidentStore):
         self.start = torch.cat([first, start.flatten(0, 1)])
 
     def gather(self, told: Conditions, draw: object) -> object:
-        batch = assemble(told, draw, torch.stack([self.start[draw.target], self._here[draw.target]]))
-        return replace(batch, source_weight=batch.weight)  # the starts come with the targets, not from the "control"
+        batch = assemble(
+            told, draw, torch.stack([self.start[draw.target], self._here[draw.target]])
+        )
+        return replace(
+            batch, source_weight=batch.weight
+        )  # the starts come with the targets, not from the "control"
 
 
 def train(
-    module: nn.Module, store: ResidentStore, steps: int, seed: int, lr: float, *, ema: float | None = 0.995, **more: Any
+    module: nn.Module,
+    store: ResidentStore,
+    steps: int,
+    seed: int,
+    lr: float,
+    *,
+    ema: float | None = 0.995,
+    **more: Any,
 ) -> float:
     """Train and return the CPU seconds."""
     here = {"accelerator": "cpu", "precision": "32-true", "val_every": steps}
@@ -146,27 +167,37 @@ def carry(task: Task, module: FlowModule, control: np.ndarray, **options: object
     return make(source, told, stratum, generator=torch.Generator().manual_seed(0), **options)
 
 
-def flow(task: Task, preset: str, steps: int, seed: int, args: argparse.Namespace) -> tuple[FlowModule, float]:
+def flow(
+    task: Task, preset: str, steps: int, seed: int, args: argparse.Namespace
+) -> tuple[FlowModule, float]:
     torch.manual_seed(seed)
     cells = np.concatenate([task.control, *task.train])
     told = conditions(task, [len(x) for x in task.train], len(task.control))
     store = ResidentStore(cells, SetSampler(told, set_size=args.set_size, seed=seed))
     config = replace(PRESETS[preset], **json.loads(args.config))
-    if config.view == "auto":  # as models.Flow chooses it; the dimensions of the task come by their variance
+    if (
+        config.view == "auto"
+    ):  # as models.Flow chooses it; the dimensions of the task come by their variance
         config = replace(config, view=view_for([len(x) for x in task.train]))
     module = FlowModule(cells.shape[1], 4, 0, config=config, scale=float(task.control.std()))
     return module, train(module, store, steps, seed, args.lr)
 
 
-def reflow(task: Task, module: FlowModule, steps: int, seed: int, args: argparse.Namespace) -> dict[str, float]:
+def reflow(
+    task: Task, module: FlowModule, steps: int, seed: int, args: argparse.Namespace
+) -> dict[str, float]:
     """Return energy distances to fresh cells, of many steps of the flow and of few steps before and after reflow."""
 
     def measured(of: FlowModule, method: str, n: int) -> float:
-        return energy(task, carry(task, of, task.control_test, sampler=method, n_steps=n, guidance={}).numpy())
+        return energy(
+            task, carry(task, of, task.control_test, sampler=method, n_steps=n, guidance={}).numpy()
+        )
 
     start, end = carry(task, module, task.control, pairs=True)
     second = module.reflowed()
-    seconds = train(second, Pairs(task, start, end, set_size=args.set_size, seed=seed), steps, seed, args.lr / 2)
+    seconds = train(
+        second, Pairs(task, start, end, set_size=args.set_size, seed=seed), steps, seed, args.lr / 2
+    )
     found = {
         "50 Heun": measured(module, "heun", 50),
         "4 Euler": measured(module, "euler", 4),
@@ -174,10 +205,15 @@ def reflow(task: Task, module: FlowModule, steps: int, seed: int, args: argparse
         "reflowed, 4 Euler": measured(second, "euler", 4),
         "reflowed, 1 Euler": measured(second, "euler", 1),
     }
-    return found | {"reflowed 4 / 50 Heun": found["reflowed, 4 Euler"] / found["50 Heun"], "reflow CPU s": seconds}
+    return found | {
+        "reflowed 4 / 50 Heun": found["reflowed, 4 Euler"] / found["50 Heun"],
+        "reflow CPU s": seconds,
+    }
 
 
-def cmonge(python: str, data: Path, seed: int, args: argparse.Namespace) -> tuple[np.ndarray, float]:
+def cmonge(
+    python: str, data: Path, seed: int, args: argparse.Namespace
+) -> tuple[np.ndarray, float]:
     """Train cmonge in its own interpreter; return the carried test controls and the CPU seconds of its training."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "made.npz"
@@ -195,7 +231,10 @@ def table(rows: list[dict[str, object]]) -> None:
     print("\n| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]))
     for row in rows:
         print(
-            "| " + " | ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()) + " |", flush=True
+            "| "
+            + " | ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values())
+            + " |",
+            flush=True,
         )
     print(flush=True)
 
@@ -212,7 +251,9 @@ def references(task: Task) -> list[dict[str, object]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--presets", nargs="*", default=list(PRESETS), choices=list(PRESETS))
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1])
@@ -224,7 +265,10 @@ def main() -> None:
     parser.add_argument("--cmonge-steps", type=int, default=500)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    data = Path(os.environ.get("SHOAL_DATA_DIR", Path(__file__).parents[2] / "shared" / "data")) / "transport_task.npz"
+    data = (
+        Path(os.environ.get("SHOAL_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
+        / "transport_task.npz"
+    )
     task = Task.read(data)
     table([row | {"CPU s": float("nan")} for row in references(task)])
     rows, reflowed = [], []
@@ -235,7 +279,9 @@ def main() -> None:
             rows.append({"what": f"{preset}, seed {seed}", **scores(task, made), "CPU s": seconds})
             print(rows[-1], flush=True)
             if args.reflow and preset == args.presets[0]:
-                reflowed.append({"what": rows[-1]["what"], **reflow(task, module, args.reflow, seed, args)})
+                reflowed.append(
+                    {"what": rows[-1]["what"], **reflow(task, module, args.reflow, seed, args)}
+                )
     for seed in args.seeds if args.cmonge_python else ():
         made, seconds = cmonge(args.cmonge_python, data, seed, args)
         rows.append({"what": f"cmonge 0.1.3, seed {seed}", **scores(task, made), "CPU s": seconds})

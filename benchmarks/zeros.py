@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from predict import DATA, FOLDER, Task, prepare
 
+from shoal.core._population import codes_of
 from shoal.core._screen import labels, resolve
-from shoal.models._population import codes_of
 
 LEAST = 60
 
@@ -32,7 +32,9 @@ def errors(data: str, folder: Path) -> dict[str, float]:
         control = values[names.is_control & (context == place)]
         p, mean, linear = (control <= 0).mean(0), control.mean(0), np.expm1(control).mean(0)
         told = (p > 0) & (mean > 0)
-        for code in np.unique(names.code[(names.code >= 0) & ~names.is_control & (context == place)]):
+        for code in np.unique(
+            names.code[(names.code >= 0) & ~names.is_control & (context == place)]
+        ):
             cells = values[(names.code == code) & (context == place)]
             if min(len(cells), len(control)) < LEAST:
                 continue
@@ -41,16 +43,25 @@ def errors(data: str, folder: Path) -> dict[str, float]:
             guesses = [p[told] ** r for r in ratios] + [p[told]]
             found.append([np.abs(guess - real).mean() for guess in guesses])
     mean_error = np.mean(found, axis=0)
-    return {"populations": len(found), **dict(zip(["p ** r", "r of linear values", "p"], mean_error, strict=True))}
+    return {
+        "populations": len(found),
+        **dict(zip(["p ** r", "r of linear values", "p"], mean_error, strict=True)),
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     counts = [name for name, data in DATA.items() if data.counts]
     parser.add_argument("--data", nargs="+", default=counts, choices=counts)
     parser.add_argument("--folder", type=Path, default=FOLDER)
     given = parser.parse_args()
-    print(pd.DataFrame({name: errors(name, given.folder) for name in given.data}).T.round(4).to_markdown())
+    print(
+        pd.DataFrame({name: errors(name, given.folder) for name in given.data})
+        .T.round(4)
+        .to_markdown()
+    )
 
 
 if __name__ == "__main__":

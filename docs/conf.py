@@ -125,7 +125,9 @@ CITED = re.compile(rf"\b({'|'.join(CITATION_KEYS)})\b")
 LITERAL = re.compile(r"(``.*?``|`.*?`|^ *(?:>>>|\.\.\.) .*)")
 
 
-def _plain_text(_app: object, _what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:
+def _plain_text(
+    _app: object, _what: str, _name: str, _obj: object, _options: object, lines: list[str]
+) -> None:
     """Link citation keys to the references, and let ``|x|`` be a length, not a substitution."""
     for i, line in enumerate(lines):
         parts = LITERAL.split(line)

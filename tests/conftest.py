@@ -15,7 +15,9 @@ def real(name: str) -> ad.AnnData:
     folder = Path(os.environ.get("SHOAL_DATA_DIR", SHARED))
     path = folder / name
     if not path.exists():
-        pytest.skip(f"real data absent: {path} (set SHOAL_DATA_DIR to the folder that holds {name})")
+        pytest.skip(
+            f"real data absent: {path} (set SHOAL_DATA_DIR to the folder that holds {name})"
+        )
     return ad.read_h5ad(path)
 
 

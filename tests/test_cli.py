@@ -24,7 +24,9 @@ runner = CliRunner()
 def counts(tmp_path_factory):
     """A small screen of counts as a file."""
     path = tmp_path_factory.mktemp("screen") / "small.h5ad"
-    adata = sh.ds.simulate(n_perturbations=4, n_cells=40, n_control=120, n_genes=80, effect_size=8.0, rng=0)
+    adata = sh.ds.simulate(
+        n_perturbations=4, n_cells=40, n_control=120, n_genes=80, effect_size=8.0, rng=0
+    )
     del adata.uns["shoal"], adata.uns["truth"]
     adata.write_h5ad(path)
     return path
@@ -42,12 +44,20 @@ def digest(path):
 
 def test_counts_to_tables_and_pictures(counts, tmp_path):
     before, out = digest(counts), tmp_path / "new" / "out"
-    result = call(counts, out, "--normalize", "log1p", "--batch-key", "batch", "--guide-key", "guide")
+    result = call(
+        counts, out, "--normalize", "log1p", "--batch-key", "batch", "--guide-key", "guide"
+    )
     assert result.exit_code == 0, result.output
     assert {p.name for p in out.iterdir()} == WRITTEN | {"small.coherence.h5ad"}
     assert digest(counts) == before
     assert result.stdout == ""
-    for stage in ("reading", "preparing", "measuring the coherence of 4", "controls against controls", "writing"):
+    for stage in (
+        "reading",
+        "preparing",
+        "measuring the coherence of 4",
+        "controls against controls",
+        "writing",
+    ):
         assert stage in result.stderr
 
     adata = ad.read_h5ad(counts)
@@ -59,16 +69,25 @@ def test_counts_to_tables_and_pictures(counts, tmp_path):
     assert list(written.columns) == list(expected.columns)
     np.testing.assert_allclose(written["coherence"].astype(float), expected["coherence"])
     assert {"random split", "left-out labels"} == set(pd.read_csv(out / "null.csv")["source"])
-    assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in WRITTEN if name.endswith("png"))
+    assert all(
+        (out / name).read_bytes().startswith(b"\x89PNG") for name in WRITTEN if name.endswith("png")
+    )
 
 
 def test_the_same_seed_gives_the_same_tables(counts, tmp_path):
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        assert call(counts, tmp_path / name, "--normalize", "log1p", "--seed", seed, "--n-draws", "20").exit_code == 0
+        assert (
+            call(
+                counts, tmp_path / name, "--normalize", "log1p", "--seed", seed, "--n-draws", "20"
+            ).exit_code
+            == 0
+        )
     a, b, c = (pd.read_csv(tmp_path / name / "null.csv") for name in "abc")
     pd.testing.assert_frame_equal(a, b)
     assert not a["n_rejected"].equals(c["n_rejected"])
-    assert digest(tmp_path / "a" / "coherence.csv") == digest(tmp_path / "c" / "coherence.csv")  # nothing random in it
+    assert digest(tmp_path / "a" / "coherence.csv") == digest(
+        tmp_path / "c" / "coherence.csv"
+    )  # nothing random in it
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +101,9 @@ def prepared(counts, tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("more", [(), ("--use-rep", "X_pca"), ("--use-rep", "X"), ("--layer", "logs")])
+@pytest.mark.parametrize(
+    "more", [(), ("--use-rep", "X_pca"), ("--use-rep", "X"), ("--layer", "logs")]
+)
 def test_prepared_files_are_taken_as_they_are(prepared, tmp_path, more):
     result = call(prepared, tmp_path, *more, "--backed")
     assert result.exit_code == 0, result.output
@@ -218,7 +239,9 @@ def small_demo(monkeypatch):
     simulate = sh.ds.simulate
 
     def small(**given):
-        return simulate(**given | {"n_perturbations": 4, "n_cells": 40, "n_control": 120, "n_genes": 80})
+        return simulate(
+            **given | {"n_perturbations": 4, "n_cells": 40, "n_control": 120, "n_genes": 80}
+        )
 
     monkeypatch.setattr(sh.ds, "simulate", small)
     monkeypatch.setattr(_demo, "QUICK_DRAWS", 5)
@@ -272,7 +295,9 @@ def test_the_installed_command_imports_lightly():
         "import sys, shoal.cli; heavy = {'matplotlib', 'scanpy', 'torch', 'sklearn', 'adjustText'} & set(sys.modules);"
         "sys.exit(str(heavy) if heavy else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     script = shutil.which("shoal", path=str(Path(sys.executable).parent))
     assert script is not None

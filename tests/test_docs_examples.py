@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from shoal.models import Flow, PerturbationModel, available
-from shoal.models._flow_presets import PRESETS
+from shoal.models.flow._config import PRESETS
 from shoal.training import FitSettings, SetSampler
 
 GUIDE = Path(__file__).parents[1] / "docs" / "user_guide"
@@ -25,7 +25,11 @@ def run(page: str, *, max_steps: int | None = None) -> dict[str, object]:
     """Run the blocks of a page one after another, with other numbers of steps, and return what they leave behind."""
     left: dict[str, object] = {"__name__": "page"}
     for number, block in enumerate(blocks(page)):
-        code = block if max_steps is None else re.sub(r"max_steps=\d+", f"max_steps={max_steps}", block)
+        code = (
+            block
+            if max_steps is None
+            else re.sub(r"max_steps=\d+", f"max_steps={max_steps}", block)
+        )
         exec(compile(code, f"{page}, block {number}", "exec"), left)
     return left
 
@@ -60,7 +64,9 @@ def test_the_page_on_prediction_runs(tmp_path, monkeypatch):
     assert adata.obs["flow_predicted"].sum() == (adata.obs["perturbation"] != "control").sum()
     twins = left["start"].obs["flow_predicted"]
     assert 0 < twins.sum() == left["few"].sum()
-    assert np.isnan(left["start"].layers["flow"]).any(axis=1).sum() > 0  # of perturbed cells without a twin
+    assert (
+        np.isnan(left["start"].layers["flow"]).any(axis=1).sum() > 0
+    )  # of perturbed cells without a twin
     assert left["both"].notna().all(axis=None)
     assert not set(left["part"].obs["flow_source"]) & set(adata.obs_names[left["reference"]])
     assert np.isfinite(left["distance"])
@@ -110,11 +116,15 @@ def test_presets_are_what_the_page_says():
     assert sorted(row["preset"] for row in rows) == sorted(PRESETS)
     for row in rows:
         parts = ("source", "coupling", "gamma", "sampler", "n_steps")
-        assert {p: row[p] for p in parts} == {p: str(getattr(PRESETS[row["preset"]], p)) for p in parts}, row["preset"]
+        assert {p: row[p] for p in parts} == {
+            p: str(getattr(PRESETS[row["preset"]], p)) for p in parts
+        }, row["preset"]
 
 
 def test_settings_of_training_are_what_the_page_says():
-    sizes = {name: SetSampler.__init__.__kwdefaults__[name] for name in ("set_size", "batch_conditions")}
+    sizes = {
+        name: SetSampler.__init__.__kwdefaults__[name] for name in ("set_size", "batch_conditions")
+    }
     defaults = {f.name: f.default for f in fields(FitSettings) if f.name != "seed"} | sizes
     told = {
         name: value

@@ -13,7 +13,9 @@ EXAMPLES = [
     for space in ("benchmark", "ds", "metrics", "models", "pl", "pp", "tl")
     for module in [importlib.import_module(f"shoal.{space}")]
     for name in getattr(module, "__all__", ())
-    for example in doctest.DocTestFinder(recurse=False).find(getattr(module, name), f"{space}.{name}", globs={})
+    for example in doctest.DocTestFinder(recurse=False).find(
+        getattr(module, name), f"{space}.{name}", globs={}
+    )
     if example.examples
 ]
 

@@ -38,9 +38,10 @@ BUILDS_ON = {
     "core": {"", "core", "metrics"},
     "pp": {"", "core", "metrics", "pp"},
     "ds": {"", "core", "metrics", "pp", "ds"},
-    "tl": {"", "benchmark", "core", "metrics", "models", "pp", "report", "tl"},
+    "evaluation": {"", "core", "evaluation", "metrics", "models", "tl"},
+    "tl": {"", "benchmark", "core", "evaluation", "metrics", "models", "pp", "report", "tl"},
     "report": {"", "report"},
-    "benchmark": {"", "benchmark", "core", "ds", "metrics", "models", "pp", "tl"},
+    "benchmark": {"", "benchmark", "core", "evaluation", "ds", "metrics", "models", "pp", "tl"},
     "pl": {"", "core", "metrics", "pl"},
     "nn": {"", "nn"},
     "generative": {"", "generative"},
@@ -123,7 +124,9 @@ PUBLIC = public()
 FUNCTIONS = [(name, obj) for name, obj in PUBLIC if inspect.isfunction(obj)]
 each_file = pytest.mark.parametrize("path", FILES, ids=short)
 each_name = pytest.mark.parametrize(("name", "obj"), PUBLIC, ids=[name for name, _ in PUBLIC])
-each_function = pytest.mark.parametrize(("name", "function"), FUNCTIONS, ids=[name for name, _ in FUNCTIONS])
+each_function = pytest.mark.parametrize(
+    ("name", "function"), FUNCTIONS, ids=[name for name, _ in FUNCTIONS]
+)
 
 
 # -- layers ----------------------------------------------------------------------------------------------------------
@@ -144,12 +147,14 @@ def test_a_folder_stays_in_its_layer(path):
 def test_heavy_libraries_are_imported_at_use(path):
     for name, top in imports(path):
         excepted = AT_USE.get(name.split(".")[0])
-        assert not top or excepted is None or folder(path) in excepted, f"{short(path)} imports {name} at its top"
+        assert not top or excepted is None or folder(path) in excepted, (
+            f"{short(path)} imports {name} at its top"
+        )
 
 
 @each_file
 def test_only_one_file_knows_scvi(path):
-    if path != SRC / "models" / "_base.py":
+    if path != SRC / "models" / "base" / "_model.py":
         assert not [name for name, _ in imports(path) if name.split(".")[0] == "scvi"]
 
 
@@ -180,7 +185,7 @@ def length(path: Path) -> int:
 
 @pytest.mark.parametrize("path", [*FILES, *TESTS], ids=short)
 def test_no_file_is_long(path):
-    assert length(path) <= 400, f"{short(path)} has {length(path)} lines: split it"
+    assert length(path) <= 500, f"{short(path)} has {length(path)} lines: split it"
 
 
 def test_the_median_file_is_short():
@@ -206,10 +211,17 @@ def test_no_print_and_no_assert(path):
 def test_all_is_sorted_and_is_what_is_exported(space):
     module = importlib.import_module(f"shoal.{space}")
     tree = ast.parse((SRC / space / "__init__.py").read_text(encoding="utf-8"))
-    exported = {alias.asname or alias.name for n in tree.body if isinstance(n, ast.ImportFrom) for alias in n.names}
+    exported = {
+        alias.asname or alias.name
+        for n in tree.body
+        if isinstance(n, ast.ImportFrom)
+        for alias in n.names
+    }
     assert module.__all__ == sorted(module.__all__)
     lazy = set(getattr(module, "_NETWORKS", ()))  # classes of networks are imported at first use
-    assert set(module.__all__) == (exported - {"annotations", "import_module", "TYPE_CHECKING"}) | lazy
+    assert (
+        set(module.__all__) == (exported - {"annotations", "import_module", "TYPE_CHECKING"}) | lazy
+    )
     assert module.__doc__
 
 
@@ -217,7 +229,9 @@ def test_the_package_lists_what_it_offers():
     assert shoal.__all__ == sorted(shoal.__all__)
     assert set(NAMESPACES) < set(shoal.__all__)
     assert all(getattr(shoal, name) is not None for name in shoal.__all__)
-    with pytest.raises(AttributeError, match="its namespaces are benchmark, ds, metrics, models, pl, pp, tl"):
+    with pytest.raises(
+        AttributeError, match="its namespaces are benchmark, ds, metrics, models, pl, pp, tl"
+    ):
         shoal.nothing  # noqa: B018
 
 
@@ -237,10 +251,18 @@ def test_signature_grammar(name, function):
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     names = [p.name for p in parameters]
     assert len(positional) <= 2, f"{name}: keyword-only after two"
-    assert not [p.name for p in positional if isinstance(p.default, bool)], f"{name}: no positional booleans"
-    assert not {"copy", "random_state", "seed"} & set(names), f"{name}: no copy=; randomness is rng="
-    assert all(p.annotation is not p.empty for p in parameters), f"{name}: every parameter has its type"
-    assert inspect.signature(function).return_annotation is not inspect.Signature.empty, f"{name}: what does it return?"
+    assert not [p.name for p in positional if isinstance(p.default, bool)], (
+        f"{name}: no positional booleans"
+    )
+    assert not {"copy", "random_state", "seed"} & set(names), (
+        f"{name}: no copy=; randomness is rng="
+    )
+    assert all(p.annotation is not p.empty for p in parameters), (
+        f"{name}: every parameter has its type"
+    )
+    assert inspect.signature(function).return_annotation is not inspect.Signature.empty, (
+        f"{name}: what does it return?"
+    )
     if name.startswith(("pp.", "tl.")):
         assert names[0] == "data"
         assert "mod" in names, f"{name}: takes a MuData by mod="
@@ -248,7 +270,9 @@ def test_signature_grammar(name, function):
         assert names[0] == "data"
     if forwarded := [p.name for p in parameters if p.kind is p.VAR_KEYWORD]:
         text = documented(function)[f"**{forwarded[0]}"]
-        assert re.search(r"(passed|forwarded) to \S+", text), f"{name}: name the function that gets **{forwarded[0]}"
+        assert re.search(r"(passed|forwarded) to \S+", text), (
+            f"{name}: name the function that gets **{forwarded[0]}"
+        )
 
 
 # -- docstrings ------------------------------------------------------------------------------------------------------
@@ -262,7 +286,9 @@ def sections(obj: object) -> dict[str, str]:
 
 def entries(section: str) -> dict[str, str]:
     """Return the entries of a section (names at the margin, text indented); ``a, b`` are two names."""
-    found = re.findall(r"^(\S.*)\n((?:[ \t]+.*\n?|\n)*)", section.rstrip() + "\n", flags=re.MULTILINE)
+    found = re.findall(
+        r"^(\S.*)\n((?:[ \t]+.*\n?|\n)*)", section.rstrip() + "\n", flags=re.MULTILINE
+    )
     return {single.strip(): text for names, text in found for single in names.split(",")}
 
 
@@ -273,7 +299,11 @@ def documented(function: object) -> dict[str, str]:
 def raised(function: object) -> set[str]:
     """Return the exception classes that the source of a function raises itself."""
     tree = ast.parse(inspect.cleandoc("\n" + inspect.getsource(function)))
-    calls = [node.exc for node in ast.walk(tree) if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)]
+    calls = [
+        node.exc
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
+    ]
     return {call.func.id for call in calls if isinstance(call.func, ast.Name)}
 
 
@@ -327,14 +357,18 @@ def child(code: str) -> object:
     ],
 )
 def test_import_loads_nothing_heavy(statement, allowed):
-    roots = child(f"{statement}\nimport json, sys\nprint(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))")
+    roots = child(
+        f"{statement}\nimport json, sys\nprint(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
+    )
     assert "shoal" in roots
     assert not (HEAVY - allowed) & set(roots)
 
 
 def test_import_costs_about_what_anndata_costs():
     def seconds(module: str) -> float:
-        return child(f"import time\nt = time.process_time()\nimport {module}\nprint(time.process_time() - t)")
+        return child(
+            f"import time\nt = time.process_time()\nimport {module}\nprint(time.process_time() - t)"
+        )
 
     seconds("shoal")  # writes the byte code
     ratios = [seconds("shoal") / seconds("anndata") for _ in range(5)]

@@ -14,4 +14,7 @@ def daggers(contenders: pd.DataFrame) -> dict[str, str]:
     """Return contender -> its name with a dagger, of the rows of a table of scores that are ``transductive``."""
     if "transductive" not in contenders:  # a result of an earlier version
         return {}
-    return {str(name): f"{name}{DAGGER}" for name in contenders.index[contenders["transductive"].astype(bool)]}
+    return {
+        str(name): f"{name}{DAGGER}"
+        for name in contenders.index[contenders["transductive"].astype(bool)]
+    }

@@ -104,7 +104,11 @@ def _screens(*, quick: bool, simulated: bool, say: Say) -> Iterator[tuple[str, A
             f"real screens found in {folder}: {', '.join(s.name for s in present)}{' (--quick takes one)' if quick else ''}"
         )
         for source in present[:1] if quick else present:
-            yield source.name, _read(source, folder), Options("log1p", depth_key=source.depth_key, n_draws=n_draws)
+            yield (
+                source.name,
+                _read(source, folder),
+                Options("log1p", depth_key=source.depth_key, n_draws=n_draws),
+            )
         return
     say(f"no real screens in {folder} (set SHOAL_DATA_DIR to a folder that has them)")
     if quick:
@@ -126,7 +130,11 @@ def _read(source: Source, folder: Path) -> AnnData:
     if source.keep is not None:
         kept &= adata.obs[source.keep].to_numpy(dtype=bool)
     adata = adata[kept].copy()
-    keys = {"batch_key": source.batch_key, "context_key": source.context_key, "guide_key": source.guide_key}
+    keys = {
+        "batch_key": source.batch_key,
+        "context_key": source.context_key,
+        "guide_key": source.guide_key,
+    }
     pp.annotate(adata, column, control=source.control or str(info["control_label"]), **keys)
     return adata
 

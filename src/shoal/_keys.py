@@ -9,6 +9,8 @@ LEADERBOARD = "leaderboard"  # uns: written by tl.benchmark
 SPLIT = "split"  # obs: train / val / test
 EMBEDDINGS = "perturbation_embeddings"  # uns: name -> table of vectors, written by pp.embed
 EMBEDDINGS_INFO = "perturbation_embeddings_info"  # uns: what each of them was made from
-PREDICTIONS = "perturbation_predictions"  # uns: which model made each prediction, written by tl.predict
+PREDICTIONS = (
+    "perturbation_predictions"  # uns: which model made each prediction, written by tl.predict
+)
 PCA = "X_pca"  # obsm: scanpy's own key
 DEPTH = "total_counts"  # obs: scanpy's own name for counts per cell

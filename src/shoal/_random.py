@@ -4,7 +4,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-RNGLike: TypeAlias = int | np.random.Generator | np.random.SeedSequence | np.random.BitGenerator | None
+RNGLike: TypeAlias = (
+    int | np.random.Generator | np.random.SeedSequence | np.random.BitGenerator | None
+)
 
 
 def as_generator(rng: RNGLike) -> np.random.Generator:

@@ -64,15 +64,25 @@ def analyse(adata: AnnData, options: Options, say: Callable[[str], None]) -> Non
             say(f"using the {PCA} of the file")
     found = labels(adata, resolve(adata))
     n_control, by = int(found.is_control.sum()), _control_groups(adata)
-    how: dict[str, Any] = {"layer": options.layer, "use_rep": use_rep, "depth_key": options.depth_key}
-    say(f"measuring the coherence of {len(found.names)} perturbations against {n_control:,} controls")
+    how: dict[str, Any] = {
+        "layer": options.layer,
+        "use_rep": use_rep,
+        "depth_key": options.depth_key,
+    }
+    say(
+        f"measuring the coherence of {len(found.names)} perturbations against {n_control:,} controls"
+    )
     tl.coherence(adata, min_cells=options.min_cells, rng=options.seed, **how)
     sizes = [n for n in SIZES if 2 * n <= n_control]
     if not sizes and by is None:
         say(f"no test of controls against controls: {n_control} are too few")
         return
-    sets = f"{options.n_draws} random sets each of {', '.join(map(str, sizes))} cells" if sizes else ""
-    say(f"testing controls against controls: {' and '.join(filter(None, (sets, by and f'each {by}')))}")
+    sets = (
+        f"{options.n_draws} random sets each of {', '.join(map(str, sizes))} cells" if sizes else ""
+    )
+    say(
+        f"testing controls against controls: {' and '.join(filter(None, (sets, by and f'each {by}')))}"
+    )
     tl.coherence_null(adata, n_cells=sizes, n_draws=options.n_draws, by=by, rng=options.seed, **how)
 
 

@@ -10,4 +10,6 @@ from numpy.typing import NDArray
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
-Matrix: TypeAlias = Any  # a dense or CSR block; scipy's stubs differ too much between versions to be worth naming
+Matrix: TypeAlias = (
+    Any  # a dense or CSR block; scipy's stubs differ too much between versions to be worth naming
+)

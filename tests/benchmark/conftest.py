@@ -29,7 +29,9 @@ class Stranger(sh.models.MeanShift):
 def counts(tmp_path_factory):
     """A small screen of counts with strong effects, as a file."""
     path = tmp_path_factory.mktemp("benchmark") / "small.h5ad"
-    adata = sh.ds.simulate(n_perturbations=12, n_cells=40, n_control=150, n_genes=60, effect_size=8.0, rng=0)
+    adata = sh.ds.simulate(
+        n_perturbations=12, n_cells=40, n_control=150, n_genes=60, effect_size=8.0, rng=0
+    )
     del adata.uns["shoal"], adata.uns["truth"]
     adata.write_h5ad(path)
     return path
@@ -65,7 +67,9 @@ def screen(counts):
     return adata
 
 
-def made_row(model, losses, *, kind="model", data="d", seed=0, positive=0.2, tells=True, note="", owners=None):
+def made_row(
+    model, losses, *, kind="model", data="d", seed=0, positive=0.2, tells=True, note="", owners=None
+):
     """A row of one metric "m", or of several, with given losses; all conditions have the same positive control."""
     several = losses if isinstance(losses, dict) else {"m": losses}
     n = len(next(iter(several.values())))
@@ -101,7 +105,12 @@ def made_row(model, losses, *, kind="model", data="d", seed=0, positive=0.2, tel
         },
         conditions={f"c{i}": owner for i, owner in enumerate(owners)},
         losses={
-            name: {"value": plain(values), "positive": [positive] * n, "negative": [1.0] * n, "copy": [1.5] * n}
+            name: {
+                "value": plain(values),
+                "positive": [positive] * n,
+                "negative": [1.0] * n,
+                "copy": [1.5] * n,
+            }
             for name, values in several.items()
         },
     )

@@ -27,7 +27,12 @@ def test_it_prints_the_leaderboard(path, tmp_path):
     lines = done.stdout.splitlines()
     assert lines[0].startswith("| contender | kind | score |")
     assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == board.index.tolist()
-    assert (tmp_path / "out" / "leaderboard.md").read_text().splitlines()[2].startswith(f"| {board.index[0]} |")
+    assert (
+        (tmp_path / "out" / "leaderboard.md")
+        .read_text()
+        .splitlines()[2]
+        .startswith(f"| {board.index[0]} |")
+    )
 
 
 def test_an_error_is_a_line(path, tmp_path):

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from shoal.benchmark._spec import read
 
-PAGE = (Path(__file__).parents[2] / "docs" / "user_guide" / "benchmark.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "user_guide" / "benchmark.md").read_text(
+    encoding="utf-8"
+)
 
 
 def blocks(language):

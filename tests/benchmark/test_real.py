@@ -29,9 +29,16 @@ def test_what_other_days_say_beats_what_other_perturbations_say(read_real, tmp_p
     assert (rows["note"] == "").all()
     board = sh.benchmark.table(tmp_path)
     assert board.index[0] == "other_contexts"
-    asks_which = ["pds_l2", "pds_cosine", "nir", "de_auprc"]  # was it this perturbation and no other?
+    asks_which = [
+        "pds_l2",
+        "pds_cosine",
+        "nir",
+        "de_auprc",
+    ]  # was it this perturbation and no other?
     which = sh.benchmark.table(tmp_path, metrics=asks_which)["score"]
     assert which["other_contexts"] == 0  # the best baseline of each of them
     assert which[["perturbed_mean", "context_mean", "mean_shift", "negative control"]].max() < -0.4
     assert board.loc["positive control", "verdict"] == "better"
-    assert np.isfinite(board.loc["other_contexts", ["score", "seconds", "peak_mb"]].astype(float)).all()
+    assert np.isfinite(
+        board.loc["other_contexts", ["score", "seconds", "peak_mb"]].astype(float)
+    ).all()

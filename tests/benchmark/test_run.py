@@ -33,13 +33,22 @@ def attempts(monkeypatch):
 
 def test_every_result_has_its_line_and_its_file(spec, tmp_path):
     rows = sh.benchmark.run(spec | {"seeds": [0, 1]}, folder=tmp_path)
-    expected = {(model, seed, m) for model in ("perturbed_mean", "mean_shift") for seed in (0, 1) for m in METRICS}
+    expected = {
+        (model, seed, m)
+        for model in ("perturbed_mean", "mean_shift")
+        for seed in (0, 1)
+        for m in METRICS
+    }
     assert set(rows[["model", "seed", "metric"]].itertuples(index=False, name=None)) == expected
     assert np.isfinite(rows[["value", "positive", *COST]].to_numpy(dtype=float)).all()
     assert (rows["note"] == "").all()
     assert rows["versions"].str.contains(f"shoal={sh.__version__} ").all()
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "rows.csv").fillna({"note": ""}), rows, check_dtype=False)
-    names = {f"small__unseen__{m}__{s}.json" for m in ("perturbed_mean", "mean_shift") for s in (0, 1)}
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tmp_path / "rows.csv").fillna({"note": ""}), rows, check_dtype=False
+    )
+    names = {
+        f"small__unseen__{m}__{s}.json" for m in ("perturbed_mean", "mean_shift") for s in (0, 1)
+    }
     assert {path.name for path in (tmp_path / "rows").iterdir()} == names
     assert {p.name for p in tmp_path.iterdir()} == {
         "rows",
@@ -69,10 +78,18 @@ def test_what_is_done_is_not_done_again(spec, tmp_path, attempts):
         ({"seeds": [0, 1]}, [("perturbed_mean", 1), ("mean_shift", 1)]),
         ({"models": ["mean_shift", "control"]}, [("control", 0)]),
         (
-            {"models": ["mean_shift", {"name": "perturbed_mean", "options": {"config": {"max_cells": 9}}}]},
+            {
+                "models": [
+                    "mean_shift",
+                    {"name": "perturbed_mean", "options": {"config": {"max_cells": 9}}},
+                ]
+            },
             [("perturbed_mean", 0)],
         ),
-        ({"splits": {"unseen": {"by": "perturbation", "test": 0.4}}}, [("perturbed_mean", 0), ("mean_shift", 0)]),
+        (
+            {"splits": {"unseen": {"by": "perturbation", "test": 0.4}}},
+            [("perturbed_mean", 0), ("mean_shift", 0)],
+        ),
         ({"evaluate": {"metrics": ["energy"]}}, [("perturbed_mean", 0), ("mean_shift", 0)]),
     ],
 )
@@ -82,10 +99,14 @@ def test_a_change_computes_what_it_concerns(spec, tmp_path, attempts, change, an
     rows = sh.benchmark.run(spec | change, folder=tmp_path)
     assert attempts == anew
     wanted = [m if isinstance(m, str) else m["name"] for m in change.get("models", spec["models"])]
-    assert sorted(rows["model"].unique()) == sorted(wanted)  # what is not asked for any more is not shown
+    assert sorted(rows["model"].unique()) == sorted(
+        wanted
+    )  # what is not asked for any more is not shown
 
 
-def test_other_cells_or_another_version_are_another_benchmark(spec, tmp_path, attempts, monkeypatch):
+def test_other_cells_or_another_version_are_another_benchmark(
+    spec, tmp_path, attempts, monkeypatch
+):
     import anndata as ad
 
     sh.benchmark.run(spec, folder=tmp_path / "out")
@@ -127,9 +148,17 @@ def test_a_model_that_fails_stops_no_other(spec, tmp_path, attempts):
 
 def test_a_split_that_cannot_be_made_stops_no_other(spec, tmp_path):
     spec["splits"]["contexts"] = {"by": "context"}
-    rows = sh.benchmark.run(spec, folder=tmp_path).drop_duplicates(["split", "model"]).set_index("split")
+    rows = (
+        sh.benchmark.run(spec, folder=tmp_path)
+        .drop_duplicates(["split", "model"])
+        .set_index("split")
+    )
     assert (rows.loc["unseen", "note"] == "").all()
-    assert rows.loc["contexts", "note"].str.startswith("not attempted: ValueError: the screen has no column").all()
+    assert (
+        rows.loc["contexts", "note"]
+        .str.startswith("not attempted: ValueError: the screen has no column")
+        .all()
+    )
 
 
 def test_nothing_to_score_is_a_row_with_the_reason(spec, tmp_path):
@@ -153,7 +182,9 @@ def test_an_interrupted_run_goes_on(spec, tmp_path, monkeypatch, attempts):
         patch.setattr(_run, "attempt", interrupted)
         with pytest.raises(KeyboardInterrupt):
             sh.benchmark.run(spec, folder=tmp_path)
-    assert [path.name for path in (tmp_path / "rows").iterdir()] == ["small__unseen__perturbed_mean__0.json"]
+    assert [path.name for path in (tmp_path / "rows").iterdir()] == [
+        "small__unseen__perturbed_mean__0.json"
+    ]
     attempts.clear()
     rows = sh.benchmark.run(spec, folder=tmp_path)
     assert attempts == [("mean_shift", 0)]
@@ -181,7 +212,11 @@ def test_processes_change_nothing(spec, tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
 def test_a_process_that_dies_leaves_rows_that_say_so(spec, tmp_path):
     spec["data"]["dies"] = {"call": "os:abort", "perturbation_key": "p", "control": "c"}
-    rows = sh.benchmark.run(spec, folder=tmp_path, jobs=2).drop_duplicates(["data", "model"]).set_index("data")
+    rows = (
+        sh.benchmark.run(spec, folder=tmp_path, jobs=2)
+        .drop_duplicates(["data", "model"])
+        .set_index("data")
+    )
     assert (rows.loc["small", "note"] == "").all()
     assert (rows.loc["dies", "note"] == "its process ended with exit code -6").all()
 

@@ -61,7 +61,10 @@ def test_preparation_can_be_left_out_and_fitted_elsewhere(spec):
 
 def test_a_class_is_a_model(spec):
     spec["models"] = [Stranger, {"name": Stranger, "label": "again"}]
-    assert [(m.label, m.kind) for m in read(spec).models] == [("Stranger", "baseline"), ("again", "baseline")]
+    assert [(m.label, m.kind) for m in read(spec).models] == [
+        ("Stranger", "baseline"),
+        ("again", "baseline"),
+    ]
 
 
 def changed(spec, *keys, value):
@@ -76,29 +79,99 @@ def changed(spec, *keys, value):
 @pytest.mark.parametrize(
     ("keys", "value", "error", "match"),
     [
-        (["model"], [], ValueError, "key='model' is not known; choose one of 'data', 'splits', 'models'"),
-        (["data"], {}, TypeError, "data must be a mapping from names to settings with at least one"),
+        (
+            ["model"],
+            [],
+            ValueError,
+            "key='model' is not known; choose one of 'data', 'splits', 'models'",
+        ),
+        (
+            ["data"],
+            {},
+            TypeError,
+            "data must be a mapping from names to settings with at least one",
+        ),
         (["data", "small"], "x.h5ad", TypeError, "data 'small' must be a mapping"),
-        (["data", "small", "controls"], "NT", ValueError, "data 'small': key='controls' is not known.*'control'"),
-        (["data", "small", "load"], "kang_2018", ValueError, "needs one of path, load, call, not path and load"),
-        (["data", "small"], {"control": "c"}, ValueError, "needs one of path, load, call, not none of them"),
+        (
+            ["data", "small", "controls"],
+            "NT",
+            ValueError,
+            "data 'small': key='controls' is not known.*'control'",
+        ),
+        (
+            ["data", "small", "load"],
+            "kang_2018",
+            ValueError,
+            "needs one of path, load, call, not path and load",
+        ),
+        (
+            ["data", "small"],
+            {"control": "c"},
+            ValueError,
+            "needs one of path, load, call, not none of them",
+        ),
         (["data", "small"], {"path": "x", "control": "c"}, ValueError, "lacks 'perturbation_key'"),
-        (["data", "small"], {"load": "nothing"}, ValueError, "load='nothing' is not known; choose one of"),
-        (["data", "small"], {"call": "os.getcwd"}, ValueError, "'package.module:function', not 'os.getcwd'"),
+        (
+            ["data", "small"],
+            {"load": "nothing"},
+            ValueError,
+            "load='nothing' is not known; choose one of",
+        ),
+        (
+            ["data", "small"],
+            {"call": "os.getcwd"},
+            ValueError,
+            "'package.module:function', not 'os.getcwd'",
+        ),
         (["data", "a/b"], {}, ValueError, "'a/b' is no name; use letters"),
         (["data", "a__b"], {}, ValueError, "without a double underscore"),
         (["data", "small", "path"], "gone.h5ad", FileNotFoundError, "no such file: gone.h5ad"),
-        (["data", "small", "prepare"], {"n_pcs": 9}, ValueError, "prepare: key='n_pcs' is not known.*'n_comps'"),
-        (["data", "small", "embed"], {"how": 1}, ValueError, "embed: key='how' is not known.*'method'"),
-        (["splits", "unseen"], {"bye": "dose"}, ValueError, "split 'unseen': key='bye' is not known.*'by'"),
-        (["splits", "unseen"], {"data": ["big"]}, ValueError, "data='big' is not known; choose one of 'small'"),
+        (
+            ["data", "small", "prepare"],
+            {"n_pcs": 9},
+            ValueError,
+            "prepare: key='n_pcs' is not known.*'n_comps'",
+        ),
+        (
+            ["data", "small", "embed"],
+            {"how": 1},
+            ValueError,
+            "embed: key='how' is not known.*'method'",
+        ),
+        (
+            ["splits", "unseen"],
+            {"bye": "dose"},
+            ValueError,
+            "split 'unseen': key='bye' is not known.*'by'",
+        ),
+        (
+            ["splits", "unseen"],
+            {"data": ["big"]},
+            ValueError,
+            "data='big' is not known; choose one of 'small'",
+        ),
         (["models"], "mean_shift", TypeError, "models must be a list"),
         (["models"], [], TypeError, "models must be a list"),
         (["models"], ["man_shift"], ValueError, "model='man_shift' is not known.*'mean_shift'"),
-        (["models"], [{"model": "flow"}], ValueError, "a model: key='model' is not known; choose one of 'name'"),
+        (
+            ["models"],
+            [{"model": "flow"}],
+            ValueError,
+            "a model: key='model' is not known; choose one of 'name'",
+        ),
         (["models"], [{"label": "flow"}], ValueError, "a model lacks 'name'"),
-        (["models"], ["control", "control"], ValueError, "several models are called 'control'; give each a label"),
-        (["models"], [{"name": "control", "label": "control copy"}], ValueError, "choose another label"),
+        (
+            ["models"],
+            ["control", "control"],
+            ValueError,
+            "several models are called 'control'; give each a label",
+        ),
+        (
+            ["models"],
+            [{"name": "control", "label": "control copy"}],
+            ValueError,
+            "choose another label",
+        ),
         (["models"], [{"name": "control", "options": 5}], TypeError, "options must be a mapping"),
         (["seeds"], [0, 0], ValueError, "different integers"),
         (["seeds"], [0.5], ValueError, "different integers"),
@@ -106,7 +179,12 @@ def changed(spec, *keys, value):
         (["evaluate"], {"metrics": "energy"}, TypeError, "metrics must be a list"),
         (["evaluate"], {"metrics": []}, TypeError, "at least one metric"),
         (["evaluate"], {"metrics": ["enrgy"]}, ValueError, "metrics='enrgy' is not known; choose"),
-        (["evaluate"], {"metric": []}, ValueError, "evaluate: key='metric' is not known.*'metrics'"),
+        (
+            ["evaluate"],
+            {"metric": []},
+            ValueError,
+            "evaluate: key='metric' is not known.*'metrics'",
+        ),
     ],
 )
 def test_errors_name_the_key_and_the_fix(spec, keys, value, error, match):
@@ -123,7 +201,11 @@ def test_no_part_may_be_absent(spec, part):
 
 @pytest.mark.parametrize(
     ("text", "error", "match"),
-    [("data: [", ValueError, "is not YAML"), ("- data", TypeError, "must be a mapping"), ("", TypeError, "mapping")],
+    [
+        ("data: [", ValueError, "is not YAML"),
+        ("- data", TypeError, "must be a mapping"),
+        ("", TypeError, "mapping"),
+    ],
 )
 def test_a_bad_file(tmp_path, text, error, match):
     (tmp_path / "spec.yaml").write_text(text)
@@ -139,5 +221,7 @@ def test_neither_file_nor_mapping():
 
 
 def test_a_function_is_a_source(spec):
-    spec["data"] = {"made": {"call": sh.ds.simulate, "perturbation_key": "perturbation", "control": "control"}}
+    spec["data"] = {
+        "made": {"call": sh.ds.simulate, "perturbation_key": "perturbation", "control": "control"}
+    }
     assert read(spec).data[0].source == ("call", sh.ds.simulate)

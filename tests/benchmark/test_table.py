@@ -33,7 +33,10 @@ def losses(rng):
 
 @pytest.fixture
 def rows(losses):
-    return [made_row(name, own, kind="baseline" if name == "base" else "model") for name, own in losses.items()]
+    return [
+        made_row(name, own, kind="baseline" if name == "base" else "model")
+        for name, own in losses.items()
+    ]
 
 
 def skill(own, best, positive=0.2):
@@ -52,7 +55,9 @@ def test_scores_by_hand(rows, losses):
     np.testing.assert_allclose(board["m"], board["score"])
     assert board.index[0] == "good"
     assert board.index[3:].tolist() == ["positive control", "negative control", "control copy"]
-    assert board.loc["good", ["kind", "sets", "results", "failed", "seconds", "peak_mb"]].tolist() == [
+    assert board.loc[
+        "good", ["kind", "sets", "results", "failed", "seconds", "peak_mb"]
+    ].tolist() == [
         "model",
         1,
         1,
@@ -81,12 +86,20 @@ def test_better_means_better(rows):
 def test_a_contender_does_not_differ_from_its_twin(rows):
     twin = replace(rows[1], model="twin")
     line = sh.benchmark.table([*rows, twin], against="good").loc["twin"]
-    assert (line["difference"], line["low"], line["high"], line["verdict"]) == (0, 0, 0, "no different")
+    assert (line["difference"], line["low"], line["high"], line["verdict"]) == (
+        0,
+        0,
+        0,
+        "no different",
+    )
 
 
 def test_the_interval_is_that_of_a_plain_bootstrap(losses):
     owners = [f"P{i // 2}" for i in range(N)]  # two conditions of each perturbation, drawn together
-    rows = [made_row(n, own, kind="baseline" if n == "base" else "model", owners=owners) for n, own in losses.items()]
+    rows = [
+        made_row(n, own, kind="baseline" if n == "base" else "model", owners=owners)
+        for n, own in losses.items()
+    ]
     n_boot, rng, drawn = 300, np.random.default_rng(5), []
     counts = rng.multinomial(6, np.full(6, 1 / 6), n_boot)
     for one in counts:
@@ -97,7 +110,9 @@ def test_the_interval_is_that_of_a_plain_bootstrap(losses):
 
     reach = np.sqrt(6 / 5) * stats.t.ppf(0.975, 5)
     low, high = np.quantile(drawn, stats.norm.cdf([-reach, reach]))
-    found = Comparison(rows, metrics=None, n_boot=n_boot, rng=5).difference("good", "even", level=0.95)
+    found = Comparison(rows, metrics=None, n_boot=n_boot, rng=5).difference(
+        "good", "even", level=0.95
+    )
     assert (found.low, found.high, found.n) == (pytest.approx(low), pytest.approx(high), 6)
 
 
@@ -106,14 +121,20 @@ def test_an_honest_interval_covers_no_difference(rng):
     called = 0
     for _ in range(200):
         pair = rng.normal(0.5, 0.1, (2, 20))
-        rows = [made_row("base", np.full(20, 0.9), kind="baseline"), made_row("a", pair[0]), made_row("b", pair[1])]
+        rows = [
+            made_row("base", np.full(20, 0.9), kind="baseline"),
+            made_row("a", pair[0]),
+            made_row("b", pair[1]),
+        ]
         found = Comparison(rows, metrics=None, n_boot=400, rng=0).difference("a", "b", level=0.95)
         called += not found.low <= 0 <= found.high
     assert 1 <= called <= 22
 
 
 def test_seeds_are_no_replicates(losses):
-    one = [made_row(n, own, kind="baseline" if n == "base" else "model") for n, own in losses.items()]
+    one = [
+        made_row(n, own, kind="baseline" if n == "base" else "model") for n, own in losses.items()
+    ]
     many = [replace(row, seed=seed) for seed in range(5) for row in one]
     columns = ["score", "difference", "low", "high", "verdict", "sets"]
     a, b = sh.benchmark.table(one), sh.benchmark.table(many)
@@ -124,9 +145,12 @@ def test_seeds_are_no_replicates(losses):
 def test_data_sets_count_the_same(losses):
     near, far = losses["base"] - 0.1, losses["base"] - 0.4
     rows = [
-        made_row("base", losses["base"], kind="baseline", data=d, seed=s) for d, s in [("x", 0), ("x", 1), ("y", 0)]
+        made_row("base", losses["base"], kind="baseline", data=d, seed=s)
+        for d, s in [("x", 0), ("x", 1), ("y", 0)]
     ]
-    rows += [made_row("it", near, data="x", seed=s) for s in (0, 1)] + [made_row("it", far, data="y")]
+    rows += [made_row("it", near, data="x", seed=s) for s in (0, 1)] + [
+        made_row("it", far, data="y")
+    ]
     board = sh.benchmark.table(rows)
     expected = np.mean([skill(own.mean(), losses["base"].mean()) for own in (near, far)])
     assert board.loc["it", "score"] == pytest.approx(expected)
@@ -134,7 +158,10 @@ def test_data_sets_count_the_same(losses):
 
 
 def test_whoever_left_out_a_data_set_stands_behind(rows, losses):
-    other = [made_row(n, losses[n], kind="baseline" if n == "base" else "model", data="e") for n in ("base", "even")]
+    other = [
+        made_row(n, losses[n], kind="baseline" if n == "base" else "model", data="e")
+        for n in ("base", "even")
+    ]
     gone = made_row("good", losses["good"], data="e", note="RuntimeError: no memory")
     board = sh.benchmark.table([*rows, *other, gone])
     assert board.index[:3].tolist() == ["base", "even", "good"]
@@ -145,13 +172,19 @@ def test_whoever_left_out_a_data_set_stands_behind(rows, losses):
 def test_a_metric_that_cannot_tell_counts_for_nothing(losses):
     rows = []
     for name, own in losses.items():
-        row = made_row(name, {"m": own, "noise": own[::-1] ** 3}, kind="baseline" if name == "base" else "model")
+        row = made_row(
+            name,
+            {"m": own, "noise": own[::-1] ** 3},
+            kind="baseline" if name == "base" else "model",
+        )
         row.metrics["noise"]["discriminates"] = False
         rows.append(row)
     board = sh.benchmark.table(rows)
     assert board["noise"].isna().all()
     np.testing.assert_allclose(board["score"], board["m"])
-    assert sh.benchmark.table(rows, show="value").loc["good", "noise"] == pytest.approx((losses["good"] ** 3).mean())
+    assert sh.benchmark.table(rows, show="value").loc["good", "noise"] == pytest.approx(
+        (losses["good"] ** 3).mean()
+    )
 
 
 def test_missing_conditions_are_left_out_in_pairs(losses):
@@ -159,7 +192,9 @@ def test_missing_conditions_are_left_out_in_pairs(losses):
     gappy[:3] = np.nan
     rows = [made_row("base", losses["base"], kind="baseline"), made_row("gappy", gappy)]
     board = sh.benchmark.table(rows)
-    assert board.loc["gappy", "m"] == pytest.approx(skill(gappy[3:].mean(), losses["base"][3:].mean()))
+    assert board.loc["gappy", "m"] == pytest.approx(
+        skill(gappy[3:].mean(), losses["base"][3:].mean())
+    )
     own, base = (min((v - 0.2) / (1.0 - 0.2), 2) for v in (gappy[3:].mean(), losses["base"].mean()))
     assert board.loc["gappy", "score"] == pytest.approx((base - own) / max(base, own))
 
@@ -183,15 +218,23 @@ def test_the_score_is_that_of_evaluate(screen):
     judge = Judge(screen, seed=3, n_comps=8)
     row = attempt(screen, Row("d", "s", "mean_shift", 3, "model"), model, judge)
     board = sh.benchmark.table([row])
-    sh.tl.predict(screen, sh.tl.fit(screen, "mean_shift", rng=3), key_added="twins", subset="test", rng=3)
+    sh.tl.predict(
+        screen, sh.tl.fit(screen, "mean_shift", rng=3), key_added="twins", subset="test", rng=3
+    )
     sh.tl.evaluate(screen, layer="twins", baselines=None, n_comps=8, rng=3)
     entry = read_result(screen, "evaluation", written_by="")
     assert board.loc["mean_shift", "score"] == pytest.approx(entry["params"]["score"], abs=1e-12)
     tells = entry["summary"].index[entry["summary"]["discriminates"]]
     np.testing.assert_allclose(
-        board.loc["mean_shift", tells].astype(float), entry["summary"].loc[tells, "skill"], atol=1e-12
+        board.loc["mean_shift", tells].astype(float),
+        entry["summary"].loc[tells, "skill"],
+        atol=1e-12,
     )
-    values = sh.benchmark.table([row], show="value").loc["mean_shift", entry["summary"].index].astype(float)
+    values = (
+        sh.benchmark.table([row], show="value")
+        .loc["mean_shift", entry["summary"].index]
+        .astype(float)
+    )
     np.testing.assert_allclose(values, entry["summary"]["value"], atol=1e-12)
 
 

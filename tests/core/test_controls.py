@@ -16,7 +16,15 @@ def controls():
 
 @pytest.mark.parametrize(
     ("context", "batch", "level", "n"),
-    [(0, 1, 0, 20), (1, 2, 1, 23), (1, 1, 1, 23), (-1, 2, 2, 20), (2, 0, 2, 40), (-1, -1, 3, 83), (5, 7, 3, 83)],
+    [
+        (0, 1, 0, 20),
+        (1, 2, 1, 23),
+        (1, 1, 1, 23),
+        (-1, 2, 2, 20),
+        (2, 0, 2, 40),
+        (-1, -1, 3, 83),
+        (5, 7, 3, 83),
+    ],
 )
 def test_falls_back_by_levels(controls, context, batch, level, n):
     pool, found = controls.pool(context, batch)

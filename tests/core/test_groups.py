@@ -11,7 +11,16 @@ from shoal.core._groups import directions
 from shoal.core._matrix import as_rows
 from shoal.core._plan import Plan
 
-FIELDS = ("sum_shift", "sum_unit", "sum_centred", "unit_dot", "unit_square", "shift_dot", "covariance", "square")
+FIELDS = (
+    "sum_shift",
+    "sum_unit",
+    "sum_centred",
+    "unit_dot",
+    "unit_square",
+    "shift_dot",
+    "covariance",
+    "square",
+)
 
 
 def example(rng, q: int = 1, n: int = 400, d: int = 8):
@@ -27,12 +36,16 @@ def by_hand(x, plan):
     s = np.empty_like(x)
     for h in range(plan.n_strata):
         inside, control = plan.stratum == h, (plan.stratum == h) & plan.is_control
-        s[inside] = x[inside] - plan.basis[inside] @ np.linalg.lstsq(plan.basis[control], x[control])[0]
+        s[inside] = (
+            x[inside] - plan.basis[inside] @ np.linalg.lstsq(plan.basis[control], x[control])[0]
+        )
     u = s / np.linalg.norm(s, axis=1, keepdims=True)
     w = np.empty_like(x)
     for h in range(plan.n_strata):
         inside, control = plan.stratum == h, (plan.stratum == h) & plan.is_control
-        w[inside] = u[inside] - plan.basis[inside] @ np.linalg.lstsq(plan.basis[control], u[control])[0]
+        w[inside] = (
+            u[inside] - plan.basis[inside] @ np.linalg.lstsq(plan.basis[control], u[control])[0]
+        )
     return s, u, w
 
 
@@ -52,12 +65,18 @@ def test_sums_equal_their_definitions(rng, q):
     control = plan.is_control
     free = control.sum() - 2 * q
     np.testing.assert_allclose(found.covariance, w[control].T @ w[control] / free, atol=1e-10)
-    np.testing.assert_allclose(found.direction.noise @ (found.n_control - q), (w[control] ** 2).sum(), rtol=1e-10)
-    np.testing.assert_allclose(found.shift.noise @ (found.n_control - q), (s[control] ** 2).sum(), rtol=1e-10)
+    np.testing.assert_allclose(
+        found.direction.noise @ (found.n_control - q), (w[control] ** 2).sum(), rtol=1e-10
+    )
+    np.testing.assert_allclose(
+        found.shift.noise @ (found.n_control - q), (s[control] ** 2).sum(), rtol=1e-10
+    )
     half = found.cross["half"]
     for owner, n, norm in zip(half.owner, half.n, half.norm, strict=True):
         match = [
-            np.isclose(norm, np.sum(w[(plan.group == owner) & (np.arange(len(x)) % 2 == b)].sum(0) ** 2))
+            np.isclose(
+                norm, np.sum(w[(plan.group == owner) & (np.arange(len(x)) % 2 == b)].sum(0) ** 2)
+            )
             for b in (0, 1)
         ]
         assert any(match), (owner, n)
@@ -75,12 +94,18 @@ def test_matrix_kinds_give_the_same_sums(rng, kind, monkeypatch):
         if kind == "dask sparse":
             source = da.from_array(x, chunks=(70, 8)).map_blocks(sparse.csr_matrix)
     else:
-        source = {"csr": sparse.csr_matrix(x), "csc": sparse.csc_array(x), "float32": x.astype(np.float32)}.get(kind, x)
+        source = {
+            "csr": sparse.csr_matrix(x),
+            "csc": sparse.csc_array(x),
+            "float32": x.astype(np.float32),
+        }.get(kind, x)
     if kind == "small blocks":
         monkeypatch.setattr(settings, "block_bytes", 1000)
     found = directions(as_rows(source), plan, cross={})
     for name in FIELDS:
-        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-8, err_msg=name)
+        np.testing.assert_allclose(
+            getattr(found, name), getattr(expected, name), atol=1e-8, err_msg=name
+        )
 
 
 def test_row_order_is_no_matter(rng):

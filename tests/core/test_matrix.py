@@ -14,7 +14,18 @@ from shoal.core import _matrix
 from shoal.core._matrix import as_rows
 
 N, D = 400, 7
-KINDS = ("dense", "csr", "csc", "h5 dense", "h5 csr", "h5 csr chunked", "zarr dense", "zarr csr", "dask", "dask csr")
+KINDS = (
+    "dense",
+    "csr",
+    "csc",
+    "h5 dense",
+    "h5 csr",
+    "h5 csr chunked",
+    "zarr dense",
+    "zarr csr",
+    "dask",
+    "dask csr",
+)
 
 
 @pytest.fixture
@@ -57,7 +68,10 @@ def test_takes_the_rows_of_the_dense_matrix(x, kind, block_bytes, gap_bytes, tmp
     source = stored(x, kind, tmp_path)
     rows, columns = as_rows(source), as_rows(source, np.array([5, 2]))
     for name, index in INDEX.items():
-        for taken, expected in ((rows.take(index), x[index]), (columns.take(index), x[index][:, [5, 2]])):
+        for taken, expected in (
+            (rows.take(index), x[index]),
+            (columns.take(index), x[index][:, [5, 2]]),
+        ):
             assert sparse.issparse(taken) == ("cs" in kind), name
             dense = taken.toarray() if sparse.issparse(taken) else taken
             np.testing.assert_array_equal(dense, expected, err_msg=name)
@@ -79,12 +93,16 @@ class Spy:
 def test_reads_no_more_than_what_is_near(x, chunks, most, monkeypatch):
     monkeypatch.setattr(_matrix, "GAP_BYTES", 1)
     spy = Spy(x, chunks)
-    np.testing.assert_array_equal(as_rows(spy).take(np.array([0, 100, 109, 300])), x[[0, 100, 109, 300]])
+    np.testing.assert_array_equal(
+        as_rows(spy).take(np.array([0, 100, 109, 300])), x[[0, 100, 109, 300]]
+    )
     assert spy.read <= most
 
 
 def test_dask_computes_only_the_blocks_that_hold_the_rows(x):
     computed = []
-    array = da.from_array(x, chunks=(100, D)).map_blocks(lambda b: (computed.append(len(b)), b)[1], meta=x[:0])
+    array = da.from_array(x, chunks=(100, D)).map_blocks(
+        lambda b: (computed.append(len(b)), b)[1], meta=x[:0]
+    )
     as_rows(array).take(np.array([101, 150, 399]))
     assert sum(computed) == 200

@@ -25,7 +25,13 @@ MATRICES = {
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     "make",
-    [np.asarray, sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array, lambda x: da.from_array(x, chunks=(1, 2))],
+    [
+        np.asarray,
+        sparse.csr_matrix,
+        sparse.csc_matrix,
+        sparse.csr_array,
+        lambda x: da.from_array(x, chunks=(1, 2)),
+    ],
     ids=["dense", "csr", "csc", "csr_array", "dask"],
 )
 def test_kind(kind, dtype, make):

@@ -50,7 +50,9 @@ def test_doubled_control_is_dropped_from_combinations():
     screen = Screen("p", ("ctrl+ctrl",))
     assert screen.canonical("A+ctrl") == screen.canonical("ctrl+A") == "A"
     assert screen.canonical("ctrl+ctrl") == "ctrl+ctrl"
-    assert screen.canonical("ctrl") == "ctrl", "a label that was not named as control is not made one"
+    assert screen.canonical("ctrl") == "ctrl", (
+        "a label that was not named as control is not made one"
+    )
 
 
 def test_parts():

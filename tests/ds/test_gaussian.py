@@ -36,7 +36,9 @@ def test_expected_direction_against_draws(rng, tails):
         np.testing.assert_allclose(noise.var(axis=0), variances, rtol=0.03)
     x = shift + noise
     u = x / np.linalg.norm(x, axis=1, keepdims=True)
-    z = (u.mean(axis=0) - expected_direction(shift[None], variances, tails=tails)[0]) / (u.std(axis=0) / np.sqrt(n))
+    z = (u.mean(axis=0) - expected_direction(shift[None], variances, tails=tails)[0]) / (
+        u.std(axis=0) / np.sqrt(n)
+    )
     assert np.abs(z).max() < 4
 
 
@@ -45,7 +47,13 @@ def test_expected_direction_against_draws(rng, tails):
 def test_populations_have_the_true_magnitude_and_coherence(spectrum, tails):
     n = 40_000
     adata = sh.ds.simulate_gaussian(
-        n_perturbations=5, n_cells=n, n_control=n, n_dims=8, spectrum=spectrum, tails=tails, magnitude=0.7
+        n_perturbations=5,
+        n_cells=n,
+        n_control=n,
+        n_dims=8,
+        spectrum=spectrum,
+        tails=tails,
+        magnitude=0.7,
     )
     x = adata.X.astype(np.float64)
     code = adata.obs["perturbation"].cat.codes.to_numpy()
@@ -61,15 +69,21 @@ def test_populations_have_the_true_magnitude_and_coherence(spectrum, tails):
     trace = x[code == 0].var(axis=0).sum()
     assert trace == pytest.approx(8, rel=0.05)
     assert x[code == 2].var(axis=0).sum() / trace == pytest.approx(1.3, rel=0.08)
-    np.testing.assert_allclose(table["magnitude"], np.sqrt(8) * 0.7 * np.array([1, 1, 0.5, np.sqrt(0.5), 0]))
+    np.testing.assert_allclose(
+        table["magnitude"], np.sqrt(8) * 0.7 * np.array([1, 1, 0.5, np.sqrt(0.5), 0])
+    )
     np.testing.assert_allclose(table["penetrance"], [1, 1, 0.5, 1, 0])
 
 
 def test_coherence_of_the_kinds_is_known_in_closed_form():
-    table = sh.ds.simulate_gaussian(n_perturbations=5, n_dims=30, magnitude=1.0, n_cells=2).uns["truth"]["table"]
+    table = sh.ds.simulate_gaussian(n_perturbations=5, n_dims=30, magnitude=1.0, n_cells=2).uns[
+        "truth"
+    ]["table"]
     full = closed_form(np.sqrt(30), 30)
     spread = closed_form(np.sqrt(30 / 1.3), 30)
-    np.testing.assert_allclose(table["coherence"], [full, spread, full / 2, full / np.sqrt(2), 0], rtol=1e-8)
+    np.testing.assert_allclose(
+        table["coherence"], [full, spread, full / 2, full / np.sqrt(2), 0], rtol=1e-8
+    )
 
 
 def test_shape_design_and_determinism():
@@ -83,7 +97,9 @@ def test_shape_design_and_determinism():
     assert np.any(a.X != sh.ds.simulate_gaussian(**args, rng=2).X)
     assert a.uns["shoal"]["perturbation_key"] == "perturbation"
     assert a.uns["truth"]["params"]["trace"] == 6
-    each = sh.ds.simulate_gaussian(n_perturbations=2, effects="shift", magnitude=[0.0, 2.0]).uns["truth"]["table"]
+    each = sh.ds.simulate_gaussian(n_perturbations=2, effects="shift", magnitude=[0.0, 2.0]).uns[
+        "truth"
+    ]["table"]
     np.testing.assert_allclose(each["magnitude"], [0, 2 * np.sqrt(50)])
     assert each["coherence"].iloc[0] == 0
 
@@ -93,7 +109,9 @@ def test_round_trip(tmp_path):
     adata.write_h5ad(tmp_path / "x.h5ad")
     back = ad.read_h5ad(tmp_path / "x.h5ad")
     for key in ("table", "shift"):
-        pd.testing.assert_frame_equal(back.uns["truth"][key], adata.uns["truth"][key], check_names=False)
+        pd.testing.assert_frame_equal(
+            back.uns["truth"][key], adata.uns["truth"][key], check_names=False
+        )
 
 
 @pytest.mark.parametrize(

@@ -99,14 +99,19 @@ def test_registry_is_complete_and_sober():
         assert name == record.name
         assert all(url.startswith("https://") for url in (*record.urls, record.page))
         assert record.doi.startswith("10.")
-        assert record.checksum is None or re.fullmatch(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", record.checksum)
+        assert record.checksum is None or re.fullmatch(
+            r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", record.checksum
+        )
         assert record.values in ("counts", "log-normalised")
         assert record.control
         assert record.file.startswith(name)
     assert len({r.file for r in _registry.DATASETS.values()}) == len(NAMES)
     with pytest.raises(TypeError):
         _registry.DATASETS["mine"] = None
-    assert {n for n, r in _registry.DATASETS.items() if r.values != "counts"} == {"norman_2019", "dixit_2016"}
+    assert {n for n, r in _registry.DATASETS.items() if r.values != "counts"} == {
+        "norman_2019",
+        "dixit_2016",
+    }
 
 
 def test_download_once_then_from_the_cache(server, serve, content, small, places):
@@ -132,7 +137,9 @@ def test_second_url_is_tried(server, serve, content, tmp_path):
     assert (tmp_path / "mine" / "kang_2018.h5ad").is_file()
 
 
-@pytest.mark.parametrize("how", ["cut short", "cut short unannounced", "page", "empty", "other file"])
+@pytest.mark.parametrize(
+    "how", ["cut short", "cut short unannounced", "page", "empty", "other file"]
+)
 def test_broken_download_leaves_nothing(server, serve, content, places, how):
     checksum = f"md5:{'0' * 32}" if how == "other file" else None
     serve("bad", checksum=checksum)
@@ -179,7 +186,9 @@ def test_rna_of_a_mudata_file(screen_adata, tmp_path):
     mdata.write(tmp_path / "papalexi_2021.h5mu")
     adata = sh.ds.load("papalexi_2021", folder=tmp_path)
     np.testing.assert_array_equal(adata.X, screen_adata.X)
-    np.testing.assert_array_equal(adata.obs["gene_target"], obs["perturbation"].replace({"control": "NT"}))
+    np.testing.assert_array_equal(
+        adata.obs["gene_target"], obs["perturbation"].replace({"control": "NT"})
+    )
     assert adata.uns["shoal"]["batch_key"] == "replicate"
 
 
@@ -198,7 +207,11 @@ def test_any_file_that_says_what_its_columns_mean(screen_adata, tmp_path, monkey
     assert set(table.index) == NAMES | {"mine"}
     assert table.loc["mine", "note"] == "a small one"
     assert table.loc["mine", "path"] == str(tmp_path / "mine.h5ad")
-    assert table.loc["norman_2019", ["path", "values", "control"]].tolist() == ["", "log-normalised", "control"]
+    assert table.loc["norman_2019", ["path", "values", "control"]].tolist() == [
+        "",
+        "log-normalised",
+        "control",
+    ]
     adata = sh.ds.load("mine")
     assert adata.uns["shoal"]["batch_key"] == "batch"
 
@@ -220,7 +233,9 @@ def test_unknown_name_lists_and_guesses():
 def test_real_subsets(monkeypatch):
     name = "papalexi21_sceptre_lowmoi"
     if not (REAL / f"{name}.h5ad").exists():
-        pytest.skip(f"real data absent: {REAL / name}.h5ad (set SHOAL_DATA_DIR to the folder that holds it)")
+        pytest.skip(
+            f"real data absent: {REAL / name}.h5ad (set SHOAL_DATA_DIR to the folder that holds it)"
+        )
     monkeypatch.setenv("SHOAL_DATA_DIR", str(REAL))
     adata = sh.ds.load(name)
     assert adata.shape == (20_729, 299)

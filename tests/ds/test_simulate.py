@@ -26,16 +26,22 @@ def cells_of(adata: ad.AnnData, name: str) -> ad.AnnData:
 
 def fold(adata: ad.AnnData) -> np.ndarray:
     """Counts over the mean they would have without context, batch and perturbation."""
-    base = adata.obs["library_size"].to_numpy()[:, None] * adata.var["relative_expression"].to_numpy()
+    base = (
+        adata.obs["library_size"].to_numpy()[:, None] * adata.var["relative_expression"].to_numpy()
+    )
     return adata.X.toarray() / base
 
 
 def z_scores(adata: ad.AnnData, log_mean: np.ndarray, dispersion: float = 1.0) -> np.ndarray:
     """Counts standardised by the closed form: variance is mean + dispersion mean^2 / size."""
     mean = (
-        adata.obs["library_size"].to_numpy()[:, None] * adata.var["relative_expression"].to_numpy() * np.exp(log_mean)
+        adata.obs["library_size"].to_numpy()[:, None]
+        * adata.var["relative_expression"].to_numpy()
+        * np.exp(log_mean)
     )
-    return (adata.X.toarray() - mean) / np.sqrt(mean + dispersion * mean**2 / adata.var["size"].to_numpy())
+    return (adata.X.toarray() - mean) / np.sqrt(
+        mean + dispersion * mean**2 / adata.var["size"].to_numpy()
+    )
 
 
 def assert_standard(z: np.ndarray) -> None:
@@ -47,7 +53,13 @@ def assert_standard(z: np.ndarray) -> None:
 @pytest.fixture(scope="module")
 def big() -> ad.AnnData:
     return sh.ds.simulate(
-        n_perturbations=5, n_cells=4_000, n_control=4_000, n_genes=60, effect_size=2.0, counterfactual=True, rng=1
+        n_perturbations=5,
+        n_cells=4_000,
+        n_control=4_000,
+        n_genes=60,
+        effect_size=2.0,
+        counterfactual=True,
+        rng=1,
     )
 
 
@@ -57,7 +69,9 @@ def test_moments_follow_the_closed_form(big):
     assert_standard(z_scores(cells_of(big, "P1"), lfc.loc["P1"].to_numpy()))
     p2 = cells_of(big, "P2")
     assert_standard(z_scores(p2, lfc.loc["P2"].to_numpy(), dispersion=3.0))
-    assert np.mean(z_scores(p2, lfc.loc["P2"].to_numpy()) ** 2) > 1.5  # more variable than a shift of the same mean
+    assert (
+        np.mean(z_scores(p2, lfc.loc["P2"].to_numpy()) ** 2) > 1.5
+    )  # more variable than a shift of the same mean
 
 
 def test_mean_folds_of_every_kind_are_the_true_ones(big):
@@ -97,8 +111,13 @@ def test_counterfactual_is_a_control_cell_and_equals_x_where_nothing_changed(big
     x, twin = big.X.toarray(), big.layers["counterfactual"].toarray()
     np.testing.assert_array_equal(x[same], twin[same])
     assert np.all(np.any(x[~same] != twin[~same], axis=1))
-    assert_standard(z_scores(ad.AnnData(big.layers["counterfactual"], big.obs, big.var), np.zeros(60)))
-    for name in ("P1", "P2"):  # the same random numbers: twins resemble their cells far more than strangers do
+    assert_standard(
+        z_scores(ad.AnnData(big.layers["counterfactual"], big.obs, big.var), np.zeros(60))
+    )
+    for name in (
+        "P1",
+        "P2",
+    ):  # the same random numbers: twins resemble their cells far more than strangers do
         a, b = (np.log1p(m[(big.obs["perturbation"] == name).to_numpy()]) for m in (x, twin))
         a, b = a - a.mean(axis=0), b - b.mean(axis=0)
         assert np.square(a - b).sum() < 0.5 * np.square(a - np.roll(b, 1, axis=0)).sum()
@@ -115,7 +134,13 @@ def test_twins_are_exact_where_rates_fall_and_rise(rng):
 
 
 def test_determined_by_rng_and_not_by_the_counterfactual():
-    args = {"n_perturbations": 5, "n_cells": 20, "n_control": 30, "n_genes": 40, "n_combinations": 2}
+    args = {
+        "n_perturbations": 5,
+        "n_cells": 20,
+        "n_control": 30,
+        "n_genes": 40,
+        "n_combinations": 2,
+    }
     a, b = sh.ds.simulate(**args, rng=3), sh.ds.simulate(**args, rng=3, counterfactual=True)
     np.testing.assert_array_equal(a.X.toarray(), b.X.toarray())
     pd.testing.assert_frame_equal(a.obs, b.obs)
@@ -125,7 +150,13 @@ def test_determined_by_rng_and_not_by_the_counterfactual():
 
 def test_shape_names_and_design():
     adata = sh.ds.simulate(
-        n_perturbations=12, n_cells=8, n_control=20, n_genes=30, n_combinations=3, doses=(1, 10), contexts=["T", "B"]
+        n_perturbations=12,
+        n_cells=8,
+        n_control=20,
+        n_genes=30,
+        n_combinations=3,
+        doses=(1, 10),
+        contexts=["T", "B"],
     )
     assert adata.shape == (20 + (12 + 3) * 8 * 2, 30)
     assert adata.X.format == "csr"
@@ -137,7 +168,13 @@ def test_shape_names_and_design():
     assert sum("+" in name for name in truth(adata).index) == 3
     assert set(adata.obs.loc[adata.obs["perturbation"] == "control", "dose"]) == {0}
     assert set(adata.obs.loc[adata.obs["perturbation"] != "control", "dose"]) == {1, 10}
-    assert adata.obs.groupby(["perturbation", "dose", "context"], observed=True).size().loc["P01"].eq(4).all()
+    assert (
+        adata.obs.groupby(["perturbation", "dose", "context"], observed=True)
+        .size()
+        .loc["P01"]
+        .eq(4)
+        .all()
+    )
     screen = adata.uns["shoal"]
     assert {k: screen[f"{k}_key"] for k in ("batch", "guide", "dose", "context")} == {
         k: k for k in ("batch", "guide", "dose", "context")
@@ -160,26 +197,45 @@ def test_combinations_add_up():
 
 def test_dose_response_saturates():
     adata = sh.ds.simulate(
-        n_perturbations=1, effects="shift", n_cells=4_000, n_genes=20, effect_size=2, doses=(100, 1, 10)
+        n_perturbations=1,
+        effects="shift",
+        n_cells=4_000,
+        n_genes=20,
+        effect_size=2,
+        doses=(100, 1, 10),
     )
-    np.testing.assert_allclose(adata.uns["truth"]["doses"], [[1, 1 / 11], [10, 0.5], [100, 10 / 11]])
+    np.testing.assert_allclose(
+        adata.uns["truth"]["doses"], [[1, 1 / 11], [10, 0.5], [100, 10 / 11]]
+    )
     lfc = adata.uns["truth"]["lfc"].loc["P1"].to_numpy()
     for dose, response in adata.uns["truth"]["doses"].to_numpy():
         assert_standard(z_scores(adata[adata.obs["dose"] == dose], response * lfc))
 
 
 def test_depth_batch_and_guide_artefacts_change_what_they_should():
-    args = {"n_perturbations": 6, "effects": "null", "n_cells": 1_500, "n_control": 1_500, "n_genes": 40}
+    args = {
+        "n_perturbations": 6,
+        "effects": "null",
+        "n_cells": 1_500,
+        "n_control": 1_500,
+        "n_genes": 40,
+    }
     depth = sh.ds.simulate(**args, depth_effect=0.7)
-    ratio = np.log(depth.obs["library_size"]).groupby(depth.obs["perturbation"], observed=True).mean()
-    np.testing.assert_allclose(ratio[1:] - ratio["control"], np.log(truth(depth)["depth_ratio"]), atol=0.08)
+    ratio = (
+        np.log(depth.obs["library_size"]).groupby(depth.obs["perturbation"], observed=True).mean()
+    )
+    np.testing.assert_allclose(
+        ratio[1:] - ratio["control"], np.log(truth(depth)["depth_ratio"]), atol=0.08
+    )
     assert np.log(truth(depth)["depth_ratio"]).std() > 0.3
 
     batch = sh.ds.simulate(**args, batch_effect=0.5)
     share = pd.crosstab(batch.obs["perturbation"], batch.obs["batch"], normalize="index")
     assert share.loc["control", "batch1"] == 0.5
     assert share["batch1"].iloc[1:].std() > 0.05
-    shift = [np.log(fold(batch[batch.obs["batch"] == b]).mean(axis=0)) for b in ("batch1", "batch2")]
+    shift = [
+        np.log(fold(batch[batch.obs["batch"] == b]).mean(axis=0)) for b in ("batch1", "batch2")
+    ]
     assert np.std(shift[0] - shift[1]) == pytest.approx(0.5 * np.sqrt(2), rel=0.35)
     assert not batch.obs["responds"].any()
 
@@ -192,21 +248,34 @@ def test_depth_batch_and_guide_artefacts_change_what_they_should():
 
 
 def test_contexts_differ_in_expression():
-    adata = sh.ds.simulate(n_perturbations=1, n_control=4_000, n_genes=100, contexts=2, context_effect=0.4)
+    adata = sh.ds.simulate(
+        n_perturbations=1, n_control=4_000, n_genes=100, contexts=2, context_effect=0.4
+    )
     control = cells_of(adata, "control")
-    means = [np.log(fold(control[control.obs["context"] == c]).mean(axis=0)) for c in ("context1", "context2")]
+    means = [
+        np.log(fold(control[control.obs["context"] == c]).mean(axis=0))
+        for c in ("context1", "context2")
+    ]
     assert np.std(means[0] - means[1]) == pytest.approx(0.4 * np.sqrt(2), rel=0.25)
 
 
 def test_round_trip(tmp_path):
     adata = sh.ds.simulate(
-        n_perturbations=3, n_cells=5, n_control=6, n_genes=12, n_combinations=2, doses=(1, 2), counterfactual=True
+        n_perturbations=3,
+        n_cells=5,
+        n_control=6,
+        n_genes=12,
+        n_combinations=2,
+        doses=(1, 2),
+        counterfactual=True,
     )
     adata.write_h5ad(tmp_path / "x.h5ad")
     back = ad.read_h5ad(tmp_path / "x.h5ad")
     np.testing.assert_array_equal(back.X.toarray(), adata.X.toarray())
     for key in ("table", "lfc", "doses"):
-        pd.testing.assert_frame_equal(back.uns["truth"][key], adata.uns["truth"][key], check_names=False)
+        pd.testing.assert_frame_equal(
+            back.uns["truth"][key], adata.uns["truth"][key], check_names=False
+        )
     assert back.uns["truth"]["schema"] == "truth/1"
 
 
@@ -214,14 +283,18 @@ def test_round_trip(tmp_path):
 def test_genes_follow_the_real_screen(like):
     path = Path(os.environ.get("SHOAL_DATA_DIR", SHARED)) / "nb_parameters" / f"{like}.csv.gz"
     if not path.exists():
-        pytest.skip(f"real data absent: {path} (set SHOAL_DATA_DIR to the folder that holds nb_parameters)")
+        pytest.skip(
+            f"real data absent: {path} (set SHOAL_DATA_DIR to the folder that holds nb_parameters)"
+        )
     real = pd.read_csv(path).sort_values("relative_expression", ascending=False)
     n = min(500, len(real))
     expression, size = draw_genes(like, n, np.random.default_rng(0))
     pool = real[: min(4 * n, len(real))]
     drawn, kept = np.sort(np.log(expression)), np.log(pool["relative_expression"])
     quantiles = np.linspace(0.05, 0.95, 19)
-    np.testing.assert_allclose(np.quantile(drawn, quantiles), np.quantile(kept, quantiles), atol=0.35)
+    np.testing.assert_allclose(
+        np.quantile(drawn, quantiles), np.quantile(kept, quantiles), atol=0.35
+    )
     for q, tolerance in ((0.25, 0.4), (0.5, 0.3), (0.75, 0.4)):
         assert np.quantile(np.log(size), q) == pytest.approx(
             np.quantile(np.log(pool["expression_size"]), q), abs=tolerance

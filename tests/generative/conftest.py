@@ -21,7 +21,9 @@ class Gaussians:
 
     def moments(self, path: Path, t):
         a, b, gamma = path.alpha(t), path.beta(t), path.gamma(t)
-        return a * self.m0 + b * self.m1, a**2 * self.c0 + b**2 * self.c1 + gamma**2 * torch.eye(len(self.m0))
+        return a * self.m0 + b * self.m1, a**2 * self.c0 + b**2 * self.c1 + gamma**2 * torch.eye(
+            len(self.m0)
+        )
 
     def whitened(self, path, t, x):
         mean, cov = self.moments(path, t)
@@ -29,7 +31,11 @@ class Gaussians:
 
     def velocity(self, path: Path, t, x):
         a, b, da, db = path.alpha(t), path.beta(t), path.alpha_dot(t), path.beta_dot(t)
-        return da * self.m0 + db * self.m1 + self.whitened(path, t, x) @ (a * da * self.c0 + b * db * self.c1)
+        return (
+            da * self.m0
+            + db * self.m1
+            + self.whitened(path, t, x) @ (a * da * self.c0 + b * db * self.c1)
+        )
 
     def eta(self, path, t, x):
         return path.gamma(t) * self.whitened(path, t, x)

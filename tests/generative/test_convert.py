@@ -31,19 +31,30 @@ def test_the_denoiser_gives_the_score(name, gamma, gaussians, generator):
 
 
 @each_noisy
-def test_the_drift_from_either_head_moves_the_density_as_the_path_does(name, gamma, gaussians, generator):
+def test_the_drift_from_either_head_moves_the_density_as_the_path_does(
+    name, gamma, gaussians, generator
+):
     """b transports p_t: its mean and covariance change at the rates of the moments of x_t."""
     p, h = path(name, gamma, a=0.7), 1e-6
     for t in TIMES:
         mean, cov = gaussians.moments(p, t)
-        (low_mean, low_cov), (high_mean, high_cov) = gaussians.moments(p, t - h), gaussians.moments(p, t + h)
+        (low_mean, low_cov), (high_mean, high_cov) = (
+            gaussians.moments(p, t - h),
+            gaussians.moments(p, t + h),
+        )
 
         def drift(x, t=t):
             return drift_from_heads(p, t, gaussians.velocity(p, t, x), gaussians.eta(p, t, x))
 
-        slope = drift(mean + torch.eye(len(mean))) - drift(mean)  # b is affine: b(x) = b(mean) + (x − mean) slope
-        torch.testing.assert_close(drift(mean), (high_mean - low_mean) / (2 * h), rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(slope.T @ cov + cov @ slope, (high_cov - low_cov) / (2 * h), rtol=1e-5, atol=1e-6)
+        slope = drift(mean + torch.eye(len(mean))) - drift(
+            mean
+        )  # b is affine: b(x) = b(mean) + (x − mean) slope
+        torch.testing.assert_close(
+            drift(mean), (high_mean - low_mean) / (2 * h), rtol=1e-5, atol=1e-6
+        )
+        torch.testing.assert_close(
+            slope.T @ cov + cov @ slope, (high_cov - low_cov) / (2 * h), rtol=1e-5, atol=1e-6
+        )
         x = gaussians.sample(20, generator)
         by_score = drift_from_score(p, t, gaussians.velocity(p, t, x), gaussians.score(p, t, x))
         torch.testing.assert_close(by_score, drift(x))

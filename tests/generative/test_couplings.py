@@ -40,7 +40,9 @@ def test_exact_is_the_optimum_of_each_stratum(cells, generator):
         for code in stratum[k].unique():
             here = stratum[k] == code
             cost = cdist(source[k, here], target[k, here], "sqeuclidean")
-            assert found[k, here].sum().item() == pytest.approx(cost[linear_sum_assignment(cost)].sum(), rel=1e-5)
+            assert found[k, here].sum().item() == pytest.approx(
+                cost[linear_sum_assignment(cost)].sum(), rel=1e-5
+            )
 
 
 def test_exact_holds_far_from_the_origin(generator):
@@ -61,7 +63,9 @@ def test_exact_follows_the_slots(cells, generator):
     source, target, stratum = cells
     order = torch.randperm(S, generator=generator)
     pairs = couple(source, target, stratum=stratum, generator=generator)
-    moved = couple(source[:, order], target[:, order], stratum=stratum[:, order], generator=generator)
+    moved = couple(
+        source[:, order], target[:, order], stratum=stratum[:, order], generator=generator
+    )
     assert torch.equal(order[moved], pairs[:, order])
 
 
@@ -76,7 +80,9 @@ def test_independent_pairs_are_uniform_within_the_stratum(generator):
 
 def test_none_keeps_the_slots(cells, generator):
     source, target, _ = cells
-    assert torch.equal(couple(source, target, method="none", generator=generator), torch.arange(S).expand(K, S))
+    assert torch.equal(
+        couple(source, target, method="none", generator=generator), torch.arange(S).expand(K, S)
+    )
 
 
 def test_the_partner_of_a_cell_that_is_repeated_is_a_fair_draw(generator):
@@ -113,7 +119,11 @@ def test_sinkhorn_runs_from_exact_to_independent(generator):
 def test_sinkhorn_draws_targets_exactly_and_sources_evenly(generator):
     source, target = torch.randn(2, 1, 8, 2, generator=generator)
     pairs = couple(
-        source.expand(4000, 8, 2), target.expand(4000, 8, 2), method="sinkhorn", epsilon=0.5, generator=generator
+        source.expand(4000, 8, 2),
+        target.expand(4000, 8, 2),
+        method="sinkhorn",
+        epsilon=0.5,
+        generator=generator,
     )
     share = torch.bincount(pairs.flatten(), minlength=8) / pairs.numel()
     torch.testing.assert_close(share, torch.full((8,), 1 / 8), atol=0.01, rtol=0)
@@ -137,7 +147,9 @@ def test_identical_cells_and_single_slots_can_be_paired(method, generator):
     same = torch.ones(2, 6, 3)
     pairs = couple(same, same, method=method, generator=generator)
     assert pairs.shape == (2, 6)
-    alone = couple(same, same, stratum=torch.arange(6).expand(2, 6), method=method, generator=generator)
+    alone = couple(
+        same, same, stratum=torch.arange(6).expand(2, 6), method=method, generator=generator
+    )
     assert torch.equal(alone, torch.arange(6).expand(2, 6))
 
 

@@ -9,7 +9,9 @@ from shoal.generative import GaussianDiffusion, ddim, guided_denoiser, strided, 
 
 CHAIN = GaussianDiffusion()
 MEAN, SD = torch.tensor([0.3, -1.0]), torch.tensor([0.5, 2.0])  # of the data, in each column
-chains = pytest.mark.parametrize("chain", [CHAIN, GaussianDiffusion(200, ("cosine",))], ids=["linear", "cosine"])
+chains = pytest.mark.parametrize(
+    "chain", [CHAIN, GaussianDiffusion(200, ("cosine",))], ids=["linear", "cosine"]
+)
 
 
 def exact(chain: GaussianDiffusion):
@@ -18,7 +20,9 @@ def exact(chain: GaussianDiffusion):
     def denoise(x, t, guess):
         kept = chain.alpha_bar.to(x)[t][:, None, None]
         mean, variance = MEAN.to(x), SD.to(x) ** 2
-        return mean + variance * kept.sqrt() / (variance * kept + 1 - kept) * (x - kept.sqrt() * mean)
+        return mean + variance * kept.sqrt() / (variance * kept + 1 - kept) * (
+            x - kept.sqrt() * mean
+        )
 
     return denoise
 
@@ -45,9 +49,12 @@ def test_the_cosine_schedule():
     chain = GaussianDiffusion(500, ("cosine",))
     share = torch.arange(1, 501, dtype=torch.float64) / 500
     formula = (
-        torch.cos((share + 0.008) / 1.008 * torch.pi / 2) / torch.cos(torch.tensor(0.008 / 1.008 * torch.pi / 2))
+        torch.cos((share + 0.008) / 1.008 * torch.pi / 2)
+        / torch.cos(torch.tensor(0.008 / 1.008 * torch.pi / 2))
     ) ** 2
-    torch.testing.assert_close(chain.alpha_bar[:-1], formula[:-1])  # the last step would leave nothing: it is capped
+    torch.testing.assert_close(
+        chain.alpha_bar[:-1], formula[:-1]
+    )  # the last step would leave nothing: it is capped
     assert chain.betas[-1] == 0.999
     assert (chain.betas > 0).all()
 
@@ -68,7 +75,9 @@ def test_noise_has_the_moments_of_the_formula(chain, generator):
 
 def test_noise_differs_by_cell_and_feature_and_comes_from_the_generator():
     x0, t = torch.zeros(3, 4, 5), torch.tensor([500, 500, 500])
-    x, again, other = (CHAIN.noise(x0, t, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    x, again, other = (
+        CHAIN.noise(x0, t, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
+    )
     assert x.unique().numel() == x.numel()
     assert torch.equal(x, again)
     assert not torch.isclose(x, other).any()
@@ -79,7 +88,9 @@ def test_steps_are_drawn_uniformly(generator):
     assert t.dtype == torch.int64
     counts = torch.bincount(t, minlength=10).float()
     assert len(counts) == 10
-    assert ((counts - 2000) ** 2 / 2000).sum() < 28  # chi-squared with 9 degrees of freedom: p = 0.001
+    assert (
+        (counts - 2000) ** 2 / 2000
+    ).sum() < 28  # chi-squared with 9 degrees of freedom: p = 0.001
 
 
 @chains
@@ -118,7 +129,9 @@ def test_ddim_with_the_exact_denoiser_makes_the_population(chain):
 
 def test_ancestral_sampling_makes_the_population(generator):
     x = torch.randn(1, 20_000, 2, generator=generator)
-    made = ddim(exact(CHAIN), x, diffusion=CHAIN, steps=truncated(1000, 1000), eta=1.0, generator=generator)[0]
+    made = ddim(
+        exact(CHAIN), x, diffusion=CHAIN, steps=truncated(1000, 1000), eta=1.0, generator=generator
+    )[0]
     assert ((made.mean(0) - MEAN).abs() < 0.03 * SD).all()
     assert (made.std(0) / SD - 1).abs().max() < 0.02  # its own error is 0.005
 
@@ -140,7 +153,9 @@ def test_one_ancestral_step_is_the_posterior(generator):
 
 def test_a_single_pass_returns_what_is_predicted():
     x = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(ddim(lambda x, t, guess: 3 * x, x, diffusion=CHAIN, steps=strided(1, 1000)), 3 * x)
+    assert torch.equal(
+        ddim(lambda x, t, guess: 3 * x, x, diffusion=CHAIN, steps=strided(1, 1000)), 3 * x
+    )
 
 
 def test_the_guess_is_what_was_predicted_before():
@@ -189,7 +204,9 @@ def untold(x, t, guess):
 def test_guidance_of_the_data_is_guidance_of_the_noise():
     """DDIM written out in the predicted noise, with guidance there."""
     w, steps = 1.5, [*strided(10, 1000), -1]
-    x = start = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = start = torch.randn(
+        2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     kept, guess = [*CHAIN.alpha_bar, torch.tensor(1.0)], torch.zeros_like(x)
     for t, following in pairwise(steps):
         now, then, at = kept[t], kept[following], torch.tensor([t, t])
@@ -201,7 +218,9 @@ def test_guidance_of_the_data_is_guidance_of_the_noise():
     torch.testing.assert_close(found, x)
 
 
-@pytest.mark.parametrize(("weight", "asked"), [(0, {"told"}), (-1, {"untold"}), (1, {"told", "untold"})])
+@pytest.mark.parametrize(
+    ("weight", "asked"), [(0, {"told"}), (-1, {"untold"}), (1, {"told", "untold"})]
+)
 def test_without_a_share_nothing_is_asked(weight, asked):
     seen = set()
 
@@ -240,9 +259,19 @@ def test_which_steps():
 def test_precision_is_single_at_least(dtype):
     x = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0)).to(dtype)
     wanted = torch.promote_types(dtype, torch.float32)
-    assert CHAIN.noise(x, torch.tensor([0, 999]), generator=torch.Generator().manual_seed(0)).dtype == wanted
+    assert (
+        CHAIN.noise(x, torch.tensor([0, 999]), generator=torch.Generator().manual_seed(0)).dtype
+        == wanted
+    )
     draw = torch.Generator().manual_seed(0)
-    made = ddim(lambda x, t, guess: x.to(dtype), x, diffusion=CHAIN, steps=strided(5, 1000), eta=0.5, generator=draw)
+    made = ddim(
+        lambda x, t, guess: x.to(dtype),
+        x,
+        diffusion=CHAIN,
+        steps=strided(5, 1000),
+        eta=0.5,
+        generator=draw,
+    )
     assert made.dtype == wanted
     assert torch.isfinite(made).all()
 
@@ -251,7 +280,11 @@ def test_everything_stays_on_its_device():
     """On the device without storage nothing can come from another one unnoticed."""
     x = torch.empty(2, 3, 4, device="meta")
     made = ddim(
-        lambda x, t, guess: x + guess + t[:, None, None], x, diffusion=CHAIN, steps=strided(5, 1000), floor=1e-4
+        lambda x, t, guess: x + guess + t[:, None, None],
+        x,
+        diffusion=CHAIN,
+        steps=strided(5, 1000),
+        floor=1e-4,
     )
     assert made.device == x.device
     if torch.cuda.is_available():
@@ -269,7 +302,9 @@ def test_gradients_flow_through():
 
 def test_errors_name_what_is_wrong():
     x, draw = torch.zeros(1, 2, 3), torch.Generator().manual_seed(0)
-    with pytest.raises(ValueError, match=r"beta='sigmoid' is not known; choose one of 'linear', 'cosine'"):
+    with pytest.raises(
+        ValueError, match=r"beta='sigmoid' is not known; choose one of 'linear', 'cosine'"
+    ):
         GaussianDiffusion(beta=("sigmoid",))
     for beta in (("linear", 1e-4), ("linear", 1e-4, 2.0), ("cosine", 0.1)):
         with pytest.raises(ValueError, match=r"is not \('linear', first, last\)"):

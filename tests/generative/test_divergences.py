@@ -41,7 +41,9 @@ def test_slots_of_weight_0_are_left_out(ours, reference, sets, generator):
     x, y = sets
     keep, hold = (torch.rand(s.shape[:2], generator=generator) < 0.5 for s in (x, y))
     expected = [reference(x[k, keep[k]].numpy(), y[k, hold[k]].numpy()) for k in range(3)]
-    assert ours(x, y, x_weight=keep, y_weight=hold.float()).tolist() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    assert ours(x, y, x_weight=keep, y_weight=hold.float()).tolist() == pytest.approx(
+        expected, rel=1e-9, abs=1e-12
+    )
 
 
 @each
@@ -64,7 +66,9 @@ def test_it_does_not_depend_on_order_or_place(ours, reference, sets, generator):
 def test_the_gradient_is_that_of_finite_differences(ours, reference, sets):
     x, y = (s[:, :6] for s in sets)
     weight = torch.tensor([1.0, 1, 0, 1, 1, 0], dtype=torch.float64).expand(3, 6)
-    assert torch.autograd.gradcheck(lambda x: ours(x, y, x_weight=weight), x.clone().requires_grad_())
+    assert torch.autograd.gradcheck(
+        lambda x: ours(x, y, x_weight=weight), x.clone().requires_grad_()
+    )
 
 
 @each
@@ -99,7 +103,9 @@ def test_following_the_gradient_makes_the_populations_equal(ours, reference, gen
 def test_a_population_without_pairs_gives_a_number_and_a_gradient(ours, reference):
     x = torch.tensor([[[1.0], [5.0]]], requires_grad=True)
     y = torch.zeros(1, 3, 1)
-    value = ours(x, y, x_weight=torch.tensor([[1.0, 0.0]]), y_weight=torch.tensor([[1.0, 0.0, 0.0]]))
+    value = ours(
+        x, y, x_weight=torch.tensor([[1.0, 0.0]]), y_weight=torch.tensor([[1.0, 0.0, 0.0]])
+    )
     value.sum().backward()
     assert torch.isfinite(value).all()
     assert x.grad[0, 0] != 0
@@ -144,7 +150,9 @@ def test_half_the_biased_energy_distance_is_that_of_geomloss(sets):
 
 
 def test_weights_of_the_biased_energy_distance_are_those_of_geomloss(sets, generator):
-    geomloss = pytest.importorskip("geomloss", reason="geomloss absent: weights are not compared with it")
+    geomloss = pytest.importorskip(
+        "geomloss", reason="geomloss absent: weights are not compared with it"
+    )
     x, y = sets
     wx, wy = (torch.rand(s.shape[:2], generator=generator, dtype=torch.float64) for s in (x, y))
     wx[:, :7] = 0
@@ -157,7 +165,9 @@ def test_slots_of_weight_0_are_left_out_of_the_biased_energy_distance(sets):
     x, y = sets
     keep = torch.arange(40) % 3 > 0
     weight = keep.double().expand(3, 40)
-    torch.testing.assert_close(energy_distance(x, y, biased=True, x_weight=weight), halves(x[:, keep], y) * 2)
+    torch.testing.assert_close(
+        energy_distance(x, y, biased=True, x_weight=weight), halves(x[:, keep], y) * 2
+    )
 
 
 @pytest.mark.parametrize(("shift", "spread"), [(0.0, 1.0), (1.5, 1.0), (0.5, 2.0)])
@@ -167,7 +177,9 @@ def test_both_energy_distances_of_normal_samples_are_the_closed_form(shift, spre
     def folded(mean: float, sd: float) -> float:
         mean, sd = torch.tensor(mean, dtype=torch.float64), torch.tensor(sd, dtype=torch.float64)
         cdf = torch.special.ndtr(-mean / sd)
-        return (sd * (2 / torch.pi) ** 0.5 * torch.exp(-(mean**2) / (2 * sd**2)) + mean * (1 - 2 * cdf)).item()
+        return (
+            sd * (2 / torch.pi) ** 0.5 * torch.exp(-(mean**2) / (2 * sd**2)) + mean * (1 - 2 * cdf)
+        ).item()
 
     n, m, k = 20, 30, 4000
     x = torch.randn(k, n, 1, generator=generator, dtype=torch.float64)

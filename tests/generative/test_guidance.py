@@ -32,12 +32,18 @@ def test_two_covariates_add_their_effects(values):
 
 def test_a_guided_field_says_what_its_values_say(values):
     null, c = values
-    field = guided(lambda t, x: null + t * x, {k: lambda t, x, v=v: v + t * x for k, v in c.items()}, {"gene": 1.2})
+    field = guided(
+        lambda t, x: null + t * x,
+        {k: lambda t, x, v=v: v + t * x for k, v in c.items()},
+        {"gene": 1.2},
+    )
     expected = combine(null, c, {"gene": 1.2}) + T * null
     torch.testing.assert_close(field(T, null), expected)
 
 
-@pytest.mark.parametrize(("weight", "asked"), [(0, {"null"}), (1, {"dose"}), (1.5, {"null", "dose"})])
+@pytest.mark.parametrize(
+    ("weight", "asked"), [(0, {"null"}), (1, {"dose"}), (1.5, {"null", "dose"})]
+)
 def test_a_field_without_a_share_is_not_asked(weight, asked):
     seen = set()
 
@@ -57,7 +63,9 @@ def test_guidance_composes_shifts_never_seen_together():
     shifts = {"a": torch.tensor([2.0, 0.0]), "b": torch.tensor([0.0, -1.0])}
     fields = {k: lambda t, x, v=v: v.expand_as(x) for k, v in shifts.items()}
     both = guided(lambda t, x: torch.zeros_like(x), fields, {})
-    torch.testing.assert_close(integrate(both, torch.zeros(5, 2)), torch.tensor([2.0, -1.0]).expand(5, 2))
+    torch.testing.assert_close(
+        integrate(both, torch.zeros(5, 2)), torch.tensor([2.0, -1.0]).expand(5, 2)
+    )
 
 
 def test_a_weight_of_nothing_is_refused(values):

@@ -10,7 +10,9 @@ def pair(generator, shape=(4, 50, 3)):
     return torch.randn(2, *shape, generator=generator)
 
 
-@pytest.mark.parametrize(("gamma", "heads"), [("zero", ["velocity", "drift", "target"]), ("sin2", list(HEADS))])
+@pytest.mark.parametrize(
+    ("gamma", "heads"), [("zero", ["velocity", "drift", "target"]), ("sin2", list(HEADS))]
+)
 def test_the_truth_has_no_loss(gamma, heads, generator):
     p, (x0, x1) = path("linear", gamma), pair(generator)
     point = draw(p, x0, x1, generator=generator)
@@ -31,12 +33,18 @@ def test_the_analytic_fields_are_the_minimum(gamma, gaussians, generator):
     def analytic(t, x):
         v, eta = gaussians.velocity(p, t, x), gaussians.eta(p, t, x)
         fields = {"velocity": v, "target": ends(p, t, x, v, eta)[1]}
-        return fields | ({"denoiser": eta, "drift": drift_from_heads(p, t, v, eta)} if p.gamma else {})
+        return fields | (
+            {"denoiser": eta, "drift": drift_from_heads(p, t, v, eta)} if p.gamma else {}
+        )
 
     found = [analytic(t, x[None]) for t, x in zip(point.t, point.x, strict=True)]
     for head in found[0]:
         error = torch.cat([fields[head] for fields in found]) - HEADS[head](p, point)
-        for probe in (torch.ones_like(error), point.x, torch.cos(3 * point.t[:, None]) * point.x.sin()):
+        for probe in (
+            torch.ones_like(error),
+            point.x,
+            torch.cos(3 * point.t[:, None]) * point.x.sin(),
+        ):
             products = (error * probe).flatten()
             assert products.mean().abs() < 4 * products.std() / len(products) ** 0.5, head
 
@@ -73,7 +81,8 @@ def test_weights_may_be_of_any_scale():
 def test_times_keep_off_the_ends_where_the_noise_is_brownian():
     x = torch.zeros(100, 1000, 1)
     brownian, smooth = (
-        draw(path("linear", name), x, x, generator=torch.Generator().manual_seed(0)).t for name in ("brownian", "sin2")
+        draw(path("linear", name), x, x, generator=torch.Generator().manual_seed(0)).t
+        for name in ("brownian", "sin2")
     )
     assert brownian.min() >= 0.001
     assert brownian.max() <= 0.999
@@ -85,7 +94,9 @@ def test_an_antithetic_draw_mirrors_the_noise(generator):
     point = draw(p, x0, x1, antithetic=True, generator=generator)
     assert point.x.shape == (2, *x1.shape)
     assert point.t.shape == (1, 4, 50)
-    torch.testing.assert_close(point.x.mean(0), p.interpolate(point.t[0], x0, x1), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(
+        point.x.mean(0), p.interpolate(point.t[0], x0, x1), atol=1e-6, rtol=1e-5
+    )
     weight = torch.ones(4, 50)
     assert regression(p, point, {"drift": 0 * point.x}, weight=weight)["loss"] > 0
     without = draw(path(), x0, x1, antithetic=True, generator=generator)
@@ -104,7 +115,10 @@ def test_antithetic_pairs_calm_the_gradient_of_a_brownian_drift():
         regression(p, point, {"drift": theta + 0 * point.x})["loss"].backward()
         return theta.grad.item()
 
-    spread = [torch.tensor([gradient(s, antithetic=a) for s in range(200)]).std().item() for a in (True, False)]
+    spread = [
+        torch.tensor([gradient(s, antithetic=a) for s in range(200)]).std().item()
+        for a in (True, False)
+    ]
     assert spread[0] < 0.1 * spread[1]
 
 
@@ -123,7 +137,10 @@ def test_half_precision_predictions_are_compared_in_single(generator):
 
 def test_the_seed_decides():
     x0, x1 = torch.zeros(2, 3, 1), torch.ones(2, 3, 1)
-    a, b, c = (draw(path("linear", "sin2"), x0, x1, generator=torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+    a, b, c = (
+        draw(path("linear", "sin2"), x0, x1, generator=torch.Generator().manual_seed(s))
+        for s in (1, 1, 2)
+    )
     assert torch.equal(a.x, b.x)
     assert not torch.equal(a.x, c.x)
 

@@ -9,7 +9,9 @@ from shoal.generative import GAMMAS, PATHS, Gamma, Path, draw_times, path, time_
 FITTING = [(p, g) for p in PATHS for g in GAMMAS if (p, g) != ("encoding_decoding", "zero")]
 each_path = pytest.mark.parametrize(("name", "gamma"), FITTING)
 each_gamma = pytest.mark.parametrize("name", GAMMAS)
-T = torch.linspace(0.01, 0.99, 98, dtype=torch.float64)  # ½ is not among them: encoding_decoding has a corner there
+T = torch.linspace(
+    0.01, 0.99, 98, dtype=torch.float64
+)  # ½ is not among them: encoding_decoding has a corner there
 
 
 def numeric(function, t, h=1e-6):
@@ -60,7 +62,9 @@ def test_a_path_without_noise_ignores_it(generator):
 
 def test_variance_is_preserved(generator):
     p = path("variance_preserving", "brownian", a=2.0)
-    torch.testing.assert_close(p.alpha(T) ** 2 + p.beta(T) ** 2 + p.gamma(T) ** 2, torch.ones_like(T))
+    torch.testing.assert_close(
+        p.alpha(T) ** 2 + p.beta(T) ** 2 + p.gamma(T) ** 2, torch.ones_like(T)
+    )
 
 
 @pytest.mark.parametrize("amplitude", [0.0, -1.0, float("nan")])
@@ -72,9 +76,15 @@ def test_an_amplitude_must_be_positive(amplitude):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: path("straight"), "path='straight' is not known; choose one of 'linear', 'trigonometric'"),
+        (
+            lambda: path("straight"),
+            "path='straight' is not known; choose one of 'linear', 'trigonometric'",
+        ),
         (lambda: path("linear", "white"), "gamma='white' is not known"),
-        (lambda: path("variance_preserving", "sin2"), r"'sin2' with a=1.0 reaches 1 at t=0.5; choose a smaller a"),
+        (
+            lambda: path("variance_preserving", "sin2"),
+            r"'sin2' with a=1.0 reaches 1 at t=0.5; choose a smaller a",
+        ),
         (lambda: path("variance_preserving", "quadratic", a=4.0), "choose a smaller a"),
         (lambda: path("encoding_decoding"), "needs noise"),
     ],
@@ -96,12 +106,20 @@ def test_uniform_times_keep_the_margin_and_repeat_with_the_seed(generator):
     assert 0.1 <= t.min() < 0.101
     assert 0.899 < t.max() <= 0.9
     assert t.mean() == pytest.approx(0.5, abs=0.005)
-    again = draw_times("uniform", (100, 200), generator=torch.Generator().manual_seed(0), like=like, margin=0.1)
+    again = draw_times(
+        "uniform", (100, 200), generator=torch.Generator().manual_seed(0), like=like, margin=0.1
+    )
     assert torch.equal(t, again)
 
 
 def test_skewed_times_have_the_published_quantiles(generator):
-    t = draw_times("edm", (200_000,), generator=generator, like=torch.zeros(1, dtype=torch.float64), margin=1e-4)
+    t = draw_times(
+        "edm",
+        (200_000,),
+        generator=generator,
+        like=torch.zeros(1, dtype=torch.float64),
+        margin=1e-4,
+    )
     assert t.dtype == torch.float64
     found = torch.quantile(t, torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95], dtype=torch.float64))
     assert found.tolist() == pytest.approx([0.32, 0.60, 0.77, 0.88, 0.96], abs=0.006)
@@ -115,7 +133,9 @@ def test_grids_run_from_0_to_1(generator):
             assert (grid[0], grid[-1]) == (0, 1)
             assert (grid.diff() > 0).all()
     grid = time_grid("edm", 50, like=torch.zeros(1))
-    assert grid[[1, 20, 30, 40, 49]].tolist() == pytest.approx([0.0138, 0.155, 0.540, 0.937, 0.998], abs=5e-4)
+    assert grid[[1, 20, 30, 40, 49]].tolist() == pytest.approx(
+        [0.0138, 0.155, 0.540, 0.937, 0.998], abs=5e-4
+    )
     with pytest.raises(ValueError, match="grid='log' is not known"):
         time_grid("log", 3, like=torch.zeros(1))
     with pytest.raises(ValueError, match="n_steps must be above 0"):

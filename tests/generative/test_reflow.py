@@ -50,7 +50,9 @@ def test_reflow_straightens_and_does_not_lengthen(generator):
     pool = torch.randn(3000, 2, generator=generator)
     first = flow_cost(mixture, pool)
     z0, z1 = pool, integrate(mixture, pool, method="rk4", n_steps=50)
-    paired = (CENTRES.square().sum(1).mean() + 2 * SPREAD**2 + 2).item()  # E|x1 − x0|² of the independent pairs
+    paired = (
+        CENTRES.square().sum(1).mean() + 2 * SPREAD**2 + 2
+    ).item()  # E|x1 − x0|² of the independent pairs
     assert first.transport <= paired
     assert first.straightness <= paired
     again = regressed(z0, z1)
@@ -60,7 +62,12 @@ def test_reflow_straightens_and_does_not_lengthen(generator):
     assert after.transport <= 1.01 * before.transport
     # so that one step is now nearly enough
     few = [
-        (integrate(field, held_out, method="euler", n_steps=1) - integrate(field, held_out, n_steps=50)).square().mean()
+        (
+            integrate(field, held_out, method="euler", n_steps=1)
+            - integrate(field, held_out, n_steps=50)
+        )
+        .square()
+        .mean()
         for field in (mixture, again)
     ]
     assert few[1] < 0.2 * few[0]
@@ -84,5 +91,7 @@ def test_reflow_between_gaussians_is_straight(gaussians, generator):
     assert before.straightness > 0.01
     assert after.straightness < 1e-6 * before.straightness
     assert after.transport.item() == pytest.approx(before.transport.item(), rel=1e-4)
-    independent = (gaussians.m1 - gaussians.m0).square().sum() + gaussians.c0.trace() + gaussians.c1.trace()
+    independent = (
+        (gaussians.m1 - gaussians.m0).square().sum() + gaussians.c0.trace() + gaussians.c1.trace()
+    )
     assert after.transport < independent

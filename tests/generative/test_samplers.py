@@ -5,7 +5,17 @@ import math
 import pytest
 import torch
 
-from shoal.generative import GAMMAS, METHODS, PATHS, drift_field, drift_from_target, integrate, path, time_grid, walk
+from shoal.generative import (
+    GAMMAS,
+    METHODS,
+    PATHS,
+    drift_field,
+    drift_from_target,
+    integrate,
+    path,
+    time_grid,
+    walk,
+)
 
 FITTING = [(p, g) for p in PATHS for g in GAMMAS if (p, g) != ("encoding_decoding", "zero")]
 
@@ -23,15 +33,21 @@ def solution(x, t=1.0):
 X = torch.linspace(0.05, 0.6, 12, dtype=torch.float64)[:, None]
 
 
-@pytest.mark.parametrize(("method", "order"), [("euler", 1), ("midpoint", 2), ("heun", 2), ("rk4", 4)])
+@pytest.mark.parametrize(
+    ("method", "order"), [("euler", 1), ("midpoint", 2), ("heun", 2), ("rk4", 4)]
+)
 def test_the_order_of_convergence(method, order):
-    errors = [(integrate(logistic, X, method=method, n_steps=n) - solution(X)).abs().max() for n in (20, 40)]
+    errors = [
+        (integrate(logistic, X, method=method, n_steps=n) - solution(X)).abs().max()
+        for n in (20, 40)
+    ]
     assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.12)
 
 
 def test_dopri5_keeps_its_tolerance():
     loose, tight = (
-        (integrate(logistic, X, method="dopri5", tolerance=e) - solution(X)).abs().max() for e in (1e-4, 1e-9)
+        (integrate(logistic, X, method="dopri5", tolerance=e) - solution(X)).abs().max()
+        for e in (1e-4, 1e-9)
     )
     assert loose < 1e-3
     assert tight < 1e-8
@@ -69,7 +85,9 @@ def test_a_target_head_lands_on_its_prediction():
     x = torch.zeros(1, 2)
 
     def field(t, x):
-        return drift_from_target(path(), t, x, end + 0.01 * (t == 1))  # a network is never quite the same at the end
+        return drift_from_target(
+            path(), t, x, end + 0.01 * (t == 1)
+        )  # a network is never quite the same at the end
 
     assert (integrate(field, x, n_steps=5, last="euler") - end).abs().max() < 1e-5
     assert (integrate(field, x, n_steps=5) - end).abs().max() > 0.5
@@ -88,7 +106,9 @@ def test_a_walk_passes_all_stops():
 @pytest.mark.parametrize("method", METHODS)
 def test_precision_and_gradient_are_kept(method):
     x = X.float().requires_grad_()
-    end = integrate(logistic, x, method=method, grid=time_grid("uniform", 8, like=X))  # a grid in double precision
+    end = integrate(
+        logistic, x, method=method, grid=time_grid("uniform", 8, like=X)
+    )  # a grid in double precision
     assert end.dtype == torch.float32
     end.sum().backward()
     exact = X.clone().requires_grad_()

@@ -28,7 +28,9 @@ def masses(generator):
 
 def solve(cost, *, epsilon=EPSILON, tolerance=1e-9, n_iterations=20000, **options):
     epsilon = torch.tensor(epsilon, dtype=cost.dtype)
-    return sinkhorn(cost, epsilon=epsilon, tolerance=tolerance, n_iterations=n_iterations, **options)
+    return sinkhorn(
+        cost, epsilon=epsilon, tolerance=tolerance, n_iterations=n_iterations, **options
+    )
 
 
 def test_the_plan_has_the_marginals_and_is_the_entropic_optimum(cost, masses):
@@ -41,7 +43,12 @@ def test_the_plan_has_the_marginals_and_is_the_entropic_optimum(cost, masses):
     # Optimal if and only if log(plan) + cost/ε is a sum of a term of the row and a term of the column.
     plan, there = found.plan[:, 4:, 2:], torch.tensor(EPSILON, dtype=torch.float64)[:, None, None]
     potential = plan.log() + cost[:, 4:, 2:] / there
-    rest = potential - potential.mean(1, keepdim=True) - potential.mean(2, keepdim=True) + potential.mean((1, 2), True)
+    rest = (
+        potential
+        - potential.mean(1, keepdim=True)
+        - potential.mean(2, keepdim=True)
+        + potential.mean((1, 2), True)
+    )
     assert rest.abs().max() < 1e-7
 
 
@@ -50,9 +57,13 @@ def test_the_value_is_that_of_the_plan(cost, masses):
     found = solve(cost, a=a, b=b)
     product = a[:, :, None] * b[:, None, :]
     there = found.plan > 0
-    entropy = (found.plan * torch.where(there, found.plan / product.clamp_min(1e-300), 1).log()).sum((1, 2))
+    entropy = (
+        found.plan * torch.where(there, found.plan / product.clamp_min(1e-300), 1).log()
+    ).sum((1, 2))
     moved = (found.plan * cost).sum((1, 2))
-    torch.testing.assert_close(found.value, moved + torch.tensor(EPSILON, dtype=torch.float64) * entropy)
+    torch.testing.assert_close(
+        found.value, moved + torch.tensor(EPSILON, dtype=torch.float64) * entropy
+    )
     for k, epsilon in enumerate(EPSILON):
         rows, columns = (torch.nonzero(mass[k])[:, 0] for mass in (a, b))
         problem = a[k][rows], b[k][columns], cost[k][rows][:, columns]
@@ -102,7 +113,10 @@ def test_small_regularisation_does_not_overflow_and_nears_the_assignment(dtype, 
 
 
 def test_it_stops_when_all_problems_are_solved_and_says_what_is_left(cost):
-    easy, hard = solve(cost, epsilon=(1.0,) * 3, tolerance=1e-3), solve(cost, epsilon=(0.003,) * 3, n_iterations=30)
+    easy, hard = (
+        solve(cost, epsilon=(1.0,) * 3, tolerance=1e-3),
+        solve(cost, epsilon=(0.003,) * 3, n_iterations=30),
+    )
     assert easy.n_iterations < 60
     assert (easy.error < 1e-3).all()
     assert hard.n_iterations <= 30 + 10

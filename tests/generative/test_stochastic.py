@@ -3,7 +3,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from shoal.generative import GAMMAS, PATHS, Diffusion, diffuse, drift_field, integrate, one_sided, path, two_sided
+from shoal.generative import (
+    GAMMAS,
+    PATHS,
+    Diffusion,
+    diffuse,
+    drift_field,
+    integrate,
+    one_sided,
+    path,
+    two_sided,
+)
 
 NOISY = [(p, g) for p in PATHS for g in GAMMAS if g != "zero"]
 each_noisy = pytest.mark.parametrize(("name", "gamma"), NOISY)
@@ -21,7 +31,9 @@ def assert_population(x, mean, cov, tolerance=0.01):
 def test_the_diffusion_carries_one_population_to_the_other(name, gamma, gaussians, generator):
     p = path(name, gamma, a=AMPLITUDE[gamma])
     source = gaussians.sample(N, generator)
-    target = diffuse(two_sided(gaussians.heads(p), p, eps0=0.5), source, n_steps=100, generator=generator)
+    target = diffuse(
+        two_sided(gaussians.heads(p), p, eps0=0.5), source, n_steps=100, generator=generator
+    )
     assert_population(target, gaussians.m1, gaussians.c1)
     flow = integrate(drift_field(p, gaussians.heads(p)), source)
     assert (target - flow).square().mean() > 0.05  # and not along the flow
@@ -34,17 +46,25 @@ def test_without_epsilon_it_is_the_flow(name, gamma, gaussians, generator):
     flow = drift_field(p, gaussians.heads(p))
     for stochastic, fixed in (("heun", "heun"), ("euler_maruyama", "euler")):
         for reverse in (False, True):
-            found = diffuse(still, source, method=stochastic, n_steps=10, reverse=reverse, generator=generator)
-            torch.testing.assert_close(found, integrate(flow, source, method=fixed, n_steps=10, reverse=reverse))
+            found = diffuse(
+                still, source, method=stochastic, n_steps=10, reverse=reverse, generator=generator
+            )
+            torch.testing.assert_close(
+                found, integrate(flow, source, method=fixed, n_steps=10, reverse=reverse)
+            )
 
 
-@pytest.mark.parametrize(("name", "gamma"), [("linear", "quadratic"), ("trigonometric", "brownian")])
+@pytest.mark.parametrize(
+    ("name", "gamma"), [("linear", "quadratic"), ("trigonometric", "brownian")]
+)
 def test_backwards_in_time_it_returns_to_the_source_population(name, gamma, gaussians, generator):
     p = path(name, gamma, a=AMPLITUDE[gamma])
     target = gaussians.sample(N, generator, end=1)
     diffusion = two_sided(gaussians.heads(p), p, eps0=0.5)
     assert_population(
-        diffuse(diffusion, target, n_steps=100, reverse=True, generator=generator), gaussians.m0, gaussians.c0
+        diffuse(diffusion, target, n_steps=100, reverse=True, generator=generator),
+        gaussians.m0,
+        gaussians.c0,
     )
 
 
@@ -57,7 +77,9 @@ def test_a_normal_source_needs_the_drift_only(name, eps0, gaussians, generator):
     diffusion = one_sided(lambda t, x: pair.velocity(p, t, x), p, eps0=eps0)
     there = diffuse(diffusion, pair.sample(N, generator), n_steps=60, generator=generator)
     assert_population(there, pair.m1, pair.c1)
-    back = diffuse(diffusion, pair.sample(N, generator, end=1), n_steps=60, reverse=True, generator=generator)
+    back = diffuse(
+        diffusion, pair.sample(N, generator, end=1), n_steps=60, reverse=True, generator=generator
+    )
     assert_population(back, pair.m0, pair.c0)
 
 
@@ -76,7 +98,9 @@ def test_brownian_motion_in_a_well_settles_to_its_known_variance(method, generat
 def test_few_steps_add_the_right_amount_of_noise(method, reverse, generator):
     """Noise alone, growing with time: 2∫ε = 0.6, which the middles of five steps give exactly."""
     growing = Diffusion(lambda t, x: (torch.zeros_like(x), torch.zeros_like(x)), lambda t: 0.6 * t)
-    end = diffuse(growing, torch.zeros(N, 1), method=method, n_steps=5, reverse=reverse, generator=generator)
+    end = diffuse(
+        growing, torch.zeros(N, 1), method=method, n_steps=5, reverse=reverse, generator=generator
+    )
     assert end.var().item() == pytest.approx(0.6, rel=0.025)
 
 
@@ -96,4 +120,9 @@ def test_what_has_no_score_is_refused(gaussians, generator):
     with pytest.raises(ValueError, match="eps0 must not be below 0, and is -1"):
         one_sided(lambda t, x: x, path(), eps0=-1)
     with pytest.raises(ValueError, match="method='rk4' is not known"):
-        diffuse(one_sided(lambda t, x: x, path(), eps0=1), torch.zeros(1, 1), method="rk4", generator=generator)
+        diffuse(
+            one_sided(lambda t, x: x, path(), eps0=1),
+            torch.zeros(1, 1),
+            method="rk4",
+            generator=generator,
+        )

@@ -18,7 +18,9 @@ each_power = pytest.mark.parametrize("power", [1, 2])
 @pytest.fixture
 def sets(generator):
     x = torch.randn(2, 30, 4, generator=generator, dtype=torch.float64)
-    y = 1.3 * torch.randn(2, 24, 4, generator=generator, dtype=torch.float64) + torch.tensor([[[0.3]], [[2.0]]])
+    y = 1.3 * torch.randn(2, 24, 4, generator=generator, dtype=torch.float64) + torch.tensor(
+        [[[0.3]], [[2.0]]]
+    )
     return x, y
 
 
@@ -28,10 +30,14 @@ def sets(generator):
 @each_power
 @pytest.mark.filterwarnings("ignore")
 def test_it_is_that_of_geomloss(power, sets):
-    geomloss = pytest.importorskip("geomloss", reason="geomloss is a test dependency for Python below 3.12")
+    geomloss = pytest.importorskip(
+        "geomloss", reason="geomloss is a test dependency for Python below 3.12"
+    )
     x, y = sets
     blur = 0.8
-    theirs = geomloss.SamplesLoss("sinkhorn", p=power, blur=blur, scaling=0.99, debias=True, backend="tensorized")
+    theirs = geomloss.SamplesLoss(
+        "sinkhorn", p=power, blur=blur, scaling=0.99, debias=True, backend="tensorized"
+    )
     factor = 1 if power == 1 else 2  # its cost is |x - y|^p / p
     expected = factor * theirs(x, y)
     found = debiased(x, y, epsilon=factor * blur**power, power=power, **TIGHT)
@@ -55,7 +61,9 @@ def test_a_translation_costs_its_square_whatever_the_regularisation(generator):
 def test_between_gaussians_it_is_the_entropic_bures_wasserstein_form(generator):
     """Janati et al. 2020: in one dimension, with e = ε/2 for the cost |x − y|², of which ours is the debiased form."""
     n, s, t, epsilon = 800, 1.0, 2.0, 1.0
-    quantiles = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(n, dtype=torch.float64) + 0.5) / n)
+    quantiles = torch.distributions.Normal(0.0, 1.0).icdf(
+        (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    )
 
     def plain(a, b):  # OT_ε of N(0, a²) and N(0, b²) with KL to the product of the marginals
         d = np.sqrt(4 * a**2 * b**2 + (epsilon / 2) ** 2)
@@ -95,11 +103,19 @@ def test_relative_regularisation_has_no_unit(sets):
 def test_the_gradient_is_that_of_finite_differences(power, generator):
     x, y = torch.randn(2, 1, 7, 2, generator=generator, dtype=torch.float64)
     for loss in (
-        lambda x: debiased(x, y, epsilon=0.4, power=power, tolerance=1e-12, n_iterations=20000).sum(),
-        lambda x: sinkhorn_divergence(x, y, epsilon=0.4, power=power, tolerance=1e-12, n_iterations=20000).sum(),
-        lambda x: monge_gap(y, x, epsilon=0.4, power=power, tolerance=1e-12, n_iterations=20000).sum(),
+        lambda x: debiased(
+            x, y, epsilon=0.4, power=power, tolerance=1e-12, n_iterations=20000
+        ).sum(),
+        lambda x: sinkhorn_divergence(
+            x, y, epsilon=0.4, power=power, tolerance=1e-12, n_iterations=20000
+        ).sum(),
+        lambda x: monge_gap(
+            y, x, epsilon=0.4, power=power, tolerance=1e-12, n_iterations=20000
+        ).sum(),
     ):
-        assert torch.autograd.gradcheck(loss, x.clone().requires_grad_(), eps=1e-5, atol=1e-5, rtol=1e-4)
+        assert torch.autograd.gradcheck(
+            loss, x.clone().requires_grad_(), eps=1e-5, atol=1e-5, rtol=1e-4
+        )
 
 
 def test_following_the_gradient_makes_the_populations_equal(generator):
@@ -119,7 +135,9 @@ def test_following_the_gradient_makes_the_populations_equal(generator):
 
 @each_power
 @pytest.mark.parametrize("epsilon", [0.05, 0.5])
-def test_between_samples_of_one_population_halves_average_0_and_wholes_do_not(power, epsilon, generator):
+def test_between_samples_of_one_population_halves_average_0_and_wholes_do_not(
+    power, epsilon, generator
+):
     x, y = torch.randn(2, 1500, 16, 3, generator=generator)
     found = sinkhorn_divergence(x, y, epsilon=epsilon, power=power)
     assert found.mean().abs() < 3.5 * found.std() / 1500**0.5
@@ -131,7 +149,8 @@ def test_halves_are_least_at_the_right_spread_and_wholes_at_one_too_small(genera
     x, y = torch.randn(2, 3000, 16, 3, generator=generator)
     spreads = torch.tensor([0.7, 0.8, 0.9, 1.0, 1.1, 1.2])
     halves, wholes = (
-        torch.stack([loss(c * x, y, epsilon=0.1).mean() for c in spreads]) for loss in (sinkhorn_divergence, debiased)
+        torch.stack([loss(c * x, y, epsilon=0.1).mean() for c in spreads])
+        for loss in (sinkhorn_divergence, debiased)
     )
     assert spreads[halves.argmin()].item() == pytest.approx(1.0)
     assert spreads[wholes.argmin()].item() < 0.95
@@ -142,10 +161,15 @@ def test_halves_are_the_mean_of_four_less_what_is_within(generator):
     halves = (x[:, ::2], x[:, 1::2], y[:, ::2], y[:, 1::2])
 
     def plain(a, b):
-        return sinkhorn(torch.cdist(a, b), epsilon=torch.tensor([0.3], dtype=a.dtype), **TIGHT).value
+        return sinkhorn(
+            torch.cdist(a, b), epsilon=torch.tensor([0.3], dtype=a.dtype), **TIGHT
+        ).value
 
     x1, x2, y1, y2 = halves
-    expected = sum(plain(a, b) for a in (x1, x2) for b in (y1, y2)) / 4 - (plain(x1, x2) + plain(y1, y2)) / 2
+    expected = (
+        sum(plain(a, b) for a in (x1, x2) for b in (y1, y2)) / 4
+        - (plain(x1, x2) + plain(y1, y2)) / 2
+    )
     torch.testing.assert_close(sinkhorn_divergence(x, y, epsilon=0.3, **TIGHT), expected)
 
 
@@ -154,7 +178,9 @@ def test_of_squares_with_much_regularisation_halves_see_the_means_and_no_spread(
     x, y = torch.randn(2, 4, 12, 3, generator=generator, dtype=torch.float64)
     (x1, x2), (y1, y2) = ([s[:, i::2].mean(1) for i in (0, 1)] for s in (5 * x, y))
     expected = (x1 * x2 + y1 * y2 - (x1 + x2) * (y1 + y2) / 2).sum(1)
-    torch.testing.assert_close(sinkhorn_divergence(5 * x, y, epsilon=1e7, power=2), expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        sinkhorn_divergence(5 * x, y, epsilon=1e7, power=2), expected, rtol=1e-3, atol=1e-3
+    )
 
 
 def test_halves_of_the_slots_that_count(generator):
@@ -176,7 +202,9 @@ def test_halves_of_the_slots_that_count(generator):
 def test_an_optimal_map_has_no_gap(power, generator):
     x = torch.randn(2, 50, 3, generator=generator, dtype=torch.float64)
     pull = torch.randn(3, 3, generator=generator, dtype=torch.float64)
-    convex = x @ (pull @ pull.T) + 1.0 if power == 2 else x + 4.0  # gradient of a convex function; a translation
+    convex = (
+        x @ (pull @ pull.T) + 1.0 if power == 2 else x + 4.0
+    )  # gradient of a convex function; a translation
     found = monge_gap(x, convex, epsilon=0.01, power=power, **TIGHT)
     assert (found > -1e-9).all()
     assert (found < 0.01 * np.log(50)).all()

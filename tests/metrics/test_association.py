@@ -16,7 +16,9 @@ def screen(n, rng, effect=0.0):
     magnitude = true * np.exp(0.05 * rng.normal(size=n))
     own = 0.1 * rng.normal(size=n)
     stress = 0.05 * true**2 + own
-    residual = rng.normal(size=n) * (1 + 0.5 * (true > 2)) + 0.8 * np.log(magnitude) + effect * own / 0.1
+    residual = (
+        rng.normal(size=n) * (1 + 0.5 * (true > 2)) + 0.8 * np.log(magnitude) + effect * own / 0.1
+    )
     return true / np.sqrt(true**2 + 9), residual, stress[:, None], magnitude
 
 
@@ -27,7 +29,11 @@ def test_calibrated_where_the_raw_partial_is_not(n, repeats):
     ours, raw = [], []
     for _ in range(repeats):
         coherence, residual, stress, magnitude = screen(n, rng)
-        ours.append(partial_association(residual, stress, magnitude=magnitude, n_perms=399, rng=rng).pvalue[0])
+        ours.append(
+            partial_association(residual, stress, magnitude=magnitude, n_perms=399, rng=rng).pvalue[
+                0
+            ]
+        )
         raw.append(raw_partial(coherence, stress, magnitude=magnitude).pvalue[0])
     rejected = np.mean(np.array(ours) < 0.05)
     assert abs(rejected - 0.05) < 3 * np.sqrt(0.05 * 0.95 / repeats)
@@ -41,7 +47,11 @@ def test_power():
     found = []
     for _ in range(100):
         _, residual, stress, magnitude = screen(150, rng, effect=0.4)
-        found.append(partial_association(residual, stress, magnitude=magnitude, n_perms=199, rng=rng).pvalue[0])
+        found.append(
+            partial_association(residual, stress, magnitude=magnitude, n_perms=199, rng=rng).pvalue[
+                0
+            ]
+        )
     assert np.mean(np.array(found) < 0.05) > 0.85
 
 
@@ -57,13 +67,19 @@ def test_equals_regression_by_hand(rng):
     """A fit with truncated powers in place of cardinal splines spans the same natural cubic splines."""
     n = 80
     y, x, m, q = rng.normal(size=(4, n))
-    found = partial_association(y, x[:, None], magnitude=m, covariates=q[:, None], n_perms=9, rng=rng)
+    found = partial_association(
+        y, x[:, None], magnitude=m, covariates=q[:, None], n_perms=9, rng=rng
+    )
     place, knots = (stats.rankdata(m) - 1) / (n - 1), np.linspace(0, 1, 5)
 
     def tail(k):
-        return (np.maximum(place - knots[k], 0) ** 3 - np.maximum(place - 1, 0) ** 3) / (1 - knots[k])
+        return (np.maximum(place - knots[k], 0) ** 3 - np.maximum(place - 1, 0) ** 3) / (
+            1 - knots[k]
+        )
 
-    design = np.column_stack([np.ones(n), place, *[tail(k) - tail(3) for k in range(3)], stats.rankdata(q)])
+    design = np.column_stack(
+        [np.ones(n), place, *[tail(k) - tail(3) for k in range(3)], stats.rankdata(q)]
+    )
     ranks = np.column_stack([stats.rankdata(y), stats.rankdata(x)])
     rest = ranks - design @ np.linalg.lstsq(design, ranks, rcond=None)[0]
     assert found.association[0] == pytest.approx(np.corrcoef(rest.T)[0, 1])
@@ -76,11 +92,19 @@ def test_depends_on_ranks_only_and_not_on_row_order(rng):
     def run(*arrays):
         y, x, m, q = arrays
         return partial_association(
-            y, x[:, None], magnitude=m, covariates=q[:, None], n_perms=99, rng=np.random.default_rng(1)
+            y,
+            x[:, None],
+            magnitude=m,
+            covariates=q[:, None],
+            n_perms=99,
+            rng=np.random.default_rng(1),
         )
 
     first = run(y, x, m, q)
-    for other in (run(np.exp(y), x**3, np.exp(m), 2 * q), run(y[order], x[order], m[order], q[order])):
+    for other in (
+        run(np.exp(y), x**3, np.exp(m), 2 * q),
+        run(y[order], x[order], m[order], q[order]),
+    ):
         assert other.association == pytest.approx(first.association)
         assert other.pvalue == first.pvalue
 
@@ -89,7 +113,9 @@ def test_a_covariate_explains_the_association_away(rng):
     cause, m = rng.normal(size=(2, 300))
     y, x = cause + 0.3 * rng.normal(size=(2, 300))
     open_ = partial_association(y, x[:, None], magnitude=m, n_perms=99, rng=rng)
-    held = partial_association(y, x[:, None], magnitude=m, covariates=cause[:, None], n_perms=99, rng=rng)
+    held = partial_association(
+        y, x[:, None], magnitude=m, covariates=cause[:, None], n_perms=99, rng=rng
+    )
     assert open_.association[0] > 0.8
     assert abs(held.association[0]) < 0.25
 
@@ -103,10 +129,14 @@ def test_interval_covers():
             x, m = rng.normal(size=(2, 100))
             y = 0.5 * x[:, None] + rng.normal(size=(100, folds))
             magnitude = np.repeat(m[:, None], folds, axis=1)
-            found.append(partial_association(y, x[:, None], magnitude=magnitude, n_perms=1, rng=rng))
+            found.append(
+                partial_association(y, x[:, None], magnitude=magnitude, n_perms=1, rng=rng)
+            )
         truth = np.mean([f.association for f in found])
         assert 0.9 < np.mean([f.ci_low[0] < truth < f.ci_high[0] for f in found]) <= 1
-        assert np.mean([f.se for f in found]) == pytest.approx(np.std([f.association for f in found]), rel=0.3)
+        assert np.mean([f.se for f in found]) == pytest.approx(
+            np.std([f.association for f in found]), rel=0.3
+        )
 
 
 def test_equal_folds_are_one_fold(rng):
@@ -133,29 +163,39 @@ def test_shared_error_is_harmless_only_when_cross_fitted():
         y = -error + 0.3 * rng.normal(size=(200, 2))
         score = (true**2 + 0.1 * rng.normal(size=200))[:, None]
         magnitude = true[:, None] + error
-        shared.append(partial_association(y[:, 0], score, magnitude=magnitude[:, 0], n_perms=99, rng=rng))
-        crossed.append(partial_association(y, score, magnitude=magnitude[:, ::-1], n_perms=99, rng=rng))
+        shared.append(
+            partial_association(y[:, 0], score, magnitude=magnitude[:, 0], n_perms=99, rng=rng)
+        )
+        crossed.append(
+            partial_association(y, score, magnitude=magnitude[:, ::-1], n_perms=99, rng=rng)
+        )
     assert np.mean([f.pvalue[0] < 0.05 for f in shared]) > 0.9
     assert np.mean([f.pvalue[0] < 0.05 for f in crossed]) < 0.12
 
 
 def test_a_score_that_is_magnitude_has_no_association(rng):
     y, m = rng.normal(size=(2, 60))
-    found = partial_association(y, np.column_stack([m, np.ones(60)]), magnitude=m, n_perms=9, rng=rng)
+    found = partial_association(
+        y, np.column_stack([m, np.ones(60)]), magnitude=m, n_perms=9, rng=rng
+    )
     assert np.isnan(found.association).all()
     assert np.isnan(found.pvalue).all()
 
 
 def test_the_smallest_p_value(rng):
     x, m = rng.normal(size=(2, 100))
-    assert partial_association(x, x[:, None], magnitude=m, n_perms=199, rng=rng).pvalue[0] == 1 / 200
+    assert (
+        partial_association(x, x[:, None], magnitude=m, n_perms=199, rng=rng).pvalue[0] == 1 / 200
+    )
 
 
 def test_chunks_do_not_matter(rng, monkeypatch):
     y, x, m = rng.normal(size=(3, 40))
 
     def run():
-        return partial_association(y, x[:, None], magnitude=m, n_perms=150, rng=np.random.default_rng(1)).pvalue[0]
+        return partial_association(
+            y, x[:, None], magnitude=m, n_perms=150, rng=np.random.default_rng(1)
+        ).pvalue[0]
 
     whole = run()
     monkeypatch.setattr("shoal.metrics._association.CHUNK", 7)
@@ -164,7 +204,9 @@ def test_chunks_do_not_matter(rng, monkeypatch):
 
 def test_too_few(rng):
     y, x, m = rng.normal(size=(3, 9))
-    with pytest.raises(ValueError, match="9 perturbations are too few: .* take 5 degrees of freedom"):
+    with pytest.raises(
+        ValueError, match="9 perturbations are too few: .* take 5 degrees of freedom"
+    ):
         partial_association(y, x[:, None], magnitude=m, n_perms=9, rng=rng)
     with pytest.raises(ValueError, match="4 perturbations are too few"):
         raw_partial(y[:4], x[:4, None], magnitude=m[:4])

@@ -32,7 +32,9 @@ def test_the_loss_of_a_ratio_is_a_bounded_log_ratio(rng):
     np.testing.assert_allclose(found, loss(1 / ratio, "target", perfect=1))
     assert (np.diff(found[ratio < 1]) < 0).all()
     assert (np.diff(found[ratio > 1]) > 0).all()
-    assert found.max() < loss(0.0, "target", perfect=1) == 1  # collapse is never better than a small ratio
+    assert (
+        found.max() < loss(0.0, "target", perfect=1) == 1
+    )  # collapse is never better than a small ratio
 
 
 def test_bad_losses_are_refused():
@@ -95,7 +97,13 @@ def test_a_metric_of_noise_does_not_discriminate(rng):
 
 @pytest.mark.parametrize(
     ("fraction", "score", "expected"),
-    [(0.1, 0.51, True), (0.09, 0.9, False), (0.5, 0.5, False), (NAN, 0.9, False), (0.5, NAN, False)],
+    [
+        (0.1, 0.51, True),
+        (0.09, 0.9, False),
+        (0.5, 0.5, False),
+        (NAN, 0.9, False),
+        (0.5, NAN, False),
+    ],
 )
 def test_discriminates_asks_for_both(fraction, score, expected):
     assert discriminates(fraction, score) is expected
@@ -154,5 +162,7 @@ def test_losses_of_unlike_shapes_are_refused(function, a, b):
 
 
 def test_a_single_baseline_comes_as_a_table():
-    with pytest.raises(ValueError, match=r"losses must be \(baselines, conditions\), not of shape \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"losses must be \(baselines, conditions\), not of shape \(3,\)"
+    ):
         best_baseline([1.0, 2.0, 3.0])

@@ -11,7 +11,11 @@ from shoal.metrics._cells import Cells, dtypes_of, parts_of, repeated, sizes_of,
 from shoal.metrics._comparison import means_of
 from shoal.metrics._ranksum import rank_sum, sums_against
 
-ROWS = (np.array([4, 1, 1]), np.array([0, 7]), np.array([6, 2, 3, 5]))  # in any order, with a repeat and shared ones
+ROWS = (
+    np.array([4, 1, 1]),
+    np.array([0, 7]),
+    np.array([6, 2, 3, 5]),
+)  # in any order, with a repeat and shared ones
 
 
 @pytest.fixture
@@ -30,7 +34,9 @@ def test_a_view_gives_the_rows(form, x):
         assert kept.dtype == np.float32
     assert dtypes_of(cells) == [np.float32]
     np.testing.assert_array_equal(sizes_of(cells), sizes_of(list(cells)))
-    np.testing.assert_allclose(means_of(cells), [x[rows].astype(np.float64).mean(axis=0) for rows in ROWS])
+    np.testing.assert_allclose(
+        means_of(cells), [x[rows].astype(np.float64).mean(axis=0) for rows in ROWS]
+    )
     with pytest.raises(IndexError):
         cells[3]
 

@@ -52,7 +52,9 @@ def test_unbiased_at_every_cell_number_and_equal_to_the_closed_form(n, a):
         cells[:, 0] += a
         draws.append(sh.metrics.coherence(cells, rng.normal(size=(600, d))))
     error = np.mean(draws) - isotropic(d, a) ** 2
-    assert abs(error) < 4 * np.std(draws) / np.sqrt(len(draws)) + 2e-3 * (a > 0)  # 600 controls place c with an error
+    assert abs(error) < 4 * np.std(draws) / np.sqrt(len(draws)) + 2e-3 * (
+        a > 0
+    )  # 600 controls place c with an error
 
 
 def test_plug_in_has_the_bias_we_say_it_has(rng):
@@ -70,11 +72,16 @@ def test_plug_in_has_the_bias_we_say_it_has(rng):
 def test_rotation_and_scale_change_nothing(rng):
     cells, control = rng.normal(0.3, 1, (40, 7)), rng.normal(size=(80, 7))
     turn = np.linalg.qr(rng.normal(size=(7, 7)))[0]
-    a, b = one_group(cells, control).columns, one_group(3 * cells @ turn + 5, 3 * control @ turn + 5).columns
+    a, b = (
+        one_group(cells, control).columns,
+        one_group(3 * cells @ turn + 5, 3 * control @ turn + 5).columns,
+    )
     for name in ("kappa", "ci_low", "pvalue", "coherence_loo", "coherence_plugin", "dispersion"):
         assert a[name][0] == pytest.approx(b[name][0], abs=1e-9), name
     assert b["magnitude"][0] == pytest.approx(3 * a["magnitude"][0])
-    assert a["residual_z"][0] == pytest.approx(b["residual_z"][0], abs=1e-3)  # single precision inside
+    assert a["residual_z"][0] == pytest.approx(
+        b["residual_z"][0], abs=1e-3
+    )  # single precision inside
 
 
 def test_jackknife_equals_deletion(rng):
@@ -84,12 +91,18 @@ def test_jackknife_equals_deletion(rng):
 
     def kappa(u, v):
         du = u.mean(0) - v.mean(0)
-        return du @ du - (1 - u.mean(0) @ u.mean(0)) / (len(u) - 1) - (1 - v.mean(0) @ v.mean(0)) / (len(v) - 1)
+        return (
+            du @ du
+            - (1 - u.mean(0) @ u.mean(0)) / (len(u) - 1)
+            - (1 - v.mean(0) @ v.mean(0)) / (len(v) - 1)
+        )
 
     w = u - v.mean(0)
     values = 2 * (w @ w.sum(0) - (w**2).sum(1))
     drop_cell = np.array([kappa(np.delete(u, i, 0), v) for i in range(25)])
-    assert coh.jackknife(values, np.zeros(25, int), np.array([25]))[0] == pytest.approx(24 / 25 * 25 * drop_cell.var())
+    assert coh.jackknife(values, np.zeros(25, int), np.array([25]))[0] == pytest.approx(
+        24 / 25 * 25 * drop_cell.var()
+    )
     drop_control = np.array([kappa(u, np.delete(v, j, 0)) for j in range(60)])
     closed = coh.control_variance((u.mean(0) - v.mean(0))[None], np.cov(v.T), np.array([1 / 60]))
     assert closed[0] == pytest.approx(59 / 60 * 60 * drop_control.var(), rel=0.06)
@@ -101,7 +114,9 @@ def test_leave_one_out_is_the_mean_cosine_with_the_others(rng):
     w = units(cells, control.mean(0)) - units(control, control.mean(0)).mean(0)
     for i in range(12):
         other = np.delete(w, i, 0).sum(0)
-        assert measured.cell[i] == pytest.approx(w[i] @ other / np.linalg.norm(w[i]) / np.linalg.norm(other))
+        assert measured.cell[i] == pytest.approx(
+            w[i] @ other / np.linalg.norm(w[i]) / np.linalg.norm(other)
+        )
     assert np.isnan(measured.cell[12:]).all()
     assert measured.columns["coherence_loo"][0] == pytest.approx(measured.cell[:12].mean())
 
@@ -127,9 +142,13 @@ def test_type_one_error(n, tails):
 def test_null_variance_is_the_formula(rng):
     """The sd of kappa without an effect is that of the analytic null, within its own error."""
     n, m, d = 30, 200, 20
-    found = np.array([sh.metrics.coherence(rng.normal(size=(n, d)), rng.normal(size=(m, d))) for _ in range(600)])
+    found = np.array(
+        [sh.metrics.coherence(rng.normal(size=(n, d)), rng.normal(size=(m, d))) for _ in range(600)]
+    )
     alpha = 1 / m
-    sd = np.sqrt(2 / d * (1 / (n * (n - 1)) + 2 * alpha / n + alpha**2))  # tr C^2 = 1/d on the sphere
+    sd = np.sqrt(
+        2 / d * (1 / (n * (n - 1)) + 2 * alpha / n + alpha**2)
+    )  # tr C^2 = 1/d on the sphere
     assert found.std() == pytest.approx(sd, rel=0.12)
 
 

@@ -30,7 +30,10 @@ def test_residual_equals_its_definition(screen, rng):
     parts, real, _ = screen
     predicted = real + rng.normal(size=real.shape)
     e = additive(parts)
-    expected = [x @ y / np.linalg.norm(x) / np.linalg.norm(y) for x, y in zip(predicted - e, real - e, strict=True)]
+    expected = [
+        x @ y / np.linalg.norm(x) / np.linalg.norm(y)
+        for x, y in zip(predicted - e, real - e, strict=True)
+    ]
     np.testing.assert_allclose(additive_residual(predicted, real, **parts), expected)
 
 
@@ -41,7 +44,9 @@ def test_residual_of_the_truth_its_opposite_and_a_weak_interaction(screen):
     np.testing.assert_allclose(additive_residual(e + 0.01 * (real - e), real, **parts), 1)
     np.testing.assert_allclose(additive_residual(2 * e - real, real, **parts), -1)
     swapped = {"a": parts["b"], "b": parts["a"], "control": parts["control"]}
-    np.testing.assert_allclose(additive_residual(real + 1, real, **swapped), additive_residual(real + 1, real, **parts))
+    np.testing.assert_allclose(
+        additive_residual(real + 1, real, **swapped), additive_residual(real + 1, real, **parts)
+    )
 
 
 def test_the_additive_prediction_has_no_residual_in_whatever_order_it_was_added(screen):
@@ -53,7 +58,9 @@ def test_the_additive_prediction_has_no_residual_in_whatever_order_it_was_added(
 def test_residual_without_relation_is_0_on_average(screen, rng):
     parts, real, _ = screen
     e = additive(parts)
-    found = np.concatenate([additive_residual(e + rng.normal(size=e.shape), real, **parts) for _ in range(200)])
+    found = np.concatenate(
+        [additive_residual(e + rng.normal(size=e.shape), real, **parts) for _ in range(200)]
+    )
     assert abs(found.mean()) < 4 * found.std() / np.sqrt(len(found))
 
 
@@ -72,7 +79,10 @@ def test_combinations_whose_parts_are_not_known_are_left_out(screen, rng):
     expected = additive_residual(predicted, real, **parts)
     keep = np.setdiff1d(np.arange(9), [2, 5])
     area = interaction_auprc(
-        predicted[keep], real[keep], labels=labels[keep], **{name: x[keep] for name, x in parts.items()}
+        predicted[keep],
+        real[keep],
+        labels=labels[keep],
+        **{name: x[keep] for name, x in parts.items()},
     )
     parts["a"][2] = parts["b"][5] = np.nan
     expected[[2, 5]] = np.nan
@@ -95,7 +105,9 @@ def test_area_equals_scikit_learn_with_ties(screen, rng):
     found = interaction_auprc(predicted, real, labels=labels, **parts)
     assert found == pytest.approx(average_precision_score(labels.ravel(), score.ravel()))
     by_size = interaction_auprc(predicted, real, threshold=1.0, **parts)
-    assert by_size == pytest.approx(average_precision_score((np.abs(real - e) > 1).ravel(), score.ravel()))
+    assert by_size == pytest.approx(
+        average_precision_score((np.abs(real - e) > 1).ravel(), score.ravel())
+    )
 
 
 def test_area_of_the_truth_the_additive_prediction_and_a_stranger(screen, rng):
@@ -103,9 +115,14 @@ def test_area_of_the_truth_the_additive_prediction_and_a_stranger(screen, rng):
     labels = interaction != 0
     e, share = additive(parts), labels.mean()
     assert interaction_auprc(real, real, labels=labels, **parts) == pytest.approx(1)
-    assert interaction_auprc(2 * e - real, real, labels=labels, **parts) == pytest.approx(1)  # sizes only
+    assert interaction_auprc(2 * e - real, real, labels=labels, **parts) == pytest.approx(
+        1
+    )  # sizes only
     assert interaction_auprc(e, real, labels=labels, **parts) == pytest.approx(share)
-    strangers = [interaction_auprc(e + rng.normal(size=e.shape), real, labels=labels, **parts) for _ in range(100)]
+    strangers = [
+        interaction_auprc(e + rng.normal(size=e.shape), real, labels=labels, **parts)
+        for _ in range(100)
+    ]
     assert np.mean(strangers) == pytest.approx(share, abs=0.02)
 
 
@@ -117,16 +134,22 @@ def test_masked_genes_are_neither_found_nor_missed(screen, rng):
     score = np.abs(predicted - additive(parts))
     expected = average_precision_score(labels[mask], score[mask])
     predicted[3, :10] += 1e4
-    assert interaction_auprc(predicted, real, labels=labels, mask=mask, **parts) == pytest.approx(expected)
+    assert interaction_auprc(predicted, real, labels=labels, mask=mask, **parts) == pytest.approx(
+        expected
+    )
     keep = np.delete(np.arange(80), np.arange(10))
-    alone = additive_residual(predicted[:, keep], real[:, keep], **{name: x[:, keep] for name, x in parts.items()})
+    alone = additive_residual(
+        predicted[:, keep], real[:, keep], **{name: x[:, keep] for name, x in parts.items()}
+    )
     assert additive_residual(predicted, real, mask=mask, **parts)[3] == pytest.approx(alone[3])
 
 
 def test_area_without_an_interaction_is_not_defined(screen):
     parts, real, interaction = screen
     assert np.isnan(interaction_auprc(real, real, threshold=1e3, **parts))
-    assert np.isnan(interaction_auprc(real, real, labels=np.zeros(interaction.shape, dtype=bool), **parts))
+    assert np.isnan(
+        interaction_auprc(real, real, labels=np.zeros(interaction.shape, dtype=bool), **parts)
+    )
 
 
 def test_bad_input_is_refused(screen):

@@ -48,13 +48,18 @@ def test_differential_expression_is_that_of_scipy(exam):
         fdr = np.ones(counts.size)
         fdr[counts] = stats.false_discovery_control(test.pvalue[counts])
         np.testing.assert_allclose(found.fdr[i][counts], fdr[counts], rtol=0.1, atol=1e-12)
-        assert (np.sign(found.z[i]) == np.sign(test.statistic - len(second.cells[i]) * len(controls) / 2)).all()
+        assert (
+            np.sign(found.z[i])
+            == np.sign(test.statistic - len(second.cells[i]) * len(controls) / 2)
+        ).all()
     assert (found.fdr[~truth.mask] == 1).all()  # a target is no discovery
 
 
 def test_dense_and_sparse_cells_may_be_mixed(exam):
     truth, second = exam
-    mixed = Populations(truth, tuple(sparse.csr_matrix(c) if i % 2 else c for i, c in enumerate(second.cells)))
+    mixed = Populations(
+        truth, tuple(sparse.csr_matrix(c) if i % 2 else c for i, c in enumerate(second.cells))
+    )
     np.testing.assert_allclose(mixed.genes.z, second.genes.z)
 
 

@@ -55,7 +55,11 @@ def score(name, tables, **options):
 
 def perfect(tables):
     """The same tables with the prediction equal to the truth."""
-    truth = {"effect": tables["true_effect"], "fdr": tables["true_fdr"], "z": -np.log10(tables["true_fdr"])}
+    truth = {
+        "effect": tables["true_effect"],
+        "fdr": tables["true_fdr"],
+        "z": -np.log10(tables["true_fdr"]),
+    }
     return tables | truth
 
 
@@ -78,9 +82,13 @@ def test_a_perfect_prediction(name, tables):
 def test_order_of_genes_and_of_conditions_does_not_matter(name, tables, rng):
     expected = score(name, tables)
     genes, rows = rng.permutation(G), rng.permutation(P)
-    np.testing.assert_allclose(score(name, {k: t[:, genes] for k, t in tables.items()}), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        score(name, {k: t[:, genes] for k, t in tables.items()}), expected, rtol=1e-12
+    )
     by_row = score(name, {k: t[rows] for k, t in tables.items()})
-    np.testing.assert_allclose(by_row, expected[rows] if np.ndim(expected) else expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        by_row, expected[rows] if np.ndim(expected) else expected, rtol=1e-12
+    )
 
 
 @each_metric
@@ -139,8 +147,12 @@ def test_a_constant_prediction_is_chance(tables):
     np.testing.assert_allclose(de_roc_auc(constant, tables["true_fdr"])[:-1], 0.5)
     called = np.zeros((P, G))  # every gene is significant, with the same effect
     options = {"predicted_fdr": called, "real_fdr": tables["true_fdr"]}
-    np.testing.assert_allclose(de_overlap(constant, tables["true_effect"], **options)[:-1], responding[:-1])
-    assert np.isnan(de_lfc_spearman(constant, tables["true_effect"], real_fdr=tables["true_fdr"])).all()
+    np.testing.assert_allclose(
+        de_overlap(constant, tables["true_effect"], **options)[:-1], responding[:-1]
+    )
+    assert np.isnan(
+        de_lfc_spearman(constant, tables["true_effect"], real_fdr=tables["true_fdr"])
+    ).all()
 
 
 def test_chance_on_average(rng):
@@ -157,7 +169,9 @@ def test_chance_on_average(rng):
 
 @pytest.mark.parametrize("k", [None, 1, 5, 12, 50])
 def test_overlap_equals_the_rule_of_cell_eval(k, tables):
-    effect, truth, fdr, true_fdr = (tables[key] for key in ("effect", "true_effect", "fdr", "true_fdr"))
+    effect, truth, fdr, true_fdr = (
+        tables[key] for key in ("effect", "true_effect", "fdr", "true_fdr")
+    )
     found = de_overlap(effect, truth, predicted_fdr=fdr, real_fdr=true_fdr, k=k)
     precision = de_overlap(truth, effect, predicted_fdr=true_fdr, real_fdr=fdr, k=k)
     for row in range(P):
@@ -178,7 +192,13 @@ def test_overlap_with_ties_is_the_mean_over_ways_to_break_them(rng):
     called = np.full((1, 20), 0.01)
     found = de_overlap(effect[None], truth[None], predicted_fdr=called, real_fdr=called, k=7)[0]
     broken = [
-        de_overlap((effect + rng.uniform(0, 0.1, 20))[None], truth[None], predicted_fdr=called, real_fdr=called, k=7)[0]
+        de_overlap(
+            (effect + rng.uniform(0, 0.1, 20))[None],
+            truth[None],
+            predicted_fdr=called,
+            real_fdr=called,
+            k=7,
+        )[0]
         for _ in range(2000)
     ]
     assert found == pytest.approx(np.mean(broken), abs=4 * stats.sem(broken))
@@ -190,18 +210,24 @@ def test_no_predicted_hit(tables):
     silent = tables | {"fdr": np.ones((P, G))}
     for name in ("de_overlap", "de_recall"):
         np.testing.assert_array_equal(score(name, silent)[:-1], 0)
-    np.testing.assert_allclose(score("de_count_error", silent), -np.log2((tables["true_fdr"] < 0.05).sum(axis=1) + 1))
+    np.testing.assert_allclose(
+        score("de_count_error", silent), -np.log2((tables["true_fdr"] < 0.05).sum(axis=1) + 1)
+    )
     assert np.isnan(score("de_spearman_sig", silent))
 
 
 def test_recall_direction_and_correlation_equal_a_plain_count(tables):
-    recall, direction, correlation = (score(n, tables) for n in ("de_recall", "de_direction", "de_lfc_spearman"))
+    recall, direction, correlation = (
+        score(n, tables) for n in ("de_recall", "de_direction", "de_lfc_spearman")
+    )
     for row in range(P - 1):
         hits = np.flatnonzero(tables["true_fdr"][row] < 0.05)
         assert recall[row] == sum(tables["fdr"][row, g] < 0.05 for g in hits) / len(hits)
         same = sum(tables["effect"][row, g] * tables["true_effect"][row, g] > 0 for g in hits)
         assert direction[row] == same / len(hits)
-        expected = stats.spearmanr(tables["effect"][row, hits], tables["true_effect"][row, hits]).statistic
+        expected = stats.spearmanr(
+            tables["effect"][row, hits], tables["true_effect"][row, hits]
+        ).statistic
         assert correlation[row] == pytest.approx(expected)
 
 
@@ -210,7 +236,9 @@ def test_opposite_effects(tables):
     np.testing.assert_allclose(score("de_direction", opposite)[:-1], 0)
     np.testing.assert_allclose(score("de_lfc_spearman", opposite)[:-1], -1)
     still = tables | {"effect": np.zeros((P, G))}
-    np.testing.assert_array_equal(score("de_direction", still)[:-1], 0)  # no predicted effect has no right sign
+    np.testing.assert_array_equal(
+        score("de_direction", still)[:-1], 0
+    )  # no predicted effect has no right sign
 
 
 def test_one_responding_gene_has_no_correlation():
@@ -222,7 +250,10 @@ def test_one_responding_gene_has_no_correlation():
 
 
 def test_count_error_is_antisymmetric_and_in_doublings(tables):
-    there, back = de_count_error(tables["fdr"], tables["true_fdr"]), de_count_error(tables["true_fdr"], tables["fdr"])
+    there, back = (
+        de_count_error(tables["fdr"], tables["true_fdr"]),
+        de_count_error(tables["true_fdr"], tables["fdr"]),
+    )
     np.testing.assert_allclose(there, -back)
     calls = np.where(np.arange(32) < np.array([[15], [7], [0]]), 0.01, 0.9)
     np.testing.assert_allclose(de_count_error(calls, np.roll(calls, 1, axis=0)), [4, -1, -3])
@@ -231,7 +262,9 @@ def test_count_error_is_antisymmetric_and_in_doublings(tables):
 def test_counts_over_conditions(rng):
     n_true, n_called = np.array([0, 0, 3, 8, 20, 40]), np.array([30, 25, 1, 4, 9, 35])
     true, called = (np.where(np.arange(50) < n[:, None], 0.01, 0.9) for n in (n_true, n_called))
-    assert de_spearman_sig(called, true) == pytest.approx(stats.spearmanr(n_called, n_true).statistic)
+    assert de_spearman_sig(called, true) == pytest.approx(
+        stats.spearmanr(n_called, n_true).statistic
+    )
     assert de_spearman_sig(called, true, responding_only=True) == pytest.approx(1)
     assert np.isnan(de_spearman_sig(called[:1], true[:1]))
 
@@ -247,7 +280,11 @@ def test_alpha_is_strict_and_used(tables):
     ("spoil", "options", "message"),
     [
         (lambda t: t[:, :-1], {}, "of one shape"),
-        (lambda t: np.where(np.arange(G) == 3, np.nan, t), {}, "in 6 conditions; leave them out with mask="),
+        (
+            lambda t: np.where(np.arange(G) == 3, np.nan, t),
+            {},
+            "in 6 conditions; leave them out with mask=",
+        ),
         (lambda t: t, {"mask": np.ones((P, G))}, "mask must hold booleans"),
         (lambda t: t, {"mask": np.ones((P, 1), dtype=bool)}, "mask must hold booleans"),
         (lambda t: t, {"alpha": 0.0}, "alpha must be between 0 and 1"),
@@ -259,7 +296,9 @@ def test_bad_input(name, spoil, options, message, tables):
 
 
 def test_bad_values(tables):
-    with pytest.raises(ValueError, match="real_fdr holds values that are NaN or not between 0 and 1"):
+    with pytest.raises(
+        ValueError, match="real_fdr holds values that are NaN or not between 0 and 1"
+    ):
         de_recall(tables["fdr"], 2 + tables["true_fdr"])
     with pytest.raises(ValueError, match="predicted holds NaN or infinite"):
         de_auprc(np.full((P, G), np.inf), tables["true_fdr"])

@@ -31,7 +31,9 @@ def test_closed_form():
 def test_perfect_opposite_and_rescaled_shifts(means):
     _, real, reference = means
     assert delta(real, real, reference=reference) == pytest.approx(1)
-    assert delta(reference + 0.1 * (real - reference), real, reference=reference) == pytest.approx(1)
+    assert delta(reference + 0.1 * (real - reference), real, reference=reference) == pytest.approx(
+        1
+    )
     assert delta(2 * reference - real, real, reference=reference) == pytest.approx(-1)
 
 
@@ -40,7 +42,9 @@ def test_symmetric_and_blind_to_common_changes(means, rng):
     found = delta(predicted, real, reference=reference)
     assert delta(real, predicted, reference=reference) == pytest.approx(found)
     offset, order = rng.normal(size=40), rng.permutation(40)
-    assert delta(predicted + offset, real + offset, reference=reference + offset) == pytest.approx(found)
+    assert delta(predicted + offset, real + offset, reference=reference + offset) == pytest.approx(
+        found
+    )
     assert delta(predicted[order], real[order], reference=reference[order]) == pytest.approx(found)
     assert delta(3 * predicted, 3 * real, reference=3 * reference) == pytest.approx(found)
 
@@ -107,7 +111,9 @@ def test_coherence_error_is_the_difference_of_signed_roots(rng):
 
 def test_coherence_error_is_zero_on_average_between_samples_of_one_population(rng):
     found = [
-        sh.metrics.coherence_error(shifted(rng, 30, 2), shifted(rng, 30, 2), control=shifted(rng, 40, 0))
+        sh.metrics.coherence_error(
+            shifted(rng, 30, 2), shifted(rng, 30, 2), control=shifted(rng, 40, 0)
+        )
         for _ in range(400)
     ]
     assert abs(np.mean(found)) < 4 * stats.sem(found)
@@ -122,4 +128,6 @@ def test_collapsed_cells_are_too_coherent_and_noisy_cells_too_little(rng):
 
 def test_coherence_error_refuses_what_coherence_refuses(rng):
     with pytest.raises(ValueError, match="equal columns"):
-        sh.metrics.coherence_error(np.ones((5, 3)), rng.normal(size=(5, 4)), control=rng.normal(size=(9, 4)))
+        sh.metrics.coherence_error(
+            np.ones((5, 3)), rng.normal(size=(5, 4)), control=rng.normal(size=(9, 4))
+        )

@@ -6,7 +6,12 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import pairwise_distances
 
 from shoal.metrics import _discrimination as module
-from shoal.metrics._discrimination import centroid_accuracy, discrimination_score, rank_score, retrieval_rank
+from shoal.metrics._discrimination import (
+    centroid_accuracy,
+    discrimination_score,
+    rank_score,
+    retrieval_rank,
+)
 
 METRICS = ("l1", "l2", "cosine")
 SCORES = {
@@ -40,7 +45,10 @@ def peer(predicted, real, metric, mask=None):
     found = []
     for p, query in enumerate(predicted):
         genes = slice(None) if mask is None else mask[p]
-        order = np.argsort(pairwise_distances(real[:, genes], query[None, genes], metric=name).ravel(), kind="stable")
+        order = np.argsort(
+            pairwise_distances(real[:, genes], query[None, genes], metric=name).ravel(),
+            kind="stable",
+        )
         found.append(1 - np.flatnonzero(order == p)[0] / len(real))
     return np.array(found)
 
@@ -55,7 +63,9 @@ def test_equals_one_query_after_the_other(metric, masked, ties, means, mask):
     genes = mask if masked else None
     expected = peer(*means, metric, genes)
     assert 0.6 < expected.mean() < 0.97
-    np.testing.assert_array_equal(discrimination_score(*means, metric=metric, mask=genes, ties=ties), expected)
+    np.testing.assert_array_equal(
+        discrimination_score(*means, metric=metric, mask=genes, ties=ties), expected
+    )
 
 
 @each_metric
@@ -65,7 +75,9 @@ def test_a_dominant_target_gene_is_left_out_exactly(metric, means, mask):
         table[~mask] += size
     expected = peer(predicted, real, metric, mask)
     assert (expected != peer(predicted, real, metric)).any()
-    np.testing.assert_array_equal(discrimination_score(predicted, real, metric=metric, mask=mask), expected)
+    np.testing.assert_array_equal(
+        discrimination_score(predicted, real, metric=metric, mask=mask), expected
+    )
 
 
 @each_metric
@@ -91,8 +103,12 @@ def test_centroid_accuracy_is_the_share_of_real_means_that_are_farther(means):
 def test_retrieval_and_rank_score_look_from_the_real_means(metric, means, mask):
     predicted, real = means
     pds = peer(real, predicted, metric, mask)  # the parts are changed over
-    np.testing.assert_allclose(rank_score(predicted, real, metric=metric, mask=mask), 1 - pds, atol=1e-12)
-    np.testing.assert_allclose(retrieval_rank(predicted, real, metric=metric, mask=mask), 1 - (1 - pds) * 40 / 39)
+    np.testing.assert_allclose(
+        rank_score(predicted, real, metric=metric, mask=mask), 1 - pds, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        retrieval_rank(predicted, real, metric=metric, mask=mask), 1 - (1 - pds) * 40 / 39
+    )
 
 
 def test_one_prediction_near_all_real_means_takes_their_first_place(rng):
@@ -147,7 +163,9 @@ def test_the_worst_is_0_on_the_unit_scale_and_1_in_n_on_the_published_one():
 def test_shuffled_predictions_lose_what_honest_ones_have(means, rng):
     predicted, real = means
     for score in SCORES.values():
-        assert score(np.roll(predicted, 7, axis=0), real).mean() < score(predicted, real).mean() - 0.15
+        assert (
+            score(np.roll(predicted, 7, axis=0), real).mean() < score(predicted, real).mean() - 0.15
+        )
 
 
 def test_the_cosine_does_not_see_the_length_of_a_prediction_and_l2_does(means, rng):
@@ -155,13 +173,21 @@ def test_the_cosine_does_not_see_the_length_of_a_prediction_and_l2_does(means, r
     scaled = predicted * rng.gamma(1, 1, (40, 1))
     cosine = discrimination_score(predicted, real, metric="cosine")
     np.testing.assert_allclose(discrimination_score(scaled, real, metric="cosine"), cosine)
-    assert (discrimination_score(scaled, real, metric="l2") != discrimination_score(predicted, real, metric="l2")).any()
+    assert (
+        discrimination_score(scaled, real, metric="l2")
+        != discrimination_score(predicted, real, metric="l2")
+    ).any()
 
 
 @pytest.mark.parametrize("score", [discrimination_score, retrieval_rank])
 def test_predictions_without_a_shift_have_no_direction_and_are_at_chance(score, rng):
     real = rng.normal(size=(12, 9))
-    found = score(0 * real, real, metric="cosine", **({"scale": "unit"} if score is discrimination_score else {}))
+    found = score(
+        0 * real,
+        real,
+        metric="cosine",
+        **({"scale": "unit"} if score is discrimination_score else {}),
+    )
     np.testing.assert_array_equal(found, 0.5)
 
 
@@ -177,7 +203,9 @@ def test_conditions_compete_within_their_context(name, means, mask):
     assert np.flatnonzero(np.isnan(found)).tolist() == [11]
     for label in (5, 6, 7):
         rows = np.flatnonzero(group == label)
-        np.testing.assert_allclose(found[rows], SCORES[name](predicted[rows], real[rows], mask=mask[rows]))
+        np.testing.assert_allclose(
+            found[rows], SCORES[name](predicted[rows], real[rows], mask=mask[rows])
+        )
 
 
 def test_rank_score_divides_by_the_conditions_of_the_context(means):
@@ -206,13 +234,18 @@ def test_one_gene_and_no_gene():
     assert discrimination_score(real, real).tolist() == [1, 1, 1]
     nothing = np.zeros((3, 1), dtype=bool)
     for metric in METRICS:
-        np.testing.assert_allclose(discrimination_score(real, real, metric=metric, mask=nothing, scale="unit"), 0.5)
+        np.testing.assert_allclose(
+            discrimination_score(real, real, metric=metric, mask=nothing, scale="unit"), 0.5
+        )
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"metric": "manhattan"}, "metric='manhattan' is not known; choose one of 'l1', 'l2', 'cosine'"),
+        (
+            {"metric": "manhattan"},
+            "metric='manhattan' is not known; choose one of 'l1', 'l2', 'cosine'",
+        ),
         ({"ties": "first"}, "ties='first'"),
         ({"scale": "n"}, "scale='n'"),
         ({"group": np.zeros(3)}, "group must hold one label for each of 40"),
@@ -236,7 +269,8 @@ def test_bad_tables_are_refused(name, means):
 
 def test_equals_scperteval(means):
     peers = pytest.importorskip(
-        "scperteval.protocols.metrics", reason="a test against a peer: pip install scperteval==0.2.0"
+        "scperteval.protocols.metrics",
+        reason="a test against a peer: pip install scperteval==0.2.0",
     )
     predicted, real = means
     np.testing.assert_allclose(

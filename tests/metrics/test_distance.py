@@ -28,7 +28,11 @@ def brute(name, x, y, *, biased=False):
     if biased:
         return 2 * xy.mean() - xx.mean() - yy.mean()
     n, m = len(x), len(y)
-    return 2 * xy.mean() - (xx.sum() - xx.trace()) / (n * (n - 1)) - (yy.sum() - yy.trace()) / (m * (m - 1))
+    return (
+        2 * xy.mean()
+        - (xx.sum() - xx.trace()) / (n * (n - 1))
+        - (yy.sum() - yy.trace()) / (m * (m - 1))
+    )
 
 
 each_metric = pytest.mark.parametrize("name", list(LINKS))
@@ -42,7 +46,9 @@ def pair(rng):
 @each_metric
 @pytest.mark.parametrize("biased", [False, True])
 def test_equals_all_pairs(name, biased, pair):
-    assert measure(name, *pair, biased=biased) == pytest.approx(brute(name, *pair, biased=biased), abs=1e-11)
+    assert measure(name, *pair, biased=biased) == pytest.approx(
+        brute(name, *pair, biased=biased), abs=1e-11
+    )
 
 
 @each_metric
@@ -58,14 +64,20 @@ def test_symmetric_and_invariant_to_order_rotation_and_translation(name, pair, r
 @pytest.mark.parametrize("name", ["energy_distance", "mmd"])
 @pytest.mark.parametrize("block_bytes", [2_000, 40_000])
 def test_block_size_does_not_matter(name, block_bytes, pair):
-    assert measure(name, *pair, block_bytes=block_bytes) == pytest.approx(measure(name, *pair), rel=1e-11)
+    assert measure(name, *pair, block_bytes=block_bytes) == pytest.approx(
+        measure(name, *pair), rel=1e-11
+    )
 
 
 def test_scaling(pair):
     x, y = pair
-    assert sh.metrics.energy_distance(3 * x, 3 * y) == pytest.approx(3 * sh.metrics.energy_distance(x, y))
+    assert sh.metrics.energy_distance(3 * x, 3 * y) == pytest.approx(
+        3 * sh.metrics.energy_distance(x, y)
+    )
     assert sh.metrics.edistance(3 * x, 3 * y) == pytest.approx(9 * sh.metrics.edistance(x, y))
-    assert sh.metrics.mmd(3 * x, 3 * y) == pytest.approx(sh.metrics.mmd(x, y))  # the default width follows
+    assert sh.metrics.mmd(3 * x, 3 * y) == pytest.approx(
+        sh.metrics.mmd(x, y)
+    )  # the default width follows
 
 
 @each_metric
@@ -78,12 +90,19 @@ def test_mean_over_samples_is_the_population_value(name, rng):
     expected = {
         "edistance": 2 * mu**2,
         # E|Z| for Z ~ N(mu, 2), and 2/sqrt(pi) for mu = 0
-        "energy_distance": 2 * stats.foldnorm.mean(mu / np.sqrt(2), scale=np.sqrt(2)) - 4 / np.sqrt(np.pi),
+        "energy_distance": 2 * stats.foldnorm.mean(mu / np.sqrt(2), scale=np.sqrt(2))
+        - 4 / np.sqrt(np.pi),
         "mmd": np.mean(
-            [2 * (w**2 / (w**2 + 2)) ** (d / 2) * (1 - np.exp(-(mu**2) / (2 * (w**2 + 2)))) for w in WIDTHS]
+            [
+                2 * (w**2 / (w**2 + 2)) ** (d / 2) * (1 - np.exp(-(mu**2) / (2 * (w**2 + 2))))
+                for w in WIDTHS
+            ]
         ),
     }[name]
-    found = [measure(name, rng.normal(size=(7, d)) + shift, rng.normal(size=(12, d))) for _ in range(3000)]
+    found = [
+        measure(name, rng.normal(size=(7, d)) + shift, rng.normal(size=(12, d)))
+        for _ in range(3000)
+    ]
     assert np.mean(found) == pytest.approx(expected, abs=4 * stats.sem(found))
 
 
@@ -121,7 +140,9 @@ def test_sparse_equals_dense(biased, block_bytes, rng):
         "energy_distance": PairReference(y, euclidean, **options).compare(x)[0],
         "mmd": PairReference(y, gaussian(WIDTHS), at_zero=-1.0, **options).compare(x)[0],
     }.items():
-        assert found == pytest.approx(brute(name, x.toarray(), y.toarray(), biased=biased), abs=1e-12)
+        assert found == pytest.approx(
+            brute(name, x.toarray(), y.toarray(), biased=biased), abs=1e-12
+        )
 
 
 def test_group_sums_equal_all_pairs(rng):
@@ -139,10 +160,16 @@ def test_median_bandwidth(rng):
     x = rng.normal(size=(400, 5)) * [3, 2, 1, 1, 1]
     exact = np.median(pdist(x))
     assert sh.metrics.median_bandwidth(x) == pytest.approx(exact)
-    assert sh.metrics.median_bandwidth(sparse.csr_array(x), most=100) == pytest.approx(exact, rel=0.08)
+    assert sh.metrics.median_bandwidth(sparse.csr_array(x), most=100) == pytest.approx(
+        exact, rel=0.08
+    )
     first = sh.metrics.median_bandwidth(x, most=100)
-    assert sh.metrics.median_bandwidth(rng.permutation(x), most=100) == pytest.approx(first, rel=1e-12)
-    with pytest.raises(ValueError, match=r"median distance between the 4 rows is 0.*pass bandwidth="):
+    assert sh.metrics.median_bandwidth(rng.permutation(x), most=100) == pytest.approx(
+        first, rel=1e-12
+    )
+    with pytest.raises(
+        ValueError, match=r"median distance between the 4 rows is 0.*pass bandwidth="
+    ):
         sh.metrics.median_bandwidth(np.ones((4, 2)))
 
 
@@ -152,7 +179,11 @@ def test_median_bandwidth(rng):
         (np.ones((3, 2)), np.ones((3, 4)), r"equal columns, not \(3, 2\) and \(3, 4\)"),
         (np.ones(3), np.ones((3, 4)), "2-D"),
         (np.ones((1, 2)), np.ones((3, 2)), "at least 2 cells, not 1 and 3"),
-        (np.array([[1, 2], [3, 4]]), np.array([[1, np.nan], [np.inf, 2], [0, 0]]), "2 of 3 rows of Y"),
+        (
+            np.array([[1, 2], [3, 4]]),
+            np.array([[1, np.nan], [np.inf, 2], [0, 0]]),
+            "2 of 3 rows of Y",
+        ),
     ],
 )
 @each_metric

@@ -18,12 +18,17 @@ SIZES = (5, 17, 40, 2)
 def make(rng, share, *, genes=60, controls=(50, 33)):
     """Return populations and controls in which a gene is expressed by about a share of the cells, or by all."""
     rates = np.clip(rng.uniform(0, 2 * share, genes), 0, 1)
-    draw = [(rng.random((n, genes)) < rates) * rng.lognormal(0.2, 0.5, (n, genes)) for n in (*SIZES, *controls)]
+    draw = [
+        (rng.random((n, genes)) < rates) * rng.lognormal(0.2, 0.5, (n, genes))
+        for n in (*SIZES, *controls)
+    ]
     return draw[: len(SIZES)], draw[len(SIZES) :]
 
 
 def expected(cells, controls, *, biased):
-    return [energy_distance(x, controls[at], biased=biased) for x, at in zip(cells, GROUP, strict=True)]
+    return [
+        energy_distance(x, controls[at], biased=biased) for x, at in zip(cells, GROUP, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 1.0])
@@ -32,7 +37,9 @@ def expected(cells, controls, *, biased):
 def test_equals_the_distance_of_a_pair(share, biased, form, rng, monkeypatch):
     cells, controls = make(rng, share)
     found = energies([form(x) for x in cells], [form(c) for c in controls], GROUP, biased=biased)
-    np.testing.assert_allclose(found, expected(cells, controls, biased=biased), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        found, expected(cells, controls, biased=biased), rtol=1e-12, atol=1e-12
+    )
     monkeypatch.setattr(_cells, "BLOCK", 8)
     monkeypatch.setattr(_energies, "BLOCK", 8)
     monkeypatch.setattr(_energies, "CONTROLS", 9)
@@ -54,7 +61,10 @@ def test_views_of_a_matrix_are_not_copied_into_another_precision(rng):
     x = make(rng, 0.3)[0][2].astype(np.float32)
     rows = (np.arange(10), np.arange(20, 30), np.arange(5), np.array([1, 1, 2]))
     found = energies(Cells(x, rows), Cells(x, (np.arange(40), np.arange(30))), GROUP, biased=True)
-    exact = [energy_distance(x[r], x[: (40, 30)[at]], biased=True) for r, at in zip(rows, GROUP, strict=True)]
+    exact = [
+        energy_distance(x[r], x[: (40, 30)[at]], biased=True)
+        for r, at in zip(rows, GROUP, strict=True)
+    ]
     np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-6)
 
 

@@ -79,7 +79,9 @@ def test_bad_input_is_refused(metric, predicted, options, message):
 @pytest.fixture
 def cells(rng):
     start = [rng.normal(size=(n, 6)) for n in (30, 12)]
-    return start, [x + 3 * np.eye(6)[i] + 0.1 * rng.normal(size=x.shape) for i, x in enumerate(start)]
+    return start, [
+        x + 3 * np.eye(6)[i] + 0.1 * rng.normal(size=x.shape) for i, x in enumerate(start)
+    ]
 
 
 def test_cell_error_is_0_for_the_truth_1_for_no_change_and_linear_between(cells):
@@ -114,14 +116,18 @@ def test_cell_error_is_the_same_for_sparse_cells(cells):
     for kind in (sparse.csr_matrix, sparse.csr_array, sparse.csc_matrix):
         as_sparse = [[kind(x) for x in group] for group in (predicted, real, start)]
         np.testing.assert_allclose(cell_error(*as_sparse[:2], start=as_sparse[2]), expected)
-        np.testing.assert_allclose(cell_error(predicted, as_sparse[1], start=as_sparse[2]), expected)
+        np.testing.assert_allclose(
+            cell_error(predicted, as_sparse[1], start=as_sparse[2]), expected
+        )
     single = [[x.astype(np.float32) for x in group] for group in (predicted, real, start)]
     np.testing.assert_allclose(cell_error(*single[:2], start=single[2]), expected, rtol=1e-5)
 
 
 def test_cell_error_without_cells_or_without_a_move_is_not_defined(cells):
     start, real = cells
-    found = cell_error([real[0][:0], start[1]], [real[0][:0], start[1]], start=[start[0][:0], start[1]])
+    found = cell_error(
+        [real[0][:0], start[1]], [real[0][:0], start[1]], start=[start[0][:0], start[1]]
+    )
     assert np.isnan(found).all()
 
 

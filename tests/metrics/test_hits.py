@@ -26,10 +26,14 @@ def plain_fdr(score, hit, q):
 
 @pytest.mark.parametrize("budget", [1, 7, 39, 40, 400])
 def test_recall_at_a_budget_equals_a_plain_count(budget, ranking):
-    assert hits_recall_budget(*ranking, budget=budget) == pytest.approx(plain_budget(*ranking, budget))
+    assert hits_recall_budget(*ranking, budget=budget) == pytest.approx(
+        plain_budget(*ranking, budget)
+    )
 
 
-@pytest.mark.parametrize(("share", "n"), [(0.1, 4), (0.11, 5), (0.5, 20), (1e-6, 1), (0.3, 12), (0.7, 28)])
+@pytest.mark.parametrize(
+    ("share", "n"), [(0.1, 4), (0.11, 5), (0.5, 20), (1e-6, 1), (0.3, 12), (0.7, 28)]
+)
 def test_a_share_is_rounded_up(share, n, ranking):
     assert hits_recall_budget(*ranking, budget=share) == hits_recall_budget(*ranking, budget=n)
 
@@ -54,14 +58,18 @@ def test_ties_at_a_budget_are_the_mean_over_all_orders():
 def test_tied_perturbations_are_listed_together_or_not_at_all():
     score = np.array([3.0, 3, 2, 2])
     assert hits_recall_fdr(score, np.array([True, False, True, True]), q=0.1) == 0
-    assert hits_recall_fdr(score, np.array([True, True, True, False]), q=0.1) == pytest.approx(2 / 3)
+    assert hits_recall_fdr(score, np.array([True, True, True, False]), q=0.1) == pytest.approx(
+        2 / 3
+    )
     assert hits_recall_fdr(score, np.array([True, True, True, False]), q=0.25) == 1
 
 
 def test_perfect_constant_and_worst(ranking):
     _, hit = ranking
     assert hits_recall_budget(hit.astype(float), hit, budget=10) == 1
-    assert hits_recall_budget(hit.astype(float), hit, budget=4) == pytest.approx(0.4)  # no more can be found
+    assert hits_recall_budget(hit.astype(float), hit, budget=4) == pytest.approx(
+        0.4
+    )  # no more can be found
     assert hits_recall_fdr(hit.astype(float), hit, q=0.0) == 1
     assert hits_recall_budget(np.zeros(40), hit, budget=8) == pytest.approx(8 / 40)
     assert hits_recall_fdr(np.zeros(40), hit, q=0.5) == 0

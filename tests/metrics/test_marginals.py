@@ -32,22 +32,32 @@ def counts(rng):
 def test_every_form_of_matrix_gives_the_same(name, form, counts):
     expected = measure(name, *counts)
     np.testing.assert_allclose(measure(name, *map(FORMATS[form], counts)), expected, rtol=1e-12)
-    np.testing.assert_allclose(measure(name, FORMATS[form](counts[0]), counts[1]), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        measure(name, FORMATS[form](counts[0]), counts[1]), expected, rtol=1e-12
+    )
 
 
 @each_metric
 def test_order_of_cells_does_not_matter(name, counts, rng):
     x, y = counts
-    np.testing.assert_allclose(measure(name, rng.permutation(x), rng.permutation(y)), measure(name, x, y), rtol=1e-12)
+    np.testing.assert_allclose(
+        measure(name, rng.permutation(x), rng.permutation(y)), measure(name, x, y), rtol=1e-12
+    )
 
 
 @each_metric
 def test_entries_stored_twice_are_summed_and_left_as_they_are(name):
-    twice = sparse.csr_matrix((np.array([1.0, -1.0, 2.0]), np.array([0, 0, 1]), np.array([0, 2, 3])), shape=(2, 2))
+    twice = sparse.csr_matrix(
+        (np.array([1.0, -1.0, 2.0]), np.array([0, 0, 1]), np.array([0, 2, 3])), shape=(2, 2)
+    )
     other = np.array([[1.0, 0], [0, 3], [5, 0]])
     np.testing.assert_allclose(measure(name, twice, other), measure(name, twice.toarray(), other))
-    by_column = sparse.csc_matrix((twice.data, np.zeros(3, dtype=int), np.array([0, 2, 3])), shape=(2, 2))
-    np.testing.assert_allclose(measure(name, by_column, other), measure(name, by_column.toarray(), other))
+    by_column = sparse.csc_matrix(
+        (twice.data, np.zeros(3, dtype=int), np.array([0, 2, 3])), shape=(2, 2)
+    )
+    np.testing.assert_allclose(
+        measure(name, by_column, other), measure(name, by_column.toarray(), other)
+    )
     assert twice.nnz == by_column.nnz == 3
 
 
@@ -61,7 +71,9 @@ def test_wasserstein_equals_scipy(n, m, rng):
 @pytest.mark.parametrize("block_bytes", [1, 20_000])
 def test_wasserstein_block_size_does_not_matter(block_bytes, counts):
     expected = sh.metrics.wasserstein_per_gene(*counts)
-    found = sh.metrics.wasserstein_per_gene(*map(sparse.csr_matrix, counts), block_bytes=block_bytes)
+    found = sh.metrics.wasserstein_per_gene(
+        *map(sparse.csr_matrix, counts), block_bytes=block_bytes
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-14)
 
 
@@ -71,7 +83,9 @@ def test_wasserstein_is_a_distance(counts, rng):
     third = rng.normal(size=(25, 12))
     np.testing.assert_allclose(sh.metrics.wasserstein_per_gene(y, x), found, rtol=1e-12)
     np.testing.assert_array_equal(sh.metrics.wasserstein_per_gene(x, np.tile(x, (3, 1))), 0)
-    np.testing.assert_allclose(sh.metrics.wasserstein_per_gene(3 - 2 * x, 3 - 2 * y), 2 * found, rtol=1e-12)
+    np.testing.assert_allclose(
+        sh.metrics.wasserstein_per_gene(3 - 2 * x, 3 - 2 * y), 2 * found, rtol=1e-12
+    )
     around = sh.metrics.wasserstein_per_gene(x, third) + sh.metrics.wasserstein_per_gene(third, y)
     assert (found <= around + 1e-12).all()
 
@@ -112,7 +126,9 @@ def test_zero_fraction_closed_form(counts):
     expected = np.abs((x == 0).mean(axis=0) - (y == 0).mean(axis=0)).mean()
     assert sh.metrics.zero_fraction_error(x, y) == pytest.approx(expected)
     assert sh.metrics.zero_fraction_error(y, x) == pytest.approx(expected)
-    assert sh.metrics.zero_fraction_error(2 * x, y) == pytest.approx(expected)  # scale does not matter
+    assert sh.metrics.zero_fraction_error(2 * x, y) == pytest.approx(
+        expected
+    )  # scale does not matter
     assert sh.metrics.zero_fraction_error(x, np.tile(x, (3, 1))) == 0
     assert sh.metrics.zero_fraction_error(np.zeros((3, 2)), np.ones((4, 2))) == 1
 
@@ -124,7 +140,9 @@ def test_small_values_may_count_as_zeros(form, counts):
     assert sh.metrics.zero_fraction_error(blurred, y) == pytest.approx((y == 0).mean())
     expected = sh.metrics.zero_fraction_error(x, y)
     for cells in (blurred, -blurred):
-        assert sh.metrics.zero_fraction_error(FORMATS[form](cells), y, tolerance=1e-3) == pytest.approx(expected)
+        assert sh.metrics.zero_fraction_error(
+            FORMATS[form](cells), y, tolerance=1e-3
+        ) == pytest.approx(expected)
 
 
 def test_zero_fraction_of_two_samples(rng):

@@ -17,7 +17,9 @@ KEY, CONTROL = "perturbation", "control"
 
 @pytest.fixture(scope="module")
 def cell_eval():
-    reason = "cell-eval absent: presets are not compared with the package; pip install cell-eval==0.8.2"
+    reason = (
+        "cell-eval absent: presets are not compared with the package; pip install cell-eval==0.8.2"
+    )
     return pytest.importorskip("cell_eval", reason=reason)
 
 
@@ -33,7 +35,9 @@ def tables(cell_eval, peer_screens, tmp_path_factory):
     """The table of the preset and that of cell-eval."""
     real, pred = peer_screens
     skipped = ["clustering_agreement"]  # it depends on the random numbers of Leiden
-    found, _ = computed(cell_eval, pred, real, tmp_path_factory.mktemp("cell_eval"), skip_metrics=skipped)
+    found, _ = computed(
+        cell_eval, pred, real, tmp_path_factory.mktemp("cell_eval"), skip_metrics=skipped
+    )
     theirs = pd.DataFrame(found.to_dict(as_series=False)).set_index(KEY).astype(float)
     adata = real.copy()
     sh.tl.evaluate(adata, pred=pred, preset="cell_eval", baselines=None)
@@ -56,7 +60,9 @@ def test_preset_equals_cell_eval(tables, metric):
     assert_allclose(ours.loc[theirs.index, metric], theirs[metric], rtol=1e-9, atol=1e-12)
 
 
-def test_ties_fall_as_in_cell_eval_with_a_stable_sort(cell_eval, peer_screens, tmp_path, monkeypatch):
+def test_ties_fall_as_in_cell_eval_with_a_stable_sort(
+    cell_eval, peer_screens, tmp_path, monkeypatch
+):
     """Three perturbations have the same real cells. numpy's own sort is not stable, on some processors not even of 6."""
     label = peer_screens[0].obs[KEY].to_numpy().astype(str)
     rows = np.concatenate([np.flatnonzero(label == name)[:40] for name in np.unique(label)])
@@ -69,14 +75,19 @@ def test_ties_fall_as_in_cell_eval_with_a_stable_sort(cell_eval, peer_screens, t
         found, _ = computed(cell_eval, pred, real, tmp_path, profile="pds")
     theirs = pd.DataFrame(found.to_dict(as_series=False)).set_index(KEY)["discrimination_score_l1"]
     sh.tl.evaluate(real, pred=pred, preset="cell_eval", metrics=[theirs.name], baselines=None)
-    assert_allclose(real.uns["evaluation"]["table"][theirs.name].loc[theirs.index], theirs, atol=1e-12)
+    assert_allclose(
+        real.uns["evaluation"]["table"][theirs.name].loc[theirs.index], theirs, atol=1e-12
+    )
 
 
 def test_score_of_the_challenge_equals_that_of_cell_eval(cell_eval, peer_screens, tmp_path):
     adata, pred = peer_screens[0].copy(), peer_screens[1]
     sh.pp.split(adata, by=KEY, test=0.5, rng=0)
     sh.tl.evaluate(adata, pred=pred, preset="vcc", baselines=None)
-    test, control = (adata.obs["split"] == "test").to_numpy(), (adata.obs[KEY] == CONTROL).to_numpy()
+    test, control = (
+        (adata.obs["split"] == "test").to_numpy(),
+        (adata.obs[KEY] == CONTROL).to_numpy(),
+    )
     counts = adata.obs.loc[test, KEY].astype(str).value_counts()
     counts.rename_axis(KEY).rename("n_cells").to_csv(tmp_path / "counts.csv")
     mean = cell_eval.build_base_mean_adata(

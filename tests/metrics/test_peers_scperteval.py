@@ -14,7 +14,9 @@ from shoal.metrics._calibration import loss
 from shoal.metrics._ranksum import rank_sum
 
 KEY, CONTROL = "perturbation", "control"
-pytestmark = pytest.mark.filterwarnings(r"ignore:Excluding '.*' removes:UserWarning")  # as perturbations are few
+pytestmark = pytest.mark.filterwarnings(
+    r"ignore:Excluding '.*' removes:UserWarning"
+)  # as perturbations are few
 
 
 def part(name):
@@ -26,7 +28,9 @@ def part(name):
 @pytest.fixture(scope="module")
 def handle(peer_screens):
     """The real cells, as scPertEval prepares them."""
-    return part("api").prepare(peer_screens[0], [], perturbation_key=KEY, control_label=CONTROL, workers=1)
+    return part("api").prepare(
+        peer_screens[0], [], perturbation_key=KEY, control_label=CONTROL, workers=1
+    )
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +57,10 @@ def cells(peer_screens):
 
 
 def delta(c, reference):
-    return [shm.pearson_delta(a, b, reference=r) for a, b, r in zip(c.guess, c.real, reference, strict=True)]
+    return [
+        shm.pearson_delta(a, b, reference=r)
+        for a, b, r in zip(c.guess, c.real, reference, strict=True)
+    ]
 
 
 def top(c, k=30):
@@ -69,7 +76,9 @@ def in_axes(c, distance):
 
 
 def in_top(c, distance):
-    return [distance(y[:, genes], x[:, genes]) for x, y, genes in zip(c.x, c.y, top(c), strict=True)]
+    return [
+        distance(y[:, genes], x[:, genes]) for x, y, genes in zip(c.x, c.y, top(c), strict=True)
+    ]
 
 
 def pooled_mmd(x, y):
@@ -81,7 +90,9 @@ def against(others, populations, statistic):
     found = []
     for pair in zip(populations, others, strict=True):
         group = np.repeat([0, -1], [len(one) for one in pair])
-        found.append(getattr(rank_sum(np.vstack(pair), group, 1, group < 0, continuity=True), statistic))
+        found.append(
+            getattr(rank_sum(np.vstack(pair), group, 1, group < 0, continuity=True), statistic)
+        )
     return np.vstack(found)
 
 
@@ -96,16 +107,22 @@ SAME = {
     "pearson_pert": lambda c: delta(c, c.perturbed),
     "mse": lambda c: shm.mse(c.guess, c.real),
     "mse_top_k=30": lambda c: shm.mse(c.guess, c.real, mask=top(c)),
-    "l2_heg_k=40": lambda c: shm.rmse(c.guess, c.real, mask=c.control >= np.sort(c.control)[:, [-40]]) * 40**0.5,
+    "l2_heg_k=40": lambda c: (
+        shm.rmse(c.guess, c.real, mask=c.control >= np.sort(c.control)[:, [-40]]) * 40**0.5
+    ),
     "wmse_exp2": lambda c: shm.weighted_mse(c.guess, c.real, weights=shm.gene_weights(c.t)),
-    "wmse_exp4": lambda c: shm.weighted_mse(c.guess, c.real, weights=shm.gene_weights(c.t, exponent=4.0)),
+    "wmse_exp4": lambda c: shm.weighted_mse(
+        c.guess, c.real, weights=shm.gene_weights(c.t, exponent=4.0)
+    ),
     "r2_ctrl": lambda c: r2(c, c.control, np.ones_like(c.real)),
     "weighted_r2_pert_exp2": lambda c: r2(c, c.perturbed, shm.gene_weights(c.t)),
     "rank": lambda c: 1 - shm.retrieval_rank(c.guess, c.real),  # which sh.tl.evaluate calls nir
     "nir": lambda c: shm.centroid_accuracy(c.guess, c.real),
     "energy_distance_pca_k=10": lambda c: in_axes(c, shm.energy_distance),
     "energy_distance_top_k=30": lambda c: in_top(c, shm.energy_distance),
-    "unbiased_mmd_median_pca_k=10": lambda c: in_axes(c, pooled_mmd),  # the width is that of the real cells by default
+    "unbiased_mmd_median_pca_k=10": lambda c: in_axes(
+        c, pooled_mmd
+    ),  # the width is that of the real cells by default
     "de_auprc": lambda c: area(c, shm.de_auprc),
     "de_auroc": lambda c: area(c, shm.de_roc_auc),
 }
@@ -132,34 +149,51 @@ def test_sinkhorn_is_the_square_of_that_of_scperteval():
     """A blur b there is a regularisation of 2 b² here; geomloss stops at 3 digits."""
     peer = part("protocols.metrics")
     torch, *_ = (
-        pytest.importorskip(n, reason=f"{n} absent: Sinkhorn not compared") for n in ("torch", "geomloss", "ot")
+        pytest.importorskip(n, reason=f"{n} absent: Sinkhorn not compared")
+        for n in ("torch", "geomloss", "ot")
     )
     rng, threads = np.random.default_rng(0), torch.get_num_threads()
     x, y = rng.normal(0.5, 1.5, (60, 5)), rng.normal(0, 1, (50, 5))
     theirs = peer.sinkhorn_w2(y, x, None, blur=1.0) ** 2
     torch.set_num_threads(threads)  # which it sets to 1
-    assert shm.sinkhorn(x, y, epsilon=2 / shm.median_bandwidth(y) ** 2) == pytest.approx(theirs, rel=5e-3)
+    assert shm.sinkhorn(x, y, epsilon=2 / shm.median_bandwidth(y) ** 2) == pytest.approx(
+        theirs, rel=5e-3
+    )
 
 
 # -- calibration -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("protocol", "direction", "perfect"), [("mse", "lower", 0.0), ("pearson_pert", "higher", 1.0)])
+@pytest.mark.parametrize(
+    ("protocol", "direction", "perfect"), [("mse", "lower", 0.0), ("pearson_pert", "higher", 1.0)]
+)
 def test_calibration_equals_scperteval(peer_screens, handle, cells, protocol, direction, perfect):
     """With a second half of the cells as positive control; 1e-6 is added to the range there."""
     run = {
-        name: part("api").calibrate(handle, protocol, positive="tech_dup", calibrator=name) for name in ("drf", "bds")
+        name: part("api").calibrate(handle, protocol, positive="tech_dup", calibrator=name)
+        for name in ("drf", "bds")
     }
     config = part("types").RunConfig("", [], perturbation_key=KEY, control_label=CONTROL)
     halves = part("dataset").Dataset(peer_screens[0], config)
-    real, second = (np.array([halves.cells(n, half).mean(axis=0) for n in cells.names]) for half in ("first", "second"))
+    real, second = (
+        np.array([halves.cells(n, half).mean(axis=0) for n in cells.names])
+        for half in ("first", "second")
+    )
     good, bad = (
-        loss(SAME[protocol](SimpleNamespace(**vars(cells) | {"real": real, "guess": made})), direction, perfect=perfect)
+        loss(
+            SAME[protocol](SimpleNamespace(**vars(cells) | {"real": real, "guess": made})),
+            direction,
+            perfect=perfect,
+        )
         for made in (second, cells.perturbed if protocol == "mse" else cells.control)
     )
     theirs = run["drf"].per_perturbation["drf"]
     assert np.abs(theirs).max() < 1  # none is cut off
-    assert_allclose([shm.drf([a], [b]) for a, b in zip(good, bad, strict=True)], theirs * (1 + 1e-6 / bad), rtol=1e-9)
+    assert_allclose(
+        [shm.drf([a], [b]) for a, b in zip(good, bad, strict=True)],
+        theirs * (1 + 1e-6 / bad),
+        rtol=1e-9,
+    )
     assert shm.drf(good, bad) == pytest.approx(run["drf"].aggregate["mean"], abs=1e-3)
     assert shm.bds(good, bad) == run["bds"].aggregate["bds"]
 
@@ -171,7 +205,11 @@ def test_evaluate_calibrates_as_scperteval(peer_screens):
     sh.tl.evaluate(adata, pred=peer_screens[1], metrics=names, baselines=None)
     entry = adata.uns["evaluation"]
     for name, row in entry["summary"].iterrows():
-        scores = entry["scores"].query("metric == @name").pivot(index="condition", columns="contender", values="value")
+        scores = (
+            entry["scores"]
+            .query("metric == @name")
+            .pivot(index="condition", columns="contender", values="value")
+        )
         values = scores[["positive control", row["negative_control"]]].dropna().to_numpy()
         assert len(values) >= 4
         of = SimpleNamespace(better=row["direction"], perfect=row["perfect"])

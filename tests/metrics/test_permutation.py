@@ -29,7 +29,9 @@ def references(control, *, biased, relabelling, block_bytes):
 @pytest.mark.parametrize("block_bytes", [20_000, 2**25])
 @pytest.mark.parametrize("sizes", [(420, 700), (700, 390)])
 @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
-def test_relabelled_statistic_is_the_statistic_of_relabelled_cells(biased, block_bytes, sizes, kind, rng):
+def test_relabelled_statistic_is_the_statistic_of_relabelled_cells(
+    biased, block_bytes, sizes, kind, rng
+):
     x, y = rng.normal(0.3, 1, (sizes[0], 4)), rng.normal(0, 1.2, (sizes[1], 4))
     relabelling = draw(np.array([5, sizes[0]]), sizes[1], 6, rng)
     exchange = relabelling.of(1)

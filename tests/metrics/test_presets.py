@@ -34,7 +34,11 @@ def case(request):
     controls, own = ([cells(rng, base * s, n) for n in (50, 40)] for s in (1.0, 1.2))
     for some in (real[0], guess[1], controls[0], own[0]):
         some[:, -1] = 0  # a gene that some do not express
-    pack = {"csr": (sparse.csr_matrix,) * 2, "dense": (np.asarray,) * 2, "mixed": (sparse.csr_matrix, np.asarray)}
+    pack = {
+        "csr": (sparse.csr_matrix,) * 2,
+        "dense": (np.asarray,) * 2,
+        "mixed": (sparse.csr_matrix, np.asarray),
+    }
     of_real, of_guess = pack[request.param]
     truth = Truth(
         names=tuple(f"p{i}" for i in range(P)),
@@ -48,8 +52,17 @@ def case(request):
         bandwidth=1.0,
         parts=(np.full((P, G), np.nan),) * 2,
     )
-    found = Populations(truth, tuple(of_guess(x) for x in guess), controls=tuple(of_guess(x) for x in own))
-    return truth, found, real, guess, [controls[c] for c in truth.group], [own[c] for c in truth.group]
+    found = Populations(
+        truth, tuple(of_guess(x) for x in guess), controls=tuple(of_guess(x) for x in own)
+    )
+    return (
+        truth,
+        found,
+        real,
+        guess,
+        [controls[c] for c in truth.group],
+        [own[c] for c in truth.group],
+    )
 
 
 def value(preset, name, case):
@@ -59,7 +72,8 @@ def value(preset, name, case):
 def effects(case):
     _, _, real, guess, control, own = case
     deltas = [
-        (g.mean(0) - o.mean(0), r.mean(0) - c.mean(0)) for r, g, c, o in zip(real, guess, control, own, strict=True)
+        (g.mean(0) - o.mean(0), r.mean(0) - c.mean(0))
+        for r, g, c, o in zip(real, guess, control, own, strict=True)
     ]
     return [np.array(side) for side in zip(*deltas, strict=True)]
 
@@ -71,10 +85,15 @@ def tables(case):
     for some, against in ((real, control), (guess, own)):
         p = np.array([[stats.mannwhitneyu(x[:, g], c[:, g], method="asymptotic").pvalue for g in range(G)]
                       for x, c in zip(some, against, strict=True)])  # fmt: skip
-        means = [(np.expm1(x.mean(0)), np.expm1(c.mean(0))) for x, c in zip(some, against, strict=True)]
+        means = [
+            (np.expm1(x.mean(0)), np.expm1(c.mean(0))) for x, c in zip(some, against, strict=True)
+        ]
         with np.errstate(divide="ignore", invalid="ignore"):
             lfc = np.array([np.log2(a / b) for a, b in means])
-        out += [stats.false_discovery_control(np.nan_to_num(p, nan=1.0), axis=1), np.where(np.isnan(lfc), 0, lfc)]
+        out += [
+            stats.false_discovery_control(np.nan_to_num(p, nan=1.0), axis=1),
+            np.where(np.isnan(lfc), 0, lfc),
+        ]
     return out
 
 
@@ -99,7 +118,9 @@ def test_a_perfect_prediction_is_perfect(case):
     for preset in PRESETS.values():
         for name, metric in preset.metrics.items():
             found = score(metric, truth, truth.real)
-            if np.isfinite(metric.perfect) and not name.startswith(("wasserstein", "overlap_at", "precision_at")):
+            if np.isfinite(metric.perfect) and not name.startswith(
+                ("wasserstein", "overlap_at", "precision_at")
+            ):
                 np.testing.assert_allclose(
                     found.values[np.isfinite(found.values)], metric.perfect, atol=1e-6, err_msg=name
                 )
@@ -115,25 +136,33 @@ def test_cell_eval_measures_predictions_from_predicted_controls(case):
     np.testing.assert_allclose(value("cell_eval", "mse_delta", case), ((guess - real) ** 2).mean(1))
     np.testing.assert_allclose(value("cell_eval", "mae_delta", case), np.abs(guess - real).mean(1))
     means = [np.array([x.mean(0) for x in some]) for some in case[3:1:-1]]
-    np.testing.assert_allclose(value("cell_eval", "mse", case), ((means[0] - means[1]) ** 2).mean(1))
+    np.testing.assert_allclose(
+        value("cell_eval", "mse", case), ((means[0] - means[1]) ** 2).mean(1)
+    )
     np.testing.assert_allclose(value("cell_eval", "mae", case), np.abs(means[0] - means[1]).mean(1))
 
 
-@pytest.mark.parametrize(("kind", "metric"), [("l1", "cityblock"), ("l2", "euclidean"), ("cosine", "cosine")])
+@pytest.mark.parametrize(
+    ("kind", "metric"), [("l1", "cityblock"), ("l2", "euclidean"), ("cosine", "cosine")]
+)
 def test_cell_eval_discrimination_is_a_rank_without_the_target_gene(case, kind, metric):
     truth, (guess, real) = case[0], effects(case)
     expected = []
     for i in range(P):
         rivals = np.flatnonzero(truth.group == truth.group[i])
         keep = np.arange(G) != i
-        order = np.argsort(cdist(guess[i : i + 1, keep], real[np.ix_(rivals, keep)], metric)[0], kind="stable")
+        order = np.argsort(
+            cdist(guess[i : i + 1, keep], real[np.ix_(rivals, keep)], metric)[0], kind="stable"
+        )
         expected.append(1 - np.flatnonzero(rivals[order] == i)[0] / len(rivals))
     np.testing.assert_allclose(value("cell_eval", f"discrimination_score_{kind}", case), expected)
 
 
 def test_cell_eval_ties_go_to_the_first_condition(case):
     truth = replace(case[0], cells=case[0].cells[:1] * 5 + case[0].cells[5:6] * 2)
-    found = value("cell_eval", "discrimination_score_l2", (truth, Populations(truth, truth.controls[:1] * P)))
+    found = value(
+        "cell_eval", "discrimination_score_l2", (truth, Populations(truth, truth.controls[:1] * P))
+    )
     np.testing.assert_allclose(found, [1, 0.8, 0.6, 0.4, 0.2, 1, 0.5])
 
 
@@ -143,7 +172,10 @@ def test_cell_eval_correlates_biased_energies_and_copies_the_number(case):
     def energy(x, y):
         return 2 * cdist(x, y).mean() - cdist(x, x).mean() - cdist(y, y).mean()
 
-    a, b = ([energy(x, c) for x, c in zip(*side, strict=True)] for side in ((real, control), (guess, own)))
+    a, b = (
+        [energy(x, c) for x, c in zip(*side, strict=True)]
+        for side in ((real, control), (guess, own))
+    )
     found = value("cell_eval", "pearson_edistance", case)
     for rows in (slice(0, 5), slice(5, 7)):
         np.testing.assert_allclose(found[rows], stats.pearsonr(a[rows], b[rows])[0], atol=1e-9)
@@ -174,13 +206,21 @@ def test_cell_eval_differential_expression(case):
     np.testing.assert_array_equal(value("cell_eval", "de_nsig_counts_pred", case), own_hit.sum(1))
     rows = range(P)
     expected = {
-        "de_direction_match": [np.mean(np.sign(lfc[i, hit[i]]) == np.sign(own_lfc[i, hit[i]])) for i in rows],
+        "de_direction_match": [
+            np.mean(np.sign(lfc[i, hit[i]]) == np.sign(own_lfc[i, hit[i]])) for i in rows
+        ],
         "de_sig_genes_recall": [own_hit[i, hit[i]].mean() for i in rows],
         "de_spearman_lfc_sig": [
-            stats.spearmanr(stats.rankdata(lfc[i, hit[i]]), stats.rankdata(own_lfc[i, hit[i]]))[0] for i in rows
+            stats.spearmanr(stats.rankdata(lfc[i, hit[i]]), stats.rankdata(own_lfc[i, hit[i]]))[0]
+            for i in rows
         ],
-        "pr_auc": [skm.average_precision_score(hit[i], -np.log10(np.clip(own_fdr[i], 1e-10, 1))) for i in rows],
-        "roc_auc": [skm.roc_auc_score(hit[i], -np.log10(np.clip(own_fdr[i], 1e-10, 1))) for i in rows],
+        "pr_auc": [
+            skm.average_precision_score(hit[i], -np.log10(np.clip(own_fdr[i], 1e-10, 1)))
+            for i in rows
+        ],
+        "roc_auc": [
+            skm.roc_auc_score(hit[i], -np.log10(np.clip(own_fdr[i], 1e-10, 1))) for i in rows
+        ],
     }
     for name, values in expected.items():
         np.testing.assert_allclose(value("cell_eval", name, case), values, atol=1e-7, err_msg=name)
@@ -231,18 +271,30 @@ def test_systema(case):
 def test_perturbench(case):
     _, _, real, guess, control, own = case
     a, b = (np.array([x.mean(0) for x in some]) for some in (guess, real))
-    np.testing.assert_allclose(value("perturbench", "rmse_average", case), np.sqrt(((a - b) ** 2).mean(1)))
-    x, y = (np.log2(m + 0.1) - np.log2(np.array([c.mean(0) for c in of]) + 0.1) for m, of in ((a, own), (b, control)))
+    np.testing.assert_allclose(
+        value("perturbench", "rmse_average", case), np.sqrt(((a - b) ** 2).mean(1))
+    )
+    x, y = (
+        np.log2(m + 0.1) - np.log2(np.array([c.mean(0) for c in of]) + 0.1)
+        for m, of in ((a, own), (b, control))
+    )
     cosine = 1 - cdist(x, y, "cosine")
     np.testing.assert_allclose(value("perturbench", "cosine_logfc", case), np.diag(cosine))
-    for name, better in (("rmse_rank_average", -cdist(a, b)[:5, :5]), ("cosine_rank_logfc", cosine[:5, :5])):
-        expected = (better > np.diag(better)).sum(axis=0) / 5  # predictions that are nearer to a real mean than its own
+    for name, better in (
+        ("rmse_rank_average", -cdist(a, b)[:5, :5]),
+        ("cosine_rank_logfc", cosine[:5, :5]),
+    ):
+        expected = (better > np.diag(better)).sum(
+            axis=0
+        ) / 5  # predictions that are nearer to a real mean than its own
         np.testing.assert_allclose(value("perturbench", name, case)[:5], expected, err_msg=name)
 
 
 @pytest.mark.parametrize(("suffix", "n"), [("", G), ("_DE20", 20), ("_DE40", 40)])
 def test_unlasting(case, suffix, n):
-    found = {name: value("unlasting", name + suffix, case) for name in ("RMSE", "E_distance", "EMD")}
+    found = {
+        name: value("unlasting", name + suffix, case) for name in ("RMSE", "E_distance", "EMD")
+    }
     for i, (real, guess) in enumerate(zip(case[2], case[3], strict=True)):
         at = strongest(case, n, i)
         x, y = guess[:, at], real[:, at]

@@ -16,7 +16,9 @@ EVERY = list(PRESETS)
 @pytest.fixture(scope="module")
 def screen():
     """A simulated screen whose perturbations are called as genes, split, with twins of the mean shift in a layer."""
-    adata = sh.ds.simulate(n_perturbations=8, n_cells=[24 + i for i in range(8)], n_genes=60, n_control=80, rng=0)
+    adata = sh.ds.simulate(
+        n_perturbations=8, n_cells=[24 + i for i in range(8)], n_genes=60, n_control=80, rng=0
+    )
     names = [name for name in adata.obs["perturbation"].unique() if name != "control"]
     called = dict(zip(names, adata.var_names, strict=False)) | {"control": "control"}
     adata.obs["perturbation"] = adata.obs["perturbation"].astype(str).map(called)
@@ -34,7 +36,9 @@ def dense(x):
 def apart(screen):
     """Return predicted cells in an AnnData of their own, more than the real ones, the controls moved."""
     twins = screen.layers["twins"]
-    pred = ad.AnnData(dense(twins), obs=screen.obs[["perturbation"]].copy(), var=screen.var[[]].copy())
+    pred = ad.AnnData(
+        dense(twins), obs=screen.obs[["perturbation"]].copy(), var=screen.var[[]].copy()
+    )
     control = (pred.obs["perturbation"] == "control").to_numpy()
     pred.X[control] = pred.X[control] * 1.1
     pred = pred[(screen.obs["split"] == "test").to_numpy() | control].copy()
@@ -60,7 +64,12 @@ def test_an_entry_of_the_common_form_that_survives_a_file(screen, preset, tmp_pa
     assert not summary["discriminates"].any()
     assert summary[["positive", "negative", "drf", "bds", "skill"]].isna().all(axis=None)
     extra = ["cell-eval mean"] if preset == "vcc" else []
-    assert list(entry["contenders"].index) == ["prediction", "control copy", *extra, "perturbed_mean"]
+    assert list(entry["contenders"].index) == [
+        "prediction",
+        "control copy",
+        *extra,
+        "perturbed_mean",
+    ]
 
 
 def test_predicted_controls_count_where_the_peer_uses_them(screen):
@@ -72,22 +81,32 @@ def test_predicted_controls_count_where_the_peer_uses_them(screen):
         for label in (name, "control")
     }
     shifts = [mean[who, name] - mean[who, "control"] for who in ("pred", "real")]
-    sh.tl.evaluate(adata, pred=pred, preset="cell_eval", metrics=["pearson_delta", "mse"], baselines=None)
+    sh.tl.evaluate(
+        adata, pred=pred, preset="cell_eval", metrics=["pearson_delta", "mse"], baselines=None
+    )
     found = adata.uns["evaluation"]["table"].loc[name]
-    assert found["pearson_delta"] == pytest.approx(stats.pearsonr(*shifts)[0], abs=1e-6)  # all predicted cells
-    assert found["mse"] == pytest.approx(((mean["pred", name] - mean["real", name]) ** 2).mean(), rel=1e-5)
+    assert found["pearson_delta"] == pytest.approx(
+        stats.pearsonr(*shifts)[0], abs=1e-6
+    )  # all predicted cells
+    assert found["mse"] == pytest.approx(
+        ((mean["pred", name] - mean["real", name]) ** 2).mean(), rel=1e-5
+    )
     assert list(adata.uns["evaluation"]["contenders"].index) == ["prediction"]
 
 
 def test_predicted_controls_are_those_of_the_context():
-    adata = sh.ds.simulate(n_perturbations=4, n_cells=60, n_genes=40, n_control=80, contexts=2, rng=0)
+    adata = sh.ds.simulate(
+        n_perturbations=4, n_cells=60, n_genes=40, n_control=80, contexts=2, rng=0
+    )
     sh.pp.annotate(adata, "perturbation", control="control", context_key="context")
     sh.pp.prepare(adata, normalize="log1p", n_comps=4)
     pred = adata.copy()
     control = (pred.obs["perturbation"] == "control").to_numpy()
     first = (pred.obs["context"] == pred.obs["context"].unique()[0]).to_numpy()
     pred.X = sparse.csr_matrix(dense(pred.X) * np.where(control & first, 1.5, 1.0)[:, None])
-    sh.tl.evaluate(adata, pred=pred, preset="cell_eval", metrics=["mse", "mse_delta"], baselines=None)
+    sh.tl.evaluate(
+        adata, pred=pred, preset="cell_eval", metrics=["mse", "mse_delta"], baselines=None
+    )
     entry = adata.uns["evaluation"]
     moved = (entry["conditions"]["context"] == adata.obs["context"].unique()[0]).to_numpy()
     np.testing.assert_allclose(entry["table"]["mse"], 0, atol=1e-12)

@@ -35,7 +35,11 @@ def values(kind, n, rng, genes=30):
         return rng.permuted(np.tile(np.arange(1.0, n + 1), (genes, 1)), axis=1).T
     counts = rng.poisson(rng.gamma(1, 1, genes), (n, genes)).astype(float)
     if kind == "logged":
-        return np.log1p(counts * 1e3 / rng.integers(800, 1000, (n, 1))).astype(np.float32).astype(float)
+        return (
+            np.log1p(counts * 1e3 / rng.integers(800, 1000, (n, 1)))
+            .astype(np.float32)
+            .astype(float)
+        )
     return counts - rng.integers(0, 3, (n, genes)) if kind == "signed" else counts
 
 
@@ -45,14 +49,23 @@ def scanpys(x, group, control, *, tie_correct, reference="control"):
     logging.getLogger("scanpy").setLevel(logging.ERROR)
     names = np.where(control, "control", np.char.add("g", group.astype(str)))
     cells = [f"cell{i}" for i in range(len(x))]
-    adata = ad.AnnData(sparse.csr_matrix(x), obs=pd.DataFrame({"label": pd.Categorical(names)}, index=cells))
+    adata = ad.AnnData(
+        sparse.csr_matrix(x), obs=pd.DataFrame({"label": pd.Categorical(names)}, index=cells)
+    )
     kept = adata[control | (group >= 0)] if reference == "control" else adata[group >= 0]
     kept = kept.copy()
     groups = [g for g in kept.obs["label"].cat.categories if g != "control"]
     sc.tl.rank_genes_groups(
-        kept, "label", groups=groups, reference=reference, method="wilcoxon", tie_correct=tie_correct
+        kept,
+        "label",
+        groups=groups,
+        reference=reference,
+        method="wilcoxon",
+        tie_correct=tie_correct,
     )
-    tables = [sc.get.rank_genes_groups_df(kept, g).set_index("names").loc[kept.var_names] for g in groups]
+    tables = [
+        sc.get.rank_genes_groups_df(kept, g).set_index("names").loc[kept.var_names] for g in groups
+    ]
     return {name: np.array([table[name] for table in tables]) for name in tables[0].columns}
 
 
@@ -66,7 +79,9 @@ def test_equals_scanpy(kind, tie_correct, reference, rng):
     x = values(kind, 140, rng)
     found = rank_sum(x, group, 3, control, tie_correct=tie_correct, reference=reference)
     peer = scanpys(x, group, control, tie_correct=tie_correct, reference=reference)
-    np.testing.assert_allclose(found.z, peer["scores"], rtol=1e-6, atol=1e-6)  # stored by scanpy in float32
+    np.testing.assert_allclose(
+        found.z, peer["scores"], rtol=1e-6, atol=1e-6
+    )  # stored by scanpy in float32
     np.testing.assert_allclose(found.pvalue, peer["pvals"], rtol=1e-9)
     np.testing.assert_allclose(benjamini_hochberg(found.pvalue), peer["pvals_adj"], rtol=1e-9)
     if reference == "control":
@@ -85,12 +100,20 @@ def test_equals_scipy(kind, continuity, reference, screen, rng):
     for g in range(N_GROUPS):
         own = group == g
         other = control if reference == "control" else (group >= 0) & ~own
-        expected = stats.mannwhitneyu(x[own], x[other], use_continuity=continuity, method="asymptotic")
-        np.testing.assert_allclose(found.auc[g], expected.statistic / (own.sum() * other.sum()), rtol=1e-12)
-        pvalue = np.where(np.isnan(expected.pvalue), 1.0, expected.pvalue)  # of a gene without variance
+        expected = stats.mannwhitneyu(
+            x[own], x[other], use_continuity=continuity, method="asymptotic"
+        )
+        np.testing.assert_allclose(
+            found.auc[g], expected.statistic / (own.sum() * other.sum()), rtol=1e-12
+        )
+        pvalue = np.where(
+            np.isnan(expected.pvalue), 1.0, expected.pvalue
+        )  # of a gene without variance
         np.testing.assert_allclose(found.pvalue[g], pvalue, rtol=1e-9)
         assert (found.n_cells[g], found.n_reference[g]) == (own.sum(), other.sum())
-        np.testing.assert_array_equal(np.sign(found.z[g][found.z[g] != 0]) > 0, (found.auc[g] > 0.5)[found.z[g] != 0])
+        np.testing.assert_array_equal(
+            np.sign(found.z[g][found.z[g] != 0]) > 0, (found.auc[g] > 0.5)[found.z[g] != 0]
+        )
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -141,10 +164,16 @@ def test_only_order_counts_and_sides_mirror(screen, rng):
     group, control = screen
     x = values("signed", len(group), rng)
     found = rank_sum(x, group, N_GROUPS, control)
-    np.testing.assert_allclose(rank_sum(np.exp(x), group, N_GROUPS, control).z, found.z, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(rank_sum(-x, group, N_GROUPS, control).z, -found.z, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        rank_sum(np.exp(x), group, N_GROUPS, control).z, found.z, rtol=1e-12, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        rank_sum(-x, group, N_GROUPS, control).z, -found.z, rtol=1e-12, atol=1e-12
+    )
     order = rng.permutation(len(x))
-    np.testing.assert_array_equal(rank_sum(x[order], group[order], N_GROUPS, control[order]).z, found.z)
+    np.testing.assert_array_equal(
+        rank_sum(x[order], group[order], N_GROUPS, control[order]).z, found.z
+    )
     swapped = rank_sum(x, np.where(control, 0, -1), 1, group == 0)
     np.testing.assert_allclose(swapped.z[0], -found.z[0], rtol=1e-12, atol=1e-12)
 
@@ -170,7 +199,9 @@ def test_under_the_null_p_is_uniform(rng):
 def test_a_constant_gene_has_nothing_to_tell(constant, screen):
     group, control = screen
     for tie_correct in (True, False):
-        found = rank_sum(np.full((len(group), 2), constant), group, N_GROUPS, control, tie_correct=tie_correct)
+        found = rank_sum(
+            np.full((len(group), 2), constant), group, N_GROUPS, control, tie_correct=tie_correct
+        )
         np.testing.assert_array_equal(found.z, 0)
         np.testing.assert_array_equal(found.pvalue, 1)
         np.testing.assert_array_equal(found.auc, 0.5)
@@ -181,9 +212,15 @@ def test_without_cells_or_controls_nan(rng):
     group = np.repeat([0, 2, -1], 10)
     found = rank_sum(x, group, 3, group == -1, stratum=np.where(group == 2, 1, 0))
     for table in (found.z, found.pvalue, found.auc):
-        assert np.isnan(table).all(axis=1).tolist() == [False, True, True]  # 1 has no cells, 2 no controls
+        assert np.isnan(table).all(axis=1).tolist() == [
+            False,
+            True,
+            True,
+        ]  # 1 has no cells, 2 no controls
     assert np.isnan(rank_sum(x, np.zeros(30, dtype=int), 1, reference="rest").z).all()
-    np.testing.assert_array_equal(np.isnan(benjamini_hochberg(found.pvalue)), np.isnan(found.pvalue))
+    np.testing.assert_array_equal(
+        np.isnan(benjamini_hochberg(found.pvalue)), np.isnan(found.pvalue)
+    )
 
 
 def test_adjusted_over_the_genes_that_were_tested(rng):
@@ -191,7 +228,9 @@ def test_adjusted_over_the_genes_that_were_tested(rng):
     mask = rng.random((3, 50)) < 0.7
     found = benjamini_hochberg(p, mask=mask)
     for row in range(3):
-        np.testing.assert_allclose(found[row, mask[row]], stats.false_discovery_control(p[row, mask[row]]))
+        np.testing.assert_allclose(
+            found[row, mask[row]], stats.false_discovery_control(p[row, mask[row]])
+        )
     assert np.isnan(found[~mask]).all()
 
 
@@ -217,7 +256,12 @@ BAD = {
 
 @pytest.mark.parametrize("message", BAD)
 def test_bad_input(message):
-    good = {"X": np.ones((20, 2)), "group": np.repeat([0, -1], 10), "n_groups": 2, "control": np.arange(20) > 9}
+    good = {
+        "X": np.ones((20, 2)),
+        "group": np.repeat([0, -1], 10),
+        "n_groups": 2,
+        "control": np.arange(20) > 9,
+    }
     rank_sum(**good)
     with pytest.raises(ValueError, match=message):
         rank_sum(**(good | BAD[message]))

@@ -34,7 +34,9 @@ def screen(kind: str, *, n: int, size: float, rng, n_groups: int = 50, d: int = 
         side = rng.choice([-1, 1], len(group))[:, None]
         cells = noise + size * (direction[group] + side * across[group])
     x = np.vstack([cells, rng.normal(size=(m, d)) * scale])
-    plan = Plan(np.r_[group, np.full(m, n_groups)], n_groups, np.zeros(len(x), int), 1, np.ones((len(x), 1)))
+    plan = Plan(
+        np.r_[group, np.full(m, n_groups)], n_groups, np.zeros(len(x), int), 1, np.ones((len(x), 1))
+    )
     return as_rows(x), plan
 
 
@@ -66,13 +68,19 @@ def test_translations_are_rarely_called_incoherent(n, size):
     rejected = []
     for _ in range(4):
         rows, plan = screen("translation", n=n, size=size, rng=rng)
-        rejected.append(measure(rows, plan, min_cells=2, cross={}).columns["residual_pvalue"] < 0.05)
+        rejected.append(
+            measure(rows, plan, min_cells=2, cross={}).columns["residual_pvalue"] < 0.05
+        )
     assert np.mean(rejected) < 0.1
 
 
 @pytest.mark.parametrize(
     ("kind", "cause"),
-    [("dispersion", "dispersion"), ("penetrance", "partial penetrance"), ("programmes", "several programmes")],
+    [
+        ("dispersion", "dispersion"),
+        ("penetrance", "partial penetrance"),
+        ("programmes", "several programmes"),
+    ],
 )
 def test_causes_are_told_apart(kind, cause, rng):
     """More than 80 % of the perturbations are found incoherent, and more than 80 % of these get the right cause."""

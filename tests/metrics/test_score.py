@@ -78,7 +78,9 @@ def test_a_metric_on_which_a_baseline_equals_a_second_experiment_does_not_decide
         bad = np.full(12, 0.9)
         here = {"positive_control": good, "negative_control": bad}
         alike = [shortfall(own, **here), shortfall(best, **here)]
-        scores.append(overall([0.2, alike[0]], [0.4, alike[1]]))  # elsewhere half of what is to be gained was gained
+        scores.append(
+            overall([0.2, alike[0]], [0.4, alike[1]])
+        )  # elsewhere half of what is to be gained was gained
         skills.append((0.5 + skill(own, best, positive_control=good, n_boot=2).value) / 2)
     assert np.mean(scores) == pytest.approx(0.5, abs=0.03)
     assert np.std(scores) < 0.02

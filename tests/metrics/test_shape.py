@@ -38,7 +38,9 @@ def test_two_groups_is_the_best_of_all_cuts(counts):
     np.testing.assert_allclose(two_groups(x), expected)
 
 
-@pytest.mark.parametrize("draw", [stats.norm, stats.uniform, stats.bernoulli(0.05), stats.bernoulli(0.5)])
+@pytest.mark.parametrize(
+    "draw", [stats.norm, stats.uniform, stats.bernoulli(0.05), stats.bernoulli(0.5)]
+)
 def test_known_laws(draw):
     expected = {stats.norm: 2 / np.pi, stats.uniform: 0.75}.get(draw, 1.0)
     x = draw.rvs(size=(50_000, 1), random_state=0) * 1.0
@@ -67,7 +69,9 @@ def test_bimodality_error_is_symmetric_and_blind_to_order_scale_and_copies(count
     x, y = counts
     found = bimodality_error(x, y, least=0)
     assert bimodality_error(y, x, least=0) == pytest.approx(found)
-    assert bimodality_error(rng.permutation(x), 3 * rng.permutation(y), least=0) == pytest.approx(found)
+    assert bimodality_error(rng.permutation(x), 3 * rng.permutation(y), least=0) == pytest.approx(
+        found
+    )
     assert bimodality_error(x, np.tile(x, (3, 1))) == pytest.approx(0, abs=1e-12)
 
 
@@ -99,7 +103,9 @@ def test_smooth_averaged_and_collapsed_predictions_are_seen(rng):
     assert 0.01 < floor < 0.02 < few < 0.04
     assert bimodality_error(wrong["normal"], real) == pytest.approx(0.25, abs=0.03)
     assert min(bimodality_error(cells, real) for cells in wrong.values()) > 4 * floor
-    assert bimodality_error(wrong["mean"], real) == pytest.approx(two_groups(real)[(real != 0).sum(0) >= 10].mean())
+    assert bimodality_error(wrong["mean"], real) == pytest.approx(
+        two_groups(real)[(real != 0).sum(0) >= 10].mean()
+    )
 
 
 # -- correlation -------------------------------------------------------------------------------------------------------
@@ -132,10 +138,15 @@ def test_known_difference_of_two_correlations(rng):
 def test_samples_of_one_population_are_at_0_on_average(n, rng):
     mix = np.eye(10) + 0.3 * rng.normal(size=(10, 10))
     pairs = [[rng.normal(size=(size, 10)) @ mix for size in (n, 2 * n)] for _ in range(200)]
-    pairs = [pair if k % 2 else [np.log1p(np.exp(cells)) for cells in pair] for k, pair in enumerate(pairs)]
+    pairs = [
+        pair if k % 2 else [np.log1p(np.exp(cells)) for cells in pair]
+        for k, pair in enumerate(pairs)
+    ]
     found = np.mean([correlation_error(x, y) for x, y in pairs])
     upper = np.triu_indices(10, 1)
-    plug_in = np.mean([((np.corrcoef(x.T) - np.corrcoef(y.T))[upper] ** 2).mean() for x, y in pairs])
+    plug_in = np.mean(
+        [((np.corrcoef(x.T) - np.corrcoef(y.T))[upper] ** 2).mean() for x, y in pairs]
+    )
     assert abs(found) < 0.12 * plug_in
 
 
@@ -146,7 +157,9 @@ def test_it_sees_the_dependence_that_the_energy_distance_hardly_does(rng):
     assert correlation_error(shuffled, y) > 10 * abs(correlation_error(x, y))
     assert energy_distance(shuffled, y) < 0.1 * energy_distance(x + y.std(axis=0), y)
     upper = np.triu_indices(12, 1)
-    assert correlation_error(shuffled, y) == pytest.approx((np.corrcoef(y.T)[upper] ** 2).mean(), rel=0.2)
+    assert correlation_error(shuffled, y) == pytest.approx(
+        (np.corrcoef(y.T)[upper] ** 2).mean(), rel=0.2
+    )
 
 
 def test_columns_without_spread(rng):

@@ -66,7 +66,9 @@ def test_skill_is_antisymmetric_and_blind_to_units(losses):
     back = skill(best, prediction, positive_control=second)
     assert forth.value == pytest.approx(-back.value)
     scaled = skill(1e3 * prediction, 1e3 * best, positive_control=1e3 * second)
-    assert (scaled.value, scaled.low, scaled.high) == pytest.approx((forth.value, forth.low, forth.high))
+    assert (scaled.value, scaled.low, scaled.high) == pytest.approx(
+        (forth.value, forth.low, forth.high)
+    )
 
 
 def test_skill_is_a_ratio_of_means_over_shared_conditions(losses):
@@ -87,7 +89,9 @@ def test_no_value_comes_with_its_reason(losses):
     assert np.isnan([nothing.value, nothing.low, nothing.high]).all()
     assert "no condition has a value" in nothing.reason
     for perfect in (np.zeros(40), best - 10):
-        assert "nothing is left to gain" in skill(prediction, perfect, positive_control=second).reason
+        assert (
+            "nothing is left to gain" in skill(prediction, perfect, positive_control=second).reason
+        )
     assert "both" in paired_difference(prediction, np.full(40, NAN)).reason
 
 
@@ -161,7 +165,9 @@ def test_owners_are_names_and_their_order_does_not_matter(losses):
     owner = np.array(["b", "a", "c", "d"]).repeat(10)
     found = skill(prediction, best, positive_control=second, owner=owner)
     again = skill(prediction[::-1], best[::-1], positive_control=second[::-1], owner=owner[::-1])
-    assert (found.value, found.low, found.high) == pytest.approx((again.value, again.low, again.high))
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (again.value, again.low, again.high)
+    )
     assert found.low < found.value < found.high
 
 
@@ -193,7 +199,10 @@ def test_one_perturbation_has_no_interval(losses):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"owner": np.zeros(3)}, r"owner must name the perturbation of each of 40 conditions, not be of shape \(3,\)"),
+        (
+            {"owner": np.zeros(3)},
+            r"owner must name the perturbation of each of 40 conditions, not be of shape \(3,\)",
+        ),
         ({"n_boot": 0}, "n_boot must be above 0"),
         ({"level": 1}, "level must be between 0 and 1, not 1"),
     ],

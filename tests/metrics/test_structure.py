@@ -19,7 +19,9 @@ from shoal.metrics._structure import (
 def means(rng):
     """Means of 24 conditions in 4 families of like responses, predicted with noise, and their reference."""
     reference = np.tile(rng.gamma(2, 1, 50), (24, 1))
-    real = reference + np.repeat(rng.normal(size=(4, 50)), 6, axis=0) + 0.5 * rng.normal(size=(24, 50))
+    real = (
+        reference + np.repeat(rng.normal(size=(4, 50)), 6, axis=0) + 0.5 * rng.normal(size=(24, 50))
+    )
     return real + 0.7 * rng.normal(size=real.shape), real, reference
 
 
@@ -43,7 +45,9 @@ def test_similarity_structure_is_blind_to_sizes_and_to_what_turns_all_alike(mean
     np.testing.assert_allclose(similarity_structure(scaled, real, reference=reference), found)
     turn = stats.ortho_group.rvs(50, random_state=rng)
     turned = reference + (predicted - reference) @ turn
-    np.testing.assert_allclose(similarity_structure(turned, real, reference=reference), found, atol=1e-9)
+    np.testing.assert_allclose(
+        similarity_structure(turned, real, reference=reference), found, atol=1e-9
+    )
     rows = rng.permutation(24)
     again = similarity_structure(predicted[rows], real[rows], reference=reference[rows])
     np.testing.assert_allclose(again, found[rows])
@@ -51,7 +55,10 @@ def test_similarity_structure_is_blind_to_sizes_and_to_what_turns_all_alike(mean
 
 
 def test_similarity_structure_of_strangers_is_0_on_average(rng):
-    found = [similarity_structure(*rng.normal(size=(2, 12, 30)), reference=np.zeros((12, 30))) for _ in range(300)]
+    found = [
+        similarity_structure(*rng.normal(size=(2, 12, 30)), reference=np.zeros((12, 30)))
+        for _ in range(300)
+    ]
     by_screen = np.mean(found, axis=1)
     assert abs(by_screen.mean()) < 4 * stats.sem(by_screen)
     assert by_screen.std() < 0.25
@@ -132,7 +139,9 @@ def test_collapse_index_looks_within_contexts_and_at_genes_that_count(means):
     mask[4, 7] = mask[:, 9] = False
     keep = np.arange(24) != 4
     genes = np.delete(np.arange(50), [7, 9])
-    parts = [(x[:, genes].var(axis=0, ddof=1).sum() + x[keep, 7].var(ddof=1)) for x in (predicted, real)]
+    parts = [
+        (x[:, genes].var(axis=0, ddof=1).sum() + x[keep, 7].var(ddof=1)) for x in (predicted, real)
+    ]
     assert collapse_index(predicted, real, mask=mask) == pytest.approx(parts[0] / parts[1])
 
 
@@ -150,7 +159,9 @@ def test_mean_cosine_equals_all_pairs(means):
     found = mean_cosine(predicted, reference=reference, group=group)
     assert found == pytest.approx(cosine[pairs].mean())
     shift = predicted - reference
-    assert mean_cosine(reference + 0.1 * shift, reference=reference, group=group) == pytest.approx(found)
+    assert mean_cosine(reference + 0.1 * shift, reference=reference, group=group) == pytest.approx(
+        found
+    )
 
 
 def test_mean_cosine_sees_a_collapse_of_directions_that_variance_does_not(means, rng):
@@ -193,16 +204,22 @@ def test_magnitude_error_is_the_log_ratio_above_the_floor(rng):
 
 
 def test_magnitude_error_is_linear_near_0_and_small_for_what_only_noise_tells_apart(rng):
-    noise = 0.01 * rng.normal(size=(2, 500))  # unbiased magnitudes without a response: half are below 0
+    noise = 0.01 * rng.normal(
+        size=(2, 500)
+    )  # unbiased magnitudes without a response: half are below 0
     found = magnitude_error(*noise, floor=1.0)
     np.testing.assert_allclose(found, (noise[0] - noise[1]) / 2, rtol=1e-3)
     assert abs(found).max() < 0.05
-    assert magnitude_error(np.array([5.0]), np.array([-0.01]), floor=1.0) > 1.5  # an effect where there is none
+    assert (
+        magnitude_error(np.array([5.0]), np.array([-0.01]), floor=1.0) > 1.5
+    )  # an effect where there is none
 
 
 def test_magnitude_error_does_not_depend_on_the_unit_and_grows_with_the_prediction(rng):
     predicted, real = rng.normal(3, 2, (2, 40))
-    np.testing.assert_allclose(magnitude_error(1e3 * predicted, 1e3 * real), magnitude_error(predicted, real))
+    np.testing.assert_allclose(
+        magnitude_error(1e3 * predicted, 1e3 * real), magnitude_error(predicted, real)
+    )
     grid = np.linspace(-5, 50, 200)
     assert (np.diff(magnitude_error(grid, np.full(200, 4.0), floor=0.5)) > 0).all()
     default = magnitude_error(predicted, real, floor=0.1 * np.median(np.abs(real)))

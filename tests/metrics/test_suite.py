@@ -21,7 +21,9 @@ each = pytest.mark.parametrize("name", [name for name in SUITE if name not in PA
 def make(rng, *, n_conditions=12, n_genes=24, n_cells=30, pairs=False):
     """Return a truth with strong effects on few genes, two contexts, values at least 0 with many zeros."""
     base = rng.uniform(0.3, 1.5, n_genes)
-    shifts = np.where(rng.random((n_conditions, n_genes)) < 0.5, rng.normal(0, 1.2, (n_conditions, n_genes)), 0)
+    shifts = np.where(
+        rng.random((n_conditions, n_genes)) < 0.5, rng.normal(0, 1.2, (n_conditions, n_genes)), 0
+    )
     shifts *= np.linspace(0.8, 1.6, n_conditions)[:, None]
     group = np.arange(n_conditions) % 2 if not pairs else np.zeros(n_conditions, dtype=int)
 
@@ -33,7 +35,10 @@ def make(rng, *, n_conditions=12, n_genes=24, n_cells=30, pairs=False):
     axes = np.linalg.qr(rng.normal(size=(n_genes, 6)))[0]
     mask = np.ones((n_conditions, n_genes), dtype=bool)
     mask[np.arange(n_conditions), np.arange(n_conditions)] = False
-    means, whole = np.stack([one.mean(axis=0) for one in cells]), np.full((n_conditions, n_genes), np.nan)
+    means, whole = (
+        np.stack([one.mean(axis=0) for one in cells]),
+        np.full((n_conditions, n_genes), np.nan),
+    )
     parts = (base + (means - base) * 0.7, base + (means - base) * 0.1) if pairs else (whole, whole)
     truth = Truth(
         names=tuple(f"P{i}" for i in range(n_conditions)),
@@ -100,7 +105,9 @@ def test_the_perfect_answer_is_perfect_for_pairs(name):
 def test_the_error_of_cells_is_measured_against_what_became_of_them(exam):
     truth, second = exam
     before = tuple(np.zeros_like(cells) for cells in second.cells)
-    half = Populations(truth, tuple(cells / 2 for cells in second.cells), paths=(before, second.cells))
+    half = Populations(
+        truth, tuple(cells / 2 for cells in second.cells), paths=(before, second.cells)
+    )
     np.testing.assert_allclose(losses("cell_error", truth, half), 0.5)
     found = score(SUITE["cell_error"], truth, second)
     assert np.isnan(found.values).all()
@@ -138,7 +145,9 @@ def test_the_order_of_cells_and_their_storage_do_not_matter(name, exam):
     stored = Populations(truth, tuple(sparse.csr_matrix(cells) for cells in second.cells))
     expected = score(SUITE[name], truth, second).values
     for other in (turned, stored):
-        np.testing.assert_allclose(score(SUITE[name], truth, other).values, expected, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(
+            score(SUITE[name], truth, other).values, expected, rtol=1e-5, atol=1e-7
+        )
 
 
 @pytest.mark.parametrize("name", [n for n, m in SUITE.items() if m.masked and n not in PAIRS])
@@ -148,7 +157,9 @@ def test_target_genes_do_not_count(name, exam):
     changed = [cells.copy() for cells in second.cells]
     for i, cells in enumerate(changed):
         cells[:, ~truth.mask[i]] = 9.0
-    before, after = (score(SUITE[name], truth, p).values for p in (second, Populations(truth, tuple(changed))))
+    before, after = (
+        score(SUITE[name], truth, p).values for p in (second, Populations(truth, tuple(changed)))
+    )
     np.testing.assert_allclose(after, before, atol=1e-9)
 
 
@@ -171,7 +182,9 @@ def test_an_error_of_a_metric_is_a_reason_and_any_other_is_raised(exam):
 
 def test_a_value_that_is_missing_says_when_it_is(exam):
     truth, _ = exam
-    flat = Populations(truth, tuple(np.tile(truth.control[i], (5, 1)) for i in range(len(truth.names))))
+    flat = Populations(
+        truth, tuple(np.tile(truth.control[i], (5, 1)) for i in range(len(truth.names)))
+    )
     found = score(SUITE["cosine_delta"], truth, flat)
     assert np.isnan(found.values).all()
     assert set(found.reasons) == set(range(len(truth.names)))

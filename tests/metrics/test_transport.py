@@ -78,14 +78,18 @@ def test_more_directions_agree_with_independent_ones(cells, rng):
     directions /= np.linalg.norm(directions, axis=0)
     lines = [stats.wasserstein_distance(*(c @ one for c in cells)) for one in directions.T]
     found = [sliced_wasserstein(*cells, n_directions=60, p=1, rng=seed) for seed in range(30)]
-    assert np.mean(found) == pytest.approx(np.mean(lines), abs=4 * (stats.sem(lines) + stats.sem(found)))
+    assert np.mean(found) == pytest.approx(
+        np.mean(lines), abs=4 * (stats.sem(lines) + stats.sem(found))
+    )
 
 
 def test_sliced_is_a_distance_that_order_and_copies_do_not_change(cells, rng):
     x, y = cells
     found = sliced_wasserstein(x, y)
     assert sliced_wasserstein(y, x) == pytest.approx(found)
-    assert sliced_wasserstein(rng.permutation(x), rng.permutation(y)) == pytest.approx(found, rel=1e-12)
+    assert sliced_wasserstein(rng.permutation(x), rng.permutation(y)) == pytest.approx(
+        found, rel=1e-12
+    )
     assert sliced_wasserstein(np.tile(x, (2, 1)), np.tile(y, (3, 1))) == pytest.approx(found)
     assert sliced_wasserstein(3 - 2 * x, 3 - 2 * y) == pytest.approx(2 * found)
     assert sliced_wasserstein(x, np.tile(x, (3, 1))) == pytest.approx(0, abs=1e-12)
@@ -127,7 +131,9 @@ def test_a_translation_costs_its_square(ot, cells, epsilon):
     x, y = cells
     assert sinkhorn(y + 1e3, y, epsilon=epsilon) == pytest.approx(6e6)
     apart = sinkhorn(x - x.mean(axis=0), y - y.mean(axis=0), epsilon=epsilon)
-    assert sinkhorn(x - x.mean(axis=0) + 2, y - y.mean(axis=0), epsilon=epsilon) == pytest.approx(apart + 24)
+    assert sinkhorn(x - x.mean(axis=0) + 2, y - y.mean(axis=0), epsilon=epsilon) == pytest.approx(
+        apart + 24
+    )
 
 
 def test_sinkhorn_is_0_only_for_equal_populations(ot, cells, rng):
@@ -145,7 +151,9 @@ def test_far_and_degenerate_predictions_have_a_value(ot, cells):
     x, y = cells
     outlier = x.copy()
     outlier[0] += 500
-    found = [sinkhorn(cells, y) for cells in (100 * x, outlier, np.tile(x[:1], (9, 1)), np.zeros((2, 6)))]
+    found = [
+        sinkhorn(cells, y) for cells in (100 * x, outlier, np.tile(x[:1], (9, 1)), np.zeros((2, 6)))
+    ]
     assert np.isfinite(found).all()
     assert min(found) > sinkhorn(y[::2], y[1::2])
 
@@ -154,11 +162,16 @@ def test_a_second_sample_beats_narrow_and_wide_ones_unless_epsilon_is_small(ot, 
     spread = np.linspace(5, 0.5, 30)
     x, y = rng.normal(size=(2, 200, 30)) * spread
     assert sinkhorn(x, y) < 0.8 * min(sinkhorn(scale * x, y) for scale in (0.0, 0.5, 1.25, 2))
-    assert sinkhorn(0.5 * x, y, epsilon=0.05, tolerance=1e-5) < 0.8 * sinkhorn(x, y, epsilon=0.05, tolerance=1e-5)
+    assert sinkhorn(0.5 * x, y, epsilon=0.05, tolerance=1e-5) < 0.8 * sinkhorn(
+        x, y, epsilon=0.05, tolerance=1e-5
+    )
 
 
 def test_sinkhorn_says_that_it_did_not_converge(ot, cells):
-    with pytest.raises(ValueError, match=r"Sinkhorn stopped after 1 steps at an error of .*raise epsilon or max_iter"):
+    with pytest.raises(
+        ValueError,
+        match=r"Sinkhorn stopped after 1 steps at an error of .*raise epsilon or max_iter",
+    ):
         sinkhorn(*cells, epsilon=0.01, max_iter=1)
 
 

@@ -83,8 +83,12 @@ def test_t_refuses_bad_counts(cells):
 
 
 def test_weights_closed_form():
-    np.testing.assert_allclose(gene_weights(np.array([[1.0, 2, -3, 5]])), np.array([[0, 1, 4, 16]]) / 21)
-    np.testing.assert_allclose(gene_weights(np.array([[1.0, 2, -3, 5]]), exponent=1), np.array([[0, 1, 2, 4]]) / 7)
+    np.testing.assert_allclose(
+        gene_weights(np.array([[1.0, 2, -3, 5]])), np.array([[0, 1, 4, 16]]) / 21
+    )
+    np.testing.assert_allclose(
+        gene_weights(np.array([[1.0, 2, -3, 5]]), exponent=1), np.array([[0, 1, 2, 4]]) / 7
+    )
 
 
 def test_weights_are_shares_and_do_not_see_sign_or_scale(rng):
@@ -122,15 +126,26 @@ def means(rng):
     """A predicted, a real and a reference mean of 6 conditions over 50 genes, and weights."""
     reference = np.tile(rng.gamma(2, 1, 50), (6, 1))
     real = reference + rng.normal(size=(6, 50))
-    return real + 0.5 * rng.normal(size=real.shape), real, reference, gene_weights(rng.normal(size=real.shape))
+    return (
+        real + 0.5 * rng.normal(size=real.shape),
+        real,
+        reference,
+        gene_weights(rng.normal(size=real.shape)),
+    )
 
 
 def test_weighted_mse_equals_its_definition(means):
     predicted, real, _, w = means
-    np.testing.assert_allclose(weighted_mse(predicted, real, weights=w), (w * (predicted - real) ** 2).sum(axis=1))
-    np.testing.assert_allclose(weighted_mse(predicted, real, weights=9 * w), weighted_mse(predicted, real, weights=w))
+    np.testing.assert_allclose(
+        weighted_mse(predicted, real, weights=w), (w * (predicted - real) ** 2).sum(axis=1)
+    )
+    np.testing.assert_allclose(
+        weighted_mse(predicted, real, weights=9 * w), weighted_mse(predicted, real, weights=w)
+    )
     even = np.ones_like(w)
-    np.testing.assert_allclose(weighted_mse(predicted, real, weights=even), ((predicted - real) ** 2).mean(axis=1))
+    np.testing.assert_allclose(
+        weighted_mse(predicted, real, weights=even), ((predicted - real) ** 2).mean(axis=1)
+    )
     assert (weighted_mse(real, real, weights=w) == 0).all()
 
 
@@ -140,7 +155,9 @@ def test_weighted_r2_equals_scikit_learn(means):
         r2_score(x - r, y - r, sample_weight=share)
         for x, y, r, share in zip(real, predicted, reference, w, strict=True)
     ]
-    np.testing.assert_allclose(weighted_r2(predicted, real, reference=reference, weights=w), expected, rtol=1e-10)
+    np.testing.assert_allclose(
+        weighted_r2(predicted, real, reference=reference, weights=w), expected, rtol=1e-10
+    )
 
 
 def test_weighted_r2_of_the_truth_the_reference_and_a_shift_twice_too_large(means):
@@ -151,7 +168,9 @@ def test_weighted_r2_of_the_truth_the_reference_and_a_shift_twice_too_large(mean
 
     np.testing.assert_allclose(r2(real), 1)
     assert (r2(reference) <= 0).all()
-    np.testing.assert_allclose(r2(2 * real - reference), r2(reference))  # as far off as no shift at all
+    np.testing.assert_allclose(
+        r2(2 * real - reference), r2(reference)
+    )  # as far off as no shift at all
     assert (r2(3 * real - 2 * reference) < r2(reference)).all()
 
 
@@ -172,7 +191,9 @@ def test_not_defined_without_weights_or_without_a_shift(means):
     w[2] = 0
     real[4] = reference[4] + 0.1
     assert np.flatnonzero(np.isnan(weighted_mse(predicted, real, weights=w))).tolist() == [2]
-    assert np.flatnonzero(np.isnan(weighted_r2(predicted, real, reference=reference, weights=w))).tolist() == [2, 4]
+    assert np.flatnonzero(
+        np.isnan(weighted_r2(predicted, real, reference=reference, weights=w))
+    ).tolist() == [2, 4]
 
 
 def test_bad_input_is_refused(means):

@@ -7,13 +7,21 @@ import pytest
 import shoal as sh
 
 TINY = {"n_latent": 8, "width": 16, "depth": 1}
-FAST = {"max_steps": 30, "val_every": 10, "batch_conditions": 4, "set_size": 16, "accelerator": "cpu"}
+FAST = {
+    "max_steps": 30,
+    "val_every": 10,
+    "batch_conditions": 4,
+    "set_size": 16,
+    "accelerator": "cpu",
+}
 
 
 @pytest.fixture(scope="session")
 def logged():
     """Return 5 perturbations and 2 pairs of them, 40 cells each, 80 controls, 2 contexts, 2 batches, 60 genes."""
-    adata = sh.ds.simulate(n_perturbations=5, n_cells=40, n_control=80, n_genes=60, n_combinations=2, contexts=2, rng=0)
+    adata = sh.ds.simulate(
+        n_perturbations=5, n_cells=40, n_control=80, n_genes=60, n_combinations=2, contexts=2, rng=0
+    )
     sh.pp.prepare(adata, normalize="log1p", n_comps=8)
     return adata
 
@@ -55,6 +63,11 @@ def fit_perturbdiff(one_thread):
     """Return what trains a small PerturbDiff; arguments are those of ``tl.fit``."""
 
     def fit(adata, *, config=None, **arguments):
-        return sh.tl.fit(adata, "perturbdiff", config={"width": 16, "depth": 1} | (config or {}), **FAST | arguments)
+        return sh.tl.fit(
+            adata,
+            "perturbdiff",
+            config={"width": 16, "depth": 1} | (config or {}),
+            **FAST | arguments,
+        )
 
     return fit

@@ -31,7 +31,9 @@ def test_an_untrained_network_returns_zero(net):
 
 
 def test_gradients_reach_every_parameter(net):
-    trained(net, 4)  # the zeros open one after the other: the last layer, then the gates, then what is behind them
+    trained(
+        net, 4
+    )  # the zeros open one after the other: the last layer, then the gates, then what is behind them
     trained(net, 1)
     assert all(p.grad.abs().sum() > 0 for p in net.parameters())
 
@@ -74,7 +76,9 @@ def test_velocity_net_sees_the_leading_features_and_scales_the_rest():
     assert not net(x, condition).any()  # starts at zero
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    jacobian = torch.autograd.functional.jacobian(lambda one: net(one, condition[0]), x[0])  # (12, 6)
+    jacobian = torch.autograd.functional.jacobian(
+        lambda one: net(one, condition[0]), x[0]
+    )  # (12, 6)
     hidden = jacobian[:, 2:].reshape(2, 6, 4)
     own = torch.zeros(2, 6, 4, dtype=torch.bool)
     own[:, 2:] = torch.eye(4, dtype=torch.bool)

@@ -17,14 +17,18 @@ def conditions(seed: int = 0, n: int = K) -> dict[str, torch.Tensor]:
         "parts": torch.randn(n, P, E, generator=draw) * present[..., None],
         "present": present,
         "context": torch.arange(n) % 3 - 1,
-        "dose": torch.stack([torch.randn(n, generator=draw), (torch.arange(n) % 2).float()], dim=-1),
+        "dose": torch.stack(
+            [torch.randn(n, generator=draw), (torch.arange(n) % 2).float()], dim=-1
+        ),
         "control": torch.randn(n, 7, generator=draw),
     }
 
 
 def encoder(pooling: str = "mean", dropout: float = 0.1) -> ConditionEncoder:
     torch.manual_seed(0)
-    made = ConditionEncoder(E, 2, width=W, n_batches=2, n_control=7, pooling=pooling, dropout=dropout)
+    made = ConditionEncoder(
+        E, 2, width=W, n_batches=2, n_control=7, pooling=pooling, dropout=dropout
+    )
     with torch.no_grad():
         for name in COVARIATES:
             made._null(name).normal_()  # as if trained: the nulls start at 0
@@ -62,12 +66,18 @@ def test_padding_gets_no_gradient_and_gives_no_nan(pooling):
 
 def test_mean_pool_is_the_mean():
     parts = torch.randn(1, P, W)
-    torch.testing.assert_close(MeanPool()(parts, torch.tensor([[True, False, True]])), (parts[:, 0] + parts[:, 2]) / 2)
+    torch.testing.assert_close(
+        MeanPool()(parts, torch.tensor([[True, False, True]])), (parts[:, 0] + parts[:, 2]) / 2
+    )
 
 
 def test_attention_prefers_parts():
     torch.manual_seed(0)
-    pool, parts, present = AttentionPool(W), torch.randn(1, 2, W), torch.ones(1, 2, dtype=torch.bool)
+    pool, parts, present = (
+        AttentionPool(W),
+        torch.randn(1, 2, W),
+        torch.ones(1, 2, dtype=torch.bool),
+    )
     with torch.no_grad():
         pool.score.weight.copy_(100 * parts[0, 0].expand_as(pool.score.weight))
         alone = pool(parts[:, :1], present[:, :1])
@@ -114,10 +124,14 @@ def dropped(model: ConditionEncoder, seed: int) -> torch.Tensor:
     c, seen = conditions(n=n), []
     for name in COVARIATES:
         original = model._encode
-        model._encode = lambda covariate, *a, name=name: torch.full((n, 1, W), float(covariate == name))
+        model._encode = lambda covariate, *a, name=name: torch.full(
+            (n, 1, W), float(covariate == name)
+        )
         model.mix, mix = torch.nn.Identity(), model.mix
         generator = torch.Generator().manual_seed(seed)
-        seen.append(model(c, torch.zeros(n, s, dtype=torch.int64), generator=generator)[..., 0] < 0.5)
+        seen.append(
+            model(c, torch.zeros(n, s, dtype=torch.int64), generator=generator)[..., 0] < 0.5
+        )
         model._encode, model.mix = original, mix
     return torch.stack(seen)
 
@@ -150,8 +164,12 @@ def test_dropout_needs_a_generator_and_rests_in_evaluation():
 @both
 def test_gradients_reach_every_parameter(pooling):
     model = encoder(pooling, dropout=0.3).train()
-    model(conditions(), STRATUM, generator=torch.Generator().manual_seed(0)).square().sum().backward()
-    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+    model(
+        conditions(), STRATUM, generator=torch.Generator().manual_seed(0)
+    ).square().sum().backward()
+    assert [
+        name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()
+    ] == []
 
 
 @both
@@ -174,7 +192,9 @@ def test_errors_name_what_is_wrong():
     model, c = encoder().eval(), conditions()
     with pytest.raises(ValueError, match=r"drop='colour' is not known.*'context'"):
         model(c, drop={"colour"})
-    with pytest.raises(ValueError, match="code 2 is not known: the encoder was made for codes 0 to 1"):
+    with pytest.raises(
+        ValueError, match="code 2 is not known: the encoder was made for codes 0 to 1"
+    ):
         model(c | {"context": torch.full((K,), 2)})
     with pytest.raises(ValueError, match="pooling='max'"):
         ConditionEncoder(E, 0, width=W, pooling="max")

@@ -17,13 +17,17 @@ def conditions(seed: int = 0, n: int = K) -> dict[str, torch.Tensor]:
         "parts": torch.randn(n, P, E, generator=draw) * present[..., None],
         "present": present,
         "context": torch.arange(n) % 3 - 1,
-        "dose": torch.stack([torch.randn(n, generator=draw), (torch.arange(n) % 2).float()], dim=-1),
+        "dose": torch.stack(
+            [torch.randn(n, generator=draw), (torch.arange(n) % 2).float()], dim=-1
+        ),
     }
 
 
 def encoder(**changes) -> CovariateEncoder:
     torch.manual_seed(0)
-    made = CovariateEncoder(E, 2, **({"hidden": 20, "width": W, "n_batches": 2, "dose": True} | changes))
+    made = CovariateEncoder(
+        E, 2, **({"hidden": 20, "width": W, "n_batches": 2, "dose": True} | changes)
+    )
     with torch.no_grad():
         for name in {"context", "batch"} & set(made.covariates):
             made.encoders[name].null.normal_()  # as if trained
@@ -40,7 +44,9 @@ def test_all_covariates_side_by_side_through_one_layer():
     context = model.encoders["context"].null  # code -1
     batch = torch.stack([model.encoders["batch"](code) for code in STRATUM[0]])
     dose = model.encoders["dose"].bias  # no dose in the first
-    joined = torch.cat([first.expand(S, -1), context.expand(S, -1), batch, dose.expand(S, -1)], dim=-1)
+    joined = torch.cat(
+        [first.expand(S, -1), context.expand(S, -1), batch, dose.expand(S, -1)], dim=-1
+    )
     expected = model.leave(torch.nn.functional.silu(model.enter(joined)))
     torch.testing.assert_close(model(c, STRATUM)[0], expected)
 
@@ -56,7 +62,10 @@ def test_order_and_padding_of_the_parts_have_no_effect():
 
 def test_one_hot_vectors_make_a_learned_table():
     model = encoder().eval()
-    c = conditions(n=E) | {"parts": torch.eye(E)[:, None], "present": torch.ones(E, 1, dtype=torch.bool)}
+    c = conditions(n=E) | {
+        "parts": torch.eye(E)[:, None],
+        "present": torch.ones(E, 1, dtype=torch.bool),
+    }
     before = model(c)
     with torch.no_grad():
         model.encoders["perturbation"].weight[:, 2] += 1
@@ -93,7 +102,9 @@ def test_a_dose_that_is_not_there_has_no_value():
 
 def test_everything_dropped_tells_nothing():
     model = encoder()
-    told = model(conditions(0), STRATUM, drop=("perturbation",))  # in training as well, without a coin
+    told = model(
+        conditions(0), STRATUM, drop=("perturbation",)
+    )  # in training as well, without a coin
     assert torch.equal(told, model.eval()(conditions(1), drop=("perturbation",)))
     assert torch.equal(told, told[:1].expand(K, 1, W))
     assert not torch.isclose(told, model(conditions(0))).all(-1).any()
@@ -147,13 +158,20 @@ def test_only_the_covariates_that_exist():
 
 
 def test_state_dict_round_trip():
-    model, other = encoder().eval(), CovariateEncoder(E, 2, hidden=20, width=W, n_batches=2, dose=True).eval()
+    model, other = (
+        encoder().eval(),
+        CovariateEncoder(E, 2, hidden=20, width=W, n_batches=2, dose=True).eval(),
+    )
     other.load_state_dict(model.state_dict())
     assert torch.equal(model(conditions(), STRATUM), other(conditions(), STRATUM))
 
 
 def test_errors_name_what_is_wrong():
-    with pytest.raises(ValueError, match="code 2 is not known: the encoder was made for codes 0 to 1"):
+    with pytest.raises(
+        ValueError, match="code 2 is not known: the encoder was made for codes 0 to 1"
+    ):
         encoder()(conditions() | {"context": torch.full((K,), 2)})
-    with pytest.raises(ValueError, match="coin='cell' is not known; choose one of 'batch', 'condition'"):
+    with pytest.raises(
+        ValueError, match="coin='cell' is not known; choose one of 'batch', 'condition'"
+    ):
         CovariateEncoder(E, 0, hidden=20, width=W, coin="cell")

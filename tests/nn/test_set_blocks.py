@@ -38,7 +38,10 @@ def norm(h):
 def test_a_block_is_its_formula(n_heads):
     """The MLP stands behind the attention, which is that of the two streams: tested with them."""
     block = opened(SetBlock(D, n_heads, C, mlp_ratio=4))
-    h, condition = torch.randn(K, S, D, dtype=torch.float64), torch.randn(K, S, C, dtype=torch.float64)
+    h, condition = (
+        torch.randn(K, S, D, dtype=torch.float64),
+        torch.randn(K, S, C, dtype=torch.float64),
+    )
     shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = block.steer(condition).chunk(6, dim=-1)
     expected = h
     if n_heads:
@@ -106,7 +109,9 @@ def test_slots_of_weight_0_are_as_if_they_were_not_there(inputs):
     junk = torch.where(keep[:, None], x, 1e3)
     torch.testing.assert_close(net(junk, condition, weight=weight)[:, keep], out[:, keep])
     assert torch.isfinite(net(junk, condition, weight=weight)).all()
-    assert not torch.isclose(net(x, condition)[:, keep], out[:, keep]).all()  # without the weight they are read
+    assert not torch.isclose(
+        net(x, condition)[:, keep], out[:, keep]
+    ).all()  # without the weight they are read
 
 
 def test_a_set_in_which_nothing_counts_is_read_whole(inputs):
@@ -150,7 +155,9 @@ def test_lower_precision_gives_nearly_the_same(dtype, inputs):
     net, expected = network(), network()(*inputs)
     out = net.to(dtype)(*(part.to(dtype) for part in inputs), weight=torch.ones(K, S))
     assert out.dtype == dtype
-    assert (out.double() - expected).norm() < (1e-5 if dtype == torch.float32 else 0.1) * expected.norm()
+    assert (out.double() - expected).norm() < (
+        1e-5 if dtype == torch.float32 else 0.1
+    ) * expected.norm()
 
 
 def test_errors_name_what_is_wrong():
@@ -162,7 +169,10 @@ def test_errors_name_what_is_wrong():
 
 def test_conditions_that_slots_share_are_told_once(inputs):
     net, (x, _) = network(), inputs
-    several, which = torch.randn(K, 2, C, dtype=torch.float64), torch.arange(K * S).reshape(K, S) % 2
+    several, which = (
+        torch.randn(K, 2, C, dtype=torch.float64),
+        torch.arange(K * S).reshape(K, S) % 2,
+    )
     each = torch.take_along_dim(several, which[..., None], 1)
     shared = net(x, several, slots=torch.nn.functional.one_hot(which, 2))
     torch.testing.assert_close(shared, net(x, each))

@@ -30,7 +30,11 @@ def opened(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
 
 
 def network(fusion: str, *, heads: int = 1, depth: int = 3) -> CrossTransformer:
-    return opened(CrossTransformer(G, width=D, depth=depth, n_heads=H, d_condition=6, fusion=fusion, heads=heads))
+    return opened(
+        CrossTransformer(
+            G, width=D, depth=depth, n_heads=H, d_condition=6, fusion=fusion, heads=heads
+        )
+    )
 
 
 @pytest.fixture
@@ -59,8 +63,13 @@ def test_it_has_as_many_weights_as_the_published_network(genes, width, depth, n_
     with torch.device("meta"):
         net = CrossTransformer(genes, width=width, depth=depth, n_heads=n_heads, heads=2)
         covariates = CovariateEncoder(1, 0, hidden=genes, width=width)
-        ours = sum(map(n_parameters, (net, StepEmbedding(width), covariates.leave))) + covariates.null.numel()
-    dead = 5120 * width + width  # the original has a linear layer for vectors of genes that it never uses; we do not
+        ours = (
+            sum(map(n_parameters, (net, StepEmbedding(width), covariates.leave)))
+            + covariates.null.numel()
+        )
+    dead = (
+        5120 * width + width
+    )  # the original has a linear layer for vectors of genes that it never uses; we do not
     assert round((ours + dead) / 1e6, 1) == millions
     if (genes, width) == (2000, 512):
         assert round(n_parameters(net.blocks) / 1e6, 1) == 92.4
@@ -80,7 +89,11 @@ def test_one_head_leaves_out_what_no_loss_reaches(fusion):
 def test_gradients_reach_every_weight_that_is_trained(fusion, heads, inputs):
     net = network(fusion, heads=heads)
     net(*inputs).square().sum().backward()
-    without = [name for name, p in net.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+    without = [
+        name
+        for name, p in net.named_parameters()
+        if p.requires_grad and (p.grad is None or not p.grad.any())
+    ]
     assert without == []
 
 
@@ -123,7 +136,10 @@ def test_a_block_is_its_formula(fusion):
         to_h, to_g = seen[:, :S], seen[:, S:]
     expected = [
         state + s[2] * to + s[5] * stream.mlp(norm(state) * (1 + s[4]) + s[3])
-        for state, s, to, stream in ((h, steer_h, to_h, block.cells), (g, steer_g, to_g, block.controls))
+        for state, s, to, stream in (
+            (h, steer_h, to_h, block.cells),
+            (g, steer_g, to_g, block.controls),
+        )
     ]
     for found, want in zip(block(h, g, condition), expected, strict=True):
         torch.testing.assert_close(found, want)
@@ -158,7 +174,9 @@ def test_untrained_blocks_are_the_identity(fusion):
     x, control = torch.randn(2, K, S, 2 * G)
     out = net(x, control, torch.randn(K, 1, D))
     assert out.std() > 0.1  # the last layer does not start at zero
-    torch.testing.assert_close(out, net.head.leave(norm(net.enter(x) + net.constant)), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        out, net.head.leave(norm(net.enter(x) + net.constant)), atol=1e-5, rtol=1e-5
+    )
 
 
 # -- sets ------------------------------------------------------------------------------------------------------------
@@ -171,7 +189,9 @@ def test_the_order_of_the_slots_goes_through(fusion, inputs):
     out = net(x, control, condition)
     torch.testing.assert_close(net(x[:, order], control[:, order], condition), out[:, order])
     alone = net(x[:, order], control, condition)
-    assert torch.allclose(alone, out[:, order]) == (fusion == "tokens")  # fused by features, each cell has its control
+    assert torch.allclose(alone, out[:, order]) == (
+        fusion == "tokens"
+    )  # fused by features, each cell has its control
 
 
 @fused
@@ -224,8 +244,13 @@ def test_features_need_a_control_for_each_cell(inputs):
 def test_a_condition_is_told_to_sets_or_to_slots(fusion, inputs):
     x, control, condition = inputs
     net = network(fusion)
-    torch.testing.assert_close(net(x, control, condition), net(x, control, condition.expand(K, S, -1)))
-    several, which = torch.randn(K, 3, 6, dtype=torch.float64), torch.arange(K * S).reshape(K, S) % 3
+    torch.testing.assert_close(
+        net(x, control, condition), net(x, control, condition.expand(K, S, -1))
+    )
+    several, which = (
+        torch.randn(K, 3, 6, dtype=torch.float64),
+        torch.arange(K * S).reshape(K, S) % 3,
+    )
     each = torch.take_along_dim(several, which[..., None], 1)
     slots = torch.nn.functional.one_hot(which, 3)
     torch.testing.assert_close(net(x, control, several, slots=slots), net(x, control, each))
@@ -257,7 +282,9 @@ def test_it_learns_what_only_the_other_slots_tell(fusion):
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert sum(losses[-10:]) < 0.3 * 10 * 0.125  # 1 / 8, the variance of the mean: what a guess of 0 costs
+    assert (
+        sum(losses[-10:]) < 0.3 * 10 * 0.125
+    )  # 1 / 8, the variance of the mean: what a guess of 0 costs
 
 
 @fused
@@ -266,7 +293,9 @@ def test_lower_precision_gives_nearly_the_same(fusion, dtype, inputs):
     net, expected = network(fusion), network(fusion)(*inputs)
     out = net.to(dtype)(*(part.to(dtype) for part in inputs), weight=torch.ones(K, S))
     assert out.dtype == dtype
-    assert (out.double() - expected).norm() < (1e-5 if dtype == torch.float32 else 0.1) * expected.norm()
+    assert (out.double() - expected).norm() < (
+        1e-5 if dtype == torch.float32 else 0.1
+    ) * expected.norm()
 
 
 @fused
@@ -281,13 +310,18 @@ def test_mixed_precision_runs_and_trains(fusion, inputs):
 
 
 def test_state_dict_round_trip(inputs):
-    net, other = network("features"), CrossTransformer(G, width=D, depth=3, n_heads=H, d_condition=6).double()
+    net, other = (
+        network("features"),
+        CrossTransformer(G, width=D, depth=3, n_heads=H, d_condition=6).double(),
+    )
     other.load_state_dict(net.state_dict())
     assert torch.equal(net(*inputs), other(*inputs))
 
 
 def test_errors_name_what_is_wrong():
-    with pytest.raises(ValueError, match=r"fusion='cells' is not known; choose one of 'features', 'tokens'"):
+    with pytest.raises(
+        ValueError, match=r"fusion='cells' is not known; choose one of 'features', 'tokens'"
+    ):
         CrossBlock(D, H, D, fusion="cells")
     with pytest.raises(ValueError, match="n_heads=5 must divide the width of the attention, 32"):
         CrossBlock(D, 5, D)
@@ -307,7 +341,9 @@ def test_steps_are_waves_of_the_published_lengths():
     embedding.net[0].register_forward_hook(lambda _, given, __: seen.update(given=given[0]))
     assert embedding(t).shape == (1000, 8)
     angle = t[:, None].double() * 10_000.0 ** (-torch.arange(128, dtype=torch.float64) / 128)
-    expected = torch.cat([angle.sin().flip(-1), angle.cos().flip(-1)], dim=-1)  # longest first, here
+    expected = torch.cat(
+        [angle.sin().flip(-1), angle.cos().flip(-1)], dim=-1
+    )  # longest first, here
     torch.testing.assert_close(seen["given"].double(), expected, atol=2e-3, rtol=0)
     assert 0.015 < embedding.net[0].weight.std() < 0.025
     first = seen["given"]

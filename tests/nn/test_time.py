@@ -13,7 +13,9 @@ def test_waves_have_the_wavelengths_they_say():
     assert found.shape == (7, 8)
     torch.testing.assert_close(found[:, 0], torch.sin(2 * torch.pi * t / longest))
     torch.testing.assert_close(found[:, 7], torch.cos(2 * torch.pi * t / shortest))
-    torch.testing.assert_close(waves(t + shortest, 4, longest=longest, shortest=shortest)[:, 7], found[:, 7])
+    torch.testing.assert_close(
+        waves(t + shortest, 4, longest=longest, shortest=shortest)[:, 7], found[:, 7]
+    )
 
 
 def test_times_are_told_apart_everywhere():

@@ -43,11 +43,17 @@ SMALL = {
 
 def simulated() -> ad.AnnData:
     """A screen of 8 perturbations (2 of them combinations) in 2 contexts and 2 batches, a fifth of perturbation x context held out."""
-    adata = sh.ds.simulate(n_perturbations=6, n_cells=40, n_genes=80, contexts=2, n_combinations=2, rng=0)
-    sh.pp.annotate(adata, "perturbation", control="control", context_key="context", batch_key="batch")
+    adata = sh.ds.simulate(
+        n_perturbations=6, n_cells=40, n_genes=80, contexts=2, n_combinations=2, rng=0
+    )
+    sh.pp.annotate(
+        adata, "perturbation", control="control", context_key="context", batch_key="batch"
+    )
     sh.pp.split(adata, by="perturbation_context", test=0.2, val=0.1, rng=0)
     sh.pp.prepare(adata, normalize="log1p", n_comps=10, fit_on="train")
-    vectors = pd.DataFrame(np.random.default_rng(1).normal(size=(6, 5)), index=[f"P{i}" for i in range(1, 7)])
+    vectors = pd.DataFrame(
+        np.random.default_rng(1).normal(size=(6, 5)), index=[f"P{i}" for i in range(1, 7)]
+    )
     adata.uns["perturbation_embeddings"] = {"random": vectors}
     return adata
 
@@ -69,7 +75,11 @@ def digest(values: Any) -> list[float]:
         return []
     at = np.arange(flat.size)
     waves = [np.cos(at * (0.7 + 0.31 * k) + k) for k in range(6)]
-    return [float(flat.mean()), float((flat**2).mean()), *(float(flat @ wave / np.sqrt(flat.size)) for wave in waves)]
+    return [
+        float(flat.mean()),
+        float((flat**2).mean()),
+        *(float(flat @ wave / np.sqrt(flat.size)) for wave in waves),
+    ]
 
 
 def numbers(table: pd.DataFrame) -> np.ndarray:
@@ -88,8 +98,12 @@ def of_models(adata: ad.AnnData, *, embedding: str | None) -> Iterator[tuple[str
                 asked["embedding"] = embedding
             try:
                 model = sh.tl.fit(adata, name, rng=3, **asked)
-                _, twins, source = model.twins(adata, subset=(adata.obs["split"] == "test").to_numpy(), rng=4)
-            except ValueError as err:  # a baseline that this screen cannot have says so, then as now
+                _, twins, source = model.twins(
+                    adata, subset=(adata.obs["split"] == "test").to_numpy(), rng=4
+                )
+            except (
+                ValueError
+            ) as err:  # a baseline that this screen cannot have says so, then as now
                 yield f"{name}/{preset}", np.frombuffer(type(err).__name__.encode(), dtype=np.uint8)
                 continue
             yield f"{name}/{preset}", twins.toarray() if sparse.issparse(twins) else twins
@@ -101,7 +115,10 @@ def of_methods(adata: ad.AnnData) -> Iterator[tuple[str, np.ndarray]]:
     asked = {"embedding": "random", "rng": 3, "max_steps": STEPS}
     flow = sh.tl.fit(adata, "flow", config=SMALL["flow"], **asked)
     yield "flow/predict", flow.predict(["P1+P2", "P5"], n_cells=20, rng=5).X
-    yield "flow/reflow", flow.reflow(4, n_pairs=16, n_steps=8, rng=5).predict("P5", n_cells=20, rng=5).X
+    yield (
+        "flow/reflow",
+        flow.reflow(4, n_pairs=16, n_steps=8, rng=5).predict("P5", n_cells=20, rng=5).X,
+    )
     few = adata[:30].copy()
     yield "flow/counterfactual", flow.counterfactual(adata[-20:].copy(), "P1", n_steps=4).X
     monge = sh.tl.fit(adata, "conditional_monge", config=SMALL["conditional_monge"], **asked)
@@ -116,7 +133,9 @@ def of_methods(adata: ad.AnnData) -> Iterator[tuple[str, np.ndarray]]:
 
 def everything(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
     """Yield all that is pinned, by name; `folder` is scratch."""
-    screens = {"simulated": (simulated, "random")} | ({"renge": (renge, None)} if RENGE.exists() else {})
+    screens = {"simulated": (simulated, "random")} | (
+        {"renge": (renge, None)} if RENGE.exists() else {}
+    )
     for screen, (make, embedding) in screens.items():
         adata = make()
         for name, values in of_models(adata, embedding=embedding):
@@ -126,7 +145,9 @@ def everything(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
                 yield f"{screen}/{name}", values.toarray() if sparse.issparse(values) else values
         sh.tl.coherence(adata, rng=0)
         yield f"{screen}/coherence", numbers(adata.uns["coherence"]["table"])
-        sh.tl.predict(adata, sh.tl.fit(adata, "own_shift", rng=0), key_added="p", subset="test", rng=0)
+        sh.tl.predict(
+            adata, sh.tl.fit(adata, "own_shift", rng=0), key_added="p", subset="test", rng=0
+        )
         baselines = ["mean_shift", "own_shift", "other_contexts", "quantile_shift"]
         sh.tl.evaluate(adata, layer="p", baselines=baselines, n_comps=10, min_cells=8, rng=0)
         found = adata.uns["evaluation"]
@@ -139,16 +160,26 @@ def everything(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
 def benchmark_rows(folder: Path) -> np.ndarray:
     """Return the numbers of a benchmark of two baselines, but for time and memory."""
     path = folder / "screen.h5ad"
-    adata = sh.ds.simulate(n_perturbations=12, n_cells=40, n_control=150, n_genes=60, effect_size=8.0, rng=0)
+    adata = sh.ds.simulate(
+        n_perturbations=12, n_cells=40, n_control=150, n_genes=60, effect_size=8.0, rng=0
+    )
     del adata.uns["shoal"], adata.uns["truth"]
     adata.write_h5ad(path)
     prepare = {"normalize": "log1p", "n_comps": 8}
-    screen = {"path": str(path), "perturbation_key": "perturbation", "control": "control", "prepare": prepare}
+    screen = {
+        "path": str(path),
+        "perturbation_key": "perturbation",
+        "control": "control",
+        "prepare": prepare,
+    }
     spec = {
         "data": {"small": screen},
         "splits": {"unseen": {"by": "perturbation", "test": 0.5}},
         "models": ["perturbed_mean", "mean_shift"],
-        "evaluate": {"metrics": ["pearson_delta", "energy", "rmse", "collapse_index"], "n_comps": 8},
+        "evaluate": {
+            "metrics": ["pearson_delta", "energy", "rmse", "collapse_index"],
+            "n_comps": 8,
+        },
     }
     rows = sh.benchmark.run(spec, folder=folder / "results")
     rows = rows.drop(columns=[c for c in rows if c.startswith("seconds_") or c == "peak_mb"])
@@ -170,7 +201,10 @@ def main() -> None:
     if asked.full:
         np.savez_compressed(asked.full, **{k.replace("/", "|"): v for k, v in full.items()})
     if asked.write:
-        pins = {name: {"shape": list(values.shape), "digest": digest(values)} for name, values in full.items()}
+        pins = {
+            name: {"shape": list(values.shape), "digest": digest(values)}
+            for name, values in full.items()
+        }
         lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(pin)}" for name, pin in pins.items())
         PINS.write_text(f"{{\n{lines}\n}}\n")
     if asked.against:
@@ -180,8 +214,13 @@ def main() -> None:
                 if name not in full or before[key].shape != full[name].shape:
                     sys.stdout.write(f"{name}: gone, or another shape\n")
                     continue
-                one, other = np.nan_to_num(before[key].astype(float)), np.nan_to_num(full[name].astype(float))
-                gap = float(np.abs(one - other).max(initial=0) / max(np.abs(one).max(initial=0), 1e-12))
+                one, other = (
+                    np.nan_to_num(before[key].astype(float)),
+                    np.nan_to_num(full[name].astype(float)),
+                )
+                gap = float(
+                    np.abs(one - other).max(initial=0) / max(np.abs(one).max(initial=0), 1e-12)
+                )
                 if gap:
                     sys.stdout.write(f"{name}: differs by {gap:.1e}\n")
         sys.stdout.write("compared\n")

@@ -42,6 +42,8 @@ def test_numbers_are_those_of_before(recipe, tmp_path):
         pin = PINS[name]
         size = np.sqrt(pin["digest"][1]) if pin["digest"] else 1.0
         same = list(values.shape) == pin["shape"]
-        if not same or not np.allclose(recipe.digest(values), pin["digest"], rtol=TOLERANCE, atol=TOLERANCE * size):
+        if not same or not np.allclose(
+            recipe.digest(values), pin["digest"], rtol=TOLERANCE, atol=TOLERANCE * size
+        ):
             off.append(name)
     assert off == []

@@ -42,19 +42,32 @@ def coherence_table(n: int, rng: np.random.Generator) -> pd.DataFrame:
     table = pd.DataFrame(rng.normal(size=(n, len(columns))), columns=columns)
     table["n_cells"] = np.arange(n) + 1000
     table["magnitude"], table["magnitude_plugin"] = magnitude, np.abs(magnitude) + 0.2
-    table["coherence"], table["ci_low"], table["ci_high"] = coherence, coherence - 0.1, np.minimum(coherence + 0.1, 1)
+    table["coherence"], table["ci_low"], table["ci_high"] = (
+        coherence,
+        coherence - 0.1,
+        np.minimum(coherence + 0.1, 1),
+    )
     table["pvalue"] = table["qvalue"] = np.where(np.arange(n) < n // 2, 0.5, 0.001)
     table["residual_z"] = np.linspace(-5, 5, n)
     table["residual_qvalue"] = 0.5
     table["cause"] = np.where(np.arange(n) == 0, "dispersion", "none")
     table["flags"] = ""
-    table.index = pd.Index([f"g{i:03d}" for i in range(n - 2)] + ["A+B", "HLA/x"], name="perturbation")
+    table.index = pd.Index(
+        [f"g{i:03d}" for i in range(n - 2)] + ["A+B", "HLA/x"], name="perturbation"
+    )
     return table
 
 
 def with_table(adata: ad.AnnData, table: pd.DataFrame, **params: object) -> ad.AnnData:
-    params = {"perturbation_key": "perturbation", "control": ("control",), "use_rep": None, "layer": None} | params
-    write_table(adata, "coherence", table, schema="coherence/1", params={"control_trace": TRACE, **params})
+    params = {
+        "perturbation_key": "perturbation",
+        "control": ("control",),
+        "use_rep": None,
+        "layer": None,
+    } | params
+    write_table(
+        adata, "coherence", table, schema="coherence/1", params={"control_trace": TRACE, **params}
+    )
     return adata
 
 
@@ -73,8 +86,15 @@ def tested(rng):
     """Random splits of two sizes with uniform p-values, and three guides."""
     adata = ad.AnnData(np.zeros((3, 2)))
     draws = {n: rng.random(50) for n in (30, 100)}
-    rows = [pd.DataFrame({"source": "random split", "n_cells": n, "pvalue": p}) for n, p in draws.items()]
-    rows.append(pd.DataFrame({"source": ["g1", "g2", "g3"], "n_cells": [40, 50, 60], "pvalue": [0.5, 0.2, np.nan]}))
+    rows = [
+        pd.DataFrame({"source": "random split", "n_cells": n, "pvalue": p})
+        for n, p in draws.items()
+    ]
+    rows.append(
+        pd.DataFrame(
+            {"source": ["g1", "g2", "g3"], "n_cells": [40, 50, 60], "pvalue": [0.5, 0.2, np.nan]}
+        )
+    )
     rates = []
     for n, p in draws.items():
         for alpha in (0.05, 0.01):

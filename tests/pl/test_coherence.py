@@ -35,7 +35,9 @@ def test_every_perturbation_is_a_point_in_its_class(measured, table):
 
 def test_curve_is_the_translation_formula(measured):
     ax = sh.pl.coherence(measured, label=())
-    (curve,) = [line for line in ax.lines if line.get_label() == "expected from signal-to-noise alone"]
+    (curve,) = [
+        line for line in ax.lines if line.get_label() == "expected from signal-to-noise alone"
+    ]
     m, r = curve.get_data()
     np.testing.assert_allclose(r, m / np.sqrt(m**2 + TRACE), atol=1e-12)
     assert np.interp(3.0, m, r) == pytest.approx(1 / np.sqrt(2), abs=1e-3)  # M = sqrt(T_c)
@@ -50,12 +52,18 @@ def test_curve_and_intervals_can_be_left_out(measured):
     bare = sh.pl.coherence(measured, label=(), intervals=False, noise_curve=False)
     assert not [c for c in bare.collections if isinstance(c, LineCollection)]
     assert len(bare.lines) == 1  # the line at 0
-    assert len(sh.pl.coherence(measured, x="n_cells", label=()).lines) == 1  # the curve needs a magnitude
+    assert (
+        len(sh.pl.coherence(measured, x="n_cells", label=()).lines) == 1
+    )  # the curve needs a magnitude
 
 
 def test_labels_are_the_extremes_of_the_residual(measured):
     assert names(sh.pl.coherence(measured, n_labels=2)) == {"g000", "g001", "A+B", "HLA/x"}
-    assert names(sh.pl.coherence(measured, label="discordant", n_labels=3)) == {"g000", "g001", "g002"}
+    assert names(sh.pl.coherence(measured, label="discordant", n_labels=3)) == {
+        "g000",
+        "g001",
+        "g002",
+    }
     assert names(sh.pl.coherence(measured, label=["HLA/x"])) == {"HLA/x"}
     far = measured.uns["coherence"]["table"].query("abs(residual_z) > 1").index
     assert len(far) == 10
@@ -63,7 +71,9 @@ def test_labels_are_the_extremes_of_the_residual(measured):
 
 
 def test_labels_stay_inside_and_apart(rng):
-    ax = sh.pl.coherence(with_table(ad.AnnData(np.zeros((3, 2))), coherence_table(100, rng)), n_labels=6)
+    ax = sh.pl.coherence(
+        with_table(ad.AnnData(np.zeros((3, 2))), coherence_table(100, rng)), n_labels=6
+    )
     ax.figure.canvas.draw()
     frame = ax.get_window_extent()
     boxes = [t.get_window_extent() for t in ax.texts]
@@ -80,13 +90,19 @@ def test_labels_do_not_depend_on_the_run(measured):
 
 
 def test_color_by_cause_number_and_text(measured, table):
-    by_cause = [t.get_text() for t in sh.pl.coherence(measured, color="cause", label=()).get_legend().get_texts()]
+    by_cause = [
+        t.get_text()
+        for t in sh.pl.coherence(measured, color="cause", label=()).get_legend().get_texts()
+    ]
     assert by_cause[1:] == ["none (11)", "dispersion (1)"]
     ax = sh.pl.coherence(measured, color="n_cells", label=())
     np.testing.assert_array_equal(points(ax)[-1].get_array(), table["n_cells"])
     assert len(ax.figure.axes) == 2  # with a colour bar
     measured.uns["coherence"]["table"]["arm"] = ["p"] * 5 + ["q"] * 6 + [None]
-    text = [t.get_text() for t in sh.pl.coherence(measured, color="arm", label=()).get_legend().get_texts()]
+    text = [
+        t.get_text()
+        for t in sh.pl.coherence(measured, color="arm", label=()).get_legend().get_texts()
+    ]
     assert text[1:] == ["p (5)", "q (6)", "unknown (1)"]
 
 

@@ -38,9 +38,17 @@ def test_every_metric_has_its_skill_and_interval(judged):
     good = table["discriminates"].to_numpy(bool)
     np.testing.assert_allclose(points(ax, "discriminates")[:, 0], table["skill"][good])
     np.testing.assert_allclose(points(ax, "does not")[:, 0], table["skill"][~good])
-    ends = [s[:, 0] for c in ax.collections if isinstance(c, LineCollection) for s in c.get_segments() if len(s) == 2]
+    ends = [
+        s[:, 0]
+        for c in ax.collections
+        if isinstance(c, LineCollection)
+        for s in c.get_segments()
+        if len(s) == 2
+    ]
     drawn = {tuple(np.round(pair, 9)) for pair in ends if np.isfinite(pair).all()}
-    assert drawn == set(table[["skill_low", "skill_high"]].dropna().round(9).itertuples(index=False, name=None))
+    assert drawn == set(
+        table[["skill_low", "skill_high"]].dropna().round(9).itertuples(index=False, name=None)
+    )
     title = ax.get_title(loc="left")
     assert title.startswith("flow   score ")
     assert f"{table['skill'][good].mean():.2f}" in title
@@ -78,7 +86,9 @@ def test_a_metric_without_a_skill_keeps_its_row(judged):
 
 def test_nothing_is_clipped_and_long_names_are_cut(judged):
     table = judged.uns["evaluation"]["summary"]
-    judged.uns["evaluation"]["summary"] = table.rename(index={"mmd": "a_metric_with_a_name_that_is_far_too_long"})
+    judged.uns["evaluation"]["summary"] = table.rename(
+        index={"mmd": "a_metric_with_a_name_that_is_far_too_long"}
+    )
     ax = sh.pl.evaluate(judged)
     ax.figure.canvas.draw()
     assert max(map(len, rows(ax))) <= 32
@@ -91,7 +101,9 @@ def test_nothing_is_clipped_and_long_names_are_cut(judged):
         assert box.y1 <= page.y1
 
 
-@pytest.mark.parametrize("plot", ["evaluate", "leaderboard", "calibration", "scatter_baseline", "strata"])
+@pytest.mark.parametrize(
+    "plot", ["evaluate", "leaderboard", "calibration", "scatter_baseline", "strata"]
+)
 def test_all_draw_into_given_axes_after_a_round_trip_and_from_a_modality(judged, plot, tmp_path):
     judged.write_h5ad(tmp_path / "judged.h5ad")
     read = ad.read_h5ad(tmp_path / "judged.h5ad")
@@ -102,7 +114,9 @@ def test_all_draw_into_given_axes_after_a_round_trip_and_from_a_modality(judged,
     assert getattr(sh.pl, plot)(mdata, *more, mod="rna").figure is not ax.figure
 
 
-@pytest.mark.parametrize("plot", ["evaluate", "leaderboard", "calibration", "scatter_baseline", "strata"])
+@pytest.mark.parametrize(
+    "plot", ["evaluate", "leaderboard", "calibration", "scatter_baseline", "strata"]
+)
 def test_errors_name_the_call_and_the_metrics(judged, plot):
     function = getattr(sh.pl, plot)
     first = ("energi",) if plot in ("scatter_baseline", "strata") else ()

@@ -13,7 +13,9 @@ from shoal.pl._leaderboard import _texts
 
 from .evaluated import BASELINES, CONTENDERS, QUALITY, UNFIT, consistent
 
-MODELS = [c for c in CONTENDERS if c not in ("positive control", "negative control", "control copy")]
+MODELS = [
+    c for c in CONTENDERS if c not in ("positive control", "negative control", "control copy")
+]
 
 
 @pytest.fixture
@@ -46,14 +48,20 @@ def test_contenders_by_quality_and_references_apart(judged):
 
 
 def test_cells_are_mean_scores_and_colours_their_positions(judged):
-    ax = sh.pl.leaderboard(judged, metrics=["pearson_delta", "energy", "variance_ratio", "weighted_r2"])
+    ax = sh.pl.leaderboard(
+        judged, metrics=["pearson_delta", "energy", "variance_ratio", "weighted_r2"]
+    )
     means = judged.uns["evaluation"]["contenders"]
     texts, colours = grid(ax, "text"), grid(ax, "colour")
     columns = [t.get_text() for t in ax.get_xticklabels()]
     assert columns == ["score", "pearson_delta", "weighted_r2", "energy", "variance_ratio"]
     for i, name in enumerate(rows(ax)):
-        assert float(texts[i, 1].replace("−", "-")) == pytest.approx(means.loc[name, "pearson_delta"], abs=0.006)
-        assert float(texts[i, 3].replace("−", "-")) == pytest.approx(means.loc[name, "energy"], abs=0.006)
+        assert float(texts[i, 1].replace("−", "-")) == pytest.approx(
+            means.loc[name, "pearson_delta"], abs=0.006
+        )
+        assert float(texts[i, 3].replace("−", "-")) == pytest.approx(
+            means.loc[name, "energy"], abs=0.006
+        )
     best, worst = rows(ax).index("positive control"), rows(ax).index("negative control")
     assert texts[best, 0] == "0.50"
     assert texts[0, 0] == "0.10"
@@ -91,7 +99,9 @@ def test_a_metric_with_another_negative_control(judged):
     assert table.loc["control copy", "mmd"] == 0
     assert table.loc["negative control", "mmd"] > 0
     assert table.loc["negative control", "energy"] == 0
-    assert "control copy" in [t.get_text() for t in sh.pl.strata(judged, "mmd").get_legend().get_texts()]
+    assert "control copy" in [
+        t.get_text() for t in sh.pl.strata(judged, "mmd").get_legend().get_texts()
+    ]
 
 
 def test_what_has_no_score_is_last_and_says_so(judged):
@@ -131,7 +141,9 @@ def test_digits_follow_the_column():
 def test_calibration_marks_and_names(judged):
     summary = judged.uns["evaluation"]["summary"]
     ax = sh.pl.calibration(judged)
-    drawn = np.concatenate([c.get_offsets() for c in ax.collections if len(c.get_offsets()) and c.get_array() is None])
+    drawn = np.concatenate(
+        [c.get_offsets() for c in ax.collections if len(c.get_offsets()) and c.get_array() is None]
+    )
     expected = summary[["drf", "bds"]].to_numpy()
     for point in expected:
         assert np.isclose(drawn, point).all(axis=1).any()
@@ -155,12 +167,21 @@ def test_strata_are_the_means_of_the_thirds(judged):
     entry = judged.uns["evaluation"]
     ax = sh.pl.strata(judged, "pearson_delta")
     best = entry["summary"].loc["pearson_delta", "best_baseline"]
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["positive control", "flow", best, "negative control"]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == [
+        "positive control",
+        "flow",
+        best,
+        "negative control",
+    ]
     strong = entry["conditions"].index[entry["conditions"]["effect_stratum"] == "strong"]
     mean = entry["table"].loc[strong, "pearson_delta"].mean()
     flow = next(line for line in ax.lines if line.get_label() == "flow")
     assert flow.get_ydata()[2] == pytest.approx(mean)
-    assert [t.get_text() for t in ax.get_xticklabels()][:3] == ["weak\n(14)", "medium\n(14)", "strong\n(12)"]
+    assert [t.get_text() for t in ax.get_xticklabels()][:3] == [
+        "weak\n(14)",
+        "medium\n(14)",
+        "strong\n(12)",
+    ]
     assert len(ax.lines) == 8
     assert len(sh.pl.strata(judged, "energy", contenders=["prediction", "nearest"]).lines) == 4
     with pytest.raises(KeyError, match="Did you mean 'nearest'"):
@@ -174,12 +195,18 @@ def test_a_dagger_for_what_has_seen_held_out_cells(judged):
     table = judged.uns["evaluation"]["contenders"]
     table["transductive"] = table.index.isin(["prediction", "nearest"])
     ax = sh.pl.leaderboard(judged)
-    assert rows(ax) == [f"{name} †" if name in ("prediction", "nearest") else name for name in before]
-    assert [t.get_text() for t in ax.get_yticklabels() if t.get_fontweight() == "bold"] == ["prediction †"]
+    assert rows(ax) == [
+        f"{name} †" if name in ("prediction", "nearest") else name for name in before
+    ]
+    assert [t.get_text() for t in ax.get_yticklabels() if t.get_fontweight() == "bold"] == [
+        "prediction †"
+    ]
     assert any("has seen held-out cells" in t.get_text() for t in ax.texts)
     ax = sh.pl.scatter_baseline(judged, "energy", against="nearest")
     assert (ax.get_xlabel(), ax.get_ylabel()[-2:]) == ("nearest †", " †")
-    lines = sh.pl.strata(judged, "energy", contenders=["prediction", "nearest", "positive control"]).lines
+    lines = sh.pl.strata(
+        judged, "energy", contenders=["prediction", "nearest", "positive control"]
+    ).lines
     assert [line.get_label().endswith("†") for line in lines[:3]] == [True, True, False]
     assert " †   " in sh.pl.evaluate(judged).get_title("left")
     table["transductive"] = False

@@ -41,7 +41,9 @@ def test_plane_is_the_shift_and_the_excess_across_it(two_ways, rng):
     assert plane[0, 0] > 0.98
     assert abs(plane[1, 1]) > 0.97
     partial = rng.normal(size=(100, 8)) + 6.0 * np.eye(8)[3] * (np.arange(100) < 50)[:, None]
-    assert abs(_plane(partial, x[:200])[3, 1]) < 0.2  # excess along the shift itself is not shown twice
+    assert (
+        abs(_plane(partial, x[:200])[3, 1]) < 0.2
+    )  # excess along the shift itself is not shown twice
 
 
 def test_arrows_are_the_cells(two_ways):
@@ -59,7 +61,9 @@ def test_arrows_are_the_cells(two_ways):
 
 
 def test_at_most_max_cells_and_reproducibly(two_ways):
-    first, second = (arrows(sh.pl.geometry(two_ways, "A", max_cells=20, rng=3))[0] for _ in range(2))
+    first, second = (
+        arrows(sh.pl.geometry(two_ways, "A", max_cells=20, rng=3))[0] for _ in range(2)
+    )
     assert len(first) == 20
     np.testing.assert_array_equal(first, second)
 
@@ -76,7 +80,9 @@ def test_every_arrow_is_inside_the_axes(two_ways):
 
 def test_strata_and_representation_are_those_of_the_result(two_ways):
     table = two_ways.uns["coherence"]["table"]
-    two_ways.X = two_ways.X + 100.0 * np.eye(8)[5] * (two_ways.obs["batch"] == "b1").to_numpy()[:, None]
+    two_ways.X = (
+        two_ways.X + 100.0 * np.eye(8)[5] * (two_ways.obs["batch"] == "b1").to_numpy()[:, None]
+    )
     pooled = arrows(sh.pl.geometry(two_ways, "A"))[0]
     with_table(two_ways, table, strata=("batch",))
     tips, mean, _ = arrows(sh.pl.geometry(two_ways, "A"))

@@ -38,7 +38,9 @@ def test_envelope_is_that_of_order_statistics(tested):
 def test_the_other_test_can_be_shown(tested):
     left, _ = sh.pl.coherence_null(tested, pvalue="residual_pvalue")
     table = tested.uns["coherence_null"]["table"]
-    np.testing.assert_allclose(line(left, "100 cells").get_ydata(), -np.log10(np.sort(table["pvalue"][50:100] ** 2)))
+    np.testing.assert_allclose(
+        line(left, "100 cells").get_ydata(), -np.log10(np.sort(table["pvalue"][50:100] ** 2))
+    )
 
 
 def test_rates_have_their_intervals_and_levels(tested):

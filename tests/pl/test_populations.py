@@ -12,7 +12,9 @@ import shoal as sh
 
 @pytest.fixture(scope="module")
 def _screen():
-    adata = sh.ds.simulate(n_perturbations=4, n_cells=60, n_control=200, n_genes=80, effect_size=6.0, rng=0)
+    adata = sh.ds.simulate(
+        n_perturbations=4, n_cells=60, n_control=200, n_genes=80, effect_size=6.0, rng=0
+    )
     sh.pp.annotate(adata, "perturbation", control="control", context_key="batch")
     sh.pp.prepare(adata, normalize="log1p", n_comps=8)
     perturbed = (adata.obs["perturbation"] != "control").to_numpy()
@@ -44,7 +46,11 @@ def test_perfect_twins_lie_on_the_real_cells(screen):
     np.testing.assert_allclose(twins, real, atol=1e-4)
     np.testing.assert_allclose(control.mean(axis=0), 0, atol=1e-5)
     assert ax.get_title(loc="left") == "P1\ncosine 1.00, length × 1.00"
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["control (200)", "real (60)", "perfect (60)"]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == [
+        "control (200)",
+        "real (60)",
+        "perfect (60)",
+    ]
 
 
 def test_the_plane_holds_both_shifts_in_full(screen):
@@ -52,7 +58,9 @@ def test_the_plane_holds_both_shifts_in_full(screen):
     label = screen.obs["perturbation"].to_numpy()
     scores = screen.obsm["X_pca"].astype(float)
     shift = scores[label == "P1"].mean(axis=0) - scores[label == "control"].mean(axis=0)
-    other = (screen.layers["twins"] - screen.X)[label == "P1"].mean(axis=0) @ screen.varm["PCs"] + shift
+    other = (screen.layers["twins"] - screen.X)[label == "P1"].mean(axis=0) @ screen.varm[
+        "PCs"
+    ] + shift
     other = np.asarray(other).ravel()
     real, predicted = arrows(ax)
     np.testing.assert_allclose(real, [np.linalg.norm(shift), 0], atol=1e-5)
@@ -83,14 +91,20 @@ def test_sparse_prediction_one_context_and_a_representation(screen):
         np.testing.assert_allclose(a, b, atol=1e-5)
     batch = screen.obs["batch"].astype(str)
     inside = clouds(sh.pl.populations(screen, "P1", layer="twins", context=batch.iloc[0]))
-    assert len(inside[1]) == ((screen.obs["perturbation"] == "P1") & (batch == batch.iloc[0])).sum() < 60
+    assert (
+        len(inside[1])
+        == ((screen.obs["perturbation"] == "P1") & (batch == batch.iloc[0])).sum()
+        < 60
+    )
     screen.obsm["X_latent"] = screen.obsm["X_pca"] + 1
     _, real, twins = clouds(sh.pl.populations(screen, "P1", layer="latent", components=(1, 2)))
     np.testing.assert_allclose(twins, real + 1, atol=1e-5)
 
 
 def test_only_predicted_cells_and_what_they_stand_beside(screen):
-    screen.obs["twins_predicted"] = screen.obs["twins_predicted"] & (np.arange(screen.n_obs) % 2 == 0)
+    screen.obs["twins_predicted"] = screen.obs["twins_predicted"] & (
+        np.arange(screen.n_obs) % 2 == 0
+    )
     n = int((screen.obs["twins_predicted"] & (screen.obs["perturbation"] == "P1")).sum())
     _, real, twins = clouds(sh.pl.populations(screen, "P1", layer="twins"))
     assert len(real) == len(twins) == n < 60
@@ -101,7 +115,9 @@ def test_genes_are_distributions_of_the_most_changed(screen):
     label = screen.obs["perturbation"].to_numpy()
     x = screen.to_df()
     real, control = x[label == "P1"], x[label == "control"]
-    t = (real.mean() - control.mean()).abs() / np.sqrt(real.var(ddof=0) / 59 + control.var(ddof=0) / 199)
+    t = (real.mean() - control.mean()).abs() / np.sqrt(
+        real.var(ddof=0) / 59 + control.var(ddof=0) / 199
+    )
     assert [ax.get_title(loc="left") for ax in axes] == t.nlargest(4).index.tolist()
     of_control, of_real, of_twins = axes[0].lines
     np.testing.assert_array_equal(of_real.get_xdata(), of_twins.get_xdata())
@@ -117,7 +133,9 @@ def test_genes_are_distributions_of_the_most_changed(screen):
 
 def test_errors(screen):
     for plot in (sh.pl.populations, sh.pl.genes):
-        with pytest.raises(KeyError, match=r"sh\.tl\.predict\(adata, model, key_added='flow'\) writes it"):
+        with pytest.raises(
+            KeyError, match=r"sh\.tl\.predict\(adata, model, key_added='flow'\) writes it"
+        ):
             plot(screen, "P1", layer="flow")
         with pytest.raises(KeyError, match="'Z' is not in"):
             plot(screen, "Z", layer="twins")

@@ -40,7 +40,9 @@ def test_missing_values_and_all(measured):
 
 def test_long_names_are_cut_and_nothing_is_clipped(measured):
     table = measured.uns["coherence"]["table"]
-    measured.uns["coherence"]["table"] = table.rename(index={"A+B": "AVERYLONGGENENAME1+ANOTHERVERYLONGGENE2"})
+    measured.uns["coherence"]["table"] = table.rename(
+        index={"A+B": "AVERYLONGGENENAME1+ANOTHERVERYLONGGENE2"}
+    )
     ax = sh.pl.ranking(measured)
     ax.figure.canvas.draw()
     assert "AVERYLONGGENENA…ERVERYLONGGENE2" in rows(ax)

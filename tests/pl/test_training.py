@@ -34,7 +34,10 @@ def test_a_model_and_named_curves(history):
     model = SimpleNamespace(history=history)
     (only,) = sh.pl.training(model, curves=["grad_norm"])
     assert only.get_ylabel() == "grad norm"
-    no_validation = {"train_loss": history["train_loss"], "val_energy": pd.DataFrame({"val_energy": []})}
+    no_validation = {
+        "train_loss": history["train_loss"],
+        "val_energy": pd.DataFrame({"val_energy": []}),
+    }
     assert len(sh.pl.training(no_validation)) == 1
     with pytest.raises(KeyError, match="Did you mean 'val_energy'"):
         sh.pl.training(model, curves=["val_enrgy"])

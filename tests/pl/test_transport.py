@@ -15,7 +15,9 @@ import shoal as sh
 
 @pytest.fixture(scope="module")
 def _screen():
-    adata = sh.ds.simulate(n_perturbations=3, n_cells=50, n_control=150, n_genes=60, contexts=2, effect_size=6.0, rng=0)
+    adata = sh.ds.simulate(
+        n_perturbations=3, n_cells=50, n_control=150, n_genes=60, contexts=2, effect_size=6.0, rng=0
+    )
     sh.pp.annotate(adata, "perturbation", control="control", context_key="context")
     sh.pp.prepare(adata, normalize="log1p", n_comps=6)
     adata.X = adata.X.toarray()
@@ -43,7 +45,11 @@ def arrows(ax):
 
 def clouds(ax):
     found = [c for c in ax.collections if isinstance(c, PathCollection)]
-    return {c.get_label().split(" ")[0]: np.asarray(c.get_offsets()) for c in found if c.get_sizes()[0] > 0}
+    return {
+        c.get_label().split(" ")[0]: np.asarray(c.get_offsets())
+        for c in found
+        if c.get_sizes()[0] > 0
+    }
 
 
 def projected(adata, values):
@@ -77,7 +83,10 @@ def test_a_model_that_changes_nothing_draws_no_length(screen):
 
 def test_the_title_compares_all_arrows_with_the_real_shift(screen):
     label = screen.obs["perturbation"].to_numpy()
-    real, control = projected(screen, screen.X[label == "P1"]), projected(screen, screen.X[label == "control"])
+    real, control = (
+        projected(screen, screen.X[label == "P1"]),
+        projected(screen, screen.X[label == "control"]),
+    )
     shift = real.mean(axis=0) - control.mean(axis=0)
     made = controls(screen)
     made.X = made.X + 0.5 * shift @ screen.varm["PCs"].T
@@ -86,31 +95,41 @@ def test_the_title_compares_all_arrows_with_the_real_shift(screen):
     assert ax.get_title(loc="left") == "P1\ncosine 1.00, length × 0.50"
     start, arrow = arrows(ax)
     assert len(start) == 10
-    np.testing.assert_allclose(arrow, [[0.5 * np.linalg.norm(shift), 0]] * 10, atol=1e-4)  # along the real shift
+    np.testing.assert_allclose(
+        arrow, [[0.5 * np.linalg.norm(shift), 0]] * 10, atol=1e-4
+    )  # along the real shift
     assert "model (10 of 150)" in [t.get_text() for t in ax.get_legend().get_texts()]
 
 
 def test_a_seed_chooses_the_arrows(screen, model):
     made = model.transport(controls(screen), "P1")
-    first, same, other = (arrows(sh.pl.transport(screen, made=made, max_arrows=9, rng=r))[0] for r in (0, 0, 1))
+    first, same, other = (
+        arrows(sh.pl.transport(screen, made=made, max_arrows=9, rng=r))[0] for r in (0, 0, 1)
+    )
     np.testing.assert_array_equal(first, same)
     assert not np.array_equal(first, other)
 
 
 def test_twins_of_a_layer_start_at_their_sources(screen, model):
     sh.tl.predict(screen, model, key_added="shifted")
-    axes = sh.pl.transport(screen, ["P1", "P2"], layer="shifted", components=(1, 2), max_arrows=1000)
+    axes = sh.pl.transport(
+        screen, ["P1", "P2"], layer="shifted", components=(1, 2), max_arrows=1000
+    )
     assert [ax.get_title(loc="left").splitlines()[0] for ax in axes] == ["P1", "P2"]
     rows = np.flatnonzero(screen.obs["perturbation"] == "P2")
     source = screen.obs_names.get_indexer(screen.obs["shifted_source"].iloc[rows])
-    expected = projected(screen, screen.layers["shifted"][rows]) - projected(screen, screen.X[source])
+    expected = projected(screen, screen.layers["shifted"][rows]) - projected(
+        screen, screen.X[source]
+    )
     np.testing.assert_allclose(arrows(axes[1])[1], expected[:, :2], atol=1e-4)
     sparse_screen = screen.copy()
     sparse_screen.layers["shifted"], sparse_screen.X = (
         sparse.csr_matrix(screen.layers["shifted"]),
         sparse.csr_matrix(screen.X),
     )
-    again = sh.pl.transport(sparse_screen, "P2", layer="shifted", components=(1, 2), max_arrows=1000)
+    again = sh.pl.transport(
+        sparse_screen, "P2", layer="shifted", components=(1, 2), max_arrows=1000
+    )
     np.testing.assert_allclose(arrows(again)[1], expected[:, :2], atol=1e-4)
 
 
@@ -139,7 +158,9 @@ def test_perturbations_that_were_not_measured_have_no_real_cells(screen):
 def test_genes_in_another_order_and_the_last_time_of_an_interpolation(screen, model):
     made = model.transport(controls(screen), "P1")
     expected = arrows(sh.pl.transport(screen, made=made))[1]
-    np.testing.assert_allclose(arrows(sh.pl.transport(screen, made=made[:, ::-1].copy()))[1], expected, atol=1e-5)
+    np.testing.assert_allclose(
+        arrows(sh.pl.transport(screen, made=made[:, ::-1].copy()))[1], expected, atol=1e-5
+    )
     half = made.copy()
     half.X = half.X * 0
     half.obs_names = [f"{name}-half" for name in half.obs_names]
@@ -153,12 +174,18 @@ def test_models_of_the_basis_itself(screen):
     cells = controls(screen)
     made = model.transport(cells, "P1")
     shift = arrows(sh.pl.transport(screen, made=made, components=(2, 1), max_arrows=1000))[1]
-    np.testing.assert_allclose(shift, (np.asarray(made.X) - cells.obsm["X_pca"])[:, [1, 0]], atol=1e-5)
+    np.testing.assert_allclose(
+        shift, (np.asarray(made.X) - cells.obsm["X_pca"])[:, [1, 0]], atol=1e-5
+    )
     sh.tl.predict(screen, model, key_added="latent")
-    shift = arrows(sh.pl.transport(screen, "P1", layer="latent", components=(1, 2), max_arrows=1000))[1]
+    shift = arrows(
+        sh.pl.transport(screen, "P1", layer="latent", components=(1, 2), max_arrows=1000)
+    )[1]
     rows = np.flatnonzero(screen.obs["perturbation"] == "P1")
     source = screen.obs_names.get_indexer(screen.obs["latent_source"].iloc[rows])
-    np.testing.assert_allclose(shift, (screen.obsm["X_latent"][rows] - screen.obsm["X_pca"][source])[:, :2], atol=1e-5)
+    np.testing.assert_allclose(
+        shift, (screen.obsm["X_latent"][rows] - screen.obsm["X_pca"][source])[:, :2], atol=1e-5
+    )
 
 
 def test_errors(screen, model):
@@ -166,7 +193,9 @@ def test_errors(screen, model):
     for both in ({}, {"made": made, "layer": "shifted"}):
         with pytest.raises(ValueError, match="give either made="):
             sh.pl.transport(screen, "P1", **both)
-    with pytest.raises(KeyError, match=r"sh\.tl\.predict\(adata, model, key_added='flow'\) writes it"):
+    with pytest.raises(
+        KeyError, match=r"sh\.tl\.predict\(adata, model, key_added='flow'\) writes it"
+    ):
         sh.pl.transport(screen, "P1", layer="flow")
     screen.layers["other"] = screen.X
     with pytest.raises(KeyError, match="'other_predicted' is not in adata.obs"):

@@ -15,7 +15,11 @@ def test_records_the_design_and_nothing_else(screen_adata):
     before = screen_adata.obs.copy()
     sh.pp.annotate(screen_adata, "perturbation", control="control", batch_key="batch")
     screen = resolve(screen_adata)
-    assert (screen.perturbation_key, screen.control, screen.batch_key) == ("perturbation", ("control",), "batch")
+    assert (screen.perturbation_key, screen.control, screen.batch_key) == (
+        "perturbation",
+        ("control",),
+        "batch",
+    )
     assert screen.guide_key is screen.context_key is screen.dose_key is None
     assert list(screen_adata.uns) == ["shoal"]
     assert screen_adata.obs.equals(before)
@@ -30,8 +34,16 @@ def test_last_call_wins(screen_adata):
 
 @pytest.mark.parametrize("fmt", ["h5ad", "zarr"])
 def test_survives_a_file(screen_adata, tmp_path, fmt):
-    screen_adata.obs["perturbation"] = screen_adata.obs["perturbation"].replace({"A": "HLA-A/B", "B": "NT,2"})
-    sh.pp.annotate(screen_adata, "perturbation", control=["control", "NT,2"], batch_key="batch", missing="ignore")
+    screen_adata.obs["perturbation"] = screen_adata.obs["perturbation"].replace(
+        {"A": "HLA-A/B", "B": "NT,2"}
+    )
+    sh.pp.annotate(
+        screen_adata,
+        "perturbation",
+        control=["control", "NT,2"],
+        batch_key="batch",
+        missing="ignore",
+    )
     path = tmp_path / f"screen.{fmt}"
     getattr(screen_adata, f"write_{fmt}")(path)
     again = getattr(ad, f"read_{fmt}")(path)
@@ -46,7 +58,9 @@ def test_one_control_survives_a_file(screen_adata, tmp_path):
 
 
 def test_misspelt_control_gets_a_suggestion(screen_adata):
-    with pytest.raises(KeyError, match=r"'Control' is not in adata.obs\['perturbation'\].*Did you mean 'control'"):
+    with pytest.raises(
+        KeyError, match=r"'Control' is not in adata.obs\['perturbation'\].*Did you mean 'control'"
+    ):
         sh.pp.annotate(screen_adata, "perturbation", control="Control")
     with pytest.raises(KeyError, match="'NT' is not in"):
         sh.pp.annotate(screen_adata, "perturbation", control=["control", "NT"])
@@ -55,7 +69,9 @@ def test_misspelt_control_gets_a_suggestion(screen_adata):
 
 @pytest.mark.parametrize("key", ["context_key", "batch_key", "dose_key", "guide_key"])
 def test_missing_column(screen_adata, key):
-    with pytest.raises(KeyError, match=rf"'bach' is not in adata.obs.*Did you mean 'batch'.*given as {key}"):
+    with pytest.raises(
+        KeyError, match=rf"'bach' is not in adata.obs.*Did you mean 'batch'.*given as {key}"
+    ):
         sh.pp.annotate(screen_adata, "perturbation", control="control", **{key: "bach"})
     with pytest.raises(KeyError, match="Did you mean 'perturbation'"):
         sh.pp.annotate(screen_adata, "perturbations", control="control")
@@ -104,7 +120,12 @@ def test_a_view_becomes_a_copy(screen_adata):
 
 
 def test_mudata(screen_adata):
-    mdata = MuData({"rna": screen_adata, "adt": ad.AnnData(screen_adata.X[:, :3], obs=screen_adata.obs[["batch"]])})
+    mdata = MuData(
+        {
+            "rna": screen_adata,
+            "adt": ad.AnnData(screen_adata.X[:, :3], obs=screen_adata.obs[["batch"]]),
+        }
+    )
     sh.pp.annotate(mdata, "perturbation", control="control", mod="rna")
     assert "shoal" in mdata.mod["rna"].uns
     assert "shoal" not in mdata.mod["adt"].uns

@@ -16,10 +16,22 @@ from shoal.pp._audit import CHECKS, audit, refuse
 def screen():
     """Simulated log-normalised screen: ten singles, three pairs, two batches, two contexts."""
     adata = sh.ds.simulate(
-        n_perturbations=10, n_cells=20, n_control=60, n_genes=60, n_combinations=3, contexts=2, n_batches=3, rng=0
+        n_perturbations=10,
+        n_cells=20,
+        n_control=60,
+        n_genes=60,
+        n_combinations=3,
+        contexts=2,
+        n_batches=3,
+        rng=0,
     )
     sh.pp.annotate(
-        adata, "perturbation", control="control", batch_key="batch", context_key="context", guide_key="guide"
+        adata,
+        "perturbation",
+        control="control",
+        batch_key="batch",
+        context_key="context",
+        guide_key="guide",
     )
     sh.pp.prepare(adata, normalize="log1p", n_comps=5, n_top_genes=None)
     return adata
@@ -64,19 +76,24 @@ def test_cells_divided_at_random(screen, rng):
     assert table["status"][["same_condition", "shared_batches"]].tolist() == ["leak", "leak"]
     assert table.loc["same_condition", "n"] == 26  # 13 perturbations x 2 contexts
     with pytest.raises(
-        ValueError, match=r"obs\['hand'\] leaks. same_condition: .*Fix: .*accept=\['same_condition', 'sh"
+        ValueError,
+        match=r"obs\['hand'\] leaks. same_condition: .*Fix: .*accept=\['same_condition', 'sh",
     ):
         refuse(table, slot="obs['hand']")
 
 
 def test_a_replicate_held_out_is_no_pseudo_replicate(screen):
-    table = by_hand(screen, np.where(screen.obs["batch"] == screen.obs["batch"].iloc[0], "test", "train"))
+    table = by_hand(
+        screen, np.where(screen.obs["batch"] == screen.obs["batch"].iloc[0], "test", "train")
+    )
     assert table["status"][["same_condition", "shared_batches"]].tolist() == ["leak", "ok"]
 
 
 def test_a_part_that_is_trained_on_in_a_combination(screen):
     pair = next(name for name in screen.obs["perturbation"].unique() if "+" in name)
-    table = by_hand(screen, np.where(screen.obs["perturbation"] == pair.split("+")[0], "test", "train"))
+    table = by_hand(
+        screen, np.where(screen.obs["perturbation"] == pair.split("+")[0], "test", "train")
+    )
     assert table.loc["held_out_part", "status"] == "leak"
     table = by_hand(screen, np.where(screen.obs["perturbation"] == pair, "test", "train"))
     assert table.loc["held_out_part", "status"] == "ok"
@@ -125,7 +142,10 @@ def test_held_out_contexts_without_controls(screen):
     assert (screen.obs["context"] == "context2").any()
     screen.obs.loc[(screen.obs["perturbation"] == "control"), "context"] = "context1"
     sh.pp.split(screen, by="context", test="context2")
-    assert "none in the held-out contexts context2" in screen.uns["split"]["table"].loc["control_cells", "detail"]
+    assert (
+        "none in the held-out contexts context2"
+        in screen.uns["split"]["table"].loc["control_cells", "detail"]
+    )
 
 
 # -- what was fitted on which cells ------------------------------------------------------------------------------------
@@ -134,7 +154,8 @@ def test_held_out_contexts_without_controls(screen):
 def test_a_pca_of_all_cells_is_refused_or_accepted(screen):
     sh.pp.prepare(screen, fit_on="all", n_comps=5, n_top_genes=20)
     with pytest.raises(
-        ValueError, match=r"pca_fit: the PCA: fitted on all cells, 20 held-out .*gene_selection: .*accept="
+        ValueError,
+        match=r"pca_fit: the PCA: fitted on all cells, 20 held-out .*gene_selection: .*accept=",
     ):
         sh.pp.split(screen, test=["P01"], by="perturbation")
     assert "split" not in screen.obs
@@ -151,7 +172,10 @@ def test_a_pca_of_training_cells_goes_stale_with_the_split(screen, caplog):
     assert status(screen, "pca_fit") == "ok"
     sh.pp.split(screen, n_folds=3, fold=1)
     assert status(screen, "pca_fit") == "stale"
-    assert "pca_fit: the PCA: fitted on the training cells of another split; call sh.pp.prepare" in caplog.text
+    assert (
+        "pca_fit: the PCA: fitted on the training cells of another split; call sh.pp.prepare"
+        in caplog.text
+    )
     table = audit(screen, resolve(screen))
     with pytest.raises(ValueError, match="fitted on the training cells of another split"):
         refuse(table, slot="obs['split']")
@@ -173,13 +197,17 @@ def test_a_pca_that_another_tool_made(screen):
     sh.pp.split(screen)
     assert status(screen, "pca_fit") == "not applicable"
     screen.var["highly_variable"] = np.arange(screen.n_vars) < 20
-    with pytest.raises(ValueError, match=r"gene_selection: var\['highly_variable'\]: nothing tells"):
+    with pytest.raises(
+        ValueError, match=r"gene_selection: var\['highly_variable'\]: nothing tells"
+    ):
         sh.pp.split(screen)
 
 
 def embed(adata, fitted_on):
     vectors = pd.DataFrame({"0": [0.0, 1.0]}, index=["P01", "P02"])
-    info = pd.DataFrame({"fitted_on": [fitted_on], "transductive": [fitted_on == "all"]}, index=["mine"])
+    info = pd.DataFrame(
+        {"fitted_on": [fitted_on], "transductive": [fitted_on == "all"]}, index=["mine"]
+    )
     adata.uns["perturbation_embeddings"] = {"mine": vectors}
     adata.uns["perturbation_embeddings_info"] = {"table": info}
 
@@ -208,12 +236,20 @@ def test_copies_across_the_sides(screen):
     a, b = (np.flatnonzero(screen.obs["perturbation"] == name)[:3] for name in ("P01", "P02"))
     x[a] = x[b]
     screen.X = x.tocsr()
-    with pytest.raises(ValueError, match=f"identical_cells: .*as '{screen.obs_names[a[0]]}'.*accept="):
+    with pytest.raises(
+        ValueError, match=f"identical_cells: .*as '{screen.obs_names[a[0]]}'.*accept="
+    ):
         sh.pp.split(screen, test=["P01"], val=["P03"])
     sh.pp.split(screen, test=["P01"], accept="identical_cells")
-    assert screen.uns["split"]["table"].loc["identical_cells", ["status", "n"]].tolist() == ["accepted", 3]
+    assert screen.uns["split"]["table"].loc["identical_cells", ["status", "n"]].tolist() == [
+        "accepted",
+        3,
+    ]
     sh.pp.split(screen, test=["P01", "P02"])
-    assert "6 cells have an exact copy" in screen.uns["split"]["table"].loc["identical_cells", "detail"]
+    assert (
+        "6 cells have an exact copy"
+        in screen.uns["split"]["table"].loc["identical_cells", "detail"]
+    )
     with pytest.raises(ValueError, match="identical_cells"):
         sh.pp.split(screen, test=["P01"], val=["P02"])
 

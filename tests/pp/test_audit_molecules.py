@@ -11,7 +11,11 @@ import shoal as sh
 from shoal.core._screen import resolve
 from shoal.pp._audit import audit
 
-SMILES = {"aspirin": "CC(=O)Oc1ccccc1C(=O)O", "ASA": "O=C(O)c1ccccc1OC(C)=O", "caffeine": "Cn1c(=O)c2c(ncn2C)n(C)c1=O"}
+SMILES = {
+    "aspirin": "CC(=O)Oc1ccccc1C(=O)O",
+    "ASA": "O=C(O)c1ccccc1OC(C)=O",
+    "caffeine": "Cn1c(=O)c2c(ncn2C)n(C)c1=O",
+}
 CANONICAL = SMILES | {"ASA": SMILES["aspirin"]}
 
 
@@ -19,8 +23,12 @@ CANONICAL = SMILES | {"ASA": SMILES["aspirin"]}
 def adata(rng):
     """Three drugs, two of them the same, and a fourth whose SMILES nobody knows; two doses, two contexts."""
     label = np.repeat(["DMSO", "aspirin", "ASA", "caffeine", "unknown"], 24)
-    obs = pd.DataFrame({"drug": label, "dose": np.arange(120) // 6 % 2 + 1.0, "line": np.arange(120) // 12 % 2})
-    adata = ad.AnnData(rng.random((120, 4)), obs=obs.set_axis([f"c{i}" for i in range(120)]).astype({"line": str}))
+    obs = pd.DataFrame(
+        {"drug": label, "dose": np.arange(120) // 6 % 2 + 1.0, "line": np.arange(120) // 12 % 2}
+    )
+    adata = ad.AnnData(
+        rng.random((120, 4)), obs=obs.set_axis([f"c{i}" for i in range(120)]).astype({"line": str})
+    )
     sh.pp.annotate(adata, "drug", control="DMSO", dose_key="dose", context_key="line")
     return adata
 
@@ -45,7 +53,9 @@ def test_one_name_in_training_and_one_in_test(adata):
     assert found(adata, drug == "caffeine")["status"] == "ok"
     row = found(adata, drug == "ASA")
     assert (row["status"], row["n"]) == ("leak", 4)  # two doses in two lines
-    assert row["detail"].endswith("under several names: aspirin = ASA") or row["detail"].endswith("ASA = aspirin")
+    assert row["detail"].endswith("under several names: aspirin = ASA") or row["detail"].endswith(
+        "ASA = aspirin"
+    )
 
 
 def test_a_dose_and_a_line_of_the_other_name(adata):
@@ -65,13 +75,18 @@ def test_a_dose_and_a_line_of_the_other_name(adata):
 
 def test_split_refuses_it_unless_it_is_accepted(adata):
     know(adata, CANONICAL)
-    with pytest.raises(ValueError, match=r"same_molecule: .*ASA.*Fix: give it one name, or hold out both.*accept="):
+    with pytest.raises(
+        ValueError, match=r"same_molecule: .*ASA.*Fix: give it one name, or hold out both.*accept="
+    ):
         sh.pp.split(adata, test=["ASA"])
     assert "split" not in adata.obs
     sh.pp.split(adata, test=["ASA"], accept="same_molecule")
     assert adata.uns["split"]["table"].loc["same_molecule", "status"] == "accepted"
     sh.pp.split(adata, test=["aspirin", "ASA"])
-    assert "1 perturbations are another name" in adata.uns["split"]["table"].loc["same_molecule", "detail"]
+    assert (
+        "1 perturbations are another name"
+        in adata.uns["split"]["table"].loc["same_molecule", "detail"]
+    )
 
 
 def test_a_combination_of_the_same_drugs_under_other_names(adata):

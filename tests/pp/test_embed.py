@@ -47,13 +47,16 @@ def test_a_table_by_targets(screen_adata):
 
 
 def test_targets_in_a_column(screen_adata):
-    screen_adata.obs["gene"] = screen_adata.obs["perturbation"].map({"A": "E", "B": "B", "C+D": "what+ever"})
+    screen_adata.obs["gene"] = screen_adata.obs["perturbation"].map(
+        {"A": "E", "B": "B", "C+D": "what+ever"}
+    )
     sh.pp.embed(screen_adata, **CALL, method="table", source=VECTORS, targets="gene")
     np.testing.assert_array_equal(stored(screen_adata, "table").loc["A"], VECTORS["E"])
     np.testing.assert_array_equal(stored(screen_adata, "table").loc["C"], VECTORS["C"])
     screen_adata.obs.loc["cell60", "gene"] = "B"
     with pytest.raises(
-        ValueError, match=r"1 perturbations have several values of obs\['gene'\], such as 'A': 'B', 'E'"
+        ValueError,
+        match=r"1 perturbations have several values of obs\['gene'\], such as 'A': 'B', 'E'",
     ):
         sh.pp.embed(screen_adata, **CALL, method="table", source=VECTORS, targets="gene")
     with pytest.raises(KeyError, match="'symbol' is not in adata.obs"):
@@ -63,7 +66,9 @@ def test_targets_in_a_column(screen_adata):
 def test_missing_perturbations_are_named(screen_adata, caplog):
     before = screen_adata.copy()
     few = {"A": [1.0, 0.0], "b ": [1.0, 1.0], "C": [0.0, 0.0], "D": [np.nan, 1.0]}
-    with pytest.raises(ValueError, match="3 of 4 perturbations have no vector by method='table'") as err:
+    with pytest.raises(
+        ValueError, match="3 of 4 perturbations have no vector by method='table'"
+    ) as err:
         sh.pp.embed(screen_adata, **CALL, method="table", source=few)
     for part in (
         "its vector holds missing or infinite values: 'D'",
@@ -81,7 +86,9 @@ def test_missing_perturbations_are_named(screen_adata, caplog):
 
 
 def test_a_missing_target_is_named_with_its_perturbation(screen_adata):
-    with pytest.raises(ValueError, match=r"not in the source: 'A' \(as 'Z'\)\. To mend it, say with targets="):
+    with pytest.raises(
+        ValueError, match=r"not in the source: 'A' \(as 'Z'\)\. To mend it, say with targets="
+    ):
         sh.pp.embed(screen_adata, **CALL, method="table", source=VECTORS, targets={"A": "Z"})
 
 
@@ -91,8 +98,15 @@ def test_nothing_at_all_is_an_error_even_if_dropped(screen_adata):
 
 
 def test_same_vectors_are_warned_of(screen_adata):
-    with pytest.warns(UserWarning, match="one in training gives away another in test: 'A' = 'D'; 'B' = 'C'"):
-        sh.pp.embed(screen_adata, **CALL, method="table", source={"A": [1.0], "B": [2.0], "C": [2.0], "D": [1.0]})
+    with pytest.warns(
+        UserWarning, match="one in training gives away another in test: 'A' = 'D'; 'B' = 'C'"
+    ):
+        sh.pp.embed(
+            screen_adata,
+            **CALL,
+            method="table",
+            source={"A": [1.0], "B": [2.0], "C": [2.0], "D": [1.0]},
+        )
 
 
 def test_what_is_recorded_survives_a_file(screen_adata, tmp_path):
@@ -100,7 +114,9 @@ def test_what_is_recorded_survives_a_file(screen_adata, tmp_path):
     screen_adata.obs["perturbation"] = screen_adata.obs["perturbation"].map(names)
     sh.pp.annotate(screen_adata, "perturbation", control="control", sep="")
     sh.pp.embed(screen_adata)
-    table = pd.DataFrame([[1, 2], [3, 4], [5, 6]], index=["GENE/1", "x+y", "E"], columns=["GENE/1", "b"])
+    table = pd.DataFrame(
+        [[1, 2], [3, 4], [5, 6]], index=["GENE/1", "x+y", "E"], columns=["GENE/1", "b"]
+    )
     sh.pp.embed(screen_adata, method="table", source=table, key_added="mine")
     screen_adata.write_h5ad(tmp_path / "x.h5ad")
     read = ad.read_h5ad(tmp_path / "x.h5ad")
@@ -136,7 +152,10 @@ def test_rows_of_embeddings_that_are_gone_go_too(screen_adata):
         ({"method": "network"}, "method='network' needs source=: an edge list"),
         ({"method": "fingerprint"}, "method='fingerprint' needs source=: SMILES by name"),
         ({"n_comps": 3}, "method='one_hot' has no use for n_comps=; it takes none of these"),
-        ({"method": "effects", "walk": 3}, "'effects' has no use for walk=; it takes layer, n_comps, strata"),
+        (
+            {"method": "effects", "walk": 3},
+            "'effects' has no use for walk=; it takes layer, n_comps, strata",
+        ),
         ({"strata": "batch"}, "no use for strata="),
         ({"method": "effects", "n_comps": 0}, "n_comps must be above 0"),
         ({"key_added": "a/b"}, "key_added='a/b' cannot be a key"),
@@ -151,7 +170,9 @@ def test_bad_arguments(screen_adata, options, message):
 
 def test_more_columns_than_h5ad_holds_are_refused(screen_adata):
     wide = {name: np.arange(4001) + i for i, name in enumerate("ABCD")}
-    with pytest.raises(ValueError, match="4001 dimensions cannot be stored in h5ad, which holds 4000"):
+    with pytest.raises(
+        ValueError, match="4001 dimensions cannot be stored in h5ad, which holds 4000"
+    ):
         sh.pp.embed(screen_adata, **CALL, method="table", source=wide)
 
 
@@ -164,5 +185,11 @@ def test_views_mudata_and_integer_labels(screen_adata):
     sh.pp.embed(mdata, **CALL, mod="rna")
     assert len(stored(mdata.mod["rna"], "one_hot")) == 4
     screen_adata.obs["perturbation"] = pd.factorize(screen_adata.obs["perturbation"])[0]
-    sh.pp.embed(screen_adata, "perturbation", control=0, method="table", source={1: [1.0], 2: [2.0], 3: [4.0]})
+    sh.pp.embed(
+        screen_adata,
+        "perturbation",
+        control=0,
+        method="table",
+        source={1: [1.0], 2: [2.0], 3: [4.0]},
+    )
     assert list(stored(screen_adata, "table").index) == ["1", "2", "3"]

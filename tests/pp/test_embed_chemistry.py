@@ -21,7 +21,10 @@ SMILES = {
 @pytest.fixture
 def adata():
     label = np.repeat(["DMSO", *SMILES], 3)
-    adata = ad.AnnData(np.zeros((len(label), 2)), obs=pd.DataFrame({"drug": label}, index=[f"c{i}" for i in range(12)]))
+    adata = ad.AnnData(
+        np.zeros((len(label), 2)),
+        obs=pd.DataFrame({"drug": label}, index=[f"c{i}" for i in range(12)]),
+    )
     adata.obs["smiles"] = adata.obs["drug"].map(SMILES)
     sh.pp.annotate(adata, "drug", control="DMSO")
     return adata
@@ -29,7 +32,9 @@ def adata():
 
 @pytest.fixture
 def rdkit():
-    return pytest.importorskip("rdkit", reason="rdkit absent, fingerprints untested: pip install 'shoal[chem]'")
+    return pytest.importorskip(
+        "rdkit", reason="rdkit absent, fingerprints untested: pip install 'shoal[chem]'"
+    )
 
 
 def fingerprints(adata, **options):
@@ -63,7 +68,10 @@ def test_smiles_come_in_many_ways(adata, how, tmp_path):
         "csv": {"source": tmp_path / "drugs.csv"},
         "targets": {"targets": SMILES},
         "column": {"targets": "smiles"},
-        "alias": {"source": SMILES | {"ASA": SMILES["aspirin"], "aspirin": "C"}, "targets": {"aspirin": "ASA"}},
+        "alias": {
+            "source": SMILES | {"ASA": SMILES["aspirin"], "aspirin": "C"},
+            "targets": {"aspirin": "ASA"},
+        },
     }[how]
     expected = fingerprints(adata.copy(), source=SMILES, n_comps=128)
     found = fingerprints(adata, n_comps=128, **options)
@@ -73,7 +81,9 @@ def test_smiles_come_in_many_ways(adata, how, tmp_path):
 @pytest.mark.usefixtures("rdkit")
 def test_what_cannot_be_read_is_named(adata, capfd):
     wrong = SMILES | {"aspirin": "C1CC(", "caffeine": ""}
-    with pytest.raises(ValueError, match="3 of 4 perturbations have no vector by method='fingerprint'") as err:
+    with pytest.raises(
+        ValueError, match="3 of 4 perturbations have no vector by method='fingerprint'"
+    ) as err:
         fingerprints(adata, source=wrong | {"water": None}, names="water", n_comps=64)
     assert "its SMILES 'C1CC(' cannot be read: 'aspirin'" in str(err.value)
     assert "its SMILES '' cannot be read: 'caffeine'" in str(err.value)

@@ -22,7 +22,9 @@ def adata(rng):
         x[:, i] += 2 * np.char.find(label, name).clip(-1, 0) + 2
     x += 3 * batch[:, None]
     x[:, 7] = 1.0
-    obs = pd.DataFrame({"p": label, "batch": batch.astype(str)}, index=[f"cell{i}" for i in range(len(label))])
+    obs = pd.DataFrame(
+        {"p": label, "batch": batch.astype(str)}, index=[f"cell{i}" for i in range(len(label))]
+    )
     adata = ad.AnnData(sparse.csr_matrix(x), obs=obs)
     adata.var_names = [*"ABCDEF", "G", "H"]
     sh.pp.annotate(adata, "p", control="control", batch_key="batch")
@@ -32,12 +34,16 @@ def adata(rng):
 def embedded(adata, method, **options):
     sh.pp.embed(adata, method=method, **options)
     key = options.get("key_added", method)
-    return adata.uns["perturbation_embeddings"][key], adata.uns["perturbation_embeddings_info"]["table"].loc[key]
+    return adata.uns["perturbation_embeddings"][key], adata.uns["perturbation_embeddings_info"][
+        "table"
+    ].loc[key]
 
 
 def centred(adata, cells):
     values = pd.DataFrame(adata.X.toarray()[cells])
-    return (values - values.groupby(adata.obs["batch"].to_numpy()[cells]).transform("mean")).to_numpy()
+    return (
+        values - values.groupby(adata.obs["batch"].to_numpy()[cells]).transform("mean")
+    ).to_numpy()
 
 
 def test_coexpression_is_the_correlation_within_strata(adata):
@@ -64,20 +70,26 @@ def test_coexpression_in_many_genes_keeps_those_that_are_asked_for(adata, monkey
     used = np.union1d(np.argsort(-residual.var(axis=0))[:2], np.arange(5))
     assert some.shape == (5, len(used))
     assert len(used) < whole.shape[1]
-    np.testing.assert_allclose(some.to_numpy() @ some.to_numpy().T, whole.to_numpy() @ whole.to_numpy().T, atol=1e-5)
+    np.testing.assert_allclose(
+        some.to_numpy() @ some.to_numpy().T, whole.to_numpy() @ whole.to_numpy().T, atol=1e-5
+    )
 
 
 def test_coexpression_names_what_it_lacks(adata):
     with pytest.raises(ValueError, match="2 of 7 perturbations") as err:
         sh.pp.embed(adata, method="coexpression", targets={"A": "H"}, names=["Y", "F"])
-    assert "does not vary in control cells: 'A' (as 'H'); not in adata.var_names: 'Y'" in str(err.value)
+    assert "does not vary in control cells: 'A' (as 'H'); not in adata.var_names: 'Y'" in str(
+        err.value
+    )
     adata.var_names = [*"AACDEFGH"]
     with pytest.raises(ValueError, match="var_names are not unique"):
         sh.pp.embed(adata, method="coexpression")
 
 
 def test_effects_keep_the_inner_products_of_the_shifts(adata):
-    with pytest.raises(ValueError, match="measured only in combinations: 'D', 'E'; not measured: 'Q'"):
+    with pytest.raises(
+        ValueError, match="measured only in combinations: 'D', 'E'; not measured: 'Q'"
+    ):
         sh.pp.embed(adata, method="effects", names="Q")
     table, row = embedded(adata, "effects", missing="drop")
     frame = pd.DataFrame(adata.X.toarray())
@@ -94,14 +106,18 @@ def test_effects_keep_the_inner_products_of_the_shifts(adata):
         ]
     )
     assert list(table.index) == list("ABC")
-    np.testing.assert_allclose(table.to_numpy() @ table.to_numpy().T, expected @ expected.T, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        table.to_numpy() @ table.to_numpy().T, expected @ expected.T, rtol=1e-4, atol=1e-5
+    )
     assert row[["fitted_on", "n_fit", "transductive"]].to_list() == ["all", 180, True]
 
 
 @pytest.mark.parametrize("method", ["effects", "coexpression"])
 def test_held_out_cells_are_not_looked_at(adata, method):
     held_out = (adata.obs["p"] == "C") | (adata.obs["p"] == "A+B") | (np.arange(adata.n_obs) < 9)
-    adata.obs["split"] = pd.Categorical(np.where(held_out, "test", "train"), categories=["train", "val", "test"])
+    adata.obs["split"] = pd.Categorical(
+        np.where(held_out, "test", "train"), categories=["train", "val", "test"]
+    )
     table, row = embedded(adata, method, missing="drop", key_added="before")
     other = adata.copy()
     values = other.X.toarray()
@@ -152,7 +168,9 @@ def test_row_order_does_not_matter(adata, method, rng):
 @pytest.mark.parametrize("method", ["effects", "coexpression"])
 def test_values_on_the_wrong_scale_are_refused(method):
     counts = sh.ds.simulate(n_perturbations=3, n_cells=20, n_control=50, n_genes=30, rng=0)
-    with pytest.raises(ValueError, match=r"X holds whole numbers .* normalise with sh\.pp\.prepare"):
+    with pytest.raises(
+        ValueError, match=r"X holds whole numbers .* normalise with sh\.pp\.prepare"
+    ):
         sh.pp.embed(counts, method=method, targets=None)
     counts.X = counts.X.toarray() / 3
     counts.X[0, 0] = np.nan

@@ -25,7 +25,9 @@ def adata(rng):
     x[label == "D"] *= 2.5
     batch = np.arange(len(label)) % 2
     x += 50.0 * batch[:, None]
-    obs = pd.DataFrame({"p": label, "batch": batch.astype(str)}, index=[f"cell{i}" for i in range(len(label))])
+    obs = pd.DataFrame(
+        {"p": label, "batch": batch.astype(str)}, index=[f"cell{i}" for i in range(len(label))]
+    )
     adata = ad.AnnData(np.zeros((len(label), 3)), obs=obs, obsm={"X_pca": x})
     sh.pp.annotate(adata, "p", control="control", batch_key="batch")
     fitted(adata, "control")
@@ -45,7 +47,9 @@ def split(adata, held_out):
 
 def embedded(adata, **options):
     sh.pp.embed(adata, method="mds", **options)
-    return adata.uns["perturbation_embeddings"]["mds"], adata.uns["perturbation_embeddings_info"]["table"].loc["mds"]
+    return adata.uns["perturbation_embeddings"]["mds"], adata.uns["perturbation_embeddings_info"][
+        "table"
+    ].loc["mds"]
 
 
 def test_distances_are_roots_of_energy_distances(rng):
@@ -67,7 +71,10 @@ def test_the_stress_is_no_larger_than_that_of_scikit_learn(rng):
     distances = between(rng.normal(size=(12, 6)))
     ours = ((between(scaled(distances, 2)) - distances) ** 2).sum() / 2
     starts = [rng.normal(size=(12, 2)) for _ in range(10)]
-    theirs = [smacof(distances, n_components=2, init=start, n_init=1, normalized_stress=False)[1] for start in starts]
+    theirs = [
+        smacof(distances, n_components=2, init=start, n_init=1, normalized_stress=False)[1]
+        for start in starts
+    ]
     classical = np.linalg.eigh(-0.5 * (np.eye(12) - 1 / 12) @ distances**2 @ (np.eye(12) - 1 / 12))
     first = classical[1][:, -2:] * np.sqrt(classical[0][-2:])
     assert ours < 0.9 * ((between(first) - distances) ** 2).sum() / 2
@@ -75,7 +82,9 @@ def test_the_stress_is_no_larger_than_that_of_scikit_learn(rng):
 
 
 def test_one_factor_for_all_columns():
-    np.testing.assert_allclose(to_unit(np.array([[1.0, 5.0], [3.0, 6.0]])), [[0.0, 0.0], [1.0, 0.5]])
+    np.testing.assert_allclose(
+        to_unit(np.array([[1.0, 5.0], [3.0, 6.0]])), [[0.0, 0.0], [1.0, 0.5]]
+    )
 
 
 def test_like_perturbations_are_near_and_batches_do_not_matter(adata):
@@ -85,7 +94,9 @@ def test_like_perturbations_are_near_and_batches_do_not_matter(adata):
     assert table.to_numpy().max() == pytest.approx(1)
     apart = pd.DataFrame(between(table.to_numpy(dtype=float)), table.index, table.index)
     assert apart.loc["A", "B"] < 0.3 * min(apart.loc["A", "D"], apart.loc["A", "C"])
-    assert apart.loc["D"].drop("D").min() > 0.3  # the spread is seen, which a mean shift is blind to
+    assert (
+        apart.loc["D"].drop("D").min() > 0.3
+    )  # the spread is seen, which a mean shift is blind to
     assert row[["fitted_on", "n_fit", "transductive", "n_dims"]].to_list() == ["all", 200, True, 3]
     pooled = adata[adata.obs["batch"] == "0"].copy()
     pooled.obsm["X_pca"] = pooled.obsm["X_pca"] + 7.0
@@ -122,16 +133,24 @@ def test_many_cells_are_thinned_out_whatever_their_order(adata, rng, monkeypatch
 
 
 def test_bad_input(adata):
-    one = adata[(adata.obs["p"] != "C") | (adata.obs_names == adata.obs_names[adata.obs["p"] == "C"][0])].copy()
+    one = adata[
+        (adata.obs["p"] != "C") | (adata.obs_names == adata.obs_names[adata.obs["p"] == "C"][0])
+    ].copy()
     with pytest.raises(ValueError, match="a single training cell: 'C'"):
         embedded(one)
     same = adata.copy()
     same.obsm["X_pca"][:] = 1.0
-    with pytest.raises(ValueError, match="no distance between the 4 measured perturbations is above 0"):
+    with pytest.raises(
+        ValueError, match="no distance between the 4 measured perturbations is above 0"
+    ):
         embedded(same)
     adata.obsm["X_pca"][3, 0] = np.nan
-    with pytest.raises(ValueError, match=r"obsm\['X_pca'\] holds NaN or infinite values in 1 cells"):
+    with pytest.raises(
+        ValueError, match=r"obsm\['X_pca'\] holds NaN or infinite values in 1 cells"
+    ):
         embedded(adata)
     del adata.obsm["X_pca"]
-    with pytest.raises(ValueError, match=r"obsm\['X_pca'\], which is not there: call sh.pp.prepare"):
+    with pytest.raises(
+        ValueError, match=r"obsm\['X_pca'\], which is not there: call sh.pp.prepare"
+    ):
         embedded(adata)

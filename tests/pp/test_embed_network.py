@@ -62,7 +62,9 @@ def test_walks_factorise_the_netmf_matrix(rng, window, monkeypatch):
 
 @pytest.mark.parametrize("walk", [None, 4])
 def test_neighbours_stay_together(rng, walk):
-    found = net.from_network(random_edges(rng, sides=3), [str(i) for i in range(60)], n_comps=8, walk=walk)
+    found = net.from_network(
+        random_edges(rng, sides=3), [str(i) for i in range(60)], n_comps=8, walk=walk
+    )
     unit = found.values.to_numpy() / np.linalg.norm(found.values, axis=1, keepdims=True)
     side = found.values.index.astype(int).to_numpy() // 20
     same = side[:, None] == side
@@ -74,7 +76,9 @@ def test_neighbours_stay_together(rng, walk):
 def test_order_direction_sign_and_repeats_do_not_matter(rng, walk):
     edges = random_edges(rng)
     other = edges.sample(frac=1, random_state=0)
-    other = pd.concat([other.rename(columns={"source": "target", "target": "source"}), edges.iloc[:40] * 1])
+    other = pd.concat(
+        [other.rename(columns={"source": "target", "target": "source"}), edges.iloc[:40] * 1]
+    )
     other["weight"] *= np.where(np.arange(len(other)) % 2, -1, 1)
     loops = pd.DataFrame({"source": ["3", "q"], "target": ["3", "r"], "weight": [9.0, 0.0]})
     a = net.from_network(edges, ["1", "59"], n_comps=4, walk=walk)
@@ -83,7 +87,9 @@ def test_order_direction_sign_and_repeats_do_not_matter(rng, walk):
 
 
 def test_a_repeated_edge_keeps_its_largest_weight():
-    edges = pd.DataFrame({"source": list("abac"), "target": list("bcba"), "weight": [1.0, 1.0, 3.0, 1.0]})
+    edges = pd.DataFrame(
+        {"source": list("abac"), "target": list("bcba"), "weight": [1.0, 1.0, 3.0, 1.0]}
+    )
     graph = net.as_graph(edges)
     assert list(graph.nodes) == ["a", "b", "c"]
     np.testing.assert_array_equal(graph.adjacency.toarray(), [[0, 3, 1], [3, 0, 1], [1, 1, 0]])
@@ -93,15 +99,22 @@ def test_only_the_largest_connected_part_is_embedded():
     edges = pd.DataFrame({"source": list("abcx"), "target": list("bcdy")})
     found = net.from_network(edges, ["a", "x", "z"], n_comps=64, walk=None)
     assert found.values.shape == (1, 3)
-    assert found.absent == {"x": "outside the largest connected part of the network", "z": "not in the network"}
-    with pytest.raises(ValueError, match="2 nodes are connected by edges; a network takes at least 3"):
+    assert found.absent == {
+        "x": "outside the largest connected part of the network",
+        "z": "not in the network",
+    }
+    with pytest.raises(
+        ValueError, match="2 nodes are connected by edges; a network takes at least 3"
+    ):
         net.as_graph(net.read_edges(edges.iloc[3:]))
     with pytest.raises(ValueError, match="0 nodes are connected"):
         net.as_graph(net.read_edges(edges.iloc[:0]))
 
 
 def test_columns_of_an_edge_list(tmp_path):
-    string = pd.DataFrame({"protein1": ["a", "b"], "protein2": ["b", "c"], "combined_score": [700, 900]})
+    string = pd.DataFrame(
+        {"protein1": ["a", "b"], "protein2": ["b", "c"], "combined_score": [700, 900]}
+    )
     string.to_csv(tmp_path / "links.txt", sep=" ", index=False)
     expected = pd.DataFrame({"source": ["a", "b"], "target": ["b", "c"], "weight": [700.0, 900.0]})
     pd.testing.assert_frame_equal(net.read_edges(string), expected)
@@ -112,7 +125,9 @@ def test_columns_of_an_edge_list(tmp_path):
     assert named.iloc[0].to_list() == ["b", "a", 1.0]
 
     dorothea = pd.DataFrame({"tf": ["a"], "confidence": ["A"], "target": ["b"], "mor": [1]})
-    with pytest.raises(ValueError, match=r"which columns of \['tf', 'confidence', 'target', 'mor'\] are the ends"):
+    with pytest.raises(
+        ValueError, match=r"which columns of \['tf', 'confidence', 'target', 'mor'\] are the ends"
+    ):
         net.read_edges(dorothea)
     with pytest.raises(ValueError, match="1 edges have no finite 'weight'"):
         net.read_edges(expected.assign(weight=[1.0, np.nan]))
@@ -130,8 +145,12 @@ def test_gene_sets_make_a_two_sided_graph(tmp_path):
 
 
 def test_decoupler_is_asked_for_its_networks(monkeypatch):
-    frame = pd.DataFrame({"source": list("ab"), "target": list("bc"), "weight": [1, -1], "resources": ["x;y", "z"]})
-    monkeypatch.setitem(sys.modules, "decoupler", SimpleNamespace(op=SimpleNamespace(collectri=lambda: frame)))
+    frame = pd.DataFrame(
+        {"source": list("ab"), "target": list("bc"), "weight": [1, -1], "resources": ["x;y", "z"]}
+    )
+    monkeypatch.setitem(
+        sys.modules, "decoupler", SimpleNamespace(op=SimpleNamespace(collectri=lambda: frame))
+    )
     found = net.from_network("collectri", ["a", "b", "c"], n_comps=2, walk=None)
     assert found.values.shape == (3, 2)
     monkeypatch.setitem(sys.modules, "decoupler", None)

@@ -18,7 +18,9 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 def file(name: str) -> Path:
     path = Path(os.environ.get("SHOAL_DATA_DIR", SHARED)) / name
     if not path.exists():
-        pytest.skip(f"real data absent: {path} (set SHOAL_DATA_DIR to the folder that holds {name})")
+        pytest.skip(
+            f"real data absent: {path} (set SHOAL_DATA_DIR to the folder that holds {name})"
+        )
     return path
 
 
@@ -72,15 +74,21 @@ def test_norman_has_parts_that_were_not_measured_alone(read_real):
     adata = read_real("norman19_perturbench.h5ad")
     sh.pp.annotate(adata, "perturbation", control="control")
     sh.pp.prepare(adata, normalize="log1p", n_comps=5)
-    with pytest.raises(ValueError, match=r"13 of 31 perturbations .* measured only in combinations: 'BPGM', 'CBL'"):
+    with pytest.raises(
+        ValueError, match=r"13 of 31 perturbations .* measured only in combinations: 'BPGM', 'CBL'"
+    ):
         sh.pp.embed(adata, method="effects")
     sh.pp.embed(adata, method="effects", missing="drop")
     assert adata.uns["perturbation_embeddings"]["effects"].shape == (18, 16)
 
 
 def test_sciplex_drugs():
-    pytest.importorskip("rdkit", reason="rdkit absent, fingerprints untested: pip install 'shoal[chem]'")
-    drugs = pd.read_csv(file("drugs/sciplex_trapnell_drugs_smiles.csv"), names=["drug", "smiles", "pathway"])
+    pytest.importorskip(
+        "rdkit", reason="rdkit absent, fingerprints untested: pip install 'shoal[chem]'"
+    )
+    drugs = pd.read_csv(
+        file("drugs/sciplex_trapnell_drugs_smiles.csv"), names=["drug", "smiles", "pathway"]
+    )
     drugs = drugs[drugs["drug"] != "control"]
     adata = ad.AnnData(np.zeros((len(drugs) + 1, 1)))
     adata.obs["drug"] = ["vehicle", *drugs["drug"]]
@@ -88,7 +96,9 @@ def test_sciplex_drugs():
     with pytest.warns(UserWarning, match="in test: 'Ruxolitinib' = 'S-Ruxolitinib'$"):
         sh.pp.embed(adata, method="fingerprint", source=drugs)
     assert adata.uns["perturbation_embeddings"]["fingerprint"].shape == (187, 1024)
-    with pytest.warns(UserWarning, match="in test: 'Ruxolitinib' = 'S-Ruxolitinib'$"):  # mirror images, no duplicates
+    with pytest.warns(
+        UserWarning, match="in test: 'Ruxolitinib' = 'S-Ruxolitinib'$"
+    ):  # mirror images, no duplicates
         sh.pp.embed(adata, method="descriptors", source=drugs)
     table = adata.uns["perturbation_embeddings"]["descriptors"]
     assert len(table) == 187

@@ -22,7 +22,9 @@ def written(kind, folder):
         pytest.importorskip("pyarrow", reason="parquet cannot be read: pyarrow is absent")
         TABLE.rename(columns=str).to_parquet(path)
     else:
-        COLUMN.to_csv(path, sep={"csv": ",", "csv.gz": ",", "tsv": "\t", "txt": " "}[kind], index=False)
+        COLUMN.to_csv(
+            path, sep={"csv": ",", "csv.gz": ",", "tsv": "\t", "txt": " "}[kind], index=False
+        )
     return path
 
 
@@ -39,7 +41,12 @@ def test_every_file_gives_the_same_rows(kind, tmp_path):
 
 @pytest.mark.parametrize(
     "source",
-    [TABLE, COLUMN, COLUMN[COLUMN["name"] != "x"].set_axis([4, 2, 9]), dict(zip(NAMES, VALUES, strict=True))],
+    [
+        TABLE,
+        COLUMN,
+        COLUMN[COLUMN["name"] != "x"].set_axis([4, 2, 9]),
+        dict(zip(NAMES, VALUES, strict=True)),
+    ],
     ids=["index", "column", "filtered", "dict"],
 )
 def test_every_object_gives_the_same_rows(source):
@@ -63,18 +70,25 @@ def test_only_asked_names_may_not_repeat():
 def test_bad_sources(tmp_path):
     with pytest.raises(ValueError, match="1 of its 4 columns are not numbers"):
         from_table(TABLE.assign(moa="kinase"), NAMES)
-    with pytest.raises(ValueError, match=r"vectors differ in length, such as 'A' \(2\) and 'B' \(3\)"):
+    with pytest.raises(
+        ValueError, match=r"vectors differ in length, such as 'A' \(2\) and 'B' \(3\)"
+    ):
         from_table({"B": [1, 2, 3], "A": [1, 2]}, ["A"])
-    with pytest.raises(TypeError, match="source must be a DataFrame, a mapping of names or a path, not ndarray"):
+    with pytest.raises(
+        TypeError, match="source must be a DataFrame, a mapping of names or a path, not ndarray"
+    ):
         from_table(VALUES, NAMES)
     with pytest.raises(FileNotFoundError, match="there is no file"):
         read_file(tmp_path / "none.csv")
     (tmp_path / "x.pt").write_text("")
-    with pytest.raises(ValueError, match=r"the ending of 'x.pt'='.pt' is not known; choose one of '.csv'"):
+    with pytest.raises(
+        ValueError, match=r"the ending of 'x.pt'='.pt' is not known; choose one of '.csv'"
+    ):
         read_file(tmp_path / "x.pt")
     np.savez(tmp_path / "x.npz", a=VALUES)
     with pytest.raises(
-        ValueError, match=r"must hold one array of names \(n,\) and one of vectors .* 'a' float64 \(3, 3\)"
+        ValueError,
+        match=r"must hold one array of names \(n,\) and one of vectors .* 'a' float64 \(3, 3\)",
     ):
         read_file(tmp_path / "x.npz")
 

@@ -53,7 +53,9 @@ def test_unlabelled_cells_stay(screen_adata):
 
 
 def test_nothing_would_remain(screen_adata):
-    with pytest.raises(ValueError, match=r"no perturbation has min_cells=41 cells \(the largest has 40\)"):
+    with pytest.raises(
+        ValueError, match=r"no perturbation has min_cells=41 cells \(the largest has 40\)"
+    ):
         sh.pp.filter(screen_adata, **CALL, min_cells=41)
     assert screen_adata.n_obs == 155
     with pytest.raises(ValueError, match="min_cells must be above 0"):

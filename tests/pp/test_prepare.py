@@ -41,7 +41,9 @@ def logged(counts):
 
 def untouched(adata):
     layers = set(adata.layers) - {None}  # anndata 0.13 counts X as the layer None
-    return not (set(adata.obsm) | set(adata.varm) | set(adata.uns) - {"log1p"} | set(adata.var) | layers)
+    return not (
+        set(adata.obsm) | set(adata.varm) | set(adata.uns) - {"log1p"} | set(adata.var) | layers
+    )
 
 
 def test_equals_scanpy_and_sklearn_on_the_controls(counts):
@@ -65,7 +67,9 @@ def test_equals_scanpy_and_sklearn_on_the_controls(counts):
     np.testing.assert_allclose(counts.uns["pca"]["variance"], pca.explained_variance_)
     np.testing.assert_allclose(counts.uns["pca"]["variance_ratio"], pca.explained_variance_ratio_)
     loadings = counts.varm["PCs"]
-    np.testing.assert_allclose(loadings[chosen.to_numpy()], (pca.components_ * sign[:, None]).T, atol=1e-6)
+    np.testing.assert_allclose(
+        loadings[chosen.to_numpy()], (pca.components_ * sign[:, None]).T, atol=1e-6
+    )
     assert (loadings[~chosen.to_numpy()] == 0).all()
 
 
@@ -90,7 +94,11 @@ def test_fit_on(logged):
         params = logged.uns["pca"]["params"]
         assert (params["fit_on"], params["n_fit"]) == (fit_on, n)
         fitted[fit_on] = logged.obsm["X_pca"].mean(axis=0)
-    assert np.abs(fitted["all"]).max() < 1e-5 < min(np.abs(fitted[f]).max() for f in ("control", "train"))
+    assert (
+        np.abs(fitted["all"]).max()
+        < 1e-5
+        < min(np.abs(fitted[f]).max() for f in ("control", "train"))
+    )
     with pytest.raises(ValueError, match="fit_on='controls' is not known"):
         sh.pp.prepare(logged, **CALL, fit_on="controls")
 
@@ -102,7 +110,9 @@ def test_counts_and_depth_are_kept(counts):
     np.testing.assert_array_equal(counts.obs["total_counts"], np.asarray(raw.sum(axis=1)).ravel())
     assert sparse.issparse(counts.X)
     control = (counts.obs["perturbation"] == "control").to_numpy()
-    assert counts.uns["pca"]["params"]["target_sum"] == np.median(np.asarray(raw.sum(axis=1))[control])
+    assert counts.uns["pca"]["params"]["target_sum"] == np.median(
+        np.asarray(raw.sum(axis=1))[control]
+    )
     with pytest.raises(ValueError, match="must not be logged again"):
         sh.pp.prepare(counts, **CALL, normalize="log1p")
 
@@ -130,13 +140,21 @@ def test_counts_from_a_layer(counts):
 @pytest.mark.parametrize(
     ("change", "normalize", "message"),
     [
-        (lambda x: x, None, r"raw counts; normalise with sh\.pp\.prepare\(adata, normalize='log1p'\)"),
+        (
+            lambda x: x,
+            None,
+            r"raw counts; normalise with sh\.pp\.prepare\(adata, normalize='log1p'\)",
+        ),
         (lambda x: x * 10.5, None, "not logged; take logarithms"),
         (np.log1p, "log1p", "must not be logged again"),
         (lambda x: x - 1.0, "log1p", "cannot be normalised to a library size"),
         (lambda x: x * 0, None, "nothing but zeros; there is nothing to prepare"),
         (lambda x: x * 0, "log1p", "nothing but zeros; there is nothing to normalise"),
-        (lambda x: np.where(np.arange(160)[:, None] < 3, np.nan, np.log1p(x)), None, "in 3 of 160 cells"),
+        (
+            lambda x: np.where(np.arange(160)[:, None] < 3, np.nan, np.log1p(x)),
+            None,
+            "in 3 of 160 cells",
+        ),
         (lambda x: np.where(np.arange(160)[:, None] < 2, np.inf, x), "log1p", "in 2 of 160 cells"),
     ],
 )
@@ -157,7 +175,9 @@ def test_fractional_counts_can_be_normalised(counts):
 
 
 def test_cells_without_counts_stay_zero(counts):
-    counts.X = sparse.diags_array(np.where(np.isin(np.arange(160), [0, 100]), 0.0, 1.0)).tocsr() @ counts.X
+    counts.X = (
+        sparse.diags_array(np.where(np.isin(np.arange(160), [0, 100]), 0.0, 1.0)).tocsr() @ counts.X
+    )
     with pytest.warns(UserWarning, match="2 of 160 cells have no counts; they stay zero"):
         sh.pp.prepare(counts, **CALL, normalize="log1p", n_comps=5)
     assert counts.X[[0, 100]].nnz == 0
@@ -176,7 +196,9 @@ def test_signed_features(screen_adata):
     sh.pp.prepare(screen_adata, **CALL, n_comps=12)
     assert screen_adata.var["highly_variable"].all()
     distance = np.linalg.norm(screen_adata.X[0] - screen_adata.X[1])
-    assert np.linalg.norm(np.diff(screen_adata.obsm["X_pca"][:2], axis=0)) == pytest.approx(distance, rel=1e-5)
+    assert np.linalg.norm(np.diff(screen_adata.obsm["X_pca"][:2], axis=0)) == pytest.approx(
+        distance, rel=1e-5
+    )
     with pytest.raises(ValueError, match="pass n_top_genes=None to use every feature"):
         sh.pp.prepare(screen_adata, **CALL, n_top_genes=5)
     sh.pp.prepare(screen_adata, **CALL, n_top_genes=None, n_comps=2)
@@ -198,7 +220,9 @@ def test_exclude(logged):
 
 def test_more_components_than_controls(logged):
     few = logged[70:].copy()
-    with pytest.warns(UserWarning, match="10 cells of fit_on='control' span 9 components, not n_comps=50"):
+    with pytest.warns(
+        UserWarning, match="10 cells of fit_on='control' span 9 components, not n_comps=50"
+    ):
         sh.pp.prepare(few, **CALL)
     assert few.obsm["X_pca"].shape == (90, 9)
     assert few.uns["pca"]["params"]["n_comps"] == 9
@@ -214,7 +238,9 @@ def test_more_components_than_genes_is_only_told(logged, caplog):
 
 
 def test_controls_that_do_not_vary(logged):
-    logged.X = np.where((logged.obs["perturbation"] == "control").to_numpy()[:, None], 0.5, logged.X.toarray())
+    logged.X = np.where(
+        (logged.obs["perturbation"] == "control").to_numpy()[:, None], 0.5, logged.X.toarray()
+    )
     with pytest.raises(ValueError, match="do not vary"):
         sh.pp.prepare(logged, **CALL)
     assert untouched(logged)
@@ -264,7 +290,9 @@ def test_backed_counts_cannot_be_normalised(counts, tmp_path):
     backed.file.close()
 
 
-@pytest.mark.parametrize("make", [sparse.csc_matrix, lambda x: x.toarray(), lambda x: x.astype(int)])
+@pytest.mark.parametrize(
+    "make", [sparse.csc_matrix, lambda x: x.toarray(), lambda x: x.astype(int)]
+)
 def test_normalising_other_kinds(counts, make):
     other = ad.AnnData(make(counts.X), obs=counts.obs, var=counts.var)
     for adata in (counts, other):
@@ -274,7 +302,9 @@ def test_normalising_other_kinds(counts, make):
 
 
 def test_normalising_dask_stays_lazy(counts):
-    other = ad.AnnData(da.from_array(counts.X.toarray(), chunks=(50, -1)), obs=counts.obs, var=counts.var)
+    other = ad.AnnData(
+        da.from_array(counts.X.toarray(), chunks=(50, -1)), obs=counts.obs, var=counts.var
+    )
     for adata in (counts, other):
         sh.pp.prepare(adata, **CALL, normalize="log1p", n_comps=5)
     assert hasattr(other.X, "dask")
@@ -322,7 +352,9 @@ def test_survives_a_file(counts, tmp_path, fmt):
     getattr(counts, f"write_{fmt}")(tmp_path / "x")
     again = getattr(ad, f"read_{fmt}")(tmp_path / "x")
     np.testing.assert_array_equal(again.varm["PCs"], counts.varm["PCs"])
-    assert list(again.uns["pca"]["params"].pop("control")) == list(counts.uns["pca"]["params"].pop("control"))
+    assert list(again.uns["pca"]["params"].pop("control")) == list(
+        counts.uns["pca"]["params"].pop("control")
+    )
     assert again.uns["pca"]["params"] == counts.uns["pca"]["params"]
     assert "log1p" in again.uns
 
@@ -367,7 +399,9 @@ def test_cross_fit_is_rotated_onto_the_common_axes(counts):
     sh.pp.prepare(plain, **IN_SAMPLE, normalize="log1p", n_comps=5)
     np.testing.assert_allclose(counts.varm["PCs"], plain.varm["PCs"], atol=1e-10)
     control = (counts.obs["perturbation"] == "control").to_numpy()
-    np.testing.assert_allclose(counts.obsm["X_pca"][~control], plain.obsm["X_pca"][~control], atol=1e-5)
+    np.testing.assert_allclose(
+        counts.obsm["X_pca"][~control], plain.obsm["X_pca"][~control], atol=1e-5
+    )
     agreement = np.corrcoef(counts.obsm["X_pca"][control].T, plain.obsm["X_pca"][control].T)[:5, 5:]
     assert agreement[0, 0] > 0.9
     assert (np.diag(agreement) > 0.4).all()
@@ -390,7 +424,11 @@ def test_real_counts(read_real):
     assert adata.var["highly_variable"].sum() == 60
     control = (adata.obs["perturbation"] == "control").to_numpy()
     found = adata.obsm["X_pca"][control].astype(float).var(axis=0, ddof=1)
-    known = sparse.csc_matrix(adata.X)[:, adata.var["highly_variable"].to_numpy()][control].toarray().astype(float)
+    known = (
+        sparse.csc_matrix(adata.X)[:, adata.var["highly_variable"].to_numpy()][control]
+        .toarray()
+        .astype(float)
+    )
     expected = np.linalg.eigvalsh(np.cov(known.T))[::-1][:20]
     np.testing.assert_allclose(adata.uns["pca"]["variance"], expected, rtol=1e-6)
     assert 0.8 < found.sum() / expected.sum() < 1

@@ -22,7 +22,8 @@ def pairs(rng):
     names = [*PARTS, *PAIRS]
     label = np.array(["ctrl"] * 20 + list(np.repeat(names, 8)))
     adata = ad.AnnData(
-        rng.normal(size=(len(label), 6)), obs=pd.DataFrame({"p": label}, index=map(str, range(len(label))))
+        rng.normal(size=(len(label), 6)),
+        obs=pd.DataFrame({"p": label}, index=map(str, range(len(label)))),
     )
     sh.pp.annotate(adata, "p", control="ctrl")
     return adata
@@ -31,12 +32,20 @@ def pairs(rng):
 @pytest.fixture
 def table(rng):
     """Six perturbations x three days (integers), each with two doses and three guides; controls without either."""
-    cells = [(p, day, dose, f"{p}g{g}") for p in PARTS for day in (0, 2, 4) for dose in (0.5, 10.0) for g in range(3)]
+    cells = [
+        (p, day, dose, f"{p}g{g}")
+        for p in PARTS
+        for day in (0, 2, 4)
+        for dose in (0.5, 10.0)
+        for g in range(3)
+    ]
     cells += [("ctrl", day, np.nan, None) for day in (0, 2, 4) for _ in range(5)]
     obs = pd.DataFrame(cells * 2, columns=["p", "day", "dose", "guide"])
     obs.index = obs.index.astype(str)
     adata = ad.AnnData(rng.normal(size=(len(obs), 6)), obs=obs)
-    sh.pp.annotate(adata, "p", control="ctrl", context_key="day", dose_key="dose", guide_key="guide")
+    sh.pp.annotate(
+        adata, "p", control="ctrl", context_key="day", dose_key="dose", guide_key="guide"
+    )
     return adata
 
 
@@ -78,7 +87,9 @@ def test_combinations_see_exactly_so_many_parts(pairs, n_seen):
             seen = [part for part in name.split("+") if part in train]
             assert len(seen) == (2 if n_seen is None else n_seen)
             assert [part for part in name.split("+") if part in anywhere] == seen
-        assert pairs.uns["split"]["table"].loc["parts_seen", "status"] == ("ok" if n_seen == 0 else "by design")
+        assert pairs.uns["split"]["table"].loc["parts_seen", "status"] == (
+            "ok" if n_seen == 0 else "by design"
+        )
         assert bool(held(pairs, "aside")) == (n_seen in (0, 1))
     assert pairs.uns["split"]["params"]["n_aside"] == pairs.obs["split"].isna().sum()
 
@@ -89,11 +100,16 @@ def test_combinations_by_name_in_any_order(pairs):
     sh.pp.split(pairs, by="combination", test="D+C")
     assert held(pairs) == ["C+D"]
     assert on(pairs, "test", "p") == {("C+D",), ("D+C",)}
-    assert "1 perturbations have several spellings" in pairs.uns["split"]["table"].loc["two_spellings", "detail"]
+    assert (
+        "1 perturbations have several spellings"
+        in pairs.uns["split"]["table"].loc["two_spellings", "detail"]
+    )
 
 
 def test_combinations_that_contradict_each_other(pairs):
-    with pytest.raises(ValueError, match=r"'B\+C' cannot be held out: 1 of its 2 parts .*already decide about B, C"):
+    with pytest.raises(
+        ValueError, match=r"'B\+C' cannot be held out: 1 of its 2 parts .*already decide about B, C"
+    ):
         sh.pp.split(pairs, by="combination", test=["A+B", "A+C", "B+C"], parts_seen=1)
     with pytest.raises(ValueError, match="can hold out none of 5 units"):
         sh.pp.split(pairs[~pairs.obs["p"].isin(list(PARTS))].copy(), by="combination")
@@ -101,7 +117,11 @@ def test_combinations_that_contradict_each_other(pairs):
 
 def test_contexts_keep_their_controls(table):
     sh.pp.split(table, by="context", test=[4], val=["0"])
-    assert (on(table, "test", "day"), on(table, "val", "day"), on(table, "train", "day")) == ({(4,)}, {(0,)}, {(2,)})
+    assert (on(table, "test", "day"), on(table, "val", "day"), on(table, "train", "day")) == (
+        {(4,)},
+        {(0,)},
+        {(2,)},
+    )
     assert (table.obs.loc[table.obs["p"] == "ctrl", "split"] == "train").all()
 
 
@@ -129,7 +149,9 @@ def test_every_perturbation_gives_guides_and_keeps_one(table, share):
     sh.pp.split(table, by="guide", test=share, val=0.3 if share < 0.5 else 0)
     assert {name for name, _ in on(table, "test", "p", "guide")} == set(PARTS)
     assert {name for name, _ in on(table, "train", "p", "guide")} == set(PARTS)
-    assert not on(table, "train", "guide") & (on(table, "test", "guide") | on(table, "val", "guide"))
+    assert not on(table, "train", "guide") & (
+        on(table, "test", "guide") | on(table, "val", "guide")
+    )
 
 
 def test_cells_of_the_table_keep_rows_and_columns(table):
@@ -137,7 +159,9 @@ def test_cells_of_the_table_keep_rows_and_columns(table):
     assert len(on(table, "test", "p", "day")) == 9
     assert on(table, "train", "p") == {(p,) for p in PARTS}
     assert on(table, "train", "day") == {(0,), (2,), (4,)}
-    with pytest.raises(ValueError, match=r"'C \| 4' cannot be held out: no perturbed cell of the perturbation 'C'"):
+    with pytest.raises(
+        ValueError, match=r"'C \| 4' cannot be held out: no perturbed cell of the perturbation 'C'"
+    ):
         sh.pp.split(table, by="perturbation_context", test=[("C", day) for day in (0, 2, 4)])
 
 
@@ -148,7 +172,11 @@ def test_folds_hold_out_every_unit_once(table, by):
         sh.pp.split(table, by=by, n_folds=3, fold=fold)
         tested.append(set(table.uns["split"]["units"].index))
     assert not any(a & b for a, b in itertools.combinations(tested, 2))
-    columns = {"perturbation": ["p"], "context": ["p", "day"], "perturbation_context": ["p", "day"]}.get(by, ["p", by])
+    columns = {
+        "perturbation": ["p"],
+        "context": ["p", "day"],
+        "perturbation_context": ["p", "day"],
+    }.get(by, ["p", by])
     n = len(table.obs.loc[table.obs["p"] != "ctrl", columns].drop_duplicates())
     assert len(set.union(*tested)) == n
 
@@ -167,7 +195,13 @@ def test_the_seed_decides_and_the_order_of_cells_does_not(table):
 
 def test_written_slots_survive_a_file(table, tmp_path):
     table.obs["p"] = table.obs["p"].replace({"A": "A/1", "B": "5"})
-    sh.pp.split(table, by="perturbation_context", test=["A/1 | 4", (5, 2)], accept="pca_fit", key_added="mine")
+    sh.pp.split(
+        table,
+        by="perturbation_context",
+        test=["A/1 | 4", (5, 2)],
+        accept="pca_fit",
+        key_added="mine",
+    )
     table.write_h5ad(tmp_path / "x.h5ad")
     back = ad.read_h5ad(tmp_path / "x.h5ad")
     assert held(back, key="mine") == ["5 | 2", "A/1 | 4"]
@@ -175,7 +209,9 @@ def test_written_slots_survive_a_file(table, tmp_path):
     assert back.uns["mine"]["params"]["seed"] == 0
     assert back.uns["mine"]["schema"] == "split/1"
     pd.testing.assert_series_equal(back.obs["mine"], table.obs["mine"])
-    pd.testing.assert_frame_equal(back.uns["mine"]["table"], table.uns["mine"]["table"], check_dtype=False)
+    pd.testing.assert_frame_equal(
+        back.uns["mine"]["table"], table.uns["mine"]["table"], check_dtype=False
+    )
 
 
 def test_views_modalities_and_small_groups(table, caplog):
@@ -209,7 +245,11 @@ def test_missing_labels(table):
         (ValueError, "accept='pca' is not known", {"accept": "pca"}),
         (ValueError, "test is empty", {"test": []}),
         (ValueError, r"test=0.0 is no share", {"test": 0.0}),
-        (ValueError, r"test=10 is no share .* give a list, test=\[10\]", {"by": "dose", "test": 10}),
+        (
+            ValueError,
+            r"test=10 is no share .* give a list, test=\[10\]",
+            {"by": "dose", "test": 10},
+        ),
         (ValueError, "test=True is neither", {"test": True}),
         (ValueError, "val=1.0 is no share", {"val": 1.0}),
         (ValueError, "val=None is neither", {"val": None}),
@@ -219,8 +259,16 @@ def test_missing_labels(table):
         (KeyError, "'A' is not in the units", {"by": "perturbation_context", "test": ["A"]}),
         (ValueError, "'high' is not a dose", {"by": "dose", "test": ["A | high"]}),
         (ValueError, "test: 'ctrl' is a control", {"test": ["ctrl"]}),
-        (ValueError, "val: 'A' is named twice, or is in test already", {"test": ["A"], "val": ["A"]}),
-        (ValueError, "'F' cannot be held out: no perturbed cell of any perturbation", {"test": list(PARTS)}),
+        (
+            ValueError,
+            "val: 'A' is named twice, or is in test already",
+            {"test": ["A"], "val": ["A"]},
+        ),
+        (
+            ValueError,
+            "'F' cannot be held out: no perturbed cell of any perturbation",
+            {"test": list(PARTS)},
+        ),
         (ValueError, "val=0.2 holds out nothing", {"test": list("ABCDE"), "val": 0.2}),
         (ValueError, "the screen has none. Something else", {"by": "combination"}),
         (ValueError, "it needs by='combination'", {"parts_seen": 1}),
@@ -228,7 +276,11 @@ def test_missing_labels(table):
         (ValueError, "go together", {"n_folds": 3}),
         (ValueError, "leave out test=0.2", {"n_folds": 3, "fold": 0, "test": 0.2}),
         (ValueError, "fold one of 0..n_folds-1", {"n_folds": 3, "fold": 3}),
-        (ValueError, "6 units of by='perturbation' do not fill n_folds=7", {"n_folds": 7, "fold": 0}),
+        (
+            ValueError,
+            "6 units of by='perturbation' do not fill n_folds=7",
+            {"n_folds": 7, "fold": 0},
+        ),
         (TypeError, "integer seed", {"n_folds": 3, "fold": 0, "rng": None}),
     ],
 )
@@ -241,7 +293,9 @@ def test_bad_input_leaves_nothing_behind(table, error, match, arguments):
 
 def test_a_single_condition_and_a_missing_column(screen_adata):
     one = screen_adata[screen_adata.obs["perturbation"].isin(["A", "control"])].copy()
-    with pytest.raises(ValueError, match="can hold out none of 1 units: 'A', for one: no perturbed cell of any"):
+    with pytest.raises(
+        ValueError, match="can hold out none of 1 units: 'A', for one: no perturbed cell of any"
+    ):
         sh.pp.split(one, "perturbation", control="control")
     with pytest.raises(ValueError, match=r"the screen has no column of contexts.*context_key="):
         sh.pp.split(screen_adata, "perturbation", control="control", by="context")

@@ -10,7 +10,11 @@ from scipy import sparse
 from shoal.core._matrix import as_rows
 from shoal.pp._split_rows import identical_groups, row_keys
 
-RENGE, NORMAN, PAPALEXI = "renge23_hipsc_ko.h5ad", "norman19_perturbench.h5ad", "papalexi21_sceptre_lowmoi.h5ad"
+RENGE, NORMAN, PAPALEXI = (
+    "renge23_hipsc_ko.h5ad",
+    "norman19_perturbench.h5ad",
+    "papalexi21_sceptre_lowmoi.h5ad",
+)
 
 
 @pytest.fixture
@@ -27,7 +31,8 @@ def groups(x):
 
 
 @pytest.mark.parametrize(
-    "kind", [np.asarray, sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array, np.float64, np.int32]
+    "kind",
+    [np.asarray, sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array, np.float64, np.int32],
 )
 def test_copies_are_found_in_every_kind_of_matrix(counts, kind):
     assert groups(kind(counts)) == [[0, 100, 200], [1, 101]]

@@ -23,7 +23,11 @@ BASELINES = (
     "nearest", "kernel ridge", "latent linear", "quantile shift",
 )  # fmt: skip
 CONTENDERS = ("prediction", "positive control", "negative control", *BASELINES)
-NASTY = ('<img src=x onerror="window.hacked=1">', "A/B & <b>bold</b>", "</script><script>window.hacked=1</script>")
+NASTY = (
+    '<img src=x onerror="window.hacked=1">',
+    "A/B & <b>bold</b>",
+    "</script><script>window.hacked=1</script>",
+)
 
 
 def summary(rng) -> pd.DataFrame:
@@ -32,7 +36,9 @@ def summary(rng) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=["metric", "family"]).set_index("metric")
     names = frame.index.to_series()
     lower = names.str.contains("|".join(LOWER))
-    frame["direction"] = np.where(names == "variance_ratio", "target", np.where(lower, "lower", "higher"))
+    frame["direction"] = np.where(
+        names == "variance_ratio", "target", np.where(lower, "lower", "higher")
+    )
     frame["perfect"] = np.where(lower, 0.0, 1.0)
     for column in ("value", "positive", "negative", "drf", "bds", "best_value"):
         frame[column] = rng.uniform(0, 1, len(frame))
@@ -53,7 +59,9 @@ def write_evaluation(adata, perturbations, *, contexts=("",), seed=1) -> None:
     per_condition = list(metrics.index[metrics["family"] != "screen"])
     values = rng.uniform(0, 1, (len(CONTENDERS), len(index), len(per_condition)))
     values[0, 0, 1] = np.nan
-    long = pd.MultiIndex.from_product([CONTENDERS, index, per_condition], names=["contender", "condition", "metric"])
+    long = pd.MultiIndex.from_product(
+        [CONTENDERS, index, per_condition], names=["contender", "condition", "metric"]
+    )
     conditions = pd.DataFrame(pairs, columns=["perturbation", "context"], index=index)
     conditions["dose"] = ""
     conditions["n_real"], conditions["n_predicted"] = rng.integers(30, 300, (2, len(index)))
@@ -70,17 +78,30 @@ def write_evaluation(adata, perturbations, *, contexts=("",), seed=1) -> None:
         ]
     )
     missing = pd.DataFrame(
-        {"contender": ["prediction"], "condition": index[:1], "metric": per_condition[1:2], "reason": ["no variance"]}
+        {
+            "contender": ["prediction"],
+            "condition": index[:1],
+            "metric": per_condition[1:2],
+            "reason": ["no variance"],
+        }
     )
     write_table(
         adata,
         "evaluation",
         pd.DataFrame(values[0], index=index, columns=per_condition),
         schema="evaluation/1",
-        params={"score": 0.27, "layer": "flow", "preset": "default", "n_conditions": len(index), "seed": 0},
+        params={
+            "score": 0.27,
+            "layer": "flow",
+            "preset": "default",
+            "n_conditions": len(index),
+            "seed": 0,
+        },
         conditions=conditions,
         summary=metrics,
-        contenders=pd.DataFrame(rng.uniform(0, 1, (len(CONTENDERS), len(metrics))), CONTENDERS, metrics.index),
+        contenders=pd.DataFrame(
+            rng.uniform(0, 1, (len(CONTENDERS), len(metrics))), CONTENDERS, metrics.index
+        ),
         scores=pd.DataFrame({"value": values.ravel()}, index=long).reset_index(),
         strata=strata,
         missing=missing,
@@ -111,7 +132,9 @@ def leaderboard() -> pd.DataFrame:
 @pytest.fixture(scope="session")
 def measured():
     """A screen of 40 perturbations, three of them with names that are markup, with its coherence."""
-    adata = sh.ds.simulate(n_perturbations=40, n_cells=40, n_control=300, n_genes=150, effect_size=5.0, rng=0)
+    adata = sh.ds.simulate(
+        n_perturbations=40, n_cells=40, n_control=300, n_genes=150, effect_size=5.0, rng=0
+    )
     label = adata.obs["perturbation"].astype(str)
     names = sorted(set(label) - {"control"})
     adata.obs["perturbation"] = label.replace(dict(zip(names, NASTY, strict=False)))
@@ -127,6 +150,8 @@ def measured():
 def judged(measured):
     """The same with an evaluation in two contexts and a leaderboard."""
     adata = measured.copy()
-    write_evaluation(adata, adata.uns["coherence"]["table"].index[:20], contexts=("day 1", "day <7>"))
+    write_evaluation(
+        adata, adata.uns["coherence"]["table"].index[:20], contexts=("day 1", "day <7>")
+    )
     write_table(adata, "leaderboard", leaderboard(), schema="leaderboard/1", params={"seeds": 3})
     return adata

@@ -13,12 +13,15 @@ from .conftest import NASTY, big, leaderboard
 
 for library in ("plotly", "itables", "jinja2"):
     pytest.importorskip(library, reason=f"{library}, of the extra report, is not installed")
-driver = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
+driver = pytest.importorskip(
+    "playwright.sync_api", reason="the Python package playwright is not installed"
+)
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = os.environ.get("SHOAL_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
 pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason=f"none of {', '.join(NAMES)} is on the PATH (or set SHOAL_BROWSER to a Chromium)"
+    BROWSER is None,
+    reason=f"none of {', '.join(NAMES)} is on the PATH (or set SHOAL_BROWSER to a Chromium)",
 )
 
 
@@ -108,7 +111,9 @@ def test_a_name_in_a_table_opens_the_panel_and_marks_the_point(visit, path, judg
     assert page.locator("#panel h2").text_content() == "P07"
     ring = page.evaluate("document.getElementById('plane').data.at(-1)")
     row = judged.uns["coherence"]["table"].loc["P07"]
-    assert (ring["x"][0], ring["y"][0]) == pytest.approx((row["magnitude"], row["coherence"]), rel=1e-3)
+    assert (ring["x"][0], ring["y"][0]) == pytest.approx(
+        (row["magnitude"], row["coherence"]), rel=1e-3
+    )
     page.locator("#close").click()
     assert page.locator("#panel").is_hidden()
 
@@ -174,7 +179,8 @@ LUMINANCE = """selector => {
 
 
 @pytest.mark.parametrize(
-    ("scheme", "media", "dark"), [("light", "screen", 0), ("dark", "screen", 1), ("dark", "print", 0)]
+    ("scheme", "media", "dark"),
+    [("light", "screen", 0), ("dark", "screen", 1), ("dark", "print", 0)],
 )
 def test_light_dark_and_print(visit, path, scheme, media, dark):
     page = visit(path, color_scheme=scheme)

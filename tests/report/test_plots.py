@@ -25,7 +25,9 @@ def test_every_perturbation_is_a_point_at_its_numbers(measured, drawn):
     points = {row[0]: at for t in told for row, *at in zip(t.customdata, t.x, t.y, strict=True)}
     assert points == {name: [row["magnitude"], row["coherence"]] for name, row in table.iterrows()}
     assert len(figure.data[-1].x) == 0  # the ring around the selected one
-    assert "&lt;b&gt;bold&lt;/b&gt;" in "".join(text for t in figure.data if t.text is not None for text in t.text)
+    assert "&lt;b&gt;bold&lt;/b&gt;" in "".join(
+        text for t in figure.data if t.text is not None for text in t.text
+    )
 
 
 def test_classes_are_disjoint_and_complete(measured):
@@ -66,7 +68,9 @@ def test_skills_are_drawn_with_their_intervals(judged, drawn):
     worst = summary["skill"].idxmin()
     trace = next(t for t in figure.data if worst in t.y)
     spot = list(trace.y).index(worst)
-    assert trace.marker.symbol[spot] == "triangle-left"  # at the edge, and the hover text tells its value
+    assert (
+        trace.marker.symbol[spot] == "triangle-left"
+    )  # at the edge, and the hover text tells its value
     assert trace.customdata[spot][0] == "-4.00"
     grey = next(t for t in figure.data if "not" in t.name)
     assert set(grey.y) == set(summary.index[~summary["discriminates"]])

@@ -27,7 +27,9 @@ def sections(path):
 
 def data(path):
     text = path.read_text(encoding="utf-8")
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text)[1])
+    return json.loads(
+        re.search(r'<script type="application/json" id="data">(.*?)</script>', text)[1]
+    )
 
 
 def test_all_sections(judged, tmp_path):
@@ -38,7 +40,12 @@ def test_all_sections(judged, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["r.html"]
     assert path.stat().st_size < 7e6
     text = path.read_text(encoding="utf-8")
-    for fact in ("<dd>1,900</dd>", "<dd>300 (control)</dd>", "<dd>train 1,500, test 400</dd>", "<dt>preset</dt>"):
+    for fact in (
+        "<dd>1,900</dd>",
+        "<dd>300 (control)</dd>",
+        "<dd>train 1,500, test 400</dd>",
+        "<dt>preset</dt>",
+    ):
         assert fact in text
     n_hits = (judged.uns["coherence"]["table"]["qvalue"] < 0.05).sum()
     assert f"<dt>with a response (q &lt; 0.05)</dt><dd>{n_hits}</dd>" in text
@@ -58,7 +65,9 @@ def test_missing_parts_are_left_out(measured, judged, tmp_path):
 def test_the_screen_is_found_in_the_parameters(measured, tmp_path):
     adata = measured.copy()
     del adata.uns["shoal"]
-    assert "<dd>300 (control)</dd>" in report(adata, out=tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "<dd>300 (control)</dd>" in report(adata, out=tmp_path / "r.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_the_same_from_a_file(judged, tmp_path):
@@ -72,7 +81,9 @@ def test_mudata_and_other_keys(measured, tmp_path):
     adata = measured.copy()
     adata.uns["mine"] = adata.uns.pop("coherence")
     mdata = md.MuData({"rna": adata})
-    assert sections(report(mdata, out=tmp_path / "r.html", coherence_key="mine", mod="rna")) == ["coherence"]
+    assert sections(report(mdata, out=tmp_path / "r.html", coherence_key="mine", mod="rna")) == [
+        "coherence"
+    ]
     with pytest.raises(KeyError, match="'theirs' is not in adata.uns"):
         report(adata, out=tmp_path / "r.html", evaluation_key="theirs")
 
@@ -131,7 +142,9 @@ def test_thousands_of_perturbations(tmp_path):
 
 def test_the_page_of_the_user_guide_runs(tmp_path, monkeypatch):
     guide = Path(__file__).parents[2] / "docs" / "user_guide" / "report.md"
-    (block,) = re.findall(r"^```python\n(.*?)^```$", guide.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    (block,) = re.findall(
+        r"^```python\n(.*?)^```$", guide.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "report.md", "exec"), {"__name__": "page"})
     assert sections(tmp_path / "report.html") == ["coherence"]
@@ -140,11 +153,15 @@ def test_the_page_of_the_user_guide_runs(tmp_path, monkeypatch):
 def test_command(judged, tmp_path):
     judged.write_h5ad(tmp_path / "j.h5ad")
     runner = CliRunner()
-    done = runner.invoke(app, ["report", str(tmp_path / "j.h5ad"), "-o", str(tmp_path / "r.html"), "--title", "Mine"])
+    done = runner.invoke(
+        app, ["report", str(tmp_path / "j.h5ad"), "-o", str(tmp_path / "r.html"), "--title", "Mine"]
+    )
     assert done.exit_code == 0, done.output
     assert sections(tmp_path / "r.html") == ["coherence", "evaluation", "leaderboard", "conditions"]
     assert re.search(r"done: .*r\.html \([\d.]+ MB\)", done.stderr)
-    wrong = runner.invoke(app, ["report", str(tmp_path / "j.h5ad"), "-o", str(tmp_path / "no" / "r.html")])
+    wrong = runner.invoke(
+        app, ["report", str(tmp_path / "j.h5ad"), "-o", str(tmp_path / "no" / "r.html")]
+    )
     assert wrong.exit_code == 1
     assert wrong.stderr.splitlines()[-1].startswith("error: no such folder")
 

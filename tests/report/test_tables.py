@@ -7,7 +7,15 @@ import pandas as pd
 import pytest
 
 from shoal.report._panel import coherence_panel, evaluation_panel
-from shoal.report._tables import conditions, evaluation_tables, leaderboard_table, metrics, plain, table, unfit
+from shoal.report._tables import (
+    conditions,
+    evaluation_tables,
+    leaderboard_table,
+    metrics,
+    plain,
+    table,
+    unfit,
+)
 
 
 def test_numbers_are_rounded_to_four_digits_and_missing_ones_are_none():
@@ -25,11 +33,16 @@ def test_rounding_is_that_of_the_formatter(rng):
 
 
 def test_a_table_knows_its_columns():
-    frame = pd.DataFrame({"a": [1, 2], "b": ["x", "y"], "c": [0.5, 1.5]}, index=pd.Index(["r/1", "<r2>"], name="name"))
+    frame = pd.DataFrame(
+        {"a": [1, 2], "b": ["x", "y"], "c": [0.5, 1.5]},
+        index=pd.Index(["r/1", "<r2>"], name="name"),
+    )
     made = table(frame, link="name", hidden=["b"], muted=["<r2>"])
     assert made["rows"] == [["r/1", 1, "x", 0.5], ["<r2>", 2, "y", 1.5]]
     assert made["muted"] == [1]
-    assert [(c["title"], c["numeric"], c["whole"], c["hidden"], c["link"]) for c in made["columns"]] == [
+    assert [
+        (c["title"], c["numeric"], c["whole"], c["hidden"], c["link"]) for c in made["columns"]
+    ] == [
         ("name", False, False, False, True),
         ("a", True, True, False, False),
         ("b", False, False, True, False),
@@ -54,11 +67,23 @@ def test_the_strata_are_spread_over_columns(judged):
     result = judged.uns["evaluation"]
     made = evaluation_tables(result)["strata"]
     titles = [c["title"] for c in made["columns"]]
-    assert titles == ["metric", "stratum", "n", "prediction", "positive control", "negative control", "control copy"]
+    assert titles == [
+        "metric",
+        "stratum",
+        "n",
+        "prediction",
+        "positive control",
+        "negative control",
+        "control copy",
+    ]
     long = result["strata"]
     row = made["rows"][5]
     for contender, value in zip(titles[3:], row[3:], strict=True):
-        same = (long["metric"] == row[0]) & (long["stratum"] == row[1]) & (long["contender"] == contender)
+        same = (
+            (long["metric"] == row[0])
+            & (long["stratum"] == row[1])
+            & (long["contender"] == contender)
+        )
         assert value == pytest.approx(long.loc[same, "value"].item(), rel=1e-3)
 
 
@@ -79,13 +104,20 @@ def test_the_panel_sets_the_prediction_beside_its_rivals(judged):
     result = judged.uns["evaluation"]
     made = evaluation_panel(result)
     scores = result["scores"].set_index(["contender", "condition", "metric"])["value"]
-    assert list(made["values"]) == ["prediction", "best baseline", "positive control", "negative control"]
+    assert list(made["values"]) == [
+        "prediction",
+        "best baseline",
+        "positive control",
+        "negative control",
+    ]
     for at, m in ((3, 0), (17, 9), (39, 20)):
         metric, condition = made["metrics"][m], made["conditions"][at]
         rivals = {"best baseline": result["summary"].loc[metric, "best_baseline"]}
         assert made["best"][m] == rivals["best baseline"]
         for name, values in made["values"].items():
-            assert values[at][m] == pytest.approx(scores[rivals.get(name, name), condition, metric], rel=1e-3)
+            assert values[at][m] == pytest.approx(
+                scores[rivals.get(name, name), condition, metric], rel=1e-3
+            )
     assert made["values"]["prediction"][0][1] is None  # missing, and not 0
     assert made["perturbations"] == result["conditions"]["perturbation"].tolist()
     json.dumps(made, allow_nan=False)

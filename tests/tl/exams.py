@@ -13,7 +13,14 @@ import shoal as sh
 if TYPE_CHECKING:
     import anndata as ad
 
-FEW = ["pearson_delta", "pds_l2", "de_auprc", "energy", "variance_ratio", "collapse_index"]  # one of most families
+FEW = [
+    "pearson_delta",
+    "pds_l2",
+    "de_auprc",
+    "energy",
+    "variance_ratio",
+    "collapse_index",
+]  # one of most families
 TWINS = "twins"
 
 
@@ -37,7 +44,9 @@ def _screen(by: str, contexts: int, sizes: tuple[int, ...]) -> ad.AnnData:
     return adata
 
 
-def screen(*, by: str = "perturbation", contexts: int = 1, sizes: tuple[int, ...] = (40,) * 12) -> ad.AnnData:
+def screen(
+    *, by: str = "perturbation", contexts: int = 1, sizes: tuple[int, ...] = (40,) * 12
+) -> ad.AnnData:
     """Return a screen of log-normalised values; half of it is held out and has twins by `mean_shift`."""
     return _screen(by, contexts, sizes).copy()
 

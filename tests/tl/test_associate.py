@@ -31,7 +31,8 @@ def screen(rng):
     adata.var_names = [f"g{i}" for i in range(12)]
     adata.obs_names = [f"c{i}" for i in range(len(label))]
     adata.obs = pd.DataFrame(
-        {"perturbation": label, "batch": batch, "stress": rng.normal(size=len(label))}, adata.obs_names
+        {"perturbation": label, "batch": batch, "stress": rng.normal(size=len(label))},
+        adata.obs_names,
     )
     sh.pp.annotate(adata, "perturbation", control="control", batch_key="batch")
     adata.var["highly_variable"] = np.arange(12) >= 4
@@ -43,8 +44,15 @@ def screen(rng):
 
 
 def record(adata, table, **params):
-    given = {"perturbation_key": "perturbation", "control": "control", "use_rep": "X_pca", "strata": "batch"}
-    write_table(adata, "coherence", table, schema="coherence/1", params=given | {"min_cells": 20} | params)
+    given = {
+        "perturbation_key": "perturbation",
+        "control": "control",
+        "use_rep": "X_pca",
+        "strata": "batch",
+    }
+    write_table(
+        adata, "coherence", table, schema="coherence/1", params=given | {"min_cells": 20} | params
+    )
 
 
 def by_hand(adata, values):
@@ -68,14 +76,18 @@ def test_columns_are_held_against_the_controls_of_their_batch(screen):
     screen.obs["stress"] += 5.0 * (screen.obs["batch"] == "b1")
     sh.tl.associate(screen, "stress", **FAST)
     expected = by_hand(screen, screen.obs["stress"])
-    pd.testing.assert_series_equal(shifts(screen, "stress"), expected, check_names=False, check_index_type=False)
+    pd.testing.assert_series_equal(
+        shifts(screen, "stress"), expected, check_names=False, check_index_type=False
+    )
 
 
 def test_equals_the_pure_functions(screen):
     table = screen.uns["coherence"]["table"]
     screen.obs["depth"] = np.arange(screen.n_obs)
     sh.tl.associate(screen, "stress", covariates="depth", **FAST)
-    stress, depth = (by_hand(screen, screen.obs[k]).to_numpy()[:, None] for k in ("stress", "depth"))
+    stress, depth = (
+        by_hand(screen, screen.obs[k]).to_numpy()[:, None] for k in ("stress", "depth")
+    )
     found = partial_association(
         table["residual_z"].to_numpy(),
         stress,
@@ -88,7 +100,9 @@ def test_equals_the_pure_functions(screen):
     for name in ("association", "se", "ci_low", "ci_high", "pvalue"):
         assert row[name] == pytest.approx(getattr(found, name)[0])
     sh.tl.associate(screen, "stress", method="raw_partial")
-    raw = raw_partial(table["coherence_plugin"].to_numpy(), stress, magnitude=table["magnitude_plugin"].to_numpy())
+    raw = raw_partial(
+        table["coherence_plugin"].to_numpy(), stress, magnitude=table["magnitude_plugin"].to_numpy()
+    )
     assert result(screen).loc["stress", "association"] == pytest.approx(raw.association[0])
     assert screen.uns["association"]["params"]["n_perms"] == 0
 
@@ -132,13 +146,17 @@ def test_genes_that_are_not_there(screen, caplog):
     assert "a: 1 of 2 genes are not in var_names: HSPA5" in caplog.text
     assert "b is left out: none of its 1 genes is in var_names" in caplog.text
     assert list(result(screen).index) == ["a"]
-    with pytest.raises(ValueError, match=r"no gene of 1 gene set\(s\) is in adata.var_names.*'b' holds ATF4"):
+    with pytest.raises(
+        ValueError, match=r"no gene of 1 gene set\(s\) is in adata.var_names.*'b' holds ATF4"
+    ):
         sh.tl.associate(screen, gene_set={"b": ["ATF4"]}, **FAST)
 
 
 def test_circularity_is_told_with_the_call_that_mends_it(screen):
     table = screen.uns["coherence"]["table"]
-    with pytest.warns(UserWarning, match=r"gene_set \(2 of 3\) .*sh\.pp\.prepare\(adata, exclude=genes\)"):
+    with pytest.warns(
+        UserWarning, match=r"gene_set \(2 of 3\) .*sh\.pp\.prepare\(adata, exclude=genes\)"
+    ):
         sh.tl.associate(screen, gene_set=["g3", "g4", "g5"], **FAST)
     screen.varm["PCs"] = np.eye(12)[:, :4]
     sh.tl.associate(screen, gene_set=["g4", "g5"], **FAST)
@@ -185,7 +203,17 @@ def test_correction_is_over_scores(screen, rng):
     assert list(table.index) == keys
     np.testing.assert_allclose(table["qvalue"], np.minimum(table["pvalue"] * 4, 1))
     assert list(table.columns) == (
-        ["n", "association", "se", "ci_low", "ci_high", "pvalue", "qvalue", "n_genes_used", "overlap"]
+        [
+            "n",
+            "association",
+            "se",
+            "ci_low",
+            "ci_high",
+            "pvalue",
+            "qvalue",
+            "n_genes_used",
+            "overlap",
+        ]
     )
 
 
@@ -200,13 +228,38 @@ def test_refusals_leave_nothing(screen):
         (screen, {"score": "words"}, ValueError, "is not numeric"),
         (screen, {"score": "holes"}, ValueError, "missing or infinite for 660 cells"),
         (screen, {"score": "stress", "covariates": "holes"}, ValueError, "covariates: adata.obs"),
-        (screen, {"score": "g", "gene_set": {"g": ["g1"]}}, ValueError, "both a column of adata.obs and a gene set"),
+        (
+            screen,
+            {"score": "g", "gene_set": {"g": ["g1"]}},
+            ValueError,
+            "both a column of adata.obs and a gene set",
+        ),
         (screen, {"score": "g", "method": "ols"}, ValueError, "method='ols' is not known"),
-        (screen, {"score": "g", "correction": "none"}, ValueError, "correction='none' is not known"),
+        (
+            screen,
+            {"score": "g", "correction": "none"},
+            ValueError,
+            "correction='none' is not known",
+        ),
         (screen, {"score": "g", "n_perms": 0}, ValueError, "n_perms must be above 0"),
-        (screen, {"score": "g", "coherence_key": "x"}, KeyError, r"Call sh\.tl\.coherence\(adata\) first"),
-        (screen, {"score": "g", "covariates": "g", "method": "raw_partial"}, ValueError, "takes no covariates"),
-        (raw, {"gene_set": ["g1"]}, ValueError, "raw counts; a gene-set score is a mean of log-normalised"),
+        (
+            screen,
+            {"score": "g", "coherence_key": "x"},
+            KeyError,
+            r"Call sh\.tl\.coherence\(adata\) first",
+        ),
+        (
+            screen,
+            {"score": "g", "covariates": "g", "method": "raw_partial"},
+            ValueError,
+            "takes no covariates",
+        ),
+        (
+            raw,
+            {"gene_set": ["g1"]},
+            ValueError,
+            "raw counts; a gene-set score is a mean of log-normalised",
+        ),
     ):
         with pytest.raises(error, match=message):
             sh.tl.associate(adata, **kwargs)
@@ -220,7 +273,9 @@ def test_survives_a_file_and_a_view_and_mudata(screen, tmp_path):
     sh.tl.associate(view, "stress", **FAST)
     assert not view.is_view
     assert "association" not in screen.uns
-    mdata = MuData({"rna": screen, "adt": ad.AnnData(np.ones((screen.n_obs, 1)), obs=screen.obs[[]])})
+    mdata = MuData(
+        {"rna": screen, "adt": ad.AnnData(np.ones((screen.n_obs, 1)), obs=screen.obs[[]])}
+    )
     sh.tl.associate(mdata, "stress", gene_set={"a/b+c": ["g1", "g3"]}, mod="rna", **FAST)
     screen.write_h5ad(tmp_path / "x.h5ad")
     again = ad.read_h5ad(tmp_path / "x.h5ad")
@@ -298,7 +353,9 @@ def test_crossfit_measures_what_coherence_measured(monkeypatch):
     import shoal.tl._crossfit as module
 
     def spy(rows, plan, **kwargs):
-        seen.append((rows.shape[1], plan.n_strata, plan.basis.shape[1], int((plan.group >= 0).sum())))
+        seen.append(
+            (rows.shape[1], plan.n_strata, plan.basis.shape[1], int((plan.group >= 0).sum()))
+        )
         return real(rows, plan, **kwargs)
 
     real = module.measure
@@ -316,7 +373,11 @@ def test_real_screen(read_real):
     adata = adata[adata.obs["guide_confident"].to_numpy()].copy()
     sh.pp.annotate(adata, "perturbation", control="non-targeting", batch_key="bio_rep")
     hallmark = read_gene_sets(real_gmt())
-    sets = {n: g for n in ("INTERFERON_GAMMA_RESPONSE", "P53_PATHWAY") for g in [hallmark[f"HALLMARK_{n}"]]}
+    sets = {
+        n: g
+        for n in ("INTERFERON_GAMMA_RESPONSE", "P53_PATHWAY")
+        for g in [hallmark[f"HALLMARK_{n}"]]
+    }
     inside = [g for genes in sets.values() for g in genes]
     sh.pp.prepare(adata, normalize="log1p", exclude=inside, n_comps=20)
     sh.tl.coherence(adata)
@@ -327,7 +388,9 @@ def test_real_screen(read_real):
     assert table["n_genes_used"].to_list() == [0, 10, 6]
     assert table["association"].between(-1, 1).all()
     response = shifts(adata, "INTERFERON_GAMMA_RESPONSE")
-    assert {"IRF1", "IFNGR2"} <= set(response.nsmallest(5).index), "knock-outs of the pathway lower its genes"
+    assert {"IRF1", "IFNGR2"} <= set(response.nsmallest(5).index), (
+        "knock-outs of the pathway lower its genes"
+    )
     assert (response[["BRD4", "STAT5A", "ATF2", "CAV1"]].abs() < 0.05).all()
 
 

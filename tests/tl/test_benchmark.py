@@ -15,7 +15,9 @@ QUICK = {"metrics": ["pearson_delta", "energy", "rmse"], "n_comps": 8, "n_boot":
 
 @pytest.fixture(scope="module")
 def prepared():
-    adata = sh.ds.simulate(n_perturbations=12, n_cells=40, n_control=150, n_genes=60, effect_size=8.0, rng=0)
+    adata = sh.ds.simulate(
+        n_perturbations=12, n_cells=40, n_control=150, n_genes=60, effect_size=8.0, rng=0
+    )
     del adata.uns["truth"]
     sh.pp.annotate(adata, "perturbation", control="control")
     sh.pp.split(adata, by="perturbation", test=0.5)
@@ -31,11 +33,18 @@ def screen(prepared):
 def test_what_it_writes_survives_a_file(screen, tmp_path):
     before = {name: set(getattr(screen, name)) for name in ("obs", "uns", "layers", "obsm")}
     sh.tl.benchmark(screen, ["mean_shift", "additive", "perturbed_mean"], seeds=[0, 1], **QUICK)
-    assert {name: set(getattr(screen, name)) for name in before} == before | {"uns": before["uns"] | {"leaderboard"}}
+    assert {name: set(getattr(screen, name)) for name in before} == before | {
+        "uns": before["uns"] | {"leaderboard"}
+    }
     screen.write_h5ad(tmp_path / "screen.h5ad")
-    entry, back = screen.uns["leaderboard"], ad.read_h5ad(tmp_path / "screen.h5ad").uns["leaderboard"]
+    entry, back = (
+        screen.uns["leaderboard"],
+        ad.read_h5ad(tmp_path / "screen.h5ad").uns["leaderboard"],
+    )
     assert entry["schema"] == back["schema"] == "leaderboard/1"
-    pd.testing.assert_frame_equal(entry["table"], back["table"], check_dtype=False, check_categorical=False)
+    pd.testing.assert_frame_equal(
+        entry["table"], back["table"], check_dtype=False, check_categorical=False
+    )
     assert back["params"]["seeds"] == "0,1"
     assert back["params"]["n_failed"] == 2  # what was not measured cannot be added
     notes = back["rows"].astype({"model": str, "note": str}).groupby("model")["note"].first()
@@ -48,7 +57,9 @@ def test_it_is_the_benchmark_of_one_screen(screen, tmp_path):
     path = tmp_path / "screen.h5ad"
     screen.write_h5ad(path)
     spec = {
-        "data": {"it": {"path": str(path), "perturbation_key": "perturbation", "control": "control"}},
+        "data": {
+            "it": {"path": str(path), "perturbation_key": "perturbation", "control": "control"}
+        },
         "splits": {"unseen": {"by": "perturbation", "test": 0.5}},
         "models": ["mean_shift", "perturbed_mean"],
         "evaluate": {"metrics": QUICK["metrics"], "n_comps": 8},
@@ -64,7 +75,11 @@ def test_it_is_the_benchmark_of_one_screen(screen, tmp_path):
 def test_the_report_shows_it(screen, tmp_path):
     pytest.importorskip("plotly")
     sh.tl.benchmark(screen, ["mean_shift", "perturbed_mean"], against="perturbed_mean", **QUICK)
-    path = sh.tl.report(screen, out=tmp_path / "r.html", title="t") if "coherence" in screen.uns else None
+    path = (
+        sh.tl.report(screen, out=tmp_path / "r.html", title="t")
+        if "coherence" in screen.uns
+        else None
+    )
     if path is None:
         sh.tl.coherence(screen)
         path = sh.tl.report(screen, out=tmp_path / "r.html")
@@ -74,8 +89,16 @@ def test_the_report_shows_it(screen, tmp_path):
 def test_an_error_leaves_nothing(screen):
     before = {name: set(getattr(screen, name)) for name in ("obs", "uns", "layers", "obsm")}
     for wrong, error, match in (
-        ({"models": ["additive"]}, ValueError, "none of 1 results is there to compare: ValueError: additive cannot"),
-        ({"models": ["mean_shift"], "against": "flow"}, KeyError, "'flow' is not in the contenders"),
+        (
+            {"models": ["additive"]},
+            ValueError,
+            "none of 1 results is there to compare: ValueError: additive cannot",
+        ),
+        (
+            {"models": ["mean_shift"], "against": "flow"},
+            KeyError,
+            "'flow' is not in the contenders",
+        ),
         ({"models": ["mean_shift"], "seeds": [-1]}, ValueError, "different integers"),
         ({"models": ["mean_shift"], "metrics": ["nothing"]}, KeyError, "'nothing' is not in"),
         ({"models": "mean_shift"}, TypeError, "models must be a list"),

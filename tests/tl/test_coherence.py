@@ -22,7 +22,9 @@ COLUMNS = NAMES.split()
 def papalexi(read_real):
     adata = read_real("papalexi21_sceptre_lowmoi.h5ad")
     adata = adata[adata.obs["guide_confident"].to_numpy()].copy()
-    sh.pp.annotate(adata, "perturbation", control="non-targeting", batch_key="bio_rep", guide_key="grna")
+    sh.pp.annotate(
+        adata, "perturbation", control="non-targeting", batch_key="bio_rep", guide_key="grna"
+    )
     sh.pp.prepare(adata, normalize="log1p", n_comps=30)
     return adata
 
@@ -38,7 +40,11 @@ def test_writes_what_it_says_and_finds_what_is_there(screen_adata):
     assert list(table.index) == ["A", "B", "C+D"]
     assert table.loc["A", "pvalue"] < 1e-6
     assert table.loc["C+D", "pvalue"] > 0.01
-    assert table.loc["A", "coherence"] > table.loc["B", "coherence"] > abs(table.loc["C+D", "coherence"])
+    assert (
+        table.loc["A", "coherence"]
+        > table.loc["B", "coherence"]
+        > abs(table.loc["C+D", "coherence"])
+    )
     assert (table["ci_low"] <= table["coherence"]).all()
     assert (table["ci_high"] >= table["coherence"]).all()
     cell = screen_adata.obs["coherence"]
@@ -56,7 +62,9 @@ def test_survives_h5ad_and_zarr(screen_adata, tmp_path):
     screen_adata.write_h5ad(tmp_path / "a.h5ad")
     screen_adata.write_zarr(tmp_path / "a.zarr")
     for back in (ad.read_h5ad(tmp_path / "a.h5ad"), ad.read_zarr(tmp_path / "a.zarr")):
-        pd.testing.assert_frame_equal(back.uns["coherence"]["table"], table, check_dtype=False, check_names=False)
+        pd.testing.assert_frame_equal(
+            back.uns["coherence"]["table"], table, check_dtype=False, check_names=False
+        )
         assert back.uns["coherence"]["schema"] == "coherence/1"
 
 
@@ -76,7 +84,9 @@ def test_magnitude_is_half_the_squared_energy_distance(screen_adata):
     x, label = screen_adata.X, screen_adata.obs["perturbation"].to_numpy()
     for name in table.index:
         m2 = 0.5 * sh.metrics.edistance(x[label == name], x[label == "control"])
-        assert np.sign(m2) * np.sqrt(abs(m2)) == pytest.approx(table.loc[name, "magnitude"], abs=1e-9)
+        assert np.sign(m2) * np.sqrt(abs(m2)) == pytest.approx(
+            table.loc[name, "magnitude"], abs=1e-9
+        )
 
 
 def test_every_matrix_kind_gives_the_same_table(screen_adata, tmp_path):
@@ -99,10 +109,14 @@ def test_every_matrix_kind_gives_the_same_table(screen_adata, tmp_path):
         other = ad.AnnData(x, obs=screen_adata.obs[["perturbation", "batch"]].copy())
         pd.testing.assert_frame_equal(call(other), expected, atol=1e-6, check_dtype=False, obj=kind)
     backed = ad.read_h5ad(tmp_path / "x.h5ad", backed="r")
-    pd.testing.assert_frame_equal(call(backed, key_added="again"), expected, atol=1e-6, check_dtype=False)
+    pd.testing.assert_frame_equal(
+        call(backed, key_added="again"), expected, atol=1e-6, check_dtype=False
+    )
     import zarr
 
-    lazy = ad.AnnData(ad.io.sparse_dataset(zarr.open(tmp_path / "x.zarr")["X"]), obs=screen_adata.obs.copy())
+    lazy = ad.AnnData(
+        ad.io.sparse_dataset(zarr.open(tmp_path / "x.zarr")["X"]), obs=screen_adata.obs.copy()
+    )
     pd.testing.assert_frame_equal(call(lazy, key_added="z"), expected, atol=1e-6, check_dtype=False)
 
 
@@ -110,7 +124,10 @@ def test_strata_remove_a_batch_effect(rng):
     """No response, batches far apart and unevenly mixed: pooled controls see one, strata do not."""
     batch = np.r_[np.repeat(["x", "y"], 150), np.repeat(["x", "y"], [80, 20])]
     x = rng.normal(size=(400, 10)) + 2 * (batch == "y")[:, None]
-    obs = pd.DataFrame({"perturbation": ["control"] * 300 + ["A"] * 100, "batch": batch}, index=map(str, range(400)))
+    obs = pd.DataFrame(
+        {"perturbation": ["control"] * 300 + ["A"] * 100, "batch": batch},
+        index=map(str, range(400)),
+    )
     adata = ad.AnnData(x, obs=obs)
     assert call(adata, strata=None).loc["A", "pvalue"] < 1e-6
     assert call(adata, strata="batch").loc["A", "pvalue"] > 0.01
@@ -127,7 +144,9 @@ def test_depth_adjustment_removes_a_depth_effect(rng):
     depth[500:] *= 0.7
     x = rng.normal(size=(700, 10))
     x[:, 0] += 3 * np.log(depth)
-    obs = pd.DataFrame({"perturbation": ["control"] * 500 + ["A"] * 200, "umis": depth}, index=map(str, range(700)))
+    obs = pd.DataFrame(
+        {"perturbation": ["control"] * 500 + ["A"] * 200, "umis": depth}, index=map(str, range(700))
+    )
     adata = ad.AnnData(x, obs=obs)
     assert call(adata).loc["A", "pvalue"] < 1e-6
     table = call(adata, depth_key="umis")
@@ -140,7 +159,10 @@ def test_cross_guide_sees_an_off_target_guide(rng):
     x = rng.normal(size=(540, 10))
     x[:80, 0] += 4
     guide = np.r_[np.repeat(["g1", "g2", "g3"], 80), np.repeat(["n1"], 300)]
-    obs = pd.DataFrame({"perturbation": ["A"] * 240 + ["control"] * 300, "guide": guide}, index=map(str, range(540)))
+    obs = pd.DataFrame(
+        {"perturbation": ["A"] * 240 + ["control"] * 300, "guide": guide},
+        index=map(str, range(540)),
+    )
     adata = ad.AnnData(x, obs=obs)
     sh.pp.annotate(adata, "perturbation", control="control", guide_key="guide")
     sh.tl.coherence(adata)
@@ -177,7 +199,9 @@ def test_permutation_pvalues_are_uniform_without_an_effect(rng):
 def test_whitening_makes_noise_round(rng):
     x = rng.normal(size=(600, 6)) * [10, 3, 1, 1, 1, 1]
     x[500:, 5] += 1.5
-    obs = pd.DataFrame({"perturbation": ["control"] * 500 + ["A"] * 100}, index=map(str, range(600)))
+    obs = pd.DataFrame(
+        {"perturbation": ["control"] * 500 + ["A"] * 100}, index=map(str, range(600))
+    )
     adata = ad.AnnData(x, obs=obs, obsm={"X_pca": x})
     plain, white = call(adata), call(adata, whiten=True)
     assert white.loc["A", "coherence"] > 2 * abs(plain.loc["A", "coherence"])
@@ -198,7 +222,9 @@ def test_excluded_genes_do_not_count(screen_adata):
 
 def test_layers_and_the_accessor(screen_adata):
     screen_adata.layers["twin"] = screen_adata.X + 0
-    screen_adata.shoal.tl.coherence("perturbation", control="control", layer="twin", key_added="twin")
+    screen_adata.shoal.tl.coherence(
+        "perturbation", control="control", layer="twin", key_added="twin"
+    )
     pd.testing.assert_frame_equal(screen_adata.uns["twin"]["table"], call(screen_adata))
 
 
@@ -213,8 +239,16 @@ def test_real_screen(papalexi):
     """Strong responses are found, held by different guides, and controls are no more variable than null knock-outs."""
     sh.tl.coherence(papalexi)
     table = papalexi.uns["coherence"]["table"]
-    strong = ["IFNGR2", "IRF1", "MARCH8", "MYC", "SPI1"]  # as labelled; the subset's labels are not to be trusted
+    strong = [
+        "IFNGR2",
+        "IRF1",
+        "MARCH8",
+        "MYC",
+        "SPI1",
+    ]  # as labelled; the subset's labels are not to be trusted
     assert (table.loc[strong, "qvalue"] < 1e-6).all()
     assert (table.loc[strong, "kappa_cross_guide"] > 0.02).all()
-    assert table["dispersion"].median() == pytest.approx(0, abs=0.05)  # -0.17 with the PCA scored in sample
+    assert table["dispersion"].median() == pytest.approx(
+        0, abs=0.05
+    )  # -0.17 with the PCA scored in sample
     assert 10 < (table["qvalue"] < 0.05).sum() < 25

@@ -26,7 +26,13 @@ def refuses(adata, error, match, **kwargs):
 def test_control_missing_or_misspelt(screen_adata):
     refuses(screen_adata, KeyError, "Did you mean 'control'", control="contrl")
     refuses(screen_adata, ValueError, "which label of 'perturbation' is the control", control=None)
-    refuses(screen_adata, ValueError, "which column holds the perturbations", perturbation_key=None, control=None)
+    refuses(
+        screen_adata,
+        ValueError,
+        "which column holds the perturbations",
+        perturbation_key=None,
+        control=None,
+    )
     refuses(screen_adata, KeyError, "'pert' is not in adata.obs", perturbation_key="pert")
 
 
@@ -83,7 +89,9 @@ def test_duplicate_obs_names(screen_adata):
 
 
 def test_integer_labels(screen_adata):
-    screen_adata.obs["perturbation"] = screen_adata.obs["perturbation"].map({"control": 0, "A": 1, "B": 2, "C+D": 3})
+    screen_adata.obs["perturbation"] = screen_adata.obs["perturbation"].map(
+        {"control": 0, "A": 1, "B": 2, "C+D": 3}
+    )
     assert list(call(screen_adata, control=0).index) == ["1", "2", "3"]
 
 
@@ -110,7 +118,13 @@ def test_more_dimensions_than_controls(rng, screen_adata):
     screen_adata.obsm["wide"] = rng.normal(size=(155, 200))
     table = call(screen_adata, use_rep="wide")
     assert np.isfinite(table["pvalue"]).all()
-    refuses(screen_adata, ValueError, "whitening 200 dimensions needs at least 600", use_rep="wide", whiten=True)
+    refuses(
+        screen_adata,
+        ValueError,
+        "whitening 200 dimensions needs at least 600",
+        use_rep="wide",
+        whiten=True,
+    )
 
 
 def test_dask_with_unknown_chunks(screen_adata):

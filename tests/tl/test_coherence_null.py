@@ -27,7 +27,9 @@ def test_rates_are_nominal_and_seeded(rng):
     found = rates(adata, n_cells=[50, 5000], n_draws=200, rng=1)
     assert 0.02 < found.loc[("random split", 50, 0.05), "rate"] < 0.09
     assert (found["ci_low"] <= found["rate"]).all()
-    assert set(found.index.get_level_values("n_cells")) == {50}  # 5,000 is more than half the controls
+    assert set(found.index.get_level_values("n_cells")) == {
+        50
+    }  # 5,000 is more than half the controls
     pd.testing.assert_frame_equal(found, rates(adata, n_cells=[50], n_draws=200, rng=1))
 
 

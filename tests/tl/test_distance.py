@@ -16,7 +16,11 @@ from scipy import sparse
 import shoal as sh
 
 KEYS = {"perturbation_key": "perturbation", "control": "control"}
-PURE = {"edistance": sh.metrics.edistance, "energy": sh.metrics.energy_distance, "mmd": sh.metrics.mmd}
+PURE = {
+    "edistance": sh.metrics.edistance,
+    "energy": sh.metrics.energy_distance,
+    "mmd": sh.metrics.mmd,
+}
 each_metric = pytest.mark.parametrize("metric", list(PURE))
 
 
@@ -40,24 +44,35 @@ def test_equals_the_pure_function(metric, biased, screen_adata):
     assert found.index.tolist() == ["A", "B", "C+D"]
     assert found["n_cells"].tolist() == [40, 30, 25]
     for name, value in found["distance"].items():
-        assert value == pytest.approx(PURE[metric](part(screen_adata, name), control, biased=biased), rel=1e-10)
+        assert value == pytest.approx(
+            PURE[metric](part(screen_adata, name), control, biased=biased), rel=1e-10
+        )
 
 
 def test_equals_scperturb(screen_adata):
     screen_adata.obsm["X_pca"] = screen_adata.X + 100.0
     options = {"obs_key": "perturbation", "obsm_key": "X_pca", "verbose": False, "n_jobs": 1}
-    one = scperturb.edist_to_control(screen_adata, control="control", **options)["distance"].astype(float)
+    one = scperturb.edist_to_control(screen_adata, control="control", **options)["distance"].astype(
+        float
+    )
     found = table(screen_adata, use_rep="X_pca")["distance"]
     np.testing.assert_allclose(found, one.loc[found.index], rtol=1e-10)
     all_pairs = scperturb.edist(screen_adata, **options).astype(float)
     table(screen_adata, use_rep="X_pca", pairwise=True)
     square = sh.tl.distance_matrix(screen_adata)
-    np.testing.assert_allclose(square, all_pairs.loc[square.index, square.columns], rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(
+        square, all_pairs.loc[square.index, square.columns], rtol=1e-10, atol=1e-10
+    )
 
 
 @each_metric
 def test_pairwise_equals_the_pure_function(metric, screen_adata):
-    found = table(screen_adata, metric=metric, pairwise=True, **({"bandwidth": 4.0} if metric == "mmd" else {}))
+    found = table(
+        screen_adata,
+        metric=metric,
+        pairwise=True,
+        **({"bandwidth": 4.0} if metric == "mmd" else {}),
+    )
     assert len(found) == 6
     for row in found.itertuples():
         x, y = part(screen_adata, row.perturbation), part(screen_adata, row.other)
@@ -86,14 +101,22 @@ def test_strata_are_averaged_and_never_compared(metric, pairwise, screen_adata, 
         extra = {"bandwidth": 3.0} if metric == "mmd" else {}
         by_hand, weight = by_hand + h * PURE[metric](a, c, **extra), weight + h
     assert found[0] == pytest.approx(by_hand / weight, rel=1e-10)
-    screen_adata.X = x + 50 * (screen_adata.obs["batch"] == "b1").to_numpy()[:, None]  # a batch effect
-    np.testing.assert_allclose(table(screen_adata, **options)["distance"], found, rtol=1e-9, atol=1e-9)
+    screen_adata.X = (
+        x + 50 * (screen_adata.obs["batch"] == "b1").to_numpy()[:, None]
+    )  # a batch effect
+    np.testing.assert_allclose(
+        table(screen_adata, **options)["distance"], found, rtol=1e-9, atol=1e-9
+    )
 
 
 @each_metric
-@pytest.mark.parametrize("kind", ["float32", "csr", "csc", "dask", "dask_csr", "zarr", "backed", "backed_csr", "int"])
+@pytest.mark.parametrize(
+    "kind", ["float32", "csr", "csc", "dask", "dask_csr", "zarr", "backed", "backed_csr", "int"]
+)
 def test_matrix_kinds(metric, kind, screen_adata, tmp_path):
-    dense = np.round(np.abs(screen_adata.X) * 2)  # small whole numbers, many of them 0, exact in every type
+    dense = np.round(
+        np.abs(screen_adata.X) * 2
+    )  # small whole numbers, many of them 0, exact in every type
     screen_adata.X = dense
     options = {"metric": metric, "n_perms": 19, "alpha": 0.5, "rng": 1}
     expected = table(screen_adata, **options)
@@ -160,7 +183,9 @@ def test_permutation_finds_the_effects(metric, strata, screen_adata):
     assert found.loc["A", "pvalue"] == 1 / 200
     assert found.loc["B", "pvalue"] <= 0.03
     assert found.loc["C+D", "pvalue"] > 0.02
-    assert found.loc["A", "qvalue"] == pytest.approx(3 / 200 if found.loc["B", "pvalue"] > 1 / 200 else 1.5 / 200)
+    assert found.loc["A", "qvalue"] == pytest.approx(
+        3 / 200 if found.loc["B", "pvalue"] > 1 / 200 else 1.5 / 200
+    )
     plain = table(screen_adata, metric=metric, strata=strata)
     np.testing.assert_allclose(plain["distance"], found["distance"], rtol=1e-10)
 
@@ -192,7 +217,9 @@ def test_batch_confounded_labels_need_strata(rng):
 
 
 def test_too_few_relabellings_are_told(screen_adata):
-    with pytest.warns(UserWarning, match=r"alone among 3 cannot reach alpha=0.05.*n_perms=59 would do"):
+    with pytest.warns(
+        UserWarning, match=r"alone among 3 cannot reach alpha=0.05.*n_perms=59 would do"
+    ):
         table(screen_adata, n_perms=58)
     for options in ({"n_perms": 59}, {"n_perms": 19, "alpha": 0.2}):
         with warnings.catch_warnings():
@@ -208,7 +235,9 @@ def test_too_few_relabellings_are_told(screen_adata):
 @pytest.mark.parametrize("pairwise", [False, True])
 def test_survives_h5ad(pairwise, screen_adata, tmp_path):
     screen_adata.obs["perturbation"] = screen_adata.obs["perturbation"].replace({"A": "a/b"})
-    written = table(screen_adata, pairwise=pairwise, metric="mmd", bandwidth=[1, 2], strata=["batch"])
+    written = table(
+        screen_adata, pairwise=pairwise, metric="mmd", bandwidth=[1, 2], strata=["batch"]
+    )
     square = sh.tl.distance_matrix(screen_adata) if pairwise else None
     screen_adata.write_h5ad(tmp_path / "x.h5ad")
     back = ad.read_h5ad(tmp_path / "x.h5ad")
@@ -252,20 +281,31 @@ def test_small_groups_are_named(screen_adata):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert table(screen_adata, metric="energy", biased=True)["distance"].notna().all()
-    screen_adata.obs["batch"] = np.where(screen_adata.obs["perturbation"] == "B", "b2", screen_adata.obs["batch"])
+    screen_adata.obs["batch"] = np.where(
+        screen_adata.obs["perturbation"] == "B", "b2", screen_adata.obs["batch"]
+    )
     screen_adata.obs.iloc[[1, 70], 1] = "b2"  # a control and a cell of A
     with (
         pytest.warns(UserWarning, match="no distance for 'B', 'alone'"),
         pytest.warns(UserWarning, match="1 perturbed cells are left out"),
     ):
         found = table(screen_adata, strata="batch")
-    assert found["distance"].isna().to_dict() == {"A": False, "B": True, "C+D": False, "alone": True}
+    assert found["distance"].isna().to_dict() == {
+        "A": False,
+        "B": True,
+        "C+D": False,
+        "alone": True,
+    }
 
 
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"metric": "cosine"}, ValueError, "metric='cosine' is not known; choose one of 'edistance'"),
+        (
+            {"metric": "cosine"},
+            ValueError,
+            "metric='cosine' is not known; choose one of 'edistance'",
+        ),
         ({"correction": "bh"}, ValueError, "correction='bh'"),
         ({"bandwidth": 2.0}, ValueError, "belongs to metric='mmd'"),
         ({"metric": "mmd", "bandwidth": 0}, ValueError, "above 0"),

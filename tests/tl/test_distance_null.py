@@ -19,7 +19,16 @@ def pvalues(splits, metric, rng, **options):
     for x, label, batch in splits:
         adata = ad.AnnData(x)
         adata.obs["label"], adata.obs["batch"] = label, batch
-        sh.tl.distance(adata, "label", control="c", metric=metric, n_perms=N_PERMS, alpha=0.5, rng=rng, **options)
+        sh.tl.distance(
+            adata,
+            "label",
+            control="c",
+            metric=metric,
+            n_perms=N_PERMS,
+            alpha=0.5,
+            rng=rng,
+            **options,
+        )
         found.append(adata.uns["distance"]["table"]["pvalue"].iloc[0])
     return np.array(found) - rng.random(len(found)) / (N_PERMS + 1)
 
@@ -36,7 +45,9 @@ def test_simulated_null(metric, strata, rng):
     def splits():
         for _ in range(200):
             batch = rng.integers(0, 2, 60)
-            label = np.where(rng.random(60) < 0.35 + 0.3 * batch, "p", "c")  # unequal shares: strata are needed
+            label = np.where(
+                rng.random(60) < 0.35 + 0.3 * batch, "p", "c"
+            )  # unequal shares: strata are needed
             offset = 3.0 * batch[:, None] if strata else 0.0
             yield rng.standard_t(3, (60, 4)) * [3, 1, 1, 0.2] + offset, label, batch.astype(str)
 

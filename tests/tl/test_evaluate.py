@@ -56,7 +56,9 @@ def test_table_and_conditions(entry, whole):
     names = sorted(whole.obs.loc[held_out(whole), "perturbation"].unique())
     table, conditions = entry["table"], entry["conditions"]
     assert sorted(table.index) == names
-    assert list(table.columns) == [name for name, metric in SUITE.items() if metric.per == "condition"]
+    assert list(table.columns) == [
+        name for name, metric in SUITE.items() if metric.per == "condition"
+    ]
     assert (table.dtypes == np.float64).all()
     assert list(conditions.index) == list(table.index)
     assert set(conditions["effect_stratum"]) == {"weak", "medium", "strong"}
@@ -85,11 +87,15 @@ def test_summary(entry):
     several = summary["skill_low"].notna()
     assert (summary.loc[several, "skill_low"] <= summary.loc[several, "skill_high"]).all()
     per_condition = [SUITE[name].per == "condition" for name in summary.index]
-    assert (summary.loc[per_condition, ["n", "n_missing"]].sum(axis=1) == len(entry["conditions"])).all()
+    assert (
+        summary.loc[per_condition, ["n", "n_missing"]].sum(axis=1) == len(entry["conditions"])
+    ).all()
 
 
 def test_means_agree_between_tables(entry):
-    summary, contenders, table, scores = (entry[k] for k in ("summary", "contenders", "table", "scores"))
+    summary, contenders, table, scores = (
+        entry[k] for k in ("summary", "contenders", "table", "scores")
+    )
     for name in table:
         assert summary.loc[name, "value"] == pytest.approx(table[name].mean(), nan_ok=True)
     long = scores.groupby(["contender", "metric"])["value"].mean()
@@ -124,7 +130,9 @@ def test_the_same_model_fitted_again_is_a_contender_of_about_the_same_values(ent
 
 def test_strata_are_means_over_their_conditions(entry):
     strata, conditions, table = entry["strata"], entry["conditions"], entry["table"]
-    own = strata[(strata["contender"] == "prediction") & (strata["metric"] == "energy")].set_index("stratum")
+    own = strata[(strata["contender"] == "prediction") & (strata["metric"] == "energy")].set_index(
+        "stratum"
+    )
     for kind, column in (("effect", "effect_stratum"), ("coherence", "coherence_stratum")):
         for level, part in table["energy"].groupby(conditions[column]):
             assert own.loc[f"{kind} {level}", "value"] == pytest.approx(part.mean())
@@ -150,14 +158,19 @@ def test_survives_h5ad_and_zarr(whole, tmp_path):
         for name, table in whole.uns["evaluation"].items():
             if isinstance(table, pd.DataFrame):
                 pd.testing.assert_frame_equal(
-                    entry[name].astype(table.dtypes), table, check_index_type=False, check_names=False
+                    entry[name].astype(table.dtypes),
+                    table,
+                    check_index_type=False,
+                    check_names=False,
                 )
         assert entry["params"] == whole.uns["evaluation"]["params"]
 
 
 def test_names_with_slashes_contexts_and_doses_survive(tmp_path):
     adata = screen(contexts=2)
-    adata.obs["perturbation"] = adata.obs["perturbation"].astype(str).replace({"P01": "C/D", "P02": "E:F|G"})
+    adata.obs["perturbation"] = (
+        adata.obs["perturbation"].astype(str).replace({"P01": "C/D", "P02": "E:F|G"})
+    )
     adata.obs["dose"] = np.where(adata.obs["perturbation"] == "control", 0.0, 0.1)
     sh.pp.annotate(adata, "perturbation", control="control", context_key="context", dose_key="dose")
     adata.obs["split"] = np.where(adata.obs["perturbation"].isin(["C/D", "E:F|G"]), "test", "train")
@@ -176,7 +189,9 @@ def test_names_with_slashes_contexts_and_doses_survive(tmp_path):
 
 def test_a_modality_of_a_mudata(whole):
     mdata = md.MuData({"rna": screen(), "adt": ad.AnnData(np.zeros((3, 1)))})
-    sh.tl.evaluate(mdata, layer=TWINS, metrics=FEW, baselines=None, n_comps=8, mod="rna", key_added="second")
+    sh.tl.evaluate(
+        mdata, layer=TWINS, metrics=FEW, baselines=None, n_comps=8, mod="rna", key_added="second"
+    )
     alone = evaluated(screen())
     pd.testing.assert_frame_equal(mdata["rna"].uns["second"]["table"], alone["table"])
     assert "evaluation" not in mdata["rna"].uns
@@ -225,7 +240,12 @@ def test_vectors_let_more_baselines_predict_what_is_new():
     sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="twins", subset="test")
     names = [name for name in adata.obs["perturbation"].cat.categories if name != "control"]
     vectors = pd.DataFrame(np.random.default_rng(0).normal(size=(8, 3)), index=names)
-    asked = {"layer": "twins", "metrics": ["energy"], "n_comps": 8, "baselines": ["mean_shift", "kernel_ridge"]}
+    asked = {
+        "layer": "twins",
+        "metrics": ["energy"],
+        "n_comps": 8,
+        "baselines": ["mean_shift", "kernel_ridge"],
+    }
     for embedding, known in ((None, "mean_shift"), (vectors, "mean_shift,kernel_ridge")):
         sh.tl.evaluate(adata, **asked, embedding=embedding)
         assert adata.uns["evaluation"]["params"]["baselines"] == known

@@ -16,7 +16,13 @@ HOW = {"metrics": ["cell_error", "rmse"], "baselines": ["perturbed_mean"]}
 @pytest.fixture(scope="module")
 def simulated():
     adata = sh.ds.simulate(
-        n_perturbations=6, n_cells=40, n_control=120, n_genes=60, effects="shift", counterfactual=True, rng=0
+        n_perturbations=6,
+        n_cells=40,
+        n_control=120,
+        n_genes=60,
+        effects="shift",
+        counterfactual=True,
+        rng=0,
     )
     depth = adata.obs["library_size"].to_numpy()[:, None] / 1e4
     adata.X, adata.layers["counterfactual"] = (
@@ -34,9 +40,15 @@ def screen(simulated):
 def carried(screen, values):
     """Return predictions of the held-out cells, each from its own counterfactual, as `model.transport` marks them."""
     test = screen.obs["split"] == "test"
-    pred = ad.AnnData(values[test.to_numpy()], obs=screen.obs.loc[test, ["perturbation"]].copy(), var=screen.var[[]])
+    pred = ad.AnnData(
+        values[test.to_numpy()],
+        obs=screen.obs.loc[test, ["perturbation"]].copy(),
+        var=screen.var[[]],
+    )
     pred.obs["source"] = pred.obs_names.to_numpy()
-    pred.obs_names = [f"made{i}" for i in range(pred.n_obs)][::-1]  # names of its own, in another order
+    pred.obs_names = [f"made{i}" for i in range(pred.n_obs)][
+        ::-1
+    ]  # names of its own, in another order
     return pred
 
 
@@ -46,7 +58,9 @@ def test_the_error_is_the_part_of_the_way_that_is_left(share, screen):
     sh.tl.evaluate(screen, pred=carried(screen, before + share * (became - before)), **HOW)
     found = screen.uns["evaluation"]
     np.testing.assert_allclose(found["table"]["cell_error"], 1 - share, atol=1e-6)
-    assert not found["summary"].loc["cell_error", "discriminates"]  # no part of the score: nothing else has a value
+    assert not found["summary"].loc[
+        "cell_error", "discriminates"
+    ]  # no part of the score: nothing else has a value
     missing = found["missing"].query("metric == 'cell_error'")
     assert "prediction" not in set(missing["contender"])
     assert missing["reason"].str.contains("which cell each of these starts from").all()
@@ -64,7 +78,8 @@ def test_of_a_model_that_carries_cells(screen):
     before = screen[screen.obs["split"] == "test"].copy()
     before.X = before.layers["counterfactual"].copy()
     several = [
-        model.transport(before[before.obs["perturbation"] == p].copy(), p) for p in before.obs["perturbation"].unique()
+        model.transport(before[before.obs["perturbation"] == p].copy(), p)
+        for p in before.obs["perturbation"].unique()
     ]
     pred = ad.concat(several, index_unique="-")
     sh.tl.evaluate(screen, pred=pred, **HOW)
@@ -114,6 +129,8 @@ def test_elsewhere_it_is_missing_with_the_reason(change, screen):
     found = screen.uns["evaluation"]
     assert found["table"]["cell_error"].isna().all()
     assert found["table"]["rmse"].notna().all()
-    reasons = found["missing"].query("metric == 'cell_error' and contender == 'prediction'")["reason"]
+    reasons = found["missing"].query("metric == 'cell_error' and contender == 'prediction'")[
+        "reason"
+    ]
     assert len(reasons) == len(found["table"])
     assert reasons.str.contains(WHY[change]).all()

@@ -60,7 +60,11 @@ def test_a_screen_that_was_not_annotated():
 
 def test_a_screen_without_controls():
     adata = screen()
-    refused(adata[adata.obs["perturbation"] != "control"].copy(), KeyError, "'control' is not in adata.obs")
+    refused(
+        adata[adata.obs["perturbation"] != "control"].copy(),
+        KeyError,
+        "'control' is not in adata.obs",
+    )
 
 
 # -- the layer -----------------------------------------------------------------------------------------------------------
@@ -114,7 +118,10 @@ def test_predicted_cells_must_have_what_the_screen_has():
     refused(adata, KeyError, "'perturbation' is not in pred.obs", pred=nameless)
     name = pred.obs["perturbation"].iloc[0]
     refused(
-        adata, ValueError, f"fewer than 2 cells of 1 conditions .*{name}", pred=pred[pred.obs["perturbation"] != name]
+        adata,
+        ValueError,
+        f"fewer than 2 cells of 1 conditions .*{name}",
+        pred=pred[pred.obs["perturbation"] != name],
     )
     broken = pred.copy()
     broken.X = dense(pred.X) * np.nan
@@ -136,7 +143,9 @@ def test_predicted_cells_must_have_the_context():
 
 def test_small_conditions_are_listed_and_not_scored():
     adata = screen(sizes=SIZES)
-    adata.obs["split"] = np.where(adata.obs["perturbation"].isin(["P01", "P02", "P03", "control"]), "train", "test")
+    adata.obs["split"] = np.where(
+        adata.obs["perturbation"].isin(["P01", "P02", "P03", "control"]), "train", "test"
+    )
     adata.layers[TWINS] = adata.X.copy()
     adata.obs[TWINS + "_predicted"] = True
     entry = evaluated(adata)
@@ -150,12 +159,18 @@ def test_small_conditions_are_listed_and_not_scored():
 
 def test_a_constant_prediction_is_scored_and_what_it_lacks_is_said():
     adata = screen()
-    values = np.tile(dense(adata.X)[adata.obs["perturbation"] == "control"].mean(axis=0), (adata.n_obs, 1))
+    values = np.tile(
+        dense(adata.X)[adata.obs["perturbation"] == "control"].mean(axis=0), (adata.n_obs, 1)
+    )
     give(adata, values)
     entry = evaluated(adata, metrics=None, baselines=["mean_shift"])
     assert (entry["table"]["variance_ratio"] < 1e-6).all()
-    assert entry["summary"].loc["pds_l2", "value"] == pytest.approx((6 + 1) / 12)  # all are alike: chance
-    assert entry["summary"].loc["energy", "value"] > entry["contenders"].loc["control copy", "energy"]
+    assert entry["summary"].loc["pds_l2", "value"] == pytest.approx(
+        (6 + 1) / 12
+    )  # all are alike: chance
+    assert (
+        entry["summary"].loc["energy", "value"] > entry["contenders"].loc["control copy", "energy"]
+    )
     assert entry["params"]["score"] < 0
 
 
@@ -168,15 +183,21 @@ def test_a_screen_without_a_significant_gene():
     entry = evaluated(adata, metrics=None)
     none = entry["conditions"].index[entry["conditions"]["n_de"] == 0]
     assert len(none) >= 4
-    assert entry["table"].loc[none, ["de_auprc", "de_recall", "de_lfc_spearman"]].isna().all(axis=None)
+    assert (
+        entry["table"].loc[none, ["de_auprc", "de_recall", "de_lfc_spearman"]].isna().all(axis=None)
+    )
     reasons = (
-        entry["missing"].query("metric == 'de_recall' and contender == 'prediction'").set_index("condition")["reason"]
+        entry["missing"]
+        .query("metric == 'de_recall' and contender == 'prediction'")
+        .set_index("condition")["reason"]
     )
     assert (reasons[none] == "no gene of the real cells is significant").all()
 
 
 def test_where_nothing_discriminates_there_is_no_score():
-    entry = evaluated(screen(), metrics=["additive_residual"], baselines=["mean_shift"])  # there is no combination
+    entry = evaluated(
+        screen(), metrics=["additive_residual"], baselines=["mean_shift"]
+    )  # there is no combination
     assert not entry["summary"]["discriminates"].any()
     assert np.isnan(entry["params"]["score"])
 

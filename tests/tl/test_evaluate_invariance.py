@@ -41,7 +41,9 @@ def test_a_seed_gives_the_same_numbers_and_another_seed_does_not(first):
 def test_rows_may_come_in_any_order(contexts):
     adata = screen(contexts=contexts)
     shuffled = adata[np.random.default_rng(0).permutation(adata.n_obs)].copy()
-    one, other = (evaluated(each, metrics=MANY, baselines=["mean_shift"]) for each in (adata, shuffled))
+    one, other = (
+        evaluated(each, metrics=MANY, baselines=["mean_shift"]) for each in (adata, shuffled)
+    )
     same(one, other)
 
 
@@ -115,7 +117,12 @@ def test_whose_twins_are_not_asked_does_not_matter(first):
 def constant(adata):
     """Give every held-out condition its own mean, cell for cell: which of its twins is taken makes no difference."""
     x = dense(adata.X)
-    means = pd.DataFrame(x).groupby(adata.obs["perturbation"].astype(str).to_numpy()).transform("mean").to_numpy()
+    means = (
+        pd.DataFrame(x)
+        .groupby(adata.obs["perturbation"].astype(str).to_numpy())
+        .transform("mean")
+        .to_numpy()
+    )
     give(adata, means)
 
 
@@ -144,7 +151,10 @@ def test_controls_genes_and_perturbations_beyond_those_asked_have_no_effect():
     more.obs["perturbation"] = np.repeat(["control", "nobody asked"], 25)
     more.var_names = [*pred.var_names, *(f"more{i}" for i in range(10))]
     joined = ad.concat([pred, more], join="outer", fill_value=3.0)
-    one, other = evaluated(screen(), metrics=MANY, pred=pred), evaluated(screen(), metrics=MANY, pred=joined)
+    one, other = (
+        evaluated(screen(), metrics=MANY, pred=pred),
+        evaluated(screen(), metrics=MANY, pred=joined),
+    )
     same(one, other)
 
 
@@ -158,6 +168,8 @@ def test_cells_by_context_and_dose():
     entry = evaluated(adata, pred=pred, min_cells=4, metrics=["mae", "pds_l2"])
     assert len(entry["table"]) == 6 * 2 * 2
     swapped = pred.copy()
-    swapped.obs["context"] = pred.obs["context"].astype(str).map({"context1": "context2", "context2": "context1"})
+    swapped.obs["context"] = (
+        pred.obs["context"].astype(str).map({"context1": "context2", "context2": "context1"})
+    )
     other = evaluated(adata, pred=swapped, min_cells=4, metrics=["mae", "pds_l2"])
     assert other["summary"].loc["mae", "value"] > entry["summary"].loc["mae", "value"]

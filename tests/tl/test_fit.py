@@ -10,7 +10,7 @@ import pytest
 from scipy import sparse
 
 import shoal as sh
-from shoal.models._registry import BASELINES
+from shoal.models.base._registry import BASELINES
 
 TINY = {"n_latent": 8, "width": 16, "depth": 1}
 FAST = {"max_steps": 6, "val_every": 3, "batch_conditions": 4, "set_size": 16, "accelerator": "cpu"}
@@ -23,7 +23,9 @@ def dense(values):
 
 @pytest.fixture(scope="session")
 def logged():
-    adata = sh.ds.simulate(n_perturbations=4, n_cells=40, n_control=80, n_genes=60, contexts=2, rng=0)
+    adata = sh.ds.simulate(
+        n_perturbations=4, n_cells=40, n_control=80, n_genes=60, contexts=2, rng=0
+    )
     sh.pp.prepare(adata, normalize="log1p", n_comps=8)
     return adata
 
@@ -40,7 +42,9 @@ def flow():
     pytest.importorskip("scvi", reason="networks need the extra 'models'")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield lambda data, *, config=TINY, **arguments: sh.tl.fit(data, "flow", config=config, **FAST | arguments)
+    yield lambda data, *, config=TINY, **arguments: sh.tl.fit(
+        data, "flow", config=config, **FAST | arguments
+    )
     torch.set_num_threads(before)
 
 
@@ -79,7 +83,14 @@ class Own:
 
 
 def test_a_class_of_ones_own(adata):
-    model = sh.tl.fit(adata, Own, control="control", perturbation_key="perturbation", config={"depth": 3}, max_steps=9)
+    model = sh.tl.fit(
+        adata,
+        Own,
+        control="control",
+        perturbation_key="perturbation",
+        config={"depth": 3},
+        max_steps=9,
+    )
     assert Own.seen == (adata.n_obs, "perturbation", "control", None, None)
     assert (model.made.depth, model.made.embedding, model.trained.max_steps) == (3, None, 9)
     again, other = sh.tl.fit(adata, Own, rng=0), sh.tl.fit(adata, Own, rng=1)
@@ -95,7 +106,11 @@ def test_a_class_of_ones_own(adata):
         ({"model": 3}, TypeError, "or a class with setup_anndata and train; not 3"),
         ({"model": dict}, TypeError, "or a class with setup_anndata and train; not <class 'dict'>"),
         ({"max_steps": 3}, TypeError, "MeanShift has no 'max_steps': training takes no arguments"),
-        ({"config": {"width": 3}}, TypeError, "MeanShift has no 'width': the constructor takes no arguments"),
+        (
+            {"config": {"width": 3}},
+            TypeError,
+            "MeanShift has no 'width': the constructor takes no arguments",
+        ),
         ({"preset": "fast"}, TypeError, "MeanShift has no 'preset'"),
         ({"model": Own, "lr": 1.0}, TypeError, "Own has no 'lr': training takes max_steps, rng"),
         ({"control": "NT"}, KeyError, r"'NT' is not in adata\.obs\['perturbation'\]"),
@@ -116,7 +131,9 @@ def test_what_is_refused_leaves_nothing_behind(adata, arguments, error, words):
 
 def test_a_screen_that_nobody_annotated(adata):
     del adata.uns["shoal"]
-    with pytest.raises(ValueError, match=r"which column holds the perturbations\? Call sh\.pp\.annotate"):
+    with pytest.raises(
+        ValueError, match=r"which column holds the perturbations\? Call sh\.pp\.annotate"
+    ):
         sh.tl.fit(adata, "mean_shift")
     model = sh.tl.fit(adata, "mean_shift", perturbation_key="perturbation", control="control")
     assert model.vocabulary.screen.context_key is None
@@ -126,7 +143,10 @@ def test_a_network_without_its_libraries_names_the_extra(adata, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ImportError, match=r"torch is needed here and is not installed: pip install 'shoal\[models\]'"):
+    with pytest.raises(
+        ImportError,
+        match=r"torch is needed here and is not installed: pip install 'shoal\[models\]'",
+    ):
         sh.tl.fit(adata, "flow")
 
 
@@ -148,15 +168,23 @@ def test_a_file(adata, flow, tmp_path, form):
     adata.X = form(dense(adata.X))
     adata.write_h5ad(tmp_path / "screen.h5ad")
     backed = ad.read_h5ad(tmp_path / "screen.h5ad", backed="r")
-    expected, resident, streamed = flow(adata), flow(backed, store="resident"), flow(backed, store="streamed")
+    expected, resident, streamed = (
+        flow(adata),
+        flow(backed, store="resident"),
+        flow(backed, store="streamed"),
+    )
     np.testing.assert_array_equal(resident.space.axes, expected.space.axes)
     np.testing.assert_allclose(predicted(resident), predicted(expected), atol=1e-5)
     np.testing.assert_array_equal(streamed.space.axes, expected.space.axes)
     assert np.isfinite(predicted(streamed)).all()
-    np.testing.assert_allclose(predicted(streamed), predicted(flow(adata, store="streamed")), atol=1e-5)
+    np.testing.assert_allclose(
+        predicted(streamed), predicted(flow(adata, store="streamed")), atol=1e-5
+    )
     sh.tl.predict(backed, resident)
     sh.tl.predict(adata, expected)
-    np.testing.assert_allclose(dense(backed.layers["predicted"]), dense(adata.layers["predicted"]), atol=1e-5)
+    np.testing.assert_allclose(
+        dense(backed.layers["predicted"]), dense(adata.layers["predicted"]), atol=1e-5
+    )
     with pytest.raises(ValueError, match=r"view of an AnnData backed by a file"):
         flow(backed[:100])
     backed.file.close()
@@ -169,7 +197,9 @@ def test_a_layer(adata, flow):
     np.testing.assert_array_equal(predicted(model), expected)
     sh.tl.predict(adata, model)
     control = (adata.obs["perturbation"] == "control").to_numpy()
-    np.testing.assert_array_equal(dense(adata.layers["predicted"])[control], dense(adata.layers["log"])[control])
+    np.testing.assert_array_equal(
+        dense(adata.layers["predicted"])[control], dense(adata.layers["log"])[control]
+    )
 
 
 def test_a_representation(adata, flow, tmp_path):
@@ -182,12 +212,16 @@ def test_a_representation(adata, flow, tmp_path):
     np.testing.assert_array_equal(twins[control], adata.obsm["X_pca"][control].astype(np.float32))
     assert "flow" not in adata.layers
     model.save(tmp_path / "model")
-    np.testing.assert_array_equal(predicted(sh.models.Flow.load(tmp_path / "model", adata)), predicted(model))
+    np.testing.assert_array_equal(
+        predicted(sh.models.Flow.load(tmp_path / "model", adata)), predicted(model)
+    )
 
 
 def test_a_modality(adata, flow):
     mudata = pytest.importorskip("mudata")
-    mdata = mudata.MuData({"rna": adata.copy(), "protein": ad.AnnData(np.ones((adata.n_obs, 2)), obs=adata.obs[[]])})
+    mdata = mudata.MuData(
+        {"rna": adata.copy(), "protein": ad.AnnData(np.ones((adata.n_obs, 2)), obs=adata.obs[[]])}
+    )
     model = flow(mdata, mod="rna")
     np.testing.assert_array_equal(predicted(model), predicted(flow(adata)))
     sh.tl.predict(mdata, model, mod="rna")
@@ -225,6 +259,8 @@ def test_interferon_response_of_a_cell_type_that_was_not_measured(read_real, flo
     assert set(start.obs["cell_type"]) == {"CD4T"}
     gene = adata.var_names.get_loc("ISG15")
     before, twin, real = start.X, adata.layers["flow"][test], adata.X[test]
-    shift, truth = (dense(cells).mean(axis=0) - dense(before).mean(axis=0) for cells in (twin, real))
+    shift, truth = (
+        dense(cells).mean(axis=0) - dense(before).mean(axis=0) for cells in (twin, real)
+    )
     assert truth[gene] / 2 < shift[gene] < 2 * truth[gene]
     assert np.corrcoef(shift, truth)[0, 1] > 0.7

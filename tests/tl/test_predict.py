@@ -21,14 +21,18 @@ def adata(rng):
     sizes = {"control": 120, "A": 24, "B+A": 20, "C/D": 12, "E": 8}
     label = rng.permutation(np.repeat(list(sizes), list(sizes.values())))
     values = rng.random((len(label), 10)) * 3 + 0.1
-    found = ad.AnnData(sparse.csr_matrix(np.where(rng.random(values.shape) < 0.35, values, 0).astype(np.float32)))
+    found = ad.AnnData(
+        sparse.csr_matrix(np.where(rng.random(values.shape) < 0.35, values, 0).astype(np.float32))
+    )
     found.obs_names = [f"cell{i}" for i in range(len(label))]
     found.var_names = [f"gene{i}" for i in range(10)]
     found.obs["perturbation"] = label
     found.obs["day"] = np.arange(len(label)) % 3 % 2 + 1
     found.obs["plate"] = np.where(np.arange(len(label)) % 2 == 0, "x", "y")
     found.obs["split"] = pd.Categorical(
-        pd.Series(label).map({"control": "train", "A": "train", "B+A": "test", "C/D": "train", "E": "val"})
+        pd.Series(label).map(
+            {"control": "train", "A": "train", "B+A": "test", "C/D": "train", "E": "val"}
+        )
     )
     sh.pp.annotate(found, "perturbation", control="control", context_key="day", batch_key="plate")
     return found
@@ -85,7 +89,9 @@ def test_sparse_and_dense_values_have_the_same_twins(adata):
     other.X = dense(adata.X)
     for each in (adata, other):
         sh.tl.predict(each, sh.tl.fit(each, "mean_shift"), rng=2)
-    np.testing.assert_allclose(dense(adata.layers["predicted"]), dense(other.layers["predicted"]), atol=1e-6)
+    np.testing.assert_allclose(
+        dense(adata.layers["predicted"]), dense(other.layers["predicted"]), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,14 +135,20 @@ def test_predictions_survive_a_file(adata, copy, tmp_path):
     for key in ("all", "some"):
         np.testing.assert_array_equal(dense(back.layers[key]), dense(adata.layers[key]))
         np.testing.assert_array_equal(back.obs[f"{key}_predicted"], adata.obs[f"{key}_predicted"])
-        np.testing.assert_array_equal(back.obs[f"{key}_source"].astype(str), adata.obs[f"{key}_source"])
-    sh.tl.predict(back, copy, key_added="some")  # a prediction read from a file may be replaced like any other
+        np.testing.assert_array_equal(
+            back.obs[f"{key}_source"].astype(str), adata.obs[f"{key}_source"]
+        )
+    sh.tl.predict(
+        back, copy, key_added="some"
+    )  # a prediction read from a file may be replaced like any other
     assert back.obs["some_predicted"].sum() == 64
 
 
 def test_a_representation_is_predicted_in_obsm(adata, rng):
     adata.obsm["X_pca"] = rng.normal(size=(adata.n_obs, 3)).astype(np.float32)
-    sh.tl.predict(adata, sh.tl.fit(adata, "control", use_rep="X_pca"), key_added="twin", subset="train")
+    sh.tl.predict(
+        adata, sh.tl.fit(adata, "control", use_rep="X_pca"), key_added="twin", subset="train"
+    )
     twin, control = adata.obsm["X_twin"], (adata.obs["perturbation"] == "control").to_numpy()
     assert "twin" not in adata.layers
     np.testing.assert_array_equal(twin[control], adata.obsm["X_pca"][control])
@@ -147,10 +159,15 @@ def test_a_representation_is_predicted_in_obsm(adata, rng):
 
 
 def test_a_layer_is_predicted_from_that_layer(adata):
-    adata.layers["log"], adata.X = adata.X.copy(), sparse.csr_matrix(adata.X * 0 + np.rint(dense(adata.X)))
+    adata.layers["log"], adata.X = (
+        adata.X.copy(),
+        sparse.csr_matrix(adata.X * 0 + np.rint(dense(adata.X))),
+    )
     sh.tl.predict(adata, sh.tl.fit(adata, "control", layer="log"))
     control = (adata.obs["perturbation"] == "control").to_numpy()
-    np.testing.assert_array_equal(dense(adata.layers["predicted"])[control], dense(adata.layers["log"])[control])
+    np.testing.assert_array_equal(
+        dense(adata.layers["predicted"])[control], dense(adata.layers["log"])[control]
+    )
 
 
 def test_what_measures_cells_measures_twins(adata):
@@ -176,7 +193,9 @@ def test_genes_in_another_order_are_put_in_theirs(adata, copy):
     turned = adata[:, ::-1].copy()
     for each in (adata, turned):
         sh.tl.predict(each, copy)
-    np.testing.assert_array_equal(dense(turned.layers["predicted"])[:, ::-1], dense(adata.layers["predicted"]))
+    np.testing.assert_array_equal(
+        dense(turned.layers["predicted"])[:, ::-1], dense(adata.layers["predicted"])
+    )
 
 
 def test_a_view_becomes_a_copy_of_its_own(adata, copy):
@@ -194,7 +213,9 @@ def test_a_file_is_read_and_not_written(adata, copy, tmp_path):
     size = (tmp_path / "screen.h5ad").stat().st_size
     backed = ad.read_h5ad(tmp_path / "screen.h5ad", backed="r")
     sh.tl.predict(backed, copy)
-    np.testing.assert_array_equal(dense(backed.layers["predicted"]), dense(adata.layers["predicted"]))
+    np.testing.assert_array_equal(
+        dense(backed.layers["predicted"]), dense(adata.layers["predicted"])
+    )
     with pytest.raises(ValueError, match=r"view of an AnnData backed by a file.*\.to_memory\(\)"):
         sh.tl.predict(backed[:50], copy)
     backed.file.close()
@@ -203,7 +224,9 @@ def test_a_file_is_read_and_not_written(adata, copy, tmp_path):
 
 def test_a_modality(adata, copy):
     mudata = pytest.importorskip("mudata")
-    mdata = mudata.MuData({"rna": adata, "protein": ad.AnnData(np.ones((adata.n_obs, 2)), obs=adata.obs[[]])})
+    mdata = mudata.MuData(
+        {"rna": adata, "protein": ad.AnnData(np.ones((adata.n_obs, 2)), obs=adata.obs[[]])}
+    )
     sh.tl.predict(mdata, copy, mod="rna")
     assert "predicted" in mdata.mod["rna"].layers
     with pytest.raises(ValueError, match="say which modality with mod="):
@@ -215,7 +238,9 @@ def test_a_modality(adata, copy):
 
 def test_a_slot_of_the_users_is_not_written_over_but_a_prediction_is(adata, copy):
     adata.layers["mine"] = adata.X.copy()
-    with pytest.raises(ValueError, match=r"adata\.layers\['mine'\] exists and is no prediction of sh\.tl\.predict"):
+    with pytest.raises(
+        ValueError, match=r"adata\.layers\['mine'\] exists and is no prediction of sh\.tl\.predict"
+    ):
         sh.tl.predict(adata, copy, key_added="mine")
     assert "mine_predicted" not in adata.obs
     sh.tl.predict(adata, copy)
@@ -227,11 +252,23 @@ def test_a_slot_of_the_users_is_not_written_over_but_a_prediction_is(adata, copy
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({"subset": "tets"}, KeyError, r"'tets' is not in adata\.obs\['split'\].*'test', 'train', 'val'"),
+        (
+            {"subset": "tets"},
+            KeyError,
+            r"'tets' is not in adata\.obs\['split'\].*'test', 'train', 'val'",
+        ),
         ({"subset": ["test", "holdout"]}, KeyError, "'holdout' is not in"),
-        ({"subset": np.ones(5, dtype=bool)}, ValueError, r"mask of shape \(5,\); it must be \(184,\)"),
+        (
+            {"subset": np.ones(5, dtype=bool)},
+            ValueError,
+            r"mask of shape \(5,\); it must be \(184,\)",
+        ),
         ({"subset": np.zeros(184, dtype=bool)}, ValueError, "nothing to predict"),
-        ({"guidance": 2}, TypeError, "ControlCopy has no option 'guidance' for predictions; it takes: none"),
+        (
+            {"guidance": 2},
+            TypeError,
+            "ControlCopy has no option 'guidance' for predictions; it takes: none",
+        ),
         ({"mod": "rna"}, ValueError, "mod='rna' was given but data is an AnnData"),
     ],
 )
@@ -250,12 +287,16 @@ def test_a_subset_by_name_needs_a_split(adata, copy):
 
 def test_a_baseline_that_cannot_predict_says_why_and_writes_nothing(adata):
     model, before = sh.tl.fit(adata, "additive"), slots(adata)
-    with pytest.raises(ValueError, match=r"additive cannot predict 'A\+B', 'E': the parts of each must have"):
+    with pytest.raises(
+        ValueError, match=r"additive cannot predict 'A\+B', 'E': the parts of each must have"
+    ):
         sh.tl.predict(adata, model)
     assert slots(adata) == before
     sh.tl.predict(adata, model, subset="train")
 
 
 def test_a_query_without_controls(adata, copy):
-    with pytest.raises(ValueError, match=r"no cell of this AnnData is labelled 'control' in obs\['perturbation'\]"):
+    with pytest.raises(
+        ValueError, match=r"no cell of this AnnData is labelled 'control' in obs\['perturbation'\]"
+    ):
         sh.tl.predict(adata[adata.obs["perturbation"] != "control"].copy(), copy)

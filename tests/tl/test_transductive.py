@@ -11,7 +11,7 @@ import pytest
 
 import shoal as sh
 from shoal.core._predictions import record
-from shoal.models._vocabulary import Vocabulary
+from shoal.models.base._vocabulary import Vocabulary
 
 ACCEPT = {"test": ["P01", "P02", "P03", "P04"], "accept": "embedding_fit"}
 FEW = ["pearson_delta", "energy"]
@@ -20,7 +20,9 @@ FEW = ["pearson_delta", "energy"]
 @pytest.fixture(scope="module")
 def made():
     """Effects of all cells, one-hot vectors and a split that accepts the former."""
-    adata = sh.ds.simulate(n_perturbations=10, n_cells=40, n_control=120, n_genes=50, effect_size=6.0, rng=0)
+    adata = sh.ds.simulate(
+        n_perturbations=10, n_cells=40, n_control=120, n_genes=50, effect_size=6.0, rng=0
+    )
     sh.pp.annotate(adata, "perturbation", control="control")
     sh.pp.prepare(adata, normalize="log1p", n_comps=6)
     sh.pp.embed(adata, method="effects", n_comps=4)
@@ -77,25 +79,38 @@ def test_a_vocabulary_without_the_field_is_read(adata):
 
 
 def test_a_prediction_says_where_it_comes_from(adata, tmp_path):
-    sh.tl.predict(adata, sh.tl.fit(adata, "nearest", embedding="effects"), key_added="a/b", subset="test")
+    sh.tl.predict(
+        adata, sh.tl.fit(adata, "nearest", embedding="effects"), key_added="a/b", subset="test"
+    )
     sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="plain", subset="test")
     assert adata.uns["perturbation_predictions"]["table"].to_dict("index") == {
         "a/b": {"model": "Nearest", "embedding": "effects", "transductive": True},
         "plain": {"model": "MeanShift", "embedding": "one-hot", "transductive": False},
     }
     del adata.layers["a/b"], adata.obs["a/b_predicted"], adata.obs["a/b_source"]
-    sh.tl.predict(adata, sh.tl.fit(adata, "nearest", embedding="effects"), key_added="plain", subset="test")
+    sh.tl.predict(
+        adata, sh.tl.fit(adata, "nearest", embedding="effects"), key_added="plain", subset="test"
+    )
     adata.write_h5ad(tmp_path / "x.h5ad")
     table = ad.read_h5ad(tmp_path / "x.h5ad").uns["perturbation_predictions"]["table"]
-    assert table.to_dict("index") == {"plain": {"model": "Nearest", "embedding": "effects", "transductive": True}}
+    assert table.to_dict("index") == {
+        "plain": {"model": "Nearest", "embedding": "effects", "transductive": True}
+    }
 
 
 @pytest.mark.parametrize("embedding", ["effects", "one_hot"])
 def test_an_evaluation_marks_the_prediction_and_the_baselines(adata, embedding):
     seen = embedding == "effects"
-    sh.tl.predict(adata, sh.tl.fit(adata, "kernel_ridge", embedding=embedding), key_added="ridge", subset="test")
+    sh.tl.predict(
+        adata,
+        sh.tl.fit(adata, "kernel_ridge", embedding=embedding),
+        key_added="ridge",
+        subset="test",
+    )
     rivals = ["nearest", "mean_shift"]
-    sh.tl.evaluate(adata, layer="ridge", metrics=FEW, baselines=rivals, embedding="effects", n_comps=5)
+    sh.tl.evaluate(
+        adata, layer="ridge", metrics=FEW, baselines=rivals, embedding="effects", n_comps=5
+    )
     entry = adata.uns["evaluation"]
     assert entry["params"]["transductive"] is seen
     column = entry["contenders"]["transductive"]
@@ -113,7 +128,10 @@ def test_predicted_cells_of_another_anndata(adata):
 
 def test_the_leaderboard_of_a_benchmark(adata):
     adata.uns["perturbation_predictions"] = {"table": pd.DataFrame(), "params": {}}
-    models = ["mean_shift", {"name": "nearest", "label": "seen", "options": {"embedding": "effects"}}]
+    models = [
+        "mean_shift",
+        {"name": "nearest", "label": "seen", "options": {"embedding": "effects"}},
+    ]
     sh.tl.benchmark(adata, models, metrics=FEW, n_comps=5, n_boot=20)
     entry = adata.uns["leaderboard"]
     assert entry["table"]["transductive"].dtype == bool

@@ -30,7 +30,9 @@ def screen(sizes=(60, 60, 60, 60), *, n_control=80, n_contexts=1, n_batches=1, s
         dose=np.full(c, np.nan),
         cells=tuple(cells),
         control=np.arange(ends[-1], n),
-        cell_context=np.concatenate([context[label], np.arange(n_control) // n_batches % n_contexts]),
+        cell_context=np.concatenate(
+            [context[label], np.arange(n_control) // n_batches % n_contexts]
+        ),
         cell_batch=np.arange(n) % n_batches,
         vectors=np.eye(c, dtype=np.float32),
     )
@@ -88,6 +90,8 @@ def make_module():
 @pytest.fixture
 def make_store():
     def make(conditions, values, **options):
-        return ResidentStore(values, SetSampler(conditions, **{"set_size": 16, "batch_conditions": 2} | options))
+        return ResidentStore(
+            values, SetSampler(conditions, **{"set_size": 16, "batch_conditions": 2} | options)
+        )
 
     return make

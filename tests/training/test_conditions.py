@@ -56,7 +56,9 @@ def test_notes_name_small_conditions_and_stand_in_controls(make_screen):
     (small,) = conditions.notes(20)
     assert "1 of 3 conditions have fewer than set_size=20 cells" in small
     assert "'P0'" in small
-    alone = replace(conditions, cell_context=np.where(conditions.cell_context == 1, 5, conditions.cell_context))
+    alone = replace(
+        conditions, cell_context=np.where(conditions.cell_context == 1, 5, conditions.cell_context)
+    )
     alone.cell_context[conditions.control] = 0
     (note,) = alone.notes(10)
     assert "'same batch'" in note

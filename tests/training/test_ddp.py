@@ -39,10 +39,22 @@ torch.save(found, {folder!r} + f"/rank{{watch.rank}}.pt")
 def train(folder, strategy):
     """Run the script and return what each process that got to its end has found."""
     script = folder / "script.py"
-    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), folder=str(folder), strategy=strategy))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "TMPDIR": str(folder)}
+    script.write_text(
+        SCRIPT.format(tests=str(Path(__file__).parent), folder=str(folder), strategy=strategy)
+    )
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "TMPDIR": str(folder),
+    }
     done = subprocess.run(
-        [sys.executable, script], env=environment, capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     assert not list(folder.glob("shoal-*")), "temporary checkpoints are left"
@@ -52,12 +64,23 @@ def train(folder, strategy):
 @pytest.mark.slow
 def test_two_processes_train_one_model(tmp_path):
     one, two = train(tmp_path, "ddp")
-    assert (one["steps"], one["energy"], one["history"]) == (two["steps"], two["energy"], two["history"])
+    assert (one["steps"], one["energy"], one["history"]) == (
+        two["steps"],
+        two["energy"],
+        two["history"],
+    )
     assert one["steps"] == 40
     for name, value in one["weights"].items():
         assert torch.equal(value, two["weights"][name])
-    for start in range(0, 40, 2):  # two steps of two processes and two conditions: a pass through all eight
-        seen = [index for rank in (one, two) for step in rank["seen"][start : start + 2] for index in step]
+    for start in range(
+        0, 40, 2
+    ):  # two steps of two processes and two conditions: a pass through all eight
+        seen = [
+            index
+            for rank in (one, two)
+            for step in rank["seen"][start : start + 2]
+            for index in step
+        ]
         assert sorted(seen) == list(range(8))
 
 

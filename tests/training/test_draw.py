@@ -13,7 +13,9 @@ def groups(member, count):
 def test_members_are_distinct_and_in_range(rng):
     size, count = rng.integers(1, 400, 300), rng.integers(1, 70, 300)
     member, again = distinct(size, count, rng)
-    for own, repeat, n, k in zip(groups(member, count), groups(again, count), size, count, strict=True):
+    for own, repeat, n, k in zip(
+        groups(member, count), groups(again, count), size, count, strict=True
+    ):
         assert own.min() >= 0
         assert own.max() < n
         assert len(np.unique(own)) == min(n, k)

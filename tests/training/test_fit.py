@@ -44,15 +44,25 @@ def test_it_learns_the_shifts(start, make_screen):
     assert history["val_energy"].dropna().index.tolist() == list(range(20, 301, 20))
     assert history["train_loss"].dropna().index.tolist() == [1, *range(5, 301, 5)]
     assert history["val_energy"].iloc[-1] < 0.1 * history["val_energy"].loc[20]
-    assert (result.steps, result.stopped_early, result.best, result.last) == (300, False, None, None)
+    assert (result.steps, result.stopped_early, result.best, result.last) == (
+        300,
+        False,
+        None,
+        None,
+    )
     assert not module.training
 
 
 def test_validation_is_the_energy_distance_to_the_real_cells(start, make_screen):
     module, result = start(options={"max_steps": 20, "ema": None})
     conditions, x = make_screen()
-    made = [x[conditions.control] + (module.shift.weight[:, c] + module.shift.bias).detach().numpy() for c in range(4)]
-    expected = np.mean([energy_distance(m, x[cells]) for m, cells in zip(made, conditions.cells, strict=True)])
+    made = [
+        x[conditions.control] + (module.shift.weight[:, c] + module.shift.bias).detach().numpy()
+        for c in range(4)
+    ]
+    expected = np.mean(
+        [energy_distance(m, x[cells]) for m, cells in zip(made, conditions.cells, strict=True)]
+    )
     assert result.val_energy == pytest.approx(expected, rel=0.2)  # 60 of the 80 controls
 
 
@@ -123,12 +133,17 @@ def test_the_average_leaves_the_initial_weights_quickly():
 
 
 def test_rate_rises_and_falls_and_only_matrices_decay(make_screen, make_module):
-    plan = Plan(make_module(make_screen()[0]), FitSettings(max_steps=100, warmup=0.1, lr=1.0), ("P0",))
+    plan = Plan(
+        make_module(make_screen()[0]), FitSettings(max_steps=100, warmup=0.1, lr=1.0), ("P0",)
+    )
     found = plan.configure_optimizers()
     rate = found["lr_scheduler"]["scheduler"].lr_lambdas[0]
     np.testing.assert_allclose([rate(0), rate(4), rate(9)], [0.1, 0.5, 1.0])
     np.testing.assert_allclose([rate(10), rate(55), rate(100)], [1.0, 0.5, 0.0], atol=1e-12)
-    shapes = {group["weight_decay"]: [p.ndim for p in group["params"]] for group in found["optimizer"].param_groups}
+    shapes = {
+        group["weight_decay"]: [p.ndim for p in group["params"]]
+        for group in found["optimizer"].param_groups
+    }
     assert shapes == {0.01: [2], 0.0: [1]}
 
 
@@ -168,7 +183,9 @@ def test_a_logger_gets_all_entries(start):
     assert {"train_loss", "train_error", "val_energy"} <= names
 
 
-@pytest.mark.parametrize(("wish", "setting", "shown"), [(True, False, True), (None, True, True), (None, None, False)])
+@pytest.mark.parametrize(
+    ("wish", "setting", "shown"), [(True, False, True), (None, True, True), (None, None, False)]
+)
 def test_the_bar_is_shown_on_demand(start, wish, setting, shown, capsys, monkeypatch):
     monkeypatch.setattr(session, "progress", setting)
     start(enable_progress_bar=wish, options={"max_steps": 20})
@@ -191,7 +208,9 @@ def test_lightning_is_quiet_and_left_as_it_was(start, caplog):
 def test_small_conditions_are_said_and_trained_on(make_screen, make_module, make_store, caplog):
     conditions, x = make_screen((60, 5, 1))
     module = make_module(conditions)
-    result = fit(module, make_store(conditions, x), validation=conditions, settings=FitSettings(**FAST))
+    result = fit(
+        module, make_store(conditions, x), validation=conditions, settings=FitSettings(**FAST)
+    )
     assert "2 of 3 conditions have fewer than set_size=16 cells" in caplog.text
     assert np.isfinite(result.val_energy)
     with pytest.raises(ValueError, match="no held-out condition has two cells"):
@@ -200,7 +219,15 @@ def test_small_conditions_are_said_and_trained_on(make_screen, make_module, make
 
 @pytest.mark.parametrize(
     "bad",
-    [{"max_steps": 0}, {"lr": -1}, {"ema": 1.0}, {"warmup": 1.0}, {"val_cells": 1}, {"seed": -1}, {"patience": 0}],
+    [
+        {"max_steps": 0},
+        {"lr": -1},
+        {"ema": 1.0},
+        {"warmup": 1.0},
+        {"val_cells": 1},
+        {"seed": -1},
+        {"patience": 0},
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):

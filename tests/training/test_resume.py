@@ -67,7 +67,13 @@ def start(make_screen, make_module, make_store):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"store": "streamed"}, {"ema": None}, {"validate": False}, {"patience": 3, "callbacks": [Worsen()]}],
+    [
+        {},
+        {"store": "streamed"},
+        {"ema": None},
+        {"validate": False},
+        {"patience": 3, "callbacks": [Worsen()]},
+    ],
     ids=["resident", "streamed", "no average", "no validation", "early stopping"],
 )
 def test_a_resumed_run_is_the_uninterrupted_one(start, tmp_path, options):
@@ -139,7 +145,9 @@ def test_a_killed_process_is_resumed(start, tmp_path):
             checkpoint_dir={str(tmp_path / "killed")!r}, callbacks=[Kill()])
         """)
     )
-    done = subprocess.run([sys.executable, script], env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+    done = subprocess.run(
+        [sys.executable, script], env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
+    )
     assert done.returncode == -signal.SIGKILL
     whole, expected = start()
     module, result = start(resume=tmp_path / "killed" / "last.ckpt")

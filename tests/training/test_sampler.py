@@ -19,7 +19,9 @@ def test_a_draw_depends_on_seed_step_and_rank_alone(make_screen):
     two.draw(50)
     assert same(one.draw(7), two.draw(7))
     assert not same(one.draw(7), one.draw(8))
-    assert not same(one.draw(7), SetSampler(conditions, set_size=8, batch_conditions=2, seed=4).draw(7))
+    assert not same(
+        one.draw(7), SetSampler(conditions, set_size=8, batch_conditions=2, seed=4).draw(7)
+    )
 
 
 def test_every_cell_belongs_to_its_condition_and_every_source_is_a_control(make_screen):
@@ -31,8 +33,12 @@ def test_every_cell_belongs_to_its_condition_and_every_source_is_a_control(make_
             assert set(target) <= set(conditions.cells[i])
         assert np.isin(draw.source, conditions.control).all()
         np.testing.assert_array_equal(draw.stratum, conditions.cell_batch[draw.target])
-        np.testing.assert_array_equal(conditions.cell_batch[draw.source], conditions.cell_batch[draw.target])
-        np.testing.assert_array_equal(conditions.cell_context[draw.source], conditions.cell_context[draw.target])
+        np.testing.assert_array_equal(
+            conditions.cell_batch[draw.source], conditions.cell_batch[draw.target]
+        )
+        np.testing.assert_array_equal(
+            conditions.cell_context[draw.source], conditions.cell_context[draw.target]
+        )
 
 
 def test_weights_count_every_cell_once(make_screen):
@@ -75,7 +81,9 @@ def test_without_controls_of_its_context_a_cell_gets_those_of_its_batch(make_scr
     draw = SetSampler(replace(conditions, cell_context=context), set_size=16).draw(0)
     alone = context[draw.target] == 1
     assert alone.any()
-    np.testing.assert_array_equal(conditions.cell_batch[draw.source], conditions.cell_batch[draw.target])
+    np.testing.assert_array_equal(
+        conditions.cell_batch[draw.source], conditions.cell_batch[draw.target]
+    )
     assert (context[draw.source] == 0).all()
 
 
@@ -84,13 +92,19 @@ def test_sets_are_random_over_steps(make_screen):
     sampler = SetSampler(conditions, set_size=16)
     draws = [sampler.draw(step) for step in range(400)]
     for name, cells in (("target", conditions.cells[0]), ("source", conditions.control)):
-        seen = np.bincount(np.concatenate([getattr(d, name)[0] for d in draws]) - cells[0], minlength=64)
+        seen = np.bincount(
+            np.concatenate([getattr(d, name)[0] for d in draws]) - cells[0], minlength=64
+        )
         assert abs(seen - 100).max() < 5 * np.sqrt(100 * 0.75)
 
 
 @pytest.mark.parametrize(
     ("options", "match"),
-    [({"set_size": 0}, "set_size"), ({"batch_conditions": 0}, "batch_conditions"), ({"weighting": "cells"}, "uniform")],
+    [
+        ({"set_size": 0}, "set_size"),
+        ({"batch_conditions": 0}, "batch_conditions"),
+        ({"weighting": "cells"}, "uniform"),
+    ],
 )
 def test_bad_settings_are_refused(make_screen, options, match):
     with pytest.raises(ValueError, match=match):

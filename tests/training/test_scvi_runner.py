@@ -28,11 +28,15 @@ def test_scvi_runner(make_screen, make_module, make_store, tmp_path):
     from scvi.train import TrainRunner
 
     conditions, x = make_screen()
-    settings = FitSettings(accelerator="cpu", max_steps=50, val_every=20, lr=0.05, log_every=5, patience=3)
+    settings = FitSettings(
+        accelerator="cpu", max_steps=50, val_every=20, lr=0.05, log_every=5, patience=3
+    )
     results, modules = [], []
 
     def run(plan, data, arguments, path):
-        TrainRunner(Model(plan.module), training_plan=plan, data_splitter=data, ckpt_path=path, **arguments)()
+        TrainRunner(
+            Model(plan.module), training_plan=plan, data_splitter=data, ckpt_path=path, **arguments
+        )()
 
     for runner, resume in ((None, None), (run, None), (run, tmp_path / "last.ckpt")):
         modules.append(make_module(conditions))

@@ -24,14 +24,20 @@ class Reader:
 
 
 def same(a, b):
-    whole = all(torch.equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(a) if f.name != "condition")
+    whole = all(
+        torch.equal(getattr(a, f.name), getattr(b, f.name))
+        for f in fields(a)
+        if f.name != "condition"
+    )
     return whole and all(torch.equal(a.condition[k], b.condition[k]) for k in a.condition)
 
 
 def rows_of(values, x):
     """Return the position of every cell of a tensor in the matrix (its rows are unique)."""
     where = {row.tobytes(): i for i, row in enumerate(values)}
-    return np.array([where[cell.tobytes()] for cell in x.reshape(-1, x.shape[-1]).numpy()]).reshape(x.shape[:-1])
+    return np.array([where[cell.tobytes()] for cell in x.reshape(-1, x.shape[-1]).numpy()]).reshape(
+        x.shape[:-1]
+    )
 
 
 def test_resident_batch_holds_the_cells_that_were_drawn(make_screen):
@@ -49,7 +55,9 @@ def test_resident_batch_holds_the_cells_that_were_drawn(make_screen):
 
 def test_a_batch_moves_as_a_whole(make_screen, make_store):
     moved = make_store(*make_screen()).batch(0).to("meta")
-    assert {getattr(moved, f.name).device.type for f in fields(moved) if f.name != "condition"} == {"meta"}
+    assert {getattr(moved, f.name).device.type for f in fields(moved) if f.name != "condition"} == {
+        "meta"
+    }
     assert {value.device.type for value in moved.condition.values()} == {"meta"}
 
 
@@ -123,7 +131,9 @@ def test_a_window_reads_its_pool_once_and_no_more(stream):
 def test_streamed_conditions_come_equally_often(stream):
     conditions, _, _, make = stream
     store = make(refresh=2)  # 6 conditions a window, 3 a step: every step of a window has its own
-    seen = np.bincount(np.concatenate([store.batch(step).index for step in range(24)]), minlength=len(conditions))
+    seen = np.bincount(
+        np.concatenate([store.batch(step).index for step in range(24)]), minlength=len(conditions)
+    )
     store.close()
     assert seen.tolist() == [6] * 12
 

@@ -38,14 +38,23 @@ def start(make_screen, make_module, make_store):
     def make(module=None, callbacks=(), **arguments):
         module = module or make_module(conditions)
         store, settings = make_store(conditions, x), FitSettings(**FAST)
-        return fit(module, store, validation=conditions, settings=settings, callbacks=callbacks, **arguments)
+        return fit(
+            module,
+            store,
+            validation=conditions,
+            settings=settings,
+            callbacks=callbacks,
+            **arguments,
+        )
 
     make.conditions, make.module = conditions, lambda **options: make_module(conditions, **options)
     return make
 
 
 @pytest.mark.parametrize("broken", ["loss", "gradient"])
-def test_a_loss_that_is_not_finite_stops_and_is_named(start, broken, tmp_path, make_store, make_screen):
+def test_a_loss_that_is_not_finite_stops_and_is_named(
+    start, broken, tmp_path, make_store, make_screen
+):
     module = start.module(bad_step=33, broken=broken)
     with pytest.raises(FloatingPointError, match="at step 33, on the conditions 'P") as caught:
         start(module, checkpoint_dir=tmp_path)
@@ -68,8 +77,14 @@ def test_an_interruption_is_told_and_the_weights_are_kept(start, hook, tmp_path)
             seen["average"] = trainer.callbacks[0].weights(pl_module)["module.shift.weight"].clone()
 
     step = 40 if hook == "on_validation_batch_start" else 45
-    with pytest.raises(KeyboardInterrupt, match="interrupted; the model keeps its weights. The last good") as caught:
-        start(module, callbacks=[Peek(), Raise(step, KeyboardInterrupt(), hook)], checkpoint_dir=tmp_path)
+    with pytest.raises(
+        KeyboardInterrupt, match="interrupted; the model keeps its weights. The last good"
+    ) as caught:
+        start(
+            module,
+            callbacks=[Peek(), Raise(step, KeyboardInterrupt(), hook)],
+            checkpoint_dir=tmp_path,
+        )
     assert signal.getsignal(signal.SIGINT) is handler
     if step == 40:  # within a validation the average is in the model, and stays
         torch.testing.assert_close(module.shift.weight.detach(), seen["average"])
@@ -113,11 +128,15 @@ def test_a_program_that_exits_is_left_alone(start):
     ],
 )
 def test_out_of_memory_says_what_helps(start, error):
-    with pytest.raises(MemoryError, match="Stream the cells .* smaller set_size or batch_conditions"):
+    with pytest.raises(
+        MemoryError, match="Stream the cells .* smaller set_size or batch_conditions"
+    ):
         start(callbacks=[Raise(5, error)])
 
 
-def test_a_matrix_that_is_too_large_for_the_device_says_what_helps(make_screen, make_module, make_store, monkeypatch):
+def test_a_matrix_that_is_too_large_for_the_device_says_what_helps(
+    make_screen, make_module, make_store, monkeypatch
+):
     conditions, x = make_screen()
     store = make_store(conditions, x)
 

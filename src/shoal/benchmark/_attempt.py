@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import ds, pp, tl
 from .._logging import logger
-from ..models._registry import model_class
+from ..models.base._registry import model_class
 from ._meter import Meter
 
 if TYPE_CHECKING:
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from ._rows import Row
     from ._spec import Data, Model, Split
 
-LIBRARIES = {"baseline": ("shoal", "anndata", "numpy", "scipy"), "model": ("torch", "lightning", "scvi-tools")}
+LIBRARIES = {
+    "baseline": ("shoal", "anndata", "numpy", "scipy"),
+    "model": ("torch", "lightning", "scvi-tools"),
+}
 KEY = "_benchmark"  # layer of an attempt; it is never in a user's AnnData
 
 
@@ -57,14 +60,30 @@ def attempt(adata: AnnData, row: Row, model: Model, judge: Judge) -> Row:
         fitted = meter.seconds
         tl.predict(work, trained, key_added=KEY, subset="test", rng=row.seed, **model.predict)
         known = trained.vocabulary.transductive
-        cost = {"seconds_fit": fitted, "seconds_predict": meter.seconds - fitted, "peak_mb": meter.peak_mb}
+        cost = {
+            "seconds_fit": fitted,
+            "seconds_predict": meter.seconds - fitted,
+            "peak_mb": meter.peak_mb,
+        }
         meter = Meter()
         found = judge.judge(work, row.model, KEY)
     except Exception as err:  # noqa: BLE001 (others go on, and the row says what it was)
-        logger.warning("%s on %s, %s, seed %d failed: %s", row.model, row.data, row.split, row.seed, reason(err))
+        logger.warning(
+            "%s on %s, %s, seed %d failed: %s",
+            row.model,
+            row.data,
+            row.split,
+            row.seed,
+            reason(err),
+        )
         return failed(row, reason(err))
     return replace(
-        row, transductive=known, **cost, **found, seconds_evaluate=meter.seconds, versions=versions(row.kind)
+        row,
+        transductive=known,
+        **cost,
+        **found,
+        seconds_evaluate=meter.seconds,
+        versions=versions(row.kind),
     )
 
 
@@ -97,6 +116,10 @@ def shallow(adata: AnnData) -> AnnData:
     """Return an AnnData with the same matrices, into which can be written without the first one's noticing."""
     from anndata import AnnData
 
-    aligned = {name: dict(getattr(adata, name)) for name in ("obsm", "varm", "obsp", "varp", "layers")}
+    aligned = {
+        name: dict(getattr(adata, name)) for name in ("obsm", "varm", "obsp", "varp", "layers")
+    }
     aligned["layers"].pop(None, None)  # newer versions of anndata list X there
-    return AnnData(adata.X, obs=adata.obs.copy(), var=adata.var.copy(), uns=dict(adata.uns), **aligned)
+    return AnnData(
+        adata.X, obs=adata.obs.copy(), var=adata.var.copy(), uns=dict(adata.uns), **aligned
+    )

@@ -102,7 +102,11 @@ class Round:
     def scores(self, weight: Floats) -> dict[str, Floats]:
         """Return (n_draws,) scores of each contender beside the baseline that is best without resampling."""
         behind = {name: self.shortfalls(name, weight) for name in self.contenders}
-        known = {name: np.nanmean(behind[name][:, 0]) for name in self.rivals if np.isfinite(behind[name][:, 0]).any()}
+        known = {
+            name: np.nanmean(behind[name][:, 0])
+            for name in self.rivals
+            if np.isfinite(behind[name][:, 0]).any()
+        }
         if not known:
             return {}
         reference = behind[min(known, key=lambda name: known[name])]
@@ -134,7 +138,9 @@ class Comparison:
         Number of draws and their seed.
     """
 
-    def __init__(self, rows: Iterable[Row], *, metrics: Sequence[str] | None, n_boot: int, rng: RNGLike) -> None:
+    def __init__(
+        self, rows: Iterable[Row], *, metrics: Sequence[str] | None, n_boot: int, rng: RNGLike
+    ) -> None:
         rows, grouped = list(rows), {}
         self.contenders = [*dict.fromkeys(row.model for row in rows), *CONTROLS]
         for row in rows:
@@ -154,7 +160,9 @@ class Comparison:
                 self._enter(key, one, counts[:, units.get_indexer(one.owners)])
 
     def _enter(self, key: Key, one: Round, weight: Floats) -> None:
-        self.skill[key] = pd.DataFrame({m: one.skills(m) for m in one.metrics}).reindex(pd.Index(one.contenders))
+        self.skill[key] = pd.DataFrame({m: one.skills(m) for m in one.metrics}).reindex(
+            pd.Index(one.contenders)
+        )
         self._drawn |= {(contender, key): drawn for contender, drawn in one.scores(weight).items()}
 
     def keys(self, contender: str) -> list[Key]:
@@ -163,7 +171,9 @@ class Comparison:
 
     def score(self, contender: str, keys: Sequence[Key] | None = None) -> float:
         """Return the score, averaged over seeds, then data sets and splits."""
-        drawn = self._mean({key: self._drawn[contender, key] for key in keys or self.keys(contender)})
+        drawn = self._mean(
+            {key: self._drawn[contender, key] for key in keys or self.keys(contender)}
+        )
         return float("nan") if drawn is None else float(drawn[0])
 
     def difference(self, a: str, b: str, *, level: float) -> Estimate:
@@ -184,4 +194,7 @@ class Comparison:
         if not drawn:
             return None
         places = dict.fromkeys(key[:2] for key in drawn)
-        return np.mean([np.mean([v for k, v in drawn.items() if k[:2] == place], axis=0) for place in places], axis=0)
+        return np.mean(
+            [np.mean([v for k, v in drawn.items() if k[:2] == place], axis=0) for place in places],
+            axis=0,
+        )

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core._screen import resolve
+from ..evaluation._predictions import COPY, POSITIVE, of_layer
+from ..evaluation._scores import Marks
+from ..evaluation._task import set_exam
 from ..metrics._suite import SUITE
-from ..tl._contenders import COPY, POSITIVE, of_layer
 from ..tl._evaluate import chosen_metrics, controls_of, seed_of
-from ..tl._exam import set_exam
-from ..tl._marks import Marks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,12 @@ class Judge:
         records, losses = {}, {}
         for name, metric in marks.suite.items():
             range_fraction, order = marks.range_of(name)
-            who = {"value": label, "positive": POSITIVE, "negative": marks.negative_of(name), "copy": COPY}
+            who = {
+                "value": label,
+                "positive": POSITIVE,
+                "negative": marks.negative_of(name),
+                "copy": COPY,
+            }
             records[name] = {
                 "family": metric.family,
                 "direction": metric.direction,
@@ -78,10 +83,16 @@ class Judge:
                 "discriminates": marks.tells(name),
                 **{kind: _mean(marks.scored[one][name].values) for kind, one in who.items()},
             }
-            losses[name] = {kind: [_number(x) for x in marks.loss(one, name)] for kind, one in who.items()}
+            losses[name] = {
+                kind: [_number(x) for x in marks.loss(one, name)] for kind, one in who.items()
+            }
         del marks.scored[label]
         perturbations = self._exam.conditions["perturbation"].astype(str)
-        return {"metrics": records, "losses": losses, "conditions": dict(zip(truth.names, perturbations, strict=True))}
+        return {
+            "metrics": records,
+            "losses": losses,
+            "conditions": dict(zip(truth.names, perturbations, strict=True)),
+        }
 
 
 def _mean(values: Floats) -> float | None:

@@ -32,7 +32,9 @@ class Meter:
         """Largest resident memory so far in MB (10⁶ bytes), None where the system does not tell."""
         with suppress(OSError, StopIteration):
             lines = (_PROCESS / "status").read_text(encoding="ascii", errors="replace").splitlines()
-            return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / MB
+            return (
+                int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / MB
+            )
         try:
             import resource
         except ImportError:  # not on Windows

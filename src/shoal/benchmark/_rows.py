@@ -31,7 +31,10 @@ NUMBERS = (
     "seconds_evaluate",
     "peak_mb",
 )
-FOLDER, MANIFEST = "rows", "benchmark.json"  # of a benchmark: its results, and which of them belong to its last spec
+FOLDER, MANIFEST = (
+    "rows",
+    "benchmark.json",
+)  # of a benchmark: its results, and which of them belong to its last spec
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,10 @@ class Row:
     def loss(self, metric: str, of: str = "value") -> pd.Series:
         """Return losses by condition: those of the model, or of the ``"positive"``, ``"negative"`` or ``"copy"`` control."""
         numbers = np.array(self.losses[metric][of], dtype=np.float64)
-        return pd.Series(numbers, index=list(self.conditions) if self.metrics[metric]["per"] == "condition" else [""])
+        return pd.Series(
+            numbers,
+            index=list(self.conditions) if self.metrics[metric]["per"] == "condition" else [""],
+        )
 
     def write(self, folder: Path) -> None:
         """Write it into the rows of a benchmark, whole or not at all."""
@@ -121,7 +127,17 @@ def digest(spec: Spec, data: Data, split: Split, model: Model, seed: int, conten
     """Return a fingerprint of all that a row depends on; `content` is that of the data (:func:`content_of`)."""
     from .. import __version__
 
-    parts = (content, data.annotate, data.prepare, data.embed, split.options, model, seed, spec.evaluate, __version__)
+    parts = (
+        content,
+        data.annotate,
+        data.prepare,
+        data.embed,
+        split.options,
+        model,
+        seed,
+        spec.evaluate,
+        __version__,
+    )
     return hashlib.sha256(json.dumps(_plain(parts), sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -161,14 +177,21 @@ def tidy(rows: Iterable[Row]) -> pd.DataFrame:
     """Return one line for each row and metric; a row that failed has one line, with its note."""
     lines = []
     for row in rows:
-        about = {name: getattr(row, name) for name in ("data", "split", "model", "kind", "transductive", "seed")}
+        about = {
+            name: getattr(row, name)
+            for name in ("data", "split", "model", "kind", "transductive", "seed")
+        }
         names = ("seconds_fit", "seconds_predict", "seconds_evaluate", "peak_mb", "settings")
         cost = {name: getattr(row, name) for name in names}
         versions = " ".join(f"{name}={version}" for name, version in row.versions.items())
         for metric, record in (row.metrics or {"": {}}).items():
-            known = {name: record.get(name) for name in ("value", "positive", "negative", "drf", "bds")}
+            known = {
+                name: record.get(name) for name in ("value", "positive", "negative", "drf", "bds")
+            }
             known["discriminates"] = bool(record.get("discriminates", False))
-            lines.append({**about, "metric": metric, **known, "note": row.note, **cost, "versions": versions})
+            lines.append(
+                {**about, "metric": metric, **known, "note": row.note, **cost, "versions": versions}
+            )
     return pd.DataFrame(lines).astype(dict.fromkeys(NUMBERS, np.float64))
 
 
@@ -187,5 +210,7 @@ def _plain(value: Any) -> Any:
             text = inspect.getsource(value)
         except (OSError, TypeError):
             text = ""
-        return f"{value.__module__}.{value.__qualname__} {hashlib.sha256(text.encode()).hexdigest()}"
+        return (
+            f"{value.__module__}.{value.__qualname__} {hashlib.sha256(text.encode()).hexdigest()}"
+        )
     return value if isinstance(value, (str, int, float, bool, type(None))) else repr(value)

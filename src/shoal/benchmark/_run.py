@@ -150,7 +150,10 @@ def _rows(spec: Spec) -> Iterator[tuple[Row, Model]]:
     for data, split, seed, model in product(spec.data, spec.splits, spec.seeds, spec.models):
         if data.name in split.data:
             settings = digest(spec, data, split, model, seed, content[data.name])
-            yield Row(data.name, split.name, model.label, seed, model.kind, settings=settings), model
+            yield (
+                Row(data.name, split.name, model.label, seed, model.kind, settings=settings),
+                model,
+            )
 
 
 def _is_done(folder: Path, row: Row, *, retry: bool) -> bool:
@@ -173,9 +176,13 @@ def _tasks(spec: Spec, pending: Sequence[tuple[Row, Model]], *, alone: bool) -> 
 
 def work(task: Task, evaluate: Mapping[str, Any], folder: Path, adata: AnnData | Exception) -> None:
     """Do a task, and write each result as soon as it is there."""
-    judge: Judge | Exception = adata if isinstance(adata, Exception) else _judge(adata, task, evaluate)
+    judge: Judge | Exception = (
+        adata if isinstance(adata, Exception) else _judge(adata, task, evaluate)
+    )
     if isinstance(judge, Exception):
-        logger.warning("%s, %s: nothing can be attempted: %s", task.data.name, task.split.name, reason(judge))
+        logger.warning(
+            "%s, %s: nothing can be attempted: %s", task.data.name, task.split.name, reason(judge)
+        )
     for row, model in zip(task.rows, task.models, strict=True):
         if isinstance(adata, Exception) or isinstance(judge, Exception):
             done = failed(row, f"not attempted: {reason(judge)}")
@@ -217,7 +224,9 @@ def _elsewhere(tasks: Iterable[Task], spec: Spec, folder: Path, jobs: int) -> It
         while waiting or running:
             while waiting and len(running) < jobs:
                 task = waiting.pop(0)
-                process = context.Process(target=_child, args=(task, dict(spec.evaluate), folder), daemon=False)
+                process = context.Process(
+                    target=_child, args=(task, dict(spec.evaluate), folder), daemon=False
+                )
                 with _one_thread():
                     process.start()
                 running[process.sentinel] = (process, task)
@@ -242,7 +251,9 @@ def _account(task: Task, exitcode: int | None, folder: Path) -> None:
         if not _is_done(folder, row, retry=False):
             why = "; killed, perhaps for lack of memory" if exitcode == -9 else ""
             note = f"its process ended with exit code {exitcode}{why}"
-            logger.warning("%s on %s, %s, seed %d: %s", row.model, row.data, row.split, row.seed, note)
+            logger.warning(
+                "%s on %s, %s, seed %d: %s", row.model, row.data, row.split, row.seed, note
+            )
             failed(row, note).write(folder)
 
 

@@ -13,7 +13,7 @@ from .. import ds, pp
 from .._compat import require
 from .._validate import one_of
 from ..metrics._suite import SUITE
-from ..models._registry import BASELINES, model_class
+from ..models.base._registry import BASELINES, model_class
 
 SOURCES = ("path", "load", "call")
 JUDGING = ("metrics", "real_layer", "n_comps", "min_cells")  # of tl.evaluate
@@ -24,7 +24,9 @@ EXAMPLE = "models: [mean_shift, {name: flow, label: flow 500, options: {max_step
 
 def _arguments(function: Callable[..., Any], *without: str) -> tuple[str, ...]:
     """Return the arguments of a function that a spec may give."""
-    return tuple(p for p in inspect.signature(function).parameters if p not in ("data", "mod", *without))
+    return tuple(
+        p for p in inspect.signature(function).parameters if p not in ("data", "mod", *without)
+    )
 
 
 ANNOTATE = _arguments(pp.annotate)
@@ -109,7 +111,13 @@ class Spec:
     --------
     >>> import shoal as sh
     >>> spec = sh.benchmark.Spec(
-    ...     data={"simulated": {"call": sh.ds.simulate, "perturbation_key": "perturbation", "control": "control"}},
+    ...     data={
+    ...         "simulated": {
+    ...             "call": sh.ds.simulate,
+    ...             "perturbation_key": "perturbation",
+    ...             "control": "control",
+    ...         }
+    ...     },
     ...     splits={"unseen": {"by": "perturbation", "test": 0.3}},
     ...     models=["control", "mean_shift"],
     ... )
@@ -183,7 +191,11 @@ def read_models(models: Any) -> tuple[Model, ...]:
 def read_seeds(seeds: Any) -> tuple[int, ...]:
     """Return checked seeds."""
     several = [seeds] if isinstance(seeds, int) else list(seeds)
-    if not several or len(set(several)) < len(several) or not all(type(s) is int and s >= 0 for s in several):
+    if (
+        not several
+        or len(set(several)) < len(several)
+        or not all(type(s) is int and s >= 0 for s in several)
+    ):
         msg = f"seeds must be different integers from 0 on, such as [0, 1, 2], not {seeds!r}"
         raise ValueError(msg)
     return tuple(several)
@@ -288,7 +300,8 @@ def _model(entry: Any) -> Model:
         msg = f"a model cannot be called {label!r}: every leaderboard has a row of that name; choose another label"
         raise ValueError(msg)
     further = {
-        key: _known(entry.get(key) or {}, None, where=f"model {label!r}: {key}") for key in ("options", "predict")
+        key: _known(entry.get(key) or {}, None, where=f"model {label!r}: {key}")
+        for key in ("options", "predict")
     }
     return Model(label, entry["name"], **further)
 
@@ -304,9 +317,7 @@ def _items(entry: Any, where: str) -> Iterator[tuple[str, Any]]:
 def _checked_name(name: Any, where: str) -> str:
     """Return a name that can be part of the name of a file."""
     if not isinstance(name, str) or not NAME.fullmatch(name) or "__" in name:
-        msg = (
-            f"{where}: {name!r} is no name; use letters, digits, spaces and . , + = - ( ), without a double underscore"
-        )
+        msg = f"{where}: {name!r} is no name; use letters, digits, spaces and . , + = - ( ), without a double underscore"
         raise ValueError(msg)
     return name
 

@@ -126,10 +126,18 @@ def table(
     reference = order[0] if against is None else against
     key_in(reference, order, where="the contenders of this benchmark")
     lines = {
-        name: _line(name, found, rows, found.difference(name, reference, level=level), is_it=name == reference)
+        name: _line(
+            name,
+            found,
+            rows,
+            found.difference(name, reference, level=level),
+            is_it=name == reference,
+        )
         for name in order
     }
-    board = pd.DataFrame.from_dict(lines, orient="index", columns=list(ABOUT)).rename_axis("contender")
+    board = pd.DataFrame.from_dict(lines, orient="index", columns=list(ABOUT)).rename_axis(
+        "contender"
+    )
     values = {metric: [_shown(found, name, metric, show) for name in order] for metric in shown}
     return board.join(pd.DataFrame(values, index=board.index, dtype=np.float64))
 
@@ -152,7 +160,9 @@ def markdown(board: pd.DataFrame, *, digits: int = 3) -> str:
     --------
     >>> import pandas as pd
     >>> import shoal as sh
-    >>> board = pd.DataFrame({"score": [0.25, None]}, index=pd.Index(["flow", "copy"], name="contender"))
+    >>> board = pd.DataFrame(
+    ...     {"score": [0.25, None]}, index=pd.Index(["flow", "copy"], name="contender")
+    ... )
     >>> print(sh.benchmark.markdown(board, digits=2))
     | contender | score |
     |---|---:|
@@ -180,11 +190,15 @@ def _order(found: Comparison) -> list[str]:
     for at, name in enumerate(found.contenders):
         score = found.score(name)
         lacking = len(places) - len({key[:2] for key in found.keys(name)})
-        ranked.append((name in CONTROLS, lacking, -score if np.isfinite(score) else np.inf, at, name))
+        ranked.append(
+            (name in CONTROLS, lacking, -score if np.isfinite(score) else np.inf, at, name)
+        )
     return [name for *_, name in sorted(ranked)]
 
 
-def _line(name: str, found: Comparison, rows: Sequence[Row], gap: Estimate, *, is_it: bool) -> tuple[object, ...]:
+def _line(
+    name: str, found: Comparison, rows: Sequence[Row], gap: Estimate, *, is_it: bool
+) -> tuple[object, ...]:
     """Return the columns `ABOUT` of a contender."""
     own = [row for row in rows if row.model == name]
     done = [row for row in own if not row.note]
@@ -228,4 +242,8 @@ def _shown(found: Comparison, name: str, metric: str, show: str) -> float:
             value = np.nan if stored is None else stored
         if np.isfinite(value):
             by_place.setdefault(key[:2], []).append(float(value))
-    return float(np.mean([np.mean(several) for several in by_place.values()])) if by_place else float("nan")
+    return (
+        float(np.mean([np.mean(several) for several in by_place.values()]))
+        if by_place
+        else float("nan")
+    )

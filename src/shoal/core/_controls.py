@@ -35,7 +35,9 @@ class Controls:
     context: Ints
     batch: Ints
     least: int = LEAST
-    _pools: dict[tuple[int, int], tuple[Ints, int]] = field(default_factory=dict, repr=False, compare=False)
+    _pools: dict[tuple[int, int], tuple[Ints, int]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def pool(self, context: int, batch: int) -> tuple[Ints, int]:
         """Return the controls for a context and batch (code -1: unknown), and which of `LEVELS` they are of."""
@@ -43,7 +45,12 @@ class Controls:
         if key not in self._pools:
             in_context = (self.context == key[0]) & (key[0] >= 0)
             in_batch = (self.batch == key[1]) & (key[1] >= 0)
-            choices = (in_context & in_batch, in_context, in_batch, np.ones(len(self.cells), dtype=bool))
+            choices = (
+                in_context & in_batch,
+                in_context,
+                in_batch,
+                np.ones(len(self.cells), dtype=bool),
+            )
             least = min(self.least, len(self.cells))
             level = next(i for i, chosen in enumerate(choices) if chosen.sum() >= least)
             self._pools[key] = (self.cells[choices[level]], level)

@@ -31,7 +31,9 @@ def strata_keys(screen: Screen, strata: str | Sequence[str] | None) -> tuple[str
     return tuple(strata)
 
 
-def make_plan(adata: AnnData, labels: Labels, *, strata: tuple[str, ...], depth_key: str | None) -> Plan:
+def make_plan(
+    adata: AnnData, labels: Labels, *, strata: tuple[str, ...], depth_key: str | None
+) -> Plan:
     """Return the Plan of a screen.
 
     Raises
@@ -43,22 +45,31 @@ def make_plan(adata: AnnData, labels: Labels, *, strata: tuple[str, ...], depth_
     """
     group = labels.code.copy()
     stratum, names = _strata(adata, strata, group)
-    basis = np.ones((adata.n_obs, 1)) if depth_key is None else _depth_basis(adata, depth_key, labels)
+    basis = (
+        np.ones((adata.n_obs, 1)) if depth_key is None else _depth_basis(adata, depth_key, labels)
+    )
     need = LEAST_CONTROLS + (0 if depth_key is None else 3 * basis.shape[1])
     control = np.bincount(stratum[labels.is_control], minlength=len(names))
     cells = np.bincount(stratum[group >= 0], minlength=len(names))
     poor = np.flatnonzero((control < need) & (cells > control))
     if len(poor):
-        what = ", ".join(f"{names[i]!r} ({control[i]} controls, {cells[i] - control[i]} perturbed)" for i in poor[:6])
+        what = ", ".join(
+            f"{names[i]!r} ({control[i]} controls, {cells[i] - control[i]} perturbed)"
+            for i in poor[:6]
+        )
         where = f"strata {list(strata)}" if strata else "the screen"
         msg = (
             f"{where} need at least {need} control cells each; too few in {what}"
             f"{' and others' if len(poor) > 6 else ''}. Drop these cells, or pass strata=None to pool the controls"
         )
         raise ValueError(msg)
-    lonely = np.isin(stratum, np.flatnonzero(cells == control))  # strata without perturbed cells say nothing
+    lonely = np.isin(
+        stratum, np.flatnonzero(cells == control)
+    )  # strata without perturbed cells say nothing
     group[lonely & labels.is_control & (len(names) > 1)] = -1
-    kept, stratum = np.unique(np.where(group >= 0, stratum, stratum[group >= 0][0]), return_inverse=True)
+    kept, stratum = np.unique(
+        np.where(group >= 0, stratum, stratum[group >= 0][0]), return_inverse=True
+    )
     return Plan(group, len(labels.names), stratum.astype(np.int64), len(kept), basis)
 
 

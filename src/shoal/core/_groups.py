@@ -118,7 +118,9 @@ class CrossSums:
     norm: Floats
 
 
-def directions(rows: Rows, plan: Plan, *, cross: Mapping[str, Ints], max_sample: int = 800) -> Directions:
+def directions(
+    rows: Rows, plan: Plan, *, cross: Mapping[str, Ints], max_sample: int = 800
+) -> Directions:
     """Walk three times through the matrix and return the sums.
 
     Parameters
@@ -186,11 +188,19 @@ def _fit_controls(rows: Rows, plan: Plan) -> tuple[ControlFit, Floats, Floats, F
     n_control: Ints = np.bincount(control[control >= 0], minlength=plan.n_strata).astype(np.int64)
     gram = np.zeros((plan.n_strata, q, q))
     for k in range(q):
-        weighted = plan.footprint(control, plan.n_strata, plan.basis[:, k]).reshape(plan.n_strata, plan.n_strata, q)
+        weighted = plan.footprint(control, plan.n_strata, plan.basis[:, k]).reshape(
+            plan.n_strata, plan.n_strata, q
+        )
         gram[:, k] = weighted[np.arange(plan.n_strata), np.arange(plan.n_strata)]
     inverse = np.asarray(np.linalg.inv(gram), dtype=np.float64)
     coef = np.einsum("hkl,hld->hkd", inverse, moment).reshape(plan.n_strata * q, d)
-    return ControlFit(coef, np.zeros(plan.n_strata)), inverse, sums[: plan.n_groups], squares, n_control
+    return (
+        ControlFit(coef, np.zeros(plan.n_strata)),
+        inverse,
+        sums[: plan.n_groups],
+        squares,
+        n_control,
+    )
 
 
 def _check_finite(squares: Floats, plan: Plan) -> None:
@@ -243,7 +253,9 @@ def _second_pass(
     for where, block in rows.blocks():
         along = fitted_dot(block, plan, where, shift.coef)
         fitted = quadratic_rows(length, plan, where)
-        tiny = 1e-14 * (squares[where] + fitted)  # what is left of a cell at its centroid is rounding
+        tiny = 1e-14 * (
+            squares[where] + fitted
+        )  # what is left of a cell at its centroid is rounding
         square[where] += fitted - 2 * along
         away = square[where] > tiny
         square[where] = np.where(away, square[where], 0.0)
@@ -254,7 +266,9 @@ def _second_pass(
         for index, unit in _control_units(block, where, plan, shift.coef, weight):
             gram = _add_gram(gram, unit.T)
             for k in range(q):
-                moment[k::q] += group_sum(unit, plan.stratum[index], plan.n_strata, plan.basis[index, k])
+                moment[k::q] += group_sum(
+                    unit, plan.stratum[index], plan.n_strata, plan.basis[index, k]
+                )
     sum_unit -= plan.footprint(plan.perturbed, plan.n_groups, weight) @ shift.coef
     fit, covariance = _fit_units(plan, inverse, moment, gram, weight, n_control)
     done = {
@@ -277,10 +291,14 @@ def _fit_units(
     noise = (n_units - explained) / np.maximum(n_control - q, 1)
     free = max(int(n_control.sum()) - plan.n_strata * q, 1)
     for h in range(plan.n_strata):
-        gram = _add_gram(gram, np.asfortranarray((np.linalg.cholesky(inverse[h]).T @ blocks[h]).T), -1.0)
+        gram = _add_gram(
+            gram, np.asfortranarray((np.linalg.cholesky(inverse[h]).T @ blocks[h]).T), -1.0
+        )
     gram /= free
     _mirror(gram)
-    return ControlFit(coef.reshape(-1, d), noise), gram.T  # symmetric, and in C order this way round
+    return ControlFit(
+        coef.reshape(-1, d), noise
+    ), gram.T  # symmetric, and in C order this way round
 
 
 def _add_gram(gram: Floats, a: Floats, scale: float = 1.0) -> Floats:
@@ -339,7 +357,13 @@ class _Third:
 
 
 def _third_pass(
-    rows: Rows, plan: Plan, shift: ControlFit, second: _Second, centred: Floats, sum_shift: Floats, sample: Ints
+    rows: Rows,
+    plan: Plan,
+    shift: ControlFit,
+    second: _Second,
+    centred: Floats,
+    sum_shift: Floats,
+    sample: Ints,
 ) -> _Third:
     n_obs = rows.shape[0]
     group = np.maximum(plan.perturbed, 0)
@@ -354,7 +378,9 @@ def _third_pass(
         to_unit = row_dot(block, centred, code) - foot_dot(offsets[0], plan, where, code)
         unit_dot[where] = w[where] * to_unit - foot_dot(offsets[1], plan, where, code)
         shift_dot[where] = row_dot(block, sum_shift, code) - foot_dot(offsets[2], plan, where, code)
-        on_mean = w[where] * (fitted_dot(block, plan, where, unit) - quadratic_rows(cross_term, plan, where))
+        on_mean = w[where] * (
+            fitted_dot(block, plan, where, unit) - quadratic_rows(cross_term, plan, where)
+        )
         unit_square[where] = (w[where] > 0) - 2 * on_mean + quadratic_rows(unit_norm, plan, where)
         lo, hi = np.searchsorted(sample, [where.start, where.stop])
         if hi > lo:

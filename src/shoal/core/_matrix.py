@@ -168,7 +168,9 @@ def as_rows(source: Any, columns: Ints | None = None) -> Rows:
     raise TypeError(msg)
 
 
-def choose(adata: AnnData, *, layer: str | None = None, use_rep: str | None = None) -> tuple[Any, str]:
+def choose(
+    adata: AnnData, *, layer: str | None = None, use_rep: str | None = None
+) -> tuple[Any, str]:
     """Return the matrix a call means and the name of its slot (``"X"``, ``"layers/..."`` or ``"obsm/..."``).
 
     Raises
@@ -184,7 +186,12 @@ def choose(adata: AnnData, *, layer: str | None = None, use_rep: str | None = No
         msg = f"layer={layer!r} and use_rep={use_rep!r} exclude each other; give one"
         raise ValueError(msg)
     if use_rep is not None and use_rep != "X":
-        key_in(use_rep, adata.obsm.keys(), where="adata.obsm", hint="sh.pp.prepare(adata) writes 'X_pca'.")
+        key_in(
+            use_rep,
+            adata.obsm.keys(),
+            where="adata.obsm",
+            hint="sh.pp.prepare(adata) writes 'X_pca'.",
+        )
         values = adata.obsm[use_rep]
         return (values.to_numpy() if hasattr(values, "to_numpy") else values), f"obsm/{use_rep}"
     if layer is not None:
@@ -202,8 +209,12 @@ def row_dot(block: Matrix, table: Floats, index: Ints) -> Floats:
         return np.asarray(block @ table[0], dtype=np.float64)
     if sparse.issparse(block):
         flat = np.ascontiguousarray(table).ravel()
-        first = index * np.int64(table.shape[1])  # where the table's row of each row of the block begins
-        return _row_sums(block, lambda at, row: block.data[at] * flat[first[row] + block.indices[at]])
+        first = index * np.int64(
+            table.shape[1]
+        )  # where the table's row of each row of the block begins
+        return _row_sums(
+            block, lambda at, row: block.data[at] * flat[first[row] + block.indices[at]]
+        )
     return np.einsum("ij,ij->i", block, table.take(index, axis=0))
 
 
@@ -219,7 +230,10 @@ def _pieces(block: Matrix) -> Iterator[tuple[slice, Ints]]:
     step = max(1, int(PIECE * block.shape[0] / max(block.nnz, 1)))
     for start in range(0, block.shape[0], step):
         ends = block.indptr[start : start + step + 1]
-        yield slice(ends[0], ends[-1]), np.repeat(np.arange(start, start + len(ends) - 1), np.diff(ends))
+        yield (
+            slice(ends[0], ends[-1]),
+            np.repeat(np.arange(start, start + len(ends) - 1), np.diff(ends)),
+        )
 
 
 def _row_sums(block: Matrix, value: Callable[[slice, Ints], Floats]) -> Floats:
@@ -249,17 +263,25 @@ def add_to_groups(sums: Floats, block: Matrix, code: Ints, weight: Floats | None
         for at, row in _pieces(kept):
             np.add.at(flat, first[row] + kept.indices[at], kept.data[at] * values[row])
     elif len(sums) <= len(block):
-        sums += sparse.csr_matrix((values, (code[keep], keep)), shape=(len(sums), len(block))) @ block
+        sums += (
+            sparse.csr_matrix((values, (code[keep], keep)), shape=(len(sums), len(block))) @ block
+        )
     else:  # more groups than rows: only those that the block holds
         present, own = np.unique(code[keep], return_inverse=True)
-        sums[present] += sparse.csr_matrix((values, (own, keep)), shape=(len(present), len(block))) @ block
+        sums[present] += (
+            sparse.csr_matrix((values, (own, keep)), shape=(len(present), len(block))) @ block
+        )
 
 
 def _read(source: Any, rows: slice) -> Any:
     """Read a block of rows; in-memory CSR is sliced without copying its values."""
     if isinstance(source, (sparse.csr_matrix, sparse.csr_array)):
         lo, hi = source.indptr[rows.start], source.indptr[rows.stop]
-        parts = (source.data[lo:hi], source.indices[lo:hi], source.indptr[rows.start : rows.stop + 1] - lo)
+        parts = (
+            source.data[lo:hi],
+            source.indices[lo:hi],
+            source.indptr[rows.start : rows.stop + 1] - lo,
+        )
         return sparse.csr_matrix(parts, shape=(rows.stop - rows.start, source.shape[1]), copy=False)
     return source[rows]
 

@@ -52,11 +52,15 @@ class Plan:
     def footprint(self, code: Ints, n_codes: int, weight: Floats | None = None) -> Floats:
         """Return (n_codes, n_strata * q): the sum of (weighted) basis rows per code and stratum; code -1 is left out."""
         q, n = self.basis.shape[1], n_codes * self.n_strata
-        flat = np.where(code >= 0, code * self.n_strata + self.stratum, n)  # the last bin is thrown away
+        flat = np.where(
+            code >= 0, code * self.n_strata + self.stratum, n
+        )  # the last bin is thrown away
         out = np.empty((n_codes, self.n_strata, q))
         for k in range(q):
             value = self.basis[:, k] if weight is None else self.basis[:, k] * weight
-            out[:, :, k] = np.bincount(flat, weights=value, minlength=n + 1)[:-1].reshape(n_codes, -1)
+            out[:, :, k] = np.bincount(flat, weights=value, minlength=n + 1)[:-1].reshape(
+                n_codes, -1
+            )
         return out.reshape(n_codes, self.n_strata * q)
 
 
@@ -66,7 +70,9 @@ def shifts_of(block: Matrix, plan: Plan, index: Ints, coef: Floats) -> Floats:
     out = dense.astype(np.float64)
     q = plan.basis.shape[1]
     table = coef.reshape(plan.n_strata, q, -1)
-    out -= table[0, 0] if plan.n_strata == 1 else table[plan.stratum[index], 0]  # the first basis column is 1
+    out -= (
+        table[0, 0] if plan.n_strata == 1 else table[plan.stratum[index], 0]
+    )  # the first basis column is 1
     for k in range(1, q):
         out -= plan.basis[index, k, None] * table[plan.stratum[index], k]
     return out
@@ -77,7 +83,9 @@ def fitted_dot(block: Matrix, plan: Plan, where: slice, coef: Floats) -> Floats:
     q = plan.basis.shape[1]
     total = np.zeros(block.shape[0])
     for k in range(q):
-        total += plan.basis[where, k] * row_dot(block, np.ascontiguousarray(coef[k::q]), plan.stratum[where])
+        total += plan.basis[where, k] * row_dot(
+            block, np.ascontiguousarray(coef[k::q]), plan.stratum[where]
+        )
     return total
 
 

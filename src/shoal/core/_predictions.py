@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 def record(adata: AnnData, key: str, *, model: str, embedding: str, transductive: bool) -> None:
     """Write a line on the prediction `key` into ``uns["perturbation_predictions"]``; lines of predictions that are gone go too."""
     known: pd.DataFrame = adata.uns.get(PREDICTIONS, {}).get("table", pd.DataFrame())
-    rows = {k: row for k, row in known.to_dict("index").items() if k in adata.layers or f"X_{k}" in adata.obsm}
+    rows = {
+        k: row
+        for k, row in known.to_dict("index").items()
+        if k in adata.layers or f"X_{k}" in adata.obsm
+    }
     rows[key] = {"model": model, "embedding": embedding, "transductive": transductive}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("prediction")
     write_table(adata, PREDICTIONS, table, schema="perturbation_predictions/1", params={})

@@ -18,7 +18,13 @@ Scalar = str | int | float | bool
 
 
 def write_table(
-    adata: AnnData, key: str, table: pd.DataFrame, *, schema: str, params: Mapping[str, Any], **more: pd.DataFrame
+    adata: AnnData,
+    key: str,
+    table: pd.DataFrame,
+    *,
+    schema: str,
+    params: Mapping[str, Any],
+    **more: pd.DataFrame,
 ) -> None:
     """Write ``adata.uns[key] = {"table", "params", "schema", "version", **more}``.
 
@@ -44,7 +50,9 @@ def write_table(
     """
     from .. import __version__
 
-    entry: dict[str, Any] = {name: _safe_frame(frame) for name, frame in {"table": table, **more}.items()}
+    entry: dict[str, Any] = {
+        name: _safe_frame(frame) for name, frame in {"table": table, **more}.items()
+    }
     entry["params"] = {name: _flat(value) for name, value in params.items()}
     entry["schema"] = schema
     entry["version"] = __version__
@@ -62,7 +70,9 @@ def read_result(adata: AnnData, key: str, *, written_by: str) -> dict[str, Any]:
     key_in(key, adata.uns.keys(), where="adata.uns", hint=f"Call {written_by} first.")
     entry: dict[str, Any] = adata.uns[key]
     if "table" not in entry or "schema" not in entry:
-        msg = f"adata.uns[{key!r}] was not written by shoal; call {written_by} with another key_added"
+        msg = (
+            f"adata.uns[{key!r}] was not written by shoal; call {written_by} with another key_added"
+        )
         raise KeyError(msg)
     return entry
 

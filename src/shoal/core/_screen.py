@@ -127,7 +127,10 @@ class Labels:
 
 
 def resolve(
-    adata: AnnData, perturbation_key: str | None = None, *, control: str | Sequence[str] | None = None
+    adata: AnnData,
+    perturbation_key: str | None = None,
+    *,
+    control: str | Sequence[str] | None = None,
 ) -> Screen:
     """Return the Screen that a call means: what is given wins over what `pp.annotate` recorded.
 
@@ -189,7 +192,9 @@ def labels(adata: AnnData, screen: Screen) -> Labels:
     """Return the canonical group of every cell (integer and other labels are read as text)."""
     codes, uniques = pd.factorize(adata.obs[screen.perturbation_key], use_na_sentinel=True)
     canonical = [screen.canonical(str(u)) for u in uniques]
-    names = pd.Index(sorted(set(canonical) - {screen.control[0]}), name=screen.perturbation_key, dtype=object)
+    names = pd.Index(
+        sorted(set(canonical) - {screen.control[0]}), name=screen.perturbation_key, dtype=object
+    )
     position = {name: i for i, name in enumerate(names)} | {screen.control[0]: len(names)}
     lookup = np.array([position[c] for c in canonical] + [-1], dtype=np.int64)
     return Labels(names=names, code=lookup[codes])
@@ -203,7 +208,11 @@ def as_labels(control: object) -> tuple[str, ...]:
     ValueError
         If there is none.
     """
-    several = control if isinstance(control, (list, tuple, set, frozenset, np.ndarray, pd.Index)) else [control]
+    several = (
+        control
+        if isinstance(control, (list, tuple, set, frozenset, np.ndarray, pd.Index))
+        else [control]
+    )
     found = tuple(dict.fromkeys(str(c) for c in several))
     if not found:
         msg = f"control is empty; name at least one label of the unperturbed cells, as in {EXAMPLE}"

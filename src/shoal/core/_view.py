@@ -21,5 +21,7 @@ def own(adata: AnnData) -> None:
     """Turn a view into an object of its own, in place, as scanpy does; anything else is left as it is."""
     check_writable(adata)
     if adata.is_view:
-        logger.info("the AnnData is a view; it becomes a copy, because something is written into it")
+        logger.info(
+            "the AnnData is a view; it becomes a copy, because something is written into it"
+        )
         adata._init_as_actual(adata.copy())

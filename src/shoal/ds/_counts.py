@@ -36,7 +36,13 @@ def draw_counts(
 
 
 def draw_twin(
-    counts: Floats, gamma: Floats, rate: Floats, mean: Floats, size: Floats, dispersion: float, rng: np.random.Generator
+    counts: Floats,
+    gamma: Floats,
+    rate: Floats,
+    mean: Floats,
+    size: Floats,
+    dispersion: float,
+    rng: np.random.Generator,
 ) -> Floats:
     """Draw the counts of the same cells with means `mean` and dispersion 1, as close to `counts` as can be.
 

@@ -81,11 +81,15 @@ class Effect:
 
     def scaled(self, factor: float) -> Effect:
         """Return the effect at a lower dose: shifts and excess dispersion times `factor`."""
-        return Effect(self.kind, factor * self.states, self.shares, 1 + factor * (self.dispersion - 1))
+        return Effect(
+            self.kind, factor * self.states, self.shares, 1 + factor * (self.dispersion - 1)
+        )
 
     def combined(self, other: Effect, interaction: Floats) -> Effect:
         """Return the effect of both at once: independent responses, shifts added, plus `interaction` for every cell."""
-        states = (self.states[:, None] + other.states[None]).reshape(-1, self.states.shape[1]) + interaction
+        states = (self.states[:, None] + other.states[None]).reshape(
+            -1, self.states.shape[1]
+        ) + interaction
         shares = np.outer(self.shares, other.shares).ravel()
         return Effect("combination", states, shares, max(self.dispersion, other.dispersion))
 
@@ -95,10 +99,17 @@ def make_effect(kind: str, vectors: Floats, *, penetrance: float, dispersion: fl
 
     The three states are always none, first and second vector.
     """
-    shares = {"penetrance": (1 - penetrance, penetrance, 0.0), "programmes": (0.0, 0.5, 0.5), "null": (1.0, 0.0, 0.0)}
+    shares = {
+        "penetrance": (1 - penetrance, penetrance, 0.0),
+        "programmes": (0.0, 0.5, 0.5),
+        "null": (1.0, 0.0, 0.0),
+    }
     states = np.vstack([np.zeros(vectors.shape[1]), vectors])
     return Effect(
-        kind, states, np.array(shares.get(kind, (0.0, 1.0, 0.0))), dispersion if kind == "dispersion" else 1.0
+        kind,
+        states,
+        np.array(shares.get(kind, (0.0, 1.0, 0.0))),
+        dispersion if kind == "dispersion" else 1.0,
     )
 
 
@@ -142,7 +153,9 @@ def expected_direction(shift: Floats, variances: Floats, *, tails: str = "normal
     weight = step * 2 / np.sqrt(np.pi) * np.exp(0.5 * (np.log(t2[:, 0]) - np.log(q).sum(axis=1)))
     rate = (t2 / q).T
     scale, share = _scales(tails)
-    damping = sum(w * s * np.exp(-(s**2) * (shift**2 @ rate)) for s, w in zip(scale, share, strict=True))
+    damping = sum(
+        w * s * np.exp(-(s**2) * (shift**2 @ rate)) for s, w in zip(scale, share, strict=True)
+    )
     return shift * ((weight * damping) @ (1 / q))
 
 
@@ -183,7 +196,9 @@ def per_perturbation(value: Any, n: int, *, name: str, low: float = 0.0) -> Floa
     """
     values = np.asarray(value, dtype=np.float64)
     if values.ndim > 1 or values.size not in (1, n):
-        msg = f"{name} must be one number or {n}, one for each perturbation, not shape {values.shape}"
+        msg = (
+            f"{name} must be one number or {n}, one for each perturbation, not shape {values.shape}"
+        )
         raise ValueError(msg)
     bad = values[~(np.isfinite(values) & (values >= low))]
     if bad.size:

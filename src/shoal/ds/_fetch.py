@@ -65,10 +65,19 @@ def load(name: str, *, folder: str | Path | None = None) -> AnnData:
     if record is not None:
         path = _find(record.file, folder) or _download(record, _home(folder))
         adata = _read(path, record)
-        _record(adata, {k: getattr(record, k) for k in ("perturbation_key", "control", "sep", *COLUMNS)}, name)
+        _record(
+            adata,
+            {k: getattr(record, k) for k in ("perturbation_key", "control", "sep", *COLUMNS)},
+            name,
+        )
         return adata
     local = _local(folder)
-    key_in(name, [*_registry.DATASETS, *local], where="sh.ds.available()", hint=f"Folders searched: {_named(folder)}.")
+    key_in(
+        name,
+        [*_registry.DATASETS, *local],
+        where="sh.ds.available()",
+        hint=f"Folders searched: {_named(folder)}.",
+    )
     adata = read_h5ad(local[name])
     info = adata.uns["dataset_info"]
     design = {"perturbation_key": info["perturbation_key"], "control": info["control_label"]}
@@ -99,14 +108,38 @@ def available(*, folder: str | Path | None = None) -> pd.DataFrame:
     rows: dict[str, dict[str, Any]] = {}
     for name, record in _registry.DATASETS.items():
         found = _find(record.file, folder)
-        shown = ("title", "authors", "journal", "year", "doi", "licence", "values", "perturbation_key")
+        shown = (
+            "title",
+            "authors",
+            "journal",
+            "year",
+            "doi",
+            "licence",
+            "values",
+            "perturbation_key",
+        )
         rows[name] = {k: getattr(record, k) for k in shown}
-        rows[name] |= {"control": ",".join(record.control), "note": record.note, "page": record.page}
-        rows[name] |= {"url": record.urls[0], "checksum": record.checksum or "", "path": str(found or "")}
+        rows[name] |= {
+            "control": ",".join(record.control),
+            "note": record.note,
+            "page": record.page,
+        }
+        rows[name] |= {
+            "url": record.urls[0],
+            "checksum": record.checksum or "",
+            "path": str(found or ""),
+        }
     for name, path in _local(folder).items():
         info = _info(path)
-        rows[name] = {"licence": info.get("license", ""), "note": info.get("note", ""), "page": info.get("source", "")}
-        rows[name] |= {"perturbation_key": info["perturbation_key"], "control": info["control_label"]}
+        rows[name] = {
+            "licence": info.get("license", ""),
+            "note": info.get("note", ""),
+            "page": info.get("source", ""),
+        }
+        rows[name] |= {
+            "perturbation_key": info["perturbation_key"],
+            "control": info["control_label"],
+        }
         rows[name] |= {"path": str(path)}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("name")
     return table.astype({"year": "Int64"}).fillna(dict.fromkeys(table.columns.drop("year"), ""))
@@ -141,7 +174,10 @@ def _local(folder: str | Path | None) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for place in _folders(folder):
         for path in sorted(place.glob("*.h5ad")):
-            if path.name not in known and {"perturbation_key", "control_label"} <= _info(path).keys():
+            if (
+                path.name not in known
+                and {"perturbation_key", "control_label"} <= _info(path).keys()
+            ):
                 found.setdefault(path.stem, path)
     return found
 
@@ -162,7 +198,9 @@ def _download(record: Dataset, home: Path) -> Path:
 
     def fetch(url: str, part: str, caller: object) -> None:
         show = sys.stderr.isatty() if settings.progress is None else settings.progress
-        get = pooch.HTTPDownloader(progressbar=show, headers={"User-Agent": f"shoal/{__version__}"}, timeout=60)
+        get = pooch.HTTPDownloader(
+            progressbar=show, headers={"User-Agent": f"shoal/{__version__}"}, timeout=60
+        )
         get(url, part, caller)
         with h5py.File(part):  # a page of HTML or a transfer cut short does not open
             pass
@@ -171,8 +209,13 @@ def _download(record: Dataset, home: Path) -> Path:
     for url in record.urls:
         logger.info("downloading %s from %s", record.name, url)
         try:
-            path = pooch.retrieve(url, record.checksum, fname=record.file, path=home, downloader=fetch)
-        except (OSError, ValueError) as err:  # requests' errors are OSErrors; ValueError is a wrong checksum
+            path = pooch.retrieve(
+                url, record.checksum, fname=record.file, path=home, downloader=fetch
+            )
+        except (
+            OSError,
+            ValueError,
+        ) as err:  # requests' errors are OSErrors; ValueError is a wrong checksum
             problems.append((url, err))
             if (answer := getattr(err, "response", None)) is not None:
                 answer.close()
@@ -207,7 +250,10 @@ def _record(adata: AnnData, design: dict[str, Any], name: str) -> None:
     controls = [c for c in ([control] if isinstance(control, str) else control) if c in seen]
     if not controls or len(seen) == len(controls):
         logger.warning(
-            "%s: obs[%r] does not hold both controls %r and perturbations; not annotated", name, key, control
+            "%s: obs[%r] does not hold both controls %r and perturbations; not annotated",
+            name,
+            key,
+            control,
         )
         return
     columns = {k: v for k in COLUMNS if (v := design[k]) is not None and v in adata.obs}

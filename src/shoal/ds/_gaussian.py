@@ -121,12 +121,15 @@ def simulate_gaussian(
     kinds = kinds_of(effects, n_perturbations)
     cells = per_perturbation(n_cells, n_perturbations, name="n_cells", low=1).astype(np.int64)
     variances = _variances(spectrum, n_dims)
-    lengths = per_perturbation(magnitude, n_perturbations, name="magnitude") * np.sqrt(variances.sum())
+    lengths = per_perturbation(magnitude, n_perturbations, name="magnitude") * np.sqrt(
+        variances.sum()
+    )
 
     direction_rng, state_rng, noise_rng = spawn(rng, 3)
     vectors = _directions(n_perturbations, len(variances), direction_rng) * lengths[:, None, None]
     made = [
-        make_effect(k, v, penetrance=penetrance, dispersion=dispersion) for k, v in zip(kinds, vectors, strict=True)
+        make_effect(k, v, penetrance=penetrance, dispersion=dispersion)
+        for k, v in zip(kinds, vectors, strict=True)
     ]
 
     population = np.repeat(np.arange(n_perturbations), cells)
@@ -161,7 +164,12 @@ def simulate_gaussian(
         },
         index=pd.Index(names, name="perturbation"),
     )
-    params = {"n_control": n_control, "n_dims": len(variances), "trace": variances.sum(), "tails": tails}
+    params = {
+        "n_control": n_control,
+        "n_dims": len(variances),
+        "trace": variances.sum(),
+        "tails": tails,
+    }
     shift = pd.DataFrame(mean, index=table.index, columns=adata.var_names.astype(str))
     write_table(adata, "truth", table, schema="truth/1", params=params, shift=shift)
     annotate(adata, "perturbation", control="control")
@@ -176,7 +184,11 @@ def _variances(spectrum: object, n_dims: int | None) -> Floats:
         shape = np.ones(d) if spectrum == "flat" else 1 / np.arange(1.0, d + 1)
         return shape / shape.mean()
     variances = np.asarray(spectrum, dtype=np.float64)
-    if variances.ndim != 1 or len(variances) < 2 or not np.all(np.isfinite(variances) & (variances > 0)):
+    if (
+        variances.ndim != 1
+        or len(variances) < 2
+        or not np.all(np.isfinite(variances) & (variances > 0))
+    ):
         msg = "spectrum must be 'flat', 'decay' or a 1-D array of at least two variances above 0"
         raise ValueError(msg)
     if n_dims not in (None, len(variances)):
@@ -194,7 +206,9 @@ def _directions(n: int, d: int, rng: np.random.Generator) -> Floats:
     return pairs
 
 
-def _noise(n: int, variances: Floats, tails: str, rng: np.random.Generator, dtype: np.dtype) -> np.ndarray:
+def _noise(
+    n: int, variances: Floats, tails: str, rng: np.random.Generator, dtype: np.dtype
+) -> np.ndarray:
     x = rng.standard_normal((n, len(variances)), dtype=dtype if dtype == np.float32 else np.float64)
     x *= np.sqrt(variances, dtype=x.dtype)
     if tails == "t5":

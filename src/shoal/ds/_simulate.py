@@ -157,14 +157,22 @@ def simulate(
     >>> adata = sh.ds.simulate(n_perturbations=5, n_cells=50, counterfactual=True, rng=0)
     >>> truth = adata.uns["truth"]["table"]
     """
-    for name, value in {"n_perturbations": n_perturbations, "n_control": n_control, "n_guides": n_guides}.items():
+    for name, value in {
+        "n_perturbations": n_perturbations,
+        "n_control": n_control,
+        "n_guides": n_guides,
+    }.items():
         between(value, 1, np.inf, name=name)
     between(n_batches, 1, np.inf, name="n_batches")
     between(n_genes, 2, np.inf, name="n_genes")
     between(penetrance, 0.0, 1.0, name="penetrance")
     between(dispersion, 1.0, np.inf, name="dispersion")
     spreads = {"off_target": off_target, "batch_effect": batch_effect, "depth_effect": depth_effect}
-    for name, value in {**spreads, "interaction": interaction, "context_effect": context_effect}.items():
+    for name, value in {
+        **spreads,
+        "interaction": interaction,
+        "context_effect": context_effect,
+    }.items():
         between(value, 0.0, np.inf, name=name)
     between(n_combinations, 0, n_perturbations * (n_perturbations - 1) // 2, name="n_combinations")
     depth = LIBRARY_SIZE if library_size is None else library_size
@@ -179,7 +187,10 @@ def simulate(
     expression, size = draw_genes(like, n_genes, gene_rng)
     made = {
         name: make_effect(
-            kind, length * sparse_vectors(n_genes, effect_rng), penetrance=penetrance, dispersion=dispersion
+            kind,
+            length * sparse_vectors(n_genes, effect_rng),
+            penetrance=penetrance,
+            dispersion=dispersion,
         )
         for name, kind, length in zip(names_of(n_perturbations), kinds, lengths, strict=True)
     }
@@ -188,19 +199,40 @@ def simulate(
     cells = np.concatenate([cells, np.full(n_combinations, cells[0])])
     ratio = np.exp(depth_effect * effect_rng.standard_normal(len(names)))
     stray = off_target * np.stack([sparse_vectors(n_genes, effect_rng)[0] for _ in names])
-    context_shift = context_effect * gene_rng.standard_normal((len(context_names), n_genes)) * (len(context_names) > 1)
+    context_shift = (
+        context_effect
+        * gene_rng.standard_normal((len(context_names), n_genes))
+        * (len(context_names) > 1)
+    )
     batch_shift = batch_effect * gene_rng.standard_normal((n_batches, n_genes))
 
-    draw = _Draw(expression, size, context_shift, batch_shift, n_guides, design_rng, depth_rng, count_rng, twin_rng)
+    draw = _Draw(
+        expression,
+        size,
+        context_shift,
+        batch_shift,
+        n_guides,
+        design_rng,
+        depth_rng,
+        count_rng,
+        twin_rng,
+    )
     control = Effect("null", np.zeros((1, n_genes)), np.ones(1))
     drawn = [draw.population(control, n_control, depth, None, counterfactual=counterfactual)]
     labels = [("control", 0.0)]
     for i, name in enumerate(names):
         for dose, reached in response.items():
             effect = made[name].scaled(reached)
-            drawn.append(draw.population(effect, cells[i], depth * ratio[i], stray[i], counterfactual=counterfactual))
+            drawn.append(
+                draw.population(
+                    effect, cells[i], depth * ratio[i], stray[i], counterfactual=counterfactual
+                )
+            )
             labels.append((name, dose))
-    frames = [f.assign(perturbation=name, dose=dose) for (f, _, _), (name, dose) in zip(drawn, labels, strict=True)]
+    frames = [
+        f.assign(perturbation=name, dose=dose)
+        for (f, _, _), (name, dose) in zip(drawn, labels, strict=True)
+    ]
 
     x = sparse.vstack([counts for _, counts, _ in drawn], format="csr")
     obs = _labelled(pd.concat(frames, ignore_index=True), names, context_names, n_batches, n_guides)
@@ -209,9 +241,13 @@ def simulate(
     obs[DEPTH] = np.asarray(x.sum(axis=1), dtype=np.float64).ravel()
     width = len(str(n_genes))
     genes = pd.Index([f"gene{i:0{width}d}" for i in range(1, n_genes + 1)])
-    adata = ad.AnnData(x, obs=obs, var=pd.DataFrame({"relative_expression": expression, "size": size}, index=genes))
+    adata = ad.AnnData(
+        x, obs=obs, var=pd.DataFrame({"relative_expression": expression, "size": size}, index=genes)
+    )
     if counterfactual:
-        adata.layers["counterfactual"] = sparse.vstack([twins for _, _, twins in drawn], format="csr")
+        adata.layers["counterfactual"] = sparse.vstack(
+            [twins for _, _, twins in drawn], format="csr"
+        )
 
     table = pd.DataFrame(
         {
@@ -224,17 +260,29 @@ def simulate(
         },
         index=pd.Index(names, name="perturbation"),
     )
-    more = {"lfc": pd.DataFrame([e.log_mean_fold for e in made.values()], index=table.index, columns=genes)}
+    more = {
+        "lfc": pd.DataFrame(
+            [e.log_mean_fold for e in made.values()], index=table.index, columns=genes
+        )
+    }
     if doses is not None:
         more["doses"] = pd.DataFrame({"dose": list(response), "response": list(response.values())})
-    params = {**spreads, "interaction": interaction, "context_effect": context_effect, "like": like, "depth": depth}
+    params = {
+        **spreads,
+        "interaction": interaction,
+        "context_effect": context_effect,
+        "like": like,
+        "depth": depth,
+    }
     write_table(adata, "truth", table, schema="truth/1", params=params, **more)
     keys = {f"{key}_key": key for key, wanted in optional.items() if wanted}
     annotate(adata, "perturbation", control="control", batch_key="batch", guide_key="guide", **keys)
     return adata
 
 
-def _combinations(made: dict[str, Effect], n: int, interaction: float, rng: np.random.Generator) -> dict[str, Effect]:
+def _combinations(
+    made: dict[str, Effect], n: int, interaction: float, rng: np.random.Generator
+) -> dict[str, Effect]:
     """`n` distinct pairs, named as `Screen.canonical` names them."""
     names = list(made)
     left, right = np.triu_indices(len(names), 1)
@@ -291,23 +339,35 @@ class _Draw:
         cells = self._design(n, unequal=stray is not None)
         library = depth * np.exp(LIBRARY_SD * self.depth_rng.standard_normal(n))
         state = draw_states(effect.shares[None], np.zeros(n, dtype=np.int64), self.design_rng)
-        missed = (cells["guide"] == self.n_guides - 1).to_numpy() & (stray is not None and bool(np.any(stray)))
+        missed = (cells["guide"] == self.n_guides - 1).to_numpy() & (
+            stray is not None and bool(np.any(stray))
+        )
         counts, twins = [], []
         for start in range(0, n, ROWS):
             rows = slice(start, min(start + ROWS, n))
-            base = self.context_shift[cells["context"][rows]] + self.batch_shift[cells["batch"][rows]]
+            base = (
+                self.context_shift[cells["context"][rows]] + self.batch_shift[cells["batch"][rows]]
+            )
             base = library[rows, None] * self.expression * np.exp(base)
             shift = effect.states[state[rows]]
             if stray is not None:
                 shift = shift + missed[rows, None] * stray
-            x, gamma, rate = draw_counts(base * np.exp(shift), self.size, effect.dispersion, self.count_rng)
+            x, gamma, rate = draw_counts(
+                base * np.exp(shift), self.size, effect.dispersion, self.count_rng
+            )
             counts.append(sparse.csr_matrix(x, dtype=np.float32))
             if counterfactual:
                 twin = draw_twin(x, gamma, rate, base, self.size, effect.dispersion, self.twin_rng)
                 twins.append(sparse.csr_matrix(twin, dtype=np.float32))
         responds = effect.responds[state]
-        cells = cells.assign(library_size=library, programme=np.where(responds, state, 0), responds=responds | missed)
-        return cells, sparse.vstack(counts, format="csr"), sparse.vstack(twins, format="csr") if twins else None
+        cells = cells.assign(
+            library_size=library, programme=np.where(responds, state, 0), responds=responds | missed
+        )
+        return (
+            cells,
+            sparse.vstack(counts, format="csr"),
+            sparse.vstack(twins, format="csr") if twins else None,
+        )
 
     def _design(self, n: int, *, unequal: bool) -> pd.DataFrame:
         """Guide, batch and context of each cell: equal numbers but for the batches of perturbed cells."""
@@ -316,22 +376,32 @@ class _Draw:
         return pd.DataFrame(
             {
                 "guide": rng.permutation(n) % self.n_guides,
-                "batch": rng.permutation(n) % n_batches if share is None else rng.choice(n_batches, n, p=share),
+                "batch": rng.permutation(n) % n_batches
+                if share is None
+                else rng.choice(n_batches, n, p=share),
                 "context": rng.permutation(n) % len(self.context_shift),
             }
         )
 
 
-def _labelled(obs: pd.DataFrame, names: list[str], contexts: list[str], n_batches: int, n_guides: int) -> pd.DataFrame:
+def _labelled(
+    obs: pd.DataFrame, names: list[str], contexts: list[str], n_batches: int, n_guides: int
+) -> pd.DataFrame:
     """Turn codes into categories."""
     labels = ["control", *names]
     population = pd.Categorical(obs["perturbation"], categories=labels)
     guides = [f"{label}_g{i + 1}" for label in labels for i in range(n_guides)]
     columns = {
         "perturbation": population,
-        "guide": pd.Categorical.from_codes(population.codes.astype(np.int64) * n_guides + obs["guide"], guides),
-        "batch": pd.Categorical.from_codes(obs["batch"], [f"batch{i + 1}" for i in range(n_batches)]),
+        "guide": pd.Categorical.from_codes(
+            population.codes.astype(np.int64) * n_guides + obs["guide"], guides
+        ),
+        "batch": pd.Categorical.from_codes(
+            obs["batch"], [f"batch{i + 1}" for i in range(n_batches)]
+        ),
         "context": pd.Categorical.from_codes(obs["context"], contexts),
     }
     rest = obs[["dose", "library_size", "programme", "responds"]]
-    return pd.DataFrame({**columns, **rest}, index=None).set_axis([f"cell{i}" for i in range(len(obs))])
+    return pd.DataFrame({**columns, **rest}, index=None).set_axis(
+        [f"cell{i}" for i in range(len(obs))]
+    )

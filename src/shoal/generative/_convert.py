@@ -43,13 +43,17 @@ def score_from_denoiser(path: Path, t: Tensor, eta: Tensor) -> Tensor:
     return -eta / over(path.gamma(t.clamp(MARGIN, 1 - MARGIN)))
 
 
-def ends(path: Path, t: Tensor, x: Tensor, v: Tensor, eta: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def ends(
+    path: Path, t: Tensor, x: Tensor, v: Tensor, eta: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return E[x0 | x_t] and E[x1 | x_t].
 
     They solve x − γη = α E0 + β E1 and v = α̇ E0 + β̇ E1. For the linear path: x − tv and x + (1−t)v. On the
     encoding_decoding path only one end is visible at a time, so there is no solution and the result is not finite.
     """
-    a, b, a_dot, b_dot = (over(rate(t)) for rate in (path.alpha, path.beta, path.alpha_dot, path.beta_dot))
+    a, b, a_dot, b_dot = (
+        over(rate(t)) for rate in (path.alpha, path.beta, path.alpha_dot, path.beta_dot)
+    )
     rest = x if eta is None else x - over(path.gamma(t)) * eta
     determinant = a * b_dot - a_dot * b
     return (b_dot * rest - b * v) / determinant, (a * v - a_dot * rest) / determinant

@@ -72,7 +72,11 @@ def couple(
     >>> paired = take(source, couple(source, target, generator=generator))
     """
     one_of(method, COUPLINGS, name="coupling")
-    stratum = torch.zeros(target.shape[:2], dtype=torch.long, device=target.device) if stratum is None else stratum
+    stratum = (
+        torch.zeros(target.shape[:2], dtype=torch.long, device=target.device)
+        if stratum is None
+        else stratum
+    )
     if target.ndim != 3 or source.shape != target.shape or stratum.shape != target.shape[:2]:
         shapes = f"{tuple(source.shape)}, {tuple(target.shape)} and {tuple(stratum.shape)}"
         msg = f"source, target and stratum must be (K, S, D), (K, S, D) and (K, S), not {shapes}"
@@ -85,7 +89,11 @@ def couple(
     else:
         cost = _squared_distances(take(source, rows), take(target, columns))
         ordered = stratum.gather(1, rows)
-        match = _assignment(cost, ordered) if method == "exact" else _drawn(cost, ordered, epsilon, generator)
+        match = (
+            _assignment(cost, ordered)
+            if method == "exact"
+            else _drawn(cost, ordered, epsilon, generator)
+        )
         chosen = rows.gather(1, match)
     return torch.empty_like(rows).scatter_(1, columns, chosen)
 
@@ -97,7 +105,9 @@ def take(cells: Tensor, index: Tensor) -> Tensor:
 
 def _by_stratum(stratum: Tensor, generator: torch.Generator) -> Tensor:
     """Return an order of the slots of each set: stratum by stratum, random within."""
-    chance = uniform(tuple(stratum.shape), generator, like=torch.empty(0, device=stratum.device)).argsort(1)
+    chance = uniform(
+        tuple(stratum.shape), generator, like=torch.empty(0, device=stratum.device)
+    ).argsort(1)
     return chance.gather(1, stratum.gather(1, chance).argsort(dim=1, stable=True))
 
 
@@ -108,7 +118,9 @@ def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
     x, y = x - centre, y - centre
     with torch.autocast(x.device.type, enabled=False):
         product = torch.bmm(x, y.transpose(1, 2))
-    return (x.square().sum(2)[:, :, None] + y.square().sum(2)[:, None, :] - 2 * product).clamp_min(0)
+    return (x.square().sum(2)[:, :, None] + y.square().sum(2)[:, None, :] - 2 * product).clamp_min(
+        0
+    )
 
 
 def _assignment(cost: Tensor, stratum: Tensor) -> Tensor:
@@ -124,7 +136,9 @@ def _assignment(cost: Tensor, stratum: Tensor) -> Tensor:
     return match.to(cost.device)
 
 
-def _drawn(cost: Tensor, stratum: Tensor, epsilon: float | None, generator: torch.Generator) -> Tensor:
+def _drawn(
+    cost: Tensor, stratum: Tensor, epsilon: float | None, generator: torch.Generator
+) -> Tensor:
     """Return for each column a row drawn from the plan of entropic transport within strata."""
     allowed = stratum[:, :, None] == stratum[:, None, :]
     if epsilon is None:
@@ -133,6 +147,8 @@ def _drawn(cost: Tensor, stratum: Tensor, epsilon: float | None, generator: torc
     else:
         positive(epsilon, name="epsilon")
         regularisation = torch.full_like(cost[:, 0, 0], epsilon)
-    plan = sinkhorn(cost.masked_fill(~allowed, torch.inf), epsilon=regularisation, n_iterations=500).plan
+    plan = sinkhorn(
+        cost.masked_fill(~allowed, torch.inf), epsilon=regularisation, n_iterations=500
+    ).plan
     chances = plan.transpose(1, 2).flatten(0, 1).to(generator.device)
     return torch.multinomial(chances, 1, generator=generator).view(cost.shape[:2]).to(cost.device)

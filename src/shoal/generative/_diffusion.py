@@ -216,13 +216,21 @@ def ddim(
     --------
     >>> import torch
     >>> x = torch.randn(2, 8, 3, generator=torch.Generator().manual_seed(0))
-    >>> made = ddim(lambda x, t, guess: 0 * x + 1, x, diffusion=GaussianDiffusion(), steps=strided(20, 1000))
+    >>> made = ddim(
+    ...     lambda x, t, guess: 0 * x + 1, x, diffusion=GaussianDiffusion(), steps=strided(20, 1000)
+    ... )
     >>> made.unique()
     tensor([1.])
     """
     stops = [*steps, -1]
-    if len(stops) < 2 or stops[0] >= diffusion.n_steps or any(t <= s for t, s in itertools.pairwise(stops)):
-        msg = f"steps={tuple(steps)} must decrease from {diffusion.n_steps - 1} at most to 0 at least"
+    if (
+        len(stops) < 2
+        or stops[0] >= diffusion.n_steps
+        or any(t <= s for t, s in itertools.pairwise(stops))
+    ):
+        msg = (
+            f"steps={tuple(steps)} must decrease from {diffusion.n_steps - 1} at most to 0 at least"
+        )
         raise ValueError(msg)
     if not 0 <= eta <= 1 or (eta and generator is None):
         msg = f"eta={eta} must be from 0 to 1, and above 0 draws noise from an explicit generator: pass generator="
@@ -237,7 +245,9 @@ def ddim(
             x0 = x0.masked_fill(x0 < floor, 0)
         if self_conditioning:
             guess = x0
-        fresh = eta**2 * (1 - then) / (1 - now) * (1 - now / then)  # variance of the noise that comes in
+        fresh = (
+            eta**2 * (1 - then) / (1 - now) * (1 - now / then)
+        )  # variance of the noise that comes in
         noise = (x - now**0.5 * x0) / (1 - now) ** 0.5
         x = then**0.5 * x0 + max(1 - then - fresh, 0) ** 0.5 * noise
         if fresh and generator is not None:

@@ -180,7 +180,10 @@ def sinkhorn_divergence(
     (x1, a1), (x2, a2), (y1, b1), (y2, b2) = *_halves(x, weights[0]), *_halves(y, weights[1])
     across = [(x1, y1, a1, b1), (x1, y2, a1, b2), (x2, y1, a2, b1), (x2, y2, a2, b2)]
     values = [_transported(across, power, limits, unsolved).mean(0)]
-    values += [_transported([pair], power, limits, unsolved)[0] for pair in ((x1, x2, a1, a2), (y1, y2, b1, b2))]
+    values += [
+        _transported([pair], power, limits, unsolved)[0]
+        for pair in ((x1, x2, a1, a2), (y1, y2, b1, b2))
+    ]
     return values[0] - (values[1] + values[2]) / 2
 
 
@@ -193,7 +196,9 @@ def _transported(
     """Return the costs (P, K) of P pairs of populations with their weights, all solved at once."""
     left, right, a, b = (torch.cat(parts) for parts in zip(*pairs, strict=True))
     cost = costs(left, right, power)
-    found = sinkhorn(cost.detach(), a=a, b=b, **{**limits, "epsilon": limits["epsilon"].repeat(len(pairs))})
+    found = sinkhorn(
+        cost.detach(), a=a, b=b, **{**limits, "epsilon": limits["epsilon"].repeat(len(pairs))}
+    )
     _tell(found, limits["tolerance"], unsolved)
     return _under_plan(cost, found).unflatten(0, (len(pairs), -1))
 
@@ -210,7 +215,9 @@ def _halves(cells: Tensor, weight: Tensor) -> list[tuple[Tensor, Tensor]]:
         first[:, 0] = 1
         lone = own.sum(1, keepdim=True) == 0
         half = torch.where(lone, order[:, :1], half)
-        found.append((torch.take_along_dim(cells, half[..., None], dim=1), torch.where(lone, first, own)))
+        found.append(
+            (torch.take_along_dim(cells, half[..., None], dim=1), torch.where(lone, first, own))
+        )
     return found
 
 
@@ -274,7 +281,12 @@ def monge_gap(
     cost = costs(full(x), full(y), power)
     epsilons = _regularisation(cost, epsilon, relative=relative)
     found = sinkhorn(
-        cost.detach(), epsilon=epsilons, a=weight, b=weight, n_iterations=n_iterations, tolerance=tolerance
+        cost.detach(),
+        epsilon=epsilons,
+        a=weight,
+        b=weight,
+        n_iterations=n_iterations,
+        tolerance=tolerance,
     )
     _tell(found, tolerance, unsolved)
     mass = torch.ones_like(cost[..., 0]) if weight is None else weight.to(cost)
@@ -295,7 +307,9 @@ def costs(x: Tensor, y: Tensor, power: int) -> Tensor:
 
 def _root(square: Tensor) -> Tensor:
     apart = square > 0
-    return torch.where(apart, square, 1).sqrt() * apart  # 0, and no gradient, between cells at one place
+    return (
+        torch.where(apart, square, 1).sqrt() * apart
+    )  # 0, and no gradient, between cells at one place
 
 
 def _regularisation(cost: Tensor, epsilon: float, *, relative: bool) -> Tensor:
@@ -330,7 +344,9 @@ def _statistic(
 ) -> Tensor:
     """Return 2 E h(x, y) − E h(x, x') − E h(y, y') with h a function of the distance; `biased` only if h(0) = 0."""
     x, y = full(x), full(y)
-    centre = y.detach().mean(1, keepdim=True)  # distances near 0 are differences of squares: keep the squares small
+    centre = y.detach().mean(
+        1, keepdim=True
+    )  # distances near 0 are differences of squares: keep the squares small
     x, y = x - centre, y - centre
     wx, wy = (
         torch.ones_like(cells[..., 0]) if weight is None else weight.to(cells)
@@ -351,7 +367,9 @@ def _statistic(
 
 def _distances(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the distances within x, within y and between the two, from inner products: `cdist` takes twice as long."""
-    with torch.autocast(x.device.type, enabled=False):  # which would round the products to half precision
+    with torch.autocast(
+        x.device.type, enabled=False
+    ):  # which would round the products to half precision
         xx, yy, xy = _products(x), _products(y), x @ y.mT
     x2, y2 = (products.diagonal(dim1=1, dim2=2) for products in (xx, yy))
 
@@ -369,4 +387,6 @@ def _products(x: Tensor) -> Tensor:
 
 def _others(weight: Tensor) -> Tensor:
     """Return (K, S, S) weights of the pairs of different slots."""
-    return (weight[:, :, None] * weight[:, None, :]) * (1 - torch.eye(weight.shape[1], device=weight.device))
+    return (weight[:, :, None] * weight[:, None, :]) * (
+        1 - torch.eye(weight.shape[1], device=weight.device)
+    )

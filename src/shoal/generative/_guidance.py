@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def combine(null: Tensor, conditional: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+def combine(
+    null: Tensor, conditional: Mapping[str, Tensor], weights: Mapping[str, float]
+) -> Tensor:
     """Return the guided field from the values of the fields at one place.
 
     Parameters
@@ -83,7 +85,9 @@ def guided(null: Field, conditional: Mapping[str, Field], weights: Mapping[str, 
     return lambda t, x: _weighted([(share, field(t, x)) for share, field in used])
 
 
-def _shares(null: T, conditional: Mapping[str, T], weights: Mapping[str, float]) -> list[tuple[float, T]]:
+def _shares(
+    null: T, conditional: Mapping[str, T], weights: Mapping[str, float]
+) -> list[tuple[float, T]]:
     """Return each term with its factor: w_k of the conditional ones, what is left to 1 of the null."""
     for name in weights:
         key_in(name, list(conditional), where="the conditions")

@@ -46,7 +46,9 @@ def _variance_preserving(t: Tensor, gamma: Gamma) -> _Mix:
     cos, sin, cos_dot, sin_dot = _trigonometric(t, gamma)
     rest = (1 - gamma(t) ** 2).sqrt()
     rest_dot = -gamma.times_dot(t) / rest
-    return _Mix(cos * rest, sin * rest, cos_dot * rest + cos * rest_dot, sin_dot * rest + sin * rest_dot)
+    return _Mix(
+        cos * rest, sin * rest, cos_dot * rest + cos * rest_dot, sin_dot * rest + sin * rest_dot
+    )
 
 
 def _encoding_decoding(t: Tensor, _gamma: Gamma) -> _Mix:

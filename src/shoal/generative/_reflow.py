@@ -34,7 +34,12 @@ class FlowCost(NamedTuple):
 
 @torch.no_grad()
 def flow_cost(
-    field: Field, source: Tensor, *, weight: Tensor | None = None, n_steps: int = 100, method: str = "heun"
+    field: Field,
+    source: Tensor,
+    *,
+    weight: Tensor | None = None,
+    n_steps: int = 100,
+    method: str = "heun",
 ) -> FlowCost:
     r"""Measure how straight and how far the paths of a field run.
 

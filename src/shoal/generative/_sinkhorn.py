@@ -82,7 +82,9 @@ def sinkhorn(
     >>> bool((found.plan.sum(2) - 1 / 5).abs().sum(1).max() < 1e-3)
     True
     """
-    with torch.autocast(cost.device.type, enabled=False):  # which would round the scalings to half precision
+    with torch.autocast(
+        cost.device.type, enabled=False
+    ):  # which would round the scalings to half precision
         return _solved(cost, epsilon, a, b, n_iterations, tolerance, symmetric=symmetric)
 
 
@@ -96,7 +98,9 @@ def _solved(
     *,
     symmetric: bool,
 ) -> Transport:
-    log_a, log_b = (_log_masses(mass, cost[..., 0] if i == 0 else cost[:, 0]) for i, mass in enumerate((a, b)))
+    log_a, log_b = (
+        _log_masses(mass, cost[..., 0] if i == 0 else cost[:, 0]) for i, mass in enumerate((a, b))
+    )
     final = epsilon[:, None, None].to(cost)
     outer = log_a[:, :, None] + log_b[:, None, :]
     f, g = torch.zeros_like(log_a)[:, :, None], torch.zeros_like(log_b)[:, None, :]

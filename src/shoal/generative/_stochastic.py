@@ -162,7 +162,11 @@ def diffuse(
     for t, following in itertools.pairwise(times):
         h = following - t
         noise = (2 * diffusion.epsilon(t + h / 2) * h.abs()).sqrt() * normal_like(x, generator)
-        x = STEPS["heun"](drift, t, h, x + noise) if method == "heun" else STEPS["euler"](drift, t, h, x) + noise
+        x = (
+            STEPS["heun"](drift, t, h, x + noise)
+            if method == "heun"
+            else STEPS["euler"](drift, t, h, x) + noise
+        )
     return x
 
 

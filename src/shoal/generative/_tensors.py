@@ -31,4 +31,6 @@ def normal_like(x: Tensor, generator: torch.Generator) -> Tensor:
 def uniform(shape: tuple[int, ...], generator: torch.Generator, *, like: Tensor) -> Tensor:
     """Draw numbers uniform on [0, 1) with the device of `like` and at least single precision."""
     dtype = torch.promote_types(like.dtype, torch.float32)
-    return torch.rand(shape, generator=generator, device=generator.device, dtype=dtype).to(like.device)
+    return torch.rand(shape, generator=generator, device=generator.device, dtype=dtype).to(
+        like.device
+    )

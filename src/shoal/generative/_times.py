@@ -11,11 +11,20 @@ from ._tensors import normal_like, uniform
 LAWS = ("uniform", "edm")
 GRIDS = ("uniform", "edm")
 LOG_MEAN, LOG_SD = -1.2, 1.2  # of the noise level in training
-HIGHEST, LOWEST, BEND = 80.0, 0.002, 7.0  # noise levels of the grid, and how much it favours the low ones
+HIGHEST, LOWEST, BEND = (
+    80.0,
+    0.002,
+    7.0,
+)  # noise levels of the grid, and how much it favours the low ones
 
 
 def draw_times(
-    law: str, shape: tuple[int, ...], *, generator: torch.Generator, like: Tensor, margin: float = 0.0
+    law: str,
+    shape: tuple[int, ...],
+    *,
+    generator: torch.Generator,
+    like: Tensor,
+    margin: float = 0.0,
 ) -> Tensor:
     """Draw the times of one step of training.
 
@@ -50,7 +59,9 @@ def draw_times(
     if law == "uniform":
         return margin + (1 - 2 * margin) * uniform(shape, generator, like=like)
     dtype = torch.promote_types(like.dtype, torch.float32)
-    level = torch.exp(LOG_MEAN + LOG_SD * normal_like(like.new_empty(shape, dtype=dtype), generator))
+    level = torch.exp(
+        LOG_MEAN + LOG_SD * normal_like(like.new_empty(shape, dtype=dtype), generator)
+    )
     return (1 / (1 + level)).clamp(margin, 1 - margin)
 
 

@@ -25,7 +25,13 @@ from ._pca import principal_axes
 from ._ranksum import benjamini_hochberg, log_fold_change
 from ._shape import bimodality_error, correlation_error
 from ._skill import paired_difference, skill
-from ._structure import collapse_index, magnitude_error, magnitude_spearman, mean_cosine, similarity_structure
+from ._structure import (
+    collapse_index,
+    magnitude_error,
+    magnitude_spearman,
+    mean_cosine,
+    similarity_structure,
+)
 from ._transport import sinkhorn, sliced_wasserstein
 from ._weighted import gene_weights, weighted_mse, weighted_r2, welch_t
 

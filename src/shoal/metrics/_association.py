@@ -173,7 +173,10 @@ def raw_partial(response: Floats, scores: Floats, *, magnitude: Floats) -> Assoc
         raise ValueError(msg)
     line = np.linalg.qr(np.column_stack([np.ones_like(magnitude), magnitude]))[0]
     y, x = _unit(response, line), _unit(scores, line)
-    tested = [stats.spearmanr(y, column) if np.isfinite(column).all() else (np.nan, np.nan) for column in x.T]
+    tested = [
+        stats.spearmanr(y, column) if np.isfinite(column).all() else (np.nan, np.nan)
+        for column in x.T
+    ]
     found, pvalue = np.array(tested, dtype=np.float64).T
     return Association(found, *_interval(found, len(y) - 4, np.ones(len(found))), pvalue)
 
@@ -190,7 +193,9 @@ def _basis(rank: Floats, covariates: Floats) -> Floats:
 
     knots = np.linspace(0, 1, SPLINE_DF + 1)
     place = (rank - 1) / max(len(rank) - 1, 1)
-    spline = CubicSpline(knots, np.eye(len(knots)), bc_type="natural")(place)  # they sum to 1: the constant is in
+    spline = CubicSpline(knots, np.eye(len(knots)), bc_type="natural")(
+        place
+    )  # they sum to 1: the constant is in
     columns = np.column_stack([spline, covariates - covariates.mean(axis=0)])
     length = np.linalg.norm(columns, axis=0)
     left, size, _ = np.linalg.svd(columns / np.where(length > 0, length, 1), full_matrices=False)
@@ -206,7 +211,9 @@ def _unit(values: Floats, basis: Floats) -> Floats:
     return scaled
 
 
-def _permute(folds: list[_Fold], found: Floats, bins: Ints, n_perms: int, rng: np.random.Generator) -> Floats:
+def _permute(
+    folds: list[_Fold], found: Floats, bins: Ints, n_perms: int, rng: np.random.Generator
+) -> Floats:
     """Return (k,) two-sided p-values from permutations of the residual scores within bins, alike in all folds."""
     exceed = np.zeros(len(found))
     for start in range(0, n_perms, CHUNK):

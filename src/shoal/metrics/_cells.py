@@ -51,18 +51,28 @@ class Cells(Sequence[Any]):
 
 def stored(several: Sequence[Matrix]) -> Iterator[Matrix]:
     """Yield populations in the precision in which they are kept."""
-    return (several.stored(i) for i in range(len(several))) if isinstance(several, Cells) else iter(several)
+    return (
+        (several.stored(i) for i in range(len(several)))
+        if isinstance(several, Cells)
+        else iter(several)
+    )
 
 
 def sizes_of(several: Sequence[Matrix]) -> Ints:
     """Return the number of cells of each population."""
-    each = several.members if isinstance(several, Cells) else [range(cells.shape[0]) for cells in several]
+    each = (
+        several.members
+        if isinstance(several, Cells)
+        else [range(cells.shape[0]) for cells in several]
+    )
     return np.array([len(own) for own in each], dtype=np.int64)
 
 
 def dtypes_of(several: Sequence[Matrix]) -> list[Any]:
     """Return the kinds of number in which populations are kept."""
-    return [several.values.dtype] if isinstance(several, Cells) else [cells.dtype for cells in several]
+    return (
+        [several.values.dtype] if isinstance(several, Cells) else [cells.dtype for cells in several]
+    )
 
 
 def each_of(several: Sequence[Matrix]) -> list[Part]:
@@ -87,4 +97,7 @@ def parts_of(several: Sequence[Matrix]) -> list[Part]:
 
 def repeated(means: Any, sizes: Sequence[int], dtype: Any) -> tuple[Any, ...]:
     """Return populations in which every cell is the mean; each takes the memory of one cell."""
-    return tuple(np.broadcast_to(mean.astype(dtype), (n, len(mean))) for mean, n in zip(means, sizes, strict=True))
+    return tuple(
+        np.broadcast_to(mean.astype(dtype), (n, len(mean)))
+        for mean, n in zip(means, sizes, strict=True)
+    )

@@ -218,6 +218,11 @@ def coherence(cells: Floats, control: Floats) -> float:
         length = np.linalg.norm(shift, axis=1, keepdims=True)
         units.append(np.divide(shift, length, out=np.zeros_like(shift), where=length > 0))
     mean_p, mean_c = units[0].mean(axis=0), units[1].mean(axis=0)
-    size_p, size_c = np.sum(units[0] ** 2) / n, np.sum(units[1] ** 2) / m  # 1, less cells without a direction
+    size_p, size_c = (
+        np.sum(units[0] ** 2) / n,
+        np.sum(units[1] ** 2) / m,
+    )  # 1, less cells without a direction
     delta = mean_p - mean_c
-    return float(delta @ delta - (size_p - mean_p @ mean_p) / (n - 1) - (size_c - mean_c @ mean_c) / (m - 1))
+    return float(
+        delta @ delta - (size_p - mean_p @ mean_p) / (n - 1) - (size_c - mean_c @ mean_c) / (m - 1)
+    )

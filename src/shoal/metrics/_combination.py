@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 
 def additive_residual(
-    predicted: Floats, real: Floats, *, a: Floats, b: Floats, control: Floats, mask: Bools | None = None
+    predicted: Floats,
+    real: Floats,
+    *,
+    a: Floats,
+    b: Floats,
+    control: Floats,
+    mask: Bools | None = None,
 ) -> Floats:
     r"""Cosine of the predicted with the real deviation from additivity.
 
@@ -60,7 +66,9 @@ def additive_residual(
     --------
     >>> import numpy as np, shoal as sh
     >>> zero, a, b = np.zeros((1, 3)), np.array([[1.0, 0.0, 0.0]]), np.array([[0.0, 1.0, 0.0]])
-    >>> sh.metrics.additive_residual(a + b + [0, 0, 0.5], a + b + [0, 0, 2.0], a=a, b=b, control=zero)
+    >>> sh.metrics.additive_residual(
+    ...     a + b + [0, 0, 0.5], a + b + [0, 0, 2.0], a=a, b=b, control=zero
+    ... )
     array([1.])
     """
     of_guess, of_truth, known = _deviations(predicted, real, a, b, control, mask)
@@ -152,7 +160,9 @@ def _deviations(
     parts = [np.asarray(part, dtype=np.float64) for part in (a, b)]
     absent = [np.isnan(part).all(axis=-1, keepdims=True) for part in parts]
     first, second = (np.where(gone, 0.0, part) for gone, part in zip(absent, parts, strict=True))
-    guess, truth, first, second, origin = tables(predicted=predicted, real=real, a=first, b=second, control=control)
+    guess, truth, first, second, origin = tables(
+        predicted=predicted, real=real, a=first, b=second, control=control
+    )
     known = ~(absent[0] | absent[1]).ravel()
     genes, additive = counted(mask, truth.shape)[known], (first + second - origin)[known]
     return shifts(guess[known], additive, genes), shifts(truth[known], additive, genes), known

@@ -134,7 +134,11 @@ class Populations:
     @cached_property
     def own_control(self) -> Floats:
         """(P, G) mean of the own controls of each condition."""
-        return self.truth.control if self.controls is None else means_of(self.controls)[self.truth.group]
+        return (
+            self.truth.control
+            if self.controls is None
+            else means_of(self.controls)[self.truth.group]
+        )
 
     @cached_property
     def means(self) -> Floats:
@@ -170,7 +174,9 @@ class Populations:
         controls = self.truth.low_controls
         return np.array(
             [
-                float(signed_sqrt(np.array([coherence(cells, controls[at])]))[0]) if len(cells) > 1 else np.nan
+                float(signed_sqrt(np.array([coherence(cells, controls[at])]))[0])
+                if len(cells) > 1
+                else np.nan
                 for cells, at in zip(self.low, self.truth.group, strict=True)
             ]
         )
@@ -183,7 +189,9 @@ def mean_of(cells: Matrix) -> Floats:
 
 def means_of(several: Sequence[Matrix]) -> Floats:
     """Return the mean cell of every population, in double precision."""
-    return np.stack([sum(map(_sum, blocks_of(cells))) / len(cells[1]) for cells in each_of(several)])
+    return np.stack(
+        [sum(map(_sum, blocks_of(cells))) / len(cells[1]) for cells in each_of(several)]
+    )
 
 
 def len_of(cells: Matrix) -> int:

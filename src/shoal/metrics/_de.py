@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 ALPHA = 0.05
 
 
-def de_auprc(predicted: Floats, real_fdr: Floats, *, mask: Bools | None = None, alpha: float = ALPHA) -> Floats:
+def de_auprc(
+    predicted: Floats, real_fdr: Floats, *, mask: Bools | None = None, alpha: float = ALPHA
+) -> Floats:
     r"""Average precision with which predicted evidence finds the genes that really respond.
 
     Genes are sorted by predicted evidence; :math:`\sum_i (R_i - R_{i-1}) P_i` over the distinct values, with precision P and
@@ -57,7 +59,9 @@ def de_auprc(predicted: Floats, real_fdr: Floats, *, mask: Bools | None = None, 
     return by_row(lambda score, fdr: average_precision(score, fdr < alpha), tables, counted)
 
 
-def de_roc_auc(predicted: Floats, real_fdr: Floats, *, mask: Bools | None = None, alpha: float = ALPHA) -> Floats:
+def de_roc_auc(
+    predicted: Floats, real_fdr: Floats, *, mask: Bools | None = None, alpha: float = ALPHA
+) -> Floats:
     """Probability that a gene that really responds has more predicted evidence than one that does not, ties half.
 
     From 0 to 1, higher is better, 1 perfect, 1/2 by chance. Where few genes respond it looks good long before the top of
@@ -138,27 +142,47 @@ def de_overlap(
     >>> import numpy as np
     >>> from shoal.metrics._de import de_overlap
     >>> fdr = np.array([[0.01, 0.01, 0.01, 0.9]])
-    >>> de_overlap(np.array([[1.0, 2, 3, 4]]), np.array([[3.0, -2, 1, 9]]), predicted_fdr=fdr, real_fdr=fdr, k=2)
+    >>> de_overlap(
+    ...     np.array([[1.0, 2, 3, 4]]),
+    ...     np.array([[3.0, -2, 1, 9]]),
+    ...     predicted_fdr=fdr,
+    ...     real_fdr=fdr,
+    ...     k=2,
+    ... )
     array([0.5])
     """
     if k is not None and k < 1:
         msg = f"k must be at least 1, or None for as many genes as respond, not {k!r}"
         raise ValueError(msg)
-    named = {"predicted": predicted, "real": real, "predicted_fdr": predicted_fdr, "real_fdr": real_fdr}
+    named = {
+        "predicted": predicted,
+        "real": real,
+        "predicted_fdr": predicted_fdr,
+        "real_fdr": real_fdr,
+    }
     tables, counted = checked_tables(named, mask, alpha)
 
     def share(effect: Floats, truth: Floats, fdr: Floats, true_fdr: Floats) -> float:
-        length = int((true_fdr < alpha).sum()) if k is None else min(k, int((true_fdr < alpha).sum()))
+        length = (
+            int((true_fdr < alpha).sum()) if k is None else min(k, int((true_fdr < alpha).sum()))
+        )
         if not length:
             return np.nan
-        first = (first_hits(np.abs(e), q < alpha, length) for e, q in ((effect, fdr), (truth, true_fdr)))
+        first = (
+            first_hits(np.abs(e), q < alpha, length) for e, q in ((effect, fdr), (truth, true_fdr))
+        )
         return float(np.minimum(*first).sum() / length)
 
     return by_row(share, tables, counted)
 
 
 def de_lfc_spearman(
-    predicted: Floats, real: Floats, *, real_fdr: Floats, mask: Bools | None = None, alpha: float = ALPHA
+    predicted: Floats,
+    real: Floats,
+    *,
+    real_fdr: Floats,
+    mask: Bools | None = None,
+    alpha: float = ALPHA,
 ) -> Floats:
     """Spearman correlation of predicted and real effects over the genes that really respond.
 
@@ -189,17 +213,24 @@ def de_lfc_spearman(
     --------
     >>> import numpy as np
     >>> from shoal.metrics._de import de_lfc_spearman
-    >>> de_lfc_spearman(np.array([[1.0, 2, 9]]), np.array([[2.0, 4, 1]]), real_fdr=np.array([[0.01, 0.01, 0.9]])).round(
-    ...     6
-    ... )
+    >>> de_lfc_spearman(
+    ...     np.array([[1.0, 2, 9]]), np.array([[2.0, 4, 1]]), real_fdr=np.array([[0.01, 0.01, 0.9]])
+    ... ).round(6)
     array([1.])
     """
-    tables, counted = checked_tables({"predicted": predicted, "real": real, "real_fdr": real_fdr}, mask, alpha)
+    tables, counted = checked_tables(
+        {"predicted": predicted, "real": real, "real_fdr": real_fdr}, mask, alpha
+    )
     return by_row(lambda a, b, fdr: spearman(a[fdr < alpha], b[fdr < alpha]), tables, counted)
 
 
 def de_direction(
-    predicted: Floats, real: Floats, *, real_fdr: Floats, mask: Bools | None = None, alpha: float = ALPHA
+    predicted: Floats,
+    real: Floats,
+    *,
+    real_fdr: Floats,
+    mask: Bools | None = None,
+    alpha: float = ALPHA,
 ) -> Floats:
     """Share of the genes that really respond whose predicted effect has the same sign.
 
@@ -228,10 +259,16 @@ def de_direction(
     --------
     >>> import numpy as np
     >>> from shoal.metrics._de import de_direction
-    >>> de_direction(np.array([[1.0, -2, 9]]), np.array([[2.0, 4, 1]]), real_fdr=np.array([[0.01, 0.01, 0.9]]))
+    >>> de_direction(
+    ...     np.array([[1.0, -2, 9]]),
+    ...     np.array([[2.0, 4, 1]]),
+    ...     real_fdr=np.array([[0.01, 0.01, 0.9]]),
+    ... )
     array([0.5])
     """
-    tables, counted = checked_tables({"predicted": predicted, "real": real, "real_fdr": real_fdr}, mask, alpha)
+    tables, counted = checked_tables(
+        {"predicted": predicted, "real": real, "real_fdr": real_fdr}, mask, alpha
+    )
 
     def share(effect: Floats, truth: Floats, fdr: Floats) -> float:
         hit = fdr < alpha
@@ -240,7 +277,9 @@ def de_direction(
     return by_row(share, tables, counted)
 
 
-def de_recall(predicted_fdr: Floats, real_fdr: Floats, *, mask: Bools | None = None, alpha: float = ALPHA) -> Floats:
+def de_recall(
+    predicted_fdr: Floats, real_fdr: Floats, *, mask: Bools | None = None, alpha: float = ALPHA
+) -> Floats:
     """Share of the genes that really respond that are significant in the predicted cells.
 
     From 0 to 1, higher is better, 1 perfect. Calling every gene is perfect too: read it beside :func:`de_count_error`.
@@ -272,8 +311,14 @@ def de_recall(predicted_fdr: Floats, real_fdr: Floats, *, mask: Bools | None = N
     >>> de_recall(np.array([[0.01, 0.5, 0.5, 0.01]]), np.array([[0.01, 0.01, 0.5, 0.5]]))
     array([0.5])
     """
-    tables, counted = checked_tables({"predicted_fdr": predicted_fdr, "real_fdr": real_fdr}, mask, alpha)
-    return by_row(lambda p, r: float((p[r < alpha] < alpha).mean()) if (r < alpha).any() else np.nan, tables, counted)
+    tables, counted = checked_tables(
+        {"predicted_fdr": predicted_fdr, "real_fdr": real_fdr}, mask, alpha
+    )
+    return by_row(
+        lambda p, r: float((p[r < alpha] < alpha).mean()) if (r < alpha).any() else np.nan,
+        tables,
+        counted,
+    )
 
 
 def de_count_error(
@@ -351,8 +396,14 @@ def de_spearman_sig(
     return spearman(of_predicted[kept], of_real[kept])
 
 
-def _counts(predicted_fdr: Floats, real_fdr: Floats, mask: Bools | None, alpha: float) -> tuple[Floats, Floats, Bools]:
+def _counts(
+    predicted_fdr: Floats, real_fdr: Floats, mask: Bools | None, alpha: float
+) -> tuple[Floats, Floats, Bools]:
     """Return (P,) numbers of predicted and real hits, and where any gene counts."""
-    tables, counted = checked_tables({"predicted_fdr": predicted_fdr, "real_fdr": real_fdr}, mask, alpha)
-    of_predicted, of_real = (((table < alpha) & counted).sum(axis=1).astype(np.float64) for table in tables)
+    tables, counted = checked_tables(
+        {"predicted_fdr": predicted_fdr, "real_fdr": real_fdr}, mask, alpha
+    )
+    of_predicted, of_real = (
+        ((table < alpha) & counted).sum(axis=1).astype(np.float64) for table in tables
+    )
     return of_predicted, of_real, np.asarray(counted.any(axis=1))

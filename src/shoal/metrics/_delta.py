@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 ROUNDING = 1e-12  # a shift that varies by less than this part of the values is rounding
 
 
-def pearson_delta(predicted: Floats, real: Floats, *, reference: Floats, mask: Bools | None = None) -> float:
+def pearson_delta(
+    predicted: Floats, real: Floats, *, reference: Floats, mask: Bools | None = None
+) -> float:
     """Pearson correlation over genes of the predicted with the real shift of the mean.
 
     The reference decides what is asked. Measured from the *control* mean, much of a shift is common to all perturbations
@@ -68,7 +70,11 @@ def pearson_delta(predicted: Floats, real: Floats, *, reference: Floats, mask: B
     if len(means[0]) < 2:
         msg = f"{len(means[0])} genes count; a correlation over genes takes at least 2"
         raise ValueError(msg)
-    bad = [name for name, mean in zip(("predicted", "real", "reference"), means, strict=True) if _bad(mean)]
+    bad = [
+        name
+        for name, mean in zip(("predicted", "real", "reference"), means, strict=True)
+        if _bad(mean)
+    ]
     if bad:
         msg = f"{' and '.join(bad)} hold NaN or infinite values; leave those genes out with mask="
         raise ValueError(msg)
@@ -76,7 +82,12 @@ def pearson_delta(predicted: Floats, real: Floats, *, reference: Floats, mask: B
 
 
 def pearson_rows(
-    predicted: Floats, real: Floats, *, reference: Floats, mask: Bools | None = None, centre: bool = True
+    predicted: Floats,
+    real: Floats,
+    *,
+    reference: Floats,
+    mask: Bools | None = None,
+    centre: bool = True,
 ) -> Floats:
     """Return :func:`pearson_delta` of every condition, (P,), of tables (P, n_genes); the cosine without `centre`.
 
@@ -94,7 +105,9 @@ def pearson_rows(
     for means in (guess, truth):
         shift = np.where(genes, means - origin, 0.0)
         if centre:
-            shift = np.where(genes, shift - shift.sum(axis=1, keepdims=True) / np.maximum(n, 1), 0.0)
+            shift = np.where(
+                genes, shift - shift.sum(axis=1, keepdims=True) / np.maximum(n, 1), 0.0
+            )
         length = np.linalg.norm(shift, axis=1, keepdims=True)
         scale = np.maximum(*(np.linalg.norm(m, axis=1, keepdims=True) for m in (means, origin)))
         rows.append(shift / np.where((length > ROUNDING * scale) & (n > 1), length, np.nan))

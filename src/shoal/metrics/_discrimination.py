@@ -182,7 +182,12 @@ def centroid_accuracy(
 
 
 def rank_score(
-    predicted: Floats, real: Floats, *, metric: Metric = "l2", mask: Bools | None = None, group: Ints | None = None
+    predicted: Floats,
+    real: Floats,
+    *,
+    metric: Metric = "l2",
+    mask: Bools | None = None,
+    group: Ints | None = None,
 ) -> Floats:
     """Rank of the own prediction among all predictions, by distance to the real mean, divided by their number.
 
@@ -245,7 +250,9 @@ def _ranks(
         n, others = len(rows), candidates[rows]
         if n < 2:
             continue
-        centre = others.mean(axis=0) if metric == "l2" else 0.0  # products of smaller numbers round less
+        centre = (
+            others.mean(axis=0) if metric == "l2" else 0.0
+        )  # products of smaller numbers round less
         others = others - centre
         step = max(1, BLOCK_BYTES // (8 * max(n, query.shape[1])))
         for start in range(0, n, step):
@@ -298,7 +305,9 @@ def _cosine(query: Floats, candidates: Floats, counts: Floats | None) -> tuple[F
     safe = np.where(scale > 0, scale, 1.0)
     cosine = np.where(scale > 0, query @ candidates.T, 0.0) / safe
     with np.errstate(divide="ignore", invalid="ignore"):
-        lost = np.where(theirs > 0, every / theirs, 1.0)  # how much of a length the mask took away: it cancels
+        lost = np.where(
+            theirs > 0, every / theirs, 1.0
+        )  # how much of a length the mask took away: it cancels
     return -cosine, ROUNDING * lost
 
 
@@ -317,4 +326,6 @@ def _l1_loop(x: Floats, y: Floats) -> Floats:
     return out
 
 
-_l1_distances = compiled(_l1_loop, fastmath=True)  # four times faster than scipy's, which cannot reorder its sums
+_l1_distances = compiled(
+    _l1_loop, fastmath=True
+)  # four times faster than scipy's, which cannot reorder its sums

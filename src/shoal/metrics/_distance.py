@@ -65,7 +65,9 @@ def edistance(X: Floats, Y: Floats, *, biased: bool = False) -> float:
     return SquaredReference(y, biased=biased).compare(x)[0]
 
 
-def energy_distance(X: Floats, Y: Floats, *, biased: bool = False, block_bytes: int = BLOCK_BYTES) -> float:
+def energy_distance(
+    X: Floats, Y: Floats, *, biased: bool = False, block_bytes: int = BLOCK_BYTES
+) -> float:
     """Energy distance of Euclidean distances: 0 only between equal distributions.
 
     Parameters

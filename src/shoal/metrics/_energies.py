@@ -24,12 +24,19 @@ if TYPE_CHECKING:
 
 DENSE = 0.3  # share of controls that express a gene from which on a dense product is faster
 CONTROLS = 2048  # controls that a block of cells is compared with at a time
-KEPT = 2**21  # numbers of a population that are made dense once; of larger ones this is done anew for each pass
+KEPT = (
+    2**21
+)  # numbers of a population that are made dense once; of larger ones this is done anew for each pass
 LANES = 32  # their number is filled up to multiples of this
-EQUAL = {4: 2e-6, 8: 1e-13}  # by bytes of a number: a squared distance below this part of the squares is rounding
+EQUAL = {
+    4: 2e-6,
+    8: 1e-13,
+}  # by bytes of a number: a squared distance below this part of the squares is rounding
 
 
-def energies(cells: Sequence[Matrix], controls: Sequence[Matrix], group: Ints, *, biased: bool = False) -> Floats:
+def energies(
+    cells: Sequence[Matrix], controls: Sequence[Matrix], group: Ints, *, biased: bool = False
+) -> Floats:
     """Return the energy distance of every population to the controls of its context.
 
     Parameters
@@ -48,8 +55,13 @@ def energies(cells: Sequence[Matrix], controls: Sequence[Matrix], group: Ints, *
     (P,) distances, float64; NaN for a single cell, if not `biased`. If cells and controls are of single precision, so are
     the distances of two cells, of which the means are taken in double precision.
     """
-    single = all(dtype == np.float32 for several in (cells, controls) for dtype in dtypes_of(several))
-    references = [_Controls(own, np.float32 if single else np.float64, biased=biased) for own in each_of(controls)]
+    single = all(
+        dtype == np.float32 for several in (cells, controls) for dtype in dtypes_of(several)
+    )
+    references = [
+        _Controls(own, np.float32 if single else np.float64, biased=biased)
+        for own in each_of(controls)
+    ]
     each = zip(each_of(cells), np.asarray(group).tolist(), strict=True)
     return np.array([references[at].energy(own) for own, at in each], dtype=np.float64)
 
@@ -62,17 +74,25 @@ class _Controls:
         many = np.sum([_expressed(block) for block in blocks_of(cells)], axis=0) >= DENSE * n
         self.genes, self.n_many = np.argsort(~many, kind="stable"), int(many.sum())
         first, others = np.split(self.genes, [self.n_many])
-        self.dense: Floats = np.concatenate([densify(block[:, first]).astype(dtype) for block in blocks_of(cells)])
-        self.centre = self.dense.mean(axis=0, dtype=np.float64).astype(dtype)  # smaller numbers round less
+        self.dense: Floats = np.concatenate(
+            [densify(block[:, first]).astype(dtype) for block in blocks_of(cells)]
+        )
+        self.centre = self.dense.mean(axis=0, dtype=np.float64).astype(
+            dtype
+        )  # smaller numbers round less
         self.dense -= self.centre
         rest = [sparse.csr_matrix(block[:, others], dtype=dtype) for block in blocks_of(cells)]
         self.rest = sparse.vstack(rest, format="csr")
         self.squares = _squares(self.dense) + _squares(self.rest)
         self.equal = dtype(EQUAL[np.dtype(dtype).itemsize])
         total = 0.0
-        for i in range(0, n, BLOCK):  # with all from there on, which is once all pairs but those among these cells
+        for i in range(
+            0, n, BLOCK
+        ):  # with all from there on, which is once all pairs but those among these cells
             x, squares = self._read(cells, i)
-            total += 2 * self._to_controls(x, squares, first=i) - self._among(x, squares, x, squares)
+            total += 2 * self._to_controls(x, squares, first=i) - self._among(
+                x, squares, x, squares
+            )
         self.within = self._mean(total, n)
 
     def energy(self, cells: Part) -> float:
@@ -99,7 +119,9 @@ class _Controls:
         values, rows = cells
         block = densify(values[rows[start : start + BLOCK]]).astype(self.dense.dtype, copy=False)
         x = np.empty((-(-len(block) // LANES) * LANES, len(self.genes)), dtype=block.dtype)
-        np.take(block, self.genes, axis=1, out=x[: len(block)], mode="clip")  # the only mode that fills it in place
+        np.take(
+            block, self.genes, axis=1, out=x[: len(block)], mode="clip"
+        )  # the only mode that fills it in place
         x[len(block) :] = 0.0
         x[:, : self.n_many] -= self.centre
         return x, _squares(x[: len(block)])
@@ -110,14 +132,18 @@ class _Controls:
         for start in range(first, len(self.dense), CONTROLS):
             rows = slice(start, start + CONTROLS)
             products = self.dense[rows] @ x[:, : self.n_many].T
-            _add_products(rest.data, rest.indices, rest.indptr[start : start + CONTROLS + 1], panel, products)
+            _add_products(
+                rest.data, rest.indices, rest.indptr[start : start + CONTROLS + 1], panel, products
+            )
             total += _distances(products, self.squares[rows], squares, self.equal)
         return total
 
 
 def _expressed(cells: Matrix) -> Ints:
     """Return (G,) numbers of values that are not 0."""
-    return np.asarray(cells.getnnz(axis=0) if sparse.issparse(cells) else np.count_nonzero(cells, axis=0))
+    return np.asarray(
+        cells.getnnz(axis=0) if sparse.issparse(cells) else np.count_nonzero(cells, axis=0)
+    )
 
 
 def _squares(values: Matrix) -> Floats:

@@ -117,7 +117,9 @@ def rmse(predicted: Floats, real: Floats, *, mask: Bools | None = None) -> Float
     return np.sqrt(mse(predicted, real, mask=mask))
 
 
-def cell_error(predicted: Sequence[Matrix], real: Sequence[Matrix], *, start: Sequence[Matrix]) -> Floats:
+def cell_error(
+    predicted: Sequence[Matrix], real: Sequence[Matrix], *, start: Sequence[Matrix]
+) -> Floats:
     r"""Distance of each cell to its true counterfactual, relative to the distance if nothing is done.
 
     .. math:: \frac{\sum_i \lVert \hat y_i - y_i \rVert}{\sum_i \lVert x_i - y_i \rVert}

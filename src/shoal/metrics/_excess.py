@@ -92,7 +92,9 @@ def top_direction(cells: Floats, control: Spread) -> Floats:
     free, d = max(len(cells) - 1, 1), cells.shape[1]
     if d <= MATRIX:
         difference = cells.T @ cells / free - control.matrix
-        return np.asarray(eigh(difference, subset_by_index=[d - 1, d - 1], check_finite=False)[1][:, 0])
+        return np.asarray(
+            eigh(difference, subset_by_index=[d - 1, d - 1], check_finite=False)[1][:, 0]
+        )
 
     def apply(v: Floats) -> Floats:
         v = v.ravel()
@@ -154,5 +156,9 @@ def cause(summary: Excess, excess_trace: float, noise: float) -> str:
     """
     if max(summary.along_shift, summary.top_share) >= 0.5:
         # of one direction at angle t to the shift, the part along the shift is cos^2 t
-        return "partial penetrance" if summary.along_shift >= 0.6 * summary.top_share else "several programmes"
+        return (
+            "partial penetrance"
+            if summary.along_shift >= 0.6 * summary.top_share
+            else "several programmes"
+        )
     return "dispersion" if excess_trace > noise else "unclear"

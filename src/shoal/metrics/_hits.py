@@ -144,7 +144,9 @@ def _checked(score: Floats, hit: Bools) -> tuple[Floats, Bools]:
     """Return scores and hits as arrays of one length, or raise ``ValueError``."""
     values, marked = _finite(score, "score_predicted"), np.asarray(hit)
     if marked.dtype != bool or marked.shape != values.shape:
-        msg = f"hit_real must hold {len(values)} booleans, not {marked.dtype} of shape {marked.shape}"
+        msg = (
+            f"hit_real must hold {len(values)} booleans, not {marked.dtype} of shape {marked.shape}"
+        )
         raise ValueError(msg)
     return values, marked
 

@@ -27,7 +27,9 @@ def average_precision(score: Floats, label: Bools) -> float:
 
 def spearman(a: Floats, b: Floats) -> float:
     """Return Spearman's correlation; NaN for fewer than 2 values or where one side is constant."""
-    return float(spearman_rows(np.asarray(a)[None], np.asarray(b)[None])[0]) if len(a) > 1 else np.nan
+    return (
+        float(spearman_rows(np.asarray(a)[None], np.asarray(b)[None])[0]) if len(a) > 1 else np.nan
+    )
 
 
 def ranks(values: Floats) -> Floats:
@@ -64,7 +66,9 @@ def first_hits(strength: Floats, hit: Bools, length: int) -> Floats:
     return share
 
 
-def checked_tables(named: Mapping[str, Floats], mask: Bools | None, alpha: float) -> tuple[list[Floats], Bools]:
+def checked_tables(
+    named: Mapping[str, Floats], mask: Bools | None, alpha: float
+) -> tuple[list[Floats], Bools]:
     """Return float64 tables and the mask, or raise ``ValueError``; only values that count must be sound."""
     if not 0 < alpha < 1:
         msg = f"alpha must be between 0 and 1, not {alpha!r}"
@@ -80,9 +84,15 @@ def checked_tables(named: Mapping[str, Floats], mask: Bools | None, alpha: float
         msg = f"mask must hold booleans of shape {shape}, not {counted.dtype} of shape {counted.shape}"
         raise ValueError(msg)
     for name, table in tables.items():
-        bad = counted & ~((table >= 0) & (table <= 1) if name.endswith("fdr") else np.isfinite(table))
+        bad = counted & ~(
+            (table >= 0) & (table <= 1) if name.endswith("fdr") else np.isfinite(table)
+        )
         if bad.any():
-            what = "values that are NaN or not between 0 and 1" if name.endswith("fdr") else "NaN or infinite values"
+            what = (
+                "values that are NaN or not between 0 and 1"
+                if name.endswith("fdr")
+                else "NaN or infinite values"
+            )
             msg = f"{name} holds {what} in {int(bad.any(axis=1).sum())} conditions; leave them out with mask="
             raise ValueError(msg)
     return list(tables.values()), counted
@@ -90,4 +100,7 @@ def checked_tables(named: Mapping[str, Floats], mask: Bools | None, alpha: float
 
 def by_row(of_row: Callable[..., float], tables: Sequence[Floats], counted: Bools) -> Floats:
     """Return (P,) values of a function of the genes that count in each condition."""
-    return np.array([of_row(*(t[row, own] for t in tables)) for row, own in enumerate(counted)], dtype=np.float64)
+    return np.array(
+        [of_row(*(t[row, own] for t in tables)) for row, own in enumerate(counted)],
+        dtype=np.float64,
+    )

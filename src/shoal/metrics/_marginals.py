@@ -50,10 +50,14 @@ def wasserstein_per_gene(X: Matrix, Y: Matrix, *, block_bytes: int = BLOCK_BYTES
     same_columns(x, y)
     weight, of_x, of_y = quantile_steps(x.shape[0], y.shape[0])
     found = np.empty(x.shape[1])
-    width = max(1, int(block_bytes / (8 * 4 * len(weight))))  # both gathered, their difference, and the cells
+    width = max(
+        1, int(block_bytes / (8 * 4 * len(weight)))
+    )  # both gathered, their difference, and the cells
     for start in range(0, len(found), width):
         part = slice(start, start + width)
-        low, high = (np.sort(densify(values[:, part]).astype(np.float64), axis=0) for values in (x, y))
+        low, high = (
+            np.sort(densify(values[:, part]).astype(np.float64), axis=0) for values in (x, y)
+        )
         found[part] = weight @ np.abs(low[of_x] - high[of_y])
     return found
 
@@ -175,7 +179,9 @@ def _total_variance(values: Matrix) -> float:
     if sparse.issparse(values):
         stored = np.diff(values.indptr)
         gap = values.data - np.repeat(mean, stored)
-        square = float(gap @ gap + (n - stored) @ mean**2)  # the cells that are not stored are zeros
+        square = float(
+            gap @ gap + (n - stored) @ mean**2
+        )  # the cells that are not stored are zeros
     else:
         gap = (values - mean).ravel()
         square = float(gap @ gap)
@@ -186,6 +192,8 @@ def _zero_fraction(values: Matrix, tolerance: float) -> Floats:
     """Return (n_genes,) fractions of cells at zero, stored or not."""
     n = values.shape[0]
     if sparse.issparse(values):
-        beyond = sparse.csc_matrix((np.abs(values.data) > tolerance, values.indices, values.indptr), values.shape)
+        beyond = sparse.csc_matrix(
+            (np.abs(values.data) > tolerance, values.indices, values.indptr), values.shape
+        )
         return 1.0 - np.asarray(beyond.sum(axis=0)).ravel() / n
     return np.mean(np.abs(values) <= tolerance, axis=0)

@@ -57,11 +57,15 @@ def mmd(
     --------
     >>> import numpy as np, shoal as sh
     >>> rng = np.random.default_rng(0)
-    >>> value = sh.metrics.mmd(rng.normal(1, 1, (50, 5)), rng.normal(0, 1, (80, 5)), bandwidth=[1.0, 2.0, 4.0])
+    >>> value = sh.metrics.mmd(
+    ...     rng.normal(1, 1, (50, 5)), rng.normal(0, 1, (80, 5)), bandwidth=[1.0, 2.0, 4.0]
+    ... )
     """
     x, y = check_pair(X, Y, biased=biased)
     link = gaussian(as_widths(median_bandwidth(y) if bandwidth is None else bandwidth))
-    return PairReference(y, link, at_zero=-1.0, biased=biased, block_bytes=block_bytes).compare(x)[0]
+    return PairReference(y, link, at_zero=-1.0, biased=biased, block_bytes=block_bytes).compare(x)[
+        0
+    ]
 
 
 def median_bandwidth(values: Matrix, *, most: int = 1000) -> float:
@@ -94,7 +98,9 @@ def median_bandwidth(values: Matrix, *, most: int = 1000) -> float:
     n = values.shape[0]
     if n > most:
         centre = centre_of(values)
-        order = np.argsort(squares_of(values) - 2 * np.asarray(values @ centre).ravel(), kind="stable")
+        order = np.argsort(
+            squares_of(values) - 2 * np.asarray(values @ centre).ravel(), kind="stable"
+        )
         values = values[order[((np.arange(most) + 0.5) * n / most).astype(np.int64)]]
     width = float(np.median(pdist(densify(values).astype(np.float64)))) if n > 1 else 0.0
     if not width > 0:

@@ -25,7 +25,9 @@ def spectrum_moments(covariance: Floats, free: int) -> tuple[float, float]:
     """
     first = float(np.trace(covariance))
     second = float(np.vdot(covariance, covariance))
-    rows = (covariance[i : i + 256] for i in range(0, len(covariance), 256))  # no second matrix of that size
+    rows = (
+        covariance[i : i + 256] for i in range(0, len(covariance), 256)
+    )  # no second matrix of that size
     third = sum(float(np.vdot(part @ covariance, part)) for part in rows)
     f = float(max(free, 2))
     c2 = max((second - first**2 / f) / (1 + 1 / f), first**2 / len(covariance))

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     Tile: TypeAlias = tuple[slice, slice, Floats]
 
 BLOCK_BYTES = 32 * 2**20
-TILE = 2**17  # elements of one tile: it stays in the cache between the product, the link and the sums
+TILE = (
+    2**17
+)  # elements of one tile: it stays in the cache between the product, the link and the sums
 ROUNDING = 1e-14  # squared norms are short by this part, so that equal rows fall below 0 and not just above it
 
 
@@ -165,7 +167,11 @@ def prefix_sums(x: Points, link: Link) -> Floats:
 
 
 def group_sums(
-    x: Points, sizes: Ints, link: Link, *, watch: Callable[[Iterator[Tile]], Iterable[Tile]] | None = None
+    x: Points,
+    sizes: Ints,
+    link: Link,
+    *,
+    watch: Callable[[Iterator[Tile]], Iterable[Tile]] | None = None,
 ) -> Floats:
     """Return (G, G) sums over ordered pairs of different rows, for rows sorted by group.
 
@@ -184,7 +190,9 @@ def group_sums(
     total = np.zeros((len(sizes), len(sizes)))
     found = tiles(x, x, link)
     for rows, columns, tile in found if watch is None else watch(found):
-        (a, first), (b, second) = (np.unique(code[where], return_index=True) for where in (rows, columns))
+        (a, first), (b, second) = (
+            np.unique(code[where], return_index=True) for where in (rows, columns)
+        )
         part = np.add.reduceat(np.add.reduceat(tile, first, axis=0), second, axis=1)
         total[np.ix_(a, b)] += part
         if columns.start != rows.start:

@@ -71,7 +71,10 @@ def draw(sizes: Ints, n_control: int, n_perms: int, rng: np.random.Generator) ->
     """Draw `n_perms` relabellings for perturbations of these sizes."""
     shared, *streams = rng.spawn(len(sizes) + 1)
     swapped = np.array(
-        [stream.hypergeometric(n_control, n, n, size=n_perms) for n, stream in zip(sizes, streams, strict=True)],
+        [
+            stream.hypergeometric(n_control, n, n, size=n_perms)
+            for n, stream in zip(sizes, streams, strict=True)
+        ],
         dtype=np.int64,
     ).reshape(len(sizes), n_perms)
     longest = int(swapped.max(initial=0))
@@ -85,7 +88,9 @@ def row_dots(indicator: Matrix, dense: Floats) -> Floats:
     """Return, for each row of a CSR matrix of ones, the sum of the entries of `dense` that it marks."""
     rows = np.repeat(np.arange(indicator.shape[0]), np.diff(indicator.indptr))
     picked = dense[rows, indicator.indices]
-    return np.bincount(rows, weights=picked, minlength=indicator.shape[0]).astype(np.float64, copy=False)
+    return np.bincount(rows, weights=picked, minlength=indicator.shape[0]).astype(
+        np.float64, copy=False
+    )
 
 
 def n_reached(null: Floats, observed: Floats) -> Ints:

@@ -52,7 +52,10 @@ class Tested:
     def strongest(self) -> list[Ints]:
         """The significant genes of each condition by falling absolute fold change, equal ones in order of the genes."""
         hits = [np.flatnonzero(row < ALPHA) for row in self.fdr]
-        return [own[np.argsort(-np.abs(row[own]), kind="stable")] for row, own in zip(self.lfc, hits, strict=True)]
+        return [
+            own[np.argsort(-np.abs(row[own]), kind="stable")]
+            for row, own in zip(self.lfc, hits, strict=True)
+        ]
 
 
 _TESTED: WeakKeyDictionary[Populations, Tested] = WeakKeyDictionary()
@@ -76,7 +79,11 @@ def tested(guess: Populations) -> Tested:
 
 def _pdex(guess: Populations) -> Tested:
     truth, controls = guess.truth, guess.own_controls
-    sums = guess.rank_sums if guess.controls is None else sums_against(guess.cells, controls, truth.group)
+    sums = (
+        guess.rank_sums
+        if guess.controls is None
+        else sums_against(guess.cells, controls, truth.group)
+    )
     p = sums.standardised(continuity=True).pvalue
     above = _pdex_means(guess.cells, guess.means if guess.exact is None else None)
     below = _pdex_means(controls, None)[truth.group]
@@ -88,7 +95,9 @@ def _pdex(guess: Populations) -> Tested:
 
 def _pdex_means(several: Sequence[Matrix], means: Floats | None) -> Floats:
     """Return pdex's means, summed in the precision of the cells: fold changes that are equal here are equal there."""
-    if isinstance(several, Cells) and not sparse.issparse(several.values):  # which come in double precision
+    if isinstance(several, Cells) and not sparse.issparse(
+        several.values
+    ):  # which come in double precision
         return np.expm1(means_of(several) if means is None else means)
     return np.stack([np.expm1(np.asarray(cells.mean(axis=0)).ravel()) for cells in several])
 
@@ -111,7 +120,9 @@ def _effects(function: Callable[[Truth, Floats, Floats], Floats]) -> Compute:
     """Wrap a function of the predicted effects, from predicted controls, and the real ones, from real controls."""
 
     def compute(truth: Truth, guess: Populations) -> Scored:
-        return Scored(function(truth, guess.means - guess.own_control, truth.real.means - truth.control))
+        return Scored(
+            function(truth, guess.means - guess.own_control, truth.real.means - truth.control)
+        )
 
     return compute
 
@@ -121,7 +132,11 @@ def _genes(function: Callable[[Floats, Floats, Floats, Floats], float]) -> Compu
 
     def compute(truth: Truth, guess: Populations) -> Scored:
         real, own = tested(truth.real), tested(guess)
-        return Scored(np.array([function(*row) for row in zip(real.fdr, real.lfc, own.fdr, own.lfc, strict=True)]))
+        return Scored(
+            np.array(
+                [function(*row) for row in zip(real.fdr, real.lfc, own.fdr, own.lfc, strict=True)]
+            )
+        )
 
     return compute
 
@@ -177,7 +192,9 @@ def _recall(real_fdr: Floats, real_lfc: Floats, fdr: Floats, lfc: Floats) -> flo
 def _area(area: Callable[[Floats, Bools], float]) -> Compute:
     """Wrap an area under a curve: labels are the real hits, the score is -log10 of the predicted FDR, at most 10."""
     return _genes(
-        lambda real_fdr, real_lfc, fdr, lfc: area(-np.log10(np.clip(fdr, np.float32(1e-10), 1)), real_fdr < ALPHA)
+        lambda real_fdr, real_lfc, fdr, lfc: area(
+            -np.log10(np.clip(fdr, np.float32(1e-10), 1)), real_fdr < ALPHA
+        )
     )
 
 
@@ -194,24 +211,41 @@ def _energies(truth: Truth, guess: Populations, rows: Ints) -> float:
 
 def _correlation(a: Floats, b: Floats) -> float:
     """Return Pearson's correlation; NaN for fewer than 2 values or a constant side."""
-    return float(np.corrcoef(a, b)[0, 1]) if len(a) > 1 and np.ptp(a) > 0 and np.ptp(b) > 0 else np.nan
+    return (
+        float(np.corrcoef(a, b)[0, 1]) if len(a) > 1 and np.ptp(a) > 0 and np.ptp(b) > 0 else np.nan
+    )
 
 
 # -- the registry ----------------------------------------------------------------------------------------------------
 
-FLAT, ALONE = "an effect is the same in all genes", "there is no other condition of the same context"
-NO_HIT, SAME = "no gene of the real cells is significant, or all are", "all conditions are alike on one side"
+FLAT, ALONE = (
+    "an effect is the same in all genes",
+    "there is no other condition of the same context",
+)
+NO_HIT, SAME = (
+    "no gene of the real cells is significant, or all are",
+    "all conditions are alike on one side",
+)
 
 
-def _metric(name: str, family: str, perfect: float, compute: Compute, needs: str, undefined: str = "") -> Metric:
+def _metric(
+    name: str, family: str, perfect: float, compute: Compute, needs: str, undefined: str = ""
+) -> Metric:
     direction: Direction = "higher" if perfect == 1 else "lower" if perfect == 0 else "target"
     masked = family == "discrimination"
-    return Metric(name, family, direction, perfect, compute, needs, undefined, SOURCE, masked=masked)
+    return Metric(
+        name, family, direction, perfect, compute, needs, undefined, SOURCE, masked=masked
+    )
 
 
 _ALL = (
     _metric(
-        "pearson_delta", "response", 1, _effects(lambda t, a, b: pearson_rows(a, b, reference=0 * b)), "means", FLAT
+        "pearson_delta",
+        "response",
+        1,
+        _effects(lambda t, a, b: pearson_rows(a, b, reference=0 * b)),
+        "means",
+        FLAT,
     ),
     _metric("mse", "error", 0, _means(mse), "means"),
     _metric("mae", "error", 0, _means(mae), "means"),
@@ -223,7 +257,13 @@ _ALL = (
     ),
     _metric("pearson_edistance", "structure", 1, _copied(_energies), "cells", SAME),
     *(
-        _metric(f"{kind}_at_{k or 'N'}", "genes", 1, _overlap(k, of_predicted=kind == "precision"), "genes")
+        _metric(
+            f"{kind}_at_{k or 'N'}",
+            "genes",
+            1,
+            _overlap(k, of_predicted=kind == "precision"),
+            "genes",
+        )
         for kind in ("overlap", "precision")
         for k in LENGTHS
     ),
@@ -231,8 +271,20 @@ _ALL = (
     _metric("de_direction_match", "genes", 1, _genes(_direction), "genes", NO_HIT),
     _metric("de_spearman_lfc_sig", "genes", 1, _genes(_lfc_spearman), "genes", NO_HIT),
     _metric("de_sig_genes_recall", "genes", 1, _genes(_recall), "genes", NO_HIT),
-    _metric("de_nsig_counts_real", "genes", np.nan, _genes(lambda a, b, c, d: float((a < ALPHA).sum())), "genes"),
-    _metric("de_nsig_counts_pred", "genes", np.nan, _genes(lambda a, b, c, d: float((c < ALPHA).sum())), "genes"),
+    _metric(
+        "de_nsig_counts_real",
+        "genes",
+        np.nan,
+        _genes(lambda a, b, c, d: float((a < ALPHA).sum())),
+        "genes",
+    ),
+    _metric(
+        "de_nsig_counts_pred",
+        "genes",
+        np.nan,
+        _genes(lambda a, b, c, d: float((c < ALPHA).sum())),
+        "genes",
+    ),
     _metric("pr_auc", "genes", 1, _area(average_precision), "genes", NO_HIT),
     _metric("roc_auc", "genes", 1, _area(roc_area), "genes", NO_HIT),
 )

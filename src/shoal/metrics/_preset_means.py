@@ -32,7 +32,9 @@ _ORDER: WeakKeyDictionary[Truth, Ints] = WeakKeyDictionary()
 def by_t(truth: Truth) -> Ints:
     """Return (P, G) genes by falling absolute t of the real cells against their controls (Welch's), as scanpy ranks them."""
     if truth not in _ORDER:
-        real, control = ([_moments(cells) for cells in several] for several in (truth.cells, truth.controls))
+        real, control = (
+            [_moments(cells) for cells in several] for several in (truth.cells, truth.controls)
+        )
         t = np.stack([_welch(*real[i], *control[at]) for i, at in enumerate(truth.group)])
         _ORDER[truth] = np.argsort(-np.abs(t), axis=1, kind="stable")
     return _ORDER[truth]
@@ -97,9 +99,19 @@ def _log(means: Floats) -> Floats:
 FLAT, ALONE = "a shift is the same in all genes", "there is no other condition of the same context"
 
 
-def _metric(name: str, family: str, perfect: float, compute: Compute, undefined: str, source: str) -> Metric:
+def _metric(
+    name: str, family: str, perfect: float, compute: Compute, undefined: str, source: str
+) -> Metric:
     return Metric(
-        name, family, "higher" if perfect else "lower", perfect, compute, "means", undefined, source, masked=False
+        name,
+        family,
+        "higher" if perfect else "lower",
+        perfect,
+        compute,
+        "means",
+        undefined,
+        source,
+        masked=False,
     )
 
 
@@ -123,7 +135,14 @@ SYSTEMA: Mapping[str, Metric] = _named(
 )
 
 PERTURBENCH: Mapping[str, Metric] = _named(
-    _metric("rmse_average", "error", 0, lambda t, g: Scored(rmse(g.means, t.real.means)), "", _OF_PERTURBENCH),
+    _metric(
+        "rmse_average",
+        "error",
+        0,
+        lambda t, g: Scored(rmse(g.means, t.real.means)),
+        "",
+        _OF_PERTURBENCH,
+    ),
     _metric(
         "rmse_rank_average",
         "discrimination",

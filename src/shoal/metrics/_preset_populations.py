@@ -69,7 +69,9 @@ def _signature(guess: Matrix, real: Matrix) -> float:
 
 def _r2(guess: Matrix, real: Matrix) -> float:
     means = mean_of(guess), mean_of(real)
-    return float(np.corrcoef(*means)[0, 1] ** 2) if all(np.ptp(mean) > 0 for mean in means) else np.nan
+    return (
+        float(np.corrcoef(*means)[0, 1] ** 2) if all(np.ptp(mean) > 0 for mean in means) else np.nan
+    )
 
 
 def _wasserstein(guess: Matrix, real: Matrix) -> float:

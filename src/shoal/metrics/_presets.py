@@ -46,7 +46,12 @@ class Preset:
 
 
 _ALL = (
-    Preset("cell_eval", CELL_EVAL, "cell-eval 0.8.2 with pdex 0.3.0, profile full", uses_predicted_control=True),
+    Preset(
+        "cell_eval",
+        CELL_EVAL,
+        "cell-eval 0.8.2 with pdex 0.3.0, profile full",
+        uses_predicted_control=True,
+    ),
     Preset(
         "vcc",
         VCC,
@@ -55,7 +60,12 @@ _ALL = (
         score=baseline_scaled,
     ),
     Preset("systema", SYSTEMA, "Viñas Torné et al. 2025, Systema's evaluation folder"),
-    Preset("perturbench", PERTURBENCH, "Wu et al. 2024, PerturBench's Evaluator", uses_predicted_control=True),
+    Preset(
+        "perturbench",
+        PERTURBENCH,
+        "Wu et al. 2024, PerturBench's Evaluator",
+        uses_predicted_control=True,
+    ),
     Preset("unlasting", UNLASTING, "Unlasting 2025, test.py and test_util.py"),
     Preset("cmonge", CMONGE, "Conditional Monge gap, cmonge/metrics.py"),
 )

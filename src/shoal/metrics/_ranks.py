@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from .._typing import Floats, Ints, Matrix
     from ._cells import Part
 
-ENTRIES = 2**19  # values that are sorted at a time; what is held beside the matrix is some times that
+ENTRIES = (
+    2**19
+)  # values that are sorted at a time; what is held beside the matrix is some times that
 DIGIT = 11  # bits that one pass of the sort looks at
 
 
@@ -40,24 +42,35 @@ def columns(parts: Sequence[Part]) -> Iterator[Columns]:
     """
     n_cells, n_genes = sum(len(rows) for _, rows in parts), parts[0][0].shape[1]
     dense = not all(sparse.issparse(x) for x, _ in parts)
-    entries = float(n_cells) * n_genes if dense else sum(_density(x) * len(rows) for x, rows in parts)
+    entries = (
+        float(n_cells) * n_genes if dense else sum(_density(x) * len(rows) for x, rows in parts)
+    )
     for start in _steps(n_genes, entries):
         genes = slice(start[0], start[1])
         blocks = [_rows(x[:, genes], rows) for x, rows in parts]
         if dense:
-            block = np.concatenate([b.toarray() if sparse.issparse(b) else np.asarray(b) for b in blocks]).T
+            block = np.concatenate(
+                [b.toarray() if sparse.issparse(b) else np.asarray(b) for b in blocks]
+            ).T
             width = len(block)
-            cells, begin = np.tile(np.arange(n_cells, dtype=np.int32), width), np.arange(width + 1) * n_cells
+            cells, begin = (
+                np.tile(np.arange(n_cells, dtype=np.int32), width),
+                np.arange(width + 1) * n_cells,
+            )
             values = np.ascontiguousarray(block).reshape(-1)
         else:
-            table = _by_column(blocks[0] if len(blocks) == 1 else sparse.vstack(blocks, format="csr"))
+            table = _by_column(
+                blocks[0] if len(blocks) == 1 else sparse.vstack(blocks, format="csr")
+            )
             values, cells, begin = table.data, table.indices, table.indptr
         if not np.isfinite(values).all():
             msg = "X holds NaN or infinite values, which have no rank; drop those cells or mend them first"
             raise ValueError(msg)
         if values.dtype not in (np.float32, np.float64):
             values = values.astype(np.float64)
-        yield Columns(values, cells.astype(np.int32, copy=False), begin.astype(np.int64, copy=False), genes)
+        yield Columns(
+            values, cells.astype(np.int32, copy=False), begin.astype(np.int64, copy=False), genes
+        )
 
 
 def rank_sums(block: Columns, group: Ints, sizes: Ints, *, rest: bool) -> tuple[Floats, Floats]:
@@ -76,7 +89,16 @@ def rank_sums(block: Columns, group: Ints, sizes: Ints, *, rest: bool) -> tuple[
     """
     bits = block.values.view(np.uint32 if block.values.dtype == np.float32 else np.uint64)
     u, ties = (np.zeros((len(block.begin) - 1, len(sizes) - 1)) for _ in range(2))
-    _sums(bits, block.cells, block.begin, group.astype(np.int32), sizes.astype(np.int64), rest, u, ties)
+    _sums(
+        bits,
+        block.cells,
+        block.begin,
+        group.astype(np.int32),
+        sizes.astype(np.int64),
+        rest,
+        u,
+        ties,
+    )
     return u.T, ties.T
 
 
@@ -111,7 +133,9 @@ def _loop(bits, cells, begin, group, sizes, rest, u, ties):  # type: ignore[no-u
     body = sign - one
     keys, other_keys = np.empty(longest, bits.dtype), np.empty(longest, bits.dtype)
     codes, other_codes = np.empty(longest, np.int32), np.empty(longest, np.int32)
-    places = np.empty((-(-width // DIGIT), 2**DIGIT + 1), np.int32)  # how many there are of each digit
+    places = np.empty(
+        (-(-width // DIGIT), 2**DIGIT + 1), np.int32
+    )  # how many there are of each digit
     zeros, count = np.empty(k + 1, np.int64), np.zeros(k + 1, np.int64)
     for gene in range(len(begin) - 1):
         zeros[:], places[:] = sizes, 0
@@ -120,7 +144,9 @@ def _loop(bits, cells, begin, group, sizes, rest, u, ties):  # type: ignore[no-u
             value = bits[i]
             keys[n] = ~value if value & sign else value | sign
             codes[n] = group[cells[i]]
-            n += 1 if value & body else 0  # neither 0.0 nor -0.0; without a branch, which could not be foreseen
+            n += (
+                1 if value & body else 0
+            )  # neither 0.0 nor -0.0; without a branch, which could not be foreseen
         for i in range(n):
             zeros[codes[i]] -= 1
             for digit in range(len(places)):

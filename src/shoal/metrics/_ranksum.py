@@ -59,12 +59,16 @@ class RankSums:
         defined = (n > 0) & (m > 0)
         pairs = np.where(defined, n * m, 1).astype(np.float64)[:, None]
         total = np.where(defined, n + m, 2).astype(np.float64)[:, None]
-        variance = pairs / 12 * (total + 1 - (self.ties / (total * (total - 1)) if tie_correct else 0.0))
+        variance = (
+            pairs / 12 * (total + 1 - (self.ties / (total * (total - 1)) if tie_correct else 0.0))
+        )
         shift = u - pairs / 2
         if continuity:
             shift = np.sign(shift) * np.maximum(np.abs(shift) - 0.5, 0.0)
         z = np.zeros_like(u)
-        np.divide(shift, np.sqrt(np.maximum(variance, 0.0)), out=z, where=(shift != 0) & (variance > 0))
+        np.divide(
+            shift, np.sqrt(np.maximum(variance, 0.0)), out=z, where=(shift != 0) & (variance > 0)
+        )
         z[~defined] = np.nan
         auc = np.where(defined[:, None], u / pairs, np.nan)
         return RankSum(z, 2 * special.ndtr(-np.abs(z)), auc, n, m)
@@ -135,7 +139,9 @@ def rank_sum(
     >>> import numpy as np
     >>> from shoal.metrics._ranksum import rank_sum
     >>> x = np.array([[0.0], [1.0], [2.0], [3.0], [4.0]])
-    >>> found = rank_sum(x, np.array([-1, -1, -1, 0, 0]), 1, np.array([True, True, True, False, False]))
+    >>> found = rank_sum(
+    ...     x, np.array([-1, -1, -1, 0, 0]), 1, np.array([True, True, True, False, False])
+    ... )
     >>> found.auc, found.z.round(4)
     (array([[1.]]), array([[1.7321]]))
     """
@@ -259,14 +265,21 @@ def benjamini_hochberg(pvalue: Floats, *, mask: Bools | None = None) -> Floats:
     order = np.argsort(np.where(tested, pvalue, np.inf), axis=1)
     n, rank = tested.sum(axis=1, keepdims=True), np.arange(1, pvalue.shape[1] + 1)
     ordered = np.where(rank <= n, np.take_along_axis(pvalue, order, axis=1), 1.0) * (n / rank)
-    adjusted = np.minimum(np.minimum.accumulate(np.where(rank <= n, ordered, 1.0)[:, ::-1], axis=1)[:, ::-1], 1.0)
+    adjusted = np.minimum(
+        np.minimum.accumulate(np.where(rank <= n, ordered, 1.0)[:, ::-1], axis=1)[:, ::-1], 1.0
+    )
     found = np.empty(pvalue.shape)
     np.put_along_axis(found, order, adjusted, axis=1)
     return np.where(tested, found, np.nan)
 
 
 def _checked_codes(
-    X: Matrix, group: Ints, n_groups: int, control: Bools | None, stratum: Ints | None, reference: str
+    X: Matrix,
+    group: Ints,
+    n_groups: int,
+    control: Bools | None,
+    stratum: Ints | None,
+    reference: str,
 ) -> tuple[Ints, Ints]:
     """Return the code of every cell, `n_groups` for controls and -1 for cells of no use, and its stratum."""
     n_obs = X.shape[0]
@@ -301,7 +314,9 @@ def _checked_codes(
     return code, where
 
 
-def _sums_of(parts: Sequence[Part], code: Ints, where: Ints, n_groups: int, *, rest: bool) -> RankSums:
+def _sums_of(
+    parts: Sequence[Part], code: Ints, where: Ints, n_groups: int, *, rest: bool
+) -> RankSums:
     """Return the statistics, stratum by stratum; codes and strata are those of the rows of all parts, one after another."""
     n_genes = parts[0][0].shape[1]
     u, ties = np.full((n_groups, n_genes), np.nan), np.zeros((n_groups, n_genes))
@@ -316,8 +331,12 @@ def _sums_of(parts: Sequence[Part], code: Ints, where: Ints, n_groups: int, *, r
         m[present] = sizes.sum() - sizes[:-1] if rest else sizes[-1]
         cuts = np.split(at, np.searchsorted(at, ends[:-1]))
         used = [
-            (x, rows[cut - end + len(rows)]) for (x, rows), cut, end in zip(parts, cuts, ends, strict=True) if len(cut)
+            (x, rows[cut - end + len(rows)])
+            for (x, rows), cut, end in zip(parts, cuts, ends, strict=True)
+            if len(cut)
         ]
         for block in columns(used):
-            u[present, block.genes], ties[present, block.genes] = rank_sums(block, own, sizes, rest=rest)
+            u[present, block.genes], ties[present, block.genes] = rank_sums(
+                block, own, sizes, rest=rest
+            )
     return RankSums(u, ties, n, m)

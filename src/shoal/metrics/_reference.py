@@ -42,7 +42,14 @@ def from_means(x: Floats, y: Floats, noise_x: Floats | float, noise_y: Floats | 
 
 
 def from_sums(
-    cross: Floats, x: Floats, y: Floats, n: Ints | int, m: Ints | int, *, biased: bool, at_zero: float
+    cross: Floats,
+    x: Floats,
+    y: Floats,
+    n: Ints | int,
+    m: Ints | int,
+    *,
+    biased: bool,
+    at_zero: float,
 ) -> Floats:
     """Return 2 E h(x,y) - E h(x,x') - E h(y,y') from sums over ordered pairs of different cells.
 
@@ -51,7 +58,9 @@ def from_sums(
     n, m = np.asarray(n, dtype=np.float64), np.asarray(m, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         if biased:
-            return np.asarray(2 * cross / (n * m) - (x + n * at_zero) / n**2 - (y + m * at_zero) / m**2)
+            return np.asarray(
+                2 * cross / (n * m) - (x + n * at_zero) / n**2 - (y + m * at_zero) / m**2
+            )
         return np.asarray(2 * cross / (n * m) - x / (n * (n - 1)) - y / (m * (m - 1)))
 
 
@@ -68,7 +77,9 @@ class SquaredReference:
         Upper size of the working memory.
     """
 
-    def __init__(self, control: Matrix, *, biased: bool = False, block_bytes: int = BLOCK_BYTES) -> None:
+    def __init__(
+        self, control: Matrix, *, biased: bool = False, block_bytes: int = BLOCK_BYTES
+    ) -> None:
         self.budget = block_bytes // 4
         self.centre = 0.0 if is_sparse(control) else centre_of(control)  # sparse rows stay sparse
         self.control, self.biased = self._centred(control), biased
@@ -84,9 +95,13 @@ class SquaredReference:
             return float(observed), np.empty(0)
         step = max(1, int(self.budget / (8 * len(total))))
         parts = [slice(start, start + step) for start in range(0, len(exchange.swapped), step)]
-        return float(observed), np.concatenate([self._relabelled(x, square, total, exchange, part) for part in parts])
+        return float(observed), np.concatenate(
+            [self._relabelled(x, square, total, exchange, part) for part in parts]
+        )
 
-    def _relabelled(self, x: Matrix, square: Floats, total: Floats, exchange: Exchange, part: slice) -> Floats:
+    def _relabelled(
+        self, x: Matrix, square: Floats, total: Floats, exchange: Exchange, part: slice
+    ) -> Floats:
         """Return the distances after some of the exchanges: sums change by what enters, less what leaves."""
         entering, leaving = exchange.entering[part], exchange.leaving[part]
         moved = densify(entering @ self.control) - densify(leaving @ x)
@@ -105,7 +120,11 @@ class SquaredReference:
         return from_means(x / n, y / m, *noises)
 
     def _centred(self, values: Matrix) -> Matrix:
-        return values.astype(np.float64) if is_sparse(values) else values.astype(np.float64) - self.centre
+        return (
+            values.astype(np.float64)
+            if is_sparse(values)
+            else values.astype(np.float64) - self.centre
+        )
 
 
 class PairReference:
@@ -145,7 +164,10 @@ class PairReference:
         self.entered = np.empty((0, 0))
         if relabelling is not None:
             self.entered = np.array(
-                [prefix_sums(self._points(control[order], self.centre), link) for order in relabelling.order]
+                [
+                    prefix_sums(self._points(control[order], self.centre), link)
+                    for order in relabelling.order
+                ]
             )
 
     def compare(self, values: Matrix, exchange: Exchange | None = None) -> tuple[float, Floats]:
@@ -155,7 +177,9 @@ class PairReference:
         if exchange is None:
             within = within_sums(own, self.link)
             of_control, _ = cross_sums(self.control, other, self.link)
-            return float(self._distance(of_control.sum(), within.sum(), self.within.sum(), own.n)), np.empty(0)
+            return float(
+                self._distance(of_control.sum(), within.sum(), self.within.sum(), own.n)
+            ), np.empty(0)
         leaving, entering = exchange.leaving, exchange.entering
         within, left = self._left(own, leaving)
         of_control, of_values, met = self._met(other, exchange)
@@ -166,7 +190,11 @@ class PairReference:
             + 2 * (entering @ of_control - met)
             + self.entered[rows, exchange.swapped]
         )  # fmt: skip
-        row_sums = (within + of_values).sum() - leaving @ (within + of_values) + entering @ (self.within + of_control)
+        row_sums = (
+            (within + of_values).sum()
+            - leaving @ (within + of_values)
+            + entering @ (self.within + of_control)
+        )
         total = within.sum() + 2 * of_control.sum() + self.within.sum()
         null = self._distance(row_sums - inside, inside, total - 2 * row_sums + inside, own.n)
         return float(self._distance(of_control.sum(), within.sum(), self.within.sum(), own.n)), null
@@ -184,7 +212,11 @@ class PairReference:
 
     def _met(self, other: Points, exchange: Exchange) -> tuple[Floats, Floats, Floats]:
         """Return cross sums for controls and for the population, and per relabelling those of entering x leaving."""
-        of_control, of_values, met = np.zeros(self.control.n), np.zeros(other.n), np.zeros(len(exchange.swapped))
+        of_control, of_values, met = (
+            np.zeros(self.control.n),
+            np.zeros(other.n),
+            np.zeros(len(exchange.swapped)),
+        )
         entering, leaving = exchange.entering.tocsc(), exchange.leaving.tocsc()
         for rows, columns, tile in tiles(self.control, other, self.link):
             add_sums(tile, of_control[rows], of_values[columns])

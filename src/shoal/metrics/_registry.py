@@ -14,8 +14,21 @@ if TYPE_CHECKING:
     from ._comparison import Populations, Truth
 
 FEW = "too few cells"
-CELL_EVAL, SCPERTEVAL, SYSTEMA = "cell-eval 0.8", "scPertEval 0.2", "Viñas Torné et al. 2025 (Systema)"
-FAMILIES = ("response", "discrimination", "genes", "population", "structure", "hits", "combination", "error")
+CELL_EVAL, SCPERTEVAL, SYSTEMA = (
+    "cell-eval 0.8",
+    "scPertEval 0.2",
+    "Viñas Torné et al. 2025 (Systema)",
+)
+FAMILIES = (
+    "response",
+    "discrimination",
+    "genes",
+    "population",
+    "structure",
+    "hits",
+    "combination",
+    "error",
+)
 
 
 @dataclass(frozen=True)
@@ -97,7 +110,9 @@ def score(metric: Metric, truth: Truth, contender: Populations) -> Scored:
     return Scored(found.values, missing | found.reasons)
 
 
-def rows(function: Callable[[Truth, Populations], Floats]) -> Callable[[Truth, Populations], Scored]:
+def rows(
+    function: Callable[[Truth, Populations], Floats],
+) -> Callable[[Truth, Populations], Scored]:
     """Wrap a function that returns a value for every condition."""
     return lambda truth, guess: Scored(np.asarray(function(truth, guess), dtype=np.float64))
 
@@ -107,7 +122,9 @@ def one(function: Callable[[Truth, Populations], float]) -> Callable[[Truth, Pop
     return lambda truth, guess: Scored(np.array([function(truth, guess)], dtype=np.float64))
 
 
-def each(function: Callable[[Truth, Populations, int], float]) -> Callable[[Truth, Populations], Scored]:
+def each(
+    function: Callable[[Truth, Populations, int], float],
+) -> Callable[[Truth, Populations], Scored]:
     """Wrap a function of one condition; where it raises ``ValueError`` the value is missing, for that reason."""
 
     def compute(truth: Truth, guess: Populations) -> Scored:

@@ -37,7 +37,9 @@ class Translation:
     pairs: Floats
 
 
-def translate(sample: Floats, shift: Floats, magnitude2: Floats, delta: Floats, trace: float) -> Translation:
+def translate(
+    sample: Floats, shift: Floats, magnitude2: Floats, delta: Floats, trace: float
+) -> Translation:
     """Translate control residuals by the bias-corrected shift of each perturbation.
 
     Parameters
@@ -74,7 +76,9 @@ def translate(sample: Floats, shift: Floats, magnitude2: Floats, delta: Floats, 
     ones, lengths, reciprocals = (inverse.T @ np.column_stack([np.ones_like(own), own, 1 / own])).T
     before = unit.mean(axis=0)
     gap = (inverse.T @ sample + ones[:, None] * (size[:, None] * toward)) / k - before
-    cosine = (root.T @ (1 / own) + lengths - size2 * reciprocals) / (2 * k)  # mean of u_j before . u_j after
+    cosine = (root.T @ (1 / own) + lengths - size2 * reciprocals) / (
+        2 * k
+    )  # mean of u_j before . u_j after
     norm = np.einsum("gd,gd->g", gap, gap, dtype=np.float64)
     noise = np.maximum(2 - 2 * cosine - norm, 0.0) / max(k - 1, 1)
     kappa = np.where(size2 > 0, norm - noise, 0.0)
@@ -124,7 +128,9 @@ def residual_test(
     T = kappa - expected, z = T / SE, and the two-sided p-value.
     """
     residual = kappa - expected.kappa
-    se = np.sqrt(total_variance(variance + alpha * expected.control_variance, expected.pairs, n, alpha))
+    se = np.sqrt(
+        total_variance(variance + alpha * expected.control_variance, expected.pairs, n, alpha)
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(se > 0, residual / se, np.nan)
     return residual, z, 2 * special.ndtr(-np.abs(z))

@@ -15,9 +15,7 @@ from ._calibration import paired
 if TYPE_CHECKING:
     from .._typing import Floats
 
-WORST = (
-    2.0  # shortfall at which a metric stops counting: as far beyond the negative control as that is from the positive
-)
+WORST = 2.0  # shortfall at which a metric stops counting: as far beyond the negative control as that is from the positive
 
 
 def shortfall(losses: Floats, *, positive_control: Floats, negative_control: Floats) -> float:
@@ -81,7 +79,11 @@ def overall(contender: Floats, reference: Floats) -> float:
     Examples
     --------
     >>> from shoal.metrics._score import overall
-    >>> overall([0.2, 0.2], [0.5, 0.3]), overall([0.5, 0.3], [0.2, 0.2]), overall([0.0, 0.0], [0.5, 0.3])
+    >>> (
+    ...     overall([0.2, 0.2], [0.5, 0.3]),
+    ...     overall([0.5, 0.3], [0.2, 0.2]),
+    ...     overall([0.0, 0.0], [0.5, 0.3]),
+    ... )
     (0.5, -0.5, 1.0)
     """
     own, of_reference = paired(contender, reference)

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 ROUNDING = 1e-12  # a spread below this part of the values is rounding
 
 
-def bimodality_error(X: Matrix, Y: Matrix, *, least: int = 10, block_bytes: int = BLOCK_BYTES) -> float:
+def bimodality_error(
+    X: Matrix, Y: Matrix, *, least: int = 10, block_bytes: int = BLOCK_BYTES
+) -> float:
     r"""Mean over genes of the absolute difference in bimodality.
 
     The bimodality of a gene is the part of its variance that lies between two groups of cells, cut where this part is
@@ -71,9 +73,13 @@ def bimodality_error(X: Matrix, Y: Matrix, *, least: int = 10, block_bytes: int 
     counted = np.flatnonzero(np.asarray((y != 0).sum(axis=0)).ravel() >= least)
     if not len(counted):
         return float("nan")
-    width = max(1, int(block_bytes / (8 * 6 * max(x.shape[0], y.shape[0]))))  # the sorted cells, sums and parts
+    width = max(
+        1, int(block_bytes / (8 * 6 * max(x.shape[0], y.shape[0])))
+    )  # the sorted cells, sums and parts
     parts = [counted[start : start + width] for start in range(0, len(counted), width)]
-    total = sum(float(np.abs(two_groups(x[:, part]) - two_groups(y[:, part])).sum()) for part in parts)
+    total = sum(
+        float(np.abs(two_groups(x[:, part]) - two_groups(y[:, part])).sum()) for part in parts
+    )
     return total / len(counted)
 
 

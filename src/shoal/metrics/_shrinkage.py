@@ -34,7 +34,11 @@ def shrink(estimate: Floats, se: Floats, prior: Floats, *, n_iter: int = 50) -> 
     usable = np.isfinite(estimate) & np.isfinite(se) & np.isfinite(prior) & (se > 0)
     if usable.sum() < 5:
         return np.where(np.isfinite(estimate), estimate, np.nan)
-    y, v, x = estimate[usable], se[usable] ** 2, np.column_stack([np.ones(usable.sum()), prior[usable]])
+    y, v, x = (
+        estimate[usable],
+        se[usable] ** 2,
+        np.column_stack([np.ones(usable.sum()), prior[usable]]),
+    )
     tau2 = float(np.var(y))
     for _ in range(n_iter):
         w = 1 / (v + tau2)

@@ -118,14 +118,22 @@ def skill(
     losses = (prediction, best, positive_control)
     _, of_best, _ = paired(*losses)
     if not of_best.size:
-        return _absent("no condition has a value for the prediction, the best baseline and the positive control")
+        return _absent(
+            "no condition has a value for the prediction, the best baseline and the positive control"
+        )
     if not of_best.mean() > 0:
         return _absent("the best baseline is perfect: nothing is left to gain")
     return _bootstrap(skill_of_means, losses, owner, n_boot, level, rng)
 
 
 def paired_difference(
-    a: Floats, b: Floats, *, owner: Ints | None = None, n_boot: int = 2000, level: float = 0.95, rng: RNGLike = 0
+    a: Floats,
+    b: Floats,
+    *,
+    owner: Ints | None = None,
+    n_boot: int = 2000,
+    level: float = 0.95,
+    rng: RNGLike = 0,
 ) -> Estimate:
     """Mean difference of the losses of two contenders, with an interval over perturbations.
 
@@ -158,7 +166,9 @@ def paired_difference(
     """
     if not paired(a, b)[0].size:
         return _absent("no condition has a value for both")
-    return _bootstrap(lambda means: means[..., 0] - means[..., 1], (a, b), owner, n_boot, level, rng)
+    return _bootstrap(
+        lambda means: means[..., 0] - means[..., 1], (a, b), owner, n_boot, level, rng
+    )
 
 
 def skill_of_means(means: Floats) -> Floats:
@@ -189,7 +199,9 @@ def _bootstrap(
         raise ValueError(msg)
     whose = np.unique(names[kept], return_inverse=True)[1]
     values, n_owners = values[kept], int(whose.max()) + 1
-    sums = np.column_stack([np.bincount(whose, weights=one) for one in (*values.T, np.ones(len(values)))])
+    sums = np.column_stack(
+        [np.bincount(whose, weights=one) for one in (*values.T, np.ones(len(values)))]
+    )
     value = float(statistic(values.mean(axis=0)))
     if n_owners < 2:
         return Estimate(value, np.nan, np.nan, len(values))

@@ -19,7 +19,12 @@ DIGITS = 9  # cosines that agree to this many digits are tied
 
 
 def similarity_structure(
-    predicted: Floats, real: Floats, *, reference: Floats, mask: Bools | None = None, group: Ints | None = None
+    predicted: Floats,
+    real: Floats,
+    *,
+    reference: Floats,
+    mask: Bools | None = None,
+    group: Ints | None = None,
 ) -> Floats:
     r"""Whether a condition resembles the same other conditions in the predictions as in the data.
 
@@ -74,13 +79,16 @@ def similarity_structure(
             block = rows[start : start + step]
             others = np.arange(len(rows)) != np.arange(start, start + len(block))[:, None]
             of_guess, of_truth = (
-                (unit[block] @ unit[rows].T).round(DIGITS)[others].reshape(len(block), -1) for unit in directions
+                (unit[block] @ unit[rows].T).round(DIGITS)[others].reshape(len(block), -1)
+                for unit in directions
             )
             found[block] = spearman_rows(of_guess, of_truth)
     return found
 
 
-def collapse_index(predicted: Floats, real: Floats, *, mask: Bools | None = None, group: Ints | None = None) -> float:
+def collapse_index(
+    predicted: Floats, real: Floats, *, mask: Bools | None = None, group: Ints | None = None
+) -> float:
     r"""Variance of the predicted means between conditions, relative to that of the real means.
 
     .. math:: \frac{\sum_g \mathrm{Var}_p(\hat y_{pg})}{\sum_g \mathrm{Var}_p(\bar x_{pg})}
@@ -122,7 +130,9 @@ def collapse_index(predicted: Floats, real: Floats, *, mask: Bools | None = None
     return of_guess / of_truth if of_truth > 0 else float("nan")
 
 
-def mean_cosine(predicted: Floats, *, reference: Floats, mask: Bools | None = None, group: Ints | None = None) -> float:
+def mean_cosine(
+    predicted: Floats, *, reference: Floats, mask: Bools | None = None, group: Ints | None = None
+) -> float:
     """Mean cosine between the shifts of two conditions.
 
     1 if all predictions point the same way, the other face of mode collapse: sizes may differ, so that
@@ -197,7 +207,9 @@ def magnitude_error(predicted: Floats, real: Floats, *, floor: float | None = No
     Examples
     --------
     >>> import numpy as np, shoal as sh
-    >>> sh.metrics.magnitude_error(np.array([20.0, 0.0]), np.array([10.0, 0.0]), floor=0.01).round(3)
+    >>> sh.metrics.magnitude_error(np.array([20.0, 0.0]), np.array([10.0, 0.0]), floor=0.01).round(
+    ...     3
+    ... )
     array([0.693, 0.   ])
     """
     guess, truth = _sizes(predicted, real)
@@ -235,7 +247,9 @@ def magnitude_spearman(predicted: Floats, real: Floats) -> float:
     Examples
     --------
     >>> import numpy as np, shoal as sh
-    >>> round(sh.metrics.magnitude_spearman(np.array([1.0, 2, 3, 9]), np.array([0.1, 0.3, 0.2, 5])), 6)
+    >>> round(
+    ...     sh.metrics.magnitude_spearman(np.array([1.0, 2, 3, 9]), np.array([0.1, 0.3, 0.2, 5])), 6
+    ... )
     0.8
     """
     guess, truth = _sizes(predicted, real)

@@ -15,5 +15,10 @@ if TYPE_CHECKING:
     from ._registry import Metric
 
 SUITE: Mapping[str, Metric] = MappingProxyType(
-    {metric.name: metric for family in FAMILIES for metric in (*MEANS, *CELLS) if metric.family == family}
+    {
+        metric.name: metric
+        for family in FAMILIES
+        for metric in (*MEANS, *CELLS)
+        if metric.family == family
+    }
 )

@@ -63,7 +63,11 @@ CELLS = (
         1.0,
         rows(
             lambda t, g: de.de_overlap(
-                g.genes.lfc, t.real.genes.lfc, predicted_fdr=g.genes.fdr, real_fdr=t.real.genes.fdr, mask=t.mask
+                g.genes.lfc,
+                t.real.genes.lfc,
+                predicted_fdr=g.genes.fdr,
+                real_fdr=t.real.genes.fdr,
+                mask=t.mask,
             )
         ),
         "genes",
@@ -94,7 +98,11 @@ CELLS = (
         "genes",
         "higher",
         1.0,
-        rows(lambda t, g: de.de_lfc_spearman(g.genes.lfc, t.real.genes.lfc, real_fdr=t.real.genes.fdr, mask=t.mask)),
+        rows(
+            lambda t, g: de.de_lfc_spearman(
+                g.genes.lfc, t.real.genes.lfc, real_fdr=t.real.genes.fdr, mask=t.mask
+            )
+        ),
         "genes",
         NO_GENE,
         CELL_EVAL,
@@ -105,7 +113,11 @@ CELLS = (
         "genes",
         "higher",
         1.0,
-        rows(lambda t, g: de.de_direction(g.genes.lfc, t.real.genes.lfc, real_fdr=t.real.genes.fdr, mask=t.mask)),
+        rows(
+            lambda t, g: de.de_direction(
+                g.genes.lfc, t.real.genes.lfc, real_fdr=t.real.genes.fdr, mask=t.mask
+            )
+        ),
         "genes",
         NO_GENE,
         CELL_EVAL,
@@ -174,7 +186,16 @@ CELLS = (
         "Feydy et al. 2019",
         masked=False,
     ),
-    Metric("wasserstein_gene", "population", "lower", 0.0, each(_genes_of), "cells", FEW, "Vallender 1974"),
+    Metric(
+        "wasserstein_gene",
+        "population",
+        "lower",
+        0.0,
+        each(_genes_of),
+        "cells",
+        FEW,
+        "Vallender 1974",
+    ),
     Metric(
         "variance_ratio",
         "population",
@@ -224,7 +245,11 @@ CELLS = (
         "hits",
         "higher",
         1.0,
-        one(lambda t, g: hits_recall_budget(g.magnitude, strongest(t.real.magnitude, share=HITS), budget=HITS)),
+        one(
+            lambda t, g: hits_recall_budget(
+                g.magnitude, strongest(t.real.magnitude, share=HITS), budget=HITS
+            )
+        ),
         "components",
         FEW,
         "PerturbHD 2026",

@@ -30,7 +30,9 @@ NO_PAIR = "not a combination of two measured parts, or the prediction is exactly
 
 def _residual(truth: Truth, guess: Populations) -> Floats:
     a, b = truth.parts
-    return additive_residual(guess.means, truth.real.means, a=a, b=b, control=truth.control, mask=truth.mask)
+    return additive_residual(
+        guess.means, truth.real.means, a=a, b=b, control=truth.control, mask=truth.mask
+    )
 
 
 def _interactions(truth: Truth, guess: Populations) -> float:
@@ -41,7 +43,13 @@ def _interactions(truth: Truth, guess: Populations) -> float:
     gap = np.abs(truth.real.means - (a + b - truth.control))
     least = float(np.quantile(gap[pairs][truth.mask[pairs]], 1 - INTERACTIONS))
     return interaction_auprc(
-        guess.means, truth.real.means, a=a, b=b, control=truth.control, threshold=least, mask=truth.mask
+        guess.means,
+        truth.real.means,
+        a=a,
+        b=b,
+        control=truth.control,
+        threshold=least,
+        mask=truth.mask,
     )
 
 
@@ -83,7 +91,11 @@ MEANS = (
         "response",
         "higher",
         1.0,
-        rows(lambda t, g: pearson_rows(g.means, t.real.means, reference=t.control, mask=t.mask, centre=False)),
+        rows(
+            lambda t, g: pearson_rows(
+                g.means, t.real.means, reference=t.control, mask=t.mask, centre=False
+            )
+        ),
         "means",
         "the predicted or the real shift is 0",
         "PerturbBench 2024",
@@ -104,15 +116,47 @@ MEANS = (
         "response",
         "higher",
         1.0,
-        rows(lambda t, g: weighted_r2(g.means, t.real.means, reference=t.reference, weights=t.weights)),
+        rows(
+            lambda t, g: weighted_r2(
+                g.means, t.real.means, reference=t.reference, weights=t.weights
+            )
+        ),
         "means",
         NO_WEIGHT,
         "Mejia et al. 2025",
     ),
-    Metric("pds_l1", "discrimination", "higher", 1.0, _pds("l1"), "means", ALONE, CELL_EVAL, negative="control"),
-    Metric("pds_l2", "discrimination", "higher", 1.0, _pds("l2"), "means", ALONE, CELL_EVAL, negative="control"),
     Metric(
-        "pds_cosine", "discrimination", "higher", 1.0, _pds("cosine"), "means", ALONE, CELL_EVAL, negative="control"
+        "pds_l1",
+        "discrimination",
+        "higher",
+        1.0,
+        _pds("l1"),
+        "means",
+        ALONE,
+        CELL_EVAL,
+        negative="control",
+    ),
+    Metric(
+        "pds_l2",
+        "discrimination",
+        "higher",
+        1.0,
+        _pds("l2"),
+        "means",
+        ALONE,
+        CELL_EVAL,
+        negative="control",
+    ),
+    Metric(
+        "pds_cosine",
+        "discrimination",
+        "higher",
+        1.0,
+        _pds("cosine"),
+        "means",
+        ALONE,
+        CELL_EVAL,
+        negative="control",
     ),
     Metric(
         "nir",
@@ -141,7 +185,11 @@ MEANS = (
         "structure",
         "higher",
         1.0,
-        rows(lambda t, g: similarity_structure(g.means, t.real.means, reference=t.control, mask=t.mask, group=t.group)),
+        rows(
+            lambda t, g: similarity_structure(
+                g.means, t.real.means, reference=t.control, mask=t.mask, group=t.group
+            )
+        ),
         "means",
         "fewer than 5 conditions of the same context, or all predicted similarities are equal",
         "shoal, after representational similarity analysis",
@@ -214,7 +262,14 @@ MEANS = (
         per="screen",
     ),
     Metric(
-        "mae", "error", "lower", 0.0, rows(lambda t, g: mae(g.means, t.real.means, mask=t.mask)), "means", "", "record"
+        "mae",
+        "error",
+        "lower",
+        0.0,
+        rows(lambda t, g: mae(g.means, t.real.means, mask=t.mask)),
+        "means",
+        "",
+        "record",
     ),
     Metric(
         "rmse",

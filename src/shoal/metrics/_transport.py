@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from .._typing import Floats
 
 
-def sliced_wasserstein(X: Floats, Y: Floats, *, n_directions: int = 100, p: float = 2, rng: RNGLike = 0) -> float:
+def sliced_wasserstein(
+    X: Floats, Y: Floats, *, n_directions: int = 100, p: float = 2, rng: RNGLike = 0
+) -> float:
     r"""Sliced Wasserstein distance: :math:`\left(E_\theta\, W_p^p(\theta \cdot X, \theta \cdot Y)\right)^{1/p}`.
 
     The cells are projected on directions of the unit sphere, and the distances on the lines, which are exact for
@@ -77,7 +79,9 @@ def sliced_wasserstein(X: Floats, Y: Floats, *, n_directions: int = 100, p: floa
     return float(np.mean(weight @ np.abs(low[of_x] - high[of_y]) ** p) ** (1 / p))
 
 
-def sinkhorn(X: Floats, Y: Floats, *, epsilon: float = 1.0, max_iter: int = 5000, tolerance: float = 1e-6) -> float:
+def sinkhorn(
+    X: Floats, Y: Floats, *, epsilon: float = 1.0, max_iter: int = 5000, tolerance: float = 1e-6
+) -> float:
     r"""Debiased Sinkhorn divergence :math:`T_\epsilon(X, Y) - T_\epsilon(X, X)/2 - T_\epsilon(Y, Y)/2`.
 
     :math:`T_\epsilon` is the least cost of moving one population onto the other, at the squared Euclidean distance
@@ -134,9 +138,13 @@ def sinkhorn(X: Floats, Y: Floats, *, epsilon: float = 1.0, max_iter: int = 5000
         positive(value, name=name)
     x, y = check_pair(X, Y, biased=False)
     strength = epsilon * median_bandwidth(y) ** 2
-    shift = x.mean(axis=0) - y.mean(axis=0)  # adds its square at any plan, and is better left out of the solver
+    shift = x.mean(axis=0) - y.mean(
+        axis=0
+    )  # adds its square at any plan, and is better left out of the solver
     x, y = x - x.mean(axis=0), y - y.mean(axis=0)
-    xy, xx, yy = (_entropic(a, b, strength, max_iter, tolerance) for a, b in ((x, y), (x, x), (y, y)))
+    xy, xx, yy = (
+        _entropic(a, b, strength, max_iter, tolerance) for a, b in ((x, y), (x, x), (y, y))
+    )
     return float(shift @ shift) + xy - (xx + yy) / 2
 
 
@@ -154,8 +162,17 @@ def _entropic(x: Floats, y: Floats, strength: float, max_iter: int, tolerance: f
     a, b = np.full(len(x), 1 / len(x)), np.full(len(y), 1 / len(y))
     cost = cdist(x, y, "sqeuclidean")
     near = cost.min(axis=1)
-    start = near, (cost - near[:, None]).min(axis=0)  # each cell has a partner at no cost: nothing underflows
-    options = {"numItermax": max_iter, "stopThr": tolerance, "warmstart": start, "log": True, "warn": False}
+    start = (
+        near,
+        (cost - near[:, None]).min(axis=0),
+    )  # each cell has a partner at no cost: nothing underflows
+    options = {
+        "numItermax": max_iter,
+        "stopThr": tolerance,
+        "warmstart": start,
+        "log": True,
+        "warn": False,
+    }
     _, log = solve(a, b, cost, strength, **options)
     error = log["err"][-1]
     if not error <= tolerance:

@@ -68,7 +68,9 @@ def welch_t(sums: Floats, squares: Floats, *, counts: Ints, group: Ints | None =
         gap, error = mean - other, np.sqrt(noise + other_noise)
         gap[np.abs(gap) <= ROUNDING * (np.abs(mean) + np.abs(other))] = 0.0
         with np.errstate(divide="ignore", invalid="ignore"):
-            found[rows] = np.where(error > 0, gap / error, np.where((error == 0) & (gap == 0), 0.0, np.nan))
+            found[rows] = np.where(
+                error > 0, gap / error, np.where((error == 0) & (gap == 0), 0.0, np.nan)
+            )
     return found
 
 
@@ -204,7 +206,9 @@ def weighted_r2(predicted: Floats, real: Floats, *, reference: Floats, weights: 
     """
     guess, truth, share = _weighted(predicted, real, weights)
     shift = truth - tables(real=real, reference=reference)[1]
-    spread = np.einsum("pg,pg->p", share, (shift - np.einsum("pg,pg->p", share, shift)[:, None]) ** 2)
+    spread = np.einsum(
+        "pg,pg->p", share, (shift - np.einsum("pg,pg->p", share, shift)[:, None]) ** 2
+    )
     scale = np.einsum("pg,pg->p", share, truth**2 + (truth - shift) ** 2)
     error = np.einsum("pg,pg->p", share, (guess - truth) ** 2)
     return 1 - error / np.where(spread > ROUNDING**2 * scale, spread, np.nan)

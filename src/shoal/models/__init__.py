@@ -3,33 +3,33 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ._baseline import Baseline
-from ._baselines_contexts import OtherContexts
-from ._baselines_distribution import QuantileShift
-from ._baselines_kernel import KernelRidge
-from ._baselines_linear import LatentLinear
-from ._baselines_means import ContextMean, ControlCopy, PerturbedMean
-from ._baselines_neighbours import Nearest
-from ._baselines_shift import Additive, MatchingMean, MeanShift, OwnShift
-from ._registry import available
+from .base._registry import available
+from .baselines._baseline import Baseline
+from .baselines._contexts import OtherContexts
+from .baselines._distribution import QuantileShift
+from .baselines._kernel import KernelRidge
+from .baselines._linear import LatentLinear
+from .baselines._means import ContextMean, ControlCopy, PerturbedMean
+from .baselines._neighbours import Nearest
+from .baselines._shift import Additive, MatchingMean, MeanShift, OwnShift
 
 if TYPE_CHECKING:
-    from ._base import PerturbationModel
-    from ._flow import Flow
-    from ._flow_presets import FlowConfig
-    from ._monge import ConditionalMonge
-    from ._monge_presets import ConditionalMongeConfig
-    from ._perturbdiff import PerturbDiff
-    from ._perturbdiff_presets import PerturbDiffConfig
+    from .base._model import PerturbationModel
+    from .flow._config import FlowConfig
+    from .flow._model import Flow
+    from .monge._config import ConditionalMongeConfig
+    from .monge._model import ConditionalMonge
+    from .perturbdiff._config import PerturbDiffConfig
+    from .perturbdiff._model import PerturbDiff
 
 _NETWORKS = {
-    "ConditionalMonge": "_monge",
-    "ConditionalMongeConfig": "_monge_presets",
-    "Flow": "_flow",
-    "FlowConfig": "_flow_presets",
-    "PerturbDiff": "_perturbdiff",
-    "PerturbDiffConfig": "_perturbdiff_presets",
-    "PerturbationModel": "_base",
+    "ConditionalMonge": "monge._model",
+    "ConditionalMongeConfig": "monge._config",
+    "Flow": "flow._model",
+    "FlowConfig": "flow._config",
+    "PerturbDiff": "perturbdiff._model",
+    "PerturbDiffConfig": "perturbdiff._config",
+    "PerturbationModel": "base._model",
 }
 
 __all__ = [
@@ -60,7 +60,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """Import a network at first use: baselines, and the package itself, do without torch."""
     if name in _NETWORKS:
-        from ._registry import require_networks
+        from .base._registry import require_networks
 
         require_networks()
         return getattr(import_module(f".{_NETWORKS[name]}", __name__), name)

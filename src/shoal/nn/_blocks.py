@@ -31,7 +31,9 @@ class Block(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.steer = zeroed(nn.Linear(d_condition, 3 * width))
-        self.net = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width))
+        self.net = nn.Sequential(
+            nn.Linear(width, width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width)
+        )
 
     def forward(self, h: Tensor, condition: Tensor) -> Tensor:
         """Return h, changed; `condition` broadcasts over the leading axes of h."""
@@ -65,11 +67,20 @@ class ResidualMLP(nn.Module):
     """
 
     def __init__(
-        self, d_in: int, d_out: int, *, width: int, depth: int, d_condition: int, dropout: float = 0.0
+        self,
+        d_in: int,
+        d_out: int,
+        *,
+        width: int,
+        depth: int,
+        d_condition: int,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.enter = nn.Linear(d_in, width)
-        self.blocks = nn.ModuleList(Block(width, d_condition, dropout=dropout) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            Block(width, d_condition, dropout=dropout) for _ in range(depth)
+        )
         self.steer = zeroed(nn.Linear(d_condition, 2 * width))
         self.leave = zeroed(nn.Linear(width, d_out))
 

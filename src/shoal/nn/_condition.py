@@ -110,11 +110,15 @@ class DoseEncoder(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(2 * self.n_waves + 2, width), nn.SiLU(), nn.Linear(width, width))
+        self.net = nn.Sequential(
+            nn.Linear(2 * self.n_waves + 2, width), nn.SiLU(), nn.Linear(width, width)
+        )
 
     def forward(self, dose: Tensor) -> Tensor:
         value, there = dose.unbind(dim=-1)
-        seen = waves(value, self.n_waves, longest=16.0, shortest=0.5) * there[..., None]  # doses of about -3 to 3
+        seen = (
+            waves(value, self.n_waves, longest=16.0, shortest=0.5) * there[..., None]
+        )  # doses of about -3 to 3
         return self.net(torch.cat([(value * there)[..., None], seen, there[..., None]], dim=-1))
 
 
@@ -161,18 +165,28 @@ class ConditionEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.dropout = dropout
-        self.encoders = nn.ModuleDict({"perturbation": PerturbationEncoder(n_vector, width, pooling=pooling)})
+        self.encoders = nn.ModuleDict(
+            {"perturbation": PerturbationEncoder(n_vector, width, pooling=pooling)}
+        )
         if n_contexts:
             self.encoders["context"] = CodeEncoder(n_contexts, width)
         self.encoders["dose"] = DoseEncoder(width)
         if n_batches:
             self.encoders["batch"] = CodeEncoder(n_batches, width)
         if n_control:
-            self.encoders["control"] = nn.Sequential(nn.Linear(n_control, width), nn.SiLU(), nn.Linear(width, width))
+            self.encoders["control"] = nn.Sequential(
+                nn.Linear(n_control, width), nn.SiLU(), nn.Linear(width, width)
+            )
         self.nulls = nn.ParameterDict(
-            {name: torch.zeros(width) for name, encoder in self.encoders.items() if not hasattr(encoder, "null")}
+            {
+                name: torch.zeros(width)
+                for name, encoder in self.encoders.items()
+                if not hasattr(encoder, "null")
+            }
         )
-        self.mix = nn.Sequential(nn.SiLU(), nn.Linear(width, width))  # of the sum: every encoder ends in a linear layer
+        self.mix = nn.Sequential(
+            nn.SiLU(), nn.Linear(width, width)
+        )  # of the sum: every encoder ends in a linear layer
 
     @property
     def covariates(self) -> tuple[str, ...]:
@@ -232,7 +246,9 @@ class ConditionEncoder(nn.Module):
             return encoder(condition["parts"], condition["present"])[:, None]
         return encoder(stratum) if name == "batch" else encoder(condition[name])[:, None]
 
-    def _dropped(self, name: str, vectors: Tensor, stratum: Tensor | None, generator: torch.Generator | None) -> Tensor:
+    def _dropped(
+        self, name: str, vectors: Tensor, stratum: Tensor | None, generator: torch.Generator | None
+    ) -> Tensor:
         """Replace some samples' vectors by the null, in training."""
         if not self.training or self.dropout == 0:
             return vectors

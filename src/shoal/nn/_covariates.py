@@ -148,7 +148,9 @@ class CovariateEncoder(nn.Module):
         else:
             vectors = [self._encode(name, condition, stratum) for name in self.covariates]
             slots = max(vector.shape[1] for vector in vectors)
-            told = self.enter(torch.cat([vector.expand(-1, slots, -1) for vector in vectors], dim=-1))
+            told = self.enter(
+                torch.cat([vector.expand(-1, slots, -1) for vector in vectors], dim=-1)
+            )
             told = self._dropped(told, generator)
         return self.leave(nn.functional.silu(told))
 
@@ -159,8 +161,12 @@ class CovariateEncoder(nn.Module):
         if generator is None:
             msg = "the dropout of training draws from an explicit generator: pass generator=, or call eval() first"
             raise ValueError(msg)
-        throws = torch.rand(1 if self.coin == "batch" else len(told), generator=generator, device=generator.device)
-        return torch.where((throws < self.dropout).to(told.device)[:, None, None], self.null.to(told.dtype), told)
+        throws = torch.rand(
+            1 if self.coin == "batch" else len(told), generator=generator, device=generator.device
+        )
+        return torch.where(
+            (throws < self.dropout).to(told.device)[:, None, None], self.null.to(told.dtype), told
+        )
 
     def _encode(self, name: str, condition: Mapping[str, Tensor], stratum: Tensor | None) -> Tensor:
         """Return one covariate's vectors, (K, 1 or S, d_covariate)."""

@@ -40,7 +40,14 @@ class ConcatenatedNet(nn.Module):
     """
 
     def __init__(
-        self, d: int, n_vector: int, *, width: int, depth: int, pooling: str = "mean", n_beside: int = 0
+        self,
+        d: int,
+        n_vector: int,
+        *,
+        width: int,
+        depth: int,
+        pooling: str = "mean",
+        n_beside: int = 0,
     ) -> None:
         super().__init__()
         one_of(pooling, POOLS, name="pooling")
@@ -48,9 +55,13 @@ class ConcatenatedNet(nn.Module):
         self.pool = AttentionPool(DRUG, n_heads=5) if pooling == "attention" else POOLS[pooling]()
         sizes = [d + DRUG + DOSE + n_beside, *[width] * depth]
         hidden = [(nn.Linear(a, b), nn.GELU()) for a, b in pairwise(sizes)]
-        self.layers = nn.Sequential(*(layer for pair in hidden for layer in pair), zeroed(nn.Linear(width, d)))
+        self.layers = nn.Sequential(
+            *(layer for pair in hidden for layer in pair), zeroed(nn.Linear(width, d))
+        )
 
-    def forward(self, x: Tensor, condition: Mapping[str, Tensor], beside: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, condition: Mapping[str, Tensor], beside: Tensor | None = None
+    ) -> Tensor:
         """Return (K, S, d) for cells (K, S, d), the ``parts``, ``present`` and ``dose`` of K conditions, and (K, S, n_beside)."""
         gelu = nn.functional.gelu
         drug = self.pool(gelu(self.drug(condition["parts"])), condition["present"])

@@ -21,9 +21,13 @@ class SetBlock(nn.Module):
         inner = mlp_ratio * width
         self.mlp = nn.Sequential(linear(width, inner), nn.GELU("tanh"), linear(inner, width))
 
-    def forward(self, h: Tensor, condition: Tensor, keys: Tensor | None, slots: Tensor | None = None) -> Tensor:
+    def forward(
+        self, h: Tensor, condition: Tensor, keys: Tensor | None, slots: Tensor | None = None
+    ) -> Tensor:
         """Return h (K, S, width), changed; conditions and slots as of :class:`CrossBlock`."""
-        shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = told(self.steer, condition, slots).chunk(6, dim=-1)
+        shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = told(
+            self.steer, condition, slots
+        ).chunk(6, dim=-1)
         if self.attention is not None:
             h = h + gate * self.attention(torch.addcmul(shift, self.norm(h), 1 + scale), keys)
         return h + gate_mlp * self.mlp(torch.addcmul(shift_mlp, self.norm(h), 1 + scale_mlp))
@@ -66,13 +70,20 @@ class SetTransformer(nn.Module):
         positive(depth, name="depth")
         d_condition = width if d_condition is None else d_condition
         self.enter = linear(d_in, width, kind=Enter)
-        self.blocks = nn.ModuleList(SetBlock(width, n_heads, d_condition, mlp_ratio=mlp_ratio) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            SetBlock(width, n_heads, d_condition, mlp_ratio=mlp_ratio) for _ in range(depth)
+        )
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=EPS)
         self.steer = zeroed(nn.Linear(d_condition, 2 * width))
         self.leave = zeroed(nn.Linear(width, d_out))
 
     def forward(
-        self, x: Tensor, condition: Tensor, *, slots: Tensor | None = None, weight: Tensor | None = None
+        self,
+        x: Tensor,
+        condition: Tensor,
+        *,
+        slots: Tensor | None = None,
+        weight: Tensor | None = None,
     ) -> Tensor:
         """Return (K, S, d_out) from x (K, S, d_in), whose last features may be left out where they are 0.
 

@@ -34,7 +34,9 @@ class Enter(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         short = x.shape[-1] < self.in_features
-        return nn.functional.linear(x, self.weight[:, : x.shape[-1]] if short else self.weight, self.bias)
+        return nn.functional.linear(
+            x, self.weight[:, : x.shape[-1]] if short else self.weight, self.bias
+        )
 
 
 def readable(keys: Tensor) -> Tensor:
@@ -60,7 +62,10 @@ class Attention(nn.Module):
         """Return (K, m, d_out) from tokens (K, m, width); of them only `keys` (K, m) are read, where there are any."""
         q, k, v = self.qkv(u).unflatten(-1, (3, self.n_heads, -1)).movedim(-3, 0).transpose(-3, -2)
         mask = None if keys is None else keys[..., None, None, :]
-        q, k = (norm(a.to(norm.weight.dtype)).to(v.dtype) for norm, a in ((self.norm_q, q), (self.norm_k, k)))
+        q, k = (
+            norm(a.to(norm.weight.dtype)).to(v.dtype)
+            for norm, a in ((self.norm_q, q), (self.norm_k, k))
+        )
         seen = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.leave(seen.transpose(-3, -2).flatten(-2))
 
@@ -73,7 +78,11 @@ class Stream(nn.Module):
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=EPS)
         self.steer = zeroed(nn.Linear(d_condition, (2 if ends else 6) * width))
         inner = mlp_ratio * width
-        self.mlp = None if ends else nn.Sequential(linear(width, inner), nn.GELU("tanh"), linear(inner, width))
+        self.mlp = (
+            None
+            if ends
+            else nn.Sequential(linear(width, inner), nn.GELU("tanh"), linear(inner, width))
+        )
 
     def forward(
         self, h: Tensor, condition: Tensor, slots: Tensor | None, *, ends: bool = False
@@ -241,10 +250,19 @@ class CrossTransformer(nn.Module):
         d_condition = width if d_condition is None else d_condition
         self.fusion = fusion
         self.enter = linear(2 * n_features, width, kind=Enter)
-        self.enter_control = linear(2 * n_features if d_control is None else d_control, width, kind=Enter)
+        self.enter_control = linear(
+            2 * n_features if d_control is None else d_control, width, kind=Enter
+        )
         self.constant = nn.Parameter(torch.randn(width) * 0.02)
         self.blocks = nn.ModuleList(
-            CrossBlock(width, n_heads, d_condition, mlp_ratio=mlp_ratio, fusion=fusion, ends=heads == 1 and last)
+            CrossBlock(
+                width,
+                n_heads,
+                d_condition,
+                mlp_ratio=mlp_ratio,
+                fusion=fusion,
+                ends=heads == 1 and last,
+            )
             for last in [False] * (depth - 1) + [True]
         )
         self.head = Head(width, d_condition, n_features if n_out is None else n_out)
@@ -302,7 +320,9 @@ class CrossTransformer(nn.Module):
             h, g = block(h, g, condition, slots=slots, keys=keys, ends=block is self.blocks[-1])
         return self.head(h, condition, slots)
 
-    def _keys(self, x: Tensor, control: Tensor, weight: Tensor | None, control_weight: Tensor | None) -> Tensor | None:
+    def _keys(
+        self, x: Tensor, control: Tensor, weight: Tensor | None, control_weight: Tensor | None
+    ) -> Tensor | None:
         """Return which tokens are read, (K, m) bool, or None for all; a set in which nothing counts is read whole."""
         if self.fusion == "features":
             control_weight = None
@@ -311,5 +331,7 @@ class CrossTransformer(nn.Module):
         keys = x.new_ones(x.shape[:-1], dtype=torch.bool) if weight is None else weight > 0
         if self.fusion == "tokens":
             every = control.new_ones(control.shape[:-1], dtype=torch.bool)
-            keys = torch.cat([keys, every if control_weight is None else control_weight > 0], dim=-1)
+            keys = torch.cat(
+                [keys, every if control_weight is None else control_weight > 0], dim=-1
+            )
         return readable(keys)

@@ -23,7 +23,9 @@ def waves(value: Tensor, n: int, *, longest: float = 4.0, shortest: float = 0.2)
     -------
     Tensor of the shape of `value` with an axis of 2 n appended.
     """
-    rate = torch.logspace(0, 1, n, base=longest / shortest, dtype=torch.float32, device=value.device)
+    rate = torch.logspace(
+        0, 1, n, base=longest / shortest, dtype=torch.float32, device=value.device
+    )
     angle = value[..., None].float() * rate * (2 * torch.pi / longest)
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 

@@ -70,7 +70,9 @@ def calibration(
     >>> sh.pp.split(adata, by="perturbation", test=0.5, rng=0)
     >>> sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_comps=10)
     >>> sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="mean_shift", subset="test")
-    >>> sh.tl.evaluate(adata, layer="mean_shift", metrics=["energy", "pds_l2"], baselines=["perturbed_mean"])
+    >>> sh.tl.evaluate(
+    ...     adata, layer="mean_shift", metrics=["energy", "pds_l2"], baselines=["perturbed_mean"]
+    ... )
     >>> ax = sh.pl.calibration(adata)
     """
     result = read_evaluation(data, key, mod)
@@ -83,8 +85,18 @@ def calibration(
     x, y = summary["drf"].to_numpy(float), summary["bds"].to_numpy(float)
     ax.set_xlim(min(x.min(initial=0.0), 0.0) - 0.06, max(x.max(initial=0.0), 0.2) + 0.1)
     bottom = min(y.min(initial=0.4) - 0.06, 0.4)
-    ax.set_ylim(bottom, 1 + 0.25 * (1 - bottom))  # many metrics have a BDS of 1; their names need room
-    ax.fill_between([LEAST_DRF, ax.get_xlim()[1]], CHANCE, ax.get_ylim()[1], color=FAINT, alpha=0.45, lw=0, zorder=0)
+    ax.set_ylim(
+        bottom, 1 + 0.25 * (1 - bottom)
+    )  # many metrics have a BDS of 1; their names need room
+    ax.fill_between(
+        [LEAST_DRF, ax.get_xlim()[1]],
+        CHANCE,
+        ax.get_ylim()[1],
+        color=FAINT,
+        alpha=0.45,
+        lw=0,
+        zorder=0,
+    )
     ax.axvline(LEAST_DRF, color=INK, lw=0.8, ls="--", alpha=0.6, zorder=1)
     ax.axhline(CHANCE, color=INK, lw=0.8, ls="--", alpha=0.6, zorder=1)
     good, family = fit(summary), summary["family"].astype(str).to_numpy()
@@ -92,16 +104,46 @@ def calibration(
         tint, marker = WHEEL[i % len(WHEEL)], MARKERS[i % len(MARKERS)]
         for rows, face in ((good, tint), (~good, "white")):
             of = rows & (family == name)
-            ax.scatter(x[of], y[of], s=34, c=face, edgecolors=tint, marker=marker, linewidths=1.1, zorder=3)
+            ax.scatter(
+                x[of], y[of], s=34, c=face, edgecolors=tint, marker=marker, linewidths=1.1, zorder=3
+            )
         ax.scatter([], [], s=34, c=tint, marker=marker, label=name)
     ax.set(xlabel="dynamic range fraction (DRF)", ylabel="bound discrimination score (BDS)")
     ax.set_yticks([t for t in ax.get_yticks() if ax.get_ylim()[0] <= t <= 1.001])
     tidy(ax)
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="x-small", frameon=False, handletextpad=0.2)
-    ax.set_title(f"{good.sum()} of {len(good)} metrics discriminate", loc="left", fontsize="medium", color=INK)
-    ax.text(LEAST_DRF, ax.get_ylim()[0], f" DRF = {LEAST_DRF:g}", fontsize="x-small", color=QUIET, va="bottom")
-    ax.text(ax.get_xlim()[1], CHANCE, "chance ", fontsize="x-small", color=QUIET, ha="right", va="bottom")
-    at = summary.index.get_indexer(_telling(summary) if label is None else summary.index.intersection(pd.Index(label)))
+    ax.legend(
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+        fontsize="x-small",
+        frameon=False,
+        handletextpad=0.2,
+    )
+    ax.set_title(
+        f"{good.sum()} of {len(good)} metrics discriminate",
+        loc="left",
+        fontsize="medium",
+        color=INK,
+    )
+    ax.text(
+        LEAST_DRF,
+        ax.get_ylim()[0],
+        f" DRF = {LEAST_DRF:g}",
+        fontsize="x-small",
+        color=QUIET,
+        va="bottom",
+    )
+    ax.text(
+        ax.get_xlim()[1],
+        CHANCE,
+        "chance ",
+        fontsize="x-small",
+        color=QUIET,
+        ha="right",
+        va="bottom",
+    )
+    at = summary.index.get_indexer(
+        _telling(summary) if label is None else summary.index.intersection(pd.Index(label))
+    )
     name_points(ax, summary.index[at].tolist(), x[at], y[at], avoid=(x, y))
     return ax
 
@@ -109,5 +151,9 @@ def calibration(
 def _telling(summary: pd.DataFrame) -> pd.Index:
     """Return the metrics to name where all would be too many."""
     drf, family = summary["drf"].astype(float), summary["family"].astype(str)
-    ends = [getattr(drf[family == name], end)() for name in family.unique() for end in ("idxmax", "idxmin")]
+    ends = [
+        getattr(drf[family == name], end)()
+        for name in family.unique()
+        for end in ("idxmax", "idxmin")
+    ]
     return summary.index[~fit(summary) | summary.index.isin(ends)]

@@ -57,7 +57,9 @@ class Prediction:
         key_in(name, self.labels.names, where=f"adata.obs[{self.screen.perturbation_key!r}]")
         own = (self.labels.code == self.labels.names.get_loc(name)) & self.inside
         made = self.layer + PREDICTED
-        rows = np.flatnonzero(own & self.adata.obs[made].to_numpy(dtype=bool) if made in self.adata.obs else own)
+        rows = np.flatnonzero(
+            own & self.adata.obs[made].to_numpy(dtype=bool) if made in self.adata.obs else own
+        )
         if len(rows) < 2:
             msg = (
                 f"{len(rows)} of {int(own.sum())} cells of {name!r} (in the context shown) have a twin in {self.layer!r}; "
@@ -77,7 +79,9 @@ class Prediction:
         return as_rows(source).take(rows)
 
 
-def prediction(adata: AnnData, layer: str, *, real_layer: str | None, context: str | None) -> Prediction:
+def prediction(
+    adata: AnnData, layer: str, *, real_layer: str | None, context: str | None
+) -> Prediction:
     """Return the prediction `layer`, in one context or in all.
 
     Raises
@@ -89,7 +93,12 @@ def prediction(adata: AnnData, layer: str, *, real_layer: str | None, context: s
     """
     if layer not in adata.layers and f"X_{layer}" not in adata.obsm:
         hint = f"sh.tl.predict(adata, model, key_added={layer!r}) writes it."
-        key_in(layer, [name for name in adata.layers if name is not None], where="adata.layers", hint=hint)
+        key_in(
+            layer,
+            [name for name in adata.layers if name is not None],
+            where="adata.layers",
+            hint=hint,
+        )
     screen = resolve(adata)
     inside = np.ones(adata.n_obs, dtype=bool)
     if context is not None:

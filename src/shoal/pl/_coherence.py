@@ -11,7 +11,18 @@ from matplotlib.ticker import NullLocator
 from .._keys import COHERENCE
 from .._validate import get_adata, key_in
 from ..core._results import read_result
-from ._style import ACCENT, CAUSE, INK, MARKERS, QUIET, WHEEL, axes_or_new, name_points, point_size, tidy
+from ._style import (
+    ACCENT,
+    CAUSE,
+    INK,
+    MARKERS,
+    QUIET,
+    WHEEL,
+    axes_or_new,
+    name_points,
+    point_size,
+    tidy,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +33,11 @@ if TYPE_CHECKING:
 
     from .._typing import Bools, Floats
 
-TITLES = {"magnitude": "magnitude of the mean shift", "magnitude_plugin": "magnitude (plug-in)", "n_cells": "cells"}
+TITLES = {
+    "magnitude": "magnitude of the mean shift",
+    "magnitude_plugin": "magnitude (plug-in)",
+    "n_cells": "cells",
+}
 EXTREMES = ("discordant", "concordant")
 
 
@@ -106,7 +121,9 @@ def coherence(
     _scale(ax, at)
     if intervals:
         strength = np.clip(12 / np.sqrt(max(len(table), 1)), 0.12, 0.6)
-        ax.vlines(at, table["ci_low"], table["ci_high"], color=QUIET, lw=0.8, alpha=strength, zorder=2)
+        ax.vlines(
+            at, table["ci_low"], table["ci_high"], color=QUIET, lw=0.8, alpha=strength, zorder=2
+        )
     if noise_curve and x in ("magnitude", "magnitude_plugin"):
         _curve(ax, float(result["params"]["control_trace"]))
     _points(ax, table, at, r, color, alpha)
@@ -133,7 +150,11 @@ def _named(table: pd.DataFrame, label: str | Sequence[str], n: int, *, where: st
         elif wish == "concordant":
             found += z[z > 1].nlargest(n).index.tolist()
         else:
-            key_in(wish, [*EXTREMES, *table.index], where=f"the names that label= takes ({where} and two words)")
+            key_in(
+                wish,
+                [*EXTREMES, *table.index],
+                where=f"the names that label= takes ({where} and two words)",
+            )
     return list(dict.fromkeys(found))
 
 
@@ -167,19 +188,33 @@ def _headroom(ax: Axes) -> None:
 def _curve(ax: Axes, trace: float) -> None:
     """Draw what a pure translation in the controls' noise gives, over the whole width of the points."""
     low, high = ax.get_xlim() if ax.dataLim.width > 0 else (0.0, 1.0)
-    magnitude = np.union1d(np.linspace(max(low, 0.0), high, 400), np.geomspace(max(low, high / 1e4), high, 400))
+    magnitude = np.union1d(
+        np.linspace(max(low, 0.0), high, 400), np.geomspace(max(low, high / 1e4), high, 400)
+    )
     expected = magnitude / np.sqrt(magnitude**2 + trace)
     ax.plot(
-        magnitude, expected, color=INK, lw=1.2, ls=(0, (4, 2)), zorder=3, label="expected from signal-to-noise alone"
+        magnitude,
+        expected,
+        color=INK,
+        lw=1.2,
+        ls=(0, (4, 2)),
+        zorder=3,
+        label="expected from signal-to-noise alone",
     )
     ax.set_xlim(ax.get_xlim())
 
 
-def _points(ax: Axes, table: pd.DataFrame, x: Floats, y: Floats, color: str | None, alpha: float) -> None:
+def _points(
+    ax: Axes, table: pd.DataFrame, x: Floats, y: Floats, color: str | None, alpha: float
+) -> None:
     """Draw the perturbations, one artist a class, or one artist and a colour bar for numbers."""
     size = point_size(len(table))
     rim = {"linewidths": 0.4, "edgecolors": "white", "zorder": 4}
-    if color is not None and pd.api.types.is_numeric_dtype(table[color]) and table[color].dtype != bool:
+    if (
+        color is not None
+        and pd.api.types.is_numeric_dtype(table[color])
+        and table[color].dtype != bool
+    ):
         value = table[color].to_numpy(float)
         known = np.isfinite(value)
         ax.scatter(x[~known], y[~known], s=size, c=QUIET, **rim)
@@ -187,17 +222,26 @@ def _points(ax: Axes, table: pd.DataFrame, x: Floats, y: Floats, color: str | No
         ax.figure.colorbar(drawn, ax=ax, label=color.replace("_", " "), shrink=0.8)
         return
     for name, rows, (tint, marker) in classes(table, color, alpha):
-        ax.scatter(x[rows], y[rows], s=size, c=tint, marker=marker, label=f"{name} ({rows.sum()})", **rim)
+        ax.scatter(
+            x[rows], y[rows], s=size, c=tint, marker=marker, label=f"{name} ({rows.sum()})", **rim
+        )
 
 
-def classes(table: pd.DataFrame, color: str | None, alpha: float) -> list[tuple[str, Bools, tuple[str, str]]]:
+def classes(
+    table: pd.DataFrame, color: str | None, alpha: float
+) -> list[tuple[str, Bools, tuple[str, str]]]:
     """Split the table into (name, rows, (colour, marker)): by significance, by cause or by another column's values."""
     if color is None:
         hit = (table["qvalue"] < alpha).to_numpy()
         return [("not significant", ~hit, (QUIET, "o")), (f"q < {alpha:g}", hit, (ACCENT, "o"))]
-    value = table[color].astype(object).where(table[color].notna(), "unknown").astype(str).to_numpy()
+    value = (
+        table[color].astype(object).where(table[color].notna(), "unknown").astype(str).to_numpy()
+    )
     seen = sorted(set(value))
     if color == "cause":
         order = [c for c in CAUSE if c in seen] + [c for c in seen if c not in CAUSE]
         return [(c, value == c, CAUSE.get(c, (QUIET, "o"))) for c in order]
-    return [(c, value == c, (WHEEL[i % len(WHEEL)], MARKERS[i % len(MARKERS)])) for i, c in enumerate(seen)]
+    return [
+        (c, value == c, (WHEEL[i % len(WHEEL)], MARKERS[i % len(MARKERS)]))
+        for i, c in enumerate(seen)
+    ]

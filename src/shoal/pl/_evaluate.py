@@ -67,7 +67,9 @@ def evaluate(
     >>> sh.pp.split(adata, by="perturbation", test=0.5, rng=0)
     >>> sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_comps=10)
     >>> sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="mean_shift", subset="test")
-    >>> sh.tl.evaluate(adata, layer="mean_shift", metrics=["energy", "pds_l2"], baselines=["perturbed_mean"])
+    >>> sh.tl.evaluate(
+    ...     adata, layer="mean_shift", metrics=["energy", "pds_l2"], baselines=["perturbed_mean"]
+    ... )
     >>> ax = sh.pl.evaluate(adata)
     """
     result = read_evaluation(data, key, mod)
@@ -94,12 +96,17 @@ def _points(ax: Axes, summary: pd.DataFrame, row: Floats) -> None:
     """Draw skills and intervals; a metric without a skill keeps its row and says so."""
     value, low, high = (summary[c].to_numpy(float) for c in ("skill", "skill_low", "skill_high"))
     known, good = np.isfinite(value), fit(summary)
-    for rows, tint, name in ((good, ACCENT, "discriminates"), (~good, QUIET, "does not discriminate here")):
+    for rows, tint, name in (
+        (good, ACCENT, "discriminates"),
+        (~good, QUIET, "does not discriminate here"),
+    ):
         drawn = rows & known
         ax.hlines(row[drawn], low[drawn], high[drawn], color=tint, lw=1.6, alpha=0.6, zorder=2)
         face = tint if tint == ACCENT else "white"
         n = int(rows.sum())
-        ax.scatter(value[drawn], row[drawn], s=26, c=face, edgecolors=tint, zorder=3, label=f"{name} ({n})")
+        ax.scatter(
+            value[drawn], row[drawn], s=26, c=face, edgecolors=tint, zorder=3, label=f"{name} ({n})"
+        )
     for at in row[~known]:
         ax.text(0.02, at, "not defined", fontsize="x-small", color=QUIET, va="center")
     spread = np.concatenate([value, low, high, [-0.05, 1.05]])
@@ -120,7 +127,9 @@ def _side_names(ax: Axes, summary: pd.DataFrame, row: Floats, heads: dict[str, f
     place |= {"fontsize": "x-small", "annotation_clip": False}
     for family, at in heads.items():
         ax.annotate(family, (0, at), (-4, 0), ha="right", color=INK, fontweight="bold", **place)
-    for at, name, good in zip(row, summary["best_baseline"].astype(object), fit(summary), strict=True):
+    for at, name, good in zip(
+        row, summary["best_baseline"].astype(object), fit(summary), strict=True
+    ):
         said = shorten(str(name)) if isinstance(name, str) and name else "–"
         ax.annotate(said, (1, at), (6, 0), ha="left", color=INK if good else QUIET, **place)
     ax.annotate("best baseline", (1, 0), (6, 0), ha="left", color=INK, fontweight="bold", **place)

@@ -62,14 +62,21 @@ def measured(result: dict[str, Any], metric: str) -> pd.Series:
     """Return the summary of a metric that is measured for each condition, or say which are."""
     screen = metric in result["summary"].index
     hint = f"{metric!r} is one number for the whole screen." if screen else ""
-    key_in(metric, result["table"].columns, where="the metrics that are measured for each condition", hint=hint)
+    key_in(
+        metric,
+        result["table"].columns,
+        where="the metrics that are measured for each condition",
+        hint=hint,
+    )
     return result["summary"].loc[metric]
 
 
 def per_condition(result: dict[str, Any], metric: str) -> pd.DataFrame:
     """Return the values of a metric, conditions x contenders."""
     scores: pd.DataFrame = result["scores"]
-    rows = scores[(scores["metric"] == metric).to_numpy()].astype({"condition": str, "contender": str})
+    rows = scores[(scores["metric"] == metric).to_numpy()].astype(
+        {"condition": str, "contender": str}
+    )
     wide = rows.pivot(index="condition", columns="contender", values="value")
     return wide.reindex(result["table"].index.astype(str))
 
@@ -85,7 +92,9 @@ def positions(result: dict[str, Any], summary: pd.DataFrame) -> pd.DataFrame:
     A position is (loss⁻ - loss) / (loss⁻ - loss⁺) of mean losses, cut off at -1 and 1.
     """
     found = {metric: _positions(result, str(metric), row) for metric, row in summary.iterrows()}
-    return pd.DataFrame(found).reindex(index=result["contenders"].index.astype(str), columns=summary.index)
+    return pd.DataFrame(found).reindex(
+        index=result["contenders"].index.astype(str), columns=summary.index
+    )
 
 
 def _positions(result: dict[str, Any], metric: str, row: pd.Series) -> pd.Series:
@@ -122,5 +131,7 @@ def better(row: pd.Series) -> str:
 
 def label_of(result: dict[str, Any], contender: str = PREDICTION) -> str:
     """Return what a contender is called in pictures: the prediction by its layer, those that are transductive with a dagger."""
-    name = str(result["params"].get("layer") or PREDICTION) if contender == PREDICTION else contender
+    name = (
+        str(result["params"].get("layer") or PREDICTION) if contender == PREDICTION else contender
+    )
     return name + DAGGER if contender in daggers(result["contenders"]) else name

@@ -92,9 +92,17 @@ def genes(
     name, rows = shown.twins(perturbation)
     for gene in genes or ():
         key_in(gene, adata.var_names, where="adata.var_names")
-    control, real, twins = shown.values(shown.controls), shown.values(rows), shown.values(rows, predicted=True)
+    control, real, twins = (
+        shown.values(shown.controls),
+        shown.values(rows),
+        shown.values(rows, predicted=True),
+    )
     kinds = (("control", control), ("real", real), (layer, twins))
-    at = adata.var_names.get_indexer(list(genes)) if genes is not None else _changed(control, real, int(n_genes))
+    at = (
+        adata.var_names.get_indexer(list(genes))
+        if genes is not None
+        else _changed(control, real, int(n_genes))
+    )
 
     columns = min(len(at), COLUMNS)
     lines = -(-len(at) // columns)
@@ -103,7 +111,13 @@ def genes(
     for ax, gene in zip(axes.ravel(), at, strict=False):
         one = [(label, dense(cells[:, [gene]])[:, 0]) for label, cells in kinds]
         _steps(ax, one)
-        ax.set_title(shorten(str(adata.var_names[gene])), loc="left", fontsize="small", color=INK, style="italic")
+        ax.set_title(
+            shorten(str(adata.var_names[gene])),
+            loc="left",
+            fontsize="small",
+            color=INK,
+            style="italic",
+        )
         tidy(ax)
     for empty in axes.ravel()[len(at) :]:
         empty.remove()
@@ -112,7 +126,11 @@ def genes(
     fig.supxlabel("expression", fontsize="small", color=INK)
     fig.suptitle(shorten(name), x=0.01, ha="left", fontsize="medium", color=INK)
     fig.legend(
-        *axes[0, 0].get_legend_handles_labels(), loc="outside upper right", fontsize="x-small", frameon=False, ncols=3
+        *axes[0, 0].get_legend_handles_labels(),
+        loc="outside upper right",
+        fontsize="x-small",
+        frameon=False,
+        ncols=3,
     )
     return axes.ravel()[: len(at)]
 
@@ -140,6 +158,12 @@ def _steps(ax: Axes, several: list[tuple[str, Floats]]) -> None:
     low, high = np.nanmin(every), np.nanmax(every)
     styles = ((QUIET, "-", 1.6), (ACCENT, "-", 1.8), (RIVAL, (0, (4, 1.5)), 1.6))
     for (label, values), (tint, line, width) in zip(several, styles, strict=True):
-        ax.ecdf(values[np.isfinite(values)], color=tint, ls=line, lw=width, label=f"{shorten(label)} ({len(values):,})")
+        ax.ecdf(
+            values[np.isfinite(values)],
+            color=tint,
+            ls=line,
+            lw=width,
+            label=f"{shorten(label)} ({len(values):,})",
+        )
     room = 0.04 * (high - low) or 0.5
     ax.set(xlim=(low - room, high + room), ylim=(-0.02, 1.02), yticks=(0, 0.5, 1))

@@ -106,7 +106,9 @@ def geometry(
     plan = make_plan(adata, found, strata=strata, depth_key=params.get("depth_key") or None)
     source, slot = choose(adata, layer=layer, use_rep=use_rep)
     left_out = str(params.get("exclude", "")).split(",") if not slot.startswith("obsm/") else []
-    rows = as_rows(source, np.flatnonzero(~adata.var_names.isin(left_out)) if any(left_out) else None)
+    rows = as_rows(
+        source, np.flatnonzero(~adata.var_names.isin(left_out)) if any(left_out) else None
+    )
     _check_size(rows, name, n_cells=int(np.sum(plan.group == found.names.get_loc(name))))
 
     rng = as_generator(rng)
@@ -125,14 +127,20 @@ def _screen(adata: AnnData, params: Mapping[str, Any]) -> Screen:
         recorded = resolve(adata, column)
     except ValueError:  # nothing recorded
         return resolve(adata, column, control=control.split(","))
-    return recorded if ",".join(recorded.control) == control else resolve(adata, column, control=control.split(","))
+    return (
+        recorded
+        if ",".join(recorded.control) == control
+        else resolve(adata, column, control=control.split(","))
+    )
 
 
 def _check_size(rows: Rows, name: str, *, n_cells: int) -> None:
     """Refuse what cannot be drawn."""
     d = rows.shape[1]
     if not 2 <= d <= MAX_FEATURES:
-        msg = f"the plane is found among 2 to {MAX_FEATURES} features, not {d}; pass use_rep='X_pca'"
+        msg = (
+            f"the plane is found among 2 to {MAX_FEATURES} features, not {d}; pass use_rep='X_pca'"
+        )
         raise ValueError(msg)
     if n_cells < 3:
         msg = f"{name!r} has {n_cells} cells; their directions take at least 3"
@@ -144,7 +152,9 @@ def _shifts(rows: Rows, plan: Plan, group: int, rng: np.random.Generator) -> tup
     own = np.flatnonzero(plan.group == group)
     strata = np.unique(plan.stratum[own])
     most = max(MAX_CONTROLS // len(strata), 1)
-    chosen = [_some(np.flatnonzero(plan.is_control & (plan.stratum == s)), most, rng) for s in strata]
+    chosen = [
+        _some(np.flatnonzero(plan.is_control & (plan.stratum == s)), most, rng) for s in strata
+    ]
     control = np.sort(np.concatenate(chosen))
     block = rows.take(control)
     dense = np.asarray(block.toarray() if hasattr(block, "toarray") else block, dtype=np.float64)
@@ -163,14 +173,24 @@ def _plane(cells: Floats, controls: Floats) -> Floats:
     along = shift / length if length > 0 else np.eye(len(shift))[0]
     excess = np.cov(cells, rowvar=False) - np.cov(controls, rowvar=False)
     across = np.eye(len(along)) - np.outer(along, along)
-    barrier = 2 * np.abs(excess).sum(axis=1).max() * np.outer(along, along)  # the shift itself is never the answer
-    _, vectors = eigh(across @ excess @ across - barrier, subset_by_index=[len(along) - 1, len(along) - 1])
+    barrier = (
+        2 * np.abs(excess).sum(axis=1).max() * np.outer(along, along)
+    )  # the shift itself is never the answer
+    _, vectors = eigh(
+        across @ excess @ across - barrier, subset_by_index=[len(along) - 1, len(along) - 1]
+    )
     top = vectors[:, 0]
     return np.column_stack([along, top * np.sign(top[np.argmax(np.abs(top))])])
 
 
 def _draw(
-    ax: Axes, cells: Floats, controls: Floats, plane: Floats, *, max_cells: int, rng: np.random.Generator
+    ax: Axes,
+    cells: Floats,
+    controls: Floats,
+    plane: Floats,
+    *,
+    max_cells: int,
+    rng: np.random.Generator,
 ) -> None:
     """Draw controls as a cloud, cells as arrows from the origin and their mean as one thick arrow."""
     shown = _some(np.arange(len(cells)), max_cells, rng)
@@ -184,7 +204,15 @@ def _draw(
     cosine = _cosines(cells)[shown]
     widest = float(np.nanquantile(np.abs(cosine), 0.98)) if np.isfinite(cosine).any() else 1.0
     drawn = ax.quiver(
-        origin, origin, *tips.T, cosine, cmap=SIGNED, clim=(-widest, widest), width=0.0022, zorder=2, **arrows
+        origin,
+        origin,
+        *tips.T,
+        cosine,
+        cmap=SIGNED,
+        clim=(-widest, widest),
+        width=0.0022,
+        zorder=2,
+        **arrows,
     )
     ax.quiver(0, 0, *mean, color=INK, width=0.009, zorder=4, label="mean shift", **arrows)
     ax.update_datalim(np.vstack([tips, mean]))

@@ -12,7 +12,17 @@ from matplotlib.patches import Rectangle
 
 from .._daggers import DAGGER, daggers
 from .._validate import positive
-from ._evaluation import BETWEEN, NEGATIVE, POSITIVE, PREDICTION, REFERENCES, chosen, fit, positions, read_evaluation
+from ._evaluation import (
+    BETWEEN,
+    NEGATIVE,
+    POSITIVE,
+    PREDICTION,
+    REFERENCES,
+    chosen,
+    fit,
+    positions,
+    read_evaluation,
+)
 from ._style import INK, QUIET, axes_or_new, shorten
 
 if TYPE_CHECKING:
@@ -81,7 +91,9 @@ def leaderboard(
     >>> sh.pp.split(adata, by="perturbation", test=0.5, rng=0)
     >>> sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_comps=10)
     >>> sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="mean_shift", subset="test")
-    >>> sh.tl.evaluate(adata, layer="mean_shift", metrics=["energy", "pds_l2"], baselines=["perturbed_mean"])
+    >>> sh.tl.evaluate(
+    ...     adata, layer="mean_shift", metrics=["energy", "pds_l2"], baselines=["perturbed_mean"]
+    ... )
     >>> ax = sh.pl.leaderboard(adata)
     """
     result = read_evaluation(data, key, mod)
@@ -94,12 +106,21 @@ def leaderboard(
 
     y, x, heads = _grid(names, summary)
     ax = axes_or_new(ax, width=2.6 + WIDE * (x[-1] + 1.5), height=2.3 + HIGH * (y[-1] + 1))
-    tint = np.column_stack([np.zeros(len(names)), place.loc[names]])  # the score is on another scale: no colour
+    tint = np.column_stack(
+        [np.zeros(len(names)), place.loc[names]]
+    )  # the score is on another scale: no colour
     tint[:, 1:][:, ~fit(summary)] = np.nan
     shown = scores.loc[names, ["score", *summary.index]].to_numpy(float)
     _cells(ax, x, y, tint, shown)
     good, told = np.concatenate([[True], fit(summary)]), daggers(scores.loc[names])
-    _names(ax, x, y, [told.get(name, name) for name in names], ["score", *map(str, summary.index)], good)
+    _names(
+        ax,
+        x,
+        y,
+        [told.get(name, name) for name in names],
+        ["score", *map(str, summary.index)],
+        good,
+    )
     if told:
         _note(ax)
     _heads(ax, heads)
@@ -112,10 +133,14 @@ def _order(score: pd.Series, n_top: int | None) -> list[str]:
     ranked = score.sort_values(ascending=False, kind="stable").index
     models = [name for name in ranked if name not in REFERENCES]
     baselines = [name for name in models if name != PREDICTION][:n_top]
-    return [m for m in models if m == PREDICTION or m in baselines] + [r for r in REFERENCES if r in score.index]
+    return [m for m in models if m == PREDICTION or m in baselines] + [
+        r for r in REFERENCES if r in score.index
+    ]
 
 
-def _grid(names: list[str], summary: pd.DataFrame) -> tuple[Floats, Floats, list[tuple[str, float, float]]]:
+def _grid(
+    names: list[str], summary: pd.DataFrame
+) -> tuple[Floats, Floats, list[tuple[str, float, float]]]:
     """Return the centres of rows and columns, with gaps, and for each family its first and last column."""
     apart = np.isin(names, REFERENCES)
     y = np.arange(len(names)) + GAP * apart
@@ -124,7 +149,11 @@ def _grid(names: list[str], summary: pd.DataFrame) -> tuple[Floats, Floats, list
     x = np.arange(len(family)) + 1.5 + GAP * np.cumsum(new)
     starts = np.flatnonzero(new)
     ends = np.append(starts[1:], len(family)) - 1
-    return y, np.concatenate([[0.25], x]), [(family[s], x[s], x[e]) for s, e in zip(starts, ends, strict=True)]
+    return (
+        y,
+        np.concatenate([[0.25], x]),
+        [(family[s], x[s], x[e]) for s, e in zip(starts, ends, strict=True)],
+    )
 
 
 def _cells(ax: Axes, x: Floats, y: Floats, tint: Floats, shown: Floats) -> None:
@@ -137,20 +166,36 @@ def _cells(ax: Axes, x: Floats, y: Floats, tint: Floats, shown: Floats) -> None:
         known = np.isfinite(value)
         colours.append(BETWEEN((value + 1) / 2) if known else BLANK)
         ink = QUIET if not known else "white" if value > 0.65 or value < -0.75 else INK
-        style = {"ha": "center", "va": "center", "fontsize": 6.5, "fontweight": "bold" if j == 0 else "normal"}
+        style = {
+            "ha": "center",
+            "va": "center",
+            "fontsize": 6.5,
+            "fontweight": "bold" if j == 0 else "normal",
+        }
         ax.text(x[j], y[i], texts[j][i], color=ink, **style)
-    ax.add_collection(PatchCollection(boxes, facecolors=colours, edgecolors="white", linewidths=0.8))
+    ax.add_collection(
+        PatchCollection(boxes, facecolors=colours, edgecolors="white", linewidths=0.8)
+    )
     ax.set_xlim(x[0] - 0.75, x[-1] + 0.5)
     ax.set_ylim(y[-1] + 0.5, -0.5)
 
 
-def _names(ax: Axes, x: Floats, y: Floats, names: list[str], columns: list[str], good: Floats) -> None:
+def _names(
+    ax: Axes, x: Floats, y: Floats, names: list[str], columns: list[str], good: Floats
+) -> None:
     """Name rows and columns; the prediction is bold."""
     ax.set_yticks(y, [shorten(name) for name in names], fontsize="small", color=INK)
     for label, name in zip(ax.get_yticklabels(), names, strict=True):
         label.set_fontweight("bold" if name in (PREDICTION, PREDICTION + DAGGER) else "normal")
     ax.xaxis.tick_top()
-    ax.set_xticks(x, [shorten(c) for c in columns], rotation=55, ha="left", rotation_mode="anchor", fontsize="x-small")
+    ax.set_xticks(
+        x,
+        [shorten(c) for c in columns],
+        rotation=55,
+        ha="left",
+        rotation_mode="anchor",
+        fontsize="x-small",
+    )
     for label, fits in zip(ax.get_xticklabels(), good, strict=True):
         label.set_color(INK if fits else QUIET)
     ax.tick_params(length=0, pad=3)
@@ -161,12 +206,18 @@ def _note(ax: Axes) -> None:
     """Say under the names what a dagger means."""
     said = "† transductive: its embedding\nhas seen held-out cells"
     place = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
-    ax.annotate(said, (0, 0), (-4, -6), ha="right", va="top", fontsize="x-small", color=INK, **place)
+    ax.annotate(
+        said, (0, 0), (-4, -6), ha="right", va="top", fontsize="x-small", color=INK, **place
+    )
 
 
 def _heads(ax: Axes, heads: list[tuple[str, float, float]]) -> None:
     """Write the families under their columns, those of few columns aslant."""
-    below = {"xycoords": ax.get_xaxis_transform(), "textcoords": "offset points", "annotation_clip": False}
+    below = {
+        "xycoords": ax.get_xaxis_transform(),
+        "textcoords": "offset points",
+        "annotation_clip": False,
+    }
     for family, first, last in heads:
         ax.plot([first - 0.45, last + 0.45], [-0.015, -0.015], transform=ax.get_xaxis_transform(), color=QUIET, lw=1,
                 clip_on=False)  # fmt: skip
@@ -196,6 +247,19 @@ def _key(ax: Axes) -> None:
 def _texts(values: Floats) -> list[str]:
     """Return the numbers of a column, with as many digits as its largest one asks for."""
     top = np.nanmax(np.abs(values), initial=0.0)
-    spec = ".0f" if top >= 100 else ".1f" if top >= 10 else ".2f" if top >= 0.1 else ".3f" if top >= 0.01 else ".0e"
+    spec = (
+        ".0f"
+        if top >= 100
+        else ".1f"
+        if top >= 10
+        else ".2f"
+        if top >= 0.1
+        else ".3f"
+        if top >= 0.01
+        else ".0e"
+    )
     texts = [format(v, spec).replace("e-0", "e-") if np.isfinite(v) else "–" for v in values]
-    return [text.removeprefix("-") if float(text.strip("–") or 1) == 0 else text.replace("-", "−") for text in texts]
+    return [
+        text.removeprefix("-") if float(text.strip("–") or 1) == 0 else text.replace("-", "−")
+        for text in texts
+    ]

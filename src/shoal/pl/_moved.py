@@ -42,13 +42,22 @@ def in_genes_of(made: AnnData | None, adata: AnnData, layer: str | None, basis: 
     if f"X_{layer}" in adata.obsm and layer not in adata.layers:
         return False
     hint = f"sh.tl.predict(adata, model, key_added={layer!r}) writes it."
-    key_in(str(layer), [name for name in adata.layers if name is not None], where="adata.layers", hint=hint)
+    key_in(
+        str(layer),
+        [name for name in adata.layers if name is not None],
+        where="adata.layers",
+        hint=hint,
+    )
     return True
 
 
-def basis_of(adata: AnnData, basis: str, real_layer: str | None, *, in_genes: bool) -> tuple[Rows, Floats, Ints | None]:
+def basis_of(
+    adata: AnnData, basis: str, real_layer: str | None, *, in_genes: bool
+) -> tuple[Rows, Floats, Ints | None]:
     """Return the real values, the axes (d, k) that they and generated ones are projected on, and which genes these have."""
-    key_in(basis, adata.obsm.keys(), where="adata.obsm", hint="sh.pp.prepare(adata) writes 'X_pca'.")
+    key_in(
+        basis, adata.obsm.keys(), where="adata.obsm", hint="sh.pp.prepare(adata) writes 'X_pca'."
+    )
     k = adata.obsm[basis].shape[1]
     if k < 2:
         msg = f"adata.obsm[{basis!r}] has {k} dimension; a picture takes 2"
@@ -70,7 +79,12 @@ def in_layer(adata: AnnData, screen: Screen, layer: str, genes: Ints | None) -> 
     """Return the twins of a prediction."""
     is_twin, source = layer + PREDICTED, f"{layer}_{SOURCE}"
     for key in (is_twin, source):
-        key_in(key, adata.obs.columns, where="adata.obs", hint=f"sh.tl.predict(..., key_added={layer!r}) writes it.")
+        key_in(
+            key,
+            adata.obs.columns,
+            where="adata.obs",
+            hint=f"sh.tl.predict(..., key_added={layer!r}) writes it.",
+        )
     at, found = np.flatnonzero(adata.obs[is_twin].to_numpy(dtype=bool)), labels(adata, screen)
     matrix = adata.obsm[f"X_{layer}"] if genes is None else adata.layers[layer]
     names = np.asarray(found.names, dtype=object)[found.code[at]]
@@ -80,7 +94,12 @@ def in_layer(adata: AnnData, screen: Screen, layer: str, genes: Ints | None) -> 
 def in_made(adata: AnnData, screen: Screen, made: AnnData, genes: Ints | None) -> Moved:
     """Return the cells that a model returned; the last of those on their way."""
     for key in (screen.perturbation_key, SOURCE):
-        key_in(key, made.obs.columns, where="made.obs", hint="model.transport(cells, perturbation) returns such cells.")
+        key_in(
+            key,
+            made.obs.columns,
+            where="made.obs",
+            hint="model.transport(cells, perturbation) returns such cells.",
+        )
     columns = None
     if genes is not None:
         columns = made.var_names.get_indexer(adata.var_names[genes])

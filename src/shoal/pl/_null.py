@@ -118,7 +118,10 @@ def _sorted_pvalues(ax: Axes, table: pd.DataFrame, column: str) -> None:
     ax.plot([0, right], [0, right], color=INK, lw=0.8, ls=(0, (4, 2)), zorder=2)
     what = " of the residual" if column == "residual_pvalue" else ""
     ax.set(
-        xlabel="expected $-\\log_{10} p$", ylabel=f"observed $-\\log_{{10}} p${what}", xlim=(0, right), ylim=(0, top)
+        xlabel="expected $-\\log_{10} p$",
+        ylabel=f"observed $-\\log_{{10}} p${what}",
+        xlim=(0, right),
+        ylim=(0, top),
     )
     if ax.get_legend_handles_labels()[0]:
         ax.legend(loc="best", fontsize="x-small", frameon=False)
@@ -157,7 +160,9 @@ def _rates(ax: Axes, rates: pd.DataFrame) -> None:
     levels = sorted(rates["alpha"].unique(), reverse=True)
     for i, alpha in enumerate(levels):
         at_level = rates[rates["alpha"] == alpha]
-        spot = np.array([places.index(p) for p in zip(at_level["source"], at_level["n_cells"], strict=True)])
+        spot = np.array(
+            [places.index(p) for p in zip(at_level["source"], at_level["n_cells"], strict=True)]
+        )
         rate = at_level["rate"].to_numpy(float)
         span = np.vstack([rate - at_level["ci_low"], at_level["ci_high"] - rate]).clip(0)
         offset = 0.22 * (i - (len(levels) - 1) / 2)
@@ -175,7 +180,11 @@ def _rates(ax: Axes, rates: pd.DataFrame) -> None:
         )
     names = [f"{n}" if source == RANDOM else str(source).replace(" ", "\n") for source, n in places]
     ax.set_xticks(range(len(places)), names, rotation=45 if len(places) > 8 else 0)
-    ax.set(xlabel="control cells in a pseudo-perturbation", ylabel="share rejected", xlim=(-0.6, len(places) - 0.4))
+    ax.set(
+        xlabel="control cells in a pseudo-perturbation",
+        ylabel="share rejected",
+        xlim=(-0.6, len(places) - 0.4),
+    )
     high = ax.get_ylim()[1]
     ax.set_ylim(-0.02 * high, 1.15 * high)  # a rate of 0 is drawn whole
     ax.legend(loc="upper right", fontsize="x-small", frameon=False, ncols=len(levels))

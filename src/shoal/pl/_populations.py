@@ -99,7 +99,9 @@ def populations(
     positive(max_cells, name="max_cells")
     several = [perturbation] if isinstance(perturbation, str) else list(perturbation)
     if not several or (ax is not None and len(several) > 1):
-        msg = f"{len(several)} perturbations" + ("; name at least one" if not several else " do not fit into one ax")
+        msg = f"{len(several)} perturbations" + (
+            "; name at least one" if not several else " do not fit into one ax"
+        )
         raise ValueError(msg)
     shown = prediction(adata, layer, real_layer=real_layer, context=context)
     space = _project(shown, basis)
@@ -111,11 +113,17 @@ def populations(
     axes = np.array([axes_or_new(ax, width=4.8, height=4.4)]) if one else _grid(len(several))
     for at, panel, plane in zip(axes, panels, planes, strict=True):
         _draw(at, panel, plane, layer, max_cells=int(max_cells), rng=rng)
-        x, y = ("along the real shift", "across it") if components is None else (f"PC{c}" for c in components)
+        x, y = (
+            ("along the real shift", "across it")
+            if components is None
+            else (f"PC{c}" for c in components)
+        )
         at.set(xlabel=x, ylabel=y)
         if components is None:
             at.set_aspect("equal", adjustable="datalim")  # angles are those of the basis
-    axes[0].legend(loc="best", fontsize="x-small", frameon=False, handletextpad=0.2, markerscale=1.4)
+    axes[0].legend(
+        loc="best", fontsize="x-small", frameon=False, handletextpad=0.2, markerscale=1.4
+    )
     return axes[0] if one else axes
 
 
@@ -125,7 +133,9 @@ Panel = tuple[str, "Floats", "Floats", "Floats"]
 def _project(shown: Prediction, basis: str) -> tuple[Floats, Floats | None]:
     """Return the real scores, and the axes that genes are projected on (None for twins in the basis itself)."""
     adata = shown.adata
-    key_in(basis, adata.obsm.keys(), where="adata.obsm", hint="sh.pp.prepare(adata) writes 'X_pca'.")
+    key_in(
+        basis, adata.obsm.keys(), where="adata.obsm", hint="sh.pp.prepare(adata) writes 'X_pca'."
+    )
     scores = adata.obsm[basis]
     if scores.shape[1] < 2:
         msg = f"adata.obsm[{basis!r}] has {scores.shape[1]} dimension; a picture takes 2"
@@ -161,7 +171,9 @@ def _panel(shown: Prediction, space: tuple[Floats, Floats | None], name: str, ba
     return name, np.asarray(scores[shown.controls], dtype=np.float64), real, twins
 
 
-def _plane(components: tuple[int, int] | None, control: Floats, real: Floats, twins: Floats) -> Floats:
+def _plane(
+    components: tuple[int, int] | None, control: Floats, real: Floats, twins: Floats
+) -> Floats:
     """Return (k, 2) directions: two components, or along the real shift and across it towards the predicted one."""
     k = real.shape[1]
     if components is not None:
@@ -171,7 +183,11 @@ def _plane(components: tuple[int, int] | None, control: Floats, real: Floats, tw
             raise ValueError(msg)
         return np.eye(k)[:, pair - 1]
     found: list[Floats] = []
-    for way in (real.mean(axis=0) - control.mean(axis=0), twins.mean(axis=0) - control.mean(axis=0), *np.eye(k)[:2]):
+    for way in (
+        real.mean(axis=0) - control.mean(axis=0),
+        twins.mean(axis=0) - control.mean(axis=0),
+        *np.eye(k)[:2],
+    ):
         left = way - sum((way @ unit) * unit for unit in found)
         if len(found) < 2 and np.linalg.norm(left) > 1e-6 * np.linalg.norm(way):
             found.append(left / np.linalg.norm(left))
@@ -189,20 +205,34 @@ def _grid(n: int) -> NDArray[Any]:
     return axes.ravel()[:n]
 
 
-def _draw(ax: Axes, panel: Panel, plane: Floats, layer: str, *, max_cells: int, rng: np.random.Generator) -> None:
+def _draw(
+    ax: Axes, panel: Panel, plane: Floats, layer: str, *, max_cells: int, rng: np.random.Generator
+) -> None:
     """Draw the three populations about the controls' mean, and the two arrows."""
     name, control, real, twins = panel
     start = control.mean(axis=0)
-    kinds = (("control", control, QUIET, "o", 0.35), ("real", real, ACCENT, "o", 0.5), (layer, twins, RIVAL, "^", 0.5))
+    kinds = (
+        ("control", control, QUIET, "o", 0.35),
+        ("real", real, ACCENT, "o", 0.5),
+        (layer, twins, RIVAL, "^", 0.5),
+    )
     for z, (label, cells, tint, marker, alpha) in enumerate(kinds, start=1):
         at = (cells[some(np.arange(len(cells)), max_cells, rng)] - start) @ plane
         label = f"{shorten(label)} ({len(cells):,})"
-        ax.scatter(*at.T, s=9, c=tint, marker=marker, alpha=alpha, linewidths=0, zorder=z, label=label)
+        ax.scatter(
+            *at.T, s=9, c=tint, marker=marker, alpha=alpha, linewidths=0, zorder=z, label=label
+        )
     shifts = real.mean(axis=0) - start, twins.mean(axis=0) - start
     for shift, tint, width in zip(shifts, (ACCENT, RIVAL), (3.4, 2.2), strict=True):
         for colour, more in (("white", 1.6), (tint, 0.0)):
             arrow = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "mutation_scale": 10}
-            ax.annotate("", shift @ plane, (0, 0), arrowprops=arrow | {"color": colour, "lw": width + more}, zorder=6)
+            ax.annotate(
+                "",
+                shift @ plane,
+                (0, 0),
+                arrowprops=arrow | {"color": colour, "lw": width + more},
+                zorder=6,
+            )
     ax.set_title(f"{shorten(name)}\n{_agreement(*shifts)}", loc="left", fontsize="small", color=INK)
     tidy(ax)
 
@@ -212,4 +242,6 @@ def _agreement(real: Floats, predicted: Floats) -> str:
     size, other = np.linalg.norm(real), np.linalg.norm(predicted)
     if not size * other > 0:
         return "one of the shifts is zero"
-    return f"cosine {real @ predicted / (size * other):.2f}, length × {other / size:.2f}".replace("-", "−")
+    return f"cosine {real @ predicted / (size * other):.2f}, length × {other / size:.2f}".replace(
+        "-", "−"
+    )

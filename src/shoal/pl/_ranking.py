@@ -81,7 +81,11 @@ def ranking(
         key_in(column, table.columns, where=f"the table of adata.uns[{key!r}]")
     if n_top is not None:
         positive(n_top, name="n_top")
-    shown = table[np.isfinite(table[by])].sort_values(by, ascending=ascending, kind="stable").head(n_top or len(table))
+    shown = (
+        table[np.isfinite(table[by])]
+        .sort_values(by, ascending=ascending, kind="stable")
+        .head(n_top or len(table))
+    )
 
     ax = axes_or_new(ax, width=5.6, height=1.1 + 0.21 * max(len(shown), 3))
     row = np.arange(len(shown))
@@ -91,8 +95,18 @@ def ranking(
             continue
         part = shown[rows]
         if by == "coherence":
-            ax.hlines(row[rows], part["ci_low"], part["ci_high"], color=tint, lw=1.4, alpha=0.55, zorder=2)
-        ax.scatter(part[by], row[rows], s=26, c=tint, marker=marker, label=f"{name} ({rows.sum()})", zorder=3)
+            ax.hlines(
+                row[rows], part["ci_low"], part["ci_high"], color=tint, lw=1.4, alpha=0.55, zorder=2
+            )
+        ax.scatter(
+            part[by],
+            row[rows],
+            s=26,
+            c=tint,
+            marker=marker,
+            label=f"{name} ({rows.sum()})",
+            zorder=3,
+        )
     ax.set_yticks(row, [shorten(name) for name in shown.index])
     ax.set_ylim(len(shown) - 0.4, -0.6)
     ax.set_xlabel("coherence $r$" if by == "coherence" else by.replace("_", " "))
@@ -100,7 +114,14 @@ def ranking(
     ax.tick_params(axis="y", length=0, labelsize="x-small")
     ax.grid(axis="y", color=QUIET, lw=0.4, alpha=0.35)
     _cell_numbers(ax, shown)
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize="x-small", frameon=False, ncols=2, handletextpad=0.2)
+    ax.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        fontsize="x-small",
+        frameon=False,
+        ncols=2,
+        handletextpad=0.2,
+    )
     return ax
 
 

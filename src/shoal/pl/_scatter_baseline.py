@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._validate import key_in
-from ._evaluation import PREDICTION, RIVAL, as_loss, better, label_of, measured, per_condition, read_evaluation
+from ._evaluation import (
+    PREDICTION,
+    RIVAL,
+    as_loss,
+    better,
+    label_of,
+    measured,
+    per_condition,
+    read_evaluation,
+)
 from ._style import ACCENT, INK, QUIET, axes_or_new, name_points, point_size, shorten, tidy
 
 if TYPE_CHECKING:
@@ -71,7 +80,9 @@ def scatter_baseline(
     >>> sh.pp.split(adata, by="perturbation", test=0.5, rng=0)
     >>> sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_comps=10)
     >>> sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="mean_shift", subset="test")
-    >>> sh.tl.evaluate(adata, layer="mean_shift", metrics=["energy", "pds_l2"], baselines=["perturbed_mean"])
+    >>> sh.tl.evaluate(
+    ...     adata, layer="mean_shift", metrics=["energy", "pds_l2"], baselines=["perturbed_mean"]
+    ... )
     >>> ax = sh.pl.scatter_baseline(adata, "energy")
     """
     result = read_evaluation(data, key, mod)
@@ -96,7 +107,12 @@ def scatter_baseline(
     _points(ax, x, y, gain)
     what = f"{metric}, loss against {row['perfect']:g}" if by_loss else metric
     ax.set(xlabel=shorten(label_of(result, rival)), ylabel=shorten(label_of(result)))
-    ax.set_title(f"{what} ({'lower is better' if by_loss else better(row)})", loc="left", fontsize="medium", color=INK)
+    ax.set_title(
+        f"{what} ({'lower is better' if by_loss else better(row)})",
+        loc="left",
+        fontsize="medium",
+        color=INK,
+    )
     _tell(ax, gain, shorten(rival), up=up)
     tidy(ax)
     widest = np.argsort(-np.abs(gain), kind="stable")[:n_labels]
@@ -111,7 +127,9 @@ def _rival(row: pd.Series, against: str | None) -> str:
         return against
     best: Any = row["best_baseline"]
     if not isinstance(best, str) or not best:
-        msg = f"{row.name!r} has no best baseline in this evaluation; name a contender with against="
+        msg = (
+            f"{row.name!r} has no best baseline in this evaluation; name a contender with against="
+        )
         raise ValueError(msg)
     return best
 
@@ -121,7 +139,9 @@ def _halves(ax: Axes, x: Floats, y: Floats, *, up: bool) -> None:
     low, high = min(x.min(), y.min()), max(x.max(), y.max())
     room = 0.08 * (high - low) or max(abs(high), 1.0) * 0.1
     ends = np.array([low - room, high + room])
-    ax.fill_between(ends, ends, ends[1] if up else ends[0], color=ACCENT, alpha=0.06, lw=0, zorder=0)
+    ax.fill_between(
+        ends, ends, ends[1] if up else ends[0], color=ACCENT, alpha=0.06, lw=0, zorder=0
+    )
     ax.plot(ends, ends, color=INK, lw=0.8, zorder=1)
     ax.set(xlim=ends, ylim=ends)
     ax.set_aspect("equal", adjustable="box")

@@ -80,7 +80,9 @@ def strata(
     >>> sh.pp.split(adata, by="perturbation", test=0.5, rng=0)
     >>> sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_comps=10)
     >>> sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="mean_shift", subset="test")
-    >>> sh.tl.evaluate(adata, layer="mean_shift", metrics=["energy", "pds_l2"], baselines=["perturbed_mean"])
+    >>> sh.tl.evaluate(
+    ...     adata, layer="mean_shift", metrics=["energy", "pds_l2"], baselines=["perturbed_mean"]
+    ... )
     >>> ax = sh.pl.strata(adata, "energy")
     """
     result = read_evaluation(data, key, mod)
@@ -96,9 +98,17 @@ def strata(
         present = [level for level in levels if f"{kind} {level}" in value.index]
         at = start + np.arange(len(present))
         several = value.loc[[f"{kind} {level}" for level in present]]
-        _lines(ax, at, several, names, labels={} if ticks else {name: label_of(result, name) for name in names})
+        _lines(
+            ax,
+            at,
+            several,
+            names,
+            labels={} if ticks else {name: label_of(result, name) for name in names},
+        )
         n = table.groupby("stratum")["n"].max()
-        ticks += [(a, f"{lv}\n({n[f'{kind} {lv}']:,.0f})") for a, lv in zip(at, present, strict=True)]
+        ticks += [
+            (a, f"{lv}\n({n[f'{kind} {lv}']:,.0f})") for a, lv in zip(at, present, strict=True)
+        ]
         if present:
             ax.annotate(TITLES[kind], (at.mean(), 0), (0, -34), xycoords=ax.get_xaxis_transform(), ha="center",
                         textcoords="offset points", va="top", fontsize="small", color=INK, annotation_clip=False)  # fmt: skip
@@ -108,11 +118,20 @@ def strata(
     tidy(ax)
     ax.tick_params(axis="x", length=0)
     ax.margins(x=0.06)
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize="x-small", frameon=False, ncols=4, columnspacing=1.2)
+    ax.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        fontsize="x-small",
+        frameon=False,
+        ncols=4,
+        columnspacing=1.2,
+    )
     return ax
 
 
-def _shown(available: pd.Index, row: pd.Series, negative: str, contenders: Sequence[str] | None) -> list[str]:
+def _shown(
+    available: pd.Index, row: pd.Series, negative: str, contenders: Sequence[str] | None
+) -> list[str]:
     """Return the contenders to draw: those asked for, or the usual four where they are there."""
     if contenders is None:
         usual = dict.fromkeys((POSITIVE, PREDICTION, row["best_baseline"], negative))
@@ -122,7 +141,9 @@ def _shown(available: pd.Index, row: pd.Series, negative: str, contenders: Seque
     return list(dict.fromkeys(contenders))
 
 
-def _lines(ax: Axes, at: Any, value: pd.DataFrame, names: list[str], *, labels: dict[str, str]) -> None:
+def _lines(
+    ax: Axes, at: Any, value: pd.DataFrame, names: list[str], *, labels: dict[str, str]
+) -> None:
     """Draw a line of each contender over the thirds."""
     others = [name for name in names if name not in LOOKS]
     for name in names:

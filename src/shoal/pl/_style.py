@@ -20,7 +20,16 @@ INK = "#2B2F36"
 QUIET = "#A9AFB8"  # what is not significant, controls
 FAINT = "#E3E6EA"
 ACCENT = "#0072B2"
-WHEEL = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")  # Okabe and Ito
+WHEEL = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#D55E00",
+    "#56B4E9",
+    "#F0E442",
+    "#000000",
+)  # Okabe and Ito
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 CAUSE = {  # why a response is less coherent than a translation: colour and marker both tell
     "none": (ACCENT, "o"),
@@ -28,7 +37,9 @@ CAUSE = {  # why a response is less coherent than a translation: colour and mark
     "partial penetrance": ("#009E73", "^"),
     "several programmes": ("#CC79A7", "D"),
 }
-SIGNED = LinearSegmentedColormap.from_list("shoal_signed", ["#D55E00", "#C9BDB4", ACCENT])  # never white: seen on paper
+SIGNED = LinearSegmentedColormap.from_list(
+    "shoal_signed", ["#D55E00", "#C9BDB4", ACCENT]
+)  # never white: seen on paper
 LONGEST = 32  # characters of a name before it is cut
 
 
@@ -60,7 +71,9 @@ def point_size(n: int) -> float:
     return float(np.clip(420 / np.sqrt(max(n, 1)), 7, 42))
 
 
-def name_points(ax: Axes, names: Sequence[str], x: Floats, y: Floats, *, avoid: tuple[Floats, Floats]) -> None:
+def name_points(
+    ax: Axes, names: Sequence[str], x: Floats, y: Floats, *, avoid: tuple[Floats, Floats]
+) -> None:
     """Write `names` beside their points, clear of one another and of all points `avoid`."""
     if len(names) == 0:
         return

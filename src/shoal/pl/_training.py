@@ -62,7 +62,9 @@ def training(data: Any, *, curves: Sequence[str] | None = None) -> NDArray[Any]:
     for name in curves:
         key_in(name, tables, where="the history of the model")
     size = (5.6, 0.7 + 1.75 * len(curves))
-    _, axes = plt.subplots(len(curves), 1, figsize=size, sharex=True, squeeze=False, layout="constrained")
+    _, axes = plt.subplots(
+        len(curves), 1, figsize=size, sharex=True, squeeze=False, layout="constrained"
+    )
     for ax, name in zip(axes[:, 0], curves, strict=True):
         _curve(ax, tables[name], validation=name.startswith("val"))
         ax.set_ylabel(TITLES.get(name, name.replace("_", " ")), fontsize="small")
@@ -77,7 +79,10 @@ def _history(data: Any) -> dict[str, pd.Series]:
     if history is not None and not isinstance(history, Mapping):
         msg = f"expected a trained model or its history, a mapping of names to tables, not {type(data).__name__}"
         raise TypeError(msg)
-    found = {str(name): pd.DataFrame(table).iloc[:, 0].dropna() for name, table in (history or {}).items()}
+    found = {
+        str(name): pd.DataFrame(table).iloc[:, 0].dropna()
+        for name, table in (history or {}).items()
+    }
     found = {name: curve for name, curve in found.items() if len(curve)}
     if not found:
         msg = "the history is empty: a baseline has no training curve, and a network has one after model.train()"
@@ -92,7 +97,12 @@ def _curve(ax: Any, curve: pd.Series, *, validation: bool) -> None:
         ax.plot(step, value, color=ACCENT, lw=1.4, marker="o", ms=3.5)
         best = int(np.nanargmin(value))
         ax.plot(step[best], value[best], color=RIVAL, marker="D", ms=6, zorder=4)
-        ax.set_title(f"best {value[best]:.4g} at step {step[best]:,.0f}", loc="right", fontsize="small", color=INK)
+        ax.set_title(
+            f"best {value[best]:.4g} at step {step[best]:,.0f}",
+            loc="right",
+            fontsize="small",
+            color=INK,
+        )
     else:
         window = max(len(curve) // POINTS, 1)
         smooth = curve.rolling(window, center=True, min_periods=1).median()

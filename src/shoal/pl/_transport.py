@@ -131,15 +131,33 @@ def transport(
         msg = "which perturbation? A layer holds many; name one, or several for a panel each"
         raise ValueError(msg)
     screen = resolve(adata)
-    real, axes, genes = basis_of(adata, basis, real_layer, in_genes=in_genes_of(made, adata, layer, basis))
-    moved = in_layer(adata, screen, layer, genes) if made is None else in_made(adata, screen, made, genes)
-    several = moved.names if perturbation is None else [perturbation] if isinstance(perturbation, str) else perturbation
+    real, axes, genes = basis_of(
+        adata, basis, real_layer, in_genes=in_genes_of(made, adata, layer, basis)
+    )
+    moved = (
+        in_layer(adata, screen, layer, genes)
+        if made is None
+        else in_made(adata, screen, made, genes)
+    )
+    several = (
+        moved.names
+        if perturbation is None
+        else [perturbation]
+        if isinstance(perturbation, str)
+        else perturbation
+    )
     several = list(dict.fromkeys(screen.canonical(name) for name in several))
     if not several or (ax is not None and len(several) > 1):
-        msg = f"{len(several)} perturbations" + ("; name at least one" if not several else " do not fit into one ax")
+        msg = f"{len(several)} perturbations" + (
+            "; name at least one" if not several else " do not fit into one ax"
+        )
         raise ValueError(msg)
-    panels = _panels(adata, screen, several, moved, real, axes, inside_of(adata, screen, context), basis)
-    planes = [_plane(components, p.control, p.real if len(p.real) else p.end, p.end) for p in panels]
+    panels = _panels(
+        adata, screen, several, moved, real, axes, inside_of(adata, screen, context), basis
+    )
+    planes = [
+        _plane(components, p.control, p.real if len(p.real) else p.end, p.end) for p in panels
+    ]
 
     rng = as_generator(rng)
     one = len(several) == 1 and (perturbation is None or isinstance(perturbation, str))
@@ -149,7 +167,9 @@ def transport(
         along = "along the real shift" if len(panel.real) else "along the mean arrow"
         x, y = (along, "across it") if components is None else (f"PC{c}" for c in components)
         at.set(xlabel=x, ylabel=y)
-    drawn[0].legend(loc="best", fontsize="x-small", frameon=False, handletextpad=0.4, markerscale=1.4)
+    drawn[0].legend(
+        loc="best", fontsize="x-small", frameon=False, handletextpad=0.4, markerscale=1.4
+    )
     return drawn[0] if one else drawn
 
 
@@ -196,7 +216,15 @@ def _code(names: Any, name: str) -> int:
     return names.get_loc(name) if name in names else -2
 
 
-def _draw(ax: Axes, panel: Panel, plane: Floats, *, max_arrows: int, max_cells: int, rng: np.random.Generator) -> None:
+def _draw(
+    ax: Axes,
+    panel: Panel,
+    plane: Floats,
+    *,
+    max_arrows: int,
+    max_cells: int,
+    rng: np.random.Generator,
+) -> None:
     """Draw the cells about the controls' mean, and the arrows over them."""
     origin = panel.control.mean(axis=0)
     kinds = (("control", panel.control, QUIET, 0.45), ("real", panel.real, RIVAL, 0.4))
@@ -207,16 +235,39 @@ def _draw(ax: Axes, panel: Panel, plane: Floats, *, max_arrows: int, max_cells: 
             ax.scatter(*at.T, s=9, c=tint, alpha=alpha, linewidths=0, zorder=z, label=label)
     shown = some(np.arange(len(panel.start)), max_arrows, rng)
     start, end = ((cells[shown] - origin) @ plane for cells in (panel.start, panel.end))
-    size = {"width": 0.0028, "headwidth": 5, "headlength": 6, "headaxislength": 5.5, "minlength": 0.5}
+    size = {
+        "width": 0.0028,
+        "headwidth": 5,
+        "headlength": 6,
+        "headaxislength": 5.5,
+        "minlength": 0.5,
+    }
     ax.quiver(
-        *start.T, *(end - start).T, angles="xy", scale_units="xy", scale=1, color=ACCENT, alpha=0.75, zorder=4, **size
+        *start.T,
+        *(end - start).T,
+        angles="xy",
+        scale_units="xy",
+        scale=1,
+        color=ACCENT,
+        alpha=0.75,
+        zorder=4,
+        **size,
     )
     ax.scatter(*end.T, s=0)  # the limits and the legend know of points, not of arrows
-    count = f"{len(shown):,} of {len(panel.start):,}" if len(shown) < len(panel.start) else f"{len(shown):,}"
-    ax.add_line(Line2D([], [], color=ACCENT, marker=r"$\rightarrow$", ls="none", label=f"model ({count})"))
+    count = (
+        f"{len(shown):,} of {len(panel.start):,}"
+        if len(shown) < len(panel.start)
+        else f"{len(shown):,}"
+    )
+    ax.add_line(
+        Line2D([], [], color=ACCENT, marker=r"$\rightarrow$", ls="none", label=f"model ({count})")
+    )
     title = shorten(panel.name)
     if len(panel.real):
-        shifts = panel.real.mean(axis=0) - panel.start.mean(axis=0), (panel.end - panel.start).mean(axis=0)
+        shifts = (
+            panel.real.mean(axis=0) - panel.start.mean(axis=0),
+            (panel.end - panel.start).mean(axis=0),
+        )
         title += f"\n{_agreement(*shifts)}"
     ax.set_title(title, loc="left", fontsize="small", color=INK)
     ax.set_aspect("equal", adjustable="datalim")

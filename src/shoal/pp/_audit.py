@@ -45,13 +45,21 @@ class Check:
 
 def _pca(facts: Facts) -> Finding:
     fit = pca_fit(facts.adata)
-    return Finding("not applicable", 0, "there is no obsm['X_pca']") if fit is None else _judge(facts, fit, "the PCA")
+    return (
+        Finding("not applicable", 0, "there is no obsm['X_pca']")
+        if fit is None
+        else _judge(facts, fit, "the PCA")
+    )
 
 
 def _genes(facts: Facts) -> Finding:
     fit = gene_fit(facts.adata)
     if fit is None:
-        return Finding("ok", 0, "no genes were chosen among those that are there; an earlier choice leaves no trace")
+        return Finding(
+            "ok",
+            0,
+            "no genes were chosen among those that are there; an earlier choice leaves no trace",
+        )
     return _judge(facts, fit, "var['highly_variable']")
 
 
@@ -64,7 +72,11 @@ def _embeddings(facts: Facts) -> Finding:
         if names:
             return Finding(status, len(names), "; ".join(found[name].detail for name in names))
     if not found:
-        words = f"nothing tells how {', '.join(unknown)} were made" if unknown else "there are no embeddings"
+        words = (
+            f"nothing tells how {', '.join(unknown)} were made"
+            if unknown
+            else "there are no embeddings"
+        )
         return Finding("not applicable", len(unknown), words)
     return Finding("ok", 0, "; ".join(finding.detail for finding in found.values()))
 
@@ -79,19 +91,27 @@ def _judge(facts: Facts, fit: Fit, what: str) -> Finding:
     """Say whether something fitted on cells has seen held-out ones."""
     held = int(facts.held.sum())
     if fit.on in ("none", "control"):
-        return Finding("ok", 0, f"{what}: fitted on {'no' if fit.on == 'none' else 'control'} cells")
+        return Finding(
+            "ok", 0, f"{what}: fitted on {'no' if fit.on == 'none' else 'control'} cells"
+        )
     if fit.on == "train":
         if is_stale(facts.adata, fit, facts.side == checks.TRAIN):
             return Finding("stale", held, f"{what}: fitted on the training cells of another split")
         return Finding("ok", 0, f"{what}: fitted on the training cells of this split")
     if fit.on == "all":
-        return Finding("leak", held, f"{what}: fitted on all cells, {held} held-out ones among them")
+        return Finding(
+            "leak", held, f"{what}: fitted on all cells, {held} held-out ones among them"
+        )
     return Finding(
-        "leak", held, f"{what}: nothing tells on which cells; other tools take all, {held} held-out ones too"
+        "leak",
+        held,
+        f"{what}: nothing tells on which cells; other tools take all, {held} held-out ones too",
     )
 
 
-_REFIT = "call sh.pp.prepare(adata, fit_on='control') before the split, or with fit_on='train' after it"
+_REFIT = (
+    "call sh.pp.prepare(adata, fit_on='control') before the split, or with fit_on='train' after it"
+)
 
 CHECKS: Mapping[str, Check] = MappingProxyType(
     {
@@ -136,7 +156,9 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
             checks.shared_batches,
         ),
         "pca_fit": Check("the PCA has seen held-out cells", _REFIT, _pca),
-        "gene_selection": Check("the variable genes were chosen with held-out cells", _REFIT, _genes),
+        "gene_selection": Check(
+            "the variable genes were chosen with held-out cells", _REFIT, _genes
+        ),
         "embedding_fit": Check(
             "a perturbation embedding was fitted on held-out cells",
             "make the embedding again after the split, from training cells or from outside knowledge",
@@ -155,10 +177,16 @@ def run_checks(facts: Facts, accept: Collection[str] = ()) -> pd.DataFrame:
     """Return the audit of a split: index = check, columns status, n, detail."""
     found = {name: check.find(facts) for name, check in CHECKS.items()}
     rows = [
-        ("accepted" if f.status in ("leak", "stale") and name in accept else f.status, f.n, f.detail)
+        (
+            "accepted" if f.status in ("leak", "stale") and name in accept else f.status,
+            f.n,
+            f.detail,
+        )
         for name, f in found.items()
     ]
-    return pd.DataFrame(rows, columns=["status", "n", "detail"], index=pd.Index(list(found), name="check"))
+    return pd.DataFrame(
+        rows, columns=["status", "n", "detail"], index=pd.Index(list(found), name="check")
+    )
 
 
 def audit(adata: AnnData, screen: Screen, split: str = SPLIT) -> pd.DataFrame:
@@ -178,9 +206,7 @@ def audit(adata: AnnData, screen: Screen, split: str = SPLIT) -> pd.DataFrame:
     column = adata.obs[split]
     wrong = sorted({str(v) for v in pd.unique(column.dropna())} - set(SIDES))
     if wrong:
-        msg = (
-            f"adata.obs[{split!r}] holds {', '.join(map(repr, wrong[:6]))}; a cell is in {', '.join(SIDES)} or nowhere"
-        )
+        msg = f"adata.obs[{split!r}] holds {', '.join(map(repr, wrong[:6]))}; a cell is in {', '.join(SIDES)} or nowhere"
         raise ValueError(msg)
     side = pd.Categorical(column, categories=list(SIDES)).codes.astype(np.int64)
     if not ((side == checks.TRAIN).any() and (side > checks.TRAIN).any()):
@@ -202,7 +228,13 @@ def refuse(table: pd.DataFrame, *, slot: str, stale: bool = True) -> None:
     """Raise ``ValueError`` if an audit found leaks, or (with `stale`) fits on the training cells of another split."""
     bad = table[table["status"].isin(["leak", "stale"] if stale else ["leak"])]
     if len(bad):
-        lines = [f"{name}: {row['detail']}. Fix: {CHECKS[str(name)].fix}" for name, row in bad.iterrows()]
+        lines = [
+            f"{name}: {row['detail']}. Fix: {CHECKS[str(name)].fix}" for name, row in bad.iterrows()
+        ]
         accept = ", ".join(repr(str(name)) for name in bad.index)
-        msg = f"{slot} leaks. " + "; ".join(lines) + f". To accept it, say so: sh.pp.split(..., accept=[{accept}])"
+        msg = (
+            f"{slot} leaks. "
+            + "; ".join(lines)
+            + f". To accept it, say so: sh.pp.split(..., accept=[{accept}])"
+        )
         raise ValueError(msg)

@@ -36,7 +36,14 @@ def embed(
     *,
     control: str | Sequence[str] | None = None,
     method: Literal[
-        "one_hot", "table", "network", "coexpression", "effects", "mds", "fingerprint", "descriptors"
+        "one_hot",
+        "table",
+        "network",
+        "coexpression",
+        "effects",
+        "mds",
+        "fingerprint",
+        "descriptors",
     ] = "one_hot",
     source: Source | None = None,
     targets: Mapping[str, str] | str | None = None,
@@ -221,20 +228,38 @@ def _by_name(vectors: Vectors, key_of: Mapping[str, str]) -> pd.DataFrame:
     held = [name for name, key in key_of.items() if key in vectors.values.index]
     values = vectors.values.loc[[key_of[name] for name in held]].to_numpy(dtype=np.float32)
     columns = pd.Index([str(i) for i in range(values.shape[1])], dtype=object)
-    return pd.DataFrame(values, index=pd.Index(held, dtype=object, name="perturbation"), columns=columns)
+    return pd.DataFrame(
+        values, index=pd.Index(held, dtype=object, name="perturbation"), columns=columns
+    )
 
 
 def _write(
-    adata: AnnData, key: str, table: pd.DataFrame, row: dict[str, Any], screen: Screen, smiles: Mapping[str, str]
+    adata: AnnData,
+    key: str,
+    table: pd.DataFrame,
+    row: dict[str, Any],
+    screen: Screen,
+    smiles: Mapping[str, str],
 ) -> None:
     """Write the embedding and its row; rows of embeddings that are gone go too, what is known of drugs stays."""
     own(adata)
     stored = {**adata.uns.get(EMBEDDINGS, {}), key: table}
     info = adata.uns.get(EMBEDDINGS_INFO, {})
-    rows = {k: v for k, v in info["table"].to_dict("index").items() if k in stored} if "table" in info else {}
+    rows = (
+        {k: v for k, v in info["table"].to_dict("index").items() if k in stored}
+        if "table" in info
+        else {}
+    )
     params = {"perturbation_key": screen.perturbation_key, "control": screen.control}
     about = pd.DataFrame.from_dict({**rows, key: row}, orient="index")
     told = pd.Series({**smiles_of(adata), **smiles}, dtype=object)
     more = {"molecules": told.rename_axis("perturbation").to_frame("smiles")} if len(told) else {}
-    write_table(adata, EMBEDDINGS_INFO, about, schema="perturbation_embeddings_info/1", params=params, **more)
+    write_table(
+        adata,
+        EMBEDDINGS_INFO,
+        about,
+        schema="perturbation_embeddings_info/1",
+        params=params,
+        **more,
+    )
     adata.uns[EMBEDDINGS] = stored

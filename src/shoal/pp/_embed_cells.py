@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from ..core._plan import Plan
     from ._embed_methods import Ask
 
-MOST_CELLS = 512  # of a perturbation, for the distances between populations, which take all pairs of cells
+MOST_CELLS = (
+    512  # of a perturbation, for the distances between populations, which take all pairs of cells
+)
 
 
 def by_coexpression(ask: Ask) -> Vectors:
@@ -40,12 +42,18 @@ def by_coexpression(ask: Ask) -> Vectors:
     columns = list(strata_keys(ask.screen, ask.strata))
     stratum = np.where(fit, 0, -1)
     if columns:
-        stratum[fit] = pd.factorize(ask.adata.obs.loc[fit, columns].astype(str).agg(" | ".join, axis=1))[0]
+        stratum[fit] = pd.factorize(
+            ask.adata.obs.loc[fit, columns].astype(str).agg(" | ".join, axis=1)
+        )[0]
     if fit.sum() - len(np.unique(stratum[fit])) < 3:
         msg = f"{int(fit.sum())} control cells in {len(np.unique(stratum[fit]))} strata are too few for correlations"
         raise ValueError(msg)
     table, varies = coexpression(_log_values(ask), stratum, genes.get_indexer(held), ask.n_comps)
-    absent |= {key: "does not vary in control cells" for key, moves in zip(held, varies, strict=True) if not moves}
+    absent |= {
+        key: "does not vary in control cells"
+        for key, moves in zip(held, varies, strict=True)
+        if not moves
+    }
     values = pd.DataFrame(table[varies], index=pd.Index(held, dtype=object)[varies])
     return Vectors(values, absent, genes, "control", int(fit.sum()))
 
@@ -70,22 +78,35 @@ def by_mds(ask: Ask) -> Vectors:
     names, plan, absent = _measured(ask, least=2)
     if plan is None:
         return Vectors(pd.DataFrame(), absent)
-    values, chosen = np.asarray(ask.adata.obsm[PCA], dtype=np.float64), _few_of_each(ask.adata, plan)
+    values, chosen = (
+        np.asarray(ask.adata.obsm[PCA], dtype=np.float64),
+        _few_of_each(ask.adata, plan),
+    )
     bad = int((~np.isfinite(values[plan.group >= 0]).all(axis=1)).sum())
     if bad:
         msg = f"obsm[{PCA!r}] holds NaN or infinite values in {bad} cells; call sh.pp.prepare(adata) again"
         raise ValueError(msg)
-    control = np.array([values[plan.is_control & (plan.stratum == s)].mean(axis=0) for s in range(plan.n_strata)])
-    distances = root_energies(values[chosen] - control[plan.stratum[chosen]], np.bincount(plan.group[chosen]))
+    control = np.array(
+        [values[plan.is_control & (plan.stratum == s)].mean(axis=0) for s in range(plan.n_strata)]
+    )
+    distances = root_energies(
+        values[chosen] - control[plan.stratum[chosen]], np.bincount(plan.group[chosen])
+    )
     if not distances.any():
         msg = f"no distance between the {len(names)} measured perturbations is above 0; there is nothing to embed"
         raise ValueError(msg)
     table = to_unit(scaled(distances, ask.n_comps))
     _tell_fewer(ask, table)
     train = _train(ask.adata)
-    blind = SPLIT in ask.adata.obs and fit.on in ("control", "train") and not is_stale(ask.adata, fit, train)
+    blind = (
+        SPLIT in ask.adata.obs
+        and fit.on in ("control", "train")
+        and not is_stale(ask.adata, fit, train)
+    )
     used = len(chosen) + int(plan.is_control.sum())
-    return Vectors(pd.DataFrame(table, index=names), absent, names, "train" if blind else "all", used)
+    return Vectors(
+        pd.DataFrame(table, index=names), absent, names, "train" if blind else "all", used
+    )
 
 
 def _few_of_each(adata: AnnData, plan: Plan) -> Ints:
@@ -100,7 +121,9 @@ def _few_of_each(adata: AnnData, plan: Plan) -> Ints:
 
 def _tell_fewer(ask: Ask, table: Floats) -> None:
     if table.shape[1] < ask.n_comps:
-        logger.info("%d perturbations span %d components, not n_comps=%d", *table.shape, ask.n_comps)
+        logger.info(
+            "%d perturbations span %d components, not n_comps=%d", *table.shape, ask.n_comps
+        )
 
 
 def _train(adata: AnnData) -> Bools:
@@ -121,13 +144,20 @@ def _measured(ask: Ask, *, least: int) -> tuple[pd.Index, Plan | None, dict[str,
     cells = np.bincount(code[code >= 0], minlength=len(ask.keys) + 1)[:-1]
     measured = np.flatnonzero(cells >= least)
     absent = _why_not_measured(ask, cells, train)
-    absent |= {ask.keys[i]: "a single training cell" for i in np.flatnonzero((cells > 0) & (cells < least))}
+    absent |= {
+        ask.keys[i]: "a single training cell" for i in np.flatnonzero((cells > 0) & (cells < least))
+    }
     if len(measured) == 0:
         return pd.Index([]), None, absent
     short = np.full(len(ask.keys) + 2, -1)
     short[measured], short[len(ask.keys)] = np.arange(len(measured)), len(measured)
     names = pd.Index([ask.keys[i] for i in measured], dtype=object)
-    plan = make_plan(ask.adata, Labels(names, short[code]), strata=strata_keys(ask.screen, ask.strata), depth_key=None)
+    plan = make_plan(
+        ask.adata,
+        Labels(names, short[code]),
+        strata=strata_keys(ask.screen, ask.strata),
+        depth_key=None,
+    )
     return names, plan, absent
 
 

@@ -23,7 +23,11 @@ MOST_NAMED = 200  # missing perturbations that one message lists
 
 
 def keys_of(
-    adata: AnnData, screen: Screen, found: Labels, wanted: Sequence[str], targets: Mapping[str, str] | str | None
+    adata: AnnData,
+    screen: Screen,
+    found: Labels,
+    wanted: Sequence[str],
+    targets: Mapping[str, str] | str | None,
 ) -> dict[str, str]:
     """Return what every wanted perturbation is called in the source: by `targets`, else by its own name.
 
@@ -56,7 +60,11 @@ def target_column(adata: AnnData, screen: Screen, found: Labels, key: str) -> di
     key_in(key, adata.obs.columns, where="adata.obs", hint="(given as targets)")
     parts = [screen.parts(name) for name in found.names]
     single = np.array([p[0] if len(p) == 1 else None for p in parts] + [None, None], dtype=object)
-    pairs = pd.DataFrame({"name": single[found.code], "target": adata.obs[key].to_numpy()}).dropna().drop_duplicates()
+    pairs = (
+        pd.DataFrame({"name": single[found.code], "target": adata.obs[key].to_numpy()})
+        .dropna()
+        .drop_duplicates()
+    )
     several = sorted(set(pairs["name"][pairs["name"].duplicated()]))
     if several:
         values = ", ".join(map(repr, pairs["target"][pairs["name"] == several[0]][:4]))
@@ -73,16 +81,25 @@ def refuse_missing(vectors: Vectors, key_of: Mapping[str, str], *, method: str, 
     reasons: dict[str, list[str]] = {}
     for name in lost:
         key = key_of[name]
-        reasons.setdefault(vectors.absent[key], []).append(repr(name) if key == name else f"{name!r} (as {key!r})")
+        reasons.setdefault(vectors.absent[key], []).append(
+            repr(name) if key == name else f"{name!r} (as {key!r})"
+        )
     listed = "; ".join(f"{why}: {_listed(which)}" for why, which in sorted(reasons.items()))
-    said = f"{len(lost)} of {len(key_of)} perturbations have no vector by method={method!r}; {listed}"
+    said = (
+        f"{len(lost)} of {len(key_of)} perturbations have no vector by method={method!r}; {listed}"
+    )
     if drop and len(lost) < len(key_of):
         logger.warning("%s. They are left out", said)
         return
     guess = _other_case(vectors, {name: key_of[name] for name in lost})
     fix = ["choose another method"]
     if len(vectors.known):
-        fix.insert(0, f"pass targets={guess!r}" if guess else "say with targets= what they are called in the source")
+        fix.insert(
+            0,
+            f"pass targets={guess!r}"
+            if guess
+            else "say with targets= what they are called in the source",
+        )
     if not drop:
         fix.append("leave them out with missing='drop'")
     msg = f"{said}. To mend it, {', or '.join(fix)}"
@@ -100,7 +117,11 @@ def warn_identical(table: pd.DataFrame, smiles: Mapping[str, str]) -> None:
         warnings.warn(msg, UserWarning, stacklevel=3)
     values = table.to_numpy()
     unit = float(np.abs(values).max(initial=0)) * 1e-6 or 1.0
-    same = same_values(pd.Series([np.rint(row / unit).astype(np.int64).tobytes() for row in values], index=table.index))
+    same = same_values(
+        pd.Series(
+            [np.rint(row / unit).astype(np.int64).tobytes() for row in values], index=table.index
+        )
+    )
     if others := [names for names in same if names not in drugs]:
         msg = (
             "perturbations with the same vector cannot be told apart by a model, and one in training gives away another "
@@ -111,7 +132,9 @@ def warn_identical(table: pd.DataFrame, smiles: Mapping[str, str]) -> None:
 
 def same_values(column: pd.Series) -> list[list[str]]:
     """Return the names that share a value, in groups, sorted."""
-    return sorted(sorted(names) for names in column.groupby(column).groups.values() if len(names) > 1)
+    return sorted(
+        sorted(names) for names in column.groupby(column).groups.values() if len(names) > 1
+    )
 
 
 def _groups(several: Sequence[Sequence[str]]) -> str:
@@ -122,7 +145,11 @@ def _groups(several: Sequence[Sequence[str]]) -> str:
 def _other_case(vectors: Vectors, lost: Mapping[str, str]) -> dict[str, str]:
     """Return a few lost perturbations that the source holds in other capitals or spacing."""
     folded = {str(k).strip().casefold(): str(k) for k in vectors.known}
-    found = {name: folded[key.strip().casefold()] for name, key in lost.items() if key.strip().casefold() in folded}
+    found = {
+        name: folded[key.strip().casefold()]
+        for name, key in lost.items()
+        if key.strip().casefold() in folded
+    }
     return {name: key for name, key in list(found.items())[:6] if key != lost[name]}
 
 

@@ -54,7 +54,9 @@ def fingerprints(source: Source, keys: Sequence[str], *, n_bits: int) -> Vectors
     generator = generators.GetMorganGenerator(radius=RADIUS, fpSize=n_bits)
     bits = [generator.GetFingerprintAsNumPy(molecule) for molecule in read.by_name.values()]
     table = np.array(bits, dtype=np.float64).reshape(len(bits), n_bits)
-    return _vectors(pd.DataFrame(table, index=pd.Index(list(read.by_name), dtype=object)), read, keys, known)
+    return _vectors(
+        pd.DataFrame(table, index=pd.Index(list(read.by_name), dtype=object)), read, keys, known
+    )
 
 
 def descriptors(source: Source, keys: Sequence[str]) -> Vectors:
@@ -73,13 +75,17 @@ def descriptors(source: Source, keys: Sequence[str]) -> Vectors:
     library = read_smiles(_smiles(others).reset_index(drop=True))  # whose names do not matter
     if library.absent:
         some = "; ".join(dict.fromkeys(library.absent.values()))
-        logger.warning("%d further molecules of the source are passed over: %.300s", len(library.absent), some)
+        logger.warning(
+            "%d further molecules of the source are passed over: %.300s", len(library.absent), some
+        )
     each = {text: one.by_name[name] for one in (read, library) for name, text in one.smiles.items()}
     table = pd.DataFrame(standardised(_calculated(each)), index=pd.Index(list(each), dtype=object))
     if not table.shape[1]:
         msg = f"source holds {len(each)} different molecules, among which no descriptor varies: give a library of drugs"
         raise ValueError(msg)
-    vectors = table.loc[list(read.smiles.values())].set_axis(pd.Index(list(read.smiles), dtype=object))
+    vectors = table.loc[list(read.smiles.values())].set_axis(
+        pd.Index(list(read.smiles), dtype=object)
+    )
     return _vectors(vectors, read, keys, everything.index)
 
 
@@ -119,7 +125,9 @@ def _calculated(molecules: Mapping[str, Any]) -> Floats:
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(rdkit.descList))
 
 
-def _vectors(values: pd.DataFrame, read: Molecules, keys: Sequence[str], known: pd.Index) -> Vectors:
+def _vectors(
+    values: pd.DataFrame, read: Molecules, keys: Sequence[str], known: pd.Index
+) -> Vectors:
     unlisted = dict.fromkeys(set(keys) - set(known), "no SMILES in the source")
     return Vectors(values, {**unlisted, **read.absent}, known, smiles=read.smiles)
 

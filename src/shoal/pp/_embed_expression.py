@@ -61,7 +61,9 @@ def coexpression(rows: Rows, stratum: Ints, genes: Ints, n_comps: int) -> tuple[
     scale = np.sqrt(np.diag(gram))
     axes, eigenvalues = principal_axes(gram / np.outer(scale, scale), n_comps)
     loadings = np.zeros((len(genes), axes.shape[1]))
-    loadings[varies[genes]] = (axes * np.sqrt(eigenvalues))[np.searchsorted(used, genes[varies[genes]])]
+    loadings[varies[genes]] = (axes * np.sqrt(eigenvalues))[
+        np.searchsorted(used, genes[varies[genes]])
+    ]
     return loadings, varies[genes]
 
 

@@ -16,7 +16,10 @@ from ..metrics._reference import from_sums
 if TYPE_CHECKING:
     from .._typing import Floats, Ints
 
-STEPS, TOLERANCE = 300, 1e-6  # of the scaling: most of them, and the change of the stress at which it ends
+STEPS, TOLERANCE = (
+    300,
+    1e-6,
+)  # of the scaling: most of them, and the change of the stress at which it ends
 
 
 def root_energies(values: Floats, sizes: Ints) -> Floats:
@@ -30,7 +33,9 @@ def root_energies(values: Floats, sizes: Ints) -> Floats:
         (G,) cells of each population, at least 2.
     """
     points = Points(values, centre_of(values), block_bytes=settings.block_bytes // 4)
-    sums = group_sums(points, sizes, euclidean, watch=partial(progress, desc="pairs of populations"))
+    sums = group_sums(
+        points, sizes, euclidean, watch=partial(progress, desc="pairs of populations")
+    )
     own = np.diag(sums)
     found = from_sums(sums, own[:, None], own, sizes[:, None], sizes, biased=False, at_zero=0.0)
     np.fill_diagonal(found, 0.0)

@@ -69,7 +69,9 @@ class Method:
 
 def _one_hot(ask: Ask) -> Vectors:
     n = len(ask.keys)
-    return Vectors(pd.DataFrame(np.eye(n, dtype=np.float32), index=pd.Index(ask.keys, dtype=object)))
+    return Vectors(
+        pd.DataFrame(np.eye(n, dtype=np.float32), index=pd.Index(ask.keys, dtype=object))
+    )
 
 
 def _table(ask: Ask) -> Vectors:
@@ -92,12 +94,18 @@ METHODS: MappingProxyType[str, Method] = MappingProxyType(
     {
         "one_hot": Method(_one_hot),
         "table": Method(_table, frozenset({"source", "targets"}), needs_source=True),
-        "network": Method(_network, frozenset({"source", "targets", "n_comps", "walk"}), 64, needs_source=True),
-        "coexpression": Method(by_coexpression, frozenset({"targets", "n_comps", "strata", "layer"}), 32),
+        "network": Method(
+            _network, frozenset({"source", "targets", "n_comps", "walk"}), 64, needs_source=True
+        ),
+        "coexpression": Method(
+            by_coexpression, frozenset({"targets", "n_comps", "strata", "layer"}), 32
+        ),
         "effects": Method(by_effects, frozenset({"n_comps", "strata", "layer"}), 16),
         "mds": Method(by_mds, frozenset({"n_comps", "strata"}), 10),
         "descriptors": Method(_descriptors, frozenset({"source", "targets"}), needs_source=True),
-        "fingerprint": Method(_fingerprint, frozenset({"source", "targets", "n_comps"}), 1024, needs_source=True),
+        "fingerprint": Method(
+            _fingerprint, frozenset({"source", "targets", "n_comps"}), 1024, needs_source=True
+        ),
     }
 )
 
@@ -109,9 +117,7 @@ def check_arguments(method: str, given: dict[str, Any]) -> None:
     spec = METHODS[method]
     idle = [name for name, value in given.items() if value is not None and name not in spec.takes]
     if idle:
-        msg = (
-            f"method={method!r} has no use for {idle[0]}=; it takes {', '.join(sorted(spec.takes)) or 'none of these'}"
-        )
+        msg = f"method={method!r} has no use for {idle[0]}=; it takes {', '.join(sorted(spec.takes)) or 'none of these'}"
         raise ValueError(msg)
     if spec.needs_source and given["source"] is None:
         smiles = "SMILES by name (mapping, Series or file), or targets= that gives them"

@@ -53,11 +53,15 @@ def from_network(source: Source, keys: Sequence[str], *, n_comps: int, walk: int
     graph = as_graph(read_edges(source))
     k = min(n_comps, len(graph.nodes) - 1)
     if k < n_comps:
-        logger.info("%d connected nodes span %d components, not n_comps=%d", len(graph.nodes), k, n_comps)
+        logger.info(
+            "%d connected nodes span %d components, not n_comps=%d", len(graph.nodes), k, n_comps
+        )
     table = spectral(graph.adjacency, k) if walk is None else walks(graph.adjacency, k, window=walk)
     held = [key for key in keys if key in graph.nodes]
     absent = {
-        key: "outside the largest connected part of the network" if key in graph.outside else "not in the network"
+        key: "outside the largest connected part of the network"
+        if key in graph.outside
+        else "not in the network"
         for key in set(keys) - set(held)
     }
     values = pd.DataFrame(table[graph.nodes.get_indexer(held)], index=pd.Index(held, dtype=object))
@@ -80,7 +84,9 @@ def spectral(adjacency: Any, k: int) -> Floats:
         operator = scaled.toarray() + extra / n * np.outer(root, root)
     else:
         operator = LinearOperator(
-            (n, n), matvec=lambda x: scaled @ x + extra / n * root * (root @ x.ravel()), dtype=np.float64
+            (n, n),
+            matvec=lambda x: scaled @ x + extra / n * root * (root @ x.ravel()),
+            dtype=np.float64,
         )
     _, vectors = _leading(operator, k + 1, which="LA")
     return _signed(vectors[:, 1:] * root[:, None] * np.sqrt((degree + extra).sum()))
@@ -123,8 +129,14 @@ def read_edges(source: Source) -> pd.DataFrame:
     """
     if isinstance(source, str) and source in KNOWN:
         frame = getattr(require("decoupler", extra="net").op, source)()
-    elif isinstance(source, Mapping) or (isinstance(source, str | Path) and Path(source).suffix == ".gmt"):
-        members = [(f"set: {name}", gene) for name, genes in read_gene_sets(source).items() for gene in genes]
+    elif isinstance(source, Mapping) or (
+        isinstance(source, str | Path) and Path(source).suffix == ".gmt"
+    ):
+        members = [
+            (f"set: {name}", gene)
+            for name, genes in read_gene_sets(source).items()
+            for gene in genes
+        ]
         frame = pd.DataFrame(members, columns=["source", "target"])
     elif isinstance(source, str | Path):
         frame = read_file(Path(source))
@@ -137,7 +149,9 @@ def read_edges(source: Source) -> pd.DataFrame:
         )
         raise TypeError(msg)
     ends, weight = _columns(frame)
-    edges = pd.DataFrame({"source": frame[ends[0]].astype(str), "target": frame[ends[1]].astype(str)})
+    edges = pd.DataFrame(
+        {"source": frame[ends[0]].astype(str), "target": frame[ends[1]].astype(str)}
+    )
     edges["weight"] = 1.0 if weight is None else frame[weight].abs().astype(np.float64)
     wrong = int((~np.isfinite(edges["weight"])).sum())
     if wrong:
@@ -157,17 +171,27 @@ def as_graph(edges: pd.DataFrame) -> Graph:
     edges = edges[(edges["source"] != edges["target"]) & (edges["weight"] > 0)]
     names, flat = np.unique(edges[["source", "target"]].to_numpy(dtype=str), return_inverse=True)
     ends, n = flat.reshape(-1, 2), len(names)
-    pairs = pd.DataFrame({"a": ends.min(axis=1), "b": ends.max(axis=1), "w": edges["weight"].to_numpy()})
+    pairs = pd.DataFrame(
+        {"a": ends.min(axis=1), "b": ends.max(axis=1), "w": edges["weight"].to_numpy()}
+    )
     pairs = pairs.groupby(["a", "b"], as_index=False)["w"].max()
-    half = sparse.csr_array((pairs["w"].to_numpy(), (pairs["a"].to_numpy(), pairs["b"].to_numpy())), shape=(n, n))
+    half = sparse.csr_array(
+        (pairs["w"].to_numpy(), (pairs["a"].to_numpy(), pairs["b"].to_numpy())), shape=(n, n)
+    )
     adjacency = sparse.csr_array(half + half.T)
     part = connected_components(adjacency, directed=False)[1] if n else np.empty(0, dtype=np.int64)
     inside = part == np.argmax(np.bincount(part)) if n else np.empty(0, dtype=bool)
     if inside.sum() < 3:
-        msg = f"source: {int(inside.sum())} nodes are connected by edges; a network takes at least 3"
+        msg = (
+            f"source: {int(inside.sum())} nodes are connected by edges; a network takes at least 3"
+        )
         raise ValueError(msg)
     rows = np.flatnonzero(inside)
-    return Graph(pd.Index(names[inside], dtype=object), adjacency[rows][:, rows], frozenset(names[~inside].tolist()))
+    return Graph(
+        pd.Index(names[inside], dtype=object),
+        adjacency[rows][:, rows],
+        frozenset(names[~inside].tolist()),
+    )
 
 
 def _columns(frame: pd.DataFrame) -> tuple[list[Any], Any]:

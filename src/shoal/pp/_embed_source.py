@@ -109,7 +109,9 @@ def rows_of(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
         raise ValueError(msg)
     first = pd.Series(np.arange(len(known)), index=known)
     held = [key for key in keys if key in first.index]
-    return frame.iloc[first.loc[held].to_numpy(dtype=np.int64)].set_axis(pd.Index(held, dtype=object), axis=0)
+    return frame.iloc[first.loc[held].to_numpy(dtype=np.int64)].set_axis(
+        pd.Index(held, dtype=object), axis=0
+    )
 
 
 def describe(source: Source | None) -> str:
@@ -157,14 +159,22 @@ def _as_frame(source: Source) -> pd.DataFrame:
     if isinstance(source, str | Path):
         return read_file(Path(source))
     if not isinstance(source, Mapping):
-        msg = f"source must be a DataFrame, a mapping of names or a path, not {type(source).__name__}"
+        msg = (
+            f"source must be a DataFrame, a mapping of names or a path, not {type(source).__name__}"
+        )
         raise TypeError(msg)
     lengths = {str(name): np.size(vector) for name, vector in source.items()}
     if len(set(lengths.values())) > 1:
-        a, b = (next(name for name, n in lengths.items() if n == size) for size in sorted(set(lengths.values()))[:2])
+        a, b = (
+            next(name for name, n in lengths.items() if n == size)
+            for size in sorted(set(lengths.values()))[:2]
+        )
         msg = f"source: vectors differ in length, such as {a!r} ({lengths[a]}) and {b!r} ({lengths[b]})"
         raise ValueError(msg)
-    return pd.DataFrame([np.ravel(vector) for vector in source.values()], index=pd.Index(list(lengths), dtype=object))
+    return pd.DataFrame(
+        [np.ravel(vector) for vector in source.values()],
+        index=pd.Index(list(lengths), dtype=object),
+    )
 
 
 def _read_npz(path: Path) -> pd.DataFrame:

@@ -83,7 +83,9 @@ def filter(
         ": " + ", ".join(dropped.index) if len(dropped) else "",
     )
     if inplace and len(dropped):
-        goes = np.append(few, [False, False])  # the two more are the codes of controls and of unlabelled cells (-1)
+        goes = np.append(
+            few, [False, False]
+        )  # the two more are the codes of controls and of unlabelled cells (-1)
         adata._inplace_subset_obs(~goes[found.code])
         if data is not adata:
             data.update()

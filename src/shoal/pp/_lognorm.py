@@ -53,10 +53,14 @@ class Normalised:
         else:
             adata.obs[DEPTH] = self.totals
         adata.X = self.values
-        adata.uns["log1p"] = {}  # scanpy's mark; its {"base": None} cannot be read by every version of anndata
+        adata.uns[
+            "log1p"
+        ] = {}  # scanpy's mark; its {"base": None} cannot be read by every version of anndata
 
 
-def log_normalise(source: Any, slot: str, is_control: Bools, target_sum: float | None) -> Normalised:
+def log_normalise(
+    source: Any, slot: str, is_control: Bools, target_sum: float | None
+) -> Normalised:
     """Scale every cell to `target_sum` (the controls' median depth if ``None``) and take log(1 + x), on a copy.
 
     Raises
@@ -74,12 +78,16 @@ def log_normalise(source: Any, slot: str, is_control: Bools, target_sum: float |
         )
         raise ValueError(msg)
     rows = as_rows(source)
-    totals = np.concatenate([np.asarray(block.sum(axis=1, dtype=float)).ravel() for _, block in rows.blocks()])
+    totals = np.concatenate(
+        [np.asarray(block.sum(axis=1, dtype=float)).ravel() for _, block in rows.blocks()]
+    )
     n_empty = int((totals == 0).sum())
     if target_sum is None:
         depth = totals[is_control & (totals > 0)]
         if len(depth) == 0:
-            msg = "no control cell has counts, so their median depth is not defined; pass target_sum="
+            msg = (
+                "no control cell has counts, so their median depth is not defined; pass target_sum="
+            )
             raise ValueError(msg)
         target_sum = float(np.median(depth))
     if n_empty:

@@ -135,7 +135,11 @@ def prepare(
     check_writable(adata)
     one_of(normalize, (None, "log1p"), name="normalize")
     one_of(fit_on, ("control", "train", "all"), name="fit_on")
-    for name, value in {"target_sum": target_sum, "n_top_genes": n_top_genes, "n_comps": n_comps}.items():
+    for name, value in {
+        "target_sum": target_sum,
+        "n_top_genes": n_top_genes,
+        "n_comps": n_comps,
+    }.items():
         if value is not None:
             positive(value, name=name)
     if target_sum is not None and normalize is None:
@@ -151,7 +155,9 @@ def prepare(
     if normalize is not None:
         normalised = log_normalise(source, slot, found.is_control, target_sum)
         source, target_sum = normalised.values, normalised.target_sum
-    genes = _choose_genes(adata, as_rows(source), fit, n_top_genes, exclude, signed=kind == "signed")
+    genes = _choose_genes(
+        adata, as_rows(source), fit, n_top_genes, exclude, signed=kind == "signed"
+    )
     folds = _fold_count(cross_fit, fit, n_comps)
     pca = fit_pca(as_rows(source, np.flatnonzero(genes)), fit, n_comps, fit_on, folds=folds)
 
@@ -192,10 +198,17 @@ def _fit_cells(adata: AnnData, found: Labels, fit_on: str) -> Bools:
     elif fit_on == "control":
         fit = found.is_control
     else:
-        key_in(SPLIT, adata.obs.columns, where="adata.obs", hint="fit_on='train' needs sh.pp.split(adata) first.")
+        key_in(
+            SPLIT,
+            adata.obs.columns,
+            where="adata.obs",
+            hint="fit_on='train' needs sh.pp.split(adata) first.",
+        )
         fit = (adata.obs[SPLIT] == "train").to_numpy(dtype=bool)
     if fit.sum() < 3:
-        msg = f"fit_on={fit_on!r} leaves {int(fit.sum())} cells to fit a PCA on; it takes at least 3"
+        msg = (
+            f"fit_on={fit_on!r} leaves {int(fit.sum())} cells to fit a PCA on; it takes at least 3"
+        )
         raise ValueError(msg)
     return fit
 
@@ -209,7 +222,9 @@ def _fold_count(cross_fit: int, fit: Bools, n_comps: int) -> int:
     if cross_fit == 0 or fit.all():
         return 0
     if n - -(-n // cross_fit) <= n_comps:
-        logger.warning("%d fit cells are too few to be scored out of sample; they are scored in sample", n)
+        logger.warning(
+            "%d fit cells are too few to be scored out of sample; they are scored in sample", n
+        )
         return 0
     return cross_fit
 
@@ -221,12 +236,24 @@ def _check_scale(rows: Rows, slot: str, normalize: str | None) -> str:
         msg = f"{slot} holds NaN or infinite values in {scale.n_bad_cells} of {rows.shape[0]} cells; drop or fill them"
         raise ValueError(msg)
     fix = {
-        (None, "counts"): "normalise with sh.pp.prepare(adata, normalize='log1p'), which keeps the counts in "
+        (
+            None,
+            "counts",
+        ): "normalise with sh.pp.prepare(adata, normalize='log1p'), which keeps the counts in "
         "layers['counts'], or point layer= to log-normalised values",
-        (None, "linear"): "take logarithms with sh.pp.prepare(adata, normalize='log1p') (or scanpy.pp.log1p(adata))",
-        ("log1p", "log"): "they must not be logged again: call sh.pp.prepare(adata) without normalize, or point layer= "
+        (
+            None,
+            "linear",
+        ): "take logarithms with sh.pp.prepare(adata, normalize='log1p') (or scanpy.pp.log1p(adata))",
+        (
+            "log1p",
+            "log",
+        ): "they must not be logged again: call sh.pp.prepare(adata) without normalize, or point layer= "
         "to the raw counts",
-        ("log1p", "signed"): "they cannot be normalised to a library size: point layer= to the raw counts, or call "
+        (
+            "log1p",
+            "signed",
+        ): "they cannot be normalised to a library size: point layer= to the raw counts, or call "
         "sh.pp.prepare(adata, n_top_genes=None) to take them as they are",
         (None, "empty"): "there is nothing to prepare",
         ("log1p", "empty"): "there is nothing to normalise",
@@ -248,7 +275,11 @@ def _choose_genes(
         msg = f"none of the {len(out)} genes in exclude is in adata.var_names, which reads {list(adata.var_names[:5])}"
         raise ValueError(msg)
     if out:
-        logger.info("%d genes are excluded; %d of exclude are not in var_names", (~candidate).sum(), n_absent)
+        logger.info(
+            "%d genes are excluded; %d of exclude are not in var_names",
+            (~candidate).sum(),
+            n_absent,
+        )
     n_left = int(candidate.sum())
     if n_left < 2:
         msg = f"{n_left} of {adata.n_vars} genes are left after exclude; a PCA takes at least 2"
@@ -270,13 +301,17 @@ def _choose_genes(
     return chosen
 
 
-def _highly_variable(adata: AnnData, rows: Rows, fit: Bools, candidate: Bools, n_top_genes: int) -> Bools:
+def _highly_variable(
+    adata: AnnData, rows: Rows, fit: Bools, candidate: Bools, n_top_genes: int
+) -> Bools:
     import scanpy as sc
     from anndata import AnnData
 
     cells = Rows(rows.source, np.flatnonzero(candidate)).take(np.flatnonzero(fit))
     table = sc.pp.highly_variable_genes(
-        AnnData(cells, uns={"log1p": adata.uns.get("log1p", {})}), n_top_genes=n_top_genes, inplace=False
+        AnnData(cells, uns={"log1p": adata.uns.get("log1p", {})}),
+        n_top_genes=n_top_genes,
+        inplace=False,
     )
     chosen = candidate.copy()
     chosen[candidate] = table["highly_variable"].to_numpy(dtype=bool)
@@ -286,4 +321,8 @@ def _highly_variable(adata: AnnData, rows: Rows, fit: Bools, candidate: Bools, n
 def _names(exclude: str | Sequence[str] | None) -> list[str]:
     if exclude is None:
         return []
-    return [exclude] if isinstance(exclude, str) else [str(g) for g in pd.unique(np.asarray(list(exclude), object))]
+    return (
+        [exclude]
+        if isinstance(exclude, str)
+        else [str(g) for g in pd.unique(np.asarray(list(exclude), object))]
+    )

@@ -38,7 +38,9 @@ def split(
     perturbation_key: str | None = None,
     *,
     control: str | Sequence[str] | None = None,
-    by: Literal["perturbation", "combination", "context", "dose", "guide", "perturbation_context"] = "perturbation",
+    by: Literal[
+        "perturbation", "combination", "context", "dose", "guide", "perturbation_context"
+    ] = "perturbation",
     test: float | str | Sequence[Any] | None = None,
     val: float | str | Sequence[Any] = 0.0,
     n_folds: int | None = None,
@@ -171,7 +173,10 @@ def split(
     own(adata)
     if seen:
         info = adata.uns[EMBEDDINGS_INFO]
-        adata.uns[EMBEDDINGS_INFO] = {**info, "table": info["table"].assign(transductive=pd.Series(seen))}
+        adata.uns[EMBEDDINGS_INFO] = {
+            **info,
+            "table": info["table"].assign(transductive=pd.Series(seen)),
+        }
     adata.obs[key] = pd.Categorical.from_codes(side, list(SIDES))
     write_table(adata, key, table, schema="split/1", params=params, units=units)
 
@@ -189,7 +194,8 @@ def _units_table(items: Items, sides: Sequence[str]) -> pd.DataFrame:
     level = BY[items.by]
     columns = {"perturbation": items.perturbation} | ({level: items.level} if level else {})
     table = pd.DataFrame(
-        {**columns, "split": sides, "n_cells": items.n_cells}, index=pd.Index(items.names, name="unit")
+        {**columns, "split": sides, "n_cells": items.n_cells},
+        index=pd.Index(items.names, name="unit"),
     )
     return table[table["split"] != "train"]
 

@@ -99,9 +99,13 @@ def same_condition(facts: Facts) -> Finding:
     both = _on_several_sides(facts.unit, facts.side, facts.perturbed)
     if not len(both):
         return Finding("ok", 0, "every held-out unit is on one side")
-    examples = facts.labels.code[[np.flatnonzero((facts.unit == u) & facts.perturbed)[0] for u in both[:3]]]
+    examples = facts.labels.code[
+        [np.flatnonzero((facts.unit == u) & facts.perturbed)[0] for u in both[:3]]
+    ]
     names = dict.fromkeys(str(facts.labels.names[i]) for i in examples)
-    return Finding("leak", len(both), f"units with cells on several sides, as of {', '.join(names)}")
+    return Finding(
+        "leak", len(both), f"units with cells on several sides, as of {', '.join(names)}"
+    )
 
 
 def two_spellings(facts: Facts) -> Finding:
@@ -111,14 +115,26 @@ def two_spellings(facts: Facts) -> Finding:
     raw, texts = pd.factorize(facts.adata.obs[facts.screen.perturbation_key], use_na_sentinel=True)
     sides: dict[int, dict[int, set[str]]] = {}
     cells = facts.perturbed
-    for code, text, held in set(zip(facts.labels.code[cells], raw[cells], facts.held[cells], strict=True)):
-        sides.setdefault(int(code), {}).setdefault(int(text), set()).add("held" if held else "train")
+    for code, text, held in set(
+        zip(facts.labels.code[cells], raw[cells], facts.held[cells], strict=True)
+    ):
+        sides.setdefault(int(code), {}).setdefault(int(text), set()).add(
+            "held" if held else "train"
+        )
     several = {code: own for code, own in sides.items() if len(own) > 1}
-    apart = [code for code, own in several.items() if {"held"} in own.values() and {"train"} in own.values()]
+    apart = [
+        code
+        for code, own in several.items()
+        if {"held"} in own.values() and {"train"} in own.values()
+    ]
     if apart:
         names = [str(texts[t]) for t in sorted(several[min(apart)])]
-        return Finding("leak", len(apart), f"one perturbation under several names, as {' and '.join(names)}")
-    return Finding("ok", 0, f"{len(several)} perturbations have several spellings, each on one side")
+        return Finding(
+            "leak", len(apart), f"one perturbation under several names, as {' and '.join(names)}"
+        )
+    return Finding(
+        "ok", 0, f"{len(several)} perturbations have several spellings, each on one side"
+    )
 
 
 def same_molecule(facts: Facts) -> Finding:
@@ -127,21 +143,43 @@ def same_molecule(facts: Facts) -> Finding:
         return Finding("not applicable", 0, "by='context': perturbations are on both sides")
     smiles = smiles_of(facts.adata)
     if not smiles:
-        return Finding("not applicable", 0, "no SMILES are known; sh.pp.embed(method='fingerprint') records them")
+        return Finding(
+            "not applicable",
+            0,
+            "no SMILES are known; sh.pp.embed(method='fingerprint') records them",
+        )
     names = [str(name) for name in facts.labels.names]
-    drug = [" + ".join(sorted({smiles.get(part, part) for part in facts.screen.parts(name)})) for name in names]
+    drug = [
+        " + ".join(sorted({smiles.get(part, part) for part in facts.screen.parts(name)}))
+        for name in names
+    ]
     code, drugs = pd.factorize(np.array(drug, dtype=object))
     control = np.array([len(drugs), -1], dtype=np.int64)
-    merged = replace(facts, labels=Labels(pd.Index(drugs), np.concatenate([code, control])[facts.labels.code]))
-    both = np.isin(merged.unit, _on_several_sides(merged.unit, merged.side, merged.perturbed)) & merged.perturbed
-    pairs = pd.DataFrame({"unit": merged.unit, "name": facts.labels.code})[both].drop_duplicates().sort_values("name")
+    merged = replace(
+        facts, labels=Labels(pd.Index(drugs), np.concatenate([code, control])[facts.labels.code])
+    )
+    both = (
+        np.isin(merged.unit, _on_several_sides(merged.unit, merged.side, merged.perturbed))
+        & merged.perturbed
+    )
+    pairs = (
+        pd.DataFrame({"unit": merged.unit, "name": facts.labels.code})[both]
+        .drop_duplicates()
+        .sort_values("name")
+    )
     groups = [own for _, own in pairs.groupby("unit")["name"] if len(own) > 1]
     if groups:
         shown = dict.fromkeys(" = ".join(names[i] for i in own) for own in groups)
         return Finding(
-            "leak", len(groups), f"one molecule on several sides under several names: {'; '.join(list(shown)[:6])}"
+            "leak",
+            len(groups),
+            f"one molecule on several sides under several names: {'; '.join(list(shown)[:6])}",
         )
-    return Finding("ok", 0, f"{len(names) - len(drugs)} perturbations are another name of one, each on its side")
+    return Finding(
+        "ok",
+        0,
+        f"{len(names) - len(drugs)} perturbations are another name of one, each on its side",
+    )
 
 
 def parts_seen(facts: Facts) -> Finding:
@@ -161,7 +199,11 @@ def parts_seen(facts: Facts) -> Finding:
     wanted = [len(own) if facts.parts_seen is None else facts.parts_seen for own in pairs]
     touched = [sum(part in inside for part in own) for own in pairs]
     wrong = sum(not n == w == t for n, w, t in zip(seen, wanted, touched, strict=True))
-    return Finding("leak" if wrong else "by design" if any(seen) else "ok", wrong or sum(n > 0 for n in seen), detail)
+    return Finding(
+        "leak" if wrong else "by design" if any(seen) else "ok",
+        wrong or sum(n > 0 for n in seen),
+        detail,
+    )
 
 
 def held_out_part(facts: Facts) -> Finding:
@@ -172,7 +214,9 @@ def held_out_part(facts: Facts) -> Finding:
     owners = [name for name in sorted(facts.trained) if len(facts.screen.parts(name)) > 1]
     leaking = sorted(singles & {part for name in owners for part in facts.screen.parts(name)})
     if leaking:
-        return Finding("leak", len(leaking), f"trained on in combinations: {', '.join(leaking[:6])}")
+        return Finding(
+            "leak", len(leaking), f"trained on in combinations: {', '.join(leaking[:6])}"
+        )
     return Finding("ok", 0, "no held-out perturbation is part of a training combination")
 
 
@@ -182,7 +226,11 @@ def unseen_perturbation(facts: Facts) -> Finding:
         return Finding("not applicable", 0, "held-out perturbations are meant to be unseen")
     unseen = sorted(facts.held_out)
     if unseen:
-        return Finding("leak", len(unseen), f"held out everywhere, so another question: {', '.join(unseen[:6])}")
+        return Finding(
+            "leak",
+            len(unseen),
+            f"held out everywhere, so another question: {', '.join(unseen[:6])}",
+        )
     detail = "training has seen every held-out perturbation elsewhere"
     if facts.by == "dose":
         detail += f"; {_n_extrapolated(facts)} held-out doses lie outside its range: extrapolation"
@@ -211,7 +259,11 @@ def shared_batches(facts: Facts) -> Finding:
     both = _on_several_sides(batch, facts.side, cells)
     same = _on_several_sides(_combined(facts.unit, batch), facts.side, cells)
     if len(same):
-        return Finding("leak", len(same), "the same condition of the same batch is on several sides: pseudo-replicates")
+        return Finding(
+            "leak",
+            len(same),
+            "the same condition of the same batch is on several sides: pseudo-replicates",
+        )
     total = len(np.unique(batch[cells]))
     detail = f"{len(both)} of {total} batches hold cells of several sides"
     return Finding("by design" if len(both) else "ok", len(both), detail)
@@ -226,14 +278,20 @@ def identical_cells(facts: Facts) -> Finding:
     across = np.isin(group, _on_several_sides(group, facts.side, copies)) & copies & facts.held
     if across.any():
         first = facts.adata.obs_names[np.flatnonzero(across)[0]]
-        return Finding("leak", int(across.sum()), f"held-out cells with a copy on another side, as {first!r}")
-    return Finding("ok", 0, f"{int(copies.sum())} cells have an exact copy in X, none on another side")
+        return Finding(
+            "leak", int(across.sum()), f"held-out cells with a copy on another side, as {first!r}"
+        )
+    return Finding(
+        "ok", 0, f"{int(copies.sum())} cells have an exact copy in X, none on another side"
+    )
 
 
 def _n_extrapolated(facts: Facts) -> int:
     """Return how many held-out doses lie outside the doses that training has of their perturbation."""
     cells = facts.perturbed
-    frame = pd.DataFrame({"of": facts.labels.code, "dose": facts.level("dose"), "side": facts.side})[cells]
+    frame = pd.DataFrame(
+        {"of": facts.labels.code, "dose": facts.level("dose"), "side": facts.side}
+    )[cells]
     known = frame[frame["side"] == TRAIN].groupby("of")["dose"].agg(["min", "max"])
     held = frame[frame["side"] > TRAIN].drop_duplicates(["of", "dose"]).join(known, on="of")
     return int(((held["dose"] < held["min"]) | (held["dose"] > held["max"])).sum())

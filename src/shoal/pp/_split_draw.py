@@ -94,7 +94,11 @@ class Parts:
         own = self.parts[unit]
         n_seen = len(own) if self.n_seen is None else self.n_seen
         ways = [set(seen) for seen in combinations(own, n_seen)]
-        return [seen for seen in ways if seen <= self.alone - self.hidden and not (set(own) - seen) & self.shown]
+        return [
+            seen
+            for seen in ways
+            if seen <= self.alone - self.hidden and not (set(own) - seen) & self.shown
+        ]
 
     def load(self, unit: str) -> int:
         """Return the number of combinations taken."""
@@ -106,7 +110,11 @@ class Parts:
         alone = [p for p in own if p in self.alone]
         wanted = "every part" if self.n_seen is None else f"{self.n_seen} of its {len(own)} parts"
         clash = [p for p in own if p in self.hidden | self.shown]
-        others = f"; other held-out combinations already decide about {', '.join(clash)}" if clash else ""
+        others = (
+            f"; other held-out combinations already decide about {', '.join(clash)}"
+            if clash
+            else ""
+        )
         return f"{wanted} should be seen alone in training, where it has {', '.join(alone) or 'none of them'}{others}"
 
 
@@ -124,7 +132,9 @@ def draw(units: Sequence[str], n: int, taker: Taker, rng: np.random.Generator) -
     return taken
 
 
-def deal(units: Sequence[str], takers: Sequence[Taker], rng: np.random.Generator) -> list[list[str]]:
+def deal(
+    units: Sequence[str], takers: Sequence[Taker], rng: np.random.Generator
+) -> list[list[str]]:
     """Deal the units out among folds, each to the least loaded fold that can take it."""
     folds: list[list[str]] = [[] for _ in takers]
     for unit in shuffled(units, rng):
@@ -135,7 +145,9 @@ def deal(units: Sequence[str], takers: Sequence[Taker], rng: np.random.Generator
     return folds
 
 
-def take_named(asked: Sequence[Sequence[str]], taker: Taker, *, name: str) -> tuple[list[str], list[str]]:
+def take_named(
+    asked: Sequence[Sequence[str]], taker: Taker, *, name: str
+) -> tuple[list[str], list[str]]:
     """Take all units that names mean; return those taken, and those that one name meant among others but cannot go.
 
     Raises

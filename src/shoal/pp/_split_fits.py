@@ -82,7 +82,9 @@ def is_stale(adata: AnnData, fit: Fit, train: Bools) -> bool:
     """Whether something fitted on training cells was fitted on others than `train`, as far as can be told."""
     if fit.on != "train":
         return False
-    return fit.n not in (None, int(train.sum())) or train_fits(adata).get(fit.digest) != train_key(adata, train)
+    return fit.n not in (None, int(train.sum())) or train_fits(adata).get(fit.digest) != train_key(
+        adata, train
+    )
 
 
 def train_fits(adata: AnnData) -> dict[str, str]:
@@ -92,10 +94,20 @@ def train_fits(adata: AnnData) -> dict[str, str]:
     anything newer was fitted on the training cells of today.
     """
     params = params_of(adata, SPLIT)
-    older = dict(entry.split("@") for entry in str(params.get("train_fits", "")).split(",") if entry)
-    today = train_key(adata, (adata.obs[SPLIT] == "train").to_numpy(dtype=bool)) if SPLIT in adata.obs else ""
+    older = dict(
+        entry.split("@") for entry in str(params.get("train_fits", "")).split(",") if entry
+    )
+    today = (
+        train_key(adata, (adata.obs[SPLIT] == "train").to_numpy(dtype=bool))
+        if SPLIT in adata.obs
+        else ""
+    )
     fits = [pca_fit(adata), *embedding_fits(adata).values()]
-    return {fit.digest: older.get(fit.digest, today) for fit in fits if fit is not None and fit.on == "train"}
+    return {
+        fit.digest: older.get(fit.digest, today)
+        for fit in fits
+        if fit is not None and fit.on == "train"
+    }
 
 
 def train_key(adata: AnnData, train: Bools) -> str:
@@ -107,7 +119,11 @@ def train_key(adata: AnnData, train: Bools) -> str:
 def params_of(adata: AnnData, key: str) -> Any:
     """Return the params of an entry of ``uns``; empty if there are none."""
     entry = adata.uns.get(key)
-    return entry["params"] if isinstance(entry, Mapping) and isinstance(entry.get("params"), Mapping) else {}
+    return (
+        entry["params"]
+        if isinstance(entry, Mapping) and isinstance(entry.get("params"), Mapping)
+        else {}
+    )
 
 
 def _digest(values: Any) -> str:

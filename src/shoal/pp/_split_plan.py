@@ -56,9 +56,7 @@ class Request:
             msg = f"with n_folds the test set is fold {self.fold}; leave out test={self.test!r}"
             raise ValueError(msg)
         if self.n_folds < 2 or not 0 <= self.fold < self.n_folds:
-            msg = (
-                f"n_folds must be at least 2 and fold one of 0..n_folds-1, not n_folds={self.n_folds}, fold={self.fold}"
-            )
+            msg = f"n_folds must be at least 2 and fold one of 0..n_folds-1, not n_folds={self.n_folds}, fold={self.fold}"
             raise ValueError(msg)
 
     def params(self) -> dict[str, Any]:
@@ -107,7 +105,9 @@ def allot(items: Items, screen: Screen, request: Request, rng: np.random.Generat
             )
             raise ValueError(msg)
     if ASIDE in sides:
-        logger.info("%d conditions are set aside: neither trained on nor asked about", sides.count(ASIDE))
+        logger.info(
+            "%d conditions are set aside: neither trained on nor asked about", sides.count(ASIDE)
+        )
     return sides
 
 
@@ -133,7 +133,9 @@ class _Draft:
             raise ValueError(msg)
         never = len(self.able) - sum(map(len, folds))
         if never:
-            logger.warning("%d of %d units fit in no fold; they are always in training", never, len(self.able))
+            logger.warning(
+                "%d of %d units fit in no fold; they are always in training", never, len(self.able)
+            )
         self.taker, self.held = takers[fold], dict.fromkeys(folds[fold], "test")
 
     def take(self, side: str, value: Any) -> None:
@@ -154,10 +156,14 @@ class _Draft:
         wanted = 0
         for units in _strata(self.items, self.able):
             n = max(1, round(share * len(units)))
-            chosen += draw([unit for unit in units if unit not in self.held], n, self.taker, self.rng)
+            chosen += draw(
+                [unit for unit in units if unit not in self.held], n, self.taker, self.rng
+            )
             wanted += n
         if len(chosen) < wanted:
-            logger.info("%s: %d units are held out, not %d; no more can be", side, len(chosen), wanted)
+            logger.info(
+                "%s: %d units are held out, not %d; no more can be", side, len(chosen), wanted
+            )
         return chosen
 
     def _by_name(self, side: str, names: list[Any]) -> list[str]:
@@ -176,13 +182,20 @@ class _Draft:
         items, held = self.items, self.held
         if items.by == "perturbation":
             of_parts = [{held.get(p) for p in parts} for parts in items.parts]
-            return ["test" if "test" in own else "val" if "val" in own else "train" for own in of_parts]
+            return [
+                "test" if "test" in own else "val" if "val" in own else "train" for own in of_parts
+            ]
         keys = list(items.level) if items.by == "context" else items.names
         sides = [held.get(key, ASIDE if key in self.aside else "train") for key in keys]
         if isinstance(self.taker, Parts):
-            out = [side == "train" and set(p) & self.taker.hidden for p, side in zip(items.parts, sides, strict=True)]
+            out = [
+                side == "train" and set(p) & self.taker.hidden
+                for p, side in zip(items.parts, sides, strict=True)
+            ]
         else:  # a perturbation that is nowhere in training would be another question
-            trained = {p for p, side in zip(items.perturbation, sides, strict=True) if side == "train"}
+            trained = {
+                p for p, side in zip(items.perturbation, sides, strict=True) if side == "train"
+            }
             out = [p not in trained for p in items.perturbation]
         return [ASIDE if away else side for away, side in zip(out, sides, strict=True)]
 
@@ -212,7 +225,11 @@ def _strata(items: Items, able: list[str]) -> list[list[str]]:
 
 
 def _reason(items: Items, taker: Taker) -> str:
-    return f"{items.units[0]!r}, for one: {taker.why(items.units[0])}" if items.units else "the screen has none"
+    return (
+        f"{items.units[0]!r}, for one: {taker.why(items.units[0])}"
+        if items.units
+        else "the screen has none"
+    )
 
 
 def _words(value: Any) -> Any:

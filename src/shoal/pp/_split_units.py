@@ -73,7 +73,9 @@ class Items:
         if self.by == "perturbation":
             return sorted({p for parts in self.parts for p in parts})
         if self.by == "combination":
-            return sorted(n for n, parts in zip(self.perturbation, self.parts, strict=True) if len(parts) > 1)
+            return sorted(
+                n for n, parts in zip(self.perturbation, self.parts, strict=True) if len(parts) > 1
+            )
         return sorted(set(self.level)) if self.by == "context" else self.names
 
 
@@ -104,7 +106,9 @@ def make_items(adata: AnnData, screen: Screen, found: Labels, by: str) -> Items:
     )
 
 
-def level_of(adata: AnnData, screen: Screen, level: str, needed: Bools | None = None) -> tuple[Ints, list[str]]:
+def level_of(
+    adata: AnnData, screen: Screen, level: str, needed: Bools | None = None
+) -> tuple[Ints, list[str]]:
     """Return (n_obs,) codes of a context, dose, guide or batch, -1 where missing, and their names in order.
 
     Raises

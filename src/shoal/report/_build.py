@@ -78,7 +78,11 @@ def page(content: Content) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "ensure_ascii": False, "separators": (",", ":")}
+    environment.policies["json.dumps_kwargs"] = {
+        "allow_nan": False,
+        "ensure_ascii": False,
+        "separators": (",", ":"),
+    }
     return environment.get_template("template.html").render(
         title=content.title,
         version=__version__,
@@ -123,7 +127,11 @@ def write(text: str, out: Path) -> int:
 def _score(evaluation: dict[str, Any]) -> dict[str, Any]:
     """Return the numbers of the sentence about the score."""
     score, n = float(evaluation["params"].get("score", float("nan"))), len(evaluation["summary"])
-    return {"score": "–" if score != score else f"{score:.2f}", "n_metrics": n, "n_fit": n - len(unfit(evaluation))}
+    return {
+        "score": "–" if score != score else f"{score:.2f}",
+        "n_metrics": n,
+        "n_fit": n - len(unfit(evaluation)),
+    }
 
 
 def _transductive(content: Content) -> set[str]:
@@ -135,7 +143,10 @@ def _transductive(content: Content) -> set[str]:
 
 def _assets() -> dict[str, Any]:
     """Return the style sheets and scripts of the page; DataTables comes as a module, so as an address that holds it."""
-    plotly, itables = require("plotly.offline", extra="report"), require("itables.options", extra="report")
+    plotly, itables = (
+        require("plotly.offline", extra="report"),
+        require("itables.options", extra="report"),
+    )
     bundle = Path(itables.dt_bundle)
     return {
         "plotly_js": _safe(plotly.get_plotlyjs()),

@@ -19,7 +19,11 @@ def coherence_panel(result: dict[str, Any]) -> dict[str, Any]:
     """Return ``names`` (P,), ``columns`` (k,) and ``rows`` (P, k) of the table of coherence."""
     frame = result["table"]
     rows = [list(row) for row in zip(*(plain(frame[c]) for c in frame), strict=True)]
-    return {"names": [str(name) for name in frame.index], "columns": list(frame.columns), "rows": rows}
+    return {
+        "names": [str(name) for name in frame.index],
+        "columns": list(frame.columns),
+        "rows": rows,
+    }
 
 
 def evaluation_panel(result: dict[str, Any]) -> dict[str, Any]:
@@ -34,9 +38,14 @@ def evaluation_panel(result: dict[str, Any]) -> dict[str, Any]:
     shown = [metric for metric in metrics(result) if metric in result["table"]]
     best = summary.loc[shown, "best_baseline"].astype(object).fillna("").astype(str)
     scores = result["scores"]
-    wanted = {"best baseline": scores["contender"].astype(object) == scores["metric"].astype(object).map(best)}
+    wanted = {
+        "best baseline": scores["contender"].astype(object)
+        == scores["metric"].astype(object).map(best)
+    }
     wanted |= {name: scores["contender"] == name for name in CONTROLS}
-    values = {"prediction": result["table"]} | {name: _wide(scores[rows]) for name, rows in wanted.items()}
+    values = {"prediction": result["table"]} | {
+        name: _wide(scores[rows]) for name, rows in wanted.items()
+    }
     muted = unfit(result)
     return {
         "conditions": [str(name) for name in about.index],
@@ -45,7 +54,10 @@ def evaluation_panel(result: dict[str, Any]) -> dict[str, Any]:
         "metrics": shown,
         "best": best.replace(daggers(result["contenders"])).tolist(),
         "muted": [metric in muted for metric in shown],
-        "values": {name: _rows(frame.reindex(index=about.index, columns=shown)) for name, frame in values.items()},
+        "values": {
+            name: _rows(frame.reindex(index=about.index, columns=shown))
+            for name, frame in values.items()
+        },
     }
 
 
@@ -58,4 +70,6 @@ def _wide(scores: pd.DataFrame) -> pd.DataFrame:
 def _rows(frame: pd.DataFrame) -> list[list[float | None]]:
     """Return the (P, M) values as JSON can hold them."""
     columns = [plain(frame[c].astype(np.float64)) for c in frame]
-    return [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in frame.index]
+    return (
+        [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in frame.index]
+    )

@@ -43,7 +43,9 @@ def plane(result: dict[str, Any]) -> str:
     table: pd.DataFrame = result["table"]
     table = table[np.isfinite(table["magnitude"]) & np.isfinite(table["coherence"])]
     size = float(np.clip(110 / np.sqrt(max(len(table), 1)), 5, 11))
-    figure = go.Figure(_curve(go, table["magnitude"].to_numpy(float), float(result["params"]["control_trace"])))
+    figure = go.Figure(
+        _curve(go, table["magnitude"].to_numpy(float), float(result["params"]["control_trace"]))
+    )
     for name, rows, (colour, symbol) in _classes(table):
         part = table[rows]
         figure.add_trace(
@@ -59,7 +61,9 @@ def plane(result: dict[str, Any]) -> str:
             )
         )
     ring = {"color": "#D55E00", "symbol": "circle-open", "size": size + 9, "line": {"width": 2.5}}
-    figure.add_trace(go.Scatter(x=[], y=[], mode="markers", marker=ring, hoverinfo="skip", showlegend=False))
+    figure.add_trace(
+        go.Scatter(x=[], y=[], mode="markers", marker=ring, hoverinfo="skip", showlegend=False)
+    )
     figure.update_layout(
         xaxis_title="magnitude of the mean shift",
         yaxis_title="coherence r",
@@ -80,7 +84,13 @@ HOVER = (
 
 def _told(part: pd.DataFrame) -> list[list[str]]:
     """Return what the hover text shows, as texts: name, interval, cells, q, residual z."""
-    numbers = {"ci_low": ".3f", "ci_high": ".3f", "n_cells": ",.0f", "qvalue": ".2g", "residual_z": ".2f"}
+    numbers = {
+        "ci_low": ".3f",
+        "ci_high": ".3f",
+        "n_cells": ",.0f",
+        "qvalue": ".2g",
+        "residual_z": ".2f",
+    }
     columns = [
         [format(v, spec) if np.isfinite(v) else "not known" for v in part[name].to_numpy(float)]
         for name, spec in numbers.items()
@@ -106,17 +116,35 @@ def _curve(go: Any, magnitude: Floats, trace: float) -> Any:
     at = np.union1d(np.linspace(0, top, 200), np.geomspace(top / 1e4, top, 100))
     style = {"color": QUIET, "dash": "dash", "width": 1.5}
     name = "expected from signal-to-noise alone"
-    return go.Scatter(x=at, y=at / np.sqrt(at**2 + trace), mode="lines", name=name, line=style, hoverinfo="skip")
+    return go.Scatter(
+        x=at, y=at / np.sqrt(at**2 + trace), mode="lines", name=name, line=style, hoverinfo="skip"
+    )
 
 
 def _scales() -> dict[str, Any]:
     """Return the buttons that choose the scale of the magnitude."""
     steps = [
-        {"label": kind, "method": "relayout", "args": [{"xaxis.type": kind, "xaxis.autorange": True}]}
+        {
+            "label": kind,
+            "method": "relayout",
+            "args": [{"xaxis.type": kind, "xaxis.autorange": True}],
+        }
         for kind in ("linear", "log")
     ]
-    place = {"x": 1, "y": 0.02, "xanchor": "right", "yanchor": "bottom", "direction": "left", "type": "buttons"}
-    return place | {"buttons": steps, "showactive": False, "bgcolor": "rgba(128,128,128,0.12)", "borderwidth": 0}
+    place = {
+        "x": 1,
+        "y": 0.02,
+        "xanchor": "right",
+        "yanchor": "bottom",
+        "direction": "left",
+        "type": "buttons",
+    }
+    return place | {
+        "buttons": steps,
+        "showactive": False,
+        "bgcolor": "rgba(128,128,128,0.12)",
+        "borderwidth": 0,
+    }
 
 
 def skills(result: dict[str, Any]) -> str:
@@ -126,16 +154,26 @@ def skills(result: dict[str, Any]) -> str:
     summary = summary[np.isfinite(summary["skill"].astype(float))]
     fit = summary["discriminates"].astype(bool).to_numpy()
     figure = go.Figure()
-    for name, rows, colour in (("discriminates", fit, ACCENT), ("does not discriminate here", ~fit, QUIET)):
+    for name, rows, colour in (
+        ("discriminates", fit, ACCENT),
+        ("does not discriminate here", ~fit, QUIET),
+    ):
         figure.add_trace(_points(go, summary[rows], name, colour))
     for at, meaning in ((0, "best baseline"), (1, "second experiment")):
         figure.add_vline(x=at, line={"color": QUIET, "width": 1, "dash": "dot"})
-        figure.add_annotation(x=at, y=1, yref="paper", yanchor="bottom", text=meaning, showarrow=False)
+        figure.add_annotation(
+            x=at, y=1, yref="paper", yanchor="bottom", text=meaning, showarrow=False
+        )
     order = [escape(str(name), quote=False) for name in summary.index]
     figure.update_layout(
         height=150 + 19 * len(summary),
         xaxis={"title": "skill", "range": _range(summary)},
-        yaxis={"categoryorder": "array", "categoryarray": order, "autorange": "reversed", "dtick": 1},
+        yaxis={
+            "categoryorder": "array",
+            "categoryarray": order,
+            "autorange": "reversed",
+            "dtick": 1,
+        },
         legend={"orientation": "h", "yanchor": "top", "y": -70 / (60 + 19 * len(summary)), "x": 0},
         margin={"l": 175, "r": 45, "t": 30, "b": 100},
     )
@@ -147,14 +185,21 @@ def _points(go: Any, part: pd.DataFrame, name: str, colour: str) -> Any:
     skill, low, high = (part[c].to_numpy(float) for c in ("skill", "skill_low", "skill_high"))
     at = np.maximum(skill, FLOOR)
     error = {"type": "data", "symmetric": False, "thickness": 1.5, "width": 0, "color": colour}
-    error |= {"array": np.maximum(high - at, 0), "arrayminus": np.maximum(at - np.maximum(low, FLOOR), 0)}
+    error |= {
+        "array": np.maximum(high - at, 0),
+        "arrayminus": np.maximum(at - np.maximum(low, FLOOR), 0),
+    }
     return go.Scatter(
         x=at,
         y=[escape(str(metric), quote=False) for metric in part.index],
         mode="markers",
         name=name,
         error_x=error,
-        marker={"color": colour, "size": 8, "symbol": np.where(skill < FLOOR, "triangle-left", "circle")},
+        marker={
+            "color": colour,
+            "size": 8,
+            "symbol": np.where(skill < FLOOR, "triangle-left", "circle"),
+        },
         customdata=[
             [format(v, ".2f") if np.isfinite(v) else "not known" for v in row]
             for row in zip(skill, low, high, strict=True)

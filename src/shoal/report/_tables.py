@@ -38,7 +38,11 @@ def plain(values: pd.Series) -> list[Any]:
 
 
 def table(
-    frame: pd.DataFrame, *, link: str = "", hidden: Collection[str] = (), muted: Collection[str] = ()
+    frame: pd.DataFrame,
+    *,
+    link: str = "",
+    hidden: Collection[str] = (),
+    muted: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return a table of the page.
 
@@ -62,7 +66,8 @@ def table(
     columns = [
         {
             "title": str(name),
-            "numeric": pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype),
+            "numeric": pd.api.types.is_numeric_dtype(dtype)
+            and not pd.api.types.is_bool_dtype(dtype),
             "whole": pd.api.types.is_integer_dtype(dtype),
             "hidden": name in hidden,
             "link": name == link,
@@ -70,13 +75,27 @@ def table(
         for name, dtype in frame.dtypes.items()
     ]
     rows = [list(row) for row in zip(*(plain(frame[name]) for name in frame.columns), strict=True)]
-    return {"columns": columns, "rows": rows, "muted": [i for i, row in enumerate(rows) if row[0] in set(muted)]}
+    return {
+        "columns": columns,
+        "rows": rows,
+        "muted": [i for i, row in enumerate(rows) if row[0] in set(muted)],
+    }
 
 
 def coherence_tables(result: dict[str, Any]) -> dict[str, Any]:
     """Return the table of perturbations, the columns that say most shown first."""
     frame = result["table"].rename_axis("perturbation")
-    first = ["n_cells", "magnitude", "coherence", "ci_low", "ci_high", "qvalue", "residual", "residual_qvalue", "cause"]
+    first = [
+        "n_cells",
+        "magnitude",
+        "coherence",
+        "ci_low",
+        "ci_high",
+        "qvalue",
+        "residual",
+        "residual_qvalue",
+        "cause",
+    ]
     shown = [c for c in [*first, "flags"] if c in frame]
     rest = [c for c in frame if c not in shown]
     return {"coherence": table(frame[shown + rest], link="perturbation", hidden=rest)}
@@ -87,13 +106,17 @@ def evaluation_tables(result: dict[str, Any]) -> dict[str, Any]:
     summary = result["summary"].rename_axis("metric")
     muted = unfit(result)
     ordered = summary.reset_index()
-    ordered = ordered[[c for c in SUMMARY if c in ordered] + [c for c in ordered if c not in SUMMARY]]
+    ordered = ordered[
+        [c for c in SUMMARY if c in ordered] + [c for c in ordered if c not in SUMMARY]
+    ]
     told = daggers(result["contenders"])
     ordered["best_baseline"] = ordered["best_baseline"].astype(object).replace(told)
     numbers = result["contenders"].drop(columns="transductive", errors="ignore")
     contenders = numbers.rename(index=told).T.rename_axis("metric").rename_axis(columns=None)
     tables = {
-        "metrics": table(ordered, muted=muted, hidden=("perfect", "skill_low", "skill_high", "drf", "bds")),
+        "metrics": table(
+            ordered, muted=muted, hidden=("perfect", "skill_low", "skill_high", "drf", "bds")
+        ),
         "contenders": table(contenders.reindex(metrics(result), axis=0), muted=muted),
         "conditions": conditions(result),
     }
@@ -146,7 +169,9 @@ def unfit(result: dict[str, Any]) -> set[str]:
 def _strata(long: pd.DataFrame) -> pd.DataFrame:
     """Return strata x metrics as rows, contenders as columns."""
     texts = long.astype({"stratum": str, "metric": str, "contender": str})
-    wide = texts.pivot_table(index=["metric", "stratum"], columns="contender", values="value", sort=False)
+    wide = texts.pivot_table(
+        index=["metric", "stratum"], columns="contender", values="value", sort=False
+    )
     n = texts[texts["contender"] == "prediction"].set_index(["metric", "stratum"])["n"]
     front = [c for c in ("prediction", "positive control", "negative control") if c in wide]
     wide = wide[front + [c for c in wide if c not in front]].rename_axis(columns=None)

@@ -179,9 +179,13 @@ def associate(
     quality = column_shift(adata, plan, held, found.names, where="covariates")
 
     of_splits, of_test = as_generator(rng).spawn(2)
-    response, magnitude = (table[c].reindex(found.names).to_numpy(dtype=np.float64) for c in RESPONSE[method])
+    response, magnitude = (
+        table[c].reindex(found.names).to_numpy(dtype=np.float64) for c in RESPONSE[method]
+    )
     keep = (table["n_cells"].reindex(found.names) >= params.get("min_cells", 0)).to_numpy()
-    keep = keep & np.isfinite(response) & np.isfinite(magnitude)  # pandas hands out read-only arrays
+    keep = (
+        keep & np.isfinite(response) & np.isfinite(magnitude)
+    )  # pandas hands out read-only arrays
     y, m = response, magnitude
     if method == "crossfit":
         y, m = crossfit(adata, screen, found, params, n_splits=n_splits, rng=of_splits)
@@ -203,12 +207,16 @@ def associate(
         )
 
     answer = _each_pattern(shift.loc[keep], test)
-    answer.insert(answer.columns.get_loc("pvalue") + 1, "qvalue", _correct(answer["pvalue"], correction))
+    answer.insert(
+        answer.columns.get_loc("pvalue") + 1, "qvalue", _correct(answer["pvalue"], correction)
+    )
     answer["n_genes_used"] = [len(used.get(name, ())) for name in answer.index]
     answer["overlap"] = [shared.get(name, np.nan) for name in answer.index]
     _warn_circular(answer, params)
     scores = shift.loc[keep].melt(ignore_index=False, var_name="score", value_name="shift")
-    scores["response"], scores["magnitude"] = (np.tile(v[keep], shift.shape[1]) for v in (response, magnitude))
+    scores["response"], scores["magnitude"] = (
+        np.tile(v[keep], shift.shape[1]) for v in (response, magnitude)
+    )
     own(adata)
     write_table(
         adata,
@@ -232,13 +240,20 @@ def associate(
 
 
 def _listed(names: str | Sequence[str] | None) -> list[str]:
-    return [] if names is None else [names] if isinstance(names, str) else list(dict.fromkeys(names))
+    return (
+        [] if names is None else [names] if isinstance(names, str) else list(dict.fromkeys(names))
+    )
 
 
 def _screen(adata: AnnData, params: Mapping[str, Any]) -> Screen:
     """Return the screen that coherence was computed on."""
     key, control = str(params["perturbation_key"]), str(params["control"])
-    key_in(key, adata.obs.columns, where="adata.obs", hint="(the perturbation_key of the coherence result)")
+    key_in(
+        key,
+        adata.obs.columns,
+        where="adata.obs",
+        hint="(the perturbation_key of the coherence result)",
+    )
     present = set(adata.obs[key].astype(str))
     return resolve(adata, key, control=[control] if control in present else control.split(","))
 
@@ -262,15 +277,22 @@ def _tell(screen: Screen, names: pd.Index, keep: Bools) -> None:
         msg = "no perturbation of the coherence result is both tested and in adata; call sh.tl.coherence(adata) again"
         raise ValueError(msg)
     if not keep.all():
-        logger.info("%d of %d perturbations were not tested for coherence", int((~keep).sum()), len(keep))
+        logger.info(
+            "%d of %d perturbations were not tested for coherence", int((~keep).sum()), len(keep)
+        )
     parts = [screen.parts(name) for name in names[keep]]
     count = pd.Series([p for several in parts for p in several]).value_counts()
     n_shared = sum(len(several) > 1 and any(count[p] > 1 for p in several) for several in parts)
     if n_shared:
-        logger.warning("%d combinations share a part with another perturbation; they are not independent", n_shared)
+        logger.warning(
+            "%d combinations share a part with another perturbation; they are not independent",
+            n_shared,
+        )
 
 
-def _each_pattern(shift: pd.DataFrame, test: Callable[[Bools, Floats], Association]) -> pd.DataFrame:
+def _each_pattern(
+    shift: pd.DataFrame, test: Callable[[Bools, Floats], Association]
+) -> pd.DataFrame:
     """Return one row per score; scores that are known for the same perturbations are tested together."""
     patterns, member = np.unique(np.isfinite(shift.to_numpy()), axis=1, return_inverse=True)
     parts = []
@@ -297,7 +319,9 @@ def _warn_circular(answer: pd.DataFrame, params: Mapping[str, Any]) -> None:
     inside = answer[answer["overlap"] > 0]
     if len(inside) == 0:
         return
-    shown = [f"{name} ({int(row.overlap)} of {int(row.n_genes_used)})" for name, row in inside.iterrows()]
+    shown = [
+        f"{name} ({int(row.overlap)} of {int(row.n_genes_used)})" for name, row in inside.iterrows()
+    ]
     more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
     if params.get("use_rep") in ("", "X"):
         where = f"layer={params['layer']!r}" if params.get("layer") else "use_rep='X'"

@@ -102,7 +102,12 @@ def benchmark(
     adata = get_adata(data, mod)
     check_writable(adata)
     several, numbers = read_models(models), read_seeds(seeds)
-    key_in(SPLIT, adata.obs.columns, where="adata.obs", hint="A benchmark needs sh.pp.split(adata) first.")
+    key_in(
+        SPLIT,
+        adata.obs.columns,
+        where="adata.obs",
+        hint="A benchmark needs sh.pp.split(adata) first.",
+    )
     judging = {"n_comps": n_comps, "min_cells": min_cells, "real_layer": layer}
     rows = []
     for seed in progress(numbers, total=len(numbers), desc="seeds"):
@@ -111,7 +116,9 @@ def benchmark(
             row = Row(HERE, SPLIT, model.label, seed, model.kind)
             rows.append(attempt(adata, row, model, judge))
     board = table(rows, against=against, n_boot=n_boot, rng=rng)
-    lines = tidy([replace(row, settings="-") for row in rows]).drop(columns=["data", "split", "settings"])
+    lines = tidy([replace(row, settings="-") for row in rows]).drop(
+        columns=["data", "split", "settings"]
+    )
     params = {
         **judging,
         "seeds": numbers,

@@ -152,19 +152,28 @@ def coherence(
     found = labels(adata, screen)
     keys = strata_keys(screen, strata)
     plan = make_plan(adata, found, strata=keys, depth_key=depth_key)
-    rows, slot, dropped = features(adata, screen, found.names, layer=layer, use_rep=use_rep, exclude=exclude)
+    rows, slot, dropped = features(
+        adata, screen, found.names, layer=layer, use_rep=use_rep, exclude=exclude
+    )
     if whiten:
         rows = whitened(rows, plan)
     measured = measure(rows, plan, min_cells=min_cells, level=level, cross=_cross(adata, screen))
     if null == "permutation":
         pvalue = permutation_pvalues(
-            rows, plan, measured.sums, n_perms=n_perms, min_cells=min_cells, rngs=spawn(rng, plan.n_groups)
+            rows,
+            plan,
+            measured.sums,
+            n_perms=n_perms,
+            min_cells=min_cells,
+            rngs=spawn(rng, plan.n_groups),
         )
         measured.columns.update(pvalue=pvalue, qvalue=adjust(pvalue))
     columns: dict[str, Any] = dict(measured.columns)
     crossed = {name: columns.pop(name) for name in list(columns) if name.startswith("kappa_cross_")}
     columns |= explain(rows, plan, measured)
-    columns["flags"] = flags(adata, screen, plan, measured.sums.n, min_cells=min_cells, depth_key=depth_key)
+    columns["flags"] = flags(
+        adata, screen, plan, measured.sums.n, min_cells=min_cells, depth_key=depth_key
+    )
     columns |= crossed
     if shrinkage:
         columns["coherence_shrunk"] = _shrunk(measured, level)
@@ -174,7 +183,9 @@ def coherence(
         "perturbation_key": screen.perturbation_key,
         "control": screen.control,
         "layer": layer,
-        "use_rep": slot.removeprefix("obsm/") if slot.startswith("obsm/") else ("" if layer else "X"),
+        "use_rep": slot.removeprefix("obsm/")
+        if slot.startswith("obsm/")
+        else ("" if layer else "X"),
         "strata": keys,
         "depth_key": depth_key,
         "exclude": dropped,
@@ -216,4 +227,8 @@ def _tell(table: pd.DataFrame, min_cells: int) -> None:
         int(((table["residual_qvalue"] < 0.05) & (table["residual"] < 0)).sum()),
     )
     if few:
-        logger.warning("%d perturbations have fewer than %d cells; they are flagged and not tested", few, min_cells)
+        logger.warning(
+            "%d perturbations have fewer than %d cells; they are flagged and not tested",
+            few,
+            min_cells,
+        )

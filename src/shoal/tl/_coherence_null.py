@@ -118,11 +118,17 @@ def coherence_null(
         raise ValueError(msg)
     if by is not None:
         key_in(by, adata.obs.columns, where="adata.obs")
-    draws = list(_random_sets(plan.stratum[cells], usable, n_draws, spawn(rng, len(usable) * n_draws)))
+    draws = list(
+        _random_sets(plan.stratum[cells], usable, n_draws, spawn(rng, len(usable) * n_draws))
+    )
     if by is not None:
         draws += list(_label_sets(adata.obs[by].iloc[cells], min_cells))
     found_rows = [
-        {"source": source, "n_cells": n, **_measure_one(block, plan, cells, chosen, min(min_cells, n))}
+        {
+            "source": source,
+            "n_cells": n,
+            **_measure_one(block, plan, cells, chosen, min(min_cells, n)),
+        }
         for source, n, chosen in progress(draws, total=len(draws), desc="null")
     ]
     columns = ["source", "n_cells", "kappa", "pvalue", "residual_pvalue", "magnitude"]
@@ -137,7 +143,12 @@ def coherence_null(
     }
     own(adata)
     write_table(
-        adata, key_added or f"{COHERENCE}_null", table, schema="coherence_null/1", params=params, rates=_rates(table)
+        adata,
+        key_added or f"{COHERENCE}_null",
+        table,
+        schema="coherence_null/1",
+        params=params,
+        rates=_rates(table),
     )
 
 
@@ -149,7 +160,9 @@ def _random_sets(
     for i, n in enumerate(sizes):
         for rng in rngs[i * n_draws : (i + 1) * n_draws]:
             order = rng.permutation(len(stratum))
-            rank = np.empty(len(stratum), dtype=np.int64)  # position of a cell within its stratum, in random order
+            rank = np.empty(
+                len(stratum), dtype=np.int64
+            )  # position of a cell within its stratum, in random order
             for h in range(len(per_stratum)):
                 inside = order[stratum[order] == h]
                 rank[inside] = np.arange(len(inside))
@@ -167,7 +180,9 @@ def _label_sets(column: pd.Series, min_cells: int) -> Iterator[tuple[str, int, B
             yield label, int(chosen.sum()), chosen
 
 
-def _measure_one(block: Matrix, plan: Plan, cells: Ints, chosen: Bools, min_cells: int) -> dict[str, float]:
+def _measure_one(
+    block: Matrix, plan: Plan, cells: Ints, chosen: Bools, min_cells: int
+) -> dict[str, float]:
     """Measure one set of control cells against the others; cells of strata without controls are left out."""
     stratum = plan.stratum[cells]
     left = np.bincount(stratum[~chosen], minlength=plan.n_strata) > plan.basis.shape[1]
@@ -175,7 +190,10 @@ def _measure_one(block: Matrix, plan: Plan, cells: Ints, chosen: Bools, min_cell
     stratum = np.cumsum(left)[stratum] - 1
     pseudo = Plan(group, 1, np.maximum(stratum, 0), int(left.sum()), plan.basis[cells])
     columns = measure(as_rows(block), pseudo, min_cells=min_cells, cross={}).columns
-    return {name: float(columns[name][0]) for name in ("kappa", "pvalue", "residual_pvalue", "magnitude")}
+    return {
+        name: float(columns[name][0])
+        for name in ("kappa", "pvalue", "residual_pvalue", "magnitude")
+    }
 
 
 def _rates(table: pd.DataFrame) -> pd.DataFrame:
@@ -191,7 +209,11 @@ def _rates(table: pd.DataFrame) -> pd.DataFrame:
         tested = part["pvalue"].dropna()
         for alpha in ALPHAS:
             hits = int((tested < alpha).sum())
-            ci = stats.binomtest(hits, len(tested)).proportion_ci() if len(tested) else (np.nan, np.nan)
+            ci = (
+                stats.binomtest(hits, len(tested)).proportion_ci()
+                if len(tested)
+                else (np.nan, np.nan)
+            )
             rate = hits / len(tested) if len(tested) else np.nan
             rates.append((source, n, alpha, len(tested), hits, rate, *ci))
     names = ["source", "n_cells", "alpha", "n_draws", "n_rejected", "rate", "ci_low", "ci_high"]

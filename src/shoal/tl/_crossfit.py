@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 
 def crossfit(
-    adata: AnnData, screen: Screen, found: Labels, params: Mapping[str, Any], *, n_splits: int, rng: np.random.Generator
+    adata: AnnData,
+    screen: Screen,
+    found: Labels,
+    params: Mapping[str, Any],
+    *,
+    n_splits: int,
+    rng: np.random.Generator,
 ) -> tuple[Floats, Floats]:
     """Split the cells in halves; take residual coherence z from one half and magnitude from the other, and swap.
 
@@ -52,7 +58,12 @@ def crossfit(
     for _ in progress(range(n_splits), total=n_splits, desc="cross-fit"):
         side = _halves(plan, by_name, rng)
         halves = [
-            measure(rows, replace(plan, group=np.where(side == h, plan.group, -1)), min_cells=3, cross={}).columns
+            measure(
+                rows,
+                replace(plan, group=np.where(side == h, plan.group, -1)),
+                min_cells=3,
+                cross={},
+            ).columns
             for h in (0, 1)
         ]
         response += [half["residual_z"] for half in halves]

@@ -11,13 +11,14 @@ import pandas as pd
 from .._keys import DISTANCE
 from .._random import as_generator
 from .._validate import _listed, get_adata, key_in, one_of
+from ..core._grouped_cells import gather
 from ..core._matrix import as_rows, choose
 from ..core._results import read_result, write_table
 from ..core._screen import labels, resolve
 from ..core._view import own
 from ..metrics._mmd import as_widths
 from ..metrics._permutation import permutation_pvalue
-from ._populations import between_all, control_bandwidth, gather, make_metric, permute, to_control
+from ._distance_between import between_all, control_bandwidth, make_metric, permute, to_control
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
     from .._random import RNGLike
     from .._typing import Bools, Floats, Ints
-    from ._populations import Metric, Populations
+    from ..core._grouped_cells import GroupedCells
+    from ._distance_between import Metric
 
 METRICS = ("edistance", "energy", "mmd")
 CORRECTIONS = ("fdr_bh", "fdr_by", "holm", "holm-sidak", "sidak", "bonferroni")
@@ -153,7 +155,9 @@ def distance(
     found = labels(adata, screen)
     source, slot = choose(adata, layer=layer, use_rep=use_rep)
     stratum = _strata(adata, strata, found.code >= 0)
-    cells = gather(as_rows(source), found.code, len(found.names), stratum, int(stratum.max(initial=0)) + 1)
+    cells = gather(
+        as_rows(source), found.code, len(found.names), stratum, int(stratum.max(initial=0)) + 1
+    )
     if metric != "edistance" or n_perms:
         cells = cells.in_memory()
     if metric == "mmd" and widths is None:
@@ -188,7 +192,9 @@ def distance(
     write_table(adata, key_added or DISTANCE, table, schema=schema, params=params)
 
 
-def distance_matrix(data: AnnData | MuData, *, key: str = DISTANCE, mod: str | None = None) -> pd.DataFrame:
+def distance_matrix(
+    data: AnnData | MuData, *, key: str = DISTANCE, mod: str | None = None
+) -> pd.DataFrame:
     """Return the result of ``distance(..., pairwise=True)`` as a square table.
 
     Parameters
@@ -219,7 +225,9 @@ def distance_matrix(data: AnnData | MuData, *, key: str = DISTANCE, mod: str | N
     >>> sh.tl.distance_matrix(adata).shape
     (5, 5)
     """
-    entry = read_result(get_adata(data, mod), key, written_by="sh.tl.distance(adata, pairwise=True)")
+    entry = read_result(
+        get_adata(data, mod), key, written_by="sh.tl.distance(adata, pairwise=True)"
+    )
     if entry["schema"] != "distance_pairwise/1":
         msg = f"adata.uns[{key!r}] holds no pairs; call sh.tl.distance(adata, pairwise=True, key_added={key!r})"
         raise ValueError(msg)
@@ -246,7 +254,9 @@ def _check_test(n_perms: int, alpha: float, *, pairwise: bool) -> None:
         msg = f"alpha must be between 0 and 1, not {alpha!r}"
         raise ValueError(msg)
     if pairwise and n_perms:
-        msg = f"pairwise=True has no test; leave out n_perms={n_perms}, or compare with the controls"
+        msg = (
+            f"pairwise=True has no test; leave out n_perms={n_perms}, or compare with the controls"
+        )
         raise ValueError(msg)
 
 
@@ -265,11 +275,13 @@ def _strata(adata: AnnData, strata: str | Sequence[str] | None, labelled: Bools)
     return grouped.ngroup().to_numpy(dtype=np.int64)
 
 
-def _check_sizes(cells: Populations, metric: Metric, names: pd.Index) -> None:
+def _check_sizes(cells: GroupedCells, metric: Metric, names: pd.Index) -> None:
     """Raise if the controls are too few; warn of perturbations and cells that cannot be compared."""
     m = cells.counts[:, -1]
     if m.max() < metric.least:
-        msg = f"no stratum has more than {m.max()} control cells; at least {metric.least} are needed"
+        msg = (
+            f"no stratum has more than {m.max()} control cells; at least {metric.least} are needed"
+        )
         raise ValueError(msg)
     usable = cells.control_weights(metric) > 0
     alone = names[~usable.any(axis=0)]
@@ -299,7 +311,10 @@ def _pair_table(square: Floats, names: pd.Index, control: str) -> pd.DataFrame:
     order = np.roll(np.arange(len(square)), 1)
     i, j = np.triu_indices(len(square), k=1)
     kind = pd.CategoricalDtype([control, *names])
-    columns = {name: pd.Categorical.from_codes(code, dtype=kind) for name, code in (("perturbation", i), ("other", j))}
+    columns = {
+        name: pd.Categorical.from_codes(code, dtype=kind)
+        for name, code in (("perturbation", i), ("other", j))
+    }
     return pd.DataFrame({**columns, "distance": square[np.ix_(order, order)][i, j]})
 
 

@@ -13,13 +13,21 @@ from ..core._predictions import is_transductive
 from ..core._results import write_table
 from ..core._screen import resolve
 from ..core._view import own
+from ..evaluation._external_suites import MEAN, score_of, with_controls
+from ..evaluation._predictions import (
+    COPY,
+    NEGATIVE,
+    POSITIVE,
+    PREDICTION,
+    of_baselines,
+    of_cells,
+    of_layer,
+)
+from ..evaluation._scores import Marks
+from ..evaluation._task import Exam, set_exam
 from ..metrics._presets import PRESETS
 from ..metrics._suite import SUITE
-from ..models._registry import BASELINES
-from ._contenders import COPY, NEGATIVE, POSITIVE, PREDICTION, of_baselines, of_cells, of_layer
-from ._exam import Exam, set_exam
-from ._marks import Marks
-from ._peers import MEAN, score_of, with_controls
+from ..models.base._registry import BASELINES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -148,7 +156,9 @@ def evaluate(
     >>> sh.pp.split(adata, by="perturbation", test=0.5, rng=0)
     >>> sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_comps=10)
     >>> sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="mean_shift", subset="test")
-    >>> sh.tl.evaluate(adata, layer="mean_shift", metrics=["energy", "pds_l2"], baselines=["perturbed_mean"])
+    >>> sh.tl.evaluate(
+    ...     adata, layer="mean_shift", metrics=["energy", "pds_l2"], baselines=["perturbed_mean"]
+    ... )
     >>> sorted(adata.uns["evaluation"]["summary"].index)
     ['energy', 'pds_l2']
     """
@@ -187,7 +197,9 @@ def evaluate(
     marks.add(PREDICTION, prediction, transductive=transductive)
     for name, make in controls_of(exam, peer, copy=baselines is not None).items():
         marks.add(name, make())
-    for name, made, known in of_baselines(exam, adata, names, layer=real_layer, embedding=embedding, seed=seed):
+    for name, made, known in of_baselines(
+        exam, adata, names, layer=real_layer, embedding=embedding, seed=seed
+    ):
         if isinstance(made, str):
             marks.refuse(name, made)
         else:
@@ -208,14 +220,25 @@ def evaluate(
     }
     tables = marks.tables()
     own(adata)
-    write_table(adata, key_added or EVALUATION, tables.pop("table"), schema="evaluation/1", params=params, **tables)
+    write_table(
+        adata,
+        key_added or EVALUATION,
+        tables.pop("table"),
+        schema="evaluation/1",
+        params=params,
+        **tables,
+    )
 
 
-def controls_of(exam: Exam, peer: Preset | None, *, copy: bool) -> dict[str, Callable[[], Populations]]:
+def controls_of(
+    exam: Exam, peer: Preset | None, *, copy: bool
+) -> dict[str, Callable[[], Populations]]:
     """Return what makes the contenders that need no model; those of a peer calibrate nothing."""
     if peer is None:
         return {POSITIVE: exam.positive, NEGATIVE: exam.negative, COPY: exam.control_copy}
-    return ({COPY: exam.control_copy} if copy else {}) | ({MEAN: exam.average} if peer.score else {})
+    return ({COPY: exam.control_copy} if copy else {}) | (
+        {MEAN: exam.average} if peer.score else {}
+    )
 
 
 def chosen_metrics(names: Sequence[str] | None, suite: Mapping[str, Metric]) -> dict[str, Metric]:
@@ -241,7 +264,9 @@ def _baselines(adata: AnnData, asked: str | Sequence[str] | None) -> list[str]:
     if asked is None:
         return []
     if SPLIT not in adata.obs:
-        logger.info("no baselines: they are fitted on training cells, and there is no obs['split'] (sh.pp.split)")
+        logger.info(
+            "no baselines: they are fitted on training cells, and there is no obs['split'] (sh.pp.split)"
+        )
         return []
     rivals = [name for name in BASELINES if name != "control"]  # that is the control copy
     if asked == "auto":

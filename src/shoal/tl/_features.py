@@ -23,7 +23,13 @@ MOST_FEATURES = 5000
 
 
 def features(
-    adata: AnnData, screen: Screen, names: Sequence[str], *, layer: str | None, use_rep: str | None, exclude: object
+    adata: AnnData,
+    screen: Screen,
+    names: Sequence[str],
+    *,
+    layer: str | None,
+    use_rep: str | None,
+    exclude: object,
 ) -> tuple[Rows, str, list[str]]:
     """Return the rows to measure, the name of their slot, and the genes left out.
 
@@ -84,7 +90,9 @@ def whitened(rows: Rows, plan: Plan) -> Rows:
     mean = np.zeros((plan.n_strata, d))
     np.add.at(mean, plan.stratum[control], cells)
     mean /= np.maximum(count, 1)[:, None]
-    values, vectors = np.linalg.eigh(ledoit_wolf(cells - mean[plan.stratum[control]], assume_centered=True)[0])
+    values, vectors = np.linalg.eigh(
+        ledoit_wolf(cells - mean[plan.stratum[control]], assume_centered=True)[0]
+    )
     return as_rows(np.asarray(rows.source, dtype=np.float64) @ (vectors / np.sqrt(values)))
 
 

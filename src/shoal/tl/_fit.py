@@ -93,13 +93,15 @@ def fit(
     >>> model.predict(["P1"], n_cells=50).shape
     (50, 500)
     """
-    from ..models._registry import model_class
+    from ..models.base._registry import model_class
 
     adata = get_adata(data, mod)
     cls = model_class(model)
     seeds = as_generator(rng).integers(2**31, size=2)
     named = {"preset": preset, "embedding": embedding}
-    asked = {k: v for k, v in named.items() if v is not None} | dict(config or {})  # a None of `config` is meant
+    asked = {k: v for k, v in named.items() if v is not None} | dict(
+        config or {}
+    )  # a None of `config` is meant
     settings = ({} if max_steps is None else {"max_steps": max_steps}) | training
     make = _accepted(cls, cls, asked, rng=int(seeds[0]))
     steps = _accepted(cls, cls.train, settings, rng=int(seeds[1]))
@@ -116,7 +118,9 @@ def fit(
     return trained
 
 
-def _accepted(cls: type, call: Callable[..., Any], asked: dict[str, Any], *, rng: int) -> dict[str, Any]:
+def _accepted(
+    cls: type, call: Callable[..., Any], asked: dict[str, Any], *, rng: int
+) -> dict[str, Any]:
     """Return the arguments of a call, with `rng` where it takes one; refuse those that it does not know."""
     parameters = inspect.signature(call).parameters
     known = [name for name in parameters if name not in ("self", "adata")]

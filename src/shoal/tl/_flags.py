@@ -21,12 +21,16 @@ DEPTH_GAP = 0.5  # difference of mean log depth, in standard deviations of the c
 BATCH_GAP = 0.3  # total variation distance between batch compositions
 
 
-def flags(adata: AnnData, screen: Screen, plan: Plan, n: Ints, *, min_cells: int, depth_key: str | None) -> list[str]:
+def flags(
+    adata: AnnData, screen: Screen, plan: Plan, n: Ints, *, min_cells: int, depth_key: str | None
+) -> list[str]:
     """Return comma-separated flags for every perturbation: ``few_cells``, ``depth_imbalance``, ``batch_imbalance``."""
     found = {"few_cells": n < min_cells}
     key = depth_key or (DEPTH if DEPTH in adata.obs else None)
     if key is not None and pd.api.types.is_numeric_dtype(adata.obs[key]):
-        found["depth_imbalance"] = _depth_gap(adata.obs[key].to_numpy(dtype=np.float64), plan) > DEPTH_GAP
+        found["depth_imbalance"] = (
+            _depth_gap(adata.obs[key].to_numpy(dtype=np.float64), plan) > DEPTH_GAP
+        )
     if screen.batch_key is not None:
         found["batch_imbalance"] = _batch_gap(codes(adata, screen.batch_key), plan) > BATCH_GAP
     return [",".join(name for name, is_set in found.items() if is_set[g]) for g in range(len(n))]
@@ -38,7 +42,9 @@ def _depth_gap(depth: Floats, plan: Plan) -> Floats:
     log = np.log(np.where(usable, depth, 1.0))
     control = usable & plan.is_control
     count = np.bincount(plan.stratum[control], minlength=plan.n_strata)
-    mean = np.bincount(plan.stratum[control], weights=log[control], minlength=plan.n_strata) / np.maximum(count, 1)
+    mean = np.bincount(
+        plan.stratum[control], weights=log[control], minlength=plan.n_strata
+    ) / np.maximum(count, 1)
     gap = log - mean[plan.stratum]
     spread = float(np.std(gap[control])) if control.any() else 0.0
     cells = usable & (plan.perturbed >= 0)

@@ -62,13 +62,17 @@ class Measured:
     sums: Directions
 
 
-def measure(rows: Rows, plan: Plan, *, min_cells: int, level: float = 0.95, cross: Mapping[str, Ints]) -> Measured:
+def measure(
+    rows: Rows, plan: Plan, *, min_cells: int, level: float = 0.95, cross: Mapping[str, Ints]
+) -> Measured:
     """Compute the statistics of every perturbation from three walks through the matrix."""
     sums = directions(rows, plan, cross=cross)
     n, cells = sums.n, np.flatnonzero(plan.perturbed >= 0)
     code = plan.group[cells]
     lever = _leverage(plan, sums)
-    unit_noise, alpha = coh.control_noise(sums.footprint, lever, n, sums.direction.noise, sums.inverse)
+    unit_noise, alpha = coh.control_noise(
+        sums.footprint, lever, n, sums.direction.noise, sums.inverse
+    )
     shift_noise, _ = coh.control_noise(sums.footprint, lever, n, sums.shift.noise, sums.inverse)
 
     unit_norm = np.einsum("gd,gd->g", sums.sum_centred, sums.sum_centred)
@@ -78,7 +82,10 @@ def measure(rows: Rows, plan: Plan, *, min_cells: int, level: float = 0.95, cros
     kappa = coh.kappa(unit_norm, unit_square, n, unit_noise)
     size2 = _magnitude.magnitude2(shift_norm, shift_square, n, shift_noise)
 
-    delta, mean = sums.sum_centred / np.maximum(n, 1)[:, None], sums.sum_shift / np.maximum(n, 1)[:, None]
+    delta, mean = (
+        sums.sum_centred / np.maximum(n, 1)[:, None],
+        sums.sum_shift / np.maximum(n, 1)[:, None],
+    )
     by_unit = 2 * (sums.unit_dot[cells] - sums.unit_square[cells])
     by_shift = 2 * (sums.shift_dot[cells] - sums.square[cells])
     free = int(sums.n_control.sum()) - plan.n_strata * plan.basis.shape[1]
@@ -126,7 +133,9 @@ def measure(rows: Rows, plan: Plan, *, min_cells: int, level: float = 0.95, cros
     return Measured(columns, cell, control_trace, sums)
 
 
-def explain(rows: Rows, plan: Plan, measured: Measured, *, alpha: float = 0.05) -> dict[str, Floats]:
+def explain(
+    rows: Rows, plan: Plan, measured: Measured, *, alpha: float = 0.05
+) -> dict[str, Floats]:
     """Return the excess-covariance columns and the cause, for perturbations whose coherence is not a translation's.
 
     The covariance of the controls is that of the sample of control cells; cells are read again, group by group, in
@@ -146,14 +155,19 @@ def explain(rows: Rows, plan: Plan, measured: Measured, *, alpha: float = 0.05) 
         if incoherent[group]:
             noise = control.noise(len(cells)) / control.trace
             causes[group] = _excess.cause(summary, float(table["excess_trace"][group]), 2 * noise)
-    return {f"excess_{name}" if name != "alignment" else "excess_alignment": v for name, v in shares.items()} | {
-        "cause": causes
-    }
+    return {
+        f"excess_{name}" if name != "alignment" else "excess_alignment": v
+        for name, v in shares.items()
+    } | {"cause": causes}
 
 
-def _each_group(rows: Rows, plan: Plan, groups: Ints, measured: Measured) -> Iterator[tuple[int, Floats]]:
+def _each_group(
+    rows: Rows, plan: Plan, groups: Ints, measured: Measured
+) -> Iterator[tuple[int, Floats]]:
     """Yield (group, shifts of its cells): read as many groups at once as fit in memory, make one at a time dense."""
-    most = rows.step if rows.in_memory else 8 * rows.step  # a file is read from end to end for every batch
+    most = (
+        rows.step if rows.in_memory else 8 * rows.step
+    )  # a file is read from end to end for every batch
     batch = np.cumsum(measured.columns["n_cells"][groups]) // most
     order = np.argsort(plan.group, kind="stable")
     first = np.searchsorted(plan.group[order], np.arange(plan.n_groups + 1))
@@ -163,7 +177,10 @@ def _each_group(rows: Rows, plan: Plan, groups: Ints, measured: Measured) -> Ite
         index = np.sort(np.concatenate(cells))
         block = rows.take(index)
         for g, own in zip(chosen, cells, strict=True):
-            yield g, shifts_of(block[np.searchsorted(index, own)], plan, own, measured.sums.shift.coef)
+            yield (
+                g,
+                shifts_of(block[np.searchsorted(index, own)], plan, own, measured.sums.shift.coef),
+            )
 
 
 def _leverage(plan: Plan, sums: Directions) -> Floats:
@@ -175,7 +192,9 @@ def _leverage(plan: Plan, sums: Directions) -> Floats:
     )
     keep = plan.perturbed >= 0
     flat = plan.group[keep] * plan.n_strata + plan.stratum[keep]
-    return np.bincount(flat, weights=inside[keep], minlength=plan.n_groups * plan.n_strata).reshape(plan.n_groups, -1)
+    return np.bincount(flat, weights=inside[keep], minlength=plan.n_groups * plan.n_strata).reshape(
+        plan.n_groups, -1
+    )
 
 
 def _mean_of(values: Floats, code: Ints, n_groups: int) -> Floats:
@@ -197,8 +216,12 @@ def _cross_kappa(parts: CrossSums, norm: Floats, n: Ints, sums: Directions, plan
 
     def joint(feet: Floats) -> Floats:
         f = feet.reshape(shape)
-        return np.einsum("ghk,hkl,ghl->gh", f, sums.inverse, f, optimize=True) @ sums.direction.noise
+        return (
+            np.einsum("ghk,hkl,ghl->gh", f, sums.inverse, f, optimize=True) @ sums.direction.noise
+        )
 
-    noise = joint(sums.footprint) - np.bincount(parts.owner, weights=joint(parts.footprint), minlength=len(n))
+    noise = joint(sums.footprint) - np.bincount(
+        parts.owner, weights=joint(parts.footprint), minlength=len(n)
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(pairs > 0, (norm - inside - noise) / pairs, np.nan)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .._typing import Matrix
+    from ..evaluation._task import Exam
     from ..metrics._comparison import Paths
-    from ._exam import Exam
 
 BEFORE = "counterfactual"  # layer: every cell as it would have been without its perturbation (ds.simulate)
 SCALE = 3.0  # factor between the mean values of cells beyond which their scales cannot be the same
@@ -31,7 +31,7 @@ def paths_of(exam: Exam, source: Sequence[Sequence[str]] | None) -> Paths | str:
     source
         Names of the cells of the screen that the predicted cells of each condition start from; ``None`` if not told.
     """
-    from ._exam import take
+    from ..evaluation._task import take
 
     adata, means = exam.cells.adata, exam.means
     if BEFORE not in adata.layers:
@@ -41,15 +41,25 @@ def paths_of(exam: Exam, source: Sequence[Sequence[str]] | None) -> Paths | str:
     if not adata.obs_names.is_unique:
         return "names of cells come more than once, so that they do not say where a predicted cell starts from"
     rows = [adata.obs_names.get_indexer(list(names)) for names in source]
-    if any((own < 0).any() or (means.condition[own] != code).any() for own, code in zip(rows, exam.codes, strict=True)):
+    if any(
+        (own < 0).any() or (means.condition[own] != code).any()
+        for own, code in zip(rows, exam.codes, strict=True)
+    ):
         return (
             "predicted cells start from control cells, of which nobody knows what they would have become; start from "
             f"layers[{BEFORE!r}] of the perturbed cells (model.transport)"
         )
     before, became = take(as_rows(adata.layers[BEFORE]), rows), take(exam.cells.rows, rows)
-    sizes = [np.mean([abs(float(cells.mean())) for cells in stored(several)]) for several in (before, became)]
-    if (sizes[1] > 0 and not sizes[1] / SCALE <= sizes[0] <= sizes[1] * SCALE) or _counts(before) != _counts(became):
-        return f"layers[{BEFORE!r}] is not on the scale of the real cells: normalise it as these were"
+    sizes = [
+        np.mean([abs(float(cells.mean())) for cells in stored(several)])
+        for several in (before, became)
+    ]
+    if (sizes[1] > 0 and not sizes[1] / SCALE <= sizes[0] <= sizes[1] * SCALE) or _counts(
+        before
+    ) != _counts(became):
+        return (
+            f"layers[{BEFORE!r}] is not on the scale of the real cells: normalise it as these were"
+        )
     return before, became
 
 

@@ -19,7 +19,13 @@ CHUNK = 128  # permutations at a time
 
 
 def permutation_pvalues(
-    rows: Rows, plan: Plan, sums: Directions, *, n_perms: int, min_cells: int, rngs: list[np.random.Generator]
+    rows: Rows,
+    plan: Plan,
+    sums: Directions,
+    *,
+    n_perms: int,
+    min_cells: int,
+    rngs: list[np.random.Generator],
 ) -> Floats:
     """Return (G,) p-values (b + 1) / (n_perms + 1) of |mean u_p - mean u_c|^2, one generator per perturbation.
 
@@ -33,30 +39,45 @@ def permutation_pvalues(
         own = np.flatnonzero(plan.group == g)
         near = control[np.isin(plan.stratum[control], np.unique(plan.stratum[own]))]
         cells = np.sort(np.concatenate([own, near]))
-        pvalue[g] = _one(rows.take(cells), plan, cells, plan.group[cells] == g, sums, n_perms, rngs[g])
+        pvalue[g] = _one(
+            rows.take(cells), plan, cells, plan.group[cells] == g, sums, n_perms, rngs[g]
+        )
     return pvalue
 
 
 def _one(
-    block: Matrix, plan: Plan, cells: Ints, perturbed: Floats, sums: Directions, n_perms: int, rng: np.random.Generator
+    block: Matrix,
+    plan: Plan,
+    cells: Ints,
+    perturbed: Floats,
+    sums: Directions,
+    n_perms: int,
+    rng: np.random.Generator,
 ) -> float:
     """Permute the labels of one pool."""
     stratum = np.unique(plan.stratum[cells], return_inverse=True)[1]
     n_strata = int(stratum.max()) + 1
     feet = np.zeros((len(cells), plan.n_strata, plan.basis.shape[1]))
     feet[np.arange(len(cells)), plan.stratum[cells]] = plan.basis[cells]
-    feet = feet.reshape(len(cells), -1)  # cell x (stratum, basis): the control fit of each cell is feet @ coef
+    feet = feet.reshape(
+        len(cells), -1
+    )  # cell x (stratum, basis): the control fit of each cell is feet @ coef
     coef = sums.shift.coef
 
     def summed(weight: Floats) -> Floats:
-        return group_sum(block, stratum, n_strata, weight) - _grouped(feet * weight[:, None], stratum, n_strata) @ coef
+        return (
+            group_sum(block, stratum, n_strata, weight)
+            - _grouped(feet * weight[:, None], stratum, n_strata) @ coef
+        )
 
     size = np.bincount(stratum, minlength=n_strata)
     pool = summed(np.ones(len(cells))) / size[:, None]
     onto = row_dot(block, pool, stratum) - np.einsum("ik,ik->i", feet, (coef @ pool.T).T[stratum])
     square = sums.square[cells] - 2 * onto + np.einsum("hd,hd->h", pool, pool)[stratum]
     weight = np.where(
-        square > 1e-14 * np.maximum(sums.square[cells], 1e-300), 1 / np.sqrt(np.maximum(square, 1e-300)), 0
+        square > 1e-14 * np.maximum(sums.square[cells], 1e-300),
+        1 / np.sqrt(np.maximum(square, 1e-300)),
+        0,
     )
 
     def statistic(labels: Floats) -> Floats:
@@ -75,7 +96,9 @@ def _one(
         labels = np.empty((min(CHUNK, n_perms - start), len(cells)))
         for h in range(n_strata):
             inside = np.flatnonzero(stratum == h)
-            labels[:, inside] = rng.permuted(np.tile(perturbed[inside].astype(np.float64), (len(labels), 1)), axis=1)
+            labels[:, inside] = rng.permuted(
+                np.tile(perturbed[inside].astype(np.float64), (len(labels), 1)), axis=1
+            )
         reached += int(np.sum(statistic(labels) >= observed * (1 - 1e-9)))
     return (reached + 1) / (n_perms + 1)
 

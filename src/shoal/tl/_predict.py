@@ -120,7 +120,13 @@ def predict(
     adata.obs[key_added + PREDICTED] = np.isin(np.arange(adata.n_obs), rows)
     adata.obs[key_added + SOURCE] = names
     known = model.vocabulary
-    record(adata, key_added, model=type(model).__name__, embedding=known.embedding, transductive=known.transductive)
+    record(
+        adata,
+        key_added,
+        model=type(model).__name__,
+        embedding=known.embedding,
+        transductive=known.transductive,
+    )
 
 
 def _mask(adata: AnnData, subset: str | Sequence[str] | Bools | None) -> Bools | None:
@@ -129,9 +135,18 @@ def _mask(adata: AnnData, subset: str | Sequence[str] | Bools | None) -> Bools |
         return None
     values = np.asarray([subset] if isinstance(subset, str) else subset)
     if values.dtype != bool:
-        key_in(SPLIT, adata.obs.columns, where="adata.obs", hint="A subset by name needs sh.pp.split(adata) first.")
+        key_in(
+            SPLIT,
+            adata.obs.columns,
+            where="adata.obs",
+            hint="A subset by name needs sh.pp.split(adata) first.",
+        )
         for value in values:
-            key_in(str(value), sorted(set(adata.obs[SPLIT].dropna().astype(str))), where=f"adata.obs[{SPLIT!r}]")
+            key_in(
+                str(value),
+                sorted(set(adata.obs[SPLIT].dropna().astype(str))),
+                where=f"adata.obs[{SPLIT!r}]",
+            )
         return adata.obs[SPLIT].astype(object).isin([str(v) for v in values]).to_numpy(dtype=bool)
     if values.shape != (adata.n_obs,):
         msg = f"subset is a mask of shape {values.shape}; it must be ({adata.n_obs},), one value a cell"
@@ -147,11 +162,15 @@ def _check_free(adata: AnnData, key: str, *, in_genes: bool) -> None:
         raise ValueError(msg)
 
 
-def _rows_in_place(n_obs: int, rows: Ints, twins: Matrix, control: Ints, own_values: Matrix) -> Matrix:
+def _rows_in_place(
+    n_obs: int, rows: Ints, twins: Matrix, control: Ints, own_values: Matrix
+) -> Matrix:
     """Return (n_obs, d): twins and control cells in their rows, NaN in rows that are neither."""
     order = np.argsort(np.concatenate([rows, control]), kind="stable")
     if sparse.issparse(twins) and len(order) == n_obs:
-        return sparse.vstack([twins, sparse.csr_matrix(own_values, dtype=np.float32)], format="csr")[order]
+        return sparse.vstack(
+            [twins, sparse.csr_matrix(own_values, dtype=np.float32)], format="csr"
+        )[order]
     values = np.full((n_obs, twins.shape[1]), np.nan, dtype=np.float32)
     values[rows] = twins.toarray() if sparse.issparse(twins) else twins
     values[control] = own_values.toarray() if sparse.issparse(own_values) else own_values

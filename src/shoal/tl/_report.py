@@ -90,7 +90,11 @@ def report(
     adata = get_adata(data, mod)
     path = Path(out)
     given = {COHERENCE: coherence_key, EVALUATION: evaluation_key, LEADERBOARD: leaderboard_key}
-    found = {name: entry for name, key in given.items() if (entry := _entry(adata, name, key)) is not None}
+    found = {
+        name: entry
+        for name, key in given.items()
+        if (entry := _entry(adata, name, key)) is not None
+    }
     if not found:
         calls = " or ".join(list(WRITTEN_BY.values())[:2])
         msg = f"adata.uns holds neither {COHERENCE!r} nor {EVALUATION!r}, so there is nothing to report; call {calls} first"
@@ -98,10 +102,17 @@ def report(
     check_place(path)
     facts = _facts(adata, found)
     content = Content(
-        title=title or f"Perturbation screen, {dict(facts).get('perturbations', adata.n_obs)} perturbations",
+        title=title
+        or f"Perturbation screen, {dict(facts).get('perturbations', adata.n_obs)} perturbations",
         facts=facts,
-        parameters={name: dict(entry["params"]) | {"shoal": entry["version"]} for name, entry in found.items()}
-        | {"this page": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}},
+        parameters={
+            name: dict(entry["params"]) | {"shoal": entry["version"]}
+            for name, entry in found.items()
+        }
+        | {
+            "this page": {"python": platform.python_version()}
+            | {name: version(name) for name in LIBRARIES}
+        },
         coherence=found.get(COHERENCE),
         evaluation=found.get(EVALUATION),
         leaderboard=found[LEADERBOARD]["table"] if LEADERBOARD in found else None,
@@ -133,7 +144,11 @@ def _facts(adata: AnnData, found: dict[str, dict[str, Any]]) -> list[tuple[str, 
             ("perturbations", f"{len(groups.names):,}"),
             ("control cells", f"{int(groups.is_control.sum()):,} ({', '.join(screen.control)})"),
         ]
-        for name, key in (("contexts", screen.context_key), ("batches", screen.batch_key), ("doses", screen.dose_key)):
+        for name, key in (
+            ("contexts", screen.context_key),
+            ("batches", screen.batch_key),
+            ("doses", screen.dose_key),
+        ):
             if key is not None:
                 facts.append((f"{name} ({key})", f"{adata.obs[key].nunique():,}"))
     if SPLIT in adata.obs:
@@ -156,7 +171,9 @@ def _screen(adata: AnnData, found: dict[str, dict[str, Any]]) -> Any:
     if SCREEN in adata.uns:
         return resolve(adata)
     for entry in found.values():
-        key, control = (str(entry["params"].get(name, "")) for name in ("perturbation_key", "control"))
+        key, control = (
+            str(entry["params"].get(name, "")) for name in ("perturbation_key", "control")
+        )
         if key in adata.obs and control:
             present = set(adata.obs[key].dropna().astype(str))
             several = [control] if control in present else control.split(",")

@@ -61,7 +61,9 @@ def control_shift(rows: Rows, plan: Plan) -> Floats:
         return (total - cells @ control) / cells.sum(axis=1)[:, None]
 
 
-def column_shift(adata: AnnData, plan: Plan, keys: Sequence[str], names: pd.Index, *, where: str) -> pd.DataFrame:
+def column_shift(
+    adata: AnnData, plan: Plan, keys: Sequence[str], names: pd.Index, *, where: str
+) -> pd.DataFrame:
     """Return the shift of numeric obs columns, one row per perturbation; `where` names the argument they came by.
 
     Raises
@@ -89,7 +91,13 @@ def column_shift(adata: AnnData, plan: Plan, keys: Sequence[str], names: pd.Inde
 
 
 def gene_set_shift(
-    adata: AnnData, plan: Plan, screen: Screen, names: pd.Index, gene_set: GeneSets, *, layer: str | None
+    adata: AnnData,
+    plan: Plan,
+    screen: Screen,
+    names: pd.Index,
+    gene_set: GeneSets,
+    *,
+    layer: str | None,
 ) -> GeneScores:
     """Return the shift of the mean expression of gene sets, the perturbation's own target left out of its score.
 
@@ -106,17 +114,24 @@ def gene_set_shift(
     _check_log(rows, slot)
     shift = control_shift(rows, plan)
     member = np.column_stack([genes.isin(found) for found in used.values()]).astype(np.float64)
-    other = np.array([~genes.isin(screen.parts(name)) for name in names], dtype=np.float64).reshape(shift.shape)
+    other = np.array([~genes.isin(screen.parts(name)) for name in names], dtype=np.float64).reshape(
+        shift.shape
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
         scores = (shift * other) @ member / (other @ member)
     return GeneScores(pd.DataFrame(scores, index=names, columns=list(used)), used)
 
 
-def overlap(adata: AnnData, params: Mapping[str, object], used: dict[str, list[str]]) -> dict[str, float]:
+def overlap(
+    adata: AnnData, params: Mapping[str, object], used: dict[str, list[str]]
+) -> dict[str, float]:
     """Return set -> number of its genes among the features that coherence was computed from; NaN if not known."""
     features = _feature_genes(adata, params)
     if features is None:
-        logger.info("the genes behind %r are not known, so gene sets cannot be checked against them", params["use_rep"])
+        logger.info(
+            "the genes behind %r are not known, so gene sets cannot be checked against them",
+            params["use_rep"],
+        )
         return dict.fromkeys(used, np.nan)
     return {name: float(len(features & set(genes))) for name, genes in used.items()}
 
@@ -148,10 +163,18 @@ def _measured(adata: AnnData, sets: dict[str, list[str]]) -> dict[str, list[str]
     for name, found in used.items():
         absent = [g for g in sets[name] if g not in names]
         if not found:
-            logger.warning("%s is left out: none of its %d genes is in var_names", name, len(absent))
+            logger.warning(
+                "%s is left out: none of its %d genes is in var_names", name, len(absent)
+            )
         elif absent:
             shown = ", ".join(absent[:10]) + (", ..." if len(absent) > 10 else "")
-            logger.info("%s: %d of %d genes are not in var_names: %s", name, len(absent), len(sets[name]), shown)
+            logger.info(
+                "%s: %d of %d genes are not in var_names: %s",
+                name,
+                len(absent),
+                len(sets[name]),
+                shown,
+            )
     return {name: found for name, found in used.items() if found}
 
 

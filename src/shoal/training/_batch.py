@@ -53,8 +53,12 @@ class SetBatch:
 
     def to(self, device: torch.device | str) -> SetBatch:
         """Return the batch on a device."""
-        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "condition"}
-        return SetBatch(**moved, condition={name: value.to(device) for name, value in self.condition.items()})
+        moved = {
+            f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "condition"
+        }
+        return SetBatch(
+            **moved, condition={name: value.to(device) for name, value in self.condition.items()}
+        )
 
 
 def assemble(conditions: Conditions, draw: Draw, values: Tensor) -> SetBatch:

@@ -35,7 +35,9 @@ class History(Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Record the validation."""
-        self._add(trainer.global_step, {"val_energy": float(trainer.callback_metrics["val_energy"])})
+        self._add(
+            trainer.global_step, {"val_energy": float(trainer.callback_metrics["val_energy"])}
+        )
 
     def _add(self, step: int, values: dict[str, float]) -> None:
         self.rows[step] = {**self.rows.get(step, {}), **values}
@@ -68,7 +70,9 @@ class Progress(Callback):
         from tqdm.auto import tqdm
 
         if trainer.is_global_zero:
-            self._bar = tqdm(total=self.max_steps, initial=trainer.global_step, desc="training", unit="step")
+            self._bar = tqdm(
+                total=self.max_steps, initial=trainer.global_step, desc="training", unit="step"
+            )
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Move on; the loss is looked at now and then."""

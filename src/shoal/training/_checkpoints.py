@@ -32,7 +32,9 @@ class SafeIO(TorchCheckpointIO):
     A checkpoint that cannot be written (a full disk) is a warning, not the end of the training.
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
         """Write the checkpoint, or warn."""
         path = Path(path)
         part = path.with_name(path.name + ".part")
@@ -46,7 +48,12 @@ class SafeIO(TorchCheckpointIO):
             with suppress(OSError):
                 part.unlink(missing_ok=True)
             kept = "the one before is kept" if path.exists() else "there is none before it"
-            logger.warning("the checkpoint %s could not be written (%s); %s and training goes on", path, err, kept)
+            logger.warning(
+                "the checkpoint %s could not be written (%s); %s and training goes on",
+                path,
+                err,
+                kept,
+            )
 
 
 class Checkpoints(Callback):
@@ -86,9 +93,16 @@ class Checkpoints(Callback):
         value = float(trainer.callback_metrics.get("val_energy", float("inf")))
         if value < self.value:
             weights = pl_module.state_dict() if self.ema is None else self.ema.weights(pl_module)
-            self.value, self.best = value, {name: w.detach().cpu().clone() for name, w in weights.items()}
+            self.value, self.best = (
+                value,
+                {name: w.detach().cpu().clone() for name, w in weights.items()},
+            )
             if trainer.is_global_zero:
-                content = {"state_dict": self.best, "val_energy": value, "global_step": trainer.global_step}
+                content = {
+                    "state_dict": self.best,
+                    "val_energy": value,
+                    "global_step": trainer.global_step,
+                }
                 self.io.save_checkpoint(content, self.folder / BEST)
         trainer.save_checkpoint(self.folder / LAST)
 
@@ -113,7 +127,11 @@ class Checkpoints(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the state of the run that is resumed."""
-        self.value, self.best, self.step = state_dict["value"], state_dict["best"], state_dict["step"]
+        self.value, self.best, self.step = (
+            state_dict["value"],
+            state_dict["best"],
+            state_dict["step"],
+        )
 
 
 @contextmanager
@@ -123,7 +141,9 @@ def folder_for(checkpoint_dir: str | Path | None, resume: str | Path | None) -> 
     The last is kept if training breaks off and there is a checkpoint in it.
     """
     if checkpoint_dir is not None or resume is not None:
-        yield Path(checkpoint_dir if checkpoint_dir is not None else Path(str(resume)).parent).absolute()
+        yield Path(
+            checkpoint_dir if checkpoint_dir is not None else Path(str(resume)).parent
+        ).absolute()
         return
     folder = Path(tempfile.mkdtemp(prefix="shoal-"))
     try:
@@ -163,7 +183,9 @@ def read_resumed(path: Path, fixed: dict[str, int]) -> tuple[int, int]:
         msg = f"resume={str(path)!r} is not the state of a training run; give the {LAST} that one wrote"
         raise ValueError(msg) from err
     other = [
-        f"{name}={made_with.get(name)}, not {value}" for name, value in fixed.items() if made_with.get(name) != value
+        f"{name}={made_with.get(name)}, not {value}"
+        for name, value in fixed.items()
+        if made_with.get(name) != value
     ]
     if other:
         msg = f"resume={str(path)!r} was made with {'; '.join(other)}; resume with the settings of the first run"

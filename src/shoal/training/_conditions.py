@@ -55,7 +55,10 @@ class Conditions:
     vectors: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        lengths = {name: len(getattr(self, name)) for name in ("names", "parts", "context", "dose", "cells")}
+        lengths = {
+            name: len(getattr(self, name))
+            for name in ("names", "parts", "context", "dose", "cells")
+        }
         if len(set(lengths.values())) > 1 or not self.names:
             msg = f"there must be as many of each, and at least one condition, not {lengths}"
             raise ValueError(msg)
@@ -90,7 +93,9 @@ class Conditions:
     @property
     def controls(self) -> Controls:
         """The control cells, to be looked up by context and batch."""
-        return Controls(self.control, self.cell_context[self.control], self.cell_batch[self.control])
+        return Controls(
+            self.control, self.cell_context[self.control], self.cell_batch[self.control]
+        )
 
     def strata(self, cells: Ints) -> tuple[list[tuple[int, int]], Ints]:
         """Return the (context, batch) pairs among some cells, and the number of the pair of each cell."""
@@ -112,7 +117,9 @@ class Conditions:
 
     def tensors(self, index: Ints, device: Any = None) -> dict[str, Any]:
         """Return what a network is told of the conditions `index`: parts, present, context and dose (see SetBatch)."""
-        return told(self.vectors, self.parts[index], self.context[index], self.dose[index], device=device)
+        return told(
+            self.vectors, self.parts[index], self.context[index], self.dose[index], device=device
+        )
 
     def notes(self, set_size: int) -> list[str]:
         """Say which conditions have few cells or no controls of their own context and batch."""

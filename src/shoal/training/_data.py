@@ -74,7 +74,9 @@ class SetData(L.LightningDataModule):
         If no held-out condition has two cells.
     """
 
-    def __init__(self, store: Store, settings: FitSettings, validation: Conditions | None = None) -> None:
+    def __init__(
+        self, store: Store, settings: FitSettings, validation: Conditions | None = None
+    ) -> None:
         super().__init__()
         self.store, self.settings = store, settings
         self.validation = None if validation is None else _at_most(validation, settings)
@@ -115,10 +117,14 @@ def _at_most(conditions: Conditions, settings: FitSettings) -> Conditions:
     """Return the held-out conditions that can be judged, a random choice if they are many."""
     able = np.flatnonzero(conditions.sizes >= 2)
     if not len(able):
-        msg = "no held-out condition has two cells, which the energy distance takes; hold out others"
+        msg = (
+            "no held-out condition has two cells, which the energy distance takes; hold out others"
+        )
         raise ValueError(msg)
     if len(able) < len(conditions):
-        logger.info("%d held-out conditions with one cell are not validated on", len(conditions) - len(able))
+        logger.info(
+            "%d held-out conditions with one cell are not validated on", len(conditions) - len(able)
+        )
     if len(able) > settings.val_conditions:
         rng = np.random.default_rng((settings.seed, 4))
         able = np.sort(rng.choice(able, settings.val_conditions, replace=False))

@@ -38,7 +38,9 @@ class Ema(WeightAveraging):
         super()._swap_models(pl_module)
         self._swapped = not self._swapped
 
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
         """Leave the average in the model, also when training breaks off."""
         self.keep(pl_module)
 
@@ -49,4 +51,6 @@ class Ema(WeightAveraging):
 
     def weights(self, pl_module: L.LightningModule) -> dict[str, Tensor]:
         """Return the average as a state of the model."""
-        return (pl_module if self._average_model is None else self._average_model.module).state_dict()
+        return (
+            pl_module if self._average_model is None else self._average_model.module
+        ).state_dict()

@@ -67,7 +67,8 @@ def fit(
     logger: Any = None,
     callbacks: Sequence[Callback] = (),
     enable_progress_bar: bool | None = None,
-    run: Callable[[L.LightningModule, L.LightningDataModule, dict[str, Any], str | None], object] | None = None,
+    run: Callable[[L.LightningModule, L.LightningDataModule, dict[str, Any], str | None], object]
+    | None = None,
 ) -> FitResult:
     """Train a module in place.
 
@@ -128,7 +129,11 @@ def fit(
         log.warning(note)
 
     with folder_for(checkpoint_dir, resume) as folder:
-        ema, io, history = Ema(settings.ema) if settings.ema else None, SafeIO(), History(settings.log_every)
+        ema, io, history = (
+            Ema(settings.ema) if settings.ema else None,
+            SafeIO(),
+            History(settings.log_every),
+        )
         early = EarlyStopping(
             "val_energy",
             patience=settings.patience or 1,
@@ -137,7 +142,14 @@ def fit(
         )
         bar, checkpoints = Progress(settings.max_steps), Checkpoints(folder, io, ema, fixed)
         stopping = early if settings.patience and held_out else None
-        used = (ema, *callbacks, stopping, history, bar if wants_bar(enable=enable_progress_bar) else None, checkpoints)
+        used = (
+            ema,
+            *callbacks,
+            stopping,
+            history,
+            bar if wants_bar(enable=enable_progress_bar) else None,
+            checkpoints,
+        )
         arguments = _trainer_arguments(settings) | {
             "callbacks": [each for each in used if each is not None],
             "plugins": [io],
@@ -153,9 +165,13 @@ def fit(
         finally:
             store.close()
             module.eval()
-        if not checkpoints.step and (last := checkpoints.written(LAST)):  # other processes trained, as "ddp_fork" does
+        if not checkpoints.step and (
+            last := checkpoints.written(LAST)
+        ):  # other processes trained, as "ddp_fork" does
             recall(last, (history, early, checkpoints))
-        if ema is not None:  # done at the last step already, but a finished run that is resumed takes none
+        if (
+            ema is not None
+        ):  # done at the last step already, but a finished run that is resumed takes none
             ema.keep(plan)
         checkpoints.keep(plan)
     temporary = checkpoint_dir is None and resume is None
@@ -188,7 +204,12 @@ def _trainer_arguments(settings: FitSettings) -> dict[str, Any]:
     }
 
 
-def _plain(plan: L.LightningModule, data: L.LightningDataModule, arguments: dict[str, Any], path: str | None) -> None:
+def _plain(
+    plan: L.LightningModule,
+    data: L.LightningDataModule,
+    arguments: dict[str, Any],
+    path: str | None,
+) -> None:
     """Fit with a Trainer of Lightning's own, which by itself would log to a folder."""
     L.Trainer(**{"logger": False, **arguments}).fit(plan, datamodule=data, ckpt_path=path)
 

@@ -39,7 +39,11 @@ class Plan(L.LightningModule):
     """
 
     def __init__(
-        self, module: nn.Module, settings: FitSettings, names: tuple[str, ...], held_out: tuple[str, ...] = ()
+        self,
+        module: nn.Module,
+        settings: FitSettings,
+        names: tuple[str, ...],
+        held_out: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.module, self.settings, self.names, self.held_out = module, settings, names, held_out
@@ -49,12 +53,16 @@ class Plan(L.LightningModule):
 
     def training_step(self, batch: SetBatch, batch_idx: int) -> Tensor:
         """Return the loss of a batch; everything random comes from the seed and the step."""
-        generator = generator_of(self.device, self.settings.seed, 0, self.global_step, self.global_rank)
+        generator = generator_of(
+            self.device, self.settings.seed, 0, self.global_step, self.global_rank
+        )
         with layers_seeded_by(generator):
             entries = self.module.loss(batch, generator)
         self.record = {f"train_{name}": value.detach() for name, value in entries.items()}
         self._batch = batch
-        if (self.global_step + 1) % self.settings.log_every == 0:  # Lightning's logging costs as much as a small step
+        if (
+            self.global_step + 1
+        ) % self.settings.log_every == 0:  # Lightning's logging costs as much as a small step
             self.log_dict(self.record, batch_size=len(batch))
         return entries["loss"]
 
@@ -70,14 +78,20 @@ class Plan(L.LightningModule):
             torch.nn.utils.clip_grads_with_norm_(self.parameters(), clip, norm)
         self.record["grad_norm"] = norm.detach()
         loss = self.record["train_loss"]
-        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None  # float16 skips such steps itself
+        scaled = (
+            getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        )  # float16 skips such steps itself
         if not isfinite(loss) or not (scaled or isfinite(norm)):
             raise FloatingPointError(self._what_went_wrong(float(loss)))
 
     def _what_went_wrong(self, loss: float) -> str:
         index = self._batch.index.tolist()
         names = [self.names[i] for i in index]
-        what = f"the loss is {loss}" if not isfinite(loss) else "the loss is finite, its gradient is not,"
+        what = (
+            f"the loss is {loss}"
+            if not isfinite(loss)
+            else "the loss is finite, its gradient is not,"
+        )
         return (
             f"{what} at step {self.global_step}, on the conditions {listed(names, len(names))}. No weight was changed "
             "by this step. Try a smaller lr, a smaller gradient_clip, or values of a smaller scale"
@@ -91,7 +105,9 @@ class Plan(L.LightningModule):
             {"params": [p for p in trained if p.ndim >= 2], "weight_decay": s.weight_decay},
             {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
         ]
-        fused = not s.precision.startswith("16")  # its own scaling of gradients would not let them be clipped
+        fused = not s.precision.startswith(
+            "16"
+        )  # its own scaling of gradients would not let them be clipped
         optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=s.lr, fused=fused)
         rise = int(s.warmup * s.max_steps)
 
@@ -106,7 +122,9 @@ class Plan(L.LightningModule):
     def validation_step(self, batch: SetBatch, batch_idx: int) -> None:
         """Generate the cells of held-out conditions and measure how far they are from the real ones."""
         generator = generator_of(self.device, self.settings.seed, 1, batch_idx)
-        made = self.module.sample(batch.source, batch.condition, batch.stratum, generator=generator).float()
+        made = self.module.sample(
+            batch.source, batch.condition, batch.stratum, generator=generator
+        ).float()
         for k in range(len(batch)):
             x = made[k][batch.source_weight[k] > 0].cpu().numpy()
             y = batch.target[k][batch.weight[k] > 0].cpu().numpy()
@@ -115,7 +133,9 @@ class Plan(L.LightningModule):
             finite = bool(np.isfinite(x).all())
             if not finite:
                 name = self.held_out[int(batch.index[k])]
-                logger.warning("cells generated for %r at step %d are not finite", name, self.global_step)
+                logger.warning(
+                    "cells generated for %r at step %d are not finite", name, self.global_step
+                )
             self._energies.append(energy_distance(x, y) if finite else float("inf"))
 
     def on_validation_epoch_end(self) -> None:

@@ -59,13 +59,17 @@ class Passes:
     def share(self, step: int, n: int, rank: int = 0, world: int = 1) -> Ints:
         """Return the `n` entries of a step for process `rank` of `world`; the processes share a pass among them."""
         number, place = np.divmod((step * world + rank) * n + np.arange(n), len(self.entries))
-        return np.array([self._pass(int(i))[p] for i, p in zip(number, place, strict=True)], dtype=np.int64)
+        return np.array(
+            [self._pass(int(i))[p] for i, p in zip(number, place, strict=True)], dtype=np.int64
+        )
 
     def _pass(self, number: int) -> Ints:
         if number not in self._kept:
             if len(self._kept) > 2:
                 self._kept.clear()
-            self._kept[number] = np.random.default_rng((self.seed, 0, number)).permutation(self.entries)
+            self._kept[number] = np.random.default_rng((self.seed, 0, number)).permutation(
+                self.entries
+            )
         return self._kept[number]
 
 
@@ -109,7 +113,12 @@ class SetSampler:
         positive(set_size, name="set_size")
         positive(batch_conditions, name="batch_conditions")
         one_of(weighting, WEIGHTINGS, name="weighting")
-        self.conditions, self.set_size, self.weighting, self.seed = conditions, set_size, weighting, seed
+        self.conditions, self.set_size, self.weighting, self.seed = (
+            conditions,
+            set_size,
+            weighting,
+            seed,
+        )
         self.batch_conditions = min(batch_conditions, len(conditions))
         self._size = conditions.sizes
         self._cells = np.concatenate(conditions.cells)

@@ -63,7 +63,15 @@ class FitSettings:
     log_every: int = 10
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "lr", "val_every", "val_conditions", "log_every", "gradient_clip", "patience"):
+        for name in (
+            "max_steps",
+            "lr",
+            "val_every",
+            "val_conditions",
+            "log_every",
+            "gradient_clip",
+            "patience",
+        ):
             value = getattr(self, name)
             if value is not None:
                 positive(value, name=name)

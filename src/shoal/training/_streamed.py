@@ -76,7 +76,12 @@ class StreamedStore:
     """
 
     def __init__(
-        self, read: Callable[[Ints], Any], sampler: SetSampler, *, pool_cells: int = 16_384, refresh: int = 128
+        self,
+        read: Callable[[Ints], Any],
+        sampler: SetSampler,
+        *,
+        pool_cells: int = 16_384,
+        refresh: int = 128,
     ) -> None:
         least = 2 * sampler.batch_conditions * sampler.set_size
         if pool_cells < least or refresh < 1:
@@ -97,7 +102,9 @@ class StreamedStore:
         pool = self._window(step // self.refresh, rank, world)
         draw = pool.sampler.draw(step)
         values = take(pool.values, np.stack([draw.source, draw.target]))
-        return assemble(self.sampler.conditions, replace(draw, index=pool.index[draw.index]), values)
+        return assemble(
+            self.sampler.conditions, replace(draw, index=pool.index[draw.index]), values
+        )
 
     def gather(self, conditions: Conditions, draw: Draw) -> SetBatch:
         """Read the cells of a draw from the file."""
@@ -120,7 +127,9 @@ class StreamedStore:
         """Return the pool of a window, and have the next one read."""
         key = (window, rank, world)
         if self._pool is None or self._pool[0] != key:
-            if self._next is not None and self._next[0] != key:  # a jump: training starts anew or is resumed
+            if (
+                self._next is not None and self._next[0] != key
+            ):  # a jump: training starts anew or is resumed
                 self.close()
             coming = self._next
             self._pool = self._next = None  # freed before a third one is begun
@@ -155,7 +164,9 @@ class StreamedStore:
         )
         return Pool(index, inner, self._load(cells))
 
-    def _choose_targets(self, window: int, rank: int, world: int, rng: np.random.Generator) -> tuple[Ints, list[Ints]]:
+    def _choose_targets(
+        self, window: int, rank: int, world: int, rng: np.random.Generator
+    ) -> tuple[Ints, list[Ints]]:
         """Return the conditions of a window and the cells of each."""
         sampler, room = self.sampler, self.pool_cells - self.pool_cells // CONTROLS
         all_of_pass = len(sampler.passes.entries)
@@ -178,7 +189,9 @@ class StreamedStore:
         count = np.minimum(size, max(LEAST, most // len(pools)))
         member, _ = distinct(size, count, rng)
         chosen = np.split(member, np.cumsum(count)[:-1])
-        found = np.unique(np.concatenate([pool[at] for pool, at in zip(pools, chosen, strict=True)]))
+        found = np.unique(
+            np.concatenate([pool[at] for pool, at in zip(pools, chosen, strict=True)])
+        )
         return found if len(found) <= most else np.sort(rng.choice(found, most, replace=False))
 
     def _load(self, positions: Ints) -> Tensor:
@@ -192,9 +205,7 @@ class StreamedStore:
             if not start:
                 values = np.empty((len(positions), piece.shape[-1]), dtype=np.float32)
             if piece.shape != (len(at), values.shape[1]):
-                msg = (
-                    f"read(positions) gave {piece.shape} for {len(at)} positions; expected {(len(at), values.shape[1])}"
-                )
+                msg = f"read(positions) gave {piece.shape} for {len(at)} positions; expected {(len(at), values.shape[1])}"
                 raise ValueError(msg)
             values[start : start + PIECE] = piece
         cells = torch.from_numpy(values)

@@ -71,7 +71,9 @@ def explained(where: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except SystemExit as err:
-        if isinstance(err, SIGTERMException):  # of a cluster that takes its machine back; Lightning says nothing
+        if isinstance(
+            err, SIGTERMException
+        ):  # of a cluster that takes its machine back; Lightning says nothing
             logger.error("training was terminated. %s", where())
             raise SystemExit(TERMINATED) from err
         if not isinstance(err.__context__, KeyboardInterrupt):
@@ -91,11 +93,18 @@ def explained(where: Callable[[], str]) -> Iterator[None]:
         raise MemoryError(msg) from err
     finally:
         if on_main:
-            signal.signal(signal.SIGINT, handler)  # which Lightning leaves ignored after an interruption
+            signal.signal(
+                signal.SIGINT, handler
+            )  # which Lightning leaves ignored after an interruption
 
 
 def is_out_of_memory(err: BaseException) -> bool:
     """Return whether an error means that memory ran out, on any device."""
     text = str(err).lower()
     known = isinstance(err, (MemoryError, torch.OutOfMemoryError))
-    return known or "not enough memory" in text or "out of memory" in text or "can't allocate memory" in text
+    return (
+        known
+        or "not enough memory" in text
+        or "out of memory" in text
+        or "can't allocate memory" in text
+    )

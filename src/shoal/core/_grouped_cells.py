@@ -1,0 +1,112 @@
+"""The cells of a screen grouped by stratum and perturbation, with their sums, from one walk through the matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from ._matrix import Rows, as_rows, group_sum, row_squares
+
+if TYPE_CHECKING:
+    from .._typing import Floats, Ints, Matrix
+
+
+@dataclass(frozen=True)
+class GroupedCells:
+    """The cells of a screen by stratum and perturbation; the controls come last.
+
+    Attributes
+    ----------
+    rows
+        (n_obs, d) matrix.
+    members
+        Row numbers of each stratum and group, ``members[s][g]``, sorted.
+    counts
+        (S, G + 1) cells.
+    sums, squares
+        (S, G + 1, d) sums of rows and (S, G + 1) sums of their squared norms, after a shift common to all.
+    """
+
+    rows: Rows
+    members: list[list[Ints]]
+    counts: Ints
+    sums: Floats
+    squares: Floats
+
+    def cells(self, stratum: int, group: int) -> Matrix:
+        """Return the rows of one population."""
+        return self.rows.take(self.members[stratum][group])
+
+    def weights(self, n: Ints, m: Ints, least: int) -> Floats:
+        """Return n m / (n + m), the weight of a stratum; 0 where one of the two has too few cells."""
+        enough = (n >= least) & (m >= least)
+        return np.where(enough, n * m / np.maximum(n + m, 1), 0.0)
+
+    def control_weights(self, least: int) -> Floats:
+        """Return the (S, G) weights of the comparisons with the controls."""
+        return self.weights(self.counts[:, :-1], self.counts[:, -1:], least)
+
+    def in_memory(self) -> GroupedCells:
+        """Return the same with the matrix read into memory (as it is: sparse stays sparse)."""
+        if isinstance(self.rows.source, np.ndarray) or sparse.issparse(self.rows.source):
+            return self
+        read = as_rows(self.rows.take(np.arange(self.rows.shape[0])))
+        return GroupedCells(read, self.members, self.counts, self.sums, self.squares)
+
+
+def gather(rows: Rows, group: Ints, n_groups: int, stratum: Ints, n_strata: int) -> GroupedCells:
+    """Walk once through the matrix and sum it up by stratum and group.
+
+    Parameters
+    ----------
+    rows
+        (n_obs, d) matrix.
+    group
+        (n_obs,) perturbation, `n_groups` for controls, -1 for cells that are left out.
+    n_groups
+        Number of perturbations.
+    stratum
+        (n_obs,) stratum.
+    n_strata
+        Number of strata.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite.
+    """
+    n_codes = n_strata * (n_groups + 1)
+    code = np.where(group >= 0, stratum * (n_groups + 1) + group, -1)
+    sums, squares, offset = np.zeros((n_codes, rows.shape[1])), np.zeros(rows.shape[0]), None
+    for where, block in rows.blocks():
+        if block.shape[0] == 0:
+            continue
+        if not sparse.issparse(block):
+            if offset is None:  # what is far from 0 loses digits; the distances do not see a shift
+                offset = np.where(np.isfinite(block[0]), block[0], 0.0).astype(np.float64)
+            block = block - offset
+        squares[where] = row_squares(block)
+        sums += group_sum(block, code[where], n_codes)
+    used = code >= 0
+    bad = int((~np.isfinite(squares[used])).sum())
+    if bad:
+        msg = (
+            f"{bad} of {int(used.sum())} cells hold NaN or infinite values; drop these cells, or mend the matrix before "
+            "measuring distances"
+        )
+        raise ValueError(msg)
+    counts = np.bincount(code[used], minlength=n_codes)
+    square = np.bincount(code[used], weights=squares[used], minlength=n_codes).astype(np.float64)
+    order = np.argsort(code, kind="stable")[len(code) - int(used.sum()) :]
+    members = np.split(order, np.cumsum(counts)[:-1])
+    width = n_groups + 1
+    return GroupedCells(
+        rows,
+        [members[s * width : (s + 1) * width] for s in range(n_strata)],
+        counts.reshape(n_strata, width),
+        sums.reshape(n_strata, width, -1),
+        square.reshape(n_strata, width),
+    )

@@ -1,0 +1,125 @@
+"""What training on a screen teaches a model, and how a trained model reads another screen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..._keys import SPLIT
+from ...core._matrix import Rows
+from ...core._population import Population, check_scale, population
+from ._vocabulary import Vocabulary, embedding_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+    from ..._typing import Bools, Ints
+
+
+def learn_vocabulary(
+    cells: Population,
+    *,
+    layer: str | None,
+    use_rep: str | None,
+    embedding: str | pd.DataFrame | None,
+) -> Vocabulary:
+    """Return the names that training on `cells` teaches.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to learn from, or the values are raw counts, not logged, missing or all zero.
+    KeyError
+        If a perturbation of training has no vector.
+    """
+    _check_cells(cells)
+    scale = check_scale(cells.rows, layer=layer, use_rep=use_rep)
+    train = cells.train | cells.train_control
+    seen = sorted({cells.names[code] for code in np.unique(cells.labels.code[cells.train])})
+    singles = sorted({part for name in seen for part in cells.screen.parts(name)})
+    name, table, transductive = embedding_of(cells.adata, embedding, singles)
+    dose = cells.dose[cells.train]
+    log = np.log10(dose[dose > 0])
+    return Vocabulary(
+        screen=cells.screen,
+        layer=layer,
+        use_rep=use_rep,
+        features=cells.features,
+        perturbations=tuple(table.index),
+        vectors=table.to_numpy(dtype=np.float32),
+        trained=tuple(singles),
+        embedding=name,
+        contexts=_used(cells.contexts, cells.context[train]),
+        batches=_used(cells.batches, cells.batch[train]),
+        dose_centre=float(log.mean()) if len(log) else 0.0,
+        dose_scale=float(log.std())
+        if len(np.unique(dose[dose > 0])) > 1
+        else 1.0,  # of equal numbers it is not quite 0
+        nonnegative=scale.minimum >= 0 or _none_negative(cells.rows, train),
+        transductive=transductive,
+    )
+
+
+def known_population(adata: AnnData, vocabulary: Vocabulary) -> Population:
+    """Read a screen as a trained model does: its columns, its slot, and its features in the order of training.
+
+    Raises
+    ------
+    KeyError
+        If a column, slot or feature of training does not exist.
+    ValueError
+        As `population`, or if the values are raw counts, not logged, missing or all zero.
+    """
+    v = vocabulary
+    slots = {"layer": v.layer, "use_rep": v.use_rep}
+    cells = aligned(population(adata, v.screen, **slots), v)
+    check_scale(cells.rows, **slots)
+    return cells
+
+
+def aligned(cells: Population, vocabulary: Vocabulary) -> Population:
+    """Return `cells` with the features in the order of training.
+
+    Raises
+    ------
+    KeyError
+        If features of training are missing.
+    """
+    if cells.features == vocabulary.features:
+        return cells
+    position = {name: i for i, name in enumerate(cells.features)}
+    missing = [name for name in vocabulary.features if name not in position]
+    if missing:
+        msg = (
+            f"{len(missing)} of the {len(vocabulary.features)} features that the model was trained on are not in this "
+            f"AnnData: {', '.join(missing[:8])}{' ...' if len(missing) > 8 else ''}"
+        )
+        raise KeyError(msg)
+    order = np.array([position[name] for name in vocabulary.features])
+    return replace(cells, rows=Rows(cells.rows.source, order), features=vocabulary.features)
+
+
+def _check_cells(cells: Population) -> None:
+    n_control, n_train = int(cells.train_control.sum()), int(cells.train.sum())
+    where = "with obs['split'] == 'train'" if SPLIT in cells.adata.obs else "in the screen"
+    if n_train == 0:
+        msg = f"there is no perturbed cell {where}: nothing to learn from. Call sh.pp.split(adata, test=...) with less"
+        raise ValueError(msg)
+    if n_control == 0:
+        msg = (
+            f"there is no control cell {where}; control cells are what predictions start from, and sh.pp.split leaves "
+            "all of them in 'train'"
+        )
+        raise ValueError(msg)
+
+
+def _none_negative(rows: Rows, train: Bools) -> bool:
+    """Return whether no training cell has a value below 0; what other cells hold teaches nothing."""
+    return all(block[train[at]].min() >= 0 for at, block in rows.blocks() if train[at].any())
+
+
+def _used(names: tuple[str, ...], codes: Ints) -> tuple[str, ...]:
+    return tuple(names[i] for i in np.unique(codes[codes >= 0]))

@@ -1,0 +1,218 @@
+"""What a model has learned the names of: perturbations with their vectors, contexts, batches, doses and features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..._keys import EMBEDDINGS, EMBEDDINGS_INFO
+from ..._logging import logger
+from ..._validate import key_in
+from ...core._screen import Screen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from ..._typing import Bools, Floats, Ints
+
+ONE_HOT = "one-hot"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The names that a model knows, saved with it.
+
+    Attributes
+    ----------
+    screen
+        Columns and control labels.
+    layer, use_rep
+        Slot that the model reads; both ``None`` for ``X``.
+    features
+        Names of its columns (genes, or dimensions of the representation).
+    perturbations
+        (V,) single perturbations that have a vector.
+    vectors
+        (V, E) float32; the identity for one-hot vectors.
+    trained
+        Those of them that were in training, alone or in a combination.
+    embedding
+        Name in ``uns["perturbation_embeddings"]``, or ``"one-hot"``.
+    contexts, batches
+        Names seen in training; one empty name where the screen has no such column.
+    dose_centre, dose_scale
+        Mean and standard deviation of log10 dose in training.
+    nonnegative
+        Whether no training value was below 0, so that predictions are not either.
+    transductive
+        Whether the embedding has seen cells that are held out, as far as its record tells. All tables of scores say so.
+    """
+
+    screen: Screen
+    layer: str | None
+    use_rep: str | None
+    features: tuple[str, ...]
+    perturbations: tuple[str, ...]
+    vectors: NDArray[np.float32]
+    trained: tuple[str, ...]
+    embedding: str
+    contexts: tuple[str, ...]
+    batches: tuple[str, ...]
+    dose_centre: float
+    dose_scale: float
+    nonnegative: bool
+    transductive: bool = False  # files of earlier versions do not hold it
+
+    @property
+    def in_genes(self) -> bool:
+        """Whether the model reads and predicts genes."""
+        return self.use_rep in (None, "X")
+
+    @property
+    def scaled_vectors(self) -> NDArray[np.float32]:
+        """(V, E) `vectors` for a network: of mean square 1, whatever unit the embedding came in; one-hot as they are."""
+        size = float(np.sqrt((self.vectors.astype(np.float64) ** 2).mean()))
+        return (
+            self.vectors
+            if self.embedding == ONE_HOT or not size > 0
+            else (self.vectors / size).astype(np.float32)
+        )
+
+    def parts(self, names: Sequence[str]) -> Ints:
+        """Return (n, P) rows of `vectors` of the parts of each perturbation, -1 where there are fewer.
+
+        Raises
+        ------
+        KeyError
+            If a part has no vector; the message lists all of them.
+        """
+        position = {name: i for i, name in enumerate(self.perturbations)}
+        unknown = self.without_vector(names)
+        if unknown:
+            raise KeyError(self._no_vector(unknown))
+        several = [self.screen.parts(name) for name in names]
+        table = np.full(
+            (len(names), max((len(p) for p in several), default=1) or 1), -1, dtype=np.int64
+        )
+        for row, parts in zip(table, several, strict=True):
+            row[: len(parts)] = [position[part] for part in parts]
+        return table
+
+    def familiar(self, names: Sequence[str]) -> Bools:
+        """Return (n,) whether every part of each perturbation was in training."""
+        return np.array(
+            [set(self.screen.parts(name)) <= set(self.trained) for name in names], dtype=bool
+        )
+
+    def without_vector(self, names: Iterable[str]) -> list[str]:
+        """Return the single perturbations among `names` that the model has no vector for, sorted."""
+        return sorted(
+            {part for name in names for part in self.screen.parts(name)} - set(self.perturbations)
+        )
+
+    def tell_unknown(self, names: Iterable[str]) -> None:
+        """Say which perturbations of a screen the model cannot predict, before anyone waits for them."""
+        unknown = self.without_vector(names)
+        if unknown:
+            some = ", ".join(unknown[:8]) + (" ..." if len(unknown) > 8 else "")
+            logger.warning(
+                "%d perturbations have no vector (%s) and cannot be predicted: %s",
+                len(unknown),
+                self.embedding,
+                some,
+            )
+
+    def standard_dose(self, dose: Floats) -> Floats:
+        """Return log10 doses in training's standard deviations; NaN and doses not above 0 stay NaN."""
+        log = np.full(len(dose), np.nan)
+        np.log10(dose, where=dose > 0, out=log)
+        return (log - self.dose_centre) / self.dose_scale
+
+    def _no_vector(self, unknown: list[str]) -> str:
+        some = ", ".join(map(repr, unknown[:12])) + (
+            f" and {len(unknown) - 12} more" if len(unknown) > 12 else ""
+        )
+        if self.embedding == ONE_HOT:
+            return (
+                f"{some} did not occur in training, and one-hot vectors say nothing about them: embed the perturbations "
+                "with sh.pp.embed(adata, method=...) and train with embedding=, so that similar ones are told apart"
+            )
+        return (
+            f"{some} have no vector in the embedding {self.embedding!r}: add them with "
+            f"sh.pp.embed(adata, ..., names=[...]) before training"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists, texts and numbers, and `vectors` as an array."""
+        entry = {k: v for k, v in self.__dict__.items() if k != "screen"}
+        return {**entry, "screen": {**self.screen.to_uns(), "control": list(self.screen.control)}}
+
+    @classmethod
+    def from_dict(cls, entry: dict[str, Any]) -> Vocabulary:
+        """Read what `to_dict` wrote."""
+        lists = {
+            k: tuple(entry[k])
+            for k in ("features", "perturbations", "trained", "contexts", "batches")
+        }
+        vectors = np.asarray(entry["vectors"], dtype=np.float32)
+        return cls(
+            **{**entry, **lists, "vectors": vectors, "screen": Screen.from_uns(entry["screen"])}
+        )
+
+
+def embedding_of(
+    adata: AnnData, embedding: str | pd.DataFrame | None, singles: list[str]
+) -> tuple[str, pd.DataFrame, bool]:
+    """Return the name and the table of the vectors that a call means, and whether they have seen held-out cells.
+
+    They are one-hot where `embedding` is ``None``.
+
+    Raises
+    ------
+    KeyError
+        If there is no such embedding, or a perturbation of training has no vector in it.
+    ValueError
+        If the vectors hold NaN or infinite values, or a name twice.
+    """
+    if embedding is None:
+        return ONE_HOT, pd.DataFrame(np.eye(len(singles), dtype=np.float32), index=singles), False
+    stored = adata.uns.get(EMBEDDINGS, {})
+    if isinstance(embedding, pd.DataFrame):
+        name, table = "table", embedding
+    else:
+        key_in(
+            embedding,
+            list(stored),
+            where=f"adata.uns[{EMBEDDINGS!r}]",
+            hint="sh.pp.embed(adata, ...) writes them.",
+        )
+        name, table = embedding, stored[embedding]
+    transductive = _is_transductive(
+        adata, [key for key, own in stored.items() if table.equals(own)]
+    )
+    table = table.set_axis(table.index.astype(str))
+    if table.index.has_duplicates or not np.isfinite(table.to_numpy(dtype=np.float64)).all():
+        msg = f"the embedding {name!r} holds a name twice, or values that are not finite"
+        raise ValueError(msg)
+    missing = [s for s in singles if s not in table.index]
+    if missing:
+        msg = (
+            f"perturbations of training have no vector in the embedding {name!r}: {', '.join(missing[:12])}"
+            f"{' and others' if len(missing) > 12 else ''}; embed them too, or drop their cells"
+        )
+        raise KeyError(msg)
+    return name, table, transductive
+
+
+def _is_transductive(adata: AnnData, names: list[str]) -> bool:
+    """Whether an embedding is recorded as one that has seen held-out cells (`pp.embed` and `pp.split` write it)."""
+    record = adata.uns.get(EMBEDDINGS_INFO, {}).get("table", pd.DataFrame())
+    return "transductive" in record and bool(
+        record["transductive"].reindex(names, fill_value=False).any()
+    )

@@ -1,0 +1,138 @@
+"""The latent-linear baseline: responses are linear in a vector of the perturbation and lie in a space of genes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ..._validate import positive
+from ...metrics._pca import principal_axes
+from ..base._vocabulary import ONE_HOT
+from ._deltas import Deltas
+from ._shift import ShiftBaseline, part_vectors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from ..._typing import Floats
+    from ...core._population import Population
+
+LEAST = 2  # fewest perturbations with a vector, as in the published script
+
+
+class LatentLinear(ShiftBaseline):
+    r"""Control cells plus a response that is linear in the perturbation's vector: Y = G W P' + b, by ridge regression.
+
+    Y are the responses of the training perturbations (and 0 for the control), b their mean, G the scores of the genes in
+    a PCA of the training means over genes, P the vectors (0 for the control), and
+
+    .. math:: W = (G'G + \lambda)^{-1} G' (Y - b) P (P'P + \lambda)^{-1}.
+
+    The vector of a combination is the sum of those of its parts.
+
+    Parameters
+    ----------
+    adata
+        Screen.
+    embedding
+        Vectors of perturbations: a name in ``uns["perturbation_embeddings"]``, or a table. If ``None``, a perturbation
+        has the scores of the gene that it is named after, so that genes never perturbed can be predicted.
+    n_components
+        Most components of G.
+    ridge
+        Penalty, on the scale of the vectors.
+
+    References
+    ----------
+    Ahlmann-Eltze et al. (2025), Nat. Methods.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd, shoal as sh
+    >>> from shoal.models import LatentLinear
+    >>> adata = sh.ds.simulate_gaussian(n_perturbations=4, n_dims=5, rng=0)
+    >>> vectors = pd.DataFrame(np.eye(5, 3), index=["P1", "P2", "P3", "P4", "new"])
+    >>> model = LatentLinear(adata, embedding=vectors)
+    >>> model.train()
+    >>> model.predict("new", n_cells=20).shape
+    (20, 5)
+    """
+
+    name: ClassVar[str] = "latent_linear"
+    needs: ClassVar[str] = (
+        "without embedding=, a perturbation is known by the gene that it is named after, and these are no features of "
+        "the data; pass embedding= (see sh.pp.embed), or use 'own_shift' or 'mean_shift'"
+    )
+
+    def __init__(
+        self,
+        adata: AnnData,
+        *,
+        embedding: str | pd.DataFrame | None = None,
+        n_components: int = 10,
+        ridge: float = 0.1,
+    ):
+        positive(n_components, name="n_components")
+        positive(ridge, name="ridge")
+        self._start(adata, embedding=embedding, n_components=int(n_components), ridge=float(ridge))
+        if embedding is None and not self.vocabulary.in_genes:
+            msg = f"use_rep={self.vocabulary.use_rep!r} has no genes to tell perturbations apart by; pass embedding="
+            raise ValueError(msg)
+
+    def _fit(self, cells: Population) -> dict[str, NDArray[Any]]:
+        arrays = super()._fit(cells)
+        responses = Deltas(**arrays).at(-1, np.nan)
+        means = arrays["control"] + np.vstack([np.zeros_like(arrays["control"]), responses])
+        scores = gene_scores(means, self.params["n_components"])
+        known = np.array([not self._without_gene(str(name)) for name in arrays["names"]])
+        if known.sum() < LEAST:
+            msg = (
+                f"only {known.sum()} of {len(known)} training perturbations are named after a feature of the data, too "
+                "few for latent_linear; pass embedding= (see sh.pp.embed)"
+            )
+            raise ValueError(msg)
+        vectors = self._vectors([str(name) for name in arrays["names"][known]], scores)
+        return arrays | {"scores": scores, "known": known, "vectors": vectors}
+
+    def _unknown(self, names: Sequence[str]) -> list[str]:
+        if self.vocabulary.embedding != ONE_HOT:
+            self.vocabulary.parts(names)
+        return [name for name in names if self._without_gene(name)]
+
+    def _without_gene(self, name: str) -> bool:
+        own = set(self._singles(name)) - set(self.vocabulary.features)
+        return self.vocabulary.embedding == ONE_HOT and bool(own)
+
+    def _vectors(self, names: Sequence[str], scores: Floats) -> Floats:
+        """Return (n, E) vectors of perturbations: rows of the embedding, or of the genes' scores."""
+        if self.vocabulary.embedding != ONE_HOT:
+            return part_vectors(self.vocabulary, names).sum(axis=1)
+        position = {name: i for i, name in enumerate(self.vocabulary.features)}
+        rows = [[position[part] for part in self._singles(name)] for name in names]
+        return np.array([scores[row].sum(axis=0) for row in rows])
+
+    def _shifts(self, names: Sequence[str], context: int, dose: float) -> Floats:
+        scores, vectors, ridge = self.arrays["scores"], self.arrays["vectors"], self.params["ridge"]
+        responses = self.deltas.at(context, dose)[self.arrays["known"]]
+        mean = responses.sum(axis=0) / (
+            len(responses) + 1
+        )  # the control's response of 0 counts too
+        inner = np.linalg.solve(
+            scores.T @ scores + ridge * np.eye(scores.shape[1]), scores.T @ (responses - mean).T
+        )
+        outer = np.linalg.solve(
+            vectors.T @ vectors + ridge * np.eye(vectors.shape[1]), self._vectors(names, scores).T
+        )
+        return (scores @ (inner @ (vectors @ outer))).T + mean
+
+
+def gene_scores(means: Floats, n_components: int) -> Floats:
+    """Return (n_genes, k) scores of genes in a PCA whose observations are genes and whose columns are populations."""
+    centred = (means - means.mean(axis=1, keepdims=True)).T
+    axes, _ = principal_axes(centred.T @ centred, n_components)
+    return centred @ axes

@@ -1,0 +1,433 @@
+"""The network of the flows: flow matching between populations of cells, under a condition."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ..._validate import one_of, positive
+from ...generative import (
+    couple,
+    diffuse,
+    draw,
+    drift_field,
+    ends,
+    guided,
+    integrate,
+    normal_like,
+    one_sided,
+    path,
+    regression,
+    take,
+    time_grid,
+    two_sided,
+)
+from ...nn import ConditionEncoder, TimeEmbedding, VelocityNet
+from ..base._guidance import common_share, mean_of, resting
+from ._config import FlowConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ...generative import Field
+    from ...training._batch import SetBatch
+
+# How a reflowed copy differs: straight paths take few plain steps, and guidance is in the pairs.
+REFLOWED = {"coupling": "none", "guidance": {}, "sampler": "euler", "n_steps": 4, "grid": "uniform"}
+
+
+class FlowModule(nn.Module):
+    """Velocity of cells on their way from control to perturbed, as a function of state, time and condition.
+
+    Parameters
+    ----------
+    d
+        Number of features of a cell.
+    n_vector, n_contexts, n_batches
+        Length of a perturbation's vector, numbers of contexts and of batches that the network is told (0: none).
+    config
+        What the flow is made of.
+    location, scale
+        (d,) centre of the data and one length, about its standard deviation: the network works on
+        ``(x - location) / scale``. One length for all features, so that distances keep their meaning.
+
+    Notes
+    -----
+    Cells go in and come out as (K, S, d), K populations of S slots, in the data's units. Conditions and strata are those
+    of a ``SetBatch``.
+    """
+
+    def __init__(
+        self,
+        d: int,
+        n_vector: int,
+        n_contexts: int,
+        n_batches: int = 0,
+        *,
+        config: FlowConfig | None = None,
+        location: Tensor | None = None,
+        scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        positive(scale, name="scale")
+        self.config = config = FlowConfig() if config is None else config
+        self.path = path(config.path, config.gamma, a=config.gamma_scale)
+        self.register_buffer(
+            "location", torch.zeros(d) if location is None else torch.as_tensor(location).float()
+        )
+        self.register_buffer("scale", torch.tensor(float(scale)))
+        self.time = TimeEmbedding(config.width)
+        self.condition = ConditionEncoder(
+            n_vector,
+            n_contexts,
+            width=config.width,
+            n_batches=n_batches,
+            n_control=d if config.control_mean else 0,
+            pooling=config.pooling,
+            dropout=config.condition_dropout,
+        )
+        self.guidance = {
+            name: w for name, w in config.guidance.items() if name in self.condition.covariates
+        }
+        self.net = VelocityNet(
+            d,
+            heads=2 if self.path.gamma else 1,
+            view=None if config.view == "auto" else config.view,
+            width=config.width,
+            depth=config.depth,
+            d_condition=config.width,
+            dropout=config.dropout,
+        )
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    def loss(self, batch: SetBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the mean square error of each head, and their sum under ``"loss"``.
+
+        Slots of weight 0 do not count.
+        """
+        control = self._in(batch.source)
+        x0, x1 = self._pair(control, batch, generator)
+        point = draw(self.path, x0, x1, law=self.config.law, generator=generator)
+        condition = self._told(batch.condition, control, batch.source_weight)
+        centre = self._centre(batch.condition, control, batch.source_weight)
+        told = self.condition(condition, batch.stratum, generator=generator)
+        heads = self._heads(point.t, point.x - centre, told)
+        if self.config.head == "velocity+eta":
+            predictions = {"velocity": heads[0], "denoiser": heads[1]}
+        elif self.config.head == "x1":
+            predictions = {"target": ends(self.path, point.t, point.x, heads[0])[1]}
+        else:
+            predictions = {"velocity": heads[0]}
+        return regression(self.path, point, predictions, weight=batch.weight)
+
+    def _pair(
+        self, control: Tensor, batch: SetBatch, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Return sources and targets, paired; `control` is the batch's source in the network's units."""
+        x1 = self._in(batch.target)
+        if self.config.coupling == "none":
+            return control, x1
+        x0 = self._start(control, generator, chance=self.config.noise_probability)
+        pairs = couple(
+            x0,
+            x1,
+            stratum=batch.stratum,
+            method=self.config.coupling,
+            epsilon=self.config.epsilon,
+            generator=generator,
+        )
+        return take(x0, pairs), x1
+
+    def _start(self, control: Tensor, generator: torch.Generator, *, chance: float) -> Tensor:
+        """Return where paths begin, from the controls; with `chance` each of them gets the noise of ``"control+noise"``."""
+        if self.config.source == "control":
+            return control
+        noise = normal_like(control, generator)
+        if self.config.source == "noise":
+            return noise
+        chances = torch.rand(control.shape[:-1], generator=generator, device=generator.device)
+        return control + self.config.noise * noise * (chances < chance).to(control)[..., None]
+
+    # -- generation --------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def sample(
+        self,
+        source: Tensor,
+        condition: Mapping[str, Tensor],
+        stratum: Tensor,
+        *,
+        generator: torch.Generator,
+        n_steps: int | None = None,
+        sampler: str | None = None,
+        guidance: Mapping[str, float] | None = None,
+        eps0: float | None = None,
+    ) -> Tensor:
+        """Generate cells.
+
+        Parameters
+        ----------
+        source
+            (K, S, d) control cells. Where the flow begins at noise they only give the shape (and their mean, if the network
+            is told it).
+        condition
+            K conditions, as in a ``SetBatch``.
+        stratum
+            (K, S) batch codes, -1 = unknown.
+        generator
+            The source of randomness.
+        n_steps, sampler, guidance, eps0
+            As in :class:`FlowConfig`, whose values are taken where None.
+
+        Returns
+        -------
+        (K, S, d) cells; slot by slot what becomes of `source`.
+
+        Raises
+        ------
+        ValueError
+            For a sampler or a covariate that is not known, or one that does not fit the flow.
+        """
+        control = self._in(source)
+        start = self._start(control, generator, chance=float(self.config.noise_at_sampling))
+        told, centre = self._told(condition, control), self._centre(condition, control)
+        return self._out(
+            self._carry(
+                start, told, stratum, generator, n_steps, sampler, guidance, eps0, centre=centre
+            )
+        )
+
+    @torch.no_grad()
+    def invert(
+        self,
+        target: Tensor,
+        condition: Mapping[str, Tensor],
+        stratum: Tensor,
+        *,
+        n_steps: int | None = None,
+        sampler: str | None = None,
+        guidance: Mapping[str, float] | None = None,
+    ) -> Tensor:
+        """Follow the flow back, from perturbed cells (K, S, d) under `condition` to where they began.
+
+        For a flow from control cells these are the cells' control states. The sampler is one of the flow, not ``"sde"``;
+        where the config says ``"sde"``, Heun's.
+
+        Raises
+        ------
+        ValueError
+            For ``sampler="sde"``; for a flow that is told the controls' mean, which is not known on the way back; and for
+            one that sees cells relative to it, unless ``condition["centre"]`` (K, d) is given.
+        """
+        if self.config.control_mean:
+            msg = "this flow is told the mean of the controls, which cannot be known from perturbed cells: no way back"
+            raise ValueError(msg)
+        start, sampler, centre = (
+            self._in(target),
+            self._deterministic(sampler),
+            self._centre(condition, None),
+        )
+        return self._out(
+            self._carry(
+                start,
+                condition,
+                stratum,
+                None,
+                n_steps,
+                sampler,
+                guidance,
+                None,
+                centre=centre,
+                reverse=True,
+            )
+        )
+
+    @torch.no_grad()
+    def counterfactual(
+        self,
+        cells: Tensor,
+        condition: Mapping[str, Tensor],
+        other: Mapping[str, Tensor],
+        stratum: Tensor,
+        *,
+        n_steps: int | None = None,
+        sampler: str | None = None,
+        guidance: Mapping[str, float] | None = None,
+    ) -> Tensor:
+        """Return what cells (K, S, d) measured under `condition` would be under the `other`: back, and forth again.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`invert`.
+        """
+        start = self.invert(
+            cells, condition, stratum, n_steps=n_steps, sampler=sampler, guidance=guidance
+        )
+        sampler, centre = self._deterministic(sampler), self._centre(other, None)
+        return self._out(
+            self._carry(
+                self._in(start),
+                other,
+                stratum,
+                None,
+                n_steps,
+                sampler,
+                guidance,
+                None,
+                centre=centre,
+            )
+        )
+
+    # -- reflow ------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def pairs(
+        self,
+        source: Tensor,
+        condition: Mapping[str, Tensor],
+        stratum: Tensor,
+        *,
+        generator: torch.Generator,
+        n_steps: int = 100,
+    ) -> tuple[Tensor, Tensor]:
+        """Return starting points and where the flow takes them (Heun), each (K, S, d): what :meth:`reflowed` trains on."""
+        control = self._in(source)
+        start = self._start(control, generator, chance=float(self.config.noise_at_sampling))
+        told, centre = self._told(condition, control), self._centre(condition, control)
+        end = self._carry(
+            start, told, stratum, generator, n_steps, "heun", None, None, centre=centre
+        )
+        return self._out(start), self._out(end)
+
+    def reflowed(self) -> FlowModule:
+        """Return a copy, with the same weights, that trains on the pairs of :meth:`pairs` as they are (rectified flow).
+
+        Give it batches whose `source` and `target` are such pairs, slot by slot.
+
+        Raises
+        ------
+        ValueError
+            For a flow with noise on the way, whose pairs are not those of straight paths.
+        """
+        if self.path.gamma:
+            msg = f"reflow straightens the paths of a flow without noise; this one has gamma={self.config.gamma!r}"
+            raise ValueError(msg)
+        copy = deepcopy(self)
+        copy.config = replace(self.config, **REFLOWED)
+        copy.guidance = {}
+        return copy
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _in(self, x: Tensor) -> Tensor:
+        return (x - self.location) / self.scale
+
+    def _out(self, x: Tensor) -> Tensor:
+        return x * self.scale + self.location
+
+    def _told(
+        self, condition: Mapping[str, Tensor], control: Tensor, weight: Tensor | None = None
+    ) -> Mapping[str, Tensor]:
+        """Add the mean of the controls (K, S, d), in the network's units, to the condition if the network is told it."""
+        return (
+            {**condition, "control": mean_of(control, weight)}
+            if self.config.control_mean
+            else condition
+        )
+
+    def _centre(
+        self, condition: Mapping[str, Tensor], control: Tensor | None, weight: Tensor | None = None
+    ) -> Tensor | float:
+        """Return the mean of the controls (K, 1, d) if cells are seen relative to it, else 0.
+
+        It is ``condition["centre"]`` (K, d), in the data's units, where that is given, else the mean of the set.
+        """
+        if not self.config.relative:
+            return 0.0
+        if "centre" in condition:
+            return self._in(condition["centre"])[:, None]
+        if control is None:
+            msg = "this flow sees cells relative to the mean of their controls: give it as condition['centre'], (K, d)"
+            raise ValueError(msg)
+        return mean_of(control, weight)[:, None]
+
+    def _heads(self, t: Tensor, x: Tensor, condition: Tensor) -> Tensor:
+        """Return v, or v and η, stacked on a new first axis."""
+        out = self.net(x, self.time(t) + condition)
+        return torch.stack(out.chunk(2 if self.path.gamma else 1, dim=-1))
+
+    def _deterministic(self, sampler: str | None) -> str:
+        if sampler == "sde":
+            msg = "sampler='sde' has no way back; choose one of the flow, for example 'heun'"
+            raise ValueError(msg)
+        return sampler or ("heun" if self.config.sampler == "sde" else self.config.sampler)
+
+    def _field(
+        self,
+        condition: Mapping[str, Tensor],
+        stratum: Tensor,
+        guidance: Mapping[str, float],
+        centre: Tensor | float = 0.0,
+    ) -> Field:
+        """Return the heads as one function of time and state, guided.
+
+        ``full + Σ (w_k - 1) (full - without k)``: plain where all weights are 1, without a covariate where its weight is 0,
+        and for a single covariate the classifier-free guidance of Ho & Salimans 2022. Perturbations that are not
+        ``condition["familiar"]`` are followed as far as the config's `unseen` says.
+        """
+        for name in guidance:
+            one_of(name, self.condition.covariates, name="guidance")
+
+        def heads(*drop: str) -> Field:
+            encoded = self.condition(condition, stratum, drop=drop)
+            return lambda t, x: self._heads(t.reshape(1, 1), x - centre, encoded)
+
+        weights = {name: 1 - weight for name, weight in guidance.items() if weight != 1}
+        field = guided(heads(), {name: heads(name) for name in weights}, weights)
+        share = None if "perturbation" in guidance else common_share(condition, self.config.unseen)
+        if share is None:
+            return field
+        common = heads("perturbation")
+        return lambda t, x: torch.lerp(field(t, x), common(t, x), share.to(x))
+
+    def _carry(
+        self,
+        x: Tensor,
+        condition: Mapping[str, Tensor],
+        stratum: Tensor,
+        generator: torch.Generator | None,
+        n_steps: int | None,
+        sampler: str | None,
+        guidance: Mapping[str, float] | None,
+        eps0: float | None,
+        *,
+        centre: Tensor | float,
+        reverse: bool = False,
+    ) -> Tensor:
+        """Carry points, in the network's units, along the flow or its diffusion."""
+        config = self.config
+        sampler = sampler or config.sampler
+        config.check_sampler(sampler)
+        grid = time_grid(config.grid, config.n_steps if n_steps is None else n_steps, like=x)
+        with resting(self):
+            heads = self._field(
+                condition, stratum, self.guidance if guidance is None else guidance, centre
+            )
+            drift = (
+                drift_field(self.path, heads) if self.path.gamma else lambda t, x: heads(t, x)[0]
+            )
+            if sampler != "sde":
+                return integrate(drift, x, method=sampler, grid=grid, reverse=reverse)
+            eps0 = config.eps0 if eps0 is None else eps0
+            kind = (
+                two_sided(heads, self.path, eps0=eps0)
+                if self.path.gamma
+                else one_sided(drift, self.path, eps0=eps0)
+            )
+            return diffuse(kind, x, grid=grid, generator=generator)

@@ -1,0 +1,118 @@
+"""ConditionalMonge: one map from control to perturbed cells for every condition, fitted by optimal transport."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..base._map_diagnosis import MapMixin
+from ..space._network import fit_network_space
+from ..start._transferring import TransferModel
+from ._config import TRAINING, monge_config
+from ._module import MongeModule
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from anndata import AnnData
+
+    from ..._random import RNGLike
+    from ..._typing import Ints
+    from ..space._linear import Space
+    from ..space._network import NetworkSpace
+    from ._config import ConditionalMongeConfig
+
+
+class ConditionalMonge(MapMixin, TransferModel):
+    """A map that takes control cells to perturbed cells, each as short a way as the populations allow (conditional Monge gap).
+
+    The map is a residual network that is told the condition. It is fitted by the debiased Sinkhorn divergence between the
+    populations it makes and those that were measured, and regularised by the Monge gap, which is 0 where no other pairing of
+    the same cells would be shorter. As it maps cells, the twin of a control cell is that very cell, moved: always in `transport`, and
+    in predictions with ``transfer=False``. Else, where the perturbation was measured in other contexts, they begin at its cells there.
+
+    Parameters
+    ----------
+    adata
+        Screen after ``ConditionalMonge.setup_anndata(adata)``; :func:`shoal.tl.fit` does both.
+    preset
+        ``"shoal"`` (default) or ``"published"``.
+    embedding
+        Vectors of the perturbations: a name that :func:`shoal.pp.embed` wrote (fingerprints or descriptors of drugs, say), or a
+        table; one-hot if ``None``, which cannot say anything about perturbations that were not in training.
+    n_latent
+        Dimensions of the space the map works in; ``None`` for the features themselves.
+    rng
+        Seed or generator of the initial weights, and of the autoencoder where there is one.
+    **config
+        Passed to shoal.models.ConditionalMongeConfig, over the preset: ``epsilon``, ``gap``, ``cost``, ``latent``, say.
+
+    Raises
+    ------
+    ValueError
+        If the preset or the value of a setting is not known, or there is nothing to learn from.
+    TypeError
+        If there is no such setting.
+    KeyError
+        If the embedding does not exist, or a perturbation of training has no vector in it.
+
+    References
+    ----------
+    driessen2025conditional, uscidda2023monge
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> adata = sh.ds.simulate(n_perturbations=4, contexts=2, rng=0)
+    >>> sh.pp.annotate(adata, "perturbation", control="control", context_key="context")
+    >>> sh.pp.prepare(adata, normalize="log1p", n_comps=10)
+    >>> model = sh.tl.fit(
+    ...     adata, "conditional_monge", max_steps=20, config={"n_latent": 10, "width": 32}
+    ... )
+    >>> model.transport(adata[adata.obs["perturbation"] == "control"], "P1").shape[1]
+    500
+    """
+
+    options: ClassVar[tuple[str, ...]] = ("transfer",)
+
+    def __init__(
+        self,
+        adata: AnnData,
+        *,
+        preset: str | None = None,
+        embedding: str | pd.DataFrame | None = None,
+        n_latent: int | None = 50,
+        rng: RNGLike = 0,
+        **config: Any,
+    ) -> None:
+        preset = "shoal" if preset is None else preset
+        monge_config(preset, config)
+        super().__init__(
+            adata, embedding=embedding, n_latent=n_latent, rng=rng, preset=preset, **config
+        )
+
+    @property
+    def defaults(self) -> dict[str, Any]:  # type: ignore[override]
+        """Settings of training, which are the preset's."""
+        return TRAINING[self.config["preset"]]
+
+    def _fit_space(
+        self, train: Ints, n_latent: int | None, rng: np.random.Generator
+    ) -> Space | NetworkSpace:
+        latent = self._recipe().latent
+        if latent == "pca" or n_latent is None:
+            return super()._fit_space(train, n_latent, rng)
+        on_components = latent == "pca+autoencoder"
+        return fit_network_space(
+            self.cells.rows, train, n_latent=n_latent, rng=rng, components=on_components
+        )
+
+    def make_network(
+        self, n_dims: int, n_vector: int, n_contexts: int, n_batches: int
+    ) -> MongeModule:
+        """Return the network of the preset, with the changes that were asked for."""
+        config = self._with_view(self._recipe(), n_dims)
+        return MongeModule(n_dims, n_vector, n_contexts, n_batches, config=config)
+
+    def _recipe(self) -> ConditionalMongeConfig:
+        changes = {k: v for k, v in self.config.items() if k != "preset"}
+        return monge_config(self.config["preset"], changes)

@@ -1,0 +1,186 @@
+"""The network of ConditionalMonge: one map for every condition, fitted between populations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ..._logging import logger
+from ...generative import (
+    couple,
+    energy_distance,
+    monge_gap,
+    normal_like,
+    sinkhorn_divergence,
+    take,
+    weighted_mean,
+)
+from ...nn import ConcatenatedNet, ConditionEncoder, VelocityNet
+from ..base._guidance import common_share, mean_of, resting
+from ._config import ConditionalMongeConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ...training._batch import SetBatch
+
+ITERATIONS, TOLERANCE = (
+    500,
+    0.01,
+)  # of the solver, in a step of training: share of the mass that may be out of place
+
+
+class MongeModule(nn.Module):
+    """``T(x, c) = x + net(x, c)``: where a control cell goes under a condition.
+
+    Parameters
+    ----------
+    d
+        Number of coordinates of a cell.
+    n_vector, n_contexts, n_batches
+        Length of a perturbation's vector, numbers of contexts and of batches that there are (0: none).
+    config
+        What the map is made of.
+
+    Notes
+    -----
+    Cells go in and come out as (K, S, d), K populations of S slots. Conditions and strata are those of a ``SetBatch``.
+    """
+
+    def __init__(
+        self,
+        d: int,
+        n_vector: int,
+        n_contexts: int,
+        n_batches: int = 0,
+        *,
+        config: ConditionalMongeConfig | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config = ConditionalMongeConfig() if config is None else config
+        self.register_buffer("n_steps", torch.zeros((), dtype=torch.int64))
+        self._told = False
+        size = {"width": config.width, "depth": config.depth, "n_beside": config.n_noise}
+        if config.network == "concatenated":
+            self.condition = None
+            self.net: nn.Module = ConcatenatedNet(d, n_vector, pooling=config.pooling, **size)
+            return
+        self.condition = ConditionEncoder(
+            n_vector,
+            n_contexts if config.told_context else 0,
+            width=config.width,
+            n_batches=n_batches if config.told_batch else 0,
+            pooling=config.pooling,
+            dropout=config.condition_dropout,
+        )
+        view = None if config.view == "auto" else config.view
+        self.net = VelocityNet(d, heads=1, view=view, d_condition=config.width, **size)
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    def loss(self, batch: SetBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the Sinkhorn divergence to the perturbed cells, the Monge gap less its floor, and what is minimised.
+
+        Slots of weight 0 do not count.
+        """
+        config, control = self.config, batch.source
+        self.n_steps += 1
+        centre = self._centre(batch.condition, control, batch.source_weight)
+        made = self._moved(control, batch.condition, batch.stratum, centre, generator)
+        if int(self.n_steps) <= config.warm_steps:
+            pairs = couple(control, batch.target, stratum=batch.stratum, generator=generator)
+            error = (take(made, pairs) - batch.target).square().mean(-1)
+            paired = weighted_mean(error, batch.weight)
+            return {"loss": paired, "paired": paired}
+        limits = {"n_iterations": ITERATIONS, "tolerance": TOLERANCE, "unsolved": self._tell}
+        shared = {"power": config.power, "relative": config.relative, **limits}
+        weights = {"x_weight": batch.source_weight, "y_weight": batch.weight}
+        fit = {"epsilon": config.epsilon, "biased": config.with_itself, **weights, **shared}
+        found = {"divergence": sinkhorn_divergence(made, batch.target, **fit).mean()}
+        loss = found["divergence"]
+        if config.gap:
+            gap = monge_gap(
+                control, made, epsilon=config.gap_epsilon, weight=batch.source_weight, **shared
+            )
+            found["gap"] = gap.mean()
+            loss = loss + config.gap * found["gap"]
+        if config.energy:
+            found["energy"] = energy_distance(made, batch.target, **weights).mean()
+            loss = loss + config.energy * found["energy"]
+        return {"loss": loss, **found}
+
+    def _tell(self, error: Tensor) -> None:
+        """Say once that ε is too small for the solver."""
+        if not self._told:
+            self._told = True
+            logger.warning(
+                "epsilon is too small for %d iterations: the plans of transport miss their marginals by up to %.2g of the "
+                "mass; gradients are less accurate. Take a larger epsilon or gap_epsilon",
+                ITERATIONS,
+                float(error.max()),
+            )
+
+    # -- generation --------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def sample(
+        self,
+        source: Tensor,
+        condition: Mapping[str, Tensor],
+        stratum: Tensor,
+        *,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Return what becomes of control cells.
+
+        Parameters
+        ----------
+        source
+            (K, S, d) control cells.
+        condition
+            K conditions, as in a ``SetBatch``.
+        stratum
+            (K, S) batch codes, -1 = unknown.
+        generator
+            Of the noise, where there is some.
+
+        Returns
+        -------
+        (K, S, d) cells, slot by slot.
+        """
+        centre = self._centre(condition, source, None)
+        with resting(self):
+            return self._moved(source, condition, stratum, centre, generator)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _moved(
+        self,
+        x: Tensor,
+        condition: Mapping[str, Tensor],
+        stratum: Tensor,
+        centre: Tensor | float,
+        generator: torch.Generator,
+    ) -> Tensor:
+        n = self.config.n_noise
+        beside = normal_like(x[..., :1].expand(*x.shape[:-1], n), generator) if n else None
+        seen = x - centre
+        if self.condition is None:
+            return x + self.net(seen, condition, beside)
+        told = self.condition(condition, stratum, generator=generator)
+        change = self.net(seen, told, beside)
+        share = None if self.training else common_share(condition, self.config.unseen)
+        if share is None:
+            return x + change
+        common = self.net(seen, self.condition(condition, stratum, drop=("perturbation",)), beside)
+        return x + torch.lerp(change, common, share.to(x))
+
+    def _centre(
+        self, condition: Mapping[str, Tensor], control: Tensor, weight: Tensor | None
+    ) -> Tensor | float:
+        """Return the mean of the controls (K, 1, d) if cells are seen relative to it, else 0."""
+        if not self.config.relative_to_control:
+            return 0.0
+        return (condition["centre"] if "centre" in condition else mean_of(control, weight))[:, None]
