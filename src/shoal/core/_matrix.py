@@ -6,7 +6,7 @@ matrix in memory. Nothing is ever densified as a whole.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +26,28 @@ PIECE = 2**16  # entries of a sparse block that are looked at together
 GAP_BYTES = 2**15  # what a file gives in the time that one more call takes
 
 
+@dataclass(frozen=True, eq=False)
+class Held:
+    """Rows of a file or a dask array that were read before and stay in memory.
+
+    Attributes
+    ----------
+    at
+        Their sorted positions.
+    values
+        The rows themselves, dense or CSR.
+    """
+
+    at: Ints
+    values: Matrix
+
+    def places(self, index: Ints) -> Ints | None:
+        """Return where rows are in `values`, or ``None`` if one of them is not held."""
+        place = np.searchsorted(self.at, index)
+        known = place < len(self.at)
+        return place if known.all() and np.array_equal(self.at[place], index) else None
+
+
 @dataclass(frozen=True)
 class Rows:
     """A matrix read by blocks of rows.
@@ -36,10 +58,13 @@ class Rows:
         Dense array, CSR matrix, h5py or zarr array, AnnData's backed sparse dataset, or dask array.
     columns
         Positions of the columns to keep, or ``None`` for all.
+    held
+        Rows, with the kept columns only, that `take` need not read again.
     """
 
     source: Any
     columns: Ints | None = None
+    held: Held | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -65,6 +90,9 @@ class Rows:
         """
         if self.in_memory:
             return self._finish(self.source[index])
+        places = None if self.held is None else self.held.places(index)
+        if self.held is not None and places is not None:
+            return replace(self, source=self.held.values, columns=None, held=None).take(places)
         chosen = self._dask_rows(index) if _is_dask(self.source) else self._file_rows(index)
         parts = [self._finish(part) for part in chosen]
         if len(parts) == 1:

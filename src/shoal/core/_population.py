@@ -12,6 +12,7 @@ from scipy import sparse
 
 from .._keys import SPLIT
 from .._validate import key_in
+from ._condition_sums import condition_sums
 from ._controls import Controls
 from ._matrix import Rows, as_rows, choose
 from ._scale import look
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from .._typing import Bools, Floats, Ints
+    from ._condition_sums import ConditionSums, Summary
     from ._scale import Scale
 
 SPLITS = ("train", "val", "test")
@@ -52,6 +54,10 @@ class Population:
         (n_obs,) dose, NaN where there is none.
     split
         (n_obs,) 0 train, 1 val, 2 test, -1 none; all cells are 0 where ``obs["split"]`` does not exist.
+    layer, use_rep
+        Slot of ``layers`` or ``obsm`` that the values come from; both ``None`` for ``X``.
+    summary
+        What was learned of the values when they were read, ``None`` if they were not read yet.
     """
 
     adata: AnnData
@@ -65,6 +71,9 @@ class Population:
     batch: Ints
     dose: Floats
     split: Ints
+    layer: str | None = None
+    use_rep: str | None = None
+    summary: Summary | None = None
 
     @property
     def names(self) -> list[str]:
@@ -90,6 +99,26 @@ class Population:
     def train_control(self) -> Bools:
         """(n_obs,) control cells that a model may learn from."""
         return self.labels.is_control & (self.split == 0)
+
+    @cached_property
+    def scale(self) -> Scale:
+        """Scale of all values; the matrix is read for it once at most."""
+        return look(self.rows) if self.summary is None else self.summary.scale
+
+    @cached_property
+    def nonnegative(self) -> bool:
+        """Whether no training cell holds a value below 0; other cells do not count."""
+        if self.summary is not None:
+            return self.summary.nonnegative
+        train = self.train | self.train_control
+        return self.scale.minimum >= 0 or all(
+            block[train[at]].min() >= 0 for at, block in self.rows.blocks() if train[at].any()
+        )
+
+    @cached_property
+    def sums(self) -> ConditionSums:
+        """Sums of the cells of every condition; the matrix is read for them once at most."""
+        return condition_sums(self) if self.summary is None else self.summary.sums
 
     @cached_property
     def control_zeros(self) -> tuple[Floats, Floats]:
@@ -166,6 +195,8 @@ def population(
         batch=batch,
         dose=_dose(adata, screen, found),
         split=_split(adata),
+        layer=layer,
+        use_rep=use_rep,
     )
 
 
@@ -261,8 +292,25 @@ def _split(adata: AnnData) -> Ints:
     return np.asarray(pd.Categorical(column, categories=list(SPLITS)).codes, dtype=np.int64)
 
 
-def check_scale(rows: Rows, *, layer: str | None, use_rep: str | None) -> Scale:
-    """Return the scale of all values; refuse a wrong one, and values that are missing."""
+def check_scale(
+    rows: Rows, *, layer: str | None, use_rep: str | None, scale: Scale | None = None
+) -> Scale:
+    """Return the scale of all values.
+
+    Parameters
+    ----------
+    rows
+        The values.
+    layer, use_rep
+        Slot that they come from.
+    scale
+        Their scale, if it is known; without it they are read.
+
+    Raises
+    ------
+    ValueError
+        If values are missing, raw counts, not logged, or all zero.
+    """
     slot = (
         f"layers[{layer!r}]"
         if layer
@@ -270,7 +318,7 @@ def check_scale(rows: Rows, *, layer: str | None, use_rep: str | None) -> Scale:
         if use_rep not in (None, "X")
         else "X"
     )
-    scale = look(rows)
+    scale = look(rows) if scale is None else scale
     if scale.n_bad_cells:
         msg = f"{slot} holds NaN or infinite values in {scale.n_bad_cells} of {rows.shape[0]} cells; drop or fill them"
         raise ValueError(msg)

@@ -60,24 +60,46 @@ class Scale:
         }[self.kind]
 
 
-def look(rows: Rows) -> Scale:
-    """Read a matrix once, block by block, and say what scale it is on."""
-    low, high, integers, bad = np.inf, -np.inf, True, 0
-    for _, block in rows.blocks():
+class Look:
+    """A look at a matrix, block by block."""
+
+    def __init__(self) -> None:
+        self.minimum, self.maximum = np.inf, -np.inf
+        self.integers, self.n_bad_cells = True, 0
+
+    def add(self, block: Matrix) -> None:
+        """Look at one block of rows, dense or CSR."""
         is_sparse = bool(sparse.issparse(block))
         values = block.data if is_sparse else block.ravel()
         finite = np.isfinite(values)
         if not finite.all():
-            bad += _bad_rows(block)
+            self.n_bad_cells += _bad_rows(block)
             values = values[finite]
         if is_sparse and block.nnz < block.shape[0] * block.shape[1]:
-            low, high = min(low, 0.0), max(high, 0.0)
+            self.minimum, self.maximum = min(self.minimum, 0.0), max(self.maximum, 0.0)
         if values.size:
-            low, high = min(low, float(values.min())), max(high, float(values.max()))
-            integers = integers and bool((values == np.rint(values)).all())
-    if low > high:  # no finite value at all
-        low = high = 0.0
-    return Scale(minimum=low, maximum=high, integers=integers, n_bad_cells=bad)
+            self.minimum = min(self.minimum, float(values.min()))
+            self.maximum = max(self.maximum, float(values.max()))
+            self.integers = self.integers and bool((values == np.rint(values)).all())
+
+    @property
+    def scale(self) -> Scale:
+        """The scale of all blocks; of a matrix without a finite value, that of zeros."""
+        none = self.minimum > self.maximum
+        return Scale(
+            minimum=0.0 if none else self.minimum,
+            maximum=0.0 if none else self.maximum,
+            integers=self.integers,
+            n_bad_cells=self.n_bad_cells,
+        )
+
+
+def look(rows: Rows) -> Scale:
+    """Read a matrix once, block by block, and say what scale it is on."""
+    found = Look()
+    for _, block in rows.blocks():
+        found.add(block)
+    return found.scale
 
 
 def _bad_rows(block: Matrix) -> int:

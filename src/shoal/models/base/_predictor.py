@@ -149,7 +149,7 @@ class Predictor:
 
     def twins(
         self,
-        adata: AnnData | None = None,
+        adata: AnnData | Population | None = None,
         *,
         subset: Bools | None = None,
         rng: RNGLike = 0,
@@ -281,7 +281,10 @@ class Predictor:
 
     # -- what a request means ----------------------------------------------------------------------------------------
 
-    def _population(self, adata: AnnData | None) -> Population:
+    def _population(self, adata: AnnData | Population | None) -> Population:
+        """Return the cells that predictions start from; a population was read before."""
+        if isinstance(adata, Population):
+            return adata
         return self.cells if adata is None else known_population(adata, self.vocabulary)
 
     def _check_options(self, options: dict[str, Any]) -> None:

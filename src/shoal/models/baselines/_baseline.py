@@ -39,6 +39,7 @@ class Baseline(Predictor):
 
     It has the face of the other models: ``setup_anndata``, ``train``, ``predict``, ``twins``, ``save`` and ``load``.
     Only training cells and training controls are looked at (``obs["split"] == "train"``; all where there is no split).
+    A constructor also takes a `Population` in the place of an AnnData. Its cells are then not indexed and not read again.
     """
 
     name: ClassVar[str] = ""  # of the registry
@@ -46,22 +47,34 @@ class Baseline(Predictor):
         ""  # why some perturbations cannot be predicted, and what can predict them
     )
 
-    def __init__(self, adata: AnnData):
+    keeps_cells: ClassVar[bool] = False  # whether it keeps training cells, not only their means
+
+    def __init__(self, adata: AnnData | Population):
         self._start(adata)
 
     def _start(
-        self, adata: AnnData, *, embedding: str | pd.DataFrame | None = None, **params: Any
+        self,
+        adata: AnnData | Population,
+        *,
+        embedding: str | pd.DataFrame | None = None,
+        **params: Any,
     ) -> None:
-        remembered = _SETUPS.get((type(self), id(adata)))
-        is_it = remembered is not None and remembered[0]() is adata
-        screen, layer, use_rep = remembered[1] if is_it else (resolve(adata), None, None)
-        self._cells: Population | None = population(adata, screen, layer=layer, use_rep=use_rep)
+        cells = adata if isinstance(adata, Population) else self._read(adata)
+        self._cells: Population | None = cells
         self.vocabulary = learn_vocabulary(
-            self._cells, layer=layer, use_rep=use_rep, embedding=embedding
+            cells, layer=cells.layer, use_rep=cells.use_rep, embedding=embedding
         )
         self.params = params
         self.arrays: dict[str, NDArray[Any]] = {}
         self.is_trained = False
+
+    @classmethod
+    def _read(cls, adata: AnnData) -> Population:
+        """Return the cells of an AnnData in the columns and the slot that were set up for it."""
+        remembered = _SETUPS.get((cls, id(adata)))
+        is_it = remembered is not None and remembered[0]() is adata
+        screen, layer, use_rep = remembered[1] if is_it else (resolve(adata), None, None)
+        return population(adata, screen, layer=layer, use_rep=use_rep)
 
     @classmethod
     def setup_anndata(

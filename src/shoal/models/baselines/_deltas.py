@@ -9,14 +9,12 @@ import numpy as np
 from scipy import sparse
 
 from ...core._controls import Controls
-from ...core._matrix import add_to_groups
 from ...core._population import grouped, recode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..._typing import Bools, Floats, Ints
-    from ...core._matrix import Rows
     from ...core._population import Population
 
 
@@ -47,7 +45,7 @@ class ControlMeans:
         return cls(
             controls=Controls(cells=np.arange(len(at)), context=context, batch=batch),
             stratum=stratum,
-            sums=group_sums(cells.rows, at, stratum, len(keys)),
+            sums=group_sums(cells, at, stratum, len(keys)),
         )
 
     def at(self, context: Ints, batch: Ints) -> Floats:
@@ -131,19 +129,20 @@ def measure(cells: Population, contexts: tuple[str, ...]) -> Deltas:
         context=recode(keys["context"].to_numpy(), cells.contexts, contexts),
         dose=keys["dose"].to_numpy(dtype=np.float64),
         n=n,
-        delta=group_sums(cells.rows, at, code, len(keys)) / n[:, None] - matched,
+        delta=group_sums(cells, at, code, len(keys)) / n[:, None] - matched,
         control=means.sums.sum(axis=0) / len(means.stratum),
     )
 
 
-def group_sums(rows: Rows, cells: Ints, code: Ints, n_groups: int) -> Floats:
-    """Return (n_groups, n_features) sums over groups of some cells, read block by block."""
-    whole = np.full(rows.shape[0], -1)
-    whole[cells] = code
-    sums = np.zeros((n_groups, rows.shape[1]))
-    for where, block in rows.blocks():
-        add_to_groups(sums, block, whole[where])
-    return sums
+def group_sums(cells: Population, at: Ints, code: Ints, n_groups: int) -> Floats:
+    """Return (n_groups, n_features) sums over groups of the cells `at`.
+
+    A group holds whole conditions (perturbation, context, dose and split; of control cells context,
+    batch and split), whose sums the population knows.
+    """
+    group = np.full(cells.rows.shape[0], -1)
+    group[at] = code
+    return cells.sums.by(group, n_groups)
 
 
 def dose_weights(measured: Floats, n: Ints, wanted: float) -> Floats:
