@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from ..._staging import staged
+from ...core._condition_sums import read_once
 from ...core._matrix import choose
 from ...core._population import Population, population
 from ...core._screen import resolve
@@ -47,7 +48,8 @@ class Baseline(Predictor):
         ""  # why some perturbations cannot be predicted, and what can predict them
     )
 
-    keeps_cells: ClassVar[bool] = False  # whether it keeps training cells, not only their means
+    keeps_cells: ClassVar[bool] = False  # whether it keeps training cells
+    sums_cells: ClassVar[bool] = False  # whether it learns from sums of the cells of a condition
 
     def __init__(self, adata: AnnData | Population):
         self._start(adata)
@@ -74,7 +76,8 @@ class Baseline(Predictor):
         remembered = _SETUPS.get((cls, id(adata)))
         is_it = remembered is not None and remembered[0]() is adata
         screen, layer, use_rep = remembered[1] if is_it else (resolve(adata), None, None)
-        return population(adata, screen, layer=layer, use_rep=use_rep)
+        cells = population(adata, screen, layer=layer, use_rep=use_rep)
+        return read_once(cells) if cls.sums_cells else cells
 
     @classmethod
     def setup_anndata(

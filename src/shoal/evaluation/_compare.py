@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .._contenders import COPY, NEGATIVE, POSITIVE
 from .._random import RNGLike, as_generator
 from ..metrics._calibration import best_baseline, complete
 from ..metrics._score import WORST
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from .._typing import Floats
     from ._rows import Row
 
-POSITIVE, NEGATIVE, COPY = "positive control", "negative control", "control copy"
-CONTROLS = {POSITIVE: "positive", NEGATIVE: "negative", COPY: "copy"}
+COLUMN_OF = {POSITIVE: "positive", NEGATIVE: "negative", COPY: "copy"}  # controls, in a row
 Key = tuple[str, str, int]  # data set, split, seed
 
 
@@ -40,7 +40,7 @@ class Round:
     @cached_property
     def contenders(self) -> list[str]:
         """Models, baselines and controls."""
-        return [*self.rows, *CONTROLS]
+        return [*self.rows, *COLUMN_OF]
 
     @cached_property
     def metrics(self) -> list[str]:
@@ -58,7 +58,7 @@ class Round:
 
     def loss(self, contender: str, metric: str) -> Floats:
         """Return the losses of a contender, by condition."""
-        of = CONTROLS.get(contender)
+        of = COLUMN_OF.get(contender)
         row = self.one if of else self.rows[contender]
         return row.loss(metric, of or "value").reindex(self.one.loss(metric).index).to_numpy()
 
@@ -142,7 +142,7 @@ class Comparison:
         self, rows: Iterable[Row], *, metrics: Sequence[str] | None, n_boot: int, rng: RNGLike
     ) -> None:
         rows, grouped = list(rows), {}
-        self.contenders = [*dict.fromkeys(row.model for row in rows), *CONTROLS]
+        self.contenders = [*dict.fromkeys(row.model for row in rows), *COLUMN_OF]
         for row in rows:
             if not row.note:
                 grouped.setdefault((row.data, row.split, row.seed), {})[row.model] = row
