@@ -49,9 +49,9 @@ def trained(
     torch.manual_seed(seed)
     config = replace(PRESETS[preset], **changes)
     if (
-        config.view == "auto"
+        config.n_visible == "auto"
     ):  # as the model chooses it; the dimensions of the task come by their variance
-        config = replace(config, view=view_for([len(x) for x in task.train]))
+        config = replace(config, n_visible=view_for([len(x) for x in task.train]))
     unit = (
         float(task.control.std()) if config.relative else 1.0
     )  # the published ε is in units of the data
@@ -65,12 +65,12 @@ def trained(
         module, ResidentStore(cells, SetSampler(told, **sizes, seed=seed)), steps, seed, **settings
     )
     source = torch.from_numpy(task.control_test.astype(np.float32) / unit).expand(4, -1, -1)
-    told, stratum = (
+    told, batch_index = (
         conditions(task, [1] * 4, 1).tensors(np.arange(4)),
         torch.zeros(source.shape[:2], dtype=torch.int64),
     )
     return module.sample(
-        source, told, stratum, generator=torch.Generator().manual_seed(0)
+        source, told, batch_index, generator=torch.Generator().manual_seed(0)
     ).numpy() * unit, seconds
 
 

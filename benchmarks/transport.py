@@ -162,9 +162,9 @@ def carry(task: Task, module: FlowModule, control: np.ndarray, **options: object
     """Return (4, n, D): the controls under each condition."""
     source = torch.from_numpy(control).expand(4, -1, -1)
     told = conditions(task, [1] * 4, 1).tensors(np.arange(4))
-    stratum = torch.zeros(source.shape[:2], dtype=torch.int64)
+    batch_index = torch.zeros(source.shape[:2], dtype=torch.int64)
     make = module.pairs if options.pop("pairs", False) else module.sample
-    return make(source, told, stratum, generator=torch.Generator().manual_seed(0), **options)
+    return make(source, told, batch_index, generator=torch.Generator().manual_seed(0), **options)
 
 
 def flow(
@@ -176,9 +176,9 @@ def flow(
     store = ResidentStore(cells, SetSampler(told, set_size=args.set_size, seed=seed))
     config = replace(PRESETS[preset], **json.loads(args.config))
     if (
-        config.view == "auto"
+        config.n_visible == "auto"
     ):  # as models.Flow chooses it; the dimensions of the task come by their variance
-        config = replace(config, view=view_for([len(x) for x in task.train]))
+        config = replace(config, n_visible=view_for([len(x) for x in task.train]))
     module = FlowModule(cells.shape[1], 4, 0, config=config, scale=float(task.control.std()))
     return module, train(module, store, steps, seed, args.lr)
 

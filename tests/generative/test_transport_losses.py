@@ -95,7 +95,9 @@ def test_slots_of_weight_0_are_left_out(power, sets):
 
 def test_relative_regularisation_has_no_unit(sets):
     x, y = sets
-    one, ten = (debiased(c * x, c * y, epsilon=0.05, relative=True, **TIGHT) for c in (1, 10))
+    one, ten = (
+        debiased(c * x, c * y, epsilon=0.05, epsilon_relative=True, **TIGHT) for c in (1, 10)
+    )
     torch.testing.assert_close(10 * one, ten)
 
 

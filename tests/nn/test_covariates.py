@@ -113,13 +113,13 @@ def test_everything_dropped_tells_nothing():
 @pytest.mark.parametrize("coin", ["batch", "condition"])
 def test_dropout_drops_all_covariates_together(coin):
     model, n, s, rounds = encoder(dropout=0.3, coin=coin), 20, 4, 300
-    c, stratum = conditions(n=n), torch.zeros(n, s, dtype=torch.int64)
-    null, told = model(c, drop=("perturbation",)), model.eval()(c, stratum)
+    c, batch_index = conditions(n=n), torch.zeros(n, s, dtype=torch.int64)
+    null, told = model(c, drop=("perturbation",)), model.eval()(c, batch_index)
     model.train()
     draw, out = torch.Generator().manual_seed(0), []
     with torch.no_grad():
         for _ in range(rounds):
-            found = model(c, stratum, generator=draw)
+            found = model(c, batch_index, generator=draw)
             dropped = torch.isclose(found, null, atol=1e-6).all(-1)
             torch.testing.assert_close(found, torch.where(dropped[..., None], null, told))
             assert torch.equal(dropped, dropped[:, :1].expand(n, s))  # never a slot alone

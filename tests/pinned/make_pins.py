@@ -174,7 +174,7 @@ def benchmark_rows(folder: Path) -> np.ndarray:
     }
     spec = {
         "data": {"small": screen},
-        "splits": {"unseen": {"by": "perturbation", "test": 0.5}},
+        "splits": {"unseen_weight": {"by": "perturbation", "test": 0.5}},
         "models": ["perturbed_mean", "mean_shift"],
         "evaluate": {
             "metrics": ["pearson_delta", "energy", "rmse", "collapse_index"],

@@ -50,7 +50,7 @@ class Shift(torch.nn.Module):
         self.bad_step, self.broken, self.calls = bad_step, broken, 0
 
     def loss(self, batch, generator):
-        made = self.sample(batch.source, batch.condition, batch.stratum, generator=generator)
+        made = self.sample(batch.source, batch.condition, batch.batch_index, generator=generator)
         noise = 0.1 * torch.randn(made.shape, generator=generator, device=made.device)
         error = (made + noise).mean(1) - batch.target.mean(1)
         loss = (error**2).mean()
@@ -59,7 +59,7 @@ class Shift(torch.nn.Module):
         self.calls += 1
         return {"loss": loss, "error": error.abs().mean()}
 
-    def sample(self, source, condition, stratum, *, generator):
+    def sample(self, source, condition, batch_index, *, generator):
         return source + self.shift(condition["parts"].sum(1))[:, None]
 
 

@@ -32,7 +32,7 @@ def test_every_cell_belongs_to_its_condition_and_every_source_is_a_control(make_
         for i, target in zip(draw.index, draw.target, strict=True):
             assert set(target) <= set(conditions.cells[i])
         assert np.isin(draw.source, conditions.control).all()
-        np.testing.assert_array_equal(draw.stratum, conditions.cell_batch[draw.target])
+        np.testing.assert_array_equal(draw.batch_index, conditions.cell_batch[draw.target])
         np.testing.assert_array_equal(
             conditions.cell_batch[draw.source], conditions.cell_batch[draw.target]
         )

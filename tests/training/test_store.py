@@ -93,7 +93,7 @@ def test_streamed_cells_are_of_their_condition_with_matched_controls(stream):
         for i, own in zip(batch.index.tolist(), target, strict=True):
             assert set(own) <= set(conditions.cells[i])
         assert np.isin(source, conditions.control).all()
-        np.testing.assert_array_equal(batch.stratum, conditions.cell_batch[target])
+        np.testing.assert_array_equal(batch.batch_index, conditions.cell_batch[target])
         np.testing.assert_array_equal(batch.condition["parts"][:, 0].argmax(1), batch.index)
     store.close()
 

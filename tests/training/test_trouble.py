@@ -196,8 +196,8 @@ def test_a_disk_that_is_full_from_the_start(start, tmp_path, monkeypatch, caplog
 
 def test_cells_that_are_not_finite_count_as_far_away(start, caplog):
     class Wild(type(start.module())):
-        def sample(self, source, condition, stratum, *, generator):
-            made = super().sample(source, condition, stratum, generator=generator)
+        def sample(self, source, condition, batch_index, *, generator):
+            made = super().sample(source, condition, batch_index, generator=generator)
             return made if self.training else made * float("nan")
 
     module = Wild(4)

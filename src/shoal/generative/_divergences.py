@@ -113,7 +113,7 @@ def sinkhorn_divergence(
     y: Tensor,
     *,
     epsilon: float,
-    relative: bool = False,
+    epsilon_relative: bool = False,
     power: int = 1,
     biased: bool = False,
     x_weight: Tensor | None = None,
@@ -140,8 +140,8 @@ def sinkhorn_divergence(
     x, y
         (K, S, D) and (K, T, D) cells of K populations and of those they are compared with; slots in random order.
     epsilon
-        Regularisation: in the units of the cost or, if `relative`, as a share of the mean cost between x and y.
-    relative
+        Regularisation: in the units of the cost or, if `epsilon_relative`, as a share of the mean cost between x and y.
+    epsilon_relative
         Whether `epsilon` is such a share.
     power
         1 for Euclidean distances, 2 for their squares.
@@ -174,7 +174,7 @@ def sinkhorn_divergence(
     ]
     limits: dict[str, Any] = {"n_iterations": n_iterations, "tolerance": tolerance}
     cost = costs(x, y, power)
-    limits["epsilon"] = _regularisation(cost, epsilon, relative=relative)
+    limits["epsilon"] = _regularisation(cost, epsilon, epsilon_relative=epsilon_relative)
     if biased:
         return _against_itself(cost, x, y, *weights, power, limits, unsolved)
     (x1, a1), (x2, a2), (y1, b1), (y2, b2) = *_halves(x, weights[0]), *_halves(y, weights[1])
@@ -244,7 +244,7 @@ def monge_gap(
     y: Tensor,
     *,
     epsilon: float,
-    relative: bool = False,
+    epsilon_relative: bool = False,
     power: int = 1,
     weight: Tensor | None = None,
     n_iterations: int = 2000,
@@ -260,7 +260,7 @@ def monge_gap(
     ----------
     x, y
         (K, S, D) cells and where a map takes them, slot by slot.
-    epsilon, relative, power, n_iterations, tolerance, unsolved
+    epsilon, epsilon_relative, power, n_iterations, tolerance, unsolved
         As for :func:`sinkhorn_divergence`.
     weight
         (K, S) weights of the slots.
@@ -279,7 +279,7 @@ def monge_gap(
     uscidda2023monge
     """
     cost = costs(full(x), full(y), power)
-    epsilons = _regularisation(cost, epsilon, relative=relative)
+    epsilons = _regularisation(cost, epsilon, epsilon_relative=epsilon_relative)
     found = sinkhorn(
         cost.detach(),
         epsilon=epsilons,
@@ -312,11 +312,11 @@ def _root(square: Tensor) -> Tensor:
     )  # 0, and no gradient, between cells at one place
 
 
-def _regularisation(cost: Tensor, epsilon: float, *, relative: bool) -> Tensor:
+def _regularisation(cost: Tensor, epsilon: float, *, epsilon_relative: bool) -> Tensor:
     positive(epsilon, name="epsilon")
     scale = (
         cost.detach().mean((1, 2)).clamp_min(torch.finfo(cost.dtype).tiny)
-        if relative
+        if epsilon_relative
         else torch.ones_like(cost[:, 0, 0])
     )
     return epsilon * scale

@@ -196,7 +196,7 @@ class ConditionEncoder(nn.Module):
     def forward(
         self,
         condition: Mapping[str, Tensor],
-        stratum: Tensor | None = None,
+        batch_index: Tensor | None = None,
         *,
         generator: torch.Generator | None = None,
         drop: Collection[str] = (),
@@ -208,10 +208,10 @@ class ConditionEncoder(nn.Module):
         condition
             ``parts`` (K, P, n_vector) and ``present`` (K, P) bool, ``context`` (K,) codes, -1 = unknown, ``dose`` (K, 2)
             value and whether there is one; ``control`` (K, n_control) where the encoder was made for it.
-        stratum
+        batch_index
             (K, S) batch code of each slot, -1 = unknown. Left out, the batch is not told.
         generator
-            For the dropout of training; needed there unless `dropout` is 0. With a `stratum`, every slot is a sample;
+            For the dropout of training; needed there unless `dropout` is 0. With a `batch_index`, every slot is a sample;
             without one, every condition.
         drop
             Covariates to leave out everywhere.
@@ -230,8 +230,10 @@ class ConditionEncoder(nn.Module):
             one_of(name, self.covariates, name="drop")
         vectors = [
             self._null(name).expand(len(condition["present"]), 1, -1)
-            if name in drop or (name == "batch" and stratum is None)
-            else self._dropped(name, self._encode(name, condition, stratum), stratum, generator)
+            if name in drop or (name == "batch" and batch_index is None)
+            else self._dropped(
+                name, self._encode(name, condition, batch_index), batch_index, generator
+            )
             for name in self.covariates
         ]
         return self.mix(reduce(torch.add, vectors))
@@ -239,15 +241,21 @@ class ConditionEncoder(nn.Module):
     def _null(self, name: str) -> Tensor:
         return self.nulls[name] if name in self.nulls else self.encoders[name].null
 
-    def _encode(self, name: str, condition: Mapping[str, Tensor], stratum: Tensor | None) -> Tensor:
+    def _encode(
+        self, name: str, condition: Mapping[str, Tensor], batch_index: Tensor | None
+    ) -> Tensor:
         """Return one covariate's vectors, (K, 1 or S, width)."""
         encoder = self.encoders[name]
         if name == "perturbation":
             return encoder(condition["parts"], condition["present"])[:, None]
-        return encoder(stratum) if name == "batch" else encoder(condition[name])[:, None]
+        return encoder(batch_index) if name == "batch" else encoder(condition[name])[:, None]
 
     def _dropped(
-        self, name: str, vectors: Tensor, stratum: Tensor | None, generator: torch.Generator | None
+        self,
+        name: str,
+        vectors: Tensor,
+        batch_index: Tensor | None,
+        generator: torch.Generator | None,
     ) -> Tensor:
         """Replace some samples' vectors by the null, in training."""
         if not self.training or self.dropout == 0:
@@ -255,6 +263,6 @@ class ConditionEncoder(nn.Module):
         if generator is None:
             msg = "the dropout of training draws from an explicit generator: pass generator=, or call eval() first"
             raise ValueError(msg)
-        shape = (len(vectors), 1) if stratum is None else tuple(stratum.shape)
+        shape = (len(vectors), 1) if batch_index is None else tuple(batch_index.shape)
         chance = torch.rand(shape, generator=generator, device=generator.device).to(vectors.device)
         return torch.where((chance < self.dropout)[..., None], self._null(name), vectors)

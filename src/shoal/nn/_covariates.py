@@ -113,7 +113,7 @@ class CovariateEncoder(nn.Module):
     def forward(
         self,
         condition: Mapping[str, Tensor],
-        stratum: Tensor | None = None,
+        batch_index: Tensor | None = None,
         *,
         generator: torch.Generator | None = None,
         drop: Collection[str] = (),
@@ -124,7 +124,7 @@ class CovariateEncoder(nn.Module):
         ----------
         condition
             As for :class:`ConditionEncoder`: ``parts``, ``present``, ``context`` and ``dose``.
-        stratum
+        batch_index
             (K, S) batch code of each slot, -1 = unknown. Left out, all are unknown.
         generator
             For the dropout of training; needed there unless `dropout` is 0.
@@ -146,7 +146,7 @@ class CovariateEncoder(nn.Module):
         if drop:
             told = self.null.expand(n, 1, -1)
         else:
-            vectors = [self._encode(name, condition, stratum) for name in self.covariates]
+            vectors = [self._encode(name, condition, batch_index) for name in self.covariates]
             slots = max(vector.shape[1] for vector in vectors)
             told = self.enter(
                 torch.cat([vector.expand(-1, slots, -1) for vector in vectors], dim=-1)
@@ -168,7 +168,9 @@ class CovariateEncoder(nn.Module):
             (throws < self.dropout).to(told.device)[:, None, None], self.null.to(told.dtype), told
         )
 
-    def _encode(self, name: str, condition: Mapping[str, Tensor], stratum: Tensor | None) -> Tensor:
+    def _encode(
+        self, name: str, condition: Mapping[str, Tensor], batch_index: Tensor | None
+    ) -> Tensor:
         """Return one covariate's vectors, (K, 1 or S, d_covariate)."""
         encoder = self.encoders[name]
         if name == "perturbation":
@@ -177,7 +179,7 @@ class CovariateEncoder(nn.Module):
             return torch.where(present.any(-1, keepdim=True), pooled, self.unperturbed)[:, None]
         if name == "batch":
             unknown = torch.full_like(condition["context"], -1)[:, None]
-            return encoder(unknown if stratum is None else stratum)
+            return encoder(unknown if batch_index is None else batch_index)
         if name == "dose":
             value, there = condition["dose"].unbind(-1)
             return encoder(torch.stack([value * there, there], dim=-1))[:, None]

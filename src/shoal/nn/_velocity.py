@@ -27,7 +27,7 @@ class VelocityNet(nn.Module):
         Features of a cell, those with the largest variance first.
     heads
         Outputs for each feature.
-    view
+    n_visible
         Leading features that the network sees; all if ``None``.
     width, depth, d_condition, dropout
         Of the `ResidualMLP`.
@@ -40,7 +40,7 @@ class VelocityNet(nn.Module):
         d: int,
         *,
         heads: int,
-        view: int | None,
+        n_visible: int | None,
         width: int,
         depth: int,
         d_condition: int,
@@ -49,14 +49,14 @@ class VelocityNet(nn.Module):
     ) -> None:
         super().__init__()
         self.heads = heads
-        self.view = d if view is None else min(view, d)
+        self.n_visible = d if n_visible is None else min(n_visible, d)
         size = {"width": width, "depth": depth, "d_condition": d_condition, "dropout": dropout}
-        self.net = ResidualMLP(self.view + n_beside, heads * d, **size)
-        self.gain = zeroed(nn.Linear(d_condition, heads * d)) if self.view < d else None
+        self.net = ResidualMLP(self.n_visible + n_beside, heads * d, **size)
+        self.gain = zeroed(nn.Linear(d_condition, heads * d)) if self.n_visible < d else None
 
     def forward(self, x: Tensor, condition: Tensor, beside: Tensor | None = None) -> Tensor:
         """Return (..., heads * d) for x (..., d), a condition (..., d_condition) and what is `beside` x, (..., n_beside)."""
-        seen = x[..., : self.view]
+        seen = x[..., : self.n_visible]
         out = self.net(seen if beside is None else torch.cat([seen, beside], dim=-1), condition)
         if self.gain is None:
             return out

@@ -30,7 +30,7 @@ class SetBatch:
         (K, S) 0 for a target slot that repeats a cell of its set, else 1.
     source_weight
         (K, S) the same for the source slots.
-    stratum
+    batch_index
         (K, S) int64 batch code of the target cell.
     index
         (K,) int64 number of the condition.
@@ -44,7 +44,7 @@ class SetBatch:
     target: Tensor
     weight: Tensor
     source_weight: Tensor
-    stratum: Tensor
+    batch_index: Tensor
     index: Tensor
     condition: Mapping[str, Tensor]
 
@@ -79,7 +79,7 @@ def assemble(conditions: Conditions, draw: Draw, values: Tensor) -> SetBatch:
         target=values[1],
         weight=torch.from_numpy(draw.weight).float().to(device),
         source_weight=torch.from_numpy(draw.source_weight).float().to(device),
-        stratum=torch.from_numpy(draw.stratum).long().to(device),
+        batch_index=torch.from_numpy(draw.batch_index).long().to(device),
         index=torch.from_numpy(draw.index).to(device),
         condition=conditions.tensors(draw.index, device),
     )

@@ -78,7 +78,7 @@ def fit(
     Parameters
     ----------
     module
-        What is trained: ``loss(batch, generator)`` and ``sample(source, condition, stratum, generator=)``.
+        What is trained: ``loss(batch, generator)`` and ``sample(source, condition, batch_index, generator=)``.
     store
         Where its batches come from.
     validation

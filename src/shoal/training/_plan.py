@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Plan(L.LightningModule):
-    """Trains a module that has ``loss(batch, generator)`` and ``sample(source, condition, stratum, generator=)``.
+    """Trains a module that has ``loss(batch, generator)`` and ``sample(source, condition, batch_index, generator=)``.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ class Plan(L.LightningModule):
         """Generate the cells of held-out conditions and measure how far they are from the real ones."""
         generator = generator_of(self.device, self.settings.seed, 1, batch_idx)
         made = self.module.sample(
-            batch.source, batch.condition, batch.stratum, generator=generator
+            batch.source, batch.condition, batch.batch_index, generator=generator
         ).float()
         for k in range(len(batch)):
             x = made[k][batch.source_weight[k] > 0].cpu().numpy()

@@ -29,7 +29,7 @@ class Draw:
         (K, S) positions of the perturbed cells and of a control cell for each.
     weight, source_weight
         (K, S) 0 where a slot repeats a cell of its set, else 1.
-    stratum
+    batch_index
         (K, S) batch code of the target cell.
     """
 
@@ -38,7 +38,7 @@ class Draw:
     source: Ints
     weight: Floats
     source_weight: Floats
-    stratum: Ints
+    batch_index: Ints
 
 
 class Passes:
@@ -149,7 +149,7 @@ class SetSampler:
             source=source,
             weight=1.0 - again.reshape(-1, s),
             source_weight=1.0 - source_again,
-            stratum=self.conditions.cell_batch[target],
+            batch_index=self.conditions.cell_batch[target],
         )
 
     def _match_controls(self) -> None:

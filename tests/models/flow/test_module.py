@@ -43,7 +43,7 @@ def batch(seed: int = 0, size: int = S) -> SimpleNamespace:
         target=torch.randn(K, size, D, generator=draw) * 0.5 + 1 + SHIFT[:, None],
         weight=weight,
         source_weight=torch.ones(K, size),
-        stratum=torch.arange(size).expand(K, size) % 2,
+        batch_index=torch.arange(size).expand(K, size) % 2,
         index=torch.arange(K),
         condition=conditions(),
     )
@@ -56,7 +56,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 def module(name: str = "flow", n_batches: int = 2, **changes: object) -> FlowModule:
     torch.manual_seed(0)
     plain = (
-        {"relative": False, "dropout": 0.0, "guidance": {}, "transfer": 0.0}
+        {"relative_to_control": False, "dropout": 0.0, "guidance": {}, "cross_context": 0.0}
         if name == "flow"
         else {}
     )  # tested elsewhere
@@ -86,7 +86,7 @@ def flow() -> FlowModule:
 @each_preset
 def test_preset_trains_and_samples_what_it_should(name):
     model, told = trained(module(name, guidance={}), 400), batch(99, 400)
-    made = model.sample(told.source, told.condition, told.stratum, generator=seeded())
+    made = model.sample(told.source, told.condition, told.batch_index, generator=seeded())
     assert made.shape == told.source.shape
     assert (made.mean(1) - 1 - SHIFT).abs().max() < 0.3, "identity is off by 4"
     assert (made.std(1) - 0.5).abs().max() < 0.3, "identity is off by 0.5"
@@ -109,7 +109,7 @@ def test_state_dict_and_config_rebuild_the_module(name):
         D, E, 2, 2, config=FlowConfig(**asdict(model.config)), location=torch.ones(D), scale=3.0
     )
     other.load_state_dict(model.state_dict())
-    args = told.source, told.condition, told.stratum
+    args = told.source, told.condition, told.batch_index
     assert torch.equal(
         model.sample(*args, generator=seeded()), other.sample(*args, generator=seeded())
     )
@@ -146,7 +146,7 @@ def test_untrained_field_is_zero_and_the_loss_what_that_costs(head):
     torch.testing.assert_close(
         found / squared, torch.tensor(share), atol=0.15 if head == "x1" else 1e-6, rtol=0
     )
-    args = told.source, told.condition, told.stratum
+    args = told.source, told.condition, told.batch_index
     torch.testing.assert_close(model.sample(*args, generator=seeded()), told.source)
 
 
@@ -173,10 +173,10 @@ def test_all_randomness_comes_from_the_generator(name):
 
 def test_exact_coupling_stays_in_its_stratum():
     told = batch()
-    told.source[..., 0] += 10 * told.stratum
-    told.target[..., 0] -= 10 * told.stratum  # across strata would be nearer
+    told.source[..., 0] += 10 * told.batch_index
+    told.target[..., 0] -= 10 * told.batch_index  # across strata would be nearer
     x0, _ = module()._pair(told.source, told, seeded())
-    assert torch.equal(x0[..., 0] > 6, told.stratum == 1)
+    assert torch.equal(x0[..., 0] > 6, told.batch_index == 1)
 
 
 def test_noise_is_added_with_its_probability_and_size():
@@ -208,8 +208,8 @@ def test_units_of_the_data_do_not_matter():
     torch.testing.assert_close(
         plain.loss(told, seeded())["loss"], other.loss(moved, seeded())["loss"]
     )
-    made = plain.sample(told.source, told.condition, told.stratum, generator=seeded())
-    found = other.sample(moved.source, told.condition, told.stratum, generator=seeded())
+    made = plain.sample(told.source, told.condition, told.batch_index, generator=seeded())
+    found = other.sample(moved.source, told.condition, told.batch_index, generator=seeded())
     torch.testing.assert_close(found, other._out(made), rtol=1e-4, atol=1e-3)
 
 
@@ -218,12 +218,12 @@ def test_units_of_the_data_do_not_matter():
 
 def test_guidance(flow):
     told = batch(5)
-    args = told.source, told.condition, told.stratum
+    args = told.source, told.condition, told.batch_index
 
     def field(**guidance: float) -> torch.Tensor:
-        return flow._field(told.condition, told.stratum, guidance)(torch.tensor(0.3), told.source)[
-            0
-        ]
+        return flow._field(told.condition, told.batch_index, guidance)(
+            torch.tensor(0.3), told.source
+        )[0]
 
     plain, without = field(), field(perturbation=0)
     torch.testing.assert_close(field(perturbation=1, context=1, dose=1, batch=1), plain)
@@ -242,15 +242,19 @@ def test_guidance(flow):
 def test_without_the_perturbation_context_and_dose_all_conditions_get_the_same(flow):
     told = batch(5)
     source = told.source[:1].expand(K, S, D)
-    made = flow._field(told.condition, told.stratum, {"perturbation": 0})(torch.tensor(0.5), source)
+    made = flow._field(told.condition, told.batch_index, {"perturbation": 0})(
+        torch.tensor(0.5), source
+    )
     assert made.shape == (1, K, S, D)
-    blind = flow.condition(told.condition, told.stratum, drop={"perturbation", "context", "dose"})
+    blind = flow.condition(
+        told.condition, told.batch_index, drop={"perturbation", "context", "dose"}
+    )
     assert torch.equal(blind[0], blind[1])
 
 
 def test_the_samplers_agree_and_the_last_options_win(flow):
     told = batch(5)
-    args = told.source, told.condition, told.stratum
+    args = told.source, told.condition, told.batch_index
     exact = flow.sample(*args, generator=seeded(), sampler="dopri5")
     for sampler, steps in (("euler", 400), ("heun", 40), ("midpoint", 40), ("rk4", 20)):
         found = flow.sample(*args, generator=seeded(), sampler=sampler, n_steps=steps)
@@ -262,7 +266,7 @@ def test_the_samplers_agree_and_the_last_options_win(flow):
 
 def test_sde_without_noise_is_the_flow_and_noise_changes_single_cells():
     model, told = trained(module("stochastic")), batch(5)
-    args = told.source, told.condition, told.stratum
+    args = told.source, told.condition, told.batch_index
     ode = model.sample(*args, generator=seeded(), sampler="heun", n_steps=50)
     torch.testing.assert_close(
         model.sample(*args, generator=seeded(), eps0=0.0), ode, atol=1e-4, rtol=1e-4
@@ -276,39 +280,39 @@ def test_sde_without_noise_is_the_flow_and_noise_changes_single_cells():
 def test_sampling_leaves_the_mode_and_builds_no_graph(flow):
     told = batch()
     flow.train()
-    made = flow.sample(told.source, told.condition, told.stratum, generator=seeded())
+    made = flow.sample(told.source, told.condition, told.batch_index, generator=seeded())
     assert flow.training
     assert flow.condition.training
     assert not made.requires_grad
     assert torch.equal(
-        made, flow.eval().sample(told.source, told.condition, told.stratum, generator=seeded())
+        made, flow.eval().sample(told.source, told.condition, told.batch_index, generator=seeded())
     )
 
 
 def test_inversion_is_the_way_back(flow):
     told = batch(5)
     made = flow.sample(
-        told.source, told.condition, told.stratum, generator=seeded(), sampler="dopri5"
+        told.source, told.condition, told.batch_index, generator=seeded(), sampler="dopri5"
     )
-    back = flow.invert(made, told.condition, told.stratum, sampler="dopri5")
+    back = flow.invert(made, told.condition, told.batch_index, sampler="dopri5")
     assert (back - told.source).abs().max() < 1e-3 * told.source.abs().max()
 
 
 def test_counterfactual_keeps_the_cell_and_changes_the_condition(flow):
     told = batch(5)
-    args = told.source, told.condition, told.stratum
+    args = told.source, told.condition, told.batch_index
     made = flow.sample(*args, generator=seeded(), sampler="rk4", n_steps=50)
     order = torch.tensor([1, 2, 0])
     other = {name: value[order] for name, value in told.condition.items()}
     expected = flow.sample(
-        told.source, other, told.stratum, generator=seeded(), sampler="rk4", n_steps=50
+        told.source, other, told.batch_index, generator=seeded(), sampler="rk4", n_steps=50
     )
     found = flow.counterfactual(
-        made, told.condition, other, told.stratum, sampler="rk4", n_steps=50
+        made, told.condition, other, told.batch_index, sampler="rk4", n_steps=50
     )
     assert (found - expected).abs().max() < 0.05
     same = flow.counterfactual(
-        made, told.condition, told.condition, told.stratum, sampler="rk4", n_steps=50
+        made, told.condition, told.condition, told.batch_index, sampler="rk4", n_steps=50
     )
     assert (same - made).abs().max() < 0.05
 
@@ -318,7 +322,7 @@ def test_the_mean_of_the_controls_is_told():
     assert model.condition.covariates == ("perturbation", "context", "dose", "batch", "control")
     moved = told.source.clone()
     moved[:, 1:] += 10  # the first cell is the same, the set is not
-    args = told.condition, told.stratum
+    args = told.condition, told.batch_index
     first, other = (model.sample(x, *args, generator=seeded())[:, 0] for x in (told.source, moved))
     assert (first - other).abs().max() > 1e-3
     told.source_weight[:, 1:] = 0
@@ -334,7 +338,7 @@ def test_the_mean_of_the_controls_is_told():
 @pytest.mark.parametrize("name", ["flow", "cellflux", "noise2data"])
 def test_pairs_are_what_the_flow_makes(name):
     model, told = trained(module(name, guidance={}, n_steps=100, grid="uniform"), 50), batch(5)
-    args = told.source, told.condition, told.stratum
+    args = told.source, told.condition, told.batch_index
     start, end = model.pairs(*args, generator=seeded())
     torch.testing.assert_close(end, model.sample(*args, generator=seeded()))
     if name == "flow":
@@ -347,7 +351,7 @@ def test_reflow_straightens():
     def pairs(seed: int) -> SimpleNamespace:
         told = batch(seed)
         told.source, told.target = first.pairs(
-            told.source, told.condition, told.stratum, generator=seeded(seed), n_steps=20
+            told.source, told.condition, told.batch_index, generator=seeded(seed), n_steps=20
         )
         return told
 
@@ -357,7 +361,7 @@ def test_reflow_straightens():
     )
     trained(second, 80, pairs)
     told = batch(99)
-    args = told.source, told.condition, told.stratum
+    args = told.source, told.condition, told.batch_index
 
     def bend(model: FlowModule) -> torch.Tensor:
         one, many = (
@@ -393,11 +397,13 @@ def test_config_names_what_does_not_fit(changes, match):
 def test_module_names_what_does_not_fit(flow):
     told = batch()
     with pytest.raises(ValueError, match="sampler='sde' needs a score"):
-        flow.sample(told.source, told.condition, told.stratum, generator=seeded(), sampler="sde")
+        flow.sample(
+            told.source, told.condition, told.batch_index, generator=seeded(), sampler="sde"
+        )
     with pytest.raises(ValueError, match="n_steps must be above 0"):
-        flow.sample(told.source, told.condition, told.stratum, generator=seeded(), n_steps=0)
+        flow.sample(told.source, told.condition, told.batch_index, generator=seeded(), n_steps=0)
     with pytest.raises(ValueError, match="has no way back; choose one of the flow"):
-        flow.invert(told.target, told.condition, told.stratum, sampler="sde")
+        flow.invert(told.target, told.condition, told.batch_index, sampler="sde")
     with pytest.raises(ValueError, match="straightens the paths of a flow without noise"):
         module("stochastic").reflowed()
     with pytest.raises(ValueError, match="scale must be above 0"):

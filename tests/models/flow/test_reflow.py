@@ -54,7 +54,7 @@ def test_few_steps_are_as_good_as_many_of_the_first(one_thread):
     adata = anndata.AnnData(x.astype(np.float32), obs={"p": ["c"] * 600 + ["A"] * 600})
     adata.obs_names = [f"cell{i}" for i in range(1200)]
     sh.pp.annotate(adata, "p", control="c")
-    config = {"n_latent": None, "width": 64, "view": None, "dropout": 0.0}
+    config = {"n_latent": None, "width": 64, "n_visible": None, "dropout": 0.0}
     slow = {"set_size": 128, "accelerator": "cpu", "rng": 0}
     model = sh.tl.fit(adata, "flow", preset="rectified", max_steps=400, config=config, **slow)
     second = model.reflow(300, n_pairs=600, **slow)
@@ -129,7 +129,7 @@ def test_the_seed_decides_also_after_an_interruption(first, tmp_path):
 
 
 def test_pairs_are_where_the_flow_takes_controls_of_the_condition(divided, fit_flow, monkeypatch):
-    first = fit_flow(divided, config={"transfer": 0.0})
+    first = fit_flow(divided, config={"cross_context": 0.0})
     kept = []
     monkeypatch.setattr(
         sh.models.Flow, "train", lambda self, *_, **__: kept.append(self._store("auto", sampler))
@@ -155,9 +155,11 @@ def test_pairs_are_where_the_flow_takes_controls_of_the_condition(divided, fit_f
         distance = np.abs(batch.source[k].numpy()[:, None] - encoded[None]).max(2)
         assert distance.min(1).max() < 1e-4
         batches = mine.obs["batch"].astype(str).to_numpy()[distance.argmin(1)]
-        assert [first.vocabulary.batches[i] for i in batch.stratum[k].tolist()] == batches.tolist()
+        assert [
+            first.vocabulary.batches[i] for i in batch.batch_index[k].tolist()
+        ] == batches.tolist()
     expected = first.module.sample(
-        batch.source, batch.condition, batch.stratum, generator=torch.Generator(), n_steps=100
+        batch.source, batch.condition, batch.batch_index, generator=torch.Generator(), n_steps=100
     )
     torch.testing.assert_close(batch.target, expected, atol=1e-4, rtol=1e-4)
 

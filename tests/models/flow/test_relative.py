@@ -18,7 +18,10 @@ D = 5
 def flow():
     torch.manual_seed(0)
     module = FlowModule(
-        D, 3, 2, config=FlowConfig(relative=True, view=2, width=16, depth=1, n_steps=4)
+        D,
+        3,
+        2,
+        config=FlowConfig(relative_to_control=True, n_visible=2, width=16, depth=1, n_steps=4),
     )
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
@@ -37,9 +40,9 @@ def condition(**more):
 
 
 def sample(flow, source, **more):
-    stratum = torch.zeros(source.shape[:2], dtype=torch.int64)
+    batch_index = torch.zeros(source.shape[:2], dtype=torch.int64)
     return flow.sample(
-        source, condition(**more), stratum, generator=torch.Generator().manual_seed(0)
+        source, condition(**more), batch_index, generator=torch.Generator().manual_seed(0)
     )
 
 
@@ -59,22 +62,22 @@ def test_the_centre_may_be_given_and_then_cells_are_on_their_own(flow):
 
 
 def test_the_way_back_needs_the_centre(flow):
-    source, stratum = torch.randn(2, 8, D), torch.zeros(2, 8, dtype=torch.int64)
+    source, batch_index = torch.randn(2, 8, D), torch.zeros(2, 8, dtype=torch.int64)
     centre = source.mean(1)
     made = sample(flow, source, centre=centre)
-    back = flow.invert(made, condition(centre=centre), stratum, n_steps=20)
+    back = flow.invert(made, condition(centre=centre), batch_index, n_steps=20)
     again = flow.sample(
-        source, condition(centre=centre), stratum, generator=torch.Generator(), n_steps=20
+        source, condition(centre=centre), batch_index, generator=torch.Generator(), n_steps=20
     )  # the same field, finer steps
     assert (
-        flow.invert(again, condition(centre=centre), stratum, n_steps=20) - source
+        flow.invert(again, condition(centre=centre), batch_index, n_steps=20) - source
     ).abs().max() < 5e-3
     assert (back - source).abs().max() < 0.5
     with pytest.raises(
         ValueError,
         match=r"relative to the mean of their controls: give it as condition\['centre'\]",
     ):
-        flow.invert(made, condition(), stratum)
+        flow.invert(made, condition(), batch_index)
 
 
 def test_guidance_of_a_preset_passes_over_covariates_that_are_not_there():
@@ -88,14 +91,14 @@ def test_guidance_of_a_preset_passes_over_covariates_that_are_not_there():
 
 def test_a_new_perturbation_is_followed_as_far_as_the_config_says():
     torch.manual_seed(0)
-    flow = FlowModule(D, 3, 2, config=FlowConfig(unseen=0.25, width=16, depth=1, n_steps=4))
+    flow = FlowModule(D, 3, 2, config=FlowConfig(unseen_weight=0.25, width=16, depth=1, n_steps=4))
     for parameter in flow.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
-    source, stratum = torch.randn(2, 8, D), torch.zeros(2, 8, dtype=torch.int64)
+    source, batch_index = torch.randn(2, 8, D), torch.zeros(2, 8, dtype=torch.int64)
 
     def made(guidance=None, **more):
         return flow.sample(
-            source, condition(**more), stratum, generator=torch.Generator(), guidance=guidance
+            source, condition(**more), batch_index, generator=torch.Generator(), guidance=guidance
         )
 
     known, new = torch.tensor([True, True]), torch.tensor([True, False])

@@ -64,7 +64,7 @@ def dosed():
 
 @each_preset
 def test_an_epsilon_too_small_to_converge_is_told_once_with_the_error(screen, caplog, preset):
-    small = {"epsilon": 1e-5, "relative": False, "gap_epsilon": 1e-5}
+    small = {"epsilon": 1e-5, "epsilon_relative": False, "gap_epsilon": 1e-5}
     model = fit(screen, preset=preset, config=small, max_steps=4)
     told = [
         record.getMessage()
@@ -408,11 +408,15 @@ def test_an_embedding_of_all_cells_is_refused_or_marked_in_every_table():
             "gap_epsilon must be above 0, not nan",
         ),
         ({"config": {"gap": -1}}, ValueError, "gap is at least 0, not -1"),
-        ({"config": {"unseen": 2}}, ValueError, "unseen is a share, from 0 to 1, not 2"),
+        (
+            {"config": {"unseen_weight": 2}},
+            ValueError,
+            "unseen_weight is a share, from 0 to 1, not 2",
+        ),
         ({"config": {"n_noise": 1.5}}, TypeError, "n_noise is a whole number, not 1.5"),
         ({"config": {"warm_steps": -1}}, ValueError, "warm_steps is at least 0, not -1"),
         (
-            {"config": {"view": 0}},
+            {"config": {"n_visible": 0}},
             ValueError,
             "view must be 'auto', None or a whole number above 0, not 0",
         ),

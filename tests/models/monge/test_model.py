@@ -103,7 +103,9 @@ def test_the_default_is_shoal_with_its_settings_of_training(screen):
     ConditionalMonge.setup_anndata(screen)
     model = ConditionalMonge(screen, n_latent=8)
     assert model.defaults is TRAINING["shoal"]
-    assert {**vars(model.module.config), "view": PRESETS["shoal"].view} == vars(PRESETS["shoal"])
+    assert {**vars(model.module.config), "n_visible": PRESETS["shoal"].n_visible} == vars(
+        PRESETS["shoal"]
+    )
     with pytest.raises(
         ValueError, match=r"this ConditionalMonge is not trained; call model.train\(\) first"
     ):
@@ -157,7 +159,7 @@ def test_learning_beats_the_control_cells(screen, preset):
 @each_preset
 def test_a_map_without_an_effect_leaves_every_twin_its_source(screen, preset, latent):
     model = fit(screen, preset=preset, config={"latent": latent}, **STILL)
-    sh.tl.predict(screen, model, key_added="twin", transfer=False)
+    sh.tl.predict(screen, model, key_added="twin", cross_context=False)
     twins = screen.obs["twin_predicted"].to_numpy()
     perturbed = (screen.obs["perturbation"] != "control").to_numpy()
     np.testing.assert_array_equal(twins, perturbed)
@@ -177,7 +179,7 @@ def test_a_map_without_an_effect_leaves_every_twin_its_source(screen, preset, la
 def test_a_twin_is_its_source_moved(screen, preset):
     screen = signed(screen)
     model = fit(screen, preset=preset, config={"latent": "pca"}, max_steps=20, lr=1e-2)
-    sh.tl.predict(screen, model, transfer=False)
+    sh.tl.predict(screen, model, cross_context=False)
     chosen = (screen.obs["predicted_predicted"] & (screen.obs["perturbation"] == "P2")).to_numpy()
     source, cells = screen.obs["predicted_source"][chosen], controls(screen)
     carried = pd.DataFrame(dense(model.transport(cells, "P2").X), index=cells.obs_names)
@@ -188,13 +190,13 @@ def test_a_twin_is_its_source_moved(screen, preset):
 
 def test_what_the_components_leave_out_of_a_cell_stays(screen):
     screen = signed(screen)
-    model = fit(screen, config={"n_latent": 4, "view": 2}, max_steps=20, lr=1e-2)
+    model = fit(screen, config={"n_latent": 4, "n_visible": 2}, max_steps=20, lr=1e-2)
     cells = controls(screen)
     moved = dense(model.transport(cells, "P1").X) - dense(cells.X)
     within = moved @ model.space.axes @ np.linalg.pinv(model.space.axes)
     np.testing.assert_allclose(moved, within, atol=1e-5)
     assert np.abs(moved).max() > 0.01
-    assert model.module.config.view == 2
+    assert model.module.config.n_visible == 2
 
 
 @each_preset
@@ -249,14 +251,20 @@ def test_noise_makes_the_images_of_a_cell_differ(screen):
 def test_unseen_perturbations_come_from_their_vectors(divided, preset):
     table = pd.DataFrame(np.eye(6, 3) + 0.5, index=["P1", "P2", "P3", "P4", "P5", "NEW"])
     model = fit(
-        divided, preset=preset, embedding=table, config={"latent": "pca", "unseen": 0.25}, lr=1e-2
+        divided,
+        preset=preset,
+        embedding=table,
+        config={"latent": "pca", "unseen_weight": 0.25},
+        lr=1e-2,
     )
-    ask = {"context": "context1", "n_cells": 8, "transfer": False}
+    ask = {"context": "context1", "n_cells": 8, "cross_context": False}
     made = model.predict(["NEW", "NEW+P1", "P3"], **ask)
     assert made.obs["perturbation"].tolist() == ["NEW"] * 8 + ["NEW+P1"] * 8 + ["P3"] * 8
     assert np.isfinite(dense(made.X)).all()
     if preset == "shoal":
-        whole = fit(divided, embedding=table, config={"latent": "pca", "unseen": 1.0}, lr=1e-2)
+        whole = fit(
+            divided, embedding=table, config={"latent": "pca", "unseen_weight": 1.0}, lr=1e-2
+        )
         assert_same(model, whole)  # it is a setting of the prediction
         differs = (
             np.abs(dense(whole.predict(["NEW", "NEW+P1", "P3"], **ask).X) - dense(made.X)).max(1)
@@ -314,7 +322,7 @@ def test_doses_between_and_outside_those_of_training(dosed, preset):
 @each_preset
 def test_genes_as_they_are_and_a_representation(screen, preset):
     genes = fit(screen, preset=preset, config={"n_latent": None})
-    assert (genes.space.n_dims, genes.space.description, genes.module.config.view) == (
+    assert (genes.space.n_dims, genes.space.description, genes.module.config.n_visible) == (
         60,
         "60 features",
         None,
@@ -410,9 +418,9 @@ def test_an_interrupted_training_goes_on_to_the_bit(divided, tmp_path, preset, e
     ("preset", "latent", "n_noise"), [("shoal", "pca", 3), ("published", "autoencoder", 0)]
 )
 def test_a_model_comes_back_from_disk(divided, tmp_path, preset, latent, n_noise):
-    config = {"latent": latent, "n_noise": n_noise, "warm_steps": 2, "view": "auto"}
+    config = {"latent": latent, "n_noise": n_noise, "warm_steps": 2, "n_visible": "auto"}
     model = fit(divided, preset=preset, config=config)
-    assert isinstance(model.module.config.view, int) == (
+    assert isinstance(model.module.config.n_visible, int) == (
         latent == "pca"
     )  # decided, and not again when it is loaded
     model.save(tmp_path / "m", save_anndata=True)

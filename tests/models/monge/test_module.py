@@ -25,9 +25,9 @@ PLAIN = ConditionalMongeConfig(
     told_context=True,
     relative_to_control=False,
     condition_dropout=0.0,
-    unseen=1.0,
-    transfer=0.0,
-    view=None,
+    unseen_weight=1.0,
+    cross_context=0.0,
+    n_visible=None,
     warm_steps=0,
     width=64,
     depth=2,
@@ -48,9 +48,11 @@ def told(k, n_vector=2, **more):
 
 def batch_of(source, target, condition=None):
     weight = torch.ones(source.shape[:2])
-    stratum = torch.full(source.shape[:2], -1)
+    batch_index = torch.full(source.shape[:2], -1)
     condition = told(len(source)) if condition is None else condition
-    return SetBatch(source, target, weight, weight, stratum, torch.arange(len(source)), condition)
+    return SetBatch(
+        source, target, weight, weight, batch_index, torch.arange(len(source)), condition
+    )
 
 
 class Gaussians:
@@ -137,7 +139,7 @@ def test_the_published_network_has_the_published_size():
 
 @pytest.mark.parametrize("preset", list(PRESETS))
 def test_untrained_it_leaves_every_cell_where_it_is(preset, generator):
-    config = replace(PRESETS[preset], view=None, latent="pca")
+    config = replace(PRESETS[preset], n_visible=None, latent="pca")
     module = MongeModule(D, 2, 1, 1, config=config)
     x = torch.randn(2, 5, D, generator=generator)
     made = module.sample(x, told(2), torch.zeros(2, 5, dtype=torch.int64), generator=generator)
@@ -154,14 +156,14 @@ def test_the_order_of_drugs_does_not_matter_and_absent_ones_do_not_count(
         for weight in module.parameters():
             weight.normal_(0, 0.3, generator=generator)
     x = torch.randn(1, 4, D, generator=generator)
-    stratum = torch.full((1, 4), -1)
+    batch_index = torch.full((1, 4), -1)
 
     def made(parts, present):
         condition = told(1) | {
             "parts": torch.tensor(parts)[None],
             "present": torch.tensor(present)[None],
         }
-        return module.sample(x, condition, stratum, generator=generator)
+        return module.sample(x, condition, batch_index, generator=generator)
 
     both = made([[1.0, 0.0], [0.0, 1.0]], [True, True])
     torch.testing.assert_close(both, made([[0.0, 1.0], [1.0, 0.0]], [True, True]))
@@ -173,11 +175,11 @@ def test_the_order_of_drugs_does_not_matter_and_absent_ones_do_not_count(
 
 def test_noise_makes_cells_of_one_cell_differ_and_without_it_they_do_not(generator):
     x = torch.zeros(1, 6, D)
-    stratum = torch.full((1, 6), -1)
+    batch_index = torch.full((1, 6), -1)
     for n_noise, differ in ((0, False), (4, True)):
         module = MongeModule(D, 2, 0, config=replace(PLAIN, n_noise=n_noise))
         torch.nn.init.normal_(module.net.net.leave.weight, generator=generator)
-        made = module.sample(x, told(1), stratum, generator=generator)
+        made = module.sample(x, told(1), batch_index, generator=generator)
         assert bool((made.std(1) > 1e-6).any()) == differ
 
 
@@ -238,37 +240,41 @@ def test_relative_cells_make_it_blind_to_where_the_controls_are(generator):
     module = MongeModule(D, 2, 0, config=replace(PLAIN, relative_to_control=True))
     torch.nn.init.normal_(module.net.net.leave.weight, generator=generator)
     x = torch.randn(1, 10, D, generator=generator)
-    stratum = torch.full((1, 10), -1)
+    batch_index = torch.full((1, 10), -1)
     here, there = (
-        module.sample(x + at, told(1), stratum, generator=generator) for at in (0.0, 40.0)
+        module.sample(x + at, told(1), batch_index, generator=generator) for at in (0.0, 40.0)
     )
     torch.testing.assert_close(here + 40, there, atol=1e-3, rtol=0)
-    asked = module.sample(x, told(1, centre=torch.ones(1, D)), stratum, generator=generator)
-    shifted = module.sample(x - 1, told(1, centre=torch.zeros(1, D)), stratum, generator=generator)
+    asked = module.sample(x, told(1, centre=torch.ones(1, D)), batch_index, generator=generator)
+    shifted = module.sample(
+        x - 1, told(1, centre=torch.zeros(1, D)), batch_index, generator=generator
+    )
     torch.testing.assert_close(asked - 1, shifted)
 
 
 def test_unseen_perturbations_are_followed_in_part(generator):
-    module = MongeModule(D, 2, 0, config=replace(PLAIN, unseen=0.25))
+    module = MongeModule(D, 2, 0, config=replace(PLAIN, unseen_weight=0.25))
     with torch.no_grad():
         for weight in module.parameters():
             weight.normal_(0, 0.3, generator=generator)
-    x, stratum = torch.randn(1, 4, D, generator=generator), torch.full((1, 4), -1)
+    x, batch_index = torch.randn(1, 4, D, generator=generator), torch.full((1, 4), -1)
 
     def made(**more):
-        return module.sample(x, told(1, **more), stratum, generator=generator)
+        return module.sample(x, told(1, **more), batch_index, generator=generator)
 
     new, known = (made(familiar=torch.tensor([flag])) for flag in (False, True))
     torch.testing.assert_close(known, made())
-    common = _with(module, unseen=0.0).sample(
-        x, told(1, familiar=torch.tensor([False])), stratum, generator=generator
+    common = _with(module, unseen_weight=0.0).sample(
+        x, told(1, familiar=torch.tensor([False])), batch_index, generator=generator
     )
     torch.testing.assert_close(new, 0.25 * known + 0.75 * common)
 
 
 def test_a_regularisation_too_small_to_converge_is_told_once(generator, caplog):
     task = Gaussians()
-    module = MongeModule(D, 2, 0, config=replace(PLAIN, epsilon=1e-5, relative=False, gap=0.0))
+    module = MongeModule(
+        D, 2, 0, config=replace(PLAIN, epsilon=1e-5, epsilon_relative=False, gap=0.0)
+    )
     with caplog.at_level("WARNING", logger="shoal"):
         for _ in range(2):
             module.loss(task.batch(40), generator)
@@ -286,8 +292,8 @@ def test_a_regularisation_too_small_to_converge_is_told_once(generator, caplog):
         ({"gap": -1.0}, ValueError, "gap"),
         ({"latent": "umap"}, ValueError, "latent"),
         ({"n_noise": 1.5}, TypeError, "n_noise"),
-        ({"transfer": 1.5}, ValueError, "transfer"),
-        ({"view": 0}, ValueError, "view"),
+        ({"cross_context": 1.5}, ValueError, "cross_context"),
+        ({"n_visible": 0}, ValueError, "n_visible"),
         ({"pooling": "max"}, ValueError, "pooling"),
     ],
 )
@@ -301,10 +307,10 @@ def test_doses_move_cells_differently(generator):
     with torch.no_grad():
         for weight in module.parameters():
             weight.normal_(0, 0.3, generator=generator)
-    x, stratum = torch.zeros(1, 1, D), torch.full((1, 1), -1)
+    x, batch_index = torch.zeros(1, 1, D), torch.full((1, 1), -1)
     low, high = (
         module.sample(
-            x, told(1) | {"dose": torch.tensor([[dose, 1.0]])}, stratum, generator=generator
+            x, told(1) | {"dose": torch.tensor([[dose, 1.0]])}, batch_index, generator=generator
         ).numpy()
         for dose in (-1.0, 1.0)
     )

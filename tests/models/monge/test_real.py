@@ -50,7 +50,7 @@ def test_kang_a_cell_type_that_was_not_stimulated(read_real):
         (x[rows] == 0).mean()
         for x in (adata.X.toarray(), np.asarray(adata.layers["conditional_monge"]))
     )
-    assert made == pytest.approx(real, abs=0.05)  # without `zeros` it is off by .2
+    assert made == pytest.approx(real, abs=0.05)  # without `match_zero_fraction` it is off by .2
 
 
 def test_bbbc021_doses_between_and_beyond_those_measured(read_real):

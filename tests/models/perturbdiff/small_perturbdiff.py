@@ -59,7 +59,7 @@ def batch(seed: int = 0, size: int = S) -> SimpleNamespace:
         target=(target / 2 + SHIFT[:, None]) / SCALE,
         weight=weight,
         source_weight=source_weight,
-        stratum=torch.arange(size).expand(K, size) % 2,
+        batch_index=torch.arange(size).expand(K, size) % 2,
         index=torch.arange(K),
         condition=conditions(),
     )

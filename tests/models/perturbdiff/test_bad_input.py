@@ -211,7 +211,7 @@ def test_values_that_cannot_be_learned_from(screen, fit_perturbdiff, preset, spo
         ),
         *(
             ({name: value}, f"{name} is a share, from 0 to 1, not {value}")
-            for name in ("self_conditioning", "condition_dropout", "transfer", "unseen")
+            for name in ("self_conditioning", "condition_dropout", "cross_context", "unseen_weight")
             for value in (-0.1, 2)
         ),
         (
@@ -237,7 +237,7 @@ def test_values_that_cannot_be_learned_from(screen, fit_perturbdiff, preset, spo
         ),
         (
             {"per_covariate": False},
-            "unseen=0.25 leaves out the perturbation alone, which takes per_covariate=True",
+            "unseen_weight=0.25 leaves out the perturbation alone, which takes per_covariate=True",
         ),
         ({"heads": 2}, "heads=2 belongs to two streams: choose fusion from features, tokens"),
         (

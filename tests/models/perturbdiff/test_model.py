@@ -86,7 +86,7 @@ def test_at_first_it_returns_the_cells_it_begins_with(screen, fit_perturbdiff):
     """To the zero: what is 0 stays 0, in the way to the network's units and back."""
     screen.X = np.maximum(dense(screen.X) - np.median(dense(screen.X)), 0)
     model = fit_perturbdiff(screen, **STILL)
-    made = model.predict(["P1", "P2"], n_cells=100, transfer=False)
+    made = model.predict(["P1", "P2"], n_cells=100, cross_context=False)
     start = screen[made.obs["source"]].X
     np.testing.assert_allclose(dense(made.X), start, atol=1e-5)
     np.testing.assert_array_equal(dense(made.X) == 0, start == 0)
@@ -117,11 +117,11 @@ def test_a_layer_of_twins(screen, fit_perturbdiff):
 def test_perturbations_without_cells_come_from_their_vectors(divided, fit_perturbdiff):
     table = pd.DataFrame(np.eye(6, 3) + 0.5, index=["P1", "P2", "P3", "P4", "P5", "NEW"])
     model = fit_perturbdiff(divided, embedding=table)
-    ask = {"context": "context1", "n_cells": 8, "transfer": False}
+    ask = {"context": "context1", "n_cells": 8, "cross_context": False}
     made = model.predict(["NEW", "NEW+P1", "P3"], **ask)
     assert made.obs["perturbation"].tolist() == ["NEW"] * 8 + ["NEW+P1"] * 8 + ["P3"] * 8
     assert np.isfinite(dense(made.X)).all()
-    other = fit_perturbdiff(divided, embedding=table, config={"unseen": 1.0})
+    other = fit_perturbdiff(divided, embedding=table, config={"unseen_weight": 1.0})
     assert_same(model, other)  # it is a setting of the sampler
     further = other.predict(["NEW", "NEW+P1", "P3"], **ask)
     differs = np.abs(dense(further.X) - dense(made.X)).max(1) > 1e-6
@@ -158,7 +158,8 @@ def test_what_the_network_is_told(fit_perturbdiff, preset):
     model = fit_perturbdiff(adata, preset=preset)
     assert set(model.module.condition.covariates) == {"perturbation", "dose", "context", "batch"}
     low, high = (
-        dense(model.predict("P1", dose=dose, n_cells=40, transfer=False).X) for dose in (0.1, 10.0)
+        dense(model.predict("P1", dose=dose, n_cells=40, cross_context=False).X)
+        for dose in (0.1, 10.0)
     )
     assert np.abs(low - high).max() > 1e-4
     blind = fit_perturbdiff(adata, preset=preset, config={"told_batch": False}, **STILL)
@@ -246,7 +247,7 @@ def test_mmd_is_0_on_average_where_nothing_differs(fit_perturbdiff):
 
 @pytest.mark.parametrize(("preset", "steps"), [("shoal", 100), ("published", 120)])
 def test_training_brings_it_nearer(screen, fit_perturbdiff, preset, steps):
-    config = {"width": 32, "transfer": 0.0, "guidance": 0.0}
+    config = {"width": 32, "cross_context": 0.0, "guidance": 0.0}
     options = {} if preset == "shoal" else {"n_steps": 20}
     before, after = (
         fit_perturbdiff(screen, preset=preset, config=config, **asked).mmd(**options)

@@ -75,17 +75,23 @@ def test_terms_of_the_published_loss_written_out():
 
 def test_batches_are_encoded_once_where_nothing_is_left_out_by_slots():
     model, told = opened(module("published")), batch()
-    vectors, slots = model._told(told.condition, told.stratum)
+    vectors, slots = model._told(told.condition, told.batch_index)
     assert vectors.shape == (K, 2, 16)
-    each = model.condition(told.condition, told.stratum)
+    each = model.condition(told.condition, told.batch_index)
     torch.testing.assert_close(slots.float() @ vectors, each)
     loss = model.loss(told, seeded())["loss"]
-    model._told = lambda condition, stratum, **_: (model.condition(condition, stratum), None)
+    model._told = lambda condition, batch_index, **_: (
+        model.condition(condition, batch_index),
+        None,
+    )
     torch.testing.assert_close(loss, model.loss(told, seeded())["loss"])
     several = torch.arange(K * S).reshape(K, S)
-    for own, stratum in ((module("shoal"), told.stratum), (module("published"), several % 2)):
+    for own, batch_index in (
+        (module("shoal"), told.batch_index),
+        (module("published"), several % 2),
+    ):
         vectors, slots = opened(own)._told(
-            told.condition, stratum[:, :2] if own.config.biased else stratum
+            told.condition, batch_index[:, :2] if own.config.biased else batch_index
         )
         assert slots is None  # each slot by itself, and as many batches as slots
         assert vectors.shape[1] in (2, S)
@@ -219,7 +225,7 @@ def test_gradients_are_those_with_the_guess_as_a_constant():
     found = model.net.enter.weight.grad.clone()
     model.zero_grad()
     x0, seen = model._in(told.target), calls[-1]
-    told_again = model._told(told.condition, told.stratum)
+    told_again = model._told(told.condition, told.batch_index)
     made = model._predict(seen.x, seen.t, seen.guess, seen.control, told_again, seeded())
     ((made - x0).square().mean() + model._energy(made, x0, None, told.weight)).backward()
     torch.testing.assert_close(model.net.enter.weight.grad, found)
@@ -238,7 +244,7 @@ def test_the_order_of_the_cells_of_a_set_goes_through(name, changes):
     order = torch.randperm(S, generator=seeded(2))
 
     def made(at):
-        covariates = model._told(told.condition, told.stratum[:, at])
+        covariates = model._told(told.condition, told.batch_index[:, at])
         return model._predict(
             x[:, at],
             t,
@@ -294,7 +300,9 @@ def test_it_learns_populations(name, changes):
         trained(module(name, condition_dropout=0.1, depth=1, **changes), 150),
         batch(99, 300),
     )
-    made = model.sample(told.source, told.condition, told.stratum, generator=seeded(), guidance=0.0)
+    made = model.sample(
+        told.source, told.condition, told.batch_index, generator=seeded(), guidance=0.0
+    )
     weight = torch.ones(K, 300)
     ours, controls = (module()._energy(x, told.target, weight, weight) for x in (made, told.source))
     assert ours < 0.45 * controls
@@ -307,7 +315,7 @@ def test_gradients_reach_every_weight_that_is_trained(name, changes):
         batch(),
     )
     told.condition["present"][2] = False  # the token of the unperturbed
-    told.stratum[:, 0] = -1  # and those of unknown batches
+    told.batch_index[:, 0] = -1  # and those of unknown batches
     model.condition.coin = "condition"
     for seed in range(8):
         model.loss(told, seeded(seed))["loss"].backward()
@@ -325,7 +333,7 @@ def test_all_randomness_comes_from_the_generator(name):
     model, told, losses = opened(module(name, **steps)).train(), batch(), []
     for seed, state in ((0, 1), (0, 2), (1, 1)):
         torch.manual_seed(state)
-        made = model.sample(told.source, told.condition, told.stratum, generator=seeded(seed))
+        made = model.sample(told.source, told.condition, told.batch_index, generator=seeded(seed))
         losses.append((model.loss(told, seeded(seed))["loss"].item(), made.sum().item()))
     assert losses[0] == losses[1]
     assert losses[0][0] != losses[2][0]
@@ -344,7 +352,7 @@ def test_it_can_be_copied_and_rebuilt(name):
     rebuilt.load_state_dict(model.state_dict())
     copies = deepcopy(model), pickle.loads(pickle.dumps(model)), rebuilt.eval()
     made = [
-        m.sample(told.source, told.condition, told.stratum, generator=seeded())
+        m.sample(told.source, told.condition, told.batch_index, generator=seeded())
         for m in (model, *copies)
     ]
     assert all(torch.equal(made[0], each) for each in made[1:])

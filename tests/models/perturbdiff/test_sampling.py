@@ -37,15 +37,15 @@ def test_at_first_one_pass_returns_its_start():
     """All that steers and the last layer are 0, and the network predicts a change of the control cell."""
     model, told = module(), batch()
     assert torch.equal(
-        model.sample(told.source, told.condition, told.stratum, generator=seeded()), told.source
+        model.sample(told.source, told.condition, told.batch_index, generator=seeded()), told.source
     )
     low = told.source - 6  # values of -4 to 6: what is below 0 comes back as 0
-    made = model.sample(low, told.condition, told.stratum, generator=seeded())
+    made = model.sample(low, told.condition, told.batch_index, generator=seeded())
     torch.testing.assert_close(
         made * SCALE + MEAN, (low * SCALE + MEAN).clamp(min=0), atol=1e-5, rtol=0
     )
     free = module(nonnegative=False)
-    assert torch.equal(free.sample(low, told.condition, told.stratum, generator=seeded()), low)
+    assert torch.equal(free.sample(low, told.condition, told.batch_index, generator=seeded()), low)
 
 
 def test_at_first_the_published_network_sees_neither_controls_nor_conditions():
@@ -56,7 +56,7 @@ def test_at_first_the_published_network_sees_neither_controls_nor_conditions():
     beside = []
     model.net.enter_control.register_forward_hook(lambda _, given, __: beside.append(given[0]))
     made = model._predict(
-        x, t, guess, told.source, model._told(told.condition, told.stratum), seeded()
+        x, t, guess, told.source, model._told(told.condition, told.batch_index), seeded()
     )
     assert torch.equal(
         beside[0], told.source
@@ -78,7 +78,7 @@ def test_values_are_below_0_only_where_they_may_be(name, changes):
     for nonnegative in (True, False):
         model = opened(module(name, nonnegative=nonnegative, **changes))
         made = model.sample(
-            told.source, told.condition, told.stratum, generator=seeded(), guidance=0.0
+            told.source, told.condition, told.batch_index, generator=seeded(), guidance=0.0
         )
         lowest.append((made * SCALE + MEAN).min().item())
     assert abs(lowest[0]) < 1e-5
@@ -108,14 +108,18 @@ def test_genes_are_on_with_their_chance_and_the_gradient_is_that_of_the_chance()
 def test_genes_that_are_off_are_0_and_the_loss_reaches_their_chance(name, changes):
     model, told = opened(module(name, hurdle=True, **changes)), batch()
     made = (
-        model.sample(told.source, told.condition, told.stratum, generator=seeded(), guidance=0.0)
+        model.sample(
+            told.source, told.condition, told.batch_index, generator=seeded(), guidance=0.0
+        )
         * SCALE
         + MEAN
     )
     plain = opened(module(name, hurdle=True, **changes))
     plain._gate = lambda logits, value, generator: torch.ones_like(value)
     whole = (
-        plain.sample(told.source, told.condition, told.stratum, generator=seeded(), guidance=0.0)
+        plain.sample(
+            told.source, told.condition, told.batch_index, generator=seeded(), guidance=0.0
+        )
         * SCALE
         + MEAN
     )
@@ -161,7 +165,7 @@ def test_a_set_is_at_one_step_and_its_noise_is_for_each_cell():
 def test_which_steps_are_visited_from_unit_noise(changes, steps):
     model, told = opened(module("published", **changes)), batch(size=100)
     calls = watched(model)
-    model.sample(told.source, told.condition, told.stratum, generator=seeded(), guidance=0.0)
+    model.sample(told.source, told.condition, told.batch_index, generator=seeded(), guidance=0.0)
     assert [seen.t.tolist() for seen in calls] == [[t] * K for t in steps]
     assert abs(calls[0].x.std() - 1) < 0.05
     assert abs(calls[0].x.mean()) < 0.1
@@ -174,7 +178,7 @@ def test_which_steps_are_visited_from_unit_noise(changes, steps):
 def test_a_model_trained_without_guesses_is_shown_none():
     model, told = opened(module(**SEVERAL | {"self_conditioning": 0.0})), batch()
     calls = watched(model)
-    model.sample(told.source, told.condition, told.stratum, generator=seeded())
+    model.sample(told.source, told.condition, told.batch_index, generator=seeded())
     assert len(calls) == 4
     assert not any(seen.guess.any() for seen in calls)
 
@@ -188,12 +192,12 @@ def test_guidance_goes_on_from_the_null(name, changes):
     control = model._in(told.source)
     x, t = model._pure(control, seeded())
     drops = (), model.condition.covariates
-    encoded = [model._told(told.condition, told.stratum, drop=drop) for drop in drops]
+    encoded = [model._told(told.condition, told.batch_index, drop=drop) for drop in drops]
     follows, null = (
         model._predict(x, t, torch.zeros_like(control), control, e, seeded()) for e in encoded
     )
     assert (follows - null).abs().max() > 0.01
-    args = told.source, told.condition, told.stratum
+    args = told.source, told.condition, told.batch_index
     assert torch.equal(model.sample(*args, generator=seeded(), guidance=0.0), model._out(follows))
     for w in (1.0, 2.5, -1.0):
         made = model.sample(*args, generator=seeded(), guidance=w)
@@ -201,7 +205,9 @@ def test_guidance_goes_on_from_the_null(name, changes):
             made, model._out((1 + w) * follows - w * null), atol=1e-4, rtol=1e-4
         )
     other = {key: value.roll(1, 0) for key, value in told.condition.items()}
-    nothing = model.sample(told.source, other, 1 - told.stratum, generator=seeded(), guidance=-1.0)
+    nothing = model.sample(
+        told.source, other, 1 - told.batch_index, generator=seeded(), guidance=-1.0
+    )
     assert torch.equal(
         nothing, model.sample(*args, generator=seeded(), guidance=-1.0)
     )  # the null: of no condition
@@ -216,7 +222,7 @@ def test_a_perturbation_that_is_not_familiar_is_followed_as_far_as_is_said():
         if drop:
             plain = model.condition.forward
             model.condition.forward = lambda *args, **options: plain(*args, **(options | drop))
-        return model.sample(told.source, condition, told.stratum, generator=seeded())
+        return model.sample(told.source, condition, told.batch_index, generator=seeded())
 
     follows, common = made(1.0, known), made(1.0, told.condition, drop=("perturbation",))
     assert (follows - common).abs().amax((1, 2)).min() > 0.01

@@ -12,8 +12,8 @@ from scipy import sparse
 torch = pytest.importorskip("torch", reason="networks need the extra 'models'")
 
 from shoal.core._matrix import as_rows  # noqa: E402
-from shoal.models.space import _autoencoder, _linear, _network  # noqa: E402
 from shoal.models.base._persistence import read_model, write_model  # noqa: E402
+from shoal.models.space import _autoencoder, _linear, _network  # noqa: E402
 from shoal.models.space._linear import Space, fit_space  # noqa: E402
 from shoal.models.space._network import fit_network_space, space_from_dict  # noqa: E402
 

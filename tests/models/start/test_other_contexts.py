@@ -127,10 +127,12 @@ def test_few_relatives_repeat_with_weight_0(three, values):
 
 def test_what_does_not_go_together_is_refused():
     for change in ({"source": "noise", "coupling": "independent"}, {"control_mean": True}):
-        with pytest.raises(ValueError, match="transfer=0.5 lets paths begin at perturbed cells"):
-            FlowConfig(transfer=0.5, **change)
+        with pytest.raises(
+            ValueError, match="cross_context=0.5 lets paths begin at perturbed cells"
+        ):
+            FlowConfig(cross_context=0.5, **change)
     with pytest.raises(ValueError, match="transfer is a share"):
-        FlowConfig(transfer=2.0)
+        FlowConfig(cross_context=2.0)
 
 
 # -- the model -----------------------------------------------------------------------------------------------------------
@@ -167,7 +169,7 @@ def test_an_untrained_flow_returns_the_moved_cells(fit_flow, places):
     control = {c: x[(where == c) & (places.obs["p"] == "control")].mean(0) for c in "xyz"}
     there = np.concatenate([x[own & (where == c)] + control["z"] - control[c] for c in "xy"])
     np.testing.assert_allclose(np.sort(dense(made.X), axis=0), np.sort(there, axis=0), atol=1e-4)
-    controls = model.predict("C", context="z", n_cells=40, transfer=False)
+    controls = model.predict("C", context="z", n_cells=40, cross_context=False)
     np.testing.assert_allclose(dense(controls.X).mean(0), control["z"], atol=1e-4)
 
 
@@ -249,4 +251,4 @@ def test_a_flow_that_begins_at_relatives_keeps_the_shape_of_the_response(fit_flo
             found.append(sh.metrics.energy_distance(dense(made.X), dense(test[cells.index].X)))
         return np.mean(found)
 
-    assert error() < 0.8 * error(transfer=False)
+    assert error() < 0.8 * error(cross_context=False)

@@ -17,14 +17,14 @@ def mean_of(cells: Tensor, weight: Tensor | None) -> Tensor:
     return (cells * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)
 
 
-def common_share(condition: Mapping[str, Tensor], unseen: float) -> Tensor | None:
+def common_share(condition: Mapping[str, Tensor], unseen_weight: float) -> Tensor | None:
     """Return how much of each prediction is what perturbations do on average, (K, 1, 1), or None where that is nothing.
 
-    A perturbation that is not ``familiar`` is followed as far as `unseen` says.
+    A perturbation that is not ``familiar`` is followed as far as `unseen_weight` says.
     """
-    if unseen == 1 or "familiar" not in condition or condition["familiar"].all():
+    if unseen_weight == 1 or "familiar" not in condition or condition["familiar"].all():
         return None
-    return ((1 - unseen) * ~condition["familiar"])[:, None, None]
+    return ((1 - unseen_weight) * ~condition["familiar"])[:, None, None]
 
 
 @contextmanager

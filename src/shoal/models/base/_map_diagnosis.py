@@ -160,10 +160,10 @@ class MapMixin(Predictor):
         self._check_options(options)
         self._check_carries()
         cells = self._population(adata)
-        if "transfer" in self.options:
+        if "cross_context" in self.options:
             options = {
                 **options,
-                "transfer": False,
+                "cross_context": False,
             }  # from controls, also where relatives were measured elsewhere
         able = np.array(
             [not self.vocabulary.without_vector([name]) for name in cells.names], dtype=bool

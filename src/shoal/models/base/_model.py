@@ -59,7 +59,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
     """A network that generates populations of cells; one file a model adds the network.
 
     A subclass defines ``make_network(n_dims, n_vector, n_contexts, n_batches)``, which returns an ``nn.Module`` with
-    ``loss(batch, generator)`` and ``sample(source, condition, stratum, *, generator, **options)``, names the options of
+    ``loss(batch, generator)`` and ``sample(source, condition, batch_index, *, generator, **options)``, names the options of
     ``sample`` in ``options``, and gives the defaults of training in ``defaults``.
 
     Attributes
@@ -320,14 +320,14 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         source = torch.from_numpy(self.space.encode(start))
         generator = torch.Generator(device="cpu").manual_seed(int(rng.integers(2**62)))
         z = torch.empty_like(source)
-        for rows, real, condition, stratum in self._in_sets(
+        for rows, real, condition, batch_index in self._in_sets(
             wanted, cells, perturbed=like is not None
         ):
             with torch.no_grad():
                 made = self.module.sample(
-                    source[rows].to(stratum.device),
+                    source[rows].to(batch_index.device),
                     condition,
-                    stratum,
+                    batch_index,
                     generator=generator,
                     **options,
                 )
@@ -335,7 +335,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         values = self.space.decode(z.numpy(), start)
         if self.vocabulary.nonnegative:
             nonnegative(values, wanted.populations())
-            if getattr(getattr(self.module, "config", None), "zeros", False):
+            if getattr(getattr(self.module, "config", None), "match_zero_fraction", False):
                 usual = with_controls(cells, self.cells).control_zeros
                 switched_off(values, start if like is None else like, wanted.populations(), usual)
         return values

@@ -126,7 +126,7 @@ class Predictor:
         AnnData
             One row per generated cell, on the scale that the model was trained on; ``obs`` has the perturbation,
             context, batch and dose columns of the screen and ``source``, the name of the control cell it starts from (of models
-            with `transfer`: that stands for it, where it starts from the perturbation's own cells of another context).
+            with `cross_context`: that stands for it, where it starts from the perturbation's own cells of another context).
 
         Raises
         ------

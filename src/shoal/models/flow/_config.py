@@ -38,7 +38,7 @@ class FlowConfig:
         Of ``"control+noise"``: the standard deviation that is added, with which probability a cell gets it in training,
         and whether all get it when cells are generated.
     coupling, epsilon
-        Which source belongs to which target, within a condition and stratum; `epsilon` of ``"sinkhorn"``.
+        Which source belongs to which target, within a condition and batch_index; `epsilon` of ``"sinkhorn"``.
         ``"none"`` means that the batches hold pairs made earlier: their sources are used as they are.
     head
         What the loss compares: the ``"velocity"``, the end ``"x1"`` of the path that it points to (errors count less the
@@ -50,28 +50,28 @@ class FlowConfig:
     guidance
         How far to follow covariates, by name, when cells are generated: 1 plainly, more than 1 overstated, 0 not at all.
         Those that the screen does not have are passed over.
-    unseen
+    unseen_weight
         How far to follow the vector of a perturbation that was not in training, unless `guidance` says it: the rest is what
         the perturbations of training do on average. Vectors made from knowledge of genes often say little about responses.
     control_mean
         Whether the network is told the mean of the set of controls.
     pooling, width, depth, dropout
         The network: how the parts of a combination become one vector, width, number of blocks, dropout in the blocks.
-    transfer
+    cross_context
         Where a perturbation was measured in other contexts too, its paths may begin at those cells, moved by the difference
         of the contexts' control means; the network is then told no perturbation, and learns what else differs between the
         contexts. This is the share of such sets in training; above 0, predictions begin there wherever they can.
-    anchor
+    mean_shrinkage
         Share of the change of the mean that is taken back in predictions that begin there: the flow is learned from other
         perturbations, and what it adds to the mean is less certain than the mean itself.
-    relative
+    relative_to_control
         Whether the network sees cells relative to the mean of their controls, so that what it learns of a perturbation in
         one context holds in another.
-    view
+    n_visible
         Leading principal components that the network sees of a cell; it moves all of them. All if ``None``; ``"auto"`` is
         half the root of the cells of the median condition: six for 150 cells, eleven for 500. Of fifty components it would
         recognise single cells, and carry others to their mean.
-    zeros
+    match_zero_fraction
         Whether a gene is off in as many of the predicted cells as its mean and the cells that they began with let expect: a
         network moves all cells a little, zeros among them. Where values cannot be below 0.
     sampler, n_steps, grid, eps0
@@ -97,17 +97,17 @@ class FlowConfig:
     law: str = "uniform"
     condition_dropout: float = 0.1
     guidance: Mapping[str, float] = field(default_factory=dict)
-    unseen: float = 1.0
+    unseen_weight: float = 1.0
     control_mean: bool = False
     pooling: str = "mean"
-    transfer: float = 0.0
-    anchor: float = 0.0
-    relative: bool = False
-    view: int | Literal["auto"] | None = None
+    cross_context: float = 0.0
+    mean_shrinkage: float = 0.0
+    relative_to_control: bool = False
+    n_visible: int | Literal["auto"] | None = None
     width: int = 128
     depth: int = 3
     dropout: float = 0.0
-    zeros: bool = False
+    match_zero_fraction: bool = False
     sampler: str = "heun"
     n_steps: int = 20
     grid: str = "uniform"
@@ -129,7 +129,13 @@ class FlowConfig:
             one_of(getattr(self, name), choices, name=name)
         for name in ("gamma_scale", "noise", "width", "depth", "n_steps"):
             positive(getattr(self, name), name=name)
-        for name in ("noise_probability", "condition_dropout", "dropout", "transfer", "anchor"):
+        for name in (
+            "noise_probability",
+            "condition_dropout",
+            "dropout",
+            "cross_context",
+            "mean_shrinkage",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 msg = f"{name} is a share, from 0 to 1, not {getattr(self, name)!r}"
                 raise ValueError(msg)
@@ -140,11 +146,11 @@ class FlowConfig:
                 "and a path without needs 'velocity' or 'x1'"
             )
             raise ValueError(msg)
-        if self.transfer and (self.source == "noise" or self.control_mean):
+        if self.cross_context and (self.source == "noise" or self.control_mean):
             what = "source='noise'" if self.source == "noise" else "control_mean=True"
             msg = (
-                f"transfer={self.transfer!r} lets paths begin at perturbed cells of other contexts, which does not go with "
-                f"{what}; set transfer=0"
+                f"cross_context={self.cross_context!r} lets paths begin at perturbed cells of other contexts, which does not go with "
+                f"{what}; set cross_context=0"
             )
             raise ValueError(msg)
         self.check_sampler(self.sampler)
@@ -171,16 +177,16 @@ PRESETS: Mapping[str, FlowConfig] = MappingProxyType(
         # the vector of a new perturbation a quarter; from the perturbation's cells of other contexts where there are some:
         # what measured best, on real and on simulated cells.
         "flow": FlowConfig(
-            view="auto",
-            relative=True,
+            n_visible="auto",
+            relative_to_control=True,
             dropout=0.1,
             pooling="sum",
             guidance={"context": 0.5},
-            unseen=0.25,
-            transfer=0.5,
-            zeros=True,
+            unseen_weight=0.25,
+            cross_context=0.5,
+            match_zero_fraction=True,
         ),
-        # Rectified flow before its reflow: random pairs of a stratum, few Euler steps (Liu et al. 2023).
+        # Rectified flow before its reflow: random pairs of a batch_index, few Euler steps (Liu et al. 2023).
         "rectified": FlowConfig(coupling="independent", sampler="euler", n_steps=10),
         # Conditional flow matching with minibatch optimal transport (Tong et al. 2024).
         "otcfm": FlowConfig(),
@@ -223,7 +229,7 @@ PRESETS: Mapping[str, FlowConfig] = MappingProxyType(
 
 
 def view_for(sizes: Sequence[int]) -> int:
-    """Return what ``view="auto"`` means for conditions of these numbers of cells: half the root of the median, three at least."""
+    """Return what ``n_visible="auto"`` means for conditions of these numbers of cells: half the root of the median, three at least."""
     return max(3, round(float(np.sqrt(np.median(sizes))) / 2))
 
 

@@ -79,7 +79,7 @@ class Flow(MapMixin, TransferModel):
 
     _pairs: Pairs | None = None  # while a reflow trains on them
     defaults: ClassVar[dict[str, Any]] = {"max_steps": 800, "lr": 2e-3, "weight_decay": 0.1}
-    options: ClassVar[tuple[str, ...]] = ("n_steps", "sampler", "guidance", "eps0", "transfer")
+    options: ClassVar[tuple[str, ...]] = ("n_steps", "sampler", "guidance", "eps0", "cross_context")
 
     def __init__(
         self,
@@ -173,7 +173,7 @@ class Flow(MapMixin, TransferModel):
         generator = torch.Generator(device="cpu").manual_seed(int(rng.integers(2**62)))
         ends = partial(self._ends, n_steps=n_steps, generator=generator)
         pairs = [ends(self._read(unique)[back], wanted)]
-        if self.module.config.transfer:
+        if self.module.config.cross_context:
             begin = self._relatives.starts(wanted, self.cells, self.vocabulary, rng)
             again = np.flatnonzero(begin[::n_pairs] >= 0)
             if len(again):
@@ -196,11 +196,13 @@ class Flow(MapMixin, TransferModel):
         """Return where the flow begins, where it ends, and the centre that it is told, each (n, n_dims)."""
         begun = torch.from_numpy(source)
         start, end = torch.empty_like(begun), torch.empty_like(begun)
-        for rows, real, condition, stratum in self._in_sets(
+        for rows, real, condition, batch_index in self._in_sets(
             wanted, self.cells, perturbed=perturbed
         ):
-            here = begun[rows].to(stratum.device)
-            made = self.module.pairs(here, condition, stratum, generator=generator, n_steps=n_steps)
+            here = begun[rows].to(batch_index.device)
+            made = self.module.pairs(
+                here, condition, batch_index, generator=generator, n_steps=n_steps
+            )
             for values, found in zip((start, end), made, strict=True):
                 values[rows[real]] = found.float().cpu()[real]
         return start, end, torch.from_numpy(self._centres(wanted.context, self.cells))
@@ -337,13 +339,13 @@ class Flow(MapMixin, TransferModel):
         start = cells.values(wanted.source)
         source = torch.from_numpy(self.space.encode(start))
         z = torch.empty_like(source)
-        for rows, real, condition, stratum in self._in_sets(wanted, cells):
-            here = source[rows].to(stratum.device)
+        for rows, real, condition, batch_index in self._in_sets(wanted, cells):
+            here = source[rows].to(batch_index.device)
             if goal.name is None:
-                made = self.module.invert(here, condition, stratum, **options)
+                made = self.module.invert(here, condition, batch_index, **options)
             else:
                 other = goal.told(wanted, rows[:, 0], cells, self.vocabulary, condition)
-                made = self.module.counterfactual(here, condition, other, stratum, **options)
+                made = self.module.counterfactual(here, condition, other, batch_index, **options)
             z[rows[real]] = made.float().cpu()[real]
         values = self.space.decode(z.numpy(), start)
         return values.clip(min=0) if self.vocabulary.nonnegative else values

@@ -96,7 +96,7 @@ class FlowModule(nn.Module):
         self.net = VelocityNet(
             d,
             heads=2 if self.path.gamma else 1,
-            view=None if config.view == "auto" else config.view,
+            n_visible=None if config.n_visible == "auto" else config.n_visible,
             width=config.width,
             depth=config.depth,
             d_condition=config.width,
@@ -115,7 +115,7 @@ class FlowModule(nn.Module):
         point = draw(self.path, x0, x1, law=self.config.law, generator=generator)
         condition = self._told(batch.condition, control, batch.source_weight)
         centre = self._centre(batch.condition, control, batch.source_weight)
-        told = self.condition(condition, batch.stratum, generator=generator)
+        told = self.condition(condition, batch.batch_index, generator=generator)
         heads = self._heads(point.t, point.x - centre, told)
         if self.config.head == "velocity+eta":
             predictions = {"velocity": heads[0], "denoiser": heads[1]}
@@ -136,7 +136,7 @@ class FlowModule(nn.Module):
         pairs = couple(
             x0,
             x1,
-            stratum=batch.stratum,
+            stratum=batch.batch_index,
             method=self.config.coupling,
             epsilon=self.config.epsilon,
             generator=generator,
@@ -160,7 +160,7 @@ class FlowModule(nn.Module):
         self,
         source: Tensor,
         condition: Mapping[str, Tensor],
-        stratum: Tensor,
+        batch_index: Tensor,
         *,
         generator: torch.Generator,
         n_steps: int | None = None,
@@ -177,7 +177,7 @@ class FlowModule(nn.Module):
             is told it).
         condition
             K conditions, as in a ``SetBatch``.
-        stratum
+        batch_index
             (K, S) batch codes, -1 = unknown.
         generator
             The source of randomness.
@@ -198,7 +198,7 @@ class FlowModule(nn.Module):
         told, centre = self._told(condition, control), self._centre(condition, control)
         return self._out(
             self._carry(
-                start, told, stratum, generator, n_steps, sampler, guidance, eps0, centre=centre
+                start, told, batch_index, generator, n_steps, sampler, guidance, eps0, centre=centre
             )
         )
 
@@ -207,7 +207,7 @@ class FlowModule(nn.Module):
         self,
         target: Tensor,
         condition: Mapping[str, Tensor],
-        stratum: Tensor,
+        batch_index: Tensor,
         *,
         n_steps: int | None = None,
         sampler: str | None = None,
@@ -236,7 +236,7 @@ class FlowModule(nn.Module):
             self._carry(
                 start,
                 condition,
-                stratum,
+                batch_index,
                 None,
                 n_steps,
                 sampler,
@@ -253,7 +253,7 @@ class FlowModule(nn.Module):
         cells: Tensor,
         condition: Mapping[str, Tensor],
         other: Mapping[str, Tensor],
-        stratum: Tensor,
+        batch_index: Tensor,
         *,
         n_steps: int | None = None,
         sampler: str | None = None,
@@ -267,14 +267,14 @@ class FlowModule(nn.Module):
             As :meth:`invert`.
         """
         start = self.invert(
-            cells, condition, stratum, n_steps=n_steps, sampler=sampler, guidance=guidance
+            cells, condition, batch_index, n_steps=n_steps, sampler=sampler, guidance=guidance
         )
         sampler, centre = self._deterministic(sampler), self._centre(other, None)
         return self._out(
             self._carry(
                 self._in(start),
                 other,
-                stratum,
+                batch_index,
                 None,
                 n_steps,
                 sampler,
@@ -291,7 +291,7 @@ class FlowModule(nn.Module):
         self,
         source: Tensor,
         condition: Mapping[str, Tensor],
-        stratum: Tensor,
+        batch_index: Tensor,
         *,
         generator: torch.Generator,
         n_steps: int = 100,
@@ -301,7 +301,7 @@ class FlowModule(nn.Module):
         start = self._start(control, generator, chance=float(self.config.noise_at_sampling))
         told, centre = self._told(condition, control), self._centre(condition, control)
         end = self._carry(
-            start, told, stratum, generator, n_steps, "heun", None, None, centre=centre
+            start, told, batch_index, generator, n_steps, "heun", None, None, centre=centre
         )
         return self._out(start), self._out(end)
 
@@ -348,7 +348,7 @@ class FlowModule(nn.Module):
 
         It is ``condition["centre"]`` (K, d), in the data's units, where that is given, else the mean of the set.
         """
-        if not self.config.relative:
+        if not self.config.relative_to_control:
             return 0.0
         if "centre" in condition:
             return self._in(condition["centre"])[:, None]
@@ -371,7 +371,7 @@ class FlowModule(nn.Module):
     def _field(
         self,
         condition: Mapping[str, Tensor],
-        stratum: Tensor,
+        batch_index: Tensor,
         guidance: Mapping[str, float],
         centre: Tensor | float = 0.0,
     ) -> Field:
@@ -379,18 +379,22 @@ class FlowModule(nn.Module):
 
         ``full + Σ (w_k - 1) (full - without k)``: plain where all weights are 1, without a covariate where its weight is 0,
         and for a single covariate the classifier-free guidance of Ho & Salimans 2022. Perturbations that are not
-        ``condition["familiar"]`` are followed as far as the config's `unseen` says.
+        ``condition["familiar"]`` are followed as far as the config's `unseen_weight` says.
         """
         for name in guidance:
             one_of(name, self.condition.covariates, name="guidance")
 
         def heads(*drop: str) -> Field:
-            encoded = self.condition(condition, stratum, drop=drop)
+            encoded = self.condition(condition, batch_index, drop=drop)
             return lambda t, x: self._heads(t.reshape(1, 1), x - centre, encoded)
 
         weights = {name: 1 - weight for name, weight in guidance.items() if weight != 1}
         field = guided(heads(), {name: heads(name) for name in weights}, weights)
-        share = None if "perturbation" in guidance else common_share(condition, self.config.unseen)
+        share = (
+            None
+            if "perturbation" in guidance
+            else common_share(condition, self.config.unseen_weight)
+        )
         if share is None:
             return field
         common = heads("perturbation")
@@ -400,7 +404,7 @@ class FlowModule(nn.Module):
         self,
         x: Tensor,
         condition: Mapping[str, Tensor],
-        stratum: Tensor,
+        batch_index: Tensor,
         generator: torch.Generator | None,
         n_steps: int | None,
         sampler: str | None,
@@ -417,7 +421,7 @@ class FlowModule(nn.Module):
         grid = time_grid(config.grid, config.n_steps if n_steps is None else n_steps, like=x)
         with resting(self):
             heads = self._field(
-                condition, stratum, self.guidance if guidance is None else guidance, centre
+                condition, batch_index, self.guidance if guidance is None else guidance, centre
             )
             drift = (
                 drift_field(self.path, heads) if self.path.gamma else lambda t, x: heads(t, x)[0]

@@ -28,15 +28,15 @@ class ConditionalMongeConfig:
     ----------
     cost
         Cost of moving a cell: ``"euclidean"`` distance, or its square.
-    epsilon, relative
-        Regularisation of the Sinkhorn divergence that the map is fitted with, in units of the cost or, if `relative`, as a share of
+    epsilon, epsilon_relative
+        Regularisation of the Sinkhorn divergence that the map is fitted with, in units of the cost or, if `epsilon_relative`, as a share of
         the mean cost between the cells that are compared.
     biased
         Whether the divergence compares all cells with themselves, as published, which makes populations too narrow; else halves of
         them. If ``None`` halves of distances and all cells of squares: in many dimensions the squared distances of halves have no
         hold on how far a population spreads, and training comes apart.
     gap, gap_epsilon
-        Weight of the Monge gap and its regularisation, which is `relative` as well or not.
+        Weight of the Monge gap and its regularisation, which is `epsilon_relative` as well or not.
     energy
         Weight of an energy distance beside the Sinkhorn divergence: unbiased, without regularisation.
     warm_steps
@@ -51,19 +51,19 @@ class ConditionalMongeConfig:
         Whether the network sees cells relative to the mean of the control cells of their context.
     condition_dropout
         Probability with which each covariate is left out in training.
-    unseen
+    unseen_weight
         How far to follow the vector of a perturbation that was not in training; the rest is what the perturbations of training
         do on average.
     pooling
         How the parts of a combination become one vector: ``"mean"``, ``"sum"`` or ``"attention"``.
-    transfer, anchor, zeros
+    cross_context, mean_shrinkage, match_zero_fraction
         As of :class:`FlowConfig`.
     network
         ``"film"``: residual blocks that the condition steers, as of :class:`Flow`; ``"concatenated"``: cell and condition side by side
-        in plain layers, as published: told the perturbation and the dose and nothing else, without dropout, `unseen` and `view`.
+        in plain layers, as published: told the perturbation and the dose and nothing else, without dropout, `unseen_weight` and `n_visible`.
     width, depth
         Of the layers, and how many.
-    view
+    n_visible
         Leading coordinates that the network sees of a cell (``"film"``); it moves all. All if ``None``; ``"auto"`` as of
         :class:`FlowConfig`.
     latent
@@ -80,7 +80,7 @@ class ConditionalMongeConfig:
 
     cost: Literal["euclidean", "sqeuclidean"] = "euclidean"
     epsilon: float = 1.0
-    relative: bool = True
+    epsilon_relative: bool = True
     biased: bool | None = None
     gap: float = 1.0
     gap_epsilon: float = 0.01
@@ -91,15 +91,15 @@ class ConditionalMongeConfig:
     told_batch: bool = True
     relative_to_control: bool = False
     condition_dropout: float = 0.1
-    unseen: float = 0.25
+    unseen_weight: float = 0.25
     pooling: str = "sum"
-    transfer: float = 0.5
-    anchor: float = 0.25
-    zeros: bool = True
+    cross_context: float = 0.5
+    mean_shrinkage: float = 0.25
+    match_zero_fraction: bool = True
     network: Literal["film", "concatenated"] = "film"
     width: int = 128
     depth: int = 3
-    view: int | Literal["auto"] | None = None
+    n_visible: int | Literal["auto"] | None = None
     latent: str = "pca"
 
     def __post_init__(self) -> None:
@@ -121,12 +121,17 @@ class ConditionalMongeConfig:
             if not getattr(self, name) >= 0:
                 msg = f"{name} is at least 0, not {getattr(self, name)!r}"
                 raise ValueError(msg)
-        for name in ("condition_dropout", "unseen", "transfer", "anchor"):
+        for name in ("condition_dropout", "unseen_weight", "cross_context", "mean_shrinkage"):
             if not 0 <= getattr(self, name) <= 1:
                 msg = f"{name} is a share, from 0 to 1, not {getattr(self, name)!r}"
                 raise ValueError(msg)
-        if not (self.view in (None, "auto") or (isinstance(self.view, Integral) and self.view > 0)):
-            msg = f"view must be 'auto', None or a whole number above 0, not {self.view!r}"
+        if not (
+            self.n_visible in (None, "auto")
+            or (isinstance(self.n_visible, Integral) and self.n_visible > 0)
+        ):
+            msg = (
+                f"n_visible must be 'auto', None or a whole number above 0, not {self.n_visible!r}"
+            )
             raise ValueError(msg)
 
     @property
@@ -145,16 +150,16 @@ PRESETS: Mapping[str, ConditionalMongeConfig] = MappingProxyType(
         "shoal": ConditionalMongeConfig(),
         # Driessen et al. 2025, at its published width; a condition is a drug's vector and a dose.
         "published": ConditionalMongeConfig(
-            relative=False,
+            epsilon_relative=False,
             biased=True,
             warm_steps=0,
             told_batch=False,
             condition_dropout=0.0,
-            unseen=1.0,
+            unseen_weight=1.0,
             pooling="mean",
-            transfer=0.0,
-            anchor=0.0,
-            zeros=False,
+            cross_context=0.0,
+            mean_shrinkage=0.0,
+            match_zero_fraction=False,
             network="concatenated",
             width=64,
             depth=4,

@@ -28,7 +28,7 @@ class ConditionalMonge(MapMixin, TransferModel):
     The map is a residual network that is told the condition. It is fitted by the debiased Sinkhorn divergence between the
     populations it makes and those that were measured, and regularised by the Monge gap, which is 0 where no other pairing of
     the same cells would be shorter. As it maps cells, the twin of a control cell is that very cell, moved: always in `transport`, and
-    in predictions with ``transfer=False``. Else, where the perturbation was measured in other contexts, they begin at its cells there.
+    in predictions with ``cross_context=False``. Else, where the perturbation was measured in other contexts, they begin at its cells there.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class ConditionalMonge(MapMixin, TransferModel):
     500
     """
 
-    options: ClassVar[tuple[str, ...]] = ("transfer",)
+    options: ClassVar[tuple[str, ...]] = ("cross_context",)
 
     def __init__(
         self,

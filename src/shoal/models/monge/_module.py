@@ -75,8 +75,8 @@ class MongeModule(nn.Module):
             pooling=config.pooling,
             dropout=config.condition_dropout,
         )
-        view = None if config.view == "auto" else config.view
-        self.net = VelocityNet(d, heads=1, view=view, d_condition=config.width, **size)
+        n_visible = None if config.n_visible == "auto" else config.n_visible
+        self.net = VelocityNet(d, heads=1, n_visible=n_visible, d_condition=config.width, **size)
 
     # -- training ----------------------------------------------------------------------------------------------------
 
@@ -88,14 +88,14 @@ class MongeModule(nn.Module):
         config, control = self.config, batch.source
         self.n_steps += 1
         centre = self._centre(batch.condition, control, batch.source_weight)
-        made = self._moved(control, batch.condition, batch.stratum, centre, generator)
+        made = self._moved(control, batch.condition, batch.batch_index, centre, generator)
         if int(self.n_steps) <= config.warm_steps:
-            pairs = couple(control, batch.target, stratum=batch.stratum, generator=generator)
+            pairs = couple(control, batch.target, stratum=batch.batch_index, generator=generator)
             error = (take(made, pairs) - batch.target).square().mean(-1)
             paired = weighted_mean(error, batch.weight)
             return {"loss": paired, "paired": paired}
         limits = {"n_iterations": ITERATIONS, "tolerance": TOLERANCE, "unsolved": self._tell}
-        shared = {"power": config.power, "relative": config.relative, **limits}
+        shared = {"power": config.power, "epsilon_relative": config.epsilon_relative, **limits}
         weights = {"x_weight": batch.source_weight, "y_weight": batch.weight}
         fit = {"epsilon": config.epsilon, "biased": config.with_itself, **weights, **shared}
         found = {"divergence": sinkhorn_divergence(made, batch.target, **fit).mean()}
@@ -129,7 +129,7 @@ class MongeModule(nn.Module):
         self,
         source: Tensor,
         condition: Mapping[str, Tensor],
-        stratum: Tensor,
+        batch_index: Tensor,
         *,
         generator: torch.Generator,
     ) -> Tensor:
@@ -141,7 +141,7 @@ class MongeModule(nn.Module):
             (K, S, d) control cells.
         condition
             K conditions, as in a ``SetBatch``.
-        stratum
+        batch_index
             (K, S) batch codes, -1 = unknown.
         generator
             Of the noise, where there is some.
@@ -152,7 +152,7 @@ class MongeModule(nn.Module):
         """
         centre = self._centre(condition, source, None)
         with resting(self):
-            return self._moved(source, condition, stratum, centre, generator)
+            return self._moved(source, condition, batch_index, centre, generator)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -160,7 +160,7 @@ class MongeModule(nn.Module):
         self,
         x: Tensor,
         condition: Mapping[str, Tensor],
-        stratum: Tensor,
+        batch_index: Tensor,
         centre: Tensor | float,
         generator: torch.Generator,
     ) -> Tensor:
@@ -169,12 +169,14 @@ class MongeModule(nn.Module):
         seen = x - centre
         if self.condition is None:
             return x + self.net(seen, condition, beside)
-        told = self.condition(condition, stratum, generator=generator)
+        told = self.condition(condition, batch_index, generator=generator)
         change = self.net(seen, told, beside)
-        share = None if self.training else common_share(condition, self.config.unseen)
+        share = None if self.training else common_share(condition, self.config.unseen_weight)
         if share is None:
             return x + change
-        common = self.net(seen, self.condition(condition, stratum, drop=("perturbation",)), beside)
+        common = self.net(
+            seen, self.condition(condition, batch_index, drop=("perturbation",)), beside
+        )
         return x + torch.lerp(change, common, share.to(x))
 
     def _centre(

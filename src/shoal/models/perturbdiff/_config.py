@@ -48,7 +48,7 @@ class PerturbDiffConfig:
         are of different cells, and cells that repeat to fill a set do not count.
     n_components
         Principal components of the training cells, of `energy_components`.
-    transfer, anchor
+    cross_context, mean_shrinkage
         As of :class:`FlowConfig`: the share of training sets that begin at the perturbation's own cells of other contexts, and
         that of the change of their mean that predictions take back.
     per_covariate
@@ -57,7 +57,7 @@ class PerturbDiffConfig:
         Probability of that.
     guidance
         How much further than plainly to follow what is asked for: w in (1 + w) told - w untold.
-    unseen
+    unseen_weight
         How far to follow the vector of a perturbation that was not in training; the rest is what the perturbations of
         training do on average. Below 1 it takes `per_covariate`.
     pooling
@@ -75,7 +75,7 @@ class PerturbDiffConfig:
     floor
         Predictions (in the scale of the network) below it become 0 within the sampler, where values cannot be below 0;
         ``None`` leaves them.
-    zeros
+    match_zero_fraction
         As of :class:`FlowConfig`.
 
     Raises
@@ -101,12 +101,12 @@ class PerturbDiffConfig:
     energy_components: float = 1.0
     biased: bool = False
     n_components: int = 30
-    transfer: float = 0.5
-    anchor: float = 0.25
+    cross_context: float = 0.5
+    mean_shrinkage: float = 0.25
     per_covariate: bool = True
     condition_dropout: float = 0.1
     guidance: float = 0.0
-    unseen: float = 0.25
+    unseen_weight: float = 0.25
     pooling: str = "sum"
     told_batch: bool = True
     fusion: str = "input"
@@ -117,7 +117,7 @@ class PerturbDiffConfig:
     sampler: str = "strided"
     n_sampling_steps: int = 1
     floor: float | None = None
-    zeros: bool = False
+    match_zero_fraction: bool = False
 
     def __post_init__(self) -> None:
         choices = {
@@ -143,7 +143,13 @@ class PerturbDiffConfig:
             if not isinstance(getattr(self, name), Integral):
                 msg = f"{name} is a whole number, not {getattr(self, name)!r}"
                 raise TypeError(msg)
-        for name in ("self_conditioning", "condition_dropout", "transfer", "anchor", "unseen"):
+        for name in (
+            "self_conditioning",
+            "condition_dropout",
+            "cross_context",
+            "mean_shrinkage",
+            "unseen_weight",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 msg = f"{name} is a share, from 0 to 1, not {getattr(self, name)!r}"
                 raise ValueError(msg)
@@ -174,8 +180,8 @@ class PerturbDiffConfig:
             "one_pass=True has no earlier guess to show: self_conditioning must be 0": (
                 self.one_pass and self.self_conditioning > 0
             ),
-            f"unseen={self.unseen} leaves out the perturbation alone, which takes per_covariate=True": (
-                self.unseen < 1 and not self.per_covariate
+            f"unseen_weight={self.unseen_weight} leaves out the perturbation alone, which takes per_covariate=True": (
+                self.unseen_weight < 1 and not self.per_covariate
             ),
             f"heads=2 belongs to two streams: choose fusion from {', '.join(FUSIONS)}": (
                 self.heads == 2 and self.fusion == "input"
@@ -207,12 +213,12 @@ PRESETS: Mapping[str, PerturbDiffConfig] = MappingProxyType(
             mse=1.0,
             energy_components=0.0,
             biased=True,
-            transfer=0.0,
-            anchor=0.0,
+            cross_context=0.0,
+            mean_shrinkage=0.0,
             per_covariate=False,
             condition_dropout=0.5,
             guidance=1.0,
-            unseen=1.0,
+            unseen_weight=1.0,
             fusion="features",
             width=64,
             depth=3,

@@ -75,7 +75,7 @@ class PerturbDiff(TransferModel):
     (50, 100)
     """
 
-    options: ClassVar[tuple[str, ...]] = ("n_steps", "guidance", "transfer")
+    options: ClassVar[tuple[str, ...]] = ("n_steps", "guidance", "cross_context")
     _marginal: Population | None = None  # what is pretrained on, while it is
 
     def __init__(

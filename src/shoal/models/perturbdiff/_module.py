@@ -103,7 +103,7 @@ class PerturbDiffModule(nn.Module):
             "weight": weight,
             "control_weight": None if config.biased else batch.source_weight,
         }
-        told = self._told(batch.condition, batch.stratum, generator=generator)
+        told = self._told(batch.condition, batch.batch_index, generator=generator)
         guess = None
         if (
             float(torch.rand(1, generator=generator, device=generator.device))
@@ -147,7 +147,7 @@ class PerturbDiffModule(nn.Module):
     def _told(
         self,
         condition: Mapping[str, Tensor],
-        stratum: Tensor,
+        batch_index: Tensor,
         *,
         generator: torch.Generator | None = None,
         drop: Collection[str] = (),
@@ -157,12 +157,12 @@ class PerturbDiffModule(nn.Module):
         Batches are encoded once for each that there is, not for each slot, unless each slot is left out by itself.
         """
         if self.config.per_covariate or "batch" not in self.condition.covariates:
-            return self.condition(condition, stratum, generator=generator, drop=drop), None
-        strata, which = stratum.unique(return_inverse=True)
-        if len(strata) >= stratum.shape[1]:
-            return self.condition(condition, stratum, generator=generator, drop=drop), None
+            return self.condition(condition, batch_index, generator=generator, drop=drop), None
+        strata, which = batch_index.unique(return_inverse=True)
+        if len(strata) >= batch_index.shape[1]:
+            return self.condition(condition, batch_index, generator=generator, drop=drop), None
         vectors = self.condition(
-            condition, strata.expand(len(stratum), -1), generator=generator, drop=drop
+            condition, strata.expand(len(batch_index), -1), generator=generator, drop=drop
         )
         return vectors, None if vectors.shape[1] == 1 else nn.functional.one_hot(which, len(strata))
 
@@ -225,7 +225,7 @@ class PerturbDiffModule(nn.Module):
         self,
         source: Tensor,
         condition: Mapping[str, Tensor],
-        stratum: Tensor,
+        batch_index: Tensor,
         *,
         generator: torch.Generator,
         n_steps: int | None = None,
@@ -238,9 +238,9 @@ class PerturbDiffModule(nn.Module):
         source
             (K, S, d) control cells, or cells of other contexts.
         condition
-            K conditions, as in a ``SetBatch``; perturbations that are not ``familiar`` are followed as far as `unseen` says, and
+            K conditions, as in a ``SetBatch``; perturbations that are not ``familiar`` are followed as far as `unseen_weight` says, and
             slots that are not ``real`` (K, S) are read by no other, as in training.
-        stratum
+        batch_index
             (K, S) batch codes, -1 = unknown.
         generator
             The source of randomness.
@@ -266,7 +266,7 @@ class PerturbDiffModule(nn.Module):
         real = None if config.biased or "real" not in condition else condition["real"].to(control)
 
         def denoiser(drop: Collection[str] = ()) -> Denoiser:
-            told = self._told(condition, stratum, drop=drop)
+            told = self._told(condition, batch_index, drop=drop)
             counts = {"weight": real, "control_weight": real}
             return lambda x, t, guess: self._predict(
                 x, t, guess, control, told, generator, **counts
@@ -278,7 +278,7 @@ class PerturbDiffModule(nn.Module):
                 denoise = guided_denoiser(
                     denoise, denoiser(self.condition.covariates), config.guidance
                 )
-            share = common_share(condition, config.unseen)
+            share = common_share(condition, config.unseen_weight)
             if share is not None:
                 denoise = _partly(denoise, denoiser(("perturbation",)), share)
             x, t = self._pure(control, generator)

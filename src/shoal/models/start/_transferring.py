@@ -29,7 +29,7 @@ Recipe = TypeVar("Recipe", "FlowConfig", "ConditionalMongeConfig")
 
 
 class TransferModel(PerturbationModel):
-    """A network whose config has `transfer`, the share of training sets that begin at such cells, and `anchor`.
+    """A network whose config has `cross_context`, the share of training sets that begin at such cells, and `mean_shrinkage`.
 
     Where it is above 0, predictions begin there wherever they can. Cells that are perturbed already are told no
     perturbation: what is left to learn is what else differs between contexts.
@@ -45,7 +45,7 @@ class TransferModel(PerturbationModel):
 
     def _store(self, store: str, sampler: SetSampler, cells: Population | None = None) -> Store:
         plain = super()._store(store, sampler, cells)
-        if cells is not None or not self.module.config.transfer:
+        if cells is not None or not self.module.config.cross_context:
             return plain
         codes = recode(
             np.arange(len(self.cells.contexts)), self.cells.contexts, self.vocabulary.contexts
@@ -54,7 +54,7 @@ class TransferModel(PerturbationModel):
             int(np.flatnonzero(codes == code)[0]) for code in range(len(self.vocabulary.contexts))
         ]
         centre = self._centres(np.array([*here, -1]), self.cells)
-        return TransferStore(plain, self._relatives, centre, self.module.config.transfer)
+        return TransferStore(plain, self._relatives, centre, self.module.config.cross_context)
 
     def _generate(
         self,
@@ -62,12 +62,12 @@ class TransferModel(PerturbationModel):
         cells: Population,
         rng: np.random.Generator,
         *,
-        transfer: bool = True,
+        cross_context: bool = True,
         **options: Any,
     ) -> Matrix:
         """Generate cells from the perturbation's own cells of other contexts where there are some, else from controls."""
         self._check_trained()
-        if not (transfer and self.module.config.transfer):
+        if not (cross_context and self.module.config.cross_context):
             return super()._generate(wanted, cells, rng, **options)
         begin = self._relatives.starts(wanted, cells, self.vocabulary, rng)
         moved = begin >= 0
@@ -80,7 +80,7 @@ class TransferModel(PerturbationModel):
             start = self._moved(measured, begin[moved], there, cells)
             options = self._options_perturbed(options)
             made = self._from(start, there, cells, rng, like=measured, **options)
-            share, nonnegative = self.module.config.anchor, self.vocabulary.nonnegative
+            share, nonnegative = self.module.config.mean_shrinkage, self.vocabulary.nonnegative
             if share:
                 made = anchored(made, start, there.populations(), share, nonnegative=nonnegative)
             values[moved] = made
@@ -99,14 +99,14 @@ class TransferModel(PerturbationModel):
 
     def transport(self, cells: Any, perturbation: str, **options: Any) -> Any:
         """Give every cell the perturbation: as for any model, from these very cells."""
-        return super().transport(cells, perturbation, **{**options, "transfer": False})
+        return super().transport(cells, perturbation, **{**options, "cross_context": False})
 
     def _with_view(self, config: Recipe, n_dims: int) -> Recipe:
         """Return the config with its view decided: once, and kept, as a loaded model must not count the cells of another screen."""
-        if config.view != "auto":
+        if config.n_visible != "auto":
             return config
-        self.config["view"] = self._view(n_dims)
-        return replace(config, view=self.config["view"])
+        self.config["n_visible"] = self._view(n_dims)
+        return replace(config, n_visible=self.config["n_visible"])
 
     def _view(self, n_dims: int) -> int | None:
         """Return how many leading components the median condition has cells to learn the shape of."""
