@@ -9,6 +9,8 @@ from scipy import sparse
 
 import shoal as sh
 
+from ..helpers import dense
+
 
 @pytest.fixture(scope="module")
 def _screen():
@@ -18,11 +20,11 @@ def _screen():
     sh.pp.annotate(adata, "perturbation", control="control", context_key="batch")
     sh.pp.prepare(adata, normalize="log1p", n_comps=8)
     perturbed = (adata.obs["perturbation"] != "control").to_numpy()
-    twins = adata.X.toarray() if sparse.issparse(adata.X) else np.array(adata.X)
+    twins = np.array(dense(adata.X))
     twins[perturbed] = twins[perturbed][::-1]  # some other perturbation's cells
     adata.layers["twins"] = twins
     adata.obs["twins_predicted"] = perturbed
-    adata.layers["perfect"] = np.array(adata.X.toarray() if sparse.issparse(adata.X) else adata.X)
+    adata.layers["perfect"] = np.array(dense(adata.X))
     return adata
 
 
@@ -85,9 +87,11 @@ def test_components_as_asked_and_a_panel_each(screen):
 
 
 def test_sparse_prediction_one_context_and_a_representation(screen):
-    dense = clouds(sh.pl.populations(screen, "P1", layer="twins"))
+    from_array = clouds(sh.pl.populations(screen, "P1", layer="twins"))
     screen.layers["twins"] = sparse.csr_matrix(screen.layers["twins"])
-    for a, b in zip(dense, clouds(sh.pl.populations(screen, "P1", layer="twins")), strict=True):
+    for a, b in zip(
+        from_array, clouds(sh.pl.populations(screen, "P1", layer="twins")), strict=True
+    ):
         np.testing.assert_allclose(a, b, atol=1e-5)
     batch = screen.obs["batch"].astype(str)
     inside = clouds(sh.pl.populations(screen, "P1", layer="twins", context=batch.iloc[0]))

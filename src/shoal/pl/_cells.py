@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from .._validate import key_in
 from ..core._matrix import as_rows, choose
@@ -15,7 +14,7 @@ from ..core._screen import labels, resolve
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from .._typing import Bools, Floats, Ints, Matrix
+    from .._typing import Bools, Ints, Matrix
     from ..core._screen import Labels, Screen
 
 PREDICTED = "_predicted"  # obs: with the name of a prediction before it, which rows are twins
@@ -118,8 +117,3 @@ def prediction(
 def some(rows: Ints, most: int, rng: np.random.Generator) -> Ints:
     """Return at most `most` of the rows, in order."""
     return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
-
-
-def dense(block: Matrix) -> Floats:
-    """Return a matrix as a dense float64 array."""
-    return np.asarray(block.toarray() if sparse.issparse(block) else block, dtype=np.float64)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import LinearSegmentedColormap
 
-from .._daggers import DAGGER, daggers
+from .._contenders import COPY, NEGATIVE, POSITIVE, PREDICTION, TRANSDUCTIVE, transductive_marks
 from .._keys import EVALUATION
 from .._validate import get_adata, key_in
 from ..core._results import read_result
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
     from .._typing import Bools, Floats
 
-PREDICTION, POSITIVE, NEGATIVE = "prediction", "positive control", "negative control"
-COPY = "control copy"
-REFERENCES = (POSITIVE, NEGATIVE, COPY)  # what is no model, set apart
 RIVAL = "#D55E00"
 LOOKS = {  # colour, marker and line of each contender: no two differ by colour alone
     PREDICTION: (ACCENT, "o", "-"),
@@ -134,4 +131,4 @@ def label_of(result: dict[str, Any], contender: str = PREDICTION) -> str:
     name = (
         str(result["params"].get("layer") or PREDICTION) if contender == PREDICTION else contender
     )
-    return name + DAGGER if contender in daggers(result["contenders"]) else name
+    return name + TRANSDUCTIVE if contender in transductive_marks(result["contenders"]) else name

@@ -9,7 +9,8 @@ from matplotlib import pyplot as plt
 from scipy import sparse
 
 from .._validate import get_adata, key_in, positive
-from ._cells import dense, prediction
+from ..metrics._cells import densify
+from ._cells import prediction
 from ._evaluation import RIVAL
 from ._style import ACCENT, INK, QUIET, shorten, tidy
 
@@ -109,7 +110,9 @@ def genes(
     fig, axes = plt.subplots(lines, columns, figsize=(2.35 * columns, 0.75 + 1.75 * lines), squeeze=False, sharey=True,
                              layout="constrained")  # fmt: skip
     for ax, gene in zip(axes.ravel(), at, strict=False):
-        one = [(label, dense(cells[:, [gene]])[:, 0]) for label, cells in kinds]
+        one = [
+            (label, densify(cells[:, [gene]])[:, 0].astype(np.float64)) for label, cells in kinds
+        ]
         _steps(ax, one)
         ax.set_title(
             shorten(str(adata.var_names[gene])),

@@ -15,6 +15,7 @@ from ..core._matrix import Rows, as_rows, choose
 from ..core._plan import shifts_of
 from ..core._results import read_result
 from ..core._screen import Screen, labels, resolve
+from ..metrics._cells import densify
 from ._style import FAINT, INK, QUIET, SIGNED, axes_or_new, shorten, tidy
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _shifts(rows: Rows, plan: Plan, group: int, rng: np.random.Generator) -> tup
     ]
     control = np.sort(np.concatenate(chosen))
     block = rows.take(control)
-    dense = np.asarray(block.toarray() if hasattr(block, "toarray") else block, dtype=np.float64)
+    dense = densify(block).astype(np.float64, copy=False)
     coef = np.zeros((plan.n_strata, plan.basis.shape[1], rows.shape[1]))
     for s in strata:
         here = plan.stratum[control] == s

@@ -10,14 +10,17 @@ from matplotlib.collections import PatchCollection
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
-from .._daggers import DAGGER, daggers
-from .._validate import positive
-from ._evaluation import (
-    BETWEEN,
+from .._contenders import (
+    CONTROLS,
     NEGATIVE,
     POSITIVE,
     PREDICTION,
-    REFERENCES,
+    TRANSDUCTIVE,
+    transductive_marks,
+)
+from .._validate import positive
+from ._evaluation import (
+    BETWEEN,
     chosen,
     fit,
     positions,
@@ -112,7 +115,7 @@ def leaderboard(
     tint[:, 1:][:, ~fit(summary)] = np.nan
     shown = scores.loc[names, ["score", *summary.index]].to_numpy(float)
     _cells(ax, x, y, tint, shown)
-    good, told = np.concatenate([[True], fit(summary)]), daggers(scores.loc[names])
+    good, told = np.concatenate([[True], fit(summary)]), transductive_marks(scores.loc[names])
     _names(
         ax,
         x,
@@ -131,10 +134,10 @@ def leaderboard(
 def _order(score: pd.Series, n_top: int | None) -> list[str]:
     """Return models from best to worst, then the references."""
     ranked = score.sort_values(ascending=False, kind="stable").index
-    models = [name for name in ranked if name not in REFERENCES]
+    models = [name for name in ranked if name not in CONTROLS]
     baselines = [name for name in models if name != PREDICTION][:n_top]
     return [m for m in models if m == PREDICTION or m in baselines] + [
-        r for r in REFERENCES if r in score.index
+        r for r in CONTROLS if r in score.index
     ]
 
 
@@ -142,7 +145,7 @@ def _grid(
     names: list[str], summary: pd.DataFrame
 ) -> tuple[Floats, Floats, list[tuple[str, float, float]]]:
     """Return the centres of rows and columns, with gaps, and for each family its first and last column."""
-    apart = np.isin(names, REFERENCES)
+    apart = np.isin(names, CONTROLS)
     y = np.arange(len(names)) + GAP * apart
     family = summary["family"].astype(str).to_numpy()
     new = np.concatenate([[True], family[1:] != family[:-1]])
@@ -186,7 +189,9 @@ def _names(
     """Name rows and columns; the prediction is bold."""
     ax.set_yticks(y, [shorten(name) for name in names], fontsize="small", color=INK)
     for label, name in zip(ax.get_yticklabels(), names, strict=True):
-        label.set_fontweight("bold" if name in (PREDICTION, PREDICTION + DAGGER) else "normal")
+        label.set_fontweight(
+            "bold" if name in (PREDICTION, PREDICTION + TRANSDUCTIVE) else "normal"
+        )
     ax.xaxis.tick_top()
     ax.set_xticks(
         x,

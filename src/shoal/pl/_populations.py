@@ -10,7 +10,8 @@ from matplotlib import pyplot as plt
 from .._keys import PCA
 from .._random import RNGLike, as_generator
 from .._validate import get_adata, key_in, positive
-from ._cells import Prediction, dense, prediction, some
+from ..metrics._cells import densify
+from ._cells import Prediction, prediction, some
 from ._evaluation import RIVAL
 from ._style import ACCENT, INK, QUIET, axes_or_new, shorten, tidy
 
@@ -161,7 +162,7 @@ def _panel(shown: Prediction, space: tuple[Floats, Floats | None], name: str, ba
     name, rows = shown.twins(name)
     real = np.asarray(scores[rows], dtype=np.float64)
     if axes is None:
-        twins = dense(shown.adata.obsm[f"X_{shown.layer}"][rows])
+        twins = densify(shown.adata.obsm[f"X_{shown.layer}"][rows]).astype(np.float64)
     else:  # the PCA's centre is what real cells lose on their way from genes to scores
         centre = (shown.values(rows) @ axes - real).mean(axis=0)
         twins = shown.values(rows, predicted=True) @ axes - centre

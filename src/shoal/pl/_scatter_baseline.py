@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._contenders import PREDICTION
 from .._validate import key_in
 from ._evaluation import (
-    PREDICTION,
     RIVAL,
     as_loss,
     better,

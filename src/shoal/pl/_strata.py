@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._contenders import POSITIVE, PREDICTION, STRATA
 from .._validate import key_in
 from ._evaluation import (
     LOOKS,
-    POSITIVE,
-    PREDICTION,
     RIVAL,
     better,
     label_of,
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from mudata import MuData
 
-KINDS = {"effect": ("weak", "medium", "strong"), "coherence": ("low", "medium", "high")}
 TITLES = {"effect": "size of the real effect", "coherence": "coherence of the real response"}
 GAP = 0.8
 
@@ -94,7 +92,7 @@ def strata(
 
     ax = axes_or_new(ax, width=6.2, height=3.8)
     start, ticks = 0.0, []
-    for kind, levels in KINDS.items():
+    for kind, levels in STRATA.items():
         present = [level for level in levels if f"{kind} {level}" in value.index]
         at = start + np.arange(len(present))
         several = value.loc[[f"{kind} {level}" for level in present]]
