@@ -283,7 +283,7 @@ def _check_sizes(cells: GroupedCells, metric: Metric, names: pd.Index) -> None:
             f"no stratum has more than {m.max()} control cells; at least {metric.least} are needed"
         )
         raise ValueError(msg)
-    usable = cells.control_weights(metric) > 0
+    usable = cells.control_weights(metric.least) > 0
     alone = names[~usable.any(axis=0)]
     if len(alone):
         warnings.warn(

@@ -112,11 +112,15 @@ def test_predictions_are_as_sparse_as_measured_cells(name):
     sh.pp.prepare(adata, normalize="log1p", n_comps=10)
     off = {}
     for zeros in (True, False):
-        config = {"n_latent": 10, "width": 32, "zeros": zeros}
+        config = {"n_latent": 10, "width": 32, "match_zero_fraction": zeros}
         model = sh.tl.fit(adata, name, max_steps=150, rng=0, config=config)
-        for transfer in (True, False):
+        for cross_context in (True, False):
             made = model.predict(
-                "P1", context=adata.obs["context"].iloc[0], n_cells=150, transfer=transfer, rng=0
+                "P1",
+                context=adata.obs["context"].iloc[0],
+                n_cells=150,
+                cross_context=cross_context,
+                rng=0,
             ).X
             made = dense(made)
             off[zeros, transfer] = (made == 0).mean()
@@ -124,6 +128,6 @@ def test_predictions_are_as_sparse_as_measured_cells(name):
         (adata.obs["perturbation"] == "P1") & (adata.obs["context"] == adata.obs["context"].iloc[0])
     ].X
     real = (dense(real) == 0).mean()
-    for transfer in (True, False):
+    for cross_context in (True, False):
         assert abs(off[True, transfer] - real) < 0.5 * abs(off[False, transfer] - real)
         assert abs(off[True, transfer] - real) < 0.1
