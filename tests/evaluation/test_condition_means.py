@@ -10,7 +10,8 @@ from shoal.core._population import grouped, population
 from shoal.core._screen import resolve
 from shoal.evaluation._condition_means import ConditionMeans
 
-from ..tl.exams import dense, screen
+from ..helpers import dense
+from ..tl.exams import screen
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from .._keys import SPLIT
 from .._validate import key_in
+from ..metrics._cells import densify
 from ._controls import Controls
 from ._matrix import Rows, as_rows, choose
 from ._scale import look
@@ -124,9 +124,7 @@ class Population:
     def values(self, cells: Ints) -> NDArray[np.float32]:
         """Return dense float32 (n, n_features) values of cells in any order, repeats allowed."""
         unique, back = np.unique(cells, return_inverse=True)
-        block = self.rows.take(unique)
-        dense = block.toarray() if sparse.issparse(block) else np.asarray(block)
-        return dense.astype(np.float32)[back]
+        return densify(self.rows.take(unique)).astype(np.float32)[back]
 
 
 def population(

@@ -13,9 +13,8 @@ from .._logging import logger
 from ..core._controls import shuffled
 from ..core._population import Population, grouped, population
 from ..metrics import median_bandwidth, principal_axes
-from ..metrics._cells import Cells, repeated, sizes_of
+from ..metrics._cells import Cells, densify, repeated, sizes_of
 from ..metrics._comparison import Populations, Truth, project
-from ..metrics._pairs import densify
 from ..models.space._linear import fit_space
 from ._condition_means import ConditionMeans
 

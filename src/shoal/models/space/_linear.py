@@ -12,6 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from ..._validate import positive
+from ...metrics._cells import densify
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,8 +65,7 @@ class Space:
     def encode(self, block: Matrix) -> Singles:
         """Turn (n, d) values, dense or CSR, into (n, k)."""
         if self.axes is None:
-            dense = block.toarray() if sparse.issparse(block) else block
-            return ((dense - self.mean) / self.scale).astype(np.float32)
+            return ((densify(block) - self.mean) / self.scale).astype(np.float32)
         return ((block @ self.axes - self.mean @ self.axes) / self.scale).astype(np.float32)
 
     def decode(self, z: Singles, start: Singles) -> Singles:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from scipy import sparse
 
 from ..._logging import logger
 from ..._validate import positive
+from ...metrics._cells import densify
 from ._autoencoder import Autoencoder, in_blocks, reconstruction_error, train_autoencoder
 from ._linear import Space, fit_space, some
 
@@ -216,8 +216,9 @@ def fit_network_space(
 
 def _scaled(block: Matrix, mean: Singles, unit: float) -> Tensor:
     """Return a block of cells, dense or CSR, as the autoencoder sees them."""
-    dense = block.toarray() if sparse.issparse(block) else block
-    return (torch.from_numpy(np.asarray(dense, dtype=np.float32)) - torch.from_numpy(mean)) / unit
+    return (
+        torch.from_numpy(np.asarray(densify(block), dtype=np.float32)) - torch.from_numpy(mean)
+    ) / unit
 
 
 def _tell(explained: float, by_components: float, n_held: int) -> None:
