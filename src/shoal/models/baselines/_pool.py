@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from ...core._population import grouped, recode
+from ...core._codes import grouped, recode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
