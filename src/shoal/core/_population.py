@@ -39,9 +39,10 @@ class Population:
     screen
         Columns and control labels.
     rows
-        (n_obs, n_features) values that the model reads.
+        (n_obs, n_features) values that the model reads, or (n_obs, C, H, W) images.
     features
-        Names of the columns.
+        Names of the columns; of images one text that says their slot and shape, ``"crops: 3 x 64 x
+        64"``.
     labels
         Perturbation of every cell.
     contexts, batches
@@ -122,7 +123,10 @@ class Population:
         return Controls(cells=at, context=self.context[at], batch=self.batch[at])
 
     def values(self, cells: Ints) -> NDArray[np.float32]:
-        """Return dense float32 (n, n_features) values of cells in any order, repeats allowed."""
+        """Return the dense float32 values of cells in any order, repeats allowed.
+
+        The shape is (n, n_features), or (n, C, H, W) for images.
+        """
         unique, back = np.unique(cells, return_inverse=True)
         block = self.rows.take(unique)
         dense = block.toarray() if sparse.issparse(block) else np.asarray(block)
@@ -130,27 +134,45 @@ class Population:
 
 
 def population(
-    adata: AnnData, screen: Screen, *, layer: str | None = None, use_rep: str | None = None
+    adata: AnnData,
+    screen: Screen,
+    *,
+    layer: str | None = None,
+    use_rep: str | None = None,
+    images: bool = False,
 ) -> Population:
     """Read a screen.
+
+    Parameters
+    ----------
+    adata
+        The screen.
+    screen
+        Columns and control labels.
+    layer, use_rep
+        Key of ``layers`` or of ``obsm`` to read; ``X`` if both are ``None``.
+    images
+        Whether the caller takes cells that are arrays, (n_obs, C, H, W), as well as rows of
+        features.
 
     Raises
     ------
     KeyError
         If a column or slot does not exist.
     ValueError
-        If ``obs["split"]`` holds other values than train, val and test, or the dose of a perturbed cell is no number above 0
-        (missing is fine).
+        If ``obs["split"]`` holds other values than train, val and test, if the dose of a perturbed
+        cell is no number above 0 (missing is fine), or if the slot holds images and the caller does
+        not take them.
     """
     key_in(screen.perturbation_key, adata.obs.columns, where="adata.obs")
-    source, _ = choose(adata, layer=layer, use_rep=use_rep)
-    rows = as_rows(source)
-    in_genes = use_rep in (None, "X")
-    features = (
-        tuple(map(str, adata.var_names))
-        if in_genes
-        else tuple(f"{use_rep}_{i}" for i in range(rows.shape[1]))
-    )
+    source, slot = choose(adata, layer=layer, use_rep=use_rep, images=images)
+    rows = as_rows(source, slot=slot)
+    if use_rep in (None, "X"):
+        features = tuple(map(str, adata.var_names))
+    elif len(rows.cell_shape) > 1:
+        features = (f"{use_rep}: {' x '.join(map(str, rows.cell_shape))}",)
+    else:
+        features = tuple(f"{use_rep}_{i}" for i in range(rows.shape[1]))
     found = labels(adata, screen)
     contexts, context = codes_of(adata, screen.context_key)
     batches, batch = codes_of(adata, screen.batch_key)
@@ -175,7 +197,7 @@ def with_controls(cells: Population, other: Population) -> Population:
 
 
 def control_means(context: Ints, cells: Population, other: Population) -> NDArray[np.float32]:
-    """Return the mean of the control cells (n, n_features) of some contexts of `cells`.
+    """Return the mean of the control cells of some contexts of `cells`, each of a cell's shape.
 
     The controls are those of `cells`, or else of the `other` population; of all contexts where one has none.
     """
@@ -187,7 +209,8 @@ def control_means(context: Ints, cells: Population, other: Population) -> NDArra
     for code in codes:
         chosen = control & (known.context >= 0) & (here == code) & (code >= 0)
         rows = known.rows.take(np.flatnonzero(chosen if chosen.any() else control))
-        means.append(np.asarray(rows.mean(axis=0), dtype=np.float32).ravel())
+        mean = np.asarray(rows.mean(axis=0), dtype=np.float32)
+        means.append(mean.reshape(known.rows.cell_shape))
     return np.stack(means)[own]
 
 
