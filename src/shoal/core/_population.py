@@ -42,9 +42,10 @@ class Population:
     screen
         Columns of the labels, and the control labels.
     rows
-        (n_obs, n_features) values that a model reads.
+        (n_obs, n_features) values that a model reads, or (n_obs, C, H, W) images.
     features
-        Names of the columns of `rows`.
+        Names of the columns of `rows`; of images one text that says their slot and shape,
+        ``"crops: 3 x 64 x 64"``.
     labels
         Perturbation of every cell.
     contexts, batches
@@ -137,7 +138,7 @@ class Population:
         A context without controls has that of all.
         """
         at = np.flatnonzero(self.labels.is_control)
-        table = np.tile(self._mean(at), (len(self.contexts) + 1, 1))
+        table = np.stack([self._mean(at)] * (len(self.contexts) + 1))
         known = at[self.context[at] >= 0]
         for own in members(self.context[known]):
             table[self.context[known[own[0]]]] = self._mean(known[own])
@@ -179,37 +180,59 @@ class Population:
         return Controls(cells=at, context=self.context[at], batch=self.batch[at])
 
     def _mean(self, cells: Ints) -> NDArray[np.float32]:
-        """Return the (n_features,) mean of cells at sorted positions."""
-        return np.asarray(self.rows.take(cells).mean(axis=0), dtype=np.float32).ravel()
+        """Return the mean of cells at sorted positions, of the shape of a cell."""
+        mean = np.asarray(self.rows.take(cells).mean(axis=0), dtype=np.float32)
+        return mean.reshape(self.rows.cell_shape)
 
     def values(self, cells: Ints) -> NDArray[np.float32]:
-        """Return dense float32 (n, n_features) values of cells in any order; cells may repeat."""
+        """Return the dense float32 values of cells in any order, repeats allowed.
+
+        The shape is (n, n_features), or (n, C, H, W) for images.
+        """
         unique, back = np.unique(cells, return_inverse=True)
         return densify(self.rows.take(unique)).astype(np.float32)[back]
 
 
 def population(
-    adata: AnnData, screen: Screen, *, layer: str | None = None, use_rep: str | None = None
+    adata: AnnData,
+    screen: Screen,
+    *,
+    layer: str | None = None,
+    use_rep: str | None = None,
+    images: bool = False,
 ) -> Population:
     """Read a screen.
+
+    Parameters
+    ----------
+    adata
+        The screen.
+    screen
+        Columns and control labels.
+    layer, use_rep
+        Key of ``layers`` or of ``obsm`` to read; ``X`` if both are ``None``.
+    images
+        Whether the caller takes cells that are arrays, (n_obs, C, H, W), as well as rows of
+        features.
 
     Raises
     ------
     KeyError
         If a column or slot does not exist.
     ValueError
-        If ``obs["split"]`` holds other values than train, val and test, or the dose of a perturbed cell is no number above 0
-        (missing is fine).
+        If ``obs["split"]`` holds other values than train, val and test, if the dose of a perturbed
+        cell is no number above 0 (missing is fine), or if the slot holds images and the caller does
+        not take them.
     """
     key_in(screen.perturbation_key, adata.obs.columns, where="adata.obs")
-    source, _ = choose(adata, layer=layer, use_rep=use_rep)
-    rows = as_rows(source)
-    in_genes = use_rep in (None, "X")
-    features = (
-        tuple(map(str, adata.var_names))
-        if in_genes
-        else tuple(f"{use_rep}_{i}" for i in range(rows.shape[1]))
-    )
+    source, slot = choose(adata, layer=layer, use_rep=use_rep, images=images)
+    rows = as_rows(source, slot=slot)
+    if use_rep in (None, "X"):
+        features = tuple(map(str, adata.var_names))
+    elif len(rows.cell_shape) > 1:
+        features = (f"{use_rep}: {' x '.join(map(str, rows.cell_shape))}",)
+    else:
+        features = tuple(f"{use_rep}_{i}" for i in range(rows.shape[1]))
     found = labels(adata, screen)
     contexts, context = codes_of(adata, screen.context_key)
     batches, batch = codes_of(adata, screen.batch_key)
@@ -234,7 +257,7 @@ def with_controls(cells: Population, other: Population) -> Population:
 
 
 def control_means(context: Ints, cells: Population, other: Population) -> NDArray[np.float32]:
-    """Return the (n, n_features) mean control cell of some contexts.
+    """Return the mean control cell of some contexts, (n, n_features) or (n, C, H, W).
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from .._logging import logger
 from .._settings import settings
 from ..core._matrix import row_squares
 from ..metrics._cells import densify
-from ..metrics._pca import principal_axes
+from ..metrics._pca import Moments, principal_axes, rotated_onto
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +63,7 @@ def fit_pca(rows: Rows, fit: Bools, n_comps: int, fit_on: str, *, folds: int) ->
     """
     n, d = int(fit.sum()), rows.shape[1]
     fold = _folds(rows, fit, folds)
-    parts = [_Moments.zero(d) for _ in range(folds)] or [_Moments.zero(d)]
+    parts = [Moments.zero(d) for _ in range(folds)] or [Moments.zero(d)]
     shift = None
     for index, piece in _dense_pieces(rows, fit):
         if shift is None:  # sums about a rough centre keep their digits
@@ -71,8 +71,8 @@ def fit_pca(rows: Rows, fit: Bools, n_comps: int, fit_on: str, *, folds: int) ->
         piece -= shift
         for f, part in enumerate(parts):
             part.add(piece[fold[index] == f])
-    whole = _Moments.sum_of(parts)
-    covariance = whole.covariance()
+    whole = Moments.sum_of(parts)
+    covariance = whole.covariance
     spread = float(np.trace(covariance))
     if not spread > 0:
         msg = f"the {n} cells of fit_on={fit_on!r} do not vary in any of the {d} genes; there is nothing to fit"
@@ -87,9 +87,8 @@ def fit_pca(rows: Rows, fit: Bools, n_comps: int, fit_on: str, *, folds: int) ->
     maps = [_Map(axes, (whole.mean + shift) @ axes)]
     for part in parts if folds else []:
         rest = whole.without(part)
-        own, _ = principal_axes(rest.covariance(), min(k, d))
-        u, _, vt = np.linalg.svd(own.T @ axes, full_matrices=False)
-        rotated = own @ (u @ vt)
+        own, _ = principal_axes(rest.covariance, min(k, d))
+        rotated = rotated_onto(own, axes)
         maps.append(_Map(rotated, (rest.mean + shift) @ rotated))
     scores = np.empty((rows.shape[0], k), dtype=np.float32)
     for where, block in rows.blocks():
@@ -106,38 +105,6 @@ class _Map:
 
     axes: Floats
     centre: Floats
-
-
-@dataclass
-class _Moments:
-    """Running count, sum and Gram matrix."""
-
-    n: int
-    total: Floats
-    gram: Floats
-
-    @classmethod
-    def zero(cls, d: int) -> _Moments:
-        return cls(0, np.zeros(d), np.zeros((d, d)))
-
-    @classmethod
-    def sum_of(cls, parts: list[_Moments]) -> _Moments:
-        return cls(sum(p.n for p in parts), sum(p.total for p in parts), sum(p.gram for p in parts))
-
-    def add(self, piece: Floats) -> None:
-        self.n += len(piece)
-        self.total += piece.sum(axis=0)
-        self.gram += piece.T @ piece
-
-    def without(self, part: _Moments) -> _Moments:
-        return _Moments(self.n - part.n, self.total - part.total, self.gram - part.gram)
-
-    @property
-    def mean(self) -> Floats:
-        return self.total / self.n
-
-    def covariance(self) -> Floats:
-        return (self.gram - self.n * np.outer(self.mean, self.mean)) / max(self.n - 1, 1)
 
 
 def _folds(rows: Rows, fit: Bools, folds: int) -> Ints:
