@@ -156,7 +156,11 @@ def distance(
     source, slot = choose(adata, layer=layer, use_rep=use_rep)
     stratum = _strata(adata, strata, found.code >= 0)
     cells = gather(
-        as_rows(source), found.code, len(found.names), stratum, int(stratum.max(initial=0)) + 1
+        as_rows(source).held(),
+        found.code,
+        len(found.names),
+        stratum,
+        int(stratum.max(initial=0)) + 1,
     )
     if metric != "edistance" or n_perms:
         cells = cells.in_memory()
@@ -283,7 +287,7 @@ def _check_sizes(cells: GroupedCells, metric: Metric, names: pd.Index) -> None:
             f"no stratum has more than {m.max()} control cells; at least {metric.least} are needed"
         )
         raise ValueError(msg)
-    usable = cells.control_weights(metric) > 0
+    usable = cells.control_weights(metric.least) > 0
     alone = names[~usable.any(axis=0)]
     if len(alone):
         warnings.warn(
