@@ -6,9 +6,10 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 import shoal as sh
+
+from ..helpers import dense
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -56,10 +57,6 @@ def held_out(adata: ad.AnnData) -> np.ndarray:
     return (adata.obs["split"] == "test").to_numpy()
 
 
-def dense(values) -> np.ndarray:
-    return values.toarray() if sparse.issparse(values) else np.asarray(values)
-
-
 def give(adata: ad.AnnData, values: np.ndarray) -> None:
     """Make (n_obs, n_vars) values the prediction of all held-out cells."""
     twins = np.where(held_out(adata)[:, None], values, dense(adata.layers[TWINS]))
@@ -68,7 +65,6 @@ def give(adata: ad.AnnData, values: np.ndarray) -> None:
 
 def evaluated(adata: ad.AnnData, **options) -> dict:
     """Return what an evaluation of the twins writes; few metrics and no baselines unless asked for."""
-    where = {} if "pred" in options else {"layer": TWINS}
-    given = {"metrics": FEW, "baselines": None, "n_comps": 8} | where | options
+    given = {"prediction": TWINS, "metrics": FEW, "baselines": None, "n_comps": 8} | options
     sh.tl.evaluate(adata, **given)
     return adata.uns["evaluation"]

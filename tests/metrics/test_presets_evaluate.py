@@ -10,6 +10,8 @@ from scipy import sparse, stats
 import shoal as sh
 from shoal.metrics._presets import PRESETS
 
+from ..helpers import dense
+
 EVERY = list(PRESETS)
 
 
@@ -27,10 +29,6 @@ def screen():
     sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_comps=5)
     sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="twins", subset="test")
     return adata
-
-
-def dense(x):
-    return np.asarray(x.toarray() if hasattr(x, "toarray") else x, dtype=np.float64)
 
 
 def apart(screen):
@@ -51,7 +49,7 @@ def apart(screen):
 @pytest.mark.parametrize("preset", EVERY)
 def test_an_entry_of_the_common_form_that_survives_a_file(screen, preset, tmp_path):
     adata = screen.copy()
-    sh.tl.evaluate(adata, layer="twins", preset=preset, baselines=["perturbed_mean"])
+    sh.tl.evaluate(adata, prediction="twins", suite=preset, baselines=["perturbed_mean"])
     adata.write_h5ad(tmp_path / "x.h5ad")
     entry = ad.read_h5ad(tmp_path / "x.h5ad").uns["evaluation"]
     assert entry["params"]["preset"] == preset
@@ -82,7 +80,7 @@ def test_predicted_controls_count_where_the_peer_uses_them(screen):
     }
     shifts = [mean[who, name] - mean[who, "control"] for who in ("pred", "real")]
     sh.tl.evaluate(
-        adata, pred=pred, preset="cell_eval", metrics=["pearson_delta", "mse"], baselines=None
+        adata, prediction=pred, suite="cell_eval", metrics=["pearson_delta", "mse"], baselines=None
     )
     found = adata.uns["evaluation"]["table"].loc[name]
     assert found["pearson_delta"] == pytest.approx(
@@ -105,7 +103,7 @@ def test_predicted_controls_are_those_of_the_context():
     first = (pred.obs["context"] == pred.obs["context"].unique()[0]).to_numpy()
     pred.X = sparse.csr_matrix(dense(pred.X) * np.where(control & first, 1.5, 1.0)[:, None])
     sh.tl.evaluate(
-        adata, pred=pred, preset="cell_eval", metrics=["mse", "mse_delta"], baselines=None
+        adata, prediction=pred, suite="cell_eval", metrics=["mse", "mse_delta"], baselines=None
     )
     entry = adata.uns["evaluation"]
     moved = (entry["conditions"]["context"] == adata.obs["context"].unique()[0]).to_numpy()
@@ -113,12 +111,12 @@ def test_predicted_controls_are_those_of_the_context():
     assert (entry["table"]["mse_delta"][moved] > 1e-3).all()
     np.testing.assert_allclose(entry["table"]["mse_delta"][~moved], 0, atol=1e-12)
     with pytest.raises(ValueError, match="no control cells of"):
-        sh.tl.evaluate(adata, pred=pred[~(control & first)].copy(), preset="vcc", baselines=None)
+        sh.tl.evaluate(adata, prediction=pred[~(control & first)].copy(), suite="vcc", baselines=None)
 
 
 def test_vcc_scores_against_the_mean_that_counts_the_controls_in(screen):
     adata = screen.copy()
-    sh.tl.evaluate(adata, layer="twins", preset="vcc", baselines=None)
+    sh.tl.evaluate(adata, prediction="twins", suite="vcc", baselines=None)
     entry = adata.uns["evaluation"]
     x, label = dense(adata.X), adata.obs["perturbation"].astype(str).to_numpy()
     train = (adata.obs["split"] == "train").to_numpy() & (label != "control")
@@ -132,15 +130,15 @@ def test_vcc_scores_against_the_mean_that_counts_the_controls_in(screen):
         (own[m] - base[m]) / (1 - base[m]) for m in ("discrimination_score_l1", "overlap_at_N")
     ]
     assert entry["params"]["score"] == pytest.approx(np.mean(np.maximum(parts, 0)))
-    sh.tl.evaluate(adata, layer="twins", preset="vcc", metrics=["mae"], baselines=None)
+    sh.tl.evaluate(adata, prediction="twins", suite="vcc", metrics=["mae"], baselines=None)
     assert np.isnan(adata.uns["evaluation"]["params"]["score"])
 
 
 def test_a_metric_of_another_preset_is_refused(screen):
     with pytest.raises(KeyError, match="overlap_at_N"):
-        sh.tl.evaluate(screen, layer="twins", preset="vcc", metrics=["pearson_delta"])
+        sh.tl.evaluate(screen, prediction="twins", suite="vcc", metrics=["pearson_delta"])
     with pytest.raises(ValueError, match="systema"):
-        sh.tl.evaluate(screen, layer="twins", preset="sistema")
+        sh.tl.evaluate(screen, prediction="twins", suite="sistema")
     assert "evaluation" not in screen.uns
 
 
@@ -150,7 +148,7 @@ def test_control_twins_that_hold_nan_are_refused(screen):
     twins[np.flatnonzero(adata.obs["perturbation"] == "control")[0]] = np.nan
     adata.layers["twins"] = twins
     with pytest.raises(ValueError, match="control cells"):
-        sh.tl.evaluate(adata, layer="twins", preset="cell_eval", baselines=None)
+        sh.tl.evaluate(adata, prediction="twins", suite="cell_eval", baselines=None)
 
 
 def test_most_cells_may_be_equal(screen):
@@ -159,5 +157,5 @@ def test_most_cells_may_be_equal(screen):
     x = np.zeros(adata.shape, dtype=np.float32)
     x[::10, :3] = 0.7
     adata.X = sparse.csr_matrix(x)
-    sh.tl.evaluate(adata, pred=adata.copy(), preset="cell_eval", metrics=["mae"], baselines=None)
+    sh.tl.evaluate(adata, prediction=adata.copy(), suite="cell_eval", metrics=["mae"], baselines=None)
     assert (adata.uns["evaluation"]["table"]["mae"] == 0).all()

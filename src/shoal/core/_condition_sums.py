@@ -1,68 +1,80 @@
-"""Sums of the cells of every condition, and the one pass over the matrix that makes them."""
+"""Sums of the cells of every condition and of the control cells, from one reading of the matrix."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
-from ._matrix import Held, Rows, add_to_groups
-from ._scale import Look, Scale
+from ._codes import grouped
+from ._matrix import KeptRows, add_to_groups
+from ._scale import Scale, look_at, scale_of
+from ._walk import walk
 
 if TYPE_CHECKING:
-    from .._typing import Floats, Ints, Matrix
+    from .._typing import Bools, Floats, Ints, Matrix
     from ._population import Population
+    from ._walk import Totals, Values
+
+
+@dataclass(frozen=True, eq=False)
+class GroupSums:
+    """Sums of groups of cells.
+
+    Attributes
+    ----------
+    keys
+        Index group (0, 1, ...): the codes that the cells of a group share, sorted.
+    n
+        (n_groups,) cells.
+    sums
+        (n_groups, n_features) sums of the cells.
+    """
+
+    keys: pd.DataFrame
+    n: Ints
+    sums: Floats
+
+    def of_split(self, split: int) -> GroupSums:
+        """Return the groups of one value of ``keys["split"]``, without that column."""
+        chosen = np.flatnonzero(self.keys["split"].to_numpy() == split)
+        keys = self.keys.iloc[chosen].drop(columns="split").reset_index(drop=True)
+        return GroupSums(keys, self.n[chosen], self.sums[chosen])
+
+    def of_all_splits(self) -> GroupSums:
+        """Return the groups with the cells of all splits put together."""
+        columns = [str(name) for name in self.keys if name != "split"]
+        code, keys = grouped(**{name: self.keys[name] for name in columns})
+        if len(keys) == len(code):
+            return GroupSums(keys, self.n, self.sums)
+        n, sums = np.zeros(len(keys), dtype=np.int64), np.zeros((len(keys), self.sums.shape[1]))
+        np.add.at(n, code, self.n)
+        np.add.at(sums, code, self.sums)
+        return GroupSums(keys, n, sums)
 
 
 @dataclass(frozen=True, eq=False)
 class ConditionSums:
-    """Sums of the cells of every condition.
-
-    A condition of perturbed cells is a perturbation, context, dose and split. A condition of
-    control cells is a context, batch and split.
+    """Sums of the cells of every condition, and of the controls of every context and batch.
 
     Attributes
     ----------
-    condition
-        (n_obs,) condition of every cell, -1 for cells without a label.
-    first
-        (C,) one cell of each condition.
-    sums
-        (C, n_features) sum of the values of its cells, float64.
+    perturbed
+        Perturbed cells; a group is perturbation x context x dose x split.
+    control
+        Control cells; a group is context x batch x split.
     """
 
-    condition: Ints
-    first: Ints
-    sums: Floats
-
-    def by(self, group: Ints, n_groups: int) -> Floats:
-        """Return the sums of larger groups of cells.
-
-        Parameters
-        ----------
-        group
-            (n_obs,) group of every cell, -1 for cells of none. All cells of a condition must be of
-            one group.
-        n_groups
-            Number of groups.
-
-        Returns
-        -------
-        (n_groups, n_features) sums.
-        """
-        found = np.zeros((n_groups, self.sums.shape[1]))
-        group_of_condition = np.asarray(group)[self.first]
-        for condition in np.flatnonzero(group_of_condition >= 0):
-            found[group_of_condition[condition]] += self.sums[condition]
-        return found
+    perturbed: GroupSums
+    control: GroupSums
 
 
 @dataclass(frozen=True, eq=False)
-class Summary:
-    """What is known of the values of a population without reading them again.
+class Reading:
+    """What one reading of a screen tells.
 
     Attributes
     ----------
@@ -71,80 +83,93 @@ class Summary:
     nonnegative
         Whether no training cell holds a value below 0.
     sums
-        Sums by condition.
+        Sums of the cells of every condition.
+    kept
+        Rows that were asked for; ``None`` where there are none, or the matrix is in memory.
     """
 
     scale: Scale
     nonnegative: bool
     sums: ConditionSums
+    kept: KeptRows | None
 
 
-def read_once(cells: Population, keep: Ints | None = None) -> Population:
-    """Read every row of a population once, and return the population with what was read.
+def read(cells: Population, keep: Ints | None = None) -> Reading:
+    """Read the matrix of a population once, block by block.
 
     Parameters
     ----------
     cells
         The population.
     keep
-        Sorted rows whose values will be needed. Those of a file or a dask array are kept in
-        memory, in the precision of the source; a matrix that is in memory is not copied.
-
-    Returns
-    -------
-    The population with its summary. ``rows.take`` reads none of the rows in `keep` again.
+        Rows to keep if the matrix is in a file or a dask array, in any order.
     """
-    rows, summary = _read(cells, keep)
-    return replace(cells, rows=rows, summary=summary)
-
-
-def condition_sums(cells: Population) -> ConditionSums:
-    """Return the sums by condition of a population that was not read yet."""
-    return _read(cells, None)[1].sums
-
-
-def _read(cells: Population, keep: Ints | None) -> tuple[Rows, Summary]:
-    rows = cells.rows
-    condition, first = _conditions(cells)
-    sums, look = np.zeros((len(first), rows.shape[1])), Look()
-    train, lowest = cells.train | cells.train_control, np.inf
-    kept = np.zeros(rows.shape[0], dtype=bool)
-    if keep is not None and not rows.in_memory:
+    perturbed, control = _labels(cells)
+    codes, keys = zip(*(grouped(**table) for table in (perturbed, control)), strict=True)
+    n_first = len(keys[0])
+    group = np.full(cells.rows.shape[0], -1)
+    group[perturbed.index] = codes[0]
+    group[control.index] = codes[1] + n_first
+    kept = None
+    if keep is not None and not cells.rows.in_memory:
+        kept = np.zeros(len(group), dtype=bool)
         kept[keep] = True
-    parts: list[Matrix] = []
-    for at, block in rows.blocks():
-        look.add(block)
-        add_to_groups(sums, block, condition[at])
-        if look.minimum < 0 and train[at].any():
-            lowest = min(lowest, float(block[train[at]].min()))
-        if kept[at].any():
-            parts.append(_as_stored(block[kept[at]], rows))
-    if parts:
-        is_sparse = sparse.issparse(parts[0])
-        values = sparse.vstack(parts, format="csr") if is_sparse else np.vstack(parts)
-        rows = replace(rows, held=Held(np.flatnonzero(kept), values))
-    return rows, Summary(look.scale, lowest >= 0, ConditionSums(condition, first, sums))
-
-
-def _conditions(cells: Population) -> tuple[Ints, Ints]:
-    """Return the condition of every cell (n_obs,), -1 without a label, and one cell of each."""
-    control = cells.labels.is_control
-    at = np.flatnonzero(control | cells.perturbed)
-    frame = pd.DataFrame(
-        {
-            "perturbation": np.where(control, -1, cells.labels.code)[at],
-            "context": cells.context[at],
-            "batch": np.where(control, cells.batch, 0)[at],
-            "dose": np.where(control, np.nan, cells.dose)[at],
-            "split": cells.split[at],
-        }
+    shape = (n_first + len(keys[1]), cells.rows.shape[1])
+    visit = partial(
+        _visit, group, cells.train | cells.train_control, kept, np.dtype(cells.rows.source.dtype)
     )
-    condition = np.full(len(control), -1, dtype=np.int64)
-    condition[at] = frame.groupby(list(frame), dropna=False, sort=False).ngroup()
-    return condition, at[~frame.duplicated().to_numpy()]
+    totals, values = walk(cells.rows, visit, partial(_zeros, shape))
+    sums, n = totals["sums"], np.bincount(group[group >= 0], minlength=shape[0])
+    return Reading(
+        scale=scale_of(values),
+        nonnegative=bool(not values or (values["lowest"] >= 0).all()),
+        sums=ConditionSums(
+            GroupSums(keys[0], n[:n_first], sums[:n_first]),
+            GroupSums(keys[1], n[n_first:], sums[n_first:]),
+        ),
+        kept=None if kept is None else KeptRows(np.flatnonzero(kept), values["kept"]),
+    )
 
 
-def _as_stored(block: Matrix, rows: Rows) -> Matrix:
-    """Return values in the precision of their source: blocks of dense ones are float64."""
-    dtype = rows.source.dtype
-    return block.astype(dtype) if np.issubdtype(dtype, np.floating) else block
+def _labels(cells: Population) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what perturbed and what control cells are grouped by; the index is the row."""
+    columns = {
+        "perturbation": cells.labels.code,
+        "context": cells.context,
+        "batch": cells.batch,
+        "dose": cells.dose,
+        "split": cells.split,
+    }
+    chosen = {
+        ("perturbation", "context", "dose", "split"): np.flatnonzero(cells.perturbed),
+        ("context", "batch", "split"): np.flatnonzero(cells.labels.is_control),
+    }
+    perturbed, control = (
+        pd.DataFrame({name: columns[name][rows] for name in names}, index=rows)
+        for names, rows in chosen.items()
+    )
+    return perturbed, control
+
+
+def _zeros(shape: tuple[int, int]) -> Totals:
+    return {"sums": np.zeros(shape)}
+
+
+def _visit(
+    group: Ints,
+    train: Bools,
+    kept: Bools | None,
+    dtype: np.dtype[Any],
+    where: slice,
+    block: Matrix,
+    totals: Totals,
+) -> Values:
+    """Add a block to the sums, look at its values, and return the rows that are kept."""
+    add_to_groups(totals["sums"], block, group[where])
+    values, own = dict(look_at(where, block, totals)), train[where]
+    negative = values["low"][0] < 0 and own.any()
+    values["lowest"] = np.array([float(block[own].min()) if negative else 0.0])
+    if kept is not None:
+        rows = block[kept[where]]
+        values["kept"] = rows.astype(dtype) if np.issubdtype(dtype, np.floating) else rows
+    return values

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 from scipy import sparse
 
+from ._walk import walk
+
 if TYPE_CHECKING:
     from .._typing import Matrix
     from ._matrix import Rows
+    from ._walk import Totals, Values
 
 Kind: TypeAlias = Literal["empty", "counts", "log", "linear", "signed"]
 
@@ -60,50 +63,46 @@ class Scale:
         }[self.kind]
 
 
-class Look:
-    """A look at a matrix, block by block."""
-
-    def __init__(self) -> None:
-        self.minimum, self.maximum = np.inf, -np.inf
-        self.integers, self.n_bad_cells = True, 0
-
-    def add(self, block: Matrix) -> None:
-        """Look at one block of rows, dense or CSR."""
-        is_sparse = bool(sparse.issparse(block))
-        values = block.data if is_sparse else block.ravel()
-        finite = np.isfinite(values)
-        if not finite.all():
-            self.n_bad_cells += _bad_rows(block)
-            values = values[finite]
-        if is_sparse and block.nnz < block.shape[0] * block.shape[1]:
-            self.minimum, self.maximum = min(self.minimum, 0.0), max(self.maximum, 0.0)
-        if values.size:
-            self.minimum = min(self.minimum, float(values.min()))
-            self.maximum = max(self.maximum, float(values.max()))
-            self.integers = self.integers and bool((values == np.rint(values)).all())
-
-    @property
-    def scale(self) -> Scale:
-        """The scale of all blocks; of a matrix without a finite value, that of zeros."""
-        none = self.minimum > self.maximum
-        return Scale(
-            minimum=0.0 if none else self.minimum,
-            maximum=0.0 if none else self.maximum,
-            integers=self.integers,
-            n_bad_cells=self.n_bad_cells,
-        )
-
-
 def look(rows: Rows) -> Scale:
     """Read a matrix once, block by block, and say what scale it is on."""
-    found = Look()
-    for _, block in rows.blocks():
-        found.add(block)
-    return found.scale
+    return scale_of(walk(rows, look_at)[1])
+
+
+def scale_of(found: Values) -> Scale:
+    """Return the scale of a matrix from what `look_at` returned of all blocks."""
+    if not found or not found["seen"].any():  # no finite value at all
+        low = high = 0.0
+    else:
+        low, high = float(found["low"].min()), float(found["high"].max())
+    return Scale(
+        minimum=low,
+        maximum=high,
+        integers=bool(not found or found["integers"].all()),
+        n_bad_cells=int(found["bad"].sum()) if found else 0,
+    )
+
+
+def look_at(where: slice, block: Matrix, totals: Totals) -> Values:
+    """Return the extremes of one block, whether it holds whole numbers only, and its bad rows."""
+    is_sparse = bool(sparse.issparse(block))
+    values, bad = block.data if is_sparse else block.ravel(), 0
+    finite = np.isfinite(values)
+    if not finite.all():
+        bad = _bad_rows(block)
+        values = values[finite]
+    low, high = np.inf, -np.inf
+    if is_sparse and block.nnz < block.shape[0] * block.shape[1]:
+        low = high = 0.0
+    integers = True
+    if values.size:
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+        integers = bool((values == np.rint(values)).all())
+    one = {"low": low, "high": high, "integers": integers, "bad": bad, "seen": low <= high}
+    return {name: np.array([value]) for name, value in one.items()}
 
 
 def _bad_rows(block: Matrix) -> int:
     if bool(sparse.issparse(block)):
         row = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
         return len(np.unique(row[~np.isfinite(block.data)]))
-    return int((~np.isfinite(block)).any(axis=1).sum())
+    return int((~np.isfinite(block)).reshape(len(block), -1).any(axis=1).sum())

@@ -9,9 +9,10 @@ import numpy as np
 
 from ..core._controls import shuffled
 from ..metrics import median_bandwidth, principal_axes
+from ..metrics._cells import densify
 from ..metrics._comparison import project
-from ..metrics._pairs import densify
-from ..models.space._linear import fit_space, some
+from ..models.space._fit_cells import at_most
+from ..models.space._pca import fit_pca
 
 if TYPE_CHECKING:
     from .._typing import Floats, Ints
@@ -61,7 +62,7 @@ def read_by_axes(chosen: AxisCells, *, seed: int) -> Ints:
     """Return the rows whose values `axes_of` reads: a PCA reads a choice of very many cells."""
     if chosen.width is None:
         return chosen.fit
-    return np.concatenate([some(chosen.fit, np.random.default_rng([seed, 3])), chosen.width])
+    return np.concatenate([at_most(chosen.fit, np.random.default_rng([seed, 3])), chosen.width])
 
 
 def axes_of(rows: Rows, chosen: AxisCells, *, n_comps: int, seed: int) -> tuple[Floats, float]:
@@ -77,7 +78,7 @@ def axes_of(rows: Rows, chosen: AxisCells, *, n_comps: int, seed: int) -> tuple[
     """
     if chosen.width is None:
         return _axes_of_few(rows.take(chosen.fit), n_comps), np.nan
-    space = fit_space(rows, chosen.fit, n_latent=n_comps, rng=np.random.default_rng([seed, 3]))
+    space = fit_pca(rows, chosen.fit, n_latent=n_comps, rng=np.random.default_rng([seed, 3]))
     axes = np.asarray(space.axes, dtype=np.float64)
     return axes, median_bandwidth(project(rows.take(chosen.width), axes))
 

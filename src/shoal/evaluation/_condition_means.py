@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core._codes import grouped, members
 from ..core._controls import LEAST
-from ..core._population import grouped, members
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from .._typing import Bools, Floats, Ints
     from ..core._population import Population
 
@@ -20,39 +18,42 @@ if TYPE_CHECKING:
 class ConditionMeans:
     """Mean cells of the conditions of a screen.
 
-    All come from the sums by condition that the population knows. A mean over all other conditions
-    is the total without the condition itself.
+    A condition is a perturbation in a context at a dose. All means come from sums that the
+    population knows. A mean over all other conditions is the total without the condition itself.
 
     Parameters
     ----------
     cells
         The screen.
-    condition
-        (n_obs,) condition of every cell. Only cells with a perturbation are averaged.
-    keys
-        Index condition; columns perturbation (code), context (code) and dose.
     training
         (n_obs,) training cells.
+
+    Attributes
+    ----------
+    condition
+        (n_obs,) condition of every cell, -1 for cells without a perturbation.
+    keys
+        Index condition; columns perturbation (code), context (code) and dose.
     """
 
-    def __init__(
-        self, cells: Population, condition: Ints, keys: pd.DataFrame, training: Bools
-    ) -> None:
-        self.cells, self.condition, self._n = cells, condition, len(keys)
-        self._code = np.where(cells.perturbed, condition, -1)
-        self._counts = np.bincount(self._code[self._code >= 0], minlength=self._n)
-        self.present = self._counts > 0
-        self.perturbation = keys["perturbation"].to_numpy()
-        self.context = keys["context"].to_numpy()
-        self.learned = np.isin(np.arange(self._n), condition[training & cells.perturbed])
+    def __init__(self, cells: Population, training: Bools) -> None:
+        self.cells, at = cells, np.flatnonzero(cells.perturbed)
+        code, self.keys = grouped(
+            perturbation=cells.labels.code[at], context=cells.context[at], dose=cells.dose[at]
+        )
+        self.condition = np.full(len(cells.context), -1, dtype=np.int64)
+        self.condition[at] = code
+        self.perturbation = self.keys["perturbation"].to_numpy()
+        self.context = self.keys["context"].to_numpy()
+        self.learned = np.isin(np.arange(len(self.keys)), code[training[at]])
         self._controls: dict[int, Floats] = {}
         self._totals: dict[tuple[int, bool], tuple[Floats, int]] = {}
 
     @cached_property
     def means(self) -> Floats:
-        """(C, n_features) mean of every condition, 0 where it has no cell."""
-        sums = self.cells.sums.by(self._code, self._n)
-        return np.asarray(sums / np.maximum(self._counts, 1)[:, None])
+        """(C, n_features) mean of every condition."""
+        groups = self.cells.sums.perturbed.of_all_splits()
+        return np.asarray(groups.sums / groups.n[:, None])
 
     def controls_of(self, context: int) -> Ints:
         """Return the control cells of a context in the order of their names.
@@ -64,12 +65,11 @@ class ConditionMeans:
         return own if len(own) >= min(LEAST, len(at)) else at
 
     def control(self, context: int) -> Floats:
-        """Return the mean of the control cells of a context."""
+        """Return the mean of the control cells of a context, see `controls_of`."""
         if context not in self._controls:
-            own = self.controls_of(context)
-            group = np.full(self.cells.rows.shape[0], -1)
-            group[own] = 0
-            self._controls[context] = self.cells.sums.by(group, 1)[0] / len(own)
+            groups, own = self.cells.sums.control.of_all_splits(), self.controls_of(context)
+            chosen = np.isin(groups.keys["context"], self.cells.context[own])
+            self._controls[context] = groups.sums[chosen].sum(axis=0) / len(own)
         return self._controls[context]
 
     def mean_of_others(self, code: int) -> Floats:
@@ -115,12 +115,9 @@ class ConditionMeans:
         names = self.cells.names
         known = {
             (names[p], c): i
-            for i, (p, c, there) in enumerate(
-                zip(self.perturbation, self.context, self.present, strict=True)
-            )
-            if there and 0 <= p < len(names)
+            for i, (p, c) in enumerate(zip(self.perturbation, self.context, strict=True))
         }
-        means = np.full((2, len(codes), self.cells.rows.shape[1]), np.nan)
+        means = np.full((2, len(codes), self.means.shape[1]), np.nan)
         for row, code in enumerate(codes):
             singles = self.cells.screen.parts(names[self.perturbation[code]])
             at = [known.get((single, self.context[code])) for single in singles]
@@ -135,13 +132,11 @@ class ConditionMeans:
         groups = members(code)
         return [groups[i] for i in code]
 
-    def _counted(self, *, learned: bool) -> Bools:
-        return self.learned if learned else self.present
-
     def _total(self, context: int, *, learned: bool) -> tuple[Floats, int]:
         """Return the sum of the means of the conditions of a context, and their number."""
         if (context, learned) not in self._totals:
-            here = (self.context == context) & self._counted(learned=learned)
+            here = self.context == context
+            here = here & self.learned if learned else here
             self._totals[context, learned] = self.means[here].sum(axis=0), int(here.sum())
         return self._totals[context, learned]
 
@@ -149,7 +144,7 @@ class ConditionMeans:
         """Return the mean over the conditions of other perturbations in the same context."""
         total, n = self._total(int(self.context[code]), learned=learned)
         own = self._siblings[code]
-        own = own[self._counted(learned=learned)[own]]
+        own = own[self.learned[own]] if learned else own
         left = n - len(own)
         return (total - self.means[own].sum(axis=0)) / left if left else None
 
@@ -158,6 +153,6 @@ class ConditionMeans:
         """(n_features,) mean shift of all training conditions from the controls of their context."""
         learned = np.flatnonzero(self.learned)
         if not len(learned):
-            return np.zeros(self.cells.rows.shape[1])
+            return np.zeros(self.means.shape[1])
         shifts = [self.means[i] - self.control(int(self.context[i])) for i in learned]
         return np.asarray(np.mean(shifts, axis=0))

@@ -9,8 +9,9 @@ import numpy as np
 
 from .._keys import SPLIT
 from .._logging import logger
+from ..core._codes import members
 from ..core._controls import shuffled
-from ..core._population import SPLITS, members
+from ..core._population import SPLITS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

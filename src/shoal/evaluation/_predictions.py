@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from .._validate import key_in
+from ..core._codes import members
 from ..core._matrix import Rows, as_rows
-from ..core._population import members, population
+from ..core._population import population
 from ..core._predictions import PREDICTED, SOURCE, is_transductive, prediction_slot
 from ..metrics._comparison import Populations
 from ..models.base._predictor import SOURCE as SOURCE_OF_CELL

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..core._condition_sums import read_once
 from ..core._controls import shuffled
-from ..core._population import Population, grouped, population
+from ..core._population import Population, population, read_once
 from ..metrics._cells import Cells
 from ..metrics._comparison import Populations, Truth
 from ._axes import axes_of, axis_cells, read_by_axes
@@ -104,11 +103,11 @@ def take(rows: Rows, index: Sequence[Ints]) -> Sequence[Matrix]:
     if rows.in_memory:
         source = rows.source if rows.columns is None else rows.source[:, rows.columns]
         return Cells(source, tuple(index))
-    if rows.held is not None:
-        places = [rows.held.places(own) for own in index]
-        held = tuple(place for place in places if place is not None)
-        if len(held) == len(places):
-            return Cells(rows.held.values, held)
+    if rows.kept is not None:
+        places = [rows.kept.places(own) for own in index]
+        known = tuple(place for place in places if place is not None)
+        if len(known) == len(places):
+            return Cells(rows.kept.values, known)
     unique = [np.unique(own, return_inverse=True) for own in index]
     return tuple(rows.take(own)[back] for own, back in unique)
 
@@ -162,12 +161,10 @@ def evaluation_task(
     training = (
         cells.train if (cells.split == 2).any() else cells.perturbed & ~scored
     ) | cells.train_control
-    condition, keys = grouped(
-        perturbation=cells.labels.code, context=cells.context, dose=cells.dose
-    )
-    names, rng = condition_names(cells, keys), np.random.default_rng([seed, 0])
+    known, rng = ConditionMeans(cells, training), np.random.default_rng([seed, 0])
+    keys, names = known.keys, condition_names(cells, known.keys)
     held = hold_out(
-        condition,
+        known.condition,
         names,
         candidates=by_name[scored[by_name]],
         min_cells=min_cells,
@@ -178,7 +175,6 @@ def evaluation_task(
         keys[name].to_numpy()[held.codes] for name in ("perturbation", "context")
     )
     contexts, group = np.unique(context, return_inverse=True)
-    known = ConditionMeans(cells, condition, keys, training)
     controls = [known.controls_of(int(where)) for where in contexts]
     if halves:
         controls = [shuffled(own, min(len(own), CONTROLS), rng)[0] for own in controls]
@@ -197,9 +193,9 @@ def evaluation_task(
     copies = _control_copies(cells, held.predicted, np.random.default_rng([seed, 2]))
     wanted = [*held.predicted, *held.real, *controls, *others, *copies]
     wanted += [read_by_axes(axis_rows, seed=seed), read_by_baselines(cells, baselines)]
-    cells = read_once(cells, np.unique(np.concatenate(wanted)))
+    cells = read_once(cells, np.concatenate(wanted))
 
-    means = ConditionMeans(cells, condition, keys, training)
+    means = ConditionMeans(cells, training)
     axes, bandwidth = axes_of(cells.rows, axis_rows, n_comps=n_comps, seed=seed)
     truth = Truth(
         names=tuple(names[code] for code in held.codes),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 WRITTEN_BY = {
     COHERENCE: "sh.tl.coherence(adata)",
-    EVALUATION: "sh.tl.evaluate(adata, layer=...)",
+    EVALUATION: "sh.tl.evaluate(adata, prediction=...)",
     LEADERBOARD: "sh.tl.benchmark(...)",
 }
 LIBRARIES = ("shoal", "anndata", "numpy", "pandas", "scipy")

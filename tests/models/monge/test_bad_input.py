@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
 
 import shoal as sh
 
@@ -15,6 +14,8 @@ pytest.importorskip("scvi", reason="networks need the extra 'models'")
 from shoal.models.base._sets import conditions_of  # noqa: E402
 from shoal.models.monge._config import PRESETS  # noqa: E402
 from shoal.training import SetSampler  # noqa: E402
+
+from ...helpers import dense  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TINY = {"n_latent": 8, "width": 16, "depth": 1, "latent": "pca", "warm_steps": 0}
@@ -31,10 +32,6 @@ each_preset = pytest.mark.parametrize("preset", PRESETS)
 def fit(adata, *, config=None, **arguments):
     """Train a small map by transport from the first step; arguments are those of ``tl.fit``."""
     return sh.tl.fit(adata, "conditional_monge", config=TINY | (config or {}), **FAST | arguments)
-
-
-def dense(values):
-    return values.toarray() if sparse.issparse(values) else np.asarray(values)
 
 
 def without(adata, **names):
@@ -354,7 +351,7 @@ def test_an_embedding_of_all_cells_is_refused_or_marked_in_every_table():
         made = model.predict("P1", n_cells=5).uns["perturbation_predictions"]["table"]
         assert made["transductive"].tolist() == [key == "seen"]
         few = {"metrics": ["pearson_delta", "energy"], "baselines": ["mean_shift"], "n_comps": 5}
-        sh.tl.evaluate(adata, layer=key, **few)
+        sh.tl.evaluate(adata, prediction=key, **few)
         entry = adata.uns["evaluation"]
         assert entry["params"]["transductive"] is (key == "seen")
         marked = entry["contenders"]["transductive"]

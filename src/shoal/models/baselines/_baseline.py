@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from ..._staging import staged
-from ...core._condition_sums import read_once
 from ...core._matrix import choose
-from ...core._population import Population, population
+from ...core._population import Population, population, read_once
 from ...core._screen import resolve
 from ..base._learning import known_population, learn_vocabulary
 from ..base._predictor import Predictor
