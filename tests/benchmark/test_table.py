@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 import shoal as sh
+from shoal.core._results import read_result
 from shoal.evaluation._attempt import attempt
 from shoal.evaluation._compare import Comparison
 from shoal.evaluation._judge import Judge
 from shoal.evaluation._rows import Row
-from shoal.core._results import read_result
 
 from .conftest import METRICS, made_row
 

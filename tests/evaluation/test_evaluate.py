@@ -191,7 +191,13 @@ def test_names_with_slashes_contexts_and_doses_survive(tmp_path):
 def test_a_modality_of_a_mudata(whole):
     mdata = md.MuData({"rna": screen(), "adt": ad.AnnData(np.zeros((3, 1)))})
     sh.tl.evaluate(
-        mdata, prediction=TWINS, metrics=FEW, baselines=None, n_comps=8, mod="rna", key_added="second"
+        mdata,
+        prediction=TWINS,
+        metrics=FEW,
+        baselines=None,
+        n_comps=8,
+        mod="rna",
+        key_added="second",
     )
     alone = evaluated(screen())
     pd.testing.assert_frame_equal(mdata["rna"].uns["second"]["table"], alone["table"])

@@ -31,7 +31,11 @@ def refused(adata, error, match, **options):
     [
         ({"prediction": None}, TypeError, "name of a layer .* not NoneType"),
         ({"prediction": "nothing"}, KeyError, "'nothing' is not in adata.layers"),
-        ({"prediction": "none.h5ad"}, FileNotFoundError, "prediction='none.h5ad': there is no such"),
+        (
+            {"prediction": "none.h5ad"},
+            FileNotFoundError,
+            "prediction='none.h5ad': there is no such",
+        ),
         ({"layer": "nothing"}, KeyError, "'nothing' is not in adata.layers"),
         ({"metrics": ["energi"]}, KeyError, "Did you mean 'energy'"),
         ({"metrics": []}, ValueError, "metrics is empty"),
@@ -109,7 +113,9 @@ def test_counts_as_real_values_are_refused_where_the_twins_are_logarithms():
 def test_predicted_cells_must_have_what_the_screen_has():
     adata = screen()
     pred = adata[held_out(adata)].copy()
-    refused(adata, KeyError, "the prediction lacks 2 of the 60 genes", prediction=pred[:, 2:].copy())
+    refused(
+        adata, KeyError, "the prediction lacks 2 of the 60 genes", prediction=pred[:, 2:].copy()
+    )
     nameless = pred.copy()
     del nameless.obs["perturbation"]
     refused(adata, KeyError, "'perturbation' is not in prediction.obs", prediction=nameless)
@@ -220,7 +226,9 @@ def test_a_defect_of_a_metric_is_raised(monkeypatch):
     def broken(truth, guess):
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("shoal.evaluation._evaluate.SUITE", {"mae": replace(SUITE["mae"], compute=broken)})
+    monkeypatch.setattr(
+        "shoal.evaluation._evaluate.SUITE", {"mae": replace(SUITE["mae"], compute=broken)}
+    )
     refused(screen(), ZeroDivisionError, "a defect", metrics=None)
 
 

@@ -111,7 +111,9 @@ def test_predicted_controls_are_those_of_the_context():
     assert (entry["table"]["mse_delta"][moved] > 1e-3).all()
     np.testing.assert_allclose(entry["table"]["mse_delta"][~moved], 0, atol=1e-12)
     with pytest.raises(ValueError, match="no control cells of"):
-        sh.tl.evaluate(adata, prediction=pred[~(control & first)].copy(), suite="vcc", baselines=None)
+        sh.tl.evaluate(
+            adata, prediction=pred[~(control & first)].copy(), suite="vcc", baselines=None
+        )
 
 
 def test_vcc_scores_against_the_mean_that_counts_the_controls_in(screen):
@@ -157,5 +159,7 @@ def test_most_cells_may_be_equal(screen):
     x = np.zeros(adata.shape, dtype=np.float32)
     x[::10, :3] = 0.7
     adata.X = sparse.csr_matrix(x)
-    sh.tl.evaluate(adata, prediction=adata.copy(), suite="cell_eval", metrics=["mae"], baselines=None)
+    sh.tl.evaluate(
+        adata, prediction=adata.copy(), suite="cell_eval", metrics=["mae"], baselines=None
+    )
     assert (adata.uns["evaluation"]["table"]["mae"] == 0).all()

@@ -9,10 +9,11 @@ from .._contenders import COPY, PREDICTION
 from .._random import RNGLike, as_generator
 from .._validate import key_in, one_of, positive
 from ..core._screen import resolve
+from ..metrics._presets import PRESETS as EXTERNAL_SUITES
 from ..metrics._suite import SUITE
 from ._baselines import baseline_names, baseline_predictions
 from ._controls import CALIBRATING, control_copy, mean_baseline
-from ._external_suites import EXTERNAL_SUITES, MEAN, score_of, with_controls
+from ._external_suites import MEAN, score_of, with_controls
 from ._predictions import opened, populations_of
 from ._scores import Scores
 from ._tables import tables_of
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+    from ..metrics._presets import Preset as ExternalSuite
     from ..metrics._registry import Metric
-    from ._external_suites import ExternalSuite
 
 CALIBRATED = "calibrated"  # the suite of this package
 FEWEST = {True: 4, False: 2}  # cells of a condition: populations have 2, halves of it too

@@ -9,7 +9,6 @@ import numpy as np
 
 from .._contenders import PREDICTION
 from ..core._population import population
-from ..metrics._presets import PRESETS as EXTERNAL_SUITES
 from ._checks import check_finite
 from ._predictions import Beside, in_order
 from ._task import take
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from ._scores import Scores
     from ._task import EvaluationTask
 
-__all__ = ["EXTERNAL_SUITES", "MEAN", "score_of", "with_controls"]
 MEAN = "cell-eval mean"
 
 

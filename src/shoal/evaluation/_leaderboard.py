@@ -85,7 +85,7 @@ def leaderboard(
 
 def _order(found: Comparison) -> list[str]:
     """Return contenders: those with all splits of all data sets first, by score; controls last."""
-    places = {key[:2] for key in found.rounds}
+    places = {key[:2] for key in found.results}
     ranked = []
     for at, name in enumerate(found.contenders):
         score = found.score(name)
@@ -120,7 +120,7 @@ def _line(
         verdict,
         any(row.transductive for row in own),
         len({key[:2] for key in found.keys(name)}),
-        len(found.rounds) if name in CONTROLS else len(done),
+        len(found.results) if name in CONTROLS else len(done),
         len(own) - len(done),
         float(np.mean(seconds)) if seconds else np.nan,
         max(peaks, default=np.nan),
@@ -128,22 +128,20 @@ def _line(
 
 
 def _shown(found: Comparison, name: str, metric: str, show: str) -> float:
-    """Return the mean of a metric, or of its skill, over seeds and then over splits of data sets."""
+    """Return the mean of a metric, or of its skill, over seeds and then over splits."""
     by_place: dict[tuple[str, str], list[float]] = {}
-    for key, one in found.rounds.items():
+    for key, one in found.results.items():
         if name not in one.contenders:
             continue
         if show == "skill":
             table = found.skill[key]
-            value = table.loc[name, metric] if metric in table else np.nan
+            value = float(table[metric].loc[name]) if metric in table else np.nan
         else:
-            record = (one.one if name in CONTROLS else one.rows[name]).metrics.get(metric, {})
-            stored = record.get(COLUMN_OF.get(name, "value"))
-            value = np.nan if stored is None else stored
+            row = one.any_row if name in CONTROLS else one.rows[name]
+            stored = row.metrics.get(metric, {}).get(COLUMN_OF.get(name, "value"))
+            value = np.nan if stored is None else float(stored)
         if np.isfinite(value):
-            by_place.setdefault(key[:2], []).append(float(value))
-    return (
-        float(np.mean([np.mean(several) for several in by_place.values()]))
-        if by_place
-        else float("nan")
-    )
+            by_place.setdefault(key[:2], []).append(value)
+    if not by_place:
+        return float("nan")
+    return float(np.mean([np.mean(several) for several in by_place.values()]))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from .._typing import Floats, Ints
+    from .._typing import Ints
     from ..core._population import Population
     from ._task import EvaluationTask
 
@@ -247,14 +247,11 @@ def _rows_of_conditions(task: EvaluationTask, given: Population) -> Iterator[Int
         for at in members(code * len(given.contexts) + context)
     }
     place = {name: i for i, name in enumerate(given.contexts)}
-    for row in task.conditions.itertuples():
-        where = 0 if task.cells.screen.context_key is None else place.get(row.context, -1)
-        rows = groups.get((row.perturbation, where), np.zeros(0, dtype=np.int64))
-        yield rows[_same_dose(given.dose[rows], row.dose)] if row.dose else rows
-
-
-def _same_dose(dose: Floats, wanted: str) -> Any:
-    return np.isclose(dose, float(wanted), rtol=1e-4)
+    columns = (task.conditions[name] for name in ("perturbation", "context", "dose"))
+    for perturbation, context, dose in zip(*columns, strict=True):
+        where = 0 if task.cells.screen.context_key is None else place.get(context, -1)
+        rows = groups.get((perturbation, where), np.zeros(0, dtype=np.int64))
+        yield rows[np.isclose(given.dose[rows], float(dose), rtol=1e-4)] if dose else rows
 
 
 def _listed(names: Sequence[str]) -> str:
