@@ -1,4 +1,4 @@
-"""The presets through `tl.evaluate`: which cells and controls they compare, what is missing, the score."""
+"""The external suites through `tl.evaluate`: which cells and controls they compare, what is missing, the score."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def apart(screen):
     return ad.concat([pred, more])
 
 
-@pytest.mark.parametrize("preset", EVERY)
-def test_an_entry_of_the_common_form_that_survives_a_file(screen, preset, tmp_path):
+@pytest.mark.parametrize("suite", EVERY)
+def test_an_entry_of_the_common_form_that_survives_a_file(screen, suite, tmp_path):
     adata = screen.copy()
-    sh.tl.evaluate(adata, prediction="twins", suite=preset, baselines=["perturbed_mean"])
+    sh.tl.evaluate(adata, prediction="twins", suite=suite, baselines=["perturbed_mean"])
     adata.write_h5ad(tmp_path / "x.h5ad")
     entry = ad.read_h5ad(tmp_path / "x.h5ad").uns["evaluation"]
-    assert entry["params"]["preset"] == preset
-    assert list(entry["table"].columns) == list(PRESETS[preset].metrics)
+    assert entry["params"]["suite"] == suite
+    assert list(entry["table"].columns) == list(PRESETS[suite].metrics)
     n = adata.obs.loc[adata.obs["split"] == "test", "perturbation"].astype(str).value_counts()
     conditions = entry["conditions"]
     assert (conditions["n_real"] == n.loc[conditions["perturbation"]].to_numpy()).all()
@@ -61,7 +61,7 @@ def test_an_entry_of_the_common_form_that_survives_a_file(screen, preset, tmp_pa
     summary = entry["summary"]
     assert not summary["discriminates"].any()
     assert summary[["positive", "negative", "drf", "bds", "skill"]].isna().all(axis=None)
-    extra = ["cell-eval mean"] if preset == "vcc" else []
+    extra = ["cell-eval mean"] if suite == "vcc" else []
     assert list(entry["contenders"].index) == [
         "prediction",
         "control copy",
@@ -136,7 +136,7 @@ def test_vcc_scores_against_the_mean_that_counts_the_controls_in(screen):
     assert np.isnan(adata.uns["evaluation"]["params"]["score"])
 
 
-def test_a_metric_of_another_preset_is_refused(screen):
+def test_a_metric_of_another_suite_is_refused(screen):
     with pytest.raises(KeyError, match="overlap_at_N"):
         sh.tl.evaluate(screen, prediction="twins", suite="vcc", metrics=["pearson_delta"])
     with pytest.raises(ValueError, match="systema"):

@@ -133,6 +133,8 @@ def label_of(result: dict[str, Any], contender: str = PREDICTION) -> str:
     The prediction has the name of its layer. A dagger marks what is transductive.
     """
     name = (
-        str(result["params"].get("layer") or PREDICTION) if contender == PREDICTION else contender
+        str(result["params"].get("prediction") or PREDICTION)
+        if contender == PREDICTION
+        else contender
     )
     return name + TRANSDUCTIVE if contender in transductive_marks(result["contenders"]) else name
