@@ -24,8 +24,8 @@ from ...core._screen import as_labels, resolve
 from ...core._view import own
 from ...training import LAST, FitSettings, ResidentStore, SetSampler, StreamedStore
 from ...training import fit as fit_module
-from ..post._nonnegative import nonnegative
-from ..post._zero_fraction import switched_off
+from ..post._nonnegative import make_nonnegative
+from ..post._zero_fraction import match_zero_fraction
 from ..space._space import encoded, fit_space, space_from_dict
 from ._learning import known_population, learn_vocabulary
 from ._persistence import Stored, history_table, plain_history
@@ -337,10 +337,12 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
             z[rows[real]] = made.float().cpu()[real]
         values = self.space.decode(z.numpy(), start)
         if self.vocabulary.nonnegative:
-            nonnegative(values, wanted.populations())
+            make_nonnegative(values, wanted.populations())
             if getattr(getattr(self.module, "config", None), "match_zero_fraction", False):
                 usual = with_controls(cells, self.cells).control_zeros
-                switched_off(values, start if like is None else like, wanted.populations(), usual)
+                match_zero_fraction(
+                    values, start if like is None else like, wanted.populations(), usual
+                )
         return values
 
     def _in_sets(
