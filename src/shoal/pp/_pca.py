@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from .._logging import logger
 from .._settings import settings
 from ..core._matrix import row_squares
+from ..metrics._cells import densify
 from ..metrics._pca import Moments, principal_axes, rotated_onto
 
 if TYPE_CHECKING:
@@ -129,4 +129,4 @@ def _dense_pieces(rows: Rows, fit: Bools) -> Iterator[tuple[Ints, Floats]]:
         for start in range(0, len(inside), step):
             local = inside[start : start + step]
             piece = block[local].astype(np.float64)
-            yield where.start + local, piece.toarray() if sparse.issparse(piece) else piece
+            yield where.start + local, densify(piece)

@@ -11,6 +11,7 @@ from .._keys import SPLIT
 from .._validate import get_adata, key_in
 from ..core._predictions import record
 from ..core._view import own
+from ..metrics._cells import densify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,7 +118,7 @@ def predict(
     if in_genes:
         adata.layers[key_added] = values
     else:
-        adata.obsm[f"X_{key_added}"] = values.toarray() if sparse.issparse(values) else values
+        adata.obsm[f"X_{key_added}"] = densify(values)
     adata.obs[key_added + PREDICTED] = np.isin(np.arange(adata.n_obs), rows)
     adata.obs[key_added + SOURCE] = names
     known = model.vocabulary
@@ -173,6 +174,6 @@ def _rows_in_place(
             [twins, sparse.csr_matrix(own_values, dtype=np.float32)], format="csr"
         )[order]
     values = np.full((n_obs, *twins.shape[1:]), np.nan, dtype=np.float32)
-    values[rows] = twins.toarray() if sparse.issparse(twins) else twins
-    values[control] = own_values.toarray() if sparse.issparse(own_values) else own_values
+    values[rows] = densify(twins)
+    values[control] = densify(own_values)
     return values

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import sparse
 
 from ..._validate import key_in
+from ...metrics._cells import densify
 from ._learning import known_population
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def in_kind_of(given: Matrix, values: Matrix) -> Matrix:
     """Return values as a dense array or as CSR, as `given` is."""
     if sparse.issparse(given):
         return sparse.csr_matrix(values)
-    return values.toarray() if sparse.issparse(values) else values
+    return densify(values)
 
 
 def _check_shape(cells: Matrix, vocabulary: Vocabulary) -> None:

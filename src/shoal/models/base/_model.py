@@ -19,7 +19,8 @@ from scvi.model.base import BaseModelClass
 
 from ..._random import RNGLike, as_generator
 from ..._validate import one_of
-from ...core._population import Population, control_means, population, recode, with_controls
+from ...core._codes import recode
+from ...core._population import Population, control_means, population, with_controls
 from ...core._screen import as_labels, resolve
 from ...core._view import own
 from ...training import LAST, FitSettings, ResidentStore, SetSampler, StreamedStore

@@ -12,8 +12,8 @@ import pandas as pd
 from ..._logging import logger, progress
 from ..._random import RNGLike, as_generator
 from ..._validate import key_in, positive
+from ...core._codes import grouped
 from ...core._controls import LEVELS
-from ...core._population import Population, grouped
 from ...core._predictions import record
 from ._arrays import cells_of, compact, in_kind_of, is_matrix, stacked
 from ._learning import known_population
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
     from ..._typing import Bools, Floats, Ints, Matrix
+    from ...core._population import Population
     from ._vocabulary import Vocabulary
 
 BLOCK = 8192  # cells generated together
