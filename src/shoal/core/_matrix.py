@@ -15,6 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from .._settings import settings
+from . import _dask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,26 +64,32 @@ class Rows:
 
         A block of rows of features is a 2-D float64 array or a CSR matrix. A block of images has
         the shape (n, *cell_shape) and the dtype of the source.
+
+        Statistics call :func:`shoal.core._walk.walk` instead, which computes the blocks of a dask
+        array together. Here they are computed one after another.
         """
-        if _is_dask(self.source):
+        if _dask.is_dask(self.source):
             yield from self._dask_blocks()
             return
         n = self.shape[0]
         step = self.step
         for start in range(0, n, step):
             rows = slice(start, min(start + step, n))
-            yield rows, self._finish(_read(self.source, rows))
+            yield rows, self.finish(_read(self.source, rows))
 
     def take(self, index: Ints) -> Matrix:
         """Return the cells at the (sorted, unique) positions `index`, in memory, as a block is.
 
         Of a file no more is read than these rows, the rows between two that are near each other,
-        and the rows that share a chunk with them.
+        and the rows that share a chunk with them. Of a dask array the chunks that hold these rows
+        are computed, together.
         """
         if self.in_memory:
-            return self._finish(self.source[index])
-        chosen = self._dask_rows(index) if _is_dask(self.source) else self._file_rows(index)
-        parts = [self._finish(part) for part in chosen]
+            return self.finish(self.source[index])
+        chosen = (
+            _dask.take(self.source, index) if _dask.is_dask(self.source) else self._file_rows(index)
+        )
+        parts = [self.finish(part) for part in chosen]
         if len(parts) == 1:
             return parts[0]
         return sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.vstack(parts)
@@ -101,14 +108,35 @@ class Rows:
                 block = self.source[_as_slice_or_mask(read, self.shape[0])]
                 yield block if wanted.all() else block[wanted]
 
-    def _dask_rows(self, index: Ints) -> Iterator[Matrix]:
-        """Compute the blocks of a dask array that hold rows of `index`, and at least one."""
-        array = _whole_rows(self.source)
-        ends = np.cumsum(array.chunks[0])
-        block = np.searchsorted(ends, index, side="right")
-        for i in np.unique(block) if len(index) else [0]:
-            own = index[block == i] - (ends[i] - array.chunks[0][i])
-            yield array.blocks[int(i)].compute()[own]
+    def held(self) -> Rows:
+        """Return the same rows, for several walks: blocks of a dask array are kept where they are computed.
+
+        See :func:`shoal.core._dask.held` for what is kept where. Any other matrix is returned as it is.
+        """
+        if not _dask.is_dask(self.source):
+            return self
+        array = (
+            _dask.whole_rows(self.source)
+            if self.columns is None
+            else _dask.columns_of(self.source, self.columns)
+        )
+        return Rows(_dask.held(array))
+
+    def matrix_of(self, index: Ints) -> Any:
+        """Return the rows at the (sorted, unique) positions `index` for a library that knows dask.
+
+        A dask array stays one, with as many blocks as hold such rows. Any other matrix is read, see :meth:`take`.
+        """
+        if not _dask.is_dask(self.source):
+            return self.take(index)
+        array = self.source if self.columns is None else _dask.columns_of(self.source, self.columns)
+        return _dask.rows_of(array, index)
+
+    def head(self) -> Rows:
+        """Return the first block alone, as rows of their own; nothing is read or computed yet of a dask array."""
+        if _dask.is_dask(self.source):
+            return Rows(_dask.whole_rows(self.source).blocks[0], self.columns)
+        return Rows(_read(self.source, slice(0, min(self.step, self.shape[0]))), self.columns)
 
     @property
     def in_memory(self) -> bool:
@@ -120,6 +148,16 @@ class Rows:
         """Rows of one block: what the settings allow of a file, what fits a cache in memory."""
         budget = settings.block_bytes / (8 if self.in_memory else 1)
         return max(1, int(budget / self._row_bytes))
+
+    @property
+    def batch(self) -> int:
+        """Rows that may be taken at once, when rows are taken in several turns.
+
+        A file is read from end to end at every turn, so that it is several blocks. Of a dask array it is half a block.
+        """
+        if _dask.is_dask(self.source):
+            return max(1, max(self.source.chunks[0], default=1) // 2)
+        return self.step if self.in_memory else 8 * self.step
 
     @property
     def _row_bytes(self) -> float:
@@ -144,14 +182,19 @@ class Rows:
         return max(1, int(in_chunk), int(GAP_BYTES / per_row))
 
     def _dask_blocks(self) -> Iterator[tuple[slice, Matrix]]:
-        array = _whole_rows(self.source)
+        array = _dask.whole_rows(self.source)
         start = 0
         for i in range(array.numblocks[0]):
-            block = self._finish(array.blocks[i].compute())
+            block = self.finish(array.blocks[i].compute())
             yield slice(start, start + block.shape[0]), block
             start += block.shape[0]
 
-    def _finish(self, block: Any) -> Matrix:
+    def without_source(self) -> Rows:
+        """Return what :meth:`finish` needs, to be sent to where a block is computed."""
+        return Rows(None, self.columns)
+
+    def finish(self, block: Any) -> Matrix:
+        """Return a block as it was read, in the form that :meth:`blocks` promises and with the kept columns only."""
         if sparse.issparse(block):
             block = sparse.csr_matrix(block)
             if not np.issubdtype(block.dtype, np.floating):
@@ -186,7 +229,7 @@ def as_rows(source: Any, columns: Ints | None = None, *, slot: str = "the matrix
         source = np.asarray(source)
     elif sparse.issparse(source):
         source = source if source.format == "csr" else source.tocsr()
-    elif _is_dask(source):
+    elif _dask.is_dask(source):
         if any(np.isnan(n) for n in source.shape):
             source = source.compute_chunk_sizes()
     elif _is_backed_sparse(source):
@@ -373,16 +416,6 @@ def _as_slice_or_mask(read: Ints, n: int) -> slice | Bools:
     mask = np.zeros(n, dtype=bool)
     mask[read] = True
     return mask
-
-
-def _whole_rows(array: Any) -> Any:
-    """Return a dask array whose blocks hold whole rows."""
-    cut = {axis: -1 for axis, n in enumerate(array.numblocks) if axis and n > 1}
-    return array.rechunk(cut) if cut else array
-
-
-def _is_dask(source: Any) -> bool:
-    return type(source).__module__.partition(".")[0] == "dask"
 
 
 def _is_backed_sparse(source: Any) -> bool:
