@@ -27,9 +27,8 @@ def is_dask(source: Any) -> bool:
 
 def whole_rows(array: Any) -> Any:
     """Return a dask array whose blocks hold whole rows."""
-    if array.numblocks[1] == 1:
-        return array
-    return array.rechunk({1: -1}, method="tasks")  # the other method cannot move sparse blocks
+    cut = {axis: -1 for axis, n in enumerate(array.numblocks) if axis and n > 1}
+    return array.rechunk(cut, method="tasks") if cut else array  # "p2p" cannot move sparse blocks
 
 
 def cluster() -> Any:
@@ -54,7 +53,7 @@ def held(array: Any) -> Any:
 def columns_of(array: Any, columns: Ints) -> Any:
     """Return some columns of a dask array, lazily."""
     array = whole_rows(array)
-    chunks = (array.chunks[0], (len(columns),))
+    chunks = (array.chunks[0], (len(columns),), *array.chunks[2:])
     return array.map_blocks(
         _take_columns, columns, dtype=array.dtype, chunks=chunks, meta=array._meta
     )
@@ -69,7 +68,7 @@ def rows_of(array: Any, index: Ints) -> Any:
     parts = [
         da.from_delayed(
             delayed(_take_rows, pure=False)(block, own),
-            shape=(len(own), array.shape[1]),
+            shape=(len(own), *array.shape[1:]),
             dtype=array.dtype,
             meta=array._meta,
         )

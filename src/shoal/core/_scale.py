@@ -101,4 +101,4 @@ def _bad_rows(block: Matrix) -> int:
     if bool(sparse.issparse(block)):
         row = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
         return len(np.unique(row[~np.isfinite(block.data)]))
-    return int((~np.isfinite(block)).any(axis=1).sum())
+    return int((~np.isfinite(block)).reshape(len(block), -1).any(axis=1).sum())

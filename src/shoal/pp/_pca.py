@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from .._logging import logger
 from .._settings import settings
 from ..core._matrix import row_squares
 from ..core._walk import walk
-from ..metrics._pca import principal_axes
+from ..metrics._cells import densify
+from ..metrics._pca import Moments, principal_axes, rotated_onto
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,8 +69,8 @@ def fit_pca(rows: Rows, fit: Bools, n_comps: int, fit_on: str, *, folds: int) ->
     fold = _folds(rows, fit, folds)
     shift = _rough_centre(rows, fit)  # sums about it keep their digits
     parts = _moments(rows, fit, fold, max(folds, 1), shift)
-    whole = _Moments.sum_of(parts)
-    covariance = whole.covariance()
+    whole = Moments.sum_of(parts)
+    covariance = whole.covariance
     spread = float(np.trace(covariance))
     if not spread > 0:
         msg = f"the {n} cells of fit_on={fit_on!r} do not vary in any of the {d} genes; there is nothing to fit"
@@ -85,9 +85,8 @@ def fit_pca(rows: Rows, fit: Bools, n_comps: int, fit_on: str, *, folds: int) ->
     maps = [_Map(axes, (whole.mean + shift) @ axes)]
     for part in parts if folds else []:
         rest = whole.without(part)
-        own, _ = principal_axes(rest.covariance(), min(k, d))
-        u, _, vt = np.linalg.svd(own.T @ axes, full_matrices=False)
-        rotated = own @ (u @ vt)
+        own, _ = principal_axes(rest.covariance, min(k, d))
+        rotated = rotated_onto(own, axes)
         maps.append(_Map(rotated, (rest.mean + shift) @ rotated))
 
     def score(where: slice, block: Matrix, totals: Totals) -> Values:
@@ -109,29 +108,6 @@ class _Map:
     centre: Floats
 
 
-@dataclass(frozen=True)
-class _Moments:
-    """Count, sum and Gram matrix of some rows."""
-
-    n: int
-    total: Floats
-    gram: Floats
-
-    @classmethod
-    def sum_of(cls, parts: list[_Moments]) -> _Moments:
-        return cls(sum(p.n for p in parts), sum(p.total for p in parts), sum(p.gram for p in parts))
-
-    def without(self, part: _Moments) -> _Moments:
-        return _Moments(self.n - part.n, self.total - part.total, self.gram - part.gram)
-
-    @property
-    def mean(self) -> Floats:
-        return self.total / self.n
-
-    def covariance(self) -> Floats:
-        return (self.gram - self.n * np.outer(self.mean, self.mean)) / max(self.n - 1, 1)
-
-
 def _folds(rows: Rows, fit: Bools, folds: int) -> Ints:
     """Return the fold of every fit row, -1 for others: dealt out in order of length, so that row order is no matter."""
     code = np.full(rows.shape[0], -1, dtype=np.int64)
@@ -150,7 +126,7 @@ def _rough_centre(rows: Rows, fit: Bools) -> Floats:
     return np.asarray(cells.mean(axis=0)).ravel()
 
 
-def _moments(rows: Rows, fit: Bools, fold: Ints, n_folds: int, shift: Floats) -> list[_Moments]:
+def _moments(rows: Rows, fit: Bools, fold: Ints, n_folds: int, shift: Floats) -> list[Moments]:
     """Return the moments about `shift` of the fit rows of each fold."""
     d = rows.shape[1]
 
@@ -170,7 +146,7 @@ def _moments(rows: Rows, fit: Bools, fold: Ints, n_folds: int, shift: Floats) ->
 
     found = walk(rows, visit, totals)[0]
     n = np.bincount(fold[fit], minlength=n_folds)
-    return [_Moments(int(n[f]), found["total"][f], found["gram"][f]) for f in range(n_folds)]
+    return [Moments(int(n[f]), found["total"][f], found["gram"][f]) for f in range(n_folds)]
 
 
 def _dense_pieces(rows: Rows, fit: Bools) -> Iterator[tuple[Ints, Floats]]:
@@ -186,4 +162,4 @@ def _pieces_of(where: slice, block: Matrix, fit: Bools) -> Iterator[tuple[Ints, 
     for start in range(0, len(inside), step):
         local = inside[start : start + step]
         piece = block[local].astype(np.float64)
-        yield where.start + local, piece.toarray() if sparse.issparse(piece) else piece
+        yield where.start + local, densify(piece)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import sparse
 
 import shoal as sh
 from shoal.core._population import population
 from shoal.models.post._zero_fraction import USUAL, expected_zeros, switched_off
+
+from ...helpers import dense
 
 NEVER = np.zeros(1), np.ones(1)  # of a gene that no control of the screen has
 
@@ -94,7 +95,7 @@ def test_what_is_usual_is_that_of_the_controls_of_the_screen():
     sh.pp.annotate(adata, "perturbation", control="control")
     sh.pp.prepare(adata, normalize="log1p", n_comps=5)
     controls = adata[adata.obs["perturbation"] == "control"].X
-    controls = controls.toarray() if sparse.issparse(controls) else controls
+    controls = dense(controls)
     mean, zeros = population(adata, sh.core._screen.resolve(adata)).control_zeros
     np.testing.assert_allclose(mean, controls.mean(0), rtol=1e-5)
     np.testing.assert_allclose(zeros, (controls == 0).mean(0))
@@ -111,18 +112,22 @@ def test_predictions_are_as_sparse_as_measured_cells(name):
     sh.pp.prepare(adata, normalize="log1p", n_comps=10)
     off = {}
     for zeros in (True, False):
-        config = {"n_latent": 10, "width": 32, "zeros": zeros}
+        config = {"n_latent": 10, "width": 32, "match_zero_fraction": zeros}
         model = sh.tl.fit(adata, name, max_steps=150, rng=0, config=config)
-        for transfer in (True, False):
+        for cross_context in (True, False):
             made = model.predict(
-                "P1", context=adata.obs["context"].iloc[0], n_cells=150, transfer=transfer, rng=0
+                "P1",
+                context=adata.obs["context"].iloc[0],
+                n_cells=150,
+                cross_context=cross_context,
+                rng=0,
             ).X
-            made = made.toarray() if sparse.issparse(made) else made
-            off[zeros, transfer] = (made == 0).mean()
+            made = dense(made)
+            off[zeros, cross_context] = (made == 0).mean()
     real = adata[
         (adata.obs["perturbation"] == "P1") & (adata.obs["context"] == adata.obs["context"].iloc[0])
     ].X
-    real = ((real.toarray() if sparse.issparse(real) else real) == 0).mean()
-    for transfer in (True, False):
-        assert abs(off[True, transfer] - real) < 0.5 * abs(off[False, transfer] - real)
-        assert abs(off[True, transfer] - real) < 0.1
+    real = (dense(real) == 0).mean()
+    for cross_context in (True, False):
+        assert abs(off[True, cross_context] - real) < 0.5 * abs(off[False, cross_context] - real)
+        assert abs(off[True, cross_context] - real) < 0.1
