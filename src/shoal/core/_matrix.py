@@ -202,9 +202,9 @@ class Rows:
             if not np.issubdtype(block.dtype, np.floating):
                 block = block.astype(np.float64)
         elif np.ndim(block) > 2:
-            block = np.require(block, requirements="AE")
+            block = np.require(block, requirements=["A", "E"])
         else:
-            block = np.require(block, np.float64, "AE")  # aligned, also if it came over a network
+            block = np.require(block, np.float64, ["A", "E"])  # aligned, also if it came over a network
         return block if self.columns is None else block[:, self.columns]
 
 
