@@ -10,7 +10,7 @@ import pytest
 from scipy import sparse
 
 import shoal as sh
-from shoal.models.base._registry import BASELINES
+from shoal.models.base._registry import names
 
 TINY = {"n_latent": 8, "width": 16, "depth": 1}
 FAST = {"max_steps": 6, "val_every": 3, "batch_conditions": 4, "set_size": 16, "accelerator": "cpu"}
@@ -61,7 +61,7 @@ def test_a_name_or_a_class(adata):
     np.testing.assert_array_equal(predicted(one), predicted(two))
 
 
-@pytest.mark.parametrize("name", [name for name in BASELINES if name not in NEED_MORE])
+@pytest.mark.parametrize("name", [name for name in names("baseline") if name not in NEED_MORE])
 def test_every_baseline_is_fitted_by_name(adata, name):
     model = sh.tl.fit(adata, name)
     assert model.is_trained

@@ -13,7 +13,7 @@ from .. import ds, pp
 from .._compat import require
 from .._validate import one_of
 from ..metrics._suite import SUITE
-from ..models.base._registry import BASELINES, model_class
+from ..models.base._registry import kind_of, model_class
 
 SOURCES = ("path", "load", "call")
 JUDGING = ("metrics", "real_layer", "n_comps", "min_cells")  # of tl.evaluate
@@ -67,11 +67,7 @@ class Model:
     @property
     def kind(self) -> str:
         """``"baseline"`` or ``"model"``."""
-        from ..models import Baseline
-
-        if isinstance(self.model, str):
-            return "baseline" if self.model in BASELINES else "model"
-        return "baseline" if issubclass(self.model, Baseline) else "model"
+        return "baseline" if kind_of(self.model) == "baseline" else "model"
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from ..evaluation._scores import Marks
 from ..evaluation._task import Exam, set_exam
 from ..metrics._presets import PRESETS
 from ..metrics._suite import SUITE
-from ..models.base._registry import BASELINES
+from ..models.base._registry import names as model_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -268,10 +268,11 @@ def _baselines(adata: AnnData, asked: str | Sequence[str] | None) -> list[str]:
             "no baselines: they are fitted on training cells, and there is no obs['split'] (sh.pp.split)"
         )
         return []
-    rivals = [name for name in BASELINES if name != "control"]  # that is the control copy
+    baselines = model_names("baseline")
+    rivals = [name for name in baselines if name != "control"]  # that is the control copy
     if asked == "auto":
         return rivals
     several = [asked] if isinstance(asked, str) else list(asked)
     for name in several:
-        one_of(name, BASELINES, name="baselines")
+        one_of(name, baselines, name="baselines")
     return [name for name in several if name != "control"]
