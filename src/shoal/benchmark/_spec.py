@@ -13,7 +13,7 @@ from .. import ds, pp
 from .._compat import require
 from .._validate import one_of
 from ..metrics._suite import SUITE
-from ..models.base._registry import kind_of, model_class
+from ..models.base._registry import kind_of, model_class, registered
 
 SOURCES = ("path", "load", "call")
 JUDGING = ("metrics", "real_layer", "n_comps", "min_cells")  # of tl.evaluate
@@ -289,7 +289,8 @@ def _model(entry: Any) -> Model:
     if "name" not in entry:
         msg = f"a model lacks 'name': {entry!r}; write it as in {EXAMPLE}"
         raise ValueError(msg)
-    model_class(entry["name"])
+    cls = model_class(entry["name"])
+    model = cls if registered(entry["name"]) else entry["name"]  # other processes know no such name
     called = entry["name"] if isinstance(entry["name"], str) else entry["name"].__name__
     label = _checked_name(entry.get("label", called), "models")
     if label in RESERVED:
@@ -299,7 +300,7 @@ def _model(entry: Any) -> Model:
         key: _known(entry.get(key) or {}, None, where=f"model {label!r}: {key}")
         for key in ("options", "predict")
     }
-    return Model(label, entry["name"], **further)
+    return Model(label, model, **further)
 
 
 def _items(entry: Any, where: str) -> Iterator[tuple[str, Any]]:

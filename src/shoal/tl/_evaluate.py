@@ -28,6 +28,7 @@ from ..evaluation._task import Exam, set_exam
 from ..metrics._presets import PRESETS
 from ..metrics._suite import SUITE
 from ..models.base._registry import names as model_names
+from ..models.base._registry import registered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -269,9 +270,8 @@ def _baselines(adata: AnnData, asked: str | Sequence[str] | None) -> list[str]:
         )
         return []
     baselines = model_names("baseline")
-    rivals = [name for name in baselines if name != "control"]  # that is the control copy
-    if asked == "auto":
-        return rivals
+    if asked == "auto":  # not "control", which is the control copy
+        return [name for name in baselines if name != "control" and not registered(name)]
     several = [asked] if isinstance(asked, str) else list(asked)
     for name in several:
         one_of(name, baselines, name="baselines")

@@ -217,10 +217,13 @@ def load(folder: str | Path, adata: AnnData | None = None) -> Any:
 
     Returns
     -------
-    The model, on the processor. Without cells, ``predict``, ``twins`` and ``transport`` work
-    with their argument `adata` (or cells), and ``save`` works; a network then needs
-    ``cross_context=False`` if it would begin at the perturbation's cells of other contexts.
-    Further training and ``counterfactual`` need the cells of training.
+    The model, on the processor. Without cells it does these things:
+
+    - ``predict`` and ``twins`` with their argument `adata`, and ``tl.predict``. A network that
+      begins at the perturbation's cells of other contexts needs ``cross_context=False`` too.
+    - ``save`` without ``save_anndata=True``.
+
+    All else (``train``, ``transport``, ``counterfactual``) needs cells, and its error says so.
 
     Raises
     ------

@@ -68,7 +68,7 @@ class ModelEntry:
 
 
 _ENTRIES: dict[str, ModelEntry] = {}
-_CLASSES: dict[str, type] = {}  # those that were registered as classes
+_CLASSES: dict[str | type, type] = {}  # of the models that users have registered, by name
 
 
 def enter(*entries: ModelEntry) -> None:
@@ -240,6 +240,11 @@ def kind_of(model: str | type) -> Literal["baseline", "network"]:
     if isinstance(model, str):
         return _ENTRIES[model].kind
     return "baseline" if getattr(model, "kind", "") == "baseline" else "network"
+
+
+def registered(model: str | type) -> bool:
+    """Whether this is the name of a class that a user has registered."""
+    return model in _CLASSES
 
 
 def name_of(model: type) -> str | None:

@@ -7,7 +7,7 @@ enter(
         name="flow",
         kind="network",
         needs=("embedding", "contexts", "doses"),
-        description="a control cell, or one of its own cells of another context, carried "
+        description="a control cell, or a cell of the same perturbation in another context, carried "
         "along a learned field",
         unseen="by its vector",
         class_name="Flow",

@@ -7,7 +7,7 @@ enter(
         name="conditional_monge",
         kind="network",
         needs=("embedding", "contexts", "doses"),
-        description="a control cell, or one of its own cells of another context, moved by "
+        description="a control cell, or a cell of the same perturbation in another context, moved by "
         "one map for all conditions",
         unseen="by its vector",
         class_name="ConditionalMonge",

@@ -7,7 +7,7 @@ enter(
         name="perturbdiff",
         kind="network",
         needs=("embedding", "contexts", "doses"),
-        description="a control cell, or one of its own cells of another context, changed "
+        description="a control cell, or a cell of the same perturbation in another context, changed "
         "beside the others of its set",
         unseen="by its vector",
         class_name="PerturbDiff",
