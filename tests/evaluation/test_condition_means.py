@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shoal.core._population import grouped, population
+from shoal.core._codes import grouped
+from shoal.core._population import population
 from shoal.core._screen import resolve
 from shoal.evaluation._condition_means import ConditionMeans
 

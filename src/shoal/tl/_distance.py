@@ -156,7 +156,11 @@ def distance(
     source, slot = choose(adata, layer=layer, use_rep=use_rep)
     stratum = _strata(adata, strata, found.code >= 0)
     cells = gather(
-        as_rows(source), found.code, len(found.names), stratum, int(stratum.max(initial=0)) + 1
+        as_rows(source).held(),
+        found.code,
+        len(found.names),
+        stratum,
+        int(stratum.max(initial=0)) + 1,
     )
     if metric != "edistance" or n_perms:
         cells = cells.in_memory()

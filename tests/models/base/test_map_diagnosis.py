@@ -13,7 +13,7 @@ from shoal.core._population import population
 from shoal.core._screen import resolve
 from shoal.models.base._learning import learn_vocabulary
 from shoal.models.base._map_diagnosis import MapMixin
-from shoal.models.space._linear import fit_space
+from shoal.models.space._space import fit_space
 
 from ...helpers import dense
 

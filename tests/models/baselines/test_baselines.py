@@ -223,7 +223,7 @@ def test_representations_may_be_negative(screen):
 
 
 def test_importing_baselines_imports_no_network_library():
-    files = ", ".join(f"shoal.models._baselines_{name}" for name in FILES)
+    files = ", ".join(f"shoal.models.baselines._{name}" for name in FILES)
     code = f"import sys, {files}; print(sorted({{'torch', 'scvi', 'lightning', 'scanpy'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -28,7 +28,8 @@ def cells_of(
     Parameters
     ----------
     cells
-        AnnData, or (n, n_features) values in the columns of ``vocabulary.features``.
+        AnnData, or (n, n_features) values in the columns of ``vocabulary.features``; for a model of
+        images (n, C, H, W).
     vocabulary
         What the model knows.
     contexts
@@ -87,7 +88,8 @@ def compact(values: Matrix) -> Matrix:
     if sparse.issparse(values):
         return values.tocsr().astype(np.float32)
     values = np.asarray(values, dtype=np.float32)
-    return sparse.csr_matrix(values) if values.size and (values == 0).mean() > 0.5 else values
+    mostly_zero = values.ndim == 2 and values.size and (values == 0).mean() > 0.5
+    return sparse.csr_matrix(values) if mostly_zero else values
 
 
 def stacked(parts: Sequence[Matrix]) -> Matrix:
@@ -108,10 +110,14 @@ def _check_shape(cells: Matrix, vocabulary: Vocabulary) -> None:
     if cells.dtype.kind not in "buif":
         msg = f"cells are a matrix of numbers, not of {cells.dtype}"
         raise TypeError(msg)
-    d = len(vocabulary.features)
-    if cells.ndim != 2 or cells.shape[1] != d or not cells.shape[0]:
-        some = ", ".join(vocabulary.features[:3]) + (", ..." if d > 3 else "")
-        msg = f"cells have shape {cells.shape}; they must be (n, {d}), the columns of model.vocabulary.features: {some}"
+    shape = vocabulary.cell_shape
+    if tuple(cells.shape[1:]) != shape or not cells.shape[0]:
+        some = ", ".join(vocabulary.features[:3])
+        some += ", ..." if len(vocabulary.features) > 3 else ""
+        msg = (
+            f"cells have shape {cells.shape}; they must be (n, {', '.join(map(str, shape))}), "
+            f"the columns of model.vocabulary.features: {some}"
+        )
         raise ValueError(msg)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from ...core._population import grouped, recode
+from ...core._codes import grouped, recode
 from ...metrics._cells import densify
 
 if TYPE_CHECKING:

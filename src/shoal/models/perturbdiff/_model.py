@@ -12,7 +12,7 @@ from ..._random import RNGLike, as_generator
 from ...metrics import mmd
 from ...metrics._cells import densify
 from ..base._sets import conditions_of
-from ..space._linear import fit_space
+from ..space._pca import fit_pca
 from ..start._transferring import TransferModel
 from ._config import TRAINING, perturbdiff_config
 from ._module import PerturbDiffModule
@@ -95,7 +95,7 @@ class PerturbDiff(TransferModel):
         n = self.module.axes.shape[1]
         if n:
             train = np.flatnonzero(self.cells.train | self.cells.train_control)
-            axes = fit_space(self.cells.rows, train, n_latent=n, rng=rng).axes
+            axes = fit_pca(self.cells.rows, train, n_latent=n, rng=rng).axes
             self.module.axes[:, : axes.shape[1]] = torch.from_numpy(
                 axes
             )  # fewer where there are fewer cells

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core._population import members
+from ...core._codes import members
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

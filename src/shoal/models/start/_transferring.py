@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ...core._population import control_means, recode
+from ...core._codes import recode
+from ...core._population import control_means
 from ..base._model import PerturbationModel
 from ..base._sets import conditions_of
 from ..flow._config import view_for
