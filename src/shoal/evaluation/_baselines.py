@@ -10,7 +10,7 @@ from .._keys import SPLIT
 from .._logging import logger, progress
 from .._validate import one_of
 from ..models.base._fitting import fit_baseline
-from ..models.base._registry import BASELINES, model_class
+from ..models.base._registry import model_class, names, registered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ def baseline_names(adata: AnnData, baselines: str | Sequence[str] | None) -> lis
     adata
         The screen. Without ``obs["split"]`` there are no training cells, and no baselines.
     baselines
-        Names, ``"auto"`` for all, ``None`` for none.
+        Names, ``"auto"`` for all of shoal, ``None`` for none.
 
     Raises
     ------
@@ -49,33 +49,34 @@ def baseline_names(adata: AnnData, baselines: str | Sequence[str] | None) -> lis
             "(sh.pp.split)"
         )
         return []
+    known = names("baseline")
     if isinstance(baselines, str) and baselines == "auto":
-        return [name for name in BASELINES if name != CONTROL]
+        return [name for name in known if name != CONTROL and not registered(name)]
     several = [baselines] if isinstance(baselines, str) else list(baselines)
     for name in several:
-        one_of(name, BASELINES, name="baselines")
+        one_of(name, known, name="baselines")
     return [name for name in several if name != CONTROL]
 
 
-def read_by_baselines(cells: Population, names: Sequence[str]) -> Ints:
+def read_by_baselines(cells: Population, baselines: Sequence[str]) -> Ints:
     """Return the rows whose values baselines read, beside the sums of the conditions.
 
     All start from control cells. Some keep training cells.
     """
-    if not names:
+    if not baselines:
         return np.zeros(0, dtype=np.int64)
     from ..models.baselines._means import MAX_CELLS
     from ..models.baselines._pool import kept_rows
 
     rows = [np.flatnonzero(cells.labels.is_control)]
-    if any(getattr(model_class(name), "keeps_cells", True) for name in names):
+    if any(getattr(model_class(name), "keeps_cells", True) for name in baselines):
         chosen = (cells.train, cells.train_control)
         rows += [kept_rows(cells, which, max_cells=MAX_CELLS) for which in chosen]
     return np.concatenate(rows)
 
 
 def baseline_predictions(
-    task: EvaluationTask, names: Sequence[str], *, embedding: str | pd.DataFrame | None
+    task: EvaluationTask, baselines: Sequence[str], *, embedding: str | pd.DataFrame | None
 ) -> Iterator[tuple[str, Populations | str, bool]]:
     """Fit baselines one at a time, and predict the conditions of a task.
 
@@ -83,7 +84,7 @@ def baseline_predictions(
     ----------
     task
         The task.
-    names
+    baselines
         Names of the baselines.
     embedding
         Vectors of the perturbations, for the baselines that use them.
@@ -92,7 +93,7 @@ def baseline_predictions(
     ------
     Name, its predictions or the reason why there are none, and whether it is transductive.
     """
-    for name in progress(list(names), desc="baselines"):
+    for name in progress(list(baselines), desc="baselines"):
         try:
             model = fit_baseline(task.cells, name, embedding=embedding, rng=task.seed)
             rows, values, _ = model.twins(task.cells, subset=task.is_predicted, rng=task.seed)

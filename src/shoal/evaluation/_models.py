@@ -9,7 +9,7 @@ from typing import Any
 
 from .._contenders import CONTROLS
 from .._validate import one_of
-from ..models.base._registry import BASELINES, model_class
+from ..models.base._registry import kind_of, model_class, registered
 
 NAME = re.compile(r"\w(?:[\w .,+=()-]*[\w)])?")
 EXAMPLE = "models: [mean_shift, {name: flow, label: flow 500, options: {max_steps: 500}}]"
@@ -27,11 +27,7 @@ class Model:
     @property
     def kind(self) -> str:
         """``"baseline"`` or ``"model"``."""
-        from ..models import Baseline
-
-        if isinstance(self.model, str):
-            return "baseline" if self.model in BASELINES else "model"
-        return "baseline" if issubclass(self.model, Baseline) else "model"
+        return "baseline" if kind_of(self.model) == "baseline" else "model"
 
 
 def read_models(models: Any) -> tuple[Model, ...]:
@@ -68,7 +64,8 @@ def _model(entry: Any) -> Model:
     if "name" not in entry:
         msg = f"a model lacks 'name': {entry!r}; write it as in {EXAMPLE}"
         raise ValueError(msg)
-    model_class(entry["name"])
+    cls = model_class(entry["name"])
+    model = cls if registered(entry["name"]) else entry["name"]  # other processes know no such name
     called = entry["name"] if isinstance(entry["name"], str) else entry["name"].__name__
     label = checked_name(entry.get("label", called), "models")
     if label in CONTROLS:
@@ -78,7 +75,7 @@ def _model(entry: Any) -> Model:
         key: known_keys(entry.get(key) or {}, None, where=f"model {label!r}: {key}")
         for key in ("options", "predict")
     }
-    return Model(label, entry["name"], **further)
+    return Model(label, model, **further)
 
 
 def checked_name(name: Any, where: str) -> str:
