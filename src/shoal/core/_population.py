@@ -122,7 +122,27 @@ class Population:
     @cached_property
     def sums(self) -> ConditionSums:
         """Sums of the cells of every condition, and of the controls of every context and batch."""
-        return read(self).sums if self.reading is None else self.reading.sums
+        return self.read().sums if self.reading is None else self.reading.sums
+
+    def read(self, keep: Ints | None = None) -> Reading:
+        """Read the matrix once; see `read_once`."""
+        columns = {
+            "perturbation": self.labels.code,
+            "context": self.context,
+            "batch": self.batch,
+            "dose": self.dose,
+            "split": self.split,
+        }
+        chosen = {
+            ("perturbation", "context", "dose", "split"): np.flatnonzero(self.perturbed),
+            ("context", "batch", "split"): np.flatnonzero(self.labels.is_control),
+        }
+        perturbed, control = (
+            pd.DataFrame({name: columns[name][rows] for name in names}, index=rows)
+            for names, rows in chosen.items()
+        )
+        train = self.train | self.train_control
+        return read(self.rows, perturbed, control, train=train, keep=keep)
 
     @cached_property
     def control_means(self) -> NDArray[np.float32]:
@@ -260,7 +280,7 @@ def read_once(cells: Population, keep: Ints | None = None) -> Population:
         in memory, in the precision of the source, and ``rows.take`` does not read them again. A
         matrix that is in memory is not copied.
     """
-    reading = read(cells, keep)
+    reading = cells.read(keep)
     return replace(cells, rows=replace(cells.rows, kept=reading.kept), reading=reading)
 
 
