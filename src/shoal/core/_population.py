@@ -60,6 +60,8 @@ class Population:
         Key of ``layers`` or ``obsm`` that the values come from; both ``None`` for ``X``.
     reading
         What `read_once` found out about the values; ``None`` if they were not read yet.
+    known_scale
+        Scale of the values, where it is known from another population of the same file.
     """
 
     adata: AnnData
@@ -76,6 +78,7 @@ class Population:
     layer: str | None = None
     use_rep: str | None = None
     reading: Reading | None = None
+    known_scale: Scale | None = None
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -105,7 +108,9 @@ class Population:
     @cached_property
     def scale(self) -> Scale:
         """The scale of all values."""
-        return look(self.rows) if self.reading is None else self.reading.scale
+        if self.reading is not None:
+            return self.reading.scale
+        return look(self.rows) if self.known_scale is None else self.known_scale
 
     @cached_property
     def nonnegative(self) -> bool:
