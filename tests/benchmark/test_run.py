@@ -23,9 +23,9 @@ def attempts(monkeypatch):
     """Collects what is attempted."""
     made, real = [], _run.attempt
 
-    def attempt(adata, row, model, judge):
+    def attempt(adata, row, model, scorer):
         made.append((row.model, row.seed))
-        return real(adata, row, model, judge)
+        return real(adata, row, model, scorer)
 
     monkeypatch.setattr(_run, "attempt", attempt)
     return made
@@ -173,10 +173,10 @@ def test_nothing_to_score_is_a_row_with_the_reason(spec, tmp_path):
 def test_an_interrupted_run_goes_on(spec, tmp_path, monkeypatch, attempts):
     real = _run.attempt
 
-    def interrupted(adata, row, model, judge):
+    def interrupted(adata, row, model, scorer):
         if row.model == "mean_shift":
             raise KeyboardInterrupt
-        return real(adata, row, model, judge)
+        return real(adata, row, model, scorer)
 
     with monkeypatch.context() as patch:
         patch.setattr(_run, "attempt", interrupted)

@@ -24,7 +24,7 @@ In :func:`shoal.tl.benchmark` and :func:`shoal.benchmark.run` it passes these:
 
 ``_models``
     Names and settings of the models, checked.
-``_judge``
+``_scorer``
     One task for all models, and their scores.
 ``_attempt``, ``_meter``
     Trains and predicts with one model, and what that costs.
