@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._cells import densify
 from ._comparison import mean_of
 from ._distance import energy_distance
 from ._errors import rmse
 from ._marginals import wasserstein_per_gene
 from ._mmd import mmd
-from ._pairs import densify
 from ._preset_means import by_t
 from ._registry import Metric, Scored
 

@@ -20,6 +20,8 @@ from shoal.models.baselines._means import ContextMean, ControlCopy, PerturbedMea
 from shoal.models.baselines._neighbours import Nearest
 from shoal.models.baselines._shift import Additive, MatchingMean, MeanShift, OwnShift
 
+from ...helpers import dense
+
 CLASSES = (
     ControlCopy,
     PerturbedMean,
@@ -65,10 +67,6 @@ def trained(cls, adata, **options):
     model = cls(adata, **options)
     model.train()
     return model
-
-
-def dense(values):
-    return values.toarray() if sparse.issparse(values) else np.asarray(values)
 
 
 @each_class
