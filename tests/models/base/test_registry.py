@@ -44,8 +44,6 @@ class Twice(sh.models.MeanShift):
     More about it.
     """
 
-    name = "twice"
-
     def _weights(self, names):
         return 2 * super()._weights(names)
 

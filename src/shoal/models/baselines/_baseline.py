@@ -11,6 +11,7 @@ from ...core._screen import resolve
 from ..base._learning import known_population, learn_vocabulary
 from ..base._persistence import Stored
 from ..base._predictor import Predictor
+from ..base._registry import name_of
 from ..base._vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -36,13 +37,15 @@ class Baseline(Predictor, Stored):
     """
 
     kind: ClassVar[str] = "baseline"
-    name: ClassVar[str] = ""  # of the registry
-    needs: ClassVar[str] = (
-        ""  # why some perturbations cannot be predicted, and what can predict them
-    )
+    refusal: ClassVar[str] = ""  # why it cannot predict some perturbations, and what can
 
     def __init__(self, adata: AnnData):
         self._start(adata)
+
+    @property
+    def name(self) -> str:
+        """Name in the registry; that of the class where it has none."""
+        return name_of(type(self)) or type(self).__name__
 
     def _start(
         self, adata: AnnData, *, embedding: str | pd.DataFrame | None = None, **params: Any
@@ -135,7 +138,7 @@ class Baseline(Predictor, Stored):
             some = ", ".join(map(repr, lost[:12])) + (
                 f" and {len(lost) - 12} more" if len(lost) > 12 else ""
             )
-            msg = f"{self.name} cannot predict {some}: {self.needs}"
+            msg = f"{self.name} cannot predict {some}: {self.refusal}"
             raise ValueError(msg)
 
     def _unknown(self, names: Sequence[str]) -> list[str]:

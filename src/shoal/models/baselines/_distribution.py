@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,8 +51,6 @@ class QuantileShift(Baseline):
     >>> model.predict("P1", n_cells=20).shape
     (20, 5)
     """
-
-    name: ClassVar[str] = "quantile_shift"
 
     def __init__(self, adata: AnnData, *, max_cells: int = MAX_CELLS):
         positive(max_cells, name="max_cells")

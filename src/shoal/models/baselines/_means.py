@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,8 +41,6 @@ class ControlCopy(Baseline):
     (20, 5)
     """
 
-    name: ClassVar[str] = "control"
-
     def _fit(self, cells: Population) -> dict[str, NDArray[Any]]:
         return {}
 
@@ -75,8 +73,6 @@ class PerturbedMean(Baseline):
     >>> model.predict("P1", n_cells=20).shape
     (20, 5)
     """
-
-    name: ClassVar[str] = "perturbed_mean"
 
     def __init__(self, adata: AnnData, *, max_cells: int = MAX_CELLS):
         positive(max_cells, name="max_cells")
@@ -123,8 +119,6 @@ class ContextMean(PerturbedMean):
     >>> model.predict("P1", n_cells=20).shape
     (20, 5)
     """
-
-    name: ClassVar[str] = "context_mean"
 
     def _generate(
         self, wanted: Wanted, cells: Population, rng: np.random.Generator, **options: Any
