@@ -174,7 +174,7 @@ class Stored:
         )
         try:
             again = self._made_of(entry, None)
-        except (AttributeError, NameError) as err:
+        except (AttributeError, LookupError, NameError, TypeError, ValueError) as err:
             msg = f"a saved {cls.__name__} could not be loaded: {err}; {fix}"
             raise ValueError(msg) from err
         lost = set(vars(self)) - set(vars(again)) - set(_declared(cls, "not_saved"))
