@@ -1,4 +1,4 @@
-"""Every registered model goes through fit, save, load in a new process and predict, and is as it was."""
+"""Every registered model is the same after fit, save, load in a new process and predict."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FEW = {"max_steps": 3, "batch_conditions": 4, "set_size": 16, "accelerator": "cp
 ASKED = {"perturbations": ["P1", "P2"], "context": "context2", "n_cells": 12, "rng": 7}
 # of scvi-tools: numbers of this process and of this run, and its own view of the AnnData
 OTHERS = {"id", "run_id_", "run_name_", "_adata", "_adata_manager", "registry_", "summary_stats"}
-# cells of the AnnData, the record of Lightning's run, and means that are kept until another AnnData comes
+# cells of the AnnData, the record of the training run, means kept until another AnnData comes
 SKIPPED = OTHERS | {"_cells", "fit_result", "_means"}
 
 

@@ -30,10 +30,14 @@ _SETUPS: dict[
 
 
 class Baseline(Predictor, Stored):
-    """A model that is trained in one pass over the cells and has nothing to tune by gradient.
+    """A model in numpy that is trained in one pass over the cells, without gradients.
 
-    It has the face of the other models: ``setup_anndata``, ``train``, ``predict``, ``twins``, ``save`` and ``load``.
-    Only training cells and training controls are looked at (``obs["split"] == "train"``; all where there is no split).
+    It has the methods of the other models: ``setup_anndata``, ``train``, ``predict``, ``twins``,
+    ``save`` and ``load``. It learns from training cells and training controls only: those of
+    ``obs["split"] == "train"``, and all cells where there is no split.
+
+    A subclass defines two methods. ``_fit`` returns arrays, which are all that was learned.
+    ``_generate`` makes cells from them. The guide "Add your own model" shows one.
     """
 
     kind: ClassVar[str] = "baseline"
@@ -71,14 +75,17 @@ class Baseline(Predictor, Stored):
         layer: str | None = None,
         use_rep: str | None = None,
     ) -> None:
-        """Say which columns and values of an AnnData this class reads; without it, ``X`` of an annotated one.
+        """Say which columns and values of an AnnData this class reads.
+
+        Without this call it reads ``X`` of an AnnData with the record of `shoal.pp.annotate`.
 
         Parameters
         ----------
         adata
             Screen; it is not changed.
         perturbation_key, control
-            Column of perturbations and label(s) of the controls; from `shoal.pp.annotate` where left out.
+            Column of perturbations and label(s) of the controls; by default as recorded by
+            `shoal.pp.annotate`.
         layer, use_rep
             Slot of ``layers`` or of ``obsm`` to read; ``X`` if both are left out.
 
@@ -125,9 +132,10 @@ class Baseline(Predictor, Stored):
         v, params = self.vocabulary, "".join(f", {k}={x!r}" for k, x in self.params.items())
         contexts = f"{len(v.contexts)} contexts, " if v.screen.context_key else ""
         state = "trained" if self.is_trained else "not trained"
-        return f"{type(self).__name__}({self.name!r}{params}): {contexts}{len(v.features)} features; {state}"
+        what = f"{contexts}{len(v.features)} features; {state}"
+        return f"{type(self).__name__}({self.name!r}{params}): {what}"
 
-    # -- what can be predicted ---------------------------------------------------------------------------------------
+    # -- what can be predicted ---------------------------------------------------------------------
 
     def _refuse(self, names: Sequence[str]) -> None:
         if not self.is_trained:
@@ -145,7 +153,7 @@ class Baseline(Predictor, Stored):
         """Return the perturbations that the baseline cannot predict."""
         return []
 
-    # -- files -------------------------------------------------------------------------------------------------------
+    # -- files -------------------------------------------------------------------------------------
 
     def _entry(self) -> dict[str, Any]:
         self._refuse([])
