@@ -54,6 +54,8 @@ class OtherContexts(Baseline):
     (20, 5)
     """
 
+    keeps_cells: ClassVar[bool] = True
+    sums_cells: ClassVar[bool] = True
     refusal: ClassVar[str] = (
         "it draws from the perturbation's own training cells, and there are none; 'additive' sums the responses of the "
         "parts of a combination, 'mean_shift' predicts any perturbation, 'latent_linear' and 'nearest' use embedding="
