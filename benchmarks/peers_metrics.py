@@ -53,8 +53,8 @@ import anndata as ad, numpy as np
 import shoal as sh
 real, pred, out, skip = sys.argv[1:5]
 real, pred = ad.read_h5ad(real), ad.read_h5ad(pred)
-from shoal.metrics._presets import PRESETS
-names = [n for n in PRESETS["cell_eval"].metrics if n not in skip.split(",")]
+from shoal.metrics._external_suites import EXTERNAL_SUITES
+names = [n for n in EXTERNAL_SUITES["cell_eval"].metrics if n not in skip.split(",")]
 sh.pp.annotate(real, "target", control="control")
 few = real.obs["target"].cat.categories[:3].tolist() + ["control"]
 small = real[real.obs["target"].isin(few)][:, :8].copy()

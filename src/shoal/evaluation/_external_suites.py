@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .._typing import Matrix
     from ..metrics._comparison import Populations
-    from ..metrics._presets import Preset
+    from ..metrics._external_suites import ExternalSuite
     from ._scores import Marks
     from ._task import Exam
 
@@ -61,7 +61,7 @@ def _controls_of(exam: Exam, pred: AnnData) -> Sequence[Matrix]:
     return take(in_order(own.rows, pred, exam.cells.features), found)
 
 
-def score_of(preset: Preset, marks: Marks) -> float:
+def score_of(preset: ExternalSuite, marks: Marks) -> float:
     """Return the overall score of the prediction as the peer defines it; NaN if it does not."""
     if preset.score is None or not set(marks.suite) >= set(preset.metrics):
         return float("nan")

@@ -1,4 +1,4 @@
-"""What the metrics on means share: tables of one mean per condition, the genes that count, and who competes with whom."""
+"""What metrics on means share: tables with one row per condition, masks and contexts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ import numpy as np
 if TYPE_CHECKING:
     from .._typing import Bools, Floats, Ints
 
-ROUNDING = 1e-12  # differences below this part of the values are rounding
+ROUNDING = 1e-12  # differences below this share of the values are rounding
 
 
 def tables(**given: Floats) -> list[Floats]:
-    """Return (P, G) tables of equal shape and finite values as float64, or raise ``ValueError`` with their names."""
+    """Return (P, G) tables as float64.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or a value is not finite; the message has the names of the tables.
+    """
     found = {name: np.asarray(values, dtype=np.float64) for name, values in given.items()}
     shapes = {values.shape for values in found.values()}
     if len(shapes) > 1 or len(next(iter(shapes))) != 2:
@@ -23,22 +29,40 @@ def tables(**given: Floats) -> list[Floats]:
     for name, values in found.items():
         bad = int((~np.isfinite(values)).any(axis=1).sum())
         if bad:
-            msg = f"{bad} of {len(values)} rows of {name} hold NaN or infinite values; drop those conditions first"
+            msg = (
+                f"{bad} of {len(values)} rows of {name} hold NaN or infinite values; "
+                "drop those conditions first"
+            )
             raise ValueError(msg)
     return list(found.values())
 
 
 def per_condition(values: Floats, name: str, n: int) -> Floats:
-    """Return (n,) numbers as float64, NaN where one is not known, or raise ``ValueError``."""
+    """Return (n,) numbers as float64; NaN where one is not known.
+
+    Raises
+    ------
+    ValueError
+        If there are not n numbers, or one is infinite.
+    """
     found = np.asarray(values, dtype=np.float64)
     if found.shape != (n,) or np.isinf(found).any():
-        msg = f"{name} must hold {n} numbers, one a condition and none infinite, not an array of shape {found.shape}"
+        msg = (
+            f"{name} must hold {n} numbers, one a condition and none infinite, "
+            f"not an array of shape {found.shape}"
+        )
         raise ValueError(msg)
     return found
 
 
 def counted(mask: Bools | None, shape: tuple[int, ...]) -> Bools:
-    """Return the (P, G) genes that count: `mask`, or all; raise ``ValueError`` if it is no table of booleans."""
+    """Return (P, G) booleans: the genes that count. All of them if `mask` is None.
+
+    Raises
+    ------
+    ValueError
+        If `mask` does not hold booleans of that shape.
+    """
     if mask is None:
         return np.ones(shape, dtype=bool)
     found = np.asarray(mask)
@@ -49,7 +73,13 @@ def counted(mask: Bools | None, shape: tuple[int, ...]) -> Bools:
 
 
 def members(group: Ints | None, n: int) -> list[Ints]:
-    """Return the rows of each group of conditions, one group if `group` is None; raise ``ValueError`` if lengths differ."""
+    """Return the rows of each group of conditions. One group if `group` is None.
+
+    Raises
+    ------
+    ValueError
+        If `group` does not hold one label per condition.
+    """
     if group is None:
         return [np.arange(n)]
     found = np.asarray(group)
@@ -60,7 +90,10 @@ def members(group: Ints | None, n: int) -> list[Ints]:
 
 
 def shifts(means: Floats, reference: Floats, mask: Bools) -> Floats:
-    """Return means - reference over the genes that count, 0 for others; rows that are nothing but rounding become 0."""
+    """Return means - reference over the genes that count, and 0 in other genes.
+
+    Rows that are nothing but rounding become 0.
+    """
     found = np.where(mask, means - reference, 0.0)
     scale = np.maximum(np.linalg.norm(means, axis=1), np.linalg.norm(reference, axis=1))
     found[np.linalg.norm(found, axis=1) <= ROUNDING * scale] = 0.0

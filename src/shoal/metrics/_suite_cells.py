@@ -1,4 +1,4 @@
-"""The part of the default suite that is computed from cells: genes, populations and hits."""
+"""The default suite of metrics, part two: those computed from cells (genes, populations, hits)."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from ._transport import sinkhorn, sliced_wasserstein
 if TYPE_CHECKING:
     from ._comparison import Populations, Truth
 
-TOP = 50  # genes of the overlap at k
-HITS = 0.2  # share of the perturbations that count as hits, and of those that can be followed up
+TOP = 50  # number of genes k in the overlap at k
+HITS = 0.2  # share of the perturbations that are hits, and budget for a follow-up
 NO_GENE = "no gene of the real cells is significant"
 
 
-def _genes_of(truth: Truth, guess: Populations, i: int) -> float:
+def _genes_of(truth: Truth, predicted: Populations, i: int) -> float:
     keep = truth.mask[i]
-    return float(wasserstein_per_gene(guess.cells[i][:, keep], truth.cells[i][:, keep]).mean())
+    return float(wasserstein_per_gene(predicted.cells[i][:, keep], truth.cells[i][:, keep]).mean())
 
 
-def _sinkhorn(truth: Truth, guess: Populations) -> Scored:
-    """Sinkhorn divergence; POT is asked for once, so that its absence is one reason."""
+def _sinkhorn(truth: Truth, predicted: Populations) -> Scored:
+    """Sinkhorn divergence. POT is imported first, so that its absence is one reason."""
     from .._compat import require
 
     require("ot", extra="ot")
-    return each(lambda t, g, i: sinkhorn(g.low[i], t.real.low[i]))(truth, guess)
+    return each(lambda t, g, i: sinkhorn(g.low[i], t.real.low[i]))(truth, predicted)
 
 
-def _cell_error(truth: Truth, guess: Populations) -> Scored:
-    """Error of single cells, where it is known what became of those that they start from."""
-    if isinstance(guess.paths, str):
-        raise ValueError(guess.paths)
-    before, became = guess.paths
-    return Scored(cell_error(guess.cells, became, start=before))
+def _cell_error(truth: Truth, predicted: Populations) -> Scored:
+    """Error of single cells, if it is known what became of the cells that they start from."""
+    if isinstance(predicted.paths, str):
+        raise ValueError(predicted.paths)
+    before, became = predicted.paths
+    return Scored(cell_error(predicted.cells, became, start=before))
 
 
 CELLS = (

@@ -25,7 +25,7 @@ from ..evaluation._predictions import (
 )
 from ..evaluation._scores import Marks
 from ..evaluation._task import Exam, set_exam
-from ..metrics._presets import PRESETS
+from ..metrics._external_suites import EXTERNAL_SUITES
 from ..metrics._suite import SUITE
 from ..models.base._registry import BASELINES
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     from ..metrics._comparison import Populations
-    from ..metrics._presets import Preset
+    from ..metrics._external_suites import ExternalSuite
     from ..metrics._registry import Metric
 
 
@@ -166,8 +166,8 @@ def evaluate(
     if (layer is None) == (pred is None):
         msg = "give the prediction either as layer= (twins beside the real cells) or as pred= (another AnnData)"
         raise ValueError(msg)
-    one_of(preset, ("calibrated", *PRESETS), name="preset")
-    peer = PRESETS.get(preset)
+    one_of(preset, ("calibrated", *EXTERNAL_SUITES), name="preset")
+    peer = EXTERNAL_SUITES.get(preset)
     suite = chosen_metrics(metrics, SUITE if peer is None else peer.metrics)
     positive(n_comps, name="n_comps")
     least = 4 if peer is None else 2
@@ -231,7 +231,7 @@ def evaluate(
 
 
 def controls_of(
-    exam: Exam, peer: Preset | None, *, copy: bool
+    exam: Exam, peer: ExternalSuite | None, *, copy: bool
 ) -> dict[str, Callable[[], Populations]]:
     """Return what makes the contenders that need no model; those of a peer calibrate nothing."""
     if peer is None:

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import shoal as sh
-from shoal.metrics._presets import PRESETS
+from shoal.metrics._external_suites import EXTERNAL_SUITES
 
 KEY, CONTROL = "perturbation", "control"
 
@@ -54,7 +54,7 @@ def test_preset_has_the_columns_of_cell_eval(tables):
     assert theirs["roc_auc"].isna().sum() == 1  # of a perturbation without a significant gene
 
 
-@pytest.mark.parametrize("metric", PRESETS["cell_eval"].metrics)
+@pytest.mark.parametrize("metric", EXTERNAL_SUITES["cell_eval"].metrics)
 def test_preset_equals_cell_eval(tables, metric):
     ours, theirs = tables
     assert_allclose(ours.loc[theirs.index, metric], theirs[metric], rtol=1e-9, atol=1e-12)

@@ -8,9 +8,9 @@ import pytest
 from scipy import sparse, stats
 
 import shoal as sh
-from shoal.metrics._presets import PRESETS
+from shoal.metrics._external_suites import EXTERNAL_SUITES
 
-EVERY = list(PRESETS)
+EVERY = list(EXTERNAL_SUITES)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_an_entry_of_the_common_form_that_survives_a_file(screen, preset, tmp_pa
     adata.write_h5ad(tmp_path / "x.h5ad")
     entry = ad.read_h5ad(tmp_path / "x.h5ad").uns["evaluation"]
     assert entry["params"]["preset"] == preset
-    assert list(entry["table"].columns) == list(PRESETS[preset].metrics)
+    assert list(entry["table"].columns) == list(EXTERNAL_SUITES[preset].metrics)
     n = adata.obs.loc[adata.obs["split"] == "test", "perturbation"].astype(str).value_counts()
     conditions = entry["conditions"]
     assert (conditions["n_real"] == n.loc[conditions["perturbation"]].to_numpy()).all()
