@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shoal.core._population import grouped, population
+from shoal.core._codes import grouped
+from shoal.core._population import population
 from shoal.core._screen import resolve
 from shoal.evaluation._condition_means import ConditionMeans
 
-from ..tl.exams import dense, screen
+from ..helpers import dense
+from ..tl.exams import screen
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from shoal.metrics._cells import Cells, dtypes_of, parts_of, repeated, sizes_of,
 from shoal.metrics._comparison import means_of
 from shoal.metrics._ranksum import rank_sum, sums_against
 
+from ..helpers import dense
+
 ROWS = (
     np.array([4, 1, 1]),
     np.array([0, 7]),
@@ -28,8 +30,7 @@ def test_a_view_gives_the_rows(form, x):
     cells = Cells(form(x), ROWS)
     assert len(cells) == 3
     for found, kept, rows in zip(cells, stored(cells), ROWS, strict=True):
-        dense = found.toarray() if sparse.issparse(found) else found
-        np.testing.assert_array_equal(dense, x[rows])
+        np.testing.assert_array_equal(dense(found), x[rows])
         assert found.dtype == (np.float32 if sparse.issparse(found) else np.float64)
         assert kept.dtype == np.float32
     assert dtypes_of(cells) == [np.float32]
@@ -54,7 +55,7 @@ def test_rank_sums_of_views_are_those_of_copies(x, rng):
         cells, controls = Cells(values, ROWS), Cells(sparse.csr_matrix(x), control)
         found = sums_against(cells, controls, group).standardised()
         for i, at in enumerate(group):
-            own = cells[i].toarray() if sparse.issparse(cells[i]) else cells[i]
+            own = dense(cells[i])
             both = np.concatenate([own, x[control[at]]])
             labels = np.repeat([0, -1], [len(own), len(control[at])])
             np.testing.assert_array_equal(found.z[i], rank_sum(both, labels, 1, labels == -1).z[0])

@@ -10,6 +10,8 @@ from scipy import sparse, stats
 import shoal as sh
 from shoal.metrics._external_suites import EXTERNAL_SUITES
 
+from ..helpers import dense
+
 EVERY = list(EXTERNAL_SUITES)
 
 
@@ -27,10 +29,6 @@ def screen():
     sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_comps=5)
     sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="twins", subset="test")
     return adata
-
-
-def dense(x):
-    return np.asarray(x.toarray() if hasattr(x, "toarray") else x, dtype=np.float64)
 
 
 def apart(screen):

@@ -186,6 +186,22 @@ def benchmark_rows(folder: Path) -> np.ndarray:
     return numbers(rows.set_index(["model", "metric"]))
 
 
+def machine() -> str:
+    """Return what decides how the processor rounds."""
+    import torch
+
+    return f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def one_thread() -> Any:
+    """Return a context in which BLAS and torch use one thread: sums of several come in another order."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(1)
+    return threadpool_limits(1)
+
+
 def main() -> None:
     """Write or compare."""
     import tempfile
@@ -196,7 +212,7 @@ def main() -> None:
     parser.add_argument("--against", type=Path, help="a file of --full from before")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
-    with tempfile.TemporaryDirectory() as folder:
+    with one_thread(), tempfile.TemporaryDirectory() as folder:
         full = dict(everything(Path(folder)))
     if asked.full:
         np.savez_compressed(asked.full, **{k.replace("/", "|"): v for k, v in full.items()})
@@ -205,6 +221,7 @@ def main() -> None:
             name: {"shape": list(values.shape), "digest": digest(values)}
             for name, values in full.items()
         }
+        pins = {"machine": machine(), **pins}
         lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(pin)}" for name, pin in pins.items())
         PINS.write_text(f"{{\n{lines}\n}}\n")
     if asked.against:

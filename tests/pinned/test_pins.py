@@ -1,7 +1,8 @@
 """Predictions of every model and preset, and the main tables, are those of before the house was rebuilt.
 
-The figures are equal to the last bits where they are computed as before. Processors round matrix products in ways of their
-own, and a network carries that on, so a tolerance is left; an error in the code is far beyond it.
+On a processor that rounds as the one that wrote the pins, all figures agree to 1e-6. Another one multiplies matrices in
+another order, and steps that choose (pairs of optimal transport, which genes are off) carry that on: there means and mean
+squares are compared, to 2 %.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ pytest.importorskip("torch")
 
 HERE = Path(__file__).parent
 PINS = json.loads((HERE / "pins.json").read_text())
-TOLERANCE = 1e-5  # of the size of the values; 1e-6 on the machine that wrote the pins
 
 
 @pytest.fixture(scope="module")
@@ -32,18 +32,19 @@ def recipe():
 
 @pytest.mark.slow
 def test_numbers_are_those_of_before(recipe, tmp_path):
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), recipe.one_thread():
         warnings.simplefilter("ignore")
         made = dict(recipe.everything(tmp_path))
+    expected = {name: pin for name, pin in PINS.items() if name != "machine"}
     if recipe.RENGE.exists():
-        assert set(made) == set(PINS)
+        assert set(made) == set(expected)
+    alike = recipe.machine() == PINS["machine"]
+    n, tolerance = (8, 1e-6) if alike else (2, 0.02)
     off = []
     for name, values in made.items():
-        pin = PINS[name]
-        size = np.sqrt(pin["digest"][1]) if pin["digest"] else 1.0
-        same = list(values.shape) == pin["shape"]
-        if not same or not np.allclose(
-            recipe.digest(values), pin["digest"], rtol=TOLERANCE, atol=TOLERANCE * size
-        ):
+        before, now = np.array(expected[name]["digest"][:n]), np.array(recipe.digest(values)[:n])
+        size = np.sqrt(expected[name]["digest"][1]) if len(before) else 1.0
+        same = list(values.shape) == expected[name]["shape"]
+        if not same or not np.allclose(now, before, rtol=tolerance, atol=tolerance * size):
             off.append(name)
     assert off == []

@@ -9,6 +9,8 @@ from scipy import sparse
 
 import shoal as sh
 
+from ..helpers import dense
+
 
 @pytest.fixture(scope="module")
 def _screen():
@@ -18,11 +20,11 @@ def _screen():
     sh.pp.annotate(adata, "perturbation", control="control", context_key="batch")
     sh.pp.prepare(adata, normalize="log1p", n_comps=8)
     perturbed = (adata.obs["perturbation"] != "control").to_numpy()
-    twins = adata.X.toarray() if sparse.issparse(adata.X) else np.array(adata.X)
+    twins = np.array(dense(adata.X))
     twins[perturbed] = twins[perturbed][::-1]  # some other perturbation's cells
     adata.layers["twins"] = twins
     adata.obs["twins_predicted"] = perturbed
-    adata.layers["perfect"] = np.array(adata.X.toarray() if sparse.issparse(adata.X) else adata.X)
+    adata.layers["perfect"] = np.array(dense(adata.X))
     return adata
 
 
@@ -40,7 +42,7 @@ def arrows(ax):
 
 
 def test_perfect_twins_lie_on_the_real_cells(screen):
-    ax = sh.pl.populations(screen, "P1", layer="perfect")
+    ax = sh.pl.populations(screen, "P1", prediction="perfect")
     control, real, twins = clouds(ax)
     assert (len(control), len(real), len(twins)) == (200, 60, 60)
     np.testing.assert_allclose(twins, real, atol=1e-4)
@@ -54,7 +56,7 @@ def test_perfect_twins_lie_on_the_real_cells(screen):
 
 
 def test_the_plane_holds_both_shifts_in_full(screen):
-    ax = sh.pl.populations(screen, "P1", layer="twins", max_cells=20)
+    ax = sh.pl.populations(screen, "P1", prediction="twins", max_cells=20)
     label = screen.obs["perturbation"].to_numpy()
     scores = screen.obsm["X_pca"].astype(float)
     shift = scores[label == "P1"].mean(axis=0) - scores[label == "control"].mean(axis=0)
@@ -73,31 +75,33 @@ def test_the_plane_holds_both_shifts_in_full(screen):
 
 
 def test_components_as_asked_and_a_panel_each(screen):
-    ax = sh.pl.populations(screen, "P2", layer="twins", components=(1, 3))
+    ax = sh.pl.populations(screen, "P2", prediction="twins", components=(1, 3))
     scores = screen.obsm["X_pca"][:, [0, 2]].astype(float)
     label = screen.obs["perturbation"].to_numpy()
     expected = scores[label == "P2"] - scores[label == "control"].mean(axis=0)
     np.testing.assert_allclose(clouds(ax)[1], expected, atol=1e-5)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("PC1", "PC3")
-    several = sh.pl.populations(screen, ["P1", "P2", "P3"], layer="twins")
+    several = sh.pl.populations(screen, ["P1", "P2", "P3"], prediction="twins")
     assert [a.get_title(loc="left").splitlines()[0] for a in several] == ["P1", "P2", "P3"]
     assert len(several[0].figure.axes) == 3
 
 
 def test_sparse_prediction_one_context_and_a_representation(screen):
-    dense = clouds(sh.pl.populations(screen, "P1", layer="twins"))
+    from_array = clouds(sh.pl.populations(screen, "P1", prediction="twins"))
     screen.layers["twins"] = sparse.csr_matrix(screen.layers["twins"])
-    for a, b in zip(dense, clouds(sh.pl.populations(screen, "P1", layer="twins")), strict=True):
+    for a, b in zip(
+        from_array, clouds(sh.pl.populations(screen, "P1", prediction="twins")), strict=True
+    ):
         np.testing.assert_allclose(a, b, atol=1e-5)
     batch = screen.obs["batch"].astype(str)
-    inside = clouds(sh.pl.populations(screen, "P1", layer="twins", context=batch.iloc[0]))
+    inside = clouds(sh.pl.populations(screen, "P1", prediction="twins", context=batch.iloc[0]))
     assert (
         len(inside[1])
         == ((screen.obs["perturbation"] == "P1") & (batch == batch.iloc[0])).sum()
         < 60
     )
     screen.obsm["X_latent"] = screen.obsm["X_pca"] + 1
-    _, real, twins = clouds(sh.pl.populations(screen, "P1", layer="latent", components=(1, 2)))
+    _, real, twins = clouds(sh.pl.populations(screen, "P1", prediction="latent", components=(1, 2)))
     np.testing.assert_allclose(twins, real + 1, atol=1e-5)
 
 
@@ -106,12 +110,12 @@ def test_only_predicted_cells_and_what_they_stand_beside(screen):
         np.arange(screen.n_obs) % 2 == 0
     )
     n = int((screen.obs["twins_predicted"] & (screen.obs["perturbation"] == "P1")).sum())
-    _, real, twins = clouds(sh.pl.populations(screen, "P1", layer="twins"))
+    _, real, twins = clouds(sh.pl.populations(screen, "P1", prediction="twins"))
     assert len(real) == len(twins) == n < 60
 
 
 def test_genes_are_distributions_of_the_most_changed(screen):
-    axes = sh.pl.genes(screen, "P1", layer="perfect", n_genes=4)
+    axes = sh.pl.genes(screen, "P1", prediction="perfect", n_genes=4)
     label = screen.obs["perturbation"].to_numpy()
     x = screen.to_df()
     real, control = x[label == "P1"], x[label == "control"]
@@ -125,9 +129,9 @@ def test_genes_are_distributions_of_the_most_changed(screen):
     at = of_control.get_xdata() <= 0
     assert of_control.get_ydata()[at].max(initial=0) == pytest.approx(zeros)
     screen.X = sparse.csr_matrix(screen.X)
-    again = sh.pl.genes(screen, "P1", layer="perfect", n_genes=4)
+    again = sh.pl.genes(screen, "P1", prediction="perfect", n_genes=4)
     assert [ax.get_title(loc="left") for ax in again] == [ax.get_title(loc="left") for ax in axes]
-    (only,) = sh.pl.genes(screen, "P1", layer="perfect", genes=["gene03"])
+    (only,) = sh.pl.genes(screen, "P1", prediction="perfect", genes=["gene03"])
     assert only.get_title(loc="left") == "gene03"
 
 
@@ -136,35 +140,35 @@ def test_errors(screen):
         with pytest.raises(
             KeyError, match=r"sh\.tl\.predict\(adata, model, key_added='flow'\) writes it"
         ):
-            plot(screen, "P1", layer="flow")
+            plot(screen, "P1", prediction="flow")
         with pytest.raises(KeyError, match="'Z' is not in"):
-            plot(screen, "Z", layer="twins")
+            plot(screen, "Z", prediction="twins")
         with pytest.raises(KeyError, match="'day 9' is not in"):
-            plot(screen, "P1", layer="twins", context="day 9")
+            plot(screen, "P1", prediction="twins", context="day 9")
     with pytest.raises(ValueError, match="two numbers from 1 to 8"):
-        sh.pl.populations(screen, "P1", layer="twins", components=(0, 1))
+        sh.pl.populations(screen, "P1", prediction="twins", components=(0, 1))
     with pytest.raises(ValueError, match="do not fit into one ax"):
-        sh.pl.populations(screen, ["P1", "P2"], layer="twins", ax=plt.figure().subplots())
+        sh.pl.populations(screen, ["P1", "P2"], prediction="twins", ax=plt.figure().subplots())
     with pytest.raises(ValueError, match="n_genes must be above 0"):
-        sh.pl.genes(screen, "P1", layer="twins", n_genes=0)
+        sh.pl.genes(screen, "P1", prediction="twins", n_genes=0)
     screen.obsm["X_latent"] = screen.obsm["X_pca"][:, :3]
     with pytest.raises(ValueError, match="has 3 dimensions and 'X_pca' 8"):
-        sh.pl.populations(screen, "P1", layer="latent")
+        sh.pl.populations(screen, "P1", prediction="latent")
     with pytest.raises(ValueError, match="has no genes"):
-        sh.pl.genes(screen, "P1", layer="latent")
+        sh.pl.genes(screen, "P1", prediction="latent")
     del screen.varm["PCs"]
     with pytest.raises(ValueError, match=r"adata\.varm\['PCs'\]"):
-        sh.pl.populations(screen, "P1", layer="twins")
+        sh.pl.populations(screen, "P1", prediction="twins")
     screen.obs["twins_predicted"] = False
     with pytest.raises(ValueError, match="0 of 60 cells of 'P1'"):
-        sh.pl.genes(screen, "P1", layer="twins")
+        sh.pl.genes(screen, "P1", prediction="twins")
 
 
 def test_a_screen_without_contexts_and_nan_twins(screen):
     screen.layers["twins"][(screen.obs["perturbation"] == "P1").to_numpy(), 0] = np.nan
     with pytest.raises(ValueError, match="holds NaN for cells of 'P1'"):
-        sh.pl.populations(screen, "P1", layer="twins")
+        sh.pl.populations(screen, "P1", prediction="twins")
     sh.pp.annotate(screen, "perturbation", control="control")
     with pytest.raises(ValueError, match="this screen has no contexts"):
-        sh.pl.genes(screen, "P2", layer="twins", context="b0")
+        sh.pl.genes(screen, "P2", prediction="twins", context="b0")
     assert not plt.get_fignums()

@@ -59,7 +59,7 @@ def projected(adata, values):
 def test_arrows_lead_from_the_cells_to_their_images(screen, model):
     cells = controls(screen)
     made = model.transport(cells, "P1")
-    ax = sh.pl.transport(screen, made=made, components=(1, 2), max_arrows=1000)
+    ax = sh.pl.transport(screen, prediction=made, components=(1, 2), max_arrows=1000)
     start, shift = arrows(ax)
     before, after = projected(screen, cells.X), projected(screen, made.X)
     np.testing.assert_allclose(shift, (after - before)[:, :2], atol=1e-4)
@@ -76,7 +76,7 @@ def test_arrows_lead_from_the_cells_to_their_images(screen, model):
 def test_a_model_that_changes_nothing_draws_no_length(screen):
     made = controls(screen)
     made.obs["source"], made.obs["perturbation"] = made.obs_names, "P1"
-    ax = sh.pl.transport(screen, made=made)
+    ax = sh.pl.transport(screen, prediction=made)
     np.testing.assert_allclose(arrows(ax)[1], 0, atol=1e-5)
     assert ax.get_title(loc="left") == "P1\none of the shifts is zero"
 
@@ -91,7 +91,7 @@ def test_the_title_compares_all_arrows_with_the_real_shift(screen):
     made = controls(screen)
     made.X = made.X + 0.5 * shift @ screen.varm["PCs"].T
     made.obs["source"], made.obs["perturbation"] = made.obs_names, "P1"
-    ax = sh.pl.transport(screen, made=made, max_arrows=10)
+    ax = sh.pl.transport(screen, prediction=made, max_arrows=10)
     assert ax.get_title(loc="left") == "P1\ncosine 1.00, length × 0.50"
     start, arrow = arrows(ax)
     assert len(start) == 10
@@ -104,7 +104,7 @@ def test_the_title_compares_all_arrows_with_the_real_shift(screen):
 def test_a_seed_chooses_the_arrows(screen, model):
     made = model.transport(controls(screen), "P1")
     first, same, other = (
-        arrows(sh.pl.transport(screen, made=made, max_arrows=9, rng=r))[0] for r in (0, 0, 1)
+        arrows(sh.pl.transport(screen, prediction=made, max_arrows=9, rng=r))[0] for r in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, same)
     assert not np.array_equal(first, other)
@@ -113,7 +113,7 @@ def test_a_seed_chooses_the_arrows(screen, model):
 def test_twins_of_a_layer_start_at_their_sources(screen, model):
     sh.tl.predict(screen, model, key_added="shifted")
     axes = sh.pl.transport(
-        screen, ["P1", "P2"], layer="shifted", components=(1, 2), max_arrows=1000
+        screen, ["P1", "P2"], prediction="shifted", components=(1, 2), max_arrows=1000
     )
     assert [ax.get_title(loc="left").splitlines()[0] for ax in axes] == ["P1", "P2"]
     rows = np.flatnonzero(screen.obs["perturbation"] == "P2")
@@ -128,7 +128,7 @@ def test_twins_of_a_layer_start_at_their_sources(screen, model):
         sparse.csr_matrix(screen.X),
     )
     again = sh.pl.transport(
-        sparse_screen, "P2", layer="shifted", components=(1, 2), max_arrows=1000
+        sparse_screen, "P2", prediction="shifted", components=(1, 2), max_arrows=1000
     )
     np.testing.assert_allclose(arrows(again)[1], expected[:, :2], atol=1e-4)
 
@@ -136,7 +136,7 @@ def test_twins_of_a_layer_start_at_their_sources(screen, model):
 def test_one_context_alone(screen, model):
     context = str(screen.obs["context"].iloc[0])
     made = model.transport(controls(screen), "P1")
-    ax = sh.pl.transport(screen, "P1", made=made, context=context, max_arrows=1000)
+    ax = sh.pl.transport(screen, "P1", prediction=made, context=context, max_arrows=1000)
     inside = screen.obs["context"].astype(str) == context
     own = {
         k: int((inside & (screen.obs["perturbation"] == v)).sum())
@@ -150,22 +150,22 @@ def test_perturbations_that_were_not_measured_have_no_real_cells(screen):
     made = controls(screen)
     made.X = made.X + np.eye(60)[3]
     made.obs["source"], made.obs["perturbation"] = made.obs_names, "NEW"
-    ax = sh.pl.transport(screen, made=made)
+    ax = sh.pl.transport(screen, prediction=made)
     assert set(clouds(ax)) == {"control"}
     assert (ax.get_title(loc="left"), ax.get_xlabel()) == ("NEW", "along the mean arrow")
 
 
 def test_genes_in_another_order_and_the_last_time_of_an_interpolation(screen, model):
     made = model.transport(controls(screen), "P1")
-    expected = arrows(sh.pl.transport(screen, made=made))[1]
+    expected = arrows(sh.pl.transport(screen, prediction=made))[1]
     np.testing.assert_allclose(
-        arrows(sh.pl.transport(screen, made=made[:, ::-1].copy()))[1], expected, atol=1e-5
+        arrows(sh.pl.transport(screen, prediction=made[:, ::-1].copy()))[1], expected, atol=1e-5
     )
     half = made.copy()
     half.X = half.X * 0
     half.obs_names = [f"{name}-half" for name in half.obs_names]
     half.obs["time"], made.obs["time"] = 0.5, 1.0
-    both = sh.pl.transport(screen, made=ad.concat([half, made]))
+    both = sh.pl.transport(screen, prediction=ad.concat([half, made]))
     np.testing.assert_allclose(arrows(both)[1], expected, atol=1e-5)
 
 
@@ -173,13 +173,13 @@ def test_models_of_the_basis_itself(screen):
     model = sh.tl.fit(screen, "mean_shift", use_rep="X_pca")
     cells = controls(screen)
     made = model.transport(cells, "P1")
-    shift = arrows(sh.pl.transport(screen, made=made, components=(2, 1), max_arrows=1000))[1]
+    shift = arrows(sh.pl.transport(screen, prediction=made, components=(2, 1), max_arrows=1000))[1]
     np.testing.assert_allclose(
         shift, (np.asarray(made.X) - cells.obsm["X_pca"])[:, [1, 0]], atol=1e-5
     )
     sh.tl.predict(screen, model, key_added="latent")
     shift = arrows(
-        sh.pl.transport(screen, "P1", layer="latent", components=(1, 2), max_arrows=1000)
+        sh.pl.transport(screen, "P1", prediction="latent", components=(1, 2), max_arrows=1000)
     )[1]
     rows = np.flatnonzero(screen.obs["perturbation"] == "P1")
     source = screen.obs_names.get_indexer(screen.obs["latent_source"].iloc[rows])
@@ -190,36 +190,37 @@ def test_models_of_the_basis_itself(screen):
 
 def test_errors(screen, model):
     made = model.transport(controls(screen), "P1")
-    for both in ({}, {"made": made, "layer": "shifted"}):
-        with pytest.raises(ValueError, match="give either made="):
-            sh.pl.transport(screen, "P1", **both)
     with pytest.raises(
         KeyError, match=r"sh\.tl\.predict\(adata, model, key_added='flow'\) writes it"
     ):
-        sh.pl.transport(screen, "P1", layer="flow")
+        sh.pl.transport(screen, "P1", prediction="flow")
     screen.layers["other"] = screen.X
     with pytest.raises(KeyError, match="'other_predicted' is not in adata.obs"):
-        sh.pl.transport(screen, "P1", layer="other")
+        sh.pl.transport(screen, "P1", prediction="other")
     with pytest.raises(ValueError, match="which perturbation"):
-        sh.pl.transport(screen, layer="other")
-    with pytest.raises(KeyError, match=r"'source' is not in made\.obs.*model\.transport"):
-        sh.pl.transport(screen, made=screen)
+        sh.pl.transport(screen, prediction="other")
+    with pytest.raises(KeyError, match=r"'source' is not in prediction\.obs.*model\.transport"):
+        sh.pl.transport(screen, prediction=screen)
     with pytest.raises(ValueError, match=r"no cell is taken to 'P2' .*; there are cells of P1"):
-        sh.pl.transport(screen, "P2", made=made)
-    with pytest.raises(KeyError, match=r"1 genes of the PCA are not in made\.var_names: gene"):
-        sh.pl.transport(screen, made=made[:, 1:].copy())
+        sh.pl.transport(screen, "P2", prediction=made)
+    with pytest.raises(
+        KeyError, match=r"1 genes of the PCA are not in prediction\.var_names: gene"
+    ):
+        sh.pl.transport(screen, prediction=made[:, 1:].copy())
     with pytest.raises(KeyError, match="source cells of 'P1' are not in the screen, such as"):
-        sh.pl.transport(screen[screen.obs_names != made.obs["source"].iloc[0]].copy(), made=made)
+        sh.pl.transport(
+            screen[screen.obs_names != made.obs["source"].iloc[0]].copy(), prediction=made
+        )
     with pytest.raises(KeyError, match="'day 9' is not in"):
-        sh.pl.transport(screen, made=made, context="day 9")
+        sh.pl.transport(screen, prediction=made, context="day 9")
     with pytest.raises(ValueError, match="two numbers from 1 to 6"):
-        sh.pl.transport(screen, made=made, components=(0, 1))
+        sh.pl.transport(screen, prediction=made, components=(0, 1))
     with pytest.raises(ValueError, match="max_arrows must be above 0"):
-        sh.pl.transport(screen, made=made, max_arrows=0)
+        sh.pl.transport(screen, prediction=made, max_arrows=0)
     with pytest.raises(ValueError, match="2 perturbations do not fit into one ax"):
-        sh.pl.transport(screen, ["P1", "P2"], made=made, ax=plt.figure().subplots())
+        sh.pl.transport(screen, ["P1", "P2"], prediction=made, ax=plt.figure().subplots())
     with pytest.raises(ValueError, match="0 perturbations; name at least one"):
-        sh.pl.transport(screen, [], made=made)
+        sh.pl.transport(screen, [], prediction=made)
     del screen.varm["PCs"]
     with pytest.raises(ValueError, match=r"adata\.varm\['PCs'\]"):
-        sh.pl.transport(screen, made=made)
+        sh.pl.transport(screen, prediction=made)

@@ -11,9 +11,11 @@ import shoal as sh
 from shoal.core._screen import resolve
 from shoal.pp._audit import audit
 
+from . import drugs
+
 SMILES = {
-    "aspirin": "CC(=O)Oc1ccccc1C(=O)O",
-    "ASA": "O=C(O)c1ccccc1OC(C)=O",
+    "aspirin": drugs.SMILES["aspirin"],
+    "ASA": drugs.ASPIRIN_AGAIN,
     "caffeine": "Cn1c(=O)c2c(ncn2C)n(C)c1=O",
 }
 CANONICAL = SMILES | {"ASA": SMILES["aspirin"]}

@@ -4,37 +4,20 @@ from __future__ import annotations
 
 import sys
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 
 import shoal as sh
 
-SMILES = {
-    "aspirin": "CC(=O)Oc1ccccc1C(=O)O",
-    "salicylic acid": "Oc1ccccc1C(=O)O",
-    "caffeine": "Cn1cnc2c1c(=O)n(C)c(=O)n2C",
-}
+from .drugs import ASPIRIN_AGAIN, drug_screen, some_of
+
+SMILES = some_of("aspirin", "salicylic acid", "caffeine")
 
 
 @pytest.fixture
 def adata():
-    label = np.repeat(["DMSO", *SMILES], 3)
-    adata = ad.AnnData(
-        np.zeros((len(label), 2)),
-        obs=pd.DataFrame({"drug": label}, index=[f"c{i}" for i in range(12)]),
-    )
-    adata.obs["smiles"] = adata.obs["drug"].map(SMILES)
-    sh.pp.annotate(adata, "drug", control="DMSO")
-    return adata
-
-
-@pytest.fixture
-def rdkit():
-    return pytest.importorskip(
-        "rdkit", reason="rdkit absent, fingerprints untested: pip install 'shoal[chem]'"
-    )
+    return drug_screen(SMILES, n_cells=3)
 
 
 def fingerprints(adata, **options):
@@ -97,7 +80,7 @@ def test_what_cannot_be_read_is_named(adata, capfd):
 
 @pytest.mark.usefixtures("rdkit")
 def test_one_molecule_under_two_names_is_warned_of(adata):
-    other_spelling = SMILES | {"ASA": "O=C(O)c1ccccc1OC(C)=O"}
+    other_spelling = SMILES | {"ASA": ASPIRIN_AGAIN}
     with pytest.warns(UserWarning, match="'ASA' = 'aspirin'"):
         fingerprints(adata, source=other_spelling, names="ASA")
 

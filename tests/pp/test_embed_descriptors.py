@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,32 +9,15 @@ import pytest
 import shoal as sh
 from shoal.pp._embed_chemistry import standardised
 
-SMILES = {
-    "aspirin": "CC(=O)Oc1ccccc1C(=O)O",
-    "caffeine": "Cn1cnc2c1c(=O)n(C)c(=O)n2C",
-    "ethanol": "CCO",
-    "ruxolitinib": "N#CC[C@H](C1CCCC1)n1cc(-c2ncnc3[nH]ccc23)cn1",
-}
+from .drugs import ASPIRIN_AGAIN, drug_screen, some_of
+
+SMILES = some_of("aspirin", "caffeine", "ethanol", "ruxolitinib")
 needs_rdkit = pytest.mark.usefixtures("rdkit")
 
 
 @pytest.fixture
 def adata():
-    label = np.repeat(["DMSO", *SMILES], 2)
-    adata = ad.AnnData(
-        np.zeros((len(label), 2)),
-        obs=pd.DataFrame({"drug": label}, index=[f"c{i}" for i in range(10)]),
-    )
-    adata.obs["smiles"] = adata.obs["drug"].map(SMILES)
-    sh.pp.annotate(adata, "drug", control="DMSO")
-    return adata
-
-
-@pytest.fixture
-def rdkit():
-    return pytest.importorskip(
-        "rdkit", reason="rdkit absent, descriptors untested: pip install 'shoal[chem]'"
-    )
+    return drug_screen(SMILES, n_cells=2)
 
 
 def embedded(adata, **options):
@@ -126,7 +108,7 @@ def test_what_cannot_be_read_is_named(adata):
 @needs_rdkit
 def test_one_molecule_and_its_mirror_image_are_told_apart(adata):
     mirror = SMILES["ruxolitinib"].replace("@", "@@")
-    more = SMILES | {"ASA": "O=C(O)c1ccccc1OC(C)=O", "s-ruxolitinib": mirror}
+    more = SMILES | {"ASA": ASPIRIN_AGAIN, "s-ruxolitinib": mirror}
     one = pytest.warns(UserWarning, match="^one molecule under several names.*: 'ASA' = 'aspirin'$")
     same = pytest.warns(
         UserWarning, match="^perturbations with the same vector.*: 'ruxolitinib' = 's-ruxolitinib'$"

@@ -6,9 +6,10 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 import shoal as sh
+
+from ..helpers import dense
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -54,10 +55,6 @@ def screen(
 def held_out(adata: ad.AnnData) -> np.ndarray:
     """Return which cells are asked for."""
     return (adata.obs["split"] == "test").to_numpy()
-
-
-def dense(values) -> np.ndarray:
-    return values.toarray() if sparse.issparse(values) else np.asarray(values)
 
 
 def give(adata: ad.AnnData, values: np.ndarray) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 import shoal as sh
 
-from .exams import dense
+from ..helpers import dense
 
 HOW = {"metrics": ["cell_error", "rmse"], "baselines": ["perturbed_mean"]}
 

@@ -11,7 +11,8 @@ import pytest
 import shoal as sh
 from shoal.metrics._suite import SUITE
 
-from .exams import FEW, TWINS, dense, evaluated, give, held_out, screen
+from ..helpers import dense
+from .exams import FEW, TWINS, evaluated, give, held_out, screen
 
 SIZES = (40, 40, 40, 40, 40, 40, 1, 2, 3, 5)
 

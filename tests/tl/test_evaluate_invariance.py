@@ -10,7 +10,8 @@ from scipy import sparse
 
 import shoal as sh
 
-from .exams import TWINS, dense, evaluated, give, held_out, screen
+from ..helpers import dense
+from .exams import TWINS, evaluated, give, held_out, screen
 
 MANY = ["pearson_delta", "pearson_delta_perturbed", "weighted_mse", "pds_l2", "de_auprc", "de_overlap_n", "energy",
         "sliced_wasserstein", "variance_ratio", "correlation_error", "bimodality_error", "collapse_index",

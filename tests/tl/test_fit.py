@@ -12,13 +12,11 @@ from scipy import sparse
 import shoal as sh
 from shoal.models.base._registry import BASELINES
 
+from ..helpers import dense
+
 TINY = {"n_latent": 8, "width": 16, "depth": 1}
 FAST = {"max_steps": 6, "val_every": 3, "batch_conditions": 4, "set_size": 16, "accelerator": "cpu"}
 NEED_MORE = ("latent_linear", "other_contexts")  # an embedding; a perturbation in one context only
-
-
-def dense(values):
-    return values.toarray() if sparse.issparse(values) else np.asarray(values)
 
 
 @pytest.fixture(scope="session")

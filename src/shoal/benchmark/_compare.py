@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .._contenders import COPY, NEGATIVE, POSITIVE
 from .._random import RNGLike, as_generator
 from ..metrics._calibration import best_baseline, complete
 from ..metrics._score import WORST
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from .._typing import Floats
     from ._rows import Row
 
-POSITIVE, NEGATIVE, COPY = "positive control", "negative control", "control copy"
 CONTROLS = {POSITIVE: "positive", NEGATIVE: "negative", COPY: "copy"}
 Key = tuple[str, str, int]  # data set, split, seed
 

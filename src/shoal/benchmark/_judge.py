@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._contenders import COPY, POSITIVE
 from ..core._screen import resolve
-from ..evaluation._predictions import COPY, POSITIVE, of_layer
+from ..evaluation._predictions import of_layer
 from ..evaluation._scores import Marks
 from ..evaluation._task import set_exam
 from ..metrics._suite import SUITE

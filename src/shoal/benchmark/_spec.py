@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import ds, pp
 from .._compat import require
+from .._contenders import CONTROLS
 from .._validate import one_of
 from ..metrics._suite import SUITE
 from ..models.base._registry import BASELINES, model_class
@@ -18,7 +19,6 @@ from ..models.base._registry import BASELINES, model_class
 SOURCES = ("path", "load", "call")
 JUDGING = ("metrics", "real_layer", "n_comps", "min_cells")  # of tl.evaluate
 NAME = re.compile(r"\w(?:[\w .,+=()-]*[\w)])?")
-RESERVED = ("positive control", "negative control", "control copy")  # on every leaderboard
 EXAMPLE = "models: [mean_shift, {name: flow, label: flow 500, options: {max_steps: 500}}]"
 
 
@@ -296,7 +296,7 @@ def _model(entry: Any) -> Model:
     model_class(entry["name"])
     called = entry["name"] if isinstance(entry["name"], str) else entry["name"].__name__
     label = _checked_name(entry.get("label", called), "models")
-    if label in RESERVED:
+    if label in CONTROLS:
         msg = f"a model cannot be called {label!r}: every leaderboard has a row of that name; choose another label"
         raise ValueError(msg)
     further = {

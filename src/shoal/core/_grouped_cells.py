@@ -9,9 +9,11 @@ import numpy as np
 from scipy import sparse
 
 from ._matrix import Rows, as_rows, group_sum, row_squares
+from ._walk import walk
 
 if TYPE_CHECKING:
     from .._typing import Floats, Ints, Matrix
+    from ._walk import Totals, Values
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class GroupedCells:
 
     def in_memory(self) -> GroupedCells:
         """Return the same with the matrix read into memory (as it is: sparse stays sparse)."""
-        if isinstance(self.rows.source, np.ndarray) or sparse.issparse(self.rows.source):
+        if self.rows.in_memory:
             return self
         read = as_rows(self.rows.take(np.arange(self.rows.shape[0])))
         return GroupedCells(read, self.members, self.counts, self.sums, self.squares)
@@ -80,16 +82,18 @@ def gather(rows: Rows, group: Ints, n_groups: int, stratum: Ints, n_strata: int)
     """
     n_codes = n_strata * (n_groups + 1)
     code = np.where(group >= 0, stratum * (n_groups + 1) + group, -1)
-    sums, squares, offset = np.zeros((n_codes, rows.shape[1])), np.zeros(rows.shape[0]), None
-    for where, block in rows.blocks():
-        if block.shape[0] == 0:
-            continue
-        if not sparse.issparse(block):
-            if offset is None:  # what is far from 0 loses digits; the distances do not see a shift
-                offset = np.where(np.isfinite(block[0]), block[0], 0.0).astype(np.float64)
+    # what is far from 0 loses digits, and the distances do not see a shift
+    first = rows.take(np.zeros(1, dtype=np.int64))
+    offset = None if sparse.issparse(first) else np.where(np.isfinite(first[0]), first[0], 0.0)
+
+    def visit(where: slice, block: Matrix, totals: Totals) -> Values:
+        if offset is not None:
             block = block - offset
-        squares[where] = row_squares(block)
-        sums += group_sum(block, code[where], n_codes)
+        totals["sums"] += group_sum(block, code[where], n_codes)
+        return {"squares": row_squares(block)}
+
+    totals, values = walk(rows, visit, lambda: {"sums": np.zeros((n_codes, rows.shape[1]))})
+    sums, squares = totals["sums"], values["squares"]
     used = code >= 0
     bad = int((~np.isfinite(squares[used])).sum())
     if bad:

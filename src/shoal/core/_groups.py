@@ -17,6 +17,7 @@ from scipy.linalg.blas import dsyrk
 from .._settings import settings
 from ._matrix import add_to_groups, group_sum, row_dot, row_squares
 from ._plan import fitted_dot, foot_dot, quadratic, quadratic_rows, shifts_of
+from ._walk import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .._typing import Bools, Floats, Ints, Matrix
     from ._matrix import Rows
     from ._plan import Plan
+    from ._walk import Totals, Values
 
 
 @dataclass(frozen=True)
@@ -174,15 +176,24 @@ def directions(
 def _fit_controls(rows: Rows, plan: Plan) -> tuple[ControlFit, Floats, Floats, Floats, Ints]:
     """Return the controls' fit of x, its inverse Gram matrices, group sums of x, |x|^2 per cell, control counts."""
     d, q, control = rows.shape[1], plan.basis.shape[1], np.where(plan.is_control, plan.stratum, -1)
-    squares = np.zeros(rows.shape[0])
-    sums = np.zeros((plan.n_groups + plan.n_strata, d))
-    moment = np.zeros((plan.n_strata, q, d))
-    for where, block in rows.blocks():
-        squares[where] = row_squares(block)
-        both = np.where(control[where] >= 0, plan.n_groups + control[where], plan.perturbed[where])
-        add_to_groups(sums, block, both)
+    both = np.where(control >= 0, plan.n_groups + control, plan.perturbed)
+
+    def totals() -> Totals:
+        return {
+            "sums": np.zeros((plan.n_groups + plan.n_strata, d)),
+            "moment": np.zeros((plan.n_strata, q, d)),
+        }
+
+    def visit(where: slice, block: Matrix, total: Totals) -> Values:
+        add_to_groups(total["sums"], block, both[where])
         for k in range(1, q):
-            moment[:, k] += group_sum(block, control[where], plan.n_strata, plan.basis[where, k])
+            total["moment"][:, k] += group_sum(
+                block, control[where], plan.n_strata, plan.basis[where, k]
+            )
+        return {"squares": row_squares(block)}
+
+    total, values = walk(rows, visit, totals)
+    sums, moment, squares = total["sums"], total["moment"], values["squares"]
     _check_finite(squares, plan)
     moment[:, 0] = sums[plan.n_groups :]
     n_control: Ints = np.bincount(control[control >= 0], minlength=plan.n_strata).astype(np.int64)
@@ -244,35 +255,43 @@ def _second_pass(
     cross: Mapping[str, Ints],
 ) -> _Second:
     d, q = rows.shape[1], plan.basis.shape[1]
-    square, weight = squares, np.zeros(rows.shape[0])  # |x|^2 becomes |s|^2, block by block
-    sum_unit = np.zeros((plan.n_groups, d))
-    moment, gram = np.zeros((plan.n_strata * q, d)), np.zeros((d, d), order="F")
     paired = {name: _pairs(plan, label) for name, label in cross.items()}
-    sums = {name: np.zeros((len(owner), d)) for name, (_, owner) in paired.items()}
     length = quadratic(shift.coef, shift.coef, plan)
-    for where, block in rows.blocks():
+
+    def totals() -> Totals:
+        return {
+            "unit": np.zeros((plan.n_groups, d)),
+            "moment": np.zeros((plan.n_strata * q, d)),
+            "gram": np.zeros((d, d), order="F"),
+        } | {f"cross {name}": np.zeros((len(owner), d)) for name, (_, owner) in paired.items()}
+
+    def visit(where: slice, block: Matrix, total: Totals) -> Values:
         along = fitted_dot(block, plan, where, shift.coef)
         fitted = quadratic_rows(length, plan, where)
         tiny = 1e-14 * (
             squares[where] + fitted
         )  # what is left of a cell at its centroid is rounding
-        square[where] += fitted - 2 * along
-        away = square[where] > tiny
-        square[where] = np.where(away, square[where], 0.0)
-        weight[where] = np.where(away, 1.0 / np.sqrt(np.where(away, square[where], 1.0)), 0.0)
-        add_to_groups(sum_unit, block, plan.perturbed[where], weight[where])
+        square = squares[where] + (fitted - 2 * along)
+        away = square > tiny
+        square = np.where(away, square, 0.0)
+        weight = np.where(away, 1.0 / np.sqrt(np.where(away, square, 1.0)), 0.0)
+        add_to_groups(total["unit"], block, plan.perturbed[where], weight)
         for name, (code, _) in paired.items():
-            add_to_groups(sums[name], block, code[where], weight[where])
+            add_to_groups(total[f"cross {name}"], block, code[where], weight)
         for index, unit in _control_units(block, where, plan, shift.coef, weight):
-            gram = _add_gram(gram, unit.T)
+            total["gram"] = _add_gram(total["gram"], unit.T)
             for k in range(q):
-                moment[k::q] += group_sum(
+                total["moment"][k::q] += group_sum(
                     unit, plan.stratum[index], plan.n_strata, plan.basis[index, k]
                 )
+        return {"square": square, "weight": weight}
+
+    total, values = walk(rows, visit, totals)
+    square, weight, sum_unit = values["square"], values["weight"], total["unit"]
     sum_unit -= plan.footprint(plan.perturbed, plan.n_groups, weight) @ shift.coef
-    fit, covariance = _fit_units(plan, inverse, moment, gram, weight, n_control)
+    fit, covariance = _fit_units(plan, inverse, total["moment"], total["gram"], weight, n_control)
     done = {
-        name: _cross_sums(plan, code, owner, sums[name], weight, shift.coef, fit.coef)
+        name: _cross_sums(plan, code, owner, total[f"cross {name}"], weight, shift.coef, fit.coef)
         for name, (code, owner) in paired.items()
     }
     return _Second(square, weight, sum_unit, fit, covariance, done)
@@ -317,13 +336,16 @@ def _mirror(gram: Floats, step: int = 256) -> None:
 def _control_units(
     block: Matrix, where: slice, plan: Plan, coef: Floats, weight: Floats
 ) -> Iterator[tuple[Ints, Floats]]:
-    """Yield the dense directions of the block's control cells, a bounded number of rows at a time."""
+    """Yield row numbers and dense directions of a block's control cells, a bounded number at a time.
+
+    `weight` holds 1 / |s| of the block's rows.
+    """
     index = np.flatnonzero(plan.is_control[where])
     step = max(1, int(settings.block_bytes / 8 / (8 * block.shape[1])))
     for start in range(0, len(index), step):
         local = index[start : start + step]
         cells = local + where.start
-        yield cells, shifts_of(block[local], plan, cells, coef) * weight[cells, None]
+        yield cells, shifts_of(block[local], plan, cells, coef) * weight[local, None]
 
 
 def _pairs(plan: Plan, label: Ints) -> tuple[Ints, Ints]:
@@ -365,28 +387,32 @@ def _third_pass(
     sum_shift: Floats,
     sample: Ints,
 ) -> _Third:
-    n_obs = rows.shape[0]
     group = np.maximum(plan.perturbed, 0)
     unit, w = second.fit.coef, second.weight
     offsets = [shift.coef @ centred.T, unit @ centred.T, shift.coef @ sum_shift.T]
     cross_term, unit_norm = quadratic(shift.coef, unit, plan), quadratic(unit, unit, plan)
-    unit_dot, unit_square, shift_dot = np.zeros(n_obs), np.zeros(n_obs), np.zeros(n_obs)
-    kept = np.empty((len(sample), rows.shape[1]), dtype=np.float32)
+    shape = (len(sample), rows.shape[1])
     place = np.argsort(np.argsort(second.square[sample], kind="stable"))  # by length, not by row
-    for where, block in rows.blocks():
+
+    def visit(where: slice, block: Matrix, total: Totals) -> Values:
         code = group[where]
         to_unit = row_dot(block, centred, code) - foot_dot(offsets[0], plan, where, code)
-        unit_dot[where] = w[where] * to_unit - foot_dot(offsets[1], plan, where, code)
-        shift_dot[where] = row_dot(block, sum_shift, code) - foot_dot(offsets[2], plan, where, code)
+        unit_dot = w[where] * to_unit - foot_dot(offsets[1], plan, where, code)
+        shift_dot = row_dot(block, sum_shift, code) - foot_dot(offsets[2], plan, where, code)
         on_mean = w[where] * (
             fitted_dot(block, plan, where, unit) - quadratic_rows(cross_term, plan, where)
         )
-        unit_square[where] = (w[where] > 0) - 2 * on_mean + quadratic_rows(unit_norm, plan, where)
+        unit_square = (w[where] > 0) - 2 * on_mean + quadratic_rows(unit_norm, plan, where)
         lo, hi = np.searchsorted(sample, [where.start, where.stop])
         if hi > lo:
             cells = sample[lo:hi]
-            kept[place[lo:hi]] = shifts_of(block[cells - where.start], plan, cells, shift.coef)
-    return _Third(unit_dot, unit_square, shift_dot, kept)
+            total["sample"][place[lo:hi]] = shifts_of(
+                block[cells - where.start], plan, cells, shift.coef
+            )
+        return {"unit_dot": unit_dot, "unit_square": unit_square, "shift_dot": shift_dot}
+
+    total, values = walk(rows, visit, lambda: {"sample": np.zeros(shape, dtype=np.float32)})
+    return _Third(sample=total["sample"], **values)
 
 
 def _even_sample(square: Floats, is_control: Bools, most: int) -> Ints:

@@ -1,18 +1,21 @@
 """The one place that decides between dense, CSR, CSC, backed, dask and zarr.
 
-Everything above sees `Rows`: a matrix that can be walked through in blocks of rows, each block a dense array or a CSR
-matrix in memory. Nothing is ever densified as a whole.
+Everything above sees `Rows`: cells that can be walked through in blocks, each block a dense array
+or a CSR matrix in memory. Nothing is ever densified as a whole. A cell is a row of features, or an
+array of any shape, such as an image (C, H, W).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
 from .._settings import settings
+from . import _dask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,45 +31,65 @@ GAP_BYTES = 2**15  # what a file gives in the time that one more call takes
 
 @dataclass(frozen=True)
 class Rows:
-    """A matrix read by blocks of rows.
+    """Cells read by blocks of rows.
 
     Attributes
     ----------
     source
         Dense array, CSR matrix, h5py or zarr array, AnnData's backed sparse dataset, or dask array.
     columns
-        Positions of the columns to keep, or ``None`` for all.
+        Positions of the columns to keep, or ``None`` for all. Images have no columns.
+    slot
+        Name of the slot of an AnnData that the values come from, for messages.
     """
 
     source: Any
     columns: Ints | None = None
+    slot: str = "the matrix"
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and kept columns."""
-        n, d = self.source.shape
-        return int(n), int(d) if self.columns is None else len(self.columns)
+    def shape(self) -> tuple[int, ...]:
+        """Number of cells, then the shape of one: ``(n, d)``, or ``(n, C, H, W)`` of images."""
+        return (int(self.source.shape[0]), *self.cell_shape)
+
+    @property
+    def cell_shape(self) -> tuple[int, ...]:
+        """Shape of one cell: ``(d,)`` with d kept columns, or ``(C, H, W)`` of images."""
+        if self.columns is not None:
+            return (len(self.columns),)
+        return tuple(int(size) for size in self.source.shape[1:])
 
     def blocks(self) -> Iterator[tuple[slice, Matrix]]:
-        """Yield (rows, block) in order; a block is a 2-D float64 array or a CSR matrix."""
-        if _is_dask(self.source):
+        """Yield (rows, block) in order.
+
+        A block of rows of features is a 2-D float64 array or a CSR matrix. A block of images has
+        the shape (n, *cell_shape) and the dtype of the source.
+
+        Statistics call :func:`shoal.core._walk.walk` instead, which computes the blocks of a dask
+        array together. Here they are computed one after another.
+        """
+        if _dask.is_dask(self.source):
             yield from self._dask_blocks()
             return
         n = self.shape[0]
         step = self.step
         for start in range(0, n, step):
             rows = slice(start, min(start + step, n))
-            yield rows, self._finish(_read(self.source, rows))
+            yield rows, self.finish(_read(self.source, rows))
 
     def take(self, index: Ints) -> Matrix:
-        """Return the rows at the (sorted, unique) positions `index`, dense or CSR, in memory.
+        """Return the cells at the (sorted, unique) positions `index`, in memory, as a block is.
 
-        Of a file no more is read than these rows, what lies between two that are near, and what shares a chunk.
+        Of a file no more is read than these rows, the rows between two that are near each other,
+        and the rows that share a chunk with them. Of a dask array the chunks that hold these rows
+        are computed, together.
         """
         if self.in_memory:
-            return self._finish(self.source[index])
-        chosen = self._dask_rows(index) if _is_dask(self.source) else self._file_rows(index)
-        parts = [self._finish(part) for part in chosen]
+            return self.finish(self.source[index])
+        chosen = (
+            _dask.take(self.source, index) if _dask.is_dask(self.source) else self._file_rows(index)
+        )
+        parts = [self.finish(part) for part in chosen]
         if len(parts) == 1:
             return parts[0]
         return sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.vstack(parts)
@@ -85,14 +108,36 @@ class Rows:
                 block = self.source[_as_slice_or_mask(read, self.shape[0])]
                 yield block if wanted.all() else block[wanted]
 
-    def _dask_rows(self, index: Ints) -> Iterator[Matrix]:
-        """Compute the blocks of a dask array that hold rows of `index`, and at least one."""
-        array = _whole_rows(self.source)
-        ends = np.cumsum(array.chunks[0])
-        block = np.searchsorted(ends, index, side="right")
-        for i in np.unique(block) if len(index) else [0]:
-            own = index[block == i] - (ends[i] - array.chunks[0][i])
-            yield array.blocks[int(i)].compute()[own]
+    def held(self) -> Rows:
+        """Return the same rows, for several walks: blocks of a dask array are kept where they are computed.
+
+        See :func:`shoal.core._dask.held` for what is kept where. Any other matrix is returned as it is.
+        """
+        if not _dask.is_dask(self.source):
+            return self
+        array = (
+            _dask.whole_rows(self.source)
+            if self.columns is None
+            else _dask.columns_of(self.source, self.columns)
+        )
+        return Rows(_dask.held(array))
+
+    def matrix_of(self, index: Ints) -> Any:
+        """Return the rows at the (sorted, unique) positions `index` for a library that knows dask.
+
+        A dask array stays one, with as many blocks as hold such rows. Any other matrix is read, see :meth:`take`.
+        """
+        if not _dask.is_dask(self.source):
+            return self.take(index)
+        array = self.source if self.columns is None else _dask.columns_of(self.source, self.columns)
+        return _dask.rows_of(array, index)
+
+    def head(self) -> Rows:
+        """Return the first block alone; nothing is computed yet of a dask array."""
+        if _dask.is_dask(self.source):
+            first = next((i for i, n in enumerate(self.source.chunks[0]) if n), 0)
+            return Rows(_dask.whole_rows(self.source).blocks[first], self.columns)
+        return Rows(_read(self.source, slice(0, min(self.step, self.shape[0]))), self.columns)
 
     @property
     def in_memory(self) -> bool:
@@ -101,82 +146,137 @@ class Rows:
 
     @property
     def step(self) -> int:
-        """Rows of one block: as many as are allowed of a file, few enough for the processor's cache in memory."""
+        """Rows of one block: what the settings allow of a file, what fits a cache in memory."""
         budget = settings.block_bytes / (8 if self.in_memory else 1)
         return max(1, int(budget / self._row_bytes))
 
     @property
+    def batch(self) -> int:
+        """Rows that may be taken at once, when rows are taken in several turns.
+
+        A file is read from end to end at every turn, so that it is several blocks. Of a dask array it is a quarter of a block: the
+        rows of each block and all of them together are in memory at the same time.
+        """
+        if _dask.is_dask(self.source):
+            return max(1, max(self.source.chunks[0], default=1) // 4)
+        return self.step if self.in_memory else 8 * self.step
+
+    @property
     def _row_bytes(self) -> float:
         """Bytes of one row in memory, on average."""
-        n, d = self.source.shape
+        n = self.source.shape[0]
         if sparse.issparse(self.source):
             return 12.0 * max(self.source.nnz / max(n, 1), 1)
         if _is_backed_sparse(self.source):
             return 12.0 * max(float(self.source.group["indptr"][-1]) / max(n, 1), 1)
-        return 8.0 * d
+        per_value = 8.0 if len(self.source.shape) == 2 else np.dtype(self.source.dtype).itemsize
+        return per_value * prod(self.source.shape[1:])
 
     @property
     def _gap(self) -> int:
-        """Rows between two wanted ones that are read rather than skipped: those of one call's cost, or of one chunk."""
+        """Most rows between two chosen ones that are read rather than skipped.
+
+        These are as many as a file gives in the time of one more call, or as share a chunk.
+        """
         per_row, is_sparse = self._row_bytes, _is_backed_sparse(self.source)
         chunks = getattr(self.source.group["data"] if is_sparse else self.source, "chunks", None)
         in_chunk = 0.0 if chunks is None else chunks[0] * (12.0 / per_row if is_sparse else 1)
         return max(1, int(in_chunk), int(GAP_BYTES / per_row))
 
     def _dask_blocks(self) -> Iterator[tuple[slice, Matrix]]:
-        array = _whole_rows(self.source)
+        array = _dask.whole_rows(self.source)
         start = 0
         for i in range(array.numblocks[0]):
-            block = self._finish(array.blocks[i].compute())
+            block = self.finish(array.blocks[i].compute())
             yield slice(start, start + block.shape[0]), block
             start += block.shape[0]
 
-    def _finish(self, block: Any) -> Matrix:
+    def without_source(self) -> Rows:
+        """Return what :meth:`finish` needs, to be sent to where a block is computed."""
+        return Rows(None, self.columns)
+
+    def finish(self, block: Any) -> Matrix:
+        """Return a block as it was read, in the form that :meth:`blocks` promises and with the kept columns only."""
         if sparse.issparse(block):
             block = sparse.csr_matrix(block)
             if not np.issubdtype(block.dtype, np.floating):
                 block = block.astype(np.float64)
+        elif np.ndim(block) > 2:
+            block = np.require(block, requirements=["A", "E"])
         else:
-            block = np.asarray(block, dtype=np.float64)
-            if block.ndim != 2:
-                msg = f"expected a 2-D matrix, not {block.ndim}-D"
-                raise ValueError(msg)
+            block = np.require(block, np.float64, ["A", "E"])  # aligned, also if it came over a network
         return block if self.columns is None else block[:, self.columns]
 
 
-def as_rows(source: Any, columns: Ints | None = None) -> Rows:
-    """Wrap a matrix; CSC is turned into CSR once, because rows are what is read.
+def as_rows(source: Any, columns: Ints | None = None, *, slot: str = "the matrix") -> Rows:
+    """Wrap the values of cells; CSC is turned into CSR once, because rows are what is read.
+
+    Parameters
+    ----------
+    source
+        (n, d) matrix of any kind, or (n, *F) dense, h5py, zarr or dask array of images.
+    columns
+        Positions of the columns to keep; ``None`` keeps all.
+    slot
+        Name of the slot that the values come from, for messages.
 
     Raises
     ------
     TypeError
         If the matrix is of a kind that is not known.
+    ValueError
+        If it has one axis only, or columns of images are asked for.
     """
     if isinstance(source, np.ndarray):
-        return Rows(np.asarray(source), columns)
-    if sparse.issparse(source):
-        return Rows(source if source.format == "csr" else source.tocsr(), columns)
-    if _is_dask(source):
+        source = np.asarray(source)
+    elif sparse.issparse(source):
+        source = source if source.format == "csr" else source.tocsr()
+    elif _dask.is_dask(source):
         if any(np.isnan(n) for n in source.shape):
             source = source.compute_chunk_sizes()
-        return Rows(source, columns)
-    if _is_backed_sparse(source):
-        return Rows(source if source.format == "csr" else source.to_memory().tocsr(), columns)
-    if hasattr(source, "shape") and hasattr(source, "__getitem__") and hasattr(source, "dtype"):
-        return Rows(source, columns)  # h5py.Dataset, zarr.Array, and pandas-free look-alikes
-    msg = f"cannot read a matrix of type {type(source).__name__}; expected dense, sparse, backed, dask or zarr"
-    raise TypeError(msg)
+    elif _is_backed_sparse(source):
+        source = source if source.format == "csr" else source.to_memory().tocsr()
+    elif not all(hasattr(source, name) for name in ("shape", "dtype", "__getitem__")):
+        msg = (
+            f"cannot read a matrix of type {type(source).__name__}; expected dense, sparse, "
+            "backed, dask or zarr"
+        )
+        raise TypeError(msg)
+    if len(source.shape) < 2:
+        msg = f"expected the values of cells, (n, d) or (n, C, H, W), not {len(source.shape)}-D"
+        raise ValueError(msg)
+    if columns is not None:
+        refuse_images(source.shape, slot)
+    return Rows(source, columns, slot)
 
 
 def choose(
-    adata: AnnData, *, layer: str | None = None, use_rep: str | None = None
+    adata: AnnData,
+    *,
+    layer: str | None = None,
+    use_rep: str | None = None,
+    images: bool = False,
 ) -> tuple[Any, str]:
-    """Return the matrix a call means and the name of its slot (``"X"``, ``"layers/..."`` or ``"obsm/..."``).
+    """Return the values a call means and the name of their slot.
+
+    Parameters
+    ----------
+    adata
+        Screen.
+    layer, use_rep
+        Key of ``layers`` or of ``obsm``; ``X`` if both are ``None``.
+    images
+        Whether the caller takes cells that are arrays, (n, C, H, W), as well as rows of features.
+
+    Returns
+    -------
+    The values, and ``"X"``, ``"layers/..."`` or ``"obsm/..."``.
 
     Raises
     ------
     ValueError
-        If both `layer` and `use_rep` are given, or ``adata.X`` is empty.
+        If both `layer` and `use_rep` are given, ``adata.X`` is empty, or the slot holds images and
+        the caller does not take them.
     KeyError
         If the slot does not exist.
     """
@@ -192,8 +292,12 @@ def choose(
             where="adata.obsm",
             hint="sh.pp.prepare(adata) writes 'X_pca'.",
         )
-        values = adata.obsm[use_rep]
-        return (values.to_numpy() if hasattr(values, "to_numpy") else values), f"obsm/{use_rep}"
+        values, slot = adata.obsm[use_rep], f"obsm/{use_rep}"
+        if hasattr(values, "to_numpy"):
+            values = values.to_numpy()
+        if not images:
+            refuse_images(values.shape, slot)
+        return values, slot
     if layer is not None:
         key_in(layer, [name for name in adata.layers if name is not None], where="adata.layers")
         return adata.layers[layer], f"layers/{layer}"
@@ -203,8 +307,29 @@ def choose(
     return adata.X, "X"
 
 
+def refuse_images(shape: tuple[int, ...], slot: str) -> None:
+    """Raise ``ValueError`` if cells are arrays, such as images, where rows of features are needed.
+
+    Parameters
+    ----------
+    shape
+        Shape of the values, cells first.
+    slot
+        Name of the slot that holds them.
+    """
+    if len(shape) > 2:
+        msg = (
+            f"{slot} holds an array of shape {tuple(shape[1:])} for each cell, and one row of "
+            "features a cell is needed here. Arrays such as images are taken by sh.tl.fit, for a "
+            "network with takes_images = True and n_latent=None, and by sh.tl.predict. For "
+            "anything else store features of them, (n_obs, n_features), in obsm and pass that as "
+            "use_rep="
+        )
+        raise ValueError(msg)
+
+
 def row_dot(block: Matrix, table: Floats, index: Ints) -> Floats:
-    """Return ``block[i] @ table[index[i]]`` for every row, without forming ``table[index]`` for sparse blocks."""
+    """Return ``block[i] @ table[index[i]]`` for every row; sparse blocks stay sparse."""
     if len(table) == 1:
         return np.asarray(block @ table[0], dtype=np.float64)
     if sparse.issparse(block):
@@ -226,7 +351,7 @@ def row_squares(block: Matrix) -> Floats:
 
 
 def _pieces(block: Matrix) -> Iterator[tuple[slice, Ints]]:
-    """Yield the entries of a sparse block, whole rows at a time and few enough for the cache, with the row of each."""
+    """Yield the entries of a sparse block, a few whole rows at a time, with the row of each."""
     step = max(1, int(PIECE * block.shape[0] / max(block.nnz, 1)))
     for start in range(0, block.shape[0], step):
         ends = block.indptr[start : start + step + 1]
@@ -247,14 +372,14 @@ def _row_sums(block: Matrix, value: Callable[[slice, Ints], Floats]) -> Floats:
 
 
 def group_sum(block: Matrix, code: Ints, n_groups: int, weight: Floats | None = None) -> Floats:
-    """Return (n_groups, n_columns) sums of the rows of each group; rows with code -1 are left out."""
+    """Return (n_groups, n_columns) sums of the rows of each group; code -1 is no group."""
     sums = np.zeros((n_groups, block.shape[1]))
     add_to_groups(sums, block, code, weight)
     return sums
 
 
 def add_to_groups(sums: Floats, block: Matrix, code: Ints, weight: Floats | None = None) -> None:
-    """Add every row, times its weight, to the row ``code`` of the C-contiguous ``sums``; -1 is left out."""
+    """Add every row, times its weight, to the row ``code`` of C-contiguous ``sums``; -1 is none."""
     keep = np.flatnonzero(code >= 0)
     values = np.ones(len(keep)) if weight is None else weight[keep]
     if sparse.issparse(block):
@@ -287,21 +412,12 @@ def _read(source: Any, rows: slice) -> Any:
 
 
 def _as_slice_or_mask(read: Ints, n: int) -> slice | Bools:
-    """Return sorted positions as a slice where they have no holes, else as a mask over all `n` rows."""
+    """Return sorted positions as a slice if they have no holes, else as a mask over `n` rows."""
     if not len(read) or read[-1] - read[0] + 1 == len(read):
         return slice(int(read[0]), int(read[-1]) + 1) if len(read) else slice(0, 0)
     mask = np.zeros(n, dtype=bool)
     mask[read] = True
     return mask
-
-
-def _whole_rows(array: Any) -> Any:
-    """Return a dask array whose blocks hold whole rows."""
-    return array.rechunk({1: -1}) if array.numblocks[1] > 1 else array
-
-
-def _is_dask(source: Any) -> bool:
-    return type(source).__module__.partition(".")[0] == "dask"
 
 
 def _is_backed_sparse(source: Any) -> bool:

@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
+from ..metrics._cells import densify
 from ._matrix import row_dot
 
 if TYPE_CHECKING:
@@ -66,8 +66,7 @@ class Plan:
 
 def shifts_of(block: Matrix, plan: Plan, index: Ints, coef: Floats) -> Floats:
     """Return the dense shifts of the rows `index` of the screen, whose values are `block` (a bounded number)."""
-    dense = block.toarray() if sparse.issparse(block) else block
-    out = dense.astype(np.float64)
+    out = densify(block).astype(np.float64)
     q = plan.basis.shape[1]
     table = coef.reshape(plan.n_strata, q, -1)
     out -= (

@@ -1,4 +1,4 @@
-"""A screen as models see it: every cell's perturbation, context, batch, dose and split, and its values by rows."""
+"""A screen as models see it: the labels of every cell as codes, its values by rows, and what is summed from them once."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from .._keys import SPLIT
 from .._validate import key_in
+from ..metrics._cells import densify
+from ._codes import codes_of, members, recode
+from ._condition_sums import ConditionSums, condition_sums
 from ._controls import Controls
 from ._matrix import Rows, as_rows, choose
-from ._scale import look
+from ._scale import Scale, look
 from ._screen import Labels, Screen, labels
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
     from .._typing import Bools, Floats, Ints
-    from ._scale import Scale
 
 SPLITS = ("train", "val", "test")
 MANY = 20_000  # control cells, enough for the share of zeros of a gene
@@ -30,28 +31,31 @@ MANY = 20_000  # control cells, enough for the share of zeros of a gene
 
 @dataclass(frozen=True)
 class Population:
-    """The cells of an AnnData in codes.
+    """The cells of an AnnData: their labels as codes, and their values by rows.
+
+    What has to be read from the values (`scale`, `sums`, `control_means`, ...) is read once and kept.
 
     Attributes
     ----------
     adata
-        The object itself.
+        The AnnData.
     screen
-        Columns and control labels.
+        Columns of the labels, and the control labels.
     rows
-        (n_obs, n_features) values that the model reads.
+        (n_obs, n_features) values that a model reads, or (n_obs, C, H, W) images.
     features
-        Names of the columns.
+        Names of the columns of `rows`; of images one text that says their slot and shape,
+        ``"crops: 3 x 64 x 64"``.
     labels
         Perturbation of every cell.
     contexts, batches
-        Names in this object, one empty name where the screen has no such column.
+        Names in this AnnData. A screen without such a column has one empty name.
     context, batch
-        (n_obs,) codes into them, -1 where missing.
+        (n_obs,) positions in these names; -1 where missing.
     dose
-        (n_obs,) dose, NaN where there is none.
+        (n_obs,) dose; NaN where there is none.
     split
-        (n_obs,) 0 train, 1 val, 2 test, -1 none; all cells are 0 where ``obs["split"]`` does not exist.
+        (n_obs,) 0 train, 1 val, 2 test, -1 none. Without ``obs["split"]`` all cells are 0.
     """
 
     adata: AnnData
@@ -66,10 +70,10 @@ class Population:
     dose: Floats
     split: Ints
 
-    @property
-    def names(self) -> list[str]:
-        """Canonical names of the perturbations; ``labels.code`` points here."""
-        return list(self.labels.names)
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Canonical names of the perturbations; ``labels.code`` is a position in them."""
+        return tuple(self.labels.names)
 
     @property
     def train(self) -> Bools:
@@ -92,8 +96,60 @@ class Population:
         return self.labels.is_control & (self.split == 0)
 
     @cached_property
+    def scale(self) -> Scale:
+        """The scale of all values."""
+        return look(self.rows)
+
+    @cached_property
+    def nonnegative(self) -> bool:
+        """Whether no training cell has a value below 0."""
+        if self.scale.minimum >= 0:
+            return True
+        train = self.train | self.train_control
+        return all(
+            block[train[at]].min() >= 0 for at, block in self.rows.blocks() if train[at].any()
+        )
+
+    @cached_property
+    def sums(self) -> ConditionSums:
+        """Sums of the cells of every condition, and of the controls of every context and batch."""
+        chosen = np.flatnonzero(self.perturbed), np.flatnonzero(self.labels.is_control)
+        columns = {
+            "perturbation": self.labels.code,
+            "context": self.context,
+            "batch": self.batch,
+            "dose": self.dose,
+            "split": self.split,
+        }
+        perturbed, control = (
+            pd.DataFrame({name: columns[name][rows] for name in names}, index=rows)
+            for names, rows in zip(
+                (("perturbation", "context", "dose", "split"), ("context", "batch", "split")),
+                chosen,
+                strict=True,
+            )
+        )
+        return condition_sums(self.rows, perturbed, control)
+
+    @cached_property
+    def control_means(self) -> NDArray[np.float32]:
+        """(n_contexts + 1, n_features) mean control cell of each context, and last that of all.
+
+        A context without controls has that of all.
+        """
+        at = np.flatnonzero(self.labels.is_control)
+        table = np.stack([self._mean(at)] * (len(self.contexts) + 1))
+        known = at[self.context[at] >= 0]
+        for own in members(self.context[known]):
+            table[self.context[known[own[0]]]] = self._mean(known[own])
+        return table
+
+    @cached_property
     def control_zeros(self) -> tuple[Floats, Floats]:
-        """Mean of every feature over the control cells (d,), evenly spaced ones if there are many, and its share of zeros."""
+        """(n_features,) mean over the control cells, and share of them in which a feature is 0.
+
+        Of more than 20,000 control cells, evenly spaced ones are read.
+        """
         control = np.flatnonzero(self.labels.is_control)
         rows = self.rows.take(control[:: 1 + len(control) // MANY])
         mean, on = (
@@ -103,7 +159,9 @@ class Population:
 
     @cached_property
     def controls(self) -> Controls:
-        """All control cells, to start predictions from; in the order of their names, so that rows may come in any.
+        """All control cells, which predictions start from.
+
+        They are in the order of their names, so that results do not depend on the order of rows.
 
         Raises
         ------
@@ -121,36 +179,60 @@ class Population:
         at = at[np.argsort(self.adata.obs_names.to_numpy()[at].astype(str), kind="stable")]
         return Controls(cells=at, context=self.context[at], batch=self.batch[at])
 
+    def _mean(self, cells: Ints) -> NDArray[np.float32]:
+        """Return the mean of cells at sorted positions, of the shape of a cell."""
+        mean = np.asarray(self.rows.take(cells).mean(axis=0), dtype=np.float32)
+        return mean.reshape(self.rows.cell_shape)
+
     def values(self, cells: Ints) -> NDArray[np.float32]:
-        """Return dense float32 (n, n_features) values of cells in any order, repeats allowed."""
+        """Return the dense float32 values of cells in any order, repeats allowed.
+
+        The shape is (n, n_features), or (n, C, H, W) for images.
+        """
         unique, back = np.unique(cells, return_inverse=True)
-        block = self.rows.take(unique)
-        dense = block.toarray() if sparse.issparse(block) else np.asarray(block)
-        return dense.astype(np.float32)[back]
+        return densify(self.rows.take(unique)).astype(np.float32)[back]
 
 
 def population(
-    adata: AnnData, screen: Screen, *, layer: str | None = None, use_rep: str | None = None
+    adata: AnnData,
+    screen: Screen,
+    *,
+    layer: str | None = None,
+    use_rep: str | None = None,
+    images: bool = False,
 ) -> Population:
     """Read a screen.
+
+    Parameters
+    ----------
+    adata
+        The screen.
+    screen
+        Columns and control labels.
+    layer, use_rep
+        Key of ``layers`` or of ``obsm`` to read; ``X`` if both are ``None``.
+    images
+        Whether the caller takes cells that are arrays, (n_obs, C, H, W), as well as rows of
+        features.
 
     Raises
     ------
     KeyError
         If a column or slot does not exist.
     ValueError
-        If ``obs["split"]`` holds other values than train, val and test, or the dose of a perturbed cell is no number above 0
-        (missing is fine).
+        If ``obs["split"]`` holds other values than train, val and test, if the dose of a perturbed
+        cell is no number above 0 (missing is fine), or if the slot holds images and the caller does
+        not take them.
     """
     key_in(screen.perturbation_key, adata.obs.columns, where="adata.obs")
-    source, _ = choose(adata, layer=layer, use_rep=use_rep)
-    rows = as_rows(source)
-    in_genes = use_rep in (None, "X")
-    features = (
-        tuple(map(str, adata.var_names))
-        if in_genes
-        else tuple(f"{use_rep}_{i}" for i in range(rows.shape[1]))
-    )
+    source, slot = choose(adata, layer=layer, use_rep=use_rep, images=images)
+    rows = as_rows(source, slot=slot)
+    if use_rep in (None, "X"):
+        features = tuple(map(str, adata.var_names))
+    elif len(rows.cell_shape) > 1:
+        features = (f"{use_rep}: {' x '.join(map(str, rows.cell_shape))}",)
+    else:
+        features = tuple(f"{use_rep}_{i}" for i in range(rows.shape[1]))
     found = labels(adata, screen)
     contexts, context = codes_of(adata, screen.context_key)
     batches, batch = codes_of(adata, screen.batch_key)
@@ -175,51 +257,23 @@ def with_controls(cells: Population, other: Population) -> Population:
 
 
 def control_means(context: Ints, cells: Population, other: Population) -> NDArray[np.float32]:
-    """Return the mean of the control cells (n, n_features) of some contexts of `cells`.
+    """Return the mean control cell of some contexts, (n, n_features) or (n, C, H, W).
 
-    The controls are those of `cells`, or else of the `other` population; of all contexts where one has none.
+    Parameters
+    ----------
+    context
+        (n,) positions in ``cells.contexts``; -1 where the context is not known.
+    cells
+        Population whose controls are read.
+    other
+        Population whose controls are read if `cells` has none.
+
+    Returns
+    -------
+    Means; of all controls where the context has none of its own.
     """
     known = with_controls(cells, other)
-    control = known.labels.is_control
-    here = recode(known.context, known.contexts, cells.contexts)
-    codes, own = np.unique(context, return_inverse=True)
-    means = []
-    for code in codes:
-        chosen = control & (known.context >= 0) & (here == code) & (code >= 0)
-        rows = known.rows.take(np.flatnonzero(chosen if chosen.any() else control))
-        means.append(np.asarray(rows.mean(axis=0), dtype=np.float32).ravel())
-    return np.stack(means)[own]
-
-
-def recode(codes: Ints, names: tuple[str, ...], known: tuple[str, ...]) -> Ints:
-    """Turn codes into `names` into codes into `known`, -1 where a name is not known."""
-    position = {name: i for i, name in enumerate(known)}
-    lookup = np.array([*(position.get(name, -1) for name in names), -1], dtype=np.int64)
-    return lookup[codes]
-
-
-def grouped(**columns: ArrayLike) -> tuple[Ints, pd.DataFrame]:
-    """Number the distinct rows of some columns (NaN equals NaN): code of every row, and the distinct rows, sorted."""
-    frame = pd.DataFrame(columns)
-    code = (
-        frame.groupby(list(columns), dropna=False, sort=True).ngroup().to_numpy().astype(np.int64)
-    )
-    return code, frame.iloc[np.unique(code, return_index=True)[1]].reset_index(drop=True)
-
-
-def members(code: Ints) -> list[Ints]:
-    """Return the positions of every code that occurs, in the order of the codes."""
-    order = np.argsort(code, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(code[order])) + 1)
-
-
-def codes_of(adata: AnnData, key: str | None) -> tuple[tuple[str, ...], Ints]:
-    if key is None:
-        return ("",), np.zeros(adata.n_obs, dtype=np.int64)
-    key_in(key, adata.obs.columns, where="adata.obs")
-    text = adata.obs[key].astype(object).map(str, na_action="ignore")
-    code, names = pd.factorize(text, sort=True, use_na_sentinel=True)
-    return tuple(map(str, names)), np.asarray(code, dtype=np.int64)
+    return known.control_means[recode(context, cells.contexts, known.contexts)]
 
 
 def _dose(adata: AnnData, screen: Screen, found: Labels) -> Floats:
@@ -261,23 +315,34 @@ def _split(adata: AnnData) -> Ints:
     return np.asarray(pd.Categorical(column, categories=list(SPLITS)).codes, dtype=np.int64)
 
 
-def check_scale(rows: Rows, *, layer: str | None, use_rep: str | None) -> Scale:
-    """Return the scale of all values; refuse a wrong one, and values that are missing."""
-    slot = (
-        f"layers[{layer!r}]"
-        if layer
-        else f"obsm[{use_rep!r}]"
-        if use_rep not in (None, "X")
-        else "X"
-    )
-    scale = look(rows)
+def check_scale(cells: Population, *, layer: str | None, use_rep: str | None) -> Scale:
+    """Return the scale of all values.
+
+    Parameters
+    ----------
+    cells
+        The screen.
+    layer, use_rep
+        Slot that its values were read from; both ``None`` for ``X``.
+
+    Raises
+    ------
+    ValueError
+        If values are NaN or infinite, or genes hold raw counts or values that are not logged.
+    """
+    in_genes = use_rep in (None, "X")
+    slot = f"layers[{layer!r}]" if layer else "X" if in_genes else f"obsm[{use_rep!r}]"
+    scale = cells.scale
     if scale.n_bad_cells:
-        msg = f"{slot} holds NaN or infinite values in {scale.n_bad_cells} of {rows.shape[0]} cells; drop or fill them"
-        raise ValueError(msg)
-    if scale.kind in ("counts", "linear", "empty") and use_rep in (None, "X"):
         msg = (
-            f"{slot} holds {scale.words}; models work on log-normalised values (or signed features): call "
-            "sh.pp.prepare(adata, normalize='log1p'), or point layer= to such values"
+            f"{slot} holds NaN or infinite values in {scale.n_bad_cells} of "
+            f"{cells.rows.shape[0]} cells; drop or fill them"
+        )
+        raise ValueError(msg)
+    if scale.kind in ("counts", "linear", "empty") and in_genes:
+        msg = (
+            f"{slot} holds {scale.words}; models work on log-normalised values (or signed "
+            "features): call sh.pp.prepare(adata, normalize='log1p'), or point layer= to such values"
         )
         raise ValueError(msg)
     return scale

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 from scipy import sparse
 
+from ._walk import walk
+
 if TYPE_CHECKING:
     from .._typing import Matrix
     from ._matrix import Rows
+    from ._walk import Totals, Values
 
 Kind: TypeAlias = Literal["empty", "counts", "log", "linear", "signed"]
 
@@ -62,26 +65,40 @@ class Scale:
 
 def look(rows: Rows) -> Scale:
     """Read a matrix once, block by block, and say what scale it is on."""
-    low, high, integers, bad = np.inf, -np.inf, True, 0
-    for _, block in rows.blocks():
-        is_sparse = bool(sparse.issparse(block))
-        values = block.data if is_sparse else block.ravel()
-        finite = np.isfinite(values)
-        if not finite.all():
-            bad += _bad_rows(block)
-            values = values[finite]
-        if is_sparse and block.nnz < block.shape[0] * block.shape[1]:
-            low, high = min(low, 0.0), max(high, 0.0)
-        if values.size:
-            low, high = min(low, float(values.min())), max(high, float(values.max()))
-            integers = integers and bool((values == np.rint(values)).all())
-    if low > high:  # no finite value at all
+    _, found = walk(rows, _look_at)
+    if not found or not found["seen"].any():  # no finite value at all
         low = high = 0.0
-    return Scale(minimum=low, maximum=high, integers=integers, n_bad_cells=bad)
+    else:
+        low, high = float(found["low"].min()), float(found["high"].max())
+    return Scale(
+        minimum=low,
+        maximum=high,
+        integers=bool(not found or found["integers"].all()),
+        n_bad_cells=int(found["bad"].sum()) if found else 0,
+    )
+
+
+def _look_at(where: slice, block: Matrix, totals: Totals) -> Values:
+    """Return the extremes of one block, whether it holds whole numbers only, and its bad rows."""
+    is_sparse = bool(sparse.issparse(block))
+    values, bad = block.data if is_sparse else block.ravel(), 0
+    finite = np.isfinite(values)
+    if not finite.all():
+        bad = _bad_rows(block)
+        values = values[finite]
+    low, high = np.inf, -np.inf
+    if is_sparse and block.nnz < block.shape[0] * block.shape[1]:
+        low = high = 0.0
+    integers = True
+    if values.size:
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+        integers = bool((values == np.rint(values)).all())
+    one = {"low": low, "high": high, "integers": integers, "bad": bad, "seen": low <= high}
+    return {name: np.array([value]) for name, value in one.items()}
 
 
 def _bad_rows(block: Matrix) -> int:
     if bool(sparse.issparse(block)):
         row = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
         return len(np.unique(row[~np.isfinite(block.data)]))
-    return int((~np.isfinite(block)).any(axis=1).sum())
+    return int((~np.isfinite(block)).reshape(len(block), -1).any(axis=1).sum())

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._contenders import PREDICTION
 from ..core._matrix import as_rows
 from ..core._population import population
-from ._predictions import PREDICTION, check_finite, in_order
+from ._predictions import check_finite, in_order
 from ._task import take
 
 if TYPE_CHECKING:

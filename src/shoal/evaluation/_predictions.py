@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from .._typing import Bools, Ints, Matrix
     from ._task import Exam
 
-PREDICTION = "prediction"
-POSITIVE, NEGATIVE, COPY = "positive control", "negative control", "control copy"
-SCALE = 3.0  # factor between the mean values of predicted and real cells beyond which the scales cannot be the same
+FAR_APART = 3.0  # factor between two mean values that no two sets of cells of one scale have
 
 
 def of_layer(exam: Exam, adata: AnnData, layer: str) -> Populations:
@@ -170,12 +168,12 @@ def checked(exam: Exam, cells: Sequence[Matrix], where: str) -> Populations:
 
 def check_scale(made: Populations, exam: Exam, where: str) -> None:
     """Raise ``ValueError`` where predicted values cannot be on the scale of the real ones."""
-    whole = (all(map(_whole, stored(cells))) for cells in (made.cells, exam.truth.cells))
+    whole = (whole_numbers(cells) for cells in (made.cells, exam.truth.cells))
     if next(whole) and not next(whole) and made.means.max() > 1:
         msg = f"{where} holds whole numbers and the real cells do not: counts? Log-normalise them as the real cells were"
         raise ValueError(msg)
     size, own = (float(np.abs(one.means).mean()) for one in (made, exam.truth.real))
-    if own > 0 and not own / SCALE <= size <= own * SCALE:
+    if far_apart(size, own):
         msg = (
             f"the mean value in {where} is {size:.3g} and that of the real cells {own:.3g}: they are not on one scale. "
             "Normalise the prediction as the real cells were (real_layer= names other real values)"
@@ -183,10 +181,15 @@ def check_scale(made: Populations, exam: Exam, where: str) -> None:
         raise ValueError(msg)
 
 
-def _whole(values: Matrix) -> bool:
-    """Whether all values are whole numbers."""
-    stored = values.data if sparse.issparse(values) else values
-    return bool(np.all(stored == np.rint(stored)))
+def far_apart(size: float, real: float) -> bool:
+    """Return whether cells of mean absolute value `size` cannot be on the scale of real cells."""
+    return real > 0 and not real / FAR_APART <= size <= real * FAR_APART
+
+
+def whole_numbers(several: Sequence[Matrix]) -> bool:
+    """Return whether all values of all populations are whole numbers, as counts are."""
+    values = (cells.data if sparse.issparse(cells) else cells for cells in stored(several))
+    return all(bool(np.all(own == np.rint(own))) for own in values)
 
 
 def check_finite(several: Sequence[Matrix], where: str) -> None:

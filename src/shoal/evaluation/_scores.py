@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .._contenders import CONTROLS, COPY, NEGATIVE, POSITIVE, PREDICTION, STRATA
 from ..metrics._calibration import bds, best_baseline, ceiling, discriminates, drf, loss, paired
 from ..metrics._registry import score
 from ..metrics._score import overall, shortfall
 from ..metrics._skill import Estimate, skill
-from ._predictions import COPY, NEGATIVE, POSITIVE, PREDICTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ._task import Exam
 
 SCREEN = "(screen)"  # the condition of metrics that are one number
-STRATA = {"effect": ("weak", "medium", "strong"), "coherence": ("low", "medium", "high")}
 ALPHA = 0.05
 
 
@@ -57,7 +56,7 @@ class Marks:
         """Score a contender; it is `transductive` if something that it was told has seen held-out cells."""
         if transductive:
             self._transductive.add(contender)
-        if contender in (POSITIVE, NEGATIVE, COPY):
+        if contender in CONTROLS:
             self._tells.clear()
         self._behind.pop(contender, None)
         self.scored[contender] = {

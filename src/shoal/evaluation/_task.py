@@ -10,13 +10,13 @@ import pandas as pd
 
 from .._keys import SPLIT
 from .._logging import logger
+from ..core._codes import grouped
 from ..core._controls import shuffled
-from ..core._population import Population, grouped, population
+from ..core._population import Population, population
 from ..metrics import median_bandwidth, principal_axes
-from ..metrics._cells import Cells, repeated, sizes_of
+from ..metrics._cells import Cells, densify, repeated, sizes_of
 from ..metrics._comparison import Populations, Truth, project
-from ..metrics._pairs import densify
-from ..models.space._linear import fit_space
+from ..models.space._pca import fit_pca
 from ._condition_means import ConditionMeans
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def _space(
     """
     at = order[training[order]]
     if rng is not None:
-        space = fit_space(
+        space = fit_pca(
             cells.rows, np.sort(at), n_latent=n_comps, rng=np.random.default_rng([seed, 3])
         )
         axes = np.asarray(space.axes, dtype=np.float64)

@@ -12,6 +12,8 @@ from scipy import sparse
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from .._typing import Ints, Matrix
 
     Part = tuple[Matrix, Ints]
@@ -50,6 +52,11 @@ class Cells(Sequence[Any]):
     def stored(self, i: int) -> Matrix:
         """Return population i in the precision of the matrix."""
         return self.values[self.members[i]]
+
+
+def densify(values: Matrix) -> NDArray[Any]:
+    """Return a matrix as a dense array of the same dtype; an array is passed through."""
+    return np.asarray(values.toarray() if sparse.issparse(values) else values)
 
 
 def stored(several: Sequence[Matrix]) -> Iterator[Matrix]:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from ._cells import BLOCK, blocks_of, dtypes_of, each_of
+from ._cells import BLOCK, blocks_of, densify, dtypes_of, each_of
 from ._kernels import compiled
-from ._pairs import densify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

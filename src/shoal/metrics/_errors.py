@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
+from ._cells import densify
 from ._means import counted, tables
-from ._pairs import densify
 from ._texts import documented
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._cells import densify
 from ._comparison import mean_of
 from ._distance import energy_distance
 from ._errors import rmse
 from ._external_means import by_t
 from ._marginals import wasserstein_per_gene
 from ._mmd import mmd
-from ._pairs import densify
 from ._registry import Metric, Scored
 
 if TYPE_CHECKING:

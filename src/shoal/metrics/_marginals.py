@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from ._pairs import BLOCK_BYTES, densify
+from ._cells import densify
+from ._pairs import BLOCK_BYTES
 from ._texts import documented
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._cells import densify
 from ._distance import check_pair
-from ._pairs import BLOCK_BYTES, centre_of, densify, gaussian, squares_of
+from ._pairs import BLOCK_BYTES, centre_of, gaussian, squares_of
 from ._reference import PairReference
 from ._texts import documented
 

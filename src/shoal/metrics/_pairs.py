@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from scipy import sparse
 
+from ._cells import densify
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -51,11 +53,6 @@ def gaussian(widths: Sequence[float]) -> Link:
 def is_sparse(values: object) -> bool:
     """Return whether this is a matrix or array of scipy.sparse."""
     return bool(sparse.issparse(values))
-
-
-def densify(values: Matrix) -> Floats:
-    """Return a dense array."""
-    return np.asarray(values.toarray() if is_sparse(values) else values)
 
 
 def squares_of(values: Matrix) -> Floats:

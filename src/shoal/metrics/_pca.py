@@ -1,14 +1,17 @@
-"""Principal axes of a covariance matrix, with one sign convention."""
+"""Principal axes: of a covariance matrix, of cells, and of cells that are read in pieces."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from scipy import linalg
+from scipy import linalg, sparse
 
 if TYPE_CHECKING:
-    from .._typing import Floats
+    from .._typing import Floats, Matrix
+
+EXACT = 2_000  # most features whose covariance is decomposed exactly
 
 
 def principal_axes(covariance: Floats, n_components: int) -> tuple[Floats, Floats]:
@@ -51,3 +54,95 @@ def principal_axes(covariance: Floats, n_components: int) -> tuple[Floats, Float
     largest = np.abs(axes).argmax(axis=0)
     sign = np.sign(axes[largest, np.arange(axes.shape[1])])
     return axes * sign, variance
+
+
+def axes_of_cells(cells: Matrix, n_components: int, *, rng: np.random.Generator) -> Floats:
+    """Return the leading principal axes of cells, dense or CSR, about their mean.
+
+    The covariance of up to `EXACT` features is decomposed exactly. More features are decomposed by
+    iteration, and a sparse matrix stays sparse.
+
+    Parameters
+    ----------
+    cells
+        (n, d) values.
+    n_components
+        Number of axes, at most d and n.
+    rng
+        Starts the iteration.
+
+    Returns
+    -------
+    (d, k) orthonormal columns, largest variance first.
+    """
+    from sklearn.decomposition import PCA
+
+    wide = "arpack" if sparse.issparse(cells) else "randomized"
+    solver = "covariance_eigh" if cells.shape[1] <= EXACT else wide
+    pca = PCA(n_components, svd_solver=solver, random_state=int(rng.integers(2**31)))
+    axes: Floats = pca.fit(cells).components_.T
+    return axes
+
+
+def rotated_onto(axes: Floats, target: Floats) -> Floats:
+    """Return axes (d, k) of the same span, as near as possible to the `target` axes (d, k).
+
+    This is the orthogonal Procrustes rotation.
+    """
+    u, _, vt = np.linalg.svd(axes.T @ target, full_matrices=False)
+    rotated: Floats = axes @ (u @ vt)
+    return rotated
+
+
+@dataclass
+class Moments:
+    """Count, sum and sum of outer products of cells that are read in pieces.
+
+    Attributes
+    ----------
+    n
+        Number of cells so far.
+    total
+        (d,) their sum.
+    gram
+        (d, d) sum of their outer products.
+    """
+
+    n: int
+    total: Floats
+    gram: Floats
+
+    @classmethod
+    def zero(cls, d: int) -> Self:
+        """Return the moments of no cell with `d` features."""
+        return cls(0, np.zeros(d), np.zeros((d, d)))
+
+    @classmethod
+    def sum_of(cls, parts: list[Self]) -> Self:
+        """Return the moments of all cells of several parts."""
+        whole = cls.zero(len(parts[0].total))
+        for part in parts:
+            whole = cls(whole.n + part.n, whole.total + part.total, whole.gram + part.gram)
+        return whole
+
+    def add(self, piece: Floats) -> None:
+        """Add (n, d) cells."""
+        self.n += len(piece)
+        self.total += piece.sum(axis=0)
+        self.gram += piece.T @ piece
+
+    def without(self, part: Self) -> Self:
+        """Return the moments of the cells that are not in a part."""
+        return type(self)(self.n - part.n, self.total - part.total, self.gram - part.gram)
+
+    @property
+    def mean(self) -> Floats:
+        """(d,) mean of the cells."""
+        return self.total / self.n
+
+    @property
+    def covariance(self) -> Floats:
+        """(d, d) covariance of the cells, divided by n - 1."""
+        scatter = self.gram - self.n * np.outer(self.mean, self.mean)
+        covariance: Floats = scatter / max(self.n - 1, 1)
+        return covariance

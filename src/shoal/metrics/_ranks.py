@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from ._cells import densify
 from ._kernels import compiled
 from ._marginals import _by_column
 
@@ -60,9 +61,7 @@ def columns(parts: Sequence[Part]) -> Iterator[Columns]:
         genes = slice(start[0], start[1])
         blocks = [_rows(x[:, genes], rows) for x, rows in parts]
         if dense:
-            block = np.concatenate(
-                [b.toarray() if sparse.issparse(b) else np.asarray(b) for b in blocks]
-            ).T
+            block = np.concatenate([densify(b) for b in blocks]).T
             width = len(block)
             cells, begin = (
                 np.tile(np.arange(n_cells, dtype=np.int32), width),

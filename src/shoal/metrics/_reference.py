@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._cells import densify
 from ._pairs import (
     BLOCK_BYTES,
     Points,
     add_sums,
     centre_of,
     cross_sums,
-    densify,
     is_sparse,
     prefix_sums,
     squares_of,

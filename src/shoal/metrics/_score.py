@@ -53,7 +53,7 @@ def shortfall(losses: Floats, *, positive_control: Floats, negative_control: Flo
     Examples
     --------
     >>> from shoal.metrics._score import shortfall
-    >>> shortfall([0.3, 0.5], positive_control=[0.1, 0.1], negative_control=[0.7, 0.7])
+    >>> round(shortfall([0.3, 0.5], positive_control=[0.1, 0.1], negative_control=[0.7, 0.7]), 6)
     0.5
     """
     own, good, bad = paired(losses, positive_control, negative_control)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._cells import densify
 from ._distance import check_pair
 from ._marginals import checked_cells, same_columns
-from ._pairs import BLOCK_BYTES, densify
+from ._pairs import BLOCK_BYTES
 from ._texts import documented
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Plots: coherence, its calibration and its geometry; evaluations, predicted populations, maps, and training curves."""
+"""Plots of coherence, of evaluations, of predicted cells and of training runs."""
 
 from ._calibration import calibration
 from ._coherence import coherence

@@ -11,6 +11,7 @@ from .._validate import key_in
 from ..metrics._calibration import LEAST_DRF
 from ._evaluation import chosen, fit, read_evaluation
 from ._style import FAINT, INK, MARKERS, QUIET, WHEEL, axes_or_new, name_points, tidy
+from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 CHANCE = 0.5  # BDS of a metric that knows nothing
 
 
+@fill
 def calibration(
     data: AnnData | MuData,
     *,
@@ -31,27 +33,33 @@ def calibration(
     ax: Axes | None = None,
     mod: str | None = None,
 ) -> Axes:
-    """Show the dynamic range fraction (DRF) of every metric against its bound discrimination score (BDS).
+    """Show which metrics can tell a good prediction from one that knows nothing.
 
-    DRF says which part of the way from the negative control to a perfect value a second experiment reaches, BDS in which
-    part of the conditions the second experiment beats the negative control. Metrics in the shaded corner discriminate: DRF
-    of at least 0.1 and BDS above a half. The others, hollow, do not count in the score.
+    Each point is a metric:
+
+    - across, its dynamic range fraction (DRF): how far a second experiment gets on the way from the
+      negative control to a perfect value;
+    - upwards, its bound discrimination score (BDS): the part of the conditions in which the second
+      experiment beats the negative control.
+
+    Metrics in the shaded corner discriminate: their DRF is at least 0.1 and their BDS above a half.
+    The others are hollow. They do not count in the score.
 
     Parameters
     ----------
     data
-        Screen with the result of ``sh.tl.evaluate``.
+        {evaluated}
     metrics
-        Metrics to show; ``None`` for all.
+        Metrics to show. ``None`` shows all.
     label
-        Metrics to name; ``None`` for those that do not discriminate and, in each family, those with the largest and the
-        smallest DRF. ``()`` for none.
+        Metrics to name. ``()`` names none. ``None`` names those that do not discriminate and, in
+        each family, those with the largest and the smallest DRF.
     key
-        Slot of ``uns`` with the result; ``None`` for ``"evaluation"``.
+        {evaluation_key}
     ax
-        Axes to draw into; ``None`` for a new figure.
+        {ax}
     mod
-        Modality, if `data` is a MuData.
+        {mod}
 
     Returns
     -------
@@ -60,19 +68,11 @@ def calibration(
     Raises
     ------
     KeyError
-        If there is no evaluation, or a metric is not in it.
+        If there is no evaluation, or if a metric is not in it.
 
     Examples
     --------
-    >>> import shoal as sh
-    >>> adata = sh.ds.simulate(n_perturbations=8, n_cells=60, n_genes=100, rng=0)
-    >>> sh.pp.annotate(adata, "perturbation", control="control")
-    >>> sh.pp.split(adata, by="perturbation", test=0.5, rng=0)
-    >>> sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_comps=10)
-    >>> sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="mean_shift", subset="test")
-    >>> sh.tl.evaluate(
-    ...     adata, layer="mean_shift", metrics=["energy", "pds_l2"], baselines=["perturbed_mean"]
-    ... )
+    {evaluated_example}
     >>> ax = sh.pl.calibration(adata)
     """
     result = read_evaluation(data, key, mod)

@@ -1,4 +1,4 @@
-"""Which cells the pictures of a prediction compare: twins, the real cells beside them, and their controls."""
+"""A prediction in a screen: its predicted cells, the real cells beside them, and their controls."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
+from .._keys import PCA
 from .._validate import key_in
 from ..core._matrix import as_rows, choose
 from ..core._screen import labels, resolve
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .._typing import Bools, Floats, Ints, Matrix
     from ..core._screen import Labels, Screen
 
-PREDICTED = "_predicted"  # obs: with the name of a prediction before it, which rows are twins
+PREDICTED = "_predicted"  # obs, after the name of a prediction: which cells were predicted
 
 
 @dataclass(frozen=True)
@@ -28,42 +28,44 @@ class Prediction:
     Attributes
     ----------
     adata
-        Screen.
-    screen, labels
-        Its design, and the perturbation of every cell.
-    layer
+        The screen.
+    screen
+        Its design.
+    labels
+        The perturbation of every cell.
+    name
         Name of the prediction.
-    real
-        Layer with the real values on the same scale; None for ``X``.
+    in_genes
+        Whether the prediction is a layer. If not, it is ``obsm["X_" + name]``.
+    layer
+        Layer of the real values, on the scale of the prediction. None for ``X``.
     inside
-        (n_obs,) cells of the context that is shown.
+        (n_obs,) which cells are of the context that is shown.
     """
 
     adata: AnnData
     screen: Screen
     labels: Labels
-    layer: str
-    real: str | None
+    name: str
+    in_genes: bool
+    layer: str | None
     inside: Bools
 
-    @property
-    def in_genes(self) -> bool:
-        """Whether the twins are a layer; else they are in ``obsm``."""
-        return self.layer in self.adata.layers
-
-    def twins(self, perturbation: str) -> tuple[str, Ints]:
-        """Return the one name of a perturbation, and the rows that hold twins of it."""
+    def cells_of(self, perturbation: str) -> tuple[str, Ints]:
+        """Return the canonical name of a perturbation, and the rows of its predicted cells."""
         name = self.screen.canonical(perturbation)
         key_in(name, self.labels.names, where=f"adata.obs[{self.screen.perturbation_key!r}]")
-        own = (self.labels.code == self.labels.names.get_loc(name)) & self.inside
-        made = self.layer + PREDICTED
-        rows = np.flatnonzero(
-            own & self.adata.obs[made].to_numpy(dtype=bool) if made in self.adata.obs else own
-        )
+        all_cells = (self.labels.code == self.labels.names.get_loc(name)) & self.inside
+        flag = self.name + PREDICTED
+        predicted = all_cells
+        if flag in self.adata.obs:
+            predicted = all_cells & self.adata.obs[flag].to_numpy(dtype=bool)
+        rows = np.flatnonzero(predicted)
         if len(rows) < 2:
             msg = (
-                f"{len(rows)} of {int(own.sum())} cells of {name!r} (in the context shown) have a twin in {self.layer!r}; "
-                "it takes 2. Predict them with sh.tl.predict(adata, model, subset=...)"
+                f"{len(rows)} of {int(all_cells.sum())} cells of {name!r} (in the context shown) "
+                f"have a prediction in {self.name!r}; it takes 2. "
+                "Predict them with sh.tl.predict(adata, model, subset=...)"
             )
             raise ValueError(msg)
         return name, rows
@@ -73,53 +75,92 @@ class Prediction:
         """Rows of the control cells."""
         return np.flatnonzero(self.labels.is_control & self.inside)
 
-    def values(self, rows: Ints, *, predicted: bool = False) -> Matrix:
-        """Return the real or predicted values of some rows in genes, dense or CSR."""
-        source, _ = choose(self.adata, layer=self.layer if predicted else self.real)
-        return as_rows(source).take(rows)
+    def real(self, rows: Ints) -> Matrix:
+        """Return the measured values of cells in genes, dense or CSR."""
+        return as_rows(choose(self.adata, layer=self.layer)[0]).take(rows)
+
+    def predicted(self, rows: Ints) -> Matrix:
+        """Return the predicted values of cells: genes or dimensions, dense or CSR."""
+        where = {"layer": self.name} if self.in_genes else {"use_rep": f"X_{self.name}"}
+        return as_rows(choose(self.adata, **where)[0]).take(rows)
 
 
-def prediction(
-    adata: AnnData, layer: str, *, real_layer: str | None, context: str | None
+def read_prediction(
+    adata: AnnData, name: str, *, layer: str | None, context: str | None
 ) -> Prediction:
-    """Return the prediction `layer`, in one context or in all.
+    """Return the prediction of this name, in one context or in all.
 
     Raises
     ------
     KeyError
-        If there is no such prediction, layer of real values or context.
+        If there is no such prediction or context.
     ValueError
-        If the screen has no contexts, or no controls in this one.
+        If the screen has no contexts, or fewer than two controls in this one.
     """
-    if layer not in adata.layers and f"X_{layer}" not in adata.obsm:
-        hint = f"sh.tl.predict(adata, model, key_added={layer!r}) writes it."
-        key_in(
-            layer,
-            [name for name in adata.layers if name is not None],
-            where="adata.layers",
-            hint=hint,
-        )
+    in_genes = is_in_genes(adata, name)
     screen = resolve(adata)
-    inside = np.ones(adata.n_obs, dtype=bool)
-    if context is not None:
-        if screen.context_key is None:
-            msg = f"context={context!r}, but this screen has no contexts; name their column in sh.pp.annotate(context_key=)"
-            raise ValueError(msg)
-        value = adata.obs[screen.context_key].astype(str).to_numpy()
-        key_in(str(context), sorted(set(value)), where=f"adata.obs[{screen.context_key!r}]")
-        inside = value == str(context)
-    found = Prediction(adata, screen, labels(adata, screen), layer, real_layer, inside)
+    inside = inside_of(adata, screen, context)
+    found = Prediction(adata, screen, labels(adata, screen), name, in_genes, layer, inside)
     if len(found.controls) < 2:
         msg = f"context {context!r} has {len(found.controls)} control cells; it takes 2"
         raise ValueError(msg)
     return found
 
 
+def is_in_genes(adata: AnnData, name: str) -> bool:
+    """Return whether a prediction is a layer; if not, it must be in ``obsm``."""
+    if name in adata.layers:
+        return True
+    if f"X_{name}" not in adata.obsm:
+        hint = f"sh.tl.predict(adata, model, key_added={name!r}) writes it."
+        there = [layer for layer in adata.layers if layer is not None]
+        key_in(name, there, where="adata.layers", hint=hint)
+    return False
+
+
+def inside_of(adata: AnnData, screen: Screen, context: str | None) -> Bools:
+    """Return (n_obs,) which cells are of a context; all if it is None."""
+    if context is None:
+        return np.ones(adata.n_obs, dtype=bool)
+    if screen.context_key is None:
+        msg = (
+            f"context={context!r}, but this screen has no contexts; "
+            "name their column in sh.pp.annotate(context_key=)"
+        )
+        raise ValueError(msg)
+    value = adata.obs[screen.context_key].astype(str).to_numpy()
+    key_in(str(context), sorted(set(value)), where=f"adata.obs[{screen.context_key!r}]")
+    return value == str(context)
+
+
+def axes_of(adata: AnnData, basis: str, *, in_genes: bool) -> Floats | None:
+    """Return the (n_vars, k) axes that project genes on the basis; None for cells that are in it.
+
+    Raises
+    ------
+    KeyError
+        If there is no such basis.
+    ValueError
+        If the basis has one dimension, or if genes cannot be projected on it.
+    """
+    hint = "sh.pp.prepare(adata) writes 'X_pca'."
+    key_in(basis, adata.obsm.keys(), where="adata.obsm", hint=hint)
+    k = adata.obsm[basis].shape[1]
+    if k < 2:
+        msg = f"adata.obsm[{basis!r}] has {k} dimension; a picture takes 2"
+        raise ValueError(msg)
+    if not in_genes:
+        return None
+    if basis != PCA or "PCs" not in adata.varm:
+        msg = (
+            f"cells in genes are projected on {PCA!r} by its axes in adata.varm['PCs'], which "
+            f"sh.pp.prepare(adata) writes; they cannot be on {basis!r}"
+            + ("" if basis != PCA else " without them")
+        )
+        raise ValueError(msg)
+    return np.asarray(adata.varm["PCs"], dtype=np.float64)
+
+
 def some(rows: Ints, most: int, rng: np.random.Generator) -> Ints:
     """Return at most `most` of the rows, in order."""
     return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
-
-
-def dense(block: Matrix) -> Floats:
-    """Return a matrix as a dense float64 array."""
-    return np.asarray(block.toarray() if sparse.issparse(block) else block, dtype=np.float64)

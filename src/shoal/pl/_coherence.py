@@ -23,6 +23,7 @@ from ._style import (
     point_size,
     tidy,
 )
+from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +42,7 @@ TITLES = {
 EXTREMES = ("discordant", "concordant")
 
 
+@fill
 def coherence(
     data: AnnData | MuData,
     *,
@@ -57,37 +59,42 @@ def coherence(
 ) -> Axes:
     r"""Show how coherent the response to each perturbation is, against how large it is.
 
-    A response that moves every cell by the same step, in the noise of the controls, lies on the curve
-    :math:`r = M / \sqrt{M^2 + T_c}`, with :math:`T_c` the trace of the controls' covariance: there coherence says
-    nothing that magnitude does not. What lies clearly below the curve responds with more spread than that, in part of
-    its cells or in several ways; the perturbations farthest from it, by ``residual_z``, are named.
+    The dashed curve is :math:`r = M / \sqrt{M^2 + T_c}`, with :math:`M` the magnitude and
+    :math:`T_c` the trace of the controls' covariance. A response that moves every cell by the same
+    step, in the noise of the controls, lies on this curve. There coherence says nothing that
+    magnitude does not say.
+
+    A response clearly below the curve has more spread than that: only a part of the cells responds,
+    or the cells respond in several ways. The perturbations farthest from the curve, by
+    ``residual_z``, are named.
 
     Parameters
     ----------
     data
-        Screen with the result of :func:`shoal.tl.coherence`.
+        {coherent}
     key
-        Slot of ``uns`` with the result; ``None`` for ``"coherence"``.
+        {coherence_key}
     x
-        Column of the table for the horizontal axis, on a logarithmic scale where its values span more than a factor
-        of 30 (symmetric logarithmic if some are not positive).
+        Column of the table for the horizontal axis. The axis is logarithmic where the values span
+        more than a factor of 30, and symmetric logarithmic if some of them are not positive.
     color
-        ``None`` for significant against not, ``"cause"``, or any other column of the table.
+        ``None`` for significant against not significant, ``"cause"``, or any other column.
     label
-        Perturbations to name: ``"discordant"`` (less coherent than a translation), ``"concordant"`` (more), both, or
-        explicit names. ``()`` for none.
+        Perturbations to name: ``"discordant"`` (less coherent than a shift of all cells),
+        ``"concordant"`` (more coherent), both words, or names. ``()`` names none.
     n_labels
-        How many to name, at most, for each of ``"discordant"`` (``residual_z`` below -1) and ``"concordant"`` (above 1).
+        Most perturbations to name for each of the two words. Discordant ones have a
+        ``residual_z`` below -1, concordant ones above 1.
     intervals
         Whether to draw the interval of each coherence.
     noise_curve
-        Whether to draw the curve of a pure translation (only against a magnitude).
+        Whether to draw the dashed curve. It is drawn against a magnitude only.
     alpha
-        Level of ``qvalue`` below which a perturbation counts as significant.
+        {alpha}
     ax
-        Axes to draw into; ``None`` for a new figure.
+        {ax}
     mod
-        Modality, if `data` is a MuData.
+        {mod}
 
     Returns
     -------
@@ -100,10 +107,7 @@ def coherence(
 
     Examples
     --------
-    >>> import shoal as sh
-    >>> adata = sh.ds.simulate(n_perturbations=4, rng=0)
-    >>> sh.pp.prepare(adata, "perturbation", control="control", normalize="log1p")
-    >>> sh.tl.coherence(adata, "perturbation", control="control")
+    {coherence_example}
     >>> ax = sh.pl.coherence(adata)
     """
     adata = get_adata(data, mod)
@@ -179,14 +183,14 @@ def _scale(ax: Axes, values: Floats) -> None:
 
 
 def _headroom(ax: Axes) -> None:
-    """Leave room for the legend above the points, without ticks beyond the largest possible coherence."""
+    """Leave room for the legend above the points, without ticks above a coherence of 1."""
     low, high = ax.get_ylim()
     ax.set_ylim(low, high + 0.12 * (high - low))
     ax.set_yticks([tick for tick in ax.get_yticks() if low <= tick <= min(high, 1.0)])
 
 
 def _curve(ax: Axes, trace: float) -> None:
-    """Draw what a pure translation in the controls' noise gives, over the whole width of the points."""
+    """Draw the coherence of a shift of all cells in the controls' noise, over the whole width."""
     low, high = ax.get_xlim() if ax.dataLim.width > 0 else (0.0, 1.0)
     magnitude = np.union1d(
         np.linspace(max(low, 0.0), high, 400), np.geomspace(max(low, high / 1e4), high, 400)
@@ -230,7 +234,10 @@ def _points(
 def classes(
     table: pd.DataFrame, color: str | None, alpha: float
 ) -> list[tuple[str, Bools, tuple[str, str]]]:
-    """Split the table into (name, rows, (colour, marker)): by significance, by cause or by another column's values."""
+    """Split the table into (name, rows, (colour, marker)).
+
+    The classes are those of significance, of cause, or of the values of another column.
+    """
     if color is None:
         hit = (table["qvalue"] < alpha).to_numpy()
         return [("not significant", ~hit, (QUIET, "o")), (f"q < {alpha:g}", hit, (ACCENT, "o"))]

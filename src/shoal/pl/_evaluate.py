@@ -9,6 +9,7 @@ from matplotlib.transforms import offset_copy
 
 from ._evaluation import chosen, fit, label_of, read_evaluation
 from ._style import ACCENT, FAINT, INK, QUIET, axes_or_new, shorten, tidy
+from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 GAP = 1.1  # rows between two families, for the name of the second
 
 
+@fill
 def evaluate(
     data: AnnData | MuData,
     *,
@@ -33,43 +35,40 @@ def evaluate(
 ) -> Axes:
     """Show the skill of a prediction on every metric, with its interval.
 
-    Skill 0 is as good as the best baseline, 1 as good as a second experiment, negative is worse than the baseline. Metrics
-    on which these data cannot tell a second experiment from a prediction that knows nothing are hollow and grey: they say
-    nothing, whatever the skill. The best baseline of each metric is named at the right.
+    - A skill of 0 is as good as the best baseline, and 1 as good as a second experiment.
+    - A negative skill is worse than the best baseline.
+    - Hollow grey points are metrics that do not discriminate: on these data they cannot tell a
+      second experiment from a prediction that knows nothing. They say nothing, whatever the skill.
+
+    The best baseline of each metric is named at the right. The title holds the overall score, over
+    all metrics that discriminate. A dagger in the title says that the embedding of the model has
+    seen held-out cells.
 
     Parameters
     ----------
     data
-        Screen with the result of ``sh.tl.evaluate``.
+        {evaluated}
     metrics
-        Metrics to show; ``None`` for all. They are grouped by family either way.
+        Metrics to show. ``None`` shows all. They are grouped by family either way.
     key
-        Slot of ``uns`` with the result; ``None`` for ``"evaluation"``.
+        {evaluation_key}
     ax
-        Axes to draw into; ``None`` for a new figure, as high as the list is long.
+        Axes to draw into. ``None`` makes a new figure, as high as the list is long.
     mod
-        Modality, if `data` is a MuData.
+        {mod}
 
     Returns
     -------
-    The axes; the title holds the overall score, over all metrics that discriminate, and a dagger if the model has seen held-out cells.
+    The axes.
 
     Raises
     ------
     KeyError
-        If there is no evaluation, or a metric is not in it.
+        If there is no evaluation, or if a metric is not in it.
 
     Examples
     --------
-    >>> import shoal as sh
-    >>> adata = sh.ds.simulate(n_perturbations=8, n_cells=60, n_genes=100, rng=0)
-    >>> sh.pp.annotate(adata, "perturbation", control="control")
-    >>> sh.pp.split(adata, by="perturbation", test=0.5, rng=0)
-    >>> sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_comps=10)
-    >>> sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="mean_shift", subset="test")
-    >>> sh.tl.evaluate(
-    ...     adata, layer="mean_shift", metrics=["energy", "pds_l2"], baselines=["perturbed_mean"]
-    ... )
+    {evaluated_example}
     >>> ax = sh.pl.evaluate(adata)
     """
     result = read_evaluation(data, key, mod)
@@ -146,9 +145,17 @@ def _title(ax: Axes, result: dict[str, object]) -> None:
     ax.set_title("   ".join(said), loc="left", fontsize="medium", color=INK, pad=30)
     for at, meaning in ((0, "best\nbaseline"), (1, "second\nexperiment")):
         ax.annotate(
-            meaning, (at, 1), (0, 3), xycoords=ax.get_xaxis_transform(), textcoords="offset points", ha="center",
-            va="bottom", fontsize="x-small", color=INK, annotation_clip=False,
-        )  # fmt: skip
+            meaning,
+            (at, 1),
+            (0, 3),
+            xycoords=ax.get_xaxis_transform(),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize="x-small",
+            color=INK,
+            annotation_clip=False,
+        )
     below = offset_copy(ax.transAxes, ax.figure, y=-32, units="points")
     style = {"fontsize": "x-small", "frameon": False, "ncols": 2, "handletextpad": 0.2}
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=below, **style)

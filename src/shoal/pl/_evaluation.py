@@ -1,4 +1,4 @@
-"""What the plots of an evaluation share: reading it, choosing metrics, and where scores lie between the two controls."""
+"""What the plots of an evaluation share: reading it, and where scores lie between the controls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import LinearSegmentedColormap
 
-from .._daggers import DAGGER, daggers
+from .._contenders import COPY, NEGATIVE, POSITIVE, PREDICTION, TRANSDUCTIVE, transductive_marks
 from .._keys import EVALUATION
 from .._validate import get_adata, key_in
 from ..core._results import read_result
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
     from .._typing import Bools, Floats
 
-PREDICTION, POSITIVE, NEGATIVE = "prediction", "positive control", "negative control"
-COPY = "control copy"
-REFERENCES = (POSITIVE, NEGATIVE, COPY)  # what is no model, set apart
 RIVAL = "#D55E00"
 LOOKS = {  # colour, marker and line of each contender: no two differ by colour alone
     PREDICTION: (ACCENT, "o", "-"),
@@ -72,7 +69,7 @@ def measured(result: dict[str, Any], metric: str) -> pd.Series:
 
 
 def per_condition(result: dict[str, Any], metric: str) -> pd.DataFrame:
-    """Return the values of a metric, conditions x contenders."""
+    """Return the values of a metric, conditions x predictions."""
     scores: pd.DataFrame = result["scores"]
     rows = scores[(scores["metric"] == metric).to_numpy()].astype(
         {"condition": str, "contender": str}
@@ -87,9 +84,10 @@ def fit(summary: pd.DataFrame) -> Bools:
 
 
 def positions(result: dict[str, Any], summary: pd.DataFrame) -> pd.DataFrame:
-    """Return contenders x metrics: 0 as the negative control, 1 as the positive one; NaN without a range.
+    """Return where predictions lie between the two controls, predictions x metrics.
 
     A position is (loss⁻ - loss) / (loss⁻ - loss⁺) of mean losses, cut off at -1 and 1.
+    It is 0 for the negative control, 1 for the positive one, NaN where the two do not differ.
     """
     found = {metric: _positions(result, str(metric), row) for metric, row in summary.iterrows()}
     return pd.DataFrame(found).reindex(
@@ -98,7 +96,7 @@ def positions(result: dict[str, Any], summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def _positions(result: dict[str, Any], metric: str, row: pd.Series) -> pd.Series:
-    """Return the positions of all contenders on one metric."""
+    """Return the positions of all predictions on one metric."""
     scores: pd.DataFrame = result["scores"]
     mine = scores[(scores["metric"] == metric).to_numpy()]
     if len(mine):
@@ -113,14 +111,14 @@ def _positions(result: dict[str, Any], metric: str, row: pd.Series) -> pd.Series
 
 
 def negative_of(result: dict[str, Any], metric: str) -> str:
-    """Return which contender is the negative control of a metric: of the two, the one whose mean is in the summary."""
+    """Return which row is the negative control of a metric: its mean is in the summary."""
     mean = result["contenders"][metric].astype(float)
     gap = (mean.reindex([NEGATIVE, COPY]) - float(result["summary"].loc[metric, "negative"])).abs()
     return COPY if gap[COPY] < gap[NEGATIVE] else NEGATIVE
 
 
 def as_loss(values: Floats, row: pd.Series) -> Floats:
-    """Return values of the metric with this row of the summary as losses: 0 is perfect, more is worse."""
+    """Return values of a metric as losses: 0 is perfect, more is worse."""
     return loss(values, str(row["direction"]), perfect=float(row["perfect"]))
 
 
@@ -130,8 +128,11 @@ def better(row: pd.Series) -> str:
 
 
 def label_of(result: dict[str, Any], contender: str = PREDICTION) -> str:
-    """Return what a contender is called in pictures: the prediction by its layer, those that are transductive with a dagger."""
+    """Return what a row of the scores is called in pictures.
+
+    The prediction has the name of its layer. A dagger marks what is transductive.
+    """
     name = (
         str(result["params"].get("layer") or PREDICTION) if contender == PREDICTION else contender
     )
-    return name + DAGGER if contender in daggers(result["contenders"]) else name
+    return name + TRANSDUCTIVE if contender in transductive_marks(result["contenders"]) else name

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import pyplot as plt
 from scipy import sparse
 
 from .._validate import get_adata, key_in, positive
-from ._cells import dense, prediction
+from ..metrics._cells import densify
+from ._cells import read_prediction
 from ._evaluation import RIVAL
+from ._panels import grid
 from ._style import ACCENT, INK, QUIET, shorten, tidy
+from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,22 +28,28 @@ if TYPE_CHECKING:
 COLUMNS = 3
 
 
+@fill
 def genes(
     data: AnnData | MuData,
     perturbation: str,
     *,
-    layer: str,
+    prediction: str,
     genes: Sequence[str] | None = None,
     n_genes: int = 6,
-    real_layer: str | None = None,
+    layer: str | None = None,
     context: str | None = None,
     mod: str | None = None,
 ) -> NDArray[Any]:
     """Show how predicted cells express the genes that a perturbation changes most.
 
-    Each panel holds the cumulative distribution of one gene in control, real and predicted cells: the height at which a
-    curve starts is the fraction of cells without a count, a shift to the right is more expression, and a steep curve is a
-    population in which all cells are alike. No bandwidth is chosen, as a violin would need.
+    Each panel holds the cumulative distribution of one gene in control, real and predicted cells.
+    How to read a curve:
+
+    - the height at which it starts is the fraction of cells without a count;
+    - a shift to the right is more expression;
+    - a steep curve is a population in which all cells are alike.
+
+    No bandwidth is chosen, as a violin plot would need.
 
     Parameters
     ----------
@@ -49,19 +57,20 @@ def genes(
         Annotated screen with a prediction.
     perturbation
         Name of the perturbation.
-    layer
-        Layer of the prediction.
+    prediction
+        Name of the prediction, a layer.
     genes
-        Genes to show; ``None`` for the `n_genes` with the largest Welch t between real and control cells. Those are chosen on
-        the cells that are shown, so their real change looks somewhat larger than it is.
+        Genes to show. ``None`` shows the `n_genes` with the largest Welch t between real and
+        control cells. These are chosen on the cells that are shown, so their real change looks
+        somewhat larger than it is.
     n_genes
         How many genes to choose.
-    real_layer
-        Layer of the real values, on the scale of the prediction; ``None`` for ``X``.
+    layer
+        Layer of the real values, on the scale of the prediction. ``None`` for ``X``.
     context
-        Show the cells and controls of this context only; ``None`` for all together.
+        {context}
     mod
-        Modality, if `data` is a MuData.
+        {mod}
 
     Returns
     -------
@@ -72,44 +81,40 @@ def genes(
     KeyError
         If the perturbation, the prediction, a gene or the context does not exist.
     ValueError
-        If `n_genes` is not positive, fewer than two cells were predicted, or the prediction is not one of genes.
+        If `n_genes` is not positive, if fewer than two cells were predicted, or if the prediction
+        is not one of genes.
 
     Examples
     --------
-    >>> import shoal as sh
-    >>> adata = sh.ds.simulate(n_perturbations=8, n_cells=60, n_genes=100, rng=0)
-    >>> sh.pp.annotate(adata, "perturbation", control="control")
-    >>> sh.pp.prepare(adata, normalize="log1p", n_comps=10)
-    >>> sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="mean_shift")
-    >>> axes = sh.pl.genes(adata, "P1", layer="mean_shift")
+    {predicted_example}
+    >>> sh.tl.predict(adata, model, key_added="mean_shift")
+    >>> axes = sh.pl.genes(adata, "P1", prediction="mean_shift")
     """
     adata = get_adata(data, mod)
     positive(n_genes, name="n_genes")
-    shown = prediction(adata, layer, real_layer=real_layer, context=context)
+    shown = read_prediction(adata, prediction, layer=layer, context=context)
     if not shown.in_genes:
-        msg = f"{layer!r} is a prediction of a representation, adata.obsm['X_{layer}'], which has no genes"
+        msg = (
+            f"{prediction!r} is a prediction of a representation, "
+            f"adata.obsm['X_{prediction}'], which has no genes"
+        )
         raise ValueError(msg)
-    name, rows = shown.twins(perturbation)
+    name, rows = shown.cells_of(perturbation)
     for gene in genes or ():
         key_in(gene, adata.var_names, where="adata.var_names")
-    control, real, twins = (
-        shown.values(shown.controls),
-        shown.values(rows),
-        shown.values(rows, predicted=True),
-    )
-    kinds = (("control", control), ("real", real), (layer, twins))
+    control, real = shown.real(shown.controls), shown.real(rows)
+    kinds = (("control", control), ("real", real), (prediction, shown.predicted(rows)))
     at = (
         adata.var_names.get_indexer(list(genes))
         if genes is not None
         else _changed(control, real, int(n_genes))
     )
 
-    columns = min(len(at), COLUMNS)
-    lines = -(-len(at) // columns)
-    fig, axes = plt.subplots(lines, columns, figsize=(2.35 * columns, 0.75 + 1.75 * lines), squeeze=False, sharey=True,
-                             layout="constrained")  # fmt: skip
-    for ax, gene in zip(axes.ravel(), at, strict=False):
-        one = [(label, dense(cells[:, [gene]])[:, 0]) for label, cells in kinds]
+    axes = grid(len(at), columns=COLUMNS, width=2.35, height=1.75, margin=0.75, sharey=True)
+    for ax, gene in zip(axes, at, strict=True):
+        one = [
+            (label, densify(cells[:, [gene]])[:, 0].astype(np.float64)) for label, cells in kinds
+        ]
         _steps(ax, one)
         ax.set_title(
             shorten(str(adata.var_names[gene])),
@@ -119,20 +124,19 @@ def genes(
             style="italic",
         )
         tidy(ax)
-    for empty in axes.ravel()[len(at) :]:
-        empty.remove()
-    for ax in axes[:, 0]:
+    for ax in axes[::COLUMNS]:
         ax.set_ylabel("part of the cells", fontsize="small")
+    fig = axes[0].figure
     fig.supxlabel("expression", fontsize="small", color=INK)
     fig.suptitle(shorten(name), x=0.01, ha="left", fontsize="medium", color=INK)
     fig.legend(
-        *axes[0, 0].get_legend_handles_labels(),
+        *axes[0].get_legend_handles_labels(),
         loc="outside upper right",
         fontsize="x-small",
         frameon=False,
         ncols=3,
     )
-    return axes.ravel()[: len(at)]
+    return axes
 
 
 def _changed(control: Matrix, real: Matrix, n: int) -> Ints:

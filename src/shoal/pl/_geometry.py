@@ -15,7 +15,10 @@ from ..core._matrix import Rows, as_rows, choose
 from ..core._plan import shifts_of
 from ..core._results import read_result
 from ..core._screen import Screen, labels, resolve
+from ..metrics._cells import densify
+from ._cells import some
 from ._style import FAINT, INK, QUIET, SIGNED, axes_or_new, shorten, tidy
+from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,13 +27,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from mudata import MuData
 
-    from .._typing import Floats, Ints
+    from .._typing import Floats
     from ..core._plan import Plan
 
 MAX_FEATURES = 4096  # the plane takes a features x features eigenproblem
 MAX_CONTROLS = 5000
 
 
+@fill
 def geometry(
     data: AnnData | MuData,
     perturbation: str,
@@ -45,32 +49,36 @@ def geometry(
 ) -> Axes:
     """Draw the shift of every cell of one perturbation, in the plane that tells most about it.
 
-    The horizontal axis is the mean shift; the vertical one is the direction across it in which the perturbed cells
-    vary most beyond the controls (the top eigenvector of the excess covariance, after the shift is projected out). A
-    coherent response is a sheaf of arrows to the right; partial penetrance leaves a part of them around the origin,
-    several programmes spread them like a fan. Arrows are coloured by their cosine, in all dimensions, with the
-    direction of the other cells.
+    The horizontal axis is the mean shift. The vertical axis is the direction across it in which the
+    perturbed cells vary most beyond the controls: the first eigenvector of the excess covariance,
+    after the mean shift is projected out. How to read the arrows:
+
+    - a sheaf to the right: the response is coherent;
+    - some of them around the origin: only a part of the cells responds;
+    - a fan: there are several programmes.
+
+    The colour of an arrow is its cosine with the mean of the other cells, in all dimensions.
 
     Parameters
     ----------
     data
-        Screen with the result of :func:`shoal.tl.coherence`.
+        {coherent}
     perturbation
         Name of the perturbation.
     key
-        Slot of ``uns`` with the result; ``None`` for ``"coherence"``.
+        {coherence_key}
     use_rep, layer
-        Values to draw; those that coherence was measured in (not whitened), if neither is given. Strata, depth
-        adjustment and excluded genes are those of the result.
+        Values to draw. If neither is given, they are those that coherence was measured in, without
+        whitening. Strata, depth adjustment and excluded genes are always those of the result.
     max_cells
-        Most arrows, and most control cells, to draw; means and variances use all cells of the perturbation, and up to
-        5,000 controls.
+        Most arrows, and most control cells, to draw. Means and variances use all cells of the
+        perturbation and up to 5,000 controls.
     rng
-        Seed of that choice.
+        Seed or Generator that chooses the cells to draw.
     ax
-        Axes to draw into; ``None`` for a new figure.
+        {ax}
     mod
-        Modality, if `data` is a MuData.
+        {mod}
 
     Returns
     -------
@@ -85,10 +93,7 @@ def geometry(
 
     Examples
     --------
-    >>> import shoal as sh
-    >>> adata = sh.ds.simulate(n_perturbations=4, rng=0)
-    >>> sh.pp.prepare(adata, "perturbation", control="control", normalize="log1p")
-    >>> sh.tl.coherence(adata, "perturbation", control="control")
+    {coherence_example}
     >>> ax = sh.pl.geometry(adata, adata.uns["coherence"]["table"].index[0])
     """
     adata = get_adata(data, mod)
@@ -121,7 +126,7 @@ def geometry(
 
 
 def _screen(adata: AnnData, params: Mapping[str, Any]) -> Screen:
-    """Return the screen that the result was computed on: the recorded one, if it has the same controls."""
+    """Return the screen of the result: the recorded one, if it has the same controls."""
     column, control = str(params["perturbation_key"]), str(params["control"])
     try:
         recorded = resolve(adata, column)
@@ -148,16 +153,15 @@ def _check_size(rows: Rows, name: str, *, n_cells: int) -> None:
 
 
 def _shifts(rows: Rows, plan: Plan, group: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Return the shifts of the group's cells and of controls of the same strata, from the controls' centroid."""
+    """Return shifts from the controls: of a group, and of the controls of its strata."""
     own = np.flatnonzero(plan.group == group)
     strata = np.unique(plan.stratum[own])
     most = max(MAX_CONTROLS // len(strata), 1)
     chosen = [
-        _some(np.flatnonzero(plan.is_control & (plan.stratum == s)), most, rng) for s in strata
+        some(np.flatnonzero(plan.is_control & (plan.stratum == s)), most, rng) for s in strata
     ]
     control = np.sort(np.concatenate(chosen))
-    block = rows.take(control)
-    dense = np.asarray(block.toarray() if hasattr(block, "toarray") else block, dtype=np.float64)
+    dense = densify(rows.take(control)).astype(np.float64, copy=False)
     coef = np.zeros((plan.n_strata, plan.basis.shape[1], rows.shape[1]))
     for s in strata:
         here = plan.stratum[control] == s
@@ -192,9 +196,9 @@ def _draw(
     max_cells: int,
     rng: np.random.Generator,
 ) -> None:
-    """Draw controls as a cloud, cells as arrows from the origin and their mean as one thick arrow."""
-    shown = _some(np.arange(len(cells)), max_cells, rng)
-    cloud = controls[_some(np.arange(len(controls)), max_cells, rng)] @ plane
+    """Draw controls as a cloud, cells as arrows, and their mean as one thick arrow."""
+    shown = some(np.arange(len(cells)), max_cells, rng)
+    cloud = controls[some(np.arange(len(controls)), max_cells, rng)] @ plane
     tips, mean = cells[shown] @ plane, cells.mean(axis=0) @ plane
     ax.axhline(0, color=FAINT, lw=0.8, zorder=0)
     ax.axvline(0, color=FAINT, lw=0.8, zorder=0)
@@ -233,11 +237,6 @@ def _cosines(cells: Floats) -> Floats:
     norm = np.linalg.norm(cells, axis=1) * np.linalg.norm(others, axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.einsum("ij,ij->i", cells, others) / norm
-
-
-def _some(index: Ints, most: int, rng: np.random.Generator) -> Ints:
-    """Return at most `most` of the index, in order."""
-    return index if len(index) <= most else np.sort(rng.choice(index, most, replace=False))
 
 
 def _title(name: str, row: Any) -> str:

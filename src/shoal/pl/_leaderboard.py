@@ -1,4 +1,4 @@
-"""Contenders against metrics, as a table with colours."""
+"""Predictions against metrics, as a table with colours."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from matplotlib.collections import PatchCollection
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
-from .._daggers import DAGGER, daggers
-from .._validate import positive
-from ._evaluation import (
-    BETWEEN,
+from .._contenders import (
+    CONTROLS,
     NEGATIVE,
     POSITIVE,
     PREDICTION,
-    REFERENCES,
+    TRANSDUCTIVE,
+    transductive_marks,
+)
+from .._validate import positive
+from ._evaluation import (
+    BETWEEN,
     chosen,
     fit,
     positions,
     read_evaluation,
 )
 from ._style import INK, QUIET, axes_or_new, shorten
+from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,11 +39,12 @@ if TYPE_CHECKING:
 
     from .._typing import Floats
 
-GAP = 0.3  # cells between two families, and between models and references
+GAP = 0.3  # cells between two families, and between models and controls
 WIDE, HIGH = 0.37, 0.24  # inches of a cell
 BLANK = "#F4F5F7"
 
 
+@fill
 def leaderboard(
     data: AnnData | MuData,
     *,
@@ -49,28 +54,35 @@ def leaderboard(
     ax: Axes | None = None,
     mod: str | None = None,
 ) -> Axes:
-    """Show the scores of all contenders on all metrics, best contender on top.
+    """Show the scores of all predictions on all metrics, the best prediction on top.
 
-    A number is a mean score. Its colour says where it lies between the negative control (a prediction that knows nothing
-    of the perturbation: pale) and the positive one (a second experiment: blue); orange is worse than knowing nothing.
-    Metrics that do not tell the two apart on these data are grey. Contenders are ordered by their overall score, the first
-    column: over all metrics that discriminate, where 0 is the best baseline and 1 a second experiment. The controls are set apart.
-    A dagger marks contenders whose embedding has seen held-out cells: they had an easier task.
+    A number is a mean score. Its colour says where the score lies between the two controls:
+
+    - pale, as the negative control: a prediction that knows nothing of the perturbation;
+    - blue, as the positive control: a second experiment;
+    - orange: worse than knowing nothing;
+    - grey: on these data the metric does not tell the two controls apart.
+
+    The first column is the overall score, over all metrics that discriminate: 0 is the best
+    baseline, 1 a second experiment. It orders the rows. The controls are set apart at the end.
+
+    A dagger marks predictions whose embedding has seen held-out cells: they had an easier task.
 
     Parameters
     ----------
     data
-        Screen with the result of ``sh.tl.evaluate``.
+        {evaluated}
     metrics
-        Metrics to show; ``None`` for all. The order is that of the overall score either way.
+        Metrics to show. ``None`` shows all. The order of the rows does not depend on them.
     n_top
-        How many baselines to show, the best; ``None`` for all. The prediction and the controls are always shown.
+        How many baselines to show, the best first. ``None`` shows all. The prediction and the
+        controls are always shown.
     key
-        Slot of ``uns`` with the result; ``None`` for ``"evaluation"``.
+        {evaluation_key}
     ax
-        Axes to draw into; ``None`` for a new figure, which grows with the table.
+        Axes to draw into. ``None`` makes a new figure, which grows with the table.
     mod
-        Modality, if `data` is a MuData.
+        {mod}
 
     Returns
     -------
@@ -79,21 +91,13 @@ def leaderboard(
     Raises
     ------
     KeyError
-        If there is no evaluation, or a metric is not in it.
+        If there is no evaluation, or if a metric is not in it.
     ValueError
         If `n_top` is not positive.
 
     Examples
     --------
-    >>> import shoal as sh
-    >>> adata = sh.ds.simulate(n_perturbations=8, n_cells=60, n_genes=100, rng=0)
-    >>> sh.pp.annotate(adata, "perturbation", control="control")
-    >>> sh.pp.split(adata, by="perturbation", test=0.5, rng=0)
-    >>> sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_comps=10)
-    >>> sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="mean_shift", subset="test")
-    >>> sh.tl.evaluate(
-    ...     adata, layer="mean_shift", metrics=["energy", "pds_l2"], baselines=["perturbed_mean"]
-    ... )
+    {evaluated_example}
     >>> ax = sh.pl.leaderboard(adata)
     """
     result = read_evaluation(data, key, mod)
@@ -112,7 +116,7 @@ def leaderboard(
     tint[:, 1:][:, ~fit(summary)] = np.nan
     shown = scores.loc[names, ["score", *summary.index]].to_numpy(float)
     _cells(ax, x, y, tint, shown)
-    good, told = np.concatenate([[True], fit(summary)]), daggers(scores.loc[names])
+    good, told = np.concatenate([[True], fit(summary)]), transductive_marks(scores.loc[names])
     _names(
         ax,
         x,
@@ -129,20 +133,20 @@ def leaderboard(
 
 
 def _order(score: pd.Series, n_top: int | None) -> list[str]:
-    """Return models from best to worst, then the references."""
+    """Return models from best to worst, then the controls."""
     ranked = score.sort_values(ascending=False, kind="stable").index
-    models = [name for name in ranked if name not in REFERENCES]
+    models = [name for name in ranked if name not in CONTROLS]
     baselines = [name for name in models if name != PREDICTION][:n_top]
     return [m for m in models if m == PREDICTION or m in baselines] + [
-        r for r in REFERENCES if r in score.index
+        r for r in CONTROLS if r in score.index
     ]
 
 
 def _grid(
     names: list[str], summary: pd.DataFrame
 ) -> tuple[Floats, Floats, list[tuple[str, float, float]]]:
-    """Return the centres of rows and columns, with gaps, and for each family its first and last column."""
-    apart = np.isin(names, REFERENCES)
+    """Return the centres of rows and columns, and the first and last column of each family."""
+    apart = np.isin(names, CONTROLS)
     y = np.arange(len(names)) + GAP * apart
     family = summary["family"].astype(str).to_numpy()
     new = np.concatenate([[True], family[1:] != family[:-1]])
@@ -157,7 +161,10 @@ def _grid(
 
 
 def _cells(ax: Axes, x: Floats, y: Floats, tint: Floats, shown: Floats) -> None:
-    """Draw the coloured cells with their numbers, the first column wider; a cell without a colour is grey."""
+    """Draw the coloured cells with their numbers.
+
+    The first column is wider. A cell without a colour is grey.
+    """
     boxes, colours = [], []
     texts = [_texts(column) for column in shown.T]
     for (i, j), value in np.ndenumerate(tint):
@@ -186,7 +193,9 @@ def _names(
     """Name rows and columns; the prediction is bold."""
     ax.set_yticks(y, [shorten(name) for name in names], fontsize="small", color=INK)
     for label, name in zip(ax.get_yticklabels(), names, strict=True):
-        label.set_fontweight("bold" if name in (PREDICTION, PREDICTION + DAGGER) else "normal")
+        label.set_fontweight(
+            "bold" if name in (PREDICTION, PREDICTION + TRANSDUCTIVE) else "normal"
+        )
     ax.xaxis.tick_top()
     ax.set_xticks(
         x,
@@ -219,12 +228,27 @@ def _heads(ax: Axes, heads: list[tuple[str, float, float]]) -> None:
         "annotation_clip": False,
     }
     for family, first, last in heads:
-        ax.plot([first - 0.45, last + 0.45], [-0.015, -0.015], transform=ax.get_xaxis_transform(), color=QUIET, lw=1,
-                clip_on=False)  # fmt: skip
+        ax.plot(
+            [first - 0.45, last + 0.45],
+            [-0.015, -0.015],
+            transform=ax.get_xaxis_transform(),
+            color=QUIET,
+            lw=1,
+            clip_on=False,
+        )
         fits = (last - first + 1) * WIDE > 0.062 * len(family)
-        ax.annotate(family, ((first + last) / 2, 0), (0, -6), va="top", ha="center" if fits else "right", color=INK,
-                    rotation=0 if fits else 40, rotation_mode="anchor" if not fits else "default",
-                    fontsize="x-small", **below)  # fmt: skip
+        ax.annotate(
+            family,
+            ((first + last) / 2, 0),
+            (0, -6),
+            va="top",
+            ha="center" if fits else "right",
+            color=INK,
+            rotation=0 if fits else 40,
+            rotation_mode="anchor" if not fits else "default",
+            fontsize="x-small",
+            **below,
+        )
 
 
 def _key(ax: Axes) -> None:

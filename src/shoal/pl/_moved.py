@@ -1,4 +1,4 @@
-"""Generated cells with the cells that they start from, and the axes on which they and real cells are projected alike."""
+"""Predicted cells with the cells that they start from, and the axes for both."""
 
 from __future__ import annotations
 
@@ -6,28 +6,39 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from anndata import AnnData
 
-from .._keys import PCA
 from .._validate import key_in
 from ..core._matrix import as_rows, choose
 from ..core._screen import labels
-from ._cells import PREDICTED
+from ._cells import PREDICTED, axes_of, is_in_genes
 
 if TYPE_CHECKING:
-    from anndata import AnnData
     from numpy.typing import NDArray
 
-    from .._typing import Bools, Floats, Ints
+    from .._typing import Floats, Ints
     from ..core._matrix import Rows
     from ..core._screen import Screen
 
-SOURCE = "source"  # obs of generated cells, and with the name of a layer and _ before it of a screen: where they start
-TIME = "time"  # obs of cells on their way
+SOURCE = "source"  # obs of predicted cells: the name of the cell that each starts from
+TIME = "time"  # obs of the cells of an interpolation
 
 
 @dataclass(frozen=True)
 class Moved:
-    """Generated cells: perturbation and source of each, by name, and the rows of a matrix that hold them."""
+    """Predicted cells with their sources.
+
+    Attributes
+    ----------
+    names
+        (n,) perturbation of each cell.
+    source
+        (n,) name of the cell that each starts from.
+    at
+        (n,) row of each cell in `rows`.
+    rows
+        Values of the cells.
+    """
 
     names: NDArray[Any]
     source: NDArray[Any]
@@ -35,92 +46,66 @@ class Moved:
     rows: Rows
 
 
-def in_genes_of(made: AnnData | None, adata: AnnData, layer: str | None, basis: str) -> bool:
-    """Return whether the cells were generated in genes; else they are in the basis itself."""
-    if made is not None:
-        return not made.n_vars or made.var_names[0] != f"{basis}_0"
-    if f"X_{layer}" in adata.obsm and layer not in adata.layers:
-        return False
-    hint = f"sh.tl.predict(adata, model, key_added={layer!r}) writes it."
-    key_in(
-        str(layer),
-        [name for name in adata.layers if name is not None],
-        where="adata.layers",
-        hint=hint,
-    )
-    return True
+def read_moved(
+    adata: AnnData, screen: Screen, prediction: str | AnnData, *, layer: str | None, basis: str
+) -> tuple[Moved, Rows, Floats]:
+    """Return the predicted cells, the real values, and the axes that both are projected on.
+
+    Parameters
+    ----------
+    adata, screen
+        The screen and its design.
+    prediction
+        Name of a prediction in the screen, or predicted cells.
+    layer
+        Layer of the real values. None for ``X``.
+    basis
+        Key of ``obsm``.
+    """
+    given = isinstance(prediction, AnnData)
+    if given:  # the features of a model of the basis are called X_pca_0, X_pca_1, ...
+        in_genes = not prediction.n_vars or prediction.var_names[0] != f"{basis}_0"
+    else:
+        in_genes = is_in_genes(adata, prediction)
+    axes, genes = axes_of(adata, basis, in_genes=in_genes), None
+    if axes is None:
+        real, axes = as_rows(choose(adata, use_rep=basis)[0]), np.eye(adata.obsm[basis].shape[1])
+    else:
+        genes = np.flatnonzero((axes != 0).any(axis=1))
+        real, axes = as_rows(choose(adata, layer=layer)[0], genes), axes[genes]
+    find = _given if given else _recorded
+    return find(adata, screen, prediction, genes), real, axes
 
 
-def basis_of(
-    adata: AnnData, basis: str, real_layer: str | None, *, in_genes: bool
-) -> tuple[Rows, Floats, Ints | None]:
-    """Return the real values, the axes (d, k) that they and generated ones are projected on, and which genes these have."""
-    key_in(
-        basis, adata.obsm.keys(), where="adata.obsm", hint="sh.pp.prepare(adata) writes 'X_pca'."
-    )
-    k = adata.obsm[basis].shape[1]
-    if k < 2:
-        msg = f"adata.obsm[{basis!r}] has {k} dimension; a picture takes 2"
-        raise ValueError(msg)
-    if not in_genes:
-        return as_rows(choose(adata, use_rep=basis)[0]), np.eye(k), None
-    if basis != PCA or "PCs" not in adata.varm:
-        msg = (
-            f"cells in genes are projected on {PCA!r} by its axes in adata.varm['PCs'], which sh.pp.prepare(adata) writes; "
-            f"they cannot be on {basis!r}" + ("" if basis != PCA else " without them")
-        )
-        raise ValueError(msg)
-    axes = np.asarray(adata.varm["PCs"], dtype=np.float64)
-    genes = np.flatnonzero((axes != 0).any(axis=1))
-    return as_rows(choose(adata, layer=real_layer)[0], genes), axes[genes], genes
-
-
-def in_layer(adata: AnnData, screen: Screen, layer: str, genes: Ints | None) -> Moved:
-    """Return the twins of a prediction."""
-    is_twin, source = layer + PREDICTED, f"{layer}_{SOURCE}"
-    for key in (is_twin, source):
-        key_in(
-            key,
-            adata.obs.columns,
-            where="adata.obs",
-            hint=f"sh.tl.predict(..., key_added={layer!r}) writes it.",
-        )
-    at, found = np.flatnonzero(adata.obs[is_twin].to_numpy(dtype=bool)), labels(adata, screen)
-    matrix = adata.obsm[f"X_{layer}"] if genes is None else adata.layers[layer]
+def _recorded(adata: AnnData, screen: Screen, prediction: str, genes: Ints | None) -> Moved:
+    """Return the cells of a prediction in the screen."""
+    is_predicted, source = prediction + PREDICTED, f"{prediction}_{SOURCE}"
+    hint = f"sh.tl.predict(..., key_added={prediction!r}) writes it."
+    for key in (is_predicted, source):
+        key_in(key, adata.obs.columns, where="adata.obs", hint=hint)
+    at = np.flatnonzero(adata.obs[is_predicted].to_numpy(dtype=bool))
+    found = labels(adata, screen)
+    matrix = adata.obsm[f"X_{prediction}"] if genes is None else adata.layers[prediction]
     names = np.asarray(found.names, dtype=object)[found.code[at]]
     return Moved(names, adata.obs[source].astype(str).to_numpy()[at], at, as_rows(matrix, genes))
 
 
-def in_made(adata: AnnData, screen: Screen, made: AnnData, genes: Ints | None) -> Moved:
-    """Return the cells that a model returned; the last of those on their way."""
+def _given(adata: AnnData, screen: Screen, prediction: AnnData, genes: Ints | None) -> Moved:
+    """Return the cells that a model returned; of an interpolation those of the last time."""
+    hint = "model.transport(cells, perturbation) returns such cells."
     for key in (screen.perturbation_key, SOURCE):
-        key_in(
-            key,
-            made.obs.columns,
-            where="made.obs",
-            hint="model.transport(cells, perturbation) returns such cells.",
-        )
+        key_in(key, prediction.obs.columns, where="prediction.obs", hint=hint)
     columns = None
     if genes is not None:
-        columns = made.var_names.get_indexer(adata.var_names[genes])
+        columns = prediction.var_names.get_indexer(adata.var_names[genes])
         lost = adata.var_names[genes[columns < 0]]
         if len(lost):
-            msg = f"{len(lost)} genes of the PCA are not in made.var_names: {', '.join(map(str, lost[:8]))}"
+            shown = ", ".join(map(str, lost[:8]))
+            msg = f"{len(lost)} genes of the PCA are not in prediction.var_names: {shown}"
             raise KeyError(msg)
-    at = np.arange(made.n_obs)
-    if TIME in made.obs:
-        at = np.flatnonzero(made.obs[TIME].to_numpy() == made.obs[TIME].max())
-    names = made.obs[screen.perturbation_key].astype(str).map(screen.canonical).to_numpy()[at]
-    return Moved(names, made.obs[SOURCE].astype(str).to_numpy()[at], at, as_rows(made.X, columns))
-
-
-def inside_of(adata: AnnData, screen: Screen, context: str | None) -> Bools:
-    """Return (n_obs,) cells of the context that is shown."""
-    if context is None:
-        return np.ones(adata.n_obs, dtype=bool)
-    if screen.context_key is None:
-        msg = f"context={context!r}, but this screen has no contexts; name their column in sh.pp.annotate(context_key=)"
-        raise ValueError(msg)
-    value = adata.obs[screen.context_key].astype(str).to_numpy()
-    key_in(str(context), sorted(set(value)), where=f"adata.obs[{screen.context_key!r}]")
-    return value == str(context)
+    obs, at = prediction.obs, np.arange(prediction.n_obs)
+    if TIME in obs:
+        at = np.flatnonzero(obs[TIME].to_numpy() == obs[TIME].max())
+    names = obs[screen.perturbation_key].astype(str).map(screen.canonical).to_numpy()[at]
+    source = obs[SOURCE].astype(str).to_numpy()[at]
+    return Moved(names, source, at, as_rows(prediction.X, columns))

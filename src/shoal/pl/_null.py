@@ -12,6 +12,7 @@ from .._keys import COHERENCE
 from .._validate import get_adata, key_in
 from ..core._results import read_result
 from ._style import FAINT, INK, MARKERS, WHEEL, tidy
+from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,7 @@ RANDOM = "random split"
 ENOUGH = 20  # groups whose rate of rejection says something
 
 
+@fill
 def coherence_null(
     data: AnnData | MuData,
     *,
@@ -37,24 +39,26 @@ def coherence_null(
 ) -> tuple[Axes, Axes]:
     """Show whether control cells, tested as if they were perturbed, get the p-values they should.
 
-    On the left, the sorted p-values of each size of pseudo-perturbation against those expected of a uniform law, with
-    the 95 % envelope of its order statistics (of independent draws; pseudo-perturbations share cells, so that curves
-    wander together). Groups that are real, such as non-targeting guides, are drawn as crosses, or as triangles at the
-    upper edge if they lie beyond it. On the right, how often the test rejects at each level, with the exact binomial
-    95 % interval; a calibrated test lies on its dashed line. Groups are shown there only if they are 20 or more.
+    On the left are the sorted p-values of each size of pseudo-perturbation, against those that a
+    uniform law gives. The shaded band is the 95 % envelope of independent draws.
+    Pseudo-perturbations share cells, so curves may wander together. Real groups of controls, such
+    as non-targeting guides, are crosses. Those beyond the upper edge are triangles.
+
+    On the right is how often the test rejects at each level, with the exact binomial 95 % interval.
+    A calibrated test lies on its dashed line. Real groups are shown if there are at least 20.
 
     Parameters
     ----------
     data
         Screen with the result of :func:`shoal.tl.coherence_null`.
     key
-        Slot of ``uns`` with the result; ``None`` for ``"coherence_null"``.
+        Key of ``uns`` with the result. ``None``: ``"coherence_null"``.
     pvalue
         Which test to show on the left: of an effect, or of the residual coherence.
     ax
-        Two axes to draw into; ``None`` for a new figure.
+        Two axes to draw into. ``None`` makes a new figure.
     mod
-        Modality, if `data` is a MuData.
+        {mod}
 
     Returns
     -------
@@ -92,7 +96,7 @@ def coherence_null(
 
 
 def _sorted_pvalues(ax: Axes, table: pd.DataFrame, column: str) -> None:
-    """Draw sorted against expected p-values, both as -log10, with the envelope of the largest group."""
+    """Draw sorted p-values against those that are expected, both as -log10, with the envelope."""
     table = table[np.isfinite(table[column])]
     split = table[table["source"] == RANDOM]
     named = table[table["source"] != RANDOM]

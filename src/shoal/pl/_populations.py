@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from matplotlib import pyplot as plt
 
 from .._keys import PCA
 from .._random import RNGLike, as_generator
-from .._validate import get_adata, key_in, positive
-from ._cells import Prediction, dense, prediction, some
+from .._validate import get_adata, positive
+from ..metrics._cells import densify
+from ._cells import Prediction, axes_of, read_prediction
 from ._evaluation import RIVAL
-from ._style import ACCENT, INK, QUIET, axes_or_new, shorten, tidy
+from ._panels import agreement, check_panels, draw_cloud, name_axes, new_panels, plane_of
+from ._style import ACCENT, INK, QUIET, shorten, tidy
+from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,15 +26,23 @@ if TYPE_CHECKING:
 
     from .._typing import Floats
 
-MOST_COLUMNS = 4
+
+class Panel(NamedTuple):
+    """A perturbation, and its (n, k) cells of three kinds in the basis."""
+
+    name: str
+    control: Floats
+    real: Floats
+    predicted: Floats
 
 
+@fill
 def populations(
     data: AnnData | MuData,
     perturbation: str | Sequence[str],
     *,
-    layer: str,
-    real_layer: str | None = None,
+    prediction: str,
+    layer: str | None = None,
     context: str | None = None,
     basis: str = PCA,
     components: tuple[int, int] | None = None,
@@ -43,205 +53,135 @@ def populations(
 ) -> Axes | NDArray[Any]:
     """Draw predicted, real and control cells of a perturbation in two directions of the PCA.
 
-    Twins are projected on the axes of the real cells' PCA, never on axes of their own. Two arrows lead from the mean of the
-    controls to that of the real and that of the predicted cells; the cosine between these shifts and the ratio of their
-    lengths, over all components of the basis, are written above. By default the plane is the one that holds both arrows in
-    full length: the real shift points to the right, and what the prediction adds to it goes up. A prediction with the
-    right mean and the wrong spread shows at once.
+    Predicted cells are projected on the axes of the real cells' PCA. They have no axes of their
+    own.
+
+    Two arrows start at the mean of the controls. One leads to the mean of the real cells, the other
+    to the mean of the predicted cells. The title gives the cosine between these two shifts and the
+    ratio of their lengths, over all components of the basis.
+
+    By default, the plane holds both arrows in full length. The real shift points to the right. What
+    the prediction adds to it points upwards. A prediction with the right mean and the wrong spread
+    is seen at once.
 
     Parameters
     ----------
     data
         Annotated screen with a prediction.
     perturbation
-        Name of the perturbation, or several names for a panel each.
+        {perturbations}
+    prediction
+        Name of the prediction: a layer, or ``obsm["X_" + prediction]`` for a model of the basis.
     layer
-        The prediction: a layer, or, for a model of the basis itself, ``obsm["X_" + layer]``.
-    real_layer
-        Layer that the basis was computed from; ``None`` for ``X``.
+        Layer of the real values that the basis was computed from. ``None`` for ``X``.
     context
-        Show the cells and controls of this context only; ``None`` for all together.
+        {context}
     basis
-        Slot of ``obsm``; a prediction in genes needs the PCA, with its axes in ``varm["PCs"]``.
+        Key of ``obsm``. A prediction in genes needs the PCA, with its axes in ``varm["PCs"]``.
     components
-        Two components to draw instead, counted from 1, such as ``(1, 2)``.
+        {components}
     max_cells
-        Most cells of each kind to draw; means use all cells.
+        Most cells of each kind to draw. Means use all cells.
     rng
-        Seed of that choice.
+        Seed or Generator that chooses the cells to draw.
     ax
-        Axes to draw into, for one perturbation; ``None`` for a new figure.
+        Axes to draw into, for one perturbation. ``None`` makes a new figure.
     mod
-        Modality, if `data` is a MuData.
+        {mod}
 
     Returns
     -------
-    The axes; for several names a 1-D array of them.
+    The axes. For several names, a 1-D array of axes.
 
     Raises
     ------
     KeyError
-        If the perturbation, prediction, basis or context does not exist.
+        If the perturbation, the prediction, the basis or the context does not exist.
     ValueError
-        If fewer than two cells were predicted, the twins cannot be projected on the basis, a component does not exist, or
-        axes were given for several perturbations.
+        If fewer than two cells were predicted, if they cannot be projected on the basis, if a
+        component does not exist, or if one ax was given for several perturbations.
 
     Examples
     --------
-    >>> import shoal as sh
-    >>> adata = sh.ds.simulate(n_perturbations=8, n_cells=60, n_genes=100, rng=0)
-    >>> sh.pp.annotate(adata, "perturbation", control="control")
-    >>> sh.pp.prepare(adata, normalize="log1p", n_comps=10)
-    >>> sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="mean_shift")
-    >>> ax = sh.pl.populations(adata, "P1", layer="mean_shift")
+    {predicted_example}
+    >>> sh.tl.predict(adata, model, key_added="mean_shift")
+    >>> ax = sh.pl.populations(adata, "P1", prediction="mean_shift")
     """
     adata = get_adata(data, mod)
     positive(max_cells, name="max_cells")
-    several = [perturbation] if isinstance(perturbation, str) else list(perturbation)
-    if not several or (ax is not None and len(several) > 1):
-        msg = f"{len(several)} perturbations" + (
-            "; name at least one" if not several else " do not fit into one ax"
-        )
-        raise ValueError(msg)
-    shown = prediction(adata, layer, real_layer=real_layer, context=context)
-    space = _project(shown, basis)
-    panels = [_panel(shown, space, name, basis) for name in several]
-    planes = [_plane(components, *panel[1:]) for panel in panels]
+    one = isinstance(perturbation, str)
+    names = [perturbation] if one else list(perturbation)
+    check_panels(len(names), ax)
+    shown = read_prediction(adata, prediction, layer=layer, context=context)
+    axes = axes_of(adata, basis, in_genes=shown.in_genes)
+    _check_dimensions(shown, basis)
+    panels = [_panel(shown, axes, name, basis) for name in names]
+    planes = [plane_of(components, *panel[1:]) for panel in panels]
 
     rng = as_generator(rng)
-    one = isinstance(perturbation, str)
-    axes = np.array([axes_or_new(ax, width=4.8, height=4.4)]) if one else _grid(len(several))
-    for at, panel, plane in zip(axes, panels, planes, strict=True):
-        _draw(at, panel, plane, layer, max_cells=int(max_cells), rng=rng)
-        x, y = (
-            ("along the real shift", "across it")
-            if components is None
-            else (f"PC{c}" for c in components)
-        )
-        at.set(xlabel=x, ylabel=y)
+    drawn = new_panels(ax, len(names), several=not one)
+    for at, panel, plane in zip(drawn, panels, planes, strict=True):
+        _draw(at, panel, plane, prediction, max_cells=int(max_cells), rng=rng)
+        name_axes(at, components, along="along the real shift")
         if components is None:
             at.set_aspect("equal", adjustable="datalim")  # angles are those of the basis
-    axes[0].legend(
+    drawn[0].legend(
         loc="best", fontsize="x-small", frameon=False, handletextpad=0.2, markerscale=1.4
     )
-    return axes[0] if one else axes
+    return drawn[0] if one else drawn
 
 
-Panel = tuple[str, "Floats", "Floats", "Floats"]
-
-
-def _project(shown: Prediction, basis: str) -> tuple[Floats, Floats | None]:
-    """Return the real scores, and the axes that genes are projected on (None for twins in the basis itself)."""
-    adata = shown.adata
-    key_in(
-        basis, adata.obsm.keys(), where="adata.obsm", hint="sh.pp.prepare(adata) writes 'X_pca'."
-    )
-    scores = adata.obsm[basis]
-    if scores.shape[1] < 2:
-        msg = f"adata.obsm[{basis!r}] has {scores.shape[1]} dimension; a picture takes 2"
-        raise ValueError(msg)
+def _check_dimensions(shown: Prediction, basis: str) -> None:
+    """Raise ``ValueError`` if a prediction in a representation is not of the basis."""
     if shown.in_genes:
-        if basis != PCA or "PCs" not in adata.varm:
-            msg = (
-                f"twins in genes are projected on {PCA!r} by its axes in adata.varm['PCs'], which sh.pp.prepare(adata) writes; "
-                f"they cannot be on {basis!r}" + ("" if basis != PCA else " without them")
-            )
-            raise ValueError(msg)
-        return np.asarray(scores), np.asarray(adata.varm["PCs"], dtype=np.float64)
-    twins = adata.obsm[f"X_{shown.layer}"]
-    if twins.shape[1] != scores.shape[1]:
-        msg = f"adata.obsm['X_{shown.layer}'] has {twins.shape[1]} dimensions and {basis!r} {scores.shape[1]}; pass basis="
+        return
+    slot = f"X_{shown.name}"
+    found, expected = (shown.adata.obsm[key].shape[1] for key in (slot, basis))
+    if found != expected:
+        msg = f"adata.obsm[{slot!r}] has {found} dimensions and {basis!r} {expected}; pass basis="
         raise ValueError(msg)
-    return np.asarray(scores), None
 
 
-def _panel(shown: Prediction, space: tuple[Floats, Floats | None], name: str, basis: str) -> Panel:
-    """Return a perturbation's name, and its control, real and predicted cells in the basis."""
-    scores, axes = space
-    name, rows = shown.twins(name)
+def _panel(shown: Prediction, axes: Floats | None, perturbation: str, basis: str) -> Panel:
+    """Return the control, real and predicted cells of a perturbation in the basis."""
+    scores = np.asarray(shown.adata.obsm[basis])
+    name, rows = shown.cells_of(perturbation)
     real = np.asarray(scores[rows], dtype=np.float64)
     if axes is None:
-        twins = dense(shown.adata.obsm[f"X_{shown.layer}"][rows])
+        predicted = densify(shown.predicted(rows)).astype(np.float64)
     else:  # the PCA's centre is what real cells lose on their way from genes to scores
-        centre = (shown.values(rows) @ axes - real).mean(axis=0)
-        twins = shown.values(rows, predicted=True) @ axes - centre
-    if not np.isfinite(twins).all():
-        msg = f"{shown.layer!r} holds NaN for cells of {name!r}; predict them with sh.tl.predict"
+        centre = (shown.real(rows) @ axes - real).mean(axis=0)
+        predicted = shown.predicted(rows) @ axes - centre
+    if not np.isfinite(predicted).all():
+        msg = f"{shown.name!r} holds NaN for cells of {name!r}; predict them with sh.tl.predict"
         raise ValueError(msg)
-    return name, np.asarray(scores[shown.controls], dtype=np.float64), real, twins
-
-
-def _plane(
-    components: tuple[int, int] | None, control: Floats, real: Floats, twins: Floats
-) -> Floats:
-    """Return (k, 2) directions: two components, or along the real shift and across it towards the predicted one."""
-    k = real.shape[1]
-    if components is not None:
-        pair = np.asarray(components)
-        if pair.shape != (2,) or not np.isin(pair, np.arange(1, k + 1)).all():
-            msg = f"components={components!r} must be two numbers from 1 to {k}"
-            raise ValueError(msg)
-        return np.eye(k)[:, pair - 1]
-    found: list[Floats] = []
-    for way in (
-        real.mean(axis=0) - control.mean(axis=0),
-        twins.mean(axis=0) - control.mean(axis=0),
-        *np.eye(k)[:2],
-    ):
-        left = way - sum((way @ unit) * unit for unit in found)
-        if len(found) < 2 and np.linalg.norm(left) > 1e-6 * np.linalg.norm(way):
-            found.append(left / np.linalg.norm(left))
-    return np.column_stack(found)
-
-
-def _grid(n: int) -> NDArray[Any]:
-    """Return the axes of a new figure with a panel each."""
-    columns = min(n, MOST_COLUMNS)
-    rows = -(-n // columns)
-    _, axes = plt.subplots(rows, columns, figsize=(0.3 + 3.1 * columns, 0.2 + 3.1 * rows), squeeze=False,
-                           layout="constrained")  # fmt: skip
-    for empty in axes.ravel()[n:]:
-        empty.remove()
-    return axes.ravel()[:n]
+    return Panel(name, np.asarray(scores[shown.controls], dtype=np.float64), real, predicted)
 
 
 def _draw(
-    ax: Axes, panel: Panel, plane: Floats, layer: str, *, max_cells: int, rng: np.random.Generator
+    ax: Axes,
+    panel: Panel,
+    plane: Floats,
+    prediction: str,
+    *,
+    max_cells: int,
+    rng: np.random.Generator,
 ) -> None:
-    """Draw the three populations about the controls' mean, and the two arrows."""
-    name, control, real, twins = panel
-    start = control.mean(axis=0)
+    """Draw the three populations about the mean of the controls, and the two arrows."""
+    start = panel.control.mean(axis=0)
     kinds = (
-        ("control", control, QUIET, "o", 0.35),
-        ("real", real, ACCENT, "o", 0.5),
-        (layer, twins, RIVAL, "^", 0.5),
+        ("control", panel.control, {"c": QUIET, "marker": "o", "alpha": 0.35}),
+        ("real", panel.real, {"c": ACCENT, "marker": "o", "alpha": 0.5}),
+        (prediction, panel.predicted, {"c": RIVAL, "marker": "^", "alpha": 0.5}),
     )
-    for z, (label, cells, tint, marker, alpha) in enumerate(kinds, start=1):
-        at = (cells[some(np.arange(len(cells)), max_cells, rng)] - start) @ plane
-        label = f"{shorten(label)} ({len(cells):,})"
-        ax.scatter(
-            *at.T, s=9, c=tint, marker=marker, alpha=alpha, linewidths=0, zorder=z, label=label
-        )
-    shifts = real.mean(axis=0) - start, twins.mean(axis=0) - start
+    for z, (label, cells, look) in enumerate(kinds, start=1):
+        draw_cloud(ax, cells - start, plane, label=label, most=max_cells, rng=rng, zorder=z, **look)
+    shifts = panel.real.mean(axis=0) - start, panel.predicted.mean(axis=0) - start
     for shift, tint, width in zip(shifts, (ACCENT, RIVAL), (3.4, 2.2), strict=True):
         for colour, more in (("white", 1.6), (tint, 0.0)):
             arrow = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "mutation_scale": 10}
-            ax.annotate(
-                "",
-                shift @ plane,
-                (0, 0),
-                arrowprops=arrow | {"color": colour, "lw": width + more},
-                zorder=6,
-            )
-    ax.set_title(f"{shorten(name)}\n{_agreement(*shifts)}", loc="left", fontsize="small", color=INK)
+            arrow |= {"color": colour, "lw": width + more}
+            ax.annotate("", shift @ plane, (0, 0), arrowprops=arrow, zorder=6)
+    title = f"{shorten(panel.name)}\n{agreement(*shifts)}"
+    ax.set_title(title, loc="left", fontsize="small", color=INK)
     tidy(ax)
-
-
-def _agreement(real: Floats, predicted: Floats) -> str:
-    """Say how alike two shifts are."""
-    size, other = np.linalg.norm(real), np.linalg.norm(predicted)
-    if not size * other > 0:
-        return "one of the shifts is zero"
-    return f"cosine {real @ predicted / (size * other):.2f}, length × {other / size:.2f}".replace(
-        "-", "−"
-    )

@@ -1,4 +1,4 @@
-"""Perturbations in order, with their intervals and cell numbers."""
+"""Perturbations in order, with their intervals and numbers of cells."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .._validate import get_adata, key_in, positive
 from ..core._results import read_result
 from ._coherence import classes
 from ._style import INK, QUIET, axes_or_new, shorten, tidy
+from ._texts import fill
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@fill
 def ranking(
     data: AnnData | MuData,
     *,
@@ -33,31 +35,35 @@ def ranking(
 ) -> Axes:
     """Show the perturbations with the largest (or smallest) values of a column, best on top.
 
+    The number of cells of each perturbation stands at the right.
+
     Parameters
     ----------
     data
-        Screen with the result of :func:`shoal.tl.coherence`.
+        {coherent}
     by
-        Column of the table to rank by; perturbations without a value are left out. Intervals are drawn for
-        ``"coherence"``.
+        Column of the table to rank by. Perturbations without a value are left out. Intervals are
+        drawn for ``"coherence"``.
     n_top
-        How many perturbations; ``None`` for all.
+        How many perturbations to show. ``None`` shows all.
     ascending
-        Whether the smallest values come first, as wanted for ``by="residual_z"`` to see the discordant ones.
+        Whether the smallest values come first. With ``by="residual_z"`` this shows the discordant
+        perturbations.
     color
-        ``None`` for significant against not, ``"cause"``, or another column with few values.
+        ``None`` for significant against not significant, ``"cause"``, or another column with few
+        values.
     key
-        Slot of ``uns`` with the result; ``None`` for ``"coherence"``.
+        {coherence_key}
     alpha
-        Level of ``qvalue`` below which a perturbation counts as significant.
+        {alpha}
     ax
-        Axes to draw into; ``None`` for a new figure, as high as the list is long.
+        Axes to draw into. ``None`` makes a new figure, as high as the list is long.
     mod
-        Modality, if `data` is a MuData.
+        {mod}
 
     Returns
     -------
-    The axes; cell numbers stand at their right side.
+    The axes.
 
     Raises
     ------
@@ -68,10 +74,7 @@ def ranking(
 
     Examples
     --------
-    >>> import shoal as sh
-    >>> adata = sh.ds.simulate(n_perturbations=4, rng=0)
-    >>> sh.pp.prepare(adata, "perturbation", control="control", normalize="log1p")
-    >>> sh.tl.coherence(adata, "perturbation", control="control")
+    {coherence_example}
     >>> ax = sh.pl.ranking(adata, n_top=3)
     """
     adata = get_adata(data, mod)

@@ -1,4 +1,4 @@
-"""Two contenders, condition by condition."""
+"""A prediction and a baseline, condition by condition."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._contenders import PREDICTION
 from .._validate import key_in
 from ._evaluation import (
-    PREDICTION,
     RIVAL,
     as_loss,
     better,
@@ -18,6 +18,7 @@ from ._evaluation import (
     read_evaluation,
 )
 from ._style import ACCENT, INK, QUIET, axes_or_new, name_points, point_size, shorten, tidy
+from ._texts import fill
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .._typing import Bools, Floats
 
 
+@fill
 def scatter_baseline(
     data: AnnData | MuData,
     metric: str,
@@ -40,49 +42,45 @@ def scatter_baseline(
 ) -> Axes:
     """Show in which conditions a prediction is better than a baseline, and in which worse.
 
-    Each point is a condition: the baseline's value of the metric across, the prediction's upwards. The half on which the
-    prediction is better is shaded, whichever way the metric is better. For a metric that is best at a value in between,
-    the loss against that value is drawn.
+    Each point is a condition: across is the metric of the baseline, upwards that of the prediction.
+    The half in which the prediction is better is shaded, whichever way the metric is better.
+
+    - If a metric is best at a value in between, the loss against that value is drawn.
+    - Conditions without both values are left out. The corners say how many are shown.
+    - A dagger marks predictions whose embedding has seen held-out cells.
 
     Parameters
     ----------
     data
-        Screen with the result of ``sh.tl.evaluate``.
+        {evaluated}
     metric
-        Metric that is measured for each condition.
+        {metric}
     against
-        Contender to compare with; ``None`` for the best baseline of this metric.
+        What to compare with: a baseline or a control. ``None`` takes the best baseline of the
+        metric.
     n_labels
-        How many conditions to name, those with the largest differences; 0 for none.
+        How many conditions to name: those with the largest differences. 0 names none.
     key
-        Slot of ``uns`` with the result; ``None`` for ``"evaluation"``.
+        {evaluation_key}
     ax
-        Axes to draw into; ``None`` for a new figure.
+        {ax}
     mod
-        Modality, if `data` is a MuData.
+        {mod}
 
     Returns
     -------
-    The axes; a dagger marks what has seen held-out cells. Conditions without both values are left out; the title says how many are shown.
+    The axes.
 
     Raises
     ------
     KeyError
-        If there is no evaluation, or the metric or the contender is not in it.
+        If there is no evaluation, or if the metric or `against` is not in it.
     ValueError
-        If no condition has both values.
+        If no condition has both values, or if the metric has no best baseline.
 
     Examples
     --------
-    >>> import shoal as sh
-    >>> adata = sh.ds.simulate(n_perturbations=8, n_cells=60, n_genes=100, rng=0)
-    >>> sh.pp.annotate(adata, "perturbation", control="control")
-    >>> sh.pp.split(adata, by="perturbation", test=0.5, rng=0)
-    >>> sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_comps=10)
-    >>> sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="mean_shift", subset="test")
-    >>> sh.tl.evaluate(
-    ...     adata, layer="mean_shift", metrics=["energy", "pds_l2"], baselines=["perturbed_mean"]
-    ... )
+    {evaluated_example}
     >>> ax = sh.pl.scatter_baseline(adata, "energy")
     """
     result = read_evaluation(data, key, mod)
@@ -122,7 +120,7 @@ def scatter_baseline(
 
 
 def _rival(row: pd.Series, against: str | None) -> str:
-    """Return the contender to compare with."""
+    """Return what the prediction is compared with."""
     if against is not None:
         return against
     best: Any = row["best_baseline"]
@@ -160,7 +158,7 @@ def _points(ax: Axes, x: Floats, y: Floats, gain: Floats) -> None:
 
 
 def _tell(ax: Axes, gain: Floats, rival: str, *, up: bool) -> None:
-    """Write into the two corners who is better there, and how often."""
+    """Write into the two corners which of the two is better there, and how often."""
     upper, lower = (0.03, 0.97, "left", "top"), (0.97, 0.03, "right", "bottom")
     same = int((gain == 0).sum())
     for (x, y, ha, va), who, n, tint in (
@@ -168,5 +166,14 @@ def _tell(ax: Axes, gain: Floats, rival: str, *, up: bool) -> None:
         (lower if up else upper, rival, int((gain < 0).sum()), RIVAL),
     ):
         tied = f"\n{same} the same" if same and who == "prediction" else ""
-        ax.text(x, y, f"{who} better:\n{n} of {len(gain)}{tied}", transform=ax.transAxes, ha=ha, va=va, color=tint,
-                fontsize="small", zorder=5)  # fmt: skip
+        ax.text(
+            x,
+            y,
+            f"{who} better:\n{n} of {len(gain)}{tied}",
+            transform=ax.transAxes,
+            ha=ha,
+            va=va,
+            color=tint,
+            fontsize="small",
+            zorder=5,
+        )

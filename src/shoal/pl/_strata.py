@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._contenders import POSITIVE, PREDICTION, STRATA
 from .._validate import key_in
 from ._evaluation import (
     LOOKS,
-    POSITIVE,
-    PREDICTION,
     RIVAL,
     better,
     label_of,
@@ -19,6 +18,7 @@ from ._evaluation import (
     read_evaluation,
 )
 from ._style import INK, MARKERS, WHEEL, axes_or_new, shorten, tidy
+from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from mudata import MuData
 
-KINDS = {"effect": ("weak", "medium", "strong"), "coherence": ("low", "medium", "high")}
 TITLES = {"effect": "size of the real effect", "coherence": "coherence of the real response"}
 GAP = 0.8
 
 
+@fill
 def strata(
     data: AnnData | MuData,
     metric: str,
@@ -44,45 +44,44 @@ def strata(
 ) -> Axes:
     """Show how a metric depends on the size and on the coherence of the real response.
 
-    Mean scores in thirds of the conditions, by the magnitude of the real effect and by its coherence. A prediction that is
-    better than the baseline for strong effects only shows here, and so do thirds in which the metric cannot tell a
-    second experiment from a prediction that knows nothing: there the controls meet.
+    Conditions are put into thirds by the magnitude of the real effect, and again by its coherence.
+    The mean score of each third is drawn. What can be seen:
+
+    - a prediction that beats the baseline only where effects are strong;
+    - thirds in which the two controls meet: there the metric cannot tell a second experiment from
+      a prediction that knows nothing.
+
+    Under each third is its number of conditions. A dagger marks predictions whose embedding has
+    seen held-out cells.
 
     Parameters
     ----------
     data
-        Screen with the result of ``sh.tl.evaluate``.
+        {evaluated}
     metric
-        Metric that is measured for each condition.
+        {metric}
     contenders
-        Whom to show; ``None`` for the prediction, the best baseline of this metric and the two controls.
+        Predictions, baselines and controls to show. ``None`` shows the prediction, the best
+        baseline of this metric and the two controls.
     key
-        Slot of ``uns`` with the result; ``None`` for ``"evaluation"``.
+        {evaluation_key}
     ax
-        Axes to draw into; ``None`` for a new figure.
+        {ax}
     mod
-        Modality, if `data` is a MuData.
+        {mod}
 
     Returns
     -------
-    The axes; under each third is its number of conditions, and a dagger marks contenders that have seen held-out cells.
+    The axes.
 
     Raises
     ------
     KeyError
-        If there is no evaluation, or the metric or a contender is not among its strata.
+        If there is no evaluation, or if the metric or a contender has no strata in it.
 
     Examples
     --------
-    >>> import shoal as sh
-    >>> adata = sh.ds.simulate(n_perturbations=8, n_cells=60, n_genes=100, rng=0)
-    >>> sh.pp.annotate(adata, "perturbation", control="control")
-    >>> sh.pp.split(adata, by="perturbation", test=0.5, rng=0)
-    >>> sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_comps=10)
-    >>> sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="mean_shift", subset="test")
-    >>> sh.tl.evaluate(
-    ...     adata, layer="mean_shift", metrics=["energy", "pds_l2"], baselines=["perturbed_mean"]
-    ... )
+    {evaluated_example}
     >>> ax = sh.pl.strata(adata, "energy")
     """
     result = read_evaluation(data, key, mod)
@@ -94,7 +93,7 @@ def strata(
 
     ax = axes_or_new(ax, width=6.2, height=3.8)
     start, ticks = 0.0, []
-    for kind, levels in KINDS.items():
+    for kind, levels in STRATA.items():
         present = [level for level in levels if f"{kind} {level}" in value.index]
         at = start + np.arange(len(present))
         several = value.loc[[f"{kind} {level}" for level in present]]
@@ -110,8 +109,18 @@ def strata(
             (a, f"{lv}\n({n[f'{kind} {lv}']:,.0f})") for a, lv in zip(at, present, strict=True)
         ]
         if present:
-            ax.annotate(TITLES[kind], (at.mean(), 0), (0, -34), xycoords=ax.get_xaxis_transform(), ha="center",
-                        textcoords="offset points", va="top", fontsize="small", color=INK, annotation_clip=False)  # fmt: skip
+            ax.annotate(
+                TITLES[kind],
+                (at.mean(), 0),
+                (0, -34),
+                xycoords=ax.get_xaxis_transform(),
+                ha="center",
+                textcoords="offset points",
+                va="top",
+                fontsize="small",
+                color=INK,
+                annotation_clip=False,
+            )
             start = at[-1] + 1 + GAP
     ax.set_xticks(*zip(*ticks, strict=True))
     ax.set_ylabel(f"{metric}\n({better(row)})")
@@ -152,5 +161,16 @@ def _lines(
         tint, marker, line = LOOKS.get(name, (tint, MARKERS[(i + 1) % len(MARKERS)], "-"))
         main = name == PREDICTION
         said = shorten(labels[name]) if labels else None
-        ax.plot(at, value[name], color=tint, marker=marker, ls=line, lw=2.0 if main else 1.3, ms=6 if main else 5,
-                label=said, zorder=4 if main else 3, markeredgecolor="white", markeredgewidth=0.5)  # fmt: skip
+        ax.plot(
+            at,
+            value[name],
+            color=tint,
+            marker=marker,
+            ls=line,
+            lw=2.0 if main else 1.3,
+            ms=6 if main else 5,
+            label=said,
+            zorder=4 if main else 3,
+            markeredgecolor="white",
+            markeredgewidth=0.5,
+        )

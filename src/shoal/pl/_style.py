@@ -1,4 +1,4 @@
-"""What all plots share: colours that colour-blind readers can tell apart, axes, labels that do not collide."""
+"""What all plots share: colours for colour-blind readers, axes, and labels that do not collide."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WHEEL = (
     "#000000",
 )  # Okabe and Ito
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-CAUSE = {  # why a response is less coherent than a translation: colour and marker both tell
+CAUSE = {  # why a response is less coherent than a shift: colour and marker
     "none": (ACCENT, "o"),
     "dispersion": ("#E69F00", "s"),
     "partial penetrance": ("#009E73", "^"),
@@ -44,7 +44,7 @@ LONGEST = 32  # characters of a name before it is cut
 
 
 def axes_or_new(ax: Axes | None, *, width: float, height: float) -> Axes:
-    """Return `ax`, or the axes of a new figure of this size (inches) that makes room for its labels."""
+    """Return `ax`, or the axes of a new figure of this size (inches)."""
     if ax is None:
         _, ax = plt.subplots(figsize=(width, height), layout="constrained")
     return ax
@@ -103,7 +103,7 @@ def name_points(
 
 
 def _thin(ax: Axes, x: Floats, y: Floats, *, cell: float = 8.0) -> tuple[Floats, Floats]:
-    """Keep one point of each square of `cell` pixels: all that label placement needs to know of a cloud."""
+    """Keep one point of each square of `cell` pixels, which is enough to place labels."""
     ax.figure.canvas.figure.draw_without_rendering()  # the layout decides where pixels are
     square = np.round(ax.transData.transform(np.column_stack([x, y])) / cell)
     _, first = np.unique(square, axis=0, return_index=True)

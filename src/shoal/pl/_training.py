@@ -25,26 +25,28 @@ POINTS = 25  # points of a smoothed curve that share no record
 def training(data: Any, *, curves: Sequence[str] | None = None) -> NDArray[Any]:
     """Show the losses and the validation of a trained network, over the steps.
 
-    The loss of single steps is noisy, because every step draws other conditions and times: the faint line is as recorded, the
-    strong one its running median. The best validation is marked.
+    The loss of single steps is noisy, because every step draws other conditions and times. The
+    faint line is the loss as recorded, the strong line its running median. The best validation is
+    marked.
 
     Parameters
     ----------
     data
-        Trained model, as ``sh.tl.fit`` returns it, or its ``history``: a mapping of names to tables, indexed by step.
+        Trained model, as :func:`shoal.tl.fit` returns it. Or its ``history``: a mapping of names to
+        tables, indexed by step.
     curves
-        Names in the history; ``None`` for the training loss and every validation.
+        Names in the history. ``None`` shows the training loss and every validation.
 
     Returns
     -------
-    1-D array of axes, one a curve, that share their steps.
+    1-D array of axes, one a curve. They share the axis of steps.
 
     Raises
     ------
     TypeError
         If `data` has no history.
     ValueError
-        If the history is empty, as that of a baseline or of a model not yet trained.
+        If the history is empty: the model is a baseline, or it is not trained.
     KeyError
         If a curve is not in it.
 
@@ -77,7 +79,10 @@ def _history(data: Any) -> dict[str, pd.Series]:
     """Return the curves of a model or of a mapping of tables, without those that hold nothing."""
     history = data if isinstance(data, Mapping) else getattr(data, "history", data)
     if history is not None and not isinstance(history, Mapping):
-        msg = f"expected a trained model or its history, a mapping of names to tables, not {type(data).__name__}"
+        msg = (
+            "expected a trained model or its history, a mapping of names to tables, "
+            f"not {type(data).__name__}"
+        )
         raise TypeError(msg)
     found = {
         str(name): pd.DataFrame(table).iloc[:, 0].dropna()
@@ -85,7 +90,10 @@ def _history(data: Any) -> dict[str, pd.Series]:
     }
     found = {name: curve for name, curve in found.items() if len(curve)}
     if not found:
-        msg = "the history is empty: a baseline has no training curve, and a network has one after model.train()"
+        msg = (
+            "the history is empty: a baseline has no training curve, "
+            "and a network has one after model.train()"
+        )
         raise ValueError(msg)
     return found
 

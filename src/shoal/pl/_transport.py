@@ -12,11 +12,12 @@ from .._keys import PCA
 from .._random import RNGLike, as_generator
 from .._validate import get_adata, positive
 from ..core._screen import labels, resolve
-from ._cells import some
+from ._cells import inside_of, some
 from ._evaluation import RIVAL
-from ._moved import basis_of, in_genes_of, in_layer, in_made, inside_of
-from ._populations import _agreement, _grid, _plane
-from ._style import ACCENT, INK, QUIET, axes_or_new, shorten, tidy
+from ._moved import read_moved
+from ._panels import agreement, check_panels, draw_cloud, name_axes, new_panels, plane_of
+from ._style import ACCENT, INK, QUIET, shorten, tidy
+from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,10 +32,12 @@ if TYPE_CHECKING:
     from ..core._screen import Screen
     from ._moved import Moved
 
+ARROW = {"width": 0.0028, "headwidth": 5, "headlength": 6, "headaxislength": 5.5, "minlength": 0.5}
+
 
 @dataclass(frozen=True)
 class Panel:
-    """A perturbation in the basis: controls, its real cells (perhaps none), and both ends of every arrow."""
+    """A perturbation in the basis: controls, real cells (perhaps none), and both ends of arrows."""
 
     name: str
     control: Floats
@@ -43,13 +46,13 @@ class Panel:
     end: Floats
 
 
+@fill
 def transport(
     data: AnnData | MuData,
     perturbation: str | Sequence[str] | None = None,
     *,
-    made: AnnData | None = None,
+    prediction: str | AnnData,
     layer: str | None = None,
-    real_layer: str | None = None,
     context: str | None = None,
     basis: str = PCA,
     components: tuple[int, int] | None = None,
@@ -59,114 +62,102 @@ def transport(
     ax: Axes | None = None,
     mod: str | None = None,
 ) -> Axes | NDArray[Any]:
-    """Draw an arrow from each source cell to where a model takes it, over the controls and the real perturbed cells.
+    """Draw an arrow from each source cell to where a model takes it.
 
-    Arrows that run side by side are a shift, arrows that open or close a change of spread, arrows that cross a map that
-    mixes cells up, and arrows of length zero cells that do not respond. All cells are projected on the axes of the real
-    cells' PCA in the same way, so that a model which changes nothing draws no arrow. By default the plane is the one that
-    holds the real shift, to the right, and what the model adds to it, upwards; above are the cosine of the two mean shifts
-    and the ratio of their lengths, over all components.
+    Controls and real perturbed cells are drawn under the arrows. How to read the arrows:
+
+    - side by side: the response is a shift;
+    - opening or closing: the spread of the cells changes;
+    - crossing: the map mixes the cells up;
+    - of length zero: these cells do not respond.
+
+    All cells are projected on the axes of the real cells' PCA, in the same way. So a model that
+    changes nothing draws no arrow.
+
+    By default, the real shift points to the right, and what the model adds to it points upwards.
+    The title gives the cosine of the two mean shifts and the ratio of their lengths, over all
+    components of the basis.
 
     Parameters
     ----------
     data
-        Annotated screen.
+        {annotated}
     perturbation
-        Name of the perturbation, or several names for a panel each; ``None`` for those of `made`.
-    made
-        Generated cells whose ``obs["source"]`` names cells of the screen: what ``model.transport`` or ``model.predict``
-        returned (of ``model.interpolate`` the last time is drawn).
+        {perturbations}
+        ``None`` draws all perturbations of the cells in `prediction`.
+    prediction
+        Predicted cells with the cells that they start from:
+
+        - cells that ``model.transport``, ``model.predict`` or ``model.interpolate`` returned, whose
+          ``obs["source"]`` names cells of the screen (of an interpolation the last time is drawn);
+        - the name of a prediction of :func:`shoal.tl.predict`: a layer, or
+          ``obsm["X_" + prediction]`` for a model of the basis.
     layer
-        Instead of `made`, a prediction of :func:`shoal.tl.predict`: a layer, or, for a model of the basis itself,
-        ``obsm["X_" + layer]``.
-    real_layer
-        Layer that the basis was computed from; ``None`` for ``X``.
+        Layer of the real values that the basis was computed from. ``None`` for ``X``.
     context
-        Show the cells, controls and arrows of this context only; ``None`` for all together.
+        {context}
     basis
-        Slot of ``obsm``; cells generated in genes need the PCA, with its axes in ``varm["PCs"]``.
+        Key of ``obsm``. Cells in genes need the PCA, with its axes in ``varm["PCs"]``.
     components
-        Two components to draw instead, counted from 1, such as ``(1, 2)``.
+        {components}
     max_arrows
-        Most arrows to draw; the shift above is that of all.
+        Most arrows to draw. The shift in the title is that of all cells.
     max_cells
         Most controls, and most real cells, to draw.
     rng
-        Seed of these choices.
+        Seed or Generator that chooses the arrows and the cells to draw.
     ax
-        Axes to draw into, for one perturbation; ``None`` for a new figure.
+        Axes to draw into, for one perturbation. ``None`` makes a new figure.
     mod
-        Modality, if `data` is a MuData.
+        {mod}
 
     Returns
     -------
-    The axes; for several perturbations a 1-D array of them.
+    The axes. For several perturbations, a 1-D array of axes.
 
     Raises
     ------
     KeyError
-        If the perturbation, prediction, basis, context or a source cell does not exist.
+        If the perturbation, the prediction, the basis, the context or a source cell does not exist.
     ValueError
-        If not exactly one of `made` and `layer` is given, a layer comes without a perturbation, the cells cannot be
-        projected on the basis, a component does not exist, no arrow is left to draw, or axes were given for several
-        perturbations.
+        If the name of a prediction comes without a perturbation, if cells cannot be projected on
+        the basis, if a component does not exist, if no arrow is left to draw, or if one ax was
+        given for several perturbations.
 
     Examples
     --------
-    >>> import shoal as sh
-    >>> adata = sh.ds.simulate(n_perturbations=8, n_cells=60, n_genes=100, rng=0)
-    >>> sh.pp.annotate(adata, "perturbation", control="control")
-    >>> sh.pp.prepare(adata, normalize="log1p", n_comps=10)
-    >>> model = sh.tl.fit(adata, "mean_shift")
+    {predicted_example}
     >>> controls = adata[adata.obs["perturbation"] == "control"].copy()
-    >>> ax = sh.pl.transport(adata, made=model.transport(controls, "P1"))
+    >>> ax = sh.pl.transport(adata, prediction=model.transport(controls, "P1"))
     """
     adata = get_adata(data, mod)
     positive(max_arrows, name="max_arrows")
     positive(max_cells, name="max_cells")
-    if (made is None) == (layer is None):
-        msg = "give either made=, the cells that model.transport returned, or layer=, the name of a prediction"
-        raise ValueError(msg)
-    if made is None and perturbation is None:
-        msg = "which perturbation? A layer holds many; name one, or several for a panel each"
-        raise ValueError(msg)
-    screen = resolve(adata)
-    real, axes, genes = basis_of(
-        adata, basis, real_layer, in_genes=in_genes_of(made, adata, layer, basis)
-    )
-    moved = (
-        in_layer(adata, screen, layer, genes)
-        if made is None
-        else in_made(adata, screen, made, genes)
-    )
-    several = (
-        moved.names
-        if perturbation is None
-        else [perturbation]
-        if isinstance(perturbation, str)
-        else perturbation
-    )
-    several = list(dict.fromkeys(screen.canonical(name) for name in several))
-    if not several or (ax is not None and len(several) > 1):
-        msg = f"{len(several)} perturbations" + (
-            "; name at least one" if not several else " do not fit into one ax"
+    if isinstance(prediction, str) and perturbation is None:
+        msg = (
+            f"which perturbation? The prediction {prediction!r} holds many; "
+            "name one, or several for a panel each"
         )
         raise ValueError(msg)
-    panels = _panels(
-        adata, screen, several, moved, real, axes, inside_of(adata, screen, context), basis
-    )
+    screen = resolve(adata)
+    moved, real, axes = read_moved(adata, screen, prediction, layer=layer, basis=basis)
+    asked = moved.names if perturbation is None else perturbation
+    names = [asked] if isinstance(asked, str) else list(asked)
+    names = list(dict.fromkeys(screen.canonical(name) for name in names))
+    check_panels(len(names), ax)
+    inside = inside_of(adata, screen, context)
+    panels = _panels(adata, screen, names, moved, real, axes, inside, basis)
     planes = [
-        _plane(components, p.control, p.real if len(p.real) else p.end, p.end) for p in panels
+        plane_of(components, p.control, p.real if len(p.real) else p.end, p.end) for p in panels
     ]
 
     rng = as_generator(rng)
-    one = len(several) == 1 and (perturbation is None or isinstance(perturbation, str))
-    drawn = np.array([axes_or_new(ax, width=4.8, height=4.4)]) if one else _grid(len(several))
+    one = len(names) == 1 and (perturbation is None or isinstance(perturbation, str))
+    drawn = new_panels(ax, len(names), several=not one)
     for at, panel, plane in zip(drawn, panels, planes, strict=True):
         _draw(at, panel, plane, max_arrows=int(max_arrows), max_cells=int(max_cells), rng=rng)
         along = "along the real shift" if len(panel.real) else "along the mean arrow"
-        x, y = (along, "across it") if components is None else (f"PC{c}" for c in components)
-        at.set(xlabel=x, ylabel=y)
+        name_axes(at, components, along=along)
     drawn[0].legend(
         loc="best", fontsize="x-small", frameon=False, handletextpad=0.4, markerscale=1.4
     )
@@ -176,14 +167,18 @@ def transport(
 def _panels(
     adata: AnnData,
     screen: Screen,
-    several: list[str],
+    names: list[str],
     moved: Moved,
     real: Rows,
     axes: Floats,
     inside: Bools,
     basis: str,
 ) -> list[Panel]:
-    """Project all kinds of cells alike: scores of cells that a PCA was fitted on are cross-fitted, on axes of their own."""
+    """Project all kinds of cells in one way.
+
+    The scores in ``obsm`` are not used. For cells that the PCA was fitted on, they may be
+    cross-fitted, which means other axes.
+    """
     found = labels(adata, screen)
     control = np.flatnonzero(found.is_control & inside)
     if len(control) < 2:
@@ -192,27 +187,37 @@ def _panels(
     of_control = np.asarray(real.take(control) @ axes)
     centre = (of_control - np.asarray(adata.obsm[basis])[control]).mean(axis=0)  # as in obsm
     panels = []
-    for name in several:
-        own = np.flatnonzero(moved.names == name)
-        source = adata.obs_names.get_indexer(moved.source[own])
-        if (source < 0).any():
-            lost = moved.source[own][source < 0]
-            msg = f"{len(lost)} source cells of {name!r} are not in the screen, such as {lost[0]!r}: pass the screen they are of"
-            raise KeyError(msg)
-        own, source = own[inside[source]], source[inside[source]]
-        if not len(own):
-            where = sorted(set(moved.names))[:8]
-            msg = f"no cell is taken to {name!r} (from the context shown); there are cells of {', '.join(where) or 'nothing'}"
-            raise ValueError(msg)
+    for name in names:
+        at, source = _arrows_of(adata, moved, name, inside)
         rows = np.flatnonzero((found.code == _code(found.names, name)) & inside)
         starts, back = np.unique(source, return_inverse=True)
-        start, end = real.take(starts) @ axes, moved.rows.take(moved.at[own]) @ axes
+        start, end = real.take(starts) @ axes, moved.rows.take(at) @ axes
         kinds = (of_control, real.take(rows) @ axes, np.asarray(start)[back], end)
         panels.append(Panel(name, *(np.asarray(z, dtype=np.float64) - centre for z in kinds)))
     return panels
 
 
+def _arrows_of(adata: AnnData, moved: Moved, name: str, inside: Bools) -> tuple[Any, Any]:
+    """Return the rows of the predicted cells of a perturbation, and the rows of their sources."""
+    mine = np.flatnonzero(moved.names == name)
+    source = adata.obs_names.get_indexer(moved.source[mine])
+    if (source < 0).any():
+        lost = moved.source[mine][source < 0]
+        msg = (
+            f"{len(lost)} source cells of {name!r} are not in the screen, such as {lost[0]!r}: "
+            "pass the screen that they are of"
+        )
+        raise KeyError(msg)
+    mine, source = mine[inside[source]], source[inside[source]]
+    if not len(mine):
+        there = ", ".join(sorted(set(moved.names))[:8]) or "nothing"
+        msg = f"no cell is taken to {name!r} (from the context shown); there are cells of {there}"
+        raise ValueError(msg)
+    return moved.at[mine], source
+
+
 def _code(names: Any, name: str) -> int:
+    """Return the code of a perturbation, or one that no cell has."""
     return names.get_loc(name) if name in names else -2
 
 
@@ -225,50 +230,30 @@ def _draw(
     max_cells: int,
     rng: np.random.Generator,
 ) -> None:
-    """Draw the cells about the controls' mean, and the arrows over them."""
+    """Draw the cells about the mean of the controls, and the arrows over them."""
     origin = panel.control.mean(axis=0)
-    kinds = (("control", panel.control, QUIET, 0.45), ("real", panel.real, RIVAL, 0.4))
-    for z, (label, cells, tint, alpha) in enumerate(kinds, start=1):
+    kinds = (
+        ("control", panel.control, {"c": QUIET, "alpha": 0.45}),
+        ("real", panel.real, {"c": RIVAL, "alpha": 0.4}),
+    )
+    for z, (label, cells, look) in enumerate(kinds, start=1):
         if len(cells):
-            at = (cells[some(np.arange(len(cells)), max_cells, rng)] - origin) @ plane
-            label = f"{label} ({len(cells):,})"
-            ax.scatter(*at.T, s=9, c=tint, alpha=alpha, linewidths=0, zorder=z, label=label)
-    shown = some(np.arange(len(panel.start)), max_arrows, rng)
+            draw_cloud(
+                ax, cells - origin, plane, label=label, most=max_cells, rng=rng, zorder=z, **look
+            )
+    n = len(panel.start)
+    shown = some(np.arange(n), max_arrows, rng)
     start, end = ((cells[shown] - origin) @ plane for cells in (panel.start, panel.end))
-    size = {
-        "width": 0.0028,
-        "headwidth": 5,
-        "headlength": 6,
-        "headaxislength": 5.5,
-        "minlength": 0.5,
-    }
-    ax.quiver(
-        *start.T,
-        *(end - start).T,
-        angles="xy",
-        scale_units="xy",
-        scale=1,
-        color=ACCENT,
-        alpha=0.75,
-        zorder=4,
-        **size,
-    )
+    place = {"angles": "xy", "scale_units": "xy", "scale": 1, "color": ACCENT, "alpha": 0.75}
+    ax.quiver(*start.T, *(end - start).T, zorder=4, **place, **ARROW)
     ax.scatter(*end.T, s=0)  # the limits and the legend know of points, not of arrows
-    count = (
-        f"{len(shown):,} of {len(panel.start):,}"
-        if len(shown) < len(panel.start)
-        else f"{len(shown):,}"
-    )
-    ax.add_line(
-        Line2D([], [], color=ACCENT, marker=r"$\rightarrow$", ls="none", label=f"model ({count})")
-    )
+    count = f"{len(shown):,} of {n:,}" if len(shown) < n else f"{n:,}"
+    look = {"color": ACCENT, "marker": r"$\rightarrow$", "ls": "none"}
+    ax.add_line(Line2D([], [], label=f"model ({count})", **look))
     title = shorten(panel.name)
     if len(panel.real):
-        shifts = (
-            panel.real.mean(axis=0) - panel.start.mean(axis=0),
-            (panel.end - panel.start).mean(axis=0),
-        )
-        title += f"\n{_agreement(*shifts)}"
+        real = panel.real.mean(axis=0) - panel.start.mean(axis=0)
+        title += f"\n{agreement(real, (panel.end - panel.start).mean(axis=0))}"
     ax.set_title(title, loc="left", fontsize="small", color=INK)
     ax.set_aspect("equal", adjustable="datalim")
     tidy(ax)

@@ -12,11 +12,14 @@ from scipy import sparse
 from .._keys import DEPTH
 from .._logging import logger
 from ..core._matrix import as_rows
+from ..core._walk import walk
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from .._typing import Bools, Floats
+    from .._typing import Bools, Floats, Matrix
+    from ..core._matrix import Rows
+    from ..core._walk import Totals, Values
 
 COUNTS = "counts"  # layer of raw counts
 
@@ -59,9 +62,22 @@ class Normalised:
 
 
 def log_normalise(
-    source: Any, slot: str, is_control: Bools, target_sum: float | None
+    source: Any, rows: Rows, slot: str, is_control: Bools, target_sum: float | None
 ) -> Normalised:
-    """Scale every cell to `target_sum` (the controls' median depth if ``None``) and take log(1 + x), on a copy.
+    """Scale every cell to `target_sum` counts and take log(1 + x), on a copy.
+
+    Parameters
+    ----------
+    source
+        Matrix of counts. A dask array stays lazy.
+    rows
+        The same matrix, to be walked through for the counts of each cell.
+    slot
+        Its name in messages.
+    is_control
+        (n_obs,) which cells are controls.
+    target_sum
+        Counts per cell after scaling; the median of the controls that have counts if ``None``.
 
     Raises
     ------
@@ -77,10 +93,8 @@ def log_normalise(
             "it with adata.to_memory(), or store log-normalised values in the file"
         )
         raise ValueError(msg)
+    totals = walk(rows, _totals_of)[1]["totals"]
     rows = as_rows(source)
-    totals = np.concatenate(
-        [np.asarray(block.sum(axis=1, dtype=float)).ravel() for _, block in rows.blocks()]
-    )
     n_empty = int((totals == 0).sum())
     if target_sum is None:
         depth = totals[is_control & (totals > 0)]
@@ -103,3 +117,7 @@ def log_normalise(
     if isinstance(rows.source, sparse.sparray):
         values = sparse.csr_array(values)
     return Normalised(values, source, totals, target_sum)
+
+
+def _totals_of(where: slice, block: Matrix, totals: Totals) -> Values:
+    return {"totals": np.asarray(block.sum(axis=1, dtype=float)).ravel()}

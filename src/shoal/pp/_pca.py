@@ -7,20 +7,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from .._logging import logger
 from .._settings import settings
 from ..core._matrix import row_squares
-from ..metrics._pca import principal_axes
+from ..core._walk import walk
+from ..metrics._cells import densify
+from ..metrics._pca import Moments, principal_axes, rotated_onto
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from .._typing import Bools, Floats, Ints
+    from .._typing import Bools, Floats, Ints, Matrix
     from ..core._matrix import Rows
+    from ..core._walk import Totals, Values
+
+FEW = 256  # rows that a rough centre is the mean of
 
 
 @dataclass(frozen=True)
@@ -63,16 +67,10 @@ def fit_pca(rows: Rows, fit: Bools, n_comps: int, fit_on: str, *, folds: int) ->
     """
     n, d = int(fit.sum()), rows.shape[1]
     fold = _folds(rows, fit, folds)
-    parts = [_Moments.zero(d) for _ in range(folds)] or [_Moments.zero(d)]
-    shift = None
-    for index, piece in _dense_pieces(rows, fit):
-        if shift is None:  # sums about a rough centre keep their digits
-            shift = piece.mean(axis=0)
-        piece -= shift
-        for f, part in enumerate(parts):
-            part.add(piece[fold[index] == f])
-    whole = _Moments.sum_of(parts)
-    covariance = whole.covariance()
+    shift = _rough_centre(rows, fit)  # sums about it keep their digits
+    parts = _moments(rows, fit, fold, max(folds, 1), shift)
+    whole = Moments.sum_of(parts)
+    covariance = whole.covariance
     spread = float(np.trace(covariance))
     if not spread > 0:
         msg = f"the {n} cells of fit_on={fit_on!r} do not vary in any of the {d} genes; there is nothing to fit"
@@ -87,17 +85,19 @@ def fit_pca(rows: Rows, fit: Bools, n_comps: int, fit_on: str, *, folds: int) ->
     maps = [_Map(axes, (whole.mean + shift) @ axes)]
     for part in parts if folds else []:
         rest = whole.without(part)
-        own, _ = principal_axes(rest.covariance(), min(k, d))
-        u, _, vt = np.linalg.svd(own.T @ axes, full_matrices=False)
-        rotated = own @ (u @ vt)
+        own, _ = principal_axes(rest.covariance, min(k, d))
+        rotated = rotated_onto(own, axes)
         maps.append(_Map(rotated, (rest.mean + shift) @ rotated))
-    scores = np.empty((rows.shape[0], k), dtype=np.float32)
-    for where, block in rows.blocks():
+
+    def score(where: slice, block: Matrix, totals: Totals) -> Values:
         code = fold[where] + 1 if folds else np.zeros(block.shape[0], dtype=np.int64)
+        scores = np.empty((block.shape[0], k), dtype=np.float32)
         for f in np.unique(code):
             inside = np.flatnonzero(code == f)
-            scores[where.start + inside] = block[inside] @ maps[f].axes - maps[f].centre
-    return PCAFit(axes, variance, spread, scores, folds)
+            scores[inside] = block[inside] @ maps[f].axes - maps[f].centre
+        return {"scores": scores}
+
+    return PCAFit(axes, variance, spread, walk(rows, score)[1]["scores"], folds)
 
 
 @dataclass(frozen=True)
@@ -108,58 +108,58 @@ class _Map:
     centre: Floats
 
 
-@dataclass
-class _Moments:
-    """Running count, sum and Gram matrix."""
-
-    n: int
-    total: Floats
-    gram: Floats
-
-    @classmethod
-    def zero(cls, d: int) -> _Moments:
-        return cls(0, np.zeros(d), np.zeros((d, d)))
-
-    @classmethod
-    def sum_of(cls, parts: list[_Moments]) -> _Moments:
-        return cls(sum(p.n for p in parts), sum(p.total for p in parts), sum(p.gram for p in parts))
-
-    def add(self, piece: Floats) -> None:
-        self.n += len(piece)
-        self.total += piece.sum(axis=0)
-        self.gram += piece.T @ piece
-
-    def without(self, part: _Moments) -> _Moments:
-        return _Moments(self.n - part.n, self.total - part.total, self.gram - part.gram)
-
-    @property
-    def mean(self) -> Floats:
-        return self.total / self.n
-
-    def covariance(self) -> Floats:
-        return (self.gram - self.n * np.outer(self.mean, self.mean)) / max(self.n - 1, 1)
-
-
 def _folds(rows: Rows, fit: Bools, folds: int) -> Ints:
     """Return the fold of every fit row, -1 for others: dealt out in order of length, so that row order is no matter."""
     code = np.full(rows.shape[0], -1, dtype=np.int64)
     if not folds:
         code[fit] = 0
         return code
-    squares = np.empty(rows.shape[0])
-    for where, block in rows.blocks():
-        squares[where] = row_squares(block)
+    squares = walk(rows, lambda where, block, totals: {"squares": row_squares(block)})[1]["squares"]
     chosen = np.flatnonzero(fit)
     code[chosen[np.argsort(squares[chosen], kind="stable")]] = np.arange(len(chosen)) % folds
     return code
 
 
+def _rough_centre(rows: Rows, fit: Bools) -> Floats:
+    """Return the (d,) mean of the first few fit rows."""
+    cells = rows.take(np.flatnonzero(fit)[:FEW]).astype(np.float64)
+    return np.asarray(cells.mean(axis=0)).ravel()
+
+
+def _moments(rows: Rows, fit: Bools, fold: Ints, n_folds: int, shift: Floats) -> list[Moments]:
+    """Return the moments about `shift` of the fit rows of each fold."""
+    d = rows.shape[1]
+
+    def totals() -> Totals:
+        return {"total": np.zeros((n_folds, d)), "gram": np.zeros((n_folds, d, d))}
+
+    def visit(where: slice, block: Matrix, total: Totals) -> Values:
+        for index, piece in _pieces_of(where, block, fit):
+            piece -= shift
+            for f in range(n_folds):
+                part = piece[fold[index] == f]
+                if len(part) == 0:
+                    continue
+                total["total"][f] += part.sum(axis=0)
+                total["gram"][f] += part.T @ part
+        return {}
+
+    found = walk(rows, visit, totals)[0]
+    n = np.bincount(fold[fit], minlength=n_folds)
+    return [Moments(int(n[f]), found["total"][f], found["gram"][f]) for f in range(n_folds)]
+
+
 def _dense_pieces(rows: Rows, fit: Bools) -> Iterator[tuple[Ints, Floats]]:
     """Yield positions and values of the fit rows, as dense float64 pieces of bounded size, free to be changed."""
-    step = max(1, settings.block_bytes // (8 * rows.shape[1]))
     for where, block in rows.blocks():
-        inside = np.flatnonzero(fit[where])
-        for start in range(0, len(inside), step):
-            local = inside[start : start + step]
-            piece = block[local].astype(np.float64)
-            yield where.start + local, piece.toarray() if sparse.issparse(piece) else piece
+        yield from _pieces_of(where, block, fit)
+
+
+def _pieces_of(where: slice, block: Matrix, fit: Bools) -> Iterator[tuple[Ints, Floats]]:
+    """Yield the pieces of one block, see `_dense_pieces`."""
+    step = max(1, settings.block_bytes // (8 * block.shape[1]))
+    inside = np.flatnonzero(fit[where])
+    for start in range(0, len(inside), step):
+        local = inside[start : start + step]
+        piece = block[local].astype(np.float64)
+        yield where.start + local, densify(piece)

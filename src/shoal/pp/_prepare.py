@@ -149,17 +149,16 @@ def prepare(
     found = labels(adata, screen)
     fit = _fit_cells(adata, found, fit_on)
     source, slot = choose(adata, layer=layer)
-    kind = _check_scale(as_rows(source), slot, normalize)
+    rows = as_rows(source).held()
+    kind = _check_scale(rows, slot, normalize)
 
     normalised = None
     if normalize is not None:
-        normalised = log_normalise(source, slot, found.is_control, target_sum)
-        source, target_sum = normalised.values, normalised.target_sum
-    genes = _choose_genes(
-        adata, as_rows(source), fit, n_top_genes, exclude, signed=kind == "signed"
-    )
+        normalised = log_normalise(source, rows, slot, found.is_control, target_sum)
+        rows, target_sum = as_rows(normalised.values).held(), normalised.target_sum
+    genes = _choose_genes(adata, rows, fit, n_top_genes, exclude, signed=kind == "signed")
     folds = _fold_count(cross_fit, fit, n_comps)
-    pca = fit_pca(as_rows(source, np.flatnonzero(genes)), fit, n_comps, fit_on, folds=folds)
+    pca = fit_pca(Rows(rows.source, np.flatnonzero(genes)), fit, n_comps, fit_on, folds=folds)
 
     own(adata)
     if normalised is not None:
@@ -307,7 +306,7 @@ def _highly_variable(
     import scanpy as sc
     from anndata import AnnData
 
-    cells = Rows(rows.source, np.flatnonzero(candidate)).take(np.flatnonzero(fit))
+    cells = Rows(rows.source, np.flatnonzero(candidate)).matrix_of(np.flatnonzero(fit))
     table = sc.pp.highly_variable_genes(
         AnnData(cells, uns={"log1p": adata.uns.get("log1p", {})}),
         n_top_genes=n_top_genes,

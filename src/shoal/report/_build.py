@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from .._compat import require
-from .._daggers import daggers
+from .._contenders import transductive_marks
 from .._staging import staged
 from ._panel import coherence_panel, evaluation_panel
 from ._plots import plane, skills
@@ -138,7 +138,11 @@ def _transductive(content: Content) -> set[str]:
     """Return the sections in which a contender is marked as transductive."""
     boards = {"leaderboard": content.leaderboard}
     boards |= {} if content.evaluation is None else {"evaluation": content.evaluation["contenders"]}
-    return {section for section, board in boards.items() if board is not None and daggers(board)}
+    return {
+        section
+        for section, board in boards.items()
+        if board is not None and transductive_marks(board)
+    }
 
 
 def _assets() -> dict[str, Any]:

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._daggers import daggers
+from .._contenders import NEGATIVE, POSITIVE, PREDICTION, transductive_marks
 from ._tables import metrics, plain, unfit
 
 if TYPE_CHECKING:
     import pandas as pd
-
-CONTROLS = ("positive control", "negative control")
 
 
 def coherence_panel(result: dict[str, Any]) -> dict[str, Any]:
@@ -42,8 +40,8 @@ def evaluation_panel(result: dict[str, Any]) -> dict[str, Any]:
         "best baseline": scores["contender"].astype(object)
         == scores["metric"].astype(object).map(best)
     }
-    wanted |= {name: scores["contender"] == name for name in CONTROLS}
-    values = {"prediction": result["table"]} | {
+    wanted |= {name: scores["contender"] == name for name in (POSITIVE, NEGATIVE)}
+    values = {PREDICTION: result["table"]} | {
         name: _wide(scores[rows]) for name, rows in wanted.items()
     }
     muted = unfit(result)
@@ -52,7 +50,7 @@ def evaluation_panel(result: dict[str, Any]) -> dict[str, Any]:
         "perturbations": plain(about["perturbation"]),
         "about": {str(c): plain(about[c]) for c in about if c != "perturbation"},
         "metrics": shown,
-        "best": best.replace(daggers(result["contenders"])).tolist(),
+        "best": best.replace(transductive_marks(result["contenders"])).tolist(),
         "muted": [metric in muted for metric in shown],
         "values": {
             name: _rows(frame.reindex(index=about.index, columns=shown))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._daggers import daggers
+from .._contenders import NEGATIVE, POSITIVE, PREDICTION, transductive_marks
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -109,10 +109,10 @@ def evaluation_tables(result: dict[str, Any]) -> dict[str, Any]:
     ordered = ordered[
         [c for c in SUMMARY if c in ordered] + [c for c in ordered if c not in SUMMARY]
     ]
-    told = daggers(result["contenders"])
-    ordered["best_baseline"] = ordered["best_baseline"].astype(object).replace(told)
+    marks = transductive_marks(result["contenders"])
+    ordered["best_baseline"] = ordered["best_baseline"].astype(object).replace(marks)
     numbers = result["contenders"].drop(columns="transductive", errors="ignore")
-    contenders = numbers.rename(index=told).T.rename_axis("metric").rename_axis(columns=None)
+    contenders = numbers.rename(index=marks).T.rename_axis("metric").rename_axis(columns=None)
     tables = {
         "metrics": table(
             ordered, muted=muted, hidden=("perfect", "skill_low", "skill_high", "drf", "bds")
@@ -121,12 +121,12 @@ def evaluation_tables(result: dict[str, Any]) -> dict[str, Any]:
         "conditions": conditions(result),
     }
     if len(result.get("strata", ())):
-        tables["strata"] = table(_strata(result["strata"]).rename(columns=told), muted=muted)
+        tables["strata"] = table(_strata(result["strata"]).rename(columns=marks), muted=muted)
     if len(result.get("missing", ())):
         counted = (
             result["missing"]
             .astype(str)
-            .replace({"contender": told})
+            .replace({"contender": marks})
             .groupby(["contender", "metric", "reason"], sort=False)
             .size()
         )
@@ -136,7 +136,7 @@ def evaluation_tables(result: dict[str, Any]) -> dict[str, Any]:
 
 def leaderboard_table(board: pd.DataFrame) -> dict[str, Any]:
     """Return the table of a benchmark."""
-    return table(board.rename(index=daggers(board)).rename_axis("contender"))
+    return table(board.rename(index=transductive_marks(board)).rename_axis("contender"))
 
 
 def conditions(result: dict[str, Any]) -> dict[str, Any]:
@@ -172,8 +172,8 @@ def _strata(long: pd.DataFrame) -> pd.DataFrame:
     wide = texts.pivot_table(
         index=["metric", "stratum"], columns="contender", values="value", sort=False
     )
-    n = texts[texts["contender"] == "prediction"].set_index(["metric", "stratum"])["n"]
-    front = [c for c in ("prediction", "positive control", "negative control") if c in wide]
+    n = texts[texts["contender"] == PREDICTION].set_index(["metric", "stratum"])["n"]
+    front = [c for c in (PREDICTION, POSITIVE, NEGATIVE) if c in wide]
     wide = wide[front + [c for c in wide if c not in front]].rename_axis(columns=None)
     wide.insert(0, "n", n.groupby(level=[0, 1]).first().reindex(wide.index))
     return wide.reset_index()

@@ -17,6 +17,7 @@ from ..core._results import read_result, write_table
 from ..core._screen import Screen, labels, resolve
 from ..core._view import own
 from ..metrics._association import Association, partial_association, raw_partial
+from ._correction import CORRECTIONS, adjusted
 from ._crossfit import crossfit
 from ._signature import column_shift, gene_set_shift, overlap
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from .._typing import Bools, Floats
     from ..core._gene_sets import GeneSets
 
-CORRECTIONS = ("fdr_bh", "fdr_by", "holm", "holm-sidak", "sidak", "bonferroni")
 RESPONSE = {
     "crossfit": ("residual_z", "magnitude"),
     "spline": ("residual_z", "magnitude"),
@@ -208,7 +208,9 @@ def associate(
 
     answer = _each_pattern(shift.loc[keep], test)
     answer.insert(
-        answer.columns.get_loc("pvalue") + 1, "qvalue", _correct(answer["pvalue"], correction)
+        answer.columns.get_loc("pvalue") + 1,
+        "qvalue",
+        adjusted(answer["pvalue"].to_numpy(), correction),
     )
     answer["n_genes_used"] = [len(used.get(name, ())) for name in answer.index]
     answer["overlap"] = [shared.get(name, np.nan) for name in answer.index]
@@ -303,16 +305,6 @@ def _each_pattern(
         part.insert(0, "n", int(rows.sum()))
         parts.append(part)
     return pd.concat(parts).loc[shift.columns].rename_axis("score")
-
-
-def _correct(pvalue: pd.Series, correction: str) -> Floats:
-    from statsmodels.stats.multitest import multipletests
-
-    q = np.full(len(pvalue), np.nan)
-    tested = np.isfinite(pvalue.to_numpy())
-    if tested.any():
-        q[tested] = multipletests(pvalue[tested], method=correction)[1]
-    return q
 
 
 def _warn_circular(answer: pd.DataFrame, params: Mapping[str, Any]) -> None:

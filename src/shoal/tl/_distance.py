@@ -18,6 +18,7 @@ from ..core._screen import labels, resolve
 from ..core._view import own
 from ..metrics._mmd import as_widths
 from ..metrics._permutation import permutation_pvalue
+from ._correction import CORRECTIONS, adjusted
 from ._distance_between import between_all, control_bandwidth, make_metric, permute, to_control
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from ._distance_between import Metric
 
 METRICS = ("edistance", "energy", "mmd")
-CORRECTIONS = ("fdr_bh", "fdr_by", "holm", "holm-sidak", "sidak", "bonferroni")
 
 
 def distance(
@@ -156,7 +156,11 @@ def distance(
     source, slot = choose(adata, layer=layer, use_rep=use_rep)
     stratum = _strata(adata, strata, found.code >= 0)
     cells = gather(
-        as_rows(source), found.code, len(found.names), stratum, int(stratum.max(initial=0)) + 1
+        as_rows(source).held(),
+        found.code,
+        len(found.names),
+        stratum,
+        int(stratum.max(initial=0)) + 1,
     )
     if metric != "edistance" or n_perms:
         cells = cells.in_memory()
@@ -170,7 +174,7 @@ def distance(
         values, reached = permute(cells, measure, n_perms, generator)
         table = _table(values, found.names, found.counts)
         pvalue = np.where(np.isnan(values), np.nan, permutation_pvalue(reached, n_perms))
-        table["pvalue"], table["qvalue"] = pvalue, _adjust(pvalue, correction)
+        table["pvalue"], table["qvalue"] = pvalue, adjusted(pvalue, correction)
         _check_reach(int(np.isfinite(pvalue).sum()), n_perms, alpha, correction)
     else:
         table = _table(to_control(cells, measure), found.names, found.counts)
@@ -283,7 +287,7 @@ def _check_sizes(cells: GroupedCells, metric: Metric, names: pd.Index) -> None:
             f"no stratum has more than {m.max()} control cells; at least {metric.least} are needed"
         )
         raise ValueError(msg)
-    usable = cells.control_weights(metric) > 0
+    usable = cells.control_weights(metric.least) > 0
     alone = names[~usable.any(axis=0)]
     if len(alone):
         warnings.warn(
@@ -318,23 +322,13 @@ def _pair_table(square: Floats, names: pd.Index, control: str) -> pd.DataFrame:
     return pd.DataFrame({**columns, "distance": square[np.ix_(order, order)][i, j]})
 
 
-def _adjust(pvalue: Floats, correction: str) -> Floats:
-    from statsmodels.stats.multitest import multipletests
-
-    adjusted, known = np.full(len(pvalue), np.nan), np.isfinite(pvalue)
-    if known.any():
-        with np.errstate(divide="ignore"):  # Šidák takes the logarithm of 1 - p, also of p = 1
-            adjusted[known] = multipletests(pvalue[known], method=correction)[1]
-    return adjusted
-
-
 def _check_reach(n_tests: int, n_perms: int, alpha: float, correction: str) -> None:
     """Warn if a perturbation that beats every relabelling, alone among `n_tests`, would not reach `alpha`."""
 
     def reaches(b: int) -> bool:
         lone = np.ones(n_tests)
         lone[0] = 1.0 / (b + 1)
-        return bool(_adjust(lone, correction)[0] <= alpha * (1 + 1e-9))
+        return bool(adjusted(lone, correction)[0] <= alpha * (1 + 1e-9))
 
     if n_tests == 0 or reaches(n_perms):
         return

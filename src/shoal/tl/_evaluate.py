@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .._contenders import COPY, NEGATIVE, POSITIVE, PREDICTION
 from .._keys import EVALUATION, SPLIT
 from .._logging import logger
 from .._random import RNGLike, as_generator
@@ -14,15 +15,7 @@ from ..core._results import write_table
 from ..core._screen import resolve
 from ..core._view import own
 from ..evaluation._external_suites import MEAN, score_of, with_controls
-from ..evaluation._predictions import (
-    COPY,
-    NEGATIVE,
-    POSITIVE,
-    PREDICTION,
-    of_baselines,
-    of_cells,
-    of_layer,
-)
+from ..evaluation._predictions import of_baselines, of_cells, of_layer
 from ..evaluation._scores import Marks
 from ..evaluation._task import Exam, set_exam
 from ..metrics._external_suites import EXTERNAL_SUITES

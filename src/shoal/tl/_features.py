@@ -50,10 +50,10 @@ def features(
                 "sh.pp.prepare(adata, exclude=...), or pass use_rep='X'"
             )
             raise ValueError(msg)
-        return as_rows(source), slot, []
+        return as_rows(source).held(), slot, []
     dropped = _excluded(adata, screen, names, exclude)
     keep = None if not dropped else np.flatnonzero(~adata.var_names.isin(dropped))
-    rows = as_rows(source, keep)
+    rows = as_rows(source, keep).held()
     if rows.shape[1] == 0:
         msg = f"exclude= leaves no gene of {slot}"
         raise ValueError(msg)
@@ -117,12 +117,10 @@ def _excluded(adata: AnnData, screen: Screen, names: Sequence[str], exclude: obj
 
 def _refuse_counts(rows: Rows, slot: str) -> None:
     """Look at the first block: whole numbers above 1 are raw counts, whose directions are those of the depth."""
-    for _, block in rows.blocks():
-        scale = look(Rows(block))
-        if scale.kind == "counts" and scale.maximum > 1:
-            msg = (
-                f"{slot} holds {scale.words}; coherence needs log-normalised values: call "
-                "sh.pp.prepare(adata, normalize='log1p'), or name another layer= or use_rep="
-            )
-            raise ValueError(msg)
-        return
+    scale = look(rows.head())
+    if scale.kind == "counts" and scale.maximum > 1:
+        msg = (
+            f"{slot} holds {scale.words}; coherence needs log-normalised values: call "
+            "sh.pp.prepare(adata, normalize='log1p'), or name another layer= or use_rep="
+        )
+        raise ValueError(msg)

@@ -165,10 +165,7 @@ def _each_group(
     rows: Rows, plan: Plan, groups: Ints, measured: Measured
 ) -> Iterator[tuple[int, Floats]]:
     """Yield (group, shifts of its cells): read as many groups at once as fit in memory, make one at a time dense."""
-    most = (
-        rows.step if rows.in_memory else 8 * rows.step
-    )  # a file is read from end to end for every batch
-    batch = np.cumsum(measured.columns["n_cells"][groups]) // most
+    batch = np.cumsum(measured.columns["n_cells"][groups]) // rows.batch
     order = np.argsort(plan.group, kind="stable")
     first = np.searchsorted(plan.group[order], np.arange(plan.n_groups + 1))
     for number in np.unique(batch):

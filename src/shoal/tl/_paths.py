@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from ..core._matrix import as_rows
 from ..metrics._cells import stored
@@ -13,12 +12,10 @@ from ..metrics._cells import stored
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._typing import Matrix
     from ..evaluation._task import Exam
     from ..metrics._comparison import Paths
 
 BEFORE = "counterfactual"  # layer: every cell as it would have been without its perturbation (ds.simulate)
-SCALE = 3.0  # factor between the mean values of cells beyond which their scales cannot be the same
 
 
 def paths_of(exam: Exam, source: Sequence[Sequence[str]] | None) -> Paths | str:
@@ -31,6 +28,7 @@ def paths_of(exam: Exam, source: Sequence[Sequence[str]] | None) -> Paths | str:
     source
         Names of the cells of the screen that the predicted cells of each condition start from; ``None`` if not told.
     """
+    from ..evaluation._predictions import far_apart, whole_numbers
     from ..evaluation._task import take
 
     adata, means = exam.cells.adata, exam.means
@@ -54,16 +52,8 @@ def paths_of(exam: Exam, source: Sequence[Sequence[str]] | None) -> Paths | str:
         np.mean([abs(float(cells.mean())) for cells in stored(several)])
         for several in (before, became)
     ]
-    if (sizes[1] > 0 and not sizes[1] / SCALE <= sizes[0] <= sizes[1] * SCALE) or _counts(
-        before
-    ) != _counts(became):
+    if far_apart(*sizes) or whole_numbers(before) != whole_numbers(became):
         return (
             f"layers[{BEFORE!r}] is not on the scale of the real cells: normalise it as these were"
         )
     return before, became
-
-
-def _counts(several: Sequence[Matrix]) -> bool:
-    """Whether all values are whole numbers."""
-    values = (cells.data if sparse.issparse(cells) else cells for cells in stored(several))
-    return all(bool(np.all(own == np.rint(own))) for own in values)

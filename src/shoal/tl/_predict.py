@@ -11,6 +11,7 @@ from .._keys import SPLIT
 from .._validate import get_adata, key_in
 from ..core._predictions import record
 from ..core._view import own
+from ..metrics._cells import densify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +66,7 @@ def predict(
     ``layers[key_added]``
         float32 (n_obs, n_vars): twins; control cells keep their own values, perturbed cells without a twin are NaN. CSR
         where twins are mostly zeros and no row is NaN. For a model of a representation,
-        ``obsm["X_" + key_added]`` instead, (n_obs, n_dims).
+        ``obsm["X_" + key_added]`` instead: float32 (n_obs, n_dims), or (n_obs, C, H, W) of images.
     ``obs[key_added + "_predicted"]``
         bool: which rows are twins.
     ``obs[key_added + "_source"]``
@@ -107,16 +108,17 @@ def predict(
             "layer of it: take adata[:, model.vocabulary.features].copy() first"
         )
         raise ValueError(msg)
-    back = np.argsort(cells.rows.columns) if cells.rows.columns is not None else slice(None)
     control = np.flatnonzero(cells.labels.is_control)
-    values = _rows_in_place(adata.n_obs, rows, twins, control, cells.rows.take(control))[:, back]
+    values = _rows_in_place(adata.n_obs, rows, twins, control, cells.rows.take(control))
+    if cells.rows.columns is not None:
+        values = values[:, np.argsort(cells.rows.columns)]
     names = np.full(adata.n_obs, "", dtype=object)
     names[rows] = adata.obs_names.to_numpy()[source]
     own(adata)
     if in_genes:
         adata.layers[key_added] = values
     else:
-        adata.obsm[f"X_{key_added}"] = values.toarray() if sparse.issparse(values) else values
+        adata.obsm[f"X_{key_added}"] = densify(values)
     adata.obs[key_added + PREDICTED] = np.isin(np.arange(adata.n_obs), rows)
     adata.obs[key_added + SOURCE] = names
     known = model.vocabulary
@@ -165,13 +167,13 @@ def _check_free(adata: AnnData, key: str, *, in_genes: bool) -> None:
 def _rows_in_place(
     n_obs: int, rows: Ints, twins: Matrix, control: Ints, own_values: Matrix
 ) -> Matrix:
-    """Return (n_obs, d): twins and control cells in their rows, NaN in rows that are neither."""
+    """Return a value for each cell: twins and controls in their rows, NaN in all other rows."""
     order = np.argsort(np.concatenate([rows, control]), kind="stable")
     if sparse.issparse(twins) and len(order) == n_obs:
         return sparse.vstack(
             [twins, sparse.csr_matrix(own_values, dtype=np.float32)], format="csr"
         )[order]
-    values = np.full((n_obs, twins.shape[1]), np.nan, dtype=np.float32)
-    values[rows] = twins.toarray() if sparse.issparse(twins) else twins
-    values[control] = own_values.toarray() if sparse.issparse(own_values) else own_values
+    values = np.full((n_obs, *twins.shape[1:]), np.nan, dtype=np.float32)
+    values[rows] = densify(twins)
+    values[control] = densify(own_values)
     return values

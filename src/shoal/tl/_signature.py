@@ -12,8 +12,9 @@ from .._keys import PCA
 from .._logging import logger
 from .._validate import key_in
 from ..core._gene_sets import read_gene_sets
-from ..core._matrix import Rows, as_rows, choose, group_sum
+from ..core._matrix import Rows, as_rows, choose
 from ..core._scale import look
+from ..core._walk import group_sums
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,12 +49,9 @@ def control_shift(rows: Rows, plan: Plan) -> Floats:
     A group is compared with controls mixed from the strata in its own proportions.
     """
     perturbed, is_control = plan.perturbed, plan.is_control
-    control_code = np.where(is_control, plan.stratum, -1)
-    total = np.zeros((plan.n_groups, rows.shape[1]))
-    control = np.zeros((plan.n_strata, rows.shape[1]))
-    for where, block in rows.blocks():
-        total += group_sum(block, perturbed[where], plan.n_groups)
-        control += group_sum(block, control_code[where], plan.n_strata)
+    code = np.where(is_control, plan.n_groups + plan.stratum, plan.group)
+    sums = group_sums(rows, code, plan.n_groups + plan.n_strata)
+    total, control = sums[: plan.n_groups], sums[plan.n_groups :]
     cells = np.zeros((plan.n_groups, plan.n_strata))
     np.add.at(cells, (perturbed[perturbed >= 0], plan.stratum[perturbed >= 0]), 1)
     control /= np.bincount(plan.stratum[is_control], minlength=plan.n_strata)[:, None]
@@ -110,7 +108,7 @@ def gene_set_shift(
     column = np.flatnonzero(adata.var_names.isin({g for genes in used.values() for g in genes}))
     genes = adata.var_names[column]
     source, slot = choose(adata, layer=layer)
-    rows = as_rows(source, column)
+    rows = as_rows(source, column).held()
     _check_log(rows, slot)
     shift = control_shift(rows, plan)
     member = np.column_stack([genes.isin(found) for found in used.values()]).astype(np.float64)

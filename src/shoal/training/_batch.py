@@ -1,4 +1,4 @@
-"""SetBatch: what every model trains on, populations of cells rather than cells."""
+"""SetBatch: what every network trains on, populations of cells instead of single cells."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 class SetBatch:
     """K conditions, S cells of each, and S matched control cells.
 
+    F is the shape of a cell: (number of features,), or (C, H, W) of images.
+
     Attributes
     ----------
     source
-        (K, S, D) control cells, each of the context and batch of its target cell where there are such controls.
+        (K, S, *F) float32 control cells. Each is of the context and batch of its target cell, where
+        there are such controls.
     target
-        (K, S, D) perturbed cells.
+        (K, S, *F) float32 perturbed cells.
     weight
         (K, S) 0 for a target slot that repeats a cell of its set, else 1.
     source_weight
@@ -35,9 +38,12 @@ class SetBatch:
     index
         (K,) int64 number of the condition.
     condition
-        What the network is told, with leading axis K: ``"parts"`` (K, P, E) vectors of the single perturbations, zero
-        where absent; ``"present"`` (K, P) bool; ``"context"`` (K,) int64, -1 where unknown; ``"dose"`` (K, 2), the
-        standardised dose or 0, and 1 if there is one.
+        Covariates of the conditions, by name:
+
+        - ``"parts"`` (K, P, E) vectors of the single perturbations, zero where absent;
+        - ``"present"`` (K, P) bool, which parts there are;
+        - ``"context"`` (K,) int64 code, -1 where unknown;
+        - ``"dose"`` (K, 2) the standardised dose or 0, and 1 if there is one.
     """
 
     source: Tensor
@@ -67,11 +73,11 @@ def assemble(conditions: Conditions, draw: Draw, values: Tensor) -> SetBatch:
     Parameters
     ----------
     conditions
-        Conditions that ``draw.index`` counts.
+        Conditions that ``draw.index`` numbers.
     draw
-        What was drawn.
+        Positions of the cells, and their weights.
     values
-        (2, K, S, D) the source and the target cells, on the device that the batch is wanted on.
+        (2, K, S, *F) the source cells and the target cells, on the device of the batch.
     """
     device = values.device
     return SetBatch(

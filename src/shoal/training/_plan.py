@@ -126,10 +126,11 @@ class Plan(L.LightningModule):
             batch.source, batch.condition, batch.batch_index, generator=generator
         ).float()
         for k in range(len(batch)):
-            x = made[k][batch.source_weight[k] > 0].cpu().numpy()
-            y = batch.target[k][batch.weight[k] > 0].cpu().numpy()
+            x = made[k][batch.source_weight[k] > 0]
+            y = batch.target[k][batch.weight[k] > 0]
             if len(x) < 2:
-                x = made[k].cpu().numpy()
+                x = made[k]
+            x, y = (cells.flatten(1).cpu().numpy() for cells in (x, y))
             finite = bool(np.isfinite(x).all())
             if not finite:
                 name = self.held_out[int(batch.index[k])]

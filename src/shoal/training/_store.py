@@ -1,4 +1,4 @@
-"""The resident store: the matrix lives on the training device and batches are assembled there."""
+"""The resident store: the cells live on the training device and batches are assembled there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class Store(Protocol):
-    """Where the cells come from; a batch depends on nothing but the sampler's seed, the step and the rank."""
+    """Where the cells come from.
+
+    A batch depends on the seed of the sampler, the step and the rank alone.
+    """
 
     sampler: SetSampler
 
@@ -26,24 +29,26 @@ class Store(Protocol):
         """Return what process `rank` of `world` trains on at a step."""
 
     def gather(self, conditions: Conditions, draw: Draw) -> SetBatch:
-        """Return the cells of a draw from any conditions over the same cells, such as held-out ones."""
+        """Return the cells of a draw from any conditions over the same cells, or held-out ones."""
 
     def to(self, device: torch.device | str) -> None:
         """Get ready to train on a device."""
 
     def close(self) -> None:
-        """Let go of what training needed; the store can be used again."""
+        """Free the memory that training needed; the store can be used again."""
 
 
 class ResidentStore:
-    """Keeps the whole matrix in memory, and on the training device while training lasts.
+    """Keeps all cells in memory, and on the training device while training lasts.
 
     Parameters
     ----------
     values
-        (n_obs, D) cells, kept as float32; not copied if they are that.
+        (n_obs, *F) cells. Images of uint8 are kept as uint8, which is a quarter of the memory. All
+        other values are kept as float32, and not copied if they are float32 already. Batches are
+        float32 in both cases.
     sampler
-        What to draw.
+        Draws the batches.
 
     Raises
     ------
@@ -53,13 +58,15 @@ class ResidentStore:
 
     def __init__(self, values: np.ndarray | Tensor, sampler: SetSampler) -> None:
         if not isinstance(values, torch.Tensor):
-            values = torch.from_numpy(np.require(values, np.float32, "CW"))
-        if values.ndim != 2 or len(values) != sampler.conditions.n_obs:
-            msg = f"values must be (n_obs, D) with n_obs = {sampler.conditions.n_obs}, not {tuple(values.shape)}"
+            values = torch.from_numpy(np.require(values, kept_dtype(values), "CW"))
+        if values.ndim < 2 or len(values) != sampler.conditions.n_obs:
+            n_obs = sampler.conditions.n_obs
+            msg = f"values must be (n_obs, *F) with n_obs = {n_obs}, not {tuple(values.shape)}"
             raise ValueError(msg)
         check_finite(values, np.arange(len(values)))
         self.sampler = sampler
-        self._values = self._here = values.float()
+        self._values = values if values.dtype == torch.uint8 else values.float()
+        self._here = self._values
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> SetBatch:
         """Return what process `rank` of `world` trains on at a step."""
@@ -70,7 +77,7 @@ class ResidentStore:
         return assemble(conditions, draw, take(self._here, np.stack([draw.source, draw.target])))
 
     def to(self, device: torch.device | str) -> None:
-        """Copy the matrix to a device."""
+        """Copy the cells to a device."""
         self._here = self._values.to(device)
 
     def close(self) -> None:
@@ -78,19 +85,24 @@ class ResidentStore:
         self._here = self._values
 
 
+def kept_dtype(values: np.ndarray) -> type[np.generic]:
+    """Return the dtype that cells are kept in: uint8 if they have it, else float32."""
+    return np.uint8 if values.dtype == np.uint8 else np.float32
+
+
 def take(values: Tensor, index: np.ndarray) -> Tensor:
-    """Return ``values[index]`` for positions of any shape."""
+    """Return ``values[index]`` as float32, for positions of any shape."""
     at = torch.from_numpy(index.ravel()).to(values.device)
-    return values.index_select(0, at).view(*index.shape, values.shape[1])
+    return values.index_select(0, at).view(*index.shape, *values.shape[1:]).float()
 
 
 def check_finite(values: Tensor, positions: np.ndarray) -> None:
     """Raise ``ValueError`` that names the cells with values that are not finite."""
     if not values.sum().isfinite():  # cheap; the rows are looked at only if something is wrong
-        bad = (~values.isfinite().all(dim=1)).numpy()
+        bad = (~values.isfinite().flatten(1).all(dim=1)).numpy()
         if bad.any():
             msg = (
-                f"{int(bad.sum())} of {len(values)} cells hold NaN or infinite values, the first at position "
-                f"{int(positions[bad][0])}; drop or mend them before training"
+                f"{int(bad.sum())} of {len(values)} cells hold NaN or infinite values, the first "
+                f"at position {int(positions[bad][0])}; drop or mend them before training"
             )
             raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""The streamed store: a bounded pool of cells at a time is read from a file, the next one while training goes on."""
+"""The streamed store: it reads a bounded pool of cells at a time, while training goes on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..core._controls import LEAST
 from ._batch import assemble
 from ._draw import distinct
 from ._sampler import SetSampler
-from ._store import check_finite, take
+from ._store import check_finite, kept_dtype, take
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,11 +37,11 @@ class Pool:
     Attributes
     ----------
     index
-        The conditions in the pool, by their number in the screen.
+        Conditions in the pool, by their number in the screen.
     sampler
-        Draws from the pool.
+        Draws batches from the pool.
     values
-        (n, D) the cells.
+        (n, *F) the cells, uint8 or float32.
     """
 
     index: Ints
@@ -52,18 +52,24 @@ class Pool:
 class StreamedStore:
     """Trains from a file with a memory that does not depend on the number of cells.
 
-    The steps are cut into windows of `refresh` steps. The batches of a window are drawn from its pool: a random choice
-    of cells of as many conditions as a set of each has room for (of all, with more cells of each, if they are few), and
-    of the controls that match them, `pool_cells` together. While a window is trained on, a thread reads the pool of
-    the next one, in the order of the file. Windows take the conditions in passes, as steps do, so that every condition
-    is seen equally often. There are never more than two pools in memory.
+    The steps are cut into windows of `refresh` steps. Each window has a pool of `pool_cells` cells,
+    and its batches are drawn from that pool:
+
+    - Perturbed cells come from as many conditions as a set of each has room for. If all conditions
+      have room, there are more cells of each. Which cells of a condition, is a random choice.
+    - Control cells are a random choice among those that match them in context and batch.
+
+    While a window is trained on, a thread reads the pool of the next one, in the order of the file.
+    Windows take the conditions in passes, as steps do, so that all conditions are seen equally
+    often. There are never more than two pools in memory.
 
     Parameters
     ----------
     read
-        Returns the (n, D) cells at sorted positions; called from another thread.
+        Returns the (n, *F) cells at sorted positions; called from another thread. Cells of uint8
+        are kept as uint8, all others as float32.
     sampler
-        What to draw.
+        Draws the conditions, and the sizes of a batch.
     pool_cells
         Cells of a pool.
     refresh
@@ -86,8 +92,8 @@ class StreamedStore:
         least = 2 * sampler.batch_conditions * sampler.set_size
         if pool_cells < least or refresh < 1:
             msg = (
-                f"pool_cells={pool_cells} and refresh={refresh}: a pool needs room for a step, {least} cells "
-                "(2 x conditions x set_size), and a window at least one step"
+                f"pool_cells={pool_cells} and refresh={refresh}: a pool needs room for a step, "
+                f"{least} cells (2 x conditions x set_size), and a window at least one step"
             )
             raise ValueError(msg)
         self.sampler, self.pool_cells, self.refresh = sampler, pool_cells, refresh
@@ -127,10 +133,8 @@ class StreamedStore:
         """Return the pool of a window, and have the next one read."""
         key = (window, rank, world)
         if self._pool is None or self._pool[0] != key:
-            if (
-                self._next is not None and self._next[0] != key
-            ):  # a jump: training starts anew or is resumed
-                self.close()
+            if self._next is not None and self._next[0] != key:
+                self.close()  # a jump: training starts anew or is resumed
             coming = self._next
             self._pool = self._next = None  # freed before a third one is begun
             pool = self._fill(*key) if coming is None else coming[1].result()
@@ -181,7 +185,7 @@ class StreamedStore:
         return index, [own[at] for own, at in zip(cells, chosen, strict=True)]
 
     def _choose_controls(self, target: Ints, rng: np.random.Generator) -> Ints:
-        """Return controls for the cells of a window, as many of each context and batch as there is room for."""
+        """Return controls for the cells of a window, from each of their contexts and batches."""
         conditions, most = self.sampler.conditions, self.pool_cells // CONTROLS
         controls = conditions.controls
         pools = [controls.pool(*pair)[0] for pair in conditions.strata(target)[0]]
@@ -195,7 +199,7 @@ class StreamedStore:
         return found if len(found) <= most else np.sort(rng.choice(found, most, replace=False))
 
     def _load(self, positions: Ints) -> Tensor:
-        """Read cells into one float32 array, piece by piece."""
+        """Read cells into one array of uint8 or float32, piece by piece."""
         values = np.empty((0, 0), dtype=np.float32)
         for start in range(0, len(positions), PIECE):
             if self._stop.is_set():
@@ -203,9 +207,13 @@ class StreamedStore:
             at = positions[start : start + PIECE]
             piece = np.asarray(self._read(at))
             if not start:
-                values = np.empty((len(positions), piece.shape[-1]), dtype=np.float32)
-            if piece.shape != (len(at), values.shape[1]):
-                msg = f"read(positions) gave {piece.shape} for {len(at)} positions; expected {(len(at), values.shape[1])}"
+                shape = (len(positions), *piece.shape[1:])
+                values = np.empty(shape, dtype=kept_dtype(piece))
+            if piece.ndim < 2 or piece.shape != (len(at), *values.shape[1:]):
+                msg = (
+                    f"read(positions) gave {piece.shape} for {len(at)} positions; expected a cell "
+                    "for each position, all of one shape"
+                )
                 raise ValueError(msg)
             values[start : start + PIECE] = piece
         cells = torch.from_numpy(values)

@@ -9,9 +9,7 @@ from scipy import sparse
 
 import shoal as sh
 
-
-def dense(values):
-    return values.toarray() if sparse.issparse(values) else np.asarray(values)
+from ...helpers import dense
 
 
 @pytest.fixture

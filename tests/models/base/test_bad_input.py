@@ -7,13 +7,14 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
 
 import shoal as sh
 
 torch = pytest.importorskip("torch", reason="networks need the extra 'models'")
 pytest.importorskip("scvi", reason="networks need the extra 'models'")
 from lightning.pytorch.callbacks import Callback  # noqa: E402
+
+from ...helpers import dense  # noqa: E402
 
 SHORT = {"max_steps": 3}
 
@@ -27,10 +28,6 @@ class Raise(Callback):
     def on_train_batch_start(self, trainer, *_):
         if trainer.global_step == self.step:
             raise self.error
-
-
-def dense(values):
-    return values.toarray() if sparse.issparse(values) else np.asarray(values)
 
 
 # -- perturbations without vectors -----------------------------------------------------------------------------------

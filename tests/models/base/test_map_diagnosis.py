@@ -7,21 +7,18 @@ from types import SimpleNamespace
 import anndata as ad
 import numpy as np
 import pytest
-from scipy import sparse
 
 import shoal as sh
 from shoal.core._population import population
 from shoal.core._screen import resolve
 from shoal.models.base._learning import learn_vocabulary
 from shoal.models.base._map_diagnosis import MapMixin
-from shoal.models.space._linear import fit_space
+from shoal.models.space._space import fit_space
+
+from ...helpers import dense
 
 TIMES = (0.0, 0.5, 1.0)
 COLUMNS = ["n", "cost", "cost_sd", "excess", "swaps", "energy", "energy_control"]
-
-
-def dense(values):
-    return values.toarray() if sparse.issparse(values) else np.asarray(values)
 
 
 def controls(adata):

@@ -20,6 +20,8 @@ from shoal.models.baselines._means import ContextMean, ControlCopy, PerturbedMea
 from shoal.models.baselines._neighbours import Nearest
 from shoal.models.baselines._shift import Additive, MatchingMean, MeanShift, OwnShift
 
+from ...helpers import dense
+
 CLASSES = (
     ControlCopy,
     PerturbedMean,
@@ -66,10 +68,6 @@ def trained(cls, adata, **options):
     model = cls(adata, **options)
     model.train()
     return model
-
-
-def dense(values):
-    return values.toarray() if sparse.issparse(values) else np.asarray(values)
 
 
 @each_class
@@ -225,7 +223,7 @@ def test_representations_may_be_negative(screen):
 
 
 def test_importing_baselines_imports_no_network_library():
-    files = ", ".join(f"shoal.models._baselines_{name}" for name in FILES)
+    files = ", ".join(f"shoal.models.baselines._{name}" for name in FILES)
     code = f"import sys, {files}; print(sorted({{'torch', 'scvi', 'lightning', 'scanpy'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -12,6 +12,8 @@ from shoal.models.baselines._contexts import OtherContexts
 from shoal.models.baselines._distribution import QuantileShift, map_quantiles
 from shoal.models.baselines._means import ContextMean, PerturbedMean
 
+from ...helpers import dense
+
 
 def screen(sizes, rng, *, offset, batches=1):
     """Gamma noise + an offset of context and batch; perturbation A: only half of the cells respond, by 4 in gene 0."""
@@ -127,7 +129,7 @@ def zeros(rng):
 
 def test_quantile_shift_reproduces_every_marginal(zeros):
     made = trained(QuantileShift, zeros).predict("A", n_cells=600)
-    found = made.X.toarray() if sparse.issparse(made.X) else made.X
+    found = dense(made.X)
     real = zeros.X[600:1100].toarray()
     for gene in range(3):
         assert (
@@ -153,7 +155,7 @@ def test_other_contexts_carry_no_cells(rng):
 def test_quantile_shift_of_an_unknown_perturbation_uses_all(zeros):
     model = trained(QuantileShift, zeros)
     found = model.predict("new", n_cells=600).X
-    found = found.toarray() if sparse.issparse(found) else found
+    found = dense(found)
     expected = (0.8 + 0.3) / 2  # of the cells of A and of B, equally, although A has more
     assert abs((found[:, 0] > 0).mean() - expected) < 0.07
 

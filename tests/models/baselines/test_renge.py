@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import sparse
 
 import shoal as sh
 from shoal.models.baselines._contexts import OtherContexts
 from shoal.models.baselines._distribution import QuantileShift
 from shoal.models.baselines._means import ControlCopy
 from shoal.models.baselines._shift import MeanShift, OwnShift
+
+from ...helpers import dense
 
 N_COMPS = 30
 
@@ -48,7 +49,7 @@ def energies(adata, test):
         model = cls(adata)
         model.train()
         rows, values, _ = model.twins(subset=test)
-        values = values.toarray() if sparse.issparse(values) else values
+        values = dense(values)
         pairs = [(values[name[rows] == p], x[rows[name[rows] == p]]) for p in np.unique(name[rows])]
         found[cls.name] = np.mean(
             [

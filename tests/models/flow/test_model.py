@@ -9,6 +9,8 @@ from scipy import sparse
 
 import shoal as sh
 
+from ...helpers import dense
+
 torch = pytest.importorskip("torch", reason="networks need the extra 'models'")
 pytest.importorskip("scvi", reason="networks need the extra 'models'")
 
@@ -19,10 +21,6 @@ def same(one, two):
     """Whether two networks have the same weights, to the bit."""
     pairs = zip(one.module.state_dict().items(), two.module.state_dict().items(), strict=True)
     return all(a[0] == b[0] and torch.equal(a[1], b[1]) for a, b in pairs)
-
-
-def dense(values):
-    return values.toarray() if sparse.issparse(values) else np.asarray(values)
 
 
 # -- from the screen to a model --------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import anndata
 import numpy as np
 import pytest
-from scipy import sparse
 
 import shoal as sh
 from shoal.metrics import energy_distance
@@ -13,6 +12,8 @@ from shoal.metrics import energy_distance
 torch = pytest.importorskip("torch", reason="networks need the extra 'models'")
 pytest.importorskip("scvi", reason="networks need the extra 'models'")
 from lightning.pytorch.callbacks import Callback  # noqa: E402
+
+from ...helpers import dense  # noqa: E402
 
 SHORT = {
     "max_steps": 10,
@@ -22,10 +23,6 @@ SHORT = {
     "accelerator": "cpu",
     "n_steps": 4,
 }
-
-
-def dense(values):
-    return values.toarray() if sparse.issparse(values) else np.asarray(values)
 
 
 def weights(model):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
 
 import shoal as sh
 
@@ -15,6 +14,8 @@ pytest.importorskip("scvi", reason="networks need the extra 'models'")
 from shoal.models.base._sets import conditions_of  # noqa: E402
 from shoal.models.monge._config import PRESETS  # noqa: E402
 from shoal.training import SetSampler  # noqa: E402
+
+from ...helpers import dense  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TINY = {"n_latent": 8, "width": 16, "depth": 1, "latent": "pca", "warm_steps": 0}
@@ -31,10 +32,6 @@ each_preset = pytest.mark.parametrize("preset", PRESETS)
 def fit(adata, *, config=None, **arguments):
     """Train a small map by transport from the first step; arguments are those of ``tl.fit``."""
     return sh.tl.fit(adata, "conditional_monge", config=TINY | (config or {}), **FAST | arguments)
-
-
-def dense(values):
-    return values.toarray() if sparse.issparse(values) else np.asarray(values)
 
 
 def without(adata, **names):

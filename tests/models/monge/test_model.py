@@ -17,6 +17,8 @@ from shoal.metrics import energy_distance  # noqa: E402
 from shoal.models import ConditionalMonge  # noqa: E402
 from shoal.models.monge._config import LATENT, PRESETS, TRAINING  # noqa: E402
 
+from ...helpers import dense  # noqa: E402
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 TINY = {"n_latent": 8, "width": 16, "depth": 1}
 FAST = {
@@ -34,10 +36,6 @@ each_latent = pytest.mark.parametrize("latent", LATENT)
 def fit(adata, *, config=None, **arguments):
     """Train a small map; arguments are those of ``tl.fit``."""
     return sh.tl.fit(adata, "conditional_monge", config=TINY | (config or {}), **FAST | arguments)
-
-
-def dense(values):
-    return values.toarray() if sparse.issparse(values) else np.asarray(values)
 
 
 def controls(adata):

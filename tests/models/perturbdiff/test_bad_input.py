@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
 
 import shoal as sh
 
@@ -19,13 +18,11 @@ from shoal.models.perturbdiff import _module as _perturbdiff_module  # noqa: E40
 from shoal.models.perturbdiff._config import PRESETS, PerturbDiffConfig  # noqa: E402
 from shoal.training import SetSampler  # noqa: E402
 
+from ...helpers import dense  # noqa: E402
+
 SHORT = {"max_steps": 3}
 STEPS = {"one_pass": False}
 each_preset = pytest.mark.parametrize("preset", PRESETS)
-
-
-def dense(values):
-    return values.toarray() if sparse.issparse(values) else np.asarray(values)
 
 
 # -- perturbations, sets, contexts -----------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
 
 import shoal as sh
 
@@ -19,6 +18,8 @@ from lightning.pytorch.callbacks import Callback  # noqa: E402
 
 from shoal.models import PerturbDiff  # noqa: E402
 from shoal.models.perturbdiff._config import PRESETS, TRAINING  # noqa: E402
+
+from ...helpers import dense  # noqa: E402
 
 each_preset = pytest.mark.parametrize("preset", PRESETS)
 STILL = {"max_steps": 1, "lr": 1e-12, "ema": None}  # a step that changes nothing
@@ -30,10 +31,6 @@ class Interrupt(Callback):
     def on_train_batch_start(self, trainer, *_):
         if trainer.global_step == 13:
             raise KeyboardInterrupt
-
-
-def dense(values):
-    return values.toarray() if sparse.issparse(values) else np.asarray(values)
 
 
 def assert_same(one, two):

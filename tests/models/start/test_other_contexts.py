@@ -5,7 +5,6 @@ from __future__ import annotations
 import anndata
 import numpy as np
 import pytest
-from scipy import sparse
 
 import shoal as sh
 
@@ -16,11 +15,9 @@ from shoal.models.flow._config import FlowConfig  # noqa: E402
 from shoal.models.start._other_contexts import Relatives, TransferStore  # noqa: E402
 from shoal.training import Conditions, ResidentStore, SetSampler  # noqa: E402
 
+from ...helpers import dense  # noqa: E402
+
 CONTEXTS = np.array([[0.0, 0, 0], [5, 0, 0], [0, 7, 0]], dtype=np.float32)
-
-
-def dense(values):
-    return values.toarray() if sparse.issparse(values) else np.asarray(values)
 
 
 @pytest.fixture

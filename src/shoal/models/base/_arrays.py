@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import sparse
 
 from ..._validate import key_in
+from ...metrics._cells import densify
 from ._learning import known_population
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def cells_of(
     Parameters
     ----------
     cells
-        AnnData, or (n, n_features) values in the columns of ``vocabulary.features``.
+        AnnData, or (n, n_features) values in the columns of ``vocabulary.features``; for a model of
+        images (n, C, H, W).
     vocabulary
         What the model knows.
     contexts
@@ -86,7 +88,8 @@ def compact(values: Matrix) -> Matrix:
     if sparse.issparse(values):
         return values.tocsr().astype(np.float32)
     values = np.asarray(values, dtype=np.float32)
-    return sparse.csr_matrix(values) if values.size and (values == 0).mean() > 0.5 else values
+    mostly_zero = values.ndim == 2 and values.size and (values == 0).mean() > 0.5
+    return sparse.csr_matrix(values) if mostly_zero else values
 
 
 def stacked(parts: Sequence[Matrix]) -> Matrix:
@@ -100,17 +103,21 @@ def in_kind_of(given: Matrix, values: Matrix) -> Matrix:
     """Return values as a dense array or as CSR, as `given` is."""
     if sparse.issparse(given):
         return sparse.csr_matrix(values)
-    return values.toarray() if sparse.issparse(values) else values
+    return densify(values)
 
 
 def _check_shape(cells: Matrix, vocabulary: Vocabulary) -> None:
     if cells.dtype.kind not in "buif":
         msg = f"cells are a matrix of numbers, not of {cells.dtype}"
         raise TypeError(msg)
-    d = len(vocabulary.features)
-    if cells.ndim != 2 or cells.shape[1] != d or not cells.shape[0]:
-        some = ", ".join(vocabulary.features[:3]) + (", ..." if d > 3 else "")
-        msg = f"cells have shape {cells.shape}; they must be (n, {d}), the columns of model.vocabulary.features: {some}"
+    shape = vocabulary.cell_shape
+    if tuple(cells.shape[1:]) != shape or not cells.shape[0]:
+        some = ", ".join(vocabulary.features[:3])
+        some += ", ..." if len(vocabulary.features) > 3 else ""
+        msg = (
+            f"cells have shape {cells.shape}; they must be (n, {', '.join(map(str, shape))}), "
+            f"the columns of model.vocabulary.features: {some}"
+        )
         raise ValueError(msg)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from ..._typing import Bools, Ints
+    from ..._typing import Ints
 
 
 def learn_vocabulary(
@@ -36,7 +36,7 @@ def learn_vocabulary(
         If a perturbation of training has no vector.
     """
     _check_cells(cells)
-    scale = check_scale(cells.rows, layer=layer, use_rep=use_rep)
+    check_scale(cells, layer=layer, use_rep=use_rep)
     train = cells.train | cells.train_control
     seen = sorted({cells.names[code] for code in np.unique(cells.labels.code[cells.train])})
     singles = sorted({part for name in seen for part in cells.screen.parts(name)})
@@ -48,6 +48,7 @@ def learn_vocabulary(
         layer=layer,
         use_rep=use_rep,
         features=cells.features,
+        cell_shape=cells.rows.cell_shape,
         perturbations=tuple(table.index),
         vectors=table.to_numpy(dtype=np.float32),
         trained=tuple(singles),
@@ -58,7 +59,7 @@ def learn_vocabulary(
         dose_scale=float(log.std())
         if len(np.unique(dose[dose > 0])) > 1
         else 1.0,  # of equal numbers it is not quite 0
-        nonnegative=scale.minimum >= 0 or _none_negative(cells.rows, train),
+        nonnegative=len(cells.rows.cell_shape) == 1 and cells.nonnegative,
         transductive=transductive,
     )
 
@@ -75,8 +76,8 @@ def known_population(adata: AnnData, vocabulary: Vocabulary) -> Population:
     """
     v = vocabulary
     slots = {"layer": v.layer, "use_rep": v.use_rep}
-    cells = aligned(population(adata, v.screen, **slots), v)
-    check_scale(cells.rows, **slots)
+    cells = aligned(population(adata, v.screen, **slots, images=v.of_images), v)
+    check_scale(cells, **slots)
     return cells
 
 
@@ -87,9 +88,17 @@ def aligned(cells: Population, vocabulary: Vocabulary) -> Population:
     ------
     KeyError
         If features of training are missing.
+    ValueError
+        If cells are images of another shape than those of training.
     """
     if cells.features == vocabulary.features:
         return cells
+    if vocabulary.of_images:
+        msg = (
+            f"{cells.rows.slot} holds cells of shape {cells.rows.cell_shape}, and the model was "
+            f"trained on cells of shape {vocabulary.cell_shape}: bring images of that size"
+        )
+        raise ValueError(msg)
     position = {name: i for i, name in enumerate(cells.features)}
     missing = [name for name in vocabulary.features if name not in position]
     if missing:
@@ -114,11 +123,6 @@ def _check_cells(cells: Population) -> None:
             "all of them in 'train'"
         )
         raise ValueError(msg)
-
-
-def _none_negative(rows: Rows, train: Bools) -> bool:
-    """Return whether no training cell has a value below 0; what other cells hold teaches nothing."""
-    return all(block[train[at]].min() >= 0 for at, block in rows.blocks() if train[at].any())
 
 
 def _used(names: tuple[str, ...], codes: Ints) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ import pandas as pd
 from ..._logging import logger, progress
 from ..._random import RNGLike, as_generator, spawn
 from ..._validate import get_adata, positive
-from ...core._population import SPLITS, grouped, members
+from ...core._codes import grouped, members
+from ...core._population import SPLITS
 from ...metrics import energy_distance
 from ...metrics._maps import check_times, costs, displacement, excess, swaps
 from ._arrays import stacked

@@ -19,15 +19,15 @@ from scvi.model.base import BaseModelClass
 
 from ..._random import RNGLike, as_generator
 from ..._validate import one_of
-from ...core._population import Population, control_means, population, recode, with_controls
+from ...core._codes import recode
+from ...core._population import Population, control_means, population, with_controls
 from ...core._screen import as_labels, resolve
 from ...core._view import own
 from ...training import LAST, FitSettings, ResidentStore, SetSampler, StreamedStore
 from ...training import fit as fit_module
-from ..post._nonnegative import nonnegative
-from ..post._zero_fraction import switched_off
-from ..space._linear import encoded, fit_space
-from ..space._network import space_from_dict
+from ..post._nonnegative import make_nonnegative
+from ..post._zero_fraction import match_zero_fraction
+from ..space._space import encoded, fit_space, space_from_dict
 from ._learning import known_population, learn_vocabulary
 from ._persistence import Stored, history_table, plain_history
 from ._predictor import Predictor, Wanted
@@ -46,8 +46,7 @@ if TYPE_CHECKING:
 
     from ..._typing import Bools, Ints
     from ...training import Conditions, Store
-    from ..space._linear import Space
-    from ..space._network import NetworkSpace
+    from ..space._space import Space
 
 RESIDENT_BYTES = 4 * 2**30  # a larger matrix is streamed unless store= says otherwise
 SET_SIZE = 64  # cells of a generated set
@@ -62,6 +61,10 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
     ``loss(batch, generator)`` and ``sample(source, condition, batch_index, *, generator, **options)``, names the options of
     ``sample`` in ``options``, and gives the defaults of training in ``defaults``.
 
+    A subclass of a network that takes arrays, such as images, sets ``takes_images = True``. It is
+    trained with ``n_latent=None`` on a slot of ``obsm`` with the shape (n_obs, C, H, W). Its
+    ``make_network`` finds the shape (C, H, W) in ``self.space.shape``.
+
     Attributes
     ----------
     module
@@ -69,14 +72,17 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
     vocabulary
         Perturbations, contexts, batches and features that the model knows.
     space
-        Map between features and the space of the network, linear or an autoencoder's.
+        Map between the values of cells and the space of the network.
+    takes_images
+        Whether the network takes cells that are arrays, (n, C, H, W), as well as rows of features.
     seed
         Of the training that the model has behind it; ``None`` before.
     """
 
     defaults: ClassVar[dict[str, Any]] = {}
+    takes_images: ClassVar[bool] = False
     module: nn.Module
-    space: Space | NetworkSpace
+    space: Space
     seed: int | None
 
     def __init__(
@@ -92,7 +98,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         setup = self.registry_["setup_args"]
         screen = resolve(adata, setup["perturbation_key"], control=setup["control"])
         slots = {"layer": setup["layer"], "use_rep": setup["use_rep"]}
-        self.cells: Population = population(adata, screen, **slots)
+        self.cells: Population = population(adata, screen, **slots, images=self.takes_images)
         self.vocabulary: Vocabulary = learn_vocabulary(self.cells, embedding=embedding, **slots)
         self.vocabulary.tell_unknown(self.cells.names)
         generator = as_generator(rng)
@@ -101,9 +107,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         self.space = self._fit_space(train, n_latent, generator)
         self._build(int(generator.integers(2**31)))
 
-    def _fit_space(
-        self, train: Ints, n_latent: int | None, rng: np.random.Generator
-    ) -> Space | NetworkSpace:
+    def _fit_space(self, train: Ints, n_latent: int | None, rng: np.random.Generator) -> Space:
         """Fit the space of the network on the cells at the positions `train`; `config` is known."""
         return fit_space(self.cells.rows, train, n_latent=n_latent, rng=rng)
 
@@ -334,10 +338,12 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
             z[rows[real]] = made.float().cpu()[real]
         values = self.space.decode(z.numpy(), start)
         if self.vocabulary.nonnegative:
-            nonnegative(values, wanted.populations())
+            make_nonnegative(values, wanted.populations())
             if getattr(getattr(self.module, "config", None), "match_zero_fraction", False):
                 usual = with_controls(cells, self.cells).control_zeros
-                switched_off(values, start if like is None else like, wanted.populations(), usual)
+                match_zero_fraction(
+                    values, start if like is None else like, wanted.populations(), usual
+                )
         return values
 
     def _in_sets(

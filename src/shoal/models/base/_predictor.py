@@ -12,8 +12,8 @@ import pandas as pd
 from ..._logging import logger, progress
 from ..._random import RNGLike, as_generator
 from ..._validate import key_in, positive
+from ...core._codes import grouped
 from ...core._controls import LEVELS
-from ...core._population import Population, grouped
 from ...core._predictions import record
 from ._arrays import cells_of, compact, in_kind_of, is_matrix, stacked
 from ._learning import known_population
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
     from ..._typing import Bools, Floats, Ints, Matrix
+    from ...core._population import Population
     from ._vocabulary import Vocabulary
 
 BLOCK = 8192  # cells generated together
@@ -127,6 +128,8 @@ class Predictor:
             One row per generated cell, on the scale that the model was trained on; ``obs`` has the perturbation,
             context, batch and dose columns of the screen and ``source``, the name of the control cell it starts from (of models
             with `cross_context`: that stands for it, where it starts from the perturbation's own cells of another context).
+            Of a model of images, ``X`` is ``None``, there are no variables, and the float32 images
+            (n, C, H, W) are in the slot of ``obsm`` that the model was trained on.
 
         Raises
         ------
@@ -396,7 +399,7 @@ class Predictor:
             for start in progress(starts, total=len(starts), desc="generating cells")
         ]
         if not parts:
-            return np.zeros((0, len(self.vocabulary.features)), dtype=np.float32)
+            return np.zeros((0, *self.vocabulary.cell_shape), dtype=np.float32)
         return stacked(parts)
 
     def _as_adata(self, values: Matrix, wanted: Wanted, cells: Population) -> AnnData:
@@ -416,12 +419,14 @@ class Predictor:
         obs[SOURCE] = cells.adata.obs_names.to_numpy()[wanted.source]
         number = np.arange(len(wanted)) - np.searchsorted(wanted.perturbation, wanted.perturbation)
         index = pd.Index([f"{name}-{i}" for name, i in zip(names, number, strict=True)])
-        if self.vocabulary.in_genes:
-            var = cells.adata.var.reindex(list(self.vocabulary.features))
+        table, v = pd.DataFrame(obs, index=index), self.vocabulary
+        if v.of_images:
+            made = AnnData(obs=table, obsm={v.use_rep: values})
         else:
-            var = pd.DataFrame(index=list(self.vocabulary.features))
-        made = AnnData(values, obs=pd.DataFrame(obs, index=index), var=var)
-        v = self.vocabulary
+            var = pd.DataFrame(index=list(v.features))
+            if v.in_genes:
+                var = cells.adata.var.reindex(list(v.features))
+            made = AnnData(values, obs=table, var=var)
         record(
             made, "X", model=type(self).__name__, embedding=v.embedding, transductive=v.transductive
         )

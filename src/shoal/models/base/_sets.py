@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ...core._population import grouped, recode
+from ...core._codes import grouped, recode
 from ...training import Conditions, told
 
 if TYPE_CHECKING:

@@ -35,7 +35,10 @@ class Vocabulary:
     layer, use_rep
         Slot that the model reads; both ``None`` for ``X``.
     features
-        Names of its columns (genes, or dimensions of the representation).
+        Names of its columns: genes, or dimensions of the representation. Of images one text that
+        says their slot and shape.
+    cell_shape
+        Shape of a cell: (number of features,), or (C, H, W) of images.
     perturbations
         (V,) single perturbations that have a vector.
     vectors
@@ -49,7 +52,8 @@ class Vocabulary:
     dose_centre, dose_scale
         Mean and standard deviation of log10 dose in training.
     nonnegative
-        Whether no training value was below 0, so that predictions are not either.
+        Whether no training value was below 0, so that predictions are not either. False for images,
+        whose range is left to the network.
     transductive
         Whether the embedding has seen cells that are held out, as far as its record tells. All tables of scores say so.
     """
@@ -58,6 +62,7 @@ class Vocabulary:
     layer: str | None
     use_rep: str | None
     features: tuple[str, ...]
+    cell_shape: tuple[int, ...]
     perturbations: tuple[str, ...]
     vectors: NDArray[np.float32]
     trained: tuple[str, ...]
@@ -73,6 +78,11 @@ class Vocabulary:
     def in_genes(self) -> bool:
         """Whether the model reads and predicts genes."""
         return self.use_rep in (None, "X")
+
+    @property
+    def of_images(self) -> bool:
+        """Whether a cell is an array, such as an image, and not a row of features."""
+        return len(self.cell_shape) > 1
 
     @property
     def scaled_vectors(self) -> NDArray[np.float32]:
@@ -158,7 +168,14 @@ class Vocabulary:
         """Read what `to_dict` wrote."""
         lists = {
             k: tuple(entry[k])
-            for k in ("features", "perturbations", "trained", "contexts", "batches")
+            for k in (
+                "features",
+                "cell_shape",
+                "perturbations",
+                "trained",
+                "contexts",
+                "batches",
+            )
         }
         vectors = np.asarray(entry["vectors"], dtype=np.float32)
         return cls(

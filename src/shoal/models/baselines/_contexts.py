@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..._validate import positive
+from ...core._codes import grouped, recode
 from ...core._controls import shuffled
-from ...core._population import grouped, recode
 from ._baseline import Baseline
-from ._deltas import ControlMeans
+from ._control_means import ControlMeans
 from ._means import MAX_CELLS
 from ._pool import Pool, keep
 
@@ -67,7 +67,7 @@ class OtherContexts(Baseline):
     def _fit(self, cells: Population) -> dict[str, NDArray[Any]]:
         pool = keep(cells, cells.train, self.vocabulary, max_cells=self.params["max_cells"])
         stratum, keys = grouped(context=pool.context, batch=pool.batch)
-        means = ControlMeans.of(cells, cells.train_control)
+        means = ControlMeans.of_training(cells)
         context = recode(keys["context"].to_numpy(), self.vocabulary.contexts, cells.contexts)
         batch = recode(keys["batch"].to_numpy(), self.vocabulary.batches, cells.batches)
         return pool.arrays("pool") | {"stratum": stratum, "means": means.at(context, batch)}
@@ -81,7 +81,7 @@ class OtherContexts(Baseline):
 
     def _control_means(self, cells: Population) -> ControlMeans:
         if self._means is None or self._means[0] is not cells:
-            self._means = (cells, ControlMeans.of(cells, cells.labels.is_control))
+            self._means = (cells, ControlMeans.of_all(cells))
         return self._means[1]
 
     def _generate(

@@ -8,70 +8,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from ...core._controls import Controls
-from ...core._matrix import add_to_groups
-from ...core._population import grouped, recode
+from ...core._codes import grouped, recode
+from ._control_means import ControlMeans
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..._typing import Bools, Floats, Ints
-    from ...core._matrix import Rows
+    from ..._typing import Floats, Ints
     from ...core._population import Population
 
 
 @dataclass(frozen=True)
-class ControlMeans:
-    """Means of the control cells that stand in for a context and batch.
-
-    Attributes
-    ----------
-    controls
-        The pools, whose ``cells`` are 0, 1, 2, ...
-    stratum
-        (n,) stratum (context x batch) of each control.
-    sums
-        (n_strata, n_features) sums over strata; every pool is a union of strata.
-    """
-
-    controls: Controls
-    stratum: Ints
-    sums: Floats
-
-    @classmethod
-    def of(cls, cells: Population, chosen: Bools) -> ControlMeans:
-        """Read the `chosen` control cells."""
-        at = np.flatnonzero(chosen)
-        context, batch = cells.context[at], cells.batch[at]
-        stratum, keys = grouped(context=context, batch=batch)
-        return cls(
-            controls=Controls(cells=np.arange(len(at)), context=context, batch=batch),
-            stratum=stratum,
-            sums=group_sums(cells.rows, at, stratum, len(keys)),
-        )
-
-    def at(self, context: Ints, batch: Ints) -> Floats:
-        """Return (n, n_features) means of the pools of some contexts and batches."""
-        pools = [self.controls.pool(int(c), int(b))[0] for c, b in zip(context, batch, strict=True)]
-        part = np.array(
-            [np.isin(np.arange(len(self.sums)), self.stratum[pool]) for pool in pools],
-            dtype=np.float64,
-        )
-        return part @ self.sums / np.array([[len(pool)] for pool in pools])
-
-
-@dataclass(frozen=True)
 class Deltas:
-    """Responses of the training conditions; a condition is perturbation x context x dose.
+    """Responses of the C training conditions; a condition is perturbation x context x dose.
 
     Attributes
     ----------
     names
         (P,) perturbations with training cells, sorted.
-    perturbation, context
-        (C,) codes of each condition into `names` (sorted) and the contexts of training, -1 where there is none.
+    perturbation
+        (C,) position of each condition's perturbation in `names`; ascending.
+    context
+        (C,) position of its context among those of training; -1 where there is none.
     dose
-        (C,) dose, NaN where there is none.
+        (C,) dose; NaN where there is none.
     n
         (C,) cells.
     delta
@@ -89,41 +49,50 @@ class Deltas:
     control: Floats
 
     def shares(self, context: int, dose: float) -> sparse.csr_matrix:
-        """Return (P, C) how the response of each perturbation is put together from conditions; rows sum to 1.
+        """Return how the response of each perturbation is put together from its conditions.
 
-        The conditions of the wanted context, or, where the perturbation was not measured there, those of all contexts,
-        by number of cells. Between two measured doses it is interpolated in log10 dose, outside it stays as it is.
+        - Where the perturbation was measured in the wanted context, conditions of that context
+          count; else those of all contexts.
+        - Conditions count by their number of cells.
+        - Between two measured doses the response is interpolated in log10 dose. Outside the
+          measured doses it is that of the nearest.
+
+        Parameters
+        ----------
+        context
+            Position of the wanted context; -1 for all contexts.
+        dose
+            Wanted dose; NaN for all doses.
+
+        Returns
+        -------
+        (P, C) weights; each row sums to 1.
         """
-        chosen, weights = [], []
-        first = np.searchsorted(self.perturbation, np.arange(len(self.names) + 1))
-        for rows in map(np.arange, first[:-1], first[1:]):
-            here = rows[(self.context[rows] == context) & (context >= 0)]
-            chosen.append(here if len(here) else rows)
-            weights.append(dose_weights(self.dose[chosen[-1]], self.n[chosen[-1]], dose))
-        ends = np.cumsum([0, *map(len, chosen)])
-        parts = (np.concatenate(weights), np.concatenate(chosen), ends)
-        return sparse.csr_matrix(parts, shape=(len(self.names), len(self.delta)))
+        owner, n_owners = self.perturbation, len(self.names)
+        here = (self.context == context) & (context >= 0)
+        measured_here = np.bincount(owner[here], minlength=n_owners) > 0
+        chosen = np.flatnonzero(here | ~measured_here[owner])
+        weights = dose_weights(owner[chosen], self.dose[chosen], self.n[chosen], dose)
+        ends = np.cumsum([0, *np.bincount(owner[chosen], minlength=n_owners)])
+        return sparse.csr_matrix((weights, chosen, ends), shape=(n_owners, len(owner)))
 
     def at(self, context: int, dose: float) -> Floats:
-        """Return (P, n_features) responses in a context (-1: over all) and at a dose (NaN: over all)."""
-        return self.shares(context, dose) @ self.delta
+        """Return the (P, n_features) responses in a context (-1: in all) and at a dose (NaN: at all)."""
+        return np.asarray(self.shares(context, dose) @ self.delta)
 
 
 def measure(cells: Population, contexts: tuple[str, ...]) -> Deltas:
-    """Return the responses of the training cells; contexts are given as codes into `contexts`."""
-    at = np.flatnonzero(cells.train)
-    code, keys = grouped(
+    """Return the responses of the training cells; contexts are positions in `contexts`."""
+    at, conditions = np.flatnonzero(cells.train), cells.sums.perturbed.of_split(0)
+    keys, n = conditions.keys, conditions.n
+    code, _ = grouped(
         perturbation=cells.labels.code[at], context=cells.context[at], dose=cells.dose[at]
     )
     stratum, strata = grouped(context=cells.context[at], batch=cells.batch[at])
-    n = np.bincount(code, minlength=len(keys))
-    means = ControlMeans.of(cells, cells.train_control)
-    share = np.bincount(code * len(strata) + stratum, minlength=len(keys) * len(strata)).reshape(
-        len(keys), -1
-    )
-    matched = (share / n[:, None]) @ means.at(
-        strata["context"].to_numpy(), strata["batch"].to_numpy()
-    )
+    means = ControlMeans.of_training(cells)
+    pair = code * len(strata) + stratum
+    share = np.bincount(pair, minlength=len(keys) * len(strata)).reshape(len(keys), -1)
+    of_strata = means.at(strata["context"].to_numpy(), strata["batch"].to_numpy())
     seen, perturbation = np.unique(keys["perturbation"].to_numpy(), return_inverse=True)
     return Deltas(
         names=np.array([cells.names[i] for i in seen], dtype=np.str_),
@@ -131,33 +100,55 @@ def measure(cells: Population, contexts: tuple[str, ...]) -> Deltas:
         context=recode(keys["context"].to_numpy(), cells.contexts, contexts),
         dose=keys["dose"].to_numpy(dtype=np.float64),
         n=n,
-        delta=group_sums(cells.rows, at, code, len(keys)) / n[:, None] - matched,
-        control=means.sums.sum(axis=0) / len(means.stratum),
+        delta=conditions.sums / n[:, None] - (share / n[:, None]) @ of_strata,
+        control=means.overall,
     )
 
 
-def group_sums(rows: Rows, cells: Ints, code: Ints, n_groups: int) -> Floats:
-    """Return (n_groups, n_features) sums over groups of some cells, read block by block."""
-    whole = np.full(rows.shape[0], -1)
-    whole[cells] = code
-    sums = np.zeros((n_groups, rows.shape[1]))
-    for where, block in rows.blocks():
-        add_to_groups(sums, block, whole[where])
-    return sums
+def dose_weights(owner: Ints, measured: Floats, n: Ints, wanted: float) -> Floats:
+    """Return how measurements count for a wanted dose.
 
+    Parameters
+    ----------
+    owner
+        (m,) perturbation of each measurement, ascending.
+    measured
+        (m,) dose of each measurement; NaN where there is none.
+    n
+        (m,) cells of each measurement.
+    wanted
+        Dose that is wanted; NaN for all doses.
 
-def dose_weights(measured: Floats, n: Ints, wanted: float) -> Floats:
-    """Return weights of measurements for a wanted dose, summing to 1: by cells, and interpolated in log10 dose."""
-    usable = measured > 0
-    if not (wanted > 0 and usable.any()):
-        return n / n.sum()
-    size = np.where(usable, n, 0)
-    logs = np.log10(np.where(usable, measured, 1.0))
-    levels = np.unique(logs[usable])
-    target = np.clip(np.log10(wanted), levels[0], levels[-1])
-    level_weight = [np.interp(target, levels, row) for row in np.eye(len(levels))]
-    weights = np.zeros(len(measured))
-    for level, weight in zip(levels, level_weight, strict=True):
-        same = usable & (logs == level)
-        weights[same] = weight * size[same] / size[same].sum()
+    Returns
+    -------
+    (m,) weights that sum to 1 within each perturbation. Without a wanted dose, or where a
+    perturbation has no measured dose, measurements count by their cells. Else those of the two
+    doses around the wanted one count, interpolated in log10 dose.
+    """
+    weights = np.asarray(n / _totals(owner, n), dtype=np.float64)
+    at = np.flatnonzero(measured > 0)
+    if wanted > 0 and len(at):
+        weights[np.isin(owner, owner[at])] = 0.0
+        weights[at] = _interpolated(owner[at], np.log10(measured[at]), n[at], np.log10(wanted))
     return weights
+
+
+def _interpolated(owner: Ints, level: Floats, n: Ints, wanted: float) -> Floats:
+    """Return the weights of measurements at levels (log10 doses) for a wanted level."""
+    first = np.flatnonzero(np.diff(owner, prepend=-1))
+    group = np.repeat(np.arange(len(first)), np.diff(np.r_[first, len(owner)]))
+    lowest, highest = (of.reduceat(level, first)[group] for of in (np.minimum, np.maximum))
+    target = np.clip(wanted, lowest, highest)
+    below = np.maximum.reduceat(np.where(level <= target, level, -np.inf), first)[group]
+    above = np.minimum.reduceat(np.where(level >= target, level, np.inf), first)[group]
+    slope = 1.0 / np.where(above > below, above - below, 1.0)
+    upper = slope * (target - below)
+    is_below, is_above = level == below, level == above
+    share = np.where(is_below, 1.0 - upper, np.where(is_above, upper, 0.0))
+    cells = np.where(is_below, _totals(group, n * is_below), _totals(group, n * is_above))
+    return share * n / np.maximum(cells, 1)
+
+
+def _totals(group: Ints, values: Floats) -> Floats:
+    """Return for every value the sum over its group."""
+    return np.bincount(group, weights=values)[group]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..._validate import positive
+from ...core._codes import grouped, recode
 from ...core._controls import Controls
-from ...core._population import grouped, recode
 from ._baseline import Baseline
 from ._means import MAX_CELLS
 from ._pool import Pool, keep

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..._validate import positive
-from ...core._population import recode
+from ...core._codes import recode
 from ._baseline import Baseline
 from ._pool import Pool, keep
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from ...core._population import grouped, recode
+from ...core._codes import grouped, recode
+from ...metrics._cells import densify
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,8 +49,7 @@ class Pool:
 
     def dense(self, rows: Ints) -> NDArray[np.float32]:
         """Return the values of some cells as a dense array."""
-        block = self.values[rows]
-        return np.asarray(block.toarray() if sparse.issparse(block) else block)
+        return densify(self.values[rows])
 
     def of(self, name: str) -> Ints:
         """Return the rows of a perturbation, none if it is not there."""

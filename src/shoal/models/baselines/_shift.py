@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ...core._population import grouped, recode
+from ...core._codes import grouped, recode
 from ._baseline import Baseline
 from ._deltas import Deltas, measure
 

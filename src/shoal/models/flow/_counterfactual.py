@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ...core._population import recode
+from ...core._codes import recode
 from ..base._predictor import SOURCE, Wanted
 from ..base._sets import asked
 

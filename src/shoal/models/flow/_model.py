@@ -12,6 +12,7 @@ from scipy import sparse
 
 from ..._random import RNGLike, spawn
 from ..._validate import positive
+from ...metrics._cells import densify
 from ..base._map_diagnosis import MapMixin
 from ..start._transferring import TransferModel
 from ._config import flow_config
@@ -291,9 +292,7 @@ class Flow(MapMixin, TransferModel):
         stacked = (
             sparse.vstack(values, format="csr")
             if all(map(sparse.issparse, values))
-            else np.concatenate(
-                [part.toarray() if sparse.issparse(part) else part for part in values]
-            )
+            else np.concatenate([densify(part) for part in values])
         )
         made = self._as_adata(stacked, under(own, [goal.name or control for goal in goals]), cells)
         add_origin(made, own, cells, goals)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..base._map_diagnosis import MapMixin
-from ..space._network import fit_network_space
+from ..space._autoencoder import fit_autoencoder
 from ..start._transferring import TransferModel
 from ._config import TRAINING, monge_config
 from ._module import MongeModule
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from ..._random import RNGLike
     from ..._typing import Ints
-    from ..space._linear import Space
-    from ..space._network import NetworkSpace
+    from ..space._space import Space
     from ._config import ConditionalMongeConfig
 
 
@@ -95,14 +94,12 @@ class ConditionalMonge(MapMixin, TransferModel):
         """Settings of training, which are the preset's."""
         return TRAINING[self.config["preset"]]
 
-    def _fit_space(
-        self, train: Ints, n_latent: int | None, rng: np.random.Generator
-    ) -> Space | NetworkSpace:
+    def _fit_space(self, train: Ints, n_latent: int | None, rng: np.random.Generator) -> Space:
         latent = self._recipe().latent
         if latent == "pca" or n_latent is None:
             return super()._fit_space(train, n_latent, rng)
         on_components = latent == "pca+autoencoder"
-        return fit_network_space(
+        return fit_autoencoder(
             self.cells.rows, train, n_latent=n_latent, rng=rng, components=on_components
         )
 

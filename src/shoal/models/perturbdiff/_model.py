@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 import torch
-from scipy import sparse
 
 from ..._random import RNGLike, as_generator
 from ...metrics import mmd
+from ...metrics._cells import densify
 from ..base._sets import conditions_of
-from ..space._linear import fit_space
+from ..space._pca import fit_pca
 from ..start._transferring import TransferModel
 from ._config import TRAINING, perturbdiff_config
 from ._module import PerturbDiffModule
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from ..._typing import Matrix
     from ...core._population import Population
     from ...training import Conditions, SetSampler, Store
 
@@ -96,7 +95,7 @@ class PerturbDiff(TransferModel):
         n = self.module.axes.shape[1]
         if n:
             train = np.flatnonzero(self.cells.train | self.cells.train_control)
-            axes = fit_space(self.cells.rows, train, n_latent=n, rng=rng).axes
+            axes = fit_pca(self.cells.rows, train, n_latent=n, rng=rng).axes
             self.module.axes[:, : axes.shape[1]] = torch.from_numpy(
                 axes
             )  # fewer where there are fewer cells
@@ -234,13 +233,9 @@ class PerturbDiff(TransferModel):
                 source[at], return_index=True
             )  # begun with twice is not a second cell
             split = ("none", "train", "val", "test")[int(cells.split[own[0]]) + 1]
-            pair = _dense(made[at[first]]), cells.values(starts)
+            pair = densify(made[at[first]]), cells.values(starts)
             values = [mmd(other, real) if len(starts) > 1 else np.nan for other in pair]
             found[name] = (split, len(own), *values)
         return pd.DataFrame.from_dict(
             found, orient="index", columns=["split", "n", "predicted", "control"]
         )
-
-
-def _dense(values: Matrix) -> np.ndarray:
-    return values.toarray() if sparse.issparse(values) else np.asarray(values)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ...core._codes import codes_of, recode
 from ...core._matrix import as_rows, choose
-from ...core._population import Population, check_scale, codes_of, recode
+from ...core._population import Population, check_scale
 from ...core._screen import Labels
 from ...training import Conditions
 from ..base._learning import aligned
@@ -37,7 +38,6 @@ def unlabelled(adata: AnnData, vocabulary: Vocabulary) -> Population:
     v, n = vocabulary, adata.n_obs
     slots = {"layer": v.layer, "use_rep": v.use_rep}
     rows = as_rows(choose(adata, **slots)[0])
-    check_scale(rows, **slots)
     contexts, context = codes_of(adata, _present(adata, v.screen.context_key))
     batches, batch = codes_of(adata, _present(adata, v.screen.batch_key))
     cells = Population(
@@ -53,6 +53,7 @@ def unlabelled(adata: AnnData, vocabulary: Vocabulary) -> Population:
         dose=np.full(n, np.nan),
         split=np.zeros(n, dtype=np.int64),
     )
+    check_scale(cells, **slots)
     return aligned(cells, v)
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ...core._codes import grouped, recode
 from ...core._controls import LEAST, shuffled
-from ...core._population import grouped, recode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

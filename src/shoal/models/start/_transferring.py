@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ...core._population import control_means, recode
+from ...core._codes import recode
+from ...core._population import control_means
 from ..base._model import PerturbationModel
 from ..base._sets import conditions_of
 from ..flow._config import view_for
-from ..post._mean_shrinkage import anchored
+from ..post._mean_shrinkage import shrink_mean_change
 from ._other_contexts import Relatives, TransferStore
 
 if TYPE_CHECKING:
@@ -82,7 +83,9 @@ class TransferModel(PerturbationModel):
             made = self._from(start, there, cells, rng, like=measured, **options)
             share, nonnegative = self.module.config.mean_shrinkage, self.vocabulary.nonnegative
             if share:
-                made = anchored(made, start, there.populations(), share, nonnegative=nonnegative)
+                made = shrink_mean_change(
+                    made, start, there.populations(), share, nonnegative=nonnegative
+                )
             values[moved] = made
         return values
 

@@ -1,4 +1,4 @@
-"""The space of a network: a linear map that is fitted on training cells, and the way back to genes."""
+"""The space of principal components: fitted on training cells, with a way back to genes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import pytest
 from scipy import sparse
 
 from shoal.core._matrix import as_rows
-from shoal.models.space import _linear as _space
-from shoal.models.space._linear import fit_space
+from shoal.metrics import _pca
+from shoal.models.space import _fit_cells
+from shoal.models.space._pca import fit_pca
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def x(rng):
 
 
 def fitted(x, n_latent=3, fit=None):
-    return fit_space(
+    return fit_pca(
         as_rows(x),
         np.arange(x.shape[0]) if fit is None else fit,
         n_latent=n_latent,
@@ -53,11 +54,10 @@ def test_what_the_axes_leave_out_of_a_control_cell_stays(x):
     np.testing.assert_allclose((moved - start) @ rest, 0, atol=1e-5)
 
 
-@pytest.mark.parametrize("n_latent", [None, 12, 40])
+@pytest.mark.parametrize("n_latent", [12, 40])
 def test_with_all_dimensions_the_way_there_and_back_is_exact(x, n_latent):
     space = fitted(x, n_latent)
     assert space.n_dims == 12
-    assert (space.axes is None) == (n_latent is None)
     np.testing.assert_allclose(space.decode(space.encode(x), x[::-1]), x, atol=1e-4)
     np.testing.assert_allclose(space.encode(sparse.csr_matrix(x)), space.encode(x), atol=1e-5)
 
@@ -81,13 +81,13 @@ def test_dense_and_sparse_values_give_one_space(x):
 @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
 def test_wide_matrices_are_decomposed_by_iteration(x, monkeypatch, kind):
     exact = fitted(kind(x), 2)
-    monkeypatch.setattr(_space, "EXACT", 5)
+    monkeypatch.setattr(_pca, "EXACT", 5)
     near = fitted(kind(x), 2)
     np.testing.assert_allclose(np.abs(near.axes.T @ exact.axes), np.eye(2), atol=1e-3)
 
 
 def test_very_many_cells_are_a_seeded_choice(x, monkeypatch):
-    monkeypatch.setattr(_space, "FIT_CELLS", 50)
+    monkeypatch.setattr(_fit_cells, "FIT_CELLS", 50)
     some = fitted(x)
     np.testing.assert_array_equal(some.axes, fitted(x).axes)
     assert not np.allclose(some.mean, x.mean(0), rtol=1e-4)

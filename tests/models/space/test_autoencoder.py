@@ -13,9 +13,10 @@ torch = pytest.importorskip("torch", reason="networks need the extra 'models'")
 
 from shoal.core._matrix import as_rows  # noqa: E402
 from shoal.models.base._persistence import read_model, write_model  # noqa: E402
-from shoal.models.space import _autoencoder, _linear, _network  # noqa: E402
-from shoal.models.space._linear import Space, fit_space  # noqa: E402
-from shoal.models.space._network import fit_network_space, space_from_dict  # noqa: E402
+from shoal.models.space import _autoencoder_module, _fit_cells  # noqa: E402
+from shoal.models.space._autoencoder import AutoencoderSpace, fit_autoencoder  # noqa: E402
+from shoal.models.space._pca import fit_pca  # noqa: E402
+from shoal.models.space._space import fit_space, space_from_dict  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 both = pytest.mark.parametrize("components", [True, False])
@@ -47,7 +48,7 @@ def circle(rng):
 def fitted(x, n_latent=3, fit=None, rng=0, **options):
     options = {"hidden": 32, "max_epochs": 5, "lr": 3e-3} | options
     fit = np.arange(x.shape[0]) if fit is None else fit
-    return fit_network_space(
+    return fit_autoencoder(
         as_rows(x), fit, n_latent=n_latent, rng=np.random.default_rng(rng), **options
     )
 
@@ -78,7 +79,7 @@ def test_a_curve_takes_fewer_dimensions_than_components_need(circle, components)
     assert space.explained_by_components < 0.6
     assert space.explained > 0.85
     new, start = circle[800:].astype(np.float32), circle[:200].astype(np.float32)
-    linear = fit_space(
+    linear = fit_pca(
         as_rows(circle[:800]), np.arange(800), n_latent=1, rng=np.random.default_rng(0)
     )
     wrong, wrong_linear = (
@@ -109,7 +110,7 @@ def test_latent_coordinates_are_centred_and_one_number_scales_all(flat):
 def test_it_begins_as_a_principal_component_analysis(flat):
     space = fitted(flat, lr=1e-9)
     assert space.explained == pytest.approx(space.explained_by_components, abs=1e-6)
-    linear = fit_space(as_rows(flat), np.arange(400), n_latent=3, rng=np.random.default_rng(0))
+    linear = fit_pca(as_rows(flat), np.arange(400), n_latent=3, rng=np.random.default_rng(0))
     distances = [
         np.linalg.norm(s.encode(flat)[:200] - s.encode(flat)[200:], axis=1) for s in (space, linear)
     ]
@@ -117,7 +118,7 @@ def test_it_begins_as_a_principal_component_analysis(flat):
 
 
 def test_the_rate_rises_and_falls_over_all_steps():
-    rates = np.array([_autoencoder.rate(step, 200) for step in range(200)])
+    rates = np.array([_autoencoder_module.rate(step, 200) for step in range(200)])
     assert rates.argmax() in (9, 10)
     assert rates.max() == 1
     assert (np.diff(rates[:10]) > 0).all()
@@ -130,7 +131,7 @@ def test_an_epoch_is_a_pass_over_the_cells(flat, monkeypatch):
     monkeypatch.setattr(
         torch.optim.AdamW, "step", lambda self, *a, **k: steps.append(1) or original(self, *a, **k)
     )
-    monkeypatch.setattr(_autoencoder, "BATCH", 50)
+    monkeypatch.setattr(_autoencoder_module, "BATCH", 50)
     fitted(flat, max_epochs=3)
     assert len(steps) == 3 * 8  # 360 cells, 40 being held back, in batches of 50
 
@@ -142,7 +143,7 @@ def test_the_best_weights_are_kept_and_patience_ends_it(flat, monkeypatch):
         weights.append({k: v.clone() for k, v in network.state_dict().items()})
         return next(errors)
 
-    monkeypatch.setattr(_autoencoder, "reconstruction_error", scripted)
+    monkeypatch.setattr(_autoencoder_module, "reconstruction_error", scripted)
     space = fitted(flat, max_epochs=50, patience=3)
     assert len(weights) == 6
     for name, value in space.network.state_dict().items():
@@ -155,7 +156,7 @@ def test_the_best_weights_are_kept_and_patience_ends_it(flat, monkeypatch):
 
 @both
 def test_a_control_cell_that_does_not_move_comes_back_as_it_was(flat, monkeypatch, components):
-    monkeypatch.setattr(_autoencoder, "BLOCK", 150)
+    monkeypatch.setattr(_autoencoder_module, "BLOCK", 150)
     space, start = fitted(flat, components=components), flat.astype(np.float32)
     np.testing.assert_array_equal(space.decode(space.encode(start), start), start)
     assert space.decode(space.encode(start), start) is not start
@@ -177,7 +178,7 @@ def test_blocks_are_a_matter_of_memory_only(flat, monkeypatch):
     space = fitted(flat)
     z = space.encode(flat)
     values = space.decode(z + 1, flat.astype(np.float32))
-    monkeypatch.setattr(_autoencoder, "BLOCK", 7)
+    monkeypatch.setattr(_autoencoder_module, "BLOCK", 7)
     np.testing.assert_allclose(space.encode(flat), z, atol=1e-5)
     np.testing.assert_allclose(space.decode(z + 1, flat.astype(np.float32)), values, atol=1e-4)
     assert space.encode(flat[:0]).shape == (0, 3)
@@ -207,7 +208,7 @@ def test_dense_and_sparse_values_give_one_space(flat):
 
 
 def test_very_many_cells_are_a_seeded_choice(flat, monkeypatch):
-    monkeypatch.setattr(_linear, "FIT_CELLS", 60)
+    monkeypatch.setattr(_fit_cells, "FIT_CELLS", 60)
     some = fitted(flat)
     assert_same(some, fitted(flat))
     assert not np.allclose(some.mean, flat.mean(0), rtol=1e-3)
@@ -269,22 +270,12 @@ def test_a_space_comes_back_from_a_file(flat, tmp_path, components):
 
 
 @pytest.mark.parametrize("n_latent", [3, None])
-def test_so_does_a_linear_one_also_from_the_oldest_files(flat, tmp_path, n_latent):
-    space = fit_space(
-        as_rows(flat), np.arange(400), n_latent=n_latent, rng=np.random.default_rng(0)
-    )
-    old = {"mean": space.mean, "axes": space.axes, "scale": space.scale}
-    write_model(
-        tmp_path / "model", {"new": space.to_dict(), "old": old}, adata=None, overwrite=False
-    )
-    for entry in (
-        space.to_dict(),
-        *(read_model(tmp_path / "model")[name] for name in ("new", "old")),
-    ):
-        back = space_from_dict(entry)
-        assert isinstance(back, Space)
-        np.testing.assert_array_equal(back.encode(flat), space.encode(flat))
-    assert space.description == ("12 features" if n_latent is None else "3 components")
+def test_so_do_the_others(flat, tmp_path, n_latent):
+    rng = np.random.default_rng(0)
+    space = fit_space(as_rows(flat), np.arange(400), n_latent=n_latent, rng=rng)
+    write_model(tmp_path / "model", {"space": space.to_dict()}, adata=None, overwrite=False)
+    back = space_from_dict(read_model(tmp_path / "model")["space"])
+    np.testing.assert_array_equal(back.encode(flat), space.encode(flat))
 
 
 def test_a_model_can_work_in_it(divided, tmp_path):
@@ -294,11 +285,11 @@ def test_a_model_can_work_in_it(divided, tmp_path):
     class Curved(sh.models.Flow):
         def _fit_space(self, train, n_latent, rng):
             options = {"hidden": 16, "max_epochs": 2}
-            return fit_network_space(self.cells.rows, train, n_latent=n_latent, rng=rng, **options)
+            return fit_autoencoder(self.cells.rows, train, n_latent=n_latent, rng=rng, **options)
 
     Curved.setup_anndata(divided, "perturbation", control="control")
     model = Curved(divided, n_latent=5, width=16, depth=1)
-    assert isinstance(model.space, _network.NetworkSpace)
+    assert isinstance(model.space, AutoencoderSpace)
     assert "5 latent dimensions" in model._model_summary_string
     model.train(3, batch_conditions=2, set_size=8, accelerator="cpu")
     model.save(tmp_path / "model")

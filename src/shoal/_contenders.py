@@ -1,0 +1,31 @@
+"""Names that every table of scores shares: its rows, and the strata that conditions fall into."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PREDICTION = "prediction"  # the row of the prediction that is evaluated
+POSITIVE = "positive control"  # the first half of the real cells: a second experiment
+NEGATIVE = "negative control"  # cells of other perturbations: a prediction that knows nothing
+COPY = "control copy"  # control cells: a prediction that nothing changes
+CONTROLS = (POSITIVE, NEGATIVE, COPY)
+
+STRATA = {  # thirds of the conditions, by the size and by the coherence of the real effect
+    "effect": ("weak", "medium", "strong"),
+    "coherence": ("low", "medium", "high"),
+}
+
+TRANSDUCTIVE = " †"  # stands after names whose embedding has seen held-out cells
+
+
+def transductive_marks(contenders: pd.DataFrame) -> dict[str, str]:
+    """Return name -> marked name, for the rows of a table of scores that are ``transductive``."""
+    if "transductive" not in contenders:  # a result of an earlier version
+        return {}
+    return {
+        str(name): f"{name}{TRANSDUCTIVE}"
+        for name in contenders.index[contenders["transductive"].astype(bool)]
+    }

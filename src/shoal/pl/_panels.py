@@ -1,0 +1,123 @@
+"""Panels with cells in a plane, one a perturbation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+
+from ._cells import some
+from ._style import axes_or_new, shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from .._typing import Floats
+
+MOST_COLUMNS = 4
+
+
+def check_panels(n: int, ax: Axes | None) -> None:
+    """Raise ``ValueError`` if there is nothing to draw, or too much for one ax."""
+    if n == 0 or (ax is not None and n > 1):
+        msg = f"{n} perturbations" + (" do not fit into one ax" if n else "; name at least one")
+        raise ValueError(msg)
+
+
+def new_panels(ax: Axes | None, n: int, *, several: bool) -> NDArray[Any]:
+    """Return (n,) axes: `ax` or new ones, in a grid if `several`."""
+    if several:
+        return grid(n, columns=MOST_COLUMNS, width=3.1, height=3.1)
+    return np.array([axes_or_new(ax, width=4.8, height=4.4)])
+
+
+def grid(
+    n: int, *, columns: int, width: float, height: float, margin: float = 0.2, sharey: bool = False
+) -> NDArray[Any]:
+    """Return (n,) axes of a new figure, with panels of this size (inches) and a margin above."""
+    columns = min(n, columns)
+    lines = -(-n // columns)
+    _, axes = plt.subplots(
+        lines,
+        columns,
+        figsize=(0.3 + width * columns, margin + height * lines),
+        squeeze=False,
+        sharey=sharey,
+        layout="constrained",
+    )
+    for empty in axes.ravel()[n:]:
+        empty.remove()
+    return axes.ravel()[:n]
+
+
+def plane_of(
+    components: tuple[int, int] | None, control: Floats, real: Floats, predicted: Floats
+) -> Floats:
+    """Return two directions, (k, 2).
+
+    Parameters
+    ----------
+    components
+        Two components, counted from 1. If None, the first direction is the real shift. The second
+        is the part of the predicted shift that is at right angles to the real one.
+    control, real, predicted
+        (n, k) cells of each kind.
+    """
+    k = real.shape[1]
+    if components is not None:
+        pair = np.asarray(components)
+        if pair.shape != (2,) or not np.isin(pair, np.arange(1, k + 1)).all():
+            msg = f"components={components!r} must be two numbers from 1 to {k}"
+            raise ValueError(msg)
+        return np.eye(k)[:, pair - 1]
+    start = control.mean(axis=0)
+    found: list[Floats] = []
+    for way in (real.mean(axis=0) - start, predicted.mean(axis=0) - start, *np.eye(k)[:2]):
+        left = way - sum((way @ unit) * unit for unit in found)
+        if len(found) < 2 and np.linalg.norm(left) > 1e-6 * np.linalg.norm(way):
+            found.append(left / np.linalg.norm(left))
+    return np.column_stack(found)
+
+
+def name_axes(ax: Axes, components: tuple[int, int] | None, *, along: str) -> None:
+    """Name the two directions of the plane."""
+    x, y = (along, "across it") if components is None else (f"PC{c}" for c in components)
+    ax.set(xlabel=x, ylabel=y)
+
+
+def draw_cloud(
+    ax: Axes,
+    cells: Floats,
+    plane: Floats,
+    *,
+    label: str,
+    most: int,
+    rng: np.random.Generator,
+    **look: Any,
+) -> None:
+    """Draw at most `most` of the cells as points, with their number in the legend.
+
+    Parameters
+    ----------
+    ax, cells, plane
+        Axes, (n, k) cells and (k, 2) directions.
+    label
+        Name of these cells.
+    most, rng
+        How many cells to draw, and the source of the choice.
+    **look
+        Passed to :meth:`matplotlib.axes.Axes.scatter`.
+    """
+    at = cells[some(np.arange(len(cells)), most, rng)] @ plane
+    ax.scatter(*at.T, s=9, linewidths=0, label=f"{shorten(label)} ({len(cells):,})", **look)
+
+
+def agreement(real: Floats, predicted: Floats) -> str:
+    """Say how alike two shifts are: their cosine, and the ratio of their lengths."""
+    size, other = np.linalg.norm(real), np.linalg.norm(predicted)
+    if not size * other > 0:
+        return "one of the shifts is zero"
+    cosine = real @ predicted / (size * other)
+    return f"cosine {cosine:.2f}, length × {other / size:.2f}".replace("-", "−")

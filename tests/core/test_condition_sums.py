@@ -1,0 +1,100 @@
+"""Sums of conditions and of controls: equal to those of a loop over groups, from one reading."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from scipy import sparse
+
+import shoal as sh
+from shoal.core._matrix import Rows
+from shoal.core._population import population
+from shoal.core._screen import resolve
+
+
+@pytest.fixture
+def adata(rng):
+    """Return 90 cells in 3 contexts and 2 batches, some of them without a context, of all splits."""
+    n = 90
+    obs = pd.DataFrame(
+        {
+            "perturbation": rng.choice(["control", "A", "B", "A+B"], n),
+            "context": pd.Series(rng.choice(["c1", "c2", None], n), dtype=object).to_numpy(),
+            "batch": rng.choice(["b1", "b2"], n),
+            "dose": rng.choice([np.nan, 1.0, 10.0], n),
+            "split": rng.choice(["train", "val", "test"], n),
+        },
+        index=[f"cell{i}" for i in range(n)],
+    )
+    made = AnnData(rng.poisson(0.7, (n, 7)) * 0.5, obs=obs)
+    sh.pp.annotate(
+        made,
+        "perturbation",
+        control="control",
+        context_key="context",
+        batch_key="batch",
+        dose_key="dose",
+        missing="ignore",
+    )
+    return made
+
+
+def cells_of(adata, matrix=np.asarray):
+    cells = population(adata, resolve(adata))
+    return population(
+        AnnData(matrix(adata.X), obs=adata.obs, uns=adata.uns, var=adata.var), cells.screen
+    )
+
+
+@pytest.mark.parametrize("matrix", [np.asarray, sparse.csr_matrix])
+def test_sums_equal_those_of_a_loop_over_groups(adata, matrix):
+    cells = cells_of(adata, matrix)
+    found = cells.sums
+    for kind, chosen, names in (
+        (found.perturbed, cells.perturbed, ("perturbation", "context", "dose", "split")),
+        (found.control, cells.labels.is_control, ("context", "batch", "split")),
+    ):
+        columns = {**vars(cells), "perturbation": cells.labels.code}
+        assert kind.n.sum() == chosen.sum()
+        assert list(kind.keys) == list(names)
+        for group, key in kind.keys.iterrows():
+            own = chosen.copy()
+            for name in names:
+                own &= (columns[name] == key[name]) | (
+                    np.isnan(columns[name]) & np.isnan(key[name])
+                )
+            assert kind.n[group] == own.sum()
+            np.testing.assert_allclose(kind.sums[group], adata.X[own].sum(axis=0), atol=1e-12)
+
+
+def test_groups_of_one_split_and_of_all_splits(adata):
+    cells = cells_of(adata)
+    train, every = cells.sums.perturbed.of_split(0), cells.sums.perturbed.of_all_splits()
+    assert train.n.sum() == cells.train.sum()
+    np.testing.assert_allclose(train.sums.sum(axis=0), adata.X[cells.train].sum(axis=0))
+    assert every.n.sum() == cells.perturbed.sum()
+    assert not every.keys.duplicated().any()
+    np.testing.assert_allclose(every.sums.sum(axis=0), adata.X[cells.perturbed].sum(axis=0))
+
+
+def test_controls_of_a_context_without_any_are_all_controls(adata):
+    bare = adata[(adata.obs["perturbation"] != "control") | (adata.obs["context"] != "c1")].copy()
+    cells = cells_of(bare)
+    control = cells.labels.is_control
+    np.testing.assert_allclose(cells.control_means[0], bare.X[control].mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(cells.control_means[-1], cells.control_means[0], rtol=1e-6)
+    own = control & (bare.obs["context"] == "c2").to_numpy()
+    np.testing.assert_allclose(cells.control_means[1], bare.X[own].mean(axis=0), rtol=1e-6)
+
+
+def test_what_is_read_from_the_values_is_read_once(adata, monkeypatch):
+    cells, read = cells_of(adata), []
+    blocks = Rows.blocks
+    monkeypatch.setattr(Rows, "blocks", lambda self: read.append(1) or blocks(self))
+    for _ in range(3):
+        assert cells.scale.minimum == 0
+        assert cells.nonnegative
+        assert len(cells.sums.perturbed.n)
+    assert len(read) == 2  # once for the scale, once for the sums

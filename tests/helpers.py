@@ -1,0 +1,11 @@
+"""What tests of several folders share and what is no fixture."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+
+def dense(values) -> np.ndarray:
+    """Return a matrix as a dense array."""
+    return values.toarray() if sparse.issparse(values) else np.asarray(values)
