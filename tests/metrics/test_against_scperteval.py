@@ -11,6 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 import shoal as sh
 from shoal import metrics as shm
 from shoal.metrics._calibration import loss
+from shoal.metrics._fdr import benjamini_hochberg
+from shoal.metrics._pca import principal_axes
 from shoal.metrics._ranksum import rank_sum
 
 KEY, CONTROL = "perturbation", "control"
@@ -52,7 +54,7 @@ def cells(peer_screens):
         control=np.tile(real.X[label == CONTROL].mean(axis=0), (len(x), 1)),
         perturbed=(means.sum(axis=0) - means) / (len(x) - 1),
         t=shm.welch_t(sums, squares, counts=np.array([len(one) for one in x])),
-        axes=shm.principal_axes(np.cov(real.X.T), 10)[0],
+        axes=principal_axes(np.cov(real.X.T), 10)[0],
     )
 
 
@@ -99,7 +101,7 @@ def against(others, populations, statistic):
 def area(c, score):
     """Score predicted sizes of effects, absolute Cliff's deltas, by real false discovery rates."""
     size = np.abs(2 * against(c.others, c.y, "auc") - 1)
-    return score(size, shm.benjamini_hochberg(against(c.others, c.x, "pvalue")))
+    return score(size, benjamini_hochberg(against(c.others, c.x, "pvalue")))
 
 
 SAME = {

@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from shoal.metrics import _de
-from shoal.metrics._de import (
+from shoal import metrics
+from shoal.metrics import (
     de_auprc,
     de_count_error,
     de_direction,
@@ -50,7 +50,9 @@ def tables(rng):
 
 
 def score(name, tables, **options):
-    return getattr(_de, name)(**{role: tables[key] for role, key in NEEDS[name].items()}, **options)
+    return getattr(metrics, name)(
+        **{role: tables[key] for role, key in NEEDS[name].items()}, **options
+    )
 
 
 def perfect(tables):

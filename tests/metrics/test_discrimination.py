@@ -6,7 +6,7 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import pairwise_distances
 
 from shoal.metrics import _discrimination as module
-from shoal.metrics._discrimination import (
+from shoal.metrics import (
     centroid_accuracy,
     discrimination_score,
     rank_score,

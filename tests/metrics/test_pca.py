@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from shoal.metrics import principal_axes
+from shoal.metrics._pca import principal_axes
 
 
 def test_equals_svd(rng):

@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 from scipy import sparse, stats
 
-from shoal.metrics._ranksum import benjamini_hochberg, log_fold_change, rank_sum
+from shoal.metrics._fdr import benjamini_hochberg
+from shoal.metrics._fold_change import log_fold_change
+from shoal.metrics._ranksum import rank_sum
 
 FORMS = {
     "dense": np.asarray,

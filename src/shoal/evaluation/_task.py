@@ -13,9 +13,10 @@ from .._logging import logger
 from ..core._codes import grouped
 from ..core._controls import shuffled
 from ..core._population import Population, population
-from ..metrics import median_bandwidth, principal_axes
+from ..metrics import median_bandwidth
 from ..metrics._cells import Cells, densify, repeated, sizes_of
 from ..metrics._comparison import Populations, Truth, project
+from ..metrics._pca import principal_axes
 from ..models.space._pca import fit_pca
 from ._condition_means import ConditionMeans
 

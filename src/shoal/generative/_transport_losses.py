@@ -65,11 +65,11 @@ def sinkhorn_divergence(
 
     Parameters
     ----------
-    y
-        {other_cells}
-        Slots are in random order.
     x
         {cells}
+        Slots are in random order.
+    y
+        {other_cells}
         Slots are in random order.
     epsilon
         {epsilon}
@@ -83,10 +83,10 @@ def sinkhorn_divergence(
     x_weight, y_weight
         {weights}
         There are no means over pairs here, so a repeated cell may also get a share of the mass.
-    tolerance
-        {tolerance}
     n_iterations
         {n_iterations}
+    tolerance
+        {tolerance}
     unsolved
         {unsolved}
 
@@ -144,24 +144,24 @@ def monge_gap(
 
     Parameters
     ----------
-    y
-        (K, S, D) cells to which a map takes them, slot by slot.
     x
         (K, S, D) cells.
-    unsolved
-        {unsolved}
-    tolerance
-        {tolerance}
-    n_iterations
-        {n_iterations}
-    power
-        {power}
-    epsilon_relative
-        {epsilon_relative}
+    y
+        (K, S, D) cells to which a map takes them, slot by slot.
     epsilon
         {epsilon}
+    epsilon_relative
+        {epsilon_relative}
+    power
+        {power}
     weight
         (K, S) weights of the slots; 0 leaves a slot out. By default all count the same.
+    n_iterations
+        {n_iterations}
+    tolerance
+        {tolerance}
+    unsolved
+        {unsolved}
 
     Returns
     -------

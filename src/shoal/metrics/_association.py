@@ -27,10 +27,10 @@ class Association:
     ----------
     association
         Partial rank correlation, -1 to 1.
-    ci_low, ci_high
-        Ends of its 95 % interval.
     se
         Its standard error: Fisher's z, with the variance of Bonett and Wright for ranks.
+    ci_low, ci_high
+        Ends of its 95 % interval.
     pvalue
         Two-sided p-value.
     """

@@ -117,7 +117,7 @@ def drf(positive_loss: Floats, negative_loss: Floats) -> float:
 
     Examples
     --------
-    >>> from shoal.metrics._calibration import drf
+    >>> from shoal.metrics import drf
     >>> drf([0.1, 0.2], [0.4, 0.8])
     0.75
     """
@@ -153,7 +153,7 @@ def bds(positive_loss: Floats, negative_loss: Floats) -> float:
 
     Examples
     --------
-    >>> from shoal.metrics._calibration import bds
+    >>> from shoal.metrics import bds
     >>> bds([0.1, 0.2, 0.5, 0.3], [0.4, 0.8, 0.5, 0.2])
     0.625
     """
@@ -169,10 +169,10 @@ def discriminates(range_fraction: float, score: float) -> bool:
 
     Parameters
     ----------
-    score
-        The metric's :func:`bds`.
     range_fraction
         The metric's :func:`drf`.
+    score
+        The metric's :func:`bds`.
 
     Returns
     -------
@@ -216,7 +216,7 @@ def ceiling(halves: Floats, *, noise_free: bool = False) -> Floats:
 
     Examples
     --------
-    >>> from shoal.metrics._calibration import ceiling
+    >>> from shoal.metrics import ceiling
     >>> ceiling([0.5, 1.0, -0.1]).round(3)
     array([ 0.667,  1.   , -0.1  ])
     """

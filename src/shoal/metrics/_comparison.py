@@ -12,7 +12,9 @@ from scipy import sparse
 from ._cells import blocks_of, each_of, sizes_of
 from ._coherence import coherence, signed_sqrt
 from ._energies import energies
-from ._ranksum import RankSums, benjamini_hochberg, log_fold_change, sums_against
+from ._fdr import benjamini_hochberg
+from ._fold_change import log_fold_change
+from ._ranksum import RankSums, sums_against
 from ._weighted import gene_weights, welch_t
 
 if TYPE_CHECKING:
@@ -29,12 +31,12 @@ class Genes:
 
     Attributes
     ----------
-    lfc
-        (P, G) log2 fold changes of the means.
-    fdr
-        (P, G) false discovery rates, over the genes that count.
     z
         (P, G) rank-sum statistics.
+    fdr
+        (P, G) false discovery rates, over the genes that count.
+    lfc
+        (P, G) log2 fold changes of the means.
     """
 
     z: Floats

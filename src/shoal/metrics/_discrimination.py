@@ -8,12 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from .._validate import one_of
-from ._kernels import compiled
-from ._means import ROUNDING, counted, members, tables
-from ._pairs import BLOCK_BYTES
+from ._mean_ranks import rank_among
+from ._means import tables
 from ._texts import documented
 
 if TYPE_CHECKING:
@@ -91,7 +87,7 @@ def discrimination_score(
     array([1., 1., 1.])
     """
     predicted, truth = tables(predicted=predicted, real=real)
-    return 1 - _ranks(predicted, truth, metric, mask=mask, group=group, ties=ties, scale=scale)
+    return 1 - rank_among(predicted, truth, metric, mask=mask, group=group, ties=ties, scale=scale)
 
 
 @documented
@@ -155,7 +151,7 @@ def retrieval_rank(
     array([0.5, 0.5, 0.5])
     """
     predicted, truth = tables(predicted=predicted, real=real)
-    return 1 - _ranks(truth, predicted, metric, mask=mask, group=group, scale="unit")
+    return 1 - rank_among(truth, predicted, metric, mask=mask, group=group, scale="unit")
 
 
 @documented
@@ -255,108 +251,4 @@ def rank_score(
     array([0.25, 0.25, 0.  , 0.  ])
     """
     predicted, truth = tables(predicted=predicted, real=real)
-    return _ranks(truth, predicted, metric, mask=mask, group=group)
-
-
-def _ranks(
-    query: Floats,
-    candidates: Floats,
-    metric: str,
-    *,
-    mask: Bools | None,
-    group: Ints | None,
-    ties: str = "average",
-    scale: str = "pds",
-) -> Floats:
-    """Return the rank of candidate p for query p, from 0, divided by the size of its group.
-
-    The size is the number N of conditions, or N - 1 with ``scale="unit"``.
-    """
-    one_of(metric, tuple(_DISTANCES), name="metric")
-    one_of(ties, ("average", "order"), name="ties")
-    one_of(scale, ("pds", "unit"), name="scale")
-    genes = None if mask is None else counted(mask, query.shape)
-    found = np.full(len(query), np.nan)
-    for rows in members(group, len(query)):
-        n, others = len(rows), candidates[rows]
-        if n < 2:
-            continue
-        # products of smaller numbers have smaller rounding errors
-        centre = others.mean(axis=0) if metric == "l2" else 0.0
-        others = others - centre
-        step = max(1, BLOCK_BYTES // (8 * max(n, query.shape[1])))
-        for start in range(0, n, step):
-            block = rows[start : start + step]
-            own = np.arange(start, start + len(block))
-            counts = None if genes is None else genes[block].astype(np.float64)
-            distance, rounding = _DISTANCES[metric](query[block] - centre, others, counts)
-            before, tied = _compare(distance, rounding, own)
-            first = np.arange(n) < own[:, None]
-            wins = (tied & first).sum(axis=1) if ties == "order" else (tied.sum(axis=1) - 1) / 2
-            found[block] = (before.sum(axis=1) + wins) / (n if scale == "pds" else n - 1)
-    return found
-
-
-def _compare(distance: Floats, rounding: Floats, own: Ints) -> tuple[Bools, Bools]:
-    """Return which candidates are closer than the own one, and which are equally close.
-
-    Distances are equal if they differ by no more than rounding. The own candidate is among them.
-    """
-    mine = own[:, None]
-    gap = distance - np.take_along_axis(distance, mine, axis=1)
-    slack = rounding + np.take_along_axis(rounding, mine, axis=1)
-    return gap < -slack, np.abs(gap) <= slack
-
-
-def _l1(query: Floats, candidates: Floats, counts: Floats | None) -> tuple[Floats, Floats]:
-    """Return (b, n) l1 distances over the genes that count, and their rounding errors."""
-    if counts is None:
-        distance = _l1_distances(query, candidates)
-        return distance, ROUNDING * distance
-    every = _l1_distances(query * counts, candidates)
-    return every - (1 - counts) @ np.abs(candidates).T, ROUNDING * every
-
-
-def _l2(query: Floats, candidates: Floats, counts: Floats | None) -> tuple[Floats, Floats]:
-    """Return (b, n) squared distances, and their rounding errors."""
-    if counts is not None:
-        query = query * counts
-    lengths = np.einsum("ig,ig->i", query, query)[:, None]
-    every = lengths + np.einsum("jg,jg->j", candidates, candidates)
-    theirs = every - lengths if counts is None else counts @ (candidates**2).T
-    return lengths + theirs - 2 * (query @ candidates.T), ROUNDING * every
-
-
-def _cosine(query: Floats, candidates: Floats, counts: Floats | None) -> tuple[Floats, Floats]:
-    """Return (b, n) values of -cosine, 0 where a length is 0, and their rounding errors."""
-    if counts is not None:
-        query = query * counts
-    every = np.einsum("jg,jg->j", candidates, candidates)[None, :]
-    theirs = every if counts is None else counts @ (candidates**2).T
-    theirs = np.where(theirs > ROUNDING * every, theirs, 0.0)
-    scale = np.sqrt(np.einsum("ig,ig->i", query, query)[:, None] * theirs)
-    safe = np.where(scale > 0, scale, 1.0)
-    cosine = np.where(scale > 0, query @ candidates.T, 0.0) / safe
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # what the mask removed from a squared length cancels, and adds rounding
-        lost = np.where(theirs > 0, every / theirs, 1.0)
-    return -cosine, ROUNDING * lost
-
-
-_DISTANCES = {"l1": _l1, "l2": _l2, "cosine": _cosine}
-
-
-def _l1_loop(x: Floats, y: Floats) -> Floats:
-    out = np.empty((len(x), len(y)))
-    for start in range(0, len(y), 16):  # few candidates at a time, so that they stay in the cache
-        for i in range(len(x)):
-            for j in range(start, min(start + 16, len(y))):
-                total = 0.0
-                for g in range(x.shape[1]):
-                    total += abs(x[i, g] - y[j, g])
-                out[i, j] = total
-    return out
-
-
-# with fastmath, four times faster than scipy, which cannot reorder its sums
-_l1_distances = compiled(_l1_loop, fastmath=True)
+    return rank_among(truth, predicted, metric, mask=mask, group=group)

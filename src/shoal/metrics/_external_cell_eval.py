@@ -7,70 +7,35 @@ the means without a pseudocount, kept in float32 as there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, get_args
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from scipy import sparse
 
-from ._cells import Cells
-from ._comparison import means_of
 from ._delta import pearson_rows
 from ._discrimination import Metric as Distance
 from ._discrimination import discrimination_score
 from ._energies import energies
 from ._errors import mae, mse
+from ._external_pdex import ALPHA, tested
 from ._lists import average_precision, ranks, roc_area
 from ._means import members
-from ._ranksum import benjamini_hochberg, sums_against
 from ._registry import Metric, Scored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-    from .._typing import Bools, Floats, Ints, Matrix
+    from .._typing import Bools, Floats, Ints
     from ._comparison import Populations, Truth
 
     Compute = Callable[[Truth, Populations], Scored]
     Direction = Literal["higher", "lower", "target"]
 
-ALPHA = np.float32(0.05)
 LENGTHS = (None, 50, 100, 200, 500)
 SOURCE = "cell-eval 0.8.2"
 
 
-@dataclass(frozen=True)
-class Tested:
-    """Differential expression of all conditions.
-
-    Attributes
-    ----------
-    fdr
-        (P, G) false discovery rates, float32.
-    lfc
-        (P, G) log2 fold changes, float32; may be infinite.
-    """
-
-    fdr: Floats
-    lfc: Floats
-
-    @cached_property
-    def strongest(self) -> list[Ints]:
-        """The significant genes of each condition by falling absolute fold change.
-
-        Genes of equal fold change come in the order of the genes.
-        """
-        hits = [np.flatnonzero(row < ALPHA) for row in self.fdr]
-        return [
-            own[np.argsort(-np.abs(row[own]), kind="stable")]
-            for row, own in zip(self.lfc, hits, strict=True)
-        ]
-
-
-_TESTED: WeakKeyDictionary[Populations, Tested] = WeakKeyDictionary()
 _ENERGY: WeakKeyDictionary[Populations, Floats] = WeakKeyDictionary()
 
 
@@ -83,40 +48,6 @@ def baseline_scaled(user: Mapping[str, float], base: Mapping[str, float]) -> flo
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = (own - zero) / (perfect - zero)
     return float(np.maximum(np.where(np.isnan(parts), 0.0, parts), 0.0).mean())
-
-
-def tested(predicted: Populations) -> Tested:
-    """Return the differential expression of every condition against its controls, computed once."""
-    if predicted not in _TESTED:
-        _TESTED[predicted] = _pdex(predicted)
-    return _TESTED[predicted]
-
-
-def _pdex(predicted: Populations) -> Tested:
-    truth, controls = predicted.truth, predicted.effect_controls
-    sums = (
-        predicted.rank_sums
-        if predicted.controls is None
-        else sums_against(predicted.cells, controls, truth.group)
-    )
-    p = sums.standardised(continuity=True).pvalue
-    above = _pdex_means(predicted.cells, predicted.means if predicted.exact is None else None)
-    below = _pdex_means(controls, None)[truth.group]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        lfc = np.log2(above / below)
-    lfc[np.isnan(lfc)] = 0.0  # no cell expresses the gene
-    return Tested(benjamini_hochberg(p).astype(np.float32), lfc.astype(np.float32))
-
-
-def _pdex_means(several: Sequence[Matrix], means: Floats | None) -> Floats:
-    """Return pdex's means, summed in the precision of the cells.
-
-    Fold changes that are equal in pdex are then equal here.
-    """
-    # dense `Cells` come in double precision
-    if isinstance(several, Cells) and not sparse.issparse(several.values):
-        return np.expm1(means_of(several) if means is None else means)
-    return np.stack([np.expm1(np.asarray(cells.mean(axis=0)).ravel()) for cells in several])
 
 
 def _energy(predicted: Populations) -> Floats:

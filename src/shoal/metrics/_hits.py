@@ -81,7 +81,7 @@ def hits_recall_budget(score_predicted: Floats, hit_real: Bools, *, budget: floa
     Examples
     --------
     >>> import numpy as np
-    >>> from shoal.metrics._hits import hits_recall_budget
+    >>> from shoal.metrics import hits_recall_budget
     >>> hits_recall_budget(np.array([4.0, 3, 3, 1]), np.array([True, True, False, False]), budget=2)
     0.75
     """
@@ -113,10 +113,10 @@ def hits_recall_fdr(score_predicted: Floats, hit_real: Bools, *, q: float = 0.1)
 
     Parameters
     ----------
-    hit_real
-        (P,) booleans: which perturbations are hits.
     score_predicted
         (P,) predicted strengths.
+    hit_real
+        (P,) booleans: which perturbations are hits.
     q
         Largest share of false hits in the list.
 
@@ -137,7 +137,7 @@ def hits_recall_fdr(score_predicted: Floats, hit_real: Bools, *, q: float = 0.1)
     Examples
     --------
     >>> import numpy as np
-    >>> from shoal.metrics._hits import hits_recall_fdr
+    >>> from shoal.metrics import hits_recall_fdr
     >>> hits_recall_fdr(np.array([4.0, 3, 2, 1]), np.array([True, False, True, False]), q=0.4)
     1.0
     """

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._ranksum import benjamini_hochberg
+from ._fdr import benjamini_hochberg
 
 if TYPE_CHECKING:
     from .._typing import Floats, Ints

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from .._typing import Bools, Floats, Ints, Matrix
     from ._cells import Part
 
-PSEUDOCOUNT = 1e-9  # the default of scanpy
-
 
 @dataclass(frozen=True)
 class RankSum:
@@ -35,10 +33,10 @@ class RankSum:
     auc
         (n_groups, n_genes) probability that a cell of the group is above one of the reference: U /
         (n m). A tie counts as half.
-    n_reference
-        (n_groups,) cells that the group is compared with.
     n_cells
         (n_groups,) cells of the group.
+    n_reference
+        (n_groups,) cells that the group is compared with.
     """
 
     z: Floats
@@ -198,103 +196,6 @@ def sums_against(cells: Sequence[Matrix], controls: Sequence[Matrix], group: Int
     if len(parts) == 2 and parts[0][0] is parts[1][0]:  # read one common matrix only once
         parts = [(parts[0][0], np.concatenate([parts[0][1], parts[1][1]]))]
     return _sums_of(parts, code, where, n, rest=False)
-
-
-def log_fold_change(mean: Floats, control: Floats, *, pseudocount: float = PSEUDOCOUNT) -> Floats:
-    """Log2 fold change from the means of log-normalised values, as scanpy defines it.
-
-    Parameters
-    ----------
-    mean
-        (n_groups, n_genes) means of log1p values (natural logarithm). A mean below 0, which only a
-        model can give, counts as 0: no expression.
-    control
-        Means of the controls, of a shape that fits `mean`.
-    pseudocount
-        Added to both.
-
-    Returns
-    -------
-    Array of the shape of `mean`, float64.
-
-    Raises
-    ------
-    ValueError
-        If a value is not finite, or a control mean is negative: such values are no log counts, and
-        a difference of means says more.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from shoal.metrics._ranksum import log_fold_change
-    >>> log_fold_change(np.log1p([[2.0, 8.0]]), np.log1p([1.0, 8.0])).round(6)
-    array([[1., 0.]])
-    """
-    mean, control = np.asarray(mean, dtype=np.float64), np.asarray(control, dtype=np.float64)
-    if not (np.isfinite(mean).all() and np.isfinite(control).all()):
-        msg = "mean and control must be finite; NaN or infinite values have no fold change"
-        raise ValueError(msg)
-    if (control < 0).any():
-        msg = (
-            "control holds negative means, which log1p counts cannot have; "
-            "use the difference of means as the effect"
-        )
-        raise ValueError(msg)
-    above, below = np.expm1(np.maximum(mean, 0.0)) + pseudocount, np.expm1(control) + pseudocount
-    return np.log2(above) - np.log2(below)
-
-
-def benjamini_hochberg(pvalue: Floats, *, mask: Bools | None = None) -> Floats:
-    """Adjust p-values over the genes of every group, one group at a time.
-
-    Parameters
-    ----------
-    pvalue
-        (n_groups, n_genes) p-values; NaN where there was no test.
-    mask
-        (n_groups, n_genes) booleans: the genes that were tested. All by default.
-
-    Returns
-    -------
-    (n_groups, n_genes) false discovery rates. NaN for genes that `mask` leaves out and for p-values
-    that are NaN.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, or a p-value is not between 0 and 1.
-
-    References
-    ----------
-    Benjamini and Hochberg (1995), J. R. Stat. Soc. B 57, 289.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from shoal.metrics._ranksum import benjamini_hochberg
-    >>> benjamini_hochberg(np.array([[0.01, 0.02, 0.5]])).round(3)
-    array([[0.03, 0.03, 0.5 ]])
-    """
-    pvalue = np.asarray(pvalue, dtype=np.float64)
-    tested = ~np.isnan(pvalue)
-    if mask is not None:
-        if np.shape(mask) != pvalue.shape:
-            msg = f"mask must have the shape of pvalue, {pvalue.shape}, not {np.shape(mask)}"
-            raise ValueError(msg)
-        tested &= mask
-    odd = int(((pvalue < 0) | (pvalue > 1))[tested].sum())
-    if odd:
-        msg = f"{odd} p-values are not between 0 and 1"
-        raise ValueError(msg)
-    order = np.argsort(np.where(tested, pvalue, np.inf), axis=1)
-    n, rank = tested.sum(axis=1, keepdims=True), np.arange(1, pvalue.shape[1] + 1)
-    ordered = np.where(rank <= n, np.take_along_axis(pvalue, order, axis=1), 1.0) * (n / rank)
-    adjusted = np.minimum(
-        np.minimum.accumulate(np.where(rank <= n, ordered, 1.0)[:, ::-1], axis=1)[:, ::-1], 1.0
-    )
-    found = np.empty(pvalue.shape)
-    np.put_along_axis(found, order, adjusted, axis=1)
-    return np.where(tested, found, np.nan)
 
 
 def _checked_codes(

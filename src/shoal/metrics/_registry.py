@@ -66,6 +66,10 @@ class Metric:
     needs
         What it is computed from: ``"means"``, ``"cells"``, ``"components"`` (cells in principal
         axes) or ``"genes"`` (differential expression).
+    undefined
+        When it has no value.
+    source
+        Where it comes from.
     per
         ``"condition"``; or ``"screen"`` for a metric with one number per screen.
     negative
@@ -77,10 +81,6 @@ class Metric:
         Whether the target genes of the perturbation are left out.
     correlation
         Whether it is a correlation. Its ceiling then follows from the correlation of two halves.
-    undefined
-        When it has no value.
-    source
-        Where it comes from.
     """
 
     name: str

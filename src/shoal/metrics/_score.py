@@ -35,10 +35,10 @@ def shortfall(losses: Floats, *, positive_control: Floats, negative_control: Flo
 
     Parameters
     ----------
-    positive_control, negative_control
-        (P,) losses of the two controls.
     losses
         (P,) losses of the prediction (:func:`shoal.metrics._calibration.loss`); 0 is perfect.
+    positive_control, negative_control
+        (P,) losses of the two controls.
 
     Returns
     -------
@@ -77,8 +77,6 @@ def overall(prediction: Floats, reference: Floats) -> float:
 
     Parameters
     ----------
-    prediction
-        (M,) shortfalls (:func:`shortfall`), NaN where missing.
     prediction, reference
         (M,) shortfalls (:func:`shortfall`); NaN where missing.
 

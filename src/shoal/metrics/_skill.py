@@ -91,12 +91,12 @@ def skill(
 
     Parameters
     ----------
-    positive_control
-        (P,) losses of the positive control, a second experiment.
-    best
-        (P,) losses of the best baseline.
     prediction
         (P,) losses of the prediction.
+    best
+        (P,) losses of the best baseline.
+    positive_control
+        (P,) losses of the positive control, a second experiment.
     owner
         {owner}
     n_boot
@@ -123,7 +123,7 @@ def skill(
     Examples
     --------
     >>> import numpy as np
-    >>> from shoal.metrics._skill import skill
+    >>> from shoal.metrics import skill
     >>> best, second = np.array([0.4, 0.6, 0.5]), np.array([0.1, 0.1, 0.1])
     >>> round(skill(best - 0.1, best, positive_control=second).value, 6)
     0.25
@@ -160,14 +160,14 @@ def paired_difference(
     ----------
     a, b
         (P,) losses of the two predictions.
-    rng
-        {rng}
-    level
-        {level}
-    n_boot
-        {n_boot}
     owner
         {owner}
+    n_boot
+        {n_boot}
+    level
+        {level}
+    rng
+        {rng}
 
     Returns
     -------
@@ -181,7 +181,7 @@ def paired_difference(
     Examples
     --------
     >>> import numpy as np
-    >>> from shoal.metrics._skill import paired_difference
+    >>> from shoal.metrics import paired_difference
     >>> found = paired_difference(np.full(9, 0.5), np.linspace(0.6, 0.8, 9))
     >>> round(found.value, 6), found.high < 0
     (-0.2, True)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import _de as de
+from ._de import de_auprc, de_count_error, de_recall
+from ._de_effects import de_direction, de_lfc_spearman, de_overlap
 from ._distance import energy_distance
 from ._errors import cell_error
 from ._hits import hits_recall_budget, hits_recall_fdr, strongest
@@ -51,7 +52,7 @@ CELLS = (
         "genes",
         "higher",
         1.0,
-        rows(lambda t, g: de.de_auprc(np.abs(g.genes.z), t.real.genes.fdr, mask=t.mask)),
+        rows(lambda t, g: de_auprc(np.abs(g.genes.z), t.real.genes.fdr, mask=t.mask)),
         "genes",
         NO_GENE,
         CELL_EVAL,
@@ -62,7 +63,7 @@ CELLS = (
         "higher",
         1.0,
         rows(
-            lambda t, g: de.de_overlap(
+            lambda t, g: de_overlap(
                 g.genes.lfc,
                 t.real.genes.lfc,
                 predicted_fdr=g.genes.fdr,
@@ -80,7 +81,7 @@ CELLS = (
         "higher",
         1.0,
         rows(
-            lambda t, g: de.de_overlap(
+            lambda t, g: de_overlap(
                 g.genes.lfc,
                 t.real.genes.lfc,
                 predicted_fdr=g.genes.fdr,
@@ -99,7 +100,7 @@ CELLS = (
         "higher",
         1.0,
         rows(
-            lambda t, g: de.de_lfc_spearman(
+            lambda t, g: de_lfc_spearman(
                 g.genes.lfc, t.real.genes.lfc, real_fdr=t.real.genes.fdr, mask=t.mask
             )
         ),
@@ -114,7 +115,7 @@ CELLS = (
         "higher",
         1.0,
         rows(
-            lambda t, g: de.de_direction(
+            lambda t, g: de_direction(
                 g.genes.lfc, t.real.genes.lfc, real_fdr=t.real.genes.fdr, mask=t.mask
             )
         ),
@@ -127,7 +128,7 @@ CELLS = (
         "genes",
         "higher",
         1.0,
-        rows(lambda t, g: de.de_recall(g.genes.fdr, t.real.genes.fdr, mask=t.mask)),
+        rows(lambda t, g: de_recall(g.genes.fdr, t.real.genes.fdr, mask=t.mask)),
         "genes",
         NO_GENE,
         CELL_EVAL,
@@ -137,7 +138,7 @@ CELLS = (
         "genes",
         "target",
         0.0,
-        rows(lambda t, g: de.de_count_error(g.genes.fdr, t.real.genes.fdr, mask=t.mask)),
+        rows(lambda t, g: de_count_error(g.genes.fdr, t.real.genes.fdr, mask=t.mask)),
         "genes",
         NO_GENE,
         CELL_EVAL,

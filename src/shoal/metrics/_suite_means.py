@@ -11,7 +11,8 @@ from ._delta import pearson_rows
 from ._discrimination import centroid_accuracy, discrimination_score, retrieval_rank
 from ._errors import mae, rmse
 from ._registry import CELL_EVAL, FEW, SCPERTEVAL, SYSTEMA, Metric, one, rows
-from ._structure import collapse_index, magnitude_error, magnitude_spearman, similarity_structure
+from ._sizes import magnitude_error, magnitude_spearman
+from ._structure import collapse_index, similarity_structure
 from ._weighted import weighted_mse, weighted_r2
 
 if TYPE_CHECKING:
