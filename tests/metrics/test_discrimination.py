@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.distance import cdist
 from sklearn.metrics import pairwise_distances
 
-from shoal.metrics import _discrimination as module
+from shoal.metrics import _mean_ranks as module
 from shoal.metrics import (
     centroid_accuracy,
     discrimination_score,

@@ -86,8 +86,8 @@ def sinkhorn(
     --------
     >>> import torch
     >>> cost = torch.rand(2, 5, 5, generator=torch.Generator().manual_seed(0))
-    >>> found = sinkhorn(cost, epsilon=torch.full((2,), 0.1))
-    >>> bool((found.plan.sum(2) - 1 / 5).abs().sum(1).max() < 1e-3)
+    >>> transport = sinkhorn(cost, epsilon=torch.full((2,), 0.1))
+    >>> bool((transport.plan.sum(2) - 1 / 5).abs().sum(1).max() < 1e-3)
     True
     """
     # autocast would round the scalings to half precision

@@ -122,8 +122,10 @@ def partial_association(
     >>> rng = np.random.default_rng(0)
     >>> magnitude, score = rng.lognormal(size=200), rng.normal(size=(200, 1))
     >>> response = score[:, 0] + rng.normal(size=200)
-    >>> found = partial_association(response, score, magnitude=magnitude, n_perms=999, rng=rng)
-    >>> bool(found.association[0] > 0.5 and found.pvalue[0] == 0.001)
+    >>> correlation = partial_association(
+    ...     response, score, magnitude=magnitude, n_perms=999, rng=rng
+    ... )
+    >>> bool(correlation.association[0] > 0.5 and correlation.pvalue[0] == 0.001)
     True
     """
     y = ranks(response.reshape(len(response), -1).T).T
@@ -141,9 +143,11 @@ def partial_association(
         )
         raise ValueError(msg)
     folds = [_Fold(_unit(column, b), _unit(x, b), b) for column, b in zip(y.T, bases, strict=True)]
-    found = np.mean([fold.response @ fold.scores for fold in folds], axis=0)
-    pvalue = _permute(folds, found, magnitude_bins(len(y), n_bins), n_perms, rng)
-    return Association(found, *_interval(found, len(y) - used - 2, _shared_variance(folds)), pvalue)
+    correlation = np.mean([fold.response @ fold.scores for fold in folds], axis=0)
+    pvalue = _permute(folds, correlation, magnitude_bins(len(y), n_bins), n_perms, rng)
+    return Association(
+        correlation, *_interval(correlation, len(y) - used - 2, _shared_variance(folds)), pvalue
+    )
 
 
 def raw_partial(response: Floats, scores: Floats, *, magnitude: Floats) -> Association:
@@ -195,8 +199,10 @@ def raw_partial(response: Floats, scores: Floats, *, magnitude: Floats) -> Assoc
         stats.spearmanr(y, column) if np.isfinite(column).all() else (np.nan, np.nan)
         for column in x.T
     ]
-    found, pvalue = np.array(tested, dtype=np.float64).T
-    return Association(found, *_interval(found, len(y) - 4, np.ones(len(found))), pvalue)
+    correlation, pvalue = np.array(tested, dtype=np.float64).T
+    return Association(
+        correlation, *_interval(correlation, len(y) - 4, np.ones(len(correlation))), pvalue
+    )
 
 
 def magnitude_bins(n: int, n_bins: int) -> Ints:
@@ -232,17 +238,17 @@ def _unit(values: Floats, basis: Floats) -> Floats:
 
 
 def _permute(
-    folds: list[_Fold], found: Floats, bins: Ints, n_perms: int, rng: np.random.Generator
+    folds: list[_Fold], observed: Floats, bins: Ints, n_perms: int, rng: np.random.Generator
 ) -> Floats:
     """Return (k,) two-sided p-values. All folds use the same permutations within bins."""
-    exceed = np.zeros(len(found))
+    exceed = np.zeros(len(observed))
     for start in range(0, n_perms, CHUNK):
         keys = rng.random((min(CHUNK, n_perms - start), len(bins)))
         shuffled = np.argsort(bins + keys, axis=1)  # rows are sorted by magnitude, hence by bin
-        for j in range(len(found)):
+        for j in range(len(observed)):
             drawn = np.mean([_again(fold, fold.scores[:, j][shuffled]) for fold in folds], axis=0)
-            exceed[j] += np.sum(np.abs(drawn) >= abs(found[j]) - 1e-12)
-    return np.where(np.isnan(found), np.nan, (exceed + 1) / (n_perms + 1))
+            exceed[j] += np.sum(np.abs(drawn) >= abs(observed[j]) - 1e-12)
+    return np.where(np.isnan(observed), np.nan, (exceed + 1) / (n_perms + 1))
 
 
 def _again(fold: _Fold, drawn: Floats) -> Floats:

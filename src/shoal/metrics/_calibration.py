@@ -226,8 +226,8 @@ def ceiling(halves: Floats, *, noise_free: bool = False) -> Floats:
         raise ValueError(msg)
     signal = np.where(r > 0, r, 0.0)
     full = 2 * signal / (1 + signal)
-    found = np.sqrt(full) if noise_free else np.where(r > 0, full, r)
-    return np.where(np.isnan(r), np.nan, found)
+    limit = np.sqrt(full) if noise_free else np.where(r > 0, full, r)
+    return np.where(np.isnan(r), np.nan, limit)
 
 
 def best_baseline(losses: Floats, *, coverage: float = 0.9) -> int | None:

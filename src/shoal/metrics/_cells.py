@@ -44,10 +44,10 @@ class Cells(Sequence[Any]):
         return len(self.members)
 
     def __getitem__(self, i: Any) -> Any:
-        found = self.stored(i)
-        if sparse.issparse(found):
-            return found if np.issubdtype(found.dtype, np.floating) else found.astype(np.float64)
-        return found.astype(np.float64, copy=False)
+        cells = self.stored(i)
+        if sparse.issparse(cells):
+            return cells if np.issubdtype(cells.dtype, np.floating) else cells.astype(np.float64)
+        return cells.astype(np.float64, copy=False)
 
     def stored(self, i: int) -> Matrix:
         """Return population i in the precision of the matrix."""
@@ -75,7 +75,7 @@ def sizes_of(several: Sequence[Matrix]) -> Ints:
         if isinstance(several, Cells)
         else [range(cells.shape[0]) for cells in several]
     )
-    return np.array([len(own) for own in each], dtype=np.int64)
+    return np.array([len(rows) for rows in each], dtype=np.int64)
 
 
 def dtypes_of(several: Sequence[Matrix]) -> list[Any]:

@@ -78,11 +78,11 @@ def additive_residual(
     """
     of_predicted, of_truth, known = _deviations(predicted, real, a, b, control, mask)
     scale = np.linalg.norm(of_predicted, axis=1) * np.linalg.norm(of_truth, axis=1)
-    found = np.full(len(known), np.nan)
-    found[known] = np.einsum("pg,pg->p", of_predicted, of_truth) / np.where(
+    cosine = np.full(len(known), np.nan)
+    cosine[known] = np.einsum("pg,pg->p", of_predicted, of_truth) / np.where(
         scale > 0, scale, np.nan
     )
-    return found
+    return cosine
 
 
 @documented

@@ -171,10 +171,10 @@ class Populations:
     @cached_property
     def genes(self) -> Genes:
         """Differential expression against the real controls."""
-        truth, found = self.truth, self.rank_sums.standardised()
-        fdr = benjamini_hochberg(found.pvalue, mask=truth.mask)
+        truth, test = self.truth, self.rank_sums.standardised()
+        fdr = benjamini_hochberg(test.pvalue, mask=truth.mask)
         lfc = log_fold_change(np.maximum(self.means, 0), np.maximum(truth.control, 0))
-        return Genes(z=found.z, fdr=np.where(np.isfinite(fdr), fdr, 1.0), lfc=lfc)
+        return Genes(z=test.z, fdr=np.where(np.isfinite(fdr), fdr, 1.0), lfc=lfc)
 
     @cached_property
     def magnitude(self) -> Floats:

@@ -60,11 +60,13 @@ def energies(
         dtype == np.float32 for several in (cells, controls) for dtype in dtypes_of(several)
     )
     references = [
-        _Controls(own, np.float32 if single else np.float64, biased=biased)
-        for own in each_of(controls)
+        _Controls(population, np.float32 if single else np.float64, biased=biased)
+        for population in each_of(controls)
     ]
     each = zip(each_of(cells), np.asarray(group).tolist(), strict=True)
-    return np.array([references[at].energy(own) for own, at in each], dtype=np.float64)
+    return np.array(
+        [references[at].energy(population) for population, at in each], dtype=np.float64
+    )
 
 
 class _Controls:
@@ -192,12 +194,12 @@ def _distance_loop(products, squares, other_squares, equal):  # type: ignore[no-
     """
     total = 0.0
     for i in range(len(squares)):
-        own = equal - equal
+        row_total = equal - equal
         for j in range(len(other_squares)):
             size = squares[i] + other_squares[j]
             square = size - (products[i, j] + products[i, j])
-            own += np.sqrt(square if square > equal * size else equal - equal)
-        total += own
+            row_total += np.sqrt(square if square > equal * size else equal - equal)
+        total += row_total
     return total
 
 

@@ -138,15 +138,15 @@ def excess(cells: Floats, control: Spread) -> Excess:
         square, kind="stable"
     )  # the halves do not depend on the order of the rows
     halves = by_length[::2], by_length[1::2]
-    found, tops = 0.0, [top_direction(cells[half], control) for half in halves]
+    top_variance, tops = 0.0, [top_direction(cells[half], control) for half in halves]
     for top, other in zip(tops, halves[::-1], strict=True):
-        found += 0.5 * float(np.var((cells @ top)[other], ddof=1) - control.along(top))
+        top_variance += 0.5 * float(np.var((cells @ top)[other], ddof=1) - control.along(top))
     total = float(square.sum() - len(cells) * length**2) / (len(cells) - 1) - control.trace
     total = max(
-        total, along, found, control.noise(len(cells))
+        total, along, top_variance, control.noise(len(cells))
     )  # no share of a total that is only noise
     alignment = float(np.mean([abs(top @ unit) for top in tops]))
-    return Excess(max(along, 0.0) / total, max(found, 0.0) / total, alignment)
+    return Excess(max(along, 0.0) / total, max(top_variance, 0.0) / total, alignment)
 
 
 def cause(summary: Excess, excess_trace: float, noise: float) -> str:

@@ -1,8 +1,7 @@
 """The metrics of cell-eval 0.8, number for number; the user guide lists their oddities.
 
-Effects of a prediction are measured from its own control cells. Differential expression is that of
-pdex: a Mann-Whitney test with corrections for ties and continuity, and fold changes of ``expm1`` of
-the means without a pseudocount, kept in float32 as there.
+Effects of a prediction are measured from the predicted control cells. Differential expression is
+that of pdex (:mod:`shoal.metrics._external_pdex`).
 """
 
 from __future__ import annotations
@@ -44,9 +43,9 @@ def baseline_scaled(user: Mapping[str, float], base: Mapping[str, float]) -> flo
 
     A share below 0 counts as 0, and so does a missing one.
     """
-    own, zero, perfect = (np.array([of[name] for name in VCC]) for of in (user, base, _PERFECT))
+    values, zero, perfect = (np.array([of[name] for name in VCC]) for of in (user, base, _PERFECT))
     with np.errstate(divide="ignore", invalid="ignore"):
-        parts = (own - zero) / (perfect - zero)
+        parts = (values - zero) / (perfect - zero)
     return float(np.maximum(np.where(np.isnan(parts), 0.0, parts), 0.0).mean())
 
 
@@ -83,10 +82,15 @@ def _genes(function: Callable[[Floats, Floats, Floats, Floats], float]) -> Compu
     """Wrap a function of one condition: real FDR and fold change, predicted FDR and fold change."""
 
     def compute(truth: Truth, predicted: Populations) -> Scored:
-        real, own = tested(truth.real), tested(predicted)
+        real, of_predicted = tested(truth.real), tested(predicted)
         return Scored(
             np.array(
-                [function(*row) for row in zip(real.fdr, real.lfc, own.fdr, own.lfc, strict=True)]
+                [
+                    function(*row)
+                    for row in zip(
+                        real.fdr, real.lfc, of_predicted.fdr, of_predicted.lfc, strict=True
+                    )
+                ]
             )
         )
 
@@ -114,10 +118,12 @@ def _pds(metric: Distance) -> Compute:
 
 
 def _overlap(k: int | None, *, of_predicted: bool) -> Compute:
-    def share(real: Ints, own: Ints) -> float:
-        n = len(own if of_predicted else real)
+    def share(real: Ints, predicted_genes: Ints) -> float:
+        n = len(predicted_genes if of_predicted else real)
         n = n if k is None else min(k, n)
-        return len(np.intersect1d(real[:n], own[:n], assume_unique=True)) / n if n else 0.0
+        return (
+            len(np.intersect1d(real[:n], predicted_genes[:n], assume_unique=True)) / n if n else 0.0
+        )
 
     def compute(truth: Truth, predicted: Populations) -> Scored:
         pairs = zip(tested(truth.real).strongest, tested(predicted).strongest, strict=True)
@@ -155,9 +161,13 @@ def _area(area: Callable[[Floats, Bools], float]) -> Compute:
 
 def _n_spearman(truth: Truth, predicted: Populations, rows: Ints) -> float:
     """Correlate the numbers of hits over the conditions that have a real one; 1 if none has."""
-    real, own = ((tested(one).fdr[rows] < ALPHA).sum(axis=1) for one in (truth.real, predicted))
-    kept = real > 0
-    return _correlation(*ranks(np.array([real[kept], own[kept]]))) if kept.any() else 1.0
+    of_real, of_predicted = (
+        (tested(one).fdr[rows] < ALPHA).sum(axis=1) for one in (truth.real, predicted)
+    )
+    kept = of_real > 0
+    return (
+        _correlation(*ranks(np.array([of_real[kept], of_predicted[kept]]))) if kept.any() else 1.0
+    )
 
 
 def _energies(truth: Truth, predicted: Populations, rows: Ints) -> float:

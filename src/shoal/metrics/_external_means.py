@@ -73,7 +73,7 @@ def _pearson_de(truth: Truth, predicted: Populations) -> Scored:
 
 
 def _accuracy(truth: Truth, predicted: Populations) -> Scored:
-    """Return the share of real means that are farther than the own one. A tie counts as 0."""
+    """Return the share of real means that are farther than the matching one. A tie counts as 0."""
     from scipy.spatial.distance import cdist
 
     values = np.full(len(truth.names), np.nan)
@@ -91,7 +91,10 @@ def _lfc(function: Callable[[Truth, Floats, Floats], Floats]) -> Compute:
     """Wrap a function of predicted and real log fold changes, each from its own controls."""
 
     def compute(truth: Truth, predicted: Populations) -> Scored:
-        both = [_log(own.means) - _log(own.effect_control) for own in (predicted, truth.real)]
+        both = [
+            _log(populations.means) - _log(populations.effect_control)
+            for populations in (predicted, truth.real)
+        ]
         return Scored(function(truth, *both))
 
     return compute

@@ -52,8 +52,8 @@ class Tested:
         """
         hits = [np.flatnonzero(row < ALPHA) for row in self.fdr]
         return [
-            own[np.argsort(-np.abs(row[own]), kind="stable")]
-            for row, own in zip(self.lfc, hits, strict=True)
+            hit[np.argsort(-np.abs(row[hit]), kind="stable")]
+            for row, hit in zip(self.lfc, hits, strict=True)
         ]
 
 

@@ -40,10 +40,10 @@ def _pairs(function: Pair, n_genes: int | None) -> Callable[[Truth, Populations]
 
     def compute(truth: Truth, predicted: Populations) -> Scored:
         values, reasons = np.full(len(truth.names), np.nan), {}
-        for i, (own, real) in enumerate(zip(predicted.cells, truth.cells, strict=True)):
+        for i, (cells, real) in enumerate(zip(predicted.cells, truth.cells, strict=True)):
             at = slice(None) if n_genes is None else by_t(truth)[i, :n_genes]
             try:
-                values[i] = function(own[:, at], real[:, at])
+                values[i] = function(cells[:, at], real[:, at])
             except ValueError as err:
                 reasons[i] = str(err)
         return Scored(values, reasons)
@@ -101,10 +101,10 @@ def entropic_cost(x: Floats, y: Floats, *, epsilon: float = EPSILON) -> float:
     cost = cdist(x, y) / epsilon
     f, g = np.zeros(len(x)), np.zeros(len(y))
     for step in range(STEPS):
-        found = -_soft_max(g - cost)
-        if step % EVERY == 0 and step and np.mean(np.abs(np.expm1(f - found))) < TOLERANCE:
+        updated = -_soft_max(g - cost)
+        if step % EVERY == 0 and step and np.mean(np.abs(np.expm1(f - updated))) < TOLERANCE:
             break
-        f = found
+        f = updated
         g = -_soft_max((f[:, None] - cost).T)
     return float(epsilon * (f.mean() + g.mean()))
 

@@ -58,6 +58,6 @@ def benjamini_hochberg(pvalue: Floats, *, mask: Bools | None = None) -> Floats:
     adjusted = np.minimum(
         np.minimum.accumulate(np.where(rank <= n, ordered, 1.0)[:, ::-1], axis=1)[:, ::-1], 1.0
     )
-    found = np.empty(pvalue.shape)
-    np.put_along_axis(found, order, adjusted, axis=1)
-    return np.where(tested, found, np.nan)
+    fdr = np.empty(pvalue.shape)
+    np.put_along_axis(fdr, order, adjusted, axis=1)
+    return np.where(tested, fdr, np.nan)

@@ -150,9 +150,9 @@ def hits_recall_fdr(score_predicted: Floats, hit_real: Bools, *, q: float = 0.1)
     order = np.argsort(-score)
     ordered = score[order]
     last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
-    found = np.cumsum(hit[order])[last]
-    allowed = (last + 1 - found) <= q * (last + 1)
-    return float(found[allowed].max(initial=0) / hit.sum())
+    n_true = np.cumsum(hit[order])[last]
+    allowed = (last + 1 - n_true) <= q * (last + 1)
+    return float(n_true[allowed].max(initial=0) / hit.sum())
 
 
 def _checked(score: Floats, hit: Bools) -> tuple[Floats, Bools]:

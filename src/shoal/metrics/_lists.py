@@ -24,8 +24,8 @@ def average_precision(score: Floats, label: Bools) -> float:
     order = np.argsort(-score)
     ordered = score[order]
     last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
-    found = np.cumsum(label[order])[last]
-    return float(np.diff(found, prepend=0) @ (found / (last + 1)) / n_positive)
+    n_true = np.cumsum(label[order])[last]
+    return float(np.diff(n_true, prepend=0) @ (n_true / (last + 1)) / n_positive)
 
 
 def spearman(a: Floats, b: Floats) -> float:
@@ -119,6 +119,6 @@ def checked_tables(
 def by_row(of_row: Callable[..., float], tables: Sequence[Floats], counted: Bools) -> Floats:
     """Return (P,) values of a function of the genes that count in each condition."""
     return np.array(
-        [of_row(*(t[row, own] for t in tables)) for row, own in enumerate(counted)],
+        [of_row(*(t[row, genes] for t in tables)) for row, genes in enumerate(counted)],
         dtype=np.float64,
     )

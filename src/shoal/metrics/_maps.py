@@ -121,10 +121,10 @@ def excess(x: ArrayLike, y: ArrayLike, *, power: int = 2) -> float:
     from scipy.optimize import linear_sum_assignment
 
     cost = _table(x, y, power)
-    own, best = np.trace(cost), cost[linear_sum_assignment(cost)].sum()
-    if own - best <= ROUNDING * own:
+    actual, best = np.trace(cost), cost[linear_sum_assignment(cost)].sum()
+    if actual - best <= ROUNDING * actual:
         return 0.0
-    return float(own / best - 1) if best > 0 else float("inf")
+    return float(actual / best - 1) if best > 0 else float("inf")
 
 
 def swaps(x: ArrayLike, y: ArrayLike, *, power: int = 2) -> float:
@@ -157,9 +157,9 @@ def swaps(x: ArrayLike, y: ArrayLike, *, power: int = 2) -> float:
         If the shapes differ, or the power is neither 1 nor 2.
     """
     cost = _table(x, y, power)
-    own = np.diag(cost)
-    as_is, swapped = own[:, None] + own, cost + cost.T
-    n = len(own)
+    diagonal = np.diag(cost)
+    as_is, swapped = diagonal[:, None] + diagonal, cost + cost.T
+    n = len(diagonal)
     gain = int((as_is - swapped > ROUNDING * as_is).sum())  # counts each pair twice
     return gain / (n * (n - 1)) if n > 1 else float("nan")
 

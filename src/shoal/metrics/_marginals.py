@@ -57,16 +57,16 @@ def wasserstein_per_gene(X: Matrix, Y: Matrix, *, block_bytes: int = BLOCK_BYTES
     x, y = (checked_cells(values, name, least=1) for name, values in (("X", X), ("Y", Y)))
     same_columns(x, y)
     weight, of_x, of_y = quantile_steps(x.shape[0], y.shape[0])
-    found = np.empty(x.shape[1])
+    distance = np.empty(x.shape[1])
     # memory for both gathered arrays, their difference and the cells
     width = max(1, int(block_bytes / (8 * 4 * len(weight))))
-    for start in range(0, len(found), width):
+    for start in range(0, len(distance), width):
         part = slice(start, start + width)
         low, high = (
             np.sort(densify(values[:, part]).astype(np.float64), axis=0) for values in (x, y)
         )
-        found[part] = weight @ np.abs(low[of_x] - high[of_y])
-    return found
+        distance[part] = weight @ np.abs(low[of_x] - high[of_y])
+    return distance
 
 
 @documented
@@ -170,11 +170,11 @@ def checked_cells(values: Matrix, name: str, *, least: int) -> Matrix:
 
 def _by_column(values: Matrix) -> Matrix:
     """Return a CSC matrix without duplicate entries; the matrix that came in is not changed."""
-    found = sparse.csc_matrix(values)
-    if not found.has_canonical_format:
-        found = found.copy()
-        found.sum_duplicates()
-    return found
+    table = sparse.csc_matrix(values)
+    if not table.has_canonical_format:
+        table = table.copy()
+        table.sum_duplicates()
+    return table
 
 
 def same_columns(x: Matrix, y: Matrix) -> None:

@@ -1,4 +1,4 @@
-r"""Ranks of the own mean among the means of all conditions, by distance.
+r"""Ranks of the matching mean among the means of all conditions, by distance.
 
 One mean asks (the query), and the means of all conditions answer (the candidates). Genes that do
 not count for a query, such as its target, are left out of all its distances. Let q be the query, 0
@@ -42,7 +42,7 @@ def rank_among(
     one_of(ties, ("average", "order"), name="ties")
     one_of(scale, ("pds", "unit"), name="scale")
     genes = None if mask is None else counted(mask, query.shape)
-    found = np.full(len(query), np.nan)
+    ranks = np.full(len(query), np.nan)
     for rows in members(group, len(query)):
         n, others = len(rows), candidates[rows]
         if n < 2:
@@ -53,22 +53,23 @@ def rank_among(
         step = max(1, BLOCK_BYTES // (8 * max(n, query.shape[1])))
         for start in range(0, n, step):
             block = rows[start : start + step]
-            own = np.arange(start, start + len(block))
+            counterpart = np.arange(start, start + len(block))
             counts = None if genes is None else genes[block].astype(np.float64)
             distance, rounding = _DISTANCES[metric](query[block] - centre, others, counts)
-            before, tied = _compare(distance, rounding, own)
-            first = np.arange(n) < own[:, None]
+            before, tied = _compare(distance, rounding, counterpart)
+            first = np.arange(n) < counterpart[:, None]
             wins = (tied & first).sum(axis=1) if ties == "order" else (tied.sum(axis=1) - 1) / 2
-            found[block] = (before.sum(axis=1) + wins) / (n if scale == "pds" else n - 1)
-    return found
+            ranks[block] = (before.sum(axis=1) + wins) / (n if scale == "pds" else n - 1)
+    return ranks
 
 
-def _compare(distance: Floats, rounding: Floats, own: Ints) -> tuple[Bools, Bools]:
-    """Return which candidates are closer than the own one, and which are equally close.
+def _compare(distance: Floats, rounding: Floats, counterpart: Ints) -> tuple[Bools, Bools]:
+    """Return which candidates are closer than the counterpart, and which are equally close.
 
-    Distances are equal if they differ by no more than rounding. The own candidate is among them.
+    Distances are equal if they differ by no more than rounding. The counterpart is among
+    them.
     """
-    mine = own[:, None]
+    mine = counterpart[:, None]
     gap = distance - np.take_along_axis(distance, mine, axis=1)
     slack = rounding + np.take_along_axis(rounding, mine, axis=1)
     return gap < -slack, np.abs(gap) <= slack

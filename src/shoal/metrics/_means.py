@@ -20,13 +20,13 @@ def tables(**given: Floats) -> list[Floats]:
     ValueError
         If the shapes differ or a value is not finite; the message has the names of the tables.
     """
-    found = {name: np.asarray(values, dtype=np.float64) for name, values in given.items()}
-    shapes = {values.shape for values in found.values()}
+    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in given.items()}
+    shapes = {values.shape for values in arrays.values()}
     if len(shapes) > 1 or len(next(iter(shapes))) != 2:
-        listed = ", ".join(f"{name} {values.shape}" for name, values in found.items())
+        listed = ", ".join(f"{name} {values.shape}" for name, values in arrays.items())
         msg = f"expected tables of conditions x genes, all of one shape, not {listed}"
         raise ValueError(msg)
-    for name, values in found.items():
+    for name, values in arrays.items():
         bad = int((~np.isfinite(values)).any(axis=1).sum())
         if bad:
             msg = (
@@ -34,7 +34,7 @@ def tables(**given: Floats) -> list[Floats]:
                 "drop those conditions first"
             )
             raise ValueError(msg)
-    return list(found.values())
+    return list(arrays.values())
 
 
 def per_condition(values: Floats, name: str, n: int) -> Floats:
@@ -45,14 +45,14 @@ def per_condition(values: Floats, name: str, n: int) -> Floats:
     ValueError
         If there are not n numbers, or one is infinite.
     """
-    found = np.asarray(values, dtype=np.float64)
-    if found.shape != (n,) or np.isinf(found).any():
+    numbers = np.asarray(values, dtype=np.float64)
+    if numbers.shape != (n,) or np.isinf(numbers).any():
         msg = (
             f"{name} must hold {n} numbers, one a condition and none infinite, "
-            f"not an array of shape {found.shape}"
+            f"not an array of shape {numbers.shape}"
         )
         raise ValueError(msg)
-    return found
+    return numbers
 
 
 def counted(mask: Bools | None, shape: tuple[int, ...]) -> Bools:
@@ -65,11 +65,11 @@ def counted(mask: Bools | None, shape: tuple[int, ...]) -> Bools:
     """
     if mask is None:
         return np.ones(shape, dtype=bool)
-    found = np.asarray(mask)
-    if found.shape != shape or found.dtype != bool:
-        msg = f"mask must hold booleans of shape {shape}, not {found.dtype} of shape {found.shape}"
+    genes = np.asarray(mask)
+    if genes.shape != shape or genes.dtype != bool:
+        msg = f"mask must hold booleans of shape {shape}, not {genes.dtype} of shape {genes.shape}"
         raise ValueError(msg)
-    return found
+    return genes
 
 
 def members(group: Ints | None, n: int) -> list[Ints]:
@@ -82,11 +82,13 @@ def members(group: Ints | None, n: int) -> list[Ints]:
     """
     if group is None:
         return [np.arange(n)]
-    found = np.asarray(group)
-    if found.shape != (n,):
-        msg = f"group must hold one label for each of {n} conditions, not be of shape {found.shape}"
+    labels = np.asarray(group)
+    if labels.shape != (n,):
+        msg = (
+            f"group must hold one label for each of {n} conditions, not be of shape {labels.shape}"
+        )
         raise ValueError(msg)
-    return [np.flatnonzero(found == label) for label in np.unique(found)]
+    return [np.flatnonzero(labels == label) for label in np.unique(labels)]
 
 
 def shifts(means: Floats, reference: Floats, mask: Bools) -> Floats:
@@ -94,7 +96,7 @@ def shifts(means: Floats, reference: Floats, mask: Bools) -> Floats:
 
     Rows that are nothing but rounding become 0.
     """
-    found = np.where(mask, means - reference, 0.0)
+    shift = np.where(mask, means - reference, 0.0)
     scale = np.maximum(np.linalg.norm(means, axis=1), np.linalg.norm(reference, axis=1))
-    found[np.linalg.norm(found, axis=1) <= ROUNDING * scale] = 0.0
-    return found
+    shift[np.linalg.norm(shift, axis=1) <= ROUNDING * scale] = 0.0
+    return shift

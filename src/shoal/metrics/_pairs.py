@@ -125,10 +125,10 @@ def tiles(x: Points, y: Points, link: Link) -> Iterator[Tile]:
                         continue
                     a, b = left[i : i + height], right[:, j : j + width]
                     out = buffer[: len(a) * b.shape[1]].reshape(len(a), b.shape[1])
-                    found = link(np.matmul(a, b, out=out))
+                    tile = link(np.matmul(a, b, out=out))
                     if x is y and at[0].start == at[1].start:
-                        np.fill_diagonal(found, 0.0)
-                    yield *at, found
+                        np.fill_diagonal(tile, 0.0)
+                    yield *at, tile
 
 
 def _shifted(within: slice, start: int, length: int) -> slice:
@@ -189,8 +189,8 @@ def group_sums(
     """
     code = np.repeat(np.arange(len(sizes)), sizes)
     total = np.zeros((len(sizes), len(sizes)))
-    found = tiles(x, x, link)
-    for rows, columns, tile in found if watch is None else watch(found):
+    parts = tiles(x, x, link)
+    for rows, columns, tile in parts if watch is None else watch(parts):
         (a, first), (b, second) = (
             np.unique(code[where], return_index=True) for where in (rows, columns)
         )

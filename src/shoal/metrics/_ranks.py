@@ -197,10 +197,10 @@ def _loop(bits, cells, begin, group, sizes, rest, u, ties):  # type: ignore[no-u
                 continue
             end = start + 1
             if end == n or keys[end] != keys[start]:  # no tie
-                own = codes[start]
-                if own < k:
-                    u[gene, own] += below + 0.5 * rest
-                below += 1 if rest or own == k else 0
+                code = codes[start]
+                if code < k:
+                    u[gene, code] += below + 0.5 * rest
+                below += 1 if rest or code == k else 0
                 start = end
                 continue
             while end < n and keys[end] == keys[start]:

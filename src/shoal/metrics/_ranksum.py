@@ -158,16 +158,16 @@ def rank_sum(
     >>> import numpy as np
     >>> from shoal.metrics._ranksum import rank_sum
     >>> x = np.array([[0.0], [1.0], [2.0], [3.0], [4.0]])
-    >>> found = rank_sum(
+    >>> test = rank_sum(
     ...     x, np.array([-1, -1, -1, 0, 0]), 1, np.array([True, True, True, False, False])
     ... )
-    >>> found.auc, found.z.round(4)
+    >>> test.auc, test.z.round(4)
     (array([[1.]]), array([[1.7321]]))
     """
     one_of(reference, ("control", "rest"), name="reference")
     code, where = _checked_codes(X, group, n_groups, control, stratum, reference)
-    found = _sums_of([(X, np.arange(X.shape[0]))], code, where, n_groups, rest=reference == "rest")
-    return found.standardised(tie_correct=tie_correct, continuity=continuity)
+    test = _sums_of([(X, np.arange(X.shape[0]))], code, where, n_groups, rest=reference == "rest")
+    return test.standardised(tie_correct=tie_correct, continuity=continuity)
 
 
 def sums_against(cells: Sequence[Matrix], controls: Sequence[Matrix], group: Ints) -> RankSums:
@@ -268,8 +268,10 @@ def _sums_of(
     for level in np.unique(where[(code >= 0) & (code < n_groups)]):
         at = np.flatnonzero((where == level) & (code >= 0))
         present = np.setdiff1d(code[at], [n_groups])
-        own = np.searchsorted(present, code[at])  # the controls have the highest code and come last
-        sizes = np.bincount(own, minlength=len(present) + 1)
+        present_code = np.searchsorted(
+            present, code[at]
+        )  # the controls have the highest code and come last
+        sizes = np.bincount(present_code, minlength=len(present) + 1)
         n[present] = sizes[:-1]
         m[present] = sizes.sum() - sizes[:-1] if rest else sizes[-1]
         cuts = np.split(at, np.searchsorted(at, ends[:-1]))
@@ -280,6 +282,6 @@ def _sums_of(
         ]
         for block in columns(used):
             u[present, block.genes], ties[present, block.genes] = rank_sums(
-                block, own, sizes, rest=rest
+                block, present_code, sizes, rest=rest
             )
     return RankSums(u, ties, n, m)

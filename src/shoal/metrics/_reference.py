@@ -189,16 +189,16 @@ class PairReference:
 
     def compare(self, values: Matrix, exchange: Exchange | None = None) -> tuple[float, Floats]:
         """Return the distance of `values` to the controls, and (B,) those of relabelled cells."""
-        own = self._points(values, centre_of(values))
+        population = self._points(values, centre_of(values))
         other = self._points(values, self.centre)
         if exchange is None:
-            within = within_sums(own, self.link)
+            within = within_sums(population, self.link)
             of_control, _ = cross_sums(self.control, other, self.link)
             return float(
-                self._distance(of_control.sum(), within.sum(), self.within.sum(), own.n)
+                self._distance(of_control.sum(), within.sum(), self.within.sum(), population.n)
             ), np.empty(0)
         leaving, entering = exchange.leaving, exchange.entering
-        within, left = self._left(own, leaving)
+        within, left = self._left(population, leaving)
         of_control, of_values, met = self._met(other, exchange)
         rows = np.arange(len(exchange.swapped))
         # The new population is values - leaving + entering. Needed are the sums over its pairs, and
@@ -214,17 +214,21 @@ class PairReference:
             + entering @ (self.within + of_control)
         )
         total = within.sum() + 2 * of_control.sum() + self.within.sum()
-        null = self._distance(row_sums - inside, inside, total - 2 * row_sums + inside, own.n)
-        return float(self._distance(of_control.sum(), within.sum(), self.within.sum(), own.n)), null
+        null = self._distance(
+            row_sums - inside, inside, total - 2 * row_sums + inside, population.n
+        )
+        return float(
+            self._distance(of_control.sum(), within.sum(), self.within.sum(), population.n)
+        ), null
 
-    def _left(self, own: Points, leaving: Matrix) -> tuple[Floats, Floats]:
+    def _left(self, population: Points, leaving: Matrix) -> tuple[Floats, Floats]:
         """Return row sums within the population, and sums over pairs of leaving cells.
 
         The latter are (B,), one for each relabelling.
         """
-        sums, left = np.zeros(own.n), np.zeros(leaving.shape[0])
+        sums, left = np.zeros(population.n), np.zeros(leaving.shape[0])
         by_column = leaving.tocsc()
-        for rows, columns, tile in tiles(own, own, self.link):
+        for rows, columns, tile in tiles(population, population, self.link):
             diagonal = columns.start == rows.start
             add_sums(tile, sums[rows], None if diagonal else sums[columns])
             part = row_dots(by_column[:, columns].tocsr(), by_column[:, rows].tocsr() @ tile)

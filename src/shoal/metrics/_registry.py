@@ -106,11 +106,11 @@ def score(metric: Metric, truth: Truth, predicted: Populations) -> Scored:
     """
     n = 1 if metric.per == "screen" else len(truth.names)
     try:
-        found = metric.compute(truth, predicted)
+        scored = metric.compute(truth, predicted)
     except (ValueError, ImportError) as err:
         return Scored(np.full(n, np.nan), dict.fromkeys(range(n), str(err)))
-    missing = {int(i): metric.undefined for i in np.flatnonzero(np.isnan(found.values))}
-    return Scored(found.values, missing | found.reasons)
+    missing = {int(i): metric.undefined for i in np.flatnonzero(np.isnan(scored.values))}
+    return Scored(scored.values, missing | scored.reasons)
 
 
 def rows(

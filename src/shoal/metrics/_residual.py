@@ -60,8 +60,8 @@ def translate(
     # the K x G tables below are large; single precision is enough for a mean of cosines
     sample = sample.astype(np.float32, copy=False)
     k = len(sample)
-    own = np.sqrt(np.maximum(np.einsum("ij,ij->i", sample, sample), 1e-30))
-    unit = sample / own[:, None]
+    radius = np.sqrt(np.maximum(np.einsum("ij,ij->i", sample, sample), 1e-30))
+    unit = sample / radius[:, None]
     length = np.linalg.norm(shift, axis=1)
     toward = (shift / np.where(length > 0, length, 1.0)[:, None]).astype(np.float32)
     size2 = np.abs(np.nan_to_num(magnitude2))
@@ -69,15 +69,17 @@ def translate(
 
     reach = sample @ toward.T  # (K, G) e_j . direction
     root = reach * (2 * size).astype(np.float32)  # becomes |e_j + shift|
-    root += (own**2)[:, None]
+    root += (radius**2)[:, None]
     root += size2.astype(np.float32)
     np.sqrt(np.maximum(root, 1e-30, out=root), out=root)
     inverse = 1 / root
-    ones, lengths, reciprocals = (inverse.T @ np.column_stack([np.ones_like(own), own, 1 / own])).T
+    ones, lengths, reciprocals = (
+        inverse.T @ np.column_stack([np.ones_like(radius), radius, 1 / radius])
+    ).T
     before = unit.mean(axis=0)
     gap = (inverse.T @ sample + ones[:, None] * (size[:, None] * toward)) / k - before
     # mean of u_j before . u_j after
-    cosine = (root.T @ (1 / own) + lengths - size2 * reciprocals) / (2 * k)
+    cosine = (root.T @ (1 / radius) + lengths - size2 * reciprocals) / (2 * k)
     norm = np.einsum("gd,gd->g", gap, gap, dtype=np.float64)
     noise = np.maximum(2 - 2 * cosine - norm, 0.0) / max(k - 1, 1)
     kappa = np.where(size2 > 0, norm - noise, 0.0)

@@ -56,10 +56,12 @@ def shortfall(losses: Floats, *, positive_control: Floats, negative_control: Flo
     >>> round(shortfall([0.3, 0.5], positive_control=[0.1, 0.1], negative_control=[0.7, 0.7]), 6)
     0.5
     """
-    own, good, bad = paired(losses, positive_control, negative_control)
-    if not own.size or not bad.mean() > good.mean():
+    of_prediction, good, bad = paired(losses, positive_control, negative_control)
+    if not of_prediction.size or not bad.mean() > good.mean():
         return float("nan")
-    return float(np.clip((own.mean() - good.mean()) / (bad.mean() - good.mean()), 0, WORST))
+    return float(
+        np.clip((of_prediction.mean() - good.mean()) / (bad.mean() - good.mean()), 0, WORST)
+    )
 
 
 def overall(prediction: Floats, reference: Floats) -> float:
@@ -99,8 +101,8 @@ def overall(prediction: Floats, reference: Floats) -> float:
     ... )
     (0.5, -0.5, 1.0)
     """
-    own, of_reference = paired(prediction, reference)
-    if not own.size:
+    of_prediction, of_reference = paired(prediction, reference)
+    if not of_prediction.size:
         return float("nan")
-    most = max(own.mean(), of_reference.mean())
-    return float((of_reference.mean() - own.mean()) / most) if most > 0 else 0.0
+    most = max(of_prediction.mean(), of_reference.mean())
+    return float((of_reference.mean() - of_prediction.mean()) / most) if most > 0 else 0.0

@@ -182,8 +182,8 @@ def paired_difference(
     --------
     >>> import numpy as np
     >>> from shoal.metrics import paired_difference
-    >>> found = paired_difference(np.full(9, 0.5), np.linspace(0.6, 0.8, 9))
-    >>> round(found.value, 6), found.high < 0
+    >>> difference = paired_difference(np.full(9, 0.5), np.linspace(0.6, 0.8, 9))
+    >>> round(difference.value, 6), difference.high < 0
     (-0.2, True)
     """
     if not paired(a, b)[0].size:
@@ -195,9 +195,9 @@ def paired_difference(
 
 def skill_of_means(means: Floats) -> Floats:
     """Return (...,) skills from (..., 3) mean losses: prediction, best baseline, control."""
-    found, best, second = np.moveaxis(means, -1, 0)
-    room = np.maximum(best, found) - np.minimum(second, best - LEAST_ROOM * np.abs(best))
-    return np.minimum((best - found) / np.where(room > 0, room, 1.0), 1.0)
+    prediction, best, second = np.moveaxis(means, -1, 0)
+    room = np.maximum(best, prediction) - np.minimum(second, best - LEAST_ROOM * np.abs(best))
+    return np.minimum((best - prediction) / np.where(room > 0, room, 1.0), 1.0)
 
 
 def _bootstrap(
@@ -237,8 +237,8 @@ def _bootstrap(
     step = max(1, CHUNK // n_owners)
     sizes = [min(step, n_boot - start) for start in range(0, n_boot, step)]
     drawn = np.concatenate([generator.multinomial(n_owners, chance, size) @ sums for size in sizes])
-    found = statistic(drawn[:, :-1] / drawn[:, -1:])
-    low, high = np.quantile(found, tails(level, n_owners))
+    statistics = statistic(drawn[:, :-1] / drawn[:, -1:])
+    low, high = np.quantile(statistics, tails(level, n_owners))
     return Estimate(value, float(low), float(high), len(values))
 
 

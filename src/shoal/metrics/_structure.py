@@ -77,7 +77,7 @@ def similarity_structure(
     predicted, truth, origin = tables(predicted=predicted, real=real, reference=reference)
     genes = counted(mask, truth.shape)
     directions = [_unit(shifts(means, origin, genes)) for means in (predicted, truth)]
-    found = np.full(len(truth), np.nan)
+    similarity = np.full(len(truth), np.nan)
     for rows in members(group, len(truth)):
         if len(rows) <= LEAST:
             continue
@@ -89,8 +89,8 @@ def similarity_structure(
                 (unit[block] @ unit[rows].T).round(DIGITS)[others].reshape(len(block), -1)
                 for unit in directions
             )
-            found[block] = spearman_rows(of_predicted, of_truth)
-    return found
+            similarity[block] = spearman_rows(of_predicted, of_truth)
+    return similarity
 
 
 @documented
@@ -188,9 +188,9 @@ def mean_cosine(
     unit = _unit(shifts(means, origin, counted(mask, means.shape)))
     total = pairs = 0.0
     for rows in members(group, len(unit)):
-        own = unit[rows]
-        n = float((own != 0).any(axis=1).sum())
-        total += float(np.sum(own.sum(axis=0) ** 2)) - n
+        directions = unit[rows]
+        n = float((directions != 0).any(axis=1).sum())
+        total += float(np.sum(directions.sum(axis=0) ** 2)) - n
         pairs += n * (n - 1)
     return total / pairs if pairs > 0 else float("nan")
 

@@ -21,7 +21,7 @@ def welch_t(sums: Floats, squares: Floats, *, counts: Ints, group: Ints | None =
     .. math:: t = \frac{\bar x_p - \bar x_{-p}}{\sqrt{s_p^2 / n_p + s_{-p}^2 / n_{-p}}}
 
     The condition is left out of the cells that it is compared with. Their sums are the total less
-    the condition's own sums, so one pass over the cells is enough for all conditions.
+    the condition's of_condition sums, so one pass over the cells is enough for all conditions.
 
     Parameters
     ----------
@@ -62,18 +62,18 @@ def welch_t(sums: Floats, squares: Floats, *, counts: Ints, group: Ints | None =
     if not (n >= 0).all():
         msg = f"counts must be numbers of cells, not {n.min()}"
         raise ValueError(msg)
-    found = np.full(sums.shape, np.nan)
+    t = np.full(sums.shape, np.nan)
     for rows in members(group, len(sums)):
-        own = sums[rows], squares[rows], n[rows, None]
-        mean, noise = _moments(*own)
-        other, other_noise = _moments(*(values.sum(axis=0) - values for values in own))
+        of_condition = sums[rows], squares[rows], n[rows, None]
+        mean, noise = _moments(*of_condition)
+        other, other_noise = _moments(*(values.sum(axis=0) - values for values in of_condition))
         gap, error = mean - other, np.sqrt(noise + other_noise)
         gap[np.abs(gap) <= ROUNDING * (np.abs(mean) + np.abs(other))] = 0.0
         with np.errstate(divide="ignore", invalid="ignore"):
-            found[rows] = np.where(
+            t[rows] = np.where(
                 error > 0, gap / error, np.where((error == 0) & (gap == 0), 0.0, np.nan)
             )
-    return found
+    return t
 
 
 @documented
