@@ -68,7 +68,8 @@ class TransferModel(PerturbationModel):
     ) -> Matrix:
         """Generate cells from the perturbation's own cells of other contexts where there are some, else from controls."""
         self._check_trained()
-        if not (cross_context and self.module.config.cross_context):
+        elsewhere = len(self.vocabulary.contexts) > 1  # else no cell was measured there
+        if not (elsewhere and cross_context and self.module.config.cross_context):
             return super()._generate(wanted, cells, rng, **options)
         begin = self._relatives.starts(wanted, cells, self.vocabulary, rng)
         moved = begin >= 0
