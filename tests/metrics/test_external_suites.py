@@ -1,4 +1,4 @@
-"""The presets against plain implementations of what the peers document and do."""
+"""The external suites against plain implementations of what their packages document and do."""
 
 from __future__ import annotations
 

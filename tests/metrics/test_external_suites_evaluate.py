@@ -1,4 +1,4 @@
-"""The presets through `tl.evaluate`: which cells and controls they compare, what is missing, the score."""
+"""External suites through `tl.evaluate`: cells and controls that they compare, gaps, the score."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_an_entry_of_the_common_form_that_survives_a_file(screen, preset, tmp_pa
     ]
 
 
-def test_predicted_controls_count_where_the_peer_uses_them(screen):
+def test_predicted_controls_count_where_the_package_uses_them(screen):
     adata, pred = screen.copy(), apart(screen)
     name = adata.obs.loc[adata.obs["split"] == "test", "perturbation"].astype(str).iloc[0]
     mean = {
@@ -134,7 +134,7 @@ def test_vcc_scores_against_the_mean_that_counts_the_controls_in(screen):
     assert np.isnan(adata.uns["evaluation"]["params"]["score"])
 
 
-def test_a_metric_of_another_preset_is_refused(screen):
+def test_a_metric_of_another_suite_is_refused(screen):
     with pytest.raises(KeyError, match="overlap_at_N"):
         sh.tl.evaluate(screen, layer="twins", preset="vcc", metrics=["pearson_delta"])
     with pytest.raises(ValueError, match="systema"):
@@ -152,7 +152,7 @@ def test_control_twins_that_hold_nan_are_refused(screen):
 
 
 def test_most_cells_may_be_equal(screen):
-    """Half of all pairs of cells at distance 0 leave a kernel without a width, of which no peer's metric knows."""
+    """Half of all pairs of cells at distance 0 leave a kernel without a width, of which no external metric knows."""
     adata = screen.copy()
     x = np.zeros(adata.shape, dtype=np.float32)
     x[::10, :3] = 0.7

@@ -1,6 +1,6 @@
 """Compare the preset `cell_eval` with cell-eval itself, number for number, and time both; print markdown tables.
 
-    OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python benchmarks/peers_metrics.py --cell-eval-python PATH [--norman FILE]
+    OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python benchmarks/external_suites.py --cell-eval-python PATH [--norman FILE]
                                                                         [--time [--shoal-python PATH]]
 
 The first PATH is a Python that has cell-eval 0.8, the second one that has shoal and no extras (`pip install .`), as anndata
