@@ -222,7 +222,7 @@ class _Solver:
     def solve(
         self, cost: Tensor, a: Tensor | None, b: Tensor | None, *, symmetric: bool = False
     ) -> Transport:
-        """Solve problems of transport, P for each of the K sets in a row."""
+        """Solve (P K,) problems of transport: P times those of the K sets, one after another."""
         return sinkhorn(
             cost.detach(),
             epsilon=self.epsilon.repeat(len(cost) // len(self.epsilon)),

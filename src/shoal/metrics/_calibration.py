@@ -290,7 +290,7 @@ def complete(*losses: Floats) -> Bools:
     arrays = [np.asarray(one, dtype=np.float64) for one in losses]
     if arrays[0].ndim != 1 or len({one.shape for one in arrays}) > 1:
         msg = (
-            "losses must be 1-D with one value a condition, alike for all, "
+            "losses must be 1-D arrays of one length, with one value per condition, "
             f"not of shapes {[a.shape for a in arrays]}"
         )
         raise ValueError(msg)

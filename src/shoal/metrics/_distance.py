@@ -136,7 +136,7 @@ def check_pair(X: Floats, Y: Floats, *, biased: bool) -> tuple[Floats, Floats]:
         if bad:
             msg = (
                 f"{bad} of {len(values)} rows of {name} hold NaN or infinite values; "
-                "drop them or mend them first"
+                "drop or fix them first"
             )
             raise ValueError(msg)
     return x, y

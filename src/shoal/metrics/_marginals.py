@@ -163,7 +163,7 @@ def checked_cells(values: Matrix, name: str, *, least: int) -> Matrix:
         )
         raise ValueError(msg)
     if not np.isfinite(values.data if sparse.issparse(values) else values).all():
-        msg = f"{name} holds NaN or infinite values; drop those cells or mend them first"
+        msg = f"{name} holds NaN or infinite values; drop or fix those cells first"
         raise ValueError(msg)
     return values
 

@@ -1,9 +1,9 @@
 r"""Ranks of the matching mean among the means of all conditions, by distance.
 
-One mean asks (the query), and the means of all conditions answer (the candidates). Genes that do
-not count for a query, such as its target, are left out of all its distances. Let q be the query, 0
-in the genes that do not count, c a candidate and m the mask of the query. Then all distances are
-products of matrices, but for one l1 distance without mask:
+Each mean is a query in turn, and the means of all conditions are its candidates. Genes that do not
+count for a query, such as its target, are left out of all its distances. Let q be the query, with 0
+in the genes that do not count, c a candidate and m the mask of the query. All distances are then
+products of matrices, except for one l1 distance without mask:
 
 .. math:: |q - c|^2 = |q|^2 - 2\, q \cdot c + m \cdot c^2, \qquad
           |q - c|_{1, m} = |q - c|_1 - (1 - m) \cdot |c|

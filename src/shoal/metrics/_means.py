@@ -48,7 +48,7 @@ def per_condition(values: Floats, name: str, n: int) -> Floats:
     numbers = np.asarray(values, dtype=np.float64)
     if numbers.shape != (n,) or np.isinf(numbers).any():
         msg = (
-            f"{name} must hold {n} numbers, one a condition and none infinite, "
+            f"{name} must hold {n} numbers, one per condition and none infinite, "
             f"not an array of shape {numbers.shape}"
         )
         raise ValueError(msg)

@@ -75,8 +75,7 @@ def columns(parts: Sequence[Part]) -> Iterator[Columns]:
             values, cells, begin = table.data, table.indices, table.indptr
         if not np.isfinite(values).all():
             msg = (
-                "X holds NaN or infinite values, which have no rank; "
-                "drop those cells or mend them first"
+                "X holds NaN or infinite values, which have no rank; drop or fix those cells first"
             )
             raise ValueError(msg)
         if values.dtype not in (np.float32, np.float64):
