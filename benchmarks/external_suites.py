@@ -1,4 +1,4 @@
-"""Compare the preset `cell_eval` with cell-eval itself, number for number, and time both; print markdown tables.
+"""Compare the suite `cell_eval` with cell-eval itself, number for number, and time both; print markdown tables.
 
     OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python benchmarks/external_suites.py --cell-eval-python PATH [--norman FILE]
                                                                         [--time [--shoal-python PATH]]
@@ -161,7 +161,7 @@ def compare(title: str, real: ad.AnnData, python: str) -> None:
         print(
             f"| {name} | {a.mean():.4f} | {(a - b).abs().max():.1e} | {int(a.notna().sum())}{missing} |"
         )
-    print(f"\nNot in the preset: {', '.join(set(theirs) - set(ours)) or 'nothing'}.", flush=True)
+    print(f"\nNot in the suite: {', '.join(set(theirs) - set(ours)) or 'nothing'}.", flush=True)
 
 
 def time_both(real: ad.AnnData, python: str, own: str) -> None:
