@@ -30,7 +30,9 @@ PLACE = re.compile(r"^([ \t]*)\{([a-z_]+)\}[ \t]*$", flags=re.MULTILINE)
 COMMON: Mapping[str, str] = MappingProxyType(
     {
         "rng": "Seed or Generator; the source of all random numbers.",
-        "block_bytes": "Upper size in memory of one block of work. The result does not depend on it.",
+        "block_bytes": (
+            "Upper size of the working memory, in bytes. The result does not depend on it."
+        ),
     }
 )
 """Texts that every folder may use."""
