@@ -204,7 +204,9 @@ class Rows:
         elif np.ndim(block) > 2:
             block = np.require(block, requirements=["A", "E"])
         else:
-            block = np.require(block, np.float64, ["A", "E"])  # aligned, also if it came over a network
+            block = np.require(
+                block, np.float64, ["A", "E"]
+            )  # aligned, also if it came over a network
         return block if self.columns is None else block[:, self.columns]
 
 

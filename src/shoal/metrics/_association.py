@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
+from .._threads import one_thread
 from ._lists import ranks
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class _Fold:
     basis: Floats
 
 
+@one_thread()
 def partial_association(
     response: Floats,
     scores: Floats,
@@ -131,6 +133,7 @@ def partial_association(
     return Association(found, *_interval(found, len(y) - used - 2, _shared_variance(folds)), pvalue)
 
 
+@one_thread()
 def raw_partial(response: Floats, scores: Floats, *, magnitude: Floats) -> Association:
     """Spearman correlation of raw-scale OLS residuals, as published for coherence and stress: a comparison only.
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
+from .._threads import one_thread
+
 if TYPE_CHECKING:
     from .._typing import Floats, Ints
 
@@ -179,6 +181,7 @@ def plug_in(sum_unit: Floats, sum_shift: Floats, n: Ints) -> Floats:
     return np.where((length > 0) & (n > 0), value, np.where(n > 0, 0.0, np.nan))
 
 
+@one_thread()
 def coherence(cells: Floats, control: Floats) -> float:
     """Return kappa of one population against one set of controls, both as dense arrays.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from .._threads import one_thread
 from .._validate import one_of
 from ._kernels import compiled
 from ._means import ROUNDING, counted, members, tables
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 Metric = Literal["l1", "l2", "cosine"]
 
 
+@one_thread()
 def discrimination_score(
     predicted: Floats,
     real: Floats,
@@ -85,6 +87,7 @@ def discrimination_score(
     return 1 - _ranks(guess, truth, metric, mask=mask, group=group, ties=ties, scale=scale)
 
 
+@one_thread()
 def retrieval_rank(
     predicted: Floats,
     real: Floats,
@@ -139,6 +142,7 @@ def retrieval_rank(
     return 1 - _ranks(truth, guess, metric, mask=mask, group=group, scale="unit")
 
 
+@one_thread()
 def centroid_accuracy(
     predicted: Floats, real: Floats, *, mask: Bools | None = None, group: Ints | None = None
 ) -> Floats:
@@ -181,6 +185,7 @@ def centroid_accuracy(
     return discrimination_score(predicted, real, metric="l2", mask=mask, group=group, scale="unit")
 
 
+@one_thread()
 def rank_score(
     predicted: Floats,
     real: Floats,

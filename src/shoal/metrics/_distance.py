@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._threads import one_thread
 from ._pairs import BLOCK_BYTES, euclidean
 from ._reference import PairReference, SquaredReference
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .._typing import Floats
 
 
+@one_thread()
 def edistance(X: Floats, Y: Floats, *, biased: bool = False) -> float:
     """Energy distance of squared Euclidean distances: twice the squared distance of the means, less their noise.
 
@@ -65,6 +67,7 @@ def edistance(X: Floats, Y: Floats, *, biased: bool = False) -> float:
     return SquaredReference(y, biased=biased).compare(x)[0]
 
 
+@one_thread()
 def energy_distance(
     X: Floats, Y: Floats, *, biased: bool = False, block_bytes: int = BLOCK_BYTES
 ) -> float:

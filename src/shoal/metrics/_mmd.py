@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._threads import one_thread
 from ._cells import densify
 from ._distance import check_pair
 from ._pairs import BLOCK_BYTES, centre_of, gaussian, squares_of
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .._typing import Floats, Matrix
 
 
+@one_thread()
 def mmd(
     X: Floats,
     Y: Floats,
@@ -69,6 +71,7 @@ def mmd(
     ]
 
 
+@one_thread()
 def median_bandwidth(values: Matrix, *, most: int = 1000) -> float:
     """Median Euclidean distance between different rows.
 

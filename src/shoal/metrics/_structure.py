@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._threads import one_thread
 from .._validate import positive
 from ._lists import spearman, spearman_rows
 from ._means import ROUNDING, counted, members, per_condition, shifts, tables
@@ -18,6 +19,7 @@ LEAST = 4  # other conditions that a rank correlation takes
 DIGITS = 9  # cosines that agree to this many digits are tied
 
 
+@one_thread()
 def similarity_structure(
     predicted: Floats,
     real: Floats,
@@ -86,6 +88,7 @@ def similarity_structure(
     return found
 
 
+@one_thread()
 def collapse_index(
     predicted: Floats, real: Floats, *, mask: Bools | None = None, group: Ints | None = None
 ) -> float:
@@ -130,6 +133,7 @@ def collapse_index(
     return of_guess / of_truth if of_truth > 0 else float("nan")
 
 
+@one_thread()
 def mean_cosine(
     predicted: Floats, *, reference: Floats, mask: Bools | None = None, group: Ints | None = None
 ) -> float:
@@ -177,6 +181,7 @@ def mean_cosine(
     return total / pairs if pairs > 0 else float("nan")
 
 
+@one_thread()
 def magnitude_error(predicted: Floats, real: Floats, *, floor: float | None = None) -> Floats:
     r"""How much too strong a predicted response is, as the log of a ratio that stays defined at and below 0.
 
@@ -222,6 +227,7 @@ def magnitude_error(predicted: Floats, real: Floats, *, floor: float | None = No
     return np.arcsinh(guess / (2 * floor)) - np.arcsinh(truth / (2 * floor))
 
 
+@one_thread()
 def magnitude_spearman(predicted: Floats, real: Floats) -> float:
     """Rank correlation over conditions of the predicted with the real sizes of the responses.
 

@@ -8,6 +8,7 @@ from .._contenders import COPY, NEGATIVE, POSITIVE, PREDICTION
 from .._keys import EVALUATION, SPLIT
 from .._logging import logger
 from .._random import RNGLike, as_generator
+from .._threads import one_thread
 from .._validate import get_adata, key_in, one_of, positive
 from ..core._matrix import choose
 from ..core._predictions import is_transductive
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ..metrics._registry import Metric
 
 
+@one_thread()
 def evaluate(
     data: AnnData | MuData,
     *,
