@@ -1,6 +1,7 @@
 # Two commands do everything on a machine with Python (3.11 or newer), make and a package index:
 #   make demo   installs the package and writes the results of a whole screen to demo/
 #   make test   installs the test tools too and checks everything; this is what CI calls
+# While you work, `make unit` runs the quick tests alone, in a few minutes on two cores.
 
 CANDIDATES := python3 python3.11 python3.12 python3.13 python3.14
 PYTHON ?= $(shell for p in $(CANDIDATES); do \
@@ -21,16 +22,16 @@ export OPENBLAS_NUM_THREADS ?= 1
 # numba, which scanpy uses, would otherwise reset the threads of the whole process at its first parallel kernel
 export NUMBA_NUM_THREADS ?= 1
 
-.PHONY: demo test lint types unit quick tutorials notebooks docs light light-run bench clean
+.PHONY: demo test lint types unit every quick tutorials notebooks docs light light-run bench clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
-demo unit quick light-run: export MPLBACKEND ?= agg
+demo unit every quick light-run: export MPLBACKEND ?= agg
 
 demo: $(VENV)/.installed
 	$(BIN)/shoal demo -o demo
 
-test: lint types unit quick tutorials docs light
+test: lint types every quick tutorials docs light
 	@echo "everything passed"
 
 lint: $(VENV)/.tools
@@ -40,8 +41,11 @@ lint: $(VENV)/.tools
 types: $(VENV)/.tools
 	$(BIN)/mypy
 
-unit: $(VENV)/.tools
-	$(BIN)/python -m pytest -q -n 2
+unit: $(VENV)/.tools  # the tests that take no more than two seconds each
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
+
+every: $(VENV)/.tools  # quick and slow tests in one pool of processes
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 quick: $(VENV)/.tools  # the demo in its quick form, into a folder that is thrown away
 	out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && $(BIN)/shoal demo --quick -o "$$out"

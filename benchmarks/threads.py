@@ -118,7 +118,7 @@ def evaluate():
     sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_comps=30)
     model = sh.tl.fit(adata, "mean_shift", rng=0)
     sh.tl.predict(adata, model, key_added="guess", rng=0)
-    return lambda: sh.tl.evaluate(adata, layer="guess")
+    return lambda: sh.tl.evaluate(adata, prediction="guess")
 
 
 def metric(name: str, n: int, d: int, repeats: int = 1, **options):

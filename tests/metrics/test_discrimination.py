@@ -58,14 +58,13 @@ def peer(predicted, real, metric, mask=None):
 
 @each_metric
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("ties", ["order", "average"])
-def test_equals_one_query_after_the_other(metric, masked, ties, means, mask):
+def test_equals_one_query_after_the_other(metric, masked, means, mask):
     genes = mask if masked else None
     expected = peer(*means, metric, genes)
     assert 0.6 < expected.mean() < 0.97
-    np.testing.assert_array_equal(
-        discrimination_score(*means, metric=metric, mask=genes, ties=ties), expected
-    )
+    for ties in ("order", "average"):  # there are none
+        found = discrimination_score(*means, metric=metric, mask=genes, ties=ties)
+        np.testing.assert_array_equal(found, expected)
 
 
 @each_metric

@@ -31,8 +31,7 @@ def expected(cells, controls, *, biased):
     ]
 
 
-@pytest.mark.parametrize("share", [0.05, 0.3, 1.0])
-@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize(("share", "biased"), [(0.05, True), (0.3, False), (1.0, True)])
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
 def test_equals_the_distance_of_a_pair(share, biased, form, rng, monkeypatch):
     cells, controls = make(rng, share)

@@ -66,11 +66,10 @@ def test_costs_of_a_translation(x):
 
 
 @pytest.mark.parametrize("power", [1, 2])
-@pytest.mark.parametrize("shift", [0.0, 1e-6, 2.0, 1e3])
-def test_translations_are_optimal_at_both_costs(x, shift, power):
-    y = x + shift
-    assert excess(x, y, power=power) == 0
-    assert swaps(x, y, power=power) == 0
+def test_translations_are_optimal_at_both_costs(x, power):
+    for shift in (0.0, 1e-6, 2.0, 1e3):
+        assert excess(x, x + shift, power=power) == 0
+        assert swaps(x, x + shift, power=power) == 0
 
 
 def test_gradients_of_convex_functions_are_cyclically_monotone(x, convex):

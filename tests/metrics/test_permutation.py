@@ -25,8 +25,7 @@ def references(control, *, biased, relabelling, block_bytes):
     }
 
 
-@pytest.mark.parametrize("biased", [False, True])
-@pytest.mark.parametrize("block_bytes", [20_000, 2**25])
+@pytest.mark.parametrize(("biased", "block_bytes"), [(False, 20_000), (True, 2**25)])
 @pytest.mark.parametrize("sizes", [(420, 700), (700, 390)])
 @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
 def test_relabelled_statistic_is_the_statistic_of_relabelled_cells(

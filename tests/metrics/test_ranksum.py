@@ -90,8 +90,9 @@ def test_equals_scanpy(kind, tie_correct, reference, rng):
         np.testing.assert_allclose(fold, peer["logfoldchanges"], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("continuity", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "continuity"), [*((kind, True) for kind in KINDS), ("counts", False)]
+)
 @pytest.mark.parametrize("reference", ["control", "rest"])
 def test_equals_scipy(kind, continuity, reference, screen, rng):
     group, control = screen
@@ -116,16 +117,17 @@ def test_equals_scipy(kind, continuity, reference, screen, rng):
         )
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("reference", ["control", "rest"])
-def test_every_form_of_matrix_gives_the_same(form, kind, reference, screen, rng):
+@pytest.mark.parametrize(
+    ("form", "kind"), [*((form, "counts") for form in FORMS), ("csr_matrix", "signed")]
+)
+def test_every_form_of_matrix_gives_the_same(form, kind, screen, rng):
     group, control = screen
     x = values(kind, len(group), rng, genes=70)  # more than one block of columns
-    expected = rank_sum(x, group, N_GROUPS, control, reference=reference)
-    found = rank_sum(FORMS[form](x), group, N_GROUPS, control, reference=reference)
-    np.testing.assert_array_equal(found.z, expected.z)
-    np.testing.assert_array_equal(found.auc, expected.auc)
+    for reference in ("control", "rest"):
+        expected = rank_sum(x, group, N_GROUPS, control, reference=reference)
+        found = rank_sum(FORMS[form](x), group, N_GROUPS, control, reference=reference)
+        np.testing.assert_array_equal(found.z, expected.z)
+        np.testing.assert_array_equal(found.auc, expected.auc)
 
 
 def test_stored_zeros_and_entries_stored_twice_are_read_right_and_left_alone(screen, rng):

@@ -91,8 +91,8 @@ def test_copies_among_real_cells(read_real, name, least):
 
 
 @pytest.mark.parametrize("name", [PAPALEXI, RENGE, NORMAN])
-@pytest.mark.parametrize("n_genes", [5, 15, 40, 100])
-def test_small_panels_of_real_genes_raise_no_alarm(read_real, name, n_genes):
+def test_small_panels_of_real_genes_raise_no_alarm(read_real, name):
     x = read_real(name).X.tocsc()
-    genes = np.random.default_rng(n_genes).choice(x.shape[1], n_genes, replace=False)
-    assert groups(x[:, genes]) == []
+    for n_genes in (5, 15, 40, 100):
+        genes = np.random.default_rng(n_genes).choice(x.shape[1], n_genes, replace=False)
+        assert groups(x[:, genes]) == []

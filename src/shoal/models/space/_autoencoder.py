@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
-from scipy import sparse
 
 from ..._logging import logger
 from ..._validate import positive
 from ...core._matrix import refuse_images
+from ...metrics._cells import densify
 from ._autoencoder_module import Autoencoder, in_blocks, reconstruction_error, train_autoencoder
 from ._fit_cells import at_most
 from ._pca import fit_pca
@@ -232,7 +232,7 @@ def fit_autoencoder(
 
 def _scaled(block: Matrix, mean: Singles, unit: float) -> Tensor:
     """Return a block of cells, dense or CSR, as the autoencoder sees them."""
-    dense = block.toarray() if sparse.issparse(block) else block
+    dense = densify(block)
     return (torch.from_numpy(np.asarray(dense, dtype=np.float32)) - torch.from_numpy(mean)) / unit
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from scipy import sparse
 
+from ...metrics._cells import densify
 from ._fit_cells import training_block
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ class FeatureSpace:
 
     def encode(self, block: Matrix) -> Singles:
         """Turn (n, d) values, dense or CSR, into (n, d) cells in the space."""
-        dense = block.toarray() if sparse.issparse(block) else block
-        return ((dense - self.mean) / self.scale).astype(np.float32)
+        return ((densify(block) - self.mean) / self.scale).astype(np.float32)
 
     def decode(self, z: Singles, start: Singles) -> Singles:
         """Turn (n, d) cells in the space into (n, d) values; the cells `start` add nothing."""
