@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
+from .._threads import one_thread
 from ._lists import ranks
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class _Fold:
     basis: Floats
 
 
+@one_thread()
 def partial_association(
     response: Floats,
     scores: Floats,
@@ -150,6 +152,7 @@ def partial_association(
     )
 
 
+@one_thread()
 def raw_partial(response: Floats, scores: Floats, *, magnitude: Floats) -> Association:
     """Spearman correlation of residuals from a straight line in magnitude; for comparison only.
 

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
+from .._threads import one_thread
+
 if TYPE_CHECKING:
     from .._typing import Floats, Ints
 
@@ -205,6 +207,7 @@ def plug_in(sum_unit: Floats, sum_shift: Floats, n: Ints) -> Floats:
     return np.where((length > 0) & (n > 0), value, np.where(n > 0, 0.0, np.nan))
 
 
+@one_thread()
 def coherence(cells: Floats, control: Floats) -> float:
     """Coherence of one perturbed population against its controls, on the squared scale.
 

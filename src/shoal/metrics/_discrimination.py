@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from .._threads import one_thread
 from ._mean_ranks import rank_among
 from ._means import tables
 from ._texts import documented
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 Metric = Literal["l1", "l2", "cosine"]
 
 
+@one_thread()
 @documented
 def discrimination_score(
     predicted: Floats,
@@ -90,6 +92,7 @@ def discrimination_score(
     return 1 - rank_among(predicted, truth, metric, mask=mask, group=group, ties=ties, scale=scale)
 
 
+@one_thread()
 @documented
 def retrieval_rank(
     predicted: Floats,
@@ -154,6 +157,7 @@ def retrieval_rank(
     return 1 - rank_among(truth, predicted, metric, mask=mask, group=group, scale="unit")
 
 
+@one_thread()
 @documented
 def centroid_accuracy(
     predicted: Floats, real: Floats, *, mask: Bools | None = None, group: Ints | None = None
@@ -199,6 +203,7 @@ def centroid_accuracy(
     return discrimination_score(predicted, real, metric="l2", mask=mask, group=group, scale="unit")
 
 
+@one_thread()
 @documented
 def rank_score(
     predicted: Floats,

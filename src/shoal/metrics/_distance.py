@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._threads import one_thread
 from ._pairs import BLOCK_BYTES, euclidean
 from ._reference import PairReference, SquaredReference
 from ._texts import documented
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from .._typing import Floats
 
 
+@one_thread()
 @documented
 def edistance(X: Floats, Y: Floats, *, biased: bool = False) -> float:
     """Energy distance with squared Euclidean distances (the E-distance of scperturb).
@@ -74,6 +76,7 @@ def edistance(X: Floats, Y: Floats, *, biased: bool = False) -> float:
     return SquaredReference(y, biased=biased).compare(x)[0]
 
 
+@one_thread()
 @documented
 def energy_distance(
     X: Floats, Y: Floats, *, biased: bool = False, block_bytes: int = BLOCK_BYTES

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
+from .._threads import one_thread
 from ._cells import densify
 from ._pairs import BLOCK_BYTES
 from ._texts import documented
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 ROUNDING = 1e-12  # a spread below this share of the mean is rounding
 
 
+@one_thread()
 @documented
 def wasserstein_per_gene(X: Matrix, Y: Matrix, *, block_bytes: int = BLOCK_BYTES) -> Floats:
     r"""Wasserstein-1 distance of two populations in every column (gene).
@@ -69,6 +71,7 @@ def wasserstein_per_gene(X: Matrix, Y: Matrix, *, block_bytes: int = BLOCK_BYTES
     return distance
 
 
+@one_thread()
 @documented
 def variance_ratio(X: Matrix, Y: Matrix) -> float:
     """Total variance of one population divided by that of the other.
@@ -105,6 +108,7 @@ def variance_ratio(X: Matrix, Y: Matrix) -> float:
     return of_x / of_y if of_y > 0 else float("nan")
 
 
+@one_thread()
 @documented
 def zero_fraction_error(X: Matrix, Y: Matrix, *, tolerance: float = 0.0) -> float:
     """Mean over genes of the absolute difference in the fraction of cells with a zero.

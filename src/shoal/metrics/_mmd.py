@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._threads import one_thread
 from ._cells import densify
 from ._distance import check_pair
 from ._pairs import BLOCK_BYTES, centre_of, gaussian, squares_of
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .._typing import Floats, Matrix
 
 
+@one_thread()
 @documented
 def mmd(
     X: Floats,
@@ -74,6 +76,7 @@ def mmd(
     ]
 
 
+@one_thread()
 def median_bandwidth(values: Matrix, *, most: int = 1000) -> float:
     """Median Euclidean distance between different cells: the usual width for :func:`mmd`.
 

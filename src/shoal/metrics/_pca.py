@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from scipy import linalg, sparse
 
+from .._threads import one_thread
+
 if TYPE_CHECKING:
     from .._typing import Floats, Matrix
 
 EXACT = 2_000  # most features whose covariance is decomposed exactly
 
 
+@one_thread()
 def principal_axes(covariance: Floats, n_components: int) -> tuple[Floats, Floats]:
     """Return the leading eigenvectors and eigenvalues of a covariance matrix.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._threads import one_thread
 from ._cells import densify
 from ._distance import check_pair
 from ._marginals import checked_cells, same_columns
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 ROUNDING = 1e-12  # a spread below this share of the values is rounding
 
 
+@one_thread()
 @documented
 def bimodality_error(
     X: Matrix, Y: Matrix, *, least: int = 10, block_bytes: int = BLOCK_BYTES
@@ -109,6 +111,7 @@ def two_groups(values: Matrix) -> Floats:
     return np.where(varies, between.max(axis=0) / np.where(varies, square, 1.0), 0.0)
 
 
+@one_thread()
 @documented
 def correlation_error(X: Floats, Y: Floats) -> float:
     r"""Mean squared difference of the correlations between columns, less its sampling noise.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._threads import one_thread
 from ._lists import spearman_rows
 from ._means import ROUNDING, counted, members, shifts, tables
 from ._pairs import BLOCK_BYTES
@@ -18,6 +19,7 @@ LEAST = 4  # fewest other conditions for a rank correlation
 DIGITS = 9  # cosines that agree to this many digits are tied
 
 
+@one_thread()
 @documented
 def similarity_structure(
     predicted: Floats,
@@ -93,6 +95,7 @@ def similarity_structure(
     return similarity
 
 
+@one_thread()
 @documented
 def collapse_index(
     predicted: Floats, real: Floats, *, mask: Bools | None = None, group: Ints | None = None
@@ -145,6 +148,7 @@ def collapse_index(
     return of_predicted / of_truth if of_truth > 0 else float("nan")
 
 
+@one_thread()
 @documented
 def mean_cosine(
     predicted: Floats, *, reference: Floats, mask: Bools | None = None, group: Ints | None = None

@@ -8,6 +8,7 @@ import numpy as np
 
 from .._compat import require
 from .._random import as_generator
+from .._threads import one_thread
 from .._validate import positive
 from ._distance import check_pair
 from ._marginals import quantile_steps
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .._typing import Floats
 
 
+@one_thread()
 @documented
 def sliced_wasserstein(
     X: Floats, Y: Floats, *, n_directions: int = 100, p: float = 2, rng: RNGLike = 0
@@ -89,6 +91,7 @@ def sliced_wasserstein(
     return float(np.mean(weight @ np.abs(low[of_x] - high[of_y]) ** p) ** (1 / p))
 
 
+@one_thread()
 @documented
 def sinkhorn(
     X: Floats, Y: Floats, *, epsilon: float = 1.0, max_iter: int = 5000, tolerance: float = 1e-6

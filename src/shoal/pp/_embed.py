@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._keys import EMBEDDINGS, EMBEDDINGS_INFO
 from .._logging import logger
+from .._threads import one_thread
 from .._validate import get_adata, one_of, positive
 from ..core._results import write_table
 from ..core._screen import labels, resolve
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 MOST_COLUMNS = 4000  # an h5ad file lists the columns of a table in one attribute of at most 64 kB
 
 
+@one_thread()
 def embed(
     data: AnnData | MuData,
     perturbation_key: str | None = None,

@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._keys import PCA, SPLIT
 from .._logging import logger
+from .._threads import one_thread
 from .._validate import get_adata, key_in, one_of, positive
 from ..core._matrix import Rows, as_rows, choose
 from ..core._scale import look
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 MAX_GENES = 5000  # the PCA forms a genes x genes matrix for every fold
 
 
+@one_thread()
 def prepare(
     data: AnnData | MuData,
     perturbation_key: str | None = None,
