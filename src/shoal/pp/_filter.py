@@ -31,8 +31,8 @@ def filter(
 ) -> pd.DataFrame:
     """Drop the cells of perturbations that have fewer than `min_cells` cells.
 
-    The names of one combination (``"A+B"``, ``"B+A"``) are counted together. Control cells are kept.
-    So are cells without a label, in a screen annotated with ``missing="ignore"``.
+    The names of a combination (``"A+B"``, ``"B+A"``) are counted together. Control cells are never
+    dropped, and neither are cells without a label (see ``missing`` of :func:`shoal.pp.annotate`).
 
     Parameters
     ----------
