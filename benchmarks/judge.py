@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 
 import shoal as sh
 from shoal.metrics._suite import SUITE
-from shoal.models.base._registry import BASELINES, NETWORKS, model_class
+from shoal.models.base._registry import model_class, names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,7 @@ FREE = "mean_shift"  # asked as the prediction where only baselines are; it pred
 def rows(task: Task, models: list[str], known: set[str]) -> Iterator[dict[str, Any]]:
     """Yield the rows of the controls and the baselines, and those of each network, as far as they are not known."""
     adata = prepare(task)
-    if set(models) & set(BASELINES) - known:
+    if set(models) & set(names("baseline")) - known:
         start = time.perf_counter()
         entry, note = judged(adata, task, FREE, baselines="auto")
         each = [name for name in entry["contenders"].index if name != "prediction"] if entry else []
@@ -55,7 +55,9 @@ def rows(task: Task, models: list[str], known: set[str]) -> Iterator[dict[str, A
             yield {"contender": row.contender, "metric": SCORE, "note": row.reason}
         if not entry:
             yield {"contender": FREE, "metric": SCORE, "note": note}
-    for name in [one for one in models if contender(one)[0] in NETWORKS and one not in known]:
+    for name in [
+        one for one in models if contender(one)[0] in names("network") and one not in known
+    ]:
         start = time.perf_counter()
         entry, note = judged(adata, task, name, baselines="auto")
         if not entry:
@@ -164,7 +166,7 @@ def main() -> None:
     parser.add_argument(
         "--models",
         nargs="+",
-        default=sorted(BASELINES),
+        default=names("baseline"),
         help="names, a network's perhaps name:preset",
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
@@ -190,7 +192,7 @@ def main() -> None:
                 found[["data", "split", "seed", "version"]] = data, split, seed, sh.__version__
                 found["steps"] = np.where(
                     found["contender"].isin(
-                        [m for m in given.models if contender(m)[0] in NETWORKS]
+                        [m for m in given.models if contender(m)[0] in names("network")]
                     ),
                     given.steps or -1,
                     0,

@@ -29,7 +29,7 @@ from threadpoolctl import threadpool_limits
 
 import shoal as sh
 from shoal.core._screen import labels, resolve
-from shoal.models.base._registry import NETWORKS, available, model_class
+from shoal.models.base._registry import model_class, names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -147,7 +147,7 @@ class Task:
 
     def row(self, model: str) -> dict[str, Any]:
         """Return what identifies a row of the csv."""
-        network = contender(model)[0] in NETWORKS
+        network = contender(model)[0] in names("network")
         values = (self.data, self.split, self.seed, model, (self.steps or -1) if network else 0)
         return dict(
             zip(
@@ -227,7 +227,7 @@ def fitted(adata: ad.AnnData, text: str, embedding: str, *, steps: int | None, s
     options: dict[str, Any] = {} if preset is None else {"preset": preset}
     if embedding != "one-hot" and "embedding" in signature(model_class(name).__init__).parameters:
         options["embedding"] = embedding
-    if name in NETWORKS:
+    if name in names("network"):
         options["max_steps"] = steps
     return sh.tl.fit(adata, name, rng=seed, **options)
 
@@ -238,7 +238,7 @@ def pending(given: argparse.Namespace, done: pd.DataFrame) -> list[Task]:
     models = (
         FLOOR,
         COPY,
-        *(given.models or [m for m in available() if m != "control"]),
+        *(given.models or [m for m in names() if m != "control"]),
     )  # that is the copy
     tasks = []
     for name in given.data or DATA:

@@ -21,7 +21,7 @@ from _evaluate import exam
 from threadpoolctl import threadpool_limits
 
 import shoal as sh
-from shoal.models.base._registry import NETWORKS
+from shoal.models.base._registry import names
 
 KINDS = ("shift", "dispersion", "penetrance", "programmes")
 
@@ -96,7 +96,7 @@ def rows(seed: int, models: list[str], steps: int | None, effect_size: float):
     yield {"model": "floor", "energy": test.floor()["energy"]}
     yield {"model": "truth", **cell_error(true_response(adata), adata, before, axes)}
     for name in models:
-        options = {"max_steps": steps} if name in NETWORKS and steps else {}
+        options = {"max_steps": steps} if name in names("network") and steps else {}
         try:
             model = sh.tl.fit(adata, name, rng=seed, **options)
             sh.tl.predict(adata, model, key_added="prediction", subset="test", rng=seed)
@@ -120,7 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--models", nargs="+", default=sh.models.available())
+    parser.add_argument("--models", nargs="+", default=names())
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int)
     parser.add_argument(

@@ -15,6 +15,10 @@ from sphinx.application import Sphinx
 from sphinx.ext.napoleon.docstring import NumpyDocstring
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import _models  # noqa: E402 (beside this file)
+
 ONLINE = "READTHEDOCS" in os.environ  # elsewhere the build needs no network
 
 # -- Project ---------------------------------------------------------------------------------------------------------
@@ -42,7 +46,7 @@ extensions = [
     "sphinx_design",
     "sphinxcontrib.bibtex",
 ]
-exclude_patterns = ["_build", "**.ipynb_checkpoints"]
+exclude_patterns = ["_build", "generated/_*", "**.ipynb_checkpoints"]
 suppress_warnings = ["config.cache", "myst.header"]
 default_role = "literal"
 bibtex_bibfiles = ["references.bib"]
@@ -53,7 +57,10 @@ myst_heading_anchors = 3
 nb_execution_mode = "off"  # `make notebooks` runs them; the pages show what is stored in them
 nb_merge_streams = True
 
-autosummary_generate = True
+autosummary_generate = [
+    *(path.relative_to(HERE).as_posix() for path in sorted(HERE.glob("api/*.md"))),
+    "generated/_models_api.md",  # included by api/models.md
+]
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
 napoleon_google_docstring = False
@@ -165,3 +172,4 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", _plain_text)
     _collect_tutorials()
     _describe_commands()
+    _models.write()

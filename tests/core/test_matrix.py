@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anndata as ad
 import dask.array as da
+import h5py
 import numpy as np
 import pytest
 import zarr
@@ -11,7 +12,7 @@ from scipy import sparse
 
 from shoal import settings
 from shoal.core import _matrix
-from shoal.core._matrix import as_rows
+from shoal.core._matrix import as_rows, choose
 
 from ..helpers import dense
 
@@ -107,3 +108,61 @@ def test_dask_computes_only_the_blocks_that_hold_the_rows(x):
     )
     as_rows(array).take(np.array([101, 150, 399]))
     assert sum(computed) == 200
+
+
+# -- images ----------------------------------------------------------------------------------------
+
+
+def images_in(images, kind, folder):
+    """Return images as the kind that is asked for, cut along every axis in a file."""
+    if kind == "dense":
+        return images
+    if kind == "dask":
+        return da.from_array(images, chunks=(90, 1, 3, 2))
+    if kind == "zarr":
+        chunks = (16, 1, 3, 2)
+        array = zarr.open(
+            folder / "x.zarr", mode="w", shape=images.shape, dtype=images.dtype, chunks=chunks
+        )
+        array[:] = images
+        return array
+    with h5py.File(folder / "x.h5", "w") as file:
+        file.create_dataset("x", data=images, chunks=(16, 1, 3, 2))
+    return h5py.File(folder / "x.h5", "r")["x"]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("kind", ["dense", "dask", "zarr", "h5"])
+def test_images_are_read_in_their_shape_and_type(rng, kind, dtype, tmp_path, monkeypatch):
+    monkeypatch.setattr(settings, "block_bytes", 2000)
+    images = rng.integers(0, 250, (N, 2, 3, 4)).astype(dtype)
+    rows = as_rows(images_in(images, kind, tmp_path))
+    assert rows.shape == (N, 2, 3, 4)
+    assert rows.cell_shape == (2, 3, 4)
+    blocks = list(rows.blocks())
+    assert len(blocks) > 1
+    for where, block in blocks:
+        assert block.dtype == dtype
+        np.testing.assert_array_equal(block, images[where])
+    for name, index in INDEX.items():
+        taken = rows.take(index)
+        assert taken.dtype == dtype
+        np.testing.assert_array_equal(taken, images[index], err_msg=name)
+
+
+def test_a_block_of_images_is_no_larger_than_the_settings_allow(rng, monkeypatch):
+    monkeypatch.setattr(settings, "block_bytes", 1000)
+    spy = Spy(rng.integers(0, 250, (N, 2, 3, 4)).astype(np.uint8))
+    assert max(block.nbytes for _, block in as_rows(spy).blocks()) == 41 * 24
+
+
+def test_images_are_refused_where_rows_are_needed(rng):
+    adata = ad.AnnData(obsm={"crops": rng.normal(size=(N, 2, 3, 4))})
+    match = r"obsm/crops holds an array of shape \(2, 3, 4\) for each cell.*takes_images = True"
+    with pytest.raises(ValueError, match=match):
+        choose(adata, use_rep="crops")
+    assert choose(adata, use_rep="crops", images=True)[1] == "obsm/crops"
+    with pytest.raises(ValueError, match=r"the matrix holds an array of shape \(2, 3, 4\)"):
+        as_rows(adata.obsm["crops"], np.array([0]))
+    with pytest.raises(ValueError, match=r"expected the values of cells, .* not 1-D"):
+        as_rows(np.zeros(4))

@@ -71,7 +71,7 @@ def test_velocity_net_sees_the_leading_features_and_scales_the_rest():
     from shoal.nn import VelocityNet
 
     torch.manual_seed(0)
-    net = VelocityNet(6, heads=2, view=2, width=16, depth=1, d_condition=4)
+    net = VelocityNet(6, heads=2, n_visible=2, width=16, depth=1, d_condition=4)
     x, condition = torch.randn(5, 6), torch.randn(1, 4)
     assert not net(x, condition).any()  # starts at zero
     for parameter in net.parameters():
@@ -90,6 +90,6 @@ def test_velocity_net_sees_the_leading_features_and_scales_the_rest():
 def test_velocity_net_without_a_view_is_the_residual_network():
     from shoal.nn import VelocityNet
 
-    net = VelocityNet(6, heads=1, view=None, width=16, depth=1, d_condition=4)
+    net = VelocityNet(6, heads=1, n_visible=None, width=16, depth=1, d_condition=4)
     assert net.gain is None
-    assert VelocityNet(6, heads=1, view=9, width=16, depth=1, d_condition=4).view == 6
+    assert VelocityNet(6, heads=1, n_visible=9, width=16, depth=1, d_condition=4).view == 6

@@ -106,7 +106,9 @@ def test_everything_dropped_tells_nothing():
         conditions(0), STRATUM, drop=("perturbation",)
     )  # in training as well, without a coin
     assert torch.equal(told, model.eval()(conditions(1), drop=("perturbation",)))
-    assert torch.equal(told, told[:1].expand(K, 1, W))
+    torch.testing.assert_close(
+        told, told[:1].expand(K, 1, W)
+    )  # rows of a product may be rounded apart
     assert not torch.isclose(told, model(conditions(0))).all(-1).any()
 
 

@@ -90,7 +90,7 @@ def numbers(table: pd.DataFrame) -> np.ndarray:
 
 def of_models(adata: ad.AnnData, *, embedding: str | None) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the twins of the held-out cells by every model and preset."""
-    for name in sh.models.available():
+    for name in sh.models.available().index:
         for preset in PRESETS.get(name, (None,)):
             network = name in PRESETS
             asked = {"preset": preset, "config": SMALL[name], "max_steps": STEPS} if network else {}

@@ -10,7 +10,7 @@ import pytest
 from scipy import sparse
 
 import shoal as sh
-from shoal.models.base._registry import BASELINES
+from shoal.models.base._registry import names
 
 from ..helpers import dense
 
@@ -59,7 +59,7 @@ def test_a_name_or_a_class(adata):
     np.testing.assert_array_equal(predicted(one), predicted(two))
 
 
-@pytest.mark.parametrize("name", [name for name in BASELINES if name not in NEED_MORE])
+@pytest.mark.parametrize("name", [name for name in names("baseline") if name not in NEED_MORE])
 def test_every_baseline_is_fitted_by_name(adata, name):
     model = sh.tl.fit(adata, name)
     assert model.is_trained

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -11,7 +9,6 @@ import pytest
 
 import shoal as sh
 from shoal.core._predictions import record
-from shoal.models.base._vocabulary import Vocabulary
 
 ACCEPT = {"test": ["P01", "P02", "P03", "P04"], "accept": "embedding_fit"}
 FEW = ["pearson_delta", "energy"]
@@ -64,18 +61,6 @@ def test_a_model_knows_it_and_so_does_its_file(adata, name, tmp_path):
     assert not sh.tl.fit(adata, name, embedding=table * 2).vocabulary.transductive
     model.save(tmp_path / "m")
     assert type(model).load(tmp_path / "m").vocabulary.transductive
-    path = tmp_path / "m" / "baseline.json"
-    entry = json.loads(path.read_text())
-    del entry["vocabulary"]["transductive"]  # as files of earlier versions
-    path.write_text(json.dumps(entry))
-    assert not type(model).load(tmp_path / "m").vocabulary.transductive
-
-
-def test_a_vocabulary_without_the_field_is_read(adata):
-    entry = sh.tl.fit(adata, "nearest", embedding="effects").vocabulary.to_dict()
-    assert Vocabulary.from_dict(entry).transductive
-    del entry["transductive"]
-    assert not Vocabulary.from_dict(entry).transductive
 
 
 def test_a_prediction_says_where_it_comes_from(adata, tmp_path):

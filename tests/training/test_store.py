@@ -172,3 +172,37 @@ def test_a_reader_that_fails_says_so_in_training(stream):
 def test_a_pool_without_room_is_refused(stream, options):
     with pytest.raises(ValueError, match="room for a step, 48 cells"):
         stream[3](**options)
+
+
+# -- images ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("uint8", torch.uint8), ("uint16", torch.float32), ("float64", torch.float32)],
+)
+def test_images_keep_their_shape_and_bytes_stay_bytes(make_screen, given, kept):
+    conditions, x = make_screen()
+    images = np.random.default_rng(0).integers(0, 256, (len(x), 3, 5, 4)).astype(given)
+    sampler = SetSampler(conditions, set_size=8, batch_conditions=3)
+    store, draw = ResidentStore(images, sampler), sampler.draw(5)
+    batch = store.batch(5)
+    assert batch.source.shape == batch.target.shape == (3, 8, 3, 5, 4)
+    assert batch.source.dtype == torch.float32
+    assert store._values.dtype == kept
+    np.testing.assert_array_equal(batch.target, images[draw.target])
+    streamed = StreamedStore(Reader(images), sampler, pool_cells=64, refresh=5)
+    batch = streamed.batch(5)
+    assert batch.source.shape == batch.target.shape == (3, 8, 3, 5, 4)
+    assert streamed._pool[1].values.dtype == kept
+    own = images[np.concatenate(conditions.cells)].astype(np.float32)
+    assert all((own == cell.numpy()).all((1, 2, 3)).any() for cell in batch.target.flatten(0, 1))
+    streamed.close()
+
+
+def test_images_with_a_pixel_that_is_no_number_are_refused(make_screen, make_store):
+    conditions, x = make_screen()
+    images = np.zeros((len(x), 2, 3, 3), dtype=np.float32)
+    images[4, 1, 2, 2] = np.nan
+    with pytest.raises(ValueError, match="1 of 320 cells hold NaN .* position 4"):
+        make_store(conditions, images)

@@ -14,7 +14,7 @@ from .._compat import require
 from .._contenders import CONTROLS
 from .._validate import one_of
 from ..metrics._suite import SUITE
-from ..models.base._registry import BASELINES, model_class
+from ..models.base._registry import kind_of, model_class, registered
 
 SOURCES = ("path", "load", "call")
 JUDGING = ("metrics", "real_layer", "n_comps", "min_cells")  # of tl.evaluate
@@ -67,11 +67,7 @@ class Model:
     @property
     def kind(self) -> str:
         """``"baseline"`` or ``"model"``."""
-        from ..models import Baseline
-
-        if isinstance(self.model, str):
-            return "baseline" if self.model in BASELINES else "model"
-        return "baseline" if issubclass(self.model, Baseline) else "model"
+        return "baseline" if kind_of(self.model) == "baseline" else "model"
 
 
 @dataclass(frozen=True)
@@ -293,7 +289,8 @@ def _model(entry: Any) -> Model:
     if "name" not in entry:
         msg = f"a model lacks 'name': {entry!r}; write it as in {EXAMPLE}"
         raise ValueError(msg)
-    model_class(entry["name"])
+    cls = model_class(entry["name"])
+    model = cls if registered(entry["name"]) else entry["name"]  # other processes know no such name
     called = entry["name"] if isinstance(entry["name"], str) else entry["name"].__name__
     label = _checked_name(entry.get("label", called), "models")
     if label in CONTROLS:
@@ -303,7 +300,7 @@ def _model(entry: Any) -> Model:
         key: _known(entry.get(key) or {}, None, where=f"model {label!r}: {key}")
         for key in ("options", "predict")
     }
-    return Model(label, entry["name"], **further)
+    return Model(label, model, **further)
 
 
 def _items(entry: Any, where: str) -> Iterator[tuple[str, Any]]:

@@ -53,7 +53,7 @@ def held(array: Any) -> Any:
 def columns_of(array: Any, columns: Ints) -> Any:
     """Return some columns of a dask array, lazily."""
     array = whole_rows(array)
-    chunks = (array.chunks[0], (len(columns),))
+    chunks = (array.chunks[0], (len(columns),), *array.chunks[2:])
     return array.map_blocks(
         _take_columns, columns, dtype=array.dtype, chunks=chunks, meta=array._meta
     )
@@ -68,7 +68,7 @@ def rows_of(array: Any, index: Ints) -> Any:
     parts = [
         da.from_delayed(
             delayed(_take_rows, pure=False)(block, own),
-            shape=(len(own), array.shape[1]),
+            shape=(len(own), *array.shape[1:]),
             dtype=array.dtype,
             meta=array._meta,
         )

@@ -133,9 +133,10 @@ class Rows:
         return _dask.rows_of(array, index)
 
     def head(self) -> Rows:
-        """Return the first block alone, as rows of their own; nothing is read or computed yet of a dask array."""
+        """Return the first block alone; nothing is computed yet of a dask array."""
         if _dask.is_dask(self.source):
-            return Rows(_dask.whole_rows(self.source).blocks[0], self.columns)
+            first = next((i for i, n in enumerate(self.source.chunks[0]) if n), 0)
+            return Rows(_dask.whole_rows(self.source).blocks[first], self.columns)
         return Rows(_read(self.source, slice(0, min(self.step, self.shape[0]))), self.columns)
 
     @property
@@ -153,10 +154,11 @@ class Rows:
     def batch(self) -> int:
         """Rows that may be taken at once, when rows are taken in several turns.
 
-        A file is read from end to end at every turn, so that it is several blocks. Of a dask array it is half a block.
+        A file is read from end to end at every turn, so that it is several blocks. Of a dask array it is a quarter of a block: the
+        rows of each block and all of them together are in memory at the same time.
         """
         if _dask.is_dask(self.source):
-            return max(1, max(self.source.chunks[0], default=1) // 2)
+            return max(1, max(self.source.chunks[0], default=1) // 4)
         return self.step if self.in_memory else 8 * self.step
 
     @property
@@ -200,9 +202,11 @@ class Rows:
             if not np.issubdtype(block.dtype, np.floating):
                 block = block.astype(np.float64)
         elif np.ndim(block) > 2:
-            block = np.asarray(block)
+            block = np.require(block, requirements=["A", "E"])
         else:
-            block = np.asarray(block, dtype=np.float64)
+            block = np.require(
+                block, np.float64, ["A", "E"]
+            )  # aligned, also if it came over a network
         return block if self.columns is None else block[:, self.columns]
 
 

@@ -27,7 +27,7 @@ Values: TypeAlias = "Mapping[str, Any]"
 class Visit(Protocol):
     """What is done with a block of rows."""
 
-    def __call__(self, where: slice, block: Matrix, totals: Totals) -> Values:
+    def __call__(self, where: slice, block: Matrix, totals: Totals, /) -> Values:
         """Add a block to the totals, in place, and return its own values.
 
         Parameters
@@ -67,8 +67,8 @@ def walk(rows: Rows, visit: Visit, totals: Callable[[], Totals] = dict) -> tuple
     """
     if _dask.is_dask(rows.source):
         task = partial(_visit_block, rows.without_source(), visit, totals)
-        sums, parts = _dask.map_reduce(rows.source, task, _merge)
-        return sums, parts
+        sums, values = _dask.map_reduce(rows.source, task, _merge)
+        return _as_own(sums), _as_own(values)
     sums = totals()
     return sums, _concatenate([visit(where, block, sums) for where, block in rows.blocks()])
 
@@ -96,6 +96,14 @@ def _visit_block(
 def _merge(parts: Sequence[tuple[Totals, Values]]) -> tuple[Totals, Values]:
     sums = {name: _sum([part[0][name] for part in parts]) for name in parts[0][0]}
     return sums, _concatenate([part[1] for part in parts])
+
+
+def _as_own(arrays: Values) -> Totals:
+    """Return arrays that can be changed and are aligned.
+
+    What comes over a network is neither. Products of arrays at odd addresses are slow, and rounded in another order.
+    """
+    return {name: np.require(array, requirements=["A", "W"]) for name, array in arrays.items()}
 
 
 def _sum(arrays: Sequence[Any]) -> Any:

@@ -1,69 +1,29 @@
 """Models that generate the cells of perturbations: baselines in numpy, networks in torch."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from pkgutil import iter_modules
+from typing import Any
 
-from .base._registry import available
-from .baselines._baseline import Baseline
-from .baselines._contexts import OtherContexts
-from .baselines._distribution import QuantileShift
-from .baselines._kernel import KernelRidge
-from .baselines._linear import LatentLinear
-from .baselines._means import ContextMean, ControlCopy, PerturbedMean
-from .baselines._neighbours import Nearest
-from .baselines._shift import Additive, MatchingMean, MeanShift, OwnShift
+from .base._persistence import load
+from .base._registry import available, entries, imported, register, require_networks
 
-if TYPE_CHECKING:
-    from .base._model import PerturbationModel
-    from .flow._config import FlowConfig
-    from .flow._model import Flow
-    from .monge._config import ConditionalMongeConfig
-    from .monge._model import ConditionalMonge
-    from .perturbdiff._config import PerturbDiffConfig
-    from .perturbdiff._model import PerturbDiff
+for _folder in iter_modules(__path__):  # each folder of a model enters its own into the registry
+    import_module(f".{_folder.name}", __name__)
 
-_NETWORKS = {
-    "ConditionalMonge": "monge._model",
-    "ConditionalMongeConfig": "monge._config",
-    "Flow": "flow._model",
-    "FlowConfig": "flow._config",
-    "PerturbDiff": "perturbdiff._model",
-    "PerturbDiffConfig": "perturbdiff._config",
-    "PerturbationModel": "base._model",
-}
+_BUILT_IN = {name: entry for entry in entries() for name in entry.exports}
 
-__all__ = [
-    "Additive",
-    "Baseline",
-    "ConditionalMonge",
-    "ConditionalMongeConfig",
-    "ContextMean",
-    "ControlCopy",
-    "Flow",
-    "FlowConfig",
-    "KernelRidge",
-    "LatentLinear",
-    "MatchingMean",
-    "MeanShift",
-    "Nearest",
-    "OtherContexts",
-    "OwnShift",
-    "PerturbDiff",
-    "PerturbDiffConfig",
-    "PerturbationModel",
-    "PerturbedMean",
-    "QuantileShift",
-    "available",
-]
+__all__ = sorted([*_BUILT_IN, "Baseline", "PerturbationModel", "available", "load", "register"])
 
 
-def __getattr__(name: str) -> object:
-    """Import a network at first use: baselines, and the package itself, do without torch."""
-    if name in _NETWORKS:
-        from .base._registry import require_networks
-
+def __getattr__(name: str) -> Any:
+    """Import a class at first use: baselines, and the package itself, do without torch."""
+    if name in _BUILT_IN:
+        return imported(_BUILT_IN[name], name)
+    if name == "Baseline":
+        return import_module(".baselines._baseline", __name__).Baseline
+    if name == "PerturbationModel":
         require_networks()
-        return getattr(import_module(f".{_NETWORKS[name]}", __name__), name)
+        return import_module(".base._model", __name__).PerturbationModel
     msg = f"module 'shoal.models' has no attribute {name!r}; it has {', '.join(__all__)}"
     raise AttributeError(msg)
 

@@ -1,4 +1,4 @@
-"""Networks on tensors: embeddings of time and condition, and the networks that both steer."""
+"""Networks on tensors: embeddings of time and condition, and networks that these steer."""
 
 from ._blocks import ResidualMLP
 from ._condition import POOLS, AttentionPool, ConditionEncoder, MeanPool, SumPool

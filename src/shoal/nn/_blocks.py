@@ -18,14 +18,31 @@ def zeroed(layer: nn.Linear) -> nn.Linear:
     return layer
 
 
-def told(layer: nn.Module, condition: Tensor, slots: Tensor | None) -> Tensor:
-    """Return what a layer makes of conditions (K, B, c): for each of B, or for each slot, where `slots` (K, S, B) is 1 at its own."""
+def steering_of(layer: nn.Module, condition: Tensor, slots: Tensor | None) -> Tensor:
+    """Return the output of a layer for conditions, for each condition or for each slot.
+
+    Parameters
+    ----------
+    layer
+        Maps the last axis, of c numbers.
+    condition
+        (K, B, c) conditions of K sets, B for each set.
+    slots
+        (K, S, B), 1 at the condition of each slot and else 0; ``None`` gives one result a condition.
+
+    Returns
+    -------
+    (K, B, ...), or (K, S, ...) where `slots` are given.
+    """
     steering = layer(condition)
     return steering if slots is None else slots.to(steering) @ steering
 
 
 class Block(nn.Module):
-    """``h + gate * MLP(scale * norm(h) + shift)``, where the condition gives gate, scale and shift; at first the identity."""
+    """``h + gate * MLP(scale * norm(h) + shift)``.
+
+    The condition gives gate, scale and shift. An untrained block is the identity.
+    """
 
     def __init__(self, width: int, d_condition: int, *, dropout: float = 0.0) -> None:
         super().__init__()
@@ -36,7 +53,7 @@ class Block(nn.Module):
         )
 
     def forward(self, h: Tensor, condition: Tensor) -> Tensor:
-        """Return h, changed; `condition` broadcasts over the leading axes of h."""
+        """Return the new h; `condition` broadcasts over the leading axes of h."""
         shift, scale, gate = self.steer(condition).chunk(3, dim=-1)
         return h + gate * self.net(torch.addcmul(shift, self.norm(h), 1 + scale))
 
@@ -44,14 +61,19 @@ class Block(nn.Module):
 class ResidualMLP(nn.Module):
     """Residual network with adaLN-Zero in every block.
 
-    All that steers, and the last layer, start at zero: an untrained network returns exactly 0, whatever comes in. The last
-    layer reads the residual stream without a norm, because how far out a cell lies is what a norm takes away, and what a
-    map that shrinks or spreads a population needs most when there are few features.
+    The steering layers and the last layer start at zero. An untrained network therefore returns
+    exactly 0 for any input.
+
+    The last layer reads the residual stream without a norm. A norm would remove how far a cell lies
+    from the centre, and a map that shrinks or spreads a population of few features needs to know
+    that.
 
     Parameters
     ----------
-    d_in, d_out
-        Features in and out.
+    d_in
+        Features of the input.
+    d_out
+        Features of the output.
     width
         Width of the residual stream.
     depth
@@ -59,7 +81,7 @@ class ResidualMLP(nn.Module):
     d_condition
         Length of the condition vector.
     dropout
-        Dropout within the blocks, in training.
+        Share of the units of a block that are dropped in training.
 
     Notes
     -----
@@ -85,7 +107,10 @@ class ResidualMLP(nn.Module):
         self.leave = zeroed(nn.Linear(width, d_out))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Return the output for x (..., d_in) and a condition (..., d_condition) that broadcasts over its leading axes."""
+        """Return (..., d_out) for cells x (..., d_in).
+
+        The condition (..., d_condition) broadcasts over the leading axes of x.
+        """
         h = self.enter(x)
         condition = nn.functional.silu(condition)
         for block in self.blocks:

@@ -1,4 +1,4 @@
-"""What is asked for, as a vector: perturbations, context, dose, batch, each of which can be left out."""
+"""A condition as a vector: perturbations, context, dose and batch; each can be left out."""
 
 from __future__ import annotations
 
@@ -16,31 +16,41 @@ if TYPE_CHECKING:
 
 
 class MeanPool(nn.Module):
-    """The mean of the parts that are present."""
+    """The mean of the perturbations of a combination."""
 
     def forward(self, parts: Tensor, present: Tensor) -> Tensor:
-        """Return (K, width) from parts (K, P, width) and present (K, P) bool; 0 where no part is present."""
+        """Return (K, width), 0 where no part is present.
+
+        Parameters
+        ----------
+        parts
+            (K, P, width) vectors of the parts.
+        present
+            (K, P) bool, which parts there are.
+        """
         kept = parts.masked_fill(~present[..., None], 0).sum(dim=-2)
         return kept / present.sum(dim=-1, keepdim=True).clamp(min=1)
 
 
 class SumPool(nn.Module):
-    """The sum of the parts that are present: what two perturbations add up to, before the network bends it."""
+    """The sum of the perturbations of a combination."""
 
     def forward(self, parts: Tensor, present: Tensor) -> Tensor:
-        """Return (K, width) from parts (K, P, width) and present (K, P) bool; 0 where no part is present."""
+        """Return (K, width), 0 where no part is present; arguments as of :class:`MeanPool`."""
         return parts.masked_fill(~present[..., None], 0).sum(dim=-2)
 
 
 class AttentionPool(nn.Module):
-    """A weighted mean of the parts that are present: each head asks one learned question of every part.
+    """A weighted mean of the perturbations of a combination, with learned weights.
+
+    Each head has weights of its own, from one linear layer of the vector of a part.
 
     Parameters
     ----------
     width
         Length of the vectors.
     n_heads
-        Number of questions; divides `width`.
+        Number of heads; divides `width`.
     """
 
     def __init__(self, width: int, *, n_heads: int = 4) -> None:
@@ -51,7 +61,7 @@ class AttentionPool(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, parts: Tensor, present: Tensor) -> Tensor:
-        """Return (K, width) from parts (K, P, width) and present (K, P) bool; parts that are absent have no effect."""
+        """Return (K, width); arguments as of :class:`MeanPool`, absent parts have no effect."""
         parts = parts.masked_fill(~present[..., None], 0)
         score = self.score(parts).masked_fill(~present[..., None], torch.finfo(parts.dtype).min)
         share = score.softmax(dim=-2).masked_fill(
@@ -65,9 +75,10 @@ POOLS = {"mean": MeanPool, "sum": SumPool, "attention": AttentionPool}
 
 
 class PerturbationEncoder(nn.Module):
-    """A set of perturbation vectors: one shared network for each part, then a pool that does not know their order.
+    """The perturbations of a condition as one vector that does not depend on their order.
 
-    The empty set, a control cell, has a learned vector of its own.
+    One network, shared by all perturbations, reads the vector of each, and a pool joins the
+    results. A condition without a perturbation, such as a control cell, has a learned vector.
     """
 
     def __init__(self, n_vector: int, width: int, *, pooling: str) -> None:
@@ -83,10 +94,11 @@ class PerturbationEncoder(nn.Module):
 
 
 class CodeEncoder(nn.Module):
-    """One learned row for each code; the code -1, unknown, has the row `null`, which the dropout uses as well.
+    """One learned vector for each code, such as a context or a batch.
 
-    All rows start near the null row: a network that is told contexts far apart learns each of them by heart, and little
-    of what a perturbation does in one holds in another.
+    The code -1, unknown, has the vector `null`, which is also used where the code is dropped out.
+    All vectors start near it. A network that reads distant vectors for two contexts would learn
+    each context by heart, and would carry little of what a perturbation does from one to the other.
     """
 
     def __init__(self, n_codes: int, width: int) -> None:
@@ -98,13 +110,19 @@ class CodeEncoder(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         if codes.numel() and int(codes.max()) >= self.n_codes:
-            msg = f"code {int(codes.max())} is not known: the encoder was made for codes 0 to {self.n_codes - 1} and -1, unknown"
+            msg = (
+                f"code {int(codes.max())} is not known: the encoder was made for codes 0 to "
+                f"{self.n_codes - 1} and -1, unknown"
+            )
             raise ValueError(msg)
         return torch.where((codes < 0)[..., None], self.null, self.rows(codes.clamp(min=0)))
 
 
 class DoseEncoder(nn.Module):
-    """A standardised dose and whether there is one, (K, 2): the value itself, its waves, and the flag, into a small network."""
+    """A standardised dose as a vector.
+
+    A small network reads the dose, sines and cosines of it, and whether there is a dose.
+    """
 
     n_waves = 8
 
@@ -115,41 +133,44 @@ class DoseEncoder(nn.Module):
         )
 
     def forward(self, dose: Tensor) -> Tensor:
+        """Return (K, width) from (K, 2): the dose or 0, and 1 if there is one."""
         value, there = dose.unbind(dim=-1)
-        seen = (
-            waves(value, self.n_waves, longest=16.0, shortest=0.5) * there[..., None]
-        )  # doses of about -3 to 3
+        # standardised doses are about -3 to 3
+        seen = waves(value, self.n_waves, longest=16.0, shortest=0.5) * there[..., None]
         return self.net(torch.cat([(value * there)[..., None], seen, there[..., None]], dim=-1))
 
 
 class ConditionEncoder(nn.Module):
-    """The vector that steers a network: what is done to the cells, where, how much of it, and in which batch.
+    """The vector that steers a network: the perturbations, context, dose and batch of a condition.
 
-    Every covariate has an encoder and a learned *null* vector, "not told". In training each covariate of each sample is
-    replaced by its null with probability `dropout`, independently, so that one network learns the field with and without
-    each covariate, which is what guidance composes.
+    Every covariate has an encoder, and a learned *null* vector that stands for "left out". In
+    training each covariate of each sample is replaced by its null vector with probability
+    `dropout`, independently of the others. One network thus learns to predict with and without each
+    covariate, and guidance combines these predictions.
 
     Parameters
     ----------
     n_vector
         Length of a perturbation's vector.
     n_contexts
-        Number of contexts; 0 for none.
+        Number of contexts; 0 leaves the context out.
     width
         Length of the result.
     n_batches
-        Number of batches that the network is told; 0 for none.
+        Number of batches; 0 leaves the batch out.
     n_control
-        Length of a summary of the control cells, given as ``condition["control"]``; 0 for none.
+        Length of a summary of the control cells, given as ``condition["control"]``; 0 leaves it
+        out.
     pooling
-        How the parts of a combination become one: ``"mean"``, ``"sum"`` or ``"attention"``.
+        How the perturbations of a combination become one vector: ``"mean"``, ``"sum"`` or
+        ``"attention"``.
     dropout
-        Probability with which a covariate is left out, in training.
+        Probability of leaving a covariate out, in training.
 
     Notes
     -----
-    The covariates are ``"perturbation"``, ``"context"``, ``"dose"``, ``"batch"`` and ``"control"``, as far as there are any:
-    see `covariates`.
+    The names of the covariates are ``"perturbation"``, ``"context"``, ``"dose"``, ``"batch"`` and
+    ``"control"``. The attribute `covariates` lists those that the encoder has.
     """
 
     def __init__(
@@ -190,7 +211,7 @@ class ConditionEncoder(nn.Module):
 
     @property
     def covariates(self) -> tuple[str, ...]:
-        """The covariates that the encoder knows, by name."""
+        """Names of the covariates that the encoder reads."""
         return tuple(self.encoders)
 
     def forward(
@@ -206,25 +227,29 @@ class ConditionEncoder(nn.Module):
         Parameters
         ----------
         condition
-            ``parts`` (K, P, n_vector) and ``present`` (K, P) bool, ``context`` (K,) codes, -1 = unknown, ``dose`` (K, 2)
-            value and whether there is one; ``control`` (K, n_control) where the encoder was made for it.
+            Covariates of the conditions, by name:
+
+            - ``"parts"`` (K, P, n_vector) vectors of the perturbations;
+            - ``"present"`` (K, P) bool, which parts there are;
+            - ``"context"`` (K,) codes, -1 = unknown;
+            - ``"dose"`` (K, 2) the dose, and 1 if there is one;
+            - ``"control"`` (K, n_control), for an encoder with `n_control`.
         batch_index
-            (K, S) batch code of each slot, -1 = unknown. Left out, the batch is not told.
+            (K, S) batch code of each slot, -1 = unknown. ``None`` leaves the batch out.
         generator
-            For the dropout of training; needed there unless `dropout` is 0. With a `batch_index`, every slot is a sample;
-            without one, every condition.
+            Draws the dropout of training, and is needed there unless `dropout` is 0. A sample is a
+            slot if there is a `batch_index`, else a condition.
         drop
-            Covariates to leave out everywhere.
+            Covariates to leave out of all samples.
 
         Returns
         -------
-        Tensor (K, S, width), or (K, 1, width) where all slots of a condition agree.
+        Tensor (K, S, width), or (K, 1, width) where all slots of a condition are alike.
 
         Raises
         ------
         ValueError
-            For a covariate in `drop` that the encoder does not know, a code that it does not know, or training without
-            a generator.
+            If a name in `drop` or a code is not known, or training lacks a generator.
         """
         for name in drop:
             one_of(name, self.covariates, name="drop")
@@ -257,11 +282,14 @@ class ConditionEncoder(nn.Module):
         batch_index: Tensor | None,
         generator: torch.Generator | None,
     ) -> Tensor:
-        """Replace some samples' vectors by the null, in training."""
+        """Replace the vectors of some samples by the null vector, in training."""
         if not self.training or self.dropout == 0:
             return vectors
         if generator is None:
-            msg = "the dropout of training draws from an explicit generator: pass generator=, or call eval() first"
+            msg = (
+                "the dropout of training draws from an explicit generator: pass generator=, or "
+                "call eval() first"
+            )
             raise ValueError(msg)
         shape = (len(vectors), 1) if batch_index is None else tuple(batch_index.shape)
         chance = torch.rand(shape, generator=generator, device=generator.device).to(vectors.device)

@@ -1,4 +1,4 @@
-"""What steers the set transformer: the number of a diffusion step and the covariates, as PerturbDiff encodes them.
+"""What steers the set transformer: the diffusion step and the covariates, as PerturbDiff has them.
 
 Yuan et al. 2026, arXiv:2602.19685.
 """
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 class StepEmbedding(nn.Module):
-    """The number of a diffusion step as a vector: 128 sines and cosines of periods 2π to about 2π · 10,000, then a network.
+    """The number of a diffusion step as a vector.
+
+    A small network reads 128 sines and cosines of it, with periods from 2π to about 2π · 10,000.
 
     Parameters
     ----------
@@ -46,29 +48,35 @@ class StepEmbedding(nn.Module):
 
 
 class CovariateEncoder(nn.Module):
-    """What is asked for as one vector, as published: all covariates side by side, through a layer as wide as the genes.
+    """The covariates of a condition as one vector, as published.
 
-    In place of a null for each covariate (:class:`ConditionEncoder`) there is one for all of them together: guidance
-    can follow what is asked for more or less, but not one covariate more than another.
+    The vectors of all covariates are concatenated and go through a layer as wide as the genes.
+
+    There is one learned null vector for all covariates together, where :class:`ConditionEncoder`
+    has one for each. Guidance can therefore overstate the whole condition, but not one covariate.
 
     Parameters
     ----------
     n_vector
-        Length of a perturbation's vector; the vectors are mapped linearly, so that one-hot vectors make a learned table.
-    n_contexts, n_batches
-        Number of contexts and of batches that the network is told; 0 for none. Code -1, unknown, has a row of its own.
+        Length of a perturbation's vector. The map from it is linear, so that one-hot vectors make a
+        learned table.
+    n_contexts
+        Number of contexts; 0 leaves the context out. The code -1, unknown, has a vector of its own.
     hidden
         Width of the layer in between: the number of genes, as published.
     width
         Length of the result.
+    n_batches
+        Number of batches; 0 leaves the batch out.
     dose
-        Whether a dose is told.
+        Whether there is a dose.
     dropout
-        Probability with which everything is left out, in training.
+        Probability of leaving all covariates out, in training.
     coin
-        ``"batch"``: one throw for all conditions of a batch, as published; ``"condition"``: one for each.
+        ``"batch"`` leaves them out of all conditions of a batch or of none, as published.
+        ``"condition"`` decides for each condition by itself.
     d_covariate
-        Length of a single covariate's vector.
+        Length of the vector of one covariate.
 
     Raises
     ------
@@ -107,7 +115,7 @@ class CovariateEncoder(nn.Module):
 
     @property
     def covariates(self) -> tuple[str, ...]:
-        """The covariates that the encoder knows, by name."""
+        """Names of the covariates that the encoder reads."""
         return tuple(self.encoders)
 
     def forward(
@@ -125,48 +133,49 @@ class CovariateEncoder(nn.Module):
         condition
             As for :class:`ConditionEncoder`: ``parts``, ``present``, ``context`` and ``dose``.
         batch_index
-            (K, S) batch code of each slot, -1 = unknown. Left out, all are unknown.
+            (K, S) batch code of each slot, -1 = unknown. With ``None`` all are unknown.
         generator
-            For the dropout of training; needed there unless `dropout` is 0.
+            Draws the dropout of training, and is needed there unless `dropout` is 0.
         drop
-            Covariates to leave out: one or all of them, the null is that of all together.
+            Covariates to leave out. If there is any, all covariates are left out.
 
         Returns
         -------
-        Tensor (K, S, width), or (K, 1, width) where all slots of a condition agree.
+        Tensor (K, S, width), or (K, 1, width) where all slots of a condition are alike.
 
         Raises
         ------
         ValueError
-            For a covariate or a code that the encoder does not know, or training without a generator.
+            If a name in `drop` or a code is not known, or training lacks a generator.
         """
         for name in drop:
             one_of(name, self.covariates, name="drop")
         n = len(condition["present"])
         if drop:
-            told = self.null.expand(n, 1, -1)
+            hidden = self.null.expand(n, 1, -1)
         else:
             vectors = [self._encode(name, condition, batch_index) for name in self.covariates]
             slots = max(vector.shape[1] for vector in vectors)
-            told = self.enter(
+            hidden = self.enter(
                 torch.cat([vector.expand(-1, slots, -1) for vector in vectors], dim=-1)
             )
-            told = self._dropped(told, generator)
-        return self.leave(nn.functional.silu(told))
+            hidden = self._dropped(hidden, generator)
+        return self.leave(nn.functional.silu(hidden))
 
-    def _dropped(self, told: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Replace all that is told (K, S, hidden) by the null, as the coin falls, in training."""
+    def _dropped(self, hidden: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Replace the covariates (K, S, hidden) by the null vector where the coin says so."""
         if not self.training or self.dropout == 0:
-            return told
+            return hidden
         if generator is None:
-            msg = "the dropout of training draws from an explicit generator: pass generator=, or call eval() first"
+            msg = (
+                "the dropout of training draws from an explicit generator: pass generator=, or "
+                "call eval() first"
+            )
             raise ValueError(msg)
-        throws = torch.rand(
-            1 if self.coin == "batch" else len(told), generator=generator, device=generator.device
-        )
-        return torch.where(
-            (throws < self.dropout).to(told.device)[:, None, None], self.null.to(told.dtype), told
-        )
+        n = 1 if self.coin == "batch" else len(hidden)
+        throws = torch.rand(n, generator=generator, device=generator.device)
+        left_out = (throws < self.dropout).to(hidden.device)[:, None, None]
+        return torch.where(left_out, self.null.to(hidden.dtype), hidden)
 
     def _encode(
         self, name: str, condition: Mapping[str, Tensor], batch_index: Tensor | None

@@ -1,4 +1,4 @@
-"""The network of the conditional Monge gap as published: cell and condition side by side in plain layers."""
+"""The network of the conditional Monge gap as published: plain layers of cell and condition."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-DRUG, DOSE = 50, 1  # numbers that a drug and a dose become
+DRUG, DOSE = 50, 1  # lengths of the vectors of a drug and of a dose
 
 
 class ConcatenatedNet(nn.Module):
-    """``layers([cell, drug, dose])``, where a drug is one layer of its vector, pooled over the drugs that are combined.
+    """``layers([cell, drug, dose])``: cell and condition are concatenated.
 
-    With 50 features, four drugs and a width of 64 it has the 22,510 weights that Driessen et al. 2025 (arXiv:2504.08328) report.
+    One layer reads the vector of each drug, and a pool joins the drugs of a combination. With 50
+    features, four drugs and a width of 64 the network has the 22,510 weights that Driessen et al.
+    2025 (arXiv:2504.08328) report.
 
     Parameters
     ----------
@@ -31,12 +33,14 @@ class ConcatenatedNet(nn.Module):
         Features of a cell.
     n_vector
         Length of a drug's vector.
-    width, depth
-        Of the hidden layers.
+    width
+        Units of a hidden layer.
+    depth
+        Number of hidden layers.
     pooling
-        How the drugs of a combination become one vector.
+        How the drugs of a combination become one vector: ``"mean"``, ``"sum"`` or ``"attention"``.
     n_beside
-        Numbers that come with a cell and are not moved.
+        Number of further inputs of a cell that are not moved.
     """
 
     def __init__(
@@ -62,9 +66,19 @@ class ConcatenatedNet(nn.Module):
     def forward(
         self, x: Tensor, condition: Mapping[str, Tensor], beside: Tensor | None = None
     ) -> Tensor:
-        """Return (K, S, d) for cells (K, S, d), the ``parts``, ``present`` and ``dose`` of K conditions, and (K, S, n_beside)."""
+        """Return the output (K, S, d).
+
+        Parameters
+        ----------
+        x
+            (K, S, d) cells.
+        condition
+            ``"parts"``, ``"present"`` and ``"dose"`` of K conditions, as in a SetBatch.
+        beside
+            (K, S, n_beside) further inputs, where the network has some.
+        """
         gelu = nn.functional.gelu
         drug = self.pool(gelu(self.drug(condition["parts"])), condition["present"])
-        told = torch.cat([drug, gelu(self.dose(condition["dose"][:, :1]))], dim=-1)
-        seen = [x, told[:, None].expand(-1, x.shape[1], -1)]
+        encoded = torch.cat([drug, gelu(self.dose(condition["dose"][:, :1]))], dim=-1)
+        seen = [x, encoded[:, None].expand(-1, x.shape[1], -1)]
         return self.layers(torch.cat(seen if beside is None else [*seen, beside], dim=-1))

@@ -1,4 +1,4 @@
-"""A transformer over sets of cells, each a token with all that is known of it."""
+"""A transformer over sets of cells, in which each cell is a token."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from .._validate import positive
-from ._blocks import told, zeroed
+from ._blocks import steering_of, zeroed
 from ._set_transformer import EPS, Attention, Enter, linear, readable
 
 
 class SetBlock(nn.Module):
-    """Attention over the cells of a set, then an MLP for each, both steered by a condition (adaLN-Zero)."""
+    """Attention over the cells of a set, then an MLP of each cell.
+
+    A condition steers both (adaLN-Zero). An untrained block is the identity.
+    """
 
     def __init__(self, width: int, n_heads: int, d_condition: int, *, mlp_ratio: int) -> None:
         super().__init__()
@@ -24,26 +27,32 @@ class SetBlock(nn.Module):
     def forward(
         self, h: Tensor, condition: Tensor, keys: Tensor | None, slots: Tensor | None = None
     ) -> Tensor:
-        """Return h (K, S, width), changed; conditions and slots as of :class:`CrossBlock`."""
-        shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = told(
-            self.steer, condition, slots
-        ).chunk(6, dim=-1)
+        """Return the new cells (K, S, width); arguments as of :class:`CrossBlock`."""
+        steering = steering_of(self.steer, condition, slots)
+        shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = steering.chunk(6, dim=-1)
         if self.attention is not None:
             h = h + gate * self.attention(torch.addcmul(shift, self.norm(h), 1 + scale), keys)
         return h + gate_mlp * self.mlp(torch.addcmul(shift_mlp, self.norm(h), 1 + scale_mlp))
 
 
 class SetTransformer(nn.Module):
-    """Sets of cells in, sets of cells out; permuting the slots of a set permutes its result.
+    """A transformer that takes sets of cells and returns sets of cells.
 
-    At first it returns exactly 0: all that steers, and the last layer, start at zero.
+    Permuting the slots of a set permutes its result. The steering layers and the last layer start
+    at zero, so that an untrained network returns exactly 0.
 
     Parameters
     ----------
-    d_in, d_out
-        Numbers for each cell that come in and go out.
-    width, depth, n_heads
-        Width of a token, number of blocks, heads of their attention; 0 heads for cells that do not see each other.
+    d_in
+        Numbers of a cell in the input.
+    d_out
+        Numbers of a cell in the output.
+    width
+        Width of a token.
+    depth
+        Number of blocks.
+    n_heads
+        Heads of the attention; with 0 heads the cells of a set do not see each other.
     d_condition
         Length of the condition vector; `width` if ``None``.
     mlp_ratio
@@ -85,14 +94,21 @@ class SetTransformer(nn.Module):
         slots: Tensor | None = None,
         weight: Tensor | None = None,
     ) -> Tensor:
-        """Return (K, S, d_out) from x (K, S, d_in), whose last features may be left out where they are 0.
+        """Return the output (K, S, d_out).
 
-        Conditions and `slots` are as of :class:`CrossTransformer`. Slots of `weight` 0 (K, S) are read by no other.
+        Parameters
+        ----------
+        x
+            (K, S, d_in) cells. The last features may be left out where they are 0.
+        condition, slots
+            As of :class:`CrossTransformer`.
+        weight
+            (K, S) weights of the slots. Other slots do not read those of weight 0.
         """
         condition = nn.functional.silu(condition)
         keys = None if weight is None else readable(weight > 0)
         h = self.enter(x)
         for block in self.blocks:
             h = block(h, condition, keys, slots)
-        shift, scale = told(self.steer, condition, slots).chunk(2, dim=-1)
+        shift, scale = steering_of(self.steer, condition, slots).chunk(2, dim=-1)
         return self.leave(torch.addcmul(shift, self.norm(h), 1 + scale))

@@ -1,7 +1,8 @@
 """A transformer over sets of cells that reads perturbed cells beside control cells.
 
-The network of PerturbDiff (Yuan et al. 2026, arXiv:2602.19685): a cell is a token, there are no positions, and genes meet
-linear maps only. The blocks are those of Peebles & Xie 2023, *Scalable diffusion models with transformers*, for two streams.
+This is the network of PerturbDiff (Yuan et al. 2026, arXiv:2602.19685). A cell is a token, tokens
+have no positions, and genes are mapped linearly. The blocks are those of Peebles & Xie 2023,
+*Scalable diffusion models with transformers*, for two streams: perturbed cells and control cells.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .._validate import one_of, positive
-from ._blocks import told, zeroed
+from ._blocks import steering_of, zeroed
 
 FUSIONS = ("features", "tokens")
 EPS = 1e-6
@@ -30,7 +31,7 @@ def linear(d_in: int, d_out: int, *, kind: type[nn.Linear] = nn.Linear) -> nn.Li
 
 
 class Enter(nn.Linear):
-    """A linear layer of features of which the last may be left out where they are 0."""
+    """A linear layer whose last input features may be left out where they are 0."""
 
     def forward(self, x: Tensor) -> Tensor:
         short = x.shape[-1] < self.in_features
@@ -40,12 +41,12 @@ class Enter(nn.Linear):
 
 
 def readable(keys: Tensor) -> Tensor:
-    """Return which slots (K, m) of sets are read, bool: those of `keys`, and all of a set in which none counts."""
+    """Return which tokens (K, m) are read, bool: those of `keys`, or all of a set without any."""
     return keys | ~keys.any(-1, keepdim=True)
 
 
 class Attention(nn.Module):
-    """Self-attention with several heads; queries and keys have mean square 1 before their learned scales (RMS-norm)."""
+    """Self-attention with several heads, and an RMS-norm of queries and keys."""
 
     def __init__(self, width: int, n_heads: int, d_out: int) -> None:
         super().__init__()
@@ -59,7 +60,7 @@ class Attention(nn.Module):
         self.leave = linear(width, d_out)
 
     def forward(self, u: Tensor, keys: Tensor | None) -> Tensor:
-        """Return (K, m, d_out) from tokens (K, m, width); of them only `keys` (K, m) are read, where there are any."""
+        """Return (K, m, d_out) from tokens (K, m, width), of which `keys` (K, m) are read."""
         q, k, v = self.qkv(u).unflatten(-1, (3, self.n_heads, -1)).movedim(-3, 0).transpose(-3, -2)
         mask = None if keys is None else keys[..., None, None, :]
         q, k = (
@@ -71,7 +72,10 @@ class Attention(nn.Module):
 
 
 class Stream(nn.Module):
-    """What a stream has of its own in a block: its norm, its steering (adaLN-Zero), and its MLP unless it `ends` here."""
+    """The part of a block that belongs to one stream: norm, steering (adaLN-Zero) and MLP.
+
+    A stream that `ends` in the block has no MLP.
+    """
 
     def __init__(self, width: int, d_condition: int, *, mlp_ratio: int, ends: bool = False) -> None:
         super().__init__()
@@ -87,11 +91,12 @@ class Stream(nn.Module):
     def forward(
         self, h: Tensor, condition: Tensor, slots: Tensor | None, *, ends: bool = False
     ) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Return what the attention reads, the gate of its answer, and the state with the MLP's part added.
+        """Return the tokens for the attention, the gate of its result, and the state after the MLP.
 
-        The MLP stands beside the attention, not behind it: it reads the same state. A stream that ends has no gate.
+        MLP and attention read the same state. The gate of a stream that ends is ``None``.
         """
-        steer = told(self.steer, condition, slots).unflatten(-1, (-1, h.shape[-1])).unbind(-2)
+        steering = steering_of(self.steer, condition, slots)
+        steer = steering.unflatten(-1, (-1, h.shape[-1])).unbind(-2)
         normed = self.norm(h)
         read = torch.addcmul(steer[0], normed, 1 + steer[1])
         if self.mlp is None or ends:
@@ -101,7 +106,9 @@ class Stream(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """A block of two streams, cells and controls, that meet in one attention; at first the identity.
+    """A block of two streams, perturbed cells and control cells, that share one attention.
+
+    An untrained block is the identity.
 
     Parameters
     ----------
@@ -114,10 +121,12 @@ class CrossBlock(nn.Module):
     mlp_ratio
         Width of the hidden layer of the MLPs, in units of `width`.
     fusion
-        ``"features"``: cell j and control j are one token of 2 `width` features, as published. ``"tokens"``: each is a
-        token of `width`, twice as many, so that no cell has a control of its own.
+        ``"features"``: cell j and control j are one token of 2 `width` features, as published.
+        ``"tokens"``: cells and controls are tokens of `width` features, and no cell has a control
+        of its own.
     ends
-        Whether no block follows. The control stream then has no MLP and comes out as it went in: nothing would read it.
+        Whether no block follows. The controls then have no MLP and come out unchanged, because no
+        layer would read them.
 
     Raises
     ------
@@ -153,20 +162,23 @@ class CrossBlock(nn.Module):
         keys: Tensor | None = None,
         ends: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Return both streams, changed.
+        """Return the new cells and the new controls.
 
         Parameters
         ----------
-        h, g
-            (K, S, width) cells and (K, T, width) controls, T = S where features are fused.
+        h
+            (K, S, width) cells.
+        g
+            (K, T, width) controls, T = S where features are fused.
         condition
-            (K, B, d_condition), as the steering reads it: behind a SiLU. One for all slots, one for each, or those that `slots` says.
+            (K, B, d_condition) conditions after a SiLU. Without `slots`, B is 1, for all slots
+            together, or S, for each slot.
         slots
             (K, S, B), 1 at the condition of each slot, else 0.
         keys
-            Which tokens the attention may read, bool: (K, S), or (K, S + T) where tokens are fused.
+            Tokens that the attention may read, bool: (K, S), or (K, S + T) where tokens are fused.
         ends
-            Whether nothing will read the controls, which then come out as they went in.
+            Whether no layer will read the controls, which then come out unchanged.
         """
         a, gate, h = self.cells(h, condition, slots)
         b, gate_g, g = self.controls(g, condition, slots, ends=ends)
@@ -179,7 +191,7 @@ class CrossBlock(nn.Module):
 
 
 class Head(nn.Module):
-    """From a stream to genes: norm, shift and scale from the condition, a linear map."""
+    """The last layers, from a stream to genes: norm, shift and scale, and a linear map."""
 
     def __init__(self, width: int, d_condition: int, n_features: int) -> None:
         super().__init__()
@@ -188,33 +200,39 @@ class Head(nn.Module):
         self.leave = linear(width, n_features)
 
     def forward(self, h: Tensor, condition: Tensor, slots: Tensor | None) -> Tensor:
-        shift, scale = told(self.steer, condition, slots).chunk(2, dim=-1)
+        shift, scale = steering_of(self.steer, condition, slots).chunk(2, dim=-1)
         return self.leave(torch.addcmul(shift, self.norm(h), 1 + scale))
 
 
 class CrossTransformer(nn.Module):
-    """Sets of cells in, sets of cells out, seen beside sets of control cells and steered by a condition.
+    """A transformer that reads sets of cells and sets of controls, and returns sets of cells.
 
-    Whatever order the slots come in, they go out in: permuting the slots of a set permutes its result (where features are
-    fused, of cells and controls together).
+    Permuting the slots of a set permutes its result. Where features are fused, cells and controls
+    have to be permuted together.
 
     Parameters
     ----------
     n_features
         Genes of a cell.
-    width, depth, n_heads
-        Width of a stream, number of blocks, heads of their attention.
+    width
+        Width of a stream.
+    depth
+        Number of blocks.
+    n_heads
+        Heads of the attention of a block.
     d_condition
         Length of the condition vector; `width` if ``None``.
     mlp_ratio, fusion
-        As for :class:`CrossBlock`.
+        Arguments of :class:`CrossBlock`.
     d_control
-        Features of a control that come in; 2 `n_features` if ``None``, as published, where the second half is always 0.
+        Features of a control in the input. ``None`` gives 2 `n_features`, as published, where the
+        second half is always 0.
     n_out
-        Numbers for each cell that come out; `n_features` if ``None``.
+        Numbers of a cell in the output; `n_features` if ``None``.
     heads
-        2 for the published weights: a head for the controls too, which no loss reaches. It is there to be counted and
-        loaded, frozen and not evaluated, and so is the last MLP of the controls. 1 leaves both out.
+        1, or 2 for the published weights. The second head belongs to the controls. No loss reaches
+        it, nor the last MLP of the controls. Both are kept to be counted and loaded, are frozen,
+        and are not evaluated.
 
     Raises
     ------
@@ -281,22 +299,27 @@ class CrossTransformer(nn.Module):
         weight: Tensor | None = None,
         control_weight: Tensor | None = None,
     ) -> Tensor:
-        """Return what the network makes of the cells.
+        """Return the output for every cell.
 
         Parameters
         ----------
         x
-            (K, S, 2 n_features) cells and, behind them, the guess of an earlier pass; without one they may come alone.
+            (K, S, 2 n_features) cells, each followed by its prediction of an earlier pass. Without
+            one, (K, S, n_features) cells alone.
         control
-            (K, S, d_control) control cells, or their first features, the others being 0; where tokens are fused there may be more or
-            fewer of them.
+            (K, T, d_control) control cells, T = S where features are fused. The last features may
+            be left out where they are 0.
         condition
-            (K, 1, d_condition), one for each slot, or (K, B, d_condition) of which `slots` picks.
+            (K, 1, d_condition) for all slots together, (K, S, d_condition) for each slot, or (K, B,
+            d_condition) with `slots`.
         slots
-            (K, S, B), 1 at the condition of each slot, else 0; only where there are as many cells as controls.
-        weight, control_weight
-            (K, S) weights of the slots. Those of weight 0 are read by no other; they have a result all the same. Where
-            features are fused a slot counts if its cell does, and `control_weight` has no say.
+            (K, S, B), 1 at the condition of each slot, else 0. It needs as many controls as cells.
+        weight
+            (K, S) weights of the cells. Other slots do not read those of weight 0, which have a
+            result all the same.
+        control_weight
+            (K, T) weights of the controls. It has no effect where features are fused: there a token
+            is read if its cell is.
 
         Returns
         -------
@@ -309,8 +332,8 @@ class CrossTransformer(nn.Module):
         """
         if self.fusion == "features" and x.shape[-2] != control.shape[-2]:
             msg = (
-                f"{x.shape[-2]} cells and {control.shape[-2]} controls cannot be fused by features: bring one control "
-                "for each cell, or take fusion='tokens'"
+                f"{x.shape[-2]} cells and {control.shape[-2]} controls cannot be fused by "
+                "features: bring one control for each cell, or take fusion='tokens'"
             )
             raise ValueError(msg)
         condition = nn.functional.silu(condition)
@@ -323,7 +346,7 @@ class CrossTransformer(nn.Module):
     def _keys(
         self, x: Tensor, control: Tensor, weight: Tensor | None, control_weight: Tensor | None
     ) -> Tensor | None:
-        """Return which tokens are read, (K, m) bool, or None for all; a set in which nothing counts is read whole."""
+        """Return which tokens are read, (K, m) bool; ``None`` for all of them."""
         if self.fusion == "features":
             control_weight = None
         if weight is None and control_weight is None:

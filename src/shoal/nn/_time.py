@@ -1,4 +1,4 @@
-"""Numbers as waves: the embedding of time, and of any scalar."""
+"""Sines and cosines of numbers: the embedding of time, and of any scalar."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ def waves(value: Tensor, n: int, *, longest: float = 4.0, shortest: float = 0.2)
     value
         Tensor of any shape.
     n
-        How many wavelengths.
+        Number of wavelengths.
     longest, shortest
-        First and last wavelength, in units of `value`. The defaults suit values within an interval of length 1: the longest
-        wave is monotone there, the shortest is what 20 steps of a sampler can follow.
+        First and last wavelength, in units of `value`. The defaults suit values in an interval of
+        length 1: the longest wave is monotone there, and a sampler of 20 steps can follow the
+        shortest.
 
     Returns
     -------
@@ -38,7 +39,7 @@ class TimeEmbedding(nn.Module):
     width
         Length of the vector.
     n_waves
-        How many wavelengths.
+        Number of wavelengths.
     """
 
     def __init__(self, width: int, *, n_waves: int = 16) -> None:

@@ -1,4 +1,4 @@
-"""A network for velocities that looks at few features of a cell and moves all of them."""
+"""A network of velocities that sees few features of a cell and moves all of them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 
 
 class VelocityNet(nn.Module):
-    r"""``net(first features, condition) + gain(condition) * x``: any change of shape in few dimensions, simple ones in all.
+    r"""The velocity ``net(leading features, condition) + gain(condition) * x``.
 
-    Where a condition has a hundred cells in fifty dimensions, a network that sees all of them recognises single cells of
-    the training set, and carries others to their mean. Of the leading principal components there are enough cells to
-    learn from; in the rest, what can be learned is how far a population moves and how much it spreads: the network's bias
-    and the gain, one number for each feature.
+    The network can learn any change of the leading features. Of all others it learns how far a
+    population moves (the output of the network) and how much it spreads (the gain), one number each
+    for a feature.
+
+    Conditions with a hundred cells in fifty dimensions call for this. A network that sees all
+    dimensions recognises single training cells and carries other cells to their mean. In the
+    leading principal components alone there are enough cells to learn from.
 
     Parameters
     ----------
@@ -28,11 +31,11 @@ class VelocityNet(nn.Module):
     heads
         Outputs for each feature.
     n_visible
-        Leading features that the network sees; all if ``None``.
+        Number of leading features that the network sees; all if ``None``.
     width, depth, d_condition, dropout
-        Of the `ResidualMLP`.
+        Arguments of :class:`ResidualMLP`.
     n_beside
-        Numbers that come with a cell and are not moved: noise, say.
+        Number of further inputs of a cell that are not moved, such as noise.
     """
 
     def __init__(
@@ -55,7 +58,17 @@ class VelocityNet(nn.Module):
         self.gain = zeroed(nn.Linear(d_condition, heads * d)) if self.n_visible < d else None
 
     def forward(self, x: Tensor, condition: Tensor, beside: Tensor | None = None) -> Tensor:
-        """Return (..., heads * d) for x (..., d), a condition (..., d_condition) and what is `beside` x, (..., n_beside)."""
+        """Return the velocities (..., heads * d).
+
+        Parameters
+        ----------
+        x
+            (..., d) cells.
+        condition
+            (..., d_condition) conditions of the cells.
+        beside
+            (..., n_beside) further inputs, where the network has some.
+        """
         seen = x[..., : self.n_visible]
         out = self.net(seen if beside is None else torch.cat([seen, beside], dim=-1), condition)
         if self.gain is None:

@@ -20,7 +20,8 @@ from ..evaluation._scores import Marks
 from ..evaluation._task import Exam, set_exam
 from ..metrics._presets import PRESETS
 from ..metrics._suite import SUITE
-from ..models.base._registry import BASELINES
+from ..models.base._registry import names as model_names
+from ..models.base._registry import registered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -261,10 +262,10 @@ def _baselines(adata: AnnData, asked: str | Sequence[str] | None) -> list[str]:
             "no baselines: they are fitted on training cells, and there is no obs['split'] (sh.pp.split)"
         )
         return []
-    rivals = [name for name in BASELINES if name != "control"]  # that is the control copy
-    if asked == "auto":
-        return rivals
+    baselines = model_names("baseline")
+    if asked == "auto":  # not "control", which is the control copy
+        return [name for name in baselines if name != "control" and not registered(name)]
     several = [asked] if isinstance(asked, str) else list(asked)
     for name in several:
-        one_of(name, BASELINES, name="baselines")
+        one_of(name, baselines, name="baselines")
     return [name for name in several if name != "control"]

@@ -1,11 +1,11 @@
-"""What the anchor takes back of the change of a population's mean."""
+"""What mean shrinkage takes back of the change of a population's mean."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from shoal.models.post._mean_shrinkage import MOST, anchored
+from shoal.models.post._mean_shrinkage import MOST, shrink_mean_change
 
 population = np.array([1, 0, 1, 0, 1, 0])
 
@@ -19,13 +19,13 @@ def means(values):
 def test_a_share_of_the_change_of_every_mean_is_taken_back(rng, share, nonnegative):
     start, values = rng.uniform(1, 2, size=(2, 6, 3))
     expected = means(values) + share * (means(start) - means(values))
-    found = anchored(values.copy(), start, population, share, nonnegative=nonnegative)
+    found = shrink_mean_change(values.copy(), start, population, share, nonnegative=nonnegative)
     np.testing.assert_allclose(means(found), expected)
 
 
 def test_signed_values_are_shifted(rng):
     start, values = rng.normal(size=(2, 6, 3))
-    found = anchored(values.copy(), start, population, 0.5, nonnegative=False)
+    found = shrink_mean_change(values.copy(), start, population, 0.5, nonnegative=False)
     change = found - values
     for code in (0, 1):
         np.testing.assert_allclose(
@@ -37,5 +37,5 @@ def test_signed_values_are_shifted(rng):
 def test_zeros_stay_zeros_and_no_mean_is_more_than_doubled():
     values = np.array([[0.0, 0.0, 1.0], [0.0, 0.2, 1.0]])
     start = np.array([[3.0, 3.0, 0.0], [3.0, 3.0, 0.0]])
-    found = anchored(values.copy(), start, np.zeros(2, dtype=int), 1.0, nonnegative=True)
+    found = shrink_mean_change(values.copy(), start, np.zeros(2, dtype=int), 1.0, nonnegative=True)
     np.testing.assert_allclose(found, [[0, 0, 0], [0, MOST * 0.2, 0]])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from shoal.models.post._nonnegative import nonnegative
+from shoal.models.post._nonnegative import make_nonnegative
 
 RNG = np.random.default_rng(0)
 
@@ -13,7 +13,7 @@ def values():
 
 def test_the_means_of_each_population_are_kept_and_nothing_is_negative(values):
     population = RNG.integers(0, 3, 60)
-    made = nonnegative(values.copy(), population)
+    made = make_nonnegative(values.copy(), population)
     assert made.min() >= 0
     for code in range(3):
         rows = population == code
@@ -23,7 +23,7 @@ def test_the_means_of_each_population_are_kept_and_nothing_is_negative(values):
 
 
 def test_it_is_the_nearest_such_point(values):
-    made = nonnegative(values.copy(), np.zeros(60, dtype=int))
+    made = make_nonnegative(values.copy(), np.zeros(60, dtype=int))
     column = values[:, 0]
     for _ in range(200):  # any other point with these properties is farther
         other = RNG.dirichlet(np.full(60, 0.3)) * column.sum()
@@ -31,29 +31,29 @@ def test_it_is_the_nearest_such_point(values):
 
 
 def test_closed_form_of_two_cells():
-    made = nonnegative(np.array([[3.0], [-1.0]]), np.zeros(2, dtype=int))
+    made = make_nonnegative(np.array([[3.0], [-1.0]]), np.zeros(2, dtype=int))
     np.testing.assert_allclose(made, [[2.0], [0.0]])  # the one that stays gives what the other owes
 
 
 def test_a_population_whose_mean_is_negative_becomes_zeros():
-    assert not nonnegative(np.array([[-3.0], [1.0]]), np.zeros(2, dtype=int)).any()
+    assert not make_nonnegative(np.array([[-3.0], [1.0]]), np.zeros(2, dtype=int)).any()
 
 
 def test_values_without_a_negative_one_stay_as_they_are(values):
     cells = np.abs(values)
-    np.testing.assert_array_equal(nonnegative(cells.copy(), np.zeros(60, dtype=int)), cells)
+    np.testing.assert_array_equal(make_nonnegative(cells.copy(), np.zeros(60, dtype=int)), cells)
 
 
 def test_the_order_of_cells_does_not_matter_and_the_type_is_kept(values):
     population, order = RNG.integers(0, 3, 60), RNG.permutation(60)
-    made = nonnegative(values.astype(np.float32), population)
+    made = make_nonnegative(values.astype(np.float32), population)
     assert made.dtype == np.float32
-    again = nonnegative(values.astype(np.float32)[order], population[order])
+    again = make_nonnegative(values.astype(np.float32)[order], population[order])
     np.testing.assert_allclose(again, made[order], rtol=1e-6)
 
 
 def test_cutting_would_shrink_a_response():
     control = np.where(RNG.random(400) < 0.7, 0.0, 2.0)[:, None]
     moved, wanted = control - 0.3, control.mean() - 0.3
-    assert nonnegative(moved.copy(), np.zeros(400, dtype=int)).mean() == pytest.approx(wanted)
+    assert make_nonnegative(moved.copy(), np.zeros(400, dtype=int)).mean() == pytest.approx(wanted)
     assert moved.clip(min=0).mean() > wanted + 0.15

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,16 +20,16 @@ from scvi.model.base import BaseModelClass
 from ..._random import RNGLike, as_generator
 from ..._validate import one_of
 from ...core._codes import recode
-from ...core._population import Population, control_means, population, with_controls
+from ...core._population import control_means, population
 from ...core._screen import as_labels, resolve
 from ...core._view import own
 from ...training import LAST, FitSettings, ResidentStore, SetSampler, StreamedStore
 from ...training import fit as fit_module
-from ..post._nonnegative import nonnegative
-from ..post._zero_fraction import switched_off
+from ..post._nonnegative import make_nonnegative
+from ..post._zero_fraction import match_zero_fraction
 from ..space._space import encoded, fit_space, space_from_dict
 from ._learning import known_population, learn_vocabulary
-from ._persistence import Stored, history_table, plain_history
+from ._persistence import Stored
 from ._predictor import Predictor, Wanted
 from ._sets import asked, conditions_of, held_out, pack
 from ._vocabulary import Vocabulary
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from ..._typing import Bools, Ints
+    from ...core._population import Population
     from ...training import Conditions, Store
     from ..space._space import Space
 
@@ -81,6 +82,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
 
     defaults: ClassVar[dict[str, Any]] = {}
     takes_images: ClassVar[bool] = False
+    not_saved: ClassVar[tuple[str, ...]] = ("fit_result",)
     module: nn.Module
     space: Space
     seed: int | None
@@ -98,7 +100,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         setup = self.registry_["setup_args"]
         screen = resolve(adata, setup["perturbation_key"], control=setup["control"])
         slots = {"layer": setup["layer"], "use_rep": setup["use_rep"]}
-        self.cells: Population = population(adata, screen, **slots, images=self.takes_images)
+        self.cells = population(adata, screen, **slots, images=self.takes_images)
         self.vocabulary: Vocabulary = learn_vocabulary(self.cells, embedding=embedding, **slots)
         self.vocabulary.tell_unknown(self.cells.names)
         generator = as_generator(rng)
@@ -338,10 +340,12 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
             z[rows[real]] = made.float().cpu()[real]
         values = self.space.decode(z.numpy(), start)
         if self.vocabulary.nonnegative:
-            nonnegative(values, wanted.populations())
+            make_nonnegative(values, wanted.populations())
             if getattr(getattr(self.module, "config", None), "match_zero_fraction", False):
-                usual = with_controls(cells, self.cells).control_zeros
-                switched_off(values, start if like is None else like, wanted.populations(), usual)
+                usual = self._with_controls(cells).control_zeros
+                match_zero_fraction(
+                    values, start if like is None else like, wanted.populations(), usual
+                )
         return values
 
     def _in_sets(
@@ -374,41 +378,44 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
 
     def _centres(self, context: Ints, cells: Population) -> NDArray[np.float32]:
         """Return the means of the control cells of some contexts in the space of the network, (n, n_dims)."""
-        return self.space.encode(control_means(context, cells, self.cells))
+        return self.space.encode(control_means(context, cells, self._with_controls(cells)))
+
+    def _with_controls(self, cells: Population) -> Population:
+        """Return the population if it has control cells, else the one of the model."""
+        return cells if cells.labels.is_control.any() else self.cells
 
     # -- files -------------------------------------------------------------------------------------------------------
 
     def _entry(self) -> dict[str, Any]:
         return {
-            "class": type(self).__name__,
             "trained": bool(self.is_trained_),
             "seed": self.seed,
             "setup": dict(self.registry_["setup_args"]),
             "config": self.config,
             "vocabulary": self.vocabulary.to_dict(),
             "space": self.space.to_dict(),
-            "state": {k: v.cpu() for k, v in self.module.state_dict().items()},
-            "history": {k: plain_history(frame) for k, frame in (self.history_ or {}).items()},
+            "weights": self.module.state_dict(),
+            "history": self.history_,
         }
 
-    @classmethod
-    def _restored(cls, entry: dict[str, Any], adata: AnnData) -> Self:
-        own(adata)
-        v = Vocabulary.from_dict(entry["vocabulary"])
-        cells = known_population(adata, v)
-        cls._register(adata, entry["setup"])
-        model = cls.__new__(cls)
-        BaseModelClass.__init__(model, adata)
-        model.vocabulary, model.cells = v, cells
-        model.space = space_from_dict(entry["space"])
-        model.config, model.seed = entry["config"], entry["seed"]
-        model._build(0)
-        model.module.load_state_dict(entry["state"])
-        model.module.eval()
-        model.is_trained_ = entry["trained"]
-        model.history_ = {k: history_table(k, **columns) for k, columns in entry["history"].items()}
-        v.tell_unknown(cells.names)
-        return model
+    def _restore(self, entry: dict[str, Any], adata: AnnData | None) -> None:
+        self.vocabulary = Vocabulary.from_dict(entry["vocabulary"])
+        self.cells = None
+        if adata is None:
+            registry = {"setup_args": entry["setup"], "field_registries": {}}
+            BaseModelClass.__init__(self, registry=registry)
+        else:
+            own(adata)
+            self.cells = known_population(adata, self.vocabulary)
+            self._register(adata, entry["setup"])
+            BaseModelClass.__init__(self, adata)
+            self.vocabulary.tell_unknown(self.cells.names)
+        self.space = space_from_dict(entry["space"])
+        self.config, self.seed = entry["config"], entry["seed"]
+        self._build(0)
+        self.module.load_state_dict(entry["weights"])
+        self.module.eval()
+        self.is_trained_, self.history_ = entry["trained"], entry["history"]
 
     # -- words -------------------------------------------------------------------------------------------------------
 

@@ -1,46 +1,96 @@
-"""A network on disk: tensors, texts and numbers in one file that is read without unpickling any object."""
+"""A model on disk: one zip file of arrays and JSON, which is read without running any code.
+
+Baselines and networks are saved alike, and a saved model is loaded without its class, with or
+without cells.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import zlib
+from functools import cached_property
+from inspect import getattr_static
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
 import numpy as np
-import pandas as pd
-import torch
 
 from ..._staging import staged
+from ._plain import HOLDS, from_plain, to_plain
+from ._registry import class_of_saved, name_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-MODEL, ADATA = "model.pt", "adata.h5ad"
-SCHEMA = "model/1"
+    from ...core._population import Population
+
+MODEL, ADATA = "model.npz", "adata.h5ad"
+TEXT = "model.json"  # member of MODEL: everything but the arrays
+SCHEMA = "model/2"
 
 
 class Stored:
-    """Saving and loading; a model gives `_entry`, what there is to save, and `_restored`, how to make it again."""
+    """Saving and loading of a model.
 
-    adata: AnnData
+    A model gives `_entry`, what is saved of it, and `_restore`, which fills an empty model with
+    that. ``__init__`` is not called when a model is loaded. What a subclass keeps in attributes
+    of its own, it declares.
+
+    Attributes
+    ----------
+    state
+        Names of further attributes that are saved: numbers, text, arrays, tensors, scipy sparse
+        matrices, DataFrames, and lists, tuples and dicts of these. They are there again before
+        anything else of a loaded model is made. Names of base classes need not be repeated.
+    not_saved
+        Names of further attributes that a loaded model can do without, or makes again when it
+        needs them.
+    """
+
+    state: ClassVar[tuple[str, ...]] = ()
+    not_saved: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[tuple[str, ...]]
+    _cells: Population | None
+
+    @property
+    def cells(self) -> Population:
+        """The screen that the model was made or loaded with."""
+        if self._cells is None:
+            begin = (
+                ", and pass cross_context=False to begin at its control cells"
+                if "cross_context" in self.options
+                else ""
+            )
+            msg = (
+                f"this {type(self).__name__} was loaded without cells, and this call needs some: "
+                f"load it with load(folder, adata), or pass adata= where predictions are asked "
+                f"for{begin}"
+            )
+            raise ValueError(msg)
+        return self._cells
+
+    @cells.setter
+    def cells(self, cells: Population | None) -> None:
+        self._cells = cells
 
     def _entry(self) -> dict[str, Any]:
+        """Return what is saved of the model: values that `state` may have."""
         raise NotImplementedError
 
-    @classmethod
-    def _restored(cls, entry: dict[str, Any], adata: AnnData) -> Self:
+    def _restore(self, entry: dict[str, Any], adata: AnnData | None) -> None:
+        """Fill an empty model, which has its `state` already, with what `_entry` returned."""
         raise NotImplementedError
 
     def save(
         self, dir_path: str | Path, *, overwrite: bool = False, save_anndata: bool = False
     ) -> None:
-        """Write the model into a folder: tensors, texts and numbers only, no pickled objects.
+        """Write the model into a folder: arrays, text and numbers only, no pickled objects.
 
         Parameters
         ----------
         dir_path
-            Folder.
+            Folder; it is made where it does not exist.
         overwrite
             Whether a model that is there may be replaced.
         save_anndata
@@ -53,54 +103,158 @@ class Stored:
         OSError
             If the disk is full, say. A model that was there is still there.
         TypeError
-            If the model was given a setting that is neither number, text nor array.
+            If a setting, or a value of `state`, is of a kind that a model file cannot hold.
+        ValueError
+            If the model is a baseline and not trained, was loaded without the cells that are to
+            be saved, or could not be loaded again as it is: it has attributes that are neither in
+            `state` nor in `not_saved`.
         """
-        write_model(
-            Path(dir_path),
-            self._entry(),
-            adata=self.adata if save_anndata else None,
-            overwrite=overwrite,
-        )
+        from ... import __version__
+
+        entry = {
+            "version": __version__,
+            "name": name_of(type(self)),
+            "class": type(self).__name__,
+            **self._entry(),
+            "state": self._state(),
+        }
+        self._check_complete(as_read(entry))
+        adata = self.cells.adata if save_anndata else None
+        write_model(Path(dir_path), entry, adata=adata, overwrite=overwrite)
 
     @classmethod
     def load(cls, dir_path: str | Path, adata: AnnData | None = None) -> Self:
-        """Read a saved model.
+        """Read a saved model of this class; `shoal.models.load` reads one of any class.
 
         Parameters
         ----------
         dir_path
             Folder that `save` wrote.
         adata
-            Screen whose control cells predictions start from: the same columns and genes as in training (genes may come
-            in another order). May be left out if it was saved along.
+            Screen whose control cells predictions start from: the same columns and genes as in
+            training; genes may come in another order. If ``None``, the one that was saved along,
+            and no cells where there is none.
 
         Returns
         -------
-        The model, on the processor; ``model.to_device("cuda")`` moves it.
+        The model, on the processor; ``model.to_device("cuda")`` moves a network. Without cells,
+        pass `adata` to every prediction.
 
         Raises
         ------
         FileNotFoundError
-            If there is no model, or no `adata` was given or saved.
+            If there is no model in the folder.
         KeyError
             If genes or columns of training are missing in `adata`.
         ValueError
-            If the model is of another class.
+            If the file is damaged, or the model is of another class.
         """
-        folder = Path(dir_path)
-        entry = read_model(folder)
+        entry = read_model(Path(dir_path))
         if entry["class"] != cls.__name__:
             msg = (
-                f"{folder} holds a {entry['class']}, not a {cls.__name__}: load it with that class"
+                f"{dir_path} holds a {entry['class']}, not a {cls.__name__}: load it with that "
+                "class, or with sh.models.load(folder)"
             )
             raise ValueError(msg)
-        return cls._restored(entry, _read_adata(folder) if adata is None else adata)
+        return cls._made_of(entry, _saved_adata(Path(dir_path)) if adata is None else adata)
+
+    @classmethod
+    def _made_of(cls, entry: dict[str, Any], adata: AnnData | None) -> Self:
+        """Return the model of an entry that `save` wrote."""
+        model = cls.__new__(cls)
+        for name, value in entry["state"].items():
+            setattr(model, name, value)
+        model._restore(entry, adata)
+        return model
+
+    def _state(self) -> dict[str, Any]:
+        names = _declared(type(self), "state")
+        missing = [name for name in names if not hasattr(self, name)]
+        if missing:
+            msg = (
+                f"{type(self).__name__}.state declares {', '.join(missing)}, which this model does "
+                "not have: set it in __init__, or take it out of state"
+            )
+            raise ValueError(msg)
+        return {name: getattr(self, name) for name in names}
+
+    def _check_complete(self, entry: dict[str, Any]) -> None:
+        """Raise ``ValueError`` unless a model made of the entry has all attributes of this one."""
+        cls = type(self)
+        fix = (
+            "name what a loaded model needs in the class attribute state, as in "
+            "state = ('graph',), and what it can do without in not_saved"
+        )
+        try:
+            again = self._made_of(entry, None)
+        except (AttributeError, NameError) as err:
+            msg = f"a saved {cls.__name__} could not be loaded: {err}; {fix}"
+            raise ValueError(msg) from err
+        lost = set(vars(self)) - set(vars(again)) - set(_declared(cls, "not_saved"))
+        lost -= {n for n in lost if isinstance(getattr_static(cls, n, None), cached_property)}
+        if lost:
+            msg = (
+                f"save would lose attributes of this {cls.__name__}: {', '.join(sorted(lost))}; "
+                f"{fix}. state may hold {HOLDS}"
+            )
+            raise ValueError(msg)
+
+
+def load(folder: str | Path, adata: AnnData | None = None) -> Any:
+    """Read a saved model of any registered class.
+
+    A model of your own is found if its class was registered with `shoal.models.register` in this
+    Python process. No code is run from the file.
+
+    Parameters
+    ----------
+    folder
+        Folder that ``model.save`` wrote.
+    adata
+        Screen whose control cells predictions start from: the same columns and genes as in
+        training; genes may come in another order. If ``None``, the one that was saved along, and
+        no cells where there is none.
+
+    Returns
+    -------
+    The model, on the processor. Without cells it does these things:
+
+    - ``predict`` and ``twins`` with their argument `adata`, and ``tl.predict``. A network that
+      begins at the perturbation's cells of other contexts needs ``cross_context=False`` too.
+    - ``save`` without ``save_anndata=True``.
+
+    All else (``train``, ``transport``, ``counterfactual``) needs cells, and its error says so.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no model in the folder.
+    KeyError
+        If genes or columns of training are missing in `adata`.
+    ValueError
+        If the file is damaged, or its class is not registered.
+    ImportError
+        If it is a network and the libraries of the extra ``models`` are not installed.
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> from tempfile import mkdtemp
+    >>> adata = sh.ds.simulate_gaussian(n_perturbations=4, n_dims=5, rng=0)
+    >>> folder = mkdtemp()
+    >>> sh.tl.fit(adata, "mean_shift").save(folder, overwrite=True)
+    >>> sh.models.load(folder).predict("P1", adata=adata, n_cells=20).shape
+    (20, 5)
+    """
+    entry = read_model(Path(folder))
+    cls = class_of_saved(entry["name"], entry["class"])
+    return cls._made_of(entry, _saved_adata(Path(folder)) if adata is None else adata)
 
 
 def write_model(
     folder: Path, entry: dict[str, Any], *, adata: AnnData | None, overwrite: bool
 ) -> None:
-    """Write ``model.pt`` (and ``adata.h5ad`` where one is given) into a folder; an interruption leaves nothing half-done.
+    """Write a model, and the AnnData where one is given; an interruption leaves nothing half-done.
 
     Raises
     ------
@@ -108,12 +262,18 @@ def write_model(
         If the folder exists and `overwrite` is not set.
     OSError
         If it cannot be written to.
+    TypeError
+        If the entry holds a value of another kind than `to_plain` takes.
     """
     if folder.exists() and not overwrite:
         msg = f"{folder} exists; pass overwrite=True to replace the model in it, or another folder"
         raise FileExistsError(msg)
+    arrays: dict[str, np.ndarray] = {}
+    text = json.dumps(to_plain({"schema": SCHEMA, **entry}, arrays))
     with staged(folder) as stage:
-        torch.save({"schema": SCHEMA, **_tensors(entry)}, stage / MODEL)
+        np.savez_compressed(stage / MODEL, **arrays)
+        with ZipFile(stage / MODEL, "a", ZIP_DEFLATED) as file:
+            file.writestr(TEXT, text)
         if adata is not None:
             adata.write_h5ad(stage / ADATA)
         elif (folder / MODEL).exists():
@@ -121,7 +281,7 @@ def write_model(
 
 
 def read_model(folder: Path) -> dict[str, Any]:
-    """Read what `write_model` wrote; only tensors, texts and numbers are accepted, never code.
+    """Read what `write_model` wrote; only arrays, text and numbers are accepted, never code.
 
     Raises
     ------
@@ -135,46 +295,37 @@ def read_model(folder: Path) -> dict[str, Any]:
         msg = f"there is no {MODEL} in {folder}; model.save(folder) writes it"
         raise FileNotFoundError(msg)
     try:
-        entry = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, LookupError, UnpicklingError) as err:
-        msg = f"{path} is no model saved by shoal, or it is damaged: it cannot be read as tensors, texts and numbers"
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            plain = json.loads(file[TEXT])
+            arrays = {key: file[key] for key in file.files if key != TEXT}
+        entry = from_plain(plain, arrays)
+    except (BadZipFile, zlib.error, EOFError, LookupError, TypeError, ValueError) as err:
+        msg = (
+            f"{path} is no model saved by shoal, or it is damaged: it cannot be read as arrays, "
+            "text and numbers"
+        )
         raise ValueError(msg) from err
     if not isinstance(entry, dict) or entry.get("schema") != SCHEMA:
-        msg = f"{path} is not a model saved by shoal (schema {SCHEMA!r})"
+        msg = f"{path} is not a model saved by this version of shoal (schema {SCHEMA!r})"
         raise ValueError(msg)
     return entry
 
 
-def _tensors(value: Any) -> Any:
-    """Replace arrays by tensors, tuples by lists and numpy's numbers by Python's, at any depth."""
-    if isinstance(value, Mapping):
-        return {k: _tensors(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_tensors(v) for v in value]
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(value)
-    if isinstance(value, np.generic):
-        return value.item()
-    if value is None or isinstance(value, (bool, int, float, str, torch.Tensor)):
-        return value
-    msg = f"a model file holds tensors, texts and numbers only, so {value!r} ({type(value).__name__}) cannot be saved"
-    raise TypeError(msg)
+def as_read(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry as it comes back from a file, without writing one."""
+    arrays: dict[str, np.ndarray] = {}
+    plain: dict[str, Any] = from_plain(to_plain(entry, arrays), arrays)
+    return plain
 
 
-def _read_adata(folder: Path) -> AnnData:
+def _saved_adata(folder: Path) -> AnnData | None:
+    """Return the AnnData that was saved with a model, if one was."""
     import anndata
 
-    if not (folder / ADATA).exists():
-        msg = f"no adata was given, and none was saved in {folder} (save_anndata=True does): pass adata="
-        raise FileNotFoundError(msg)
-    return anndata.read_h5ad(folder / ADATA)
+    return anndata.read_h5ad(folder / ADATA) if (folder / ADATA).exists() else None
 
 
-def plain_history(frame: pd.DataFrame) -> dict[str, list[Any]]:
-    """Return a column of the history of a training as plain lists."""
-    return {"step": [int(i) for i in frame.index], "value": [float(v) for v in frame.iloc[:, 0]]}
-
-
-def history_table(name: str, step: list[int], value: list[float]) -> pd.DataFrame:
-    """Read what `plain_history` returned."""
-    return pd.DataFrame({name: value}, index=pd.Index(step, name="step"))
+def _declared(cls: type, name: str) -> tuple[str, ...]:
+    """Return the names in a class attribute of a class and of its bases, each once."""
+    several = [vars(base).get(name, ()) for base in reversed(cls.__mro__)]
+    return tuple(dict.fromkeys(one for names in several for one in names))

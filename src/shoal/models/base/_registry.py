@@ -1,47 +1,206 @@
-"""Names of models, and where their classes are; nothing is imported before it is asked for."""
+"""The one list of models: names, what they need, and where their classes are.
+
+Each folder of a model registers its classes in its ``__init__.py``, as text. A class is
+imported when it is asked for, so that the list costs nothing and needs no torch.
+"""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
+
+import pandas as pd
 
 from ..._validate import one_of
 
-BASELINES = {
-    "additive": ("baselines._shift", "Additive"),
-    "context_mean": ("baselines._means", "ContextMean"),
-    "control": ("baselines._means", "ControlCopy"),
-    "kernel_ridge": ("baselines._kernel", "KernelRidge"),
-    "latent_linear": ("baselines._linear", "LatentLinear"),
-    "matching_mean": ("baselines._shift", "MatchingMean"),
-    "mean_shift": ("baselines._shift", "MeanShift"),
-    "nearest": ("baselines._neighbours", "Nearest"),
-    "other_contexts": ("baselines._contexts", "OtherContexts"),
-    "own_shift": ("baselines._shift", "OwnShift"),
-    "perturbed_mean": ("baselines._means", "PerturbedMean"),
-    "quantile_shift": ("baselines._distribution", "QuantileShift"),
-}
-NETWORKS = {
-    "conditional_monge": ("monge._model", "ConditionalMonge"),
-    "flow": ("flow._model", "Flow"),
-    "perturbdiff": ("perturbdiff._model", "PerturbDiff"),
-}
+NAME = re.compile(r"[A-Za-z]\w*")
+NEEDS = ("embedding", "contexts", "doses", "counts", "images")
+COLUMNS = ("kind", "needs", "description", "unseen")
 
 
-def available() -> list[str]:
-    """Return the names of the models that ``tl.fit`` knows, baselines first.
+@dataclass(frozen=True)
+class ModelEntry:
+    """What shoal knows of a model before its class is imported.
+
+    Attributes
+    ----------
+    name
+        Name of the model in ``tl.fit``, ``tl.evaluate`` and benchmarks.
+    kind
+        ``"baseline"`` for a model in numpy, ``"network"`` for one in torch.
+    needs
+        What the model reads beside perturbation labels and log-normalised values. It runs
+        without the first three, and then knows less; it does not run without the others.
+
+        - ``"embedding"``: vectors of the perturbations, the argument `embedding` of ``tl.fit``.
+        - ``"contexts"``: a column of contexts. Predictions then differ between contexts.
+        - ``"doses"``: a column of doses. Predictions then differ between doses.
+        - ``"counts"``: counts of molecules.
+        - ``"images"``: images of cells.
+    description
+        One line: what a generated cell is.
+    unseen
+        What a perturbation gets that was not in training.
+    class_name, module
+        Name of the class, and the module that it is imported from.
+    config_name
+        Name of the class of its settings, in the file ``_config.py`` beside `module`.
+    """
+
+    name: str
+    kind: Literal["baseline", "network"]
+    needs: tuple[str, ...]
+    description: str
+    class_name: str
+    module: str
+    unseen: str = ""
+    config_name: str | None = None
+
+    @property
+    def exports(self) -> dict[str, str]:
+        """Public names of the model, each with the module that it is imported from."""
+        config = f"{self.module.rpartition('.')[0]}._config"
+        return {self.class_name: self.module} | (
+            {} if self.config_name is None else {self.config_name: config}
+        )
+
+
+_ENTRIES: dict[str, ModelEntry] = {}
+_CLASSES: dict[str | type, type] = {}  # of the models that users have registered, by name
+
+
+def enter(*entries: ModelEntry) -> None:
+    """Add models of shoal to the list; a folder calls it in its ``__init__.py``."""
+    for entry in entries:
+        _ENTRIES[entry.name] = entry
+
+
+def entries() -> tuple[ModelEntry, ...]:
+    """Return all entries, baselines first, by name within each kind."""
+    return tuple(sorted(_ENTRIES.values(), key=lambda entry: (entry.kind, entry.name)))
+
+
+def names(kind: str | None = None) -> list[str]:
+    """Return the names of all models, or of those of one kind."""
+    return [entry.name for entry in entries() if kind in (None, entry.kind)]
+
+
+def available() -> pd.DataFrame:
+    """Return the models that ``tl.fit`` knows by name, baselines first.
 
     Returns
     -------
-    Names, in alphabetical order within baselines and networks.
+    DataFrame
+        One row per model; the index ``name`` is what ``tl.fit`` takes.
+
+        ``kind``
+            ``"baseline"`` (numpy) or ``"network"`` (torch).
+        ``needs``
+            What the model reads beside perturbation labels and log-normalised values, separated
+            by commas. Of ``embedding`` (vectors of the perturbations), ``contexts`` and ``doses``
+            it makes use where they are there; ``counts`` and ``images`` it cannot do without.
+        ``description``
+            What a generated cell is.
+        ``unseen``
+            What a perturbation gets that was not in training.
 
     Examples
     --------
-    >>> from shoal.models import available
-    >>> "flow" in available()
-    True
+    >>> import shoal as sh
+    >>> sh.models.available().loc["mean_shift", "kind"]
+    'baseline'
     """
-    return [*sorted(BASELINES), *sorted(NETWORKS)]
+    rows = [
+        (entry.kind, ", ".join(entry.needs), entry.description, entry.unseen) for entry in entries()
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS), index=pd.Index(names(), name="name"))
+
+
+def register(
+    name: str,
+    model: type,
+    *,
+    needs: tuple[str, ...] = (),
+    description: str | None = None,
+    unseen: str = "",
+    overwrite: bool = False,
+) -> None:
+    """Give a model class of your own a name, which works wherever shoal takes the name of a model.
+
+    The name holds until the Python process ends. Register the class again before you load a
+    saved model of it.
+
+    Parameters
+    ----------
+    name
+        Letters, digits and underscores, beginning with a letter.
+    model
+        Class: a subclass of `shoal.models.Baseline` or of `shoal.models.PerturbationModel`, or
+        any class with ``setup_anndata`` and ``train``. Subclasses of `shoal.models.Baseline` are
+        listed as baselines, all others as networks.
+    needs
+        What the model reads beside perturbation labels and log-normalised values: of
+        ``"embedding"``, ``"contexts"``, ``"doses"``, ``"counts"`` and ``"images"``.
+    description
+        One line for the list of models; the first line of the class's docstring if ``None``.
+    unseen
+        What a perturbation gets that was not in training, in a few words.
+    overwrite
+        Whether the name may be taken from another class. The same class, defined again, needs no
+        such permission.
+
+    Returns
+    -------
+    Nothing; the model is listed by `shoal.models.available`.
+
+    Raises
+    ------
+    TypeError
+        If `model` is no class with ``setup_anndata`` and ``train``.
+    ValueError
+        If the name is not valid or taken, or one of `needs` is not known.
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> class Twice(sh.models.MeanShift):
+    ...     "Control cells plus twice the mean response."
+    ...
+    ...     def _weights(self, names):
+    ...         return 2 * super()._weights(names)
+    >>> sh.models.register("twice", Twice)
+    >>> adata = sh.ds.simulate_gaussian(n_perturbations=4, n_dims=5, rng=0)
+    >>> sh.tl.fit(adata, "twice").predict("P1", n_cells=20).shape
+    (20, 5)
+    """
+    if not (isinstance(name, str) and NAME.fullmatch(name)):
+        msg = (
+            f"a model cannot be called {name!r}: use letters, digits and underscores, beginning "
+            "with a letter, as in sh.models.register('my_model', MyModel)"
+        )
+        raise ValueError(msg)
+    _check_class(model)
+    for need in needs:
+        one_of(need, NEEDS, name="needs")
+    lines = (description or model.__doc__ or "").strip().splitlines()
+    entry = ModelEntry(
+        name=name,
+        kind=kind_of(model),
+        needs=tuple(needs),
+        description=lines[0] if lines else "",
+        class_name=model.__name__,
+        module=model.__module__,
+        unseen=unseen,
+    )
+    if name in _ENTRIES and not overwrite and not _same_class(_ENTRIES[name], entry):
+        msg = (
+            f"the name {name!r} is taken by {_ENTRIES[name].class_name}; choose another one, or "
+            "pass overwrite=True to replace that model"
+        )
+        raise ValueError(msg)
+    _ENTRIES[name], _CLASSES[name] = entry, model
 
 
 def model_class(model: str | type) -> Any:
@@ -56,18 +215,62 @@ def model_class(model: str | type) -> Any:
     ImportError
         If a network is asked for and the libraries of the extra ``models`` are not installed.
     """
+    if not isinstance(model, str):
+        return _check_class(model)
+    one_of(model, names(), name="model")
+    return _CLASSES[model] if model in _CLASSES else imported(_ENTRIES[model])
+
+
+def imported(entry: ModelEntry, name: str | None = None) -> Any:
+    """Import one of the public names of a model of shoal: by default its class.
+
+    Raises
+    ------
+    ImportError
+        If it is a network and the libraries of the extra ``models`` are not installed.
+    """
+    name = entry.class_name if name is None else name
+    if entry.kind == "network":
+        require_networks()
+    return getattr(import_module(entry.exports[name]), name)
+
+
+def kind_of(model: str | type) -> Literal["baseline", "network"]:
+    """Return ``"baseline"`` or ``"network"`` for the name of a model or for a class."""
     if isinstance(model, str):
-        one_of(model, available(), name="model")
-        file, name = {**BASELINES, **NETWORKS}[model]
-        if model in NETWORKS:
-            require_networks()
-        return getattr(import_module(f"shoal.models.{file}"), name)
-    if not (
-        isinstance(model, type) and hasattr(model, "setup_anndata") and hasattr(model, "train")
-    ):
-        msg = f"model must be one of {', '.join(available())}, or a class with setup_anndata and train; not {model!r}"
-        raise TypeError(msg)
-    return model
+        return _ENTRIES[model].kind
+    return "baseline" if getattr(model, "kind", "") == "baseline" else "network"
+
+
+def registered(model: str | type) -> bool:
+    """Whether this is the name of a class that a user has registered."""
+    return model in _CLASSES
+
+
+def name_of(model: type) -> str | None:
+    """Return the name of a class, or ``None`` if it has none."""
+    place = (model.__module__, model.__name__)
+    found = [e.name for e in _ENTRIES.values() if (e.module, e.class_name) == place]
+    return found[0] if found else None
+
+
+def class_of_saved(name: str | None, class_name: str) -> Any:
+    """Return the class of a saved model, by the name and the class name that its file holds.
+
+    Raises
+    ------
+    ValueError
+        If no registered class has that class name.
+    """
+    same = [entry.name for entry in entries() if entry.class_name == class_name]
+    if not same:
+        msg = (
+            f"the saved model is of the class {class_name}, which is not registered: import the "
+            f"class, call sh.models.register({name or class_name.lower()!r}, {class_name}) and "
+            f"load again, or call {class_name}.load(folder)"
+        )
+        raise ValueError(msg)
+    return model_class(name if name in same else same[0])
 
 
 def require_networks() -> None:
@@ -76,3 +279,20 @@ def require_networks() -> None:
 
     for module in ("torch", "lightning", "scvi"):
         require(module, extra="models")
+
+
+def _same_class(one: ModelEntry, other: ModelEntry) -> bool:
+    """Whether two entries mean the same class; a class that was defined again is the same."""
+    return (one.module, one.class_name) == (other.module, other.class_name)
+
+
+def _check_class(model: Any) -> Any:
+    """Return a class that can be a model, or raise ``TypeError``."""
+    fits = hasattr(model, "setup_anndata") and hasattr(model, "train")
+    if not (isinstance(model, type) and fits):
+        msg = (
+            f"model must be one of {', '.join(names())}, or a class with setup_anndata and train; "
+            f"not {model!r}"
+        )
+        raise TypeError(msg)
+    return model

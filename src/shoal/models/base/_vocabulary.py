@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,7 +72,7 @@ class Vocabulary:
     dose_centre: float
     dose_scale: float
     nonnegative: bool
-    transductive: bool = False  # files of earlier versions do not hold it
+    transductive: bool
 
     @property
     def in_genes(self) -> bool:
@@ -159,28 +159,13 @@ class Vocabulary:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain lists, texts and numbers, and `vectors` as an array."""
-        entry = {k: v for k, v in self.__dict__.items() if k != "screen"}
-        return {**entry, "screen": {**self.screen.to_uns(), "control": list(self.screen.control)}}
+        """Return tuples, texts and numbers, and `vectors` as an array."""
+        return {**self.__dict__, "screen": asdict(self.screen)}
 
     @classmethod
     def from_dict(cls, entry: dict[str, Any]) -> Vocabulary:
-        """Read what `to_dict` wrote."""
-        lists = {
-            k: tuple(entry[k])
-            for k in (
-                "features",
-                "cell_shape",
-                "perturbations",
-                "trained",
-                "contexts",
-                "batches",
-            )
-        }
-        vectors = np.asarray(entry["vectors"], dtype=np.float32)
-        return cls(
-            **{**entry, **lists, "vectors": vectors, "screen": Screen.from_uns(entry["screen"])}
-        )
+        """Read what `to_dict` returned."""
+        return cls(**{**entry, "screen": Screen(**entry["screen"])})
 
 
 def embedding_of(

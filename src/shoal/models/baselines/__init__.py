@@ -1,0 +1,121 @@
+"""Baselines: the simple models that a network has to beat, in numpy alone; one file an idea."""
+
+from ..base._registry import ModelEntry, enter
+
+BY_CONDITION = ("contexts", "doses")
+BY_VECTOR = ("embedding", *BY_CONDITION)
+
+
+def _entry(
+    name: str, file: str, class_name: str, needs: tuple[str, ...], description: str, unseen: str
+) -> ModelEntry:
+    return ModelEntry(
+        name=name,
+        kind="baseline",
+        needs=needs,
+        description=description,
+        unseen=unseen,
+        class_name=class_name,
+        module=f"{__name__}.{file}",
+    )
+
+
+enter(
+    _entry(
+        "control",
+        "_means",
+        "ControlCopy",
+        (),
+        "a control cell: the perturbation does nothing",
+        "the same",
+    ),
+    _entry(
+        "perturbed_mean",
+        "_means",
+        "PerturbedMean",
+        (),
+        "a perturbed cell of training, each perturbation drawn equally often",
+        "the same",
+    ),
+    _entry(
+        "context_mean",
+        "_means",
+        "ContextMean",
+        ("contexts",),
+        "a perturbed cell of training from the wanted context",
+        "the same",
+    ),
+    _entry(
+        "mean_shift",
+        "_shift",
+        "MeanShift",
+        BY_CONDITION,
+        "a control cell plus the mean response of all perturbations",
+        "the same",
+    ),
+    _entry(
+        "own_shift",
+        "_shift",
+        "OwnShift",
+        BY_CONDITION,
+        "a control cell plus the perturbation's own response, of this context or over all",
+        "the mean response",
+    ),
+    _entry(
+        "other_contexts",
+        "_contexts",
+        "OtherContexts",
+        BY_CONDITION,
+        "a cell of the same perturbation in another context, moved by the difference of the "
+        "controls",
+        "refused",
+    ),
+    _entry(
+        "quantile_shift",
+        "_distribution",
+        "QuantileShift",
+        BY_CONDITION,
+        "a control cell, every gene moved to the same quantile among the perturbed cells",
+        "the mixture of all perturbations",
+    ),
+    _entry(
+        "matching_mean",
+        "_shift",
+        "MatchingMean",
+        BY_CONDITION,
+        "a control cell plus the mean of the responses of a combination's parts",
+        "the mean response",
+    ),
+    _entry(
+        "additive",
+        "_shift",
+        "Additive",
+        BY_CONDITION,
+        "a control cell plus the sum of the responses of a combination's parts",
+        "refused",
+    ),
+    _entry(
+        "latent_linear",
+        "_linear",
+        "LatentLinear",
+        BY_VECTOR,
+        "a control cell plus a response linear in the vector and in the genes' components",
+        "by its vector",
+    ),
+    _entry(
+        "kernel_ridge",
+        "_kernel",
+        "KernelRidge",
+        BY_VECTOR,
+        "a control cell plus a response by kernel ridge regression on the vectors",
+        "by its vector",
+    ),
+    _entry(
+        "nearest",
+        "_neighbours",
+        "Nearest",
+        BY_VECTOR,
+        "a control cell plus the responses of the perturbations with the nearest vectors",
+        "by its vector",
+    ),
+)

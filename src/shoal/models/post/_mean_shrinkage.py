@@ -1,4 +1,4 @@
-"""Anchor: how far a network may move the mean of a population that was perturbed to begin with."""
+"""Shrinkage of predicted responses: a share of the change of every mean is taken back."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
     Values = NDArray[np.floating]
 
-MOST = 2.0  # a mean near 0 is not scaled up further, which would make a few cells very large
+MOST = 2.0  # largest factor: a mean near 0 is not scaled up further, which would make outliers
 
 
-def anchored(
+def shrink_mean_change(
     values: Values, start: Values, population: Ints, share: float, *, nonnegative: bool
 ) -> Values:
-    """Take back a share of the change that the mean of every population and feature has undergone.
+    """Take back a share of the change of the mean of every population and feature.
 
     Signed values are shifted. Values that cannot be negative are scaled, so that zeros stay zeros.
 
     Parameters
     ----------
     values
-        (n, d) what the cells became; changed in place.
+        (n, d) predicted values; changed in place.
     start
-        (n, d) what they were.
+        (n, d) values of the cells that the predictions start from.
     population
-        (n,) codes of the populations that the cells belong to.
+        (n,) code of the population of each cell.
     share
-        0 takes nothing back, 1 all.
+        0 takes nothing back, 1 takes the whole change back.
     nonnegative
         Whether values cannot be negative.
 

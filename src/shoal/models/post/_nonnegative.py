@@ -1,4 +1,4 @@
-"""Log-normalised values are not negative: populations that a model pushes below 0 are brought back, with their mean."""
+"""Non-negativity: values below 0 become 0, and every mean is kept."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ if TYPE_CHECKING:
     Values = NDArray[np.floating]
 
 
-def nonnegative(values: Values, population: Ints) -> Values:
-    r"""Return the nearest values without a negative one that have the same mean in every population and feature.
+def make_nonnegative(values: Values, population: Ints) -> Values:
+    r"""Return the nearest values of at least 0 that have the same mean.
 
-    Cutting at 0 shrinks every response that lowers a gene: most cells hold a zero already, stay there, and the mean comes
-    down by less than was predicted. The nearest point (in squares) of :math:`\{y \ge 0, \sum_i y_i = \max(0, \sum_i x_i)\}`
-    is :math:`y_i = \max(0, x_i - \lambda)` with one :math:`\lambda` for each population and feature: cells with low values
-    become zeros, and the others give what those still owe.
+    Each feature of each population is treated by itself. Its nearest values (in squared distance)
+    under :math:`y_i \ge 0` and :math:`\sum_i y_i = \max(0, \sum_i x_i)` are
+    :math:`y_i = \max(0, x_i - \lambda)`, with one number :math:`\lambda`. Low values become zeros,
+    and the other cells give what is missing.
+
+    Cutting at 0 would not keep the mean. Where a response lowers a gene, most cells hold a zero
+    already and would stay there, so that the mean would fall by less than was predicted.
 
     Parameters
     ----------
     values
         (n, d) predicted values; changed in place.
     population
-        (n,) codes of the populations that the cells belong to.
+        (n,) code of the population of each cell.
 
     Returns
     -------
@@ -48,12 +51,14 @@ def nonnegative(values: Values, population: Ints) -> Values:
 
 
 def _projected(x: Values) -> Values:
-    """Project each column of (n, k) values onto the nonnegative values with its sum, or 0 where that is negative."""
+    """Project each column of (n, k) values onto the values of at least 0 that have its sum.
+
+    A column with a sum below 0 becomes zeros.
+    """
     total = x.sum(axis=0, dtype=np.float64)
     falling = -np.sort(-x, axis=0)
-    excess = (np.cumsum(falling, axis=0, dtype=np.float64) - total) / np.arange(1, len(x) + 1)[
-        :, None
-    ]
+    count = np.arange(1, len(x) + 1)[:, None]
+    excess = (np.cumsum(falling, axis=0, dtype=np.float64) - total) / count
     above = np.maximum((falling > excess).sum(axis=0), 1)  # how many cells stay above 0
     shift = excess[above - 1, np.arange(x.shape[1])]
     return np.where(total > 0, np.maximum(x - shift, 0), 0).astype(x.dtype)

@@ -13,7 +13,7 @@ from ...core._population import control_means
 from ..base._model import PerturbationModel
 from ..base._sets import conditions_of
 from ..flow._config import view_for
-from ..post._mean_shrinkage import anchored
+from ..post._mean_shrinkage import shrink_mean_change
 from ._other_contexts import Relatives, TransferStore
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ class TransferModel(PerturbationModel):
     ) -> Matrix:
         """Generate cells from the perturbation's own cells of other contexts where there are some, else from controls."""
         self._check_trained()
-        if not (cross_context and self.module.config.cross_context):
+        elsewhere = len(self.vocabulary.contexts) > 1  # else no cell was measured there
+        if not (elsewhere and cross_context and self.module.config.cross_context):
             return super()._generate(wanted, cells, rng, **options)
         begin = self._relatives.starts(wanted, cells, self.vocabulary, rng)
         moved = begin >= 0
@@ -83,7 +84,9 @@ class TransferModel(PerturbationModel):
             made = self._from(start, there, cells, rng, like=measured, **options)
             share, nonnegative = self.module.config.mean_shrinkage, self.vocabulary.nonnegative
             if share:
-                made = anchored(made, start, there.populations(), share, nonnegative=nonnegative)
+                made = shrink_mean_change(
+                    made, start, there.populations(), share, nonnegative=nonnegative
+                )
             values[moved] = made
         return values
 
