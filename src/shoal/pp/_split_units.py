@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,7 @@ class Items:
     parts: tuple[tuple[str, ...], ...]
     code: Ints
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """Names for people: ``"A+B"``, ``"A | day 5"``."""
         if BY[self.by] is None:
@@ -68,7 +69,7 @@ class Items:
         """(n_items,) cells of each item."""
         return np.bincount(self.code[self.code >= 0], minlength=len(self.perturbation))
 
-    @property
+    @cached_property
     def units(self) -> list[str]:
         """What can be held out: parts, combinations, contexts or items, sorted."""
         if self.by == "perturbation":
@@ -166,12 +167,21 @@ def find_units(
     ValueError
         If it is a control, or if `by` does not hold out units of its kind.
     """
-    return [_find(items, screen, value, name) for value in requested]
+    units = dict.fromkeys(items.units)  # found at once, in order
+    perturbations = frozenset(items.perturbation)
+    return [_find(items, screen, value, name, units, perturbations) for value in requested]
 
 
-def _find(items: Items, screen: Screen, value: Any, name: str) -> list[str]:
+def _find(
+    items: Items,
+    screen: Screen,
+    value: Any,
+    name: str,
+    units: Mapping[str, None],
+    perturbations: frozenset[str],
+) -> list[str]:
     """Return the units that one name stands for."""
-    units, by = items.units, items.by
+    by = items.by
     pair = isinstance(value, (tuple, list)) and len(value) == 2
     text = BETWEEN.join(map(str, value)) if pair else str(value)
     if text in screen.control:
@@ -183,7 +193,7 @@ def _find(items: Items, screen: Screen, value: Any, name: str) -> list[str]:
     if by in ("perturbation", "combination"):
         text = screen.canonical(text)
         several = len(screen.parts(text)) > 1
-        if text in items.perturbation and several != (by == "combination"):
+        if text in perturbations and several != (by == "combination"):
             other = "combination" if several else "perturbation"
             kind = "combination" if several else "single perturbation"
             msg = f"{name}: {text!r} is a {kind}; use by={other!r}"
