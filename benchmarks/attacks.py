@@ -131,7 +131,7 @@ class Screen:
     def judged(self, values: np.ndarray, seed: int) -> pd.Series:
         """Return the skill on every metric, and the score."""
         self.adata.layers[LAYER] = values.astype(np.float32)
-        sh.tl.evaluate(self.adata, layer=LAYER, rng=seed)
+        sh.tl.evaluate(self.adata, prediction=LAYER, rng=seed)
         entry = self.adata.uns["evaluation"]
         skill = entry["summary"]["skill"].where(entry["summary"]["discriminates"])
         return pd.concat([skill, pd.Series({"score": entry["params"]["score"]})])
@@ -159,7 +159,7 @@ def edited_controls(screen: Screen, seed: int) -> float:
     for shift in (0.0, 2.0):
         own = np.isin(pred.obs_names, adata.obs_names[screen.control])
         pred.X[own] += np.float32(shift)
-        sh.tl.evaluate(adata, pred=pred, baselines=None, rng=seed)
+        sh.tl.evaluate(adata, prediction=pred, baselines=None, rng=seed)
         tables.append(adata.uns["evaluation"]["table"].to_numpy())
     return float(np.nanmax(np.abs(tables[1] - tables[0])))
 

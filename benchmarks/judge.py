@@ -79,7 +79,7 @@ def judged(
         sh.tl.predict(adata, model, key_added="prediction", subset="test", rng=task.seed)
         sh.tl.evaluate(
             adata,
-            layer="prediction",
+            prediction="prediction",
             baselines=baselines,
             embedding=None if embedding == "one-hot" else embedding,
             min_cells=max(4, data.least),

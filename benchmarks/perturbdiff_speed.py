@@ -31,7 +31,7 @@ from threadpoolctl import threadpool_limits
 import shoal as sh
 from shoal.models import PerturbDiff
 from shoal.models.base._sets import conditions_of
-from shoal.nn._set_transformer import Attention
+from shoal.nn._attention import Attention
 from shoal.training import FitSettings, SetSampler, fit
 from shoal.training._ema import Ema
 from shoal.training._plan import Plan

@@ -85,6 +85,13 @@ def test_the_page_on_perturbdiff_runs(tmp_path, monkeypatch):
     assert left["model"].is_trained
 
 
+def test_the_page_on_images_runs():
+    left = run("images.md")
+    assert left["twins"].shape == (180, 2, 16, 16)
+    assert left["images"].shape == (20, 2, 16, 16)
+    assert left["images"].mean() == pytest.approx(160, abs=15)
+
+
 def test_the_custom_model_beats_what_knows_less(custom):
     assert issubclass(custom["OneStep"], PerturbationModel)
     rows = custom["adata"].uns["leaderboard"]["rows"].set_index("model")

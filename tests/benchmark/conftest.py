@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import shoal as sh
-from shoal.benchmark._rows import Row
+from shoal.evaluation._rows import Row
 
 METRICS = ["pearson_delta", "energy", "rmse", "collapse_index"]
 

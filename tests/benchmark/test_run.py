@@ -11,7 +11,7 @@ import pytest
 
 import shoal as sh
 from shoal.benchmark import _run
-from shoal.benchmark._rows import read_row
+from shoal.benchmark._files import read_row
 
 from .conftest import METRICS, Breaks
 

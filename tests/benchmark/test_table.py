@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 import shoal as sh
-from shoal.benchmark._attempt import attempt
-from shoal.benchmark._compare import Comparison
-from shoal.benchmark._judge import Judge
-from shoal.benchmark._rows import Row
 from shoal.core._results import read_result
+from shoal.evaluation._attempt import attempt
+from shoal.evaluation._compare import Comparison
+from shoal.evaluation._judge import Judge
+from shoal.evaluation._rows import Row
 
 from .conftest import METRICS, made_row
 
@@ -212,7 +212,7 @@ def test_one_perturbation_has_no_interval(losses):
 
 def test_the_score_is_that_of_evaluate(screen):
     """A model alone, against the copy of the controls: the benchmark and `tl.evaluate` say the same."""
-    from shoal.benchmark._spec import read_models
+    from shoal.evaluation._models import read_models
 
     (model,) = read_models(["mean_shift"])
     judge = Judge(screen, seed=3, n_comps=8)
@@ -221,7 +221,7 @@ def test_the_score_is_that_of_evaluate(screen):
     sh.tl.predict(
         screen, sh.tl.fit(screen, "mean_shift", rng=3), key_added="twins", subset="test", rng=3
     )
-    sh.tl.evaluate(screen, layer="twins", baselines=None, n_comps=8, rng=3)
+    sh.tl.evaluate(screen, prediction="twins", baselines=None, n_comps=8, rng=3)
     entry = read_result(screen, "evaluation", written_by="")
     assert board.loc["mean_shift", "score"] == pytest.approx(entry["params"]["score"], abs=1e-12)
     tells = entry["summary"].index[entry["summary"]["discriminates"]]

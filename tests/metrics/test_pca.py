@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from scipy import sparse
 
-from shoal.metrics import principal_axes
+from shoal.metrics import _pca, principal_axes
+from shoal.metrics._pca import Moments, axes_of_cells, rotated_onto
 
 
 def test_equals_svd(rng):
@@ -34,3 +37,39 @@ def test_no_variance_at_all():
     axes, variance = principal_axes(np.zeros((3, 3)), 2)
     assert axes.shape == (3, 0)
     assert variance.shape == (0,)
+
+
+# -- axes of cells, and cells in pieces ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
+def test_axes_of_cells_are_those_of_their_covariance(rng, monkeypatch, kind):
+    x = rng.normal(size=(80, 6)) * np.arange(6, 0, -1) + 3
+    expected, _ = principal_axes(np.cov(x.T), 3)
+    for exact in (2_000, 5):  # decomposed exactly, then by iteration
+        monkeypatch.setattr(_pca, "EXACT", exact)
+        axes = axes_of_cells(kind(x), 3, rng=np.random.default_rng(0))
+        np.testing.assert_allclose(np.abs(axes.T @ expected), np.eye(3), atol=1e-3)
+
+
+def test_moments_of_pieces_are_those_of_all_cells(rng):
+    x, y = rng.normal(size=(2, 30, 4)) * [1, 2, 3, 4] + 5
+    one, two = Moments.zero(4), Moments.zero(4)
+    for piece in np.array_split(x, 4):
+        one.add(piece)
+    two.add(y)
+    both = Moments.sum_of([one, two])
+    np.testing.assert_allclose(both.mean, np.vstack([x, y]).mean(0))
+    np.testing.assert_allclose(both.covariance, np.cov(np.vstack([x, y]).T))
+    np.testing.assert_allclose(both.without(one).covariance, np.cov(y.T))
+    np.testing.assert_allclose(one.covariance, np.cov(x.T))  # the parts are as they were
+
+
+def test_axes_are_rotated_within_their_span(rng):
+    target = np.linalg.qr(rng.normal(size=(7, 3)))[0]
+    turned = target @ np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    np.testing.assert_allclose(rotated_onto(turned, target), target, atol=1e-12)
+    near = np.linalg.qr(target + 0.1 * rng.normal(size=(7, 3)))[0]
+    found = rotated_onto(near @ np.linalg.qr(rng.normal(size=(3, 3)))[0], target)
+    np.testing.assert_allclose(near @ (near.T @ found), found, atol=1e-12)
+    np.testing.assert_allclose(found.T @ found, np.eye(3), atol=1e-12)

@@ -40,7 +40,7 @@ def tables(cell_eval, peer_screens, tmp_path_factory):
     )
     theirs = pd.DataFrame(found.to_dict(as_series=False)).set_index(KEY).astype(float)
     adata = real.copy()
-    sh.tl.evaluate(adata, pred=pred, preset="cell_eval", baselines=None)
+    sh.tl.evaluate(adata, prediction=pred, suite="cell_eval", baselines=None)
     return adata.uns["evaluation"]["table"], theirs
 
 
@@ -75,7 +75,7 @@ def test_ties_fall_as_in_cell_eval_with_a_stable_sort(
         patched.setattr(np, "argsort", partial(np.argsort, kind="stable"))
         found, _ = computed(cell_eval, pred, real, tmp_path, profile="pds")
     theirs = pd.DataFrame(found.to_dict(as_series=False)).set_index(KEY)["discrimination_score_l1"]
-    sh.tl.evaluate(real, pred=pred, preset="cell_eval", metrics=[theirs.name], baselines=None)
+    sh.tl.evaluate(real, prediction=pred, suite="cell_eval", metrics=[theirs.name], baselines=None)
     assert_allclose(
         real.uns["evaluation"]["table"][theirs.name].loc[theirs.index], theirs, atol=1e-12
     )
@@ -84,7 +84,7 @@ def test_ties_fall_as_in_cell_eval_with_a_stable_sort(
 def test_score_of_the_challenge_equals_that_of_cell_eval(cell_eval, peer_screens, tmp_path):
     adata, pred = peer_screens[0].copy(), peer_screens[1]
     sh.pp.split(adata, by=KEY, test=0.5, rng=0)
-    sh.tl.evaluate(adata, pred=pred, preset="vcc", baselines=None)
+    sh.tl.evaluate(adata, prediction=pred, suite="vcc", baselines=None)
     test, control = (
         (adata.obs["split"] == "test").to_numpy(),
         (adata.obs[KEY] == CONTROL).to_numpy(),

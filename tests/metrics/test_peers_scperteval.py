@@ -202,7 +202,7 @@ def test_evaluate_calibrates_as_scperteval(peer_screens):
     """Its calibrators, on the values of the two controls, give DRF and BDS of the summary, in which ties count half."""
     peer, adata = part("calibrators").CALIBRATORS, peer_screens[0].copy()
     names = ["pearson_delta", "weighted_mse", "pds_l2", "nir", "energy", "mae", "de_auprc"]
-    sh.tl.evaluate(adata, pred=peer_screens[1], metrics=names, baselines=None)
+    sh.tl.evaluate(adata, prediction=peer_screens[1], metrics=names, baselines=None)
     entry = adata.uns["evaluation"]
     for name, row in entry["summary"].iterrows():
         scores = (

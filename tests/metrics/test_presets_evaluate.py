@@ -1,4 +1,4 @@
-"""The presets through `tl.evaluate`: which cells and controls they compare, what is missing, the score."""
+"""The external suites through `tl.evaluate`: which cells and controls they compare, what is missing, the score."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def apart(screen):
     return ad.concat([pred, more])
 
 
-@pytest.mark.parametrize("preset", EVERY)
-def test_an_entry_of_the_common_form_that_survives_a_file(screen, preset, tmp_path):
+@pytest.mark.parametrize("suite", EVERY)
+def test_an_entry_of_the_common_form_that_survives_a_file(screen, suite, tmp_path):
     adata = screen.copy()
-    sh.tl.evaluate(adata, layer="twins", preset=preset, baselines=["perturbed_mean"])
+    sh.tl.evaluate(adata, prediction="twins", suite=suite, baselines=["perturbed_mean"])
     adata.write_h5ad(tmp_path / "x.h5ad")
     entry = ad.read_h5ad(tmp_path / "x.h5ad").uns["evaluation"]
-    assert entry["params"]["preset"] == preset
-    assert list(entry["table"].columns) == list(PRESETS[preset].metrics)
+    assert entry["params"]["suite"] == suite
+    assert list(entry["table"].columns) == list(PRESETS[suite].metrics)
     n = adata.obs.loc[adata.obs["split"] == "test", "perturbation"].astype(str).value_counts()
     conditions = entry["conditions"]
     assert (conditions["n_real"] == n.loc[conditions["perturbation"]].to_numpy()).all()
@@ -61,7 +61,7 @@ def test_an_entry_of_the_common_form_that_survives_a_file(screen, preset, tmp_pa
     summary = entry["summary"]
     assert not summary["discriminates"].any()
     assert summary[["positive", "negative", "drf", "bds", "skill"]].isna().all(axis=None)
-    extra = ["cell-eval mean"] if preset == "vcc" else []
+    extra = ["cell-eval mean"] if suite == "vcc" else []
     assert list(entry["contenders"].index) == [
         "prediction",
         "control copy",
@@ -80,7 +80,7 @@ def test_predicted_controls_count_where_the_peer_uses_them(screen):
     }
     shifts = [mean[who, name] - mean[who, "control"] for who in ("pred", "real")]
     sh.tl.evaluate(
-        adata, pred=pred, preset="cell_eval", metrics=["pearson_delta", "mse"], baselines=None
+        adata, prediction=pred, suite="cell_eval", metrics=["pearson_delta", "mse"], baselines=None
     )
     found = adata.uns["evaluation"]["table"].loc[name]
     assert found["pearson_delta"] == pytest.approx(
@@ -103,7 +103,7 @@ def test_predicted_controls_are_those_of_the_context():
     first = (pred.obs["context"] == pred.obs["context"].unique()[0]).to_numpy()
     pred.X = sparse.csr_matrix(dense(pred.X) * np.where(control & first, 1.5, 1.0)[:, None])
     sh.tl.evaluate(
-        adata, pred=pred, preset="cell_eval", metrics=["mse", "mse_delta"], baselines=None
+        adata, prediction=pred, suite="cell_eval", metrics=["mse", "mse_delta"], baselines=None
     )
     entry = adata.uns["evaluation"]
     moved = (entry["conditions"]["context"] == adata.obs["context"].unique()[0]).to_numpy()
@@ -111,12 +111,14 @@ def test_predicted_controls_are_those_of_the_context():
     assert (entry["table"]["mse_delta"][moved] > 1e-3).all()
     np.testing.assert_allclose(entry["table"]["mse_delta"][~moved], 0, atol=1e-12)
     with pytest.raises(ValueError, match="no control cells of"):
-        sh.tl.evaluate(adata, pred=pred[~(control & first)].copy(), preset="vcc", baselines=None)
+        sh.tl.evaluate(
+            adata, prediction=pred[~(control & first)].copy(), suite="vcc", baselines=None
+        )
 
 
 def test_vcc_scores_against_the_mean_that_counts_the_controls_in(screen):
     adata = screen.copy()
-    sh.tl.evaluate(adata, layer="twins", preset="vcc", baselines=None)
+    sh.tl.evaluate(adata, prediction="twins", suite="vcc", baselines=None)
     entry = adata.uns["evaluation"]
     x, label = dense(adata.X), adata.obs["perturbation"].astype(str).to_numpy()
     train = (adata.obs["split"] == "train").to_numpy() & (label != "control")
@@ -130,15 +132,15 @@ def test_vcc_scores_against_the_mean_that_counts_the_controls_in(screen):
         (own[m] - base[m]) / (1 - base[m]) for m in ("discrimination_score_l1", "overlap_at_N")
     ]
     assert entry["params"]["score"] == pytest.approx(np.mean(np.maximum(parts, 0)))
-    sh.tl.evaluate(adata, layer="twins", preset="vcc", metrics=["mae"], baselines=None)
+    sh.tl.evaluate(adata, prediction="twins", suite="vcc", metrics=["mae"], baselines=None)
     assert np.isnan(adata.uns["evaluation"]["params"]["score"])
 
 
-def test_a_metric_of_another_preset_is_refused(screen):
+def test_a_metric_of_another_suite_is_refused(screen):
     with pytest.raises(KeyError, match="overlap_at_N"):
-        sh.tl.evaluate(screen, layer="twins", preset="vcc", metrics=["pearson_delta"])
+        sh.tl.evaluate(screen, prediction="twins", suite="vcc", metrics=["pearson_delta"])
     with pytest.raises(ValueError, match="systema"):
-        sh.tl.evaluate(screen, layer="twins", preset="sistema")
+        sh.tl.evaluate(screen, prediction="twins", suite="sistema")
     assert "evaluation" not in screen.uns
 
 
@@ -148,7 +150,7 @@ def test_control_twins_that_hold_nan_are_refused(screen):
     twins[np.flatnonzero(adata.obs["perturbation"] == "control")[0]] = np.nan
     adata.layers["twins"] = twins
     with pytest.raises(ValueError, match="control cells"):
-        sh.tl.evaluate(adata, layer="twins", preset="cell_eval", baselines=None)
+        sh.tl.evaluate(adata, prediction="twins", suite="cell_eval", baselines=None)
 
 
 def test_most_cells_may_be_equal(screen):
@@ -157,5 +159,7 @@ def test_most_cells_may_be_equal(screen):
     x = np.zeros(adata.shape, dtype=np.float32)
     x[::10, :3] = 0.7
     adata.X = sparse.csr_matrix(x)
-    sh.tl.evaluate(adata, pred=adata.copy(), preset="cell_eval", metrics=["mae"], baselines=None)
+    sh.tl.evaluate(
+        adata, prediction=adata.copy(), suite="cell_eval", metrics=["mae"], baselines=None
+    )
     assert (adata.uns["evaluation"]["table"]["mae"] == 0).all()

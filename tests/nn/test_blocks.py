@@ -92,4 +92,4 @@ def test_velocity_net_without_a_view_is_the_residual_network():
 
     net = VelocityNet(6, heads=1, n_visible=None, width=16, depth=1, d_condition=4)
     assert net.gain is None
-    assert VelocityNet(6, heads=1, n_visible=9, width=16, depth=1, d_condition=4).view == 6
+    assert VelocityNet(6, heads=1, n_visible=9, width=16, depth=1, d_condition=4).n_visible == 6

@@ -149,7 +149,7 @@ def everything(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
             adata, sh.tl.fit(adata, "own_shift", rng=0), key_added="p", subset="test", rng=0
         )
         baselines = ["mean_shift", "own_shift", "other_contexts", "quantile_shift"]
-        sh.tl.evaluate(adata, layer="p", baselines=baselines, n_comps=10, min_cells=8, rng=0)
+        sh.tl.evaluate(adata, prediction="p", baselines=baselines, n_comps=10, min_cells=8, rng=0)
         found = adata.uns["evaluation"]
         yield f"{screen}/evaluate/table", numbers(found["table"])
         yield f"{screen}/evaluate/summary", numbers(found["summary"])

@@ -123,7 +123,7 @@ def test_errors_name_the_call_and_the_metrics(judged, plot):
     named = {} if first else {"metrics": ["energi"]}
     with pytest.raises(KeyError, match="Did you mean 'energy'"):
         function(judged, *first, **named)
-    with pytest.raises(KeyError, match=r"sh\.tl\.evaluate\(adata, layer=\.\.\.\)"):
+    with pytest.raises(KeyError, match=r"sh\.tl\.evaluate\(adata, prediction=\.\.\.\)"):
         function(ad.AnnData(np.zeros((2, 2))), *first)
     judged.uns["other"] = judged.uns["evaluation"] | {"schema": "coherence/1"}
     with pytest.raises(KeyError, match="holds 'coherence/1', not an evaluation"):

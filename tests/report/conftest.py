@@ -92,8 +92,8 @@ def write_evaluation(adata, perturbations, *, contexts=("",), seed=1) -> None:
         schema="evaluation/1",
         params={
             "score": 0.27,
-            "layer": "flow",
-            "preset": "default",
+            "prediction": "flow",
+            "suite": "calibrated",
             "n_conditions": len(index),
             "seed": 0,
         },

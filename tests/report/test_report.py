@@ -44,7 +44,7 @@ def test_all_sections(judged, tmp_path):
         "<dd>1,900</dd>",
         "<dd>300 (control)</dd>",
         "<dd>train 1,500, test 400</dd>",
-        "<dt>preset</dt>",
+        "<dt>suite</dt>",
     ):
         assert fact in text
     n_hits = (judged.uns["coherence"]["table"]["qvalue"] < 0.05).sum()

@@ -94,7 +94,7 @@ def test_an_evaluation_marks_the_prediction_and_the_baselines(adata, embedding):
     )
     rivals = ["nearest", "mean_shift"]
     sh.tl.evaluate(
-        adata, layer="ridge", metrics=FEW, baselines=rivals, embedding="effects", n_comps=5
+        adata, prediction="ridge", metrics=FEW, baselines=rivals, embedding="effects", n_comps=5
     )
     entry = adata.uns["evaluation"]
     assert entry["params"]["transductive"] is seen
@@ -107,7 +107,7 @@ def test_an_evaluation_marks_the_prediction_and_the_baselines(adata, embedding):
 def test_predicted_cells_of_another_anndata(adata):
     pred = sh.tl.fit(adata, "mean_shift").predict(ACCEPT["test"], n_cells=30)
     record(pred, "X", model="Mine", embedding="effects", transductive=True)
-    sh.tl.evaluate(adata, pred=pred, metrics=FEW, baselines=None, n_comps=5)
+    sh.tl.evaluate(adata, prediction=pred, metrics=FEW, baselines=None, n_comps=5)
     assert adata.uns["evaluation"]["contenders"].loc["prediction", "transductive"]
 
 

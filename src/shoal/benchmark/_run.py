@@ -14,11 +14,22 @@ from typing import TYPE_CHECKING, Any
 from .._logging import logger, progress
 from .._staging import staged
 from .._validate import positive
-from ._attempt import attempt, failed, prepare, reason
-from ._judge import Judge
-from ._rows import Row, content_of, digest, read_row, read_rows, tidy, write_manifest
+from ..evaluation._attempt import attempt, failed, reason
+from ..evaluation._judge import Judge
+from ..evaluation._leaderboard import ABOUT
+from ..evaluation._rows import Row, tidy
+from ._files import (
+    content_of,
+    digest,
+    read_row,
+    read_rows,
+    stem,
+    write_manifest,
+    write_row,
+)
+from ._prepare import prepare
 from ._spec import read
-from ._table import ABOUT, markdown, table
+from ._table import markdown, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +38,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from ._spec import Data, Model, Spec, Split
+    from ..evaluation._models import Model
+    from ._spec import Data, Spec, Split
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -118,7 +130,7 @@ def run(
     wanted = list(_rows(spec))
     folder.mkdir(parents=True, exist_ok=True)
     pending = [pair for pair in wanted if not _is_done(folder, pair[0], retry=retry)]
-    write_manifest(folder, {row.stem: row.settings for row, _ in wanted})
+    write_manifest(folder, {stem(row): row.settings for row, _ in wanted})
     logger.info("%d of %d results are to be computed", len(pending), len(wanted))
     tasks = _tasks(spec, pending, alone=jobs > 1)
     work = _here(tasks, spec, folder) if jobs == 1 else _elsewhere(tasks, spec, folder, jobs)
@@ -157,7 +169,7 @@ def _rows(spec: Spec) -> Iterator[tuple[Row, Model]]:
 
 
 def _is_done(folder: Path, row: Row, *, retry: bool) -> bool:
-    found = read_row(folder, row.stem)
+    found = read_row(folder, stem(row))
     return found is not None and found.settings == row.settings and not (retry and found.note)
 
 
@@ -188,7 +200,7 @@ def work(task: Task, evaluate: Mapping[str, Any], folder: Path, adata: AnnData |
             done = failed(row, f"not attempted: {reason(judge)}")
         else:
             done = attempt(adata, row, model, judge)
-        done.write(folder)
+        write_row(done, folder)
 
 
 def _prepared(task: Task) -> AnnData | Exception:
@@ -254,7 +266,7 @@ def _account(task: Task, exitcode: int | None, folder: Path) -> None:
             logger.warning(
                 "%s on %s, %s, seed %d: %s", row.model, row.data, row.split, row.seed, note
             )
-            failed(row, note).write(folder)
+            write_row(failed(row, note), folder)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -11,15 +10,12 @@ from typing import Any
 
 from .. import ds, pp
 from .._compat import require
-from .._contenders import CONTROLS
 from .._validate import one_of
+from ..evaluation._models import checked_name, known_keys, read_models, read_seeds
 from ..metrics._suite import SUITE
-from ..models.base._registry import kind_of, model_class, registered
 
 SOURCES = ("path", "load", "call")
-JUDGING = ("metrics", "real_layer", "n_comps", "min_cells")  # of tl.evaluate
-NAME = re.compile(r"\w(?:[\w .,+=()-]*[\w)])?")
-EXAMPLE = "models: [mean_shift, {name: flow, label: flow 500, options: {max_steps: 500}}]"
+JUDGING = ("metrics", "layer", "n_comps", "min_cells")  # of tl.evaluate
 
 
 def _arguments(function: Callable[..., Any], *without: str) -> tuple[str, ...]:
@@ -56,21 +52,6 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Model:
-    """A model: its name on the leaderboard, its name or class, and arguments of `tl.fit` and of `tl.predict`."""
-
-    label: str
-    model: str | type
-    options: Mapping[str, Any] = field(default_factory=dict)
-    predict: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def kind(self) -> str:
-        """``"baseline"`` or ``"model"``."""
-        return "baseline" if kind_of(self.model) == "baseline" else "model"
-
-
-@dataclass(frozen=True)
 class Spec:
     """A benchmark: every model on every split of every data set, with every seed.
 
@@ -94,7 +75,7 @@ class Spec:
         Seeds of training, prediction and of the halves into which real cells are divided. The split is that of the
         ``rng`` in `splits`: all seeds have the same test set.
     evaluate
-        Arguments of :func:`shoal.tl.evaluate`: ``metrics``, ``real_layer``, ``n_comps``, ``min_cells``.
+        Arguments of :func:`shoal.tl.evaluate`: ``metrics``, ``layer``, ``n_comps``, ``min_cells``.
 
     Raises
     ------
@@ -170,33 +151,6 @@ def read(spec: Spec | Mapping[str, Any] | str | Path) -> Spec:
     return found
 
 
-def read_models(models: Any) -> tuple[Model, ...]:
-    """Return checked models from names, classes and mappings."""
-    if isinstance(models, (str, type, Mapping)) or not isinstance(models, Sequence) or not models:
-        msg = f"models must be a list with at least one model, as in {EXAMPLE}; not {models!r}"
-        raise TypeError(msg)
-    found = tuple(_model(entry) for entry in models)
-    labels = [model.label for model in found]
-    twice = sorted({label for label in labels if labels.count(label) > 1})
-    if twice:
-        msg = f"several models are called {', '.join(map(repr, twice))}; give each a label, as in {EXAMPLE}"
-        raise ValueError(msg)
-    return found
-
-
-def read_seeds(seeds: Any) -> tuple[int, ...]:
-    """Return checked seeds."""
-    several = [seeds] if isinstance(seeds, int) else list(seeds)
-    if (
-        not several
-        or len(set(several)) < len(several)
-        or not all(type(s) is int and s >= 0 for s in several)
-    ):
-        msg = f"seeds must be different integers from 0 on, such as [0, 1, 2], not {seeds!r}"
-        raise ValueError(msg)
-    return tuple(several)
-
-
 def _from_file(path: Path) -> Spec:
     yaml = require("yaml", extra="benchmark")
     if not path.is_file():
@@ -216,7 +170,7 @@ def _from_file(path: Path) -> Spec:
 
 def _from_mapping(entry: Any, where: str) -> Spec:
     known = tuple(f.name for f in fields(Spec))
-    entry = _known(entry, known, where=where)
+    entry = known_keys(entry, known, where=where)
     absent = [name for name in known[:3] if name not in entry]
     if absent:
         msg = f"{where} lacks {absent[0]!r}; it needs data, splits and models, and may have seeds and evaluate"
@@ -226,7 +180,7 @@ def _from_mapping(entry: Any, where: str) -> Spec:
 
 def _data(name: str, entry: Any) -> Data:
     where = f"data {name!r}"
-    entry = _known(entry, (*SOURCES, *ANNOTATE, "prepare", "embed"), where=where)
+    entry = known_keys(entry, (*SOURCES, *ANNOTATE, "prepare", "embed"), where=where)
     given = [kind for kind in SOURCES if kind in entry]
     if len(given) != 1:
         msg = f"{where} needs one of {', '.join(SOURCES)}, not {' and '.join(given) or 'none of them'}"
@@ -255,13 +209,13 @@ def _data(name: str, entry: Any) -> Data:
         annotate,
         None
         if entry.get("prepare") is False
-        else {"fit_on": "train"} | _known(prepare, PREPARE, where=f"{where}: prepare"),
-        tuple(_known(one, EMBED, where=f"{where}: embed") for one in several),
+        else {"fit_on": "train"} | known_keys(prepare, PREPARE, where=f"{where}: prepare"),
+        tuple(known_keys(one, EMBED, where=f"{where}: embed") for one in several),
     )
 
 
 def _split(name: str, entry: Any, data: tuple[Data, ...]) -> Split:
-    entry = _known({} if entry is None else entry, (*SPLIT, "data"), where=f"split {name!r}")
+    entry = known_keys({} if entry is None else entry, (*SPLIT, "data"), where=f"split {name!r}")
     names = [one.name for one in data]
     chosen = entry.pop("data", names)
     chosen = [chosen] if isinstance(chosen, str) else chosen
@@ -271,7 +225,7 @@ def _split(name: str, entry: Any, data: tuple[Data, ...]) -> Split:
 
 
 def _judging(entry: Any) -> dict[str, Any]:
-    entry = _known(entry, JUDGING, where="evaluate")
+    entry = known_keys(entry, JUDGING, where="evaluate")
     metrics = entry.get("metrics")
     if metrics is not None:
         if isinstance(metrics, str) or not isinstance(metrics, Sequence) or not metrics:
@@ -282,49 +236,9 @@ def _judging(entry: Any) -> dict[str, Any]:
     return entry
 
 
-def _model(entry: Any) -> Model:
-    if isinstance(entry, (str, type)):
-        entry = {"name": entry}
-    entry = _known(entry, ("name", "label", "options", "predict"), where="a model")
-    if "name" not in entry:
-        msg = f"a model lacks 'name': {entry!r}; write it as in {EXAMPLE}"
-        raise ValueError(msg)
-    cls = model_class(entry["name"])
-    model = cls if registered(entry["name"]) else entry["name"]  # other processes know no such name
-    called = entry["name"] if isinstance(entry["name"], str) else entry["name"].__name__
-    label = _checked_name(entry.get("label", called), "models")
-    if label in CONTROLS:
-        msg = f"a model cannot be called {label!r}: every leaderboard has a row of that name; choose another label"
-        raise ValueError(msg)
-    further = {
-        key: _known(entry.get(key) or {}, None, where=f"model {label!r}: {key}")
-        for key in ("options", "predict")
-    }
-    return Model(label, model, **further)
-
-
 def _items(entry: Any, where: str) -> Iterator[tuple[str, Any]]:
     """Return names and entries of a part."""
     if not isinstance(entry, Mapping) or not entry:
         msg = f"{where} must be a mapping from names to settings with at least one entry, not {entry!r}"
         raise TypeError(msg)
-    return ((_checked_name(name, where), value) for name, value in entry.items())
-
-
-def _checked_name(name: Any, where: str) -> str:
-    """Return a name that can be part of the name of a file."""
-    if not isinstance(name, str) or not NAME.fullmatch(name) or "__" in name:
-        msg = f"{where}: {name!r} is no name; use letters, digits, spaces and . , + = - ( ), without a double underscore"
-        raise ValueError(msg)
-    return name
-
-
-def _known(entry: Any, known: Sequence[str] | None, *, where: str) -> dict[str, Any]:
-    """Return a part of the spec, all of whose keys are known."""
-    if not isinstance(entry, Mapping):
-        msg = f"{where} must be a mapping from keys to values, not {entry!r}"
-        raise TypeError(msg)
-    for key in entry:
-        if known is not None:
-            one_of(key, known, name=f"{where}: key")
-    return dict(entry)
+    return ((checked_name(name, where), value) for name, value in entry.items())

@@ -1,4 +1,4 @@
-"""The leaderboard: contenders in the order of their scores, and whether the differences are more than chance."""
+"""The leaderboard of a benchmark, and how it is written."""
 
 from __future__ import annotations
 
@@ -8,30 +8,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from .._validate import key_in, one_of
-from ._compare import CONTROLS, Comparison
-from ._rows import Row, read_rows
+from ..evaluation._leaderboard import leaderboard
+from ._files import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .._random import RNGLike
-    from ..metrics._skill import Estimate
-
-ABOUT = (
-    "kind",
-    "score",
-    "difference",
-    "low",
-    "high",
-    "verdict",
-    "transductive",
-    "sets",
-    "results",
-    "failed",
-    "seconds",
-    "peak_mb",
-)
+    from ..evaluation._rows import Row
 
 
 def table(
@@ -112,34 +96,15 @@ def table(
     {'control': 3, 'baseline': 2}
     """
     rows = read_rows(Path(results)) if isinstance(results, (str, Path)) else list(results)
-    one_of(show, ("skill", "value"), name="show")
-    done = [row for row in rows if not row.note]
-    if not done:
-        msg = f"none of {len(rows)} results is there to compare: {rows[0].note if rows else 'nothing is computed yet'}"
-        raise ValueError(msg)
-    known = dict.fromkeys(metric for row in done for metric in row.metrics)
-    shown = list(known) if metrics is None else list(metrics)
-    for metric in shown:
-        key_in(metric, known, where="the metrics of this benchmark")
-    found = Comparison(rows, metrics=shown, n_boot=n_boot, rng=rng)
-    order = _order(found)
-    reference = order[0] if against is None else against
-    key_in(reference, order, where="the contenders of this benchmark")
-    lines = {
-        name: _line(
-            name,
-            found,
-            rows,
-            found.difference(name, reference, level=level),
-            is_it=name == reference,
-        )
-        for name in order
-    }
-    board = pd.DataFrame.from_dict(lines, orient="index", columns=list(ABOUT)).rename_axis(
-        "contender"
+    return leaderboard(
+        rows,
+        against=against,
+        metrics=metrics,
+        show=show,
+        level=level,
+        n_boot=n_boot,
+        rng=rng,
     )
-    values = {metric: [_shown(found, name, metric, show) for name in order] for metric in shown}
-    return board.join(pd.DataFrame(values, index=board.index, dtype=np.float64))
 
 
 def markdown(board: pd.DataFrame, *, digits: int = 3) -> str:
@@ -181,69 +146,3 @@ def markdown(board: pd.DataFrame, *, digits: int = 3) -> str:
     body = [[text(name), *map(text, values)] for name, *values in board.itertuples(name=None)]
     first, rule = f"| {' | '.join(map(str, lines[0]))} |", f"|{'|'.join(lines[1])}|"
     return "\n".join([first, rule, *(f"| {' | '.join(line)} |" for line in body)])
-
-
-def _order(found: Comparison) -> list[str]:
-    """Return contenders: those with all splits of all data sets first, by score; controls last."""
-    places = {key[:2] for key in found.rounds}
-    ranked = []
-    for at, name in enumerate(found.contenders):
-        score = found.score(name)
-        lacking = len(places) - len({key[:2] for key in found.keys(name)})
-        ranked.append(
-            (name in CONTROLS, lacking, -score if np.isfinite(score) else np.inf, at, name)
-        )
-    return [name for *_, name in sorted(ranked)]
-
-
-def _line(
-    name: str, found: Comparison, rows: Sequence[Row], gap: Estimate, *, is_it: bool
-) -> tuple[object, ...]:
-    """Return the columns `ABOUT` of a contender."""
-    own = [row for row in rows if row.model == name]
-    done = [row for row in own if not row.note]
-    seconds = [(row.seconds_fit or 0.0) + (row.seconds_predict or 0.0) for row in done]
-    peaks = [row.peak_mb for row in done if row.peak_mb is not None]
-    kind = "control" if name in CONTROLS else own[0].kind
-    if is_it:
-        verdict = "reference"
-    elif not np.isfinite(gap.low):
-        verdict = ""
-    else:
-        verdict = "better" if gap.low > 0 else "worse" if gap.high < 0 else "no different"
-    return (
-        kind,
-        found.score(name),
-        gap.value,
-        gap.low,
-        gap.high,
-        verdict,
-        any(row.transductive for row in own),
-        len({key[:2] for key in found.keys(name)}),
-        len(found.rounds) if name in CONTROLS else len(done),
-        len(own) - len(done),
-        float(np.mean(seconds)) if seconds else np.nan,
-        max(peaks, default=np.nan),
-    )
-
-
-def _shown(found: Comparison, name: str, metric: str, show: str) -> float:
-    """Return the mean of a metric, or of its skill, over seeds and then over splits of data sets."""
-    by_place: dict[tuple[str, str], list[float]] = {}
-    for key, one in found.rounds.items():
-        if name not in one.contenders:
-            continue
-        if show == "skill":
-            table = found.skill[key]
-            value = table.loc[name, metric] if metric in table else np.nan
-        else:
-            record = (one.one if name in CONTROLS else one.rows[name]).metrics.get(metric, {})
-            stored = record.get(CONTROLS.get(name, "value"))
-            value = np.nan if stored is None else stored
-        if np.isfinite(value):
-            by_place.setdefault(key[:2], []).append(float(value))
-    return (
-        float(np.mean([np.mean(several) for several in by_place.values()]))
-        if by_place
-        else float("nan")
-    )

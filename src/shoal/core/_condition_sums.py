@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from ._codes import grouped
-from ._matrix import add_to_groups
+from ._matrix import KeptRows, add_to_groups
+from ._scale import Scale, look_at, scale_of
+from ._walk import walk
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from .._typing import Floats, Ints
-    from ._matrix import Rows
+    from .._typing import Bools, Floats, Ints, Matrix
+    from ._population import Population
+    from ._walk import Totals, Values
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +58,7 @@ class GroupSums:
 
 @dataclass(frozen=True, eq=False)
 class ConditionSums:
-    """What one reading of a screen gives.
+    """Sums of the cells of every condition, and of the controls of every context and batch.
 
     Attributes
     ----------
@@ -69,27 +72,104 @@ class ConditionSums:
     control: GroupSums
 
 
-def condition_sums(rows: Rows, perturbed: pd.DataFrame, control: pd.DataFrame) -> ConditionSums:
-    """Read a matrix once and sum its cells by group.
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What one reading of a screen tells.
+
+    Attributes
+    ----------
+    scale
+        Scale of all values.
+    nonnegative
+        Whether no training cell holds a value below 0.
+    sums
+        Sums of the cells of every condition.
+    kept
+        Rows that were asked for; ``None`` where there are none, or the matrix is in memory.
+    """
+
+    scale: Scale
+    nonnegative: bool
+    sums: ConditionSums
+    kept: KeptRows | None
+
+
+def read(cells: Population, keep: Ints | None = None) -> Reading:
+    """Read the matrix of a population once, block by block.
 
     Parameters
     ----------
-    rows
-        (n_obs, n_features) values.
-    perturbed, control
-        Codes of the perturbed and of the control cells; the index is the row of the cell, and
-        cells that agree in all columns are a group.
+    cells
+        The population.
+    keep
+        Rows to keep if the matrix is in a file or a dask array, in any order.
     """
+    perturbed, control = _labels(cells)
     codes, keys = zip(*(grouped(**table) for table in (perturbed, control)), strict=True)
     n_first = len(keys[0])
-    group = np.full(rows.shape[0], -1)
+    group = np.full(cells.rows.shape[0], -1)
     group[perturbed.index] = codes[0]
     group[control.index] = codes[1] + n_first
-    sums = np.zeros((n_first + len(keys[1]), rows.shape[1]))
-    for where, block in rows.blocks():
-        add_to_groups(sums, block, group[where])
-    n = np.bincount(group[group >= 0], minlength=len(sums))
-    return ConditionSums(
-        GroupSums(keys[0], n[:n_first], sums[:n_first]),
-        GroupSums(keys[1], n[n_first:], sums[n_first:]),
+    kept = None
+    if keep is not None and not cells.rows.in_memory:
+        kept = np.zeros(len(group), dtype=bool)
+        kept[keep] = True
+    shape = (n_first + len(keys[1]), cells.rows.shape[1])
+    visit = partial(
+        _visit, group, cells.train | cells.train_control, kept, np.dtype(cells.rows.source.dtype)
     )
+    totals, values = walk(cells.rows, visit, partial(_zeros, shape))
+    sums, n = totals["sums"], np.bincount(group[group >= 0], minlength=shape[0])
+    return Reading(
+        scale=scale_of(values),
+        nonnegative=bool(not values or (values["lowest"] >= 0).all()),
+        sums=ConditionSums(
+            GroupSums(keys[0], n[:n_first], sums[:n_first]),
+            GroupSums(keys[1], n[n_first:], sums[n_first:]),
+        ),
+        kept=None if kept is None else KeptRows(np.flatnonzero(kept), values["kept"]),
+    )
+
+
+def _labels(cells: Population) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what perturbed and what control cells are grouped by; the index is the row."""
+    columns = {
+        "perturbation": cells.labels.code,
+        "context": cells.context,
+        "batch": cells.batch,
+        "dose": cells.dose,
+        "split": cells.split,
+    }
+    chosen = {
+        ("perturbation", "context", "dose", "split"): np.flatnonzero(cells.perturbed),
+        ("context", "batch", "split"): np.flatnonzero(cells.labels.is_control),
+    }
+    perturbed, control = (
+        pd.DataFrame({name: columns[name][rows] for name in names}, index=rows)
+        for names, rows in chosen.items()
+    )
+    return perturbed, control
+
+
+def _zeros(shape: tuple[int, int]) -> Totals:
+    return {"sums": np.zeros(shape)}
+
+
+def _visit(
+    group: Ints,
+    train: Bools,
+    kept: Bools | None,
+    dtype: np.dtype[Any],
+    where: slice,
+    block: Matrix,
+    totals: Totals,
+) -> Values:
+    """Add a block to the sums, look at its values, and return the rows that are kept."""
+    add_to_groups(totals["sums"], block, group[where])
+    values, own = dict(look_at(where, block, totals)), train[where]
+    negative = values["low"][0] < 0 and own.any()
+    values["lowest"] = np.array([float(block[own].min()) if negative else 0.0])
+    if kept is not None:
+        rows = block[kept[where]]
+        values["kept"] = rows.astype(dtype) if np.issubdtype(dtype, np.floating) else rows
+    return values

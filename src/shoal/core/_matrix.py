@@ -29,6 +29,28 @@ PIECE = 2**16  # entries of a sparse block that are looked at together
 GAP_BYTES = 2**15  # what a file gives in the time that one more call takes
 
 
+@dataclass(frozen=True, eq=False)
+class KeptRows:
+    """Rows of a file or a dask array that were read before and stay in memory.
+
+    Attributes
+    ----------
+    at
+        (n,) sorted positions of the rows.
+    values
+        (n, n_columns) their values, dense or CSR.
+    """
+
+    at: Ints
+    values: Matrix
+
+    def places(self, index: Ints) -> Ints | None:
+        """Return where rows are in `values`, or ``None`` if one of them was not kept."""
+        place = np.searchsorted(self.at, index)
+        known = bool((place < len(self.at)).all()) and np.array_equal(self.at[place], index)
+        return place if known else None
+
+
 @dataclass(frozen=True)
 class Rows:
     """Cells read by blocks of rows.
@@ -41,11 +63,14 @@ class Rows:
         Positions of the columns to keep, or ``None`` for all. Images have no columns.
     slot
         Name of the slot of an AnnData that the values come from, for messages.
+    kept
+        Rows, with the kept columns only, that `take` does not read again.
     """
 
     source: Any
     columns: Ints | None = None
     slot: str = "the matrix"
+    kept: KeptRows | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -86,6 +111,9 @@ class Rows:
         """
         if self.in_memory:
             return self.finish(self.source[index])
+        places = None if self.kept is None else self.kept.places(index)
+        if self.kept is not None and places is not None:
+            return Rows(self.kept.values, slot=self.slot).take(places)
         chosen = (
             _dask.take(self.source, index) if _dask.is_dask(self.source) else self._file_rows(index)
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from .._keys import SPLIT
 from .._validate import key_in
 from ..metrics._cells import densify
 from ._codes import codes_of, members, recode
-from ._condition_sums import ConditionSums, condition_sums
+from ._condition_sums import ConditionSums, Reading, read
 from ._controls import Controls
 from ._matrix import Rows, as_rows, choose
 from ._scale import Scale, look
@@ -56,6 +56,10 @@ class Population:
         (n_obs,) dose; NaN where there is none.
     split
         (n_obs,) 0 train, 1 val, 2 test, -1 none. Without ``obs["split"]`` all cells are 0.
+    layer, use_rep
+        Key of ``layers`` or ``obsm`` that the values come from; both ``None`` for ``X``.
+    reading
+        What `read_once` found out about the values; ``None`` if they were not read yet.
     """
 
     adata: AnnData
@@ -69,6 +73,9 @@ class Population:
     batch: Ints
     dose: Floats
     split: Ints
+    layer: str | None = None
+    use_rep: str | None = None
+    reading: Reading | None = None
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -98,11 +105,13 @@ class Population:
     @cached_property
     def scale(self) -> Scale:
         """The scale of all values."""
-        return look(self.rows)
+        return look(self.rows) if self.reading is None else self.reading.scale
 
     @cached_property
     def nonnegative(self) -> bool:
         """Whether no training cell has a value below 0."""
+        if self.reading is not None:
+            return self.reading.nonnegative
         if self.scale.minimum >= 0:
             return True
         train = self.train | self.train_control
@@ -113,23 +122,7 @@ class Population:
     @cached_property
     def sums(self) -> ConditionSums:
         """Sums of the cells of every condition, and of the controls of every context and batch."""
-        chosen = np.flatnonzero(self.perturbed), np.flatnonzero(self.labels.is_control)
-        columns = {
-            "perturbation": self.labels.code,
-            "context": self.context,
-            "batch": self.batch,
-            "dose": self.dose,
-            "split": self.split,
-        }
-        perturbed, control = (
-            pd.DataFrame({name: columns[name][rows] for name in names}, index=rows)
-            for names, rows in zip(
-                (("perturbation", "context", "dose", "split"), ("context", "batch", "split")),
-                chosen,
-                strict=True,
-            )
-        )
-        return condition_sums(self.rows, perturbed, control)
+        return read(self).sums if self.reading is None else self.reading.sums
 
     @cached_property
     def control_means(self) -> NDArray[np.float32]:
@@ -248,7 +241,27 @@ def population(
         batch=batch,
         dose=_dose(adata, screen, found),
         split=_split(adata),
+        layer=layer,
+        use_rep=use_rep,
     )
+
+
+def read_once(cells: Population, keep: Ints | None = None) -> Population:
+    """Read every row of a population once, and return the population with what was read.
+
+    Its `scale`, `nonnegative` and `sums` are then known.
+
+    Parameters
+    ----------
+    cells
+        The population.
+    keep
+        Rows whose values will be needed, in any order. Those of a file or of a dask array are kept
+        in memory, in the precision of the source, and ``rows.take`` does not read them again. A
+        matrix that is in memory is not copied.
+    """
+    reading = read(cells, keep)
+    return replace(cells, rows=replace(cells.rows, kept=reading.kept), reading=reading)
 
 
 def with_controls(cells: Population, other: Population) -> Population:

@@ -7,14 +7,60 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from .._keys import PREDICTIONS
+from .._validate import key_in
 from ._results import write_table
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+PREDICTED = "_predicted"  # obs: after the name of a prediction, which rows were predicted
+SOURCE = "_source"  # obs: after the name of a prediction, the cell that each row starts from
+
+
+def prediction_slot(adata: AnnData, key: str) -> tuple[str, str]:
+    """Return where a prediction is: ``"layers"`` or ``"obsm"``, and its key there.
+
+    The name `key` stands for the layer `key`, or for ``obsm[key]``, or for ``obsm["X_" + key]`` as
+    `tl.predict` writes predictions of a representation.
+
+    Raises
+    ------
+    KeyError
+        If there is none.
+    ValueError
+        If there are several: none of them goes before the others.
+    """
+    places = [("layers", key), ("obsm", key), ("obsm", f"X_{key}")]
+    known = [place for place in places if place[1] in getattr(adata, place[0])]
+    if not known:
+        layers = [name for name in adata.layers if name is not None]
+        hint = f"sh.tl.predict(adata, model, key_added={key!r}) writes it."
+        key_in(key, layers, where="adata.layers", hint=hint)
+    if len(known) > 1:
+        several = " and ".join(f"{where}[{name!r}]" for where, name in known)
+        msg = f"prediction={key!r} could be {several}; rename or delete one of them"
+        raise ValueError(msg)
+    return known[0]
+
 
 def record(adata: AnnData, key: str, *, model: str, embedding: str, transductive: bool) -> None:
-    """Write a line on the prediction `key` into ``uns["perturbation_predictions"]``; lines of predictions that are gone go too."""
+    """Write a line on a prediction into ``uns["perturbation_predictions"]``.
+
+    Lines of predictions that are gone are deleted.
+
+    Parameters
+    ----------
+    adata
+        AnnData that holds the prediction.
+    key
+        Name of the prediction.
+    model
+        Class of the model.
+    embedding
+        Name of its embedding.
+    transductive
+        Whether that embedding has seen held-out cells.
+    """
     known: pd.DataFrame = adata.uns.get(PREDICTIONS, {}).get("table", pd.DataFrame())
     rows = {
         k: row
@@ -27,6 +73,6 @@ def record(adata: AnnData, key: str, *, model: str, embedding: str, transductive
 
 
 def is_transductive(adata: AnnData, key: str) -> bool:
-    """Whether a prediction is recorded as one of a model whose embedding has seen held-out cells."""
+    """Return whether the embedding of a prediction's model is known to have seen held-out cells."""
     known: pd.DataFrame = adata.uns.get(PREDICTIONS, {}).get("table", pd.DataFrame())
     return key in known.index and bool(known.loc[key, "transductive"])

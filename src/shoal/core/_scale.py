@@ -65,7 +65,11 @@ class Scale:
 
 def look(rows: Rows) -> Scale:
     """Read a matrix once, block by block, and say what scale it is on."""
-    _, found = walk(rows, _look_at)
+    return scale_of(walk(rows, look_at)[1])
+
+
+def scale_of(found: Values) -> Scale:
+    """Return the scale of a matrix from what `look_at` returned of all blocks."""
     if not found or not found["seen"].any():  # no finite value at all
         low = high = 0.0
     else:
@@ -78,7 +82,7 @@ def look(rows: Rows) -> Scale:
     )
 
 
-def _look_at(where: slice, block: Matrix, totals: Totals) -> Values:
+def look_at(where: slice, block: Matrix, totals: Totals) -> Values:
     """Return the extremes of one block, whether it holds whole numbers only, and its bad rows."""
     is_sparse = bool(sparse.issparse(block))
     values, bad = block.data if is_sparse else block.ravel(), 0

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
+from scipy import sparse
 
 from . import _dask
 from ._matrix import add_to_groups
@@ -41,7 +42,7 @@ class Visit(Protocol):
 
         Returns
         -------
-        Name -> array, such as one value for each row of the block.
+        Name -> array or CSR matrix, such as one value for each row of the block.
         """
 
 
@@ -116,4 +117,11 @@ def _sum(arrays: Sequence[Any]) -> Any:
 def _concatenate(parts: Sequence[Values]) -> Values:
     if not parts:
         return {}
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {name: _stacked([part[name] for part in parts]) for name in parts[0]}
+
+
+def _stacked(arrays: Sequence[Any]) -> Any:
+    """Return arrays, or CSR matrices, one below the other."""
+    if sparse.issparse(arrays[0]):
+        return sparse.vstack(arrays, format="csr")
+    return np.concatenate(arrays)

@@ -1,4 +1,4 @@
-"""Mean cell of every condition of a screen, and the means over conditions that predictions are measured against."""
+"""Mean cell of every condition, and averages over conditions that predictions are measured from."""
 
 from __future__ import annotations
 
@@ -7,133 +7,152 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core._codes import grouped, members
 from ..core._controls import LEAST
-from ..core._matrix import add_to_groups
-from ..metrics._comparison import mean_of
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from .._typing import Bools, Floats, Ints
     from ..core._population import Population
 
 
 class ConditionMeans:
-    """Means of conditions, from one pass over the matrix; a mean over all others is the total less the own.
+    """Mean cells of the conditions of a screen.
+
+    A condition is a perturbation in a context at a dose. All means come from sums that the
+    population knows. A mean over all other conditions is the total without the condition itself.
 
     Parameters
     ----------
     cells
         The screen.
-    condition
-        (n_obs,) condition of every cell, of which those with a perturbation count.
-    keys
-        Index condition; perturbation (code), context (code), dose.
     training
-        (n_obs,) cells of training.
+        (n_obs,) training cells.
+
+    Attributes
+    ----------
+    condition
+        (n_obs,) condition of every cell, -1 for cells without a perturbation.
+    keys
+        Index condition; columns perturbation (code), context (code) and dose.
     """
 
-    def __init__(
-        self, cells: Population, condition: Ints, keys: pd.DataFrame, training: Bools
-    ) -> None:
-        self.cells, self.condition, n = cells, condition, len(keys)
-        code = np.where(cells.perturbed, condition, -1)
-        counts, sums = np.bincount(code[code >= 0], minlength=n), np.zeros((n, cells.rows.shape[1]))
-        for rows, block in cells.rows.blocks():
-            add_to_groups(sums, block, code[rows])
-        self.present, self.means = counts > 0, sums / np.maximum(counts, 1)[:, None]
-        self.perturbation, self.context = (
-            keys["perturbation"].to_numpy(),
-            keys["context"].to_numpy(),
+    def __init__(self, cells: Population, training: Bools) -> None:
+        self.cells, at = cells, np.flatnonzero(cells.perturbed)
+        code, self.keys = grouped(
+            perturbation=cells.labels.code[at], context=cells.context[at], dose=cells.dose[at]
         )
-        self.learned = np.isin(np.arange(n), condition[training & cells.perturbed])
+        self.condition = np.full(len(cells.context), -1, dtype=np.int64)
+        self.condition[at] = code
+        self.perturbation = self.keys["perturbation"].to_numpy()
+        self.context = self.keys["context"].to_numpy()
+        self.learned = np.isin(np.arange(len(self.keys)), code[training[at]])
         self._controls: dict[int, Floats] = {}
         self._totals: dict[tuple[int, bool], tuple[Floats, int]] = {}
 
+    @cached_property
+    def means(self) -> Floats:
+        """(C, n_features) mean of every condition."""
+        groups = self.cells.sums.perturbed.of_all_splits()
+        return np.asarray(groups.sums / groups.n[:, None])
+
     def controls_of(self, context: int) -> Ints:
-        """Return the control cells of a context, or all where it has too few, in the order of their names."""
+        """Return the control cells of a context in the order of their names.
+
+        All control cells of the screen, where the context has fewer than 10.
+        """
         at = self.cells.controls.cells
         own = at[self.cells.context[at] == context]
         return own if len(own) >= min(LEAST, len(at)) else at
 
     def control(self, context: int) -> Floats:
-        """Return the mean of the controls of a context."""
+        """Return the mean of the control cells of a context, see `controls_of`."""
         if context not in self._controls:
-            self._controls[context] = mean_of(
-                self.cells.rows.take(np.sort(self.controls_of(context)))
-            )
+            groups, own = self.cells.sums.control.of_all_splits(), self.controls_of(context)
+            chosen = np.isin(groups.keys["context"], self.cells.context[own])
+            self._controls[context] = groups.sums[chosen].sum(axis=0) / len(own)
         return self._controls[context]
 
-    def others(self, code: int) -> Ints:
-        """Return the conditions of the same context that are of another perturbation."""
-        near = (self.context == self.context[code]) & (self.perturbation != self.perturbation[code])
-        return np.flatnonzero(near & self.present)
-
     def mean_of_others(self, code: int) -> Floats:
-        """Return the mean over all other perturbations of the context with equal weights; of the controls if there is none."""
-        found = self._without(code, learned=False)
-        return self.control(int(self.context[code])) if found is None else found
+        """Return the mean over the conditions of all other perturbations in the same context.
+
+        Every condition counts once. Without any, it is the mean of the control cells.
+        """
+        others = self._mean_without(code, learned=False)
+        return self.control(int(self.context[code])) if others is None else others
 
     def reference(self, code: int) -> Floats:
-        """Return the control mean and the mean shift of the training conditions of the context but those of the perturbation.
+        """Return the mean of perturbed cells that the response of a condition is measured from.
 
-        Of other conditions where none is of training; of those of training in all contexts where there is no other.
+        The first of these that exists:
+
+        - the mean over the training conditions of other perturbations in the same context;
+        - the mean over all conditions of other perturbations in the same context;
+        - the mean of the control cells plus the mean shift of all training conditions.
         """
-        found = self._without(code, learned=True)
-        found = self._without(code, learned=False) if found is None else found
-        return (
-            self.control(int(self.context[code])) + self._shift_anywhere if found is None else found
-        )
+        others = self._mean_without(code, learned=True)
+        others = self._mean_without(code, learned=False) if others is None else others
+        if others is not None:
+            return others
+        return self.control(int(self.context[code])) + self._mean_shift
 
     def centre(self, code: int) -> Floats:
-        """Return the mean over training conditions (or all, if there are none) of a context and its controls as one more."""
+        """Return the mean over the training conditions of a context and its control cells.
+
+        The control cells count as one more condition. Without training conditions, all conditions
+        of the context count.
+        """
         context = int(self.context[code])
         total, n = self._total(context, learned=True)
         total, n = (total, n) if n else self._total(context, learned=False)
         return np.asarray((total + self.control(context)) / (n + 1))
 
     def parts(self, codes: Ints) -> tuple[Floats, Floats]:
-        """Return the means of the two parts of each pair, in its context; NaN where it is no pair or a part was not measured."""
+        """Return the means of the two single perturbations of each pair, in its context.
+
+        Both are (len(codes), n_features). They are NaN where a condition is no pair, or one of the
+        two was not measured alone.
+        """
         names = self.cells.names
         known = {
             (names[p], c): i
-            for i, (p, c, there) in enumerate(
-                zip(self.perturbation, self.context, self.present, strict=True)
-            )
-            if there and 0 <= p < len(names)
+            for i, (p, c) in enumerate(zip(self.perturbation, self.context, strict=True))
         }
-        found = np.full((2, len(codes), self.means.shape[1]), np.nan)
+        means = np.full((2, len(codes), self.means.shape[1]), np.nan)
         for row, code in enumerate(codes):
-            parts = self.cells.screen.parts(names[self.perturbation[code]])
-            at = [known.get((part, self.context[code])) for part in parts]
+            singles = self.cells.screen.parts(names[self.perturbation[code]])
+            at = [known.get((single, self.context[code])) for single in singles]
             if len(at) == 2 and None not in at:
-                found[:, row] = self.means[np.array(at)]
-        return found[0], found[1]
+                means[:, row] = self.means[np.array(at)]
+        return means[0], means[1]
+
+    @cached_property
+    def _siblings(self) -> list[Ints]:
+        """For every condition, the conditions of the same perturbation and context."""
+        code, _ = grouped(perturbation=self.perturbation, context=self.context)
+        groups = members(code)
+        return [groups[i] for i in code]
 
     def _total(self, context: int, *, learned: bool) -> tuple[Floats, int]:
         """Return the sum of the means of the conditions of a context, and their number."""
         if (context, learned) not in self._totals:
-            here = self._here(context, learned=learned)
+            here = self.context == context
+            here = here & self.learned if learned else here
             self._totals[context, learned] = self.means[here].sum(axis=0), int(here.sum())
         return self._totals[context, learned]
 
-    def _here(self, context: int, *, learned: bool) -> Bools:
-        return (self.context == context) & (self.learned if learned else self.present)
-
-    def _without(self, code: int, *, learned: bool) -> Floats | None:
-        """Return the mean over the conditions of the same context that are of another perturbation."""
-        context = int(self.context[code])
-        total, n = self._total(context, learned=learned)
-        own = self._here(context, learned=learned) & (self.perturbation == self.perturbation[code])
-        left = n - int(own.sum())
+    def _mean_without(self, code: int, *, learned: bool) -> Floats | None:
+        """Return the mean over the conditions of other perturbations in the same context."""
+        total, n = self._total(int(self.context[code]), learned=learned)
+        own = self._siblings[code]
+        own = own[self.learned[own]] if learned else own
+        left = n - len(own)
         return (total - self.means[own].sum(axis=0)) / left if left else None
 
     @cached_property
-    def _shift_anywhere(self) -> Floats:
-        """The mean shift of all training conditions, each from the controls of its context."""
+    def _mean_shift(self) -> Floats:
+        """(n_features,) mean shift of all training conditions from the controls of their context."""
         learned = np.flatnonzero(self.learned)
         if not len(learned):
             return np.zeros(self.means.shape[1])
-        return np.asarray(
-            np.mean([self.means[i] - self.control(int(self.context[i])) for i in learned], axis=0)
-        )
+        shifts = [self.means[i] - self.control(int(self.context[i])) for i in learned]
+        return np.asarray(np.mean(shifts, axis=0))

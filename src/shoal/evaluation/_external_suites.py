@@ -1,4 +1,4 @@
-"""What `evaluate` does in the way of another package: predicted control cells, its baseline and its score."""
+"""What an evaluation in the manner of another package needs beside its metrics."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._contenders import PREDICTION
-from ..core._matrix import as_rows
 from ..core._population import population
-from ._predictions import check_finite, in_order
+from ._checks import check_finite
+from ._predictions import Beside, in_order
 from ._task import take
 
 if TYPE_CHECKING:
@@ -20,53 +20,61 @@ if TYPE_CHECKING:
 
     from .._typing import Matrix
     from ..metrics._comparison import Populations
-    from ..metrics._presets import Preset
-    from ._scores import Marks
-    from ._task import Exam
+    from ..metrics._presets import Preset as ExternalSuite
+    from ._predictions import Apart
+    from ._scores import Scores
+    from ._task import EvaluationTask
 
 MEAN = "cell-eval mean"
 
 
 def with_controls(
-    exam: Exam, guess: Populations, adata: AnnData, layer: str | None, pred: AnnData | None
+    task: EvaluationTask, made: Populations, prediction: Beside | Apart
 ) -> Populations:
-    """Return predicted populations with the control cells of the same table: of the layer, or of the other AnnData.
+    """Return predicted populations together with the control cells of the same prediction.
 
     Raises
     ------
     ValueError
-        If a control cell holds NaN, or a context has no predicted controls.
+        If a control cell holds NaN, or a context has no predicted control cells.
     """
-    if pred is None:
-        found = take(as_rows(adata.layers[layer]), [np.sort(own) for own in exam.controls])
+    if isinstance(prediction, Beside):
+        controls = take(prediction.rows, [np.sort(own) for own in task.controls])
     else:
-        found = _controls_of(exam, pred)
-    check_finite(found, "the control cells of the prediction")
-    return replace(guess, controls=found)
+        controls = _controls_of(task, prediction.adata)
+    check_finite(controls, "the control cells of the prediction")
+    return replace(made, controls=controls)
 
 
-def _controls_of(exam: Exam, pred: AnnData) -> Sequence[Matrix]:
-    own = population(pred, replace(exam.cells.screen, batch_key=None, guide_key=None))
-    rows = np.sort(own.controls.cells)
-    names = np.array([*own.contexts, ""], dtype=object)[own.context[rows]]
-    found = []
-    for group in range(len(exam.truth.controls)):
-        context = exam.conditions["context"].to_numpy()[
-            np.flatnonzero(exam.truth.group == group)[0]
-        ]
-        at = rows[names == context] if exam.cells.screen.context_key is not None else rows
+def _controls_of(task: EvaluationTask, cells: AnnData) -> Sequence[Matrix]:
+    """Return the predicted control cells of each context."""
+    screen = task.cells.screen
+    given = population(cells, replace(screen, batch_key=None, guide_key=None))
+    rows = np.sort(given.controls.cells)
+    names = np.array([*given.contexts, ""], dtype=object)[given.context[rows]]
+    context_of = task.conditions["context"].to_numpy()
+    chosen = []
+    for group in range(len(task.truth.controls)):
+        context = context_of[np.flatnonzero(task.truth.group == group)[0]]
+        at = rows[names == context] if screen.context_key is not None else rows
         if not len(at):
-            msg = f"pred has no control cells of {context}, from which this preset measures predicted effects; add them"
+            msg = (
+                f"the prediction has no control cells of {context}, from which this suite measures "
+                "predicted effects; add them"
+            )
             raise ValueError(msg)
-        found.append(at)
-    return take(in_order(own.rows, pred, exam.cells.features), found)
+        chosen.append(at)
+    return take(in_order(given.rows, cells, task.cells.features), chosen)
 
 
-def score_of(preset: Preset, marks: Marks) -> float:
-    """Return the overall score of the prediction as the peer defines it; NaN if it does not."""
-    if preset.score is None or not set(marks.suite) >= set(preset.metrics):
+def score_of(suite: ExternalSuite, scores: Scores) -> float:
+    """Return the overall score of the prediction as the package defines it.
+
+    NaN if it defines none, or not all of its metrics were computed.
+    """
+    if suite.score is None or not set(scores.metrics) >= set(suite.metrics):
         return float("nan")
     user, base = (
-        {name: marks.mean(who, name) for name in preset.metrics} for who in (PREDICTION, MEAN)
+        {name: scores.mean(who, name) for name in suite.metrics} for who in (PREDICTION, MEAN)
     )
-    return preset.score(user, base)
+    return suite.score(user, base)

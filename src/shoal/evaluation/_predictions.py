@@ -1,211 +1,259 @@
-"""Who takes an exam: the prediction, the controls that calibrate, and the baselines."""
+"""The prediction that is evaluated: cells beside the real ones, or cells in another AnnData."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from inspect import signature
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
+import pandas as pd
 
-from .._logging import progress
 from .._validate import key_in
+from ..core._codes import members
 from ..core._matrix import Rows, as_rows
 from ..core._population import population
-from ..metrics._cells import sizes_of, stored
+from ..core._predictions import PREDICTED, SOURCE, is_transductive, prediction_slot
 from ..metrics._comparison import Populations
-from ..models.base._predictor import SOURCE as OF_CELL
-from ..models.base._registry import model_class
-from ..tl._paths import paths_of
-from ..tl._predict import PREDICTED, SOURCE
+from ..models.base._predictor import SOURCE as SOURCE_OF_CELL
+from ._checks import checked
+from ._paths import names_at, paths_of
 from ._task import take
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import pandas as pd
     from anndata import AnnData
 
-    from .._typing import Bools, Ints, Matrix
-    from ._task import Exam
+    from .._typing import Ints
+    from ..core._population import Population
+    from ._task import EvaluationTask
 
-FAR_APART = 3.0  # factor between two mean values that no two sets of cells of one scale have
+ENDING = ".h5ad"
 
 
-def of_layer(exam: Exam, adata: AnnData, layer: str) -> Populations:
-    """Return the twins of a layer.
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """A prediction beside the real cells: row i predicts cell i.
+
+    Attributes
+    ----------
+    name
+        Its name, as the user gave it.
+    slot
+        Where it is, as ``"layers['p']"``.
+    rows
+        (n_obs, n_features) values.
+    transductive
+        Whether the embedding of its model has seen held-out cells.
+    """
+
+    name: str
+    slot: str
+    rows: Rows
+    transductive: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Apart:
+    """A prediction in an AnnData of its own, with as many cells as it likes.
+
+    Attributes
+    ----------
+    name
+        Its path, or ``"AnnData"``.
+    adata
+        The predicted cells.
+    transductive
+        Whether the embedding of its model has seen held-out cells.
+    """
+
+    name: str
+    adata: AnnData
+    transductive: bool
+
+
+@contextmanager
+def opened(adata: AnnData, prediction: str | PathLike[str] | AnnData) -> Iterator[Beside | Apart]:
+    """Find a prediction, and close its file at the end.
+
+    Parameters
+    ----------
+    adata
+        The screen.
+    prediction
+        One of these:
+
+        - the name of a prediction in `adata`, see `prediction_slot`;
+        - an AnnData of predicted cells;
+        - the path of an h5ad file with one. A text is a path if it ends in ``.h5ad`` and names no
+          prediction in `adata`. Only the cells and genes that are scored are read.
 
     Raises
     ------
+    KeyError
+        If there is no such prediction.
     ValueError
-        If a condition has no twin, a twin holds NaN, or the scale is not that of the real cells.
+        If a name could be several predictions, or the prediction has other columns than genes.
+    FileNotFoundError
+        If there is no such file.
+    TypeError
+        If `prediction` is something else.
     """
-    rows = np.sort(np.concatenate(exam.asked))
-    made = adata.obs.get(layer + PREDICTED)
-    if made is not None and not np.asarray(made, dtype=bool)[rows].all():
-        n = int((~np.asarray(made, dtype=bool)[rows]).sum())
+    if isinstance(prediction, str) and not _is_path(adata, prediction):
+        yield _beside(adata, prediction)
+    elif isinstance(prediction, str | PathLike):
+        path = Path(fspath(prediction))
+        if not path.is_file():
+            msg = f"prediction={str(path)!r}: there is no such file"
+            raise FileNotFoundError(msg)
+        from anndata import read_h5ad
+
+        cells = read_h5ad(path, backed="r")
+        try:
+            yield Apart(str(path), cells, is_transductive(cells, "X"))
+        finally:
+            cells.file.close()
+    elif hasattr(prediction, "obs") and hasattr(prediction, "var_names"):
+        yield Apart("AnnData", prediction, is_transductive(prediction, "X"))
+    else:
         msg = (
-            f"{n} of {len(rows)} cells that are scored have no twin in layers[{layer!r}]: predict them all, with "
-            f"sh.tl.predict(adata, model, key_added={layer!r}, subset='test')"
+            "prediction must be the name of a layer or of a slot of obsm, an AnnData, or the path "
+            f"of an h5ad file, not {type(prediction).__name__}"
         )
-        raise ValueError(msg)
-    found = checked(exam, take(as_rows(adata.layers[layer]), exam.asked), f"layers[{layer!r}]")
-    source = adata.obs.get(layer + SOURCE)
-    return replace(
-        found, paths=paths_of(exam, source if source is None else _names(source, exam.asked))
-    )
+        raise TypeError(msg)
 
 
-def of_cells(exam: Exam, pred: AnnData) -> Populations:
-    """Return the predicted cells of another AnnData, as many of each condition as are asked (all, without halves), or all.
+def populations_of(task: EvaluationTask, prediction: Beside | Apart) -> Populations:
+    """Return the predicted cells of the conditions of a task.
 
     Raises
     ------
     KeyError
         If a column or gene is missing.
     ValueError
-        If a condition has no cells, a value is NaN, or the scale is not that of the real cells.
+        If a condition has no predicted cells, a value is NaN, or the scale is not that of the real
+        cells.
     """
-    screen, features = exam.cells.screen, list(exam.cells.features)
-    missing = [gene for gene in features if gene not in pred.var_names]
+    if isinstance(prediction, Beside):
+        return _cells_beside(task, prediction)
+    return _cells_apart(task, prediction.adata)
+
+
+def in_order(rows: Rows, cells: AnnData, features: Sequence[str]) -> Rows:
+    """Return the values of predicted cells with the genes of a screen, in its order."""
+    columns = cells.var_names.get_indexer(list(features))
+    same = len(columns) == cells.n_vars and np.array_equal(columns, np.arange(len(columns)))
+    return rows if same else Rows(rows.source, columns)
+
+
+def _is_path(adata: AnnData, text: str) -> bool:
+    """Return whether a text is a path: it ends as one, and is no name in the AnnData."""
+    known = text in adata.layers or text in adata.obsm or f"X_{text}" in adata.obsm
+    return text.endswith(ENDING) and not known
+
+
+# -- beside the real cells -----------------------------------------------------------------------
+
+
+def _beside(adata: AnnData, name: str) -> Beside:
+    where, key = prediction_slot(adata, name)
+    slot, values = f"{where}[{key!r}]", getattr(adata, where)[key]
+    if where == "obsm":
+        values = _genes_of(adata, values, slot)
+    return Beside(name, slot, as_rows(values), is_transductive(adata, name))
+
+
+def _genes_of(adata: AnnData, values: Any, slot: str) -> Any:
+    """Return the values of a slot of ``obsm`` that holds predicted genes, in the order of ``var``."""
+    if isinstance(values, pd.DataFrame) and set(adata.var_names) <= set(values.columns):
+        return values[list(adata.var_names)].to_numpy()
+    if not isinstance(values, pd.DataFrame) and values.shape[1] == adata.n_vars:
+        return values
+    msg = (
+        f"{slot} has {values.shape[1]} columns, which are not the {adata.n_vars} genes: predictions "
+        "are evaluated in genes. Predict with a model of X or of a layer, or decode the "
+        "representation first"
+    )
+    raise ValueError(msg)
+
+
+def _cells_beside(task: EvaluationTask, prediction: Beside) -> Populations:
+    obs, name = task.cells.adata.obs, prediction.name
+    rows = np.sort(np.concatenate(task.predicted))
+    was_predicted = obs.get(name + PREDICTED)
+    if was_predicted is not None:
+        n_lacking = int((~np.asarray(was_predicted, dtype=bool)[rows]).sum())
+        if n_lacking:
+            msg = (
+                f"{n_lacking} of {len(rows)} cells that are scored have no twin in "
+                f"{prediction.slot}: predict them all, with sh.tl.predict(adata, model, "
+                f"key_added={name!r}, subset='test')"
+            )
+            raise ValueError(msg)
+    made = Populations(task.truth, take(prediction.rows, task.predicted))
+    source = names_at(obs.get(name + SOURCE), task.predicted)
+    return replace(checked(made, prediction.slot), paths=paths_of(task, source))
+
+
+# -- in an AnnData of their own ------------------------------------------------------------------
+
+
+def _cells_apart(task: EvaluationTask, cells: AnnData) -> Populations:
+    """Return predicted cells, as many of each condition as are scored; all without halves."""
+    screen, features = task.cells.screen, list(task.cells.features)
+    missing = [gene for gene in features if gene not in cells.var_names]
     if missing:
         msg = (
-            f"pred lacks {len(missing)} of the {len(features)} genes of the screen: {', '.join(missing[:8])}"
-            f"{' ...' if len(missing) > 8 else ''}; score the genes that both have: adata[:, pred.var_names].copy()"
+            f"the prediction lacks {len(missing)} of the {len(features)} genes of the screen: "
+            f"{_listed(missing)}; score the genes that both have: "
+            "adata[:, prediction.var_names].copy()"
         )
         raise KeyError(msg)
     for key in (screen.perturbation_key, screen.context_key, screen.dose_key):
         if key is not None:
-            key_in(key, pred.obs.columns, where="pred.obs")
-    own = population(pred, replace(screen, batch_key=None, guide_key=None))
-    order = np.argsort(pred.obs_names.to_numpy().astype(str), kind="stable")
-    perturbation = np.where(own.labels.is_control, -1, own.labels.code)[order]
-    context, dose = own.context[order], own.dose[order]
-    rng = np.random.default_rng([exam.seed, 4])
-    chosen, lacking = [], []
-    for name, row in exam.conditions.iterrows():
-        here = perturbation == _code(own.names, row["perturbation"])
-        if own.screen.context_key is not None:
-            here &= context == _code(own.contexts, row["context"])
-        if screen.dose_key is not None and row["dose"]:
-            here &= np.isclose(dose, float(row["dose"]), rtol=1e-4)
-        chosen.append(
-            np.sort(rng.permutation(order[here])[: row["n_predicted"] if exam.halves else None])
-        )
+            key_in(key, cells.obs.columns, where="prediction.obs")
+    given = population(cells, replace(screen, batch_key=None, guide_key=None))
+    rng, chosen, lacking = np.random.default_rng([task.seed, 4]), [], []
+    for name, rows, n in zip(
+        task.truth.names,
+        _rows_of_conditions(task, given),
+        task.conditions["n_predicted"],
+        strict=True,
+    ):
+        chosen.append(np.sort(rng.permutation(rows)[: n if task.halves else None]))
         if len(chosen[-1]) < 2:
-            lacking.append(str(name))
+            lacking.append(name)
     if lacking:
         msg = (
-            f"pred has fewer than 2 cells of {len(lacking)} conditions that are scored: {', '.join(lacking[:8])}"
-            f"{' ...' if len(lacking) > 8 else ''}. Predict them, or score fewer: split= and min_cells= choose"
+            f"the prediction has fewer than 2 cells of {len(lacking)} conditions that are scored: "
+            f"{_listed(lacking)}. Predict them, or score fewer: split= and min_cells= choose"
         )
         raise ValueError(msg)
-    found = checked(exam, take(in_order(own.rows, pred, features), chosen), "pred.X")
-    source = pred.obs.get(OF_CELL)
-    return replace(
-        found, paths=paths_of(exam, source if source is None else _names(source, chosen))
-    )
+    made = Populations(task.truth, take(in_order(given.rows, cells, features), chosen))
+    source = names_at(cells.obs.get(SOURCE_OF_CELL), chosen)
+    return replace(checked(made, "prediction.X"), paths=paths_of(task, source))
 
 
-def _code(names: Sequence[str], name: str) -> int:
-    """Return the place of a name, -2 where there is none."""
-    return names.index(name) if name in names else -2
+def _rows_of_conditions(task: EvaluationTask, given: Population) -> Iterator[Ints]:
+    """Yield the predicted cells of each condition, in the order of their names."""
+    order = np.argsort(given.adata.obs_names.to_numpy().astype(str), kind="stable")
+    order = order[given.perturbed[order] & (given.context[order] >= 0)]
+    code, context, names = given.labels.code[order], given.context[order], given.names
+    groups = {
+        (names[code[at[0]]], int(context[at[0]])): order[at]
+        for at in members(code * len(given.contexts) + context)
+    }
+    place = {name: i for i, name in enumerate(given.contexts)}
+    columns = (task.conditions[name] for name in ("perturbation", "context", "dose"))
+    for perturbation, context, dose in zip(*columns, strict=True):
+        where = 0 if task.cells.screen.context_key is None else place.get(context, -1)
+        rows = groups.get((perturbation, where), np.zeros(0, dtype=np.int64))
+        yield rows[np.isclose(given.dose[rows], float(dose), rtol=1e-4)] if dose else rows
 
 
-def _names(source: pd.Series, several: Sequence[Ints]) -> list[list[str]]:
-    """Return the names of the cells that the predicted cells of each condition start from."""
-    names = source.astype(str).to_numpy()
-    return [names[rows].tolist() for rows in several]
-
-
-def in_order(rows: Rows, pred: AnnData, features: Sequence[str]) -> Rows:
-    """Return the values of predicted cells with the genes of a screen, in its order."""
-    columns = pred.var_names.get_indexer(list(features))
-    same = len(columns) == pred.n_vars and np.array_equal(columns, np.arange(len(columns)))
-    return rows if same else Rows(rows.source, columns)
-
-
-def of_baselines(
-    exam: Exam,
-    adata: AnnData,
-    names: Sequence[str],
-    *,
-    layer: str | None,
-    embedding: str | pd.DataFrame | None,
-    seed: int,
-) -> Iterator[tuple[str, Populations | str, bool]]:
-    """Fit baselines on the training cells, one at a time; yield their twins, or why they have none, and if transductive."""
-    from ..tl._fit import fit
-
-    for name in progress(list(names), desc="baselines"):
-        vectors = (
-            embedding if "embedding" in signature(model_class(name).__init__).parameters else None
-        )
-        try:
-            model = fit(adata, name, layer=layer, embedding=vectors, rng=seed)
-            rows, values, _ = model.twins(adata, subset=exam.rows, rng=seed)
-        except (KeyError, ValueError) as err:
-            yield name, str(err.args[0]), False
-            continue
-        yield name, exam.populations(rows, values), model.vocabulary.transductive
-
-
-def checked(exam: Exam, cells: Sequence[Matrix], where: str) -> Populations:
-    """Return populations, once their values are finite and of the scale of the real cells.
-
-    Raises
-    ------
-    ValueError
-        If they are not.
-    """
-    made = Populations(exam.truth, cells)
-    if not np.isfinite(made.means).all():  # which says more quickly than the cells that all is well
-        check_finite(cells, where)
-    check_scale(made, exam, where)
-    return made
-
-
-def check_scale(made: Populations, exam: Exam, where: str) -> None:
-    """Raise ``ValueError`` where predicted values cannot be on the scale of the real ones."""
-    whole = (whole_numbers(cells) for cells in (made.cells, exam.truth.cells))
-    if next(whole) and not next(whole) and made.means.max() > 1:
-        msg = f"{where} holds whole numbers and the real cells do not: counts? Log-normalise them as the real cells were"
-        raise ValueError(msg)
-    size, own = (float(np.abs(one.means).mean()) for one in (made, exam.truth.real))
-    if far_apart(size, own):
-        msg = (
-            f"the mean value in {where} is {size:.3g} and that of the real cells {own:.3g}: they are not on one scale. "
-            "Normalise the prediction as the real cells were (real_layer= names other real values)"
-        )
-        raise ValueError(msg)
-
-
-def far_apart(size: float, real: float) -> bool:
-    """Return whether cells of mean absolute value `size` cannot be on the scale of real cells."""
-    return real > 0 and not real / FAR_APART <= size <= real * FAR_APART
-
-
-def whole_numbers(several: Sequence[Matrix]) -> bool:
-    """Return whether all values of all populations are whole numbers, as counts are."""
-    values = (cells.data if sparse.issparse(cells) else cells for cells in stored(several))
-    return all(bool(np.all(own == np.rint(own))) for own in values)
-
-
-def check_finite(several: Sequence[Matrix], where: str) -> None:
-    """Raise ``ValueError`` where predicted cells hold NaN or infinite values."""
-    bad = sum(int((~_finite_rows(cells)).sum()) for cells in stored(several))
-    if bad:
-        n = sizes_of(several).sum()
-        msg = f"{bad} of {n} predicted cells in {where} hold NaN or infinite values; predict them again"
-        raise ValueError(msg)
-
-
-def _finite_rows(values: Matrix) -> Bools:
-    if sparse.issparse(values):
-        good = np.ones(values.shape[0], dtype=bool)
-        good[
-            np.repeat(np.arange(values.shape[0]), np.diff(values.indptr))[~np.isfinite(values.data)]
-        ] = False
-        return good
-    return np.asarray(np.isfinite(values).all(axis=1))
+def _listed(names: Sequence[str]) -> str:
+    """Return the first names of a list."""
+    return ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")

@@ -1,4 +1,4 @@
-"""The marks of an exam: values of all contenders, what the metrics can tell, skill, and the tables that say so."""
+"""The scores of all predictions of a task: values, what the metrics can tell, and skill."""
 
 from __future__ import annotations
 
@@ -6,120 +6,154 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from .._contenders import CONTROLS, COPY, NEGATIVE, POSITIVE, PREDICTION, STRATA
-from ..metrics._calibration import bds, best_baseline, ceiling, discriminates, drf, loss, paired
+from .._contenders import CONTROLS, COPY, NEGATIVE, POSITIVE, PREDICTION
+from ..metrics._calibration import bds, best_baseline, discriminates, drf, loss, paired
 from ..metrics._registry import score
 from ..metrics._score import overall, shortfall
 from ..metrics._skill import Estimate, skill
+from ._controls import collapsed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from .._typing import Floats
     from ..metrics._comparison import Populations
     from ..metrics._registry import Metric, Scored
-    from ._task import Exam
+    from ._task import EvaluationTask
 
-SCREEN = "(screen)"  # the condition of metrics that are one number
-ALPHA = 0.05
+SCREEN = "(screen)"  # the condition of metrics that are one number for the screen
 
 
-class Marks:
-    """Values of contenders, metric by metric.
+class Scores:
+    """Values of all predictions of a task, metric by metric.
+
+    A prediction is one row of the table of scores: the prediction that is evaluated, a control or a
+    baseline. A baseline or the control copy is a *rival* of the others.
 
     Parameters
     ----------
-    exam
-        What was asked.
-    suite
+    task
+        What is predicted.
+    metrics
         Metrics by name.
     seed
-        Of the bootstrap.
+        Seed of the bootstrap of the skill.
+
+    Attributes
+    ----------
+    scored
+        Prediction -> metric -> its values.
+    refused
+        Predictions that do not exist, and why.
+    transductive
+        Predictions whose embedding has seen held-out cells.
     """
 
-    def __init__(self, exam: Exam, suite: Mapping[str, Metric], *, seed: int) -> None:
-        self.exam, self.suite, self._seed = exam, suite, seed
+    def __init__(self, task: EvaluationTask, metrics: Mapping[str, Metric], *, seed: int) -> None:
+        self.task, self.metrics, self._seed = task, metrics, seed
         self.scored: dict[str, dict[str, Scored]] = {}
-        self._transductive: set[str] = set()
-        self._refused: dict[str, str] = {}
+        self.refused: dict[str, str] = {}
+        self.transductive: set[str] = set()
         self._estimates: dict[tuple[str, str], Estimate] = {}
         self._behind: dict[str, Floats] = {}
         self._tells: dict[str, bool] = {}
 
     @cached_property
     def _collapsed(self) -> Populations:
-        return self.exam.collapsed()
+        return collapsed(self.task)
 
-    def add(self, contender: str, populations: Populations, *, transductive: bool = False) -> None:
-        """Score a contender; it is `transductive` if something that it was told has seen held-out cells."""
+    def add(self, name: str, made: Populations, *, transductive: bool = False) -> None:
+        """Compute all metrics of a prediction.
+
+        Parameters
+        ----------
+        name
+            Its name.
+        made
+            Its cells.
+        transductive
+            Whether the embedding of its model has seen held-out cells.
+        """
         if transductive:
-            self._transductive.add(contender)
-        if contender in CONTROLS:
+            self.transductive.add(name)
+        if name in CONTROLS:
             self._tells.clear()
-        self._behind.pop(contender, None)
-        self.scored[contender] = {
-            name: score(m, self.exam.truth, populations) for name, m in self.suite.items()
+        self._behind.pop(name, None)
+        self.scored[name] = {
+            metric: score(record, self.task.truth, made) for metric, record in self.metrics.items()
         }
 
-    def refuse(self, contender: str, reason: str) -> None:
-        """Note a contender that has no prediction."""
-        self._refused[contender] = reason
+    def refuse(self, name: str, reason: str) -> None:
+        """Note a prediction that does not exist, and why."""
+        self.refused[name] = reason
 
-    # -- losses ------------------------------------------------------------------------------------------------------
+    def conditions_of(self, metric: str) -> tuple[str, ...]:
+        """Return the conditions that a metric has values of, or the whole screen as one."""
+        per_condition = self.metrics[metric].per == "condition"
+        return self.task.truth.names if per_condition else (SCREEN,)
 
-    def loss(self, contender: str, metric: str) -> Floats:
-        """Return the losses of a contender; where it has no value and the positive control has one, it knows nothing.
+    def mean(self, name: str, metric: str) -> float:
+        """Return the mean value of a prediction; NaN if it has none, or was not scored."""
+        return mean_of(self.scored[name][metric].values) if name in self.scored else float("nan")
 
-        Otherwise a prediction could leave out what it is bad at: a constant one has no correlation.
+    # -- losses ----------------------------------------------------------------------------------
+
+    def loss(self, name: str, metric: str) -> Floats:
+        """Return the losses of a prediction by condition.
+
+        Where a prediction has no value and the positive control has one, its loss is that of
+        knowing nothing: the larger one of the negative control and of the control copy. Otherwise
+        a prediction could leave out what it is bad at, as a constant one has no correlation.
         """
-        own = self._loss(contender, metric)
-        if contender in (POSITIVE, NEGATIVE) or POSITIVE not in self.scored:
+        own = self._loss(name, metric)
+        if name in (POSITIVE, NEGATIVE) or POSITIVE not in self.scored:
             return own
         nothing = np.fmax(self._loss(self.negative_of(metric), metric), self._loss(COPY, metric))
         return np.where(np.isnan(own) & ~np.isnan(self._loss(POSITIVE, metric)), nothing, own)
 
-    def _loss(self, contender: str, metric: str) -> Floats:
-        """Return the losses of a contender: NaN if it was not scored, or if no value of the metric is best."""
-        m = self.suite[metric]
-        if contender not in self.scored or not np.isfinite(m.perfect):
-            return np.full(len(self._names(metric)), np.nan)
-        return loss(self.scored[contender][metric].values, m.direction, perfect=m.perfect)
+    def _loss(self, name: str, metric: str) -> Floats:
+        """Return the losses, NaN if it was not scored, or if no value of the metric is best."""
+        record = self.metrics[metric]
+        if name not in self.scored or not np.isfinite(record.perfect):
+            return np.full(len(self.conditions_of(metric)), np.nan)
+        values = self.scored[name][metric].values
+        return loss(values, record.direction, perfect=record.perfect)
 
     def negative_of(self, metric: str) -> str:
-        """Return the contender that is the negative control of a metric."""
-        return COPY if self.suite[metric].negative == "control" else NEGATIVE
+        """Return the name of the negative control of a metric."""
+        return COPY if self.metrics[metric].negative == "control" else NEGATIVE
 
-    # -- calibration -------------------------------------------------------------------------------------------------
+    # -- calibration -----------------------------------------------------------------------------
 
     @property
     def rivals(self) -> list[str]:
-        """Baselines, and the control copy."""
+        """Names of the baselines and of the control copy."""
         return [name for name in self.scored if name not in (PREDICTION, POSITIVE, NEGATIVE)]
 
     def range_of(self, metric: str) -> tuple[float, float]:
-        """Return DRF and BDS."""
+        """Return the dynamic range fraction and the bound discrimination score of a metric."""
         pair = self._loss(POSITIVE, metric), self._loss(self.negative_of(metric), metric)
         return drf(*pair), bds(*pair)
 
     def tells(self, metric: str) -> bool:
-        """Whether a metric discriminates on these data, and, if it is one of populations, is not fooled by a collapsed one."""
+        """Return whether a metric discriminates on these data.
+
+        A metric of populations must also prefer the cells of the positive control to their mean.
+        """
         if metric not in self._tells:
-            self._tells[metric] = bool(discriminates(*self.range_of(metric))) and not self._fooled(
-                metric
-            )
+            discriminating = bool(discriminates(*self.range_of(metric)))
+            self._tells[metric] = discriminating and not self._fooled(metric)
         return self._tells[metric]
 
     def _fooled(self, metric: str) -> bool:
-        """Whether a metric of populations prefers the mean of the positive control, for every cell, to its cells."""
-        m = self.suite[metric]
-        if m.family != "population":
+        """Return whether a metric of populations prefers the mean of the positive control."""
+        record = self.metrics[metric]
+        if record.family != "population":
             return False
-        collapsed = loss(
-            score(m, self.exam.truth, self._collapsed).values, m.direction, perfect=m.perfect
-        )
-        one, other = paired(collapsed, self._loss(POSITIVE, metric))
+        values = score(record, self.task.truth, self._collapsed).values
+        lost = loss(values, record.direction, perfect=record.perfect)
+        one, other = paired(lost, self._loss(POSITIVE, metric))
         return bool(one.size and one.mean() <= other.mean())
 
     def best_of(self, metric: str) -> str:
@@ -129,37 +163,39 @@ class Marks:
         at = best_baseline(np.stack([self.loss(name, metric) for name in self.rivals]))
         return "" if at is None else self.rivals[at]
 
-    def skill(self, contender: str, metric: str) -> Estimate:
-        """Return the skill of a contender against the best rival."""
-        if (contender, metric) not in self._estimates:
-            best = self.best_of(metric)
-            owner = (
-                self.exam.truth.owner
-                if self.suite[metric].per == "condition"
-                else np.zeros(1, dtype=np.int64)
-            )
-            self._estimates[contender, metric] = (
-                skill(
-                    self.loss(contender, metric),
-                    self.loss(best, metric),
-                    positive_control=self._loss(POSITIVE, metric),
-                    owner=owner,
-                    rng=self._seed,
-                )
-                if best
-                else Estimate(np.nan, np.nan, np.nan, 0, "no baseline has a value")
-            )
-        return self._estimates[contender, metric]
+    def skill(self, name: str, metric: str) -> Estimate:
+        """Return the skill of a prediction against the best rival."""
+        if (name, metric) not in self._estimates:
+            self._estimates[name, metric] = self._skill(name, metric, self.best_of(metric))
+        return self._estimates[name, metric]
 
-    def mean_skill(self, contender: str) -> float:
-        """Return the score over the metrics that discriminate: 0 as the best rival, 1 as a second experiment; NaN if none does."""
-        best = self.best()
-        return (
-            overall(self._shortfalls(contender), self._shortfalls(best)) if best else float("nan")
+    def _skill(self, name: str, metric: str, best: str) -> Estimate:
+        if not best:
+            return Estimate(np.nan, np.nan, np.nan, 0, "no baseline has a value")
+        per_condition = self.metrics[metric].per == "condition"
+        return skill(
+            self.loss(name, metric),
+            self.loss(best, metric),
+            positive_control=self._loss(POSITIVE, metric),
+            owner=self.task.truth.owner if per_condition else np.zeros(1, dtype=np.int64),
+            rng=self._seed,
         )
 
+    # -- over all metrics ------------------------------------------------------------------------
+
+    def mean_skill(self, name: str) -> float:
+        """Return the score over the metrics that discriminate.
+
+        It is 0 for the best rival, 1 for a second experiment, and NaN if no metric discriminates.
+        """
+        best = self.best()
+        return overall(self._shortfalls(name), self._shortfalls(best)) if best else float("nan")
+
     def best(self) -> str:
-        """Return the rival that stays least behind a second experiment, or ``""`` if nothing discriminates."""
+        """Return the rival that stays least behind a second experiment.
+
+        ``""`` if no metric discriminates.
+        """
         behind = {name: self._shortfalls(name) for name in self.rivals}
         known = {
             name: float(np.nanmean(values))
@@ -168,151 +204,23 @@ class Marks:
         }
         return min(known, key=lambda name: known[name], default="")
 
-    def _shortfalls(self, contender: str) -> Floats:
-        """Return (M,) shortfalls on the metrics that discriminate and have a range."""
-        if contender not in self._behind:
-            found = [
+    def _shortfalls(self, name: str) -> Floats:
+        """Return (M,) shortfalls on the metrics that discriminate."""
+        if name not in self._behind:
+            behind = [
                 shortfall(
-                    self.loss(contender, name),
-                    positive_control=self._loss(POSITIVE, name),
-                    negative_control=self._loss(self.negative_of(name), name),
+                    self.loss(name, metric),
+                    positive_control=self._loss(POSITIVE, metric),
+                    negative_control=self._loss(self.negative_of(metric), metric),
                 )
-                for name in self.suite
-                if self.tells(name)
+                for metric in self.metrics
+                if self.tells(metric)
             ]
-            self._behind[contender] = np.array(found, dtype=np.float64)
-        return self._behind[contender]
-
-    def mean(self, contender: str, metric: str) -> float:
-        """Return the mean value of a contender; NaN if it has none, or was not scored."""
-        return (
-            _mean(self.scored[contender][metric].values)
-            if contender in self.scored
-            else float("nan")
-        )
-
-    # -- tables ------------------------------------------------------------------------------------------------------
-
-    def tables(self) -> dict[str, pd.DataFrame]:
-        """Return the tables of ``uns["evaluation"]``, by name."""
-        conditions = self._conditions()
-        scores = self._scores()
-        per_condition = [name for name, m in self.suite.items() if m.per == "condition"]
-        values = {name: self.scored[PREDICTION][name].values for name in per_condition}
-        index = pd.Index(self.exam.truth.names, name="condition")
-        return {
-            "table": pd.DataFrame(values, index=index),
-            "summary": pd.DataFrame(
-                [self._line(n) for n in self.suite], index=pd.Index(self.suite, name="metric")
-            ),
-            "contenders": self._contenders(),
-            "scores": scores,
-            "strata": self._strata(scores, conditions),
-            "missing": pd.DataFrame(
-                list(self._missing()), columns=["contender", "condition", "metric", "reason"]
-            ),
-            "conditions": conditions,
-        }
-
-    def _line(self, name: str) -> dict[str, object]:
-        """Return the row of a metric in the summary."""
-        m, best, (part, order) = self.suite[name], self.best_of(name), self.range_of(name)
-        found = self.skill(PREDICTION, name)
-        values = self.scored[PREDICTION][name].values
-        return {
-            "family": m.family,
-            "direction": m.direction,
-            "perfect": m.perfect,
-            "value": _mean(values),
-            "positive": self.mean(POSITIVE, name),
-            "negative": self.mean(self.negative_of(name), name),
-            "negative_control": self.negative_of(name)
-            if self.negative_of(name) in self.scored
-            else "",
-            "ceiling": _mean(ceiling(self.scored[POSITIVE][name].values))
-            if m.correlation and POSITIVE in self.scored
-            else np.nan,
-            "drf": part,
-            "bds": order,
-            "discriminates": self.tells(name),
-            "best_baseline": best,
-            "best_value": _mean(self.scored[best][name].values) if best else np.nan,
-            "skill": found.value,
-            "skill_low": found.low,
-            "skill_high": found.high,
-            "n": int(np.isfinite(values).sum()),
-            "n_missing": int(np.isnan(values).sum()),
-        }
-
-    def _contenders(self) -> pd.DataFrame:
-        rows = {
-            name: {
-                "score": self.mean_skill(name),
-                "transductive": name in self._transductive,
-                **{m: _mean(s.values) for m, s in scored.items()},
-            }
-            for name, scored in self.scored.items()
-        }
-        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("contender")
-
-    def _names(self, metric: str) -> tuple[str, ...]:
-        return self.exam.truth.names if self.suite[metric].per == "condition" else (SCREEN,)
-
-    def _scores(self) -> pd.DataFrame:
-        parts = [
-            pd.DataFrame(
-                {
-                    "contender": who,
-                    "condition": self._names(name),
-                    "metric": name,
-                    "value": found.values,
-                }
-            )
-            for who, scored in self.scored.items()
-            for name, found in scored.items()
-        ]
-        return pd.concat(parts, ignore_index=True)
-
-    def _missing(self) -> Iterator[tuple[str, str, str, str]]:
-        """Yield what is not there, and why."""
-        for condition, reason in self.exam.skipped.items():
-            yield "(all)", condition, "(all)", reason
-        for who, reason in self._refused.items():
-            yield who, "(all)", "(all)", reason
-        for who, scored in self.scored.items():
-            for name, found in scored.items():
-                for at, reason in found.reasons.items():
-                    yield who, self._names(name)[at], name, reason
-
-    def _conditions(self) -> pd.DataFrame:
-        """Return the conditions with size and coherence of the real effect."""
-        real, truth = self.exam.truth.real, self.exam.truth
-        table = self.exam.conditions.assign(
-            magnitude=real.magnitude,
-            coherence=real.coherence,
-            n_de=((real.genes.fdr < ALPHA) & truth.mask).sum(axis=1).astype(np.int64),
-        )
-        for kind, column in (("effect", "magnitude"), ("coherence", "coherence")):
-            rank = table[column].rank(method="first", pct=True, na_option="top").to_numpy()
-            third = np.clip(np.ceil(3 * rank).astype(int) - 1, 0, 2)
-            table[f"{kind}_stratum"] = np.array(STRATA[kind], dtype=object)[third]
-        return table
-
-    @staticmethod
-    def _strata(scores: pd.DataFrame, conditions: pd.DataFrame) -> pd.DataFrame:
-        parts = []
-        for kind, levels in STRATA.items():
-            stratum = scores["condition"].map(conditions[f"{kind}_stratum"])
-            for level in levels:
-                own = (
-                    scores[stratum == level]
-                    .groupby(["metric", "contender"], sort=False)["value"]
-                    .agg(["mean", "count"])
-                )
-                parts.append(own.reset_index().assign(stratum=f"{kind} {level}"))
-        return pd.concat(parts, ignore_index=True).rename(columns={"mean": "value", "count": "n"})
+            self._behind[name] = np.array(behind, dtype=np.float64)
+        return self._behind[name]
 
 
-def _mean(values: Floats) -> float:
+def mean_of(values: Floats) -> float:
+    """Return the mean of the values that are not missing; NaN if all are."""
     kept = values[np.isfinite(values)]
     return float(kept.mean()) if kept.size else float("nan")

@@ -1,4 +1,4 @@
-"""The exam that an evaluation sets: held-out conditions, their two halves, the controls, and what else they are measured with."""
+"""The task of an evaluation: held-out conditions, and the real cells they are compared with."""
 
 from __future__ import annotations
 
@@ -8,128 +8,111 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._keys import SPLIT
-from .._logging import logger
-from ..core._codes import grouped
 from ..core._controls import shuffled
-from ..core._population import Population, population
-from ..metrics import median_bandwidth, principal_axes
-from ..metrics._cells import Cells, densify, repeated, sizes_of
-from ..metrics._comparison import Populations, Truth, project
-from ..models.space._pca import fit_pca
+from ..core._population import Population, population, read_once
+from ..metrics._cells import Cells
+from ..metrics._comparison import Populations, Truth
+from ._axes import axes_of, axis_cells, read_by_axes
+from ._baselines import read_by_baselines
 from ._condition_means import ConditionMeans
+from ._conditions import condition_names, draw_from_others, hold_out, rows_by_name, scored_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
 
-    from .._typing import Bools, Floats, Ints, Matrix
+    from .._typing import Bools, Ints, Matrix
     from ..core._matrix import Rows
     from ..core._screen import Screen
+    from ._conditions import HeldOut
 
-CONTROLS = 2_000  # most controls of a context that populations and genes are compared with
-SAMPLE = 2_000  # training cells that the width of the kernel is taken from
-FEW = 500  # training cells that the axes are taken from where no metric works in them
+CONTROLS = 2_000  # most control cells of a context that populations and genes are compared with
 
 
 @dataclass(frozen=True, eq=False)
-class Exam:
-    """What is asked, and the answers that need no model.
+class EvaluationTask:
+    """What is predicted, and what the predictions are compared with.
 
     Attributes
     ----------
     cells
         The screen.
     truth
-        The real cells that answers are compared with: the second half of every condition, or all of them.
-    asked
-        Rows of each condition whose twins are scored: its first half, or all of them.
+        The real cells: the second half of every condition, or all of them.
+    predicted
+        Rows of each condition whose predictions are scored: its first half, or all of them.
     conditions
-        Index condition; perturbation, context, dose, n_real, n_predicted.
+        Index condition; columns perturbation, context, dose, n_real, n_predicted.
     skipped
-        Conditions that are not asked, and why.
+        Conditions that are not scored, and why.
     halves
-        Whether the conditions are cut in two.
+        Whether the conditions are cut in two halves.
     controls
-        Rows of the real controls of each context that answers are compared with.
+        Rows of the real control cells of each context that predictions are compared with.
+    others
+        Rows of cells of other perturbations, for each condition: its negative control. Empty
+        without halves.
+    copies
+        Rows of control cells of the same contexts and batches, for each condition.
     means
         Mean cells of all conditions of the screen.
-    seed
-        Of everything that is drawn.
     codes
         (P,) numbers of the conditions among all of the screen.
+    seed
+        Seed of everything that is drawn.
     """
 
     cells: Population
     truth: Truth
-    asked: tuple[Ints, ...]
+    predicted: tuple[Ints, ...]
     conditions: pd.DataFrame
     skipped: dict[str, str]
     halves: bool
     controls: tuple[Ints, ...]
+    others: tuple[Ints, ...]
+    copies: tuple[Ints, ...]
     means: ConditionMeans
-    seed: int
     codes: Ints
+    seed: int
 
     @property
-    def rows(self) -> Bools:
-        """(n_obs,) cells whose twins are scored."""
-        return np.isin(np.arange(self.cells.rows.shape[0]), np.concatenate(self.asked))
+    def is_predicted(self) -> Bools:
+        """(n_obs,) cells whose predictions are scored."""
+        return np.isin(np.arange(self.cells.rows.shape[0]), np.concatenate(self.predicted))
 
     def populations(self, rows: Ints, values: Matrix) -> Populations:
-        """Return twins, given for some rows (sorted), as populations."""
-        return Populations(
-            self.truth, Cells(values, tuple(np.searchsorted(rows, own) for own in self.asked))
-        )
+        """Return predicted cells as populations.
 
-    def positive(self) -> Populations:
-        """Return a second sample of the real cells: the first halves."""
-        return Populations(self.truth, take(self.cells.rows, self.asked))
-
-    def collapsed(self) -> Populations:
-        """Return the mean of the positive control, for every cell."""
-        return Populations(
-            self.truth,
-            repeated(self.positive().means, [len(own) for own in self.asked], np.float32),
-        )
-
-    def average(self) -> Populations:
-        """Return cell-eval's baseline for every real cell: the mean over training conditions and the controls as one more."""
-        real, centre = self.truth.cells, [self.means.centre(code) for code in self.codes]
-        return Populations(self.truth, repeated(centre, sizes_of(real).tolist(), real[0].dtype))
-
-    def negative(self) -> Populations:
-        """Return cells of all other perturbations of the context, and their mean with equal weights."""
-        rng, order, drawn = np.random.default_rng([self.seed, 1]), _by_name(self.cells), []
-        where = self.means.condition[order]
-        for code, here, own in zip(self.codes, self.truth.group, self.asked, strict=True):
-            near = np.isin(where, self.means.others(code))
-            drawn.append(
-                shuffled(order[near] if near.any() else self.controls[here], len(own), rng)[0]
-            )
-        exact = np.stack([self.means.mean_of_others(code) for code in self.codes])
-        return Populations(self.truth, take(self.cells.rows, drawn), exact=exact)
-
-    def control_copy(self) -> Populations:
-        """Return control cells of the same contexts and batches, and the mean of the controls."""
-        rng, cells = np.random.default_rng([self.seed, 2]), self.cells
-        drawn = [
-            cells.controls.draw(cells.context[own], cells.batch[own], rng)[0] for own in self.asked
-        ]
-        return Populations(self.truth, take(cells.rows, drawn), exact=self.truth.control)
+        Parameters
+        ----------
+        rows
+            (n,) sorted rows that were predicted, all of `predicted` among them.
+        values
+            (n, n_features) their predictions, dense or CSR.
+        """
+        places = tuple(np.searchsorted(rows, own) for own in self.predicted)
+        return Populations(self.truth, Cells(values, places))
 
 
 def take(rows: Rows, index: Sequence[Ints]) -> Sequence[Matrix]:
-    """Return populations at some rows, in any order and with repeats: views of a matrix in memory, copies from a file."""
+    """Return populations at some rows, in any order and with repeats.
+
+    Rows that are in memory are not copied. Others are read from the file.
+    """
     if rows.in_memory:
         source = rows.source if rows.columns is None else rows.source[:, rows.columns]
         return Cells(source, tuple(index))
+    if rows.kept is not None:
+        places = [rows.kept.places(own) for own in index]
+        known = tuple(place for place in places if place is not None)
+        if len(known) == len(places):
+            return Cells(rows.kept.values, known)
     unique = [np.unique(own, return_inverse=True) for own in index]
     return tuple(rows.take(own)[back] for own, back in unique)
 
 
-def set_exam(
+def evaluation_task(
     adata: AnnData,
     screen: Screen,
     *,
@@ -139,168 +122,139 @@ def set_exam(
     n_comps: int,
     min_cells: int,
     seed: int,
-) -> Exam:
-    """Choose the conditions that are scored, cut them in two, and prepare what they are compared with.
+    baselines: Sequence[str] = (),
+) -> EvaluationTask:
+    """Choose the conditions that are scored, and read what they are compared with.
 
-    Without `halves`, as other packages have it: all cells of a condition are asked and are the truth, all controls count, and
-    only a gene that has the very name of a perturbation is its target.
+    All cells are chosen before any value is looked at. Then the matrix is read once.
+
+    Parameters
+    ----------
+    adata
+        The screen.
+    screen
+        Its columns and control labels.
+    layer
+        Layer of the real values, ``None`` for ``X``.
+    split
+        Value of ``obs["split"]`` that is scored, ``None`` for all perturbed cells.
+    halves
+        Whether conditions are cut in two halves. Without, as other packages have it: all cells of
+        a condition are predicted and real, all control cells count, and only a gene that has the
+        very name of a perturbation is its target.
+    n_comps
+        Principal components.
+    min_cells
+        Cells below which a condition is skipped.
+    seed
+        Seed of everything that is drawn.
+    baselines
+        Names of baselines that will be fitted. The cells that they keep are read with the others.
 
     Raises
     ------
     ValueError
-        If nothing can be scored.
+        If nothing can be scored, or the training cells do not vary.
     """
     cells = population(adata, screen, layer=layer)
-    chosen = _chosen(cells, adata, split)
+    scored, by_name = scored_cells(cells, split), rows_by_name(cells)
     training = (
-        cells.train if (cells.split == 2).any() else cells.perturbed & ~chosen
+        cells.train if (cells.split == 2).any() else cells.perturbed & ~scored
     ) | cells.train_control
-    condition, keys = grouped(
-        perturbation=cells.labels.code, context=cells.context, dose=cells.dose
+    known, rng = ConditionMeans(cells, training), np.random.default_rng([seed, 0])
+    keys, names = known.keys, condition_names(cells, known.keys)
+    held = hold_out(
+        known.condition,
+        names,
+        candidates=by_name[scored[by_name]],
+        min_cells=min_cells,
+        halves=halves,
+        rng=rng,
     )
-    names = [_name(cells, key) for key in keys.itertuples(index=False)]
-    rng = np.random.default_rng([seed, 0])
-    order = _by_name(cells)
-    found, skipped = {}, {}
-    for code in np.unique(condition[chosen]):
-        own = rng.permutation(order[(condition[order] == code) & chosen[order]])
-        if len(own) < min_cells:
-            skipped[names[code]] = f"cells: {len(own)}, fewer than min_cells={min_cells}"
-            continue
-        found[code] = (own[: len(own) // 2], own[len(own) // 2 :]) if halves else (own, own)
-    if not found:
-        msg = f"none of {len(skipped)} conditions has {min_cells} cells; lower min_cells= or hold out larger perturbations"
-        raise ValueError(msg)
-
-    codes = np.array(list(found))
-    asked, real = ([np.sort(own[i]) for own in found.values()] for i in (0, 1))
     perturbation, context = (
-        keys["perturbation"].to_numpy()[codes],
-        keys["context"].to_numpy()[codes],
+        keys[name].to_numpy()[held.codes] for name in ("perturbation", "context")
     )
     contexts, group = np.unique(context, return_inverse=True)
-    means = ConditionMeans(cells, condition, keys, training)
-    controls = [means.controls_of(int(where)) for where in contexts]
+    controls = [known.controls_of(int(where)) for where in contexts]
     if halves:
         controls = [shuffled(own, min(len(own), CONTROLS), rng)[0] for own in controls]
-    axes, bandwidth = _space(
-        cells, training, order, n_comps=n_comps, seed=seed, rng=rng if halves else None
-    )
-    targets = {name: screen.parts(name) if halves else [name] for name in cells.names}
-    column = {name: i for i, name in enumerate(cells.features)}
-    mask = np.ones((len(codes), len(column)), dtype=bool)
-    for row, code in enumerate(perturbation):
-        mask[row, [column[gene] for gene in targets[cells.names[code]] if gene in column]] = False
+    axis_rows = axis_cells(by_name[training[by_name]], seed=seed, rng=rng if halves else None)
+    others: tuple[Ints, ...] = ()
+    if halves:
+        others = draw_from_others(
+            cells,
+            by_name,
+            perturbation=perturbation,
+            context=context,
+            sizes=[len(own) for own in held.predicted],
+            fallback=[controls[here] for here in group],
+            rng=np.random.default_rng([seed, 1]),
+        )
+    copies = _control_copies(cells, held.predicted, np.random.default_rng([seed, 2]))
+    wanted = [*held.predicted, *held.real, *controls, *others, *copies]
+    wanted += [read_by_axes(axis_rows, seed=seed), read_by_baselines(cells, baselines)]
+    cells = read_once(cells, np.concatenate(wanted))
+
+    means = ConditionMeans(cells, training)
+    axes, bandwidth = axes_of(cells.rows, axis_rows, n_comps=n_comps, seed=seed)
     truth = Truth(
-        names=tuple(names[code] for code in codes),
+        names=tuple(names[code] for code in held.codes),
         owner=np.unique(perturbation, return_inverse=True)[1],
         group=group,
-        cells=take(cells.rows, real),
+        cells=take(cells.rows, held.real),
         controls=take(cells.rows, [np.sort(own) for own in controls]),
-        reference=np.stack([means.reference(code) for code in codes]),
-        mask=mask,
+        reference=np.stack([means.reference(code) for code in held.codes]),
+        mask=_counting_genes(cells, perturbation, with_parts=halves),
         axes=axes,
         bandwidth=bandwidth,
-        parts=means.parts(codes),
+        parts=means.parts(held.codes),
     )
-    table = pd.DataFrame(
-        {
-            "perturbation": [cells.names[code] for code in perturbation],
-            "context": [cells.contexts[where] if where >= 0 else "" for where in context],
-            "dose": ["" if np.isnan(d) else f"{d:g}" for d in keys["dose"].to_numpy()[codes]],
-            "n_real": [len(own) for own in real],
-            "n_predicted": [len(own) for own in asked],
-        },
-        index=pd.Index(truth.names, name="condition"),
-    )
-    return Exam(
+    return EvaluationTask(
         cells=cells,
         truth=truth,
-        asked=tuple(asked),
-        conditions=table,
-        skipped=skipped,
+        predicted=held.predicted,
+        conditions=_table(cells, keys, held, truth.names),
+        skipped=held.skipped,
         halves=halves,
         controls=tuple(controls),
+        others=others,
+        copies=copies,
         means=means,
+        codes=held.codes,
         seed=seed,
-        codes=codes,
     )
 
 
-def _space(
-    cells: Population,
-    training: Bools,
-    order: Ints,
-    *,
-    n_comps: int,
-    seed: int,
-    rng: np.random.Generator | None,
-) -> tuple[Floats, float]:
-    """Return principal axes of the training cells and the width of the kernel; without `rng`, axes of a few of them.
+def _control_copies(
+    cells: Population, predicted: Sequence[Ints], rng: np.random.Generator
+) -> tuple[Ints, ...]:
+    """Draw control cells of the same contexts and batches, as many as are predicted."""
+    draw = cells.controls.draw
+    return tuple(draw(cells.context[own], cells.batch[own], rng)[0] for own in predicted)
 
-    No metric of other packages works in these axes: there they serve only to say how large the real effects are.
-    """
-    at = order[training[order]]
-    if rng is not None:
-        space = fit_pca(
-            cells.rows, np.sort(at), n_latent=n_comps, rng=np.random.default_rng([seed, 3])
-        )
-        axes = np.asarray(space.axes, dtype=np.float64)
-        some = np.sort(shuffled(at, min(len(at), SAMPLE), rng)[0])
-        return axes, median_bandwidth(project(cells.rows.take(some), axes))
-    few = cells.rows.take(
-        np.sort(shuffled(at, min(len(at), FEW), np.random.default_rng([seed, 3]))[0])
+
+def _counting_genes(cells: Population, perturbation: Ints, *, with_parts: bool) -> Bools:
+    """Return (P, n_features) which genes count: all but the targets of the perturbation."""
+    column, names = {name: i for i, name in enumerate(cells.features)}, cells.names
+    mask = np.ones((len(perturbation), len(column)), dtype=bool)
+    for row, name in enumerate(names[code] for code in perturbation):
+        targets = cells.screen.parts(name) if with_parts else [name]
+        mask[row, [column[gene] for gene in targets if gene in column]] = False
+    return mask
+
+
+def _table(
+    cells: Population, keys: pd.DataFrame, held: HeldOut, names: Sequence[str]
+) -> pd.DataFrame:
+    """Return the table of the conditions."""
+    chosen, perturbations = keys.iloc[held.codes], cells.names
+    return pd.DataFrame(
+        {
+            "perturbation": [perturbations[code] for code in chosen["perturbation"]],
+            "context": [cells.contexts[code] if code >= 0 else "" for code in chosen["context"]],
+            "dose": ["" if np.isnan(dose) else f"{dose:g}" for dose in chosen["dose"]],
+            "n_real": [len(own) for own in held.real],
+            "n_predicted": [len(own) for own in held.predicted],
+        },
+        index=pd.Index(names, name="condition"),
     )
-    few = few.astype(np.float64)
-    products = densify(
-        few @ few.T
-    )  # of a few cells these tell the same as the covariance of the genes
-    products -= products.mean(axis=0)
-    products -= products.mean(axis=1)[:, None]
-    vectors, size = principal_axes(products, min(n_comps, len(products) - 1))
-    if not len(size):
-        msg = (
-            f"the {len(products)} training cells do not vary in any of the {few.shape[1]} features"
-        )
-        raise ValueError(msg)
-    vectors -= vectors.mean(axis=0)
-    axes = np.asarray(few.T @ (vectors / np.sqrt(size)))
-    return axes, np.nan
-
-
-def _by_name(cells: Population) -> Ints:
-    """Return the rows of a screen in the order of their names, so that they may come in any."""
-    return np.argsort(cells.adata.obs_names.to_numpy().astype(str), kind="stable")
-
-
-def _chosen(cells: Population, adata: AnnData, split: str | None) -> Bools:
-    """Return (n_obs,) which perturbed cells are asked."""
-    codes = {"train": 0, "val": 1, "test": 2}
-    if split is None:
-        if (cells.split == 2).any():
-            logger.warning(
-                "split=None scores the cells of training too, which a model has seen; use split='test'"
-            )
-        return cells.perturbed
-    if SPLIT not in adata.obs:
-        return cells.perturbed
-    if split not in codes:
-        msg = f"split must be one of {', '.join(map(repr, codes))}, or None for all cells, not {split!r}"
-        raise ValueError(msg)
-    if split == "train":
-        logger.warning("split='train' scores cells that the model has seen")
-    chosen = cells.perturbed & (cells.split == codes[split])
-    if not chosen.any():
-        msg = f"no perturbed cell has obs[{SPLIT!r}] == {split!r}; call sh.pp.split, or pass another split="
-        raise ValueError(msg)
-    return chosen
-
-
-def _name(cells: Population, key: tuple[int, int, float]) -> str:
-    """Return what a condition is called: ``"KLF1"``, ``"KLF1 | K562"``, ``"KLF1 | K562 | 0.1"``."""
-    code, context, dose = int(key[0]), int(key[1]), float(key[2])
-    name = cells.names[code] if 0 <= code < len(cells.names) else ""
-    where = (
-        [cells.contexts[context]] if cells.screen.context_key is not None and context >= 0 else []
-    )
-    return " | ".join([name, *where, *([] if np.isnan(dose) else [f"{dose:g}"])])

@@ -28,7 +28,8 @@ def steering_of(layer: nn.Module, condition: Tensor, slots: Tensor | None) -> Te
     condition
         (K, B, c) conditions of K sets, B for each set.
     slots
-        (K, S, B), 1 at the condition of each slot and else 0; ``None`` gives one result a condition.
+        (K, S, B), 1 at the condition of each slot and else 0. ``None`` gives one result a
+        condition.
 
     Returns
     -------

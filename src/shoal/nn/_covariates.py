@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from .._validate import one_of
+from ._attention import linear
 from ._condition import CodeEncoder, MeanPool
-from ._set_transformer import linear
 from ._time import waves
 
 if TYPE_CHECKING:

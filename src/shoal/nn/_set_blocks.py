@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from .._validate import positive
+from ._attention import EPS, Attention, Enter, linear, readable
 from ._blocks import steering_of, zeroed
-from ._set_transformer import EPS, Attention, Enter, linear, readable
 
 
 class SetBlock(nn.Module):

@@ -11,64 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from .._validate import one_of, positive
+from ._attention import EPS, Attention, Enter, linear, readable
 from ._blocks import steering_of, zeroed
 
 FUSIONS = ("features", "tokens")
-EPS = 1e-6
 
 
 def n_parameters(module: nn.Module) -> int:
     """Return the number of weights of a module, those that are frozen included."""
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def linear(d_in: int, d_out: int, *, kind: type[nn.Linear] = nn.Linear) -> nn.Linear:
-    """Return a linear layer with Xavier weights and no offset at first."""
-    layer = kind(d_in, d_out)
-    nn.init.xavier_uniform_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
-class Enter(nn.Linear):
-    """A linear layer whose last input features may be left out where they are 0."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        short = x.shape[-1] < self.in_features
-        return nn.functional.linear(
-            x, self.weight[:, : x.shape[-1]] if short else self.weight, self.bias
-        )
-
-
-def readable(keys: Tensor) -> Tensor:
-    """Return which tokens (K, m) are read, bool: those of `keys`, or all of a set without any."""
-    return keys | ~keys.any(-1, keepdim=True)
-
-
-class Attention(nn.Module):
-    """Self-attention with several heads, and an RMS-norm of queries and keys."""
-
-    def __init__(self, width: int, n_heads: int, d_out: int) -> None:
-        super().__init__()
-        if width % n_heads:
-            msg = f"n_heads={n_heads} must divide the width of the attention, {width}"
-            raise ValueError(msg)
-        self.n_heads = n_heads
-        self.qkv = linear(width, 3 * width)
-        self.norm_q = nn.RMSNorm(width // n_heads, eps=EPS)
-        self.norm_k = nn.RMSNorm(width // n_heads, eps=EPS)
-        self.leave = linear(width, d_out)
-
-    def forward(self, u: Tensor, keys: Tensor | None) -> Tensor:
-        """Return (K, m, d_out) from tokens (K, m, width), of which `keys` (K, m) are read."""
-        q, k, v = self.qkv(u).unflatten(-1, (3, self.n_heads, -1)).movedim(-3, 0).transpose(-3, -2)
-        mask = None if keys is None else keys[..., None, None, :]
-        q, k = (
-            norm(a.to(norm.weight.dtype)).to(v.dtype)
-            for norm, a in ((self.norm_q, q), (self.norm_k, k))
-        )
-        seen = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.leave(seen.transpose(-3, -2).flatten(-2))
 
 
 class Stream(nn.Module):

@@ -10,6 +10,7 @@ import numpy as np
 from .._keys import PCA
 from .._validate import key_in
 from ..core._matrix import as_rows, choose
+from ..core._predictions import PREDICTED, prediction_slot
 from ..core._screen import labels, resolve
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from .._typing import Bools, Floats, Ints, Matrix
     from ..core._screen import Labels, Screen
-
-PREDICTED = "_predicted"  # obs, after the name of a prediction: which cells were predicted
 
 
 @dataclass(frozen=True)
@@ -81,8 +80,9 @@ class Prediction:
 
     def predicted(self, rows: Ints) -> Matrix:
         """Return the predicted values of cells: genes or dimensions, dense or CSR."""
-        where = {"layer": self.name} if self.in_genes else {"use_rep": f"X_{self.name}"}
-        return as_rows(choose(self.adata, **where)[0]).take(rows)
+        where, key = prediction_slot(self.adata, self.name)
+        slot = {"layer": key} if where == "layers" else {"use_rep": key}
+        return as_rows(choose(self.adata, **slot)[0]).take(rows)
 
 
 def read_prediction(
@@ -109,13 +109,7 @@ def read_prediction(
 
 def is_in_genes(adata: AnnData, name: str) -> bool:
     """Return whether a prediction is a layer; if not, it must be in ``obsm``."""
-    if name in adata.layers:
-        return True
-    if f"X_{name}" not in adata.obsm:
-        hint = f"sh.tl.predict(adata, model, key_added={name!r}) writes it."
-        there = [layer for layer in adata.layers if layer is not None]
-        key_in(name, there, where="adata.layers", hint=hint)
-    return False
+    return prediction_slot(adata, name)[0] == "layers"
 
 
 def inside_of(adata: AnnData, screen: Screen, context: str | None) -> Bools:

@@ -37,7 +37,7 @@ def read_evaluation(data: AnnData | MuData, key: str | None, mod: str | None) ->
     """Return the evaluation in ``uns``, or say which call writes it."""
     adata = get_adata(data, mod)
     key = key or EVALUATION
-    call = "sh.tl.evaluate(adata, layer=...)"
+    call = "sh.tl.evaluate(adata, prediction=...)"
     result = read_result(adata, key, written_by=call)
     if not str(result["schema"]).startswith("evaluation/"):
         msg = f"adata.uns[{key!r}] holds {result['schema']!r}, not an evaluation; call {call} first"
@@ -133,6 +133,8 @@ def label_of(result: dict[str, Any], contender: str = PREDICTION) -> str:
     The prediction has the name of its layer. A dagger marks what is transductive.
     """
     name = (
-        str(result["params"].get("layer") or PREDICTION) if contender == PREDICTION else contender
+        str(result["params"].get("prediction") or PREDICTION)
+        if contender == PREDICTION
+        else contender
     )
     return name + TRANSDUCTIVE if contender in transductive_marks(result["contenders"]) else name

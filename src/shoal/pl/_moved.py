@@ -10,8 +10,9 @@ from anndata import AnnData
 
 from .._validate import key_in
 from ..core._matrix import as_rows, choose
+from ..core._predictions import PREDICTED, prediction_slot
 from ..core._screen import labels
-from ._cells import PREDICTED, axes_of, is_in_genes
+from ._cells import axes_of, is_in_genes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,7 +86,8 @@ def _recorded(adata: AnnData, screen: Screen, prediction: str, genes: Ints | Non
         key_in(key, adata.obs.columns, where="adata.obs", hint=hint)
     at = np.flatnonzero(adata.obs[is_predicted].to_numpy(dtype=bool))
     found = labels(adata, screen)
-    matrix = adata.obsm[f"X_{prediction}"] if genes is None else adata.layers[prediction]
+    where, key = prediction_slot(adata, prediction)
+    matrix = getattr(adata, where)[key]
     names = np.asarray(found.names, dtype=object)[found.code[at]]
     return Moved(names, adata.obs[source].astype(str).to_numpy()[at], at, as_rows(matrix, genes))
 

@@ -9,6 +9,7 @@ import numpy as np
 from .._keys import PCA
 from .._random import RNGLike, as_generator
 from .._validate import get_adata, positive
+from ..core._predictions import prediction_slot
 from ..metrics._cells import densify
 from ._cells import Prediction, axes_of, read_prediction
 from ._evaluation import RIVAL
@@ -135,7 +136,7 @@ def _check_dimensions(shown: Prediction, basis: str) -> None:
     """Raise ``ValueError`` if a prediction in a representation is not of the basis."""
     if shown.in_genes:
         return
-    slot = f"X_{shown.name}"
+    _, slot = prediction_slot(shown.adata, shown.name)
     found, expected = (shown.adata.obsm[key].shape[1] for key in (slot, basis))
     if found != expected:
         msg = f"adata.obsm[{slot!r}] has {found} dimensions and {basis!r} {expected}; pass basis="

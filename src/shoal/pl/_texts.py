@@ -29,7 +29,7 @@ fill = shared(
 >>> model = sh.tl.fit(adata, "mean_shift")
 >>> sh.tl.predict(adata, model, key_added="mean_shift", subset="test")
 >>> sh.tl.evaluate(
-...     adata, layer="mean_shift", metrics=["energy", "pds_l2"], baselines=["perturbed_mean"]
+...     adata, prediction="mean_shift", metrics=["energy", "pds_l2"], baselines=["perturbed_mean"]
 ... )""",
         # of pictures of coherence
         "coherent": "Screen with the result of :func:`shoal.tl.coherence`.",

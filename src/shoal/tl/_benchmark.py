@@ -10,6 +10,11 @@ from .._logging import progress
 from .._validate import get_adata, key_in
 from ..core._results import write_table
 from ..core._view import check_writable, own
+from ..evaluation._attempt import attempt
+from ..evaluation._judge import Judge
+from ..evaluation._leaderboard import leaderboard
+from ..evaluation._models import read_models, read_seeds
+from ..evaluation._rows import Row, tidy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,7 +58,7 @@ def benchmark(
     seeds
         Seeds of training, prediction and of the halves into which real cells are divided.
     metrics, n_comps, min_cells
-        As for :func:`shoal.tl.evaluate`, whose preset is ``"calibrated"`` here.
+        As for :func:`shoal.tl.evaluate`, whose suite is ``"calibrated"`` here.
     against
         Contender that all others are compared with; the best if ``None``.
     layer
@@ -93,12 +98,6 @@ def benchmark(
     >>> adata.uns["leaderboard"]["table"]["kind"].tolist()
     ['baseline', 'baseline', 'control', 'control', 'control']
     """
-    from ..benchmark._attempt import attempt
-    from ..benchmark._judge import Judge
-    from ..benchmark._rows import Row, tidy
-    from ..benchmark._spec import read_models, read_seeds
-    from ..benchmark._table import table
-
     adata = get_adata(data, mod)
     check_writable(adata)
     several, numbers = read_models(models), read_seeds(seeds)
@@ -108,14 +107,14 @@ def benchmark(
         where="adata.obs",
         hint="A benchmark needs sh.pp.split(adata) first.",
     )
-    judging = {"n_comps": n_comps, "min_cells": min_cells, "real_layer": layer}
+    judging = {"n_comps": n_comps, "min_cells": min_cells, "layer": layer}
     rows = []
     for seed in progress(numbers, total=len(numbers), desc="seeds"):
         judge = Judge(adata, seed=seed, metrics=metrics, **judging)
         for model in several:
             row = Row(HERE, SPLIT, model.label, seed, model.kind)
             rows.append(attempt(adata, row, model, judge))
-    board = table(rows, against=against, n_boot=n_boot, rng=rng)
+    board = leaderboard(rows, against=against, n_boot=n_boot, rng=rng)
     lines = tidy([replace(row, settings="-") for row in rows]).drop(
         columns=["data", "split", "settings"]
     )

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
-from .._random import RNGLike, as_generator
 from .._validate import get_adata
-from ..core._view import own
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from anndata import AnnData
     from mudata import MuData
+
+    from .._random import RNGLike
 
 
 def fit(
@@ -93,40 +92,19 @@ def fit(
     >>> model.predict(["P1"], n_cells=50).shape
     (50, 500)
     """
-    from ..models.base._registry import model_class
+    from ..models.base._fitting import fit_model
 
-    adata = get_adata(data, mod)
-    cls = model_class(model)
-    seeds = as_generator(rng).integers(2**31, size=2)
-    named = {"preset": preset, "embedding": embedding}
-    asked = {k: v for k, v in named.items() if v is not None} | dict(
-        config or {}
-    )  # a None of `config` is meant
-    settings = ({} if max_steps is None else {"max_steps": max_steps}) | training
-    make = _accepted(cls, cls, asked, rng=int(seeds[0]))
-    steps = _accepted(cls, cls.train, settings, rng=int(seeds[1]))
-    own(adata)
-    before = set(adata.uns)
-    try:
-        cls.setup_anndata(adata, perturbation_key, control=control, layer=layer, use_rep=use_rep)
-        trained = cls(adata, **make)
-        trained.train(**steps)
-    except BaseException:
-        for key in set(adata.uns) - before:  # what a registry may have entered
-            del adata.uns[key]
-        raise
-    return trained
-
-
-def _accepted(
-    cls: type, call: Callable[..., Any], asked: dict[str, Any], *, rng: int
-) -> dict[str, Any]:
-    """Return the arguments of a call, with `rng` where it takes one; refuse those that it does not know."""
-    parameters = inspect.signature(call).parameters
-    known = [name for name in parameters if name not in ("self", "adata")]
-    odd = [name for name in asked if name not in parameters]
-    if odd and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        what = "training" if call is not cls else "the constructor"
-        msg = f"{cls.__name__} has no {odd[0]!r}: {what} takes {', '.join(known) or 'no arguments'}"
-        raise TypeError(msg)
-    return {**({"rng": rng} if "rng" in parameters else {}), **asked}
+    return fit_model(
+        get_adata(data, mod),
+        model,
+        perturbation_key=perturbation_key,
+        control=control,
+        layer=layer,
+        use_rep=use_rep,
+        preset=preset,
+        embedding=embedding,
+        config=config,
+        max_steps=max_steps,
+        rng=rng,
+        **training,
+    )

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from .._keys import SPLIT
 from .._validate import get_adata, key_in
-from ..core._predictions import record
+from ..core._predictions import PREDICTED, SOURCE, record
 from ..core._view import own
 from ..metrics._cells import densify
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
     from .._random import RNGLike
     from .._typing import Bools, Ints, Matrix
-
-PREDICTED = "_predicted"  # obs: key + this says which rows are twins
-SOURCE = "_source"  # obs: key + this names the control cell that a twin starts from
 
 
 def predict(
@@ -97,11 +94,12 @@ def predict(
     adata = get_adata(data, mod)
     in_genes = model.vocabulary.in_genes
     _check_free(adata, key_added, in_genes=in_genes)
-    rows, twins, source = model.twins(adata, subset=_mask(adata, subset), rng=rng, **options)
+    chosen = _mask(adata, subset)
+    cells = model._population(adata)
+    rows, twins, source = model.twins(cells, subset=chosen, rng=rng, **options)
     if len(rows) == 0:
         msg = f"no perturbed cell is in subset={subset!r}; nothing to predict"
         raise ValueError(msg)
-    cells = model._population(adata)
     if in_genes and cells.rows.shape[1] != adata.n_vars:
         msg = (
             f"the model predicts {cells.rows.shape[1]} genes and this AnnData has {adata.n_vars}, so the twins are no "

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 WRITTEN_BY = {
     COHERENCE: "sh.tl.coherence(adata)",
-    EVALUATION: "sh.tl.evaluate(adata, layer=...)",
+    EVALUATION: "sh.tl.evaluate(adata, prediction=...)",
     LEADERBOARD: "sh.tl.benchmark(...)",
 }
 LIBRARIES = ("shoal", "anndata", "numpy", "pandas", "scipy")
@@ -161,7 +161,7 @@ def _facts(adata: AnnData, found: dict[str, dict[str, Any]]) -> list[tuple[str, 
         facts.append(("less coherent than a shift", f"{int(odd.sum()):,}"))
     if EVALUATION in found:
         params = found[EVALUATION]["params"]
-        facts.append(("prediction", str(params.get("layer") or params.get("use_rep") or "–")))
+        facts.append(("prediction", str(params.get("prediction") or "–")))
         facts.append(("conditions evaluated", f"{len(found[EVALUATION]['conditions']):,}"))
     return facts
 

@@ -1,4 +1,4 @@
-"""Populations as the unit of training."""
+"""Training on populations: batches of whole sets of cells, from memory or from a file."""
 
 from ._batch import SetBatch
 from ._checkpoints import LAST

@@ -1,4 +1,4 @@
-"""What is remembered and shown of a training run."""
+"""The history and the progress bar of a training run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class History(Callback):
-    """Records the losses every few steps and every validation, also across a resumed run.
+    """Records the losses of some steps and every validation, also across a resumed run.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class History(Callback):
         self.rows: dict[int, dict[str, float]] = {}
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Record what the step logged."""
+        """Record the losses of the step."""
         step = trainer.global_step
         if step % self.every == 0 or step == 1:
             self._add(step, {name: float(value) for name, value in pl_module.record.items()})
@@ -58,7 +58,7 @@ class History(Callback):
 
 
 class Progress(Callback):
-    """One bar over all steps, with the loss and the last validation beside it."""
+    """Shows one bar over all steps, with the loss and the last validation beside it."""
 
     def __init__(self, max_steps: int) -> None:
         self.max_steps = max_steps
@@ -75,7 +75,7 @@ class Progress(Callback):
             )
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Move on; the loss is looked at now and then."""
+        """Move the bar by a step; the loss is read at every tenth step."""
         if self._bar is not None:
             if trainer.global_step % 10 == 0:
                 self._beside["loss"] = f"{float(pl_module.record['train_loss']):.4g}"
@@ -83,7 +83,7 @@ class Progress(Callback):
             self._bar.update()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show the validation."""
+        """Show the validation beside the bar."""
         self._beside["val_energy"] = f"{float(trainer.callback_metrics['val_energy']):.4g}"
         if self._bar is not None:
             self._bar.set_postfix(self._beside)
@@ -96,7 +96,10 @@ class Progress(Callback):
 
 
 def wants_bar(*, enable: bool | None) -> bool:
-    """Return whether a bar is shown: as asked, else as the settings say, else on a terminal."""
+    """Return whether a bar is shown.
+
+    `enable` decides, then ``settings.progress``, then whether the output is a terminal.
+    """
     if enable is not None:
         return enable
     return sys.stderr.isatty() if settings.progress is None else settings.progress

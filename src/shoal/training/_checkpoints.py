@@ -1,4 +1,4 @@
-"""Checkpoints: the last state, from which training is resumed, and the best weights on held-out conditions."""
+"""Checkpoints: the last state, for resuming, and the best weights on held-out conditions."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ LAST, BEST = "last.ckpt", "best.ckpt"
 
 
 class SafeIO(TorchCheckpointIO):
-    """Writes a checkpoint beside the old one and then replaces it, so that there is always a complete one.
+    """Writes checkpoints so that there is always a complete one.
 
-    A checkpoint that cannot be written (a full disk) is a warning, not the end of the training.
+    A new checkpoint is written beside the old one and then replaces it. One that cannot be written,
+    because the disk is full, gives a warning, and training goes on.
     """
 
     def save_checkpoint(
@@ -57,21 +58,22 @@ class SafeIO(TorchCheckpointIO):
 
 
 class Checkpoints(Callback):
-    """Saves the state after every validation and keeps the best weights, in memory too.
+    """Saves the state after every validation, and keeps the best weights in memory too.
 
-    It is a plain callback rather than Lightning's ``ModelCheckpoint``, which runners with checkpoints of their own
-    refuse. It must come after the callbacks whose state it saves.
+    It is a plain callback and not Lightning's ``ModelCheckpoint``, because runners with checkpoints
+    of their own refuse that one. It has to come after the callbacks whose state it saves.
 
     Parameters
     ----------
     folder
-        Where to write ``last.ckpt`` (everything that resuming takes) and ``best.ckpt`` (weights).
+        Folder of ``last.ckpt``, which holds all that resuming needs, and ``best.ckpt``, the best
+        weights.
     io
-        How to write.
+        Writes the checkpoints.
     ema
-        The running average, or ``None``.
+        Running average of the weights, or ``None``.
     fixed
-        Settings that a resumed run must share; they are saved for that.
+        Settings that a resumed run has to share. They are saved to be compared.
     """
 
     def __init__(self, folder: Path, io: SafeIO, ema: Ema | None, fixed: dict[str, int]) -> None:
@@ -107,12 +109,12 @@ class Checkpoints(Callback):
         trainer.save_checkpoint(self.folder / LAST)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave the best weights in the model; without validation it holds the last ones."""
+        """Put the best weights into the model; without validation it keeps the last ones."""
         self.keep(pl_module)
         trainer.strategy.barrier("best weights")
 
     def keep(self, pl_module: L.LightningModule) -> None:
-        """Put the best weights, if there are any, into the model."""
+        """Put the best weights into the model, if there was a validation."""
         if self.best is not None:
             pl_module.load_state_dict(self.best)
 
@@ -122,11 +124,11 @@ class Checkpoints(Callback):
         return path if path.exists() else None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs: the best weights so far, and the settings it must share."""
+        """Return the state for a resumed run: best weights, steps and settings."""
         return {"value": self.value, "best": self.best, "step": self.step, "fixed": self.fixed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the state of the run that is resumed."""
+        """Continue from the state of the run that is resumed."""
         self.value, self.best, self.step = (
             state_dict["value"],
             state_dict["best"],
@@ -136,9 +138,11 @@ class Checkpoints(Callback):
 
 @contextmanager
 def folder_for(checkpoint_dir: str | Path | None, resume: str | Path | None) -> Iterator[Path]:
-    """Give the folder that was asked for, that of the run which is resumed, or one that lasts as long as training.
+    """Give the folder of the checkpoints.
 
-    The last is kept if training breaks off and there is a checkpoint in it.
+    It is `checkpoint_dir`, or the folder of the checkpoint `resume`. Without both it is a temporary
+    folder, which is deleted after training. It is kept if training breaks off and there is a
+    checkpoint in it.
     """
     if checkpoint_dir is not None or resume is not None:
         yield Path(
@@ -156,7 +160,7 @@ def folder_for(checkpoint_dir: str | Path | None, resume: str | Path | None) -> 
 
 
 def recall(path: Path, callbacks: Sequence[Callback]) -> None:
-    """Give callbacks the state that they had in the process that trained, where that was another one."""
+    """Give callbacks the state from a checkpoint that another process of this run has written."""
     states = torch.load(path, map_location="cpu", weights_only=True)["callbacks"]
     for each in callbacks:
         if each.state_key in states:
@@ -164,23 +168,29 @@ def recall(path: Path, callbacks: Sequence[Callback]) -> None:
 
 
 def read_resumed(path: Path, fixed: dict[str, int]) -> tuple[int, int]:
-    """Return the steps and epochs that a checkpoint has behind it.
+    """Return the numbers of steps and epochs before a checkpoint.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no checkpoint of a training run, or of a run with other settings.
+        If the file is no checkpoint of a training run, or of a run with other settings.
     """
     if not path.is_file():
-        msg = f"resume={str(path)!r}: there is no such file; give the {LAST} that a training run wrote"
+        msg = (
+            f"resume={str(path)!r}: there is no such file; give the {LAST} that a training run "
+            "wrote"
+        )
         raise FileNotFoundError(msg)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         made_with = content["callbacks"][Checkpoints.__qualname__]["fixed"]
     except (RuntimeError, KeyError, TypeError, EOFError, OSError, ValueError) as err:
-        msg = f"resume={str(path)!r} is not the state of a training run; give the {LAST} that one wrote"
+        msg = (
+            f"resume={str(path)!r} is not the state of a training run; give the {LAST} that one "
+            "wrote"
+        )
         raise ValueError(msg) from err
     other = [
         f"{name}={made_with.get(name)}, not {value}"
@@ -188,6 +198,9 @@ def read_resumed(path: Path, fixed: dict[str, int]) -> tuple[int, int]:
         if made_with.get(name) != value
     ]
     if other:
-        msg = f"resume={str(path)!r} was made with {'; '.join(other)}; resume with the settings of the first run"
+        msg = (
+            f"resume={str(path)!r} was made with {'; '.join(other)}; resume with the settings of "
+            "the first run"
+        )
         raise ValueError(msg)
     return int(content["global_step"]), int(content["epoch"]) + 1

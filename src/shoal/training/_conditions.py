@@ -1,4 +1,4 @@
-"""Conditions: which cells belong to which perturbation, context and dose, as positions and codes."""
+"""Conditions: the cells of each perturbation, context and dose, as positions and codes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Conditions:
-    """The conditions of a screen (perturbation x context x dose) and where their cells are.
+    """The conditions of a screen (perturbation x context x dose) and the positions of their cells.
 
     Attributes
     ----------
     names
         Names of the C conditions, for messages.
     parts
-        (C, P) rows of `vectors`: the single perturbations of each condition, -1 where there are fewer than P.
+        (C, P) rows of `vectors`: the single perturbations of each condition, -1 where a condition
+        has fewer than P.
     context
         (C,) context code, -1 where it is unknown or there is none.
     dose
@@ -41,7 +42,8 @@ class Conditions:
     Raises
     ------
     ValueError
-        If the lengths do not agree, a condition has no cells, there are no controls, or a position is out of range.
+        If the lengths do not agree, a condition has no cells, there are no controls, or a position
+        is out of range.
     """
 
     names: tuple[str, ...]
@@ -67,7 +69,10 @@ class Conditions:
             msg = f"conditions without cells: {listed(empty)}; leave them out"
             raise ValueError(msg)
         if not len(self.control):
-            msg = "there are no control cells to start from; keep the controls among the cells that are trained on"
+            msg = (
+                "there are no control cells to start from; keep the controls among the training "
+                "cells"
+            )
             raise ValueError(msg)
         if len(self.cell_context) != len(self.cell_batch):
             msg = f"cell_context has {len(self.cell_context)} cells and cell_batch {len(self.cell_batch)}"
@@ -116,19 +121,19 @@ class Conditions:
         )
 
     def tensors(self, index: Ints, device: Any = None) -> dict[str, Any]:
-        """Return what a network is told of the conditions `index`: parts, present, context and dose (see SetBatch)."""
+        """Return the covariates of the conditions `index`, as ``condition`` of a SetBatch."""
         return told(
             self.vectors, self.parts[index], self.context[index], self.dose[index], device=device
         )
 
     def notes(self, set_size: int) -> list[str]:
-        """Say which conditions have few cells or no controls of their own context and batch."""
+        """Return warnings of conditions with few cells, or with few controls of their own."""
         notes = []
         small = [name for name, n in zip(self.names, self.sizes, strict=True) if n < set_size]
         if small:
             notes.append(
-                f"{len(small)} of {len(self)} conditions have fewer than set_size={set_size} cells, which are repeated "
-                f"with weight 0: {listed(small)}"
+                f"{len(small)} of {len(self)} conditions have fewer than set_size={set_size} cells, "
+                f"which are repeated with weight 0: {listed(small)}"
             )
         controls, worst = self.controls, np.zeros(len(self), dtype=int)
         for c, cells in enumerate(self.cells):
@@ -137,9 +142,9 @@ class Conditions:
             fallen = [self.names[c] for c in np.flatnonzero(worst == level)]
             if fallen:
                 notes.append(
-                    f"{len(fallen)} of {len(self)} conditions have cells with fewer than {controls.least} controls of "
-                    f"their own context and batch; the controls that stand in are of the next level, "
-                    f"{LEVELS[level]!r}: {listed(fallen)}"
+                    f"{len(fallen)} of {len(self)} conditions have cells with fewer than "
+                    f"{controls.least} controls of their own context and batch; the controls that "
+                    f"stand in are of the next level, {LEVELS[level]!r}: {listed(fallen)}"
                 )
         return notes
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ._settings import FitSettings
     from ._store import Store
 
-VAL_TOGETHER = 4  # held-out conditions that are generated in one go
+VAL_TOGETHER = 4  # held-out conditions that are generated together
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Steps:
 
 @dataclass(frozen=True)
 class Held:
-    """Held-out batches, always the same."""
+    """The held-out batches, the same at every validation."""
 
     batches: tuple[SetBatch, ...]
 
@@ -56,17 +56,17 @@ class Held:
 class SetData(L.LightningDataModule):
     """Feeds training from a store.
 
-    An epoch of Lightning's is what lies between two validations; the last may be shorter. Batches come from the step
-    alone, so that a resumed run goes on exactly where it stopped.
+    An epoch, in Lightning's terms, goes from one validation to the next; the last may be shorter. A
+    batch depends on its step alone, so that a resumed run goes on exactly where it stopped.
 
     Parameters
     ----------
     store
-        Where the cells come from.
+        Gives the batches.
     settings
-        Steps, cells and conditions.
+        Numbers of steps, and of cells and conditions of a validation.
     validation
-        Held-out conditions over the cells of the store; those with one cell are left out.
+        Held-out conditions over the cells of the store. Conditions with one cell are left out.
 
     Raises
     ------
@@ -114,11 +114,11 @@ class SetData(L.LightningDataModule):
 
 
 def _at_most(conditions: Conditions, settings: FitSettings) -> Conditions:
-    """Return the held-out conditions that can be judged, a random choice if they are many."""
+    """Return the held-out conditions with two cells, or a random choice if they are many."""
     able = np.flatnonzero(conditions.sizes >= 2)
     if not len(able):
         msg = (
-            "no held-out condition has two cells, which the energy distance takes; hold out others"
+            "no held-out condition has two cells, which the energy distance needs; hold out others"
         )
         raise ValueError(msg)
     if len(able) < len(conditions):

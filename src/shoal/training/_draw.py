@@ -20,8 +20,8 @@ def distinct(size: Ints, count: Ints, rng: np.random.Generator) -> tuple[Ints, B
     size
         (G,) members of each group, at least 1.
     count
-        (G,) how many are drawn from each. Where there are fewer members, all come once, in random order, and then
-        again in the same order.
+        (G,) number to draw from each. Where a group has fewer members, all of them come once in
+        random order, and then again in the same order.
     rng
         Generator.
 
@@ -30,7 +30,7 @@ def distinct(size: Ints, count: Ints, rng: np.random.Generator) -> tuple[Ints, B
     member
         (sum of counts,) drawn members, group after group, each group in random order.
     again
-        Which of them repeat an earlier member of their group.
+        (sum of counts,) bool, which of them repeat an earlier one of their group.
     """
     group = np.repeat(np.arange(len(size)), count)
     rank = np.arange(len(group)) - np.repeat(np.cumsum(count) - count, count)
@@ -47,9 +47,9 @@ def distinct(size: Ints, count: Ints, rng: np.random.Generator) -> tuple[Ints, B
 
 
 def _reject(member: Ints, slots: Ints, group: Ints, size: Ints, rng: np.random.Generator) -> None:
-    """Fill the slots by uniform draws; those that another slot of their group has too are drawn anew.
+    """Fill the slots by uniform draws, and draw anew where two slots of a group are the same.
 
-    No member is treated differently from another, so that every subset is equally likely.
+    All members are treated alike, so that every subset is equally likely.
     """
     key, width = group[slots], int(size.max(initial=1))
     again = np.arange(len(slots))
@@ -62,7 +62,7 @@ def _reject(member: Ints, slots: Ints, group: Ints, size: Ints, rng: np.random.G
 
 
 def _shuffles(size: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """Return the members of every group in random order, group after group, and where each group starts."""
+    """Return the members of all groups, each group shuffled, and where each group starts."""
     group = np.repeat(np.arange(len(size)), size)
     start = np.cumsum(size) - size
     order = np.argsort(group + rng.random(len(group)), kind="stable")

@@ -13,15 +13,16 @@ if TYPE_CHECKING:
 
 
 class Ema(WeightAveraging):
-    """Keeps an exponential average of the weights, which is validated, saved, and left in the model at the end.
+    """Keeps an exponential average of the weights.
 
-    At step n the decay is ``min(decay, (1 + n) / (10 + n))``: an average with a fixed decay of 0.999 would, after a
-    thousand steps, still hold a third of the initial weights.
+    The average is validated and saved, and the model has it at the end. At step n the decay is
+    ``min(decay, (1 + n) / (10 + n))``. With a fixed decay of 0.999, a third of the average would
+    still be the initial weights after a thousand steps.
 
     Parameters
     ----------
     decay
-        Decay in the long run.
+        Largest decay.
     """
 
     def __init__(self, decay: float) -> None:
@@ -41,11 +42,11 @@ class Ema(WeightAveraging):
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        """Leave the average in the model, also when training breaks off."""
+        """Put the average into the model when training breaks off."""
         self.keep(pl_module)
 
     def keep(self, pl_module: L.LightningModule) -> None:
-        """Put the average into the model, unless it is there."""
+        """Put the average into the model, unless it is there already."""
         if self._average_model is not None and not self._swapped:
             self._copy_average_to_current(pl_module)
 

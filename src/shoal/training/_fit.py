@@ -1,4 +1,4 @@
-"""Train a module from a store: steps, validation, checkpoints, and what to do when it breaks off."""
+"""Train a network from a store: steps, validation, checkpoints, and errors."""
 
 from __future__ import annotations
 
@@ -32,20 +32,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a training run leaves beside the trained module.
+    """The history, the checkpoints and the end of a training run.
 
     Attributes
     ----------
     history
-        Index ``step``; columns ``train_loss`` and the other entries of the loss, ``grad_norm``, ``val_energy``.
-    best, last
-        Checkpoints of the best weights and of the last state; ``None`` if not written or not asked for.
+        Table with the index ``step``. Columns are ``train_loss`` and the other entries of the loss,
+        ``grad_norm`` and ``val_energy``.
+    best
+        Checkpoint of the best weights, or ``None`` if there is none.
+    last
+        Checkpoint of the last state, or ``None`` if there is none.
     stopped_early
         Whether training stopped for lack of progress.
     steps
-        Steps taken, those of the runs before included.
+        Number of steps, with those before a resumed run.
     val_energy
-        Best mean energy distance on the held-out conditions, infinite without validation.
+        Best mean energy distance on the held-out conditions; infinite without validation.
     """
 
     history: pd.DataFrame
@@ -70,35 +73,36 @@ def fit(
     run: Callable[[L.LightningModule, L.LightningDataModule, dict[str, Any], str | None], object]
     | None = None,
 ) -> FitResult:
-    """Train a module in place.
+    """Train a network in place.
 
-    It ends in eval mode with the best weights on the held-out conditions, or the last ones without validation; with
-    ``settings.ema`` both are running averages.
+    The network ends in eval mode, with the best weights on the held-out conditions. Without
+    validation it has the last weights. With ``settings.ema`` these are running averages.
 
     Parameters
     ----------
     module
-        What is trained: ``loss(batch, generator)`` and ``sample(source, condition, batch_index, generator=)``.
+        Network with the methods ``loss(batch, generator)`` and ``sample(source, condition,
+        batch_index, generator=)``.
     store
-        Where its batches come from.
+        Gives the batches.
     validation
         Held-out conditions over the cells of the store.
     settings
-        How to train.
+        Settings of training.
     checkpoint_dir
-        Where to write checkpoints. Without it they go to a temporary folder, which is deleted at the end and kept if
-        training breaks off.
+        Folder of the checkpoints. Without it they are in a temporary folder, which is deleted at
+        the end, and kept if training breaks off.
     resume
         The ``last.ckpt`` of a run with these settings; `max_steps` may be larger than it was.
     logger
-        A logger of Lightning's, or several.
+        One or several loggers of Lightning.
     callbacks
-        More callbacks of Lightning's.
+        Further callbacks of Lightning.
     enable_progress_bar
         Whether to show a bar; ``None`` shows it on a terminal.
     run
-        Called with the Lightning module, the data module, keyword arguments for a Trainer and the path to resume from;
-        by default a plain Trainer is made and fits.
+        Function that trains. Its arguments are the Lightning module, the data module, keyword
+        arguments for a Trainer, and the path to resume from. ``None`` uses a plain Trainer.
 
     Returns
     -------
@@ -111,9 +115,10 @@ def fit(
     SystemExit
         If the process got SIGTERM, with status 143; the checkpoint is logged.
     FloatingPointError
-        If a loss or gradient was not finite.
+        If a loss or gradient was not finite. The message names the last checkpoint, as that of
+        KeyboardInterrupt and of MemoryError does.
     MemoryError
-        If memory ran out. These three say where the last checkpoint is.
+        If memory ran out.
     ValueError
         If the settings, the checkpoint or the held-out conditions do not fit.
     FileNotFoundError
@@ -138,7 +143,7 @@ def fit(
             "val_energy",
             patience=settings.patience or 1,
             check_finite=False,
-            check_on_train_epoch_end=False,  # so that the checkpoint, at the end of the epoch, has its count
+            check_on_train_epoch_end=False,  # before the checkpoint, which saves the count
         )
         bar, checkpoints = Progress(settings.max_steps), Checkpoints(folder, io, ema, fixed)
         stopping = early if settings.patience and held_out else None
@@ -165,13 +170,10 @@ def fit(
         finally:
             store.close()
             module.eval()
-        if not checkpoints.step and (
-            last := checkpoints.written(LAST)
-        ):  # other processes trained, as "ddp_fork" does
+        last = checkpoints.written(LAST)
+        if not checkpoints.step and last:  # other processes have trained, as with "ddp_fork"
             recall(last, (history, early, checkpoints))
-        if (
-            ema is not None
-        ):  # done at the last step already, but a finished run that is resumed takes none
+        if ema is not None:  # a finished run that is resumed takes no step, which would do this
             ema.keep(plan)
         checkpoints.keep(plan)
     temporary = checkpoint_dir is None and resume is None
@@ -186,7 +188,7 @@ def fit(
 
 
 def _trainer_arguments(settings: FitSettings) -> dict[str, Any]:
-    """Return what a Trainer is told, but for callbacks and length."""
+    """Return the arguments of a Trainer, except for the callbacks and the number of steps."""
     return {
         "accelerator": settings.accelerator,
         "devices": settings.devices,
@@ -200,7 +202,7 @@ def _trainer_arguments(settings: FitSettings) -> dict[str, Any]:
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "use_distributed_sampler": False,
-        "inference_mode": False,  # a map that is the gradient of a potential needs gradients to generate cells
+        "inference_mode": False,  # some networks need gradients to generate cells
     }
 
 
@@ -210,7 +212,7 @@ def _plain(
     arguments: dict[str, Any],
     path: str | None,
 ) -> None:
-    """Fit with a Trainer of Lightning's own, which by itself would log to a folder."""
+    """Fit with a plain Trainer of Lightning, which by default does not log."""
     L.Trainer(**{"logger": False, **arguments}).fit(plan, datamodule=data, ckpt_path=path)
 
 

@@ -1,4 +1,4 @@
-"""The Lightning module: one step of training, the optimizer and its schedule, validation on held-out conditions."""
+"""The Lightning module: a step of training, the optimizer, and validation."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ if TYPE_CHECKING:
 
 
 class Plan(L.LightningModule):
-    """Trains a module that has ``loss(batch, generator)`` and ``sample(source, condition, batch_index, generator=)``.
+    """Trains a network.
 
     Parameters
     ----------
     module
-        What is trained.
+        Network with the methods ``loss(batch, generator)`` and ``sample(source, condition,
+        batch_index, generator=)``.
     settings
-        How.
+        Settings of training.
     names
-        Names of the conditions that are trained on, for messages.
+        Names of the training conditions, for messages.
     held_out
-        Names of the conditions that are validated on.
+        Names of the held-out conditions, for messages.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Plan(L.LightningModule):
         self._energies: list[float] = []
 
     def training_step(self, batch: SetBatch, batch_idx: int) -> Tensor:
-        """Return the loss of a batch; everything random comes from the seed and the step."""
+        """Return the loss of a batch; everything random depends on the seed and the step."""
         generator = generator_of(
             self.device, self.settings.seed, 0, self.global_step, self.global_rank
         )
@@ -67,9 +68,9 @@ class Plan(L.LightningModule):
         return entries["loss"]
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
-        """Clip the gradient, and stop before a gradient or loss that is not finite gets into the weights.
+        """Clip the gradient, and stop before a loss or gradient that is not finite is used.
 
-        This is after the gradients of all devices have been added, so that all of them stop.
+        The gradients of all devices have been added by then, so that all devices stop.
         """
         clip = self.settings.gradient_clip or float("inf")
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
@@ -93,12 +94,13 @@ class Plan(L.LightningModule):
             else "the loss is finite, its gradient is not,"
         )
         return (
-            f"{what} at step {self.global_step}, on the conditions {listed(names, len(names))}. No weight was changed "
-            "by this step. Try a smaller lr, a smaller gradient_clip, or values of a smaller scale"
+            f"{what} at step {self.global_step}, on the conditions {listed(names, len(names))}. No "
+            "weight was changed by this step. Try a smaller lr, a smaller gradient_clip, or values "
+            "of a smaller scale"
         )
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """Return AdamW with linear warm-up and a cosine to zero."""
+        """Return AdamW, with a learning rate that rises linearly and falls to 0 as a cosine."""
         s = self.settings
         trained = [p for p in self.parameters() if p.requires_grad]
         groups = [
@@ -120,7 +122,7 @@ class Plan(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def validation_step(self, batch: SetBatch, batch_idx: int) -> None:
-        """Generate the cells of held-out conditions and measure how far they are from the real ones."""
+        """Generate the cells of held-out conditions, and measure their distance to real cells."""
         generator = generator_of(self.device, self.settings.seed, 1, batch_idx)
         made = self.module.sample(
             batch.source, batch.condition, batch.batch_index, generator=generator
@@ -140,7 +142,7 @@ class Plan(L.LightningModule):
             self._energies.append(energy_distance(x, y) if finite else float("inf"))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the mean energy distance; every process has measured the same."""
+        """Log the mean energy distance; all processes have measured the same conditions."""
         mean = float(np.mean(self._energies))
         self._energies.clear()
         self.log("val_energy", mean, sync_dist=True)
@@ -148,7 +150,7 @@ class Plan(L.LightningModule):
 
 @contextmanager
 def layers_seeded_by(generator: torch.Generator) -> Iterator[None]:
-    """Seed what layers such as ``nn.Dropout`` draw from, which is torch's global state, and put that back afterwards."""
+    """Seed torch's global state, which layers such as ``nn.Dropout`` draw from, for a while."""
     device = generator.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(generator.initial_seed())

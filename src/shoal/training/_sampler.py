@@ -1,4 +1,4 @@
-"""The sampler: which cells a step trains on, as a pure function of the seed and the step."""
+"""The sampler: the cells of a step, as a pure function of the seed and the step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Draw:
     Attributes
     ----------
     index
-        (K,) conditions. A step at the end of a pass may hold one twice, with other cells.
+        (K,) conditions. A step at the end of a pass may hold a condition twice, with other cells.
     target, source
         (K, S) positions of the perturbed cells and of a control cell for each.
     weight, source_weight
@@ -42,12 +42,14 @@ class Draw:
 
 
 class Passes:
-    """Endless passes through some entries, each in a random order of its own, without a state.
+    """Endless passes through some entries, each in a random order of its own.
+
+    There is no state: any step can be asked for at any time.
 
     Parameters
     ----------
     entries
-        What every pass goes through; an entry may be there several times.
+        Entries of a pass; an entry may occur several times.
     seed
         Seed.
     """
@@ -57,7 +59,10 @@ class Passes:
         self._kept: dict[int, Ints] = {}
 
     def share(self, step: int, n: int, rank: int = 0, world: int = 1) -> Ints:
-        """Return the `n` entries of a step for process `rank` of `world`; the processes share a pass among them."""
+        """Return the `n` entries of a step for process `rank` of `world`.
+
+        The processes divide a pass among them.
+        """
         number, place = np.divmod((step * world + rank) * n + np.arange(n), len(self.entries))
         return np.array(
             [self._pass(int(i))[p] for i, p in zip(number, place, strict=True)], dtype=np.int64
@@ -76,11 +81,12 @@ class Passes:
 class SetSampler:
     """Draws sets of cells, condition by condition, with matched controls.
 
-    The conditions come in passes, each a random order of all: under ``"uniform"`` every condition comes once a pass,
-    under ``"size"`` as often as its cells fill sets. The cells of a set are distinct; a condition with fewer cells
-    than slots gives all of them, and repeats with weight 0. The source of a slot is a random control of the context
-    and batch of its target cell (:class:`~shoal.core._controls.Controls` says what stands in where there are none),
-    distinct within the set as far as there are enough.
+    - Conditions come in passes, each a random order of all of them.
+    - The cells of a set are distinct. A condition with fewer cells than slots gives all of them,
+      and repeats some with weight 0.
+    - The source of a slot is a random control of the context and batch of its target cell. Where
+      there are too few, :class:`~shoal.core._controls.Controls` says which controls stand in.
+    - The sources of a set are distinct if there are enough controls.
 
     Parameters
     ----------
@@ -91,9 +97,10 @@ class SetSampler:
     batch_conditions
         Conditions of a step (on each device), at most all.
     weighting
-        ``"uniform"`` over conditions, or by ``"size"``.
+        ``"uniform"``: every condition comes once in a pass. ``"size"``: it comes as often as its
+        cells fill sets.
     seed
-        Seed; what is drawn depends on nothing but it, the step and the rank.
+        Seed. A draw depends on the seed, the step and the rank alone.
 
     Raises
     ------
@@ -133,7 +140,10 @@ class SetSampler:
         return SetSampler(conditions, **{name: getattr(self, name) for name in names})
 
     def draw(self, step: int, rank: int = 0, world: int = 1) -> Draw:
-        """Return the cells of a step for process `rank` of `world`, whose conditions no other process has."""
+        """Return the cells of a step for process `rank` of `world`.
+
+        No other process has these conditions in that step.
+        """
         index = self.passes.share(step, self.batch_conditions, rank, world)
         return self.cells(index, np.random.default_rng((self.seed, 1, step, rank)))
 
@@ -153,7 +163,7 @@ class SetSampler:
         )
 
     def _match_controls(self) -> None:
-        """Find the pool of controls of every cell; cells that fall back to the same controls share a pool."""
+        """Find the pool of controls of every cell; cells with the same controls share a pool."""
         controls = self.conditions.controls
         strata, own = self.conditions.strata(self._cells)
         pools: dict[tuple[int, int, int], int] = {}
@@ -172,7 +182,7 @@ class SetSampler:
         self._pool_cells = np.concatenate(members)
 
     def _sources(self, target: Ints, rng: np.random.Generator) -> tuple[Ints, Bools]:
-        """Draw a control for every target slot; say which repeat another of their set."""
+        """Draw a control for every target slot, and return which repeat another of their set."""
         k, s = target.shape
         group = (np.arange(k)[:, None] * len(self._pool_size) + self._pool[target]).ravel()
         slots = np.argsort(group, kind="stable")

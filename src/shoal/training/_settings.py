@@ -1,4 +1,4 @@
-"""How a model is trained: numbers only."""
+"""Settings of a training run: numbers only."""
 
 from __future__ import annotations
 
@@ -14,35 +14,41 @@ class FitSettings:
     Attributes
     ----------
     max_steps
-        Steps of the optimizer.
-    lr, weight_decay
-        Of AdamW; matrices decay, biases and gains do not.
+        Number of steps of the optimizer.
+    lr
+        Highest learning rate of AdamW.
+    weight_decay
+        Weight decay of AdamW, of matrices only. Biases and gains do not decay.
     warmup
-        Share of the steps in which the rate rises from 0; it then falls to 0 as a cosine.
+        Share of the steps in which the learning rate rises from 0. It then falls to 0 as a cosine.
     gradient_clip
         Largest norm of the gradient, or ``None``.
     ema
-        Decay of the running average of the weights that is validated and kept, or ``None``. The average of the first
-        n steps decays by (1 + n) / (10 + n) at most, so that it leaves the initial weights quickly.
+        Decay of a running average of the weights, or ``None``. The average is validated and kept.
+        At step n the decay is (1 + n) / (10 + n) at most, so that the initial weights are forgotten
+        quickly.
     precision
         A name of Lightning's, or ``"auto"``: bfloat16 where a GPU has it, else float32.
     val_every
-        Steps between validations; also between checkpoints, from which training can be resumed.
-    val_cells, val_conditions
-        Cells of a held-out condition that are generated, and held-out conditions, at most.
+        Steps between two validations, and between two checkpoints.
+    val_cells
+        Most cells that are generated of a held-out condition.
+    val_conditions
+        Most held-out conditions that are generated.
     patience
-        Validations without a better one after which training stops, or ``None``.
+        Validations without improvement after which training stops, or ``None``.
     seed
         Seed of everything random.
     accelerator, devices, strategy
-        As Lightning takes them; ``strategy="ddp"`` shares the conditions of a step among the devices.
+        Arguments of Lightning's Trainer. ``strategy="ddp"`` divides the conditions of a step among
+        the devices.
     log_every
-        Steps between records of the loss.
+        Steps between two records of the loss.
 
     Raises
     ------
     ValueError
-        If a value makes no sense.
+        If a value is out of range.
     """
 
     max_steps: int = 2000

@@ -1,4 +1,4 @@
-"""What can go wrong in training, said so that one knows what to do; and what Lightning says, left out."""
+"""Errors of training with advice on how to go on, and fewer notices of Lightning."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NO_WARNING = (  # of Lightning's and scvi-tools', true by design
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Lightning's notices and some of its warnings from the user, for as long as training lasts."""
+    """Hide Lightning's notices and some of its warnings while training lasts."""
     loggers = [logging.getLogger(name) for name in CHATTY]
     levels = [each.level for each in loggers]
     try:
@@ -48,19 +48,19 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def explained(where: Callable[[], str]) -> Iterator[None]:
-    """Turn interruptions, a lack of memory and losses that are not finite into errors that say how to go on.
+    """Give errors of training a message that says how to go on.
 
     Parameters
     ----------
     where
-        Says which checkpoint there is and how to resume from it.
+        Returns a sentence that names the last checkpoint and how to resume from it.
 
     Raises
     ------
     KeyboardInterrupt
-        If the user interrupted; Lightning alone would end the program.
+        If the user interrupted training. Lightning alone would end the program.
     SystemExit
-        If the process was told to end (SIGTERM), with the status that shells give that.
+        If the process got the signal SIGTERM. The status is the one that shells give.
     FloatingPointError
         If a loss was not finite.
     MemoryError
@@ -71,9 +71,7 @@ def explained(where: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except SystemExit as err:
-        if isinstance(
-            err, SIGTERMException
-        ):  # of a cluster that takes its machine back; Lightning says nothing
+        if isinstance(err, SIGTERMException):  # a cluster takes its machine back
             logger.error("training was terminated. %s", where())
             raise SystemExit(TERMINATED) from err
         if not isinstance(err.__context__, KeyboardInterrupt):
@@ -87,15 +85,13 @@ def explained(where: Callable[[], str]) -> Iterator[None]:
         if not is_out_of_memory(err):
             raise
         msg = (
-            "memory ran out in training. Stream the cells (store='streamed') instead of keeping them on the device, or "
-            f"use a smaller set_size or batch_conditions. {where()}"
+            "memory ran out in training. Stream the cells (store='streamed') instead of keeping "
+            f"them on the device, or use a smaller set_size or batch_conditions. {where()}"
         )
         raise MemoryError(msg) from err
     finally:
-        if on_main:
-            signal.signal(
-                signal.SIGINT, handler
-            )  # which Lightning leaves ignored after an interruption
+        if on_main:  # Lightning ignores interruptions after the first
+            signal.signal(signal.SIGINT, handler)
 
 
 def is_out_of_memory(err: BaseException) -> bool:

@@ -123,7 +123,7 @@ def test_the_images_are_kept_as_bytes_while_training(trained, monkeypatch):
     assert kept == [((120, *SHAPE), np.uint8)]
 
 
-def test_predictions_are_images_beside_cells(trained):
+def test_predictions_are_images_beside_cells(trained, tmp_path):
     model, _ = trained
     made = model.predict(["A", "B"], n_cells=30)
     assert made.X is None
@@ -134,6 +134,8 @@ def test_predictions_are_images_beside_cells(trained):
     for name in ("A", "B"):
         level = images[(made.obs["perturbation"] == name).to_numpy()].mean((0, 2, 3))
         np.testing.assert_allclose(level, LEVEL[name], atol=12)
+    made.write_h5ad(tmp_path / "made.h5ad")
+    np.testing.assert_array_equal(ad.read_h5ad(tmp_path / "made.h5ad").obsm["crops"], images)
 
 
 def test_twins_stand_in_a_slot_of_obsm(trained, tmp_path):

@@ -242,6 +242,8 @@ def test_what_cannot_be_fitted(flat):
         ValueError, match="at least 20 training cells and there are 19; use principal components"
     ):
         fitted(flat[:19])
+    with pytest.raises(ValueError, match=r"holds an array of shape \(3, 4\) for each cell"):
+        fitted(flat.reshape(-1, 3, 4))
     for name in ("n_latent", "hidden", "max_epochs", "patience", "lr"):
         with pytest.raises(ValueError, match=f"{name} must be above 0, not 0"):
             fitted(flat, **{name: 0})

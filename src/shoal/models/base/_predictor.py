@@ -14,6 +14,7 @@ from ..._random import RNGLike, as_generator
 from ..._validate import key_in, positive
 from ...core._codes import grouped
 from ...core._controls import LEVELS
+from ...core._population import Population
 from ...core._predictions import record
 from ._arrays import cells_of, compact, in_kind_of, is_matrix, stacked
 from ._learning import known_population
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
     from ..._typing import Bools, Floats, Ints, Matrix
-    from ...core._population import Population
     from ._vocabulary import Vocabulary
 
 BLOCK = 8192  # cells generated together
@@ -152,7 +152,7 @@ class Predictor:
 
     def twins(
         self,
-        adata: AnnData | None = None,
+        adata: AnnData | Population | None = None,
         *,
         subset: Bools | None = None,
         rng: RNGLike = 0,
@@ -284,7 +284,10 @@ class Predictor:
 
     # -- what a request means ----------------------------------------------------------------------------------------
 
-    def _population(self, adata: AnnData | None) -> Population:
+    def _population(self, adata: AnnData | Population | None) -> Population:
+        """Return the cells that predictions start from; a population was read before."""
+        if isinstance(adata, Population):
+            return adata
         return self.cells if adata is None else known_population(adata, self.vocabulary)
 
     def _check_options(self, options: dict[str, Any]) -> None:

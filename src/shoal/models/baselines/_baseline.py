@@ -6,7 +6,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...core._matrix import choose
-from ...core._population import population
+from ...core._population import Population, population, read_once
 from ...core._screen import resolve
 from ..base._learning import known_population, learn_vocabulary
 from ..base._persistence import Stored
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from ...core._population import Population
     from ...core._screen import Screen
 
 _SETUPS: dict[
@@ -33,6 +32,7 @@ class Baseline(Predictor, Stored):
 
     It has the face of the other models: ``setup_anndata``, ``train``, ``predict``, ``twins``, ``save`` and ``load``.
     Only training cells and training controls are looked at (``obs["split"] == "train"``; all where there is no split).
+    A constructor also takes a `Population` in the place of an AnnData. Its cells are then not indexed and not read again.
     """
 
     kind: ClassVar[str] = "baseline"
@@ -41,22 +41,36 @@ class Baseline(Predictor, Stored):
         ""  # why some perturbations cannot be predicted, and what can predict them
     )
 
-    def __init__(self, adata: AnnData):
+    keeps_cells: ClassVar[bool] = False  # whether it keeps training cells
+    sums_cells: ClassVar[bool] = False  # whether it learns from sums of the cells of a condition
+
+    def __init__(self, adata: AnnData | Population):
         self._start(adata)
 
     def _start(
-        self, adata: AnnData, *, embedding: str | pd.DataFrame | None = None, **params: Any
+        self,
+        adata: AnnData | Population,
+        *,
+        embedding: str | pd.DataFrame | None = None,
+        **params: Any,
     ) -> None:
-        remembered = _SETUPS.get((type(self), id(adata)))
-        is_it = remembered is not None and remembered[0]() is adata
-        screen, layer, use_rep = remembered[1] if is_it else (resolve(adata), None, None)
-        self.cells = population(adata, screen, layer=layer, use_rep=use_rep)
+        cells = adata if isinstance(adata, Population) else self._read(adata)
+        self.cells = cells
         self.vocabulary = learn_vocabulary(
-            self.cells, layer=layer, use_rep=use_rep, embedding=embedding
+            cells, layer=cells.layer, use_rep=cells.use_rep, embedding=embedding
         )
         self.params = params
         self.arrays: dict[str, NDArray[Any]] = {}
         self.is_trained = False
+
+    @classmethod
+    def _read(cls, adata: AnnData) -> Population:
+        """Return the cells of an AnnData in the columns and the slot that were set up for it."""
+        remembered = _SETUPS.get((cls, id(adata)))
+        is_it = remembered is not None and remembered[0]() is adata
+        screen, layer, use_rep = remembered[1] if is_it else (resolve(adata), None, None)
+        cells = population(adata, screen, layer=layer, use_rep=use_rep)
+        return read_once(cells) if cls.sums_cells else cells
 
     @classmethod
     def setup_anndata(

@@ -55,6 +55,8 @@ class OtherContexts(Baseline):
     """
 
     name: ClassVar[str] = "other_contexts"
+    keeps_cells: ClassVar[bool] = True
+    sums_cells: ClassVar[bool] = True
     needs: ClassVar[str] = (
         "it draws from the perturbation's own training cells, and there are none; 'additive' sums the responses of the "
         "parts of a combination, 'mean_shift' predicts any perturbation, 'latent_linear' and 'nearest' use embedding="

@@ -53,6 +53,7 @@ class QuantileShift(Baseline):
     """
 
     name: ClassVar[str] = "quantile_shift"
+    keeps_cells: ClassVar[bool] = True
 
     def __init__(self, adata: AnnData, *, max_cells: int = MAX_CELLS):
         positive(max_cells, name="max_cells")

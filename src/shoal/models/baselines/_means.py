@@ -77,6 +77,7 @@ class PerturbedMean(Baseline):
     """
 
     name: ClassVar[str] = "perturbed_mean"
+    keeps_cells: ClassVar[bool] = True
 
     def __init__(self, adata: AnnData, *, max_cells: int = MAX_CELLS):
         positive(max_cells, name="max_cells")

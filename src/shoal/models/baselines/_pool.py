@@ -93,8 +93,12 @@ class Pool:
         )
 
 
-def keep(cells: Population, chosen: Bools, vocabulary: Vocabulary, *, max_cells: int) -> Pool:
-    """Return at most `max_cells` of the chosen cells of each perturbation, context and dose, picked at random."""
+def kept_rows(cells: Population, chosen: Bools, *, max_cells: int) -> Ints:
+    """Return the rows of at most `max_cells` of the chosen cells of each condition.
+
+    A condition is a perturbation, context and dose. The cells are picked at random with a fixed
+    seed. They come condition by condition, and by name within one.
+    """
     at = np.flatnonzero(chosen)
     at = at[np.argsort(cells.adata.obs_names.to_numpy()[at].astype(str), kind="stable")]
     code, _ = grouped(
@@ -104,7 +108,12 @@ def keep(cells: Population, chosen: Bools, vocabulary: Vocabulary, *, max_cells:
     by_group = shuffled[np.argsort(code[shuffled], kind="stable")]
     rank = np.arange(len(at)) - np.searchsorted(code[by_group], code[by_group])
     kept = np.sort(by_group[rank < max_cells])
-    at = at[kept[np.argsort(code[kept], kind="stable")]]
+    return at[kept[np.argsort(code[kept], kind="stable")]]
+
+
+def keep(cells: Population, chosen: Bools, vocabulary: Vocabulary, *, max_cells: int) -> Pool:
+    """Return at most `max_cells` of the chosen cells of each perturbation, context and dose, picked at random."""
+    at = kept_rows(cells, chosen, max_cells=max_cells)
     names, perturbation = np.unique(cells.labels.code[at], return_inverse=True)
     position = np.sort(at)
     block = cells.rows.take(position)[np.searchsorted(position, at)]

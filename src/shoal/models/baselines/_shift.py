@@ -30,6 +30,8 @@ class ShiftBaseline(Baseline):
     measured doses it is interpolated in log10 dose. Where no training value is negative, predictions are cut at 0.
     """
 
+    sums_cells: ClassVar[bool] = True
+
     def _fit(self, cells: Population) -> dict[str, NDArray[Any]]:
         return asdict(measure(cells, self.vocabulary.contexts))
 

@@ -65,7 +65,6 @@ def give(adata: ad.AnnData, values: np.ndarray) -> None:
 
 def evaluated(adata: ad.AnnData, **options) -> dict:
     """Return what an evaluation of the twins writes; few metrics and no baselines unless asked for."""
-    where = {} if "pred" in options else {"layer": TWINS}
-    given = {"metrics": FEW, "baselines": None, "n_comps": 8} | where | options
+    given = {"prediction": TWINS, "metrics": FEW, "baselines": None, "n_comps": 8} | options
     sh.tl.evaluate(adata, **given)
     return adata.uns["evaluation"]

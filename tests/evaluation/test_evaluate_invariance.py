@@ -11,7 +11,7 @@ from scipy import sparse
 import shoal as sh
 
 from ..helpers import dense
-from .exams import TWINS, evaluated, give, held_out, screen
+from .tasks import TWINS, evaluated, give, held_out, screen
 
 MANY = ["pearson_delta", "pearson_delta_perturbed", "weighted_mse", "pds_l2", "de_auprc", "de_overlap_n", "energy",
         "sliced_wasserstein", "variance_ratio", "correlation_error", "bimodality_error", "collapse_index",
@@ -99,9 +99,9 @@ def test_values_of_another_layer():
     one = evaluated(adata, baselines=["mean_shift"])
     moved = screen()
     moved.layers["lognorm"], moved.X = moved.X, moved.layers["counts"]
-    other = evaluated(moved, baselines=["mean_shift"], real_layer="lognorm")
+    other = evaluated(moved, baselines=["mean_shift"], layer="lognorm")
     same(one, other)
-    assert other["params"]["real_layer"] == "lognorm"
+    assert other["params"]["layer"] == "lognorm"
 
 
 def test_whose_twins_are_not_asked_does_not_matter(first):
@@ -140,7 +140,7 @@ def test_cells_in_another_anndata_with_other_order_equal_the_layer():
     pred = in_another(adata)
     pred = pred[rng.permutation(pred.n_obs), rng.permutation(pred.n_vars)].copy()
     by_layer = evaluated(adata.copy(), metrics=MANY)
-    by_cells = evaluated(adata, metrics=MANY, pred=pred)
+    by_cells = evaluated(adata, metrics=MANY, prediction=pred)
     pd.testing.assert_frame_equal(by_layer["table"], by_cells["table"], rtol=1e-4, atol=1e-5)
 
 
@@ -153,8 +153,8 @@ def test_controls_genes_and_perturbations_beyond_those_asked_have_no_effect():
     more.var_names = [*pred.var_names, *(f"more{i}" for i in range(10))]
     joined = ad.concat([pred, more], join="outer", fill_value=3.0)
     one, other = (
-        evaluated(screen(), metrics=MANY, pred=pred),
-        evaluated(screen(), metrics=MANY, pred=joined),
+        evaluated(screen(), metrics=MANY, prediction=pred),
+        evaluated(screen(), metrics=MANY, prediction=joined),
     )
     same(one, other)
 
@@ -166,11 +166,11 @@ def test_cells_by_context_and_dose():
     adata.obs.loc[strong, "dose"] = 10.0
     sh.pp.annotate(adata, "perturbation", control="control", context_key="context", dose_key="dose")
     pred = adata[held_out(adata)].copy()
-    entry = evaluated(adata, pred=pred, min_cells=4, metrics=["mae", "pds_l2"])
+    entry = evaluated(adata, prediction=pred, min_cells=4, metrics=["mae", "pds_l2"])
     assert len(entry["table"]) == 6 * 2 * 2
     swapped = pred.copy()
     swapped.obs["context"] = (
         pred.obs["context"].astype(str).map({"context1": "context2", "context2": "context1"})
     )
-    other = evaluated(adata, pred=swapped, min_cells=4, metrics=["mae", "pds_l2"])
+    other = evaluated(adata, prediction=swapped, min_cells=4, metrics=["mae", "pds_l2"])
     assert other["summary"].loc["mae", "value"] > entry["summary"].loc["mae", "value"]

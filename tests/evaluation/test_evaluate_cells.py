@@ -55,7 +55,7 @@ def carried(screen, values):
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_the_error_is_the_part_of_the_way_that_is_left(share, screen):
     before, became = dense(screen.layers["counterfactual"]), dense(screen.X)
-    sh.tl.evaluate(screen, pred=carried(screen, before + share * (became - before)), **HOW)
+    sh.tl.evaluate(screen, prediction=carried(screen, before + share * (became - before)), **HOW)
     found = screen.uns["evaluation"]
     np.testing.assert_allclose(found["table"]["cell_error"], 1 - share, atol=1e-6)
     assert not found["summary"].loc[
@@ -69,7 +69,7 @@ def test_the_error_is_the_part_of_the_way_that_is_left(share, screen):
 def test_twins_in_a_layer_that_start_from_their_own_counterfactual(screen):
     screen.layers["twins"] = screen.layers["counterfactual"].copy()
     screen.obs["twins_source"] = screen.obs_names.to_numpy()
-    sh.tl.evaluate(screen, layer="twins", **HOW)
+    sh.tl.evaluate(screen, prediction="twins", **HOW)
     np.testing.assert_allclose(screen.uns["evaluation"]["table"]["cell_error"], 1)
 
 
@@ -82,7 +82,7 @@ def test_of_a_model_that_carries_cells(screen):
         for p in before.obs["perturbation"].unique()
     ]
     pred = ad.concat(several, index_unique="-")
-    sh.tl.evaluate(screen, pred=pred, **HOW)
+    sh.tl.evaluate(screen, prediction=pred, **HOW)
     assert screen.uns["evaluation"]["table"]["cell_error"].between(0.01, 2).all()
 
 
@@ -125,7 +125,7 @@ WHY = {
 def test_elsewhere_it_is_missing_with_the_reason(change, screen):
     pred = carried(screen, dense(screen.X))
     change(screen, pred)
-    sh.tl.evaluate(screen, pred=pred, **HOW)
+    sh.tl.evaluate(screen, prediction=pred, **HOW)
     found = screen.uns["evaluation"]
     assert found["table"]["cell_error"].isna().all()
     assert found["table"]["rmse"].notna().all()

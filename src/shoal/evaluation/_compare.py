@@ -1,4 +1,4 @@
-"""Scores of contenders over data sets and seeds, and what resampled perturbations make of them."""
+"""Scores of contenders over data sets and seeds, and their spread over resampled perturbations."""
 
 from __future__ import annotations
 
@@ -21,73 +21,94 @@ if TYPE_CHECKING:
     from .._typing import Floats
     from ._rows import Row
 
-CONTROLS = {POSITIVE: "positive", NEGATIVE: "negative", COPY: "copy"}
+COLUMN_OF = {POSITIVE: "positive", NEGATIVE: "negative", COPY: "copy"}  # controls, in a row
 Key = tuple[str, str, int]  # data set, split, seed
 
 
 @dataclass(frozen=True)
-class Round:
-    """All contenders on one split of one data set with one seed."""
+class Results:
+    """The results of all contenders on one split of one data set with one seed.
+
+    Attributes
+    ----------
+    rows
+        Model -> its result.
+    chosen
+        Metrics that count, of those that discriminate; all if ``None``.
+    """
 
     rows: Mapping[str, Row]
     chosen: Sequence[str] | None = None
 
     @cached_property
-    def one(self) -> Row:
-        """Any of the rows: real cells and controls are the same in all."""
+    def any_row(self) -> Row:
+        """One of the rows: real cells and controls are the same in all."""
         return next(iter(self.rows.values()))
 
     @cached_property
     def contenders(self) -> list[str]:
         """Models, baselines and controls."""
-        return [*self.rows, *CONTROLS]
+        return [*self.rows, *COLUMN_OF]
 
     @cached_property
     def metrics(self) -> list[str]:
         """Metrics that discriminate, in their order."""
         return [
             name
-            for name, record in self.one.metrics.items()
+            for name, record in self.any_row.metrics.items()
             if record["discriminates"] and (self.chosen is None or name in self.chosen)
         ]
 
     @cached_property
     def owners(self) -> list[str]:
         """Perturbation of each condition."""
-        return list(self.one.conditions.values())
-
-    def loss(self, contender: str, metric: str) -> Floats:
-        """Return the losses of a contender, by condition."""
-        of = CONTROLS.get(contender)
-        row = self.one if of else self.rows[contender]
-        return row.loss(metric, of or "value").reindex(self.one.loss(metric).index).to_numpy()
-
-    def best(self, metric: str) -> str | None:
-        """Return the best baseline of a metric; the copy of the controls is one."""
-        at = best_baseline(np.stack([self.loss(name, metric) for name in self.rivals]))
-        return None if at is None else self.rivals[at]
+        return list(self.any_row.conditions.values())
 
     @cached_property
     def rivals(self) -> list[str]:
-        """Baselines; the copy of the controls is one."""
+        """Baselines and the control copy."""
         return [COPY, *(name for name, row in self.rows.items() if row.kind == "baseline")]
 
+    def loss(self, contender: str, metric: str) -> Floats:
+        """Return the losses of a contender by condition."""
+        column = COLUMN_OF.get(contender)
+        row = self.any_row if column else self.rows[contender]
+        own = row.loss(metric, column or "value").reindex(self.any_row.loss(metric).index)
+        return np.asarray(own.to_numpy(), dtype=np.float64)
+
+    def best(self, metric: str) -> str | None:
+        """Return the best rival of a metric."""
+        at = best_baseline(np.stack([self.loss(name, metric) for name in self.rivals]))
+        return None if at is None else self.rivals[at]
+
     def skills(self, metric: str) -> dict[str, float]:
-        """Return the skill of each contender against the best baseline of the metric."""
-        best = self.best(metric)
+        """Return the skill of each contender against the best rival of the metric."""
+        best, skills = self.best(metric), {}
         if best is None:
             return {}
-        found = {}
         for name in self.contenders:
             losses = [self.loss(one, metric) for one in (name, best, POSITIVE)]
             kept = complete(*losses)
             if kept.any() and losses[1][kept].mean() > 0:
-                found[name] = float(skill_of_means(np.array([one[kept].mean() for one in losses])))
-        return found
+                skills[name] = float(skill_of_means(np.array([one[kept].mean() for one in losses])))
+        return skills
 
     def shortfalls(self, contender: str, weight: Floats) -> Floats:
-        """Return (n_metrics, n_draws) shortfalls, for weights (n_draws, n_conditions) of the conditions."""
-        found = np.full((len(self.metrics), len(weight)), np.nan)
+        """Return how far a contender stays behind a second experiment.
+
+        Parameters
+        ----------
+        contender
+            Its name.
+        weight
+            (n_draws, n_conditions) weights of the conditions.
+
+        Returns
+        -------
+        (n_metrics, n_draws) shortfalls: 0 as a second experiment, 1 as the negative control. NaN
+        where a metric cannot tell the two apart.
+        """
+        behind = np.full((len(self.metrics), len(weight)), np.nan)
         for row, metric in enumerate(self.metrics):
             losses = [self.loss(one, metric) for one in (contender, POSITIVE, NEGATIVE)]
             kept = complete(*losses)
@@ -96,11 +117,14 @@ class Round:
             w = weight[:, kept] if len(kept) == weight.shape[1] else np.ones((len(weight), 1))
             own, good, bad = (w @ np.column_stack(losses)[kept]).T / np.maximum(w.sum(axis=1), 1)
             reach = np.where((bad > good) & (w.sum(axis=1) > 0), bad - good, np.nan)
-            found[row] = np.clip((own - good) / reach, 0, WORST)
-        return found
+            behind[row] = np.clip((own - good) / reach, 0, WORST)
+        return behind
 
     def scores(self, weight: Floats) -> dict[str, Floats]:
-        """Return (n_draws,) scores of each contender beside the baseline that is best without resampling."""
+        """Return (n_draws,) scores of each contender.
+
+        They are measured from the baseline that is best without resampling.
+        """
         behind = {name: self.shortfalls(name, weight) for name in self.contenders}
         known = {
             name: np.nanmean(behind[name][:, 0])
@@ -109,8 +133,7 @@ class Round:
         }
         if not known:
             return {}
-        reference = behind[min(known, key=lambda name: known[name])]
-        found = {}
+        reference, scores = behind[min(known, key=lambda name: known[name])], {}
         for name, own in behind.items():
             both = np.isfinite(own) & np.isfinite(reference)
             n = np.maximum(both.sum(axis=0), 1)
@@ -118,15 +141,16 @@ class Round:
             most = np.maximum(mine, other)
             score = np.divide(other - mine, most, out=np.zeros_like(most), where=most > 0)
             if both[:, 0].any():
-                found[name] = np.where(both.any(axis=0), score, np.nan)
-        return found
+                scores[name] = np.where(both.any(axis=0), score, np.nan)
+        return scores
 
 
 class Comparison:
-    """Scores of all contenders, and their distributions over resampled perturbations.
+    """Scores of all contenders, and their spread over resampled perturbations.
 
-    All conditions of a perturbation are drawn together, in all seeds of a split; data sets and splits are drawn
-    independently. As the draws are the same for all contenders, differences between them are paired.
+    All conditions of a perturbation are drawn together, in all seeds of a split. Data sets and
+    splits are drawn independently. The draws are the same for all contenders, so that differences
+    between them are paired.
 
     Parameters
     ----------
@@ -136,48 +160,62 @@ class Comparison:
         Metrics that count, of those that discriminate; all if ``None``.
     n_boot, rng
         Number of draws and their seed.
+
+    Attributes
+    ----------
+    contenders
+        Names of models, baselines and controls.
+    results
+        (data set, split, seed) -> results.
+    skill
+        (data set, split, seed) -> table of contender x metric.
     """
 
     def __init__(
         self, rows: Iterable[Row], *, metrics: Sequence[str] | None, n_boot: int, rng: RNGLike
     ) -> None:
-        rows, grouped = list(rows), {}
-        self.contenders = [*dict.fromkeys(row.model for row in rows), *CONTROLS]
+        rows = list(rows)
+        self.contenders = [*dict.fromkeys(row.model for row in rows), *COLUMN_OF]
+        by_key: dict[Key, dict[str, Row]] = {}
         for row in rows:
             if not row.note:
-                grouped.setdefault((row.data, row.split, row.seed), {})[row.model] = row
-        self.rounds = {key: Round(found, metrics) for key, found in grouped.items()}
-        self.skill: dict[Key, pd.DataFrame] = {}  # contender x metric
+                by_key.setdefault((row.data, row.split, row.seed), {})[row.model] = row
+        self.results = {key: Results(own, metrics) for key, own in by_key.items()}
+        self.skill: dict[Key, pd.DataFrame] = {}
         self._drawn: dict[tuple[str, Key], Floats] = {}  # scores, the first without resampling
         self._units: dict[tuple[str, str], int] = {}
         generator = as_generator(rng)
-        for place in dict.fromkeys(key[:2] for key in self.rounds):
-            several = {key: one for key, one in self.rounds.items() if key[:2] == place}
-            units = pd.Index(sorted({owner for one in several.values() for owner in one.owners}))
+        for place in dict.fromkeys(key[:2] for key in self.results):
+            seeds = {key: one for key, one in self.results.items() if key[:2] == place}
+            units = sorted({owner for one in seeds.values() for owner in one.owners})
             n = self._units[place] = len(units)
             counts = np.vstack([np.ones(n), generator.multinomial(n, np.full(n, 1 / n), n_boot)])
-            for key, one in several.items():
-                self._enter(key, one, counts[:, units.get_indexer(one.owners)])
+            number = {unit: i for i, unit in enumerate(units)}
+            for key, one in seeds.items():
+                self._enter(key, one, counts[:, np.array([number[owner] for owner in one.owners])])
 
-    def _enter(self, key: Key, one: Round, weight: Floats) -> None:
-        self.skill[key] = pd.DataFrame({m: one.skills(m) for m in one.metrics}).reindex(
-            pd.Index(one.contenders)
-        )
+    def _enter(self, key: Key, one: Results, weight: Floats) -> None:
+        """Note skills and scores of one split with one seed."""
+        skills = pd.DataFrame({metric: one.skills(metric) for metric in one.metrics})
+        self.skill[key] = skills.reindex(pd.Index(one.contenders))
         self._drawn |= {(contender, key): drawn for contender, drawn in one.scores(weight).items()}
 
     def keys(self, contender: str) -> list[Key]:
         """Return where a contender has a score."""
-        return [key for key in self.rounds if (contender, key) in self._drawn]
+        return [key for key in self.results if (contender, key) in self._drawn]
 
     def score(self, contender: str, keys: Sequence[Key] | None = None) -> float:
-        """Return the score, averaged over seeds, then data sets and splits."""
+        """Return the score, averaged over seeds, then over data sets and splits."""
         drawn = self._mean(
             {key: self._drawn[contender, key] for key in keys or self.keys(contender)}
         )
         return float("nan") if drawn is None else float(drawn[0])
 
     def difference(self, a: str, b: str, *, level: float) -> Estimate:
-        """Return the score of `a` less that of `b`, where both have one, with its interval over perturbations."""
+        """Return the score of `a` less that of `b`, where both have one.
+
+        Its interval is over perturbations.
+        """
         shared = [key for key in self.keys(a) if key in set(self.keys(b))]
         drawn = self._mean({key: self._drawn[a, key] - self._drawn[b, key] for key in shared})
         if drawn is None:

@@ -1,16 +1,15 @@
-"""One attempt: prepare a data set, train a model on its training cells, predict its test cells, and have that judged."""
+"""One attempt: train a model on the training cells of a screen, predict its test cells, score them."""
 
 from __future__ import annotations
 
 import platform
 from contextlib import suppress
 from dataclasses import replace
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .. import ds, pp, tl
 from .._logging import logger
+from ..models.base._fitting import fit_model
 from ..models.base._registry import model_class
 from ._meter import Meter
 
@@ -18,55 +17,45 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from ._judge import Judge
+    from ._models import Model
     from ._rows import Row
-    from ._spec import Data, Model, Split
 
 LIBRARIES = {
     "baseline": ("shoal", "anndata", "numpy", "scipy"),
     "model": ("torch", "lightning", "scvi-tools"),
 }
-KEY = "_benchmark"  # layer of an attempt; it is never in a user's AnnData
-
-
-def prepare(data: Data, split: Split) -> AnnData:
-    """Read a data set, say what its columns mean, divide it, prepare it and embed its perturbations."""
-    kind, source = data.source
-    if kind == "path":
-        from anndata import read_h5ad
-
-        adata = read_h5ad(source)
-    elif kind == "load":
-        adata = ds.load(source)
-    else:
-        adata = (_function(source) if isinstance(source, str) else source)()
-    if data.annotate:
-        pp.annotate(adata, **data.annotate)
-    pp.split(adata, **split.options)
-    if data.prepare is not None:
-        pp.prepare(adata, **data.prepare)
-    for options in data.embed:
-        pp.embed(adata, **options)
-    return adata
 
 
 def attempt(adata: AnnData, row: Row, model: Model, judge: Judge) -> Row:
-    """Return the row with its result, or with the reason why there is none; `adata` is not changed."""
+    """Train, predict and score a model.
+
+    Parameters
+    ----------
+    adata
+        The screen; it is not changed.
+    row
+        Which result it is, without numbers.
+    model
+        The model and its settings.
+    judge
+        Scores its prediction.
+
+    Returns
+    -------
+    The row with its numbers, or with the reason (``note``) why there are none.
+    """
     work = shallow(adata)
-    layer = {} if judge.real_layer is None else {"layer": judge.real_layer}
+    options = ({} if judge.layer is None else {"layer": judge.layer}) | dict(model.options)
     try:
         model_class(model.model)  # imports what it needs, which is not part of training
         meter = Meter()
-        trained = tl.fit(work, model.model, rng=row.seed, **(layer | dict(model.options)))
-        fitted = meter.seconds
-        tl.predict(work, trained, key_added=KEY, subset="test", rng=row.seed, **model.predict)
-        known = trained.vocabulary.transductive
-        cost = {
-            "seconds_fit": fitted,
-            "seconds_predict": meter.seconds - fitted,
-            "peak_mb": meter.peak_mb,
-        }
+        trained = fit_model(work, model.model, rng=row.seed, **options)
+        seconds_fit = meter.seconds
+        cells = trained._population(None)
+        predicted = trained.twins(cells, subset=cells.split == 2, rng=row.seed, **model.predict)
+        seconds_predict, peak_mb = meter.seconds - seconds_fit, meter.peak_mb
         meter = Meter()
-        found = judge.judge(work, row.model, KEY)
+        numbers = judge.judge(row.model, trained.vocabulary, predicted)
     except Exception as err:  # noqa: BLE001 (others go on, and the row says what it was)
         logger.warning(
             "%s on %s, %s, seed %d failed: %s",
@@ -79,11 +68,13 @@ def attempt(adata: AnnData, row: Row, model: Model, judge: Judge) -> Row:
         return failed(row, reason(err))
     return replace(
         row,
-        transductive=known,
-        **cost,
-        **found,
+        transductive=trained.vocabulary.transductive,
+        seconds_fit=seconds_fit,
+        seconds_predict=seconds_predict,
         seconds_evaluate=meter.seconds,
+        peak_mb=peak_mb,
         versions=versions(row.kind),
+        **numbers,
     )
 
 
@@ -99,21 +90,16 @@ def reason(err: BaseException) -> str:
 
 
 def versions(kind: str) -> dict[str, str]:
-    """Return the versions that a result depends on."""
-    found = {"python": platform.python_version()}
+    """Return the versions of the libraries that a result depends on."""
+    installed = {"python": platform.python_version()}
     for name in (*LIBRARIES["baseline"], *(LIBRARIES["model"] if kind == "model" else ())):
         with suppress(PackageNotFoundError):  # a model of one's own need not have them
-            found[name] = version(name)
-    return found
-
-
-def _function(name: str) -> Any:
-    module, _, function = name.partition(":")
-    return getattr(import_module(module), function)
+            installed[name] = version(name)
+    return installed
 
 
 def shallow(adata: AnnData) -> AnnData:
-    """Return an AnnData with the same matrices, into which can be written without the first one's noticing."""
+    """Return an AnnData with the same matrices; what is written into it is not in the first one."""
     from anndata import AnnData
 
     aligned = {

@@ -12,7 +12,7 @@ import shoal as sh
 from shoal.metrics._suite import SUITE
 
 from ..helpers import dense
-from .exams import FEW, TWINS, evaluated, give, held_out, screen
+from .tasks import FEW, TWINS, evaluated, give, held_out, screen
 
 SUMMARY = [
     "family", "direction", "perfect", "value", "positive", "negative", "negative_control", "ceiling", "drf", "bds", "discriminates", "best_baseline",
@@ -25,7 +25,7 @@ CONTROLS = ["prediction", "positive control", "negative control", "control copy"
 def whole():
     """A screen with everything written: all metrics, all baselines."""
     adata = screen()
-    sh.tl.evaluate(adata, layer=TWINS, n_comps=8)
+    sh.tl.evaluate(adata, prediction=TWINS, n_comps=8)
     return adata
 
 
@@ -193,13 +193,19 @@ def test_names_with_slashes_contexts_and_doses_survive(tmp_path):
 def test_a_modality_of_a_mudata(whole):
     mdata = md.MuData({"rna": screen(), "adt": ad.AnnData(np.zeros((3, 1)))})
     sh.tl.evaluate(
-        mdata, layer=TWINS, metrics=FEW, baselines=None, n_comps=8, mod="rna", key_added="second"
+        mdata,
+        prediction=TWINS,
+        metrics=FEW,
+        baselines=None,
+        n_comps=8,
+        mod="rna",
+        key_added="second",
     )
     alone = evaluated(screen())
     pd.testing.assert_frame_equal(mdata["rna"].uns["second"]["table"], alone["table"])
     assert "evaluation" not in mdata["rna"].uns
     with pytest.raises(ValueError, match="say which modality"):
-        sh.tl.evaluate(mdata, layer=TWINS)
+        sh.tl.evaluate(mdata, prediction=TWINS)
 
 
 # -- what the numbers say of known answers -----------------------------------------------------------------------------
@@ -223,9 +229,9 @@ def test_fresh_cells_of_the_truth_have_skill_near_one():
     own = adata.obs.groupby("perturbation", observed=True).cumcount().to_numpy()
     second = held_out(adata) & (own % 2 == 1)
     pred, rest = adata[second].copy(), adata[~second].copy()
-    sh.tl.evaluate(rest, pred=pred, metrics=FEW, baselines=["mean_shift"], n_comps=8)
+    sh.tl.evaluate(rest, prediction=pred, metrics=FEW, baselines=["mean_shift"], n_comps=8)
     assert 0.9 < rest.uns["evaluation"]["params"]["score"] < 1
-    assert rest.uns["evaluation"]["params"]["layer"] == "pred"
+    assert rest.uns["evaluation"]["params"]["prediction"] == "AnnData"
 
 
 def test_a_mean_shift_is_far_below_a_second_experiment(entry):
@@ -244,7 +250,7 @@ def test_vectors_let_more_baselines_predict_what_is_new():
     names = [name for name in adata.obs["perturbation"].cat.categories if name != "control"]
     vectors = pd.DataFrame(np.random.default_rng(0).normal(size=(8, 3)), index=names)
     asked = {
-        "layer": "twins",
+        "prediction": "twins",
         "metrics": ["energy"],
         "n_comps": 8,
         "baselines": ["mean_shift", "kernel_ridge"],

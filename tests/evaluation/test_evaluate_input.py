@@ -12,7 +12,7 @@ import shoal as sh
 from shoal.metrics._suite import SUITE
 
 from ..helpers import dense
-from .exams import FEW, TWINS, evaluated, give, held_out, screen
+from .tasks import FEW, TWINS, evaluated, give, held_out, screen
 
 SIZES = (40, 40, 40, 40, 40, 40, 1, 2, 3, 5)
 
@@ -29,12 +29,17 @@ def refused(adata, error, match, **options):
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
-        ({"layer": None}, ValueError, "either as layer= .* or as pred="),
+        ({"prediction": None}, TypeError, "name of a layer .* not NoneType"),
+        ({"prediction": "nothing"}, KeyError, "'nothing' is not in adata.layers"),
+        (
+            {"prediction": "none.h5ad"},
+            FileNotFoundError,
+            "prediction='none.h5ad': there is no such",
+        ),
         ({"layer": "nothing"}, KeyError, "'nothing' is not in adata.layers"),
-        ({"real_layer": "nothing"}, KeyError, "'nothing' is not in adata.layers"),
         ({"metrics": ["energi"]}, KeyError, "Did you mean 'energy'"),
         ({"metrics": []}, ValueError, "metrics is empty"),
-        ({"preset": "best"}, ValueError, "preset='best' is not known; choose one of 'calibrated'"),
+        ({"suite": "best"}, ValueError, "suite='best' is not known; choose one of 'calibrated'"),
         ({"baselines": ["mean_shft"]}, ValueError, "baselines=.*mean_shft.* is not known"),
         ({"split": "tset"}, ValueError, "split must be one of 'train', 'val', 'test'"),
         ({"split": "val"}, ValueError, r"no perturbed cell has obs\['split'\] == 'val'"),
@@ -46,11 +51,6 @@ def refused(adata, error, match, **options):
 )
 def test_bad_arguments(options, error, match):
     refused(screen(), error, match, **options)
-
-
-def test_both_a_layer_and_cells():
-    adata = screen()
-    refused(adata, ValueError, "either as layer= .* or as pred=", layer=TWINS, pred=adata.copy())
 
 
 def test_a_screen_that_was_not_annotated():
@@ -104,7 +104,7 @@ def test_a_prediction_on_another_scale(change, match):
 
 
 def test_counts_as_real_values_are_refused_where_the_twins_are_logarithms():
-    refused(screen(), ValueError, "scale", real_layer="counts")
+    refused(screen(), ValueError, "scale", layer="counts")
 
 
 # -- another AnnData -------------------------------------------------------------------------------------------------------
@@ -113,30 +113,32 @@ def test_counts_as_real_values_are_refused_where_the_twins_are_logarithms():
 def test_predicted_cells_must_have_what_the_screen_has():
     adata = screen()
     pred = adata[held_out(adata)].copy()
-    refused(adata, KeyError, "pred lacks 2 of the 60 genes", pred=pred[:, 2:].copy())
+    refused(
+        adata, KeyError, "the prediction lacks 2 of the 60 genes", prediction=pred[:, 2:].copy()
+    )
     nameless = pred.copy()
     del nameless.obs["perturbation"]
-    refused(adata, KeyError, "'perturbation' is not in pred.obs", pred=nameless)
+    refused(adata, KeyError, "'perturbation' is not in prediction.obs", prediction=nameless)
     name = pred.obs["perturbation"].iloc[0]
     refused(
         adata,
         ValueError,
         f"fewer than 2 cells of 1 conditions .*{name}",
-        pred=pred[pred.obs["perturbation"] != name],
+        prediction=pred[pred.obs["perturbation"] != name],
     )
     broken = pred.copy()
     broken.X = dense(pred.X) * np.nan
-    refused(adata, ValueError, r"pred.X hold NaN", pred=broken)
+    refused(adata, ValueError, r"prediction.X hold NaN", prediction=broken)
     large = pred.copy()
     large.X = pred.X * 10
-    refused(adata, ValueError, "not on one scale", pred=large)
+    refused(adata, ValueError, "not on one scale", prediction=large)
 
 
 def test_predicted_cells_must_have_the_context():
     adata = screen(contexts=2)
     pred = adata[held_out(adata)].copy()
     del pred.obs["context"]
-    refused(adata, KeyError, "'context' is not in pred.obs", pred=pred)
+    refused(adata, KeyError, "'context' is not in prediction.obs", prediction=pred)
 
 
 # -- what is there but cannot be scored ----------------------------------------------------------------------------------
@@ -211,7 +213,7 @@ def test_a_metric_that_has_no_value_stops_no_other(monkeypatch):
         raise ValueError("no value today")
 
     both = {"energy": SUITE["energy"], "mae": replace(SUITE["mae"], compute=broken)}
-    monkeypatch.setattr("shoal.tl._evaluate.SUITE", both)
+    monkeypatch.setattr("shoal.evaluation._evaluate.SUITE", both)
     adata = screen()
     entry = evaluated(adata, metrics=None)
     assert entry["table"]["mae"].isna().all()
@@ -224,7 +226,9 @@ def test_a_defect_of_a_metric_is_raised(monkeypatch):
     def broken(truth, guess):
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("shoal.tl._evaluate.SUITE", {"mae": replace(SUITE["mae"], compute=broken)})
+    monkeypatch.setattr(
+        "shoal.evaluation._evaluate.SUITE", {"mae": replace(SUITE["mae"], compute=broken)}
+    )
     refused(screen(), ZeroDivisionError, "a defect", metrics=None)
 
 

@@ -1,0 +1,43 @@
+"""The screen of a benchmark: read, annotated, divided, prepared and embedded."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .. import ds, pp
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from ._spec import Data, Split
+
+
+def prepare(data: Data, split: Split) -> AnnData:
+    """Return a data set as models see it.
+
+    It is read, annotated, divided into training and test, prepared, and its perturbations are
+    embedded.
+    """
+    kind, source = data.source
+    if kind == "path":
+        from anndata import read_h5ad
+
+        adata = read_h5ad(source)
+    elif kind == "load":
+        adata = ds.load(source)
+    else:
+        adata = (_function(source) if isinstance(source, str) else source)()
+    if data.annotate:
+        pp.annotate(adata, **data.annotate)
+    pp.split(adata, **split.options)
+    if data.prepare is not None:
+        pp.prepare(adata, **data.prepare)
+    for options in data.embed:
+        pp.embed(adata, **options)
+    return adata
+
+
+def _function(name: str) -> Any:
+    module, _, function = name.partition(":")
+    return getattr(import_module(module), function)

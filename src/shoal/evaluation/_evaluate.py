@@ -1,0 +1,175 @@
+"""One evaluation: a prediction, its controls and baselines, all scored on the same task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .._contenders import COPY, PREDICTION
+from .._random import RNGLike, as_generator
+from .._validate import key_in, one_of, positive
+from ..core._screen import resolve
+from ..metrics._presets import PRESETS as EXTERNAL_SUITES
+from ..metrics._suite import SUITE
+from ._baselines import baseline_names, baseline_predictions
+from ._controls import CALIBRATING, control_copy, mean_baseline
+from ._external_suites import MEAN, score_of, with_controls
+from ._predictions import opened, populations_of
+from ._scores import Scores
+from ._tables import tables_of
+from ._task import evaluation_task
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from os import PathLike
+
+    import pandas as pd
+    from anndata import AnnData
+
+    from ..metrics._presets import Preset as ExternalSuite
+    from ..metrics._registry import Metric
+
+CALIBRATED = "calibrated"  # the suite of this package
+FEWEST = {True: 4, False: 2}  # cells of a condition: populations have 2, halves of it too
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a prediction is evaluated; :func:`shoal.tl.evaluate` describes its arguments."""
+
+    layer: str | None = None
+    metrics: Sequence[str] | None = None
+    suite: str = CALIBRATED
+    baselines: str | Sequence[str] | None = "auto"
+    embedding: str | pd.DataFrame | None = None
+    split: str | None = "test"
+    n_comps: int = 50
+    min_cells: int = 20
+
+    def __post_init__(self) -> None:
+        one_of(self.suite, (CALIBRATED, *EXTERNAL_SUITES), name="suite")
+        positive(self.n_comps, name="n_comps")
+        fewest = FEWEST[self.external is None]
+        if self.min_cells < fewest:
+            msg = (
+                f"min_cells={self.min_cells}: populations have at least 2 cells, and are halved if "
+                f"calibrated, so {fewest} is the least"
+            )
+            raise ValueError(msg)
+
+    @property
+    def external(self) -> ExternalSuite | None:
+        """The suite of another package, ``None`` for the calibrated one."""
+        return EXTERNAL_SUITES.get(self.suite)
+
+
+def evaluate(
+    adata: AnnData,
+    prediction: str | PathLike[str] | AnnData,
+    settings: Settings,
+    *,
+    rng: RNGLike,
+) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    """Score a prediction beside controls and baselines.
+
+    Parameters
+    ----------
+    adata
+        The screen.
+    prediction
+        Name of a prediction in `adata`, an AnnData, or a path of one.
+    settings
+        How it is evaluated.
+    rng
+        Seed or generator of everything that is drawn.
+
+    Returns
+    -------
+    Parameters and tables of ``uns["evaluation"]``.
+    """
+    external, seed = settings.external, seed_of(rng)
+    metrics = chosen_metrics(settings.metrics, SUITE if external is None else external.metrics)
+    with opened(adata, prediction) as given:
+        baselines = baseline_names(adata, settings.baselines)
+        task = evaluation_task(
+            adata,
+            resolve(adata),
+            layer=settings.layer,
+            split=settings.split,
+            halves=external is None,
+            n_comps=settings.n_comps,
+            min_cells=settings.min_cells,
+            seed=seed,
+            baselines=baselines,
+        )
+        made = populations_of(task, given)
+        if external is not None and external.uses_predicted_control:
+            made = with_controls(task, made, given)
+        scores = Scores(task, metrics, seed=seed)
+        scores.add(PREDICTION, made, transductive=given.transductive)
+    _add_controls(scores, external, copy=settings.baselines is not None)
+    for name, found, transductive in baseline_predictions(
+        task, baselines, embedding=settings.embedding
+    ):
+        if isinstance(found, str):
+            scores.refuse(name, found)
+        else:
+            scores.add(name, found, transductive=transductive)
+    params = {
+        "score": scores.mean_skill(PREDICTION) if external is None else score_of(external, scores),
+        "prediction": given.name,
+        "transductive": given.transductive,
+        "layer": settings.layer,
+        "suite": settings.suite,
+        "split": settings.split,
+        "n_conditions": len(task.conditions),
+        "n_comps": task.truth.axes.shape[1],
+        "min_cells": settings.min_cells,
+        "best_baseline": scores.best(),
+        "baselines": [name for name in baselines if name in scores.scored],
+        "seed": seed,
+    }
+    return params, tables_of(scores)
+
+
+def _add_controls(scores: Scores, external: ExternalSuite | None, *, copy: bool) -> None:
+    """Score the predictions that need no model; those of an external suite calibrate nothing."""
+    if external is None:
+        add_calibrating(scores)
+        return
+    if copy:
+        scores.add(COPY, control_copy(scores.task))
+    if external.score is not None:
+        scores.add(MEAN, mean_baseline(scores.task))
+
+
+def add_calibrating(scores: Scores) -> None:
+    """Score the controls that calibrate the metrics."""
+    for name, make in CALIBRATING.items():
+        scores.add(name, make(scores.task))
+
+
+def chosen_metrics(names: Sequence[str] | None, suite: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Return the metrics of a suite by name; all if `names` is ``None``.
+
+    Raises
+    ------
+    KeyError
+        If the suite has no metric of a name.
+    ValueError
+        If `names` is empty.
+    """
+    if names is None:
+        return dict(suite)
+    several = [names] if isinstance(names, str) else list(names)
+    if not several:
+        msg = f"metrics is empty; name some of {', '.join(suite)}"
+        raise ValueError(msg)
+    for name in several:
+        key_in(name, suite, where="the metrics of this suite of sh.tl.evaluate")
+    return {name: suite[name] for name in dict.fromkeys(several)}
+
+
+def seed_of(rng: RNGLike) -> int:
+    """Return the number from which everything that an evaluation draws is seeded."""
+    return int(as_generator(rng).integers(2**31))

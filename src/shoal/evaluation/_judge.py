@@ -1,0 +1,145 @@
+"""The judge of all models on one split with one seed: the task is set once for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._contenders import COPY, POSITIVE
+from ..core._screen import resolve
+from ..metrics._suite import SUITE
+from ._checks import checked
+from ._evaluate import add_calibrating, chosen_metrics, seed_of
+from ._paths import names_at, paths_of
+from ._scores import Scores
+from ._task import evaluation_task
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+    from .._typing import Ints, Matrix
+    from ..metrics._comparison import Populations
+    from ..models.base._vocabulary import Vocabulary
+
+
+class Judge:
+    """Scores one prediction after another as :func:`shoal.tl.evaluate` does.
+
+    The suite is the calibrated one: others have no controls to measure skill with.
+
+    Parameters
+    ----------
+    adata
+        Screen with a test set.
+    seed
+        Seed of the halves and controls.
+    metrics, layer, n_comps, min_cells
+        As for :func:`shoal.tl.evaluate`.
+    """
+
+    def __init__(
+        self,
+        adata: AnnData,
+        *,
+        seed: int,
+        metrics: Sequence[str] | None = None,
+        layer: str | None = None,
+        n_comps: int = 50,
+        min_cells: int = 20,
+    ) -> None:
+        chosen, drawn = chosen_metrics(metrics, SUITE), seed_of(seed)
+        self.layer = layer
+        self._task = evaluation_task(
+            adata,
+            resolve(adata),
+            layer=layer,
+            split="test",
+            halves=True,
+            n_comps=n_comps,
+            min_cells=min_cells,
+            seed=drawn,
+        )
+        self._scores = Scores(self._task, chosen, seed=drawn)
+        add_calibrating(self._scores)
+
+    def judge(
+        self, name: str, vocabulary: Vocabulary, predicted: tuple[Ints, Matrix, Ints]
+    ) -> dict[str, Any]:
+        """Score the predicted test cells of a model.
+
+        Parameters
+        ----------
+        name
+            Name of the model.
+        vocabulary
+            What it has learned the names of.
+        predicted
+            Rows, values and rows of the start cells, as its ``twins`` returns them.
+
+        Returns
+        -------
+        ``metrics``, ``conditions`` and ``losses`` of a row of results.
+
+        Raises
+        ------
+        ValueError
+            If the model predicts something else than the genes of the screen, a value is NaN, or
+            the scale is another.
+        """
+        scores = self._scores
+        scores.add(name, self._populations(vocabulary, predicted))
+        records, losses = {}, {}
+        for metric, record in scores.metrics.items():
+            range_fraction, discrimination = scores.range_of(metric)
+            names = {
+                "value": name,
+                "positive": POSITIVE,
+                "negative": scores.negative_of(metric),
+                "copy": COPY,
+            }
+            means = {kind: _number(scores.mean(one, metric)) for kind, one in names.items()}
+            records[metric] = {
+                "family": record.family,
+                "direction": record.direction,
+                "perfect": record.perfect,
+                "per": record.per,
+                "drf": _number(range_fraction),
+                "bds": _number(discrimination),
+                "discriminates": scores.tells(metric),
+                **means,
+            }
+            losses[metric] = {
+                kind: [_number(x) for x in scores.loss(one, metric)] for kind, one in names.items()
+            }
+        del scores.scored[name]
+        perturbations = self._task.conditions["perturbation"].astype(str)
+        return {
+            "metrics": records,
+            "losses": losses,
+            "conditions": dict(zip(self._task.truth.names, perturbations, strict=True)),
+        }
+
+    def _populations(
+        self, vocabulary: Vocabulary, predicted: tuple[Ints, Matrix, Ints]
+    ) -> Populations:
+        rows, values, start = predicted
+        if tuple(vocabulary.features) != self._task.cells.features:
+            msg = (
+                f"the model predicts {len(vocabulary.features)} features of "
+                f"{vocabulary.use_rep or 'X'}, which are not the {len(self._task.cells.features)} "
+                "genes that predictions are scored in"
+            )
+            raise ValueError(msg)
+        names = self._task.cells.adata.obs_names.to_series().iloc[start]
+        places = [np.searchsorted(rows, own) for own in self._task.predicted]
+        made = checked(self._task.populations(rows, values), "the prediction")
+        return replace(made, paths=paths_of(self._task, names_at(names, places)))
+
+
+def _number(value: float) -> float | None:
+    """Return a number as JSON can hold it: ``None`` in place of NaN."""
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,147 @@
+"""The leaderboard: models in the order of their scores, and whether differences are chance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from .._contenders import CONTROLS
+from .._validate import key_in, one_of
+from ._compare import COLUMN_OF, Comparison
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .._random import RNGLike
+    from ..metrics._skill import Estimate
+    from ._rows import Row
+
+ABOUT = (
+    "kind",
+    "score",
+    "difference",
+    "low",
+    "high",
+    "verdict",
+    "transductive",
+    "sets",
+    "results",
+    "failed",
+    "seconds",
+    "peak_mb",
+)
+
+
+def leaderboard(
+    rows: Sequence[Row],
+    *,
+    against: str | None = None,
+    metrics: Sequence[str] | None = None,
+    show: Literal["skill", "value"] = "skill",
+    level: float = 0.95,
+    n_boot: int = 2000,
+    rng: RNGLike = 0,
+) -> pd.DataFrame:
+    """Rank the models of some results; :func:`shoal.benchmark.table` describes arguments and table.
+
+    Raises
+    ------
+    ValueError
+        If there is no result, all have failed, or an option is not known.
+    KeyError
+        If `against` or a metric is not among the results.
+    """
+    one_of(show, ("skill", "value"), name="show")
+    done = [row for row in rows if not row.note]
+    if not done:
+        msg = f"none of {len(rows)} results is there to compare: {rows[0].note if rows else 'nothing is computed yet'}"
+        raise ValueError(msg)
+    known = dict.fromkeys(metric for row in done for metric in row.metrics)
+    shown = list(known) if metrics is None else list(metrics)
+    for metric in shown:
+        key_in(metric, known, where="the metrics of this benchmark")
+    found = Comparison(rows, metrics=shown, n_boot=n_boot, rng=rng)
+    order = _order(found)
+    reference = order[0] if against is None else against
+    key_in(reference, order, where="the contenders of this benchmark")
+    lines = {
+        name: _line(
+            name,
+            found,
+            rows,
+            found.difference(name, reference, level=level),
+            is_it=name == reference,
+        )
+        for name in order
+    }
+    board = pd.DataFrame.from_dict(lines, orient="index", columns=list(ABOUT)).rename_axis(
+        "contender"
+    )
+    values = {metric: [_shown(found, name, metric, show) for name in order] for metric in shown}
+    return board.join(pd.DataFrame(values, index=board.index, dtype=np.float64))
+
+
+def _order(found: Comparison) -> list[str]:
+    """Return contenders: those with all splits of all data sets first, by score; controls last."""
+    places = {key[:2] for key in found.results}
+    ranked = []
+    for at, name in enumerate(found.contenders):
+        score = found.score(name)
+        lacking = len(places) - len({key[:2] for key in found.keys(name)})
+        ranked.append(
+            (name in CONTROLS, lacking, -score if np.isfinite(score) else np.inf, at, name)
+        )
+    return [name for *_, name in sorted(ranked)]
+
+
+def _line(
+    name: str, found: Comparison, rows: Sequence[Row], gap: Estimate, *, is_it: bool
+) -> tuple[object, ...]:
+    """Return the columns `ABOUT` of a contender."""
+    own = [row for row in rows if row.model == name]
+    done = [row for row in own if not row.note]
+    seconds = [(row.seconds_fit or 0.0) + (row.seconds_predict or 0.0) for row in done]
+    peaks = [row.peak_mb for row in done if row.peak_mb is not None]
+    kind = "control" if name in CONTROLS else own[0].kind
+    if is_it:
+        verdict = "reference"
+    elif not np.isfinite(gap.low):
+        verdict = ""
+    else:
+        verdict = "better" if gap.low > 0 else "worse" if gap.high < 0 else "no different"
+    return (
+        kind,
+        found.score(name),
+        gap.value,
+        gap.low,
+        gap.high,
+        verdict,
+        any(row.transductive for row in own),
+        len({key[:2] for key in found.keys(name)}),
+        len(found.results) if name in CONTROLS else len(done),
+        len(own) - len(done),
+        float(np.mean(seconds)) if seconds else np.nan,
+        max(peaks, default=np.nan),
+    )
+
+
+def _shown(found: Comparison, name: str, metric: str, show: str) -> float:
+    """Return the mean of a metric, or of its skill, over seeds and then over splits."""
+    by_place: dict[tuple[str, str], list[float]] = {}
+    for key, one in found.results.items():
+        if name not in one.contenders:
+            continue
+        if show == "skill":
+            table = found.skill[key]
+            value = float(table[metric].loc[name]) if metric in table else np.nan
+        else:
+            row = one.any_row if name in CONTROLS else one.rows[name]
+            stored = row.metrics.get(metric, {}).get(COLUMN_OF.get(name, "value"))
+            value = np.nan if stored is None else float(stored)
+        if np.isfinite(value):
+            by_place.setdefault(key[:2], []).append(value)
+    if not by_place:
+        return float("nan")
+    return float(np.mean([np.mean(several) for several in by_place.values()]))

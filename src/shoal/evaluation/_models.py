@@ -1,0 +1,97 @@
+"""Models that are compared with one another: names, classes and settings, as users give them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._contenders import CONTROLS
+from .._validate import one_of
+from ..models.base._registry import kind_of, model_class, registered
+
+NAME = re.compile(r"\w(?:[\w .,+=()-]*[\w)])?")
+EXAMPLE = "models: [mean_shift, {name: flow, label: flow 500, options: {max_steps: 500}}]"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model: its name on the leaderboard, its name or class, and arguments of `tl.fit` and of `tl.predict`."""
+
+    label: str
+    model: str | type
+    options: Mapping[str, Any] = field(default_factory=dict)
+    predict: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """``"baseline"`` or ``"model"``."""
+        return "baseline" if kind_of(self.model) == "baseline" else "model"
+
+
+def read_models(models: Any) -> tuple[Model, ...]:
+    """Return checked models from names, classes and mappings."""
+    if isinstance(models, (str, type, Mapping)) or not isinstance(models, Sequence) or not models:
+        msg = f"models must be a list with at least one model, as in {EXAMPLE}; not {models!r}"
+        raise TypeError(msg)
+    found = tuple(_model(entry) for entry in models)
+    labels = [model.label for model in found]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        msg = f"several models are called {', '.join(map(repr, twice))}; give each a label, as in {EXAMPLE}"
+        raise ValueError(msg)
+    return found
+
+
+def read_seeds(seeds: Any) -> tuple[int, ...]:
+    """Return checked seeds."""
+    several = [seeds] if isinstance(seeds, int) else list(seeds)
+    if (
+        not several
+        or len(set(several)) < len(several)
+        or not all(type(s) is int and s >= 0 for s in several)
+    ):
+        msg = f"seeds must be different integers from 0 on, such as [0, 1, 2], not {seeds!r}"
+        raise ValueError(msg)
+    return tuple(several)
+
+
+def _model(entry: Any) -> Model:
+    if isinstance(entry, (str, type)):
+        entry = {"name": entry}
+    entry = known_keys(entry, ("name", "label", "options", "predict"), where="a model")
+    if "name" not in entry:
+        msg = f"a model lacks 'name': {entry!r}; write it as in {EXAMPLE}"
+        raise ValueError(msg)
+    cls = model_class(entry["name"])
+    model = cls if registered(entry["name"]) else entry["name"]  # other processes know no such name
+    called = entry["name"] if isinstance(entry["name"], str) else entry["name"].__name__
+    label = checked_name(entry.get("label", called), "models")
+    if label in CONTROLS:
+        msg = f"a model cannot be called {label!r}: every leaderboard has a row of that name; choose another label"
+        raise ValueError(msg)
+    further = {
+        key: known_keys(entry.get(key) or {}, None, where=f"model {label!r}: {key}")
+        for key in ("options", "predict")
+    }
+    return Model(label, model, **further)
+
+
+def checked_name(name: Any, where: str) -> str:
+    """Return a name that can be part of the name of a file."""
+    if not isinstance(name, str) or not NAME.fullmatch(name) or "__" in name:
+        msg = f"{where}: {name!r} is no name; use letters, digits, spaces and . , + = - ( ), without a double underscore"
+        raise ValueError(msg)
+    return name
+
+
+def known_keys(entry: Any, known: Sequence[str] | None, *, where: str) -> dict[str, Any]:
+    """Return a part of the spec, all of whose keys are known."""
+    if not isinstance(entry, Mapping):
+        msg = f"{where} must be a mapping from keys to values, not {entry!r}"
+        raise TypeError(msg)
+    for key in entry:
+        if known is not None:
+            one_of(key, known, name=f"{where}: key")
+    return dict(entry)

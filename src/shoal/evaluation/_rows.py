@@ -1,0 +1,104 @@
+"""One result of a benchmark: a model on a split of a data set with a seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+NUMBERS = (
+    "value",
+    "positive",
+    "negative",
+    "drf",
+    "bds",
+    "seconds_fit",
+    "seconds_predict",
+    "seconds_evaluate",
+    "peak_mb",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model on a split of a data set with a seed.
+
+    Attributes
+    ----------
+    data, split, model, seed
+        Which it is.
+    kind
+        ``"baseline"`` or ``"model"``.
+    note
+        Why it failed; empty if it did not.
+    settings
+        Digest of all that it depends on.
+    transductive
+        Whether the embedding of the model has seen held-out cells.
+    seconds_fit, seconds_predict, seconds_evaluate
+        Wall clock time.
+    peak_mb
+        Largest resident memory of the process during training and prediction, data and libraries included.
+    versions
+        Package -> version.
+    metrics
+        Metric -> its record: ``family``, ``direction``, ``perfect``, ``per`` (condition or screen), ``drf``, ``bds``,
+        ``discriminates``, and the mean ``value`` of the model and of the ``positive``, ``negative`` and ``copy`` controls.
+    conditions
+        Name -> perturbation.
+    losses
+        Metric -> ``value``, ``positive``, ``negative``, ``copy`` -> the loss of each condition, ``None`` where missing; one
+        number alone for a metric of the whole screen.
+    """
+
+    data: str
+    split: str
+    model: str
+    seed: int
+    kind: str
+    note: str = ""
+    settings: str = ""
+    transductive: bool = False
+    seconds_fit: float | None = None
+    seconds_predict: float | None = None
+    seconds_evaluate: float | None = None
+    peak_mb: float | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    losses: Mapping[str, Mapping[str, Sequence[float | None]]] = field(default_factory=dict)
+
+    def loss(self, metric: str, of: str = "value") -> pd.Series:
+        """Return losses by condition: those of the model, or of the ``"positive"``, ``"negative"`` or ``"copy"`` control."""
+        numbers = np.array(self.losses[metric][of], dtype=np.float64)
+        return pd.Series(
+            numbers,
+            index=list(self.conditions) if self.metrics[metric]["per"] == "condition" else [""],
+        )
+
+
+def tidy(rows: Iterable[Row]) -> pd.DataFrame:
+    """Return one line for each row and metric; a row that failed has one line, with its note."""
+    lines = []
+    for row in rows:
+        about = {
+            name: getattr(row, name)
+            for name in ("data", "split", "model", "kind", "transductive", "seed")
+        }
+        names = ("seconds_fit", "seconds_predict", "seconds_evaluate", "peak_mb", "settings")
+        cost = {name: getattr(row, name) for name in names}
+        versions = " ".join(f"{name}={version}" for name, version in row.versions.items())
+        for metric, record in (row.metrics or {"": {}}).items():
+            known = {
+                name: record.get(name) for name in ("value", "positive", "negative", "drf", "bds")
+            }
+            known["discriminates"] = bool(record.get("discriminates", False))
+            lines.append(
+                {**about, "metric": metric, **known, "note": row.note, **cost, "versions": versions}
+            )
+    return pd.DataFrame(lines).astype(dict.fromkeys(NUMBERS, np.float64))

@@ -1,0 +1,126 @@
+"""Make and train a model by its name or class."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from ..._random import RNGLike, as_generator
+from ...core._view import own
+from ._registry import model_class, registered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+
+    from ...core._population import Population
+
+
+def fit_model(
+    adata: AnnData,
+    model: str | type,
+    *,
+    perturbation_key: str | None = None,
+    control: str | Sequence[str] | None = None,
+    layer: str | None = None,
+    use_rep: str | None = None,
+    preset: str | None = None,
+    embedding: str | pd.DataFrame | None = None,
+    config: Mapping[str, Any] | None = None,
+    max_steps: int | None = None,
+    rng: RNGLike = 0,
+    **training: Any,
+) -> Any:
+    """Train a model on an AnnData; the arguments are those of :func:`shoal.tl.fit`.
+
+    Parameters
+    ----------
+    adata
+        The screen.
+    model
+        Name or class.
+    perturbation_key, control, layer, use_rep
+        Passed to the ``setup_anndata`` of the class.
+    preset, embedding, config
+        Arguments of its constructor.
+    max_steps
+        Training steps.
+    rng
+        Seed or generator of constructor and training.
+    **training
+        Passed to the ``train`` of the class.
+    """
+    cls = model_class(model)
+    make_seed, train_seed = _seeds(rng)
+    named = {"preset": preset, "embedding": embedding}
+    given = {name: value for name, value in named.items() if value is not None}
+    given |= dict(config or {})  # a None of `config` is meant
+    settings = ({} if max_steps is None else {"max_steps": max_steps}) | training
+    make = _accepted(cls, cls, given, rng=make_seed)
+    steps = _accepted(cls, cls.train, settings, rng=train_seed)
+    own(adata)
+    before = set(adata.uns)
+    try:
+        cls.setup_anndata(adata, perturbation_key, control=control, layer=layer, use_rep=use_rep)
+        trained = cls(adata, **make)
+        trained.train(**steps)
+    except BaseException:
+        for key in set(adata.uns) - before:  # what a registry may have entered
+            del adata.uns[key]
+        raise
+    return trained
+
+
+def fit_baseline(
+    cells: Population, name: str, *, embedding: str | pd.DataFrame | None, rng: RNGLike
+) -> Any:
+    """Train a baseline on cells that were read before.
+
+    Parameters
+    ----------
+    cells
+        The screen.
+    name
+        Name of the baseline.
+    embedding
+        Vectors of the perturbations, for a baseline that uses them.
+    rng
+        Seed or generator, for a baseline that draws.
+    """
+    cls = model_class(name)
+    takes = embedding is not None and "embedding" in inspect.signature(cls).parameters
+    given = {"embedding": embedding} if takes else {}
+    if registered(name):  # a user's class may read more of an AnnData than its cells
+        return fit_model(cells.adata, cls, layer=cells.layer, rng=rng, **given)
+    make_seed, train_seed = _seeds(rng)
+    trained = cls(cells, **_accepted(cls, cls, given, rng=make_seed))
+    trained.train(**_accepted(cls, cls.train, {}, rng=train_seed))
+    return trained
+
+
+def _seeds(rng: RNGLike) -> tuple[int, int]:
+    """Return the seeds of the constructor and of training."""
+    make, train = as_generator(rng).integers(2**31, size=2)
+    return int(make), int(train)
+
+
+def _accepted(
+    cls: type, call: Callable[..., Any], given: dict[str, Any], *, rng: int
+) -> dict[str, Any]:
+    """Return the arguments of a call, with `rng` where it takes one.
+
+    Raises
+    ------
+    TypeError
+        If the call does not know an argument.
+    """
+    parameters = inspect.signature(call).parameters
+    known = [name for name in parameters if name not in ("self", "adata")]
+    odd = [name for name in given if name not in parameters]
+    if odd and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        what = "training" if call is not cls else "the constructor"
+        msg = f"{cls.__name__} has no {odd[0]!r}: {what} takes {', '.join(known) or 'no arguments'}"
+        raise TypeError(msg)
+    return {**({"rng": rng} if "rng" in parameters else {}), **given}
