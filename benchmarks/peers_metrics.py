@@ -1,4 +1,4 @@
-"""Compare the preset `cell_eval` with cell-eval itself, number for number, and time both; print markdown tables.
+"""Compare the suite `cell_eval` with cell-eval itself, number for number, and time both; print markdown tables.
 
     OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python benchmarks/peers_metrics.py --cell-eval-python PATH [--norman FILE]
                                                                         [--time [--shoal-python PATH]]

@@ -129,7 +129,7 @@ def test_a_registered_baseline_goes_where_a_name_goes(screen, tmp_path):
     assert type(sh.models.load(tmp_path / "twice")) is Twice
     sh.tl.predict(screen, model, key_added="twice")
     options = {"metrics": ["energy"], "min_cells": 5}
-    sh.tl.evaluate(screen, layer="twice", baselines=["twice", "mean_shift"], **options)
+    sh.tl.evaluate(screen, prediction="twice", baselines=["twice", "mean_shift"], **options)
     assert {"twice", "mean_shift"} < set(screen.uns["evaluation"]["scores"]["contender"])
     sh.tl.benchmark(screen, ["twice", "mean_shift"], **options)
     assert screen.uns["leaderboard"]["table"].loc["twice", "kind"] == "baseline"
@@ -138,16 +138,16 @@ def test_a_registered_baseline_goes_where_a_name_goes(screen, tmp_path):
 def test_automatic_baselines_are_those_of_shoal(screen):
     sh.models.register("twice", Twice)
     sh.pp.split(screen, by="perturbation", test=["P1", "P2"])
-    from shoal.tl._evaluate import _baselines
+    from shoal.evaluation._baselines import baseline_names
 
-    assert _baselines(screen, "auto") == [
+    assert baseline_names(screen, "auto") == [
         name for name in names("baseline") if name not in ("control", "twice")
     ]
-    assert _baselines(screen, ["twice"]) == ["twice"]
+    assert baseline_names(screen, ["twice"]) == ["twice"]
 
 
 def test_a_benchmark_passes_the_class_on_to_its_processes():
-    from shoal.benchmark._spec import read_models
+    from shoal.evaluation._models import read_models
 
     sh.models.register("twice", Twice)
     (model,) = read_models(["twice"])
