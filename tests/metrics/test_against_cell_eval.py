@@ -44,6 +44,7 @@ def tables(cell_eval, compared_screens, tmp_path_factory):
     return adata.uns["evaluation"]["table"], theirs
 
 
+@pytest.mark.slow
 def test_suite_has_the_columns_of_cell_eval(tables):
     ours, theirs = tables
     assert set(ours) == set(theirs)
