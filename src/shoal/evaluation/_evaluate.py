@@ -9,7 +9,7 @@ from .._contenders import COPY, PREDICTION
 from .._random import RNGLike, as_generator
 from .._validate import key_in, one_of, positive
 from ..core._screen import resolve
-from ..metrics._presets import PRESETS as EXTERNAL_SUITES
+from ..metrics._external_suites import EXTERNAL_SUITES
 from ..metrics._suite import SUITE
 from ._baseline_predictions import baseline_predictions
 from ._baselines import baseline_names
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from ..metrics._presets import Preset as ExternalSuite
+    from ..metrics._external_suites import ExternalSuite
     from ..metrics._registry import Metric
 
 CALIBRATED = "calibrated"  # the suite of this package
