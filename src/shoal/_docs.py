@@ -30,6 +30,11 @@ PLACE = re.compile(r"^([ \t]*)\{([a-z_]+)\}[ \t]*$", flags=re.MULTILINE)
 COMMON: Mapping[str, str] = MappingProxyType(
     {
         "rng": "Seed or Generator; the source of all random numbers.",
+        "strata": (
+            'Columns of ``obs`` within which cells are compared with controls. ``"auto"`` means the\n'
+            "context and batch that :func:`shoal.pp.annotate` recorded, where there are any. ``None``\n"
+            "compares with all controls."
+        ),
         "block_bytes": "Upper size in memory of one block of work. The result does not depend on it.",
     }
 )
