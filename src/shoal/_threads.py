@@ -67,9 +67,9 @@ def many_threads(operations: float) -> Iterator[None]:
     Parameters
     ----------
     operations
-        Multiplications and additions: 2 n m k for a product of (n, k) with (k, m). Below `LARGE` the
-        number of threads stays as it is. An eigendecomposition is no such product: it is made of
-        thousands of small ones.
+        Multiplications and additions: 2 n m k for a product of (n, k) with (k, m). Below `LARGE`
+        the number of threads stays as it is. An eigendecomposition is no such product: it is
+        made of thousands of small ones.
     """
     main = threading.current_thread() is threading.main_thread()
     if operations < LARGE or not _limits or not main:

@@ -82,11 +82,8 @@ def coherence(
     ----------
     data
         Screen with log-normalised values, or with a representation of them.
-    perturbation_key
-        Column of ``obs`` with the perturbations. By default the one that
-        :func:`shoal.pp.annotate` recorded.
-    control
-        Label or labels of the control cells. By default those that were recorded.
+    perturbation_key, control
+        {design}
     layer
         Layer to measure instead of ``X``. A prediction is a layer too.
     use_rep
@@ -122,7 +119,7 @@ def coherence(
     key_added
         Name of the result. By default ``"coherence"``.
     mod
-        Modality to measure, if `data` is a MuData.
+        {mod}
 
     Returns
     -------

@@ -66,11 +66,8 @@ def coherence_null(
     ----------
     data
         Screen, prepared as for :func:`shoal.tl.coherence`.
-    perturbation_key
-        Column of ``obs`` with the perturbations. By default the one that
-        :func:`shoal.pp.annotate` recorded.
-    control
-        Label or labels of the control cells. By default those that were recorded.
+    perturbation_key, control
+        {design}
     n_cells
         Sizes of the random sets. A size above half the controls is left out.
     n_draws
@@ -86,7 +83,7 @@ def coherence_null(
     key_added
         Name of the result. By default ``"coherence_null"``.
     mod
-        Modality to measure, if `data` is a MuData.
+        {mod}
 
     Returns
     -------

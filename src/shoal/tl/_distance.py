@@ -87,11 +87,8 @@ def distance(
     ----------
     data
         Screen, one row per cell.
-    perturbation_key
-        Column of ``obs`` with the perturbations. By default the one that
-        :func:`shoal.pp.annotate` recorded.
-    control
-        Label or labels of the control cells. By default those that were recorded.
+    perturbation_key, control
+        {design}
     metric
         What is measured, see above.
     pairwise
@@ -124,7 +121,7 @@ def distance(
     key_added
         Slot of ``uns``. By default ``"distance"``.
     mod
-        Modality to measure, if `data` is a MuData.
+        {mod}
 
     Returns
     -------

@@ -138,7 +138,7 @@ def evaluate(
         Size, coherence and stratum of every condition.
     ``params``
         Among them ``score``, over all metrics that discriminate on these data: 1 for a second
-        experiment, 0 for the best baseline (``best_baseline``), down to −1. Of other suites, it is
+        experiment, 0 for the best baseline (``best_baseline``), down to -1. Of other suites, it is
         the score that the package defines (``"vcc"``), else NaN. ``transductive`` is that of the
         prediction, as :func:`shoal.tl.predict` recorded it.
 
@@ -172,7 +172,8 @@ def evaluate(
 
     References
     ----------
-    Miller et al. (2025); Mejia et al. (2025); Viñas Torné et al. (2025); Ahlmann-Eltze et al. (2025).
+    Miller et al. (2025); Mejia et al. (2025); Viñas Torné et al. (2025); Ahlmann-Eltze et al.
+    (2025).
 
     Examples
     --------
