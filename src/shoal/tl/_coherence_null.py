@@ -74,10 +74,12 @@ def coherence_null(
         Random sets of each size.
     by
         Column of ``obs`` whose labels are left out one at a time.
-    layer, use_rep, depth_key, min_cells
+    layer, use_rep
         As in :func:`shoal.tl.coherence`.
     strata
         {strata}
+    depth_key, min_cells
+        As in :func:`shoal.tl.coherence`.
     rng
         Seed or generator. One generator is spawned for each set.
     key_added

@@ -227,8 +227,10 @@ def distance_matrix(
     mod
         Modality, if `data` is a MuData.
 
-    Returns ------- (G + 1, G + 1) symmetric distances with 0 on the diagonal, labelled by
-    population, the controls first.
+    Returns
+    -------
+    (G + 1, G + 1) symmetric distances with 0 on the diagonal. Rows and columns are populations, the
+    controls first.
 
     Raises
     ------
