@@ -35,7 +35,9 @@ COMMON: Mapping[str, str] = MappingProxyType(
             "``None`` takes those that :func:`shoal.pp.annotate` recorded."
         ),
         "rng": "Seed or Generator; the source of all random numbers.",
-        "block_bytes": "Upper size in memory of one block of work. The result does not depend on it.",
+        "block_bytes": (
+            "Upper size of the working memory, in bytes. The result does not depend on it."
+        ),
     }
 )
 """Texts that every folder may use."""

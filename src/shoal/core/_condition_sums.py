@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from ._codes import grouped
 from ._matrix import KeptRows, add_to_groups
@@ -15,8 +14,9 @@ from ._scale import Scale, look_at, scale_of
 from ._walk import walk
 
 if TYPE_CHECKING:
+    import pandas as pd
     from .._typing import Bools, Floats, Ints, Matrix
-    from ._population import Population
+    from ._matrix import Rows
     from ._walk import Totals, Values
 
 
@@ -57,6 +57,22 @@ class GroupSums:
 
 
 @dataclass(frozen=True, eq=False)
+class ConditionLabels:
+    """What cells are summed by; the index is the row of the matrix.
+
+    Attributes
+    ----------
+    perturbed
+        Columns ``perturbation``, ``context``, ``dose`` and ``split`` of the perturbed cells.
+    control
+        Columns ``context``, ``batch`` and ``split`` of the control cells.
+    """
+
+    perturbed: pd.DataFrame
+    control: pd.DataFrame
+
+
+@dataclass(frozen=True, eq=False)
 class ConditionSums:
     """Sums of the cells of every condition, and of the controls of every context and batch.
 
@@ -94,31 +110,34 @@ class Reading:
     kept: KeptRows | None
 
 
-def read(cells: Population, keep: Ints | None = None) -> Reading:
-    """Read the matrix of a population once, block by block.
+def read(rows: Rows, labels: ConditionLabels, fitted: Bools, keep: Ints | None = None) -> Reading:
+    """Read a matrix once, block by block.
 
     Parameters
     ----------
-    cells
-        The population.
+    rows
+        The matrix.
+    labels
+        What its rows are summed by.
+    fitted
+        (n_obs,) training cells, whose lowest value is looked for.
     keep
         Rows to keep if the matrix is in a file or a dask array, in any order.
     """
-    perturbed, control = _labels(cells)
-    codes, keys = zip(*(grouped(**table) for table in (perturbed, control)), strict=True)
+    codes, keys = zip(
+        *(grouped(**table) for table in (labels.perturbed, labels.control)), strict=True
+    )
     n_first = len(keys[0])
-    group = np.full(cells.rows.shape[0], -1)
-    group[perturbed.index] = codes[0]
-    group[control.index] = codes[1] + n_first
+    group = np.full(rows.shape[0], -1)
+    group[labels.perturbed.index] = codes[0]
+    group[labels.control.index] = codes[1] + n_first
     kept = None
-    if keep is not None and not cells.rows.in_memory:
+    if keep is not None and not rows.in_memory:
         kept = np.zeros(len(group), dtype=bool)
         kept[keep] = True
-    shape = (n_first + len(keys[1]), cells.rows.shape[1])
-    visit = partial(
-        _visit, group, cells.train | cells.train_control, kept, np.dtype(cells.rows.source.dtype)
-    )
-    totals, values = walk(cells.rows, visit, partial(_zeros, shape))
+    shape = (n_first + len(keys[1]), rows.shape[1])
+    visit = partial(_visit, group, fitted, kept, np.dtype(rows.source.dtype))
+    totals, values = walk(rows, visit, partial(_zeros, shape))
     sums, n = totals["sums"], np.bincount(group[group >= 0], minlength=shape[0])
     return Reading(
         scale=scale_of(values),
@@ -129,26 +148,6 @@ def read(cells: Population, keep: Ints | None = None) -> Reading:
         ),
         kept=None if kept is None else KeptRows(np.flatnonzero(kept), values["kept"]),
     )
-
-
-def _labels(cells: Population) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return what perturbed and what control cells are grouped by; the index is the row."""
-    columns = {
-        "perturbation": cells.labels.code,
-        "context": cells.context,
-        "batch": cells.batch,
-        "dose": cells.dose,
-        "split": cells.split,
-    }
-    chosen = {
-        ("perturbation", "context", "dose", "split"): np.flatnonzero(cells.perturbed),
-        ("context", "batch", "split"): np.flatnonzero(cells.labels.is_control),
-    }
-    perturbed, control = (
-        pd.DataFrame({name: columns[name][rows] for name in names}, index=rows)
-        for names, rows in chosen.items()
-    )
-    return perturbed, control
 
 
 def _zeros(shape: tuple[int, int]) -> Totals:

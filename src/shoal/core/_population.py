@@ -13,7 +13,7 @@ from .._keys import SPLIT
 from .._validate import key_in
 from ..metrics._cells import densify
 from ._codes import codes_of, members, recode
-from ._condition_sums import ConditionSums, Reading, read
+from ._condition_sums import ConditionLabels, ConditionSums, Reading, read
 from ._controls import Controls
 from ._matrix import Rows, as_rows, choose
 from ._scale import Scale, look
@@ -122,7 +122,7 @@ class Population:
     @cached_property
     def sums(self) -> ConditionSums:
         """Sums of the cells of every condition, and of the controls of every context and batch."""
-        return read(self).sums if self.reading is None else self.reading.sums
+        return _read(self).sums if self.reading is None else self.reading.sums
 
     @cached_property
     def control_means(self) -> NDArray[np.float32]:
@@ -260,8 +260,32 @@ def read_once(cells: Population, keep: Ints | None = None) -> Population:
         in memory, in the precision of the source, and ``rows.take`` does not read them again. A
         matrix that is in memory is not copied.
     """
-    reading = read(cells, keep)
+    reading = _read(cells, keep)
     return replace(cells, rows=replace(cells.rows, kept=reading.kept), reading=reading)
+
+
+def _read(cells: Population, keep: Ints | None = None) -> Reading:
+    """Read the values of a population once; see `read_once` for the rows to keep."""
+
+    def table(rows: Ints, **columns: NDArray[np.generic]) -> pd.DataFrame:
+        return pd.DataFrame({name: codes[rows] for name, codes in columns.items()}, index=rows)
+
+    labels_of = ConditionLabels(
+        table(
+            np.flatnonzero(cells.perturbed),
+            perturbation=cells.labels.code,
+            context=cells.context,
+            dose=cells.dose,
+            split=cells.split,
+        ),
+        table(
+            np.flatnonzero(cells.labels.is_control),
+            context=cells.context,
+            batch=cells.batch,
+            split=cells.split,
+        ),
+    )
+    return read(cells.rows, labels_of, cells.train | cells.train_control, keep)
 
 
 def with_controls(cells: Population, other: Population) -> Population:

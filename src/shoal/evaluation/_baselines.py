@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from .._keys import SPLIT
 from .._logging import logger, progress
 from .._validate import one_of
 from ..models.base._fitting import fit_baseline
-from ..models.base._registry import model_class, names, registered
+from ..models.base._registry import names, registered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from .._typing import Ints
-    from ..core._population import Population
     from ..metrics._comparison import Populations
     from ._task import EvaluationTask
 
@@ -56,23 +52,6 @@ def baseline_names(adata: AnnData, baselines: str | Sequence[str] | None) -> lis
     for name in several:
         one_of(name, known, name="baselines")
     return [name for name in several if name != CONTROL]
-
-
-def read_by_baselines(cells: Population, baselines: Sequence[str]) -> Ints:
-    """Return the rows whose values baselines read, beside the sums of the conditions.
-
-    All start from control cells. Some keep training cells.
-    """
-    if not baselines:
-        return np.zeros(0, dtype=np.int64)
-    from ..models.baselines._means import MAX_CELLS
-    from ..models.baselines._pool import kept_rows
-
-    rows = [np.flatnonzero(cells.labels.is_control)]
-    if any(getattr(model_class(name), "keeps_cells", True) for name in baselines):
-        chosen = (cells.train, cells.train_control)
-        rows += [kept_rows(cells, which, max_cells=MAX_CELLS) for which in chosen]
-    return np.concatenate(rows)
 
 
 def baseline_predictions(

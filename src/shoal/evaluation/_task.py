@@ -13,7 +13,7 @@ from ..core._population import Population, population, read_once
 from ..metrics._cells import Cells
 from ..metrics._comparison import Populations, Truth
 from ._axes import axes_of, axis_cells, read_by_axes
-from ._baselines import read_by_baselines
+from ._baseline_rows import read_by_baselines
 from ._condition_means import ConditionMeans
 from ._conditions import condition_names, draw_from_others, hold_out, rows_by_name, scored_cells
 
