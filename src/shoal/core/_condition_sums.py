@@ -15,6 +15,7 @@ from ._walk import walk
 
 if TYPE_CHECKING:
     import pandas as pd
+
     from .._typing import Bools, Floats, Ints, Matrix
     from ._matrix import Rows
     from ._walk import Totals, Values
