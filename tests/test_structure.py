@@ -488,5 +488,5 @@ def test_import_costs_about_what_anndata_costs():
 
 def test_measuring_and_judging_do_without_scipy_stats():
     """Of all of scipy it takes the longest to import and the most memory."""
-    statement = "import shoal.pp, shoal.tl, shoal.metrics._presets, sys"
+    statement = "import shoal.pp, shoal.tl, shoal.metrics._external_suites, sys"
     assert child(f"{statement}\nprint('false' if 'scipy.stats' in sys.modules else 'true')")

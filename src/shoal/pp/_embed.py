@@ -10,6 +10,7 @@ import pandas as pd
 from .._docs import shared
 from .._keys import EMBEDDINGS, EMBEDDINGS_INFO
 from .._logging import logger
+from .._threads import one_thread
 from .._validate import get_adata, one_of, positive
 from ..core._results import write_table
 from ..core._screen import labels, resolve
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 MOST_COLUMNS = 4000  # an h5ad file lists the columns of a table in one attribute of at most 64 kB
 
 
+@one_thread()
 @shared()
 def embed(
     data: AnnData | MuData,

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._logging import logger
 from .._settings import settings
+from .._threads import many_threads
 from ..core._matrix import row_squares
 from ..core._walk import walk
 from ..metrics._cells import densify
@@ -166,7 +167,8 @@ def _moments(rows: Rows, fit: Bools, fold: Ints, n_folds: int, shift: Floats) ->
                 if len(part) == 0:
                     continue
                 total["total"][f] += part.sum(axis=0)
-                total["gram"][f] += part.T @ part
+                with many_threads(2.0 * len(part) * d * d):
+                    total["gram"][f] += part.T @ part
         return {}
 
     found = walk(rows, visit, totals)[0]

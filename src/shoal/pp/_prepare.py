@@ -10,6 +10,7 @@ import pandas as pd
 from .._docs import shared
 from .._keys import PCA, SPLIT
 from .._logging import logger
+from .._threads import one_thread
 from .._validate import get_adata, key_in, one_of, positive
 from ..core._matrix import Rows, as_rows, choose
 from ..core._scale import look
@@ -54,6 +55,7 @@ FIXES = {  # what to do about values on another scale, by `normalize` and what t
 }
 
 
+@one_thread()
 @shared()
 def prepare(
     data: AnnData | MuData,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._keys import EVALUATION
+from .._threads import one_thread
 from .._validate import get_adata
 from ..core._results import write_table
 from ..core._view import own
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .._random import RNGLike
 
 
+@one_thread()
 def evaluate(
     data: AnnData | MuData,
     *,

@@ -43,8 +43,9 @@ def fit(
     data
         Screen with log-normalised values (or signed features).
     model
-        Name of a model (`shoal.models.available` lists them) or its class. A class of your own
-        works too: see the guide "Add your own model".
+        Name of a model or its class. `shoal.models.available` lists the names, and
+        `shoal.models.register` adds the name of a class of your own: see the guide "Add your own
+        model".
     perturbation_key
         Column of ``obs`` with the perturbations; by default as recorded by
         :func:`shoal.pp.annotate`.
