@@ -200,6 +200,7 @@ def test_a_damaged_file_is_made_anew(spec, tmp_path, attempts, text):
     assert attempts == [("mean_shift", 0)]
 
 
+@pytest.mark.slow
 def test_processes_change_nothing(spec, tmp_path):
     spec["seeds"] = [0, 1]
     one = sh.benchmark.run(spec, folder=tmp_path / "one")
@@ -209,6 +210,7 @@ def test_processes_change_nothing(spec, tmp_path):
         assert read_row(tmp_path / "one", name).losses == read_row(tmp_path / "two", name).losses
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
 def test_a_process_that_dies_leaves_rows_that_say_so(spec, tmp_path):
     spec["data"]["dies"] = {"call": "os:abort", "perturbation_key": "p", "control": "c"}
