@@ -61,11 +61,10 @@ def fit(table: pd.DataFrame) -> dict[str, tuple[float, ...]]:
 def main() -> None:
     for path in sorted((FOLDER / "nb_parameters").glob("*.csv.gz")):
         curves = fit(pd.read_csv(path))
-        print(f'    "{path.name.removesuffix(".csv.gz")}": Genes(')
-        for name, values in curves.items():
-            shown = ", ".join(f"{v:_}" if name == "ranks" else f"{v:.2f}" for v in values)
-            print(f"        {name}=({shown}),")
-        print("    ),")
+        print(f'        "{path.name.removesuffix(".csv.gz")}": _curves(\n            """\\')
+        rows = zip(*curves.values(), strict=True)
+        lines = [f"{r:5d} {e:6.2f} {size:5.2f} {sd:4.2f}" for r, e, size, sd in rows]
+        print("\n".join(lines) + '"""\n        ),')
     depth = np.log(ad.read_h5ad(FOLDER / DEPTH_FILE, backed="r").obs[DEPTH_COLUMN].to_numpy())
     print(f"LIBRARY_SIZE = {np.exp(np.median(depth)):_.0f}.0\nLIBRARY_SD = {depth.std():.2f}")
 

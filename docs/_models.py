@@ -36,14 +36,14 @@ def api() -> str:
     functions = ["available", "load", "register"]
     networks = [name for entry in entries() if entry.kind == "network" for name in entry.exports]
     baselines = [name for entry in entries() if entry.kind == "baseline" for name in entry.exports]
+    needed = 'They need the libraries of `pip install "shoal[models]"`.'
+    simple = (
+        "The simple models that a network has to beat, and often does not. They are numpy alone."
+    )
     parts = {
         "": functions,
-        '## Networks\n\nThey need the libraries of `pip install "shoal[models]"`.\n\n': [
-            *sorted(networks),
-            "PerturbationModel",
-        ],
-        "## Baselines\n\nThe simple models that a network has to beat, and often does not. They are "
-        "numpy alone.\n\n": ["Baseline", *sorted(baselines)],
+        f"## Networks\n\n{needed}\n\n": [*sorted(networks), "PerturbationModel"],
+        f"## Baselines\n\n{simple}\n\n": ["Baseline", *sorted(baselines)],
     }
     return "\n".join(
         f"{text}{AUTOSUMMARY}{''.join(f'   models.{name}{chr(10)}' for name in names)}```\n"

@@ -17,10 +17,11 @@ _NAMESPACES = frozenset({"benchmark", "ds", "metrics", "models", "pl", "pp", "tl
 
 
 def __getattr__(name: str) -> object:
-    """Import a namespace at first use, so that ``import shoal`` stays as light as ``import anndata``."""
+    """Import a namespace at first use; ``import shoal`` stays as light as ``import anndata``."""
     if name in _NAMESPACES:
         return import_module(f".{name}", __name__)
-    msg = f"module 'shoal' has no attribute {name!r}; its namespaces are {', '.join(sorted(_NAMESPACES))}"
+    known = ", ".join(sorted(_NAMESPACES))
+    msg = f"module 'shoal' has no attribute {name!r}; its namespaces are {known}"
     raise AttributeError(msg)
 
 

@@ -8,7 +8,7 @@ from anndata import AnnData, register_anndata_namespace
 
 
 class _Bound:
-    """One namespace (`pp`, `tl` or `pl`) whose functions get the AnnData as their first argument."""
+    """A namespace (`pp`, `tl` or `pl`) whose functions have their first argument already."""
 
     def __init__(self, adata: AnnData, namespace: str) -> None:
         self._adata = adata
@@ -23,7 +23,7 @@ class _Bound:
 
 @register_anndata_namespace("shoal")
 class ShoalAccessor:
-    """shoal's functions bound to this AnnData: ``adata.shoal.pp``, ``adata.shoal.tl``, ``adata.shoal.pl``."""
+    """The functions of shoal for one AnnData: ``adata.shoal.pp``, ``.tl`` and ``.pl``."""
 
     def __init__(self, adata: AnnData) -> None:
         self._adata = adata

@@ -1,4 +1,4 @@
-"""How the command line talks: stages, warnings and errors, one line each, on stderr."""
+"""Messages of the command line: stages, warnings and errors, one line each, on stderr."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ def say(message: str) -> None:
 
 @contextmanager
 def friendly(*, debug: bool) -> Iterator[None]:
-    """End with exit code 1 and a clear line after an error (a traceback if `debug`), 130 if interrupted.
+    """Turn errors and warnings into one line each.
 
-    Warnings to the user become lines too.
+    The exit code is 1 after an error, and 130 after an interruption. With `debug`, an error shows
+    its traceback.
     """
     os.environ.setdefault("MPLBACKEND", "agg")
     try:

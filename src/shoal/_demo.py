@@ -1,4 +1,4 @@
-"""The demonstration: whole screens from file to summary, on the best data that can be reached."""
+"""The demonstration: whole screens from file to summary, on the best data at hand."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ PUBLIC = "papalexi_2021"
 
 @dataclass(frozen=True)
 class Source:
-    """A screen in a file that names its own perturbation column and control in ``uns["dataset_info"]``.
+    """A screen in a file, whose perturbation column and control are in ``uns["dataset_info"]``.
 
     Attributes
     ----------
     name, file
-        What to call it, and its file.
+        Name of the screen, and its file.
     batch_key, context_key, guide_key, depth_key
         As in `pp.annotate` and `tl.coherence`.
     keep
         Column of ``obs`` with the cells to use.
     control
-        Control labels, where they are more than the file names.
+        Control labels, if there are more than the file names.
     drop
         Labels that are neither perturbations nor controls.
     """
@@ -74,7 +74,7 @@ SOURCES = (  # the smallest first: it is what --quick takes
 
 
 def run(out: Path, *, quick: bool, simulated: bool, say: Say) -> str:
-    """Analyse every screen, write ``out/<name>/`` and ``out/summary.csv``, and return the summary as text."""
+    """Analyse every screen, write tables and pictures to `out`, and return the summary as text."""
     rows = {}
     for name, adata, options in _screens(quick=quick, simulated=simulated, say=say):
         say(f"{name}: {adata.n_obs:,} cells x {adata.n_vars:,} genes")
@@ -91,7 +91,7 @@ def run(out: Path, *, quick: bool, simulated: bool, say: Say) -> str:
 
 
 def _screens(*, quick: bool, simulated: bool, say: Say) -> Iterator[tuple[str, AnnData, Options]]:
-    """Yield annotated screens: real files, else one that is downloaded, else a simulated one; and say which and why."""
+    """Yield annotated screens: real files, or one that is downloaded, or a simulated one."""
     n_draws = QUICK_DRAWS if quick else Options.n_draws
     if simulated:
         say("the simulated screen, as asked")
@@ -100,9 +100,8 @@ def _screens(*, quick: bool, simulated: bool, say: Say) -> Iterator[tuple[str, A
     folder = Path(os.environ.get("SHOAL_DATA_DIR", "../shared/data"))
     present = [s for s in SOURCES if (folder / s.file).is_file()]
     if present:
-        say(
-            f"real screens found in {folder}: {', '.join(s.name for s in present)}{' (--quick takes one)' if quick else ''}"
-        )
+        names = ", ".join(source.name for source in present)
+        say(f"real screens found in {folder}: {names}{' (--quick takes one)' if quick else ''}")
         for source in present[:1] if quick else present:
             yield (
                 source.name,
@@ -119,6 +118,7 @@ def _screens(*, quick: bool, simulated: bool, say: Say) -> Iterator[tuple[str, A
 
 
 def _read(source: Source, folder: Path) -> AnnData:
+    """Return a screen of the folder, annotated, without the cells that are left out."""
     import anndata as ad
 
     from . import pp

@@ -29,8 +29,15 @@ T = TypeVar("T", bound=Callable[..., Any])
 PLACE = re.compile(r"^([ \t]*)\{([a-z_]+)\}[ \t]*$", flags=re.MULTILINE)
 COMMON: Mapping[str, str] = MappingProxyType(
     {
+        "mod": "Name of the modality, if `data` is a MuData.",
+        "design": (
+            "Column of ``obs`` with the perturbations, and label(s) of the control cells.\n"
+            "``None`` takes those that :func:`shoal.pp.annotate` recorded."
+        ),
         "rng": "Seed or Generator; the source of all random numbers.",
-        "block_bytes": "Upper size in memory of one block of work. The result does not depend on it.",
+        "block_bytes": (
+            "Upper size of the working memory, in bytes. The result does not depend on it."
+        ),
     }
 )
 """Texts that every folder may use."""

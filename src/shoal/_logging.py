@@ -1,4 +1,4 @@
-"""One logger, and one progress bar that is silent where nobody looks."""
+"""The logger, and a progress bar that is silent where nobody looks."""
 
 import logging
 import sys
@@ -13,7 +13,7 @@ logger = logging.getLogger("shoal")
 
 
 def progress(items: Iterable[T], *, total: int | None = None, desc: str = "") -> Iterable[T]:
-    """Wrap `items` in a progress bar when `settings.progress` asks for it (or a terminal is watching)."""
+    """Wrap `items` in a progress bar, if `settings.progress` says so or a terminal is watching."""
     show = sys.stderr.isatty() if settings.progress is None else settings.progress
     if not show:
         return items

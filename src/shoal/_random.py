@@ -1,4 +1,4 @@
-"""Explicit randomness in the manner of SPEC 7: a seed, a SeedSequence or a Generator; never a global state."""
+"""Random numbers from a seed, a SeedSequence or a Generator (SPEC 7), never from a global state."""
 
 from typing import TypeAlias
 

@@ -23,7 +23,7 @@ NULL = f"{COHERENCE}_null"
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure; the screen itself is recorded by `pp.annotate`."""
+    """How to measure a screen that is annotated."""
 
     normalize: Literal["log1p"] | None = None
     use_rep: str | None = None
@@ -51,7 +51,7 @@ def read(path: Path, *, backed: bool) -> AnnData:
 
 
 def analyse(adata: AnnData, options: Options, say: Callable[[str], None]) -> None:
-    """Prepare where that is needed, measure coherence and test controls against controls, on an annotated screen."""
+    """Prepare a screen if needed, measure coherence, and test controls against controls."""
     from . import pp, tl
 
     use_rep = options.use_rep
@@ -64,30 +64,25 @@ def analyse(adata: AnnData, options: Options, say: Callable[[str], None]) -> Non
             say(f"using the {PCA} of the file")
     found = labels(adata, resolve(adata))
     n_control, by = int(found.is_control.sum()), _control_groups(adata)
-    how: dict[str, Any] = {
-        "layer": options.layer,
-        "use_rep": use_rep,
-        "depth_key": options.depth_key,
-    }
-    say(
-        f"measuring the coherence of {len(found.names)} perturbations against {n_control:,} controls"
-    )
+    depth_key = options.depth_key
+    how: dict[str, Any] = {"layer": options.layer, "use_rep": use_rep, "depth_key": depth_key}
+    n = len(found.names)
+    say(f"measuring the coherence of {n} perturbations against {n_control:,} controls")
     tl.coherence(adata, min_cells=options.min_cells, rng=options.seed, **how)
     sizes = [n for n in SIZES if 2 * n <= n_control]
     if not sizes and by is None:
         say(f"no test of controls against controls: {n_control} are too few")
         return
-    sets = (
-        f"{options.n_draws} random sets each of {', '.join(map(str, sizes))} cells" if sizes else ""
-    )
-    say(
-        f"testing controls against controls: {' and '.join(filter(None, (sets, by and f'each {by}')))}"
-    )
+    groups = [] if by is None else [f"each {by}"]
+    if sizes:
+        numbers = ", ".join(map(str, sizes))
+        groups.insert(0, f"{options.n_draws} random sets each of {numbers} cells")
+    say(f"testing controls against controls: {' and '.join(groups)}")
     tl.coherence_null(adata, n_cells=sizes, n_draws=options.n_draws, by=by, rng=options.seed, **how)
 
 
 def _control_groups(adata: AnnData) -> str | None:
-    """Return the column that tells several groups of control cells apart: their guides, else their labels."""
+    """Return the column with groups of control cells: guides or labels; None if there is one."""
     screen = resolve(adata)
     control = adata.obs[labels(adata, screen).is_control]
     for key in (screen.guide_key, screen.perturbation_key):
@@ -97,7 +92,7 @@ def _control_groups(adata: AnnData) -> str | None:
 
 
 def write(adata: AnnData, folder: Path) -> None:
-    """Write coherence.csv, coherence.png and ranking.png, and null.csv and null.png where there is a null."""
+    """Write the table and the pictures of coherence and, if it was tested, of the null."""
     from . import pl
 
     adata.uns[COHERENCE]["table"].to_csv(folder / "coherence.csv", index_label="perturbation")
@@ -109,7 +104,10 @@ def write(adata: AnnData, folder: Path) -> None:
 
 
 def write_geometry(adata: AnnData, folder: Path) -> None:
-    """Write geometry.png: the perturbation that is least coherent for its magnitude, or the most coherent one."""
+    """Write a picture of the perturbation that is least coherent for its magnitude.
+
+    Where none is significantly incoherent, it is the most coherent one.
+    """
     from . import pl
 
     table = adata.uns[COHERENCE]["table"]
@@ -126,7 +124,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def summary(adata: AnnData) -> dict[str, Any]:
-    """Return one row of numbers about a screen that `analyse` has been through."""
+    """Return one row of numbers about a screen that was analysed."""
     from scipy.stats import spearmanr
 
     table = adata.uns[COHERENCE]["table"]

@@ -1,18 +1,18 @@
-"""The few numbers a user may want to change for a whole session."""
+"""The few numbers that a user may want to change for a whole session."""
 
 from dataclasses import dataclass
 
 
 @dataclass
 class Settings:
-    """Session-wide settings; results do not depend on them.
+    """Settings of a session. Results do not depend on them.
 
     Attributes
     ----------
     block_bytes
-        Upper size of one block of rows when a matrix is walked through (bytes).
+        Upper size of one block of rows of a matrix, in bytes.
     progress
-        Whether long work shows a progress bar; ``None`` shows it on a terminal only.
+        Whether long work shows a progress bar. ``None`` shows it on a terminal only.
     """
 
     block_bytes: int = 32 * 2**20

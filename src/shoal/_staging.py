@@ -1,4 +1,4 @@
-"""Write a set of files so that an interrupted run leaves nothing half-written under the final names."""
+"""A set of files that is written as a whole: an interrupted run leaves nothing half-written."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 @contextmanager
 def staged(out: Path) -> Iterator[Path]:
-    """Give a temporary folder inside `out`; its files get their final names in `out` when the block ends well.
+    """Yield a temporary folder, whose files go to `out` when the block ends without an error.
 
-    After an exception (also Ctrl-C) the temporary folder is gone, and so is `out` if this call made it. Files of an
-    earlier run are replaced one by one, each as a whole.
+    - After an error or Ctrl-C the temporary folder is gone. So is `out`, if this call made it.
+    - Files of an earlier run are replaced one by one, each as a whole.
 
     Raises
     ------
     OSError
-        If `out` cannot be made or written to; before the block starts, so that no work is lost.
+        If `out` cannot be made or written to. This is raised before the block starts.
     """
     made = [p for p in (out, *out.parents) if not p.exists()]
     try:

@@ -1,4 +1,4 @@
-"""Checks that fail early and name the bad value, the valid ones and the fix."""
+"""Checks that fail early. Messages name the bad value, the valid ones and the fix."""
 
 from __future__ import annotations
 
@@ -21,11 +21,23 @@ def one_of(value: object, choices: Collection[Any], *, name: str) -> None:
 
 
 def key_in(key: str, available: Collection[str], *, where: str, hint: str = "") -> None:
-    """Raise ``KeyError`` unless `key` is in `available`; `where` names the slot (``"adata.obs"``)."""
+    """Raise ``KeyError`` unless a key is available.
+
+    Parameters
+    ----------
+    key, available
+        The key, and those that there are.
+    where
+        Name of the slot in the message, such as ``"adata.obs"``.
+    hint
+        Sentence at the end of the message.
+    """
     if key not in available:
         close = get_close_matches(str(key), [str(a) for a in available], n=3)
         guess = f" Did you mean {_listed(close)}?" if close else ""
-        msg = f"{key!r} is not in {where}, which holds {_listed(available)}.{guess}{' ' + hint if hint else ''}"
+        msg = f"{key!r} is not in {where}, which holds {_listed(available)}.{guess}"
+        if hint:
+            msg += f" {hint}"
         raise KeyError(msg)
 
 
@@ -53,7 +65,8 @@ def get_adata(data: AnnData | MuData, mod: str | None) -> AnnData:
     modalities = getattr(data, "mod", None)
     if isinstance(modalities, Mapping):
         if mod is None:
-            msg = f"data is a MuData: say which modality with mod=..., one of {_listed(list(modalities))}"
+            names = _listed(list(modalities))
+            msg = f"data is a MuData: say which modality with mod=..., one of {names}"
             raise ValueError(msg)
         key_in(mod, list(modalities), where="mdata.mod")
         return modalities[mod]

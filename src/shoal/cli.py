@@ -1,4 +1,4 @@
-"""The command line: `shoal coherence` measures a file, `shoal report` makes a page of it, `shoal demo` shows all that."""
+"""Measure, predict and judge the responses of perturbation screens, from the command line."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def coherence(
     ] = True,
     debug: Debug = False,
 ) -> None:
-    """Measure how coherent the response to every perturbation is; write h5ad, tables and pictures."""
+    """Measure how coherent every response is; write h5ad, tables and pictures."""
     with friendly(debug=debug):
         from . import pp
         from ._report import Options, analyse, read, write

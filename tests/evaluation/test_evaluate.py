@@ -37,6 +37,7 @@ def entry(whole):
 # -- what is written -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_nothing_but_one_slot_is_written(whole):
     before = screen()
     for slot in ("obs", "var", "layers", "obsm", "varm"):
@@ -151,6 +152,7 @@ def test_every_missing_value_has_a_reason(entry):
     assert "additive" in set(refused["contender"])  # there are no combinations
 
 
+@pytest.mark.slow
 def test_survives_h5ad_and_zarr(whole, tmp_path):
     whole.write_h5ad(tmp_path / "a.h5ad")
     whole.write_zarr(tmp_path / "a.zarr")

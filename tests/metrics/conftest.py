@@ -10,7 +10,7 @@ import shoal as sh
 
 
 @pytest.fixture(scope="session")
-def peer_screens():
+def compared_screens():
     """Real and predicted log counts, float64, of 6 perturbations called as genes; do not change them.
 
     Predicted cells are control cells of less variance, moved by part of their own shift and part of another's: some metrics

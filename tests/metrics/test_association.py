@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from shoal.metrics import partial_association, raw_partial
-from shoal.metrics._association import magnitude_bins
+from shoal.metrics import partial_association
+from shoal.metrics._association import magnitude_bins, raw_partial
 
 
 def screen(n, rng, effect=0.0):

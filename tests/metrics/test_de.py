@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from shoal.metrics import _de
-from shoal.metrics._de import (
+from shoal import metrics
+from shoal.metrics import (
     de_auprc,
     de_count_error,
     de_direction,
@@ -50,7 +50,9 @@ def tables(rng):
 
 
 def score(name, tables, **options):
-    return getattr(_de, name)(**{role: tables[key] for role, key in NEEDS[name].items()}, **options)
+    return getattr(metrics, name)(
+        **{role: tables[key] for role, key in NEEDS[name].items()}, **options
+    )
 
 
 def perfect(tables):
@@ -64,7 +66,7 @@ def perfect(tables):
 
 
 def listed(effect, fdr, k):
-    """Plain reading of the peers' rule: significant genes by falling absolute effect, the first k."""
+    """Plain reading of the rule of cell-eval: significant genes by falling absolute effect, the first k."""
     hits = [g for g in sorted(range(len(fdr)), key=lambda g: -abs(effect[g])) if fdr[g] < 0.05]
     return set(hits[:k])
 
@@ -132,9 +134,9 @@ def test_effects_on_a_monotone_scale_give_the_same(name, tables):
 
 def test_average_precision_and_area_equal_sklearn(tables):
     label = tables["true_fdr"] < 0.05
-    for metric, peer in ((de_auprc, average_precision_score), (de_roc_auc, roc_auc_score)):
+    for metric, reference in ((de_auprc, average_precision_score), (de_roc_auc, roc_auc_score)):
         found = metric(tables["z"], tables["true_fdr"])
-        expected = [peer(y, s) for y, s in zip(label[:-1], tables["z"][:-1], strict=True)]
+        expected = [reference(y, s) for y, s in zip(label[:-1], tables["z"][:-1], strict=True)]
         np.testing.assert_allclose(found[:-1], expected, rtol=1e-12)
         assert np.isnan(found[-1])
         assert np.isnan(metric(tables["z"], np.zeros((P, G)))).all()  # all respond

@@ -5,8 +5,8 @@ import pytest
 from scipy.spatial.distance import cdist
 from sklearn.metrics import pairwise_distances
 
-from shoal.metrics import _discrimination as module
-from shoal.metrics._discrimination import (
+from shoal.metrics import _mean_ranks as module
+from shoal.metrics import (
     centroid_accuracy,
     discrimination_score,
     rank_score,
@@ -39,7 +39,7 @@ def mask(rng):
     return found
 
 
-def peer(predicted, real, metric, mask=None):
+def reference_score(predicted, real, metric, mask=None):
     """The definition of cell-eval 0.8: one query after the other, the genes removed first, ranks by argsort."""
     name = {"l1": "manhattan", "l2": "euclidean", "cosine": "cosine"}[metric]
     found = []
@@ -53,14 +53,14 @@ def peer(predicted, real, metric, mask=None):
     return np.array(found)
 
 
-# -- the peers' definitions ------------------------------------------------------------------------------------------
+# -- definitions of other packages ------------------------------------------------------------------------------------------
 
 
 @each_metric
 @pytest.mark.parametrize("masked", [False, True])
 def test_equals_one_query_after_the_other(metric, masked, means, mask):
     genes = mask if masked else None
-    expected = peer(*means, metric, genes)
+    expected = reference_score(*means, metric, genes)
     assert 0.6 < expected.mean() < 0.97
     for ties in ("order", "average"):  # there are none
         found = discrimination_score(*means, metric=metric, mask=genes, ties=ties)
@@ -72,19 +72,19 @@ def test_a_dominant_target_gene_is_left_out_exactly(metric, means, mask):
     predicted, real = means
     for table, size in ((predicted, 1e4), (real, -3e4)):
         table[~mask] += size
-    expected = peer(predicted, real, metric, mask)
-    assert (expected != peer(predicted, real, metric)).any()
+    expected = reference_score(predicted, real, metric, mask)
+    assert (expected != reference_score(predicted, real, metric)).any()
     np.testing.assert_array_equal(
         discrimination_score(predicted, real, metric=metric, mask=mask), expected
     )
 
 
 @each_metric
-def test_ties_by_order_are_the_peers(metric, rng):
+def test_ties_by_order_are_those_of_cell_eval(metric, rng):
     real = np.repeat(rng.normal(size=(5, 8)), 2, axis=0)  # every mean twice
     predicted = real + 0.1 * rng.normal(size=real.shape)
     found = discrimination_score(predicted, real, metric=metric, ties="order")
-    np.testing.assert_allclose(found, peer(predicted, real, metric))
+    np.testing.assert_allclose(found, reference_score(predicted, real, metric))
     np.testing.assert_allclose(found, np.tile([1, 0.9], 5))  # the first of each pair wins
     np.testing.assert_allclose(discrimination_score(predicted, real, metric=metric), 0.95)
 
@@ -101,7 +101,7 @@ def test_centroid_accuracy_is_the_share_of_real_means_that_are_farther(means):
 @each_metric
 def test_retrieval_and_rank_score_look_from_the_real_means(metric, means, mask):
     predicted, real = means
-    pds = peer(real, predicted, metric, mask)  # the parts are changed over
+    pds = reference_score(real, predicted, metric, mask)  # the parts are changed over
     np.testing.assert_allclose(
         rank_score(predicted, real, metric=metric, mask=mask), 1 - pds, atol=1e-12
     )
@@ -224,7 +224,7 @@ def test_blocks_do_not_matter(metric, means, mask, monkeypatch):
 @each_metric
 def test_single_precision_and_fortran_order_are_read(metric, means):
     predicted, real = (np.asfortranarray(table, dtype=np.float32) for table in means)
-    expected = peer(predicted.astype(np.float64), real.astype(np.float64), metric)
+    expected = reference_score(predicted.astype(np.float64), real.astype(np.float64), metric)
     np.testing.assert_array_equal(discrimination_score(predicted, real, metric=metric), expected)
 
 
@@ -267,12 +267,16 @@ def test_bad_tables_are_refused(name, means):
 
 
 def test_equals_scperteval(means):
-    peers = pytest.importorskip(
+    scperteval = pytest.importorskip(
         "scperteval.protocols.metrics",
-        reason="a test against a peer: pip install scperteval==0.2.0",
+        reason="a test against another package: pip install scperteval==0.2.0",
     )
     predicted, real = means
     np.testing.assert_allclose(
-        1 - retrieval_rank(predicted, real), peers.rank_retrieval(real, predicted, None), atol=1e-12
+        1 - retrieval_rank(predicted, real),
+        scperteval.rank_retrieval(real, predicted, None),
+        atol=1e-12,
     )
-    np.testing.assert_allclose(centroid_accuracy(predicted, real), peers.nir(real, predicted, None))
+    np.testing.assert_allclose(
+        centroid_accuracy(predicted, real), scperteval.nir(real, predicted, None)
+    )

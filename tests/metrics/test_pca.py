@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from shoal.metrics import _pca, principal_axes
-from shoal.metrics._pca import Moments, axes_of_cells, rotated_onto
+from shoal.metrics import _pca
+from shoal.metrics._pca import Moments, axes_of_cells, principal_axes, rotated_onto
 
 
 def test_equals_svd(rng):

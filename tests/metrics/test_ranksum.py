@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 from scipy import sparse, stats
 
-from shoal.metrics._ranksum import benjamini_hochberg, log_fold_change, rank_sum
+from shoal.metrics._fdr import benjamini_hochberg
+from shoal.metrics._fold_change import log_fold_change
+from shoal.metrics._ranksum import rank_sum
 
 FORMS = {
     "dense": np.asarray,
@@ -78,16 +80,16 @@ def test_equals_scanpy(kind, tie_correct, reference, rng):
     control = group == -1
     x = values(kind, 140, rng)
     found = rank_sum(x, group, 3, control, tie_correct=tie_correct, reference=reference)
-    peer = scanpys(x, group, control, tie_correct=tie_correct, reference=reference)
+    expected = scanpys(x, group, control, tie_correct=tie_correct, reference=reference)
     np.testing.assert_allclose(
-        found.z, peer["scores"], rtol=1e-6, atol=1e-6
+        found.z, expected["scores"], rtol=1e-6, atol=1e-6
     )  # stored by scanpy in float32
-    np.testing.assert_allclose(found.pvalue, peer["pvals"], rtol=1e-9)
-    np.testing.assert_allclose(benjamini_hochberg(found.pvalue), peer["pvals_adj"], rtol=1e-9)
+    np.testing.assert_allclose(found.pvalue, expected["pvals"], rtol=1e-9)
+    np.testing.assert_allclose(benjamini_hochberg(found.pvalue), expected["pvals_adj"], rtol=1e-9)
     if reference == "control":
         means = np.array([x[group == g].mean(axis=0) for g in range(3)])
         fold = log_fold_change(means, x[control].mean(axis=0))
-        np.testing.assert_allclose(fold, peer["logfoldchanges"], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(fold, expected["logfoldchanges"], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,7 @@ def test_bad_options_are_refused(kind, options, message, losses):
 
 
 def test_losses_of_unlike_lengths_are_refused(losses):
-    with pytest.raises(ValueError, match="1-D with one value a condition"):
+    with pytest.raises(ValueError, match="1-D arrays of one length"):
         skill(losses[0], losses[1], positive_control=losses[2][:5])
-    with pytest.raises(ValueError, match="1-D with one value a condition"):
+    with pytest.raises(ValueError, match="1-D arrays of one length"):
         paired_difference(losses[0], losses[1][:5])

@@ -6,7 +6,7 @@ from scipy import stats
 from sklearn.metrics.pairwise import cosine_similarity
 
 from shoal.metrics import _structure as module
-from shoal.metrics._structure import (
+from shoal.metrics import (
     collapse_index,
     magnitude_error,
     magnitude_spearman,

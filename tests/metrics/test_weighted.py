@@ -207,7 +207,7 @@ def test_bad_input_is_refused(means):
 
 
 def test_equals_scperteval(cells):
-    reason = "a test against a peer: pip install scperteval==0.2.0"
+    reason = "a test against another package: pip install scperteval==0.2.0"
     de = pytest.importorskip("scperteval.blocks.de", reason=reason)
     t, varying = t_of(cells), np.arange(30) != 9
     for i, x in enumerate(cells):

@@ -44,6 +44,7 @@ def test_papalexi_by_gene_ontology(read_real):
 
 
 @pytest.mark.parametrize("walk", [None, 5])
+@pytest.mark.slow
 def test_renge_in_the_collectri_network(read_real, walk, caplog):
     adata = read_real("renge23_hipsc_ko.h5ad")
     sh.pp.annotate(adata, "perturbation", control="control", context_key="day")

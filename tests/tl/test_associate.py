@@ -15,7 +15,8 @@ from scipy import sparse
 import shoal as sh
 from shoal.core._gene_sets import read_gene_sets
 from shoal.core._results import write_table
-from shoal.metrics import partial_association, raw_partial
+from shoal.metrics import partial_association
+from shoal.metrics._association import raw_partial
 
 FAST = {"method": "spline", "n_perms": 99, "rng": 0}
 

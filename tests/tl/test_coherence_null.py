@@ -50,6 +50,7 @@ def test_too_few_controls_is_an_error(rng):
 
 
 @pytest.mark.parametrize("cell_type", ["CD4 T cells", "CD14+ Monocytes"])
+@pytest.mark.slow
 def test_real_controls_hold_the_level(read_real, cell_type):
     """Kang's eight donors of unstimulated cells, within a cell type: the one-sample form rejects up to 99 % here."""
     adata = read_real("kang18_ctrl_8donors_null.h5ad")

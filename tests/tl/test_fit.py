@@ -242,6 +242,7 @@ def test_a_written_screen_carries_on(adata, flow, tmp_path):
 # -- real cells ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_interferon_response_of_a_cell_type_that_was_not_measured(read_real, flow):
     adata = read_real("kang18_scgen_valid.h5ad")
     sh.pp.annotate(adata, "condition", control="control", context_key="cell_type")

@@ -1,4 +1,4 @@
-"""Benchmarks of models: data sets x splits x models x seeds, resumable, and the leaderboard of it."""
+"""Benchmarks of models over data sets, splits and seeds: resumable runs and their leaderboard."""
 
 from ._run import run
 from ._spec import Spec

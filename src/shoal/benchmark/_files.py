@@ -51,7 +51,15 @@ def read_row(folder: Path, name: str) -> Row | None:
 
 
 def digest(spec: Spec, data: Data, split: Split, model: Model, seed: int, content: str) -> str:
-    """Return a fingerprint of all that a row depends on; `content` is that of the data (:func:`content_of`)."""
+    """Return a fingerprint of all that a result depends on.
+
+    Parameters
+    ----------
+    spec, data, split, model, seed
+        The benchmark, and which result it is.
+    content
+        What identifies the cells of the data set, see `content_of`.
+    """
     from .. import __version__
 
     parts = (
@@ -69,7 +77,10 @@ def digest(spec: Spec, data: Data, split: Split, model: Model, seed: int, conten
 
 
 def content_of(data: Data) -> str:
-    """Return what identifies the cells of a data set: the content of its file, else the name of what loads it."""
+    """Return what identifies the cells of a data set.
+
+    It is a digest of the content of its file, or the name of the function that loads it.
+    """
     kind, source = data.source
     if kind != "path":
         return f"{kind}:{_plain(source)}"

@@ -1,4 +1,4 @@
-"""Run a benchmark: what is done is not done again, what fails says why, and several processes share the work."""
+"""Run a benchmark: results are kept in files, failures say why, processes share the work."""
 
 from __future__ import annotations
 
@@ -63,9 +63,10 @@ def run(
 ) -> pd.DataFrame:
     """Train and judge every model on every split of every data set with every seed.
 
-    Each result is a file in `folder`, written whole as soon as it is there. A run that was interrupted goes on where it
-    stopped; a spec that was changed computes only what the change concerns: a result is computed anew if its data set
-    (the content of its file), split, model, options, seed, way of judging or the version of shoal is another.
+    Each result is a file in `folder`, written whole as soon as it is there. A run that was
+    interrupted goes on where it stopped. A result is computed anew if one of these has changed: the
+    content of its data file, the split, the model and its options, the seed, the arguments of
+    ``evaluate``, or the version of shoal.
 
     Parameters
     ----------
@@ -74,16 +75,18 @@ def run(
     folder
         Folder of the results; made if it is not there.
     jobs
-        Processes at a time, of one thread each. With 1, all is done in this process, with the threads it has. More than
-        one need a script that guards its entry by ``if __name__ == "__main__":``.
+        Processes at a time, of one thread each. With 1, all is done in this process, with the
+        threads it has. More than one need a script that guards its entry by
+        ``if __name__ == "__main__":``.
     retry
         Whether results that failed are tried again.
 
     Returns
     -------
-    One line for each data set, split, model, seed and metric: ``data``, ``split``, ``model``, ``kind``, ``seed``,
-    ``metric``, ``value``, ``positive`` and ``negative`` (means of the two controls), ``discriminates``, ``note`` (why it
-    failed), ``seconds_fit``, ``seconds_predict``, ``seconds_evaluate``, ``peak_mb``, ``settings`` and ``versions``.
+    One line for each data set, split, model, seed and metric. Columns: ``data``, ``split``,
+    ``model``, ``kind``, ``seed``, ``metric``, ``value``, ``positive`` and ``negative`` (means of
+    the two controls), ``discriminates``, ``note`` (why it failed), ``seconds_fit``,
+    ``seconds_predict``, ``seconds_evaluate``, ``peak_mb``, ``settings`` and ``versions``. Files:
 
     ``folder/rows``
         a JSON file for each result, with the values of every condition.
@@ -151,7 +154,7 @@ def run(
 
 
 def leaderboard(spec: Path, *, folder: Path, jobs: int) -> str:
-    """Run a benchmark and return the head of its leaderboard as Markdown: what the command line does."""
+    """Run a benchmark, and return the first columns of its leaderboard as Markdown."""
     run(spec, folder=folder, jobs=jobs)
     return markdown(table(folder)[list(ABOUT)])
 
@@ -174,7 +177,10 @@ def _is_done(folder: Path, row: Row, *, retry: bool) -> bool:
 
 
 def _tasks(spec: Spec, pending: Sequence[tuple[Row, Model]], *, alone: bool) -> list[Task]:
-    """Return the work in portions: a split of a data set and a seed, but models that are no baselines `alone`."""
+    """Return the work in portions.
+
+    A portion is a split of a data set and a seed. If `alone`, each network is a portion of its own.
+    """
     data, splits = ({one.name: one for one in several} for several in (spec.data, spec.splits))
     portions: dict[tuple[str, str, int, str], list[tuple[Row, Model]]] = {}
     for row, model in pending:
@@ -229,7 +235,7 @@ def _here(tasks: Iterable[Task], spec: Spec, folder: Path) -> Iterator[Task]:
 
 
 def _elsewhere(tasks: Iterable[Task], spec: Spec, folder: Path, jobs: int) -> Iterator[Task]:
-    """Do each task in a process of its own, `jobs` at a time; one that dies leaves rows that say so."""
+    """Do each task in a process of its own, `jobs` at a time; if one dies, its rows say so."""
     waiting, context = list(tasks), get_context("spawn")
     running: dict[int, tuple[SpawnProcess, Task]] = {}
     try:

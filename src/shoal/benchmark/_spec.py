@@ -33,7 +33,18 @@ EMBED = _arguments(pp.embed, "perturbation_key", "control")
 
 @dataclass(frozen=True)
 class Data:
-    """A data set: where it comes from, and the arguments of what is done with it before models see it."""
+    """A data set, and what is done with it before models see it.
+
+    Attributes
+    ----------
+    name
+        Its name.
+    source
+        Where it comes from: ``"path"``, ``"load"`` or ``"call"``, and what that takes.
+    annotate, prepare, embed
+        Arguments of :func:`shoal.pp.annotate`, :func:`shoal.pp.prepare` (``None`` to leave it out)
+        and of each call of :func:`shoal.pp.embed`.
+    """
 
     name: str
     source: tuple[str, Any]
@@ -44,7 +55,17 @@ class Data:
 
 @dataclass(frozen=True)
 class Split:
-    """A division into training and test: arguments of `pp.split`, and the data sets that it is made for."""
+    """A division into training and test cells.
+
+    Attributes
+    ----------
+    name
+        Its name.
+    options
+        Arguments of :func:`shoal.pp.split`.
+    data
+        Names of the data sets that are divided in this way.
+    """
 
     name: str
     options: Mapping[str, Any]
@@ -55,25 +76,31 @@ class Split:
 class Spec:
     """A benchmark: every model on every split of every data set, with every seed.
 
-    The fields take what the keys of a YAML file hold. They are checked at once, and keys are the arguments of the
-    functions that they go to, so that there is nothing new to learn.
+    The fields take what the keys of a YAML file hold, and are checked at once. Keys are arguments
+    of the functions that they go to.
 
     Parameters
     ----------
     data
-        Name -> mapping with one of ``path`` (an h5ad file), ``load`` (a name of :func:`shoal.ds.load`) or ``call`` (a
-        function without arguments that returns an AnnData; in YAML ``"package.module:function"``); arguments of
-        :func:`shoal.pp.annotate`; ``prepare``, arguments of :func:`shoal.pp.prepare`, with ``fit_on="train"`` unless
-        they say otherwise, or False to leave it out; and ``embed``, arguments of :func:`shoal.pp.embed`, or a list of
-        such mappings.
+        Name -> mapping with these keys:
+
+        - one of ``path`` (an h5ad file), ``load`` (a name of :func:`shoal.ds.load`) or ``call`` (a
+          function without arguments that returns an AnnData; in YAML
+          ``"package.module:function"``);
+        - arguments of :func:`shoal.pp.annotate`;
+        - ``prepare``: arguments of :func:`shoal.pp.prepare`, or False to leave it out. The default
+          of ``fit_on`` is ``"train"`` here;
+        - ``embed``: arguments of :func:`shoal.pp.embed`, or a list of such mappings.
     splits
-        Name -> arguments of :func:`shoal.pp.split`; ``data`` names the data sets it is made for, all if left out.
+        Name -> arguments of :func:`shoal.pp.split`. ``data`` names the data sets that it is made
+        for, all if left out.
     models
-        Names of `shoal.models.available`, classes, or mappings with ``name``, ``label`` (on the leaderboard),
-        ``options`` (arguments of :func:`shoal.tl.fit`) and ``predict`` (those of the sampler).
+        Names of `shoal.models.available`, classes, or mappings with ``name``, ``label`` (on the
+        leaderboard), ``options`` (arguments of :func:`shoal.tl.fit`) and ``predict`` (those of the
+        sampler).
     seeds
-        Seeds of training, prediction and of the halves into which real cells are divided. The split is that of the
-        ``rng`` in `splits`: all seeds have the same test set.
+        Seeds of training, of prediction and of the halves into which real cells are divided. All
+        seeds have the same test set: that is drawn by the ``rng`` in `splits`.
     evaluate
         Arguments of :func:`shoal.tl.evaluate`: ``metrics``, ``layer``, ``n_comps``, ``min_cells``.
 
@@ -123,7 +150,9 @@ class Spec:
 
 
 def read(spec: Spec | Mapping[str, Any] | str | Path) -> Spec:
-    """Return a spec from a YAML file, a mapping or a Spec; paths of a file are relative to its folder.
+    """Return a spec from a YAML file, a mapping or a Spec.
+
+    Paths in a YAML file are relative to its folder.
 
     Raises
     ------
@@ -141,7 +170,10 @@ def read(spec: Spec | Mapping[str, Any] | str | Path) -> Spec:
     elif isinstance(spec, (str, Path)):
         found = _from_file(Path(spec))
     else:
-        msg = f"spec must be a path of a YAML file, a mapping or a sh.benchmark.Spec, not {type(spec).__name__}"
+        msg = (
+            "spec must be a path of a YAML file, a mapping or a sh.benchmark.Spec, not "
+            f"{type(spec).__name__}"
+        )
         raise TypeError(msg)
     for data in found.data:
         kind, source = data.source
@@ -173,7 +205,10 @@ def _from_mapping(entry: Any, where: str) -> Spec:
     entry = known_keys(entry, known, where=where)
     absent = [name for name in known[:3] if name not in entry]
     if absent:
-        msg = f"{where} lacks {absent[0]!r}; it needs data, splits and models, and may have seeds and evaluate"
+        msg = (
+            f"{where} lacks {absent[0]!r}; it needs data, splits and models, and may have seeds "
+            "and evaluate"
+        )
         raise ValueError(msg)
     return Spec(**entry)
 
@@ -183,7 +218,8 @@ def _data(name: str, entry: Any) -> Data:
     entry = known_keys(entry, (*SOURCES, *ANNOTATE, "prepare", "embed"), where=where)
     given = [kind for kind in SOURCES if kind in entry]
     if len(given) != 1:
-        msg = f"{where} needs one of {', '.join(SOURCES)}, not {' and '.join(given) or 'none of them'}"
+        listed = " and ".join(given) or "none of them"
+        msg = f"{where} needs one of {', '.join(SOURCES)}, not {listed}"
         raise ValueError(msg)
     kind, source = given[0], entry[given[0]]
     if kind == "load":
@@ -239,6 +275,9 @@ def _judging(entry: Any) -> dict[str, Any]:
 def _items(entry: Any, where: str) -> Iterator[tuple[str, Any]]:
     """Return names and entries of a part."""
     if not isinstance(entry, Mapping) or not entry:
-        msg = f"{where} must be a mapping from names to settings with at least one entry, not {entry!r}"
+        msg = (
+            f"{where} must be a mapping from names to settings with at least one entry, not "
+            f"{entry!r}"
+        )
         raise TypeError(msg)
     return ((checked_name(name, where), value) for name, value in entry.items())

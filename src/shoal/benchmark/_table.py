@@ -30,40 +30,52 @@ def table(
 ) -> pd.DataFrame:
     """Make the leaderboard of a benchmark.
 
-    The *score* of a contender is that of :func:`shoal.tl.evaluate`: over the metrics that discriminate on the data at hand,
-    0 is as good as the best baseline and 1 as good as a second experiment. It is averaged over seeds, then over
-    splits and data sets, each of which counts the same. Whether a contender differs from another is decided by the
-    interval of the *difference* of their scores over resampled perturbations, drawn for both alike; seeds are averaged
-    before, as they are no replicates of the experiment. Which baseline is the best and which metrics discriminate is held
-    fixed in it, and so are metrics that are one number for a screen.
+    The *score* of a contender is that of :func:`shoal.tl.evaluate`, over the metrics that
+    discriminate on the data at hand: 0 is as good as the best baseline, 1 as good as a second
+    experiment. It is averaged over seeds, then over splits and data sets. Each of these counts the
+    same.
+
+    The *verdict* on two contenders comes from the difference of their scores. Perturbations are
+    resampled, in the same way for both, and the interval of the difference is taken. Seeds are
+    averaged before, since they are no replicates of the experiment. These are held fixed while
+    perturbations are resampled: the best baseline, the metrics that discriminate, and metrics that
+    are one number for a screen.
 
     Parameters
     ----------
     results
         Folder of a benchmark that :func:`run` wrote, finished or not.
     against
-        Contender that all others are compared with; the model or baseline with the best score if ``None``.
+        Contender that all others are compared with. ``None``: the model or baseline with the best
+        score.
     metrics
         Metrics that the score is made of, and that are shown; all if ``None``.
     show
-        What the columns of the metrics hold: mean skills, which can be averaged over data sets, missing where no data
-        set tells; or the mean ``"value"``.
+        What the columns of the metrics hold. ``"skill"``: mean skills, which can be averaged over
+        data sets; missing where a metric discriminates on none. ``"value"``: mean values.
     level
-        Level of the intervals, each for itself.
+        Level of each interval.
     n_boot
         Bootstrap draws.
     rng
-        Seed of them.
+        Seed of the draws.
 
     Returns
     -------
-    Table, index = contender: first those with results on all splits of all data sets, by score, then others, then the
-    controls. Columns: ``kind`` (``"model"``, ``"baseline"`` or ``"control"``), ``score``; ``difference`` to `against`,
-    where both have results, and its interval ``low`` to ``high``; ``verdict``: ``"better"``, ``"no different"``,
-    ``"worse"``, ``"reference"``, or ``""`` where there is no interval; ``transductive`` (bool: whether its embedding has
-    seen held-out cells, so that its task was easier); ``sets`` (int: splits of data sets), ``results`` and ``failed``
-    (int: data sets x splits x seeds), ``seconds`` (mean of training and prediction), ``peak_mb`` (largest); and one
-    column for each metric.
+    Table, index contender. First those with results on all splits of all data sets, by score; then
+    the others; then the controls. Columns:
+
+    - ``kind``: ``"model"``, ``"baseline"`` or ``"control"``;
+    - ``score``;
+    - ``difference`` to `against`, where both have results, and its interval ``low`` to ``high``;
+    - ``verdict``: ``"better"``, ``"no different"``, ``"worse"``, ``"reference"``, or ``""`` where
+      there is no interval;
+    - ``transductive`` (bool): whether its embedding has seen held-out cells, which makes its task
+      easier;
+    - ``sets`` (int): splits of data sets;
+    - ``results`` and ``failed`` (int): data sets x splits x seeds;
+    - ``seconds``: mean of training and prediction, and ``peak_mb``: the largest;
+    - one column for each metric.
 
     Raises
     ------

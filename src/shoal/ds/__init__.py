@@ -1,4 +1,4 @@
-"""Data: simulated screens with known truth, and public screens by name."""
+"""Data: simulated screens whose truth is known, and public screens by name."""
 
 from ._fetch import available, load
 from ._gaussian import simulate_gaussian

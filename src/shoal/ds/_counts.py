@@ -1,4 +1,4 @@
-"""Draw gamma-Poisson counts, and the counts the same cells would have had without a perturbation; arrays only."""
+"""Gamma-Poisson counts, and the counts of the same cells without a perturbation; arrays only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def draw_counts(
     mean: Floats, size: Floats, dispersion: float, rng: np.random.Generator
 ) -> tuple[Floats, Floats, Floats]:
-    """Draw counts of the given means and variance ``mean + dispersion * mean**2 / size``.
+    """Draw counts with given means and the variance ``mean + dispersion * mean**2 / size``.
 
     Parameters
     ----------
@@ -22,13 +22,14 @@ def draw_counts(
     size
         (n_genes,) negative-binomial sizes at dispersion 1.
     dispersion
-        Factor, at least 1, on the variance beyond Poisson.
+        Factor on the variance beyond Poisson, at least 1.
     rng
-        Source of randomness.
+        Source of random numbers.
 
     Returns
     -------
-    Counts, the gamma draws behind them (of shape size / dispersion) and the resulting Poisson rates; all (n, g).
+    Three (n_cells, n_genes) arrays: the counts, the gamma draws behind them, and the Poisson rates.
+    The gamma draws have the shape parameter ``size / dispersion``.
     """
     gamma = rng.standard_gamma(np.broadcast_to(size / dispersion, mean.shape))
     rate = mean * gamma * (dispersion / size)
@@ -44,10 +45,13 @@ def draw_twin(
     dispersion: float,
     rng: np.random.Generator,
 ) -> Floats:
-    """Draw the counts of the same cells with means `mean` and dispersion 1, as close to `counts` as can be.
+    """Draw counts of the same cells at other means and dispersion 1, close to their `counts`.
 
-    The gamma draw is completed to shape `size` (gamma variables of one scale add up). Where the rate falls, counts are
-    thinned; where it rises, Poisson counts are added: both are exact, and an unchanged rate leaves the count unchanged.
+    - The gamma draw is completed to the shape parameter `size`, since gamma variables of one scale
+      add up.
+    - Where the rate falls, counts are thinned. Where it rises, Poisson counts are added. Both are
+      exact.
+    - Where the rate stays, the count stays.
     """
     if dispersion > 1:
         gamma = gamma + rng.standard_gamma(np.broadcast_to(size * (1 - 1 / dispersion), mean.shape))

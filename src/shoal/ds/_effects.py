@@ -1,6 +1,7 @@
 r"""What a perturbation does to its cells, as a mixture of states; arrays only.
 
-A cell is in one of a few states, each a vector of shifts (log fold-changes, or shifts in Euclidean space):
+A cell is in one of a few states. A state is a vector of shifts: log fold-changes of genes, or a
+shift in Euclidean space.
 
 ============  ===========================================  ==================
 kind          states (share of the cells)                  dispersion
@@ -12,7 +13,8 @@ programmes    v (1/2), w (1/2) with v orthogonal to w      as the controls
 null          0 (1)                                        as the controls
 ============  ===========================================  ==================
 
-so that every kind has its population mean in closed form. The states of a combination are the sums of its parts'.
+So every kind has its population mean in closed form. The states of a combination are the sums of
+the states of its parts.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ class Effect:
 
     @property
     def responds(self) -> Bools:
-        """(n_states,) whether a cell in the state is distributed otherwise than a control."""
+        """(n_states,) whether cells in a state differ from controls in distribution."""
         return np.any(self.states != 0, axis=1) | (self.dispersion != 1)
 
     @property
@@ -65,7 +67,7 @@ class Effect:
 
     @property
     def size(self) -> float:
-        """Root mean square length of the shift of a responding cell; 0 without one."""
+        """Root mean square length of the shift of a responding cell; 0 if no cell responds."""
         squares = float(self.shares @ np.square(self.states).sum(axis=1))
         return float(np.sqrt(squares / self.penetrance)) if squares else 0.0
 
@@ -76,7 +78,7 @@ class Effect:
 
     @property
     def log_mean_fold(self) -> Floats:
-        """(n_features,) log of the mean fold-change of the population, states being log fold-changes."""
+        """(n_features,) log of the mean fold-change, for states that are log fold-changes."""
         return np.log(self.shares @ np.exp(self.states))
 
     def scaled(self, factor: float) -> Effect:
@@ -86,7 +88,11 @@ class Effect:
         )
 
     def combined(self, other: Effect, interaction: Floats) -> Effect:
-        """Return the effect of both at once: independent responses, shifts added, plus `interaction` for every cell."""
+        """Return the effect of both at once.
+
+        Cells respond to the two independently. Shifts add up, and every cell has the shift
+        `interaction` beside.
+        """
         states = (self.states[:, None] + other.states[None]).reshape(
             -1, self.states.shape[1]
         ) + interaction
@@ -95,9 +101,18 @@ class Effect:
 
 
 def make_effect(kind: str, vectors: Floats, *, penetrance: float, dispersion: float) -> Effect:
-    """Return an effect of `kind` from two shift vectors (2, n_features); only ``"programmes"`` uses the second.
+    """Return an effect with three states: no shift, the first vector, and the second vector.
 
-    The three states are always none, first and second vector.
+    Parameters
+    ----------
+    kind
+        One of `KINDS`. Only ``"programmes"`` has cells in the third state.
+    vectors
+        (2, n_features) shifts.
+    penetrance
+        Share of responding cells, for the kind ``"penetrance"``.
+    dispersion
+        Dispersion, for the kind ``"dispersion"``.
     """
     shares = {
         "penetrance": (1 - penetrance, penetrance, 0.0),
@@ -114,13 +129,26 @@ def make_effect(kind: str, vectors: Floats, *, penetrance: float, dispersion: fl
 
 
 def draw_states(shares: Floats, population: Ints, rng: np.random.Generator) -> Ints:
-    """Return the state of every cell, drawn independently from ``shares[population]`` ((n_populations, n_states))."""
+    """Return the state of every cell, drawn from the shares of its population, independently.
+
+    Parameters
+    ----------
+    shares
+        (n_populations, n_states) probabilities.
+    population
+        (n_cells,) population of each cell.
+    rng
+        Source of random numbers.
+    """
     bounds = np.cumsum(shares, axis=1)[:, :-1]
     return (rng.random(len(population))[:, None] >= bounds[population]).sum(axis=1)
 
 
 def sparse_vectors(n_features: int, rng: np.random.Generator, share: float = 0.1) -> Floats:
-    """Return (2, n_features) random vectors of length one, each on its own `share` of the features: orthogonal."""
+    """Return two random vectors of length one, (2, n_features), that are orthogonal.
+
+    Each is nonzero in a `share` of the features, and the two share none.
+    """
     k = max(1, int(share * n_features))
     at = rng.choice(n_features, 2 * k, replace=False).reshape(2, k)
     vectors = np.zeros((2, n_features))
@@ -129,14 +157,16 @@ def sparse_vectors(n_features: int, rng: np.random.Generator, share: float = 0.1
 
 
 def expected_direction(shift: Floats, variances: Floats, *, tails: str = "normal") -> Floats:
-    r"""Return E[x / |x|] for x = shift + noise, with independent noise of the given variances, or its t5 counterpart.
+    r"""Return the mean direction E[x / |x|] of x = shift + noise, (n, d).
 
-    From :math:`1/|x| = \frac{2}{\sqrt\pi}\int_0^\infty e^{-t^2|x|^2}\,dt`, with q = 1 + 2 t^2 variance,
+    With :math:`1/|x| = \frac{2}{\sqrt\pi}\int_0^\infty e^{-t^2|x|^2}\,dt`, and with
+    q = 1 + 2 t^2 variance, it is
 
     .. math:: E\frac{x_j}{|x|} = \frac{2}{\sqrt\pi}\int_0^\infty \frac{m_j}{q_j}
               \prod_i q_i^{-1/2} e^{-t^2 m_i^2 / q_i}\,dt,
 
-    by the trapezoidal rule in log t, which is accurate to about 1e-10; t5 noise is a scale mixture, a second sum.
+    The integral is taken by the trapezoidal rule in log t, to about 1e-10. Noise of a t
+    distribution is a mixture of scales, which is a second sum.
 
     Parameters
     ----------
@@ -145,7 +175,8 @@ def expected_direction(shift: Floats, variances: Floats, *, tails: str = "normal
     variances
         (d,) variances of the noise, all above zero.
     tails
-        ``"normal"``, or ``"t5"`` for a multivariate t with 5 degrees of freedom and the same variances.
+        ``"normal"``, or ``"t5"`` for a multivariate t with 5 degrees of freedom and the same
+        variances. Coordinates of normal noise are independent.
     """
     step = 0.1
     t2 = np.exp(2 * np.arange(-25, 25 + step / 2, step))[:, None] / variances.sum()
@@ -160,7 +191,7 @@ def expected_direction(shift: Floats, variances: Floats, *, tails: str = "normal
 
 
 def _scales(tails: str) -> tuple[Floats, Floats]:
-    """Factors on the shift, and their probabilities, that turn normal noise into the noise asked for."""
+    """Return factors on the shift and their probabilities: a mixture of normal noise."""
     if tails == "normal":
         return np.ones(1), np.ones(1)
     nodes, weights = np.polynomial.legendre.leggauss(64)

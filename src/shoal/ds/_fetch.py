@@ -25,34 +25,42 @@ if TYPE_CHECKING:
 
 VARIABLE = "SHOAL_DATA_DIR"
 COLUMNS = ("batch_key", "guide_key", "dose_key", "context_key")
+SHOWN = ("title", "authors", "journal", "year", "doi", "licence", "values", "perturbation_key")
 
 
 def load(name: str, *, folder: str | Path | None = None) -> AnnData:
-    """Load a screen by its name, downloading it the first time.
+    """Load a screen by its name. It is downloaded the first time.
 
-    The file is looked for in `folder`, in the folder that the environment variable ``SHOAL_DATA_DIR`` names, and in the
-    user's cache; found nowhere, it is downloaded into `folder`, or else into the cache. Any other ``<name>.h5ad`` in the
-    first two can be loaded too, if its ``uns["dataset_info"]`` holds ``perturbation_key`` and ``control_label``.
+    The file is looked for in these folders, in this order:
+
+    1. `folder`;
+    2. the folder that the environment variable ``SHOAL_DATA_DIR`` names;
+    3. the cache of the user.
+
+    If it is in none of them, it is downloaded into `folder`, or into the cache if no folder is
+    given. Any other ``<name>.h5ad`` in the first two folders can be loaded too, if its
+    ``uns["dataset_info"]`` holds ``perturbation_key`` and ``control_label``.
 
     Parameters
     ----------
     name
-        One of the names of `available`.
+        A name that :func:`shoal.ds.available` lists.
     folder
-        Folder to look in first and to download into.
+        Folder to look in first, and to download into.
 
     Returns
     -------
-    AnnData with the values of the file unchanged (whether these are counts or log-normalised is the column ``values``
-    of `available`), and ``uns["shoal"]``, the design as `shoal.pp.annotate` records it: cells without a label belong
-    to no group, and columns that the file lacks are left out.
+    AnnData with the values of the file as they are, and the design in ``uns["shoal"]``, as
+    :func:`shoal.pp.annotate` records it. Cells without a label belong to no group. Columns that the
+    file does not have are left out of the design. The column ``values`` of
+    :func:`shoal.ds.available` says whether values are counts or log-normalised.
 
     Raises
     ------
     KeyError
         If the name is not known.
     ConnectionError
-        If the file has to be downloaded and cannot be: the message says what to put where by hand.
+        If the file cannot be downloaded. The message says what to put where by hand.
 
     Examples
     --------
@@ -91,14 +99,18 @@ def available(*, folder: str | Path | None = None) -> pd.DataFrame:
     Parameters
     ----------
     folder
-        Folder to look in, besides the one named by ``SHOAL_DATA_DIR`` and the user's cache.
+        Folder to look in, beside the one that ``SHOAL_DATA_DIR`` names and the cache of the user.
 
     Returns
     -------
-    Table, index name, with the publication (``title``, ``authors``, ``journal``, ``year``, ``doi``), ``licence``,
-    ``values`` (scale of ``X``), ``perturbation_key``, ``control`` (joined by commas), ``note``, ``page``, ``url``,
-    ``checksum`` (empty if none was published) and ``path`` (empty if not downloaded yet). Files that only the folders
-    know have what their ``uns["dataset_info"]`` tells, and empty text otherwise.
+    Table, index name, with
+
+    - the publication: ``title``, ``authors``, ``journal``, ``year``, ``doi``;
+    - the file: ``licence``, ``values`` (scale of ``X``), ``note``, ``page``, ``url``, ``checksum``
+      (empty if none was published), ``path`` (empty if it is not downloaded yet);
+    - the design: ``perturbation_key``, ``control`` (joined by commas).
+
+    Of a file that is not in the registry, columns hold what its ``uns["dataset_info"]`` says.
 
     Examples
     --------
@@ -108,23 +120,11 @@ def available(*, folder: str | Path | None = None) -> pd.DataFrame:
     rows: dict[str, dict[str, Any]] = {}
     for name, record in _registry.DATASETS.items():
         found = _find(record.file, folder)
-        shown = (
-            "title",
-            "authors",
-            "journal",
-            "year",
-            "doi",
-            "licence",
-            "values",
-            "perturbation_key",
-        )
-        rows[name] = {k: getattr(record, k) for k in shown}
+        rows[name] = {k: getattr(record, k) for k in SHOWN}
         rows[name] |= {
             "control": ",".join(record.control),
             "note": record.note,
             "page": record.page,
-        }
-        rows[name] |= {
             "url": record.urls[0],
             "checksum": record.checksum or "",
             "path": str(found or ""),
@@ -135,18 +135,16 @@ def available(*, folder: str | Path | None = None) -> pd.DataFrame:
             "licence": info.get("license", ""),
             "note": info.get("note", ""),
             "page": info.get("source", ""),
-        }
-        rows[name] |= {
             "perturbation_key": info["perturbation_key"],
             "control": info["control_label"],
+            "path": str(path),
         }
-        rows[name] |= {"path": str(path)}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("name")
     return table.astype({"year": "Int64"}).fillna(dict.fromkeys(table.columns.drop("year"), ""))
 
 
 def _folders(folder: str | Path | None) -> list[Path]:
-    """Folders a user speaks of, in the order in which they are searched."""
+    """Return the folders that the user names, in the order in which they are searched."""
     return [Path(f).expanduser() for f in (folder, os.environ.get(VARIABLE)) if f]
 
 
@@ -169,7 +167,7 @@ def _find(file: str, folder: str | Path | None) -> Path | None:
 
 
 def _local(folder: str | Path | None) -> dict[str, Path]:
-    """Files beyond the registry that say themselves what their columns mean."""
+    """Return files that are not in the registry and say themselves what their columns mean."""
     known = {record.file for record in _registry.DATASETS.values()}
     found: dict[str, Path] = {}
     for place in _folders(folder):
@@ -183,7 +181,7 @@ def _local(folder: str | Path | None) -> dict[str, Path]:
 
 
 def _info(path: Path) -> dict[str, Any]:
-    """``uns["dataset_info"]`` of a file, without reading the rest; empty if there is none."""
+    """Return ``uns["dataset_info"]`` of a file without reading the rest, if it has one."""
     if not h5py.is_hdf5(path):
         return {}
     with h5py.File(path) as file:
@@ -191,7 +189,7 @@ def _info(path: Path) -> dict[str, Any]:
 
 
 def _download(record: Dataset, home: Path) -> Path:
-    """Fetch the file from the first URL that gives a whole one; a broken transfer leaves nothing behind."""
+    """Fetch the file from the first URL that gives a whole one, and keep no broken one."""
     import pooch
 
     from .. import __version__
@@ -212,10 +210,7 @@ def _download(record: Dataset, home: Path) -> Path:
             path = pooch.retrieve(
                 url, record.checksum, fname=record.file, path=home, downloader=fetch
             )
-        except (
-            OSError,
-            ValueError,
-        ) as err:  # requests' errors are OSErrors; ValueError is a wrong checksum
+        except (OSError, ValueError) as err:  # of requests; or a wrong checksum
             problems.append((url, err))
             if (answer := getattr(err, "response", None)) is not None:
                 answer.close()
@@ -223,8 +218,8 @@ def _download(record: Dataset, home: Path) -> Path:
             return Path(path)
     tried = "; ".join(f"{url} ({type(err).__name__}: {err})" for url, err in problems)
     msg = (
-        f"could not download {record.name!r}: {tried}. Get the file where there is a network and save it as "
-        f"{home / record.file}, or as {record.file} in the folder that {VARIABLE} names"
+        f"could not download {record.name!r}: {tried}. Get the file where there is a network and "
+        f"save it as {home / record.file}, or as {record.file} in the folder that {VARIABLE} names"
     )
     raise ConnectionError(msg) from problems[-1][1]
 
@@ -244,7 +239,7 @@ def _read(path: Path, record: Dataset) -> AnnData:
 
 
 def _record(adata: AnnData, design: dict[str, Any], name: str) -> None:
-    """Annotate with those columns and control labels that are there; without any, say so and leave it to the user."""
+    """Annotate with the columns and control labels that the file has; warn if there are none."""
     key, control = design["perturbation_key"], design["control"]
     seen = {str(v) for v in adata.obs[key].dropna().unique()} if key in adata.obs else set()
     controls = [c for c in ([control] if isinstance(control, str) else control) if c in seen]

@@ -1,4 +1,4 @@
-"""Simulated populations in a Euclidean space, whose true magnitude and coherence are known exactly."""
+"""Simulated screens in a Euclidean space, with exactly known magnitude and coherence."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from ._effects import (
     names_of,
     per_perturbation,
 )
+from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .._typing import Floats
 
 
+@fill
 def simulate_gaussian(
     *,
     n_perturbations: int = 20,
@@ -48,12 +50,13 @@ def simulate_gaussian(
     dtype: DTypeLike = np.float32,
     rng: RNGLike = 0,
 ) -> ad.AnnData:
-    r"""Simulate a screen in a low-dimensional space, as if after PCA, with exactly known magnitude and coherence.
+    r"""Simulate a screen in a few dimensions, as after a PCA, with known magnitude and coherence.
 
-    Control cells are centred noise of independent coordinates with variances from `spectrum`, of total variance T. A
-    cell that responds is shifted by ``magnitude * sqrt(T)`` along a random direction of its perturbation, so that a
-    coherent shift has coherence near :math:`m / \sqrt{m^2 + 1}`. Cells are independent draws: also whether a cell
-    responds, and which programme it follows.
+    - Control cells are noise about zero, with independent coordinates. Their variances are the
+      `spectrum`, and sum to T.
+    - A cell that responds is shifted by ``magnitude * sqrt(T)``, in a random direction of its
+      perturbation. If all cells respond, the coherence is near :math:`m / \sqrt{m^2 + 1}`.
+    - Cells are drawn independently. So are whether a cell responds and which programme it follows.
 
     Parameters
     ----------
@@ -64,26 +67,25 @@ def simulate_gaussian(
     n_control
         Control cells.
     n_dims
-        Number of dimensions; 50, or the length of `spectrum`.
+        Number of dimensions. ``None`` is the length of `spectrum`, or 50.
     effects
-        Kinds of effect, given to the perturbations in turn: ``"shift"`` (all cells alike), ``"dispersion"`` (the same
-        with noisier cells), ``"penetrance"`` (only a share of the cells responds), ``"programmes"`` (each cell follows
-        one of two orthogonal directions), ``"null"`` (no effect).
+        {effects}
     magnitude
-        Length of the shift of a responding cell in units of ``sqrt(T)``; one number, or one per perturbation.
+        Length of the shift of a responding cell, in units of ``sqrt(T)``. One number, or one for
+        each perturbation.
     spectrum
-        Variances of the coordinates: all 1, ``"decay"`` for variances proportional to 1, 1/2, 1/3, ... with mean 1, or
-        an array.
+        Variances of the coordinates: ``"flat"`` (all 1), ``"decay"`` (proportional to 1, 1/2, 1/3,
+        ..., with mean 1), or an array.
     dispersion
-        Ratio of total noise variance to that of the controls, for the kind ``"dispersion"``.
+        Ratio of the noise variance to that of the controls, for the kind ``"dispersion"``.
     penetrance
-        Probability that a cell responds, for the kind ``"penetrance"``.
+        {penetrance}
     tails
-        Noise: normal, or multivariate t with 5 degrees of freedom of the same variances.
+        Noise: normal, or multivariate t with 5 degrees of freedom and the same variances.
     dtype
         Type of ``X``.
     rng
-        Seed or Generator.
+        {rng}
 
     Returns
     -------
@@ -92,15 +94,16 @@ def simulate_gaussian(
     ``obs["perturbation"]``
         Category: ``"control"``, ``"P01"``, ...
     ``obs["programme"]``
-        int: 0 for a cell that does not respond, 1 or 2 for the direction it follows.
+        int: 0 for a cell that does not respond, 1 or 2 for the direction that it follows.
     ``obs["responds"]``
-        bool: whether the cell's own mean differs from the controls'.
+        bool: whether the mean of the cell differs from that of the controls.
     ``uns["truth"]``
-        ``table``, index perturbation: ``kind``; ``magnitude``, length of E x_p - E x_c; ``coherence``, length of
-        E u_p - E u_c with u the unit vector from the true control mean; ``dispersion``; ``penetrance``; ``n_cells``.
-        ``shift``, the true mean shifts (n_perturbations, n_dims).
+        ``table``, index perturbation, with ``kind``, ``dispersion``, ``penetrance``, ``n_cells``,
+        ``magnitude`` (length of E x_p - E x_c) and ``coherence`` (length of E u_p - E u_c, where u
+        is the unit vector from the true mean of the controls).
+        ``shift``: true mean shifts, (n_perturbations, n_dims).
     ``uns["shoal"]``
-        The design, as `shoal.pp.annotate` records it.
+        {design}
 
     Raises
     ------
@@ -198,7 +201,7 @@ def _variances(spectrum: object, n_dims: int | None) -> Floats:
 
 
 def _directions(n: int, d: int, rng: np.random.Generator) -> Floats:
-    """(n, 2, d) random pairs of orthogonal unit vectors."""
+    """Return random pairs of orthogonal unit vectors, (n, 2, d)."""
     pairs = rng.standard_normal((n, 2, d))
     pairs[:, 0] /= np.linalg.norm(pairs[:, 0], axis=1, keepdims=True)
     pairs[:, 1] -= np.einsum("nd,nd->n", pairs[:, 0], pairs[:, 1])[:, None] * pairs[:, 0]
@@ -217,7 +220,7 @@ def _noise(
 
 
 def _coherence(made: list[Effect], variances: Floats, tails: str) -> Floats:
-    """|E u_p - E u_c| of every population; E u_c = 0, the controls being symmetric about their mean."""
+    """Return |E u_p - E u_c| of every population; E u_c = 0, since controls are symmetric."""
     shares = np.array([e.shares for e in made])
     states = np.array([e.states / np.sqrt(e.dispersion) for e in made])
     used = (shares > 0) & np.any(states != 0, axis=2)

@@ -1,7 +1,7 @@
-"""How strongly genes are expressed, how variable their counts are and how deeply cells are sequenced in real screens.
+"""Genes of real screens: how strongly they are expressed, and how variable their counts are.
 
-All numbers below are printed by ``benchmarks/fit_nb_parameters.py`` from per-gene negative-binomial fits of seven
-published screens and from the cells of one of them.
+``benchmarks/fit_nb_parameters.py`` prints all numbers below. They come from negative-binomial fits
+of the genes of seven published screens, and from the cells of one of them.
 """
 
 from __future__ import annotations
@@ -20,282 +20,149 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Genes:
-    """Three curves over the rank of a gene's expression (1 is the highest), linear in the logarithm of the rank.
+    """Three curves over the rank of expression of a gene, of which 1 is the highest.
+
+    Between the ranks given, they are linear in the logarithm of the rank.
 
     Attributes
     ----------
     ranks
-        Ranks at which the curves are known; the last is the number of genes.
+        Ranks at which the curves are known. The last is the number of genes.
     log_expression
-        Natural log of the gene's share of all counts.
+        Natural log of the share of the gene in all counts.
     log_size, log_size_sd
-        Median and robust spread of the natural log of the negative-binomial size; variance is mean + mean^2 / size.
+        Median and robust spread of the natural log of the negative-binomial size. The variance of
+        counts is mean + mean^2 / size.
     """
 
-    ranks: tuple[int, ...]
+    ranks: tuple[float, ...]
     log_expression: tuple[float, ...]
     log_size: tuple[float, ...]
     log_size_sd: tuple[float, ...]
 
 
+def _curves(table: str) -> Genes:
+    """Return the curves of a table of rank, log expression, log size and its spread."""
+    columns = np.array([line.split() for line in table.split("\n")], dtype=float).T
+    return Genes(*(tuple(column.tolist()) for column in columns))
+
+
 SCREENS = MappingProxyType(
     {
-        "A549_Sakellaropoulos": Genes(
-            ranks=(1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_203, 15_304, 18_365, 19_997, 20_406),
-            log_expression=(
-                -3.98,
-                -4.72,
-                -5.28,
-                -5.71,
-                -6.56,
-                -7.76,
-                -8.76,
-                -9.75,
-                -12.04,
-                -14.28,
-                -15.42,
-                -15.97,
-                -16.11,
-            ),
-            log_size=(
-                2.14,
-                2.32,
-                2.61,
-                2.59,
-                2.31,
-                1.95,
-                1.52,
-                1.79,
-                1.34,
-                0.53,
-                0.12,
-                -0.12,
-                -0.17,
-            ),
-            log_size_sd=(
-                0.42,
-                0.68,
-                0.48,
-                0.36,
-                0.53,
-                0.58,
-                0.50,
-                0.81,
-                3.48,
-                4.73,
-                3.59,
-                3.55,
-                3.59,
-            ),
+        "A549_Sakellaropoulos": _curves(
+            """\
+    1  -3.98  2.14 0.42
+    3  -4.72  2.32 0.68
+   10  -5.28  2.61 0.48
+   30  -5.71  2.59 0.36
+  100  -6.56  2.31 0.53
+  300  -7.76  1.95 0.58
+ 1000  -8.76  1.52 0.50
+ 3000  -9.75  1.79 0.81
+10203 -12.04  1.34 3.48
+15304 -14.28  0.53 4.73
+18365 -15.42  0.12 3.59
+19997 -15.97 -0.12 3.55
+20406 -16.11 -0.17 3.59"""
         ),
-        "K562_Gasperini": Genes(
-            ranks=(1, 3, 10, 30, 100, 300, 1_000, 3_000, 9_971, 14_956, 17_947, 19_543, 19_942),
-            log_expression=(
-                -4.23,
-                -4.31,
-                -4.84,
-                -5.33,
-                -6.52,
-                -7.94,
-                -8.98,
-                -9.94,
-                -12.17,
-                -14.43,
-                -15.50,
-                -15.99,
-                -16.12,
-            ),
-            log_size=(
-                1.92,
-                1.65,
-                1.40,
-                1.84,
-                1.20,
-                0.87,
-                0.82,
-                1.01,
-                0.10,
-                -1.05,
-                -1.51,
-                -1.77,
-                -1.83,
-            ),
-            log_size_sd=(
-                0.52,
-                0.70,
-                0.98,
-                0.33,
-                0.59,
-                0.40,
-                0.30,
-                0.40,
-                1.99,
-                2.44,
-                2.33,
-                2.29,
-                2.29,
-            ),
+        "K562_Gasperini": _curves(
+            """\
+    1  -4.23  1.92 0.52
+    3  -4.31  1.65 0.70
+   10  -4.84  1.40 0.98
+   30  -5.33  1.84 0.33
+  100  -6.52  1.20 0.59
+  300  -7.94  0.87 0.40
+ 1000  -8.98  0.82 0.30
+ 3000  -9.94  1.01 0.40
+ 9971 -12.17  0.10 1.99
+14956 -14.43 -1.05 2.44
+17947 -15.50 -1.51 2.33
+19543 -15.99 -1.77 2.29
+19942 -16.12 -1.83 2.29"""
         ),
-        "K562_Ray": Genes(
-            ranks=(1, 3, 10, 30, 100, 151, 227, 272, 296, 303),
-            log_expression=(-1.92, -2.76, -4.33, -5.10, -6.34, -6.93, -7.94, -8.90, -10.65, -13.26),
-            log_size=(1.72, 2.15, 2.60, 2.14, 1.52, 1.40, 1.46, 1.45, 1.45, 1.47),
-            log_size_sd=(1.38, 1.03, 0.27, 0.46, 0.35, 0.36, 0.47, 0.50, 0.56, 0.56),
+        "K562_Ray": _curves(
+            """\
+    1  -1.92  1.72 1.38
+    3  -2.76  2.15 1.03
+   10  -4.33  2.60 0.27
+   30  -5.10  2.14 0.46
+  100  -6.34  1.52 0.35
+  151  -6.93  1.40 0.36
+  227  -7.94  1.46 0.47
+  272  -8.90  1.45 0.50
+  296 -10.65  1.45 0.56
+  303 -13.26  1.47 0.56"""
         ),
-        "THP1_Yao": Genes(
-            ranks=(1, 3, 10, 30, 100, 300, 1_000, 3_000, 8_186, 12_279, 14_735, 16_045, 16_373),
-            log_expression=(
-                -2.73,
-                -4.52,
-                -4.96,
-                -5.59,
-                -6.61,
-                -7.71,
-                -8.84,
-                -9.98,
-                -11.70,
-                -13.66,
-                -15.01,
-                -15.75,
-                -16.07,
-            ),
-            log_size=(1.19, 1.18, 1.44, 1.62, 1.61, 0.94, 0.81, 1.11, 0.50, 0.56, 0.37, 0.31, 0.31),
-            log_size_sd=(
-                0.54,
-                0.61,
-                0.93,
-                1.01,
-                0.50,
-                0.84,
-                0.68,
-                1.01,
-                2.39,
-                5.32,
-                5.55,
-                5.67,
-                5.70,
-            ),
+        "THP1_Yao": _curves(
+            """\
+    1  -2.73  1.19 0.54
+    3  -4.52  1.18 0.61
+   10  -4.96  1.44 0.93
+   30  -5.59  1.62 1.01
+  100  -6.61  1.61 0.50
+  300  -7.71  0.94 0.84
+ 1000  -8.84  0.81 0.68
+ 3000  -9.98  1.11 1.01
+ 8186 -11.70  0.50 2.39
+12279 -13.66  0.56 5.32
+14735 -15.01  0.37 5.55
+16045 -15.75  0.31 5.67
+16373 -16.07  0.31 5.70"""
         ),
-        "T_CD8_Shifrut": Genes(
-            ranks=(1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_467, 15_701, 18_841, 20_516, 20_935),
-            log_expression=(
-                -3.81,
-                -4.48,
-                -5.22,
-                -5.76,
-                -6.66,
-                -7.89,
-                -8.74,
-                -9.65,
-                -12.11,
-                -14.44,
-                -15.52,
-                -15.99,
-                -16.10,
-            ),
-            log_size=(2.25, 2.33, 2.10, 2.26, 1.86, 1.46, 1.39, 1.64, 0.45, 1.26, 5.23, 5.40, 5.42),
-            log_size_sd=(
-                0.34,
-                0.32,
-                0.24,
-                0.22,
-                0.46,
-                0.51,
-                0.67,
-                1.32,
-                5.59,
-                5.67,
-                5.89,
-                6.00,
-                6.01,
-            ),
+        "T_CD8_Shifrut": _curves(
+            """\
+    1  -3.81  2.25 0.34
+    3  -4.48  2.33 0.32
+   10  -5.22  2.10 0.24
+   30  -5.76  2.26 0.22
+  100  -6.66  1.86 0.46
+  300  -7.89  1.46 0.51
+ 1000  -8.74  1.39 0.67
+ 3000  -9.65  1.64 1.32
+10467 -12.11  0.45 5.59
+15701 -14.44  1.26 5.67
+18841 -15.52  5.23 5.89
+20516 -15.99  5.40 6.00
+20935 -16.10  5.42 6.01"""
         ),
-        "iPSC_Tian": Genes(
-            ranks=(1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_603, 15_905, 19_086, 20_782, 21_207),
-            log_expression=(
-                -4.20,
-                -4.72,
-                -4.87,
-                -5.46,
-                -6.45,
-                -7.83,
-                -8.90,
-                -9.97,
-                -12.10,
-                -14.15,
-                -15.36,
-                -15.98,
-                -16.11,
-            ),
-            log_size=(2.92, 2.78, 2.90, 2.59, 1.56, 1.27, 1.33, 2.05, 2.31, 1.28, 0.83, 0.56, 0.52),
-            log_size_sd=(
-                0.90,
-                1.17,
-                0.20,
-                0.47,
-                0.36,
-                0.14,
-                0.17,
-                0.79,
-                4.20,
-                4.89,
-                5.11,
-                5.24,
-                5.28,
-            ),
+        "iPSC_Tian": _curves(
+            """\
+    1  -4.20  2.92 0.90
+    3  -4.72  2.78 1.17
+   10  -4.87  2.90 0.20
+   30  -5.46  2.59 0.47
+  100  -6.45  1.56 0.36
+  300  -7.83  1.27 0.14
+ 1000  -8.90  1.33 0.17
+ 3000  -9.97  2.05 0.79
+10603 -12.10  2.31 4.20
+15905 -14.15  1.28 4.89
+19086 -15.36  0.83 5.11
+20782 -15.98  0.56 5.24
+21207 -16.11  0.52 5.28"""
         ),
-        "iPSC_neuron_Tian": Genes(
-            ranks=(1, 3, 10, 30, 100, 300, 1_000, 3_000, 11_941, 17_911, 21_493, 23_404, 23_882),
-            log_expression=(
-                -4.00,
-                -5.10,
-                -5.74,
-                -6.21,
-                -6.93,
-                -7.69,
-                -8.62,
-                -9.54,
-                -12.09,
-                -14.24,
-                -15.35,
-                -15.97,
-                -16.11,
-            ),
-            log_size=(
-                0.95,
-                0.83,
-                0.95,
-                1.07,
-                0.97,
-                0.90,
-                0.88,
-                1.01,
-                0.19,
-                -0.52,
-                -0.84,
-                -0.99,
-                -1.02,
-            ),
-            log_size_sd=(
-                0.22,
-                0.28,
-                0.19,
-                0.48,
-                0.38,
-                0.49,
-                0.46,
-                0.58,
-                2.11,
-                2.43,
-                2.29,
-                2.26,
-                2.27,
-            ),
+        "iPSC_neuron_Tian": _curves(
+            """\
+    1  -4.00  0.95 0.22
+    3  -5.10  0.83 0.28
+   10  -5.74  0.95 0.19
+   30  -6.21  1.07 0.48
+  100  -6.93  0.97 0.38
+  300  -7.69  0.90 0.49
+ 1000  -8.62  0.88 0.46
+ 3000  -9.54  1.01 0.58
+11941 -12.09  0.19 2.11
+17911 -14.24 -0.52 2.43
+21493 -15.35 -0.84 2.29
+23404 -15.97 -0.99 2.26
+23882 -16.11 -1.02 2.27"""
         ),
     }
 )
-LIBRARY_SIZE = 17_031.0  # median counts per cell and
-LIBRARY_SD = 0.49  # spread of their log, Gasperini's K562 cells: the one screen whose depth came with the fits
+# of the K562 cells of Gasperini, the one screen whose depth came with the fits
+LIBRARY_SIZE = 17_031.0  # median counts of a cell
+LIBRARY_SD = 0.49  # spread of their logarithm
 SIZES = (0.05, 100.0)  # fitted sizes outside are a sign of too few counts, not of biology
 EVERY = 4  # the panel takes every fourth gene from the top
 
@@ -303,8 +170,8 @@ EVERY = 4  # the panel takes every fourth gene from the top
 def draw_genes(like: str, n_genes: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Return (n_genes,) shares of all counts and negative-binomial sizes, in random order.
 
-    The panel is spread evenly over the ``4 * n_genes`` most highly expressed genes of the screen, so that a small panel
-    holds genes that are seen and a large one comes near the whole transcriptome.
+    Genes are spread evenly over the ``4 * n_genes`` most highly expressed genes of the screen. So a
+    few genes are genes that are seen, and many genes are nearly the whole transcriptome.
 
     Raises
     ------
@@ -313,7 +180,7 @@ def draw_genes(like: str, n_genes: int, rng: np.random.Generator) -> tuple[Float
     """
     one_of(like, SCREENS, name="like")
     genes = SCREENS[like]
-    most = genes.ranks[-1]
+    most = int(genes.ranks[-1])
     if n_genes > most:
         msg = f"n_genes={n_genes} is more than the {most} genes of like={like!r}; ask for fewer"
         raise ValueError(msg)

@@ -1,7 +1,7 @@
-"""The public screens that `load` knows: where they are, whose they are and what their columns mean.
+"""The public screens that `load` knows: where they are, whose they are, what their columns mean.
 
-Checksums are those that the host publishes, or that at least one independent user of the same URL recorded; a file
-whose checksum nobody published has none here, and is checked only for being a complete HDF5 file.
+A checksum is one that the host publishes, or that an independent user of the same URL recorded. A
+file without a published checksum has none here. It is checked for being a complete HDF5 file.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Dataset:
 
 
 def _scperturb(file: str, record: int = 10044268) -> dict[str, str | tuple[str, ...]]:
-    """Where a file of the scPerturb collection is, and its licence."""
+    """Return where a file of the scPerturb collection is, and its licence."""
     return {
         "urls": (ZENODO.format(record=record, file=file),),
         "page": f"https://zenodo.org/records/{record}",
@@ -78,7 +78,8 @@ def _scperturb(file: str, record: int = 10044268) -> dict[str, str | tuple[str, 
 
 
 _ADAMSON = {
-    "title": "A multiplexed single-cell CRISPR screening platform enables systematic dissection of the unfolded "
+    "title": "A multiplexed single-cell CRISPR screening platform enables systematic dissection of "
+    "the unfolded "
     "protein response",
     "authors": "Adamson et al.",
     "journal": "Cell",
@@ -90,7 +91,8 @@ _ADAMSON = {
 _RECORDS = (
     Dataset(
         name="norman_2019",
-        title="Exploring genetic interaction manifolds constructed from rich single-cell phenotypes",
+        title="Exploring genetic interaction manifolds constructed from rich single-cell "
+        "phenotypes",
         authors="Norman et al.",
         journal="Science",
         year=2019,
@@ -105,7 +107,8 @@ _RECORDS = (
         batch_key="gemgroup",
         guide_key="guide_identity",
         values="log-normalised",
-        note="CRISPRa in K562 cells, single genes and pairs, 1.7 GB. X is already log-normalised; counts are in a layer.",
+        note="CRISPRa in K562 cells, single genes and pairs, 1.7 GB. X is already log-normalised; "
+        "counts are in a layer.",
     ),
     Dataset(
         **_ADAMSON,
@@ -114,7 +117,8 @@ _RECORDS = (
         file="adamson_2016_pilot.h5ad",
         checksum="md5:232f7e3756d41602bbe434b50662a76f",
         control=("62(mod)_pBA581",),
-        note="CRISPRi pilot in K562 cells: transcription factors, not the unfolded protein response. Labels are guide "
+        note="CRISPRi pilot in K562 cells: transcription factors, not the unfolded protein "
+        "response. Labels are guide "
         "constructs; '*' and missing labels are unassigned cells.",
     ),
     Dataset(
@@ -124,12 +128,14 @@ _RECORDS = (
         file="adamson_2016_upr.h5ad",
         checksum="md5:2fa44ea61a8dd35742af618638ec65fc",
         control=("63(mod)_pBA580", "Gal4-4(mod)_pBA582", "62(mod)_pBA581"),
-        note="CRISPRi in K562 cells, 91 guides against 82 genes. Labels are guide constructs: the gene is the text "
+        note="CRISPRi in K562 cells, 91 guides against 82 genes. Labels are guide constructs: the "
+        "gene is the text "
         "before the first '_'; '*' and missing labels are unassigned cells.",
     ),
     Dataset(
         name="dixit_2016",
-        title="Perturb-Seq: dissecting molecular circuits with scalable single-cell RNA profiling of pooled genetic "
+        title="Perturb-Seq: dissecting molecular circuits with scalable single-cell RNA profiling "
+        "of pooled genetic "
         "screens",
         authors="Dixit et al.",
         journal="Cell",
@@ -147,7 +153,8 @@ _RECORDS = (
     ),
     Dataset(
         name="papalexi_2021",
-        title="Characterizing the molecular regulation of inhibitory immune checkpoints with multimodal single-cell "
+        title="Characterizing the molecular regulation of inhibitory immune checkpoints with "
+        "multimodal single-cell "
         "screens",
         authors="Papalexi et al.",
         journal="Nature Genetics",
@@ -162,12 +169,14 @@ _RECORDS = (
         control=("NT",),
         batch_key="replicate",
         guide_key="guide_ID",
-        note="CRISPR knock-out in THP-1 cells (ECCITE-seq), 590 MB; the RNA modality of a MuData file.",
+        note="CRISPR knock-out in THP-1 cells (ECCITE-seq), 590 MB; the RNA modality of a MuData "
+        "file.",
     ),
     Dataset(
         **_scperturb("ReplogleWeissman2022_K562_essential.h5ad"),
         name="replogle_2022_k562_essential",
-        title="Mapping information-rich genotype-phenotype landscapes with genome-scale Perturb-seq",
+        title="Mapping information-rich genotype-phenotype landscapes with genome-scale "
+        "Perturb-seq",
         authors="Replogle et al.",
         journal="Cell",
         year=2022,
@@ -196,7 +205,8 @@ _RECORDS = (
         control=("ctrl",),
         batch_key="replicate",
         context_key="cell_type",
-        note="PBMC of eight donors with and without interferon beta; a context is a cell type, a batch a donor.",
+        note="PBMC of eight donors with and without interferon beta; a context is a cell type, a "
+        "batch a donor.",
     ),
     Dataset(
         **_scperturb("SrivatsanTrapnell2020_sciplex3.h5ad", record=13350497),
@@ -214,7 +224,8 @@ _RECORDS = (
         dose_key="dose_value",
         context_key="cell_line",
         sep="",
-        note="188 drugs at four doses (nM) in three cell lines, 799,317 cells x 110,983 genes, 2.5 GB packed and far "
+        note="188 drugs at four doses (nM) in three cell lines, 799,317 cells x 110,983 genes, 2.5 "
+        "GB packed and far "
         "more in memory. Version 1.4, which corrects the processing of earlier versions.",
     ),
 )

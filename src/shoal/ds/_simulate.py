@@ -28,6 +28,7 @@ from ._effects import (
     sparse_vectors,
 )
 from ._genes import LIBRARY_SD, LIBRARY_SIZE, draw_genes
+from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 ROWS = 1_000  # cells drawn at once; a constant, because the draws depend on it
 
 
+@fill
 def simulate(
     *,
     n_perturbations: int = 20,
@@ -65,86 +67,97 @@ def simulate(
 ) -> ad.AnnData:
     r"""Simulate a perturbation screen of raw counts, with known truth.
 
-    Counts are negative binomial (gamma-Poisson). Gene g of cell i has mean
-    :math:`L_i\,\rho_g \exp(c_g + b_g + \delta_{ig})` with depth L (lognormal), share of expression :math:`\rho` and
-    shifts c, b, :math:`\delta` of its context, batch and perturbation, and variance mean + dispersion mean² / size.
-    Expression, sizes and depth follow real screens.
+    Counts are negative binomial (gamma-Poisson). Gene g of cell i has
+
+    - the mean :math:`L_i\,\rho_g \exp(c_g + b_g + \delta_{ig})`, with :math:`L` the depth of the
+      cell (lognormal), :math:`\rho` the share of the gene in all counts, and :math:`c`, :math:`b`
+      and :math:`\delta` the shifts of its context, batch and perturbation;
+    - the variance mean + dispersion · mean² / size.
+
+    Expression, sizes and depth are those of real screens.
 
     Parameters
     ----------
     n_perturbations
         Number of single perturbations.
     n_cells
-        Cells of each single perturbation (and dose): one number, or one per perturbation; a combination has as many
-        as the first.
+        Cells of each single perturbation and dose. One number, or one for each perturbation. A
+        combination has as many as the first perturbation.
     n_control
         Control cells.
     n_genes
-        Genes, spread evenly over the ``4 * n_genes`` most highly expressed ones of the screen.
+        Genes, spread evenly over the ``4 * n_genes`` most highly expressed genes of the screen
+        `like`.
     effects
-        Kinds of effect, given to the perturbations in turn: ``"shift"`` (all cells alike), ``"dispersion"`` (the same
-        with more variable counts of the same means), ``"penetrance"`` (only a share of the cells responds),
-        ``"programmes"`` (each cell follows one of two orthogonal programmes), ``"null"`` (no effect).
+        {effects}
     effect_size
-        Length of the vector of log fold-changes (natural log) of a responding cell, spread over a tenth of the genes;
-        one number, or one per perturbation.
+        Length of the vector of log fold-changes (natural log) of a responding cell. It is spread
+        over a tenth of the genes. One number, or one for each perturbation.
     penetrance
-        Probability that a cell responds, for the kind ``"penetrance"``.
+        {penetrance}
     dispersion
-        Factor, at least 1, on the variance beyond Poisson, for the kind ``"dispersion"``.
+        Factor on the variance beyond Poisson, at least 1, for the kind ``"dispersion"``.
     n_guides
-        Guides of every perturbation and of the controls.
+        Guides of each perturbation and of the controls.
     off_target
-        Length of the log fold-changes added, in a random direction, to the cells of each perturbation's last guide.
+        Length of the off-target effect, a vector of log fold-changes in a random direction. The
+        cells of the last guide of each perturbation have it.
     n_batches
-        Batches. Perturbations fall on them unequally, controls equally.
+        Batches. Perturbations are spread over them unequally, controls equally.
     batch_effect
-        Standard deviation of the batches' log shifts of each gene.
+        Standard deviation of the log shifts of genes between batches.
     depth_effect
-        Standard deviation of the log of each perturbation's depth relative to the controls'.
+        Standard deviation of the log of the depth of perturbations, relative to controls.
     doses
-        Doses, above 0: every perturbation is simulated at each, with the response ``dose / (dose + ec50)``, ec50 being
-        the geometric mean of the doses. Controls have dose 0.
+        Doses above 0. Every perturbation is simulated at each, with the response
+        ``dose / (dose + ec50)``, where ec50 is the geometric mean of the doses. Controls have
+        dose 0.
     n_combinations
-        Number of pairs ``"A+B"``, drawn among the single perturbations, whose log fold-changes add up.
+        Number of pairs ``"A+B"`` of single perturbations. Their log fold-changes add up.
     interaction
-        Length of the log fold-changes that a pair has beyond the sum of its parts.
+        Length of the log fold-changes that a pair has beside the sum of its parts.
     contexts
-        Number of cell contexts, or their names; every population is spread over them equally.
+        Number of cell contexts, or their names. Every population is spread over them equally.
     context_effect
-        Standard deviation of the contexts' log shifts of each gene.
+        Standard deviation of the log shifts of genes between contexts.
     like
-        Screen whose genes to imitate: ``"K562_Gasperini"``, ``"K562_Ray"`` (a panel of 303), ``"A549_Sakellaropoulos"``,
-        ``"THP1_Yao"``, ``"T_CD8_Shifrut"``, ``"iPSC_Tian"`` or ``"iPSC_neuron_Tian"``.
+        Screen whose genes to imitate: ``"K562_Gasperini"``, ``"K562_Ray"`` (a panel of 303),
+        ``"A549_Sakellaropoulos"``, ``"THP1_Yao"``, ``"T_CD8_Shifrut"``, ``"iPSC_Tian"`` or
+        ``"iPSC_neuron_Tian"``.
     library_size
-        Median counts per cell over the whole transcriptome, of which the panel is a part; 17,031 as in Gasperini's K562
-        cells.
+        Median counts of a cell over the whole transcriptome, of which the simulated genes are a
+        part. ``None`` is 17,031, as in the K562 cells of Gasperini.
     counterfactual
-        Whether to keep the counts that each cell would have had without its perturbation (and off-target effect), from
-        the same random numbers; ``X`` is the same either way.
+        Whether to keep the counts that each cell would have had without its perturbation and its
+        off-target effect. They come from the same random numbers. ``X`` does not depend on this.
     rng
-        Seed or Generator.
+        {rng}
 
     Returns
     -------
     AnnData with raw counts in ``X`` (CSR, float32), controls first, and
 
     ``layers["counterfactual"]``
-        CSR, float32, if asked for; equal to ``X`` in cells that do not respond.
+        CSR, float32, if asked for. It equals ``X`` in cells that do not respond.
     ``obs``
-        ``perturbation``, ``guide``, ``batch`` (categories); ``dose`` (float) and ``context`` (category) if asked for;
-        ``library_size`` (float), depth over the whole transcriptome; ``total_counts`` (float), sum of the row;
-        ``programme`` (int), 0 without response, 1 or 2 for the programme followed, ``3 * a + b`` in a combination;
-        ``responds`` (bool), whether the cell's own means were changed.
+        - ``perturbation``, ``guide``, ``batch`` (categories);
+        - ``dose`` (float) and ``context`` (category), if asked for;
+        - ``library_size`` (float): depth over the whole transcriptome;
+        - ``total_counts`` (float): sum of the row;
+        - ``programme`` (int): 0 for a cell that does not respond, 1 or 2 for the programme that it
+          follows, ``3 * a + b`` in a combination;
+        - ``responds`` (bool): whether the means of the cell were changed.
     ``var``
         ``relative_expression`` (share of all counts) and ``size`` (float).
     ``uns["truth"]``
-        ``table``, index perturbation: ``kind``; ``effect_size``, root mean square length of the log fold-changes of
-        responding cells; ``penetrance``; ``dispersion``; ``depth_ratio``; ``n_cells``. ``lfc``, (n_perturbations,
-        n_genes): log of the mean fold-change of the population, without off-target effects and at a response of 1.
-        ``doses``, if asked for: response at each dose.
+        - ``table``, index perturbation, with ``kind``, ``penetrance``, ``dispersion``,
+          ``depth_ratio``, ``n_cells`` and ``effect_size`` (root mean square length of the log
+          fold-changes of responding cells);
+        - ``lfc``, (n_perturbations, n_genes): log of the mean fold-change of the population at a
+          response of 1, without off-target effects;
+        - ``doses``, if asked for: response at each dose.
     ``uns["shoal"]``
-        The design, as `shoal.pp.annotate` records it.
+        {design}
 
     Raises
     ------
@@ -283,7 +296,7 @@ def simulate(
 def _combinations(
     made: dict[str, Effect], n: int, interaction: float, rng: np.random.Generator
 ) -> dict[str, Effect]:
-    """`n` distinct pairs, named as `Screen.canonical` names them."""
+    """Return the effects of `n` different pairs, with canonical names."""
     names = list(made)
     left, right = np.triu_indices(len(names), 1)
     chosen = np.sort(rng.choice(len(left), n, replace=False)) if n else []
@@ -296,7 +309,7 @@ def _combinations(
 
 
 def _responses(doses: Sequence[float] | None) -> dict[float, float]:
-    """Response at each dose; one population at full response without doses."""
+    """Return the response at each dose; without doses, one full response."""
     if doses is None:
         return {np.nan: 1.0}
     values = np.unique(np.asarray(doses, dtype=np.float64))
@@ -320,7 +333,7 @@ def _context_names(contexts: int | Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Draw:
-    """What all populations of a screen share, and the streams of randomness that they draw from in turn."""
+    """What all populations of a screen share, and the random numbers that they take in turn."""
 
     expression: Floats
     size: Floats
@@ -335,7 +348,21 @@ class _Draw:
     def population(
         self, effect: Effect, n: int, depth: float, stray: Floats | None, *, counterfactual: bool
     ) -> tuple[pd.DataFrame, sparse.csr_matrix, sparse.csr_matrix | None]:
-        """Return the columns (as codes), the counts and the twins' counts of `n` cells; `stray` is None for controls."""
+        """Return the columns of ``obs`` as codes, the counts, and the counterfactual counts.
+
+        Parameters
+        ----------
+        effect
+            Effect of the perturbation.
+        n
+            Number of cells.
+        depth
+            Median depth of a cell.
+        stray
+            (n_genes,) off-target effect. None for controls.
+        counterfactual
+            Whether counterfactual counts are drawn.
+        """
         cells = self._design(n, unequal=stray is not None)
         library = depth * np.exp(LIBRARY_SD * self.depth_rng.standard_normal(n))
         state = draw_states(effect.shares[None], np.zeros(n, dtype=np.int64), self.design_rng)
@@ -370,7 +397,7 @@ class _Draw:
         )
 
     def _design(self, n: int, *, unequal: bool) -> pd.DataFrame:
-        """Guide, batch and context of each cell: equal numbers but for the batches of perturbed cells."""
+        """Return guide, batch and context of each cell, in equal numbers unless `unequal`."""
         rng, n_batches = self.design_rng, len(self.batch_shift)
         share = rng.dirichlet(np.full(n_batches, 2.0)) if unequal else None
         return pd.DataFrame(

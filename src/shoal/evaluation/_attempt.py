@@ -1,4 +1,4 @@
-"""One attempt: train a model on the training cells of a screen, predict its test cells, score them."""
+"""One attempt: train a model on a screen, predict its test cells, and score them."""
 
 from __future__ import annotations
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core._controls import shuffled
-from ..metrics import median_bandwidth, principal_axes
+from ..metrics import median_bandwidth
 from ..metrics._cells import densify
 from ..metrics._comparison import project
+from ..metrics._pca import principal_axes
 from ..models.space._fit_cells import at_most
 from ..models.space._pca import fit_pca
 

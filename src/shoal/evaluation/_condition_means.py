@@ -150,7 +150,7 @@ class ConditionMeans:
 
     @cached_property
     def _mean_shift(self) -> Floats:
-        """(n_features,) mean shift of all training conditions from the controls of their context."""
+        """(n_features,) mean shift of the training conditions from their control cells."""
         learned = np.flatnonzero(self.learned)
         if not len(learned):
             return np.zeros(self.means.shape[1])

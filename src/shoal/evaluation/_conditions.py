@@ -137,8 +137,8 @@ def hold_out(
         real.append(np.sort(second))
     if not codes:
         msg = (
-            f"none of {len(skipped)} conditions has {min_cells} cells; lower min_cells= or hold out "
-            "larger perturbations"
+            f"none of {len(skipped)} conditions has {min_cells} cells; lower min_cells= or hold "
+            "out larger perturbations"
         )
         raise ValueError(msg)
     return HeldOut(np.array(codes), tuple(predicted), tuple(real), skipped)

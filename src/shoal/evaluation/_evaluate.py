@@ -9,7 +9,7 @@ from .._contenders import COPY, PREDICTION
 from .._random import RNGLike, as_generator
 from .._validate import key_in, one_of, positive
 from ..core._screen import resolve
-from ..metrics._presets import PRESETS as EXTERNAL_SUITES
+from ..metrics._external_suites import EXTERNAL_SUITES
 from ..metrics._suite import SUITE
 from ._baselines import baseline_names, baseline_predictions
 from ._controls import CALIBRATING, control_copy, mean_baseline
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from ..metrics._presets import Preset as ExternalSuite
+    from ..metrics._external_suites import ExternalSuite
     from ..metrics._registry import Metric
 
 CALIBRATED = "calibrated"  # the suite of this package

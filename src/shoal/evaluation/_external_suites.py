@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .._typing import Matrix
     from ..metrics._comparison import Populations
-    from ..metrics._presets import Preset as ExternalSuite
+    from ..metrics._external_suites import ExternalSuite
     from ._predictions import Apart
     from ._scores import Scores
     from ._task import EvaluationTask

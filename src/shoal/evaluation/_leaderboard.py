@@ -56,7 +56,8 @@ def leaderboard(
     one_of(show, ("skill", "value"), name="show")
     done = [row for row in rows if not row.note]
     if not done:
-        msg = f"none of {len(rows)} results is there to compare: {rows[0].note if rows else 'nothing is computed yet'}"
+        why = rows[0].note if rows else "nothing is computed yet"
+        msg = f"none of {len(rows)} results is there to compare: {why}"
         raise ValueError(msg)
     known = dict.fromkeys(metric for row in done for metric in row.metrics)
     shown = list(known) if metrics is None else list(metrics)
@@ -84,7 +85,10 @@ def leaderboard(
 
 
 def _order(found: Comparison) -> list[str]:
-    """Return contenders: those with all splits of all data sets first, by score; controls last."""
+    """Return the contenders in the order of the leaderboard.
+
+    Those with results on all splits of all data sets come first, by score. Controls come last.
+    """
     places = {key[:2] for key in found.results}
     ranked = []
     for at, name in enumerate(found.contenders):

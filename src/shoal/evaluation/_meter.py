@@ -14,7 +14,8 @@ _PROCESS = Path("/proc/self")
 class Meter:
     """Seconds and peak memory since it was made.
 
-    Linux can forget the peak of what came before (``clear_refs``). Elsewhere the peak is that of the whole process so far.
+    Linux can forget the peak of what came before (``clear_refs``). On other systems the peak is
+    that of the whole process so far.
     """
 
     def __init__(self) -> None:
@@ -29,12 +30,11 @@ class Meter:
 
     @property
     def peak_mb(self) -> float | None:
-        """Largest resident memory so far in MB (10⁶ bytes), None where the system does not tell."""
+        """Largest resident memory so far in MB (10⁶ bytes); ``None`` where it is not known."""
         with suppress(OSError, StopIteration):
             lines = (_PROCESS / "status").read_text(encoding="ascii", errors="replace").splitlines()
-            return (
-                int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / MB
-            )
+            peak_kb = int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+            return peak_kb * 1024 / MB
         try:
             import resource
         except ImportError:  # not on Windows

@@ -17,7 +17,19 @@ EXAMPLE = "models: [mean_shift, {name: flow, label: flow 500, options: {max_step
 
 @dataclass(frozen=True)
 class Model:
-    """A model: its name on the leaderboard, its name or class, and arguments of `tl.fit` and of `tl.predict`."""
+    """A model and its settings.
+
+    Attributes
+    ----------
+    label
+        Its name on the leaderboard.
+    model
+        Its name in `shoal.models.available`, or its class.
+    options
+        Arguments of :func:`shoal.tl.fit`.
+    predict
+        Arguments of the sampler.
+    """
 
     label: str
     model: str | type
@@ -31,21 +43,43 @@ class Model:
 
 
 def read_models(models: Any) -> tuple[Model, ...]:
-    """Return checked models from names, classes and mappings."""
+    """Return checked models.
+
+    Parameters
+    ----------
+    models
+        List of names, classes, or mappings with ``name``, ``label``, ``options`` and ``predict``.
+
+    Raises
+    ------
+    TypeError
+        If it is no list, or a member is of another kind.
+    ValueError
+        If a model is not known, or two have the same label.
+    """
     if isinstance(models, (str, type, Mapping)) or not isinstance(models, Sequence) or not models:
         msg = f"models must be a list with at least one model, as in {EXAMPLE}; not {models!r}"
         raise TypeError(msg)
-    found = tuple(_model(entry) for entry in models)
-    labels = [model.label for model in found]
+    several = tuple(_model(entry) for entry in models)
+    labels = [model.label for model in several]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
-        msg = f"several models are called {', '.join(map(repr, twice))}; give each a label, as in {EXAMPLE}"
+        msg = (
+            f"several models are called {', '.join(map(repr, twice))}; give each a label, as in "
+            f"{EXAMPLE}"
+        )
         raise ValueError(msg)
-    return found
+    return several
 
 
 def read_seeds(seeds: Any) -> tuple[int, ...]:
-    """Return checked seeds."""
+    """Return checked seeds, from one integer or several.
+
+    Raises
+    ------
+    ValueError
+        If they are not different integers from 0 on.
+    """
     several = [seeds] if isinstance(seeds, int) else list(seeds)
     if (
         not several
@@ -69,7 +103,10 @@ def _model(entry: Any) -> Model:
     called = entry["name"] if isinstance(entry["name"], str) else entry["name"].__name__
     label = checked_name(entry.get("label", called), "models")
     if label in CONTROLS:
-        msg = f"a model cannot be called {label!r}: every leaderboard has a row of that name; choose another label"
+        msg = (
+            f"a model cannot be called {label!r}: every leaderboard has a row of that name; choose "
+            "another label"
+        )
         raise ValueError(msg)
     further = {
         key: known_keys(entry.get(key) or {}, None, where=f"model {label!r}: {key}")
@@ -79,15 +116,35 @@ def _model(entry: Any) -> Model:
 
 
 def checked_name(name: Any, where: str) -> str:
-    """Return a name that can be part of the name of a file."""
+    """Return a name if it can be part of the name of a file, else raise ``ValueError``."""
     if not isinstance(name, str) or not NAME.fullmatch(name) or "__" in name:
-        msg = f"{where}: {name!r} is no name; use letters, digits, spaces and . , + = - ( ), without a double underscore"
+        msg = (
+            f"{where}: {name!r} is no name; use letters, digits, spaces and . , + = - ( ), without "
+            "a double underscore"
+        )
         raise ValueError(msg)
     return name
 
 
 def known_keys(entry: Any, known: Sequence[str] | None, *, where: str) -> dict[str, Any]:
-    """Return a part of the spec, all of whose keys are known."""
+    """Return a part of a spec as a dict.
+
+    Parameters
+    ----------
+    entry
+        The part.
+    known
+        Keys that it may have; ``None`` for any.
+    where
+        What it is called in messages.
+
+    Raises
+    ------
+    TypeError
+        If it is no mapping.
+    ValueError
+        If a key is not known.
+    """
     if not isinstance(entry, Mapping):
         msg = f"{where} must be a mapping from keys to values, not {entry!r}"
         raise TypeError(msg)

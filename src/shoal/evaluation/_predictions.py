@@ -167,15 +167,15 @@ def _beside(adata: AnnData, name: str) -> Beside:
 
 
 def _genes_of(adata: AnnData, values: Any, slot: str) -> Any:
-    """Return the values of a slot of ``obsm`` that holds predicted genes, in the order of ``var``."""
+    """Return the predicted genes in a slot of ``obsm``, in the order of ``var``."""
     if isinstance(values, pd.DataFrame) and set(adata.var_names) <= set(values.columns):
         return values[list(adata.var_names)].to_numpy()
     if not isinstance(values, pd.DataFrame) and values.shape[1] == adata.n_vars:
         return values
     msg = (
-        f"{slot} has {values.shape[1]} columns, which are not the {adata.n_vars} genes: predictions "
-        "are evaluated in genes. Predict with a model of X or of a layer, or decode the "
-        "representation first"
+        f"{slot} has {values.shape[1]} columns, which are not the {adata.n_vars} genes: "
+        "predictions are evaluated in genes. Predict with a model of X or of a layer, or decode "
+        "the representation first"
     )
     raise ValueError(msg)
 

@@ -43,17 +43,19 @@ class Row:
     seconds_fit, seconds_predict, seconds_evaluate
         Wall clock time.
     peak_mb
-        Largest resident memory of the process during training and prediction, data and libraries included.
+        Largest resident memory of the process during training and prediction. Data and libraries
+        count.
     versions
         Package -> version.
     metrics
-        Metric -> its record: ``family``, ``direction``, ``perfect``, ``per`` (condition or screen), ``drf``, ``bds``,
-        ``discriminates``, and the mean ``value`` of the model and of the ``positive``, ``negative`` and ``copy`` controls.
+        Metric -> its record: ``family``, ``direction``, ``perfect``, ``per`` (condition or screen),
+        ``drf``, ``bds``, ``discriminates``, and the mean ``value`` of the model and of the
+        ``positive``, ``negative`` and ``copy`` controls.
     conditions
-        Name -> perturbation.
+        Name of a condition -> its perturbation.
     losses
-        Metric -> ``value``, ``positive``, ``negative``, ``copy`` -> the loss of each condition, ``None`` where missing; one
-        number alone for a metric of the whole screen.
+        Metric -> ``value``, ``positive``, ``negative``, ``copy`` -> the loss of each condition,
+        ``None`` where it is missing. A metric of the whole screen has one number.
     """
 
     data: str
@@ -74,7 +76,15 @@ class Row:
     losses: Mapping[str, Mapping[str, Sequence[float | None]]] = field(default_factory=dict)
 
     def loss(self, metric: str, of: str = "value") -> pd.Series:
-        """Return losses by condition: those of the model, or of the ``"positive"``, ``"negative"`` or ``"copy"`` control."""
+        """Return the losses by condition.
+
+        Parameters
+        ----------
+        metric
+            Name of the metric.
+        of
+            ``"value"`` for the model; ``"positive"``, ``"negative"`` or ``"copy"`` for a control.
+        """
         numbers = np.array(self.losses[metric][of], dtype=np.float64)
         return pd.Series(
             numbers,

@@ -12,7 +12,7 @@ from ._convert import (
 )
 from ._couplings import COUPLINGS, couple, take
 from ._diffusion import Denoiser, GaussianDiffusion, ddim, guided_denoiser, strided, truncated
-from ._divergences import energy_distance, mmd, monge_gap, sinkhorn_divergence
+from ._divergences import energy_distance, mmd
 from ._guidance import combine, guided
 from ._losses import HEADS, Draw, draw, regression, weighted_mean
 from ._paths import PATHS, Path, path
@@ -23,6 +23,7 @@ from ._sinkhorn import Transport, sinkhorn
 from ._stochastic import STOCHASTIC, Diffusion, diffuse, one_sided, two_sided
 from ._tensors import Field, normal_like
 from ._times import GRIDS, LAWS, draw_times, time_grid
+from ._transport_losses import monge_gap, sinkhorn_divergence
 
 __all__ = [
     "COUPLINGS",

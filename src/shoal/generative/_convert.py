@@ -1,14 +1,21 @@
-r"""One field told as another.
+r"""Conversions between the fields of one path: drift, velocity, noise, score and ends.
 
-With v = E[α̇x0 + β̇x1 | x_t], η = E[z | x_t], b the drift whose flow carries the source to the target, and s the score
-∇ log p_t,
+Four fields describe the same path:
+
+- the velocity v = E[α̇x0 + β̇x1 | x_t];
+- the expected noise η = E[z | x_t];
+- the drift b, whose flow carries the source to the target;
+- the score s = ∇ log p_t.
+
+They are related by
 
 .. math:: b = v + \dot\gamma\,\eta, \qquad s = -\eta / \gamma, \qquad b = v - \gamma\dot\gamma\, s.
 
-Without noise on the way (γ = 0) v and x_t determine the two expected ends, and if the source is itself standard normal
-and paired independently of the target, E[x0 | x_t] is a denoiser and gives the score.
+On a path without noise (γ = 0), v and x_t determine the two expected ends. If the source is also
+standard normal and paired independently of the target, then E[x0 | x_t] is a denoiser and gives the
+score.
 
-In all functions fields and x are (..., D) and t broadcasts over the leading axes.
+In all functions fields and x are (..., D), and t broadcasts over the leading axes.
 """
 
 from __future__ import annotations
@@ -29,27 +36,28 @@ Heads: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor] | Tensor]
 
 
 def drift_from_heads(path: Path, t: Tensor, v: Tensor, eta: Tensor) -> Tensor:
-    """Return b = v + γ̇η."""
+    """Return the drift b = v + γ̇η."""
     return v + over(path.gamma.dot(t)) * eta
 
 
 def drift_from_score(path: Path, t: Tensor, v: Tensor, score: Tensor) -> Tensor:
-    """Return b = v − γγ̇s, which is finite wherever the score is."""
+    """Return the drift b = v − γγ̇s, which is finite wherever the score is."""
     return v - over(path.gamma.times_dot(t)) * score
 
 
 def score_from_denoiser(path: Path, t: Tensor, eta: Tensor) -> Tensor:
-    """Return s = −η/γ; closer to an end than 0.001, γ is taken at that distance."""
+    """Return the score s = −η/γ. Closer to an end than 0.001, γ is taken at that distance."""
     return -eta / over(path.gamma(t.clamp(MARGIN, 1 - MARGIN)))
 
 
 def ends(
     path: Path, t: Tensor, x: Tensor, v: Tensor, eta: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return E[x0 | x_t] and E[x1 | x_t].
+    """Return the expected ends E[x0 | x_t] and E[x1 | x_t].
 
-    They solve x − γη = α E0 + β E1 and v = α̇ E0 + β̇ E1. For the linear path: x − tv and x + (1−t)v. On the
-    encoding_decoding path only one end is visible at a time, so there is no solution and the result is not finite.
+    They solve x − γη = α E0 + β E1 and v = α̇ E0 + β̇ E1. For the linear path they are x − tv and x
+    + (1−t)v. The encoding_decoding path shows only one end at a time, so there is no solution and
+    the result is not finite.
     """
     a, b, a_dot, b_dot = (
         over(rate(t)) for rate in (path.alpha, path.beta, path.alpha_dot, path.beta_dot)
@@ -60,10 +68,11 @@ def ends(
 
 
 def drift_from_target(path: Path, t: Tensor, x: Tensor, x1: Tensor) -> Tensor:
-    """Return the drift of a path without noise from a prediction of its target; linear: (x1 − x) / (1−t).
+    """Return the drift of a path without noise from a prediction of the target x1.
 
-    It is singular at t = 1, where α is taken at 0.001 from the end: let the sampler end with an Euler step, which
-    lands on the prediction itself (``last="euler"``).
+    For the linear path it is (x1 − x) / (1−t). The drift is singular at t = 1, and α is taken at
+    0.001 from the end. Let the sampler end with an Euler step (``last="euler"``), which lands on
+    the prediction itself.
     """
     t = t.clamp(max=1 - MARGIN)
     x0 = (x - over(path.beta(t)) * x1) / over(path.alpha(t))
@@ -71,17 +80,19 @@ def drift_from_target(path: Path, t: Tensor, x: Tensor, x1: Tensor) -> Tensor:
 
 
 def score_from_drift(path: Path, t: Tensor, x: Tensor, b: Tensor) -> Tensor:
-    """Return the score where the source is standard normal, paired independently, and γ = 0.
+    """Return the score of a path without noise from a standard normal source.
 
-    s = −E[x0 | x_t] / α; linear: (tb − x) / (1−t). Closer to t = 1 than 0.001, α is taken at that distance.
+    Source and target must be paired independently. Then s = −E[x0 | x_t] / α; for the linear path
+    it is (tb − x) / (1−t). Closer to t = 1 than 0.001, α is taken at that distance.
     """
     return -ends(path, t, x, b)[0] / over(path.alpha(t.clamp(max=1 - MARGIN)))
 
 
 def drift_field(path: Path, heads: Heads) -> Field:
-    """Return b as a field from a function that gives v and η.
+    """Return the drift as a field, from a function that gives v and η.
 
-    Where γ̇ diverges at the ends both heads are asked a little inside, so that the product γ̇η keeps its finite limit.
+    Where γ̇ diverges at the ends, both heads are evaluated a little inside, so that the product γ̇η
+    keeps its finite limit.
     """
 
     def field(t: Tensor, x: Tensor) -> Tensor:

@@ -1,13 +1,19 @@
-r"""Which source each target is paired with, among the slots of one set and one stratum.
+r"""Couplings: which source each target is paired with.
 
-A coupling across conditions or strata would tie subpopulations of the controls to conditions: the model would learn
-paths from controls that it does not get when it generates. So pairs never leave their set, nor their stratum.
+Pairs are made among the slots of one set and one stratum, and never across. A coupling across
+conditions or strata would tie subpopulations of the controls to conditions: the model would learn
+paths from controls that it does not get when it generates.
 
-*exact* solves the assignment of least total squared distance; *sinkhorn* draws from the plan of entropic transport;
-*independent* shuffles; *none* keeps slot i with slot i, for pairs made earlier (reflow). Slots that repeat a
-cell take part like all others, so that each source is used once; their loss has weight 0. Slots are put in random
-order first: which of the copies of one cell gets which of its partners is left to chance, and the partner of the
-copy that counts is a fair draw.
+The methods:
+
+- *exact* solves the assignment of least total squared distance;
+- *sinkhorn* draws from the plan of entropic transport;
+- *independent* shuffles;
+- *none* keeps slot i with slot i, for pairs made earlier (reflow).
+
+Some slots repeat a cell; their loss has weight 0. They take part like all others, so that each
+source is used once. Slots are put in random order first. Chance then decides which copy of a cell
+gets which partner, so that the partner of the copy that counts is a fair draw.
 """
 
 from __future__ import annotations
@@ -42,23 +48,26 @@ def couple(
     target
         (K, S, D) target cells.
     stratum
-        (K, S) code of the stratum of each slot, the same for its source and its target. By default one stratum a set.
+        (K, S) code of the stratum of each slot, the same for its source and its target. By default
+        each set is one stratum.
     method
-        ``"exact"``, ``"independent"``, ``"sinkhorn"`` or ``"none"``, see above.
+        ``"exact"``, ``"independent"``, ``"sinkhorn"`` or ``"none"``; see the list above.
     epsilon
-        Of ``"sinkhorn"``: the regularisation, in squared units of the columns. 2σ² pairs as the Schrödinger
-        bridge of a Brownian motion of variance σ²t does. By default a twentieth of the mean cost.
+        Regularisation for ``"sinkhorn"``, in squared units of the columns. By default a twentieth
+        of the mean cost. 2σ² gives the pairs of the Schrödinger bridge of a Brownian motion with
+        variance σ²t.
     generator
-        The source of randomness.
+        Source of all random numbers.
 
     Returns
     -------
-    (K, S) integers: the slot of the source of each target. All methods but ``"sinkhorn"`` use each source once.
+    (K, S) integers: the slot of the source of each target. All methods but ``"sinkhorn"`` use each
+    source once.
 
     Raises
     ------
     ValueError
-        If there is no such method, shapes do not fit or `epsilon` is not above 0.
+        If there is no such method, the shapes do not fit, or `epsilon` is not above 0.
 
     References
     ----------
@@ -104,7 +113,7 @@ def take(cells: Tensor, index: Tensor) -> Tensor:
 
 
 def _by_stratum(stratum: Tensor, generator: torch.Generator) -> Tensor:
-    """Return an order of the slots of each set: stratum by stratum, random within."""
+    """Return an order of the slots of each set: stratum by stratum, and random within."""
     chance = uniform(
         tuple(stratum.shape), generator, like=torch.empty(0, device=stratum.device)
     ).argsort(1)
@@ -112,7 +121,7 @@ def _by_stratum(stratum: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """Return (K, S, S) squared distances, in single precision at least, whatever the surroundings."""
+    """Return (K, S, S) squared distances, in single precision at least, also under autocast."""
     x, y = full(x), full(y)
     centre = y.mean(1, keepdim=True)
     x, y = x - centre, y - centre
@@ -124,7 +133,10 @@ def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _assignment(cost: Tensor, stratum: Tensor) -> Tensor:
-    """Return for each column the row that the assignment of least cost gives it; `stratum` (K, S) is sorted."""
+    """Return for each column the row that the assignment of least cost gives it.
+
+    `stratum` (K, S) is sorted.
+    """
     match = torch.empty(cost.shape[:2], dtype=torch.long)
     edges = (stratum.diff(dim=1) != 0).cpu()
     costs = cost.cpu().numpy()

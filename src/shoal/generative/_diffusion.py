@@ -1,10 +1,10 @@
-r"""Denoising diffusion in T discrete steps, for networks that predict the clean data: noise, posterior, DDIM.
+r"""Denoising diffusion in T discrete steps, for networks that predict the clean data.
 
 .. math:: x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1 - \bar\alpha_t}\,\varepsilon, \qquad
    \bar\alpha_t = \prod_{s \le t} (1 - \beta_s), \qquad t = 0, \dots, T - 1
 
-The step t = -1, with ᾱ = 1, is the clean data. Ho et al. 2020 (arXiv:2006.11239), Nichol & Dhariwal 2021
-(arXiv:2102.09672), Song et al. 2021 (arXiv:2010.02502).
+The step t = -1, with ᾱ = 1, is the clean data. References: Ho et al. 2020 (arXiv:2006.11239),
+Nichol & Dhariwal 2021 (arXiv:2102.09672), Song et al. 2021 (arXiv:2010.02502).
 """
 
 from __future__ import annotations
@@ -23,9 +23,13 @@ from ._guidance import guided
 from ._tensors import full, normal_like
 
 Denoiser: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""``denoise(x, t, guess)``: the clean (K, S, D) from the noisy x (K, S, D), steps t (K,) and an earlier guess, 0 for none."""
+"""``denoise(x, t, earlier)`` gives the clean (K, S, D).
 
-OFFSET, STEEPEST = 0.008, 0.999  # of the cosine schedule: noise at its start, and the largest β
+x (K, S, D) is noisy, t (K,) are its steps, and `earlier` (K, S, D) is an earlier prediction of the
+clean data, or 0 for none.
+"""
+
+OFFSET, STEEPEST = 0.008, 0.999  # cosine schedule: offset of the noise at its start, and largest β
 
 
 @dataclass(frozen=True)
@@ -35,15 +39,15 @@ class GaussianDiffusion:
     Parameters
     ----------
     n_steps
-        Number T of steps.
+        Number T of steps of the chain.
     beta
-        Variance that each step adds: ``("linear", first, last)``, or ``("cosine",)``, which spends more steps at little
-        noise.
+        Variance that each step adds: ``("linear", first, last)`` or ``("cosine",)``. The cosine
+        schedule spends more steps at little noise.
 
     Raises
     ------
     ValueError
-        If there is no such schedule, or a number in it is not a variance.
+        If there is no such schedule, or a number in it is not between 0 and 1.
 
     Examples
     --------
@@ -63,12 +67,15 @@ class GaussianDiffusion:
         name, *ends = self.beta
         one_of(name, ("linear", "cosine"), name="beta")
         if len(ends) != (2 if name == "linear" else 0) or not all(0 < value < 1 for value in ends):
-            msg = f"beta={self.beta!r} is not ('linear', first, last), both between 0 and 1, nor ('cosine',)"
+            msg = (
+                f"beta={self.beta!r} is not ('linear', first, last), both between 0 and 1, "
+                "nor ('cosine',)"
+            )
             raise ValueError(msg)
 
     @cached_property
     def betas(self) -> Tensor:
-        """(T,) float64, the variance that each step adds."""
+        """(T,) variance that each step adds, float64."""
         if len(self.beta) == 3:
             return torch.linspace(self.beta[1], self.beta[2], self.n_steps, dtype=torch.float64)
         share = torch.linspace(0, 1, self.n_steps + 1, dtype=torch.float64)
@@ -77,51 +84,60 @@ class GaussianDiffusion:
 
     @cached_property
     def alpha_bar(self) -> Tensor:
-        """(T,) float64, the share of the data's variance that is left at each step."""
+        """(T,) share of the variance of the data that is left at each step, float64."""
         return torch.cumprod(1 - self.betas, 0)
 
     def draw(self, n: int, *, generator: torch.Generator) -> Tensor:
-        """Return n steps (n,), int64, uniform over the chain, on the generator's device."""
+        """Return n steps (n,), int64, uniform over the chain, on the device of the generator."""
         return torch.randint(self.n_steps, (n,), generator=generator, device=generator.device)
 
     def noise(self, x0: Tensor, t: Tensor, *, generator: torch.Generator) -> Tensor:
-        """Return x_t of data (K, S, D) at steps t (K,): one for all cells of a set, noise for each cell and feature."""
+        """Return x_t of data (K, S, D) at steps t (K,).
+
+        All cells of a set have the same step; the noise is new for each cell and feature.
+        """
         x0 = full(x0)
         kept = _over(self.alpha_bar.sqrt(), t, x0)
         return kept * x0 + _over((1 - self.alpha_bar).sqrt(), t, x0) * normal_like(x0, generator)
 
     def posterior(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what x_{t-1} is, given x_t and x_0: normal with mean a x_0 + b x_t and a variance.
+        """Return the distribution of x_{t-1}, given x_t and x_0.
 
-        At t = 0 it is x_0 itself.
+        It is normal with mean a x_0 + b x_t. At t = 0 it is x_0 itself.
 
         Returns
         -------
-        a, b and the variance, float64 of the shape of t.
+        a, b and the variance, float64, each of the shape of t.
         """
         before = torch.cat([self.alpha_bar.new_ones(1), self.alpha_bar[:-1]])
-        lost = 1 - self.alpha_bar
+        noise = 1 - self.alpha_bar
         parts = (
-            before.sqrt() * self.betas / lost,
-            (1 - self.betas).sqrt() * (1 - before) / lost,
-            self.betas * (1 - before) / lost,
+            before.sqrt() * self.betas / noise,
+            (1 - self.betas).sqrt() * (1 - before) / noise,
+            self.betas * (1 - before) / noise,
         )
         a, b, variance = (part.to(t.device)[t] for part in parts)
         return a, b, variance
 
     def snr(self, t: Tensor, *, variance: float = 1.0) -> Tensor:
-        """Return the variance of what is left of the data over that of the noise, float64, for data of a `variance`."""
+        """Return the signal-to-noise ratio at steps t, float64.
+
+        It is the variance that is left of the data over that of the noise, for data of a
+        `variance`.
+        """
         kept = self.alpha_bar.to(t.device)[t]
         return kept * variance / (1 - kept)
 
 
 def strided(n: int, n_steps: int) -> tuple[int, ...]:
-    """Return n of T steps, evenly spaced, downwards from T - 1: for n = 1 a single pass, from pure noise.
+    """Return n of T steps, evenly spaced, downwards from T - 1.
+
+    n = 1 is a single pass from pure noise.
 
     Raises
     ------
     ValueError
-        If there are not that many.
+        If the chain does not have n steps.
 
     Examples
     --------
@@ -135,9 +151,10 @@ def strided(n: int, n_steps: int) -> tuple[int, ...]:
 
 
 def truncated(start: int, n_steps: int) -> tuple[int, ...]:
-    """Return the last steps, ``start - 1`` to 0, all of them.
+    """Return the last steps of a chain, ``start - 1`` to 0, all of them.
 
-    The released sampler of PerturbDiff takes the last 100 of 1000 and begins with pure noise, where training had data.
+    The published sampler of PerturbDiff takes the last 100 of 1000. It begins with pure noise,
+    where training had data.
 
     Raises
     ------
@@ -156,14 +173,15 @@ def truncated(start: int, n_steps: int) -> tuple[int, ...]:
 
 
 def guided_denoiser(conditional: Denoiser, null: Denoiser, weight: float) -> Denoiser:
-    """Return ``(1 + w) conditional - w null``: classifier-free guidance, as said of the clean data.
+    """Return ``(1 + w) conditional - w null``: classifier-free guidance of the clean data.
 
-    At fixed x_t the data are affine in the noise: this guides the noise as well. What has no share is not evaluated.
+    At fixed x_t the data are an affine function of the noise, so this guides the noise as well. A
+    denoiser whose share is 0 is not evaluated.
     """
 
-    def denoise(x: Tensor, t: Tensor, guess: Tensor) -> Tensor:
-        told = {"told": lambda t, x: conditional(x, t, guess)}
-        return guided(lambda t, x: null(x, t, guess), told, {"told": 1 + weight})(t, x)
+    def denoise(x: Tensor, t: Tensor, earlier: Tensor) -> Tensor:
+        fields = {"condition": lambda t, x: conditional(x, t, earlier)}
+        return guided(lambda t, x: null(x, t, earlier), fields, {"condition": 1 + weight})(t, x)
 
     return denoise
 
@@ -179,29 +197,33 @@ def ddim(
     floor: float | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Carry noise to data through some of the steps of a chain (denoising diffusion implicit model).
+    """Carry noise to data through some steps of a chain (denoising diffusion implicit model).
 
-    Gradients flow through unless they are switched off; wrap the call in ``torch.no_grad()`` to generate.
+    Gradients flow through unless they are switched off. To generate, wrap the call in
+    ``torch.no_grad()``.
 
     Parameters
     ----------
     denoise
-        ``denoise(x, t, guess)``, called with x (K, S, D), t (K,) int64 and the guess (K, S, D).
+        ``denoise(x, t, earlier)``, called with x (K, S, D), t (K,) int64 and the earlier prediction
+        (K, S, D).
     x
         (K, S, D) standard normal numbers.
     diffusion
         The chain that the denoiser was trained on.
     steps
-        Decreasing steps to stand at, from :func:`strided` or :func:`truncated`. What is predicted at the last is the
-        result.
+        Decreasing steps at which the denoiser is evaluated, from :func:`strided` or
+        :func:`truncated`. Its prediction at the last step is the result.
     eta
-        Share of the noise of the chain that comes in afresh: 0 for none, 1 for that of ancestral sampling.
+        Share of the noise of the chain that is drawn anew: 0 for none, 1 for ancestral sampling.
     self_conditioning
-        Whether the guess is what was predicted at the step before, with 0 at first; else it is always 0.
+        Whether the denoiser sees its prediction of the step before, or 0 at the first step.
+        Otherwise it always sees 0.
     floor
-        Predicted values below it are set to 0 at every step, 1e-4 as published; ``None`` leaves them.
+        Predicted values below this are set to 0 at every step; 1e-4 as published. ``None`` leaves
+        them.
     generator
-        The source of the noise, if `eta` is not 0.
+        Source of the noise. Needed if `eta` is not 0.
 
     Returns
     -------
@@ -210,14 +232,18 @@ def ddim(
     Raises
     ------
     ValueError
-        If `steps` do not decrease or are not of the chain, or for an `eta` out of range or without a generator.
+        If `steps` do not decrease or are not steps of the chain, `eta` is not between 0 and 1, or
+        `eta` is above 0 without a generator.
 
     Examples
     --------
     >>> import torch
     >>> x = torch.randn(2, 8, 3, generator=torch.Generator().manual_seed(0))
     >>> made = ddim(
-    ...     lambda x, t, guess: 0 * x + 1, x, diffusion=GaussianDiffusion(), steps=strided(20, 1000)
+    ...     lambda x, t, earlier: 0 * x + 1,
+    ...     x,
+    ...     diffusion=GaussianDiffusion(),
+    ...     steps=strided(20, 1000),
     ... )
     >>> made.unique()
     tensor([1.])
@@ -233,21 +259,24 @@ def ddim(
         )
         raise ValueError(msg)
     if not 0 <= eta <= 1 or (eta and generator is None):
-        msg = f"eta={eta} must be from 0 to 1, and above 0 draws noise from an explicit generator: pass generator="
+        msg = (
+            f"eta={eta} must be from 0 to 1, and above 0 draws noise from an explicit "
+            "generator: pass generator="
+            "pass generator="
+        )
         raise ValueError(msg)
     x = full(x)
-    guess = torch.zeros_like(x)
-    kept = [*diffusion.alpha_bar.tolist(), 1.0]  # the last, index -1: clean data
+    earlier = torch.zeros_like(x)
+    kept = [*diffusion.alpha_bar.tolist(), 1.0]  # index -1: the clean data
     for t, following in itertools.pairwise(stops):
         now, then = kept[t], kept[following]
-        x0 = full(denoise(x, torch.full(x.shape[:1], t, device=x.device), guess))
+        x0 = full(denoise(x, torch.full(x.shape[:1], t, device=x.device), earlier))
         if floor is not None:
             x0 = x0.masked_fill(x0 < floor, 0)
         if self_conditioning:
-            guess = x0
-        fresh = (
-            eta**2 * (1 - then) / (1 - now) * (1 - now / then)
-        )  # variance of the noise that comes in
+            earlier = x0
+        # variance of the new noise
+        fresh = eta**2 * (1 - then) / (1 - now) * (1 - now / then)
         noise = (x - now**0.5 * x0) / (1 - now) ** 0.5
         x = then**0.5 * x0 + max(1 - then - fresh, 0) ** 0.5 * noise
         if fresh and generator is not None:
@@ -256,5 +285,5 @@ def ddim(
 
 
 def _over(table: Tensor, t: Tensor, like: Tensor) -> Tensor:
-    """Return the entries (K, 1, 1) of a table at steps (K,), with the device and precision of `like`."""
+    """Return the entries (K, 1, 1) of a table at steps (K,), in the precision of `like`."""
     return table.to(t.device)[t].to(like)[:, None, None]

@@ -1,10 +1,10 @@
-r"""Composable guidance: how far to follow each covariate.
+r"""Composable guidance: how strongly to follow each covariate.
 
 .. math:: b = b_\varnothing + \sum_k w_k\,(b_k - b_\varnothing)
 
-With b_∅ the field under no condition and b_k that under covariate k. One entry with w = 1 is plain conditional
-generation, w = 0 ignores the condition, w > 1 overstates it. Several entries compose conditions that were never seen
-together, as far as their effects add up.
+b_∅ is the field without a condition, and b_k the field under covariate k. With one covariate, w = 1
+is plain conditional generation, w = 0 ignores the condition, and w > 1 overstates it. Several
+covariates compose conditions that were never seen together, as far as their effects add up.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ def combine(
     Parameters
     ----------
     null
-        (..., D) value under no condition.
+        (..., D) value without a condition.
     conditional
         Values of the same shape under each covariate.
     weights
-        How far to follow each; a covariate without an entry has weight 1.
+        How strongly to follow each covariate. A covariate without an entry has weight 1.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def combine(
     Raises
     ------
     KeyError
-        If a weight is given for a covariate that there is not.
+        If there is a weight for an unknown covariate.
 
     References
     ----------
@@ -59,11 +59,12 @@ def guided(null: Field, conditional: Mapping[str, Field], weights: Mapping[str, 
     Parameters
     ----------
     null
-        The field under no condition.
+        The field without a condition.
     conditional
-        The fields under each covariate. Fields that give several heads give them stacked on the first axis.
+        The fields under each covariate. A field that gives several heads stacks them on the first
+        axis.
     weights
-        As for :func:`combine`.
+        How strongly to follow each covariate. A covariate without an entry has weight 1.
 
     Returns
     -------
@@ -72,7 +73,7 @@ def guided(null: Field, conditional: Mapping[str, Field], weights: Mapping[str, 
     Raises
     ------
     KeyError
-        As for :func:`combine`.
+        If there is a weight for an unknown covariate.
 
     Examples
     --------
@@ -88,7 +89,7 @@ def guided(null: Field, conditional: Mapping[str, Field], weights: Mapping[str, 
 def _shares(
     null: T, conditional: Mapping[str, T], weights: Mapping[str, float]
 ) -> list[tuple[float, T]]:
-    """Return each term with its factor: w_k of the conditional ones, what is left to 1 of the null."""
+    """Return each term with its factor: w_k for a covariate, and what is left to 1 for null."""
     for name in weights:
         key_in(name, list(conditional), where="the conditions")
     shares = [weights.get(name, 1.0) for name in conditional]
@@ -96,7 +97,10 @@ def _shares(
 
 
 def _weighted(terms: list[tuple[float, Tensor]]) -> Tensor:
-    """Return the sum of the terms that have a share (at least one: shares sum to 1); share 1 is exact."""
+    """Return the sum of the terms whose share is not 0. A term of share 1 is not multiplied.
+
+    At least one term has a share, because the shares sum to 1.
+    """
     first, *rest = [value if share == 1 else share * value for share, value in terms if share]
     for value in rest:
         first = first + value

@@ -1,4 +1,4 @@
-r"""What one step of training draws, and what its predictions are compared with.
+r"""One step of training: what it draws, and what its predictions are compared with.
 
 =========== ================================= =========================================
 head        target                            estimates
@@ -9,9 +9,13 @@ denoiser    z                                 η = E[z | x_t], and the score s =
 target      x1                                E[x1 | x_t]
 =========== ================================= =========================================
 
-Without noise train ``velocity`` or ``target``. With noise train ``velocity`` and ``denoiser``, two heads of one trunk:
-neither target diverges, whatever the schedule, and b and s follow (:mod:`._convert`). A ``drift`` head on a Brownian
-path needs ``antithetic=True``: the target diverges as ±z/√t, and the pair cancels it.
+Which heads to train:
+
+- Without noise: ``velocity`` or ``target``.
+- With noise: ``velocity`` and ``denoiser``, two heads of one trunk. Neither of their targets
+  diverges, whatever the schedule, and b and s follow from them (:mod:`._convert`).
+- A ``drift`` head on a Brownian path needs ``antithetic=True``. Its target diverges as ±z/√t, and
+  the pair of points with z and −z cancels this.
 """
 
 from __future__ import annotations
@@ -34,7 +38,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Draw:
-    """Points of a path: times (...,), and x, x0, x1 and z (None without noise), each (..., D)."""
+    """Points of a path.
+
+    Attributes
+    ----------
+    t
+        (...,) times.
+    x
+        (..., D) points of the path.
+    x0, x1
+        (..., D) their sources and targets.
+    z
+        (..., D) their noise; None on a path without noise.
+    """
 
     t: Tensor
     x: Tensor
@@ -69,17 +85,18 @@ def draw(
     x0
         (..., D) sources.
     x1
-        (..., D) targets, paired with them.
+        (..., D) targets, paired with the sources.
     law
         Law of the times, see :func:`draw_times`.
     antithetic
-        Whether to return each point twice, with z and with −z, on a new first axis of 2 (if the path carries noise).
+        Whether to return each point twice, with z and with −z, on a new first axis of 2. Only if
+        the path carries noise.
     generator
-        The source of randomness.
+        Source of all random numbers.
 
     Returns
     -------
-    The points; on an antithetic draw t is (1, ...) and x and z are (2, ..., D).
+    The points. With `antithetic`, t is (1, ...) and x and z are (2, ..., D).
     """
     t = draw_times(law, x1.shape[:-1], like=x1, margin=path.gamma.margin, generator=generator)
     z = normal_like(x1, generator) if path.gamma else None
@@ -91,7 +108,7 @@ def draw(
 def regression(
     path: Path, point: Draw, predictions: Mapping[str, Tensor], *, weight: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Return the mean square error of each head, and their sum.
+    """Return the mean squared error of each head, and their sum.
 
     Parameters
     ----------
@@ -100,7 +117,7 @@ def regression(
     point
         From :func:`draw`.
     predictions
-        (..., D) predictions of each head, of those in the table above.
+        (..., D) predictions of each head, by its name in the table above.
     weight
         (...,) weight of each point; 0 leaves it out. By default all count the same.
 
@@ -111,7 +128,8 @@ def regression(
     Raises
     ------
     ValueError
-        If there are no predictions, a head is not known, or a denoiser is to be trained on a path without noise.
+        If there are no predictions, a head is not known, or there is a denoiser on a path without
+        noise.
 
     Examples
     --------
@@ -135,7 +153,10 @@ def regression(
 
 
 def weighted_mean(values: Tensor, weight: Tensor | None) -> Tensor:
-    """Return the mean of `values` (0-d) with weights that broadcast to them; 0 where no weight is above 0."""
+    """Return the weighted mean of `values` (0-d); 0 where no weight is above 0.
+
+    The weights broadcast to the values.
+    """
     if weight is None:
         return values.mean()
     weight = weight.to(values.dtype).expand_as(values)
@@ -144,6 +165,9 @@ def weighted_mean(values: Tensor, weight: Tensor | None) -> Tensor:
 
 def _noise(point: Draw) -> Tensor:
     if point.z is None:
-        msg = "a path without noise has nothing to denoise; give it a gamma other than 'zero' or drop the head"
+        msg = (
+            "a path without noise has nothing to denoise; "
+            "give it a gamma other than 'zero' or drop the head"
+        )
         raise ValueError(msg)
     return point.z

@@ -25,7 +25,7 @@ from ._tensors import over
 
 
 class _Mix(NamedTuple):
-    """The weights of the two ends and their rates of change."""
+    """The weights of the two ends and their derivatives in time."""
 
     alpha: Tensor
     beta: Tensor
@@ -77,13 +77,13 @@ class Path:
     name
         ``"linear"``, ``"trigonometric"``, ``"variance_preserving"`` or ``"encoding_decoding"``.
     gamma
-        The noise on the way; none by default.
+        The noise on the path; none by default.
 
     Raises
     ------
     ValueError
-        If there is no such path, or the noise does not fit it: it must stay below 1 where variance is preserved, and
-        be there where everything passes through noise (``"encoding_decoding"``).
+        If there is no such path, or the noise does not fit it. The variance_preserving path needs
+        noise below 1. The encoding_decoding path needs noise, because everything passes through it.
 
     References
     ----------
@@ -104,12 +104,16 @@ class Path:
         one_of(self.name, PATHS, name="path")
         if self.name == "variance_preserving" and self.gamma.peak >= 1:
             msg = (
-                f"the variance_preserving path needs gamma below 1, and {self.gamma.name!r} with a={self.gamma.a} "
+                "the variance_preserving path needs gamma below 1, "
+                f"and {self.gamma.name!r} with a={self.gamma.a} "
                 f"reaches {self.gamma.peak:.3g} at t=0.5; choose a smaller a"
             )
             raise ValueError(msg)
         if self.name == "encoding_decoding" and not self.gamma:
-            msg = "the encoding_decoding path needs noise: at t=0.5 nothing else is left; choose another gamma than 'zero'"
+            msg = (
+                "the encoding_decoding path needs noise: at t=0.5 nothing else is left; "
+                "choose another gamma than 'zero'"
+            )
             raise ValueError(msg)
 
     def _mix(self, t: Tensor) -> _Mix:
@@ -124,26 +128,29 @@ class Path:
         return self._mix(t).beta
 
     def alpha_dot(self, t: Tensor) -> Tensor:
-        """Return the rate of change of the weight of the source."""
+        """Return the derivative in time of the weight of the source."""
         return self._mix(t).alpha_dot
 
     def beta_dot(self, t: Tensor) -> Tensor:
-        """Return the rate of change of the weight of the target."""
+        """Return the derivative in time of the weight of the target."""
         return self._mix(t).beta_dot
 
     def interpolate(self, t: Tensor, x0: Tensor, x1: Tensor, z: Tensor | None = None) -> Tensor:
-        """Return x_t; without `z`, its part that has no noise."""
+        """Return x_t; without `z`, the part of x_t without noise."""
         mix = self._mix(t)
         x = over(mix.alpha) * x0 + over(mix.beta) * x1
         return x if z is None else x + over(self.gamma(t)) * z
 
     def velocity(self, t: Tensor, x0: Tensor, x1: Tensor, z: Tensor | None = None) -> Tensor:
-        """Return the rate of change of x_t along one pair: what b̂ is trained on; without `z`, what v̂ is trained on."""
+        """Return the derivative in time of x_t along one pair.
+
+        With `z` it is the target of the drift b̂, without `z` that of the velocity v̂.
+        """
         mix = self._mix(t)
         v = over(mix.alpha_dot) * x0 + over(mix.beta_dot) * x1
         return v if z is None else v + over(self.gamma.dot(t)) * z
 
 
 def path(name: str = "linear", gamma: str = "zero", *, a: float = 1.0) -> Path:
-    """Return the path of that name with the noise schedule of that name and amplitude, see :class:`Path`."""
+    """Return a path by its name and by the name and amplitude of its noise, see :class:`Path`."""
     return Path(name, Gamma(gamma, a))

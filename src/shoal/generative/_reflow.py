@@ -1,9 +1,9 @@
-r"""Rectified flow: how straight and how far the paths of a field run.
+r"""Rectified flow: how straight and how long the paths of a field are.
 
-A flow whose paths are straight can be followed in one step. Training a second field on the pairs (z0, z1) that the
-first one makes leaves the marginals as they are, straightens the paths and never raises E|z1 − z0|². Make pairs within
-one condition and one stratum at a time, train on them with the coupling ``"none"``, and start from the trained weights:
-``shoal.models.Flow.reflow`` does so.
+A flow with straight paths can be followed in one step. To straighten a flow, train a second field
+on the pairs (z0, z1) that the first field makes. This keeps the marginals and never raises E|z1 −
+z0|². Make the pairs within one condition and one stratum at a time, train on them with the coupling
+``"none"``, and start from the trained weights. ``shoal.models.Flow.reflow`` does all of this.
 """
 
 from __future__ import annotations
@@ -22,10 +22,16 @@ if TYPE_CHECKING:
 
 
 class FlowCost(NamedTuple):
-    """How straight and how far the paths of a flow run; each 0-d.
+    """How straight and how long the paths of a flow are.
 
-    `straightness` is ∫E|z1 − z0 − b(z_t, t)|² dt, 0 for straight paths; `transport` is E|z1 − z0|². Both are in squared
-    units of the columns, summed over them.
+    Both are 0-d, in squared units of the columns, summed over columns.
+
+    Attributes
+    ----------
+    straightness
+        ∫E|z1 − z0 − b(z_t, t)|² dt; 0 for straight paths.
+    transport
+        E|z1 − z0|².
     """
 
     straightness: Tensor
@@ -41,10 +47,11 @@ def flow_cost(
     n_steps: int = 100,
     method: str = "heun",
 ) -> FlowCost:
-    r"""Measure how straight and how far the paths of a field run.
+    r"""Measure how straight and how long the paths of a field are.
 
-    The paths are followed in small steps, and their speed is the mean over a step:
-    ∫E\|z1 − z0 − b\|² dt = E[∫\|b\|² dt − \|z1 − z0\|²], never negative. Of the curvature within a step nothing is seen.
+    The paths are followed in small steps, with the mean speed of each step: ∫E\|z1 − z0 − b\|² dt =
+    E[∫\|b\|² dt − \|z1 − z0\|²]. The result is never negative, and does not see curvature within a
+    step.
 
     Parameters
     ----------
@@ -53,7 +60,7 @@ def flow_cost(
     source
         (..., D) sources.
     weight
-        (...,) weight of each. By default all count the same.
+        (...,) weight of each source. By default all count the same.
     n_steps
         Number of steps.
     method

@@ -1,4 +1,6 @@
-r"""Deterministic generation: the flow dx/dt = b(t, x) from the source at t = 0 to the target at t = 1, or back.
+"""Deterministic generation: the flow dx/dt = b(t, x) from source to target, or back.
+
+The source is at t = 0 and the target at t = 1. The methods:
 
 ========= ===== ====================
 method    order evaluations per step
@@ -65,7 +67,8 @@ def integrate(
 ) -> Tensor:
     """Carry points along the flow of a field.
 
-    Gradients flow through unless they are switched off; wrap the call in ``torch.no_grad()`` to generate.
+    Gradients flow through unless they are switched off. To generate, wrap the call in
+    ``torch.no_grad()``.
 
     Parameters
     ----------
@@ -74,18 +77,20 @@ def integrate(
     x
         (..., D) points at t = 0 (at t = 1 if `reverse`).
     method
-        One of the table above.
+        One of the methods in the table above.
     n_steps
         Number of equal steps, if there is no `grid`.
     grid
-        (n + 1,) increasing times, see :func:`time_grid`; of them ``"dopri5"`` uses the first and the last.
+        (n + 1,) increasing times, see :func:`time_grid`. ``"dopri5"`` uses only the first and the
+        last.
     reverse
-        Whether to go from the last time to the first: from perturbed cells back to the state they came from.
+        Whether to go from the last time to the first: from perturbed cells back to their state
+        before.
     last
-        Another fixed-step method for the last step; ``"euler"`` where the field has no value at the end, as that of a
-        network that predicts the target. Not used by ``"dopri5"``.
+        Another fixed-step method for the last step. Use ``"euler"`` if the field has no value at
+        the end, as for a network that predicts the target. Not used by ``"dopri5"``.
     tolerance
-        Of ``"dopri5"``: relative and absolute error of a step.
+        Relative and absolute error of a step of ``"dopri5"``.
 
     Returns
     -------
@@ -123,7 +128,10 @@ def walk(
     reverse: bool = False,
     last: str | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (t, x) at each stop of a fixed-step method, the start included; parameters as for :func:`integrate`."""
+    """Yield (t, x) at each stop of a fixed-step method, the start included.
+
+    The parameters are those of :func:`integrate`.
+    """
     last = method if last is None else last
     one_of(method, STEPS, name="method")
     one_of(last, STEPS, name="last")
@@ -136,7 +144,7 @@ def walk(
 
 
 def stops(grid: Tensor | None, n_steps: int, *, reverse: bool, like: Tensor) -> Tensor:
-    """Return the stops in the order in which they are visited."""
+    """Return the times at which a sampler stops, in the order of its steps."""
     times = time_grid("uniform", n_steps, like=like)
     if grid is not None:
         times = grid.to(times)

@@ -1,4 +1,4 @@
-r"""How much noise a path carries: the schedule γ(t), zero at both ends.
+r"""Noise schedules: the noise γ(t) that a path carries, zero at both ends.
 
 ========== ===================== ================ ==============================
 name       γ                     γ̇                γγ̇
@@ -9,8 +9,9 @@ quadratic  a t(1−t)              a(1−2t)          a² t(1−t)(1−2t)
 sin2       a sin²(πt)            aπ sin(2πt)      a²π sin²(πt) sin(2πt)
 ========== ===================== ================ ==============================
 
-γ̇ of the Brownian schedule diverges at the ends while γγ̇ does not. There it is evaluated no closer to an end than
-:data:`MARGIN`, and so should be whatever is multiplied by it (:meth:`Gamma.inner`).
+γ̇ of the Brownian schedule diverges at the ends, but γγ̇ does not. So γ̇ is evaluated no closer to
+an end than :data:`MARGIN`. Whatever is multiplied by γ̇ should be evaluated at the same time
+(:meth:`Gamma.inner`).
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ class Gamma:
     name
         ``"zero"``, ``"brownian"``, ``"quadratic"`` or ``"sin2"``.
     a
-        Its amplitude: γ(½) is √a / 2, a / 4 and a. Not used by ``"zero"``.
+        Its amplitude: γ(½) is √a / 2 for ``"brownian"``, a / 4 for ``"quadratic"`` and a for
+        ``"sin2"``. Not used by ``"zero"``.
 
     Raises
     ------
@@ -121,11 +123,11 @@ class Gamma:
 
     @property
     def margin(self) -> float:
-        """How far from both ends times should stay, in training and in sampling."""
+        """Distance from both ends that times should keep, in training and in sampling."""
         return MARGIN if self.name == "brownian" else 0.0
 
     def inner(self, t: Tensor) -> Tensor:
-        """Return `t` moved inside of the margin."""
+        """Return `t`, moved inside the margin."""
         return t.clamp(self.margin, 1 - self.margin) if self.margin else t
 
     def __bool__(self) -> bool:

@@ -1,12 +1,18 @@
 r"""Entropic optimal transport of many small problems at once.
 
-Each problem has a cost C between n sources and m targets with masses a and b, and a regularisation ε. With potentials f and
-g the plan is :math:`P_{ij} = a_i b_j \exp((f_i + g_j - C_{ij}) / ε)`, and the cost that is minimised, transport plus ε times
-the relative entropy of P with respect to the product of the masses, is at its optimum :math:`\sum_i a_i f_i + \sum_j b_j g_j`.
+Each problem has a cost C between n sources and m targets with masses a and b, and a regularisation
+ε. It minimises the cost of transport plus ε times the relative entropy of the plan P with respect
+to the product of the masses. With potentials f and g, the plan is
+:math:`P_{ij} = a_i b_j \exp((f_i + g_j - C_{ij}) / ε)`, and the least cost is
+:math:`\sum_i a_i f_i + \sum_j b_j g_j`.
 
-Potentials are kept as logarithms. ε is first lowered by halves from the largest cost on; then, several times between two looks at the
-marginals, rows and columns of the plan are scaled as they are, which is a product of a matrix with a vector instead of a
-sum of exponentials, and the scales are taken into the potentials before they can grow out of bounds (Schmitzer 2019).
+The algorithm (Schmitzer 2019):
+
+1. Potentials are kept as logarithms. ε is halved from the largest cost down to its final value.
+2. Rows and columns of the plan are then scaled in turn. A scaling is a product of a matrix with a
+   vector, which is faster than a sum of exponentials.
+3. After some scalings the marginals are checked, and the scales are moved into the potentials
+   before they can overflow.
 """
 
 from __future__ import annotations
@@ -16,8 +22,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-ROUND = 10  # scalings between two looks at the marginals
-BOUND = 1e8  # of a scale within a round
+ROUND = 10  # number of scalings between two checks of the marginals
+BOUND = 1e8  # largest scale within a round
 
 
 @dataclass(frozen=True)
@@ -29,11 +35,11 @@ class Transport:
     plan
         (K, n, m) plans; each column sums to its mass.
     value
-        (K,) costs, entropy included; from below where a problem has not converged.
+        (K,) costs, entropy included. A lower bound where a problem has not converged.
     error
         (K,) sums of the absolute errors of the row sums.
     n_iterations
-        Iterations that were made.
+        Number of iterations made.
     """
 
     plan: Tensor
@@ -62,13 +68,15 @@ def sinkhorn(
     epsilon
         (K,) regularisation of each problem, in the units of the cost.
     a, b
-        (K, n) and (K, m) masses, 0 for cells that are left out; uniform by default. Each is scaled to a sum of 1.
+        (K, n) and (K, m) masses; 0 leaves a cell out. Uniform by default. Each is scaled to a sum
+        of 1.
     symmetric
-        Whether rows and columns are the same cells with the same masses: one potential, and fewer iterations.
+        Whether rows and columns are the same cells with the same masses. There is then one
+        potential, and fewer iterations are needed.
     n_iterations
-        Upper number of iterations.
+        Largest number of iterations.
     tolerance
-        Sum of the absolute errors of the row sums at which all problems count as solved.
+        Largest error of a solved problem: the sum of the absolute errors of the row sums.
 
     References
     ----------
@@ -78,13 +86,12 @@ def sinkhorn(
     --------
     >>> import torch
     >>> cost = torch.rand(2, 5, 5, generator=torch.Generator().manual_seed(0))
-    >>> found = sinkhorn(cost, epsilon=torch.full((2,), 0.1))
-    >>> bool((found.plan.sum(2) - 1 / 5).abs().sum(1).max() < 1e-3)
+    >>> transport = sinkhorn(cost, epsilon=torch.full((2,), 0.1))
+    >>> bool((transport.plan.sum(2) - 1 / 5).abs().sum(1).max() < 1e-3)
     True
     """
-    with torch.autocast(
-        cost.device.type, enabled=False
-    ):  # which would round the scalings to half precision
+    # autocast would round the scalings to half precision
+    with torch.autocast(cost.device.type, enabled=False):
         return _solved(cost, epsilon, a, b, n_iterations, tolerance, symmetric=symmetric)
 
 
@@ -141,7 +148,7 @@ def _soft_min(cost: Tensor, log_mass: Tensor, epsilon: Tensor, dim: int) -> Tens
 
 
 def _scaled(plan: Tensor, a: Tensor, b: Tensor, *, symmetric: bool) -> tuple[Tensor, Tensor]:
-    """Return the scales of rows and columns after some scalings; those of cells without mass are 1."""
+    """Return the scales of rows and columns after some scalings; 1 for cells without mass."""
     tiny = torch.finfo(plan.dtype).tiny
 
     def scale(mass: Tensor, product: Tensor) -> Tensor:

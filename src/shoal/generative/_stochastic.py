@@ -1,13 +1,17 @@
-r"""Stochastic generation: diffusions with the marginals of the flow.
+r"""Stochastic generation: diffusions with the same marginals as the flow.
 
 For any ε(t) ≥ 0 the process
 
 .. math:: dx = (b + \varepsilon s)\,dt + \sqrt{2\varepsilon}\,dW
 
-has the same marginals as the flow of b, and so has the reverse process with drift b − εs, run from t = 1 to 0. ε is
-chosen so that εs never divides by the noise: ε0 γ²/γ²(½) where the path carries noise (:func:`two_sided`), ε0 α where
-the source is standard normal (:func:`one_sided`). A learned b is never exact; noise with a learned score
-corrects what the flow alone would carry along.
+has the same marginals as the flow of b. So has the reverse process with drift b − εs, run from t =
+1 to 0. The choice of ε avoids a division of εs by the noise:
+
+- ε0 γ²/γ²(½) for a path with noise (:func:`two_sided`);
+- ε0 α for a standard normal source (:func:`one_sided`).
+
+A learned b is never exact. Noise together with a learned score corrects errors that the flow alone
+would carry along.
 """
 
 from __future__ import annotations
@@ -34,21 +38,31 @@ STOCHASTIC = ("euler_maruyama", "heun")
 
 @dataclass(frozen=True)
 class Diffusion:
-    """What a diffusion needs: ``terms(t, x)`` = (b, εs), each (..., D), and ``epsilon(t)``."""
+    """The terms of a diffusion.
+
+    Attributes
+    ----------
+    terms
+        ``terms(t, x)`` gives (b, εs), each (..., D).
+    epsilon
+        ``epsilon(t)`` gives ε.
+    """
 
     terms: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     epsilon: Callable[[Tensor], Tensor]
 
 
 def two_sided(heads: Heads, path: Path, *, eps0: float) -> Diffusion:
-    """Return the diffusion of a path with noise, from the heads v and η; ε = ε0 γ²/γ²(½), so that εs = −ε0 γη/γ²(½).
+    """Return the diffusion of a path with noise, from the heads v and η.
+
+    ε = ε0 γ²/γ²(½), so that εs = −ε0 γη/γ²(½).
 
     Parameters
     ----------
     heads
-        ``heads(t, x)``: v and η.
+        ``heads(t, x)`` gives v and η.
     path
-        The path they were trained on.
+        The path that the heads were trained on.
     eps0
         ε at t = ½; 0 is the flow.
 
@@ -63,7 +77,10 @@ def two_sided(heads: Heads, path: Path, *, eps0: float) -> Diffusion:
     """
     _check(eps0)
     if not path.gamma:
-        msg = "a path without noise has no score; sample the flow, or train with a gamma other than 'zero'"
+        msg = (
+            "a path without noise has no score; sample the flow, "
+            "or train with a gamma other than 'zero'"
+        )
         raise ValueError(msg)
     gamma, scale = path.gamma, eps0 / path.gamma.peak**2
 
@@ -76,14 +93,16 @@ def two_sided(heads: Heads, path: Path, *, eps0: float) -> Diffusion:
 
 
 def one_sided(field: Field, path: Path, *, eps0: float) -> Diffusion:
-    """Return the diffusion of a path without noise from a standard normal source; ε = ε0 α, so that εs = −ε0 E[x0 | x].
+    """Return the diffusion of a path without noise from a standard normal source.
+
+    ε = ε0 α, so that εs = −ε0 E[x0 | x].
 
     Parameters
     ----------
     field
-        The drift b. No score was learned: it follows from b.
+        The drift b. No score was learned: the score follows from b.
     path
-        The path it was trained on, with sources drawn independently of their targets.
+        The path that the field was trained on, with sources drawn independently of their targets.
     eps0
         ε at t = 0; 0 is the flow.
 
@@ -98,7 +117,10 @@ def one_sided(field: Field, path: Path, *, eps0: float) -> Diffusion:
     """
     _check(eps0)
     if path.gamma:
-        msg = f"the score follows from the drift only where gamma is 'zero', not {path.gamma.name!r}; use two_sided"
+        msg = (
+            "the score follows from the drift only where gamma is 'zero', "
+            f"not {path.gamma.name!r}; use two_sided"
+        )
         raise ValueError(msg)
 
     def terms(t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,8 +149,8 @@ def diffuse(
     x
         (..., D) points at t = 0 (at t = 1 if `reverse`).
     method
-        ``"euler_maruyama"``, or ``"heun"``: the noise of the step first, then a Heun step of the drift.
-        In both ε is taken in the middle of the step.
+        ``"euler_maruyama"``; or ``"heun"``, which adds the noise of the step first and then makes a
+        Heun step of the drift. Both take ε in the middle of the step.
     n_steps
         Number of equal steps, if there is no `grid`.
     grid
@@ -136,7 +158,7 @@ def diffuse(
     reverse
         Whether to go from the last time to the first.
     generator
-        The source of the noise.
+        Source of the noise.
 
     Returns
     -------

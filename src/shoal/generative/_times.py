@@ -1,4 +1,4 @@
-"""At which times a model is trained (laws) and at which it is evaluated when it generates (grids)."""
+"""Times of training (laws) and times at which a sampler evaluates a model (grids)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from ._tensors import normal_like, uniform
 
 LAWS = ("uniform", "edm")
 GRIDS = ("uniform", "edm")
-LOG_MEAN, LOG_SD = -1.2, 1.2  # of the noise level in training
+LOG_MEAN, LOG_SD = -1.2, 1.2  # mean and spread of the log noise level in training
+# highest and lowest noise level of the grid, and how much it favours low ones
 HIGHEST, LOWEST, BEND = (
     80.0,
     0.002,
     7.0,
-)  # noise levels of the grid, and how much it favours the low ones
+)
 
 
 def draw_times(
@@ -31,16 +32,17 @@ def draw_times(
     Parameters
     ----------
     law
-        ``"uniform"``, or ``"edm"``: the skewed law t = 1 / (1 + σ) with σ log-normal, which spends its effort between
-        t = 0.3 and 0.96 and is meant for sources that are noise.
+        ``"uniform"``; or ``"edm"``, for sources that are noise. It is the skewed law t = 1 / (1 +
+        σ) with σ log-normal, and most times are between 0.3 and 0.96.
     shape
-        Shape of what is returned, usually (K, S).
+        Shape of the result, usually (K, S).
     generator
-        The source of randomness.
+        Source of all random numbers.
     like
-        A tensor whose device is taken, and whose precision if that is more than single.
+        A tensor on the device of the result. If it is of more than single precision, so is the
+        result.
     margin
-        How far from 0 and 1 to stay; take ``path.gamma.margin``.
+        Distance from 0 and 1 that the times keep; take ``path.gamma.margin``.
 
     Returns
     -------
@@ -66,16 +68,18 @@ def draw_times(
 
 
 def time_grid(name: str, n_steps: int, *, like: Tensor) -> Tensor:
-    """Return the times at which a sampler stands, from 0 to 1.
+    """Return the times of the steps of a sampler, from 0 to 1.
 
     Parameters
     ----------
     name
-        ``"uniform"``, or ``"edm"``: half of the steps lie where the noise is high, so use it only if the source is noise.
+        ``"uniform"``; or ``"edm"``, where half of the steps are at high noise. Use it only if the
+        source is noise.
     n_steps
         Number of steps.
     like
-        A tensor whose device is taken, and whose precision if that is more than single.
+        A tensor on the device of the result. If it is of more than single precision, so is the
+        result.
 
     Returns
     -------
@@ -98,5 +102,5 @@ def time_grid(name: str, n_steps: int, *, like: Tensor) -> Tensor:
     high, low = HIGHEST ** (1 / BEND), LOWEST ** (1 / BEND)
     level = (high + torch.linspace(0, 1, n_steps, dtype=torch.float64) * (low - high)) ** BEND
     grid = torch.cat([1 / (1 + level), level.new_ones(1)])
-    grid[0] = 0  # level 80 is t = 0.012; the source stands at 0
+    grid[0] = 0  # level 80 is t = 0.012, but the source is at t = 0
     return grid.to(like.device, dtype)

@@ -1,10 +1,14 @@
-r"""What a metric can tell on these data: values as losses, its range between two controls, its ceiling, the best baseline.
+r"""What a metric can tell on these data: losses, range between two controls, ceiling.
 
-All work on *losses*, (P,) one per condition: 0 is perfect and more is worse, whatever the metric (:func:`loss`). NaN stands
-for a value that is missing; conditions in which any of the compared contenders has none are left out.
+Everything here works on *losses*: (P,) numbers, one per condition. A loss of 0 is perfect and more
+is worse, whatever the metric (:func:`loss`). NaN stands for a missing value. A comparison uses the
+conditions for which every compared prediction has a value.
 
-The positive control is a second experiment (other cells of the same condition), the negative control a prediction that
-knows nothing of the condition (the mean of all others).
+Two controls bound what a metric can tell:
+
+- the *positive control* is a second experiment: other real cells of the same condition;
+- the *negative control* is a prediction that knows nothing of the condition: the mean of all other
+  conditions.
 """
 
 from __future__ import annotations
@@ -19,17 +23,20 @@ if TYPE_CHECKING:
     from .._typing import Bools, Floats
 
 DIRECTIONS = ("higher", "lower", "target")
-LEAST_DRF = 0.1  # the range below which a metric is greyed out
+LEAST_DRF = 0.1  # DRF below which plots show a metric in grey
 
 
 def loss(values: Floats, direction: str, *, perfect: float) -> Floats:
     r"""Turn values of a metric into losses: 0 is perfect, more is worse.
 
-    ``"higher"``: perfect − value. ``"lower"``: value − perfect; an unbiased distance may fall below 0 and stays there, as
-    cutting it off would bias the mean. ``"target"`` with perfect = 0: \|value\|, for differences and log ratios.
-    ``"target"`` with perfect > 0, for ratios: \|v − perfect\| / (v + perfect), which is tanh(\|log(v / perfect)\| / 2). Half
-    and double lose the same, as on the log scale, but the loss ends at 1, so that a value of 0 (a collapsed prediction)
-    has the largest loss and not an infinite one; values below 0 lose 1 too.
+    - ``"higher"`` (higher values are better): perfect − value.
+    - ``"lower"``: value − perfect. An unbiased distance may fall below 0. It is not cut off at 0,
+      which would bias the mean.
+    - ``"target"`` with perfect = 0, for differences and log ratios: \|value\|.
+    - ``"target"`` with perfect > 0, for ratios: \|v − perfect\| / (v + perfect). This equals
+      tanh(\|log(v / perfect)\| / 2), so half and double lose the same, as on the log scale. The
+      largest loss is 1: a value of 0 (a collapsed prediction) has a finite loss. Values below 0
+      also lose 1.
 
     Parameters
     ----------
@@ -47,7 +54,8 @@ def loss(values: Floats, direction: str, *, perfect: float) -> Floats:
     Raises
     ------
     ValueError
-        If the direction is not known, a value is infinite, or `perfect` is not finite or a target below 0.
+        If the direction is not known, a value is infinite, `perfect` is not finite, or `perfect` is
+        below 0 for a target.
 
     Examples
     --------
@@ -58,7 +66,10 @@ def loss(values: Floats, direction: str, *, perfect: float) -> Floats:
     one_of(direction, DIRECTIONS, name="direction")
     v = np.asarray(values, dtype=np.float64)
     if np.isinf(v).any():
-        msg = f"{int(np.isinf(v).sum())} of {v.size} values are infinite; a value that is not defined is NaN"
+        msg = (
+            f"{int(np.isinf(v).sum())} of {v.size} values are infinite; "
+            "a value that is not defined is NaN"
+        )
         raise ValueError(msg)
     if not np.isfinite(perfect) or (direction == "target" and perfect < 0):
         msg = f"perfect={perfect!r} must be finite, and at least 0 for a target"
@@ -74,20 +85,26 @@ def loss(values: Floats, direction: str, *, perfect: float) -> Floats:
 
 
 def drf(positive_loss: Floats, negative_loss: Floats) -> float:
-    r"""Dynamic range fraction: the mean of (m⁺ − m⁻) / (m* − m⁻), within −1 and 1, of the controls and the perfect value.
+    r"""Dynamic range fraction: how much better a second experiment does than ignorance.
 
-    1: a second experiment is as good as perfect. 0: it is no better than a prediction that knows nothing, and the metric
-    cannot tell a good model from a bad one on these data. In losses it is 1 − loss⁺ / loss⁻. Where the negative control
-    is already perfect there is no range, which counts 0.
+    It is the mean over conditions of (m⁺ − m⁻) / (m* − m⁻), cut off at −1 and 1. Here m⁺ is the
+    value of the positive control, m⁻ that of the negative control and m* the perfect value. In
+    losses this is 1 − loss⁺ / loss⁻.
+
+    - 1: a second experiment is as good as a perfect prediction.
+    - 0: a second experiment is no better than a prediction that knows nothing. The metric cannot
+      tell a good model from a bad one on these data.
+
+    A condition whose negative control is already perfect has no range and counts 0.
 
     Parameters
     ----------
     positive_loss, negative_loss
-        (P,) losses of the two controls.
+        (P,) losses of the positive and of the negative control.
 
     Returns
     -------
-    Mean over conditions, −1 to 1; NaN if no condition has both.
+    Mean over conditions, −1 to 1; NaN if no condition has both losses.
 
     Raises
     ------
@@ -100,7 +117,7 @@ def drf(positive_loss: Floats, negative_loss: Floats) -> float:
 
     Examples
     --------
-    >>> from shoal.metrics._calibration import drf
+    >>> from shoal.metrics import drf
     >>> drf([0.1, 0.2], [0.4, 0.8])
     0.75
     """
@@ -112,18 +129,18 @@ def drf(positive_loss: Floats, negative_loss: Floats) -> float:
 
 
 def bds(positive_loss: Floats, negative_loss: Floats) -> float:
-    """Bound discrimination score: the part of conditions in which the positive control beats the negative one.
+    """Bound discrimination score: how often the positive control beats the negative one.
 
-    Ties count half, so that 0.5 is chance.
+    A tie counts as half, so chance is 0.5.
 
     Parameters
     ----------
     positive_loss, negative_loss
-        (P,) losses of the two controls.
+        (P,) losses of the positive and of the negative control.
 
     Returns
     -------
-    Part, 0 to 1; NaN if no condition has both.
+    Share of the conditions, 0 to 1; NaN if no condition has both losses.
 
     Raises
     ------
@@ -136,7 +153,7 @@ def bds(positive_loss: Floats, negative_loss: Floats) -> float:
 
     Examples
     --------
-    >>> from shoal.metrics._calibration import bds
+    >>> from shoal.metrics import bds
     >>> bds([0.1, 0.2, 0.5, 0.3], [0.4, 0.8, 0.5, 0.2])
     0.625
     """
@@ -145,46 +162,53 @@ def bds(positive_loss: Floats, negative_loss: Floats) -> float:
 
 
 def discriminates(range_fraction: float, score: float) -> bool:
-    """Return whether a metric tells the controls apart: DRF of at least 0.1 and BDS above a half.
+    """Return whether a metric tells the two controls apart: DRF at least 0.1 and BDS above 0.5.
 
-    Both are asked for: a few conditions with a large range can carry the DRF while in most the second experiment loses.
-    A metric without the two values does not discriminate.
+    Both are needed. A few conditions with a large range can give a high DRF although the second
+    experiment loses in most conditions. A metric without the two values does not discriminate.
 
     Parameters
     ----------
-    range_fraction, score
-        :func:`drf` and :func:`bds` of the metric.
+    range_fraction
+        The metric's :func:`drf`.
+    score
+        The metric's :func:`bds`.
 
     Returns
     -------
-    Whether it does.
+    Whether both are high enough.
     """
     return bool(range_fraction >= LEAST_DRF and score > 0.5)
 
 
 def ceiling(halves: Floats, *, noise_free: bool = False) -> Floats:
-    r"""Correlation that a metric can reach, from that between two halves of the cells (Spearman–Brown).
+    r"""Highest correlation that a metric can reach, from the correlation of two halves.
 
-    Half a population against the other half gives r; a second experiment with all cells would give 2r / (1 + r), and
-    the truth itself, measured without noise, the square root of that. A model that pools many perturbations may be
-    less noisy than an experiment and pass the first, but not the second. Only for correlations.
+    The halves are two halves of the real cells, whose correlation is r (Spearman–Brown):
+
+    - a second experiment with all cells would correlate at 2r / (1 + r) with the first;
+    - the truth, measured without noise, would correlate at the square root of that.
+
+    A model that pools many perturbations may be less noisy than an experiment. It can pass the
+    first ceiling but not the second. Use it for correlations only.
 
     Parameters
     ----------
     halves
         Correlations between halves, of any shape, −1 to 1; NaN where missing.
     noise_free
-        Whether the ceiling is that of the noise-free truth instead of a second experiment.
+        Whether to return the ceiling of the noise-free truth instead of that of a second
+        experiment.
 
     Returns
     -------
-    Ceilings, of the same shape. A correlation of at most 0 shows no signal to extrapolate from: it comes back as it is,
-    or as 0 if `noise_free`.
+    Ceilings, of the same shape. A correlation of 0 or less shows no signal: it comes back
+    unchanged, or as 0 if `noise_free`.
 
     Raises
     ------
     ValueError
-        If a value is not a correlation.
+        If a value is not between −1 and 1.
 
     References
     ----------
@@ -192,7 +216,7 @@ def ceiling(halves: Floats, *, noise_free: bool = False) -> Floats:
 
     Examples
     --------
-    >>> from shoal.metrics._calibration import ceiling
+    >>> from shoal.metrics import ceiling
     >>> ceiling([0.5, 1.0, -0.1]).round(3)
     array([ 0.667,  1.   , -0.1  ])
     """
@@ -202,25 +226,26 @@ def ceiling(halves: Floats, *, noise_free: bool = False) -> Floats:
         raise ValueError(msg)
     signal = np.where(r > 0, r, 0.0)
     full = 2 * signal / (1 + signal)
-    found = np.sqrt(full) if noise_free else np.where(r > 0, full, r)
-    return np.where(np.isnan(r), np.nan, found)
+    limit = np.sqrt(full) if noise_free else np.where(r > 0, full, r)
+    return np.where(np.isnan(r), np.nan, limit)
 
 
 def best_baseline(losses: Floats, *, coverage: float = 0.9) -> int | None:
     """Return which baseline has the least mean loss, over the conditions that all of them have.
 
-    Baselines with far fewer values than the others cannot be compared fairly and do not take part.
+    A baseline with far fewer values than the others cannot be compared fairly and is left out.
 
     Parameters
     ----------
     losses
         (B, P) losses of B baselines.
     coverage
-        Part of the largest number of values that a baseline needs in order to take part.
+        Share of the largest number of values that a baseline needs in order to be compared.
 
     Returns
     -------
-    Row of the best, the first of equals; None if no baseline has a value, or no condition is shared.
+    Row of the best baseline, the first one if several are equal. None if no baseline has a value,
+    or no condition is shared.
 
     Raises
     ------
@@ -249,15 +274,24 @@ def best_baseline(losses: Floats, *, coverage: float = 0.9) -> int | None:
 
 
 def paired(*losses: Floats) -> list[Floats]:
-    """Return the losses of the conditions that all have."""
+    """Return the losses of the conditions for which all have one."""
     kept = complete(*losses)
     return [np.asarray(one, dtype=np.float64)[kept] for one in losses]
 
 
 def complete(*losses: Floats) -> Bools:
-    """Return (P,) whether a condition has all losses, or raise ``ValueError``."""
+    """Return (P,) whether a condition has all losses.
+
+    Raises
+    ------
+    ValueError
+        If the losses are not 1-D or differ in length.
+    """
     arrays = [np.asarray(one, dtype=np.float64) for one in losses]
     if arrays[0].ndim != 1 or len({one.shape for one in arrays}) > 1:
-        msg = f"losses must be 1-D with one value a condition, alike for all, not of shapes {[a.shape for a in arrays]}"
+        msg = (
+            "losses must be 1-D arrays of one length, with one value per condition, "
+            f"not of shapes {[a.shape for a in arrays]}"
+        )
         raise ValueError(msg)
     return np.asarray(np.isfinite(np.stack(arrays)).all(axis=0))

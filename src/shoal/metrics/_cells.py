@@ -19,19 +19,22 @@ if TYPE_CHECKING:
     Part = tuple[Matrix, Ints]
 
 
-BLOCK = 256  # cells that are looked at together
+BLOCK = 256  # number of cells in a block
 
 
 @dataclass(frozen=True, eq=False)
 class Cells(Sequence[Any]):
-    """Populations of cells; one at a time is taken out of the matrix, dense in double precision, or CSR as stored.
+    """Populations of cells that are rows of one matrix.
+
+    Taking a population out copies its rows only: dense ones in double precision, CSR ones as
+    stored.
 
     Attributes
     ----------
     values
         (n_obs, G) matrix in memory, dense or CSR.
     members
-        Rows of each population, in any order; a row may come more than once.
+        Rows of each population, in any order. A row may occur several times.
     """
 
     values: Matrix
@@ -41,13 +44,13 @@ class Cells(Sequence[Any]):
         return len(self.members)
 
     def __getitem__(self, i: Any) -> Any:
-        found = self.stored(i)
-        if sparse.issparse(found):
-            return found if np.issubdtype(found.dtype, np.floating) else found.astype(np.float64)
-        return found.astype(np.float64, copy=False)
+        cells = self.stored(i)
+        if sparse.issparse(cells):
+            return cells if np.issubdtype(cells.dtype, np.floating) else cells.astype(np.float64)
+        return cells.astype(np.float64, copy=False)
 
     def stored(self, i: int) -> Matrix:
-        """Return a population in the precision of the matrix."""
+        """Return population i in the precision of the matrix."""
         return self.values[self.members[i]]
 
 
@@ -72,31 +75,31 @@ def sizes_of(several: Sequence[Matrix]) -> Ints:
         if isinstance(several, Cells)
         else [range(cells.shape[0]) for cells in several]
     )
-    return np.array([len(own) for own in each], dtype=np.int64)
+    return np.array([len(rows) for rows in each], dtype=np.int64)
 
 
 def dtypes_of(several: Sequence[Matrix]) -> list[Any]:
-    """Return the kinds of number in which populations are kept."""
+    """Return the number types in which populations are kept."""
     return (
         [several.values.dtype] if isinstance(several, Cells) else [cells.dtype for cells in several]
     )
 
 
 def each_of(several: Sequence[Matrix]) -> list[Part]:
-    """Return the matrix and the rows of each population; nothing is taken out of a matrix."""
+    """Return (matrix, rows) of each population, without copying cells."""
     if isinstance(several, Cells):
         return [(several.values, rows) for rows in several.members]
     return [(cells, np.arange(cells.shape[0])) for cells in several]
 
 
 def blocks_of(cells: Part) -> Iterator[Matrix]:
-    """Yield a population, `BLOCK` cells at a time; an empty one as one block."""
+    """Yield the cells of a population, `BLOCK` at a time; an empty population as one block."""
     values, rows = cells
     return (values[rows[i : i + BLOCK]] for i in range(0, max(len(rows), 1), BLOCK))
 
 
 def parts_of(several: Sequence[Matrix]) -> list[Part]:
-    """Return matrices, and the rows of each, that together are the populations one after another."""
+    """Return pairs (matrix, rows) that together are all populations, one after another."""
     if isinstance(several, Cells):
         return [(several.values, np.concatenate([np.empty(0, dtype=np.int64), *several.members]))]
     return each_of(several)

@@ -1,12 +1,16 @@
 r"""Directional coherence of a perturbed population against its controls.
 
-With u the unit vector of a cell's shift from the control centroid, the estimand is
+Let u be the unit vector of a cell's shift from the centroid of the controls. The estimand is
 
-.. math:: \kappa_\Delta = \lVert E_p u - E_c u \rVert^2, \qquad r = \mathrm{sign}(\kappa_\Delta)\sqrt{|\kappa_\Delta|}.
+.. math:: \kappa_\Delta = \lVert E_p u - E_c u \rVert^2, \qquad
+          r = \mathrm{sign}(\kappa_\Delta)\sqrt{|\kappa_\Delta|},
 
-For an isotropic Gaussian translated by :math:`\mu` with total variance T, r is close to
-:math:`\mu/\sqrt{\mu^2 + T}`; without an effect :math:`\kappa_\Delta = 0`, whatever the shape of the control
-population. Everything here is written for *grouped sums*: w = u - (the controls' mean u), W = sum w.
+with means over perturbed cells (p) and control cells (c). Without an effect
+:math:`\kappa_\Delta = 0`, whatever the shape of the control population. For an isotropic Gaussian
+with total variance T that is translated by :math:`\mu`, r is close to :math:`\mu/\sqrt{\mu^2 + T}`.
+
+The formulas take *grouped sums*, so that cells are read once for all G perturbations. They use w =
+u - (mean u of the controls), and W, the sum of w over the cells of a perturbation.
 """
 
 from __future__ import annotations
@@ -16,17 +20,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
+from .._threads import one_thread
+
 if TYPE_CHECKING:
     from .._typing import Floats, Ints
 
 
 def signed_sqrt(x: Floats) -> Floats:
-    """Return sign(x) sqrt|x|: from the scale of squares (unbiased, may be negative) to the scale of lengths."""
+    """Return sign(x) sqrt|x|: from unbiased squares, which may be negative, to lengths."""
     return np.sign(x) * np.sqrt(np.abs(x))
 
 
 def pair_mean(norm: Floats, square: Floats, n: Ints) -> Floats:
-    """Return the mean of a_i . a_j over pairs i != j, from |sum a|^2 and sum |a|^2; NaN for fewer than 2 cells."""
+    """Return the mean of a_i . a_j over pairs i != j of cells; NaN for fewer than 2 cells.
+
+    Parameters
+    ----------
+    norm
+        (G,) squared length of the sum, |sum a|^2.
+    square
+        (G,) sum of the squared lengths, sum |a|^2.
+    n
+        (G,) numbers of cells.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(n > 1, (norm - square) / (n * (n - 1.0)), np.nan)
 
@@ -39,15 +55,17 @@ def kappa(norm: Floats, square: Floats, n: Ints, control_noise: Floats) -> Float
     norm
         (G,) |W|^2.
     square
-        (G,) sum of |w|^2.
+        (G,) sums of |w|^2.
     n
-        (G,) cells.
+        (G,) numbers of cells.
     control_noise
-        (G,) what the noise of the controls' mean adds to a pair of cells; (1 - |mean u|^2) / (m - 1) for m controls.
+        (G,) noise of the controls' mean that each pair of cells shares: (1 - |mean u|^2) / (m - 1)
+        for m controls.
 
     Returns
     -------
-    (G,) estimates of kappa; at most 1, zero on average without an effect, and never clipped. NaN below 2 cells.
+    (G,) estimates of kappa. At most 1; 0 on average without an effect, and not clipped. NaN for
+    fewer than 2 cells.
     """
     return pair_mean(norm, square, n) - control_noise
 
@@ -55,25 +73,28 @@ def kappa(norm: Floats, square: Floats, n: Ints, control_noise: Floats) -> Float
 def control_noise(
     footprint: Floats, leverage: Floats, n: Ints, noise: Floats, inverse: Floats
 ) -> tuple[Floats, Floats]:
-    """Return what the noise of the controls' fit adds to a pair of cells, and to the mean of all cells.
+    """Return the noise that the fit to the controls adds to pairs of cells and to the mean cell.
+
+    The expected direction of a cell is fitted to the controls of its stratum, by q basis functions
+    phi.
 
     Parameters
     ----------
     footprint
-        (G, H * q) sums of basis rows per perturbation and stratum.
+        (G, H * q) sums of the rows of the basis, per perturbation and stratum.
     leverage
         (G, H) sums over cells of phi A phi, with A the inverse Gram matrix of the controls.
     n
-        (G,) cells.
+        (G,) numbers of cells.
     noise
-        (H,) residual variance of the controls, summed over dimensions.
+        (H,) residual variances of the controls, summed over dimensions.
     inverse
         (H, q, q) inverse Gram matrices A.
 
     Returns
     -------
-    The mean over pairs i != j of noise * phi_i A phi_j, and alpha = F A F / n^2, the variance factor of the mean:
-    1/m for m controls in one stratum.
+    Two arrays (G,): the mean of noise * phi_i A phi_j over pairs i != j, and the variance factor of
+    the mean, alpha = F A F / n^2 with F the footprint. With m controls in one stratum alpha is 1/m.
     """
     feet = footprint.reshape(len(n), *inverse.shape[:2])
     joint = np.einsum("ghk,hkl,ghl->gh", feet, inverse, feet, optimize=True)
@@ -84,10 +105,10 @@ def control_noise(
 
 
 def jackknife(values: Floats, code: Ints, n: Ints) -> Floats:
-    """Return the variance, by deletion of one cell, of a statistic that is affine in per-cell `values`.
+    """Return the variance, by deletion of one cell, of a statistic that is affine in `values`.
 
-    A pair mean loses cell i as (norm - square - v_i) / ((n - 1)(n - 2)) with v_i = 2 a_i . A - 2 |a_i|^2, so that
-    its jackknife needs only the variance of v within each group.
+    Without cell i a pair mean is (norm - square - v_i) / ((n - 1)(n - 2)), with v_i = 2 a_i . A - 2
+    |a_i|^2 and A the sum of all a. So the jackknife needs only the variance of v within each group.
 
     Parameters
     ----------
@@ -96,11 +117,11 @@ def jackknife(values: Floats, code: Ints, n: Ints) -> Floats:
     code
         (n_cells,) group of each cell.
     n
-        (G,) cells of each group.
+        (G,) numbers of cells of the groups.
 
     Returns
     -------
-    (G,) variances; NaN below 3 cells.
+    (G,) variances; NaN for fewer than 3 cells.
     """
     count = np.maximum(n, 1)
     mean = np.bincount(code, weights=values, minlength=len(n)) / count
@@ -110,38 +131,44 @@ def jackknife(values: Floats, code: Ints, n: Ints) -> Floats:
 
 
 def control_variance(delta: Floats, covariance: Floats, alpha: Floats) -> Floats:
-    """Return the first-order part of kappa's variance that comes from the controls: 4 alpha d' C d.
+    """Return the part of kappa's variance that comes from the controls: 4 alpha d' C d.
 
-    Here d = mean u - controls' mean u, C is the controls' covariance of u and alpha = 1/m. It equals the jackknife over
-    control cells up to a factor 1 + O(1/m).
+    Here d = mean u - (mean u of the controls), C is the controls' covariance of u, and alpha = 1/m.
+    It is the first-order part, which equals the jackknife over control cells up to a factor 1 +
+    O(1/m).
     """
     return 4 * alpha * np.einsum("gd,gd->g", delta @ covariance, delta)
 
 
 def total_variance(first: Floats, pairs: Floats | float, n: Ints, alpha: Floats) -> Floats:
-    """Return the variance of a two-sample pair statistic from its first-order part as estimated.
+    """Return the variance of a two-sample pair statistic from an estimate of its first-order part.
 
-    The statistic has variance V1 + V2: V1 from its projections on single cells, V2 = 2 q (1/n + alpha)^2 from pairs,
-    with q the second moment of the kernel over pairs of cells. Without an effect V1 = 0. A jackknife, and any plug-in
-    of the estimated difference, gives V1 + 2 V2 on average, which is too much where the response is weak.
+    The variance of the statistic is V1 + V2. V1 comes from its projections on single cells; without
+    an effect it is 0. V2 = 2 q (1/n + alpha)^2 comes from pairs, with q the second moment of the
+    kernel over pairs of cells. A jackknife gives V1 + 2 V2 on average, and so does any plug-in of
+    the estimated difference. That is too much where the response is weak, so V2 is subtracted.
 
     Parameters
     ----------
     first
-        (G,) jackknife variance over the perturbed cells plus the first-order part of the controls.
+        (G,) jackknife variances over the perturbed cells, plus the first-order part of the
+        controls.
     pairs
         (G,) q, or one value for all; tr C^2 for kappa.
     n
-        (G,) cells.
+        (G,) numbers of cells.
     alpha
-        (G,) variance factor of the controls' mean.
+        (G,) variance factors of the controls' mean.
     """
     second = 2 * pairs * (1 / np.maximum(n, 1) + alpha) ** 2
     return np.maximum(first - 2 * second, 0) + second
 
 
 def interval(kappa: Floats, se: Floats, n: Ints, level: float = 0.95) -> tuple[Floats, Floats]:
-    """Return the confidence interval of r: kappa -+ t SE (n - 1 degrees of freedom), both ends on r's scale."""
+    """Return the confidence interval of r: kappa -+ t SE, both ends turned to the scale of r.
+
+    The t quantile has n - 1 degrees of freedom.
+    """
     half = special.stdtrit(np.maximum(n - 1, 1), 0.5 + level / 2) * se
     return signed_sqrt(kappa - half), np.minimum(signed_sqrt(kappa + half), 1.0)
 
@@ -152,7 +179,7 @@ def leave_one_out(unit_dot: Floats, unit_square: Floats, norm: Floats) -> Floats
     Parameters
     ----------
     unit_dot
-        (n_cells,) w_i . W, the cell itself included in W.
+        (n_cells,) w_i . W; W includes the cell itself.
     unit_square
         (n_cells,) |w_i|^2.
     norm
@@ -160,7 +187,7 @@ def leave_one_out(unit_dot: Floats, unit_square: Floats, norm: Floats) -> Floats
 
     Returns
     -------
-    (n_cells,) cosines in [-1, 1]; NaN for a cell without a direction or without companions.
+    (n_cells,) cosines, -1 to 1; NaN for a cell without a direction or without other cells.
     """
     others = norm - 2 * unit_dot + unit_square
     length = np.sqrt(np.maximum(unit_square * others, 0.0))
@@ -169,9 +196,10 @@ def leave_one_out(unit_dot: Floats, unit_square: Floats, norm: Floats) -> Floats
 
 
 def plug_in(sum_unit: Floats, sum_shift: Floats, n: Ints) -> Floats:
-    """Return the published coherence: the mean cosine of a cell's shift with the mean shift that contains it.
+    """Return coherence as published: the mean cosine of each cell's shift with the mean shift.
 
-    Biased: about sqrt(1/n + 1/m) without any effect. For comparison only. Source: raju2026coherence.
+    For comparison only. The mean shift contains the cell itself, so that the value is biased: about
+    sqrt(1/n + 1/m) without any effect. Source: raju2026coherence.
     """
     length = np.linalg.norm(sum_shift, axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -179,8 +207,14 @@ def plug_in(sum_unit: Floats, sum_shift: Floats, n: Ints) -> Floats:
     return np.where((length > 0) & (n > 0), value, np.where(n > 0, 0.0, np.nan))
 
 
+@one_thread()
 def coherence(cells: Floats, control: Floats) -> float:
-    """Return kappa of one population against one set of controls, both as dense arrays.
+    """Coherence of one perturbed population against its controls, on the squared scale.
+
+    It asks whether the cells moved in one direction. Each cell is replaced by the unit vector of
+    its shift from the mean control cell. The value is the squared distance between the mean unit
+    vectors of perturbed and control cells, corrected for sampling noise. It is 0 on average without
+    an effect, may fall below 0, and is at most 1.
 
     Parameters
     ----------
@@ -191,12 +225,12 @@ def coherence(cells: Floats, control: Floats) -> float:
 
     Returns
     -------
-    The two-sample coherence on the squared scale; its signed root is r.
+    Coherence kappa; sign(kappa) sqrt(|kappa|) is the coherence r of `tl.coherence`.
 
     Raises
     ------
     ValueError
-        If either has fewer than 2 cells, or the dimensions differ.
+        If there are fewer than 2 perturbed or 2 control cells, or the columns differ.
 
     Examples
     --------
@@ -205,7 +239,10 @@ def coherence(cells: Floats, control: Floats) -> float:
     >>> kappa = sh.metrics.coherence(rng.normal(1, 1, (50, 5)), rng.normal(0, 1, (80, 5)))
     """
     if cells.ndim != 2 or control.ndim != 2 or cells.shape[1] != control.shape[1]:
-        msg = f"cells and control must be 2-D with equal columns, not {cells.shape} and {control.shape}"
+        msg = (
+            "cells and control must be 2-D with equal columns, "
+            f"not {cells.shape} and {control.shape}"
+        )
         raise ValueError(msg)
     n, m = len(cells), len(control)
     if min(n, m) < 2:
@@ -218,10 +255,11 @@ def coherence(cells: Floats, control: Floats) -> float:
         length = np.linalg.norm(shift, axis=1, keepdims=True)
         units.append(np.divide(shift, length, out=np.zeros_like(shift), where=length > 0))
     mean_p, mean_c = units[0].mean(axis=0), units[1].mean(axis=0)
+    # 1, unless some cells have no direction
     size_p, size_c = (
         np.sum(units[0] ** 2) / n,
         np.sum(units[1] ** 2) / m,
-    )  # 1, less cells without a direction
+    )
     delta = mean_p - mean_c
     return float(
         delta @ delta - (size_p - mean_p @ mean_p) / (n - 1) - (size_c - mean_c @ mean_c) / (m - 1)

@@ -1,4 +1,4 @@
-"""Combinations of perturbations: what the response has beyond the sum of the responses to the parts."""
+"""Combinations of perturbations: what responds beyond the sum of the single responses."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import numpy as np
 from .._validate import positive
 from ._lists import average_precision
 from ._means import counted, shifts, tables
+from ._texts import documented
 
 if TYPE_CHECKING:
     from .._typing import Bools, Floats
 
 
+@documented
 def additive_residual(
     predicted: Floats,
     real: Floats,
@@ -27,36 +29,39 @@ def additive_residual(
 
     .. math:: \cos(\hat y - e,\; \bar x - e), \qquad e = \bar x_a + \bar x_b - \bar c
 
-    Higher is better: 1 is perfect, 0 is no relation. A prediction equal to e deviates in no direction: NaN.
+    Here e is the additive expectation: the sum of the two single responses. Higher is better: 1 is
+    perfect and 0 means no relation. A prediction equal to e has no deviation, and its value is NaN.
 
-    Both deviations share the noise of e. A prediction that is right about the true sum and knows of no interaction is
-    therefore off zero: its value approaches :math:`\sqrt{v / (v + |\Delta|^2)}`, with v the squared noise of e and
-    :math:`\Delta` the real deviation as measured. Compare with the negative control, which has the same.
+    Both deviations share the sampling noise of e. So a prediction of the true sum, without any
+    interaction, is not at 0. Its value approaches :math:`\sqrt{v / (v + |\Delta|^2)}`, with v the
+    squared noise of e and :math:`\Delta` the measured real deviation. Compare with the negative
+    control, which has the same offset.
 
     Parameters
     ----------
     predicted
-        (P, G) means of the predicted cells, one row a combination.
+        (P, G) means of the predicted cells, one row per combination.
     real
-        (P, G) means of the real cells.
+        {real_means}
     a
-        (P, G) means of the first perturbation alone, from training cells; rows of NaN where it was not measured, or the
-        condition is no combination.
+        (P, G) means of the first perturbation alone, from training cells. Rows of NaN where it was
+        not measured, or where the condition is no combination.
     b
-        (P, G) means of the second one alone, likewise.
+        (P, G) means of the second perturbation alone, with NaN likewise.
     control
-        (P, G) means of the real controls.
+        (P, G) means of the real control cells.
     mask
-        (P, G) genes that count: leave out the targets of both. All by default.
+        (P, G) booleans: the genes that count. All by default; leave out the targets of both
+        perturbations.
 
     Returns
     -------
-    (P,) cosines, float64; NaN where a part was not measured or a deviation is 0.
+    (P,) cosines, float64; NaN where a single perturbation was not measured or a deviation is 0.
 
     Raises
     ------
     ValueError
-        If the shapes differ, or a value is not finite other than in rows of NaN in `a` and `b`.
+        If the shapes differ, or a value is not finite outside the rows of NaN in `a` and `b`.
 
     References
     ----------
@@ -71,13 +76,16 @@ def additive_residual(
     ... )
     array([1.])
     """
-    of_guess, of_truth, known = _deviations(predicted, real, a, b, control, mask)
-    scale = np.linalg.norm(of_guess, axis=1) * np.linalg.norm(of_truth, axis=1)
-    found = np.full(len(known), np.nan)
-    found[known] = np.einsum("pg,pg->p", of_guess, of_truth) / np.where(scale > 0, scale, np.nan)
-    return found
+    of_predicted, of_truth, known = _deviations(predicted, real, a, b, control, mask)
+    scale = np.linalg.norm(of_predicted, axis=1) * np.linalg.norm(of_truth, axis=1)
+    cosine = np.full(len(known), np.nan)
+    cosine[known] = np.einsum("pg,pg->p", of_predicted, of_truth) / np.where(
+        scale > 0, scale, np.nan
+    )
+    return cosine
 
 
+@documented
 def interaction_auprc(
     predicted: Floats,
     real: Floats,
@@ -91,42 +99,48 @@ def interaction_auprc(
 ) -> float:
     r"""Average precision of finding interactions, over all genes of all combinations together.
 
-    A gene interacts in a combination if the size of its real deviation :math:`\bar x - e` from additivity (see
-    :func:`shoal.metrics.additive_residual`) is above `threshold`, or where `labels` say so; genes are ranked by the size of
-    the predicted deviation. Higher is better, 1 is perfect. Chance, and the additive prediction itself, is the share
-    of interactions among all: give that share beside it.
+    A gene interacts in a combination if its real deviation :math:`\bar x - e` from additivity
+    (:func:`shoal.metrics.additive_residual`) is larger than `threshold`, or if `labels` say so.
+    Genes are ranked by the size of the predicted deviation. Higher is better and 1 is perfect.
+    Chance is the share of interactions among all genes, which is also the value of the additive
+    prediction: report that share beside it.
 
-    With a threshold, combinations of few cells bring in most "interactions", which are noise; with labels from a test they do
-    not. Noise that e shares with both deviations lifts the value of any prediction above chance.
+    Two cautions:
+
+    - With a threshold, most "interactions" are noise from combinations with few cells. Labels from
+      a statistical test avoid this.
+    - The noise of e is in both deviations, and lifts the value of any prediction above chance.
 
     Parameters
     ----------
     predicted
-        (P, G) means of the predicted cells, one row a combination.
+        (P, G) means of the predicted cells, one row per combination.
     real
-        (P, G) means of the real cells.
+        {real_means}
     a
-        (P, G) means of the first perturbation alone; rows of NaN where not measured: those combinations are left out.
+        (P, G) means of the first perturbation alone. Combinations with a row of NaN are left out.
     b
-        (P, G) means of the second one alone, likewise.
+        (P, G) means of the second perturbation alone, with NaN likewise.
     control
-        (P, G) means of the real controls.
+        (P, G) means of the real control cells.
     threshold
         Size of the real deviation above which a gene interacts, in the units of the means.
     labels
-        (P, G) which genes interact, instead of `threshold`.
+        (P, G) booleans: which genes interact. Give either this or `threshold`.
     mask
-        (P, G) genes that count: leave out the targets of both. All by default.
+        (P, G) booleans: the genes that count. All by default; leave out the targets of both
+        perturbations.
 
     Returns
     -------
-    Average precision, 0 to 1, with tied genes taken together; NaN if nothing interacts, or everything does.
+    Average precision, 0 to 1; tied genes are taken together. NaN if nothing interacts or everything
+    does.
 
     Raises
     ------
     ValueError
-        If the shapes differ, a value is not finite other than in rows of NaN in `a` and `b`, `threshold` is not above 0,
-        or not exactly one of `threshold` and `labels` is given.
+        If the shapes differ, a value is not finite outside the rows of NaN in `a` and `b`,
+        `threshold` is not above 0, or not exactly one of `threshold` and `labels` is given.
 
     References
     ----------
@@ -140,9 +154,12 @@ def interaction_auprc(
     1.0
     """
     if (threshold is None) == (labels is None):
-        msg = "give either threshold=, a size of deviation, or labels=, a table of which genes interact"
+        msg = (
+            "give either threshold=, a size of deviation, or labels=, "
+            "a table of which genes interact"
+        )
         raise ValueError(msg)
-    of_guess, of_truth, known = _deviations(predicted, real, a, b, control, mask)
+    of_predicted, of_truth, known = _deviations(predicted, real, a, b, control, mask)
     shape = (len(known), of_truth.shape[1])
     genes = counted(mask, shape)[known]
     if threshold is not None:
@@ -150,19 +167,22 @@ def interaction_auprc(
         hits = np.abs(of_truth) > threshold
     else:
         hits = counted(labels, shape)[known]
-    return average_precision(np.abs(of_guess[genes]), hits[genes])
+    return average_precision(np.abs(of_predicted[genes]), hits[genes])
 
 
 def _deviations(
     predicted: Floats, real: Floats, a: Floats, b: Floats, control: Floats, mask: Bools | None
 ) -> tuple[Floats, Floats, Bools]:
-    """Return predicted and real deviations of the combinations whose parts are known, 0 in masked genes; and which are."""
+    """Return predicted and real deviations, and which combinations have both parts measured.
+
+    The deviations have one row for each such combination, and are 0 in genes that do not count.
+    """
     parts = [np.asarray(part, dtype=np.float64) for part in (a, b)]
     absent = [np.isnan(part).all(axis=-1, keepdims=True) for part in parts]
     first, second = (np.where(gone, 0.0, part) for gone, part in zip(absent, parts, strict=True))
-    guess, truth, first, second, origin = tables(
+    predicted, truth, first, second, origin = tables(
         predicted=predicted, real=real, a=first, b=second, control=control
     )
     known = ~(absent[0] | absent[1]).ravel()
     genes, additive = counted(mask, truth.shape)[known], (first + second - origin)[known]
-    return shifts(guess[known], additive, genes), shifts(truth[known], additive, genes), known
+    return shifts(predicted[known], additive, genes), shifts(truth[known], additive, genes), known

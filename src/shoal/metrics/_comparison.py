@@ -1,4 +1,4 @@
-"""What is compared: the real populations of a screen, and those that a contender gives for the same conditions."""
+"""What a comparison takes: the real populations of a screen and the predicted ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from scipy import sparse
 from ._cells import blocks_of, each_of, sizes_of
 from ._coherence import coherence, signed_sqrt
 from ._energies import energies
-from ._ranksum import RankSums, benjamini_hochberg, log_fold_change, sums_against
+from ._fdr import benjamini_hochberg
+from ._fold_change import log_fold_change
+from ._ranksum import RankSums, sums_against
 from ._weighted import gene_weights, welch_t
 
 if TYPE_CHECKING:
@@ -29,8 +31,12 @@ class Genes:
 
     Attributes
     ----------
-    z, fdr, lfc
-        (P, G) rank-sum statistic, false discovery rate over the genes that count, and log2 fold change of the means.
+    z
+        (P, G) rank-sum statistics.
+    fdr
+        (P, G) false discovery rates, over the genes that count.
+    lfc
+        (P, G) log2 fold changes of the means.
     """
 
     z: Floats
@@ -40,30 +46,33 @@ class Genes:
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """The real cells of P conditions, and all that predictions of them are measured with.
+    """The real cells of P conditions, with everything that predictions of them are measured by.
 
     Attributes
     ----------
     names
         Names of the conditions.
     owner
-        (P,) perturbation of each: the unit of replication.
+        (P,) perturbation of each condition. Perturbations are the units of replication.
     group
-        (P,) context of each, an index into `controls`. Conditions are told apart within a context.
+        (P,) context of each condition, an index into `controls`. Conditions compete within a
+        context.
     cells
-        (n_p, G) real cells of each condition, dense or CSR, log-normalised or signed; matrices, or `Cells`.
+        (n_p, G) real cells of each condition, dense or CSR, log-normalised or signed: matrices, or
+        `Cells`.
     controls
         (m, G) real control cells of each context.
     reference
-        (P, G) mean of the perturbed, estimated without the cells of the condition.
+        (P, G) mean of the perturbed cells, estimated without the cells of the condition.
     mask
-        (P, G) genes that count; the targets of the perturbation do not.
+        (P, G) genes that count: all but the targets of the perturbation.
     axes
-        (G, k) principal axes, of other cells than these.
+        (G, k) principal axes, fitted to other cells than these.
     bandwidth
-        Width of the kernel of the MMD; NaN for presets of other packages, which have their own.
+        Width of the kernel of the MMD. NaN for external suites, which have their own.
     parts
-        Means (P, G) of the two parts of a combination, NaN where a condition is none or a part was not measured.
+        Two tables (P, G): the means of the two single perturbations of a combination. NaN where the
+        condition is no combination, or a single perturbation was not measured.
     """
 
     names: tuple[str, ...]
@@ -84,17 +93,17 @@ class Truth:
 
     @cached_property
     def control(self) -> Floats:
-        """(P, G) mean of the controls of each condition."""
+        """(P, G) mean of the real controls of each condition."""
         return means_of(self.controls)[self.group]
 
     @cached_property
     def low_controls(self) -> list[Floats]:
-        """Control cells of each context, in components."""
+        """Real control cells of each context, in principal components."""
         return [project(cells, self.axes) for cells in self.controls]
 
     @cached_property
     def weights(self) -> Floats:
-        """(P, G) weights of genes, by the square of how far a perturbation differs from all others of its context."""
+        """(P, G) weights of genes: how far a perturbation differs from others of its context."""
         counts = sizes_of(self.cells)
         squares = np.stack([_squares(c) for c in self.cells])
         t = welch_t(counts[:, None] * self.real.means, squares, counts=counts, group=self.group)
@@ -103,7 +112,7 @@ class Truth:
 
 @dataclass(frozen=True, eq=False)
 class Populations:
-    """Cells that stand for the conditions of a truth: predicted ones, real ones, or controls.
+    """The cells that are compared with a truth: predicted cells, real cells, or controls.
 
     Attributes
     ----------
@@ -112,12 +121,13 @@ class Populations:
     cells
         (n_p, G) cells of each condition.
     exact
-        (P, G) means, where they are known better than from these cells.
+        (P, G) means, if they are known more exactly than from these cells.
     controls
-        (m, G) cells that were predicted for the controls of each context. Nothing but presets of other packages, some of
-        which measure predicted effects from them, looks at these.
+        (m, G) predicted control cells of each context. Only external suites use them: some of those
+        measure predicted effects from predicted controls.
     paths
-        The cells that `cells` start from, and what truly became of these, row by row; or why that is not known.
+        Two sequences of populations, row by row: the cells that each of `cells` started from, and
+        what truly became of them. Or the reason why this is not known.
     """
 
     truth: Truth
@@ -127,13 +137,16 @@ class Populations:
     paths: Paths | str = "it is not known which cell each of these starts from"
 
     @property
-    def own_controls(self) -> Sequence[Matrix]:
-        """Predicted control cells of each context, or the real ones."""
+    def effect_controls(self) -> Sequence[Matrix]:
+        """Control cells of each context from which external suites measure predicted effects.
+
+        They are the predicted controls, or the real ones if none were predicted.
+        """
         return self.truth.controls if self.controls is None else self.controls
 
     @cached_property
-    def own_control(self) -> Floats:
-        """(P, G) mean of the own controls of each condition."""
+    def effect_control(self) -> Floats:
+        """(P, G) mean of `effect_controls` for each condition."""
         return (
             self.truth.control
             if self.controls is None
@@ -142,12 +155,12 @@ class Populations:
 
     @cached_property
     def means(self) -> Floats:
-        """(P, G) means."""
+        """(P, G) means of the conditions."""
         return means_of(self.cells) if self.exact is None else self.exact
 
     @cached_property
     def low(self) -> list[Floats]:
-        """Cells in components."""
+        """Cells of each condition, in principal components."""
         return [project(cells, self.truth.axes) for cells in self.cells]
 
     @cached_property
@@ -158,19 +171,19 @@ class Populations:
     @cached_property
     def genes(self) -> Genes:
         """Differential expression against the real controls."""
-        truth, found = self.truth, self.rank_sums.standardised()
-        fdr = benjamini_hochberg(found.pvalue, mask=truth.mask)
+        truth, test = self.truth, self.rank_sums.standardised()
+        fdr = benjamini_hochberg(test.pvalue, mask=truth.mask)
         lfc = log_fold_change(np.maximum(self.means, 0), np.maximum(truth.control, 0))
-        return Genes(z=found.z, fdr=np.where(np.isfinite(fdr), fdr, 1.0), lfc=lfc)
+        return Genes(z=test.z, fdr=np.where(np.isfinite(fdr), fdr, 1.0), lfc=lfc)
 
     @cached_property
     def magnitude(self) -> Floats:
-        """(P,) unbiased energy distance from the controls, in components; NaN for single cells."""
+        """(P,) unbiased energy distances from the controls in components; NaN for single cells."""
         return energies(self.low, self.truth.low_controls, self.truth.group)
 
     @cached_property
     def coherence(self) -> Floats:
-        """(P,) coherence r of the response; NaN for single cells."""
+        """(P,) coherences r of the responses; NaN for single cells."""
         controls = self.truth.low_controls
         return np.array(
             [
@@ -200,7 +213,7 @@ def len_of(cells: Matrix) -> int:
 
 
 def project(cells: Matrix, axes: Floats) -> Floats:
-    """Return cells in components."""
+    """Return cells in principal components."""
     return np.asarray(cells @ axes, dtype=np.float64)
 
 
@@ -211,7 +224,7 @@ def _squares(cells: Matrix) -> Floats:
 
 
 def _sum(cells: Matrix) -> Floats:
-    """Return the sum of the cells, in double precision, which scipy's own sum of single precision is not."""
+    """Return the sum of the cells in double precision; scipy sums single precision in single."""
     if sparse.issparse(cells):
         return np.asarray(np.ones(cells.shape[0]) @ cells, dtype=np.float64)
     return np.asarray(np.sum(cells, axis=0, dtype=np.float64))

@@ -1,4 +1,4 @@
-"""Differential expression, predicted against real: which genes respond, which way and how strongly."""
+"""Differential expression of predicted against real cells, gene by gene."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._lists import average_precision, by_row, checked_tables, first_hits, roc_area, spearman
+from ._lists import average_precision, by_row, checked_tables, roc_area, spearman
+from ._texts import documented
 
 if TYPE_CHECKING:
     from .._typing import Bools, Floats
@@ -14,44 +15,51 @@ if TYPE_CHECKING:
 ALPHA = 0.05
 
 
+@documented
 def de_auprc(
     predicted: Floats, real_fdr: Floats, *, mask: Bools | None = None, alpha: float = ALPHA
 ) -> Floats:
     r"""Average precision with which predicted evidence finds the genes that really respond.
 
-    Genes are sorted by predicted evidence; :math:`\sum_i (R_i - R_{i-1}) P_i` over the distinct values, with precision P and
-    recall R for a real FDR below `alpha` as truth. From 0 to 1, higher is better, 1 perfect. **Chance is not 1/2 but the
-    share of genes that respond**, so values of two perturbations do not compare; that of a constant prediction is exactly
-    that share. It does not see the direction of an effect, and a real test on few cells finds few genes.
+    Genes are sorted by predicted evidence, and a gene responds if its real FDR is below `alpha`.
+    The value is :math:`\sum_i (R_i - R_{i-1}) P_i` over the distinct values of evidence, with
+    precision P and recall R. From 0 to 1; higher is better and 1 is perfect.
+
+    **Chance is not 1/2 but the share of genes that respond.** A constant prediction has exactly
+    that value, and values of two perturbations do not compare. The metric does not see the
+    direction of an effect. A real test on few cells finds few genes.
 
     Parameters
     ----------
     predicted
-        (P, G) evidence, larger for more: absolute z. Avoid -log10 p, which ties all genes whose p is 0 in float64.
+        (P, G) evidence, larger for more: absolute z. Avoid -log10 p, which ties all genes whose p
+        is 0 in float64.
     real_fdr
-        (P, G) false discovery rates of the real cells.
+        {real_fdr}
     mask
-        (P, G) genes that count, all by default; leave out the target of the perturbation.
+        {de_mask}
     alpha
-        Level of significance.
+        {alpha}
 
     Returns
     -------
-    (P,) average precision; NaN where no gene that counts, or every one, responds.
+    (P,) average precisions; NaN where none or all of the genes that count respond.
 
     Raises
     ------
     ValueError
-        If shapes differ, or a value that counts is not finite or, as an FDR, not between 0 and 1.
+        If shapes differ, a value that counts is not finite, or an FDR that counts is not between 0
+        and 1.
 
     References
     ----------
-    Miller et al. (2025); cell-eval's ``pr_auc``, with ``-log10(clip(FDR, 1e-10, 1))`` as the evidence.
+    Miller et al. (2025). cell-eval's ``pr_auc`` with ``-log10(clip(FDR, 1e-10, 1))`` as the
+    evidence.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from shoal.metrics._de import de_auprc
+    >>> from shoal.metrics import de_auprc
     >>> de_auprc(np.array([[9.0, 5, 7, 1]]), np.array([[0.01, 0.01, 0.9, 0.9]])).round(4)
     array([0.8333])
     """
@@ -59,22 +67,30 @@ def de_auprc(
     return by_row(lambda score, fdr: average_precision(score, fdr < alpha), tables, counted)
 
 
+@documented
 def de_roc_auc(
     predicted: Floats, real_fdr: Floats, *, mask: Bools | None = None, alpha: float = ALPHA
 ) -> Floats:
-    """Probability that a gene that really responds has more predicted evidence than one that does not, ties half.
+    """Probability that a gene that responds has more predicted evidence than one that does not.
 
-    From 0 to 1, higher is better, 1 perfect, 1/2 by chance. Where few genes respond it looks good long before the top of
-    the list does; :func:`de_auprc` looks at the top.
+    A tie counts as half. From 0 to 1; higher is better, 1 is perfect and 1/2 is chance. Where few
+    genes respond the value looks good long before the top of the list does; :func:`de_auprc` looks
+    at the top.
 
     Parameters
     ----------
-    predicted, real_fdr, mask, alpha
-        As for :func:`de_auprc`.
+    predicted
+        (P, G) evidence, as for :func:`de_auprc`.
+    real_fdr
+        {real_fdr}
+    mask
+        {de_mask}
+    alpha
+        {alpha}
 
     Returns
     -------
-    (P,) areas; NaN where no gene that counts, or every one, responds.
+    (P,) areas under the ROC curve; NaN where none or all of the genes that count respond.
 
     Raises
     ------
@@ -84,7 +100,7 @@ def de_roc_auc(
     Examples
     --------
     >>> import numpy as np
-    >>> from shoal.metrics._de import de_roc_auc
+    >>> from shoal.metrics import de_roc_auc
     >>> de_roc_auc(np.array([[9.0, 5, 7, 1]]), np.array([[0.01, 0.01, 0.9, 0.9]]))
     array([0.75])
     """
@@ -92,204 +108,26 @@ def de_roc_auc(
     return by_row(lambda score, fdr: roc_area(score, fdr < alpha), tables, counted)
 
 
-def de_overlap(
-    predicted: Floats,
-    real: Floats,
-    *,
-    predicted_fdr: Floats,
-    real_fdr: Floats,
-    k: int | None = None,
-    mask: Bools | None = None,
-    alpha: float = ALPHA,
-) -> Floats:
-    """Share of the strongest real responders that are among as many of the strongest predicted ones.
-
-    Both lists hold significant genes only, by falling absolute effect. With K = min(k, real hits), or all real hits
-    without `k`, the value is ``|first K real ∩ first K predicted| / K``; a predicted list may be shorter than K. From 0 to
-    1, higher is better, 1 perfect; by chance about the share of genes in the predicted list. Genes tied at the end of a
-    list share the places that are left, so the order of the genes does not matter.
-
-    It misleads where predicted cells vary too little, for then every gene is significant, and the fold changes of genes
-    that are hardly expressed fill the lists. **Precision at k** of cell-eval is this function with predicted and real
-    exchanged.
-
-    Parameters
-    ----------
-    predicted, real
-        (P, G) signed effects, such as log fold changes.
-    predicted_fdr, real_fdr
-        (P, G) false discovery rates.
-    k
-        Longest list; ``None`` for as many as there are real hits (the DE score of the Virtual Cell Challenge).
-    mask, alpha
-        As for :func:`de_auprc`.
-
-    Returns
-    -------
-    (P,) shares; NaN where no gene that counts responds, 0 where none is predicted to.
-
-    Raises
-    ------
-    ValueError
-        As for :func:`de_auprc`, and if `k` is below 1.
-
-    References
-    ----------
-    cell-eval, ``overlap_at_N``, ``overlap_at_k`` and ``precision_at_k``, which give 0 where this gives NaN.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from shoal.metrics._de import de_overlap
-    >>> fdr = np.array([[0.01, 0.01, 0.01, 0.9]])
-    >>> de_overlap(
-    ...     np.array([[1.0, 2, 3, 4]]),
-    ...     np.array([[3.0, -2, 1, 9]]),
-    ...     predicted_fdr=fdr,
-    ...     real_fdr=fdr,
-    ...     k=2,
-    ... )
-    array([0.5])
-    """
-    if k is not None and k < 1:
-        msg = f"k must be at least 1, or None for as many genes as respond, not {k!r}"
-        raise ValueError(msg)
-    named = {
-        "predicted": predicted,
-        "real": real,
-        "predicted_fdr": predicted_fdr,
-        "real_fdr": real_fdr,
-    }
-    tables, counted = checked_tables(named, mask, alpha)
-
-    def share(effect: Floats, truth: Floats, fdr: Floats, true_fdr: Floats) -> float:
-        length = (
-            int((true_fdr < alpha).sum()) if k is None else min(k, int((true_fdr < alpha).sum()))
-        )
-        if not length:
-            return np.nan
-        first = (
-            first_hits(np.abs(e), q < alpha, length) for e, q in ((effect, fdr), (truth, true_fdr))
-        )
-        return float(np.minimum(*first).sum() / length)
-
-    return by_row(share, tables, counted)
-
-
-def de_lfc_spearman(
-    predicted: Floats,
-    real: Floats,
-    *,
-    real_fdr: Floats,
-    mask: Bools | None = None,
-    alpha: float = ALPHA,
-) -> Floats:
-    """Spearman correlation of predicted and real effects over the genes that really respond.
-
-    From -1 to 1, higher is better, 1 perfect, 0 by chance. Genes were chosen because the real effect is large, and up and
-    down genes make two clouds: predicting no more than the sign of a response already correlates.
-
-    Parameters
-    ----------
-    predicted, real
-        (P, G) signed effects, such as log fold changes.
-    real_fdr, mask, alpha
-        As for :func:`de_auprc`.
-
-    Returns
-    -------
-    (P,) correlations; NaN where fewer than 2 genes respond, or where predicted or real effects are all the same.
-
-    Raises
-    ------
-    ValueError
-        As for :func:`de_auprc`.
-
-    References
-    ----------
-    cell-eval, ``de_spearman_lfc_sig``.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from shoal.metrics._de import de_lfc_spearman
-    >>> de_lfc_spearman(
-    ...     np.array([[1.0, 2, 9]]), np.array([[2.0, 4, 1]]), real_fdr=np.array([[0.01, 0.01, 0.9]])
-    ... ).round(6)
-    array([1.])
-    """
-    tables, counted = checked_tables(
-        {"predicted": predicted, "real": real, "real_fdr": real_fdr}, mask, alpha
-    )
-    return by_row(lambda a, b, fdr: spearman(a[fdr < alpha], b[fdr < alpha]), tables, counted)
-
-
-def de_direction(
-    predicted: Floats,
-    real: Floats,
-    *,
-    real_fdr: Floats,
-    mask: Bools | None = None,
-    alpha: float = ALPHA,
-) -> Floats:
-    """Share of the genes that really respond whose predicted effect has the same sign.
-
-    From 0 to 1, higher is better, 1 perfect, 1/2 for coin tosses. A predicted effect of exactly 0 is wrong, unless the real
-    one is 0 too. Where most responses go one way, a prediction of that one sign for every gene scores high.
-
-    Parameters
-    ----------
-    predicted, real, real_fdr, mask, alpha
-        As for :func:`de_lfc_spearman`.
-
-    Returns
-    -------
-    (P,) shares; NaN where no gene that counts responds.
-
-    Raises
-    ------
-    ValueError
-        As for :func:`de_auprc`.
-
-    References
-    ----------
-    cell-eval, ``de_direction_match``.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from shoal.metrics._de import de_direction
-    >>> de_direction(
-    ...     np.array([[1.0, -2, 9]]),
-    ...     np.array([[2.0, 4, 1]]),
-    ...     real_fdr=np.array([[0.01, 0.01, 0.9]]),
-    ... )
-    array([0.5])
-    """
-    tables, counted = checked_tables(
-        {"predicted": predicted, "real": real, "real_fdr": real_fdr}, mask, alpha
-    )
-
-    def share(effect: Floats, truth: Floats, fdr: Floats) -> float:
-        hit = fdr < alpha
-        return float(np.mean(np.sign(effect[hit]) == np.sign(truth[hit]))) if hit.any() else np.nan
-
-    return by_row(share, tables, counted)
-
-
+@documented
 def de_recall(
     predicted_fdr: Floats, real_fdr: Floats, *, mask: Bools | None = None, alpha: float = ALPHA
 ) -> Floats:
     """Share of the genes that really respond that are significant in the predicted cells.
 
-    From 0 to 1, higher is better, 1 perfect. Calling every gene is perfect too: read it beside :func:`de_count_error`.
+    From 0 to 1; higher is better and 1 is perfect. A prediction in which every gene is significant
+    is perfect too, so read it beside :func:`de_count_error`.
 
     Parameters
     ----------
-    predicted_fdr, real_fdr
-        (P, G) false discovery rates; of equal numbers of cells, on which significance depends.
-    mask, alpha
-        As for :func:`de_auprc`.
+    predicted_fdr
+        {predicted_fdr}
+        Take as many predicted as real cells: significance depends on their number.
+    real_fdr
+        {real_fdr}
+    mask
+        {de_mask}
+    alpha
+        {alpha}
 
     Returns
     -------
@@ -307,7 +145,7 @@ def de_recall(
     Examples
     --------
     >>> import numpy as np
-    >>> from shoal.metrics._de import de_recall
+    >>> from shoal.metrics import de_recall
     >>> de_recall(np.array([[0.01, 0.5, 0.5, 0.01]]), np.array([[0.01, 0.01, 0.5, 0.5]]))
     array([0.5])
     """
@@ -321,22 +159,30 @@ def de_recall(
     )
 
 
+@documented
 def de_count_error(
     predicted_fdr: Floats, real_fdr: Floats, *, mask: Bools | None = None, alpha: float = ALPHA
 ) -> Floats:
-    """Log2 ratio of the numbers of significant genes, predicted over real, with 1 added to both.
+    """Log2 ratio of the numbers of significant genes, predicted over real.
 
-    0 is perfect; +1 is twice as many genes as there are, -1 half as many. Predicted cells that vary too little have far
-    too many; a prediction of control cells has none.
+    1 is added to both numbers. 0 is perfect, +1 is twice as many genes as there are and -1 half as
+    many. Predicted cells that vary too little have far too many significant genes; a prediction of
+    control cells has none.
 
     Parameters
     ----------
-    predicted_fdr, real_fdr, mask, alpha
-        As for :func:`de_recall`.
+    predicted_fdr
+        {predicted_fdr}
+    real_fdr
+        {real_fdr}
+    mask
+        {de_mask}
+    alpha
+        {alpha}
 
     Returns
     -------
-    (P,) log ratios, defined also where nothing is significant; NaN where no gene counts.
+    (P,) log ratios, also where nothing is significant; NaN where no gene counts.
 
     Raises
     ------
@@ -346,7 +192,7 @@ def de_count_error(
     Examples
     --------
     >>> import numpy as np
-    >>> from shoal.metrics._de import de_count_error
+    >>> from shoal.metrics import de_count_error
     >>> de_count_error(np.array([[0.01, 0.01, 0.01, 0.9]]), np.array([[0.01, 0.9, 0.9, 0.9]]))
     array([1.])
     """
@@ -354,6 +200,7 @@ def de_count_error(
     return np.where(defined, np.log2((of_predicted + 1) / (of_real + 1)), np.nan)
 
 
+@documented
 def de_spearman_sig(
     predicted_fdr: Floats,
     real_fdr: Floats,
@@ -362,21 +209,29 @@ def de_spearman_sig(
     alpha: float = ALPHA,
     responding_only: bool = False,
 ) -> float:
-    """Spearman correlation, over conditions, of the predicted and the real number of significant genes.
+    """Spearman correlation of the numbers of significant genes, over conditions.
 
-    One number for a screen, -1 to 1, higher is better, 1 perfect, 0 by chance. The number of significant genes follows the
-    number of cells: with the cells of a condition equal in both, part of the agreement is that.
+    One number for a screen, -1 to 1; higher is better, 1 is perfect and 0 is chance. The number of
+    significant genes grows with the number of cells. Where a condition has equally many real and
+    predicted cells, part of the agreement comes from that alone.
 
     Parameters
     ----------
-    predicted_fdr, real_fdr, mask, alpha
-        As for :func:`de_recall`.
+    predicted_fdr
+        {predicted_fdr}
+    real_fdr
+        {real_fdr}
+    mask
+        {de_mask}
+    alpha
+        {alpha}
     responding_only
-        Whether conditions without a real hit are left out, as cell-eval does (which says 1 where none is left).
+        Whether to leave out conditions without a real hit, as cell-eval does. (cell-eval returns 1
+        where none is left.)
 
     Returns
     -------
-    Correlation; NaN for fewer than 2 conditions, or where all numbers are the same.
+    Correlation; NaN for fewer than 2 conditions, or where all numbers on one side are equal.
 
     Raises
     ------
@@ -386,7 +241,7 @@ def de_spearman_sig(
     Examples
     --------
     >>> import numpy as np
-    >>> from shoal.metrics._de import de_spearman_sig
+    >>> from shoal.metrics import de_spearman_sig
     >>> real = np.array([[0.9, 0.9], [0.01, 0.9], [0.01, 0.01]])
     >>> round(de_spearman_sig(real, real), 6)
     1.0
@@ -399,7 +254,7 @@ def de_spearman_sig(
 def _counts(
     predicted_fdr: Floats, real_fdr: Floats, mask: Bools | None, alpha: float
 ) -> tuple[Floats, Floats, Bools]:
-    """Return (P,) numbers of predicted and real hits, and where any gene counts."""
+    """Return (P,) numbers of predicted and of real hits, and (P,) whether any gene counts."""
     tables, counted = checked_tables(
         {"predicted_fdr": predicted_fdr, "real_fdr": real_fdr}, mask, alpha
     )

@@ -1,4 +1,4 @@
-"""Predicted against real responses: whether they point the same way, and whether they are equally coherent."""
+"""Predicted against real responses: do they agree in direction and in coherence."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import numpy as np
 
 from ._coherence import coherence, signed_sqrt
 from ._means import counted, tables
+from ._texts import documented
 
 if TYPE_CHECKING:
     from .._typing import Bools, Floats
 
-ROUNDING = 1e-12  # a shift that varies by less than this part of the values is rounding
+ROUNDING = 1e-12  # a shift that varies by less than this share of the values is rounding
 
 
 def pearson_delta(
@@ -20,9 +21,14 @@ def pearson_delta(
 ) -> float:
     """Pearson correlation over genes of the predicted with the real shift of the mean.
 
-    The reference decides what is asked. Measured from the *control* mean, much of a shift is common to all perturbations
-    of a screen, and predicting that part alone scores high. Measured from the *mean of the perturbed* populations, only
-    what tells one perturbation from another counts. Report both.
+    The reference decides what the number means:
+
+    - from the *control* mean, much of a shift is common to all perturbations of a screen, and a
+      prediction of that common part alone scores high;
+    - from the *mean of the perturbed* cells, only what distinguishes one perturbation from another
+      counts.
+
+    Report both.
 
     Parameters
     ----------
@@ -31,14 +37,16 @@ def pearson_delta(
     real
         (n_genes,) mean of the real cells.
     reference
-        (n_genes,) mean from which both shifts are measured. Estimate it from other cells than the two means, or the
-        noise that it shares with them counts as agreement.
+        (n_genes,) mean from which both shifts are measured. Estimate it from other cells than the
+        two means: noise that it shares with them counts as agreement.
     mask
-        (n_genes,) genes that count; all by default. Leave out the target of the perturbation, whose shift is trivial.
+        (n_genes,) booleans: the genes that count. All by default. Leave out the target of the
+        perturbation, whose shift is trivial.
 
     Returns
     -------
-    Correlation, -1 to 1; NaN where a shift is the same for all genes, as for a prediction equal to the reference.
+    Correlation, -1 to 1; NaN where a shift is equal in all genes, as for a prediction equal to the
+    reference.
 
     Raises
     ------
@@ -59,12 +67,18 @@ def pearson_delta(
     means = [np.asarray(mean, dtype=np.float64) for mean in (predicted, real, reference)]
     if means[0].ndim != 1 or len({mean.shape for mean in means}) > 1:
         shapes = ", ".join(str(mean.shape) for mean in means)
-        msg = f"predicted, real and reference must be means over the same genes, 1-D, not arrays of shape {shapes}"
+        msg = (
+            "predicted, real and reference must be means over the same genes, 1-D, "
+            f"not arrays of shape {shapes}"
+        )
         raise ValueError(msg)
     if mask is not None:
         chosen = np.asarray(mask)
         if chosen.shape != means[0].shape or chosen.dtype != bool:
-            msg = f"mask must hold {len(means[0])} booleans, not {chosen.dtype} of shape {chosen.shape}"
+            msg = (
+                f"mask must hold {len(means[0])} booleans, "
+                f"not {chosen.dtype} of shape {chosen.shape}"
+            )
             raise ValueError(msg)
         means = [mean[chosen] for mean in means]
     if len(means[0]) < 2:
@@ -81,6 +95,7 @@ def pearson_delta(
     return float(_direction(means[0], means[2]) @ _direction(means[1], means[2]))
 
 
+@documented
 def pearson_rows(
     predicted: Floats,
     real: Floats,
@@ -89,20 +104,36 @@ def pearson_rows(
     mask: Bools | None = None,
     centre: bool = True,
 ) -> Floats:
-    """Return :func:`pearson_delta` of every condition, (P,), of tables (P, n_genes); the cosine without `centre`.
+    """Return :func:`pearson_delta` of every condition, (P,), from tables (P, n_genes) of means.
 
-    NaN where a shift is the same for all genes (or, for the cosine, 0), or fewer than 2 genes count.
+    Parameters
+    ----------
+    predicted
+        {predicted_means}
+    real
+        {real_means}
+    reference
+        (P, G) means from which both shifts are measured.
+    mask
+        {mask}
+    centre
+        Whether to subtract the mean over genes from each shift. Without it, this is the cosine.
+
+    Returns
+    -------
+    (P,) correlations; NaN where fewer than 2 genes count, or a shift is equal in all genes (for the
+    cosine: is 0).
 
     Raises
     ------
     ValueError
         If the shapes differ or a value is not finite.
     """
-    guess, truth, origin = tables(predicted=predicted, real=real, reference=reference)
+    predicted, truth, origin = tables(predicted=predicted, real=real, reference=reference)
     genes = counted(mask, truth.shape)
     n = genes.sum(axis=1, keepdims=True)
     rows = []
-    for means in (guess, truth):
+    for means in (predicted, truth):
         shift = np.where(genes, means - origin, 0.0)
         if centre:
             shift = np.where(
@@ -114,24 +145,29 @@ def pearson_rows(
     return np.asarray((rows[0] * rows[1]).sum(axis=1))
 
 
+@documented
 def coherence_error(predicted: Floats, real: Floats, *, control: Floats) -> float:
-    """Coherence of the predicted response less that of the real one, both against the same control cells.
+    """Coherence of the predicted response less that of the real response.
 
-    A model that moves every cell by the same vector, or gives the mean for every cell, is too coherent (above 0); one
-    that adds noise, or whose cells move where they like, is too little (below 0).
+    Both are measured against the same control cells.
+
+    - Above 0, the prediction is too coherent: the model moves all cells by one vector, or predicts
+      a mean for every cell.
+    - Below 0, it is not coherent enough: the model adds noise, or its cells move in unrelated
+      directions.
 
     Parameters
     ----------
     predicted
-        (n, d) predicted cells.
+        {predicted_cells}
     real
-        (k, d) real cells.
+        {real_cells}
     control
-        (m, d) control cells.
+        (k, d) control cells.
 
     Returns
     -------
-    Difference of the coherences r (signed roots of :func:`shoal.metrics.coherence`), 0 for a perfect prediction.
+    Difference of the coherences r (signed roots of :func:`shoal.metrics.coherence`); 0 is perfect.
 
     Raises
     ------
@@ -157,7 +193,7 @@ def _bad(mean: Floats) -> bool:
 
 
 def _direction(mean: Floats, reference: Floats) -> Floats:
-    """Return the centred shift with length 1, or NaN where it is the same for all genes."""
+    """Return the centred shift with length 1; NaN where it is equal in all genes."""
     shift = mean - reference
     shift = shift - shift.mean()
     length = np.linalg.norm(shift)

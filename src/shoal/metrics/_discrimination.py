@@ -1,22 +1,17 @@
-"""Can a prediction be told from those of other perturbations? Ranks of the own mean among the means of all conditions.
+"""Discrimination: whether a prediction can be told from those of other perturbations.
 
-One mean asks (the query), the others answer (the candidates), and the score is the rank of the condition's own candidate by
-distance. Target genes that are left out for a query are left out of all its distances. With q the query, 0 in the genes that
-do not count, c a candidate and m the query's mask, all distances are products of matrices but for one unmasked l1:
-
-    |q - c|^2 = |q|^2 - 2 q.c + m.c^2,       |q - c|_1 over counted genes = |q - c|_1 - (1 - m).|c|
+Each mean looks for its counterpart among the means of all conditions, by distance. The score is the
+rank of the counterpart.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from .._validate import one_of
-from ._kernels import compiled
-from ._means import ROUNDING, counted, members, tables
-from ._pairs import BLOCK_BYTES
+from .._threads import one_thread
+from ._mean_ranks import rank_among
+from ._means import tables
+from ._texts import documented
 
 if TYPE_CHECKING:
     from .._typing import Bools, Floats, Ints
@@ -24,6 +19,8 @@ if TYPE_CHECKING:
 Metric = Literal["l1", "l2", "cosine"]
 
 
+@one_thread()
+@documented
 def discrimination_score(
     predicted: Floats,
     real: Floats,
@@ -34,32 +31,41 @@ def discrimination_score(
     ties: Literal["average", "order"] = "average",
     scale: Literal["pds", "unit"] = "pds",
 ) -> Floats:
-    r"""Perturbation discrimination score (PDS): how early a prediction finds its own real mean among all real means.
+    r"""Perturbation discrimination score (PDS): how early a prediction finds its real mean.
+
+    The distances d from the prediction of a condition to all N real means are ranked:
 
     .. math:: \mathrm{PDS}_p = 1 - \frac{\mathrm{rank}_p}{N}, \qquad
               \mathrm{rank}_p = \#\{j \ne p : d(\hat y_p, \bar x_j) < d(\hat y_p, \bar x_p)\}
 
-    Higher is better, 1 is perfect. Chance, and any prediction that is the same for all conditions, is 0.5 + 1/(2N); with
-    ``scale="unit"`` it is 0.5 whatever N. It does not see the size of an error, l1 and l2 reward a scale of the shift that
-    suits the neighbours, and the score saturates where responses are strong and different.
+    Higher is better and 1 is perfect. Chance is 0.5 + 1/(2N), which is also the value of a
+    prediction that is the same for all conditions. With ``scale="unit"`` chance is 0.5 for every N.
+
+    It has three blind spots. It does not see the size of an error. With l1 and l2, a scale of the
+    shift that suits the neighbours is rewarded. And it saturates where responses are strong and
+    different.
 
     Parameters
     ----------
     predicted
-        (P, G) predicted means, one row a condition. For the cosine: shifts from the mean of the real controls.
+        {predicted_means}
+        For the cosine: shifts from the mean of the real controls.
     real
         (P, G) real means, or shifts, of the same conditions.
     metric
-        Distance: sum of absolute differences, Euclidean, or 1 - cosine. The cosine with a shift of length 0 counts as 0.
+        Distance: ``"l1"`` (sum of absolute differences), ``"l2"`` (Euclidean) or ``"cosine"`` (1 -
+        cosine). The cosine with a shift of length 0 counts as 0.
     mask
-        (P, G) genes that count when the prediction of row p is compared, with all real means; all by default.
+        (P, G) booleans: the genes that count when the prediction of row p is compared with all real
+        means. All by default.
     group
-        (P,) context of each condition; conditions compete within their context only. One context by default.
+        {group}
     ties
-        ``"average"``: a tie counts half. ``"order"``: the earlier row wins, as in cell-eval, where a prediction
-        that cannot tell two conditions apart is right about the first.
+        ``"average"``: a tie counts as half. ``"order"``: the earlier row wins, as in cell-eval.
+        There, a prediction that cannot tell two conditions apart is right about the first one.
     scale
-        ``"pds"`` divides the rank by N, the conditions of the context, as published; ``"unit"`` by N - 1, so that the worst is 0.
+        ``"pds"`` divides the rank by N, the number of conditions of the context, as published.
+        ``"unit"`` divides it by N - 1, so that the worst score is 0.
 
     Returns
     -------
@@ -72,7 +78,8 @@ def discrimination_score(
 
     References
     ----------
-    cell-eval 0.8 (``discrimination_score_l1``, ``_l2``, ``_cosine``), with ``ties="order"``; Virtual Cell Challenge 2025.
+    cell-eval 0.8 (``discrimination_score_l1``, ``_l2``, ``_cosine``) with ``ties="order"``; Virtual
+    Cell Challenge 2025.
 
     Examples
     --------
@@ -81,10 +88,12 @@ def discrimination_score(
     >>> sh.metrics.discrimination_score(real + 0.1, real)
     array([1., 1., 1.])
     """
-    guess, truth = tables(predicted=predicted, real=real)
-    return 1 - _ranks(guess, truth, metric, mask=mask, group=group, ties=ties, scale=scale)
+    predicted, truth = tables(predicted=predicted, real=real)
+    return 1 - rank_among(predicted, truth, metric, mask=mask, group=group, ties=ties, scale=scale)
 
 
+@one_thread()
+@documented
 def retrieval_rank(
     predicted: Floats,
     real: Floats,
@@ -93,26 +102,35 @@ def retrieval_rank(
     mask: Bools | None = None,
     group: Ints | None = None,
 ) -> Floats:
-    r"""Normalised inverse rank (NIR): how early a real mean finds its own prediction among all predictions.
+    r"""Normalised inverse rank (NIR): how early a real mean finds its own prediction.
 
-    .. math:: \mathrm{NIR}_p = 1 - \frac{\#\{j \ne p : d(\hat y_j, \bar x_p) < d(\hat y_p, \bar x_p)\}}{N - 1}
+    The distances from the real mean of a condition to all N predictions are ranked:
 
-    Higher is better: 1 is perfect, 0.5 is chance and what predictions that are all the same get (ties count half). It is the
-    other direction of :func:`shoal.metrics.discrimination_score`: a model that predicts one condition near everything, as one
-    of small shifts among large ones, takes the first place from the others.
+    .. math:: \mathrm{NIR}_p = 1 -
+              \frac{\#\{j \ne p : d(\hat y_j, \bar x_p) < d(\hat y_p, \bar x_p)\}}{N - 1}
+
+    Higher is better: 1 is perfect and 0.5 is chance. A tie counts as half, so predictions that are
+    all the same get 0.5.
+
+    It is the opposite direction of :func:`shoal.metrics.discrimination_score`. It punishes a model
+    that predicts one condition close to everything, for instance a small shift among large ones:
+    that prediction takes the first place from the others.
 
     Parameters
     ----------
     predicted
-        (P, G) predicted means, one row a condition. For the cosine: shifts from the mean of the real controls.
+        {predicted_means}
+        For the cosine: shifts from the mean of the real controls.
     real
         (P, G) real means, or shifts, of the same conditions.
     metric
-        Distance, as for :func:`shoal.metrics.discrimination_score`.
+        Distance: ``"l1"``, ``"l2"`` or ``"cosine"``, as for
+        :func:`shoal.metrics.discrimination_score`.
     mask
-        (P, G) genes that count when the real mean of row p is compared, with all predictions; all by default.
+        (P, G) booleans: the genes that count when the real mean of row p is compared with all
+        predictions. All by default.
     group
-        (P,) context of each condition; conditions compete within their context only. One context by default.
+        {group}
 
     Returns
     -------
@@ -125,8 +143,8 @@ def retrieval_rank(
 
     References
     ----------
-    1 - ``rank`` of scPertEval 0.2, which ranks as here; its ``nir`` ranks the real means for each prediction, which is
-    :func:`shoal.metrics.centroid_accuracy`. Miller et al. (2025).
+    Equal to 1 - ``rank`` of scPertEval 0.2. The ``nir`` of scPertEval ranks the real means for each
+    prediction, which is :func:`shoal.metrics.centroid_accuracy`. Miller et al. (2025).
 
     Examples
     --------
@@ -135,28 +153,32 @@ def retrieval_rank(
     >>> sh.metrics.retrieval_rank(np.ones_like(real), real)
     array([0.5, 0.5, 0.5])
     """
-    guess, truth = tables(predicted=predicted, real=real)
-    return 1 - _ranks(truth, guess, metric, mask=mask, group=group, scale="unit")
+    predicted, truth = tables(predicted=predicted, real=real)
+    return 1 - rank_among(truth, predicted, metric, mask=mask, group=group, scale="unit")
 
 
+@one_thread()
+@documented
 def centroid_accuracy(
     predicted: Floats, real: Floats, *, mask: Bools | None = None, group: Ints | None = None
 ) -> Floats:
-    """Share of the other real means that are farther from a prediction than its own real mean; Euclidean.
+    """Share of the other real means that are farther from a prediction than its own real mean.
 
-    Higher is better: 1 is perfect, 0.5 is chance; ties count half. It is the discrimination score in l2 on the scale from 0
-    to 1, and misleads as that does.
+    Distances are Euclidean. Higher is better: 1 is perfect and 0.5 is chance; a tie counts as half.
+    It is :func:`shoal.metrics.discrimination_score` with l2 and ``scale="unit"``, and has the same
+    blind spots.
 
     Parameters
     ----------
     predicted
-        (P, G) predicted means, one row a condition.
+        {predicted_means}
     real
-        (P, G) real means of the same conditions.
+        {real_means}
     mask
-        (P, G) genes that count when the prediction of row p is compared; all by default.
+        (P, G) booleans: the genes that count when the prediction of row p is compared. All by
+        default.
     group
-        (P,) context of each condition; conditions compete within their context only. One context by default.
+        {group}
 
     Returns
     -------
@@ -181,6 +203,8 @@ def centroid_accuracy(
     return discrimination_score(predicted, real, metric="l2", mask=mask, group=group, scale="unit")
 
 
+@one_thread()
+@documented
 def rank_score(
     predicted: Floats,
     real: Floats,
@@ -189,22 +213,26 @@ def rank_score(
     mask: Bools | None = None,
     group: Ints | None = None,
 ) -> Floats:
-    """Rank of the own prediction among all predictions, by distance to the real mean, divided by their number.
+    """Rank of a condition's own prediction among all predictions, divided by their number.
 
-    Lower is better: 0 is perfect, chance is 0.5 - 1/(2N). The ranks are those of :func:`shoal.metrics.retrieval_rank`.
+    Predictions are ranked by their distance to the real mean, as in
+    :func:`shoal.metrics.retrieval_rank`. Lower is better: 0 is perfect and 0.5 - 1/(2N) is chance.
 
     Parameters
     ----------
     predicted
-        (P, G) predicted means, one row a condition. For the cosine: shifts, or log fold changes.
+        {predicted_means}
+        For the cosine: shifts, or log fold changes.
     real
         (P, G) real means, or shifts, of the same conditions.
     metric
-        Distance, as for :func:`shoal.metrics.discrimination_score`; l2 ranks as the RMSE does.
+        Distance: ``"l1"``, ``"l2"`` or ``"cosine"``, as for
+        :func:`shoal.metrics.discrimination_score`. l2 gives the ranks of the RMSE.
     mask
-        (P, G) genes that count when the real mean of row p is compared; all by default.
+        (P, G) booleans: the genes that count when the real mean of row p is compared. All by
+        default.
     group
-        (P,) context of each condition; conditions compete within their context only. One context by default.
+        {group}
 
     Returns
     -------
@@ -217,7 +245,8 @@ def rank_score(
 
     References
     ----------
-    Wu et al. (2024), "PerturBench". It shuffles before it sorts, so that its ranks of ties are random; these are their mean.
+    Wu et al. (2024), "PerturBench". It breaks ties at random; the ranks here are the mean of its
+    ranks.
 
     Examples
     --------
@@ -226,106 +255,5 @@ def rank_score(
     >>> sh.metrics.rank_score(real[[1, 0, 2, 3]], real)
     array([0.25, 0.25, 0.  , 0.  ])
     """
-    guess, truth = tables(predicted=predicted, real=real)
-    return _ranks(truth, guess, metric, mask=mask, group=group)
-
-
-def _ranks(
-    query: Floats,
-    candidates: Floats,
-    metric: str,
-    *,
-    mask: Bools | None,
-    group: Ints | None,
-    ties: str = "average",
-    scale: str = "pds",
-) -> Floats:
-    """Return the rank of candidate p for query p, from 0, divided by the N conditions of its group, or by N - 1."""
-    one_of(metric, tuple(_DISTANCES), name="metric")
-    one_of(ties, ("average", "order"), name="ties")
-    one_of(scale, ("pds", "unit"), name="scale")
-    genes = None if mask is None else counted(mask, query.shape)
-    found = np.full(len(query), np.nan)
-    for rows in members(group, len(query)):
-        n, others = len(rows), candidates[rows]
-        if n < 2:
-            continue
-        centre = (
-            others.mean(axis=0) if metric == "l2" else 0.0
-        )  # products of smaller numbers round less
-        others = others - centre
-        step = max(1, BLOCK_BYTES // (8 * max(n, query.shape[1])))
-        for start in range(0, n, step):
-            block = rows[start : start + step]
-            own = np.arange(start, start + len(block))
-            counts = None if genes is None else genes[block].astype(np.float64)
-            distance, rounding = _DISTANCES[metric](query[block] - centre, others, counts)
-            before, tied = _compare(distance, rounding, own)
-            first = np.arange(n) < own[:, None]
-            wins = (tied & first).sum(axis=1) if ties == "order" else (tied.sum(axis=1) - 1) / 2
-            found[block] = (before.sum(axis=1) + wins) / (n if scale == "pds" else n - 1)
-    return found
-
-
-def _compare(distance: Floats, rounding: Floats, own: Ints) -> tuple[Bools, Bools]:
-    """Return which candidates are closer than the own one, and which as close up to rounding (the own one among them)."""
-    mine = own[:, None]
-    gap = distance - np.take_along_axis(distance, mine, axis=1)
-    slack = rounding + np.take_along_axis(rounding, mine, axis=1)
-    return gap < -slack, np.abs(gap) <= slack
-
-
-def _l1(query: Floats, candidates: Floats, counts: Floats | None) -> tuple[Floats, Floats]:
-    """Return (b, n) l1 distances over the genes that count for a query, and the size of their rounding."""
-    if counts is None:
-        distance = _l1_distances(query, candidates)
-        return distance, ROUNDING * distance
-    every = _l1_distances(query * counts, candidates)
-    return every - (1 - counts) @ np.abs(candidates).T, ROUNDING * every
-
-
-def _l2(query: Floats, candidates: Floats, counts: Floats | None) -> tuple[Floats, Floats]:
-    """Return (b, n) squared distances, and the size of their rounding."""
-    if counts is not None:
-        query = query * counts
-    lengths = np.einsum("ig,ig->i", query, query)[:, None]
-    every = lengths + np.einsum("jg,jg->j", candidates, candidates)
-    theirs = every - lengths if counts is None else counts @ (candidates**2).T
-    return lengths + theirs - 2 * (query @ candidates.T), ROUNDING * every
-
-
-def _cosine(query: Floats, candidates: Floats, counts: Floats | None) -> tuple[Floats, Floats]:
-    """Return (b, n) values of -cosine, 0 where a length is 0, and the size of their rounding."""
-    if counts is not None:
-        query = query * counts
-    every = np.einsum("jg,jg->j", candidates, candidates)[None, :]
-    theirs = every if counts is None else counts @ (candidates**2).T
-    theirs = np.where(theirs > ROUNDING * every, theirs, 0.0)
-    scale = np.sqrt(np.einsum("ig,ig->i", query, query)[:, None] * theirs)
-    safe = np.where(scale > 0, scale, 1.0)
-    cosine = np.where(scale > 0, query @ candidates.T, 0.0) / safe
-    with np.errstate(divide="ignore", invalid="ignore"):
-        lost = np.where(
-            theirs > 0, every / theirs, 1.0
-        )  # how much of a length the mask took away: it cancels
-    return -cosine, ROUNDING * lost
-
-
-_DISTANCES = {"l1": _l1, "l2": _l2, "cosine": _cosine}
-
-
-def _l1_loop(x: Floats, y: Floats) -> Floats:
-    out = np.empty((len(x), len(y)))
-    for start in range(0, len(y), 16):  # few candidates at a time: they stay in the cache
-        for i in range(len(x)):
-            for j in range(start, min(start + 16, len(y))):
-                total = 0.0
-                for g in range(x.shape[1]):
-                    total += abs(x[i, g] - y[j, g])
-                out[i, j] = total
-    return out
-
-
-_l1_distances = compiled(
-    _l1_loop, fastmath=True
-)  # four times faster than scipy's, which cannot reorder its sums
+    predicted, truth = tables(predicted=predicted, real=real)
+    return rank_among(truth, predicted, metric, mask=mask, group=group)

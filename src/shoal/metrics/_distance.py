@@ -1,18 +1,23 @@
 r"""Distances between two populations of cells.
 
-All are of the form
+All have the form
 
 .. math:: D = 2\,E h(x, y) - E h(x, x') - E h(y, y'),
 
-with h the squared Euclidean distance (:func:`edistance`), the Euclidean distance (:func:`energy_distance`) or minus a
-Gaussian kernel (:func:`shoal.metrics.mmd`). The unbiased form takes the means over pairs of different cells
-(U-statistic) and may fall below 0; the biased form also counts each cell with itself (V-statistic).
+and differ in h:
 
-For the squared distance the expectations are moments, so that it needs no pairs:
+- the squared Euclidean distance (:func:`edistance`);
+- the Euclidean distance (:func:`energy_distance`);
+- minus a Gaussian kernel (:func:`shoal.metrics.mmd`).
 
-.. math:: D = 2\left(\lVert \bar x - \bar y \rVert^2 - \frac{T_x}{n} - \frac{T_y}{m}\right),
+The *unbiased* form takes means over pairs of different cells (a U-statistic). It is 0 on average
+between samples of one population, and may fall below 0. The *biased* form also counts each cell
+with itself (a V-statistic).
 
-with T the trace of the unbiased covariance.
+For the squared distance no pairs are needed, because its expectations are moments. With T the trace
+of the unbiased covariance:
+
+.. math:: D = 2\left(\lVert \bar x - \bar y \rVert^2 - \frac{T_x}{n} - \frac{T_y}{m}\right).
 """
 
 from __future__ import annotations
@@ -21,35 +26,41 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._threads import one_thread
 from ._pairs import BLOCK_BYTES, euclidean
 from ._reference import PairReference, SquaredReference
+from ._texts import documented
 
 if TYPE_CHECKING:
     from .._typing import Floats
 
 
+@one_thread()
+@documented
 def edistance(X: Floats, Y: Floats, *, biased: bool = False) -> float:
-    """Energy distance of squared Euclidean distances: twice the squared distance of the means, less their noise.
+    """Energy distance with squared Euclidean distances (the E-distance of scperturb).
 
-    It sees the means only; two populations with equal means and different shapes have distance 0.
+    It is twice the squared distance of the two means, less the sampling noise of the means. It sees
+    nothing but the means: two populations with equal means and different shapes have distance 0.
 
     Parameters
     ----------
     X
-        (n, d) cells of one population.
+        {cells_of_one}
     Y
-        (m, d) cells of the other.
+        {cells_of_other}
     biased
-        Whether to keep the noise of the means (V-statistic).
+        Whether to keep the sampling noise of the means (V-statistic).
 
     Returns
     -------
-    Distance, in squared units of the columns; 0 on average between samples of one population.
+    Distance, in squared units of the columns. 0 on average between samples of one population.
 
     Raises
     ------
     ValueError
-        If the columns differ, a value is not finite, or a population is too small (2 cells; 1 if `biased`).
+        If the columns differ, a value is not finite, or a population has fewer than 2 cells (1 if
+        `biased`).
 
     References
     ----------
@@ -65,22 +76,24 @@ def edistance(X: Floats, Y: Floats, *, biased: bool = False) -> float:
     return SquaredReference(y, biased=biased).compare(x)[0]
 
 
+@one_thread()
+@documented
 def energy_distance(
     X: Floats, Y: Floats, *, biased: bool = False, block_bytes: int = BLOCK_BYTES
 ) -> float:
-    """Energy distance of Euclidean distances: 0 only between equal distributions.
+    """Energy distance with Euclidean distances: 0 only between equal distributions.
 
     Parameters
     ----------
     X
-        (n, d) cells of one population.
+        {cells_of_one}
     Y
-        (m, d) cells of the other.
+        {cells_of_other}
     biased
-        Whether to count each cell with itself (V-statistic, as pertpy 1.4 and cell-eval 0.8 do); it is larger by
-        about E|x - x'|/n + E|y - y'|/m, which makes small populations look far from everything.
+        Whether to count each cell with itself (V-statistic), as pertpy 1.4 and cell-eval 0.8 do.
+        That adds about E|x - x'|/n + E|y - y'|/m, so small populations look far from everything.
     block_bytes
-        Upper size of the working memory.
+        {block_bytes}
 
     Returns
     -------
@@ -106,7 +119,13 @@ def energy_distance(
 
 
 def check_pair(X: Floats, Y: Floats, *, biased: bool) -> tuple[Floats, Floats]:
-    """Return both as float64 arrays, or raise ``ValueError``."""
+    """Return both populations as float64 arrays.
+
+    Raises
+    ------
+    ValueError
+        If the columns differ, a value is not finite, or there are too few cells.
+    """
     x, y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         msg = f"X and Y must be 2-D with equal columns, not {x.shape} and {y.shape}"
@@ -118,6 +137,9 @@ def check_pair(X: Floats, Y: Floats, *, biased: bool) -> tuple[Floats, Floats]:
     for name, values in (("X", x), ("Y", y)):
         bad = int((~np.isfinite(values).all(axis=1)).sum())
         if bad:
-            msg = f"{bad} of {len(values)} rows of {name} hold NaN or infinite values; drop them or mend them first"
+            msg = (
+                f"{bad} of {len(values)} rows of {name} hold NaN or infinite values; "
+                "drop or fix them first"
+            )
             raise ValueError(msg)
     return x, y

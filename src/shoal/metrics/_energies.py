@@ -1,7 +1,8 @@
-"""Energy distances of many populations to their controls, all pairs of cells, in the precision of the data.
+"""Energy distances of many populations to their controls, over all pairs of cells.
 
-A squared distance is |x|² + |c|² - 2 x.c, and what costs is x.c. Genes that many controls express go through one product of
-dense matrices; of the others only the values that are not 0 are looked at.
+A squared distance is |x|² + |c|² - 2 x.c, and the products x.c take the time. Genes that many
+controls express go through one product of dense matrices. Of all other genes, only the values that
+are not 0 are read. The work is done in the precision of the data.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ if TYPE_CHECKING:
     from .._typing import Floats, Ints, Matrix
     from ._cells import Part
 
-DENSE = 0.3  # share of controls that express a gene from which on a dense product is faster
-CONTROLS = 2048  # controls that a block of cells is compared with at a time
-KEPT = (
-    2**21
-)  # numbers of a population that are made dense once; of larger ones this is done anew for each pass
-LANES = 32  # their number is filled up to multiples of this
+DENSE = 0.3  # a dense product is faster if at least this share of the controls express a gene
+CONTROLS = 2048  # number of controls that a block of cells is compared with at a time
+# populations with up to this many values are made dense once, larger ones in every pass
+KEPT = 2**21
+LANES = 32  # a block of cells is filled up to a multiple of this many rows
+# bytes of a number -> share of the squared norms below which a squared distance is rounding
 EQUAL = {
     4: 2e-6,
     8: 1e-13,
-}  # by bytes of a number: a squared distance below this part of the squares is rounding
+}
 
 
 def energies(
@@ -47,26 +48,29 @@ def energies(
     group
         (P,) context of each population, an index into `controls`.
     biased
-        Whether to count each cell with itself (V-statistic), as :func:`shoal.metrics.energy_distance`.
+        Whether to count each cell with itself (V-statistic), as in
+        :func:`shoal.metrics.energy_distance`.
 
     Returns
     -------
-    (P,) distances, float64; NaN for a single cell, if not `biased`. If cells and controls are of single precision, so are
-    the distances of two cells, of which the means are taken in double precision.
+    (P,) distances, float64; NaN for a single cell, if not `biased`. If all cells are of single
+    precision, so are the distances of two cells; their means are taken in double precision.
     """
     single = all(
         dtype == np.float32 for several in (cells, controls) for dtype in dtypes_of(several)
     )
     references = [
-        _Controls(own, np.float32 if single else np.float64, biased=biased)
-        for own in each_of(controls)
+        _Controls(population, np.float32 if single else np.float64, biased=biased)
+        for population in each_of(controls)
     ]
     each = zip(each_of(cells), np.asarray(group).tolist(), strict=True)
-    return np.array([references[at].energy(own) for own, at in each], dtype=np.float64)
+    return np.array(
+        [references[at].energy(population) for population, at in each], dtype=np.float64
+    )
 
 
 class _Controls:
-    """The controls of a context; the genes that many of them express come first."""
+    """The controls of one context. The genes that many of them express come first."""
 
     def __init__(self, cells: Part, dtype: type, *, biased: bool) -> None:
         self.biased, n = biased, len(cells[1])
@@ -76,18 +80,16 @@ class _Controls:
         self.dense: Floats = np.concatenate(
             [densify(block[:, first]).astype(dtype) for block in blocks_of(cells)]
         )
-        self.centre = self.dense.mean(axis=0, dtype=np.float64).astype(
-            dtype
-        )  # smaller numbers round less
+        # smaller numbers have smaller rounding errors
+        self.centre = self.dense.mean(axis=0, dtype=np.float64).astype(dtype)
         self.dense -= self.centre
         rest = [sparse.csr_matrix(block[:, others], dtype=dtype) for block in blocks_of(cells)]
         self.rest = sparse.vstack(rest, format="csr")
         self.squares = _squares(self.dense) + _squares(self.rest)
         self.equal = dtype(EQUAL[np.dtype(dtype).itemsize])
         total = 0.0
-        for i in range(
-            0, n, BLOCK
-        ):  # with all from there on, which is once all pairs but those among these cells
+        # all later controls: each pair once, but twice the pairs within this block
+        for i in range(0, n, BLOCK):
             x, squares = self._read(cells, i)
             total += 2 * self._to_controls(x, squares, first=i) - self._among(
                 x, squares, x, squares
@@ -114,13 +116,15 @@ class _Controls:
         return float(_distances(x @ y.T, squares, of_y, self.equal))
 
     def _read(self, cells: Part, start: int) -> tuple[Floats, Floats]:
-        """Return some cells, the genes in the order of the controls and rows of zeros at the end, and the squared norms."""
+        """Return a block of cells and their squared norms.
+
+        The genes are in the order of the controls, and rows of zeros fill the block up.
+        """
         values, rows = cells
         block = densify(values[rows[start : start + BLOCK]]).astype(self.dense.dtype, copy=False)
         x = np.empty((-(-len(block) // LANES) * LANES, len(self.genes)), dtype=block.dtype)
-        np.take(
-            block, self.genes, axis=1, out=x[: len(block)], mode="clip"
-        )  # the only mode that fills it in place
+        # the only mode that fills `out` in place
+        np.take(block, self.genes, axis=1, out=x[: len(block)], mode="clip")
         x[len(block) :] = 0.0
         x[:, : self.n_many] -= self.centre
         return x, _squares(x[: len(block)])
@@ -146,7 +150,7 @@ def _expressed(cells: Matrix) -> Ints:
 
 
 def _squares(values: Matrix) -> Floats:
-    """Return the squared norms of rows, in their precision."""
+    """Return the squared norms of rows, in the precision of the rows."""
     if sparse.issparse(values):
         return np.asarray(values.multiply(values).sum(axis=1), dtype=values.dtype).ravel()
     return np.asarray(np.einsum("ij,ij->i", values, values))
@@ -184,15 +188,18 @@ def _product_loop(data, indices, indptr, other, out):  # type: ignore[no-untyped
 
 
 def _distance_loop(products, squares, other_squares, equal):  # type: ignore[no-untyped-def]
-    """Return the sum of the distances: of each row in the precision of the data, of all in double precision."""
+    """Return the sum of all distances.
+
+    A row is summed in the precision of the data, and the rows in double precision.
+    """
     total = 0.0
     for i in range(len(squares)):
-        own = equal - equal
+        row_total = equal - equal
         for j in range(len(other_squares)):
             size = squares[i] + other_squares[j]
             square = size - (products[i, j] + products[i, j])
-            own += np.sqrt(square if square > equal * size else equal - equal)
-        total += own
+            row_total += np.sqrt(square if square > equal * size else equal - equal)
+        total += row_total
     return total
 
 

@@ -1,4 +1,4 @@
-"""Errors of the predicted means, gene by gene, and of predicted cells where the truth of each cell is known."""
+"""Errors of predicted means, gene by gene, and of single predicted cells."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from scipy import sparse
 
 from ._cells import densify
 from ._means import counted, tables
+from ._texts import documented
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,24 +17,26 @@ if TYPE_CHECKING:
     from .._typing import Bools, Floats, Matrix
 
 
+@documented
 def mae(predicted: Floats, real: Floats, *, mask: Bools | None = None) -> Floats:
     r"""Mean absolute error of the mean, :math:`\frac{1}{G}\sum_g |\hat y_g - \bar x_g|`.
 
-    Lower is better, 0 is perfect. Most genes do not respond, so that a copy of the control or the mean of the perturbed
-    cells comes close to the best value there is; report it for comparison with published numbers, rank models by others.
+    Lower is better and 0 is perfect. Most genes do not respond, so a copy of the control mean, or
+    the mean of the perturbed cells, comes close to the best value there is. Report it for
+    comparison with published numbers, and rank models by other metrics.
 
     Parameters
     ----------
     predicted
-        (P, G) means of the predicted cells, one row a condition.
+        {predicted_means}
     real
-        (P, G) means of the real cells.
+        {real_means}
     mask
-        (P, G) genes that count; all by default.
+        {mask}
 
     Returns
     -------
-    (P,) errors in the units of the means, float64; NaN for a condition without a gene that counts.
+    (P,) errors in the units of the means, float64; NaN for a condition in which no gene counts.
 
     Raises
     ------
@@ -50,24 +53,25 @@ def mae(predicted: Floats, real: Floats, *, mask: Bools | None = None) -> Floats
     return _mean(np.abs(_gap(predicted, real)), mask)
 
 
+@documented
 def mse(predicted: Floats, real: Floats, *, mask: Bools | None = None) -> Floats:
     r"""Mean squared error of the mean, :math:`\frac{1}{G}\sum_g (\hat y_g - \bar x_g)^2`.
 
-    Lower is better, 0 is perfect. It misleads as :func:`shoal.metrics.mae` does; see
-    :func:`shoal.metrics.weighted_mse` for one that looks where something happens.
+    Lower is better and 0 is perfect. It misleads as :func:`shoal.metrics.mae` does.
+    :func:`shoal.metrics.weighted_mse` looks at the genes that respond.
 
     Parameters
     ----------
     predicted
-        (P, G) means of the predicted cells, one row a condition.
+        {predicted_means}
     real
-        (P, G) means of the real cells.
+        {real_means}
     mask
-        (P, G) genes that count; all by default.
+        {mask}
 
     Returns
     -------
-    (P,) errors in squared units of the means, float64; NaN for a condition without a gene that counts.
+    (P,) errors in squared units of the means, float64; NaN for a condition in which no gene counts.
 
     Raises
     ------
@@ -84,23 +88,25 @@ def mse(predicted: Floats, real: Floats, *, mask: Bools | None = None) -> Floats
     return _mean(_gap(predicted, real) ** 2, mask)
 
 
+@documented
 def rmse(predicted: Floats, real: Floats, *, mask: Bools | None = None) -> Floats:
     r"""Root of the mean squared error of the mean.
 
-    Lower is better, 0 is perfect. A shift of one gene by 10 weighs as much as one of 100 genes by 1.
+    Lower is better and 0 is perfect. An error of 10 in one gene weighs as much as an error of 1 in
+    100 genes.
 
     Parameters
     ----------
     predicted
-        (P, G) means of the predicted cells, one row a condition.
+        {predicted_means}
     real
-        (P, G) means of the real cells.
+        {real_means}
     mask
-        (P, G) genes that count; all by default.
+        {mask}
 
     Returns
     -------
-    (P,) errors in the units of the means, float64; NaN for a condition without a gene that counts.
+    (P,) errors in the units of the means, float64; NaN for a condition in which no gene counts.
 
     Raises
     ------
@@ -120,18 +126,21 @@ def rmse(predicted: Floats, real: Floats, *, mask: Bools | None = None) -> Float
 def cell_error(
     predicted: Sequence[Matrix], real: Sequence[Matrix], *, start: Sequence[Matrix]
 ) -> Floats:
-    r"""Distance of each cell to its true counterfactual, relative to the distance if nothing is done.
+    r"""Distance of each cell to its true counterfactual, relative to leaving the cell as it is.
+
+    For cells x that became y, with predictions ŷ:
 
     .. math:: \frac{\sum_i \lVert \hat y_i - y_i \rVert}{\sum_i \lVert x_i - y_i \rVert}
 
-    for cells x that became y. Lower is better: 0 is perfect, 1 is what leaving every cell unperturbed gives, and there is
-    no upper limit. Nobody observes y in an experiment, so it is for simulated screens only. Where the response itself is
-    random, 0 cannot be reached, and a prediction of the conditional mean does better than a faithful random one.
+    Lower is better: 0 is perfect, 1 is the value of leaving every cell unperturbed, and there is no
+    upper limit. No experiment observes y for a cell x, so the metric is for simulated screens.
+    Where the response itself is random, 0 cannot be reached, and a prediction of the conditional
+    mean does better than a faithful random one.
 
     Parameters
     ----------
     predicted
-        P populations, each (n, d): what the model makes of every cell; dense, or sparse of scipy.
+        P populations, each (n, d): the prediction for every cell; dense, or sparse of scipy.
     real
         P populations, each (n, d): what became of the same cells, in the same order.
     start
@@ -154,35 +163,44 @@ def cell_error(
     array([0.25])
     """
     if not len(predicted) == len(real) == len(start):
-        msg = f"expected one population a condition in each, not {len(predicted)}, {len(real)} and {len(start)}"
+        msg = (
+            f"expected one population per condition in each, not {len(predicted)}, "
+            f"{len(real)} and {len(start)}"
+        )
         raise ValueError(msg)
-    found = np.full(len(real), np.nan)
-    for i, (guess, truth, before) in enumerate(zip(predicted, real, start, strict=True)):
-        if not guess.shape == truth.shape == before.shape:
-            msg = f"population {i}: the same cells thrice, not {guess.shape}, {truth.shape} and {before.shape}"
+    ratios = np.full(len(real), np.nan)
+    for i, (cells, truth, before) in enumerate(zip(predicted, real, start, strict=True)):
+        if not cells.shape == truth.shape == before.shape:
+            msg = (
+                f"population {i} must hold the same cells in predicted, real and start, "
+                f"not {cells.shape}, {truth.shape} and {before.shape}"
+            )
             raise ValueError(msg)
-        error, distance = _path(guess, truth), _path(before, truth)
+        error, distance = _path(cells, truth), _path(before, truth)
         if not np.isfinite(error + distance):
-            msg = f"population {i} holds NaN or infinite values; drop those cells from all three first"
+            msg = (
+                f"population {i} holds NaN or infinite values; "
+                "drop those cells from all three first"
+            )
             raise ValueError(msg)
-        found[i] = error / distance if distance > 0 else np.nan
-    return found
+        ratios[i] = error / distance if distance > 0 else np.nan
+    return ratios
 
 
 def _gap(predicted: Floats, real: Floats) -> Floats:
-    guess, truth = tables(predicted=predicted, real=real)
-    return guess - truth
+    predicted, truth = tables(predicted=predicted, real=real)
+    return predicted - truth
 
 
 def _mean(errors: Floats, mask: Bools | None) -> Floats:
-    """Return the mean over the genes that count, NaN where there is none."""
+    """Return the mean over the genes that count; NaN where none does."""
     genes = counted(mask, errors.shape)
     n = genes.sum(axis=1)
     return np.where(genes, errors, 0.0).sum(axis=1) / np.where(n > 0, n, np.nan)
 
 
 def _path(x: Matrix, y: Matrix) -> float:
-    """Return the sum over cells of the distance of x to y; a difference of sparse cells stays sparse."""
+    """Return the sum over cells of the distance of x to y. Sparse cells stay sparse."""
     gap: Matrix = x - y if sparse.issparse(x) and sparse.issparse(y) else densify(x) - densify(y)
     square = gap.multiply(gap) if sparse.issparse(gap) else gap**2
     return float(np.sqrt(np.asarray(square.sum(axis=1), dtype=np.float64)).sum())

@@ -1,7 +1,10 @@
-"""Why a response is incoherent: the excess covariance E = Cov_p - Cov_c of a perturbation over its controls.
+"""Why a response is incoherent: the excess covariance E = Cov_p - Cov_c over the controls.
 
-A population that is only more variable has E spread over all directions. If only some cells respond, E is a single
-direction, along the mean shift. If cells follow one of several programmes, E is a single direction across it.
+Three causes leave different marks:
+
+- dispersion: the population is only more variable, and E is spread over all directions;
+- partial penetrance: only some cells respond, and E is one direction along the mean shift;
+- several programmes: cells respond in different ways, and E is one direction across the shift.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from scipy.sparse import linalg
 if TYPE_CHECKING:
     from .._typing import Floats
 
-MATRIX = 500  # features up to which a covariance matrix is formed
+MATRIX = 500  # largest number of features for which a covariance matrix is formed
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,11 @@ class Excess:
     Attributes
     ----------
     along_shift
-        Share of the excess variance that lies along the mean shift, 0 to 1. Where the excess is no larger than the
-        standard error of the total variance, the share is of that error.
+        Share of the excess variance along the mean shift, 0 to 1. Where the excess is no larger
+        than the standard error of the total variance, it is the share of that error.
     top_share
-        Share that lies along its top direction, which is found in one half of the cells and measured in the other,
-        so that noise has no share; 0 to 1.
+        Share of the excess variance along its top direction, 0 to 1. The direction is found in one
+        half of the cells and measured in the other, so that noise has no share.
     alignment
         |cosine| of the top direction with the mean shift.
     """
@@ -43,7 +46,7 @@ class Excess:
 
 @dataclass(frozen=True)
 class Spread:
-    """Covariance of the controls, as a sample of their shifts: the features may be too many for a matrix.
+    """Covariance of the controls, kept as a sample: a matrix may be too large.
 
     Attributes
     ----------
@@ -73,21 +76,24 @@ class Spread:
         return np.asarray(self.sample.T @ self.sample, dtype=np.float64) / self.free
 
     def times(self, vector: Floats) -> Floats:
-        """Covariance times a vector, in the precision of the sample: a wider vector would have it copied."""
+        """Return covariance times a vector, in the precision of the sample, which is not copied."""
         return self.sample.T @ (self.sample @ vector.astype(self.sample.dtype)) / self.free
 
     def along(self, unit: Floats) -> float:
-        """Variance along a unit vector."""
+        """Return the variance along a unit vector."""
         on = self.sample @ unit
         return float(on @ on) / self.free
 
     def noise(self, n: int) -> float:
-        """Standard error of the total variance of n cells like these."""
+        """Return the standard error of the total variance of n cells like these."""
         return float(self.trace * np.sqrt(2 / (n * self.dimensions)))
 
 
 def top_direction(cells: Floats, control: Spread) -> Floats:
-    """Return the (d,) unit vector in which the covariance of `cells`, overwritten, exceeds the controls' most."""
+    """Return the unit vector (d,) in which the covariance of `cells` most exceeds the controls'.
+
+    `cells` is overwritten.
+    """
     cells -= cells.mean(axis=0)
     free, d = max(len(cells) - 1, 1), cells.shape[1]
     if d <= MATRIX:
@@ -101,7 +107,9 @@ def top_direction(cells: Floats, control: Spread) -> Floats:
         return cells.T @ (cells @ v) / free - control.times(v)
 
     operator = linalg.LinearOperator((d, d), matvec=apply, dtype=np.float64)
-    start = cells[np.argmax(np.einsum("ij,ij->i", cells, cells))]  # one that no row order changes
+    start = cells[
+        np.argmax(np.einsum("ij,ij->i", cells, cells))
+    ]  # does not depend on the order of the rows
     return np.asarray(linalg.eigsh(operator, k=1, which="LA", v0=start, tol=1e-6)[1][:, 0])
 
 
@@ -117,7 +125,7 @@ def excess(cells: Floats, control: Spread) -> Excess:
 
     Returns
     -------
-    Shares and alignment; NaN below 8 cells or without a shift.
+    Shares and alignment; NaN for fewer than 8 cells or without a shift.
     """
     shift = cells.mean(axis=0)
     length = float(np.linalg.norm(shift))
@@ -126,15 +134,19 @@ def excess(cells: Floats, control: Spread) -> Excess:
     unit = shift / length
     along = float(np.var(cells @ unit, ddof=1) - control.along(unit))
     square = np.einsum("ij,ij->i", cells, cells)
-    by_length = np.argsort(square, kind="stable")  # halves that no row order changes
+    by_length = np.argsort(
+        square, kind="stable"
+    )  # the halves do not depend on the order of the rows
     halves = by_length[::2], by_length[1::2]
-    found, tops = 0.0, [top_direction(cells[half], control) for half in halves]
+    top_variance, tops = 0.0, [top_direction(cells[half], control) for half in halves]
     for top, other in zip(tops, halves[::-1], strict=True):
-        found += 0.5 * float(np.var((cells @ top)[other], ddof=1) - control.along(top))
+        top_variance += 0.5 * float(np.var((cells @ top)[other], ddof=1) - control.along(top))
     total = float(square.sum() - len(cells) * length**2) / (len(cells) - 1) - control.trace
-    total = max(total, along, found, control.noise(len(cells)))  # a share of nothing is no share
+    total = max(
+        total, along, top_variance, control.noise(len(cells))
+    )  # no share of a total that is only noise
     alignment = float(np.mean([abs(top @ unit) for top in tops]))
-    return Excess(max(along, 0.0) / total, max(found, 0.0) / total, alignment)
+    return Excess(max(along, 0.0) / total, max(top_variance, 0.0) / total, alignment)
 
 
 def cause(summary: Excess, excess_trace: float, noise: float) -> str:
@@ -145,17 +157,21 @@ def cause(summary: Excess, excess_trace: float, noise: float) -> str:
     summary
         Its excess covariance.
     excess_trace
-        Excess of its total variance over the controls'.
+        Excess of its total variance over that of the controls.
     noise
         Standard error of that excess.
 
     Returns
     -------
-    ``"partial penetrance"`` (a single direction along the shift), ``"several programmes"`` (a single direction across it),
-    ``"dispersion"`` (spread over all), or ``"unclear"`` where there is no excess to speak of.
+    One of
+
+    - ``"partial penetrance"``: a single direction along the shift;
+    - ``"several programmes"``: a single direction across the shift;
+    - ``"dispersion"``: spread over all directions;
+    - ``"unclear"``: there is no excess to speak of.
     """
     if max(summary.along_shift, summary.top_share) >= 0.5:
-        # of one direction at angle t to the shift, the part along the shift is cos^2 t
+        # one direction at angle t to the shift has the share cos^2 t along the shift
         return (
             "partial penetrance"
             if summary.along_shift >= 0.6 * summary.top_share

@@ -1,4 +1,4 @@
-"""Which perturbations do anything at all, and whether a prediction would have chosen them for an experiment."""
+"""Hits: which perturbations respond, and whether a prediction would have chosen them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ def strongest(strength: Floats, *, share: float = 0.1) -> Bools:
     Parameters
     ----------
     strength
-        (P,) real strengths, such as the magnitude or the number of significant genes.
+        (P,) real strengths, such as magnitudes or numbers of significant genes.
     share
-        Share of the perturbations that are hits, rounded up; those tied with the last are hits too.
+        Share of the perturbations that are hits, rounded up. Those tied with the last one are hits
+        too.
 
     Returns
     -------
-    (P,) bool.
+    (P,) booleans.
 
     Raises
     ------
@@ -46,19 +47,22 @@ def strongest(strength: Floats, *, share: float = 0.1) -> Bools:
 
 
 def hits_recall_budget(score_predicted: Floats, hit_real: Bools, *, budget: float = 0.2) -> float:
-    """Share of the true hits among the perturbations with the highest predicted scores, for a budget of experiments.
+    """Share of the true hits among the perturbations with the highest predicted scores.
 
-    From 0 to 1, higher is better. The best possible is min(1, budget / hits), and a random choice gives budget /
-    perturbations, which is also what a constant prediction has: ties at the end of the budget share the places left.
+    The number of perturbations is the budget of a follow-up experiment. From 0 to 1; higher is
+    better. The best possible value is min(1, budget / hits). A random choice gives budget /
+    perturbations, and so does a constant prediction: ties at the end of the budget share the places
+    left.
 
     Parameters
     ----------
     score_predicted
         (P,) predicted strengths.
     hit_real
-        (P,) which perturbations are hits.
+        (P,) booleans: which perturbations are hits.
     budget
-        Perturbations that can be measured: a number from 1 on, or a share below 1, rounded up.
+        Perturbations that can be measured: a whole number from 1 on, or a share below 1, rounded
+        up.
 
     Returns
     -------
@@ -67,7 +71,8 @@ def hits_recall_budget(score_predicted: Floats, hit_real: Bools, *, budget: floa
     Raises
     ------
     ValueError
-        If the shapes differ, a score is not finite, hits are not boolean, or `budget` is not above 0.
+        If the shapes differ, a score is not finite, hits are not boolean, or `budget` is not above
+        0.
 
     References
     ----------
@@ -76,13 +81,16 @@ def hits_recall_budget(score_predicted: Floats, hit_real: Bools, *, budget: floa
     Examples
     --------
     >>> import numpy as np
-    >>> from shoal.metrics._hits import hits_recall_budget
+    >>> from shoal.metrics import hits_recall_budget
     >>> hits_recall_budget(np.array([4.0, 3, 3, 1]), np.array([True, True, False, False]), budget=2)
     0.75
     """
     score, hit = _checked(score_predicted, hit_real)
     if not budget > 0 or (budget >= 1 and budget != int(budget)):
-        msg = f"budget must be a whole number of perturbations, or a share of them between 0 and 1, not {budget!r}"
+        msg = (
+            "budget must be a whole number of perturbations, or a share of them between 0 and 1, "
+            f"not {budget!r}"
+        )
         raise ValueError(msg)
     n = min(_whole(budget * len(score) if budget < 1 else budget), len(score))
     if not hit.any():
@@ -93,16 +101,22 @@ def hits_recall_budget(score_predicted: Floats, hit_real: Bools, *, budget: floa
 
 
 def hits_recall_fdr(score_predicted: Floats, hit_real: Bools, *, q: float = 0.1) -> float:
-    """Largest share of the true hits in a list, from the top, of which at most a share `q` are false.
+    """Largest share of the true hits in a list from the top with few false hits.
 
-    From 0 to 1, higher is better, 1 perfect. The end of the list is chosen with the truth known, so this is the best that
-    the scores allow, not what a user would get. Perturbations with the same score are in the list together or not at all.
-    0 means that no list qualifies, for instance because the top of the ranking is false; with few hits the value jumps.
+    The list is the longest from the top of the ranking in which at most a share `q` is false. From
+    0 to 1; higher is better and 1 is perfect. The end of the list is chosen with the truth known:
+    this is the best that the scores allow, not what a user would get.
+
+    - Perturbations with the same score are in the list together or not at all.
+    - 0 means that no list qualifies, for instance because the top of the ranking is false.
+    - With few hits the value jumps.
 
     Parameters
     ----------
-    score_predicted, hit_real
-        As for :func:`hits_recall_budget`.
+    score_predicted
+        (P,) predicted strengths.
+    hit_real
+        (P,) booleans: which perturbations are hits.
     q
         Largest share of false hits in the list.
 
@@ -113,7 +127,8 @@ def hits_recall_fdr(score_predicted: Floats, hit_real: Bools, *, q: float = 0.1)
     Raises
     ------
     ValueError
-        If the shapes differ, a score is not finite, hits are not boolean, or `q` is not between 0 and 1.
+        If the shapes differ, a score is not finite, hits are not boolean, or `q` is not between 0
+        and 1.
 
     References
     ----------
@@ -122,7 +137,7 @@ def hits_recall_fdr(score_predicted: Floats, hit_real: Bools, *, q: float = 0.1)
     Examples
     --------
     >>> import numpy as np
-    >>> from shoal.metrics._hits import hits_recall_fdr
+    >>> from shoal.metrics import hits_recall_fdr
     >>> hits_recall_fdr(np.array([4.0, 3, 2, 1]), np.array([True, False, True, False]), q=0.4)
     1.0
     """
@@ -135,13 +150,19 @@ def hits_recall_fdr(score_predicted: Floats, hit_real: Bools, *, q: float = 0.1)
     order = np.argsort(-score)
     ordered = score[order]
     last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
-    found = np.cumsum(hit[order])[last]
-    allowed = (last + 1 - found) <= q * (last + 1)
-    return float(found[allowed].max(initial=0) / hit.sum())
+    n_true = np.cumsum(hit[order])[last]
+    allowed = (last + 1 - n_true) <= q * (last + 1)
+    return float(n_true[allowed].max(initial=0) / hit.sum())
 
 
 def _checked(score: Floats, hit: Bools) -> tuple[Floats, Bools]:
-    """Return scores and hits as arrays of one length, or raise ``ValueError``."""
+    """Return scores and hits as arrays of one length.
+
+    Raises
+    ------
+    ValueError
+        If they are not.
+    """
     values, marked = _finite(score, "score_predicted"), np.asarray(hit)
     if marked.dtype != bool or marked.shape != values.shape:
         msg = (
@@ -160,5 +181,8 @@ def _finite(values: Floats, name: str) -> Floats:
 
 
 def _whole(number: float) -> int:
-    """Return a number of perturbations, rounded up, blind to the rounding of the product that it came from."""
+    """Return a number of perturbations, rounded up.
+
+    A number that is above an integer only by the rounding of a product is not rounded up.
+    """
     return int(np.ceil(number - 1e-9))

@@ -1,4 +1,4 @@
-"""Loops that are compiled at their first call and kept on disk, where there is a place to keep them."""
+"""Loops that numba compiles at their first call, and keeps on disk where it can."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """Compile a function when it is first called, and not when shoal is imported."""
+    """Return a function that numba compiles at its first call, not when shoal is imported."""
 
     @cache
     def build() -> Callable[..., Any]:
@@ -18,7 +18,7 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
 
         try:
             made: Callable[..., Any] = numba.njit(function, nogil=True, cache=True, **options)
-        except RuntimeError:  # no folder that may be written: compiled anew in every process
+        except RuntimeError:  # no writable folder: compile in every process
             made = numba.njit(function, nogil=True, **options)
         return made
 

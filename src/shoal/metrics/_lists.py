@@ -1,4 +1,4 @@
-"""Lists of genes: how good one ranking is (precision, area, correlation, the top), and one list per condition."""
+"""Ranked lists of genes: precision, area, correlation and the top of one list."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ if TYPE_CHECKING:
 
 
 def average_precision(score: Floats, label: Bools) -> float:
-    """Return the average precision of one ranking, tied scores together; NaN if all labels are the same."""
+    """Return the average precision of a ranking; NaN if all labels are the same.
+
+    Tied scores are taken together.
+    """
     n_positive = int(label.sum())
     if n_positive in (0, len(label)):
         return np.nan
     order = np.argsort(-score)
     ordered = score[order]
     last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
-    found = np.cumsum(label[order])[last]
-    return float(np.diff(found, prepend=0) @ (found / (last + 1)) / n_positive)
+    n_true = np.cumsum(label[order])[last]
+    return float(np.diff(n_true, prepend=0) @ (n_true / (last + 1)) / n_positive)
 
 
 def spearman(a: Floats, b: Floats) -> float:
@@ -38,7 +41,7 @@ def ranks(values: Floats) -> Floats:
 
 
 def spearman_rows(x: Floats, y: Floats) -> Floats:
-    """Return Spearman's correlation of each row of x with that of y, ties averaged; NaN where a row is constant."""
+    """Return Spearman's correlation of each row of x with that of y; NaN for constant rows."""
     middle = (x.shape[1] + 1) / 2
     a, b = (ranks(values) - middle for values in (x, y))
     scale = np.sqrt(np.einsum("ij,ij->i", a, a) * np.einsum("ij,ij->i", b, b))
@@ -54,7 +57,10 @@ def roc_area(score: Floats, label: Bools) -> float:
 
 
 def first_hits(strength: Floats, hit: Bools, length: int) -> Floats:
-    """Return (n,) shares of each gene in the list of the strongest hits; those tied at its end share what is left."""
+    """Return (n,) how much of each gene is in the list of the `length` strongest hits.
+
+    The value is 1 or 0; hits tied at the end of the list share the places that are left.
+    """
     share = np.zeros(len(strength))
     of_hits = strength[hit]
     if len(of_hits) <= length:
@@ -69,7 +75,13 @@ def first_hits(strength: Floats, hit: Bools, length: int) -> Floats:
 def checked_tables(
     named: Mapping[str, Floats], mask: Bools | None, alpha: float
 ) -> tuple[list[Floats], Bools]:
-    """Return float64 tables and the mask, or raise ``ValueError``; only values that count must be sound."""
+    """Return the tables as float64, and the mask.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or a value that counts is not finite (an FDR: not between 0 and 1).
+    """
     if not 0 < alpha < 1:
         msg = f"alpha must be between 0 and 1, not {alpha!r}"
         raise ValueError(msg)
@@ -81,7 +93,10 @@ def checked_tables(
     shape = next(iter(shapes.values()))
     counted = np.ones(shape, dtype=bool) if mask is None else np.asarray(mask)
     if counted.shape != shape or counted.dtype != bool:
-        msg = f"mask must hold booleans of shape {shape}, not {counted.dtype} of shape {counted.shape}"
+        msg = (
+            f"mask must hold booleans of shape {shape}, "
+            f"not {counted.dtype} of shape {counted.shape}"
+        )
         raise ValueError(msg)
     for name, table in tables.items():
         bad = counted & ~(
@@ -93,7 +108,10 @@ def checked_tables(
                 if name.endswith("fdr")
                 else "NaN or infinite values"
             )
-            msg = f"{name} holds {what} in {int(bad.any(axis=1).sum())} conditions; leave them out with mask="
+            msg = (
+                f"{name} holds {what} in {int(bad.any(axis=1).sum())} conditions; "
+                "leave them out with mask="
+            )
             raise ValueError(msg)
     return list(tables.values()), counted
 
@@ -101,6 +119,6 @@ def checked_tables(
 def by_row(of_row: Callable[..., float], tables: Sequence[Floats], counted: Bools) -> Floats:
     """Return (P,) values of a function of the genes that count in each condition."""
     return np.array(
-        [of_row(*(t[row, own] for t in tables)) for row, own in enumerate(counted)],
+        [of_row(*(t[row, genes] for t in tables)) for row, genes in enumerate(counted)],
         dtype=np.float64,
     )

@@ -1,4 +1,4 @@
-"""Size of a response: the squared shift without the noise of either mean, and the spread around it."""
+"""Size of a response, without the noise of the means, and the spread around it."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ if TYPE_CHECKING:
 
 
 def magnitude2(norm: Floats, square: Floats, n: Ints, control_noise: Floats) -> Floats:
-    """Return the unbiased squared shift |E_p x - E_c x|^2; half the squared-Euclidean energy distance.
+    """Return the unbiased squared shift |E_p x - E_c x|^2 of each perturbation.
+
+    It is half the energy distance with squared Euclidean distances.
 
     Parameters
     ----------
     norm
-        (G,) |sum of shifts|^2.
+        (G,) squared length of the sum of the shifts.
     square
-        (G,) sum of |shift|^2.
+        (G,) sum of the squared lengths of the shifts.
     n
-        (G,) cells.
+        (G,) numbers of cells.
     control_noise
-        (G,) what the noise of the control centroid adds to a pair of cells; trace / m for m controls.
+        (G,) noise of the control centroid that each pair of cells shares: trace / m for m controls.
     """
     return pair_mean(norm, square, n) - control_noise
 
 
 def trace(norm: Floats, square: Floats, n: Ints) -> Floats:
-    """Return the total variance of the cells of each perturbation about their own mean; NaN below 2 cells."""
+    """Return the total variance of the cells of each perturbation; NaN for fewer than 2 cells."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(n > 1, np.maximum(square - norm / n, 0.0) / (n - 1.0), np.nan)
 

@@ -7,33 +7,42 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
+from .._threads import one_thread
 from ._cells import densify
 from ._pairs import BLOCK_BYTES
+from ._texts import documented
 
 if TYPE_CHECKING:
     from .._typing import Floats, Ints, Matrix
 
-ROUNDING = 1e-12  # a spread below this part of the mean is rounding
+ROUNDING = 1e-12  # a spread below this share of the mean is rounding
 
 
+@one_thread()
+@documented
 def wasserstein_per_gene(X: Matrix, Y: Matrix, *, block_bytes: int = BLOCK_BYTES) -> Floats:
-    r"""Wasserstein-1 distance of two populations in every column, :math:`\int_0^1 |F_x^{-1}(u) - F_y^{-1}(u)| du`.
+    r"""Wasserstein-1 distance of two populations in every column (gene).
 
-    Exact for populations of any two sizes. Two samples of one population are not at distance 0: about
-    :math:`s\sqrt{1/n + 1/m}` apart, for a spread s. Compare with the distance of two halves of the real cells.
+    .. math:: \int_0^1 |F_x^{-1}(u) - F_y^{-1}(u)|\, du
+
+    It is exact for populations of any two sizes. Two samples of one population are not at distance
+    0: they are about :math:`s\sqrt{1/n + 1/m}` apart, for a spread s. Compare with the distance of
+    two halves of the real cells.
 
     Parameters
     ----------
     X
         (n, n_genes) cells of one population; dense, or sparse of scipy.
     Y
-        (m, n_genes) cells of the other.
+        (m, n_genes) cells of the other population; dense, or sparse of scipy.
     block_bytes
-        Upper size of the working memory. Sparse columns are made dense a few at a time.
+        {block_bytes}
+        Sparse columns are made dense a few at a time.
 
     Returns
     -------
-    (n_genes,) distances in the units of the columns, float64; at least 0, and 0 only for equal distributions.
+    (n_genes,) distances in the units of the columns, float64. At least 0, and 0 only for equal
+    distributions.
 
     Raises
     ------
@@ -50,35 +59,36 @@ def wasserstein_per_gene(X: Matrix, Y: Matrix, *, block_bytes: int = BLOCK_BYTES
     x, y = (checked_cells(values, name, least=1) for name, values in (("X", X), ("Y", Y)))
     same_columns(x, y)
     weight, of_x, of_y = quantile_steps(x.shape[0], y.shape[0])
-    found = np.empty(x.shape[1])
-    width = max(
-        1, int(block_bytes / (8 * 4 * len(weight)))
-    )  # both gathered, their difference, and the cells
-    for start in range(0, len(found), width):
+    distance = np.empty(x.shape[1])
+    # memory for both gathered arrays, their difference and the cells
+    width = max(1, int(block_bytes / (8 * 4 * len(weight))))
+    for start in range(0, len(distance), width):
         part = slice(start, start + width)
         low, high = (
             np.sort(densify(values[:, part]).astype(np.float64), axis=0) for values in (x, y)
         )
-        found[part] = weight @ np.abs(low[of_x] - high[of_y])
-    return found
+        distance[part] = weight @ np.abs(low[of_x] - high[of_y])
+    return distance
 
 
+@one_thread()
+@documented
 def variance_ratio(X: Matrix, Y: Matrix) -> float:
     """Total variance of one population divided by that of the other.
 
-    Total variance is the trace of the unbiased covariance. Below 1, the first population is less diverse than the second:
-    0 if it is one cell repeated, as when a model predicts a mean.
+    Total variance is the trace of the unbiased covariance. Below 1, the first population is less
+    diverse than the second. It is 0 for one cell repeated, as when a model predicts a mean.
 
     Parameters
     ----------
     X
-        (n, n_genes) predicted cells; dense, or sparse of scipy.
+        {genes_predicted}
     Y
-        (m, n_genes) real cells.
+        {genes_real}
 
     Returns
     -------
-    Ratio, at least 0 and 1 for equal spread; NaN if the real cells do not vary.
+    Ratio, at least 0; 1 for equal spread. NaN if the real cells do not vary.
 
     Raises
     ------
@@ -98,19 +108,23 @@ def variance_ratio(X: Matrix, Y: Matrix) -> float:
     return of_x / of_y if of_y > 0 else float("nan")
 
 
+@one_thread()
+@documented
 def zero_fraction_error(X: Matrix, Y: Matrix, *, tolerance: float = 0.0) -> float:
     """Mean over genes of the absolute difference in the fraction of cells with a zero.
 
-    Two samples of one population differ by about ``sqrt(p (1 - p) (1/n + 1/m))`` in a gene with a fraction p.
+    Two samples of one population differ by about ``sqrt(p (1 - p) (1/n + 1/m))`` in a gene whose
+    fraction of zeros is p.
 
     Parameters
     ----------
     X
-        (n, n_genes) predicted cells; dense, or sparse of scipy.
+        {genes_predicted}
     Y
-        (m, n_genes) real cells.
+        {genes_real}
     tolerance
-        Values up to this size count as zeros. A model of continuous values gives none that are exactly zero.
+        Values up to this size count as zeros. A model of continuous values makes none that are
+        exactly zero.
 
     Returns
     -------
@@ -119,7 +133,8 @@ def zero_fraction_error(X: Matrix, Y: Matrix, *, tolerance: float = 0.0) -> floa
     Raises
     ------
     ValueError
-        If the columns differ, a value is not finite, a population has no cells, or `tolerance` is negative.
+        If the columns differ, a value is not finite, a population has no cells, or `tolerance` is
+        negative.
 
     Examples
     --------
@@ -137,24 +152,33 @@ def zero_fraction_error(X: Matrix, Y: Matrix, *, tolerance: float = 0.0) -> floa
 
 
 def checked_cells(values: Matrix, name: str, *, least: int) -> Matrix:
-    """Return an array, or a canonical CSC matrix, of finite values in `least` rows or more; else raise ``ValueError``."""
+    """Return an array, or a canonical CSC matrix, of finite values.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite, there are fewer than `least` cells, or there is no gene.
+    """
     values = _by_column(values) if sparse.issparse(values) else np.asarray(values)
     if values.ndim != 2 or values.shape[0] < least or values.shape[1] == 0:
-        msg = f"{name} must hold at least {least} cells (rows) and a gene (column), not be of shape {values.shape}"
+        msg = (
+            f"{name} must hold at least {least} cells (rows) and a gene (column), "
+            f"not be of shape {values.shape}"
+        )
         raise ValueError(msg)
     if not np.isfinite(values.data if sparse.issparse(values) else values).all():
-        msg = f"{name} holds NaN or infinite values; drop those cells or mend them first"
+        msg = f"{name} holds NaN or infinite values; drop or fix those cells first"
         raise ValueError(msg)
     return values
 
 
 def _by_column(values: Matrix) -> Matrix:
-    """Return a CSC matrix with one entry a place, without changing the matrix that came in."""
-    found = sparse.csc_matrix(values)
-    if not found.has_canonical_format:
-        found = found.copy()
-        found.sum_duplicates()
-    return found
+    """Return a CSC matrix without duplicate entries; the matrix that came in is not changed."""
+    table = sparse.csc_matrix(values)
+    if not table.has_canonical_format:
+        table = table.copy()
+        table.sum_duplicates()
+    return table
 
 
 def same_columns(x: Matrix, y: Matrix) -> None:
@@ -164,9 +188,10 @@ def same_columns(x: Matrix, y: Matrix) -> None:
 
 
 def quantile_steps(n: int, m: int) -> tuple[Floats, Ints, Ints]:
-    """Return the steps of both quantile functions, merged: their lengths and the ranks that hold on each.
+    """Return the merged steps of two quantile functions: lengths, and ranks that hold on each.
 
-    The quantile function of n values jumps at multiples of 1/n, so in units of 1/(n m) all jumps are integers.
+    The quantile function of n values jumps at multiples of 1/n. In units of 1/(n m) all jumps of
+    both functions are integers.
     """
     ends = np.union1d(np.arange(1, n + 1) * np.int64(m), np.arange(1, m + 1) * np.int64(n))
     starts = np.concatenate([[0], ends[:-1]])
@@ -174,15 +199,14 @@ def quantile_steps(n: int, m: int) -> tuple[Floats, Ints, Ints]:
 
 
 def _total_variance(values: Matrix) -> float:
-    """Return the trace of the unbiased covariance, and 0 where it is nothing but rounding."""
+    """Return the trace of the unbiased covariance; 0 where it is nothing but rounding."""
     n = values.shape[0]
     mean = np.asarray(values.mean(axis=0, dtype=np.float64)).ravel()
     if sparse.issparse(values):
         stored = np.diff(values.indptr)
         gap = values.data - np.repeat(mean, stored)
-        square = float(
-            gap @ gap + (n - stored) @ mean**2
-        )  # the cells that are not stored are zeros
+        # values that are not stored are zeros
+        square = float(gap @ gap + (n - stored) @ mean**2)
     else:
         gap = (values - mean).ravel()
         square = float(gap @ gap)

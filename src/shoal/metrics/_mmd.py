@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._threads import one_thread
 from ._cells import densify
 from ._distance import check_pair
 from ._pairs import BLOCK_BYTES, centre_of, gaussian, squares_of
 from ._reference import PairReference
+from ._texts import documented
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from .._typing import Floats, Matrix
 
 
+@one_thread()
+@documented
 def mmd(
     X: Floats,
     Y: Floats,
@@ -25,25 +29,28 @@ def mmd(
     biased: bool = False,
     block_bytes: int = BLOCK_BYTES,
 ) -> float:
-    r"""Squared maximum mean discrepancy E k(x,x') + E k(y,y') - 2 E k(x,y) with k = exp(-|x - y|^2 / 2 w^2).
+    r"""Squared maximum mean discrepancy between two populations, with Gaussian kernels.
+
+    .. math:: E k(x, x') + E k(y, y') - 2\,E k(x, y), \qquad k(x, y) = \exp(-|x - y|^2 / 2 w^2)
 
     Parameters
     ----------
     X
-        (n, d) cells of one population.
+        {cells_of_one}
     Y
-        (m, d) cells of the other, the reference.
+        (m, d) cells of the other population, the reference.
     bandwidth
-        Width w of the kernel in the units of the columns, or several, whose kernels are averaged. By default the
-        median distance between the rows of `Y`, see :func:`median_bandwidth`.
+        Width w of the kernel in the units of the columns, or several widths, whose kernels are
+        averaged. By default the median distance between the rows of `Y`
+        (:func:`median_bandwidth`). Give one width to all predictions that are compared.
     biased
         Whether to count each cell with itself (V-statistic).
     block_bytes
-        Upper size of the working memory.
+        {block_bytes}
 
     Returns
     -------
-    Squared discrepancy, at most 2; 0 on average between samples of one population.
+    Squared discrepancy, at most 2. 0 on average between samples of one population.
 
     Raises
     ------
@@ -69,25 +76,29 @@ def mmd(
     ]
 
 
+@one_thread()
 def median_bandwidth(values: Matrix, *, most: int = 1000) -> float:
-    """Median Euclidean distance between different rows.
+    """Median Euclidean distance between different cells: the usual width for :func:`mmd`.
+
+    Take it from real cells, once, and give it to all predictions that are compared.
 
     Parameters
     ----------
     values
-        (n, d) dense array or CSR matrix.
+        (n, d) cells; a dense array or a CSR matrix.
     most
-        Of more rows than this, as many are taken evenly spaced in order of their distance from the mean: the choice
-        needs no seed and does not depend on the order of the rows.
+        Largest number of cells that are compared. Of more cells, this many are taken, evenly spaced
+        in order of their distance from the mean. The choice needs no seed and does not depend on
+        the order of the rows.
 
     Returns
     -------
-    Width for :func:`mmd`, in the units of the columns.
+    Width, in the units of the columns.
 
     Raises
     ------
     ValueError
-        If the median is 0 (half of all pairs are equal) or there are fewer than 2 rows.
+        If the median is 0 (half of all pairs are equal), or there are fewer than 2 cells.
 
     Examples
     --------
@@ -105,13 +116,22 @@ def median_bandwidth(values: Matrix, *, most: int = 1000) -> float:
         values = values[order[((np.arange(most) + 0.5) * n / most).astype(np.int64)]]
     width = float(np.median(pdist(densify(values).astype(np.float64)))) if n > 1 else 0.0
     if not width > 0:
-        msg = f"the median distance between the {n} rows is 0, which is no kernel width; pass bandwidth="
+        msg = (
+            f"the median distance between the {n} rows is 0, which is no kernel width; "
+            "pass bandwidth="
+        )
         raise ValueError(msg)
     return width
 
 
 def as_widths(bandwidth: float | Sequence[float]) -> list[float]:
-    """Return one or several widths as a list, or raise ``ValueError``."""
+    """Return one or several widths as a list.
+
+    Raises
+    ------
+    ValueError
+        If a width is not a finite number above 0.
+    """
     widths = [float(w) for w in np.atleast_1d(bandwidth)]
     if not widths or not all(0 < w < np.inf for w in widths):
         msg = f"bandwidth={bandwidth!r} must be one or several finite numbers above 0"

@@ -1,7 +1,9 @@
-"""Sums of a function of the distance over pairs of rows, tile by tile: never all pairs, never the whole matrix dense.
+"""Sums of a function of the distance over all pairs of rows, one tile at a time.
 
-A squared distance is one product of matrices, ``[-2x, |x|^2, 1] [y, 1, |y|^2]' = |x - y|^2``. Rows are centred first
-(the distance does not see it), so that what cancels is of the size of the spread of the data and not of its offset.
+Neither all pairs nor the whole matrix are ever dense in memory. A tile of squared distances is one
+product of matrices, ``[-2x, |x|^2, 1] [y, 1, |y|^2]' = |x - y|^2``. Rows are centred first, which
+changes no distance. What cancels in the product is then as large as the spread of the data, and not
+as large as their offset.
 """
 
 from __future__ import annotations
@@ -22,14 +24,14 @@ if TYPE_CHECKING:
     Tile: TypeAlias = tuple[slice, slice, Floats]
 
 BLOCK_BYTES = 32 * 2**20
-TILE = (
-    2**17
-)  # elements of one tile: it stays in the cache between the product, the link and the sums
-ROUNDING = 1e-14  # squared norms are short by this part, so that equal rows fall below 0 and not just above it
+# elements of one tile, which stays in the cache for the product, the link and the sums
+TILE = 2**17
+# squared norms are reduced by this share: equal rows then fall below 0, not just above it
+ROUNDING = 1e-14
 
 
 def euclidean(square: Floats) -> Floats:
-    """Turn squared distances into distances, in place; what rounding left below 0 becomes 0."""
+    """Turn squared distances into distances, in place. Rounding below 0 becomes 0."""
     np.maximum(square, 0.0, out=square)
     return np.sqrt(square, out=square)
 
@@ -49,7 +51,7 @@ def gaussian(widths: Sequence[float]) -> Link:
 
 
 def is_sparse(values: object) -> bool:
-    """Return whether this is a scipy matrix or array."""
+    """Return whether this is a matrix or array of scipy.sparse."""
     return bool(sparse.issparse(values))
 
 
@@ -61,21 +63,22 @@ def squares_of(values: Matrix) -> Floats:
 
 
 def centre_of(values: Matrix) -> Floats:
-    """Return the mean row, dense."""
+    """Return the mean row, as a dense array."""
     return np.asarray(values.mean(axis=0), dtype=np.float64).ravel()
 
 
 class Points:
-    """Rows (dense or CSR) read as dense, centred panels ``[-2x, |x|^2, 1]`` of bounded size.
+    """Rows (dense or CSR), read as dense centred panels ``[-2x, |x|^2, 1]`` of bounded size.
 
     Parameters
     ----------
     values
         (n, d) dense array or CSR matrix.
     centre
-        (d,) what is subtracted from every row. Points that are compared must share it.
+        (d,) row that is subtracted from all rows. Points that are compared must share it.
     block_bytes
-        Upper size of one panel; a matrix that fits into one is kept, others are read anew at each pass.
+        Upper size of one panel. A matrix that fits into one panel is kept; larger ones are read
+        again in each pass.
     """
 
     def __init__(self, values: Matrix, centre: Floats, *, block_bytes: int = BLOCK_BYTES) -> None:
@@ -102,9 +105,10 @@ class Points:
 
 
 def tiles(x: Points, y: Points, link: Link) -> Iterator[Tile]:
-    """Yield (rows of x, rows of y, link of the squared distances); a tile is overwritten by the next.
+    """Yield (rows of x, rows of y, link of the squared distances).
 
-    With ``x is y`` only tiles on and above the diagonal come, with 0 on the diagonal itself.
+    A tile is overwritten by the next one. With ``x is y`` only tiles on and above the diagonal are
+    yielded, with 0 on the diagonal itself.
     """
     buffer = np.empty(TILE)
     for rows, left in x.panels():
@@ -121,10 +125,10 @@ def tiles(x: Points, y: Points, link: Link) -> Iterator[Tile]:
                         continue
                     a, b = left[i : i + height], right[:, j : j + width]
                     out = buffer[: len(a) * b.shape[1]].reshape(len(a), b.shape[1])
-                    found = link(np.matmul(a, b, out=out))
+                    tile = link(np.matmul(a, b, out=out))
                     if x is y and at[0].start == at[1].start:
-                        np.fill_diagonal(found, 0.0)
-                    yield *at, found
+                        np.fill_diagonal(tile, 0.0)
+                    yield *at, tile
 
 
 def _shifted(within: slice, start: int, length: int) -> slice:
@@ -132,7 +136,7 @@ def _shifted(within: slice, start: int, length: int) -> slice:
 
 
 def cross_sums(x: Points, y: Points, link: Link) -> tuple[Floats, Floats]:
-    """Return, for each row of x, the sum over all rows of y, and the reverse."""
+    """Return the sum over all rows of y for each row of x, and the reverse."""
     of_x, of_y = np.zeros(x.n), np.zeros(y.n)
     for rows, columns, tile in tiles(x, y, link):
         add_sums(tile, of_x[rows], of_y[columns])
@@ -177,16 +181,16 @@ def group_sums(
     x
         Rows, those of the first group first.
     sizes
-        (G,) rows of each group, each at least 1.
+        (G,) numbers of rows of the groups, each at least 1.
     link
         Function of the squared distance.
     watch
-        What the tiles pass through on their way, such as a progress bar.
+        Function that the tiles pass through, such as a progress bar.
     """
     code = np.repeat(np.arange(len(sizes)), sizes)
     total = np.zeros((len(sizes), len(sizes)))
-    found = tiles(x, x, link)
-    for rows, columns, tile in found if watch is None else watch(found):
+    parts = tiles(x, x, link)
+    for rows, columns, tile in parts if watch is None else watch(parts):
         (a, first), (b, second) = (
             np.unique(code[where], return_index=True) for where in (rows, columns)
         )

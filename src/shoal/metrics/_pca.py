@@ -8,38 +8,41 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from scipy import linalg, sparse
 
+from .._threads import one_thread
+
 if TYPE_CHECKING:
     from .._typing import Floats, Matrix
 
 EXACT = 2_000  # most features whose covariance is decomposed exactly
 
 
+@one_thread()
 def principal_axes(covariance: Floats, n_components: int) -> tuple[Floats, Floats]:
     """Return the leading eigenvectors and eigenvalues of a covariance matrix.
 
-    Every axis has its largest loading (in absolute value) positive, so that the result does not
-    depend on the solver.
-    Directions without variance are left out: they have no direction to report.
+    Two rules make the result unique. The largest loading of every axis (in absolute value) is
+    positive, so that the result does not depend on the solver. Directions without variance are left
+    out.
 
     Parameters
     ----------
     covariance
-        (d, d) symmetric, positive semi-definite.
+        (d, d) symmetric, positive semi-definite matrix.
     n_components
-        Most axes to return, at most d.
+        Largest number of axes to return.
 
     Returns
     -------
     axes
-        (d, k) orthonormal columns, largest variance first; k is at most `n_components` and at most
-        the rank.
+        (d, k) orthonormal columns, largest variance first. k is at most `n_components` and the
+        rank.
     variance
         (k,) variance along each axis.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from shoal.metrics import principal_axes
+    >>> from shoal.metrics._pca import principal_axes
     >>> axes, variance = principal_axes(np.diag([1.0, 4.0, 0.0]), 3)
     >>> variance
     array([4., 1.])

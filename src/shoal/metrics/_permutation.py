@@ -1,8 +1,10 @@
-"""Relabellings of perturbed and control cells, drawn so that all perturbations share the work on the controls.
+"""Random relabellings of perturbed and control cells; perturbations share the controls.
 
-To exchange the labels of n perturbed and m control cells at random is to let k of each change places, with k
-hypergeometric. The controls that enter are the first k of a random order of the controls. That order serves every
-perturbation: each null distribution is exactly the permutation distribution, and only their dependence is shared.
+To exchange the labels of n perturbed and m control cells at random is to let k of each change
+places, with k hypergeometric. The k controls that change places are the first k of a random order
+of the controls. All perturbations use the same order, so that the work on the controls is done
+once. The null distribution of each perturbation is exactly the permutation distribution; only the
+dependence between perturbations is shared.
 """
 
 from __future__ import annotations
@@ -24,11 +26,11 @@ class Exchange:
     Attributes
     ----------
     swapped
-        (B,) number k of cells that change places.
+        (B,) numbers k of cells that change places.
     leaving
-        (B, n) CSR indicator of perturbed cells that become controls, k in each row.
+        (B, n) CSR indicator of the perturbed cells that become controls, k in each row.
     entering
-        (B, m) CSR indicator of controls that become perturbed cells, k in each row.
+        (B, m) CSR indicator of the controls that become perturbed cells, k in each row.
     """
 
     swapped: Ints
@@ -43,15 +45,15 @@ class Relabelling:
     Attributes
     ----------
     sizes
-        (G,) cells of each perturbation.
+        (G,) numbers of cells of the perturbations.
     n_control
         Number m of control cells.
     swapped
         (G, B) numbers of cells that change places.
     order
-        (B, max(swapped)) controls in the order in which they enter.
+        (B, max(swapped)) controls in the order in which they change places.
     streams
-        One generator a perturbation.
+        One random generator per perturbation.
     """
 
     sizes: Ints
@@ -61,7 +63,7 @@ class Relabelling:
     streams: tuple[np.random.Generator, ...]
 
     def of(self, g: int) -> Exchange:
-        """Return the relabellings of perturbation `g`; ask once, for asking draws."""
+        """Return the relabellings of perturbation `g`. Each call draws new ones."""
         k, n = self.swapped[g], int(self.sizes[g])
         order = self.streams[g].permuted(np.tile(np.arange(n), (len(k), 1)), axis=1)
         return Exchange(k, _indicator(order, k, n), _indicator(self.order, k, self.n_control))
@@ -85,7 +87,7 @@ def draw(sizes: Ints, n_control: int, n_perms: int, rng: np.random.Generator) ->
 
 
 def row_dots(indicator: Matrix, dense: Floats) -> Floats:
-    """Return, for each row of a CSR matrix of ones, the sum of the entries of `dense` that it marks."""
+    """Return, for each row of a CSR matrix of ones, the sum of `dense` at its ones."""
     rows = np.repeat(np.arange(indicator.shape[0]), np.diff(indicator.indptr))
     picked = dense[rows, indicator.indices]
     return np.bincount(rows, weights=picked, minlength=indicator.shape[0]).astype(
@@ -94,7 +96,7 @@ def row_dots(indicator: Matrix, dense: Floats) -> Floats:
 
 
 def n_reached(null: Floats, observed: Floats) -> Ints:
-    """Count relabellings with a statistic at least as large as the observed one; ties up to rounding count.
+    """Count relabellings whose statistic is at least the observed one; ties count.
 
     Parameters
     ----------
@@ -108,12 +110,12 @@ def n_reached(null: Floats, observed: Floats) -> Ints:
 
 
 def permutation_pvalue(reached: Ints, n_perms: int) -> Floats:
-    """Return (b + 1) / (B + 1): the labels as they are count as one of the relabellings, so p is never 0."""
+    """Return (b + 1) / (B + 1). The real labels count as one relabelling, so p is never 0."""
     return np.asarray((reached + 1.0) / (n_perms + 1.0), dtype=np.float64)
 
 
 def _indicator(order: Ints, k: Ints, width: int) -> Matrix:
-    """Mark the first k[b] entries of row b of `order`."""
+    """Return a CSR indicator of the first k[b] entries of row b of `order`."""
     used = order[:, : int(k.max(initial=0))]
     keep = np.arange(used.shape[1]) < k[:, None]
     indptr = np.concatenate([[0], np.cumsum(k)])

@@ -1,4 +1,4 @@
-"""What rank sums are made of: the values of a gene that are not 0, sorted once for all groups."""
+"""The work of a rank-sum test: the values of a gene that are not 0, sorted once for all groups."""
 
 from __future__ import annotations
 
@@ -18,14 +18,25 @@ if TYPE_CHECKING:
     from .._typing import Floats, Ints, Matrix
     from ._cells import Part
 
-ENTRIES = (
-    2**19
-)  # values that are sorted at a time; what is held beside the matrix is some times that
-DIGIT = 11  # bits that one pass of the sort looks at
+# values that are sorted at a time; the working memory is a few times that
+ENTRIES = 2**19
+DIGIT = 11  # bits that one pass of the radix sort looks at
 
 
 class Columns(NamedTuple):
-    """Some genes: entries of one after another, the cell of each, where each gene begins, and which genes they are."""
+    """Some genes, one after another.
+
+    Attributes
+    ----------
+    values
+        Entries of all genes.
+    cells
+        Cell of each entry.
+    begin
+        Where the entries of each gene begin.
+    genes
+        Which genes they are.
+    """
 
     values: Floats
     cells: Ints
@@ -34,7 +45,7 @@ class Columns(NamedTuple):
 
 
 def columns(parts: Sequence[Part]) -> Iterator[Columns]:
-    """Yield the cells of several matrices, below one another, by blocks of genes.
+    """Yield the cells of several matrices, one below another, in blocks of genes.
 
     Raises
     ------
@@ -63,7 +74,9 @@ def columns(parts: Sequence[Part]) -> Iterator[Columns]:
             )
             values, cells, begin = table.data, table.indices, table.indptr
         if not np.isfinite(values).all():
-            msg = "X holds NaN or infinite values, which have no rank; drop those cells or mend them first"
+            msg = (
+                "X holds NaN or infinite values, which have no rank; drop or fix those cells first"
+            )
             raise ValueError(msg)
         if values.dtype not in (np.float32, np.float64):
             values = values.astype(np.float64)
@@ -73,16 +86,18 @@ def columns(parts: Sequence[Part]) -> Iterator[Columns]:
 
 
 def rank_sums(block: Columns, group: Ints, sizes: Ints, *, rest: bool) -> tuple[Floats, Floats]:
-    """Return U and the sum of t³ - t, (n_groups, n_genes), of every group with the controls, or with all other groups.
+    """Return U and the sum of t³ - t, (n_groups, n_genes), of every group.
+
+    Groups are compared with the controls, or with all other groups.
 
     Parameters
     ----------
     block
         Some genes.
     group
-        (n_cells,) 0 to k - 1, k for the controls.
+        (n_cells,) codes 0 to k - 1 for groups, and k for the controls.
     sizes
-        (k + 1,) cells of each.
+        (k + 1,) numbers of cells.
     rest
         Whether to compare with all other groups; there are no controls then.
     """
@@ -120,10 +135,11 @@ def _steps(n_genes: int, entries: float) -> Iterator[tuple[int, int]]:
 def _loop(bits, cells, begin, group, sizes, rest, u, ties):  # type: ignore[no-untyped-def]
     """Fill `u` and `ties`, (n_genes, k), gene by gene.
 
-    `bits` are those of the values: once the sign is dealt with they sort as integers as the values do, digit by digit.
+    `bits` are the bits of the values. Once the sign is dealt with, they sort as integers in the
+    order of the values, digit by digit.
     """
     k = len(sizes) - 1
-    longest = 1  # and one that is written and not counted
+    longest = 1  # one more place: it is written, but not counted
     for gene in range(len(begin) - 1):
         longest = max(longest, begin[gene + 1] - begin[gene] + 1)
     width = bits.itemsize * 8
@@ -132,9 +148,8 @@ def _loop(bits, cells, begin, group, sizes, rest, u, ties):  # type: ignore[no-u
     body = sign - one
     keys, other_keys = np.empty(longest, bits.dtype), np.empty(longest, bits.dtype)
     codes, other_codes = np.empty(longest, np.int32), np.empty(longest, np.int32)
-    places = np.empty(
-        (-(-width // DIGIT), 2**DIGIT + 1), np.int32
-    )  # how many there are of each digit
+    # counts of each digit
+    places = np.empty((-(-width // DIGIT), 2**DIGIT + 1), np.int32)
     zeros, count = np.empty(k + 1, np.int64), np.zeros(k + 1, np.int64)
     for gene in range(len(begin) - 1):
         zeros[:], places[:] = sizes, 0
@@ -143,9 +158,8 @@ def _loop(bits, cells, begin, group, sizes, rest, u, ties):  # type: ignore[no-u
             value = bits[i]
             keys[n] = ~value if value & sign else value | sign
             codes[n] = group[cells[i]]
-            n += (
-                1 if value & body else 0
-            )  # neither 0.0 nor -0.0; without a branch, which could not be foreseen
+            # counts neither 0.0 nor -0.0; faster than a branch, which is hard to predict
+            n += 1 if value & body else 0
         for i in range(n):
             zeros[codes[i]] -= 1
             for digit in range(len(places)):
@@ -153,7 +167,7 @@ def _loop(bits, cells, begin, group, sizes, rest, u, ties):  # type: ignore[no-u
         for digit in range(len(places)):
             place, down = places[digit], np.uint64(digit * DIGIT)
             if n and place[(keys[0] >> down & last) + one] == n:
-                continue  # all alike
+                continue  # all keys have the same digit
             for j in range(2**DIGIT):
                 place[j + 1] += place[j]
             for i in range(n):
@@ -168,7 +182,9 @@ def _loop(bits, cells, begin, group, sizes, rest, u, ties):  # type: ignore[no-u
             all_zeros = zeros[k]
         below, common, start, passed = 0, 0.0, 0, False
         while start < n or not passed:
-            if not passed and (start == n or keys[start] >= sign):  # the zeros come here
+            if not passed and (
+                start == n or keys[start] >= sign
+            ):  # the zeros come between negative and positive values
                 t = float(all_zeros)
                 for c in range(k):
                     both = t if rest else t + zeros[c]
@@ -179,11 +195,11 @@ def _loop(bits, cells, begin, group, sizes, rest, u, ties):  # type: ignore[no-u
                 passed = True
                 continue
             end = start + 1
-            if end == n or keys[end] != keys[start]:  # a tie of one
-                own = codes[start]
-                if own < k:
-                    u[gene, own] += below + 0.5 * rest
-                below += 1 if rest or own == k else 0
+            if end == n or keys[end] != keys[start]:  # no tie
+                code = codes[start]
+                if code < k:
+                    u[gene, code] += below + 0.5 * rest
+                below += 1 if rest or code == k else 0
                 start = end
                 continue
             while end < n and keys[end] == keys[start]:
@@ -197,7 +213,7 @@ def _loop(bits, cells, begin, group, sizes, rest, u, ties):  # type: ignore[no-u
                 if codes[i] < k:
                     u[gene, codes[i]] += below + t / 2
             common += t * (t * t - 1)
-            if not rest:  # what the cells of a group add to the controls that they are tied with
+            if not rest:  # add the cells of each group to the controls that they are tied with
                 for i in range(start, end):
                     count[codes[i]] += 1
                 for i in range(start, end):

@@ -1,4 +1,4 @@
-"""Wilcoxon's rank-sum test of every group of cells in every gene, with one sort of a gene for all groups."""
+"""Wilcoxon's rank-sum test of every group of cells, with one sort per gene for all groups."""
 
 from __future__ import annotations
 
@@ -18,23 +18,25 @@ if TYPE_CHECKING:
     from .._typing import Bools, Floats, Ints, Matrix
     from ._cells import Part
 
-PSEUDOCOUNT = 1e-9  # scanpy's
-
 
 @dataclass(frozen=True)
 class RankSum:
-    """What `rank_sum` returns.
+    """Result of `rank_sum`.
 
     Attributes
     ----------
     z
-        (n_groups, n_genes) standardised rank sums; above 0 where the group's cells are higher than the reference's.
+        (n_groups, n_genes) standardised rank sums. Above 0 where cells of the group are higher than
+        those of the reference.
     pvalue
-        (n_groups, n_genes) two-sided, of the normal approximation; not adjusted.
+        (n_groups, n_genes) two-sided p-values of the normal approximation, not adjusted.
     auc
-        (n_groups, n_genes) probability that a cell of the group is above one of the reference, ties half: U / (n m).
-    n_cells, n_reference
-        (n_groups,) cells of the group and cells that it is compared with.
+        (n_groups, n_genes) probability that a cell of the group is above one of the reference: U /
+        (n m). A tie counts as half.
+    n_cells
+        (n_groups,) cells of the group.
+    n_reference
+        (n_groups,) cells that the group is compared with.
     """
 
     z: Floats
@@ -46,7 +48,19 @@ class RankSum:
 
 @dataclass(frozen=True)
 class RankSums:
-    """Statistics before they are standardised: U and the sum of t³ - t, (n_groups, n_genes), and the cells of both sides."""
+    """Rank sums before they are standardised.
+
+    Attributes
+    ----------
+    u
+        (n_groups, n_genes) numbers of pairs in which the cell of the group is higher.
+    ties
+        (n_groups, n_genes) sums of t³ - t over sets of t tied values.
+    n
+        (n_groups,) cells of the group.
+    m
+        (n_groups,) cells that the group is compared with.
+    """
 
     u: Floats
     ties: Floats
@@ -54,7 +68,7 @@ class RankSums:
     m: Ints
 
     def standardised(self, *, tie_correct: bool = True, continuity: bool = False) -> RankSum:
-        """Return z, p-values and areas."""
+        """Return z, p-values and areas under the ROC curve."""
         n, m, u = self.n, self.m, self.u
         defined = (n > 0) & (m > 0)
         pairs = np.where(defined, n * m, 1).astype(np.float64)[:, None]
@@ -87,48 +101,53 @@ def rank_sum(
 ) -> RankSum:
     r"""Wilcoxon's rank-sum test of every group against the controls, in every gene.
 
-    With U the number of pairs (cell of the group, cell of the reference) in which the first is higher, ties half,
+    Let U be the number of pairs (cell of the group, cell of the reference) in which the first is
+    higher, with ties as half. Then
 
     .. math::
-        z = \frac{U - nm/2}{\sqrt{\frac{nm}{12}\left(N + 1 - \frac{\sum_t t^3 - t}{N(N - 1)}\right)}},\qquad N = n + m,
+        z = \frac{U - nm/2}{\sqrt{\frac{nm}{12}
+            \left(N + 1 - \frac{\sum_t t^3 - t}{N(N - 1)}\right)}}, \qquad N = n + m,
 
-    where the sum over sets of t tied values is the correction for ties. A gene is sorted once and all groups read their
-    ranks off that one order. Zeros are one set of ties and are never sorted, so that the time grows with the values
-    that are not 0.
+    where the sum over sets of t tied values corrects for ties.
 
-    The normal approximation is poor for fewer than about 10 cells of a group, and cells are not replicates: the p-values
-    rank genes, they are no error rates over donors or wells.
+    A gene is sorted once, and all groups read their ranks from that order. Zeros are one set of
+    ties and are never sorted, so the time grows with the number of values that are not 0.
+
+    Two cautions. The normal approximation is poor for fewer than about 10 cells in a group. And
+    cells are not replicates: the p-values rank genes, and are no error rates over donors or wells.
 
     Parameters
     ----------
     X
-        (n_obs, n_genes) dense, or sparse of scipy; of any sign. CSR is turned into CSC; nothing is densified.
+        (n_obs, n_genes) values of any sign; dense, or sparse of scipy. CSR is turned into CSC, and
+        nothing is made dense.
     group
-        (n_obs,) group of every cell, 0 to `n_groups` - 1, or -1 for none.
+        (n_obs,) group of every cell: 0 to `n_groups` - 1, or -1 for none.
     n_groups
-        Groups, with or without cells.
+        Number of groups, with or without cells.
     control
-        (n_obs,) which cells are controls; they are in no group.
+        (n_obs,) booleans: which cells are controls. They are in no group.
     stratum
-        (n_obs,) integers, such as the context: a group is compared with cells of its own stratum. All cells of a group are
-        of one stratum.
+        (n_obs,) integers, such as the context. A group is compared with cells of its own stratum,
+        and all cells of a group must be of one stratum.
     reference
-        ``"control"``: the controls; ``"rest"``: all other groups together, without the controls.
+        ``"control"``: the controls. ``"rest"``: all other groups together, without the controls.
     tie_correct
-        Whether the variance is corrected for ties, as it should be where there are zeros. scanpy's default is not to.
+        Whether to correct the variance for ties, as is right where there are zeros. The default of
+        scanpy is not to.
     continuity
-        Whether U is moved towards its mean by 1/2, as in :func:`scipy.stats.mannwhitneyu`.
+        Whether to move U towards its mean by 1/2, as :func:`scipy.stats.mannwhitneyu` does.
 
     Returns
     -------
-    `RankSum`, float64. A gene in which all values are equal has z 0, p 1 and AUC 1/2; a group without cells, or with
-    nothing to be compared with, has NaN.
+    `RankSum`, float64. A gene in which all values are equal has z 0, p 1 and AUC 1/2. A group
+    without cells, or without cells to compare with, has NaN.
 
     Raises
     ------
     ValueError
-        If shapes differ, a value of a cell that counts is not finite, a code is out of range, a control has a group, or a group has cells in
-        several strata.
+        If shapes differ, a value of a cell that counts is not finite, a code is out of range, a
+        control is in a group, or a group has cells in several strata.
 
     References
     ----------
@@ -139,20 +158,22 @@ def rank_sum(
     >>> import numpy as np
     >>> from shoal.metrics._ranksum import rank_sum
     >>> x = np.array([[0.0], [1.0], [2.0], [3.0], [4.0]])
-    >>> found = rank_sum(
+    >>> test = rank_sum(
     ...     x, np.array([-1, -1, -1, 0, 0]), 1, np.array([True, True, True, False, False])
     ... )
-    >>> found.auc, found.z.round(4)
+    >>> test.auc, test.z.round(4)
     (array([[1.]]), array([[1.7321]]))
     """
     one_of(reference, ("control", "rest"), name="reference")
     code, where = _checked_codes(X, group, n_groups, control, stratum, reference)
-    found = _sums_of([(X, np.arange(X.shape[0]))], code, where, n_groups, rest=reference == "rest")
-    return found.standardised(tie_correct=tie_correct, continuity=continuity)
+    test = _sums_of([(X, np.arange(X.shape[0]))], code, where, n_groups, rest=reference == "rest")
+    return test.standardised(tie_correct=tie_correct, continuity=continuity)
 
 
 def sums_against(cells: Sequence[Matrix], controls: Sequence[Matrix], group: Ints) -> RankSums:
-    """Return the rank sums of P populations against the controls of their context; no matrix is copied as a whole.
+    """Return the rank sums of P populations against the controls of their context.
+
+    No matrix is copied as a whole.
 
     Parameters
     ----------
@@ -172,105 +193,9 @@ def sums_against(cells: Sequence[Matrix], controls: Sequence[Matrix], group: Int
     code = np.repeat(np.minimum(np.arange(len(sizes)), n), sizes)
     where = np.repeat(np.concatenate([group, np.arange(len(controls))]), sizes)
     parts = [*parts_of(cells), *parts_of(controls)]
-    if len(parts) == 2 and parts[0][0] is parts[1][0]:  # one matrix is walked through once
+    if len(parts) == 2 and parts[0][0] is parts[1][0]:  # read one common matrix only once
         parts = [(parts[0][0], np.concatenate([parts[0][1], parts[1][1]]))]
     return _sums_of(parts, code, where, n, rest=False)
-
-
-def log_fold_change(mean: Floats, control: Floats, *, pseudocount: float = PSEUDOCOUNT) -> Floats:
-    """Log2 fold change from the means of log-normalised values, as scanpy defines it.
-
-    ``log2((expm1(mean) + pseudocount) / (expm1(control) + pseudocount))``: means are taken of logarithms, so this is not the
-    ratio of mean counts. A gene that only one side expresses has about ±30 with scanpy's pseudocount.
-
-    Parameters
-    ----------
-    mean
-        (n_groups, n_genes) means of log1p values (natural logarithm). A mean below 0, which only a model can give, counts
-        as 0: no expression.
-    control
-        Means of the controls, of a shape that fits `mean`.
-    pseudocount
-        Added to both.
-
-    Returns
-    -------
-    Array of the shape of `mean`, float64.
-
-    Raises
-    ------
-    ValueError
-        If a value is not finite, or a control mean is negative: such values are no log counts, and a difference of means
-        says more.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from shoal.metrics._ranksum import log_fold_change
-    >>> log_fold_change(np.log1p([[2.0, 8.0]]), np.log1p([1.0, 8.0])).round(6)
-    array([[1., 0.]])
-    """
-    mean, control = np.asarray(mean, dtype=np.float64), np.asarray(control, dtype=np.float64)
-    if not (np.isfinite(mean).all() and np.isfinite(control).all()):
-        msg = "mean and control must be finite; NaN or infinite values have no fold change"
-        raise ValueError(msg)
-    if (control < 0).any():
-        msg = "control holds negative means, which log1p counts cannot have; use the difference of means as the effect"
-        raise ValueError(msg)
-    above, below = np.expm1(np.maximum(mean, 0.0)) + pseudocount, np.expm1(control) + pseudocount
-    return np.log2(above) - np.log2(below)
-
-
-def benjamini_hochberg(pvalue: Floats, *, mask: Bools | None = None) -> Floats:
-    """Adjust p-values over the genes of every group, one group at a time.
-
-    Parameters
-    ----------
-    pvalue
-        (n_groups, n_genes).
-    mask
-        (n_groups, n_genes) genes that were tested; all by default. The others do not count as tests.
-
-    Returns
-    -------
-    (n_groups, n_genes) false discovery rates; NaN for genes that `mask` leaves out and for p-values that are NaN.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, or a p-value is not between 0 and 1.
-
-    References
-    ----------
-    Benjamini and Hochberg (1995), J. R. Stat. Soc. B 57, 289.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from shoal.metrics._ranksum import benjamini_hochberg
-    >>> benjamini_hochberg(np.array([[0.01, 0.02, 0.5]])).round(3)
-    array([[0.03, 0.03, 0.5 ]])
-    """
-    pvalue = np.asarray(pvalue, dtype=np.float64)
-    tested = ~np.isnan(pvalue)
-    if mask is not None:
-        if np.shape(mask) != pvalue.shape:
-            msg = f"mask must have the shape of pvalue, {pvalue.shape}, not {np.shape(mask)}"
-            raise ValueError(msg)
-        tested &= mask
-    odd = int(((pvalue < 0) | (pvalue > 1))[tested].sum())
-    if odd:
-        msg = f"{odd} p-values are not between 0 and 1"
-        raise ValueError(msg)
-    order = np.argsort(np.where(tested, pvalue, np.inf), axis=1)
-    n, rank = tested.sum(axis=1, keepdims=True), np.arange(1, pvalue.shape[1] + 1)
-    ordered = np.where(rank <= n, np.take_along_axis(pvalue, order, axis=1), 1.0) * (n / rank)
-    adjusted = np.minimum(
-        np.minimum.accumulate(np.where(rank <= n, ordered, 1.0)[:, ::-1], axis=1)[:, ::-1], 1.0
-    )
-    found = np.empty(pvalue.shape)
-    np.put_along_axis(found, order, adjusted, axis=1)
-    return np.where(tested, found, np.nan)
 
 
 def _checked_codes(
@@ -281,26 +206,41 @@ def _checked_codes(
     stratum: Ints | None,
     reference: str,
 ) -> tuple[Ints, Ints]:
-    """Return the code of every cell, `n_groups` for controls and -1 for cells of no use, and its stratum."""
+    """Return the code and the stratum of every cell.
+
+    Codes are `n_groups` for controls and -1 for cells of no use.
+    """
     n_obs = X.shape[0]
     code = np.array(group, dtype=np.int64)
     where = np.zeros(n_obs, dtype=np.int64) if stratum is None else np.asarray(stratum)
     if reference == "control" and control is None:
-        msg = "which cells are the controls? Pass control=, a boolean for every cell, or reference='rest'"
+        msg = (
+            "which cells are the controls? Pass control=, a boolean for every cell, "
+            "or reference='rest'"
+        )
         raise ValueError(msg)
     is_control = np.zeros(n_obs, dtype=bool) if control is None else np.asarray(control)
     for name, values in (("group", code), ("control", is_control), ("stratum", where)):
         if values.shape != (n_obs,):
-            msg = f"{name} must hold one value for each of the {n_obs} cells, not be of shape {values.shape}"
+            msg = (
+                f"{name} must hold one value for each of the {n_obs} cells, "
+                f"not be of shape {values.shape}"
+            )
             raise ValueError(msg)
     if is_control.dtype != bool:
         msg = f"control must be booleans, one for every cell, not {is_control.dtype}"
         raise ValueError(msg)
     if ((code < -1) | (code >= n_groups)).any():
-        msg = f"group must hold codes from -1 (no group) to {n_groups - 1}; it holds {code.min()} to {code.max()}"
+        msg = (
+            f"group must hold codes from -1 (no group) to {n_groups - 1}; "
+            f"it holds {code.min()} to {code.max()}"
+        )
         raise ValueError(msg)
     if (code[is_control] >= 0).any():
-        msg = f"{int((code[is_control] >= 0).sum())} cells are controls and in a group; give controls the group -1"
+        msg = (
+            f"{int((code[is_control] >= 0).sum())} cells are controls and in a group; "
+            "give controls the group -1"
+        )
         raise ValueError(msg)
     grouped = np.flatnonzero(code >= 0)
     first = np.zeros(n_groups, dtype=where.dtype)
@@ -317,7 +257,10 @@ def _checked_codes(
 def _sums_of(
     parts: Sequence[Part], code: Ints, where: Ints, n_groups: int, *, rest: bool
 ) -> RankSums:
-    """Return the statistics, stratum by stratum; codes and strata are those of the rows of all parts, one after another."""
+    """Return the statistics, computed stratum by stratum.
+
+    Codes and strata are those of the rows of all parts, one after another.
+    """
     n_genes = parts[0][0].shape[1]
     u, ties = np.full((n_groups, n_genes), np.nan), np.zeros((n_groups, n_genes))
     n, m = np.zeros(n_groups, dtype=np.int64), np.zeros(n_groups, dtype=np.int64)
@@ -325,8 +268,10 @@ def _sums_of(
     for level in np.unique(where[(code >= 0) & (code < n_groups)]):
         at = np.flatnonzero((where == level) & (code >= 0))
         present = np.setdiff1d(code[at], [n_groups])
-        own = np.searchsorted(present, code[at])  # the controls, with the highest code, come last
-        sizes = np.bincount(own, minlength=len(present) + 1)
+        present_code = np.searchsorted(
+            present, code[at]
+        )  # the controls have the highest code and come last
+        sizes = np.bincount(present_code, minlength=len(present) + 1)
         n[present] = sizes[:-1]
         m[present] = sizes.sum() - sizes[:-1] if rest else sizes[-1]
         cuts = np.split(at, np.searchsorted(at, ends[:-1]))
@@ -337,6 +282,6 @@ def _sums_of(
         ]
         for block in columns(used):
             u[present, block.genes], ties[present, block.genes] = rank_sums(
-                block, own, sizes, rest=rest
+                block, present_code, sizes, rest=rest
             )
     return RankSums(u, ties, n, m)

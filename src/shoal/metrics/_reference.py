@@ -1,4 +1,4 @@
-"""Control cells prepared once, then compared with many populations, and with relabelled ones."""
+"""Control cells, prepared once and compared with many populations or relabellings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,17 @@ if TYPE_CHECKING:
 
 
 def noise(total: Floats, square: Floats, n: Ints | Floats | int) -> Floats:
-    """Return T / n, the variance of a mean summed over columns, from sums of rows and of their squared norms."""
+    """Return T / n, the variance of a mean summed over columns.
+
+    Parameters
+    ----------
+    total
+        Sums of rows (..., d).
+    square
+        Sums of their squared norms.
+    n
+        Numbers of rows.
+    """
     total, n = np.asarray(total), np.asarray(n, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = np.maximum(square - np.einsum("...d,...d->...", total, total) / n, 0.0)
@@ -36,7 +46,10 @@ def noise(total: Floats, square: Floats, n: Ints | Floats | int) -> Floats:
 
 
 def from_means(x: Floats, y: Floats, noise_x: Floats | float, noise_y: Floats | float) -> Floats:
-    """Return the squared energy distance from means (..., d) and their noise (0 for the biased form)."""
+    """Return the squared energy distance from means (..., d) and their noise.
+
+    The noise is 0 for the biased form.
+    """
     delta = x - y
     return np.asarray(2.0 * (np.einsum("...d,...d->...", delta, delta) - noise_x - noise_y))
 
@@ -65,7 +78,7 @@ def from_sums(
 
 
 class SquaredReference:
-    """Control cells, against which populations are compared by squared distance.
+    """Control cells for comparisons by squared distance.
 
     Parameters
     ----------
@@ -87,7 +100,7 @@ class SquaredReference:
         self.total = _sum(self.control)
 
     def compare(self, values: Matrix, exchange: Exchange | None = None) -> tuple[float, Floats]:
-        """Return the distance of `values` to the controls, and the (B,) distances after each exchange of labels."""
+        """Return the distance of `values` to the controls, and (B,) those of relabelled cells."""
         x = self._centred(values)
         square, total = squares_of(x), _sum(x)
         observed = self._distance(total, square.sum(), len(square), self.total, self.square.sum())
@@ -102,7 +115,10 @@ class SquaredReference:
     def _relabelled(
         self, x: Matrix, square: Floats, total: Floats, exchange: Exchange, part: slice
     ) -> Floats:
-        """Return the distances after some of the exchanges: sums change by what enters, less what leaves."""
+        """Return the distances after some of the exchanges of labels.
+
+        The sums change by the cells that enter, less the cells that leave.
+        """
         entering, leaving = exchange.entering[part], exchange.leaving[part]
         moved = densify(entering @ self.control) - densify(leaving @ x)
         moved_square = entering @ self.square - leaving @ square
@@ -128,7 +144,7 @@ class SquaredReference:
 
 
 class PairReference:
-    """Control cells, against which populations are compared pair by pair.
+    """Control cells for comparisons pair by pair.
 
     Parameters
     ----------
@@ -141,7 +157,8 @@ class PairReference:
     biased
         Whether to return V-statistics.
     relabelling
-        Relabellings that will be asked for; the sums over pairs of entering controls are made here, once for all.
+        Relabellings that will be used. The sums over pairs of entering controls are made here, once
+        for all perturbations.
     block_bytes
         Upper size of the working memory.
     """
@@ -171,20 +188,21 @@ class PairReference:
             )
 
     def compare(self, values: Matrix, exchange: Exchange | None = None) -> tuple[float, Floats]:
-        """Return the distance of `values` to the controls, and the (B,) distances after each exchange of labels."""
-        own = self._points(values, centre_of(values))
+        """Return the distance of `values` to the controls, and (B,) those of relabelled cells."""
+        population = self._points(values, centre_of(values))
         other = self._points(values, self.centre)
         if exchange is None:
-            within = within_sums(own, self.link)
+            within = within_sums(population, self.link)
             of_control, _ = cross_sums(self.control, other, self.link)
             return float(
-                self._distance(of_control.sum(), within.sum(), self.within.sum(), own.n)
+                self._distance(of_control.sum(), within.sum(), self.within.sum(), population.n)
             ), np.empty(0)
         leaving, entering = exchange.leaving, exchange.entering
-        within, left = self._left(own, leaving)
+        within, left = self._left(population, leaving)
         of_control, of_values, met = self._met(other, exchange)
         rows = np.arange(len(exchange.swapped))
-        # the new population is values - leaving + entering; sums over its pairs, and over its rows against all cells
+        # The new population is values - leaving + entering. Needed are the sums over its pairs, and
+        # over its rows against all cells.
         inside = (
             within.sum() - 2 * (leaving @ within) + left
             + 2 * (entering @ of_control - met)
@@ -196,14 +214,21 @@ class PairReference:
             + entering @ (self.within + of_control)
         )
         total = within.sum() + 2 * of_control.sum() + self.within.sum()
-        null = self._distance(row_sums - inside, inside, total - 2 * row_sums + inside, own.n)
-        return float(self._distance(of_control.sum(), within.sum(), self.within.sum(), own.n)), null
+        null = self._distance(
+            row_sums - inside, inside, total - 2 * row_sums + inside, population.n
+        )
+        return float(
+            self._distance(of_control.sum(), within.sum(), self.within.sum(), population.n)
+        ), null
 
-    def _left(self, own: Points, leaving: Matrix) -> tuple[Floats, Floats]:
-        """Return row sums within the population and, per relabelling, the sum over pairs of leaving cells."""
-        sums, left = np.zeros(own.n), np.zeros(leaving.shape[0])
+    def _left(self, population: Points, leaving: Matrix) -> tuple[Floats, Floats]:
+        """Return row sums within the population, and sums over pairs of leaving cells.
+
+        The latter are (B,), one for each relabelling.
+        """
+        sums, left = np.zeros(population.n), np.zeros(leaving.shape[0])
         by_column = leaving.tocsc()
-        for rows, columns, tile in tiles(own, own, self.link):
+        for rows, columns, tile in tiles(population, population, self.link):
             diagonal = columns.start == rows.start
             add_sums(tile, sums[rows], None if diagonal else sums[columns])
             part = row_dots(by_column[:, columns].tocsr(), by_column[:, rows].tocsr() @ tile)
@@ -211,7 +236,10 @@ class PairReference:
         return sums, left
 
     def _met(self, other: Points, exchange: Exchange) -> tuple[Floats, Floats, Floats]:
-        """Return cross sums for controls and for the population, and per relabelling those of entering x leaving."""
+        """Return cross sums for controls and for the population, and those of entering x leaving.
+
+        The latter are (B,), one for each relabelling.
+        """
         of_control, of_values, met = (
             np.zeros(self.control.n),
             np.zeros(other.n),

@@ -1,4 +1,4 @@
-"""What is known of a metric: how it is computed, which way is better, what it needs, and where it comes from."""
+"""The record of a metric: how it is computed, which way is better, and what it needs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Scored:
     Attributes
     ----------
     values
-        (P,) values, NaN where there is none; one value, (1,), for a metric of the whole screen.
+        (P,) values, NaN where there is none. For a metric of the whole screen, one value (1,).
     reasons
         Why there is no value, by position.
     """
@@ -58,27 +58,29 @@ class Metric:
     family
         One of `FAMILIES`.
     direction
-        ``"higher"`` or ``"lower"`` is better, or ``"target"``: the nearer to `perfect`, the better.
+        ``"higher"`` or ``"lower"`` is better; or ``"target"``: the nearer to `perfect`, the better.
     perfect
         Value of a perfect prediction.
     compute
-        From the truth and a contender's populations to `Scored`.
+        Function from the truth and predicted populations to `Scored`.
     needs
-        What it is computed from: ``"means"``, ``"cells"``, ``"components"`` (cells in principal axes) or ``"genes"``
-        (differential expression).
-    per
-        ``"condition"``, or ``"screen"`` where it is one number.
-    negative
-        What its negative control is: the mean of all other ``"perturbed"`` conditions or the ``"control"`` cells: where that
-        mean is the reference of the metric itself, and for ranks, where a mean without the condition is worse than chance. The positive control is a second sample of the real cells for all.
-    masked
-        Whether the target genes of the perturbation are left out.
-    correlation
-        Whether it is a correlation, whose ceiling follows from that between halves.
+        What it is computed from: ``"means"``, ``"cells"``, ``"components"`` (cells in principal
+        axes) or ``"genes"`` (differential expression).
     undefined
         When it has no value.
     source
         Where it comes from.
+    per
+        ``"condition"``; or ``"screen"`` for a metric with one number per screen.
+    negative
+        Its negative control: ``"perturbed"``, the mean of all other conditions, or ``"control"``,
+        the control cells. The control cells are used where the mean of all other conditions is the
+        reference of the metric itself, and for ranks, where a mean without the condition is worse
+        than chance. The positive control of every metric is a second sample of the real cells.
+    masked
+        Whether the target genes of the perturbation are left out.
+    correlation
+        Whether it is a correlation. Its ceiling then follows from the correlation of two halves.
     """
 
     name: str
@@ -95,43 +97,44 @@ class Metric:
     correlation: bool = False
 
 
-def score(metric: Metric, truth: Truth, contender: Populations) -> Scored:
-    """Compute a metric; what it cannot compute is missing, with the reason, and stops no other metric.
+def score(metric: Metric, truth: Truth, predicted: Populations) -> Scored:
+    """Compute a metric. Where it has no value, the value is NaN and the reason is recorded.
 
-    Only the errors by which a metric says that it has no value (``ValueError``) or lacks a library (``ImportError``) are
-    turned into reasons; anything else is a defect and is raised.
+    ``ValueError`` is how a metric says that it has no value, and ``ImportError`` that it lacks a
+    library. Both become reasons, and stop no other metric. Any other error is a defect and is
+    raised.
     """
     n = 1 if metric.per == "screen" else len(truth.names)
     try:
-        found = metric.compute(truth, contender)
+        scored = metric.compute(truth, predicted)
     except (ValueError, ImportError) as err:
         return Scored(np.full(n, np.nan), dict.fromkeys(range(n), str(err)))
-    missing = {int(i): metric.undefined for i in np.flatnonzero(np.isnan(found.values))}
-    return Scored(found.values, missing | found.reasons)
+    missing = {int(i): metric.undefined for i in np.flatnonzero(np.isnan(scored.values))}
+    return Scored(scored.values, missing | scored.reasons)
 
 
 def rows(
     function: Callable[[Truth, Populations], Floats],
 ) -> Callable[[Truth, Populations], Scored]:
     """Wrap a function that returns a value for every condition."""
-    return lambda truth, guess: Scored(np.asarray(function(truth, guess), dtype=np.float64))
+    return lambda truth, predicted: Scored(np.asarray(function(truth, predicted), dtype=np.float64))
 
 
 def one(function: Callable[[Truth, Populations], float]) -> Callable[[Truth, Populations], Scored]:
-    """Wrap a function that returns a value for the screen."""
-    return lambda truth, guess: Scored(np.array([function(truth, guess)], dtype=np.float64))
+    """Wrap a function that returns one value for the screen."""
+    return lambda truth, predicted: Scored(np.array([function(truth, predicted)], dtype=np.float64))
 
 
 def each(
     function: Callable[[Truth, Populations, int], float],
 ) -> Callable[[Truth, Populations], Scored]:
-    """Wrap a function of one condition; where it raises ``ValueError`` the value is missing, for that reason."""
+    """Wrap a function of one condition. Its ``ValueError`` becomes a missing value and a reason."""
 
-    def compute(truth: Truth, guess: Populations) -> Scored:
+    def compute(truth: Truth, predicted: Populations) -> Scored:
         values, reasons = np.full(len(truth.names), np.nan), {}
         for i in range(len(values)):
             try:
-                values[i] = function(truth, guess, i)
+                values[i] = function(truth, predicted, i)
             except ValueError as err:
                 reasons[i] = str(err)
         return Scored(values, reasons)

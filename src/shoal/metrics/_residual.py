@@ -1,4 +1,4 @@
-"""Residual coherence: more, or less, coherent than a pure translation of this size would be."""
+"""Residual coherence: more, or less, coherent than a pure translation of the same size."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Translation:
-    """What the controls would look like, were they translated by a perturbation's shift.
+    """What the controls would look like after a translation by a perturbation's shift.
 
     Attributes
     ----------
     kappa
-        (G,) their coherence.
+        (G,) their coherences.
     slope
-        (G,) its derivative in the squared length of the shift.
+        (G,) derivatives of kappa in the squared length of the shift.
     control_variance
-        (G,) variance, per control cell, of the first-order effect of the controls on kappa - slope * magnitude^2.
+        (G,) variances, per control cell, of the first-order effect of the controls on kappa - slope
+        * magnitude^2.
     pairs
-        (G,) second moment, over pairs of control cells, of u.u' - slope * e.e': what is left of the variance where
-        there is no response.
+        (G,) second moments, over pairs of control cells, of u.u' - slope * e.e'. They are the
+        variance that is left where there is no response.
     """
 
     kappa: Floats
@@ -49,19 +50,18 @@ def translate(
     shift
         (G, d) mean shifts; only their directions are used.
     magnitude2
-        (G,) bias-corrected squared lengths. Below 0 the expectation is continued as an odd function: clipping would
-        make weak responses look incoherent.
+        (G,) bias-corrected squared lengths of the shifts. Below 0 the expectation is continued as
+        an odd function: clipping at 0 would make weak responses look incoherent.
     delta
         (G, d) differences of mean directions.
     trace
         Trace of the controls' covariance.
     """
-    sample = sample.astype(
-        np.float32, copy=False
-    )  # K x G tables follow; single precision is ample for a mean of cosines
+    # the K x G tables below are large; single precision is enough for a mean of cosines
+    sample = sample.astype(np.float32, copy=False)
     k = len(sample)
-    own = np.sqrt(np.maximum(np.einsum("ij,ij->i", sample, sample), 1e-30))
-    unit = sample / own[:, None]
+    radius = np.sqrt(np.maximum(np.einsum("ij,ij->i", sample, sample), 1e-30))
+    unit = sample / radius[:, None]
     length = np.linalg.norm(shift, axis=1)
     toward = (shift / np.where(length > 0, length, 1.0)[:, None]).astype(np.float32)
     size2 = np.abs(np.nan_to_num(magnitude2))
@@ -69,16 +69,17 @@ def translate(
 
     reach = sample @ toward.T  # (K, G) e_j . direction
     root = reach * (2 * size).astype(np.float32)  # becomes |e_j + shift|
-    root += (own**2)[:, None]
+    root += (radius**2)[:, None]
     root += size2.astype(np.float32)
     np.sqrt(np.maximum(root, 1e-30, out=root), out=root)
     inverse = 1 / root
-    ones, lengths, reciprocals = (inverse.T @ np.column_stack([np.ones_like(own), own, 1 / own])).T
+    ones, lengths, reciprocals = (
+        inverse.T @ np.column_stack([np.ones_like(radius), radius, 1 / radius])
+    ).T
     before = unit.mean(axis=0)
     gap = (inverse.T @ sample + ones[:, None] * (size[:, None] * toward)) / k - before
-    cosine = (root.T @ (1 / own) + lengths - size2 * reciprocals) / (
-        2 * k
-    )  # mean of u_j before . u_j after
+    # mean of u_j before . u_j after
+    cosine = (root.T @ (1 / radius) + lengths - size2 * reciprocals) / (2 * k)
     norm = np.einsum("gd,gd->g", gap, gap, dtype=np.float64)
     noise = np.maximum(2 - 2 * cosine - norm, 0.0) / max(k - 1, 1)
     kappa = np.where(size2 > 0, norm - noise, 0.0)
@@ -95,7 +96,10 @@ def translate(
 
 
 def _pair_moments(sample: Floats, unit: Floats) -> Floats:
-    """Return E (u.u')^2, E (u.u')(e.e') and E (e.e')^2 over pairs of control cells; u is centred."""
+    """Return E (u.u')^2, E (u.u')(e.e') and E (e.e')^2 over pairs of control cells.
+
+    u is centred.
+    """
     k, total = len(sample), np.zeros(3)
     for i in range(0, k, 250):
         mine = np.arange(i, min(i + 250, k))
@@ -115,17 +119,17 @@ def residual_test(
     kappa
         (G,) coherences.
     expected
-        What a translation gives.
+        The coherence of a translation.
     variance
-        (G,) jackknife variance of kappa - slope * magnitude^2 over the perturbed cells.
+        (G,) jackknife variances of kappa - slope * magnitude^2 over the perturbed cells.
     n
-        (G,) cells.
+        (G,) numbers of cells.
     alpha
-        (G,) variance factor of the controls' mean.
+        (G,) variance factors of the controls' mean.
 
     Returns
     -------
-    T = kappa - expected, z = T / SE, and the two-sided p-value.
+    T = kappa - expected, z = T / SE, and the two-sided p-value; (G,) each.
     """
     residual = kappa - expected.kappa
     se = np.sqrt(

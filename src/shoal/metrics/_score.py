@@ -1,7 +1,9 @@
-"""One number for a contender: its losses on several metrics, each in units of what the metric can tell on these data.
+"""The overall score of a prediction, from its losses on several metrics.
 
-Skills (:mod:`shoal.metrics._skill`) say how a prediction does on one metric, against the best baseline of that metric. Their mean
-is no score: where that baseline is nearly as good as a second experiment the gap between the two is noise, and so is the skill.
+Each loss is measured in units of what its metric can tell on these data. The mean of skills
+(:mod:`shoal.metrics._skill`) would be no score. A skill compares with the best baseline of a
+metric. Where that baseline is nearly as good as a second experiment, the gap between the two is
+noise, and so is the skill.
 """
 
 from __future__ import annotations
@@ -15,25 +17,33 @@ from ._calibration import paired
 if TYPE_CHECKING:
     from .._typing import Floats
 
-WORST = 2.0  # shortfall at which a metric stops counting: as far beyond the negative control as that is from the positive
+# largest shortfall: as far beyond the negative control as that is from the positive control
+WORST = 2.0
 
 
 def shortfall(losses: Floats, *, positive_control: Floats, negative_control: Floats) -> float:
-    r"""How far a contender stays behind a second experiment on one metric, in units of the range between the controls.
+    r"""How far a prediction stays behind a second experiment, on one metric.
 
-    .. math:: \ell = \frac{L - L^+}{L^- - L^+}, \text{ within 0 and 2}
+    .. math:: \ell = \frac{L - L^+}{L^- - L^+}, \text{ cut off at 0 and 2}
 
-    with the mean losses L over the conditions that all three have. 0: as good as a second experiment, or better. 1: as
-    bad as the negative control. It ends at 2, so that no single metric decides.
+    L is the mean loss of the prediction, L⁺ that of the positive control (a second experiment) and
+    L⁻ that of the negative control, over the conditions that all three have.
+
+    - 0: as good as a second experiment, or better.
+    - 1: as bad as the negative control.
+    - 2: the end, so that no single metric decides.
 
     Parameters
     ----------
-    losses, positive_control, negative_control
-        (P,) losses, 0 being perfect (:func:`shoal.metrics._calibration.loss`), of the contender and of the two controls.
+    losses
+        (P,) losses of the prediction (:func:`shoal.metrics._calibration.loss`); 0 is perfect.
+    positive_control, negative_control
+        (P,) losses of the two controls.
 
     Returns
     -------
-    Shortfall, 0 to 2; NaN if no condition is shared, or the negative control is not behind the positive one.
+    Shortfall, 0 to 2. NaN if no condition is shared, or the negative control is not worse than the
+    positive one.
 
     Raises
     ------
@@ -43,29 +53,34 @@ def shortfall(losses: Floats, *, positive_control: Floats, negative_control: Flo
     Examples
     --------
     >>> from shoal.metrics._score import shortfall
-    >>> shortfall([0.3, 0.5], positive_control=[0.1, 0.1], negative_control=[0.7, 0.7])
+    >>> round(shortfall([0.3, 0.5], positive_control=[0.1, 0.1], negative_control=[0.7, 0.7]), 6)
     0.5
     """
-    own, good, bad = paired(losses, positive_control, negative_control)
-    if not own.size or not bad.mean() > good.mean():
+    of_prediction, good, bad = paired(losses, positive_control, negative_control)
+    if not of_prediction.size or not bad.mean() > good.mean():
         return float("nan")
-    return float(np.clip((own.mean() - good.mean()) / (bad.mean() - good.mean()), 0, WORST))
+    return float(
+        np.clip((of_prediction.mean() - good.mean()) / (bad.mean() - good.mean()), 0, WORST)
+    )
 
 
-def overall(contender: Floats, reference: Floats) -> float:
-    r"""Score of a contender beside a reference, from their shortfalls on M metrics.
+def overall(prediction: Floats, reference: Floats) -> float:
+    r"""Overall score of a prediction beside a reference, from their shortfalls on M metrics.
 
     .. math:: s = \frac{\bar\ell_\mathrm{ref} - \bar\ell}{\max(\bar\ell_\mathrm{ref}, \bar\ell)}
 
-    with the means over the metrics that both have. 1: as good as a second experiment on all of them. 0: as good as the
-    reference. Below 0 the reference is as much better as the contender would be at the opposite value; −1 is the
-    bound. As for :func:`shoal.metrics._skill.skill` it is a ratio of means: a metric on which there is little to gain weighs
-    little.
+    The means are over the metrics that both have. It is a ratio of means, as is
+    :func:`shoal.metrics.skill`, so a metric on which there is little to gain weighs little.
+
+    - 1: as good as a second experiment on all metrics.
+    - 0: as good as the reference.
+    - Below 0: the reference is better, by as much as the prediction would be at the opposite value.
+      The bound is −1.
 
     Parameters
     ----------
-    contender, reference
-        (M,) shortfalls (:func:`shortfall`), NaN where missing.
+    prediction, reference
+        (M,) shortfalls (:func:`shortfall`); NaN where missing.
 
     Returns
     -------
@@ -86,8 +101,8 @@ def overall(contender: Floats, reference: Floats) -> float:
     ... )
     (0.5, -0.5, 1.0)
     """
-    own, of_reference = paired(contender, reference)
-    if not own.size:
+    of_prediction, of_reference = paired(prediction, reference)
+    if not of_prediction.size:
         return float("nan")
-    most = max(own.mean(), of_reference.mean())
-    return float((of_reference.mean() - own.mean()) / most) if most > 0 else 0.0
+    most = max(of_prediction.mean(), of_reference.mean())
+    return float((of_reference.mean() - of_prediction.mean()) / most) if most > 0 else 0.0

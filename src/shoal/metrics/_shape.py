@@ -1,4 +1,4 @@
-"""Predicted against real populations beyond means and spread: two modes in a gene, and dependence between columns."""
+"""Populations beyond means and spread: two modes in a gene, dependence between columns."""
 
 from __future__ import annotations
 
@@ -6,45 +6,60 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._threads import one_thread
 from ._cells import densify
 from ._distance import check_pair
 from ._marginals import checked_cells, same_columns
 from ._pairs import BLOCK_BYTES
+from ._texts import documented
 
 if TYPE_CHECKING:
     from .._typing import Bools, Floats, Matrix
 
-ROUNDING = 1e-12  # a spread below this part of the values is rounding
+ROUNDING = 1e-12  # a spread below this share of the values is rounding
 
 
+@one_thread()
+@documented
 def bimodality_error(
     X: Matrix, Y: Matrix, *, least: int = 10, block_bytes: int = BLOCK_BYTES
 ) -> float:
     r"""Mean over genes of the absolute difference in bimodality.
 
-    The bimodality of a gene is the part of its variance that lies between two groups of cells, cut where this part is
-    largest (Otsu's criterion, or two means): :math:`\eta^2 = B^2 / (1 + B^2)` with B the bimodality index of
-    Wang et al. for groups without overlap. It is 1 for two values (any on/off gene), :math:`2/\pi \approx 0.64`
-    for a normal law, 0.75 for a uniform one, and 0 here where all cells are equal. Shifts and scales leave it as it is. It
-    is a ratio of variances, so that it varies less from sample to sample than skewness and kurtosis, of which
-    Sarle's coefficient is made, and it has a value for genes that are mostly zeros.
+    The bimodality of a gene is the share of its variance that lies between two groups of cells. The
+    groups are cut where this share is largest (Otsu's criterion, or two means). For groups without
+    overlap it is :math:`\eta^2 = B^2 / (1 + B^2)`, with B the bimodality index of Wang et al. Some
+    values:
 
-    Perfect is 0, lower is better, 1 is the worst. Two samples of one population are not at 0: in log counts that are mostly
-    zeros about 0.03 apart at 50 cells and 0.015 at 200, where normal laws in the place of the counts are at a quarter.
-    Judge it beside two halves of the real cells, with as many cells: the best cut of few cells explains too much. It
-    says little where all genes are far from zero and unimodal.
+    - 1 for two values, such as any on/off gene;
+    - 0.75 for a uniform distribution;
+    - :math:`2/\pi \approx 0.64` for a normal distribution;
+    - 0, by definition, where all cells are equal.
+
+    It does not depend on shift or scale. It is a ratio of variances, and so varies less from sample
+    to sample than skewness and kurtosis, from which Sarle's coefficient is made. It also has a
+    value for genes that are mostly zeros.
+
+    0 is perfect, lower is better and 1 is the worst. Two samples of one population are not at 0,
+    because the best cut of few cells explains too much. In log counts that are mostly zeros they
+    differ by about 0.03 at 50 cells and 0.015 at 200, while a prediction of normal distributions in
+    place of the counts is at a quarter. Compare with two halves of the real cells, of as many
+    cells. The metric says little where all genes are far from zero and have one mode.
 
     Parameters
     ----------
     X
-        (n, n_genes) predicted cells, log-normalised; dense, or sparse of scipy.
+        {genes_predicted}
+        Log-normalised values.
     Y
-        (m, n_genes) real cells.
+        {genes_real}
     least
-        Genes count if at least this many real cells have another value than 0: a gene seen in a few cells may be seen in none
-        of a second sample. The choice does not depend on the prediction.
+        Number of real cells that must have a value other than 0 for a gene to count. A gene seen in
+        very few cells may be missing from a second sample. The choice does not depend on the
+        prediction.
     block_bytes
-        Upper size of the working memory. Sparse columns are made dense a few at a time.
+        {block_bytes}
+        Sparse columns are made dense a few at a time.
 
     Returns
     -------
@@ -74,9 +89,8 @@ def bimodality_error(
     counted = np.flatnonzero(np.asarray((y != 0).sum(axis=0)).ravel() >= least)
     if not len(counted):
         return float("nan")
-    width = max(
-        1, int(block_bytes / (8 * 6 * max(x.shape[0], y.shape[0])))
-    )  # the sorted cells, sums and parts
+    # memory for the sorted cells, sums and shares
+    width = max(1, int(block_bytes / (8 * 6 * max(x.shape[0], y.shape[0]))))
     parts = [counted[start : start + width] for start in range(0, len(counted), width)]
     total = sum(
         float(np.abs(two_groups(x[:, part]) - two_groups(y[:, part])).sum()) for part in parts
@@ -85,7 +99,7 @@ def bimodality_error(
 
 
 def two_groups(values: Matrix) -> Floats:
-    """Return (n_genes,) the largest part of the variance that a cut of the cells into two groups explains."""
+    """Return (n_genes,) the largest share of variance that a cut into two groups explains."""
     x = np.sort(densify(values).astype(np.float64), axis=0)
     size = np.maximum(np.abs(x[0]), np.abs(x[-1]))
     x -= x.mean(axis=0)
@@ -97,32 +111,42 @@ def two_groups(values: Matrix) -> Floats:
     return np.where(varies, between.max(axis=0) / np.where(varies, square, 1.0), 0.0)
 
 
+@one_thread()
+@documented
 def correlation_error(X: Floats, Y: Floats) -> float:
     r"""Mean squared difference of the correlations between columns, less its sampling noise.
 
     .. math::
-        \frac{1}{|P|} \sum_{(i,j) \in P} \left[ (r^x_{ij} - r^y_{ij})^2 - v^x_{ij} - v^y_{ij} \right],
-        \qquad v_{ij} = \frac{1}{n(n-1)} \sum_k \left( z_i z_j - \tfrac{1}{2} r_{ij} (z_i^2 + z_j^2) \right)^2
+        \frac{1}{|P|} \sum_{(i,j) \in P}
+        \left[ (r^x_{ij} - r^y_{ij})^2 - v^x_{ij} - v^y_{ij} \right],
+        \qquad v_{ij} = \frac{1}{n(n-1)}
+        \sum_k \left( z_i z_j - \tfrac{1}{2} r_{ij} (z_i^2 + z_j^2) \right)^2
 
-    over pairs P of columns, with z the standardised values of cell k and v the variance of a correlation by its influence
-    function, which holds for any law. Distances between populations, the energy distance among them, see little of the
-    dependence between columns; this sees nothing else.
+    over pairs P of columns. Here z are the standardised values of cell k. v is the variance of a
+    correlation from its influence function, which holds for any distribution. Distances between
+    populations, such as the energy distance, see little of the dependence between columns; this
+    metric sees nothing else.
 
-    Perfect is 0, and 0 on average between two samples of one population, to first order in 1/n (a noisy estimate may fall
-    below 0); lower is better. A column that does not vary in the prediction is independent of all others. It misleads
-    where few columns depend on each other, as the mean is over all pairs, and cells that are copies of each other are
-    taken for independent ones. Controls that are moved as they are keep their correlations, and score well.
+    0 is perfect and lower is better. Between two samples of one population it is 0 on average, to
+    first order in 1/n, and may fall below 0. A column that does not vary in the prediction counts
+    as independent of all others.
+
+    It misleads in three cases:
+
+    - Few columns depend on each other: the mean is over all pairs.
+    - Cells are copies of each other: they are taken for independent cells.
+    - Controls are moved as they are: they keep their correlations and score well.
 
     Parameters
     ----------
     X
         (n, d) predicted cells: principal components, or some hundred genes.
     Y
-        (m, d) real cells.
+        {real_cells}
 
     Returns
     -------
-    Mean squared difference, at most 4; NaN if fewer than 2 columns vary among the real cells.
+    Mean squared difference, at most 4. NaN if fewer than 2 columns vary among the real cells.
 
     Raises
     ------
@@ -161,7 +185,10 @@ def _varies(cells: Floats) -> Bools:
 
 
 def _correlations(cells: Floats) -> tuple[Floats, Floats]:
-    """Return the correlations of the columns and the variances of these estimates; 0 for a column that does not vary."""
+    """Return the correlations of the columns and the variances of these estimates.
+
+    Both are 0 for a column that does not vary.
+    """
     n, varies = len(cells), _varies(cells)
     z = np.where(varies, cells - cells.mean(axis=0), 0.0)
     z /= np.where(varies, np.sqrt(np.mean(z**2, axis=0)), 1.0)

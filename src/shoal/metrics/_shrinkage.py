@@ -1,4 +1,4 @@
-"""Shrink noisy coherences towards what their magnitudes predict."""
+"""Shrink noisy coherences towards the coherences that their magnitudes predict."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 def shrink(estimate: Floats, se: Floats, prior: Floats, *, n_iter: int = 50) -> Floats:
     """Return posterior means of a normal-normal model whose prior mean is a line in `prior`.
 
-    estimate ~ N(theta, se^2), theta ~ N(a + b prior, tau^2), with a, b and tau^2 fitted by iterated weighted least
-    squares and the method of moments (Paule-Mandel).
+    The model is estimate ~ N(theta, se^2) with theta ~ N(a + b prior, tau^2). The parameters a, b
+    and tau^2 are fitted by iterated weighted least squares and the method of moments
+    (Paule-Mandel).
 
     Parameters
     ----------
@@ -23,13 +24,14 @@ def shrink(estimate: Floats, se: Floats, prior: Floats, *, n_iter: int = 50) -> 
     se
         (G,) standard errors.
     prior
-        (G,) what the trend is a line in; kappa of a translation of the estimated magnitude.
+        (G,) variable of the line: kappa of a translation of the estimated magnitude.
     n_iter
         Steps of the fit.
 
     Returns
     -------
-    (G,) shrunken values; NaN where an input is. With fewer than 5 usable perturbations nothing is shrunk.
+    (G,) shrunken values; NaN where an input is. With fewer than 5 usable perturbations nothing is
+    shrunk.
     """
     usable = np.isfinite(estimate) & np.isfinite(se) & np.isfinite(prior) & (se > 0)
     if usable.sum() < 5:

@@ -1,6 +1,6 @@
-"""How much better a prediction is than the best baseline, or another contender: estimates with paired intervals.
+"""Skill: how much better a prediction is than the best baseline, or than another one.
 
-All work on losses, see :mod:`shoal.metrics._calibration`.
+All estimates are of losses (:mod:`shoal.metrics._calibration`) and have paired intervals.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from scipy import special
 from .._random import as_generator
 from .._validate import positive
 from ._calibration import complete, paired
+from ._texts import documented
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,24 +22,25 @@ if TYPE_CHECKING:
     from .._random import RNGLike
     from .._typing import Floats, Ints
 
-LEAST_ROOM = 0.1  # part of the best loss whose removal counts as a full mark where a second experiment removes less
-CHUNK = 2**22  # bootstrap counts in memory at once; results do not depend on it
+# least room for improvement, as a share of the loss of the best baseline
+LEAST_ROOM = 0.1
+CHUNK = 2**22  # bootstrap counts in memory at once; the result does not depend on it
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number over perturbations with its bootstrap interval.
+    """A number over perturbations, with its bootstrap interval.
 
     Attributes
     ----------
     value
-        Estimate; NaN if it is not defined, which `reason` then explains.
+        The estimate. NaN if it is not defined; `reason` then says why.
     low, high
-        95 % interval (or the level asked for); NaN for fewer than 2 perturbations.
+        Ends of the interval (95 %, or the requested level). NaN for fewer than 2 perturbations.
     n
-        Conditions that count.
+        Number of conditions that count.
     reason
-        Why there is no value; else "".
+        Why there is no value; otherwise "".
     """
 
     value: float
@@ -48,6 +50,7 @@ class Estimate:
     reason: str = ""
 
 
+@documented
 def skill(
     prediction: Floats,
     best: Floats,
@@ -58,7 +61,7 @@ def skill(
     level: float = 0.95,
     rng: RNGLike = 0,
 ) -> Estimate:
-    r"""Skill of a prediction: 0 as good as the best baseline, 1 as good as a second experiment, −1 hopelessly worse.
+    r"""Skill of a prediction: 0 is as good as the best baseline, 1 as a second experiment.
 
     With L the mean losses over the conditions that all three have,
 
@@ -66,37 +69,47 @@ def skill(
         s = \min\left(1,\ \frac{L_\mathrm{best} - L}{\max(L_\mathrm{best}, L) - T}\right), \qquad
         T = \min(L^+, 0.9\, L_\mathrm{best}).
 
-    For a prediction that is better than the baseline this is the share it takes of what can be gained, a ratio of means:
-    conditions in which there is little to gain weigh little. It is bounded, as it goes into averages over metrics.
-    *Downwards*, the larger of the two losses is in the denominator, which makes it antisymmetric: a prediction is as much
-    below the baseline as the baseline would be above it, and it never falls below −1. *Upwards* it ends at 1: a noise-free
-    prediction can pass a second experiment, but that is worth no more. And where the best baseline is within 10 % of
-    the second experiment, or passes it (a mean over many cells can), what is left to gain is mostly noise and a plain
-    ratio would explode; T then asks for a tenth off the loss, so that a metric on which a prediction does badly still
-    counts against it.
+    For a prediction that is better than the baseline, this is the share of the possible gain that
+    it achieves. It is a ratio of means: conditions with little to gain weigh little. Skills are
+    averaged over metrics, so they are bounded:
 
-    The interval is a percentile bootstrap over *perturbations*, widened for small numbers of them as a t interval is: all
-    conditions of one are drawn together, with their three losses, since cells and doses of one perturbation are no
-    replicates. The baseline is held fixed in it. Having been chosen as the best of several on the same perturbations, it
-    looks better than it is; that lowers the skill, and is kept, as the error is on the side of the baseline.
+    - *Below 0*: the larger of the two losses is in the denominator, which makes the skill
+      antisymmetric. A prediction is as far below the baseline as the baseline would be above it.
+      The bound is −1.
+    - *Above 0*: it ends at 1. A noise-free prediction can be better than a second experiment, but
+      that is worth no more.
+    - *Little to gain*: the best baseline can be within 10 % of the second experiment, or better
+      than it, for instance as a mean over many cells. What is left to gain is then mostly noise,
+      and a plain ratio would explode. T asks for a tenth off the loss instead, so that a bad
+      prediction still counts as bad.
+
+    The interval is a percentile bootstrap over *perturbations*, widened for small numbers of them
+    as a t interval is. All conditions of one perturbation are drawn together, with all three
+    losses, because cells and doses of one perturbation are no replicates. The baseline is held
+    fixed. It was chosen as the best of several on the same perturbations, so it looks better than
+    it is; this lowers the skill, and is kept as an error on the safe side.
 
     Parameters
     ----------
-    prediction, best, positive_control
-        (P,) losses of the prediction, of the best baseline and of the positive control.
+    prediction
+        (P,) losses of the prediction.
+    best
+        (P,) losses of the best baseline.
+    positive_control
+        (P,) losses of the positive control, a second experiment.
     owner
-        (P,) perturbation of each condition; by default each is its own.
+        {owner}
     n_boot
-        Bootstrap draws.
+        {n_boot}
     level
-        Level of the interval.
+        {level}
     rng
-        Source of randomness.
+        {rng}
 
     Returns
     -------
-    `Estimate`, −1 to 1. NaN if no condition is shared, or if the best baseline's mean loss is 0 or, for an unbiased distance,
-    below: then nothing is left to gain.
+    `Estimate`, −1 to 1. NaN if no condition is shared, or if the mean loss of the best baseline is
+    0 (or below, for an unbiased distance): then nothing is left to gain.
 
     Raises
     ------
@@ -110,7 +123,7 @@ def skill(
     Examples
     --------
     >>> import numpy as np
-    >>> from shoal.metrics._skill import skill
+    >>> from shoal.metrics import skill
     >>> best, second = np.array([0.4, 0.6, 0.5]), np.array([0.1, 0.1, 0.1])
     >>> round(skill(best - 0.1, best, positive_control=second).value, 6)
     0.25
@@ -119,13 +132,15 @@ def skill(
     _, of_best, _ = paired(*losses)
     if not of_best.size:
         return _absent(
-            "no condition has a value for the prediction, the best baseline and the positive control"
+            "no condition has a value for the prediction, "
+            "the best baseline and the positive control"
         )
     if not of_best.mean() > 0:
         return _absent("the best baseline is perfect: nothing is left to gain")
     return _bootstrap(skill_of_means, losses, owner, n_boot, level, rng)
 
 
+@documented
 def paired_difference(
     a: Floats,
     b: Floats,
@@ -135,21 +150,28 @@ def paired_difference(
     level: float = 0.95,
     rng: RNGLike = 0,
 ) -> Estimate:
-    """Mean difference of the losses of two contenders, with an interval over perturbations.
+    """Mean difference of the losses of two predictions, with an interval over perturbations.
 
-    Below 0, `a` is better. An interval that leaves 0 out says that it is, on perturbations like these; it says nothing about
-    other screens, and among many contenders some pairs will differ by chance.
+    Below 0, `a` is better. An interval without 0 says that it is better on perturbations like
+    these. It says nothing about other screens, and among many predictions some pairs differ by
+    chance.
 
     Parameters
     ----------
     a, b
-        (P,) losses of the two.
-    owner, n_boot, level, rng
-        As for :func:`skill`.
+        (P,) losses of the two predictions.
+    owner
+        {owner}
+    n_boot
+        {n_boot}
+    level
+        {level}
+    rng
+        {rng}
 
     Returns
     -------
-    `Estimate`, in the units of the metric; NaN if no condition has both.
+    `Estimate`, in the units of the metric. NaN if no condition has both losses.
 
     Raises
     ------
@@ -159,9 +181,9 @@ def paired_difference(
     Examples
     --------
     >>> import numpy as np
-    >>> from shoal.metrics._skill import paired_difference
-    >>> found = paired_difference(np.full(9, 0.5), np.linspace(0.6, 0.8, 9))
-    >>> round(found.value, 6), found.high < 0
+    >>> from shoal.metrics import paired_difference
+    >>> difference = paired_difference(np.full(9, 0.5), np.linspace(0.6, 0.8, 9))
+    >>> round(difference.value, 6), difference.high < 0
     (-0.2, True)
     """
     if not paired(a, b)[0].size:
@@ -172,10 +194,10 @@ def paired_difference(
 
 
 def skill_of_means(means: Floats) -> Floats:
-    """Return (...,) skills from (..., 3) mean losses of prediction, best baseline and positive control."""
-    found, best, second = np.moveaxis(means, -1, 0)
-    room = np.maximum(best, found) - np.minimum(second, best - LEAST_ROOM * np.abs(best))
-    return np.minimum((best - found) / np.where(room > 0, room, 1.0), 1.0)
+    """Return (...,) skills from (..., 3) mean losses: prediction, best baseline, control."""
+    prediction, best, second = np.moveaxis(means, -1, 0)
+    room = np.maximum(best, prediction) - np.minimum(second, best - LEAST_ROOM * np.abs(best))
+    return np.minimum((best - prediction) / np.where(room > 0, room, 1.0), 1.0)
 
 
 def _bootstrap(
@@ -186,7 +208,10 @@ def _bootstrap(
     level: float,
     rng: RNGLike,
 ) -> Estimate:
-    """Return a statistic of mean losses (..., k) with its percentile interval over owners, who keep their conditions."""
+    """Return a statistic of mean losses (..., k) with its percentile interval over perturbations.
+
+    A perturbation that is drawn brings all its conditions.
+    """
     positive(n_boot, name="n_boot")
     if not 0 < level < 1:
         msg = f"level must be between 0 and 1, not {level!r}"
@@ -195,7 +220,10 @@ def _bootstrap(
     values = np.column_stack([np.asarray(one, dtype=np.float64) for one in losses])
     names = np.arange(len(values)) if owner is None else np.asarray(owner)
     if names.shape != (len(values),):
-        msg = f"owner must name the perturbation of each of {len(values)} conditions, not be of shape {names.shape}"
+        msg = (
+            f"owner must name the perturbation of each of {len(values)} conditions, "
+            f"not be of shape {names.shape}"
+        )
         raise ValueError(msg)
     whose = np.unique(names[kept], return_inverse=True)[1]
     values, n_owners = values[kept], int(whose.max()) + 1
@@ -209,13 +237,16 @@ def _bootstrap(
     step = max(1, CHUNK // n_owners)
     sizes = [min(step, n_boot - start) for start in range(0, n_boot, step)]
     drawn = np.concatenate([generator.multinomial(n_owners, chance, size) @ sums for size in sizes])
-    found = statistic(drawn[:, :-1] / drawn[:, -1:])
-    low, high = np.quantile(found, tails(level, n_owners))
+    statistics = statistic(drawn[:, :-1] / drawn[:, -1:])
+    low, high = np.quantile(statistics, tails(level, n_owners))
     return Estimate(value, float(low), float(high), len(values))
 
 
 def tails(level: float, n: int) -> tuple[float, float]:
-    """Return the quantiles to take: those of the level, moved out by what a percentile interval of few units lacks."""
+    """Return the two quantiles of the bootstrap samples that form the interval.
+
+    They are moved outwards, because a percentile interval of few units is too narrow.
+    """
     reach = np.sqrt(n / (n - 1)) * special.stdtrit(n - 1, (1 + level) / 2)
     return float(special.ndtr(-reach)), float(special.ndtr(reach))
 

@@ -1,4 +1,4 @@
-"""The part of the default suite that is computed from cells: genes, populations and hits."""
+"""The default suite of metrics, part two: those computed from cells (genes, populations, hits)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import _de as de
+from ._de import de_auprc, de_count_error, de_recall
+from ._de_effects import de_direction, de_lfc_spearman, de_overlap
 from ._distance import energy_distance
 from ._errors import cell_error
 from ._hits import hits_recall_budget, hits_recall_fdr, strongest
@@ -19,30 +20,30 @@ from ._transport import sinkhorn, sliced_wasserstein
 if TYPE_CHECKING:
     from ._comparison import Populations, Truth
 
-TOP = 50  # genes of the overlap at k
-HITS = 0.2  # share of the perturbations that count as hits, and of those that can be followed up
+TOP = 50  # number of genes k in the overlap at k
+HITS = 0.2  # share of the perturbations that are hits, and budget for a follow-up
 NO_GENE = "no gene of the real cells is significant"
 
 
-def _genes_of(truth: Truth, guess: Populations, i: int) -> float:
+def _genes_of(truth: Truth, predicted: Populations, i: int) -> float:
     keep = truth.mask[i]
-    return float(wasserstein_per_gene(guess.cells[i][:, keep], truth.cells[i][:, keep]).mean())
+    return float(wasserstein_per_gene(predicted.cells[i][:, keep], truth.cells[i][:, keep]).mean())
 
 
-def _sinkhorn(truth: Truth, guess: Populations) -> Scored:
-    """Sinkhorn divergence; POT is asked for once, so that its absence is one reason."""
+def _sinkhorn(truth: Truth, predicted: Populations) -> Scored:
+    """Sinkhorn divergence. POT is imported first, so that its absence is one reason."""
     from .._compat import require
 
     require("ot", extra="ot")
-    return each(lambda t, g, i: sinkhorn(g.low[i], t.real.low[i]))(truth, guess)
+    return each(lambda t, g, i: sinkhorn(g.low[i], t.real.low[i]))(truth, predicted)
 
 
-def _cell_error(truth: Truth, guess: Populations) -> Scored:
-    """Error of single cells, where it is known what became of those that they start from."""
-    if isinstance(guess.paths, str):
-        raise ValueError(guess.paths)
-    before, became = guess.paths
-    return Scored(cell_error(guess.cells, became, start=before))
+def _cell_error(truth: Truth, predicted: Populations) -> Scored:
+    """Error of single cells, if it is known what became of the cells that they start from."""
+    if isinstance(predicted.paths, str):
+        raise ValueError(predicted.paths)
+    before, became = predicted.paths
+    return Scored(cell_error(predicted.cells, became, start=before))
 
 
 CELLS = (
@@ -51,7 +52,7 @@ CELLS = (
         "genes",
         "higher",
         1.0,
-        rows(lambda t, g: de.de_auprc(np.abs(g.genes.z), t.real.genes.fdr, mask=t.mask)),
+        rows(lambda t, g: de_auprc(np.abs(g.genes.z), t.real.genes.fdr, mask=t.mask)),
         "genes",
         NO_GENE,
         CELL_EVAL,
@@ -62,7 +63,7 @@ CELLS = (
         "higher",
         1.0,
         rows(
-            lambda t, g: de.de_overlap(
+            lambda t, g: de_overlap(
                 g.genes.lfc,
                 t.real.genes.lfc,
                 predicted_fdr=g.genes.fdr,
@@ -80,7 +81,7 @@ CELLS = (
         "higher",
         1.0,
         rows(
-            lambda t, g: de.de_overlap(
+            lambda t, g: de_overlap(
                 g.genes.lfc,
                 t.real.genes.lfc,
                 predicted_fdr=g.genes.fdr,
@@ -99,7 +100,7 @@ CELLS = (
         "higher",
         1.0,
         rows(
-            lambda t, g: de.de_lfc_spearman(
+            lambda t, g: de_lfc_spearman(
                 g.genes.lfc, t.real.genes.lfc, real_fdr=t.real.genes.fdr, mask=t.mask
             )
         ),
@@ -114,7 +115,7 @@ CELLS = (
         "higher",
         1.0,
         rows(
-            lambda t, g: de.de_direction(
+            lambda t, g: de_direction(
                 g.genes.lfc, t.real.genes.lfc, real_fdr=t.real.genes.fdr, mask=t.mask
             )
         ),
@@ -127,7 +128,7 @@ CELLS = (
         "genes",
         "higher",
         1.0,
-        rows(lambda t, g: de.de_recall(g.genes.fdr, t.real.genes.fdr, mask=t.mask)),
+        rows(lambda t, g: de_recall(g.genes.fdr, t.real.genes.fdr, mask=t.mask)),
         "genes",
         NO_GENE,
         CELL_EVAL,
@@ -137,7 +138,7 @@ CELLS = (
         "genes",
         "target",
         0.0,
-        rows(lambda t, g: de.de_count_error(g.genes.fdr, t.real.genes.fdr, mask=t.mask)),
+        rows(lambda t, g: de_count_error(g.genes.fdr, t.real.genes.fdr, mask=t.mask)),
         "genes",
         NO_GENE,
         CELL_EVAL,

@@ -1,4 +1,4 @@
-"""The part of the default suite that is computed from means and sizes."""
+"""The default suite of metrics, part one: those computed from means and sizes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from ._delta import pearson_rows
 from ._discrimination import centroid_accuracy, discrimination_score, retrieval_rank
 from ._errors import mae, rmse
 from ._registry import CELL_EVAL, FEW, SCPERTEVAL, SYSTEMA, Metric, one, rows
-from ._structure import collapse_index, magnitude_error, magnitude_spearman, similarity_structure
+from ._sizes import magnitude_error, magnitude_spearman
+from ._structure import collapse_index, similarity_structure
 from ._weighted import weighted_mse, weighted_r2
 
 if TYPE_CHECKING:
@@ -28,14 +29,14 @@ NO_WEIGHT = "no gene has a weight: there is no other condition of the same conte
 NO_PAIR = "not a combination of two measured parts, or the prediction is exactly additive"
 
 
-def _residual(truth: Truth, guess: Populations) -> Floats:
+def _residual(truth: Truth, predicted: Populations) -> Floats:
     a, b = truth.parts
     return additive_residual(
-        guess.means, truth.real.means, a=a, b=b, control=truth.control, mask=truth.mask
+        predicted.means, truth.real.means, a=a, b=b, control=truth.control, mask=truth.mask
     )
 
 
-def _interactions(truth: Truth, guess: Populations) -> float:
+def _interactions(truth: Truth, predicted: Populations) -> float:
     a, b = truth.parts
     pairs = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1)
     if not pairs.any():
@@ -43,7 +44,7 @@ def _interactions(truth: Truth, guess: Populations) -> float:
     gap = np.abs(truth.real.means - (a + b - truth.control))
     least = float(np.quantile(gap[pairs][truth.mask[pairs]], 1 - INTERACTIONS))
     return interaction_auprc(
-        guess.means,
+        predicted.means,
         truth.real.means,
         a=a,
         b=b,
@@ -54,7 +55,7 @@ def _interactions(truth: Truth, guess: Populations) -> float:
 
 
 def _pds(metric: Literal["l1", "l2", "cosine"]) -> Callable[[Truth, Populations], Scored]:
-    """Discrimination by shifts from the real controls."""
+    """Return the discrimination score of shifts from the real controls."""
     return rows(
         lambda t, g: discrimination_score(
             g.means - t.control, t.real.means - t.control, metric=metric, mask=t.mask, group=t.group

@@ -1,4 +1,4 @@
-"""Errors of the predicted mean that weigh a gene by how clearly it responds to the perturbation."""
+"""Errors of the predicted mean that weight a gene by how clearly it responds."""
 
 from __future__ import annotations
 
@@ -8,34 +8,36 @@ import numpy as np
 
 from .._validate import positive
 from ._means import ROUNDING, counted, members, per_condition, tables
+from ._texts import documented
 
 if TYPE_CHECKING:
     from .._typing import Bools, Floats, Ints
 
 
+@documented
 def welch_t(sums: Floats, squares: Floats, *, counts: Ints, group: Ints | None = None) -> Floats:
-    r"""Welch's t of every gene between the cells of a condition and all *other* perturbed cells.
+    r"""Welch's t of every gene: the cells of a condition against all *other* perturbed cells.
 
     .. math:: t = \frac{\bar x_p - \bar x_{-p}}{\sqrt{s_p^2 / n_p + s_{-p}^2 / n_{-p}}}
 
-    The condition itself is left out of what it is compared with, which takes its sums from the total: one pass over the
-    cells is enough for all conditions.
+    The condition is left out of the cells that it is compared with. Their sums are the total less
+    the condition's of_condition sums, so one pass over the cells is enough for all conditions.
 
     Parameters
     ----------
     sums
-        (P, G) sums of the real cells of each condition. Without control cells.
+        (P, G) sums of the real cells of each condition. Control cells are no condition.
     squares
         (P, G) sums of their squares.
     counts
-        (P,) cells of each condition.
+        (P,) numbers of cells of the conditions.
     group
-        (P,) context of each condition; only cells of the same context are compared. One context by default.
+        {group}
 
     Returns
     -------
-    (P, G) statistics, float64. 0 for a gene that has one value in all cells; NaN for a condition with fewer than 2 cells
-    or 2 others, and where two different constants are compared.
+    (P, G) statistics, float64. 0 for a gene with one value in all cells. NaN for a condition with
+    fewer than 2 cells or 2 other cells, and where two different constants are compared.
 
     Raises
     ------
@@ -60,40 +62,45 @@ def welch_t(sums: Floats, squares: Floats, *, counts: Ints, group: Ints | None =
     if not (n >= 0).all():
         msg = f"counts must be numbers of cells, not {n.min()}"
         raise ValueError(msg)
-    found = np.full(sums.shape, np.nan)
+    t = np.full(sums.shape, np.nan)
     for rows in members(group, len(sums)):
-        own = sums[rows], squares[rows], n[rows, None]
-        mean, noise = _moments(*own)
-        other, other_noise = _moments(*(values.sum(axis=0) - values for values in own))
+        of_condition = sums[rows], squares[rows], n[rows, None]
+        mean, noise = _moments(*of_condition)
+        other, other_noise = _moments(*(values.sum(axis=0) - values for values in of_condition))
         gap, error = mean - other, np.sqrt(noise + other_noise)
         gap[np.abs(gap) <= ROUNDING * (np.abs(mean) + np.abs(other))] = 0.0
         with np.errstate(divide="ignore", invalid="ignore"):
-            found[rows] = np.where(
+            t[rows] = np.where(
                 error > 0, gap / error, np.where((error == 0) & (gap == 0), 0.0, np.nan)
             )
-    return found
+    return t
 
 
+@documented
 def gene_weights(statistic: Floats, *, exponent: float = 2.0, mask: Bools | None = None) -> Floats:
     r"""Weights of the genes of each condition, from a statistic of differential expression.
 
-    .. math:: w_g \propto \left(\frac{|t_g| - \min |t|}{\max |t| - \min |t|}\right)^{2}, \qquad \sum_g w_g = 1
+    .. math:: w_g \propto \left(\frac{|t_g| - \min |t|}{\max |t| - \min |t|}\right)^{2},
+              \qquad \sum_g w_g = 1
 
-    Compute the statistic from the *real* cells, against the other perturbed cells (:func:`shoal.metrics.welch_t`), so that
-    what all perturbations have in common weighs little.
+    Compute the statistic from the *real* cells, against the other perturbed cells
+    (:func:`shoal.metrics.welch_t`). A response that all perturbations have in common then weighs
+    little.
 
     Parameters
     ----------
     statistic
-        (P, G) statistics; only their size matters. What is not finite gets weight 0.
+        (P, G) statistics; only their size matters. A value that is not finite gets weight 0.
     exponent
-        Power of the scaled statistic; larger ones look at fewer genes.
+        Power of the scaled statistic. A larger one puts the weight on fewer genes.
     mask
-        (P, G) genes that count; others get weight 0. All by default.
+        {mask}
+        Other genes get weight 0.
 
     Returns
     -------
-    (P, G) weights, float64, rows of sum 1. Equal weights where all statistics are; a row of zeros without any statistic.
+    (P, G) weights, float64; each row sums to 1. Equal weights where all statistics are equal; a row
+    of zeros where there is no statistic.
 
     Raises
     ------
@@ -125,20 +132,25 @@ def gene_weights(statistic: Floats, *, exponent: float = 2.0, mask: Bools | None
     return weights / np.where(total > 0, total, 1.0)
 
 
+@documented
 def weighted_mse(predicted: Floats, real: Floats, *, weights: Floats) -> Floats:
-    r"""Squared error of the mean where the perturbation acts, :math:`\sum_g w_g (\hat y_g - \bar x_g)^2`.
+    r"""Squared error of the mean in the genes that respond.
 
-    Lower is better, 0 is perfect. A copy of the control, or the mean of the perturbed cells, is penalised for exactly what
-    it misses. It looks at few genes: a model that wrecks all others is not noticed, so read it beside :func:`~shoal.metrics.mse`.
+    .. math:: \sum_g w_g (\hat y_g - \bar x_g)^2
+
+    Lower is better and 0 is perfect. A copy of the control mean, or the mean of the perturbed
+    cells, is penalised for exactly the response that it misses. The metric looks at few genes and
+    does not notice a model that ruins all others, so read it beside :func:`~shoal.metrics.mse`.
 
     Parameters
     ----------
     predicted
-        (P, G) means of the predicted cells, one row a condition.
+        {predicted_means}
     real
-        (P, G) means of the real cells.
+        {real_means}
     weights
-        (P, G) weights, at least 0 (:func:`shoal.metrics.gene_weights`); scaled to sum 1 in each row.
+        (P, G) weights, at least 0 (:func:`shoal.metrics.gene_weights`). They are scaled to sum to 1
+        in each row.
 
     Returns
     -------
@@ -160,33 +172,37 @@ def weighted_mse(predicted: Floats, real: Floats, *, weights: Floats) -> Floats:
     >>> sh.metrics.weighted_mse(real + [9.0, 1.0, 2.0], real, weights=np.array([[0.0, 0.5, 0.5]]))
     array([2.5])
     """
-    guess, truth, share = _weighted(predicted, real, weights)
-    return np.einsum("pg,pg->p", share, (guess - truth) ** 2)
+    predicted, truth, share = _weighted(predicted, real, weights)
+    return np.einsum("pg,pg->p", share, (predicted - truth) ** 2)
 
 
+@documented
 def weighted_r2(predicted: Floats, real: Floats, *, reference: Floats, weights: Floats) -> Floats:
-    r"""Share of the weighted variance of the real shift over genes that the predicted shift explains.
+    r"""Share of the weighted variance of the real shift that the predicted shift explains.
 
-    .. math:: R^2_w = 1 - \frac{\sum_g w_g (\hat\Delta_g - \Delta_g)^2}{\sum_g w_g (\Delta_g - \bar\Delta_w)^2},
-              \qquad \Delta = \bar x - r,
+    .. math:: R^2_w = 1 - \frac{\sum_g w_g (\hat\Delta_g - \Delta_g)^2}
+              {\sum_g w_g (\Delta_g - \bar\Delta_w)^2}, \qquad \Delta = \bar x - r,
 
-    with the weighted mean of the real shift. Higher is better, 1 is perfect, there is no lower limit. A prediction equal
-    to the reference r scores 0 or a little less. Unlike a correlation it also judges the size of the shift.
+    where :math:`\bar\Delta_w` is the weighted mean of the real shift. Higher is better and 1 is
+    perfect; there is no lower limit. A prediction equal to the reference r scores 0 or a little
+    less. Unlike a correlation, it also judges the size of the shift.
 
     Parameters
     ----------
     predicted
-        (P, G) means of the predicted cells, one row a condition.
+        {predicted_means}
     real
-        (P, G) means of the real cells.
+        {real_means}
     reference
-        (P, G) means from which both shifts are measured: of the perturbed cells, without those of the condition.
+        (P, G) means from which both shifts are measured: of the perturbed cells, without those of
+        the condition.
     weights
         (P, G) weights, at least 0 (:func:`shoal.metrics.gene_weights`).
 
     Returns
     -------
-    (P,) values up to 1, float64; NaN where the weights are all 0 or the weighted shift is the same in all genes.
+    (P,) values up to 1, float64. NaN where the weights are all 0, or the weighted shift is equal in
+    all genes.
 
     Raises
     ------
@@ -204,18 +220,21 @@ def weighted_r2(predicted: Floats, real: Floats, *, reference: Floats, weights: 
     >>> sh.metrics.weighted_r2(0.5 * real, real, reference=flat, weights=flat + 1)
     array([0.75])
     """
-    guess, truth, share = _weighted(predicted, real, weights)
+    predicted, truth, share = _weighted(predicted, real, weights)
     shift = truth - tables(real=real, reference=reference)[1]
     spread = np.einsum(
         "pg,pg->p", share, (shift - np.einsum("pg,pg->p", share, shift)[:, None]) ** 2
     )
     scale = np.einsum("pg,pg->p", share, truth**2 + (truth - shift) ** 2)
-    error = np.einsum("pg,pg->p", share, (guess - truth) ** 2)
+    error = np.einsum("pg,pg->p", share, (predicted - truth) ** 2)
     return 1 - error / np.where(spread > ROUNDING**2 * scale, spread, np.nan)
 
 
 def _moments(total: Floats, square: Floats, n: Floats) -> tuple[Floats, Floats]:
-    """Return the mean and its squared standard error; NaN below 2 cells, and 0 for what is only rounding."""
+    """Return the mean and its squared standard error.
+
+    Both are NaN below 2 cells; the error is 0 where it is only rounding.
+    """
     cells = np.where(n > 1, n, np.nan)
     mean = total / cells
     spread = square - total * mean
@@ -223,10 +242,10 @@ def _moments(total: Floats, square: Floats, n: Floats) -> tuple[Floats, Floats]:
 
 
 def _weighted(predicted: Floats, real: Floats, weights: Floats) -> list[Floats]:
-    """Return the checked tables, the weights scaled to sum 1, NaN where they are all 0."""
-    guess, truth, share = tables(predicted=predicted, real=real, weights=weights)
+    """Return the checked tables. Weights are scaled to sum to 1, and are NaN where all are 0."""
+    predicted, truth, share = tables(predicted=predicted, real=real, weights=weights)
     if (share < 0).any():
         msg = f"weights must be at least 0, not {share.min()}"
         raise ValueError(msg)
     total = share.sum(axis=1, keepdims=True)
-    return [guess, truth, share / np.where(total > 0, total, np.nan)]
+    return [predicted, truth, share / np.where(total > 0, total, np.nan)]

@@ -5,7 +5,8 @@ from pkgutil import iter_modules
 from typing import Any
 
 from .base._persistence import load
-from .base._registry import available, entries, imported, register, require_networks
+from .base._register import register
+from .base._registry import available, entries, imported, require_networks
 
 for _folder in iter_modules(__path__):  # each folder of a model enters its own into the registry
     import_module(f".{_folder.name}", __name__)

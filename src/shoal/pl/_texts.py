@@ -4,7 +4,6 @@ from .._docs import shared
 
 fill = shared(
     {
-        "mod": "Name of the modality, if `data` is a MuData.",
         "ax": "Axes to draw into. ``None`` makes a new figure.",
         "perturbations": (
             "Name of the perturbation. With several names, each gets a panel of its own."

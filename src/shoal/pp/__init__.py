@@ -1,4 +1,4 @@
-"""Preprocessing: say what the screen is, check its scale, drop what cannot be measured, hold out what is asked."""
+"""Preprocessing: describe a screen, check its scale, filter, embed and split it."""
 
 from ._annotate import annotate
 from ._embed import embed

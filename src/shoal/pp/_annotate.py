@@ -1,4 +1,4 @@
-"""Say once what the columns of a screen mean."""
+"""Record once what the columns of a screen mean."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
+from .._docs import shared
 from .._keys import SCREEN
 from .._logging import logger
 from .._validate import get_adata, one_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@shared()
 def annotate(
     data: AnnData | MuData,
     perturbation_key: str,
@@ -34,8 +36,11 @@ def annotate(
 ) -> None:
     """Record the design of a perturbation screen, so that later calls need not repeat it.
 
-    Labels are read as text. The parts of a combination are put in one order (``"B+A"`` and ``"A+B"`` are the same
-    perturbation, ``"A+control"`` is ``"A"``), and all control labels are pooled. ``adata.obs`` itself is not changed.
+    - Labels are read as text.
+    - The parts of a combination are put in one order: ``"B+A"`` and ``"A+B"`` are one perturbation,
+      and ``"A+control"`` is ``"A"``.
+    - All control labels are pooled.
+    - ``adata.obs`` is not changed.
 
     Parameters
     ----------
@@ -44,7 +49,7 @@ def annotate(
     perturbation_key
         Column of ``obs`` with the perturbation of each cell.
     control
-        Label, or labels, of the unperturbed cells. Never guessed.
+        Label, or labels, of the unperturbed cells. They are never guessed.
     context_key
         Column with the cell context (cell type, line, time point, stimulation).
     batch_key
@@ -54,22 +59,23 @@ def annotate(
     guide_key
         Column with the guide (sgRNA) of each cell.
     sep
-        Text between the parts of a combination; ``""`` if names are never combinations.
+        Text between the parts of a combination. ``""`` if names are never combinations.
     missing
         What a missing perturbation label means: an error, or a cell that belongs to no group.
     mod
-        Modality to annotate, if `data` is a MuData.
+        {mod}
 
     Returns
     -------
-    Nothing; writes ``uns["shoal"]`` (the design, as text). A view is turned into a copy first.
+    Nothing. Writes ``uns["shoal"]``, the design as text. A view is turned into a copy first.
 
     Raises
     ------
     KeyError
         If a column does not exist or a control label does not occur.
     ValueError
-        If labels are missing and `missing` is ``"raise"``, no cell is perturbed, or doses are not numbers.
+        If labels are missing and `missing` is ``"raise"``, if no cell is perturbed, or if doses are
+        not numbers.
 
     Examples
     --------
@@ -94,7 +100,10 @@ def annotate(
         _check_dose(adata, dose_key)
     found = labels(adata, screen)
     if len(found.names) == 0:
-        msg = f"every cell of adata.obs[{perturbation_key!r}] is a control; there is no perturbation to measure"
+        msg = (
+            f"every cell of adata.obs[{perturbation_key!r}] is a control; "
+            "there is no perturbation to measure"
+        )
         raise ValueError(msg)
     logger.info(
         "%d perturbations, %d control cells, %d unlabelled cells",
@@ -107,11 +116,12 @@ def annotate(
 
 
 def _check_dose(adata: AnnData, key: str) -> None:
+    """Raise ``ValueError`` if a dose is not a number."""
     values = pd.Series(pd.unique(adata.obs[key].dropna()), dtype=object)
     wrong = values[pd.to_numeric(values, errors="coerce").isna()]
     if len(wrong):
         msg = (
-            f"dose_key: adata.obs[{key!r}] holds {', '.join(map(repr, wrong[:5]))}, which is not a number; store the "
-            "dose in one unit, as numbers (missing for controls is fine)"
+            f"dose_key: adata.obs[{key!r}] holds {', '.join(map(repr, wrong[:5]))}, which is not a "
+            "number; store the dose in one unit, as numbers (missing for controls is fine)"
         )
         raise ValueError(msg)

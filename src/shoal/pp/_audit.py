@@ -1,4 +1,4 @@
-"""The audit of a split: every way in which the test can leak into training, checked, named and recorded."""
+"""The audit of a split: every way in which the test can leak into training."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Check:
     fix
         What to do about it.
     find
-        Look for it.
+        Function that looks for the leak.
     """
 
     what: str
@@ -82,7 +82,7 @@ def _embeddings(facts: Facts) -> Finding:
 
 
 def transductive(facts: Facts) -> dict[str, bool]:
-    """Return which recorded embeddings have seen held-out cells, or cells of which nobody knows the side."""
+    """Return which recorded embeddings have seen held-out cells, or may have seen them."""
     fits = embedding_fits(facts.adata).items()
     return {name: _judge(facts, fit, name).status in ("leak", "stale") for name, fit in fits}
 
@@ -121,7 +121,8 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
             checks.same_condition,
         ),
         "two_spellings": Check(
-            "one perturbation is held out under one name ('A+B') and trained on under another ('B+A')",
+            "one perturbation is held out under one name ('A+B') "
+            "and trained on under another ('B+A')",
             "divide by canonical names, as sh.pp.split does",
             checks.two_spellings,
         ),
@@ -131,7 +132,8 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
             checks.same_molecule,
         ),
         "parts_seen": Check(
-            "training knows more, or less, of the parts of held-out combinations than parts_seen says",
+            "training knows more, or less, of the parts of held-out combinations "
+            "than parts_seen says",
             "split again with the parts_seen that is meant",
             checks.parts_seen,
         ),
@@ -141,7 +143,8 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
             checks.held_out_part,
         ),
         "unseen_perturbation": Check(
-            "a perturbation is held out wholly, where only its context, dose or guide should be new",
+            "a perturbation is held out wholly, where only its context, dose or guide "
+            "should be new",
             "keep some of its cells in training",
             checks.unseen_perturbation,
         ),
@@ -161,7 +164,8 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         ),
         "embedding_fit": Check(
             "a perturbation embedding was fitted on held-out cells",
-            "make the embedding again after the split, from training cells or from outside knowledge",
+            "make the embedding again after the split, from training cells or from outside "
+            "knowledge",
             _embeddings,
         ),
         "identical_cells": Check(
@@ -190,27 +194,34 @@ def run_checks(facts: Facts, accept: Collection[str] = ()) -> pd.DataFrame:
 
 
 def audit(adata: AnnData, screen: Screen, split: str = SPLIT) -> pd.DataFrame:
-    """Check the split in ``obs[split]`` as things are now, whoever wrote it.
+    """Check the split in ``obs[split]``, whoever wrote it.
 
-    What `shoal.pp.split` recorded in ``uns[split]`` (what is held out, which leaks are accepted) is used where it is
-    there. Without it a condition is perturbation x context x dose.
+    :func:`shoal.pp.split` records in ``uns[split]`` what is held out and which leaks are accepted.
+    Without that record, a condition is perturbation x context x dose.
 
     Raises
     ------
     KeyError
         If there is no such column.
     ValueError
-        If it holds anything but train, val, test and missing values, or no training or no held-out cell.
+        If it holds anything but train, val, test and missing values, or if there is no training
+        cell or no held-out cell.
     """
     key_in(split, adata.obs.columns, where="adata.obs", hint="sh.pp.split(adata) writes it.")
     column = adata.obs[split]
     wrong = sorted({str(v) for v in pd.unique(column.dropna())} - set(SIDES))
     if wrong:
-        msg = f"adata.obs[{split!r}] holds {', '.join(map(repr, wrong[:6]))}; a cell is in {', '.join(SIDES)} or nowhere"
+        msg = (
+            f"adata.obs[{split!r}] holds {', '.join(map(repr, wrong[:6]))}; "
+            f"a cell is in {', '.join(SIDES)} or nowhere"
+        )
         raise ValueError(msg)
     side = pd.Categorical(column, categories=list(SIDES)).codes.astype(np.int64)
     if not ((side == checks.TRAIN).any() and (side > checks.TRAIN).any()):
-        msg = f"adata.obs[{split!r}] has {(side == 0).sum()} training and {(side > 0).sum()} held-out cells; both are needed"
+        msg = (
+            f"adata.obs[{split!r}] has {(side == 0).sum()} training and {(side > 0).sum()} "
+            "held-out cells; both are needed"
+        )
         raise ValueError(msg)
     params = params_of(adata, split)
     facts = Facts(
@@ -225,7 +236,7 @@ def audit(adata: AnnData, screen: Screen, split: str = SPLIT) -> pd.DataFrame:
 
 
 def refuse(table: pd.DataFrame, *, slot: str, stale: bool = True) -> None:
-    """Raise ``ValueError`` if an audit found leaks, or (with `stale`) fits on the training cells of another split."""
+    """Raise ``ValueError`` if an audit found leaks or, with `stale`, fits of another split."""
     bad = table[table["status"].isin(["leak", "stale"] if stale else ["leak"])]
     if len(bad):
         lines = [

@@ -1,4 +1,4 @@
-"""Give every single perturbation a vector, so that a model can be asked about those it has not seen."""
+"""Vectors of perturbations, by which a model can predict perturbations that it has not seen."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from .._docs import shared
 from .._keys import EMBEDDINGS, EMBEDDINGS_INFO
 from .._logging import logger
+from .._threads import one_thread
 from .._validate import get_adata, one_of, positive
 from ..core._results import write_table
 from ..core._screen import labels, resolve
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 MOST_COLUMNS = 4000  # an h5ad file lists the columns of a table in one attribute of at most 64 kB
 
 
+@one_thread()
+@shared()
 def embed(
     data: AnnData | MuData,
     perturbation_key: str | None = None,
@@ -59,86 +63,112 @@ def embed(
 ) -> None:
     """Write a vector for every single perturbation of the screen.
 
-    A combination is a set of single perturbations, so only singles have vectors; the control has none. A perturbation
-    without a vector is an error that names it: nothing becomes zeros. Nothing is fitted on held-out cells, and no
-    method uses random numbers. Sources: zhang2018regularized (eigenvectors), qiu2018netmf (walks), rogers2010ecfp.
+    - A combination is a set of single perturbations, so only single perturbations have vectors.
+      Controls have none.
+    - A perturbation without a vector is an error that names it. It does not get zeros.
+    - Nothing is fitted on held-out cells, and no method uses random numbers.
+
+    Sources: zhang2018regularized (eigenvectors), qiu2018netmf (walks), rogers2010ecfp.
 
     Parameters
     ----------
     data
         Screen, one row per cell.
     perturbation_key, control
-        Column of perturbations and label(s) of the controls; from `shoal.pp.annotate` where left out.
+        {design}
     method
-        ``"one_hot"``: a dimension each; says nothing about unseen perturbations.
-        ``"table"``: vectors of your own, from `source`.
-        ``"network"``: position in a gene network: leading eigenvectors of its regularised random walk, or factors of
-        what random walks see together, in closed form (`walk`).
-        ``"coexpression"``: correlation of the target gene with the leading components of the control cells.
-        ``"effects"``: PCA of the mean shifts from control of single perturbations, on training cells.
-        ``"mds"``: metric scaling (SMACOF) of the distances between the populations of single perturbations in
-        ``obsm["X_pca"]``, on training cells; within [0, 1].
-        ``"fingerprint"``: Morgan fingerprint of a drug (bits, radius 2), from its SMILES (extra ``chem``).
-        ``"descriptors"``: rdkit's descriptors of a drug from its SMILES, as z-scores over all molecules of `source`
-        (extra ``chem``).
+        ``"one_hot"``
+            One dimension for each perturbation. Says nothing about unseen perturbations.
+        ``"table"``
+            Vectors of your own, from `source`.
+        ``"network"``
+            Position in a gene network: leading eigenvectors of its regularised random walk, or
+            factors of what random walks see together, in closed form (`walk`).
+        ``"coexpression"``
+            Correlation of the target gene with the leading components of the control cells.
+        ``"effects"``
+            PCA of the mean shifts of single perturbations from control, in training cells.
+        ``"mds"``
+            Metric scaling (SMACOF) of the distances between the populations of single perturbations
+            in ``obsm["X_pca"]``, in training cells. Values are within [0, 1].
+        ``"fingerprint"``
+            Morgan fingerprint of a drug (bits, radius 2), from its SMILES (extra ``chem``).
+        ``"descriptors"``
+            Descriptors of a drug by rdkit, from its SMILES, as z-scores over all molecules of
+            `source` (extra ``chem``).
     source
-        For ``"table"``: a DataFrame (index = name, or names in its first column), a mapping of names to vectors, or a
-        csv, tsv, txt, parquet or npz file (one array of names, one of vectors).
-        For ``"network"``: an edge list (DataFrame or file; columns ``source``, ``target`` and, where there is one,
-        ``weight``), gene sets (mapping or GMT file), or ``"collectri"`` or ``"dorothea"``, which decoupler downloads
-        (human; extra ``net``). Directions and signs are dropped.
-        For ``"fingerprint"`` and ``"descriptors"``: SMILES by name, as any of the tables; without it `targets` gives the
-        SMILES. It may hold more drugs than the screen: descriptors are standardised over all of them.
+        For ``"table"``
+            a DataFrame (names are the index or the first column), a mapping of names to vectors, or
+            a csv, tsv, txt, parquet or npz file (one array of names, one of vectors).
+        For ``"network"``
+            an edge list (DataFrame or file with columns ``source``, ``target`` and perhaps
+            ``weight``), gene sets (mapping or GMT file), or a network that decoupler downloads:
+            ``"collectri"`` or ``"dorothea"`` (human, extra ``net``). Directions and signs are
+            dropped.
+        For ``"fingerprint"`` and ``"descriptors"``
+            SMILES by name, as any of the tables. ``None`` takes the SMILES from `targets`. More
+            drugs than those of the screen are welcome: descriptors are standardised over all.
     targets
-        What perturbations are called in the source, where that differs: perturbation -> gene, drug or SMILES, or a
-        column of ``obs`` that holds this for the cells of single perturbations.
+        Names of perturbations in the source, if they are other names: a mapping of perturbations to
+        genes, drugs or SMILES, or a column of ``obs`` that holds this for the cells of single
+        perturbations.
     names
-        Further perturbations to embed, which the screen does not hold; of a combination, its parts.
+        More perturbations to embed, which the screen does not hold. Of a combination, its parts.
     n_comps
-        Dimensions; 64 for ``"network"``, 32 for ``"coexpression"``, 16 for ``"effects"``, 10 for ``"mds"``, 1,024 bits
-        for ``"fingerprint"`` if ``None``. Fewer if the input spans fewer.
+        Number of dimensions. ``None`` is 64 for ``"network"``, 32 for ``"coexpression"``, 16 for
+        ``"effects"``, 10 for ``"mds"`` and 1,024 bits for ``"fingerprint"``. There are fewer if the
+        input spans fewer.
     walk
-        Steps within which random walks count genes as seen together (5 or 10 are usual). ``None`` takes eigenvectors.
+        Steps within which random walks count genes as seen together; 5 or 10 are usual. ``None``
+        takes eigenvectors.
     strata
-        Columns of ``obs`` within which cells are compared (``"coexpression"``, ``"effects"``, ``"mds"``); ``"auto"``: the
-        recorded context and batch; ``None`` pools all cells.
+        Columns of ``obs`` within which cells are compared, for ``"coexpression"``, ``"effects"``
+        and ``"mds"``. ``"auto"`` is the recorded context and batch. ``None`` pools all cells.
     missing
-        What a perturbation without a vector is: an error, or left out of the embedding.
+        What is done about a perturbation without a vector: ``"raise"`` an error, or ``"drop"`` it
+        from the embedding.
     layer
-        Layer with log-normalised values to read instead of ``X``.
+        Layer with log-normalised values, to read instead of ``X``.
     key_added
-        Name of the embedding; that of the method if ``None``. An embedding of the same name is replaced.
+        Name of the embedding. ``None`` takes the name of the method. An embedding of the same name
+        is replaced.
     mod
-        Modality to work on, if `data` is a MuData.
+        {mod}
 
     Returns
     -------
-    Nothing; writes
+    Nothing. Writes
 
     ``uns["perturbation_embeddings"][key_added]``
-        DataFrame, index = single perturbation, sorted; columns ``"0"``, ``"1"``, ...; float32.
+        DataFrame, float32, index single perturbation (sorted), columns ``"0"``, ``"1"``, ...
     ``uns["perturbation_embeddings_info"]``
-        ``table``, index = embedding: ``method``, ``source`` (text); ``fitted_on``: the cells of this screen that it was
-        fitted on, ``"none"``, ``"control"``, ``"train"`` or ``"all"``; ``n_fit`` (int64), how many; ``transductive``
-        (bool), whether test cells may be among them (:func:`shoal.pp.split` looks again); ``n_dims``,
-        ``n_perturbations``, ``n_missing`` (int64). And, where SMILES were read, ``molecules``, index = perturbation:
-        ``smiles``, canonical.
+        ``table``, index embedding, with
+
+        - ``method``, ``source`` (text);
+        - ``fitted_on``: the cells of this screen that it was fitted on, ``"none"``, ``"control"``,
+          ``"train"`` or ``"all"``, and ``n_fit`` (int64), their number;
+        - ``transductive`` (bool): whether test cells may be among them. :func:`shoal.pp.split`
+          checks this again;
+        - ``n_dims``, ``n_perturbations``, ``n_missing`` (int64).
+
+        ``molecules``, if SMILES were read, index perturbation: canonical ``smiles``.
 
     A view is turned into a copy first. After an error nothing has been written.
 
     Raises
     ------
     ValueError
-        If a perturbation has no vector and `missing` is ``"raise"``, none has one, a source cannot be read as the
-        method needs it, an argument does not belong to the method, or values are not log-normalised.
+        If a perturbation has no vector and `missing` is ``"raise"``, if no perturbation has one, if
+        a source cannot be read as the method needs it, if an argument does not belong to the
+        method, or if values are not log-normalised.
     KeyError
         If a column or layer does not exist.
 
     Warns
     -----
     UserWarning
-        If perturbations are one molecule, or have the same vector: a model cannot tell them apart, and one may give away
-        the other.
+        If perturbations are one molecule, or have the same vector. A model cannot tell them apart,
+        and one may give away the other.
 
     Examples
     --------
@@ -165,8 +195,8 @@ def embed(
     screen = resolve(adata, perturbation_key, control=control)
     found = labels(adata, screen)
 
-    wanted = singles(screen, found, names)
-    key_of = keys_of(adata, screen, found, wanted, targets)
+    perturbations = singles(screen, found, names)
+    key_of = keys_of(adata, screen, found, perturbations, targets)
     request = EmbeddingRequest(
         adata=adata,
         screen=screen,
@@ -184,7 +214,10 @@ def embed(
     smiles = {name: vectors.smiles[key] for name, key in key_of.items() if key in vectors.smiles}
     warn_identical(table, smiles)
     if table.shape[1] > MOST_COLUMNS:
-        msg = f"{table.shape[1]} dimensions cannot be stored in h5ad, which holds {MOST_COLUMNS}; embed in fewer"
+        msg = (
+            f"{table.shape[1]} dimensions cannot be stored in h5ad, which holds {MOST_COLUMNS}; "
+            "embed in fewer"
+        )
         raise ValueError(msg)
 
     row = {
@@ -195,7 +228,7 @@ def embed(
         "transductive": vectors.fitted_on == "all",
         "n_dims": table.shape[1],
         "n_perturbations": len(table),
-        "n_missing": len(wanted) - len(table),
+        "n_missing": len(perturbations) - len(table),
     }
     _write(adata, key, table, row, screen, smiles)
     logger.info("%r: %d perturbations in %d dimensions", key, len(table), table.shape[1])
@@ -209,7 +242,7 @@ def singles(screen: Screen, found: Labels, names: str | Sequence[str] | None) ->
 
 
 def _smiles_of(adata: AnnData, perturbation_key: str | None, control: Any, targets: Any) -> Any:
-    """Return `targets` as the table of SMILES: a mapping as it is, a column of obs by perturbation."""
+    """Return `targets` as a table of SMILES; a column of ``obs`` becomes a mapping."""
     if not isinstance(targets, str):
         return targets
     screen = resolve(adata, perturbation_key, control=control)
@@ -218,6 +251,7 @@ def _smiles_of(adata: AnnData, perturbation_key: str | None, control: Any, targe
 
 
 def _checked(key: str) -> str:
+    """Return a key, if a file can hold it."""
     if not key or "/" in key:
         msg = f"key_added={key!r} cannot be a key of an h5ad file: give a text without '/'"
         raise ValueError(msg)
@@ -242,7 +276,10 @@ def _write(
     screen: Screen,
     smiles: Mapping[str, str],
 ) -> None:
-    """Write the embedding and its row; rows of embeddings that are gone go too, what is known of drugs stays."""
+    """Write the embedding and its row.
+
+    Rows of embeddings that are gone are dropped. What is known of drugs stays.
+    """
     own(adata)
     stored = {**adata.uns.get(EMBEDDINGS, {}), key: table}
     info = adata.uns.get(EMBEDDINGS_INFO, {})
@@ -253,8 +290,8 @@ def _write(
     )
     params = {"perturbation_key": screen.perturbation_key, "control": screen.control}
     about = pd.DataFrame.from_dict({**rows, key: row}, orient="index")
-    told = pd.Series({**smiles_of(adata), **smiles}, dtype=object)
-    more = {"molecules": told.rename_axis("perturbation").to_frame("smiles")} if len(told) else {}
+    known = pd.Series({**smiles_of(adata), **smiles}, dtype=object)
+    more = {"molecules": known.rename_axis("perturbation").to_frame("smiles")} if len(known) else {}
     write_table(
         adata,
         EMBEDDINGS_INFO,

@@ -1,4 +1,4 @@
-"""What perturbations are called in a source, which of them it lacks, and which it cannot tell apart."""
+"""Checks of an embedding: names in the source, missing perturbations, and equal vectors."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def keys_of(
     adata: AnnData,
     screen: Screen,
     found: Labels,
-    wanted: Sequence[str],
+    perturbations: Sequence[str],
     targets: Mapping[str, str] | str | None,
 ) -> dict[str, str]:
-    """Return what every wanted perturbation is called in the source: by `targets`, else by its own name.
+    """Return perturbation -> its name in the source, which is its own name if `targets` has none.
 
     Raises
     ------
@@ -39,12 +39,13 @@ def keys_of(
         If there is no such column.
     """
     if targets is None:
-        return {name: name for name in wanted}
+        return {name: name for name in perturbations}
     by_name = target_column(adata, screen, found, targets) if isinstance(targets, str) else targets
-    if not any(name in by_name for name in wanted):
-        msg = f"targets names none of the {len(wanted)} perturbations, such as {wanted[0]!r}"
+    if not any(name in by_name for name in perturbations):
+        n, first = len(perturbations), perturbations[0]
+        msg = f"targets names none of the {n} perturbations, such as {first!r}"
         raise ValueError(msg)
-    return {name: str(by_name.get(name, name)) for name in wanted}
+    return {name: str(by_name.get(name, name)) for name in perturbations}
 
 
 def target_column(adata: AnnData, screen: Screen, found: Labels, key: str) -> dict[str, str]:
@@ -68,13 +69,16 @@ def target_column(adata: AnnData, screen: Screen, found: Labels, key: str) -> di
     several = sorted(set(pairs["name"][pairs["name"].duplicated()]))
     if several:
         values = ", ".join(map(repr, pairs["target"][pairs["name"] == several[0]][:4]))
-        msg = f"targets: {len(several)} perturbations have several values of obs[{key!r}], such as {several[0]!r}: {values}"
+        msg = (
+            f"targets: {len(several)} perturbations have several values of obs[{key!r}], "
+            f"such as {several[0]!r}: {values}"
+        )
         raise ValueError(msg)
     return dict(zip(pairs["name"], pairs["target"].astype(str), strict=True))
 
 
 def refuse_missing(vectors: Vectors, key_of: Mapping[str, str], *, method: str, drop: bool) -> None:
-    """Raise ``ValueError`` that lists the perturbations without a vector, or log them if they are dropped."""
+    """Raise ``ValueError`` with the perturbations that have no vector; if `drop`, log them."""
     lost = [name for name, key in key_of.items() if key not in vectors.values.index]
     if not lost:
         return
@@ -107,12 +111,15 @@ def refuse_missing(vectors: Vectors, key_of: Mapping[str, str], *, method: str, 
 
 
 def warn_identical(table: pd.DataFrame, smiles: Mapping[str, str]) -> None:
-    """Warn of one molecule under several names, and of others with the same vector, to six digits of the largest entry."""
+    """Warn of one molecule under several names, and of other perturbations with the same vector.
+
+    Vectors are the same if they agree to six digits of the largest entry.
+    """
     drugs = same_values(pd.Series(smiles, dtype=object))
     if drugs:
         msg = (
-            "one molecule under several names, so that one in training gives away another in test; give it one name, or "
-            f"hold them out together: {_groups(drugs)}"
+            "one molecule under several names, so that one in training gives away another in test; "
+            f"give it one name, or hold them out together: {_groups(drugs)}"
         )
         warnings.warn(msg, UserWarning, stacklevel=3)
     values = table.to_numpy()
@@ -124,8 +131,8 @@ def warn_identical(table: pd.DataFrame, smiles: Mapping[str, str]) -> None:
     )
     if others := [names for names in same if names not in drugs]:
         msg = (
-            "perturbations with the same vector cannot be told apart by a model, and one in training gives away another "
-            f"in test: {_groups(others)}"
+            "perturbations with the same vector cannot be told apart by a model, and one in "
+            f"training gives away another in test: {_groups(others)}"
         )
         warnings.warn(msg, UserWarning, stacklevel=3)
 

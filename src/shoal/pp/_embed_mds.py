@@ -1,4 +1,4 @@
-"""Places of populations whose distances are those of their cells: energy distances, then metric scaling."""
+"""Coordinates of populations: energy distances between them, then metric scaling."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ STEPS, TOLERANCE = (
 
 
 def root_energies(values: Floats, sizes: Ints) -> Floats:
-    """Return the roots of the energy distances of all pairs of populations, 0 where chance puts one below 0.
+    """Return the roots of the energy distances of all pairs of populations, (G, G).
+
+    By chance an energy distance may be below 0. Its root is 0.
 
     Parameters
     ----------
@@ -43,7 +45,7 @@ def root_energies(values: Floats, sizes: Ints) -> Floats:
 
 
 def scaled(distances: Floats, n_comps: int) -> Floats:
-    """Return (G, k) coordinates by metric multidimensional scaling: SMACOF, which begins at the classical solution.
+    """Return (G, k) coordinates by metric scaling (SMACOF), which starts from the classical one.
 
     Parameters
     ----------
@@ -73,6 +75,6 @@ def between(places: Floats) -> Floats:
 
 
 def to_unit(places: Floats) -> Floats:
-    """Move and scale places into [0, 1], with one factor for all columns, so that distances keep their proportions."""
+    """Move and scale coordinates into [0, 1], with one factor, so distances keep their ratios."""
     places = places - places.min(axis=0)
     return places / places.max()

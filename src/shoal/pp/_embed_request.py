@@ -1,4 +1,4 @@
-"""A request for vectors of perturbations, as the methods of pp.embed get it."""
+"""What a call of pp.embed asks a method for."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class EmbeddingRequest:
     Attributes
     ----------
     adata, screen, labels
-        The screen, its design, and the perturbation of every cell.
+        Screen, the meaning of its columns, and the perturbation of every cell.
     keys
-        Names of the perturbations in the source, each once.
+        What the perturbations are called in the source, each once.
     source
-        Where vectors come from, if not from the cells.
+        Where vectors come from; ``None`` for methods that read the screen alone.
     n_comps
-        Number of dimensions.
+        Dimensions asked for, or the default of the method.
     walk
-        Steps of a random walk, for networks of genes.
+        Steps of the random walks on a network; ``None`` for its eigenvectors.
     strata
         Columns of ``obs`` within which cells are compared.
     layer
-        Layer that is read. None for ``X``.
+        Layer with log-normalised values; ``X`` if ``None``.
     """
 
     adata: AnnData

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .._docs import shared
 from .._logging import logger
 from .._validate import get_adata, positive
 from ..core._screen import labels, resolve
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@shared()
 def filter(
     data: AnnData | MuData,
     perturbation_key: str | None = None,
@@ -27,33 +29,34 @@ def filter(
     inplace: bool = True,
     mod: str | None = None,
 ) -> pd.DataFrame:
-    """Drop the cells of perturbations that have fewer than `min_cells` cells, and say which went.
+    """Drop the cells of perturbations that have fewer than `min_cells` cells.
 
-    The names that a combination goes by (``"A+B"``, ``"B+A"``) are counted together. Control cells are never dropped,
-    nor are unlabelled cells of a screen annotated with ``missing="ignore"``.
+    The names of a combination (``"A+B"``, ``"B+A"``) are counted together. Control cells are never
+    dropped, and neither are cells without a label (see ``missing`` of :func:`shoal.pp.annotate`).
 
     Parameters
     ----------
     data
         Screen, one row per cell.
     perturbation_key, control
-        Column of perturbations and label(s) of the controls; from `shoal.pp.annotate` where left out.
+        {design}
     min_cells
-        Least number of cells that a perturbation is kept with.
+        Least number of cells of a perturbation that is kept.
     inplace
-        Whether to drop the cells from `data`; if not, the table tells what would go.
+        Whether to drop the cells from `data`. If not, the table tells what would be dropped.
     mod
-        Modality to filter, if `data` is a MuData; the other modalities keep their cells.
+        {mod}
+        The other modalities keep their cells.
 
     Returns
     -------
-    The dropped perturbations: index = perturbation, column ``n_cells`` (int64), smallest first. With `inplace`, the rows
-    of `data` are subset.
+    Table of the dropped perturbations, smallest first: index perturbation, column ``n_cells``
+    (int64). With `inplace`, rows of `data` are dropped.
 
     Raises
     ------
     ValueError
-        If no perturbation would remain, or `data` is backed by a file.
+        If no perturbation would remain, or if `data` is backed by a file.
 
     Examples
     --------
@@ -64,13 +67,19 @@ def filter(
     adata = get_adata(data, mod)
     positive(min_cells, name="min_cells")
     if inplace and adata.isbacked:
-        msg = "the AnnData is backed by a file, whose rows cannot be dropped in place: load it with .to_memory() first"
+        msg = (
+            "the AnnData is backed by a file, whose rows cannot be dropped in place: "
+            "load it with .to_memory() first"
+        )
         raise ValueError(msg)
     found = labels(adata, resolve(adata, perturbation_key, control=control))
     few = found.counts < min_cells
     if few.all():
         most = int(found.counts.max(initial=0))
-        msg = f"no perturbation has min_cells={min_cells} cells (the largest has {most}); nothing would remain"
+        msg = (
+            f"no perturbation has min_cells={min_cells} cells (the largest has {most}); "
+            "nothing would remain"
+        )
         raise ValueError(msg)
     dropped = pd.DataFrame({"n_cells": found.counts[few]}, index=found.names[few])
     dropped = dropped.sort_values("n_cells", kind="stable")
@@ -83,10 +92,10 @@ def filter(
         ": " + ", ".join(dropped.index) if len(dropped) else "",
     )
     if inplace and len(dropped):
-        goes = np.append(
+        drop = np.append(
             few, [False, False]
-        )  # the two more are the codes of controls and of unlabelled cells (-1)
-        adata._inplace_subset_obs(~goes[found.code])
+        )  # codes of controls, and of cells without a label (-1)
+        adata._inplace_subset_obs(~drop[found.code])
         if data is not adata:
             data.update()
     return dropped

@@ -26,16 +26,16 @@ COUNTS = "counts"  # layer of raw counts
 
 @dataclass(frozen=True)
 class Normalised:
-    """Log-normalised values and what they came from.
+    """Log-normalised values, and the counts that they come from.
 
     Attributes
     ----------
     values, counts
-        (n_obs, n_vars) after and before.
+        (n_obs, n_vars) values and counts.
     totals
-        (n_obs,) counts per cell.
+        (n_obs,) counts of each cell.
     target_sum
-        Counts per cell after scaling, before the logarithm.
+        Counts of a cell after scaling, before the logarithm.
     """
 
     values: Any
@@ -44,21 +44,24 @@ class Normalised:
     target_sum: float
 
     def write(self, adata: AnnData, *, keep_counts: bool) -> None:
-        """Put the values in ``X``; what is there already in ``layers["counts"]`` and ``obs["total_counts"]`` stays."""
+        """Write the values to ``X``, and beside them the counts and ``obs["total_counts"]``.
+
+        A layer or a column that is there already is kept.
+        """
         if keep_counts and COUNTS in adata.layers:
             logger.info("layers['counts'] is there already and is kept")
         elif keep_counts:
             adata.layers[COUNTS] = self.counts
         if DEPTH in adata.obs:
             logger.info(
-                "obs['total_counts'] is there already and is kept; cells were scaled by the matrix's own totals"
+                "obs['total_counts'] is there already and is kept; "
+                "cells were scaled by the totals of the matrix"
             )
         else:
             adata.obs[DEPTH] = self.totals
         adata.X = self.values
-        adata.uns[
-            "log1p"
-        ] = {}  # scanpy's mark; its {"base": None} cannot be read by every version of anndata
+        # scanpy's mark; its {"base": None} cannot be read by every version of anndata
+        adata.uns["log1p"] = {}
 
 
 def log_normalise(
@@ -71,13 +74,13 @@ def log_normalise(
     source
         Matrix of counts. A dask array stays lazy.
     rows
-        The same matrix, to be walked through for the counts of each cell.
+        The same matrix, by rows.
     slot
-        Its name in messages.
+        Name of the matrix in messages.
     is_control
         (n_obs,) which cells are controls.
     target_sum
-        Counts per cell after scaling; the median of the controls that have counts if ``None``.
+        Counts of a cell after scaling. ``None`` takes the median of the controls that have counts.
 
     Raises
     ------
@@ -89,8 +92,9 @@ def log_normalise(
 
     if not (isinstance(source, np.ndarray) or sparse.issparse(source) or hasattr(source, "dask")):
         msg = (
-            f"{slot} is read from disk ({type(source).__name__}) and cannot be rewritten with normalised values: load "
-            "it with adata.to_memory(), or store log-normalised values in the file"
+            f"{slot} is read from disk ({type(source).__name__}) and cannot be rewritten with "
+            "normalised values: load it with adata.to_memory(), or store log-normalised values in "
+            "the file"
         )
         raise ValueError(msg)
     totals = walk(rows, _totals_of)[1]["totals"]
@@ -105,11 +109,14 @@ def log_normalise(
             raise ValueError(msg)
         target_sum = float(np.median(depth))
     if n_empty:
-        msg = f"{n_empty} of {len(totals)} cells have no counts; they stay zero (scanpy.pp.filter_cells drops them)"
+        msg = (
+            f"{n_empty} of {len(totals)} cells have no counts; they stay zero "
+            "(scanpy.pp.filter_cells drops them)"
+        )
         warnings.warn(msg, UserWarning, stacklevel=3)
-    counts = (
-        sparse.csr_matrix(rows.source) if sparse.issparse(rows.source) else rows.source
-    )  # scanpy knows no csr_array
+    counts = rows.source
+    if sparse.issparse(counts):
+        counts = sparse.csr_matrix(counts)  # scanpy knows no csr_array
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Some cells have zero counts")
         scaled = sc.pp.normalize_total(AnnData(counts), target_sum=target_sum, inplace=False)["X"]
@@ -120,4 +127,5 @@ def log_normalise(
 
 
 def _totals_of(where: slice, block: Matrix, totals: Totals) -> Values:
+    """Return the counts of each cell of a block."""
     return {"totals": np.asarray(block.sum(axis=1, dtype=float)).ravel()}

@@ -1,4 +1,4 @@
-"""A PCA fitted on some rows and applied to all, over a matrix of any kind, by blocks."""
+"""A PCA that is fitted on some rows and applied to all, block by block."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from .._logging import logger
 from .._settings import settings
+from .._threads import many_threads
 from ..core._matrix import row_squares
 from ..core._walk import walk
 from ..metrics._cells import densify
@@ -36,13 +37,14 @@ class PCAFit:
     axes
         (d, k) orthonormal columns.
     variance
-        (k,) variance of the fit rows along each.
+        (k,) variance of the fit rows along each axis.
     total
         Variance of the fit rows, summed over all d columns.
     scores
-        (n_obs, k) all rows, centred at the mean of the fit rows; fit rows out of sample, see `fit_pca`.
+        (n_obs, k) scores of all rows. Zero is the mean of the fit rows. Fit rows are scored out of
+        sample, see `fit_pca`.
     folds
-        Folds of the fit rows; 0 if they were scored in sample.
+        Folds of the fit rows. 0 if they were scored in sample.
     """
 
     axes: Floats
@@ -53,12 +55,27 @@ class PCAFit:
 
 
 def fit_pca(rows: Rows, fit: Bools, n_comps: int, fit_on: str, *, folds: int) -> PCAFit:
-    """Fit on the rows where `fit` is set (named `fit_on` in messages), then score all rows.
+    """Fit axes on some rows, then score all rows.
 
-    Axes are chosen to maximise the variance of the fit rows, so in sample these rows look more variable than any other
-    rows of the same population (by a fifth, for 1,000 cells and 30 axes of 300 genes). With `folds`, each fold of the
-    fit rows is scored on axes fitted to the other folds and rotated onto the common ones (orthogonal Procrustes), so
-    that fit rows and other rows are both out of sample and can be compared.
+    Axes maximise the variance of the fit rows. So in sample, the fit rows look more variable than
+    other rows of the same population: by a fifth, for 1,000 cells and 30 axes of 300 genes.
+
+    With `folds`, each fold of the fit rows is scored on axes that were fitted to the other folds
+    and rotated onto the common axes (orthogonal Procrustes). Then all rows are scored out of
+    sample and can be compared.
+
+    Parameters
+    ----------
+    rows
+        (n_obs, d) values.
+    fit
+        (n_obs,) rows to fit on.
+    n_comps
+        Number of axes.
+    fit_on
+        Name of the fit rows in messages.
+    folds
+        Number of folds. 0 scores the fit rows in sample.
 
     Raises
     ------
@@ -73,12 +90,18 @@ def fit_pca(rows: Rows, fit: Bools, n_comps: int, fit_on: str, *, folds: int) ->
     covariance = whole.covariance
     spread = float(np.trace(covariance))
     if not spread > 0:
-        msg = f"the {n} cells of fit_on={fit_on!r} do not vary in any of the {d} genes; there is nothing to fit"
+        msg = (
+            f"the {n} cells of fit_on={fit_on!r} do not vary in any of the {d} genes; "
+            "there is nothing to fit"
+        )
         raise ValueError(msg)
     axes, variance = principal_axes(covariance, min(n_comps, n - 1, d))
     k = axes.shape[1]
     if k < n_comps and n - 1 < min(n_comps, d):
-        msg = f"{n} cells of fit_on={fit_on!r} span {k} components, not n_comps={n_comps}; {k} are computed"
+        msg = (
+            f"{n} cells of fit_on={fit_on!r} span {k} components, not n_comps={n_comps}; "
+            f"{k} are computed"
+        )
         warnings.warn(msg, UserWarning, stacklevel=3)
     elif k < n_comps:
         logger.info("%d genes span %d components, not n_comps=%d", d, k, n_comps)
@@ -102,14 +125,17 @@ def fit_pca(rows: Rows, fit: Bools, n_comps: int, fit_on: str, *, folds: int) ->
 
 @dataclass(frozen=True)
 class _Map:
-    """Axes, and where the mean of the rows they were fitted on falls."""
+    """Axes, and the scores on them of the mean of the rows that they were fitted on."""
 
     axes: Floats
     centre: Floats
 
 
 def _folds(rows: Rows, fit: Bools, folds: int) -> Ints:
-    """Return the fold of every fit row, -1 for others: dealt out in order of length, so that row order is no matter."""
+    """Return the fold of every fit row, and -1 for other rows.
+
+    Folds are dealt out in order of length, so the order of the rows does not matter.
+    """
     code = np.full(rows.shape[0], -1, dtype=np.int64)
     if not folds:
         code[fit] = 0
@@ -141,7 +167,8 @@ def _moments(rows: Rows, fit: Bools, fold: Ints, n_folds: int, shift: Floats) ->
                 if len(part) == 0:
                     continue
                 total["total"][f] += part.sum(axis=0)
-                total["gram"][f] += part.T @ part
+                with many_threads(2.0 * len(part) * d * d):
+                    total["gram"][f] += part.T @ part
         return {}
 
     found = walk(rows, visit, totals)[0]
@@ -150,7 +177,10 @@ def _moments(rows: Rows, fit: Bools, fold: Ints, n_folds: int, shift: Floats) ->
 
 
 def _dense_pieces(rows: Rows, fit: Bools) -> Iterator[tuple[Ints, Floats]]:
-    """Yield positions and values of the fit rows, as dense float64 pieces of bounded size, free to be changed."""
+    """Yield positions and values of the fit rows, in dense float64 pieces of bounded size.
+
+    A piece is a copy, so it may be changed.
+    """
     for where, block in rows.blocks():
         yield from _pieces_of(where, block, fit)
 

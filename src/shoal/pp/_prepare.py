@@ -1,4 +1,4 @@
-"""From values to a representation: check the scale, normalise if asked, choose genes, fit a PCA on named cells."""
+"""From values to a PCA: check the scale, normalise, choose genes and fit axes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from .._docs import shared
 from .._keys import PCA, SPLIT
 from .._logging import logger
+from .._threads import one_thread
 from .._validate import get_adata, key_in, one_of, positive
 from ..core._matrix import Rows, as_rows, choose
 from ..core._scale import look
@@ -27,8 +29,34 @@ if TYPE_CHECKING:
     from ..core._screen import Labels
 
 MAX_GENES = 5000  # the PCA forms a genes x genes matrix for every fold
+FIXES = {  # what to do about values on another scale, by `normalize` and what the values are
+    None: {
+        "counts": (
+            "normalise with sh.pp.prepare(adata, normalize='log1p'), which keeps the counts in "
+            "layers['counts'], or point layer= to log-normalised values"
+        ),
+        "linear": (
+            "take logarithms with sh.pp.prepare(adata, normalize='log1p') "
+            "(or scanpy.pp.log1p(adata))"
+        ),
+        "empty": "there is nothing to prepare",
+    },
+    "log1p": {
+        "log": (
+            "they must not be logged again: call sh.pp.prepare(adata) without normalize, "
+            "or point layer= to the raw counts"
+        ),
+        "signed": (
+            "they cannot be normalised to a library size: point layer= to the raw counts, "
+            "or call sh.pp.prepare(adata, n_top_genes=None) to take them as they are"
+        ),
+        "empty": "there is nothing to normalise",
+    },
+}
 
 
+@one_thread()
+@shared()
 def prepare(
     data: AnnData | MuData,
     perturbation_key: str | None = None,
@@ -46,64 +74,67 @@ def prepare(
 ) -> None:
     """Check the scale, choose genes and compute the PCA in which responses are measured.
 
-    Highly variable genes and principal axes are fitted on `fit_on` cells only and then applied to all. With the default,
-    large groups of perturbed cells do not decide along which axes their own response is measured. Nothing is normalised
-    unless `normalize` says so, and values on the wrong scale are refused. The PCA reads the matrix by blocks, so it also
-    runs on backed, zarr and dask matrices; it is exact and uses no randomness.
+    - Highly variable genes and principal axes are fitted on the cells of `fit_on`, and applied to
+      all cells. By default these are the controls: then large groups of perturbed cells do not
+      decide along which axes their own response is measured.
+    - Values are normalised only if `normalize` says so. Values on the wrong scale are refused.
+    - The PCA reads the matrix by blocks, so backed, zarr and dask matrices can be used. It is exact
+      and uses no random numbers.
 
     Parameters
     ----------
     data
         Screen, one row per cell.
     perturbation_key, control
-        Column of perturbations and label(s) of the controls; from `shoal.pp.annotate` where left out.
+        {design}
     normalize
-        ``"log1p"`` for raw counts: every cell is scaled to `target_sum` and the logarithm of 1 + value is taken.
-        ``None`` for log-normalised values, or for signed features such as morphological profiles.
+        ``"log1p"`` for raw counts: every cell is scaled to `target_sum`, then log(1 + x) is taken.
+        ``None`` for log-normalised values, and for signed features such as morphological profiles.
     target_sum
-        Counts per cell after scaling; the median of the control cells (those with counts) if ``None``.
+        Counts of a cell after scaling. ``None`` takes the median of the controls that have counts.
     fit_on
-        Cells that choose the genes and the axes: ``"control"`` cells, cells with ``obs["split"] == "train"``, or
-        ``"all"``.
+        Cells that choose the genes and the axes: ``"control"`` cells, ``"train"`` (cells with
+        ``obs["split"] == "train"``), or ``"all"``.
     n_top_genes
-        Highly variable genes to keep (scanpy's ``"seurat"`` flavour); ``None``, or a number not below the number of
-        genes, keeps every gene.
+        Highly variable genes to keep (scanpy's ``"seurat"`` flavour). ``None`` keeps all genes.
     n_comps
         Principal components. There are fewer if the fit cells or the genes do not span as many.
     cross_fit
-        Folds in which the fit cells themselves are scored out of sample, on axes fitted to the other folds. Scored in
-        sample, controls look a tenth to a third more variable than perturbed cells, merely because the axes were
-        chosen for them. 0 scores them in sample, as ``fit_on="all"`` always does.
+        Folds in which the fit cells are scored out of sample, on axes fitted to the other folds.
+        In sample, controls look a tenth to a third more variable than perturbed cells, merely
+        because the axes were chosen for them. 0 scores fit cells in sample, as ``fit_on="all"``
+        always does.
     exclude
-        Genes kept out of the choice and of the PCA: targets of the screen, or the gene set that a later
-        `shoal.tl.associate` asks about.
+        Genes that are left out of the choice and of the PCA: targets of the screen, or the gene set
+        of a later :func:`shoal.tl.associate`.
     layer
         Layer to read instead of ``X``. Normalised values are written to ``X`` either way.
     mod
-        Modality to prepare, if `data` is a MuData.
+        {mod}
 
     Returns
     -------
-    Nothing; writes
+    Nothing. Writes
 
     ``obsm["X_pca"]``
-        float32 (n_obs, k): every cell, centred at the mean of the fit cells; fit cells out of sample (`cross_fit`).
+        float32 (n_obs, k): scores of all cells. Zero is the mean of the fit cells.
     ``varm["PCs"]``
-        float64 (n_vars, k): orthonormal axes, 0 for genes not used; the largest loading of each is positive.
+        float64 (n_vars, k): orthonormal axes, 0 for genes that are not used. The largest loading of
+        each axis is positive.
     ``var["highly_variable"]``
-        bool: genes used.
+        bool: genes that are used.
     ``uns["pca"]``
         ``variance`` and ``variance_ratio`` of the fit cells (float64, (k,)), and ``params``.
 
     and, with ``normalize="log1p"``,
 
     ``X``
-        log-normalised values, sparse where the counts are.
+        Log-normalised values, sparse if the counts are.
     ``layers["counts"]``
-        the counts, if they were read from ``X`` and the layer is not there yet.
+        The counts, if they were read from ``X`` and the layer is not there yet.
     ``obs["total_counts"]``
-        float64: counts per cell, if not there yet. A column that is there already is kept: in a gene panel it may hold
-        the depth of the whole transcriptome.
+        float64: counts of each cell. A column that is there already is kept, since in a panel of
+        genes it may hold the depth of the whole transcriptome.
     ``uns["log1p"]``
         scanpy's mark of logged values.
 
@@ -112,15 +143,16 @@ def prepare(
     Raises
     ------
     ValueError
-        If values are not on the scale that the call means, or are missing; if too few cells or genes are left to fit
-        on; or if values that cannot be rewritten (backed, zarr) are to be normalised.
+        If values are missing or not on the scale that the call means, if too few cells or genes are
+        left to fit on, or if values that cannot be rewritten (backed, zarr) are to be normalised.
     KeyError
         If a column or layer does not exist.
 
     Warns
     -----
     UserWarning
-        If cells without any count are normalised (they stay zero), or the fit cells are too few for `n_comps`.
+        If cells without counts are normalised (they stay zero), or if the fit cells are too few for
+        `n_comps`.
 
     Examples
     --------
@@ -135,11 +167,8 @@ def prepare(
     check_writable(adata)
     one_of(normalize, (None, "log1p"), name="normalize")
     one_of(fit_on, ("control", "train", "all"), name="fit_on")
-    for name, value in {
-        "target_sum": target_sum,
-        "n_top_genes": n_top_genes,
-        "n_comps": n_comps,
-    }.items():
+    numbers = {"target_sum": target_sum, "n_top_genes": n_top_genes, "n_comps": n_comps}
+    for name, value in numbers.items():
         if value is not None:
             positive(value, name=name)
     if target_sum is not None and normalize is None:
@@ -197,12 +226,8 @@ def _fit_cells(adata: AnnData, found: Labels, fit_on: str) -> Bools:
     elif fit_on == "control":
         fit = found.is_control
     else:
-        key_in(
-            SPLIT,
-            adata.obs.columns,
-            where="adata.obs",
-            hint="fit_on='train' needs sh.pp.split(adata) first.",
-        )
+        hint = "fit_on='train' needs sh.pp.split(adata) first."
+        key_in(SPLIT, adata.obs.columns, where="adata.obs", hint=hint)
         fit = (adata.obs[SPLIT] == "train").to_numpy(dtype=bool)
     if fit.sum() < 3:
         msg = (
@@ -213,7 +238,7 @@ def _fit_cells(adata: AnnData, found: Labels, fit_on: str) -> Bools:
 
 
 def _fold_count(cross_fit: int, fit: Bools, n_comps: int) -> int:
-    """Return how many folds to score the fit cells in; none where they are all cells, or too few to be divided."""
+    """Return the folds for the fit cells; 0 if these are all cells, or too few to be divided."""
     if cross_fit < 0 or cross_fit == 1:
         msg = f"cross_fit must be 0 (in sample) or at least 2 folds, not {cross_fit}"
         raise ValueError(msg)
@@ -229,34 +254,15 @@ def _fold_count(cross_fit: int, fit: Bools, n_comps: int) -> int:
 
 
 def _check_scale(rows: Rows, slot: str, normalize: str | None) -> str:
-    """Refuse values that are missing or not on the scale that the call means; return what they are."""
+    """Return what values are; raise ``ValueError`` if some are missing or on another scale."""
     scale = look(rows)
     if scale.n_bad_cells:
-        msg = f"{slot} holds NaN or infinite values in {scale.n_bad_cells} of {rows.shape[0]} cells; drop or fill them"
+        msg = (
+            f"{slot} holds NaN or infinite values in {scale.n_bad_cells} of {rows.shape[0]} cells; "
+            "drop or fill them"
+        )
         raise ValueError(msg)
-    fix = {
-        (
-            None,
-            "counts",
-        ): "normalise with sh.pp.prepare(adata, normalize='log1p'), which keeps the counts in "
-        "layers['counts'], or point layer= to log-normalised values",
-        (
-            None,
-            "linear",
-        ): "take logarithms with sh.pp.prepare(adata, normalize='log1p') (or scanpy.pp.log1p(adata))",
-        (
-            "log1p",
-            "log",
-        ): "they must not be logged again: call sh.pp.prepare(adata) without normalize, or point layer= "
-        "to the raw counts",
-        (
-            "log1p",
-            "signed",
-        ): "they cannot be normalised to a library size: point layer= to the raw counts, or call "
-        "sh.pp.prepare(adata, n_top_genes=None) to take them as they are",
-        (None, "empty"): "there is nothing to prepare",
-        ("log1p", "empty"): "there is nothing to normalise",
-    }.get((normalize, scale.kind))
+    fix = FIXES[normalize].get(scale.kind)
     if fix is not None:
         msg = f"{slot} holds {scale.words}; {fix}"
         raise ValueError(msg)
@@ -271,7 +277,10 @@ def _choose_genes(
     candidate = ~adata.var_names.isin(out)
     n_absent = len(set(out) - set(adata.var_names))
     if out and candidate.all():
-        msg = f"none of the {len(out)} genes in exclude is in adata.var_names, which reads {list(adata.var_names[:5])}"
+        msg = (
+            f"none of the {len(out)} genes in exclude is in adata.var_names, "
+            f"which reads {list(adata.var_names[:5])}"
+        )
         raise ValueError(msg)
     if out:
         logger.info(
@@ -288,14 +297,17 @@ def _choose_genes(
         chosen = candidate
     elif signed:
         msg = (
-            "the values are signed, so highly variable genes (which are chosen on log-normalised values) are not "
-            "defined: pass n_top_genes=None to use every feature"
+            "the values are signed, so highly variable genes (which are chosen on log-normalised "
+            "values) are not defined: pass n_top_genes=None to use every feature"
         )
         raise ValueError(msg)
     else:
         chosen = _highly_variable(adata, rows, fit, candidate, n_top_genes)
     if chosen.sum() > MAX_GENES:
-        msg = f"the PCA would use {int(chosen.sum())} genes, more than {MAX_GENES}; pass a lower n_top_genes"
+        msg = (
+            f"the PCA would use {int(chosen.sum())} genes, more than {MAX_GENES}; "
+            "pass a lower n_top_genes"
+        )
         raise ValueError(msg)
     return chosen
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from .._docs import shared
 from .._keys import EMBEDDINGS_INFO, SPLIT
 from .._logging import logger
 from .._random import as_generator
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 FEW = 10  # a held-out condition with fewer cells can hardly be judged
 
 
+@shared()
 def split(
     data: AnnData | MuData,
     perturbation_key: str | None = None,
@@ -51,82 +53,91 @@ def split(
     key_added: str | None = None,
     mod: str | None = None,
 ) -> None:
-    """Divide the cells into training, validation and test by what is to be predicted, and audit the division.
+    """Divide the cells into training, validation and test, and audit the division.
 
-    Whole conditions are held out, never single cells of a condition that is trained on. Control cells are training
-    cells by design: they are the sources of predictions on both sides. Every way in which the test could leak into
-    training is checked and recorded; a leak is an error unless it is accepted by name.
+    - Whole conditions are held out. Cells of one condition are never on two sides.
+    - Control cells are training cells: predictions start from them on both sides.
+    - Every way in which the test could leak into training is checked and recorded. A leak is an
+      error, unless it is accepted by name.
 
     Parameters
     ----------
     data
         Screen, one row per cell.
     perturbation_key, control
-        Column of perturbations and label(s) of the controls; from `shoal.pp.annotate` where left out.
+        {design}
     by
         What is held out:
 
         ``"perturbation"``
-            single perturbations, together with every combination that has one of them as a part.
+            single perturbations, and every combination that has one of them as a part;
         ``"combination"``
-            combinations; `parts_seen` says what training knows of their parts.
+            combinations (`parts_seen` says what training knows of their parts);
         ``"context"``
-            all perturbed cells of a context; its controls stay.
+            all perturbed cells of a context, whose controls stay;
         ``"dose"``
-            doses of a perturbation that keeps other doses in training.
+            doses of perturbations that keep other doses in training;
         ``"guide"``
-            guides of every perturbation that has several; each keeps at least one in training.
+            guides of perturbations that keep at least one guide in training;
         ``"perturbation_context"``
-            cells of the table perturbation x context; every row and every column keeps one in training.
+            entries of the table perturbation x context, of which every row and every column keeps
+            one in training.
     test
-        Share of the units that can be held out (0.2 if left out; of each perturbation's guides for ``by="guide"``), or
-        their names: one, or a list. A unit of two parts is named ``"A | day5"`` or ``("A", "day5")``; a dose or a guide
-        alone means every perturbation that has it. To name numbers give a list, ``[10.0]``.
+        What is the test: a share of the units that can be held out, or their names.
+
+        - A share is taken of all units, and for ``by="guide"`` of the guides of each perturbation.
+          ``None`` is 0.2.
+        - A unit of two parts is named ``"A | day5"`` or ``("A", "day5")``. A dose or a guide alone
+          means every perturbation that has it. Numbers are named in a list, such as ``[10.0]``.
     val
-        The same for validation, drawn from what `test` leaves; 0 for none.
+        What is the validation, of what `test` leaves: a share or names, as for `test`. 0 for none.
     n_folds, fold
-        With `n_folds`, the units are dealt into folds and number `fold` (from 0) is the test set. Each unit that can be
-        held out is in one fold; all calls need the same integer `rng`.
+        Number of folds that all units are dealt into, and the fold (from 0) that is the test. All
+        calls need the same integer `rng`.
     parts_seen
-        For ``by="combination"``: how many parts of a held-out combination training sees alone (``None``: all of
-        them). The other parts are in no training cell: whatever holds one of them is set aside.
+        For ``by="combination"``: how many parts of a held-out combination training sees alone.
+        ``None`` for all of them. The other parts are in no training cell: every condition with one
+        of them is set aside.
     accept
-        Names of the leaks to accept, see the guide.
+        Names of the leaks to accept, see :doc:`/user_guide/splits`.
     rng
-        Seed of the choice.
+        Seed or Generator that chooses what is held out.
     key_added
-        Slot of ``obs`` and ``uns`` to write; ``"split"`` if left out.
+        Key of ``obs`` and ``uns`` to write. ``None``: ``"split"``.
     mod
-        Modality to divide, if `data` is a MuData.
+        {mod}
 
     Returns
     -------
-    Nothing; writes
+    Nothing. Writes
 
     ``obs["split"]``
-        category ``"train"``, ``"val"`` or ``"test"``; missing for cells without a label and for cells set aside, which
-        may not be trained on and would not answer the question.
+        Category ``"train"``, ``"val"`` or ``"test"``. It is missing for cells without a label and
+        for cells that are set aside.
     ``uns["split"]``
-        ``table``, the audit: index = check, columns ``status`` (``"ok"``, ``"by design"``, ``"leak"``, ``"accepted"``,
-        ``"stale"``: to be fitted again on the new training cells, or ``"not applicable"``), ``n`` (int64: how many
-        cells, conditions or batches it concerns) and ``detail``; ``units``, the conditions outside training: index =
-        name, columns ``perturbation``, ``context``, ``dose`` or ``guide`` where there is one, ``split`` (``"val"``,
-        ``"test"`` or ``"aside"``) and ``n_cells`` (int64); ``params``, ``schema``, ``version``.
+        - ``table``: the audit, index check. Column ``status`` is ``"ok"``, ``"by design"``,
+          ``"leak"``, ``"accepted"``, ``"stale"`` (to be fitted again on the new training cells) or
+          ``"not applicable"``. Column ``n`` (int64) counts the cells, conditions or batches that
+          are concerned, and ``detail`` says more.
+        - ``units``: the conditions outside training, index name. Columns ``perturbation``;
+          ``context``, ``dose`` or ``guide`` if there is one; ``split`` (``"val"``, ``"test"`` or
+          ``"aside"``); ``n_cells`` (int64).
+        - ``params``, ``schema``, ``version``.
     ``uns["perturbation_embeddings_info"]``
-        where there are embeddings and `key_added` is left out: ``transductive``, whether they have seen cells that are
-        held out now. Models that are trained with one of these are marked in all tables of scores.
+        If there are embeddings and `key_added` is not given: ``transductive``, whether an embedding
+        has seen cells that are held out now. Tables of scores mark models that use it.
 
     A view is turned into a copy first. After an error nothing has been written.
 
     Raises
     ------
     ValueError
-        If a leak is found that is not accepted, nothing can be held out, or nothing would be left to train on; if
-        labels are missing; if arguments exclude each other.
+        If there is a leak that is not accepted, if nothing can be held out, if nothing is left to
+        train on, if labels are missing, or if arguments exclude each other.
     KeyError
         If a named perturbation, context, dose or guide is not in the screen.
     TypeError
-        If folds are asked for without an integer seed.
+        If `n_folds` comes without an integer seed.
 
     Examples
     --------
@@ -144,7 +155,10 @@ def split(
     for name in accepted:
         one_of(name, tuple(CHECKS), name="accept")
     if n_folds is not None and not isinstance(rng, (int, np.integer)):
-        msg = f"n_folds needs an integer seed as rng, so that every call deals the same folds, not {rng!r}"
+        msg = (
+            "n_folds needs an integer seed as rng, so that every call deals the same folds, "
+            f"not {rng!r}"
+        )
         raise TypeError(msg)
     request = Request(by, test=test, val=val, n_folds=n_folds, fold=fold, parts_seen=parts_seen)
     screen = resolve(adata, perturbation_key, control=control)
@@ -182,7 +196,7 @@ def split(
 
 
 def _sides_of_cells(items: Items, found: Labels, sides: Sequence[str]) -> np.ndarray:
-    """Return (n_obs,) position in `SIDES` of every cell, -1 for none; controls are training cells."""
+    """Return (n_obs,) position in `SIDES` of every cell, -1 for none; controls are in training."""
     lookup = np.array([SIDES.index(s) if s in SIDES else -1 for s in sides] + [-1], dtype=np.int64)
     side = lookup[items.code]
     side[found.is_control] = SIDES.index("train")
@@ -201,13 +215,13 @@ def _units_table(items: Items, sides: Sequence[str]) -> pd.DataFrame:
 
 
 def _report(table: pd.DataFrame, units: pd.DataFrame) -> None:
-    """Tell what was done, and what the user may want to know of it."""
+    """Log what is held out, and what the user may want to know of it."""
     logger.info("conditions outside training: %s", units["split"].value_counts().to_dict())
     few = units[(units["n_cells"] < FEW) & (units["split"] != ASIDE)]
     if len(few):
         logger.warning(
-            "%d held-out conditions have fewer than %d cells and can hardly be judged (sh.pp.filter drops small "
-            "perturbations): %s",
+            "%d held-out conditions have fewer than %d cells and can hardly be judged "
+            "(sh.pp.filter drops small perturbations): %s",
             len(few),
             FEW,
             ", ".join(few.index[:6]),

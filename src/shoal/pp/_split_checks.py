@@ -1,4 +1,4 @@
-"""The checks of a split that follow from its labels: each reads the same facts and returns one finding."""
+"""The checks of a split that need its labels: each reads the same facts and returns one finding."""
 
 from __future__ import annotations
 
@@ -41,10 +41,12 @@ class Facts:
 
     Attributes
     ----------
+    adata, screen, labels
+        The screen, its design, and the perturbation of every cell.
     side
         (n_obs,) position in `SIDES`, -1 for none.
     by, parts_seen
-        What the split holds out, ``None`` if that is not known; see `shoal.pp.split`.
+        What the split holds out, see :func:`shoal.pp.split`. None if that is not known.
     """
 
     adata: AnnData
@@ -65,14 +67,17 @@ class Facts:
         return self.side > TRAIN
 
     def level(self, level: str) -> Ints:
-        """Return (n_obs,) codes of the contexts, doses, guides or batches; 0 everywhere if the screen has none."""
+        """Return (n_obs,) codes of contexts, doses, guides or batches; 0 if the screen has none."""
         if getattr(self.screen, f"{level}_key") is None:
             return np.zeros(self.adata.n_obs, dtype=np.int64)
         return level_of(self.adata, self.screen, level)[0]
 
     @cached_property
     def unit(self) -> Ints:
-        """(n_obs,) code of what is held out as a whole: without `by`, perturbation x context x dose."""
+        """(n_obs,) code of what is held out as a whole.
+
+        If `by` is not known, this is perturbation x context x dose.
+        """
         if self.by == "context":
             return self.level("context")
         level = BY.get(self.by or "")
@@ -95,7 +100,7 @@ class Facts:
 
 
 def same_condition(facts: Facts) -> Finding:
-    """Ask whether a unit that is held out is also trained on."""
+    """Check whether a unit that is held out is also trained on."""
     both = _on_several_sides(facts.unit, facts.side, facts.perturbed)
     if not len(both):
         return Finding("ok", 0, "every held-out unit is on one side")
@@ -109,7 +114,7 @@ def same_condition(facts: Facts) -> Finding:
 
 
 def two_spellings(facts: Facts) -> Finding:
-    """Ask whether one spelling of a combination is held out and another trained on."""
+    """Check whether one spelling of a combination is held out and another trained on."""
     if facts.by is not None and facts.by not in ("perturbation", "combination"):
         return Finding("not applicable", 0, f"by={facts.by!r}: perturbations are on both sides")
     raw, texts = pd.factorize(facts.adata.obs[facts.screen.perturbation_key], use_na_sentinel=True)
@@ -138,7 +143,7 @@ def two_spellings(facts: Facts) -> Finding:
 
 
 def same_molecule(facts: Facts) -> Finding:
-    """Ask whether a drug is held out under one name and trained on under another, as far as SMILES tell."""
+    """Check by SMILES whether a drug is held out under one name and trained on under another."""
     if facts.by == "context":
         return Finding("not applicable", 0, "by='context': perturbations are on both sides")
     smiles = smiles_of(facts.adata)
@@ -183,7 +188,7 @@ def same_molecule(facts: Facts) -> Finding:
 
 
 def parts_seen(facts: Facts) -> Finding:
-    """Ask what training knows of the parts of held-out combinations."""
+    """Check what training knows of the parts of held-out combinations."""
     if facts.by is not None and BY[facts.by] is not None:
         return Finding("not applicable", 0, f"by={facts.by!r}: perturbations are on both sides")
     pairs = [facts.screen.parts(name) for name in sorted(facts.held_out)]
@@ -207,7 +212,7 @@ def parts_seen(facts: Facts) -> Finding:
 
 
 def held_out_part(facts: Facts) -> Finding:
-    """Ask whether a held-out perturbation is part of a combination that is trained on."""
+    """Check whether a held-out perturbation is part of a combination that is trained on."""
     if facts.by is not None and facts.by != "perturbation":
         return Finding("not applicable", 0, f"by={facts.by!r} holds out no single perturbation")
     singles = {name for name in facts.held_out if len(facts.screen.parts(name)) == 1}
@@ -221,7 +226,7 @@ def held_out_part(facts: Facts) -> Finding:
 
 
 def unseen_perturbation(facts: Facts) -> Finding:
-    """Ask whether a perturbation is wholly out of training, where the question takes it as known."""
+    """Check whether a perturbation that should be known is not in training at all."""
     if facts.by is None or BY[facts.by] is None:
         return Finding("not applicable", 0, "held-out perturbations are meant to be unseen")
     unseen = sorted(facts.held_out)
@@ -251,7 +256,7 @@ def control_cells(facts: Facts) -> Finding:
 
 
 def shared_batches(facts: Facts) -> Finding:
-    """Ask whether replicates, plates or wells hold perturbed cells of several sides."""
+    """Check whether replicates, plates or wells hold perturbed cells of several sides."""
     if facts.screen.batch_key is None:
         return Finding("not applicable", 0, "the screen has no batch_key")
     batch = facts.level("batch")
@@ -270,7 +275,7 @@ def shared_batches(facts: Facts) -> Finding:
 
 
 def identical_cells(facts: Facts) -> Finding:
-    """Ask whether copies of a cell are on several sides."""
+    """Check whether copies of a cell are on several sides."""
     if facts.adata.X is None:
         return Finding("not applicable", 0, "X is empty")
     group = identical_groups(as_rows(facts.adata.X))
@@ -287,7 +292,7 @@ def identical_cells(facts: Facts) -> Finding:
 
 
 def _n_extrapolated(facts: Facts) -> int:
-    """Return how many held-out doses lie outside the doses that training has of their perturbation."""
+    """Return how many held-out doses are outside the range of training, for their perturbation."""
     cells = facts.perturbed
     frame = pd.DataFrame(
         {"of": facts.labels.code, "dose": facts.level("dose"), "side": facts.side}

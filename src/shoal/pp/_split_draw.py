@@ -1,4 +1,4 @@
-"""Choose what is held out: units are taken one by one, as long as what must stay in training does."""
+"""Choice of what is held out: units are taken one by one, and what must stay in training stays."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ class Taker(Protocol):
 
 
 class Keep:
-    """A unit may go as long as each of its groups (its perturbation, its context) keeps another one in training."""
+    """A unit may be taken if each of its groups keeps another unit in training.
+
+    Groups are perturbations and contexts.
+    """
 
     def __init__(self, groups: Mapping[str, tuple[str, ...]]) -> None:
         self.groups = groups
@@ -59,10 +62,11 @@ class Keep:
 
 
 class Parts:
-    """A combination may go if exactly `n_seen` of its parts (``None``: all) can be seen in training.
+    """A combination may be taken if exactly `n_seen` of its parts can be seen in training.
 
-    A part is seen if it was measured alone and stays in training. The other parts are hidden: whatever holds them
-    leaves training, so a part cannot be seen for one held-out combination and hidden for another.
+    None stands for all parts. A part is seen if it was measured alone and stays in training. The
+    other parts are hidden: every condition with one of them leaves training. So a part cannot be
+    seen for one held-out combination and hidden for another.
     """
 
     def __init__(self, parts: Mapping[str, tuple[str, ...]], n_seen: int | None) -> None:
@@ -97,7 +101,9 @@ class Parts:
         return [
             seen
             for seen in ways
-            if seen <= self.alone - self.hidden and not (set(own) - seen) & self.shown
+            if seen <= self.alone
+            and seen.isdisjoint(self.hidden)
+            and (set(own) - seen).isdisjoint(self.shown)
         ]
 
     def load(self, unit: str) -> int:
@@ -105,17 +111,20 @@ class Parts:
         return self.n_taken
 
     def why(self, unit: str) -> str:
-        """Say which parts were measured alone, and what other held-out combinations ask for."""
+        """Say which parts were measured alone, and what other held-out combinations decide."""
         own = self.parts[unit]
         alone = [p for p in own if p in self.alone]
-        wanted = "every part" if self.n_seen is None else f"{self.n_seen} of its {len(own)} parts"
+        needed = "every part" if self.n_seen is None else f"{self.n_seen} of its {len(own)} parts"
         clash = [p for p in own if p in self.hidden | self.shown]
         others = (
             f"; other held-out combinations already decide about {', '.join(clash)}"
             if clash
             else ""
         )
-        return f"{wanted} should be seen alone in training, where it has {', '.join(alone) or 'none of them'}{others}"
+        return (
+            f"{needed} should be seen alone in training, "
+            f"where it has {', '.join(alone) or 'none of them'}{others}"
+        )
 
 
 def shuffled(units: Sequence[str], rng: np.random.Generator) -> list[str]:
@@ -124,7 +133,7 @@ def shuffled(units: Sequence[str], rng: np.random.Generator) -> list[str]:
 
 
 def draw(units: Sequence[str], n: int, taker: Taker, rng: np.random.Generator) -> list[str]:
-    """Take at most `n` of the units, in random order, passing over those that may not go."""
+    """Take at most `n` of the units in random order; those that must stay are passed over."""
     taken: list[str] = []
     for unit in shuffled(units, rng):
         if len(taken) < n and taker.take(unit):
@@ -146,22 +155,36 @@ def deal(
 
 
 def take_named(
-    asked: Sequence[Sequence[str]], taker: Taker, *, name: str
+    requested: Sequence[Sequence[str]], taker: Taker, *, name: str
 ) -> tuple[list[str], list[str]]:
-    """Take all units that names mean; return those taken, and those that one name meant among others but cannot go.
+    """Take all units that names stand for.
+
+    Parameters
+    ----------
+    requested
+        For each name the units that it stands for.
+    taker
+        Account of what is taken.
+    name
+        Name of the argument, for messages.
+
+    Returns
+    -------
+    The units that are taken, and those that must stay although a name stands for them and others.
 
     Raises
     ------
     ValueError
-        If nothing that a name means can be taken.
+        If no unit of a name can be taken.
     """
     taken: list[str] = []
     left: list[str] = []
-    for alike in asked:
+    for alike in requested:
         allowed = [unit for unit in alike if taker.take(unit)]
         if not allowed:
             msg = f"{name}: {alike[0]!r} cannot be held out: {taker.why(alike[0])}"
             raise ValueError(msg)
         taken += allowed
-        left += [unit for unit in alike if unit not in allowed]
+        gone = frozenset(allowed)
+        left += [unit for unit in alike if unit not in gone]
     return taken, left

@@ -1,4 +1,4 @@
-"""On which cells the PCA, the chosen genes and the perturbation embeddings were fitted, as far as they tell."""
+"""The cells that the PCA, the chosen genes and the embeddings were fitted on, where recorded."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Fit:
     on
         ``"none"``, ``"control"``, ``"train"``, ``"all"`` or ``"unknown"``.
     n
-        Number of cells it was fitted on, where that is recorded.
+        Number of cells, if it is recorded.
     digest
-        Digest of what came out, by which the same fit is known again.
+        Digest of the result, which identifies the fit.
     """
 
     on: str
@@ -79,7 +79,7 @@ def smiles_of(adata: AnnData) -> dict[str, str]:
 
 
 def is_stale(adata: AnnData, fit: Fit, train: Bools) -> bool:
-    """Whether something fitted on training cells was fitted on others than `train`, as far as can be told."""
+    """Return whether a fit is known to be of other training cells than `train`."""
     if fit.on != "train":
         return False
     return fit.n not in (None, int(train.sum())) or train_fits(adata).get(fit.digest) != train_key(
@@ -90,8 +90,8 @@ def is_stale(adata: AnnData, fit: Fit, train: Bools) -> bool:
 def train_fits(adata: AnnData) -> dict[str, str]:
     """Return digest -> key of its training cells, for all that was fitted on training cells.
 
-    What was there when ``obs["split"]`` was last written was fitted on the cells that `shoal.pp.split` recorded then;
-    anything newer was fitted on the training cells of today.
+    A fit that is older than ``obs["split"]`` has the cells that :func:`shoal.pp.split` recorded. A
+    newer one has the training cells of now.
     """
     params = params_of(adata, SPLIT)
     older = dict(
@@ -127,5 +127,6 @@ def params_of(adata: AnnData, key: str) -> Any:
 
 
 def _digest(values: Any) -> str:
+    """Return a digest of numbers."""
     data = np.ascontiguousarray(np.asarray(values, dtype=np.float64)).tobytes()
     return blake2b(data, digest_size=8).hexdigest()

@@ -1,7 +1,8 @@
-"""From a request to the side of every item: fractions, names and folds for each kind of split."""
+"""The side of every item, from a request: shares, names and folds for each kind of split."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -17,18 +18,18 @@ if TYPE_CHECKING:
     from ._split_draw import Taker
     from ._split_units import Items
 
-ASIDE = "aside"  # neither trained on nor asked about
-TEST = 0.2  # share of the units that is held out if nothing is said
+ASIDE = "aside"  # neither trained on nor predicted
+TEST = 0.2  # default share of the units that are held out
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a call asks for: the arguments of `shoal.pp.split`, checked.
+    """Arguments of :func:`shoal.pp.split`, checked.
 
     Raises
     ------
     ValueError
-        If the arguments exclude each other, or a fraction is not between 0 and 1.
+        If the arguments exclude each other, or if a share is not between 0 and 1.
     """
 
     by: str
@@ -40,15 +41,24 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.parts_seen is not None and self.by != "combination":
-            msg = f"parts_seen={self.parts_seen} is about held-out combinations; it needs by='combination'"
+            msg = (
+                f"parts_seen={self.parts_seen} is about held-out combinations; "
+                "it needs by='combination'"
+            )
             raise ValueError(msg)
         if self.parts_seen is not None and self.parts_seen < 0:
-            msg = f"parts_seen must be a number of parts, from 0, or None for all, not {self.parts_seen}"
+            msg = (
+                "parts_seen must be a number of parts, from 0, or None for all, "
+                f"not {self.parts_seen}"
+            )
             raise ValueError(msg)
         _check_share(self.test, "test", least_is_none=False)
         _check_share(self.val, "val", least_is_none=True)
         if (self.n_folds is None) != (self.fold is None):
-            msg = f"n_folds={self.n_folds} and fold={self.fold} go together: into how many folds, and which is the test"
+            msg = (
+                f"n_folds={self.n_folds} and fold={self.fold} go together: "
+                "into how many folds, and which is the test"
+            )
             raise ValueError(msg)
         if self.n_folds is None or self.fold is None:
             return
@@ -56,11 +66,14 @@ class Request:
             msg = f"with n_folds the test set is fold {self.fold}; leave out test={self.test!r}"
             raise ValueError(msg)
         if self.n_folds < 2 or not 0 <= self.fold < self.n_folds:
-            msg = f"n_folds must be at least 2 and fold one of 0..n_folds-1, not n_folds={self.n_folds}, fold={self.fold}"
+            msg = (
+                "n_folds must be at least 2 and fold one of 0..n_folds-1, "
+                f"not n_folds={self.n_folds}, fold={self.fold}"
+            )
             raise ValueError(msg)
 
     def params(self) -> dict[str, Any]:
-        """Return what `uns` records of the request."""
+        """Return what ``uns`` records of the request."""
         test = TEST if self.test is None and self.n_folds is None else self.test
         return {
             "by": self.by,
@@ -78,7 +91,7 @@ def allot(items: Items, screen: Screen, request: Request, rng: np.random.Generat
     Raises
     ------
     ValueError
-        If nothing can be held out, or nothing is left to train on.
+        If nothing can be held out, or if nothing is left to train on.
     KeyError
         If a name is not in the screen.
     """
@@ -86,8 +99,8 @@ def allot(items: Items, screen: Screen, request: Request, rng: np.random.Generat
     able = [unit for unit in items.units if taker.can(unit)]
     if not able:
         msg = (
-            f"by={request.by!r} can hold out none of {len(items.units)} units: {_reason(items, taker)}. Something else "
-            f"may be held out (by= one of {', '.join(BY)})"
+            f"by={request.by!r} can hold out none of {len(items.units)} units: "
+            f"{_reason(items, taker)}. Something else may be held out (by= one of {', '.join(BY)})"
         )
         raise ValueError(msg)
     draft = _Draft(items, screen, request, able, taker, rng)
@@ -100,20 +113,20 @@ def allot(items: Items, screen: Screen, request: Request, rng: np.random.Generat
     for side in ("train", "test"):
         if side not in sides:
             msg = (
-                f"by={request.by!r} leaves no perturbed cells in {side}; hold out less, or something else "
-                f"(by= one of {', '.join(BY)})"
+                f"by={request.by!r} leaves no perturbed cells in {side}; hold out less, "
+                f"or something else (by= one of {', '.join(BY)})"
             )
             raise ValueError(msg)
     if ASIDE in sides:
         logger.info(
-            "%d conditions are set aside: neither trained on nor asked about", sides.count(ASIDE)
+            "%d conditions are set aside: neither trained on nor predicted", sides.count(ASIDE)
         )
     return sides
 
 
 @dataclass
 class _Draft:
-    """A split in the making: which units are held out so far, on which side."""
+    """A split that is being made: the units that are held out so far, and their sides."""
 
     items: Items
     screen: Screen
@@ -129,7 +142,10 @@ class _Draft:
         takers = [_taker(self.items, self.request) for _ in range(n_folds)]
         folds = deal(self.able, takers, self.rng)
         if not all(folds):
-            msg = f"{len(self.able)} units of by={self.items.by!r} do not fill n_folds={n_folds} folds; ask for fewer"
+            msg = (
+                f"{len(self.able)} units of by={self.items.by!r} do not fill n_folds={n_folds} "
+                "folds; ask for fewer"
+            )
             raise ValueError(msg)
         never = len(self.able) - sum(map(len, folds))
         if never:
@@ -147,11 +163,15 @@ class _Draft:
         else:
             chosen = self._by_name(side, [value] if isinstance(value, str) else list(value))
         if not chosen:
-            msg = f"{side}={value!r} holds out nothing; no more of {len(self.able)} units can leave training"
+            msg = (
+                f"{side}={value!r} holds out nothing; "
+                f"no more of {len(self.able)} units can leave training"
+            )
             raise ValueError(msg)
         self.held |= dict.fromkeys(chosen, side)
 
     def _by_share(self, side: str, share: float) -> list[str]:
+        """Take a share of the units."""
         chosen: list[str] = []
         wanted = 0
         for units in _strata(self.items, self.able):
@@ -167,13 +187,15 @@ class _Draft:
         return chosen
 
     def _by_name(self, side: str, names: list[Any]) -> list[str]:
-        asked = find_units(self.items, self.screen, names, name=side)
-        flat = [unit for units in asked for unit in units]
-        again = [unit for i, unit in enumerate(flat) if unit in self.held or unit in flat[:i]]
+        """Take the units that names stand for."""
+        found = find_units(self.items, self.screen, names, name=side)
+        flat = [unit for units in found for unit in units]
+        times = Counter(flat)
+        again = [unit for unit in flat if unit in self.held or times[unit] > 1]
         if again:
             msg = f"{side}: {again[0]!r} is named twice, or is in test already; a unit has one side"
             raise ValueError(msg)
-        chosen, left = take_named(asked, self.taker, name=side)
+        chosen, left = take_named(found, self.taker, name=side)
         self.aside |= set(left)
         return chosen
 
@@ -192,7 +214,7 @@ class _Draft:
                 side == "train" and set(p) & self.taker.hidden
                 for p, side in zip(items.parts, sides, strict=True)
             ]
-        else:  # a perturbation that is nowhere in training would be another question
+        else:  # predicting a perturbation that is nowhere in training is another task
             trained = {
                 p for p, side in zip(items.perturbation, sides, strict=True) if side == "train"
             }
@@ -201,7 +223,7 @@ class _Draft:
 
 
 def _taker(items: Items, request: Request) -> Taker:
-    """Return a fresh account of what must stay in training."""
+    """Return a new account of what must stay in training."""
     if request.by == "combination":
         return Parts(dict(zip(items.perturbation, items.parts, strict=True)), request.parts_seen)
     units = items.units
@@ -214,7 +236,7 @@ def _taker(items: Items, request: Request) -> Taker:
 
 
 def _strata(items: Items, able: list[str]) -> list[list[str]]:
-    """Return the units that a share is taken of: all together, guides within their perturbation."""
+    """Return the groups of units that a share is taken of: all units, or guides by perturbation."""
     if items.by != "guide":
         return [able]
     owner = dict(zip(items.names, items.perturbation, strict=True))
@@ -225,6 +247,7 @@ def _strata(items: Items, able: list[str]) -> list[list[str]]:
 
 
 def _reason(items: Items, taker: Taker) -> str:
+    """Say why nothing can be held out, by the example of one unit."""
     return (
         f"{items.units[0]!r}, for one: {taker.why(items.units[0])}"
         if items.units
@@ -246,7 +269,10 @@ def _check_share(value: Any, name: str, *, least_is_none: bool) -> None:
     if isinstance(value, Real) and not isinstance(value, bool):
         if 0 < value < 1 or (least_is_none and value == 0):
             return
-        msg = f"{name}={value!r} is no share between 0 and 1; to name a dose or another number give a list, {name}=[{value}]"
+        msg = (
+            f"{name}={value!r} is no share between 0 and 1; "
+            f"to name a dose or another number give a list, {name}=[{value}]"
+        )
         raise ValueError(msg)
     if value is None or isinstance(value, bool):
         msg = f"{name}={value!r} is neither a share between 0 and 1 nor a name or a list of names"

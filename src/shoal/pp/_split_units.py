@@ -1,8 +1,9 @@
-"""What a split holds out: the cells of a screen as items (perturbation, or perturbation x level), and their names."""
+"""What a split can hold out: conditions of a screen, called items, and their names."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from .._typing import Bools, Ints
     from ..core._screen import Labels, Screen
 
-# What is held out -> the further column of the screen (None: the perturbation alone).
+# What is held out -> the other column of the screen, beside the perturbation.
 BY: Mapping[str, str | None] = MappingProxyType(
     {
         "perturbation": None,
@@ -42,7 +43,8 @@ class Items:
     by
         What is held out, one of `BY`.
     perturbation, level
-        Canonical perturbation of each item, and its context, dose or guide as text (``""`` where `by` has none).
+        Canonical perturbation of each item, and its context, dose or guide as text (``""`` if `by`
+        has none).
     parts
         Single perturbations of each item.
     code
@@ -55,7 +57,7 @@ class Items:
     parts: tuple[tuple[str, ...], ...]
     code: Ints
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """Names for people: ``"A+B"``, ``"A | day 5"``."""
         if BY[self.by] is None:
@@ -64,10 +66,10 @@ class Items:
 
     @property
     def n_cells(self) -> Ints:
-        """(n_items,) cells of each."""
+        """(n_items,) cells of each item."""
         return np.bincount(self.code[self.code >= 0], minlength=len(self.perturbation))
 
-    @property
+    @cached_property
     def units(self) -> list[str]:
         """What can be held out: parts, combinations, contexts or items, sorted."""
         if self.by == "perturbation":
@@ -109,12 +111,15 @@ def make_items(adata: AnnData, screen: Screen, found: Labels, by: str) -> Items:
 def level_of(
     adata: AnnData, screen: Screen, level: str, needed: Bools | None = None
 ) -> tuple[Ints, list[str]]:
-    """Return (n_obs,) codes of a context, dose, guide or batch, -1 where missing, and their names in order.
+    """Return the (n_obs,) codes of contexts, doses, guides or batches, and their names in order.
+
+    A missing label has the code -1.
 
     Raises
     ------
     ValueError
-        If the screen has no such column, or `needed` cells have no label and the screen does not ignore that.
+        If the screen has no such column, or if `needed` cells have no label and the screen does not
+        ignore that.
     """
     key = getattr(screen, f"{level}_key")
     if key is None:
@@ -127,8 +132,8 @@ def level_of(
     missing = 0 if needed is None else int(((raw < 0) & needed).sum())
     if missing and screen.missing == "raise":
         msg = (
-            f"{missing} perturbed cells have no label in adata.obs[{key!r}] ({level}_key): drop them, or leave them out "
-            "of every group with sh.pp.annotate(..., missing='ignore')"
+            f"{missing} perturbed cells have no label in adata.obs[{key!r}] ({level}_key): drop "
+            "them, or leave them out of every group with sh.pp.annotate(..., missing='ignore')"
         )
         raise ValueError(msg)
     texts = [as_text(value, level) for value in uniques]
@@ -138,7 +143,7 @@ def level_of(
 
 
 def as_text(value: object, level: str) -> str:
-    """Return the one text of a level: doses as plain decimal numbers, anything else as it prints."""
+    """Return a level as text; doses are plain decimal numbers."""
     if level != "dose":
         return str(value)
     try:
@@ -148,32 +153,50 @@ def as_text(value: object, level: str) -> str:
         raise ValueError(msg) from None
 
 
-def find_units(items: Items, screen: Screen, asked: Sequence[Any], *, name: str) -> list[list[str]]:
-    """Return the units that each asked name means; a dose or a guide alone means all perturbations that have it.
+def find_units(
+    items: Items, screen: Screen, requested: Sequence[Any], *, name: str
+) -> list[list[str]]:
+    """Return the units that each name stands for.
+
+    A dose or a guide alone stands for all perturbations that have it.
 
     Raises
     ------
     KeyError
         If a name is not in the screen.
     ValueError
-        If it is a control, or of another kind than `by` holds out.
+        If it is a control, or if `by` does not hold out units of its kind.
     """
-    return [_find(items, screen, value, name) for value in asked]
+    units = dict.fromkeys(items.units)  # found at once, in order
+    perturbations = frozenset(items.perturbation)
+    return [_find(items, screen, value, name, units, perturbations) for value in requested]
 
 
-def _find(items: Items, screen: Screen, value: Any, name: str) -> list[str]:
-    units, by = items.units, items.by
+def _find(
+    items: Items,
+    screen: Screen,
+    value: Any,
+    name: str,
+    units: Mapping[str, None],
+    perturbations: frozenset[str],
+) -> list[str]:
+    """Return the units that one name stands for."""
+    by = items.by
     pair = isinstance(value, (tuple, list)) and len(value) == 2
     text = BETWEEN.join(map(str, value)) if pair else str(value)
     if text in screen.control:
-        msg = f"{name}: {text!r} is a control; control cells stay in training, as sources of both sides"
+        msg = (
+            f"{name}: {text!r} is a control; control cells stay in training, "
+            "since predictions start from them on both sides"
+        )
         raise ValueError(msg)
     if by in ("perturbation", "combination"):
         text = screen.canonical(text)
         several = len(screen.parts(text)) > 1
-        if text in items.perturbation and several != (by == "combination"):
+        if text in perturbations and several != (by == "combination"):
             other = "combination" if several else "perturbation"
-            msg = f"{name}: {text!r} is a {'combination' if several else 'single perturbation'}; use by={other!r}"
+            kind = "combination" if several else "single perturbation"
+            msg = f"{name}: {text!r} is a {kind}; use by={other!r}"
             raise ValueError(msg)
     elif by != "context":
         level = BY[by] or ""

@@ -1,1 +1,1 @@
-"""The report: tables of results in, one HTML page that works offline out."""
+"""The report: one HTML page, which works offline, from tables of results."""

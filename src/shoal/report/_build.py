@@ -1,4 +1,4 @@
-"""From tables to a page: fill the template, and write it as a whole or not at all."""
+"""The page of a report: the template is filled, and written as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Content:
-    """What a report tells.
+    """What a report shows.
 
     Attributes
     ----------
     title
-        Its heading.
+        Heading of the page.
     facts
-        (name, value) pairs of the header.
+        (name, value) pairs under the heading.
     parameters
-        Heading -> parameters of each result, and versions.
+        Heading -> parameters: of each result, and versions.
     coherence, evaluation
-        Entries of ``uns``, with their tables and params, where the screen has them.
+        Results of ``uns`` with their tables and parameters. None if the screen does not have them.
     leaderboard
-        Table of a benchmark, one row per contender.
+        Table of a benchmark, one row a prediction.
     """
 
     title: str
@@ -50,7 +50,7 @@ class Content:
 
 
 def page(content: Content) -> str:
-    """Return the report as one page of HTML, with everything it needs inside.
+    """Return the report as one page of HTML, which holds everything that it needs.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def _score(evaluation: dict[str, Any]) -> dict[str, Any]:
 
 
 def _transductive(content: Content) -> set[str]:
-    """Return the sections in which a contender is marked as transductive."""
+    """Return the sections in which a prediction is marked as transductive."""
     boards = {"leaderboard": content.leaderboard}
     boards |= {} if content.evaluation is None else {"evaluation": content.evaluation["contenders"]}
     return {
@@ -146,7 +146,10 @@ def _transductive(content: Content) -> set[str]:
 
 
 def _assets() -> dict[str, Any]:
-    """Return the style sheets and scripts of the page; DataTables comes as a module, so as an address that holds it."""
+    """Return the style sheets and scripts of the page.
+
+    DataTables is a module, so it comes as an address that holds it.
+    """
     plotly, itables = (
         require("plotly.offline", extra="report"),
         require("itables.options", extra="report"),

@@ -1,4 +1,4 @@
-"""What the panel of a perturbation shows: its coherence, and its prediction beside its rivals, for the page to look up."""
+"""What the panel of a perturbation shows: its coherence, and the scores of its prediction."""
 
 from __future__ import annotations
 
@@ -25,12 +25,18 @@ def coherence_panel(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def evaluation_panel(result: dict[str, Any]) -> dict[str, Any]:
-    """Return the conditions and, of every metric, the values of the prediction, the best baseline and the controls.
+    """Return the scores of each condition: of the prediction, the best baseline and the controls.
 
     Returns
     -------
-    ``conditions``, ``perturbations`` (P,); ``about``: column -> (P,); ``metrics``, ``best`` (name of the best baseline of
-    each metric), ``muted`` (M,); ``values``: contender -> (P, M).
+    ``conditions``, ``perturbations``
+        (P,) names.
+    ``about``
+        Column -> (P,) values.
+    ``metrics``, ``best``, ``muted``
+        (M,) names, the best baseline of each, and whether it does not discriminate.
+    ``values``
+        Row of the scores -> (P, M) values.
     """
     about, summary = result["conditions"], result["summary"]
     shown = [metric for metric in metrics(result) if metric in result["table"]]

@@ -1,4 +1,7 @@
-"""The two figures of the report, as plotly draws them; text and lines get their colours from the page's style sheet."""
+"""The two figures of the report, drawn by plotly.
+
+Text and lines have the colours of the style sheet of the page.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ FLOOR = -2.0  # skills below this are drawn at the edge of the figure
 CONFIG = {
     "responsive": True,
     "displaylogo": False,
-    "showSendToCloud": False,  # no button that uploads an unpublished screen; the page's policy forbids it too
+    "showSendToCloud": False,  # no button that uploads an unpublished screen
     "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"],
 }
 
@@ -36,8 +39,8 @@ CONFIG = {
 def plane(result: dict[str, Any]) -> str:
     """Return the coherence-magnitude plane as a piece of HTML with the id ``plane``.
 
-    The last trace is empty: the page puts the selected perturbation there. Names are in ``text`` (escaped) and, as they
-    are, in ``customdata[0]``.
+    The last trace is empty: the page puts the selected perturbation there. Names are escaped in
+    ``text``, and as they are in ``customdata[0]``.
     """
     go = require("plotly.graph_objects", extra="report")
     table: pd.DataFrame = result["table"]
@@ -56,7 +59,7 @@ def plane(result: dict[str, Any]) -> str:
                 name=f"{name} ({len(part)})",
                 marker={"color": colour, "symbol": symbol, "size": size, "opacity": 0.85},
                 text=[escape(str(label), quote=False) for label in part.index],
-                customdata=_told(part),
+                customdata=_hover_texts(part),
                 hovertemplate=HOVER,
             )
         )
@@ -77,12 +80,13 @@ def plane(result: dict[str, Any]) -> str:
 
 
 HOVER = (
-    "<b>%{text}</b><br>coherence %{y:.3f} (%{customdata[1]} to %{customdata[2]})<br>magnitude %{x:.3g}<br>"
-    "%{customdata[3]} cells, q = %{customdata[4]}<br>residual z %{customdata[5]}<extra></extra>"
+    "<b>%{text}</b><br>coherence %{y:.3f} (%{customdata[1]} to %{customdata[2]})<br>"
+    "magnitude %{x:.3g}<br>%{customdata[3]} cells, q = %{customdata[4]}<br>"
+    "residual z %{customdata[5]}<extra></extra>"
 )
 
 
-def _told(part: pd.DataFrame) -> list[list[str]]:
+def _hover_texts(part: pd.DataFrame) -> list[list[str]]:
     """Return what the hover text shows, as texts: name, interval, cells, q, residual z."""
     numbers = {
         "ci_low": ".3f",
@@ -99,7 +103,10 @@ def _told(part: pd.DataFrame) -> list[list[str]]:
 
 
 def _classes(table: pd.DataFrame) -> list[tuple[str, Floats, tuple[str, str]]]:
-    """Split the table into (name, rows, (colour, symbol)): without a response, and with one, by cause."""
+    """Split the table into (name, rows, (colour, symbol)).
+
+    The classes are: no response, and a response, by its cause.
+    """
     hit = (table["qvalue"] < ALPHA).to_numpy()
     cause = table["cause"].astype(object).fillna("none").astype(str).to_numpy()
     found = [(f"no response found (q ≥ {ALPHA:g}, or not tested)", ~hit, (QUIET, "circle"))]
@@ -111,7 +118,7 @@ def _classes(table: pd.DataFrame) -> list[tuple[str, Floats, tuple[str, str]]]:
 
 
 def _curve(go: Any, magnitude: Floats, trace: float) -> Any:
-    """Return the curve of a pure translation in the controls' noise."""
+    """Return the curve of a shift of all cells, in the noise of the controls."""
     top = 1.05 * max(float(magnitude.max(initial=0.0)), 1e-3)
     at = np.union1d(np.linspace(0, top, 200), np.geomspace(top / 1e4, top, 100))
     style = {"color": QUIET, "dash": "dash", "width": 1.5}
@@ -148,7 +155,7 @@ def _scales() -> dict[str, Any]:
 
 
 def skills(result: dict[str, Any]) -> str:
-    """Return the skill of every metric with its interval, as a piece of HTML with the id ``skills``."""
+    """Return the skills of all metrics as a piece of HTML with the id ``skills``."""
     go = require("plotly.graph_objects", extra="report")
     summary: pd.DataFrame = result["summary"].loc[metrics(result)]
     summary = summary[np.isfinite(summary["skill"].astype(float))]
@@ -204,12 +211,15 @@ def _points(go: Any, part: pd.DataFrame, name: str, colour: str) -> Any:
             [format(v, ".2f") if np.isfinite(v) else "not known" for v in row]
             for row in zip(skill, low, high, strict=True)
         ],
-        hovertemplate="<b>%{y}</b><br>skill %{customdata[0]} (%{customdata[1]} to %{customdata[2]})<extra></extra>",
+        hovertemplate=(
+            "<b>%{y}</b><br>skill %{customdata[0]} "
+            "(%{customdata[1]} to %{customdata[2]})<extra></extra>"
+        ),
     )
 
 
 def _range(summary: pd.DataFrame) -> list[float]:
-    """Return the ends of the skill axis: the two references, all points and intervals, not beyond the floor."""
+    """Return the ends of the skill axis: 0, 1, all points and intervals, not beyond the floor."""
     values = summary[["skill", "skill_low", "skill_high"]].to_numpy(float)
     values = values[np.isfinite(values)]
     low, high = min(0.0, values.min(initial=0.0)), max(1.0, values.max(initial=1.0))

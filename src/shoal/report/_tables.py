@@ -1,4 +1,4 @@
-"""DataFrames as the page reads them: plain rows, columns that know whether they are numbers, rows that are greyed."""
+"""Tables as the page reads them: plain rows, kinds of columns, and which rows are grey."""
 
 from __future__ import annotations
 
@@ -14,13 +14,28 @@ if TYPE_CHECKING:
 
 DIGITS = 4  # significant digits of a number on the page
 SUMMARY = (
-    "metric", "family", "direction", "perfect", "value", "best_value", "positive", "negative", "skill", "skill_low",
-    "skill_high", "best_baseline", "discriminates", "drf", "bds", "n", "n_missing",
-)  # fmt: skip
+    "metric",
+    "family",
+    "direction",
+    "perfect",
+    "value",
+    "best_value",
+    "positive",
+    "negative",
+    "skill",
+    "skill_low",
+    "skill_high",
+    "best_baseline",
+    "discriminates",
+    "drf",
+    "bds",
+    "n",
+    "n_missing",
+)
 
 
 def plain(values: pd.Series) -> list[Any]:
-    """Return a column as JSON can hold it: rounded numbers, texts, ``None`` for what is missing or infinite."""
+    """Return a column as JSON holds it: rounded numbers, texts, None for missing or infinite."""
     if pd.api.types.is_bool_dtype(values.dtype):
         return ["yes" if value else "no" for value in values]
     if pd.api.types.is_integer_dtype(values.dtype):
@@ -102,7 +117,7 @@ def coherence_tables(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def evaluation_tables(result: dict[str, Any]) -> dict[str, Any]:
-    """Return the tables of metrics, contenders, conditions, strata and missing values."""
+    """Return the tables of metrics, predictions, conditions, strata and missing values."""
     summary = result["summary"].rename_axis("metric")
     muted = unfit(result)
     ordered = summary.reset_index()
@@ -167,7 +182,7 @@ def unfit(result: dict[str, Any]) -> set[str]:
 
 
 def _strata(long: pd.DataFrame) -> pd.DataFrame:
-    """Return strata x metrics as rows, contenders as columns."""
+    """Return strata x metrics as rows, predictions as columns."""
     texts = long.astype({"stratum": str, "metric": str, "contender": str})
     wide = texts.pivot_table(
         index=["metric", "stratum"], columns="contender", values="value", sort=False

@@ -11,6 +11,7 @@ import pandas as pd
 from .._keys import ASSOCIATION, COHERENCE
 from .._logging import logger
 from .._random import as_generator
+from .._threads import one_thread
 from .._validate import get_adata, key_in, one_of, positive
 from ..core._design import make_plan
 from ..core._results import read_result, write_table
@@ -39,6 +40,7 @@ RESPONSE = {
 COLUMNS = ("association", "se", "ci_low", "ci_high", "pvalue")
 
 
+@one_thread()
 def associate(
     data: AnnData | MuData,
     score: str | Sequence[str] | None = None,

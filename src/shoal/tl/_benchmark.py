@@ -42,19 +42,22 @@ def benchmark(
     key_added: str = LEADERBOARD,
     mod: str | None = None,
 ) -> None:
-    """Train models on the training cells of a screen, judge them on its test cells, and rank them.
+    """Train models on the training cells of a screen, score them on its test cells, rank them.
 
-    For one prepared screen with a split, in memory. :func:`shoal.benchmark.run` does the same for several data sets and
-    splits, keeps every result in a file and shares the work among processes.
+    It takes one prepared screen with a split, in memory. :func:`shoal.benchmark.run` does the same
+    for several data sets and splits, keeps every result in a file and shares the work among
+    processes.
 
     Parameters
     ----------
     data
-        Screen with log-normalised values after :func:`shoal.pp.annotate` and :func:`shoal.pp.split`.
+        Screen with log-normalised values after :func:`shoal.pp.annotate` and
+        :func:`shoal.pp.split`.
     models
-        Names of `shoal.models.available`, classes, or mappings with ``name``, ``label``, ``options`` (arguments of
-        :func:`shoal.tl.fit`) and ``predict`` (those of the sampler). With no baseline among them, skill is measured
-        against a copy of the controls alone, which is easily beaten.
+        Names of `shoal.models.available`, classes, or mappings with ``name``, ``label``,
+        ``options`` (arguments of :func:`shoal.tl.fit`) and ``predict`` (those of the sampler). Have
+        a baseline among them: without one, skill is measured against a copy of the controls alone,
+        which is easily beaten.
     seeds
         Seeds of training, prediction and of the halves into which real cells are divided.
     metrics, n_comps, min_cells
@@ -74,9 +77,16 @@ def benchmark(
 
     Returns
     -------
-    Nothing; writes ``uns[key_added]`` with ``table``, the leaderboard as :func:`shoal.benchmark.table` returns it;
-    ``rows``, one line for each model, seed and metric, with the reason (``note``) where a model failed; ``params``,
-    ``schema`` and ``version``. No layer is kept.
+    Nothing; writes ``uns[key_added]`` with
+
+    ``table``
+        The leaderboard as :func:`shoal.benchmark.table` returns it.
+    ``rows``
+        One line for each model, seed and metric, with the reason (``note``) where a model failed.
+    ``params``, ``schema``, ``version``
+        How it was made.
+
+    No layer is kept.
 
     Raises
     ------

@@ -11,6 +11,7 @@ from scipy import special
 from .._keys import COHERENCE
 from .._logging import logger
 from .._random import RNGLike, spawn
+from .._threads import one_thread
 from .._validate import get_adata, one_of, positive
 from ..core._design import codes, make_plan, strata_keys
 from ..core._results import write_table
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ..core._screen import Screen
 
 
+@one_thread()
 def coherence(
     data: AnnData | MuData,
     perturbation_key: str | None = None,

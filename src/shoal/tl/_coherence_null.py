@@ -10,6 +10,7 @@ import pandas as pd
 from .._keys import COHERENCE
 from .._logging import progress
 from .._random import RNGLike, spawn
+from .._threads import one_thread
 from .._validate import get_adata, key_in, positive
 from ..core._design import LEAST_CONTROLS, make_plan, strata_keys
 from ..core._matrix import as_rows
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 ALPHAS = (0.05, 0.01)
 
 
+@one_thread()
 def coherence_null(
     data: AnnData | MuData,
     perturbation_key: str | None = None,

@@ -10,6 +10,7 @@ import pandas as pd
 
 from .._keys import DISTANCE
 from .._random import as_generator
+from .._threads import one_thread
 from .._validate import _listed, get_adata, key_in, one_of
 from ..core._grouped_cells import gather
 from ..core._matrix import as_rows, choose
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 METRICS = ("edistance", "energy", "mmd")
 
 
+@one_thread()
 def distance(
     data: AnnData | MuData,
     perturbation_key: str | None = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._keys import EVALUATION
+from .._threads import one_thread
 from .._validate import get_adata
 from ..core._results import write_table
 from ..core._view import own
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .._random import RNGLike
 
 
+@one_thread()
 def evaluate(
     data: AnnData | MuData,
     *,
@@ -136,7 +138,7 @@ def evaluate(
         Size, coherence and stratum of every condition.
     ``params``
         Among them ``score``, over all metrics that discriminate on these data: 1 for a second
-        experiment, 0 for the best baseline (``best_baseline``), down to −1. Of other suites, it is
+        experiment, 0 for the best baseline (``best_baseline``), down to -1. Of other suites, it is
         the score that the package defines (``"vcc"``), else NaN. ``transductive`` is that of the
         prediction, as :func:`shoal.tl.predict` recorded it.
 
@@ -170,7 +172,8 @@ def evaluate(
 
     References
     ----------
-    Miller et al. (2025); Mejia et al. (2025); Viñas Torné et al. (2025); Ahlmann-Eltze et al. (2025).
+    Miller et al. (2025); Mejia et al. (2025); Viñas Torné et al. (2025); Ahlmann-Eltze et al.
+    (2025).
 
     Examples
     --------

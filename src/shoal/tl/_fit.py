@@ -34,30 +34,35 @@ def fit(
 ) -> Any:
     """Train a model, network or baseline, to generate the cells of a perturbation.
 
-    Where ``obs["split"]`` exists (`shoal.pp.split` writes it), the model sees cells of ``"train"`` only, and a network is
-    judged on the conditions of ``"val"`` while it trains; without such a column it sees every cell.
+    With ``obs["split"]`` (:func:`shoal.pp.split` writes it), the model sees only cells of
+    ``"train"``, and a network is validated on the conditions of ``"val"`` while it trains. Without
+    that column it sees every cell.
 
     Parameters
     ----------
     data
         Screen with log-normalised values (or signed features).
     model
-        Name of a model (`shoal.models.available` lists them) or its class. A class of one's own works too: see the guide
-        "Add your own model".
+        Name of a model or its class. `shoal.models.available` lists the names, and
+        `shoal.models.register` adds the name of a class of your own: see the guide "Add your own
+        model".
     perturbation_key
-        Column of ``obs`` with the perturbations; by default as recorded by :func:`shoal.pp.annotate`.
+        Column of ``obs`` with the perturbations; by default as recorded by
+        :func:`shoal.pp.annotate`.
     control
         Label(s) of the control cells; by default as recorded.
     layer
         Layer to learn instead of ``X``.
     use_rep
-        Slot of ``obsm`` to learn instead. Predictions are then in that representation: there is no way back to genes.
+        Slot of ``obsm`` to learn instead. Predictions are then in that representation, with no way
+        back to genes.
     preset
         Named settings of the model, as `shoal.models.Flow` lists them; its default if ``None``.
     embedding
-        Vectors of the perturbations: a name that :func:`shoal.pp.embed` wrote, or a table. One-hot if ``None``, which
-        says nothing about perturbations that did not occur in training. Of a model whose vectors have seen held-out cells,
-        ``model.vocabulary.transductive`` is true, and so are its lines in all tables of scores.
+        Vectors of the perturbations: a name that :func:`shoal.pp.embed` wrote, or a table. ``None``
+        for one-hot vectors, which say nothing about perturbations that did not occur in training.
+        If the vectors have seen held-out cells, ``model.vocabulary.transductive`` is true, and
+        tables of scores say so.
     config
         Further arguments of the model's constructor: the width of a network, say.
     max_steps
@@ -67,7 +72,8 @@ def fit(
     mod
         Modality to work on, if `data` is a MuData.
     **training
-        Settings of training, passed to shoal.models.Flow.train (or that of another class): ``lr``, ``patience``, ``accelerator``, ``logger``.
+        Settings of training, passed to shoal.models.Flow.train (or that of another class), such as
+        ``lr``, ``patience``, ``accelerator`` and ``logger``.
 
     Returns
     -------
@@ -80,7 +86,8 @@ def fit(
     KeyError
         If a column, slot or embedding does not exist, or a perturbation of training has no vector.
     TypeError
-        If `model` is neither a name nor a class with ``setup_anndata`` and ``train``, or does not know an argument.
+        If `model` is neither a name nor a class with ``setup_anndata`` and ``train``, or does not
+        know an argument.
 
     Examples
     --------

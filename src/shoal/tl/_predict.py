@@ -33,10 +33,11 @@ def predict(
     mod: str | None = None,
     **options: Any,
 ) -> None:
-    """Give every perturbed cell a generated twin: same perturbation, context, batch and dose, other cell.
+    """Predict a cell beside every perturbed cell: the *twin* of that cell.
 
-    A twin starts from a control cell of the same context and batch, never from the cell that it stands beside. As the
-    twins are a layer, whatever measures real cells measures them too: ``sh.tl.coherence(adata, layer=key_added)``.
+    A twin has the same perturbation, context, batch and dose. It starts from a control cell of the
+    same context and batch, never from the cell that it stands beside. Twins are a layer, so that
+    whatever measures real cells measures them too: ``sh.tl.coherence(adata, layer=key_added)``.
 
     Parameters
     ----------
@@ -47,8 +48,8 @@ def predict(
     key_added
         Name of the layer; with the default, ``layers["predicted"]``.
     subset
-        Cells that get a twin: a value of ``obs["split"]`` (``"test"``), several of them, or a mask of length n_obs. All
-        perturbed cells if ``None``.
+        Cells that get a twin: a value of ``obs["split"]`` (``"test"``), several of them, or a mask
+        of length n_obs. All perturbed cells if ``None``.
     rng
         Seed or generator. The same seed gives the same twins, whatever the order of the rows.
     mod
@@ -61,24 +62,25 @@ def predict(
     Nothing; writes
 
     ``layers[key_added]``
-        float32 (n_obs, n_vars): twins; control cells keep their own values, perturbed cells without a twin are NaN. CSR
-        where twins are mostly zeros and no row is NaN. For a model of a representation,
-        ``obsm["X_" + key_added]`` instead: float32 (n_obs, n_dims), or (n_obs, C, H, W) of images.
+        float32 (n_obs, n_vars): twins. Control cells keep their own values; perturbed cells without
+        a twin are NaN. CSR if twins are mostly zeros and no row is NaN. A model of a representation
+        writes ``obsm["X_" + key_added]`` instead: float32 (n_obs, n_dims), or (n_obs, C, H, W) of
+        images.
     ``obs[key_added + "_predicted"]``
         bool: which rows are twins.
     ``obs[key_added + "_source"]``
         str: name of the control cell that each twin starts from; empty elsewhere.
     ``uns["perturbation_predictions"]``
-        ``table``, index = prediction: ``model`` (its class), ``embedding`` and ``transductive`` (bool: whether that
-        embedding has seen held-out cells, see :func:`shoal.pp.embed`).
+        ``table``, index prediction: ``model`` (its class), ``embedding`` and ``transductive``
+        (bool: whether that embedding has seen held-out cells, see :func:`shoal.pp.embed`).
 
     Raises
     ------
     KeyError
         If a perturbation has no vector, genes of training are missing, or there is no such split.
     ValueError
-        If the mask has the wrong length, nothing is left to predict, or `key_added` is taken by something that is no
-        prediction.
+        If the mask has the wrong length, nothing is left to predict, or `key_added` is taken by
+        something that is no prediction.
 
     Examples
     --------
@@ -102,8 +104,8 @@ def predict(
         raise ValueError(msg)
     if in_genes and cells.rows.shape[1] != adata.n_vars:
         msg = (
-            f"the model predicts {cells.rows.shape[1]} genes and this AnnData has {adata.n_vars}, so the twins are no "
-            "layer of it: take adata[:, model.vocabulary.features].copy() first"
+            f"the model predicts {cells.rows.shape[1]} genes and this AnnData has {adata.n_vars}, "
+            "so the twins are no layer of it: take adata[:, model.vocabulary.features].copy() first"
         )
         raise ValueError(msg)
     control = np.flatnonzero(cells.labels.is_control)
@@ -149,16 +151,22 @@ def _mask(adata: AnnData, subset: str | Sequence[str] | Bools | None) -> Bools |
             )
         return adata.obs[SPLIT].astype(object).isin([str(v) for v in values]).to_numpy(dtype=bool)
     if values.shape != (adata.n_obs,):
-        msg = f"subset is a mask of shape {values.shape}; it must be ({adata.n_obs},), one value a cell"
+        msg = (
+            f"subset is a mask of shape {values.shape}; it must be ({adata.n_obs},), one value a "
+            "cell"
+        )
         raise ValueError(msg)
     return values
 
 
 def _check_free(adata: AnnData, key: str, *, in_genes: bool) -> None:
-    """Raise if the slot holds something that is not a prediction: nothing of a user's is written over."""
+    """Raise ``ValueError`` if the slot holds something that is not a prediction."""
     where, name = ("layers", key) if in_genes else ("obsm", f"X_{key}")
     if name in getattr(adata, where) and key + PREDICTED not in adata.obs:
-        msg = f"adata.{where}[{name!r}] exists and is no prediction of sh.tl.predict; choose another key_added"
+        msg = (
+            f"adata.{where}[{name!r}] exists and is no prediction of sh.tl.predict; choose another "
+            "key_added"
+        )
         raise ValueError(msg)
 
 

@@ -39,11 +39,15 @@ def report(
     leaderboard_key: str | None = None,
     mod: str | None = None,
 ) -> Path:
-    """Write what is known about a screen and a prediction of it as one HTML page that works offline.
+    """Write the results on a screen and on a prediction of it as one HTML page that works offline.
 
-    The page shows what was screened and how it was analysed; the coherence-magnitude plane, in which every perturbation
-    can be pointed at and clicked; the evaluation of a prediction beside its baselines and controls; a leaderboard; and a
-    table of all conditions. Sections whose result is not there are left out. Tables can be sorted, searched and saved.
+    The page shows, as far as the results are there:
+
+    - what was screened, and how it was analysed;
+    - the coherence-magnitude plane, in which every perturbation can be pointed at and clicked;
+    - the evaluation of a prediction beside its baselines and controls;
+    - a leaderboard;
+    - a table of all conditions, which can be sorted, searched and saved.
 
     Parameters
     ----------
@@ -58,7 +62,8 @@ def report(
     evaluation_key
         Slot of ``uns`` with the evaluation; ``None`` for ``"evaluation"``, where it is there.
     leaderboard_key
-        Slot of ``uns`` with the leaderboard of a benchmark; ``None`` for ``"leaderboard"``, where it is there.
+        Slot of ``uns`` with the leaderboard of a benchmark; ``None`` for ``"leaderboard"``, where
+        it is there.
     mod
         Modality, if `data` is a MuData.
 
@@ -97,7 +102,10 @@ def report(
     }
     if not found:
         calls = " or ".join(list(WRITTEN_BY.values())[:2])
-        msg = f"adata.uns holds neither {COHERENCE!r} nor {EVALUATION!r}, so there is nothing to report; call {calls} first"
+        msg = (
+            f"adata.uns holds neither {COHERENCE!r} nor {EVALUATION!r}, so there is nothing to "
+            f"report; call {calls} first"
+        )
         raise KeyError(msg)
     check_place(path)
     facts = _facts(adata, found)
@@ -129,7 +137,10 @@ def _entry(adata: AnnData, name: str, key: str | None) -> dict[str, Any] | None:
     key = key or name
     entry = read_result(adata, key, written_by=WRITTEN_BY[name])
     if name != LEADERBOARD and entry["schema"] != f"{name}/1":
-        msg = f"adata.uns[{key!r}] has the layout {entry['schema']!r}, not '{name}/1'; call {WRITTEN_BY[name]} again"
+        msg = (
+            f"adata.uns[{key!r}] has the layout {entry['schema']!r}, not '{name}/1'; call "
+            f"{WRITTEN_BY[name]} again"
+        )
         raise ValueError(msg)
     return entry
 
@@ -167,7 +178,7 @@ def _facts(adata: AnnData, found: dict[str, dict[str, Any]]) -> list[tuple[str, 
 
 
 def _screen(adata: AnnData, found: dict[str, dict[str, Any]]) -> Any:
-    """Return the screen as it was annotated, else as a result says it was measured, else ``None``."""
+    """Return the screen as it was annotated, or as a result says; ``None`` if neither is known."""
     if SCREEN in adata.uns:
         return resolve(adata)
     for entry in found.values():

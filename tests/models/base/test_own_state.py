@@ -21,7 +21,7 @@ GRAPH = sparse.csr_matrix(np.eye(8, dtype=np.float32))
 
 
 class OnGraph(sh.models.Flow):
-    """A flow that knows a graph before its network is made, and that is started by a call of its own."""
+    """A flow that keeps a graph, a table and notes of its own."""
 
     state: ClassVar[tuple[str, ...]] = ("graph", "table", "notes")
     made: ClassVar[int] = 0
@@ -151,7 +151,7 @@ def test_a_baseline_keeps_its_state_too(screen, tmp_path):
         model.save(tmp_path / "model", overwrite=True)
 
 
-# -- without cells -----------------------------------------------------------------------------------
+# -- without cells ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["flow", "perturbdiff", "conditional_monge"])

@@ -121,7 +121,7 @@ def test_a_full_disk_leaves_the_model_that_was_there(
     np.testing.assert_array_equal(back.predict(**ASKED).X, model.predict(**ASKED).X)
 
 
-# -- loading ---------------------------------------------------------------------------------------------------------
+# -- loading ---------------------------------------------------------------------------------------
 
 
 class Stream(sh.models.Flow):

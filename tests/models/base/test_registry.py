@@ -1,4 +1,4 @@
-"""The registry is the one list of models: folders, names, classes, pages and saved files go by it."""
+"""The registry is the one list of models: folders, names, pages and saved files go by it."""
 
 from __future__ import annotations
 
@@ -44,8 +44,6 @@ class Twice(sh.models.MeanShift):
     More about it.
     """
 
-    name = "twice"
-
     def _weights(self, names):
         return 2 * super()._weights(names)
 
@@ -56,7 +54,7 @@ class Twice(sh.models.MeanShift):
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_every_folder_registers_a_model(folder):
     assert any(entry.module.startswith(f"shoal.models.{folder}.") for entry in entries()), (
-        f"src/shoal/models/{folder}/__init__.py registers no model: call enter(ModelEntry(...)) there"
+        f"models/{folder}/__init__.py registers no model: call enter(ModelEntry(...)) there"
     )
 
 
@@ -111,7 +109,7 @@ def test_every_model_is_on_the_pages():
     assert sorted(listed) == sh.models.__all__
 
 
-# -- models of one's own -----------------------------------------------------------------------------
+# -- models of one's own ---------------------------------------------------------------------------
 
 
 def test_a_registered_baseline_goes_where_a_name_goes(screen, tmp_path):
@@ -129,7 +127,7 @@ def test_a_registered_baseline_goes_where_a_name_goes(screen, tmp_path):
     assert type(sh.models.load(tmp_path / "twice")) is Twice
     sh.tl.predict(screen, model, key_added="twice")
     options = {"metrics": ["energy"], "min_cells": 5}
-    sh.tl.evaluate(screen, layer="twice", baselines=["twice", "mean_shift"], **options)
+    sh.tl.evaluate(screen, prediction="twice", baselines=["twice", "mean_shift"], **options)
     assert {"twice", "mean_shift"} < set(screen.uns["evaluation"]["scores"]["contender"])
     sh.tl.benchmark(screen, ["twice", "mean_shift"], **options)
     assert screen.uns["leaderboard"]["table"].loc["twice", "kind"] == "baseline"
@@ -138,16 +136,16 @@ def test_a_registered_baseline_goes_where_a_name_goes(screen, tmp_path):
 def test_automatic_baselines_are_those_of_shoal(screen):
     sh.models.register("twice", Twice)
     sh.pp.split(screen, by="perturbation", test=["P1", "P2"])
-    from shoal.tl._evaluate import _baselines
+    from shoal.evaluation._baselines import baseline_names
 
-    assert _baselines(screen, "auto") == [
+    assert baseline_names(screen, "auto") == [
         name for name in names("baseline") if name not in ("control", "twice")
     ]
-    assert _baselines(screen, ["twice"]) == ["twice"]
+    assert baseline_names(screen, ["twice"]) == ["twice"]
 
 
 def test_a_benchmark_passes_the_class_on_to_its_processes():
-    from shoal.benchmark._spec import read_models
+    from shoal.evaluation._models import read_models
 
     sh.models.register("twice", Twice)
     (model,) = read_models(["twice"])
@@ -208,15 +206,18 @@ def test_an_unknown_need_is_refused():
         sh.models.register("mine", Twice, needs=("dose",))
 
 
-# -- saved models ------------------------------------------------------------------------------------
+# -- saved models ----------------------------------------------------------------------------------
 
 
 def test_a_class_that_is_not_registered_is_named(screen, tmp_path, monkeypatch):
     sh.models.register("mine", Twice)
     sh.tl.fit(screen, "mine").save(tmp_path / "model")
     monkeypatch.setattr(_registry, "_ENTRIES", {})
-    with pytest.raises(ValueError, match=r"of the class Twice, which is not registered: import the class, call "
-                       r"sh\.models\.register\('mine', Twice\) and load again, or call Twice\.load\(folder\)"):  # fmt: skip
+    words = (
+        r"of the class Twice, which is not registered: import the class, call sh\.models\.register"
+        r"\('mine', Twice\) and load again, or call Twice\.load\(folder\)"
+    )
+    with pytest.raises(ValueError, match=words):
         sh.models.load(tmp_path / "model", screen)
     assert Twice.load(tmp_path / "model", screen).is_trained
     sh.models.register("other", Twice)  # the class counts, not the name it was saved under

@@ -12,6 +12,7 @@ import pytest
 from scipy import sparse
 
 import shoal as sh
+from shoal.models.base._registry import name_of
 from shoal.models.baselines._contexts import OtherContexts
 from shoal.models.baselines._distribution import QuantileShift
 from shoal.models.baselines._kernel import KernelRidge
@@ -37,7 +38,7 @@ CLASSES = (
     OtherContexts,
 )
 GENES = ("g0", "g1", "g2", "g/3", "g4", "g5")
-each_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.name)
+each_class = pytest.mark.parametrize("cls", CLASSES, ids=name_of)
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_returns_cells_with_their_labels(cls, screen):
         "a population of cells, not its mean"
     )
     assert model.history == {}
-    assert cls.name in repr(model)
+    assert name_of(cls) in repr(model)
 
 
 @each_class

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import shoal as sh
+from shoal.models.base._registry import name_of
 from shoal.models.baselines._contexts import OtherContexts
 from shoal.models.baselines._distribution import QuantileShift
 from shoal.models.baselines._means import ControlCopy
@@ -51,7 +52,7 @@ def energies(adata, test):
         rows, values, _ = model.twins(subset=test)
         values = dense(values)
         pairs = [(values[name[rows] == p], x[rows[name[rows] == p]]) for p in np.unique(name[rows])]
-        found[cls.name] = np.mean(
+        found[name_of(cls)] = np.mean(
             [
                 sh.metrics.energy_distance(a @ axes[:N_COMPS].T, b @ axes[:N_COMPS].T)
                 for a, b in pairs

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import shoal as sh
+from shoal.models.base._registry import name_of
 from shoal.models.baselines._kernel import KernelRidge, fit_ridge
 from shoal.models.baselines._linear import LatentLinear
 from shoal.models.baselines._neighbours import Nearest
@@ -84,7 +85,7 @@ def test_rules_for_singles_and_combinations(adata, parts):
     }
     for (cls, name), delta in expected.items():
         np.testing.assert_allclose(
-            shift(cls, adata, name), delta, atol=1e-5, err_msg=f"{cls.name} {name}"
+            shift(cls, adata, name), delta, atol=1e-5, err_msg=f"{name_of(cls)} {name}"
         )
     with pytest.raises(ValueError, match=r"'A\+new'.*'own_shift'"):
         shift(Additive, adata, ["A+new", "A+B"])

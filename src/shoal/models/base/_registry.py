@@ -6,7 +6,6 @@ imported when it is asked for, so that the list costs nothing and needs no torch
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
@@ -15,7 +14,6 @@ import pandas as pd
 
 from ..._validate import one_of
 
-NAME = re.compile(r"[A-Za-z]\w*")
 NEEDS = ("embedding", "contexts", "doses", "counts", "images")
 COLUMNS = ("kind", "needs", "description", "unseen")
 
@@ -77,6 +75,26 @@ def enter(*entries: ModelEntry) -> None:
         _ENTRIES[entry.name] = entry
 
 
+def enter_class(entry: ModelEntry, cls: type, *, overwrite: bool) -> None:
+    """Add a class of a user's to the list.
+
+    Raises
+    ------
+    ValueError
+        If the name belongs to another class and `overwrite` is not set. A class that was defined
+        again, of the same name in the same module, is not another class.
+    """
+    before = _ENTRIES.get(entry.name, entry)
+    same = (before.module, before.class_name) == (entry.module, entry.class_name)
+    if not (same or overwrite):
+        msg = (
+            f"the name {entry.name!r} is taken by {before.class_name}; choose another one, or "
+            "pass overwrite=True to replace that model"
+        )
+        raise ValueError(msg)
+    _ENTRIES[entry.name], _CLASSES[entry.name] = entry, cls
+
+
 def entries() -> tuple[ModelEntry, ...]:
     """Return all entries, baselines first, by name within each kind."""
     return tuple(sorted(_ENTRIES.values(), key=lambda entry: (entry.kind, entry.name)))
@@ -118,91 +136,6 @@ def available() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS), index=pd.Index(names(), name="name"))
 
 
-def register(
-    name: str,
-    model: type,
-    *,
-    needs: tuple[str, ...] = (),
-    description: str | None = None,
-    unseen: str = "",
-    overwrite: bool = False,
-) -> None:
-    """Give a model class of your own a name, which works wherever shoal takes the name of a model.
-
-    The name holds until the Python process ends. Register the class again before you load a
-    saved model of it.
-
-    Parameters
-    ----------
-    name
-        Letters, digits and underscores, beginning with a letter.
-    model
-        Class: a subclass of `shoal.models.Baseline` or of `shoal.models.PerturbationModel`, or
-        any class with ``setup_anndata`` and ``train``. Subclasses of `shoal.models.Baseline` are
-        listed as baselines, all others as networks.
-    needs
-        What the model reads beside perturbation labels and log-normalised values: of
-        ``"embedding"``, ``"contexts"``, ``"doses"``, ``"counts"`` and ``"images"``.
-    description
-        One line for the list of models; the first line of the class's docstring if ``None``.
-    unseen
-        What a perturbation gets that was not in training, in a few words.
-    overwrite
-        Whether the name may be taken from another class. The same class, defined again, needs no
-        such permission.
-
-    Returns
-    -------
-    Nothing; the model is listed by `shoal.models.available`.
-
-    Raises
-    ------
-    TypeError
-        If `model` is no class with ``setup_anndata`` and ``train``.
-    ValueError
-        If the name is not valid or taken, or one of `needs` is not known.
-
-    Examples
-    --------
-    >>> import shoal as sh
-    >>> class Twice(sh.models.MeanShift):
-    ...     "Control cells plus twice the mean response."
-    ...
-    ...     def _weights(self, names):
-    ...         return 2 * super()._weights(names)
-    >>> sh.models.register("twice", Twice)
-    >>> adata = sh.ds.simulate_gaussian(n_perturbations=4, n_dims=5, rng=0)
-    >>> sh.tl.fit(adata, "twice").predict("P1", n_cells=20).shape
-    (20, 5)
-    """
-    if not (isinstance(name, str) and NAME.fullmatch(name)):
-        msg = (
-            f"a model cannot be called {name!r}: use letters, digits and underscores, beginning "
-            "with a letter, as in sh.models.register('my_model', MyModel)"
-        )
-        raise ValueError(msg)
-    _check_class(model)
-    for need in needs:
-        one_of(need, NEEDS, name="needs")
-    lines = (description or model.__doc__ or "").strip().splitlines()
-    entry = ModelEntry(
-        name=name,
-        kind=kind_of(model),
-        needs=tuple(needs),
-        description=lines[0] if lines else "",
-        class_name=model.__name__,
-        module=model.__module__,
-        unseen=unseen,
-    )
-    if name in _ENTRIES and not overwrite and not _same_class(_ENTRIES[name], entry):
-        msg = (
-            f"the name {name!r} is taken by {_ENTRIES[name].class_name}; choose another one, or "
-            "pass overwrite=True to replace that model"
-        )
-        raise ValueError(msg)
-    _ENTRIES[name], _CLASSES[name] = entry, model
-
-
 def model_class(model: str | type) -> Any:
     """Return the class that a name means; a class is returned as it is.
 
@@ -216,7 +149,7 @@ def model_class(model: str | type) -> Any:
         If a network is asked for and the libraries of the extra ``models`` are not installed.
     """
     if not isinstance(model, str):
-        return _check_class(model)
+        return check_class(model)
     one_of(model, names(), name="model")
     return _CLASSES[model] if model in _CLASSES else imported(_ENTRIES[model])
 
@@ -281,12 +214,7 @@ def require_networks() -> None:
         require(module, extra="models")
 
 
-def _same_class(one: ModelEntry, other: ModelEntry) -> bool:
-    """Whether two entries mean the same class; a class that was defined again is the same."""
-    return (one.module, one.class_name) == (other.module, other.class_name)
-
-
-def _check_class(model: Any) -> Any:
+def check_class(model: Any) -> Any:
     """Return a class that can be a model, or raise ``TypeError``."""
     fits = hasattr(model, "setup_anndata") and hasattr(model, "train")
     if not (isinstance(model, type) and fits):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -160,7 +160,8 @@ class Vocabulary:
 
     def to_dict(self) -> dict[str, Any]:
         """Return tuples, texts and numbers, and `vectors` as an array."""
-        return {**self.__dict__, "screen": asdict(self.screen)}
+        entry = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**entry, "screen": asdict(self.screen)}
 
     @classmethod
     def from_dict(cls, entry: dict[str, Any]) -> Vocabulary:

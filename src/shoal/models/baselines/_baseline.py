@@ -11,6 +11,7 @@ from ...core._screen import resolve
 from ..base._learning import known_population, learn_vocabulary
 from ..base._persistence import Stored
 from ..base._predictor import Predictor
+from ..base._registry import name_of
 from ..base._vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -28,24 +29,31 @@ _SETUPS: dict[
 
 
 class Baseline(Predictor, Stored):
-    """A model that is trained in one pass over the cells and has nothing to tune by gradient.
+    """A model in numpy that is trained in one pass over the cells, without gradients.
 
-    It has the face of the other models: ``setup_anndata``, ``train``, ``predict``, ``twins``, ``save`` and ``load``.
-    Only training cells and training controls are looked at (``obs["split"] == "train"``; all where there is no split).
-    A constructor also takes a `Population` in the place of an AnnData. Its cells are then not indexed and not read again.
+    It has the methods of the other models: ``setup_anndata``, ``train``, ``predict``, ``twins``,
+    ``save`` and ``load``. It learns from training cells and training controls only: those of
+    ``obs["split"] == "train"``, and all cells where there is no split.
+
+    The constructor also takes a `Population` in the place of an AnnData. Its cells are then not
+    indexed and not read again.
+
+    A subclass defines two methods. ``_fit`` returns arrays, which are all that was learned.
+    ``_generate`` makes cells from them. The guide "Add your own model" shows one.
     """
 
     kind: ClassVar[str] = "baseline"
-    name: ClassVar[str] = ""  # of the registry
-    needs: ClassVar[str] = (
-        ""  # why some perturbations cannot be predicted, and what can predict them
-    )
-
+    refusal: ClassVar[str] = ""  # why it cannot predict some perturbations, and what can
     keeps_cells: ClassVar[bool] = False  # whether it keeps training cells
     sums_cells: ClassVar[bool] = False  # whether it learns from sums of the cells of a condition
 
     def __init__(self, adata: AnnData | Population):
         self._start(adata)
+
+    @property
+    def name(self) -> str:
+        """Name in the registry; that of the class where it has none."""
+        return name_of(type(self)) or type(self).__name__
 
     def _start(
         self,
@@ -82,14 +90,17 @@ class Baseline(Predictor, Stored):
         layer: str | None = None,
         use_rep: str | None = None,
     ) -> None:
-        """Say which columns and values of an AnnData this class reads; without it, ``X`` of an annotated one.
+        """Say which columns and values of an AnnData this class reads.
+
+        Without this call it reads ``X`` of an AnnData with the record of `shoal.pp.annotate`.
 
         Parameters
         ----------
         adata
             Screen; it is not changed.
         perturbation_key, control
-            Column of perturbations and label(s) of the controls; from `shoal.pp.annotate` where left out.
+            Column of perturbations and label(s) of the controls; by default as recorded by
+            `shoal.pp.annotate`.
         layer, use_rep
             Slot of ``layers`` or of ``obsm`` to read; ``X`` if both are left out.
 
@@ -136,9 +147,10 @@ class Baseline(Predictor, Stored):
         v, params = self.vocabulary, "".join(f", {k}={x!r}" for k, x in self.params.items())
         contexts = f"{len(v.contexts)} contexts, " if v.screen.context_key else ""
         state = "trained" if self.is_trained else "not trained"
-        return f"{type(self).__name__}({self.name!r}{params}): {contexts}{len(v.features)} features; {state}"
+        what = f"{contexts}{len(v.features)} features; {state}"
+        return f"{type(self).__name__}({self.name!r}{params}): {what}"
 
-    # -- what can be predicted ---------------------------------------------------------------------------------------
+    # -- what can be predicted ---------------------------------------------------------------------
 
     def _refuse(self, names: Sequence[str]) -> None:
         if not self.is_trained:
@@ -149,14 +161,14 @@ class Baseline(Predictor, Stored):
             some = ", ".join(map(repr, lost[:12])) + (
                 f" and {len(lost) - 12} more" if len(lost) > 12 else ""
             )
-            msg = f"{self.name} cannot predict {some}: {self.needs}"
+            msg = f"{self.name} cannot predict {some}: {self.refusal}"
             raise ValueError(msg)
 
     def _unknown(self, names: Sequence[str]) -> list[str]:
         """Return the perturbations that the baseline cannot predict."""
         return []
 
-    # -- files -------------------------------------------------------------------------------------------------------
+    # -- files -------------------------------------------------------------------------------------
 
     def _entry(self) -> dict[str, Any]:
         self._refuse([])

@@ -54,10 +54,9 @@ class OtherContexts(Baseline):
     (20, 5)
     """
 
-    name: ClassVar[str] = "other_contexts"
     keeps_cells: ClassVar[bool] = True
     sums_cells: ClassVar[bool] = True
-    needs: ClassVar[str] = (
+    refusal: ClassVar[str] = (
         "it draws from the perturbation's own training cells, and there are none; 'additive' sums the responses of the "
         "parts of a combination, 'mean_shift' predicts any perturbation, 'latent_linear' and 'nearest' use embedding="
     )

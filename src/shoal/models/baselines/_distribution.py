@@ -52,7 +52,6 @@ class QuantileShift(Baseline):
     (20, 5)
     """
 
-    name: ClassVar[str] = "quantile_shift"
     keeps_cells: ClassVar[bool] = True
 
     def __init__(self, adata: AnnData, *, max_cells: int = MAX_CELLS):

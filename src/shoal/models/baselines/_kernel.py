@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy.spatial.distance import cdist, pdist
@@ -54,8 +54,6 @@ class KernelRidge(ShiftBaseline):
     >>> model.predict("new", n_cells=20).shape
     (20, 5)
     """
-
-    name: ClassVar[str] = "kernel_ridge"
 
     def __init__(
         self,

@@ -63,8 +63,7 @@ class LatentLinear(ShiftBaseline):
     (20, 5)
     """
 
-    name: ClassVar[str] = "latent_linear"
-    needs: ClassVar[str] = (
+    refusal: ClassVar[str] = (
         "without embedding=, a perturbation is known by the gene that it is named after, and these are no features of "
         "the data; pass embedding= (see sh.pp.embed), or use 'own_shift' or 'mean_shift'"
     )

@@ -41,8 +41,6 @@ class ControlCopy(Baseline):
     (20, 5)
     """
 
-    name: ClassVar[str] = "control"
-
     def _fit(self, cells: Population) -> dict[str, NDArray[Any]]:
         return {}
 
@@ -76,7 +74,6 @@ class PerturbedMean(Baseline):
     (20, 5)
     """
 
-    name: ClassVar[str] = "perturbed_mean"
     keeps_cells: ClassVar[bool] = True
 
     def __init__(self, adata: AnnData, *, max_cells: int = MAX_CELLS):
@@ -124,8 +121,6 @@ class ContextMean(PerturbedMean):
     >>> model.predict("P1", n_cells=20).shape
     (20, 5)
     """
-
-    name: ClassVar[str] = "context_mean"
 
     def _generate(
         self, wanted: Wanted, cells: Population, rng: np.random.Generator, **options: Any

@@ -104,8 +104,6 @@ class MeanShift(ShiftBaseline):
     (20, 5)
     """
 
-    name: ClassVar[str] = "mean_shift"
-
     def _weights(self, names: Sequence[str]) -> Floats:
         return np.tile(self._mean_weights(), (len(names), 1))
 
@@ -132,8 +130,6 @@ class OwnShift(ShiftBaseline):
     >>> model.predict("P1", n_cells=20).shape
     (20, 5)
     """
-
-    name: ClassVar[str] = "own_shift"
 
     def _weights(self, names: Sequence[str]) -> Floats:
         return np.array([self._own_weights(name) for name in names])
@@ -163,8 +159,6 @@ class MatchingMean(ShiftBaseline):
     >>> model.predict("P1+P2", n_cells=20).shape
     (20, 5)
     """
-
-    name: ClassVar[str] = "matching_mean"
 
     def _weights(self, names: Sequence[str]) -> Floats:
         parts = [[self._own_weights(part) for part in self._singles(name)] for name in names]
@@ -196,8 +190,7 @@ class Additive(ShiftBaseline):
     (20, 5)
     """
 
-    name: ClassVar[str] = "additive"
-    needs: ClassVar[str] = (
+    refusal: ClassVar[str] = (
         "the parts of each must have training cells of their own; 'own_shift' and 'matching_mean' put the mean response "
         "in the place of what was not measured"
     )

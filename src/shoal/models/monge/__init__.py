@@ -7,8 +7,8 @@ enter(
         name="conditional_monge",
         kind="network",
         needs=("embedding", "contexts", "doses"),
-        description="a control cell, or a cell of the same perturbation in another context, moved by "
-        "one map for all conditions",
+        description="a control cell, or a cell of the same perturbation in another context, "
+        "moved by one map for all conditions",
         unseen="by its vector",
         class_name="ConditionalMonge",
         module=f"{__name__}._model",

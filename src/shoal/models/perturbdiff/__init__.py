@@ -7,8 +7,8 @@ enter(
         name="perturbdiff",
         kind="network",
         needs=("embedding", "contexts", "doses"),
-        description="a control cell, or a cell of the same perturbation in another context, changed "
-        "beside the others of its set",
+        description="a control cell, or a cell of the same perturbation in another context, "
+        "changed beside the others of its set",
         unseen="by its vector",
         class_name="PerturbDiff",
         module=f"{__name__}._model",

@@ -1,4 +1,7 @@
-"""Unlasting's and the conditional Monge gap's metrics on populations of cells, number for number where they are not random."""
+"""The metrics of Unlasting and of the conditional Monge gap, on populations of cells.
+
+They are the same number for number, where they are not random.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from ._cells import densify
 from ._comparison import mean_of
 from ._distance import energy_distance
 from ._errors import rmse
+from ._external_means import by_t
 from ._marginals import wasserstein_per_gene
 from ._mmd import mmd
-from ._preset_means import by_t
 from ._registry import Metric, Scored
 
 if TYPE_CHECKING:
@@ -24,20 +27,23 @@ if TYPE_CHECKING:
 
     Pair = Callable[[Matrix, Matrix], float]
 
-MARKERS = 50  # genes that cmonge looks at
+MARKERS = 50  # number of genes that cmonge looks at
 GAMMAS = (2.0, 1.0, 0.5, 0.1, 0.01, 0.005)
 EPSILON, STEPS, TOLERANCE, EVERY = 0.1, 2_000, 1e-3, 10  # OTT's Sinkhorn and its defaults
 
 
 def _pairs(function: Pair, n_genes: int | None) -> Callable[[Truth, Populations], Scored]:
-    """Wrap a function of predicted and real cells of one condition, in its strongest genes or in all."""
+    """Wrap a function of predicted and real cells of one condition.
 
-    def compute(truth: Truth, guess: Populations) -> Scored:
+    The function sees the `n_genes` strongest genes of the condition, or all of them.
+    """
+
+    def compute(truth: Truth, predicted: Populations) -> Scored:
         values, reasons = np.full(len(truth.names), np.nan), {}
-        for i, (own, real) in enumerate(zip(guess.cells, truth.cells, strict=True)):
+        for i, (cells, real) in enumerate(zip(predicted.cells, truth.cells, strict=True)):
             at = slice(None) if n_genes is None else by_t(truth)[i, :n_genes]
             try:
-                values[i] = function(own[:, at], real[:, at])
+                values[i] = function(cells[:, at], real[:, at])
             except ValueError as err:
                 reasons[i] = str(err)
         return Scored(values, reasons)
@@ -45,59 +51,60 @@ def _pairs(function: Pair, n_genes: int | None) -> Callable[[Truth, Populations]
     return compute
 
 
-def _rmse(guess: Matrix, real: Matrix) -> float:
-    return float(rmse(mean_of(guess)[None], mean_of(real)[None])[0])
+def _rmse(predicted: Matrix, real: Matrix) -> float:
+    return float(rmse(mean_of(predicted)[None], mean_of(real)[None])[0])
 
 
-def _e_distance(guess: Matrix, real: Matrix) -> float:
-    """Return the root of the unbiased energy distance, 0 where that is below 0."""
-    return float(np.sqrt(max(energy_distance(densify(guess), densify(real)), 0.0)))
+def _e_distance(predicted: Matrix, real: Matrix) -> float:
+    """Return the root of the unbiased energy distance; 0 where the distance is below 0."""
+    return float(np.sqrt(max(energy_distance(densify(predicted), densify(real)), 0.0)))
 
 
-def _emd(guess: Matrix, real: Matrix) -> float:
-    return float(wasserstein_per_gene(guess, real).mean())
+def _emd(predicted: Matrix, real: Matrix) -> float:
+    return float(wasserstein_per_gene(predicted, real).mean())
 
 
-def _mmd(guess: Matrix, real: Matrix) -> float:
+def _mmd(predicted: Matrix, real: Matrix) -> float:
     widths = [float(np.sqrt(0.5 / gamma)) for gamma in GAMMAS]
-    return mmd(densify(guess), densify(real), bandwidth=widths, biased=True)
+    return mmd(densify(predicted), densify(real), bandwidth=widths, biased=True)
 
 
-def _signature(guess: Matrix, real: Matrix) -> float:
-    return float(np.linalg.norm(mean_of(guess) - mean_of(real)))
+def _signature(predicted: Matrix, real: Matrix) -> float:
+    return float(np.linalg.norm(mean_of(predicted) - mean_of(real)))
 
 
-def _r2(guess: Matrix, real: Matrix) -> float:
-    means = mean_of(guess), mean_of(real)
+def _r2(predicted: Matrix, real: Matrix) -> float:
+    means = mean_of(predicted), mean_of(real)
     return (
         float(np.corrcoef(*means)[0, 1] ** 2) if all(np.ptp(mean) > 0 for mean in means) else np.nan
     )
 
 
-def _wasserstein(guess: Matrix, real: Matrix) -> float:
-    return entropic_cost(densify(guess), densify(real))
+def _wasserstein(predicted: Matrix, real: Matrix) -> float:
+    return entropic_cost(densify(predicted), densify(real))
 
 
-def _divergence(guess: Matrix, real: Matrix) -> float:
-    x, y = densify(guess), densify(real)
+def _divergence(predicted: Matrix, real: Matrix) -> float:
+    x, y = densify(predicted), densify(real)
     return entropic_cost(x, y) - (entropic_cost(x, x) + entropic_cost(y, y)) / 2
 
 
 def entropic_cost(x: Floats, y: Floats, *, epsilon: float = EPSILON) -> float:
-    """Optimal transport at Euclidean cost plus `epsilon` times the relative entropy of the plan, as OTT stops and reports it.
+    """Entropic optimal transport at Euclidean cost, as OTT stops and reports it.
 
-    Potentials are updated in turn until the marginals of the plan are off by less than 1e-3 in all, looked at every 10 steps, or
-    for 2,000 steps.
+    The value is the cost of the plan plus `epsilon` times its relative entropy. Potentials are
+    updated in turn for up to 2,000 steps. Every 10 steps the marginals of the plan are checked, and
+    the iteration stops when they are off by less than 1e-3 in all.
     """
     from scipy.spatial.distance import cdist
 
     cost = cdist(x, y) / epsilon
     f, g = np.zeros(len(x)), np.zeros(len(y))
     for step in range(STEPS):
-        found = -_soft_max(g - cost)
-        if step % EVERY == 0 and step and np.mean(np.abs(np.expm1(f - found))) < TOLERANCE:
+        updated = -_soft_max(g - cost)
+        if step % EVERY == 0 and step and np.mean(np.abs(np.expm1(f - updated))) < TOLERANCE:
             break
-        f = found
+        f = updated
         g = -_soft_max((f[:, None] - cost).T)
     return float(epsilon * (f.mean() + g.mean()))
 

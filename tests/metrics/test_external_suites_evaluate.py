@@ -1,4 +1,4 @@
-"""The external suites through `tl.evaluate`: which cells and controls they compare, what is missing, the score."""
+"""External suites through `tl.evaluate`: cells and controls that they compare, gaps, the score."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pytest
 from scipy import sparse, stats
 
 import shoal as sh
-from shoal.metrics._presets import PRESETS
+from shoal.metrics._external_suites import EXTERNAL_SUITES
 
 from ..helpers import dense
 
-EVERY = list(PRESETS)
+EVERY = list(EXTERNAL_SUITES)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_an_entry_of_the_common_form_that_survives_a_file(screen, suite, tmp_pat
     adata.write_h5ad(tmp_path / "x.h5ad")
     entry = ad.read_h5ad(tmp_path / "x.h5ad").uns["evaluation"]
     assert entry["params"]["suite"] == suite
-    assert list(entry["table"].columns) == list(PRESETS[suite].metrics)
+    assert list(entry["table"].columns) == list(EXTERNAL_SUITES[suite].metrics)
     n = adata.obs.loc[adata.obs["split"] == "test", "perturbation"].astype(str).value_counts()
     conditions = entry["conditions"]
     assert (conditions["n_real"] == n.loc[conditions["perturbation"]].to_numpy()).all()
@@ -70,7 +70,7 @@ def test_an_entry_of_the_common_form_that_survives_a_file(screen, suite, tmp_pat
     ]
 
 
-def test_predicted_controls_count_where_the_peer_uses_them(screen):
+def test_predicted_controls_count_where_the_package_uses_them(screen):
     adata, pred = screen.copy(), apart(screen)
     name = adata.obs.loc[adata.obs["split"] == "test", "perturbation"].astype(str).iloc[0]
     mean = {
@@ -154,7 +154,7 @@ def test_control_twins_that_hold_nan_are_refused(screen):
 
 
 def test_most_cells_may_be_equal(screen):
-    """Half of all pairs of cells at distance 0 leave a kernel without a width, of which no peer's metric knows."""
+    """Half of all pairs of cells at distance 0 leave a kernel without a width, of which no external metric knows."""
     adata = screen.copy()
     x = np.zeros(adata.shape, dtype=np.float32)
     x[::10, :3] = 0.7

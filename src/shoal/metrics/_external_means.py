@@ -1,4 +1,4 @@
-"""Systema's and PerturBench's metrics on mean cells, number for number, and the genes that peers look at: the strongest by t."""
+"""The metrics of Systema and PerturBench on mean cells, number for number."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ if TYPE_CHECKING:
 
     Compute = Callable[[Truth, Populations], Scored]
 
-PSEUDOCOUNT = 0.1  # PerturBench's
-DE = 20  # genes of Systema's second correlation
+PSEUDOCOUNT = 0.1  # of PerturBench
+DE = 20  # number of genes in the second correlation of Systema
 
 _ORDER: WeakKeyDictionary[Truth, Ints] = WeakKeyDictionary()
 
 
 def by_t(truth: Truth) -> Ints:
-    """Return (P, G) genes by falling absolute t of the real cells against their controls (Welch's), as scanpy ranks them."""
+    """Return (P, G) genes by falling absolute t of the real cells against their controls.
+
+    It is Welch's t, by which scanpy ranks genes and several packages choose them.
+    """
     if truth not in _ORDER:
         real, control = (
             [_moments(cells) for cells in several] for several in (truth.cells, truth.controls)
@@ -41,7 +44,7 @@ def by_t(truth: Truth) -> Ints:
 
 
 def _moments(cells: Matrix) -> tuple[Floats, Floats]:
-    """Return the mean of every gene and the squared standard error of it."""
+    """Return the mean of every gene and its squared standard error."""
     n, mean = len_of(cells), mean_of(cells)
     spread = np.maximum(_squares(cells) - n * mean**2, 0.0)
     return mean, spread / (n * max(n - 1, 1))
@@ -52,49 +55,57 @@ def _welch(mean: Floats, error: Floats, control: Floats, control_error: Floats) 
     return np.divide(mean - control, both, out=np.zeros_like(mean), where=both > 0)
 
 
-# -- Systema ---------------------------------------------------------------------------------------------------------
+# -- Systema ------------------------------------------------------------------------
 
 
-def _pearson_de(truth: Truth, guess: Populations) -> Scored:
-    """Correlate over the 20 strongest genes that did not drop out: those that perturbed cells or no controls express."""
+def _pearson_de(truth: Truth, predicted: Populations) -> Scored:
+    """Correlate over the 20 strongest genes that did not drop out.
+
+    A gene dropped out if controls express it and no perturbed cell does.
+    """
     keep = np.zeros(truth.mask.shape, dtype=bool)
     dropped = (truth.real.means == 0) & (truth.control != 0)
     for row, genes in enumerate(by_t(truth)):
         keep[row, genes[~dropped[row, genes]][:DE]] = True
-    return Scored(pearson_rows(guess.means, truth.real.means, reference=truth.reference, mask=keep))
+    return Scored(
+        pearson_rows(predicted.means, truth.real.means, reference=truth.reference, mask=keep)
+    )
 
 
-def _accuracy(truth: Truth, guess: Populations) -> Scored:
-    """Return the share of real means that are farther than the own one; one that is as far does not count."""
+def _accuracy(truth: Truth, predicted: Populations) -> Scored:
+    """Return the share of real means that are farther than the matching one. A tie counts as 0."""
     from scipy.spatial.distance import cdist
 
     values = np.full(len(truth.names), np.nan)
     for rows in members(truth.group, len(values)):
-        distance = cdist(guess.means[rows], truth.real.means[rows])
+        distance = cdist(predicted.means[rows], truth.real.means[rows])
         if len(rows) > 1:
             values[rows] = (distance > np.diag(distance)[:, None]).sum(axis=1) / (len(rows) - 1)
     return Scored(values)
 
 
-# -- PerturBench -----------------------------------------------------------------------------------------------------
+# -- PerturBench ------------------------------------------------------------------------
 
 
 def _lfc(function: Callable[[Truth, Floats, Floats], Floats]) -> Compute:
-    """Wrap a function of predicted and real log fold changes, each from the controls of its own table."""
+    """Wrap a function of predicted and real log fold changes, each from its own controls."""
 
-    def compute(truth: Truth, guess: Populations) -> Scored:
-        both = [_log(own.means) - _log(own.own_control) for own in (guess, truth.real)]
+    def compute(truth: Truth, predicted: Populations) -> Scored:
+        both = [
+            _log(populations.means) - _log(populations.effect_control)
+            for populations in (predicted, truth.real)
+        ]
         return Scored(function(truth, *both))
 
     return compute
 
 
 def _log(means: Floats) -> Floats:
-    """Return the logarithm of a mean, at least 0, of log-normalised cells: a second one."""
+    """Return log2 of a mean of log-normalised cells: a second logarithm, as in PerturBench."""
     return np.asarray(np.log2(np.maximum(means, 0) + PSEUDOCOUNT))
 
 
-# -- the registries --------------------------------------------------------------------------------------------------
+# -- the registries ------------------------------------------------------------------------
 
 FLAT, ALONE = "a shift is the same in all genes", "there is no other condition of the same context"
 

@@ -11,6 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 import shoal as sh
 from shoal import metrics as shm
 from shoal.metrics._calibration import loss
+from shoal.metrics._fdr import benjamini_hochberg
+from shoal.metrics._pca import principal_axes
 from shoal.metrics._ranksum import rank_sum
 
 KEY, CONTROL = "perturbation", "control"
@@ -26,17 +28,17 @@ def part(name):
 
 
 @pytest.fixture(scope="module")
-def handle(peer_screens):
+def handle(compared_screens):
     """The real cells, as scPertEval prepares them."""
     return part("api").prepare(
-        peer_screens[0], [], perturbation_key=KEY, control_label=CONTROL, workers=1
+        compared_screens[0], [], perturbation_key=KEY, control_label=CONTROL, workers=1
     )
 
 
 @pytest.fixture(scope="module")
-def cells(peer_screens):
+def cells(compared_screens):
     """Cells of each perturbation in order of their names, means and references, Welch's t, principal axes."""
-    real, pred = peer_screens
+    real, pred = compared_screens
     label = real.obs[KEY].to_numpy().astype(str)
     names = sorted({*label} - {CONTROL})
     x, y = ([some.X[label == name] for name in names] for some in (real, pred))
@@ -52,7 +54,7 @@ def cells(peer_screens):
         control=np.tile(real.X[label == CONTROL].mean(axis=0), (len(x), 1)),
         perturbed=(means.sum(axis=0) - means) / (len(x) - 1),
         t=shm.welch_t(sums, squares, counts=np.array([len(one) for one in x])),
-        axes=shm.principal_axes(np.cov(real.X.T), 10)[0],
+        axes=principal_axes(np.cov(real.X.T), 10)[0],
     )
 
 
@@ -99,7 +101,7 @@ def against(others, populations, statistic):
 def area(c, score):
     """Score predicted sizes of effects, absolute Cliff's deltas, by real false discovery rates."""
     size = np.abs(2 * against(c.others, c.y, "auc") - 1)
-    return score(size, shm.benjamini_hochberg(against(c.others, c.x, "pvalue")))
+    return score(size, benjamini_hochberg(against(c.others, c.x, "pvalue")))
 
 
 SAME = {
@@ -129,9 +131,11 @@ SAME = {
 
 
 @pytest.mark.parametrize("protocol", SAME)
-def test_metric_equals_scperteval(peer_screens, handle, cells, protocol):
+def test_metric_equals_scperteval(compared_screens, handle, cells, protocol):
     method = "MWU" if protocol.startswith("de_") else "t-test"
-    theirs = part("api").score(handle, protocol, peer_screens[1], de_method=method).per_perturbation
+    theirs = (
+        part("api").score(handle, protocol, compared_screens[1], de_method=method).per_perturbation
+    )
     assert list(theirs["perturbation"]) == cells.names
     assert theirs["raw_prediction"].nunique() > 2
     assert_allclose(SAME[protocol](cells), theirs["raw_prediction"], rtol=1e-7, atol=1e-12)
@@ -147,14 +151,14 @@ def test_predictions_that_are_all_the_same_tie(cells):
 
 def test_sinkhorn_is_the_square_of_that_of_scperteval():
     """A blur b there is a regularisation of 2 b² here; geomloss stops at 3 digits."""
-    peer = part("protocols.metrics")
+    metrics = part("protocols.metrics")
     torch, *_ = (
         pytest.importorskip(n, reason=f"{n} absent: Sinkhorn not compared")
         for n in ("torch", "geomloss", "ot")
     )
     rng, threads = np.random.default_rng(0), torch.get_num_threads()
     x, y = rng.normal(0.5, 1.5, (60, 5)), rng.normal(0, 1, (50, 5))
-    theirs = peer.sinkhorn_w2(y, x, None, blur=1.0) ** 2
+    theirs = metrics.sinkhorn_w2(y, x, None, blur=1.0) ** 2
     torch.set_num_threads(threads)  # which it sets to 1
     assert shm.sinkhorn(x, y, epsilon=2 / shm.median_bandwidth(y) ** 2) == pytest.approx(
         theirs, rel=5e-3
@@ -167,14 +171,16 @@ def test_sinkhorn_is_the_square_of_that_of_scperteval():
 @pytest.mark.parametrize(
     ("protocol", "direction", "perfect"), [("mse", "lower", 0.0), ("pearson_pert", "higher", 1.0)]
 )
-def test_calibration_equals_scperteval(peer_screens, handle, cells, protocol, direction, perfect):
+def test_calibration_equals_scperteval(
+    compared_screens, handle, cells, protocol, direction, perfect
+):
     """With a second half of the cells as positive control; 1e-6 is added to the range there."""
     run = {
         name: part("api").calibrate(handle, protocol, positive="tech_dup", calibrator=name)
         for name in ("drf", "bds")
     }
     config = part("types").RunConfig("", [], perturbation_key=KEY, control_label=CONTROL)
-    halves = part("dataset").Dataset(peer_screens[0], config)
+    halves = part("dataset").Dataset(compared_screens[0], config)
     real, second = (
         np.array([halves.cells(n, half).mean(axis=0) for n in cells.names])
         for half in ("first", "second")
@@ -198,11 +204,11 @@ def test_calibration_equals_scperteval(peer_screens, handle, cells, protocol, di
     assert shm.bds(good, bad) == run["bds"].aggregate["bds"]
 
 
-def test_evaluate_calibrates_as_scperteval(peer_screens):
+def test_evaluate_calibrates_as_scperteval(compared_screens):
     """Its calibrators, on the values of the two controls, give DRF and BDS of the summary, in which ties count half."""
-    peer, adata = part("calibrators").CALIBRATORS, peer_screens[0].copy()
+    calibrators, adata = part("calibrators").CALIBRATORS, compared_screens[0].copy()
     names = ["pearson_delta", "weighted_mse", "pds_l2", "nir", "energy", "mae", "de_auprc"]
-    sh.tl.evaluate(adata, prediction=peer_screens[1], metrics=names, baselines=None)
+    sh.tl.evaluate(adata, prediction=compared_screens[1], metrics=names, baselines=None)
     entry = adata.uns["evaluation"]
     for name, row in entry["summary"].iterrows():
         scores = (
@@ -214,7 +220,9 @@ def test_evaluate_calibrates_as_scperteval(peer_screens):
         assert len(values) >= 4
         of = SimpleNamespace(better=row["direction"], perfect=row["perfect"])
         drf, bds = (
-            np.mean([peer[kind].per_pert({"positive": a, "negative": b}, of) for a, b in values])
+            np.mean(
+                [calibrators[kind].per_pert({"positive": a, "negative": b}, of) for a, b in values]
+            )
             for kind in ("drf", "bds")
         )
         assert row["drf"] == pytest.approx(drf, abs=1e-4), name
@@ -230,8 +238,8 @@ def test_evaluate_calibrates_as_scperteval(peer_screens):
     ],
 )
 def test_where_calibration_differs(pair, theirs, ours):
-    peer, of = part("calibrators").CALIBRATORS, SimpleNamespace(better="lower", perfect=0.0)
+    calibrators, of = part("calibrators").CALIBRATORS, SimpleNamespace(better="lower", perfect=0.0)
     raw = dict(zip(("positive", "negative"), pair, strict=True))
-    assert_array_equal([peer[name].per_pert(raw, of) for name in ("drf", "bds")], theirs)
+    assert_array_equal([calibrators[name].per_pert(raw, of) for name in ("drf", "bds")], theirs)
     good, bad = ([value] for value in pair)
     assert_array_equal([shm.drf(good, bad), shm.bds(good, bad)], ours)

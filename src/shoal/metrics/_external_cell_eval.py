@@ -1,127 +1,78 @@
-"""The metrics of cell-eval 0.8, number for number: also where one would not define them so (see the user guide).
+"""The metrics of cell-eval 0.8, number for number; the user guide lists their oddities.
 
-Effects of a prediction are measured from its own control cells. Differential expression is pdex's: Mann-Whitney with correction
-for ties and for continuity, fold changes of ``expm1`` of the means without a pseudocount, kept in float32 as there.
+Effects of a prediction are measured from the predicted control cells. Differential expression is
+that of pdex (:mod:`shoal.metrics._external_pdex`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, get_args
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from scipy import sparse
 
-from ._cells import Cells
-from ._comparison import means_of
 from ._delta import pearson_rows
 from ._discrimination import Metric as Distance
 from ._discrimination import discrimination_score
 from ._energies import energies
 from ._errors import mae, mse
+from ._external_pdex import ALPHA, tested
 from ._lists import average_precision, ranks, roc_area
 from ._means import members
-from ._ranksum import benjamini_hochberg, sums_against
 from ._registry import Metric, Scored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-    from .._typing import Bools, Floats, Ints, Matrix
+    from .._typing import Bools, Floats, Ints
     from ._comparison import Populations, Truth
 
     Compute = Callable[[Truth, Populations], Scored]
     Direction = Literal["higher", "lower", "target"]
 
-ALPHA = np.float32(0.05)
 LENGTHS = (None, 50, 100, 200, 500)
 SOURCE = "cell-eval 0.8.2"
 
 
-@dataclass(frozen=True)
-class Tested:
-    """(P, G) false discovery rates and log2 fold changes of all genes, float32; the latter may be infinite."""
-
-    fdr: Floats
-    lfc: Floats
-
-    @cached_property
-    def strongest(self) -> list[Ints]:
-        """The significant genes of each condition by falling absolute fold change, equal ones in order of the genes."""
-        hits = [np.flatnonzero(row < ALPHA) for row in self.fdr]
-        return [
-            own[np.argsort(-np.abs(row[own]), kind="stable")]
-            for row, own in zip(self.lfc, hits, strict=True)
-        ]
-
-
-_TESTED: WeakKeyDictionary[Populations, Tested] = WeakKeyDictionary()
 _ENERGY: WeakKeyDictionary[Populations, Floats] = WeakKeyDictionary()
 
 
 def baseline_scaled(user: Mapping[str, float], base: Mapping[str, float]) -> float:
-    """Return cell-eval's score: the mean part of the way from the baseline to perfect; none below 0, and 0 if missing."""
-    own, zero, perfect = (np.array([of[name] for name in VCC]) for of in (user, base, _PERFECT))
+    """Return cell-eval's score: the mean share of the way from the baseline to perfect.
+
+    A share below 0 counts as 0, and so does a missing one.
+    """
+    values, zero, perfect = (np.array([of[name] for name in VCC]) for of in (user, base, _PERFECT))
     with np.errstate(divide="ignore", invalid="ignore"):
-        parts = (own - zero) / (perfect - zero)
+        parts = (values - zero) / (perfect - zero)
     return float(np.maximum(np.where(np.isnan(parts), 0.0, parts), 0.0).mean())
 
 
-def tested(guess: Populations) -> Tested:
-    """Return the differential expression of every condition against its own controls, computed once."""
-    if guess not in _TESTED:
-        _TESTED[guess] = _pdex(guess)
-    return _TESTED[guess]
+def _energy(predicted: Populations) -> Floats:
+    """Return (P,) biased energy distances of all genes to the controls, computed once."""
+    if predicted not in _ENERGY:
+        _ENERGY[predicted] = energies(
+            predicted.cells, predicted.effect_controls, predicted.truth.group, biased=True
+        )
+    return _ENERGY[predicted]
 
 
-def _pdex(guess: Populations) -> Tested:
-    truth, controls = guess.truth, guess.own_controls
-    sums = (
-        guess.rank_sums
-        if guess.controls is None
-        else sums_against(guess.cells, controls, truth.group)
-    )
-    p = sums.standardised(continuity=True).pvalue
-    above = _pdex_means(guess.cells, guess.means if guess.exact is None else None)
-    below = _pdex_means(controls, None)[truth.group]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        lfc = np.log2(above / below)
-    lfc[np.isnan(lfc)] = 0.0  # nobody expresses the gene
-    return Tested(benjamini_hochberg(p).astype(np.float32), lfc.astype(np.float32))
-
-
-def _pdex_means(several: Sequence[Matrix], means: Floats | None) -> Floats:
-    """Return pdex's means, summed in the precision of the cells: fold changes that are equal here are equal there."""
-    if isinstance(several, Cells) and not sparse.issparse(
-        several.values
-    ):  # which come in double precision
-        return np.expm1(means_of(several) if means is None else means)
-    return np.stack([np.expm1(np.asarray(cells.mean(axis=0)).ravel()) for cells in several])
-
-
-def _energy(guess: Populations) -> Floats:
-    """Return (P,) biased energy distances of all genes to the own controls, computed once."""
-    if guess not in _ENERGY:
-        _ENERGY[guess] = energies(guess.cells, guess.own_controls, guess.truth.group, biased=True)
-    return _ENERGY[guess]
-
-
-# -- from tables to values -------------------------------------------------------------------------------------------
+# -- from tables to values ------------------------------------------------------------------------
 
 
 def _means(function: Callable[[Floats, Floats], Floats]) -> Compute:
-    return lambda truth, guess: Scored(function(guess.means, truth.real.means))
+    return lambda truth, predicted: Scored(function(predicted.means, truth.real.means))
 
 
 def _effects(function: Callable[[Truth, Floats, Floats], Floats]) -> Compute:
-    """Wrap a function of the predicted effects, from predicted controls, and the real ones, from real controls."""
+    """Wrap a function of predicted effects (from predicted controls) and real effects."""
 
-    def compute(truth: Truth, guess: Populations) -> Scored:
+    def compute(truth: Truth, predicted: Populations) -> Scored:
         return Scored(
-            function(truth, guess.means - guess.own_control, truth.real.means - truth.control)
+            function(
+                truth, predicted.means - predicted.effect_control, truth.real.means - truth.control
+            )
         )
 
     return compute
@@ -130,11 +81,16 @@ def _effects(function: Callable[[Truth, Floats, Floats], Floats]) -> Compute:
 def _genes(function: Callable[[Floats, Floats, Floats, Floats], float]) -> Compute:
     """Wrap a function of one condition: real FDR and fold change, predicted FDR and fold change."""
 
-    def compute(truth: Truth, guess: Populations) -> Scored:
-        real, own = tested(truth.real), tested(guess)
+    def compute(truth: Truth, predicted: Populations) -> Scored:
+        real, of_predicted = tested(truth.real), tested(predicted)
         return Scored(
             np.array(
-                [function(*row) for row in zip(real.fdr, real.lfc, own.fdr, own.lfc, strict=True)]
+                [
+                    function(*row)
+                    for row in zip(
+                        real.fdr, real.lfc, of_predicted.fdr, of_predicted.lfc, strict=True
+                    )
+                ]
             )
         )
 
@@ -142,12 +98,12 @@ def _genes(function: Callable[[Floats, Floats, Floats, Floats], float]) -> Compu
 
 
 def _copied(function: Callable[[Truth, Populations, Ints], float]) -> Compute:
-    """Wrap a function of a whole context, whose one number stands for each of its conditions."""
+    """Wrap a function of a whole context: each of its conditions gets that one number."""
 
-    def compute(truth: Truth, guess: Populations) -> Scored:
+    def compute(truth: Truth, predicted: Populations) -> Scored:
         values = np.full(len(truth.names), np.nan)
         for rows in members(truth.group, len(values)):
-            values[rows] = function(truth, guess, rows)
+            values[rows] = function(truth, predicted, rows)
         return Scored(values)
 
     return compute
@@ -155,20 +111,22 @@ def _copied(function: Callable[[Truth, Populations, Ints], float]) -> Compute:
 
 def _pds(metric: Distance) -> Compute:
     return _effects(
-        lambda t, guess, real: discrimination_score(
-            guess, real, metric=metric, mask=t.mask, group=t.group, ties="order"
+        lambda t, predicted, real: discrimination_score(
+            predicted, real, metric=metric, mask=t.mask, group=t.group, ties="order"
         )
     )
 
 
 def _overlap(k: int | None, *, of_predicted: bool) -> Compute:
-    def share(real: Ints, own: Ints) -> float:
-        n = len(own if of_predicted else real)
+    def share(real: Ints, predicted_genes: Ints) -> float:
+        n = len(predicted_genes if of_predicted else real)
         n = n if k is None else min(k, n)
-        return len(np.intersect1d(real[:n], own[:n], assume_unique=True)) / n if n else 0.0
+        return (
+            len(np.intersect1d(real[:n], predicted_genes[:n], assume_unique=True)) / n if n else 0.0
+        )
 
-    def compute(truth: Truth, guess: Populations) -> Scored:
-        pairs = zip(tested(truth.real).strongest, tested(guess).strongest, strict=True)
+    def compute(truth: Truth, predicted: Populations) -> Scored:
+        pairs = zip(tested(truth.real).strongest, tested(predicted).strongest, strict=True)
         return Scored(np.array([share(*pair) for pair in pairs]))
 
     return compute
@@ -190,7 +148,10 @@ def _recall(real_fdr: Floats, real_lfc: Floats, fdr: Floats, lfc: Floats) -> flo
 
 
 def _area(area: Callable[[Floats, Bools], float]) -> Compute:
-    """Wrap an area under a curve: labels are the real hits, the score is -log10 of the predicted FDR, at most 10."""
+    """Wrap an area under a curve.
+
+    Labels are the real hits; the score is -log10 of the predicted FDR, at most 10.
+    """
     return _genes(
         lambda real_fdr, real_lfc, fdr, lfc: area(
             -np.log10(np.clip(fdr, np.float32(1e-10), 1)), real_fdr < ALPHA
@@ -198,15 +159,19 @@ def _area(area: Callable[[Floats, Bools], float]) -> Compute:
     )
 
 
-def _n_spearman(truth: Truth, guess: Populations, rows: Ints) -> float:
+def _n_spearman(truth: Truth, predicted: Populations, rows: Ints) -> float:
     """Correlate the numbers of hits over the conditions that have a real one; 1 if none has."""
-    real, own = ((tested(one).fdr[rows] < ALPHA).sum(axis=1) for one in (truth.real, guess))
-    kept = real > 0
-    return _correlation(*ranks(np.array([real[kept], own[kept]]))) if kept.any() else 1.0
+    of_real, of_predicted = (
+        (tested(one).fdr[rows] < ALPHA).sum(axis=1) for one in (truth.real, predicted)
+    )
+    kept = of_real > 0
+    return (
+        _correlation(*ranks(np.array([of_real[kept], of_predicted[kept]]))) if kept.any() else 1.0
+    )
 
 
-def _energies(truth: Truth, guess: Populations, rows: Ints) -> float:
-    return _correlation(_energy(truth.real)[rows], _energy(guess)[rows])
+def _energies(truth: Truth, predicted: Populations, rows: Ints) -> float:
+    return _correlation(_energy(truth.real)[rows], _energy(predicted)[rows])
 
 
 def _correlation(a: Floats, b: Floats) -> float:
@@ -216,7 +181,7 @@ def _correlation(a: Floats, b: Floats) -> float:
     )
 
 
-# -- the registry ----------------------------------------------------------------------------------------------------
+# -- the registry ------------------------------------------------------------------------
 
 FLAT, ALONE = (
     "an effect is the same in all genes",

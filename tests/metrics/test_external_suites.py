@@ -1,4 +1,4 @@
-"""The presets against plain implementations of what the peers document and do."""
+"""The external suites against plain implementations of what their packages document and do."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from scipy.spatial.distance import cdist, pdist
 from sklearn import metrics as skm
 
 from shoal.metrics._comparison import Populations, Truth
-from shoal.metrics._preset_populations import entropic_cost
-from shoal.metrics._presets import PRESETS
+from shoal.metrics._external_populations import entropic_cost
+from shoal.metrics._external_suites import EXTERNAL_SUITES
 from shoal.metrics._registry import FAMILIES, score
 
 P, G = 7, 60
@@ -65,8 +65,8 @@ def case(request):
     )
 
 
-def value(preset, name, case):
-    return score(PRESETS[preset].metrics[name], case[0], case[1]).values
+def value(suite, name, case):
+    return score(EXTERNAL_SUITES[suite].metrics[name], case[0], case[1]).values
 
 
 def effects(case):
@@ -101,12 +101,19 @@ def tables(case):
 
 
 def test_every_metric_has_a_record():
-    assert set(PRESETS) == {"cell_eval", "vcc", "systema", "perturbench", "unlasting", "cmonge"}
-    for preset in PRESETS.values():
-        assert preset.metrics
-        assert preset.source
-        assert not preset.halves
-        for name, metric in preset.metrics.items():
+    assert set(EXTERNAL_SUITES) == {
+        "cell_eval",
+        "vcc",
+        "systema",
+        "perturbench",
+        "unlasting",
+        "cmonge",
+    }
+    for suite in EXTERNAL_SUITES.values():
+        assert suite.metrics
+        assert suite.source
+        assert not suite.halves
+        for name, metric in suite.metrics.items():
             assert metric.name == name
             assert "/" not in name
             assert metric.family in FAMILIES
@@ -115,8 +122,8 @@ def test_every_metric_has_a_record():
 
 def test_a_perfect_prediction_is_perfect(case):
     truth = case[0]
-    for preset in PRESETS.values():
-        for name, metric in preset.metrics.items():
+    for suite in EXTERNAL_SUITES.values():
+        for name, metric in suite.metrics.items():
             found = score(metric, truth, truth.real)
             if np.isfinite(metric.perfect) and not name.startswith(
                 ("wasserstein", "overlap_at", "precision_at")
@@ -229,10 +236,10 @@ def test_cell_eval_differential_expression(case):
 
 
 def test_vcc_score_is_the_clipped_part_of_the_way_from_the_baseline():
-    names = tuple(PRESETS["vcc"].metrics)
+    names = tuple(EXTERNAL_SUITES["vcc"].metrics)
     assert names == ("mae", "discrimination_score_l1", "overlap_at_N")
     base = dict(zip(names, (0.2, 0.5, 0.1), strict=True))
-    of = PRESETS["vcc"].score
+    of = EXTERNAL_SUITES["vcc"].score
     assert of(dict(zip(names, (0.1, 0.75, 0.55), strict=True)), base) == pytest.approx(0.5)
     assert of(dict(zip(names, (0.9, 0.75, np.nan), strict=True)), base) == pytest.approx(
         0.5 / 3
@@ -306,7 +313,7 @@ def test_unlasting(case, suffix, n):
 
 
 def test_cmonge(case):
-    found = {name: value("cmonge", name, case) for name in PRESETS["cmonge"].metrics}
+    found = {name: value("cmonge", name, case) for name in EXTERNAL_SUITES["cmonge"].metrics}
     for i, (real, guess) in enumerate(zip(case[2], case[3], strict=True)):
         at = strongest(case, 50, i)
         x, y = guess[:, at], real[:, at]

@@ -1,6 +1,6 @@
-"""Compare the preset `cell_eval` with cell-eval itself, number for number, and time both; print markdown tables.
+"""Compare the suite `cell_eval` with cell-eval itself, number for number, and time both; print markdown tables.
 
-    OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python benchmarks/peers_metrics.py --cell-eval-python PATH [--norman FILE]
+    OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python benchmarks/external_suites.py --cell-eval-python PATH [--norman FILE]
                                                                         [--time [--shoal-python PATH]]
 
 The first PATH is a Python that has cell-eval 0.8, the second one that has shoal and no extras (`pip install .`), as anndata
@@ -53,8 +53,8 @@ import anndata as ad, numpy as np
 import shoal as sh
 real, pred, out, skip = sys.argv[1:5]
 real, pred = ad.read_h5ad(real), ad.read_h5ad(pred)
-from shoal.metrics._presets import PRESETS
-names = [n for n in PRESETS["cell_eval"].metrics if n not in skip.split(",")]
+from shoal.metrics._external_suites import EXTERNAL_SUITES
+names = [n for n in EXTERNAL_SUITES["cell_eval"].metrics if n not in skip.split(",")]
 sh.pp.annotate(real, "target", control="control")
 few = real.obs["target"].cat.categories[:3].tolist() + ["control"]
 small = real[real.obs["target"].isin(few)][:, :8].copy()
@@ -161,7 +161,7 @@ def compare(title: str, real: ad.AnnData, python: str) -> None:
         print(
             f"| {name} | {a.mean():.4f} | {(a - b).abs().max():.1e} | {int(a.notna().sum())}{missing} |"
         )
-    print(f"\nNot in the preset: {', '.join(set(theirs) - set(ours)) or 'nothing'}.", flush=True)
+    print(f"\nNot in the suite: {', '.join(set(theirs) - set(ours)) or 'nothing'}.", flush=True)
 
 
 def time_both(real: ad.AnnData, python: str, own: str) -> None:

@@ -1,4 +1,4 @@
-"""The presets `cell_eval` and `vcc` against cell-eval 0.8.2 itself, from cells to tables and to the score."""
+"""The suites `cell_eval` and `vcc` against cell-eval 0.8.2 itself, from cells to tables and score."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import shoal as sh
-from shoal.metrics._presets import PRESETS
+from shoal.metrics._external_suites import EXTERNAL_SUITES
 
 KEY, CONTROL = "perturbation", "control"
 
@@ -18,7 +18,7 @@ KEY, CONTROL = "perturbation", "control"
 @pytest.fixture(scope="module")
 def cell_eval():
     reason = (
-        "cell-eval absent: presets are not compared with the package; pip install cell-eval==0.8.2"
+        "cell-eval absent: suites are not compared with the package; pip install cell-eval==0.8.2"
     )
     return pytest.importorskip("cell_eval", reason=reason)
 
@@ -26,14 +26,14 @@ def cell_eval():
 def computed(cell_eval, pred, real, folder, **options):
     """Return what cell-eval finds: values by perturbation, and their means."""
     names = {"control_pert": CONTROL, "pert_col": KEY, "num_threads": 1, "outdir": str(folder)}
-    peer = cell_eval.MetricsEvaluator(pred.copy(), real.copy(), **names)
-    return peer.compute(write_csv=False, break_on_error=True, **options)
+    evaluator = cell_eval.MetricsEvaluator(pred.copy(), real.copy(), **names)
+    return evaluator.compute(write_csv=False, break_on_error=True, **options)
 
 
 @pytest.fixture(scope="module")
-def tables(cell_eval, peer_screens, tmp_path_factory):
-    """The table of the preset and that of cell-eval."""
-    real, pred = peer_screens
+def tables(cell_eval, compared_screens, tmp_path_factory):
+    """The table of the suite and that of cell-eval."""
+    real, pred = compared_screens
     skipped = ["clustering_agreement"]  # it depends on the random numbers of Leiden
     found, _ = computed(
         cell_eval, pred, real, tmp_path_factory.mktemp("cell_eval"), skip_metrics=skipped
@@ -44,7 +44,8 @@ def tables(cell_eval, peer_screens, tmp_path_factory):
     return adata.uns["evaluation"]["table"], theirs
 
 
-def test_preset_has_the_columns_of_cell_eval(tables):
+@pytest.mark.slow
+def test_suite_has_the_columns_of_cell_eval(tables):
     ours, theirs = tables
     assert set(ours) == set(theirs)
     assert set(ours.index) == set(theirs.index)
@@ -54,19 +55,19 @@ def test_preset_has_the_columns_of_cell_eval(tables):
     assert theirs["roc_auc"].isna().sum() == 1  # of a perturbation without a significant gene
 
 
-@pytest.mark.parametrize("metric", PRESETS["cell_eval"].metrics)
-def test_preset_equals_cell_eval(tables, metric):
+@pytest.mark.parametrize("metric", EXTERNAL_SUITES["cell_eval"].metrics)
+def test_suite_equals_cell_eval(tables, metric):
     ours, theirs = tables
     assert_allclose(ours.loc[theirs.index, metric], theirs[metric], rtol=1e-9, atol=1e-12)
 
 
 def test_ties_fall_as_in_cell_eval_with_a_stable_sort(
-    cell_eval, peer_screens, tmp_path, monkeypatch
+    cell_eval, compared_screens, tmp_path, monkeypatch
 ):
     """Three perturbations have the same real cells. numpy's own sort is not stable, on some processors not even of 6."""
-    label = peer_screens[0].obs[KEY].to_numpy().astype(str)
+    label = compared_screens[0].obs[KEY].to_numpy().astype(str)
     rows = np.concatenate([np.flatnonzero(label == name)[:40] for name in np.unique(label)])
-    real, pred = (some[rows].copy() for some in peer_screens)
+    real, pred = (some[rows].copy() for some in compared_screens)
     first, *others = (np.flatnonzero(label[rows] == name) for name in real.var_names[[0, 1, 5]])
     for other in others:
         real.X[other] = real.X[first]
@@ -80,8 +81,8 @@ def test_ties_fall_as_in_cell_eval_with_a_stable_sort(
     )
 
 
-def test_score_of_the_challenge_equals_that_of_cell_eval(cell_eval, peer_screens, tmp_path):
-    adata, pred = peer_screens[0].copy(), peer_screens[1]
+def test_score_of_the_challenge_equals_that_of_cell_eval(cell_eval, compared_screens, tmp_path):
+    adata, pred = compared_screens[0].copy(), compared_screens[1]
     sh.pp.split(adata, by=KEY, test=0.5, rng=0)
     sh.tl.evaluate(adata, prediction=pred, suite="vcc", baselines=None)
     test, control = (

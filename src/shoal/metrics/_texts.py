@@ -1,0 +1,33 @@
+"""What the docstrings of the metrics say about arguments that many of them have."""
+
+from __future__ import annotations
+
+from .._docs import shared
+
+documented = shared(
+    {
+        "predicted_means": "(P, G) means of the predicted cells, one row per condition.",
+        "real_means": "(P, G) means of the real cells of the same conditions.",
+        "mask": "(P, G) booleans: the genes that count. All by default.",
+        "group": (
+            "(P,) context of each condition, as numbers or names. Only conditions of the same\n"
+            "context are compared with each other. By default all are of one context."
+        ),
+        "predicted_cells": "(n, d) predicted cells.",
+        "real_cells": "(m, d) real cells.",
+        "cells_of_one": "(n, d) cells of one population.",
+        "cells_of_other": "(m, d) cells of the other population.",
+        "genes_predicted": "(n, n_genes) predicted cells; dense, or sparse of scipy.",
+        "genes_real": "(m, n_genes) real cells; dense, or sparse of scipy.",
+        "owner": "(P,) perturbation of each condition. By default each condition is its own.",
+        "n_boot": "Number of bootstrap samples.",
+        "level": "Level of the interval, such as 0.95.",
+        "real_fdr": "(P, G) false discovery rates of the genes in the real cells.",
+        "predicted_fdr": "(P, G) false discovery rates of the genes in the predicted cells.",
+        "de_mask": (
+            "(P, G) booleans: the genes that count. All by default; leave out the target of the\n"
+            "perturbation."
+        ),
+        "alpha": "Level of significance: a gene responds if its FDR is below it.",
+    }
+)
