@@ -35,6 +35,11 @@ COMMON: Mapping[str, str] = MappingProxyType(
             "``None`` takes those that :func:`shoal.pp.annotate` recorded."
         ),
         "rng": "Seed or Generator; the source of all random numbers.",
+        "strata": (
+            "Columns of ``obs`` within which cells are compared with controls.\n"
+            '``"auto"`` means the recorded context and batch, where there are any.\n'
+            "``None`` compares with all controls."
+        ),
         "block_bytes": (
             "Upper size of the working memory, in bytes. The result does not depend on it."
         ),

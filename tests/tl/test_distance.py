@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import itertools
 import tracemalloc
 import warnings
@@ -345,3 +346,20 @@ def test_missing_strata_and_too_few_controls_are_refused(screen_adata):
         table(screen_adata, strata="batch")
     with pytest.raises(ValueError, match="no stratum has more than 1 control cells"):
         table(screen_adata[59:].copy())
+
+
+def test_strata_are_the_recorded_batch_by_default(screen_adata):
+    pooled = table(screen_adata).copy()
+    sh.pp.annotate(screen_adata, **KEYS, batch_key="batch")
+    within = table(screen_adata).copy()
+    np.testing.assert_array_equal(
+        within["distance"], table(screen_adata, strata="batch")["distance"]
+    )
+    np.testing.assert_array_equal(pooled["distance"], table(screen_adata, strata=None)["distance"])
+    assert (within["distance"] != pooled["distance"]).any()
+
+
+def test_strata_have_one_default_everywhere():
+    functions = [sh.tl.coherence, sh.tl.coherence_null, sh.tl.distance, sh.pp.embed]
+    for function in functions:
+        assert inspect.signature(function).parameters["strata"].default == "auto", function

@@ -1,1 +1,1 @@
-"""AnnData plumbing: the screen, the matrix policy, grouped sums and results. No statistics, no torch."""
+"""AnnData plumbing: the screen, the matrix policy, grouped sums, results. No statistics."""

@@ -1,7 +1,8 @@
-"""What shoal asks of dask: blocks computed together, on whatever scheduler is active, and added up where they are.
+"""Blocks of dask arrays: computed together, on the active scheduler, and added up where they are.
 
-With a `distributed` cluster the workers hold the blocks, and only sums and one value a cell come back to the client.
-Without one the threads of this process do the same. Nothing here imports dask before it is needed.
+On a `distributed` cluster the workers hold the blocks. Only sums, and values of single cells, come
+back to the client. Without a cluster the threads of this process do the work. Nothing here imports
+dask before it is needed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def whole_rows(array: Any) -> Any:
 
 
 def cluster() -> Any:
-    """Return the client of the cluster that dask would compute on now, ``None`` where it is this process."""
+    """Return the client of the cluster that dask would compute on, ``None`` for this process."""
     from dask.base import get_scheduler
 
     client = getattr(get_scheduler(), "__self__", None)
@@ -42,9 +43,9 @@ def cluster() -> Any:
 def held(array: Any) -> Any:
     """Return a dask array whose blocks are computed only once, while somebody refers to it.
 
-    The workers of a cluster keep the blocks (and write them to disk if their memory is short). In this process the
-    blocks are kept only where all of them together are no larger than ``settings.block_bytes``; larger arrays are
-    returned as they are, and computed at every walk.
+    The workers of a cluster keep the blocks (and write them to disk if their memory is short). In
+    this process the blocks are kept only where all of them together are no larger than
+    ``settings.block_bytes``; larger arrays are returned as they are, and computed at every walk.
     """
     small = array.nbytes <= settings.block_bytes
     return array.persist() if small or cluster() is not None else array
@@ -60,7 +61,7 @@ def columns_of(array: Any, columns: Ints) -> Any:
 
 
 def rows_of(array: Any, index: Ints) -> Any:
-    """Return the rows at sorted positions of a dask array, lazily; blocks without any of them are left out."""
+    """Return the rows at sorted positions, lazily; blocks without any of them are left out."""
     import dask.array as da
     from dask import delayed
 
@@ -78,7 +79,10 @@ def rows_of(array: Any, index: Ints) -> Any:
 
 
 def take(array: Any, index: Ints) -> list[Matrix]:
-    """Return the rows at sorted positions, one matrix a block; only these blocks are computed, all of them together."""
+    """Return the rows at sorted positions, one matrix for each block that holds any.
+
+    Only these blocks are computed, all of them together.
+    """
     import dask
 
     parts = _parts(whole_rows(array), index)
@@ -95,7 +99,8 @@ def map_reduce(array: Any, function: Callable[[int, Any], Any], merge: Callable[
     array
         Dask array.
     function
-        Takes the number of a block's first row, and the block. It runs on the workers, once a block.
+        Takes the number of a block's first row, and the block. It runs on the workers, once a
+        block.
     merge
         Takes a list of results and returns one; it must leave those that it is given unchanged.
     """
@@ -125,7 +130,7 @@ def map_reduce(array: Any, function: Callable[[int, Any], Any], merge: Callable[
 
 
 def _parts(array: Any, index: Ints) -> Sequence[tuple[Any, Ints | Bools]]:
-    """Return the blocks that hold rows of `index`, at least one, each with the positions within it."""
+    """Return the blocks that hold rows of `index`, or one, each with positions within it."""
     blocks, ends = array.to_delayed().ravel(), np.cumsum(array.chunks[0])
     number = np.searchsorted(ends, index, side="right")
     wanted = np.unique(number) if len(index) else np.zeros(1, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Turn the columns of a screen into a Plan: groups, strata, and the covariates of the control centroid."""
+"""Turn the columns of a screen into a Plan: groups, strata, covariates of the controls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEAST_CONTROLS = 5
 
 
 def strata_keys(screen: Screen, strata: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return the obs columns that make strata: those given, or the recorded context and batch for ``"auto"``."""
+    """Return the obs columns that make strata; ``"auto"`` is the recorded context and batch."""
     if strata is None:
         return ()
     if isinstance(strata, str):
@@ -41,7 +41,8 @@ def make_plan(
     KeyError
         If a column does not exist.
     ValueError
-        If a stratum has too few controls, a stratum label is missing, or a depth is missing or not positive.
+        If a stratum has too few controls, a stratum label is missing, or a depth is missing or not
+        positive.
     """
     group = labels.code.copy()
     stratum, names = _strata(adata, strata, group)
@@ -60,7 +61,8 @@ def make_plan(
         where = f"strata {list(strata)}" if strata else "the screen"
         msg = (
             f"{where} need at least {need} control cells each; too few in {what}"
-            f"{' and others' if len(poor) > 6 else ''}. Drop these cells, or pass strata=None to pool the controls"
+            f"{' and others' if len(poor) > 6 else ''}. Drop these cells, or pass strata=None "
+            "to pool the controls"
         )
         raise ValueError(msg)
     lonely = np.isin(
@@ -91,12 +93,18 @@ def depth(adata: AnnData, key: str) -> Floats:
     """
     key_in(key, adata.obs.columns, where="adata.obs")
     if not pd.api.types.is_numeric_dtype(adata.obs[key]):
-        msg = f"adata.obs[{key!r}] is not numeric; the depth must be counts per cell, such as 'total_counts'"
+        msg = (
+            f"adata.obs[{key!r}] is not numeric; the depth must be counts per cell, such as "
+            "'total_counts'"
+        )
         raise ValueError(msg)
     values = adata.obs[key].to_numpy(dtype=np.float64)
     bad = ~(values > 0)
     if bad.any():
-        msg = f"adata.obs[{key!r}] is missing or not positive for {int(bad.sum())} cells; drop them before adjusting"
+        msg = (
+            f"adata.obs[{key!r}] is missing or not positive for {int(bad.sum())} cells; drop "
+            "them before adjusting"
+        )
         raise ValueError(msg)
     return np.log(values)
 
@@ -108,7 +116,10 @@ def _strata(adata: AnnData, keys: tuple[str, ...], group: Ints) -> tuple[Ints, l
         key_in(key, adata.obs.columns, where="adata.obs", hint="(given in strata=)")
     missing = adata.obs[list(keys)].isna().any(axis=1).to_numpy() & (group >= 0)
     if missing.any():
-        msg = f"{int(missing.sum())} cells have no label in {list(keys)}; drop them, or leave that column out of strata"
+        msg = (
+            f"{int(missing.sum())} cells have no label in {list(keys)}; drop them, or leave "
+            "that column out of strata"
+        )
         raise ValueError(msg)
     text = adata.obs[list(keys)].astype(str).agg(" | ".join, axis=1)
     code, names = pd.factorize(text, sort=True)

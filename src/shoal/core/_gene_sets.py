@@ -36,7 +36,10 @@ def read_gene_sets(gene_set: GeneSets) -> dict[str, list[str]]:
 
 def _read_gmt(path: Path) -> dict[str, list[str]]:
     if not path.is_file():
-        msg = f"no GMT file at {str(path)!r}; to score one gene, pass a list: gene_set=[{str(path)!r}]"
+        msg = (
+            f"no GMT file at {str(path)!r}; to score one gene, pass a list: "
+            f"gene_set=[{str(path)!r}]"
+        )
         raise FileNotFoundError(msg)
     found: dict[str, list[str]] = {}
     for line in path.read_text().splitlines():

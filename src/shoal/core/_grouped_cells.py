@@ -1,4 +1,4 @@
-"""The cells of a screen grouped by stratum and perturbation, with their sums, from one walk through the matrix."""
+"""The cells of a screen by stratum and perturbation, with their sums, from one walk."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class GroupedCells:
     counts
         (S, G + 1) cells.
     sums, squares
-        (S, G + 1, d) sums of rows and (S, G + 1) sums of their squared norms, after a shift common to all.
+        (S, G + 1, d) sums of rows and (S, G + 1) sums of their squared norms, after a shift common
+        to all.
     """
 
     rows: Rows
@@ -43,7 +44,7 @@ class GroupedCells:
         return self.rows.take(self.members[stratum][group])
 
     def weights(self, n: Ints, m: Ints, least: int) -> Floats:
-        """Return n m / (n + m), the weight of a stratum; 0 where one of the two has too few cells."""
+        """Return n m / (n + m), the weight of a stratum; 0 where one has too few cells."""
         enough = (n >= least) & (m >= least)
         return np.where(enough, n * m / np.maximum(n + m, 1), 0.0)
 
@@ -98,7 +99,8 @@ def gather(rows: Rows, group: Ints, n_groups: int, stratum: Ints, n_strata: int)
     bad = int((~np.isfinite(squares[used])).sum())
     if bad:
         msg = (
-            f"{bad} of {int(used.sum())} cells hold NaN or infinite values; drop these cells, or mend the matrix before "
+            f"{bad} of {int(used.sum())} cells hold NaN or infinite values; drop these cells, "
+            "or mend the matrix before "
             "measuring distances"
         )
         raise ValueError(msg)

@@ -1,9 +1,12 @@
 """Grouped sums of shifts and directions, in three passes over a matrix of any kind.
 
-A *shift* is s = x - c, with c the control centroid of the cell's stratum; a *direction* is u = s / |s|. The centroid may
-depend on covariates (sequencing depth): c = phi B, where phi is a row of `Plan.basis` and B is fitted on the controls of
-the stratum by least squares; with the basis (1) it is their mean. The matrix is never densified: the sums are expanded
-(sum w (x - phi B) = sum w x - (sum w phi) B), and only blocks of control rows, of bounded size, are made dense.
+The *shift* of a cell is s = x - c, where c is the control centroid of its stratum. The *direction*
+is u = s / |s|. Without covariates the centroid is the mean of the controls. With covariates, such
+as sequencing depth, it is c = phi B: phi is the cell's row of `Plan.basis`, and B is fitted to the
+controls of the stratum by least squares.
+
+The matrix is never made dense as a whole. Sums are expanded, sum w (x - phi B) = sum w x -
+(sum w phi) B, and only blocks of control rows, of bounded size, are made dense.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ControlFit:
-    """Least-squares fit of something with rows (cells) on the basis, over the controls of each stratum.
+    """Least-squares fit of cell values on the basis, over the controls of each stratum.
 
     Attributes
     ----------
@@ -170,11 +173,15 @@ def directions(
     )
 
 
-# -- first pass: what the controls are ------------------------------------------------------------------------------
+# -- first pass: what the controls are ---------------------------------------------
 
 
 def _fit_controls(rows: Rows, plan: Plan) -> tuple[ControlFit, Floats, Floats, Floats, Ints]:
-    """Return the controls' fit of x, its inverse Gram matrices, group sums of x, |x|^2 per cell, control counts."""
+    """Return what the first pass finds.
+
+    The controls' fit of x, inverse Gram matrices of the basis, group sums of x, (n_obs,) |x|^2,
+    and the number of controls of each stratum.
+    """
     d, q, control = rows.shape[1], plan.basis.shape[1], np.where(plan.is_control, plan.stratum, -1)
     both = np.where(control >= 0, plan.n_groups + control, plan.perturbed)
 
@@ -219,7 +226,8 @@ def _check_finite(squares: Floats, plan: Plan) -> None:
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
         msg = (
-            f"{int(bad.sum())} cells hold NaN or infinite values (the first at row {first}); drop these cells, or "
+            f"{int(bad.sum())} cells hold NaN or infinite values (the first at row {first}); "
+            "drop these cells, or "
             "mend the matrix before measuring"
         )
         raise ValueError(msg)
@@ -232,7 +240,7 @@ def _noise_of(square: Floats, plan: Plan, n_control: Ints) -> Floats:
     return total / np.maximum(n_control - plan.basis.shape[1], 1)
 
 
-# -- second pass: lengths and directions ----------------------------------------------------------------------------
+# -- second pass: lengths and directions -------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -300,7 +308,7 @@ def _second_pass(
 def _fit_units(
     plan: Plan, inverse: Floats, moment: Floats, gram: Floats, weight: Floats, n_control: Ints
 ) -> tuple[ControlFit, Floats]:
-    """Regress the controls' directions on the basis; return the fit and the pooled residual covariance."""
+    """Regress the controls' directions on the basis; return fit and residual covariance."""
     q, d = plan.basis.shape[1], gram.shape[0]
     blocks = moment.reshape(plan.n_strata, q, d)
     coef = np.einsum("hkl,hld->hkd", inverse, blocks)
@@ -321,7 +329,10 @@ def _fit_units(
 
 
 def _add_gram(gram: Floats, a: Floats, scale: float = 1.0) -> Floats:
-    """Add scale * a a' to the upper triangle of `gram`, in place where both are in Fortran order: no second matrix."""
+    """Add scale * a a' to the upper triangle of `gram`.
+
+    It is done in place, without a second matrix, where both are in Fortran order.
+    """
     return np.asarray(dsyrk(scale, a, beta=1.0, c=gram, overwrite_c=1))
 
 
@@ -336,7 +347,7 @@ def _mirror(gram: Floats, step: int = 256) -> None:
 def _control_units(
     block: Matrix, where: slice, plan: Plan, coef: Floats, weight: Floats
 ) -> Iterator[tuple[Ints, Floats]]:
-    """Yield row numbers and dense directions of a block's control cells, a bounded number at a time.
+    """Yield row numbers and dense directions of a block's controls, a bounded number at a time.
 
     `weight` holds 1 / |s| of the block's rows.
     """
@@ -349,7 +360,10 @@ def _control_units(
 
 
 def _pairs(plan: Plan, label: Ints) -> tuple[Ints, Ints]:
-    """Number the combinations of perturbation and label that occur: code per cell, perturbation per combination."""
+    """Number the combinations of perturbation and label that occur.
+
+    Returns the (n_obs,) combination of each cell and the perturbation of each combination.
+    """
     keep = (plan.perturbed >= 0) & (label >= 0)
     width = int(label.max(initial=0)) + 1
     found, inverse = np.unique(plan.perturbed[keep] * width + label[keep], return_inverse=True)
@@ -367,7 +381,7 @@ def _cross_sums(
     return CrossSums(owner, n, feet, np.einsum("ij,ij->i", centred, centred))
 
 
-# -- third pass: each cell against its own group --------------------------------------------------------------------
+# -- third pass: each cell against its own group -----------------------------------
 
 
 @dataclass(frozen=True)
@@ -416,7 +430,10 @@ def _third_pass(
 
 
 def _even_sample(square: Floats, is_control: Bools, most: int) -> Ints:
-    """Return the rows of at most `most` controls, evenly spaced in order of length: no seed, no row order."""
+    """Return the rows of at most `most` controls, evenly spaced in order of length.
+
+    The choice needs no seed and does not depend on the order of the rows.
+    """
     control = np.flatnonzero(is_control)
     if len(control) <= most:
         return control

@@ -137,9 +137,10 @@ class Rows:
                 yield block if wanted.all() else block[wanted]
 
     def held(self) -> Rows:
-        """Return the same rows, for several walks: blocks of a dask array are kept where they are computed.
+        """Return the same rows for several walks: blocks of a dask array are computed once.
 
-        See :func:`shoal.core._dask.held` for what is kept where. Any other matrix is returned as it is.
+        See :func:`shoal.core._dask.held` for what is kept where. Any other matrix is returned as it
+        is.
         """
         if not _dask.is_dask(self.source):
             return self
@@ -153,7 +154,8 @@ class Rows:
     def matrix_of(self, index: Ints) -> Any:
         """Return the rows at the (sorted, unique) positions `index` for a library that knows dask.
 
-        A dask array stays one, with as many blocks as hold such rows. Any other matrix is read, see :meth:`take`.
+        A dask array stays one, with as many blocks as hold such rows. Any other matrix is read, see
+        :meth:`take`.
         """
         if not _dask.is_dask(self.source):
             return self.take(index)
@@ -194,8 +196,9 @@ class Rows:
     def batch(self) -> int:
         """Rows that may be taken at once, when rows are taken in several turns.
 
-        A file is read from end to end at every turn, so that it is several blocks. Of a dask array it is a quarter of a block: the
-        rows of each block and all of them together are in memory at the same time.
+        A file is read from end to end at every turn, so that it is several blocks. Of a dask array
+        it is a quarter of a block: the rows of each block and all of them together are in memory at
+        the same time.
         """
         if _dask.is_dask(self.source):
             return max(1, max(self.source.chunks[0], default=1) // 4)
@@ -236,7 +239,7 @@ class Rows:
         return Rows(None, self.columns)
 
     def finish(self, block: Any) -> Matrix:
-        """Return a block as it was read, in the form that :meth:`blocks` promises and with the kept columns only."""
+        """Return a block in the form that :meth:`blocks` promises, with the kept columns only."""
         if sparse.issparse(block):
             block = sparse.csr_matrix(block)
             if not np.issubdtype(block.dtype, np.floating):

@@ -1,4 +1,4 @@
-"""The plan of a comparison: groups, strata, the basis of the control centroid, and the small algebra on them."""
+"""The plan of a comparison: groups, strata, and the basis of the control centroid."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class Plan:
     Attributes
     ----------
     group
-        (n_obs,) perturbation 0..n_groups-1, n_groups for a control cell, -1 for a cell that is left out.
+        (n_obs,) perturbation 0..n_groups-1, n_groups for a control cell, -1 for a cell that is left
+        out.
     n_groups
         Number of perturbations.
     stratum
@@ -50,7 +51,10 @@ class Plan:
         return np.where(self.is_control, -1, self.group)
 
     def footprint(self, code: Ints, n_codes: int, weight: Floats | None = None) -> Floats:
-        """Return (n_codes, n_strata * q): the sum of (weighted) basis rows per code and stratum; code -1 is left out."""
+        """Return (n_codes, n_strata * q) sums of (weighted) basis rows per code and stratum.
+
+        Cells of code -1 are left out.
+        """
         q, n = self.basis.shape[1], n_codes * self.n_strata
         flat = np.where(
             code >= 0, code * self.n_strata + self.stratum, n
@@ -65,7 +69,7 @@ class Plan:
 
 
 def shifts_of(block: Matrix, plan: Plan, index: Ints, coef: Floats) -> Floats:
-    """Return the dense shifts of the rows `index` of the screen, whose values are `block` (a bounded number)."""
+    """Return the dense shifts of the rows `index` of the screen, whose values are `block`."""
     out = densify(block).astype(np.float64)
     q = plan.basis.shape[1]
     table = coef.reshape(plan.n_strata, q, -1)

@@ -1,4 +1,4 @@
-"""Where the predictions in a screen come from: the model, its embedding, and whether that has seen held-out cells."""
+"""Where predictions come from: the model, and whether its embedding saw held-out cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read and write results: a table, flat parameters, a schema and a version, safe in h5ad and zarr."""
+"""Results: a table, flat parameters, a schema and a version, safe in h5ad and zarr."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def write_table(
     schema
         Name and number of the layout, such as ``"coherence/1"``.
     params
-        What the result was computed with; ``None`` becomes ``""``, sequences become comma-separated text.
+        What the result was computed with; ``None`` becomes ``""``, sequences become comma-separated
+        text.
     more
         Further tables of the same result.
 
@@ -60,7 +61,7 @@ def write_table(
 
 
 def read_result(adata: AnnData, key: str, *, written_by: str) -> dict[str, Any]:
-    """Return a result (``table``, ``params``, ``schema``, ``version``), or say which call writes it.
+    """Return a result (``table``, ``params``, ``schema``, ``version``) or say what writes it.
 
     Raises
     ------

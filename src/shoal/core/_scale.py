@@ -1,4 +1,4 @@
-"""What scale a matrix is on: raw counts, logarithms, linear values or signed values. Looked at, never guessed."""
+"""What scale a matrix is on: raw counts, logarithms, linear values or signed values."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Scale:
 
     @property
     def kind(self) -> Kind:
-        """``"signed"`` (z-scores), ``"empty"`` (zeros only), ``"counts"``, ``"log"``, or ``"linear"`` (not logged)."""
+        """``"signed"`` (z-scores), ``"empty"``, ``"counts"``, ``"log"`` or ``"linear"``."""
         if self.minimum < 0:
             return "signed"
         if self.maximum == 0:

@@ -51,8 +51,8 @@ class Screen:
     def canonical(self, label: str) -> str:
         """Give a combination its one name: parts sorted, repeats and control parts dropped.
 
-        ``"B+A"`` and ``"A+B"`` become ``"A+B"``, ``"A+control"`` becomes ``"A"``. A label with an empty part, such as
-        ``"CD4+"``, is no combination and is left as it is.
+        ``"B+A"`` and ``"A+B"`` become ``"A+B"``, ``"A+control"`` becomes ``"A"``. A label with an
+        empty part, such as ``"CD4+"``, is no combination and is left as it is.
         """
         if label in self.control:
             return self.control[0]
@@ -72,12 +72,12 @@ class Screen:
         return parts if all(parts) else [label]
 
     def _no_effect(self) -> set[str]:
-        """Return the parts that mean no perturbation: control labels, and ``"ctrl"`` where ``"ctrl+ctrl"`` is one."""
+        """Parts that mean no perturbation: control labels; ``"ctrl"`` if ``"ctrl+ctrl"`` is one."""
         doubled = {parts[0] for parts in map(self._split, self.control) if len(set(parts)) == 1}
         return set(self.control) | doubled
 
     def to_uns(self) -> dict[str, Any]:
-        """Return the form stored in ``adata.uns``: an absent key is left out, the labels are an array."""
+        """Return the form stored in ``adata.uns``: no absent keys, and the labels as an array."""
         stored: dict[str, Any] = {k: v for k, v in asdict(self).items() if v is not None}
         stored["control"] = np.array(self.control, dtype=object)
         return stored
@@ -92,7 +92,10 @@ class Screen:
             If it is something else.
         """
         if not (hasattr(stored, "items") and {"perturbation_key", "control"} <= set(stored)):
-            msg = f"adata.uns[{SCREEN!r}] is not what sh.pp.annotate writes; call it again, as in {EXAMPLE}"
+            msg = (
+                f"adata.uns[{SCREEN!r}] is not what sh.pp.annotate writes; call it again, as in "
+                f"{EXAMPLE}"
+            )
             raise ValueError(msg)
         known = {f.name for f in fields(cls)}
         values = {k: str(v) for k, v in stored.items() if k in known and k != "control"}
@@ -108,7 +111,8 @@ class Labels:
     names
         Canonical names of the perturbations, sorted; the control is not among them.
     code
-        (n_obs,) position in `names`, ``len(names)`` for control cells, -1 for cells without a label.
+        (n_obs,) position in `names`, ``len(names)`` for control cells, -1 for cells without a
+        label.
     """
 
     names: pd.Index
@@ -146,13 +150,17 @@ def resolve(
     if recorded is not None and perturbation_key in (None, recorded.perturbation_key):
         screen = recorded if control is None else _replace_control(recorded, control)
     elif perturbation_key is None:
-        msg = f"which column holds the perturbations? Call {EXAMPLE} once, or pass perturbation_key= and control="
+        msg = (
+            f"which column holds the perturbations? Call {EXAMPLE} once, or pass "
+            "perturbation_key= and control="
+        )
         raise ValueError(msg)
     elif control is None:
         key_in(perturbation_key, adata.obs.columns, where="adata.obs")
         seen = [str(v) for v in pd.unique(adata.obs[perturbation_key].dropna())]
         msg = (
-            f"which label of {perturbation_key!r} is the control? Pass control=...; no label is guessed. "
+            f"which label of {perturbation_key!r} is the control? Pass control=...; no label is "
+            "guessed. "
             f"The column holds {', '.join(map(repr, seen[:12]))}{' ...' if len(seen) > 12 else ''}"
         )
         raise ValueError(msg)
@@ -163,7 +171,7 @@ def resolve(
 
 
 def check(adata: AnnData, screen: Screen) -> None:
-    """Raise unless the columns exist, the control labels are present and no label is missing unasked."""
+    """Raise unless the columns and the control labels exist and no label is missing unasked."""
     for name in ("perturbation_key", "context_key", "batch_key", "dose_key", "guide_key"):
         key = getattr(screen, name)
         if key is not None:
@@ -181,8 +189,10 @@ def check(adata: AnnData, screen: Screen) -> None:
     n_missing = int(column.isna().sum())
     if n_missing and screen.missing == "raise":
         msg = (
-            f"{n_missing} of {adata.n_obs} cells have no label in adata.obs[{screen.perturbation_key!r}]: drop them "
-            f"with adata = adata[adata.obs[{screen.perturbation_key!r}].notna()].copy(), or leave them out of every "
+            f"{n_missing} of {adata.n_obs} cells have no label in "
+            f"adata.obs[{screen.perturbation_key!r}]: drop them "
+            f"with adata = adata[adata.obs[{screen.perturbation_key!r}].notna()].copy(), or "
+            "leave them out of every "
             "group with sh.pp.annotate(..., missing='ignore')"
         )
         raise ValueError(msg)

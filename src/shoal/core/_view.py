@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 def check_writable(adata: AnnData) -> None:
     """Raise ``ValueError`` for a view of a file on disk, which nothing can be written into."""
     if adata.is_view and adata.isbacked:
-        msg = "this is a view of an AnnData backed by a file, which cannot be written into: load it with .to_memory()"
+        msg = (
+            "this is a view of an AnnData backed by a file, which cannot be written into: load "
+            "it with .to_memory()"
+        )
         raise ValueError(msg)
 
 
 def own(adata: AnnData) -> None:
-    """Turn a view into an object of its own, in place, as scanpy does; anything else is left as it is."""
+    """Turn a view into an object of its own, in place, as scanpy does; leave all else as it is."""
     check_writable(adata)
     if adata.is_view:
         logger.info(

@@ -1,7 +1,7 @@
 """One walk through a matrix: every block becomes small arrays, and these are added up.
 
-All grouped statistics are made of such walks. A matrix in memory or in a file is walked block by block. The blocks of a
-dask array are computed together, on all workers, and added up there.
+All grouped statistics are made of such walks. A matrix in memory or in a file is walked block by
+block. The blocks of a dask array are computed together, on all workers, and added up there.
 """
 
 from __future__ import annotations
@@ -47,22 +47,23 @@ class Visit(Protocol):
 
 
 def walk(rows: Rows, visit: Visit, totals: Callable[[], Totals] = dict) -> tuple[Totals, Values]:
-    """Visit every block once and return the sums over blocks, and the blocks' own values one after another.
+    """Visit every block once; return sums over blocks, and the values that each block gave.
 
     Parameters
     ----------
     rows
         (n_obs, d) matrix of any kind.
     visit
-        What is done with a block. It must not change anything but the totals: blocks may be visited in another process,
-        at the same time, and in any order.
+        What is done with a block. It must not change anything but the totals: blocks may be visited
+        in another process, at the same time, and in any order.
     totals
         Makes the arrays that blocks are added to, all zero.
 
     Returns
     -------
     totals
-        Name -> sum over all blocks. The order of the sum is that of the rows, except for dask arrays.
+        Name -> sum over all blocks. The order of the sum is that of the rows, except for dask
+        arrays.
     values
         Name -> what `visit` returned, concatenated in the order of the rows.
     """
@@ -75,7 +76,7 @@ def walk(rows: Rows, visit: Visit, totals: Callable[[], Totals] = dict) -> tuple
 
 
 def group_sums(rows: Rows, code: Ints, n_groups: int) -> Floats:
-    """Return (n_groups, d) sums of the rows of each group from one walk; rows with code -1 are left out."""
+    """Return (n_groups, d) sums of the rows of each group; rows with code -1 are left out."""
 
     def add(where: slice, block: Matrix, totals: Totals) -> Values:
         add_to_groups(totals["sums"], block, code[where])
@@ -102,7 +103,8 @@ def _merge(parts: Sequence[tuple[Totals, Values]]) -> tuple[Totals, Values]:
 def _as_own(arrays: Values) -> Totals:
     """Return arrays that can be changed and are aligned.
 
-    What comes over a network is neither. Products of arrays at odd addresses are slow, and rounded in another order.
+    What comes over a network is neither. Products of arrays at odd addresses are slow, and rounded
+    in another order.
     """
     return {name: np.require(array, requirements=["A", "W"]) for name, array in arrays.items()}
 

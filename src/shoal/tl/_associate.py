@@ -1,4 +1,4 @@
-"""Which signature goes with incoherence: residual coherence against scores, magnitude held fixed."""
+"""Which signature goes with incoherence: residual coherence against scores."""
 
 from __future__ import annotations
 
@@ -58,65 +58,87 @@ def associate(
     key_added: str | None = None,
     mod: str | None = None,
 ) -> None:
-    """Ask whether a signature (stress, chaperones, cell cycle) goes with incoherence beyond effect size.
+    """Ask whether a signature (stress, chaperones, cell cycle) goes with incoherent responses.
 
-    The unit is the perturbation. Its score is the mean over its cells minus that of the controls of the same strata. The
-    response is the *residual* coherence z, so that what coherence owes to magnitude is out of it; magnitude enters once
-    more as a spline, in ranks, together with quality covariates. The p-value permutes what is left of the score among
-    perturbations of similar magnitude. By default response and magnitude are cross-fitted, that is, measured on different
-    halves of the cells. See `shoal.metrics.partial_association`.
+    The unit is the perturbation. Its score is the mean over its cells, less that of the controls of
+    the same strata. The association is a partial rank correlation of that score with the *residual*
+    coherence z of the perturbation. The residual leaves out what coherence owes to the size of the
+    effect. Magnitude is held fixed once more, as a spline, and so are the covariates.
+
+    The p-value permutes what is left of the score among perturbations of similar magnitude. By
+    default coherence and magnitude are cross-fitted: they are measured on different halves of the
+    cells. See `shoal.metrics.partial_association`.
 
     Parameters
     ----------
     data
-        Screen with the result of `shoal.tl.coherence`.
+        Screen with the result of `shoal.tl.coherence`. Strata are those of that result.
     score
-        Numeric column(s) of ``obs``.
+        Numeric column or columns of ``obs``.
     gene_set
-        A list of genes, a mapping of names to lists, or the path of a GMT file. The score is the mean of log-normalised
-        expression over the genes that are in the data; a set without any is left out, and a log message names it. A gene
-        that a perturbation targets is left out of that perturbation's score: its knock-down is no response.
+        A list of genes, a mapping of names to lists, or the path of a GMT file. The score is the
+        mean of log-normalised expression over the genes of the set that are in the data.
+
+        - A set without any gene in the data is left out, and a log message names it.
+        - The gene that a perturbation targets is left out of the score of that perturbation. A
+          knock-down is no response.
     coherence_key
-        Result of `shoal.tl.coherence` to read; perturbations it did not test (too few cells) are left out.
+        Result of `shoal.tl.coherence` to read. Perturbations that it did not test are left out.
     covariates
-        Numeric column(s) of ``obs`` to hold fixed besides magnitude, such as ``"total_counts"`` or the share of
-        mitochondrial counts; taken per perturbation, control-subtracted, in ranks.
+        Numeric column or columns of ``obs`` to hold fixed besides magnitude, such as
+        ``"total_counts"``. They are averaged per perturbation, less the controls, and ranked.
     method
-        ``"crossfit"``: residual z from one half of the cells, magnitude from the other, averaged over both ways and over
-        `n_splits` random splits; the matrix that coherence was computed from is read again. ``"spline"``: both from the
-        coherence result. They then share their error, and with heavy-tailed cells a score that follows the true
-        magnitude closely is found associated where it is not. ``"raw_partial"``: the published calculation, from plug-in
-        coherence and magnitude on the raw scale. Do not draw conclusions from it. Both coherence and most scores are
-        *curved* functions of magnitude, a straight line leaves the curvature in both residuals, and the test rejects in
-        over nine of ten screens in which there is nothing to find. It is here to reproduce published numbers beside the
-        others.
+        ``"crossfit"``
+            Residual z from one half of the cells and magnitude from the other. The result is
+            averaged over both ways and over `n_splits` random splits. The matrix that coherence
+            was computed from is read again.
+        ``"spline"``
+            Both from the coherence result. They then share their error. If cells have heavy
+            tails, a score that follows the true magnitude closely is found associated where it is
+            not.
+        ``"raw_partial"``
+            The published calculation, from plug-in coherence and magnitude, held fixed as a
+            straight line. It is here to reproduce published numbers; draw no conclusions from it.
+            Coherence and most scores are curved functions of magnitude. A straight line leaves
+            that curvature in both, and the test rejects in over nine of ten screens in which there
+            is nothing to find.
     n_splits
         Random splits of the cells in halves, for ``"crossfit"``.
     n_bins
-        Magnitude bins of the permutation; fewer where they would hold less than 5 perturbations.
+        Bins of magnitude within which scores are permuted. There are fewer where a bin would hold
+        less than 5 perturbations.
     n_perms
-        Permutations; the smallest p-value is 1 / (n_perms + 1).
+        Permutations. The smallest p-value is 1 / (n_perms + 1).
     correction
-        Correction over scores, a method of ``statsmodels.stats.multitest.multipletests``.
+        Correction for the number of scores, a method of
+        ``statsmodels.stats.multitest.multipletests``.
     layer
         Layer with log-normalised expression for `gene_set`, instead of ``X``.
     rng
         Seed or generator of the splits and permutations.
     key_added
-        Name of the result; ``"association"`` by default.
+        Name of the result. By default ``"association"``.
     mod
-        Modality, if `data` is a MuData.
+        Modality to measure, if `data` is a MuData.
 
     Returns
     -------
     Nothing; writes
 
     ``uns[key_added]["table"]`` : DataFrame, one row per score
-        ``n`` (int64, perturbations); ``association`` (partial rank correlation), ``se``, ``ci_low``, ``ci_high`` (95 %),
-        ``pvalue``, ``qvalue``; ``n_genes_used`` (int64, 0 for a column of ``obs``); ``overlap``, genes of the set that
-        coherence itself was computed from (NaN if not known). float64 unless said otherwise.
+        ``n``
+            Perturbations (int64).
+        ``association``, ``se``, ``ci_low``, ``ci_high``
+            Partial rank correlation, its standard error and 95 % interval (float64).
+        ``pvalue``, ``qvalue``
+            Its test, and the correction for the number of scores (float64).
+        ``n_genes_used``
+            Genes of the set that are in the data; 0 for a column of ``obs`` (int64).
+        ``overlap``
+            Genes of the set that coherence itself was computed from; NaN if not known (float64).
     ``uns[key_added]["scores"]`` : DataFrame, one row per perturbation and score
-        ``score`` (name), ``shift`` (its value), and the ``response`` and ``magnitude`` of the coherence result.
+        ``score`` (name), ``shift`` (value), and the ``response`` and ``magnitude`` of the coherence
+        result.
     ``uns[key_added]["params"]`` : dict
         What it was computed with.
 
@@ -125,21 +147,23 @@ def associate(
     KeyError
         If there is no coherence result, or a column does not exist.
     ValueError
-        If there is nothing to score, too few perturbations, no gene of any set in the data, or values that are not
-        log-normalised.
+        If there is nothing to score, too few perturbations, no gene of any set in the data, or
+        values that are not log-normalised.
 
     Warns
     -----
     UserWarning
-        If genes of a set are among the features that coherence was computed from: the association is then partly
-        circular. The message shows the call that leaves them out.
+        If genes of a set are among the features that coherence was computed from. The association
+        is then partly circular. The message shows the call that leaves these genes out.
 
     Notes
     -----
-    An association is no cause. Perturbations are taken as independent; combinations that share a part are not, and a log
-    message says how many there are. Every score is compared with the same halves of the cells, whose z is noisier than
-    that of all cells: a cross-fitted association is nearer to 0 than one from all cells would be, and its interval is for
-    the average over halves.
+    - An association is no cause.
+    - Perturbations are taken as independent. Combinations that share a part are not, and a log
+      message says how many there are.
+    - With ``"crossfit"``, z comes from half of the cells and is noisier than from all. The
+      association is therefore nearer to 0 than one from all cells. Its interval is for the average
+      over halves.
 
     Examples
     --------
@@ -278,7 +302,10 @@ def _tell(screen: Screen, names: pd.Index, keep: Bools) -> None:
         If none can be used.
     """
     if not keep.any():
-        msg = "no perturbation of the coherence result is both tested and in adata; call sh.tl.coherence(adata) again"
+        msg = (
+            "no perturbation of the coherence result is both tested and in adata; call "
+            "sh.tl.coherence(adata) again"
+        )
         raise ValueError(msg)
     if not keep.all():
         logger.info(
@@ -297,7 +324,7 @@ def _tell(screen: Screen, names: pd.Index, keep: Bools) -> None:
 def _each_pattern(
     shift: pd.DataFrame, test: Callable[[Bools, Floats], Association]
 ) -> pd.DataFrame:
-    """Return one row per score; scores that are known for the same perturbations are tested together."""
+    """Return one row per score; scores known for the same perturbations are tested together."""
     patterns, member = np.unique(np.isfinite(shift.to_numpy()), axis=1, return_inverse=True)
     parts = []
     for i, rows in enumerate(patterns.T):
@@ -323,7 +350,8 @@ def _warn_circular(answer: pd.DataFrame, params: Mapping[str, Any]) -> None:
     else:
         call = "sh.pp.prepare(adata, exclude=genes); sh.tl.coherence(adata)"
     msg = (
-        f"genes of {', '.join(shown[:5])}{more} are among the features that coherence was computed from, so the "
+        f"genes of {', '.join(shown[:5])}{more} are among the features that coherence was "
+        "computed from, so the "
         f"association is partly circular. Leave them out first: {call}"
     )
     warnings.warn(msg, UserWarning, stacklevel=3)

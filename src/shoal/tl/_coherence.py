@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from .._docs import shared
 from .._keys import COHERENCE
 from .._logging import logger
 from .._random import RNGLike, spawn
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 
 @one_thread()
+@shared()
 def coherence(
     data: AnnData | MuData,
     perturbation_key: str | None = None,
@@ -58,84 +60,118 @@ def coherence(
 ) -> None:
     r"""Measure how large, how coherent and how certain every perturbation's response is.
 
-    With u the unit vector of a cell's shift from the control centroid of its stratum, the coherence is
-    :math:`r = \mathrm{sign}(\kappa)\sqrt{|\kappa|}`, :math:`\kappa = |E_p u - E_c u|^2`, estimated without bias in the
-    number of cells. r = 0 without a response, r = 1 if all cells move in exactly one direction. Because magnitude and
-    coherence rise together for any data, the *residual* coherence asks whether a response is less, or more, coherent
-    than the controls would be, were they all translated by its shift. See the user guide for every formula.
+    The direction u of a cell is the unit vector of its shift from the mean of the control cells of
+    its stratum. The coherence of a perturbation compares the mean direction of its cells with that
+    of the controls:
 
-    The matrix is read in three walks and never made dense as a whole; NumPy, CSR, CSC, backed, dask and zarr matrices
-    give the same numbers.
+    .. math:: r = \mathrm{sign}(\kappa)\sqrt{|\kappa|}, \qquad \kappa = |E_p u - E_c u|^2
+
+    - r = 0 if the perturbation does nothing.
+    - r = 1 if all cells move in exactly one direction.
+
+    The estimate of :math:`\kappa` has no bias in the number of cells, and can therefore fall below
+    0. Magnitude and coherence rise together in any data. The *residual* coherence takes that out:
+    it is the coherence less that of the control cells, had they all been moved by the same shift.
+    The user guide has every formula.
+
+    The matrix is read three times, by blocks of rows, and is never made dense as a whole. NumPy,
+    CSR, CSC, backed, dask and zarr matrices give the same numbers. The chunks of a dask array are
+    computed on all workers.
 
     Parameters
     ----------
     data
-        Screen, log-normalised or a representation of it.
-    perturbation_key
-        Column of ``obs`` with the perturbations; by default as recorded by :func:`shoal.pp.annotate`.
-    control
-        Label(s) of the control cells; by default as recorded.
+        Screen with log-normalised values, or with a representation of them.
+    perturbation_key, control
+        {design}
     layer
-        Layer to measure instead of ``X``; predictions are layers, so they can be measured too.
+        Layer to measure instead of ``X``. A prediction is a layer too.
     use_rep
         Slot of ``obsm`` to measure, or ``"X"``. By default ``"X_pca"`` where it exists, else ``X``.
     strata
-        Columns of ``obs`` within which cells are compared with controls; ``"auto"`` means the recorded context and
-        batch, ``None`` pools all controls.
+        {strata}
     depth_key
-        Column with counts per cell. If given, the control centroid is that of a control cell of equal depth (cubic in
-        log depth, within strata), so that a difference in sequencing depth is no response.
+        Column of ``obs`` with the counts of each cell. If given, a cell is compared with control
+        cells of equal depth: the control mean is a cubic polynomial in the logarithm of the depth,
+        within strata. A difference in sequencing depth is then no response.
     exclude
-        Genes of ``X`` or the layer to leave out: names, or ``"targets"`` for all genes the perturbations are named
-        after. For a PCA, leave them out of :func:`shoal.pp.prepare`.
+        Genes of ``X`` or of the layer to leave out: names, or ``"targets"`` for all genes that
+        perturbations are named after. To leave genes out of a PCA, pass ``exclude`` to
+        :func:`shoal.pp.prepare`.
     whiten
-        Whether to make the controls' covariance the identity first (Ledoit-Wolf; dense representations only).
+        Whether to transform the values so that the controls' covariance is the identity. The
+        covariance is that of Ledoit and Wolf. Only for dense representations.
     null
-        Where p-values come from: the analytic null, or label permutation within strata (exact, slower).
+        Source of the p-values: ``"analytic"``, or ``"permutation"`` of the labels within strata,
+        which is exact and slower.
     n_perms
-        Permutations per perturbation; the smallest p-value is 1 / (n_perms + 1).
+        Permutations per perturbation. The smallest p-value is 1 / (n_perms + 1).
     shrinkage
-        Whether to add ``coherence_shrunk``: empirical Bayes towards the coherence that the magnitude predicts.
+        Whether to add the column ``coherence_shrunk``: the coherence, pulled by empirical Bayes
+        towards the one that the magnitude predicts.
     min_cells
-        Perturbations with fewer cells are measured where they can be, but neither tested nor counted as tests.
+        Fewest cells of a perturbation that is tested. Smaller ones are measured, flagged, and do
+        not count as tests in the q-values.
     level
-        Level of the confidence intervals.
+        Level of the confidence intervals, between 0 and 1.
     rng
-        Seed or generator of the permutations; nothing else is random.
+        Seed or generator of the permutations. Nothing else is random.
     key_added
-        Name of the result; ``"coherence"`` by default.
+        Name of the result. By default ``"coherence"``.
     mod
-        Modality, if `data` is a MuData.
+        {mod}
 
     Returns
     -------
     Nothing; writes
 
     ``obs[key_added]`` : float64
-        Cosine of each cell's direction with that of the other cells of its perturbation; NaN for controls.
+        Cosine of each cell's direction with the mean direction of the other cells of its
+        perturbation. NaN for controls.
     ``uns[key_added]["table"]`` : DataFrame, one row per perturbation
-        ``n_cells``; ``magnitude`` (signed root of the unbiased squared shift) and ``magnitude_plugin``; ``kappa``,
-        ``coherence`` (r), ``coherence_se``, ``ci_low``, ``ci_high``; ``coherence_loo`` (mean of the cells' cosines);
-        ``coherence_plugin`` (the published statistic, biased in cell number, for comparison); ``pvalue``, ``qvalue``
-        (Benjamini-Hochberg) of no response; ``dispersion`` (log ratio of the total variance to the controls');
-        ``residual``, ``residual_z``, ``residual_pvalue``, ``residual_qvalue``; ``excess_trace`` (relative excess of the
-        total variance) and, where ``residual_qvalue`` is below 0.05, ``excess_along_shift``, ``excess_top_share``,
-        ``excess_alignment``; ``cause`` of an incoherent response; ``flags``. With a recorded guide or batch column also
-        ``kappa_cross_guide``, ``kappa_cross_batch``: kappa from pairs of cells of different guides or batches only.
+        ``n_cells``
+            Cells of the perturbation.
+        ``magnitude``, ``magnitude_plugin``
+            Length of the mean shift: the signed root of an estimate without bias, and the plain
+            length.
+        ``kappa``, ``coherence``, ``coherence_se``, ``ci_low``, ``ci_high``
+            :math:`\kappa`, r, the standard error of r and its confidence interval.
+        ``coherence_loo``
+            Mean over cells of ``obs[key_added]``.
+        ``coherence_plugin``
+            The published statistic, for comparison. It is biased for few cells.
+        ``pvalue``, ``qvalue``
+            Test of no response, and its correction by Benjamini and Hochberg.
+        ``dispersion``
+            Logarithm of the total variance of the cells over that of the controls.
+        ``residual``, ``residual_z``, ``residual_pvalue``, ``residual_qvalue``
+            Residual coherence and its test.
+        ``excess_trace``
+            Total variance of the cells over that of the controls, less 1.
+        ``excess_along_shift``, ``excess_top_share``, ``excess_alignment``
+            Where the excess variance lies. Only where ``residual_qvalue`` is below 0.05.
+        ``cause``
+            Cause of a response that is less coherent than a translation.
+        ``flags``
+            Reasons to be careful with the row.
+        ``kappa_cross_guide``, ``kappa_cross_batch``
+            :math:`\kappa` from pairs of cells of different guides or batches only. Where such a
+            column is recorded.
     ``uns[key_added]["params"]`` : dict
-        What it was computed with, and ``n_control``, ``n_features``, ``control_trace``.
+        The arguments, and ``n_control``, ``n_features`` and ``control_trace``.
 
     Raises
     ------
     KeyError
         If a column, a slot, or a control label does not exist.
     ValueError
-        If the matrix holds raw counts, NaN or infinite values, a stratum has too few controls, or an argument is out
-        of range.
+        If the matrix holds raw counts, NaN or infinite values, if a stratum has too few controls,
+        or if an argument is out of range.
 
     Notes
     -----
-    Sources: the published coherence is raju2026coherence; the two-sample form, its null and the residual are shoal's.
+    Sources: the published coherence is raju2026coherence. The two-sample form, its null and the
+    residual are shoal's.
 
     Examples
     --------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .._docs import shared
 from .._keys import COHERENCE
 from .._logging import progress
 from .._random import RNGLike, spawn
@@ -33,6 +34,7 @@ ALPHAS = (0.05, 0.01)
 
 
 @one_thread()
+@shared()
 def coherence_null(
     data: AnnData | MuData,
     perturbation_key: str | None = None,
@@ -52,44 +54,49 @@ def coherence_null(
 ) -> None:
     """Check the null distribution of the coherence test on the screen's own control cells.
 
-    Random sets of control cells are measured against the remaining controls, exactly as perturbations are by
-    :func:`shoal.tl.coherence`; as nothing was done to them, a fraction alpha of the tests should reject at alpha. With
-    `by`, each label of that column (each non-targeting guide, each donor) is also left out in turn and measured against
-    the others: a guide that rejects there has an effect of its own, and a donor nearly always has.
+    Random sets of control cells take the place of a perturbation. They are measured against the
+    remaining controls, exactly as perturbations are by :func:`shoal.tl.coherence`. Nothing was done
+    to them, so a fraction alpha of the tests should reject at level alpha.
+
+    With `by`, each label of that column (each non-targeting guide, each donor) is also left out in
+    turn and measured against the others. A guide that rejects has an effect of its own. A donor
+    nearly always rejects.
 
     Parameters
     ----------
     data
         Screen, prepared as for :func:`shoal.tl.coherence`.
-    perturbation_key
-        Column of ``obs`` with the perturbations; by default as recorded by :func:`shoal.pp.annotate`.
-    control
-        Label(s) of the control cells; by default as recorded.
+    perturbation_key, control
+        {design}
     n_cells
-        Sizes of the pseudo-perturbations. A size above half the controls is left out.
+        Sizes of the random sets. A size above half the controls is left out.
     n_draws
         Random sets of each size.
     by
-        Column whose labels are left out one at a time.
-    layer, use_rep, strata, depth_key, min_cells
+        Column of ``obs`` whose labels are left out one at a time.
+    layer, use_rep
+        As in :func:`shoal.tl.coherence`.
+    strata
+        {strata}
+    depth_key, min_cells
         As in :func:`shoal.tl.coherence`.
     rng
-        Seed or generator; one generator is spawned per draw.
+        Seed or generator. One generator is spawned for each set.
     key_added
-        Name of the result; ``"coherence_null"`` by default.
+        Name of the result. By default ``"coherence_null"``.
     mod
-        Modality, if `data` is a MuData.
+        {mod}
 
     Returns
     -------
     Nothing; writes
 
-    ``uns[key_added]["table"]`` : DataFrame, one row per pseudo-perturbation
-        ``source`` (``"random split"`` or the label left out), ``n_cells``, ``kappa``, ``pvalue``, ``residual_pvalue``,
-        ``magnitude``.
-    ``uns[key_added]["rates"]`` : DataFrame
-        ``source``, ``n_cells`` (0 for all labels together), ``alpha``, ``n_draws``, ``n_rejected``, ``rate`` and its exact
-        binomial interval ``ci_low``, ``ci_high``.
+    ``uns[key_added]["table"]`` : DataFrame, one row per set of control cells
+        ``source`` (``"random split"``, or the label that was left out), ``n_cells``, ``kappa``,
+        ``pvalue``, ``residual_pvalue``, ``magnitude``.
+    ``uns[key_added]["rates"]`` : DataFrame, one row per source, size and level
+        ``source``, ``n_cells`` (0 for all labels together), ``alpha``, ``n_draws``, ``n_rejected``,
+        ``rate`` and its exact binomial interval ``ci_low``, ``ci_high``.
 
     Raises
     ------
@@ -116,7 +123,10 @@ def coherence_null(
     block = rows.take(cells)
     usable = [int(n) for n in n_cells if 2 * n <= len(cells)]
     if not usable and by is None:
-        msg = f"{len(cells)} controls are too few for pseudo-perturbations of {list(n_cells)} cells; pass a smaller n_cells"
+        msg = (
+            f"{len(cells)} controls are too few for pseudo-perturbations of {list(n_cells)} "
+            "cells; pass a smaller n_cells"
+        )
         raise ValueError(msg)
     if by is not None:
         key_in(by, adata.obs.columns, where="adata.obs")
@@ -185,7 +195,10 @@ def _label_sets(column: pd.Series, min_cells: int) -> Iterator[tuple[str, int, B
 def _measure_one(
     block: Matrix, plan: Plan, cells: Ints, chosen: Bools, min_cells: int
 ) -> dict[str, float]:
-    """Measure one set of control cells against the others; cells of strata without controls are left out."""
+    """Measure one set of control cells against the others.
+
+    Cells of strata that have no other controls are left out.
+    """
     stratum = plan.stratum[cells]
     left = np.bincount(stratum[~chosen], minlength=plan.n_strata) > plan.basis.shape[1]
     group = np.where(left[stratum], np.where(chosen, 0, 1), -1)

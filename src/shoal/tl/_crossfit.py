@@ -31,10 +31,10 @@ def crossfit(
     n_splits: int,
     rng: np.random.Generator,
 ) -> tuple[Floats, Floats]:
-    """Split the cells in halves; take residual coherence z from one half and magnitude from the other, and swap.
+    """Take residual coherence z from one half of the cells, magnitude from the other, and swap.
 
-    Perturbed and control cells are halved, within strata. The matrix and the design are those of the coherence result
-    whose `params` are given.
+    Perturbed and control cells are halved, within strata. The matrix and the design are those of
+    the coherence result whose `params` are given.
 
     Returns
     -------
@@ -72,7 +72,10 @@ def crossfit(
 
 
 def _halves(plan: Plan, by_name: Ints, rng: np.random.Generator) -> Ints:
-    """Return (n_obs,) 0 or 1, at random within each group and stratum; keys go by cell name, not by row."""
+    """Return (n_obs,) 0 or 1, at random within each group and stratum.
+
+    Random numbers go by the names of cells, so that the order of rows is no matter.
+    """
     keys = np.empty(len(by_name))
     keys[by_name] = rng.random(len(by_name))
     block = plan.group * plan.n_strata + plan.stratum

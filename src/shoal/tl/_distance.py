@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
+from .._docs import shared
 from .._keys import DISTANCE
 from .._random import as_generator
 from .._threads import one_thread
 from .._validate import _listed, get_adata, key_in, one_of
+from ..core._design import strata_keys
 from ..core._grouped_cells import gather
 from ..core._matrix import as_rows, choose
 from ..core._results import read_result, write_table
@@ -37,6 +39,7 @@ METRICS = ("edistance", "energy", "mmd")
 
 
 @one_thread()
+@shared()
 def distance(
     data: AnnData | MuData,
     perturbation_key: str | None = None,
@@ -49,91 +52,102 @@ def distance(
     n_perms: int = 0,
     alpha: float = 0.05,
     correction: str = "fdr_bh",
-    strata: str | Sequence[str] | None = None,
+    strata: str | Sequence[str] | None = "auto",
     layer: str | None = None,
     use_rep: str | None = None,
     rng: RNGLike = 0,
     key_added: str | None = None,
     mod: str | None = None,
 ) -> None:
-    r"""Measure how far each perturbed population is from the controls, or all populations from one another.
+    r"""Measure how far each perturbed population is from the controls, or from all others.
 
-    All metrics are :math:`D = 2 E h(x, y) - E h(x, x') - E h(y, y')` for cells x of one population and y of the other,
-    estimated without bias: means over pairs of different cells, 0 on average without an effect, so that small
-    populations do not look far away. A value may fall below 0.
+    All metrics have the form :math:`D = 2 E h(x, y) - E h(x, x') - E h(y, y')`, for cells x of one
+    population and y of the other. They are estimated from pairs of different cells. A population
+    without an effect is then at 0 on average however few cells it has, and a value can fall below
+    0.
 
     ``"edistance"``
-        h is the squared Euclidean distance: twice the squared distance of the means, less their noise. Computed from
-        sums, in one pass over a matrix of any kind. Equal to ``scperturb.edist``. It sees differences of means only.
+        h is the squared Euclidean distance. The result is twice the squared distance of the means,
+        less their noise. It sees differences of means only. It is computed from sums, in one
+        reading of a matrix of any kind, and equals ``scperturb.edist``.
     ``"energy"``
-        h is the Euclidean distance: sees every difference between distributions.
+        h is the Euclidean distance. It sees every difference between distributions.
     ``"mmd"``
-        h is minus a Gaussian kernel: the squared maximum mean discrepancy.
+        h is minus a Gaussian kernel. The result is the squared maximum mean discrepancy.
 
-    With `strata`, cells are compared only within strata: D is the mean of the strata's own distances, weighted by
-    n m / (n + m) for n and m cells. A batch that shifts all its cells then adds nothing.
+    With strata, cells are compared only within strata. D is then the mean over strata of their own
+    distances, weighted by n m / (n + m) for n and m cells. A batch that shifts all of its cells
+    adds nothing.
 
-    For ``"energy"`` and ``"mmd"`` the matrix is read into memory as it is (sparse stays sparse), and pairs of cells are
-    formed in tiles; the working memory is bounded by ``shoal.settings.block_bytes``. The permutation test holds the
-    matrix in memory too.
+    The matrix is read into memory for ``"energy"``, for ``"mmd"`` and for the permutation test.
+    Sparse matrices stay sparse. Pairs of cells are formed in tiles, and the working memory is
+    bounded by ``shoal.settings.block_bytes``.
 
     Parameters
     ----------
     data
         Screen, one row per cell.
-    perturbation_key
-        Column of ``obs`` with the perturbations; by default what :func:`shoal.pp.annotate` recorded.
-    control
-        Label, or labels, of the unperturbed cells; by default what was recorded.
+    perturbation_key, control
+        {design}
     metric
-        What is measured.
+        What is measured, see above.
     pairwise
         Whether to compare all populations with one another, the controls among them.
     biased
-        Whether to count each cell with itself (V-statistic, as pertpy 1.4 does for ``"energy"``): never below 0, and
-        larger for small populations.
+        Whether to count the pair of each cell with itself too (V-statistic, as pertpy 1.4 does for
+        ``"energy"``). The result is then never below 0, and larger for small populations.
     bandwidth
-        Kernel width of ``"mmd"`` in the units of the matrix, or several widths whose kernels are averaged; by default
-        the median distance between controls, see :func:`shoal.metrics.median_bandwidth`.
+        Width of the kernel of ``"mmd"``, in the units of the matrix. Several widths mean the
+        average of their kernels. By default the median distance between controls, see
+        :func:`shoal.metrics.median_bandwidth`.
     n_perms
-        Number B of relabellings of each perturbation's cells and the controls (within strata). 0 for no test. The
-        p-value is (b + 1) / (B + 1), where b relabellings have a distance at least as large.
+        Number B of permutations of the labels of each perturbation's cells and the controls, within
+        strata. 0 for no test. The p-value is (b + 1) / (B + 1), where b permutations have a
+        distance at least as large.
     alpha
-        Level that the test should be able to reach: a warning says which `n_perms` would do if B is too small.
+        Level that the test should be able to reach. If B is too small for that, a warning says how
+        many permutations would do.
     correction
-        Correction for the number of perturbations, a method of ``statsmodels.stats.multitest.multipletests``.
+        Correction for the number of perturbations, a method of
+        ``statsmodels.stats.multitest.multipletests``.
     strata
-        Column or columns of ``obs`` (batch, donor, cell type) within which cells are comparable.
+        {strata}
     layer
-        Layer to use; by default ``X``.
+        Layer to measure. By default ``X``.
     use_rep
-        Key of ``obsm`` to use, such as ``"X_pca"``.
+        Slot of ``obsm`` to measure, such as ``"X_pca"``.
     rng
-        Seed or generator of the relabellings. Distances do not depend on it.
+        Seed or generator of the permutations. Distances do not depend on it.
     key_added
-        Slot of ``uns``; ``"distance"`` by default.
+        Slot of ``uns``. By default ``"distance"``.
     mod
-        Modality to measure, if `data` is a MuData.
+        {mod}
 
     Returns
     -------
-    Nothing; writes ``uns[key_added]`` with ``table``, ``params``, ``schema`` and ``version``. The table's index is the
-    perturbation, its columns are ``n_cells`` (int), ``distance`` (float; NaN for a population of one cell) and, with
-    `n_perms`, ``pvalue`` and ``qvalue``. With `pairwise` the table has a row for each pair, with columns
-    ``perturbation`` and ``other`` (categories) and ``distance``; :func:`distance_matrix` turns it into a square.
+    Nothing; writes ``uns[key_added]`` with ``table``, ``params``, ``schema`` and ``version``.
+
+    The table has one row per perturbation, with these columns:
+
+    - ``n_cells`` (int);
+    - ``distance`` (float), NaN for a population of one cell;
+    - ``pvalue`` and ``qvalue`` (float), with `n_perms`.
+
+    With `pairwise` it has one row per pair of populations, with the columns ``perturbation`` and
+    ``other`` (categories) and ``distance``. :func:`distance_matrix` turns it into a square.
 
     Raises
     ------
     KeyError
         If a column, layer, representation or control label does not exist.
     ValueError
-        If an option is not known, a value of the matrix is not finite, a stratum is missing, or there are fewer than
-        two control cells.
+        If an option is not known, a value of the matrix is not finite, a cell has no stratum, or
+        there are fewer than two control cells.
 
     Warns
     -----
     UserWarning
-        If perturbations or cells cannot be compared, or `n_perms` is too small for `alpha`.
+        If perturbations or cells cannot be compared, or if `n_perms` is too small for `alpha`.
 
     References
     ----------
@@ -156,7 +170,8 @@ def distance(
     screen = resolve(adata, perturbation_key, control=control)
     found = labels(adata, screen)
     source, slot = choose(adata, layer=layer, use_rep=use_rep)
-    stratum = _strata(adata, strata, found.code >= 0)
+    keys = strata_keys(screen, strata)
+    stratum = _strata(adata, keys, found.code >= 0)
     cells = gather(
         as_rows(source).held(),
         found.code,
@@ -191,7 +206,7 @@ def distance(
         "n_perms": n_perms,
         "alpha": alpha,
         "correction": correction,
-        "strata": strata,
+        "strata": keys,
     }
     own(adata)
     schema = "distance_pairwise/1" if pairwise else "distance/1"
@@ -214,7 +229,8 @@ def distance_matrix(
 
     Returns
     -------
-    (G + 1, G + 1) symmetric distances with 0 on the diagonal, labelled by population, the controls first.
+    (G + 1, G + 1) symmetric distances with 0 on the diagonal. Rows and columns are populations, the
+    controls first.
 
     Raises
     ------
@@ -235,7 +251,10 @@ def distance_matrix(
         get_adata(data, mod), key, written_by="sh.tl.distance(adata, pairwise=True)"
     )
     if entry["schema"] != "distance_pairwise/1":
-        msg = f"adata.uns[{key!r}] holds no pairs; call sh.tl.distance(adata, pairwise=True, key_added={key!r})"
+        msg = (
+            f"adata.uns[{key!r}] holds no pairs; call sh.tl.distance(adata, pairwise=True, "
+            f"key_added={key!r})"
+        )
         raise ValueError(msg)
     table = entry["table"]
     names = pd.Index(table["perturbation"].cat.categories, name=None)
@@ -266,23 +285,26 @@ def _check_test(n_perms: int, alpha: float, *, pairwise: bool) -> None:
         raise ValueError(msg)
 
 
-def _strata(adata: AnnData, strata: str | Sequence[str] | None, labelled: Bools) -> Ints:
+def _strata(adata: AnnData, keys: Sequence[str], labelled: Bools) -> Ints:
     """Return the (n_obs,) stratum of each cell, all 0 without strata."""
-    if strata is None:
+    if not keys:
         return np.zeros(adata.n_obs, dtype=np.int64)
-    columns = [strata] if isinstance(strata, str) else list(strata)
+    columns = list(keys)
     for column in columns:
         key_in(column, adata.obs.columns, where="adata.obs", hint="(given as strata)")
     missing = int((adata.obs[columns].isna().any(axis=1).to_numpy() & labelled).sum())
     if missing:
-        msg = f"{missing} cells have no value in strata={columns}; drop them, or fill in a value of their own"
+        msg = (
+            f"{missing} cells have no value in strata={columns}; drop them, or fill in a value "
+            "of their own"
+        )
         raise ValueError(msg)
     grouped = adata.obs.groupby(columns, sort=True, observed=True, dropna=False)
     return grouped.ngroup().to_numpy(dtype=np.int64)
 
 
 def _check_sizes(cells: GroupedCells, metric: Metric, names: pd.Index) -> None:
-    """Raise if the controls are too few; warn of perturbations and cells that cannot be compared."""
+    """Raise if controls are too few; warn of perturbations and cells that cannot be compared."""
     m = cells.counts[:, -1]
     if m.max() < metric.least:
         msg = (
@@ -293,7 +315,8 @@ def _check_sizes(cells: GroupedCells, metric: Metric, names: pd.Index) -> None:
     alone = names[~usable.any(axis=0)]
     if len(alone):
         warnings.warn(
-            f"no distance for {_listed(list(alone))}: at least {metric.least} cells and {metric.least} controls of the "
+            f"no distance for {_listed(list(alone))}: at least {metric.least} cells and "
+            f"{metric.least} controls of the "
             "same stratum are needed",
             UserWarning,
             stacklevel=3,
@@ -301,7 +324,8 @@ def _check_sizes(cells: GroupedCells, metric: Metric, names: pd.Index) -> None:
     lost = int((cells.counts[:, :-1] * (~usable & usable.any(axis=0))).sum())
     if lost:
         warnings.warn(
-            f"{lost} perturbed cells are left out: their stratum has fewer than {metric.least} cells of the "
+            f"{lost} perturbed cells are left out: their stratum has fewer than {metric.least} "
+            "cells of the "
             "perturbation, or of the control",
             UserWarning,
             stacklevel=3,
@@ -325,7 +349,7 @@ def _pair_table(square: Floats, names: pd.Index, control: str) -> pd.DataFrame:
 
 
 def _check_reach(n_tests: int, n_perms: int, alpha: float, correction: str) -> None:
-    """Warn if a perturbation that beats every relabelling, alone among `n_tests`, would not reach `alpha`."""
+    """Warn if one perturbation that beats every permutation could not reach `alpha`."""
 
     def reaches(b: int) -> bool:
         lone = np.ones(n_tests)
@@ -341,7 +365,8 @@ def _check_reach(n_tests: int, n_perms: int, alpha: float, correction: str) -> N
         middle = (low + high) // 2
         low, high = (low, middle) if reaches(middle) else (middle, high)
     warnings.warn(
-        f"n_perms={n_perms} gives p-values of at least {1 / (n_perms + 1):.2g}: one perturbation alone among {n_tests} "
+        f"n_perms={n_perms} gives p-values of at least {1 / (n_perms + 1):.2g}: one "
+        f"perturbation alone among {n_tests} "
         f"cannot reach alpha={alpha} after correction={correction!r}; n_perms={high} would do",
         UserWarning,
         stacklevel=3,

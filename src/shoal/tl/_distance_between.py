@@ -1,4 +1,4 @@
-"""Distances between grouped cells and their permutation tests, stratum by stratum, without AnnData."""
+"""Distances between grouped cells and their permutation tests, stratum by stratum."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Metric:
 def make_metric(
     name: str, cells: GroupedCells, *, biased: bool, bandwidth: Sequence[float] | None
 ) -> Metric:
-    """Return the metric of this name; without `bandwidth` the kernel width comes from the controls."""
+    """Return the metric of this name; without `bandwidth` the controls give the kernel width."""
     if name == "mmd":
         link = gaussian(control_bandwidth(cells) if bandwidth is None else bandwidth)
         return Metric(link, at_zero=-1.0, biased=biased)
@@ -134,7 +134,10 @@ def between_all(cells: GroupedCells, metric: Metric) -> Floats:
 def _compare(
     cells: GroupedCells, metric: Metric, n_perms: int, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Compare each perturbation with the controls: (G,) distances and (G, n_perms) distances after relabelling."""
+    """Compare each perturbation with the controls.
+
+    Returns (G,) distances, and (G, n_perms) distances after each permutation of labels.
+    """
     weights = cells.control_weights(metric.least)
     observed, null = np.zeros(weights.shape[1]), np.zeros((weights.shape[1], n_perms))
     for s, h in enumerate(weights):

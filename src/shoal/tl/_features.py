@@ -1,4 +1,4 @@
-"""The matrix that a statistic is computed on: a representation, a layer, or X without some genes, checked."""
+"""The matrix that a statistic is computed on: a representation, a layer, or genes of X."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def features(
     Raises
     ------
     ValueError
-        If the matrix holds raw counts, has too many or no features, or `exclude` cannot apply to it.
+        If the matrix holds raw counts, has too many or no features, or `exclude` cannot apply to
+        it.
     KeyError
         If a slot or a gene does not exist.
     """
@@ -46,7 +47,8 @@ def features(
     if slot.startswith("obsm/"):
         if exclude is not None:
             msg = (
-                f"exclude= leaves genes out of X or a layer, not out of {slot}: fit it without them, "
+                f"exclude= leaves genes out of X or a layer, not out of {slot}: fit it without "
+                "them, "
                 "sh.pp.prepare(adata, exclude=...), or pass use_rep='X'"
             )
             raise ValueError(msg)
@@ -59,8 +61,10 @@ def features(
         raise ValueError(msg)
     if rows.shape[1] > MOST_FEATURES:
         msg = (
-            f"{slot} has {rows.shape[1]} features; coherence needs a features x features matrix and takes at most "
-            f"{MOST_FEATURES}. Reduce it first: sh.pp.prepare(adata) writes 'X_pca', or keep the variable genes"
+            f"{slot} has {rows.shape[1]} features; coherence needs a features x features matrix "
+            "and takes at most "
+            f"{MOST_FEATURES}. Reduce it first: sh.pp.prepare(adata) writes 'X_pca', or keep "
+            "the variable genes"
         )
         raise ValueError(msg)
     _refuse_counts(rows, slot)
@@ -68,7 +72,9 @@ def features(
 
 
 def whitened(rows: Rows, plan: Plan) -> Rows:
-    """Return dense rows in which the controls' covariance (Ledoit-Wolf, within strata) is the identity.
+    """Return dense rows in which the controls' covariance is the identity.
+
+    The covariance is that of Ledoit and Wolf, within strata.
 
     Raises
     ------
@@ -78,12 +84,18 @@ def whitened(rows: Rows, plan: Plan) -> Rows:
     from sklearn.covariance import ledoit_wolf
 
     if not isinstance(rows.source, np.ndarray):
-        msg = "whiten=True works on a dense representation such as 'X_pca', not on genes: rare genes would rule it"
+        msg = (
+            "whiten=True works on a dense representation such as 'X_pca', not on genes: rare "
+            "genes would rule it"
+        )
         raise ValueError(msg)
     control = np.flatnonzero(plan.is_control)
     n, d = len(control), rows.shape[1]
     if n < 3 * d:
-        msg = f"whitening {d} dimensions needs at least {3 * d} control cells, not {n}; reduce n_comps in sh.pp.prepare"
+        msg = (
+            f"whitening {d} dimensions needs at least {3 * d} control cells, not {n}; reduce "
+            "n_comps in sh.pp.prepare"
+        )
         raise ValueError(msg)
     cells = np.asarray(rows.source[control], dtype=np.float64)
     count = np.bincount(plan.stratum[control], minlength=plan.n_strata)
@@ -97,7 +109,7 @@ def whitened(rows: Rows, plan: Plan) -> Rows:
 
 
 def _excluded(adata: AnnData, screen: Screen, names: Sequence[str], exclude: object) -> list[str]:
-    """Return the genes to leave out: ``"targets"`` are the genes that any perturbation is named after."""
+    """Return the genes to leave out; ``"targets"`` are those that perturbations are named after."""
     if exclude is None:
         return []
     if isinstance(exclude, str) and exclude == "targets":
@@ -105,7 +117,8 @@ def _excluded(adata: AnnData, screen: Screen, names: Sequence[str], exclude: obj
         found = sorted(parts & set(adata.var_names))
         logger.info("left out %d target genes of the screen", len(found))
         return found
-    genes = [exclude] if isinstance(exclude, str) else [str(g) for g in exclude]  # type: ignore[union-attr]
+    listed = [exclude] if isinstance(exclude, str) else exclude
+    genes = [str(gene) for gene in listed]  # type: ignore[union-attr]
     absent = [g for g in genes if g not in adata.var_names]
     if len(absent) == len(genes):
         msg = f"none of the genes in exclude= is in adata.var_names: {', '.join(genes[:8])}"
@@ -116,7 +129,7 @@ def _excluded(adata: AnnData, screen: Screen, names: Sequence[str], exclude: obj
 
 
 def _refuse_counts(rows: Rows, slot: str) -> None:
-    """Look at the first block: whole numbers above 1 are raw counts, whose directions are those of the depth."""
+    """Look at the first block: whole numbers above 1 are raw counts, which have no direction."""
     scale = look(rows.head())
     if scale.kind == "counts" and scale.maximum > 1:
         msg = (

@@ -24,7 +24,7 @@ BATCH_GAP = 0.3  # total variation distance between batch compositions
 def flags(
     adata: AnnData, screen: Screen, plan: Plan, n: Ints, *, min_cells: int, depth_key: str | None
 ) -> list[str]:
-    """Return comma-separated flags for every perturbation: ``few_cells``, ``depth_imbalance``, ``batch_imbalance``."""
+    """Return comma-separated flags: ``few_cells``, ``depth_imbalance``, ``batch_imbalance``."""
     found = {"few_cells": n < min_cells}
     key = depth_key or (DEPTH if DEPTH in adata.obs else None)
     if key is not None and pd.api.types.is_numeric_dtype(adata.obs[key]):
@@ -37,7 +37,10 @@ def flags(
 
 
 def _depth_gap(depth: Floats, plan: Plan) -> Floats:
-    """Return |mean log depth of a perturbation - of its strata's controls| in control standard deviations."""
+    """Return the difference in mean log depth from the controls of the same strata.
+
+    Absolute, in standard deviations of the controls.
+    """
     usable = np.isfinite(depth) & (depth > 0)
     log = np.log(np.where(usable, depth, 1.0))
     control = usable & plan.is_control
@@ -52,7 +55,7 @@ def _depth_gap(depth: Floats, plan: Plan) -> Floats:
 
 
 def _batch_gap(batch: Ints, plan: Plan) -> Floats:
-    """Return half the absolute difference between the batch shares of a perturbation and of the controls."""
+    """Return half the summed absolute difference between batch shares and the controls' shares."""
     n_batches = int(batch.max(initial=0)) + 1
     gap = np.zeros(plan.n_groups)
     for b in range(n_batches):

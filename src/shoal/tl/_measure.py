@@ -136,10 +136,12 @@ def measure(
 def explain(
     rows: Rows, plan: Plan, measured: Measured, *, alpha: float = 0.05
 ) -> dict[str, Floats]:
-    """Return the excess-covariance columns and the cause, for perturbations whose coherence is not a translation's.
+    """Return the excess-covariance columns and the cause of incoherence.
 
-    The covariance of the controls is that of the sample of control cells; cells are read again, group by group, in
-    batches of bounded size.
+    Only for perturbations whose coherence differs from that of a translation.
+
+    The covariance of the controls is that of the sample of control cells; cells are read again,
+    group by group, in batches of bounded size.
     """
     table, n_groups = measured.columns, plan.n_groups
     shares = {name: np.full(n_groups, np.nan) for name in ("along_shift", "top_share", "alignment")}
@@ -164,7 +166,10 @@ def explain(
 def _each_group(
     rows: Rows, plan: Plan, groups: Ints, measured: Measured
 ) -> Iterator[tuple[int, Floats]]:
-    """Yield (group, shifts of its cells): read as many groups at once as fit in memory, make one at a time dense."""
+    """Yield each group and the shifts of its cells.
+
+    As many groups are read at once as fit in memory. One at a time is made dense.
+    """
     batch = np.cumsum(measured.columns["n_cells"][groups]) // rows.batch
     order = np.argsort(plan.group, kind="stable")
     first = np.searchsorted(plan.group[order], np.arange(plan.n_groups + 1))
@@ -204,7 +209,7 @@ def _mean_of(values: Floats, code: Ints, n_groups: int) -> Floats:
 
 
 def _cross_kappa(parts: CrossSums, norm: Floats, n: Ints, sums: Directions, plan: Plan) -> Floats:
-    """Return kappa from pairs of cells with different labels; NaN for a perturbation with one label."""
+    """Return kappa from pairs of cells with different labels; NaN where there is one label."""
     inside = np.bincount(parts.owner, weights=parts.norm, minlength=len(n))
     pairs = np.square(n, dtype=np.float64) - np.bincount(
         parts.owner, weights=parts.n.astype(float) ** 2, minlength=len(n)

@@ -27,10 +27,12 @@ def permutation_pvalues(
     min_cells: int,
     rngs: list[np.random.Generator],
 ) -> Floats:
-    """Return (G,) p-values (b + 1) / (n_perms + 1) of |mean u_p - mean u_c|^2, one generator per perturbation.
+    """Return (G,) p-values (b + 1) / (n_perms + 1) of |mean u_p - mean u_c|^2.
 
-    Directions are taken about the centroid of the pool (perturbed and control cells of the stratum), which does not
-    change when labels are exchanged, so that the test is exact.
+    Every perturbation has a generator of its own.
+
+    Directions are taken about the centroid of the pool (perturbed and control cells of the
+    stratum), which does not change when labels are exchanged, so that the test is exact.
     """
     pvalue = np.full(plan.n_groups, np.nan)
     tested = np.flatnonzero(sums.n >= min_cells)

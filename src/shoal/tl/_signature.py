@@ -1,4 +1,4 @@
-"""Signature scores of perturbations: how far a column, or the mean of a gene set, moves from its controls."""
+"""Signature scores: how far a column, or the mean of a gene set, moves from the controls."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class GeneScores:
     Attributes
     ----------
     shift
-        (n_perturbations, n_sets) mean over the genes of a set of the shift in expression; NaN without genes.
+        (n_perturbations, n_sets) mean over the genes of a set of the shift in expression; NaN
+        without genes.
     used
         Set -> genes that were found.
     """
@@ -44,7 +45,7 @@ class GeneScores:
 
 
 def control_shift(rows: Rows, plan: Plan) -> Floats:
-    """Return (n_groups, n_columns) means of each group minus those of the controls of the same strata.
+    """Return (n_groups, n_columns) means of each group, less those of controls of its strata.
 
     A group is compared with controls mixed from the strata in its own proportions.
     """
@@ -62,7 +63,9 @@ def control_shift(rows: Rows, plan: Plan) -> Floats:
 def column_shift(
     adata: AnnData, plan: Plan, keys: Sequence[str], names: pd.Index, *, where: str
 ) -> pd.DataFrame:
-    """Return the shift of numeric obs columns, one row per perturbation; `where` names the argument they came by.
+    """Return the shift of numeric obs columns, one row per perturbation.
+
+    `where` is the argument that named the columns, for messages.
 
     Raises
     ------
@@ -82,7 +85,10 @@ def column_shift(
         values[:, j] = adata.obs[key].to_numpy(dtype=np.float64, na_value=np.nan)
         n_bad = int((~np.isfinite(values[plan.group >= 0, j])).sum())
         if n_bad:
-            msg = f"{where}: adata.obs[{key!r}] is missing or infinite for {n_bad} cells; fill or drop them"
+            msg = (
+                f"{where}: adata.obs[{key!r}] is missing or infinite for {n_bad} cells; fill or "
+                "drop them"
+            )
             raise ValueError(msg)
     values[plan.group < 0] = 0
     return pd.DataFrame(control_shift(as_rows(values), plan), index=names, columns=list(keys))
@@ -97,7 +103,9 @@ def gene_set_shift(
     *,
     layer: str | None,
 ) -> GeneScores:
-    """Return the shift of the mean expression of gene sets, the perturbation's own target left out of its score.
+    """Return the shift of the mean expression of gene sets, one row per perturbation.
+
+    The gene that a perturbation targets is left out of its score.
 
     Raises
     ------
@@ -123,7 +131,7 @@ def gene_set_shift(
 def overlap(
     adata: AnnData, params: Mapping[str, object], used: dict[str, list[str]]
 ) -> dict[str, float]:
-    """Return set -> number of its genes among the features that coherence was computed from; NaN if not known."""
+    """Return how many genes of each set coherence was computed from; NaN if not known."""
     features = _feature_genes(adata, params)
     if features is None:
         logger.info(
@@ -154,7 +162,8 @@ def _measured(adata: AnnData, sets: dict[str, list[str]]) -> dict[str, list[str]
     if not any(used.values()):
         name, genes = next(iter(sets.items()))
         msg = (
-            f"no gene of {len(sets)} gene set(s) is in adata.var_names ({', '.join(adata.var_names[:5])}, ...); {name!r} "
+            f"no gene of {len(sets)} gene set(s) is in adata.var_names "
+            f"({', '.join(adata.var_names[:5])}, ...); {name!r} "
             f"holds {', '.join(genes[:5])}, ...: do both use the same kind of name?"
         )
         raise ValueError(msg)
@@ -179,11 +188,15 @@ def _measured(adata: AnnData, sets: dict[str, list[str]]) -> dict[str, list[str]
 def _check_log(rows: Rows, slot: str) -> None:
     scale = look(rows)
     if scale.n_bad_cells:
-        msg = f"{slot} holds NaN or infinite values in {scale.n_bad_cells} cells; score another layer= or drop them"
+        msg = (
+            f"{slot} holds NaN or infinite values in {scale.n_bad_cells} cells; score another "
+            "layer= or drop them"
+        )
         raise ValueError(msg)
     if scale.kind in ("counts", "linear"):
         msg = (
-            f"{slot} holds {scale.words}; a gene-set score is a mean of log-normalised values: call "
+            f"{slot} holds {scale.words}; a gene-set score is a mean of log-normalised values: "
+            "call "
             "sh.pp.prepare(adata, normalize='log1p') or pass layer="
         )
         raise ValueError(msg)
