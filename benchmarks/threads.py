@@ -150,8 +150,8 @@ STATISTICS: dict[str, Callable[[], Callable[[], object]]] = {
     "tl.coherence, permutation, 5,000 x 50, 50": lambda: on_gaussian(
         "coherence", 5_000, 50, 50, null="permutation", n_perms=500
     ),
-    "tl.coherence_null, 400 draws": lambda: on_gaussian(
-        "coherence_null", 10_000, 20, 50, n_cells=[50, 100], n_draws=200
+    "tl.coherence_null, 100 draws": lambda: on_gaussian(
+        "coherence_null", 5_000, 20, 50, n_cells=[50], n_draws=100
     ),
     "tl.distance, edistance, 500 permutations": lambda: on_gaussian(
         "distance", 20_000, 100, 50, n_perms=500, alpha=0.5
@@ -162,7 +162,7 @@ STATISTICS: dict[str, Callable[[], Callable[[], object]]] = {
     ),
     "tl.distance, mmd": lambda: on_gaussian("distance", 10_000, 100, 50, metric="mmd"),
     "tl.distance, energy, pairwise": lambda: on_gaussian(
-        "distance", 6_000, 100, 50, metric="energy", pairwise=True
+        "distance", 12_000, 100, 50, metric="energy", pairwise=True
     ),
     "tl.associate, 40,000 x 50, 400": associate,
     "tl.evaluate, 30 perturbations, 800 genes": evaluate,

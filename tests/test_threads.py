@@ -13,7 +13,7 @@ import scipy.linalg  # noqa: F401 (its library is one of those that are looked a
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 import shoal as sh
-from shoal._threads import LARGE, many_threads, one_thread
+from shoal._threads import each, one_thread
 
 
 def threads():
@@ -46,15 +46,28 @@ def test_after_an_error_too():
     assert threads() == {2}
 
 
-def test_large_products_take_all():
-    with one_thread():
-        with many_threads(LARGE):
-            assert threads() == {2}
+def test_each_does_as_many_at_a_time_as_there_were_threads():
+    together = threading.Barrier(2, timeout=10)
+
+    def call(item):
+        together.wait()  # a call alone would wait in vain
         assert threads() == {1}
-        with many_threads(LARGE / 2):
-            assert threads() == {1}
-    with many_threads(LARGE):
-        assert threads() == {2}
+        return item**2
+
+    with one_thread():
+        assert list(each(call, [1, 2, 3, 4])) == [1, 4, 9, 16]
+        assert list(each(abs, [])) == []
+    with threadpool_limits(1, user_api="blas"), one_thread():
+        names = set(each(lambda _: threading.current_thread().name, [1, 2, 3]))
+    assert names == {threading.current_thread().name}
+
+
+def test_each_raises_what_a_call_raises():
+    def call(item):
+        raise ValueError(f"item {item}")
+
+    with one_thread(), pytest.raises(ValueError, match="item 1"):
+        list(each(call, [1, 2]))
     assert threads() == {2}
 
 
@@ -63,7 +76,7 @@ def test_other_threads_leave_the_number_as_it_is():
     inside, leave = threading.Event(), threading.Event()
 
     def other():
-        with one_thread(), many_threads(LARGE):
+        with one_thread():
             inside.set()
             leave.wait(10)
 
@@ -112,7 +125,11 @@ PROGRAM = """
 import numpy as np, shoal as sh
 adata = sh.ds.simulate_gaussian(n_perturbations=20, n_cells=40, n_control=400, n_dims=30, rng=0)
 sh.tl.coherence(adata, "perturbation", control="control")
-sh.tl.distance(adata, "perturbation", control="control", metric="energy")
+sh.tl.distance(
+    adata, "perturbation", control="control", metric="energy", n_perms=99, alpha=0.5
+)
+sh.pp.prepare(adata, "perturbation", control="control", n_top_genes=None, n_comps=5)
+print(adata.obsm["X_pca"].tobytes().hex())
 for name in ("coherence", "distance"):
     print(adata.uns[name]["table"].select_dtypes("number").to_numpy().tobytes().hex())
 """

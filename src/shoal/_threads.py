@@ -1,27 +1,29 @@
-"""How many threads a product of matrices takes: one, unless the product is large.
+"""Which work takes several threads: whole pieces of work do, single products of matrices do not.
 
 The linear algebra library wakes every core for every product. Statistics make thousands of products
 that each take less time than waking a core does, so that with default threads they would be several
-times slower than with one. Public statistics therefore run in `one_thread`. A product that is large
-enough for all cores asks for them with `many_threads`.
+times slower than with one. Public statistics therefore run in `one_thread`. Where they have pieces
+of work that do not depend on one another, `each` does several at a time, each with one thread.
 
 Only the library behind NumPy and SciPy is told (OpenBLAS, MKL, BLIS), and only for the time of the
-call. A smaller number, set by the user, is kept. Torch and numba are left alone. So are calls from
-other threads than the main one: the number is one for the whole process, and calls that overlap
-would give it back at the wrong time.
+call. A smaller number, set by the user, is kept, also by `each`. Torch and numba are left alone. So
+are calls from other threads than the main one: the number is one for the whole process, and calls
+that overlap would give it back at the wrong time.
 """
 
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-LARGE = 1e9  # operations from which a product repays waking the other cores (0.05 s of one core)
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @cache
@@ -33,7 +35,7 @@ def _libraries() -> Any:
     return ThreadpoolController().select(user_api="blas")
 
 
-_limits: list[Any] = []  # of the calls within which this one runs, the outermost first
+_before: list[int] = []  # threads that there were before the call in which this one runs
 
 
 @contextmanager
@@ -50,33 +52,35 @@ def one_thread() -> Iterator[None]:
     >>> gram(np.ones((2, 1)))
     array([[2.]])
     """
-    if _limits or threading.current_thread() is not threading.main_thread():
+    if _before or threading.current_thread() is not threading.main_thread():
         yield
         return
-    _limits.append(_libraries().limit(limits=1))
+    libraries = _libraries()
+    _before.append(max((library["num_threads"] for library in libraries.info()), default=1))
+    limit = libraries.limit(limits=1)
     try:
         yield
     finally:
-        _limits.pop().restore_original_limits()
+        limit.restore_original_limits()
+        _before.clear()
 
 
-@contextmanager
-def many_threads(operations: float) -> Iterator[None]:
-    """Compute one large product with as many threads as there were before `one_thread`.
+def each(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+    """Yield ``function(item)`` for every item, in order; for use within `one_thread`.
 
-    Parameters
-    ----------
-    operations
-        Multiplications and additions: 2 n m k for a product of (n, k) with (k, m). Below `LARGE`
-        the number of threads stays as it is. An eigendecomposition is no such product: it is
-        made of thousands of small ones.
+    As many calls run at a time as there were threads before. They must not depend on one another,
+    and should spend their time in NumPy. Results are the same for any number of threads.
+
+    Examples
+    --------
+    >>> from shoal._threads import each
+    >>> list(each(abs, [-1, 2]))
+    [1, 2]
     """
     main = threading.current_thread() is threading.main_thread()
-    if operations < LARGE or not _limits or not main:
-        yield
+    n = min(_before[0] if _before and main else 1, len(items))
+    if n < 2:
+        yield from map(function, items)
         return
-    _limits[0].restore_original_limits()
-    try:
-        yield
-    finally:
-        _libraries().limit(limits=1)
+    with ThreadPoolExecutor(n) as pool:
+        yield from pool.map(function, items)

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._logging import logger
 from .._settings import settings
-from .._threads import many_threads
+from .._threads import each
 from ..core._matrix import row_squares
 from ..core._walk import walk
 from ..metrics._cells import densify
@@ -105,12 +105,14 @@ def fit_pca(rows: Rows, fit: Bools, n_comps: int, fit_on: str, *, folds: int) ->
         warnings.warn(msg, UserWarning, stacklevel=3)
     elif k < n_comps:
         logger.info("%d genes span %d components, not n_comps=%d", d, k, n_comps)
-    maps = [_Map(axes, (whole.mean + shift) @ axes)]
-    for part in parts if folds else []:
+
+    def without(part: Moments) -> _Map:
         rest = whole.without(part)
         own, _ = principal_axes(rest.covariance, min(k, d))
         rotated = rotated_onto(own, axes)
-        maps.append(_Map(rotated, (rest.mean + shift) @ rotated))
+        return _Map(rotated, (rest.mean + shift) @ rotated)
+
+    maps = [_Map(axes, (whole.mean + shift) @ axes), *each(without, parts if folds else [])]
 
     def score(where: slice, block: Matrix, totals: Totals) -> Values:
         code = fold[where] + 1 if folds else np.zeros(block.shape[0], dtype=np.int64)
@@ -167,8 +169,7 @@ def _moments(rows: Rows, fit: Bools, fold: Ints, n_folds: int, shift: Floats) ->
                 if len(part) == 0:
                     continue
                 total["total"][f] += part.sum(axis=0)
-                with many_threads(2.0 * len(part) * d * d):
-                    total["gram"][f] += part.T @ part
+                total["gram"][f] += part.T @ part
         return {}
 
     found = walk(rows, visit, totals)[0]

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._logging import progress
 from .._settings import settings
+from .._threads import each
 from ..metrics._mmd import median_bandwidth
 from ..metrics._pairs import Points, centre_of, euclidean, gaussian, group_sums
 from ..metrics._permutation import draw, n_reached
@@ -147,9 +148,12 @@ def _compare(
         n, m = cells.counts[s, groups], int(cells.counts[s, -1])
         relabelling = draw(n, m, n_perms, rng) if n_perms else None
         reference = metric.reference(cells.cells(s, -1), relabelling)
-        for i, g in enumerate(progress(groups, total=len(groups), desc="distance to control")):
-            exchange = relabelling.of(i) if relabelling is not None else None
-            value, relabelled = reference.compare(cells.cells(s, g), exchange)
+        compared = each(
+            partial(_compare_one, cells, s, groups, reference, relabelling), range(len(groups))
+        )
+        for g, (value, relabelled) in zip(
+            groups, progress(compared, total=len(groups), desc="distance to control"), strict=True
+        ):
             observed[g] += h[g] * value
             null[g] += h[g] * relabelled if n_perms else 0.0
     total = weights.sum(axis=0)
@@ -157,6 +161,19 @@ def _compare(
         return np.where(total > 0, observed / total, np.nan), null / np.where(
             total > 0, total, 1.0
         )[:, None]
+
+
+def _compare_one(
+    cells: GroupedCells,
+    stratum: int,
+    groups: Ints,
+    reference: Reference,
+    relabelling: Relabelling | None,
+    i: int,
+) -> tuple[float, Floats]:
+    """Compare one population with the controls of its stratum."""
+    exchange = relabelling.of(i) if relabelling is not None else None
+    return reference.compare(cells.cells(stratum, groups[i]), exchange)
 
 
 def _average(values: Floats, weights: Floats) -> Floats:
