@@ -35,7 +35,16 @@ CLASSES = (
     OtherContexts,
 )
 GENES = ("g0", "g1", "g2", "g/3", "g4", "g5")
-FILES = ("contexts", "distribution", "kernel", "linear", "means", "neighbours", "shift")
+FILES = (
+    "contexts",
+    "distribution",
+    "kernel",
+    "linear",
+    "means",
+    "neighbours",
+    "quantiles",
+    "shift",
+)
 each_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.name)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from ..._keys import EMBEDDINGS, EMBEDDINGS_INFO
 from ..._logging import logger
@@ -14,12 +16,11 @@ from ..._validate import key_in
 from ...core._screen import Screen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from anndata import AnnData
-    from numpy.typing import NDArray
 
-    from ..._typing import Bools, Floats, Ints
+    from ..._typing import Bools, Floats, Ints, Matrix
 
 ONE_HOT = "one-hot"
 
@@ -39,9 +40,9 @@ class Vocabulary:
     perturbations
         (V,) single perturbations that have a vector.
     vectors
-        (V, E) float32; the identity for one-hot vectors.
+        (V, E) float32 vectors. One-hot vectors are a sparse identity matrix.
     trained
-        Those of them that were in training, alone or in a combination.
+        Single perturbations that were in training, alone or in a combination.
     embedding
         Name in ``uns["perturbation_embeddings"]``, or ``"one-hot"``.
     contexts, batches
@@ -59,7 +60,7 @@ class Vocabulary:
     use_rep: str | None
     features: tuple[str, ...]
     perturbations: tuple[str, ...]
-    vectors: NDArray[np.float32]
+    vectors: Matrix
     trained: tuple[str, ...]
     embedding: str
     contexts: tuple[str, ...]
@@ -74,25 +75,40 @@ class Vocabulary:
         """Whether the model reads and predicts genes."""
         return self.use_rep in (None, "X")
 
-    @property
-    def scaled_vectors(self) -> NDArray[np.float32]:
-        """(V, E) `vectors` for a network: of mean square 1, whatever unit the embedding came in; one-hot as they are."""
+    @cached_property
+    def scaled_vectors(self) -> Matrix:
+        """(V, E) `vectors` as a network reads them: scaled to a mean square of 1, one-hot as they are."""
+        if self.embedding == ONE_HOT:
+            return self.vectors
         size = float(np.sqrt((self.vectors.astype(np.float64) ** 2).mean()))
-        return (
-            self.vectors
-            if self.embedding == ONE_HOT or not size > 0
-            else (self.vectors / size).astype(np.float32)
-        )
+        return (self.vectors / size).astype(np.float32) if size > 0 else self.vectors
+
+    @cached_property
+    def position(self) -> Mapping[str, int]:
+        """Row of `vectors` of every single perturbation."""
+        return {name: i for i, name in enumerate(self.perturbations)}
+
+    @cached_property
+    def _trained(self) -> frozenset[str]:
+        return frozenset(self.trained)
 
     def parts(self, names: Sequence[str]) -> Ints:
-        """Return (n, P) rows of `vectors` of the parts of each perturbation, -1 where there are fewer.
+        """Return the rows of `vectors` of the parts of perturbations.
+
+        Parameters
+        ----------
+        names
+            n perturbations, of at most P parts.
+
+        Returns
+        -------
+        (n, P) rows; -1 where a perturbation has fewer than P parts.
 
         Raises
         ------
         KeyError
             If a part has no vector; the message lists all of them.
         """
-        position = {name: i for i, name in enumerate(self.perturbations)}
         unknown = self.without_vector(names)
         if unknown:
             raise KeyError(self._no_vector(unknown))
@@ -101,20 +117,31 @@ class Vocabulary:
             (len(names), max((len(p) for p in several), default=1) or 1), -1, dtype=np.int64
         )
         for row, parts in zip(table, several, strict=True):
-            row[: len(parts)] = [position[part] for part in parts]
+            row[: len(parts)] = [self.position[part] for part in parts]
         return table
+
+    def incidence(self, names: Sequence[str]) -> sparse.csr_matrix:
+        """Return (n, V) 1 where a single perturbation is a part of a perturbation, else 0.
+
+        Raises
+        ------
+        KeyError
+            If a part has no vector; the message lists all of them.
+        """
+        parts = self.parts(names)
+        there = parts >= 0
+        ends = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
+        values = (np.ones(int(ends[-1])), parts[there], ends)
+        return sparse.csr_matrix(values, shape=(len(parts), len(self.perturbations)))
 
     def familiar(self, names: Sequence[str]) -> Bools:
         """Return (n,) whether every part of each perturbation was in training."""
-        return np.array(
-            [set(self.screen.parts(name)) <= set(self.trained) for name in names], dtype=bool
-        )
+        return np.array([self._trained.issuperset(self.screen.parts(n)) for n in names], dtype=bool)
 
     def without_vector(self, names: Iterable[str]) -> list[str]:
         """Return the single perturbations among `names` that the model has no vector for, sorted."""
-        return sorted(
-            {part for name in names for part in self.screen.parts(name)} - set(self.perturbations)
-        )
+        parts = {part for name in names for part in self.screen.parts(name)}
+        return sorted(part for part in parts if part not in self.position)
 
     def tell_unknown(self, names: Iterable[str]) -> None:
         """Say which perturbations of a screen the model cannot predict, before anyone waits for them."""
@@ -149,8 +176,10 @@ class Vocabulary:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain lists, texts and numbers, and `vectors` as an array."""
-        entry = {k: v for k, v in self.__dict__.items() if k != "screen"}
+        """Return plain lists, texts and numbers, and `vectors` as an array; one-hot ones are left empty."""
+        entry = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "screen"}
+        if sparse.issparse(self.vectors):
+            entry["vectors"] = np.zeros((0, 0), dtype=np.float32)
         return {**entry, "screen": {**self.screen.to_uns(), "control": list(self.screen.control)}}
 
     @classmethod
@@ -161,17 +190,42 @@ class Vocabulary:
             for k in ("features", "perturbations", "trained", "contexts", "batches")
         }
         vectors = np.asarray(entry["vectors"], dtype=np.float32)
+        if not vectors.size:
+            vectors = one_hot(len(lists["perturbations"]))
         return cls(
             **{**entry, **lists, "vectors": vectors, "screen": Screen.from_uns(entry["screen"])}
         )
 
 
+def one_hot(n: int) -> sparse.csr_matrix:
+    """Return (n, n) one-hot vectors, which take as much memory as n numbers."""
+    return sparse.identity(n, dtype=np.float32, format="csr")
+
+
 def embedding_of(
     adata: AnnData, embedding: str | pd.DataFrame | None, singles: list[str]
-) -> tuple[str, pd.DataFrame, bool]:
-    """Return the name and the table of the vectors that a call means, and whether they have seen held-out cells.
+) -> tuple[str, tuple[str, ...], Matrix, bool]:
+    """Return the vectors that a call means.
 
-    They are one-hot where `embedding` is ``None``.
+    Parameters
+    ----------
+    adata
+        Screen.
+    embedding
+        Name of an embedding of the screen, or a table; one-hot vectors if ``None``.
+    singles
+        Single perturbations of training.
+
+    Returns
+    -------
+    name
+        Name of the embedding.
+    perturbations
+        Single perturbations that have a vector.
+    vectors
+        Their vectors, (V, E) float32.
+    transductive
+        Whether the vectors have seen held-out cells.
 
     Raises
     ------
@@ -181,7 +235,7 @@ def embedding_of(
         If the vectors hold NaN or infinite values, or a name twice.
     """
     if embedding is None:
-        return ONE_HOT, pd.DataFrame(np.eye(len(singles), dtype=np.float32), index=singles), False
+        return ONE_HOT, tuple(singles), one_hot(len(singles)), False
     stored = adata.uns.get(EMBEDDINGS, {})
     if isinstance(embedding, pd.DataFrame):
         name, table = "table", embedding
@@ -207,7 +261,7 @@ def embedding_of(
             f"{' and others' if len(missing) > 12 else ''}; embed them too, or drop their cells"
         )
         raise KeyError(msg)
-    return name, table, transductive
+    return name, tuple(table.index), table.to_numpy(dtype=np.float32), transductive
 
 
 def _is_transductive(adata: AnnData, names: list[str]) -> bool:

@@ -54,9 +54,9 @@ class ControlCopy(Baseline):
 
 
 class PerturbedMean(Baseline):
-    """Perturbed cells of training, drawn from all contexts, each perturbation equally often: a mean, as cells.
+    """Perturbed cells of training, drawn from all contexts, each perturbation equally often.
 
-    The same for every perturbation, context and dose.
+    A mean over perturbations, as cells. It is the same for every perturbation, context and dose.
 
     Parameters
     ----------
@@ -137,8 +137,9 @@ class ContextMean(PerturbedMean):
             if not len(rows):
                 label = repr(cells.contexts[code]) if code >= 0 else "missing"
                 msg = (
-                    f"context_mean cannot predict the context {label}: it has no perturbed cell in training; "
-                    "'perturbed_mean' draws from all contexts, and 'mean_shift' moves the context's control cells"
+                    f"context_mean cannot predict the context {label}: it has no perturbed cell in "
+                    "training; 'perturbed_mean' draws from all contexts, and 'mean_shift' moves the "
+                    "context's control cells"
                 )
                 raise ValueError(msg)
             drawn[here] = rng.choice(rows, len(here), p=self.pool.balanced(rows))

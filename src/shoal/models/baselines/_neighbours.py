@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from scipy.spatial.distance import cdist
+from scipy import sparse
 
 from ..._validate import one_of, positive
-from ._shift import ShiftBaseline, part_vectors
+from ._shift import ShiftBaseline
+from ._vectors import apart, averaged, from_arrays, some_of, to_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,25 +18,26 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from ..._typing import Floats
+    from ..._typing import Floats, Ints
     from ...core._population import Population
 
 SAME = 1e-6  # vectors closer than this part of the median distance are one vector
+AT_ONCE = 512  # perturbations whose distances from all others are in memory together
 
 
 class Nearest(ShiftBaseline):
     """Control cells plus the mean response of the perturbations with the nearest vectors, weighted by 1 / distance.
 
-    A perturbation that was measured is at distance 0 of itself and gets its own response. The vector of a combination is
-    the mean of those of its parts.
+    A perturbation that was measured is at distance 0 of itself and gets its own response. The
+    vector of a combination is the mean of those of its parts.
 
     Parameters
     ----------
     adata
         Screen.
     embedding
-        Vectors of perturbations: a name in ``uns["perturbation_embeddings"]``, or a table; one-hot if ``None``, with
-        which the neighbours of a new combination are what shares its parts.
+        Vectors of perturbations: a name in ``uns["perturbation_embeddings"]``, or a table. One-hot
+        if ``None``: the neighbours of a new combination are then what shares its parts.
     k
         Neighbours; all training perturbations if there are fewer.
     metric
@@ -69,27 +71,43 @@ class Nearest(ShiftBaseline):
 
     def _fit(self, cells: Population) -> dict[str, NDArray[Any]]:
         arrays = super()._fit(cells)
-        return arrays | {"vectors": self._vectors([str(name) for name in arrays["names"]])}
+        vectors = averaged(self.vocabulary, [str(name) for name in arrays["names"]])
+        some = some_of(vectors)
+        typical = float(np.median(apart(some, some, self.params["metric"]))) or 1.0
+        return arrays | to_arrays(vectors, "vectors") | {"same": np.array(SAME * typical)}
+
+    def _ready(self) -> None:
+        super()._ready()
+        self.vectors = from_arrays(self.arrays, "vectors")
 
     def _unknown(self, names: Sequence[str]) -> list[str]:
         self.vocabulary.parts(names)
         return []
 
-    def _vectors(self, names: Sequence[str]) -> Floats:
-        n_parts = np.array([[len(self._singles(name))] for name in names])
-        return part_vectors(self.vocabulary, names).sum(axis=1) / n_parts
-
-    def _weights(self, names: Sequence[str]) -> Floats:
-        vectors = self.arrays["vectors"]
-        apart = np.nan_to_num(
-            cdist(self._vectors(names), vectors, self.params["metric"]), nan=1.0
-        )  # a vector of zeros
-        k = min(self.params["k"], len(vectors))
-        order = np.argsort(apart, axis=1, kind="stable")[:, :k]
-        near = np.take_along_axis(apart, order, axis=1)
-        floor = SAME * (np.median(apart) or 1.0)
+    def _weights(self, names: Sequence[str]) -> tuple[sparse.csr_matrix, Floats]:
+        n_known, floor = self.vectors.shape[0], float(self.arrays["same"])
+        k = min(self.params["k"], n_known)
+        near, columns = np.empty((len(names), k)), np.empty((len(names), k), dtype=np.int64)
+        vectors = averaged(self.vocabulary, names)
+        for start in range(0, len(names), AT_ONCE):
+            rows = slice(start, start + AT_ONCE)
+            distances = apart(vectors[rows], self.vectors, self.params["metric"])
+            columns[rows] = nearest(distances, k)
+            near[rows] = np.take_along_axis(distances, columns[rows], axis=1)
         exact = near <= floor
         weight = np.where(exact.any(axis=1, keepdims=True), exact, 1 / np.maximum(near, floor))
-        table = np.zeros_like(apart)
-        np.put_along_axis(table, order, weight / weight.sum(axis=1, keepdims=True), axis=1)
-        return table
+        weight /= weight.sum(axis=1, keepdims=True)
+        ends = np.arange(len(names) + 1) * k
+        own = sparse.csr_matrix((weight.ravel(), columns.ravel(), ends), (len(names), n_known))
+        return own, np.zeros(len(names))
+
+
+def nearest(distances: Floats, k: int) -> Ints:
+    """Return the (n, k) columns of the smallest values of each row; the first of equal ones, in order of size."""
+    last = np.partition(distances, k - 1, axis=1)[:, k - 1 : k]
+    equal = distances == last
+    room = k - (distances < last).sum(axis=1, keepdims=True)
+    chosen = (distances < last) | (equal & (np.cumsum(equal, axis=1) <= room))
+    columns = np.nonzero(chosen)[1].reshape(-1, k)
+    order = np.argsort(np.take_along_axis(distances, columns, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(columns, order, axis=1)
