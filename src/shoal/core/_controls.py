@@ -83,14 +83,29 @@ class Controls:
         return cells, again
 
 
-def shuffled(pool: Ints, n: int, rng: np.random.Generator) -> tuple[Ints, Bools]:
-    """Return `n` members of a pool in random order, and which of them repeat an earlier one.
+def shuffled(pool: Ints | int, n: int, rng: np.random.Generator) -> tuple[Ints, Bools]:
+    """Draw members of a pool in random order; all of them come once before any comes again.
 
-    All members come once before any comes again, and so on.
+    Parameters
+    ----------
+    pool
+        Members, or their number, which stands for 0, 1, 2, ... and takes no memory.
+    n
+        How many are drawn.
+    rng
+        Generator.
+
+    Returns
+    -------
+    drawn
+        (n,) members.
+    again
+        (n,) which of them repeat an earlier one.
     """
-    once = min(n, len(pool))
+    size = pool if isinstance(pool, int) else len(pool)
+    once = min(n, size)
     drawn = [rng.choice(pool, once, replace=False)]
     while once < n:
-        drawn.append(rng.choice(pool, min(n - once, len(pool)), replace=False))
+        drawn.append(rng.choice(pool, min(n - once, size), replace=False))
         once += len(drawn[-1])
-    return np.concatenate(drawn), np.arange(n) >= len(pool)
+    return np.concatenate(drawn), np.arange(n) >= size

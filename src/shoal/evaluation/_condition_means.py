@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core._codes import grouped, members
 from ..core._controls import LEAST
 from ..core._matrix import add_to_groups
 from ..metrics._comparison import mean_of
@@ -47,6 +48,8 @@ class ConditionMeans:
             keys["context"].to_numpy(),
         )
         self.learned = np.isin(np.arange(n), condition[training & cells.perturbed])
+        self._pair, _ = grouped(perturbation=self.perturbation, context=self.context)
+        self._alike = members(self._pair)
         self._controls: dict[int, Floats] = {}
         self._totals: dict[tuple[int, bool], tuple[Floats, int]] = {}
 
@@ -63,11 +66,6 @@ class ConditionMeans:
                 self.cells.rows.take(np.sort(self.controls_of(context)))
             )
         return self._controls[context]
-
-    def others(self, code: int) -> Ints:
-        """Return the conditions of the same context that are of another perturbation."""
-        near = (self.context == self.context[code]) & (self.perturbation != self.perturbation[code])
-        return np.flatnonzero(near & self.present)
 
     def mean_of_others(self, code: int) -> Floats:
         """Return the mean over all other perturbations of the context with equal weights; of the controls if there is none."""
@@ -124,8 +122,9 @@ class ConditionMeans:
         """Return the mean over the conditions of the same context that are of another perturbation."""
         context = int(self.context[code])
         total, n = self._total(context, learned=learned)
-        own = self._here(context, learned=learned) & (self.perturbation == self.perturbation[code])
-        left = n - int(own.sum())
+        own = self._alike[self._pair[code]]
+        own = own[(self.learned if learned else self.present)[own]]
+        left = n - len(own)
         return (total - self.means[own].sum(axis=0)) / left if left else None
 
     @cached_property

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from .._logging import progress
 from .._validate import key_in
+from ..core._codes import grouped, members
 from ..core._matrix import Rows, as_rows
 from ..core._population import population
 from ..metrics._cells import sizes_of, stored
@@ -82,16 +83,18 @@ def of_cells(exam: Exam, pred: AnnData) -> Populations:
             key_in(key, pred.obs.columns, where="pred.obs")
     own = population(pred, replace(screen, batch_key=None, guide_key=None))
     order = np.argsort(pred.obs_names.to_numpy().astype(str), kind="stable")
-    perturbation = np.where(own.labels.is_control, -1, own.labels.code)[order]
-    context, dose = own.context[order], own.dose[order]
+    order = order[own.perturbed[order] & (own.context[order] >= 0)]
+    perturbation, context, dose = own.labels.code[order], own.context[order], own.dose[order]
+    of_condition = {
+        (own.names[perturbation[at[0]]], own.contexts[context[at[0]]]): at
+        for at in members(grouped(perturbation=perturbation, context=context)[0])
+    }
     rng = np.random.default_rng([exam.seed, 4])
     chosen, lacking = [], []
     for name, row in exam.conditions.iterrows():
-        here = perturbation == _code(own.names, row["perturbation"])
-        if own.screen.context_key is not None:
-            here &= context == _code(own.contexts, row["context"])
+        here = of_condition.get((row["perturbation"], row["context"]), np.zeros(0, dtype=np.int64))
         if screen.dose_key is not None and row["dose"]:
-            here &= np.isclose(dose, float(row["dose"]), rtol=1e-4)
+            here = here[np.isclose(dose[here], float(row["dose"]), rtol=1e-4)]
         chosen.append(
             np.sort(rng.permutation(order[here])[: row["n_predicted"] if exam.halves else None])
         )
@@ -108,11 +111,6 @@ def of_cells(exam: Exam, pred: AnnData) -> Populations:
     return replace(
         found, paths=paths_of(exam, source if source is None else _names(source, chosen))
     )
-
-
-def _code(names: Sequence[str], name: str) -> int:
-    """Return the place of a name, -2 where there is none."""
-    return names.index(name) if name in names else -2
 
 
 def _names(source: pd.Series, several: Sequence[Ints]) -> list[list[str]]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from .._keys import SPLIT
 from .._logging import logger
-from ..core._codes import grouped
+from ..core._codes import grouped, members
 from ..core._controls import shuffled
 from ..core._population import Population, population
 from ..metrics import median_bandwidth, principal_axes
@@ -102,13 +102,23 @@ class Exam:
 
     def negative(self) -> Populations:
         """Return cells of all other perturbations of the context, and their mean with equal weights."""
-        rng, order, drawn = np.random.default_rng([self.seed, 1]), _by_name(self.cells), []
-        where = self.means.condition[order]
+        rng, cells, drawn = np.random.default_rng([self.seed, 1]), self.cells, []
+        order = _by_name(cells)
+        order = order[cells.perturbed[order]]
+        of_context = {cells.context[order[at[0]]]: at for at in members(cells.context[order])}
+        label = cells.labels.code[order]
+        of_perturbation = {label[at[0]]: at for at in members(label)}
         for code, here, own in zip(self.codes, self.truth.group, self.asked, strict=True):
-            near = np.isin(where, self.means.others(code))
-            drawn.append(
-                shuffled(order[near] if near.any() else self.controls[here], len(own), rng)[0]
-            )
+            context = self.means.context[code]
+            near, same = of_context[context], of_perturbation[self.means.perturbation[code]]
+            same = np.searchsorted(near, same[cells.context[order[same]] == context])
+            n_left = len(near) - len(same)
+            if n_left:
+                at = shuffled(n_left, len(own), rng)[0]
+                at = at + np.searchsorted(same - np.arange(len(same)), at, side="right")
+                drawn.append(order[near[at]])
+            else:
+                drawn.append(shuffled(self.controls[here], len(own), rng)[0])
         exact = np.stack([self.means.mean_of_others(code) for code in self.codes])
         return Populations(self.truth, take(self.cells.rows, drawn), exact=exact)
 
@@ -163,8 +173,9 @@ def set_exam(
     rng = np.random.default_rng([seed, 0])
     order = _by_name(cells)
     found, skipped = {}, {}
-    for code in np.unique(condition[chosen]):
-        own = rng.permutation(order[(condition[order] == code) & chosen[order]])
+    asked_for = order[chosen[order]]
+    for at in members(condition[asked_for]):
+        code, own = condition[asked_for[at[0]]], rng.permutation(asked_for[at])
         if len(own) < min_cells:
             skipped[names[code]] = f"cells: {len(own)}, fewer than min_cells={min_cells}"
             continue
