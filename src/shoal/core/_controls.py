@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._codes import members
+
 if TYPE_CHECKING:
     from .._typing import Bools, Ints
 
@@ -76,8 +78,7 @@ class Controls:
         cells, again = np.empty(len(context), dtype=np.int64), np.zeros(len(context), dtype=bool)
         width = int(batch.max(initial=0)) + 2
         wanted, slot = np.unique((context + 1) * np.int64(width) + batch + 1, return_inverse=True)
-        for i, key in enumerate(wanted):
-            at = np.flatnonzero(slot == i)
+        for key, at in zip(wanted, members(slot), strict=True):
             pool, _ = self.pool(int(key // width) - 1, int(key % width) - 1)
             cells[at], again[at] = shuffled(pool, len(at), rng)
         return cells, again

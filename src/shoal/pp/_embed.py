@@ -14,7 +14,8 @@ from ..core._results import write_table
 from ..core._screen import labels, resolve
 from ..core._view import check_writable, own
 from ._embed_checks import keys_of, refuse_missing, target_column, warn_identical
-from ._embed_methods import CHEMISTRY, METHODS, Ask, check_arguments
+from ._embed_methods import CHEMISTRY, METHODS, check_arguments
+from ._embed_request import EmbeddingRequest
 from ._embed_source import Source, describe
 from ._split_fits import smiles_of
 
@@ -166,7 +167,7 @@ def embed(
 
     wanted = singles(screen, found, names)
     key_of = keys_of(adata, screen, found, wanted, targets)
-    ask = Ask(
+    request = EmbeddingRequest(
         adata=adata,
         screen=screen,
         labels=found,
@@ -177,7 +178,7 @@ def embed(
         strata=strata,
         layer=layer,
     )
-    vectors = METHODS[method].embed(ask)
+    vectors = METHODS[method].embed(request)
     table = _by_name(vectors, key_of)
     refuse_missing(vectors, key_of, method=method, drop=missing == "drop")
     smiles = {name: vectors.smiles[key] for name, key in key_of.items() if key in vectors.smiles}

@@ -23,32 +23,34 @@ if TYPE_CHECKING:
 
     from .._typing import Bools, Floats, Ints
     from ..core._plan import Plan
-    from ._embed_methods import Ask
+    from ._embed_request import EmbeddingRequest
 
 MOST_CELLS = (
     512  # of a perturbation, for the distances between populations, which take all pairs of cells
 )
 
 
-def by_coexpression(ask: Ask) -> Vectors:
+def by_coexpression(request: EmbeddingRequest) -> Vectors:
     """Components of the control cells, as the target genes correlate with them."""
-    genes = ask.adata.var_names
+    genes = request.adata.var_names
     if not genes.is_unique:
         msg = "adata.var_names are not unique; call adata.var_names_make_unique() first"
         raise ValueError(msg)
-    held = [key for key in ask.keys if key in genes]
-    absent = dict.fromkeys(set(ask.keys) - set(held), "not in adata.var_names")
-    fit = ask.labels.is_control & ~_held_out(ask.adata)
-    columns = list(strata_keys(ask.screen, ask.strata))
+    held = [key for key in request.keys if key in genes]
+    absent = dict.fromkeys(set(request.keys) - set(held), "not in adata.var_names")
+    fit = request.labels.is_control & ~_held_out(request.adata)
+    columns = list(strata_keys(request.screen, request.strata))
     stratum = np.where(fit, 0, -1)
     if columns:
         stratum[fit] = pd.factorize(
-            ask.adata.obs.loc[fit, columns].astype(str).agg(" | ".join, axis=1)
+            request.adata.obs.loc[fit, columns].astype(str).agg(" | ".join, axis=1)
         )[0]
     if fit.sum() - len(np.unique(stratum[fit])) < 3:
         msg = f"{int(fit.sum())} control cells in {len(np.unique(stratum[fit]))} strata are too few for correlations"
         raise ValueError(msg)
-    table, varies = coexpression(_log_values(ask), stratum, genes.get_indexer(held), ask.n_comps)
+    table, varies = coexpression(
+        _log_values(request), stratum, genes.get_indexer(held), request.n_comps
+    )
     absent |= {
         key: "does not vary in control cells"
         for key, moves in zip(held, varies, strict=True)
@@ -58,29 +60,29 @@ def by_coexpression(ask: Ask) -> Vectors:
     return Vectors(values, absent, genes, "control", int(fit.sum()))
 
 
-def by_effects(ask: Ask) -> Vectors:
+def by_effects(request: EmbeddingRequest) -> Vectors:
     """PCA of the mean shifts of single perturbations, from training cells where there is a split."""
-    names, plan, absent = _measured(ask, least=1)
+    names, plan, absent = _measured(request, least=1)
     if plan is None:
         return Vectors(pd.DataFrame(), absent)
-    table = scores(mean_shifts(_log_values(ask), plan), ask.n_comps)
-    _tell_fewer(ask, table)
-    fitted_on, used = "train" if SPLIT in ask.adata.obs else "all", int((plan.group >= 0).sum())
+    table = scores(mean_shifts(_log_values(request), plan), request.n_comps)
+    _tell_fewer(request, table)
+    fitted_on, used = "train" if SPLIT in request.adata.obs else "all", int((plan.group >= 0).sum())
     return Vectors(pd.DataFrame(table, index=names), absent, names, fitted_on, used)
 
 
-def by_mds(ask: Ask) -> Vectors:
+def by_mds(request: EmbeddingRequest) -> Vectors:
     """Scaling of the distances between the populations of single perturbations, from training cells if there is a split."""
-    fit = pca_fit(ask.adata)
+    fit = pca_fit(request.adata)
     if fit is None:
         msg = f"method='mds' compares populations in obsm[{PCA!r}], which is not there: call sh.pp.prepare(adata) first"
         raise ValueError(msg)
-    names, plan, absent = _measured(ask, least=2)
+    names, plan, absent = _measured(request, least=2)
     if plan is None:
         return Vectors(pd.DataFrame(), absent)
     values, chosen = (
-        np.asarray(ask.adata.obsm[PCA], dtype=np.float64),
-        _few_of_each(ask.adata, plan),
+        np.asarray(request.adata.obsm[PCA], dtype=np.float64),
+        _few_of_each(request.adata, plan),
     )
     bad = int((~np.isfinite(values[plan.group >= 0]).all(axis=1)).sum())
     if bad:
@@ -95,13 +97,13 @@ def by_mds(ask: Ask) -> Vectors:
     if not distances.any():
         msg = f"no distance between the {len(names)} measured perturbations is above 0; there is nothing to embed"
         raise ValueError(msg)
-    table = to_unit(scaled(distances, ask.n_comps))
-    _tell_fewer(ask, table)
-    train = _train(ask.adata)
+    table = to_unit(scaled(distances, request.n_comps))
+    _tell_fewer(request, table)
+    train = _train(request.adata)
     blind = (
-        SPLIT in ask.adata.obs
+        SPLIT in request.adata.obs
         and fit.on in ("control", "train")
-        and not is_stale(ask.adata, fit, train)
+        and not is_stale(request.adata, fit, train)
     )
     used = len(chosen) + int(plan.is_control.sum())
     return Vectors(
@@ -119,10 +121,10 @@ def _few_of_each(adata: AnnData, plan: Plan) -> Ints:
     return order[place < MOST_CELLS]
 
 
-def _tell_fewer(ask: Ask, table: Floats) -> None:
-    if table.shape[1] < ask.n_comps:
+def _tell_fewer(request: EmbeddingRequest, table: Floats) -> None:
+    if table.shape[1] < request.n_comps:
         logger.info(
-            "%d perturbations span %d components, not n_comps=%d", *table.shape, ask.n_comps
+            "%d perturbations span %d components, not n_comps=%d", *table.shape, request.n_comps
         )
 
 
@@ -134,39 +136,42 @@ def _train(adata: AnnData) -> Bools:
     return found
 
 
-def _measured(ask: Ask, *, least: int) -> tuple[pd.Index, Plan | None, dict[str, str]]:
+def _measured(
+    request: EmbeddingRequest, *, least: int
+) -> tuple[pd.Index, Plan | None, dict[str, str]]:
     """Return the single perturbations of `least` training cells, the plan that compares these, and why others have none."""
-    train = _train(ask.adata)
-    place = {key: i for i, key in enumerate(ask.keys)}
-    parts = [ask.screen.parts(name) for name in ask.labels.names]
-    lookup = np.array([place[p[0]] if len(p) == 1 else -1 for p in parts] + [len(ask.keys), -1])
-    code = np.where(train, lookup[ask.labels.code], -1)
-    cells = np.bincount(code[code >= 0], minlength=len(ask.keys) + 1)[:-1]
+    train = _train(request.adata)
+    place = {key: i for i, key in enumerate(request.keys)}
+    parts = [request.screen.parts(name) for name in request.labels.names]
+    lookup = np.array([place[p[0]] if len(p) == 1 else -1 for p in parts] + [len(request.keys), -1])
+    code = np.where(train, lookup[request.labels.code], -1)
+    cells = np.bincount(code[code >= 0], minlength=len(request.keys) + 1)[:-1]
     measured = np.flatnonzero(cells >= least)
-    absent = _why_not_measured(ask, cells, train)
+    absent = _why_not_measured(request, cells, train)
     absent |= {
-        ask.keys[i]: "a single training cell" for i in np.flatnonzero((cells > 0) & (cells < least))
+        request.keys[i]: "a single training cell"
+        for i in np.flatnonzero((cells > 0) & (cells < least))
     }
     if len(measured) == 0:
         return pd.Index([]), None, absent
-    short = np.full(len(ask.keys) + 2, -1)
-    short[measured], short[len(ask.keys)] = np.arange(len(measured)), len(measured)
-    names = pd.Index([ask.keys[i] for i in measured], dtype=object)
+    short = np.full(len(request.keys) + 2, -1)
+    short[measured], short[len(request.keys)] = np.arange(len(measured)), len(measured)
+    names = pd.Index([request.keys[i] for i in measured], dtype=object)
     plan = make_plan(
-        ask.adata,
+        request.adata,
         Labels(names, short[code]),
-        strata=strata_keys(ask.screen, ask.strata),
+        strata=strata_keys(request.screen, request.strata),
         depth_key=None,
     )
     return names, plan, absent
 
 
-def _why_not_measured(ask: Ask, cells: Ints, train: Bools) -> dict[str, str]:
+def _why_not_measured(request: EmbeddingRequest, cells: Ints, train: Bools) -> dict[str, str]:
     """Say of every key without training cells of its own why it has none."""
-    names, seen = ask.labels.names, np.unique(ask.labels.code[ask.labels.code >= 0])
+    names, seen = request.labels.names, np.unique(request.labels.code[request.labels.code >= 0])
     alone, joint = set(), set()
     for name in names[seen[seen < len(names)]]:
-        parts = ask.screen.parts(name)
+        parts = request.screen.parts(name)
         (alone if len(parts) == 1 else joint).update(parts)
     return {
         key: "not in the training cells"
@@ -174,7 +179,7 @@ def _why_not_measured(ask: Ask, cells: Ints, train: Bools) -> dict[str, str]:
         else "measured only in combinations"
         if key in joint
         else "not measured"
-        for key, n in zip(ask.keys, cells, strict=True)
+        for key, n in zip(request.keys, cells, strict=True)
         if n == 0
     }
 
@@ -187,9 +192,9 @@ def _held_out(adata: AnnData) -> Bools:
     return found
 
 
-def _log_values(ask: Ask) -> Rows:
+def _log_values(request: EmbeddingRequest) -> Rows:
     """Return the matrix, or refuse values whose means and correlations would be about sequencing depth."""
-    source, slot = choose(ask.adata, layer=ask.layer)
+    source, slot = choose(request.adata, layer=request.layer)
     rows = as_rows(source)
     scale = look(rows)
     if scale.n_bad_cells:

@@ -12,37 +12,12 @@ import pandas as pd
 from ._embed_cells import by_coexpression, by_effects, by_mds
 from ._embed_chemistry import descriptors, fingerprints
 from ._embed_network import from_network
-from ._embed_source import Source, Vectors, from_table
+from ._embed_source import Vectors, from_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from anndata import AnnData
-
-    from ..core._screen import Labels, Screen
-
-
-@dataclass(frozen=True)
-class Ask:
-    """What is to be embedded, and with what.
-
-    Attributes
-    ----------
-    keys
-        What the perturbations are called in the source, each once.
-    n_comps
-        Dimensions asked for, or the method's default.
-    """
-
-    adata: AnnData
-    screen: Screen
-    labels: Labels
-    keys: Sequence[str]
-    source: Source | None
-    n_comps: int
-    walk: int | None
-    strata: str | Sequence[str] | None
-    layer: str | None
+    from ._embed_request import EmbeddingRequest
 
 
 @dataclass(frozen=True)
@@ -61,33 +36,33 @@ class Method:
         Whether there is nothing to embed without `source`.
     """
 
-    embed: Callable[[Ask], Vectors]
+    embed: Callable[[EmbeddingRequest], Vectors]
     takes: frozenset[str] = field(default_factory=frozenset)
     n_comps: int = 0
     needs_source: bool = False
 
 
-def _one_hot(ask: Ask) -> Vectors:
-    n = len(ask.keys)
+def _one_hot(request: EmbeddingRequest) -> Vectors:
+    n = len(request.keys)
     return Vectors(
-        pd.DataFrame(np.eye(n, dtype=np.float32), index=pd.Index(ask.keys, dtype=object))
+        pd.DataFrame(np.eye(n, dtype=np.float32), index=pd.Index(request.keys, dtype=object))
     )
 
 
-def _table(ask: Ask) -> Vectors:
-    return from_table(ask.source, ask.keys)
+def _table(request: EmbeddingRequest) -> Vectors:
+    return from_table(request.source, request.keys)
 
 
-def _network(ask: Ask) -> Vectors:
-    return from_network(ask.source, ask.keys, n_comps=ask.n_comps, walk=ask.walk)
+def _network(request: EmbeddingRequest) -> Vectors:
+    return from_network(request.source, request.keys, n_comps=request.n_comps, walk=request.walk)
 
 
-def _fingerprint(ask: Ask) -> Vectors:
-    return fingerprints(ask.source, ask.keys, n_bits=ask.n_comps)
+def _fingerprint(request: EmbeddingRequest) -> Vectors:
+    return fingerprints(request.source, request.keys, n_bits=request.n_comps)
 
 
-def _descriptors(ask: Ask) -> Vectors:
-    return descriptors(ask.source, ask.keys)
+def _descriptors(request: EmbeddingRequest) -> Vectors:
+    return descriptors(request.source, request.keys)
 
 
 METHODS: MappingProxyType[str, Method] = MappingProxyType(

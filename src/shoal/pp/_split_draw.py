@@ -97,7 +97,9 @@ class Parts:
         return [
             seen
             for seen in ways
-            if seen <= self.alone - self.hidden and not (set(own) - seen) & self.shown
+            if seen <= self.alone
+            and seen.isdisjoint(self.hidden)
+            and (set(own) - seen).isdisjoint(self.shown)
         ]
 
     def load(self, unit: str) -> int:
@@ -163,5 +165,6 @@ def take_named(
             msg = f"{name}: {alike[0]!r} cannot be held out: {taker.why(alike[0])}"
             raise ValueError(msg)
         taken += allowed
-        left += [unit for unit in alike if unit not in allowed]
+        gone = frozenset(allowed)
+        left += [unit for unit in alike if unit not in gone]
     return taken, left

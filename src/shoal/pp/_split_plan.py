@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -169,7 +170,8 @@ class _Draft:
     def _by_name(self, side: str, names: list[Any]) -> list[str]:
         asked = find_units(self.items, self.screen, names, name=side)
         flat = [unit for units in asked for unit in units]
-        again = [unit for i, unit in enumerate(flat) if unit in self.held or unit in flat[:i]]
+        times = Counter(flat)
+        again = [unit for unit in flat if unit in self.held or times[unit] > 1]
         if again:
             msg = f"{side}: {again[0]!r} is named twice, or is in test already; a unit has one side"
             raise ValueError(msg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ class Items:
     parts: tuple[tuple[str, ...], ...]
     code: Ints
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """Names for people: ``"A+B"``, ``"A | day 5"``."""
         if BY[self.by] is None:
@@ -67,7 +68,7 @@ class Items:
         """(n_items,) cells of each."""
         return np.bincount(self.code[self.code >= 0], minlength=len(self.perturbation))
 
-    @property
+    @cached_property
     def units(self) -> list[str]:
         """What can be held out: parts, combinations, contexts or items, sorted."""
         if self.by == "perturbation":
@@ -158,11 +159,20 @@ def find_units(items: Items, screen: Screen, asked: Sequence[Any], *, name: str)
     ValueError
         If it is a control, or of another kind than `by` holds out.
     """
-    return [_find(items, screen, value, name) for value in asked]
+    units = dict.fromkeys(items.units)  # found at once, in order
+    perturbations = frozenset(items.perturbation)
+    return [_find(items, screen, value, name, units, perturbations) for value in asked]
 
 
-def _find(items: Items, screen: Screen, value: Any, name: str) -> list[str]:
-    units, by = items.units, items.by
+def _find(
+    items: Items,
+    screen: Screen,
+    value: Any,
+    name: str,
+    units: Mapping[str, None],
+    perturbations: frozenset[str],
+) -> list[str]:
+    by = items.by
     pair = isinstance(value, (tuple, list)) and len(value) == 2
     text = BETWEEN.join(map(str, value)) if pair else str(value)
     if text in screen.control:
@@ -171,7 +181,7 @@ def _find(items: Items, screen: Screen, value: Any, name: str) -> list[str]:
     if by in ("perturbation", "combination"):
         text = screen.canonical(text)
         several = len(screen.parts(text)) > 1
-        if text in items.perturbation and several != (by == "combination"):
+        if text in perturbations and several != (by == "combination"):
             other = "combination" if several else "perturbation"
             msg = f"{name}: {text!r} is a {'combination' if several else 'single perturbation'}; use by={other!r}"
             raise ValueError(msg)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..._validate import positive
-from ...core._codes import recode
+from ...core._codes import members, recode
 from ._baseline import Baseline
 from ._pool import Pool, keep
 
@@ -131,8 +131,8 @@ class ContextMean(PerturbedMean):
     ) -> Matrix:
         context = recode(wanted.context, cells.contexts, self.vocabulary.contexts)
         drawn = np.empty(len(wanted), dtype=np.int64)
-        for code in np.unique(wanted.context):
-            here = np.flatnonzero(wanted.context == code)
+        for here in members(wanted.context):
+            code = wanted.context[here[0]]
             rows = np.flatnonzero((self.pool.context == context[here[0]]) & (code >= 0))
             if not len(rows):
                 label = repr(cells.contexts[code]) if code >= 0 else "missing"
