@@ -9,9 +9,11 @@ from .baselines._contexts import OtherContexts
 from .baselines._distribution import QuantileShift
 from .baselines._kernel import KernelRidge
 from .baselines._linear import LatentLinear
+from .baselines._mean_shift import MeanShift
 from .baselines._means import ContextMean, ControlCopy, PerturbedMean
 from .baselines._neighbours import Nearest
-from .baselines._shift import Additive, MatchingMean, MeanShift, OwnShift
+from .baselines._own_shift import OwnShift
+from .baselines._parts import Additive, MatchingMean
 
 if TYPE_CHECKING:
     from .base._model import PerturbationModel

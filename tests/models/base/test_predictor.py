@@ -227,6 +227,21 @@ def test_only_the_training_split_teaches_names(adata):
     assert type(vocabulary).from_dict(vocabulary.to_dict()).screen == vocabulary.screen
 
 
+def test_one_hot_vectors_are_sparse_and_saved_without_a_table(adata):
+    known = Copy(adata).vocabulary
+    n = len(known.perturbations)
+    assert sparse.issparse(known.vectors)
+    assert known.scaled_vectors is known.vectors
+    np.testing.assert_array_equal(known.vectors.toarray(), np.eye(n))
+    np.testing.assert_array_equal(known.incidence(["A+B", "B"]).toarray()[:, :2], [[1, 1], [0, 1]])
+    stored = known.to_dict()
+    assert stored["vectors"].size == 0
+    back = type(known).from_dict(stored)
+    np.testing.assert_array_equal(back.vectors.toarray(), np.eye(n))
+    dense = type(known).from_dict({**stored, "vectors": np.eye(n, dtype=np.float32)})
+    np.testing.assert_array_equal(dense.vectors, np.eye(n))  # as models saved before hold it
+
+
 def test_vectors_come_from_a_table(adata):
     table = pd.DataFrame([[1.0, 0], [0, 2], [3, 3], [4, 4]], index=["A", "B", "C/D", "E"])
     adata.uns["perturbation_embeddings"] = {"mine": table}

@@ -8,16 +8,16 @@ from typing import Any
 from ..._validate import one_of
 
 BASELINES = {
-    "additive": ("baselines._shift", "Additive"),
+    "additive": ("baselines._parts", "Additive"),
     "context_mean": ("baselines._means", "ContextMean"),
     "control": ("baselines._means", "ControlCopy"),
     "kernel_ridge": ("baselines._kernel", "KernelRidge"),
     "latent_linear": ("baselines._linear", "LatentLinear"),
-    "matching_mean": ("baselines._shift", "MatchingMean"),
-    "mean_shift": ("baselines._shift", "MeanShift"),
+    "matching_mean": ("baselines._parts", "MatchingMean"),
+    "mean_shift": ("baselines._mean_shift", "MeanShift"),
     "nearest": ("baselines._neighbours", "Nearest"),
     "other_contexts": ("baselines._contexts", "OtherContexts"),
-    "own_shift": ("baselines._shift", "OwnShift"),
+    "own_shift": ("baselines._own_shift", "OwnShift"),
     "perturbed_mean": ("baselines._means", "PerturbedMean"),
     "quantile_shift": ("baselines._distribution", "QuantileShift"),
 }
