@@ -1,4 +1,4 @@
-"""Which control cells stand in for which perturbed cells: those of the same context and batch, where there are enough."""
+"""Which control cells stand in for which perturbed cells: those of the same context and batch."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ LEAST = 10  # a pool of fewer control cells gives way to the next level
 class Controls:
     """Control cells, looked up by context and batch.
 
-    A cell is matched with controls of its own context and batch; where there are fewer than `least`, with controls of its
-    context, else of its batch, else with any. The context comes before the batch because it is biology.
+    A cell is matched with controls of its own context and batch; where there are fewer than
+    `least`, with controls of its context, else of its batch, else with any. The context comes
+    before the batch because it is biology.
 
     Attributes
     ----------
@@ -42,7 +43,7 @@ class Controls:
     )
 
     def pool(self, context: int, batch: int) -> tuple[Ints, int]:
-        """Return the controls for a context and batch (code -1: unknown), and which of `LEVELS` they are of."""
+        """Return the controls for a context and batch (-1: unknown), and their place in `LEVELS`."""
         key = (int(context), int(batch))
         if key not in self._pools:
             in_context = (self.context == key[0]) & (key[0] >= 0)
@@ -59,12 +60,12 @@ class Controls:
         return self._pools[key]
 
     def draw(self, context: Ints, batch: Ints, rng: np.random.Generator) -> tuple[Ints, Bools]:
-        """Draw a control for every wanted cell, each control of a pool once before any is drawn again.
+        """Draw a control for every cell; all controls of a pool come once before any comes again.
 
         Parameters
         ----------
         context, batch
-            (n,) codes of the wanted cells, -1 where unknown.
+            (n,) codes of the cells, -1 where unknown.
         rng
             Generator.
 

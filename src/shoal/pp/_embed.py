@@ -1,4 +1,4 @@
-"""Give every single perturbation a vector, so that a model can be asked about those it has not seen."""
+"""Give every single perturbation a vector, so that models can predict those they have not seen."""
 
 from __future__ import annotations
 
@@ -59,55 +59,76 @@ def embed(
 ) -> None:
     """Write a vector for every single perturbation of the screen.
 
-    A combination is a set of single perturbations, so only singles have vectors; the control has none. A perturbation
-    without a vector is an error that names it: nothing becomes zeros. Nothing is fitted on held-out cells, and no
-    method uses random numbers. Sources: zhang2018regularized (eigenvectors), qiu2018netmf (walks), rogers2010ecfp.
+    Only single perturbations have vectors: a combination is a set of them, and the control has
+    none. A perturbation without a vector is an error that names it; nothing becomes zeros. Nothing
+    is fitted on held-out cells, and no method uses random numbers.
 
     Parameters
     ----------
     data
         Screen, one row per cell.
     perturbation_key, control
-        Column of perturbations and label(s) of the controls; from `shoal.pp.annotate` where left out.
+        Column of perturbations and label(s) of the controls; from `shoal.pp.annotate` where left
+        out.
     method
-        ``"one_hot"``: a dimension each; says nothing about unseen perturbations.
-        ``"table"``: vectors of your own, from `source`.
-        ``"network"``: position in a gene network: leading eigenvectors of its regularised random walk, or factors of
-        what random walks see together, in closed form (`walk`).
-        ``"coexpression"``: correlation of the target gene with the leading components of the control cells.
-        ``"effects"``: PCA of the mean shifts from control of single perturbations, on training cells.
-        ``"mds"``: metric scaling (SMACOF) of the distances between the populations of single perturbations in
-        ``obsm["X_pca"]``, on training cells; within [0, 1].
-        ``"fingerprint"``: Morgan fingerprint of a drug (bits, radius 2), from its SMILES (extra ``chem``).
-        ``"descriptors"``: rdkit's descriptors of a drug from its SMILES, as z-scores over all molecules of `source`
-        (extra ``chem``).
+        Where the vectors come from:
+
+        ``"one_hot"``
+            a dimension for each; says nothing about unseen perturbations.
+        ``"table"``
+            vectors of your own, from `source`.
+        ``"network"``
+            position in a gene network: the leading eigenvectors of its regularised random walk
+            (zhang2018regularized), or, with `walk`, factors of what random walks see together
+            (qiu2018netmf).
+        ``"coexpression"``
+            correlation of the target gene with the leading components of the control cells.
+        ``"effects"``
+            PCA of the mean shifts from control of single perturbations, on training cells.
+        ``"mds"``
+            metric scaling (SMACOF) of the distances between the populations of single perturbations
+            in ``obsm["X_pca"]``, on training cells; within [0, 1]. All pairs of perturbations are
+            compared, so that time and memory grow with the square of their number.
+        ``"fingerprint"``
+            Morgan fingerprint of a drug (bits, radius 2) from its SMILES (rogers2010ecfp; extra
+            ``chem``).
+        ``"descriptors"``
+            rdkit's descriptors of a drug from its SMILES, as z-scores over all molecules of
+            `source` (extra ``chem``).
     source
-        For ``"table"``: a DataFrame (index = name, or names in its first column), a mapping of names to vectors, or a
-        csv, tsv, txt, parquet or npz file (one array of names, one of vectors).
-        For ``"network"``: an edge list (DataFrame or file; columns ``source``, ``target`` and, where there is one,
-        ``weight``), gene sets (mapping or GMT file), or ``"collectri"`` or ``"dorothea"``, which decoupler downloads
-        (human; extra ``net``). Directions and signs are dropped.
-        For ``"fingerprint"`` and ``"descriptors"``: SMILES by name, as any of the tables; without it `targets` gives the
-        SMILES. It may hold more drugs than the screen: descriptors are standardised over all of them.
+        What the method reads:
+
+        ``"table"``
+            a DataFrame (index = name, or names in its first column), a mapping of names to vectors,
+            or a csv, tsv, txt, parquet or npz file (one array of names, one of vectors).
+        ``"network"``
+            an edge list (DataFrame or file; columns ``source``, ``target`` and, where there is one,
+            ``weight``), gene sets (mapping or GMT file), or ``"collectri"`` or ``"dorothea"``,
+            which decoupler downloads (human; extra ``net``). Directions and signs are dropped.
+        ``"fingerprint"``, ``"descriptors"``
+            SMILES by name, as any of the tables; without it `targets` gives the SMILES. It may hold
+            more drugs than the screen: descriptors are standardised over all of them.
     targets
-        What perturbations are called in the source, where that differs: perturbation -> gene, drug or SMILES, or a
-        column of ``obs`` that holds this for the cells of single perturbations.
+        What perturbations are called in the source, where that differs: perturbation -> gene, drug
+        or SMILES, or a column of ``obs`` that holds this for the cells of single perturbations.
     names
         Further perturbations to embed, which the screen does not hold; of a combination, its parts.
     n_comps
-        Dimensions; 64 for ``"network"``, 32 for ``"coexpression"``, 16 for ``"effects"``, 10 for ``"mds"``, 1,024 bits
-        for ``"fingerprint"`` if ``None``. Fewer if the input spans fewer.
+        Dimensions; 64 for ``"network"``, 32 for ``"coexpression"``, 16 for ``"effects"``, 10 for
+        ``"mds"``, 1,024 bits for ``"fingerprint"`` if ``None``. Fewer if the input spans fewer.
     walk
-        Steps within which random walks count genes as seen together (5 or 10 are usual). ``None`` takes eigenvectors.
+        Steps within which random walks count genes as seen together (5 or 10 are usual). ``None``
+        takes eigenvectors.
     strata
-        Columns of ``obs`` within which cells are compared (``"coexpression"``, ``"effects"``, ``"mds"``); ``"auto"``: the
-        recorded context and batch; ``None`` pools all cells.
+        Columns of ``obs`` within which cells are compared (``"coexpression"``, ``"effects"``,
+        ``"mds"``); ``"auto"``: the recorded context and batch; ``None`` pools all cells.
     missing
         What a perturbation without a vector is: an error, or left out of the embedding.
     layer
         Layer with log-normalised values to read instead of ``X``.
     key_added
-        Name of the embedding; that of the method if ``None``. An embedding of the same name is replaced.
+        Name of the embedding; that of the method if ``None``. An embedding of the same name is
+        replaced.
     mod
         Modality to work on, if `data` is a MuData.
 
@@ -118,27 +139,33 @@ def embed(
     ``uns["perturbation_embeddings"][key_added]``
         DataFrame, index = single perturbation, sorted; columns ``"0"``, ``"1"``, ...; float32.
     ``uns["perturbation_embeddings_info"]``
-        ``table``, index = embedding: ``method``, ``source`` (text); ``fitted_on``: the cells of this screen that it was
-        fitted on, ``"none"``, ``"control"``, ``"train"`` or ``"all"``; ``n_fit`` (int64), how many; ``transductive``
-        (bool), whether test cells may be among them (:func:`shoal.pp.split` looks again); ``n_dims``,
-        ``n_perturbations``, ``n_missing`` (int64). And, where SMILES were read, ``molecules``, index = perturbation:
-        ``smiles``, canonical.
+        ``table``, index = embedding, with the columns
+
+        - ``method``, ``source`` (text);
+        - ``fitted_on``, the cells of this screen that it was fitted on: ``"none"``, ``"control"``,
+          ``"train"`` or ``"all"``; ``n_fit`` (int64), how many;
+        - ``transductive`` (bool), whether test cells may be among them; :func:`shoal.pp.split`
+          looks again;
+        - ``n_dims``, ``n_perturbations``, ``n_missing`` (int64).
+
+        Where SMILES were read also ``molecules``, index = perturbation: ``smiles``, canonical.
 
     A view is turned into a copy first. After an error nothing has been written.
 
     Raises
     ------
     ValueError
-        If a perturbation has no vector and `missing` is ``"raise"``, none has one, a source cannot be read as the
-        method needs it, an argument does not belong to the method, or values are not log-normalised.
+        If a perturbation has no vector and `missing` is ``"raise"``, none has one, a source cannot
+        be read as the method needs it, an argument does not belong to the method, or values are not
+        log-normalised.
     KeyError
         If a column or layer does not exist.
 
     Warns
     -----
     UserWarning
-        If perturbations are one molecule, or have the same vector: a model cannot tell them apart, and one may give away
-        the other.
+        If perturbations are one molecule, or have the same vector: a model cannot tell them apart,
+        and one may give away the other.
 
     Examples
     --------
@@ -184,7 +211,10 @@ def embed(
     smiles = {name: vectors.smiles[key] for name, key in key_of.items() if key in vectors.smiles}
     warn_identical(table, smiles)
     if table.shape[1] > MOST_COLUMNS:
-        msg = f"{table.shape[1]} dimensions cannot be stored in h5ad, which holds {MOST_COLUMNS}; embed in fewer"
+        msg = (
+            f"{table.shape[1]} dimensions cannot be stored in h5ad, which holds {MOST_COLUMNS}; "
+            "embed in fewer"
+        )
         raise ValueError(msg)
 
     row = {
@@ -209,7 +239,7 @@ def singles(screen: Screen, found: Labels, names: str | Sequence[str] | None) ->
 
 
 def _smiles_of(adata: AnnData, perturbation_key: str | None, control: Any, targets: Any) -> Any:
-    """Return `targets` as the table of SMILES: a mapping as it is, a column of obs by perturbation."""
+    """Return `targets` as a table of SMILES: a mapping, or a column of obs by perturbation."""
     if not isinstance(targets, str):
         return targets
     screen = resolve(adata, perturbation_key, control=control)
@@ -242,7 +272,7 @@ def _write(
     screen: Screen,
     smiles: Mapping[str, str],
 ) -> None:
-    """Write the embedding and its row; rows of embeddings that are gone go too, what is known of drugs stays."""
+    """Write the embedding and its row; drop the rows of embeddings that are gone."""
     own(adata)
     stored = {**adata.uns.get(EMBEDDINGS, {}), key: table}
     info = adata.uns.get(EMBEDDINGS_INFO, {})

@@ -1,4 +1,4 @@
-"""Methods of pp.embed that read cells of the screen: which cells, in which strata, and why a perturbation has none."""
+"""Methods of pp.embed that read cells of the screen: which cells, and in which strata."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ def by_coexpression(request: EmbeddingRequest) -> Vectors:
             request.adata.obs.loc[fit, columns].astype(str).agg(" | ".join, axis=1)
         )[0]
     if fit.sum() - len(np.unique(stratum[fit])) < 3:
-        msg = f"{int(fit.sum())} control cells in {len(np.unique(stratum[fit]))} strata are too few for correlations"
+        msg = (
+            f"{int(fit.sum())} control cells in {len(np.unique(stratum[fit]))} strata are too few "
+            "for correlations"
+        )
         raise ValueError(msg)
     table, varies = coexpression(
         _log_values(request), stratum, genes.get_indexer(held), request.n_comps
@@ -61,7 +64,7 @@ def by_coexpression(request: EmbeddingRequest) -> Vectors:
 
 
 def by_effects(request: EmbeddingRequest) -> Vectors:
-    """PCA of the mean shifts of single perturbations, from training cells where there is a split."""
+    """PCA of the mean shifts of single perturbations; of training cells, if there is a split."""
     names, plan, absent = _measured(request, least=1)
     if plan is None:
         return Vectors(pd.DataFrame(), absent)
@@ -72,10 +75,13 @@ def by_effects(request: EmbeddingRequest) -> Vectors:
 
 
 def by_mds(request: EmbeddingRequest) -> Vectors:
-    """Scaling of the distances between the populations of single perturbations, from training cells if there is a split."""
+    """Scaling of the distances of single perturbations; of training cells, if there is a split."""
     fit = pca_fit(request.adata)
     if fit is None:
-        msg = f"method='mds' compares populations in obsm[{PCA!r}], which is not there: call sh.pp.prepare(adata) first"
+        msg = (
+            f"method='mds' compares populations in obsm[{PCA!r}], which is not there: call "
+            "sh.pp.prepare(adata) first"
+        )
         raise ValueError(msg)
     names, plan, absent = _measured(request, least=2)
     if plan is None:
@@ -86,7 +92,10 @@ def by_mds(request: EmbeddingRequest) -> Vectors:
     )
     bad = int((~np.isfinite(values[plan.group >= 0]).all(axis=1)).sum())
     if bad:
-        msg = f"obsm[{PCA!r}] holds NaN or infinite values in {bad} cells; call sh.pp.prepare(adata) again"
+        msg = (
+            f"obsm[{PCA!r}] holds NaN or infinite values in {bad} cells; call sh.pp.prepare(adata) "
+            "again"
+        )
         raise ValueError(msg)
     control = np.array(
         [values[plan.is_control & (plan.stratum == s)].mean(axis=0) for s in range(plan.n_strata)]
@@ -95,7 +104,10 @@ def by_mds(request: EmbeddingRequest) -> Vectors:
         values[chosen] - control[plan.stratum[chosen]], np.bincount(plan.group[chosen])
     )
     if not distances.any():
-        msg = f"no distance between the {len(names)} measured perturbations is above 0; there is nothing to embed"
+        msg = (
+            f"no distance between the {len(names)} measured perturbations is above 0; there is "
+            "nothing to embed"
+        )
         raise ValueError(msg)
     table = to_unit(scaled(distances, request.n_comps))
     _tell_fewer(request, table)
@@ -112,7 +124,10 @@ def by_mds(request: EmbeddingRequest) -> Vectors:
 
 
 def _few_of_each(adata: AnnData, plan: Plan) -> Ints:
-    """Return the rows of at most `MOST_CELLS` cells of each group, those of the first group first, whatever their order."""
+    """Return the rows of at most `MOST_CELLS` cells of each group, group after group.
+
+    Which cells these are does not depend on the order of the rows.
+    """
     rows = np.flatnonzero(plan.perturbed >= 0)
     key = pd.util.hash_array(adata.obs_names.to_numpy(dtype=object)[rows])
     order = rows[np.lexsort((key, plan.group[rows]))]
@@ -139,7 +154,17 @@ def _train(adata: AnnData) -> Bools:
 def _measured(
     request: EmbeddingRequest, *, least: int
 ) -> tuple[pd.Index, Plan | None, dict[str, str]]:
-    """Return the single perturbations of `least` training cells, the plan that compares these, and why others have none."""
+    """Choose the single perturbations that have at least `least` training cells.
+
+    Returns
+    -------
+    names
+        The perturbations.
+    plan
+        The plan that compares their cells with controls; ``None`` if there are none.
+    absent
+        Why each of the others is left out.
+    """
     train = _train(request.adata)
     place = {key: i for i, key in enumerate(request.keys)}
     parts = [request.screen.parts(name) for name in request.labels.names]
@@ -193,16 +218,20 @@ def _held_out(adata: AnnData) -> Bools:
 
 
 def _log_values(request: EmbeddingRequest) -> Rows:
-    """Return the matrix, or refuse values whose means and correlations would be about sequencing depth."""
+    """Return the matrix; refuse values whose means would be about sequencing depth."""
     source, slot = choose(request.adata, layer=request.layer)
     rows = as_rows(source)
     scale = look(rows)
     if scale.n_bad_cells:
-        msg = f"{slot} holds NaN or infinite values in {scale.n_bad_cells} of {rows.shape[0]} cells; drop or fill them"
+        msg = (
+            f"{slot} holds NaN or infinite values in {scale.n_bad_cells} of {rows.shape[0]} cells; "
+            "drop or fill them"
+        )
         raise ValueError(msg)
     if scale.kind not in ("log", "signed"):
         msg = (
-            f"{slot} holds {scale.words}; normalise with sh.pp.prepare(adata, normalize='log1p') first, or point "
+            f"{slot} holds {scale.words}; normalise with sh.pp.prepare(adata, normalize='log1p') "
+            "first, or point "
             "layer= to log-normalised values"
         )
         raise ValueError(msg)

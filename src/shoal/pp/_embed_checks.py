@@ -1,4 +1,4 @@
-"""What perturbations are called in a source, which of them it lacks, and which it cannot tell apart."""
+"""What perturbations are called in a source, and which of them it lacks or cannot tell apart."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def keys_of(
     wanted: Sequence[str],
     targets: Mapping[str, str] | str | None,
 ) -> dict[str, str]:
-    """Return what every wanted perturbation is called in the source: by `targets`, else by its own name.
+    """Return what every perturbation is called in the source: by `targets`, or its own name.
 
     Raises
     ------
@@ -68,13 +68,16 @@ def target_column(adata: AnnData, screen: Screen, found: Labels, key: str) -> di
     several = sorted(set(pairs["name"][pairs["name"].duplicated()]))
     if several:
         values = ", ".join(map(repr, pairs["target"][pairs["name"] == several[0]][:4]))
-        msg = f"targets: {len(several)} perturbations have several values of obs[{key!r}], such as {several[0]!r}: {values}"
+        msg = (
+            f"targets: {len(several)} perturbations have several values of obs[{key!r}], such as "
+            f"{several[0]!r}: {values}"
+        )
         raise ValueError(msg)
     return dict(zip(pairs["name"], pairs["target"].astype(str), strict=True))
 
 
 def refuse_missing(vectors: Vectors, key_of: Mapping[str, str], *, method: str, drop: bool) -> None:
-    """Raise ``ValueError`` that lists the perturbations without a vector, or log them if they are dropped."""
+    """Raise ``ValueError`` if perturbations have no vector, or log them if they are dropped."""
     lost = [name for name, key in key_of.items() if key not in vectors.values.index]
     if not lost:
         return
@@ -107,11 +110,15 @@ def refuse_missing(vectors: Vectors, key_of: Mapping[str, str], *, method: str, 
 
 
 def warn_identical(table: pd.DataFrame, smiles: Mapping[str, str]) -> None:
-    """Warn of one molecule under several names, and of others with the same vector, to six digits of the largest entry."""
+    """Warn of one molecule under several names, and of perturbations with the same vector.
+
+    Vectors are the same if they agree to six digits of the largest entry.
+    """
     drugs = same_values(pd.Series(smiles, dtype=object))
     if drugs:
         msg = (
-            "one molecule under several names, so that one in training gives away another in test; give it one name, or "
+            "one molecule under several names, so that one in training gives away another in test; "
+            "give it one name, or "
             f"hold them out together: {_groups(drugs)}"
         )
         warnings.warn(msg, UserWarning, stacklevel=3)
@@ -124,7 +131,8 @@ def warn_identical(table: pd.DataFrame, smiles: Mapping[str, str]) -> None:
     )
     if others := [names for names in same if names not in drugs]:
         msg = (
-            "perturbations with the same vector cannot be told apart by a model, and one in training gives away another "
+            "perturbations with the same vector cannot be told apart by a model, and one in "
+            "training gives away another "
             f"in test: {_groups(others)}"
         )
         warnings.warn(msg, UserWarning, stacklevel=3)

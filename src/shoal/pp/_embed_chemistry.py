@@ -60,7 +60,7 @@ def fingerprints(source: Source, keys: Sequence[str], *, n_bits: int) -> Vectors
 
 
 def descriptors(source: Source, keys: Sequence[str]) -> Vectors:
-    """Look the SMILES of the `keys` up and standardise rdkit's descriptors over all molecules of the source.
+    """Return rdkit's descriptors of `keys`, standardised over all molecules of the source.
 
     Raises
     ------
@@ -81,7 +81,10 @@ def descriptors(source: Source, keys: Sequence[str]) -> Vectors:
     each = {text: one.by_name[name] for one in (read, library) for name, text in one.smiles.items()}
     table = pd.DataFrame(standardised(_calculated(each)), index=pd.Index(list(each), dtype=object))
     if not table.shape[1]:
-        msg = f"source holds {len(each)} different molecules, among which no descriptor varies: give a library of drugs"
+        msg = (
+            f"source holds {len(each)} different molecules, among which no descriptor varies: give "
+            "a library of drugs"
+        )
         raise ValueError(msg)
     vectors = table.loc[list(read.smiles.values())].set_axis(
         pd.Index(list(read.smiles), dtype=object)
@@ -90,7 +93,7 @@ def descriptors(source: Source, keys: Sequence[str]) -> Vectors:
 
 
 def standardised(values: Floats) -> Floats:
-    """Return the z-scores of the columns that vary; what is not finite becomes 0, the mean of its column."""
+    """Return the z-scores of the columns that vary; what is not finite becomes 0, their mean."""
     known = np.where(np.isfinite(values), values, np.nan)[:, np.isfinite(values).any(axis=0)]
     mean, spread = np.nanmean(known, axis=0), np.nanstd(known, axis=0)
     varies = spread > LEAST_SPREAD
@@ -137,6 +140,9 @@ def _smiles(found: pd.DataFrame) -> pd.Series:
     named = [c for c in found.columns if str(c).lower() == "smiles"]
     columns = named if len(found.columns) > 1 else list(found.columns)
     if len(columns) != 1:
-        msg = f"source: which of its columns {list(map(str, found.columns))} holds the SMILES? Call it 'smiles'"
+        msg = (
+            f"source: which of its columns {list(map(str, found.columns))} holds the SMILES? Call "
+            "it 'smiles'"
+        )
         raise ValueError(msg)
     return found[columns[0]]

@@ -18,10 +18,11 @@ MAX_GENES = 5000  # the correlation matrix is genes x genes
 
 
 def coexpression(rows: Rows, stratum: Ints, genes: Ints, n_comps: int) -> tuple[Floats, Bools]:
-    """Return the correlation of every asked gene with the leading components of the fit cells, and which genes vary.
+    """Return the correlations of some genes with the leading components of the fit cells.
 
-    Correlations are within strata. Components are those of the correlation matrix of the asked genes and of the
-    `MAX_GENES` most variable ones; coordinates are loadings times the root of the eigenvalue.
+    Correlations are within strata. Components are those of the correlation matrix of the asked
+    genes and of the `MAX_GENES` most variable ones; coordinates are loadings times the root of the
+    eigenvalue.
 
     Parameters
     ----------
@@ -68,7 +69,7 @@ def coexpression(rows: Rows, stratum: Ints, genes: Ints, n_comps: int) -> tuple[
 
 
 def mean_shifts(rows: Rows, plan: Plan) -> Floats:
-    """Return (n_groups, d): the mean of each group's cells less that of the controls of their strata."""
+    """Return the (n_groups, d) mean of each group minus that of the controls of its strata."""
     code = np.where(plan.is_control, plan.n_groups + plan.stratum, plan.group)
     sums = np.zeros((plan.n_groups + plan.n_strata, rows.shape[1]))
     for where, block in rows.blocks():
@@ -80,6 +81,6 @@ def mean_shifts(rows: Rows, plan: Plan) -> Floats:
 
 
 def scores(shifts: Floats, n_comps: int) -> Floats:
-    """Return (n, k) coordinates whose inner products are closest to those of the shifts: a PCA about 0, no effect."""
+    """Return (n, k) coordinates of shifts: a PCA about 0, which is no effect."""
     axes, squares = axes_of_rows(shifts.T, n_comps)
     return axes * np.sqrt(squares)

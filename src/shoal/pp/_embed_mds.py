@@ -1,4 +1,4 @@
-"""Places of populations whose distances are those of their cells: energy distances, then metric scaling."""
+"""Places of populations by the distances of their cells: energy distances, then metric scaling."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STEPS, TOLERANCE = (
 
 
 def root_energies(values: Floats, sizes: Ints) -> Floats:
-    """Return the roots of the energy distances of all pairs of populations, 0 where chance puts one below 0.
+    """Return the roots of the energy distances of all pairs of populations; 0 for those below 0.
 
     Parameters
     ----------
@@ -44,7 +44,9 @@ def root_energies(values: Floats, sizes: Ints) -> Floats:
 
 
 def scaled(distances: Floats, n_comps: int) -> Floats:
-    """Return (G, k) coordinates by metric multidimensional scaling: SMACOF, which begins at the classical solution.
+    """Return (G, k) coordinates by metric multidimensional scaling (SMACOF).
+
+    It begins at the classical solution.
 
     Parameters
     ----------
@@ -74,6 +76,6 @@ def between(places: Floats) -> Floats:
 
 
 def to_unit(places: Floats) -> Floats:
-    """Move and scale places into [0, 1], with one factor for all columns, so that distances keep their proportions."""
+    """Move and scale places into [0, 1], with one factor for all columns."""
     places = places - places.min(axis=0)
     return places / places.max()

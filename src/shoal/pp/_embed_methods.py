@@ -88,11 +88,14 @@ CHEMISTRY = ("fingerprint", "descriptors")  # which read SMILES
 
 
 def check_arguments(method: str, given: dict[str, Any]) -> None:
-    """Raise ``ValueError`` for an argument that `method` does not take, or a source that it needs."""
+    """Raise ``ValueError`` if `method` does not take an argument, or lacks its source."""
     spec = METHODS[method]
     idle = [name for name, value in given.items() if value is not None and name not in spec.takes]
     if idle:
-        msg = f"method={method!r} has no use for {idle[0]}=; it takes {', '.join(sorted(spec.takes)) or 'none of these'}"
+        msg = (
+            f"method={method!r} has no use for {idle[0]}=; it takes "
+            f"{', '.join(sorted(spec.takes)) or 'none of these'}"
+        )
         raise ValueError(msg)
     if spec.needs_source and given["source"] is None:
         smiles = "SMILES by name (mapping, Series or file), or targets= that gives them"

@@ -1,4 +1,4 @@
-"""Embeddings of a gene network: graph spectra and random walks, sparse and without random numbers."""
+"""Embeddings of a gene network: graph spectra and random walks, without random numbers."""
 
 from __future__ import annotations
 
@@ -69,11 +69,12 @@ def from_network(source: Source, keys: Sequence[str], *, n_comps: int, walk: int
 
 
 def spectral(adjacency: Any, k: int) -> Floats:
-    """Return the (n, k) leading non-trivial eigenvectors of the regularised random walk on a connected graph.
+    """Return the (n, k) leading eigenvectors of the regularised walk on a connected graph.
 
-    With A the weights, D the degrees and t their mean, every pair of nodes gets a further weight t/n; the eigenvectors
-    are those of (D + t)^-1 (A + t/n), scaled so that their squares average 1 over nodes weighted by degree. Without t
-    they would single out twigs: a handful of genes that hang together by one edge.
+    With A the weights, D the degrees and t their mean, every pair of nodes gets a further weight
+    t/n; the eigenvectors are those of (D + t)^-1 (A + t/n), scaled so that their squares average 1
+    over nodes weighted by degree. Without t they would single out twigs: a handful of genes that
+    hang together by one edge.
     """
     n = adjacency.shape[0]
     degree = np.asarray(adjacency.sum(axis=1)).ravel()
@@ -93,10 +94,11 @@ def spectral(adjacency: Any, k: int) -> Floats:
 
 
 def walks(adjacency: Any, k: int, *, window: int) -> Floats:
-    """Return the (n, k) factors of what random walks see together within `window` steps: DeepWalk in closed form.
+    """Return the (n, k) factors of what walks see together within `window` steps (DeepWalk).
 
-    The matrix is log max(1, M), with M = vol(A) / window * (P + ... + P^window) D^-1 and P = D^-1 A. It is built by
-    blocks of rows and kept sparse: only pairs that meet more often than by chance have an entry.
+    The matrix is log max(1, M), with M = vol(A) / window * (P + ... + P^window) D^-1 and P = D^-1
+    A. It is built by blocks of rows and kept sparse: only pairs that meet more often than by chance
+    have an entry.
     """
     n = adjacency.shape[0]
     degree = np.asarray(adjacency.sum(axis=1)).ravel()
@@ -118,7 +120,7 @@ def walks(adjacency: Any, k: int, *, window: int) -> Floats:
 
 
 def read_edges(source: Source) -> pd.DataFrame:
-    """Return columns ``source``, ``target`` (text) and ``weight`` of an edge list, or of gene sets as a two-sided graph.
+    """Return columns ``source``, ``target`` (text) and ``weight`` of an edge list or gene sets.
 
     Raises
     ------
@@ -144,7 +146,8 @@ def read_edges(source: Source) -> pd.DataFrame:
         frame = source
     else:
         msg = (
-            "source of a network must be an edge list (DataFrame or path), gene sets (mapping or GMT path), or one of "
+            "source of a network must be an edge list (DataFrame or path), gene sets (mapping or "
+            "GMT path), or one of "
             f"{', '.join(map(repr, KNOWN))}; not {type(source).__name__}"
         )
         raise TypeError(msg)
@@ -161,7 +164,9 @@ def read_edges(source: Source) -> pd.DataFrame:
 
 
 def as_graph(edges: pd.DataFrame) -> Graph:
-    """Drop directions, repeats (the largest weight stays), loops and all but the largest connected part.
+    """Drop directions, repeats, loops and all but the largest connected part.
+
+    Of repeats the largest weight stays.
 
     Raises
     ------
@@ -195,7 +200,7 @@ def as_graph(edges: pd.DataFrame) -> Graph:
 
 
 def _columns(frame: pd.DataFrame) -> tuple[list[Any], Any]:
-    """Return the two columns of ends and that of weights: by name, else the only two of text and the only number."""
+    """Return the two columns of ends and that of weights, by name or by the kind of values."""
     numbers = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])]
     if {"source", "target"} <= set(frame.columns):
         ends: list[Any] = ["source", "target"]
@@ -205,7 +210,8 @@ def _columns(frame: pd.DataFrame) -> tuple[list[Any], Any]:
         numbers = ["weight"] if "weight" in numbers else numbers
     if len(ends) != 2 or len(numbers) > 1:
         msg = (
-            f"source: which columns of {list(frame.columns)} are the ends of an edge and its weight? Name them "
+            f"source: which columns of {list(frame.columns)} are the ends of an edge and its "
+            "weight? Name them "
             "'source', 'target' and, where there is one, 'weight'"
         )
         raise ValueError(msg)
@@ -213,7 +219,7 @@ def _columns(frame: pd.DataFrame) -> tuple[list[Any], Any]:
 
 
 def _leading(operator: Any, k: int, *, which: str) -> tuple[Floats, Floats]:
-    """Return the k leading eigenvalues and eigenvectors of a symmetric matrix, from a fixed starting vector."""
+    """Return the k leading eigenvalues and eigenvectors of a symmetric matrix."""
     if isinstance(operator, np.ndarray):
         values, vectors = linalg.eigh(operator)
     else:

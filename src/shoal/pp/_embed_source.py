@@ -34,8 +34,8 @@ class Vectors:
     known
         Keys that the source holds, to guess what a missing one may be called there.
     fitted_on, n_fit
-        Which cells of the screen the vectors were fitted on (``"none"``, ``"control"``, ``"train"``, ``"all"``), and
-        how many.
+        Which cells of the screen the vectors were fitted on (``"none"``, ``"control"``,
+        ``"train"``, ``"all"``), and how many.
     smiles
         Key -> canonical SMILES, of drugs.
     """
@@ -59,7 +59,10 @@ def from_table(source: Source, keys: Sequence[str]) -> Vectors:
     found, known = look_up(source, keys)
     text = [str(c) for c in found.columns if not pd.api.types.is_numeric_dtype(found[c])]
     if text:
-        msg = f"source: {len(text)} of its {found.shape[1]} columns are not numbers ({', '.join(text[:6])}); drop them"
+        msg = (
+            f"source: {len(text)} of its {found.shape[1]} columns are not numbers "
+            f"({', '.join(text[:6])}); drop them"
+        )
         raise ValueError(msg)
     values = found.to_numpy(dtype=np.float64)
     finite, zero = np.isfinite(values).all(axis=1), ~values.any(axis=1)
@@ -85,7 +88,7 @@ def look_up(source: Source, keys: Sequence[str]) -> tuple[pd.DataFrame, pd.Index
 
 
 def named_rows(source: Source, keys: Sequence[str]) -> pd.DataFrame:
-    """Return all that a source holds, by name as text; `keys` tell an index of names from one of row numbers."""
+    """Return all that a source holds, by name; `keys` tell names from row numbers in an index."""
     frame = _as_frame(source)
     known = frame.index.astype(str)
     as_column = frame.shape[1] > 1 and not pd.api.types.is_numeric_dtype(frame.iloc[:, 0])
@@ -122,7 +125,7 @@ def describe(source: Source | None) -> str:
 
 
 def read_file(path: Path) -> pd.DataFrame:
-    """Read csv, tsv, white-space separated txt (each also compressed), parquet, or npz of names and vectors.
+    """Read csv, tsv or txt (each also compressed), parquet, or npz of names and vectors.
 
     Raises
     ------
@@ -169,7 +172,10 @@ def _as_frame(source: Source) -> pd.DataFrame:
             next(name for name, n in lengths.items() if n == size)
             for size in sorted(set(lengths.values()))[:2]
         )
-        msg = f"source: vectors differ in length, such as {a!r} ({lengths[a]}) and {b!r} ({lengths[b]})"
+        msg = (
+            f"source: vectors differ in length, such as {a!r} ({lengths[a]}) and {b!r} "
+            f"({lengths[b]})"
+        )
         raise ValueError(msg)
     return pd.DataFrame(
         [np.ravel(vector) for vector in source.values()],
@@ -185,6 +191,9 @@ def _read_npz(path: Path) -> pd.DataFrame:
     tables = [a for a in arrays.values() if a.ndim == 2 and a.dtype.kind in "fiub"]
     if len(names) != 1 or len(tables) != 1 or len(names[0]) != len(tables[0]):
         shapes = ", ".join(f"{name!r} {a.dtype} {a.shape}" for name, a in arrays.items())
-        msg = f"{path.name!r} must hold one array of names (n,) and one of vectors (n, d); it holds {shapes}"
+        msg = (
+            f"{path.name!r} must hold one array of names (n,) and one of vectors (n, d); it holds "
+            f"{shapes}"
+        )
         raise ValueError(msg)
     return pd.DataFrame(tables[0], index=pd.Index(names[0].astype(str), dtype=object))

@@ -51,18 +51,20 @@ def split(
     key_added: str | None = None,
     mod: str | None = None,
 ) -> None:
-    """Divide the cells into training, validation and test by what is to be predicted, and audit the division.
+    """Divide the cells into training, validation and test, and audit the division for leaks.
 
-    Whole conditions are held out, never single cells of a condition that is trained on. Control cells are training
-    cells by design: they are the sources of predictions on both sides. Every way in which the test could leak into
-    training is checked and recorded; a leak is an error unless it is accepted by name.
+    Whole conditions are held out, never single cells of a condition that is trained on. Control
+    cells are training cells by design: they are the sources of predictions on both sides. Every way
+    in which the test could leak into training is checked and recorded; a leak is an error unless it
+    is accepted by name.
 
     Parameters
     ----------
     data
         Screen, one row per cell.
     perturbation_key, control
-        Column of perturbations and label(s) of the controls; from `shoal.pp.annotate` where left out.
+        Column of perturbations and label(s) of the controls; from `shoal.pp.annotate` where left
+        out.
     by
         What is held out:
 
@@ -77,19 +79,22 @@ def split(
         ``"guide"``
             guides of every perturbation that has several; each keeps at least one in training.
         ``"perturbation_context"``
-            cells of the table perturbation x context; every row and every column keeps one in training.
+            cells of the table perturbation x context; every row and every column keeps one in
+            training.
     test
-        Share of the units that can be held out (0.2 if left out; of each perturbation's guides for ``by="guide"``), or
-        their names: one, or a list. A unit of two parts is named ``"A | day5"`` or ``("A", "day5")``; a dose or a guide
-        alone means every perturbation that has it. To name numbers give a list, ``[10.0]``.
+        Share of the units that can be held out (0.2 if left out; of each perturbation's guides for
+        ``by="guide"``), or their names: one, or a list. A unit of two parts is named ``"A | day5"``
+        or ``("A", "day5")``; a dose or a guide alone means every perturbation that has it. To name
+        numbers give a list, ``[10.0]``.
     val
         The same for validation, drawn from what `test` leaves; 0 for none.
     n_folds, fold
-        With `n_folds`, the units are dealt into folds and number `fold` (from 0) is the test set. Each unit that can be
-        held out is in one fold; all calls need the same integer `rng`.
+        With `n_folds`, the units are dealt into folds and number `fold` (from 0) is the test set.
+        Each unit that can be held out is in one fold; all calls need the same integer `rng`.
     parts_seen
-        For ``by="combination"``: how many parts of a held-out combination training sees alone (``None``: all of
-        them). The other parts are in no training cell: whatever holds one of them is set aside.
+        For ``by="combination"``: how many parts of a held-out combination training sees alone
+        (``None``: all of them). The other parts are in no training cell: whatever holds one of them
+        is set aside.
     accept
         Names of the leaks to accept, see the guide.
     rng
@@ -104,25 +109,29 @@ def split(
     Nothing; writes
 
     ``obs["split"]``
-        category ``"train"``, ``"val"`` or ``"test"``; missing for cells without a label and for cells set aside, which
-        may not be trained on and would not answer the question.
+        category ``"train"``, ``"val"`` or ``"test"``; missing for cells without a label and for
+        cells set aside, which may not be trained on and would not answer the question.
     ``uns["split"]``
-        ``table``, the audit: index = check, columns ``status`` (``"ok"``, ``"by design"``, ``"leak"``, ``"accepted"``,
-        ``"stale"``: to be fitted again on the new training cells, or ``"not applicable"``), ``n`` (int64: how many
-        cells, conditions or batches it concerns) and ``detail``; ``units``, the conditions outside training: index =
-        name, columns ``perturbation``, ``context``, ``dose`` or ``guide`` where there is one, ``split`` (``"val"``,
-        ``"test"`` or ``"aside"``) and ``n_cells`` (int64); ``params``, ``schema``, ``version``.
+        - ``table``, the audit: index = check; ``status`` (``"ok"``, ``"by design"``, ``"leak"``,
+          ``"accepted"``, ``"stale"``: to be fitted again on the new training cells, or ``"not
+          applicable"``), ``n`` (int64: how many cells, conditions or batches it concerns) and
+          ``detail``;
+        - ``units``, the conditions outside training: index = name; ``perturbation``, ``context``,
+          ``dose`` or ``guide`` where there is one, ``split`` (``"val"``, ``"test"`` or ``"aside"``)
+          and ``n_cells`` (int64);
+        - ``params``, ``schema``, ``version``.
     ``uns["perturbation_embeddings_info"]``
-        where there are embeddings and `key_added` is left out: ``transductive``, whether they have seen cells that are
-        held out now. Models that are trained with one of these are marked in all tables of scores.
+        where there are embeddings and `key_added` is left out: ``transductive``, whether they have
+        seen cells that are held out now. Models that are trained with one of these are marked in
+        all tables of scores.
 
     A view is turned into a copy first. After an error nothing has been written.
 
     Raises
     ------
     ValueError
-        If a leak is found that is not accepted, nothing can be held out, or nothing would be left to train on; if
-        labels are missing; if arguments exclude each other.
+        If a leak is found that is not accepted, nothing can be held out, or nothing would be left
+        to train on; if labels are missing; if arguments exclude each other.
     KeyError
         If a named perturbation, context, dose or guide is not in the screen.
     TypeError
@@ -144,7 +153,10 @@ def split(
     for name in accepted:
         one_of(name, tuple(CHECKS), name="accept")
     if n_folds is not None and not isinstance(rng, (int, np.integer)):
-        msg = f"n_folds needs an integer seed as rng, so that every call deals the same folds, not {rng!r}"
+        msg = (
+            "n_folds needs an integer seed as rng, so that every call deals the same folds, not "
+            f"{rng!r}"
+        )
         raise TypeError(msg)
     request = Request(by, test=test, val=val, n_folds=n_folds, fold=fold, parts_seen=parts_seen)
     screen = resolve(adata, perturbation_key, control=control)
@@ -182,7 +194,7 @@ def split(
 
 
 def _sides_of_cells(items: Items, found: Labels, sides: Sequence[str]) -> np.ndarray:
-    """Return (n_obs,) position in `SIDES` of every cell, -1 for none; controls are training cells."""
+    """Return the (n_obs,) position in `SIDES` of cells, -1 for none; controls are in training."""
     lookup = np.array([SIDES.index(s) if s in SIDES else -1 for s in sides] + [-1], dtype=np.int64)
     side = lookup[items.code]
     side[found.is_control] = SIDES.index("train")
@@ -206,7 +218,8 @@ def _report(table: pd.DataFrame, units: pd.DataFrame) -> None:
     few = units[(units["n_cells"] < FEW) & (units["split"] != ASIDE)]
     if len(few):
         logger.warning(
-            "%d held-out conditions have fewer than %d cells and can hardly be judged (sh.pp.filter drops small "
+            "%d held-out conditions have fewer than %d cells and can hardly be judged "
+            "(sh.pp.filter drops small "
             "perturbations): %s",
             len(few),
             FEW,

@@ -1,4 +1,4 @@
-"""The checks of a split that follow from its labels: each reads the same facts and returns one finding."""
+"""The checks of a split that follow from its labels: each reads `Facts`, returns a `Finding`."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ class Facts:
         return self.side > TRAIN
 
     def level(self, level: str) -> Ints:
-        """Return (n_obs,) codes of the contexts, doses, guides or batches; 0 everywhere if the screen has none."""
+        """Return (n_obs,) codes of contexts, doses, guides or batches; 0 if the screen has none."""
         if getattr(self.screen, f"{level}_key") is None:
             return np.zeros(self.adata.n_obs, dtype=np.int64)
         return level_of(self.adata, self.screen, level)[0]
 
     @cached_property
     def unit(self) -> Ints:
-        """(n_obs,) code of what is held out as a whole: without `by`, perturbation x context x dose."""
+        """(n_obs,) code of what is held out whole; without `by`, perturbation x context x dose."""
         if self.by == "context":
             return self.level("context")
         level = BY.get(self.by or "")
@@ -138,7 +138,7 @@ def two_spellings(facts: Facts) -> Finding:
 
 
 def same_molecule(facts: Facts) -> Finding:
-    """Ask whether a drug is held out under one name and trained on under another, as far as SMILES tell."""
+    """Ask whether a drug is held out under one name and trained on under another, by SMILES."""
     if facts.by == "context":
         return Finding("not applicable", 0, "by='context': perturbations are on both sides")
     smiles = smiles_of(facts.adata)
@@ -221,7 +221,7 @@ def held_out_part(facts: Facts) -> Finding:
 
 
 def unseen_perturbation(facts: Facts) -> Finding:
-    """Ask whether a perturbation is wholly out of training, where the question takes it as known."""
+    """Ask whether a perturbation that should be known is nowhere in training."""
     if facts.by is None or BY[facts.by] is None:
         return Finding("not applicable", 0, "held-out perturbations are meant to be unseen")
     unseen = sorted(facts.held_out)
@@ -287,7 +287,7 @@ def identical_cells(facts: Facts) -> Finding:
 
 
 def _n_extrapolated(facts: Facts) -> int:
-    """Return how many held-out doses lie outside the doses that training has of their perturbation."""
+    """Return how many held-out doses lie outside those of their perturbation in training."""
     cells = facts.perturbed
     frame = pd.DataFrame(
         {"of": facts.labels.code, "dose": facts.level("dose"), "side": facts.side}

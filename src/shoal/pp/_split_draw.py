@@ -1,4 +1,4 @@
-"""Choose what is held out: units are taken one by one, as long as what must stay in training does."""
+"""Choose what is held out: units are taken one by one, while training keeps what it needs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Taker(Protocol):
 
 
 class Keep:
-    """A unit may go as long as each of its groups (its perturbation, its context) keeps another one in training."""
+    """A unit may go while each of its groups (perturbation, context) keeps another in training."""
 
     def __init__(self, groups: Mapping[str, tuple[str, ...]]) -> None:
         self.groups = groups
@@ -59,10 +59,11 @@ class Keep:
 
 
 class Parts:
-    """A combination may go if exactly `n_seen` of its parts (``None``: all) can be seen in training.
+    """A combination may go if training can see exactly `n_seen` of its parts (``None``: all).
 
-    A part is seen if it was measured alone and stays in training. The other parts are hidden: whatever holds them
-    leaves training, so a part cannot be seen for one held-out combination and hidden for another.
+    A part is seen if it was measured alone and stays in training. The other parts are hidden:
+    whatever holds them leaves training, so a part cannot be seen for one held-out combination and
+    hidden for another.
     """
 
     def __init__(self, parts: Mapping[str, tuple[str, ...]], n_seen: int | None) -> None:
@@ -117,7 +118,10 @@ class Parts:
             if clash
             else ""
         )
-        return f"{wanted} should be seen alone in training, where it has {', '.join(alone) or 'none of them'}{others}"
+        return (
+            f"{wanted} should be seen alone in training, where it has "
+            f"{', '.join(alone) or 'none of them'}{others}"
+        )
 
 
 def shuffled(units: Sequence[str], rng: np.random.Generator) -> list[str]:
@@ -150,7 +154,7 @@ def deal(
 def take_named(
     asked: Sequence[Sequence[str]], taker: Taker, *, name: str
 ) -> tuple[list[str], list[str]]:
-    """Take all units that names mean; return those taken, and those that one name meant among others but cannot go.
+    """Take all units that names mean; return those taken, and those of a name that cannot go.
 
     Raises
     ------

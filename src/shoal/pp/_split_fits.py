@@ -1,4 +1,4 @@
-"""On which cells the PCA, the chosen genes and the perturbation embeddings were fitted, as far as they tell."""
+"""On which cells the PCA, the chosen genes and the perturbation embeddings were fitted."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def smiles_of(adata: AnnData) -> dict[str, str]:
 
 
 def is_stale(adata: AnnData, fit: Fit, train: Bools) -> bool:
-    """Whether something fitted on training cells was fitted on others than `train`, as far as can be told."""
+    """Whether something fitted on training cells was fitted on others than `train`."""
     if fit.on != "train":
         return False
     return fit.n not in (None, int(train.sum())) or train_fits(adata).get(fit.digest) != train_key(
@@ -90,8 +90,8 @@ def is_stale(adata: AnnData, fit: Fit, train: Bools) -> bool:
 def train_fits(adata: AnnData) -> dict[str, str]:
     """Return digest -> key of its training cells, for all that was fitted on training cells.
 
-    What was there when ``obs["split"]`` was last written was fitted on the cells that `shoal.pp.split` recorded then;
-    anything newer was fitted on the training cells of today.
+    What was there when ``obs["split"]`` was last written was fitted on the cells that
+    `shoal.pp.split` recorded then; anything newer was fitted on the training cells of today.
     """
     params = params_of(adata, SPLIT)
     older = dict(

@@ -41,15 +41,24 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.parts_seen is not None and self.by != "combination":
-            msg = f"parts_seen={self.parts_seen} is about held-out combinations; it needs by='combination'"
+            msg = (
+                f"parts_seen={self.parts_seen} is about held-out combinations; it needs "
+                "by='combination'"
+            )
             raise ValueError(msg)
         if self.parts_seen is not None and self.parts_seen < 0:
-            msg = f"parts_seen must be a number of parts, from 0, or None for all, not {self.parts_seen}"
+            msg = (
+                "parts_seen must be a number of parts, from 0, or None for all, not "
+                f"{self.parts_seen}"
+            )
             raise ValueError(msg)
         _check_share(self.test, "test", least_is_none=False)
         _check_share(self.val, "val", least_is_none=True)
         if (self.n_folds is None) != (self.fold is None):
-            msg = f"n_folds={self.n_folds} and fold={self.fold} go together: into how many folds, and which is the test"
+            msg = (
+                f"n_folds={self.n_folds} and fold={self.fold} go together: into how many folds, "
+                "and which is the test"
+            )
             raise ValueError(msg)
         if self.n_folds is None or self.fold is None:
             return
@@ -57,7 +66,10 @@ class Request:
             msg = f"with n_folds the test set is fold {self.fold}; leave out test={self.test!r}"
             raise ValueError(msg)
         if self.n_folds < 2 or not 0 <= self.fold < self.n_folds:
-            msg = f"n_folds must be at least 2 and fold one of 0..n_folds-1, not n_folds={self.n_folds}, fold={self.fold}"
+            msg = (
+                "n_folds must be at least 2 and fold one of 0..n_folds-1, not "
+                f"n_folds={self.n_folds}, fold={self.fold}"
+            )
             raise ValueError(msg)
 
     def params(self) -> dict[str, Any]:
@@ -87,7 +99,8 @@ def allot(items: Items, screen: Screen, request: Request, rng: np.random.Generat
     able = [unit for unit in items.units if taker.can(unit)]
     if not able:
         msg = (
-            f"by={request.by!r} can hold out none of {len(items.units)} units: {_reason(items, taker)}. Something else "
+            f"by={request.by!r} can hold out none of {len(items.units)} units: "
+            f"{_reason(items, taker)}. Something else "
             f"may be held out (by= one of {', '.join(BY)})"
         )
         raise ValueError(msg)
@@ -101,7 +114,8 @@ def allot(items: Items, screen: Screen, request: Request, rng: np.random.Generat
     for side in ("train", "test"):
         if side not in sides:
             msg = (
-                f"by={request.by!r} leaves no perturbed cells in {side}; hold out less, or something else "
+                f"by={request.by!r} leaves no perturbed cells in {side}; hold out less, or "
+                "something else "
                 f"(by= one of {', '.join(BY)})"
             )
             raise ValueError(msg)
@@ -130,7 +144,10 @@ class _Draft:
         takers = [_taker(self.items, self.request) for _ in range(n_folds)]
         folds = deal(self.able, takers, self.rng)
         if not all(folds):
-            msg = f"{len(self.able)} units of by={self.items.by!r} do not fill n_folds={n_folds} folds; ask for fewer"
+            msg = (
+                f"{len(self.able)} units of by={self.items.by!r} do not fill n_folds={n_folds} "
+                "folds; ask for fewer"
+            )
             raise ValueError(msg)
         never = len(self.able) - sum(map(len, folds))
         if never:
@@ -148,7 +165,10 @@ class _Draft:
         else:
             chosen = self._by_name(side, [value] if isinstance(value, str) else list(value))
         if not chosen:
-            msg = f"{side}={value!r} holds out nothing; no more of {len(self.able)} units can leave training"
+            msg = (
+                f"{side}={value!r} holds out nothing; no more of {len(self.able)} units can leave "
+                "training"
+            )
             raise ValueError(msg)
         self.held |= dict.fromkeys(chosen, side)
 
@@ -248,7 +268,10 @@ def _check_share(value: Any, name: str, *, least_is_none: bool) -> None:
     if isinstance(value, Real) and not isinstance(value, bool):
         if 0 < value < 1 or (least_is_none and value == 0):
             return
-        msg = f"{name}={value!r} is no share between 0 and 1; to name a dose or another number give a list, {name}=[{value}]"
+        msg = (
+            f"{name}={value!r} is no share between 0 and 1; to name a dose or another number give "
+            f"a list, {name}=[{value}]"
+        )
         raise ValueError(msg)
     if value is None or isinstance(value, bool):
         msg = f"{name}={value!r} is neither a share between 0 and 1 nor a name or a list of names"

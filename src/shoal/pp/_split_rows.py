@@ -1,4 +1,4 @@
-"""Identical rows of a matrix, told from those that are alike by chance."""
+"""Identical rows of a matrix, without those that are alike by chance."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ SEED = 20190213  # of the columns' keys; a constant, because the answer must not
 def identical_groups(rows: Rows) -> Ints:
     """Return (n,) the group of copies that a row belongs to, -1 for rows without a copy.
 
-    Rows are copies if they agree in every column while no further row agrees with them in a random half of the columns.
-    In small or shallow panels cells agree by chance; then many agree in half of the genes, and such rows are
-    passed over, as are empty ones (and, rarely, true copies of a cell that a third one resembles). Columns and values are hashed to 64 bits, so the matrix is read once, by blocks.
+    Rows are copies if they agree in every column while no further row agrees with them in a random
+    half of the columns. In small or shallow panels cells agree by chance; then many agree in half
+    of the genes, and such rows are passed over, as are empty ones (and, rarely, true copies of a
+    cell that a third one resembles). Columns and values are hashed to 64 bits, so the matrix is
+    read once, by blocks.
     """
     first, second = row_keys(rows)
     whole, size = _groups(first + second)
@@ -32,7 +34,7 @@ def identical_groups(rows: Rows) -> Ints:
 
 
 def row_keys(rows: Rows) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Return the (n,) hashes of the non-zero values of each row in two random halves of the columns; 0 if empty."""
+    """Return the (n,) hashes of each row in two random halves of the columns; 0 if empty."""
     n, d = rows.shape
     rng = np.random.default_rng(SEED)
     column = rng.integers(0, 2**64, d, dtype=np.uint64)
@@ -52,7 +54,7 @@ def row_keys(rows: Rows) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
 
 
 def _mix(values: NDArray[np.floating], key: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Hash values with the keys of their columns (the finaliser of splitmix64); a zero that is stored counts nothing."""
+    """Hash values with the keys of their columns (the finaliser of splitmix64); 0 gives 0."""
     x = values.astype(np.float64).view(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + key
     x ^= x >> np.uint64(30)
     x *= np.uint64(0xBF58476D1CE4E5B9)

@@ -1,4 +1,4 @@
-"""What a split holds out: the cells of a screen as items (perturbation, or perturbation x level), and their names."""
+"""What a split holds out: items (perturbation, or perturbation x level) and their names."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class Items:
     by
         What is held out, one of `BY`.
     perturbation, level
-        Canonical perturbation of each item, and its context, dose or guide as text (``""`` where `by` has none).
+        Canonical perturbation of each item, and its context, dose or guide as text (``""`` where
+        `by` has none).
     parts
         Single perturbations of each item.
     code
@@ -110,12 +111,13 @@ def make_items(adata: AnnData, screen: Screen, found: Labels, by: str) -> Items:
 def level_of(
     adata: AnnData, screen: Screen, level: str, needed: Bools | None = None
 ) -> tuple[Ints, list[str]]:
-    """Return (n_obs,) codes of a context, dose, guide or batch, -1 where missing, and their names in order.
+    """Return (n_obs,) codes of a context, dose, guide or batch (-1: missing), and their names.
 
     Raises
     ------
     ValueError
-        If the screen has no such column, or `needed` cells have no label and the screen does not ignore that.
+        If the screen has no such column, or `needed` cells have no label and the screen does not
+        ignore that.
     """
     key = getattr(screen, f"{level}_key")
     if key is None:
@@ -128,7 +130,8 @@ def level_of(
     missing = 0 if needed is None else int(((raw < 0) & needed).sum())
     if missing and screen.missing == "raise":
         msg = (
-            f"{missing} perturbed cells have no label in adata.obs[{key!r}] ({level}_key): drop them, or leave them out "
+            f"{missing} perturbed cells have no label in adata.obs[{key!r}] ({level}_key): drop "
+            "them, or leave them out "
             "of every group with sh.pp.annotate(..., missing='ignore')"
         )
         raise ValueError(msg)
@@ -139,7 +142,7 @@ def level_of(
 
 
 def as_text(value: object, level: str) -> str:
-    """Return the one text of a level: doses as plain decimal numbers, anything else as it prints."""
+    """Return the text of a level: doses as plain decimal numbers, anything else as it prints."""
     if level != "dose":
         return str(value)
     try:
@@ -150,7 +153,7 @@ def as_text(value: object, level: str) -> str:
 
 
 def find_units(items: Items, screen: Screen, asked: Sequence[Any], *, name: str) -> list[list[str]]:
-    """Return the units that each asked name means; a dose or a guide alone means all perturbations that have it.
+    """Return the units that each name means; a dose or guide alone means all that have it.
 
     Raises
     ------
@@ -176,14 +179,20 @@ def _find(
     pair = isinstance(value, (tuple, list)) and len(value) == 2
     text = BETWEEN.join(map(str, value)) if pair else str(value)
     if text in screen.control:
-        msg = f"{name}: {text!r} is a control; control cells stay in training, as sources of both sides"
+        msg = (
+            f"{name}: {text!r} is a control; control cells stay in training, as sources of both "
+            "sides"
+        )
         raise ValueError(msg)
     if by in ("perturbation", "combination"):
         text = screen.canonical(text)
         several = len(screen.parts(text)) > 1
         if text in perturbations and several != (by == "combination"):
             other = "combination" if several else "perturbation"
-            msg = f"{name}: {text!r} is a {'combination' if several else 'single perturbation'}; use by={other!r}"
+            msg = (
+                f"{name}: {text!r} is a {'combination' if several else 'single perturbation'}; use "
+                f"by={other!r}"
+            )
             raise ValueError(msg)
     elif by != "context":
         level = BY[by] or ""

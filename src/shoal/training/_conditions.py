@@ -1,4 +1,4 @@
-"""Conditions: which cells belong to which perturbation, context and dose, as positions and codes."""
+"""Conditions: which cells belong to which perturbation, context and dose."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class Conditions:
     names
         Names of the C conditions, for messages.
     parts
-        (C, P) rows of `vectors`: the single perturbations of each condition, -1 where there are fewer than P.
+        (C, P) rows of `vectors`: the single perturbations of each condition, -1 where there are
+        fewer than P.
     context
         (C,) context code, -1 where it is unknown or there is none.
     dose
@@ -41,7 +42,8 @@ class Conditions:
     Raises
     ------
     ValueError
-        If the lengths do not agree, a condition has no cells, there are no controls, or a position is out of range.
+        If the lengths do not agree, a condition has no cells, there are no controls, or a position
+        is out of range.
     """
 
     names: tuple[str, ...]
@@ -67,10 +69,16 @@ class Conditions:
             msg = f"conditions without cells: {listed(empty)}; leave them out"
             raise ValueError(msg)
         if not len(self.control):
-            msg = "there are no control cells to start from; keep the controls among the cells that are trained on"
+            msg = (
+                "there are no control cells to start from; keep the controls among the cells that "
+                "are trained on"
+            )
             raise ValueError(msg)
         if len(self.cell_context) != len(self.cell_batch):
-            msg = f"cell_context has {len(self.cell_context)} cells and cell_batch {len(self.cell_batch)}"
+            msg = (
+                f"cell_context has {len(self.cell_context)} cells and cell_batch "
+                f"{len(self.cell_batch)}"
+            )
             raise ValueError(msg)
         last = max(int(cells[-1]) for cells in (*self.cells, self.control))
         if last >= self.n_obs or self.parts.max(initial=-1) >= self.vectors.shape[0]:
@@ -106,7 +114,7 @@ class Conditions:
         )
 
     def strata(self, cells: Ints) -> tuple[list[tuple[int, int]], Ints]:
-        """Return the (context, batch) pairs among some cells, and the number of the pair of each cell."""
+        """Return the pairs (context, batch) among some cells, and which of them each cell has."""
         width = self._width
         code = (self.cell_context[cells] + 1) * np.int64(width) + self.cell_batch[cells] + 1
         pairs, own = np.unique(code, return_inverse=True)
@@ -124,7 +132,7 @@ class Conditions:
         )
 
     def tensors(self, index: Ints, device: Any = None) -> dict[str, Any]:
-        """Return what a network is told of the conditions `index`: parts, present, context and dose (see SetBatch)."""
+        """Return the conditions `index` as a SetBatch has them: parts, present, context, dose."""
         return told(
             self.vectors, self.parts[index], self.context[index], self.dose[index], device=device
         )
@@ -135,7 +143,8 @@ class Conditions:
         small = [name for name, n in zip(self.names, self.sizes, strict=True) if n < set_size]
         if small:
             notes.append(
-                f"{len(small)} of {len(self)} conditions have fewer than set_size={set_size} cells, which are repeated "
+                f"{len(small)} of {len(self)} conditions have fewer than set_size={set_size} "
+                "cells, which are repeated "
                 f"with weight 0: {listed(small)}"
             )
         controls, worst = self.controls, np.zeros(len(self), dtype=int)
@@ -145,8 +154,10 @@ class Conditions:
             fallen = [self.names[c] for c in np.flatnonzero(worst == level)]
             if fallen:
                 notes.append(
-                    f"{len(fallen)} of {len(self)} conditions have cells with fewer than {controls.least} controls of "
-                    f"their own context and batch; the controls that stand in are of the next level, "
+                    f"{len(fallen)} of {len(self)} conditions have cells with fewer than "
+                    f"{controls.least} controls of "
+                    "their own context and batch; the controls that stand in are of the next "
+                    "level, "
                     f"{LEVELS[level]!r}: {listed(fallen)}"
                 )
         return notes

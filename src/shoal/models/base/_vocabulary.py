@@ -1,4 +1,4 @@
-"""What a model has learned the names of: perturbations with their vectors, contexts, batches, doses and features."""
+"""The names that a model has learned: perturbations with vectors, contexts, batches, features."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ class Vocabulary:
     nonnegative
         Whether no training value was below 0, so that predictions are not either.
     transductive
-        Whether the embedding has seen cells that are held out, as far as its record tells. All tables of scores say so.
+        Whether the embedding has seen cells that are held out, as far as its record tells. All
+        tables of scores say so.
     """
 
     screen: Screen
@@ -77,7 +78,7 @@ class Vocabulary:
 
     @cached_property
     def scaled_vectors(self) -> Matrix:
-        """(V, E) `vectors` as a network reads them: scaled to a mean square of 1, one-hot as they are."""
+        """(V, E) `vectors` for a network: scaled to a mean square of 1, one-hot as they are."""
         if self.embedding == ONE_HOT:
             return self.vectors
         size = float(np.sqrt((self.vectors.astype(np.float64) ** 2).mean()))
@@ -139,12 +140,12 @@ class Vocabulary:
         return np.array([self._trained.issuperset(self.screen.parts(n)) for n in names], dtype=bool)
 
     def without_vector(self, names: Iterable[str]) -> list[str]:
-        """Return the single perturbations among `names` that the model has no vector for, sorted."""
+        """Return the single perturbations among `names` without a vector, sorted."""
         parts = {part for name in names for part in self.screen.parts(name)}
         return sorted(part for part in parts if part not in self.position)
 
     def tell_unknown(self, names: Iterable[str]) -> None:
-        """Say which perturbations of a screen the model cannot predict, before anyone waits for them."""
+        """Log which perturbations of a screen the model cannot predict."""
         unknown = self.without_vector(names)
         if unknown:
             some = ", ".join(unknown[:8]) + (" ..." if len(unknown) > 8 else "")
@@ -156,7 +157,7 @@ class Vocabulary:
             )
 
     def standard_dose(self, dose: Floats) -> Floats:
-        """Return log10 doses in training's standard deviations; NaN and doses not above 0 stay NaN."""
+        """Return standardised log10 doses; NaN where a dose is missing or not above 0."""
         log = np.full(len(dose), np.nan)
         np.log10(dose, where=dose > 0, out=log)
         return (log - self.dose_centre) / self.dose_scale
@@ -167,8 +168,10 @@ class Vocabulary:
         )
         if self.embedding == ONE_HOT:
             return (
-                f"{some} did not occur in training, and one-hot vectors say nothing about them: embed the perturbations "
-                "with sh.pp.embed(adata, method=...) and train with embedding=, so that similar ones are told apart"
+                f"{some} did not occur in training, and one-hot vectors say nothing about them: "
+                "embed the perturbations "
+                "with sh.pp.embed(adata, method=...) and train with embedding=, so that similar "
+                "ones are told apart"
             )
         return (
             f"{some} have no vector in the embedding {self.embedding!r}: add them with "
@@ -176,7 +179,7 @@ class Vocabulary:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain lists, texts and numbers, and `vectors` as an array; one-hot ones are left empty."""
+        """Return plain values, and `vectors` as an array, which is empty if they are one-hot."""
         entry = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "screen"}
         if sparse.issparse(self.vectors):
             entry["vectors"] = np.zeros((0, 0), dtype=np.float32)
@@ -257,7 +260,8 @@ def embedding_of(
     missing = [s for s in singles if s not in table.index]
     if missing:
         msg = (
-            f"perturbations of training have no vector in the embedding {name!r}: {', '.join(missing[:12])}"
+            f"perturbations of training have no vector in the embedding {name!r}: "
+            f"{', '.join(missing[:12])}"
             f"{' and others' if len(missing) > 12 else ''}; embed them too, or drop their cells"
         )
         raise KeyError(msg)
@@ -265,7 +269,7 @@ def embedding_of(
 
 
 def _is_transductive(adata: AnnData, names: list[str]) -> bool:
-    """Whether an embedding is recorded as one that has seen held-out cells (`pp.embed` and `pp.split` write it)."""
+    """Whether an embedding is recorded as one that has seen held-out cells."""
     record = adata.uns.get(EMBEDDINGS_INFO, {}).get("table", pd.DataFrame())
     return "transductive" in record and bool(
         record["transductive"].reindex(names, fill_value=False).any()

@@ -37,8 +37,9 @@ _SETUPS: dict[
 class Baseline(Predictor):
     """A model that is trained in one pass over the cells and has nothing to tune by gradient.
 
-    It has the face of the other models: ``setup_anndata``, ``train``, ``predict``, ``twins``, ``save`` and ``load``.
-    Only training cells and training controls are looked at (``obs["split"] == "train"``; all where there is no split).
+    It has the face of the other models: ``setup_anndata``, ``train``, ``predict``, ``twins``,
+    ``save`` and ``load``. Only training cells and training controls are looked at (``obs["split"]
+    == "train"``; all where there is no split).
     """
 
     name: ClassVar[str] = ""  # of the registry
@@ -73,14 +74,17 @@ class Baseline(Predictor):
         layer: str | None = None,
         use_rep: str | None = None,
     ) -> None:
-        """Say which columns and values of an AnnData this class reads; without it, ``X`` of an annotated one.
+        """Say which columns and values of an AnnData this class reads.
+
+        Without this call it reads ``X``, and the columns that `shoal.pp.annotate` recorded.
 
         Parameters
         ----------
         adata
             Screen; it is not changed.
         perturbation_key, control
-            Column of perturbations and label(s) of the controls; from `shoal.pp.annotate` where left out.
+            Column of perturbations and label(s) of the controls; from `shoal.pp.annotate` where
+            left out.
         layer, use_rep
             Slot of ``layers`` or of ``obsm`` to read; ``X`` if both are left out.
 
@@ -122,7 +126,10 @@ class Baseline(Predictor):
     def cells(self) -> Population:
         """The screen that the model was made or loaded with."""
         if self._cells is None:
-            msg = "the model was loaded without data: pass adata=, whose control cells predictions start from"
+            msg = (
+                "the model was loaded without data: pass adata=, whose control cells predictions "
+                "start from"
+            )
             raise ValueError(msg)
         return self._cells
 
@@ -135,9 +142,12 @@ class Baseline(Predictor):
         v, params = self.vocabulary, "".join(f", {k}={x!r}" for k, x in self.params.items())
         contexts = f"{len(v.contexts)} contexts, " if v.screen.context_key else ""
         state = "trained" if self.is_trained else "not trained"
-        return f"{type(self).__name__}({self.name!r}{params}): {contexts}{len(v.features)} features; {state}"
+        return (
+            f"{type(self).__name__}({self.name!r}{params}): {contexts}{len(v.features)} features; "
+            f"{state}"
+        )
 
-    # -- what can be predicted ---------------------------------------------------------------------------------------
+    # -- what can be predicted ---------------------------------------------------------------------
 
     def _refuse(self, names: Sequence[str]) -> None:
         if not self.is_trained:
@@ -155,7 +165,7 @@ class Baseline(Predictor):
         """Return the perturbations that the baseline cannot predict."""
         return []
 
-    # -- files -------------------------------------------------------------------------------------------------------
+    # -- files -------------------------------------------------------------------------------------
 
     def save(self, dir_path: str | Path, *, overwrite: bool = False) -> None:
         """Write the trained model: ``baseline.json`` and ``baseline.npz``, without pickles.
@@ -179,7 +189,10 @@ class Baseline(Predictor):
         folder = Path(dir_path)
         self._refuse([])
         if folder.exists() and not overwrite:
-            msg = f"{folder} exists; pass overwrite=True to replace the model in it, or another folder"
+            msg = (
+                f"{folder} exists; pass overwrite=True to replace the model in it, or another "
+                "folder"
+            )
             raise FileExistsError(msg)
         known = self.vocabulary.to_dict()
         vectors = known.pop("vectors")
@@ -204,7 +217,8 @@ class Baseline(Predictor):
         dir_path
             Folder.
         adata
-            Screen whose control cells predictions start from; without it, pass one to every prediction.
+            Screen whose control cells predictions start from; without it, pass one to every
+            prediction.
 
         Raises
         ------
@@ -221,7 +235,10 @@ class Baseline(Predictor):
             raise FileNotFoundError(msg)
         entry = json.loads((folder / ENTRY).read_text(encoding="utf-8"))
         if entry["format"] != FORMAT or entry["model"] != cls.name:
-            msg = f"{folder} holds a {entry['model']!r} of format {entry['format']!r}, not a {cls.name!r} of {FORMAT!r}"
+            msg = (
+                f"{folder} holds a {entry['model']!r} of format {entry['format']!r}, not a "
+                f"{cls.name!r} of {FORMAT!r}"
+            )
             raise ValueError(msg)
         with np.load(folder / ARRAYS, allow_pickle=False) as stored:
             arrays = dict(stored)

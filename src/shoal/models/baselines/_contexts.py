@@ -124,7 +124,9 @@ class OtherContexts(Baseline):
             Always.
         """
         msg = (
-            f"other_contexts draws the cells of {perturbation!r} from other contexts, and cannot say "
-            "what becomes of given cells; 'own_shift' and 'quantile_shift' carry them, 'flow' learns to"
+            f"other_contexts draws the cells of {perturbation!r} from other contexts, and cannot "
+            "say "
+            "what becomes of given cells; 'own_shift' and 'quantile_shift' carry them, 'flow' "
+            "learns to"
         )
         raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""Quantile shift: every gene of a control cell is moved to the same quantile among the perturbed cells."""
+"""Quantile shift: every gene of a control cell moves to its quantile among perturbed cells."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class QuantileShift(Baseline):
-    """Control cells of which every gene is mapped to the distribution that it has in the perturbed cells.
+    """Control cells of which every gene gets the distribution that it has in perturbed cells.
 
     For each gene the map is the monotone transport from the training controls to the training cells
     of the perturbation: a value at quantile u of the controls becomes quantile u of the perturbed.
@@ -131,12 +131,12 @@ class QuantileShift(Baseline):
         return rows[np.searchsorted(reached, rng.random(n), side="right")]
 
     def _near(self, rows: Ints, context: int, dose: float) -> Ints:
-        """Return those of `rows` that are of a context, where there are any, and of the nearest dose."""
+        """Return those of `rows` of a context, where there are any, and of the nearest dose."""
         here = rows[(self.pool.context[rows] == context) & (context >= 0)]
         return self.pool.nearest_dose(here if len(here) else rows, dose)
 
     def _matched(self, target: Ints) -> Floats:
-        """Return (n_controls,) weights that give the controls the contexts and batches of the target cells."""
+        """Return (n_controls,) weights that give controls the contexts and batches of `target`."""
         place, places = grouped(context=self.pool.context[target], batch=self.pool.batch[target])
         weight = np.zeros(len(self.control))
         for share, (context, batch) in zip(

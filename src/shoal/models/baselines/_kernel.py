@@ -30,14 +30,14 @@ PLACES = 4  # contexts and doses whose coefficients are kept
 
 
 class KernelRidge(ShiftBaseline):
-    """Control cells plus a response predicted from the perturbation's vector by kernel ridge regression.
+    """Control cells plus a response by kernel ridge regression on the perturbation's vector.
 
     - The mean response is the intercept and is not penalised.
     - The vector of a combination is the sum of those of its parts for the linear kernel, and their
       mean for the Gaussian one.
-    - Of more than 2,000 training perturbations, 1,000 landmarks are taken, evenly spaced in the order
-      of the names. The regression is then on the kernel with these (Nyström's method), so that its
-      cost grows linearly with the number of perturbations.
+    - Of more than 2,000 training perturbations, 1,000 landmarks are taken, evenly spaced in the
+      order of the names. The regression is then on the kernel with these (Nyström's method), so
+      that its cost grows linearly with the number of perturbations.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ class KernelRidge(ShiftBaseline):
         return np.asarray(own @ self.deltas.at(context, dose) + mean)
 
     def _coefficients(self, context: int, dose: float) -> Floats:
-        """Return the (r, n_features) coefficients of the features; those of the last places are kept."""
+        """Return the (r, n_features) coefficients of the features, which are kept for a while."""
         place = (context, None if np.isnan(dose) else dose)
         if place not in self._pulled:
             if len(self._pulled) >= PLACES:
@@ -144,7 +144,9 @@ class KernelRidge(ShiftBaseline):
 
 
 def fit_ridge(kernel: Floats, gram: Floats, ridges: Floats) -> Floats:
-    """Return H (K_c + ridge)^-1 H, H the centring matrix, for the ridge with the smallest leave-one-out error.
+    """Return H (K_c + ridge)^-1 H for the ridge with the smallest leave-one-out error.
+
+    H is the centring matrix, and K_c the centred kernel.
 
     Parameters
     ----------

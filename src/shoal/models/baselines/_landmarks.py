@@ -1,4 +1,4 @@
-"""Kernel ridge regression through some of the observations, whose cost grows with their number only."""
+"""Kernel ridge regression through landmarks, so that its cost is linear in the observations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LandmarkRidge:
-    """A ridge regression on features of an observation: its kernel with m landmarks (Nyström's method).
+    """A ridge regression on kernels of the observations with m landmarks (Nyström's method).
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class LandmarkRidge:
     pull: Floats
 
     def phi(self, kernel: Floats) -> Floats:
-        """Return (k, r) centred features from (k, m) kernels of new observations with the landmarks."""
+        """Return (k, r) centred features from the (k, m) kernels of observations with landmarks."""
         return np.asarray(kernel @ self.features - self.offset)
 
 

@@ -1,4 +1,4 @@
-"""The latent-linear baseline: responses are linear in a vector of the perturbation and lie in a space of genes."""
+"""The latent-linear baseline: responses are linear in a vector of the perturbation."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ LEAST = 2  # fewest perturbations with a vector, as in the published script
 
 
 class LatentLinear(ShiftBaseline):
-    r"""Control cells plus a response that is linear in the perturbation's vector, by ridge regression.
+    r"""Control cells plus a response that is linear in the perturbation's vector.
 
-    The responses are Y = G W P' + b. Y are those of the training perturbations (and 0 for the
-    control), b their mean, G the scores of the genes in a PCA of the training means over genes, P
-    the vectors (0 for the control), and
+    By ridge regression the responses are Y = G W P' + b. Y are those of the training perturbations
+    (and 0 for the control), b their mean, G the scores of the genes in a PCA of the training means
+    over genes, P the vectors (0 for the control), and
 
     .. math:: W = (G'G + \lambda)^{-1} G' (Y - b) P (P'P + \lambda)^{-1}.
 
@@ -68,7 +68,8 @@ class LatentLinear(ShiftBaseline):
 
     name: ClassVar[str] = "latent_linear"
     needs: ClassVar[str] = (
-        "without embedding=, a perturbation is known by the gene that it is named after, and these are no features of "
+        "without embedding=, a perturbation is known by the gene that it is named after, and these "
+        "are no features of "
         "the data; pass embedding= (see sh.pp.embed), or use 'own_shift' or 'mean_shift'"
     )
 
@@ -84,7 +85,10 @@ class LatentLinear(ShiftBaseline):
         positive(ridge, name="ridge")
         self._start(adata, embedding=embedding, n_components=int(n_components), ridge=float(ridge))
         if embedding is None and not self.vocabulary.in_genes:
-            msg = f"use_rep={self.vocabulary.use_rep!r} has no genes to tell perturbations apart by; pass embedding="
+            msg = (
+                f"use_rep={self.vocabulary.use_rep!r} has no genes to tell perturbations apart by; "
+                "pass embedding="
+            )
             raise ValueError(msg)
 
     def _fit(self, cells: Population) -> dict[str, NDArray[Any]]:
@@ -96,7 +100,8 @@ class LatentLinear(ShiftBaseline):
         known = ~np.isin(names, self._without_gene(names))
         if known.sum() < LEAST:
             msg = (
-                f"only {known.sum()} of {len(known)} training perturbations are named after a feature of the data, too "
+                f"only {known.sum()} of {len(known)} training perturbations are named after a "
+                "feature of the data, too "
                 "few for latent_linear; pass embedding= (see sh.pp.embed)"
             )
             raise ValueError(msg)
@@ -120,7 +125,7 @@ class LatentLinear(ShiftBaseline):
         return [name for name in names if not features.issuperset(self._parts(name))]
 
     def _vectors(self, names: Sequence[str], scores: Floats) -> Floats:
-        """Return (n, E) vectors of perturbations: rows of the embedding, or of the genes' scores."""
+        """Return (n, E) vectors: rows of the embedding, or of the scores of the genes."""
         if self.vocabulary.embedding != ONE_HOT:
             return np.asarray(summed(self.vocabulary, names))
         position = {name: i for i, name in enumerate(self.vocabulary.features)}
@@ -143,7 +148,7 @@ class LatentLinear(ShiftBaseline):
 
 
 def gene_scores(means: Floats, n_components: int) -> Floats:
-    """Return (n_genes, k) scores of genes in a PCA of (n, n_genes) means; the observations are the genes."""
+    """Return (n_genes, k) scores of a PCA of (n, n_genes) means, whose observations are genes."""
     centred = (means - means.mean(axis=1, keepdims=True)).T
     axes, _ = axes_of_rows(centred, n_components)
     return centred @ axes

@@ -1,4 +1,4 @@
-"""Baselines that know no perturbation: the control cells themselves, or any perturbed cells of training."""
+"""Baselines that know no perturbation: the control cells, or any perturbed cells of training."""
 
 from __future__ import annotations
 
@@ -100,7 +100,8 @@ class PerturbedMean(Baseline):
 class ContextMean(PerturbedMean):
     """Perturbed cells of training, drawn from the wanted context, each perturbation equally often.
 
-    The context mean of State, as cells. A context without perturbed cells in training cannot be predicted.
+    The context mean of State, as cells. A context without perturbed cells in training cannot be
+    predicted.
 
     Parameters
     ----------
@@ -138,7 +139,8 @@ class ContextMean(PerturbedMean):
                 label = repr(cells.contexts[code]) if code >= 0 else "missing"
                 msg = (
                     f"context_mean cannot predict the context {label}: it has no perturbed cell in "
-                    "training; 'perturbed_mean' draws from all contexts, and 'mean_shift' moves the "
+                    "training; 'perturbed_mean' draws from all contexts, and 'mean_shift' moves "
+                    "the "
                     "context's control cells"
                 )
                 raise ValueError(msg)

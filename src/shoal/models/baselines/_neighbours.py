@@ -26,7 +26,9 @@ AT_ONCE = 512  # perturbations whose distances from all others are in memory tog
 
 
 class Nearest(ShiftBaseline):
-    """Control cells plus the mean response of the perturbations with the nearest vectors, weighted by 1 / distance.
+    """Control cells plus the mean response of the perturbations with the nearest vectors.
+
+    The responses are weighted by 1 / distance.
 
     A perturbation that was measured is at distance 0 of itself and gets its own response. The
     vector of a combination is the mean of those of its parts.
@@ -103,7 +105,10 @@ class Nearest(ShiftBaseline):
 
 
 def nearest(distances: Floats, k: int) -> Ints:
-    """Return the (n, k) columns of the smallest values of each row; the first of equal ones, in order of size."""
+    """Return the (n, k) columns of the smallest values of each row, in order of size.
+
+    Of equal values the first comes first.
+    """
     last = np.partition(distances, k - 1, axis=1)[:, k - 1 : k]
     equal = distances == last
     room = k - (distances < last).sum(axis=1, keepdims=True)

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 
 
 class MatchingMean(ShiftBaseline):
-    """Control cells plus the average of the responses of a combination's parts (the matching mean of Systema).
+    """Control cells plus the average of the responses of a combination's parts.
 
-    A part that was not measured alone counts with the mean response. A single perturbation is its own only part.
+    This is the matching mean of Systema.
+
+    A part that was not measured alone counts with the mean response. A single perturbation is its
+    own only part.
 
     Parameters
     ----------

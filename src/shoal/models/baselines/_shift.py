@@ -1,4 +1,4 @@
-"""Baselines that move control cells: to each is added a weighted sum of responses measured in training."""
+"""Baselines that add to control cells a weighted sum of responses measured in training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vectors of perturbations as baselines read them, and distances between them; one-hot vectors stay sparse."""
+"""Vectors of perturbations and distances between them; one-hot vectors stay sparse."""
 
 from __future__ import annotations
 
