@@ -133,7 +133,7 @@ class Conditions:
 
     def tensors(self, index: Ints, device: Any = None) -> dict[str, Any]:
         """Return the conditions `index` as a SetBatch has them: parts, present, context, dose."""
-        return told(
+        return encoded_condition(
             self.vectors, self.parts[index], self.context[index], self.dose[index], device=device
         )
 
@@ -163,7 +163,7 @@ class Conditions:
         return notes
 
 
-def told(
+def encoded_condition(
     vectors: Matrix, parts: Ints, context: Ints, dose: Floats, *, device: Any = None
 ) -> dict[str, Any]:
     """Return the condition mapping of a SetBatch.
