@@ -12,7 +12,7 @@ from shoal.models.baselines._deltas import dose_weights
 from shoal.models.baselines._kernel import RIDGES, fit_ridge
 from shoal.models.baselines._landmarks import fit_landmarks
 from shoal.models.baselines._neighbours import nearest
-from shoal.models.baselines._vectors import apart, from_arrays, some_of, to_arrays
+from shoal.models.baselines._vectors import alike, apart, from_arrays, some_of, to_arrays
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "sqeuclidean"])
@@ -96,3 +96,14 @@ def test_doses_are_interpolated_within_each_perturbation(rng, wanted):
         [interpolated(dose[owner == o], n[owner == o], wanted) for o in np.unique(owner)]
     )
     np.testing.assert_allclose(dose_weights(owner, dose, n, wanted), want, atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_vectors_that_are_alike_are_found_without_all_pairs(rng, metric):
+    dense = rng.normal(size=(50, 4))
+    dense[7], dense[9], dense[11], dense[12] = dense[3], 2 * dense[4], 0.0, 0.0
+    few = sparse.csr_matrix((rng.random((50, 20)) < 0.15).astype(np.float64))
+    for vectors in (dense, few):
+        want = apart(vectors, vectors, metric) <= 1e-6
+        assert want.sum() > 50
+        np.testing.assert_array_equal(alike(vectors, metric, 1e-6).toarray() > 0, want)

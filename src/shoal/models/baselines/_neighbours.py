@@ -9,7 +9,7 @@ from scipy import sparse
 
 from ..._validate import one_of, positive
 from ._shift import ShiftBaseline
-from ._vectors import apart, averaged, from_arrays, some_of, to_arrays
+from ._vectors import alike, apart, averaged, from_arrays, some_of, to_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,16 +81,32 @@ class Nearest(ShiftBaseline):
     def _ready(self) -> None:
         super()._ready()
         self.vectors = from_arrays(self.arrays, "vectors")
+        same = alike(self.vectors, self.params["metric"], float(self.arrays["same"]))
+        self._n_alike = np.minimum(np.diff(same.indptr), self.params["k"])
+        first = np.arange(same.nnz) - np.repeat(same.indptr[:-1], np.diff(same.indptr))
+        same.data = np.where(first < self.params["k"], 1.0, 0.0)
+        same.eliminate_zeros()
+        same.data = 1.0 / np.repeat(self._n_alike, self._n_alike)
+        self._alike = same
 
     def _unknown(self, names: Sequence[str]) -> list[str]:
         self.vocabulary.parts(names)
         return []
 
     def _weights(self, names: Sequence[str]) -> tuple[sparse.csr_matrix, Floats]:
+        rows = np.array([self._row.get(name, -1) for name in names], dtype=np.int64)
+        known = (rows >= 0) & (self._n_alike[rows] > 0)
+        order = np.argsort(np.r_[np.flatnonzero(known), np.flatnonzero(~known)], kind="stable")
+        own = self._alike[rows[known]]
+        others = self._search([name for name, at in zip(names, known, strict=True) if not at])
+        return sparse.vstack([own, others], format="csr")[order], np.zeros(len(names))
+
+    def _search(self, names: Sequence[str]) -> sparse.csr_matrix:
+        """Return the weights of perturbations that were not measured: compared with all that were."""
         n_known, floor = self.vectors.shape[0], float(self.arrays["same"])
         k = min(self.params["k"], n_known)
         near, columns = np.empty((len(names), k)), np.empty((len(names), k), dtype=np.int64)
-        vectors = averaged(self.vocabulary, names)
+        vectors = averaged(self.vocabulary, names) if names else self.vectors[:0]
         for start in range(0, len(names), AT_ONCE):
             rows = slice(start, start + AT_ONCE)
             distances = apart(vectors[rows], self.vectors, self.params["metric"])
@@ -100,8 +116,7 @@ class Nearest(ShiftBaseline):
         weight = np.where(exact.any(axis=1, keepdims=True), exact, 1 / np.maximum(near, floor))
         weight /= weight.sum(axis=1, keepdims=True)
         ends = np.arange(len(names) + 1) * k
-        own = sparse.csr_matrix((weight.ravel(), columns.ravel(), ends), (len(names), n_known))
-        return own, np.zeros(len(names))
+        return sparse.csr_matrix((weight.ravel(), columns.ravel(), ends), (len(names), n_known))
 
 
 def nearest(distances: Floats, k: int) -> Ints:
@@ -110,9 +125,10 @@ def nearest(distances: Floats, k: int) -> Ints:
     Of equal values the first comes first.
     """
     last = np.partition(distances, k - 1, axis=1)[:, k - 1 : k]
-    equal = distances == last
-    room = k - (distances < last).sum(axis=1, keepdims=True)
-    chosen = (distances < last) | (equal & (np.cumsum(equal, axis=1) <= room))
-    columns = np.nonzero(chosen)[1].reshape(-1, k)
-    order = np.argsort(np.take_along_axis(distances, columns, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(columns, order, axis=1)
+    below, equal = np.nonzero(distances < last), np.nonzero(distances == last)
+    n_below = np.bincount(below[0], minlength=len(distances))
+    place = np.arange(len(equal[0])) - np.searchsorted(equal[0], equal[0])
+    first = place < (k - n_below)[equal[0]]
+    rows, columns = (np.r_[a, b[first]] for a, b in zip(below, equal, strict=True))
+    order = np.lexsort((columns, distances[rows, columns], rows))
+    return columns[order].reshape(-1, k)

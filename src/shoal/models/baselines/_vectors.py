@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
+from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..base._vocabulary import Vocabulary
 
 MOST = 1000  # vectors among which a typical distance is looked for
+ROUNDING = 1e-12  # of squared distances
 
 
 def summed(vocabulary: Vocabulary, names: Sequence[str]) -> Matrix:
@@ -48,7 +50,9 @@ def apart(a: Matrix, b: Matrix, metric: str) -> Floats:
         zeros is 1.
     """
     if not sparse.issparse(a):
-        return np.nan_to_num(cdist(a, b, metric), nan=1.0)
+        distances = cdist(a, b, metric)
+        distances[np.isnan(distances)] = 1.0  # from a vector of zeros
+        return np.asarray(distances)
     inner = (a @ b.T).toarray()
     squares = [np.asarray(x.multiply(x).sum(axis=1), dtype=np.float64).ravel() for x in (a, b)]
     if metric == "cosine":
@@ -56,6 +60,49 @@ def apart(a: Matrix, b: Matrix, metric: str) -> Floats:
         return 1.0 - np.divide(inner, size, out=np.zeros_like(inner), where=size > 0)
     found = np.maximum(squares[0][:, None] + squares[1] - 2.0 * inner, 0.0)
     return np.sqrt(found) if metric == "euclidean" else found
+
+
+def alike(vectors: Matrix, metric: str, most: float) -> sparse.csr_matrix:
+    """Return which vectors are within a very small distance of each other, without all pairs.
+
+    Parameters
+    ----------
+    vectors
+        (n, E) vectors, dense or CSR.
+    metric
+        ``"cosine"`` or ``"euclidean"``.
+    most
+        Largest distance.
+
+    Returns
+    -------
+    (n, n) 1 where two vectors are alike. A vector of zeros has no direction: by the cosine it is
+    not even like itself.
+    """
+    size = (
+        np.sqrt(np.asarray(vectors.multiply(vectors).sum(axis=1)).ravel())
+        if sparse.issparse(vectors)
+        else np.linalg.norm(vectors, axis=1)
+    )
+    if metric == "cosine":  # of unit vectors half the squared distance
+        unit = 1.0 / np.where(size > 0, size, 1.0)
+        vectors, most = sparse.diags(unit) @ vectors, float(np.sqrt(2 * most))
+    used = np.flatnonzero((size > 0) | (metric != "cosine"))
+    if sparse.issparse(vectors):
+        inner = (vectors[used] @ vectors[used].T).tocoo()
+        squares = np.asarray(vectors[used].multiply(vectors[used]).sum(axis=1)).ravel()
+        apart_squared = squares[inner.row] + squares[inner.col] - 2 * inner.data
+        near = apart_squared <= most**2 + ROUNDING
+        pairs = np.column_stack([inner.row[near], inner.col[near]])
+    else:
+        others = cKDTree(vectors[used]).query_pairs(most, output_type="ndarray")
+        own = np.column_stack([np.arange(len(used))] * 2)
+        pairs = np.concatenate([own, others, others[:, ::-1]])
+    rows, columns = used[pairs].T
+    n = vectors.shape[0]
+    found = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(n, n))
+    found.sort_indices()
+    return found
 
 
 def some_of(vectors: Matrix, most: int = MOST) -> Matrix:
