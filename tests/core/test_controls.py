@@ -65,3 +65,10 @@ def test_fewer_controls_than_least_are_all_used(rng):
     cells, again = shuffled(few.cells, 5, rng)
     assert set(cells) == {4, 7}
     np.testing.assert_array_equal(again, [False, False, True, True, True])
+
+
+def test_a_pool_given_by_its_number_is_one_of_positions():
+    for n in (3, 25):
+        one, other = (shuffled(pool, n, np.random.default_rng(0)) for pool in (10, np.arange(10)))
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])

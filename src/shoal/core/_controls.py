@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._codes import members
+
 if TYPE_CHECKING:
     from .._typing import Bools, Ints
 
@@ -63,7 +65,7 @@ class Controls:
         Parameters
         ----------
         context, batch
-            (n,) codes of the wanted cells, -1 where unknown.
+            (n,) codes of the cells, -1 where unknown.
         rng
             Generator.
 
@@ -77,21 +79,35 @@ class Controls:
         cells, again = np.empty(len(context), dtype=np.int64), np.zeros(len(context), dtype=bool)
         width = int(batch.max(initial=0)) + 2
         wanted, slot = np.unique((context + 1) * np.int64(width) + batch + 1, return_inverse=True)
-        for i, key in enumerate(wanted):
-            at = np.flatnonzero(slot == i)
+        for key, at in zip(wanted, members(slot), strict=True):
             pool, _ = self.pool(int(key // width) - 1, int(key % width) - 1)
             cells[at], again[at] = shuffled(pool, len(at), rng)
         return cells, again
 
 
-def shuffled(pool: Ints, n: int, rng: np.random.Generator) -> tuple[Ints, Bools]:
-    """Return `n` members of a pool in random order, and which of them repeat an earlier one.
+def shuffled(pool: Ints | int, n: int, rng: np.random.Generator) -> tuple[Ints, Bools]:
+    """Draw members of a pool in random order; all of them come once before any comes again.
 
-    All members come once before any comes again, and so on.
+    Parameters
+    ----------
+    pool
+        Members, or their number, which stands for 0, 1, 2, ... and takes no memory.
+    n
+        How many are drawn.
+    rng
+        Generator.
+
+    Returns
+    -------
+    drawn
+        (n,) members.
+    again
+        (n,) which of them repeat an earlier one.
     """
-    once = min(n, len(pool))
+    size = pool if isinstance(pool, int) else len(pool)
+    once = min(n, size)
     drawn = [rng.choice(pool, once, replace=False)]
     while once < n:
-        drawn.append(rng.choice(pool, min(n - once, len(pool)), replace=False))
+        drawn.append(rng.choice(pool, min(n - once, size), replace=False))
         once += len(drawn[-1])
-    return np.concatenate(drawn), np.arange(n) >= len(pool)
+    return np.concatenate(drawn), np.arange(n) >= size

@@ -1,4 +1,4 @@
-"""A screen as models see it: the labels of every cell as codes, its values by rows, and what is summed from them once."""
+"""A screen as models see it: the labels of its cells as codes, and their values by rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ MANY = 20_000  # control cells, enough for the share of zeros of a gene
 class Population:
     """The cells of an AnnData: their labels as codes, and their values by rows.
 
-    What has to be read from the values (`scale`, `sums`, `control_means`, ...) is read once and kept.
+    What has to be read from the values (`scale`, `sums`, `control_means`, ...) is read once and
+    kept.
 
     Attributes
     ----------
@@ -190,7 +191,8 @@ class Population:
         if not len(at):
             label = " or ".join(map(repr, self.screen.control))
             msg = (
-                f"no cell of this AnnData is labelled {label} in obs[{self.screen.perturbation_key!r}]: predictions "
+                f"no cell of this AnnData is labelled {label} in "
+                f"obs[{self.screen.perturbation_key!r}]: predictions "
                 "start from control cells, so keep some of them in it"
             )
             raise ValueError(msg)
@@ -322,7 +324,8 @@ def _dose(adata: AnnData, screen: Screen, found: Labels) -> Floats:
     bad = column[np.isnan(values) & column.notna().to_numpy()]
     if len(bad):
         msg = (
-            f"adata.obs[{screen.dose_key!r}] holds {bad.iloc[0]!r}, which is no number; give doses as numbers (one unit "
+            f"adata.obs[{screen.dose_key!r}] holds {bad.iloc[0]!r}, which is no number; give doses "
+            "as numbers (one unit "
             "for the whole column), or annotate the screen without dose_key"
         )
         raise ValueError(msg)
@@ -334,8 +337,10 @@ def _dose(adata: AnnData, screen: Screen, found: Labels) -> Floats:
     )
     if wrong.any():
         msg = (
-            f"{wrong.sum()} perturbed cells have dose {values[wrong][0]:g} in adata.obs[{screen.dose_key!r}], such as some of "
-            f"{found.names[found.code[wrong][0]]!r}; doses are read on a logarithmic scale: label untreated cells as "
+            f"{wrong.sum()} perturbed cells have dose {values[wrong][0]:g} in "
+            f"adata.obs[{screen.dose_key!r}], such as some of "
+            f"{found.names[found.code[wrong][0]]!r}; doses are read on a logarithmic scale: label "
+            "untreated cells as "
             "controls, or set a dose that is not known to NaN"
         )
         raise ValueError(msg)
@@ -348,7 +353,10 @@ def _split(adata: AnnData) -> Ints:
     column = adata.obs[SPLIT].astype(object)
     odd = sorted({str(v) for v in column.dropna().unique()} - set(SPLITS))
     if odd:
-        msg = f"adata.obs['split'] holds {odd}; it may hold only {list(SPLITS)}, as sh.pp.split(adata) writes"
+        msg = (
+            f"adata.obs['split'] holds {odd}; it may hold only {list(SPLITS)}, as "
+            "sh.pp.split(adata) writes"
+        )
         raise ValueError(msg)
     return np.asarray(pd.Categorical(column, categories=list(SPLITS)).codes, dtype=np.int64)
 
@@ -380,7 +388,8 @@ def check_scale(cells: Population, *, layer: str | None, use_rep: str | None) ->
     if scale.kind in ("counts", "linear", "empty") and in_genes:
         msg = (
             f"{slot} holds {scale.words}; models work on log-normalised values (or signed "
-            "features): call sh.pp.prepare(adata, normalize='log1p'), or point layer= to such values"
+            "features): call sh.pp.prepare(adata, normalize='log1p'), or point layer= to such "
+            "values"
         )
         raise ValueError(msg)
     return scale

@@ -53,10 +53,39 @@ def principal_axes(covariance: Floats, n_components: int) -> tuple[Floats, Float
     variance, axes = variance[::-1], axes[:, ::-1]
     floor = max(float(variance[0]), 0.0) * d * np.finfo(np.float64).eps
     keep = variance > floor
-    variance, axes = variance[keep], axes[:, keep]
+    return _with_sign(axes[:, keep]), variance[keep]
+
+
+def axes_of_rows(values: Floats, n_components: int) -> tuple[Floats, Floats]:
+    """Return `principal_axes` of ``values.T @ values``, from the smaller of the two products.
+
+    Parameters
+    ----------
+    values
+        (n, d) observations.
+    n_components
+        Most axes to return.
+
+    Returns
+    -------
+    axes
+        (d, k) orthonormal columns.
+    variance
+        (k,) sum of squares along each axis.
+    """
+    n, d = values.shape
+    if d <= n:
+        return principal_axes(values.T @ values, n_components)
+    left, variance = principal_axes(values @ values.T, n_components)
+    keep = variance > variance.max(initial=0.0) * d * np.finfo(np.float64).eps
+    axes = values.T @ (left[:, keep] / np.sqrt(variance[keep]))
+    return _with_sign(axes), variance[keep]
+
+
+def _with_sign(axes: Floats) -> Floats:
+    """Return axes whose largest loading (in absolute value) is positive."""
     largest = np.abs(axes).argmax(axis=0)
-    sign = np.sign(axes[largest, np.arange(axes.shape[1])])
-    return axes * sign, variance
+    return np.asarray(axes * np.sign(axes[largest, np.arange(axes.shape[1])]))
 
 
 def axes_of_cells(cells: Matrix, n_components: int, *, rng: np.random.Generator) -> Floats:

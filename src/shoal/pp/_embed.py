@@ -90,7 +90,8 @@ def embed(
             PCA of the mean shifts of single perturbations from control, in training cells.
         ``"mds"``
             Metric scaling (SMACOF) of the distances between the populations of single perturbations
-            in ``obsm["X_pca"]``, in training cells. Values are within [0, 1].
+            in ``obsm["X_pca"]``, in training cells. Values are within [0, 1]. All pairs of
+            perturbations are compared, so time and memory grow with the square of their number.
         ``"fingerprint"``
             Morgan fingerprint of a drug (bits, radius 2), from its SMILES (extra ``chem``).
         ``"descriptors"``

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core._matrix import Rows, add_to_groups
-from ..metrics._pca import principal_axes
+from ..metrics._pca import axes_of_rows, principal_axes
 from ._pca import _dense_pieces
 
 if TYPE_CHECKING:
@@ -82,5 +82,5 @@ def mean_shifts(rows: Rows, plan: Plan) -> Floats:
 
 def scores(shifts: Floats, n_comps: int) -> Floats:
     """Return (n, k) coordinates by a PCA of the shifts about 0, which is no effect."""
-    axes, squares = principal_axes(shifts @ shifts.T, n_comps)
+    axes, squares = axes_of_rows(shifts.T, n_comps)
     return axes * np.sqrt(squares)

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from .._logging import progress
 from .._settings import settings
@@ -71,7 +72,7 @@ def scaled(distances: Floats, n_comps: int) -> Floats:
 
 def between(places: Floats) -> Floats:
     """Return the (G, G) Euclidean distances of places."""
-    return np.sqrt(((places[:, None] - places) ** 2).sum(axis=2))
+    return np.asarray(cdist(places, places))
 
 
 def to_unit(places: Floats) -> Floats:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._logging import progress
+from ..core._codes import members
 from ..core._matrix import group_sum, row_dot
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ def permutation_pvalues(
     pvalue = np.full(plan.n_groups, np.nan)
     tested = np.flatnonzero(sums.n >= min_cells)
     control = np.flatnonzero(plan.is_control)
+    cells_of = {plan.group[own[0]]: own for own in members(plan.group)}
     for g in progress(tested, total=len(tested), desc="permutations"):
-        own = np.flatnonzero(plan.group == g)
+        own = cells_of[g]
         near = control[np.isin(plan.stratum[control], np.unique(plan.stratum[own]))]
         cells = np.sort(np.concatenate([own, near]))
         pvalue[g] = _one(

@@ -2,7 +2,7 @@
 
 from ._batch import SetBatch
 from ._checkpoints import LAST
-from ._conditions import Conditions, told
+from ._conditions import Conditions, encoded_condition
 from ._fit import FitResult, fit
 from ._sampler import SetSampler
 from ._settings import FitSettings
@@ -19,6 +19,6 @@ __all__ = [
     "SetSampler",
     "Store",
     "StreamedStore",
+    "encoded_condition",
     "fit",
-    "told",
 ]

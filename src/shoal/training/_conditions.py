@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import sparse
 
 from ..core._controls import LEVELS, Controls
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from .._typing import Floats, Ints
+    from .._typing import Floats, Ints, Matrix
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Conditions:
     cell_context, cell_batch
         (n_obs,) codes of every cell, 0 where the screen has no such column.
     vectors
-        (V, E) vector of every single perturbation.
+        (V, E) float32 vector of every single perturbation, dense or CSR.
 
     Raises
     ------
@@ -54,7 +54,7 @@ class Conditions:
     control: Ints
     cell_context: Ints
     cell_batch: Ints
-    vectors: NDArray[np.float32]
+    vectors: Matrix
 
     def __post_init__(self) -> None:
         lengths = {
@@ -75,15 +75,26 @@ class Conditions:
             )
             raise ValueError(msg)
         if len(self.cell_context) != len(self.cell_batch):
-            msg = f"cell_context has {len(self.cell_context)} cells and cell_batch {len(self.cell_batch)}"
+            msg = (
+                f"cell_context has {len(self.cell_context)} cells and cell_batch "
+                f"{len(self.cell_batch)}"
+            )
             raise ValueError(msg)
         last = max(int(cells[-1]) for cells in (*self.cells, self.control))
-        if last >= self.n_obs or self.parts.max(initial=-1) >= len(self.vectors):
-            msg = f"a position ({last}) or a part is beyond the {self.n_obs} cells or {len(self.vectors)} vectors"
+        if last >= self.n_obs or self.parts.max(initial=-1) >= self.vectors.shape[0]:
+            msg = (
+                f"a position ({last}) or a part is beyond the {self.n_obs} cells or "
+                f"{self.vectors.shape[0]} vectors"
+            )
             raise ValueError(msg)
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @cached_property
+    def _width(self) -> int:
+        """How many batch codes there can be, -1 among them."""
+        return int(self.cell_batch.max(initial=0)) + 2
 
     @property
     def n_obs(self) -> int:
@@ -103,8 +114,8 @@ class Conditions:
         )
 
     def strata(self, cells: Ints) -> tuple[list[tuple[int, int]], Ints]:
-        """Return the (context, batch) pairs among some cells, and the number of the pair of each cell."""
-        width = int(self.cell_batch.max(initial=0)) + 2
+        """Return the pairs (context, batch) among some cells, and which of them each cell has."""
+        width = self._width
         code = (self.cell_context[cells] + 1) * np.int64(width) + self.cell_batch[cells] + 1
         pairs, own = np.unique(code, return_inverse=True)
         return [(int(pair // width) - 1, int(pair % width) - 1) for pair in pairs], own
@@ -122,7 +133,7 @@ class Conditions:
 
     def tensors(self, index: Ints, device: Any = None) -> dict[str, Any]:
         """Return the covariates of the conditions `index`, as ``condition`` of a SetBatch."""
-        return told(
+        return encoded_condition(
             self.vectors, self.parts[index], self.context[index], self.dose[index], device=device
         )
 
@@ -149,15 +160,32 @@ class Conditions:
         return notes
 
 
-def told(
-    vectors: NDArray[np.float32], parts: Ints, context: Ints, dose: Floats, *, device: Any = None
+def encoded_condition(
+    vectors: Matrix, parts: Ints, context: Ints, dose: Floats, *, device: Any = None
 ) -> dict[str, Any]:
-    """Return the condition mapping of a SetBatch, from codes: `parts` (K, P), `context` (K,) and `dose` (K,)."""
+    """Return the condition mapping of a SetBatch.
+
+    Parameters
+    ----------
+    vectors
+        (V, E) vectors of the single perturbations, dense or CSR. Of CSR only the rows that are
+        needed are made dense.
+    parts
+        (K, P) rows of `vectors`, -1 where a condition has fewer than P parts.
+    context
+        (K,) context codes.
+    dose
+        (K,) standardised doses, NaN where there is none.
+    device
+        Where the tensors are put.
+    """
     import torch
 
     present, has_dose = parts >= 0, ~np.isnan(dose)
+    rows = vectors[parts.ravel()]
+    rows = (rows.toarray() if sparse.issparse(rows) else rows).reshape(*parts.shape, -1)
     values = {
-        "parts": np.where(present[..., None], vectors[parts], np.float32(0)),
+        "parts": np.where(present[..., None], rows, np.float32(0)),
         "present": present,
         "context": context.astype(np.int64),
         "dose": np.stack([np.where(has_dose, dose, 0.0), has_dose], axis=1).astype(np.float32),

@@ -12,6 +12,7 @@ import shoal as sh
 from shoal.core._population import population
 from shoal.core._screen import resolve
 from shoal.models.base._learning import learn_vocabulary
+from shoal.models.base._plain import from_plain, to_plain
 from shoal.models.base._predictor import Predictor
 
 
@@ -225,6 +226,20 @@ def test_only_the_training_split_teaches_names(adata):
     assert vocabulary.perturbations == ("A", "B")
     assert vocabulary.contexts == ("1", "2")
     assert type(vocabulary).from_dict(vocabulary.to_dict()).screen == vocabulary.screen
+
+
+def test_one_hot_vectors_are_sparse_and_saved_without_a_table(adata):
+    known = Copy(adata).vocabulary
+    n = len(known.perturbations)
+    assert sparse.issparse(known.vectors)
+    assert known.scaled_vectors is known.vectors
+    np.testing.assert_array_equal(known.vectors.toarray(), np.eye(n))
+    np.testing.assert_array_equal(known.incidence(["A+B", "B"]).toarray()[:, :2], [[1, 1], [0, 1]])
+    arrays = {}
+    back = type(known).from_dict(from_plain(to_plain(known.to_dict(), arrays), arrays))
+    assert sparse.issparse(back.vectors)
+    np.testing.assert_array_equal(back.vectors.toarray(), np.eye(n))
+    assert max(array.size for array in arrays.values()) == n + 1
 
 
 def test_vectors_come_from_a_table(adata):

@@ -17,9 +17,11 @@ from shoal.models.baselines._contexts import OtherContexts
 from shoal.models.baselines._distribution import QuantileShift
 from shoal.models.baselines._kernel import KernelRidge
 from shoal.models.baselines._linear import LatentLinear
+from shoal.models.baselines._mean_shift import MeanShift
 from shoal.models.baselines._means import ContextMean, ControlCopy, PerturbedMean
 from shoal.models.baselines._neighbours import Nearest
-from shoal.models.baselines._shift import Additive, MatchingMean, MeanShift, OwnShift
+from shoal.models.baselines._own_shift import OwnShift
+from shoal.models.baselines._parts import Additive, MatchingMean
 
 from ...helpers import dense
 

@@ -9,8 +9,9 @@ from scipy import sparse, stats
 
 import shoal as sh
 from shoal.models.baselines._contexts import OtherContexts
-from shoal.models.baselines._distribution import QuantileShift, map_quantiles
+from shoal.models.baselines._distribution import QuantileShift
 from shoal.models.baselines._means import ContextMean, PerturbedMean
+from shoal.models.baselines._quantiles import Quantiles
 
 from ...helpers import dense
 
@@ -173,17 +174,14 @@ def test_quantile_shift_weighs_controls_by_context(rng):
 
 def test_quantiles_of_a_known_map(rng):
     source, target = np.arange(1.0, 101.0)[:, None], 10 * np.arange(1.0, 101.0)[:, None]
-    even = np.full(100, 0.01)
-    mapped = map_quantiles(source[::-1], source, even, target, rng)
-    assert (
-        np.abs(mapped - 10 * source[::-1]).max() <= 10.0 + 1e-9
-    )  # cumulated weights may round to the next value
-    outside = map_quantiles(np.array([[-5.0], [500.0]]), source, even, target, rng)
+    even = Quantiles.of(source, np.full(100, 0.01))
+    mapped = even.moved(source[::-1], target, rng)
+    # cumulated weights may round to the next value
+    assert np.abs(mapped - 10 * source[::-1]).max() <= 10.0 + 1e-9
+    outside = even.moved(np.array([[-5.0], [500.0]]), target, rng)
     np.testing.assert_array_equal(outside, [[10.0], [1000.0]])
-    halves = map_quantiles(
-        np.zeros((4000, 1)), np.zeros((5, 1)), np.full(5, 0.2), np.array([[0.0], [1.0]]), rng
-    )
+    tied = Quantiles.of(np.zeros((5, 1)), np.full(5, 0.2))
+    halves = tied.moved(np.zeros((4000, 1)), np.array([[0.0], [1.0]]), rng)
     assert abs(halves.mean() - 0.5) < 0.04  # a tie is spread over its quantiles
-    weight = np.array([0.9, 0.1])
-    skewed = map_quantiles(np.array([[1.0]] * 2000), np.array([[0.0], [1.0]]), weight, target, rng)
-    assert skewed.min() >= 900
+    uneven = Quantiles.of(np.array([[0.0], [1.0]]), np.array([0.9, 0.1]))
+    assert uneven.moved(np.array([[1.0]] * 2000), target, rng).min() >= 900

@@ -9,8 +9,9 @@ import shoal as sh
 from shoal.models.base._registry import name_of
 from shoal.models.baselines._contexts import OtherContexts
 from shoal.models.baselines._distribution import QuantileShift
+from shoal.models.baselines._mean_shift import MeanShift
 from shoal.models.baselines._means import ControlCopy
-from shoal.models.baselines._shift import MeanShift, OwnShift
+from shoal.models.baselines._own_shift import OwnShift
 
 from ...helpers import dense
 

@@ -11,8 +11,10 @@ import shoal as sh
 from shoal.models.base._registry import name_of
 from shoal.models.baselines._kernel import KernelRidge, fit_ridge
 from shoal.models.baselines._linear import LatentLinear
+from shoal.models.baselines._mean_shift import MeanShift
 from shoal.models.baselines._neighbours import Nearest
-from shoal.models.baselines._shift import Additive, MatchingMean, MeanShift, OwnShift
+from shoal.models.baselines._own_shift import OwnShift
+from shoal.models.baselines._parts import Additive, MatchingMean
 
 D = 8
 

@@ -40,7 +40,7 @@ def learn_vocabulary(
     train = cells.train | cells.train_control
     seen = sorted({cells.names[code] for code in np.unique(cells.labels.code[cells.train])})
     singles = sorted({part for name in seen for part in cells.screen.parts(name)})
-    name, table, transductive = embedding_of(cells.adata, embedding, singles)
+    name, perturbations, vectors, transductive = embedding_of(cells.adata, embedding, singles)
     dose = cells.dose[cells.train]
     log = np.log10(dose[dose > 0])
     return Vocabulary(
@@ -49,8 +49,8 @@ def learn_vocabulary(
         use_rep=use_rep,
         features=cells.features,
         cell_shape=cells.rows.cell_shape,
-        perturbations=tuple(table.index),
-        vectors=table.to_numpy(dtype=np.float32),
+        perturbations=perturbations,
+        vectors=vectors,
         trained=tuple(singles),
         embedding=name,
         contexts=_used(cells.contexts, cells.context[train]),

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ...core._codes import grouped, recode
-from ...training import Conditions, told
+from ...training import Conditions, encoded_condition
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -109,7 +109,7 @@ def asked(
     """
     used, name = np.unique(wanted.perturbation[rows], return_inverse=True)
     names = [wanted.names[i] for i in used]
-    condition = told(
+    condition = encoded_condition(
         vocabulary.scaled_vectors,
         vocabulary.parts(names)[name],
         recode(wanted.context[rows], cells.contexts, vocabulary.contexts),

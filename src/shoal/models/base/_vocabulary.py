@@ -1,12 +1,14 @@
-"""What a model has learned the names of: perturbations with their vectors, contexts, batches, doses and features."""
+"""The names that a model has learned: perturbations with vectors, contexts, batches, features."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from ..._keys import EMBEDDINGS, EMBEDDINGS_INFO
 from ..._logging import logger
@@ -14,12 +16,11 @@ from ..._validate import key_in
 from ...core._screen import Screen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from anndata import AnnData
-    from numpy.typing import NDArray
 
-    from ..._typing import Bools, Floats, Ints
+    from ..._typing import Bools, Floats, Ints, Matrix
 
 ONE_HOT = "one-hot"
 
@@ -42,9 +43,9 @@ class Vocabulary:
     perturbations
         (V,) single perturbations that have a vector.
     vectors
-        (V, E) float32; the identity for one-hot vectors.
+        (V, E) float32 vectors. One-hot vectors are a sparse identity matrix.
     trained
-        Those of them that were in training, alone or in a combination.
+        Single perturbations that were in training, alone or in a combination.
     embedding
         Name in ``uns["perturbation_embeddings"]``, or ``"one-hot"``.
     contexts, batches
@@ -55,7 +56,8 @@ class Vocabulary:
         Whether no training value was below 0, so that predictions are not either. False for images,
         whose range is left to the network.
     transductive
-        Whether the embedding has seen cells that are held out, as far as its record tells. All tables of scores say so.
+        Whether the embedding has seen cells that are held out, as far as its record tells. All
+        tables of scores say so.
     """
 
     screen: Screen
@@ -64,7 +66,7 @@ class Vocabulary:
     features: tuple[str, ...]
     cell_shape: tuple[int, ...]
     perturbations: tuple[str, ...]
-    vectors: NDArray[np.float32]
+    vectors: Matrix
     trained: tuple[str, ...]
     embedding: str
     contexts: tuple[str, ...]
@@ -84,25 +86,40 @@ class Vocabulary:
         """Whether a cell is an array, such as an image, and not a row of features."""
         return len(self.cell_shape) > 1
 
-    @property
-    def scaled_vectors(self) -> NDArray[np.float32]:
-        """(V, E) `vectors` for a network: of mean square 1, whatever unit the embedding came in; one-hot as they are."""
+    @cached_property
+    def scaled_vectors(self) -> Matrix:
+        """(V, E) `vectors` for a network: scaled to a mean square of 1, one-hot as they are."""
+        if self.embedding == ONE_HOT:
+            return self.vectors
         size = float(np.sqrt((self.vectors.astype(np.float64) ** 2).mean()))
-        return (
-            self.vectors
-            if self.embedding == ONE_HOT or not size > 0
-            else (self.vectors / size).astype(np.float32)
-        )
+        return (self.vectors / size).astype(np.float32) if size > 0 else self.vectors
+
+    @cached_property
+    def position(self) -> Mapping[str, int]:
+        """Row of `vectors` of every single perturbation."""
+        return {name: i for i, name in enumerate(self.perturbations)}
+
+    @cached_property
+    def _trained(self) -> frozenset[str]:
+        return frozenset(self.trained)
 
     def parts(self, names: Sequence[str]) -> Ints:
-        """Return (n, P) rows of `vectors` of the parts of each perturbation, -1 where there are fewer.
+        """Return the rows of `vectors` of the parts of perturbations.
+
+        Parameters
+        ----------
+        names
+            n perturbations, of at most P parts.
+
+        Returns
+        -------
+        (n, P) rows; -1 where a perturbation has fewer than P parts.
 
         Raises
         ------
         KeyError
             If a part has no vector; the message lists all of them.
         """
-        position = {name: i for i, name in enumerate(self.perturbations)}
         unknown = self.without_vector(names)
         if unknown:
             raise KeyError(self._no_vector(unknown))
@@ -111,23 +128,34 @@ class Vocabulary:
             (len(names), max((len(p) for p in several), default=1) or 1), -1, dtype=np.int64
         )
         for row, parts in zip(table, several, strict=True):
-            row[: len(parts)] = [position[part] for part in parts]
+            row[: len(parts)] = [self.position[part] for part in parts]
         return table
+
+    def incidence(self, names: Sequence[str]) -> sparse.csr_matrix:
+        """Return (n, V) 1 where a single perturbation is a part of a perturbation, else 0.
+
+        Raises
+        ------
+        KeyError
+            If a part has no vector; the message lists all of them.
+        """
+        parts = self.parts(names)
+        there = parts >= 0
+        ends = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
+        values = (np.ones(int(ends[-1])), parts[there], ends)
+        return sparse.csr_matrix(values, shape=(len(parts), len(self.perturbations)))
 
     def familiar(self, names: Sequence[str]) -> Bools:
         """Return (n,) whether every part of each perturbation was in training."""
-        return np.array(
-            [set(self.screen.parts(name)) <= set(self.trained) for name in names], dtype=bool
-        )
+        return np.array([self._trained.issuperset(self.screen.parts(n)) for n in names], dtype=bool)
 
     def without_vector(self, names: Iterable[str]) -> list[str]:
-        """Return the single perturbations among `names` that the model has no vector for, sorted."""
-        return sorted(
-            {part for name in names for part in self.screen.parts(name)} - set(self.perturbations)
-        )
+        """Return the single perturbations among `names` without a vector, sorted."""
+        parts = {part for name in names for part in self.screen.parts(name)}
+        return sorted(part for part in parts if part not in self.position)
 
     def tell_unknown(self, names: Iterable[str]) -> None:
-        """Say which perturbations of a screen the model cannot predict, before anyone waits for them."""
+        """Log which perturbations of a screen the model cannot predict."""
         unknown = self.without_vector(names)
         if unknown:
             some = ", ".join(unknown[:8]) + (" ..." if len(unknown) > 8 else "")
@@ -139,7 +167,7 @@ class Vocabulary:
             )
 
     def standard_dose(self, dose: Floats) -> Floats:
-        """Return log10 doses in training's standard deviations; NaN and doses not above 0 stay NaN."""
+        """Return standardised log10 doses; NaN where a dose is missing or not above 0."""
         log = np.full(len(dose), np.nan)
         np.log10(dose, where=dose > 0, out=log)
         return (log - self.dose_centre) / self.dose_scale
@@ -150,8 +178,10 @@ class Vocabulary:
         )
         if self.embedding == ONE_HOT:
             return (
-                f"{some} did not occur in training, and one-hot vectors say nothing about them: embed the perturbations "
-                "with sh.pp.embed(adata, method=...) and train with embedding=, so that similar ones are told apart"
+                f"{some} did not occur in training, and one-hot vectors say nothing about them: "
+                "embed the perturbations "
+                "with sh.pp.embed(adata, method=...) and train with embedding=, so that similar "
+                "ones are told apart"
             )
         return (
             f"{some} have no vector in the embedding {self.embedding!r}: add them with "
@@ -169,12 +199,35 @@ class Vocabulary:
         return cls(**{**entry, "screen": Screen(**entry["screen"])})
 
 
+def one_hot(n: int) -> sparse.csr_matrix:
+    """Return (n, n) one-hot vectors, which take as much memory as n numbers."""
+    return sparse.identity(n, dtype=np.float32, format="csr")
+
+
 def embedding_of(
     adata: AnnData, embedding: str | pd.DataFrame | None, singles: list[str]
-) -> tuple[str, pd.DataFrame, bool]:
-    """Return the name and the table of the vectors that a call means, and whether they have seen held-out cells.
+) -> tuple[str, tuple[str, ...], Matrix, bool]:
+    """Return the vectors that a call means.
 
-    They are one-hot where `embedding` is ``None``.
+    Parameters
+    ----------
+    adata
+        Screen.
+    embedding
+        Name of an embedding of the screen, or a table; one-hot vectors if ``None``.
+    singles
+        Single perturbations of training.
+
+    Returns
+    -------
+    name
+        Name of the embedding.
+    perturbations
+        Single perturbations that have a vector.
+    vectors
+        Their vectors, (V, E) float32.
+    transductive
+        Whether the vectors have seen held-out cells.
 
     Raises
     ------
@@ -184,7 +237,7 @@ def embedding_of(
         If the vectors hold NaN or infinite values, or a name twice.
     """
     if embedding is None:
-        return ONE_HOT, pd.DataFrame(np.eye(len(singles), dtype=np.float32), index=singles), False
+        return ONE_HOT, tuple(singles), one_hot(len(singles)), False
     stored = adata.uns.get(EMBEDDINGS, {})
     if isinstance(embedding, pd.DataFrame):
         name, table = "table", embedding
@@ -206,15 +259,16 @@ def embedding_of(
     missing = [s for s in singles if s not in table.index]
     if missing:
         msg = (
-            f"perturbations of training have no vector in the embedding {name!r}: {', '.join(missing[:12])}"
+            f"perturbations of training have no vector in the embedding {name!r}: "
+            f"{', '.join(missing[:12])}"
             f"{' and others' if len(missing) > 12 else ''}; embed them too, or drop their cells"
         )
         raise KeyError(msg)
-    return name, table, transductive
+    return name, tuple(table.index), table.to_numpy(dtype=np.float32), transductive
 
 
 def _is_transductive(adata: AnnData, names: list[str]) -> bool:
-    """Whether an embedding is recorded as one that has seen held-out cells (`pp.embed` and `pp.split` write it)."""
+    """Whether an embedding is recorded as one that has seen held-out cells."""
     record = adata.uns.get(EMBEDDINGS_INFO, {}).get("table", pd.DataFrame())
     return "transductive" in record and bool(
         record["transductive"].reindex(names, fill_value=False).any()

@@ -47,7 +47,7 @@ enter(
     ),
     _entry(
         "mean_shift",
-        "_shift",
+        "_mean_shift",
         "MeanShift",
         BY_CONDITION,
         "a control cell plus the mean response of all perturbations",
@@ -55,7 +55,7 @@ enter(
     ),
     _entry(
         "own_shift",
-        "_shift",
+        "_own_shift",
         "OwnShift",
         BY_CONDITION,
         "a control cell plus the perturbation's own response, of this context or over all",
@@ -80,7 +80,7 @@ enter(
     ),
     _entry(
         "matching_mean",
-        "_shift",
+        "_parts",
         "MatchingMean",
         BY_CONDITION,
         "a control cell plus the mean of the responses of a combination's parts",
@@ -88,7 +88,7 @@ enter(
     ),
     _entry(
         "additive",
-        "_shift",
+        "_parts",
         "Additive",
         BY_CONDITION,
         "a control cell plus the sum of the responses of a combination's parts",
@@ -107,7 +107,8 @@ enter(
         "_kernel",
         "KernelRidge",
         BY_VECTOR,
-        "a control cell plus a response by kernel ridge regression on the vectors",
+        "a control cell plus a response by kernel ridge regression on the vectors; of more than "
+        "2,000 perturbations, on their kernel with 1,000 of them",
         "by its vector",
     ),
     _entry(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..._validate import positive
-from ...core._codes import grouped, recode
+from ...core._codes import grouped, members, recode
 from ...core._controls import shuffled
 from ._baseline import Baseline
 from ._control_means import ControlMeans
@@ -25,14 +25,18 @@ if TYPE_CHECKING:
 
 
 class OtherContexts(Baseline):
-    """The perturbation's own training cells of other contexts, each moved by the difference of the control means.
+    """The perturbation's own training cells of other contexts, moved to the wanted context.
 
-    A cell of context and batch s becomes x + (mean of the controls of the wanted context and batch) - (mean of those of
-    s), so that the shape of the response, its spread and the share of cells that respond, is kept. Where the perturbation
-    was measured in no other context, its cells of the wanted one serve. Of several doses, the nearest in log10. Where no
-    training value is negative, predictions are cut at 0.
+    A cell of context and batch s becomes x + (mean of the controls of the wanted context and batch)
+    - (mean of those of s). The shape of the response, its spread and the share of cells that
+    respond are kept.
 
-    The predicted cells do not start from control cells: ``source`` names a control cell of their stratum.
+    - Where the perturbation was measured in no other context, its cells of the wanted one serve.
+    - Of several doses the nearest in log10 counts.
+    - Where no training value is negative, predictions are cut at 0.
+
+    The predicted cells do not start from control cells: ``source`` names a control cell of the
+    wanted context and batch.
 
     Parameters
     ----------
@@ -57,8 +61,9 @@ class OtherContexts(Baseline):
     keeps_cells: ClassVar[bool] = True
     sums_cells: ClassVar[bool] = True
     refusal: ClassVar[str] = (
-        "it draws from the perturbation's own training cells, and there are none; 'additive' sums the responses of the "
-        "parts of a combination, 'mean_shift' predicts any perturbation, 'latent_linear' and 'nearest' use embedding="
+        "it draws from the perturbation's own training cells, and there are none; 'additive' sums "
+        "the responses of the parts of a combination, 'mean_shift' predicts any perturbation, "
+        "'latent_linear' and 'nearest' use embedding="
     )
 
     def __init__(self, adata: AnnData, *, max_cells: int = MAX_CELLS):
@@ -99,11 +104,12 @@ class OtherContexts(Baseline):
             places["context"].to_numpy(), places["batch"].to_numpy()
         )
         values = np.empty((len(wanted), len(self.vocabulary.features)), dtype=np.float32)
-        for i, (code, dose) in enumerate(zip(places["perturbation"], places["dose"], strict=True)):
-            there = np.flatnonzero(place == i)
-            own = self.pool.of(wanted.names[code])
+        for i, there in enumerate(members(place)):
+            own = self.pool.of(wanted.names[wanted.perturbation[there[0]]])
             others = own[self.pool.context[own] != known[there[0]]]
-            rows = self.pool.nearest_dose(others if len(others) else own, dose)
+            rows = self.pool.nearest_dose(
+                others if len(others) else own, float(wanted.dose[there[0]])
+            )
             drawn, _ = shuffled(rows, len(there), rng)
             values[there] = self.pool.dense(drawn) + (
                 here[i] - self.arrays["means"][self.arrays["stratum"][drawn]]
@@ -119,7 +125,9 @@ class OtherContexts(Baseline):
             Always.
         """
         msg = (
-            f"other_contexts draws the cells of {perturbation!r} from other contexts, and cannot say what becomes of given "
-            "cells; 'own_shift' and 'quantile_shift' carry them, 'flow' learns to"
+            f"other_contexts draws the cells of {perturbation!r} from other contexts, and cannot "
+            "say "
+            "what becomes of given cells; 'own_shift' and 'quantile_shift' carry them, 'flow' "
+            "learns to"
         )
         raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""Measured responses: the mean of each training condition minus the mean of the controls that match its cells."""
+"""Measured responses: mean of each training condition minus that of its matched controls."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Deltas:
         return sparse.csr_matrix((weights, chosen, ends), shape=(n_owners, len(owner)))
 
     def at(self, context: int, dose: float) -> Floats:
-        """Return the (P, n_features) responses in a context (-1: in all) and at a dose (NaN: at all)."""
+        """Return the (P, n_features) responses in a context (-1: all) and at a dose (NaN: all)."""
         return np.asarray(self.shares(context, dose) @ self.delta)
 
 

@@ -1,4 +1,4 @@
-"""Quantile shift: every gene of a control cell is moved to the same quantile among the perturbed cells."""
+"""Quantile shift: every gene of a control cell moves to its quantile among perturbed cells."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..._validate import positive
-from ...core._codes import grouped, recode
+from ...core._codes import grouped, members, recode
 from ...core._controls import Controls
 from ._baseline import Baseline
 from ._means import MAX_CELLS
 from ._pool import Pool, keep
+from ._quantiles import SortedCells
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -23,16 +24,22 @@ if TYPE_CHECKING:
 
 
 class QuantileShift(Baseline):
-    """Control cells of which every gene is mapped to the distribution that it has in the perturbed cells.
+    """Control cells of which every gene gets the distribution that it has in perturbed cells.
 
-    For each gene the map is the monotone transport from the training controls to the training cells of the perturbation:
-    a value at quantile u of the controls becomes quantile u of the perturbed. Among ties, such as zeros, u is drawn at
-    random, so that shares of zeros match too. In the contexts that were learned from, the predicted cells have the
-    perturbation's distribution of every gene and the dependence between genes that the control cells have.
+    For each gene the map is the monotone transport from the training controls to the training cells
+    of the perturbation: a value at quantile u of the controls becomes quantile u of the perturbed.
+    Among ties, such as zeros, u is drawn at random, so that shares of zeros match too. In the
+    contexts that were learned from, the predicted cells have the perturbation's distribution of
+    every gene, and the dependence between genes that the control cells have.
 
-    The perturbed cells are those of the wanted context where it was measured there, else of all its contexts; for a
-    perturbation without training cells, those of all perturbations, each counting equally. The controls are weighted to
-    have the same contexts and batches. Of several doses, the nearest in log10.
+    The perturbed cells are
+
+    - those of the wanted context, where the perturbation was measured there;
+    - else those of all its contexts;
+    - for a perturbation without training cells, those of all perturbations, each counting equally.
+
+    Of several doses the nearest in log10 counts. The controls are weighted to have the contexts and
+    batches of the perturbed cells.
 
     Parameters
     ----------
@@ -81,35 +88,55 @@ class QuantileShift(Baseline):
     ) -> NDArray[Any]:
         values = cells.values(wanted.source)
         context = recode(wanted.context, cells.contexts, self.vocabulary.contexts)
-        place, places = grouped(perturbation=wanted.perturbation, context=context, dose=wanted.dose)
-        for i, (code, where, dose) in enumerate(places.itertuples(index=False)):
-            there = np.flatnonzero(place == i)
-            target = self._target(wanted.names[int(code)], int(where), float(dose), rng)
-            weight = self._matched(target)
-            source = np.flatnonzero(weight)
-            values[there] = map_quantiles(
-                values[there],
-                self.control.dense(source),
-                weight[source],
-                self.pool.dense(target),
-                rng,
+        code, _ = grouped(perturbation=wanted.perturbation, context=context, dose=wanted.dose)
+        anyone: dict[tuple[int, float | None], tuple[Ints, Floats]] = {}
+        ranked = SortedCells(self.control)
+        for there in members(code):
+            name, place = wanted.names[wanted.perturbation[there[0]]], int(context[there[0]])
+            target = self._target(name, place, float(wanted.dose[there[0]]), rng, anyone)
+            values[there] = ranked.of(self._matched(target)).moved(
+                values[there], self.pool.dense(target), rng
             )
         return values
 
-    def _target(self, name: str, context: int, dose: float, rng: np.random.Generator) -> Ints:
-        """Return the rows of the pool whose distribution is wanted."""
+    def _target(
+        self,
+        name: str,
+        context: int,
+        dose: float,
+        rng: np.random.Generator,
+        anyone: dict[tuple[int, float | None], tuple[Ints, Floats]],
+    ) -> Ints:
+        """Return the rows of the pool whose distribution is wanted.
+
+        Parameters
+        ----------
+        name, context, dose
+            What is wanted; the context as a position, -1 if unknown.
+        rng
+            Draws cells of all perturbations for one that has none of its own.
+        anyone
+            What such draws are made from by context and dose; filled by the first.
+        """
         own = self.pool.of(name)
-        rows = own if len(own) else np.arange(len(self.pool))
-        here = rows[(self.pool.context[rows] == context) & (context >= 0)]
-        rows = self.pool.nearest_dose(here if len(here) else rows, dose)
         if len(own):
-            return rows
-        return rng.choice(
-            rows, min(len(rows), self.params["max_cells"]), p=self.pool.balanced(rows)
-        )
+            return self._near(own, context, dose)
+        place = (context, None if np.isnan(dose) else dose)
+        if place not in anyone:
+            rows = self._near(np.arange(len(self.pool)), context, dose)
+            reached = np.cumsum(self.pool.balanced(rows))
+            anyone[place] = rows, reached / reached[-1]
+        rows, reached = anyone[place]
+        n = min(len(rows), self.params["max_cells"])
+        return rows[np.searchsorted(reached, rng.random(n), side="right")]
+
+    def _near(self, rows: Ints, context: int, dose: float) -> Ints:
+        """Return those of `rows` of a context, where there are any, and of the nearest dose."""
+        here = rows[(self.pool.context[rows] == context) & (context >= 0)]
+        return self.pool.nearest_dose(here if len(here) else rows, dose)
 
     def _matched(self, target: Ints) -> Floats:
-        """Return (n_controls,) weights that give the controls the contexts and batches of the target cells."""
+        """Return (n_controls,) weights that give controls the contexts and batches of `target`."""
         place, places = grouped(context=self.pool.context[target], batch=self.pool.batch[target])
         weight = np.zeros(len(self.control))
         for share, (context, batch) in zip(
@@ -118,41 +145,3 @@ class QuantileShift(Baseline):
             pool, _ = self._controls.pool(context, batch)
             weight[pool] += share / len(target) / len(pool)
         return weight
-
-
-def map_quantiles(
-    x: Floats, source: Floats, weight: Floats, target: Floats, rng: np.random.Generator
-) -> Floats:
-    """Move values to the same quantile of another distribution, column by column.
-
-    Parameters
-    ----------
-    x
-        (n, d) values.
-    source, weight
-        (n_source, d) sample of the distribution of `x` and (n_source,) weights that sum to 1.
-    target
-        (n_target, d) sample of the wanted distribution.
-    rng
-        Draws the quantile of a value among its ties.
-
-    Returns
-    -------
-    (n, d) values of `target`; values outside the source become the smallest or largest of the target.
-    """
-    at_random, n, out = rng.random(x.shape), len(target), np.empty_like(x)
-    columns = np.ascontiguousarray(source.T)
-    order = np.argsort(columns, axis=1, kind="stable")
-    ranked, reached = (
-        np.take_along_axis(columns, order, axis=1),
-        np.zeros((len(order), len(source) + 1)),
-    )
-    np.cumsum(weight[order], axis=1, out=reached[:, 1:])
-    for j, (values, goal) in enumerate(
-        zip(np.ascontiguousarray(x.T), np.sort(target, axis=0).T, strict=True)
-    ):
-        low = reached[j, np.searchsorted(ranked[j], values, side="left")]
-        high = reached[j, np.searchsorted(ranked[j], values, side="right")]
-        u = low + at_random[:, j] * (high - low)
-        out[:, j] = goal[np.minimum((u * n).astype(np.int64), n - 1)]
-    return out

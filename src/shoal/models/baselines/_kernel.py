@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from scipy.spatial.distance import cdist, pdist
+from scipy import sparse
 
 from ..._validate import one_of, positive
 from ._deltas import Deltas
-from ._shift import ShiftBaseline, part_vectors
+from ._landmarks import LandmarkRidge, fit_landmarks
+from ._shift import ShiftBaseline
+from ._vectors import MOST, apart, averaged, from_arrays, some_of, summed, to_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,30 +21,38 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from ..._typing import Floats
+    from ..._typing import Floats, Matrix
     from ...core._population import Population
 
 RIDGES = np.logspace(-4, 4, 17)  # tried, in units of the mean diagonal of the centred kernel
+MOST_EXACT = 2000  # training perturbations that are all compared with each other
+PLACES = 4  # contexts and doses whose coefficients are kept
 
 
 class KernelRidge(ShiftBaseline):
-    """Control cells plus a response predicted from the perturbation's vector by kernel ridge regression.
+    """Control cells plus a response by kernel ridge regression on the perturbation's vector.
 
-    The mean response is the intercept and is not penalised. The vector of a combination is the sum of its parts' for the
-    linear kernel and their mean for the Gaussian one.
+    - The mean response is the intercept and is not penalised.
+    - The vector of a combination is the sum of those of its parts for the linear kernel, and their
+      mean for the Gaussian one.
+    - Of more than 2,000 training perturbations, 1,000 landmarks are taken, evenly spaced in the
+      order of the names. The regression is then on the kernel with these (Nyström's method), so
+      that its cost grows linearly with the number of perturbations.
 
     Parameters
     ----------
     adata
         Screen.
     embedding
-        Vectors of perturbations: a name in ``uns["perturbation_embeddings"]``, or a table; one-hot if ``None``, which
-        only links combinations with their parts: single perturbations are then all equally unlike each other.
+        Vectors of perturbations: a name in ``uns["perturbation_embeddings"]``, or a table. One-hot
+        if ``None``, which only links combinations with their parts: single perturbations are then
+        all equally unlike each other.
     kernel
-        ``"rbf"``, a Gaussian as wide as the median distance between training perturbations, or ``"linear"``.
+        ``"rbf"``, a Gaussian as wide as the median distance between training perturbations, or
+        ``"linear"``.
     ridge
-        Penalty in units of the mean diagonal of the centred kernel; if ``None``, the one of 17 between 1e-4 and 1e4
-        whose leave-one-out error on the training perturbations is smallest.
+        Penalty in units of the mean diagonal of the centred kernel. If ``None``, the one of 17
+        between 1e-4 and 1e4 whose leave-one-out error on the training perturbations is smallest.
 
     Examples
     --------
@@ -72,37 +83,68 @@ class KernelRidge(ShiftBaseline):
         arrays = super()._fit(cells)
         responses = Deltas(**arrays).at(-1, np.nan)
         vectors = self._vectors([str(name) for name in arrays["names"]])
-        apart = pdist(vectors)
-        width = float(np.median(apart[apart > 0])) if (apart > 0).any() else 1.0
-        kernel = self._kernel(vectors, vectors, width)
+        some = some_of(vectors, MOST if len(responses) > MOST_EXACT else MOST_EXACT)
+        distances = apart(some, some, "euclidean")
+        distances = distances[np.triu_indices(len(distances), 1)]
+        width = float(np.median(distances[distances > 0])) if (distances > 0).any() else 1.0
         ridges = RIDGES if self.params["ridge"] is None else np.array([self.params["ridge"]])
-        inverse = fit_ridge(kernel, responses @ responses.T, ridges)
-        return arrays | {"vectors": vectors, "width": np.array(width), "inverse": inverse}
+        among = self._kernel(some, some, width)
+        if len(responses) <= MOST_EXACT:
+            fitted = {"inverse": fit_ridge(among, responses @ responses.T, ridges)}
+        else:
+            kernel = self._kernel(vectors, some, width)
+            fitted = asdict(fit_landmarks(among, kernel, responses, ridges))
+        return arrays | to_arrays(some, "vectors") | {"width": np.array(width)} | fitted
+
+    def _ready(self) -> None:
+        super()._ready()
+        self.vectors, self.width = from_arrays(self.arrays, "vectors"), float(self.arrays["width"])
+        self.is_exact = "inverse" in self.arrays
+        if self.is_exact:
+            self._column = self._kernel(self.vectors, self.vectors, self.width).mean(axis=1)
+        else:
+            parts = {f.name: self.arrays[f.name] for f in fields(LandmarkRidge)}
+            self._ridge = LandmarkRidge(**parts)
+        self._pulled: dict[tuple[int, float | None], Floats] = {}
 
     def _unknown(self, names: Sequence[str]) -> list[str]:
         self.vocabulary.parts(names)
         return []
 
-    def _weights(self, names: Sequence[str]) -> Floats:
-        vectors, width = self.arrays["vectors"], float(self.arrays["width"])
-        column = self._kernel(vectors, vectors, width).mean(axis=1)
-        k = self._kernel(self._vectors(names), vectors, width) - column
-        return (k - k.mean(axis=1, keepdims=True)) @ self.arrays["inverse"] + self._mean_weights()
+    def _shifts(self, names: Sequence[str], context: int, dose: float) -> Floats:
+        kernel = self._kernel(self._vectors(names), self.vectors, self.width)
+        mean = self._mean_response(context, dose)
+        if not self.is_exact:
+            return np.asarray(self._ridge.phi(kernel) @ self._coefficients(context, dose) + mean)
+        k = kernel - self._column
+        own = (k - k.mean(axis=1, keepdims=True)) @ self.arrays["inverse"]
+        return np.asarray(own @ self.deltas.at(context, dose) + mean)
 
-    def _vectors(self, names: Sequence[str]) -> Floats:
-        summed = part_vectors(self.vocabulary, names).sum(axis=1)
-        if self.params["kernel"] == "linear":
-            return summed
-        return summed / np.array([[len(self._singles(name))] for name in names])
+    def _coefficients(self, context: int, dose: float) -> Floats:
+        """Return the (r, n_features) coefficients of the features, which are kept for a while."""
+        place = (context, None if np.isnan(dose) else dose)
+        if place not in self._pulled:
+            if len(self._pulled) >= PLACES:
+                self._pulled.clear()
+            shares = self.deltas.shares(context, dose)
+            self._pulled[place] = (shares.T @ self._ridge.pull).T @ self.deltas.delta
+        return self._pulled[place]
 
-    def _kernel(self, a: Floats, b: Floats, width: float) -> Floats:
+    def _vectors(self, names: Sequence[str]) -> Matrix:
+        of_parts = summed if self.params["kernel"] == "linear" else averaged
+        return of_parts(self.vocabulary, names)
+
+    def _kernel(self, a: Matrix, b: Matrix, width: float) -> Floats:
         if self.params["kernel"] == "linear":
-            return a @ b.T
-        return np.exp(-cdist(a, b, "sqeuclidean") / (2 * width**2))
+            product = a @ b.T
+            return np.asarray(product.toarray() if sparse.issparse(product) else product)
+        return np.exp(-apart(a, b, "sqeuclidean") / (2 * width**2))
 
 
 def fit_ridge(kernel: Floats, gram: Floats, ridges: Floats) -> Floats:
-    """Return H (K_c + ridge)^-1 H, H the centring matrix, for the ridge with the smallest leave-one-out error.
+    """Return H (K_c + ridge)^-1 H for the ridge with the smallest leave-one-out error.
+
+    H is the centring matrix, and K_c the centred kernel.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The latent-linear baseline: responses are linear in a vector of the perturbation and lie in a space of genes."""
+"""The latent-linear baseline: responses are linear in a vector of the perturbation."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..._validate import positive
-from ...metrics._pca import principal_axes
+from ...metrics._pca import axes_of_rows
 from ..base._vocabulary import ONE_HOT
 from ._deltas import Deltas
-from ._shift import ShiftBaseline, part_vectors
+from ._shift import ShiftBaseline
+from ._vectors import summed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,10 +27,11 @@ LEAST = 2  # fewest perturbations with a vector, as in the published script
 
 
 class LatentLinear(ShiftBaseline):
-    r"""Control cells plus a response that is linear in the perturbation's vector: Y = G W P' + b, by ridge regression.
+    r"""Control cells plus a response that is linear in the perturbation's vector.
 
-    Y are the responses of the training perturbations (and 0 for the control), b their mean, G the scores of the genes in
-    a PCA of the training means over genes, P the vectors (0 for the control), and
+    By ridge regression the responses are Y = G W P' + b. Y are those of the training perturbations
+    (and 0 for the control), b their mean, G the scores of the genes in a PCA of the training means
+    over genes, P the vectors (0 for the control), and
 
     .. math:: W = (G'G + \lambda)^{-1} G' (Y - b) P (P'P + \lambda)^{-1}.
 
@@ -40,8 +42,9 @@ class LatentLinear(ShiftBaseline):
     adata
         Screen.
     embedding
-        Vectors of perturbations: a name in ``uns["perturbation_embeddings"]``, or a table. If ``None``, a perturbation
-        has the scores of the gene that it is named after, so that genes never perturbed can be predicted.
+        Vectors of perturbations: a name in ``uns["perturbation_embeddings"]``, or a table. If
+        ``None``, a perturbation has the scores of the gene that it is named after, so that genes
+        that were never perturbed can be predicted.
     n_components
         Most components of G.
     ridge
@@ -64,7 +67,8 @@ class LatentLinear(ShiftBaseline):
     """
 
     refusal: ClassVar[str] = (
-        "without embedding=, a perturbation is known by the gene that it is named after, and these are no features of "
+        "without embedding=, a perturbation is known by the gene that it is named after, and these "
+        "are no features of "
         "the data; pass embedding= (see sh.pp.embed), or use 'own_shift' or 'mean_shift'"
     )
 
@@ -80,7 +84,10 @@ class LatentLinear(ShiftBaseline):
         positive(ridge, name="ridge")
         self._start(adata, embedding=embedding, n_components=int(n_components), ridge=float(ridge))
         if embedding is None and not self.vocabulary.in_genes:
-            msg = f"use_rep={self.vocabulary.use_rep!r} has no genes to tell perturbations apart by; pass embedding="
+            msg = (
+                f"use_rep={self.vocabulary.use_rep!r} has no genes to tell perturbations apart by; "
+                "pass embedding="
+            )
             raise ValueError(msg)
 
     def _fit(self, cells: Population) -> dict[str, NDArray[Any]]:
@@ -88,50 +95,59 @@ class LatentLinear(ShiftBaseline):
         responses = Deltas(**arrays).at(-1, np.nan)
         means = arrays["control"] + np.vstack([np.zeros_like(arrays["control"]), responses])
         scores = gene_scores(means, self.params["n_components"])
-        known = np.array([not self._without_gene(str(name)) for name in arrays["names"]])
+        names = [str(name) for name in arrays["names"]]
+        known = ~np.isin(names, self._without_gene(names))
         if known.sum() < LEAST:
             msg = (
-                f"only {known.sum()} of {len(known)} training perturbations are named after a feature of the data, too "
+                f"only {known.sum()} of {len(known)} training perturbations are named after a "
+                "feature of the data, too "
                 "few for latent_linear; pass embedding= (see sh.pp.embed)"
             )
             raise ValueError(msg)
         vectors = self._vectors([str(name) for name in arrays["names"][known]], scores)
         return arrays | {"scores": scores, "known": known, "vectors": vectors}
 
+    def _ready(self) -> None:
+        super()._ready()
+        self._projected = self.deltas.delta @ self.arrays["scores"]
+
     def _unknown(self, names: Sequence[str]) -> list[str]:
         if self.vocabulary.embedding != ONE_HOT:
             self.vocabulary.parts(names)
-        return [name for name in names if self._without_gene(name)]
+        return self._without_gene(names)
 
-    def _without_gene(self, name: str) -> bool:
-        own = set(self._singles(name)) - set(self.vocabulary.features)
-        return self.vocabulary.embedding == ONE_HOT and bool(own)
+    def _without_gene(self, names: Sequence[str]) -> list[str]:
+        """Return the perturbations of which neither a vector nor the genes are known."""
+        if self.vocabulary.embedding != ONE_HOT:
+            return []
+        features = frozenset(self.vocabulary.features)
+        return [name for name in names if not features.issuperset(self._parts(name))]
 
     def _vectors(self, names: Sequence[str], scores: Floats) -> Floats:
-        """Return (n, E) vectors of perturbations: rows of the embedding, or of the genes' scores."""
+        """Return (n, E) vectors: rows of the embedding, or of the scores of the genes."""
         if self.vocabulary.embedding != ONE_HOT:
-            return part_vectors(self.vocabulary, names).sum(axis=1)
+            return np.asarray(summed(self.vocabulary, names))
         position = {name: i for i, name in enumerate(self.vocabulary.features)}
-        rows = [[position[part] for part in self._singles(name)] for name in names]
+        rows = [[position[part] for part in self._parts(name)] for name in names]
         return np.array([scores[row].sum(axis=0) for row in rows])
 
     def _shifts(self, names: Sequence[str], context: int, dose: float) -> Floats:
         scores, vectors, ridge = self.arrays["scores"], self.arrays["vectors"], self.params["ridge"]
-        responses = self.deltas.at(context, dose)[self.arrays["known"]]
-        mean = responses.sum(axis=0) / (
-            len(responses) + 1
-        )  # the control's response of 0 counts too
+        shares = self.deltas.shares(context, dose)[self.arrays["known"]]
+        n = shares.shape[0]
+        mean = (np.full(n, 1 / (n + 1)) @ shares) @ self.deltas.delta  # the control has response 0
         inner = np.linalg.solve(
-            scores.T @ scores + ridge * np.eye(scores.shape[1]), scores.T @ (responses - mean).T
+            scores.T @ scores + ridge * np.eye(scores.shape[1]),
+            (shares @ self._projected - mean @ scores).T,
         )
         outer = np.linalg.solve(
             vectors.T @ vectors + ridge * np.eye(vectors.shape[1]), self._vectors(names, scores).T
         )
-        return (scores @ (inner @ (vectors @ outer))).T + mean
+        return np.asarray((scores @ ((inner @ vectors) @ outer)).T + mean)
 
 
 def gene_scores(means: Floats, n_components: int) -> Floats:
-    """Return (n_genes, k) scores of genes in a PCA whose observations are genes and whose columns are populations."""
+    """Return (n_genes, k) scores of a PCA of (n, n_genes) means, whose observations are genes."""
     centred = (means - means.mean(axis=1, keepdims=True)).T
-    axes, _ = principal_axes(centred.T @ centred, n_components)
+    axes, _ = axes_of_rows(centred, n_components)
     return centred @ axes

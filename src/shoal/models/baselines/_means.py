@@ -1,4 +1,4 @@
-"""Baselines that know no perturbation: the control cells themselves, or any perturbed cells of training."""
+"""Baselines that know no perturbation: the control cells, or any perturbed cells of training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..._validate import positive
-from ...core._codes import recode
+from ...core._codes import members, recode
 from ._baseline import Baseline
 from ._pool import Pool, keep
 
@@ -52,9 +52,9 @@ class ControlCopy(Baseline):
 
 
 class PerturbedMean(Baseline):
-    """Perturbed cells of training, drawn from all contexts, each perturbation equally often: a mean, as cells.
+    """Perturbed cells of training, drawn from all contexts, each perturbation equally often.
 
-    The same for every perturbation, context and dose.
+    A mean over perturbations, as cells. It is the same for every perturbation, context and dose.
 
     Parameters
     ----------
@@ -98,7 +98,8 @@ class PerturbedMean(Baseline):
 class ContextMean(PerturbedMean):
     """Perturbed cells of training, drawn from the wanted context, each perturbation equally often.
 
-    The context mean of State, as cells. A context without perturbed cells in training cannot be predicted.
+    The context mean of State, as cells. A context without perturbed cells in training cannot be
+    predicted.
 
     Parameters
     ----------
@@ -127,14 +128,16 @@ class ContextMean(PerturbedMean):
     ) -> Matrix:
         context = recode(wanted.context, cells.contexts, self.vocabulary.contexts)
         drawn = np.empty(len(wanted), dtype=np.int64)
-        for code in np.unique(wanted.context):
-            here = np.flatnonzero(wanted.context == code)
+        for here in members(wanted.context):
+            code = wanted.context[here[0]]
             rows = np.flatnonzero((self.pool.context == context[here[0]]) & (code >= 0))
             if not len(rows):
                 label = repr(cells.contexts[code]) if code >= 0 else "missing"
                 msg = (
-                    f"context_mean cannot predict the context {label}: it has no perturbed cell in training; "
-                    "'perturbed_mean' draws from all contexts, and 'mean_shift' moves the context's control cells"
+                    f"context_mean cannot predict the context {label}: it has no perturbed cell in "
+                    "training; 'perturbed_mean' draws from all contexts, and 'mean_shift' moves "
+                    "the "
+                    "context's control cells"
                 )
                 raise ValueError(msg)
             drawn[here] = rng.choice(rows, len(here), p=self.pool.balanced(rows))

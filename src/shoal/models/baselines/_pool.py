@@ -1,8 +1,9 @@
-"""Cells that a baseline keeps of its training data, to draw predictions from."""
+"""Training cells that a baseline keeps, to draw predictions from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,7 @@ CODES = ("perturbation", "context", "batch", "dose", "names")
 
 @dataclass(frozen=True)
 class Pool:
-    """Training cells, in an order that does not depend on that of the data.
+    """Training cells. Their order does not depend on the order of the data.
 
     Attributes
     ----------
@@ -31,10 +32,12 @@ class Pool:
         (n, n_features) float32, dense or CSR.
     names
         (P,) perturbations, sorted.
-    perturbation, context, batch
-        (n,) codes into `names` and the contexts and batches of the vocabulary, -1 where missing.
+    perturbation
+        (n,) position in `names`; ascending.
+    context, batch
+        (n,) positions in the contexts and batches of the vocabulary; -1 where missing.
     dose
-        (n,) dose, NaN where there is none.
+        (n,) dose; NaN where there is none.
     """
 
     values: Matrix
@@ -52,21 +55,26 @@ class Pool:
         return densify(self.values[rows])
 
     def of(self, name: str) -> Ints:
-        """Return the rows of a perturbation, none if it is not there."""
-        return (
-            np.flatnonzero(self.names[self.perturbation] == name)
-            if name in self.names
-            else np.zeros(0, np.int64)
-        )
+        """Return the rows of a perturbation; none if it is not there."""
+        code = self._position.get(name, -1)
+        first, last = np.searchsorted(self.perturbation, [code, code + 1]) if code >= 0 else (0, 0)
+        return np.arange(first, last)
+
+    @cached_property
+    def _position(self) -> dict[str, int]:
+        return {str(name): i for i, name in enumerate(self.names)}
 
     def balanced(self, rows: Ints) -> Floats:
-        """Return probabilities with which each perturbation among `rows` is drawn equally often."""
+        """Return probabilities of `rows` with which every perturbation is drawn equally often."""
         code = self.perturbation[rows]
         weight = 1.0 / np.bincount(code)[code]
         return weight / weight.sum()
 
     def nearest_dose(self, rows: Ints, dose: float) -> Ints:
-        """Return those of `rows` whose dose is nearest to `dose` in log10; all where one of the two has no dose."""
+        """Return those of `rows` whose dose is nearest to `dose` in log10.
+
+        All are returned where no dose is wanted, or none of them has a dose.
+        """
         usable = rows[self.dose[rows] > 0]
         if not dose > 0 or not len(usable):
             return rows
@@ -112,7 +120,10 @@ def kept_rows(cells: Population, chosen: Bools, *, max_cells: int) -> Ints:
 
 
 def keep(cells: Population, chosen: Bools, vocabulary: Vocabulary, *, max_cells: int) -> Pool:
-    """Return at most `max_cells` of the chosen cells of each perturbation, context and dose, picked at random."""
+    """Return at most `max_cells` of the chosen cells of each perturbation, context and dose.
+
+    Where there are more, they are picked at random, with a fixed seed.
+    """
     at = kept_rows(cells, chosen, max_cells=max_cells)
     names, perturbation = np.unique(cells.labels.code[at], return_inverse=True)
     position = np.sort(at)

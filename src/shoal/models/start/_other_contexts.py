@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ...core._codes import grouped, recode
+from ...core._codes import grouped, members, recode
 from ...core._controls import LEAST, shuffled
 
 if TYPE_CHECKING:
@@ -84,10 +84,9 @@ class Relatives:
         context = recode(keys["context"].to_numpy(), cells.contexts, vocabulary.contexts)
         dose = vocabulary.standard_dose(keys["dose"].to_numpy(dtype=np.float64))
         start = np.full(len(wanted), -1, dtype=np.int64)
-        for i in range(len(keys)):
+        for i, rows in enumerate(members(population)):
             pool = self.of(parts[i], int(context[i]), float(dose[i]))
             if len(pool):
-                rows = np.flatnonzero(population == i)
                 start[rows] = shuffled(pool, len(rows), rng)[0]
         return start
 
