@@ -44,8 +44,8 @@ class Twice(sh.models.MeanShift):
     More about it.
     """
 
-    def _weights(self, names):
-        return 2 * super()._weights(names)
+    def _shifts(self, names, context, dose):
+        return 2 * super()._shifts(names, context, dose)
 
 
 # -- the list --------------------------------------------------------------------------------------

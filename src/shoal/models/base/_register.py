@@ -60,8 +60,8 @@ def register(
     >>> class Twice(sh.models.MeanShift):
     ...     "Control cells plus twice the mean response."
     ...
-    ...     def _weights(self, names):
-    ...         return 2 * super()._weights(names)
+    ...     def _shifts(self, names, context, dose):
+    ...         return 2 * super()._shifts(names, context, dose)
     >>> sh.models.register("twice", Twice)
     >>> adata = sh.ds.simulate_gaussian(n_perturbations=4, n_dims=5, rng=0)
     >>> sh.tl.fit(adata, "twice").predict("P1", n_cells=20).shape
