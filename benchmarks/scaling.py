@@ -89,6 +89,7 @@ def of_fit(n: int) -> Iterator[tuple[str, Callable[[], object]]]:
             given = {"embedding": vectors} if vectors else {}
 
             def fit(name: str = name, given: dict[str, str] = given) -> None:
+                made.clear()
                 made["model"] = sh.tl.fit(adata, name, **given)
 
             yield f"fit {known}", fit
