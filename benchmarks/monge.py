@@ -21,7 +21,7 @@ import torch
 from transport import Task, cmonge, conditions, references, scores, table, train
 
 from shoal.generative import monge_gap
-from shoal.models.flow._config import view_for
+from shoal.models.base._visible import n_visible_of
 from shoal.models.monge._config import PRESETS, TRAINING
 from shoal.models.monge._module import MongeModule
 from shoal.training import ResidentStore, SetSampler
@@ -51,7 +51,7 @@ def trained(
     if (
         config.n_visible == "auto"
     ):  # as the model chooses it; the dimensions of the task come by their variance
-        config = replace(config, n_visible=view_for([len(x) for x in task.train]))
+        config = replace(config, n_visible=n_visible_of([len(x) for x in task.train]))
     unit = (
         float(task.control.std()) if config.relative else 1.0
     )  # the published ε is in units of the data

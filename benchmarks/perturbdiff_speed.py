@@ -234,9 +234,8 @@ def step(given: argparse.Namespace) -> None:
     for name, (preset, changes, coins) in NETWORKS.items():
         model = made(preset, adata, **SIZE, **changes)
         conditions = conditions_of(model.cells, model.cells.train, model.vocabulary)
-        store = model._store(
-            "resident", SetSampler(conditions, seed=0, set_size=CELLS, batch_conditions=SETS)
-        )
+        sampler = SetSampler(conditions, seed=0, set_size=CELLS, batch_conditions=SETS)
+        store = model._training_store(sampler, "resident")
         module, config, batch = model.module.train(), model.module.config, store.batch(0)
         products = []
         for coin in coins:

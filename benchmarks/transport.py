@@ -32,7 +32,8 @@ from scipy.spatial.distance import cdist
 from torch import nn
 
 from shoal.metrics import energy_distance
-from shoal.models.flow._config import PRESETS, view_for
+from shoal.models.base._visible import n_visible_of
+from shoal.models.flow._config import PRESETS
 from shoal.models.flow._module import FlowModule
 from shoal.training import Conditions, FitSettings, ResidentStore, SetSampler, fit
 from shoal.training._batch import assemble
@@ -178,7 +179,7 @@ def flow(
     if (
         config.n_visible == "auto"
     ):  # as models.Flow chooses it; the dimensions of the task come by their variance
-        config = replace(config, n_visible=view_for([len(x) for x in task.train]))
+        config = replace(config, n_visible=n_visible_of([len(x) for x in task.train]))
     module = FlowModule(cells.shape[1], 4, 0, config=config, scale=float(task.control.std()))
     return module, train(module, store, steps, seed, args.lr)
 

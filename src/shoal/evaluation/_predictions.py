@@ -15,7 +15,7 @@ from ..core._matrix import Rows, as_rows
 from ..core._population import population
 from ..metrics._cells import sizes_of, stored
 from ..metrics._comparison import Populations
-from ..models.base._predictor import SOURCE as OF_CELL
+from ..models.base._assembly import SOURCE as OF_CELL
 from ..models.base._registry import model_class
 from ..tl._paths import paths_of
 from ..tl._predict import PREDICTED, SOURCE

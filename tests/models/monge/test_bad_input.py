@@ -94,7 +94,7 @@ def test_conditions_smaller_than_a_set_are_filled_with_repeats_of_weight_0(scree
     assert np.isfinite(dense(model.predict("P1", n_cells=100).X)).all()
     conditions = conditions_of(model.cells, model.cells.train, model.vocabulary)
     sampler = SetSampler(conditions, set_size=16, batch_conditions=14, weighting="uniform")
-    batch = model._store("resident", sampler).batch(0)
+    batch = model._training_store(sampler, "resident").batch(0)
     names = [conditions.names[i] for i in batch.index]
     counted = {name: int(weight.sum()) for name, weight in zip(names, batch.weight, strict=True)}
     assert {counted[name] for name in names if name.startswith("P1 |")} == {3}

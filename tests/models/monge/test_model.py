@@ -102,7 +102,7 @@ def test_a_preset_trains_and_predicts_in_every_space(divided, preset, latent):
 def test_the_default_is_shoal_with_its_settings_of_training(screen):
     ConditionalMonge.setup_anndata(screen)
     model = ConditionalMonge(screen, n_latent=8)
-    assert model.defaults is TRAINING["shoal"]
+    assert model.defaults == TRAINING["shoal"]
     assert {**vars(model.module.config), "n_visible": PRESETS["shoal"].n_visible} == vars(
         PRESETS["shoal"]
     )
@@ -111,7 +111,7 @@ def test_the_default_is_shoal_with_its_settings_of_training(screen):
     ):
         model.predict("P1")
     published = ConditionalMonge(screen, preset="published", n_latent=8, width=32)
-    assert published.defaults is TRAINING["published"]
+    assert published.defaults == TRAINING["published"]
     assert (published.module.config.width, published.module.config.depth) == (
         32,
         PRESETS["published"].depth,

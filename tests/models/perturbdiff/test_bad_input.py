@@ -87,7 +87,7 @@ def test_cells_that_fill_a_set_do_not_change_the_loss(screen, fit_perturbdiff, m
     model = fit_perturbdiff(one, config={"condition_dropout": 0.0, "fusion": fusion})
     conditions = conditions_of(model.cells, model.cells.train, model.vocabulary)
     samplers = [SetSampler(conditions, set_size=size, batch_conditions=1) for size in (20, 60)]
-    batches = [model._store("resident", sampler).batch(0) for sampler in samplers]
+    batches = [model._training_store(sampler, "resident").batch(0) for sampler in samplers]
     assert [(len(b.weight[0]), b.weight.sum(), b.source_weight.sum()) for b in batches] == [
         (20, 20, 20),
         (60, 20, 20),

@@ -72,13 +72,13 @@ def test_the_default_is_shoal_with_its_settings_of_training(screen):
     PerturbDiff.setup_anndata(screen)
     model = PerturbDiff(screen)
     assert model.module.config == PRESETS["shoal"]
-    assert model.defaults is TRAINING["shoal"]
+    assert model.defaults == TRAINING["shoal"]
     with pytest.raises(
         ValueError, match=r"this PerturbDiff is not trained; call model.train\(\) first"
     ):
         model.predict("P1")
     published = PerturbDiff(screen, preset="published", width=32)
-    assert published.defaults is TRAINING["published"]
+    assert published.defaults == TRAINING["published"]
     assert (published.module.config.width, published.module.config.depth) == (32, 3)
 
 

@@ -1,4 +1,4 @@
-"""What the networks of several models do alike."""
+"""What the networks of several models share: guidance, means of sets, evaluation mode."""
 
 from __future__ import annotations
 

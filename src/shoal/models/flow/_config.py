@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal
 
 from ..._validate import one_of, positive
 from ...generative import COUPLINGS, GAMMAS, GRIDS, LAWS, METHODS, PATHS
 from ...nn import POOLS
-from ..base._config import configured
+from ..base._config import Recipes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 SOURCES = ("control", "control+noise", "noise")
 HEADS = ("velocity", "x1", "velocity+eta")
@@ -227,14 +225,5 @@ PRESETS: Mapping[str, FlowConfig] = MappingProxyType(
     }
 )
 
-
-def view_for(sizes: Sequence[int]) -> int:
-    """Return what ``n_visible="auto"`` means for conditions of these numbers of cells: half the root of the median, three at least."""
-    return max(3, round(float(np.sqrt(np.median(sizes))) / 2))
-
-
-def flow_config(preset: str, changes: Mapping[str, Any]) -> FlowConfig:
-    """Return a preset with some changes, as `configured`."""
-    return configured(
-        PRESETS, preset, changes, model="a flow", beside="preset, embedding and n_latent"
-    )
+TRAINING = {"max_steps": 800, "lr": 2e-3, "weight_decay": 0.1}
+RECIPES = Recipes("a flow", PRESETS, dict.fromkeys(PRESETS, TRAINING))

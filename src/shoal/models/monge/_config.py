@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..._validate import one_of, positive
 from ...nn import POOLS
-from ..base._config import configured
+from ..base._config import Recipes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -185,9 +185,4 @@ TRAINING: Mapping[str, dict[str, Any]] = MappingProxyType(
     }
 )
 
-
-def monge_config(preset: str, changes: Mapping[str, Any]) -> ConditionalMongeConfig:
-    """Return a preset with some changes, as `configured`."""
-    return configured(
-        PRESETS, preset, changes, model="ConditionalMonge", beside="preset, embedding and n_latent"
-    )
+RECIPES = Recipes("ConditionalMonge", PRESETS, TRAINING)

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..base._map_diagnosis import MapMixin
+from ..base._map_diagnosis import diagnose, interpolate
+from ..base._preset_model import PresetModel
 from ..space._network import fit_network_space
-from ..start._transferring import TransferModel
-from ._config import TRAINING, monge_config
+from ._config import RECIPES
 from ._module import MongeModule
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
-    from anndata import AnnData
 
-    from ..._random import RNGLike
     from ..._typing import Ints
+    from ..base._config import Recipes
     from ..space._linear import Space
     from ..space._network import NetworkSpace
     from ._config import ConditionalMongeConfig
 
 
-class ConditionalMonge(MapMixin, TransferModel):
+class ConditionalMonge(PresetModel):
     """A map that takes control cells to perturbed cells, each as short a way as the populations allow (conditional Monge gap).
 
     The map is a residual network that is told the condition. It is fitted by the debiased Sinkhorn divergence between the
@@ -72,33 +70,23 @@ class ConditionalMonge(MapMixin, TransferModel):
     500
     """
 
+    recipes: ClassVar[Recipes[ConditionalMongeConfig]] = RECIPES
     options: ClassVar[tuple[str, ...]] = ("cross_context",)
 
-    def __init__(
-        self,
-        adata: AnnData,
-        *,
-        preset: str | None = None,
-        embedding: str | pd.DataFrame | None = None,
-        n_latent: int | None = 50,
-        rng: RNGLike = 0,
-        **config: Any,
-    ) -> None:
-        preset = "shoal" if preset is None else preset
-        monge_config(preset, config)
-        super().__init__(
-            adata, embedding=embedding, n_latent=n_latent, rng=rng, preset=preset, **config
-        )
+    # functions of a model, each in its own file
+    interpolate = interpolate
+    diagnose = diagnose
 
-    @property
-    def defaults(self) -> dict[str, Any]:  # type: ignore[override]
-        """Settings of training, which are the preset's."""
-        return TRAINING[self.config["preset"]]
+    def make_network(
+        self, n_dims: int, n_vector: int, n_contexts: int, n_batches: int
+    ) -> MongeModule:
+        """Return the network of the map."""
+        return MongeModule(n_dims, n_vector, n_contexts, n_batches, config=self.settings)
 
     def _fit_space(
         self, train: Ints, n_latent: int | None, rng: np.random.Generator
     ) -> Space | NetworkSpace:
-        latent = self._recipe().latent
+        latent = self.settings.latent
         if latent == "pca" or n_latent is None:
             return super()._fit_space(train, n_latent, rng)
         on_components = latent == "pca+autoencoder"
@@ -106,13 +94,5 @@ class ConditionalMonge(MapMixin, TransferModel):
             self.cells.rows, train, n_latent=n_latent, rng=rng, components=on_components
         )
 
-    def make_network(
-        self, n_dims: int, n_vector: int, n_contexts: int, n_batches: int
-    ) -> MongeModule:
-        """Return the network of the preset, with the changes that were asked for."""
-        config = self._with_view(self._recipe(), n_dims)
-        return MongeModule(n_dims, n_vector, n_contexts, n_batches, config=config)
-
-    def _recipe(self) -> ConditionalMongeConfig:
-        changes = {k: v for k, v in self.config.items() if k != "preset"}
-        return monge_config(self.config["preset"], changes)
+    def _settled_config(self) -> dict[str, Any]:
+        return self._with_n_visible()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..._validate import one_of, positive
 from ...generative import strided, truncated
 from ...nn import FUSIONS, POOLS
-from ..base._config import configured
+from ..base._config import Recipes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -252,7 +252,4 @@ TRAINING: Mapping[str, dict[str, Any]] = MappingProxyType(
     }
 )
 
-
-def perturbdiff_config(preset: str, changes: Mapping[str, Any]) -> PerturbDiffConfig:
-    """Return a preset with some changes, as `configured`."""
-    return configured(PRESETS, preset, changes, model="PerturbDiff", beside="preset and embedding")
+RECIPES = Recipes("PerturbDiff", PRESETS, TRAINING, beside="preset and embedding")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,25 +12,27 @@ from scipy import sparse
 
 from ..._random import RNGLike, as_generator
 from ...metrics import mmd
+from ..base._preset_model import PresetModel
 from ..base._sets import conditions_of
+from ..base._training import cell_store, train_from
 from ..space._linear import fit_space
-from ..start._transferring import TransferModel
-from ._config import TRAINING, perturbdiff_config
+from ._config import RECIPES
 from ._module import PerturbDiffModule
 from ._pretraining import MarginalStore, marginals, unlabelled
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from ..._typing import Matrix
-    from ...core._population import Population
-    from ...training import Conditions, SetSampler, Store
+    from ...training import SetSampler, Store
+    from ..base._config import Recipes
+    from ..post._postprocessing import Postprocessing
+    from ._config import PerturbDiffConfig
 
 ROUNDING = 1e-6  # of the mean of a gene, in single precision
 
 
-class PerturbDiff(TransferModel):
+class PerturbDiff(PresetModel):
     """A transformer over sets of cells that generates a perturbed population beside a control population.
 
     It works on genes. The preset ``"published"`` is the diffusion of the paper, in the authors' scale and with their sampler.
@@ -75,8 +78,8 @@ class PerturbDiff(TransferModel):
     (50, 100)
     """
 
+    recipes: ClassVar[Recipes[PerturbDiffConfig]] = RECIPES
     options: ClassVar[tuple[str, ...]] = ("n_steps", "guidance", "cross_context")
-    _marginal: Population | None = None  # what is pretrained on, while it is
 
     def __init__(
         self,
@@ -87,11 +90,10 @@ class PerturbDiff(TransferModel):
         rng: RNGLike = 0,
         **config: Any,
     ) -> None:
-        preset = "shoal" if preset is None else preset
-        perturbdiff_config(preset, config)
+        self.recipes.configured(self.recipes.default if preset is None else preset, config)
         rng = as_generator(rng)
         super().__init__(
-            adata, embedding=embedding, n_latent=None, rng=rng, preset=preset, **config
+            adata, preset=preset, embedding=embedding, n_latent=None, rng=rng, **config
         )
         n = self.module.axes.shape[1]
         if n:
@@ -101,17 +103,15 @@ class PerturbDiff(TransferModel):
                 axes
             )  # fewer where there are fewer cells
 
-    @property
-    def defaults(self) -> dict[str, Any]:  # type: ignore[override]
-        """Settings of training, which are the preset's."""
-        return TRAINING[self.config["preset"]]
+    def make_post(self) -> Postprocessing:
+        """Return what is done to predicted values; zeros of the network come back as zeros."""
+        return replace(super().make_post(), rounding=ROUNDING * self.space.mean)
 
     def make_network(
         self, n_dims: int, n_vector: int, n_contexts: int, n_batches: int
     ) -> PerturbDiffModule:
-        """Return the network of the preset, with the changes that were asked for."""
-        changes = {k: v for k, v in self.config.items() if k != "preset"}
-        config = perturbdiff_config(self.config["preset"], changes)
+        """Return the network of the model."""
+        config = self.settings
         return PerturbDiffModule(
             n_dims,
             n_vector,
@@ -125,12 +125,6 @@ class PerturbDiff(TransferModel):
                 n_dims, min(config.n_components, n_dims) if config.energy_components else 0
             ),
         )
-
-    def _from(self, *start: Any, **options: Any) -> NDArray[np.float32]:
-        values = super()._from(*start, **options)
-        if self.vocabulary.nonnegative:  # zeros of the network come back as zeros, but for rounding
-            values[values < ROUNDING * self.space.mean] = 0
-        return values
 
     # -- pretraining -------------------------------------------------------------------------------------------------
 
@@ -167,27 +161,27 @@ class PerturbDiff(TransferModel):
         TypeError
             If a setting is not known.
         """
-        self._marginal = self.cells if adata is None else unlabelled(adata, self.vocabulary)
+        own = adata is None
+        cells = self.cells if own else unlabelled(adata, self.vocabulary)
+        chosen = cells.train | cells.train_control if own else np.ones(len(cells.split), bool)
+
+        def make_store(sampler: SetSampler, store: str) -> Store:
+            least = sampler.batch_conditions
+            conditions = marginals(cells, chosen, self.vocabulary, least=least)
+            plain = cell_store(cells, self.space, sampler.over(conditions), store)
+            return MarginalStore(plain, self.module.nothing)
+
         try:
-            self.train(max_steps, rng=rng, **settings)
+            train_from(
+                self,
+                max_steps,
+                make_store=make_store,
+                validation=lambda: None,
+                rng=rng,
+                **settings,
+            )
         finally:
-            del self._marginal
             self.is_trained_ = False
-
-    def _store(self, store: str, sampler: SetSampler, cells: Population | None = None) -> Store:
-        if self._marginal is None:
-            return super()._store(store, sampler, cells)
-        cells = self._marginal
-        chosen = (
-            cells.train | cells.train_control
-            if cells is self.cells
-            else np.ones(len(cells.split), dtype=bool)
-        )
-        told = marginals(cells, chosen, self.vocabulary, least=sampler.batch_conditions)
-        return MarginalStore(super()._store(store, sampler.over(told), cells), self.module.nothing)
-
-    def _validation(self) -> Conditions | None:
-        return super()._validation() if self._marginal is None else None
 
     # -- the space of functions --------------------------------------------------------------------------------------
 
