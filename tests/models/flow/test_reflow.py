@@ -89,8 +89,12 @@ def test_it_is_a_new_model_and_the_first_stays(divided, first):
         first.cells,
     )
     config = second.module.config
-    assert (config.coupling, config.n_steps, config.guidance) == ("none", 4, {})
-    assert first.module.config.n_steps == 20
+    assert (config.loss.coupling, config.sampling.n_steps, config.sampling.guidance) == (
+        "none",
+        4,
+        1.0,
+    )
+    assert first.module.config.sampling.n_steps == 20
     assert first.module.guidance
 
 

@@ -379,7 +379,7 @@ def test_an_embedding_of_all_cells_is_refused_or_marked_in_every_table():
         (
             {"config": {"widht": 8}},
             TypeError,
-            "ConditionalMonge has no setting 'widht'; beside preset, embedding and n_latent it takes cost, .* latent",
+            "ConditionalMonge has no setting 'widht'; beside preset, embedding and n_latent it takes loss: cost, .* space: latent",
         ),
         (
             {"config": {"cost": "manhattan"}},
@@ -397,9 +397,9 @@ def test_an_embedding_of_all_cells_is_refused_or_marked_in_every_table():
             "pooling='max' is not known; choose one of 'mean', 'sum'",
         ),
         (
-            {"config": {"network": "icnn"}},
+            {"config": {"architecture": "icnn"}},
             ValueError,
-            "network='icnn' is not known; choose one of 'film'",
+            "architecture='icnn' is not known; choose one of 'film'",
         ),
         ({"config": {"epsilon": 0}}, ValueError, "epsilon must be above 0, not 0"),
         (
@@ -418,7 +418,7 @@ def test_an_embedding_of_all_cells_is_refused_or_marked_in_every_table():
         (
             {"config": {"n_visible": 0}},
             ValueError,
-            "view must be 'auto', None or a whole number above 0, not 0",
+            "n_visible must be 'auto', None or a whole number above 0, not 0",
         ),
         ({"config": {"n_latent": 0}}, ValueError, "n_latent must be above 0, not 0"),
         (
@@ -447,6 +447,6 @@ def test_a_map_takes_no_steps_and_no_guidance(screen, options):
     model = fit(screen)
     with pytest.raises(
         TypeError,
-        match=f"ConditionalMonge has no option '{next(iter(options))}' .*it takes: transfer",
+        match=f"ConditionalMonge has no option '{next(iter(options))}' .*it takes: cross_context",
     ):
         model.predict("P1", n_cells=3, **options)

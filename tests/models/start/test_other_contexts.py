@@ -12,6 +12,7 @@ import shoal as sh
 torch = pytest.importorskip("torch", reason="networks need the extra 'models'")
 pytest.importorskip("scvi", reason="networks need the extra 'models'")
 
+from shoal.models.base._config import StartConfig, changed  # noqa: E402
 from shoal.models.flow._config import FlowConfig  # noqa: E402
 from shoal.models.flow._reflow import make_pairs  # noqa: E402
 from shoal.models.start._measured_elsewhere import MeasuredElsewhere  # noqa: E402
@@ -139,9 +140,9 @@ def test_what_does_not_go_together_is_refused():
         with pytest.raises(
             ValueError, match="cross_context=0.5 lets paths begin at perturbed cells"
         ):
-            FlowConfig(cross_context=0.5, **change)
+            changed(FlowConfig(), {"cross_context": 0.5, **change})
     with pytest.raises(ValueError, match="cross_context is a share"):
-        FlowConfig(cross_context=2.0)
+        StartConfig(cross_context=2.0)
 
 
 # -- the model -----------------------------------------------------------------------------------------------------------

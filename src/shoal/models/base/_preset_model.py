@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..post._postprocessing import Postprocessing
 from ..start._other_contexts import OtherContexts
 from ..start._start import Controls
+from ._config import changed
 from ._model import PerturbationModel
 from ._sets import conditions_of
 from ._visible import n_visible_for
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 class PresetModel(PerturbationModel):
     """A network with presets.
 
-    Its settings say where predictions start (`cross_context`), what is done to predicted values
-    (`mean_shrinkage`, `match_zero_fraction`), and what the network is made of. A subclass gives its
+    Its settings come in groups. ``start`` says where predictions start, ``post`` what is done to
+    predicted values, and the other groups what the network is made of. A subclass gives its
     `recipes` and makes the network from `settings`.
 
     Attributes
@@ -32,7 +33,7 @@ class PresetModel(PerturbationModel):
     recipes
         Presets of the model, and the settings of training that go with each.
     config
-        ``preset``, and all settings as plain values: what a saved model holds.
+        ``preset``, and all settings by group, as plain values: what a saved model holds.
     """
 
     recipes: ClassVar[Recipes[Any]]
@@ -66,7 +67,7 @@ class PresetModel(PerturbationModel):
 
     def make_start(self) -> Start:
         """Return where predictions start: at cells of other contexts, or at control cells."""
-        share = self.settings.cross_context
+        share = self.settings.start.cross_context
         if not share:
             return Controls()
         return OtherContexts(self.cells, self.vocabulary, self.space, share)
@@ -76,13 +77,13 @@ class PresetModel(PerturbationModel):
         settings = self.settings
         return Postprocessing(
             nonnegative=self.vocabulary.nonnegative,
-            match_zero_fraction=settings.match_zero_fraction,
-            mean_shrinkage=settings.mean_shrinkage,
+            match_zero_fraction=settings.post.match_zero_fraction,
+            mean_shrinkage=settings.start.mean_shrinkage,
         )
 
     def _changed_config(self, **changes: Any) -> dict[str, Any]:
         """Return the config with some settings changed."""
-        settings = self.recipes.changed(self.settings, changes)
+        settings = changed(self.settings, changes)
         return {"preset": self.config["preset"], **self.recipes.plain(settings)}
 
     def _with_n_visible(self) -> dict[str, Any]:
@@ -91,7 +92,7 @@ class PresetModel(PerturbationModel):
         It depends on the cells of training, so it is decided once: a loaded model may be given
         another screen.
         """
-        if self.settings.n_visible != "auto":
+        if self.settings.network.n_visible != "auto":
             return self.config
         sizes = conditions_of(self.cells, self.cells.train, self.vocabulary).sizes
         return self._changed_config(n_visible=n_visible_for(self.space, sizes))

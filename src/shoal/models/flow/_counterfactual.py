@@ -21,13 +21,14 @@ from ..base._requests import (
 from ..base._sets import encoded_conditions, run_in_sets
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
     from torch import Tensor
 
     from ...core._population import Population
+    from ..base._config import Guidance
     from ..base._requests import PredictionRequest
     from ..base._sets import RequestedSets
     from ..base._vocabulary import Vocabulary
@@ -82,7 +83,7 @@ def counterfactual(
     dose: float | None = None,
     n_steps: int = 50,
     sampler: str = "heun",
-    guidance: float | Mapping[str, float] | None = None,
+    guidance: Guidance | None = None,
 ) -> AnnData:
     """Carry measured perturbed cells back to where they began, and forth under another perturbation.
 
@@ -211,19 +212,16 @@ def _goals(
     model: Flow, perturbations: str | Sequence[str], context: str | None, dose: float | None
 ) -> list[Goal]:
     """Check what cells are to be put under, as `predict` does."""
-    screen, config = model.vocabulary.screen, model.module.config
+    screen, begin = model.vocabulary.screen, model.module.config.interpolant
     several = [perturbations] if isinstance(perturbations, str) else list(perturbations)
     names = list(dict.fromkeys(screen.canonical(str(name)) for name in several))
     others = [name for name in names if name != screen.control[0]]
     if others or not names:
         model._refuse(requested_names(others, model.cells, model.vocabulary))
-    noisy = config.source == "noise" or (
-        config.source == "control+noise" and config.noise_at_sampling
-    )
-    if len(others) < len(names) and noisy:
+    if len(others) < len(names) and begin.noisy_at_sampling:
         msg = (
-            f"this flow begins at source={config.source!r}, so its way back does not end at a "
-            "control cell; ask for a perturbation, or train a flow with source='control'"
+            f"this flow begins at source={begin.source!r}, so its way back does not end at a control "
+            "cell; ask for a perturbation, or train a flow with source='control'"
         )
         raise ValueError(msg)
     if context is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..base._map_diagnosis import diagnose, interpolate
@@ -73,7 +74,7 @@ class Flow(PresetModel):
     @property
     def carries_cells(self) -> bool:  # type: ignore[override]
         """Whether paths begin at cells, and not at noise."""
-        return self.module.config.source != "noise"
+        return self.module.config.interpolant.source != "noise"
 
     def make_network(
         self, n_dims: int, n_vector: int, n_contexts: int, n_batches: int
@@ -85,7 +86,7 @@ class Flow(PresetModel):
         return self._with_n_visible()
 
     def _training_store(self, sampler: SetSampler, store: str) -> Store:
-        if self.module.config.coupling == "none":
+        if self.module.config.loss.coupling == "none":
             msg = (
                 "coupling='none' trains on pairs made earlier, and there are none: reflow() makes "
                 "them and trains on them; to learn from the cells themselves, choose another "
@@ -96,14 +97,20 @@ class Flow(PresetModel):
 
     def _sampler_options(self, options: dict[str, Any], *, perturbed: bool) -> dict[str, Any]:
         """Follow the context plainly for perturbed cells, which have nothing else to follow."""
-        if not perturbed or options.get("guidance"):
+        if not perturbed or options.get("guidance") not in (None, {}):
             return options
-        guidance = {name: w for name, w in self.module.guidance.items() if name != "context"}
+        guidance = self.module.guidance
+        if isinstance(guidance, Mapping):
+            guidance = {name: weight for name, weight in guidance.items() if name != "context"}
         return {**options, "guidance": guidance}
 
     def _check_options(self, options: dict[str, Any]) -> None:
         super()._check_options(options)
-        if self.module.config.coupling == "none" and options.get("guidance"):
+        if self.module.config.loss.coupling == "none" and options.get("guidance") not in (
+            None,
+            1,
+            {},
+        ):
             msg = (
                 "guidance is built into the pairs of a reflowed flow; give it to the flow that "
                 "makes them: config={'guidance': ...}"

@@ -86,7 +86,7 @@ class ConditionalMonge(PresetModel):
     def _fit_space(
         self, train: Ints, n_latent: int | None, rng: np.random.Generator
     ) -> Space | NetworkSpace:
-        latent = self.settings.latent
+        latent = self.settings.space.latent
         if latent == "pca" or n_latent is None:
             return super()._fit_space(train, n_latent, rng)
         on_components = latent == "pca+autoencoder"

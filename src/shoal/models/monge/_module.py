@@ -60,23 +60,31 @@ class MongeModule(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config = ConditionalMongeConfig() if config is None else config
-        self.register_buffer("n_steps", torch.zeros((), dtype=torch.int64))
-        self._told = False
-        size = {"width": config.width, "depth": config.depth, "n_beside": config.n_noise}
-        if config.network == "concatenated":
+        self.register_buffer("n_trained", torch.zeros((), dtype=torch.int64))
+        self._warned = False
+        size = {
+            "width": config.network.width,
+            "depth": config.network.depth,
+            "n_beside": config.network.n_noise,
+        }
+        if config.network.architecture == "concatenated":
             self.condition = None
-            self.net: nn.Module = ConcatenatedNet(d, n_vector, pooling=config.pooling, **size)
+            self.net: nn.Module = ConcatenatedNet(
+                d, n_vector, pooling=config.conditioning.pooling, **size
+            )
             return
         self.condition = ConditionEncoder(
             n_vector,
-            n_contexts if config.told_context else 0,
-            width=config.width,
-            n_batches=n_batches if config.told_batch else 0,
-            pooling=config.pooling,
-            dropout=config.condition_dropout,
+            n_contexts if config.conditioning.use_context else 0,
+            width=config.network.width,
+            n_batches=n_batches if config.conditioning.use_batch else 0,
+            pooling=config.conditioning.pooling,
+            dropout=config.conditioning.condition_dropout,
         )
-        n_visible = None if config.n_visible == "auto" else config.n_visible
-        self.net = VelocityNet(d, heads=1, n_visible=n_visible, d_condition=config.width, **size)
+        n_visible = None if config.network.n_visible == "auto" else config.network.n_visible
+        self.net = VelocityNet(
+            d, heads=1, n_visible=n_visible, d_condition=config.network.width, **size
+        )
 
     # -- training ----------------------------------------------------------------------------------------------------
 
@@ -86,35 +94,48 @@ class MongeModule(nn.Module):
         Slots of weight 0 do not count.
         """
         config, control = self.config, batch.source
-        self.n_steps += 1
+        self.n_trained += 1
         centre = self._centre(batch.condition, control, batch.source_weight)
         made = self._moved(control, batch.condition, batch.batch_index, centre, generator)
-        if int(self.n_steps) <= config.warm_steps:
+        if int(self.n_trained) <= config.loss.warm_steps:
             pairs = couple(control, batch.target, stratum=batch.batch_index, generator=generator)
             error = (take(made, pairs) - batch.target).square().mean(-1)
             paired = weighted_mean(error, batch.weight)
             return {"loss": paired, "paired": paired}
-        limits = {"n_iterations": ITERATIONS, "tolerance": TOLERANCE, "unsolved": self._tell}
-        shared = {"power": config.power, "epsilon_relative": config.epsilon_relative, **limits}
+        limits = {
+            "n_iterations": ITERATIONS,
+            "tolerance": TOLERANCE,
+            "unsolved": self._warn_unsolved,
+        }
+        shared = {
+            "power": config.loss.power,
+            "epsilon_relative": config.loss.epsilon_relative,
+            **limits,
+        }
         weights = {"x_weight": batch.source_weight, "y_weight": batch.weight}
-        fit = {"epsilon": config.epsilon, "biased": config.with_itself, **weights, **shared}
-        found = {"divergence": sinkhorn_divergence(made, batch.target, **fit).mean()}
-        loss = found["divergence"]
-        if config.gap:
+        fit = {
+            "epsilon": config.loss.epsilon,
+            "biased": config.loss.with_itself,
+            **weights,
+            **shared,
+        }
+        terms = {"divergence": sinkhorn_divergence(made, batch.target, **fit).mean()}
+        loss = terms["divergence"]
+        if config.loss.gap:
             gap = monge_gap(
-                control, made, epsilon=config.gap_epsilon, weight=batch.source_weight, **shared
+                control, made, epsilon=config.loss.gap_epsilon, weight=batch.source_weight, **shared
             )
-            found["gap"] = gap.mean()
-            loss = loss + config.gap * found["gap"]
-        if config.energy:
-            found["energy"] = energy_distance(made, batch.target, **weights).mean()
-            loss = loss + config.energy * found["energy"]
-        return {"loss": loss, **found}
+            terms["gap"] = gap.mean()
+            loss = loss + config.loss.gap * terms["gap"]
+        if config.loss.energy:
+            terms["energy"] = energy_distance(made, batch.target, **weights).mean()
+            loss = loss + config.loss.energy * terms["energy"]
+        return {"loss": loss, **terms}
 
-    def _tell(self, error: Tensor) -> None:
+    def _warn_unsolved(self, error: Tensor) -> None:
         """Say once that ε is too small for the solver."""
-        if not self._told:
-            self._told = True
+        if not self._warned:
+            self._warned = True
             logger.warning(
                 "epsilon is too small for %d iterations: the plans of transport miss their marginals by up to %.2g of the "
                 "mass; gradients are less accurate. Take a larger epsilon or gap_epsilon",
@@ -164,14 +185,18 @@ class MongeModule(nn.Module):
         centre: Tensor | float,
         generator: torch.Generator,
     ) -> Tensor:
-        n = self.config.n_noise
+        n = self.config.network.n_noise
         beside = normal_like(x[..., :1].expand(*x.shape[:-1], n), generator) if n else None
         seen = x - centre
         if self.condition is None:
             return x + self.net(seen, condition, beside)
-        told = self.condition(condition, batch_index, generator=generator)
-        change = self.net(seen, told, beside)
-        share = None if self.training else common_share(condition, self.config.unseen_weight)
+        encoded = self.condition(condition, batch_index, generator=generator)
+        change = self.net(seen, encoded, beside)
+        share = (
+            None
+            if self.training
+            else common_share(condition, self.config.conditioning.unseen_weight)
+        )
         if share is None:
             return x + change
         common = self.net(
@@ -183,6 +208,6 @@ class MongeModule(nn.Module):
         self, condition: Mapping[str, Tensor], control: Tensor, weight: Tensor | None
     ) -> Tensor | float:
         """Return the mean of the controls (K, 1, d) if cells are seen relative to it, else 0."""
-        if not self.config.relative_to_control:
+        if not self.config.conditioning.relative_to_control:
             return 0.0
         return (condition["centre"] if "centre" in condition else mean_of(control, weight))[:, None]

@@ -122,7 +122,8 @@ class PerturbDiff(PresetModel):
             scale=self.space.scale,
             nonnegative=self.vocabulary.nonnegative,
             axes=torch.zeros(
-                n_dims, min(config.n_components, n_dims) if config.energy_components else 0
+                n_dims,
+                min(config.loss.n_components, n_dims) if config.loss.energy_components else 0,
             ),
         )
 
