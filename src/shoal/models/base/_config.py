@@ -112,7 +112,7 @@ class SamplingConfig:
             object.__setattr__(self, "guidance", dict(self.guidance))
 
 
-# -- checks ------------------------------------------------------------------------------------------
+# -- checks ----------------------------------------------------------------------------------------
 
 
 def check_shares(config: Any, *names: str) -> None:
@@ -165,7 +165,7 @@ def check_guidance(guidance: Any) -> None:
         raise ValueError(msg)
 
 
-# -- changes and recipes -----------------------------------------------------------------------------
+# -- changes and recipes ---------------------------------------------------------------------------
 
 
 def changed(

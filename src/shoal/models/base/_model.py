@@ -202,7 +202,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         manager.register_fields(adata)
         cls.register_manager(manager)
 
-    # -- training ------------------------------------------------------------------------------
+    # -- training ----------------------------------------------------------------------------------
 
     def train(
         self,
@@ -296,7 +296,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         """Return the store that `train` takes its sets from."""
         return self.start.training_store(cell_store(self.cells, self.space, sampler, store))
 
-    # -- prediction ----------------------------------------------------------------------------
+    # -- prediction --------------------------------------------------------------------------------
 
     def _generate(
         self,
@@ -350,7 +350,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         )
 
     def _sampler_options(self, options: dict[str, Any], *, perturbed: bool) -> dict[str, Any]:
-        """Return the options of the sampler, for cells that are `perturbed` at their start or not."""
+        """Return the options of the sampler, for cells that are perturbed at their start or not."""
         return options
 
     def _sets(
@@ -375,7 +375,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         """Return (n, n_dims) the control means of contexts, in the space of the network."""
         return self.space.encode(control_means(context, cells, self.cells))
 
-    # -- files -------------------------------------------------------------------------------------------------------
+    # -- files -------------------------------------------------------------------------------------
 
     def _entry(self) -> dict[str, Any]:
         return {
@@ -409,7 +409,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         v.tell_unknown(cells.names)
         return model
 
-    # -- words -------------------------------------------------------------------------------------------------------
+    # -- words -------------------------------------------------------------------------------------
 
     def _summary(self) -> str:
         n = sum(p.numel() for p in self.module.parameters())

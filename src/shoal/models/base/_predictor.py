@@ -1,4 +1,4 @@
-"""What every model offers, baseline or network: cells nobody measured, and twins of measured ones."""
+"""What every model offers: cells that nobody measured, and twins of measured ones."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ class Predictor:
             return in_kind_of(cells, values)
         return self._as_adata(values, request, given)
 
-    # -- inside --------------------------------------------------------------------------------
+    # -- inside ------------------------------------------------------------------------------------
 
     def _population(self, adata: AnnData | None) -> Population:
         return self.cells if adata is None else known_population(adata, self.vocabulary)

@@ -150,7 +150,7 @@ def run_in_sets(
 
 
 def conditions_of(cells: Population, chosen: Bools, vocabulary: Vocabulary) -> Conditions:
-    """Return the populations (perturbation x context x dose) of the chosen cells, as index tables.
+    """Return the conditions (perturbation, context and dose) of the chosen cells, as index tables.
 
     Their sources are the control cells of training.
     """
@@ -178,7 +178,9 @@ def conditions_of(cells: Population, chosen: Bools, vocabulary: Vocabulary) -> C
 
 
 def held_out(cells: Population, vocabulary: Vocabulary) -> Conditions | None:
-    """Return the conditions of ``"val"`` that the model has vectors for, or ``None`` where there is no validation.
+    """Return the conditions of ``"val"`` that the model has vectors for.
+
+    It is ``None`` where there is no validation.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Counterfactuals: measured cells carried back to where they began, and forth to another condition."""
+"""Counterfactuals: measured cells carried back to their start, and forth to another condition."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def counterfactual(
     sampler: str = "heun",
     guidance: Guidance | None = None,
 ) -> AnnData:
-    """Carry measured perturbed cells back to where they began, and forth under another perturbation.
+    """Carry measured cells back to where they began, and forth under another perturbation.
 
     What the components leave out of a cell stays as it was measured. It is an assumption that the
     way of the flow is the way of the cell. No unpaired data can test it.
@@ -220,8 +220,8 @@ def _goals(
         model._refuse(requested_names(others, model.cells, model.vocabulary))
     if len(others) < len(names) and begin.noisy_at_sampling:
         msg = (
-            f"this flow begins at source={begin.source!r}, so its way back does not end at a control "
-            "cell; ask for a perturbation, or train a flow with source='control'"
+            f"this flow begins at source={begin.source!r}, so its way back does not end at a "
+            "control cell; ask for a perturbation, or train a flow with source='control'"
         )
         raise ValueError(msg)
     if context is not None:

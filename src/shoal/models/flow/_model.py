@@ -1,4 +1,4 @@
-"""Flow: flow matching from control to perturbed cells, on the principal components of the training cells."""
+"""Flow: flow matching from control to perturbed cells, on their principal components."""
 
 from __future__ import annotations
 
@@ -21,26 +21,29 @@ if TYPE_CHECKING:
 class Flow(PresetModel):
     """A network that carries control cells to perturbed cells along learned paths.
 
-    Network: FiLM/adaLN residual MLP on principal components, steered by the set of perturbations, dose, context and
-    batch. Path, source, coupling, loss and sampler are those of the preset; couplings are computed within a condition
-    and batch, never across.
+    The network is a residual MLP on principal components. The set of perturbations, the dose, the
+    context and the batch steer it (FiLM/adaLN). Path, source, coupling, loss and sampler are those
+    of the preset. Couplings are computed within a condition and batch, never across.
 
     Parameters
     ----------
     adata
         Screen after ``Flow.setup_anndata(adata)``; :func:`shoal.tl.fit` does both.
     preset
-        ``"flow"`` (default), ``"rectified"``, ``"otcfm"``, ``"stochastic"``, ``"sbcfm"``, ``"noise2data"`` or
-        ``"cellflux"``; the user guide says what each is and where it comes from.
+        ``"flow"`` (default), ``"rectified"``, ``"otcfm"``, ``"stochastic"``, ``"sbcfm"``,
+        ``"noise2data"`` or ``"cellflux"``. The user guide says what each is and where it comes
+        from.
     embedding
-        Vectors of the perturbations: a name that :func:`shoal.pp.embed` wrote, or a table; one-hot if ``None``.
+        Vectors of the perturbations: a name that :func:`shoal.pp.embed` wrote, or a table. One-hot
+        if ``None``.
     n_latent
-        Principal components of the training cells that the network works on; ``None`` for the features themselves. What
-        they leave out of a control cell stays as it was measured.
+        Principal components of the training cells that the network works on; ``None`` for the
+        features themselves. What they leave out of a control cell stays as it was measured.
     rng
         Seed or generator of the initial weights.
     **config
-        Passed to shoal.models.FlowConfig, over the preset: ``width``, ``depth``, ``coupling``, ``sampler``, say.
+        Changes of the preset's settings, which shoal.models.FlowConfig lists: ``width``, ``depth``,
+        ``coupling``, ``sampler``, say.
 
     Raises
     ------

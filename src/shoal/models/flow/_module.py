@@ -46,24 +46,24 @@ REFLOWED = {
 
 
 class FlowModule(nn.Module):
-    """Velocity of cells on their way from control to perturbed, as a function of state, time and condition.
+    """Velocity of cells from control to perturbed, given their state, the time and the condition.
 
     Parameters
     ----------
     d
         Number of features of a cell.
     n_vector, n_contexts, n_batches
-        Length of a perturbation's vector, numbers of contexts and of batches that the network is told (0: none).
+        Length of a perturbation's vector, and numbers of contexts and of batches; 0 for none.
     config
         What the flow is made of.
     location, scale
-        (d,) centre of the data and one length, about its standard deviation: the network works on
-        ``(x - location) / scale``. One length for all features, so that distances keep their meaning.
+        (d,) centre of the data, and one length, about its standard deviation. The network works on
+        ``(x - location) / scale``. One length for all features keeps the meaning of distances.
 
     Notes
     -----
-    Cells go in and come out as (K, S, d), K populations of S slots, in the data's units. Conditions and strata are those
-    of a ``SetBatch``.
+    Cells go in and come out as (K, S, d), K populations of S slots, in the data's units. Conditions
+    and batches are those of a ``SetBatch``.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class FlowModule(nn.Module):
             dropout=config.network.dropout,
         )
 
-    # -- training ----------------------------------------------------------------------------------------------------
+    # -- training ----------------------------------------------------------------------------------
 
     def loss(self, batch: SetBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the mean square error of each head, and their sum under ``"loss"``.
@@ -133,7 +133,7 @@ class FlowModule(nn.Module):
     def _pair(
         self, control: Tensor, batch: SetBatch, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Return sources and targets, paired; `control` is the batch's source in the network's units."""
+        """Return sources and targets, paired; `control` is the source in the network's units."""
         x1 = self._in(batch.target)
         if self.config.loss.coupling == "none":
             return control, x1
@@ -149,7 +149,7 @@ class FlowModule(nn.Module):
         return take(x0, pairs), x1
 
     def _start(self, control: Tensor, generator: torch.Generator, *, chance: float) -> Tensor:
-        """Return where paths begin, from the controls; with `chance` each of them gets the noise of ``"control+noise"``."""
+        """Return where paths begin; the noise of ``"control+noise"`` is added with a `chance`."""
         if self.config.interpolant.source == "control":
             return control
         noise = normal_like(control, generator)
@@ -161,7 +161,7 @@ class FlowModule(nn.Module):
             + self.config.interpolant.noise * noise * (chances < chance).to(control)[..., None]
         )
 
-    # -- generation --------------------------------------------------------------------------------------------------
+    # -- generation --------------------------------------------------------------------------------
 
     @torch.no_grad()
     def sample(
@@ -181,8 +181,8 @@ class FlowModule(nn.Module):
         Parameters
         ----------
         source
-            (K, S, d) control cells. Where the flow begins at noise they only give the shape (and their mean, if the network
-            is told it).
+            (K, S, d) control cells. Where the flow begins at noise they only give the shape, and
+            their mean if the network is given it.
         condition
             K conditions, as in a ``SetBatch``.
         batch_index
@@ -234,19 +234,26 @@ class FlowModule(nn.Module):
         sampler: str | None = None,
         guidance: Guidance | None = None,
     ) -> Tensor:
-        """Follow the flow back, from perturbed cells (K, S, d) under `condition` to where they began.
+        """Follow the flow back, from perturbed cells (K, S, d) under `condition` to their start.
 
-        For a flow from control cells these are the cells' control states. The sampler is one of the flow, not ``"sde"``;
-        where the config says ``"sde"``, Heun's.
+        For a flow from control cells these are the cells' control states. The sampler follows the
+        flow and is not ``"sde"``; Heun's is taken where the config says ``"sde"``.
 
         Raises
         ------
         ValueError
-            For ``sampler="sde"``; for a flow that is told the controls' mean, which is not known on the way back; and for
-            one that sees cells relative to it, unless ``condition["centre"]`` (K, d) is given.
+            If any of the following holds:
+
+            - the sampler is ``"sde"``;
+            - the network is given the controls' mean, which is not known on the way back;
+            - the network sees cells relative to that mean, and ``condition["centre"]`` (K, d) is
+              not given.
         """
         if self.config.conditioning.control_mean:
-            msg = "this flow is told the mean of the controls, which cannot be known from perturbed cells: no way back"
+            msg = (
+                "this flow is given the mean of the controls (control_mean=True), which cannot be "
+                "known from perturbed cells: no way back"
+            )
             raise ValueError(msg)
         start, sampler, centre = (
             self._in(target),
@@ -280,7 +287,9 @@ class FlowModule(nn.Module):
         sampler: str | None = None,
         guidance: Guidance | None = None,
     ) -> Tensor:
-        """Return what cells (K, S, d) measured under `condition` would be under the `other`: back, and forth again.
+        """Return what cells (K, S, d) measured under `condition` would be under the `other`.
+
+        They are carried back, and forth again.
 
         Raises
         ------
@@ -305,7 +314,7 @@ class FlowModule(nn.Module):
             )
         )
 
-    # -- reflow ------------------------------------------------------------------------------------------------------
+    # -- reflow ------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def pairs(
@@ -317,7 +326,10 @@ class FlowModule(nn.Module):
         generator: torch.Generator,
         n_steps: int = 100,
     ) -> tuple[Tensor, Tensor]:
-        """Return starting points and where the flow takes them (Heun), each (K, S, d): what :meth:`reflowed` trains on."""
+        """Return starting points and where the flow takes them by Heun's method, (K, S, d) each.
+
+        :meth:`reflowed` trains on them.
+        """
         control = self._in(source)
         start = self._start(
             control, generator, chance=float(self.config.interpolant.noise_at_sampling)
@@ -332,7 +344,7 @@ class FlowModule(nn.Module):
         return self._out(start), self._out(end)
 
     def reflowed(self) -> FlowModule:
-        """Return a copy, with the same weights, that trains on the pairs of :meth:`pairs` as they are (rectified flow).
+        """Return a copy with the same weights that trains on :meth:`pairs` (rectified flow).
 
         Give it batches whose `source` and `target` are such pairs, slot by slot.
 
@@ -342,14 +354,17 @@ class FlowModule(nn.Module):
             For a flow with noise on the way, whose pairs are not those of straight paths.
         """
         if self.path.gamma:
-            msg = f"reflow straightens the paths of a flow without noise; this one has gamma={self.config.interpolant.gamma!r}"
+            msg = (
+                "reflow straightens the paths of a flow without noise; this one has "
+                f"gamma={self.config.interpolant.gamma!r}"
+            )
             raise ValueError(msg)
         copy = deepcopy(self)
         copy.config = changed(self.config, REFLOWED)
         copy.guidance = 1.0
         return copy
 
-    # -- inside ------------------------------------------------------------------------------------------------------
+    # -- inside ------------------------------------------------------------------------------------
 
     def _in(self, x: Tensor) -> Tensor:
         return (x - self.location) / self.scale
@@ -360,7 +375,7 @@ class FlowModule(nn.Module):
     def _with_control_mean(
         self, condition: Mapping[str, Tensor], control: Tensor, weight: Tensor | None = None
     ) -> Mapping[str, Tensor]:
-        """Add the mean of the controls (K, S, d) to the condition if the network is given it."""
+        """Add the mean of the controls (K, S, d) to the condition, if the network is given it."""
         return (
             {**condition, "control": mean_of(control, weight)}
             if self.config.conditioning.control_mean
@@ -372,14 +387,18 @@ class FlowModule(nn.Module):
     ) -> Tensor | float:
         """Return the mean of the controls (K, 1, d) if cells are seen relative to it, else 0.
 
-        It is ``condition["centre"]`` (K, d), in the data's units, where that is given, else the mean of the set.
+        It is ``condition["centre"]`` (K, d), in the data's units, where that is given, and the mean
+        of the set otherwise.
         """
         if not self.config.conditioning.relative_to_control:
             return 0.0
         if "centre" in condition:
             return self._in(condition["centre"])[:, None]
         if control is None:
-            msg = "this flow sees cells relative to the mean of their controls: give it as condition['centre'], (K, d)"
+            msg = (
+                "this flow sees cells relative to the mean of their controls: give it as "
+                "condition['centre'], (K, d)"
+            )
             raise ValueError(msg)
         return mean_of(control, weight)[:, None]
 

@@ -199,7 +199,7 @@ def _ends(
     n_steps: int,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return where the flow begins and ends, and the control means it is given: (n, n_dims) each."""
+    """Return where the flow begins, where it ends, and its control means, (n, n_dims) each."""
 
     def network(x: Tensor, sets: RequestedSets) -> tuple[Tensor, Tensor]:
         where = (sets.condition, sets.batch_index)

@@ -1,4 +1,4 @@
-"""ConditionalMonge: one map from control to perturbed cells for every condition, fitted by optimal transport."""
+"""ConditionalMonge: one map from control to perturbed cells, fitted by optimal transport."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 
 
 class ConditionalMonge(PresetModel):
-    """A map that takes control cells to perturbed cells, each as short a way as the populations allow (conditional Monge gap).
+    """A map that takes control cells to perturbed cells by a short way (conditional Monge gap).
 
-    The map is a residual network that is told the condition. It is fitted by the debiased Sinkhorn divergence between the
-    populations it makes and those that were measured, and regularised by the Monge gap, which is 0 where no other pairing of
-    the same cells would be shorter. As it maps cells, the twin of a control cell is that very cell, moved: always in `transport`, and
-    in predictions with ``cross_context=False``. Else, where the perturbation was measured in other contexts, they begin at its cells there.
+    The map is a residual network that is given the condition. It is fitted by the debiased Sinkhorn
+    divergence between the populations it makes and those that were measured. It is regularised by
+    the Monge gap, which is 0 where no other pairing of the same cells would be shorter.
+
+    The twin of a control cell is that very cell, moved, in `transport` and in predictions with
+    ``cross_context=False``. Other predictions start at the perturbation's cells of other contexts,
+    where there are some.
 
     Parameters
     ----------
@@ -35,14 +38,16 @@ class ConditionalMonge(PresetModel):
     preset
         ``"shoal"`` (default) or ``"published"``.
     embedding
-        Vectors of the perturbations: a name that :func:`shoal.pp.embed` wrote (fingerprints or descriptors of drugs, say), or a
-        table; one-hot if ``None``, which cannot say anything about perturbations that were not in training.
+        Vectors of the perturbations: a name that :func:`shoal.pp.embed` wrote (fingerprints or
+        descriptors of drugs, say), or a table. One-hot if ``None``, which says nothing about
+        perturbations that were not in training.
     n_latent
         Dimensions of the space the map works in; ``None`` for the features themselves.
     rng
         Seed or generator of the initial weights, and of the autoencoder where there is one.
     **config
-        Passed to shoal.models.ConditionalMongeConfig, over the preset: ``epsilon``, ``gap``, ``cost``, ``latent``, say.
+        Changes of the preset's settings, which shoal.models.ConditionalMongeConfig lists:
+        ``epsilon``, ``gap``, ``cost``, ``latent``, say.
 
     Raises
     ------

@@ -40,13 +40,14 @@ class MongeModule(nn.Module):
     d
         Number of coordinates of a cell.
     n_vector, n_contexts, n_batches
-        Length of a perturbation's vector, numbers of contexts and of batches that there are (0: none).
+        Length of a perturbation's vector, and numbers of contexts and of batches; 0 for none.
     config
         What the map is made of.
 
     Notes
     -----
-    Cells go in and come out as (K, S, d), K populations of S slots. Conditions and strata are those of a ``SetBatch``.
+    Cells go in and come out as (K, S, d), K populations of S slots. Conditions and batches are
+    those of a ``SetBatch``.
     """
 
     def __init__(
@@ -86,10 +87,10 @@ class MongeModule(nn.Module):
             d, heads=1, n_visible=n_visible, d_condition=config.network.width, **size
         )
 
-    # -- training ----------------------------------------------------------------------------------------------------
+    # -- training ----------------------------------------------------------------------------------
 
     def loss(self, batch: SetBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the Sinkhorn divergence to the perturbed cells, the Monge gap less its floor, and what is minimised.
+        """Return the Sinkhorn divergence to the perturbed cells, the Monge gap, and the loss.
 
         Slots of weight 0 do not count.
         """
@@ -137,13 +138,14 @@ class MongeModule(nn.Module):
         if not self._warned:
             self._warned = True
             logger.warning(
-                "epsilon is too small for %d iterations: the plans of transport miss their marginals by up to %.2g of the "
-                "mass; gradients are less accurate. Take a larger epsilon or gap_epsilon",
+                "epsilon is too small for %d iterations: the plans of transport miss their "
+                "marginals by up to %.2g of the mass; gradients are less accurate. Take a larger "
+                "epsilon or gap_epsilon",
                 ITERATIONS,
                 float(error.max()),
             )
 
-    # -- generation --------------------------------------------------------------------------------------------------
+    # -- generation --------------------------------------------------------------------------------
 
     @torch.no_grad()
     def sample(
@@ -175,7 +177,7 @@ class MongeModule(nn.Module):
         with resting(self):
             return self._moved(source, condition, batch_index, centre, generator)
 
-    # -- inside ------------------------------------------------------------------------------------------------------
+    # -- inside ------------------------------------------------------------------------------------
 
     def _moved(
         self,

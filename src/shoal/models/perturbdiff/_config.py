@@ -299,10 +299,11 @@ class PerturbDiffConfig:
 
 PRESETS: Mapping[str, PerturbDiffConfig] = MappingProxyType(
     {
-        # Cells of the perturbation in other contexts, or controls, changed in one pass of a set transformer that is trained
-        # on energy distances: what measured best on real cells.
+        # Cells of the perturbation in other contexts, or controls, changed in one pass of a set
+        # transformer that is trained on energy distances. This measured best on real cells.
         "shoal": PerturbDiffConfig(),
-        # As released (Yuan et al. 2026), at a size for a CPU; the authors' is width=512, depth=8, n_heads=8.
+        # As released (Yuan et al. 2026), at a size for a CPU; the authors' is width=512, depth=8,
+        # n_heads=8.
         "published": changed(
             PerturbDiffConfig(),
             dict(  # noqa: C408

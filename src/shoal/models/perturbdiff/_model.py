@@ -1,4 +1,4 @@
-"""PerturbDiff: sets of cells generated beside sets of control cells, as published and as measured best."""
+"""PerturbDiff: sets of cells generated beside sets of control cells."""
 
 from __future__ import annotations
 
@@ -33,12 +33,13 @@ ROUNDING = 1e-6  # of the mean of a gene, in single precision
 
 
 class PerturbDiff(PresetModel):
-    """A transformer over sets of cells that generates a perturbed population beside a control population.
+    """A transformer over sets of cells: a perturbed population from a control population.
 
-    It works on genes. The preset ``"published"`` is the diffusion of the paper, in the authors' scale and with their sampler.
-    ``"shoal"`` keeps what was seen to matter there, the energy distance as a loss and attention between the cells of a set,
-    and leaves the rest: it changes each control cell (or, where the perturbation was measured in other contexts, each of
-    its own cells there) in one pass.
+    It works on genes. The preset ``"published"`` is the diffusion of the paper, in the authors'
+    scale and with their sampler. The preset ``"shoal"`` keeps what was seen to matter there: the
+    energy distance as a loss, and attention between the cells of a set. It changes each starting
+    cell in one pass. Starting cells are control cells, or the perturbation's own cells of other
+    contexts where there are some.
 
     Parameters
     ----------
@@ -47,12 +48,13 @@ class PerturbDiff(PresetModel):
     preset
         ``"shoal"`` (default) or ``"published"``.
     embedding
-        Vectors of the perturbations: a name that :func:`shoal.pp.embed` wrote, or a table; one-hot if ``None``, which
-        cannot say anything about perturbations that were not in training.
+        Vectors of the perturbations: a name that :func:`shoal.pp.embed` wrote, or a table. One-hot
+        if ``None``, which says nothing about perturbations that were not in training.
     rng
         Seed or generator of the initial weights.
     **config
-        Passed to shoal.models.PerturbDiffConfig, over the preset: ``width``, ``fusion``, ``hurdle``, say.
+        Changes of the preset's settings, which shoal.models.PerturbDiffConfig lists: ``width``,
+        ``fusion``, ``hurdle``, say.
 
     Raises
     ------
@@ -99,9 +101,8 @@ class PerturbDiff(PresetModel):
         if n:
             train = np.flatnonzero(self.cells.train | self.cells.train_control)
             axes = fit_space(self.cells.rows, train, n_latent=n, rng=rng).axes
-            self.module.axes[:, : axes.shape[1]] = torch.from_numpy(
-                axes
-            )  # fewer where there are fewer cells
+            # there are fewer axes where there are fewer cells
+            self.module.axes[:, : axes.shape[1]] = torch.from_numpy(axes)
 
     def make_post(self) -> Postprocessing:
         """Return what is done to predicted values; zeros of the network come back as zeros."""
@@ -127,7 +128,7 @@ class PerturbDiff(PresetModel):
             ),
         )
 
-    # -- pretraining -------------------------------------------------------------------------------------------------
+    # -- pretraining -------------------------------------------------------------------------------
 
     def pretrain(
         self,
@@ -139,15 +140,17 @@ class PerturbDiff(PresetModel):
     ) -> None:
         """Learn, before ``train``, what cells of each context look like, whatever was done to them.
 
-        Sets of cells of a context are generated without controls and without a perturbation. Labels are not used, so any
-        cells will do; contexts and batches that the screen does not have are told as unknown.
+        Sets of cells of a context are generated without control cells and without a perturbation.
+        Labels are not used, so any cells will do. Contexts and batches that the screen does not
+        have count as unknown.
 
         Parameters
         ----------
         max_steps
             Steps of the optimizer.
         adata
-            Cells with the genes of the screen, normalised as they are; those of training, controls among them, if ``None``.
+            Cells with the genes of the screen, normalised as they are. If ``None``, the cells of
+            training, control cells among them.
         rng
             Seed or generator of the batches and the noise.
         **settings
@@ -184,15 +187,16 @@ class PerturbDiff(PresetModel):
         finally:
             self.is_trained_ = False
 
-    # -- the space of functions --------------------------------------------------------------------------------------
+    # -- the space of functions --------------------------------------------------------------------
 
     def mmd(
         self, adata: AnnData | None = None, *, rng: RNGLike = 0, **options: Any
     ) -> pd.DataFrame:
-        """Compare predicted with real populations in the space of functions: squared MMD, over genes.
+        """Compare predicted with real populations by squared MMD, over genes.
 
-        A population is a mean embedding in the space of a Gaussian kernel, and the distance of two of them there is the MMD.
-        The width of the kernel is the median distance between the real cells of the condition.
+        A population is a mean embedding in the space of a Gaussian kernel. The distance of two of
+        them there is the MMD. The width of the kernel is the median distance between the real cells
+        of the condition.
 
         Parameters
         ----------
@@ -206,8 +210,9 @@ class PerturbDiff(PresetModel):
         Returns
         -------
         DataFrame
-            One row for each condition with two cells: ``split``, ``n``, ``predicted`` and ``control``, the squared MMD of the
-            prediction and of the control cells that stand in, both unbiased: 0 on average where nothing differs.
+            One row for each condition with two cells. ``split`` and ``n`` are its split and number
+            of cells. ``predicted`` and ``control`` are the squared MMD of the prediction and of the
+            control cells that stand for it. Both are unbiased: 0 on average where nothing differs.
 
         Raises
         ------
@@ -219,22 +224,20 @@ class PerturbDiff(PresetModel):
         cells = self._population(adata)
         rows, made, source = self.twins(adata, rng=rng, **options)
         place = pd.Series(np.arange(len(rows)), index=rows)
-        told = conditions_of(cells, cells.perturbed, self.vocabulary)
-        found = {}
-        for name, own in zip(told.names, told.cells, strict=True):
-            if len(own) < 2:
+        conditions = conditions_of(cells, cells.perturbed, self.vocabulary)
+        table = {}
+        for name, measured in zip(conditions.names, conditions.cells, strict=True):
+            if len(measured) < 2:
                 continue
-            at, real = place[own].to_numpy(), cells.values(own)
-            starts, first = np.unique(
-                source[at], return_index=True
-            )  # begun with twice is not a second cell
-            split = ("none", "train", "val", "test")[int(cells.split[own[0]]) + 1]
+            at, real = place[measured].to_numpy(), cells.values(measured)
+            # cells that start from the same control cell count once
+            starts, first = np.unique(source[at], return_index=True)
+            split = ("none", "train", "val", "test")[int(cells.split[measured[0]]) + 1]
             pair = _dense(made[at[first]]), cells.values(starts)
             values = [mmd(other, real) if len(starts) > 1 else np.nan for other in pair]
-            found[name] = (split, len(own), *values)
-        return pd.DataFrame.from_dict(
-            found, orient="index", columns=["split", "n", "predicted", "control"]
-        )
+            table[name] = (split, len(measured), *values)
+        columns = ["split", "n", "predicted", "control"]
+        return pd.DataFrame.from_dict(table, orient="index", columns=columns)
 
 
 def _dense(values: Matrix) -> np.ndarray:

@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from ...training import SetBatch
     from ._config import PerturbDiffConfig
 
-PRIOR = 2.0  # log odds, at first, that a gene is on where the cell that is begun with has it on, and off where it is off
+# Initial log odds that a gene is on where the starting cell has it on, and off where it is off.
+PRIOR = 2.0
 
 
 class PerturbDiffModule(nn.Module):
-    """Predicts sets of clean cells from noise, or from noisy cells, beside the control cells of the set.
+    """Predicts sets of clean cells from noise or noisy cells, beside the set's control cells.
 
     Parameters
     ----------
@@ -53,7 +54,8 @@ class PerturbDiffModule(nn.Module):
 
     Notes
     -----
-    Cells go in and come out as (K, S, d), K populations of S slots. Conditions and strata are those of a ``SetBatch``.
+    Cells go in and come out as (K, S, d), K populations of S slots. Conditions and batches are
+    those of a ``SetBatch``.
     """
 
     def __init__(
@@ -91,10 +93,10 @@ class PerturbDiffModule(nn.Module):
         self.net = network(d, config)
         self.prior = nn.Parameter(torch.full((d,), PRIOR)) if config.output.hurdle else None
 
-    # -- training ----------------------------------------------------------------------------------------------------
+    # -- training ----------------------------------------------------------------------------------
 
     def loss(self, batch: SetBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the terms of the loss, means over the sets, and their weighted sum under ``"loss"``.
+        """Return the terms of the loss, means over sets, and their weighted sum, ``"loss"``.
 
         Slots of weight 0 do not count, but for the ``biased`` terms that were published.
         """
@@ -134,7 +136,7 @@ class PerturbDiffModule(nn.Module):
     def _noisy(
         self, x0: Tensor, batch: SetBatch, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return noise or noisy cells, the steps (K,) that they are at, and the weights (K, S) of what comes of them."""
+        """Return noise or noisy cells, their steps (K,), and the weights (K, S) of the slots."""
         if self.config.diffusion.one_pass:
             return *self._pure(x0, generator), batch.source_weight
         t = self.chain.draw(len(x0), generator=generator).to(x0.device)
@@ -155,9 +157,10 @@ class PerturbDiffModule(nn.Module):
         generator: torch.Generator | None = None,
         drop: Collection[str] = (),
     ) -> tuple[Tensor, Tensor | None]:
-        """Return what is asked for, (K, B, width), and which of it each slot takes (K, S, B), or None if that goes without saying.
+        """Return encoded conditions (K, B, width), and which of the B each slot takes, (K, S, B).
 
-        Batches are encoded once for each that there is, not for each slot, unless each slot is left out by itself.
+        The latter is ``None`` where B is 1, or B is S. Batches are encoded
+        once each and not once a slot, unless covariates are left out slot by slot.
         """
         if self.config.conditioning.per_covariate or "batch" not in self.condition.covariates:
             return self.condition(condition, batch_index, generator=generator, drop=drop), None
@@ -169,7 +172,7 @@ class PerturbDiffModule(nn.Module):
         )
         return vectors, None if vectors.shape[1] == 1 else nn.functional.one_hot(which, len(strata))
 
-    # -- one pass ----------------------------------------------------------------------------------------------------
+    # -- one pass ----------------------------------------------------------------------------------
 
     def _predict(
         self,
@@ -215,7 +218,10 @@ class PerturbDiffModule(nn.Module):
         )
 
     def _gate(self, logits: Tensor, value: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw which genes of which cells are on, 1, or 0; the gradient is that of the chance (straight through)."""
+        """Draw which genes of which cells are on (1) or off (0).
+
+        The gradient is that of the probability (straight through).
+        """
         chance = torch.sigmoid(logits + self.prior * (2 * (value.abs() > 1e-4).to(logits) - 1))
         drawn = (
             torch.rand(chance.shape, generator=generator, device=generator.device).to(chance)
@@ -223,7 +229,7 @@ class PerturbDiffModule(nn.Module):
         )
         return drawn.to(chance) + chance - chance.detach()
 
-    # -- generation --------------------------------------------------------------------------------------------------
+    # -- generation --------------------------------------------------------------------------------
 
     @torch.no_grad()
     def sample(
@@ -243,14 +249,17 @@ class PerturbDiffModule(nn.Module):
         source
             (K, S, d) control cells, or cells of other contexts.
         condition
-            K conditions, as in a ``SetBatch``; perturbations that are not ``familiar`` are followed as far as `unseen_weight` says, and
-            slots that are not ``real`` (K, S) are read by no other, as in training.
+            K conditions, as in a ``SetBatch``. Perturbations that are not ``familiar`` (K,) are
+            followed as far as `unseen_weight` says. Slots that are not ``real`` (K, S) are read by
+            no other slot, as in training.
         batch_index
             (K, S) batch codes, -1 = unknown.
         generator
             The source of randomness.
         n_steps, guidance
-            Steps of the sampler and the weight w of guidance; those of the config where None.
+            Steps of the sampler, and how far to follow covariates: one number for all together,
+            or weights by name where the config says `per_covariate`; 1 is plain. Those of the
+            config where None.
 
         Returns
         -------
@@ -259,9 +268,9 @@ class PerturbDiffModule(nn.Module):
         Raises
         ------
         ValueError
-            For a number of steps that the chain does not have.
+            For a number of steps that the chain does not have, or a covariate that is not known.
         TypeError
-            If `guidance` is not one number.
+            If `guidance` is neither a number nor a mapping to numbers.
         """
         given = {"n_steps": n_steps, "guidance": guidance}
         config = changed(self.config, {k: v for k, v in given.items() if v is not None})
@@ -304,11 +313,11 @@ class PerturbDiffModule(nn.Module):
             )
         return self._out(made)
 
-    # -- units -------------------------------------------------------------------------------------------------------
+    # -- units -------------------------------------------------------------------------------------
 
     @property
     def nothing(self) -> Tensor:
-        """(d,) what comes in where there is no control cell: the mean cell, or, as published, zeros."""
+        """(d,) stands for a control cell where there is none: the mean, or zeros as published."""
         return (
             torch.zeros_like(self.mean)
             if self.config.output.divide_by is None

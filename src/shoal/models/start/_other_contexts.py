@@ -1,4 +1,4 @@
-"""The start strategy of other contexts: a perturbation's own cells there, moved by control means."""
+"""The start strategy of other contexts: a perturbation's own cells there, moved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a prediction starts: the interface of a start strategy, and the strategy of control cells."""
+"""Where a prediction starts: what a start strategy offers, and the one of control cells."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class StartingCells:
     values
         (n, n_features) values that the network starts from.
     measured
-        (n, n_features) values of the measured cells behind them, before any move to another context.
+        (n, n_features) values of the measured cells behind them, before any move between contexts.
     perturbed
         Whether these cells carry the requested perturbation already. The network is then given no
-        perturbation, and only learns what else differs between contexts.
+        perturbation: it only changes what else differs between contexts.
     """
 
     rows: Ints
