@@ -208,22 +208,22 @@ PRESETS: Mapping[str, ConditionalMongeConfig] = MappingProxyType(
         # Driessen et al. 2025, at its published width; a condition is a drug's vector and a dose.
         "published": changed(
             ConditionalMongeConfig(),
-            dict(  # noqa: C408
-                epsilon_relative=False,
-                biased=True,
-                warm_steps=0,
-                use_batch=False,
-                condition_dropout=0.0,
-                unseen_weight=1.0,
-                pooling="mean",
-                cross_context=0.0,
-                mean_shrinkage=0.0,
-                match_zero_fraction=False,
-                architecture="concatenated",
-                width=64,
-                depth=4,
-                latent="autoencoder",
-            ),
+            {
+                "epsilon_relative": False,
+                "biased": True,
+                "warm_steps": 0,
+                "use_batch": False,
+                "condition_dropout": 0.0,
+                "unseen_weight": 1.0,
+                "pooling": "mean",
+                "cross_context": 0.0,
+                "mean_shrinkage": 0.0,
+                "match_zero_fraction": False,
+                "architecture": "concatenated",
+                "width": 64,
+                "depth": 4,
+                "latent": "autoencoder",
+            },
         ),
     }
 )

@@ -165,9 +165,11 @@ class PerturbDiff(PresetModel):
         TypeError
             If a setting is not known.
         """
-        own = adata is None
-        cells = self.cells if own else unlabelled(adata, self.vocabulary)
-        chosen = cells.train | cells.train_control if own else np.ones(len(cells.split), bool)
+        if adata is None:
+            cells, chosen = self.cells, self.cells.train | self.cells.train_control
+        else:
+            cells = unlabelled(adata, self.vocabulary)
+            chosen = np.ones(len(cells.split), dtype=bool)
 
         def make_store(sampler: SetSampler, store: str) -> Store:
             least = sampler.batch_conditions
