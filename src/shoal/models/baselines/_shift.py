@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..._typing import Floats
     from ...core._population import Population
-    from ..base._predictor import Wanted
+    from ..base._requests import PredictionRequest
     from ..base._vocabulary import Vocabulary
 
 
@@ -48,7 +48,7 @@ class ShiftBaseline(Baseline):
         return self._weights(names) @ self.deltas.at(context, dose)
 
     def _generate(
-        self, wanted: Wanted, cells: Population, rng: np.random.Generator, **options: Any
+        self, wanted: PredictionRequest, cells: Population, rng: np.random.Generator, **options: Any
     ) -> NDArray[Any]:
         values = cells.values(wanted.source)
         context = recode(wanted.context, cells.contexts, self.vocabulary.contexts)
