@@ -42,6 +42,7 @@ def digest(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_counts_to_tables_and_pictures(counts, tmp_path):
     before, out = digest(counts), tmp_path / "new" / "out"
     result = call(
@@ -290,6 +291,7 @@ def test_demo_takes_the_real_screens_it_finds(read_real, tmp_path, monkeypatch):
     assert list(pd.read_csv(tmp_path / "summary.csv")["screen"]) == ["norman_2019"]
 
 
+@pytest.mark.slow
 def test_the_installed_command_imports_lightly():
     program = (
         "import sys, shoal.cli; heavy = {'matplotlib', 'scanpy', 'torch', 'sklearn', 'adjustText'} & set(sys.modules);"

@@ -23,9 +23,9 @@ def attempts(monkeypatch):
     """Collects what is attempted."""
     made, real = [], _run.attempt
 
-    def attempt(adata, row, model, judge):
+    def attempt(adata, row, model, scorer):
         made.append((row.model, row.seed))
-        return real(adata, row, model, judge)
+        return real(adata, row, model, scorer)
 
     monkeypatch.setattr(_run, "attempt", attempt)
     return made
@@ -173,10 +173,10 @@ def test_nothing_to_score_is_a_row_with_the_reason(spec, tmp_path):
 def test_an_interrupted_run_goes_on(spec, tmp_path, monkeypatch, attempts):
     real = _run.attempt
 
-    def interrupted(adata, row, model, judge):
+    def interrupted(adata, row, model, scorer):
         if row.model == "mean_shift":
             raise KeyboardInterrupt
-        return real(adata, row, model, judge)
+        return real(adata, row, model, scorer)
 
     with monkeypatch.context() as patch:
         patch.setattr(_run, "attempt", interrupted)
@@ -200,6 +200,7 @@ def test_a_damaged_file_is_made_anew(spec, tmp_path, attempts, text):
     assert attempts == [("mean_shift", 0)]
 
 
+@pytest.mark.slow
 def test_processes_change_nothing(spec, tmp_path):
     spec["seeds"] = [0, 1]
     one = sh.benchmark.run(spec, folder=tmp_path / "one")
@@ -209,6 +210,7 @@ def test_processes_change_nothing(spec, tmp_path):
         assert read_row(tmp_path / "one", name).losses == read_row(tmp_path / "two", name).losses
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
 def test_a_process_that_dies_leaves_rows_that_say_so(spec, tmp_path):
     spec["data"]["dies"] = {"call": "os:abort", "perturbation_key": "p", "control": "c"}

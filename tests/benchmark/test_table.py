@@ -12,8 +12,8 @@ import shoal as sh
 from shoal.core._results import read_result
 from shoal.evaluation._attempt import attempt
 from shoal.evaluation._compare import Comparison
-from shoal.evaluation._judge import Judge
 from shoal.evaluation._rows import Row
+from shoal.evaluation._scorer import Scorer
 
 from .conftest import METRICS, made_row
 
@@ -215,8 +215,8 @@ def test_the_score_is_that_of_evaluate(screen):
     from shoal.evaluation._models import read_models
 
     (model,) = read_models(["mean_shift"])
-    judge = Judge(screen, seed=3, n_comps=8)
-    row = attempt(screen, Row("d", "s", "mean_shift", 3, "model"), model, judge)
+    scorer = Scorer(screen, seed=3, n_comps=8)
+    row = attempt(screen, Row("d", "s", "mean_shift", 3, "model"), model, scorer)
     board = sh.benchmark.table([row])
     sh.tl.predict(
         screen, sh.tl.fit(screen, "mean_shift", rng=3), key_added="twins", subset="test", rng=3

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from anndata import AnnData
+from anndata import AnnData, read_h5ad
 from scipy import sparse
 
 import shoal as sh
 from shoal.core._matrix import Rows
-from shoal.core._population import population
+from shoal.core._population import population, read_once
 from shoal.core._screen import resolve
+
+from ..helpers import dense
 
 
 @pytest.fixture
@@ -98,3 +100,37 @@ def test_what_is_read_from_the_values_is_read_once(adata, monkeypatch):
         assert cells.nonnegative
         assert len(cells.sums.perturbed.n)
     assert len(read) == 2  # once for the scale, once for the sums
+
+
+@pytest.mark.parametrize("kind", ["dense", "csr", "dask"])
+def test_one_reading_tells_the_scale_the_sums_and_keeps_rows(screen_adata, tmp_path, kind):
+    adata = screen_adata
+    sh.pp.annotate(adata, "perturbation", control="control")
+    adata.X = adata.X.astype(np.float32)
+    plain = population(adata, resolve(adata))
+    if kind == "dask":
+        other = adata.copy()
+        other.X = pytest.importorskip("dask.array").from_array(adata.X, chunks=(40, 12))
+    else:
+        stored = adata.copy()
+        stored.X = sparse.csr_matrix(adata.X) if kind == "csr" else adata.X
+        stored.write_h5ad(tmp_path / "x.h5ad")
+        other = read_h5ad(tmp_path / "x.h5ad", backed="r")
+    keep = np.array([70, 3, 4, 150, 3])
+    cells = read_once(population(other, resolve(other)), keep)
+    assert cells.scale == plain.scale
+    assert cells.nonnegative == plain.nonnegative
+    np.testing.assert_allclose(cells.sums.perturbed.sums, plain.sums.perturbed.sums, atol=1e-12)
+    if kind != "dask":
+        other.file.close()
+    for index in (np.array([3, 70]), np.unique(keep)):  # no file is open
+        np.testing.assert_array_equal(dense(cells.rows.take(index)), adata.X[index])
+    assert cells.rows.kept.values.dtype == np.float32
+    assert cells.rows.kept.places(np.array([3, 5])) is None
+
+
+def test_a_matrix_in_memory_is_not_copied(screen_adata):
+    sh.pp.annotate(screen_adata, "perturbation", control="control")
+    cells = read_once(population(screen_adata, resolve(screen_adata)), np.arange(5))
+    assert cells.rows.kept is None
+    assert cells.rows.source is screen_adata.X

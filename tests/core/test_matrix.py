@@ -166,3 +166,28 @@ def test_images_are_refused_where_rows_are_needed(rng):
         as_rows(adata.obsm["crops"], np.array([0]))
     with pytest.raises(ValueError, match=r"expected the values of cells, .* not 1-D"):
         as_rows(np.zeros(4))
+
+
+def test_the_same_file_is_known_and_matrices_in_memory_are_not(tmp_path):
+    paths = []
+    for kind, x in {"dense": np.ones((4, 3)), "csr": sparse.csr_matrix(np.ones((4, 3)))}.items():
+        for name in ("one", "two"):
+            paths.append(tmp_path / f"{kind}_{name}.h5ad")
+            ad.AnnData(x).write_h5ad(paths[-1])
+    opened = [ad.read_h5ad(path, backed="r") for path in paths]
+    try:
+        for i, one in enumerate(opened):
+            same = [as_rows(one.X).is_same_file(as_rows(other.X)) for other in opened]
+            assert same == [i == j for j in range(len(opened))]
+        assert not as_rows(np.ones((4, 3))).is_same_file(as_rows(opened[0].X))
+    finally:
+        for one in opened:
+            one.file.close()
+    x = np.ones((4, 3))
+    assert not as_rows(x).is_same_file(as_rows(x))
+
+
+def test_the_same_dask_array_is_known():
+    one, other = (da.from_array(np.full((4, 3), value)) for value in (1.0, 2.0))
+    assert as_rows(one).is_same_file(as_rows(one))
+    assert not as_rows(one).is_same_file(as_rows(other))

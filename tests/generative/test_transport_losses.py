@@ -101,7 +101,7 @@ def test_relative_regularisation_has_no_unit(sets):
     torch.testing.assert_close(10 * one, ten)
 
 
-@each_power
+@pytest.mark.parametrize("power", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_gradient_is_that_of_finite_differences(power, generator):
     x, y = torch.randn(2, 1, 7, 2, generator=generator, dtype=torch.float64)
     for loss in (
@@ -135,6 +135,7 @@ def test_following_the_gradient_makes_the_populations_equal(generator):
 # -- of independent halves ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @each_power
 @pytest.mark.parametrize("epsilon", [0.05, 0.5])
 def test_between_samples_of_one_population_halves_average_0_and_wholes_do_not(
@@ -147,6 +148,7 @@ def test_between_samples_of_one_population_halves_average_0_and_wholes_do_not(
     assert whole.mean() > 20 * whole.std() / 1500**0.5
 
 
+@pytest.mark.slow
 def test_halves_are_least_at_the_right_spread_and_wholes_at_one_too_small(generator):
     x, y = torch.randn(2, 3000, 16, 3, generator=generator)
     spreads = torch.tensor([0.7, 0.8, 0.9, 1.0, 1.1, 1.2])

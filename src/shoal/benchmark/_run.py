@@ -15,9 +15,9 @@ from .._logging import logger, progress
 from .._staging import staged
 from .._validate import positive
 from ..evaluation._attempt import attempt, failed, reason
-from ..evaluation._judge import Judge
 from ..evaluation._leaderboard import ABOUT
 from ..evaluation._rows import Row, tidy
+from ..evaluation._scorer import Scorer
 from ._files import (
     content_of,
     digest,
@@ -61,7 +61,7 @@ def run(
     jobs: int = 1,
     retry: bool = False,
 ) -> pd.DataFrame:
-    """Train and judge every model on every split of every data set with every seed.
+    """Train and evaluate every model on every split of every data set with every seed.
 
     Each result is a file in `folder`, written whole as soon as it is there. A run that was
     interrupted goes on where it stopped. A result is computed anew if one of these has changed: the
@@ -194,18 +194,18 @@ def _tasks(spec: Spec, pending: Sequence[tuple[Row, Model]], *, alone: bool) -> 
 
 def work(task: Task, evaluate: Mapping[str, Any], folder: Path, adata: AnnData | Exception) -> None:
     """Do a task, and write each result as soon as it is there."""
-    judge: Judge | Exception = (
-        adata if isinstance(adata, Exception) else _judge(adata, task, evaluate)
+    scorer: Scorer | Exception = (
+        adata if isinstance(adata, Exception) else _scorer(adata, task, evaluate)
     )
-    if isinstance(judge, Exception):
+    if isinstance(scorer, Exception):
         logger.warning(
-            "%s, %s: nothing can be attempted: %s", task.data.name, task.split.name, reason(judge)
+            "%s, %s: nothing can be attempted: %s", task.data.name, task.split.name, reason(scorer)
         )
     for row, model in zip(task.rows, task.models, strict=True):
-        if isinstance(adata, Exception) or isinstance(judge, Exception):
-            done = failed(row, f"not attempted: {reason(judge)}")
+        if isinstance(adata, Exception) or isinstance(scorer, Exception):
+            done = failed(row, f"not attempted: {reason(scorer)}")
         else:
-            done = attempt(adata, row, model, judge)
+            done = attempt(adata, row, model, scorer)
         write_row(done, folder)
 
 
@@ -216,9 +216,9 @@ def _prepared(task: Task) -> AnnData | Exception:
         return err
 
 
-def _judge(adata: AnnData, task: Task, evaluate: Mapping[str, Any]) -> Judge | Exception:
+def _scorer(adata: AnnData, task: Task, evaluate: Mapping[str, Any]) -> Scorer | Exception:
     try:
-        return Judge(adata, seed=task.rows[0].seed, **evaluate)
+        return Scorer(adata, seed=task.rows[0].seed, **evaluate)
     except Exception as err:  # noqa: BLE001 (others go on, and the rows say what it was)
         return err
 

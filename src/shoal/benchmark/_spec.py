@@ -1,4 +1,4 @@
-"""What a benchmark is made of: data sets, splits, models, seeds and how predictions are judged."""
+"""What a benchmark is made of: data sets, splits, models, seeds and how predictions are evaluated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..evaluation._models import checked_name, known_keys, read_models, read_see
 from ..metrics._suite import SUITE
 
 SOURCES = ("path", "load", "call")
-JUDGING = ("metrics", "layer", "n_comps", "min_cells")  # of tl.evaluate
+EVALUATE = ("metrics", "layer", "n_comps", "min_cells")  # of tl.evaluate
 
 
 def _arguments(function: Callable[..., Any], *without: str) -> tuple[str, ...]:
@@ -143,7 +143,7 @@ class Spec:
             "splits": splits,
             "models": read_models(self.models),
             "seeds": read_seeds(self.seeds),
-            "evaluate": _judging(self.evaluate),
+            "evaluate": _evaluate(self.evaluate),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
@@ -260,8 +260,8 @@ def _split(name: str, entry: Any, data: tuple[Data, ...]) -> Split:
     return Split(name, entry, tuple(chosen))
 
 
-def _judging(entry: Any) -> dict[str, Any]:
-    entry = known_keys(entry, JUDGING, where="evaluate")
+def _evaluate(entry: Any) -> dict[str, Any]:
+    entry = known_keys(entry, EVALUATE, where="evaluate")
     metrics = entry.get("metrics")
     if metrics is not None:
         if isinstance(metrics, str) or not isinstance(metrics, Sequence) or not metrics:

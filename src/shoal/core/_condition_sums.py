@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from ._codes import grouped
 from ._matrix import KeptRows, add_to_groups
@@ -15,8 +14,10 @@ from ._scale import Scale, look_at, scale_of
 from ._walk import walk
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from .._typing import Bools, Floats, Ints, Matrix
-    from ._population import Population
+    from ._matrix import Rows
     from ._walk import Totals, Values
 
 
@@ -94,31 +95,40 @@ class Reading:
     kept: KeptRows | None
 
 
-def read(cells: Population, keep: Ints | None = None) -> Reading:
-    """Read the matrix of a population once, block by block.
+def read(
+    rows: Rows,
+    perturbed: pd.DataFrame,
+    control: pd.DataFrame,
+    *,
+    train: Bools,
+    keep: Ints | None = None,
+) -> Reading:
+    """Read a matrix once, block by block.
 
     Parameters
     ----------
-    cells
-        The population.
+    rows
+        (n_obs, n_features) values.
+    perturbed, control
+        Codes of the perturbed and of the control cells. The index is the row of the cell, and cells
+        that agree in all columns are a group.
+    train
+        (n_obs,) training cells.
     keep
         Rows to keep if the matrix is in a file or a dask array, in any order.
     """
-    perturbed, control = _labels(cells)
     codes, keys = zip(*(grouped(**table) for table in (perturbed, control)), strict=True)
     n_first = len(keys[0])
-    group = np.full(cells.rows.shape[0], -1)
+    group = np.full(rows.shape[0], -1)
     group[perturbed.index] = codes[0]
     group[control.index] = codes[1] + n_first
     kept = None
-    if keep is not None and not cells.rows.in_memory:
+    if keep is not None and not rows.in_memory:
         kept = np.zeros(len(group), dtype=bool)
         kept[keep] = True
-    shape = (n_first + len(keys[1]), cells.rows.shape[1])
-    visit = partial(
-        _visit, group, cells.train | cells.train_control, kept, np.dtype(cells.rows.source.dtype)
-    )
-    totals, values = walk(cells.rows, visit, partial(_zeros, shape))
+    shape = (n_first + len(keys[1]), rows.shape[1])
+    visit = partial(_visit, group, train, kept, np.dtype(rows.source.dtype))
+    totals, values = walk(rows, visit, partial(_zeros, shape))
     sums, n = totals["sums"], np.bincount(group[group >= 0], minlength=shape[0])
     return Reading(
         scale=scale_of(values),
@@ -129,26 +139,6 @@ def read(cells: Population, keep: Ints | None = None) -> Reading:
         ),
         kept=None if kept is None else KeptRows(np.flatnonzero(kept), values["kept"]),
     )
-
-
-def _labels(cells: Population) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return what perturbed and what control cells are grouped by; the index is the row."""
-    columns = {
-        "perturbation": cells.labels.code,
-        "context": cells.context,
-        "batch": cells.batch,
-        "dose": cells.dose,
-        "split": cells.split,
-    }
-    chosen = {
-        ("perturbation", "context", "dose", "split"): np.flatnonzero(cells.perturbed),
-        ("context", "batch", "split"): np.flatnonzero(cells.labels.is_control),
-    }
-    perturbed, control = (
-        pd.DataFrame({name: columns[name][rows] for name in names}, index=rows)
-        for names, rows in chosen.items()
-    )
-    return perturbed, control
 
 
 def _zeros(shape: tuple[int, int]) -> Totals:

@@ -169,6 +169,18 @@ class Rows:
             return Rows(_dask.whole_rows(self.source).blocks[first], self.columns)
         return Rows(_read(self.source, slice(0, min(self.step, self.shape[0]))), self.columns)
 
+    def is_same_file(self, other: Rows) -> bool:
+        """Return whether both are the same array of a file, or the same dask array.
+
+        Of matrices in memory it is False: they may have been changed in place.
+        """
+        one, two = self.source, other.source
+        if _dask.is_dask(one) and _dask.is_dask(two):
+            return bool(one.name == two.name)
+        if _is_backed_sparse(one) and _is_backed_sparse(two):
+            one, two = one.group, two.group
+        return hasattr(one, "id") and hasattr(two, "id") and bool(one == two)
+
     @property
     def in_memory(self) -> bool:
         """Whether rows can be had without reading a file or computing anything."""

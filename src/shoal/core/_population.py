@@ -60,6 +60,8 @@ class Population:
         Key of ``layers`` or ``obsm`` that the values come from; both ``None`` for ``X``.
     reading
         What `read_once` found out about the values; ``None`` if they were not read yet.
+    known_scale
+        Scale of the values, where it is known from another population of the same file.
     """
 
     adata: AnnData
@@ -76,6 +78,7 @@ class Population:
     layer: str | None = None
     use_rep: str | None = None
     reading: Reading | None = None
+    known_scale: Scale | None = None
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -105,7 +108,9 @@ class Population:
     @cached_property
     def scale(self) -> Scale:
         """The scale of all values."""
-        return look(self.rows) if self.reading is None else self.reading.scale
+        if self.reading is not None:
+            return self.reading.scale
+        return look(self.rows) if self.known_scale is None else self.known_scale
 
     @cached_property
     def nonnegative(self) -> bool:
@@ -122,7 +127,27 @@ class Population:
     @cached_property
     def sums(self) -> ConditionSums:
         """Sums of the cells of every condition, and of the controls of every context and batch."""
-        return read(self).sums if self.reading is None else self.reading.sums
+        return self.read().sums if self.reading is None else self.reading.sums
+
+    def read(self, keep: Ints | None = None) -> Reading:
+        """Read the matrix once; see `read_once`."""
+        columns = {
+            "perturbation": self.labels.code,
+            "context": self.context,
+            "batch": self.batch,
+            "dose": self.dose,
+            "split": self.split,
+        }
+        chosen = {
+            ("perturbation", "context", "dose", "split"): np.flatnonzero(self.perturbed),
+            ("context", "batch", "split"): np.flatnonzero(self.labels.is_control),
+        }
+        perturbed, control = (
+            pd.DataFrame({name: columns[name][rows] for name in names}, index=rows)
+            for names, rows in chosen.items()
+        )
+        train = self.train | self.train_control
+        return read(self.rows, perturbed, control, train=train, keep=keep)
 
     @cached_property
     def control_means(self) -> NDArray[np.float32]:
@@ -260,7 +285,7 @@ def read_once(cells: Population, keep: Ints | None = None) -> Population:
         in memory, in the precision of the source, and ``rows.take`` does not read them again. A
         matrix that is in memory is not copied.
     """
-    reading = read(cells, keep)
+    reading = cells.read(keep)
     return replace(cells, rows=replace(cells.rows, kept=reading.kept), reading=reading)
 
 

@@ -16,9 +16,9 @@ from ._meter import Meter
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from ._judge import Judge
     from ._models import Model
     from ._rows import Row
+    from ._scorer import Scorer
 
 LIBRARIES = {
     "baseline": ("shoal", "anndata", "numpy", "scipy"),
@@ -26,7 +26,7 @@ LIBRARIES = {
 }
 
 
-def attempt(adata: AnnData, row: Row, model: Model, judge: Judge) -> Row:
+def attempt(adata: AnnData, row: Row, model: Model, scorer: Scorer) -> Row:
     """Train, predict and score a model.
 
     Parameters
@@ -37,7 +37,7 @@ def attempt(adata: AnnData, row: Row, model: Model, judge: Judge) -> Row:
         Which result it is, without numbers.
     model
         The model and its settings.
-    judge
+    scorer
         Scores its prediction.
 
     Returns
@@ -45,7 +45,7 @@ def attempt(adata: AnnData, row: Row, model: Model, judge: Judge) -> Row:
     The row with its numbers, or with the reason (``note``) why there are none.
     """
     work = shallow(adata)
-    options = ({} if judge.layer is None else {"layer": judge.layer}) | dict(model.options)
+    options = ({} if scorer.layer is None else {"layer": scorer.layer}) | dict(model.options)
     try:
         model_class(model.model)  # imports what it needs, which is not part of training
         meter = Meter()
@@ -55,7 +55,7 @@ def attempt(adata: AnnData, row: Row, model: Model, judge: Judge) -> Row:
         predicted = trained.twins(cells, subset=cells.split == 2, rng=row.seed, **model.predict)
         seconds_predict, peak_mb = meter.seconds - seconds_fit, meter.peak_mb
         meter = Meter()
-        numbers = judge.judge(row.model, trained.vocabulary, predicted)
+        numbers = scorer.score(row.model, trained.vocabulary, predicted)
     except Exception as err:  # noqa: BLE001 (others go on, and the row says what it was)
         logger.warning(
             "%s on %s, %s, seed %d failed: %s",

@@ -1,4 +1,4 @@
-"""Baselines that are fitted on the training cells and scored beside a prediction."""
+"""Which baselines are scored beside a prediction, and which cells they read."""
 
 from __future__ import annotations
 
@@ -7,21 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._keys import SPLIT
-from .._logging import logger, progress
+from .._logging import logger
 from .._validate import one_of
-from ..models.base._fitting import fit_baseline
 from ..models.base._registry import model_class, names, registered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    import pandas as pd
     from anndata import AnnData
 
     from .._typing import Ints
     from ..core._population import Population
-    from ..metrics._comparison import Populations
-    from ._task import EvaluationTask
 
 CONTROL = "control"  # the baseline that is the control copy of every evaluation
 
@@ -73,31 +69,3 @@ def read_by_baselines(cells: Population, baselines: Sequence[str]) -> Ints:
         chosen = (cells.train, cells.train_control)
         rows += [kept_rows(cells, which, max_cells=MAX_CELLS) for which in chosen]
     return np.concatenate(rows)
-
-
-def baseline_predictions(
-    task: EvaluationTask, baselines: Sequence[str], *, embedding: str | pd.DataFrame | None
-) -> Iterator[tuple[str, Populations | str, bool]]:
-    """Fit baselines one at a time, and predict the conditions of a task.
-
-    Parameters
-    ----------
-    task
-        The task.
-    baselines
-        Names of the baselines.
-    embedding
-        Vectors of the perturbations, for the baselines that use them.
-
-    Yields
-    ------
-    Name, its predictions or the reason why there are none, and whether it is transductive.
-    """
-    for name in progress(list(baselines), desc="baselines"):
-        try:
-            model = fit_baseline(task.cells, name, embedding=embedding, rng=task.seed)
-            rows, values, _ = model.twins(task.cells, subset=task.is_predicted, rng=task.seed)
-        except (KeyError, ValueError) as err:
-            yield name, str(err.args[0]), False
-            continue
-        yield name, task.populations(rows, values), model.vocabulary.transductive

@@ -185,14 +185,14 @@ def draw_from_others(
         for where, rows in in_context.items()
         for at in members(cells.labels.code[rows])
     }
-    drawn = []
+    drawn, numbers = [], np.arange(len(perturbed))
     for code, where, n, others in zip(perturbation, context, sizes, fallback, strict=True):
         rows, at = in_context[int(where)], own[int(where), int(code)]
         left = len(rows) - len(at)
         if not left:
             drawn.append(shuffled(others, n, rng)[0])
             continue
-        place, _ = shuffled(np.arange(left), n, rng)
+        place, _ = shuffled(numbers[:left], n, rng)
         # places count the rows without the perturbation's own ones: add those that come before
         place = place + np.searchsorted(at - np.arange(len(at)), place, side="right")
         drawn.append(rows[place])

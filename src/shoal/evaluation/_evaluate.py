@@ -11,7 +11,8 @@ from .._validate import key_in, one_of, positive
 from ..core._screen import resolve
 from ..metrics._external_suites import EXTERNAL_SUITES
 from ..metrics._suite import SUITE
-from ._baselines import baseline_names, baseline_predictions
+from ._baseline_predictions import baseline_predictions
+from ._baselines import baseline_names
 from ._controls import CALIBRATING, control_copy, mean_baseline
 from ._external_suites import MEAN, score_of, with_controls
 from ._predictions import opened, populations_of

@@ -63,16 +63,16 @@ def leaderboard(
     shown = list(known) if metrics is None else list(metrics)
     for metric in shown:
         key_in(metric, known, where="the metrics of this benchmark")
-    found = Comparison(rows, metrics=shown, n_boot=n_boot, rng=rng)
-    order = _order(found)
+    comparison = Comparison(rows, metrics=shown, n_boot=n_boot, rng=rng)
+    order = _order(comparison)
     reference = order[0] if against is None else against
     key_in(reference, order, where="the contenders of this benchmark")
     lines = {
         name: _line(
             name,
-            found,
+            comparison,
             rows,
-            found.difference(name, reference, level=level),
+            comparison.difference(name, reference, level=level),
             is_it=name == reference,
         )
         for name in order
@@ -80,20 +80,22 @@ def leaderboard(
     board = pd.DataFrame.from_dict(lines, orient="index", columns=list(ABOUT)).rename_axis(
         "contender"
     )
-    values = {metric: [_shown(found, name, metric, show) for name in order] for metric in shown}
+    values = {
+        metric: [_shown(comparison, name, metric, show) for name in order] for metric in shown
+    }
     return board.join(pd.DataFrame(values, index=board.index, dtype=np.float64))
 
 
-def _order(found: Comparison) -> list[str]:
+def _order(comparison: Comparison) -> list[str]:
     """Return the contenders in the order of the leaderboard.
 
     Those with results on all splits of all data sets come first, by score. Controls come last.
     """
-    places = {key[:2] for key in found.results}
+    places = {key[:2] for key in comparison.results}
     ranked = []
-    for at, name in enumerate(found.contenders):
-        score = found.score(name)
-        lacking = len(places) - len({key[:2] for key in found.keys(name)})
+    for at, name in enumerate(comparison.contenders):
+        score = comparison.score(name)
+        lacking = len(places) - len({key[:2] for key in comparison.keys(name)})
         ranked.append(
             (name in CONTROLS, lacking, -score if np.isfinite(score) else np.inf, at, name)
         )
@@ -101,7 +103,7 @@ def _order(found: Comparison) -> list[str]:
 
 
 def _line(
-    name: str, found: Comparison, rows: Sequence[Row], gap: Estimate, *, is_it: bool
+    name: str, comparison: Comparison, rows: Sequence[Row], gap: Estimate, *, is_it: bool
 ) -> tuple[object, ...]:
     """Return the columns `ABOUT` of a contender."""
     own = [row for row in rows if row.model == name]
@@ -117,28 +119,28 @@ def _line(
         verdict = "better" if gap.low > 0 else "worse" if gap.high < 0 else "no different"
     return (
         kind,
-        found.score(name),
+        comparison.score(name),
         gap.value,
         gap.low,
         gap.high,
         verdict,
         any(row.transductive for row in own),
-        len({key[:2] for key in found.keys(name)}),
-        len(found.results) if name in CONTROLS else len(done),
+        len({key[:2] for key in comparison.keys(name)}),
+        len(comparison.results) if name in CONTROLS else len(done),
         len(own) - len(done),
         float(np.mean(seconds)) if seconds else np.nan,
         max(peaks, default=np.nan),
     )
 
 
-def _shown(found: Comparison, name: str, metric: str, show: str) -> float:
+def _shown(comparison: Comparison, name: str, metric: str, show: str) -> float:
     """Return the mean of a metric, or of its skill, over seeds and then over splits."""
     by_place: dict[tuple[str, str], list[float]] = {}
-    for key, one in found.results.items():
+    for key, one in comparison.results.items():
         if name not in one.contenders:
             continue
         if show == "skill":
-            table = found.skill[key]
+            table = comparison.skill[key]
             value = float(table[metric].loc[name]) if metric in table else np.nan
         else:
             row = one.any_row if name in CONTROLS else one.rows[name]

@@ -11,10 +11,10 @@ from .._validate import get_adata, key_in
 from ..core._results import write_table
 from ..core._view import check_writable, own
 from ..evaluation._attempt import attempt
-from ..evaluation._judge import Judge
 from ..evaluation._leaderboard import leaderboard
 from ..evaluation._models import read_models, read_seeds
 from ..evaluation._rows import Row, tidy
+from ..evaluation._scorer import Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -117,19 +117,19 @@ def benchmark(
         where="adata.obs",
         hint="A benchmark needs sh.pp.split(adata) first.",
     )
-    judging = {"n_comps": n_comps, "min_cells": min_cells, "layer": layer}
+    options = {"n_comps": n_comps, "min_cells": min_cells, "layer": layer}
     rows = []
     for seed in progress(numbers, total=len(numbers), desc="seeds"):
-        judge = Judge(adata, seed=seed, metrics=metrics, **judging)
+        scorer = Scorer(adata, seed=seed, metrics=metrics, **options)
         for model in several:
             row = Row(HERE, SPLIT, model.label, seed, model.kind)
-            rows.append(attempt(adata, row, model, judge))
+            rows.append(attempt(adata, row, model, scorer))
     board = leaderboard(rows, against=against, n_boot=n_boot, rng=rng)
     lines = tidy([replace(row, settings="-") for row in rows]).drop(
         columns=["data", "split", "settings"]
     )
     params = {
-        **judging,
+        **options,
         "seeds": numbers,
         "models": [model.label for model in several],
         "against": board.index[board["verdict"] == "reference"][0],

@@ -160,6 +160,13 @@ def evaluate(
 
     Notes
     -----
+    A matrix in a file or a dask array is read once, block by block. These rows of it are kept in
+    memory while the evaluation lasts:
+
+    - held-out cells and control cells;
+    - training cells for the principal components, 50,000 at most;
+    - with baselines that keep training cells, 1,000 of each condition at most.
+
     ``cell_error`` needs what no experiment has: what became of each cell. It is computed where both
     hold:
 

@@ -61,6 +61,7 @@ def energies(adata, test):
     return found
 
 
+@pytest.mark.slow
 def test_what_knows_the_perturbation_beats_what_does_not(renge):
     tables = [energies(renge, hold_out(renge, np.random.default_rng(seed))) for seed in range(10)]
     mean = {name: np.mean([table[name] for table in tables]) for name in tables[0]}

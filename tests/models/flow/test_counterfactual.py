@@ -43,6 +43,7 @@ def fitted(screen, fit_flow):
 # -- what is known in closed form ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_way_back_ends_at_the_control_that_a_cell_was(shifts):
     model, cells, origin, _ = shifts
     back = model.counterfactual(cells, "control")

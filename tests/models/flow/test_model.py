@@ -64,6 +64,7 @@ def test_it_stops_when_held_out_conditions_get_no_better(divided, fit_flow):
     assert model.history["val_energy"].index.tolist() == [10, 20, 30]
 
 
+@pytest.mark.slow
 def test_learning_beats_the_control_cells(screen, fit_flow):
     from shoal.metrics import energy_distance
 

@@ -38,6 +38,7 @@ def first(divided, fit_flow):
     return fit_flow(divided)
 
 
+@pytest.mark.slow
 def test_few_steps_are_as_good_as_many_of_the_first(one_thread):
     """A bent flow: independent pairs of two clusters far apart, that one perturbation moves to two others."""
     rng = np.random.default_rng(0)

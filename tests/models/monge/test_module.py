@@ -116,6 +116,7 @@ def test_on_gaussians_it_is_the_optimal_map(on_gaussians):
     assert (gap < 0.01).all()
 
 
+@pytest.mark.slow
 def test_one_map_for_all_conditions_is_worse():
     """The best such map takes the controls to both populations at once; told apart, it need not."""
     torch.manual_seed(0)

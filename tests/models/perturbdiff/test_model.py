@@ -270,6 +270,7 @@ for preset in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_a_model_is_loaded_in_another_process(divided, fit_perturbdiff, tmp_path):
     models = {preset: fit_perturbdiff(divided, preset=preset, max_steps=5) for preset in PRESETS}
     for preset, model in models.items():

@@ -64,8 +64,22 @@ def learn_vocabulary(
     )
 
 
-def known_population(adata: AnnData, vocabulary: Vocabulary) -> Population:
-    """Read a screen as a trained model does: its columns, its slot, and its features in the order of training.
+def known_population(
+    adata: AnnData, vocabulary: Vocabulary, *, before: Population | None = None
+) -> Population:
+    """Read a screen as a trained model does.
+
+    It has the columns, the slot and the features of training, in their order.
+
+    Parameters
+    ----------
+    adata
+        The screen.
+    vocabulary
+        What the model has learned.
+    before
+        Cells that the model was made with. If their values are in the same file, or the same dask
+        array, the scale of these is not looked at again.
 
     Raises
     ------
@@ -77,6 +91,8 @@ def known_population(adata: AnnData, vocabulary: Vocabulary) -> Population:
     v = vocabulary
     slots = {"layer": v.layer, "use_rep": v.use_rep}
     cells = aligned(population(adata, v.screen, **slots, images=v.of_images), v)
+    if before is not None and before.rows.is_same_file(cells.rows):
+        cells = replace(cells, known_scale=before.scale)
     check_scale(cells, **slots)
     return cells
 

@@ -288,7 +288,9 @@ class Predictor:
         """Return the cells that predictions start from; a population was read before."""
         if isinstance(adata, Population):
             return adata
-        return self.cells if adata is None else known_population(adata, self.vocabulary)
+        if adata is None:
+            return self.cells
+        return known_population(adata, self.vocabulary, before=getattr(self, "_cells", None))
 
     def _check_options(self, options: dict[str, Any]) -> None:
         odd = sorted(set(options) - set(self.options))

@@ -1,4 +1,4 @@
-"""The judge of all models on one split with one seed: the task is set once for all of them."""
+"""Scores of many models on one split with one seed: they share one task and its controls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..models.base._vocabulary import Vocabulary
 
 
-class Judge:
+class Scorer:
     """Scores one prediction after another as :func:`shoal.tl.evaluate` does.
 
     The suite is the calibrated one: others have no controls to measure skill with.
@@ -66,7 +66,7 @@ class Judge:
         self._scores = Scores(self._task, chosen, seed=drawn)
         add_calibrating(self._scores)
 
-    def judge(
+    def score(
         self, name: str, vocabulary: Vocabulary, predicted: tuple[Ints, Matrix, Ints]
     ) -> dict[str, Any]:
         """Score the predicted test cells of a model.
