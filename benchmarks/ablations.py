@@ -68,7 +68,7 @@ FLOW = (
     ),
     config("trained from controls only", cross_context=0.0),
     config("sees all components", n_visible=None),
-    config("sees where the controls lie", relative=False),
+    config("sees where the controls lie", relative_to_control=False),
     config("no dropout", dropout=0.0),
     config("zeros as they come", match_zero_fraction=False),
     Variant("conditions drawn equally often", {"weighting": "uniform"}),
@@ -81,7 +81,7 @@ PERTURBDIFF = (
         "default",
         generate={
             "begins at controls": {"cross_context": False},
-            "guidance w = 1": {"guidance": 1.0},
+            "guidance 2": {"guidance": 2.0},
         },
         needs={"begins at controls": "context"},
     ),
@@ -97,25 +97,25 @@ PERTURBDIFF = (
     config("zeros as expected", match_zero_fraction=True),
     config("two streams, fused along features", fusion="features"),
     config("two streams, fused along tokens", fusion="tokens"),
-    config("all covariates left out together", per_covariate=False, unseen=1.0),
+    config("all covariates left out together", per_covariate=False, unseen_weight=1.0),
     Variant("pretrained on unlabelled cells, 500 steps", pretrain=500),
     Variant(
         "diffusion: all steps, squared error too",
-        {"config": {"one_pass": False, "mse": 1.0, "n_sampling_steps": 1}},
+        {"config": {"one_pass": False, "mse": 1.0, "n_steps": 1}},
         generate=STEPS,
     ),
     Variant(
         "published",
         {"preset": "published"},
-        generate={"w = 0": {"guidance": 0.0}},
+        generate={"guidance 1": {"guidance": 1.0}},
     ),
     Variant(
         "published, strided",
-        {"preset": "published", "config": {"sampler": "strided", "n_sampling_steps": 1}},
+        {"preset": "published", "config": {"sampler": "strided", "n_steps": 1}},
         generate={
-            f"{n}, w = {w:g}": {**steps, "guidance": w}
+            f"{n}, guidance {w:g}": {**steps, "guidance": w}
             for n, steps in STEPS.items()
-            for w in (0.0, 1.0)
+            for w in (1.0, 2.0)
         },
     ),
     Variant("published, no energy distance", {"preset": "published", "config": {"energy": 0.0}}),
@@ -143,10 +143,10 @@ MONGE = (
     Variant("the last weights, no running average", {"ema": None}),
     config("sees few components", n_visible="auto"),
     config("sees cells relative to their controls", relative_to_control=True),
-    config("told the context", told_context=True),
-    config("the last three", n_visible="auto", relative_to_control=True, told_context=True),
+    config("told the context", use_context=True),
+    config("the last three", n_visible="auto", relative_to_control=True, use_context=True),
     config("zeros as they come", match_zero_fraction=False),
-    config("plain layers", network="concatenated"),
+    config("plain layers", architecture="concatenated"),
     config("autoencoder on the components", latent="pca+autoencoder"),
     config("autoencoder", latent="autoencoder"),
     Variant("published", {"preset": "published"}),

@@ -75,7 +75,7 @@ def run(adata, test, given, name: str, precision: str) -> dict[str, object]:
     sampler = SetSampler(
         conditions_of(model.cells, model.cells.train, model.vocabulary), seed=0, **sizes
     )
-    store = model._store("resident", sampler)
+    store = model._training_store(sampler, "resident")
     store.to(device)
     times = []
     for step in range(30):

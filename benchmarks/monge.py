@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,8 @@ import torch
 from transport import Task, cmonge, conditions, references, scores, table, train
 
 from shoal.generative import monge_gap
-from shoal.models.flow._config import view_for
+from shoal.models.base._config import changed
+from shoal.models.base._visible import n_visible_of
 from shoal.models.monge._config import PRESETS, TRAINING
 from shoal.models.monge._module import MongeModule
 from shoal.training import ResidentStore, SetSampler
@@ -35,7 +35,7 @@ ROWS = {
     "shoal, no warm start": ("shoal", {"warm_steps": 0}),
     "shoal, squared distance": ("shoal", {"cost": "sqeuclidean"}),
     "shoal, 8 random numbers a cell": ("shoal", {"n_noise": 8}),
-    "shoal, plain layers": ("shoal", {"network": "concatenated"}),
+    "shoal, plain layers": ("shoal", {"architecture": "concatenated"}),
     "published": ("published", {}),
     "published, halves": ("published", {"biased": False}),
 }
@@ -47,11 +47,12 @@ def trained(
 ) -> tuple[np.ndarray, float]:
     """Return the carried test controls (4, 1000, 50) and the CPU seconds of the training."""
     torch.manual_seed(seed)
-    config = replace(PRESETS[preset], **changes)
+    config = changed(PRESETS[preset], changes)
     if (
-        config.n_visible == "auto"
+        config.network.n_visible == "auto"
     ):  # as the model chooses it; the dimensions of the task come by their variance
-        config = replace(config, n_visible=view_for([len(x) for x in task.train]))
+        n_visible = n_visible_of([len(x) for x in task.train])
+        config = changed(config, {"n_visible": n_visible})
     unit = (
         float(task.control.std()) if config.relative else 1.0
     )  # the published ε is in units of the data

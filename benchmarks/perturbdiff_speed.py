@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -30,6 +30,7 @@ from threadpoolctl import threadpool_limits
 
 import shoal as sh
 from shoal.models import PerturbDiff
+from shoal.models.base._config import changed
 from shoal.models.base._sets import conditions_of
 from shoal.nn._attention import Attention
 from shoal.training import FitSettings, SetSampler, fit
@@ -182,7 +183,7 @@ class Turns:
         if self._left:
             self.times.append(((time.process_time() - self._left) * 1e3, *self._products))
         turn = step % len(self.coins)
-        self.module.config = replace(self.module.config, self_conditioning=self.coins[turn])
+        self.module.config = changed(self.module.config, {"self_conditioning": self.coins[turn]})
         self._products = tuple(cpu(products) for products in self.alone[turn])
         self._left = time.process_time()
         return self.batches[step % len(self.batches)]
@@ -216,7 +217,7 @@ def parts(
             ).backward()
 
     for step in range(repeats * len(coins)):
-        module.config = replace(config, self_conditioning=coins[step % len(coins)])
+        module.config = changed(config, {"self_conditioning": coins[step % len(coins)]})
         whole, own = cpu(network), cpu(energy)
         row = {"network, both ways": whole - own, "energy distance": own}
         row["clipping"] = cpu(lambda: torch.nn.utils.clip_grad_norm_(weights, 1.0))
@@ -234,13 +235,12 @@ def step(given: argparse.Namespace) -> None:
     for name, (preset, changes, coins) in NETWORKS.items():
         model = made(preset, adata, **SIZE, **changes)
         conditions = conditions_of(model.cells, model.cells.train, model.vocabulary)
-        store = model._store(
-            "resident", SetSampler(conditions, seed=0, set_size=CELLS, batch_conditions=SETS)
-        )
+        sampler = SetSampler(conditions, seed=0, set_size=CELLS, batch_conditions=SETS)
+        store = model._training_store(sampler, "resident")
         module, config, batch = model.module.train(), model.module.config, store.batch(0)
         products = []
         for coin in coins:
-            module.config = replace(config, self_conditioning=coin)
+            module.config = changed(config, {"self_conditioning": coin})
             products.append([noted(module, batch, plain=plain) for plain in (True, False)])
         module.config = config
         turns = Turns(store, module, coins, [tuple(map(Alone, both)) for both in products])
@@ -278,10 +278,13 @@ def step(given: argparse.Namespace) -> None:
 def samplers(model: PerturbDiff):
     """Yield the name of each sampler of a model of many steps, set in it, and the options for `predict`."""
     own = model.module.config
-    for (sampler, n_steps), guidance in product(SAMPLERS, (1.0, 0.0)):
-        model.module.config = replace(own, sampler=sampler, n_sampling_steps=n_steps)
+    for (sampler, n_steps), guidance in product(SAMPLERS, (2.0, 1.0)):
+        model.module.config = changed(own, {"sampler": sampler, "n_steps": n_steps})
         what = "one pass at t = 999" if n_steps == 1 else f"{sampler} {n_steps}"
-        yield f"published, {what}, w = {guidance:g}", {"n_steps": n_steps, "guidance": guidance}
+        yield (
+            f"published, {what}, guidance {guidance:g}",
+            {"n_steps": n_steps, "guidance": guidance},
+        )
     model.module.config = own
 
 

@@ -32,7 +32,9 @@ from scipy.spatial.distance import cdist
 from torch import nn
 
 from shoal.metrics import energy_distance
-from shoal.models.flow._config import PRESETS, view_for
+from shoal.models.base._config import changed
+from shoal.models.base._visible import n_visible_of
+from shoal.models.flow._config import PRESETS
 from shoal.models.flow._module import FlowModule
 from shoal.training import Conditions, FitSettings, ResidentStore, SetSampler, fit
 from shoal.training._batch import assemble
@@ -174,11 +176,12 @@ def flow(
     cells = np.concatenate([task.control, *task.train])
     told = conditions(task, [len(x) for x in task.train], len(task.control))
     store = ResidentStore(cells, SetSampler(told, set_size=args.set_size, seed=seed))
-    config = replace(PRESETS[preset], **json.loads(args.config))
+    config = changed(PRESETS[preset], json.loads(args.config))
     if (
-        config.n_visible == "auto"
+        config.network.n_visible == "auto"
     ):  # as models.Flow chooses it; the dimensions of the task come by their variance
-        config = replace(config, n_visible=view_for([len(x) for x in task.train]))
+        n_visible = n_visible_of([len(x) for x in task.train])
+        config = changed(config, {"n_visible": n_visible})
     module = FlowModule(cells.shape[1], 4, 0, config=config, scale=float(task.control.std()))
     return module, train(module, store, steps, seed, args.lr)
 
@@ -190,7 +193,8 @@ def reflow(
 
     def measured(of: FlowModule, method: str, n: int) -> float:
         return energy(
-            task, carry(task, of, task.control_test, sampler=method, n_steps=n, guidance={}).numpy()
+            task,
+            carry(task, of, task.control_test, sampler=method, n_steps=n, guidance=1.0).numpy(),
         )
 
     start, end = carry(task, module, task.control, pairs=True)

@@ -17,7 +17,7 @@ from ..core._matrix import Rows, as_rows
 from ..core._population import population
 from ..core._predictions import PREDICTED, SOURCE, is_transductive, prediction_slot
 from ..metrics._comparison import Populations
-from ..models.base._predictor import SOURCE as SOURCE_OF_CELL
+from ..models.base._assembly import SOURCE as SOURCE_OF_CELL
 from ._checks import checked
 from ._paths import names_at, paths_of
 from ._task import take

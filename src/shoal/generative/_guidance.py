@@ -83,7 +83,7 @@ def guided(null: Field, conditional: Mapping[str, Field], weights: Mapping[str, 
     tensor([1.5000, 1.5000])
     """
     used = [(share, field) for share, field in _shares(null, conditional, weights) if share]
-    return lambda t, x: _weighted([(share, field(t, x)) for share, field in used])
+    return lambda *at: _weighted([(share, field(*at)) for share, field in used])
 
 
 def _shares(

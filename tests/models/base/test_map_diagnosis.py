@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import anndata as ad
 import numpy as np
 import pytest
+from scipy import sparse
 
 import shoal as sh
 from shoal.core._population import population
 from shoal.core._screen import resolve
 from shoal.models.base._learning import learn_vocabulary
-from shoal.models.base._map_diagnosis import MapMixin
+from shoal.models.base._map_diagnosis import diagnose, interpolate
+from shoal.models.base._predictor import Predictor
 from shoal.models.space._space import fit_space
-
-from ...helpers import dense
 
 TIMES = (0.0, 0.5, 1.0)
 COLUMNS = ["n", "cost", "cost_sd", "excess", "swaps", "energy", "energy_control"]
+
+
+def dense(values):
+    return values.toarray() if sparse.issparse(values) else np.asarray(values)
 
 
 def controls(adata):
     return adata[adata.obs["perturbation"] == "control"].copy()
 
 
-class Known(MapMixin):
+class Known(Predictor):
     """Carries cells as it is told: by a shift, a shift and a random permutation, or not at all."""
 
     options = ("how",)
+    carries_cells = True
+    diagnose = diagnose
+    interpolate = interpolate
 
     def __init__(self, adata):
         self.cells = population(adata, resolve(adata))
@@ -36,10 +41,9 @@ class Known(MapMixin):
         self.space = fit_space(
             self.cells.rows, np.arange(adata.n_obs), n_latent=None, rng=np.random.default_rng(0)
         )
-        self.module = SimpleNamespace(config=SimpleNamespace())
 
-    def _generate(self, wanted, cells, rng, how="shift"):
-        x = cells.values(wanted.source)
+    def _generate(self, request, cells, rng, how="shift"):
+        x = cells.values(request.source)
         y = x + (0 if how == "stay" else np.float32(3) * (np.arange(x.shape[1]) == 0))
         y = y[rng.permutation(len(y))] if how == "mix" else y
         return self.space.decode(self.space.encode(y), x)

@@ -71,12 +71,12 @@ def test_numbers_of_numpy_and_mappings_are_saved_as_plain_ones(screen, fit_flow,
     model = fit_flow(screen, config=config, max_steps=1)
     model.save(tmp_path / "model")
     back = sh.models.Flow.load(tmp_path / "model", screen)
-    assert back.config["guidance"] == {"context": 1.5}
+    assert back.config["sampling"]["guidance"] == {"context": 1.5}
     np.testing.assert_array_equal(back.predict(**ASKED).X, model.predict(**ASKED).X)
 
 
 def test_what_a_file_cannot_hold_is_refused_before_it_is_written(model, tmp_path):
-    model.config["guidance"] = object
+    model.config["sampling"]["guidance"] = object
     with pytest.raises(
         TypeError,
         match=r"config\.guidance is a type, which a model file cannot hold: it holds numbers, text",

@@ -12,11 +12,11 @@ import shoal as sh
 from shoal.core._population import population
 from shoal.core._screen import resolve
 from shoal.models.base._learning import learn_vocabulary
-from shoal.models.base._predictor import Wanted
+from shoal.models.base._requests import PredictionRequest
 
 torch = pytest.importorskip("torch", reason="networks need the extra 'models'")
 pytest.importorskip("lightning", reason="networks need the extra 'models'")
-from shoal.models.base._sets import asked, conditions_of, pack  # noqa: E402
+from shoal.models.base._sets import conditions_of, encoded_conditions, pack  # noqa: E402
 
 
 @pytest.fixture
@@ -86,9 +86,9 @@ def test_what_has_no_vector_is_no_condition(cells, vocabulary):
         conditions_of(cells, cells.perturbed, vocabulary)
 
 
-def wanted(perturbation, context, dose):
+def request_of(perturbation, context, dose):
     n, names = len(perturbation), ("A", "A+B", "B")
-    return Wanted(
+    return PredictionRequest(
         names,
         np.array(perturbation),
         np.array(context),
@@ -100,10 +100,10 @@ def wanted(perturbation, context, dose):
 
 def test_sets_are_of_one_condition_and_hold_every_row_once():
     nan = np.nan
-    asked_for = wanted(
+    request = request_of(
         [0] * 5 + [1] * 3, [0, 0, 0, 1, 1, 1, 1, 1], [nan, nan, nan, nan, nan, 1.0, 2.0, 2.0]
     )
-    packed = pack(asked_for, 2)
+    packed = pack(request, 2)
     np.testing.assert_array_equal(packed.rows, [[0, 1], [2, 2], [3, 4], [5, 5], [6, 7]])
     np.testing.assert_array_equal(packed.rows[packed.real], np.arange(8))
     np.testing.assert_array_equal(packed.real.sum(1), [2, 1, 2, 1, 2])
@@ -111,16 +111,16 @@ def test_sets_are_of_one_condition_and_hold_every_row_once():
 
 @pytest.mark.parametrize("n", [1, 63, 64, 65, 200])
 def test_no_set_is_larger_than_asked(n):
-    packed = pack(wanted([2] * n, [0] * n, [np.nan] * n), 64)
+    packed = pack(request_of([2] * n, [0] * n, [np.nan] * n), 64)
     assert packed.rows.shape == (-(-n // 64), 64)
     assert packed.real.sum() == n
     assert packed.rows.max() == n - 1
     assert np.ptp(packed.real.sum(1)) <= 1
 
 
-def test_the_network_is_told_what_was_asked(cells, vocabulary):
-    told = asked(
-        wanted([0, 1, 2], [0, 1, 2], [np.nan, 1.0, 10.0]),
+def test_the_network_gets_the_requested_condition(cells, vocabulary):
+    told = encoded_conditions(
+        request_of([0, 1, 2], [0, 1, 2], [np.nan, 1.0, 10.0]),
         np.array([0, 1, 2]),
         cells,
         vocabulary,
@@ -133,7 +133,9 @@ def test_the_network_is_told_what_was_asked(cells, vocabulary):
     assert told["dose"][0, 0] == 0
     assert told["dose"][2, 0] == pytest.approx((1 - vocabulary.dose_centre) / vocabulary.dose_scale)
     trained = conditions_of(cells, cells.train, vocabulary).tensors(np.array([2]))
-    pair = asked(wanted([1], [1], [1.0]), np.array([0]), cells, vocabulary, device="cpu")
+    pair = encoded_conditions(
+        request_of([1], [1], [1.0]), np.array([0]), cells, vocabulary, device="cpu"
+    )
     assert pair.pop("familiar").tolist() == [True]
     assert all(torch.equal(trained[name], value) for name, value in pair.items())
 

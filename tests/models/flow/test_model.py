@@ -250,7 +250,7 @@ def test_a_class_of_scvi_tools_and_its_words(screen, capsys):
         (
             {"config": {"widht": 8}},
             TypeError,
-            "no setting 'widht'; beside preset, .* it takes path, gamma.* width, depth",
+            "no setting 'widht'; beside preset, .* it takes interpolant: path, gamma.* width, depth",
         ),
         (
             {"config": {"coupling": "best"}},

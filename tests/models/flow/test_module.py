@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pickle
 from copy import deepcopy
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +12,7 @@ pytest.importorskip("torch", reason="networks need the extra `models`")
 import torch
 
 from shoal.generative import path as make_path
+from shoal.models.base._config import changed
 from shoal.models.flow._config import PRESETS, FlowConfig
 from shoal.models.flow._module import FlowModule
 
@@ -60,7 +61,7 @@ def module(name: str = "flow", n_batches: int = 2, **changes: object) -> FlowMod
         if name == "flow"
         else {}
     )  # tested elsewhere
-    return FlowModule(D, E, 2, n_batches, config=replace(PRESETS[name], **(TINY | plain | changes)))
+    return FlowModule(D, E, 2, n_batches, config=changed(PRESETS[name], TINY | plain | changes))
 
 
 def trained(model: FlowModule, steps: int = 120, data=batch) -> FlowModule:
@@ -106,7 +107,13 @@ def test_gradients_reach_every_parameter(name):
 def test_state_dict_and_config_rebuild_the_module(name):
     model, told = trained(module(name), 5), batch()
     other = FlowModule(
-        D, E, 2, 2, config=FlowConfig(**asdict(model.config)), location=torch.ones(D), scale=3.0
+        D,
+        E,
+        2,
+        2,
+        config=changed(FlowConfig(), asdict(model.config)),
+        location=torch.ones(D),
+        scale=3.0,
     )
     other.load_state_dict(model.state_dict())
     args = told.source, told.condition, told.batch_index
@@ -126,12 +133,12 @@ def test_module_can_be_copied(name):
 
 def test_presets_are_frozen():
     with pytest.raises(AttributeError):
-        PRESETS["flow"].width = 3
+        PRESETS["flow"].network.width = 3
     with pytest.raises(TypeError):
         PRESETS["flow"] = FlowConfig()
-    changed = replace(PRESETS["cellflux"])
-    changed.guidance["perturbation"] = 3.0
-    assert PRESETS["cellflux"].guidance == {"perturbation": 1.2}
+    other = changed(PRESETS["cellflux"], {"guidance": PRESETS["cellflux"].sampling.guidance})
+    other.sampling.guidance["perturbation"] = 3.0
+    assert PRESETS["cellflux"].sampling.guidance == {"perturbation": 1.2}
 
 
 # -- the loss --------------------------------------------------------------------------------------------------------
@@ -235,6 +242,12 @@ def test_guidance(flow):
         atol=1e-4,
         rtol=1e-4,
     )
+    nothing, twice = (
+        flow._field(told.condition, told.batch_index, w)(torch.tensor(0.3), told.source)[0]
+        for w in (0, 2)
+    )  # one number is for all covariates together
+    assert (nothing - plain).abs().max() > 0.1
+    torch.testing.assert_close(twice, 2 * plain - nothing)
     with pytest.raises(ValueError, match=r"guidance='colour' is not known.*'perturbation'"):
         flow.sample(*args, generator=seeded(), guidance={"colour": 2.0})
 
@@ -326,7 +339,7 @@ def test_the_mean_of_the_controls_is_told():
     first, other = (model.sample(x, *args, generator=seeded())[:, 0] for x in (told.source, moved))
     assert (first - other).abs().max() > 1e-3
     told.source_weight[:, 1:] = 0
-    summary = model._told(told.condition, told.source, told.source_weight)["control"]
+    summary = model._with_control_mean(told.condition, told.source, told.source_weight)["control"]
     torch.testing.assert_close(summary, told.source[:, 0])
     with pytest.raises(ValueError, match="no way back"):
         model.invert(told.target, *args)
@@ -391,7 +404,7 @@ def test_reflow_straightens():
 )
 def test_config_names_what_does_not_fit(changes, match):
     with pytest.raises(ValueError, match=match):
-        FlowConfig(**changes)
+        changed(FlowConfig(), changes)
 
 
 def test_module_names_what_does_not_fit(flow):

@@ -87,8 +87,12 @@ def test_it_is_a_new_model_and_the_first_stays(divided, first):
         first.cells,
     )
     config = second.module.config
-    assert (config.coupling, config.n_steps, config.guidance) == ("none", 4, {})
-    assert first.module.config.n_steps == 20
+    assert (config.loss.coupling, config.sampling.n_steps, config.sampling.guidance) == (
+        "none",
+        4,
+        1.0,
+    )
+    assert first.module.config.sampling.n_steps == 20
     assert first.module.guidance
 
 
@@ -128,9 +132,13 @@ def test_the_seed_decides_also_after_an_interruption(first, tmp_path):
 
 def test_pairs_are_where_the_flow_takes_controls_of_the_condition(divided, fit_flow, monkeypatch):
     first = fit_flow(divided, config={"cross_context": 0.0})
+    from shoal.models.flow import _reflow
+
     kept = []
     monkeypatch.setattr(
-        sh.models.Flow, "train", lambda self, *_, **__: kept.append(self._store("auto", sampler))
+        _reflow,
+        "train_from",
+        lambda *_, make_store, **__: kept.append(make_store(sampler, "auto")),
     )
     from shoal.models.base._sets import conditions_of
     from shoal.training import SetSampler

@@ -8,10 +8,15 @@ pytest.importorskip("torch", reason="networks need the extra `models`")
 
 import torch
 
+from shoal.models.base._config import changed
 from shoal.models.flow._config import PRESETS, FlowConfig
 from shoal.models.flow._module import FlowModule
 
 D = 5
+
+
+def config(**settings):
+    return changed(FlowConfig(), settings)
 
 
 @pytest.fixture
@@ -21,7 +26,7 @@ def flow():
         D,
         3,
         2,
-        config=FlowConfig(relative_to_control=True, n_visible=2, width=16, depth=1, n_steps=4),
+        config=config(relative_to_control=True, n_visible=2, width=16, depth=1, n_steps=4),
     )
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
@@ -81,17 +86,15 @@ def test_the_way_back_needs_the_centre(flow):
 
 
 def test_guidance_of_a_preset_passes_over_covariates_that_are_not_there():
-    config = PRESETS["flow"]
-    assert config.guidance == {"context": 0.5}
-    assert FlowModule(D, 3, 2, config=FlowConfig(guidance=config.guidance)).guidance == {
-        "context": 0.5
-    }
-    assert FlowModule(D, 3, 0, config=FlowConfig(guidance=config.guidance)).guidance == {}
+    guidance = PRESETS["flow"].sampling.guidance
+    assert guidance == {"context": 0.5}
+    assert FlowModule(D, 3, 2, config=config(guidance=guidance)).guidance == {"context": 0.5}
+    assert FlowModule(D, 3, 0, config=config(guidance=guidance)).guidance == {}
 
 
 def test_a_new_perturbation_is_followed_as_far_as_the_config_says():
     torch.manual_seed(0)
-    flow = FlowModule(D, 3, 2, config=FlowConfig(unseen_weight=0.25, width=16, depth=1, n_steps=4))
+    flow = FlowModule(D, 3, 2, config=config(unseen_weight=0.25, width=16, depth=1, n_steps=4))
     for parameter in flow.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     source, batch_index = torch.randn(2, 8, D), torch.zeros(2, 8, dtype=torch.int64)

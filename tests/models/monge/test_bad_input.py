@@ -91,7 +91,7 @@ def test_conditions_smaller_than_a_set_are_filled_with_repeats_of_weight_0(scree
     assert np.isfinite(dense(model.predict("P1", n_cells=100).X)).all()
     conditions = conditions_of(model.cells, model.cells.train, model.vocabulary)
     sampler = SetSampler(conditions, set_size=16, batch_conditions=14, weighting="uniform")
-    batch = model._store("resident", sampler).batch(0)
+    batch = model._training_store(sampler, "resident").batch(0)
     names = [conditions.names[i] for i in batch.index]
     counted = {name: int(weight.sum()) for name, weight in zip(names, batch.weight, strict=True)}
     assert {counted[name] for name in names if name.startswith("P1 |")} == {3}
@@ -376,7 +376,7 @@ def test_an_embedding_of_all_cells_is_refused_or_marked_in_every_table():
         (
             {"config": {"widht": 8}},
             TypeError,
-            "ConditionalMonge has no setting 'widht'; beside preset, embedding and n_latent it takes cost, .* latent",
+            "ConditionalMonge has no setting 'widht'; beside preset, embedding and n_latent it takes loss: cost, .* space: latent",
         ),
         (
             {"config": {"cost": "manhattan"}},
@@ -394,9 +394,9 @@ def test_an_embedding_of_all_cells_is_refused_or_marked_in_every_table():
             "pooling='max' is not known; choose one of 'mean', 'sum'",
         ),
         (
-            {"config": {"network": "icnn"}},
+            {"config": {"architecture": "icnn"}},
             ValueError,
-            "network='icnn' is not known; choose one of 'film'",
+            "architecture='icnn' is not known; choose one of 'film'",
         ),
         ({"config": {"epsilon": 0}}, ValueError, "epsilon must be above 0, not 0"),
         (
@@ -415,7 +415,7 @@ def test_an_embedding_of_all_cells_is_refused_or_marked_in_every_table():
         (
             {"config": {"n_visible": 0}},
             ValueError,
-            "view must be 'auto', None or a whole number above 0, not 0",
+            "n_visible must be 'auto', None or a whole number above 0, not 0",
         ),
         ({"config": {"n_latent": 0}}, ValueError, "n_latent must be above 0, not 0"),
         (
@@ -444,6 +444,6 @@ def test_a_map_takes_no_steps_and_no_guidance(screen, options):
     model = fit(screen)
     with pytest.raises(
         TypeError,
-        match=f"ConditionalMonge has no option '{next(iter(options))}' .*it takes: transfer",
+        match=f"ConditionalMonge has no option '{next(iter(options))}' .*it takes: cross_context",
     ):
         model.predict("P1", n_cells=3, **options)

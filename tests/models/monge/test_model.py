@@ -100,19 +100,17 @@ def test_a_preset_trains_and_predicts_in_every_space(divided, preset, latent):
 def test_the_default_is_shoal_with_its_settings_of_training(screen):
     ConditionalMonge.setup_anndata(screen)
     model = ConditionalMonge(screen, n_latent=8)
-    assert model.defaults is TRAINING["shoal"]
-    assert {**vars(model.module.config), "n_visible": PRESETS["shoal"].n_visible} == vars(
-        PRESETS["shoal"]
-    )
+    assert model.defaults == TRAINING["shoal"]
+    assert model.module.config == PRESETS["shoal"]
     with pytest.raises(
         ValueError, match=r"this ConditionalMonge is not trained; call model.train\(\) first"
     ):
         model.predict("P1")
     published = ConditionalMonge(screen, preset="published", n_latent=8, width=32)
-    assert published.defaults is TRAINING["published"]
-    assert (published.module.config.width, published.module.config.depth) == (
+    assert published.defaults == TRAINING["published"]
+    assert (published.module.config.network.width, published.module.config.network.depth) == (
         32,
-        PRESETS["published"].depth,
+        PRESETS["published"].network.depth,
     )
     assert published.module.condition is None
 
@@ -194,14 +192,14 @@ def test_what_the_components_leave_out_of_a_cell_stays(screen):
     within = moved @ model.space.axes @ np.linalg.pinv(model.space.axes)
     np.testing.assert_allclose(moved, within, atol=1e-5)
     assert np.abs(moved).max() > 0.01
-    assert model.module.config.n_visible == 2
+    assert model.module.config.network.n_visible == 2
 
 
 @each_preset
 def test_arrays_are_carried_as_the_anndata_is(screen, preset):
     del screen.uns["shoal"]
     sh.pp.annotate(screen, "perturbation", control="control", context_key="context")
-    model = fit(screen, preset=preset, config={"warm_steps": 0, "told_context": True}, lr=1e-2)
+    model = fit(screen, preset=preset, config={"warm_steps": 0, "use_context": True}, lr=1e-2)
     first, second = (controls(screen[screen.obs["context"] == f"context{i}"]) for i in (1, 2))
     x = dense(first.X)
     for values in (x, sparse.csr_matrix(x)):
@@ -320,7 +318,7 @@ def test_doses_between_and_outside_those_of_training(dosed, preset):
 @each_preset
 def test_genes_as_they_are_and_a_representation(screen, preset):
     genes = fit(screen, preset=preset, config={"n_latent": None})
-    assert (genes.space.n_dims, genes.space.description, genes.module.config.n_visible) == (
+    assert (genes.space.n_dims, genes.space.description, genes.module.config.network.n_visible) == (
         60,
         "60 features",
         None,
@@ -390,7 +388,7 @@ def test_the_average_of_the_weights_is_what_remains(screen, ema):
     on_the_way = torch.stack([*watch.seen, watch.last])
     assert (left >= on_the_way.amin(0) - 1e-6).all()
     assert (left <= on_the_way.amax(0) + 1e-6).all()
-    assert int(model.module.n_steps) == 8  # which is counted, not averaged
+    assert int(model.module.n_trained) == 8  # which is counted, not averaged
 
 
 @pytest.mark.parametrize("stop", [3, 13])
@@ -418,7 +416,7 @@ def test_an_interrupted_training_goes_on_to_the_bit(divided, tmp_path, preset, e
 def test_a_model_comes_back_from_disk(divided, tmp_path, preset, latent, n_noise):
     config = {"latent": latent, "n_noise": n_noise, "warm_steps": 2, "n_visible": "auto"}
     model = fit(divided, preset=preset, config=config)
-    assert isinstance(model.module.config.n_visible, int) == (
+    assert isinstance(model.module.config.network.n_visible, int) == (
         latent == "pca"
     )  # decided, and not again when it is loaded
     model.save(tmp_path / "m", save_anndata=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from shoal.models.base._config import changed
 from shoal.models.perturbdiff._config import PRESETS
 from shoal.models.perturbdiff._module import PerturbDiffModule
 
@@ -19,7 +19,7 @@ TINY = {"width": 16, "depth": 2, "n_heads": 4}
 SEVERAL = {
     "one_pass": False,
     "self_conditioning": 0.5,
-    "n_sampling_steps": 4,
+    "n_steps": 4,
 }  # "shoal" as a diffusion
 each_preset = pytest.mark.parametrize("name", PRESETS)
 each_network = pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def module(
     name: str = "shoal", *, nonnegative: bool = True, **changes: object
 ) -> PerturbDiffModule:
     torch.manual_seed(0)
-    config = replace(PRESETS[name], **(TINY | changes))
+    config = changed(PRESETS[name], TINY | changes)
     return PerturbDiffModule(
         G, E, 2, 2, config=config, mean=MEAN, scale=SCALE, nonnegative=nonnegative, axes=AXES
     )
@@ -92,9 +92,10 @@ def watched(model: PerturbDiffModule) -> list[SimpleNamespace]:
     """Return the list of what the network is shown, and makes of it, from now on."""
     calls, plain = [], model._predict
 
-    def predict(x, t, guess, control, told, generator, **counts):
-        made = plain(x, t, guess, control, told, generator, **counts)
-        calls.append(SimpleNamespace(x=x, t=t, guess=guess, control=control, told=told, made=made))
+    def predict(x, t, previous, control, encoded, generator, **counts):
+        made = plain(x, t, previous, control, encoded, generator, **counts)
+        seen = {"x": x, "t": t, "previous": previous, "control": control, "encoded": encoded}
+        calls.append(SimpleNamespace(**seen, made=made))
         return made
 
     model._predict = predict

@@ -13,9 +13,15 @@ import shoal as sh
 torch = pytest.importorskip("torch", reason="networks need the extra 'models'")
 pytest.importorskip("scvi", reason="networks need the extra 'models'")
 
+from shoal.models.base._config import changed  # noqa: E402
 from shoal.models.base._sets import conditions_of  # noqa: E402
 from shoal.models.perturbdiff import _module as _perturbdiff_module  # noqa: E402
-from shoal.models.perturbdiff._config import PRESETS, PerturbDiffConfig  # noqa: E402
+from shoal.models.perturbdiff._config import (  # noqa: E402
+    PRESETS,
+    DiffusionConfig,
+    PerturbDiffConfig,
+    PerturbDiffSamplingConfig,
+)
 from shoal.training import SetSampler  # noqa: E402
 
 from ...helpers import dense  # noqa: E402
@@ -84,7 +90,7 @@ def test_cells_that_fill_a_set_do_not_change_the_loss(screen, fit_perturbdiff, m
     model = fit_perturbdiff(one, config={"condition_dropout": 0.0, "fusion": fusion})
     conditions = conditions_of(model.cells, model.cells.train, model.vocabulary)
     samplers = [SetSampler(conditions, set_size=size, batch_conditions=1) for size in (20, 60)]
-    batches = [model._store("resident", sampler).batch(0) for sampler in samplers]
+    batches = [model._training_store(sampler, "resident").batch(0) for sampler in samplers]
     assert [(len(b.weight[0]), b.weight.sum(), b.source_weight.sum()) for b in batches] == [
         (20, 20, 20),
         (60, 20, 20),
@@ -134,7 +140,7 @@ def test_signed_features_are_learned_and_predicted_below_0(screen, fit_perturbdi
     screen.X = (dense(screen.X) - dense(screen.X).mean(0)) * size
     model = fit_perturbdiff(screen, preset=preset, **SHORT)
     assert not model.vocabulary.nonnegative
-    made = dense(model.predict("P1", n_cells=60, n_steps=1, guidance=0.0).X)
+    made = dense(model.predict("P1", n_cells=60, n_steps=1, guidance=1.0).X)
     assert np.isfinite(made).all()
     unit = size if preset == "shoal" else 1  # the published one divides by 10, whatever comes
     assert (made < -0.01 * unit).mean() > 0.2
@@ -197,13 +203,13 @@ def test_values_that_cannot_be_learned_from(screen, fit_perturbdiff, preset, spo
             ({name: 0}, f"{name} must be above 0, not 0")
             for name in (
                 "divide_by",
-                "n_steps",
+                "chain_length",
                 "n_noise",
                 "n_components",
                 "width",
                 "depth",
                 "n_heads",
-                "n_sampling_steps",
+                "n_steps",
             )
         ),
         *(
@@ -222,14 +228,14 @@ def test_values_that_cannot_be_learned_from(screen, fit_perturbdiff, preset, spo
         ),
         (
             {"self_conditioning": 0.5},
-            "one_pass=True has no earlier guess to show: self_conditioning must be 0",
+            "one_pass=True has no earlier prediction to show: self_conditioning must be 0",
         ),
         (
             {"sampler": "truncated"},
             "one_pass=True has no last steps to walk: sampler must be 'strided'",
         ),
         (
-            {"n_sampling_steps": 5},
+            {"n_steps": 5},
             "one_pass=True generates in 1 step, not 5; .* is trained with one_pass=False",
         ),
         (
@@ -238,11 +244,11 @@ def test_values_that_cannot_be_learned_from(screen, fit_perturbdiff, preset, spo
         ),
         ({"heads": 2}, "heads=2 belongs to two streams: choose fusion from features, tokens"),
         (
-            {**STEPS, "n_sampling_steps": 1001},
+            {**STEPS, "n_steps": 1001},
             "1001 steps cannot be taken of a chain of 1000: choose 1 to 1000",
         ),
         (
-            {**STEPS, "sampler": "truncated", "n_steps": 9, "n_sampling_steps": 10},
+            {**STEPS, "sampler": "truncated", "chain_length": 9, "n_steps": 10},
             "a chain of 9 steps has no last 10",
         ),
     ],
@@ -250,40 +256,39 @@ def test_values_that_cannot_be_learned_from(screen, fit_perturbdiff, preset, spo
 )
 def test_config_names_what_does_not_fit(changes, words):
     with pytest.raises(ValueError, match=words):
-        PerturbDiffConfig(**changes)
+        changed(PerturbDiffConfig(), changes)
 
 
 @pytest.mark.parametrize(
     ("setting", "error", "words"),
     [
         ({"width": 16.5}, TypeError, "width is a whole number, not 16.5"),
-        ({"n_sampling_steps": 1.0}, TypeError, "n_sampling_steps is a whole number, not 1.0"),
+        ({"n_steps": 1.0}, TypeError, "n_steps is a whole number, not 1.0"),
         ({"guidance": float("nan")}, ValueError, "guidance=nan must be finite"),
-        ({"floor": -1.0}, ValueError, r"floor=-1.0 at least 0 or None"),
+        ({"floor": -1.0}, ValueError, "floor=-1.0 must be at least 0 or None"),
     ],
 )
 def test_numbers_that_make_no_sense(setting, error, words):
     with pytest.raises(error, match=words):
-        PerturbDiffConfig(**setting)
+        changed(PerturbDiffConfig(), setting)
 
 
-def test_guidance_is_one_number():
-    for wrong in ({"perturbation": 2.0}, None, "2"):
-        with pytest.raises(
-            TypeError, match=r"guidance is one number here, w in \(1 \+ w\) told - w untold, not"
-        ):
-            PerturbDiffConfig(guidance=wrong)
-    assert PerturbDiffConfig(guidance=np.float32(0.5)).guidance == 0.5
+def test_guidance_is_a_number_or_weights_by_name():
+    for wrong in (None, "2", {"perturbation": "2"}):
+        with pytest.raises(TypeError, match="guidance is one number for all covariates, or a map"):
+            PerturbDiffSamplingConfig(guidance=wrong)
+    assert PerturbDiffSamplingConfig(guidance=np.float32(0.5)).guidance == 0.5
+    assert PerturbDiffSamplingConfig(guidance={"dose": 2}).guidance == {"dose": 2}
 
 
 def test_a_schedule_may_come_as_a_name_or_a_list():
-    assert PerturbDiffConfig(beta="cosine").beta == ("cosine",)
-    assert PerturbDiffConfig(beta=["linear", 1e-4, 0.02]) == PRESETS["shoal"]
+    assert DiffusionConfig(beta="cosine").beta == ("cosine",)
+    assert changed(PerturbDiffConfig(), {"beta": ["linear", 1e-4, 0.02]}) == PRESETS["shoal"]
 
 
 def test_presets_are_frozen():
     with pytest.raises(AttributeError):
-        PRESETS["shoal"].width = 3
+        PRESETS["shoal"].network.width = 3
     with pytest.raises(TypeError):
         PRESETS["shoal"] = replace(PRESETS["published"])
 
@@ -299,7 +304,7 @@ def test_presets_are_frozen():
         (
             {"config": {"widht": 8}},
             TypeError,
-            "no setting 'widht'; beside preset and embedding it takes divide_by, .* floor",
+            "no setting 'widht'; beside preset and embedding it takes output: divide_by, .* floor",
         ),
         (
             {"config": {"n_heads": 5}},
@@ -334,11 +339,17 @@ def test_what_is_not_known_is_named_with_what_is(screen, fit_perturbdiff, argume
             "shoal",
             {"sampler": "ddpm"},
             TypeError,
-            "no option 'sampler' for predictions; it takes: n_steps, guidance, transfer",
+            "no option 'sampler' for predictions; it takes: n_steps, guidance, cross_context",
         ),
         ("shoal", {"n_steps": 5}, ValueError, "one_pass=True generates in 1 step, not 5"),
-        ("shoal", {"guidance": {"context": 2.0}}, TypeError, "guidance is one number here"),
-        ("published", {"n_steps": 0}, ValueError, "n_sampling_steps must be above 0, not 0"),
+        ("shoal", {"guidance": {"colour": 2.0}}, ValueError, "guidance='colour' is not known"),
+        (
+            "published",
+            {"guidance": {"context": 2.0}},
+            ValueError,
+            "leaves out all covariates together: guidance must be one number",
+        ),
+        ("published", {"n_steps": 0}, ValueError, "n_steps must be above 0, not 0"),
         ("published", {"n_steps": 1001}, ValueError, "a chain of 1000 steps has no last 1001"),
     ],
 )

@@ -69,14 +69,14 @@ def test_the_default_is_shoal_with_its_settings_of_training(screen):
     PerturbDiff.setup_anndata(screen)
     model = PerturbDiff(screen)
     assert model.module.config == PRESETS["shoal"]
-    assert model.defaults is TRAINING["shoal"]
+    assert model.defaults == TRAINING["shoal"]
     with pytest.raises(
         ValueError, match=r"this PerturbDiff is not trained; call model.train\(\) first"
     ):
         model.predict("P1")
     published = PerturbDiff(screen, preset="published", width=32)
-    assert published.defaults is TRAINING["published"]
-    assert (published.module.config.width, published.module.config.depth) == (32, 3)
+    assert published.defaults == TRAINING["published"]
+    assert (published.module.config.network.width, published.module.config.network.depth) == (32, 3)
 
 
 def test_at_first_it_returns_the_cells_it_begins_with(screen, fit_perturbdiff):
@@ -159,7 +159,7 @@ def test_what_the_network_is_told(fit_perturbdiff, preset):
         for dose in (0.1, 10.0)
     )
     assert np.abs(low - high).max() > 1e-4
-    blind = fit_perturbdiff(adata, preset=preset, config={"told_batch": False}, **STILL)
+    blind = fit_perturbdiff(adata, preset=preset, config={"use_batch": False}, **STILL)
     assert set(blind.module.condition.covariates) == {"perturbation", "dose", "context"}
 
 
@@ -244,7 +244,7 @@ def test_mmd_is_0_on_average_where_nothing_differs(fit_perturbdiff):
 
 @pytest.mark.parametrize(("preset", "steps"), [("shoal", 100), ("published", 120)])
 def test_training_brings_it_nearer(screen, fit_perturbdiff, preset, steps):
-    config = {"width": 32, "cross_context": 0.0, "guidance": 0.0}
+    config = {"width": 32, "cross_context": 0.0, "guidance": 1.0}
     options = {} if preset == "shoal" else {"n_steps": 20}
     before, after = (
         fit_perturbdiff(screen, preset=preset, config=config, **asked).mmd(**options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from copy import deepcopy
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +16,7 @@ pytest.importorskip("torch", reason="networks need the extra `models`")
 import torch
 
 from shoal.metrics import energy_distance
+from shoal.models.base._config import changed
 from shoal.models.perturbdiff._config import PRESETS, PerturbDiffConfig
 from shoal.models.perturbdiff._module import PerturbDiffModule
 from shoal.nn import n_parameters
@@ -75,12 +76,12 @@ def test_terms_of_the_published_loss_written_out():
 
 def test_batches_are_encoded_once_where_nothing_is_left_out_by_slots():
     model, told = opened(module("published")), batch()
-    vectors, slots = model._told(told.condition, told.batch_index)
+    vectors, slots = model._encoded_condition(told.condition, told.batch_index)
     assert vectors.shape == (K, 2, 16)
     each = model.condition(told.condition, told.batch_index)
     torch.testing.assert_close(slots.float() @ vectors, each)
     loss = model.loss(told, seeded())["loss"]
-    model._told = lambda condition, batch_index, **_: (
+    model._encoded_condition = lambda condition, batch_index, **_: (
         model.condition(condition, batch_index),
         None,
     )
@@ -90,8 +91,8 @@ def test_batches_are_encoded_once_where_nothing_is_left_out_by_slots():
         (module("shoal"), told.batch_index),
         (module("published"), several % 2),
     ):
-        vectors, slots = opened(own)._told(
-            told.condition, batch_index[:, :2] if own.config.biased else batch_index
+        vectors, slots = opened(own)._encoded_condition(
+            told.condition, batch_index[:, :2] if own.config.loss.biased else batch_index
         )
         assert slots is None  # each slot by itself, and as many batches as slots
         assert vectors.shape[1] in (2, S)
@@ -194,25 +195,25 @@ def test_the_published_scale_is_a_tenth_of_the_values_and_back():
 # -- self-conditioning -----------------------------------------------------------------------------------------------
 
 
-def test_the_guess_is_shown_with_its_probability_and_is_no_way_for_the_gradient():
+def test_the_first_prediction_is_shown_with_its_probability_and_is_no_way_for_the_gradient():
     told = batch()
     for chance, n in ((0.0, 1), (1.0, 2)):
         model = opened(module("published", self_conditioning=chance))
         calls = watched(model)
         model.loss(told, seeded())
         assert len(calls) == n
-        assert calls[0].guess is None
+        assert calls[0].previous is None
     first, second = calls
-    assert torch.equal(second.guess, first.made)
-    assert not second.guess.requires_grad
+    assert torch.equal(second.previous, first.made)
+    assert not second.previous.requires_grad
     assert torch.equal(second.x, first.x)
-    assert second.told is first.told
-    changed = opened(module("published", self_conditioning=0.0))._predict(
+    assert second.encoded is first.encoded
+    again = opened(module("published", self_conditioning=0.0))._predict(
         *list(vars(second).values())[:5], seeded()
     )
-    torch.testing.assert_close(changed, second.made)
+    torch.testing.assert_close(again, second.made)
     assert not torch.isclose(second.made, first.made).all()  # it is looked at
-    calls, model.config = watched(model), replace(model.config, self_conditioning=0.5)
+    calls, model.config = watched(model), changed(model.config, {"self_conditioning": 0.5})
     for step in range(60):
         model.loss(told, seeded(step))
     assert 90 - 16 < len(calls) < 90 + 16  # 60 and a binomial number with standard deviation 4
@@ -225,8 +226,8 @@ def test_gradients_are_those_with_the_guess_as_a_constant():
     found = model.net.enter.weight.grad.clone()
     model.zero_grad()
     x0, seen = model._in(told.target), calls[-1]
-    told_again = model._told(told.condition, told.batch_index)
-    made = model._predict(seen.x, seen.t, seen.guess, seen.control, told_again, seeded())
+    told_again = model._encoded_condition(told.condition, told.batch_index)
+    made = model._predict(seen.x, seen.t, seen.previous, seen.control, told_again, seeded())
     ((made - x0).square().mean() + model._energy(made, x0, None, told.weight)).backward()
     torch.testing.assert_close(model.net.enter.weight.grad, found)
     assert found[:, G:].any()  # the part of the first layer that reads the guess
@@ -244,7 +245,7 @@ def test_the_order_of_the_cells_of_a_set_goes_through(name, changes):
     order = torch.randperm(S, generator=seeded(2))
 
     def made(at):
-        covariates = model._told(told.condition, told.batch_index[:, at])
+        covariates = model._encoded_condition(told.condition, told.batch_index[:, at])
         return model._predict(
             x[:, at],
             t,
@@ -265,18 +266,18 @@ def test_repeated_cells_do_not_count(name, changes):
     """Neither in the loss nor to the other cells; only the published loss counts them."""
     model, told, other = opened(module(name, **changes)), batch(), batch()
     if (
-        not model.config.one_pass and model.config.fusion != "tokens"
+        not model.config.diffusion.one_pass and model.config.network.fusion != "tokens"
     ):  # a cell that counts brings its control
         told.source_weight = other.source_weight = told.weight
     other.target[other.weight == 0] += 1
     other.source[other.source_weight == 0] += 1
     calls = watched(model)
     one, two = (model.loss(each, seeded())["loss"].item() for each in (told, other))
-    if model.config.biased:
+    if model.config.loss.biased:
         assert abs(one - two) > 1e-4
         return
     assert two == pytest.approx(one, rel=1e-5)
-    counts = told.source_weight if model.config.one_pass else told.weight
+    counts = told.source_weight if model.config.diffusion.one_pass else told.weight
     first, second = (calls[i].made[counts > 0] for i in (len(calls) // 2 - 1, -1))
     torch.testing.assert_close(first, second)
     other.source[:, 1] += 1  # a cell that counts
@@ -291,7 +292,7 @@ def test_repeated_cells_do_not_count(name, changes):
     [
         ("shoal", {}),
         ("shoal", {"hurdle": True}),
-        ("published", {"sampler": "strided", "n_sampling_steps": 20}),
+        ("published", {"sampler": "strided", "n_steps": 20}),
     ],
     ids=["shoal", "hurdle", "published"],
 )
@@ -301,7 +302,7 @@ def test_it_learns_populations(name, changes):
         batch(99, 300),
     )
     made = model.sample(
-        told.source, told.condition, told.batch_index, generator=seeded(), guidance=0.0
+        told.source, told.condition, told.batch_index, generator=seeded(), guidance=1.0
     )
     weight = torch.ones(K, 300)
     ours, controls = (module()._energy(x, told.target, weight, weight) for x in (made, told.source))
@@ -329,7 +330,7 @@ def test_gradients_reach_every_weight_that_is_trained(name, changes):
 
 @each_preset
 def test_all_randomness_comes_from_the_generator(name):
-    steps = {} if name == "shoal" else {"n_sampling_steps": 3}
+    steps = {} if name == "shoal" else {"n_steps": 3}
     model, told, losses = opened(module(name, **steps)).train(), batch(), []
     for seed, state in ((0, 1), (0, 2), (1, 1)):
         torch.manual_seed(state)
@@ -344,10 +345,15 @@ def test_all_randomness_comes_from_the_generator(name):
 
 @each_preset
 def test_it_can_be_copied_and_rebuilt(name):
-    steps = {} if name == "shoal" else {"n_sampling_steps": 3}
+    steps = {} if name == "shoal" else {"n_steps": 3}
     model, told = opened(module(name, **steps)), batch()
     rebuilt = PerturbDiffModule(
-        G, E, 2, 2, config=PerturbDiffConfig(**asdict(model.config)), axes=torch.zeros(G, 2)
+        G,
+        E,
+        2,
+        2,
+        config=changed(PerturbDiffConfig(), asdict(model.config)),
+        axes=torch.zeros(G, 2),
     )
     rebuilt.load_state_dict(model.state_dict())
     copies = deepcopy(model), pickle.loads(pickle.dumps(model)), rebuilt.eval()
@@ -360,7 +366,7 @@ def test_it_can_be_copied_and_rebuilt(name):
 
 def test_the_published_network_has_as_many_weights_as_theirs():
     """Counted as published: covariates from the layer as wide as the genes on, and a layer of theirs that is not used."""
-    config = replace(PRESETS["published"], width=512, depth=8, n_heads=8)
+    config = changed(PRESETS["published"], {"width": 512, "depth": 8, "n_heads": 8})
     with torch.device("meta"):
         model = PerturbDiffModule(2000, E, 2, 2, config=config)
     ours = (

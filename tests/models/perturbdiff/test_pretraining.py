@@ -49,7 +49,7 @@ def test_contexts_repeat_so_that_a_step_holds_several_sets(model):
 def test_sets_are_told_neither_a_control_nor_a_perturbation(model):
     cells = model.cells
     told = marginals(cells, cells.train, model.vocabulary)
-    values = model._read(np.arange(len(cells.split)))
+    values = model.space.encode(cells.rows.take(np.arange(len(cells.split))))
     nothing = torch.full((values.shape[1],), 7.0)
     batch = MarginalStore(ResidentStore(values, SetSampler(told, set_size=16)), nothing).batch(0)
     assert (batch.source == 7).all()

@@ -56,7 +56,12 @@ def test_at_first_the_published_network_sees_neither_controls_nor_conditions():
     beside = []
     model.net.enter_control.register_forward_hook(lambda _, given, __: beside.append(given[0]))
     made = model._predict(
-        x, t, guess, told.source, model._told(told.condition, told.batch_index), seeded()
+        x,
+        t,
+        guess,
+        told.source,
+        model._encoded_condition(told.condition, told.batch_index),
+        seeded(),
     )
     assert torch.equal(
         beside[0], told.source
@@ -78,7 +83,7 @@ def test_values_are_below_0_only_where_they_may_be(name, changes):
     for nonnegative in (True, False):
         model = opened(module(name, nonnegative=nonnegative, **changes))
         made = model.sample(
-            told.source, told.condition, told.batch_index, generator=seeded(), guidance=0.0
+            told.source, told.condition, told.batch_index, generator=seeded(), guidance=1.0
         )
         lowest.append((made * SCALE + MEAN).min().item())
     assert abs(lowest[0]) < 1e-5
@@ -109,7 +114,7 @@ def test_genes_that_are_off_are_0_and_the_loss_reaches_their_chance(name, change
     model, told = opened(module(name, hurdle=True, **changes)), batch()
     made = (
         model.sample(
-            told.source, told.condition, told.batch_index, generator=seeded(), guidance=0.0
+            told.source, told.condition, told.batch_index, generator=seeded(), guidance=1.0
         )
         * SCALE
         + MEAN
@@ -118,14 +123,14 @@ def test_genes_that_are_off_are_0_and_the_loss_reaches_their_chance(name, change
     plain._gate = lambda logits, value, generator: torch.ones_like(value)
     whole = (
         plain.sample(
-            told.source, told.condition, told.batch_index, generator=seeded(), guidance=0.0
+            told.source, told.condition, told.batch_index, generator=seeded(), guidance=1.0
         )
         * SCALE
         + MEAN
     )
     off = (made.abs() < 1e-5) & (whole > 1e-2)
     assert 0.02 < off.float().mean() < 0.9
-    if model.config.one_pass:
+    if model.config.diffusion.one_pass:
         torch.testing.assert_close(made[~off], whole[~off])
     model.loss(told, seeded())["loss"].backward()
     last = model.net.head.leave if name == "published" else model.net.leave
@@ -157,21 +162,21 @@ def test_a_set_is_at_one_step_and_its_noise_is_for_each_cell():
     ("changes", "steps"),
     [
         ({}, truncated(100, 1000)),
-        ({"n_sampling_steps": 10}, truncated(10, 1000)),
-        ({"sampler": "strided", "n_sampling_steps": 4}, strided(4, 1000)),
+        ({"n_steps": 10}, truncated(10, 1000)),
+        ({"sampler": "strided", "n_steps": 4}, strided(4, 1000)),
     ],
     ids=["released", "shorter", "strided"],
 )
 def test_which_steps_are_visited_from_unit_noise(changes, steps):
     model, told = opened(module("published", **changes)), batch(size=100)
     calls = watched(model)
-    model.sample(told.source, told.condition, told.batch_index, generator=seeded(), guidance=0.0)
+    model.sample(told.source, told.condition, told.batch_index, generator=seeded(), guidance=1.0)
     assert [seen.t.tolist() for seen in calls] == [[t] * K for t in steps]
     assert abs(calls[0].x.std() - 1) < 0.05
     assert abs(calls[0].x.mean()) < 0.1
-    assert not calls[0].guess.any()
+    assert not calls[0].previous.any()
     assert all(
-        torch.equal(b.guess, a.made.masked_fill(a.made < 1e-4, 0)) for a, b in pairwise(calls)
+        torch.equal(b.previous, a.made.masked_fill(a.made < 1e-4, 0)) for a, b in pairwise(calls)
     )
 
 
@@ -180,37 +185,53 @@ def test_a_model_trained_without_guesses_is_shown_none():
     calls = watched(model)
     model.sample(told.source, told.condition, told.batch_index, generator=seeded())
     assert len(calls) == 4
-    assert not any(seen.guess.any() for seen in calls)
+    assert not any(seen.previous.any() for seen in calls)
 
 
 @pytest.mark.parametrize(
     ("name", "changes"),
-    [("shoal", {}), ("published", {"sampler": "strided", "n_sampling_steps": 1, "floor": None})],
+    [("shoal", {}), ("published", {"sampler": "strided", "n_steps": 1, "floor": None})],
 )
 def test_guidance_goes_on_from_the_null(name, changes):
     model, told = opened(module(name, **changes)), batch()
     control = model._in(told.source)
     x, t = model._pure(control, seeded())
     drops = (), model.condition.covariates
-    encoded = [model._told(told.condition, told.batch_index, drop=drop) for drop in drops]
+    encoded = [
+        model._encoded_condition(told.condition, told.batch_index, drop=drop) for drop in drops
+    ]
     follows, null = (
         model._predict(x, t, torch.zeros_like(control), control, e, seeded()) for e in encoded
     )
     assert (follows - null).abs().max() > 0.01
     args = told.source, told.condition, told.batch_index
-    assert torch.equal(model.sample(*args, generator=seeded(), guidance=0.0), model._out(follows))
+    assert torch.equal(model.sample(*args, generator=seeded(), guidance=1.0), model._out(follows))
     for w in (1.0, 2.5, -1.0):
-        made = model.sample(*args, generator=seeded(), guidance=w)
+        made = model.sample(*args, generator=seeded(), guidance=1 + w)
         torch.testing.assert_close(
             made, model._out((1 + w) * follows - w * null), atol=1e-4, rtol=1e-4
         )
     other = {key: value.roll(1, 0) for key, value in told.condition.items()}
     nothing = model.sample(
-        told.source, other, 1 - told.batch_index, generator=seeded(), guidance=-1.0
+        told.source, other, 1 - told.batch_index, generator=seeded(), guidance=0.0
     )
     assert torch.equal(
-        nothing, model.sample(*args, generator=seeded(), guidance=-1.0)
+        nothing, model.sample(*args, generator=seeded(), guidance=0.0)
     )  # the null: of no condition
+
+
+def test_guidance_by_name_leaves_out_one_covariate():
+    model, told = opened(module()), batch()
+    args = told.source, told.condition, told.batch_index
+
+    def made(guidance):
+        return model.sample(*args, generator=seeded(), guidance=guidance)
+
+    plain, without = made({}), made({"context": 0.0})
+    assert torch.equal(plain, made(1.0))
+    assert (without - plain).abs().max() > 0.01
+    half = made({"context": 0.5})
+    torch.testing.assert_close(half, (plain + without) / 2, atol=1e-4, rtol=1e-4)
 
 
 def test_a_perturbation_that_is_not_familiar_is_followed_as_far_as_is_said():
@@ -218,7 +239,7 @@ def test_a_perturbation_that_is_not_familiar_is_followed_as_far_as_is_said():
     known = {**told.condition, "familiar": torch.tensor([True, False, True])}
 
     def made(unseen, condition, **drop):
-        model = opened(module(unseen=unseen))
+        model = opened(module(unseen_weight=unseen))
         if drop:
             plain = model.condition.forward
             model.condition.forward = lambda *args, **options: plain(*args, **(options | drop))

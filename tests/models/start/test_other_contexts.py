@@ -11,8 +11,13 @@ import shoal as sh
 torch = pytest.importorskip("torch", reason="networks need the extra 'models'")
 pytest.importorskip("scvi", reason="networks need the extra 'models'")
 
+from shoal.models.base._config import StartConfig, changed  # noqa: E402
 from shoal.models.flow._config import FlowConfig  # noqa: E402
-from shoal.models.start._other_contexts import Relatives, TransferStore  # noqa: E402
+from shoal.models.flow._reflow import make_pairs  # noqa: E402
+from shoal.models.start._measured_elsewhere import MeasuredElsewhere  # noqa: E402
+from shoal.models.start._other_contexts import OtherContexts  # noqa: E402
+from shoal.models.start._start import Controls  # noqa: E402
+from shoal.models.start._store import CrossContextStore  # noqa: E402
 from shoal.training import Conditions, ResidentStore, SetSampler  # noqa: E402
 
 from ...helpers import dense  # noqa: E402
@@ -46,28 +51,31 @@ def three():
 
 
 @pytest.fixture
-def relatives(three):
-    return Relatives(three, np.arange(three.n_obs)[::-1].copy())
+def elsewhere(three):
+    return MeasuredElsewhere(three, np.arange(three.n_obs)[::-1].copy())
 
 
-def test_relatives_are_the_own_cells_of_other_contexts(three, relatives):
-    found = relatives.of(three.parts[0], 0, np.nan)
+def test_it_finds_the_own_cells_of_other_contexts(three, elsewhere):
+    found = elsewhere.cells_for(three.parts[0], 0, np.nan)
     assert sorted(found) == [*three.cells[1], *three.cells[2]]
     assert (np.diff(found) < 0).all()  # in the order that was asked for
-    assert sorted(relatives.of(three.parts[0], 1, np.nan)) == [*three.cells[0], *three.cells[2]]
+    assert sorted(elsewhere.cells_for(three.parts[0], 1, np.nan)) == [
+        *three.cells[0],
+        *three.cells[2],
+    ]
 
 
-def test_few_cells_a_context_of_its_own_and_other_doses_give_none(three, relatives):
-    assert not len(relatives.of(three.parts[3], 0, np.nan))  # 4 cells elsewhere
+def test_few_cells_a_context_of_its_own_and_other_doses_give_none(three, elsewhere):
+    assert not len(elsewhere.cells_for(three.parts[3], 0, np.nan))  # 4 cells elsewhere
     assert not len(
-        relatives.of(three.parts[0], 2, np.nan)
+        elsewhere.cells_for(three.parts[0], 2, np.nan)
     )  # alone there: nothing tells the way into the context
     assert not len(
-        relatives.of(three.parts[0], -1, np.nan)
+        elsewhere.cells_for(three.parts[0], -1, np.nan)
     )  # a context that training does not know
-    assert not len(relatives.of(three.parts[5], 0, np.nan))  # measured nowhere else
-    assert not len(relatives.of(three.parts[0], 0, 1.0))  # at no such dose
-    assert len(relatives.of(three.parts[5], 1, np.nan)) == 20
+    assert not len(elsewhere.cells_for(three.parts[5], 0, np.nan))  # measured nowhere else
+    assert not len(elsewhere.cells_for(three.parts[0], 0, 1.0))  # at no such dose
+    assert len(elsewhere.cells_for(three.parts[5], 1, np.nan)) == 20
 
 
 @pytest.fixture
@@ -76,14 +84,14 @@ def values(three):
     return noise + CONTEXTS[three.cell_context]
 
 
-def stores(three, relatives, values, chance):
+def stores(three, elsewhere, values, chance):
     plain = ResidentStore(values, SetSampler(three, set_size=16, batch_conditions=6))
     centre = np.concatenate([CONTEXTS, CONTEXTS.mean(0, keepdims=True)])
-    return plain, TransferStore(plain, relatives, centre, chance)
+    return plain, CrossContextStore(plain, elsewhere, centre, chance)
 
 
-def test_sets_that_begin_at_relatives_are_moved_and_told_no_perturbation(three, relatives, values):
-    plain, store = stores(three, relatives, values, 1.0)
+def test_sets_that_begin_elsewhere_are_moved_and_get_no_perturbation(three, elsewhere, values):
+    plain, store = stores(three, elsewhere, values, 1.0)
     before, after = plain.batch(3), store.batch(3)
     moved = ~after.condition["present"].any(1)
     assert {three.names[i] for i in after.index[moved]} == {"P0 | 0", "P0 | 1", "P1 | 1"}
@@ -92,7 +100,7 @@ def test_sets_that_begin_at_relatives_are_moved_and_told_no_perturbation(three, 
     assert torch.equal(before.condition["present"][~moved], after.condition["present"][~moved])
     for k in torch.nonzero(moved).ravel().tolist():
         c = int(after.index[k])
-        pool = relatives.of(three.parts[c], int(three.context[c]), np.nan)
+        pool = elsewhere.cells_for(three.parts[c], int(three.context[c]), np.nan)
         there = values[pool] + CONTEXTS[three.context[c]] - CONTEXTS[three.cell_context[pool]]
         away = np.abs(after.source[k].numpy()[:, None] - there[None]).sum(-1)
         assert (away.min(1) < 1e-5).all()
@@ -102,22 +110,24 @@ def test_sets_that_begin_at_relatives_are_moved_and_told_no_perturbation(three, 
     )
 
 
-def test_a_batch_depends_on_the_step_alone_and_on_the_chance(three, relatives, values):
-    _, store = stores(three, relatives, values, 0.5)
+def test_a_batch_depends_on_the_step_alone_and_on_the_chance(three, elsewhere, values):
+    _, store = stores(three, elsewhere, values, 0.5)
     assert torch.equal(store.batch(7).source, store.batch(7).source)
     share = np.mean(
         [float((~store.batch(step).condition["present"].any(1)).sum()) / 3 for step in range(200)]
     )
     assert abs(share - 0.5) < 0.07
-    plain, never = stores(three, relatives, values, 0.0)
+    plain, never = stores(three, elsewhere, values, 0.0)
     assert torch.equal(never.batch(7).source, plain.batch(7).source)
 
 
-def test_few_relatives_repeat_with_weight_0(three, values):
-    relatives = Relatives(three, np.arange(three.n_obs))
-    relatives.of = lambda *_: np.arange(12)
-    plain, _ = stores(three, relatives, values, 1.0)
-    draw, moved = relatives.draw(three, plain.sampler.draw(0), 1.0, np.random.default_rng(0))
+def test_few_cells_repeat_with_weight_0(three, values):
+    elsewhere = MeasuredElsewhere(three, np.arange(three.n_obs))
+    elsewhere.cells_for = lambda *_: np.arange(12)
+    plain, _ = stores(three, elsewhere, values, 1.0)
+    draw, moved = elsewhere.replace_sources(
+        three, plain.sampler.draw(0), 1.0, np.random.default_rng(0)
+    )
     assert moved.all()
     assert (draw.source_weight.sum(1) == 12).all()
 
@@ -127,9 +137,9 @@ def test_what_does_not_go_together_is_refused():
         with pytest.raises(
             ValueError, match="cross_context=0.5 lets paths begin at perturbed cells"
         ):
-            FlowConfig(cross_context=0.5, **change)
-    with pytest.raises(ValueError, match="transfer is a share"):
-        FlowConfig(cross_context=2.0)
+            changed(FlowConfig(), {"cross_context": 0.5, **change})
+    with pytest.raises(ValueError, match="cross_context is a share"):
+        StartConfig(cross_context=2.0)
 
 
 # -- the model -----------------------------------------------------------------------------------------------------------
@@ -156,6 +166,13 @@ def fitted(fit_flow, adata, steps=1, **config):
     return fit_flow(
         adata, max_steps=steps, set_size=32, rng=0, lr=1e-9, config={"n_latent": None, **config}
     )
+
+
+def test_a_model_has_the_start_of_its_settings(fit_flow, places):
+    model, plain = fitted(fit_flow, places), fitted(fit_flow, places, cross_context=0.0)
+    assert isinstance(model.start, OtherContexts)
+    assert model.start.share == 0.5
+    assert plain.start == Controls()
 
 
 def test_an_untrained_flow_returns_the_moved_cells(fit_flow, places):
@@ -209,7 +226,7 @@ def test_a_saved_flow_begins_at_the_same_cells(fit_flow, places, tmp_path):
 
 def test_reflow_learns_both_beginnings(fit_flow, places):
     model = fitted(fit_flow, places)
-    pairs = model._make_pairs(16, 2, np.random.default_rng(0))
+    pairs = make_pairs(model, 16, n_steps=2, rng=np.random.default_rng(0))
     told = pairs.conditions
     alone = (told.parts < 0).all(1)
     assert (alone.sum(), len(told)) == (8, 16)  # each of the conditions of training once more
@@ -224,7 +241,7 @@ def test_reflow_learns_both_beginnings(fit_flow, places):
     assert second.predict("C", context="z", n_cells=8).n_obs == 8
 
 
-def test_a_flow_that_begins_at_relatives_keeps_the_shape_of_the_response(fit_flow):
+def test_a_flow_that_begins_at_other_contexts_keeps_the_shape_of_the_response(fit_flow):
     """A third of the cells responds, which single cells cannot show a flow from controls in few steps."""
     adata = sh.ds.simulate(
         n_perturbations=6,

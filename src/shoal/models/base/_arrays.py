@@ -1,4 +1,4 @@
-"""Cells as a plain matrix: how they come in without an AnnData, and how generated values are kept and handed back."""
+"""Cells as a plain matrix: given without an AnnData, kept while generated, and handed back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def cells_of(
     cells: Any, vocabulary: Vocabulary, contexts: Sequence[str], *, context: str | None
 ) -> Population:
-    """Read what a user hands over as cells: an AnnData, or an array or sparse matrix, whose rows are control cells.
+    """Read the cells that a user gives: an AnnData, or an array or sparse matrix of control cells.
 
     Parameters
     ----------
@@ -44,24 +44,30 @@ def cells_of(
     TypeError
         If it is neither an AnnData nor a matrix of numbers.
     ValueError
-        If a matrix has no rows, the wrong number of columns, or values that the model does not read (NaN, raw counts); if
-        a context is given beside an AnnData, or to a model without contexts.
+        If a matrix has no rows, the wrong number of columns, or values that the model does not read
+        (NaN, raw counts); if a context is given beside an AnnData, or to a model without contexts.
     """
     if not is_matrix(cells):
         if not hasattr(cells, "obs_names"):
             msg = (
-                "expected an AnnData, or a NumPy array or sparse matrix with the columns of model.vocabulary.features, not "
-                f"{type(cells).__name__}"
+                "expected an AnnData, or a NumPy array or sparse matrix with the columns of "
+                f"model.vocabulary.features, not {type(cells).__name__}"
             )
             raise TypeError(msg)
         if context is not None:
-            msg = f"context={context!r} is for a plain array; of an AnnData the context column of obs is read"
+            msg = (
+                f"context={context!r} is for a plain array; of an AnnData the context column of "
+                "obs is read"
+            )
             raise ValueError(msg)
         return known_population(cells, vocabulary)
     _check_shape(cells, vocabulary)
     screen, n = vocabulary.screen, cells.shape[0]
     if context is not None and screen.context_key is None:
-        msg = f"context={context!r} means nothing to this model: its screen was annotated without a context column"
+        msg = (
+            f"context={context!r} means nothing to this model: its screen was annotated without a "
+            "context column"
+        )
         raise ValueError(msg)
     if context is not None:
         key_in(str(context), contexts, where="the contexts of the screen")

@@ -6,9 +6,7 @@ network is a plain ``nn.Module`` with ``loss`` and ``sample``, trained by `shoal
 
 from __future__ import annotations
 
-from dataclasses import fields
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -18,24 +16,22 @@ from scvi.data.fields import LayerField, ObsmField
 from scvi.model.base import BaseModelClass
 
 from ..._random import RNGLike, as_generator
-from ..._validate import one_of
-from ...core._codes import recode
 from ...core._population import control_means, population
 from ...core._screen import as_labels, resolve
 from ...core._view import own
-from ...training import LAST, FitSettings, ResidentStore, SetSampler, StreamedStore
-from ...training import fit as fit_module
-from ..post._nonnegative import make_nonnegative
-from ..post._zero_fraction import match_zero_fraction
-from ..space._space import encoded, fit_space, space_from_dict
+from ..post._postprocessing import Postprocessing
+from ..space._space import fit_space, space_from_dict
+from ..start._start import Controls, at_source
 from ._learning import known_population, learn_vocabulary
 from ._persistence import Stored
-from ._predictor import Predictor, Wanted
-from ._sets import asked, conditions_of, held_out, pack
+from ._predictor import Predictor
+from ._sets import held_out, run_in_sets, sets_of
+from ._training import cell_store, train_from
 from ._vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     import pandas as pd
     from anndata import AnnData
@@ -44,23 +40,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from ..._typing import Bools, Ints
+    from ..._typing import Ints
     from ...core._population import Population
-    from ...training import Conditions, Store
+    from ...training import SetSampler, Store
     from ..space._space import Space
-
-RESIDENT_BYTES = 4 * 2**30  # a larger matrix is streamed unless store= says otherwise
-SET_SIZE = 64  # cells of a generated set
-SETS_AT_ONCE = 32  # sets that are sampled together
-SETTINGS = tuple(f.name for f in fields(FitSettings) if f.name not in ("max_steps", "seed"))
+    from ..start._start import Start, StartingCells
+    from ._requests import PredictionRequest
+    from ._sets import RequestedSets
 
 
 class PerturbationModel(Predictor, Stored, BaseModelClass):
-    """A network that generates populations of cells; one file a model adds the network.
+    """A network that generates populations of cells; a subclass adds the network.
 
-    A subclass defines ``make_network(n_dims, n_vector, n_contexts, n_batches)``, which returns an ``nn.Module`` with
-    ``loss(batch, generator)`` and ``sample(source, condition, batch_index, *, generator, **options)``, names the options of
-    ``sample`` in ``options``, and gives the defaults of training in ``defaults``.
+    A subclass defines ``make_network(n_dims, n_vector, n_contexts, n_batches)``, which returns an
+    ``nn.Module`` with two methods: ``loss(batch, generator)``, and ``sample(source, condition,
+    batch_index, *, generator, **options)``. It names the options of ``sample`` in ``options``, and
+    gives the defaults of training in ``defaults``. It may define ``make_start`` and ``make_post``.
 
     A subclass of a network that takes arrays, such as images, sets ``takes_images = True``. It is
     trained with ``n_latent=None`` on a slot of ``obsm`` with the shape (n_obs, C, H, W). Its
@@ -74,17 +69,26 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         Perturbations, contexts, batches and features that the model knows.
     space
         Map between the values of cells and the space of the network.
+    start
+        Where predictions start: at control cells, or elsewhere.
+    post
+        What is done to the values that the network predicts.
     takes_images
         Whether the network takes cells that are arrays, (n, C, H, W), as well as rows of features.
+    carries_cells
+        Whether the network carries each cell to a perturbed one, and does not begin at noise.
     seed
-        Of the training that the model has behind it; ``None`` before.
+        Seed of the training that the model has behind it; ``None`` before.
     """
 
     defaults: ClassVar[dict[str, Any]] = {}
     takes_images: ClassVar[bool] = False
     not_saved: ClassVar[tuple[str, ...]] = ("fit_result",)
+    carries_cells: bool = True
     module: nn.Module
     space: Space
+    start: Start
+    post: Postprocessing
     seed: int | None
 
     def __init__(
@@ -107,6 +111,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         self.config, self.seed = dict(config), None
         train = np.flatnonzero(self.cells.train | self.cells.train_control)
         self.space = self._fit_space(train, n_latent, generator)
+        self.config = self._settled_config()
         self._build(int(generator.integers(2**31)))
 
     def _fit_space(self, train: Ints, n_latent: int | None, rng: np.random.Generator) -> Space:
@@ -123,12 +128,29 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
             self.module = self.make_network(
                 self.space.n_dims, v.vectors.shape[1], n_contexts, n_batches
             )
+        self.start, self.post = self.make_start(), self.make_post()
         self._model_summary_string = self._summary()
 
     def make_network(
         self, n_dims: int, n_vector: int, n_contexts: int, n_batches: int
     ) -> nn.Module:
+        """Return the network, given the sizes of what it takes; 0 where the screen has none."""
         raise NotImplementedError
+
+    def make_start(self) -> Start:
+        """Return where predictions start: at control cells, unless a model says otherwise."""
+        return Controls()
+
+    def make_post(self) -> Postprocessing:
+        """Return what is done to predicted values: none is below 0 if no training value was."""
+        return Postprocessing(nonnegative=self.vocabulary.nonnegative)
+
+    def _settled_config(self) -> dict[str, Any]:
+        """Return the config with all settings decided that depend on the cells of training.
+
+        It is called once, before the network is made. The result is what a saved model holds.
+        """
+        return self.config
 
     @classmethod
     def setup_anndata(
@@ -185,7 +207,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         manager.register_fields(adata)
         cls.register_manager(manager)
 
-    # -- training ----------------------------------------------------------------------------------------------------
+    # -- training ----------------------------------------------------------------------------------
 
     def train(
         self,
@@ -203,39 +225,44 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         rng: RNGLike = 0,
         **settings: Any,
     ) -> None:
-        """Train on the cells of ``obs["split"] == "train"`` (all cells where there is no split).
+        """Train on the cells of ``obs["split"] == "train"``, or on all cells if there is no split.
 
-        Conditions of ``"val"``, where there are some, are generated every `val_every` steps and compared with their real
-        cells by unbiased energy distance; the best weights are kept. Without them training runs for `max_steps`.
+        Where there are conditions of ``"val"``, they are generated every `val_every` steps and
+        compared with their real cells by unbiased energy distance. The best weights are kept.
+        Without them training runs for `max_steps`.
 
         Parameters
         ----------
         max_steps
-            Steps of the optimizer; this and the two sizes have the defaults of the model where they are ``None``.
+            Steps of the optimizer. The default of the model is taken where this, `set_size` or
+            `batch_conditions` is ``None``.
         set_size
             Cells of a set.
         batch_conditions
             Sets of a step, each of another condition.
         weighting
-            How often a condition is drawn: by its number of cells, or as often as any other, which shows the network the
-            few cells of small conditions again and again.
+            How often a condition is drawn: in proportion to its number of cells (``"size"``), or
+            as often as any other (``"uniform"``), which repeats the cells of small conditions.
         store
-            Where the matrix is while training: ``"resident"`` in the memory of the device, or ``"streamed"`` from disk.
-            ``"auto"`` streams what would take more than 4 GB.
+            Where the matrix is while training: ``"resident"`` in the memory of the device, or
+            ``"streamed"`` from disk. ``"auto"`` streams what would take more than 4 GB.
         checkpoint_dir
-            Folder of the checkpoints; a temporary one if ``None``, which is kept only if training breaks off.
+            Folder of the checkpoints. A temporary one if ``None``, which is kept only if training
+            breaks off.
         resume
-            Checkpoint to go on from (``last.ckpt``), or ``True`` for the one in `checkpoint_dir`. With the same other
-            arguments the result is the same as without the interruption; the seed is that of the broken training.
+            Checkpoint to go on from (``last.ckpt``), or ``True`` for the one in `checkpoint_dir`.
+            With the same other arguments the result is the same as without the interruption. The
+            seed is that of the broken training.
         logger, callbacks
-            Of Lightning's.
+            Of Lightning.
         enable_progress_bar
-            Whether to show progress; where a terminal is watching if ``None``.
+            Whether to show progress. If ``None``, only in a terminal.
         rng
             Seed or generator of batches and noise.
         **settings
-            Passed to shoal.training.FitSettings: ``lr``, ``weight_decay``, ``warmup``, ``ema``, ``val_every``,
-            ``patience``, ``accelerator``, ``devices``, ``strategy``, ``precision`` and others.
+            Passed to shoal.training.FitSettings: ``lr``, ``weight_decay``, ``warmup``, ``ema``,
+            ``val_every``, ``patience``, ``accelerator``, ``devices``, ``strategy``, ``precision``
+            and others.
 
         Raises
         ------
@@ -252,124 +279,97 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         ValueError
             If a setting is out of range, or `resume` does not fit.
         """
-        one_of(store, ("auto", "resident", "streamed"), name="store")
-        odd = [name for name in settings if name not in SETTINGS]
-        if odd:
-            msg = f"training has no setting {odd[0]!r}; beside its own arguments it takes {', '.join(SETTINGS)}"
-            raise TypeError(msg)
-        if resume is True:
-            if checkpoint_dir is None:
-                msg = "resume=True goes on from the last checkpoint of checkpoint_dir=, which was not given"
-                raise ValueError(msg)
-            resume = Path(checkpoint_dir) / LAST
-        given = {"max_steps": max_steps, "set_size": set_size, "batch_conditions": batch_conditions}
-        chosen = {**self.defaults, **{k: v for k, v in given.items() if v is not None}}
-        sizes = {k: chosen.pop(k) for k in ("set_size", "batch_conditions") if k in chosen}
-        if resume is None or self.seed is None:
-            self.seed = int(as_generator(rng).integers(2**31))
-        conditions = conditions_of(self.cells, self.cells.train, self.vocabulary)
-        sampler = SetSampler(conditions, seed=self.seed, weighting=weighting, **sizes)
-        try:
-            result = fit_module(
-                self.module,
-                self._store(store, sampler),
-                validation=self._validation(),
-                settings=FitSettings(**{**chosen, **settings}, seed=self.seed),
-                checkpoint_dir=checkpoint_dir,
-                resume=resume,
-                logger=logger,
-                callbacks=callbacks,
-                enable_progress_bar=enable_progress_bar,
-            )
-        except KeyboardInterrupt:
-            self.is_trained_ = True  # whoever stops it may go on with the weights there are
-            raise
-        self.is_trained_ = True
-        self.history_ = {name: result.history[[name]].dropna() for name in result.history}
-        self.fit_result = result
+        train_from(
+            self,
+            max_steps,
+            make_store=self._training_store,
+            validation=lambda: held_out(self.cells, self.vocabulary),
+            set_size=set_size,
+            batch_conditions=batch_conditions,
+            weighting=weighting,
+            store=store,
+            checkpoint_dir=checkpoint_dir,
+            resume=resume,
+            logger=logger,
+            callbacks=callbacks,
+            enable_progress_bar=enable_progress_bar,
+            rng=rng,
+            **settings,
+        )
 
-    def _validation(self) -> Conditions | None:
-        """Return the held-out conditions that training is judged on."""
-        return held_out(self.cells, self.vocabulary)
+    def _training_store(self, sampler: SetSampler, store: str) -> Store:
+        """Return the store that `train` takes its sets from."""
+        return self.start.training_store(cell_store(self.cells, self.space, sampler, store))
 
-    def _store(self, store: str, sampler: SetSampler, cells: Population | None = None) -> Store:
-        """Return where training finds its cells: those of the screen, or others."""
-        rows = (self.cells if cells is None else cells).rows
-        n_bytes = 4 * rows.shape[0] * self.space.n_dims
-        if store == "streamed" or (store == "auto" and n_bytes > RESIDENT_BYTES):
-            return StreamedStore(partial(self._read, cells=cells), sampler)
-        return ResidentStore(encoded(rows, self.space), sampler)
-
-    def _read(self, at: Ints, cells: Population | None = None) -> NDArray[np.float32]:
-        """Return (n, n_dims) cells at sorted positions, in the space of the network."""
-        return self.space.encode((self.cells if cells is None else cells).rows.take(at))
-
-    # -- prediction --------------------------------------------------------------------------------------------------
+    # -- prediction --------------------------------------------------------------------------------
 
     def _generate(
-        self, wanted: Wanted, cells: Population, rng: np.random.Generator, **options: Any
-    ) -> NDArray[np.float32]:
-        self._check_trained()
-        return self._from(cells.values(wanted.source), wanted, cells, rng, **options)
-
-    def _from(
         self,
-        start: NDArray[np.float32],
-        wanted: Wanted,
+        request: PredictionRequest,
         cells: Population,
         rng: np.random.Generator,
         *,
-        like: NDArray[np.float32] | None = None,
+        cross_context: bool = True,
         **options: Any,
     ) -> NDArray[np.float32]:
-        """Generate the wanted cells from (n, n_features) starting ones: controls or, moved, perturbed cells `like` these."""
-        source = torch.from_numpy(self.space.encode(start))
+        """Generate cells from where the start strategy lets them start."""
+        self._check_trained()
+        everywhere, moved = np.arange(len(request)), None
+        if cross_context and not request.from_source:
+            moved = self.start.elsewhere(request, cells, rng)
+        if moved is None:
+            return self._carry(at_source(request, cells, everywhere), request, cells, rng, options)
+        rest = np.setdiff1d(everywhere, moved.rows)
+        parts = [at_source(request, cells, rest), moved] if len(rest) else [moved]
+        values = [self._carry(part, request, cells, rng, options) for part in parts]
+        rows = np.concatenate([part.rows for part in parts])
+        return np.concatenate(values)[np.argsort(rows)]
+
+    def _carry(
+        self,
+        starting: StartingCells,
+        request: PredictionRequest,
+        cells: Population,
+        rng: np.random.Generator,
+        options: dict[str, Any],
+    ) -> NDArray[np.float32]:
+        """Return what the network and the postprocessing make of starting cells."""
+        part, perturbed = request.take(starting.rows), starting.perturbed
+        options = self._sampler_options(options, perturbed=perturbed)
         generator = torch.Generator(device="cpu").manual_seed(int(rng.integers(2**62)))
-        z = torch.empty_like(source)
-        for rows, real, condition, batch_index in self._in_sets(
-            wanted, cells, perturbed=like is not None
-        ):
-            with torch.no_grad():
-                made = self.module.sample(
-                    source[rows].to(batch_index.device),
-                    condition,
-                    batch_index,
-                    generator=generator,
-                    **options,
-                )
-            z[rows[real]] = made.float().cpu()[real]
-        values = self.space.decode(z.numpy(), start)
-        if self.vocabulary.nonnegative:
-            make_nonnegative(values, wanted.populations())
-            if getattr(getattr(self.module, "config", None), "match_zero_fraction", False):
-                usual = self._with_controls(cells).control_zeros
-                match_zero_fraction(
-                    values, start if like is None else like, wanted.populations(), usual
-                )
-        return values
 
-    def _in_sets(
-        self, wanted: Wanted, cells: Population, *, perturbed: bool = False
-    ) -> Iterator[tuple[Ints, Bools, dict[str, Tensor], Tensor]]:
-        """Yield rows (K, S), which of them are no repeats, their conditions with both, and their batches.
+        def network(x: Tensor, sets: RequestedSets) -> tuple[Tensor]:
+            where = (sets.condition, sets.batch_index)
+            return (self.module.sample(x, *where, generator=generator, **options),)
 
-        The conditions of cells that are `perturbed` already hold no perturbation.
-        """
-        packed = pack(wanted, SET_SIZE)
-        device = next(self.module.parameters()).device
-        batch = torch.from_numpy(recode(wanted.batch, cells.batches, self.vocabulary.batches))
-        centres = torch.from_numpy(self._centres(wanted.context[packed.rows[:, 0]], cells))
-        for first in range(0, len(packed.rows), SETS_AT_ONCE):
-            sets = slice(first, first + SETS_AT_ONCE)
-            rows = packed.rows[sets]
-            condition = asked(wanted, rows[:, 0], cells, self.vocabulary, device=device)
-            condition |= {
-                "centre": centres[sets].to(device),
-                "real": torch.from_numpy(packed.real[sets]).to(device),
-            }
-            if perturbed:
-                condition["present"] = torch.zeros_like(condition["present"])
-            yield rows, packed.real[sets], condition, batch[rows].to(device)
+        encoded_start = self.space.encode(starting.values)
+        (z,) = run_in_sets(network, encoded_start, self._sets(part, cells, perturbed=perturbed))
+        zeros = self.post.needs_control_zeros
+        return self.post(
+            self.space.decode(z.numpy(), starting.values),
+            start=starting.values,
+            measured=starting.measured,
+            population=part.populations(),
+            perturbed=perturbed,
+            control_zeros=self._with_controls(cells).control_zeros if zeros else None,
+        )
+
+    def _sampler_options(self, options: dict[str, Any], *, perturbed: bool) -> dict[str, Any]:
+        """Return the options of the sampler, for cells that are perturbed at their start or not."""
+        return options
+
+    def _sets(
+        self, request: PredictionRequest, cells: Population, *, perturbed: bool = False
+    ) -> Iterator[RequestedSets]:
+        """Yield the sets of a request, on the device of the network."""
+        return sets_of(
+            request,
+            cells,
+            self.vocabulary,
+            centres=partial(self._centres, cells=cells),
+            perturbed=perturbed,
+            device=next(self.module.parameters()).device,
+        )
 
     def _check_trained(self) -> None:
         if not self.is_trained:
@@ -377,14 +377,14 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
             raise ValueError(msg)
 
     def _centres(self, context: Ints, cells: Population) -> NDArray[np.float32]:
-        """Return the means of the control cells of some contexts in the space of the network, (n, n_dims)."""
+        """Return (n, n_dims) the control means of contexts, in the space of the network."""
         return self.space.encode(control_means(context, cells, self._with_controls(cells)))
 
     def _with_controls(self, cells: Population) -> Population:
         """Return the population if it has control cells, else the one of the model."""
         return cells if cells.labels.is_control.any() else self.cells
 
-    # -- files -------------------------------------------------------------------------------------------------------
+    # -- files -------------------------------------------------------------------------------------
 
     def _entry(self) -> dict[str, Any]:
         return {
@@ -417,7 +417,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         self.module.eval()
         self.is_trained_, self.history_ = entry["trained"], entry["history"]
 
-    # -- words -------------------------------------------------------------------------------------------------------
+    # -- words -------------------------------------------------------------------------------------
 
     def _summary(self) -> str:
         n = sum(p.numel() for p in self.module.parameters())

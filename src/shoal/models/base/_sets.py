@@ -1,4 +1,4 @@
-"""From cells to sets: the conditions of a screen for training, and requests packed into sets for sampling."""
+"""From cells to sets: the conditions of a screen for training, and requests as sets of cells."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from ...core._codes import grouped, recode
 from ...training import Conditions, encoded_condition
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from ..._typing import Bools, Floats, Ints
     from ...core._population import Population
-    from ._predictor import Wanted
+    from ._requests import PredictionRequest
     from ._vocabulary import Vocabulary
+
+SET_SIZE = 64  # cells of a generated set
+SETS_AT_ONCE = 32  # sets that are generated together
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,8 @@ class Packed:
     Attributes
     ----------
     rows
-        (K, S) row of every slot; sets of a condition are of equal size, give or take a cell, and filled up with repeats.
+        (K, S) row of every slot. The sets of a condition are of equal size, give or take a cell,
+        and are filled up with repeats.
     real
         (K, S) False for these repeats.
     """
@@ -36,21 +43,114 @@ class Packed:
     real: Bools
 
 
-def pack(wanted: Wanted, set_size: int) -> Packed:
-    """Arrange wanted cells (sorted by condition) into sets of at most `set_size` cells of one condition."""
-    code, _ = grouped(perturbation=wanted.perturbation, context=wanted.context, dose=wanted.dose)
+@dataclass(frozen=True)
+class RequestedSets:
+    """Some sets of a request as a network takes them.
+
+    Attributes
+    ----------
+    rows
+        (K, S) rows of the request.
+    real
+        (K, S) False for slots that repeat a row of their set.
+    condition
+        Conditions of the K sets, as in a SetBatch.
+    batch_index
+        (K, S) batch codes.
+    """
+
+    rows: Ints
+    real: Bools
+    condition: dict[str, Tensor]
+    batch_index: Tensor
+
+
+def pack(request: PredictionRequest, set_size: int) -> Packed:
+    """Arrange the rows of a request (sorted by condition) into sets of at most `set_size` rows."""
+    code = request.populations()
     start = np.flatnonzero(np.diff(code, prepend=-1))
-    length = np.diff(np.r_[start, len(wanted)])
+    length = np.diff(np.r_[start, len(request)])
     rows, real = [], []
     for first, n in zip(start, length, strict=True):
-        for own in np.array_split(np.arange(first, first + n), -(-n // set_size)):
-            rows.append(own[np.arange(set_size) % len(own)])
-            real.append(np.arange(set_size) < len(own))
+        for some in np.array_split(np.arange(first, first + n), -(-n // set_size)):
+            rows.append(some[np.arange(set_size) % len(some)])
+            real.append(np.arange(set_size) < len(some))
     return Packed(rows=np.stack(rows), real=np.stack(real))
 
 
+def sets_of(
+    request: PredictionRequest,
+    cells: Population,
+    vocabulary: Vocabulary,
+    *,
+    centres: Callable[[Ints], NDArray[np.float32]],
+    perturbed: bool,
+    device: Any,
+) -> Iterator[RequestedSets]:
+    """Yield the sets of a request.
+
+    Parameters
+    ----------
+    request
+        Cells to generate, sorted by condition.
+    cells
+        Population whose codes the request uses.
+    vocabulary
+        Names that the model knows.
+    centres
+        Returns (n, n_dims) the control means of contexts in the space of the network.
+    perturbed
+        Whether the cells carry the perturbation already. The conditions then hold none.
+    device
+        Where the network is.
+    """
+    packed = pack(request, SET_SIZE)
+    batch = torch.from_numpy(recode(request.batch, cells.batches, vocabulary.batches))
+    centre = torch.from_numpy(centres(request.context[packed.rows[:, 0]]))
+    for first in range(0, len(packed.rows), SETS_AT_ONCE):
+        some = slice(first, first + SETS_AT_ONCE)
+        rows, real = packed.rows[some], packed.real[some]
+        condition = encoded_conditions(request, rows[:, 0], cells, vocabulary, device=device)
+        condition["centre"] = centre[some].to(device)
+        condition["real"] = torch.from_numpy(real).to(device)
+        if perturbed:
+            condition["present"] = torch.zeros_like(condition["present"])
+        yield RequestedSets(rows, real, condition, batch[rows].to(device))
+
+
+def run_in_sets(
+    network: Callable[[Tensor, RequestedSets], tuple[Tensor, ...]],
+    start: NDArray[np.float32],
+    sets: Iterable[RequestedSets],
+) -> tuple[Tensor, ...]:
+    """Put cells through a network set by set, and what comes out in the order of the request.
+
+    Parameters
+    ----------
+    network
+        Takes starting cells (K, S, D) and their sets, and returns one or several (K, S, D).
+    start
+        (n, D) starting cells, in the order of the request.
+    sets
+        Sets of the request.
+
+    Returns
+    -------
+    As many (n, D), on the processor, as the network returns.
+    """
+    source = torch.from_numpy(start)
+    results: tuple[Tensor, ...] = ()
+    for each in sets:
+        with torch.no_grad():
+            made = network(source[each.rows].to(each.batch_index.device), each)
+        results = results or tuple(torch.empty_like(source) for _ in made)
+        for values, part in zip(results, made, strict=True):
+            values[each.rows[each.real]] = part.float().cpu()[each.real]
+    return results
+
+
 def conditions_of(cells: Population, chosen: Bools, vocabulary: Vocabulary) -> Conditions:
-    """Return the populations (perturbation x context x dose) of the chosen cells, as index tables.
+    """Return the conditions (perturbation, context and dose) of the chosen cells, as index tables.
 
     Their sources are the control cells of training.
     """
@@ -78,7 +178,9 @@ def conditions_of(cells: Population, chosen: Bools, vocabulary: Vocabulary) -> C
 
 
 def held_out(cells: Population, vocabulary: Vocabulary) -> Conditions | None:
-    """Return the conditions of ``"val"`` that the model has vectors for, or ``None`` where there is no validation.
+    """Return the conditions of ``"val"`` that the model has vectors for.
+
+    It is ``None`` where there is no validation.
 
     Raises
     ------
@@ -93,27 +195,36 @@ def held_out(cells: Population, vocabulary: Vocabulary) -> Conditions | None:
     ]
     if not able.any():
         msg = (
-            f"no perturbation with obs['split'] == 'val' has a vector ({vocabulary.embedding}), so none can be generated "
-            "to validate on: train with an embedding= that has them, or split with val=0"
+            f"no perturbation with obs['split'] == 'val' has a vector ({vocabulary.embedding}), so "
+            "none can be generated to validate on: train with an embedding= that has them, or "
+            "split with val=0"
         )
         raise KeyError(msg)
     return conditions_of(cells, np.isin(np.arange(len(cells.val)), val[able]), vocabulary)
 
 
-def asked(
-    wanted: Wanted, rows: Ints, cells: Population, vocabulary: Vocabulary, *, device: Any
+def encoded_conditions(
+    request: PredictionRequest,
+    rows: Ints,
+    cells: Population,
+    vocabulary: Vocabulary,
+    *,
+    device: Any,
 ) -> dict[str, Tensor]:
-    """Return what a network is told of the conditions of some rows: the condition mapping of a SetBatch, and ``familiar``.
+    """Return the conditions of some rows as a network takes them.
 
-    ``familiar`` (K,) says whether the perturbation was in training.
+    Returns
+    -------
+    The condition mapping of a SetBatch, and ``familiar`` (K,): whether the perturbation was in
+    training.
     """
-    used, name = np.unique(wanted.perturbation[rows], return_inverse=True)
-    names = [wanted.names[i] for i in used]
+    used, name = np.unique(request.perturbation[rows], return_inverse=True)
+    names = [request.names[i] for i in used]
     condition = encoded_condition(
         vocabulary.scaled_vectors,
         vocabulary.parts(names)[name],
-        recode(wanted.context[rows], cells.contexts, vocabulary.contexts),
-        vocabulary.standard_dose(wanted.dose[rows]),
+        recode(request.context[rows], cells.contexts, vocabulary.contexts),
+        vocabulary.standard_dose(request.dose[rows]),
         device=device,
     )
     return {**condition, "familiar": torch.from_numpy(vocabulary.familiar(names)[name]).to(device)}

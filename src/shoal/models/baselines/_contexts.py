@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...core._population import Population
-    from ..base._predictor import Wanted
+    from ..base._requests import PredictionRequest
 
 
 class OtherContexts(Baseline):
@@ -91,7 +91,7 @@ class OtherContexts(Baseline):
         return self._means[1]
 
     def _generate(
-        self, wanted: Wanted, cells: Population, rng: np.random.Generator, **options: Any
+        self, wanted: PredictionRequest, cells: Population, rng: np.random.Generator, **options: Any
     ) -> NDArray[Any]:
         known = recode(wanted.context, cells.contexts, self.vocabulary.contexts)
         place, places = grouped(

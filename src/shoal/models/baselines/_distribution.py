@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..._typing import Floats, Ints
     from ...core._population import Population
-    from ..base._predictor import Wanted
+    from ..base._requests import PredictionRequest
 
 
 class QuantileShift(Baseline):
@@ -84,7 +84,7 @@ class QuantileShift(Baseline):
         )
 
     def _generate(
-        self, wanted: Wanted, cells: Population, rng: np.random.Generator, **options: Any
+        self, wanted: PredictionRequest, cells: Population, rng: np.random.Generator, **options: Any
     ) -> NDArray[Any]:
         values = cells.values(wanted.source)
         context = recode(wanted.context, cells.contexts, self.vocabulary.contexts)

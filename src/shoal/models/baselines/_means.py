@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..._typing import Matrix
     from ...core._population import Population
-    from ..base._predictor import Wanted
+    from ..base._requests import PredictionRequest
 
 MAX_CELLS = 1000  # kept of each perturbation, context and dose
 
@@ -45,7 +45,7 @@ class ControlCopy(Baseline):
         return {}
 
     def _generate(
-        self, wanted: Wanted, cells: Population, rng: np.random.Generator, **options: Any
+        self, wanted: PredictionRequest, cells: Population, rng: np.random.Generator, **options: Any
     ) -> Matrix:
         unique, back = np.unique(wanted.source, return_inverse=True)
         return cells.rows.take(unique)[back]
@@ -89,7 +89,7 @@ class PerturbedMean(Baseline):
         self.pool = Pool.from_arrays(self.arrays, "pool", len(self.vocabulary.features))
 
     def _generate(
-        self, wanted: Wanted, cells: Population, rng: np.random.Generator, **options: Any
+        self, wanted: PredictionRequest, cells: Population, rng: np.random.Generator, **options: Any
     ) -> Matrix:
         rows = np.arange(len(self.pool))
         return self.pool.values[rng.choice(rows, len(wanted), p=self.pool.balanced(rows))]
@@ -124,7 +124,7 @@ class ContextMean(PerturbedMean):
     """
 
     def _generate(
-        self, wanted: Wanted, cells: Population, rng: np.random.Generator, **options: Any
+        self, wanted: PredictionRequest, cells: Population, rng: np.random.Generator, **options: Any
     ) -> Matrix:
         context = recode(wanted.context, cells.contexts, self.vocabulary.contexts)
         drawn = np.empty(len(wanted), dtype=np.int64)

@@ -1,20 +1,28 @@
-"""What a flow can be made of, and the named recipes."""
+"""What a flow can be made of, in groups of settings, and the named recipes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from ..._validate import one_of, positive
+from ..._validate import one_of
 from ...generative import COUPLINGS, GAMMAS, GRIDS, LAWS, METHODS, PATHS
-from ...nn import POOLS
-from ..base._config import configured
+from ..base._config import (
+    ConditioningConfig,
+    PostConfig,
+    Recipes,
+    SamplingConfig,
+    StartConfig,
+    changed,
+    check_choices,
+    check_n_visible,
+    check_positive,
+    check_shares,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 SOURCES = ("control", "control+noise", "noise")
 HEADS = ("velocity", "x1", "velocity+eta")
@@ -22,66 +30,23 @@ SAMPLERS = (*METHODS, "sde")
 
 
 @dataclass(frozen=True)
-class FlowConfig:
-    """A flow: its path, source, coupling, loss, conditioning, network and sampler.
-
-    Lengths (`noise`, `gamma_scale`, `epsilon`, `eps0`) are in units of the module's `scale`, about one standard deviation
-    of the data.
+class InterpolantConfig:
+    """The path of a flow and where it begins.
 
     Parameters
     ----------
-    path, gamma, gamma_scale
-        The path from source to target, the schedule of its noise, and the schedule's amplitude (`a`).
+    path
+        Path from the source to the target.
+    gamma, gamma_scale
+        Schedule of the noise on the path, and its amplitude.
     source
         Where paths begin: at control cells, at control cells with noise added, or at noise.
-    noise, noise_probability, noise_at_sampling
-        Of ``"control+noise"``: the standard deviation that is added, with which probability a cell gets it in training,
-        and whether all get it when cells are generated.
-    coupling, epsilon
-        Which source belongs to which target, within a condition and batch_index; `epsilon` of ``"sinkhorn"``.
-        ``"none"`` means that the batches hold pairs made earlier: their sources are used as they are.
-    head
-        What the loss compares: the ``"velocity"``, the end ``"x1"`` of the path that it points to (errors count less the
-        nearer the end), or the velocity and the noise, ``"velocity+eta"``, which a path with noise needs.
-    law
-        Law of the times in training.
-    condition_dropout
-        Probability with which each covariate is left out in training.
-    guidance
-        How far to follow covariates, by name, when cells are generated: 1 plainly, more than 1 overstated, 0 not at all.
-        Those that the screen does not have are passed over.
-    unseen_weight
-        How far to follow the vector of a perturbation that was not in training, unless `guidance` says it: the rest is what
-        the perturbations of training do on average. Vectors made from knowledge of genes often say little about responses.
-    control_mean
-        Whether the network is told the mean of the set of controls.
-    pooling, width, depth, dropout
-        The network: how the parts of a combination become one vector, width, number of blocks, dropout in the blocks.
-    cross_context
-        Where a perturbation was measured in other contexts too, its paths may begin at those cells, moved by the difference
-        of the contexts' control means; the network is then told no perturbation, and learns what else differs between the
-        contexts. This is the share of such sets in training; above 0, predictions begin there wherever they can.
-    mean_shrinkage
-        Share of the change of the mean that is taken back in predictions that begin there: the flow is learned from other
-        perturbations, and what it adds to the mean is less certain than the mean itself.
-    relative_to_control
-        Whether the network sees cells relative to the mean of their controls, so that what it learns of a perturbation in
-        one context holds in another.
-    n_visible
-        Leading principal components that the network sees of a cell; it moves all of them. All if ``None``; ``"auto"`` is
-        half the root of the cells of the median condition: six for 150 cells, eleven for 500. Of fifty components it would
-        recognise single cells, and carry others to their mean.
-    match_zero_fraction
-        Whether a gene is off in as many of the predicted cells as its mean and the cells that they began with let expect: a
-        network moves all cells a little, zeros among them. Where values cannot be below 0.
-    sampler, n_steps, grid, eps0
-        How cells are generated: a method of the flow or ``"sde"``, number and grid of its steps, amount of noise of
-        ``"sde"``.
-
-    Raises
-    ------
-    ValueError
-        For a name that is not known, a number that makes no sense, and parts that do not fit together.
+    noise
+        Standard deviation of the noise of ``"control+noise"``.
+    noise_probability
+        Probability with which a control cell of ``"control+noise"`` gets the noise in training.
+    noise_at_sampling
+        Whether all control cells of ``"control+noise"`` get it when cells are generated.
     """
 
     path: str = "linear"
@@ -91,92 +56,207 @@ class FlowConfig:
     noise: float = 1.0
     noise_probability: float = 0.5
     noise_at_sampling: bool = True
+
+    def __post_init__(self) -> None:
+        check_choices(self, {"path": PATHS, "gamma": GAMMAS, "source": SOURCES})
+        check_positive(self, "gamma_scale", "noise")
+        check_shares(self, "noise_probability")
+
+    @property
+    def noisy_at_sampling(self) -> bool:
+        """Whether generation begins at noise, or at cells with noise added."""
+        noisy = self.source == "control+noise" and self.noise_at_sampling
+        return self.source == "noise" or noisy
+
+
+@dataclass(frozen=True)
+class FlowLossConfig:
+    """What a flow is trained on.
+
+    Parameters
+    ----------
+    coupling
+        Which source belongs to which target, within a condition and batch. ``"none"`` means that
+        the batches hold pairs that were made earlier.
+    epsilon
+        Regularisation of the coupling ``"sinkhorn"``.
+    head
+        What the loss compares: the ``"velocity"``; the end ``"x1"`` of the path, where errors count
+        less the nearer the end is; or the velocity and the noise, ``"velocity+eta"``, which a path
+        with noise needs.
+    law
+        Law of the times in training.
+    """
+
     coupling: str = "exact"
     epsilon: float | None = None
     head: str = "velocity"
     law: str = "uniform"
-    condition_dropout: float = 0.1
-    guidance: Mapping[str, float] = field(default_factory=dict)
-    unseen_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_choices(self, {"coupling": COUPLINGS, "head": HEADS, "law": LAWS})
+
+
+@dataclass(frozen=True)
+class FlowConditioningConfig(ConditioningConfig):
+    """How the network of a flow is given the condition.
+
+    Parameters
+    ----------
+    condition_dropout, unseen_weight, pooling
+        As of the group that all models share.
+    control_mean
+        Whether the network is given the mean of the set of control cells.
+    relative_to_control
+        Whether the network sees cells relative to the mean of their control cells. What it learns
+        of a perturbation in one context then holds in another.
+    """
+
     control_mean: bool = False
-    pooling: str = "mean"
-    cross_context: float = 0.0
-    mean_shrinkage: float = 0.0
     relative_to_control: bool = False
-    n_visible: int | Literal["auto"] | None = None
+
+
+@dataclass(frozen=True)
+class FlowNetworkConfig:
+    """The network of a flow.
+
+    Parameters
+    ----------
+    width, depth
+        Width, and number of blocks.
+    dropout
+        Dropout in the blocks.
+    n_visible
+        Leading principal components that the network sees of a cell; it moves all of them. All if
+        ``None``. ``"auto"`` is half the root of the number of cells of the median condition: six
+        for 150 cells, eleven for 500. A network that sees fifty recognises single cells.
+    """
+
     width: int = 128
     depth: int = 3
     dropout: float = 0.0
-    match_zero_fraction: bool = False
+    n_visible: int | Literal["auto"] | None = None
+
+    def __post_init__(self) -> None:
+        check_positive(self, "width", "depth")
+        check_shares(self, "dropout")
+        check_n_visible(self.n_visible)
+
+
+@dataclass(frozen=True)
+class FlowSamplingConfig(SamplingConfig):
+    """How a flow generates cells.
+
+    Parameters
+    ----------
+    sampler
+        A method that follows the flow, or ``"sde"``.
+    n_steps
+        Number of its steps.
+    guidance
+        How far to follow covariates: weights by name, or one number for all together; 1 is plain.
+    grid
+        Grid of the steps.
+    eps0
+        Amount of noise of ``"sde"``.
+    """
+
     sampler: str = "heun"
     n_steps: int = 20
     grid: str = "uniform"
     eps0: float = 0.5
 
     def __post_init__(self) -> None:
-        known = {
-            "path": PATHS,
-            "gamma": GAMMAS,
-            "source": SOURCES,
-            "coupling": COUPLINGS,
-            "head": HEADS,
-            "law": LAWS,
-            "pooling": POOLS,
-            "sampler": SAMPLERS,
-            "grid": GRIDS,
-        }
-        for name, choices in known.items():
-            one_of(getattr(self, name), choices, name=name)
-        for name in ("gamma_scale", "noise", "width", "depth", "n_steps"):
-            positive(getattr(self, name), name=name)
-        for name in (
-            "noise_probability",
-            "condition_dropout",
-            "dropout",
-            "cross_context",
-            "mean_shrinkage",
-        ):
-            if not 0 <= getattr(self, name) <= 1:
-                msg = f"{name} is a share, from 0 to 1, not {getattr(self, name)!r}"
-                raise ValueError(msg)
-        object.__setattr__(self, "guidance", dict(self.guidance))  # one's own
-        if (self.gamma != "zero") != (self.head == "velocity+eta"):
+        check_choices(self, {"sampler": SAMPLERS, "grid": GRIDS})
+        super().__post_init__()
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """All settings of a flow, in groups.
+
+    The name of a setting is unique, so that ``config={"width": 32}`` finds its group;
+    ``config={"network": {"width": 32}}`` says the same. Lengths (`noise`, `gamma_scale`, `epsilon`,
+    `eps0`) are in units of the module's `scale`, about one standard deviation of the data.
+
+    Parameters
+    ----------
+    interpolant
+        `path`, `gamma`, `gamma_scale`, `source`, `noise`, `noise_probability`, `noise_at_sampling`.
+    loss
+        `coupling`, `epsilon`, `head`, `law`.
+    conditioning
+        `condition_dropout`, `unseen_weight`, `pooling`, `control_mean`, `relative_to_control`.
+    network
+        `width`, `depth`, `dropout`, `n_visible`.
+    start
+        `cross_context`, `mean_shrinkage`.
+    post
+        `match_zero_fraction`.
+    sampling
+        `sampler`, `n_steps`, `guidance`, `grid`, `eps0`.
+
+    Raises
+    ------
+    ValueError
+        For a name that is not known, a number that makes no sense, and parts that do not fit
+        together.
+    TypeError
+        For guidance that is neither a number nor a mapping of covariates to numbers.
+    """
+
+    interpolant: InterpolantConfig = field(default_factory=InterpolantConfig)
+    loss: FlowLossConfig = field(default_factory=FlowLossConfig)
+    conditioning: FlowConditioningConfig = field(default_factory=FlowConditioningConfig)
+    network: FlowNetworkConfig = field(default_factory=FlowNetworkConfig)
+    start: StartConfig = field(default_factory=StartConfig)
+    post: PostConfig = field(default_factory=PostConfig)
+    sampling: FlowSamplingConfig = field(default_factory=FlowSamplingConfig)
+
+    def __post_init__(self) -> None:
+        gamma, head = self.interpolant.gamma, self.loss.head
+        if (gamma != "zero") != (head == "velocity+eta"):
             msg = (
-                f"head={self.head!r} does not fit gamma={self.gamma!r}: a path with noise needs head='velocity+eta', "
-                "and a path without needs 'velocity' or 'x1'"
+                f"head={head!r} does not fit gamma={gamma!r}: a path with noise needs "
+                "head='velocity+eta', and a path without needs 'velocity' or 'x1'"
             )
             raise ValueError(msg)
-        if self.cross_context and (self.source == "noise" or self.control_mean):
-            what = "source='noise'" if self.source == "noise" else "control_mean=True"
+        noise, share = self.interpolant.source == "noise", self.start.cross_context
+        if share and (noise or self.conditioning.control_mean):
+            what = "source='noise'" if noise else "control_mean=True"
             msg = (
-                f"cross_context={self.cross_context!r} lets paths begin at perturbed cells of other contexts, which does not go with "
-                f"{what}; set cross_context=0"
+                f"cross_context={share!r} lets paths begin at perturbed cells of other contexts, "
+                f"which does not go with {what}; set cross_context=0"
             )
             raise ValueError(msg)
-        self.check_sampler(self.sampler)
+        self.check_sampler(self.sampling.sampler)
 
     def check_sampler(self, sampler: str) -> None:
         """Raise ``ValueError`` unless the flow can be sampled in this way."""
         one_of(sampler, SAMPLERS, name="sampler")
-        if (
-            sampler == "sde"
-            and self.gamma == "zero"
-            and (self.source != "noise" or self.coupling != "independent")
-        ):
+        source, coupling = self.interpolant.source, self.loss.coupling
+        has_score = source == "noise" and coupling == "independent"
+        if sampler == "sde" and self.interpolant.gamma == "zero" and not has_score:
             msg = (
-                "sampler='sde' needs a score: choose a gamma other than 'zero', or source='noise' with "
-                f"coupling='independent', not gamma='zero' with source={self.source!r} and coupling={self.coupling!r}"
+                "sampler='sde' needs a score: choose a gamma other than 'zero', or source='noise' "
+                "with coupling='independent', not gamma='zero' with "
+                f"source={source!r} and coupling={coupling!r}"
             )
             raise ValueError(msg)
 
 
+def _preset(**settings: object) -> FlowConfig:
+    return changed(FlowConfig(), settings)
+
+
 PRESETS: Mapping[str, FlowConfig] = MappingProxyType(
     {
-        # Control to perturbed cells along straight lines, paired by optimal transport, by a network that sees as many
-        # components as the cells of a condition can fill, relative to their controls, and that follows the context half and
-        # the vector of a new perturbation a quarter; from the perturbation's cells of other contexts where there are some:
-        # what measured best, on real and on simulated cells.
-        "flow": FlowConfig(
+        # Control to perturbed cells along straight lines, paired by optimal transport, by a network
+        # that sees as many components as the cells of a condition can fill, relative to their
+        # controls. It follows the context half, and the vector of a new perturbation a quarter. It
+        # starts at the perturbation's cells of other contexts where there are some. This measured
+        # best, on real and on simulated cells.
+        "flow": _preset(
             n_visible="auto",
             relative_to_control=True,
             dropout=0.1,
@@ -186,12 +266,14 @@ PRESETS: Mapping[str, FlowConfig] = MappingProxyType(
             cross_context=0.5,
             match_zero_fraction=True,
         ),
-        # Rectified flow before its reflow: random pairs of a batch_index, few Euler steps (Liu et al. 2023).
-        "rectified": FlowConfig(coupling="independent", sampler="euler", n_steps=10),
+        # Rectified flow before its reflow: random pairs within a batch, few Euler steps
+        # (Liu et al. 2023).
+        "rectified": _preset(coupling="independent", sampler="euler", n_steps=10),
         # Conditional flow matching with minibatch optimal transport (Tong et al. 2024).
-        "otcfm": FlowConfig(),
-        # Stochastic interpolant: noise on the way, learned together with the velocity (Albergo et al. 2025).
-        "stochastic": FlowConfig(
+        "otcfm": _preset(),
+        # Stochastic interpolant: noise on the way, learned together with the velocity
+        # (Albergo et al. 2025).
+        "stochastic": _preset(
             gamma="quadratic",
             head="velocity+eta",
             coupling="independent",
@@ -199,8 +281,9 @@ PRESETS: Mapping[str, FlowConfig] = MappingProxyType(
             n_steps=50,
             eps0=0.5,
         ),
-        # Schrödinger bridge of a Brownian motion with sd 1: entropic pairs with epsilon = 2 sd² (Tong et al. 2024).
-        "sbcfm": FlowConfig(
+        # Schrödinger bridge of a Brownian motion with sd 1: entropic pairs with epsilon = 2 sd²
+        # (Tong et al. 2024).
+        "sbcfm": _preset(
             gamma="brownian",
             gamma_scale=1.0,
             head="velocity+eta",
@@ -210,12 +293,14 @@ PRESETS: Mapping[str, FlowConfig] = MappingProxyType(
             n_steps=50,
             eps0=0.5,
         ),
-        # From noise, told the condition only (flow matching, Lipman et al. 2023; for screens, Valence Labs 2026).
-        "noise2data": FlowConfig(
+        # From noise, given the condition only (flow matching, Lipman et al. 2023; for screens,
+        # Valence Labs 2026).
+        "noise2data": _preset(
             source="noise", coupling="independent", condition_dropout=0.15, n_steps=50
         ),
-        # CellFlux for profiles: noisy controls of the same batch, skewed times, guidance (Zhang et al. 2025).
-        "cellflux": FlowConfig(
+        # CellFlux for profiles: noisy controls of the same batch, skewed times, guidance
+        # (Zhang et al. 2025).
+        "cellflux": _preset(
             source="control+noise",
             coupling="independent",
             law="edm",
@@ -227,14 +312,5 @@ PRESETS: Mapping[str, FlowConfig] = MappingProxyType(
     }
 )
 
-
-def view_for(sizes: Sequence[int]) -> int:
-    """Return what ``n_visible="auto"`` means for conditions of these numbers of cells: half the root of the median, three at least."""
-    return max(3, round(float(np.sqrt(np.median(sizes))) / 2))
-
-
-def flow_config(preset: str, changes: Mapping[str, Any]) -> FlowConfig:
-    """Return a preset with some changes, as `configured`."""
-    return configured(
-        PRESETS, preset, changes, model="a flow", beside="preset, embedding and n_latent"
-    )
+TRAINING = {"max_steps": 800, "lr": 2e-3, "weight_decay": 0.1}  # of all presets
+RECIPES = Recipes("a flow", PRESETS, dict.fromkeys(PRESETS, TRAINING))

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from ..._validate import one_of, positive
+from ..._validate import positive
 from ...generative import (
     couple,
     diffuse,
     draw,
     drift_field,
     ends,
-    guided,
     integrate,
     normal_like,
     one_sided,
@@ -27,7 +25,8 @@ from ...generative import (
     two_sided,
 )
 from ...nn import ConditionEncoder, TimeEmbedding, VelocityNet
-from ..base._guidance import common_share, mean_of, resting
+from ..base._config import Guidance, changed
+from ..base._guidance import common_share, guided_network, known_guidance, mean_of, resting
 from ._config import FlowConfig
 
 if TYPE_CHECKING:
@@ -37,28 +36,34 @@ if TYPE_CHECKING:
     from ...training._batch import SetBatch
 
 # How a reflowed copy differs: straight paths take few plain steps, and guidance is in the pairs.
-REFLOWED = {"coupling": "none", "guidance": {}, "sampler": "euler", "n_steps": 4, "grid": "uniform"}
+REFLOWED = {
+    "coupling": "none",
+    "guidance": 1.0,
+    "sampler": "euler",
+    "n_steps": 4,
+    "grid": "uniform",
+}
 
 
 class FlowModule(nn.Module):
-    """Velocity of cells on their way from control to perturbed, as a function of state, time and condition.
+    """Velocity of cells from control to perturbed, given their state, the time and the condition.
 
     Parameters
     ----------
     d
         Number of features of a cell.
     n_vector, n_contexts, n_batches
-        Length of a perturbation's vector, numbers of contexts and of batches that the network is told (0: none).
+        Length of a perturbation's vector, and numbers of contexts and of batches; 0 for none.
     config
         What the flow is made of.
     location, scale
-        (d,) centre of the data and one length, about its standard deviation: the network works on
-        ``(x - location) / scale``. One length for all features, so that distances keep their meaning.
+        (d,) centre of the data, and one length, about its standard deviation. The network works on
+        ``(x - location) / scale``. One length for all features keeps the meaning of distances.
 
     Notes
     -----
-    Cells go in and come out as (K, S, d), K populations of S slots, in the data's units. Conditions and strata are those
-    of a ``SetBatch``.
+    Cells go in and come out as (K, S, d), K populations of S slots, in the data's units. Conditions
+    and batches are those of a ``SetBatch``.
     """
 
     def __init__(
@@ -75,35 +80,35 @@ class FlowModule(nn.Module):
         super().__init__()
         positive(scale, name="scale")
         self.config = config = FlowConfig() if config is None else config
-        self.path = path(config.path, config.gamma, a=config.gamma_scale)
+        self.path = path(
+            config.interpolant.path, config.interpolant.gamma, a=config.interpolant.gamma_scale
+        )
         self.register_buffer(
             "location", torch.zeros(d) if location is None else torch.as_tensor(location).float()
         )
         self.register_buffer("scale", torch.tensor(float(scale)))
-        self.time = TimeEmbedding(config.width)
+        self.time = TimeEmbedding(config.network.width)
         self.condition = ConditionEncoder(
             n_vector,
             n_contexts,
-            width=config.width,
+            width=config.network.width,
             n_batches=n_batches,
-            n_control=d if config.control_mean else 0,
-            pooling=config.pooling,
-            dropout=config.condition_dropout,
+            n_control=d if config.conditioning.control_mean else 0,
+            pooling=config.conditioning.pooling,
+            dropout=config.conditioning.condition_dropout,
         )
-        self.guidance = {
-            name: w for name, w in config.guidance.items() if name in self.condition.covariates
-        }
+        self.guidance = known_guidance(config.sampling.guidance, self.condition.covariates)
         self.net = VelocityNet(
             d,
             heads=2 if self.path.gamma else 1,
-            n_visible=None if config.n_visible == "auto" else config.n_visible,
-            width=config.width,
-            depth=config.depth,
-            d_condition=config.width,
-            dropout=config.dropout,
+            n_visible=None if config.network.n_visible == "auto" else config.network.n_visible,
+            width=config.network.width,
+            depth=config.network.depth,
+            d_condition=config.network.width,
+            dropout=config.network.dropout,
         )
 
-    # -- training ----------------------------------------------------------------------------------------------------
+    # -- training ----------------------------------------------------------------------------------
 
     def loss(self, batch: SetBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the mean square error of each head, and their sum under ``"loss"``.
@@ -112,14 +117,14 @@ class FlowModule(nn.Module):
         """
         control = self._in(batch.source)
         x0, x1 = self._pair(control, batch, generator)
-        point = draw(self.path, x0, x1, law=self.config.law, generator=generator)
-        condition = self._told(batch.condition, control, batch.source_weight)
+        point = draw(self.path, x0, x1, law=self.config.loss.law, generator=generator)
+        condition = self._with_control_mean(batch.condition, control, batch.source_weight)
         centre = self._centre(batch.condition, control, batch.source_weight)
-        told = self.condition(condition, batch.batch_index, generator=generator)
-        heads = self._heads(point.t, point.x - centre, told)
-        if self.config.head == "velocity+eta":
+        encoded = self.condition(condition, batch.batch_index, generator=generator)
+        heads = self._heads(point.t, point.x - centre, encoded)
+        if self.config.loss.head == "velocity+eta":
             predictions = {"velocity": heads[0], "denoiser": heads[1]}
-        elif self.config.head == "x1":
+        elif self.config.loss.head == "x1":
             predictions = {"target": ends(self.path, point.t, point.x, heads[0])[1]}
         else:
             predictions = {"velocity": heads[0]}
@@ -128,32 +133,35 @@ class FlowModule(nn.Module):
     def _pair(
         self, control: Tensor, batch: SetBatch, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Return sources and targets, paired; `control` is the batch's source in the network's units."""
+        """Return sources and targets, paired; `control` is the source in the network's units."""
         x1 = self._in(batch.target)
-        if self.config.coupling == "none":
+        if self.config.loss.coupling == "none":
             return control, x1
-        x0 = self._start(control, generator, chance=self.config.noise_probability)
+        x0 = self._start(control, generator, chance=self.config.interpolant.noise_probability)
         pairs = couple(
             x0,
             x1,
             stratum=batch.batch_index,
-            method=self.config.coupling,
-            epsilon=self.config.epsilon,
+            method=self.config.loss.coupling,
+            epsilon=self.config.loss.epsilon,
             generator=generator,
         )
         return take(x0, pairs), x1
 
     def _start(self, control: Tensor, generator: torch.Generator, *, chance: float) -> Tensor:
-        """Return where paths begin, from the controls; with `chance` each of them gets the noise of ``"control+noise"``."""
-        if self.config.source == "control":
+        """Return where paths begin; the noise of ``"control+noise"`` is added with a `chance`."""
+        if self.config.interpolant.source == "control":
             return control
         noise = normal_like(control, generator)
-        if self.config.source == "noise":
+        if self.config.interpolant.source == "noise":
             return noise
         chances = torch.rand(control.shape[:-1], generator=generator, device=generator.device)
-        return control + self.config.noise * noise * (chances < chance).to(control)[..., None]
+        return (
+            control
+            + self.config.interpolant.noise * noise * (chances < chance).to(control)[..., None]
+        )
 
-    # -- generation --------------------------------------------------------------------------------------------------
+    # -- generation --------------------------------------------------------------------------------
 
     @torch.no_grad()
     def sample(
@@ -165,7 +173,7 @@ class FlowModule(nn.Module):
         generator: torch.Generator,
         n_steps: int | None = None,
         sampler: str | None = None,
-        guidance: Mapping[str, float] | None = None,
+        guidance: Guidance | None = None,
         eps0: float | None = None,
     ) -> Tensor:
         """Generate cells.
@@ -173,8 +181,8 @@ class FlowModule(nn.Module):
         Parameters
         ----------
         source
-            (K, S, d) control cells. Where the flow begins at noise they only give the shape (and their mean, if the network
-            is told it).
+            (K, S, d) control cells. Where the flow begins at noise they only give the shape, and
+            their mean if the network is given it.
         condition
             K conditions, as in a ``SetBatch``.
         batch_index
@@ -194,11 +202,24 @@ class FlowModule(nn.Module):
             For a sampler or a covariate that is not known, or one that does not fit the flow.
         """
         control = self._in(source)
-        start = self._start(control, generator, chance=float(self.config.noise_at_sampling))
-        told, centre = self._told(condition, control), self._centre(condition, control)
+        start = self._start(
+            control, generator, chance=float(self.config.interpolant.noise_at_sampling)
+        )
+        condition, centre = (
+            self._with_control_mean(condition, control),
+            self._centre(condition, control),
+        )
         return self._out(
             self._carry(
-                start, told, batch_index, generator, n_steps, sampler, guidance, eps0, centre=centre
+                start,
+                condition,
+                batch_index,
+                generator,
+                n_steps,
+                sampler,
+                guidance,
+                eps0,
+                centre=centre,
             )
         )
 
@@ -211,21 +232,28 @@ class FlowModule(nn.Module):
         *,
         n_steps: int | None = None,
         sampler: str | None = None,
-        guidance: Mapping[str, float] | None = None,
+        guidance: Guidance | None = None,
     ) -> Tensor:
-        """Follow the flow back, from perturbed cells (K, S, d) under `condition` to where they began.
+        """Follow the flow back, from perturbed cells (K, S, d) under `condition` to their start.
 
-        For a flow from control cells these are the cells' control states. The sampler is one of the flow, not ``"sde"``;
-        where the config says ``"sde"``, Heun's.
+        For a flow from control cells these are the cells' control states. The sampler follows the
+        flow and is not ``"sde"``; Heun's is taken where the config says ``"sde"``.
 
         Raises
         ------
         ValueError
-            For ``sampler="sde"``; for a flow that is told the controls' mean, which is not known on the way back; and for
-            one that sees cells relative to it, unless ``condition["centre"]`` (K, d) is given.
+            If any of the following holds:
+
+            - the sampler is ``"sde"``;
+            - the network is given the controls' mean, which is not known on the way back;
+            - the network sees cells relative to that mean, and ``condition["centre"]`` (K, d) is
+              not given.
         """
-        if self.config.control_mean:
-            msg = "this flow is told the mean of the controls, which cannot be known from perturbed cells: no way back"
+        if self.config.conditioning.control_mean:
+            msg = (
+                "this flow is given the mean of the controls (control_mean=True), which cannot be "
+                "known from perturbed cells: no way back"
+            )
             raise ValueError(msg)
         start, sampler, centre = (
             self._in(target),
@@ -257,9 +285,11 @@ class FlowModule(nn.Module):
         *,
         n_steps: int | None = None,
         sampler: str | None = None,
-        guidance: Mapping[str, float] | None = None,
+        guidance: Guidance | None = None,
     ) -> Tensor:
-        """Return what cells (K, S, d) measured under `condition` would be under the `other`: back, and forth again.
+        """Return what cells (K, S, d) measured under `condition` would be under the `other`.
+
+        They are carried back, and forth again.
 
         Raises
         ------
@@ -284,7 +314,7 @@ class FlowModule(nn.Module):
             )
         )
 
-    # -- reflow ------------------------------------------------------------------------------------------------------
+    # -- reflow ------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def pairs(
@@ -296,17 +326,25 @@ class FlowModule(nn.Module):
         generator: torch.Generator,
         n_steps: int = 100,
     ) -> tuple[Tensor, Tensor]:
-        """Return starting points and where the flow takes them (Heun), each (K, S, d): what :meth:`reflowed` trains on."""
+        """Return starting points and where the flow takes them by Heun's method, (K, S, d) each.
+
+        :meth:`reflowed` trains on them.
+        """
         control = self._in(source)
-        start = self._start(control, generator, chance=float(self.config.noise_at_sampling))
-        told, centre = self._told(condition, control), self._centre(condition, control)
+        start = self._start(
+            control, generator, chance=float(self.config.interpolant.noise_at_sampling)
+        )
+        condition, centre = (
+            self._with_control_mean(condition, control),
+            self._centre(condition, control),
+        )
         end = self._carry(
-            start, told, batch_index, generator, n_steps, "heun", None, None, centre=centre
+            start, condition, batch_index, generator, n_steps, "heun", None, None, centre=centre
         )
         return self._out(start), self._out(end)
 
     def reflowed(self) -> FlowModule:
-        """Return a copy, with the same weights, that trains on the pairs of :meth:`pairs` as they are (rectified flow).
+        """Return a copy with the same weights that trains on :meth:`pairs` (rectified flow).
 
         Give it batches whose `source` and `target` are such pairs, slot by slot.
 
@@ -316,14 +354,17 @@ class FlowModule(nn.Module):
             For a flow with noise on the way, whose pairs are not those of straight paths.
         """
         if self.path.gamma:
-            msg = f"reflow straightens the paths of a flow without noise; this one has gamma={self.config.gamma!r}"
+            msg = (
+                "reflow straightens the paths of a flow without noise; this one has "
+                f"gamma={self.config.interpolant.gamma!r}"
+            )
             raise ValueError(msg)
         copy = deepcopy(self)
-        copy.config = replace(self.config, **REFLOWED)
-        copy.guidance = {}
+        copy.config = changed(self.config, REFLOWED)
+        copy.guidance = 1.0
         return copy
 
-    # -- inside ------------------------------------------------------------------------------------------------------
+    # -- inside ------------------------------------------------------------------------------------
 
     def _in(self, x: Tensor) -> Tensor:
         return (x - self.location) / self.scale
@@ -331,13 +372,13 @@ class FlowModule(nn.Module):
     def _out(self, x: Tensor) -> Tensor:
         return x * self.scale + self.location
 
-    def _told(
+    def _with_control_mean(
         self, condition: Mapping[str, Tensor], control: Tensor, weight: Tensor | None = None
     ) -> Mapping[str, Tensor]:
-        """Add the mean of the controls (K, S, d), in the network's units, to the condition if the network is told it."""
+        """Add the mean of the controls (K, S, d) to the condition, if the network is given it."""
         return (
             {**condition, "control": mean_of(control, weight)}
-            if self.config.control_mean
+            if self.config.conditioning.control_mean
             else condition
         )
 
@@ -346,14 +387,18 @@ class FlowModule(nn.Module):
     ) -> Tensor | float:
         """Return the mean of the controls (K, 1, d) if cells are seen relative to it, else 0.
 
-        It is ``condition["centre"]`` (K, d), in the data's units, where that is given, else the mean of the set.
+        It is ``condition["centre"]`` (K, d), in the data's units, where that is given, and the mean
+        of the set otherwise.
         """
-        if not self.config.relative_to_control:
+        if not self.config.conditioning.relative_to_control:
             return 0.0
         if "centre" in condition:
             return self._in(condition["centre"])[:, None]
         if control is None:
-            msg = "this flow sees cells relative to the mean of their controls: give it as condition['centre'], (K, d)"
+            msg = (
+                "this flow sees cells relative to the mean of their controls: give it as "
+                "condition['centre'], (K, d)"
+            )
             raise ValueError(msg)
         return mean_of(control, weight)[:, None]
 
@@ -366,35 +411,29 @@ class FlowModule(nn.Module):
         if sampler == "sde":
             msg = "sampler='sde' has no way back; choose one of the flow, for example 'heun'"
             raise ValueError(msg)
-        return sampler or ("heun" if self.config.sampler == "sde" else self.config.sampler)
+        return sampler or (
+            "heun" if self.config.sampling.sampler == "sde" else self.config.sampling.sampler
+        )
 
     def _field(
         self,
         condition: Mapping[str, Tensor],
         batch_index: Tensor,
-        guidance: Mapping[str, float],
+        guidance: Guidance,
         centre: Tensor | float = 0.0,
     ) -> Field:
         """Return the heads as one function of time and state, guided.
 
-        ``full + Σ (w_k - 1) (full - without k)``: plain where all weights are 1, without a covariate where its weight is 0,
-        and for a single covariate the classifier-free guidance of Ho & Salimans 2022. Perturbations that are not
-        ``condition["familiar"]`` are followed as far as the config's `unseen_weight` says.
+        Perturbations that are not ``condition["familiar"]`` are followed as far as the config's
+        `unseen_weight` says.
         """
-        for name in guidance:
-            one_of(name, self.condition.covariates, name="guidance")
 
         def heads(*drop: str) -> Field:
             encoded = self.condition(condition, batch_index, drop=drop)
             return lambda t, x: self._heads(t.reshape(1, 1), x - centre, encoded)
 
-        weights = {name: 1 - weight for name, weight in guidance.items() if weight != 1}
-        field = guided(heads(), {name: heads(name) for name in weights}, weights)
-        share = (
-            None
-            if "perturbation" in guidance
-            else common_share(condition, self.config.unseen_weight)
-        )
+        field = guided_network(heads, guidance, self.condition.covariates)
+        share = common_share(condition, self.config.conditioning.unseen_weight, guidance)
         if share is None:
             return field
         common = heads("perturbation")
@@ -408,7 +447,7 @@ class FlowModule(nn.Module):
         generator: torch.Generator | None,
         n_steps: int | None,
         sampler: str | None,
-        guidance: Mapping[str, float] | None,
+        guidance: Guidance | None,
         eps0: float | None,
         *,
         centre: Tensor | float,
@@ -416,9 +455,11 @@ class FlowModule(nn.Module):
     ) -> Tensor:
         """Carry points, in the network's units, along the flow or its diffusion."""
         config = self.config
-        sampler = sampler or config.sampler
+        sampler = sampler or config.sampling.sampler
         config.check_sampler(sampler)
-        grid = time_grid(config.grid, config.n_steps if n_steps is None else n_steps, like=x)
+        grid = time_grid(
+            config.sampling.grid, config.sampling.n_steps if n_steps is None else n_steps, like=x
+        )
         with resting(self):
             heads = self._field(
                 condition, batch_index, self.guidance if guidance is None else guidance, centre
@@ -428,7 +469,7 @@ class FlowModule(nn.Module):
             )
             if sampler != "sde":
                 return integrate(drift, x, method=sampler, grid=grid, reverse=reverse)
-            eps0 = config.eps0 if eps0 is None else eps0
+            eps0 = config.sampling.eps0 if eps0 is None else eps0
             kind = (
                 two_sided(heads, self.path, eps0=eps0)
                 if self.path.gamma

@@ -1,33 +1,34 @@
-"""ConditionalMonge: one map from control to perturbed cells for every condition, fitted by optimal transport."""
+"""ConditionalMonge: one map from control to perturbed cells, fitted by optimal transport."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..base._map_diagnosis import MapMixin
+from ..base._map_diagnosis import diagnose, interpolate
+from ..base._preset_model import PresetModel
 from ..space._autoencoder import fit_autoencoder
-from ..start._transferring import TransferModel
-from ._config import TRAINING, monge_config
+from ._config import RECIPES
 from ._module import MongeModule
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
-    from anndata import AnnData
 
-    from ..._random import RNGLike
     from ..._typing import Ints
+    from ..base._config import Recipes
     from ..space._space import Space
     from ._config import ConditionalMongeConfig
 
 
-class ConditionalMonge(MapMixin, TransferModel):
-    """A map that takes control cells to perturbed cells, each as short a way as the populations allow (conditional Monge gap).
+class ConditionalMonge(PresetModel):
+    """A map that takes control cells to perturbed cells by a short way (conditional Monge gap).
 
-    The map is a residual network that is told the condition. It is fitted by the debiased Sinkhorn divergence between the
-    populations it makes and those that were measured, and regularised by the Monge gap, which is 0 where no other pairing of
-    the same cells would be shorter. As it maps cells, the twin of a control cell is that very cell, moved: always in `transport`, and
-    in predictions with ``cross_context=False``. Else, where the perturbation was measured in other contexts, they begin at its cells there.
+    The map is a residual network that is given the condition. It is fitted by the debiased Sinkhorn
+    divergence between the populations it makes and those that were measured. It is regularised by
+    the Monge gap, which is 0 where no other pairing of the same cells would be shorter.
+
+    The twin of a control cell is that very cell, moved, in `transport` and in predictions with
+    ``cross_context=False``. Other predictions start at the perturbation's cells of other contexts,
+    where there are some.
 
     Parameters
     ----------
@@ -36,14 +37,16 @@ class ConditionalMonge(MapMixin, TransferModel):
     preset
         ``"shoal"`` (default) or ``"published"``.
     embedding
-        Vectors of the perturbations: a name that :func:`shoal.pp.embed` wrote (fingerprints or descriptors of drugs, say), or a
-        table; one-hot if ``None``, which cannot say anything about perturbations that were not in training.
+        Vectors of the perturbations: a name that :func:`shoal.pp.embed` wrote (fingerprints or
+        descriptors of drugs, say), or a table. One-hot if ``None``, which says nothing about
+        perturbations that were not in training.
     n_latent
         Dimensions of the space the map works in; ``None`` for the features themselves.
     rng
         Seed or generator of the initial weights, and of the autoencoder where there is one.
     **config
-        Passed to shoal.models.ConditionalMongeConfig, over the preset: ``epsilon``, ``gap``, ``cost``, ``latent``, say.
+        Changes of the preset's settings, which shoal.models.ConditionalMongeConfig lists:
+        ``epsilon``, ``gap``, ``cost``, ``latent``, say.
 
     Raises
     ------
@@ -71,31 +74,21 @@ class ConditionalMonge(MapMixin, TransferModel):
     500
     """
 
+    recipes: ClassVar[Recipes[ConditionalMongeConfig]] = RECIPES
     options: ClassVar[tuple[str, ...]] = ("cross_context",)
 
-    def __init__(
-        self,
-        adata: AnnData,
-        *,
-        preset: str | None = None,
-        embedding: str | pd.DataFrame | None = None,
-        n_latent: int | None = 50,
-        rng: RNGLike = 0,
-        **config: Any,
-    ) -> None:
-        preset = "shoal" if preset is None else preset
-        monge_config(preset, config)
-        super().__init__(
-            adata, embedding=embedding, n_latent=n_latent, rng=rng, preset=preset, **config
-        )
+    # functions of a model, each in its own file
+    interpolate = interpolate
+    diagnose = diagnose
 
-    @property
-    def defaults(self) -> dict[str, Any]:  # type: ignore[override]
-        """Settings of training, which are the preset's."""
-        return TRAINING[self.config["preset"]]
+    def make_network(
+        self, n_dims: int, n_vector: int, n_contexts: int, n_batches: int
+    ) -> MongeModule:
+        """Return the network of the map."""
+        return MongeModule(n_dims, n_vector, n_contexts, n_batches, config=self.settings)
 
     def _fit_space(self, train: Ints, n_latent: int | None, rng: np.random.Generator) -> Space:
-        latent = self._recipe().latent
+        latent = self.settings.space.latent
         if latent == "pca" or n_latent is None:
             return super()._fit_space(train, n_latent, rng)
         on_components = latent == "pca+autoencoder"
@@ -103,13 +96,5 @@ class ConditionalMonge(MapMixin, TransferModel):
             self.cells.rows, train, n_latent=n_latent, rng=rng, components=on_components
         )
 
-    def make_network(
-        self, n_dims: int, n_vector: int, n_contexts: int, n_batches: int
-    ) -> MongeModule:
-        """Return the network of the preset, with the changes that were asked for."""
-        config = self._with_view(self._recipe(), n_dims)
-        return MongeModule(n_dims, n_vector, n_contexts, n_batches, config=config)
-
-    def _recipe(self) -> ConditionalMongeConfig:
-        changes = {k: v for k, v in self.config.items() if k != "preset"}
-        return monge_config(self.config["preset"], changes)
+    def _settled_config(self) -> dict[str, Any]:
+        return self._with_n_visible()

@@ -40,13 +40,14 @@ class MongeModule(nn.Module):
     d
         Number of coordinates of a cell.
     n_vector, n_contexts, n_batches
-        Length of a perturbation's vector, numbers of contexts and of batches that there are (0: none).
+        Length of a perturbation's vector, and numbers of contexts and of batches; 0 for none.
     config
         What the map is made of.
 
     Notes
     -----
-    Cells go in and come out as (K, S, d), K populations of S slots. Conditions and strata are those of a ``SetBatch``.
+    Cells go in and come out as (K, S, d), K populations of S slots. Conditions and batches are
+    those of a ``SetBatch``.
     """
 
     def __init__(
@@ -60,69 +61,91 @@ class MongeModule(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config = ConditionalMongeConfig() if config is None else config
-        self.register_buffer("n_steps", torch.zeros((), dtype=torch.int64))
-        self._told = False
-        size = {"width": config.width, "depth": config.depth, "n_beside": config.n_noise}
-        if config.network == "concatenated":
+        self.register_buffer("n_trained", torch.zeros((), dtype=torch.int64))
+        self._warned = False
+        size = {
+            "width": config.network.width,
+            "depth": config.network.depth,
+            "n_beside": config.network.n_noise,
+        }
+        if config.network.architecture == "concatenated":
             self.condition = None
-            self.net: nn.Module = ConcatenatedNet(d, n_vector, pooling=config.pooling, **size)
+            self.net: nn.Module = ConcatenatedNet(
+                d, n_vector, pooling=config.conditioning.pooling, **size
+            )
             return
         self.condition = ConditionEncoder(
             n_vector,
-            n_contexts if config.told_context else 0,
-            width=config.width,
-            n_batches=n_batches if config.told_batch else 0,
-            pooling=config.pooling,
-            dropout=config.condition_dropout,
+            n_contexts if config.conditioning.use_context else 0,
+            width=config.network.width,
+            n_batches=n_batches if config.conditioning.use_batch else 0,
+            pooling=config.conditioning.pooling,
+            dropout=config.conditioning.condition_dropout,
         )
-        n_visible = None if config.n_visible == "auto" else config.n_visible
-        self.net = VelocityNet(d, heads=1, n_visible=n_visible, d_condition=config.width, **size)
+        n_visible = None if config.network.n_visible == "auto" else config.network.n_visible
+        self.net = VelocityNet(
+            d, heads=1, n_visible=n_visible, d_condition=config.network.width, **size
+        )
 
-    # -- training ----------------------------------------------------------------------------------------------------
+    # -- training ----------------------------------------------------------------------------------
 
     def loss(self, batch: SetBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the Sinkhorn divergence to the perturbed cells, the Monge gap less its floor, and what is minimised.
+        """Return the Sinkhorn divergence to the perturbed cells, the Monge gap, and the loss.
 
         Slots of weight 0 do not count.
         """
         config, control = self.config, batch.source
-        self.n_steps += 1
+        self.n_trained += 1
         centre = self._centre(batch.condition, control, batch.source_weight)
         made = self._moved(control, batch.condition, batch.batch_index, centre, generator)
-        if int(self.n_steps) <= config.warm_steps:
+        if int(self.n_trained) <= config.loss.warm_steps:
             pairs = couple(control, batch.target, stratum=batch.batch_index, generator=generator)
             error = (take(made, pairs) - batch.target).square().mean(-1)
             paired = weighted_mean(error, batch.weight)
             return {"loss": paired, "paired": paired}
-        limits = {"n_iterations": ITERATIONS, "tolerance": TOLERANCE, "unsolved": self._tell}
-        shared = {"power": config.power, "epsilon_relative": config.epsilon_relative, **limits}
+        limits = {
+            "n_iterations": ITERATIONS,
+            "tolerance": TOLERANCE,
+            "unsolved": self._warn_unsolved,
+        }
+        shared = {
+            "power": config.loss.power,
+            "epsilon_relative": config.loss.epsilon_relative,
+            **limits,
+        }
         weights = {"x_weight": batch.source_weight, "y_weight": batch.weight}
-        fit = {"epsilon": config.epsilon, "biased": config.with_itself, **weights, **shared}
-        found = {"divergence": sinkhorn_divergence(made, batch.target, **fit).mean()}
-        loss = found["divergence"]
-        if config.gap:
+        fit = {
+            "epsilon": config.loss.epsilon,
+            "biased": config.loss.with_itself,
+            **weights,
+            **shared,
+        }
+        terms = {"divergence": sinkhorn_divergence(made, batch.target, **fit).mean()}
+        loss = terms["divergence"]
+        if config.loss.gap:
             gap = monge_gap(
-                control, made, epsilon=config.gap_epsilon, weight=batch.source_weight, **shared
+                control, made, epsilon=config.loss.gap_epsilon, weight=batch.source_weight, **shared
             )
-            found["gap"] = gap.mean()
-            loss = loss + config.gap * found["gap"]
-        if config.energy:
-            found["energy"] = energy_distance(made, batch.target, **weights).mean()
-            loss = loss + config.energy * found["energy"]
-        return {"loss": loss, **found}
+            terms["gap"] = gap.mean()
+            loss = loss + config.loss.gap * terms["gap"]
+        if config.loss.energy:
+            terms["energy"] = energy_distance(made, batch.target, **weights).mean()
+            loss = loss + config.loss.energy * terms["energy"]
+        return {"loss": loss, **terms}
 
-    def _tell(self, error: Tensor) -> None:
+    def _warn_unsolved(self, error: Tensor) -> None:
         """Say once that ε is too small for the solver."""
-        if not self._told:
-            self._told = True
+        if not self._warned:
+            self._warned = True
             logger.warning(
-                "epsilon is too small for %d iterations: the plans of transport miss their marginals by up to %.2g of the "
-                "mass; gradients are less accurate. Take a larger epsilon or gap_epsilon",
+                "epsilon is too small for %d iterations: the plans of transport miss their "
+                "marginals by up to %.2g of the mass; gradients are less accurate. Take a larger "
+                "epsilon or gap_epsilon",
                 ITERATIONS,
                 float(error.max()),
             )
 
-    # -- generation --------------------------------------------------------------------------------------------------
+    # -- generation --------------------------------------------------------------------------------
 
     @torch.no_grad()
     def sample(
@@ -154,7 +177,7 @@ class MongeModule(nn.Module):
         with resting(self):
             return self._moved(source, condition, batch_index, centre, generator)
 
-    # -- inside ------------------------------------------------------------------------------------------------------
+    # -- inside ------------------------------------------------------------------------------------
 
     def _moved(
         self,
@@ -164,14 +187,18 @@ class MongeModule(nn.Module):
         centre: Tensor | float,
         generator: torch.Generator,
     ) -> Tensor:
-        n = self.config.n_noise
+        n = self.config.network.n_noise
         beside = normal_like(x[..., :1].expand(*x.shape[:-1], n), generator) if n else None
         seen = x - centre
         if self.condition is None:
             return x + self.net(seen, condition, beside)
-        told = self.condition(condition, batch_index, generator=generator)
-        change = self.net(seen, told, beside)
-        share = None if self.training else common_share(condition, self.config.unseen_weight)
+        encoded = self.condition(condition, batch_index, generator=generator)
+        change = self.net(seen, encoded, beside)
+        share = (
+            None
+            if self.training
+            else common_share(condition, self.config.conditioning.unseen_weight)
+        )
         if share is None:
             return x + change
         common = self.net(
@@ -183,6 +210,6 @@ class MongeModule(nn.Module):
         self, condition: Mapping[str, Tensor], control: Tensor, weight: Tensor | None
     ) -> Tensor | float:
         """Return the mean of the controls (K, 1, d) if cells are seen relative to it, else 0."""
-        if not self.config.relative_to_control:
+        if not self.config.conditioning.relative_to_control:
             return 0.0
         return (condition["centre"] if "centre" in condition else mean_of(control, weight))[:, None]

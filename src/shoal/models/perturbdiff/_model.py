@@ -1,40 +1,45 @@
-"""PerturbDiff: sets of cells generated beside sets of control cells, as published and as measured best."""
+"""PerturbDiff: sets of cells generated beside sets of control cells."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
+from scipy import sparse
 
 from ..._random import RNGLike, as_generator
 from ...metrics import mmd
-from ...metrics._cells import densify
+from ..base._preset_model import PresetModel
 from ..base._sets import conditions_of
+from ..base._training import cell_store, train_from
 from ..space._pca import fit_pca
-from ..start._transferring import TransferModel
-from ._config import TRAINING, perturbdiff_config
+from ._config import RECIPES
 from ._module import PerturbDiffModule
 from ._pretraining import MarginalStore, marginals, unlabelled
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import NDArray
 
-    from ...core._population import Population
-    from ...training import Conditions, SetSampler, Store
+    from ..._typing import Matrix
+    from ...training import SetSampler, Store
+    from ..base._config import Recipes
+    from ..post._postprocessing import Postprocessing
+    from ._config import PerturbDiffConfig
 
 ROUNDING = 1e-6  # of the mean of a gene, in single precision
 
 
-class PerturbDiff(TransferModel):
-    """A transformer over sets of cells that generates a perturbed population beside a control population.
+class PerturbDiff(PresetModel):
+    """A transformer over sets of cells: a perturbed population from a control population.
 
-    It works on genes. The preset ``"published"`` is the diffusion of the paper, in the authors' scale and with their sampler.
-    ``"shoal"`` keeps what was seen to matter there, the energy distance as a loss and attention between the cells of a set,
-    and leaves the rest: it changes each control cell (or, where the perturbation was measured in other contexts, each of
-    its own cells there) in one pass.
+    It works on genes. The preset ``"published"`` is the diffusion of the paper, in the authors'
+    scale and with their sampler. The preset ``"shoal"`` keeps what was seen to matter there: the
+    energy distance as a loss, and attention between the cells of a set. It changes each starting
+    cell in one pass. Starting cells are control cells, or the perturbation's own cells of other
+    contexts where there are some.
 
     Parameters
     ----------
@@ -43,12 +48,13 @@ class PerturbDiff(TransferModel):
     preset
         ``"shoal"`` (default) or ``"published"``.
     embedding
-        Vectors of the perturbations: a name that :func:`shoal.pp.embed` wrote, or a table; one-hot if ``None``, which
-        cannot say anything about perturbations that were not in training.
+        Vectors of the perturbations: a name that :func:`shoal.pp.embed` wrote, or a table. One-hot
+        if ``None``, which says nothing about perturbations that were not in training.
     rng
         Seed or generator of the initial weights.
     **config
-        Passed to shoal.models.PerturbDiffConfig, over the preset: ``width``, ``fusion``, ``hurdle``, say.
+        Changes of the preset's settings, which shoal.models.PerturbDiffConfig lists: ``width``,
+        ``fusion``, ``hurdle``, say.
 
     Raises
     ------
@@ -74,8 +80,8 @@ class PerturbDiff(TransferModel):
     (50, 100)
     """
 
+    recipes: ClassVar[Recipes[PerturbDiffConfig]] = RECIPES
     options: ClassVar[tuple[str, ...]] = ("n_steps", "guidance", "cross_context")
-    _marginal: Population | None = None  # what is pretrained on, while it is
 
     def __init__(
         self,
@@ -86,31 +92,27 @@ class PerturbDiff(TransferModel):
         rng: RNGLike = 0,
         **config: Any,
     ) -> None:
-        preset = "shoal" if preset is None else preset
-        perturbdiff_config(preset, config)
+        self.recipes.configured(self.recipes.default if preset is None else preset, config)
         rng = as_generator(rng)
         super().__init__(
-            adata, embedding=embedding, n_latent=None, rng=rng, preset=preset, **config
+            adata, preset=preset, embedding=embedding, n_latent=None, rng=rng, **config
         )
         n = self.module.axes.shape[1]
         if n:
             train = np.flatnonzero(self.cells.train | self.cells.train_control)
             axes = fit_pca(self.cells.rows, train, n_latent=n, rng=rng).axes
-            self.module.axes[:, : axes.shape[1]] = torch.from_numpy(
-                axes
-            )  # fewer where there are fewer cells
+            # there are fewer axes where there are fewer cells
+            self.module.axes[:, : axes.shape[1]] = torch.from_numpy(axes)
 
-    @property
-    def defaults(self) -> dict[str, Any]:  # type: ignore[override]
-        """Settings of training, which are the preset's."""
-        return TRAINING[self.config["preset"]]
+    def make_post(self) -> Postprocessing:
+        """Return what is done to predicted values; zeros of the network come back as zeros."""
+        return replace(super().make_post(), rounding=ROUNDING * self.space.mean)
 
     def make_network(
         self, n_dims: int, n_vector: int, n_contexts: int, n_batches: int
     ) -> PerturbDiffModule:
-        """Return the network of the preset, with the changes that were asked for."""
-        changes = {k: v for k, v in self.config.items() if k != "preset"}
-        config = perturbdiff_config(self.config["preset"], changes)
+        """Return the network of the model."""
+        config = self.settings
         return PerturbDiffModule(
             n_dims,
             n_vector,
@@ -121,17 +123,12 @@ class PerturbDiff(TransferModel):
             scale=self.space.scale,
             nonnegative=self.vocabulary.nonnegative,
             axes=torch.zeros(
-                n_dims, min(config.n_components, n_dims) if config.energy_components else 0
+                n_dims,
+                min(config.loss.n_components, n_dims) if config.loss.energy_components else 0,
             ),
         )
 
-    def _from(self, *start: Any, **options: Any) -> NDArray[np.float32]:
-        values = super()._from(*start, **options)
-        if self.vocabulary.nonnegative:  # zeros of the network come back as zeros, but for rounding
-            values[values < ROUNDING * self.space.mean] = 0
-        return values
-
-    # -- pretraining -------------------------------------------------------------------------------------------------
+    # -- pretraining -------------------------------------------------------------------------------
 
     def pretrain(
         self,
@@ -143,15 +140,17 @@ class PerturbDiff(TransferModel):
     ) -> None:
         """Learn, before ``train``, what cells of each context look like, whatever was done to them.
 
-        Sets of cells of a context are generated without controls and without a perturbation. Labels are not used, so any
-        cells will do; contexts and batches that the screen does not have are told as unknown.
+        Sets of cells of a context are generated without control cells and without a perturbation.
+        Labels are not used, so any cells will do. Contexts and batches that the screen does not
+        have count as unknown.
 
         Parameters
         ----------
         max_steps
             Steps of the optimizer.
         adata
-            Cells with the genes of the screen, normalised as they are; those of training, controls among them, if ``None``.
+            Cells with the genes of the screen, normalised as they are. If ``None``, the cells of
+            training, control cells among them.
         rng
             Seed or generator of the batches and the noise.
         **settings
@@ -166,37 +165,40 @@ class PerturbDiff(TransferModel):
         TypeError
             If a setting is not known.
         """
-        self._marginal = self.cells if adata is None else unlabelled(adata, self.vocabulary)
+        if adata is None:
+            cells, chosen = self.cells, self.cells.train | self.cells.train_control
+        else:
+            cells = unlabelled(adata, self.vocabulary)
+            chosen = np.ones(len(cells.split), dtype=bool)
+
+        def make_store(sampler: SetSampler, store: str) -> Store:
+            least = sampler.batch_conditions
+            conditions = marginals(cells, chosen, self.vocabulary, least=least)
+            plain = cell_store(cells, self.space, sampler.over(conditions), store)
+            return MarginalStore(plain, self.module.nothing)
+
         try:
-            self.train(max_steps, rng=rng, **settings)
+            train_from(
+                self,
+                max_steps,
+                make_store=make_store,
+                validation=lambda: None,
+                rng=rng,
+                **settings,
+            )
         finally:
-            del self._marginal
             self.is_trained_ = False
 
-    def _store(self, store: str, sampler: SetSampler, cells: Population | None = None) -> Store:
-        if self._marginal is None:
-            return super()._store(store, sampler, cells)
-        cells = self._marginal
-        chosen = (
-            cells.train | cells.train_control
-            if cells is self.cells
-            else np.ones(len(cells.split), dtype=bool)
-        )
-        told = marginals(cells, chosen, self.vocabulary, least=sampler.batch_conditions)
-        return MarginalStore(super()._store(store, sampler.over(told), cells), self.module.nothing)
-
-    def _validation(self) -> Conditions | None:
-        return super()._validation() if self._marginal is None else None
-
-    # -- the space of functions --------------------------------------------------------------------------------------
+    # -- the space of functions --------------------------------------------------------------------
 
     def mmd(
         self, adata: AnnData | None = None, *, rng: RNGLike = 0, **options: Any
     ) -> pd.DataFrame:
-        """Compare predicted with real populations in the space of functions: squared MMD, over genes.
+        """Compare predicted with real populations by squared MMD, over genes.
 
-        A population is a mean embedding in the space of a Gaussian kernel, and the distance of two of them there is the MMD.
-        The width of the kernel is the median distance between the real cells of the condition.
+        A population is a mean embedding in the space of a Gaussian kernel. The distance of two of
+        them there is the MMD. The width of the kernel is the median distance between the real cells
+        of the condition.
 
         Parameters
         ----------
@@ -210,8 +212,9 @@ class PerturbDiff(TransferModel):
         Returns
         -------
         DataFrame
-            One row for each condition with two cells: ``split``, ``n``, ``predicted`` and ``control``, the squared MMD of the
-            prediction and of the control cells that stand in, both unbiased: 0 on average where nothing differs.
+            One row for each condition with two cells. ``split`` and ``n`` are its split and number
+            of cells. ``predicted`` and ``control`` are the squared MMD of the prediction and of the
+            control cells that stand for it. Both are unbiased: 0 on average where nothing differs.
 
         Raises
         ------
@@ -223,19 +226,21 @@ class PerturbDiff(TransferModel):
         cells = self._population(adata)
         rows, made, source = self.twins(adata, rng=rng, **options)
         place = pd.Series(np.arange(len(rows)), index=rows)
-        told = conditions_of(cells, cells.perturbed, self.vocabulary)
-        found = {}
-        for name, own in zip(told.names, told.cells, strict=True):
-            if len(own) < 2:
+        conditions = conditions_of(cells, cells.perturbed, self.vocabulary)
+        table = {}
+        for name, measured in zip(conditions.names, conditions.cells, strict=True):
+            if len(measured) < 2:
                 continue
-            at, real = place[own].to_numpy(), cells.values(own)
-            starts, first = np.unique(
-                source[at], return_index=True
-            )  # begun with twice is not a second cell
-            split = ("none", "train", "val", "test")[int(cells.split[own[0]]) + 1]
-            pair = densify(made[at[first]]), cells.values(starts)
+            at, real = place[measured].to_numpy(), cells.values(measured)
+            # cells that start from the same control cell count once
+            starts, first = np.unique(source[at], return_index=True)
+            split = ("none", "train", "val", "test")[int(cells.split[measured[0]]) + 1]
+            pair = _dense(made[at[first]]), cells.values(starts)
             values = [mmd(other, real) if len(starts) > 1 else np.nan for other in pair]
-            found[name] = (split, len(own), *values)
-        return pd.DataFrame.from_dict(
-            found, orient="index", columns=["split", "n", "predicted", "control"]
-        )
+            table[name] = (split, len(measured), *values)
+        columns = ["split", "n", "predicted", "control"]
+        return pd.DataFrame.from_dict(table, orient="index", columns=columns)
+
+
+def _dense(values: Matrix) -> np.ndarray:
+    return values.toarray() if sparse.issparse(values) else np.asarray(values)

@@ -1,4 +1,4 @@
-"""Pretraining: what cells of each context look like, whatever was done to them, learned before what perturbations do."""
+"""Pretraining: what cells of each context look like, whatever was done to them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def unlabelled(adata: AnnData, vocabulary: Vocabulary) -> Population:
-    """Read cells of which nobody need say what was done to them; context and batch are read where there are such columns.
+    """Read cells without their perturbations; context and batch are read where recorded.
 
     Raises
     ------
@@ -66,7 +66,8 @@ def marginals(
 ) -> Conditions:
     """Return the chosen cells as one population a context, of no perturbation and no dose.
 
-    Contexts come several times where there are fewer than `least`, so that a step may hold as many sets.
+    Contexts come several times where there are fewer than `least`, so that a step can hold as many
+    sets.
     """
     at = np.flatnonzero(chosen)
     context = recode(cells.context, cells.contexts, vocabulary.contexts)
@@ -80,7 +81,7 @@ def marginals(
         context=codes,
         dose=np.full(len(codes), np.nan),
         cells=tuple(at[context[at] == code] for code in codes),
-        control=at,  # a sampler wants controls; what it draws is not used
+        control=at,  # a sampler requires controls; those that it draws are not used
         cell_context=np.zeros_like(context),  # controls of any context will do
         cell_batch=recode(cells.batch, cells.batches, vocabulary.batches),
         vectors=vocabulary.scaled_vectors,
@@ -88,14 +89,14 @@ def marginals(
 
 
 class MarginalStore:
-    """Gives sets of cells of a context, in the place of whose controls there is always the same.
+    """Gives sets of cells of a context, with one and the same vector for every control cell.
 
     Parameters
     ----------
     store
         Store of the cells.
     nothing
-        (D,) what stands in for every control cell.
+        (D,) the vector that stands for every control cell.
     """
 
     def __init__(self, store: Store, nothing: torch.Tensor) -> None:

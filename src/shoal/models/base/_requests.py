@@ -1,0 +1,241 @@
+"""Prediction requests: which cells a model is to generate, and the control cell that each has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..._logging import logger
+from ..._validate import key_in, positive
+from ...core._codes import grouped
+from ...core._controls import LEVELS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..._typing import Floats, Ints
+    from ...core._population import Population
+    from ._vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class PredictionRequest:
+    """Cells to generate, one row each.
+
+    Attributes
+    ----------
+    names
+        Canonical names of the requested perturbations.
+    perturbation
+        (n,) codes into `names`.
+    context, batch
+        (n,) codes into the contexts and batches of the population, -1 where missing.
+    dose
+        (n,) dose, NaN where there is none.
+    source
+        (n,) row of the control cell that stands for each generated cell.
+    from_source
+        Whether each cell must start at its `source`, as when given cells are carried. Otherwise a
+        model may start at cells of other contexts.
+    """
+
+    names: tuple[str, ...]
+    perturbation: Ints
+    context: Ints
+    batch: Ints
+    dose: Floats
+    source: Ints
+    from_source: bool = False
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def populations(self) -> Ints:
+        """Return (n,) the population of every row: perturbation, context and dose."""
+        return grouped(perturbation=self.perturbation, context=self.context, dose=self.dose)[0]
+
+    def take(self, index: Any) -> PredictionRequest:
+        """Return some of the rows."""
+        columns = ("perturbation", "context", "batch", "dose", "source")
+        return replace(self, **{name: getattr(self, name)[index] for name in columns})
+
+
+def request_new(
+    names: Sequence[str],
+    cells: Population,
+    *,
+    context: int | None,
+    dose: float,
+    n_cells: int,
+    rng: np.random.Generator,
+) -> PredictionRequest:
+    """Request new cells of every perturbation.
+
+    Control cells are drawn of the context, or of all contexts where it is ``None``. Each generated
+    cell has the context and batch of its control cell. Rows are sorted by perturbation, context and
+    batch.
+    """
+    unknown = np.full(n_cells, -1)
+    contexts = unknown if context is None else np.full(n_cells, context)
+    source = np.concatenate([cells.controls.draw(contexts, unknown, rng)[0] for _ in names])
+    request = PredictionRequest(
+        names=tuple(names),
+        perturbation=np.repeat(np.arange(len(names)), n_cells),
+        context=cells.context[source],
+        batch=cells.batch[source],
+        dose=np.full(len(source), dose),
+        source=source,
+    )
+    keys = (request.source, request.batch, request.context, request.perturbation)
+    return request.take(np.lexsort(keys))
+
+
+def request_like(cells: Population, rows: Ints, source: Ints) -> PredictionRequest:
+    """Request one cell like each of some measured ones: same perturbation, context, batch and dose.
+
+    Parameters
+    ----------
+    cells
+        Population of the measured cells and of the control cells.
+    rows
+        (n,) rows of the measured cells.
+    source
+        (n,) rows of the cells that the generated ones start from.
+    """
+    return PredictionRequest(
+        names=tuple(cells.names),
+        perturbation=cells.labels.code[rows],
+        context=cells.context[rows],
+        batch=cells.batch[rows],
+        dose=cells.dose[rows],
+        source=source,
+    )
+
+
+def request_given(name: str, cells: Population, dose: float) -> PredictionRequest:
+    """Request that all cells of a population get a perturbation: each starts at itself."""
+    n = cells.rows.shape[0]
+    return PredictionRequest(
+        names=(name,),
+        perturbation=np.zeros(n, dtype=np.int64),
+        context=cells.context,
+        batch=cells.batch,
+        dose=np.full(n, dose),
+        source=np.arange(n),
+        from_source=True,
+    )
+
+
+def by_condition(cells: Population, rows: Ints) -> Ints:
+    """Return rows sorted by perturbation, context, batch and dose, and by name within these."""
+    by_name = rows[np.argsort(cells.adata.obs_names.to_numpy()[rows].astype(str), kind="stable")]
+    keys = (cells.dose, cells.batch, cells.context, cells.labels.code)
+    return by_name[np.lexsort([key[by_name] for key in keys])]
+
+
+def requested_names(
+    perturbations: str | Sequence[str] | None, cells: Population, vocabulary: Vocabulary
+) -> list[str]:
+    """Return canonical names, each once; all perturbations of the screen for ``None``.
+
+    Raises
+    ------
+    ValueError
+        If no perturbation is named, or the control is.
+    """
+    several = cells.names if perturbations is None else perturbations
+    several = [several] if isinstance(several, str) else list(several)
+    names = list(dict.fromkeys(vocabulary.screen.canonical(str(p)) for p in several))
+    if not names or cells.screen.control[0] in names:
+        what = "no perturbation" if not names else f"the control, {cells.screen.control[0]!r},"
+        example = vocabulary.perturbations[0]
+        msg = f"{what} was asked for; name perturbations, as in model.predict([{example!r}])"
+        raise ValueError(msg)
+    return names
+
+
+def requested_number(n_cells: int | None, cells: Population) -> int:
+    """Return the number of cells of each perturbation; that of the median one for ``None``.
+
+    Raises
+    ------
+    ValueError
+        If it is not above 0.
+    """
+    if n_cells is not None:
+        positive(n_cells, name="n_cells")
+        return int(n_cells)
+    counts = cells.labels.counts
+    some = (counts > 0).any()
+    return int(np.median(counts[counts > 0])) if some else len(cells.controls.cells)
+
+
+def requested_context(context: str | None, cells: Population) -> int | None:
+    """Return the code of a context.
+
+    Raises
+    ------
+    KeyError
+        If the screen has no such context.
+    ValueError
+        If the context has no control cell.
+    """
+    if context is None:
+        return None
+    key_in(str(context), cells.contexts, where="the contexts of the screen")
+    code = cells.contexts.index(str(context))
+    if not (cells.controls.context == code).any():
+        having = [cells.contexts[i] for i in np.unique(cells.controls.context) if i >= 0]
+        msg = (
+            f"context {context!r} has no control cell to start from; these have some: "
+            f"{', '.join(having)}"
+        )
+        raise ValueError(msg)
+    return code
+
+
+def requested_dose(dose: float | None, cells: Population) -> float:
+    """Return the dose, NaN where the screen has none.
+
+    Raises
+    ------
+    ValueError
+        If a dose is given to a screen without doses, none to a screen with doses, or it is not a
+        finite number above 0.
+    """
+    key = cells.screen.dose_key
+    if key is None and dose is not None:
+        msg = "the screen was annotated without a dose column, so dose= means nothing; leave it out"
+        raise ValueError(msg)
+    if key is not None and dose is None:
+        measured = np.unique(cells.dose[cells.perturbed & np.isfinite(cells.dose)])
+        some = ", ".join(f"{d:g}" for d in measured[:12])
+        msg = f"which dose? Pass dose=...; measured are {some}"
+        raise ValueError(msg)
+    if dose is None:
+        return float("nan")
+    if not (isinstance(dose, Real) and 0 < dose < np.inf):
+        msg = f"dose must be a finite number above 0, in the unit of obs[{key!r}], not {dose!r}"
+        raise ValueError(msg)
+    return float(dose)
+
+
+def warn_of_fallbacks(cells: Population, rows: Ints, vocabulary: Vocabulary) -> None:
+    """Log the contexts of some cells that have too few control cells, or that training lacked."""
+    pairs = np.unique(np.stack([cells.context[rows], cells.batch[rows]]), axis=1).T
+    for context in np.unique(pairs[:, 0]):
+        level = max(cells.controls.pool(c, b)[1] for c, b in pairs if c == context)
+        if level > 1:
+            name = cells.contexts[context] if context >= 0 else "(missing)"
+            logger.warning(
+                "context %r has too few control cells; twins start from %s", name, LEVELS[level]
+            )
+    new = {cells.contexts[c] for c in pairs[:, 0] if c >= 0} - set(vocabulary.contexts)
+    if new:
+        logger.warning(
+            "%s did not occur in training: only their control cells tell the model about them",
+            ", ".join(sorted(new)),
+        )

@@ -1,0 +1,139 @@
+"""Training of the network of a model, on the sets of a store that the caller makes."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..._random import RNGLike, as_generator
+from ..._validate import one_of
+from ...training import LAST, FitSettings, ResidentStore, SetSampler, StreamedStore
+from ...training import fit as fit_module
+from ..space._space import encoded
+from ._sets import conditions_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    from lightning.pytorch import Callback
+    from lightning.pytorch.loggers import Logger
+    from numpy.typing import NDArray
+
+    from ..._typing import Ints
+    from ...core._population import Population
+    from ...training import Conditions, Store
+    from ..space._space import Space
+    from ._model import PerturbationModel
+
+RESIDENT_BYTES = 4 * 2**30  # a larger matrix is streamed unless store= says otherwise
+SETTINGS = tuple(f.name for f in fields(FitSettings) if f.name not in ("max_steps", "seed"))
+
+
+def train_from(
+    model: PerturbationModel,
+    max_steps: int | None = None,
+    *,
+    make_store: Callable[[SetSampler, str], Store],
+    validation: Callable[[], Conditions | None],
+    set_size: int | None = None,
+    batch_conditions: int | None = None,
+    weighting: str = "size",
+    store: str = "auto",
+    checkpoint_dir: str | Path | None = None,
+    resume: str | Path | Literal[True] | None = None,
+    rng: RNGLike = 0,
+    logger: Logger | Sequence[Logger] | None = None,
+    callbacks: Sequence[Callback] = (),
+    enable_progress_bar: bool | None = None,
+    **settings: Any,
+) -> None:
+    """Train the network of a model on the sets of a store, whatever they hold.
+
+    `PerturbationModel.train` gives the store of the screen's conditions; a reflow gives one of
+    pairs, and a pretraining one of unlabelled cells.
+
+    Parameters
+    ----------
+    model
+        Model whose network is trained.
+    make_store
+        Returns the store to train from. It is given the sampler of the training conditions,
+        and `store`.
+    validation
+        Returns the held-out conditions to judge the network on, or ``None``.
+    max_steps, set_size, batch_conditions, weighting, store, checkpoint_dir, resume, rng
+        As of `PerturbationModel.train`.
+    logger, callbacks, enable_progress_bar
+        As of `PerturbationModel.train`.
+    **settings
+        As of `PerturbationModel.train`.
+    """
+    one_of(store, ("auto", "resident", "streamed"), name="store")
+    odd = [name for name in settings if name not in SETTINGS]
+    if odd:
+        msg = (
+            f"training has no setting {odd[0]!r}; beside its own arguments it takes "
+            f"{', '.join(SETTINGS)}"
+        )
+        raise TypeError(msg)
+    if resume is True:
+        if checkpoint_dir is None:
+            msg = (
+                "resume=True goes on from the last checkpoint of checkpoint_dir=, which was "
+                "not given"
+            )
+            raise ValueError(msg)
+        resume = Path(checkpoint_dir) / LAST
+    given = {"max_steps": max_steps, "set_size": set_size, "batch_conditions": batch_conditions}
+    chosen = {**model.defaults, **{k: v for k, v in given.items() if v is not None}}
+    sizes = {k: chosen.pop(k) for k in ("set_size", "batch_conditions") if k in chosen}
+    if resume is None or model.seed is None:
+        model.seed = int(as_generator(rng).integers(2**31))
+    conditions = conditions_of(model.cells, model.cells.train, model.vocabulary)
+    sampler = SetSampler(conditions, seed=model.seed, weighting=weighting, **sizes)
+    try:
+        result = fit_module(
+            model.module,
+            make_store(sampler, store),
+            validation=validation(),
+            settings=FitSettings(**{**chosen, **settings}, seed=model.seed),
+            checkpoint_dir=checkpoint_dir,
+            resume=resume,
+            logger=logger,
+            callbacks=callbacks,
+            enable_progress_bar=enable_progress_bar,
+        )
+    except KeyboardInterrupt:
+        model.is_trained_ = True  # the weights there are can be used
+        raise
+    model.is_trained_ = True
+    model.history_ = {name: result.history[[name]].dropna() for name in result.history}
+    model.fit_result = result
+
+
+def cell_store(cells: Population, space: Space, sampler: SetSampler, store: str) -> Store:
+    """Return a store of the cells of a population, in the space of a network.
+
+    Parameters
+    ----------
+    cells
+        Population.
+    space
+        Space of the network.
+    sampler
+        What the store draws.
+    store
+        ``"resident"``, ``"streamed"`` or ``"auto"``, as of `PerturbationModel.train`.
+    """
+    n_bytes = 4 * cells.rows.shape[0] * space.n_dims
+    if store == "streamed" or (store == "auto" and n_bytes > RESIDENT_BYTES):
+        return StreamedStore(partial(_read, cells, space), sampler)
+    return ResidentStore(encoded(cells.rows, space), sampler)
+
+
+def _read(cells: Population, space: Space, rows: Ints) -> NDArray[np.float32]:
+    """Return (n, n_dims) cells at sorted rows, in the space of the network."""
+    return space.encode(cells.rows.take(rows))
