@@ -91,24 +91,28 @@ class OtherContexts(Baseline):
         return self._means[1]
 
     def _generate(
-        self, wanted: PredictionRequest, cells: Population, rng: np.random.Generator, **options: Any
+        self,
+        request: PredictionRequest,
+        cells: Population,
+        rng: np.random.Generator,
+        **options: Any,
     ) -> NDArray[Any]:
-        known = recode(wanted.context, cells.contexts, self.vocabulary.contexts)
+        known = recode(request.context, cells.contexts, self.vocabulary.contexts)
         place, places = grouped(
-            perturbation=wanted.perturbation,
-            context=wanted.context,
-            batch=wanted.batch,
-            dose=wanted.dose,
+            perturbation=request.perturbation,
+            context=request.context,
+            batch=request.batch,
+            dose=request.dose,
         )
         here = self._control_means(cells).at(
             places["context"].to_numpy(), places["batch"].to_numpy()
         )
-        values = np.empty((len(wanted), len(self.vocabulary.features)), dtype=np.float32)
+        values = np.empty((len(request), len(self.vocabulary.features)), dtype=np.float32)
         for i, there in enumerate(members(place)):
-            own = self.pool.of(wanted.names[wanted.perturbation[there[0]]])
+            own = self.pool.of(request.names[request.perturbation[there[0]]])
             others = own[self.pool.context[own] != known[there[0]]]
             rows = self.pool.nearest_dose(
-                others if len(others) else own, float(wanted.dose[there[0]])
+                others if len(others) else own, float(request.dose[there[0]])
             )
             drawn, _ = shuffled(rows, len(there), rng)
             values[there] = self.pool.dense(drawn) + (

@@ -84,16 +84,20 @@ class QuantileShift(Baseline):
         )
 
     def _generate(
-        self, wanted: PredictionRequest, cells: Population, rng: np.random.Generator, **options: Any
+        self,
+        request: PredictionRequest,
+        cells: Population,
+        rng: np.random.Generator,
+        **options: Any,
     ) -> NDArray[Any]:
-        values = cells.values(wanted.source)
-        context = recode(wanted.context, cells.contexts, self.vocabulary.contexts)
-        code, _ = grouped(perturbation=wanted.perturbation, context=context, dose=wanted.dose)
+        values = cells.values(request.source)
+        context = recode(request.context, cells.contexts, self.vocabulary.contexts)
+        code, _ = grouped(perturbation=request.perturbation, context=context, dose=request.dose)
         anyone: dict[tuple[int, float | None], tuple[Ints, Floats]] = {}
         ranked = SortedCells(self.control)
         for there in members(code):
-            name, place = wanted.names[wanted.perturbation[there[0]]], int(context[there[0]])
-            target = self._target(name, place, float(wanted.dose[there[0]]), rng, anyone)
+            name, place = request.names[request.perturbation[there[0]]], int(context[there[0]])
+            target = self._target(name, place, float(request.dose[there[0]]), rng, anyone)
             values[there] = ranked.of(self._matched(target)).moved(
                 values[there], self.pool.dense(target), rng
             )

@@ -45,9 +45,13 @@ class ControlCopy(Baseline):
         return {}
 
     def _generate(
-        self, wanted: PredictionRequest, cells: Population, rng: np.random.Generator, **options: Any
+        self,
+        request: PredictionRequest,
+        cells: Population,
+        rng: np.random.Generator,
+        **options: Any,
     ) -> Matrix:
-        unique, back = np.unique(wanted.source, return_inverse=True)
+        unique, back = np.unique(request.source, return_inverse=True)
         return cells.rows.take(unique)[back]
 
 
@@ -89,10 +93,14 @@ class PerturbedMean(Baseline):
         self.pool = Pool.from_arrays(self.arrays, "pool", len(self.vocabulary.features))
 
     def _generate(
-        self, wanted: PredictionRequest, cells: Population, rng: np.random.Generator, **options: Any
+        self,
+        request: PredictionRequest,
+        cells: Population,
+        rng: np.random.Generator,
+        **options: Any,
     ) -> Matrix:
         rows = np.arange(len(self.pool))
-        return self.pool.values[rng.choice(rows, len(wanted), p=self.pool.balanced(rows))]
+        return self.pool.values[rng.choice(rows, len(request), p=self.pool.balanced(rows))]
 
 
 class ContextMean(PerturbedMean):
@@ -124,12 +132,16 @@ class ContextMean(PerturbedMean):
     """
 
     def _generate(
-        self, wanted: PredictionRequest, cells: Population, rng: np.random.Generator, **options: Any
+        self,
+        request: PredictionRequest,
+        cells: Population,
+        rng: np.random.Generator,
+        **options: Any,
     ) -> Matrix:
-        context = recode(wanted.context, cells.contexts, self.vocabulary.contexts)
-        drawn = np.empty(len(wanted), dtype=np.int64)
-        for here in members(wanted.context):
-            code = wanted.context[here[0]]
+        context = recode(request.context, cells.contexts, self.vocabulary.contexts)
+        drawn = np.empty(len(request), dtype=np.int64)
+        for here in members(request.context):
+            code = request.context[here[0]]
             rows = np.flatnonzero((self.pool.context == context[here[0]]) & (code >= 0))
             if not len(rows):
                 label = repr(cells.contexts[code]) if code >= 0 else "missing"

@@ -71,14 +71,18 @@ class ShiftBaseline(Baseline):
         )
 
     def _generate(
-        self, wanted: PredictionRequest, cells: Population, rng: np.random.Generator, **options: Any
+        self,
+        request: PredictionRequest,
+        cells: Population,
+        rng: np.random.Generator,
+        **options: Any,
     ) -> NDArray[Any]:
-        values = cells.values(wanted.source)
-        context = recode(wanted.context, cells.contexts, self.vocabulary.contexts)
-        code, places = grouped(context=context, dose=wanted.dose)
+        values = cells.values(request.source)
+        context = recode(request.context, cells.contexts, self.vocabulary.contexts)
+        code, places = grouped(context=context, dose=request.dose)
         for there, place in zip(members(code), places.itertuples(index=False), strict=True):
-            which, position = np.unique(wanted.perturbation[there], return_inverse=True)
-            names = [wanted.names[p] for p in which]
+            which, position = np.unique(request.perturbation[there], return_inverse=True)
+            names = [request.names[p] for p in which]
             shifts = self._shifts(names, int(place.context), float(place.dose))
             for rows, shift in zip(members(position), shifts, strict=True):
                 values[there[rows]] += shift

@@ -65,8 +65,9 @@ class MeasuredElsewhere:
         -------
         Positions in the fixed order; an empty array where the conditions above do not hold.
         """
-        others = self._in_context.get(context, set()) - {_parts(parts)}
-        places = self._measured.get(_key(parts, dose), ()) if others else ()
+        here = self._in_context.get(context, set())
+        has_others = len(here) > (_parts(parts) in here)
+        places = self._measured.get(_key(parts, dose), ()) if has_others else ()
         there = [cells for other, cells in places if other != context]
         positions = np.concatenate(there) if there else np.zeros(0, dtype=np.int64)
         enough = len(positions) >= LEAST
