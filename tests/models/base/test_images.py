@@ -109,16 +109,16 @@ def test_a_convolution_learns_from_batches_of_images(trained):
 
 
 def test_the_images_are_kept_as_bytes_while_training(trained, monkeypatch):
-    from shoal.models.base import _model
+    from shoal.models.base import _training
 
     kept = []
-    original = _model.ResidentStore
+    original = _training.ResidentStore
 
     def store(values, sampler):
         kept.append((values.shape, values.dtype))
         return original(values, sampler)
 
-    monkeypatch.setattr(_model, "ResidentStore", store)
+    monkeypatch.setattr(_training, "ResidentStore", store)
     fit(trained[1].copy(), max_steps=1)
     assert kept == [((120, *SHAPE), np.uint8)]
 
