@@ -1,4 +1,4 @@
-"""What a benchmark is made of: data sets, splits, models, seeds and how predictions are evaluated."""
+"""What a benchmark is made of: data sets, splits, models, seeds, and the evaluation."""
 
 from __future__ import annotations
 

@@ -143,8 +143,8 @@ class Conditions:
         small = [name for name, n in zip(self.names, self.sizes, strict=True) if n < set_size]
         if small:
             notes.append(
-                f"{len(small)} of {len(self)} conditions have fewer than set_size={set_size} cells, "
-                f"which are repeated with weight 0: {listed(small)}"
+                f"{len(small)} of {len(self)} conditions have fewer than set_size={set_size} "
+                f"cells, which are repeated with weight 0: {listed(small)}"
             )
         controls, worst = self.controls, np.zeros(len(self), dtype=int)
         for c, cells in enumerate(self.cells):

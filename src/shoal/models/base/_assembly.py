@@ -46,8 +46,8 @@ def predicted_adata(
     Returns
     -------
     AnnData of n cells. ``obs`` has the perturbation, context, batch and dose columns of the screen,
-    and ``source``, the name of each cell's control cell. Images are in the slot of ``obsm`` that the
-    model was trained on, and there are no variables.
+    and ``source``, the name of each cell's control cell. Images are in the slot of ``obsm`` that
+    the model was trained on, and there are no variables.
     """
     from anndata import AnnData
 

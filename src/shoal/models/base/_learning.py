@@ -31,7 +31,8 @@ def learn_vocabulary(
     Raises
     ------
     ValueError
-        If there is nothing to learn from, or the values are raw counts, not logged, missing or all zero.
+        If there is nothing to learn from, or the values are raw counts, not logged, missing or all
+        zero.
     KeyError
         If a perturbation of training has no vector.
     """
@@ -119,8 +120,8 @@ def aligned(cells: Population, vocabulary: Vocabulary) -> Population:
     missing = [name for name in vocabulary.features if name not in position]
     if missing:
         msg = (
-            f"{len(missing)} of the {len(vocabulary.features)} features that the model was trained on are not in this "
-            f"AnnData: {', '.join(missing[:8])}{' ...' if len(missing) > 8 else ''}"
+            f"{len(missing)} of the {len(vocabulary.features)} features that the model was trained "
+            f"on are not in this AnnData: {', '.join(missing[:8])}{' ...' if len(missing) > 8 else ''}"
         )
         raise KeyError(msg)
     order = np.array([position[name] for name in vocabulary.features])
@@ -131,12 +132,15 @@ def _check_cells(cells: Population) -> None:
     n_control, n_train = int(cells.train_control.sum()), int(cells.train.sum())
     where = "with obs['split'] == 'train'" if SPLIT in cells.adata.obs else "in the screen"
     if n_train == 0:
-        msg = f"there is no perturbed cell {where}: nothing to learn from. Call sh.pp.split(adata, test=...) with less"
+        msg = (
+            f"there is no perturbed cell {where}: nothing to learn from. Call "
+            "sh.pp.split(adata, test=...) with less"
+        )
         raise ValueError(msg)
     if n_control == 0:
         msg = (
-            f"there is no control cell {where}; control cells are what predictions start from, and sh.pp.split leaves "
-            "all of them in 'train'"
+            f"there is no control cell {where}; control cells are what predictions start from, and "
+            "sh.pp.split leaves all of them in 'train'"
         )
         raise ValueError(msg)
 

@@ -100,7 +100,7 @@ class Nearest(ShiftBaseline):
         return sparse.vstack([own, others], format="csr")[order], np.zeros(len(names))
 
     def _search(self, names: Sequence[str]) -> sparse.csr_matrix:
-        """Return the weights of perturbations that were not measured: compared with all that were."""
+        """Return the weights of unmeasured perturbations, compared with all measured ones."""
         n_known, floor = self.vectors.shape[0], float(self.arrays["same"])
         k = min(self.params["k"], n_known)
         near, columns = np.empty((len(names), k)), np.empty((len(names), k), dtype=np.int64)
