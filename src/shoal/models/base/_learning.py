@@ -121,7 +121,8 @@ def aligned(cells: Population, vocabulary: Vocabulary) -> Population:
     if missing:
         msg = (
             f"{len(missing)} of the {len(vocabulary.features)} features that the model was trained "
-            f"on are not in this AnnData: {', '.join(missing[:8])}{' ...' if len(missing) > 8 else ''}"
+            f"on are not in this AnnData: {', '.join(missing[:8])}"
+            f"{' ...' if len(missing) > 8 else ''}"
         )
         raise KeyError(msg)
     order = np.array([position[name] for name in vocabulary.features])
