@@ -59,7 +59,9 @@ def custom(tmp_path_factory):
 
 
 def test_the_page_on_prediction_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr(Flow, "defaults", {**Flow.defaults, "max_steps": 6, "set_size": 16})
+    monkeypatch.setattr(
+        Flow, "defaults", {**Flow.recipes.training["flow"], "max_steps": 6, "set_size": 16}
+    )
     monkeypatch.chdir(tmp_path)
     left = run("prediction.md", max_steps=4)
     adata = left["adata"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..._random import RNGLike, as_generator
 from ..._validate import one_of
@@ -18,22 +18,37 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy as np
+    import pandas as pd
     from lightning.pytorch import Callback
     from lightning.pytorch.loggers import Logger
     from numpy.typing import NDArray
+    from torch import nn
 
     from ..._typing import Ints
     from ...core._population import Population
     from ...training import Conditions, Store
     from ..space._space import Space
-    from ._model import PerturbationModel
+    from ._vocabulary import Vocabulary
 
 RESIDENT_BYTES = 4 * 2**30  # a larger matrix is streamed unless store= says otherwise
 SETTINGS = tuple(f.name for f in fields(FitSettings) if f.name not in ("max_steps", "seed"))
 
 
+class Trainable(Protocol):
+    """What a model has that can be trained, before and after; see `PerturbationModel`."""
+
+    module: nn.Module
+    cells: Population
+    vocabulary: Vocabulary
+    defaults: dict[str, Any]
+    seed: int | None
+    is_trained_: bool
+    history_: dict[str, pd.DataFrame] | None
+    fit_result: Any
+
+
 def train_from(
-    model: PerturbationModel,
+    model: Trainable,
     max_steps: int | None = None,
     *,
     make_store: Callable[[SetSampler, str], Store],

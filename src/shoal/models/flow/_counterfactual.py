@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
     from ...core._population import Population
     from ..base._config import Guidance
+    from ..base._preset_model import PresetModel
     from ..base._requests import PredictionRequest
     from ..base._sets import RequestedSets
     from ..base._vocabulary import Vocabulary
-    from ._model import Flow
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Goal:
 
 
 def counterfactual(
-    model: Flow,
+    model: PresetModel,
     adata: AnnData,
     perturbations: str | Sequence[str],
     *,
@@ -209,7 +209,7 @@ def add_origin(
 
 
 def _goals(
-    model: Flow, perturbations: str | Sequence[str], context: str | None, dose: float | None
+    model: PresetModel, perturbations: str | Sequence[str], context: str | None, dose: float | None
 ) -> list[Goal]:
     """Check what cells are to be put under, as `predict` does."""
     screen, begin = model.vocabulary.screen, model.module.config.interpolant
@@ -232,7 +232,11 @@ def _goals(
 
 
 def _carried(
-    model: Flow, request: PredictionRequest, cells: Population, goal: Goal, options: dict[str, Any]
+    model: PresetModel,
+    request: PredictionRequest,
+    cells: Population,
+    goal: Goal,
+    options: dict[str, Any],
 ) -> NDArray[np.float32]:
     """Return (n, n_features) measured cells, carried to a goal."""
     start = cells.values(request.source)

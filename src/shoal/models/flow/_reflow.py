@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -28,21 +28,23 @@ if TYPE_CHECKING:
     from ...core._population import Population
     from ...training import Conditions, SetBatch, SetSampler, Store
     from ...training._sampler import Draw
+    from ..base._preset_model import PresetModel
     from ..base._requests import PredictionRequest
     from ..base._sets import RequestedSets
     from ..base._vocabulary import Vocabulary
-    from ._model import Flow
+
+Model = TypeVar("Model", bound="PresetModel")
 
 
 def reflow(
-    model: Flow,
+    model: Model,
     max_steps: int | None = None,
     *,
     n_pairs: int = 256,
     n_steps: int = 100,
     rng: RNGLike = 0,
     **settings: Any,
-) -> Flow:
+) -> Model:
     """Train a copy on the pairs that this flow makes: straighter paths, followed in few steps.
 
     This is rectified flow. Control cells of the contexts and batches of each training condition are
@@ -119,7 +121,9 @@ class Pairs:
     centre: Tensor
 
 
-def make_pairs(model: Flow, n_pairs: int, *, n_steps: int, rng: np.random.Generator) -> Pairs:
+def make_pairs(
+    model: PresetModel, n_pairs: int, *, n_steps: int, rng: np.random.Generator
+) -> Pairs:
     """Carry `n_pairs` starting cells of each training condition along a flow, in `n_steps` steps.
 
     Conditions whose predictions start at cells of other contexts come twice: once from control
@@ -191,7 +195,7 @@ def _with_repeats(conditions: Conditions, index: Ints) -> Conditions:
 
 
 def _ends(
-    model: Flow,
+    model: PresetModel,
     start: NDArray[np.float32],
     request: PredictionRequest,
     *,
@@ -210,7 +214,7 @@ def _ends(
     return begin, end, torch.from_numpy(model._centres(request.context, model.cells))
 
 
-def _pair_store(model: Flow, pairs: Pairs, sampler: SetSampler, store: str) -> PairStore:
+def _pair_store(model: PresetModel, pairs: Pairs, sampler: SetSampler, store: str) -> PairStore:
     """Return the store of pairs; held-out conditions come from the store of the screen."""
     cells = cell_store(model.cells, model.space, sampler, store)
     return PairStore(pairs, model.start.training_store(cells), sampler)
