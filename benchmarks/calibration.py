@@ -106,7 +106,7 @@ def real(draws: int) -> None:
             guides = adata.uns["guides"]["table"].query("source != 'random split'")
             show(
                 "Papalexi: each non-targeting guide against the others (replicate strata)",
-                guides[["source", "n_cells", "kappa", "pvalue"]].to_dict("records"),
+                guides[["held_out", "n_cells", "kappa", "pvalue"]].to_dict("records"),
             )
     kang = read("kang18_ctrl_8donors_null")
     for cell_type in kang.obs["cell_type"].value_counts().index if kang is not None else []:

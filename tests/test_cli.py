@@ -69,7 +69,7 @@ def test_counts_to_tables_and_pictures(counts, tmp_path):
     expected = adata.uns["coherence"]["table"]
     assert list(written.columns) == list(expected.columns)
     np.testing.assert_allclose(written["coherence"].astype(float), expected["coherence"])
-    assert {"random split", "left-out labels"} == set(pd.read_csv(out / "null.csv")["source"])
+    assert {"random split", "left-out labels"} == set(pd.read_csv(out / "null.csv")["held_out"])
     assert all(
         (out / name).read_bytes().startswith(b"\x89PNG") for name in WRITTEN if name.endswith("png")
     )
@@ -135,7 +135,7 @@ def test_two_control_labels_are_pooled_and_tested(counts, tmp_path):
     adata.write_h5ad(path)
     assert call(path, tmp_path / "out", "--normalize", "log1p", "--control", "NT").exit_code == 0
     assert "NT" not in pd.read_csv(tmp_path / "out" / "coherence.csv", index_col=0).index
-    assert "left-out labels" in set(pd.read_csv(tmp_path / "out" / "null.csv")["source"])
+    assert "left-out labels" in set(pd.read_csv(tmp_path / "out" / "null.csv")["held_out"])
 
 
 def test_too_few_controls_for_a_null(counts, tmp_path):

@@ -24,7 +24,7 @@ PUBLIC = "papalexi_2021"
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSet:
     """A screen in a file, whose perturbation column and control are in ``uns["dataset_info"]``.
 
     Attributes
@@ -53,16 +53,16 @@ class Source:
 
 
 SOURCES = (  # the smallest first: it is what --quick takes
-    Source("norman_2019", "norman19_perturbench.h5ad"),
-    Source("renge_2023", "renge23_hipsc_ko.h5ad", context_key="day"),
-    Source(
+    DataSet("norman_2019", "norman19_perturbench.h5ad"),
+    DataSet("renge_2023", "renge23_hipsc_ko.h5ad", context_key="day"),
+    DataSet(
         "papalexi_2021",
         "papalexi21_sceptre_lowmoi.h5ad",
         batch_key="bio_rep",
         guide_key="grna",
         keep="guide_confident",
     ),
-    Source(
+    DataSet(
         "gasperini_2019",
         "gasperini19_sceptre_highmoi.h5ad",
         batch_key="batch",
@@ -100,13 +100,13 @@ def _screens(*, quick: bool, simulated: bool, say: Say) -> Iterator[tuple[str, A
     folder = Path(os.environ.get("SHOAL_DATA_DIR", "../shared/data"))
     present = [s for s in SOURCES if (folder / s.file).is_file()]
     if present:
-        names = ", ".join(source.name for source in present)
+        names = ", ".join(data.name for data in present)
         say(f"real screens found in {folder}: {names}{' (--quick takes one)' if quick else ''}")
-        for source in present[:1] if quick else present:
+        for data in present[:1] if quick else present:
             yield (
-                source.name,
-                _read(source, folder),
-                Options("log1p", depth_key=source.depth_key, n_draws=n_draws),
+                data.name,
+                _read(data, folder),
+                Options("log1p", depth_key=data.depth_key, n_draws=n_draws),
             )
         return
     say(f"no real screens in {folder} (set SHOAL_DATA_DIR to a folder that has them)")
@@ -117,25 +117,25 @@ def _screens(*, quick: bool, simulated: bool, say: Say) -> Iterator[tuple[str, A
     yield _downloaded(n_draws, say) or _simulated(n_draws)
 
 
-def _read(source: Source, folder: Path) -> AnnData:
+def _read(data: DataSet, folder: Path) -> AnnData:
     """Return a screen of the folder, annotated, without the cells that are left out."""
     import anndata as ad
 
     from . import pp
 
-    adata = ad.read_h5ad(folder / source.file)
+    adata = ad.read_h5ad(folder / data.file)
     info = adata.uns["dataset_info"]
     column = str(info["perturbation_key"])
-    kept = ~adata.obs[column].isin(source.drop).to_numpy()
-    if source.keep is not None:
-        kept &= adata.obs[source.keep].to_numpy(dtype=bool)
+    kept = ~adata.obs[column].isin(data.drop).to_numpy()
+    if data.keep is not None:
+        kept &= adata.obs[data.keep].to_numpy(dtype=bool)
     adata = adata[kept].copy()
     keys = {
-        "batch_key": source.batch_key,
-        "context_key": source.context_key,
-        "guide_key": source.guide_key,
+        "batch_key": data.batch_key,
+        "context_key": data.context_key,
+        "guide_key": data.guide_key,
     }
-    pp.annotate(adata, column, control=source.control or str(info["control_label"]), **keys)
+    pp.annotate(adata, column, control=data.control or str(info["control_label"]), **keys)
     return adata
 
 

@@ -143,7 +143,7 @@ def summary(adata: AnnData) -> dict[str, Any]:
     }
     if NULL in adata.uns:
         rates = adata.uns[NULL]["rates"]
-        split = rates[rates["source"] == "random split"]
+        split = rates[rates["held_out"] == "random split"]
         for alpha in sorted(split["alpha"].unique(), reverse=True):
             at = split[split["alpha"] == alpha]
             row[f"null at {alpha:g}"] = float(at["n_rejected"].sum() / at["n_draws"].sum())

@@ -37,7 +37,7 @@ def test_a_file_says_all_that_python_can(tmp_path, counts):
     path.write_text(YAML.format(name="small.h5ad"))
     spec = read(path)
     (data,) = spec.data
-    assert data.source == ("path", str(tmp_path / "small.h5ad"))
+    assert data.origin == ("path", str(tmp_path / "small.h5ad"))
     assert data.annotate == {"perturbation_key": "perturbation", "control": ["control"]}
     assert data.prepare == {"fit_on": "train", "normalize": "log1p"}
     assert data.embed == ({"method": "coexpression"},)
@@ -224,4 +224,4 @@ def test_a_function_is_a_source(spec):
     spec["data"] = {
         "made": {"call": sh.ds.simulate, "perturbation_key": "perturbation", "control": "control"}
     }
-    assert read(spec).data[0].source == ("call", sh.ds.simulate)
+    assert read(spec).data[0].origin == ("call", sh.ds.simulate)

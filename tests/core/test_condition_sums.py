@@ -133,4 +133,4 @@ def test_a_matrix_in_memory_is_not_copied(screen_adata):
     sh.pp.annotate(screen_adata, "perturbation", control="control")
     cells = read_once(population(screen_adata, resolve(screen_adata)), np.arange(5))
     assert cells.rows.kept is None
-    assert cells.rows.source is screen_adata.X
+    assert cells.rows.matrix is screen_adata.X

@@ -111,7 +111,7 @@ def test_every_metric_has_a_record():
     }
     for suite in EXTERNAL_SUITES.values():
         assert suite.metrics
-        assert suite.source
+        assert suite.reference
         assert not suite.halves
         for name, metric in suite.metrics.items():
             assert metric.name == name

@@ -34,7 +34,7 @@ def test_a_metric_without_a_range_or_without_values_has_none(losses):
     assert np.isnan(shortfall(own, positive_control=bad, negative_control=good))
     assert np.isnan(shortfall(own, positive_control=good, negative_control=good))
     assert np.isnan(shortfall(own * np.nan, positive_control=good, negative_control=bad))
-    with pytest.raises(ValueError, match="alike for all"):
+    with pytest.raises(ValueError, match="of one length"):
         shortfall(own[1:], positive_control=good, negative_control=bad)
 
 

@@ -77,7 +77,7 @@ def test_every_record_is_whole():
         assert metric.family in FAMILIES
         assert metric.needs in {"means", "cells", "components", "genes"}
         assert metric.direction in {"higher", "lower", "target"}
-        assert metric.source
+        assert metric.reference
     assert len(SUITE) == len(set(SUITE)) >= 36
     with pytest.raises(TypeError):
         SUITE["another"] = SUITE["mae"]

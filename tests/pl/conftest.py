@@ -87,12 +87,12 @@ def tested(rng):
     adata = ad.AnnData(np.zeros((3, 2)))
     draws = {n: rng.random(50) for n in (30, 100)}
     rows = [
-        pd.DataFrame({"source": "random split", "n_cells": n, "pvalue": p})
+        pd.DataFrame({"held_out": "random split", "n_cells": n, "pvalue": p})
         for n, p in draws.items()
     ]
     rows.append(
         pd.DataFrame(
-            {"source": ["g1", "g2", "g3"], "n_cells": [40, 50, 60], "pvalue": [0.5, 0.2, np.nan]}
+            {"held_out": ["g1", "g2", "g3"], "n_cells": [40, 50, 60], "pvalue": [0.5, 0.2, np.nan]}
         )
     )
     rates = []
@@ -101,7 +101,7 @@ def tested(rng):
             k = int((p < alpha).sum())
             span = stats.binomtest(k, 50).proportion_ci()
             rates.append(("random split", n, alpha, 50, k, k / 50, span.low, span.high))
-    names = ["source", "n_cells", "alpha", "n_draws", "n_rejected", "rate", "ci_low", "ci_high"]
+    names = ["held_out", "n_cells", "alpha", "n_draws", "n_rejected", "rate", "ci_low", "ci_high"]
     table = pd.concat(rows, ignore_index=True).assign(residual_pvalue=lambda t: t["pvalue"] ** 2)
     frame = pd.DataFrame(rates, columns=names)
     write_table(adata, "coherence_null", table, schema="coherence_null/1", params={}, rates=frame)

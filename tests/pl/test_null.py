@@ -70,7 +70,7 @@ def test_axes_are_used_and_errors_are_kind(tested):
 
 def test_groups_beyond_the_axis_stay_in_the_picture(tested):
     table = tested.uns["coherence_null"]["table"]
-    table.loc[table["source"] == "g1", "pvalue"] = 0.0
+    table.loc[table["held_out"] == "g1", "pvalue"] = 0.0
     left, _ = sh.pl.coherence_null(tested)
     assert len(line(left, "1 control groups").get_xdata()) == 1
     (at,) = line(left, "1 control groups beyond the axis").get_ydata()
@@ -79,7 +79,7 @@ def test_groups_beyond_the_axis_stay_in_the_picture(tested):
 
 def test_rates_of_groups_need_many_of_them(tested):
     rates = tested.uns["coherence_null"]["rates"]
-    few = rates.iloc[:2].assign(source="left-out labels", n_cells=0, n_draws=5)
+    few = rates.iloc[:2].assign(held_out="left-out labels", n_cells=0, n_draws=5)
     tested.uns["coherence_null"]["rates"] = pd.concat([rates, few])
     assert len(sh.pl.coherence_null(tested)[1].get_xticklabels()) == 2
     tested.uns["coherence_null"]["rates"] = pd.concat([rates, few.assign(n_draws=40)])
@@ -89,7 +89,7 @@ def test_rates_of_groups_need_many_of_them(tested):
 
 def test_only_groups(tested):
     result = tested.uns["coherence_null"]
-    result["table"] = result["table"][result["table"]["source"] != "random split"]
+    result["table"] = result["table"][result["table"]["held_out"] != "random split"]
     result["rates"] = result["rates"].iloc[:0]
     left, right = sh.pl.coherence_null(tested)
     left.figure.canvas.draw()

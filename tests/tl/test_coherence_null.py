@@ -19,7 +19,7 @@ def controls_only(x, **columns):
 
 def rates(adata, **kwargs):
     sh.tl.coherence_null(adata, "perturbation", control="control", **kwargs)
-    return adata.uns["coherence_null"]["rates"].set_index(["source", "n_cells", "alpha"])
+    return adata.uns["coherence_null"]["rates"].set_index(["held_out", "n_cells", "alpha"])
 
 
 def test_rates_are_nominal_and_seeded(rng):
@@ -39,7 +39,7 @@ def test_a_label_with_an_effect_is_found(rng):
     adata = controls_only(x, guide=np.repeat([f"g{i}" for i in range(6)], 102))
     rates(adata, n_cells=[20], n_draws=5, by="guide")
     table = adata.uns["coherence_null"]["table"]
-    left = table[table["source"] != "random split"].set_index("source")["pvalue"]
+    left = table[table["held_out"] != "random split"].set_index("held_out")["pvalue"]
     assert left["g0"] < 1e-6
     assert len(left) == 6
 

@@ -81,10 +81,10 @@ def content_of(data: Data) -> str:
 
     It is a digest of the content of its file, or the name of the function that loads it.
     """
-    kind, source = data.source
+    kind, origin = data.origin
     if kind != "path":
-        return f"{kind}:{_plain(source)}"
-    with Path(source).open("rb") as file:
+        return f"{kind}:{_plain(origin)}"
+    with Path(origin).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -112,7 +112,7 @@ def read_rows(folder: Path) -> list[Row]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON can hold it; of a function or class, its name and source text."""
+    """Return a value as JSON can hold it; of a function or class, its name and origin text."""
     if hasattr(value, "__dataclass_fields__"):
         return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
     if isinstance(value, dict) or hasattr(value, "items"):

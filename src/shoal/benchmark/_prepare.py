@@ -19,15 +19,15 @@ def prepare(data: Data, split: Split) -> AnnData:
     It is read, annotated, divided into training and test, prepared, and its perturbations are
     embedded.
     """
-    kind, source = data.source
+    kind, origin = data.origin
     if kind == "path":
         from anndata import read_h5ad
 
-        adata = read_h5ad(source)
+        adata = read_h5ad(origin)
     elif kind == "load":
-        adata = ds.load(source)
+        adata = ds.load(origin)
     else:
-        adata = (_function(source) if isinstance(source, str) else source)()
+        adata = (_function(origin) if isinstance(origin, str) else origin)()
     if data.annotate:
         pp.annotate(adata, **data.annotate)
     pp.split(adata, **split.options)

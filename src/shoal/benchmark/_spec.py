@@ -39,7 +39,7 @@ class Data:
     ----------
     name
         Its name.
-    source
+    origin
         Where it comes from: ``"path"``, ``"load"`` or ``"call"``, and what that takes.
     annotate, prepare, embed
         Arguments of :func:`shoal.pp.annotate`, :func:`shoal.pp.prepare` (``None`` to leave it out)
@@ -47,7 +47,7 @@ class Data:
     """
 
     name: str
-    source: tuple[str, Any]
+    origin: tuple[str, Any]
     annotate: Mapping[str, Any]
     prepare: Mapping[str, Any] | None
     embed: tuple[Mapping[str, Any], ...]
@@ -176,9 +176,9 @@ def read(spec: Spec | Mapping[str, Any] | str | Path) -> Spec:
         )
         raise TypeError(msg)
     for data in found.data:
-        kind, source = data.source
-        if kind == "path" and not Path(source).is_file():
-            msg = f"data {data.name!r}: no such file: {source}"
+        kind, origin = data.origin
+        if kind == "path" and not Path(origin).is_file():
+            msg = f"data {data.name!r}: no such file: {origin}"
             raise FileNotFoundError(msg)
     return found
 
@@ -221,15 +221,15 @@ def _data(name: str, entry: Any) -> Data:
         listed = " and ".join(given) or "none of them"
         msg = f"{where} needs one of {', '.join(SOURCES)}, not {listed}"
         raise ValueError(msg)
-    kind, source = given[0], entry[given[0]]
+    kind, origin = given[0], entry[given[0]]
     if kind == "load":
-        one_of(source, list(ds.available().index), name=f"{where}: load")
+        one_of(origin, list(ds.available().index), name=f"{where}: load")
     elif kind == "call":
-        if not (callable(source) or (isinstance(source, str) and source.count(":") == 1)):
-            msg = f"{where}: call must be a function or 'package.module:function', not {source!r}"
+        if not (callable(origin) or (isinstance(origin, str) and origin.count(":") == 1)):
+            msg = f"{where}: call must be a function or 'package.module:function', not {origin!r}"
             raise ValueError(msg)
     else:
-        source = str(source)
+        origin = str(origin)
     annotate = {key: entry[key] for key in ANNOTATE if key in entry}
     if kind != "load" or annotate:
         lacking = [key for key in ("perturbation_key", "control") if key not in annotate]
@@ -241,7 +241,7 @@ def _data(name: str, entry: Any) -> Data:
     several = [embed] if isinstance(embed, Mapping) else embed
     return Data(
         name,
-        (kind, source),
+        (kind, origin),
         annotate,
         None
         if entry.get("prepare") is False

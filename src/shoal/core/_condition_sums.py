@@ -127,7 +127,7 @@ def read(
         kept = np.zeros(len(group), dtype=bool)
         kept[keep] = True
     shape = (n_first + len(keys[1]), rows.shape[1])
-    visit = partial(_visit, group, train, kept, np.dtype(rows.source.dtype))
+    visit = partial(_visit, group, train, kept, np.dtype(rows.matrix.dtype))
     totals, values = walk(rows, visit, partial(_zeros, shape))
     sums, n = totals["sums"], np.bincount(group[group >= 0], minlength=shape[0])
     return Reading(

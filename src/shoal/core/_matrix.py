@@ -57,7 +57,7 @@ class Rows:
 
     Attributes
     ----------
-    source
+    matrix
         Dense array, CSR matrix, h5py or zarr array, AnnData's backed sparse dataset, or dask array.
     columns
         Positions of the columns to keep, or ``None`` for all. Images have no columns.
@@ -67,7 +67,7 @@ class Rows:
         Rows, with the kept columns only, that `take` does not read again.
     """
 
-    source: Any
+    matrix: Any
     columns: Ints | None = None
     slot: str = "the matrix"
     kept: KeptRows | None = None
@@ -75,32 +75,32 @@ class Rows:
     @property
     def shape(self) -> tuple[int, ...]:
         """Number of cells, then the shape of one: ``(n, d)``, or ``(n, C, H, W)`` of images."""
-        return (int(self.source.shape[0]), *self.cell_shape)
+        return (int(self.matrix.shape[0]), *self.cell_shape)
 
     @property
     def cell_shape(self) -> tuple[int, ...]:
         """Shape of one cell: ``(d,)`` with d kept columns, or ``(C, H, W)`` of images."""
         if self.columns is not None:
             return (len(self.columns),)
-        return tuple(int(size) for size in self.source.shape[1:])
+        return tuple(int(size) for size in self.matrix.shape[1:])
 
     def blocks(self) -> Iterator[tuple[slice, Matrix]]:
         """Yield (rows, block) in order.
 
         A block of rows of features is a 2-D float64 array or a CSR matrix. A block of images has
-        the shape (n, *cell_shape) and the dtype of the source.
+        the shape (n, *cell_shape) and the dtype of the matrix.
 
         Statistics call :func:`shoal.core._walk.walk` instead, which computes the blocks of a dask
         array together. Here they are computed one after another.
         """
-        if _dask.is_dask(self.source):
+        if _dask.is_dask(self.matrix):
             yield from self._dask_blocks()
             return
         n = self.shape[0]
         step = self.step
         for start in range(0, n, step):
             rows = slice(start, min(start + step, n))
-            yield rows, self.finish(_read(self.source, rows))
+            yield rows, self.finish(_read(self.matrix, rows))
 
     def take(self, index: Ints) -> Matrix:
         """Return the cells at the (sorted, unique) positions `index`, in memory, as a block is.
@@ -110,12 +110,12 @@ class Rows:
         are computed, together.
         """
         if self.in_memory:
-            return self.finish(self.source[index])
+            return self.finish(self.matrix[index])
         places = None if self.kept is None else self.kept.places(index)
         if self.kept is not None and places is not None:
             return Rows(self.kept.values, slot=self.slot).take(places)
         chosen = (
-            _dask.take(self.source, index) if _dask.is_dask(self.source) else self._file_rows(index)
+            _dask.take(self.matrix, index) if _dask.is_dask(self.matrix) else self._file_rows(index)
         )
         parts = [self.finish(part) for part in chosen]
         if len(parts) == 1:
@@ -126,14 +126,14 @@ class Rows:
         """Read the rows at `index` from a file, a block at a time; near rows are read together."""
         apart = np.flatnonzero(np.diff(index) > self._gap) + 1
         runs = [np.arange(run[0], run[-1] + 1) for run in np.split(index, apart) if len(run)]
-        if _is_backed_sparse(self.source) or not runs:  # one call reads many runs
+        if _is_backed_sparse(self.matrix) or not runs:  # one call reads many runs
             runs = [np.concatenate([np.empty(0, dtype=np.int64), *runs])]
         step = self.step
         for run in runs:
             for start in range(0, max(len(run), 1), step):
                 read = run[start : start + step]
                 wanted = np.isin(read, index, assume_unique=True)
-                block = self.source[_as_slice_or_mask(read, self.shape[0])]
+                block = self.matrix[_as_slice_or_mask(read, self.shape[0])]
                 yield block if wanted.all() else block[wanted]
 
     def held(self) -> Rows:
@@ -142,12 +142,12 @@ class Rows:
         See :func:`shoal.core._dask.held` for what is kept where. Any other matrix is returned as it
         is.
         """
-        if not _dask.is_dask(self.source):
+        if not _dask.is_dask(self.matrix):
             return self
         array = (
-            _dask.whole_rows(self.source)
+            _dask.whole_rows(self.matrix)
             if self.columns is None
-            else _dask.columns_of(self.source, self.columns)
+            else _dask.columns_of(self.matrix, self.columns)
         )
         return Rows(_dask.held(array))
 
@@ -157,24 +157,24 @@ class Rows:
         A dask array stays one, with as many blocks as hold such rows. Any other matrix is read, see
         :meth:`take`.
         """
-        if not _dask.is_dask(self.source):
+        if not _dask.is_dask(self.matrix):
             return self.take(index)
-        array = self.source if self.columns is None else _dask.columns_of(self.source, self.columns)
+        array = self.matrix if self.columns is None else _dask.columns_of(self.matrix, self.columns)
         return _dask.rows_of(array, index)
 
     def head(self) -> Rows:
         """Return the first block alone; nothing is computed yet of a dask array."""
-        if _dask.is_dask(self.source):
-            first = next((i for i, n in enumerate(self.source.chunks[0]) if n), 0)
-            return Rows(_dask.whole_rows(self.source).blocks[first], self.columns)
-        return Rows(_read(self.source, slice(0, min(self.step, self.shape[0]))), self.columns)
+        if _dask.is_dask(self.matrix):
+            first = next((i for i, n in enumerate(self.matrix.chunks[0]) if n), 0)
+            return Rows(_dask.whole_rows(self.matrix).blocks[first], self.columns)
+        return Rows(_read(self.matrix, slice(0, min(self.step, self.shape[0]))), self.columns)
 
     def is_same_file(self, other: Rows) -> bool:
         """Return whether both are the same array of a file, or the same dask array.
 
         Of matrices in memory it is False: they may have been changed in place.
         """
-        one, two = self.source, other.source
+        one, two = self.matrix, other.matrix
         if _dask.is_dask(one) and _dask.is_dask(two):
             return bool(one.name == two.name)
         if _is_backed_sparse(one) and _is_backed_sparse(two):
@@ -184,7 +184,7 @@ class Rows:
     @property
     def in_memory(self) -> bool:
         """Whether rows can be had without reading a file or computing anything."""
-        return isinstance(self.source, np.ndarray) or bool(sparse.issparse(self.source))
+        return isinstance(self.matrix, np.ndarray) or bool(sparse.issparse(self.matrix))
 
     @property
     def step(self) -> int:
@@ -200,20 +200,20 @@ class Rows:
         it is a quarter of a block: the rows of each block and all of them together are in memory at
         the same time.
         """
-        if _dask.is_dask(self.source):
-            return max(1, max(self.source.chunks[0], default=1) // 4)
+        if _dask.is_dask(self.matrix):
+            return max(1, max(self.matrix.chunks[0], default=1) // 4)
         return self.step if self.in_memory else 8 * self.step
 
     @property
     def _row_bytes(self) -> float:
         """Bytes of one row in memory, on average."""
-        n = self.source.shape[0]
-        if sparse.issparse(self.source):
-            return 12.0 * max(self.source.nnz / max(n, 1), 1)
-        if _is_backed_sparse(self.source):
-            return 12.0 * max(float(self.source.group["indptr"][-1]) / max(n, 1), 1)
-        per_value = 8.0 if len(self.source.shape) == 2 else np.dtype(self.source.dtype).itemsize
-        return per_value * prod(self.source.shape[1:])
+        n = self.matrix.shape[0]
+        if sparse.issparse(self.matrix):
+            return 12.0 * max(self.matrix.nnz / max(n, 1), 1)
+        if _is_backed_sparse(self.matrix):
+            return 12.0 * max(float(self.matrix.group["indptr"][-1]) / max(n, 1), 1)
+        per_value = 8.0 if len(self.matrix.shape) == 2 else np.dtype(self.matrix.dtype).itemsize
+        return per_value * prod(self.matrix.shape[1:])
 
     @property
     def _gap(self) -> int:
@@ -221,20 +221,20 @@ class Rows:
 
         These are as many as a file gives in the time of one more call, or as share a chunk.
         """
-        per_row, is_sparse = self._row_bytes, _is_backed_sparse(self.source)
-        chunks = getattr(self.source.group["data"] if is_sparse else self.source, "chunks", None)
+        per_row, is_sparse = self._row_bytes, _is_backed_sparse(self.matrix)
+        chunks = getattr(self.matrix.group["data"] if is_sparse else self.matrix, "chunks", None)
         in_chunk = 0.0 if chunks is None else chunks[0] * (12.0 / per_row if is_sparse else 1)
         return max(1, int(in_chunk), int(GAP_BYTES / per_row))
 
     def _dask_blocks(self) -> Iterator[tuple[slice, Matrix]]:
-        array = _dask.whole_rows(self.source)
+        array = _dask.whole_rows(self.matrix)
         start = 0
         for i in range(array.numblocks[0]):
             block = self.finish(array.blocks[i].compute())
             yield slice(start, start + block.shape[0]), block
             start += block.shape[0]
 
-    def without_source(self) -> Rows:
+    def without_matrix(self) -> Rows:
         """Return what :meth:`finish` needs, to be sent to where a block is computed."""
         return Rows(None, self.columns)
 
@@ -253,12 +253,12 @@ class Rows:
         return block if self.columns is None else block[:, self.columns]
 
 
-def as_rows(source: Any, columns: Ints | None = None, *, slot: str = "the matrix") -> Rows:
+def as_rows(matrix: Any, columns: Ints | None = None, *, slot: str = "the matrix") -> Rows:
     """Wrap the values of cells; CSC is turned into CSR once, because rows are what is read.
 
     Parameters
     ----------
-    source
+    matrix
         (n, d) matrix of any kind, or (n, *F) dense, h5py, zarr or dask array of images.
     columns
         Positions of the columns to keep; ``None`` keeps all.
@@ -272,27 +272,27 @@ def as_rows(source: Any, columns: Ints | None = None, *, slot: str = "the matrix
     ValueError
         If it has one axis only, or columns of images are asked for.
     """
-    if isinstance(source, np.ndarray):
-        source = np.asarray(source)
-    elif sparse.issparse(source):
-        source = source if source.format == "csr" else source.tocsr()
-    elif _dask.is_dask(source):
-        if any(np.isnan(n) for n in source.shape):
-            source = source.compute_chunk_sizes()
-    elif _is_backed_sparse(source):
-        source = source if source.format == "csr" else source.to_memory().tocsr()
-    elif not all(hasattr(source, name) for name in ("shape", "dtype", "__getitem__")):
+    if isinstance(matrix, np.ndarray):
+        matrix = np.asarray(matrix)
+    elif sparse.issparse(matrix):
+        matrix = matrix if matrix.format == "csr" else matrix.tocsr()
+    elif _dask.is_dask(matrix):
+        if any(np.isnan(n) for n in matrix.shape):
+            matrix = matrix.compute_chunk_sizes()
+    elif _is_backed_sparse(matrix):
+        matrix = matrix if matrix.format == "csr" else matrix.to_memory().tocsr()
+    elif not all(hasattr(matrix, name) for name in ("shape", "dtype", "__getitem__")):
         msg = (
-            f"cannot read a matrix of type {type(source).__name__}; expected dense, sparse, "
+            f"cannot read a matrix of type {type(matrix).__name__}; expected dense, sparse, "
             "backed, dask or zarr"
         )
         raise TypeError(msg)
-    if len(source.shape) < 2:
-        msg = f"expected the values of cells, (n, d) or (n, C, H, W), not {len(source.shape)}-D"
+    if len(matrix.shape) < 2:
+        msg = f"expected the values of cells, (n, d) or (n, C, H, W), not {len(matrix.shape)}-D"
         raise ValueError(msg)
     if columns is not None:
-        refuse_images(source.shape, slot)
-    return Rows(source, columns, slot)
+        refuse_images(matrix.shape, slot)
+    return Rows(matrix, columns, slot)
 
 
 def choose(
@@ -443,17 +443,17 @@ def add_to_groups(sums: Floats, block: Matrix, code: Ints, weight: Floats | None
         )
 
 
-def _read(source: Any, rows: slice) -> Any:
+def _read(matrix: Any, rows: slice) -> Any:
     """Read a block of rows; in-memory CSR is sliced without copying its values."""
-    if isinstance(source, (sparse.csr_matrix, sparse.csr_array)):
-        lo, hi = source.indptr[rows.start], source.indptr[rows.stop]
+    if isinstance(matrix, (sparse.csr_matrix, sparse.csr_array)):
+        lo, hi = matrix.indptr[rows.start], matrix.indptr[rows.stop]
         parts = (
-            source.data[lo:hi],
-            source.indices[lo:hi],
-            source.indptr[rows.start : rows.stop + 1] - lo,
+            matrix.data[lo:hi],
+            matrix.indices[lo:hi],
+            matrix.indptr[rows.start : rows.stop + 1] - lo,
         )
-        return sparse.csr_matrix(parts, shape=(rows.stop - rows.start, source.shape[1]), copy=False)
-    return source[rows]
+        return sparse.csr_matrix(parts, shape=(rows.stop - rows.start, matrix.shape[1]), copy=False)
+    return matrix[rows]
 
 
 def _as_slice_or_mask(read: Ints, n: int) -> slice | Bools:
@@ -465,5 +465,5 @@ def _as_slice_or_mask(read: Ints, n: int) -> slice | Bools:
     return mask
 
 
-def _is_backed_sparse(source: Any) -> bool:
-    return hasattr(source, "to_memory") and hasattr(source, "format") and hasattr(source, "group")
+def _is_backed_sparse(matrix: Any) -> bool:
+    return hasattr(matrix, "to_memory") and hasattr(matrix, "format") and hasattr(matrix, "group")

@@ -245,8 +245,8 @@ def population(
         not take them.
     """
     key_in(screen.perturbation_key, adata.obs.columns, where="adata.obs")
-    source, slot = choose(adata, layer=layer, use_rep=use_rep, images=images)
-    rows = as_rows(source, slot=slot)
+    matrix, slot = choose(adata, layer=layer, use_rep=use_rep, images=images)
+    rows = as_rows(matrix, slot=slot)
     if use_rep in (None, "X"):
         features = tuple(map(str, adata.var_names))
     elif len(rows.cell_shape) > 1:
@@ -284,7 +284,7 @@ def read_once(cells: Population, keep: Ints | None = None) -> Population:
         The population.
     keep
         Rows whose values will be needed, in any order. Those of a file or of a dask array are kept
-        in memory, in the precision of the source, and ``rows.take`` does not read them again. A
+        in memory, in the precision of the matrix, and ``rows.take`` does not read them again. A
         matrix that is in memory is not copied.
     """
     reading = cells.read(keep)

@@ -67,9 +67,9 @@ def walk(rows: Rows, visit: Visit, totals: Callable[[], Totals] = dict) -> tuple
     values
         Name -> what `visit` returned, concatenated in the order of the rows.
     """
-    if _dask.is_dask(rows.source):
-        task = partial(_visit_block, rows.without_source(), visit, totals)
-        sums, values = _dask.map_reduce(rows.source, task, _merge)
+    if _dask.is_dask(rows.matrix):
+        task = partial(_visit_block, rows.without_matrix(), visit, totals)
+        sums, values = _dask.map_reduce(rows.matrix, task, _merge)
         return _as_own(sums), _as_own(values)
     sums = totals()
     return sums, _concatenate([visit(where, block, sums) for where, block in rows.blocks()])

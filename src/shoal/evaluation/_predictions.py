@@ -146,7 +146,7 @@ def in_order(rows: Rows, cells: AnnData, features: Sequence[str]) -> Rows:
     """Return the values of predicted cells with the genes of a screen, in its order."""
     columns = cells.var_names.get_indexer(list(features))
     same = len(columns) == cells.n_vars and np.array_equal(columns, np.arange(len(columns)))
-    return rows if same else Rows(rows.source, columns)
+    return rows if same else Rows(rows.matrix, columns)
 
 
 def _is_path(adata: AnnData, text: str) -> bool:

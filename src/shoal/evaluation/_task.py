@@ -101,7 +101,7 @@ def take(rows: Rows, index: Sequence[Ints]) -> Sequence[Matrix]:
     Rows that are in memory are not copied. Others are read from the file.
     """
     if rows.in_memory:
-        source = rows.source if rows.columns is None else rows.source[:, rows.columns]
+        source = rows.matrix if rows.columns is None else rows.matrix[:, rows.columns]
         return Cells(source, tuple(index))
     if rows.kept is not None:
         places = [rows.kept.places(own) for own in index]

@@ -111,7 +111,7 @@ FLAT, ALONE = "a shift is the same in all genes", "there is no other condition o
 
 
 def _metric(
-    name: str, family: str, perfect: float, compute: Compute, undefined: str, source: str
+    name: str, family: str, perfect: float, compute: Compute, undefined: str, reference: str
 ) -> Metric:
     return Metric(
         name,
@@ -121,7 +121,7 @@ def _metric(
         compute,
         "means",
         undefined,
-        source,
+        reference,
         masked=False,
     )
 

@@ -115,7 +115,9 @@ def _soft_max(values: Floats) -> Floats:
     return np.asarray(top + np.log(np.exp(values - top[:, None]).mean(axis=1)))
 
 
-def _metric(name: str, perfect: float, function: Pair, n_genes: int | None, source: str) -> Metric:
+def _metric(
+    name: str, perfect: float, function: Pair, n_genes: int | None, reference: str
+) -> Metric:
     return Metric(
         name,
         "population",
@@ -124,7 +126,7 @@ def _metric(name: str, perfect: float, function: Pair, n_genes: int | None, sour
         _pairs(function, n_genes),
         "cells",
         "too few cells, or means that are the same in all genes",
-        source,
+        reference,
         masked=False,
     )
 

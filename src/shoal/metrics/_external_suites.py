@@ -26,7 +26,7 @@ class ExternalSuite:
         Its name.
     metrics
         Its metrics, with their names and definitions in that package.
-    source
+    reference
         The version that it reproduces.
     uses_predicted_control
         Whether predicted responses are measured from the *predicted* control cells. Otherwise they
@@ -42,7 +42,7 @@ class ExternalSuite:
 
     name: str
     metrics: Mapping[str, Metric]
-    source: str
+    reference: str
     uses_predicted_control: bool = False
     halves: bool = False
     score: Callable[[Mapping[str, float], Mapping[str, float]], float] | None = None

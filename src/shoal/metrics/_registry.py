@@ -68,7 +68,7 @@ class Metric:
         axes) or ``"genes"`` (differential expression).
     undefined
         When it has no value.
-    source
+    reference
         Where it comes from.
     per
         ``"condition"``; or ``"screen"`` for a metric with one number per screen.
@@ -90,7 +90,7 @@ class Metric:
     compute: Callable[[Truth, Populations], Scored]
     needs: str
     undefined: str
-    source: str
+    reference: str
     per: Literal["condition", "screen"] = "condition"
     negative: Literal["perturbed", "control"] = "perturbed"
     masked: bool = True

@@ -109,10 +109,10 @@ def geometry(
     found = labels(adata, screen)
     strata = tuple(s for s in str(params.get("strata", "")).split(",") if s)
     plan = make_plan(adata, found, strata=strata, depth_key=params.get("depth_key") or None)
-    source, slot = choose(adata, layer=layer, use_rep=use_rep)
+    matrix, slot = choose(adata, layer=layer, use_rep=use_rep)
     left_out = str(params.get("exclude", "")).split(",") if not slot.startswith("obsm/") else []
     rows = as_rows(
-        source, np.flatnonzero(~adata.var_names.isin(left_out)) if any(left_out) else None
+        matrix, np.flatnonzero(~adata.var_names.isin(left_out)) if any(left_out) else None
     )
     _check_size(rows, name, n_cells=int(np.sum(plan.group == found.names.get_loc(name))))
 

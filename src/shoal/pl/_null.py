@@ -98,8 +98,8 @@ def coherence_null(
 def _sorted_pvalues(ax: Axes, table: pd.DataFrame, column: str) -> None:
     """Draw sorted p-values against those that are expected, both as -log10, with the envelope."""
     table = table[np.isfinite(table[column])]
-    split = table[table["source"] == RANDOM]
-    named = table[table["source"] != RANDOM]
+    split = table[table["held_out"] == RANDOM]
+    named = table[table["held_out"] != RANDOM]
     groups = [(f"{n} cells", g[column].to_numpy(float)) for n, g in split.groupby("n_cells")]
     for count in sorted({len(p) for _, p in groups}) or [len(named)]:
         expected, low, high = _envelope(count)
@@ -155,17 +155,17 @@ def _envelope(n: int) -> tuple[Floats, Floats, Floats]:
 
 def _rates(ax: Axes, rates: pd.DataFrame) -> None:
     """Draw rejection rates with their intervals: one place a size, one colour a level."""
-    rates = rates[(rates["source"] == RANDOM) | (rates["n_draws"] >= ENOUGH)]
+    rates = rates[(rates["held_out"] == RANDOM) | (rates["n_draws"] >= ENOUGH)]
     tidy(ax)
     if rates.empty:
         ax.text(0.5, 0.5, "no random splits", transform=ax.transAxes, ha="center", color=INK)
         return
-    places = list(dict.fromkeys(zip(rates["source"], rates["n_cells"], strict=True)))
+    places = list(dict.fromkeys(zip(rates["held_out"], rates["n_cells"], strict=True)))
     levels = sorted(rates["alpha"].unique(), reverse=True)
     for i, alpha in enumerate(levels):
         at_level = rates[rates["alpha"] == alpha]
         spot = np.array(
-            [places.index(p) for p in zip(at_level["source"], at_level["n_cells"], strict=True)]
+            [places.index(p) for p in zip(at_level["held_out"], at_level["n_cells"], strict=True)]
         )
         rate = at_level["rate"].to_numpy(float)
         span = np.vstack([rate - at_level["ci_low"], at_level["ci_high"] - rate]).clip(0)
@@ -182,7 +182,9 @@ def _rates(ax: Axes, rates: pd.DataFrame) -> None:
             label=f"level {alpha:g}",
             **look,
         )
-    names = [f"{n}" if source == RANDOM else str(source).replace(" ", "\n") for source, n in places]
+    names = [
+        f"{n}" if held_out == RANDOM else str(held_out).replace(" ", "\n") for held_out, n in places
+    ]
     ax.set_xticks(range(len(places)), names, rotation=45 if len(places) > 8 else 0)
     ax.set(
         xlabel="control cells in a pseudo-perturbation",

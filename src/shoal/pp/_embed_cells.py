@@ -212,8 +212,8 @@ def _held_out(adata: AnnData) -> Bools:
 
 def _log_values(request: EmbeddingRequest) -> Rows:
     """Return the matrix; raise ``ValueError`` if its values are not log-normalised."""
-    source, slot = choose(request.adata, layer=request.layer)
-    rows = as_rows(source)
+    matrix, slot = choose(request.adata, layer=request.layer)
+    rows = as_rows(matrix)
     scale = look(rows)
     if scale.n_bad_cells:
         msg = (

@@ -65,13 +65,13 @@ class Normalised:
 
 
 def log_normalise(
-    source: Any, rows: Rows, slot: str, is_control: Bools, target_sum: float | None
+    matrix: Any, rows: Rows, slot: str, is_control: Bools, target_sum: float | None
 ) -> Normalised:
     """Scale every cell to `target_sum` counts and take log(1 + x), on a copy.
 
     Parameters
     ----------
-    source
+    matrix
         Matrix of counts. A dask array stays lazy.
     rows
         The same matrix, by rows.
@@ -90,15 +90,15 @@ def log_normalise(
     import scanpy as sc
     from anndata import AnnData
 
-    if not (isinstance(source, np.ndarray) or sparse.issparse(source) or hasattr(source, "dask")):
+    if not (isinstance(matrix, np.ndarray) or sparse.issparse(matrix) or hasattr(matrix, "dask")):
         msg = (
-            f"{slot} is read from disk ({type(source).__name__}) and cannot be rewritten with "
+            f"{slot} is read from disk ({type(matrix).__name__}) and cannot be rewritten with "
             "normalised values: load it with adata.to_memory(), or store log-normalised values in "
             "the file"
         )
         raise ValueError(msg)
     totals = walk(rows, _totals_of)[1]["totals"]
-    rows = as_rows(source)
+    rows = as_rows(matrix)
     n_empty = int((totals == 0).sum())
     if target_sum is None:
         depth = totals[is_control & (totals > 0)]
@@ -114,16 +114,16 @@ def log_normalise(
             "(scanpy.pp.filter_cells drops them)"
         )
         warnings.warn(msg, UserWarning, stacklevel=3)
-    counts = rows.source
+    counts = rows.matrix
     if sparse.issparse(counts):
         counts = sparse.csr_matrix(counts)  # scanpy knows no csr_array
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Some cells have zero counts")
         scaled = sc.pp.normalize_total(AnnData(counts), target_sum=target_sum, inplace=False)["X"]
     values = sc.pp.log1p(scaled)
-    if isinstance(rows.source, sparse.sparray):
+    if isinstance(rows.matrix, sparse.sparray):
         values = sparse.csr_array(values)
-    return Normalised(values, source, totals, target_sum)
+    return Normalised(values, matrix, totals, target_sum)
 
 
 def _totals_of(where: slice, block: Matrix, totals: Totals) -> Values:

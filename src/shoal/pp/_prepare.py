@@ -177,17 +177,17 @@ def prepare(
     screen = resolve(adata, perturbation_key, control=control)
     found = labels(adata, screen)
     fit = _fit_cells(adata, found, fit_on)
-    source, slot = choose(adata, layer=layer)
-    rows = as_rows(source).held()
+    matrix, slot = choose(adata, layer=layer)
+    rows = as_rows(matrix).held()
     kind = _check_scale(rows, slot, normalize)
 
     normalised = None
     if normalize is not None:
-        normalised = log_normalise(source, rows, slot, found.is_control, target_sum)
+        normalised = log_normalise(matrix, rows, slot, found.is_control, target_sum)
         rows, target_sum = as_rows(normalised.values).held(), normalised.target_sum
     genes = _choose_genes(adata, rows, fit, n_top_genes, exclude, signed=kind == "signed")
     folds = _fold_count(cross_fit, fit, n_comps)
-    pca = fit_pca(Rows(rows.source, np.flatnonzero(genes)), fit, n_comps, fit_on, folds=folds)
+    pca = fit_pca(Rows(rows.matrix, np.flatnonzero(genes)), fit, n_comps, fit_on, folds=folds)
 
     own(adata)
     if normalised is not None:
@@ -318,7 +318,7 @@ def _highly_variable(
     import scanpy as sc
     from anndata import AnnData
 
-    cells = Rows(rows.source, np.flatnonzero(candidate)).matrix_of(np.flatnonzero(fit))
+    cells = Rows(rows.matrix, np.flatnonzero(candidate)).matrix_of(np.flatnonzero(fit))
     table = sc.pp.highly_variable_genes(
         AnnData(cells, uns={"log1p": adata.uns.get("log1p", {})}),
         n_top_genes=n_top_genes,

@@ -92,11 +92,11 @@ def coherence_null(
     Nothing; writes
 
     ``uns[key_added]["table"]`` : DataFrame, one row per set of control cells
-        ``source`` (``"random split"``, or the label that was left out), ``n_cells``, ``kappa``,
+        ``held_out`` (``"random split"``, or the label that was left out), ``n_cells``, ``kappa``,
         ``pvalue``, ``residual_pvalue``, ``magnitude``.
-    ``uns[key_added]["rates"]`` : DataFrame, one row per source, size and level
-        ``source``, ``n_cells`` (0 for all labels together), ``alpha``, ``n_draws``, ``n_rejected``,
-        ``rate`` and its exact binomial interval ``ci_low``, ``ci_high``.
+    ``uns[key_added]["rates"]`` : DataFrame, one row per left-out population, size and level
+        ``held_out``, ``n_cells`` (0 for all labels together), ``alpha``, ``n_draws``,
+        ``n_rejected``, ``rate`` and its exact binomial interval ``ci_low``, ``ci_high``.
 
     Raises
     ------
@@ -137,13 +137,13 @@ def coherence_null(
         draws += list(_label_sets(adata.obs[by].iloc[cells], min_cells))
     found_rows = [
         {
-            "source": source,
+            "held_out": held_out,
             "n_cells": n,
             **_measure_one(block, plan, cells, chosen, min(min_cells, n)),
         }
-        for source, n, chosen in progress(draws, total=len(draws), desc="null")
+        for held_out, n, chosen in progress(draws, total=len(draws), desc="null")
     ]
-    columns = ["source", "n_cells", "kappa", "pvalue", "residual_pvalue", "magnitude"]
+    columns = ["held_out", "n_cells", "kappa", "pvalue", "residual_pvalue", "magnitude"]
     table = pd.DataFrame(found_rows, columns=columns)
     params = {
         "n_draws": n_draws,
@@ -215,12 +215,12 @@ def _rates(table: pd.DataFrame) -> pd.DataFrame:
     """Count rejections of each kind of pseudo-perturbation, with exact binomial intervals."""
     from scipy import stats
 
-    random = table["source"] == "random split"
+    random = table["held_out"] == "random split"
     groups = [("random split", int(n), part) for n, part in table[random].groupby("n_cells")]
     if (~random).any():
         groups.append(("left-out labels", 0, table[~random]))
     rates = []
-    for source, n, part in groups:
+    for held_out, n, part in groups:
         tested = part["pvalue"].dropna()
         for alpha in ALPHAS:
             hits = int((tested < alpha).sum())
@@ -230,6 +230,6 @@ def _rates(table: pd.DataFrame) -> pd.DataFrame:
                 else (np.nan, np.nan)
             )
             rate = hits / len(tested) if len(tested) else np.nan
-            rates.append((source, n, alpha, len(tested), hits, rate, *ci))
-    names = ["source", "n_cells", "alpha", "n_draws", "n_rejected", "rate", "ci_low", "ci_high"]
+            rates.append((held_out, n, alpha, len(tested), hits, rate, *ci))
+    names = ["held_out", "n_cells", "alpha", "n_draws", "n_rejected", "rate", "ci_low", "ci_high"]
     return pd.DataFrame(rates, columns=names)

@@ -169,11 +169,11 @@ def distance(
     _check_test(n_perms, alpha, pairwise=pairwise)
     screen = resolve(adata, perturbation_key, control=control)
     found = labels(adata, screen)
-    source, slot = choose(adata, layer=layer, use_rep=use_rep)
+    matrix, slot = choose(adata, layer=layer, use_rep=use_rep)
     keys = strata_keys(screen, strata)
     stratum = _strata(adata, keys, found.code >= 0)
     cells = gather(
-        as_rows(source).held(),
+        as_rows(matrix).held(),
         found.code,
         len(found.names),
         stratum,

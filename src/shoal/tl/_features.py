@@ -43,7 +43,7 @@ def features(
     """
     if layer is None and use_rep is None and PCA in adata.obsm and exclude is None:
         use_rep = PCA
-    source, slot = choose(adata, layer=layer, use_rep=use_rep)
+    matrix, slot = choose(adata, layer=layer, use_rep=use_rep)
     if slot.startswith("obsm/"):
         if exclude is not None:
             msg = (
@@ -52,10 +52,10 @@ def features(
                 "sh.pp.prepare(adata, exclude=...), or pass use_rep='X'"
             )
             raise ValueError(msg)
-        return as_rows(source).held(), slot, []
+        return as_rows(matrix).held(), slot, []
     dropped = _excluded(adata, screen, names, exclude)
     keep = None if not dropped else np.flatnonzero(~adata.var_names.isin(dropped))
-    rows = as_rows(source, keep).held()
+    rows = as_rows(matrix, keep).held()
     if rows.shape[1] == 0:
         msg = f"exclude= leaves no gene of {slot}"
         raise ValueError(msg)
@@ -83,7 +83,7 @@ def whitened(rows: Rows, plan: Plan) -> Rows:
     """
     from sklearn.covariance import ledoit_wolf
 
-    if not isinstance(rows.source, np.ndarray):
+    if not isinstance(rows.matrix, np.ndarray):
         msg = (
             "whiten=True works on a dense representation such as 'X_pca', not on genes: rare "
             "genes would rule it"
@@ -97,7 +97,7 @@ def whitened(rows: Rows, plan: Plan) -> Rows:
             "n_comps in sh.pp.prepare"
         )
         raise ValueError(msg)
-    cells = np.asarray(rows.source[control], dtype=np.float64)
+    cells = np.asarray(rows.matrix[control], dtype=np.float64)
     count = np.bincount(plan.stratum[control], minlength=plan.n_strata)
     mean = np.zeros((plan.n_strata, d))
     np.add.at(mean, plan.stratum[control], cells)
@@ -105,7 +105,7 @@ def whitened(rows: Rows, plan: Plan) -> Rows:
     values, vectors = np.linalg.eigh(
         ledoit_wolf(cells - mean[plan.stratum[control]], assume_centered=True)[0]
     )
-    return as_rows(np.asarray(rows.source, dtype=np.float64) @ (vectors / np.sqrt(values)))
+    return as_rows(np.asarray(rows.matrix, dtype=np.float64) @ (vectors / np.sqrt(values)))
 
 
 def _excluded(adata: AnnData, screen: Screen, names: Sequence[str], exclude: object) -> list[str]:

@@ -115,8 +115,8 @@ def gene_set_shift(
     used = _measured(adata, read_gene_sets(gene_set))
     column = np.flatnonzero(adata.var_names.isin({g for genes in used.values() for g in genes}))
     genes = adata.var_names[column]
-    source, slot = choose(adata, layer=layer)
-    rows = as_rows(source, column).held()
+    matrix, slot = choose(adata, layer=layer)
+    rows = as_rows(matrix, column).held()
     _check_log(rows, slot)
     shift = control_shift(rows, plan)
     member = np.column_stack([genes.isin(found) for found in used.values()]).astype(np.float64)

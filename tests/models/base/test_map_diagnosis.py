@@ -191,7 +191,9 @@ def test_a_population_on_its_way_comes_nearer(shifted):
 
 def test_the_noise_of_a_flow_is_the_same_at_every_time(screen, fit_flow):
     cells = controls(screen)[:20].copy()
-    noisy = fit_flow(screen, config={"source": "control+noise", "cross_context": 0.0}, max_steps=5)
+    noisy = fit_flow(
+        screen, config={"path_start": "control+noise", "cross_context": 0.0}, max_steps=5
+    )
     made = noisy.interpolate(cells, "P1", times=TIMES, rng=3)
     np.testing.assert_array_equal(
         dense(made[made.obs["time"] == 1].X), dense(noisy.transport(cells, "P1", rng=3).X)

@@ -206,5 +206,5 @@ def test_a_model_that_is_not_trained_says_so(screen):
 def test_from_noise_there_is_a_way_across_but_none_back(screen, fit_flow):
     model = fit_flow(screen, preset="noise2data", max_steps=3)
     assert np.isfinite(dense(model.counterfactual(screen, "P1", n_steps=4).X)).all()
-    with pytest.raises(ValueError, match="begins at source='noise'"):
+    with pytest.raises(ValueError, match="begins at path_start='noise'"):
         model.counterfactual(screen, "control")

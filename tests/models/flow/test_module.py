@@ -188,7 +188,7 @@ def test_exact_coupling_stays_in_its_stratum():
 
 def test_noise_is_added_with_its_probability_and_size():
     config = {
-        "source": "control+noise",
+        "path_start": "control+noise",
         "noise": 2.0,
         "noise_probability": 0.25,
         "coupling": "independent",
@@ -391,7 +391,7 @@ def test_reflow_straightens():
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"source": "cells"}, "source='cells' is not known; choose one of 'control'"),
+        ({"path_start": "cells"}, "path_start='cells' is not known; choose one of 'control'"),
         ({"head": "score"}, "head='score' is not known"),
         ({"gamma": "quadratic"}, "a path with noise needs head='velocity\\+eta'"),
         ({"head": "velocity+eta"}, "does not fit gamma='zero'"),

@@ -133,7 +133,7 @@ def test_few_cells_repeat_with_weight_0(three, values):
 
 
 def test_what_does_not_go_together_is_refused():
-    for change in ({"source": "noise", "coupling": "independent"}, {"control_mean": True}):
+    for change in ({"path_start": "noise", "coupling": "independent"}, {"control_mean": True}):
         with pytest.raises(
             ValueError, match="cross_context=0.5 lets paths begin at perturbed cells"
         ):

@@ -126,7 +126,7 @@ def aligned(cells: Population, vocabulary: Vocabulary) -> Population:
         )
         raise KeyError(msg)
     order = np.array([position[name] for name in vocabulary.features])
-    return replace(cells, rows=Rows(cells.rows.source, order), features=vocabulary.features)
+    return replace(cells, rows=Rows(cells.rows.matrix, order), features=vocabulary.features)
 
 
 def _check_cells(cells: Population) -> None:

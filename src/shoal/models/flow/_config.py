@@ -24,7 +24,7 @@ from ..base._config import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SOURCES = ("control", "control+noise", "noise")
+PATH_STARTS = ("control", "control+noise", "noise")
 HEADS = ("velocity", "x1", "velocity+eta")
 SAMPLERS = (*METHODS, "sde")
 
@@ -39,7 +39,7 @@ class InterpolantConfig:
         Path from the source to the target.
     gamma, gamma_scale
         Schedule of the noise on the path, and its amplitude.
-    source
+    path_start
         Where paths begin: at control cells, at control cells with noise added, or at noise.
     noise
         Standard deviation of the noise of ``"control+noise"``.
@@ -52,21 +52,21 @@ class InterpolantConfig:
     path: str = "linear"
     gamma: str = "zero"
     gamma_scale: float = 1.0
-    source: str = "control"
+    path_start: str = "control"
     noise: float = 1.0
     noise_probability: float = 0.5
     noise_at_sampling: bool = True
 
     def __post_init__(self) -> None:
-        check_choices(self, {"path": PATHS, "gamma": GAMMAS, "source": SOURCES})
+        check_choices(self, {"path": PATHS, "gamma": GAMMAS, "path_start": PATH_STARTS})
         check_positive(self, "gamma_scale", "noise")
         check_shares(self, "noise_probability")
 
     @property
     def noisy_at_sampling(self) -> bool:
         """Whether generation begins at noise, or at cells with noise added."""
-        noisy = self.source == "control+noise" and self.noise_at_sampling
-        return self.source == "noise" or noisy
+        noisy = self.path_start == "control+noise" and self.noise_at_sampling
+        return self.path_start == "noise" or noisy
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,8 @@ class FlowConfig:
     Parameters
     ----------
     interpolant
-        `path`, `gamma`, `gamma_scale`, `source`, `noise`, `noise_probability`, `noise_at_sampling`.
+        `path`, `gamma`, `gamma_scale`, `path_start`, `noise`, `noise_probability`,
+        `noise_at_sampling`.
     loss
         `coupling`, `epsilon`, `head`, `law`.
     conditioning
@@ -221,9 +222,9 @@ class FlowConfig:
                 "head='velocity+eta', and a path without needs 'velocity' or 'x1'"
             )
             raise ValueError(msg)
-        noise, share = self.interpolant.source == "noise", self.start.cross_context
+        noise, share = self.interpolant.path_start == "noise", self.start.cross_context
         if share and (noise or self.conditioning.control_mean):
-            what = "source='noise'" if noise else "control_mean=True"
+            what = "path_start='noise'" if noise else "control_mean=True"
             msg = (
                 f"cross_context={share!r} lets paths begin at perturbed cells of other contexts, "
                 f"which does not go with {what}; set cross_context=0"
@@ -234,13 +235,13 @@ class FlowConfig:
     def check_sampler(self, sampler: str) -> None:
         """Raise ``ValueError`` unless the flow can be sampled in this way."""
         one_of(sampler, SAMPLERS, name="sampler")
-        source, coupling = self.interpolant.source, self.loss.coupling
-        has_score = source == "noise" and coupling == "independent"
+        path_start, coupling = self.interpolant.path_start, self.loss.coupling
+        has_score = path_start == "noise" and coupling == "independent"
         if sampler == "sde" and self.interpolant.gamma == "zero" and not has_score:
             msg = (
-                "sampler='sde' needs a score: choose a gamma other than 'zero', or source='noise' "
-                "with coupling='independent', not gamma='zero' with "
-                f"source={source!r} and coupling={coupling!r}"
+                "sampler='sde' needs a score: choose a gamma other than 'zero', or "
+                "path_start='noise' with coupling='independent', not gamma='zero' with "
+                f"path_start={path_start!r} and coupling={coupling!r}"
             )
             raise ValueError(msg)
 
@@ -296,12 +297,12 @@ PRESETS: Mapping[str, FlowConfig] = MappingProxyType(
         # From noise, given the condition only (flow matching, Lipman et al. 2023; for screens,
         # Valence Labs 2026).
         "noise2data": _preset(
-            source="noise", coupling="independent", condition_dropout=0.15, n_steps=50
+            path_start="noise", coupling="independent", condition_dropout=0.15, n_steps=50
         ),
         # CellFlux for profiles: noisy controls of the same batch, skewed times, guidance
         # (Zhang et al. 2025).
         "cellflux": _preset(
-            source="control+noise",
+            path_start="control+noise",
             coupling="independent",
             law="edm",
             condition_dropout=0.2,

@@ -220,8 +220,8 @@ def _goals(
         model._refuse(requested_names(others, model.cells, model.vocabulary))
     if len(others) < len(names) and begin.noisy_at_sampling:
         msg = (
-            f"this flow begins at source={begin.source!r}, so its way back does not end at a "
-            "control cell; ask for a perturbation, or train a flow with source='control'"
+            f"this flow begins at path_start={begin.path_start!r}, so its way back does not end at "
+            "a control cell; ask for a perturbation, or train a flow with path_start='control'"
         )
         raise ValueError(msg)
     if context is not None:

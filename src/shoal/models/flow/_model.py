@@ -77,7 +77,7 @@ class Flow(PresetModel):
     @property
     def carries_cells(self) -> bool:  # type: ignore[override]
         """Whether paths begin at cells, and not at noise."""
-        return self.module.config.interpolant.source != "noise"
+        return self.module.config.interpolant.path_start != "noise"
 
     def make_network(
         self, n_dims: int, n_vector: int, n_contexts: int, n_batches: int

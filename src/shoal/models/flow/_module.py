@@ -150,10 +150,10 @@ class FlowModule(nn.Module):
 
     def _start(self, control: Tensor, generator: torch.Generator, *, chance: float) -> Tensor:
         """Return where paths begin; the noise of ``"control+noise"`` is added with a `chance`."""
-        if self.config.interpolant.source == "control":
+        if self.config.interpolant.path_start == "control":
             return control
         noise = normal_like(control, generator)
-        if self.config.interpolant.source == "noise":
+        if self.config.interpolant.path_start == "noise":
             return noise
         chances = torch.rand(control.shape[:-1], generator=generator, device=generator.device)
         return (
