@@ -147,3 +147,12 @@ def test_results_do_not_depend_on_the_default():
         )
         found.append(done.stdout)
     assert found[0] == found[1] != b""
+
+
+def test_a_warning_of_a_statistic_names_the_line_that_called_it():
+    adata = sh.ds.simulate(n_perturbations=4, n_cells=20, n_control=40, n_genes=40, rng=0)
+    sh.pp.annotate(adata, "perturbation", control="control")
+    sh.pp.prepare(adata, normalize="log1p", n_comps=5)
+    with pytest.warns(UserWarning, match="n_perms=9") as caught:
+        sh.tl.distance(adata, n_perms=9)
+    assert [warning.filename for warning in caught] == [__file__]

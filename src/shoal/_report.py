@@ -62,11 +62,11 @@ def analyse(adata: AnnData, options: Options, say: Callable[[str], None]) -> Non
             pp.prepare(adata, normalize=options.normalize)
         else:
             say(f"using the {PCA} of the file")
-    found = labels(adata, resolve(adata))
-    n_control, by = int(found.is_control.sum()), _control_groups(adata)
+    labelled = labels(adata, resolve(adata))
+    n_control, by = int(labelled.is_control.sum()), _control_groups(adata)
     depth_key = options.depth_key
     how: dict[str, Any] = {"layer": options.layer, "use_rep": use_rep, "depth_key": depth_key}
-    n = len(found.names)
+    n = len(labelled.names)
     say(f"measuring the coherence of {n} perturbations against {n_control:,} controls")
     tl.coherence(adata, min_cells=options.min_cells, rng=options.seed, **how)
     sizes = [n for n in SIZES if 2 * n <= n_control]

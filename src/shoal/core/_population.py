@@ -253,7 +253,7 @@ def population(
         features = (f"{use_rep}: {' x '.join(map(str, rows.cell_shape))}",)
     else:
         features = tuple(f"{use_rep}_{i}" for i in range(rows.shape[1]))
-    found = labels(adata, screen)
+    labelled = labels(adata, screen)
     contexts, context = codes_of(adata, screen.context_key)
     batches, batch = codes_of(adata, screen.batch_key)
     return Population(
@@ -261,12 +261,12 @@ def population(
         screen=screen,
         rows=rows,
         features=features,
-        labels=found,
+        labels=labelled,
         contexts=contexts,
         batches=batches,
         context=context,
         batch=batch,
-        dose=_dose(adata, screen, found),
+        dose=_dose(adata, screen, labelled),
         split=_split(adata),
         layer=layer,
         use_rep=use_rep,
@@ -316,7 +316,7 @@ def control_means(context: Ints, cells: Population, other: Population) -> NDArra
     return known.control_means[recode(context, cells.contexts, known.contexts)]
 
 
-def _dose(adata: AnnData, screen: Screen, found: Labels) -> Floats:
+def _dose(adata: AnnData, screen: Screen, labelled: Labels) -> Floats:
     if screen.dose_key is None:
         return np.full(adata.n_obs, np.nan)
     column = adata.obs[screen.dose_key]
@@ -330,8 +330,8 @@ def _dose(adata: AnnData, screen: Screen, found: Labels) -> Floats:
         )
         raise ValueError(msg)
     wrong = (
-        (found.code >= 0)
-        & ~found.is_control
+        (labelled.code >= 0)
+        & ~labelled.is_control
         & ~np.isnan(values)
         & ~((values > 0) & np.isfinite(values))
     )
@@ -339,9 +339,8 @@ def _dose(adata: AnnData, screen: Screen, found: Labels) -> Floats:
         msg = (
             f"{wrong.sum()} perturbed cells have dose {values[wrong][0]:g} in "
             f"adata.obs[{screen.dose_key!r}], such as some of "
-            f"{found.names[found.code[wrong][0]]!r}; doses are read on a logarithmic scale: label "
-            "untreated cells as "
-            "controls, or set a dose that is not known to NaN"
+            f"{labelled.names[labelled.code[wrong][0]]!r}; doses are read on a logarithmic scale: "
+            "label untreated cells as controls, or set a dose that is not known to NaN"
         )
         raise ValueError(msg)
     return values

@@ -20,7 +20,7 @@ def check_writable(adata: AnnData) -> None:
         raise ValueError(msg)
 
 
-def own(adata: AnnData) -> None:
+def materialize_view(adata: AnnData) -> None:
     """Turn a view into an object of its own, in place, as scanpy does; leave all else as it is."""
     check_writable(adata)
     if adata.is_view:

@@ -106,18 +106,18 @@ def geometry(
     screen = _screen(adata, params)
     name = screen.canonical(perturbation)
     key_in(name, result["table"].index, where=f"the table of adata.uns[{key!r}]")
-    found = labels(adata, screen)
+    labelled = labels(adata, screen)
     strata = tuple(s for s in str(params.get("strata", "")).split(",") if s)
-    plan = make_plan(adata, found, strata=strata, depth_key=params.get("depth_key") or None)
+    plan = make_plan(adata, labelled, strata=strata, depth_key=params.get("depth_key") or None)
     matrix, slot = choose(adata, layer=layer, use_rep=use_rep)
     left_out = str(params.get("exclude", "")).split(",") if not slot.startswith("obsm/") else []
     rows = as_rows(
         matrix, np.flatnonzero(~adata.var_names.isin(left_out)) if any(left_out) else None
     )
-    _check_size(rows, name, n_cells=int(np.sum(plan.group == found.names.get_loc(name))))
+    _check_size(rows, name, n_cells=int(np.sum(plan.group == labelled.names.get_loc(name))))
 
     rng = as_generator(rng)
-    cells, controls = _shifts(rows, plan, found.names.get_loc(name), rng)
+    cells, controls = _shifts(rows, plan, labelled.names.get_loc(name), rng)
     plane = _plane(cells, controls)
     ax = axes_or_new(ax, width=5.6, height=4.6)
     _draw(ax, cells, controls, plane, max_cells=int(max_cells), rng=rng)

@@ -85,10 +85,10 @@ def _recorded(adata: AnnData, screen: Screen, prediction: str, genes: Ints | Non
     for key in (is_predicted, source):
         key_in(key, adata.obs.columns, where="adata.obs", hint=hint)
     at = np.flatnonzero(adata.obs[is_predicted].to_numpy(dtype=bool))
-    found = labels(adata, screen)
+    labelled = labels(adata, screen)
     where, key = prediction_slot(adata, prediction)
     matrix = getattr(adata, where)[key]
-    names = np.asarray(found.names, dtype=object)[found.code[at]]
+    names = np.asarray(labelled.names, dtype=object)[labelled.code[at]]
     return Moved(names, adata.obs[source].astype(str).to_numpy()[at], at, as_rows(matrix, genes))
 
 

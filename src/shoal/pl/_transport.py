@@ -179,8 +179,8 @@ def _panels(
     The scores in ``obsm`` are not used. For cells that the PCA was fitted on, they may be
     cross-fitted, which means other axes.
     """
-    found = labels(adata, screen)
-    control = np.flatnonzero(found.is_control & inside)
+    labelled = labels(adata, screen)
+    control = np.flatnonzero(labelled.is_control & inside)
     if len(control) < 2:
         msg = f"the screen has {len(control)} control cells in the context shown; it takes 2"
         raise ValueError(msg)
@@ -189,7 +189,7 @@ def _panels(
     panels = []
     for name in names:
         at, source = _arrows_of(adata, moved, name, inside)
-        rows = np.flatnonzero((found.code == _code(found.names, name)) & inside)
+        rows = np.flatnonzero((labelled.code == _code(labelled.names, name)) & inside)
         starts, back = np.unique(source, return_inverse=True)
         start, end = real.take(starts) @ axes, moved.rows.take(at) @ axes
         kinds = (of_control, real.take(rows) @ axes, np.asarray(start)[back], end)

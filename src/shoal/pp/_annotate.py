@@ -11,7 +11,7 @@ from .._keys import SCREEN
 from .._logging import logger
 from .._validate import get_adata, one_of
 from ..core._screen import Screen, as_labels, check, labels
-from ..core._view import own
+from ..core._view import materialize_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,8 +98,8 @@ def annotate(
     check(adata, screen)
     if dose_key is not None:
         _check_dose(adata, dose_key)
-    found = labels(adata, screen)
-    if len(found.names) == 0:
+    labelled = labels(adata, screen)
+    if len(labelled.names) == 0:
         msg = (
             f"every cell of adata.obs[{perturbation_key!r}] is a control; "
             "there is no perturbation to measure"
@@ -107,11 +107,11 @@ def annotate(
         raise ValueError(msg)
     logger.info(
         "%d perturbations, %d control cells, %d unlabelled cells",
-        len(found.names),
-        int(found.is_control.sum()),
-        int((found.code < 0).sum()),
+        len(labelled.names),
+        int(labelled.is_control.sum()),
+        int((labelled.code < 0).sum()),
     )
-    own(adata)
+    materialize_view(adata)
     adata.uns[SCREEN] = screen.to_uns()
 
 

@@ -14,7 +14,7 @@ from .._threads import one_thread
 from .._validate import get_adata, one_of, positive
 from ..core._results import write_table
 from ..core._screen import labels, resolve
-from ..core._view import check_writable, own
+from ..core._view import check_writable, materialize_view
 from ._embed_checks import keys_of, refuse_missing, target_column, warn_identical
 from ._embed_methods import CHEMISTRY, METHODS, check_arguments
 from ._embed_request import EmbeddingRequest
@@ -194,14 +194,14 @@ def embed(
             positive(value, name=name)
     key = _checked(method if key_added is None else key_added)
     screen = resolve(adata, perturbation_key, control=control)
-    found = labels(adata, screen)
+    labelled = labels(adata, screen)
 
-    perturbations = singles(screen, found, names)
-    key_of = keys_of(adata, screen, found, perturbations, targets)
+    perturbations = singles(screen, labelled, names)
+    key_of = keys_of(adata, screen, labelled, perturbations, targets)
     request = EmbeddingRequest(
         adata=adata,
         screen=screen,
-        labels=found,
+        labels=labelled,
         keys=list(dict.fromkeys(key_of.values())),
         source=source,
         n_comps=METHODS[method].n_comps if n_comps is None else n_comps,
@@ -235,10 +235,10 @@ def embed(
     logger.info("%r: %d perturbations in %d dimensions", key, len(table), table.shape[1])
 
 
-def singles(screen: Screen, found: Labels, names: str | Sequence[str] | None) -> list[str]:
+def singles(screen: Screen, labelled: Labels, names: str | Sequence[str] | None) -> list[str]:
     """Return the single perturbations of the screen and of `names`, sorted."""
     more = [names] if isinstance(names, str) else [] if names is None else list(names)
-    every = [*found.names, *(screen.canonical(str(name)) for name in more)]
+    every = [*labelled.names, *(screen.canonical(str(name)) for name in more)]
     return sorted({part for name in every for part in screen.parts(name)})
 
 
@@ -247,8 +247,8 @@ def _smiles_of(adata: AnnData, perturbation_key: str | None, control: Any, targe
     if not isinstance(targets, str):
         return targets
     screen = resolve(adata, perturbation_key, control=control)
-    found = labels(adata, screen)
-    return target_column(adata, screen, found, targets)
+    labelled = labels(adata, screen)
+    return target_column(adata, screen, labelled, targets)
 
 
 def _checked(key: str) -> str:
@@ -281,7 +281,7 @@ def _write(
 
     Rows of embeddings that are gone are dropped. What is known of drugs stays.
     """
-    own(adata)
+    materialize_view(adata)
     stored = {**adata.uns.get(EMBEDDINGS, {}), key: table}
     info = adata.uns.get(EMBEDDINGS_INFO, {})
     rows = (

@@ -25,7 +25,7 @@ MOST_NAMED = 200  # missing perturbations that one message lists
 def keys_of(
     adata: AnnData,
     screen: Screen,
-    found: Labels,
+    labelled: Labels,
     perturbations: Sequence[str],
     targets: Mapping[str, str] | str | None,
 ) -> dict[str, str]:
@@ -40,7 +40,9 @@ def keys_of(
     """
     if targets is None:
         return {name: name for name in perturbations}
-    by_name = target_column(adata, screen, found, targets) if isinstance(targets, str) else targets
+    by_name = (
+        target_column(adata, screen, labelled, targets) if isinstance(targets, str) else targets
+    )
     if not any(name in by_name for name in perturbations):
         n, first = len(perturbations), perturbations[0]
         msg = f"targets names none of the {n} perturbations, such as {first!r}"
@@ -48,7 +50,7 @@ def keys_of(
     return {name: str(by_name.get(name, name)) for name in perturbations}
 
 
-def target_column(adata: AnnData, screen: Screen, found: Labels, key: str) -> dict[str, str]:
+def target_column(adata: AnnData, screen: Screen, labelled: Labels, key: str) -> dict[str, str]:
     """Return perturbation -> value of a column of obs, over the cells of single perturbations.
 
     Raises
@@ -59,10 +61,10 @@ def target_column(adata: AnnData, screen: Screen, found: Labels, key: str) -> di
         If there is no such column.
     """
     key_in(key, adata.obs.columns, where="adata.obs", hint="(given as targets)")
-    parts = [screen.parts(name) for name in found.names]
+    parts = [screen.parts(name) for name in labelled.names]
     single = np.array([p[0] if len(p) == 1 else None for p in parts] + [None, None], dtype=object)
     pairs = (
-        pd.DataFrame({"name": single[found.code], "target": adata.obs[key].to_numpy()})
+        pd.DataFrame({"name": single[labelled.code], "target": adata.obs[key].to_numpy()})
         .dropna()
         .drop_duplicates()
     )
@@ -121,7 +123,7 @@ def warn_identical(table: pd.DataFrame, smiles: Mapping[str, str]) -> None:
             "one molecule under several names, so that one in training gives away another in test; "
             f"give it one name, or hold them out together: {_groups(drugs)}"
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warnings.warn(msg, UserWarning, stacklevel=4)
     values = table.to_numpy()
     unit = float(np.abs(values).max(initial=0)) * 1e-6 or 1.0
     same = same_values(
@@ -134,7 +136,7 @@ def warn_identical(table: pd.DataFrame, smiles: Mapping[str, str]) -> None:
             "perturbations with the same vector cannot be told apart by a model, and one in "
             f"training gives away another in test: {_groups(others)}"
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warnings.warn(msg, UserWarning, stacklevel=4)
 
 
 def same_values(column: pd.Series) -> list[list[str]]:

@@ -72,16 +72,16 @@ def filter(
             "load it with .to_memory() first"
         )
         raise ValueError(msg)
-    found = labels(adata, resolve(adata, perturbation_key, control=control))
-    few = found.counts < min_cells
+    labelled = labels(adata, resolve(adata, perturbation_key, control=control))
+    few = labelled.counts < min_cells
     if few.all():
-        most = int(found.counts.max(initial=0))
+        most = int(labelled.counts.max(initial=0))
         msg = (
             f"no perturbation has min_cells={min_cells} cells (the largest has {most}); "
             "nothing would remain"
         )
         raise ValueError(msg)
-    dropped = pd.DataFrame({"n_cells": found.counts[few]}, index=found.names[few])
+    dropped = pd.DataFrame({"n_cells": labelled.counts[few]}, index=labelled.names[few])
     dropped = dropped.sort_values("n_cells", kind="stable")
     logger.info(
         "%d of %d perturbations (%d cells) have fewer than %d cells%s",
@@ -95,7 +95,7 @@ def filter(
         drop = np.append(
             few, [False, False]
         )  # codes of controls, and of cells without a label (-1)
-        adata._inplace_subset_obs(~drop[found.code])
+        adata._inplace_subset_obs(~drop[labelled.code])
         if data is not adata:
             data.update()
     return dropped

@@ -113,7 +113,7 @@ def log_normalise(
             f"{n_empty} of {len(totals)} cells have no counts; they stay zero "
             "(scanpy.pp.filter_cells drops them)"
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warnings.warn(msg, UserWarning, stacklevel=4)
     counts = rows.matrix
     if sparse.issparse(counts):
         counts = sparse.csr_matrix(counts)  # scanpy knows no csr_array

@@ -102,7 +102,7 @@ def fit_pca(rows: Rows, fit: Bools, n_comps: int, fit_on: str, *, folds: int) ->
             f"{n} cells of fit_on={fit_on!r} span {k} components, not n_comps={n_comps}; "
             f"{k} are computed"
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warnings.warn(msg, UserWarning, stacklevel=4)
     elif k < n_comps:
         logger.info("%d genes span %d components, not n_comps=%d", d, k, n_comps)
 

@@ -15,7 +15,7 @@ from .._validate import get_adata, key_in, one_of, positive
 from ..core._matrix import Rows, as_rows, choose
 from ..core._scale import look
 from ..core._screen import labels, resolve
-from ..core._view import check_writable, own
+from ..core._view import check_writable, materialize_view
 from ._lognorm import log_normalise
 from ._pca import fit_pca
 
@@ -175,21 +175,21 @@ def prepare(
         msg = "target_sum is the depth to normalise to; it needs normalize='log1p'"
         raise ValueError(msg)
     screen = resolve(adata, perturbation_key, control=control)
-    found = labels(adata, screen)
-    fit = _fit_cells(adata, found, fit_on)
+    labelled = labels(adata, screen)
+    fit = _fit_cells(adata, labelled, fit_on)
     matrix, slot = choose(adata, layer=layer)
     rows = as_rows(matrix).held()
     kind = _check_scale(rows, slot, normalize)
 
     normalised = None
     if normalize is not None:
-        normalised = log_normalise(matrix, rows, slot, found.is_control, target_sum)
+        normalised = log_normalise(matrix, rows, slot, labelled.is_control, target_sum)
         rows, target_sum = as_rows(normalised.values).held(), normalised.target_sum
     genes = _choose_genes(adata, rows, fit, n_top_genes, exclude, signed=kind == "signed")
     folds = _fold_count(cross_fit, fit, n_comps)
     pca = fit_pca(Rows(rows.matrix, np.flatnonzero(genes)), fit, n_comps, fit_on, folds=folds)
 
-    own(adata)
+    materialize_view(adata)
     if normalised is not None:
         normalised.write(adata, keep_counts=layer is None)
     loadings = np.zeros((adata.n_vars, pca.axes.shape[1]))
@@ -219,12 +219,12 @@ def prepare(
     }
 
 
-def _fit_cells(adata: AnnData, found: Labels, fit_on: str) -> Bools:
+def _fit_cells(adata: AnnData, labelled: Labels, fit_on: str) -> Bools:
     """Return which cells the genes and axes are fitted on."""
     if fit_on == "all":
         fit = np.ones(adata.n_obs, dtype=bool)
     elif fit_on == "control":
-        fit = found.is_control
+        fit = labelled.is_control
     else:
         hint = "fit_on='train' needs sh.pp.split(adata) first."
         key_in(SPLIT, adata.obs.columns, where="adata.obs", hint=hint)

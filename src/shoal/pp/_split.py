@@ -14,7 +14,7 @@ from .._random import as_generator
 from .._validate import get_adata, one_of
 from ..core._results import write_table
 from ..core._screen import labels, resolve
-from ..core._view import check_writable, own
+from ..core._view import check_writable, materialize_view
 from ._audit import CHECKS, refuse, run_checks, transductive
 from ._split_checks import SIDES, Facts
 from ._split_fits import train_fits
@@ -162,12 +162,12 @@ def split(
         raise TypeError(msg)
     request = Request(by, test=test, val=val, n_folds=n_folds, fold=fold, parts_seen=parts_seen)
     screen = resolve(adata, perturbation_key, control=control)
-    found = labels(adata, screen)
-    items = make_items(adata, screen, found, by)
+    labelled = labels(adata, screen)
+    items = make_items(adata, screen, labelled, by)
     sides = allot(items, screen, request, as_generator(rng))
 
-    side = _sides_of_cells(items, found, sides)
-    facts = Facts(adata, screen, found, side, by=by, parts_seen=parts_seen)
+    side = _sides_of_cells(items, labelled, sides)
+    facts = Facts(adata, screen, labelled, side, by=by, parts_seen=parts_seen)
     table = run_checks(facts, accepted)
     refuse(table, slot=f"obs[{key!r}]", stale=False)
     units = _units_table(items, sides)
@@ -184,7 +184,7 @@ def split(
         "n_aside": int(units.loc[units["split"] == ASIDE, "n_cells"].sum()),
     }
     seen = transductive(facts) if key == SPLIT else {}
-    own(adata)
+    materialize_view(adata)
     if seen:
         info = adata.uns[EMBEDDINGS_INFO]
         adata.uns[EMBEDDINGS_INFO] = {
@@ -195,11 +195,11 @@ def split(
     write_table(adata, key, table, schema="split/1", params=params, units=units)
 
 
-def _sides_of_cells(items: Items, found: Labels, sides: Sequence[str]) -> np.ndarray:
+def _sides_of_cells(items: Items, labelled: Labels, sides: Sequence[str]) -> np.ndarray:
     """Return (n_obs,) position in `SIDES` of every cell, -1 for none; controls are in training."""
     lookup = np.array([SIDES.index(s) if s in SIDES else -1 for s in sides] + [-1], dtype=np.int64)
     side = lookup[items.code]
-    side[found.is_control] = SIDES.index("train")
+    side[labelled.is_control] = SIDES.index("train")
     return side
 
 

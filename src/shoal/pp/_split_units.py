@@ -81,7 +81,7 @@ class Items:
         return sorted(set(self.level)) if self.by == "context" else self.names
 
 
-def make_items(adata: AnnData, screen: Screen, found: Labels, by: str) -> Items:
+def make_items(adata: AnnData, screen: Screen, labelled: Labels, by: str) -> Items:
     """Return the items of a screen, in an order that does not depend on the order of the cells.
 
     Raises
@@ -89,16 +89,16 @@ def make_items(adata: AnnData, screen: Screen, found: Labels, by: str) -> Items:
     ValueError
         If the screen has no column that `by` needs, or perturbed cells have no label in it.
     """
-    perturbed = (found.code >= 0) & ~found.is_control
+    perturbed = (labelled.code >= 0) & ~labelled.is_control
     if BY[by] is None:
         level, levels = np.zeros(adata.n_obs, dtype=np.int64), [""]
     else:
         level, levels = level_of(adata, screen, BY[by] or "", perturbed)
-    flat = np.where(perturbed & (level >= 0), found.code * len(levels) + level, -1)
+    flat = np.where(perturbed & (level >= 0), labelled.code * len(levels) + level, -1)
     present, code = np.unique(flat, return_inverse=True)
     code = code - int(present[0] == -1)
     present = present[present >= 0]
-    perturbation = tuple(str(found.names[i // len(levels)]) for i in present)
+    perturbation = tuple(str(labelled.names[i // len(levels)]) for i in present)
     return Items(
         by=by,
         perturbation=perturbation,

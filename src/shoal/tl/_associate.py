@@ -16,7 +16,7 @@ from .._validate import get_adata, key_in, one_of, positive
 from ..core._design import make_plan
 from ..core._results import read_result, write_table
 from ..core._screen import Screen, labels, resolve
-from ..core._view import own
+from ..core._view import materialize_view
 from ..metrics._association import Association, partial_association, raw_partial
 from ._correction import CORRECTIONS, adjusted
 from ._crossfit import crossfit
@@ -191,32 +191,32 @@ def associate(
     result = read_result(adata, coherence_key, written_by="sh.tl.coherence(adata)")
     params, table = result["params"], result["table"]
     screen = _screen(adata, params)
-    found = labels(adata, screen)
+    labelled = labels(adata, screen)
     strata = tuple(k for k in str(params.get("strata", "")).split(",") if k)
-    plan = make_plan(adata, found, strata=strata, depth_key=None)
-    shift = column_shift(adata, plan, scored, found.names, where="score")
+    plan = make_plan(adata, labelled, strata=strata, depth_key=None)
+    shift = column_shift(adata, plan, scored, labelled.names, where="score")
     used: dict[str, list[str]] = {}
     if gene_set is not None:
-        genes = gene_set_shift(adata, plan, screen, found.names, gene_set, layer=layer)
+        genes = gene_set_shift(adata, plan, screen, labelled.names, gene_set, layer=layer)
         used = genes.used
         _refuse_twice(scored, used)
         shift = shift.join(genes.shift)
     shared = overlap(adata, params, used)
-    quality = column_shift(adata, plan, held, found.names, where="covariates")
+    quality = column_shift(adata, plan, held, labelled.names, where="covariates")
 
     of_splits, of_test = as_generator(rng).spawn(2)
     response, magnitude = (
-        table[c].reindex(found.names).to_numpy(dtype=np.float64) for c in RESPONSE[method]
+        table[c].reindex(labelled.names).to_numpy(dtype=np.float64) for c in RESPONSE[method]
     )
-    keep = (table["n_cells"].reindex(found.names) >= params.get("min_cells", 0)).to_numpy()
+    keep = (table["n_cells"].reindex(labelled.names) >= params.get("min_cells", 0)).to_numpy()
     keep = (
         keep & np.isfinite(response) & np.isfinite(magnitude)
     )  # pandas hands out read-only arrays
     y, m = response, magnitude
     if method == "crossfit":
-        y, m = crossfit(adata, screen, found, params, n_splits=n_splits, rng=of_splits)
+        y, m = crossfit(adata, screen, labelled, params, n_splits=n_splits, rng=of_splits)
         keep = keep & np.isfinite(y).all(axis=1) & np.isfinite(m).all(axis=1)
-    _tell(screen, found.names, keep)
+    _tell(screen, labelled.names, keep)
     fixed = quality.to_numpy()[keep] if held else None
 
     def test(rows: Bools, values: Floats) -> Association:
@@ -245,7 +245,7 @@ def associate(
     scores["response"], scores["magnitude"] = (
         np.tile(v[keep], shift.shape[1]) for v in (response, magnitude)
     )
-    own(adata)
+    materialize_view(adata)
     write_table(
         adata,
         key_added or ASSOCIATION,
@@ -354,4 +354,4 @@ def _warn_circular(answer: pd.DataFrame, params: Mapping[str, Any]) -> None:
         "computed from, so the "
         f"association is partly circular. Leave them out first: {call}"
     )
-    warnings.warn(msg, UserWarning, stacklevel=3)
+    warnings.warn(msg, UserWarning, stacklevel=4)

@@ -9,7 +9,7 @@ from .._keys import LEADERBOARD, SPLIT
 from .._logging import progress
 from .._validate import get_adata, key_in
 from ..core._results import write_table
-from ..core._view import check_writable, own
+from ..core._view import check_writable, materialize_view
 from ..evaluation._attempt import attempt
 from ..evaluation._leaderboard import leaderboard
 from ..evaluation._models import read_models, read_seeds
@@ -137,5 +137,5 @@ def benchmark(
         "n_conditions": max(len(row.conditions) for row in rows),
         "n_failed": sum(bool(row.note) for row in rows),
     }
-    own(adata)
+    materialize_view(adata)
     write_table(adata, key_added, board, schema="leaderboard/1", params=params, rows=lines)

@@ -17,7 +17,7 @@ from .._validate import get_adata, one_of, positive
 from ..core._design import codes, make_plan, strata_keys
 from ..core._results import write_table
 from ..core._screen import labels, resolve
-from ..core._view import own
+from ..core._view import materialize_view
 from ..metrics._coherence import signed_sqrt
 from ..metrics._null import adjust
 from ..metrics._shrinkage import shrink
@@ -187,11 +187,11 @@ def coherence(
         msg = f"level must lie between 0 and 1, such as 0.95, not {level!r}"
         raise ValueError(msg)
     screen = resolve(adata, perturbation_key, control=control)
-    found = labels(adata, screen)
+    labelled = labels(adata, screen)
     keys = strata_keys(screen, strata)
-    plan = make_plan(adata, found, strata=keys, depth_key=depth_key)
+    plan = make_plan(adata, labelled, strata=keys, depth_key=depth_key)
     rows, slot, dropped = features(
-        adata, screen, found.names, layer=layer, use_rep=use_rep, exclude=exclude
+        adata, screen, labelled.names, layer=layer, use_rep=use_rep, exclude=exclude
     )
     if whiten:
         rows = whitened(rows, plan)
@@ -215,7 +215,7 @@ def coherence(
     columns |= crossed
     if shrinkage:
         columns["coherence_shrunk"] = _shrunk(measured, level)
-    table = pd.DataFrame(columns, index=pd.Index(found.names, name="perturbation"))
+    table = pd.DataFrame(columns, index=pd.Index(labelled.names, name="perturbation"))
     _tell(table, min_cells)
     params = {
         "perturbation_key": screen.perturbation_key,
@@ -237,7 +237,7 @@ def coherence(
         "control_trace": measured.control_trace,
     }
     key = key_added or COHERENCE
-    own(adata)
+    materialize_view(adata)
     write_table(adata, key, table, schema="coherence/1", params=params)
     adata.obs[key] = measured.cell
 

@@ -18,7 +18,7 @@ from ..core._matrix import as_rows
 from ..core._plan import Plan
 from ..core._results import write_table
 from ..core._screen import labels, resolve
-from ..core._view import own
+from ..core._view import materialize_view
 from ._features import features
 from ._measure import measure
 
@@ -115,10 +115,12 @@ def coherence_null(
     adata = get_adata(data, mod)
     positive(n_draws, name="n_draws")
     screen = resolve(adata, perturbation_key, control=control)
-    found = labels(adata, screen)
+    labelled = labels(adata, screen)
     keys = strata_keys(screen, strata)
-    plan = make_plan(adata, found, strata=keys, depth_key=depth_key)
-    rows, slot, _ = features(adata, screen, found.names, layer=layer, use_rep=use_rep, exclude=None)
+    plan = make_plan(adata, labelled, strata=keys, depth_key=depth_key)
+    rows, slot, _ = features(
+        adata, screen, labelled.names, layer=layer, use_rep=use_rep, exclude=None
+    )
     cells = np.flatnonzero(plan.is_control)
     block = rows.take(cells)
     usable = [int(n) for n in n_cells if 2 * n <= len(cells)]
@@ -153,7 +155,7 @@ def coherence_null(
         "depth_key": depth_key,
         "n_control": len(cells),
     }
-    own(adata)
+    materialize_view(adata)
     write_table(
         adata,
         key_added or f"{COHERENCE}_null",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def crossfit(
     adata: AnnData,
     screen: Screen,
-    found: Labels,
+    labelled: Labels,
     params: Mapping[str, Any],
     *,
     n_splits: int,
@@ -42,11 +42,11 @@ def crossfit(
         (n_perturbations, 2 * n_splits) residual z, and the magnitude to hold fixed with it.
     """
     strata = tuple(k for k in str(params.get("strata", "")).split(",") if k)
-    plan = make_plan(adata, found, strata=strata, depth_key=params.get("depth_key") or None)
+    plan = make_plan(adata, labelled, strata=strata, depth_key=params.get("depth_key") or None)
     rows, _, _ = features(
         adata,
         screen,
-        found.names,
+        labelled.names,
         layer=params.get("layer") or None,
         use_rep=params.get("use_rep") or None,
         exclude=str(params["exclude"]).split(",") if params.get("exclude") else None,

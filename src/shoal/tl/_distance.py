@@ -18,7 +18,7 @@ from ..core._grouped_cells import gather
 from ..core._matrix import as_rows, choose
 from ..core._results import read_result, write_table
 from ..core._screen import labels, resolve
-from ..core._view import own
+from ..core._view import materialize_view
 from ..metrics._mmd import as_widths
 from ..metrics._permutation import permutation_pvalue
 from ._correction import CORRECTIONS, adjusted
@@ -168,14 +168,14 @@ def distance(
     generator = as_generator(rng)
     _check_test(n_perms, alpha, pairwise=pairwise)
     screen = resolve(adata, perturbation_key, control=control)
-    found = labels(adata, screen)
+    labelled = labels(adata, screen)
     matrix, slot = choose(adata, layer=layer, use_rep=use_rep)
     keys = strata_keys(screen, strata)
-    stratum = _strata(adata, keys, found.code >= 0)
+    stratum = _strata(adata, keys, labelled.code >= 0)
     cells = gather(
         as_rows(matrix).held(),
-        found.code,
-        len(found.names),
+        labelled.code,
+        len(labelled.names),
         stratum,
         int(stratum.max(initial=0)) + 1,
     )
@@ -184,17 +184,17 @@ def distance(
     if metric == "mmd" and widths is None:
         widths = control_bandwidth(cells)
     measure = make_metric(metric, cells, biased=biased, bandwidth=widths)
-    _check_sizes(cells, measure, found.names)
+    _check_sizes(cells, measure, labelled.names)
     if pairwise:
-        table = _pair_table(between_all(cells, measure), found.names, screen.control[0])
+        table = _pair_table(between_all(cells, measure), labelled.names, screen.control[0])
     elif n_perms:
         values, reached = permute(cells, measure, n_perms, generator)
-        table = _table(values, found.names, found.counts)
+        table = _table(values, labelled.names, labelled.counts)
         pvalue = np.where(np.isnan(values), np.nan, permutation_pvalue(reached, n_perms))
         table["pvalue"], table["qvalue"] = pvalue, adjusted(pvalue, correction)
         _check_reach(int(np.isfinite(pvalue).sum()), n_perms, alpha, correction)
     else:
-        table = _table(to_control(cells, measure), found.names, found.counts)
+        table = _table(to_control(cells, measure), labelled.names, labelled.counts)
     params = {
         "perturbation_key": screen.perturbation_key,
         "control": screen.control,
@@ -208,7 +208,7 @@ def distance(
         "correction": correction,
         "strata": keys,
     }
-    own(adata)
+    materialize_view(adata)
     schema = "distance_pairwise/1" if pairwise else "distance/1"
     write_table(adata, key_added or DISTANCE, table, schema=schema, params=params)
 
@@ -319,7 +319,7 @@ def _check_sizes(cells: GroupedCells, metric: Metric, names: pd.Index) -> None:
             f"{metric.least} controls of the "
             "same stratum are needed",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     lost = int((cells.counts[:, :-1] * (~usable & usable.any(axis=0))).sum())
     if lost:
@@ -328,7 +328,7 @@ def _check_sizes(cells: GroupedCells, metric: Metric, names: pd.Index) -> None:
             "cells of the "
             "perturbation, or of the control",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -369,5 +369,5 @@ def _check_reach(n_tests: int, n_perms: int, alpha: float, correction: str) -> N
         f"perturbation alone among {n_tests} "
         f"cannot reach alpha={alpha} after correction={correction!r}; n_perms={high} would do",
         UserWarning,
-        stacklevel=3,
+        stacklevel=4,
     )

@@ -8,7 +8,7 @@ from .._keys import EVALUATION
 from .._threads import one_thread
 from .._validate import get_adata
 from ..core._results import write_table
-from ..core._view import own
+from ..core._view import materialize_view
 from ..evaluation._evaluate import Settings
 from ..evaluation._evaluate import evaluate as evaluated
 
@@ -211,7 +211,7 @@ def evaluate(
         min_cells=min_cells,
     )
     params, tables = evaluated(adata, prediction, settings, rng=rng)
-    own(adata)
+    materialize_view(adata)
     table = tables.pop("table")
     key = key_added or EVALUATION
     write_table(adata, key, table, schema="evaluation/1", params=params, **tables)

@@ -10,7 +10,7 @@ from scipy import sparse
 from .._keys import SPLIT
 from .._validate import get_adata, key_in
 from ..core._predictions import PREDICTED, SOURCE, record
-from ..core._view import own
+from ..core._view import materialize_view
 from ..metrics._cells import densify
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def predict(
         values = values[:, np.argsort(cells.rows.columns)]
     names = np.full(adata.n_obs, "", dtype=object)
     names[rows] = adata.obs_names.to_numpy()[source]
-    own(adata)
+    materialize_view(adata)
     if in_genes:
         adata.layers[key_added] = values
     else:

@@ -6,7 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from ..._random import RNGLike, as_generator
-from ...core._view import own
+from ...core._view import materialize_view
 from ._registry import model_class, registered
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def fit_model(
     settings = ({} if max_steps is None else {"max_steps": max_steps}) | training
     make = _accepted(cls, cls, given, rng=make_seed)
     steps = _accepted(cls, cls.train, settings, rng=train_seed)
-    own(adata)
+    materialize_view(adata)
     before = set(adata.uns)
     try:
         cls.setup_anndata(adata, perturbation_key, control=control, layer=layer, use_rep=use_rep)

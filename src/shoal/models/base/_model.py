@@ -18,7 +18,7 @@ from scvi.model.base import BaseModelClass
 from ..._random import RNGLike, as_generator
 from ...core._population import control_means, population
 from ...core._screen import as_labels, resolve
-from ...core._view import own
+from ...core._view import materialize_view
 from ..post._postprocessing import Postprocessing
 from ..space._space import fit_space, space_from_dict
 from ..start._start import Controls, at_source
@@ -193,7 +193,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
     @classmethod
     def _register(cls, adata: AnnData, setup: dict[str, Any]) -> None:
         """Enter an AnnData into the registry of scvi-tools."""
-        own(adata)
+        materialize_view(adata)
         layer, use_rep = setup["layer"], setup["use_rep"]
         slots = [LayerField("X", layer, is_count_data=False, correct_data_format=False)]
         if use_rep not in (None, "X"):
@@ -405,7 +405,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
             registry = {"setup_args": entry["setup"], "field_registries": {}}
             BaseModelClass.__init__(self, registry=registry)
         else:
-            own(adata)
+            materialize_view(adata)
             self.cells = known_population(adata, self.vocabulary)
             self._register(adata, entry["setup"])
             BaseModelClass.__init__(self, adata)
