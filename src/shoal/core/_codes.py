@@ -75,3 +75,11 @@ def codes_of(adata: AnnData, key: str | None) -> tuple[tuple[str, ...], Ints]:
     text = adata.obs[key].astype(object).map(str, na_action="ignore")
     code, names = pd.factorize(text, sort=True, use_na_sentinel=True)
     return tuple(map(str, names)), np.asarray(code, dtype=np.int64)
+
+
+def joined(table: pd.DataFrame) -> pd.Series:
+    """Return the values of every row as one text, ``"a | b"``; a missing value is ``"nan"``."""
+    text, *others = (table[name].astype(object).map(str) for name in table)
+    for other in others:
+        text = text + " | " + other
+    return text

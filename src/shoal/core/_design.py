@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .._validate import key_in
+from ._codes import joined
 from ._plan import Plan
 
 if TYPE_CHECKING:
@@ -121,8 +122,7 @@ def _strata(adata: AnnData, keys: tuple[str, ...], group: Ints) -> tuple[Ints, l
             "that column out of strata"
         )
         raise ValueError(msg)
-    text = adata.obs[list(keys)].astype(str).agg(" | ".join, axis=1)
-    code, names = pd.factorize(text, sort=True)
+    code, names = pd.factorize(joined(adata.obs[list(keys)]), sort=True)
     return np.asarray(code, dtype=np.int64), [str(n) for n in names]
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._keys import PCA, SPLIT
 from .._logging import logger
+from ..core._codes import joined
 from ..core._design import make_plan, strata_keys
 from ..core._matrix import Rows, as_rows, choose
 from ..core._scale import look
@@ -42,9 +43,7 @@ def by_coexpression(request: EmbeddingRequest) -> Vectors:
     columns = list(strata_keys(request.screen, request.strata))
     stratum = np.where(fit, 0, -1)
     if columns:
-        stratum[fit] = pd.factorize(
-            request.adata.obs.loc[fit, columns].astype(str).agg(" | ".join, axis=1)
-        )[0]
+        stratum[fit] = pd.factorize(joined(request.adata.obs.loc[fit, columns]))[0]
     if fit.sum() - len(np.unique(stratum[fit])) < 3:
         msg = (
             f"{int(fit.sum())} control cells in {len(np.unique(stratum[fit]))} strata are too few "

@@ -1,0 +1,33 @@
+"""Groups from one sort, and rows as text."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from shoal.core._codes import grouped, joined, members
+
+
+def test_groups_are_the_distinct_rows_and_missing_values_are_alike():
+    a, b = np.array([2.0, np.nan, 2.0, np.nan, 1.0]), np.array([0, 1, 0, 1, 0])
+    code, keys = grouped(a=a, b=b)
+    assert code.tolist() == [1, 2, 1, 2, 0]
+    np.testing.assert_array_equal(keys["a"], [1.0, 2.0, np.nan])
+    assert [at.tolist() for at in members(code)] == [[4], [0, 2], [1, 3]]
+
+
+def test_rows_become_text_whatever_is_missing_and_whatever_kind_the_columns_are():
+    table = pd.DataFrame(
+        {
+            "plate": pd.Categorical(["p1", None, "p2"]),
+            "day": [1, 2, 3],
+            "dose": [0.5, np.nan, 1.0],
+            "text": pd.Series(["x", "y", None], dtype="str"),
+        }
+    )
+    assert joined(table).tolist() == [
+        "p1 | 1 | 0.5 | x",
+        "nan | 2 | nan | y",
+        "p2 | 3 | 1.0 | " + str(table["text"].astype(object)[2]),
+    ]
+    assert joined(table[["day"]]).tolist() == ["1", "2", "3"]
