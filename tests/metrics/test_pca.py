@@ -7,7 +7,13 @@ import pytest
 from scipy import sparse
 
 from shoal.metrics import _pca
-from shoal.metrics._pca import Moments, axes_of_cells, principal_axes, rotated_onto
+from shoal.metrics._pca import (
+    Moments,
+    axes_of_cells,
+    axes_of_few_cells,
+    principal_axes,
+    rotated_onto,
+)
 
 
 def test_equals_svd(rng):
@@ -50,6 +56,16 @@ def test_axes_of_cells_are_those_of_their_covariance(rng, monkeypatch, kind):
         monkeypatch.setattr(_pca, "EXACT", exact)
         axes = axes_of_cells(kind(x), 3, rng=np.random.default_rng(0))
         np.testing.assert_allclose(np.abs(axes.T @ expected), np.eye(3), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
+def test_axes_of_few_cells_are_those_of_their_covariance(rng, kind):
+    x = rng.normal(size=(8, 30)) * np.arange(1, 31)
+    axes = axes_of_few_cells(kind(x), 20)
+    assert axes.shape == (30, 7)  # of eight cells about their mean
+    expected, _ = principal_axes(np.cov(x.T), 7)
+    np.testing.assert_allclose(np.abs(axes.T @ expected), np.eye(7), atol=1e-9)
+    assert axes_of_few_cells(kind(np.ones((4, 9))), 3).shape == (9, 0)
 
 
 def test_moments_of_pieces_are_those_of_all_cells(rng):

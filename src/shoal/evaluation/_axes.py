@@ -9,9 +9,8 @@ import numpy as np
 
 from ..core._controls import shuffled
 from ..metrics import median_bandwidth
-from ..metrics._cells import densify
 from ..metrics._comparison import project
-from ..metrics._pca import principal_axes
+from ..metrics._pca import axes_of_few_cells
 from ..models.space._fit_cells import at_most
 from ..models.space._pca import fit_pca
 
@@ -78,23 +77,15 @@ def axes_of(rows: Rows, chosen: AxisCells, *, n_comps: int, seed: int) -> tuple[
         If the training cells do not vary.
     """
     if chosen.width is None:
-        return _axes_of_few(rows.take(chosen.fit), n_comps), np.nan
+        few = rows.take(chosen.fit).astype(np.float64)
+        axes = axes_of_few_cells(few, n_comps)
+        if not axes.shape[1]:
+            msg = (
+                f"the {few.shape[0]} training cells do not vary in any of the {few.shape[1]} "
+                "features"
+            )
+            raise ValueError(msg)
+        return axes, np.nan
     space = fit_pca(rows, chosen.fit, n_latent=n_comps, rng=np.random.default_rng([seed, 3]))
     axes = np.asarray(space.axes, dtype=np.float64)
     return axes, median_bandwidth(project(rows.take(chosen.width), axes))
-
-
-def _axes_of_few(few: Floats, n_comps: int) -> Floats:
-    """Return the axes of fewer cells than genes, from the products between cells."""
-    few = few.astype(np.float64)
-    products = densify(few @ few.T)
-    products -= products.mean(axis=0)
-    products -= products.mean(axis=1)[:, None]
-    vectors, size = principal_axes(products, min(n_comps, len(products) - 1))
-    if not len(size):
-        msg = (
-            f"the {len(products)} training cells do not vary in any of the {few.shape[1]} features"
-        )
-        raise ValueError(msg)
-    vectors -= vectors.mean(axis=0)
-    return np.asarray(few.T @ (vectors / np.sqrt(size)))

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from .._threads import one_thread
+from ._cells import densify
 
 if TYPE_CHECKING:
     from .._typing import Floats, Matrix
@@ -114,6 +115,30 @@ def axes_of_cells(cells: Matrix, n_components: int, *, rng: np.random.Generator)
     pca = PCA(n_components, svd_solver=solver, random_state=int(rng.integers(2**31)))
     axes: Floats = pca.fit(cells).components_.T
     return axes
+
+
+def axes_of_few_cells(cells: Matrix, n_components: int) -> Floats:
+    """Return the leading principal axes of cells about their mean, from products between cells.
+
+    It is the way for fewer cells than features: the covariance of the features is never formed.
+
+    Parameters
+    ----------
+    cells
+        (n, d) values in double precision, dense or CSR; a sparse matrix stays sparse.
+    n_components
+        Most axes to return.
+
+    Returns
+    -------
+    (d, k) orthonormal columns, largest variance first; k is 0 if the cells do not vary.
+    """
+    products = densify(cells @ cells.T)
+    products -= products.mean(axis=0)
+    products -= products.mean(axis=1)[:, None]
+    vectors, size = principal_axes(products, min(n_components, len(products) - 1))
+    vectors -= vectors.mean(axis=0)
+    return np.asarray(cells.T @ (vectors / np.sqrt(size)))
 
 
 def rotated_onto(axes: Floats, target: Floats) -> Floats:
