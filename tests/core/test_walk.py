@@ -59,6 +59,14 @@ def test_sums_and_values_of_every_kind(x, kind, columns, block_bytes, monkeypatc
         np.testing.assert_allclose(values["sum"], expected.sum(axis=1), atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["csr", "dask csr"])
+def test_values_may_be_sparse(x, kind):
+    matrix = sparse.csr_matrix(x) if kind == "csr" else lazy(x, (60, D), sparse.csr_matrix)
+    _, values = walk(as_rows(matrix), lambda where, block, totals: {"kept": block[::2]})
+    np.testing.assert_array_equal(values["kept"].toarray(), x[::2])  # all blocks begin at even rows
+    assert values["kept"].data.flags.writeable
+
+
 def test_group_sums_leave_cells_out(x, rng):
     code = rng.integers(-1, 3, N)
     expected = [x[code == g].sum(axis=0) for g in range(3)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -48,13 +50,23 @@ def test_rows_may_come_in_any_order(contexts):
     same(one, other)
 
 
-@pytest.mark.parametrize("kind", ["dense", "float64", "csc"])
+def lazy(x, form=np.asarray):
+    """Return a matrix as a dask array of three chunks."""
+    da = pytest.importorskip("dask.array")
+    x = dense(x)
+    array = da.from_array(x, chunks=(len(x) // 3 + 1, x.shape[1]))
+    return array.map_blocks(form, dtype=x.dtype, meta=form(x[:0]))
+
+
+@pytest.mark.parametrize("kind", ["dense", "float64", "csc", "dask", "dask of csr"])
 def test_storage_does_not_matter(first, kind):
     adata = screen()
     change = {
         "dense": dense,
         "float64": lambda x: dense(x).astype(np.float64),
         "csc": sparse.csc_matrix,
+        "dask": lazy,
+        "dask of csr": partial(lazy, form=sparse.csr_matrix),
     }[kind]
     adata.X, adata.layers[TWINS] = change(adata.X), change(adata.layers[TWINS])
     same(first, evaluated(adata, metrics=MANY, baselines=["mean_shift"]))

@@ -106,7 +106,14 @@ def _as_own(arrays: Values) -> Totals:
     What comes over a network is neither. Products of arrays at odd addresses are slow, and rounded
     in another order.
     """
-    return {name: np.require(array, requirements=["A", "W"]) for name, array in arrays.items()}
+    return {name: _aligned(array) for name, array in arrays.items()}
+
+
+def _aligned(array: Any) -> Any:
+    if sparse.issparse(array):
+        parts = (_aligned(part) for part in (array.data, array.indices, array.indptr))
+        return type(array)(tuple(parts), shape=array.shape, copy=False)
+    return np.require(array, requirements=["A", "W"])
 
 
 def _sum(arrays: Sequence[Any]) -> Any:
