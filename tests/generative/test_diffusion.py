@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from shoal.generative import GaussianDiffusion, ddim, guided_denoiser, strided, truncated
+from shoal.generative import GaussianDiffusion, ddim, guided, strided, truncated
 
 CHAIN = GaussianDiffusion()
 MEAN, SD = torch.tensor([0.3, -1.0]), torch.tensor([0.5, 2.0])  # of the data, in each column
@@ -214,7 +214,12 @@ def test_guidance_of_the_data_is_guidance_of_the_noise():
         noise = (1 + w) * cond - w * null
         guess = (x - (1 - now).sqrt() * noise) / now.sqrt()
         x = then.sqrt() * guess + (1 - then).sqrt() * noise
-    found = ddim(guided_denoiser(told, untold, w), start, diffusion=CHAIN, steps=strided(10, 1000))
+    found = ddim(
+        guided(untold, {"all": told}, {"all": 1 + w}),
+        start,
+        diffusion=CHAIN,
+        steps=strided(10, 1000),
+    )
     torch.testing.assert_close(found, x)
 
 
@@ -232,7 +237,7 @@ def test_without_a_share_nothing_is_asked(weight, asked):
         return denoise
 
     x, t = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([3, 5])
-    found = guided_denoiser(watched(told), watched(untold), weight)(x, t, 0 * x)
+    found = guided(watched(untold), {"all": watched(told)}, {"all": 1 + weight})(x, t, 0 * x)
     assert seen == asked
     if len(asked) == 1:
         assert torch.equal(found, {"told": told, "untold": untold}[asked.pop()](x, t, 0 * x))

@@ -11,7 +11,7 @@ from ._convert import (
     score_from_drift,
 )
 from ._couplings import COUPLINGS, couple, take
-from ._diffusion import Denoiser, GaussianDiffusion, ddim, guided_denoiser, strided, truncated
+from ._diffusion import Denoiser, GaussianDiffusion, ddim, strided, truncated
 from ._divergences import energy_distance, mmd
 from ._guidance import combine, guided
 from ._losses import HEADS, Draw, draw, regression, weighted_mean
@@ -58,7 +58,6 @@ __all__ = [
     "energy_distance",
     "flow_cost",
     "guided",
-    "guided_denoiser",
     "integrate",
     "mmd",
     "monge_gap",

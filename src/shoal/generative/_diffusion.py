@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from .._validate import one_of, positive
-from ._guidance import guided
 from ._tensors import full, normal_like
 
 Denoiser: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -170,20 +169,6 @@ def truncated(start: int, n_steps: int) -> tuple[int, ...]:
         msg = f"a chain of {n_steps} steps has no last {start}: choose 1 to {n_steps}"
         raise ValueError(msg)
     return tuple(range(start - 1, -1, -1))
-
-
-def guided_denoiser(conditional: Denoiser, null: Denoiser, weight: float) -> Denoiser:
-    """Return ``(1 + w) conditional - w null``: classifier-free guidance of the clean data.
-
-    At fixed x_t the data are an affine function of the noise, so this guides the noise as well. A
-    denoiser whose share is 0 is not evaluated.
-    """
-
-    def denoise(x: Tensor, t: Tensor, earlier: Tensor) -> Tensor:
-        fields = {"condition": lambda t, x: conditional(x, t, earlier)}
-        return guided(lambda t, x: null(x, t, earlier), fields, {"condition": 1 + weight})(t, x)
-
-    return denoise
 
 
 def ddim(
