@@ -15,11 +15,23 @@ def as_generator(rng: RNGLike) -> np.random.Generator:
     Raises
     ------
     TypeError
-        If `rng` is a legacy ``RandomState`` or something else that NumPy's ``default_rng`` refuses.
+        If `rng` is no seed and no source of random numbers of NumPy's present interface.
+    ValueError
+        If `rng` is a negative seed.
     """
+    allowed = "a seed (a whole number of at least 0), a numpy.random.Generator or None"
     if isinstance(rng, np.random.RandomState):
-        msg = "rng must be an integer seed or a numpy.random.Generator, not a legacy RandomState"
+        msg = f"rng must be {allowed}, not a legacy RandomState"
         raise TypeError(msg)
+    sources = (int, np.integer, np.random.Generator, np.random.SeedSequence)
+    if rng is not None and (
+        isinstance(rng, bool) or not isinstance(rng, (*sources, np.random.BitGenerator))
+    ):
+        msg = f"rng must be {allowed}, not {rng!r}"
+        raise TypeError(msg)
+    if isinstance(rng, (int, np.integer)) and rng < 0:
+        msg = f"rng must be {allowed}, not {rng!r}"
+        raise ValueError(msg)
     return np.random.default_rng(rng)
 
 

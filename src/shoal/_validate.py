@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -45,6 +47,42 @@ def positive(value: float, *, name: str) -> None:
     """Raise ``ValueError`` unless `value` is above zero."""
     if not value > 0:
         msg = f"{name} must be above 0, not {value!r}"
+        raise ValueError(msg)
+
+
+def whole(value: object, *, name: str, least: int = 1) -> None:
+    """Raise unless `value` is a whole number of at least `least`.
+
+    Raises
+    ------
+    TypeError
+        If it is no number.
+    ValueError
+        If it has a fraction, is not finite or is too small.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
+        msg = f"{name} must be a whole number of at least {least}, not {value!r}"
+        raise TypeError(msg)
+    if not (np.isfinite(value) and value == int(value) and value >= least):
+        msg = f"{name} must be a whole number of at least {least}, not {value!r}"
+        raise ValueError(msg)
+
+
+def between(value: object, low: float, high: float, *, name: str, ends: bool = False) -> None:
+    """Raise unless `value` is a number between `low` and `high`; the ends are allowed if `ends`.
+
+    Raises
+    ------
+    TypeError
+        If it is no number.
+    ValueError
+        If it is not finite or lies outside.
+    """
+    which = "from" if ends else "between"
+    msg = f"{name} must be a number {which} {low} {'to' if ends else 'and'} {high}, not {value!r}"
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(msg)
+    if not (low <= value <= high if ends else low < value < high):
         raise ValueError(msg)
 
 
