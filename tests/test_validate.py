@@ -31,7 +31,7 @@ def test_good_numbers_of_any_type_pass():
         between(value, 0, 1, name="share", ends=True)
 
 
-@pytest.mark.parametrize("rng", ["0", 1.5, True, -1, [1], np.random.RandomState(0)])  # noqa: NPY002
+@pytest.mark.parametrize("rng", ["0", 1.5, True, -1, [1], np.random.RandomState(0)])
 def test_rng_is_a_seed_or_a_generator(rng):
     with pytest.raises((TypeError, ValueError), match="rng must be a seed"):
         as_generator(rng)
