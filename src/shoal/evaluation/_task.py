@@ -238,7 +238,8 @@ def _counting_genes(cells: Population, perturbation: Ints, *, with_parts: bool) 
     column, names = {name: i for i, name in enumerate(cells.features)}, cells.names
     mask = np.ones((len(perturbation), len(column)), dtype=bool)
     for row, name in enumerate(names[code] for code in perturbation):
-        targets = cells.screen.parts(name) if with_parts else [name]
+        parts = cells.screen.parts(name)
+        targets = parts if with_parts or len(parts) == 1 else ()
         mask[row, [column[gene] for gene in targets if gene in column]] = False
     return mask
 

@@ -10,7 +10,7 @@ from .._docs import shared
 from .._keys import SCREEN
 from .._logging import logger
 from .._validate import get_adata, one_of
-from ..core._screen import Screen, as_labels, check, labels
+from ..core._screen import Screen, as_labels, perturbed_labels, read
 from ..core._view import materialize_view
 
 if TYPE_CHECKING:
@@ -30,17 +30,22 @@ def annotate(
     batch_key: str | None = None,
     dose_key: str | None = None,
     guide_key: str | None = None,
-    sep: str = "+",
+    sep: str = "auto",
     missing: Literal["raise", "ignore"] = "raise",
     mod: str | None = None,
 ) -> None:
     """Record the design of a perturbation screen, so that later calls need not repeat it.
 
-    - Labels are read as text.
-    - The parts of a combination are put in one order: ``"B+A"`` and ``"A+B"`` are one perturbation,
-      and ``"A+control"`` is ``"A"``.
+    - Labels are read as text, without blanks at their ends. Tables and pictures show them as they
+      are written.
+    - ``"B+A"`` and ``"A+B"`` are one perturbation, and so are ``"A+control"`` and ``"A"``. It has
+      the name that most of its cells have.
     - All control labels are pooled.
     - ``adata.obs`` is not changed.
+
+    What is odd about the labels is logged as a warning, with the call that mends it: texts such as
+    ``"nan"``, names that differ by case alone, several spellings of one perturbation, and labels
+    that look like combinations by another separator.
 
     Parameters
     ----------
@@ -49,7 +54,8 @@ def annotate(
     perturbation_key
         Column of ``obs`` with the perturbation of each cell.
     control
-        Label, or labels, of the unperturbed cells. They are never guessed.
+        Label, or labels, of the unperturbed cells. They are never guessed. One may occur only as a
+        part of combinations: a combination of controls alone is a control.
     context_key
         Column with the cell context (cell type, line, time point, stimulation).
     batch_key
@@ -59,23 +65,35 @@ def annotate(
     guide_key
         Column with the guide (sgRNA) of each cell.
     sep
-        Text between the parts of a combination. ``""`` if names are never combinations.
+        Text between the parts of a combination.
+
+        ``"auto"``
+            ``"+"``, but a label that holds it is a combination only where its parts occur elsewhere
+            in the screen: ``"A+B"`` is one if ``"A"`` is a label too, or if both are parts of
+            others. ``"(+)-JQ1"`` and ``"CD14+ Monocytes"`` are names.
+        ``"+"``, ``"_"`` or another text
+            Every label that holds it is a combination, unless it begins or ends with it.
+        ``""``
+            No label is a combination.
     missing
-        What a missing perturbation label means: an error, or a cell that belongs to no group.
+        What a missing or blank perturbation label means: an error, or a cell that belongs to no
+        group.
     mod
         {mod}
 
     Returns
     -------
-    Nothing. Writes ``uns["shoal"]``, the design as text. A view is turned into a copy first.
+    Nothing. Writes ``uns["shoal"]``: the design as text and, where labels are combinations or hold
+    a ``+``, how they are read (``singles``, ``written``). Cells that are taken out of the screen
+    keep that reading. A view is turned into a copy first.
 
     Raises
     ------
     KeyError
         If a column does not exist or a control label does not occur.
     ValueError
-        If labels are missing and `missing` is ``"raise"``, if no cell is perturbed, or if doses are
-        not numbers.
+        If labels are missing and `missing` is ``"raise"``, if no cell is perturbed or no cell is a
+        control, if a column is there twice, or if doses are not numbers.
 
     Examples
     --------
@@ -95,16 +113,11 @@ def annotate(
         sep=sep,
         missing=missing,
     )
-    check(adata, screen)
+    _check_whole(data, adata, mod, screen.perturbation_key)
+    screen = read(adata, screen, tell=True)
     if dose_key is not None:
         _check_dose(adata, dose_key)
-    labelled = labels(adata, screen)
-    if len(labelled.names) == 0:
-        msg = (
-            f"every cell of adata.obs[{perturbation_key!r}] is a control; "
-            "there is no perturbation to measure"
-        )
-        raise ValueError(msg)
+    labelled = perturbed_labels(adata, screen)
     logger.info(
         "%d perturbations, %d control cells, %d unlabelled cells",
         len(labelled.names),
@@ -113,6 +126,20 @@ def annotate(
     )
     materialize_view(adata)
     adata.uns[SCREEN] = screen.to_uns()
+
+
+def _check_whole(data: AnnData | MuData, adata: AnnData, mod: str | None, key: str) -> None:
+    """Raise ``KeyError`` if the labels of a modality are in the table of the whole MuData."""
+    if data is adata or key in adata.obs.columns:
+        return
+    there = next((name for name in (key, f"{mod}:{key}") if name in data.obs.columns), None)
+    if there is not None:
+        msg = (
+            f"{key!r} is a column of mdata.obs, and not of mdata[{mod!r}].obs, which is read: copy "
+            f"it with mdata[{mod!r}].obs[{key!r}] = mdata.obs.loc[mdata[{mod!r}].obs_names, "
+            f"{there!r}]"
+        )
+        raise KeyError(msg)
 
 
 def _check_dose(adata: AnnData, key: str) -> None:
