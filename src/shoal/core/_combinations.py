@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 PLUS = "+"  # the separator of sep="auto"
 OTHERS = ("_", ",", ";", "|", "&", ":", "/", "-", " ")  # what combinations may be joined by
+MANY = 5  # combinations that show what a screen means by a separator
 BRACKETS = {")": "(", "]": "[", "}": "{"}
 JOINERS = "_-.:|/,;&\\"  # a name neither begins nor ends with one of these
 
@@ -34,12 +35,13 @@ def pieces(label: str, sep: str) -> list[str]:
 def strict_pieces(label: str, sep: str) -> list[str]:
     """Return the parts of a label as `pieces` does, or the label alone where it may be a name.
 
-    That is so if a part is empty, or if a blank stands on exactly one side of a separator, as in
-    ``"CD14+ Monocytes"``.
+    - A separator within brackets joins nothing, as in ``"(+)-JQ1"``.
+    - The label has no parts if one would be empty, or if a blank stands on exactly one side of a
+      separator, as in ``"CD14+ Monocytes"``.
     """
     if sep not in label:
         return [label]
-    parts = label.split(sep)
+    parts = _outside_brackets(label, sep)
     lopsided = any(a[-1:].isspace() != b[:1].isspace() for a, b in pairwise(parts))
     if lopsided or not all(part.strip() for part in parts):
         return [label]
@@ -52,7 +54,9 @@ def single_names(labels: Iterable[str], known: Collection[str], sep: str = PLUS)
     A label that holds `sep` is a combination only where its parts occur elsewhere:
 
     - one of its parts is a label of the screen, or is a part of such a combination; or
-    - each of its parts is also a part of another label.
+    - each of its parts is also a part of another label; or
+    - at least four in five of the labels that could be combinations are, and at least `MANY`: then
+      all of them are.
 
     All other labels are names as a whole. A part that is no label itself must read like a name:
     its brackets close, it neither begins nor ends with a joining character such as ``_``, and it is
@@ -90,6 +94,8 @@ def single_names(labels: Iterable[str], known: Collection[str], sep: str = PLUS)
     ]
     taken.update(recurring)
     _spread([part for name in recurring for part in able[name]], owners, able, taken)
+    if len(taken) >= max(MANY, 0.8 * len(able)):
+        taken.update(able)
     return whole.union(labels - taken, *(able[name] for name in taken))
 
 
@@ -163,6 +169,21 @@ def all_plain(parts: Sequence[str], known: Collection[str]) -> bool:
         part in known or (_reads_like_a_name(part) and not (mixed and is_number))
         for part, is_number in zip(parts, numbers, strict=True)
     )
+
+
+def _outside_brackets(label: str, sep: str) -> list[str]:
+    """Return the pieces between the separators of a label that no bracket encloses."""
+    parts, opened = [""], 0
+    for piece in label.split(sep):
+        parts[-1] += piece
+        opened += sum(map(piece.count, "([{")) - sum(map(piece.count, ")]}"))
+        if opened > 0:
+            parts[-1] += sep
+        else:
+            parts.append("")
+    if opened > 0:  # a bracket that never closes encloses nothing
+        return label.split(sep)
+    return parts[:-1]
 
 
 def _is_number(part: str) -> bool:

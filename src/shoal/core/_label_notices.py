@@ -40,17 +40,21 @@ def tell_of_labels(
     """
     labels = {as_text(label) for label in raw} - {""}
     column, call = f"adata.obs[{key!r}]", f"sh.pp.annotate(adata, {key!r}, control=..., "
-    _tell_of_blanks(raw, column)
+    _tell_of_blanks(raw, column, is_label="" in control)
     _tell_of_missing(labels, set(control), column, parts_of)
     _tell_of_spellings(labels, name_of, control[0])
-    _tell_of_case({name_of(label) for label in labels} | set(control), column)
+    _tell_of_case(dict.fromkeys([*control, *sorted(map(name_of, labels))]), column)
     if sep == "auto":
         _tell_of_plus(labels - set(control), call, parts_of)
     if sep:
-        _tell_of_separators(labels, control, sep, call)
+        whole = {label for label in labels if [*parts_of(label)] == [label]}
+        _tell_of_separators(whole, control, sep, call)
 
 
-def _tell_of_blanks(raw: Mapping[str, int], column: str) -> None:
+def _tell_of_blanks(raw: Mapping[str, int], column: str, *, is_label: bool) -> None:
+    n_blank = sum(n for label, n in raw.items() if not as_text(label))
+    if n_blank and not is_label:
+        logger.warning("%s: %d cells hold blank text, which is no label", column, n_blank)
     found = sorted(label for label in raw if as_text(label) not in ("", label))
     if found:
         logger.warning(
@@ -82,7 +86,7 @@ def _tell_of_missing(
             column,
             column,
             column,
-            found[:6],
+            found,
         )
 
 
@@ -103,7 +107,7 @@ def _tell_of_spellings(labels: Collection[str], name_of: Callable[[str], str], n
 
 def _tell_of_case(names: Collection[str], column: str) -> None:
     groups: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(names):
+    for name in names:
         groups[name.casefold()].append(name)
     alike = [group for group in groups.values() if len(group) > 1]
     if alike:
@@ -152,7 +156,7 @@ def _tell_of_separators(
         if other != sep:
             logger.warning(
                 "%d labels look like combinations joined by %r, as %s, and are read as whole "
-                "names: a split would hold out one and train on its parts. If they are "
+                "names: a split may train on parts of what it holds out. If they are "
                 "combinations: %ssep=%r)",
                 len(found),
                 other,

@@ -248,8 +248,6 @@ def read(adata: AnnData, screen: Screen, *, tell: bool = False, recorded: bool =
     screen = screen.having(screen.names.reading(counts))
     has_control = any(screen.canonical(label) == control[0] for label in counts)
     check_controls(key, counts, control, sep=screen.names.separator, has_control=has_control)
-    if screen.missing == "raise":
-        check_missing(key, adata.n_obs - sum(counts.values()), n_blank, adata.n_obs)
     if tell:
         tell_of_labels(
             raw,
@@ -259,6 +257,8 @@ def read(adata: AnnData, screen: Screen, *, tell: bool = False, recorded: bool =
             name_of=screen.canonical,
             parts_of=screen.parts,
         )
+    if screen.missing == "raise":
+        check_missing(key, adata.n_obs - sum(counts.values()), n_blank, adata.n_obs)
     return screen
 
 

@@ -12,12 +12,13 @@ from .._docs import shared
 from .._keys import DISTANCE
 from .._random import as_generator
 from .._threads import one_thread
-from .._validate import _listed, get_adata, key_in, one_of
+from .._validate import _listed, get_adata, one_of
 from ..core._design import strata_keys
 from ..core._grouped_cells import gather
 from ..core._matrix import as_rows, choose
 from ..core._results import read_result, write_table
 from ..core._screen import perturbed_labels, resolve
+from ..core._screen_checks import check_columns
 from ..core._view import materialize_view
 from ..metrics._mmd import as_widths
 from ..metrics._permutation import permutation_pvalue
@@ -289,8 +290,7 @@ def _strata(adata: AnnData, keys: Sequence[str], labelled: Bools) -> Ints:
     if not keys:
         return np.zeros(adata.n_obs, dtype=np.int64)
     columns = list(keys)
-    for column in columns:
-        key_in(column, adata.obs.columns, where="adata.obs", hint="(given as strata)")
+    check_columns(adata, [("strata", column) for column in columns])
     missing = int((adata.obs[columns].isna().any(axis=1).to_numpy() & labelled).sum())
     if missing:
         msg = (
