@@ -132,11 +132,10 @@ def _tell_of_plus(
     """Say which labels that hold a ``+`` are combinations, and which could be."""
     split = {label: strict_pieces(label, "+") for label in sorted(labels) if "+" in label}
     joined = [label for label in split if list(parts_of(label)) != [label]]
-    could = [
-        label
-        for label, parts in split.items()
-        if label not in set(joined) and len(parts) > 1 and all_plain(parts, ())
-    ]
+    whole = split.keys() - set(joined)
+    could = sorted(
+        label for label in whole if len(split[label]) > 1 and all_plain(split[label], ())
+    )
     if joined:
         logger.info("%d labels are combinations joined by '+', as %s", len(joined), _some(joined))
     if could:
