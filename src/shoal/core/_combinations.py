@@ -173,6 +173,8 @@ def all_plain(parts: Sequence[str], known: Collection[str]) -> bool:
 
 def _outside_brackets(label: str, sep: str) -> list[str]:
     """Return the pieces between the separators of a label that no bracket encloses."""
+    if not any(bracket in label for bracket in "([{"):
+        return label.split(sep)
     parts, opened = [""], 0
     for piece in label.split(sep):
         parts[-1] += piece
