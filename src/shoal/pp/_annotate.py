@@ -93,7 +93,7 @@ def annotate(
         If a column does not exist or a control label does not occur.
     ValueError
         If labels are missing and `missing` is ``"raise"``, if no cell is perturbed or no cell is a
-        control, if a column is there twice, or if doses are not numbers.
+        control, if a column is there twice or is named for two things, or if doses are not numbers.
 
     Examples
     --------
@@ -113,7 +113,7 @@ def annotate(
         sep=sep,
         missing=missing,
     )
-    _check_whole(data, adata, mod, screen.perturbation_key)
+    _check_keys(data, adata, mod, screen)
     screen = read(adata, screen, tell=True)
     if dose_key is not None:
         _check_dose(adata, dose_key)
@@ -128,8 +128,24 @@ def annotate(
     adata.uns[SCREEN] = screen.to_uns()
 
 
-def _check_whole(data: AnnData | MuData, adata: AnnData, mod: str | None, key: str) -> None:
-    """Raise ``KeyError`` if the labels of a modality are in the table of the whole MuData."""
+def _check_keys(data: AnnData | MuData, adata: AnnData, mod: str | None, screen: Screen) -> None:
+    """Raise if columns are where they are not read, or are named for two things.
+
+    Raises
+    ------
+    KeyError
+        If the labels of a modality are in the table of the whole MuData.
+    ValueError
+        If the column of the perturbations is also that of the context or the batch.
+    """
+    key = screen.perturbation_key
+    for argument in ("context_key", "batch_key"):
+        if getattr(screen, argument) == key:
+            msg = (
+                f"{argument}={key!r} is the column of the perturbations itself: no perturbation "
+                f"could be compared with controls. Name another column, or leave {argument} out"
+            )
+            raise ValueError(msg)
     if data is adata or key in adata.obs.columns:
         return
     there = next((name for name in (key, f"{mod}:{key}") if name in data.obs.columns), None)
