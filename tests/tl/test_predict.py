@@ -286,7 +286,7 @@ def test_a_subset_by_name_needs_a_split(adata, copy):
 def test_a_baseline_that_cannot_predict_says_why_and_writes_nothing(adata):
     model, before = sh.tl.fit(adata, "additive"), slots(adata)
     with pytest.raises(
-        ValueError, match=r"additive cannot predict 'A\+B', 'E': the parts of each must have"
+        ValueError, match=r"additive cannot predict 'B\+A', 'E': the parts of each must have"
     ):
         sh.tl.predict(adata, model)
     assert slots(adata) == before

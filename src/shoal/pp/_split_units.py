@@ -191,13 +191,15 @@ def _find(
         )
         raise ValueError(msg)
     if by in ("perturbation", "combination"):
-        text = screen.canonical(text)
-        several = len(screen.parts(text)) > 1
+        text, parts = screen.canonical(text), screen.parts(text)
+        several = len(parts) > 1
         if text in perturbations and several != (by == "combination"):
             other = "combination" if several else "perturbation"
             kind = "combination" if several else "single perturbation"
             msg = f"{name}: {text!r} is a {kind}; use by={other!r}"
             raise ValueError(msg)
+        if by == "perturbation" and not several and parts:
+            text = parts[0]  # of "A+control"
     elif by != "context":
         level = BY[by] or ""
         first, between, last = text.rpartition(BETWEEN)

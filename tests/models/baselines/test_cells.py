@@ -107,7 +107,7 @@ def test_other_contexts_are_other_ones_where_there_are_some(rng):
     assert (
         adata.obs["perturbation"].to_numpy()[rows_of(adata, own.X.astype(np.float32))] == "B"
     ).all()
-    with pytest.raises(ValueError, match=r"cannot predict 'A\+B', 'C'.*'additive'"):
+    with pytest.raises(ValueError, match=r"cannot predict 'B\+A', 'C'.*'additive'"):
         model.predict(["C", "A", "B+A"])
 
 

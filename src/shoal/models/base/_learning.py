@@ -46,7 +46,7 @@ def learn_vocabulary(
     dose = cells.dose[cells.train]
     log = np.log10(dose[dose > 0])
     return Vocabulary(
-        screen=cells.screen,
+        screen=cells.screen.having(cells.screen.names.knowing(perturbations)),
         layer=layer,
         use_rep=use_rep,
         features=cells.features,

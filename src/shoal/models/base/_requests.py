@@ -148,7 +148,10 @@ def requested_names(
     """
     several = cells.names if perturbations is None else perturbations
     several = [several] if isinstance(several, str) else list(several)
-    names = list(dict.fromkeys(vocabulary.screen.canonical(str(p)) for p in several))
+    read, asked = vocabulary.screen.names, {}
+    for label in map(str, several):
+        asked.setdefault(read.canonical(label), read.as_asked(label))
+    names = list(asked.values())
     if not names or cells.screen.control[0] in names:
         what = "no perturbation" if not names else f"the control, {cells.screen.control[0]!r},"
         example = vocabulary.perturbations[0]
