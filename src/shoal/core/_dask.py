@@ -142,8 +142,13 @@ def _call(function: Callable[[int, Any], Any], start: int, block: Any) -> Any:
 
 
 def _take_rows(block: Any, index: Ints) -> Any:
-    return block[index]
+    return _indexable(block)[index]
 
 
 def _take_columns(block: Any, columns: Ints) -> Any:
-    return block[:, columns]
+    return _indexable(block)[:, columns]
+
+
+def _indexable(block: Any) -> Any:
+    """Return a block that takes positions: some sparse formats, such as COO, take none."""
+    return block.tocsr() if getattr(block, "format", "csr") not in ("csr", "csc") else block

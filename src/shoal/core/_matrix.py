@@ -16,6 +16,7 @@ from scipy import sparse
 
 from .._settings import settings
 from . import _dask
+from ._storage import canonical, check_numbers, numbers_of, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,8 +88,8 @@ class Rows:
     def blocks(self) -> Iterator[tuple[slice, Matrix]]:
         """Yield (rows, block) in order.
 
-        A block of rows of features is a 2-D float64 array or a CSR matrix. A block of images has
-        the shape (n, *cell_shape) and the dtype of the matrix.
+        A block of rows of features is a 2-D float64 array or a CSR matrix in the form of
+        `canonical`. A block of images has the shape (n, *cell_shape) and the dtype of the matrix.
 
         Statistics call :func:`shoal.core._walk.walk` instead, which computes the blocks of a dask
         array together. Here they are computed one after another.
@@ -167,7 +168,7 @@ class Rows:
         if _dask.is_dask(self.matrix):
             first = next((i for i, n in enumerate(self.matrix.chunks[0]) if n), 0)
             return Rows(_dask.whole_rows(self.matrix).blocks[first], self.columns)
-        return Rows(_read(self.matrix, slice(0, min(self.step, self.shape[0]))), self.columns)
+        return as_rows(_read(self.matrix, slice(0, min(self.step, self.shape[0]))), self.columns)
 
     def is_same_file(self, other: Rows) -> bool:
         """Return whether both are the same array of a file, or the same dask array.
@@ -240,21 +241,28 @@ class Rows:
 
     def finish(self, block: Any) -> Matrix:
         """Return a block in the form that :meth:`blocks` promises, with the kept columns only."""
-        if sparse.issparse(block):
-            block = sparse.csr_matrix(block)
-            if not np.issubdtype(block.dtype, np.floating):
-                block = block.astype(np.float64)
+        if sparse.issparse(self.matrix):
+            pass  # `as_rows` gave it that form
+        elif sparse.issparse(block):
+            block = canonical(block)
         elif np.ndim(block) > 2:
-            block = np.require(block, requirements=["A", "E"])
-        else:
-            block = np.require(
-                block, np.float64, ["A", "E"]
-            )  # aligned, also if it came over a network
-        return block if self.columns is None else block[:, self.columns]
+            block = np.require(plain(block), requirements=["A", "E"])
+            block = block.astype(block.dtype.newbyteorder("="), copy=False)
+        else:  # aligned, also if it came over a network
+            block = np.require(plain(block), np.float64, ["A", "E"])
+        if self.columns is None:
+            return block
+        block = block[:, self.columns]
+        if sparse.issparse(block):
+            block.sort_indices()  # columns that are not in order leave them unsorted
+        return block
 
 
 def as_rows(matrix: Any, columns: Ints | None = None, *, slot: str = "the matrix") -> Rows:
-    """Wrap the values of cells; CSC is turned into CSR once, because rows are what is read.
+    """Wrap the values of cells.
+
+    Rows are what is read, so any sparse matrix in memory becomes a CSR matrix once. The matrix that
+    is given stays as it is.
 
     Parameters
     ----------
@@ -268,28 +276,29 @@ def as_rows(matrix: Any, columns: Ints | None = None, *, slot: str = "the matrix
     Raises
     ------
     TypeError
-        If the matrix is of a kind that is not known.
+        If the matrix is of a kind that is not known, or does not hold real numbers.
     ValueError
-        If it has one axis only, or columns of images are asked for.
+        If it has one axis only, values are masked, or columns of images are asked for.
     """
+    if len(getattr(matrix, "shape", (0, 0))) < 2:
+        msg = f"expected the values of cells, (n, d) or (n, C, H, W), not {len(matrix.shape)}-D"
+        raise ValueError(msg)
+    check_numbers(matrix, slot)
     if isinstance(matrix, np.ndarray):
-        matrix = np.asarray(matrix)
+        matrix = plain(matrix, slot)
     elif sparse.issparse(matrix):
-        matrix = matrix if matrix.format == "csr" else matrix.tocsr()
+        matrix = canonical(matrix)
     elif _dask.is_dask(matrix):
         if any(np.isnan(n) for n in matrix.shape):
             matrix = matrix.compute_chunk_sizes()
     elif _is_backed_sparse(matrix):
-        matrix = matrix if matrix.format == "csr" else matrix.to_memory().tocsr()
+        matrix = matrix if matrix.format == "csr" else canonical(matrix.to_memory())
     elif not all(hasattr(matrix, name) for name in ("shape", "dtype", "__getitem__")):
         msg = (
-            f"cannot read a matrix of type {type(matrix).__name__}; expected dense, sparse, "
-            "backed, dask or zarr"
+            f"{slot} is of type {type(matrix).__name__}, which is not read here; it must be a dense "
+            "or sparse matrix, in memory, in a file, in zarr or dask"
         )
         raise TypeError(msg)
-    if len(matrix.shape) < 2:
-        msg = f"expected the values of cells, (n, d) or (n, C, H, W), not {len(matrix.shape)}-D"
-        raise ValueError(msg)
     if columns is not None:
         refuse_images(matrix.shape, slot)
     return Rows(matrix, columns, slot)
@@ -338,9 +347,9 @@ def choose(
             hint="sh.pp.prepare(adata) writes 'X_pca'.",
         )
         values, slot = adata.obsm[use_rep], f"obsm/{use_rep}"
-        if hasattr(values, "to_numpy"):
-            values = values.to_numpy()
-        if not images:
+        if hasattr(values, "columns"):
+            values = numbers_of(values, slot)
+        if not images and hasattr(values, "shape"):
             refuse_images(values.shape, slot)
         return values, slot
     if layer is not None:
@@ -445,7 +454,7 @@ def add_to_groups(sums: Floats, block: Matrix, code: Ints, weight: Floats | None
 
 def _read(matrix: Any, rows: slice) -> Any:
     """Read a block of rows; in-memory CSR is sliced without copying its values."""
-    if isinstance(matrix, (sparse.csr_matrix, sparse.csr_array)):
+    if isinstance(matrix, sparse.csr_matrix):
         lo, hi = matrix.indptr[rows.start], matrix.indptr[rows.stop]
         parts = (
             matrix.data[lo:hi],
