@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import logging
+import warnings
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -114,6 +119,13 @@ def prepare(adata):
     }
 
 
+def normalise(adata):
+    sh.pp.prepare(
+        adata, layer="counts", normalize="log1p", depth_key="depth", n_top_genes=25, n_comps=5
+    )
+    return {"X": by_cell(adata, dense(adata.X)), "axes": adata.varm["PCs"]}
+
+
 def prepare_crossfit(adata):
     sh.pp.prepare(adata, n_top_genes=None, n_comps=5)
     return {"scores": by_cell(adata, adata.obsm["X_pca"]), "axes": adata.varm["PCs"]}
@@ -129,7 +141,11 @@ def associate(adata):
 def embed(adata):
     sh.pp.prepare(adata, n_comps=8)
     found = {}
-    for method, options in {"effects": {"n_comps": 3}, "coexpression": {"n_comps": 4}, "mds": {"n_comps": 2}}.items():
+    for method, options in {
+        "effects": {"n_comps": 3},
+        "coexpression": {"n_comps": 4},
+        "mds": {"n_comps": 2},
+    }.items():
         sh.pp.embed(adata, method=method, missing="drop", key_added=method, **options)
         found |= flat(method, adata.uns["perturbation_embeddings"][method])
     return found
@@ -137,13 +153,17 @@ def embed(adata):
 
 def evaluate(adata):
     sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="made", subset="test")
-    sh.tl.evaluate(adata, prediction="made", min_cells=10, n_comps=5, metrics=METRICS, baselines=["additive"])
+    sh.tl.evaluate(
+        adata, prediction="made", min_cells=10, n_comps=5, metrics=METRICS, baselines=["additive"]
+    )
     return result(adata, "evaluation")
 
 
 def evaluate_as_cell_eval(adata):
     sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="made", subset="test")
-    sh.tl.evaluate(adata, prediction="made", min_cells=10, n_comps=5, suite="cell_eval", baselines=None)
+    sh.tl.evaluate(
+        adata, prediction="made", min_cells=10, n_comps=5, suite="cell_eval", baselines=None
+    )
     return result(adata, "evaluation")
 
 
@@ -175,7 +195,10 @@ def split(adata):
 def filter_cells(adata):
     adata.obs.loc[adata.obs_names[-5:], "target"] = "rare"
     sh.pp.filter(adata, min_cells=16)
-    return {"left": np.sort(adata.obs_names.to_numpy(dtype=object)), "X": by_cell(adata, dense(adata.X))}
+    return {
+        "left": np.sort(adata.obs_names.to_numpy(dtype=object)),
+        "X": by_cell(adata, dense(adata.X)),
+    }
 
 
 METRICS = ["pearson_delta", "weighted_mse", "pds_l2", "de_auprc", "de_overlap_n", "energy", "sliced_wasserstein",
@@ -202,6 +225,7 @@ FUNCTIONS = {
         distance_of_integers,
         prepare,
         prepare_crossfit,
+        normalise,
         associate,
         embed,
         evaluate,
@@ -212,3 +236,35 @@ FUNCTIONS = {
         filter_cells,
     )
 }
+TIMES = ("seconds", "seconds_predict", "train_seconds")  # which no two calls share
+
+
+@functools.cache
+def expected(name: str) -> dict[str, np.ndarray]:
+    """Return what a function gives on the screen as it is."""
+    with quiet():
+        return FUNCTIONS[name](screen())
+
+
+@contextlib.contextmanager
+def quiet():
+    """Silence notices and warnings, which tests of their own look at."""
+    logging.disable(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
+
+
+def compare(found: dict, wanted: dict, tolerance: float = 1e-10) -> None:
+    """Compare what a function gave twice: texts to be equal, numbers within a tolerance."""
+    assert list(found) == list(wanted)
+    for column, values in wanted.items():
+        if column.rpartition("/")[2] in TIMES:
+            continue
+        own, values = pd.DataFrame(found[column]), pd.DataFrame(values)
+        pd.testing.assert_frame_equal(
+            own, values, check_dtype=False, rtol=tolerance, atol=tolerance, obj=column
+        )

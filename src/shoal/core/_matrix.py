@@ -16,7 +16,7 @@ from scipy import sparse
 
 from .._settings import settings
 from . import _dask
-from ._storage import canonical, check_numbers, numbers_of, plain
+from ._storage import canonical, check_numbers, from_group, numbers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -152,17 +152,6 @@ class Rows:
         )
         return Rows(_dask.held(array))
 
-    def matrix_of(self, index: Ints) -> Any:
-        """Return the rows at the (sorted, unique) positions `index` for a library that knows dask.
-
-        A dask array stays one, with as many blocks as hold such rows. Any other matrix is read, see
-        :meth:`take`.
-        """
-        if not _dask.is_dask(self.matrix):
-            return self.take(index)
-        array = self.matrix if self.columns is None else _dask.columns_of(self.matrix, self.columns)
-        return _dask.rows_of(array, index)
-
     def head(self) -> Rows:
         """Return the first block alone; nothing is computed yet of a dask array."""
         if _dask.is_dask(self.matrix):
@@ -241,15 +230,16 @@ class Rows:
 
     def finish(self, block: Any) -> Matrix:
         """Return a block in the form that :meth:`blocks` promises, with the kept columns only."""
+        check_numbers(block, self.slot)
         if sparse.issparse(self.matrix):
             pass  # `as_rows` gave it that form
         elif sparse.issparse(block):
             block = canonical(block)
         elif np.ndim(block) > 2:
-            block = np.require(plain(block), requirements=["A", "E"])
+            block = np.require(block, requirements=["A", "E"])
             block = block.astype(block.dtype.newbyteorder("="), copy=False)
         else:  # aligned, also if it came over a network
-            block = np.require(plain(block), np.float64, ["A", "E"])
+            block = np.require(block, np.float64, ["A", "E"])
         if self.columns is None:
             return block
         block = block[:, self.columns]
@@ -280,25 +270,19 @@ def as_rows(matrix: Any, columns: Ints | None = None, *, slot: str = "the matrix
     ValueError
         If it has one axis only, values are masked, or columns of images are asked for.
     """
-    if len(getattr(matrix, "shape", (0, 0))) < 2:
+    check_numbers(matrix, slot)
+    if len(matrix.shape) < 2:
         msg = f"expected the values of cells, (n, d) or (n, C, H, W), not {len(matrix.shape)}-D"
         raise ValueError(msg)
-    check_numbers(matrix, slot)
     if isinstance(matrix, np.ndarray):
-        matrix = plain(matrix, slot)
+        matrix = np.asarray(matrix)
     elif sparse.issparse(matrix):
         matrix = canonical(matrix)
     elif _dask.is_dask(matrix):
         if any(np.isnan(n) for n in matrix.shape):
             matrix = matrix.compute_chunk_sizes()
-    elif _is_backed_sparse(matrix):
-        matrix = matrix if matrix.format == "csr" else canonical(matrix.to_memory())
-    elif not all(hasattr(matrix, name) for name in ("shape", "dtype", "__getitem__")):
-        msg = (
-            f"{slot} is of type {type(matrix).__name__}, which is not read here; it must be a dense "
-            "or sparse matrix, in memory, in a file, in zarr or dask"
-        )
-        raise TypeError(msg)
+    elif _is_backed_sparse(matrix) and (matrix.format != "csr" or not matrix.dtype.isnative):
+        matrix = canonical(from_group(matrix))
     if columns is not None:
         refuse_images(matrix.shape, slot)
     return Rows(matrix, columns, slot)
@@ -329,8 +313,10 @@ def choose(
     Raises
     ------
     ValueError
-        If both `layer` and `use_rep` are given, ``adata.X`` is empty, or the slot holds images and
-        the caller does not take them.
+        If both `layer` and `use_rep` are given, ``adata.X`` is empty, values are masked, or the
+        slot holds images and the caller does not take them.
+    TypeError
+        If the slot does not hold real numbers.
     KeyError
         If the slot does not exist.
     """
@@ -349,16 +335,20 @@ def choose(
         values, slot = adata.obsm[use_rep], f"obsm/{use_rep}"
         if hasattr(values, "columns"):
             values = numbers_of(values, slot)
-        if not images and hasattr(values, "shape"):
+        check_numbers(values, slot)
+        if not images:
             refuse_images(values.shape, slot)
         return values, slot
     if layer is not None:
         key_in(layer, [name for name in adata.layers if name is not None], where="adata.layers")
-        return adata.layers[layer], f"layers/{layer}"
-    if adata.X is None:
+        values, slot = adata.layers[layer], f"layers/{layer}"
+    elif adata.X is None:
         msg = "adata.X is empty; pass layer= or use_rep="
         raise ValueError(msg)
-    return adata.X, "X"
+    else:
+        values, slot = adata.X, "X"
+    check_numbers(values, slot)
+    return values, slot
 
 
 def refuse_images(shape: tuple[int, ...], slot: str) -> None:

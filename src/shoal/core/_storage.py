@@ -34,24 +34,12 @@ def canonical(matrix: Any) -> Matrix:
     return csr
 
 
-def plain(values: Any, slot: str = "the matrix") -> Any:
-    """Return a dense array that is no subclass, such as a masked array.
-
-    Raises
-    ------
-    TypeError
-        If it does not hold real numbers.
-    ValueError
-        If values are masked.
-    """
-    check_numbers(values, slot)
-    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
-        msg = (
-            f"{slot} holds {int(np.ma.count_masked(values))} masked values, which are missing: "
-            "fill them, or drop these cells"
-        )
-        raise ValueError(msg)
-    return np.asarray(values)
+def from_group(backed: Any) -> Any:
+    """Read a backed sparse matrix into memory, also of a byte order that scipy does not know."""
+    dtype = working_dtype(backed.dtype)
+    data, indices, indptr = (backed.group[name][:] for name in ("data", "indices", "indptr"))
+    make = sparse.csr_matrix if backed.format == "csr" else sparse.csc_matrix
+    return make((data.astype(dtype, copy=False), indices, indptr), shape=backed.shape)
 
 
 def numbers_of(table: Any, slot: str) -> Any:
@@ -77,14 +65,33 @@ def numbers_of(table: Any, slot: str) -> Any:
 
 
 def check_numbers(values: Any, slot: str) -> None:
-    """Raise ``TypeError`` if values are no real numbers: text, objects, dates or complex."""
-    dtype = getattr(values, "dtype", None)
-    if getattr(dtype, "kind", "f") not in "buif":
+    """Raise an error if values are no matrix of real numbers.
+
+    Raises
+    ------
+    TypeError
+        If they are of a type that is not read, or hold text, objects, dates or complex numbers.
+    ValueError
+        If some are masked.
+    """
+    if not all(hasattr(values, name) for name in ("shape", "dtype", "__getitem__")):
         msg = (
-            f"{slot} holds values of type {dtype}, and real numbers are needed; convert them, such "
-            "as with .astype('float32')"
+            f"{slot} is of type {type(values).__name__}, which is not read here; it must be a "
+            "dense or sparse matrix, in memory, in a file, in zarr or dask"
         )
         raise TypeError(msg)
+    if values.dtype.kind not in "buif":
+        msg = (
+            f"{slot} holds values of type {values.dtype}, and real numbers are needed; convert "
+            "them, such as with .astype('float32')"
+        )
+        raise TypeError(msg)
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        msg = (
+            f"{slot} holds {int(np.ma.count_masked(values))} masked values, which are missing: "
+            "fill them, or drop these cells"
+        )
+        raise ValueError(msg)
 
 
 def working_dtype(dtype: Any) -> np.dtype[Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import linalg
 
 from .._threads import one_thread
 from ._cells import densify
