@@ -49,7 +49,7 @@ def test_missing_depths_and_single_cells_do_not_count(rng):
     group = np.repeat([0, 1, 2], [1, 20, 60])
     depth = np.exp(rng.normal(8, 0.5, 81))
     depth[1:4] = [np.nan, 0, -3]
-    shift, pvalue = depth_test(depth, plan_of(group, np.zeros(81, dtype=int)))
+    _, pvalue = depth_test(depth, plan_of(group, np.zeros(81, dtype=int)))
     assert np.isnan(pvalue[0])
     welch = stats.ttest_ind(np.log(depth[4:21]), np.log(depth[21:]), equal_var=False)
     assert pvalue[1] == pytest.approx(welch.pvalue)

@@ -7,7 +7,7 @@ array of any shape, such as an image (C, H, W).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from scipy import sparse
 
 from .._settings import settings
 from . import _dask
-from ._storage import canonical, check_numbers, from_group, numbers_of
+from ._storage import canonical, check_numbers, from_group, numbers_of, working_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -136,6 +136,18 @@ class Rows:
                 wanted = np.isin(read, index, assume_unique=True)
                 block = self.matrix[_as_slice_or_mask(read, self.shape[0])]
                 yield block if wanted.all() else block[wanted]
+
+    def keeping(self, index: Ints) -> Rows:
+        """Return the same rows, of which those at the (sorted, unique) positions are read now.
+
+        `take` does not read them again. A matrix that is in memory is returned as it is.
+        """
+        if self.in_memory:
+            return self
+        read = self.take(index)
+        if len(self.cell_shape) == 1:
+            read = read.astype(working_dtype(self.matrix.dtype), copy=False)
+        return replace(self, kept=KeptRows(index, read))
 
     def held(self) -> Rows:
         """Return the same rows for several walks: blocks of a dask array are computed once.

@@ -86,9 +86,9 @@ def check_numbers(values: Any, slot: str) -> None:
             "them, such as with .astype('float32')"
         )
         raise TypeError(msg)
-    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+    if isinstance(values, np.ma.MaskedArray) and np.any(values.mask):
         msg = (
-            f"{slot} holds {int(np.ma.count_masked(values))} masked values, which are missing: "
+            f"{slot} holds {int(np.sum(values.mask))} masked values, which are missing: "
             "fill them, or drop these cells"
         )
         raise ValueError(msg)

@@ -28,7 +28,7 @@ class AxisCells:
     Attributes
     ----------
     fit
-        Sorted rows for the axes.
+        Rows for the axes, in the order of their names: of very many, some are drawn.
     width
         Sorted rows for the width of the kernel, ``None`` where no metric needs it.
     """
@@ -54,7 +54,7 @@ def axis_cells(training: Ints, *, seed: int, rng: np.random.Generator | None) ->
         few, _ = shuffled(training, min(len(training), FEW), chooser)
         return AxisCells(np.sort(few), None)
     sample, _ = shuffled(training, min(len(training), SAMPLE), rng)
-    return AxisCells(np.sort(training), np.sort(sample))
+    return AxisCells(training, np.sort(sample))
 
 
 def read_by_axes(chosen: AxisCells, *, seed: int) -> Ints:

@@ -13,6 +13,7 @@ from .._logging import logger
 from .._threads import one_thread
 from .._validate import get_adata, key_in, one_of, positive
 from ..core._matrix import Rows, as_rows, choose
+from ..core._order import stable_order
 from ..core._scale import look
 from ..core._screen import labels, resolve
 from ..core._view import check_writable, materialize_view
@@ -213,7 +214,8 @@ def prepare(
         rows, target_sum = as_rows(normalised.values).held(), normalised.target_sum
     genes = _choose_genes(adata, rows, fit, n_top_genes, exclude, signed=kind == "signed")
     folds = _fold_count(cross_fit, fit, n_comps)
-    pca = fit_pca(Rows(rows.matrix, np.flatnonzero(genes)), fit, n_comps, fit_on, folds=folds)
+    used = Rows(rows.matrix, np.flatnonzero(genes))
+    pca = fit_pca(used, fit, n_comps, fit_on, folds=folds, order=stable_order(adata))
 
     materialize_view(adata)
     if normalised is not None:

@@ -75,9 +75,9 @@ def _check_width(rows: Rows, slot: str, why: str) -> None:
     """Raise ``ValueError`` if there are too few features for a cell to have a direction."""
     if rows.shape[1] < 2:
         msg = (
-            f"{slot} has {rows.shape[1]} features{why}; coherence compares directions of cells, and "
-            "takes at least 2 features: of one, every direction is +1 or -1 (sh.tl.distance can "
-            "measure it)"
+            f"{slot} has {rows.shape[1]} features{why}; coherence compares directions of cells "
+            "and takes at least 2 features: of one, every direction is +1 or -1 (sh.tl.distance "
+            "can measure it)"
         )
         raise ValueError(msg)
 
