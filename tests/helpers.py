@@ -7,5 +7,6 @@ from scipy import sparse
 
 
 def dense(values) -> np.ndarray:
-    """Return a matrix as a dense array."""
+    """Return a matrix, also one of dask, as a dense array."""
+    values = values.compute() if hasattr(values, "compute") else values
     return values.toarray() if sparse.issparse(values) else np.asarray(values)

@@ -90,8 +90,6 @@ def test_take_computes_only_the_chunks_concerned(x):
     index = np.array([3, 4, 49, 120])
     np.testing.assert_array_equal(rows.take(index), x[index])
     assert len(noted) == 2
-    np.testing.assert_array_equal(rows.matrix_of(index).compute(), x[index])
-    assert len(noted) == 4
 
 
 @pytest.mark.parametrize("kind", list(KINDS))

@@ -132,3 +132,22 @@ def test_scale_is_looked_at_once_and_conditions_are_indexed_once(monkeypatch):
     calls.clear()
     sh.tl.evaluate(adata, prediction="p", embedding="random", n_comps=8)
     assert calls == {"labels": 1, "walk": 1}
+
+
+def test_predict_reads_the_controls_of_a_dask_array_once():
+    da = pytest.importorskip("dask.array")
+    adata, read = screen("dense"), Counter()
+    model = sh.tl.fit(adata.copy(), "own_shift")
+
+    def noted(block, block_info=None):
+        read[block_info[0]["chunk-location"][0]] += 1
+        return block
+
+    eager = adata.copy()
+    array = da.from_array(adata.X, chunks=(60, -1))
+    adata.X = array.map_blocks(noted, dtype=array.dtype, meta=array._meta)
+    read.clear()
+    sh.tl.predict(adata, model, key_added="p", subset="test")
+    assert max(read.values()) <= 2  # once to look at the scale of new cells
+    sh.tl.predict(eager, model, key_added="p", subset="test")
+    np.testing.assert_array_equal(dense(adata.layers["p"]), dense(eager.layers["p"]))

@@ -284,7 +284,7 @@ def test_backed(logged, tmp_path, dense):
 def test_backed_counts_cannot_be_normalised(counts, tmp_path):
     counts.write_h5ad(tmp_path / "x.h5ad")
     backed = ad.read_h5ad(tmp_path / "x.h5ad", backed="r")
-    with pytest.raises(ValueError, match=r"read from disk .* cannot be rewritten.*to_memory"):
+    with pytest.raises(ValueError, match=r"lies in a file and cannot be rewritten.*to_memory"):
         sh.pp.prepare(backed, **CALL, normalize="log1p")
     assert untouched(backed)
     backed.file.close()
@@ -432,3 +432,93 @@ def test_real_counts(read_real):
     expected = np.linalg.eigvalsh(np.cov(known.T))[::-1][:20]
     np.testing.assert_allclose(adata.uns["pca"]["variance"], expected, rtol=1e-6)
     assert 0.8 < found.sum() / expected.sum() < 1
+
+
+# -- the depth of the whole transcriptome ----------------------------------------------------------
+
+
+def test_a_panel_is_scaled_by_the_depth_of_the_transcriptome(counts, rng):
+    """A perturbation that doubles half of a panel is no deeper: the other half must not fall."""
+    panel = counts.X.toarray()
+    inside = (counts.obs["perturbation"] == "A").to_numpy()
+    panel[np.ix_(inside, np.arange(30))] *= 8
+    counts.X = sparse.csr_matrix(panel)
+    counts.obs["umis"] = rng.integers(20_000, 40_000, 160)
+    change = {}
+    for depth_key in (None, "umis"):
+        adata = counts.copy()
+        sh.pp.prepare(adata, **CALL, normalize="log1p", depth_key=depth_key, n_comps=5)
+        x = adata.X.toarray()[:, 30:]
+        control = (adata.obs["perturbation"] == "control").to_numpy()
+        change[depth_key] = x[inside].mean() - x[control].mean()
+    assert change[None] < -0.3
+    assert abs(change["umis"]) < 0.15
+    expected = np.log1p(
+        panel * np.median(adata.obs["umis"][control]) / adata.obs[["umis"]].to_numpy()
+    )
+    np.testing.assert_allclose(adata.X.toarray(), expected, rtol=1e-6)
+    params = adata.uns["pca"]["params"]
+    assert params["depth_key"] == "umis"
+    assert params["target_sum"] == np.median(adata.obs["umis"][control])
+    assert "total_counts" not in adata.obs
+
+
+def test_the_target_is_the_depth_after_scaling(counts):
+    counts.obs["umis"] = 1000.0
+    sh.pp.prepare(counts, **CALL, normalize="log1p", depth_key="umis", target_sum=1e4, n_comps=5)
+    linear = np.expm1(counts.X.toarray())
+    np.testing.assert_allclose(linear, 10 * counts.layers["counts"].toarray(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "message"),
+    [
+        (None, KeyError, "'umis' is not in adata.obs"),
+        ([np.nan], ValueError, "1 of 160 cells have a depth of nan .* such as cell 'c0'"),
+        ([0.0, -3.0], ValueError, "2 of 160 cells have a depth of 0"),
+        ([np.inf], ValueError, "1 of 160 cells have a depth of inf"),
+        ("deep", ValueError, "holds .* values, such as 'deep'; it must hold numbers"),
+        (True, ValueError, "holds bool values"),
+        ([3.0], ValueError, "1 of 160 cells have more counts in X .* in cell 'c0'"),
+    ],
+)
+def test_a_column_that_is_no_depth_is_refused(counts, values, error, message):
+    if isinstance(values, list):
+        counts.obs["umis"] = np.r_[values, np.full(160 - len(values), 5e4)]
+    elif values is not None:
+        counts.obs["umis"] = values
+    with pytest.raises(error, match=message):
+        sh.pp.prepare(counts, **CALL, normalize="log1p", depth_key="umis")
+    assert untouched(counts)
+
+
+def test_a_depth_needs_counts_to_scale(logged):
+    logged.obs["umis"] = 5e4
+    with pytest.raises(ValueError, match="depth_key='umis' says how to normalise counts"):
+        sh.pp.prepare(logged, **CALL, depth_key="umis")
+
+
+def test_nullable_integers_are_a_depth(counts):
+    counts.obs["umis"] = np.arange(10_000, 10_160)
+    tables = []
+    for dtype in ("int64", "Int64", "float32"):
+        adata = counts.copy()
+        adata.obs["umis"] = adata.obs["umis"].astype(dtype)
+        sh.pp.prepare(adata, **CALL, normalize="log1p", depth_key="umis", n_comps=5)
+        tables.append(adata.X.toarray())
+    np.testing.assert_array_equal(tables[0], tables[1])
+    np.testing.assert_array_equal(tables[0], tables[2])
+
+
+def test_the_genes_are_those_of_scanpy(counts):
+    sc.pp.normalize_total(counts, target_sum=300)
+    for base in (None, 2):
+        adata = counts.copy()
+        sc.pp.log1p(adata, base=base)
+        adata.X = adata.X.astype(np.float64)
+        expected = sc.pp.highly_variable_genes(adata, n_top_genes=25, inplace=False)
+        sh.pp.prepare(adata, **CALL, n_top_genes=25, n_comps=5, fit_on="all")
+        chosen = adata.var["highly_variable"].to_numpy()
+        score = expected["dispersions_norm"].to_numpy()
+        assert score[chosen].min() >= score[~chosen].max() - 1e-6
+        assert abs(int(chosen.sum()) - 25) <= 2  # ties

@@ -11,6 +11,7 @@ import numpy as np
 from ._codes import grouped
 from ._matrix import KeptRows, add_to_groups
 from ._scale import Scale, look_at, scale_of
+from ._storage import working_dtype
 from ._walk import walk
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def read(
         kept = np.zeros(len(group), dtype=bool)
         kept[keep] = True
     shape = (n_first + len(keys[1]), rows.shape[1])
-    visit = partial(_visit, group, train, kept, np.dtype(rows.matrix.dtype))
+    visit = partial(_visit, group, train, kept, working_dtype(rows.matrix.dtype))
     totals, values = walk(rows, visit, partial(_zeros, shape))
     sums, n = totals["sums"], np.bincount(group[group >= 0], minlength=shape[0])
     return Reading(
@@ -161,5 +162,5 @@ def _visit(
     values["lowest"] = np.array([float(block[own].min()) if negative else 0.0])
     if kept is not None:
         rows = block[kept[where]]
-        values["kept"] = rows.astype(dtype) if np.issubdtype(dtype, np.floating) else rows
+        values["kept"] = rows.astype(dtype, copy=False)
     return values

@@ -60,24 +60,6 @@ def columns_of(array: Any, columns: Ints) -> Any:
     )
 
 
-def rows_of(array: Any, index: Ints) -> Any:
-    """Return the rows at sorted positions, lazily; blocks without any of them are left out."""
-    import dask.array as da
-    from dask import delayed
-
-    array = whole_rows(array)
-    parts = [
-        da.from_delayed(
-            delayed(_take_rows, pure=False)(block, own),
-            shape=(len(own), *array.shape[1:]),
-            dtype=array.dtype,
-            meta=array._meta,
-        )
-        for block, own in _parts(array, index)
-    ]
-    return da.concatenate(parts, axis=0)
-
-
 def take(array: Any, index: Ints) -> list[Matrix]:
     """Return the rows at sorted positions, one matrix for each block that holds any.
 
@@ -142,8 +124,13 @@ def _call(function: Callable[[int, Any], Any], start: int, block: Any) -> Any:
 
 
 def _take_rows(block: Any, index: Ints) -> Any:
-    return block[index]
+    return _indexable(block)[index]
 
 
 def _take_columns(block: Any, columns: Ints) -> Any:
-    return block[:, columns]
+    return _indexable(block)[:, columns]
+
+
+def _indexable(block: Any) -> Any:
+    """Return a block that takes positions: some sparse formats, such as COO, take none."""
+    return block.tocsr() if getattr(block, "format", "csr") not in ("csr", "csc") else block

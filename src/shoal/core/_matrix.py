@@ -7,7 +7,7 @@ array of any shape, such as an image (C, H, W).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from scipy import sparse
 
 from .._settings import settings
 from . import _dask
+from ._storage import canonical, check_numbers, from_group, numbers_of, working_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,8 +88,8 @@ class Rows:
     def blocks(self) -> Iterator[tuple[slice, Matrix]]:
         """Yield (rows, block) in order.
 
-        A block of rows of features is a 2-D float64 array or a CSR matrix. A block of images has
-        the shape (n, *cell_shape) and the dtype of the matrix.
+        A block of rows of features is a 2-D float64 array or a CSR matrix in the form of
+        `canonical`. A block of images has the shape (n, *cell_shape) and the dtype of the matrix.
 
         Statistics call :func:`shoal.core._walk.walk` instead, which computes the blocks of a dask
         array together. Here they are computed one after another.
@@ -136,6 +137,18 @@ class Rows:
                 block = self.matrix[_as_slice_or_mask(read, self.shape[0])]
                 yield block if wanted.all() else block[wanted]
 
+    def keeping(self, index: Ints) -> Rows:
+        """Return the same rows, of which those at the (sorted, unique) positions are read now.
+
+        `take` does not read them again. A matrix that is in memory is returned as it is.
+        """
+        if self.in_memory:
+            return self
+        read = self.take(index)
+        if len(self.cell_shape) == 1:
+            read = read.astype(working_dtype(self.matrix.dtype), copy=False)
+        return replace(self, kept=KeptRows(index, read))
+
     def held(self) -> Rows:
         """Return the same rows for several walks: blocks of a dask array are computed once.
 
@@ -151,23 +164,12 @@ class Rows:
         )
         return Rows(_dask.held(array))
 
-    def matrix_of(self, index: Ints) -> Any:
-        """Return the rows at the (sorted, unique) positions `index` for a library that knows dask.
-
-        A dask array stays one, with as many blocks as hold such rows. Any other matrix is read, see
-        :meth:`take`.
-        """
-        if not _dask.is_dask(self.matrix):
-            return self.take(index)
-        array = self.matrix if self.columns is None else _dask.columns_of(self.matrix, self.columns)
-        return _dask.rows_of(array, index)
-
     def head(self) -> Rows:
         """Return the first block alone; nothing is computed yet of a dask array."""
         if _dask.is_dask(self.matrix):
             first = next((i for i, n in enumerate(self.matrix.chunks[0]) if n), 0)
             return Rows(_dask.whole_rows(self.matrix).blocks[first], self.columns)
-        return Rows(_read(self.matrix, slice(0, min(self.step, self.shape[0]))), self.columns)
+        return as_rows(_read(self.matrix, slice(0, min(self.step, self.shape[0]))), self.columns)
 
     def is_same_file(self, other: Rows) -> bool:
         """Return whether both are the same array of a file, or the same dask array.
@@ -240,21 +242,29 @@ class Rows:
 
     def finish(self, block: Any) -> Matrix:
         """Return a block in the form that :meth:`blocks` promises, with the kept columns only."""
-        if sparse.issparse(block):
-            block = sparse.csr_matrix(block)
-            if not np.issubdtype(block.dtype, np.floating):
-                block = block.astype(np.float64)
+        check_numbers(block, self.slot)
+        if sparse.issparse(self.matrix):
+            pass  # `as_rows` gave it that form
+        elif sparse.issparse(block):
+            block = canonical(block)
         elif np.ndim(block) > 2:
             block = np.require(block, requirements=["A", "E"])
-        else:
-            block = np.require(
-                block, np.float64, ["A", "E"]
-            )  # aligned, also if it came over a network
-        return block if self.columns is None else block[:, self.columns]
+            block = block.astype(block.dtype.newbyteorder("="), copy=False)
+        else:  # aligned, also if it came over a network
+            block = np.require(block, np.float64, ["A", "E"])
+        if self.columns is None:
+            return block
+        block = block[:, self.columns]
+        if sparse.issparse(block):
+            block.sort_indices()  # columns that are not in order leave them unsorted
+        return block
 
 
 def as_rows(matrix: Any, columns: Ints | None = None, *, slot: str = "the matrix") -> Rows:
-    """Wrap the values of cells; CSC is turned into CSR once, because rows are what is read.
+    """Wrap the values of cells.
+
+    Rows are what is read, so any sparse matrix in memory becomes a CSR matrix once. The matrix that
+    is given stays as it is.
 
     Parameters
     ----------
@@ -268,28 +278,23 @@ def as_rows(matrix: Any, columns: Ints | None = None, *, slot: str = "the matrix
     Raises
     ------
     TypeError
-        If the matrix is of a kind that is not known.
+        If the matrix is of a kind that is not known, or does not hold real numbers.
     ValueError
-        If it has one axis only, or columns of images are asked for.
+        If it has one axis only, values are masked, or columns of images are asked for.
     """
-    if isinstance(matrix, np.ndarray):
-        matrix = np.asarray(matrix)
-    elif sparse.issparse(matrix):
-        matrix = matrix if matrix.format == "csr" else matrix.tocsr()
-    elif _dask.is_dask(matrix):
-        if any(np.isnan(n) for n in matrix.shape):
-            matrix = matrix.compute_chunk_sizes()
-    elif _is_backed_sparse(matrix):
-        matrix = matrix if matrix.format == "csr" else matrix.to_memory().tocsr()
-    elif not all(hasattr(matrix, name) for name in ("shape", "dtype", "__getitem__")):
-        msg = (
-            f"cannot read a matrix of type {type(matrix).__name__}; expected dense, sparse, "
-            "backed, dask or zarr"
-        )
-        raise TypeError(msg)
+    check_numbers(matrix, slot)
     if len(matrix.shape) < 2:
         msg = f"expected the values of cells, (n, d) or (n, C, H, W), not {len(matrix.shape)}-D"
         raise ValueError(msg)
+    if isinstance(matrix, np.ndarray):
+        matrix = np.asarray(matrix)
+    elif sparse.issparse(matrix):
+        matrix = canonical(matrix)
+    elif _dask.is_dask(matrix):
+        if any(np.isnan(n) for n in matrix.shape):
+            matrix = matrix.compute_chunk_sizes()
+    elif _is_backed_sparse(matrix) and (matrix.format != "csr" or not matrix.dtype.isnative):
+        matrix = canonical(from_group(matrix))
     if columns is not None:
         refuse_images(matrix.shape, slot)
     return Rows(matrix, columns, slot)
@@ -320,8 +325,10 @@ def choose(
     Raises
     ------
     ValueError
-        If both `layer` and `use_rep` are given, ``adata.X`` is empty, or the slot holds images and
-        the caller does not take them.
+        If both `layer` and `use_rep` are given, ``adata.X`` is empty, values are masked, or the
+        slot holds images and the caller does not take them.
+    TypeError
+        If the slot does not hold real numbers.
     KeyError
         If the slot does not exist.
     """
@@ -338,18 +345,22 @@ def choose(
             hint="sh.pp.prepare(adata) writes 'X_pca'.",
         )
         values, slot = adata.obsm[use_rep], f"obsm/{use_rep}"
-        if hasattr(values, "to_numpy"):
-            values = values.to_numpy()
+        if hasattr(values, "columns"):
+            values = numbers_of(values, slot)
+        check_numbers(values, slot)
         if not images:
             refuse_images(values.shape, slot)
         return values, slot
     if layer is not None:
         key_in(layer, [name for name in adata.layers if name is not None], where="adata.layers")
-        return adata.layers[layer], f"layers/{layer}"
-    if adata.X is None:
+        values, slot = adata.layers[layer], f"layers/{layer}"
+    elif adata.X is None:
         msg = "adata.X is empty; pass layer= or use_rep="
         raise ValueError(msg)
-    return adata.X, "X"
+    else:
+        values, slot = adata.X, "X"
+    check_numbers(values, slot)
+    return values, slot
 
 
 def refuse_images(shape: tuple[int, ...], slot: str) -> None:
@@ -445,7 +456,7 @@ def add_to_groups(sums: Floats, block: Matrix, code: Ints, weight: Floats | None
 
 def _read(matrix: Any, rows: slice) -> Any:
     """Read a block of rows; in-memory CSR is sliced without copying its values."""
-    if isinstance(matrix, (sparse.csr_matrix, sparse.csr_array)):
+    if isinstance(matrix, sparse.csr_matrix):
         lo, hi = matrix.indptr[rows.start], matrix.indptr[rows.stop]
         parts = (
             matrix.data[lo:hi],

@@ -10,9 +10,8 @@ import numpy as np
 from ..core._controls import shuffled
 from ..metrics import median_bandwidth
 from ..metrics._comparison import project
-from ..metrics._pca import axes_of_few_cells
-from ..models.space._fit_cells import at_most
-from ..models.space._pca import fit_pca
+from ..metrics._pca import axes_of_cells, axes_of_few_cells
+from ..models.space._fit_cells import at_most, training_block
 
 if TYPE_CHECKING:
     from .._typing import Floats, Ints
@@ -29,7 +28,7 @@ class AxisCells:
     Attributes
     ----------
     fit
-        Sorted rows for the axes.
+        Rows for the axes, in the order of their names: of very many, some are drawn.
     width
         Sorted rows for the width of the kernel, ``None`` where no metric needs it.
     """
@@ -55,7 +54,7 @@ def axis_cells(training: Ints, *, seed: int, rng: np.random.Generator | None) ->
         few, _ = shuffled(training, min(len(training), FEW), chooser)
         return AxisCells(np.sort(few), None)
     sample, _ = shuffled(training, min(len(training), SAMPLE), rng)
-    return AxisCells(np.sort(training), np.sort(sample))
+    return AxisCells(training, np.sort(sample))
 
 
 def read_by_axes(chosen: AxisCells, *, seed: int) -> Ints:
@@ -86,6 +85,8 @@ def axes_of(rows: Rows, chosen: AxisCells, *, n_comps: int, seed: int) -> tuple[
             )
             raise ValueError(msg)
         return axes, np.nan
-    space = fit_pca(rows, chosen.fit, n_latent=n_comps, rng=np.random.default_rng([seed, 3]))
-    axes = np.asarray(space.axes, dtype=np.float64)
+    chooser = np.random.default_rng([seed, 3])
+    block = training_block(rows, chosen.fit, chooser)
+    n, d = block.shape
+    axes = axes_of_cells(block, min(n_comps, d, n - 1), rng=chooser)
     return axes, median_bandwidth(project(rows.take(chosen.width), axes))

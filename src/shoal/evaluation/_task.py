@@ -11,7 +11,9 @@ import pandas as pd
 from .._logging import logger
 from ..core._controls import shuffled
 from ..core._gene_names import GeneNames, gene_names, no_target, tell_symbols
+from ..core._matrix import as_rows
 from ..core._population import Population, population, read_once
+from ..core._storage import working_dtype
 from ..metrics._cells import Cells
 from ..metrics._comparison import Populations, Truth
 from ._axes import axes_of, axis_cells, read_by_axes
@@ -102,8 +104,9 @@ def take(rows: Rows, index: Sequence[Ints]) -> Sequence[Matrix]:
 
     Rows that are in memory are not copied. Others are read from the file.
     """
-    if rows.in_memory:
-        source = rows.matrix if rows.columns is None else rows.matrix[:, rows.columns]
+    if rows.in_memory and rows.matrix.dtype == working_dtype(rows.matrix.dtype):
+        matrix, columns = rows.matrix, rows.columns
+        source = matrix if columns is None else as_rows(matrix[:, columns]).matrix
         return Cells(source, tuple(index))
     if rows.kept is not None:
         places = [rows.kept.places(own) for own in index]

@@ -230,7 +230,8 @@ def coherence(cells: Floats, control: Floats) -> float:
     Raises
     ------
     ValueError
-        If there are fewer than 2 perturbed or 2 control cells, or the columns differ.
+        If there are fewer than 2 perturbed or 2 control cells, fewer than 2 columns (of one column,
+        every direction is 1 or -1), or the columns differ.
 
     Examples
     --------
@@ -245,6 +246,9 @@ def coherence(cells: Floats, control: Floats) -> float:
         )
         raise ValueError(msg)
     n, m = len(cells), len(control)
+    if cells.shape[1] < 2:
+        msg = f"coherence compares directions, and needs at least 2 columns, not {cells.shape[1]}"
+        raise ValueError(msg)
     if min(n, m) < 2:
         msg = f"coherence needs at least 2 cells and 2 controls, not {n} and {m}"
         raise ValueError(msg)

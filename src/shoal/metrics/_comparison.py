@@ -183,12 +183,12 @@ class Populations:
 
     @cached_property
     def coherence(self) -> Floats:
-        """(P,) coherences r of the responses; NaN for single cells."""
-        controls = self.truth.low_controls
+        """(P,) coherences r of the responses; NaN for single cells, and of a single component."""
+        controls, wide = self.truth.low_controls, self.truth.axes.shape[1] > 1
         return np.array(
             [
                 float(signed_sqrt(np.array([coherence(cells, controls[at])]))[0])
-                if len(cells) > 1
+                if wide and len(cells) > 1
                 else np.nan
                 for cells, at in zip(self.low, self.truth.group, strict=True)
             ]

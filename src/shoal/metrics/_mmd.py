@@ -16,7 +16,7 @@ from ._texts import documented
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._typing import Floats, Matrix
+    from .._typing import Floats, Ints, Matrix
 
 
 @one_thread()
@@ -109,11 +109,7 @@ def median_bandwidth(values: Matrix, *, most: int = 1000) -> float:
 
     n = values.shape[0]
     if n > most:
-        centre = centre_of(values)
-        order = np.argsort(
-            squares_of(values) - 2 * np.asarray(values @ centre).ravel(), kind="stable"
-        )
-        values = values[order[((np.arange(most) + 0.5) * n / most).astype(np.int64)]]
+        values = values[_by_length(values)[((np.arange(most) + 0.5) * n / most).astype(np.int64)]]
     width = float(np.median(pdist(densify(values).astype(np.float64)))) if n > 1 else 0.0
     if not width > 0:
         msg = (
@@ -122,6 +118,19 @@ def median_bandwidth(values: Matrix, *, most: int = 1000) -> float:
         )
         raise ValueError(msg)
     return width
+
+
+def _by_length(values: Matrix) -> Ints:
+    """Return the rows in order of their distance from the mean, the same in any order of rows.
+
+    Rows at one distance, up to rounding, are ordered by a fixed combination of their columns.
+    """
+    exact = values.astype(np.float64)
+    length = squares_of(exact) - 2 * np.asarray(exact @ centre_of(exact)).ravel()
+    scale = float(np.abs(length).max()) or 1.0
+    mixed = np.asarray(exact @ np.cos(np.arange(exact.shape[1]))).ravel()
+    order: Ints = np.lexsort((mixed, np.round(length / scale, 9)))
+    return order
 
 
 def as_widths(bandwidth: float | Sequence[float]) -> list[float]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import linalg
 
 from .._threads import one_thread
 from ._cells import densify
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .._typing import Floats, Matrix
 
 EXACT = 2_000  # most features whose covariance is decomposed exactly
+EXTRA = 10  # dimensions beside those asked for that the iteration carries along
+TURNS = 8  # of the iteration
 
 
 @one_thread()
@@ -93,7 +95,8 @@ def axes_of_cells(cells: Matrix, n_components: int, *, rng: np.random.Generator)
     """Return the leading principal axes of cells, dense or CSR, about their mean.
 
     The covariance of up to `EXACT` features is decomposed exactly. More features are decomposed by
-    iteration, and a sparse matrix stays sparse.
+    iteration, and a sparse matrix stays sparse. All is done in double precision and in the same
+    way for either kind of matrix, so that the axes are those of the values, however stored.
 
     Parameters
     ----------
@@ -106,15 +109,31 @@ def axes_of_cells(cells: Matrix, n_components: int, *, rng: np.random.Generator)
 
     Returns
     -------
-    (d, k) orthonormal columns, largest variance first.
+    (d, k) orthonormal columns, largest variance first. k is at most `n_components` and, where they
+    are decomposed exactly, the rank.
     """
-    from sklearn.decomposition import PCA
+    exact = cells.astype(np.float64, copy=False)
+    mean = np.asarray(exact.mean(axis=0)).ravel()
+    if exact.shape[1] > EXACT:
+        return _by_iteration(exact, mean, n_components, rng)
+    scatter = densify(exact.T @ exact)
+    scatter -= exact.shape[0] * np.outer(mean, mean)
+    return principal_axes(scatter, n_components)[0]
 
-    wide = "arpack" if sparse.issparse(cells) else "randomized"
-    solver = "covariance_eigh" if cells.shape[1] <= EXACT else wide
-    pca = PCA(n_components, svd_solver=solver, random_state=int(rng.integers(2**31)))
-    axes: Floats = pca.fit(cells).components_.T
-    return axes
+
+def _by_iteration(cells: Matrix, mean: Floats, k: int, rng: np.random.Generator) -> Floats:
+    """Return k principal axes (d, k) by subspace iteration from a random start.
+
+    Source: halko2011finding, algorithm 4.4.
+    """
+    span = rng.standard_normal((len(mean), min(k + EXTRA, *cells.shape)))
+    for _ in range(TURNS):
+        scores = np.linalg.qr(cells @ span - mean @ span)[0]
+        span = cells.T @ scores - np.outer(mean, scores.sum(axis=0))
+        span = np.linalg.qr(span)[0]
+    scores = cells @ span - mean @ span
+    _, _, rotation = np.linalg.svd(scores, full_matrices=False)
+    return _with_sign(span @ rotation[:k].T)
 
 
 def axes_of_few_cells(cells: Matrix, n_components: int) -> Floats:

@@ -54,7 +54,9 @@ class PCAFit:
     folds: int
 
 
-def fit_pca(rows: Rows, fit: Bools, n_comps: int, fit_on: str, *, folds: int) -> PCAFit:
+def fit_pca(
+    rows: Rows, fit: Bools, n_comps: int, fit_on: str, *, folds: int, order: Ints
+) -> PCAFit:
     """Fit axes on some rows, then score all rows.
 
     Axes maximise the variance of the fit rows. So in sample, the fit rows look more variable than
@@ -76,6 +78,8 @@ def fit_pca(rows: Rows, fit: Bools, n_comps: int, fit_on: str, *, folds: int) ->
         Name of the fit rows in messages.
     folds
         Number of folds. 0 scores the fit rows in sample.
+    order
+        (n_obs,) all rows in the order of their names, in which equal rows are dealt to the folds.
 
     Raises
     ------
@@ -83,7 +87,7 @@ def fit_pca(rows: Rows, fit: Bools, n_comps: int, fit_on: str, *, folds: int) ->
         If the fit rows do not vary.
     """
     n, d = int(fit.sum()), rows.shape[1]
-    fold = _folds(rows, fit, folds)
+    fold = _folds(rows, fit, folds, order)
     shift = _rough_centre(rows, fit)  # sums about it keep their digits
     parts = _moments(rows, fit, fold, max(folds, 1), shift)
     whole = Moments.sum_of(parts)
@@ -133,17 +137,18 @@ class _Map:
     centre: Floats
 
 
-def _folds(rows: Rows, fit: Bools, folds: int) -> Ints:
+def _folds(rows: Rows, fit: Bools, folds: int, order: Ints) -> Ints:
     """Return the fold of every fit row, and -1 for other rows.
 
-    Folds are dealt out in order of length, so the order of the rows does not matter.
+    Folds are dealt out in order of length, and among rows of one length in order of name. So the
+    order of the rows does not matter.
     """
     code = np.full(rows.shape[0], -1, dtype=np.int64)
     if not folds:
         code[fit] = 0
         return code
     squares = walk(rows, lambda where, block, totals: {"squares": row_squares(block)})[1]["squares"]
-    chosen = np.flatnonzero(fit)
+    chosen = order[fit[order]]
     code[chosen[np.argsort(squares[chosen], kind="stable")]] = np.arange(len(chosen)) % folds
     return code
 

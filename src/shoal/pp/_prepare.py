@@ -13,11 +13,13 @@ from .._threads import one_thread
 from .._validate import get_adata, key_in, one_of, positive
 from ..core._gene_names import genes_called, targets_of
 from ..core._matrix import Rows, as_rows, choose
+from ..core._order import stable_order
 from ..core._scale import look
 from ..core._screen import labels, resolve
 from ..core._view import check_writable, materialize_view
 from ._lognorm import log_normalise
 from ._pca import fit_pca
+from ._variable import highly_variable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +66,7 @@ def prepare(
     control: str | Sequence[str] | None = None,
     normalize: Literal["log1p"] | None = None,
     target_sum: float | None = None,
+    depth_key: str | None = None,
     fit_on: Literal["control", "train", "all"] = "control",
     n_top_genes: int | None = 2000,
     n_comps: int = 50,
@@ -88,10 +91,17 @@ def prepare(
     perturbation_key, control
         {design}
     normalize
-        ``"log1p"`` for raw counts: every cell is scaled to `target_sum`, then log(1 + x) is taken.
-        ``None`` for log-normalised values, and for signed features such as morphological profiles.
+        ``"log1p"`` for raw counts: every cell is scaled to a depth of `target_sum`, then
+        log(1 + x) is taken. ``None`` for log-normalised values, and for signed features such as
+        morphological profiles.
     target_sum
-        Counts of a cell after scaling. ``None`` takes the median of the controls that have counts.
+        Depth of a cell after scaling. ``None`` takes the median depth of the controls that have
+        counts.
+    depth_key
+        Column of ``obs`` with the depth of each cell: its counts over the whole transcriptome. A
+        count x of a cell of depth t becomes log(1 + x `target_sum` / t). Give it for a panel of
+        genes. Where a perturbation changes much of a panel, the counts of the panel are no measure
+        of the depth, and a response is taken for depth. ``None`` takes the counts in the matrix.
     fit_on
         Cells that choose the genes and the axes: ``"control"`` cells, ``"train"`` (cells with
         ``obs["split"] == "train"``), or ``"all"``.
@@ -130,12 +140,12 @@ def prepare(
     and, with ``normalize="log1p"``,
 
     ``X``
-        Log-normalised values, sparse if the counts are.
+        Log-normalised values, float32, sparse if the counts are.
     ``layers["counts"]``
         The counts, if they were read from ``X`` and the layer is not there yet.
     ``obs["total_counts"]``
         float64: counts of each cell. A column that is there already is kept, since in a panel of
-        genes it may hold the depth of the whole transcriptome.
+        genes it may hold the depth of the whole transcriptome. Not written with `depth_key`.
     ``uns["log1p"]``
         scanpy's mark of logged values.
 
@@ -145,7 +155,8 @@ def prepare(
     ------
     ValueError
         If values are missing or not on the scale that the call means, if too few cells or genes are
-        left to fit on, or if values that cannot be rewritten (backed, zarr) are to be normalised.
+        left to fit on, if values that cannot be rewritten (backed, zarr) are to be normalised, or
+        if `depth_key` holds no numbers above 0, or fewer counts than the matrix.
     KeyError
         If a column or layer does not exist, or none of the genes in `exclude`.
 
@@ -172,8 +183,16 @@ def prepare(
     for name, value in numbers.items():
         if value is not None:
             positive(value, name=name)
-    if target_sum is not None and normalize is None:
-        msg = "target_sum is the depth to normalise to; it needs normalize='log1p'"
+    idle = {"target_sum": target_sum, "depth_key": depth_key}
+    if normalize is None and any(value is not None for value in idle.values()):
+        name = next(name for name, value in idle.items() if value is not None)
+        msg = f"{name}={idle[name]!r} says how to normalise counts; it needs normalize='log1p'"
+        raise ValueError(msg)
+    if normalize is not None and adata.isbacked:
+        msg = (
+            "X lies in a file and cannot be rewritten with normalised values: load it with "
+            "adata.to_memory(), or store log-normalised values in the file"
+        )
         raise ValueError(msg)
     screen = resolve(adata, perturbation_key, control=control)
     labelled = labels(adata, screen)
@@ -185,11 +204,20 @@ def prepare(
 
     normalised = None
     if normalize is not None:
-        normalised = log_normalise(matrix, rows, slot, labelled.is_control, target_sum)
+        normalised = log_normalise(
+            matrix,
+            rows,
+            slot,
+            is_control=labelled.is_control,
+            target_sum=target_sum,
+            obs=adata.obs,
+            depth_key=depth_key,
+        )
         rows, target_sum = as_rows(normalised.values).held(), normalised.target_sum
     genes = _choose_genes(adata, rows, fit, n_top_genes, excluded, signed=kind == "signed")
     folds = _fold_count(cross_fit, fit, n_comps)
-    pca = fit_pca(Rows(rows.matrix, np.flatnonzero(genes)), fit, n_comps, fit_on, folds=folds)
+    used = Rows(rows.matrix, np.flatnonzero(genes))
+    pca = fit_pca(used, fit, n_comps, fit_on, folds=folds, order=stable_order(adata))
 
     materialize_view(adata)
     if normalised is not None:
@@ -213,6 +241,7 @@ def prepare(
             "n_comps": int(loadings.shape[1]),
             "normalize": normalize or "",
             "target_sum": float(target_sum or 0.0),
+            "depth_key": depth_key or "",
             "exclude": ",".join(excluded),
             "layer": layer or "",
             **{name: value or "" for name, value in screen.params().items()},
@@ -296,30 +325,15 @@ def _choose_genes(
         )
         raise ValueError(msg)
     else:
-        chosen = _highly_variable(adata, rows, fit, candidate, n_top_genes)
+        chosen, base = candidate.copy(), adata.uns.get("log1p", {}).get("base")
+        among = Rows(rows.matrix, np.flatnonzero(candidate))
+        chosen[candidate] = highly_variable(among, fit, n_top_genes, base=base)
     if chosen.sum() > MAX_GENES:
         msg = (
             f"the PCA would use {int(chosen.sum())} genes, more than {MAX_GENES}; "
             "pass a lower n_top_genes"
         )
         raise ValueError(msg)
-    return chosen
-
-
-def _highly_variable(
-    adata: AnnData, rows: Rows, fit: Bools, candidate: Bools, n_top_genes: int
-) -> Bools:
-    import scanpy as sc
-    from anndata import AnnData
-
-    cells = Rows(rows.matrix, np.flatnonzero(candidate)).matrix_of(np.flatnonzero(fit))
-    table = sc.pp.highly_variable_genes(
-        AnnData(cells, uns={"log1p": adata.uns.get("log1p", {})}),
-        n_top_genes=n_top_genes,
-        inplace=False,
-    )
-    chosen = candidate.copy()
-    chosen[candidate] = table["highly_variable"].to_numpy(dtype=bool)
     return chosen
 
 

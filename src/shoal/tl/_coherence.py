@@ -152,6 +152,10 @@ def coherence(
             Where the excess variance lies. Only where ``residual_qvalue`` is below 0.05.
         ``cause``
             Cause of a response that is less coherent than a translation.
+        ``depth_shift``, ``depth_qvalue``
+            Difference of the mean log depth from the controls of the same strata, in standard
+            deviations of the controls, and its test. Where the depth of cells is known: from
+            `depth_key`, from `prepare`, or ``obs["total_counts"]``.
         ``flags``
             Reasons to be careful with the row.
         ``kappa_cross_guide``, ``kappa_cross_batch``
@@ -209,9 +213,7 @@ def coherence(
     columns: dict[str, Any] = dict(measured.columns)
     crossed = {name: columns.pop(name) for name in list(columns) if name.startswith("kappa_cross_")}
     columns |= explain(rows, plan, measured)
-    columns["flags"] = flags(
-        adata, screen, plan, measured.sums.n, min_cells=min_cells, depth_key=depth_key
-    )
+    columns |= flags(adata, screen, plan, measured.sums.n, min_cells=min_cells, depth_key=depth_key)
     columns |= crossed
     if shrinkage:
         columns["coherence_shrunk"] = _shrunk(measured, level)

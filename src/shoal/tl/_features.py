@@ -52,13 +52,13 @@ def features(
                 "sh.pp.prepare(adata, exclude=...), or pass use_rep='X'"
             )
             raise ValueError(msg)
-        return as_rows(matrix).held(), slot, []
+        rows = as_rows(matrix, slot=slot).held()
+        _check_width(rows, slot, "")
+        return rows, slot, []
     dropped = _excluded(adata, screen, names, exclude)
     keep = None if not dropped else np.flatnonzero(~adata.var_names.isin(dropped))
     rows = as_rows(matrix, keep).held()
-    if rows.shape[1] == 0:
-        msg = f"exclude= leaves no gene of {slot}"
-        raise ValueError(msg)
+    _check_width(rows, slot, f" after exclude= took {len(dropped)} away" if dropped else "")
     if rows.shape[1] > MOST_FEATURES:
         msg = (
             f"{slot} has {rows.shape[1]} features; coherence needs a features x features matrix "
@@ -69,6 +69,17 @@ def features(
         raise ValueError(msg)
     _refuse_counts(rows, slot)
     return rows, slot, dropped
+
+
+def _check_width(rows: Rows, slot: str, why: str) -> None:
+    """Raise ``ValueError`` if there are too few features for a cell to have a direction."""
+    if rows.shape[1] < 2:
+        msg = (
+            f"{slot} has {rows.shape[1]} features{why}; coherence compares directions of cells "
+            "and takes at least 2 features: of one, every direction is +1 or -1 (sh.tl.distance "
+            "can measure it)"
+        )
+        raise ValueError(msg)
 
 
 def whitened(rows: Rows, plan: Plan) -> Rows:

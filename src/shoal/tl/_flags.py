@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from .._keys import DEPTH
 from ..core._design import codes
+from ..metrics._null import adjust
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -17,41 +19,94 @@ if TYPE_CHECKING:
     from ..core._plan import Plan
     from ..core._screen import Screen
 
-DEPTH_GAP = 0.5  # difference of mean log depth, in standard deviations of the controls
+DEPTH_GAP = 0.2  # difference of mean log depth, in standard deviations of the controls
+DEPTH_ALPHA = 0.05  # q-value below which that difference is no chance
 BATCH_GAP = 0.3  # total variation distance between batch compositions
 
 
 def flags(
     adata: AnnData, screen: Screen, plan: Plan, n: Ints, *, min_cells: int, depth_key: str | None
-) -> list[str]:
-    """Return comma-separated flags: ``few_cells``, ``depth_imbalance``, ``batch_imbalance``."""
+) -> dict[str, Any]:
+    """Return what makes a perturbation's row doubtful.
+
+    The depth is that of `depth_key`, of the column that :func:`shoal.pp.prepare` scaled by, or
+    ``total_counts``, whichever is there first.
+
+    Returns
+    -------
+    ``depth_shift``, ``depth_qvalue``
+        (G,) see `depth_test`. Where the depth of cells is known.
+    ``flags``
+        G texts: ``few_cells``, ``depth_imbalance`` and ``batch_imbalance``, joined by commas. Depth
+        is imbalanced where ``depth_qvalue`` is below 0.05 and ``depth_shift`` beyond 0.2: of very
+        many cells, a difference that matters to nobody is significant.
+    """
+    columns: dict[str, Any] = {}
     found = {"few_cells": n < min_cells}
-    key = depth_key or (DEPTH if DEPTH in adata.obs else None)
+    prepared = adata.uns.get("pca", {}).get("params", {}).get("depth_key")
+    key = next((k for k in (depth_key, prepared, DEPTH) if k and k in adata.obs), None)
     if key is not None and pd.api.types.is_numeric_dtype(adata.obs[key]):
-        found["depth_imbalance"] = (
-            _depth_gap(adata.obs[key].to_numpy(dtype=np.float64), plan) > DEPTH_GAP
+        depth = adata.obs[key].to_numpy(dtype=np.float64, na_value=np.nan)
+        shift, pvalue = depth_test(depth, plan)
+        columns = {"depth_shift": shift, "depth_qvalue": adjust(pvalue)}
+        found["depth_imbalance"] = (columns["depth_qvalue"] < DEPTH_ALPHA) & (
+            np.abs(shift) > DEPTH_GAP
         )
     if screen.batch_key is not None:
         found["batch_imbalance"] = _batch_gap(codes(adata, screen.batch_key), plan) > BATCH_GAP
-    return [",".join(name for name, is_set in found.items() if is_set[g]) for g in range(len(n))]
+    text = [",".join(name for name, is_set in found.items() if is_set[g]) for g in range(len(n))]
+    return columns | {"flags": text}
 
 
-def _depth_gap(depth: Floats, plan: Plan) -> Floats:
-    """Return the difference in mean log depth from the controls of the same strata.
+def depth_test(depth: Floats, plan: Plan) -> tuple[Floats, Floats]:
+    """Test whether the cells of each perturbation are deeper or shallower than their controls.
 
-    Absolute, in standard deviations of the controls.
+    It is Welch's test of the logarithm of the depth. Cells are compared with the controls of their
+    own stratum, and the differences are averaged by cells.
+
+    Parameters
+    ----------
+    depth
+        (n_obs,) counts of each cell. Cells without a finite number above 0 do not count.
+    plan
+        Groups and strata.
+
+    Returns
+    -------
+    shift
+        (G,) difference of the mean log depth, in standard deviations of the controls within strata.
+    pvalue
+        (G,) two-sided; NaN where a perturbation has no two cells in one stratum.
     """
-    usable = np.isfinite(depth) & (depth > 0)
+    usable = np.isfinite(depth) & (depth > 0) & (plan.group >= 0)
     log = np.log(np.where(usable, depth, 1.0))
-    control = usable & plan.is_control
-    count = np.bincount(plan.stratum[control], minlength=plan.n_strata)
-    mean = np.bincount(
-        plan.stratum[control], weights=log[control], minlength=plan.n_strata
-    ) / np.maximum(count, 1)
-    gap = log - mean[plan.stratum]
-    spread = float(np.std(gap[control])) if control.any() else 0.0
-    cells = usable & (plan.perturbed >= 0)
-    return np.abs(_group_mean(gap, cells, plan)) / spread if spread > 0 else np.zeros(plan.n_groups)
+    shape, code = (plan.n_groups + 1, plan.n_strata), plan.group * plan.n_strata + plan.stratum
+    n, total = (_sums(code[usable], weight, shape) for weight in (None, log[usable]))
+    mean = total / np.maximum(n, 1)
+    apart = (log - mean.ravel()[np.where(usable, code, 0)])[usable]
+    scatter = _sums(code[usable], apart**2, shape)
+
+    compared = (n[:-1] > 0) & (n[-1] > 0)
+    cells = np.where(compared, n[:-1], 0)
+    weight = cells / np.maximum(cells.sum(axis=1, keepdims=True), 1)
+    shift = (weight * (mean[:-1] - mean[-1])).sum(axis=1)
+    free, free_control = np.maximum(cells - 1, 0).sum(axis=1), np.maximum(n[-1] - 1, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        own = np.where(compared, scatter[:-1], 0).sum(axis=1) / free / cells.sum(axis=1)
+        of_control = scatter[-1] / free_control / n[-1]
+        theirs = np.where(weight > 0, weight**2 * of_control, 0.0)
+        noise = own + theirs.sum(axis=1)
+        df = noise**2 / (
+            own**2 / free + np.where(weight > 0, theirs**2 / free_control, 0.0).sum(axis=1)
+        )
+        spread = np.sqrt(scatter[-1].sum() / free_control.sum())
+        pvalue = 2 * special.stdtr(df, -np.abs(shift) / np.sqrt(noise))
+        return shift / spread, pvalue
+
+
+def _sums(code: Ints, weight: Floats | None, shape: tuple[int, int]) -> Floats:
+    """Return sums of cells, or of their weights, by group and stratum."""
+    return np.bincount(code, weights=weight, minlength=shape[0] * shape[1]).reshape(shape)
 
 
 def _batch_gap(batch: Ints, plan: Plan) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,6 +99,8 @@ def predict(
     _check_free(adata, key_added, in_genes=in_genes)
     chosen = _mask(adata, subset)
     cells = model._population(adata)
+    control = np.flatnonzero(cells.labels.is_control)
+    cells = replace(cells, rows=cells.rows.keeping(control))
     rows, twins, source = model.twins(cells, subset=chosen, rng=rng, **options)
     if len(rows) == 0:
         msg = f"no perturbed cell is in subset={subset!r}; nothing to predict"
@@ -108,7 +111,6 @@ def predict(
             "so the twins are no layer of it: take adata[:, model.vocabulary.features].copy() first"
         )
         raise ValueError(msg)
-    control = np.flatnonzero(cells.labels.is_control)
     values = _rows_in_place(adata.n_obs, rows, twins, control, cells.rows.take(control))
     if cells.rows.columns is not None:
         values = values[:, np.argsort(cells.rows.columns)]

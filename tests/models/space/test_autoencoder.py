@@ -215,7 +215,9 @@ def test_very_many_cells_are_a_seeded_choice(flat, monkeypatch):
 
 
 def test_fewer_cells_than_dimensions(flat):
-    assert fitted(np.hstack([flat[:24]] * 4), 30).n_dims == 21  # 22 cells to learn from
+    wide = np.random.default_rng(0).normal(size=(24, 48))
+    assert fitted(wide, 30).n_dims == 21  # 22 cells to learn from
+    assert fitted(np.hstack([flat[:24]] * 4), 30).n_dims == 12  # which is their rank
 
 
 # -- words -----------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..._random import RNGLike, as_generator
+from ...core._order import stable_order
 from ...core._population import Population
 from ._arrays import cells_of, in_kind_of, is_matrix
 from ._assembly import predicted_adata
@@ -221,7 +222,8 @@ class Predictor:
         (name,) = requested_names(perturbation, self.cells, self.vocabulary)
         self._refuse([name])
         request = request_given(name, given, requested_dose(dose, self.cells))
-        order = np.lexsort((request.batch, request.context))
+        order = stable_order(given.adata)  # what is drawn does not depend on the order of rows
+        order = order[np.lexsort((request.batch[order], request.context[order]))]
         values = self._values(request.take(order), given, rng, options)
         values = values[np.argsort(order, kind="stable")]
         if is_matrix(cells):

@@ -89,7 +89,9 @@ def request_new(
         dose=np.full(len(source), dose),
         source=source,
     )
-    keys = (request.source, request.batch, request.context, request.perturbation)
+    place = np.argsort(cells.controls.cells)  # in the order of names, not of rows
+    by_name = place[np.searchsorted(cells.controls.cells, source, sorter=place)]
+    keys = (by_name, request.batch, request.context, request.perturbation)
     return request.take(np.lexsort(keys))
 
 

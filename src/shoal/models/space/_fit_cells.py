@@ -16,8 +16,11 @@ FIT_CELLS = 50_000  # most cells that a space is fitted on
 
 
 def at_most(fit: Ints, rng: np.random.Generator) -> Ints:
-    """Return the positions of at most `FIT_CELLS` cells, sorted: all, or a random choice."""
-    return fit if len(fit) <= FIT_CELLS else np.sort(rng.choice(fit, FIT_CELLS, replace=False))
+    """Return the positions of at most `FIT_CELLS` cells, sorted: all, or a random choice.
+
+    The choice depends on the order of `fit`.
+    """
+    return np.sort(fit if len(fit) <= FIT_CELLS else rng.choice(fit, FIT_CELLS, replace=False))
 
 
 def training_block(rows: Rows, fit: Ints, rng: np.random.Generator) -> Matrix:

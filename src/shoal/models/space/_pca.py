@@ -65,7 +65,8 @@ class PCASpace:
 
     def encode(self, block: Matrix) -> Singles:
         """Turn (n, d) values, dense or CSR, into (n, k) components."""
-        return ((block @ self.axes - self.mean @ self.axes) / self.scale).astype(np.float32)
+        axes = self.axes.astype(np.float64)  # the product is rounded once, at the end
+        return ((block @ axes - self.mean @ axes) / self.scale).astype(np.float32)
 
     def decode(self, z: Singles, start: Singles) -> Singles:
         """Turn (n, k) components into (n, d) values of cells that start from `start` (n, d)."""
