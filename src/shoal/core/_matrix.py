@@ -149,7 +149,7 @@ class Rows:
             if self.columns is None
             else _dask.columns_of(self.matrix, self.columns)
         )
-        return Rows(_dask.held(array))
+        return Rows(_dask.held(array), slot=self.slot)
 
     def matrix_of(self, index: Ints) -> Any:
         """Return the rows at the (sorted, unique) positions `index` for a library that knows dask.
@@ -270,7 +270,7 @@ def as_rows(matrix: Any, columns: Ints | None = None, *, slot: str = "the matrix
     TypeError
         If the matrix is of a kind that is not known.
     ValueError
-        If it has one axis only, or columns of images are asked for.
+        If it has one axis only, columns of images are asked for, or values are no real numbers.
     """
     if isinstance(matrix, np.ndarray):
         matrix = np.asarray(matrix)
@@ -290,6 +290,7 @@ def as_rows(matrix: Any, columns: Ints | None = None, *, slot: str = "the matrix
     if len(matrix.shape) < 2:
         msg = f"expected the values of cells, (n, d) or (n, C, H, W), not {len(matrix.shape)}-D"
         raise ValueError(msg)
+    refuse_no_numbers(matrix.dtype, slot)
     if columns is not None:
         refuse_images(matrix.shape, slot)
     return Rows(matrix, columns, slot)
@@ -342,14 +343,31 @@ def choose(
             values = values.to_numpy()
         if not images:
             refuse_images(values.shape, slot)
-        return values, slot
-    if layer is not None:
+    elif layer is not None:
         key_in(layer, [name for name in adata.layers if name is not None], where="adata.layers")
-        return adata.layers[layer], f"layers/{layer}"
-    if adata.X is None:
+        values, slot = adata.layers[layer], f"layers/{layer}"
+    elif adata.X is None:
         msg = "adata.X is empty; pass layer= or use_rep="
         raise ValueError(msg)
-    return adata.X, "X"
+    else:
+        values, slot = adata.X, "X"
+    if hasattr(values, "dtype"):
+        refuse_no_numbers(values.dtype, slot)
+    return values, slot
+
+
+def refuse_no_numbers(dtype: Any, slot: str) -> None:
+    """Raise ``ValueError`` if values are complex, text or Python objects."""
+    kind = np.dtype(dtype).kind
+    if kind in "buif":
+        return
+    fix = {
+        "c": "take the real part, or the modulus",
+        "O": "turn them into numbers, such as adata.X = adata.X.astype('float32')",
+    }.get(kind, "put numbers there")
+    what = {"c": "complex numbers", "O": "Python objects"}.get(kind, "no numbers")
+    msg = f"{slot} holds {what} (dtype {np.dtype(dtype)}): {fix}"
+    raise ValueError(msg)
 
 
 def refuse_images(shape: tuple[int, ...], slot: str) -> None:
