@@ -126,7 +126,10 @@ def squared(x: np.ndarray, label: np.ndarray, shape: str) -> None:
 
     def bare() -> None:
         groups = np.where(label == 0, label.max(), label - 1)
-        to_control(gather(as_rows(x), groups, int(label.max()), np.zeros_like(label), 1), Metric())
+        to_control(
+            gather(as_rows(x), groups, int(label.max()), np.zeros_like(label), 1, range(len(x))),
+            Metric(),
+        )
 
     def annotated() -> None:
         labels(adata, resolve(adata, "label", control="0"))

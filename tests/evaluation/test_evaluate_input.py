@@ -77,7 +77,11 @@ def test_twins_that_are_not_finite(bad):
     values = dense(adata.X).copy()
     values[held_out(adata), 3] = bad
     give(adata, values)
-    refused(adata, ValueError, "of 120 predicted cells in .* hold NaN or infinite")
+    refused(
+        adata,
+        ValueError,
+        r"layers\['twins'\] holds NaN or infinite values in 120 of 120 .* such as those of",
+    )
 
 
 def test_cells_without_a_twin():
@@ -90,9 +94,9 @@ def test_cells_without_a_twin():
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda x: x * 10, "not on one scale"),
-        (np.expm1, "not on one scale"),
-        (lambda x: np.zeros_like(x), "not on one scale"),
+        (lambda x: x * 10, "predicted values are 10 times the real ones"),
+        (np.expm1, "not logged"),
+        (lambda x: np.zeros_like(x), "predicted values are all 0"),
         (np.rint, "counts"),
     ],
     ids=["x10", "not logged", "zeros", "whole numbers"],
@@ -103,8 +107,8 @@ def test_a_prediction_on_another_scale(change, match):
     refused(adata, ValueError, match)
 
 
-def test_counts_as_real_values_are_refused_where_the_twins_are_logarithms():
-    refused(screen(), ValueError, "scale", layer="counts")
+def test_counts_as_real_values_are_refused():
+    refused(screen(), ValueError, "raw counts; an evaluation takes log-norm", layer="counts")
 
 
 # -- another AnnData -------------------------------------------------------------------------------------------------------
@@ -128,10 +132,10 @@ def test_predicted_cells_must_have_what_the_screen_has():
     )
     broken = pred.copy()
     broken.X = dense(pred.X) * np.nan
-    refused(adata, ValueError, r"prediction.X hold NaN", prediction=broken)
+    refused(adata, ValueError, r"prediction.X holds NaN", prediction=broken)
     large = pred.copy()
     large.X = pred.X * 10
-    refused(adata, ValueError, "not on one scale", prediction=large)
+    refused(adata, ValueError, "10 times the real ones", prediction=large)
 
 
 def test_predicted_cells_must_have_the_context():

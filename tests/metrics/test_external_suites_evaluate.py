@@ -149,7 +149,7 @@ def test_control_twins_that_hold_nan_are_refused(screen):
     twins = dense(adata.layers["twins"])
     twins[np.flatnonzero(adata.obs["perturbation"] == "control")[0]] = np.nan
     adata.layers["twins"] = twins
-    with pytest.raises(ValueError, match="control cells"):
+    with pytest.raises(ValueError, match="1 of 80 predicted cells, such as those of 'control'"):
         sh.tl.evaluate(adata, prediction="twins", suite="cell_eval", baselines=None)
 
 

@@ -168,9 +168,7 @@ def test_row_order_does_not_matter(adata, method, rng):
 @pytest.mark.parametrize("method", ["effects", "coexpression"])
 def test_values_on_the_wrong_scale_are_refused(method):
     counts = sh.ds.simulate(n_perturbations=3, n_cells=20, n_control=50, n_genes=30, rng=0)
-    with pytest.raises(
-        ValueError, match=r"X holds whole numbers .* normalise with sh\.pp\.prepare"
-    ):
+    with pytest.raises(ValueError, match=r"X holds whole numbers .* call sh\.pp\.prepare"):
         sh.pp.embed(counts, method=method, targets=None)
     counts.X = counts.X.toarray() / 3
     counts.X[0, 0] = np.nan

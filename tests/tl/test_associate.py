@@ -259,7 +259,7 @@ def test_refusals_leave_nothing(screen):
             raw,
             {"gene_set": ["g1"]},
             ValueError,
-            "raw counts; a gene-set score is a mean of log-normalised",
+            "raw counts; a gene-set score takes log-normalised",
         ),
     ):
         with pytest.raises(error, match=message):

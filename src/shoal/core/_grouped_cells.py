@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
 from ._matrix import Rows, as_rows, group_sum, row_squares
+from ._scale import look_at, scale_of
 from ._walk import walk
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from .._typing import Floats, Ints, Matrix
+    from ._scale import Scale
     from ._walk import Totals, Values
 
 
@@ -31,6 +35,8 @@ class GroupedCells:
     sums, squares
         (S, G + 1, d) sums of rows and (S, G + 1) sums of their squared norms, after a shift common
         to all.
+    scale
+        Scale of all values.
     """
 
     rows: Rows
@@ -38,6 +44,7 @@ class GroupedCells:
     counts: Ints
     sums: Floats
     squares: Floats
+    scale: Scale
 
     def cells(self, stratum: int, group: int) -> Matrix:
         """Return the rows of one population."""
@@ -57,10 +64,12 @@ class GroupedCells:
         if self.rows.in_memory:
             return self
         read = as_rows(self.rows.take(np.arange(self.rows.shape[0])))
-        return GroupedCells(read, self.members, self.counts, self.sums, self.squares)
+        return replace(self, rows=read)
 
 
-def gather(rows: Rows, group: Ints, n_groups: int, stratum: Ints, n_strata: int) -> GroupedCells:
+def gather(
+    rows: Rows, group: Ints, n_groups: int, stratum: Ints, n_strata: int, names: pd.Index
+) -> GroupedCells:
     """Walk once through the matrix and sum it up by stratum and group.
 
     Parameters
@@ -75,6 +84,8 @@ def gather(rows: Rows, group: Ints, n_groups: int, stratum: Ints, n_strata: int)
         (n_obs,) stratum.
     n_strata
         Number of strata.
+    names
+        (n_obs,) names of the cells, for messages.
 
     Raises
     ------
@@ -88,20 +99,20 @@ def gather(rows: Rows, group: Ints, n_groups: int, stratum: Ints, n_strata: int)
     offset = None if sparse.issparse(first) else np.where(np.isfinite(first[0]), first[0], 0.0)
 
     def visit(where: slice, block: Matrix, totals: Totals) -> Values:
+        values = dict(look_at(where, block, totals))
         if offset is not None:
             block = block - offset
         totals["sums"] += group_sum(block, code[where], n_codes)
-        return {"squares": row_squares(block)}
+        return values | {"squares": row_squares(block)}
 
     totals, values = walk(rows, visit, lambda: {"sums": np.zeros((n_codes, rows.shape[1]))})
     sums, squares = totals["sums"], values["squares"]
     used = code >= 0
-    bad = int((~np.isfinite(squares[used])).sum())
-    if bad:
+    bad = np.flatnonzero(used & ~np.isfinite(squares))
+    if len(bad):
         msg = (
-            f"{bad} of {int(used.sum())} cells hold NaN or infinite values; drop these cells, "
-            "or mend the matrix before "
-            "measuring distances"
+            f"{rows.slot} holds NaN or infinite values in {len(bad)} of {int(used.sum())} cells, "
+            f"such as {str(names[bad[0]])!r}; drop or fill them"
         )
         raise ValueError(msg)
     counts = np.bincount(code[used], minlength=n_codes)
@@ -115,4 +126,5 @@ def gather(rows: Rows, group: Ints, n_groups: int, stratum: Ints, n_strata: int)
         counts.reshape(n_strata, width),
         sums.reshape(n_strata, width, -1),
         square.reshape(n_strata, width),
+        scale_of(values),
     )

@@ -162,7 +162,7 @@ class Rows:
             if self.columns is None
             else _dask.columns_of(self.matrix, self.columns)
         )
-        return Rows(_dask.held(array))
+        return Rows(_dask.held(array), slot=self.slot)
 
     def head(self) -> Rows:
         """Return the first block alone; nothing is computed yet of a dask array."""
@@ -350,8 +350,7 @@ def choose(
         check_numbers(values, slot)
         if not images:
             refuse_images(values.shape, slot)
-        return values, slot
-    if layer is not None:
+    elif layer is not None:
         key_in(layer, [name for name in adata.layers if name is not None], where="adata.layers")
         values, slot = adata.layers[layer], f"layers/{layer}"
     elif adata.X is None:

@@ -16,7 +16,7 @@ from ._codes import codes_of, members, recode
 from ._condition_sums import ConditionSums, Reading, read
 from ._controls import Controls
 from ._matrix import Rows, as_rows, choose
-from ._scale import Scale, look
+from ._scale import ANY, EXPRESSION, Scale, look, require
 from ._screen import Labels, Screen, labels
 
 if TYPE_CHECKING:
@@ -361,7 +361,9 @@ def _split(adata: AnnData) -> Ints:
     return np.asarray(pd.Categorical(column, categories=list(SPLITS)).codes, dtype=np.int64)
 
 
-def check_scale(cells: Population, *, layer: str | None, use_rep: str | None) -> Scale:
+def check_scale(
+    cells: Population, *, layer: str | None, use_rep: str | None, what: str = "a model"
+) -> Scale:
     """Return the scale of all values.
 
     Parameters
@@ -370,6 +372,8 @@ def check_scale(cells: Population, *, layer: str | None, use_rep: str | None) ->
         The screen.
     layer, use_rep
         Slot that its values were read from; both ``None`` for ``X``.
+    what
+        What needs the values, for messages.
 
     Raises
     ------
@@ -378,18 +382,5 @@ def check_scale(cells: Population, *, layer: str | None, use_rep: str | None) ->
     """
     in_genes = use_rep in (None, "X")
     slot = f"layers[{layer!r}]" if layer else "X" if in_genes else f"obsm[{use_rep!r}]"
-    scale = cells.scale
-    if scale.n_bad_cells:
-        msg = (
-            f"{slot} holds NaN or infinite values in {scale.n_bad_cells} of "
-            f"{cells.rows.shape[0]} cells; drop or fill them"
-        )
-        raise ValueError(msg)
-    if scale.kind in ("counts", "linear", "empty") and in_genes:
-        msg = (
-            f"{slot} holds {scale.words}; models work on log-normalised values (or signed "
-            "features): call sh.pp.prepare(adata, normalize='log1p'), or point layer= to such "
-            "values"
-        )
-        raise ValueError(msg)
-    return scale
+    accept = EXPRESSION if in_genes else ANY
+    return require(cells.scale, slot=slot, what=what, accept=accept, cells=cells.adata.obs_names)

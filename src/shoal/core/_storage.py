@@ -81,10 +81,12 @@ def check_numbers(values: Any, slot: str) -> None:
         )
         raise TypeError(msg)
     if values.dtype.kind not in "buif":
-        msg = (
-            f"{slot} holds values of type {values.dtype}, and real numbers are needed; convert "
-            "them, such as with .astype('float32')"
+        fix = (
+            "take the real part, or the modulus"
+            if values.dtype.kind == "c"
+            else ("convert them, such as with .astype('float32')")
         )
+        msg = f"{slot} holds values of type {values.dtype}, and real numbers are needed; {fix}"
         raise TypeError(msg)
     if isinstance(values, np.ma.MaskedArray) and np.any(values.mask):
         msg = (

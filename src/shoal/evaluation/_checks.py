@@ -8,14 +8,13 @@ import numpy as np
 from scipy import sparse
 
 from ..metrics._cells import sizes_of, stored
+from ..metrics._scale_match import FAR_APART, mismatch, profiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .._typing import Bools, Matrix
     from ..metrics._comparison import Populations, Truth
-
-FAR_APART = 3.0  # factor between two mean values that no two sets of cells of one scale have
 
 
 def checked(made: Populations, where: str) -> Populations:
@@ -34,18 +33,29 @@ def checked(made: Populations, where: str) -> Populations:
         If a value is NaN or infinite, or the scale is another.
     """
     if not np.isfinite(made.means).all():  # quicker than a look at every cell
-        check_finite(made.cells, where)
+        check_finite(made.cells, where, names=made.truth.names)
     _check_scale(made, made.truth, where)
     return made
 
 
-def check_finite(several: Sequence[Matrix], where: str) -> None:
-    """Raise ``ValueError`` if predicted cells hold NaN or infinite values."""
-    bad = sum(int((~_finite_rows(cells)).sum()) for cells in stored(several))
-    if bad:
+def check_finite(several: Sequence[Matrix], where: str, *, names: Sequence[str]) -> None:
+    """Raise ``ValueError`` if predicted cells hold NaN or infinite values.
+
+    Parameters
+    ----------
+    several
+        Populations.
+    where
+        Slot that they come from, for the message.
+    names
+        Names of the populations.
+    """
+    bad = np.array([int((~_finite_rows(cells)).sum()) for cells in stored(several)])
+    if bad.any():
         msg = (
-            f"{bad} of {sizes_of(several).sum()} predicted cells in {where} hold NaN or infinite "
-            "values; predict them again"
+            f"{where} holds NaN or infinite values in {bad.sum()} of {sizes_of(several).sum()} "
+            f"predicted cells, such as those of {names[np.flatnonzero(bad)[0]]!r}; predict them "
+            "again"
         )
         raise ValueError(msg)
 
@@ -62,18 +72,17 @@ def whole_numbers(several: Sequence[Matrix]) -> bool:
 
 
 def _check_scale(made: Populations, truth: Truth, where: str) -> None:
-    if whole_numbers(made.cells) and not whole_numbers(truth.cells) and made.means.max() > 1:
+    if not made.means.any() and (truth.real.means > 0).any() and not (truth.real.means < 0).any():
+        reason = "predicted values are all 0, and real ones are not"
+    elif whole_numbers(made.cells) and not whole_numbers(truth.cells) and made.means.max() > 1:
+        reason = "predicted values are whole numbers, and real ones are not: counts?"
+    else:
+        reason = mismatch(profiles(made))
+    if reason:
+        end = "" if reason.endswith("?") else "."
         msg = (
-            f"{where} holds whole numbers and the real cells do not: counts? Log-normalise them as "
-            "the real cells were"
-        )
-        raise ValueError(msg)
-    size, real = (float(np.abs(one.means).mean()) for one in (made, truth.real))
-    if far_apart(size, real):
-        msg = (
-            f"the mean value in {where} is {size:.3g} and that of the real cells {real:.3g}: they "
-            "are not on one scale. Normalise the prediction as the real cells were (layer= names "
-            "other real values)"
+            f"{where} is not on the scale of the real cells: {reason}{end} Normalise the "
+            "prediction as the real cells were, or name other real values with layer="
         )
         raise ValueError(msg)
 

@@ -42,7 +42,7 @@ def with_controls(
         controls = take(prediction.rows, [np.sort(own) for own in task.controls])
     else:
         controls = _controls_of(task, prediction.adata)
-    check_finite(controls, "the control cells of the prediction")
+    check_finite(controls, "the prediction", names=["control"] * len(controls))
     return replace(made, controls=controls)
 
 

@@ -12,7 +12,7 @@ from .._logging import logger
 from ..core._controls import shuffled
 from ..core._gene_names import GeneNames, gene_names, no_target, tell_symbols
 from ..core._matrix import as_rows
-from ..core._population import Population, population, read_once
+from ..core._population import Population, check_scale, population, read_once
 from ..core._storage import working_dtype
 from ..metrics._cells import Cells
 from ..metrics._comparison import Populations, Truth
@@ -159,7 +159,8 @@ def evaluation_task(
     Raises
     ------
     ValueError
-        If nothing can be scored, or the training cells do not vary.
+        If nothing can be scored, the real values are raw counts, not logged, missing or all zero,
+        or the training cells do not vary.
     """
     cells = population(adata, screen, layer=layer)
     scored, by_name = scored_cells(cells, split), rows_by_name(cells)
@@ -199,6 +200,7 @@ def evaluation_task(
     wanted = [*held.predicted, *held.real, *controls, *others, *copies]
     wanted += [read_by_axes(axis_rows, seed=seed), read_by_baselines(cells, baselines)]
     cells = read_once(cells, np.concatenate(wanted))
+    check_scale(cells, layer=layer, use_rep=None, what="an evaluation")
 
     means = ConditionMeans(cells, training)
     axes, bandwidth = axes_of(cells.rows, axis_rows, n_comps=n_comps, seed=seed)

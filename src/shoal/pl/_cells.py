@@ -11,6 +11,7 @@ from .._keys import PCA
 from .._validate import key_in
 from ..core._matrix import as_rows, choose
 from ..core._predictions import PREDICTED, prediction_slot
+from ..core._scale import WITH_EMPTY, look, require
 from ..core._screen import labels, resolve
 
 if TYPE_CHECKING:
@@ -76,7 +77,11 @@ class Prediction:
 
     def real(self, rows: Ints) -> Matrix:
         """Return the measured values of cells in genes, dense or CSR."""
-        return as_rows(choose(self.adata, layer=self.layer)[0]).take(rows)
+        matrix, slot = choose(self.adata, layer=self.layer)
+        values = as_rows(matrix).take(rows)
+        names = self.adata.obs_names[rows]
+        require(look(as_rows(values)), slot=slot, what="a plot", accept=WITH_EMPTY, cells=names)
+        return values
 
     def predicted(self, rows: Ints) -> Matrix:
         """Return the predicted values of cells: genes or dimensions, dense or CSR."""

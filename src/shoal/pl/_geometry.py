@@ -14,6 +14,7 @@ from ..core._design import make_plan
 from ..core._matrix import Rows, as_rows, choose
 from ..core._plan import shifts_of
 from ..core._results import read_result
+from ..core._scale import look, require_kind
 from ..core._screen import labels, of_result
 from ..metrics._cells import densify
 from ._cells import some
@@ -114,6 +115,8 @@ def geometry(
     rows = as_rows(
         matrix, np.flatnonzero(~adata.var_names.isin(left_out)) if any(left_out) else None
     )
+    if not slot.startswith("obsm/"):
+        require_kind(look(rows.head()), slot=slot, what="sh.pl.geometry")
     _check_size(rows, name, n_cells=int(np.sum(plan.group == labelled.names.get_loc(name))))
 
     rng = as_generator(rng)

@@ -13,7 +13,7 @@ from ..core._codes import joined
 from ..core._design import make_plan, strata_keys
 from ..core._gene_names import gene_names
 from ..core._matrix import Rows, as_rows, choose
-from ..core._scale import look
+from ..core._scale import look, require
 from ..core._screen import Labels
 from ._embed_expression import coexpression, mean_shifts, scores
 from ._embed_mds import root_energies, scaled, to_unit
@@ -219,17 +219,5 @@ def _log_values(request: EmbeddingRequest) -> Rows:
     """Return the matrix; raise ``ValueError`` if its values are not log-normalised."""
     matrix, slot = choose(request.adata, layer=request.layer)
     rows = as_rows(matrix)
-    scale = look(rows)
-    if scale.n_bad_cells:
-        msg = (
-            f"{slot} holds NaN or infinite values in {scale.n_bad_cells} of {rows.shape[0]} cells; "
-            "drop or fill them"
-        )
-        raise ValueError(msg)
-    if scale.kind not in ("log", "signed"):
-        msg = (
-            f"{slot} holds {scale.words}; normalise with sh.pp.prepare(adata, normalize='log1p') "
-            "first, or point layer= to log-normalised values"
-        )
-        raise ValueError(msg)
+    require(look(rows), slot=slot, what="an embedding", cells=request.adata.obs_names)
     return rows

@@ -14,7 +14,7 @@ from .._validate import get_adata, key_in, one_of, positive
 from ..core._gene_names import genes_called, targets_of
 from ..core._matrix import Rows, as_rows, choose
 from ..core._order import stable_order
-from ..core._scale import look
+from ..core._scale import EXPRESSION, look, require
 from ..core._screen import labels, resolve
 from ..core._view import check_writable, materialize_view
 from ._lognorm import log_normalise
@@ -28,32 +28,40 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     from .._typing import Bools
+    from ..core._scale import Kind
     from ..core._screen import Labels, Screen
 
 MAX_GENES = 5000  # the PCA forms a genes x genes matrix for every fold
-FIXES = {  # what to do about values on another scale, by `normalize` and what the values are
-    None: {
-        "counts": (
-            "normalise with sh.pp.prepare(adata, normalize='log1p'), which keeps the counts in "
-            "layers['counts'], or point layer= to log-normalised values"
-        ),
-        "linear": (
-            "take logarithms with sh.pp.prepare(adata, normalize='log1p') "
-            "(or scanpy.pp.log1p(adata))"
-        ),
-        "empty": "there is nothing to prepare",
-    },
-    "log1p": {
-        "log": (
-            "they must not be logged again: call sh.pp.prepare(adata) without normalize, "
-            "or point layer= to the raw counts"
-        ),
-        "signed": (
-            "they cannot be normalised to a library size: point layer= to the raw counts, "
-            "or call sh.pp.prepare(adata, n_top_genes=None) to take them as they are"
-        ),
-        "empty": "there is nothing to normalise",
-    },
+CALLS = {None: "sh.pp.prepare(adata)", "log1p": "normalize='log1p'"}
+# by `normalize`: the kinds of values that are taken, and what to do about others
+ACCEPTED: dict[str | None, tuple[tuple[Kind, ...], dict[Kind, str]]] = {
+    None: (
+        EXPRESSION,
+        {
+            "counts": (
+                "normalise with sh.pp.prepare(adata, normalize='log1p'), which keeps the counts "
+                "in layers['counts'], or point layer= to log-normalised values"
+            ),
+            "linear": (
+                "normalise and take logarithms with sh.pp.prepare(adata, normalize='log1p')"
+            ),
+            "empty": "there is nothing to prepare",
+        },
+    ),
+    "log1p": (
+        ("counts", "linear"),
+        {
+            "log": (
+                "they must not be logged again: call sh.pp.prepare(adata) without normalize, "
+                "or point layer= to the raw counts"
+            ),
+            "signed": (
+                "they cannot be normalised to a library size: point layer= to the raw counts, "
+                "or call sh.pp.prepare(adata, n_top_genes=None) to take them as they are"
+            ),
+            "empty": "there is nothing to normalise",
+        },
+    ),
 }
 
 
@@ -200,7 +208,15 @@ def prepare(
     excluded = _excluded(adata, screen, labelled, exclude)
     matrix, slot = choose(adata, layer=layer)
     rows = as_rows(matrix).held()
-    kind = _check_scale(rows, slot, normalize)
+    accept, fixes = ACCEPTED[normalize]
+    scale = require(
+        look(rows),
+        slot=slot,
+        what=CALLS[normalize],
+        accept=accept,
+        cells=adata.obs_names,
+        fixes=fixes,
+    )
 
     normalised = None
     if normalize is not None:
@@ -214,7 +230,7 @@ def prepare(
             depth_key=depth_key,
         )
         rows, target_sum = as_rows(normalised.values).held(), normalised.target_sum
-    genes = _choose_genes(adata, rows, fit, n_top_genes, excluded, signed=kind == "signed")
+    genes = _choose_genes(adata, rows, fit, n_top_genes, excluded, signed=scale.kind == "signed")
     folds = _fold_count(cross_fit, fit, n_comps)
     used = Rows(rows.matrix, np.flatnonzero(genes))
     pca = fit_pca(used, fit, n_comps, fit_on, folds=folds, order=stable_order(adata))
@@ -284,22 +300,6 @@ def _fold_count(cross_fit: int, fit: Bools, n_comps: int) -> int:
     return cross_fit
 
 
-def _check_scale(rows: Rows, slot: str, normalize: str | None) -> str:
-    """Return what values are; raise ``ValueError`` if some are missing or on another scale."""
-    scale = look(rows)
-    if scale.n_bad_cells:
-        msg = (
-            f"{slot} holds NaN or infinite values in {scale.n_bad_cells} of {rows.shape[0]} cells; "
-            "drop or fill them"
-        )
-        raise ValueError(msg)
-    fix = FIXES[normalize].get(scale.kind)
-    if fix is not None:
-        msg = f"{slot} holds {scale.words}; {fix}"
-        raise ValueError(msg)
-    return scale.kind
-
-
 def _choose_genes(
     adata: AnnData,
     rows: Rows,
@@ -315,15 +315,11 @@ def _choose_genes(
     if n_left < 2:
         msg = f"{n_left} of {adata.n_vars} genes are left after exclude; a PCA takes at least 2"
         raise ValueError(msg)
+    if signed and n_left > min(n_top_genes or MAX_GENES, MAX_GENES):
+        _refuse_to_choose(n_left)
     if n_top_genes is None or n_left <= n_top_genes:
         logger.info("all %d genes are used, none selected by variability", n_left)
         chosen = candidate
-    elif signed:
-        msg = (
-            "the values are signed, so highly variable genes (which are chosen on log-normalised "
-            "values) are not defined: pass n_top_genes=None to use every feature"
-        )
-        raise ValueError(msg)
     else:
         chosen, base = candidate.copy(), adata.uns.get("log1p", {}).get("base")
         among = Rows(rows.matrix, np.flatnonzero(candidate))
@@ -335,6 +331,22 @@ def _choose_genes(
         )
         raise ValueError(msg)
     return chosen
+
+
+def _refuse_to_choose(n: int) -> None:
+    """Raise ``ValueError``: of signed values no variable genes are chosen."""
+    take = (
+        "pass n_top_genes=None to use every feature"
+        if n <= MAX_GENES
+        else f"keep at most {MAX_GENES} of them yourself: adata = adata[:, names].copy(), then "
+        "sh.pp.prepare(adata, n_top_genes=None)"
+    )
+    msg = (
+        f"{n} features hold signed values, as z-scored data and Pearson residuals have, and "
+        "variable genes are chosen by log-normalised values. Point layer= to the raw counts, "
+        f"with normalize='log1p', or {take}"
+    )
+    raise ValueError(msg)
 
 
 def _excluded(

@@ -17,6 +17,7 @@ from ..core._design import strata_keys
 from ..core._grouped_cells import gather
 from ..core._matrix import as_rows, choose
 from ..core._results import read_result, write_table
+from ..core._scale import WITH_EMPTY, require_kind
 from ..core._screen import perturbed_labels, resolve
 from ..core._screen_checks import check_columns
 from ..core._view import materialize_view
@@ -142,8 +143,8 @@ def distance(
     KeyError
         If a column, layer, representation or control label does not exist.
     ValueError
-        If an option is not known, a value of the matrix is not finite, a cell has no stratum, or
-        there are fewer than two control cells.
+        If an option is not known, genes hold raw counts or values that are not logged, a value is
+        not finite, a cell has no stratum, or there are fewer than two control cells.
 
     Warns
     -----
@@ -174,12 +175,15 @@ def distance(
     keys = strata_keys(screen, strata)
     stratum = _strata(adata, keys, labelled.code >= 0)
     cells = gather(
-        as_rows(matrix).held(),
+        as_rows(matrix, slot=slot).held(),
         labelled.code,
         len(labelled.names),
         stratum,
         int(stratum.max(initial=0)) + 1,
+        adata.obs_names,
     )
+    if not slot.startswith("obsm/"):
+        require_kind(cells.scale, slot=slot, what="a distance", accept=WITH_EMPTY)
     if metric != "edistance" or n_perms:
         cells = cells.in_memory()
     if metric == "mmd" and widths is None:

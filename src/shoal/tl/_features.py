@@ -9,7 +9,7 @@ import numpy as np
 from .._keys import PCA
 from ..core._gene_names import genes_called, targets_of
 from ..core._matrix import Rows, as_rows, choose
-from ..core._scale import look
+from ..core._scale import WITH_EMPTY, look, require_kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,8 +36,8 @@ def features(
     Raises
     ------
     ValueError
-        If the matrix holds raw counts, has too many or no features, or `exclude` cannot apply to
-        it.
+        If genes hold raw counts or values that are not logged, there are too many or no features,
+        or `exclude` cannot apply to the matrix.
     KeyError
         If a slot or a gene does not exist.
     """
@@ -59,15 +59,20 @@ def features(
     keep = None if not dropped else np.flatnonzero(~adata.var_names.isin(dropped))
     rows = as_rows(matrix, keep).held()
     _check_width(rows, slot, f" after exclude= took {len(dropped)} away" if dropped else "")
+    # the first block is enough: a matrix has one scale, and all of it is read to be measured
+    scale = require_kind(look(rows.head()), slot=slot, what="coherence", accept=WITH_EMPTY)
     if rows.shape[1] > MOST_FEATURES:
+        reduce = (
+            f"keep at most {MOST_FEATURES} of these signed features, "
+            "adata = adata[:, names].copy(), or sh.pp.prepare(adata, normalize='log1p') from counts"
+            if scale.kind == "signed"
+            else "sh.pp.prepare(adata) writes 'X_pca', or keep the variable genes"
+        )
         msg = (
             f"{slot} has {rows.shape[1]} features; coherence needs a features x features matrix "
-            "and takes at most "
-            f"{MOST_FEATURES}. Reduce it first: sh.pp.prepare(adata) writes 'X_pca', or keep "
-            "the variable genes"
+            f"and takes at most {MOST_FEATURES}. Reduce it first: {reduce}"
         )
         raise ValueError(msg)
-    _refuse_counts(rows, slot)
     return rows, slot, dropped
 
 
@@ -127,14 +132,3 @@ def _excluded(adata: AnnData, screen: Screen, names: Sequence[str], exclude: obj
         return targets_of(adata, screen, names)
     listed = [exclude] if isinstance(exclude, str) else exclude
     return genes_called(adata, screen, [str(gene) for gene in listed])  # type: ignore[union-attr]
-
-
-def _refuse_counts(rows: Rows, slot: str) -> None:
-    """Look at the first block: whole numbers above 1 are raw counts, which have no direction."""
-    scale = look(rows.head())
-    if scale.kind == "counts" and scale.maximum > 1:
-        msg = (
-            f"{slot} holds {scale.words}; coherence needs log-normalised values: call "
-            "sh.pp.prepare(adata, normalize='log1p'), or name another layer= or use_rep="
-        )
-        raise ValueError(msg)

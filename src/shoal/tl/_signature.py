@@ -14,7 +14,7 @@ from .._validate import key_in
 from ..core._gene_names import gene_names, tell_symbols
 from ..core._gene_sets import read_gene_sets
 from ..core._matrix import Rows, as_rows, choose
-from ..core._scale import look
+from ..core._scale import WITH_EMPTY, look, require
 from ..core._walk import group_sums
 
 if TYPE_CHECKING:
@@ -121,7 +121,8 @@ def gene_set_shift(
     genes = adata.var_names[column]
     matrix, slot = choose(adata, layer=layer)
     rows = as_rows(matrix, column).held()
-    _check_log(rows, slot)
+    accept = WITH_EMPTY  # genes of a small set may be off in all cells
+    require(look(rows), slot=slot, what="a gene-set score", accept=accept, cells=adata.obs_names)
     shift = control_shift(rows, plan)
     member = np.column_stack([genes.isin(found) for found in used.values()]).astype(np.float64)
     targets = [names_of.of(screen.parts(name)) for name in names]
@@ -185,20 +186,3 @@ def _measured(names: GeneNames, sets: dict[str, list[str]]) -> dict[str, list[st
                 shown,
             )
     return {name: found for name, found in used.items() if found}
-
-
-def _check_log(rows: Rows, slot: str) -> None:
-    scale = look(rows)
-    if scale.n_bad_cells:
-        msg = (
-            f"{slot} holds NaN or infinite values in {scale.n_bad_cells} cells; score another "
-            "layer= or drop them"
-        )
-        raise ValueError(msg)
-    if scale.kind in ("counts", "linear"):
-        msg = (
-            f"{slot} holds {scale.words}; a gene-set score is a mean of log-normalised values: "
-            "call "
-            "sh.pp.prepare(adata, normalize='log1p') or pass layer="
-        )
-        raise ValueError(msg)

@@ -78,7 +78,9 @@ def test_a_model_reads_another_file_as_it_has_learned(both):
 
 
 def test_names_that_hold_a_plus_are_known_by_their_vector():
-    adata = screen(("A", "B", "(+)-C", "D", "A+B", "A+(+)-C", "D+B", "A+D"), "control", test=["A+B"])
+    adata = screen(
+        ("A", "B", "(+)-C", "D", "A+B", "A+(+)-C", "D+B", "A+D"), "control", test=["A+B"]
+    )
     names = ["A", "B", "(+)-C", "D", "(+)-new"]
     vectors = pd.DataFrame(np.eye(5), index=names)
     model = sh.tl.fit(adata, "nearest", embedding=vectors)
