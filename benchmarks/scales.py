@@ -119,7 +119,7 @@ def task_of(data: str, split: str, folder: Path) -> tuple[ad.AnnData, Evaluation
 def judged(task: EvaluationTask, means: Floats) -> tuple[str, float]:
     """Return why predicted means are refused, and how far they are from the real ones."""
     found = profiles(Populations(task.truth, task.truth.cells, exact=means))
-    return mismatch(found), found.error(found.own)
+    return mismatch(found), found.least_error
 
 
 def distorted(task: EvaluationTask, means: Floats) -> dict[str, Floats]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
 from numpy.testing import assert_allclose
+from scipy import sparse
 
 import shoal as sh
 from shoal.metrics._external_suites import EXTERNAL_SUITES
@@ -84,7 +87,15 @@ def test_ties_fall_as_in_cell_eval_with_a_stable_sort(
 def test_score_of_the_challenge_equals_that_of_cell_eval(cell_eval, compared_screens, tmp_path):
     adata, pred = compared_screens[0].copy(), compared_screens[1]
     sh.pp.split(adata, by=KEY, test=0.5, rng=0)
+    score, parts = challenge(cell_eval, adata, pred, tmp_path)
+    assert len(parts) == 3
+    assert 0 < min(parts) < max(parts) < 1
     sh.tl.evaluate(adata, prediction=pred, suite="vcc", baselines=None)
+    assert adata.uns["evaluation"]["params"]["score"] == pytest.approx(score, rel=1e-9)
+
+
+def challenge(cell_eval, adata, pred, tmp_path):
+    """Return cell-eval's score of a prediction of the test cells, and its parts."""
     test, control = (
         (adata.obs["split"] == "test").to_numpy(),
         (adata.obs[KEY] == CONTROL).to_numpy(),
@@ -97,6 +108,118 @@ def test_score_of_the_challenge_equals_that_of_cell_eval(cell_eval, compared_scr
     real, guess = adata[test | control], pred[test | control]
     means = [computed(cell_eval, made, real, tmp_path, profile="vcc")[1] for made in (guess, mean)]
     *parts, score = cell_eval.score_agg_metrics(*means)["from_baseline"].to_list()
-    assert len(parts) == 3
-    assert 0 < min(parts) < max(parts) < 1
-    assert adata.uns["evaluation"]["params"]["score"] == pytest.approx(score, rel=1e-9)
+    return score, parts
+
+
+# -- raw counts, which cell-eval normalises itself ---------------------------------------------------
+
+empty_cells = pytest.mark.filterwarnings("ignore:Some cells have zero counts:UserWarning")
+
+
+@pytest.fixture(scope="module")
+def raw_pair(compared_screens):
+    """Real and predicted counts of uneven depth, another for the test cells; one cell has none."""
+    rng = np.random.default_rng(3)
+    made = []
+    for screen, depth in zip(compared_screens, (60, 35), strict=True):
+        counts = screen.copy()
+        depths = depth * rng.lognormal(0, 0.5, counts.n_obs)
+        depths[(counts.obs[KEY] == counts.var_names[0]).to_numpy()] *= 2
+        share = np.expm1(counts.X)
+        share /= np.maximum(share.sum(axis=1, keepdims=True), 1)
+        drawn = rng.poisson(share * depths[:, None] * 40).astype(np.float32)
+        drawn[3] = 0
+        counts.X = sparse.csr_matrix(drawn)
+        made.append(counts)
+    return made
+
+
+@empty_cells
+@pytest.mark.slow
+def test_raw_counts_give_the_numbers_of_cell_eval(cell_eval, raw_pair, tmp_path):
+    real, pred = raw_pair
+    skipped = ["clustering_agreement"]
+    found, _ = computed(cell_eval, pred, real, tmp_path, skip_metrics=skipped)
+    theirs = pd.DataFrame(found.to_dict(as_series=False)).set_index(KEY).astype(float)
+    adata = real.copy()
+    before = adata.X.copy()
+    sh.tl.evaluate(adata, prediction=pred, suite="cell_eval", baselines=None)
+    ours = adata.uns["evaluation"]["table"].loc[theirs.index, theirs.columns]
+    assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    assert (before != adata.X).nnz == 0
+    assert (pred.X != raw_pair[1].X).nnz == 0
+
+
+@empty_cells
+def test_one_side_of_raw_counts_is_normalised_too(cell_eval, raw_pair, compared_screens, tmp_path):
+    real, pred = raw_pair
+    logged = real.copy()
+    sc.pp.normalize_total(logged)
+    sc.pp.log1p(logged)
+    for one, other in ((logged, pred), (real, logged)):
+        found, _ = computed(cell_eval, other, one, tmp_path, profile="minimal")
+        theirs = pd.DataFrame(found.to_dict(as_series=False)).set_index(KEY).astype(float)
+        adata = one.copy()
+        sh.tl.evaluate(
+            adata,
+            prediction=other,
+            suite="cell_eval",
+            metrics=list(theirs.columns),
+            baselines=None,
+        )
+        ours = adata.uns["evaluation"]["table"].loc[theirs.index, theirs.columns]
+        assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@empty_cells
+def test_score_of_the_challenge_on_raw_counts(cell_eval, raw_pair, tmp_path):
+    """Real cells, predicted cells and the baseline each have a median of their own."""
+    adata, pred = raw_pair[0].copy(), raw_pair[1]
+    sh.pp.split(adata, by=KEY, test=0.5, rng=0)
+    score, parts = challenge(cell_eval, adata, pred, tmp_path)
+    assert max(parts) > 0
+    sh.tl.evaluate(adata, prediction=pred, suite="vcc", baselines=None)
+    assert adata.uns["evaluation"]["params"]["score"] == pytest.approx(score, rel=1e-5)
+    layered = adata.copy()
+    layered.layers["raw"], layered.X = adata.X, None
+    sh.tl.evaluate(layered, prediction=pred, suite="vcc", baselines=None, layer="raw")
+    assert layered.uns["evaluation"]["params"]["score"] == pytest.approx(score, rel=1e-5)
+
+
+@pytest.mark.parametrize("suite", sorted({*EXTERNAL_SUITES} - {"cell_eval", "vcc"}))
+def test_raw_counts_are_refused_where_the_package_does_not_normalise(suite, raw_pair):
+    real, pred = raw_pair
+    with pytest.raises(ValueError, match="raw counts; an evaluation takes log-normalised"):
+        sh.tl.evaluate(real, prediction=pred, suite=suite, baselines=None)
+
+
+def test_raw_counts_in_a_file_are_refused(raw_pair, tmp_path):
+    raw_pair[0].write_h5ad(tmp_path / "raw.h5ad")
+    backed = ad.read_h5ad(tmp_path / "raw.h5ad", backed="r")
+    with pytest.raises(ValueError, match="to_memory"):
+        sh.tl.evaluate(backed, prediction=raw_pair[1], suite="cell_eval", baselines=None)
+    backed.file.close()
+
+
+@empty_cells
+@pytest.mark.slow
+def test_contexts_are_normalised_each_for_itself(cell_eval, raw_pair, tmp_path):
+    real, pred = (screen.copy() for screen in raw_pair)
+    for screen in (real, pred):
+        screen.obs["line"] = np.where(np.arange(screen.n_obs) % 3, "deep", "shallow")
+        deep = (screen.obs["line"] == "deep").to_numpy()
+        screen.X = sparse.csr_matrix(screen.X.multiply(np.where(deep, 3.0, 1.0)[:, None]))
+    sh.pp.annotate(real, KEY, control=CONTROL, context_key="line")
+    sh.tl.evaluate(
+        real, prediction=pred, suite="cell_eval", metrics=["mae"], baselines=None, min_cells=2
+    )
+    entry = real.uns["evaluation"]
+    for line in ("deep", "shallow"):
+        one, other = (screen[screen.obs["line"] == line].copy() for screen in (real, pred))
+        skipped = ["clustering_agreement"]
+        found, _ = computed(cell_eval, other, one, tmp_path, skip_metrics=skipped)
+        theirs = pd.DataFrame(found.to_dict(as_series=False)).set_index(KEY)["mae"]
+        own = entry["conditions"]["context"] == line
+        ours = entry["table"]["mae"][own.to_numpy()]
+        names = entry["conditions"]["perturbation"][own].astype(str)
+        assert_allclose(ours, theirs.loc[names], rtol=1e-5)

@@ -30,6 +30,8 @@ class ConditionMeans:
 
     Attributes
     ----------
+    training
+        The same cells.
     condition
         (n_obs,) condition of every cell, -1 for cells without a perturbation.
     keys
@@ -37,6 +39,7 @@ class ConditionMeans:
     """
 
     def __init__(self, cells: Population, training: Bools) -> None:
+        self.training = training
         self.cells, at = cells, np.flatnonzero(cells.perturbed)
         code, self.keys = grouped(
             perturbation=cells.labels.code[at], context=cells.context[at], dose=cells.dose[at]

@@ -13,8 +13,10 @@ from ..metrics._external_suites import EXTERNAL_SUITES
 from ..metrics._suite import SUITE
 from ._baseline_predictions import baseline_predictions
 from ._baselines import baseline_names
+from ._checks import checked
 from ._controls import CALIBRATING, control_copy, mean_baseline
 from ._external_suites import MEAN, score_of, with_controls
+from ._peer_counts import PeerCounts, mean_baseline_of, peer_counts, predicted_counts
 from ._predictions import opened, populations_of
 from ._scores import Scores
 from ._tables import tables_of
@@ -90,12 +92,15 @@ def evaluate(
     """
     external, seed = settings.external, seed_of(rng)
     metrics = chosen_metrics(settings.metrics, SUITE if external is None else external.metrics)
+    screen, counts = resolve(adata), None
+    if external is not None and external.takes_counts:
+        counts = peer_counts(adata, screen, layer=settings.layer, split=settings.split)
     with opened(adata, prediction) as given:
         baselines = baseline_names(adata, settings.baselines)
         task = evaluation_task(
-            adata,
-            resolve(adata),
-            layer=settings.layer,
+            adata if counts is None else counts.real,
+            screen,
+            layer=settings.layer if counts is None else None,
             split=settings.split,
             halves=external is None,
             n_comps=settings.n_comps,
@@ -106,9 +111,12 @@ def evaluate(
         made = populations_of(task, given)
         if external is not None and external.uses_predicted_control:
             made = with_controls(task, made, given)
+        if external is not None and external.takes_counts:
+            made = predicted_counts(made)
+        made = checked(made, given.slot)
         scores = Scores(task, metrics, seed=seed)
         scores.add(PREDICTION, made, transductive=given.transductive)
-    _add_controls(scores, external, copy=settings.baselines is not None)
+    _add_controls(scores, external, counts, copy=settings.baselines is not None)
     for name, found, transductive in baseline_predictions(
         task, baselines, embedding=settings.embedding
     ):
@@ -133,7 +141,9 @@ def evaluate(
     return params, tables_of(scores)
 
 
-def _add_controls(scores: Scores, external: ExternalSuite | None, *, copy: bool) -> None:
+def _add_controls(
+    scores: Scores, external: ExternalSuite | None, counts: PeerCounts | None, *, copy: bool
+) -> None:
     """Score the predictions that need no model; those of an external suite calibrate nothing."""
     if external is None:
         add_calibrating(scores)
@@ -141,7 +151,9 @@ def _add_controls(scores: Scores, external: ExternalSuite | None, *, copy: bool)
     if copy:
         scores.add(COPY, control_copy(scores.task))
     if external.score is not None:
-        scores.add(MEAN, mean_baseline(scores.task))
+        task = scores.task
+        made = mean_baseline(task) if counts is None else mean_baseline_of(task, counts)
+        scores.add(MEAN, made)
 
 
 def add_calibrating(scores: Scores) -> None:

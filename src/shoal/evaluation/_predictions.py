@@ -18,7 +18,6 @@ from ..core._population import population
 from ..core._predictions import PREDICTED, SOURCE, is_transductive, prediction_slot
 from ..metrics._comparison import Populations
 from ..models.base._assembly import SOURCE as SOURCE_OF_CELL
-from ._checks import checked
 from ._paths import names_at, paths_of
 from ._task import take
 
@@ -68,11 +67,14 @@ class Apart:
         The predicted cells.
     transductive
         Whether the embedding of its model has seen held-out cells.
+    slot
+        Where the values are.
     """
 
     name: str
     adata: AnnData
     transductive: bool
+    slot: str = "prediction.X"
 
 
 @contextmanager
@@ -127,15 +129,14 @@ def opened(adata: AnnData, prediction: str | PathLike[str] | AnnData) -> Iterato
 
 
 def populations_of(task: EvaluationTask, prediction: Beside | Apart) -> Populations:
-    """Return the predicted cells of the conditions of a task.
+    """Return the predicted cells of the conditions of a task, whose values are to be checked.
 
     Raises
     ------
     KeyError
         If a column or gene is missing.
     ValueError
-        If a condition has no predicted cells, a value is NaN, or the scale is not that of the real
-        cells.
+        If a condition has no predicted cells.
     """
     if isinstance(prediction, Beside):
         return _cells_beside(task, prediction)
@@ -195,7 +196,7 @@ def _cells_beside(task: EvaluationTask, prediction: Beside) -> Populations:
             raise ValueError(msg)
     made = Populations(task.truth, take(prediction.rows, task.predicted))
     source = names_at(obs.get(name + SOURCE), task.predicted)
-    return replace(checked(made, prediction.slot), paths=paths_of(task, source))
+    return replace(made, paths=paths_of(task, source))
 
 
 # -- in an AnnData of their own ------------------------------------------------------------------
@@ -234,7 +235,7 @@ def _cells_apart(task: EvaluationTask, cells: AnnData) -> Populations:
         raise ValueError(msg)
     made = Populations(task.truth, take(in_order(given.rows, cells, features), chosen))
     source = names_at(cells.obs.get(SOURCE_OF_CELL), chosen)
-    return replace(checked(made, "prediction.X"), paths=paths_of(task, source))
+    return replace(made, paths=paths_of(task, source))
 
 
 def _rows_of_conditions(task: EvaluationTask, given: Population) -> Iterator[Ints]:

@@ -31,6 +31,8 @@ class ExternalSuite:
     uses_predicted_control
         Whether predicted responses are measured from the *predicted* control cells. Otherwise they
         are measured from the real ones.
+    takes_counts
+        Whether raw counts are normalised, as the package does. Otherwise they are refused.
     halves
         Whether the real cells of a condition are cut in two halves. No external suite does so: all
         real cells are compared with all predicted ones. Hence there is no positive control and no
@@ -44,6 +46,7 @@ class ExternalSuite:
     metrics: Mapping[str, Metric]
     reference: str
     uses_predicted_control: bool = False
+    takes_counts: bool = False
     halves: bool = False
     score: Callable[[Mapping[str, float], Mapping[str, float]], float] | None = None
 
@@ -54,12 +57,14 @@ _ALL = (
         CELL_EVAL,
         "cell-eval 0.8.2 with pdex 0.3.0, profile full",
         uses_predicted_control=True,
+        takes_counts=True,
     ),
     ExternalSuite(
         "vcc",
         VCC,
         "Virtual Cell Challenge 2025: cell-eval 0.8.2, profile vcc and command score",
         uses_predicted_control=True,
+        takes_counts=True,
         score=baseline_scaled,
     ),
     ExternalSuite("systema", SYSTEMA, "Viñas Torné et al. 2025, Systema's evaluation folder"),

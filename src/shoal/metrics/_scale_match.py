@@ -1,8 +1,9 @@
 """Whether predicted expression is on the scale of real expression, and if not, on which one.
 
 The real cells are brought to other scales: other logarithms, other depths, no logarithm, roots,
-unit variance. If the mean profile of the predicted cells is far from the real one, and one of the
-others is many times closer, the prediction is on that scale. A bad prediction is close to none.
+unit variance. If the mean profile of the predicted cells is far from that of the real cells, of
+their controls and of other perturbed cells, and many times closer to one on another scale, the
+prediction is on that scale. A bad prediction is close to none.
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ class Profiles:
         (n, g) some of the real cells.
     weight
         (n,) weights of the real cells, so that each condition counts once; their sum is 1.
+    others
+        Two more profiles on the scale of the real cells: of the controls, and of the perturbed
+        cells of other conditions. A strong response can move all genes, and a prediction that
+        knows nothing of it is like one of these.
     ratio
         Mean size of all predicted means, over that of the real ones.
     """
@@ -59,7 +64,13 @@ class Profiles:
     own: Floats
     real: Floats
     weight: Floats
+    others: tuple[Floats, ...]
     ratio: float
+
+    @property
+    def least_error(self) -> float:
+        """Least difference from a profile that is on the scale of the real cells."""
+        return min(self.error(profile) for profile in (self.own, *self.others))
 
     def error(self, other: Floats) -> float:
         """Return how far a profile is from the predicted one: 0 if equal, 1 at most.
@@ -105,6 +116,9 @@ def profiles(made: Populations) -> Profiles:
         own=truth.real.means[chosen][:, genes].mean(axis=0),
         real=np.concatenate(cells).astype(np.float64),
         weight=np.concatenate(weight),
+        others=tuple(
+            means[chosen][:, genes].mean(axis=0) for means in (truth.control, truth.reference)
+        ),
         ratio=float(np.abs(made.means).mean() / max(np.abs(truth.real.means).mean(), 1e-300)),
     )
 
@@ -122,7 +136,7 @@ def mismatch(found: Profiles) -> str:
         return (
             "predicted means are below 0 in many genes, and real values are not: scaled, centred?"
         )
-    error = found.error(own)
+    error = found.least_error
     if len(own) >= FEWEST_GENES and error > FAR:
         tried = [
             (words, found.error(profile)) for words, profile in _other_scales(found, own, predicted)
