@@ -279,5 +279,5 @@ def test_norman(read_real, caplog):
     assert sum(len(parts) == 2 for parts in found.values()) == 15
     renamed = adata.obs["perturbation"].astype(str).str.replace("+", "_")
     adata.obs["joined"] = renamed.to_numpy()
-    sh.tl.distance(adata, "joined", control="control", layer=None)
+    sh.pp.filter(adata, "joined", control="control", min_cells=1)
     assert any("joined by '_'" in text and "sep='_'" in text for text in said(caplog))

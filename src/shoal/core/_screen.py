@@ -210,12 +210,20 @@ def resolve(
         raise ValueError(msg)
     if recorded is None:
         return read(adata, Screen(key, as_labels(control)), tell=tell)
-    itself = {name: None for name in KEYS if getattr(recorded, name) == key}
-    other = {"sep": "auto", "singles": (), "written": ()}
-    screen = replace(recorded, perturbation_key=key, control=as_labels(control), **other, **itself)
+    itself = [name for name in KEYS if getattr(recorded, name) == key]
+    kept: dict[str, Any] = dict.fromkeys(itself)
+    screen = replace(
+        recorded,
+        perturbation_key=key,
+        control=as_labels(control),
+        sep="auto",
+        singles=(),
+        written=(),
+        **kept,
+    )
     screen = read(adata, screen, tell=tell, recorded=True)
     if tell:
-        _tell_of_keys(screen, list(itself))
+        _tell_of_keys(screen, itself)
     return screen
 
 
