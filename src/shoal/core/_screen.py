@@ -206,12 +206,13 @@ def resolve(
         raise ValueError(msg)
     if recorded is None:
         return read(adata, Screen(key, as_labels(control)), tell=tell)
-    itself = {name: None for name in KEYS if getattr(recorded, name) == key}
-    other = {"sep": "auto", "singles": (), "written": ()}
-    screen = replace(recorded, perturbation_key=key, control=as_labels(control), **other, **itself)
+    others = {name: getattr(recorded, name) for name in KEYS}
+    itself = [name for name, column in others.items() if column == key]
+    others |= dict.fromkeys(itself)
+    screen = Screen(key, as_labels(control), **others, missing=recorded.missing)
     screen = read(adata, screen, tell=tell, recorded=True)
     if tell:
-        _tell_of_keys(screen, list(itself))
+        _tell_of_keys(screen, itself)
     return screen
 
 
