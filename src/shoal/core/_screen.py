@@ -210,17 +210,11 @@ def resolve(
         raise ValueError(msg)
     if recorded is None:
         return read(adata, Screen(key, as_labels(control)), tell=tell)
-    itself = [name for name in KEYS if getattr(recorded, name) == key]
-    kept: dict[str, Any] = dict.fromkeys(itself)
-    screen = replace(
-        recorded,
-        perturbation_key=key,
-        control=as_labels(control),
-        sep="auto",
-        singles=(),
-        written=(),
-        **kept,
-    )
+    others = {name: getattr(recorded, name) for name in KEYS}
+    itself = [name for name, column in others.items() if column == key]
+    others |= dict.fromkeys(itself)
+    others["gene_key"] = recorded.gene_key
+    screen = Screen(key, as_labels(control), **others, missing=recorded.missing)
     screen = read(adata, screen, tell=tell, recorded=True)
     if tell:
         _tell_of_keys(screen, itself)
