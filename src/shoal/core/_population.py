@@ -266,7 +266,7 @@ def population(
         batches=batches,
         context=context,
         batch=batch,
-        dose=_dose(adata, screen, labelled),
+        dose=doses_of(adata, screen, labelled),
         split=_split(adata),
         layer=layer,
         use_rep=use_rep,
@@ -316,7 +316,14 @@ def control_means(context: Ints, cells: Population, other: Population) -> NDArra
     return known.control_means[recode(context, cells.contexts, known.contexts)]
 
 
-def _dose(adata: AnnData, screen: Screen, labelled: Labels) -> Floats:
+def doses_of(adata: AnnData, screen: Screen, labelled: Labels) -> Floats:
+    """Return the (n_obs,) dose of every cell; NaN where there is none.
+
+    Raises
+    ------
+    ValueError
+        If a value is no number, or that of a perturbed cell is not finite and above 0.
+    """
     if screen.dose_key is None:
         return np.full(adata.n_obs, np.nan)
     column = adata.obs[screen.dose_key]
