@@ -60,11 +60,11 @@ few = real.obs["target"].cat.categories[:3].tolist() + ["control"]
 small = real[real.obs["target"].isin(few)][:, :8].copy()
 guess = small.copy()
 guess.X = guess.X.toarray() if isinstance(pred.X, np.ndarray) else guess.X
-sh.tl.evaluate(small, prediction=guess, suite="cell_eval", metrics=names, baselines=None, min_cells=2)  # compile
+sh.tl.evaluate(small, prediction=guess, suite="cell_eval", metrics=names, baselines=None, split=None, min_cells=2)  # compile
 del small, guess
 peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]) / 1e3
 before, start = peak(), time.process_time()
-sh.tl.evaluate(real, prediction=pred, suite="cell_eval", metrics=names, baselines=None, min_cells=2)
+sh.tl.evaluate(real, prediction=pred, suite="cell_eval", metrics=names, baselines=None, split=None, min_cells=2)
 seconds = time.process_time() - start
 real.uns["evaluation"]["table"].to_csv(out + "/table.csv", index_label="perturbation")
 print(json.dumps([seconds, before, peak()]))

@@ -35,12 +35,21 @@ def key_in(key: str, available: Collection[str], *, where: str, hint: str = "") 
         Sentence at the end of the message.
     """
     if key not in available:
-        close = get_close_matches(str(key), [str(a) for a in available], n=3)
+        close = near(key, available)
         guess = f" Did you mean {_listed(close)}?" if close else ""
         msg = f"{key!r} is not in {where}, which holds {_listed(available)}.{guess}"
         if hint:
             msg += f" {hint}"
         raise KeyError(msg)
+
+
+def near(name: object, available: Collection[Any], most: int = 3) -> list[str]:
+    """Return the names that are spelled most like one, whatever their case; the nearest first."""
+    known: dict[str, list[str]] = {}
+    for other in map(str, available):
+        known.setdefault(other.strip().casefold(), []).append(other)
+    found = get_close_matches(str(name).strip().casefold(), list(known), n=most)
+    return [one for folded in found for one in known[folded]][:most]
 
 
 def positive(value: float, *, name: str) -> None:

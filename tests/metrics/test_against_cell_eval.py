@@ -43,7 +43,7 @@ def tables(cell_eval, compared_screens, tmp_path_factory):
     )
     theirs = pd.DataFrame(found.to_dict(as_series=False)).set_index(KEY).astype(float)
     adata = real.copy()
-    sh.tl.evaluate(adata, prediction=pred, suite="cell_eval", baselines=None)
+    sh.tl.evaluate(adata, prediction=pred, suite="cell_eval", baselines=None, split=None)
     return adata.uns["evaluation"]["table"], theirs
 
 
@@ -78,7 +78,14 @@ def test_ties_fall_as_in_cell_eval_with_a_stable_sort(
         patched.setattr(np, "argsort", partial(np.argsort, kind="stable"))
         found, _ = computed(cell_eval, pred, real, tmp_path, profile="pds")
     theirs = pd.DataFrame(found.to_dict(as_series=False)).set_index(KEY)["discrimination_score_l1"]
-    sh.tl.evaluate(real, prediction=pred, suite="cell_eval", metrics=[theirs.name], baselines=None)
+    sh.tl.evaluate(
+        real,
+        prediction=pred,
+        suite="cell_eval",
+        metrics=[theirs.name],
+        baselines=None,
+        split=None,
+    )
     assert_allclose(
         real.uns["evaluation"]["table"][theirs.name].loc[theirs.index], theirs, atol=1e-12
     )

@@ -103,7 +103,12 @@ def test_predicted_controls_are_those_of_the_context():
     first = (pred.obs["context"] == pred.obs["context"].unique()[0]).to_numpy()
     pred.X = sparse.csr_matrix(dense(pred.X) * np.where(control & first, 1.5, 1.0)[:, None])
     sh.tl.evaluate(
-        adata, prediction=pred, suite="cell_eval", metrics=["mse", "mse_delta"], baselines=None
+        adata,
+        prediction=pred,
+        suite="cell_eval",
+        metrics=["mse", "mse_delta"],
+        baselines=None,
+        split=None,
     )
     entry = adata.uns["evaluation"]
     moved = (entry["conditions"]["context"] == adata.obs["context"].unique()[0]).to_numpy()
@@ -112,7 +117,11 @@ def test_predicted_controls_are_those_of_the_context():
     np.testing.assert_allclose(entry["table"]["mse_delta"][~moved], 0, atol=1e-12)
     with pytest.raises(ValueError, match="no control cells of"):
         sh.tl.evaluate(
-            adata, prediction=pred[~(control & first)].copy(), suite="vcc", baselines=None
+            adata,
+            prediction=pred[~(control & first)].copy(),
+            suite="vcc",
+            baselines=None,
+            split=None,
         )
 
 

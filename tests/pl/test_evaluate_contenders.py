@@ -213,3 +213,17 @@ def test_a_dagger_for_what_has_seen_held_out_cells(judged):
     ax = sh.pl.leaderboard(judged)
     assert rows(ax) == before
     assert not any("held-out" in t.get_text() for t in ax.texts)
+
+
+def test_a_score_without_held_out_conditions_says_so(judged):
+    said = "no held-out split: conditions may have been seen in training"
+
+    def texts(ax):
+        return " ".join([ax.get_title("left"), *(t.get_text() for t in ax.texts)]).replace(
+            "\n", " "
+        )
+
+    assert said not in texts(sh.pl.evaluate(judged)) + texts(sh.pl.leaderboard(judged))
+    judged.uns["evaluation"]["params"]["caution"] = said
+    assert said in texts(sh.pl.evaluate(judged))
+    assert said in texts(sh.pl.leaderboard(judged))

@@ -130,7 +130,9 @@ def test_a_split_changed_after_the_fact(screen):
 def test_columns_that_are_no_split(screen):
     with pytest.raises(KeyError, match=r"'split' is not in adata.obs.*sh.pp.split"):
         audit(screen, resolve(screen))
-    with pytest.raises(ValueError, match="holds 'ood'; a cell is in train, val, test or nowhere"):
+    with pytest.raises(
+        ValueError, match="holds 'ood'; a cell is in 'train', 'val', 'test', or in none"
+    ):
         by_hand(screen, np.where(screen.obs["batch"] == "batch1", "ood", "train"))
     screen.uns["hand"] = "somebody's note"
     with pytest.raises(ValueError, match="has 320 training and 0 held-out cells"):

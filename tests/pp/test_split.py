@@ -252,6 +252,12 @@ def test_missing_labels(table):
         ),
         (ValueError, "test=True is neither", {"test": True}),
         (ValueError, "val=1.0 is no share", {"val": 1.0}),
+        (ValueError, "test=0.6 and val=0.5 are shares of all units", {"test": 0.6, "val": 0.5}),
+        (ValueError, "test=0.2 and val=0.9 are shares of all units", {"val": 0.9}),
+        (ValueError, "test=0.5 and val=0.5 .* sum", {"n_folds": 2, "fold": 0, "val": 0.5}),
+        (ValueError, "test=0.01 of 6 units is less than half of one; .* 0.084,", {"test": 0.01}),
+        (ValueError, "val=0.05 of 6 units is less than half", {"test": 0.2, "val": 0.05}),
+        (ValueError, "test=nan is no share", {"test": float("nan")}),
         (ValueError, "val=None is neither", {"val": None}),
         (KeyError, "'G' is not in the units of by='perturbation'.*given in test", {"test": ["G"]}),
         (KeyError, "'7' is not in the units of by='context'", {"by": "context", "test": [7]}),
@@ -306,3 +312,15 @@ def test_names_of_the_other_kind(pairs):
         sh.pp.split(pairs, test=["B+A"])
     with pytest.raises(ValueError, match="'A' is a single perturbation; use by='perturbation'"):
         sh.pp.split(pairs, by="combination", test=["A"])
+
+
+@pytest.mark.parametrize("dose", [np.inf, -1.0, 0.0, "much"])
+def test_doses_that_are_none_are_no_units(table, dose):
+    column = table.obs["dose"].astype(object)
+    perturbed = np.flatnonzero(table.obs["p"] != "ctrl")
+    column.iloc[perturbed[:3]] = dose
+    table.obs["dose"] = column
+    before = set(table.obs), set(table.uns)
+    with pytest.raises(ValueError, match="dose"):
+        sh.pp.split(table, by="dose", test=0.4)
+    assert (set(table.obs), set(table.uns)) == before

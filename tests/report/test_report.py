@@ -179,3 +179,15 @@ def test_a_note_says_what_the_dagger_means(judged, tmp_path):
     path = report(adata, out=tmp_path / "r.html")
     assert path.read_text(encoding="utf-8").count("† transductive") == 2
     assert data(path)["tables"]["leaderboard"]["rows"][0][0] == "perturbdiff †"
+
+
+def test_a_score_without_held_out_conditions_says_so(judged, tmp_path):
+    said = "no held-out split: conditions may have been seen in training"
+    path = report(judged, out=tmp_path / "r.html")
+    assert 'class="caution"' not in path.read_text(encoding="utf-8")
+    judged.uns["evaluation"]["params"]["caution"] = said
+    judged.uns["leaderboard"]["params"]["caution"] = "accepted leaks: same_condition"
+    text = report(judged, out=tmp_path / "r.html").read_text(encoding="utf-8")
+    assert f"<b>Beware:</b> {said}." in text
+    assert f"<dt>beware of the evaluation</dt><dd>{said}</dd>" in text
+    assert "<dt>beware of the leaderboard</dt><dd>accepted leaks: same_condition</dd>" in text

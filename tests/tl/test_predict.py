@@ -283,14 +283,43 @@ def test_a_subset_by_name_needs_a_split(adata, copy):
         sh.tl.predict(adata, copy, subset="test")
 
 
-def test_a_baseline_that_cannot_predict_says_why_and_writes_nothing(adata):
+def test_what_a_model_cannot_predict_is_left_out_and_listed(adata, caplog, tmp_path):
+    model = sh.tl.fit(adata, "additive")
+    sh.tl.predict(adata, model, key_added="sum")
+    said = "'A+B', 'E' cannot be predicted by additive: the parts of each must have"
+    assert sum(said in record.getMessage() for record in caplog.records) == 1
+    done = adata.obs["sum_predicted"]
+    lost = adata.obs["perturbation"].isin(["A+B", "B+A", "E"])
+    perturbed = adata.obs["perturbation"].notna() & (adata.obs["perturbation"] != "control")
+    assert lost.any()
+    assert (done == (perturbed & ~lost)).all()
+    assert np.isnan(dense(adata.layers["sum"])[lost]).all()
+    assert np.isfinite(dense(adata.layers["sum"])[done]).all()
+    adata.write_h5ad(tmp_path / "x.h5ad")
+    entry = ad.read_h5ad(tmp_path / "x.h5ad").uns["perturbation_predictions"]
+    assert entry["params"]["skipped"].startswith(said)
+    assert entry["table"].loc["sum", "skipped"] == entry["params"]["skipped"]
+    caplog.clear()
+    sh.tl.predict(adata, model, key_added="sum", subset="train")
+    assert not caplog.records
+    assert adata.uns["perturbation_predictions"]["params"]["skipped"] == ""
+
+
+def test_where_a_model_can_predict_nothing_nothing_is_written(adata):
     model, before = sh.tl.fit(adata, "additive"), slots(adata)
+<<<<<<< HEAD
     with pytest.raises(
         ValueError, match=r"additive cannot predict 'B\+A', 'E': the parts of each must have"
     ):
         sh.tl.predict(adata, model)
+=======
+    chosen = (adata.obs["perturbation"] == "E").to_numpy()
+    with pytest.raises(ValueError, match="'E' cannot be predicted by additive"):
+        sh.tl.predict(adata, model, subset=chosen)
+>>>>>>> splits
     assert slots(adata) == before
-    sh.tl.predict(adata, model, subset="train")
+    with pytest.raises(ValueError, match="'E' cannot be predicted by additive"):
+        model.predict(["A", "E"])
 
 
 def test_a_query_without_controls(adata, copy):

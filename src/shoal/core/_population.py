@@ -267,7 +267,7 @@ def population(
         batches=batches,
         context=context,
         batch=batch,
-        dose=_dose(adata, screen, labelled),
+        dose=doses_of(adata, screen, labelled),
         split=_split(adata),
         layer=layer,
         use_rep=use_rep,
@@ -317,7 +317,14 @@ def control_means(context: Ints, cells: Population, other: Population) -> NDArra
     return known.control_means[recode(context, cells.contexts, known.contexts)]
 
 
-def _dose(adata: AnnData, screen: Screen, labelled: Labels) -> Floats:
+def doses_of(adata: AnnData, screen: Screen, labelled: Labels) -> Floats:
+    """Return the (n_obs,) dose of every cell; NaN where there is none.
+
+    Raises
+    ------
+    ValueError
+        If a value is no number, or that of a perturbed cell is not finite and above 0.
+    """
     if screen.dose_key is None:
         return np.full(adata.n_obs, np.nan)
     column = adata.obs[screen.dose_key]
@@ -347,18 +354,41 @@ def _dose(adata: AnnData, screen: Screen, labelled: Labels) -> Floats:
     return values
 
 
-def _split(adata: AnnData) -> Ints:
-    if SPLIT not in adata.obs:
-        return np.zeros(adata.n_obs, dtype=np.int64)
-    column = adata.obs[SPLIT].astype(object)
-    odd = sorted({str(v) for v in column.dropna().unique()} - set(SPLITS))
+def sides_of(adata: AnnData, key: str = SPLIT) -> Ints:
+    """Return the (n_obs,) position in `SPLITS` of every cell; -1 for a missing value.
+
+    Raises
+    ------
+    ValueError
+        If ``obs[key]`` holds anything but train, val, test and missing values.
+    """
+    column = adata.obs[key].astype(object)
+    odd = {str(value): value for value in pd.unique(column.dropna()) if value not in SPLITS}
     if odd:
+        meant = {odd[name]: _side_meant(name) for name in sorted(odd)[:3]}
         msg = (
-            f"adata.obs['split'] holds {odd}; it may hold only {list(SPLITS)}, as "
-            "sh.pp.split(adata) writes"
+            f"adata.obs[{key!r}] holds {', '.join(map(repr, sorted(odd)[:6]))}; a cell is in "
+            f"{', '.join(map(repr, SPLITS))}, or in none of them if the value is missing. "
+            "sh.pp.split(adata) writes such a column; or rename the values, as in "
+            f"adata.obs[{key!r}] = adata.obs[{key!r}].astype(object).replace({meant!r})"
         )
         raise ValueError(msg)
     return np.asarray(pd.Categorical(column, categories=list(SPLITS)).codes, dtype=np.int64)
+
+
+def _side_meant(name: str) -> str | None:
+    """Return what a value of a split may have been meant as."""
+    folded = name.strip().casefold()
+    if folded in ("", "nan", "none", "<na>"):
+        return None
+    begins = {"tr": "train", "fa": "train", "va": "val"}
+    return begins.get(folded[:2] if folded != "true" else "", "test")
+
+
+def _split(adata: AnnData) -> Ints:
+    if SPLIT not in adata.obs:
+        return np.zeros(adata.n_obs, dtype=np.int64)
+    return sides_of(adata)
 
 
 def check_scale(

@@ -43,7 +43,15 @@ def prediction_slot(adata: AnnData, key: str) -> tuple[str, str]:
     return known[0]
 
 
-def record(adata: AnnData, key: str, *, model: str, embedding: str, transductive: bool) -> None:
+def record(
+    adata: AnnData,
+    key: str,
+    *,
+    model: str,
+    embedding: str,
+    transductive: bool,
+    skipped: str = "",
+) -> None:
     """Write a line on a prediction into ``uns["perturbation_predictions"]``.
 
     Lines of predictions that are gone are deleted.
@@ -60,6 +68,8 @@ def record(adata: AnnData, key: str, *, model: str, embedding: str, transductive
         Name of its embedding.
     transductive
         Whether that embedding has seen held-out cells.
+    skipped
+        What the model could not predict, and why.
     """
     known: pd.DataFrame = adata.uns.get(PREDICTIONS, {}).get("table", pd.DataFrame())
     rows = {
@@ -67,9 +77,21 @@ def record(adata: AnnData, key: str, *, model: str, embedding: str, transductive
         for k, row in known.to_dict("index").items()
         if k in adata.layers or f"X_{k}" in adata.obsm
     }
-    rows[key] = {"model": model, "embedding": embedding, "transductive": transductive}
+    rows[key] = {
+        "model": model,
+        "embedding": embedding,
+        "transductive": transductive,
+        "skipped": skipped,
+    }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("prediction")
-    write_table(adata, PREDICTIONS, table, schema="perturbation_predictions/1", params={})
+    params = {"skipped": skipped}
+    write_table(adata, PREDICTIONS, table, schema="perturbation_predictions/1", params=params)
+
+
+def skipped_by(adata: AnnData, key: str) -> str:
+    """Return what the model of a prediction could not predict, and why; empty if unknown."""
+    known: pd.DataFrame = adata.uns.get(PREDICTIONS, {}).get("table", pd.DataFrame())
+    return str(known.loc[key, "skipped"]) if key in known.index and "skipped" in known else ""
 
 
 def is_transductive(adata: AnnData, key: str) -> bool:

@@ -35,10 +35,16 @@ def baseline_names(adata: AnnData, baselines: str | Sequence[str] | None) -> lis
     Raises
     ------
     ValueError
-        If a name is not known.
+        If a name is not known, or baselines are named and there is no ``obs["split"]``.
     """
     if baselines is None:
         return []
+    if SPLIT not in adata.obs and baselines != "auto":
+        msg = (
+            f"baselines={baselines!r} are fitted on training cells, and there is no obs['split'] "
+            "that says which these are: call sh.pp.split(adata), or pass baselines=None"
+        )
+        raise ValueError(msg)
     if SPLIT not in adata.obs:
         logger.info(
             "no baselines: they are fitted on training cells, and there is no obs['split'] "

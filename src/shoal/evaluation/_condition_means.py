@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core._codes import grouped, members
 from ..core._controls import LEAST
+from ._conditions import conditions_of
 
 if TYPE_CHECKING:
     from .._typing import Bools, Floats, Ints
@@ -39,16 +40,11 @@ class ConditionMeans:
     """
 
     def __init__(self, cells: Population, training: Bools) -> None:
-        self.training = training
-        self.cells, at = cells, np.flatnonzero(cells.perturbed)
-        code, self.keys = grouped(
-            perturbation=cells.labels.code[at], context=cells.context[at], dose=cells.dose[at]
-        )
-        self.condition = np.full(len(cells.context), -1, dtype=np.int64)
-        self.condition[at] = code
+        self.cells, self.training = cells, training
+        self.condition, self.keys = conditions_of(cells)
         self.perturbation = self.keys["perturbation"].to_numpy()
         self.context = self.keys["context"].to_numpy()
-        self.learned = np.isin(np.arange(len(self.keys)), code[training[at]])
+        self.learned = np.isin(np.arange(len(self.keys)), self.condition[training])
         self._controls: dict[int, Floats] = {}
         self._totals: dict[tuple[int, bool], tuple[Floats, int]] = {}
 

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from .._keys import SPLIT
-from .._logging import logger
-from ..core._codes import members
+from ..core._codes import grouped, members
 from ..core._controls import shuffled
 from ..core._population import SPLITS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import pandas as pd
+    from collections.abc import Mapping, Sequence
 
     from .._typing import Bools, Ints
     from ..core._population import Population
+
+NO_SPLIT = "no held-out split: conditions may have been seen in training"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,37 @@ class HeldOut:
     skipped: dict[str, str]
 
 
+def conditions_of(cells: Population) -> tuple[Ints, pd.DataFrame]:
+    """Return the conditions of a screen: perturbation x context x dose.
+
+    Returns
+    -------
+    condition
+        (n_obs,) condition of every cell, -1 for cells without a perturbation.
+    keys
+        Index condition; columns perturbation (code), context (code) and dose.
+    """
+    at = np.flatnonzero(cells.perturbed)
+    code, keys = grouped(
+        perturbation=cells.labels.code[at], context=cells.context[at], dose=cells.dose[at]
+    )
+    condition = np.full(len(cells.context), -1, dtype=np.int64)
+    condition[at] = code
+    return condition, keys
+
+
+def described(cells: Population, keys: pd.DataFrame) -> pd.DataFrame:
+    """Return perturbation, context and dose of conditions as text, empty where there is none."""
+    return pd.DataFrame(
+        {
+            "perturbation": [cells.names[code] for code in keys["perturbation"]],
+            "context": [cells.contexts[code] if code >= 0 else "" for code in keys["context"]],
+            "dose": ["" if np.isnan(dose) else f"{dose:g}" for dose in keys["dose"]],
+        },
+        index=keys.index,
+    )
+
+
 def rows_by_name(cells: Population) -> Ints:
     """Return the rows of a screen in the order of their names.
 
@@ -65,23 +97,21 @@ def scored_cells(cells: Population, split: str | None) -> Bools:
     Raises
     ------
     ValueError
-        If there is no such split, or no perturbed cell is in it.
+        If there is no ``obs["split"]``, no such split, or no perturbed cell in it.
     """
     if split is None:
-        if (cells.split == SPLITS.index("test")).any():
-            logger.warning(
-                "split=None scores the cells of training too, which a model has seen; "
-                "use split='test'"
-            )
-        return cells.perturbed
-    if SPLIT not in cells.adata.obs:
         return cells.perturbed
     if split not in SPLITS:
         valid = ", ".join(map(repr, SPLITS))
         msg = f"split must be one of {valid}, or None for all cells, not {split!r}"
         raise ValueError(msg)
-    if split == "train":
-        logger.warning("split='train' scores cells that the model has seen")
+    if SPLIT not in cells.adata.obs:
+        msg = (
+            f"split={split!r}, and there is no obs[{SPLIT!r}]: nothing says which conditions were "
+            "held out of training. Call sh.pp.split(adata) before a model is trained; or say "
+            "split=None aloud, which scores all conditions, those of training among them"
+        )
+        raise ValueError(msg)
     scored = cells.perturbed & (cells.split == SPLITS.index(split))
     if not scored.any():
         msg = (
@@ -92,6 +122,50 @@ def scored_cells(cells: Population, split: str | None) -> Bools:
     return scored
 
 
+def caution(cells: Population, split: str | None) -> str:
+    """Return why conditions that are scored may be known to a model; empty if they are held out.
+
+    Parameters
+    ----------
+    cells
+        The screen.
+    split
+        Value of ``obs["split"]`` that is scored, or ``None`` for all perturbed cells.
+    """
+    if split is None and SPLIT not in cells.adata.obs:
+        return NO_SPLIT
+    if split in (None, "train"):
+        return f"split={split!r}: conditions of training are scored, which a model has seen"
+    return ""
+
+
+def sides_in_words(cells: Population, condition: Ints, codes: Ints) -> list[str]:
+    """Return the sides of obs["split"] that the cells of conditions are on.
+
+    Parameters
+    ----------
+    cells
+        The screen.
+    condition
+        (n_obs,) condition of every cell.
+    codes
+        (P,) conditions.
+
+    Returns
+    -------
+    ``"test"``, say, or ``"train, test"``; ``""`` where there is no split.
+    """
+    if SPLIT not in cells.adata.obs:
+        return [""] * len(codes)
+    at = (condition >= 0) & (cells.split >= 0)
+    there = np.zeros((condition.max() + 1, len(SPLITS)), dtype=bool)
+    there[condition[at], cells.split[at]] = True
+    return [
+        ", ".join(side for side, has in zip(SPLITS, there[code], strict=True) if has)
+        for code in codes
+    ]
+
+
 def hold_out(
     condition: Ints,
     names: Sequence[str],
@@ -100,6 +174,7 @@ def hold_out(
     min_cells: int,
     halves: bool,
     rng: np.random.Generator,
+    without: Mapping[str, str] = MappingProxyType({}),
 ) -> HeldOut:
     """Choose the conditions that are scored, and divide their cells.
 
@@ -118,16 +193,21 @@ def hold_out(
         real. Otherwise all cells are both.
     rng
         Divides the cells.
+    without
+        Conditions that have no prediction, and why.
 
     Raises
     ------
     ValueError
-        If no condition has enough cells.
+        If no condition has a prediction, or none has enough cells.
     """
     codes, predicted, real, skipped = [], [], [], {}
     for places in members(condition[candidates]):
         own = rng.permutation(candidates[places])
         code = int(condition[own[0]])
+        if names[code] in without:
+            skipped[names[code]] = without[names[code]]
+            continue
         if len(own) < min_cells:
             skipped[names[code]] = f"cells: {len(own)}, fewer than min_cells={min_cells}"
             continue
@@ -136,10 +216,17 @@ def hold_out(
         predicted.append(np.sort(first))
         real.append(np.sort(second))
     if not codes:
+        few = [name for name in skipped if name not in without]
         msg = (
-            f"none of {len(skipped)} conditions has {min_cells} cells; lower min_cells= or hold "
+            f"none of {len(few)} conditions has {min_cells} cells; lower min_cells= or hold "
             "out larger perturbations"
         )
+        if without:
+            name = next(iter(without))
+            said = (
+                f"{len(without)} conditions have no prediction: {name!r}, for one, {without[name]}"
+            )
+            msg = f"{said}; {msg}" if few else said
         raise ValueError(msg)
     return HeldOut(np.array(codes), tuple(predicted), tuple(real), skipped)
 

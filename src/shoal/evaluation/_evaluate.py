@@ -6,18 +6,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._contenders import COPY, PREDICTION
+from .._logging import logger
 from .._random import RNGLike, as_generator
 from .._validate import key_in, one_of, positive
+from ..core._population import population
 from ..core._screen import resolve
 from ..metrics._external_suites import EXTERNAL_SUITES
 from ..metrics._suite import SUITE
+from ..models.base._requests import in_words
+from ..models.base._vocabulary import vectors_of
 from ._baseline_predictions import baseline_predictions
 from ._baselines import baseline_names
 from ._checks import checked
+from ._conditions import caution
 from ._controls import CALIBRATING, control_copy, mean_baseline
 from ._external_suites import MEAN, score_of, with_controls
 from ._peer_counts import PeerCounts, mean_baseline_of, peer_counts, predicted_counts
-from ._predictions import opened, populations_of
+from ._predictions import Beside, holds_real_values, opened, populations_of, unpredicted
 from ._scores import Scores
 from ._tables import tables_of
 from ._task import evaluation_task
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
     from ..metrics._registry import Metric
 
 CALIBRATED = "calibrated"  # the suite of this package
+REAL = "the predicted cells are copies of the real cells that they stand beside"
 FEWEST = {True: 4, False: 2}  # cells of a condition: populations have 2, halves of it too
 
 
@@ -92,23 +98,30 @@ def evaluate(
     """
     external, seed = settings.external, seed_of(rng)
     metrics = chosen_metrics(settings.metrics, SUITE if external is None else external.metrics)
-    screen, counts = resolve(adata), None
+    screen, split, counts = resolve(adata), settings.split, None
     if external is not None and external.takes_counts:
-        counts = peer_counts(adata, screen, layer=settings.layer, split=settings.split)
-    with opened(adata, prediction) as given:
+        counts = peer_counts(adata, screen, layer=settings.layer, split=split)
+    if counts is None:
+        cells = population(adata, screen, layer=settings.layer)
+    else:
+        cells = population(counts.real, screen)
+    if settings.embedding is not None:
+        vectors_of(adata, settings.embedding)
+    with opened(adata, prediction, layer=settings.layer) as given:
         baselines = baseline_names(adata, settings.baselines)
+        without = unpredicted(cells, given, split=split)
         task = evaluation_task(
-            adata if counts is None else counts.real,
-            screen,
-            layer=settings.layer if counts is None else None,
-            split=settings.split,
+            cells,
+            split=split,
             halves=external is None,
             n_comps=settings.n_comps,
             min_cells=settings.min_cells,
             seed=seed,
             baselines=baselines,
+            without=without,
         )
         made = populations_of(task, given)
+        copied = isinstance(given, Beside) and holds_real_values(task, made)
         if external is not None and external.uses_predicted_control:
             made = with_controls(task, made, given)
         if external is not None and external.takes_counts:
@@ -121,9 +134,15 @@ def evaluate(
         task, baselines, embedding=settings.embedding
     ):
         if isinstance(found, str):
+            logger.info("%s is left out: %s", name, found)
             scores.refuse(name, found)
         else:
             scores.add(name, found, transductive=transductive)
+    said = "; ".join(filter(None, [caution(cells, split), REAL if copied else ""]))
+    if said:
+        logger.warning("%s", said)
+    if without:
+        logger.warning("not scored, for want of a prediction: %s", in_words(without))
     params = {
         "score": scores.mean_skill(PREDICTION) if external is None else score_of(external, scores),
         "prediction": given.name,
@@ -131,6 +150,8 @@ def evaluate(
         "layer": settings.layer,
         "suite": settings.suite,
         "split": settings.split,
+        "caution": said,
+        "skipped": in_words(without),
         "n_conditions": len(task.conditions),
         "n_comps": task.truth.axes.shape[1],
         "min_cells": settings.min_cells,

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._validate import key_in
+from .._validate import key_in, near
 from ..core._codes import members
 from ..core._matrix import Rows, as_rows
 from ..core._population import population
-from ..core._predictions import PREDICTED, SOURCE, is_transductive, prediction_slot
+from ..core._predictions import PREDICTED, SOURCE, is_transductive, prediction_slot, skipped_by
+from ..metrics._cells import densify
 from ..metrics._comparison import Populations
 from ..models.base._assembly import SOURCE as SOURCE_OF_CELL
+from ._conditions import condition_names, conditions_of, described, scored_cells
 from ._paths import names_at, paths_of
 from ._task import take
 
@@ -28,9 +30,11 @@ if TYPE_CHECKING:
 
     from .._typing import Ints
     from ..core._population import Population
+    from ..core._screen import Screen
     from ._task import EvaluationTask
 
 ENDING = ".h5ad"
+FEWEST = 2  # cells of a population
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +82,9 @@ class Apart:
 
 
 @contextmanager
-def opened(adata: AnnData, prediction: str | PathLike[str] | AnnData) -> Iterator[Beside | Apart]:
+def opened(
+    adata: AnnData, prediction: str | PathLike[str] | AnnData, *, layer: str | None = None
+) -> Iterator[Beside | Apart]:
     """Find a prediction, and close its file at the end.
 
     Parameters
@@ -92,20 +98,23 @@ def opened(adata: AnnData, prediction: str | PathLike[str] | AnnData) -> Iterato
         - an AnnData of predicted cells;
         - the path of an h5ad file with one. A text is a path if it ends in ``.h5ad`` and names no
           prediction in `adata`. Only the cells and genes that are scored are read.
+    layer
+        Layer of the real values, ``None`` for ``X``.
 
     Raises
     ------
     KeyError
         If there is no such prediction.
     ValueError
-        If a name could be several predictions, or the prediction has other columns than genes.
+        If a name could be several predictions, the prediction has other columns than genes, or it
+        is the real values themselves.
     FileNotFoundError
         If there is no such file.
     TypeError
         If `prediction` is something else.
     """
     if isinstance(prediction, str) and not _is_path(adata, prediction):
-        yield _beside(adata, prediction)
+        yield _beside(adata, prediction, layer)
     elif isinstance(prediction, str | PathLike):
         path = Path(fspath(prediction))
         if not path.is_file():
@@ -118,6 +127,12 @@ def opened(adata: AnnData, prediction: str | PathLike[str] | AnnData) -> Iterato
             yield Apart(str(path), cells, is_transductive(cells, "X"))
         finally:
             cells.file.close()
+    elif prediction is adata:
+        msg = (
+            "prediction is the screen itself: its real values would be scored against themselves. "
+            "Name a layer with predicted values, or pass an AnnData of predicted cells"
+        )
+        raise ValueError(msg)
     elif hasattr(prediction, "obs") and hasattr(prediction, "var_names"):
         yield Apart("AnnData", prediction, is_transductive(prediction, "X"))
     else:
@@ -128,6 +143,73 @@ def opened(adata: AnnData, prediction: str | PathLike[str] | AnnData) -> Iterato
         raise TypeError(msg)
 
 
+def unpredicted(
+    cells: Population, prediction: Beside | Apart, *, split: str | None
+) -> dict[str, str]:
+    """Return the conditions that are to be scored and have no prediction, and why.
+
+    Parameters
+    ----------
+    cells
+        The screen.
+    prediction
+        The prediction.
+    split
+        Value of ``obs["split"]`` that is scored, ``None`` for all perturbed cells.
+    """
+    condition, keys = conditions_of(cells)
+    scored = scored_cells(cells, split)
+    groups = [np.flatnonzero(scored)[at] for at in members(condition[scored])]
+    codes = [int(condition[rows[0]]) for rows in groups]
+    about, names = described(cells, keys).iloc[codes], condition_names(cells, keys)
+    if isinstance(prediction, Apart):
+        given = _given(cells.screen, prediction.adata)
+        numbers = [len(rows) for rows in _rows_of_conditions(cells.screen, about, given)]
+        strange = [name for name in given.names if name not in cells.names]
+        why = [
+            f"got {n} predicted cells, fewer than {FEWEST}" + _near(name, strange)
+            for name, n in zip(about["perturbation"], numbers, strict=True)
+        ]
+        lacking = np.array(numbers) < FEWEST
+    else:
+        done = cells.adata.obs.get(prediction.name + PREDICTED)
+        if done is None:
+            return {}
+        is_done = np.asarray(done, dtype=bool)
+        lacking = np.array([not is_done[rows].any() for rows in groups])
+        said = skipped_by(cells.adata, prediction.name)
+        why = [
+            f"got no twin in {prediction.slot}"
+            + (f"; the model said: {said}" if repr(name) in said else "")
+            for name in about["perturbation"]
+        ]
+    return {names[code]: why[i] for i, code in enumerate(codes) if lacking[i]}
+
+
+def holds_real_values(task: EvaluationTask, made: Populations) -> bool:
+    """Return whether all predicted cells are copies of the very cells that they stand beside."""
+    pairs = zip(made.cells, take(task.cells.rows, task.predicted), strict=True)
+    return all(
+        predicted.shape == real.shape and np.array_equal(densify(predicted), densify(real))
+        for predicted, real in pairs
+    )
+
+
+def _near(name: str, strange: Sequence[str]) -> str:
+    """Return which labels that the screen lacks may mean a perturbation."""
+    close = near(name, strange)
+    some = ", ".join(map(repr, close))
+    return f"; the prediction has {some}, which the screen lacks" if close else ""
+
+
+def _given(screen: Screen, cells: AnnData) -> Population:
+    """Return predicted cells in the columns of the screen that conditions are made of."""
+    for key in (screen.perturbation_key, screen.context_key, screen.dose_key):
+        if key is not None:
+            key_in(key, cells.obs.columns, where="prediction.obs")
+    return population(cells, replace(screen, batch_key=None, guide_key=None))
+
+
 def populations_of(task: EvaluationTask, prediction: Beside | Apart) -> Populations:
     """Return the predicted cells of the conditions of a task, whose values are to be checked.
 
@@ -136,7 +218,7 @@ def populations_of(task: EvaluationTask, prediction: Beside | Apart) -> Populati
     KeyError
         If a column or gene is missing.
     ValueError
-        If a condition has no predicted cells.
+        If cells of a condition were predicted and others of it not.
     """
     if isinstance(prediction, Beside):
         return _cells_beside(task, prediction)
@@ -159,9 +241,17 @@ def _is_path(adata: AnnData, text: str) -> bool:
 # -- beside the real cells -----------------------------------------------------------------------
 
 
-def _beside(adata: AnnData, name: str) -> Beside:
+def _beside(adata: AnnData, name: str, layer: str | None) -> Beside:
     where, key = prediction_slot(adata, name)
     slot, values = f"{where}[{key!r}]", getattr(adata, where)[key]
+    real = adata.X if layer is None else adata.layers.get(layer)
+    if (where, key) == ("layers", layer) or values is real:
+        msg = (
+            f"prediction={name!r} holds the real values themselves "
+            f"({'X' if layer is None else f'layer={layer!r}'}): they would be scored against "
+            "themselves. prediction= names predicted values, and layer= the real ones"
+        )
+        raise ValueError(msg)
     if where == "obsm":
         values = _genes_of(adata, values, slot)
     return Beside(name, slot, as_rows(values), is_transductive(adata, name))
@@ -190,8 +280,8 @@ def _cells_beside(task: EvaluationTask, prediction: Beside) -> Populations:
         if n_lacking:
             msg = (
                 f"{n_lacking} of {len(rows)} cells that are scored have no twin in "
-                f"{prediction.slot}: predict them all, with sh.tl.predict(adata, model, "
-                f"key_added={name!r}, subset='test')"
+                f"{prediction.slot}, and others of their conditions have one: predict them all, "
+                f"with sh.tl.predict(adata, model, key_added={name!r}, subset=...)"
             )
             raise ValueError(msg)
     made = Populations(task.truth, take(prediction.rows, task.predicted))
@@ -213,32 +303,22 @@ def _cells_apart(task: EvaluationTask, cells: AnnData) -> Populations:
             "adata[:, prediction.var_names].copy()"
         )
         raise KeyError(msg)
-    for key in (screen.perturbation_key, screen.context_key, screen.dose_key):
-        if key is not None:
-            key_in(key, cells.obs.columns, where="prediction.obs")
-    given = population(cells, replace(screen, batch_key=None, guide_key=None))
-    rng, chosen, lacking = np.random.default_rng([task.seed, 4]), [], []
-    for name, rows, n in zip(
-        task.truth.names,
-        _rows_of_conditions(task, given),
+    given = _given(screen, cells)
+    rng, chosen = np.random.default_rng([task.seed, 4]), []
+    for rows, n in zip(
+        _rows_of_conditions(screen, task.conditions, given),
         task.conditions["n_predicted"],
         strict=True,
     ):
         chosen.append(np.sort(rng.permutation(rows)[: n if task.halves else None]))
-        if len(chosen[-1]) < 2:
-            lacking.append(name)
-    if lacking:
-        msg = (
-            f"the prediction has fewer than 2 cells of {len(lacking)} conditions that are scored: "
-            f"{_listed(lacking)}. Predict them, or score fewer: split= and min_cells= choose"
-        )
-        raise ValueError(msg)
     made = Populations(task.truth, take(in_order(given.rows, cells, features), chosen))
     source = names_at(cells.obs.get(SOURCE_OF_CELL), chosen)
     return replace(made, paths=paths_of(task, source))
 
 
-def _rows_of_conditions(task: EvaluationTask, given: Population) -> Iterator[Ints]:
+def _rows_of_conditions(
+    screen: Screen, conditions: pd.DataFrame, given: Population
+) -> Iterator[Ints]:
     """Yield the predicted cells of each condition, in the order of their names."""
     order = np.argsort(given.adata.obs_names.to_numpy().astype(str), kind="stable")
     order = order[given.perturbed[order] & (given.context[order] >= 0)]
@@ -248,9 +328,9 @@ def _rows_of_conditions(task: EvaluationTask, given: Population) -> Iterator[Int
         for at in members(code * len(given.contexts) + context)
     }
     place = {name: i for i, name in enumerate(given.contexts)}
-    columns = (task.conditions[name] for name in ("perturbation", "context", "dose"))
+    columns = (conditions[name] for name in ("perturbation", "context", "dose"))
     for perturbation, context, dose in zip(*columns, strict=True):
-        where = 0 if task.cells.screen.context_key is None else place.get(context, -1)
+        where = 0 if screen.context_key is None else place.get(context, -1)
         rows = groups.get((perturbation, where), np.zeros(0, dtype=np.int64))
         yield rows[np.isclose(given.dose[rows], float(dose), rtol=1e-4)] if dose else rows
 

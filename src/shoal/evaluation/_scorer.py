@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._contenders import COPY, POSITIVE
+from ..core._population import population
 from ..core._screen import resolve
 from ..metrics._suite import SUITE
 from ._checks import checked
@@ -54,9 +55,7 @@ class Scorer:
         chosen, drawn = chosen_metrics(metrics, SUITE), seed_of(seed)
         self.layer = layer
         self._task = evaluation_task(
-            adata,
-            resolve(adata),
-            layer=layer,
+            population(adata, resolve(adata), layer=layer),
             split="test",
             halves=True,
             n_comps=n_comps,

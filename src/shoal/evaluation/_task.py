@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,23 +13,28 @@ from .._logging import logger
 from ..core._controls import shuffled
 from ..core._gene_names import GeneNames, gene_names, no_target, tell_symbols
 from ..core._matrix import as_rows
-from ..core._population import Population, check_scale, population, read_once
+from ..core._population import Population, check_scale, read_once
 from ..core._storage import working_dtype
 from ..metrics._cells import Cells
 from ..metrics._comparison import Populations, Truth
 from ._axes import axes_of, axis_cells, read_by_axes
 from ._baselines import read_by_baselines
 from ._condition_means import ConditionMeans
-from ._conditions import condition_names, draw_from_others, hold_out, rows_by_name, scored_cells
+from ._conditions import (
+    condition_names,
+    described,
+    draw_from_others,
+    hold_out,
+    rows_by_name,
+    scored_cells,
+    sides_in_words,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from anndata import AnnData
+    from collections.abc import Mapping, Sequence
 
     from .._typing import Bools, Ints, Matrix
     from ..core._matrix import Rows
-    from ..core._screen import Screen
     from ._conditions import HeldOut
 
 CONTROLS = 2_000  # most control cells of a context that populations and genes are compared with
@@ -47,7 +53,7 @@ class EvaluationTask:
     predicted
         Rows of each condition whose predictions are scored: its first half, or all of them.
     conditions
-        Index condition; columns perturbation, context, dose, n_real, n_predicted.
+        Index condition; columns perturbation, context, dose, split, n_real, n_predicted.
     skipped
         Conditions that are not scored, and why.
     halves
@@ -118,16 +124,15 @@ def take(rows: Rows, index: Sequence[Ints]) -> Sequence[Matrix]:
 
 
 def evaluation_task(
-    adata: AnnData,
-    screen: Screen,
+    cells: Population,
     *,
-    layer: str | None,
     split: str | None,
     halves: bool,
     n_comps: int,
     min_cells: int,
     seed: int,
     baselines: Sequence[str] = (),
+    without: Mapping[str, str] = MappingProxyType({}),
 ) -> EvaluationTask:
     """Choose the conditions that are scored, and read what they are compared with.
 
@@ -135,12 +140,8 @@ def evaluation_task(
 
     Parameters
     ----------
-    adata
+    cells
         The screen.
-    screen
-        Its columns and control labels.
-    layer
-        Layer of the real values, ``None`` for ``X``.
     split
         Value of ``obs["split"]`` that is scored, ``None`` for all perturbed cells.
     halves
@@ -155,6 +156,8 @@ def evaluation_task(
         Seed of everything that is drawn.
     baselines
         Names of baselines that will be fitted. The cells that they keep are read with the others.
+    without
+        Conditions that have no prediction, and why. Nobody is scored on them.
 
     Raises
     ------
@@ -162,7 +165,6 @@ def evaluation_task(
         If nothing can be scored, the real values are raw counts, not logged, missing or all zero,
         or the training cells do not vary.
     """
-    cells = population(adata, screen, layer=layer)
     scored, by_name = scored_cells(cells, split), rows_by_name(cells)
     training = (
         cells.train if (cells.split == 2).any() else cells.perturbed & ~scored
@@ -176,6 +178,7 @@ def evaluation_task(
         min_cells=min_cells,
         halves=halves,
         rng=rng,
+        without=without,
     )
     perturbation, context = (
         keys[name].to_numpy()[held.codes] for name in ("perturbation", "context")
@@ -220,7 +223,7 @@ def evaluation_task(
         cells=cells,
         truth=truth,
         predicted=held.predicted,
-        conditions=_table(cells, keys, held, truth.names),
+        conditions=_table(cells, known, held, truth.names),
         skipped=held.skipped,
         halves=halves,
         controls=tuple(controls),
@@ -259,17 +262,12 @@ def _counting_genes(cells: Population, perturbation: Ints, *, with_parts: bool) 
 
 
 def _table(
-    cells: Population, keys: pd.DataFrame, held: HeldOut, names: Sequence[str]
+    cells: Population, known: ConditionMeans, held: HeldOut, names: Sequence[str]
 ) -> pd.DataFrame:
     """Return the table of the conditions."""
-    chosen, perturbations = keys.iloc[held.codes], cells.names
-    return pd.DataFrame(
-        {
-            "perturbation": [perturbations[code] for code in chosen["perturbation"]],
-            "context": [cells.contexts[code] if code >= 0 else "" for code in chosen["context"]],
-            "dose": ["" if np.isnan(dose) else f"{dose:g}" for dose in chosen["dose"]],
-            "n_real": [len(own) for own in held.real],
-            "n_predicted": [len(own) for own in held.predicted],
-        },
-        index=pd.Index(names, name="condition"),
+    table = described(cells, known.keys.iloc[held.codes]).assign(
+        split=sides_in_words(cells, known.condition, held.codes),
+        n_real=[len(own) for own in held.real],
+        n_predicted=[len(own) for own in held.predicted],
     )
+    return table.set_axis(pd.Index(names, name="condition"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.transforms import offset_copy
 
-from ._evaluation import chosen, fit, label_of, read_evaluation
+from ._evaluation import caution_of, chosen, fit, label_of, read_evaluation
 from ._style import ACCENT, FAINT, INK, QUIET, axes_or_new, shorten, tidy
 from ._texts import fill
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from .._typing import Floats
 
+WIDTH = 80  # characters of a line above the plot
 GAP = 1.1  # rows between two families, for the name of the second
 
 
@@ -142,7 +143,8 @@ def _title(ax: Axes, result: dict[str, object]) -> None:
     said.append(f"score {score:.2f}".replace("-", "−") if np.isfinite(score) else "no score")
     if "n_conditions" in params:
         said.append(f"{params['n_conditions']:,} conditions")
-    ax.set_title("   ".join(said), loc="left", fontsize="medium", color=INK, pad=30)
+    lines = [*filter(None, [caution_of(result, width=WIDTH)]), "   ".join(said)]
+    ax.set_title("\n".join(lines), loc="left", fontsize="medium", color=INK, pad=30)
     for at, meaning in ((0, "best\nbaseline"), (1, "second\nexperiment")):
         ax.annotate(
             meaning,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +44,11 @@ def read_evaluation(data: AnnData | MuData, key: str | None, mod: str | None) ->
         msg = f"adata.uns[{key!r}] holds {result['schema']!r}, not an evaluation; call {call} first"
         raise KeyError(msg)
     return result
+
+
+def caution_of(result: dict[str, Any], *, width: int) -> str:
+    """Return why conditions may be known to the model, in lines; empty if they are held out."""
+    return fill(str(result["params"].get("caution", "")), width)
 
 
 def chosen(result: dict[str, Any], metrics: Sequence[str] | None) -> pd.DataFrame:

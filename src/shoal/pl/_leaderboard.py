@@ -21,6 +21,7 @@ from .._contenders import (
 from .._validate import positive
 from ._evaluation import (
     BETWEEN,
+    caution_of,
     chosen,
     fit,
     positions,
@@ -66,7 +67,8 @@ def leaderboard(
     The first column is the overall score, over all metrics that discriminate: 0 is the best
     baseline, 1 a second experiment. It orders the rows. The controls are set apart at the end.
 
-    A dagger marks predictions whose embedding has seen held-out cells: they had an easier task.
+    A dagger marks predictions whose embedding has seen held-out cells: they had an easier task. A
+    note says so where the conditions themselves may have been seen in training.
 
     Parameters
     ----------
@@ -125,8 +127,10 @@ def leaderboard(
         ["score", *map(str, summary.index)],
         good,
     )
-    if told:
-        _note(ax)
+    notes = ["† transductive: its embedding\nhas seen held-out cells"] if told else []
+    notes += filter(None, [caution_of(result, width=28)])
+    if notes:
+        _note(ax, "\n".join(notes))
     _heads(ax, heads)
     _key(ax)
     return ax
@@ -211,9 +215,8 @@ def _names(
     ax.spines[:].set_visible(False)
 
 
-def _note(ax: Axes) -> None:
-    """Say under the names what a dagger means."""
-    said = "† transductive: its embedding\nhas seen held-out cells"
+def _note(ax: Axes, said: str) -> None:
+    """Say under the names what a dagger means, and why conditions may be known to the model."""
     place = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
     ax.annotate(
         said, (0, 0), (-4, -6), ha="right", va="top", fontsize="x-small", color=INK, **place

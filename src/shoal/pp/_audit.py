@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from .._keys import EMBEDDINGS, SPLIT
 from .._validate import key_in
+from ..core._population import sides_of
 from ..core._screen import labels
 from . import _split_checks as checks
-from ._split_checks import SIDES, Facts, Finding
+from ._split_checks import Facts, Finding
 from ._split_fits import Fit, embedding_fits, gene_fit, is_stale, params_of, pca_fit
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from .._typing import Ints
     from ..core._screen import Screen
 
 
@@ -177,9 +178,21 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
 )
 
 
-def run_checks(facts: Facts, accept: Collection[str] = ()) -> pd.DataFrame:
-    """Return the audit of a split: index = check, columns status, n, detail."""
-    found = {name: check.find(facts) for name, check in CHECKS.items()}
+def run_checks(
+    facts: Facts, accept: Collection[str] = (), *, of: Collection[str] = tuple(CHECKS)
+) -> pd.DataFrame:
+    """Return the audit of a split: index = check, columns status, n, detail.
+
+    Parameters
+    ----------
+    facts
+        The split.
+    accept
+        Checks whose leaks are accepted.
+    of
+        Checks to run.
+    """
+    found = {name: check.find(facts) for name, check in CHECKS.items() if name in of}
     rows = [
         (
             "accepted" if f.status in ("leak", "stale") and name in accept else f.status,
@@ -208,35 +221,62 @@ def audit(adata: AnnData, screen: Screen, split: str = SPLIT) -> pd.DataFrame:
         cell or no held-out cell.
     """
     key_in(split, adata.obs.columns, where="adata.obs", hint="sh.pp.split(adata) writes it.")
-    column = adata.obs[split]
-    wrong = sorted({str(v) for v in pd.unique(column.dropna())} - set(SIDES))
-    if wrong:
-        msg = (
-            f"adata.obs[{split!r}] holds {', '.join(map(repr, wrong[:6]))}; "
-            f"a cell is in {', '.join(SIDES)} or nowhere"
-        )
-        raise ValueError(msg)
-    side = pd.Categorical(column, categories=list(SIDES)).codes.astype(np.int64)
+    side = sides_of(adata, split)
     if not ((side == checks.TRAIN).any() and (side > checks.TRAIN).any()):
         msg = (
             f"adata.obs[{split!r}] has {(side == 0).sum()} training and {(side > 0).sum()} "
             "held-out cells; both are needed"
         )
         raise ValueError(msg)
+    facts, accept = facts_of(adata, screen, side, split)
+    return run_checks(facts, accept)
+
+
+def facts_of(
+    adata: AnnData, screen: Screen, side: Ints, split: str
+) -> tuple[Facts, tuple[str, ...]]:
+    """Return what the checks of a split read, and the names of the leaks that were accepted.
+
+    What is held out as a whole is what :func:`shoal.pp.split` recorded, where it did.
+
+    Parameters
+    ----------
+    adata, screen
+        The screen.
+    side
+        (n_obs,) position of every cell in train, val, test; -1 for none.
+    split
+        Name of the column.
+    """
     params = params_of(adata, split)
+    n_seen = params.get("parts_seen", "")
     facts = Facts(
         adata,
         screen,
         labels(adata, screen),
         side,
         by=params.get("by") or None,
-        parts_seen=None if params.get("parts_seen", "") == "" else int(params["parts_seen"]),
+        parts_seen=None if n_seen == "" else int(n_seen),
     )
-    return run_checks(facts, tuple(filter(None, str(params.get("accept", "")).split(","))))
+    return facts, tuple(filter(None, str(params.get("accept", "")).split(",")))
 
 
-def refuse(table: pd.DataFrame, *, slot: str, stale: bool = True) -> None:
-    """Raise ``ValueError`` if an audit found leaks or, with `stale`, fits of another split."""
+def refuse(
+    table: pd.DataFrame, *, slot: str, stale: bool = True, call: str = "sh.pp.split"
+) -> None:
+    """Raise ``ValueError`` if an audit found leaks or, with `stale`, fits of another split.
+
+    Parameters
+    ----------
+    table
+        The audit.
+    slot
+        Where the split is.
+    stale
+        Whether fits of another split count too.
+    call
+        Function that takes ``accept=``.
+    """
     bad = table[table["status"].isin(["leak", "stale"] if stale else ["leak"])]
     if len(bad):
         lines = [
@@ -246,6 +286,6 @@ def refuse(table: pd.DataFrame, *, slot: str, stale: bool = True) -> None:
         msg = (
             f"{slot} leaks. "
             + "; ".join(lines)
-            + f". To accept it, say so: sh.pp.split(..., accept=[{accept}])"
+            + f". To accept it, say so: {call}(..., accept=[{accept}])"
         )
         raise ValueError(msg)

@@ -85,12 +85,14 @@ def split(
     test
         What is the test: a share of the units that can be held out, or their names.
 
-        - A share is taken of all units, and for ``by="guide"`` of the guides of each perturbation.
-          ``None`` is 0.2.
+        - A share is taken of all units. One that comes to less than half of a unit is an error.
+          For ``by="guide"`` it is taken of the guides of each perturbation, and at least one guide.
+          ``None`` is 0.2, and at least one unit.
         - A unit of two parts is named ``"A | day5"`` or ``("A", "day5")``. A dose or a guide alone
           means every perturbation that has it. Numbers are named in a list, such as ``[10.0]``.
     val
-        What is the validation, of what `test` leaves: a share or names, as for `test`. 0 for none.
+        What is the validation, of what `test` leaves: a share of all units, or names, as for
+        `test`. 0 for none. The shares of both must come to less than 1.
     n_folds, fold
         Number of folds that all units are dealt into, and the fold (from 0) that is the test. All
         calls need the same integer `rng`.
@@ -133,7 +135,8 @@ def split(
     ------
     ValueError
         If there is a leak that is not accepted, if nothing can be held out, if nothing is left to
-        train on, if labels are missing, or if arguments exclude each other.
+        train on, if a share comes to less than half of a unit, if labels are missing, or if
+        arguments exclude each other.
     KeyError
         If a named perturbation, context, dose or guide is not in the screen.
     TypeError

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..core._matrix import as_rows
+from ..core._population import SPLITS
 from ..core._screen import Labels
 from ._split_fits import smiles_of
 from ._split_rows import identical_groups
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .._typing import Bools, Ints
     from ..core._screen import Screen
 
-SIDES = ("train", "val", "test")
+SIDES = SPLITS
 TRAIN = 0
 
 
@@ -82,7 +83,8 @@ class Facts:
             return self.level("context")
         level = BY.get(self.by or "")
         levels = [level] if level else [] if self.by else ["context", "dose"]
-        return _combined(self.labels.code, *(self.level(name) for name in levels))
+        # cells whose level is missing are a level of their own: they can leak as others can
+        return _combined(self.labels.code, *(self.level(name) + 1 for name in levels))
 
     @cached_property
     def trained(self) -> frozenset[str]:
@@ -101,15 +103,20 @@ class Facts:
 
 def same_condition(facts: Facts) -> Finding:
     """Check whether a unit that is held out is also trained on."""
-    both = _on_several_sides(facts.unit, facts.side, facts.perturbed)
+    both = on_several_sides(facts.unit, facts.side, facts.perturbed)
     if not len(both):
         return Finding("ok", 0, "every held-out unit is on one side")
+    held = facts.unit[facts.held & facts.perturbed]
+    total = len(np.unique(held[held >= 0]))
     examples = facts.labels.code[
         [np.flatnonzero((facts.unit == u) & facts.perturbed)[0] for u in both[:3]]
     ]
     names = dict.fromkeys(str(facts.labels.names[i]) for i in examples)
     return Finding(
-        "leak", len(both), f"units with cells on several sides, as of {', '.join(names)}"
+        "leak",
+        len(both),
+        f"{len(both)} of {total} held-out conditions have cells on another side too, as of "
+        f"{', '.join(names)}",
     )
 
 
@@ -164,7 +171,7 @@ def same_molecule(facts: Facts) -> Finding:
         facts, labels=Labels(pd.Index(drugs), np.concatenate([code, control])[facts.labels.code])
     )
     both = (
-        np.isin(merged.unit, _on_several_sides(merged.unit, merged.side, merged.perturbed))
+        np.isin(merged.unit, on_several_sides(merged.unit, merged.side, merged.perturbed))
         & merged.perturbed
     )
     pairs = (
@@ -261,8 +268,8 @@ def shared_batches(facts: Facts) -> Finding:
         return Finding("not applicable", 0, "the screen has no batch_key")
     batch = facts.level("batch")
     cells = facts.perturbed & (batch >= 0)
-    both = _on_several_sides(batch, facts.side, cells)
-    same = _on_several_sides(_combined(facts.unit, batch), facts.side, cells)
+    both = on_several_sides(batch, facts.side, cells)
+    same = on_several_sides(_combined(facts.unit, batch), facts.side, cells)
     if len(same):
         return Finding(
             "leak",
@@ -280,7 +287,7 @@ def identical_cells(facts: Facts) -> Finding:
         return Finding("not applicable", 0, "X is empty")
     group = identical_groups(as_rows(facts.adata.X))
     copies = (group >= 0) & (facts.side >= 0)
-    across = np.isin(group, _on_several_sides(group, facts.side, copies)) & copies & facts.held
+    across = np.isin(group, on_several_sides(group, facts.side, copies)) & copies & facts.held
     if across.any():
         first = facts.adata.obs_names[np.flatnonzero(across)[0]]
         return Finding(
@@ -302,7 +309,7 @@ def _n_extrapolated(facts: Facts) -> int:
     return int(((held["dose"] < held["min"]) | (held["dose"] > held["max"])).sum())
 
 
-def _on_several_sides(code: Ints, side: Ints, cells: Bools) -> Ints:
+def on_several_sides(code: Ints, side: Ints, cells: Bools) -> Ints:
     """Return the codes that `cells` of more than one side have."""
     pairs = np.unique(np.column_stack([code[cells], side[cells]]), axis=0)
     codes, count = np.unique(pairs[:, 0], return_counts=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from math import ceil
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 ASIDE = "aside"  # neither trained on nor predicted
 TEST = 0.2  # default share of the units that are held out
+LEAST = 0.5  # of a unit: what a share has to come to
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Request:
     Raises
     ------
     ValueError
-        If the arguments exclude each other, or if a share is not between 0 and 1.
+        If the arguments exclude each other, if a share is not between 0 and 1, or if shares leave
+        nothing to train on.
     """
 
     by: str
@@ -54,6 +57,7 @@ class Request:
             raise ValueError(msg)
         _check_share(self.test, "test", least_is_none=False)
         _check_share(self.val, "val", least_is_none=True)
+        self._check_sum()
         if (self.n_folds is None) != (self.fold is None):
             msg = (
                 f"n_folds={self.n_folds} and fold={self.fold} go together: "
@@ -69,6 +73,18 @@ class Request:
             msg = (
                 "n_folds must be at least 2 and fold one of 0..n_folds-1, "
                 f"not n_folds={self.n_folds}, fold={self.fold}"
+            )
+            raise ValueError(msg)
+
+    def _check_sum(self) -> None:
+        """Raise if two shares leave nothing to train on."""
+        test = TEST if self.test is None else self.test
+        test = 1 / self.n_folds if self.n_folds and self.n_folds > 1 else test
+        both = isinstance(test, Real) and isinstance(self.val, Real)
+        if both and test + self.val >= 1:
+            msg = (
+                f"test={test:g} and val={self.val:g} are shares of all units: together they leave "
+                "nothing to train on; make their sum less than 1"
             )
             raise ValueError(msg)
 
@@ -174,7 +190,15 @@ class _Draft:
         """Take a share of the units."""
         chosen: list[str] = []
         wanted = 0
-        for units in _strata(self.items, self.able):
+        strata = _strata(self.items, self.able)
+        asked = self.request.test if side == "test" else self.request.val
+        if len(strata) == 1 and asked is not None and share * len(self.able) < LEAST:
+            msg = (
+                f"{side}={share:g} of {len(self.able)} units is less than half of one; give at "
+                f"least {ceil(1000 * LEAST / len(self.able)) / 1000:g}, or names"
+            )
+            raise ValueError(msg)
+        for units in strata:
             n = max(1, round(share * len(units)))
             chosen += draw(
                 [unit for unit in units if unit not in self.held], n, self.taker, self.rng

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .._validate import key_in
+from ..core._population import doses_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,13 +88,16 @@ def make_items(adata: AnnData, screen: Screen, labelled: Labels, by: str) -> Ite
     Raises
     ------
     ValueError
-        If the screen has no column that `by` needs, or perturbed cells have no label in it.
+        If the screen has no column that `by` needs, perturbed cells have no label in it, or their
+        doses are not finite numbers above 0.
     """
     perturbed = (labelled.code >= 0) & ~labelled.is_control
     if BY[by] is None:
         level, levels = np.zeros(adata.n_obs, dtype=np.int64), [""]
     else:
         level, levels = level_of(adata, screen, BY[by] or "", perturbed)
+        if BY[by] == "dose":
+            doses_of(adata, screen, labelled)
     flat = np.where(perturbed & (level >= 0), labelled.code * len(levels) + level, -1)
     present, code = np.unique(flat, return_inverse=True)
     code = code - int(present[0] == -1)

@@ -125,10 +125,11 @@ def write(text: str, out: Path) -> int:
 
 
 def _score(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """Return the numbers of the sentence about the score."""
+    """Return the numbers of the sentence about the score, and what to beware of in it."""
     score, n = float(evaluation["params"].get("score", float("nan"))), len(evaluation["summary"])
     return {
         "score": "–" if score != score else f"{score:.2f}",
+        "caution": str(evaluation["params"].get("caution", "")),
         "n_metrics": n,
         "n_fit": n - len(unfit(evaluation)),
     }

@@ -157,7 +157,7 @@ def leaderboard_table(board: pd.DataFrame) -> dict[str, Any]:
 def conditions(result: dict[str, Any]) -> dict[str, Any]:
     """Return the table of conditions; of the metrics, one of each family is shown at first."""
     about, values = result["conditions"], result["table"]
-    for column in ("context", "dose"):
+    for column in ("context", "dose", "split"):
         if column in about and about[column].astype(object).nunique(dropna=False) < 2:
             about = about.drop(columns=column)
     summary = result["summary"].loc[[m for m in metrics(result) if m in values]]

@@ -9,12 +9,14 @@ from .._keys import LEADERBOARD, SPLIT
 from .._logging import progress
 from .._validate import get_adata, key_in
 from ..core._results import write_table
+from ..core._screen import resolve
 from ..core._view import check_writable, materialize_view
 from ..evaluation._attempt import attempt
 from ..evaluation._leaderboard import leaderboard
 from ..evaluation._models import read_models, read_seeds
 from ..evaluation._rows import Row, tidy
 from ..evaluation._scorer import Scorer
+from ..pp._split_use import check_split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +39,7 @@ def benchmark(
     min_cells: int = 20,
     against: str | None = None,
     layer: str | None = None,
+    accept: str | Sequence[str] = (),
     n_boot: int = 2000,
     rng: RNGLike = 0,
     key_added: str = LEADERBOARD,
@@ -66,6 +69,9 @@ def benchmark(
         Contender that all others are compared with; the best if ``None``.
     layer
         Layer of the real values, to learn and to be judged by; ``X`` if ``None``.
+    accept
+        Names of leaks of ``obs["split"]`` to accept, such as ``"same_condition"``, see
+        :doc:`/user_guide/splits`. Those that :func:`shoal.pp.split` accepted need not be named.
     n_boot
         Bootstrap draws of the intervals.
     rng
@@ -84,7 +90,7 @@ def benchmark(
     ``rows``
         One line for each model, seed and metric, with the reason (``note``) where a model failed.
     ``params``, ``schema``, ``version``
-        How it was made.
+        How it was made. ``caution`` names leaks of the split that were accepted.
 
     No layer is kept.
 
@@ -93,7 +99,8 @@ def benchmark(
     KeyError
         If there is no ``obs["split"]``, or `against` or a metric is not known.
     ValueError
-        If a model, its label or a seed is not valid, nothing can be scored, or all models failed.
+        If a model, its label or a seed is not valid, test conditions are trained on and that is not
+        accepted, nothing can be scored, or all models failed.
     TypeError
         If `models` is no list, or a member neither name, class nor mapping.
 
@@ -117,6 +124,7 @@ def benchmark(
         where="adata.obs",
         hint="A benchmark needs sh.pp.split(adata) first.",
     )
+    caution = check_split(adata, resolve(adata), accept=accept, call="sh.tl.benchmark")
     options = {"n_comps": n_comps, "min_cells": min_cells, "layer": layer}
     rows = []
     for seed in progress(numbers, total=len(numbers), desc="seeds"):
@@ -136,6 +144,7 @@ def benchmark(
         "n_boot": n_boot,
         "n_conditions": max(len(row.conditions) for row in rows),
         "n_failed": sum(bool(row.note) for row in rows),
+        "caution": caution,
     }
     materialize_view(adata)
     write_table(adata, key_added, board, schema="leaderboard/1", params=params, rows=lines)

@@ -8,9 +8,11 @@ from .._keys import EVALUATION
 from .._threads import one_thread
 from .._validate import get_adata
 from ..core._results import write_table
+from ..core._screen import resolve
 from ..core._view import materialize_view
 from ..evaluation._evaluate import Settings
 from ..evaluation._evaluate import evaluate as evaluated
+from ..pp._split_use import check_split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +38,7 @@ def evaluate(
     split: str | None = "test",
     n_comps: int = 50,
     min_cells: int = 20,
+    accept: str | Sequence[str] = (),
     key_added: str | None = None,
     rng: RNGLike = 0,
     mod: str | None = None,
@@ -86,18 +89,25 @@ def evaluate(
         then measured in the components of 500 training cells.
     baselines
         Names of baselines to fit and score; ``"auto"`` for all that can predict what is held out,
-        ``None`` for none. Without ``obs["split"]`` there are none.
+        ``None`` for none. Without ``obs["split"]`` there are none, and naming some is an error.
     embedding
         Vectors of the perturbations for the baselines that use them, as in :func:`shoal.tl.fit`.
         Give the one that the model was trained with. Without it, these baselines cannot predict a
         perturbation that was not in training.
     split
-        Value of ``obs["split"]`` that is scored; ``None`` for all perturbed cells. Without that
-        column all are.
+        Value of ``obs["split"]`` that is scored.
+
+        - The split is audited by its labels, whoever wrote it: held-out conditions that are trained
+          on are an error.
+        - ``None`` for all perturbed cells, those of training among them. It has to be said aloud
+          where there is no ``obs["split"]``, and ``params["caution"]`` repeats it.
     n_comps
         Principal components for the metrics that work in them.
     min_cells
         Cells of a condition below which it is left out, and listed in ``missing``.
+    accept
+        Names of leaks of ``obs["split"]`` to accept, such as ``"same_condition"``, see
+        :doc:`/user_guide/splits`. Those that :func:`shoal.pp.split` accepted need not be named.
     key_added
         Slot of ``uns``; ``"evaluation"`` if ``None``.
     rng
@@ -135,28 +145,33 @@ def evaluate(
     ``missing``
         What is missing, and why.
     ``conditions``
-        Size, coherence and stratum of every condition.
+        Size, coherence and stratum of every condition, and ``split``, the sides of ``obs["split"]``
+        that its cells are on.
     ``params``
         Among them ``score``, over all metrics that discriminate on these data: 1 for a second
         experiment, 0 for the best baseline (``best_baseline``), down to -1. Of other suites, it is
         the score that the package defines (``"vcc"``), else NaN. ``transductive`` is that of the
-        prediction, as :func:`shoal.tl.predict` recorded it.
+        prediction, as :func:`shoal.tl.predict` recorded it. ``caution`` says why conditions may be
+        known to the model, and is empty where they are held out. ``skipped`` lists the conditions
+        that have no prediction, and why: no contender is scored on these.
 
     Raises
     ------
     KeyError
-        If the prediction, a layer, column, gene or metric does not exist.
+        If the prediction, a layer, column, gene, embedding or metric does not exist.
     ValueError
         In any of these cases:
 
-        - the name of the prediction could mean several slots;
-        - a cell that is scored was not predicted, or its prediction holds NaN;
+        - there is no ``obs["split"]``, and `split` is not ``None``;
+        - held-out conditions are trained on, and that is not accepted;
+        - the name of the prediction could mean several slots, or means the real values;
+        - only some cells of a condition were predicted, or a prediction holds NaN;
         - the prediction is not on the scale of the real cells;
         - there are no controls, or nothing can be scored.
     FileNotFoundError
         If there is no file at the path of the prediction.
     TypeError
-        If `prediction` is none of the kinds above.
+        If `prediction` is none of the kinds above, or `embedding` neither a name nor a table.
 
     Notes
     -----
@@ -210,7 +225,13 @@ def evaluate(
         n_comps=n_comps,
         min_cells=min_cells,
     )
+    leaks = ""
+    if settings.split in ("val", "test"):
+        leaks = check_split(
+            adata, resolve(adata), accept=accept, held_out=split, call="sh.tl.evaluate"
+        )
     params, tables = evaluated(adata, prediction, settings, rng=rng)
+    params["caution"] = "; ".join(filter(None, (params["caution"], leaks)))
     materialize_view(adata)
     table = tables.pop("table")
     key = key_added or EVALUATION

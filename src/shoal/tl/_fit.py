@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .._keys import SPLIT
 from .._validate import get_adata
+from ..core._screen import resolve
+from ..pp._split_use import check_split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +31,7 @@ def fit(
     embedding: str | pd.DataFrame | None = None,
     config: Mapping[str, Any] | None = None,
     max_steps: int | None = None,
+    accept: str | Sequence[str] = (),
     rng: RNGLike = 0,
     mod: str | None = None,
     **training: Any,
@@ -37,6 +41,11 @@ def fit(
     With ``obs["split"]`` (:func:`shoal.pp.split` writes it), the model sees only cells of
     ``"train"``, and a network is validated on the conditions of ``"val"`` while it trains. Without
     that column it sees every cell.
+
+    A split is audited by its labels, whoever wrote it. It is an error if conditions of ``"test"``
+    have training cells too, as in a random division of cells. A condition is a perturbation in a
+    context at a dose, or what :func:`shoal.pp.split` has held out as a whole. Cells whose value is
+    missing are neither trained on nor scored.
 
     Parameters
     ----------
@@ -67,6 +76,9 @@ def fit(
         Further arguments of the model's constructor: the width of a network, say.
     max_steps
         Training steps; the model's default if ``None``. Baselines have none.
+    accept
+        Names of leaks of ``obs["split"]`` to accept, such as ``"same_condition"``, see
+        :doc:`/user_guide/splits`. Those that :func:`shoal.pp.split` accepted need not be named.
     rng
         Seed or generator of the initial weights, the batches and the noise.
     mod
@@ -82,7 +94,12 @@ def fit(
     Raises
     ------
     ValueError
-        If no model has that name, there is nothing to learn from, or the values are raw counts.
+        In any of these cases:
+
+        - no model has that name;
+        - ``obs["split"]`` holds other values than train, val, test and missing ones;
+        - held-out conditions are trained on, and that is not accepted;
+        - there is nothing to learn from, or the values are raw counts.
     KeyError
         If a column, slot or embedding does not exist, or a perturbation of training has no vector.
     TypeError
@@ -101,8 +118,12 @@ def fit(
     """
     from ..models.base._fitting import fit_model
 
+    adata = get_adata(data, mod)
+    if SPLIT in adata.obs:
+        screen = resolve(adata, perturbation_key, control=control)
+        check_split(adata, screen, accept=accept, call="sh.tl.fit")
     return fit_model(
-        get_adata(data, mod),
+        adata,
         model,
         perturbation_key=perturbation_key,
         control=control,

@@ -13,6 +13,7 @@ from .._validate import get_adata, key_in
 from ..core._predictions import PREDICTED, SOURCE, record
 from ..core._view import materialize_view
 from ..metrics._cells import densify
+from ..models.base._requests import in_words, tell_left_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,16 +73,23 @@ def predict(
     ``obs[key_added + "_source"]``
         str: name of the control cell that each twin starts from; empty elsewhere.
     ``uns["perturbation_predictions"]``
-        ``table``, index prediction: ``model`` (its class), ``embedding`` and ``transductive``
-        (bool: whether that embedding has seen held-out cells, see :func:`shoal.pp.embed`).
+        - ``table``, index prediction: ``model`` (its class), ``embedding``, ``transductive`` (bool:
+          whether that embedding has seen held-out cells, see :func:`shoal.pp.embed`) and
+          ``skipped`` (str: perturbations and contexts that the model cannot predict, and why; empty
+          if there are none).
+        - ``params``: ``skipped``, the same of this prediction.
+
+    A perturbation that the model cannot predict does not keep the others from being predicted. Its
+    cells have no twin, a warning names it, and ``skipped`` lists it.
 
     Raises
     ------
     KeyError
-        If a perturbation has no vector, genes of training are missing, or there is no such split.
+        If no perturbation has a vector, genes of training are missing, or there is no such split.
     ValueError
-        If the mask has the wrong length, nothing is left to predict, or `key_added` is taken by
-        something that is no prediction.
+        If the model can predict none of the cells for another reason, the mask has the wrong
+        length or chooses no perturbed cell, or `key_added` is taken by something that is no
+        prediction.
 
     Examples
     --------
@@ -101,10 +109,15 @@ def predict(
     cells = model._population(adata)
     control = np.flatnonzero(cells.labels.is_control)
     cells = replace(cells, rows=cells.rows.keeping(control))
-    rows, twins, source = model.twins(cells, subset=chosen, rng=rng, **options)
-    if len(rows) == 0:
-        msg = f"no perturbed cell is in subset={subset!r}; nothing to predict"
+    wanted = np.flatnonzero(cells.perturbed if chosen is None else cells.perturbed & chosen)
+    if len(wanted) == 0:
+        msg = f"no perturbed cell is in subset={_words(subset)}; nothing to predict"
         raise ValueError(msg)
+    lost, reasons = model.left_out(cells, wanted)
+    if lost.all():
+        raise model._error(reasons)
+    able = np.isin(np.arange(adata.n_obs), wanted[~lost])
+    rows, twins, source = model.twins(cells, subset=able, rng=rng, **options)
     if in_genes and cells.rows.shape[1] != adata.n_vars:
         msg = (
             f"the model predicts {cells.rows.shape[1]} genes and this AnnData has {adata.n_vars}, "
@@ -130,7 +143,20 @@ def predict(
         model=type(model).__name__,
         embedding=known.embedding,
         transductive=known.transductive,
+        skipped=in_words(reasons),
     )
+    if reasons:
+        tell_left_out(reasons)
+
+
+def _words(subset: str | Sequence[str] | Bools | None) -> str:
+    """Return a subset as messages name it."""
+    if subset is None or isinstance(subset, str):
+        return repr(subset)
+    values = np.asarray(subset)
+    if values.dtype != bool:
+        return repr(list(map(str, values)))
+    return f"a mask with {int(values.sum())} of {len(values)} cells"
 
 
 def _mask(adata: AnnData, subset: str | Sequence[str] | Bools | None) -> Bools | None:

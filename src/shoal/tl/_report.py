@@ -174,6 +174,10 @@ def _facts(adata: AnnData, found: dict[str, dict[str, Any]]) -> list[tuple[str, 
         params = found[EVALUATION]["params"]
         facts.append(("prediction", str(params.get("prediction") or "–")))
         facts.append(("conditions evaluated", f"{len(found[EVALUATION]['conditions']):,}"))
+    for key in (EVALUATION, LEADERBOARD):
+        said = str(found[key]["params"].get("caution", "")) if key in found else ""
+        if said:
+            facts.append((f"beware of the {key}", said))
     return facts
 
 

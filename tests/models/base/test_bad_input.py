@@ -52,7 +52,9 @@ def test_an_embedding_that_lacks_some(screen, fit_flow, caplog):
     table = pd.DataFrame(np.eye(5, 3), index=["P1", "P3", "P4", "P5", "P9"])
     model = fit_flow(screen, embedding=table, **SHORT)
     assert "1 perturbations have no vector (table) and cannot be predicted: P2" in caplog.text
-    with pytest.raises(KeyError, match="'P2' have no vector in the embedding 'table'"):
+    with pytest.raises(
+        KeyError, match=r"'P1\+P2' holds 'P2', which got no vector in the embedding 'table'"
+    ):
         model.predict("P2+P1")
     with pytest.raises(
         KeyError, match="perturbations of training have no vector in the embedding 'table': P5"

@@ -203,9 +203,9 @@ def test_names_that_training_did_not_know(model, divided, tmp_path, caplog):
     divided.obs["batch"] = "batch7"
     back = sh.models.Flow.load(tmp_path / "model", divided)
     assert "1 perturbations have no vector (one-hot) and cannot be predicted: Q" in caplog.text
-    with pytest.raises(KeyError, match="'Q' did not occur in training"):
-        sh.tl.predict(divided, back)
-    sh.tl.predict(divided, back, subset=(divided.obs["perturbation"] != "Q").to_numpy())
+    sh.tl.predict(divided, back)
+    assert "left out, and not predicted: 'Q' did not occur in training" in caplog.text
+    assert not divided.obs["predicted_predicted"][divided.obs["perturbation"] == "Q"].any()
     assert (
         "context9 did not occur in training: only their control cells tell the model about them"
         in caplog.text

@@ -144,7 +144,7 @@ def test_transport_takes_each_cell_in_its_place(adata):
         (
             {"perturbations": ["XX", "A+YY"]},
             KeyError,
-            r"'XX', 'YY' did not occur in training.*sh\.pp\.embed",
+            r"'XX' did not occur in the screen.*sh\.pp\.embed.*'A\+YY' holds 'YY', which did not",
         ),
         ({"perturbations": []}, ValueError, "no perturbation was asked for"),
         ({"perturbations": "control"}, ValueError, "the control, 'control', was asked for"),
@@ -249,7 +249,7 @@ def test_vectors_come_from_a_table(adata):
     known = learn_vocabulary(cells, layer=None, use_rep=None, embedding="mine")
     np.testing.assert_array_equal(known.vectors, table)
     np.testing.assert_array_equal(known.parts(["E", "A+B"]), [[3, -1], [0, 1]])
-    with pytest.raises(KeyError, match=r"'Q' have no vector in the embedding 'mine'"):
+    with pytest.raises(KeyError, match=r"'Q' got no vector in the embedding 'mine'"):
         known.parts(["A+Q"])
     with pytest.raises(KeyError, match=r"no vector in the embedding 'table': A, B"):
         learn_vocabulary(cells, layer=None, use_rep=None, embedding=table.iloc[2:])

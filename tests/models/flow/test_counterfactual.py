@@ -175,7 +175,7 @@ def test_the_order_of_rows_and_genes_does_not_matter(screen, fitted):
 
 
 def test_errors_name_what_is_wrong(screen, fitted):
-    with pytest.raises(KeyError, match="'P9' did not occur in training"):
+    with pytest.raises(KeyError, match="'P9' did not occur in the screen"):
         fitted.counterfactual(screen, ["P1", "P9"])
     with pytest.raises(KeyError, match="'mars' is not in the contexts of the screen"):
         fitted.counterfactual(screen, "P1", context="mars")

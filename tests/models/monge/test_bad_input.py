@@ -306,7 +306,8 @@ def test_one_hot_vectors_say_nothing_about_an_unseen_perturbation(screen, caplog
     )
     for call in calls:
         with pytest.raises(
-            KeyError, match=r"'P2' did not occur in training, .*sh\.pp\.embed\(adata, .*embedding="
+            KeyError,
+            match=r"'P2',? (which )?did not occur in training, .*sh\.pp\.embed\(adata, .*embedding=",
         ):
             call()
     assert "predicted" not in screen.layers
@@ -320,7 +321,7 @@ def test_an_embedding_that_lacks_some_or_is_not_finite(screen):
     ):
         fit(screen, embedding=table.drop(index="P5"))
     model = fit(screen, embedding=table)
-    with pytest.raises(KeyError, match="'P7' have no vector in the embedding 'table'"):
+    with pytest.raises(KeyError, match="'P7' did not occur in the screen"):
         model.predict("P7")
     table.iloc[2, 1] = np.nan
     with pytest.raises(
@@ -356,7 +357,8 @@ def test_an_embedding_of_all_cells_is_refused_or_marked_in_every_table():
         assert entry["params"]["transductive"] is (key == "seen")
         marked = entry["contenders"]["transductive"]
         assert marked.index[marked].tolist() == (["prediction"] if key == "seen" else [])
-    assert adata.uns["perturbation_predictions"]["table"].to_dict("index") == {
+    found = adata.uns["perturbation_predictions"]["table"][["model", "embedding", "transductive"]]
+    assert found.to_dict("index") == {
         "seen": {"model": "ConditionalMonge", "embedding": "mds", "transductive": True},
         "own": {"model": "ConditionalMonge", "embedding": "table", "transductive": False},
     }

@@ -27,6 +27,7 @@ def predicted_adata(
     vocabulary: Vocabulary,
     *,
     model: str,
+    skipped: str = "",
 ) -> AnnData:
     """Return generated cells as an AnnData.
 
@@ -42,6 +43,8 @@ def predicted_adata(
         Names that the model knows.
     model
         Name of the model's class, which is recorded with the prediction.
+    skipped
+        What the model could not predict, and why.
 
     Returns
     -------
@@ -79,5 +82,6 @@ def predicted_adata(
         model=model,
         embedding=vocabulary.embedding,
         transductive=vocabulary.transductive,
+        skipped=skipped,
     )
     return made

@@ -44,7 +44,8 @@ def learn_vocabulary(
     singles = sorted({part for name in seen for part in cells.screen.parts(name)})
     name, perturbations, vectors, transductive = embedding_of(cells.adata, embedding, singles)
     dose = cells.dose[cells.train]
-    log = np.log10(dose[dose > 0])
+    dose = dose[dose > 0]
+    log = np.log10(dose)
     return Vocabulary(
         screen=cells.screen.having(cells.screen.names.knowing(perturbations)),
         layer=layer,
@@ -54,12 +55,14 @@ def learn_vocabulary(
         perturbations=perturbations,
         vectors=vectors,
         trained=tuple(singles),
+        named=tuple(sorted({part for own in cells.names for part in cells.screen.parts(own)})),
         embedding=name,
         contexts=_used(cells.contexts, cells.context[train]),
         batches=_used(cells.batches, cells.batch[train]),
+        doses=(float(dose.min()), float(dose.max())) if len(dose) else (),
         dose_centre=float(log.mean()) if len(log) else 0.0,
         dose_scale=float(log.std())
-        if len(np.unique(dose[dose > 0])) > 1
+        if len(np.unique(dose)) > 1
         else 1.0,  # of equal numbers it is not quite 0
         nonnegative=len(cells.rows.cell_shape) == 1 and cells.nonnegative,
         transductive=transductive,

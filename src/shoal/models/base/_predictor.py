@@ -15,6 +15,7 @@ from ._generation import in_blocks
 from ._learning import known_population
 from ._requests import (
     by_condition,
+    in_words,
     request_given,
     request_like,
     request_new,
@@ -22,6 +23,8 @@ from ._requests import (
     requested_dose,
     requested_names,
     requested_number,
+    tell_left_out,
+    warn_of_dose,
     warn_of_fallbacks,
 )
 
@@ -56,9 +59,86 @@ class Predictor:
         """Return (n, n_features) values, dense or CSR, of a request that is sorted by condition."""
         raise NotImplementedError
 
-    def _refuse(self, names: Sequence[str]) -> None:
-        """Raise if the model cannot predict one of these perturbations at all."""
-        self.vocabulary.parts(names)
+    def cannot_predict(
+        self, perturbations: Sequence[str], *, adata: AnnData | Population | None = None
+    ) -> dict[str, str]:
+        """Return those of some perturbations that the model cannot predict, and why.
+
+        A perturbation is refused
+
+        - if the model was never told of it, or of one of its parts. It is told of all perturbations
+          of the screen of training, held-out ones too, and of all in its embedding;
+        - if the model needs to have learned something of it that it has not: a vector, say, or
+          cells of its own.
+
+        Parameters
+        ----------
+        perturbations
+            Names.
+        adata
+            Screen that is predicted, whose perturbations are then known too.
+        """
+        screen = () if adata is None else self._population(adata).names
+        also = (*screen, *self._told_of())
+        names = list(dict.fromkeys(map(self.vocabulary.screen.canonical, perturbations)))
+        unheard = self.vocabulary.unheard_of(names, also)
+        return unheard | self._reasons([name for name in names if name not in unheard])
+
+    def _told_of(self) -> Sequence[str]:
+        """Return perturbations that the model knows beside those of its vocabulary."""
+        return ()
+
+    def _reasons(self, names: Sequence[str]) -> dict[str, str]:
+        """Return those of some known perturbations that the model cannot predict, and why."""
+        return self.vocabulary.reasons_without_vector(names)
+
+    def _reasons_of_contexts(self, contexts: Sequence[str]) -> dict[str, str]:
+        """Return those of some contexts that the model cannot predict, and why."""
+        return {}
+
+    def _refuse(self, names: Sequence[str], cells: Population | None = None) -> None:
+        """Raise if the model cannot predict one of these perturbations; all are listed.
+
+        Raises
+        ------
+        KeyError
+            If one is not known to the model, or has no vector.
+        ValueError
+            If all are known, and what is missing is no vector.
+        """
+        lost = self.cannot_predict(names, adata=cells)
+        if lost:
+            raise self._error(lost)
+
+    def _error(self, lost: dict[str, str]) -> Exception:
+        """Return the error that says what the model cannot predict, and why."""
+        return KeyError(in_words(lost))
+
+    def left_out(self, cells: Population, rows: Ints) -> tuple[Bools, dict[str, str]]:
+        """Return which measured cells can have no twin, and why.
+
+        Parameters
+        ----------
+        cells
+            Population of the measured cells.
+        rows
+            (n,) rows of perturbed cells.
+
+        Returns
+        -------
+        lost
+            (n,) which of them the model cannot predict.
+        reasons
+            Perturbation, or context -> why.
+        """
+        code, context = cells.labels.code[rows], cells.context[rows]
+        names = {cells.names[i]: i for i in np.unique(code)}
+        contexts = {cells.contexts[i] if i >= 0 else "": i for i in np.unique(context)}
+        by_name = self.cannot_predict(list(names), adata=cells)
+        by_context = self._reasons_of_contexts(list(contexts))
+        lost = np.isin(code, [names[name] for name in by_name])
+        lost |= np.isin(context, [contexts[name] for name in by_context])
+        return lost, by_name | {f"context {name!r}": why for name, why in by_context.items()}
 
     def predict(
         self,
@@ -76,8 +156,8 @@ class Predictor:
         Parameters
         ----------
         perturbations
-            Names. A combination joins single ones (``"A+B"``). All perturbations of the screen if
-            ``None``.
+            Names. A combination joins single ones (``"A+B"``). If ``None``, all perturbations of
+            the screen that the model can predict; the others are left out with a warning.
         context
             Context to predict in, which must have control cells. All contexts if ``None``.
         dose
@@ -105,21 +185,28 @@ class Predictor:
         Raises
         ------
         KeyError
-            If a perturbation has no vector (all are listed), or there is no such context.
+            If a perturbation is not known or has no vector (all are listed, with names that are
+            near), or there is no such context.
         ValueError
-            If there is no control cell (of the context), or a screen with doses is given none.
+            If a perturbation cannot be predicted for another reason, there is no control cell (of
+            the context), or a screen with doses is given none.
         """
         rng = as_generator(rng)
         self._check_options(options)
         cells = self._population(adata)
         names = requested_names(perturbations, cells, self.vocabulary)
-        self._refuse(names)
+        lost = {} if perturbations is not None else self.cannot_predict(names, adata=cells)
+        if 0 < len(lost) < len(names):
+            tell_left_out(lost)
+            names = [name for name in names if name not in lost]
+        self._refuse(names, cells)
         n_cells = requested_number(n_cells, cells)
         code = requested_context(context, cells)
         number = requested_dose(dose, cells)
+        warn_of_dose(number, self.vocabulary)
         request = request_new(names, cells, context=code, dose=number, n_cells=n_cells, rng=rng)
         values = self._values(request, cells, rng, options)
-        return self._as_adata(values, request, cells)
+        return self._as_adata(values, request, cells, skipped=in_words(lost))
 
     def twins(
         self,
@@ -154,15 +241,15 @@ class Predictor:
         Raises
         ------
         KeyError
-            If a perturbation has no vector.
+            If a perturbation is not known or has no vector; :func:`shoal.tl.predict` leaves it out.
         ValueError
-            If there is no control cell.
+            If it cannot be predicted for another reason, or if there is no control cell.
         """
         rng = as_generator(rng)
         self._check_options(options)
         cells = self._population(adata)
         rows = np.flatnonzero(cells.perturbed if subset is None else cells.perturbed & subset)
-        self._refuse([cells.names[i] for i in np.unique(cells.labels.code[rows])])
+        self._refuse([cells.names[i] for i in np.unique(cells.labels.code[rows])], cells)
         order = by_condition(cells, rows)
         warn_of_fallbacks(cells, order, self.vocabulary)
         source, _ = cells.controls.draw(cells.context[order], cells.batch[order], rng)
@@ -208,8 +295,8 @@ class Predictor:
         Raises
         ------
         KeyError
-            If the perturbation has no vector, features of training are missing, or there is no such
-            context.
+            If the perturbation is not known or has no vector, features of training are missing, or
+            there is no such context.
         TypeError
             If `cells` is none of these.
         ValueError
@@ -221,7 +308,9 @@ class Predictor:
         given = cells_of(cells, self.vocabulary, self.cells.contexts, context=context)
         (name,) = requested_names(perturbation, self.cells, self.vocabulary)
         self._refuse([name])
-        request = request_given(name, given, requested_dose(dose, self.cells))
+        number = requested_dose(dose, self.cells)
+        warn_of_dose(number, self.vocabulary)
+        request = request_given(name, given, number)
         order = stable_order(given.adata)  # what is drawn does not depend on the order of rows
         order = order[np.lexsort((request.batch[order], request.context[order]))]
         values = self._values(request.take(order), given, rng, options)
@@ -262,5 +351,15 @@ class Predictor:
             cell_shape=self.vocabulary.cell_shape,
         )
 
-    def _as_adata(self, values: Matrix, request: PredictionRequest, cells: Population) -> AnnData:
-        return predicted_adata(values, request, cells, self.vocabulary, model=type(self).__name__)
+    def _as_adata(
+        self,
+        values: Matrix,
+        request: PredictionRequest,
+        cells: Population,
+        *,
+        skipped: str = "",
+    ) -> AnnData:
+        model = type(self).__name__
+        return predicted_adata(
+            values, request, cells, self.vocabulary, model=model, skipped=skipped
+        )

@@ -14,7 +14,7 @@ from ...core._codes import grouped
 from ...core._controls import LEVELS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ..._typing import Floats, Ints
     from ...core._population import Population
@@ -149,7 +149,7 @@ def requested_names(
         If no perturbation is named, or the control is.
     """
     several = cells.names if perturbations is None else perturbations
-    several = [several] if isinstance(several, str) else list(several)
+    several = list(several) if not isinstance(several, str) and np.iterable(several) else [several]
     read, asked = vocabulary.screen.names, {}
     for label in map(str, several):
         asked.setdefault(read.canonical(label), read.as_asked(label))
@@ -222,10 +222,43 @@ def requested_dose(dose: float | None, cells: Population) -> float:
         raise ValueError(msg)
     if dose is None:
         return float("nan")
-    if not (isinstance(dose, Real) and 0 < dose < np.inf):
+    if isinstance(dose, bool) or not (isinstance(dose, Real) and 0 < dose < np.inf):
         msg = f"dose must be a finite number above 0, in the unit of obs[{key!r}], not {dose!r}"
         raise ValueError(msg)
     return float(dose)
+
+
+def in_words(reasons: Mapping[str, str]) -> str:
+    """Return what cannot be predicted and why in one text: names with the same reason together."""
+    together: dict[str, list[str]] = {}
+    for name, why in reasons.items():
+        together.setdefault(why, []).append(name if name.startswith("context ") else repr(name))
+    return "; ".join(f"{some_of(names)} {why}" for why, names in together.items())
+
+
+def some_of(names: Sequence[str], most: int = 12) -> str:
+    """Return the first names, and how many more there are."""
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def tell_left_out(reasons: Mapping[str, str]) -> None:
+    """Log what is left out of a prediction, and why."""
+    logger.warning("left out, and not predicted: %s", in_words(reasons))
+
+
+def warn_of_dose(dose: float, vocabulary: Vocabulary) -> None:
+    """Log that a dose lies outside those of training, NaN for none."""
+    if vocabulary.doses and not np.isnan(dose):
+        low, high = vocabulary.doses
+        if not low <= dose <= high:
+            logger.warning(
+                "dose %g lies outside those of training, %g to %g: baselines answer with the "
+                "nearest dose, and the answer of a network is a guess",
+                dose,
+                low,
+                high,
+            )
 
 
 def warn_of_fallbacks(cells: Population, rows: Ints, vocabulary: Vocabulary) -> None:

@@ -12,18 +12,20 @@ from scipy import sparse
 
 from ..._keys import EMBEDDINGS, EMBEDDINGS_INFO
 from ..._logging import logger
-from ..._validate import key_in
+from ..._validate import key_in, near
 from ...core._gene_names import GeneNames
 from ...core._screen import Screen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from anndata import AnnData
 
     from ..._typing import Bools, Floats, Ints, Matrix
 
 ONE_HOT = "one-hot"
+SHOWN = 6  # known names in a message, where none is spelled alike
+GUESSES = 6  # unknown names for which names that are spelled alike are looked for
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,15 @@ class Vocabulary:
         (V, E) float32 vectors. One-hot vectors are a sparse identity matrix.
     trained
         Single perturbations that were in training, alone or in a combination.
+    named
+        Single perturbations that occur in the screen of training, alone or in a combination.
+        Held-out ones are among them.
     embedding
         Name in ``uns["perturbation_embeddings"]``, or ``"one-hot"``.
     contexts, batches
         Names seen in training; one empty name where the screen has no such column.
+    doses
+        Lowest and highest dose in training; empty if there was none.
     dose_centre, dose_scale
         Mean and standard deviation of log10 dose in training.
     nonnegative
@@ -71,9 +78,11 @@ class Vocabulary:
     perturbations: tuple[str, ...]
     vectors: Matrix
     trained: tuple[str, ...]
+    named: tuple[str, ...]
     embedding: str
     contexts: tuple[str, ...]
     batches: tuple[str, ...]
+    doses: tuple[float, ...]
     dose_centre: float
     dose_scale: float
     nonnegative: bool
@@ -111,6 +120,11 @@ class Vocabulary:
     @cached_property
     def _trained(self) -> frozenset[str]:
         return frozenset(self.trained)
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """Single perturbations that the model was told of: by its screen, or by its embedding."""
+        return frozenset(self.named) | frozenset(self.perturbations)
 
     def parts(self, names: Sequence[str]) -> Ints:
         """Return the rows of `vectors` of the parts of perturbations.
@@ -163,6 +177,46 @@ class Vocabulary:
         parts = {part for name in names for part in self.screen.parts(name)}
         return sorted(part for part in parts if part not in self.position)
 
+    def reasons_without_vector(self, names: Iterable[str]) -> dict[str, str]:
+        """Return those of some perturbations that have a part without a vector, and why."""
+        lacking = {name: self.without_vector([name]) for name in names}
+        return {name: self._of_parts(name, own, self._why) for name, own in lacking.items() if own}
+
+    def unheard_of(self, names: Iterable[str], also: Collection[str] = ()) -> dict[str, str]:
+        """Return those of some perturbations that the model was never told of, and what is near.
+
+        Parameters
+        ----------
+        names
+            Perturbations.
+        also
+            Perturbations of another screen that is predicted, which tells of them too.
+        """
+        known = self.known | {part for name in also for part in self.screen.parts(name)}
+        lacking = {
+            name: [part for part in self.screen.parts(name) if part not in known] for name in names
+        }
+        reasons: dict[str, str] = {}
+        for name, own in lacking.items():
+            if own:
+                few = known if len(reasons) < GUESSES else ()
+                close = dict.fromkeys(guess for part in own for guess in near(part, few))
+                why = (
+                    "did not occur in the screen that the model was fitted on, nor in its "
+                    f"embedding, which name {len(known)} perturbations; "
+                    f"{'near are' if close else 'some are'} "
+                    + ", ".join(map(repr, close or sorted(known)[:SHOWN]))
+                    + " (one that nobody has run needs a vector in embedding=, see sh.pp.embed)"
+                )
+                reasons[name] = self._of_parts(name, own, why)
+        return reasons
+
+    @staticmethod
+    def _of_parts(name: str, parts: Sequence[str], why: str) -> str:
+        """Return why a perturbation cannot be predicted, given what is wrong with its parts."""
+        alone = list(parts) == [name]
+        return why if alone else f"holds {', '.join(map(repr, parts))}, which {why}"
+
     def tell_unknown(self, names: Iterable[str]) -> None:
         """Log which perturbations of a screen the model cannot predict."""
         unknown = self.without_vector(names)
@@ -185,16 +239,20 @@ class Vocabulary:
         some = ", ".join(map(repr, unknown[:12])) + (
             f" and {len(unknown) - 12} more" if len(unknown) > 12 else ""
         )
+        return f"{some} {self._why}"
+
+    @property
+    def _why(self) -> str:
+        """Why a perturbation without a vector cannot be predicted, and what to do."""
         if self.embedding == ONE_HOT:
             return (
-                f"{some} did not occur in training, and one-hot vectors say nothing about them: "
-                "embed the perturbations "
-                "with sh.pp.embed(adata, method=...) and train with embedding=, so that similar "
-                "ones are told apart"
+                "did not occur in training, and one-hot vectors say nothing about what did not: "
+                "embed the perturbations with sh.pp.embed(adata, method=...) and train with "
+                "embedding=, so that similar ones are told apart"
             )
         return (
-            f"{some} have no vector in the embedding {self.embedding!r}: add them with "
-            f"sh.pp.embed(adata, ..., names=[...]) before training"
+            f"got no vector in the embedding {self.embedding!r}: add it with "
+            "sh.pp.embed(adata, ..., names=[...]) before training"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -247,24 +305,12 @@ def embedding_of(
     """
     if embedding is None:
         return ONE_HOT, tuple(singles), one_hot(len(singles)), False
+    name, table = vectors_of(adata, embedding)
     stored = adata.uns.get(EMBEDDINGS, {})
-    if isinstance(embedding, pd.DataFrame):
-        name, table = "table", embedding
-    else:
-        key_in(
-            embedding,
-            list(stored),
-            where=f"adata.uns[{EMBEDDINGS!r}]",
-            hint="sh.pp.embed(adata, ...) writes them.",
-        )
-        name, table = embedding, stored[embedding]
     transductive = _is_transductive(
         adata, [key for key, own in stored.items() if table.equals(own)]
     )
     table = table.set_axis(table.index.astype(str))
-    if table.index.has_duplicates or not np.isfinite(table.to_numpy(dtype=np.float64)).all():
-        msg = f"the embedding {name!r} holds a name twice, or values that are not finite"
-        raise ValueError(msg)
     missing = [s for s in singles if s not in table.index]
     if missing:
         msg = (
@@ -274,6 +320,53 @@ def embedding_of(
         )
         raise KeyError(msg)
     return name, tuple(table.index), table.to_numpy(dtype=np.float32), transductive
+
+
+def vectors_of(adata: AnnData, embedding: str | pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """Return the name and the table of an embedding.
+
+    Parameters
+    ----------
+    adata
+        Screen.
+    embedding
+        Name of an embedding of the screen, or a table.
+
+    Raises
+    ------
+    KeyError
+        If there is no such embedding.
+    TypeError
+        If it is neither a name nor a table.
+    ValueError
+        If the vectors are no numbers, hold NaN or infinite values, or a name twice.
+    """
+    if isinstance(embedding, pd.DataFrame):
+        name, table = "table", embedding
+    elif isinstance(embedding, str):
+        stored = adata.uns.get(EMBEDDINGS, {})
+        key_in(
+            embedding,
+            list(stored),
+            where=f"adata.uns[{EMBEDDINGS!r}]",
+            hint="sh.pp.embed(adata, ...) writes them.",
+        )
+        name, table = embedding, stored[embedding]
+    else:
+        msg = (
+            "embedding must be the name of an embedding that sh.pp.embed(adata, ...) wrote, or a "
+            f"DataFrame with a row for each perturbation, not {type(embedding).__name__}"
+        )
+        raise TypeError(msg)
+    try:
+        values = table.to_numpy(dtype=np.float64)
+    except (TypeError, ValueError):
+        msg = f"the embedding {name!r} holds values that are no numbers; give numbers alone"
+        raise ValueError(msg) from None
+    if table.index.astype(str).has_duplicates or not np.isfinite(values).all():
+        msg = f"the embedding {name!r} holds a name twice, or values that are not finite"
+        raise ValueError(msg)
+    return name, table
 
 
 def _is_transductive(adata: AnnData, names: list[str]) -> bool:

@@ -12,6 +12,7 @@ from ..base._learning import known_population, learn_vocabulary
 from ..base._persistence import Stored
 from ..base._predictor import Predictor
 from ..base._registry import name_of
+from ..base._requests import in_words
 from ..base._vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -152,20 +153,26 @@ class Baseline(Predictor, Stored):
 
     # -- what can be predicted ---------------------------------------------------------------------
 
-    def _refuse(self, names: Sequence[str]) -> None:
+    def _refuse(self, names: Sequence[str], cells: Population | None = None) -> None:
         if not self.is_trained:
             msg = f"this {type(self).__name__} is not trained yet; call .train() first"
             raise ValueError(msg)
-        lost = self._unknown(names)
-        if lost:
-            some = ", ".join(map(repr, lost[:12])) + (
-                f" and {len(lost) - 12} more" if len(lost) > 12 else ""
-            )
-            msg = f"{self.name} cannot predict {some}: {self.refusal}"
-            raise ValueError(msg)
+        super()._refuse(names, cells)
+
+    def _reasons(self, names: Sequence[str]) -> dict[str, str]:
+        return dict.fromkeys(self._unknown(names), self._why)
+
+    @property
+    def _why(self) -> str:
+        """Why it cannot predict some perturbations, and what can."""
+        return f"cannot be predicted by {self.name}: {self.refusal}"
+
+    def _error(self, lost: dict[str, str]) -> Exception:
+        own = set(lost.values()) == {self._why}
+        return ValueError(in_words(lost)) if own else super()._error(lost)
 
     def _unknown(self, names: Sequence[str]) -> list[str]:
-        """Return the perturbations that the baseline cannot predict."""
+        """Return those of some known perturbations that the baseline cannot predict."""
         return []
 
     # -- files -------------------------------------------------------------------------------------

@@ -107,9 +107,8 @@ class KernelRidge(ShiftBaseline):
             self._ridge = LandmarkRidge(**parts)
         self._pulled: dict[tuple[int, float | None], Floats] = {}
 
-    def _unknown(self, names: Sequence[str]) -> list[str]:
-        self.vocabulary.parts(names)
-        return []
+    def _reasons(self, names: Sequence[str]) -> dict[str, str]:
+        return self.vocabulary.reasons_without_vector(names)
 
     def _shifts(self, names: Sequence[str], context: int, dose: float) -> Floats:
         kernel = self._kernel(self._vectors(names), self.vectors, self.width)

@@ -111,10 +111,13 @@ class LatentLinear(ShiftBaseline):
         super()._ready()
         self._projected = self.deltas.delta @ self.arrays["scores"]
 
-    def _unknown(self, names: Sequence[str]) -> list[str]:
+    def _told_of(self) -> Sequence[str]:
+        return self.vocabulary.features if self.vocabulary.embedding == ONE_HOT else ()
+
+    def _reasons(self, names: Sequence[str]) -> dict[str, str]:
         if self.vocabulary.embedding != ONE_HOT:
-            self.vocabulary.parts(names)
-        return self._without_gene(names)
+            return self.vocabulary.reasons_without_vector(names)
+        return dict.fromkeys(self._without_gene(names), self._why)
 
     def _without_gene(self, names: Sequence[str]) -> list[str]:
         """Return the perturbations of which neither a vector nor the genes are known."""

@@ -8,10 +8,13 @@ import numpy as np
 
 from ..._validate import positive
 from ...core._codes import members, recode
+from ..base._requests import in_words
 from ._baseline import Baseline
 from ._pool import Pool, keep
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from numpy.typing import NDArray
 
@@ -131,6 +134,15 @@ class ContextMean(PerturbedMean):
     (20, 5)
     """
 
+    refusal: ClassVar[str] = (
+        "it has no perturbed cell in training; 'perturbed_mean' draws from all contexts, and "
+        "'mean_shift' moves the context's control cells"
+    )
+
+    def _reasons_of_contexts(self, contexts: Sequence[str]) -> dict[str, str]:
+        having = {self.vocabulary.contexts[i] for i in np.unique(self.pool.context) if i >= 0}
+        return dict.fromkeys(sorted(set(contexts) - having), self._why)
+
     def _generate(
         self,
         request: PredictionRequest,
@@ -145,12 +157,6 @@ class ContextMean(PerturbedMean):
             rows = np.flatnonzero((self.pool.context == context[here[0]]) & (code >= 0))
             if not len(rows):
                 label = repr(cells.contexts[code]) if code >= 0 else "missing"
-                msg = (
-                    f"context_mean cannot predict the context {label}: it has no perturbed cell in "
-                    "training; 'perturbed_mean' draws from all contexts, and 'mean_shift' moves "
-                    "the "
-                    "context's control cells"
-                )
-                raise ValueError(msg)
+                raise ValueError(in_words({f"context {label}": self._why}))
             drawn[here] = rng.choice(rows, len(here), p=self.pool.balanced(rows))
         return self.pool.values[drawn]

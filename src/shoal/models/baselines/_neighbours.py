@@ -87,9 +87,8 @@ class Nearest(ShiftBaseline):
         same.data = 1.0 / np.repeat(self._n_alike, self._n_alike)
         self._alike = same
 
-    def _unknown(self, names: Sequence[str]) -> list[str]:
-        self.vocabulary.parts(names)
-        return []
+    def _reasons(self, names: Sequence[str]) -> dict[str, str]:
+        return self.vocabulary.reasons_without_vector(names)
 
     def _weights(self, names: Sequence[str]) -> tuple[sparse.csr_matrix, Floats]:
         rows = np.array([self._row.get(name, -1) for name in names], dtype=np.int64)

@@ -129,7 +129,7 @@ def counterfactual(
     model._check_options({} if guidance is None else {"guidance": guidance})
     cells = model._population(adata)
     request = measured_cells(cells)
-    model._refuse([request.names[code] for code in np.unique(request.perturbation)])
+    model._refuse([request.names[code] for code in np.unique(request.perturbation)], cells)
     goals = _goals(model, perturbations, context, dose)
     options = {"n_steps": n_steps, "sampler": sampler, "guidance": guidance}
     order = np.argsort(request.source)
