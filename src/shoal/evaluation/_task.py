@@ -203,7 +203,7 @@ def evaluation_task(
     wanted = [*held.predicted, *held.real, *controls, *others, *copies]
     wanted += [read_by_axes(axis_rows, seed=seed), read_by_baselines(cells, baselines)]
     cells = read_once(cells, np.concatenate(wanted))
-    check_scale(cells, layer=layer, use_rep=None, what="an evaluation")
+    check_scale(cells, layer=cells.layer, use_rep=None, what="an evaluation")
 
     means = ConditionMeans(cells, training)
     axes, bandwidth = axes_of(cells.rows, axis_rows, n_comps=n_comps, seed=seed)
