@@ -13,8 +13,9 @@ from .._keys import COHERENCE
 from .._logging import logger
 from .._random import RNGLike, spawn
 from .._threads import one_thread
-from .._validate import get_adata, one_of, positive
+from .._validate import between, get_adata, one_of, whole
 from ..core._design import codes, make_plan, strata_keys
+from ..core._order import stable_order
 from ..core._results import write_table
 from ..core._screen import labels, resolve
 from ..core._view import materialize_view
@@ -202,10 +203,9 @@ def coherence(
     """
     adata = get_adata(data, mod)
     one_of(null, ("analytic", "permutation"), name="null")
-    positive(min_cells, name="min_cells")
-    if not 0 < level < 1:
-        msg = f"level must lie between 0 and 1, such as 0.95, not {level!r}"
-        raise ValueError(msg)
+    whole(n_perms, name="n_perms")
+    whole(min_cells, name="min_cells")
+    between(level, 0, 1, name="level")
     screen = resolve(adata, perturbation_key, control=control)
     labelled = labels(adata, screen)
     keys = strata_keys(screen, strata)
@@ -221,9 +221,10 @@ def coherence(
             rows,
             plan,
             measured.sums,
-            n_perms=n_perms,
+            n_perms=int(n_perms),
             min_cells=min_cells,
             rngs=spawn(rng, plan.n_groups),
+            order=stable_order(adata),
         )
         measured.columns.update(pvalue=pvalue, qvalue=adjust(pvalue))
     columns: dict[str, Any] = dict(measured.columns)

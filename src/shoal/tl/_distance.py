@@ -12,10 +12,11 @@ from .._docs import shared
 from .._keys import DISTANCE
 from .._random import as_generator
 from .._threads import one_thread
-from .._validate import _listed, get_adata, key_in, one_of
+from .._validate import _listed, get_adata, key_in, one_of, whole
 from ..core._design import strata_keys
 from ..core._grouped_cells import gather
 from ..core._matrix import as_rows, choose
+from ..core._order import stable_order
 from ..core._results import read_result, write_table
 from ..core._screen import labels, resolve
 from ..core._view import materialize_view
@@ -179,7 +180,9 @@ def distance(
         stratum,
         int(stratum.max(initial=0)) + 1,
     )
-    if metric != "edistance" or n_perms:
+    if n_perms:
+        cells = cells.in_order(stable_order(adata))
+    elif metric != "edistance":
         cells = cells.in_memory()
     if metric == "mmd" and widths is None:
         widths = control_bandwidth(cells)
@@ -188,7 +191,7 @@ def distance(
     if pairwise:
         table = _pair_table(between_all(cells, measure), labelled.names, screen.control[0])
     elif n_perms:
-        values, reached = permute(cells, measure, n_perms, generator)
+        values, reached = permute(cells, measure, int(n_perms), generator)
         table = _table(values, labelled.names, labelled.counts)
         pvalue = np.where(np.isnan(values), np.nan, permutation_pvalue(reached, n_perms))
         table["pvalue"], table["qvalue"] = pvalue, adjusted(pvalue, correction)
@@ -272,9 +275,7 @@ def _widths(metric: str, bandwidth: float | Sequence[float] | None) -> list[floa
 
 
 def _check_test(n_perms: int, alpha: float, *, pairwise: bool) -> None:
-    if n_perms < 0 or n_perms != int(n_perms):
-        msg = f"n_perms must be a whole number, 0 or above, not {n_perms!r}"
-        raise ValueError(msg)
+    whole(n_perms, name="n_perms", least=0)
     if not 0 < alpha < 1:
         msg = f"alpha must be between 0 and 1, not {alpha!r}"
         raise ValueError(msg)
