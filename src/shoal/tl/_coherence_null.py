@@ -77,9 +77,12 @@ def coherence_null(
     n_draws
         Random sets of each size.
     by
-        Column of ``obs`` whose labels are left out one at a time. ``"auto"``: the recorded guides,
-        if the controls have two or more. ``None``: none. A label of fewer than `min_cells` cells
-        that can be compared is left out of the table.
+        Column of ``obs`` whose labels are left out one at a time. Labels of fewer than `min_cells`
+        cells that can be compared are passed over.
+
+        - ``"auto"``: the recorded guides, if the controls have two or more, else the labels of the
+          control, if there are several.
+        - ``None``: none.
     layer, use_rep
         As in :func:`shoal.tl.coherence`.
     strata
@@ -230,15 +233,18 @@ def _labels_to_leave_out(
     ValueError
         If the column was asked for, and none of its labels can be compared with others.
     """
-    key = screen.guide_key if by == "auto" and "auto" not in adata.obs else by
-    if key is None:
+    if by is None:
         return None, []
-    key_in(key, adata.obs.columns, where="adata.obs", hint="(given as by)")
-    found = list(_label_sets(adata.obs[key].iloc[cells], plan, cells, min_cells))
-    if found:
-        return key, found
-    if by == "auto":
+    automatic = by == "auto" and by not in adata.obs
+    for key in (screen.guide_key, screen.perturbation_key) if automatic else (by,):
+        if key is not None:
+            key_in(key, adata.obs.columns, where="adata.obs", hint="(given as by)")
+            found = list(_label_sets(adata.obs[key].iloc[cells], plan, cells, min_cells))
+            if found:
+                return key, found
+    if automatic:
         return None, []
+    key = by
     several = adata.obs[key][labels(adata, screen).is_control].nunique()
     if several < 2:
         why = f"the controls have {several} label of it"
