@@ -262,7 +262,7 @@ def pvalues(estimate: Floats, replicates: Replicates, pooled: Bools, spread: Spr
     the null. So U + c tr V is taken, which is independent of the estimate of V: c tr V is the noise
     of U as that estimate tells it. It is compared with a gamma variable of the same three
     cumulants. The error of the estimate enters by an average over a chi-squared law of its size.
-    With one perturbation and equal replicates this is the F test of Box (1954).
+    With one perturbation and equal replicates this is the F test of Box, box1954.
 
     Parameters
     ----------

@@ -13,6 +13,7 @@ from .._validate import get_adata, key_in, positive
 from ..core._design import make_plan
 from ..core._matrix import Rows, as_rows, choose
 from ..core._plan import shifts_of
+from ..core._responses import BY_REPLICATE
 from ..core._results import read_result
 from ..core._screen import Screen, labels, resolve
 from ..metrics._cells import densify
@@ -244,8 +245,11 @@ def _title(name: str, row: Any) -> str:
     parts = [shorten(name)]
     if np.isfinite(row["coherence"]):
         parts.append(f"$r$ = {row['coherence']:.2f}")
-    if np.isfinite(row["qvalue"]):
-        parts.append(f"q = {row['qvalue']:.1g}" if row["qvalue"] >= 1e-300 else "q < 1e-300")
+    by_replicate = np.isfinite(row.get(BY_REPLICATE, np.nan))
+    q = row[BY_REPLICATE if by_replicate else "qvalue"]
+    if np.isfinite(q):
+        unit = " by replicates" if by_replicate else ""
+        parts.append((f"q = {q:.1g}" if q >= 1e-300 else "q < 1e-300") + unit)
     if row["cause"] not in ("none", ""):
         parts.append(str(row["cause"]))
     return "   ".join(parts)

@@ -11,7 +11,7 @@ from .._validate import get_adata, key_in, positive
 from ..core._responses import responses
 from ..core._results import read_result
 from ._coherence import classes
-from ._style import INK, QUIET, axes_or_new, shorten, tidy
+from ._style import INK, LONGEST, QUIET, axes_or_new, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
@@ -120,12 +120,13 @@ def ranking(
     ax.tick_params(axis="y", length=0, labelsize="x-small")
     ax.grid(axis="y", color=QUIET, lw=0.4, alpha=0.35)
     _cell_numbers(ax, shown)
+    longest = max((len(text) for text in ax.get_legend_handles_labels()[1]), default=0)
     ax.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1),
         fontsize="x-small",
         frameon=False,
-        ncols=2,
+        ncols=1 if longest > LONGEST else 2,
         handletextpad=0.2,
     )
     return ax
