@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ._keys import COHERENCE, PCA
-from .core._responses import responses
+from ._responses import responses
 from .core._screen import labels, resolve
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("plotly", reason="plotly, of the extra report, is not installed")
 
-from shoal.core._responses import responses
+from shoal._responses import responses
 from shoal.report import _plots
 
 

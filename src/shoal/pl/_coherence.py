@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.ticker import NullLocator
 
 from .._keys import COHERENCE
+from .._responses import responses
 from .._validate import get_adata, key_in
-from ..core._responses import responses
 from ..core._results import read_result
 from ._style import (
     ACCENT,
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from mudata import MuData
 
+    from .._responses import Responses
     from .._typing import Bools, Floats
-    from ..core._responses import Responses
 
 TITLES = {
     "magnitude": "magnitude of the mean shift",

@@ -9,11 +9,11 @@ from scipy.linalg import eigh
 
 from .._keys import COHERENCE
 from .._random import RNGLike, as_generator
+from .._responses import BY_REPLICATE
 from .._validate import get_adata, key_in, positive
 from ..core._design import make_plan
 from ..core._matrix import Rows, as_rows, choose
 from ..core._plan import shifts_of
-from ..core._responses import BY_REPLICATE
 from ..core._results import read_result
 from ..core._screen import Screen, labels, resolve
 from ..metrics._cells import densify

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._keys import COHERENCE
+from .._responses import responses
 from .._validate import get_adata, key_in, positive
-from ..core._responses import responses
 from ..core._results import read_result
 from ._coherence import classes
 from ._style import INK, LONGEST, QUIET, axes_or_new, shorten, tidy

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._compat import require
-from ..core._responses import BY_REPLICATE, responses
+from .._responses import BY_REPLICATE, responses
 from ._tables import metrics
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .._responses import Responses
     from .._typing import Bools, Floats
-    from ..core._responses import Responses
 
 ALPHA = 0.05
 QUIET = "#8C939D"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from .._keys import COHERENCE, EVALUATION, LEADERBOARD, SCREEN, SPLIT
 from .._logging import logger
+from .._responses import responses
 from .._validate import get_adata
-from ..core._responses import responses
 from ..core._results import read_result
 from ..core._screen import labels, resolve
 from ..report._build import Content, check_place, page, write

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from .._typing import Bools
+    from ._typing import Bools
 
 BY_REPLICATE = "qvalue_replicate"
 
