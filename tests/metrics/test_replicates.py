@@ -124,7 +124,7 @@ def test_features_without_content_change_nothing():
 
 
 @pytest.mark.parametrize(("k", "control"), [(1, 5), (3, 1), (3, 0)])
-def test_one_replicate_says_nothing(k, control):
+def test_few_replicates_says_nothing(k, control):
     found = replicate_test(
         drawn(np.random.default_rng(7), k=k, control=control), cells(np.random.default_rng(7))
     )
@@ -132,7 +132,7 @@ def test_one_replicate_says_nothing(k, control):
     assert found.spread is None
 
 
-def test_a_lone_replicate_beside_others_is_not_tested():
+def test_a_lfew_replicates_beside_others_is_not_tested():
     found = drawn(np.random.default_rng(8), groups=3, k=3)
     keep = ~np.isin(np.arange(len(found.owner)), [4, 5])
     less = Replicates(found.means[keep], found.noise[keep], found.owner[keep], 3)

@@ -186,7 +186,7 @@ def test_significance_is_that_of_replicates(measured, draw):
     assert said == [
         "not significant (6)",
         "q < 0.05 by cells alone (2)",
-        "q < 0.05 by cells, one replicate (1)",
+        "q < 0.05 by cells, too few replicates (1)",
         "q < 0.05 by grna (2)",
         "q < 0.05 by grna; the interval, two-sided, includes 0 (1)",
     ]
@@ -195,7 +195,7 @@ def test_significance_is_that_of_replicates(measured, draw):
     }
     grey = tints["not significant (6)"]
     assert tints["q < 0.05 by cells alone (2)"] == grey
-    assert tints["q < 0.05 by cells, one replicate (1)"] == grey
+    assert tints["q < 0.05 by cells, too few replicates (1)"] == grey
     assert len(set(tints.values())) == 3
 
 

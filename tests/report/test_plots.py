@@ -57,7 +57,7 @@ def test_responses_are_those_of_replicates(measured):
     table.loc[hits[1], ["ci_low", "ci_high"]] = [-0.1, 0.4]
     table.loc[hits[2], ["ci_low", "ci_high"]] = [0.1, 0.4]
     found = by_name(table, {"replicate_key": "guide"})
-    assert found["response by cells, one replicate"] == {hits[0]}
+    assert found["response by cells, too few replicates"] == {hits[0]}
     assert found["response by guide; the interval, two-sided, includes 0"] == {hits[1]}
     assert found["response by guide"] == {hits[2]}
     assert found["response by cells alone"] == set(hits[3:])

@@ -257,7 +257,7 @@ def classes(
         several = [
             ("not significant", rest, (QUIET, "o")),
             (f"q < {alpha:g} by cells alone", found.by_cells, (QUIET, "D")),
-            (f"q < {alpha:g} by cells, one replicate", found.untested, (QUIET, "X")),
+            (f"q < {alpha:g} by cells, too few replicates", found.untested, (QUIET, "X")),
             (hit, found.clear, (ACCENT, "o")),
             (f"{hit}; the interval, two-sided, includes 0", found.spanning, (SPANNING, "^")),
         ]

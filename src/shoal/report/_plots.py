@@ -120,7 +120,7 @@ def _classes(table: pd.DataFrame, found: Responses) -> list[tuple[str, Bools, tu
     classes = [
         (none, rest, (QUIET, "circle")),
         ("response by cells alone", found.by_cells, (QUIET, "diamond-open")),
-        ("response by cells, one replicate", found.untested, (QUIET, "x")),
+        ("response by cells, too few replicates", found.untested, (QUIET, "x")),
     ]
     classes += [
         (

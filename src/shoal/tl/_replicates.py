@@ -46,12 +46,12 @@ class ByReplicate:
     params: dict[str, Any]
 
     def flagged(self, flags: list[str]) -> list[str]:
-        """Return the flags of the rows, with ``one_replicate`` where nothing can be said."""
+        """Return the flags of the rows, with ``few_replicates`` where nothing can be said."""
         if "n_replicates" not in self.columns:
             return flags
         alone = self.columns["n_replicates"] < 2
         return [
-            ",".join(filter(None, (flag, "one_replicate" if one else "")))
+            ",".join(filter(None, (flag, "few_replicates" if one else "")))
             for flag, one in zip(flags, alone, strict=True)
         ]
 
@@ -85,6 +85,8 @@ def by_replicate(
     ------
     KeyError
         If there is no such column.
+    TypeError
+        If it is no text.
     ValueError
         If it is the column of perturbations.
     """
@@ -174,6 +176,12 @@ def _chosen(
     if replicate_key is None:
         return "", None
     if replicate_key != "auto":
+        if not isinstance(replicate_key, str):
+            msg = (
+                f"replicate_key must name one column of adata.obs, not {replicate_key!r}; join "
+                "several columns into one first"
+            )
+            raise TypeError(msg)
         key_in(replicate_key, adata.obs.columns, where="adata.obs", hint="(given as replicate_key)")
         if replicate_key == screen.perturbation_key:
             msg = (
@@ -271,8 +279,8 @@ def _tell(key: str, found: _Found, columns: dict[str, Any], *, asked: bool) -> N
         say("nothing can be said by replicates of %r: %s", key, found.note)
         return
     logger.info(
-        "%d perturbations respond beyond what replicates differ by (%r, q < 0.05); %d have one "
-        "replicate and are not tested",
+        "%d perturbations respond beyond what replicates differ by (%r, q < 0.05); %d have fewer "
+        "than 2 replicates and are not tested",
         int((columns["qvalue_replicate"] < 0.05).sum()),
         key,
         int((found.counts < 2).sum()),
