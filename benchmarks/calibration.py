@@ -1,6 +1,6 @@
 """Do the statistics hold what they promise? On real controls, and on simulated screens of known truth.
 
-    python benchmarks/calibration.py [--draws 1000] [--only real,gasperini,pca,simulated,causes,associate]
+    python benchmarks/calibration.py [--draws 1000] [--only real,gasperini,pca,simulated,causes,associate,replicates]
 
 Real data are read from SHOAL_DATA_DIR (or ../shared/data); a set that is absent is named and left out. Every number in
 docs and README about calibration is printed here.
@@ -371,10 +371,17 @@ def associate(screens: int) -> None:
     )
 
 
+def by_replicates() -> None:
+    """Guides and donors as the unit."""
+    from calibration_replicates import replicates
+
+    replicates()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=1000)
-    parser.add_argument("--only", default="real,gasperini,pca,simulated,causes,associate")
+    parser.add_argument("--only", default="real,gasperini,pca,simulated,causes,associate,replicates")
     args = parser.parse_args()
     warnings.filterwarnings("ignore", category=UserWarning)
     for part in args.only.split(","):
@@ -382,6 +389,7 @@ def main() -> None:
             "real": lambda: real(args.draws),
             "pca": lambda: pca(max(10, args.draws * 2 // 5)),
             "associate": lambda: associate(max(5, args.draws // 10)),
+            "replicates": by_replicates,
         }.get(part, globals().get(part))()
 
 

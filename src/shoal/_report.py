@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ._keys import COHERENCE, PCA
+from ._responses import responses
 from .core._screen import labels, resolve
 
 if TYPE_CHECKING:
@@ -78,7 +79,10 @@ def analyse(adata: AnnData, options: Options, say: Callable[[str], None]) -> Non
         numbers = ", ".join(map(str, sizes))
         groups.insert(0, f"{options.n_draws} random sets each of {numbers} cells")
     say(f"testing controls against controls: {' and '.join(groups)}")
-    tl.coherence_null(adata, n_cells=sizes, n_draws=options.n_draws, by=by, rng=options.seed, **how)
+    try:
+        tl.coherence_null(adata, n_cells=sizes, n_draws=options.n_draws, rng=options.seed, **how)
+    except ValueError as error:
+        say(f"no test of controls against controls: {error}")
 
 
 def _control_groups(adata: AnnData) -> str | None:
@@ -137,6 +141,7 @@ def summary(adata: AnnData) -> dict[str, Any]:
         "cells": adata.n_obs,
         "perturbations": len(table),
         "q<0.05": int((table["qvalue"] < 0.05).sum()),
+        **_by_replicate(adata),
         "discordant": int(((table["residual_qvalue"] < 0.05) & (table["residual"] < 0)).sum()),
         "rho(r,M) plug-in": rho("coherence_plugin", "magnitude_plugin"),
         "rho(r,M)": rho("coherence", "magnitude"),
@@ -148,3 +153,10 @@ def summary(adata: AnnData) -> dict[str, Any]:
             at = split[split["alpha"] == alpha]
             row[f"null at {alpha:g}"] = float(at["n_rejected"].sum() / at["n_draws"].sum())
     return row
+
+
+def _by_replicate(adata: AnnData) -> dict[str, int]:
+    """Return the number of responses by replicates, where they were tested."""
+    result = adata.uns[COHERENCE]
+    found = responses(result["table"], result["params"], 0.05)
+    return {} if found.unit == "cells" else {f"q<0.05 by {found.unit}": int(found.all.sum())}

@@ -165,3 +165,49 @@ def test_labels_find_their_place_in_a_subfigure(measured):
     upper, _ = plt.figure(figsize=(6, 8)).subfigures(2, 1)
     ax = sh.pl.coherence(measured, ax=upper.subplots(), n_labels=2)
     assert names(ax) == {"g000", "g001", "A+B", "HLA/x"}
+
+
+def legend(ax):
+    return [t.get_text() for t in ax.get_legend().get_texts()]
+
+
+@pytest.mark.parametrize("draw", [sh.pl.coherence, sh.pl.ranking])
+def test_significance_is_that_of_replicates(measured, draw):
+    """Coloured is what replicates share; what cells alone call significant is grey and named."""
+    result = measured.uns["coherence"]
+    table, hits = result["table"], result["table"].index[result["table"]["qvalue"] < 0.05]
+    table["qvalue_replicate"] = 0.5
+    table.loc[hits[0], "qvalue_replicate"] = np.nan
+    table.loc[hits[1:4], "qvalue_replicate"] = 0.01
+    table.loc[hits[1], "ci_low"] = -0.1
+    result["params"]["replicate_key"] = "grna"
+    ax = draw(measured)
+    said = [text for text in legend(ax) if not text.startswith("expected")]
+    assert said == [
+        "not significant (6)",
+        "q < 0.05 by cells alone (2)",
+        "q < 0.05 by cells, too few replicates (1)",
+        "q < 0.05 by grna (2)",
+        "q < 0.05 by grna; the interval, two-sided, includes 0 (1)",
+    ]
+    tints = {
+        c.get_label(): tuple(c.get_facecolor()[0][:3]) for c in points(ax) if len(c.get_offsets())
+    }
+    grey = tints["not significant (6)"]
+    assert tints["q < 0.05 by cells alone (2)"] == grey
+    assert tints["q < 0.05 by cells, too few replicates (1)"] == grey
+    assert len(set(tints.values())) == 3
+
+
+def test_cells_count_where_no_replicate_was_tested(measured):
+    table = measured.uns["coherence"]["table"]
+    table["qvalue_replicate"] = np.nan
+    assert legend(sh.pl.coherence(measured, label=()))[-1] == "q < 0.05 (6)"
+
+
+@pytest.mark.parametrize("draw", [sh.pl.coherence, sh.pl.ranking])
+def test_an_interval_that_includes_0_is_said(measured, draw):
+    table = measured.uns["coherence"]["table"]
+    hits = table.index[table["qvalue"] < 0.05]
+    table.loc[hits[:2], "ci_low"] = -0.01
+    assert "q < 0.05; the interval, two-sided, includes 0 (2)" in legend(draw(measured))

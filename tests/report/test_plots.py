@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("plotly", reason="plotly, of the extra report, is not installed")
 
+from shoal._responses import responses
 from shoal.report import _plots
 
 
@@ -30,11 +31,36 @@ def test_every_perturbation_is_a_point_at_its_numbers(measured, drawn):
     )
 
 
+def by_name(table, params):
+    found = _plots._classes(table, responses(table, params, _plots.ALPHA))
+    assert np.array_equal(sum(rows.astype(int) for _, rows, _ in found), np.ones(len(table)))
+    return {name: set(table.index[rows]) for name, rows, _ in found}
+
+
 def test_classes_are_disjoint_and_complete(measured):
-    table = measured.uns["coherence"]["table"]
-    classes = _plots._classes(table)
-    assert np.array_equal(sum(rows.astype(int) for _, rows, _ in classes), np.ones(len(table)))
-    assert classes[0][1].sum() == (~(table["qvalue"] < 0.05)).sum()
+    table = measured.uns["coherence"]["table"].drop(columns="qvalue_replicate")
+    table.loc[table.index[table["qvalue"] < 0.05][0], "cause"] = "unclear"
+    found = by_name(table, {})
+    quiet = next(iter(found))
+    assert quiet.startswith("no response found (q")
+    assert found[quiet] == set(table.index[~(table["qvalue"] < 0.05)])
+
+
+def test_responses_are_those_of_replicates(measured):
+    """What cells alone call a response has a grey class of its own."""
+    table = measured.uns["coherence"]["table"].copy()
+    hits = table.index[table["qvalue"] < 0.05]
+    table["qvalue_replicate"] = 0.5
+    table.loc[hits[0], "qvalue_replicate"] = np.nan
+    table.loc[hits[1:3], "qvalue_replicate"] = 0.01
+    table.loc[hits[1:3], "cause"] = "none"
+    table.loc[hits[1], ["ci_low", "ci_high"]] = [-0.1, 0.4]
+    table.loc[hits[2], ["ci_low", "ci_high"]] = [0.1, 0.4]
+    found = by_name(table, {"replicate_key": "guide"})
+    assert found["response by cells, too few replicates"] == {hits[0]}
+    assert found["response by guide; the interval, two-sided, includes 0"] == {hits[1]}
+    assert found["response by guide"] == {hits[2]}
+    assert found["response by cells alone"] == set(hits[3:])
 
 
 def test_what_was_not_measured_is_left_out(measured, drawn):

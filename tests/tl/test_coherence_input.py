@@ -146,8 +146,8 @@ def test_dask_with_unknown_chunks(screen_adata):
 
 def test_arguments_out_of_range(screen_adata):
     refuses(screen_adata, ValueError, "null='exact' is not known", null="exact")
-    refuses(screen_adata, ValueError, "level must lie between", level=95)
-    refuses(screen_adata, ValueError, "min_cells must be above 0", min_cells=0)
+    refuses(screen_adata, ValueError, "level must be a number between", level=95)
+    refuses(screen_adata, ValueError, "min_cells must be a whole number", min_cells=0)
     refuses(screen_adata, KeyError, "'X_umap' is not in adata.obsm", use_rep="X_umap")
     refuses(screen_adata, ValueError, "exclude each other", use_rep="X", layer="a")
     refuses(screen_adata, KeyError, "none of the genes in exclude", exclude=["nope"])
@@ -167,3 +167,20 @@ def test_depth_not_positive(screen_adata):
 
 def test_mod_on_an_anndata(screen_adata):
     refuses(screen_adata, ValueError, "leave mod out", mod="rna")
+
+
+@pytest.mark.parametrize("n_perms", [0, -3, 2.5, np.nan])
+def test_numbers_of_permutations_that_make_no_sense(screen_adata, n_perms):
+    refuses(screen_adata, ValueError, "n_perms must be a whole number", n_perms=n_perms)
+
+
+@pytest.mark.parametrize("storage", [np.asarray, sparse.csr_matrix])
+def test_permutations_do_not_depend_on_the_order_of_rows(screen_adata, rng, storage):
+    """Nor does any other column of the table."""
+    screen_adata.X = storage(screen_adata.X)
+    options = {"null": "permutation", "n_perms": 99, "rng": 2, "strata": "batch"}
+    expected = call(screen_adata, **options)
+    shuffled = call(screen_adata[rng.permutation(screen_adata.n_obs)].copy(), **options)
+    assert expected["pvalue"].tolist() == shuffled["pvalue"].tolist()
+    assert expected["pvalue"].between(0.02, 1).any()
+    np.testing.assert_allclose(expected["kappa"], shuffled["kappa"], rtol=1e-9)

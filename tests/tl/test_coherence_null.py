@@ -49,6 +49,89 @@ def test_too_few_controls_is_an_error(rng):
         rates(controls_only(rng.normal(size=(40, 4))), n_cells=[30])
 
 
+def guided(rng, **columns):
+    guide = np.repeat([f"g{i}" for i in range(6)], 102)
+    return controls_only(rng.normal(size=(612, 10)), guide=guide, **columns)
+
+
+def test_recorded_guides_are_left_out_without_asking(rng):
+    adata = guided(rng)
+    rates(adata, n_cells=[20], n_draws=3)
+    assert adata.uns["coherence_null"]["params"]["by"] == ""
+    sh.pp.annotate(adata, "perturbation", control="control", guide_key="guide")
+    found = rates(adata, n_cells=[20], n_draws=3)
+    assert adata.uns["coherence_null"]["params"]["by"] == "guide"
+    assert "left-out labels" in found.index.get_level_values("held_out")
+    rates(adata, n_cells=[20], n_draws=3, by=None)
+    assert adata.uns["coherence_null"]["params"]["by"] == ""
+    adata.obs["guide"] = "one"
+    rates(adata, n_cells=[20], n_draws=3)
+    assert adata.uns["coherence_null"]["params"]["by"] == ""
+
+
+@pytest.mark.parametrize("also", [[], ["half"]])
+def test_labels_that_make_the_strata_are_refused(rng, also):
+    """Without the label no control of its stratum is left: nothing could be drawn, and p was NaN."""
+    adata = guided(rng, half=np.tile(["a", "b"], 306))
+    with pytest.raises(ValueError, match=r"by='guide': no label can be left out.*strata=None"):
+        rates(adata, by="guide", strata=["guide", *also], n_cells=[20], n_draws=3)
+    assert "coherence_null" not in adata.uns
+    adata.obs["guide"] = "one"
+    with pytest.raises(ValueError, match="the controls have 1 label"):
+        rates(adata, by="guide", n_cells=[20], n_draws=3)
+
+
+def test_a_label_counts_the_cells_that_can_be_compared(rng):
+    """Guide g0 is alone in one of two batches: only its cells in the other are measured."""
+    adata = guided(rng)
+    first = np.arange(612) < 40
+    adata.obs["batch"] = np.where(first, "alone", "shared")
+    rates(adata, by="guide", strata="batch", n_cells=[20], n_draws=3)
+    table = adata.uns["coherence_null"]["table"].set_index("held_out")
+    assert table.loc["g0", "n_cells"] == 62
+    assert np.isfinite(table["pvalue"]).all()
+
+
+def test_no_set_has_fewer_cells_than_its_size(rng):
+    """Strata keep some controls of their own, so that fewer cells are free than it seems."""
+    adata = guided(rng, tiny=[f"s{i}" for i in np.arange(612) // 6])
+    adata.obs.loc[adata.obs["perturbation"] == "A", "tiny"] = "s0"
+    with pytest.raises(ValueError, match="too few"):
+        rates(adata, strata="tiny", n_cells=[300], n_draws=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"n_cells": [1]}, ValueError),
+        ({"n_cells": [0]}, ValueError),
+        ({"n_cells": [-5]}, ValueError),
+        ({"n_cells": [30.5]}, ValueError),
+        ({"n_cells": [np.nan]}, ValueError),
+        ({"n_cells": ["30"]}, TypeError),
+        ({"n_draws": 0}, ValueError),
+        ({"n_draws": 2.5}, ValueError),
+        ({"n_draws": "many"}, TypeError),
+        ({"min_cells": -1}, ValueError),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(rng, arguments, error):
+    adata = guided(rng)
+    with pytest.raises(error, match=next(iter(arguments))):
+        rates(adata, **arguments)
+    assert "coherence_null" not in adata.uns
+
+
+def test_order_of_rows_does_not_matter(rng):
+    adata = guided(rng, batch=np.tile(["a", "b"], 306))
+    options = {"n_cells": [20, 60], "n_draws": 5, "by": "guide", "strata": "batch", "rng": 3}
+    shuffled = adata[rng.permutation(adata.n_obs)].copy()
+    rates(adata, **options)
+    rates(shuffled, **options)
+    one, two = (a.uns["coherence_null"]["table"] for a in (adata, shuffled))
+    pd.testing.assert_frame_equal(one, two, rtol=1e-9)
+
+
 @pytest.mark.parametrize("cell_type", ["CD4 T cells", "CD14+ Monocytes"])
 @pytest.mark.slow
 def test_real_controls_hold_the_level(read_real, cell_type):

@@ -364,3 +364,18 @@ def test_strata_have_one_default_everywhere():
     functions = [sh.tl.coherence, sh.tl.coherence_null, sh.tl.distance, sh.pp.embed]
     for function in functions:
         assert inspect.signature(function).parameters["strata"].default == "auto", function
+
+
+@pytest.mark.parametrize("metric", ["edistance", "energy", "mmd"])
+def test_permutations_do_not_depend_on_the_order_of_rows(screen_adata, rng, metric):
+    options = {"metric": metric, "n_perms": 99, "alpha": 0.5, "rng": 1, "strata": "batch"}
+    expected = table(screen_adata, **options)
+    shuffled = table(screen_adata[rng.permutation(screen_adata.n_obs)].copy(), **options)
+    assert expected["pvalue"].tolist() == shuffled["pvalue"].tolist()
+    np.testing.assert_allclose(expected["distance"], shuffled["distance"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("n_perms", [-1, 2.5, np.nan])
+def test_numbers_of_permutations_that_make_no_sense(screen_adata, n_perms):
+    with pytest.raises(ValueError, match="n_perms must be a whole number"):
+        table(screen_adata, n_perms=n_perms)

@@ -29,7 +29,8 @@ class GroupedCells:
     rows
         (n_obs, d) matrix.
     members
-        Row numbers of each stratum and group, ``members[s][g]``, sorted.
+        Row numbers of each stratum and group, ``members[s][g]``, sorted unless they were put in
+        another order.
     counts
         (S, G + 1) cells.
     sums, squares
@@ -65,6 +66,17 @@ class GroupedCells:
             return self
         read = as_rows(self.rows.take(np.arange(self.rows.shape[0])))
         return replace(self, rows=read)
+
+    def in_order(self, order: Ints) -> GroupedCells:
+        """Return the same, in memory, with the cells of every population in this order of rows.
+
+        Whatever draws cells at random then draws the same ones from a shuffled screen, see
+        :func:`shoal.core._order.stable_order`.
+        """
+        rank = np.empty(len(order), dtype=np.int64)
+        rank[order] = np.arange(len(order))
+        members = [[own[np.argsort(rank[own])] for own in groups] for groups in self.members]
+        return replace(self.in_memory(), members=members)
 
 
 def gather(

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.ticker import NullLocator
 
 from .._keys import COHERENCE
+from .._responses import responses
 from .._validate import get_adata, key_in
 from ..core._results import read_result
 from ._style import (
@@ -17,6 +18,7 @@ from ._style import (
     INK,
     MARKERS,
     QUIET,
+    SPANNING,
     WHEEL,
     axes_or_new,
     name_points,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from mudata import MuData
 
+    from .._responses import Responses
     from .._typing import Bools, Floats
 
 TITLES = {
@@ -78,7 +81,10 @@ def coherence(
         Column of the table for the horizontal axis. The axis is logarithmic where the values span
         more than a factor of 30, and symmetric logarithmic if some of them are not positive.
     color
-        ``None`` for significant against not significant, ``"cause"``, or any other column.
+        ``None`` for significant against not significant, ``"cause"``, or any other column. A
+        perturbation is significant by replicates, where the table has their q-values, and the
+        legend names their column. What cells alone call significant is grey, with a marker of its
+        own. So is, in pale blue, what is significant although its interval includes 0.
     label
         Perturbations to name: ``"discordant"`` (less coherent than a shift of all cells),
         ``"concordant"`` (more coherent), both words, or names. ``()`` names none.
@@ -130,7 +136,8 @@ def coherence(
         )
     if noise_curve and x in ("magnitude", "magnitude_plugin"):
         _curve(ax, float(result["params"]["control_trace"]))
-    _points(ax, table, at, r, color, alpha)
+    found = responses(table, result["params"], alpha)
+    _points(ax, table, at, r, color, found, alpha)
 
     ax.set(xlabel=TITLES.get(x, x.replace("_", " ")), ylabel="coherence $r$")
     _headroom(ax)
@@ -209,7 +216,13 @@ def _curve(ax: Axes, trace: float) -> None:
 
 
 def _points(
-    ax: Axes, table: pd.DataFrame, x: Floats, y: Floats, color: str | None, alpha: float
+    ax: Axes,
+    table: pd.DataFrame,
+    x: Floats,
+    y: Floats,
+    color: str | None,
+    found: Responses,
+    alpha: float,
 ) -> None:
     """Draw the perturbations, one artist a class, or one artist and a colour bar for numbers."""
     size = point_size(len(table))
@@ -225,22 +238,30 @@ def _points(
         drawn = ax.scatter(x[known], y[known], s=size, c=value[known], cmap="cividis", **rim)
         ax.figure.colorbar(drawn, ax=ax, label=color.replace("_", " "), shrink=0.8)
         return
-    for name, rows, (tint, marker) in classes(table, color, alpha):
+    for name, rows, (tint, marker) in classes(table, color, found, alpha):
         ax.scatter(
             x[rows], y[rows], s=size, c=tint, marker=marker, label=f"{name} ({rows.sum()})", **rim
         )
 
 
 def classes(
-    table: pd.DataFrame, color: str | None, alpha: float
+    table: pd.DataFrame, color: str | None, found: Responses, alpha: float
 ) -> list[tuple[str, Bools, tuple[str, str]]]:
     """Split the table into (name, rows, (colour, marker)).
 
     The classes are those of significance, of cause, or of the values of another column.
     """
     if color is None:
-        hit = (table["qvalue"] < alpha).to_numpy()
-        return [("not significant", ~hit, (QUIET, "o")), (f"q < {alpha:g}", hit, (ACCENT, "o"))]
+        hit = f"q < {alpha:g}{found.suffix}"
+        rest = ~(found.all | found.by_cells | found.untested)
+        several = [
+            ("not significant", rest, (QUIET, "o")),
+            (f"q < {alpha:g} by cells alone", found.by_cells, (QUIET, "D")),
+            (f"q < {alpha:g} by cells, too few replicates", found.untested, (QUIET, "X")),
+            (hit, found.clear, (ACCENT, "o")),
+            (f"{hit}; the interval, two-sided, includes 0", found.spanning, (SPANNING, "^")),
+        ]
+        return [entry for i, entry in enumerate(several) if entry[1].any() or i in (0, 3)]
     value = (
         table[color].astype(object).where(table[color].notna(), "unknown").astype(str).to_numpy()
     )

@@ -9,6 +9,7 @@ from scipy.linalg import eigh
 
 from .._keys import COHERENCE
 from .._random import RNGLike, as_generator
+from .._responses import BY_REPLICATE
 from .._validate import get_adata, key_in, positive
 from ..core._design import make_plan
 from ..core._matrix import Rows, as_rows, choose
@@ -233,8 +234,11 @@ def _title(name: str, row: Any) -> str:
     parts = [shorten(name)]
     if np.isfinite(row["coherence"]):
         parts.append(f"$r$ = {row['coherence']:.2f}")
-    if np.isfinite(row["qvalue"]):
-        parts.append(f"q = {row['qvalue']:.1g}" if row["qvalue"] >= 1e-300 else "q < 1e-300")
+    by_replicate = np.isfinite(row.get(BY_REPLICATE, np.nan))
+    q = row[BY_REPLICATE if by_replicate else "qvalue"]
+    if np.isfinite(q):
+        unit = " by replicates" if by_replicate else ""
+        parts.append((f"q = {q:.1g}" if q >= 1e-300 else "q < 1e-300") + unit)
     if row["cause"] not in ("none", ""):
         parts.append(str(row["cause"]))
     return "   ".join(parts)

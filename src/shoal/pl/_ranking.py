@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._keys import COHERENCE
+from .._responses import responses
 from .._validate import get_adata, key_in, positive
 from ..core._results import read_result
 from ._coherence import classes
-from ._style import INK, QUIET, axes_or_new, shorten, tidy
+from ._style import INK, LONGEST, QUIET, axes_or_new, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ def ranking(
         Whether the smallest values come first. With ``by="residual_z"`` this shows the discordant
         perturbations.
     color
-        ``None`` for significant against not significant, ``"cause"``, or another column with few
-        values.
+        ``None`` for significant against not significant, as in :func:`shoal.pl.coherence`,
+        ``"cause"``, or another column with few values.
     key
         {coherence_key}
     alpha
@@ -79,7 +80,8 @@ def ranking(
     """
     adata = get_adata(data, mod)
     key = key or COHERENCE
-    table: pd.DataFrame = read_result(adata, key, written_by="sh.tl.coherence(adata)")["table"]
+    result = read_result(adata, key, written_by="sh.tl.coherence(adata)")
+    table: pd.DataFrame = result["table"]
     for column in (by, *([] if color is None else [color])):
         key_in(column, table.columns, where=f"the table of adata.uns[{key!r}]")
     if n_top is not None:
@@ -93,7 +95,8 @@ def ranking(
     ax = axes_or_new(ax, width=5.6, height=1.1 + 0.21 * max(len(shown), 3))
     row = np.arange(len(shown))
     ax.axvline(0, color=INK, lw=0.6, alpha=0.5, zorder=1)
-    for name, rows, (tint, marker) in classes(shown, color, alpha):
+    found = responses(shown, result["params"], alpha)
+    for name, rows, (tint, marker) in classes(shown, color, found, alpha):
         if not rows.any():
             continue
         part = shown[rows]
@@ -117,12 +120,13 @@ def ranking(
     ax.tick_params(axis="y", length=0, labelsize="x-small")
     ax.grid(axis="y", color=QUIET, lw=0.4, alpha=0.35)
     _cell_numbers(ax, shown)
+    longest = max((len(text) for text in ax.get_legend_handles_labels()[1]), default=0)
     ax.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1),
         fontsize="x-small",
         frameon=False,
-        ncols=2,
+        ncols=1 if longest > LONGEST else 2,
         handletextpad=0.2,
     )
     return ax

@@ -20,6 +20,7 @@ INK = "#2B2F36"
 QUIET = "#A9AFB8"  # what is not significant, controls
 FAINT = "#E3E6EA"
 ACCENT = "#0072B2"
+SPANNING = "#7FB8DE"  # significant, with an interval that includes 0
 WHEEL = (
     "#0072B2",
     "#E69F00",

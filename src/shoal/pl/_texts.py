@@ -34,7 +34,10 @@ fill = shared(
         # of pictures of coherence
         "coherent": "Screen with the result of :func:`shoal.tl.coherence`.",
         "coherence_key": 'Key of ``uns`` with the result. ``None``: ``"coherence"``.',
-        "alpha": "A perturbation is significant if its ``qvalue`` is below this level.",
+        "alpha": (
+            "A perturbation is significant if its q-value is below this level. It is\n"
+            "``qvalue_replicate`` where replicates were tested, else ``qvalue``."
+        ),
         "coherence_example": """\
 >>> import shoal as sh
 >>> adata = sh.ds.simulate(n_perturbations=4, rng=0)

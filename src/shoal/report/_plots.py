@@ -11,22 +11,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._compat import require
+from .._responses import BY_REPLICATE, responses
 from ._tables import metrics
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .._typing import Floats
+    from .._responses import Responses
+    from .._typing import Bools, Floats
 
 ALPHA = 0.05
 QUIET = "#8C939D"
 ACCENT = "#2A86C8"
+SPANNING = "#7FB8DE"
 CAUSE = {  # Okabe and Ito, light enough for a dark page; colour and symbol both tell
     "none": (ACCENT, "circle"),
     "dispersion": ("#E69F00", "square"),
     "partial penetrance": ("#009E73", "triangle-up"),
     "several programmes": ("#CC79A7", "diamond"),
 }
+OTHER = (ACCENT, "circle-open")  # a cause without a style of its own, such as "unclear"
 FLOOR = -2.0  # skills below this are drawn at the edge of the figure
 CONFIG = {
     "responsive": True,
@@ -49,7 +53,7 @@ def plane(result: dict[str, Any]) -> str:
     figure = go.Figure(
         _curve(go, table["magnitude"].to_numpy(float), float(result["params"]["control_trace"]))
     )
-    for name, rows, (colour, symbol) in _classes(table):
+    for name, rows, (colour, symbol) in _classes(table, responses(table, result["params"], ALPHA)):
         part = table[rows]
         figure.add_trace(
             go.Scatter(
@@ -82,7 +86,7 @@ def plane(result: dict[str, Any]) -> str:
 HOVER = (
     "<b>%{text}</b><br>coherence %{y:.3f} (%{customdata[1]} to %{customdata[2]})<br>"
     "magnitude %{x:.3g}<br>%{customdata[3]} cells, q = %{customdata[4]}<br>"
-    "residual z %{customdata[5]}<extra></extra>"
+    "q by replicates %{customdata[6]}<br>residual z %{customdata[5]}<extra></extra>"
 )
 
 
@@ -94,27 +98,41 @@ def _hover_texts(part: pd.DataFrame) -> list[list[str]]:
         "n_cells": ",.0f",
         "qvalue": ".2g",
         "residual_z": ".2f",
+        BY_REPLICATE: ".2g",
     }
+    known = part.reindex(columns=list(numbers))
     columns = [
-        [format(v, spec) if np.isfinite(v) else "not known" for v in part[name].to_numpy(float)]
+        [format(v, spec) if np.isfinite(v) else "not known" for v in known[name].to_numpy(float)]
         for name, spec in numbers.items()
     ]
     return [list(row) for row in zip(map(str, part.index), *columns, strict=True)]
 
 
-def _classes(table: pd.DataFrame) -> list[tuple[str, Floats, tuple[str, str]]]:
+def _classes(table: pd.DataFrame, found: Responses) -> list[tuple[str, Bools, tuple[str, str]]]:
     """Split the table into (name, rows, (colour, symbol)).
 
     The classes are: no response, and a response, by its cause.
     """
-    hit = (table["qvalue"] < ALPHA).to_numpy()
     cause = table["cause"].astype(object).fillna("none").astype(str).to_numpy()
-    found = [(f"no response found (q ≥ {ALPHA:g}, or not tested)", ~hit, (QUIET, "circle"))]
-    found += [
-        ("response" if name == "none" else f"response, {name}", hit & (cause == name), style)
-        for name, style in CAUSE.items()
+    rest = ~(found.all | found.by_cells | found.untested)
+    by = found.suffix
+    none = f"no response found{by} (q ≥ {ALPHA:g}, or not tested)"
+    classes = [
+        (none, rest, (QUIET, "circle")),
+        ("response by cells alone", found.by_cells, (QUIET, "diamond-open")),
+        ("response by cells, too few replicates", found.untested, (QUIET, "x")),
     ]
-    return [entry for entry in found if entry[1].any()]
+    classes += [
+        (
+            f"response{by}" if name == "none" else f"response{by}, {name}",
+            found.clear & (cause == name),
+            style,
+        )
+        for name, style in (CAUSE | dict.fromkeys(sorted(set(cause) - set(CAUSE)), OTHER)).items()
+    ]
+    spanning = f"response{by}; the interval, two-sided, includes 0"
+    classes.append((spanning, found.spanning, (SPANNING, "triangle-up-open")))
+    return [entry for entry in classes if entry[1].any()]
 
 
 def _curve(go: Any, magnitude: Floats, trace: float) -> Any:

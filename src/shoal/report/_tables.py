@@ -107,6 +107,8 @@ def coherence_tables(result: dict[str, Any]) -> dict[str, Any]:
         "ci_low",
         "ci_high",
         "qvalue",
+        "qvalue_replicate",
+        "n_replicates",
         "residual",
         "residual_qvalue",
         "cause",

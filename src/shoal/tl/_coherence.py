@@ -13,8 +13,9 @@ from .._keys import COHERENCE
 from .._logging import logger
 from .._random import RNGLike, spawn
 from .._threads import one_thread
-from .._validate import get_adata, one_of, positive
+from .._validate import between, get_adata, one_of, whole
 from ..core._design import codes, make_plan, strata_keys
+from ..core._order import stable_order
 from ..core._results import write_table
 from ..core._screen import perturbed_labels, resolve
 from ..core._view import materialize_view
@@ -25,6 +26,7 @@ from ._features import features, whitened
 from ._flags import flags
 from ._measure import Measured, explain, measure
 from ._permute import permutation_pvalues
+from ._replicates import by_replicate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +49,7 @@ def coherence(
     use_rep: str | None = None,
     strata: str | Sequence[str] | None = "auto",
     depth_key: str | None = None,
+    replicate_key: str | None = "auto",
     exclude: Literal["targets"] | Sequence[str] | None = None,
     whiten: bool = False,
     null: Literal["analytic", "permutation"] = "analytic",
@@ -94,6 +97,13 @@ def coherence(
         Column of ``obs`` with the counts of each cell. If given, a cell is compared with control
         cells of equal depth: the control mean is a cubic polynomial in the logarithm of the depth,
         within strata. A difference in sequencing depth is then no response.
+    replicate_key
+        Column of ``obs`` with the replicates: guides, donors, wells or batches. If given, or
+        recorded, the response is also tested against the differences between replicates.
+
+        - ``"auto"``: the recorded guides, if the control and some perturbation have two or more;
+          else the recorded batches.
+        - ``None``: no such test.
     exclude
         Genes of ``X`` or of the layer to leave out: names, or ``"targets"`` for all genes that
         perturbations are named after. To leave genes out of a PCA, pass ``exclude`` to
@@ -142,6 +152,12 @@ def coherence(
             The published statistic, for comparison. It is biased for few cells.
         ``pvalue``, ``qvalue``
             Test of no response, and its correction by Benjamini and Hochberg.
+        ``pvalue_replicate``, ``qvalue_replicate``
+            Test of a response that the replicates share, beyond what replicates differ by without
+            one, and its correction. Where replicates are recorded. NaN where the perturbation or
+            the control has a single replicate.
+        ``n_replicates``, ``magnitude_replicate``
+            Replicates of at least 20 cells, and the length of the shift that they share.
         ``dispersion``
             Logarithm of the total variance of the cells over that of the controls.
         ``residual``, ``residual_z``, ``residual_pvalue``, ``residual_qvalue``
@@ -162,7 +178,12 @@ def coherence(
             :math:`\kappa` from pairs of cells of different guides or batches only. Where such a
             column is recorded.
     ``uns[key_added]["params"]`` : dict
-        The arguments, and ``n_control``, ``n_features`` and ``control_trace``.
+        The arguments, and ``n_control``, ``n_features`` and ``control_trace``. On replicates:
+        ``replicate_key`` that was used, ``replicate_design`` (``"two samples"``, or ``"paired"``
+        where replicates hold perturbed and control cells), ``n_control_replicates``,
+        ``replicate_df`` (degrees of freedom of the differences), ``replicate_variance`` (between
+        replicates, over that between cells), and ``replicate_note``, the reason if nothing can be
+        said.
 
     Raises
     ------
@@ -186,10 +207,9 @@ def coherence(
     """
     adata = get_adata(data, mod)
     one_of(null, ("analytic", "permutation"), name="null")
-    positive(min_cells, name="min_cells")
-    if not 0 < level < 1:
-        msg = f"level must lie between 0 and 1, such as 0.95, not {level!r}"
-        raise ValueError(msg)
+    whole(n_perms, name="n_perms")
+    whole(min_cells, name="min_cells")
+    between(level, 0, 1, name="level")
     screen = resolve(adata, perturbation_key, control=control)
     labelled = perturbed_labels(adata, screen)
     keys = strata_keys(screen, strata)
@@ -205,9 +225,10 @@ def coherence(
             rows,
             plan,
             measured.sums,
-            n_perms=n_perms,
+            n_perms=int(n_perms),
             min_cells=min_cells,
             rngs=spawn(rng, plan.n_groups),
+            order=stable_order(adata),
         )
         measured.columns.update(pvalue=pvalue, qvalue=adjust(pvalue))
     columns: dict[str, Any] = dict(measured.columns)
@@ -215,6 +236,17 @@ def coherence(
     columns |= explain(rows, plan, measured)
     columns |= flags(adata, screen, plan, measured.sums.n, min_cells=min_cells, depth_key=depth_key)
     columns |= crossed
+    replicated = by_replicate(
+        adata,
+        screen,
+        rows,
+        plan,
+        measured.sums,
+        replicate_key=replicate_key,
+        min_cells=min_cells,
+    )
+    columns["flags"] = replicated.flagged(columns["flags"])
+    columns |= replicated.columns
     if shrinkage:
         columns["coherence_shrunk"] = _shrunk(measured, level)
     table = pd.DataFrame(columns, index=pd.Index(labelled.names, name="perturbation"))
@@ -236,6 +268,7 @@ def coherence(
         "n_control": int(measured.sums.n_control.sum()),
         "n_features": rows.shape[1],
         "control_trace": measured.control_trace,
+        **replicated.params,
     }
     key = key_added or COHERENCE
     materialize_view(adata)

@@ -9,12 +9,13 @@ import pandas as pd
 
 from .._docs import shared
 from .._keys import COHERENCE
-from .._logging import progress
+from .._logging import logger, progress
 from .._random import RNGLike, spawn
 from .._threads import one_thread
-from .._validate import get_adata, key_in, positive
+from .._validate import get_adata, key_in, whole
 from ..core._design import LEAST_CONTROLS, make_plan, strata_keys
 from ..core._matrix import as_rows
+from ..core._order import stable_order
 from ..core._plan import Plan
 from ..core._results import write_table
 from ..core._screen import labels, resolve
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     from .._typing import Bools, Ints, Matrix
+    from ..core._screen import Screen
 
 ALPHAS = (0.05, 0.01)
 
@@ -42,7 +44,7 @@ def coherence_null(
     control: str | Sequence[str] | None = None,
     n_cells: Sequence[int] = (30, 100, 300),
     n_draws: int = 400,
-    by: str | None = None,
+    by: str | None = "auto",
     layer: str | None = None,
     use_rep: str | None = None,
     strata: str | Sequence[str] | None = "auto",
@@ -58,9 +60,10 @@ def coherence_null(
     remaining controls, exactly as perturbations are by :func:`shoal.tl.coherence`. Nothing was done
     to them, so a fraction alpha of the tests should reject at level alpha.
 
-    With `by`, each label of that column (each non-targeting guide, each donor) is also left out in
-    turn and measured against the others. A guide that rejects has an effect of its own. A donor
-    nearly always rejects.
+    Each label of the column `by`, such as each non-targeting guide or each donor, is also left out
+    in turn and measured against the others. A guide that rejects has an effect of its own. A donor
+    nearly always rejects. Where labels reject, cells are not replicates, and ``pvalue_replicate``
+    of :func:`shoal.tl.coherence` is the p-value to read.
 
     Parameters
     ----------
@@ -69,11 +72,17 @@ def coherence_null(
     perturbation_key, control
         {design}
     n_cells
-        Sizes of the random sets. A size above half the controls is left out.
+        Sizes of the random sets, 2 or more. A size above half the controls is left out, and so is
+        one for which strata would keep too few of them.
     n_draws
         Random sets of each size.
     by
-        Column of ``obs`` whose labels are left out one at a time.
+        Column of ``obs`` whose labels are left out one at a time. Labels of fewer than `min_cells`
+        cells that can be compared are passed over.
+
+        - ``"auto"``: the recorded guides, if the controls have two or more, else the labels of the
+          control, if there are several.
+        - ``None``: none.
     layer, use_rep
         As in :func:`shoal.tl.coherence`.
     strata
@@ -102,8 +111,11 @@ def coherence_null(
     ------
     KeyError
         If a column or slot does not exist.
+    TypeError
+        If a number is no number.
     ValueError
-        If there are too few controls for any of the sizes.
+        If there are too few controls for any of the sizes, if a number is not whole or too small,
+        or if no label of `by` can be compared with others, as where `by` makes the strata.
 
     Examples
     --------
@@ -113,7 +125,10 @@ def coherence_null(
     >>> rates = adata.uns["coherence_null"]["rates"]
     """
     adata = get_adata(data, mod)
-    positive(n_draws, name="n_draws")
+    whole(n_draws, name="n_draws")
+    whole(min_cells, name="min_cells")
+    for n in np.atleast_1d(np.asarray(n_cells, dtype=object)):
+        whole(n, name="n_cells", least=2)
     screen = resolve(adata, perturbation_key, control=control)
     labelled = labels(adata, screen)
     keys = strata_keys(screen, strata)
@@ -121,22 +136,22 @@ def coherence_null(
     rows, slot, _ = features(
         adata, screen, labelled.names, layer=layer, use_rep=use_rep, exclude=None
     )
-    cells = np.flatnonzero(plan.is_control)
-    block = rows.take(cells)
-    usable = [int(n) for n in n_cells if 2 * n <= len(cells)]
-    if not usable and by is None:
+    order = stable_order(adata)
+    cells = order[plan.is_control[order]]
+    label_key, named = _labels_to_leave_out(adata, screen, plan, cells, by, min_cells, keys)
+    sizes = _usable(n_cells, plan.stratum[cells])
+    if not sizes and not named:
         msg = (
-            f"{len(cells)} controls are too few for pseudo-perturbations of {list(n_cells)} "
+            f"{len(cells)} controls are too few for pseudo-perturbations of {n_cells} "
             "cells; pass a smaller n_cells"
         )
         raise ValueError(msg)
-    if by is not None:
-        key_in(by, adata.obs.columns, where="adata.obs")
+    block = rows.take(np.sort(cells))[np.argsort(np.argsort(cells))]
+    n_draws = int(n_draws)
     draws = list(
-        _random_sets(plan.stratum[cells], usable, n_draws, spawn(rng, len(usable) * n_draws))
+        _random_sets(plan.stratum[cells], sizes, n_draws, spawn(rng, len(sizes) * n_draws))
     )
-    if by is not None:
-        draws += list(_label_sets(adata.obs[by].iloc[cells], min_cells))
+    draws += named
     found_rows = [
         {
             "held_out": held_out,
@@ -150,7 +165,7 @@ def coherence_null(
     params = {
         **screen.params(),
         "n_draws": n_draws,
-        "by": by,
+        "by": label_key,
         "slot": slot,
         "strata": keys,
         "depth_key": depth_key,
@@ -187,12 +202,81 @@ def _random_sets(
             yield "random split", n, chosen
 
 
-def _label_sets(column: pd.Series, min_cells: int) -> Iterator[tuple[str, int, Bools]]:
+def _usable(n_cells: int | Sequence[int], stratum: Ints) -> list[int]:
+    """Return the sizes that leave half of the controls, and enough of every stratum."""
+    free = int(np.maximum(np.bincount(stratum) - LEAST_CONTROLS, 0).sum())
+    most = min(free, len(stratum) // 2)
+    sizes = [int(n) for n in np.atleast_1d(n_cells)]
+    if max(sizes, default=0) > most:
+        logger.info(
+            "sizes %s are left out: sets of control cells may have %d cells here",
+            [n for n in sizes if n > most],
+            most,
+        )
+    return [n for n in sizes if n <= most]
+
+
+def _labels_to_leave_out(
+    adata: AnnData,
+    screen: Screen,
+    plan: Plan,
+    cells: Ints,
+    by: str | None,
+    min_cells: int,
+    strata: tuple[str, ...],
+) -> tuple[str | None, list[tuple[str, int, Bools]]]:
+    """Return the column whose labels are left out, and the set of each label.
+
+    Raises
+    ------
+    KeyError
+        If there is no such column.
+    ValueError
+        If the column was asked for, and none of its labels can be compared with others.
+    """
+    if by is None:
+        return None, []
+    automatic = by == "auto" and by not in adata.obs
+    for key in (screen.guide_key, screen.perturbation_key) if automatic else (by,):
+        if key is not None:
+            key_in(key, adata.obs.columns, where="adata.obs", hint="(given as by)")
+            found = list(_label_sets(adata.obs[key].iloc[cells], plan, cells, min_cells))
+            if found:
+                return key, found
+    if automatic:
+        return None, []
+    key = by
+    several = adata.obs[key][labels(adata, screen).is_control].nunique()
+    if several < 2:
+        why = f"the controls have {several} label of it"
+    elif strata:
+        why = (
+            f"within the strata {list(strata)} no label has {min_cells} cells beside other "
+            "controls. Pass strata=None to compare across strata, or the column of guides or "
+            "donors"
+        )
+    else:
+        why = f"no label has {min_cells} cells and leaves {LEAST_CONTROLS} other controls"
+    msg = f"by={key!r}: no label can be left out and compared with the other controls: {why}"
+    raise ValueError(msg)
+
+
+def _label_sets(
+    column: pd.Series, plan: Plan, cells: Ints, min_cells: int
+) -> Iterator[tuple[str, int, Bools]]:
     """Leave each label out in turn, unless it has too few cells or leaves too few."""
-    for label in sorted(column.dropna().astype(str).unique()):
-        chosen = (column.astype(str) == label).to_numpy()
-        if min_cells <= chosen.sum() <= len(chosen) - LEAST_CONTROLS:
-            yield label, int(chosen.sum()), chosen
+    text = column.astype(object).map(str, na_action="ignore")
+    for label in sorted(text.dropna().unique()):
+        chosen = (text == label).to_numpy()
+        n = int((chosen & _has_others(plan, cells, chosen)[plan.stratum[cells]]).sum())
+        if n >= min_cells and (~chosen).sum() >= LEAST_CONTROLS:
+            yield label, n, chosen
+
+
+def _has_others(plan: Plan, cells: Ints, chosen: Bools) -> Bools:
+    """Return (n_strata,) whether enough controls that are not chosen are left."""
+    left = np.bincount(plan.stratum[cells[~chosen]], minlength=plan.n_strata)
+    return left > plan.basis.shape[1]
 
 
 def _measure_one(
@@ -203,7 +287,7 @@ def _measure_one(
     Cells of strata that have no other controls are left out.
     """
     stratum = plan.stratum[cells]
-    left = np.bincount(stratum[~chosen], minlength=plan.n_strata) > plan.basis.shape[1]
+    left = _has_others(plan, cells, chosen)
     group = np.where(left[stratum], np.where(chosen, 0, 1), -1)
     stratum = np.cumsum(left)[stratum] - 1
     pseudo = Plan(group, 1, np.maximum(stratum, 0), int(left.sum()), plan.basis[cells])

@@ -12,10 +12,11 @@ from .._docs import shared
 from .._keys import DISTANCE
 from .._random import as_generator
 from .._threads import one_thread
-from .._validate import _listed, get_adata, one_of
+from .._validate import _listed, get_adata, one_of, whole
 from ..core._design import strata_keys
 from ..core._grouped_cells import gather
 from ..core._matrix import as_rows, choose
+from ..core._order import stable_order
 from ..core._results import read_result, write_table
 from ..core._scale import WITH_EMPTY, require_kind
 from ..core._screen import perturbed_labels, resolve
@@ -184,7 +185,9 @@ def distance(
     )
     if not slot.startswith("obsm/"):
         require_kind(cells.scale, slot=slot, what="a distance", accept=WITH_EMPTY)
-    if metric != "edistance" or n_perms:
+    if n_perms:
+        cells = cells.in_order(stable_order(adata))
+    elif metric != "edistance":
         cells = cells.in_memory()
     if metric == "mmd" and widths is None:
         widths = control_bandwidth(cells)
@@ -193,7 +196,7 @@ def distance(
     if pairwise:
         table = _pair_table(between_all(cells, measure), labelled.names, screen.control[0])
     elif n_perms:
-        values, reached = permute(cells, measure, n_perms, generator)
+        values, reached = permute(cells, measure, int(n_perms), generator)
         table = _table(values, labelled.names, labelled.counts)
         pvalue = np.where(np.isnan(values), np.nan, permutation_pvalue(reached, n_perms))
         table["pvalue"], table["qvalue"] = pvalue, adjusted(pvalue, correction)
@@ -276,9 +279,7 @@ def _widths(metric: str, bandwidth: float | Sequence[float] | None) -> list[floa
 
 
 def _check_test(n_perms: int, alpha: float, *, pairwise: bool) -> None:
-    if n_perms < 0 or n_perms != int(n_perms):
-        msg = f"n_perms must be a whole number, 0 or above, not {n_perms!r}"
-        raise ValueError(msg)
+    whole(n_perms, name="n_perms", least=0)
     if not 0 < alpha < 1:
         msg = f"alpha must be between 0 and 1, not {alpha!r}"
         raise ValueError(msg)

@@ -27,10 +27,12 @@ def permutation_pvalues(
     n_perms: int,
     min_cells: int,
     rngs: list[np.random.Generator],
+    order: Ints,
 ) -> Floats:
     """Return (G,) p-values (b + 1) / (n_perms + 1) of |mean u_p - mean u_c|^2.
 
-    Every perturbation has a generator of its own.
+    Every perturbation has a generator of its own. Labels are drawn for the cells as `order`, the
+    rows in an order of their own, has them: see :func:`shoal.core._order.stable_order`.
 
     Directions are taken about the centroid of the pool (perturbed and control cells of the
     stratum), which does not change when labels are exchanged, so that the test is exact.
@@ -38,13 +40,22 @@ def permutation_pvalues(
     pvalue = np.full(plan.n_groups, np.nan)
     tested = np.flatnonzero(sums.n >= min_cells)
     control = np.flatnonzero(plan.is_control)
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
     cells_of = {plan.group[own[0]]: own for own in members(plan.group)}
     for g in progress(tested, total=len(tested), desc="permutations"):
         own = cells_of[g]
         near = control[np.isin(plan.stratum[control], np.unique(plan.stratum[own]))]
         cells = np.sort(np.concatenate([own, near]))
+        block, drawn = rows.take(cells), np.argsort(rank[cells])
         pvalue[g] = _one(
-            rows.take(cells), plan, cells, plan.group[cells] == g, sums, n_perms, rngs[g]
+            block[drawn],
+            plan,
+            cells[drawn],
+            plan.group[cells[drawn]] == g,
+            sums,
+            n_perms,
+            rngs[g],
         )
     return pvalue
 

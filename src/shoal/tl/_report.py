@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._keys import COHERENCE, EVALUATION, LEADERBOARD, SCREEN, SPLIT
 from .._logging import logger
+from .._responses import responses
 from .._validate import get_adata
 from ..core._results import read_result
 from ..core._screen import labels, resolve
@@ -169,6 +170,9 @@ def _facts(adata: AnnData, found: dict[str, dict[str, Any]]) -> list[tuple[str, 
         table: pd.DataFrame = found[COHERENCE]["table"]
         odd = (table["residual_qvalue"] < 0.05) & (table["residual"] < 0)
         facts.append(("with a response (q < 0.05)", f"{int((table['qvalue'] < 0.05).sum()):,}"))
+        by = responses(table, found[COHERENCE]["params"], 0.05)
+        if by.unit != "cells":
+            facts.append((f"with a response beyond replicates ({by.unit})", f"{by.all.sum():,}"))
         facts.append(("less coherent than a shift", f"{int(odd.sum()):,}"))
     if EVALUATION in found:
         params = found[EVALUATION]["params"]
