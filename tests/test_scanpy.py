@@ -59,5 +59,7 @@ def _recall(adata, use_rep, n=200):
     squared = (cells**2).sum(1)[:, None] + (among**2).sum(1) - 2 * cells @ among.T
     graph = adata.obsp["distances"][:n]
     found = [set(graph[[i]].indices) for i in range(n)]
-    truth = [set(np.argsort(row)[1 : len(one) + 1]) for row, one in zip(squared, found, strict=True)]
+    truth = [
+        set(np.argsort(row)[1 : len(one) + 1]) for row, one in zip(squared, found, strict=True)
+    ]
     return np.mean([len(a & b) / len(b) for a, b in zip(found, truth, strict=True)])
