@@ -75,7 +75,10 @@ def write(adata: AnnData, path: Path) -> None:
     with path.open("w+b", buffering=0) as raw:
         disk = _Disk(raw)
         with h5py.File(disk, "w") as file, ad.settings.override(allow_write_nullable_strings=True):
+            adata.strings_to_categoricals()  # as adata.write_h5ad does
             ad.io.write_elem(file, "/", adata, dataset_kwargs={"compression": "gzip"})
+            if adata.raw is None:
+                file.pop("raw", None)  # an empty one, which cannot be read with backed="r"
         if disk.error is not None:
             path.unlink()
             raise disk.error
