@@ -152,6 +152,10 @@ def test_a_modality_of_an_h5mu(screen, tmp_path):
     assert "'dna' is not in mdata.mod, which holds 'rna', 'adt'" in result.stderr
     result = measure(tmp_path / "both.h5mu", tmp_path / "out", "--mod", "rna")
     assert result.exit_code == 0, result.stderr
+    assert "FutureWarning" not in result.stderr
+    assert "From 0.4" not in result.stderr
+    back = ad.read_h5ad(tmp_path / "out" / "both.coherence.h5ad")
+    assert not [column for column in back.obs if ":" in column]
     assert {p.name for p in (tmp_path / "out").iterdir()} == WRITTEN | {"both.coherence.h5ad"}
     screen.write_h5ad(tmp_path / "one.h5ad")
     result = measure(tmp_path / "one.h5ad", tmp_path / "out2", "--mod", "rna")

@@ -47,10 +47,12 @@ def read(path: Path, *, backed: bool, mod: str | None = None) -> AnnData:
     if "mod" in names:
         import mudata
 
-        whole = mudata.read_h5mu(path, backed="r" if backed else None)
+        with mudata.set_options(pull_on_update=False):
+            whole = mudata.read_h5mu(path, backed="r" if backed else None)
         adata = get_adata(whole, mod)
         for column in whole.obs.columns.difference(adata.obs.columns):
-            adata.obs[column] = whole.obs[column].reindex(adata.obs_names)
+            if column.split(":")[0] not in whole.mod:  # a copy of a modality's own column
+                adata.obs[column] = whole.obs[column].reindex(adata.obs_names)
         return adata
     if not {"obs", "var"} <= names:
         msg = (
