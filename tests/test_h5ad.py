@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -72,6 +73,58 @@ def test_a_full_disk_ends_in_a_message_and_keeps_the_tables(screen, tmp_path):
         assert last.startswith("error: not written: big.coherence.h5ad (OSError: ")
         assert last.endswith(f"All else is in {out}")
         assert {p.name for p in out.iterdir()} == WRITTEN
+
+
+@posix
+@pytest.mark.slow
+def test_a_model_and_its_cells_on_a_full_disk(screen, tmp_path):
+    adata = screen.copy()
+    sh.pp.annotate(adata, "perturbation", control="control")
+    adata.obsm["noise"] = np.random.default_rng(0).normal(size=(adata.n_obs, 2_000))
+    adata.write_h5ad(tmp_path / "big.h5ad")
+    program = (
+        "import anndata, shoal as sh; adata = anndata.read_h5ad('big.h5ad');"
+        "model = sh.tl.fit(adata, 'mean_shift'); model.save('saved', save_anndata=True)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        preexec_fn=limited(1_000_000),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("OSError: [Errno 27]")
+    assert {p.name for p in tmp_path.iterdir()} == {"big.h5ad"}
+
+
+@posix
+@pytest.mark.slow
+def test_a_signal_ends_a_benchmark_in_a_line(screen, tmp_path):
+    adata = screen.copy()
+    adata.write_h5ad(tmp_path / "small.h5ad")
+    spec = {
+        "data": {"small": {"path": "small.h5ad", "perturbation_key": "perturbation", "control": "control"}},
+        "splits": {"unseen": {"by": "perturbation", "test": 0.5}},
+        "models": ["perturbed_mean", "mean_shift"],
+        "seeds": list(range(400)),
+    }  # fmt: skip
+    (tmp_path / "spec.yaml").write_text(json.dumps(spec))
+    command = [sys.executable, "-m", "shoal", "benchmark", "spec.yaml", "-o", "out", "--jobs", "2"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    rows = tmp_path / "out" / "rows"
+    deadline = time.monotonic() + 90
+    while not list(rows.glob("*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    assert said.splitlines()[-1] == "stopped; nothing half-written is left"
+    assert "Traceback" not in said
+    for path in rows.iterdir():
+        assert json.loads(path.read_text())["note"] == ""
+    assert not list(tmp_path.rglob(".shoal-*"))
 
 
 @posix

@@ -1,4 +1,4 @@
-"""Files of AnnData and MuData for the command line: read with clear errors, written safely."""
+"""Files of AnnData and MuData: read with clear errors, and written so that a full disk is one."""
 
 from __future__ import annotations
 

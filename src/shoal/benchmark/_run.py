@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -287,8 +288,11 @@ def _elsewhere(tasks: Iterable[Task], spec: Spec, folder: Path, jobs: int) -> It
 
 
 def _child(task: Task, evaluate: Mapping[str, Any], folder: Path) -> None:
-    with stoppable():
-        work(task, evaluate, folder, _prepared(task))
+    try:
+        with stoppable():
+            work(task, evaluate, folder, _prepared(task))
+    except KeyboardInterrupt as err:  # without a traceback: the first process says what happened
+        raise SystemExit(128 + (err.args or (signal.SIGINT,))[0]) from None
 
 
 def _account(task: Task, exitcode: int | None, folder: Path) -> None:
