@@ -72,7 +72,7 @@ endif
 
 light-run: $(LIGHT)/.installed
 	$(LIGHT)/bin/python -m pytest -q -n 2 -m "not slow" $(LIGHT_TESTS)
-	$(LIGHT)/bin/python -m pytest -q tests/test_scanpy.py
+	$(LIGHT)/bin/python -m pytest -q -n 2 tests/test_scanpy.py tests/test_h5ad.py
 
 bench: $(VENV)/.tools
 	for script in coherence distance calibration fit_nb_parameters; do $(BIN)/python benchmarks/$$script.py || exit 1; done

@@ -121,6 +121,7 @@ def test_an_unknown_option_is_an_error_of_usage(command):
         ),
         ("Pass control= with the label(s)", "Pass --control with the label(s)"),
         ("pass control=['a b', 'c']", "pass --control 'a b' --control c"),
+        ("pass control=('a', 'c')", "pass --control a --control c"),
         ("Pass control=...; no label", "Pass --control ...; no label"),
         ("sep='' splits nothing", "--sep '' splits nothing"),
         ("set n_top_genes=None.", "set --n-top-genes none."),

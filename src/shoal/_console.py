@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
 OURS = (ValueError, KeyError, TypeError, OSError, ImportError, MemoryError)  # they say it in full
-VALUE = r"None|True|\.\.\.|'[^']*'|\"[^\"]*\"|\[[^\]]*\]|[\w.+-]*\w|"
+VALUE = r"None|True|\.\.\.|'[^']*'|\"[^\"]*\"|[\[(][^\])]*[\])]|[\w.+-]*\w|"
 ARGUMENT = re.compile(rf"(?<![\w.])([a-z]\w*)=({VALUE})")
 CALL = re.compile(r"\b([Cc]all )?sh\.\w+\.\w+\(([^()]*)\)")
 OTHER_NAMES = {"rng": "seed"}  # argument of Python -> option
@@ -93,8 +93,9 @@ def in_options(text: str, options: Collection[str]) -> str:
         flag = f"--{OTHER_NAMES.get(name, name).replace('_', '-')}"
         if value in ("", "True"):
             return flag
-        if value.startswith("["):
-            return " ".join(option(name, v.strip()) for v in value[1:-1].split(","))
+        if value[0] in "[(":
+            several = filter(None, map(str.strip, value[1:-1].split(",")))
+            return " ".join(option(name, one) for one in several)
         if value[0] in "'\"":
             value = shlex.quote(value[1:-1])
         return f"{flag} {'none' if value == 'None' else value}"

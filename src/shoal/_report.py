@@ -40,8 +40,10 @@ class Options:
         Arguments of `pp.prepare`.
     measure
         Arguments of `tl.coherence` and of `tl.coherence_null`.
-    use_rep, min_cells
-        Those of `tl.coherence`; `use_rep` is ``"X_pca"`` if ``None``, unless there is a layer.
+    coherence
+        Arguments of `tl.coherence` alone.
+    use_rep
+        That of both; ``"X_pca"`` if ``None``, unless there is a layer.
     n_draws
         Pseudo-perturbations of each size.
     seed
@@ -50,8 +52,8 @@ class Options:
 
     prepare: Mapping[str, Any] = field(default_factory=dict)
     measure: Mapping[str, Any] = field(default_factory=dict)
+    coherence: Mapping[str, Any] = field(default_factory=dict)
     use_rep: str | None = None
-    min_cells: int = 20
     n_draws: int = 400
     seed: int = 0
 
@@ -78,7 +80,7 @@ def analyse(adata: AnnData, options: Options, say: Callable[[str], None]) -> Fai
     n_control, n = int(labelled.is_control.sum()), len(labelled.names)
     how = {**options.measure, "use_rep": use_rep, "rng": options.seed}
     say(f"measuring the coherence of {n} perturbations against {n_control:,} controls")
-    tl.coherence(adata, min_cells=options.min_cells, **how)
+    tl.coherence(adata, **options.coherence, **how)
     try:
         _calibrate(adata, n_control, options.n_draws, how, say)
     except Exception as err:  # noqa: BLE001 (what was measured is written all the same)

@@ -87,11 +87,12 @@ def coherence(
     fitted |= {"n_top_genes": n_top_genes, "n_comps": n_comps}
     within = {None: "auto", ("none",): None}.get(strata and tuple(strata), strata)
     measured = {"layer": layer, "strata": within, "depth_key": depth_key}
+    alone = {"min_cells": min_cells}
     with staged(out) as folder:
         say(f"reading {file}")
         adata = read(file, backed=backed, mod=mod)
         pp.annotate(adata, perturbation_key, control=control, **given)
-        options = _report.Options(fitted, measured, use_rep, min_cells, n_draws, seed)
+        options = _report.Options(fitted, measured, alone, use_rep, n_draws, seed)
         failed = _report.analyse(adata, options, say)
         say("writing tables and pictures")
         name = f"{file.stem}.coherence.h5ad" if h5ad else None
