@@ -72,6 +72,7 @@ endif
 
 light-run: $(LIGHT)/.installed
 	$(LIGHT)/bin/python -m pytest -q -n 2 -m "not slow" $(LIGHT_TESTS)
+	$(LIGHT)/bin/python -m pytest -q -n 2 tests/test_scanpy.py tests/test_h5ad.py
 
 bench: $(VENV)/.tools
 	for script in coherence distance calibration fit_nb_parameters; do $(BIN)/python benchmarks/$$script.py || exit 1; done
@@ -94,5 +95,5 @@ $(VENV)/.tools: $(VENV)/.installed
 
 $(LIGHT)/.installed: pyproject.toml
 	$(LIGHT_PYTHON) -m venv $(LIGHT)
-	$(LIGHT)/bin/python $(INSTALL) --upgrade -e '.[test]'
+	$(LIGHT)/bin/python $(INSTALL) --upgrade -e '.[test]' igraph  # GPL, so no extra names it; scanpy's leiden needs it
 	touch $@

@@ -159,10 +159,10 @@ def test_too_few_controls_for_a_null(counts, tmp_path):
     [
         (("--control", "contrl", "--normalize", "log1p"), "Did you mean 'control'"),
         (("--batch-key", "batches", "--normalize", "log1p"), "Did you mean 'batch'"),
-        ((), "normalize='log1p'"),  # counts, and nobody said to normalise them
+        ((), "--normalize log1p"),  # counts, and nobody said to normalise them
         (("--use-rep", "X_umap"), "'X_umap' is not in adata.obsm"),
         (("--layer", "logs", "--use-rep", "X_pca"), "exclude each other"),
-        (("--normalize", "log1p", "--min-cells", "0"), "min_cells must be a whole number"),
+        (("--normalize", "log1p", "--min-cells", "0"), "--min-cells must be"),
     ],
 )
 def test_errors_are_one_line_and_leave_nothing(counts, tmp_path, more, message):
@@ -209,8 +209,8 @@ def test_an_interrupted_run_leaves_the_earlier_results(counts, tmp_path, monkeyp
     before = {p.name: digest(p) for p in out.iterdir()}
     real = getattr(_report, stage)
 
-    def interrupted(*args):
-        real(*args)
+    def interrupted(*args, **more):
+        real(*args, **more)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(_report, stage, interrupted)
@@ -222,7 +222,9 @@ def test_an_interrupted_run_leaves_the_earlier_results(counts, tmp_path, monkeyp
     assert {p.name for p in tmp_path.iterdir()} == {"out"}
 
 
-def test_a_full_disk_leaves_nothing(counts, tmp_path, monkeypatch):
+def test_pictures_that_cannot_be_drawn_do_not_take_the_tables_with_them(
+    counts, tmp_path, monkeypatch
+):
     def full(figure, path):
         path.write_bytes(b"\x89P")
         raise OSError(28, "No space left on device")
@@ -230,8 +232,34 @@ def test_a_full_disk_leaves_nothing(counts, tmp_path, monkeypatch):
     monkeypatch.setattr(_report, "_save", full)
     result = call(counts, tmp_path / "out", "--normalize", "log1p")
     assert result.exit_code == 1
-    assert "No space left on device" in result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: not written: coherence.png (OSError: [Errno 28] No space left")
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert names == {"coherence.csv", "null.csv", "small.coherence.h5ad"}
+
+
+def test_a_disk_that_takes_nothing_is_left_as_it_was(counts, tmp_path, monkeypatch):
+    def full(*args, **more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_report, "_save", full)
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    result = call(counts, tmp_path / "out", "--normalize", "log1p", "--no-h5ad")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("error: [Errno 28] No space left on device\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_test_of_controls_that_fails_leaves_what_was_measured(counts, tmp_path, monkeypatch):
+    def fails(*args, **more):
+        raise RuntimeError("singular")
+
+    monkeypatch.setattr(sh.tl, "coherence_null", fails)
+    result = call(counts, tmp_path / "out", "--normalize", "log1p")
+    assert result.exit_code == 1
+    assert "error: not written: null.csv (RuntimeError: singular). All else is in" in result.stderr
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert names == {"coherence.csv", "coherence.png", "ranking.png", "small.coherence.h5ad"}
 
 
 @pytest.fixture

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
+import signal
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ._staging import stoppable
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterator
+
+OURS = (ValueError, KeyError, TypeError, OSError, ImportError, MemoryError)  # they say it in full
+VALUE = r"None|True|\.\.\.|'[^']*'|\"[^\"]*\"|[\[(][^\])]*[\])]|[\w.+-]*\w|"
+ARGUMENT = re.compile(rf"(?<![\w.])([a-z]\w*)=({VALUE})")
+CALL = re.compile(r"\b([Cc]all )?sh\.\w+\.\w+\(([^()]*)\)")
+OTHER_NAMES = {"rng": "seed"}  # argument of Python -> option
 
 
 def say(message: str) -> None:
@@ -18,25 +30,88 @@ def say(message: str) -> None:
     typer.echo(" ".join(message.split()), err=True)
 
 
-@contextmanager
-def friendly(*, debug: bool) -> Iterator[None]:
-    """Turn errors and warnings into one line each.
+def friendly(command: Callable[..., None]) -> Callable[..., None]:
+    """Have a command end in one line, whatever happens, and in its traceback with ``--debug``.
 
-    The exit code is 1 after an error, and 130 after an interruption. With `debug`, an error shows
-    its traceback.
+    - Warnings are one line each.
+    - The exit code is 1 after an error, 130 after Ctrl-C and 143 after SIGTERM.
+    - Advice for Python, such as ``strata=None``, is given as options: ``--strata none``.
     """
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        with _reported(given, debug=given["debug"]):
+            command(**given)
+
+    return run
+
+
+def number_or_none(text: str) -> int | None:
+    """Read a whole number, or ``none``."""
+    return None if text == "none" else int(text)
+
+
+@contextmanager
+def _reported(options: Collection[str], *, debug: bool) -> Iterator[None]:
     os.environ.setdefault("MPLBACKEND", "agg")
     try:
-        with warnings.catch_warnings():
+        with stoppable(), warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
+            warnings.showwarning = lambda message, *_, **__: say(
+                f"warning: {in_options(str(message), options)}"
+            )
             yield
-    except KeyboardInterrupt:
-        say("interrupted; nothing half-written is left")
-        raise typer.Exit(130) from None
-    except (ValueError, KeyError, TypeError, OSError, ImportError, MemoryError) as err:
+    except KeyboardInterrupt as err:
+        number = err.args[0] if err.args else signal.SIGINT
+        what = "interrupted" if number == signal.SIGINT else "stopped"
+        say(f"{what}; nothing half-written is left")
+        raise typer.Exit(128 + number) from None
+    except typer.Exit:
+        raise
+    except Exception as err:
         if debug:
             raise
         text = str(err.args[0]) if isinstance(err, KeyError) and err.args else str(err)
-        say(f"error: {text or type(err).__name__}")
+        if not isinstance(err, OURS) or not text:
+            text = f"{type(err).__name__}: {text}; --debug shows where"
+        say(f"error: {in_options(text, options)}")
         raise typer.Exit(1) from None
+
+
+def in_options(text: str, options: Collection[str]) -> str:
+    """Return a message that names arguments of Python with options of the command in their place.
+
+    Parameters
+    ----------
+    text
+        The message.
+    options
+        Names of the options, as arguments of Python: ``"batch_key"`` for ``--batch-key``.
+    """
+
+    def option(name: str, value: str = "") -> str:
+        flag = f"--{OTHER_NAMES.get(name, name).replace('_', '-')}"
+        if value in ("", "True"):
+            return flag
+        if value[0] in "[(":
+            several = filter(None, map(str.strip, value[1:-1].split(",")))
+            return " ".join(option(name, one) for one in several)
+        if value[0] in "'\"":
+            value = shlex.quote(value[1:-1])
+        return f"{flag} {'none' if value == 'None' else value}"
+
+    def known(name: str) -> bool:
+        return OTHER_NAMES.get(name, name) in options
+
+    def argument(found: re.Match[str]) -> str:
+        return option(*found.groups()) if known(found[1]) else found[0]
+
+    def call(found: re.Match[str]) -> str:
+        flags = [option(*pair) for pair in ARGUMENT.findall(found[2]) if known(pair[0])]
+        return f"{'give ' if found[1] else ''}{' '.join(flags)}" if flags else found[0]
+
+    text = ARGUMENT.sub(argument, CALL.sub(call, text))
+    for name in options:
+        if "_" in name:
+            text = re.sub(rf"(?<![\w.'\"\[-]){name}(?![\w'\"=(])", option(name), text)
+    return text

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ._report import Options, analyse, summary, write, write_geometry
+from ._report import Options, analyse, complain, summary, write, write_geometry
 from ._staging import staged
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 QUICK_DRAWS = 60
 PUBLIC = "papalexi_2021"
+LOG = {"normalize": "log1p"}  # all are raw counts
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,10 @@ def run(out: Path, *, quick: bool, simulated: bool, say: Say) -> str:
     for name, adata, options in _screens(quick=quick, simulated=simulated, say=say):
         say(f"{name}: {adata.n_obs:,} cells x {adata.n_vars:,} genes")
         with staged(out / name) as folder:
-            analyse(adata, options, lambda text, name=name: say(f"{name}: {text}"))
-            write(adata, folder)
+            failed = analyse(adata, options, lambda text, name=name: say(f"{name}: {text}"))
+            failed |= write(adata, folder)
             write_geometry(adata, folder)
+        complain(failed, out / name)
         rows[name] = summary(adata)
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("screen")
     with staged(out) as folder:
@@ -106,7 +108,7 @@ def _screens(*, quick: bool, simulated: bool, say: Say) -> Iterator[tuple[str, A
             yield (
                 data.name,
                 _read(data, folder),
-                Options("log1p", depth_key=data.depth_key, n_draws=n_draws),
+                Options(LOG, {"depth_key": data.depth_key}, n_draws=n_draws),
             )
         return
     say(f"no real screens in {folder} (set SHOAL_DATA_DIR to a folder that has them)")
@@ -149,7 +151,7 @@ def _downloaded(n_draws: int, say: Say) -> tuple[str, AnnData, Options] | None:
     except ConnectionError as err:
         say(f"{err}. The simulated screen is used instead")
         return None
-    return PUBLIC, adata, Options("log1p", n_draws=n_draws)
+    return PUBLIC, adata, Options(LOG, n_draws=n_draws)
 
 
 def _simulated(n_draws: int) -> tuple[str, AnnData, Options]:
@@ -159,5 +161,5 @@ def _simulated(n_draws: int) -> tuple[str, AnnData, Options]:
     return (
         "simulated",
         ds.simulate(n_perturbations=20, n_cells=200, n_control=1000, effect_size=5, rng=0),
-        Options("log1p", n_draws=n_draws),
+        Options(LOG, n_draws=n_draws),
     )

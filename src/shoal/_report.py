@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import _h5ad
 from ._keys import COHERENCE, PCA
 from ._responses import responses
 from .core._screen import labels, resolve
+from .evaluation._attempt import reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from anndata import AnnData
@@ -22,67 +24,86 @@ SIZES = (30, 100, 300)  # cells of a pseudo-perturbation
 NULL = f"{COHERENCE}_null"
 
 
+Failures = dict[str, Exception]  # name of a file -> why it is not there
+
+
+class IncompleteError(OSError):
+    """Some files could not be written, and others were."""
+
+
 @dataclass(frozen=True)
 class Options:
-    """How to measure a screen that is annotated."""
+    """How to measure a screen that is annotated.
 
-    normalize: Literal["log1p"] | None = None
+    Attributes
+    ----------
+    prepare
+        Arguments of `pp.prepare`.
+    measure
+        Arguments of `tl.coherence` and of `tl.coherence_null`.
+    coherence
+        Arguments of `tl.coherence` alone.
+    use_rep
+        That of both; ``"X_pca"`` if ``None``, unless there is a layer.
+    n_draws
+        Pseudo-perturbations of each size.
+    seed
+        Seed of both.
+    """
+
+    prepare: Mapping[str, Any] = field(default_factory=dict)
+    measure: Mapping[str, Any] = field(default_factory=dict)
+    coherence: Mapping[str, Any] = field(default_factory=dict)
     use_rep: str | None = None
-    layer: str | None = None
-    depth_key: str | None = None
-    min_cells: int = 20
     n_draws: int = 400
     seed: int = 0
 
 
-def read(path: Path, *, backed: bool) -> AnnData:
-    """Read an h5ad; with `backed` its matrix stays on disk. The file is not changed either way.
+def analyse(adata: AnnData, options: Options, say: Callable[[str], None]) -> Failures:
+    """Prepare a screen if needed, measure coherence, and test controls against controls.
 
-    Raises
-    ------
-    OSError
-        If there is no such file, or it is no HDF5.
+    Returns
+    -------
+    ``{"null.csv": error}`` if the test of the controls failed, which leaves the measurement as it
+    is; else nothing.
     """
-    import anndata as ad
-
-    if not path.is_file():
-        msg = f"no such file: {path}"
-        raise FileNotFoundError(msg)
-    return ad.read_h5ad(path, backed="r" if backed else None)
-
-
-def analyse(adata: AnnData, options: Options, say: Callable[[str], None]) -> None:
-    """Prepare a screen if needed, measure coherence, and test controls against controls."""
     from . import pp, tl
 
     use_rep = options.use_rep
-    if options.layer is None and use_rep in (None, PCA):
+    if options.measure.get("layer") is None and use_rep in (None, PCA):
         use_rep = PCA
-        if options.normalize is not None or PCA not in adata.obsm:
+        if options.prepare.get("normalize") is not None or PCA not in adata.obsm:
             say("preparing: normalisation, variable genes, PCA fitted on the controls")
-            pp.prepare(adata, normalize=options.normalize)
+            pp.prepare(adata, **options.prepare)
         else:
             say(f"using the {PCA} of the file")
     labelled = labels(adata, resolve(adata))
-    n_control, by = int(labelled.is_control.sum()), _control_groups(adata)
-    depth_key = options.depth_key
-    how: dict[str, Any] = {"layer": options.layer, "use_rep": use_rep, "depth_key": depth_key}
-    n = len(labelled.names)
+    n_control, n = int(labelled.is_control.sum()), len(labelled.names)
+    how = {**options.measure, "use_rep": use_rep, "rng": options.seed}
     say(f"measuring the coherence of {n} perturbations against {n_control:,} controls")
-    tl.coherence(adata, min_cells=options.min_cells, rng=options.seed, **how)
-    sizes = [n for n in SIZES if 2 * n <= n_control]
+    tl.coherence(adata, **options.coherence, **how)
+    try:
+        _calibrate(adata, n_control, options.n_draws, how, say)
+    except Exception as err:  # noqa: BLE001 (what was measured is written all the same)
+        return {"null.csv": err}
+    return {}
+
+
+def _calibrate(
+    adata: AnnData, n_control: int, n_draws: int, how: dict[str, Any], say: Callable[[str], None]
+) -> None:
+    from . import tl
+
+    by, sizes = _control_groups(adata), [n for n in SIZES if 2 * n <= n_control]
     if not sizes and by is None:
         say(f"no test of controls against controls: {n_control} are too few")
         return
     groups = [] if by is None else [f"each {by}"]
     if sizes:
         numbers = ", ".join(map(str, sizes))
-        groups.insert(0, f"{options.n_draws} random sets each of {numbers} cells")
+        groups.insert(0, f"{n_draws} random sets each of {numbers} cells")
     say(f"testing controls against controls: {' and '.join(groups)}")
-    try:
-        tl.coherence_null(adata, n_cells=sizes, n_draws=options.n_draws, rng=options.seed, **how)
-    except ValueError as error:
-        say(f"no test of controls against controls: {error}")
+    tl.coherence_null(adata, n_cells=sizes, n_draws=n_draws, **how)
 
 
 def _control_groups(adata: AnnData) -> str | None:
@@ -95,16 +116,64 @@ def _control_groups(adata: AnnData) -> str | None:
     return None
 
 
-def write(adata: AnnData, folder: Path) -> None:
-    """Write the table and the pictures of coherence and, if it was tested, of the null."""
+def write(adata: AnnData, folder: Path, *, h5ad: str | None = None) -> Failures:
+    """Write the tables and pictures of coherence and, if it was tested, of the null.
+
+    Each file is written for itself, so that one that fails does not take the others with it.
+
+    Parameters
+    ----------
+    adata, folder
+        The screen, and where the files go.
+    h5ad
+        Name of a file for the screen with all its results; ``None`` for none.
+
+    Returns
+    -------
+    Name -> error of the files that could not be written.
+
+    Raises
+    ------
+    Exception
+        The first error, if no file could be written.
+    """
     from . import pl
 
-    adata.uns[COHERENCE]["table"].to_csv(folder / "coherence.csv", index_label="perturbation")
-    _save(pl.coherence(adata).figure, folder / "coherence.png")
-    _save(pl.ranking(adata).figure, folder / "ranking.png")
+    table = adata.uns[COHERENCE]["table"]
+    make: dict[str, Callable[[Path], object]] = {
+        "coherence.csv": lambda path: table.to_csv(path, index_label="perturbation"),
+        "coherence.png": lambda path: _save(pl.coherence(adata).figure, path),
+        "ranking.png": lambda path: _save(pl.ranking(adata).figure, path),
+    }
     if NULL in adata.uns:
-        adata.uns[NULL]["rates"].to_csv(folder / "null.csv", index=False)
-        _save(pl.coherence_null(adata)[0].figure, folder / "null.png")
+        make["null.csv"] = lambda path: adata.uns[NULL]["rates"].to_csv(path, index=False)
+        make["null.png"] = lambda path: _save(pl.coherence_null(adata)[0].figure, path)
+    if h5ad is not None:
+        make[h5ad] = lambda path: _h5ad.write(adata, path)
+    failed: Failures = {}
+    for name, function in make.items():
+        try:
+            function(folder / name)
+        except Exception as err:  # noqa: BLE001 (the others are written, and the end says which)
+            (folder / name).unlink(missing_ok=True)
+            failed[name] = err
+    if len(failed) == len(make):
+        raise next(iter(failed.values()))
+    return failed
+
+
+def complain(failed: Failures, out: Path) -> None:
+    """Raise an error that lists the files that are missing, if there are any.
+
+    Raises
+    ------
+    IncompleteError
+        With a reason for each.
+    """
+    if failed:
+        reasons = ", ".join(f"{name} ({reason(err)})" for name, err in failed.items())
+        msg = f"not written: {reasons}. All else is in {out}"
+        raise IncompleteError(msg) from next(iter(failed.values()))
 
 
 def write_geometry(adata: AnnData, folder: Path) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
+import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+STOPS = ("SIGTERM", "SIGHUP")  # as Windows does not have both
 
 
 @contextmanager
@@ -39,3 +43,29 @@ def staged(out: Path) -> Iterator[Path]:
             for path in made:
                 path.rmdir()
         raise
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Have a signal that ends the process raise ``KeyboardInterrupt``, so that files are removed.
+
+    The number of the signal is the argument of the exception. Only the main thread of a process
+    can do this; in another one, nothing is changed.
+    """
+
+    def stop(number: int, _: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    known = [getattr(signal, name) for name in STOPS if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in known}
+    for number in known:
+        if before[number] is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 
@@ -162,6 +163,13 @@ def test_hidden_columns_can_be_shown_and_tables_saved(visit, path, judged):
     with page.expect_download() as saved:
         page.locator("#table-leaderboard_wrapper button", has_text="CSV").click()
     assert '"flow","0.27","95.5","b"' in saved.value.path().read_text()
+    with page.expect_download() as saved:
+        page.locator("#table-coherence_wrapper button", has_text="CSV").click()
+    with saved.value.path().open(encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    table = judged.uns["coherence"]["table"]
+    assert set(head) == {"perturbation", *table.columns}
+    assert {row[0].removeprefix("'") for row in rows} == set(table.index)
 
 
 def test_metrics_that_do_not_discriminate_look_so(visit, path, judged):

@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import os
+import sys
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pandas as pd
 
+from .._logging import logger
 from .._staging import staged
 from ..evaluation._rows import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from ..evaluation._models import Model
     from ._spec import Data, Spec, Split
@@ -25,6 +29,23 @@ FORMAT = "benchmark-row/1"
 FOLDER = "rows"  # folder of the results
 MANIFEST = "benchmark.json"  # file that says which of them belong to the last spec
 
+# What a row holds: exactly these keys, with values of these types.
+NUMBER = (int, float, type(None))
+LOSSES = ("value", "positive", "negative", "copy")
+RECORD = {
+    **dict.fromkeys(("family", "direction", "per"), (str,)),
+    **dict.fromkeys(("perfect", "drf", "bds", *LOSSES), NUMBER),
+    "discriminates": (bool,),
+}
+WORDS = {"direction": ("higher", "lower", "target"), "per": ("condition", "screen")}
+KINDS = {
+    **dict.fromkeys(("data", "split", "model", "kind", "note", "settings"), (str,)),
+    **dict.fromkeys(("seconds_fit", "seconds_predict", "seconds_evaluate", "peak_mb"), NUMBER),
+    **dict.fromkeys(("versions", "metrics", "conditions", "losses"), (dict,)),
+    "seed": (int,),
+    "transductive": (bool,),
+}
+
 
 def stem(row: Row) -> str:
     """Return the name of a result's file, without the ending."""
@@ -32,22 +53,91 @@ def stem(row: Row) -> str:
 
 
 def write_row(row: Row, folder: Path) -> None:
-    """Write a result into the folder of a benchmark, whole or not at all."""
+    """Write a result into the folder of a benchmark, whole or not at all.
+
+    A folder in the place of its file is moved aside, to a name that ends in ``.unreadable``.
+    """
     text = json.dumps({"format": FORMAT, **asdict(row)}, allow_nan=False)
+    path = folder / FOLDER / f"{stem(row)}.json"
+    if path.is_dir() and not path.is_symlink():
+        aside = Path(tempfile.mkdtemp(prefix=path.name, suffix=".unreadable", dir=path.parent))
+        path.rename(aside / path.name)
+        logger.warning("%s is a folder; it is now in %s", path, aside)
     with staged(folder / FOLDER) as stage:
         (stage / f"{stem(row)}.json").write_text(text, encoding="utf-8")
 
 
-def read_row(folder: Path, name: str) -> Row | None:
-    """Return a row, ``None`` where there is none that this version can read."""
+def read_row(folder: Path, name: str, *, tell: bool = False) -> Row | None:
+    """Return a row, ``None`` where there is none.
+
+    What cannot be read, for whatever reason, counts as none. With `tell`, a warning says why.
+    """
     path = folder / FOLDER / f"{name}.json"
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     try:
-        entry = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        row = row_from(path)
+        if stem(row) != name:
+            fault(f"it is the result {stem(row)}")
+    except (OSError, ValueError, TypeError, RecursionError) as err:
+        if tell:
+            logger.warning("%s cannot be read and is computed again: %s", path, err)
         return None
-    return Row(**entry) if isinstance(entry, dict) and entry.pop("format", None) == FORMAT else None
+    return row
+
+
+def row_from(path: Path) -> Row:
+    """Return the row that `write_row` wrote to a file.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is of another format, or a part of it is missing or of another kind.
+    """
+    if not path.is_file():  # a folder or a pipe
+        fault("it is no file")
+    text = path.read_text(encoding="utf-8")
+    entry = json.loads(text, parse_constant=lambda name: fault(f"it holds {name}"))
+    if not isinstance(entry, dict) or entry.pop("format", None) != FORMAT:
+        fault(f"it is not of the format {FORMAT}")
+    _checked(entry, KINDS, "the result")
+    for metric, record in entry["metrics"].items():
+        _checked(record, RECORD, metric)
+    if any(type(value) is not str for value in entry["conditions"].values()):
+        fault("a perturbation is no text")
+    if set(entry["losses"]) != set(entry["metrics"]) or not (entry["note"] or entry["metrics"]):
+        fault("it has neither complete numbers nor a reason why not")
+    for metric, losses in entry["losses"].items():
+        _checked(losses, dict.fromkeys(LOSSES, (list,)), f"losses of {metric}")
+        whole = entry["metrics"][metric]["per"] != "condition"
+        n = 1 if whole else len(entry["conditions"])
+        for values in losses.values():
+            if len(values) != n or not all(_is(value, NUMBER) for value in values):
+                fault(f"losses of {metric} are not {n} numbers")
+    return Row(**entry)
+
+
+def fault(message: str) -> NoReturn:
+    """Raise ``ValueError``."""
+    raise ValueError(message)
+
+
+def _checked(entry: Any, kinds: Mapping[str, Collection[type]], name: str) -> None:
+    """Raise ``ValueError`` unless a part of a row has exactly these keys and kinds of values."""
+    if type(entry) is not dict or set(entry) != set(kinds):
+        fault(f"{name} has other parts than {', '.join(kinds)}")
+    for key, value in entry.items():
+        if not _is(value, kinds[key]) or value not in WORDS.get(key, (value,)):
+            fault(f"{key} of {name} is {str(value)[:40]!r}")
+
+
+def _is(value: Any, kinds: Collection[type]) -> bool:
+    """Return whether a value is of these types (``True`` is no number) and not infinite."""
+    return type(value) in kinds and not (
+        isinstance(value, (int, float)) and abs(value) > sys.float_info.max
+    )
 
 
 def digest(spec: Spec, data: Data, split: Split, model: Model, seed: int, content: str) -> str:
@@ -101,13 +191,20 @@ def read_rows(folder: Path) -> list[Row]:
     ------
     FileNotFoundError
         If no benchmark was run there.
+    ValueError
+        If the file that lists its results cannot be read.
     """
     path = folder / MANIFEST
     if not path.is_file():
         msg = f"there is no {MANIFEST} in {folder}; sh.benchmark.run(spec, folder=...) writes it"
         raise FileNotFoundError(msg)
-    wanted = json.loads(path.read_text(encoding="utf-8"))
-    found = [(read_row(folder, name), settings) for name, settings in wanted.items()]
+    try:
+        wanted = json.loads(path.read_text(encoding="utf-8"))
+        names = dict(wanted).items()
+    except (ValueError, TypeError) as err:
+        msg = f"{path} cannot be read ({err}); sh.benchmark.run(spec, folder=...) writes it anew"
+        raise ValueError(msg) from err
+    found = [(read_row(folder, name), settings) for name, settings in names]
     return [row for row, settings in found if row is not None and row.settings == settings]
 
 

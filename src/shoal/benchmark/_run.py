@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -12,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._logging import logger, progress
-from .._staging import staged
-from .._validate import positive
+from .._staging import staged, stoppable
+from .._validate import whole
 from ..evaluation._attempt import attempt, failed, reason
 from ..evaluation._leaderboard import ABOUT
 from ..evaluation._rows import Row, tidy
@@ -28,7 +29,7 @@ from ._files import (
     write_row,
 )
 from ._prepare import prepare
-from ._spec import read
+from ._spec import read, refuse_imports
 from ._table import markdown, table
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from ._spec import Data, Spec, Split
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+IDENTITY = ("data", "split", "model", "seed", "kind", "settings")  # of a result
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ def run(
     folder: str | Path,
     jobs: int = 1,
     retry: bool = False,
+    trust: bool = False,
 ) -> pd.DataFrame:
     """Train and evaluate every model on every split of every data set with every seed.
 
@@ -80,6 +84,10 @@ def run(
         ``if __name__ == "__main__":``.
     retry
         Whether results that failed are tried again.
+    trust
+        Whether the spec may import code. A data set that is a *text* such as
+        ``call: "package.module:function"`` imports that module and calls that function, with all
+        the rights of this process. Read a spec of others before you trust it.
 
     Returns
     -------
@@ -100,7 +108,8 @@ def run(
     Raises
     ------
     ValueError
-        If the spec or `jobs` makes no sense.
+        If the spec or `jobs` makes no sense, two results would have the same file, or the spec
+        names code to import and `trust` is False. The error lists that code.
     TypeError
         If the spec, or a part of it, is of a wrong kind.
     FileNotFoundError
@@ -129,10 +138,13 @@ def run(
     ['control', 'mean_shift']
     """
     spec, folder = read(spec), Path(folder)
-    positive(jobs, name="jobs")
+    whole(jobs, name="jobs")
+    if not trust:
+        refuse_imports(spec)
     wanted = list(_rows(spec))
+    _refuse_twins(wanted)
     folder.mkdir(parents=True, exist_ok=True)
-    pending = [pair for pair in wanted if not _is_done(folder, pair[0], retry=retry)]
+    pending = [pair for pair in wanted if not _is_done(folder, pair[0], retry=retry, tell=True)]
     write_manifest(folder, {stem(row): row.settings for row, _ in wanted})
     logger.info("%d of %d results are to be computed", len(pending), len(wanted))
     tasks = _tasks(spec, pending, alone=jobs > 1)
@@ -153,9 +165,9 @@ def run(
     return found
 
 
-def leaderboard(spec: Path, *, folder: Path, jobs: int) -> str:
+def leaderboard(spec: Path, *, folder: Path, jobs: int, retry: bool, trust: bool) -> str:
     """Run a benchmark, and return the first columns of its leaderboard as Markdown."""
-    run(spec, folder=folder, jobs=jobs)
+    run(spec, folder=folder, jobs=jobs, retry=retry, trust=trust)
     return markdown(table(folder)[list(ABOUT)])
 
 
@@ -171,9 +183,25 @@ def _rows(spec: Spec) -> Iterator[tuple[Row, Model]]:
             )
 
 
-def _is_done(folder: Path, row: Row, *, retry: bool) -> bool:
-    found = read_row(folder, stem(row))
-    return found is not None and found.settings == row.settings and not (retry and found.note)
+def _refuse_twins(wanted: Sequence[tuple[Row, Model]]) -> None:
+    """Raise ``ValueError`` if two results would be written to the same file."""
+    seen: dict[str, Row] = {}
+    for row, _ in wanted:
+        other = seen.setdefault(stem(row).lower(), row)  # some disks do not tell A from a
+        if other is not row:
+            msg = (
+                f"the results of {other.data!r}, {other.split!r}, {other.model!r} and {row.data!r},"
+                f" {row.split!r}, {row.model!r} have the same file, {stem(row)}.json; rename one "
+                "of them by more than blanks, underscores and capital letters"
+            )
+            raise ValueError(msg)
+
+
+def _is_done(folder: Path, row: Row, *, retry: bool, tell: bool = False) -> bool:
+    found = read_row(folder, stem(row), tell=tell)
+    if found is None or (retry and found.note):
+        return False
+    return all(getattr(found, name) == getattr(row, name) for name in IDENTITY)
 
 
 def _tasks(spec: Spec, pending: Sequence[tuple[Row, Model]], *, alone: bool) -> list[Task]:
@@ -260,7 +288,11 @@ def _elsewhere(tasks: Iterable[Task], spec: Spec, folder: Path, jobs: int) -> It
 
 
 def _child(task: Task, evaluate: Mapping[str, Any], folder: Path) -> None:
-    work(task, evaluate, folder, _prepared(task))
+    try:
+        with stoppable():
+            work(task, evaluate, folder, _prepared(task))
+    except KeyboardInterrupt as err:  # without a traceback: the first process says what happened
+        raise SystemExit(128 + (err.args or (signal.SIGINT,))[0]) from None
 
 
 def _account(task: Task, exitcode: int | None, folder: Path) -> None:

@@ -86,7 +86,7 @@ class Spec:
 
         - one of ``path`` (an h5ad file), ``load`` (a name of :func:`shoal.ds.load`) or ``call`` (a
           function without arguments that returns an AnnData; in YAML
-          ``"package.module:function"``);
+          ``"package.module:function"``, which :func:`run` imports only with ``trust=True``);
         - arguments of :func:`shoal.pp.annotate`;
         - ``prepare``: arguments of :func:`shoal.pp.prepare`, or False to leave it out. The default
           of ``fit_on`` is ``"train"`` here;
@@ -181,6 +181,22 @@ def read(spec: Spec | Mapping[str, Any] | str | Path) -> Spec:
             msg = f"data {data.name!r}: no such file: {origin}"
             raise FileNotFoundError(msg)
     return found
+
+
+def refuse_imports(spec: Spec) -> None:
+    """Raise ``ValueError`` if a spec names code to import, and list that code."""
+    named = [
+        f"{origin} (data {data.name!r})"
+        for data in spec.data
+        for kind, origin in [data.origin]
+        if kind == "call" and isinstance(origin, str)
+    ]
+    if named:
+        msg = (
+            f"the spec would import and run {', '.join(named)}. Nothing was imported. If you know "
+            "this code, pass trust=True"
+        )
+        raise ValueError(msg)
 
 
 def _from_file(path: Path) -> Spec:

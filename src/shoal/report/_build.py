@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HERE = Path(__file__).parent
+SCRIPTS = ("csv.js", "report.js")
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def _assets() -> dict[str, Any]:
         "datatables_js": _safe(base64.b64encode(bundle.read_bytes()).decode()),
         "datatables_css": _safe(bundle.with_suffix(".css").read_text(encoding="utf-8")),
         "style": _safe((HERE / "style.css").read_text(encoding="utf-8")),
-        "script": _safe((HERE / "report.js").read_text(encoding="utf-8")),
+        "script": _safe("".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)),
     }
 
 

@@ -25,7 +25,8 @@ function column({ title, numeric, whole, hidden, link }) {
 for (const node of document.querySelectorAll("table[data-table]")) {
   const { columns, rows, muted } = data.tables[node.dataset.table];
   const grey = new Set(muted);
-  const raw = { orthogonal: "sort", stripHtml: false, decodeEntities: false };
+  const format = { header: (_, i) => csvCell(columns[i].title), body: csvCell };
+  const raw = { orthogonal: "sort", format };
   const buttons = [{ extend: "csv", text: "CSV", filename: node.dataset.table, exportOptions: raw }];
   if (columns.some((c) => c.hidden)) buttons.unshift({ extend: "colvis", text: "Columns" });
   const link = columns.findIndex((c) => c.link);

@@ -9,6 +9,7 @@ from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
 import numpy as np
 
+from ... import _h5ad
 from ..._staging import staged
 from ._plain import from_plain, to_plain
 
@@ -46,7 +47,7 @@ def write_model(
         with ZipFile(stage / MODEL, "a", ZIP_DEFLATED) as file:
             file.writestr(TEXT, text)
         if adata is not None:
-            adata.write_h5ad(stage / ADATA)
+            _h5ad.write(adata, stage / ADATA)
         elif (folder / MODEL).exists():
             (folder / ADATA).unlink(missing_ok=True)  # that of the model which is replaced
 

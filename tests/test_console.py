@@ -1,0 +1,228 @@
+"""Whatever happens, a command ends in one line; advice for Python is given as options that exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import numpy as np
+import pandas as pd
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import shoal as sh
+from shoal import _demo, _report
+from shoal._console import in_options
+from shoal.benchmark import _run
+from shoal.cli import app
+
+runner = CliRunner()
+NEEDED = ["--perturbation-key", "perturbation", "--control", "control", "--n-draws", "5"]
+
+
+@pytest.fixture(scope="module")
+def screen(tmp_path_factory):
+    """A small log-normalised screen with two batches, as a file."""
+    adata = sh.ds.simulate(
+        n_perturbations=3, n_cells=40, n_control=120, n_genes=40, effect_size=8.0, rng=0
+    )
+    del adata.uns["shoal"], adata.uns["truth"]
+    sh.pp.prepare(adata, "perturbation", control="control", normalize="log1p", n_comps=5)
+    path = tmp_path_factory.mktemp("screen") / "small.h5ad"
+    adata.write_h5ad(path)
+    return path
+
+
+def commands(screen, out):
+    """Every command with its arguments, and where its work is done."""
+    spec = out.with_name("spec.yaml")
+    spec.write_text("{}")
+    return {
+        "coherence": ([str(screen), *NEEDED, "-o", str(out)], _report, "analyse"),
+        "report": ([str(screen), "-o", str(out)], sh.tl, "report"),
+        "benchmark": ([str(spec), "-o", str(out)], _run, "leaderboard"),
+        "demo": (["--simulated", "-o", str(out)], _demo, "run"),
+    }
+
+
+ALL = [one.name or one.callback.__name__ for one in app.registered_commands]
+
+
+def test_every_command_is_tested(screen, tmp_path):
+    assert sorted(ALL) == sorted(commands(screen, tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("a\nb"),
+        IndexError("7"),
+        ZeroDivisionError(),
+        KeyError("gone"),
+        UnicodeDecodeError("utf-8", b"x", 0, 1, "bad"),
+        RecursionError("deep"),
+        np.linalg.LinAlgError("singular"),
+        MemoryError(),
+        AssertionError(),
+        NotImplementedError("no"),
+        Exception("of a library"),
+    ],
+    ids=lambda e: type(e).__name__,
+)
+@pytest.mark.parametrize("command", ALL)
+def test_any_error_is_one_line(screen, tmp_path, monkeypatch, command, error):
+    arguments, module, function = commands(screen, tmp_path / "out")[command]
+
+    def fails(*args, **more):
+        raise error
+
+    monkeypatch.setattr(module, function, fails)
+    result = runner.invoke(app, [command, *arguments])
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
+    [line] = [text for text in result.stderr.splitlines() if text.startswith("error: ")]
+    assert line == result.stderr.splitlines()[-1]
+    assert len(line) > len("error: ")
+    assert not list(tmp_path.rglob(".shoal-*"))
+    shown = runner.invoke(app, [command, *arguments, "--debug"])
+    assert shown.exception is error
+
+
+@pytest.mark.parametrize("command", ALL)
+def test_ctrl_c_is_one_line(screen, tmp_path, monkeypatch, command):
+    arguments, module, function = commands(screen, tmp_path / "out")[command]
+
+    def stops(*args, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, function, stops)
+    result = runner.invoke(app, [command, *arguments])
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1] == "interrupted; nothing half-written is left"
+
+
+@pytest.mark.parametrize("command", ALL)
+def test_an_unknown_option_is_an_error_of_usage(command):
+    assert runner.invoke(app, [command, "--no-such-option"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("pass strata=None to pool", "pass --strata none to pool"),
+        (
+            "leave them out with sh.pp.annotate(..., missing='ignore')",
+            "leave them out with --missing ignore",
+        ),
+        (
+            "call sh.pp.prepare(adata, normalize='log1p'), or",
+            "give --normalize log1p, or",
+        ),
+        ("Pass control= with the label(s)", "Pass --control with the label(s)"),
+        ("pass control=['a b', 'c']", "pass --control 'a b' --control c"),
+        ("pass control=('a', 'c')", "pass --control a --control c"),
+        ("Pass control=...; no label", "Pass --control ...; no label"),
+        ("sep='' splits nothing", "--sep '' splits nothing"),
+        ("set n_top_genes=None.", "set --n-top-genes none."),
+        ("min_cells must be a whole number", "--min-cells must be a whole number"),
+        ("another rng=1", "another --seed 1"),
+        ("if you know it, pass trust=True", "if you know it, pass --trust"),
+        ("fit_on='train' has no option", "fit_on='train' has no option"),
+        ("call sh.tl.coherence(adata) first", "call sh.tl.coherence(adata) first"),
+        ("'min_cells' is not in adata.obs", "'min_cells' is not in adata.obs"),
+        ("adata.obs['batch_key'] and x.min_cells", "adata.obs['batch_key'] and x.min_cells"),
+    ],
+)
+def test_advice_for_python_is_given_as_options(text, expected):
+    options = ["strata", "missing", "normalize", "control", "sep", "n_top_genes", "min_cells"]
+    assert in_options(text, [*options, "seed", "trust", "batch_key"]) == expected
+
+
+def write(screen, path, change):
+    """Write the screen with something wrong."""
+    import anndata as ad
+
+    adata = ad.read_h5ad(screen)
+    adata = change(adata)
+    adata.write_h5ad(path)
+    return str(path)
+
+
+def without_controls_of_a_batch(adata):
+    return adata[
+        ~(
+            (adata.obs["perturbation"] == "control")
+            & (adata.obs["batch"] == adata.obs["batch"].iloc[-1])
+        )
+    ].copy()
+
+
+def with_missing_labels(adata):
+    column = adata.obs["perturbation"].astype(object)
+    column.iloc[:5] = np.nan
+    adata.obs["perturbation"] = pd.Categorical(column)
+    return adata
+
+
+def as_counts(adata):
+    adata.X = adata.layers["counts"].copy()
+    del adata.obsm["X_pca"]
+    adata.uns.pop("log1p", None)
+    return adata
+
+
+def scored(adata):
+    adata.X = np.random.default_rng(0).normal(size=adata.shape).astype(np.float32)
+    del adata.obsm["X_pca"]
+    return adata
+
+
+@pytest.mark.parametrize(
+    ("change", "more"),
+    [
+        (without_controls_of_a_batch, ["--batch-key", "batch"]),
+        (with_missing_labels, []),
+        (as_counts, []),
+        (scored, ["--n-top-genes", "20"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_the_advice_of_an_error_can_be_followed(screen, tmp_path, change, more):
+    path = write(screen, tmp_path / "wrong.h5ad", change)
+    arguments = ["coherence", path, *NEEDED, *more, "--no-h5ad", "-o", str(tmp_path / "out")]
+    first = runner.invoke(app, arguments)
+    assert first.exit_code == 1
+    error = first.stderr.splitlines()[-1]
+    advised = re.findall(r"--([a-z][\w-]+) ('[^']*'|[\w-]+)(?=[\s.,;)]|$)", error)
+    assert advised, error
+    assert {name for name, _ in advised} <= options_of("coherence")
+    name, value = advised[0]
+    second = runner.invoke(app, [*arguments, f"--{name}", *shlex.split(value)])
+    assert second.exit_code == 0, (error, second.stderr)
+
+
+def options_of(command):
+    """Names of the options of a command."""
+    found = typer.main.get_command(app).commands[command]
+    return {option.lstrip("-") for one in found.params for option in one.opts}
+
+
+def test_the_options_are_handed_on(screen, tmp_path):
+    import anndata as ad
+
+    arguments = ["coherence", str(screen), *NEEDED, "-o", str(tmp_path), "--batch-key", "batch"]
+    options = "--sep & --missing ignore --strata none --n-top-genes none --n-comps 4"
+    result = runner.invoke(app, [*arguments, *options.split(), "--use-rep", "X_pca"])
+    assert result.exit_code == 0, result.stderr
+    adata = ad.read_h5ad(tmp_path / "small.coherence.h5ad")
+    assert adata.uns["shoal"]["sep"] == "&"
+    assert adata.uns["shoal"]["missing"] == "ignore"
+    assert adata.uns["coherence"]["params"]["strata"] == ""
+    assert adata.obsm["X_pca"].shape[1] == 5  # the PCA of the file
+    result = runner.invoke(app, [*arguments, "--strata", "batch", "--n-top-genes", "x"])
+    assert result.exit_code == 2
+    result = runner.invoke(app, [*arguments, "--strata", "batch"])
+    assert result.exit_code == 0, result.stderr
+    adata = ad.read_h5ad(tmp_path / "small.coherence.h5ad")
+    assert adata.uns["coherence"]["params"]["strata"] == "batch"
