@@ -59,7 +59,7 @@ def analyse(adata: AnnData, options: Options, say: Callable[[str], None]) -> Non
         use_rep = PCA
         if options.normalize is not None or PCA not in adata.obsm:
             say("preparing: normalisation, variable genes, PCA fitted on the controls")
-            pp.prepare(adata, normalize=options.normalize)
+            pp.prepare(adata, normalize=options.normalize, overwrite=True)
         else:
             say(f"using the {PCA} of the file")
     labelled = labels(adata, resolve(adata))
@@ -68,7 +68,7 @@ def analyse(adata: AnnData, options: Options, say: Callable[[str], None]) -> Non
     how: dict[str, Any] = {"layer": options.layer, "use_rep": use_rep, "depth_key": depth_key}
     n = len(labelled.names)
     say(f"measuring the coherence of {n} perturbations against {n_control:,} controls")
-    tl.coherence(adata, min_cells=options.min_cells, rng=options.seed, **how)
+    tl.coherence(adata, min_cells=options.min_cells, rng=options.seed, overwrite=True, **how)
     sizes = [n for n in SIZES if 2 * n <= n_control]
     if not sizes and by is None:
         say(f"no test of controls against controls: {n_control} are too few")
@@ -78,7 +78,8 @@ def analyse(adata: AnnData, options: Options, say: Callable[[str], None]) -> Non
         numbers = ", ".join(map(str, sizes))
         groups.insert(0, f"{options.n_draws} random sets each of {numbers} cells")
     say(f"testing controls against controls: {' and '.join(groups)}")
-    tl.coherence_null(adata, n_cells=sizes, n_draws=options.n_draws, by=by, rng=options.seed, **how)
+    how |= {"n_draws": options.n_draws, "by": by}
+    tl.coherence_null(adata, n_cells=sizes, rng=options.seed, overwrite=True, **how)
 
 
 def _control_groups(adata: AnnData) -> str | None:

@@ -48,6 +48,17 @@ class Screen:
     sep: str = "+"
     missing: str = "raise"
 
+    @property
+    def columns(self) -> tuple[str | None, ...]:
+        """Columns of ``obs`` that describe the experiment; ``None`` for those it does not have."""
+        return (
+            self.perturbation_key,
+            self.context_key,
+            self.batch_key,
+            self.dose_key,
+            self.guide_key,
+        )
+
     def canonical(self, label: str) -> str:
         """Give a combination its one name: parts sorted, repeats and control parts dropped.
 

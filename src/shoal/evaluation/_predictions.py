@@ -15,9 +15,14 @@ from .._validate import key_in
 from ..core._codes import members
 from ..core._matrix import Rows, as_rows
 from ..core._population import population
-from ..core._predictions import PREDICTED, SOURCE, is_transductive, prediction_slot
+from ..core._predictions import (
+    PREDICTED,
+    SOURCE,
+    column_of,
+    is_transductive,
+    prediction_slot,
+)
 from ..metrics._comparison import Populations
-from ..models.base._assembly import SOURCE as SOURCE_OF_CELL
 from ._checks import checked
 from ._paths import names_at, paths_of
 from ._task import take
@@ -233,7 +238,8 @@ def _cells_apart(task: EvaluationTask, cells: AnnData) -> Populations:
         )
         raise ValueError(msg)
     made = Populations(task.truth, take(in_order(given.rows, cells, features), chosen))
-    source = names_at(cells.obs.get(SOURCE_OF_CELL), chosen)
+    column = column_of(cells, "source", taken=screen.columns)
+    source = names_at(None if column is None else cells.obs[column], chosen)
     return replace(checked(made, "prediction.X"), paths=paths_of(task, source))
 
 

@@ -112,7 +112,7 @@ def coherence(
     """
     adata = get_adata(data, mod)
     key = key or COHERENCE
-    result = read_result(adata, key, written_by="sh.tl.coherence(adata)")
+    result = read_result(adata, key, kind="coherence", written_by="sh.tl.coherence(adata)")
     table: pd.DataFrame = result["table"]
     for column in (x, *([] if color is None else [color])):
         key_in(column, table.columns, where=f"the table of adata.uns[{key!r}]")

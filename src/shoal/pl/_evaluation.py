@@ -38,11 +38,7 @@ def read_evaluation(data: AnnData | MuData, key: str | None, mod: str | None) ->
     adata = get_adata(data, mod)
     key = key or EVALUATION
     call = "sh.tl.evaluate(adata, prediction=...)"
-    result = read_result(adata, key, written_by=call)
-    if not str(result["schema"]).startswith("evaluation/"):
-        msg = f"adata.uns[{key!r}] holds {result['schema']!r}, not an evaluation; call {call} first"
-        raise KeyError(msg)
-    return result
+    return read_result(adata, key, kind="evaluation", written_by=call)
 
 
 def chosen(result: dict[str, Any], metrics: Sequence[str] | None) -> pd.DataFrame:

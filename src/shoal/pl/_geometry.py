@@ -99,7 +99,7 @@ def geometry(
     adata = get_adata(data, mod)
     positive(max_cells, name="max_cells")
     key = key or COHERENCE
-    result = read_result(adata, key, written_by="sh.tl.coherence(adata)")
+    result = read_result(adata, key, kind="coherence", written_by="sh.tl.coherence(adata)")
     params: Mapping[str, Any] = result["params"]
     if use_rep is None and layer is None:
         use_rep, layer = params["use_rep"] or None, params["layer"] or None

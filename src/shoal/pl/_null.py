@@ -81,7 +81,9 @@ def coherence_null(
     """
     adata = get_adata(data, mod)
     key = key or f"{COHERENCE}_null"
-    result = read_result(adata, key, written_by="sh.tl.coherence_null(adata)")
+    result = read_result(
+        adata, key, kind="coherence_null", written_by="sh.tl.coherence_null(adata)"
+    )
     table: pd.DataFrame = result["table"]
     key_in(pvalue, table.columns, where=f"the table of adata.uns[{key!r}]")
     if ax is None:

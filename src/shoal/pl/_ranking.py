@@ -79,7 +79,9 @@ def ranking(
     """
     adata = get_adata(data, mod)
     key = key or COHERENCE
-    table: pd.DataFrame = read_result(adata, key, written_by="sh.tl.coherence(adata)")["table"]
+    table: pd.DataFrame = read_result(
+        adata, key, kind="coherence", written_by="sh.tl.coherence(adata)"
+    )["table"]
     for column in (by, *([] if color is None else [color])):
         key_in(column, table.columns, where=f"the table of adata.uns[{key!r}]")
     if n_top is not None:

@@ -11,13 +11,15 @@ from .._keys import SCREEN
 from .._logging import logger
 from .._validate import get_adata, one_of
 from ..core._screen import Screen, as_labels, check, labels
-from ..core._view import materialize_view
+from ..core._slots import claim, recorded_screen, write_slots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
     from mudata import MuData
+
+SLOT = f"uns/{SCREEN}"
 
 
 @shared()
@@ -32,6 +34,7 @@ def annotate(
     guide_key: str | None = None,
     sep: str = "+",
     missing: Literal["raise", "ignore"] = "raise",
+    overwrite: bool = False,
     mod: str | None = None,
 ) -> None:
     """Record the design of a perturbation screen, so that later calls need not repeat it.
@@ -62,6 +65,8 @@ def annotate(
         Text between the parts of a combination. ``""`` if names are never combinations.
     missing
         What a missing perturbation label means: an error, or a cell that belongs to no group.
+    overwrite
+        {overwrite}
     mod
         {mod}
 
@@ -85,6 +90,8 @@ def annotate(
     """
     adata = get_adata(data, mod)
     one_of(missing, ("raise", "ignore"), name="missing")
+    owned = {SLOT} if recorded_screen(adata) is not None else set()
+    claim(adata, [SLOT], owned=owned, overwrite=overwrite, rename="rename it")
     screen = Screen(
         str(perturbation_key),
         as_labels(control),
@@ -111,8 +118,7 @@ def annotate(
         int(labelled.is_control.sum()),
         int((labelled.code < 0).sum()),
     )
-    materialize_view(adata)
-    adata.uns[SCREEN] = screen.to_uns()
+    write_slots(adata, {SLOT: screen.to_uns()})
 
 
 def _check_dose(adata: AnnData, key: str) -> None:

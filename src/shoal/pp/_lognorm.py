@@ -43,25 +43,38 @@ class Normalised:
     totals: Floats
     target_sum: float
 
-    def write(self, adata: AnnData, *, keep_counts: bool) -> None:
-        """Write the values to ``X``, and beside them the counts and ``obs["total_counts"]``.
+    def slots(self, adata: AnnData, *, keep_counts: bool, overwrite: bool) -> dict[str, Any]:
+        """Return what to write: ``X``, and beside it the counts and ``obs["total_counts"]``.
 
         A layer or a column that is there already is kept.
+
+        Raises
+        ------
+        ValueError
+            If the counts are in ``X`` alone, and ``layers["counts"]`` holds other values.
         """
-        if keep_counts and COUNTS in adata.layers:
+        # scanpy's mark; its {"base": None} cannot be read by every version of anndata
+        made: dict[str, Any] = {"X": self.values, "uns/log1p": {}}
+        if keep_counts and COUNTS in adata.layers and not overwrite:
+            kept = walk(as_rows(adata.layers[COUNTS]), _totals_of)[1]["totals"]
+            if not np.allclose(kept, self.totals, rtol=1e-4):
+                msg = (
+                    "adata.X would be replaced by normalised values, and layers['counts'], where "
+                    "its counts are kept, holds other ones: rename that layer, or replace it with "
+                    "overwrite=True"
+                )
+                raise ValueError(msg)
             logger.info("layers['counts'] is there already and is kept")
         elif keep_counts:
-            adata.layers[COUNTS] = self.counts
+            made[f"layers/{COUNTS}"] = self.counts
         if DEPTH in adata.obs:
             logger.info(
                 "obs['total_counts'] is there already and is kept; "
                 "cells were scaled by the totals of the matrix"
             )
         else:
-            adata.obs[DEPTH] = self.totals
-        adata.X = self.values
-        # scanpy's mark; its {"base": None} cannot be read by every version of anndata
-        adata.uns["log1p"] = {}
+            made[f"obs/{DEPTH}"] = self.totals
+        return made
 
 
 def log_normalise(

@@ -15,7 +15,8 @@ from .._validate import get_adata, key_in, one_of, positive
 from ..core._matrix import Rows, as_rows, choose
 from ..core._scale import look
 from ..core._screen import labels, resolve
-from ..core._view import check_writable, materialize_view
+from ..core._slots import WRITES, claim, write_slots, written
+from ..core._view import check_writable
 from ._lognorm import log_normalise
 from ._pca import fit_pca
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from ..core._screen import Labels
 
 MAX_GENES = 5000  # the PCA forms a genes x genes matrix for every fold
+SCHEMA = "pca/1"
+SLOTS = ("var/highly_variable", "varm/PCs", f"obsm/{PCA}", "uns/pca")
 FIXES = {  # what to do about values on another scale, by `normalize` and what the values are
     None: {
         "counts": (
@@ -70,6 +73,7 @@ def prepare(
     cross_fit: int = 10,
     exclude: str | Sequence[str] | None = None,
     layer: str | None = None,
+    overwrite: bool = False,
     mod: str | None = None,
 ) -> None:
     """Check the scale, choose genes and compute the PCA in which responses are measured.
@@ -109,6 +113,9 @@ def prepare(
         of a later :func:`shoal.tl.associate`.
     layer
         Layer to read instead of ``X``. Normalised values are written to ``X`` either way.
+    overwrite
+        {overwrite}
+        A PCA of another tool is such a slot.
     mod
         {mod}
 
@@ -124,7 +131,8 @@ def prepare(
     ``var["highly_variable"]``
         bool: genes that are used.
     ``uns["pca"]``
-        ``variance`` and ``variance_ratio`` of the fit cells (float64, (k,)), and ``params``.
+        ``variance`` and ``variance_ratio`` of the fit cells (float64, (k,)), ``params``, ``schema``
+        and ``writes``, by which these slots are known to be shoal's.
 
     and, with ``normalize="log1p"``,
 
@@ -175,6 +183,13 @@ def prepare(
         msg = "target_sum is the depth to normalise to; it needs normalize='log1p'"
         raise ValueError(msg)
     screen = resolve(adata, perturbation_key, control=control)
+    claim(
+        adata,
+        SLOTS,
+        owned=written(adata, "pca", [SCHEMA]),
+        overwrite=overwrite,
+        rename="rename what is to be kept",
+    )
     labelled = labels(adata, screen)
     fit = _fit_cells(adata, labelled, fit_on)
     matrix, slot = choose(adata, layer=layer)
@@ -189,15 +204,13 @@ def prepare(
     folds = _fold_count(cross_fit, fit, n_comps)
     pca = fit_pca(Rows(rows.matrix, np.flatnonzero(genes)), fit, n_comps, fit_on, folds=folds)
 
-    materialize_view(adata)
+    values = {}
     if normalised is not None:
-        normalised.write(adata, keep_counts=layer is None)
+        values = normalised.slots(adata, keep_counts=layer is None, overwrite=overwrite)
     loadings = np.zeros((adata.n_vars, pca.axes.shape[1]))
     loadings[genes] = pca.axes
-    adata.var["highly_variable"] = genes
-    adata.varm["PCs"] = loadings
-    adata.obsm[PCA] = pca.scores
-    adata.uns["pca"] = {
+    values |= dict(zip(SLOTS, (genes, loadings, pca.scores), strict=False))
+    values["uns/pca"] = {
         "variance": pca.variance,
         "variance_ratio": pca.variance / pca.total,
         "params": {
@@ -216,7 +229,10 @@ def prepare(
             "perturbation_key": screen.perturbation_key,
             "control": np.array(screen.control, dtype=object),
         },
+        "schema": SCHEMA,
+        WRITES: "\n".join(SLOTS),
     }
+    write_slots(adata, values)
 
 
 def _fit_cells(adata: AnnData, labelled: Labels, fit_on: str) -> Bools:

@@ -17,7 +17,7 @@ from .._validate import get_adata, one_of, positive
 from ..core._design import codes, make_plan, strata_keys
 from ..core._results import write_table
 from ..core._screen import labels, resolve
-from ..core._view import materialize_view
+from ..core._slots import claim_result
 from ..metrics._coherence import signed_sqrt
 from ..metrics._null import adjust
 from ..metrics._shrinkage import shrink
@@ -56,6 +56,7 @@ def coherence(
     level: float = 0.95,
     rng: RNGLike = 0,
     key_added: str | None = None,
+    overwrite: bool = False,
     mod: str | None = None,
 ) -> None:
     r"""Measure how large, how coherent and how certain every perturbation's response is.
@@ -118,6 +119,8 @@ def coherence(
         Seed or generator of the permutations. Nothing else is random.
     key_added
         Name of the result. By default ``"coherence"``.
+    overwrite
+        {overwrite}
     mod
         {mod}
 
@@ -187,6 +190,14 @@ def coherence(
         msg = f"level must lie between 0 and 1, such as 0.95, not {level!r}"
         raise ValueError(msg)
     screen = resolve(adata, perturbation_key, control=control)
+    key = claim_result(
+        adata,
+        COHERENCE if key_added is None else key_added,
+        schema="coherence/1",
+        screen=screen,
+        obs=True,
+        overwrite=overwrite,
+    )
     labelled = labels(adata, screen)
     keys = strata_keys(screen, strata)
     plan = make_plan(adata, labelled, strata=keys, depth_key=depth_key)
@@ -236,10 +247,14 @@ def coherence(
         "n_features": rows.shape[1],
         "control_trace": measured.control_trace,
     }
-    key = key_added or COHERENCE
-    materialize_view(adata)
-    write_table(adata, key, table, schema="coherence/1", params=params)
-    adata.obs[key] = measured.cell
+    write_table(
+        adata,
+        key,
+        table,
+        schema="coherence/1",
+        params=params,
+        slots={f"obs/{key}": measured.cell},
+    )
 
 
 def _cross(adata: AnnData, screen: Screen) -> dict[str, Ints]:

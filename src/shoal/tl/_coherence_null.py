@@ -18,7 +18,7 @@ from ..core._matrix import as_rows
 from ..core._plan import Plan
 from ..core._results import write_table
 from ..core._screen import labels, resolve
-from ..core._view import materialize_view
+from ..core._slots import claim_result
 from ._features import features
 from ._measure import measure
 
@@ -50,6 +50,7 @@ def coherence_null(
     min_cells: int = 20,
     rng: RNGLike = 0,
     key_added: str | None = None,
+    overwrite: bool = False,
     mod: str | None = None,
 ) -> None:
     """Check the null distribution of the coherence test on the screen's own control cells.
@@ -84,6 +85,8 @@ def coherence_null(
         Seed or generator. One generator is spawned for each set.
     key_added
         Name of the result. By default ``"coherence_null"``.
+    overwrite
+        {overwrite}
     mod
         {mod}
 
@@ -115,6 +118,13 @@ def coherence_null(
     adata = get_adata(data, mod)
     positive(n_draws, name="n_draws")
     screen = resolve(adata, perturbation_key, control=control)
+    key = claim_result(
+        adata,
+        f"{COHERENCE}_null" if key_added is None else key_added,
+        schema="coherence_null/1",
+        screen=screen,
+        overwrite=overwrite,
+    )
     labelled = labels(adata, screen)
     keys = strata_keys(screen, strata)
     plan = make_plan(adata, labelled, strata=keys, depth_key=depth_key)
@@ -155,10 +165,9 @@ def coherence_null(
         "depth_key": depth_key,
         "n_control": len(cells),
     }
-    materialize_view(adata)
     write_table(
         adata,
-        key_added or f"{COHERENCE}_null",
+        key,
         table,
         schema="coherence_null/1",
         params=params,

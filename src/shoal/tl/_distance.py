@@ -18,7 +18,7 @@ from ..core._grouped_cells import gather
 from ..core._matrix import as_rows, choose
 from ..core._results import read_result, write_table
 from ..core._screen import labels, resolve
-from ..core._view import materialize_view
+from ..core._slots import claim_result
 from ..metrics._mmd import as_widths
 from ..metrics._permutation import permutation_pvalue
 from ._correction import CORRECTIONS, adjusted
@@ -57,6 +57,7 @@ def distance(
     use_rep: str | None = None,
     rng: RNGLike = 0,
     key_added: str | None = None,
+    overwrite: bool = False,
     mod: str | None = None,
 ) -> None:
     r"""Measure how far each perturbed population is from the controls, or from all others.
@@ -120,6 +121,8 @@ def distance(
         Seed or generator of the permutations. Distances do not depend on it.
     key_added
         Slot of ``uns``. By default ``"distance"``.
+    overwrite
+        {overwrite}
     mod
         {mod}
 
@@ -168,6 +171,13 @@ def distance(
     generator = as_generator(rng)
     _check_test(n_perms, alpha, pairwise=pairwise)
     screen = resolve(adata, perturbation_key, control=control)
+    key = claim_result(
+        adata,
+        DISTANCE if key_added is None else key_added,
+        schema=("distance/1", "distance_pairwise/1"),
+        screen=screen,
+        overwrite=overwrite,
+    )
     labelled = labels(adata, screen)
     matrix, slot = choose(adata, layer=layer, use_rep=use_rep)
     keys = strata_keys(screen, strata)
@@ -208,9 +218,8 @@ def distance(
         "correction": correction,
         "strata": keys,
     }
-    materialize_view(adata)
     schema = "distance_pairwise/1" if pairwise else "distance/1"
-    write_table(adata, key_added or DISTANCE, table, schema=schema, params=params)
+    write_table(adata, key, table, schema=schema, params=params)
 
 
 def distance_matrix(
@@ -247,16 +256,12 @@ def distance_matrix(
     >>> sh.tl.distance_matrix(adata).shape
     (5, 5)
     """
-    entry = read_result(
-        get_adata(data, mod), key, written_by="sh.tl.distance(adata, pairwise=True)"
-    )
-    if entry["schema"] != "distance_pairwise/1":
-        msg = (
-            f"adata.uns[{key!r}] holds no pairs; call sh.tl.distance(adata, pairwise=True, "
-            f"key_added={key!r})"
-        )
-        raise ValueError(msg)
-    table = entry["table"]
+    table = read_result(
+        get_adata(data, mod),
+        key,
+        kind="distance_pairwise",
+        written_by=f"sh.tl.distance(adata, pairwise=True, key_added={key!r})",
+    )["table"]
     names = pd.Index(table["perturbation"].cat.categories, name=None)
     square = np.zeros((len(names), len(names)))
     i, j = table["perturbation"].cat.codes.to_numpy(), table["other"].cat.codes.to_numpy()

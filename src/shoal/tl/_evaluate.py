@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .._docs import shared
 from .._keys import EVALUATION
 from .._threads import one_thread
 from .._validate import get_adata
 from ..core._results import write_table
-from ..core._view import materialize_view
+from ..core._slots import claim_result
 from ..evaluation._evaluate import Settings
 from ..evaluation._evaluate import evaluate as evaluated
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 
 @one_thread()
+@shared()
 def evaluate(
     data: AnnData | MuData,
     *,
@@ -37,6 +39,7 @@ def evaluate(
     n_comps: int = 50,
     min_cells: int = 20,
     key_added: str | None = None,
+    overwrite: bool = False,
     rng: RNGLike = 0,
     mod: str | None = None,
 ) -> None:
@@ -100,6 +103,8 @@ def evaluate(
         Cells of a condition below which it is left out, and listed in ``missing``.
     key_added
         Slot of ``uns``; ``"evaluation"`` if ``None``.
+    overwrite
+        {overwrite}
     rng
         Seed or generator of the halves, the controls, the baselines and the intervals.
     mod
@@ -200,6 +205,12 @@ def evaluate(
     ['energy', 'pds_l2']
     """
     adata = get_adata(data, mod)
+    key = claim_result(
+        adata,
+        EVALUATION if key_added is None else key_added,
+        schema="evaluation/1",
+        overwrite=overwrite,
+    )
     settings = Settings(
         layer=layer,
         metrics=metrics,
@@ -211,7 +222,5 @@ def evaluate(
         min_cells=min_cells,
     )
     params, tables = evaluated(adata, prediction, settings, rng=rng)
-    materialize_view(adata)
     table = tables.pop("table")
-    key = key_added or EVALUATION
     write_table(adata, key, table, schema="evaluation/1", params=params, **tables)

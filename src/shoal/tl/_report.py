@@ -135,7 +135,7 @@ def _entry(adata: AnnData, name: str, key: str | None) -> dict[str, Any] | None:
     if key is None and name not in adata.uns:
         return None
     key = key or name
-    entry = read_result(adata, key, written_by=WRITTEN_BY[name])
+    entry = read_result(adata, key, kind=name, written_by=WRITTEN_BY[name])
     if name != LEADERBOARD and entry["schema"] != f"{name}/1":
         msg = (
             f"adata.uns[{key!r}] has the layout {entry['schema']!r}, not '{name}/1'; call "

@@ -356,7 +356,8 @@ def test_an_embedding_of_all_cells_is_refused_or_marked_in_every_table():
         assert entry["params"]["transductive"] is (key == "seen")
         marked = entry["contenders"]["transductive"]
         assert marked.index[marked].tolist() == (["prediction"] if key == "seen" else [])
-    assert adata.uns["perturbation_predictions"]["table"].to_dict("index") == {
+    recorded = adata.uns["perturbation_predictions"]["table"]
+    assert recorded[["model", "embedding", "transductive"]].to_dict("index") == {
         "seen": {"model": "ConditionalMonge", "embedding": "mds", "transductive": True},
         "own": {"model": "ConditionalMonge", "embedding": "table", "transductive": False},
     }
