@@ -131,10 +131,8 @@ def column_of(
         role, unless it is one of these.
     """
     known = known_predictions(adata)
-    if "X" in known.index:
-        name = str(known.loc["X", role])
-    else:
-        name = "" if role in taken else role
+    unrecorded = "" if role in taken else role
+    name = str(known.loc["X", role]) if "X" in known.index else unrecorded
     return name if name in adata.obs else None
 
 

@@ -20,7 +20,9 @@ from ._style import (
     WHEEL,
     axes_or_new,
     name_points,
+    plain,
     point_size,
+    shorten,
     tidy,
 )
 from ._texts import fill
@@ -132,7 +134,7 @@ def coherence(
         _curve(ax, float(result["params"]["control_trace"]))
     _points(ax, table, at, r, color, alpha)
 
-    ax.set(xlabel=TITLES.get(x, x.replace("_", " ")), ylabel="coherence $r$")
+    ax.set(xlabel=TITLES.get(x, plain(x.replace("_", " "))), ylabel="coherence $r$")
     _headroom(ax)
     tidy(ax)
     if ax.get_legend_handles_labels()[0]:
@@ -223,11 +225,17 @@ def _points(
         known = np.isfinite(value)
         ax.scatter(x[~known], y[~known], s=size, c=QUIET, **rim)
         drawn = ax.scatter(x[known], y[known], s=size, c=value[known], cmap="cividis", **rim)
-        ax.figure.colorbar(drawn, ax=ax, label=color.replace("_", " "), shrink=0.8)
+        ax.figure.colorbar(drawn, ax=ax, label=plain(color.replace("_", " ")), shrink=0.8)
         return
     for name, rows, (tint, marker) in classes(table, color, alpha):
         ax.scatter(
-            x[rows], y[rows], s=size, c=tint, marker=marker, label=f"{name} ({rows.sum()})", **rim
+            x[rows],
+            y[rows],
+            s=size,
+            c=tint,
+            marker=marker,
+            label=f"{shorten(name)} ({rows.sum()})",
+            **rim,
         )
 
 

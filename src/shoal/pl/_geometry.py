@@ -17,7 +17,7 @@ from ..core._results import read_result
 from ..core._screen import Screen, labels, resolve
 from ..metrics._cells import densify
 from ._cells import some
-from ._style import FAINT, INK, QUIET, SIGNED, axes_or_new, shorten, tidy
+from ._style import FAINT, INK, QUIET, SIGNED, axes_or_new, plain, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
@@ -247,5 +247,5 @@ def _title(name: str, row: Any) -> str:
     if np.isfinite(row["qvalue"]):
         parts.append(f"q = {row['qvalue']:.1g}" if row["qvalue"] >= 1e-300 else "q < 1e-300")
     if row["cause"] not in ("none", ""):
-        parts.append(str(row["cause"]))
+        parts.append(plain(row["cause"]))
     return "   ".join(parts)

@@ -11,7 +11,7 @@ from scipy import stats
 from .._keys import COHERENCE
 from .._validate import get_adata, key_in
 from ..core._results import read_result
-from ._style import FAINT, INK, MARKERS, WHEEL, tidy
+from ._style import FAINT, INK, MARKERS, WHEEL, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
@@ -185,7 +185,8 @@ def _rates(ax: Axes, rates: pd.DataFrame) -> None:
             **look,
         )
     names = [
-        f"{n}" if held_out == RANDOM else str(held_out).replace(" ", "\n") for held_out, n in places
+        f"{n}" if held_out == RANDOM else shorten(held_out).replace(" ", "\n")
+        for held_out, n in places
     ]
     ax.set_xticks(range(len(places)), names, rotation=45 if len(places) > 8 else 0)
     ax.set(

@@ -10,7 +10,7 @@ from .._keys import COHERENCE
 from .._validate import get_adata, key_in, positive
 from ..core._results import read_result
 from ._coherence import classes
-from ._style import INK, QUIET, axes_or_new, shorten, tidy
+from ._style import INK, QUIET, axes_or_new, plain, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
@@ -109,12 +109,12 @@ def ranking(
             s=26,
             c=tint,
             marker=marker,
-            label=f"{name} ({rows.sum()})",
+            label=f"{shorten(name)} ({rows.sum()})",
             zorder=3,
         )
     ax.set_yticks(row, [shorten(name) for name in shown.index])
     ax.set_ylim(len(shown) - 0.4, -0.6)
-    ax.set_xlabel("coherence $r$" if by == "coherence" else by.replace("_", " "))
+    ax.set_xlabel("coherence $r$" if by == "coherence" else plain(by.replace("_", " ")))
     tidy(ax)
     ax.tick_params(axis="y", length=0, labelsize="x-small")
     ax.grid(axis="y", color=QUIET, lw=0.4, alpha=0.35)
