@@ -162,7 +162,7 @@ def test_too_few_controls_for_a_null(counts, tmp_path):
         ((), "normalize='log1p'"),  # counts, and nobody said to normalise them
         (("--use-rep", "X_umap"), "'X_umap' is not in adata.obsm"),
         (("--layer", "logs", "--use-rep", "X_pca"), "exclude each other"),
-        (("--normalize", "log1p", "--min-cells", "0"), "min_cells must be above 0"),
+        (("--normalize", "log1p", "--min-cells", "0"), "min_cells must be a whole number"),
     ],
 )
 def test_errors_are_one_line_and_leave_nothing(counts, tmp_path, more, message):

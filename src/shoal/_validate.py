@@ -43,10 +43,21 @@ def key_in(key: str, available: Collection[str], *, where: str, hint: str = "") 
         raise KeyError(msg)
 
 
-def positive(value: float, *, name: str) -> None:
-    """Raise ``ValueError`` unless `value` is above zero."""
-    if not value > 0:
-        msg = f"{name} must be above 0, not {value!r}"
+def positive(value: object, *, name: str) -> None:
+    """Raise unless `value` is a finite number above zero.
+
+    Raises
+    ------
+    TypeError
+        If it is no number.
+    ValueError
+        If it is 0 or below, NaN or infinite.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
+        msg = f"{name} must be a number above 0, not {value!r}"
+        raise TypeError(msg)
+    if not 0 < value < np.inf:
+        msg = f"{name} must be {'finite' if value == np.inf else 'above 0'}, not {value!r}"
         raise ValueError(msg)
 
 

@@ -232,7 +232,7 @@ def test_rows_are_plain_json(spec, tmp_path):
 
 
 def test_jobs_is_a_number(spec, tmp_path):
-    with pytest.raises(ValueError, match="jobs must be above 0"):
+    with pytest.raises(ValueError, match="jobs must be a whole number"):
         sh.benchmark.run(spec, folder=tmp_path, jobs=0)
 
 

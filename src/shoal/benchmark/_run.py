@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._logging import logger, progress
 from .._staging import staged
-from .._validate import positive
+from .._validate import whole
 from ..evaluation._attempt import attempt, failed, reason
 from ..evaluation._leaderboard import ABOUT
 from ..evaluation._rows import Row, tidy
@@ -129,7 +129,7 @@ def run(
     ['control', 'mean_shift']
     """
     spec, folder = read(spec), Path(folder)
-    positive(jobs, name="jobs")
+    whole(jobs, name="jobs")
     wanted = list(_rows(spec))
     folder.mkdir(parents=True, exist_ok=True)
     pending = [pair for pair in wanted if not _is_done(folder, pair[0], retry=retry)]

@@ -218,7 +218,7 @@ def recorded_screen(adata: AnnData) -> Screen | None:
     """Return the screen in ``uns["shoal"]``; ``None`` if there is none that can be read."""
     stored = adata.uns.get(SCREEN)
     try:
-        return Screen.from_uns(stored) if isinstance(stored, Mapping) else None
+        return Screen.from_uns(dict(stored)) if isinstance(stored, Mapping) else None
     except (ValueError, TypeError):
         return None
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._contenders import COPY, PREDICTION
 from .._random import RNGLike, as_generator
-from .._validate import key_in, one_of, positive
+from .._validate import key_in, one_of, whole
 from ..core._screen import resolve
 from ..metrics._external_suites import EXTERNAL_SUITES
 from ..metrics._suite import SUITE
@@ -49,7 +49,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         one_of(self.suite, (CALIBRATED, *EXTERNAL_SUITES), name="suite")
-        positive(self.n_comps, name="n_comps")
+        whole(self.n_comps, name="n_comps")
         fewest = FEWEST[self.external is None]
         if self.min_cells < fewest:
             msg = (

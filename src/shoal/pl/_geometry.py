@@ -9,7 +9,7 @@ from scipy.linalg import eigh
 
 from .._keys import COHERENCE
 from .._random import RNGLike, as_generator
-from .._validate import get_adata, key_in, positive
+from .._validate import get_adata, key_in, whole
 from ..core._design import make_plan
 from ..core._matrix import Rows, as_rows, choose
 from ..core._plan import shifts_of
@@ -97,7 +97,7 @@ def geometry(
     >>> ax = sh.pl.geometry(adata, adata.uns["coherence"]["table"].index[0])
     """
     adata = get_adata(data, mod)
-    positive(max_cells, name="max_cells")
+    whole(max_cells, name="max_cells")
     key = key or COHERENCE
     result = read_result(adata, key, kind="coherence", written_by="sh.tl.coherence(adata)")
     params: Mapping[str, Any] = result["params"]

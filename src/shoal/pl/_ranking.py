@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._keys import COHERENCE
-from .._validate import get_adata, key_in, positive
+from .._validate import get_adata, key_in, whole
 from ..core._results import read_result
 from ._coherence import classes
 from ._style import INK, QUIET, axes_or_new, plain, shorten, tidy
@@ -85,7 +85,7 @@ def ranking(
     for column in (by, *([] if color is None else [color])):
         key_in(column, table.columns, where=f"the table of adata.uns[{key!r}]")
     if n_top is not None:
-        positive(n_top, name="n_top")
+        whole(n_top, name="n_top")
     shown = (
         table[np.isfinite(table[by])]
         .sort_values(by, ascending=ascending, kind="stable")

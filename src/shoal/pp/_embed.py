@@ -12,7 +12,7 @@ from .._docs import shared
 from .._keys import EMBEDDINGS, EMBEDDINGS_INFO
 from .._logging import logger
 from .._threads import one_thread
-from .._validate import get_adata, one_of, positive
+from .._validate import get_adata, one_of, whole
 from ..core._results import write_table
 from ..core._screen import labels, resolve
 from ..core._slots import check_name, claim, written
@@ -197,7 +197,7 @@ def embed(
     check_arguments(method, given | {"strata": None if strata == "auto" else strata})
     for name, value in {"n_comps": n_comps, "walk": walk}.items():
         if value is not None:
-            positive(value, name=name)
+            whole(value, name=name)
     screen = resolve(adata, perturbation_key, control=control)
     key = _claimed(adata, method if key_added is None else key_added, screen, overwrite=overwrite)
     labelled = labels(adata, screen)

@@ -11,7 +11,7 @@ from .._docs import shared
 from .._keys import PCA, SPLIT
 from .._logging import logger
 from .._threads import one_thread
-from .._validate import get_adata, key_in, one_of, positive
+from .._validate import get_adata, key_in, one_of, positive, whole
 from ..core._matrix import Rows, as_rows, choose
 from ..core._scale import look
 from ..core._screen import labels, resolve
@@ -175,10 +175,11 @@ def prepare(
     check_writable(adata)
     one_of(normalize, (None, "log1p"), name="normalize")
     one_of(fit_on, ("control", "train", "all"), name="fit_on")
-    numbers = {"target_sum": target_sum, "n_top_genes": n_top_genes, "n_comps": n_comps}
-    for name, value in numbers.items():
-        if value is not None:
-            positive(value, name=name)
+    if target_sum is not None:
+        positive(target_sum, name="target_sum")
+    if n_top_genes is not None:
+        whole(n_top_genes, name="n_top_genes")
+    whole(n_comps, name="n_comps")
     if target_sum is not None and normalize is None:
         msg = "target_sum is the depth to normalise to; it needs normalize='log1p'"
         raise ValueError(msg)
@@ -255,7 +256,8 @@ def _fit_cells(adata: AnnData, labelled: Labels, fit_on: str) -> Bools:
 
 def _fold_count(cross_fit: int, fit: Bools, n_comps: int) -> int:
     """Return the folds for the fit cells; 0 if these are all cells, or too few to be divided."""
-    if cross_fit < 0 or cross_fit == 1:
+    whole(cross_fit, name="cross_fit", least=0)
+    if cross_fit == 1:
         msg = f"cross_fit must be 0 (in sample) or at least 2 folds, not {cross_fit}"
         raise ValueError(msg)
     n = int(fit.sum())

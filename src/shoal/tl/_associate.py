@@ -13,7 +13,7 @@ from .._keys import ASSOCIATION, COHERENCE
 from .._logging import logger
 from .._random import as_generator
 from .._threads import one_thread
-from .._validate import get_adata, key_in, one_of, positive
+from .._validate import get_adata, key_in, one_of, whole
 from ..core._design import make_plan
 from ..core._results import read_result, write_table
 from ..core._screen import Screen, labels, resolve
@@ -185,7 +185,7 @@ def associate(
     one_of(method, tuple(RESPONSE), name="method")
     one_of(correction, CORRECTIONS, name="correction")
     for name, value in {"n_splits": n_splits, "n_bins": n_bins, "n_perms": n_perms}.items():
-        positive(value, name=name)
+        whole(value, name=name)
     scored, held = _listed(score), _listed(covariates)
     if not scored and gene_set is None:
         msg = "nothing to score: name numeric columns of adata.obs (score=) or genes (gene_set=)"

@@ -13,7 +13,7 @@ from .._keys import COHERENCE
 from .._logging import logger
 from .._random import RNGLike, spawn
 from .._threads import one_thread
-from .._validate import get_adata, one_of, positive
+from .._validate import get_adata, one_of, whole
 from ..core._design import codes, make_plan, strata_keys
 from ..core._results import write_table
 from ..core._screen import labels, resolve
@@ -185,7 +185,7 @@ def coherence(
     """
     adata = get_adata(data, mod)
     one_of(null, ("analytic", "permutation"), name="null")
-    positive(min_cells, name="min_cells")
+    whole(min_cells, name="min_cells")
     if not 0 < level < 1:
         msg = f"level must lie between 0 and 1, such as 0.95, not {level!r}"
         raise ValueError(msg)

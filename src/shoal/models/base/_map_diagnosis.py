@@ -16,7 +16,7 @@ import pandas as pd
 from ..._keys import PREDICTIONS
 from ..._logging import logger, progress
 from ..._random import RNGLike, as_generator, spawn
-from ..._validate import get_adata, positive
+from ..._validate import get_adata, whole
 from ...core._codes import grouped, members
 from ...core._population import SPLITS
 from ...core._predictions import known_predictions, prediction_entry
@@ -167,7 +167,7 @@ def diagnose(
         If there is no condition to map to or no control cell, the model is not trained, or it
         begins at noise and carries no cell.
     """
-    positive(max_cells, name="max_cells")
+    whole(max_cells, name="max_cells")
     model._check_options(options)
     _check_carries(model)
     cells = model._population(adata)
