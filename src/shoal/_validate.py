@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def one_of(value: object, choices: Collection[Any], *, name: str) -> None:
     """Raise ``ValueError`` unless `value` is one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, Hashable) or value not in choices:
         msg = f"{name}={value!r} is not known; choose one of {_listed(choices)}"
         raise ValueError(msg)
 
@@ -34,6 +34,9 @@ def key_in(key: str, available: Collection[str], *, where: str, hint: str = "") 
     hint
         Sentence at the end of the message.
     """
+    if not isinstance(key, Hashable):
+        msg = f"{key!r} is no name of something in {where}, which holds {_listed(available)}"
+        raise TypeError(msg)
     if key not in available:
         close = get_close_matches(str(key), [str(a) for a in available], n=3)
         guess = f" Did you mean {_listed(close)}?" if close else ""
@@ -95,6 +98,35 @@ def between(value: object, low: float, high: float, *, name: str, ends: bool = F
         raise TypeError(msg)
     if not (low <= value <= high if ends else low < value < high):
         raise ValueError(msg)
+
+
+def text(value: object, *, name: str) -> None:
+    """Raise ``TypeError`` unless `value` is a text."""
+    if not isinstance(value, str):
+        msg = f"{name} must be a text, not {value!r}"
+        raise TypeError(msg)
+
+
+def listed(values: object, *, name: str) -> list[str]:
+    """Return names as a list of texts: of one name, of several, or of none for ``None``.
+
+    Numbers in a list are names too: labels are read as text.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    if values is None:
+        return []
+    if isinstance(values, str):
+        return [values]
+    several = [] if isinstance(values, bytes) or not isinstance(values, Iterable) else list(values)
+    wrong = any(isinstance(v, bool) or not isinstance(v, (str, int, float)) for v in several)
+    if wrong or isinstance(values, bytes) or not isinstance(values, Iterable):
+        msg = f"{name} must be a text or a list of texts, not {values!r}"
+        raise TypeError(msg)
+    return [str(value) for value in several]
 
 
 def get_adata(data: AnnData | MuData, mod: str | None) -> AnnData:

@@ -143,7 +143,7 @@ def test_dask_with_unknown_chunks(screen_adata):
 
 def test_arguments_out_of_range(screen_adata):
     refuses(screen_adata, ValueError, "null='exact' is not known", null="exact")
-    refuses(screen_adata, ValueError, "level must lie between", level=95)
+    refuses(screen_adata, ValueError, "level must be a number between", level=95)
     refuses(screen_adata, ValueError, "min_cells must be a whole number", min_cells=0)
     refuses(screen_adata, KeyError, "'X_umap' is not in adata.obsm", use_rep="X_umap")
     refuses(screen_adata, ValueError, "exclude each other", use_rep="X", layer="a")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from .._keys import PREDICTIONS
-from .._validate import key_in
+from .._validate import key_in, text
 from ._results import entry_of
 from ._slots import written
 
@@ -34,6 +34,7 @@ def prediction_slot(adata: AnnData, key: str) -> tuple[str, str]:
     ValueError
         If there are several: none of them goes before the others.
     """
+    text(key, name="prediction")
     places = [("layers", key), ("obsm", key), ("obsm", f"X_{key}")]
     known = [place for place in places if place[1] in getattr(adata, place[0])]
     if not known:

@@ -50,6 +50,7 @@ class Settings:
     def __post_init__(self) -> None:
         one_of(self.suite, (CALIBRATED, *EXTERNAL_SUITES), name="suite")
         whole(self.n_comps, name="n_comps")
+        whole(self.min_cells, name="min_cells", least=0)
         fewest = FEWEST[self.external is None]
         if self.min_cells < fewest:
             msg = (

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.ticker import NullLocator
 
 from .._keys import COHERENCE
-from .._validate import get_adata, key_in
+from .._validate import between, get_adata, key_in, listed, whole
 from ..core._results import read_result
 from ._style import (
     ACCENT,
@@ -113,7 +113,9 @@ def coherence(
     >>> ax = sh.pl.coherence(adata)
     """
     adata = get_adata(data, mod)
-    key = key or COHERENCE
+    whole(n_labels, name="n_labels", least=0)
+    between(alpha, 0, 1, name="alpha", ends=True)
+    key = COHERENCE if key is None else key
     result = read_result(adata, key, kind="coherence", written_by="sh.tl.coherence(adata)")
     table: pd.DataFrame = result["table"]
     for column in (x, *([] if color is None else [color])):
@@ -148,7 +150,7 @@ def _named(table: pd.DataFrame, label: str | Sequence[str], n: int, *, where: st
     """Return the perturbations that `label` asks for, each once."""
     found: list[str] = []
     z = table["residual_z"].dropna()
-    for wish in (label,) if isinstance(label, str) else label:
+    for wish in listed(label, name="label"):
         if wish in table.index:
             found.append(wish)
         elif wish == "discordant":

@@ -9,7 +9,7 @@ from scipy.linalg import eigh
 
 from .._keys import COHERENCE
 from .._random import RNGLike, as_generator
-from .._validate import get_adata, key_in, whole
+from .._validate import get_adata, key_in, text, whole
 from ..core._design import make_plan
 from ..core._matrix import Rows, as_rows, choose
 from ..core._plan import shifts_of
@@ -98,12 +98,13 @@ def geometry(
     """
     adata = get_adata(data, mod)
     whole(max_cells, name="max_cells")
-    key = key or COHERENCE
+    key = COHERENCE if key is None else key
     result = read_result(adata, key, kind="coherence", written_by="sh.tl.coherence(adata)")
     params: Mapping[str, Any] = result["params"]
     if use_rep is None and layer is None:
         use_rep, layer = params["use_rep"] or None, params["layer"] or None
     screen = _screen(adata, params)
+    text(perturbation, name="perturbation")
     name = screen.canonical(perturbation)
     key_in(name, result["table"].index, where=f"the table of adata.uns[{key!r}]")
     labelled = labels(adata, screen)

@@ -80,7 +80,7 @@ def coherence_null(
     >>> left, right = sh.pl.coherence_null(adata)
     """
     adata = get_adata(data, mod)
-    key = key or f"{COHERENCE}_null"
+    key = f"{COHERENCE}_null" if key is None else key
     result = read_result(
         adata, key, kind="coherence_null", written_by="sh.tl.coherence_null(adata)"
     )

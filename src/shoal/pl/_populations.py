@@ -8,7 +8,7 @@ import numpy as np
 
 from .._keys import PCA
 from .._random import RNGLike, as_generator
-from .._validate import get_adata, whole
+from .._validate import get_adata, listed, whole
 from ..core._predictions import prediction_slot
 from ..metrics._cells import densify
 from ._cells import Prediction, axes_of, read_prediction
@@ -111,7 +111,7 @@ def populations(
     adata = get_adata(data, mod)
     whole(max_cells, name="max_cells")
     one = isinstance(perturbation, str)
-    names = [perturbation] if one else list(perturbation)
+    names = listed(perturbation, name="perturbation")
     check_panels(len(names), ax)
     shown = read_prediction(adata, prediction, layer=layer, context=context)
     axes = axes_of(adata, basis, in_genes=shown.in_genes)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._keys import COHERENCE
-from .._validate import get_adata, key_in, whole
+from .._validate import between, get_adata, key_in, whole
 from ..core._results import read_result
 from ._coherence import classes
 from ._style import INK, QUIET, axes_or_new, plain, shorten, tidy
@@ -78,7 +78,8 @@ def ranking(
     >>> ax = sh.pl.ranking(adata, n_top=3)
     """
     adata = get_adata(data, mod)
-    key = key or COHERENCE
+    between(alpha, 0, 1, name="alpha", ends=True)
+    key = COHERENCE if key is None else key
     table: pd.DataFrame = read_result(
         adata, key, kind="coherence", written_by="sh.tl.coherence(adata)"
     )["table"]

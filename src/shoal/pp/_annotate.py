@@ -9,7 +9,7 @@ import pandas as pd
 from .._docs import shared
 from .._keys import SCREEN
 from .._logging import logger
-from .._validate import get_adata, one_of
+from .._validate import get_adata, one_of, text
 from ..core._screen import Screen, as_labels, check, labels
 from ..core._slots import claim, recorded_screen, write_slots
 
@@ -90,6 +90,7 @@ def annotate(
     """
     adata = get_adata(data, mod)
     one_of(missing, ("raise", "ignore"), name="missing")
+    text(sep, name="sep")
     owned = {SLOT} if recorded_screen(adata) is not None else set()
     claim(adata, [SLOT], owned=owned, overwrite=overwrite, rename="rename it")
     screen = Screen(

@@ -12,7 +12,7 @@ from .._docs import shared
 from .._keys import EMBEDDINGS, EMBEDDINGS_INFO
 from .._logging import logger
 from .._threads import one_thread
-from .._validate import get_adata, one_of, whole
+from .._validate import get_adata, listed, one_of, whole
 from ..core._results import write_table
 from ..core._screen import labels, resolve
 from ..core._slots import check_name, claim, written
@@ -243,8 +243,8 @@ def embed(
 
 def singles(screen: Screen, labelled: Labels, names: str | Sequence[str] | None) -> list[str]:
     """Return the single perturbations of the screen and of `names`, sorted."""
-    more = [names] if isinstance(names, str) else [] if names is None else list(names)
-    every = [*labelled.names, *(screen.canonical(str(name)) for name in more)]
+    more = listed(names, name="names")
+    every = [*labelled.names, *(screen.canonical(name) for name in more)]
     return sorted({part for name in every for part in screen.parts(name)})
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from .._docs import shared
 from .._keys import PCA, SPLIT
 from .._logging import logger
 from .._threads import one_thread
-from .._validate import get_adata, key_in, one_of, positive, whole
+from .._validate import get_adata, key_in, listed, one_of, positive, whole
 from ..core._matrix import Rows, as_rows, choose
 from ..core._scale import look
 from ..core._screen import labels, resolve
@@ -348,10 +347,4 @@ def _highly_variable(
 
 
 def _names(exclude: str | Sequence[str] | None) -> list[str]:
-    if exclude is None:
-        return []
-    return (
-        [exclude]
-        if isinstance(exclude, str)
-        else [str(g) for g in pd.unique(np.asarray(list(exclude), object))]
-    )
+    return list(dict.fromkeys(listed(exclude, name="exclude")))

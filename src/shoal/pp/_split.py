@@ -11,7 +11,7 @@ from .._docs import shared
 from .._keys import EMBEDDINGS_INFO, SPLIT
 from .._logging import logger
 from .._random import as_generator
-from .._validate import get_adata, one_of
+from .._validate import get_adata, listed, one_of
 from ..core._results import write_table
 from ..core._screen import labels, resolve
 from ..core._slots import claim_result
@@ -154,7 +154,7 @@ def split(
     adata = get_adata(data, mod)
     check_writable(adata)
     one_of(by, tuple(BY), name="by")
-    accepted = (accept,) if isinstance(accept, str) else tuple(accept)
+    accepted = tuple(listed(accept, name="accept"))
     for name in accepted:
         one_of(name, tuple(CHECKS), name="accept")
     if n_folds is not None and not isinstance(rng, (int, np.integer)):

@@ -13,7 +13,7 @@ from .._keys import ASSOCIATION, COHERENCE
 from .._logging import logger
 from .._random import as_generator
 from .._threads import one_thread
-from .._validate import get_adata, key_in, one_of, whole
+from .._validate import get_adata, key_in, listed, one_of, whole
 from ..core._design import make_plan
 from ..core._results import read_result, write_table
 from ..core._screen import Screen, labels, resolve
@@ -186,7 +186,7 @@ def associate(
     one_of(correction, CORRECTIONS, name="correction")
     for name, value in {"n_splits": n_splits, "n_bins": n_bins, "n_perms": n_perms}.items():
         whole(value, name=name)
-    scored, held = _listed(score), _listed(covariates)
+    scored, held = _listed(score, "score"), _listed(covariates, "covariates")
     if not scored and gene_set is None:
         msg = "nothing to score: name numeric columns of adata.obs (score=) or genes (gene_set=)"
         raise ValueError(msg)
@@ -280,10 +280,8 @@ def associate(
     )
 
 
-def _listed(names: str | Sequence[str] | None) -> list[str]:
-    return (
-        [] if names is None else [names] if isinstance(names, str) else list(dict.fromkeys(names))
-    )
+def _listed(names: str | Sequence[str] | None, what: str) -> list[str]:
+    return list(dict.fromkeys(listed(names, name=what)))
 
 
 def _screen(adata: AnnData, params: Mapping[str, Any]) -> Screen:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .._docs import shared
 from .._keys import LEADERBOARD, SPLIT
 from .._logging import progress
-from .._validate import get_adata, key_in
+from .._validate import get_adata, key_in, whole
 from ..core._results import write_table
 from ..core._slots import claim_result
 from ..evaluation._attempt import attempt
@@ -120,6 +120,8 @@ def benchmark(
         schema="leaderboard/1",
         overwrite=overwrite,
     )
+    whole(min_cells, name="min_cells")
+    whole(n_boot, name="n_boot")
     several, numbers = read_models(models), read_seeds(seeds)
     key_in(
         SPLIT,

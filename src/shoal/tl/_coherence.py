@@ -13,7 +13,7 @@ from .._keys import COHERENCE
 from .._logging import logger
 from .._random import RNGLike, spawn
 from .._threads import one_thread
-from .._validate import get_adata, one_of, whole
+from .._validate import between, get_adata, one_of, whole
 from ..core._design import codes, make_plan, strata_keys
 from ..core._results import write_table
 from ..core._screen import labels, resolve
@@ -185,10 +185,9 @@ def coherence(
     """
     adata = get_adata(data, mod)
     one_of(null, ("analytic", "permutation"), name="null")
+    whole(n_perms, name="n_perms")
     whole(min_cells, name="min_cells")
-    if not 0 < level < 1:
-        msg = f"level must lie between 0 and 1, such as 0.95, not {level!r}"
-        raise ValueError(msg)
+    between(level, 0, 1, name="level")
     screen = resolve(adata, perturbation_key, control=control)
     key = claim_result(
         adata,

@@ -12,7 +12,7 @@ from .._keys import COHERENCE
 from .._logging import progress
 from .._random import RNGLike, spawn
 from .._threads import one_thread
-from .._validate import get_adata, key_in, positive
+from .._validate import get_adata, key_in, whole
 from ..core._design import LEAST_CONTROLS, make_plan, strata_keys
 from ..core._matrix import as_rows
 from ..core._plan import Plan
@@ -116,7 +116,8 @@ def coherence_null(
     >>> rates = adata.uns["coherence_null"]["rates"]
     """
     adata = get_adata(data, mod)
-    positive(n_draws, name="n_draws")
+    whole(n_draws, name="n_draws")
+    whole(min_cells, name="min_cells")
     screen = resolve(adata, perturbation_key, control=control)
     key = claim_result(
         adata,

@@ -12,7 +12,7 @@ from .._docs import shared
 from .._keys import DISTANCE
 from .._random import as_generator
 from .._threads import one_thread
-from .._validate import _listed, get_adata, key_in, one_of
+from .._validate import _listed, between, get_adata, key_in, one_of, whole
 from ..core._design import strata_keys
 from ..core._grouped_cells import gather
 from ..core._matrix import as_rows, choose
@@ -277,12 +277,8 @@ def _widths(metric: str, bandwidth: float | Sequence[float] | None) -> list[floa
 
 
 def _check_test(n_perms: int, alpha: float, *, pairwise: bool) -> None:
-    if n_perms < 0 or n_perms != int(n_perms):
-        msg = f"n_perms must be a whole number, 0 or above, not {n_perms!r}"
-        raise ValueError(msg)
-    if not 0 < alpha < 1:
-        msg = f"alpha must be between 0 and 1, not {alpha!r}"
-        raise ValueError(msg)
+    whole(n_perms, name="n_perms", least=0)
+    between(alpha, 0, 1, name="alpha")
     if pairwise and n_perms:
         msg = (
             f"pairwise=True has no test; leave out n_perms={n_perms}, or compare with the controls"

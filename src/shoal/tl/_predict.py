@@ -153,6 +153,12 @@ def _mask(adata: AnnData, subset: str | Sequence[str] | Bools | None) -> Bools |
     if subset is None:
         return None
     values = np.asarray([subset] if isinstance(subset, str) else subset)
+    if values.ndim != 1:
+        msg = (
+            "subset must be a value of obs['split'], several of them, or a mask with one value a "
+            f"cell, not {subset!r}"
+        )
+        raise TypeError(msg)
     if values.dtype != bool:
         key_in(
             SPLIT,
