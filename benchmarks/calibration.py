@@ -53,7 +53,7 @@ def prepared(name: str) -> ad.AnnData | None:
     adata = read(name)
     if adata is not None:
         sh.pp.annotate(adata, "perturbation", **SCREENS[name])
-        sh.pp.prepare(adata, normalize="log1p", n_comps=30)
+        sh.pp.prepare(adata, normalize="log1p", n_comps=30, overwrite=True)
     return adata
 
 

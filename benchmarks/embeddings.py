@@ -74,7 +74,7 @@ def prepared(path: Path, case: Case) -> ad.AnnData:
     if "guide_confident" in adata.obs:
         adata = adata[adata.obs["guide_confident"].astype(bool)].copy()
     sh.pp.annotate(adata, info["perturbation_key"], control=info["control_label"], **case.design)
-    sh.pp.prepare(adata, normalize="log1p", n_comps=10)
+    sh.pp.prepare(adata, normalize="log1p", n_comps=10, overwrite=True)
     return adata
 
 

@@ -173,6 +173,7 @@ def prepare(task: Task) -> ad.AnnData:
         fit_on="train",
         n_top_genes=GENES if data.counts else None,
         cross_fit=0,
+        overwrite=True,
     )
     return adata
 

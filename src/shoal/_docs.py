@@ -40,6 +40,10 @@ COMMON: Mapping[str, str] = MappingProxyType(
             '``"auto"`` means the recorded context and batch, where there are any.\n'
             "``None`` compares with all controls."
         ),
+        "overwrite": (
+            "Whether to replace what is in a slot of that name and was not written by an earlier\n"
+            "call of this function. By default that is an error."
+        ),
         "block_bytes": (
             "Upper size of the working memory, in bytes. The result does not depend on it."
         ),

@@ -74,14 +74,14 @@ def analyse(adata: AnnData, options: Options, say: Callable[[str], None]) -> Fai
         use_rep = PCA
         if options.prepare.get("normalize") is not None or PCA not in adata.obsm:
             say("preparing: normalisation, variable genes, PCA fitted on the controls")
-            pp.prepare(adata, **options.prepare)
+            pp.prepare(adata, **options.prepare, overwrite=True)
         else:
             say(f"using the {PCA} of the file")
     labelled = labels(adata, resolve(adata))
     n_control, n = int(labelled.is_control.sum()), len(labelled.names)
     how = {**options.measure, "use_rep": use_rep, "rng": options.seed}
     say(f"measuring the coherence of {n} perturbations against {n_control:,} controls")
-    tl.coherence(adata, **options.coherence, **how)
+    tl.coherence(adata, **options.coherence, overwrite=True, **how)
     try:
         _calibrate(adata, n_control, options.n_draws, how, say)
     except Exception as err:  # noqa: BLE001 (what was measured is written all the same)
@@ -103,7 +103,7 @@ def _calibrate(
         numbers = ", ".join(map(str, sizes))
         groups.insert(0, f"{n_draws} random sets each of {numbers} cells")
     say(f"testing controls against controls: {' and '.join(groups)}")
-    tl.coherence_null(adata, n_cells=sizes, n_draws=n_draws, **how)
+    tl.coherence_null(adata, n_cells=sizes, n_draws=n_draws, overwrite=True, **how)
 
 
 def _control_groups(adata: AnnData) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def one_of(value: object, choices: Collection[Any], *, name: str) -> None:
     """Raise ``ValueError`` unless `value` is one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, Hashable) or value not in choices:
         msg = f"{name}={value!r} is not known; choose one of {_listed(choices)}"
         raise ValueError(msg)
 
@@ -34,6 +34,9 @@ def key_in(key: str, available: Collection[str], *, where: str, hint: str = "") 
     hint
         Sentence at the end of the message.
     """
+    if not isinstance(key, Hashable):
+        msg = f"{key!r} is no name of something in {where}, which holds {_listed(available)}"
+        raise TypeError(msg)
     if key not in available:
         close = near(key, available)
         guess = f" Did you mean {_listed(close)}?" if close else ""
@@ -52,10 +55,21 @@ def near(name: object, available: Collection[Any], most: int = 3) -> list[str]:
     return [one for folded in found for one in known[folded]][:most]
 
 
-def positive(value: float, *, name: str) -> None:
-    """Raise ``ValueError`` unless `value` is above zero."""
-    if not value > 0:
-        msg = f"{name} must be above 0, not {value!r}"
+def positive(value: object, *, name: str) -> None:
+    """Raise unless `value` is a finite number above zero.
+
+    Raises
+    ------
+    TypeError
+        If it is no number.
+    ValueError
+        If it is 0 or below, NaN or infinite.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
+        msg = f"{name} must be a number above 0, not {value!r}"
+        raise TypeError(msg)
+    if not 0 < value < np.inf:
+        msg = f"{name} must be {'finite' if value == np.inf else 'above 0'}, not {value!r}"
         raise ValueError(msg)
 
 
@@ -106,6 +120,35 @@ def unique_genes(adata: AnnData) -> None:
         f"{repeated.index[0]!r} ({repeated.iloc[0]} times). Call adata.var_names_make_unique()"
     )
     raise ValueError(msg)
+
+
+def text(value: object, *, name: str) -> None:
+    """Raise ``TypeError`` unless `value` is a text."""
+    if not isinstance(value, str):
+        msg = f"{name} must be a text, not {value!r}"
+        raise TypeError(msg)
+
+
+def listed(values: object, *, name: str) -> list[str]:
+    """Return names as a list of texts: of one name, of several, or of none for ``None``.
+
+    Numbers in a list are names too: labels are read as text.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    if values is None:
+        return []
+    if isinstance(values, str):
+        return [values]
+    several = [] if isinstance(values, bytes) or not isinstance(values, Iterable) else list(values)
+    wrong = any(isinstance(v, bool) or not isinstance(v, (str, int, float)) for v in several)
+    if wrong or isinstance(values, bytes) or not isinstance(values, Iterable):
+        msg = f"{name} must be a text or a list of texts, not {values!r}"
+        raise TypeError(msg)
+    return [str(value) for value in several]
 
 
 def get_adata(data: AnnData | MuData, mod: str | None) -> AnnData:

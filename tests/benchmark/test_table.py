@@ -222,7 +222,7 @@ def test_the_score_is_that_of_evaluate(screen):
         screen, sh.tl.fit(screen, "mean_shift", rng=3), key_added="twins", subset="test", rng=3
     )
     sh.tl.evaluate(screen, prediction="twins", baselines=None, n_comps=8, rng=3)
-    entry = read_result(screen, "evaluation", written_by="")
+    entry = read_result(screen, "evaluation", kind="evaluation", written_by="")
     assert board.loc["mean_shift", "score"] == pytest.approx(entry["params"]["score"], abs=1e-12)
     tells = entry["summary"].index[entry["summary"]["discriminates"]]
     np.testing.assert_allclose(

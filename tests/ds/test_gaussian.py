@@ -116,7 +116,7 @@ def test_round_trip(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"n_perturbations": 0}, "n_perturbations must be at least 1"),
+        ({"n_perturbations": 0}, "n_perturbations must be a whole number of at least 1"),
         ({"n_control": 1}, "n_control"),
         ({"effects": ["shift", "boom"]}, "'boom' is not known"),
         ({"magnitude": -1}, "magnitude"),

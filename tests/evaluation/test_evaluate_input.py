@@ -43,7 +43,7 @@ def refused(adata, error, match, **options):
         ({"split": "val"}, ValueError, r"no perturbed cell has obs\['split'\] == 'val'"),
         ({"min_cells": 3}, ValueError, "min_cells=3"),
         ({"min_cells": 41}, ValueError, "none of 6 conditions has 41 cells"),
-        ({"n_comps": 0}, ValueError, "n_comps must be above 0"),
+        ({"n_comps": 0}, ValueError, "n_comps must be a whole number"),
     ],
     ids=str,
 )

@@ -304,7 +304,7 @@ def test_bad_values(tables):
         de_recall(tables["fdr"], 2 + tables["true_fdr"])
     with pytest.raises(ValueError, match="predicted holds NaN or infinite"):
         de_auprc(np.full((P, G), np.inf), tables["true_fdr"])
-    with pytest.raises(ValueError, match="k must be at least 1"):
+    with pytest.raises(ValueError, match="k must be a whole number of at least 1"):
         score("de_overlap", tables, k=0)
     with pytest.raises(ValueError, match="of one shape"):
         de_recall(tables["fdr"][0], tables["fdr"][0])

@@ -172,5 +172,5 @@ def test_bad_input_is_refused(name, x, y, message):
 def test_other_bad_input_is_refused():
     with pytest.raises(ValueError, match="at least 2 cells"):
         sh.metrics.variance_ratio(np.ones((1, 2)), np.ones((3, 2)))
-    with pytest.raises(ValueError, match="tolerance must be at least 0, not -1"):
+    with pytest.raises(ValueError, match="tolerance must be a finite number of at least 0, not -1"):
         sh.metrics.zero_fraction_error(np.ones((3, 2)), np.ones((3, 2)), tolerance=-1)

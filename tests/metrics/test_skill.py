@@ -203,7 +203,7 @@ def test_one_perturbation_has_no_interval(losses):
             {"owner": np.zeros(3)},
             r"owner must name the perturbation of each of 40 conditions, not be of shape \(3,\)",
         ),
-        ({"n_boot": 0}, "n_boot must be above 0"),
+        ({"n_boot": 0}, "n_boot must be a whole number"),
         ({"level": 1}, "level must be between 0 and 1, not 1"),
     ],
 )

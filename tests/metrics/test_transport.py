@@ -201,11 +201,11 @@ def test_bad_populations_are_refused(metric, x, y, message):
 @pytest.mark.parametrize(
     ("metric", "options", "message"),
     [
-        (sliced_wasserstein, {"n_directions": 0}, "n_directions must be above 0"),
+        (sliced_wasserstein, {"n_directions": 0}, "n_directions must be a whole number"),
         (sliced_wasserstein, {"p": 0.5}, "p must be a finite order of at least 1, not 0.5"),
         (sinkhorn, {"epsilon": 0}, "epsilon must be above 0"),
-        (sinkhorn, {"max_iter": 0}, "max_iter must be above 0"),
-        (sinkhorn, {"tolerance": -1}, "tolerance must be above 0"),
+        (sinkhorn, {"max_iter": 0}, "max_iter must be a whole number"),
+        (sinkhorn, {"tolerance": -1}, "tolerance must be a finite number of at least 0"),
     ],
 )
 def test_bad_options_are_refused(metric, options, message, cells):

@@ -163,7 +163,7 @@ def test_lower_precision_gives_nearly_the_same(dtype, inputs):
 def test_errors_name_what_is_wrong():
     with pytest.raises(ValueError, match="n_heads=5 must divide the width of the attention, 16"):
         SetTransformer(IN, OUT, width=D, depth=1, n_heads=5)
-    with pytest.raises(ValueError, match="depth must be above 0, not 0"):
+    with pytest.raises(ValueError, match="depth must be a whole number"):
         SetTransformer(IN, OUT, width=D, depth=0, n_heads=4)
 
 

@@ -327,7 +327,7 @@ def test_errors_name_what_is_wrong():
         CrossBlock(D, 5, D)
     with pytest.raises(ValueError, match="heads=3"):
         CrossTransformer(G, width=D, depth=1, n_heads=H, heads=3)
-    with pytest.raises(ValueError, match="depth must be above 0"):
+    with pytest.raises(ValueError, match="depth must be a whole number"):
         CrossTransformer(G, width=D, depth=0, n_heads=H)
 
 

@@ -126,6 +126,6 @@ def test_errors_name_the_call_and_the_metrics(judged, plot):
     with pytest.raises(KeyError, match=r"sh\.tl\.evaluate\(adata, prediction=\.\.\.\)"):
         function(ad.AnnData(np.zeros((2, 2))), *first)
     judged.uns["other"] = judged.uns["evaluation"] | {"schema": "coherence/1"}
-    with pytest.raises(KeyError, match="holds 'coherence/1', not an evaluation"):
+    with pytest.raises(ValueError, match=r"another kind \(coherence/1\), where 'evaluation'"):
         function(judged, *first, key="other")
     assert not plt.get_fignums()

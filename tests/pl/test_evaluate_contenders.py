@@ -118,7 +118,7 @@ def test_n_top_keeps_the_best_baselines_and_the_prediction(judged):
     ax = sh.pl.leaderboard(judged, n_top=2)
     best = sorted([b for b in BASELINES if b in MODELS], key=lambda c: -QUALITY[c])[:2]
     assert rows(ax) == ["prediction", *best, "positive control", "negative control", "control copy"]
-    with pytest.raises(ValueError, match="n_top must be above 0"):
+    with pytest.raises(ValueError, match="n_top must be a whole number"):
         sh.pl.leaderboard(judged, n_top=0)
 
 

@@ -149,7 +149,7 @@ def test_errors(screen):
         sh.pl.populations(screen, "P1", prediction="twins", components=(0, 1))
     with pytest.raises(ValueError, match="do not fit into one ax"):
         sh.pl.populations(screen, ["P1", "P2"], prediction="twins", ax=plt.figure().subplots())
-    with pytest.raises(ValueError, match="n_genes must be above 0"):
+    with pytest.raises(ValueError, match="n_genes must be a whole number"):
         sh.pl.genes(screen, "P1", prediction="twins", n_genes=0)
     screen.obsm["X_latent"] = screen.obsm["X_pca"][:, :3]
     with pytest.raises(ValueError, match="has 3 dimensions and 'X_pca' 8"):

@@ -64,5 +64,5 @@ def test_the_figure_grows_with_the_list(measured):
 def test_errors(measured):
     with pytest.raises(KeyError, match="Did you mean 'coherence'"):
         sh.pl.ranking(measured, by="coherense")
-    with pytest.raises(ValueError, match="n_top must be above 0"):
+    with pytest.raises(ValueError, match="n_top must be a whole number"):
         sh.pl.ranking(measured, n_top=0)

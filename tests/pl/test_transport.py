@@ -215,7 +215,7 @@ def test_errors(screen, model):
         sh.pl.transport(screen, prediction=made, context="day 9")
     with pytest.raises(ValueError, match="two numbers from 1 to 6"):
         sh.pl.transport(screen, prediction=made, components=(0, 1))
-    with pytest.raises(ValueError, match="max_arrows must be above 0"):
+    with pytest.raises(ValueError, match="max_arrows must be a whole number"):
         sh.pl.transport(screen, prediction=made, max_arrows=0)
     with pytest.raises(ValueError, match="2 perturbations do not fit into one ax"):
         sh.pl.transport(screen, ["P1", "P2"], prediction=made, ax=plt.figure().subplots())

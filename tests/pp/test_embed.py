@@ -164,7 +164,7 @@ def test_rows_of_embeddings_that_are_gone_go_too(screen_adata):
             "'effects' has no use for walk=; it takes layer, n_comps, strata",
         ),
         ({"strata": "batch"}, "no use for strata="),
-        ({"method": "effects", "n_comps": 0}, "n_comps must be above 0"),
+        ({"method": "effects", "n_comps": 0}, "n_comps must be a whole number"),
         ({"key_added": "a/b"}, "key_added='a/b' cannot be a key"),
         ({"key_added": ""}, "key_added='' cannot be a key"),
     ],

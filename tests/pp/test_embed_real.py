@@ -74,7 +74,7 @@ def test_renge_effects_and_coexpression(read_real):
 def test_norman_has_parts_that_were_not_measured_alone(read_real):
     adata = read_real("norman19_perturbench.h5ad")
     sh.pp.annotate(adata, "perturbation", control="control")
-    sh.pp.prepare(adata, normalize="log1p", n_comps=5)
+    sh.pp.prepare(adata, normalize="log1p", n_comps=5, overwrite=True)
     with pytest.raises(
         ValueError, match=r"13 of 31 perturbations .* measured only in combinations: 'BPGM', 'CBL'"
     ):

@@ -58,7 +58,7 @@ def test_nothing_would_remain(screen_adata):
     ):
         sh.pp.filter(screen_adata, **CALL, min_cells=41)
     assert screen_adata.n_obs == 155
-    with pytest.raises(ValueError, match="min_cells must be above 0"):
+    with pytest.raises(ValueError, match="min_cells must be a whole number"):
         sh.pp.filter(screen_adata, **CALL, min_cells=0)
 
 

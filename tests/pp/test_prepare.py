@@ -119,7 +119,7 @@ def test_counts_and_depth_are_kept(counts):
 
 def test_what_is_there_is_kept(counts, caplog):
     counts.obs["total_counts"] = 5e4
-    counts.layers["counts"] = counts.X.copy() * 2
+    counts.layers["counts"] = counts.X.copy()
     with caplog.at_level("INFO", logger="shoal"):
         sh.pp.prepare(counts, **CALL, normalize="log1p", target_sum=10, n_comps=5)
     assert (counts.obs["total_counts"] == 5e4).all()
@@ -361,7 +361,9 @@ def test_survives_a_file(counts, tmp_path, fmt):
 
 def test_arguments(logged):
     for wrong in ({"n_comps": 0}, {"n_top_genes": 0}, {"target_sum": -1.0}):
-        with pytest.raises(ValueError, match="must be above 0"):
+        with pytest.raises(
+            ValueError, match="must be a whole number of at least 1|must be above 0"
+        ):
             sh.pp.prepare(logged, **CALL, **wrong)
     with pytest.raises(ValueError, match="needs normalize='log1p'"):
         sh.pp.prepare(logged, **CALL, target_sum=1e4)
@@ -409,7 +411,7 @@ def test_cross_fit_is_rotated_onto_the_common_axes(counts):
 
 def test_cross_fit_arguments(logged, caplog):
     for wrong in (1, -2):
-        with pytest.raises(ValueError, match=f"cross_fit must be 0 .* not {wrong}"):
+        with pytest.raises(ValueError, match=f"cross_fit must be .* not {wrong}"):
             sh.pp.prepare(logged, **CALL, cross_fit=wrong)
     sh.pp.prepare(logged, **CALL, fit_on="all", n_comps=5)
     assert logged.uns["pca"]["params"]["cross_fit"] == 0

@@ -242,7 +242,7 @@ def test_refusals_leave_nothing(screen):
             ValueError,
             "correction='none' is not known",
         ),
-        (screen, {"score": "g", "n_perms": 0}, ValueError, "n_perms must be above 0"),
+        (screen, {"score": "g", "n_perms": 0}, ValueError, "n_perms must be a whole number"),
         (
             screen,
             {"score": "g", "coherence_key": "x"},

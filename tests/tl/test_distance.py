@@ -254,7 +254,7 @@ def test_survives_h5ad(pairwise, screen_adata, tmp_path):
         assert sh.tl.distance_matrix(back).equals(square)
     else:
         assert "a/b" in entry["table"].index
-        with pytest.raises(ValueError, match="holds no pairs"):
+        with pytest.raises(ValueError, match="pairwise=True"):
             sh.tl.distance_matrix(back)
 
 
@@ -314,7 +314,7 @@ def test_small_groups_are_named(screen_adata):
         ({"bandwidth": 2.0}, ValueError, "belongs to metric='mmd'"),
         ({"metric": "mmd", "bandwidth": 0}, ValueError, "above 0"),
         ({"n_perms": -1}, ValueError, "n_perms must be a whole number"),
-        ({"alpha": 0}, ValueError, "alpha must be between 0 and 1"),
+        ({"alpha": 0}, ValueError, "alpha must be a number between 0 and 1"),
         ({"pairwise": True, "n_perms": 9}, ValueError, "pairwise=True has no test"),
         ({"control": "ctrl"}, KeyError, "Did you mean"),
         ({"strata": "bach"}, KeyError, "Did you mean 'batch'"),

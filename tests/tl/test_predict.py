@@ -237,7 +237,7 @@ def test_a_modality(adata, copy):
 def test_a_slot_of_the_users_is_not_written_over_but_a_prediction_is(adata, copy):
     adata.layers["mine"] = adata.X.copy()
     with pytest.raises(
-        ValueError, match=r"adata\.layers\['mine'\] exists and is no prediction of sh\.tl\.predict"
+        ValueError, match=r"adata\.layers\['mine'\] exists and was not .*overwrite=True"
     ):
         sh.tl.predict(adata, copy, key_added="mine")
     assert "mine_predicted" not in adata.obs

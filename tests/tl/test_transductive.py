@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import shoal as sh
-from shoal.core._predictions import record
+from shoal.core._predictions import prediction_entry
 
 ACCEPT = {"test": ["P01", "P02", "P03", "P04"], "accept": "embedding_fit"}
 FEW = ["pearson_delta", "energy"]
@@ -65,21 +65,23 @@ def test_a_model_knows_it_and_so_does_its_file(adata, name, tmp_path):
 
 def test_a_prediction_says_where_it_comes_from(adata, tmp_path):
     sh.tl.predict(
-        adata, sh.tl.fit(adata, "nearest", embedding="effects"), key_added="a/b", subset="test"
+        adata, sh.tl.fit(adata, "nearest", embedding="effects"), key_added="a+b", subset="test"
     )
     sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="plain", subset="test")
-    found = adata.uns["perturbation_predictions"]["table"][["model", "embedding", "transductive"]]
-    assert found.to_dict("index") == {
-        "a/b": {"model": "Nearest", "embedding": "effects", "transductive": True},
+    about = ["model", "embedding", "transductive"]
+    recorded = adata.uns["perturbation_predictions"]["table"]
+    assert recorded["slot"].to_dict() == {"a+b": "layers/a+b", "plain": "layers/plain"}
+    assert recorded[about].to_dict("index") == {
+        "a+b": {"model": "Nearest", "embedding": "effects", "transductive": True},
         "plain": {"model": "MeanShift", "embedding": "one-hot", "transductive": False},
     }
-    del adata.layers["a/b"], adata.obs["a/b_predicted"], adata.obs["a/b_source"]
+    del adata.layers["a+b"], adata.obs["a+b_predicted"], adata.obs["a+b_source"]
     sh.tl.predict(
         adata, sh.tl.fit(adata, "nearest", embedding="effects"), key_added="plain", subset="test"
     )
     adata.write_h5ad(tmp_path / "x.h5ad")
     table = ad.read_h5ad(tmp_path / "x.h5ad").uns["perturbation_predictions"]["table"]
-    assert table.drop(columns="skipped").to_dict("index") == {
+    assert table[about].to_dict("index") == {
         "plain": {"model": "Nearest", "embedding": "effects", "transductive": True}
     }
 
@@ -107,7 +109,9 @@ def test_an_evaluation_marks_the_prediction_and_the_baselines(adata, embedding):
 
 def test_predicted_cells_of_another_anndata(adata):
     pred = sh.tl.fit(adata, "mean_shift").predict(ACCEPT["test"], n_cells=30)
-    record(pred, "X", model="Mine", embedding="effects", transductive=True)
+    about = {"model": "Mine", "embedding": "effects", "transductive": True}
+    entry = prediction_entry(pred, "X", **about, slot="X", source="source")
+    pred.uns["perturbation_predictions"] = entry
     sh.tl.evaluate(adata, prediction=pred, metrics=FEW, baselines=None, n_comps=5)
     assert adata.uns["evaluation"]["contenders"].loc["prediction", "transductive"]
 

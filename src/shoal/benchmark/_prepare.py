@@ -29,12 +29,12 @@ def prepare(data: Data, split: Split) -> AnnData:
     else:
         adata = (_function(origin) if isinstance(origin, str) else origin)()
     if data.annotate:
-        pp.annotate(adata, **data.annotate)
-    pp.split(adata, **split.options)
+        pp.annotate(adata, overwrite=True, **data.annotate)
+    pp.split(adata, overwrite=True, **split.options)  # what is replaced is in no file
     if data.prepare is not None:
-        pp.prepare(adata, **data.prepare)
+        pp.prepare(adata, overwrite=True, **data.prepare)
     for options in data.embed:
-        pp.embed(adata, **options)
+        pp.embed(adata, overwrite=True, **options)
     return adata
 
 

@@ -21,7 +21,9 @@ EVALUATE = ("metrics", "layer", "n_comps", "min_cells")  # of tl.evaluate
 def _arguments(function: Callable[..., Any], *without: str) -> tuple[str, ...]:
     """Return the arguments of a function that a spec may give."""
     return tuple(
-        p for p in inspect.signature(function).parameters if p not in ("data", "mod", *without)
+        p
+        for p in inspect.signature(function).parameters
+        if p not in ("data", "overwrite", "mod", *without)
     )
 
 

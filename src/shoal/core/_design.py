@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._validate import key_in
+from .._validate import key_in, listed
 from ._codes import joined
 from ._plan import Plan
 from ._screen_checks import check_columns
@@ -27,10 +27,9 @@ def strata_keys(screen: Screen, strata: str | Sequence[str] | None) -> tuple[str
     """Return the obs columns that make strata; ``"auto"`` is the recorded context and batch."""
     if strata is None:
         return ()
-    if isinstance(strata, str):
-        recorded = tuple(k for k in (screen.context_key, screen.batch_key) if k is not None)
-        return recorded if strata == "auto" else (strata,)
-    return tuple(strata)
+    if isinstance(strata, str) and strata == "auto":
+        return tuple(k for k in (screen.context_key, screen.batch_key) if k is not None)
+    return tuple(listed(strata, name="strata"))
 
 
 def make_plan(

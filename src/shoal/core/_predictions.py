@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
 from .._keys import PREDICTIONS
-from .._validate import key_in
-from ._results import write_table
+from .._validate import key_in, text
+from ._results import entry_of
+from ._slots import written
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from anndata import AnnData
 
+SCHEMA = "perturbation_predictions/1"
 PREDICTED = "_predicted"  # obs: after the name of a prediction, which rows were predicted
 SOURCE = "_source"  # obs: after the name of a prediction, the cell that each row starts from
 
@@ -30,6 +34,7 @@ def prediction_slot(adata: AnnData, key: str) -> tuple[str, str]:
     ValueError
         If there are several: none of them goes before the others.
     """
+    text(key, name="prediction")
     places = [("layers", key), ("obsm", key), ("obsm", f"X_{key}")]
     known = [place for place in places if place[1] in getattr(adata, place[0])]
     if not known:
@@ -43,7 +48,7 @@ def prediction_slot(adata: AnnData, key: str) -> tuple[str, str]:
     return known[0]
 
 
-def record(
+def prediction_entry(
     adata: AnnData,
     key: str,
     *,
@@ -51,17 +56,20 @@ def record(
     embedding: str,
     transductive: bool,
     skipped: str = "",
-) -> None:
-    """Write a line on a prediction into ``uns["perturbation_predictions"]``.
+    slot: str,
+    source: str,
+    time: str = "",
+) -> dict[str, Any]:
+    """Return ``uns["perturbation_predictions"]`` with a line on one more prediction.
 
-    Lines of predictions that are gone are deleted.
+    Lines of predictions that are gone are left out.
 
     Parameters
     ----------
     adata
-        AnnData that holds the prediction.
+        AnnData that holds, or will hold, the prediction.
     key
-        Name of the prediction.
+        Name of the prediction; ``"X"`` where it is the matrix of an AnnData of its own.
     model
         Class of the model.
     embedding
@@ -70,11 +78,16 @@ def record(
         Whether that embedding has seen held-out cells.
     skipped
         What the model could not predict, and why.
+    slot
+        Where the predicted values are, such as ``"layers/flow"``.
+    source
+        Column of ``obs`` with the name of the cell that each predicted cell starts from.
+    time
+        Column of ``obs`` with the times of an interpolation; empty if it is none.
     """
-    known: pd.DataFrame = adata.uns.get(PREDICTIONS, {}).get("table", pd.DataFrame())
     rows = {
         k: row
-        for k, row in known.to_dict("index").items()
+        for k, row in known_predictions(adata).to_dict("index").items()
         if k in adata.layers or f"X_{k}" in adata.obsm
     }
     rows[key] = {
@@ -82,19 +95,59 @@ def record(
         "embedding": embedding,
         "transductive": transductive,
         "skipped": skipped,
+        "slot": slot,
+        "source": source,
+        "time": time,
     }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("prediction")
-    params = {"skipped": skipped}
-    write_table(adata, PREDICTIONS, table, schema="perturbation_predictions/1", params=params)
+    return entry_of(table, SCHEMA, {"skipped": skipped})
 
 
 def skipped_by(adata: AnnData, key: str) -> str:
     """Return what the model of a prediction could not predict, and why; empty if unknown."""
-    known: pd.DataFrame = adata.uns.get(PREDICTIONS, {}).get("table", pd.DataFrame())
+    known = known_predictions(adata)
     return str(known.loc[key, "skipped"]) if key in known.index and "skipped" in known else ""
+
+
+def known_predictions(adata: AnnData) -> pd.DataFrame:
+    """Return what is recorded of predictions, one row each; no rows if nothing of ours is there."""
+    if not written(adata, PREDICTIONS, [SCHEMA]):
+        return pd.DataFrame()
+    table: pd.DataFrame = adata.uns[PREDICTIONS]["table"]
+    return table
+
+
+def owned_slots(adata: AnnData, key: str) -> set[str]:
+    """Return the slots that an earlier prediction of that name wrote."""
+    owned, known = written(adata, PREDICTIONS, [SCHEMA]), known_predictions(adata)
+    if key in known.index:
+        owned |= {str(known.loc[key, "slot"]), f"obs/{key}{PREDICTED}", f"obs/{key}{SOURCE}"}
+    return owned
+
+
+def column_of(
+    adata: AnnData, role: Literal["source", "time"], *, taken: Collection[str | None] = ()
+) -> str | None:
+    """Return the column of predicted cells with their sources, or with their times.
+
+    Parameters
+    ----------
+    adata
+        AnnData of predicted cells, as a model returns it.
+    role
+        ``"source"`` for the name of the cell that each starts from, ``"time"`` for the times of an
+        interpolation.
+    taken
+        Columns of the design. Cells without a record of ours have the column under the name of its
+        role, unless it is one of these.
+    """
+    known = known_predictions(adata)
+    unrecorded = "" if role in taken else role
+    name = str(known.loc["X", role]) if "X" in known.index else unrecorded
+    return name if name in adata.obs else None
 
 
 def is_transductive(adata: AnnData, key: str) -> bool:
     """Return whether the embedding of a prediction's model is known to have seen held-out cells."""
-    known: pd.DataFrame = adata.uns.get(PREDICTIONS, {}).get("table", pd.DataFrame())
+    known = known_predictions(adata)
     return key in known.index and bool(known.loc[key, "transductive"])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._validate import key_in
+from ._slots import WRITES, write_slots
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection
 
     import pandas as pd
     from anndata import AnnData
@@ -24,9 +27,12 @@ def write_table(
     *,
     schema: str,
     params: Mapping[str, Any],
+    slots: Mapping[str, Any] = MappingProxyType({}),
     **more: pd.DataFrame,
 ) -> None:
-    """Write ``adata.uns[key] = {"table", "params", "schema", "version", **more}``.
+    """Write ``adata.uns[key] = {"table", "params", "schema", "version", **more}`` and `slots`.
+
+    All are written, or none if anything goes wrong. A view becomes an object of its own first.
 
     Parameters
     ----------
@@ -41,8 +47,30 @@ def write_table(
     params
         What the result was computed with; ``None`` becomes ``""``, sequences become comma-separated
         text.
+    slots
+        What the result writes elsewhere, such as ``{"obs/coherence": values}``.
     more
         Further tables of the same result.
+
+    Raises
+    ------
+    ValueError
+        If a column name holds ``/``, which h5ad cannot store.
+    """
+    write_slots(
+        adata, {f"uns/{key}": entry_of(table, schema, params, writes=slots, **more), **slots}
+    )
+
+
+def entry_of(
+    table: pd.DataFrame,
+    schema: str,
+    params: Mapping[str, Any],
+    *,
+    writes: Collection[str] = (),
+    **more: pd.DataFrame,
+) -> dict[str, Any]:
+    """Return what `write_table` puts into ``uns``, which names the slots that belong to it.
 
     Raises
     ------
@@ -57,25 +85,48 @@ def write_table(
     entry["params"] = {name: _flat(value) for name, value in params.items()}
     entry["schema"] = schema
     entry["version"] = __version__
-    adata.uns[key] = entry
+    if writes:
+        entry[WRITES] = "\n".join(writes)
+    return entry
 
 
-def read_result(adata: AnnData, key: str, *, written_by: str) -> dict[str, Any]:
+def read_result(adata: AnnData, key: str, *, kind: str, written_by: str) -> dict[str, Any]:
     """Return a result (``table``, ``params``, ``schema``, ``version``) or say what writes it.
+
+    Parameters
+    ----------
+    adata
+        Object with the result.
+    key
+        Slot of ``uns``.
+    kind
+        Schema without its number, such as ``"coherence"``.
+    written_by
+        Call that writes the result, in the message.
 
     Raises
     ------
     KeyError
         If ``adata.uns[key]`` is not there or is not a result of shoal's.
+    ValueError
+        If it is another result than the caller reads.
     """
     key_in(key, adata.uns.keys(), where="adata.uns", hint=f"Call {written_by} first.")
-    entry: dict[str, Any] = adata.uns[key]
-    if "table" not in entry or "schema" not in entry:
+    entry = adata.uns[key]
+    if not (isinstance(entry, Mapping) and {"table", "params", "schema"} <= set(entry)):
         msg = (
-            f"adata.uns[{key!r}] was not written by shoal; call {written_by} with another key_added"
+            f"adata.uns[{key!r}] was not written by shoal; call {written_by} with another "
+            "key_added, and name that one here"
         )
         raise KeyError(msg)
-    return entry
+    schema = str(entry["schema"])
+    if schema.split("/")[0] != kind:
+        msg = (
+            f"adata.uns[{key!r}] holds a result of another kind ({schema}), where {kind!r} is "
+            f"expected; call {written_by}, or name another key"
+        )
+        raise ValueError(msg)
+    return dict(entry)
 
 
 def _safe_frame(frame: pd.DataFrame) -> pd.DataFrame:

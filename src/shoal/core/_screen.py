@@ -68,6 +68,17 @@ class Screen:
         """How the labels are read."""
         return Names(self.control, self.sep, self.singles, self.written)
 
+    @property
+    def columns(self) -> tuple[str | None, ...]:
+        """Columns of ``obs`` that describe the experiment; ``None`` for those it does not have."""
+        return (
+            self.perturbation_key,
+            self.context_key,
+            self.batch_key,
+            self.dose_key,
+            self.guide_key,
+        )
+
     def canonical(self, label: str) -> str:
         """Return the name of the perturbation that a label means, see `Names.canonical`."""
         return self.names.canonical(label)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._validate import one_of
+from .._validate import listed, one_of, positive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -208,7 +208,7 @@ def kinds_of(effects: str | Sequence[str], n: int) -> list[str]:
     ValueError
         If a kind is not known or none is given.
     """
-    asked = [effects] if isinstance(effects, str) else list(effects)
+    asked = listed(effects, name="effects")
     if not asked:
         msg = f"effects is empty; give some of {', '.join(map(repr, KINDS))}"
         raise ValueError(msg)
@@ -217,33 +217,39 @@ def kinds_of(effects: str | Sequence[str], n: int) -> list[str]:
     return [asked[i % len(asked)] for i in range(n)]
 
 
-def per_perturbation(value: Any, n: int, *, name: str, low: float = 0.0) -> Floats:
+def per_perturbation(
+    value: Any, n: int, *, name: str, low: float = 0.0, fraction: bool = True
+) -> Floats:
     """Return (n,) values from one number, or from one for every perturbation.
 
     Raises
     ------
     ValueError
-        If the length is neither, or a value is below `low` or not finite.
+        If the length is neither, or a value is below `low`, not finite, or has a `fraction` where
+        there must be none.
     """
-    values = np.asarray(value, dtype=np.float64)
+    values = np.asarray(value)
+    if values.dtype.kind not in "fiu":
+        msg = f"{name} must be one number or {n}, one for each perturbation, not {value!r}"
+        raise TypeError(msg)
+    values = values.astype(np.float64)
     if values.ndim > 1 or values.size not in (1, n):
         msg = (
             f"{name} must be one number or {n}, one for each perturbation, not shape {values.shape}"
         )
         raise ValueError(msg)
-    bad = values[~(np.isfinite(values) & (values >= low))]
-    if bad.size:
-        msg = f"{name} must be a finite number, at least {low:g}, not {bad.flat[0]:g}"
+    good = np.isfinite(values) & (values >= low) & (fraction | (values == np.floor(values)))
+    if not good.all():
+        kind = "a finite number" if fraction else "a whole number"
+        msg = f"{name} must be {kind}, at least {low:g}, not {values[~good].flat[0]:g}"
         raise ValueError(msg)
     return np.broadcast_to(values.ravel(), (n,)) if values.size == 1 else values
 
 
-def between(value: float, low: float, high: float, *, name: str) -> None:
-    """Raise ``ValueError`` unless ``low <= value <= high``."""
-    if not low <= value <= high:
-        bounds = f"at least {low:g}" if high == np.inf else f"between {low:g} and {high:g}"
-        msg = f"{name} must be {bounds}, not {value!r}"
-        raise ValueError(msg)
+def at_least_0(value: object, *, name: str) -> None:
+    """Raise unless `value` is 0 or a finite number above."""
+    if isinstance(value, bool) or value != 0:
+        positive(value, name=name)
 
 
 def names_of(n: int) -> list[str]:

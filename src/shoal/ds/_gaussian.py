@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 
 from .._random import spawn
-from .._validate import one_of, positive
+from .._validate import between, one_of, positive, whole
 from ..core._results import write_table
 from ..pp._annotate import annotate
 from ._effects import (
     KINDS,
     Effect,
-    between,
     draw_states,
     expected_direction,
     kinds_of,
@@ -116,13 +115,15 @@ def simulate_gaussian(
     >>> adata = sh.ds.simulate_gaussian(n_perturbations=5, magnitude=1.0, rng=0)
     >>> truth = adata.uns["truth"]["table"]
     """
-    between(n_perturbations, 1, np.inf, name="n_perturbations")
-    between(n_control, 2, np.inf, name="n_control")
+    whole(n_perturbations, name="n_perturbations")
+    whole(n_control, name="n_control", least=2)
     positive(dispersion, name="dispersion")
-    between(penetrance, 0.0, 1.0, name="penetrance")
+    between(penetrance, 0, 1, name="penetrance", ends=True)
     one_of(tails, ("normal", "t5"), name="tails")
     kinds = kinds_of(effects, n_perturbations)
-    cells = per_perturbation(n_cells, n_perturbations, name="n_cells", low=1).astype(np.int64)
+    cells = per_perturbation(
+        n_cells, n_perturbations, name="n_cells", low=1, fraction=False
+    ).astype(np.int64)
     variances = _variances(spectrum, n_dims)
     lengths = per_perturbation(magnitude, n_perturbations, name="magnitude") * np.sqrt(
         variances.sum()
@@ -183,7 +184,7 @@ def _variances(spectrum: object, n_dims: int | None) -> Floats:
     if isinstance(spectrum, str):
         one_of(spectrum, ("flat", "decay"), name="spectrum")
         d = 50 if n_dims is None else n_dims
-        between(d, 2, np.inf, name="n_dims")
+        whole(d, name="n_dims", least=2)
         shape = np.ones(d) if spectrum == "flat" else 1 / np.arange(1.0, d + 1)
         return shape / shape.mean()
     variances = np.asarray(spectrum, dtype=np.float64)

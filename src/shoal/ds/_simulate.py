@@ -12,14 +12,14 @@ from scipy import sparse
 
 from .._keys import DEPTH
 from .._random import spawn
-from .._validate import positive
+from .._validate import between, listed, positive, whole
 from ..core._results import write_table
 from ..pp._annotate import annotate
 from ._counts import draw_counts, draw_twin
 from ._effects import (
     KINDS,
     Effect,
-    between,
+    at_least_0,
     draw_states,
     kinds_of,
     make_effect,
@@ -175,26 +175,33 @@ def simulate(
         "n_control": n_control,
         "n_guides": n_guides,
     }.items():
-        between(value, 1, np.inf, name=name)
-    between(n_batches, 1, np.inf, name="n_batches")
-    between(n_genes, 2, np.inf, name="n_genes")
-    between(penetrance, 0.0, 1.0, name="penetrance")
-    between(dispersion, 1.0, np.inf, name="dispersion")
+        whole(value, name=name)
+    whole(n_batches, name="n_batches")
+    whole(n_genes, name="n_genes", least=2)
+    whole(n_combinations, name="n_combinations", least=0)
+    between(penetrance, 0, 1, name="penetrance", ends=True)
+    positive(dispersion, name="dispersion")
+    if dispersion < 1:
+        msg = f"dispersion must be at least 1, not {dispersion!r}"
+        raise ValueError(msg)
     spreads = {"off_target": off_target, "batch_effect": batch_effect, "depth_effect": depth_effect}
     for name, value in {
         **spreads,
         "interaction": interaction,
         "context_effect": context_effect,
     }.items():
-        between(value, 0.0, np.inf, name=name)
-    between(n_combinations, 0, n_perturbations * (n_perturbations - 1) // 2, name="n_combinations")
+        at_least_0(value, name=name)
+    most = n_perturbations * (n_perturbations - 1) // 2
+    between(n_combinations, 0, most, name="n_combinations", ends=True)
     depth = LIBRARY_SIZE if library_size is None else library_size
     positive(depth, name="library_size")
     response = _responses(doses)
     context_names = _context_names(contexts)
     kinds = kinds_of(effects, n_perturbations)
     lengths = per_perturbation(effect_size, n_perturbations, name="effect_size")
-    cells = per_perturbation(n_cells, n_perturbations, name="n_cells", low=1).astype(np.int64)
+    cells = per_perturbation(
+        n_cells, n_perturbations, name="n_cells", low=1, fraction=False
+    ).astype(np.int64)
 
     gene_rng, effect_rng, design_rng, depth_rng, count_rng, twin_rng = spawn(rng, 6)
     expression, size = draw_genes(like, n_genes, gene_rng)
@@ -322,9 +329,9 @@ def _responses(doses: Sequence[float] | None) -> dict[float, float]:
 
 def _context_names(contexts: int | Sequence[str]) -> list[str]:
     if isinstance(contexts, (int, np.integer)):
-        between(contexts, 1, np.inf, name="contexts")
+        whole(contexts, name="contexts")
         return [f"context{i + 1}" for i in range(contexts)]
-    names = [contexts] if isinstance(contexts, str) else [str(c) for c in contexts]
+    names = listed(contexts, name="contexts")
     if not names or len(set(names)) < len(names):
         msg = f"contexts must be a number or different names, not {contexts!r}"
         raise ValueError(msg)

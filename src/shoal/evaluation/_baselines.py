@@ -8,7 +8,7 @@ import numpy as np
 
 from .._keys import SPLIT
 from .._logging import logger
-from .._validate import one_of
+from .._validate import listed, one_of
 from ..models.base._registry import model_class, names, registered
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def baseline_names(adata: AnnData, baselines: str | Sequence[str] | None) -> lis
     known = names("baseline")
     if isinstance(baselines, str) and baselines == "auto":
         return [name for name in known if name != CONTROL and not registered(name)]
-    several = [baselines] if isinstance(baselines, str) else list(baselines)
+    several = listed(baselines, name="baselines")
     for name in several:
         one_of(name, known, name="baselines")
     return [name for name in several if name != CONTROL]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .._contenders import COPY, PREDICTION
 from .._logging import logger
 from .._random import RNGLike, as_generator
-from .._validate import key_in, one_of, positive
+from .._validate import key_in, one_of, whole
 from ..core._population import population
 from ..core._screen import resolve
 from ..metrics._external_suites import EXTERNAL_SUITES
@@ -57,7 +57,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         one_of(self.suite, (CALIBRATED, *EXTERNAL_SUITES), name="suite")
-        positive(self.n_comps, name="n_comps")
+        whole(self.n_comps, name="n_comps")
+        whole(self.min_cells, name="min_cells", least=0)
         fewest = FEWEST[self.external is None]
         if self.min_cells < fewest:
             msg = (

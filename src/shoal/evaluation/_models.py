@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,7 +80,7 @@ def read_seeds(seeds: Any) -> tuple[int, ...]:
     ValueError
         If they are not different integers from 0 on.
     """
-    several = [seeds] if isinstance(seeds, int) else list(seeds)
+    several = list(seeds) if isinstance(seeds, Iterable) else [seeds]
     if (
         not several
         or len(set(several)) < len(several)

@@ -15,10 +15,16 @@ from .._validate import key_in, near
 from ..core._codes import members
 from ..core._matrix import Rows, as_rows
 from ..core._population import population
-from ..core._predictions import PREDICTED, SOURCE, is_transductive, prediction_slot, skipped_by
+from ..core._predictions import (
+    PREDICTED,
+    SOURCE,
+    column_of,
+    is_transductive,
+    prediction_slot,
+    skipped_by,
+)
 from ..metrics._cells import densify
 from ..metrics._comparison import Populations
-from ..models.base._assembly import SOURCE as SOURCE_OF_CELL
 from ._conditions import condition_names, conditions_of, described, scored_cells
 from ._paths import names_at, paths_of
 from ._task import take
@@ -312,7 +318,8 @@ def _cells_apart(task: EvaluationTask, cells: AnnData) -> Populations:
     ):
         chosen.append(np.sort(rng.permutation(rows)[: n if task.halves else None]))
     made = Populations(task.truth, take(in_order(given.rows, cells, features), chosen))
-    source = names_at(cells.obs.get(SOURCE_OF_CELL), chosen)
+    column = column_of(cells, "source", taken=screen.columns)
+    source = names_at(None if column is None else cells.obs[column], chosen)
     return replace(made, paths=paths_of(task, source))
 
 

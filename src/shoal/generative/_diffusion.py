@@ -18,7 +18,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from .._validate import one_of, positive
+from .._validate import one_of, whole
 from ._tensors import full, normal_like
 
 Denoiser: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -62,7 +62,7 @@ class GaussianDiffusion:
     beta: tuple[str, float, float] | tuple[str] = ("linear", 1e-4, 0.02)
 
     def __post_init__(self) -> None:
-        positive(self.n_steps, name="n_steps")
+        whole(self.n_steps, name="n_steps")
         name, *ends = self.beta
         one_of(name, ("linear", "cosine"), name="beta")
         if len(ends) != (2 if name == "linear" else 0) or not all(0 < value < 1 for value in ends):

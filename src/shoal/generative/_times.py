@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .._validate import one_of, positive
+from .._validate import one_of, whole
 from ._tensors import normal_like, uniform
 
 LAWS = ("uniform", "edm")
@@ -95,7 +95,7 @@ def time_grid(name: str, n_steps: int, *, like: Tensor) -> Tensor:
     karras2022elucidating
     """
     one_of(name, GRIDS, name="grid")
-    positive(n_steps, name="n_steps")
+    whole(n_steps, name="n_steps")
     dtype = torch.promote_types(like.dtype, torch.float32)
     if name == "uniform":
         return torch.linspace(0, 1, n_steps + 1, device=like.device, dtype=dtype)

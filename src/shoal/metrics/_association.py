@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
+from .._random import RNGLike, as_generator
 from .._threads import one_thread
+from ._arguments import arrays, require_finite
 from ._lists import ranks
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class _Fold:
     basis: Floats
 
 
+@arrays
 @one_thread()
 def partial_association(
     response: Floats,
@@ -64,7 +67,7 @@ def partial_association(
     covariates: Floats | None = None,
     n_bins: int = 10,
     n_perms: int = 10_000,
-    rng: np.random.Generator,
+    rng: RNGLike,
 ) -> Association:
     """Partial rank correlation of a response with each score, at equal magnitude.
 
@@ -101,7 +104,7 @@ def partial_association(
     n_perms
         Number of permutations, shared by all scores.
     rng
-        Generator; the source of all random numbers.
+        Seed or Generator; the source of all random numbers.
 
     Returns
     -------
@@ -130,6 +133,8 @@ def partial_association(
     >>> bool(correlation.association[0] > 0.5 and correlation.pvalue[0] == 0.001)
     True
     """
+    generator = as_generator(rng)
+    _check_rows(response, scores, magnitude, covariates)
     y = ranks(response.reshape(len(response), -1).T).T
     m = ranks(magnitude.reshape(len(response), -1).T).T
     order = np.lexsort((y[:, 0], m.sum(axis=1)))  # the order of the input must not matter
@@ -146,13 +151,28 @@ def partial_association(
         raise ValueError(msg)
     folds = [_Fold(_unit(column, b), _unit(x, b), b) for column, b in zip(y.T, bases, strict=True)]
     correlation = np.mean([fold.response @ fold.scores for fold in folds], axis=0)
-    pvalue = _permute(folds, correlation, magnitude_bins(len(y), n_bins), n_perms, rng)
+    pvalue = _permute(folds, correlation, magnitude_bins(len(y), n_bins), n_perms, generator)
     return Association(
         correlation, *_interval(correlation, len(y) - used - 2, _shared_variance(folds)), pvalue
     )
 
 
 @one_thread()
+def _check_rows(
+    response: Floats, scores: Floats, magnitude: Floats, covariates: Floats | None
+) -> None:
+    """Raise unless all have a row for each perturbation, and no value is missing."""
+    given = {"response": response, "scores": scores, "magnitude": magnitude}
+    given |= {} if covariates is None else {"covariates": covariates}
+    n, shapes = len(response), {name: values.shape for name, values in given.items()}
+    good = magnitude.shape == response.shape and response.ndim <= 2
+    tables = [values for name, values in given.items() if name in ("scores", "covariates")]
+    if not good or any(values.ndim != 2 or len(values) != n for values in tables):
+        msg = f"every array needs a row for each of n perturbations, not shapes {shapes}"
+        raise ValueError(msg)
+    require_finite(given)
+
+
 def raw_partial(response: Floats, scores: Floats, *, magnitude: Floats) -> Association:
     """Spearman correlation of residuals from a straight line in magnitude; for comparison only.
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._validate import one_of
+from ._arguments import arrays, require_finite
 
 if TYPE_CHECKING:
     from .._typing import Bools, Floats
@@ -84,6 +85,7 @@ def loss(values: Floats, direction: str, *, perfect: float) -> Floats:
     return np.abs(inside - perfect) / (inside + perfect)
 
 
+@arrays
 def drf(positive_loss: Floats, negative_loss: Floats) -> float:
     r"""Dynamic range fraction: how much better a second experiment does than ignorance.
 
@@ -121,6 +123,8 @@ def drf(positive_loss: Floats, negative_loss: Floats) -> float:
     >>> drf([0.1, 0.2], [0.4, 0.8])
     0.75
     """
+    losses = {"positive_loss": positive_loss, "negative_loss": negative_loss}
+    require_finite(losses, missing=True)
     good, bad = paired(positive_loss, negative_loss)
     if not good.size:
         return float("nan")
@@ -128,6 +132,7 @@ def drf(positive_loss: Floats, negative_loss: Floats) -> float:
     return float(np.where(bad > 0, np.clip(part, -1, 1), 0.0).mean())
 
 
+@arrays
 def bds(positive_loss: Floats, negative_loss: Floats) -> float:
     """Bound discrimination score: how often the positive control beats the negative one.
 
@@ -157,6 +162,8 @@ def bds(positive_loss: Floats, negative_loss: Floats) -> float:
     >>> bds([0.1, 0.2, 0.5, 0.3], [0.4, 0.8, 0.5, 0.2])
     0.625
     """
+    losses = {"positive_loss": positive_loss, "negative_loss": negative_loss}
+    require_finite(losses, missing=True)
     good, bad = paired(positive_loss, negative_loss)
     return float(np.mean((good < bad) + (good == bad) / 2)) if good.size else float("nan")
 
@@ -181,7 +188,8 @@ def discriminates(range_fraction: float, score: float) -> bool:
     return bool(range_fraction >= LEAST_DRF and score > 0.5)
 
 
-def ceiling(halves: Floats, *, noise_free: bool = False) -> Floats:
+@arrays
+def ceiling(halves: Floats | float, *, noise_free: bool = False) -> Floats:
     r"""Highest correlation that a metric can reach, from the correlation of two halves.
 
     The halves are two halves of the real cells, whose correlation is r (Spearman–Brown):

@@ -21,6 +21,7 @@ import numpy as np
 from scipy import special
 
 from .._threads import one_thread
+from ._arguments import arrays, require_finite
 
 if TYPE_CHECKING:
     from .._typing import Floats, Ints
@@ -207,6 +208,7 @@ def plug_in(sum_unit: Floats, sum_shift: Floats, n: Ints) -> Floats:
     return np.where((length > 0) & (n > 0), value, np.where(n > 0, 0.0, np.nan))
 
 
+@arrays
 @one_thread()
 def coherence(cells: Floats, control: Floats) -> float:
     """Coherence of one perturbed population against its controls, on the squared scale.
@@ -245,6 +247,7 @@ def coherence(cells: Floats, control: Floats) -> float:
             f"not {cells.shape} and {control.shape}"
         )
         raise ValueError(msg)
+    require_finite({"cells": cells, "control": control})
     n, m = len(cells), len(control)
     if cells.shape[1] < 2:
         msg = f"coherence compares directions, and needs at least 2 columns, not {cells.shape[1]}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._validate import positive
+from ._arguments import arrays
 from ._lists import average_precision
 from ._means import counted, shifts, tables
 from ._texts import documented
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from .._typing import Bools, Floats
 
 
+@arrays
 @documented
 def additive_residual(
     predicted: Floats,
@@ -85,6 +87,7 @@ def additive_residual(
     return cosine
 
 
+@arrays
 @documented
 def interaction_auprc(
     predicted: Floats,

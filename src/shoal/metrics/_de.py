@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._arguments import arrays
 from ._lists import average_precision, by_row, checked_tables, roc_area, spearman
 from ._texts import documented
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 ALPHA = 0.05
 
 
+@arrays
 @documented
 def de_auprc(
     predicted: Floats, real_fdr: Floats, *, mask: Bools | None = None, alpha: float = ALPHA
@@ -67,6 +69,7 @@ def de_auprc(
     return by_row(lambda score, fdr: average_precision(score, fdr < alpha), tables, counted)
 
 
+@arrays
 @documented
 def de_roc_auc(
     predicted: Floats, real_fdr: Floats, *, mask: Bools | None = None, alpha: float = ALPHA
@@ -108,6 +111,7 @@ def de_roc_auc(
     return by_row(lambda score, fdr: roc_area(score, fdr < alpha), tables, counted)
 
 
+@arrays
 @documented
 def de_recall(
     predicted_fdr: Floats, real_fdr: Floats, *, mask: Bools | None = None, alpha: float = ALPHA
@@ -159,6 +163,7 @@ def de_recall(
     )
 
 
+@arrays
 @documented
 def de_count_error(
     predicted_fdr: Floats, real_fdr: Floats, *, mask: Bools | None = None, alpha: float = ALPHA
@@ -200,6 +205,7 @@ def de_count_error(
     return np.where(defined, np.log2((of_predicted + 1) / (of_real + 1)), np.nan)
 
 
+@arrays
 @documented
 def de_spearman_sig(
     predicted_fdr: Floats,

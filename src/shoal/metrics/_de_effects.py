@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._arguments import arrays
 from ._de import ALPHA
 from ._lists import by_row, checked_tables, first_hits, spearman
 from ._texts import documented
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from .._typing import Bools, Floats
 
 
+@arrays
 @documented
 def de_overlap(
     predicted: Floats,
@@ -110,6 +112,7 @@ def de_overlap(
     return by_row(share, tables, counted)
 
 
+@arrays
 @documented
 def de_lfc_spearman(
     predicted: Floats,
@@ -166,6 +169,7 @@ def de_lfc_spearman(
     return by_row(lambda a, b, fdr: spearman(a[fdr < alpha], b[fdr < alpha]), tables, counted)
 
 
+@arrays
 @documented
 def de_direction(
     predicted: Floats,

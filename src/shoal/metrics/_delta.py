@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._arguments import arrays
 from ._coherence import coherence, signed_sqrt
 from ._means import counted, tables
 from ._texts import documented
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 ROUNDING = 1e-12  # a shift that varies by less than this share of the values is rounding
 
 
+@arrays
 def pearson_delta(
     predicted: Floats, real: Floats, *, reference: Floats, mask: Bools | None = None
 ) -> float:
@@ -145,6 +147,7 @@ def pearson_rows(
     return np.asarray((rows[0] * rows[1]).sum(axis=1))
 
 
+@arrays
 @documented
 def coherence_error(predicted: Floats, real: Floats, *, control: Floats) -> float:
     """Coherence of the predicted response less that of the real response.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from .._threads import one_thread
+from ._arguments import arrays
 from ._mean_ranks import rank_among
 from ._means import tables
 from ._texts import documented
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 Metric = Literal["l1", "l2", "cosine"]
 
 
+@arrays
 @one_thread()
 @documented
 def discrimination_score(
@@ -92,6 +94,7 @@ def discrimination_score(
     return 1 - rank_among(predicted, truth, metric, mask=mask, group=group, ties=ties, scale=scale)
 
 
+@arrays
 @one_thread()
 @documented
 def retrieval_rank(
@@ -157,6 +160,7 @@ def retrieval_rank(
     return 1 - rank_among(truth, predicted, metric, mask=mask, group=group, scale="unit")
 
 
+@arrays
 @one_thread()
 @documented
 def centroid_accuracy(
@@ -203,6 +207,7 @@ def centroid_accuracy(
     return discrimination_score(predicted, real, metric="l2", mask=mask, group=group, scale="unit")
 
 
+@arrays
 @one_thread()
 @documented
 def rank_score(

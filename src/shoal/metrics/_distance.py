@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._threads import one_thread
+from ._arguments import arrays
 from ._pairs import BLOCK_BYTES, euclidean
 from ._reference import PairReference, SquaredReference
 from ._texts import documented
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from .._typing import Floats
 
 
+@arrays
 @one_thread()
 @documented
 def edistance(X: Floats, Y: Floats, *, biased: bool = False) -> float:
@@ -76,6 +78,7 @@ def edistance(X: Floats, Y: Floats, *, biased: bool = False) -> float:
     return SquaredReference(y, biased=biased).compare(x)[0]
 
 
+@arrays
 @one_thread()
 @documented
 def energy_distance(

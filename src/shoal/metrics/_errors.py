@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
+from ._arguments import arrays
 from ._cells import densify
 from ._means import counted, tables
 from ._texts import documented
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .._typing import Bools, Floats, Matrix
 
 
+@arrays
 @documented
 def mae(predicted: Floats, real: Floats, *, mask: Bools | None = None) -> Floats:
     r"""Mean absolute error of the mean, :math:`\frac{1}{G}\sum_g |\hat y_g - \bar x_g|`.
@@ -53,6 +55,7 @@ def mae(predicted: Floats, real: Floats, *, mask: Bools | None = None) -> Floats
     return _mean(np.abs(_gap(predicted, real)), mask)
 
 
+@arrays
 @documented
 def mse(predicted: Floats, real: Floats, *, mask: Bools | None = None) -> Floats:
     r"""Mean squared error of the mean, :math:`\frac{1}{G}\sum_g (\hat y_g - \bar x_g)^2`.
@@ -88,6 +91,7 @@ def mse(predicted: Floats, real: Floats, *, mask: Bools | None = None) -> Floats
     return _mean(_gap(predicted, real) ** 2, mask)
 
 
+@arrays
 @documented
 def rmse(predicted: Floats, real: Floats, *, mask: Bools | None = None) -> Floats:
     r"""Root of the mean squared error of the mean.
@@ -123,6 +127,7 @@ def rmse(predicted: Floats, real: Floats, *, mask: Bools | None = None) -> Float
     return np.sqrt(mse(predicted, real, mask=mask))
 
 
+@arrays
 def cell_error(
     predicted: Sequence[Matrix], real: Sequence[Matrix], *, start: Sequence[Matrix]
 ) -> Floats:

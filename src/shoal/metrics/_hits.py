@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._arguments import arrays
+
 if TYPE_CHECKING:
     from .._typing import Bools, Floats
 
@@ -46,6 +48,7 @@ def strongest(strength: Floats, *, share: float = 0.1) -> Bools:
     return values >= np.sort(values)[-_whole(share * len(values))]
 
 
+@arrays
 def hits_recall_budget(score_predicted: Floats, hit_real: Bools, *, budget: float = 0.2) -> float:
     """Share of the true hits among the perturbations with the highest predicted scores.
 
@@ -100,6 +103,7 @@ def hits_recall_budget(score_predicted: Floats, hit_real: Bools, *, budget: floa
     return float((hit[above].sum() + hit[tied].mean() * (n - above.sum())) / hit.sum())
 
 
+@arrays
 def hits_recall_fdr(score_predicted: Floats, hit_real: Bools, *, q: float = 0.1) -> float:
     """Largest share of the true hits in a list from the top with few false hits.
 

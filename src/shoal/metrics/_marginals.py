@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from .._threads import one_thread
+from ._arguments import arrays
 from ._cells import densify
 from ._pairs import BLOCK_BYTES
 from ._texts import documented
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 ROUNDING = 1e-12  # a spread below this share of the mean is rounding
 
 
+@arrays
 @one_thread()
 @documented
 def wasserstein_per_gene(X: Matrix, Y: Matrix, *, block_bytes: int = BLOCK_BYTES) -> Floats:
@@ -71,6 +73,7 @@ def wasserstein_per_gene(X: Matrix, Y: Matrix, *, block_bytes: int = BLOCK_BYTES
     return distance
 
 
+@arrays
 @one_thread()
 @documented
 def variance_ratio(X: Matrix, Y: Matrix) -> float:
@@ -108,6 +111,7 @@ def variance_ratio(X: Matrix, Y: Matrix) -> float:
     return of_x / of_y if of_y > 0 else float("nan")
 
 
+@arrays
 @one_thread()
 @documented
 def zero_fraction_error(X: Matrix, Y: Matrix, *, tolerance: float = 0.0) -> float:

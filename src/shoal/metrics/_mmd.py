@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._threads import one_thread
+from ._arguments import arrays, require_finite
 from ._cells import densify
 from ._distance import check_pair
 from ._pairs import BLOCK_BYTES, centre_of, gaussian, squares_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .._typing import Floats, Ints, Matrix
 
 
+@arrays
 @one_thread()
 @documented
 def mmd(
@@ -76,6 +78,7 @@ def mmd(
     ]
 
 
+@arrays
 @one_thread()
 def median_bandwidth(values: Matrix, *, most: int = 1000) -> float:
     """Median Euclidean distance between different cells: the usual width for :func:`mmd`.
@@ -107,6 +110,10 @@ def median_bandwidth(values: Matrix, *, most: int = 1000) -> float:
     """
     from scipy.spatial.distance import pdist
 
+    if values.ndim != 2:
+        msg = f"values must be a table of cells, (n, d), not of shape {values.shape}"
+        raise ValueError(msg)
+    require_finite({"values": values})
     n = values.shape[0]
     if n > most:
         values = values[_by_length(values)[((np.arange(most) + 0.5) * n / most).astype(np.int64)]]
@@ -141,7 +148,8 @@ def as_widths(bandwidth: float | Sequence[float]) -> list[float]:
     ValueError
         If a width is not a finite number above 0.
     """
-    widths = [float(w) for w in np.atleast_1d(bandwidth)]
+    given = np.atleast_1d(bandwidth)
+    widths = [float(w) for w in given] if given.dtype.kind in "fiu" and given.ndim == 1 else []
     if not widths or not all(0 < w < np.inf for w in widths):
         msg = f"bandwidth={bandwidth!r} must be one or several finite numbers above 0"
         raise ValueError(msg)

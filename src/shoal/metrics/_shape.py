@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._threads import one_thread
+from ._arguments import arrays
 from ._cells import densify
 from ._distance import check_pair
 from ._marginals import checked_cells, same_columns
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 ROUNDING = 1e-12  # a spread below this share of the values is rounding
 
 
+@arrays
 @one_thread()
 @documented
 def bimodality_error(
@@ -111,6 +113,7 @@ def two_groups(values: Matrix) -> Floats:
     return np.where(varies, between.max(axis=0) / np.where(varies, square, 1.0), 0.0)
 
 
+@arrays
 @one_thread()
 @documented
 def correlation_error(X: Floats, Y: Floats) -> float:

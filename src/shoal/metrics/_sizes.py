@@ -8,6 +8,7 @@ import numpy as np
 
 from .._threads import one_thread
 from .._validate import positive
+from ._arguments import arrays
 from ._lists import spearman
 from ._means import per_condition
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 LEAST = 4  # fewest conditions for a rank correlation
 
 
+@arrays
 @one_thread()
 def magnitude_error(predicted: Floats, real: Floats, *, floor: float | None = None) -> Floats:
     r"""How much too strong or too weak predicted responses are: a log ratio defined also at 0.
@@ -70,6 +72,7 @@ def magnitude_error(predicted: Floats, real: Floats, *, floor: float | None = No
     return np.arcsinh(predicted / (2 * floor)) - np.arcsinh(truth / (2 * floor))
 
 
+@arrays
 @one_thread()
 def magnitude_spearman(predicted: Floats, real: Floats) -> float:
     """Rank correlation over conditions of the predicted with the real sizes of the responses.

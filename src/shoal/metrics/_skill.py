@@ -12,7 +12,8 @@ import numpy as np
 from scipy import special
 
 from .._random import as_generator
-from .._validate import positive
+from .._validate import whole
+from ._arguments import arrays, require_finite
 from ._calibration import complete, paired
 from ._texts import documented
 
@@ -50,6 +51,7 @@ class Estimate:
     reason: str = ""
 
 
+@arrays
 @documented
 def skill(
     prediction: Floats,
@@ -140,6 +142,7 @@ def skill(
     return _bootstrap(skill_of_means, losses, owner, n_boot, level, rng)
 
 
+@arrays
 @documented
 def paired_difference(
     a: Floats,
@@ -212,7 +215,9 @@ def _bootstrap(
 
     A perturbation that is drawn brings all its conditions.
     """
-    positive(n_boot, name="n_boot")
+    for one in losses:
+        require_finite({"losses": np.asarray(one)}, missing=True)
+    whole(n_boot, name="n_boot")
     if not 0 < level < 1:
         msg = f"level must be between 0 and 1, not {level!r}"
         raise ValueError(msg)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._threads import one_thread
+from ._arguments import arrays
 from ._lists import spearman_rows
 from ._means import ROUNDING, counted, members, shifts, tables
 from ._pairs import BLOCK_BYTES
@@ -19,6 +20,7 @@ LEAST = 4  # fewest other conditions for a rank correlation
 DIGITS = 9  # cosines that agree to this many digits are tied
 
 
+@arrays
 @one_thread()
 @documented
 def similarity_structure(
@@ -95,6 +97,7 @@ def similarity_structure(
     return similarity
 
 
+@arrays
 @one_thread()
 @documented
 def collapse_index(
@@ -148,6 +151,7 @@ def collapse_index(
     return of_predicted / of_truth if of_truth > 0 else float("nan")
 
 
+@arrays
 @one_thread()
 @documented
 def mean_cosine(

@@ -9,7 +9,8 @@ import numpy as np
 from .._compat import require
 from .._random import as_generator
 from .._threads import one_thread
-from .._validate import positive
+from .._validate import positive, whole
+from ._arguments import arrays
 from ._distance import check_pair
 from ._marginals import quantile_steps
 from ._mmd import median_bandwidth
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .._typing import Floats
 
 
+@arrays
 @one_thread()
 @documented
 def sliced_wasserstein(
@@ -79,7 +81,7 @@ def sliced_wasserstein(
     >>> round(sliced_wasserstein(x, x + [2.0, 0.0, 0.0, 0.0]), 6)
     1.0
     """
-    positive(n_directions, name="n_directions")
+    whole(n_directions, name="n_directions")
     if not 1 <= p < np.inf:
         msg = f"p must be a finite order of at least 1, not {p!r}"
         raise ValueError(msg)
@@ -91,6 +93,7 @@ def sliced_wasserstein(
     return float(np.mean(weight @ np.abs(low[of_x] - high[of_y]) ** p) ** (1 / p))
 
 
+@arrays
 @one_thread()
 @documented
 def sinkhorn(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._validate import positive
+from ._arguments import arrays
 from ._means import ROUNDING, counted, members, per_condition, tables
 from ._texts import documented
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from .._typing import Bools, Floats, Ints
 
 
+@arrays
 @documented
 def welch_t(sums: Floats, squares: Floats, *, counts: Ints, group: Ints | None = None) -> Floats:
     r"""Welch's t of every gene: the cells of a condition against all *other* perturbed cells.
@@ -76,6 +78,7 @@ def welch_t(sums: Floats, squares: Floats, *, counts: Ints, group: Ints | None =
     return t
 
 
+@arrays
 @documented
 def gene_weights(statistic: Floats, *, exponent: float = 2.0, mask: Bools | None = None) -> Floats:
     r"""Weights of the genes of each condition, from a statistic of differential expression.
@@ -132,6 +135,7 @@ def gene_weights(statistic: Floats, *, exponent: float = 2.0, mask: Bools | None
     return weights / np.where(total > 0, total, 1.0)
 
 
+@arrays
 @documented
 def weighted_mse(predicted: Floats, real: Floats, *, weights: Floats) -> Floats:
     r"""Squared error of the mean in the genes that respond.
@@ -176,6 +180,7 @@ def weighted_mse(predicted: Floats, real: Floats, *, weights: Floats) -> Floats:
     return np.einsum("pg,pg->p", share, (predicted - truth) ** 2)
 
 
+@arrays
 @documented
 def weighted_r2(predicted: Floats, real: Floats, *, reference: Floats, weights: Floats) -> Floats:
     r"""Share of the weighted variance of the real shift that the predicted shift explains.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .._validate import positive
+from .._validate import whole
 from ._attention import EPS, Attention, Enter, linear, readable
 from ._blocks import steering_of, zeroed
 
@@ -76,7 +76,7 @@ class SetTransformer(nn.Module):
         mlp_ratio: int = 4,
     ) -> None:
         super().__init__()
-        positive(depth, name="depth")
+        whole(depth, name="depth")
         d_condition = width if d_condition is None else d_condition
         self.enter = linear(d_in, width, kind=Enter)
         self.blocks = nn.ModuleList(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .._validate import one_of, positive
+from .._validate import one_of, whole
 from ._attention import EPS, Attention, Enter, linear, readable
 from ._blocks import steering_of, zeroed
 
@@ -214,7 +214,7 @@ class CrossTransformer(nn.Module):
         heads: int = 1,
     ) -> None:
         super().__init__()
-        positive(depth, name="depth")
+        whole(depth, name="depth")
         one_of(heads, (1, 2), name="heads")
         d_condition = width if d_condition is None else d_condition
         self.fusion = fusion

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._keys import PCA
-from .._validate import key_in
+from .._validate import key_in, text
 from ..core._matrix import as_rows, choose
 from ..core._predictions import PREDICTED, prediction_slot
 from ..core._scale import WITH_EMPTY, look, require
@@ -53,6 +53,7 @@ class Prediction:
 
     def cells_of(self, perturbation: str) -> tuple[str, Ints]:
         """Return the canonical name of a perturbation, and the rows of its predicted cells."""
+        text(perturbation, name="perturbation")
         name = self.screen.canonical(perturbation)
         key_in(name, self.labels.names, where=f"adata.obs[{self.screen.perturbation_key!r}]")
         all_cells = (self.labels.code == self.labels.names.get_loc(name)) & self.inside

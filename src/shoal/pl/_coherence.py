@@ -10,7 +10,7 @@ from matplotlib.ticker import NullLocator
 
 from .._keys import COHERENCE
 from .._responses import responses
-from .._validate import get_adata, key_in
+from .._validate import between, get_adata, key_in, listed, whole
 from ..core._results import read_result
 from ._style import (
     ACCENT,
@@ -22,7 +22,9 @@ from ._style import (
     WHEEL,
     axes_or_new,
     name_points,
+    plain,
     point_size,
+    shorten,
     tidy,
 )
 from ._texts import fill
@@ -117,8 +119,10 @@ def coherence(
     >>> ax = sh.pl.coherence(adata)
     """
     adata = get_adata(data, mod)
-    key = key or COHERENCE
-    result = read_result(adata, key, written_by="sh.tl.coherence(adata)")
+    whole(n_labels, name="n_labels", least=0)
+    between(alpha, 0, 1, name="alpha", ends=True)
+    key = COHERENCE if key is None else key
+    result = read_result(adata, key, kind="coherence", written_by="sh.tl.coherence(adata)")
     table: pd.DataFrame = result["table"]
     for column in (x, *([] if color is None else [color])):
         key_in(column, table.columns, where=f"the table of adata.uns[{key!r}]")
@@ -139,7 +143,7 @@ def coherence(
     found = responses(table, result["params"], alpha)
     _points(ax, table, at, r, color, found, alpha)
 
-    ax.set(xlabel=TITLES.get(x, x.replace("_", " ")), ylabel="coherence $r$")
+    ax.set(xlabel=TITLES.get(x, plain(x.replace("_", " "))), ylabel="coherence $r$")
     _headroom(ax)
     tidy(ax)
     if ax.get_legend_handles_labels()[0]:
@@ -153,7 +157,7 @@ def _named(table: pd.DataFrame, label: str | Sequence[str], n: int, *, where: st
     """Return the perturbations that `label` asks for, each once."""
     found: list[str] = []
     z = table["residual_z"].dropna()
-    for wish in (label,) if isinstance(label, str) else label:
+    for wish in listed(label, name="label"):
         if wish in table.index:
             found.append(wish)
         elif wish == "discordant":
@@ -236,11 +240,17 @@ def _points(
         known = np.isfinite(value)
         ax.scatter(x[~known], y[~known], s=size, c=QUIET, **rim)
         drawn = ax.scatter(x[known], y[known], s=size, c=value[known], cmap="cividis", **rim)
-        ax.figure.colorbar(drawn, ax=ax, label=color.replace("_", " "), shrink=0.8)
+        ax.figure.colorbar(drawn, ax=ax, label=plain(color.replace("_", " ")), shrink=0.8)
         return
     for name, rows, (tint, marker) in classes(table, color, found, alpha):
         ax.scatter(
-            x[rows], y[rows], s=size, c=tint, marker=marker, label=f"{name} ({rows.sum()})", **rim
+            x[rows],
+            y[rows],
+            s=size,
+            c=tint,
+            marker=marker,
+            label=f"{shorten(name)} ({rows.sum()})",
+            **rim,
         )
 
 

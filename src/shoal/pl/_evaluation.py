@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap
 
 from .._contenders import COPY, NEGATIVE, POSITIVE, PREDICTION, TRANSDUCTIVE, transductive_marks
 from .._keys import EVALUATION
-from .._validate import get_adata, key_in
+from .._validate import get_adata, key_in, text
 from ..core._results import read_result
 from ..metrics._calibration import loss
 from ._style import ACCENT, INK, QUIET
@@ -37,13 +37,9 @@ BETTER = {"higher": "higher is better", "lower": "lower is better"}
 def read_evaluation(data: AnnData | MuData, key: str | None, mod: str | None) -> dict[str, Any]:
     """Return the evaluation in ``uns``, or say which call writes it."""
     adata = get_adata(data, mod)
-    key = key or EVALUATION
+    key = EVALUATION if key is None else key
     call = "sh.tl.evaluate(adata, prediction=...)"
-    result = read_result(adata, key, written_by=call)
-    if not str(result["schema"]).startswith("evaluation/"):
-        msg = f"adata.uns[{key!r}] holds {result['schema']!r}, not an evaluation; call {call} first"
-        raise KeyError(msg)
-    return result
+    return read_result(adata, key, kind="evaluation", written_by=call)
 
 
 def caution_of(result: dict[str, Any], *, width: int) -> str:
@@ -63,6 +59,7 @@ def chosen(result: dict[str, Any], metrics: Sequence[str] | None) -> pd.DataFram
 
 def measured(result: dict[str, Any], metric: str) -> pd.Series:
     """Return the summary of a metric that is measured for each condition, or say which are."""
+    text(metric, name="metric")
     screen = metric in result["summary"].index
     hint = f"{metric!r} is one number for the whole screen." if screen else ""
     key_in(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from .._validate import get_adata, key_in, positive
+from .._validate import get_adata, key_in, whole
 from ..core._gene_names import gene_names
 from ..metrics._cells import densify
 from ._cells import read_prediction
@@ -92,7 +92,7 @@ def genes(
     >>> axes = sh.pl.genes(adata, "P1", prediction="mean_shift")
     """
     adata = get_adata(data, mod)
-    positive(n_genes, name="n_genes")
+    whole(n_genes, name="n_genes")
     shown = read_prediction(adata, prediction, layer=layer, context=context)
     if not shown.in_genes:
         msg = (

@@ -10,7 +10,7 @@ from scipy.linalg import eigh
 from .._keys import COHERENCE
 from .._random import RNGLike, as_generator
 from .._responses import BY_REPLICATE
-from .._validate import get_adata, key_in, positive
+from .._validate import get_adata, key_in, text, whole
 from ..core._design import make_plan
 from ..core._matrix import Rows, as_rows, choose
 from ..core._plan import shifts_of
@@ -19,7 +19,7 @@ from ..core._scale import look, require_kind
 from ..core._screen import labels, of_result
 from ..metrics._cells import densify
 from ._cells import some
-from ._style import FAINT, INK, QUIET, SIGNED, axes_or_new, shorten, tidy
+from ._style import FAINT, INK, QUIET, SIGNED, axes_or_new, plain, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
@@ -99,13 +99,14 @@ def geometry(
     >>> ax = sh.pl.geometry(adata, adata.uns["coherence"]["table"].index[0])
     """
     adata = get_adata(data, mod)
-    positive(max_cells, name="max_cells")
-    key = key or COHERENCE
-    result = read_result(adata, key, written_by="sh.tl.coherence(adata)")
+    whole(max_cells, name="max_cells")
+    key = COHERENCE if key is None else key
+    result = read_result(adata, key, kind="coherence", written_by="sh.tl.coherence(adata)")
     params: Mapping[str, Any] = result["params"]
     if use_rep is None and layer is None:
         use_rep, layer = params["use_rep"] or None, params["layer"] or None
     screen = of_result(adata, params)
+    text(perturbation, name="perturbation")
     name = screen.canonical(perturbation)
     key_in(name, result["table"].index, where=f"the table of adata.uns[{key!r}]")
     labelled = labels(adata, screen)
@@ -240,5 +241,5 @@ def _title(name: str, row: Any) -> str:
         unit = " by replicates" if by_replicate else ""
         parts.append((f"q = {q:.1g}" if q >= 1e-300 else "q < 1e-300") + unit)
     if row["cause"] not in ("none", ""):
-        parts.append(str(row["cause"]))
+        parts.append(plain(row["cause"]))
     return "   ".join(parts)

@@ -18,7 +18,7 @@ from .._contenders import (
     TRANSDUCTIVE,
     transductive_marks,
 )
-from .._validate import positive
+from .._validate import whole
 from ._evaluation import (
     BETWEEN,
     caution_of,
@@ -104,7 +104,7 @@ def leaderboard(
     """
     result = read_evaluation(data, key, mod)
     if n_top is not None:
-        positive(n_top, name="n_top")
+        whole(n_top, name="n_top")
     summary = chosen(result, metrics)
     place = positions(result, summary)
     scores: pd.DataFrame = result["contenders"].set_axis(place.index)

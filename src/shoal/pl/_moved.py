@@ -10,7 +10,7 @@ from anndata import AnnData
 
 from .._validate import key_in
 from ..core._matrix import as_rows, choose
-from ..core._predictions import PREDICTED, prediction_slot
+from ..core._predictions import PREDICTED, SOURCE, column_of, prediction_slot
 from ..core._screen import labels
 from ._cells import axes_of, is_in_genes
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from .._typing import Floats, Ints
     from ..core._matrix import Rows
     from ..core._screen import Screen
-
-SOURCE = "source"  # obs of predicted cells: the name of the cell that each starts from
-TIME = "time"  # obs of the cells of an interpolation
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ def read_moved(
 
 def _recorded(adata: AnnData, screen: Screen, prediction: str, genes: Ints | None) -> Moved:
     """Return the cells of a prediction in the screen."""
-    is_predicted, source = prediction + PREDICTED, f"{prediction}_{SOURCE}"
+    is_predicted, source = prediction + PREDICTED, prediction + SOURCE
     hint = f"sh.tl.predict(..., key_added={prediction!r}) writes it."
     for key in (is_predicted, source):
         key_in(key, adata.obs.columns, where="adata.obs", hint=hint)
@@ -95,7 +92,9 @@ def _recorded(adata: AnnData, screen: Screen, prediction: str, genes: Ints | Non
 def _given(adata: AnnData, screen: Screen, prediction: AnnData, genes: Ints | None) -> Moved:
     """Return the cells that a model returned; of an interpolation those of the last time."""
     hint = "model.transport(cells, perturbation) returns such cells."
-    for key in (screen.perturbation_key, SOURCE):
+    source = column_of(prediction, "source", taken=screen.columns) or "source"
+    time = column_of(prediction, "time", taken=screen.columns)
+    for key in (screen.perturbation_key, source):
         key_in(key, prediction.obs.columns, where="prediction.obs", hint=hint)
     columns = None
     if genes is not None:
@@ -106,8 +105,8 @@ def _given(adata: AnnData, screen: Screen, prediction: AnnData, genes: Ints | No
             msg = f"{len(lost)} genes of the PCA are not in prediction.var_names: {shown}"
             raise KeyError(msg)
     obs, at = prediction.obs, np.arange(prediction.n_obs)
-    if TIME in obs:
-        at = np.flatnonzero(obs[TIME].to_numpy() == obs[TIME].max())
+    if time is not None:
+        at = np.flatnonzero(obs[time].to_numpy() == obs[time].max())
     names = obs[screen.perturbation_key].astype(str).map(screen.canonical).to_numpy()[at]
-    source = obs[SOURCE].astype(str).to_numpy()[at]
-    return Moved(names, source, at, as_rows(prediction.X, columns))
+    start = obs[source].astype(str).to_numpy()[at]
+    return Moved(names, start, at, as_rows(prediction.X, columns))

@@ -11,7 +11,7 @@ from scipy import stats
 from .._keys import COHERENCE
 from .._validate import get_adata, key_in
 from ..core._results import read_result
-from ._style import FAINT, INK, MARKERS, WHEEL, tidy
+from ._style import FAINT, INK, MARKERS, WHEEL, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
@@ -80,8 +80,10 @@ def coherence_null(
     >>> left, right = sh.pl.coherence_null(adata)
     """
     adata = get_adata(data, mod)
-    key = key or f"{COHERENCE}_null"
-    result = read_result(adata, key, written_by="sh.tl.coherence_null(adata)")
+    key = f"{COHERENCE}_null" if key is None else key
+    result = read_result(
+        adata, key, kind="coherence_null", written_by="sh.tl.coherence_null(adata)"
+    )
     table: pd.DataFrame = result["table"]
     key_in(pvalue, table.columns, where=f"the table of adata.uns[{key!r}]")
     if ax is None:
@@ -183,7 +185,8 @@ def _rates(ax: Axes, rates: pd.DataFrame) -> None:
             **look,
         )
     names = [
-        f"{n}" if held_out == RANDOM else str(held_out).replace(" ", "\n") for held_out, n in places
+        f"{n}" if held_out == RANDOM else shorten(held_out).replace(" ", "\n")
+        for held_out, n in places
     ]
     ax.set_xticks(range(len(places)), names, rotation=45 if len(places) > 8 else 0)
     ax.set(

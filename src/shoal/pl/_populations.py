@@ -8,7 +8,7 @@ import numpy as np
 
 from .._keys import PCA
 from .._random import RNGLike, as_generator
-from .._validate import get_adata, positive
+from .._validate import get_adata, listed, whole
 from ..core._predictions import prediction_slot
 from ..metrics._cells import densify
 from ._cells import Prediction, axes_of, read_prediction
@@ -109,9 +109,9 @@ def populations(
     >>> ax = sh.pl.populations(adata, "P1", prediction="mean_shift")
     """
     adata = get_adata(data, mod)
-    positive(max_cells, name="max_cells")
+    whole(max_cells, name="max_cells")
     one = isinstance(perturbation, str)
-    names = [perturbation] if one else list(perturbation)
+    names = listed(perturbation, name="perturbation")
     check_panels(len(names), ax)
     shown = read_prediction(adata, prediction, layer=layer, context=context)
     axes = axes_of(adata, basis, in_genes=shown.in_genes)

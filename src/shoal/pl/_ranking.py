@@ -8,10 +8,10 @@ import numpy as np
 
 from .._keys import COHERENCE
 from .._responses import responses
-from .._validate import get_adata, key_in, positive
+from .._validate import between, get_adata, key_in, whole
 from ..core._results import read_result
 from ._coherence import classes
-from ._style import INK, LONGEST, QUIET, axes_or_new, shorten, tidy
+from ._style import INK, LONGEST, QUIET, axes_or_new, plain, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
@@ -79,13 +79,14 @@ def ranking(
     >>> ax = sh.pl.ranking(adata, n_top=3)
     """
     adata = get_adata(data, mod)
-    key = key or COHERENCE
-    result = read_result(adata, key, written_by="sh.tl.coherence(adata)")
+    between(alpha, 0, 1, name="alpha", ends=True)
+    key = COHERENCE if key is None else key
+    result = read_result(adata, key, kind="coherence", written_by="sh.tl.coherence(adata)")
     table: pd.DataFrame = result["table"]
     for column in (by, *([] if color is None else [color])):
         key_in(column, table.columns, where=f"the table of adata.uns[{key!r}]")
     if n_top is not None:
-        positive(n_top, name="n_top")
+        whole(n_top, name="n_top")
     shown = (
         table[np.isfinite(table[by])]
         .sort_values(by, ascending=ascending, kind="stable")
@@ -110,12 +111,12 @@ def ranking(
             s=26,
             c=tint,
             marker=marker,
-            label=f"{name} ({rows.sum()})",
+            label=f"{shorten(name)} ({rows.sum()})",
             zorder=3,
         )
     ax.set_yticks(row, [shorten(name) for name in shown.index])
     ax.set_ylim(len(shown) - 0.4, -0.6)
-    ax.set_xlabel("coherence $r$" if by == "coherence" else by.replace("_", " "))
+    ax.set_xlabel("coherence $r$" if by == "coherence" else plain(by.replace("_", " ")))
     tidy(ax)
     ax.tick_params(axis="y", length=0, labelsize="x-small")
     ax.grid(axis="y", color=QUIET, lw=0.4, alpha=0.35)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._contenders import PREDICTION
-from .._validate import key_in
+from .._validate import key_in, whole
 from ._evaluation import (
     RIVAL,
     as_loss,
@@ -84,6 +84,7 @@ def scatter_baseline(
     >>> ax = sh.pl.scatter_baseline(adata, "energy")
     """
     result = read_evaluation(data, key, mod)
+    whole(n_labels, name="n_labels", least=0)
     row = measured(result, metric)
     values = per_condition(result, metric)
     rival = _rival(row, against)

@@ -59,12 +59,23 @@ def tidy(ax: Axes) -> None:
     ax.set_axisbelow(True)
 
 
-def shorten(name: str) -> str:
+def plain(name: object) -> str:
+    """Return a name as matplotlib shows it letter by letter.
+
+    Matplotlib reads what is between two ``$`` as a formula, breaks lines, and leaves labels that
+    begin with ``_`` out of legends. A name may hold all of these.
+    """
+    text = " ".join(str(name).split()).replace("$", r"\$")
+    return f"\u200b{text}" if text.startswith("_") else text
+
+
+def shorten(name: object) -> str:
     """Cut a long name in its middle, so that both parts of a combination stay readable."""
-    if len(name) <= LONGEST:
-        return name
-    half = (LONGEST - 1) // 2
-    return f"{name[:half]}…{name[-half:]}"
+    text = str(name)
+    if len(text) > LONGEST:
+        half = (LONGEST - 1) // 2
+        text = f"{text[:half]}…{text[-half:]}"
+    return plain(text)
 
 
 def point_size(n: int) -> float:

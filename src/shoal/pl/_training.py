@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 
 from .._validate import key_in
 from ._evaluation import RIVAL
-from ._style import ACCENT, INK, tidy
+from ._style import ACCENT, INK, plain, tidy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +69,7 @@ def training(data: Any, *, curves: Sequence[str] | None = None) -> NDArray[Any]:
     )
     for ax, name in zip(axes[:, 0], curves, strict=True):
         _curve(ax, tables[name], validation=name.startswith("val"))
-        ax.set_ylabel(TITLES.get(name, name.replace("_", " ")), fontsize="small")
+        ax.set_ylabel(TITLES.get(name, plain(name.replace("_", " "))), fontsize="small")
         tidy(ax)
     axes[-1, 0].set_xlabel("step")
     return axes[:, 0]

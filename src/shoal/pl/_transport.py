@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from .._keys import PCA
 from .._random import RNGLike, as_generator
-from .._validate import get_adata, positive
+from .._validate import get_adata, listed, whole
 from ..core._screen import labels, resolve
 from ._cells import inside_of, some
 from ._evaluation import RIVAL
@@ -131,8 +131,8 @@ def transport(
     >>> ax = sh.pl.transport(adata, prediction=model.transport(controls, "P1"))
     """
     adata = get_adata(data, mod)
-    positive(max_arrows, name="max_arrows")
-    positive(max_cells, name="max_cells")
+    whole(max_arrows, name="max_arrows")
+    whole(max_cells, name="max_cells")
     if isinstance(prediction, str) and perturbation is None:
         msg = (
             f"which perturbation? The prediction {prediction!r} holds many; "
@@ -142,7 +142,7 @@ def transport(
     screen = resolve(adata)
     moved, real, axes = read_moved(adata, screen, prediction, layer=layer, basis=basis)
     asked = moved.names if perturbation is None else perturbation
-    names = [asked] if isinstance(asked, str) else list(asked)
+    names = listed(asked, name="perturbation")
     names = list(dict.fromkeys(screen.canonical(name) for name in names))
     check_panels(len(names), ax)
     inside = inside_of(adata, screen, context)

@@ -9,16 +9,18 @@ import pandas as pd
 from .._docs import shared
 from .._keys import SCREEN
 from .._logging import logger
-from .._validate import get_adata, one_of
+from .._validate import get_adata, one_of, text
 from ..core._gene_names import gene_names, tell_symbols
 from ..core._screen import Screen, as_labels, perturbed_labels, read
-from ..core._view import materialize_view
+from ..core._slots import claim, recorded_screen, write_slots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
     from mudata import MuData
+
+SLOT = f"uns/{SCREEN}"
 
 
 @shared()
@@ -34,6 +36,7 @@ def annotate(
     gene_key: str | None = None,
     sep: str = "auto",
     missing: Literal["raise", "ignore"] = "raise",
+    overwrite: bool = False,
     mod: str | None = None,
 ) -> None:
     """Record the design of a perturbation screen, so that later calls need not repeat it.
@@ -84,6 +87,8 @@ def annotate(
     missing
         What a missing or blank perturbation label means: an error, or a cell that belongs to no
         group.
+    overwrite
+        {overwrite}
     mod
         {mod}
 
@@ -110,6 +115,9 @@ def annotate(
     """
     adata = get_adata(data, mod)
     one_of(missing, ("raise", "ignore"), name="missing")
+    text(sep, name="sep")
+    owned = {SLOT} if recorded_screen(adata) is not None else set()
+    claim(adata, [SLOT], owned=owned, overwrite=overwrite, rename="rename it")
     screen = Screen(
         str(perturbation_key),
         as_labels(control),
@@ -134,8 +142,7 @@ def annotate(
         int((labelled.code < 0).sum()),
     )
     tell_symbols(genes)
-    materialize_view(adata)
-    adata.uns[SCREEN] = screen.to_uns()
+    write_slots(adata, {SLOT: screen.to_uns()})
 
 
 def _check_keys(data: AnnData | MuData, adata: AnnData, mod: str | None, screen: Screen) -> None:

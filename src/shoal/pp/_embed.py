@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,10 +12,11 @@ from .._docs import shared
 from .._keys import EMBEDDINGS, EMBEDDINGS_INFO
 from .._logging import logger
 from .._threads import one_thread
-from .._validate import get_adata, one_of, positive
+from .._validate import get_adata, listed, one_of, whole
 from ..core._results import write_table
 from ..core._screen import labels, resolve
-from ..core._view import check_writable, materialize_view
+from ..core._slots import check_name, claim, written
+from ..core._view import check_writable
 from ._embed_checks import keys_of, refuse_missing, target_column, warn_identical
 from ._embed_methods import CHEMISTRY, METHODS, check_arguments
 from ._embed_request import EmbeddingRequest
@@ -22,7 +24,7 @@ from ._embed_source import Source, describe
 from ._split_fits import smiles_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
     from mudata import MuData
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from ..core._screen import Labels, Screen
     from ._embed_source import Vectors
 
+SCHEMA = "perturbation_embeddings_info/1"
 MOST_COLUMNS = 4000  # an h5ad file lists the columns of a table in one attribute of at most 64 kB
 
 
@@ -59,6 +62,7 @@ def embed(
     missing: Literal["raise", "drop"] = "raise",
     layer: str | None = None,
     key_added: str | None = None,
+    overwrite: bool = False,
     mod: str | None = None,
 ) -> None:
     """Write a vector for every single perturbation of the screen.
@@ -132,7 +136,9 @@ def embed(
         Layer with log-normalised values, to read instead of ``X``.
     key_added
         Name of the embedding. ``None`` takes the name of the method. An embedding of the same name
-        is replaced.
+        is replaced, if it was written by this function.
+    overwrite
+        {overwrite}
     mod
         {mod}
 
@@ -191,9 +197,9 @@ def embed(
     check_arguments(method, given | {"strata": None if strata == "auto" else strata})
     for name, value in {"n_comps": n_comps, "walk": walk}.items():
         if value is not None:
-            positive(value, name=name)
-    key = _checked(method if key_added is None else key_added)
+            whole(value, name=name)
     screen = resolve(adata, perturbation_key, control=control)
+    key = _claimed(adata, method if key_added is None else key_added, screen, overwrite=overwrite)
     labelled = labels(adata, screen)
 
     perturbations = singles(screen, labelled, names)
@@ -237,8 +243,8 @@ def embed(
 
 def singles(screen: Screen, labelled: Labels, names: str | Sequence[str] | None) -> list[str]:
     """Return the single perturbations of the screen and of `names`, sorted."""
-    more = [names] if isinstance(names, str) else [] if names is None else list(names)
-    every = [*labelled.names, *(screen.canonical(str(name)) for name in more)]
+    more = listed(names, name="names")
+    every = [*labelled.names, *(screen.canonical(name) for name in more)]
     return sorted({part for name in every for part in screen.parts(name)})
 
 
@@ -251,10 +257,21 @@ def _smiles_of(adata: AnnData, perturbation_key: str | None, control: Any, targe
     return target_column(adata, screen, labelled, targets)
 
 
-def _checked(key: str) -> str:
-    """Return a key, if a file can hold it."""
-    if not key or "/" in key:
-        msg = f"key_added={key!r} cannot be a key of an h5ad file: give a text without '/'"
+def _claimed(adata: AnnData, key: str, screen: Screen, *, overwrite: bool) -> str:
+    """Return the name of an embedding, if it is free or was written by `embed`."""
+    key = check_name(adata, key, screen=screen)
+    ours = written(adata, EMBEDDINGS_INFO, [SCHEMA])
+    known = adata.uns[EMBEDDINGS_INFO]["table"].index if ours else ()
+    held = adata.uns.get(EMBEDDINGS)
+    slots = [] if ours else [f"uns/{EMBEDDINGS_INFO}"]
+    if held is not None and not isinstance(held, Mapping):
+        slots.append(f"uns/{EMBEDDINGS}")
+    claim(adata, slots, overwrite=overwrite, rename="rename it")
+    if isinstance(held, Mapping) and key in held and key not in known and not overwrite:
+        msg = (
+            f"adata.uns[{EMBEDDINGS!r}][{key!r}] was not written by sh.pp.embed: choose another "
+            "key_added, or replace it with overwrite=True"
+        )
         raise ValueError(msg)
     return key
 
@@ -281,14 +298,12 @@ def _write(
 
     Rows of embeddings that are gone are dropped. What is known of drugs stays.
     """
-    materialize_view(adata)
-    stored = {**adata.uns.get(EMBEDDINGS, {}), key: table}
-    info = adata.uns.get(EMBEDDINGS_INFO, {})
-    rows = (
-        {k: v for k, v in info["table"].to_dict("index").items() if k in stored}
-        if "table" in info
-        else {}
-    )
+    held = adata.uns.get(EMBEDDINGS)
+    stored = {**(held if isinstance(held, Mapping) else {}), key: table}
+    rows = {}
+    if written(adata, EMBEDDINGS_INFO, [SCHEMA]):
+        before = adata.uns[EMBEDDINGS_INFO]["table"].to_dict("index")
+        rows = {k: v for k, v in before.items() if k in stored}
     params = screen.params()
     about = pd.DataFrame.from_dict({**rows, key: row}, orient="index")
     known = pd.Series({**smiles_of(adata), **smiles}, dtype=object)
@@ -297,8 +312,8 @@ def _write(
         adata,
         EMBEDDINGS_INFO,
         about,
-        schema="perturbation_embeddings_info/1",
+        schema=SCHEMA,
         params=params,
+        slots={f"uns/{EMBEDDINGS}": stored},
         **more,
     )
-    adata.uns[EMBEDDINGS] = stored

@@ -9,7 +9,7 @@ import pandas as pd
 
 from .._docs import shared
 from .._logging import logger
-from .._validate import get_adata, positive
+from .._validate import get_adata, whole
 from ..core._screen import labels, resolve
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def filter(
     >>> dropped = sh.pp.filter(adata, "perturbation", control="control", min_cells=10)
     """
     adata = get_adata(data, mod)
-    positive(min_cells, name="min_cells")
+    whole(min_cells, name="min_cells")
     if inplace and adata.isbacked:
         msg = (
             "the AnnData is backed by a file, whose rows cannot be dropped in place: "

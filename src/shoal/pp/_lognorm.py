@@ -49,16 +49,31 @@ class Normalised:
     target_sum: float
     depth_key: str | None
 
-    def write(self, adata: AnnData, *, keep_counts: bool) -> None:
-        """Write the values to ``X``, and beside them the counts and ``obs["total_counts"]``.
+    def slots(self, adata: AnnData, *, keep_counts: bool, overwrite: bool) -> dict[str, Any]:
+        """Return what to write: ``X``, and beside it the counts and ``obs["total_counts"]``.
 
         A layer or a column that is there already is kept. Totals of a panel are not its depth, so
         that they are not written where the depth came from a column.
+
+        Raises
+        ------
+        ValueError
+            If the counts are in ``X`` alone, and ``layers["counts"]`` holds other values.
         """
-        if keep_counts and COUNTS in adata.layers:
+        # scanpy's mark; its {"base": None} cannot be read by every version of anndata
+        made: dict[str, Any] = {"X": self.values, "uns/log1p": {}}
+        if keep_counts and COUNTS in adata.layers and not overwrite:
+            kept = walk(as_rows(adata.layers[COUNTS]), _totals_of)[1]["totals"]
+            if not np.allclose(kept, self.totals, rtol=1e-4):
+                msg = (
+                    "adata.X would be replaced by normalised values, and layers['counts'], where "
+                    "its counts are kept, holds other ones: rename that layer, or replace it with "
+                    "overwrite=True"
+                )
+                raise ValueError(msg)
             logger.info("layers['counts'] is there already and is kept")
         elif keep_counts:
-            adata.layers[COUNTS] = self.counts
+            made[f"layers/{COUNTS}"] = self.counts
         if self.depth_key is not None:
             logger.info("cells were scaled by obs[%r]", self.depth_key)
         elif DEPTH in adata.obs:
@@ -68,10 +83,8 @@ class Normalised:
                 "transcriptome, depth_key='total_counts' scales by it"
             )
         else:
-            adata.obs[DEPTH] = self.totals
-        adata.X = self.values
-        # scanpy's mark; its {"base": None} cannot be read by every version of anndata
-        adata.uns["log1p"] = {}
+            made[f"obs/{DEPTH}"] = self.totals
+        return made
 
 
 def log_normalise(

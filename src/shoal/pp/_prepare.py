@@ -10,13 +10,14 @@ from .._docs import shared
 from .._keys import PCA, SPLIT
 from .._logging import logger
 from .._threads import one_thread
-from .._validate import get_adata, key_in, one_of, positive
+from .._validate import get_adata, key_in, listed, one_of, positive, whole
 from ..core._gene_names import genes_called, targets_of
 from ..core._matrix import Rows, as_rows, choose
 from ..core._order import stable_order
 from ..core._scale import EXPRESSION, look, require
 from ..core._screen import labels, resolve
-from ..core._view import check_writable, materialize_view
+from ..core._slots import WRITES, claim, write_slots, written
+from ..core._view import check_writable
 from ._lognorm import log_normalise
 from ._pca import fit_pca
 from ._variable import highly_variable
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from ..core._screen import Labels, Screen
 
 MAX_GENES = 5000  # the PCA forms a genes x genes matrix for every fold
+SCHEMA = "pca/1"
+SLOTS = ("var/highly_variable", "varm/PCs", f"obsm/{PCA}", "uns/pca")
 CALLS = {None: "sh.pp.prepare(adata)", "log1p": "normalize='log1p'"}
 # by `normalize`: the kinds of values that are taken, and what to do about others
 ACCEPTED: dict[str | None, tuple[tuple[Kind, ...], dict[Kind, str]]] = {
@@ -81,6 +84,7 @@ def prepare(
     cross_fit: int = 10,
     exclude: str | Sequence[str] | None = None,
     layer: str | None = None,
+    overwrite: bool = False,
     mod: str | None = None,
 ) -> None:
     """Check the scale, choose genes and compute the PCA in which responses are measured.
@@ -128,6 +132,9 @@ def prepare(
         after.
     layer
         Layer to read instead of ``X``. Normalised values are written to ``X`` either way.
+    overwrite
+        {overwrite}
+        A PCA of another tool is such a slot.
     mod
         {mod}
 
@@ -143,7 +150,8 @@ def prepare(
     ``var["highly_variable"]``
         bool: genes that are used.
     ``uns["pca"]``
-        ``variance`` and ``variance_ratio`` of the fit cells (float64, (k,)), and ``params``.
+        ``variance`` and ``variance_ratio`` of the fit cells (float64, (k,)), ``params``, ``schema``
+        and ``writes``, by which these slots are known to be shoal's.
 
     and, with ``normalize="log1p"``,
 
@@ -187,10 +195,11 @@ def prepare(
     check_writable(adata)
     one_of(normalize, (None, "log1p"), name="normalize")
     one_of(fit_on, ("control", "train", "all"), name="fit_on")
-    numbers = {"target_sum": target_sum, "n_top_genes": n_top_genes, "n_comps": n_comps}
-    for name, value in numbers.items():
-        if value is not None:
-            positive(value, name=name)
+    if target_sum is not None:
+        positive(target_sum, name="target_sum")
+    if n_top_genes is not None:
+        whole(n_top_genes, name="n_top_genes")
+    whole(n_comps, name="n_comps")
     idle = {"target_sum": target_sum, "depth_key": depth_key}
     if normalize is None and any(value is not None for value in idle.values()):
         name = next(name for name, value in idle.items() if value is not None)
@@ -203,6 +212,13 @@ def prepare(
         )
         raise ValueError(msg)
     screen = resolve(adata, perturbation_key, control=control)
+    claim(
+        adata,
+        SLOTS,
+        owned=written(adata, "pca", [SCHEMA]),
+        overwrite=overwrite,
+        rename="rename what is to be kept",
+    )
     labelled = labels(adata, screen)
     fit = _fit_cells(adata, labelled, fit_on)
     excluded = _excluded(adata, screen, labelled, exclude)
@@ -235,15 +251,13 @@ def prepare(
     used = Rows(rows.matrix, np.flatnonzero(genes))
     pca = fit_pca(used, fit, n_comps, fit_on, folds=folds, order=stable_order(adata))
 
-    materialize_view(adata)
+    values = {}
     if normalised is not None:
-        normalised.write(adata, keep_counts=layer is None)
+        values = normalised.slots(adata, keep_counts=layer is None, overwrite=overwrite)
     loadings = np.zeros((adata.n_vars, pca.axes.shape[1]))
     loadings[genes] = pca.axes
-    adata.var["highly_variable"] = genes
-    adata.varm["PCs"] = loadings
-    adata.obsm[PCA] = pca.scores
-    adata.uns["pca"] = {
+    values |= dict(zip(SLOTS, (genes, loadings, pca.scores), strict=False))
+    values["uns/pca"] = {
         "variance": pca.variance,
         "variance_ratio": pca.variance / pca.total,
         "params": {
@@ -263,7 +277,10 @@ def prepare(
             **{name: value or "" for name, value in screen.params().items()},
             "control": np.array(screen.control, dtype=object),
         },
+        "schema": SCHEMA,
+        WRITES: "\n".join(SLOTS),
     }
+    write_slots(adata, values)
 
 
 def _fit_cells(adata: AnnData, labelled: Labels, fit_on: str) -> Bools:
@@ -286,7 +303,8 @@ def _fit_cells(adata: AnnData, labelled: Labels, fit_on: str) -> Bools:
 
 def _fold_count(cross_fit: int, fit: Bools, n_comps: int) -> int:
     """Return the folds for the fit cells; 0 if these are all cells, or too few to be divided."""
-    if cross_fit < 0 or cross_fit == 1:
+    whole(cross_fit, name="cross_fit", least=0)
+    if cross_fit == 1:
         msg = f"cross_fit must be 0 (in sample) or at least 2 folds, not {cross_fit}"
         raise ValueError(msg)
     n = int(fit.sum())
@@ -353,11 +371,7 @@ def _excluded(
     adata: AnnData, screen: Screen, labelled: Labels, exclude: str | Sequence[str] | None
 ) -> list[str]:
     """Return the ``var_names`` of the genes to leave out."""
-    if exclude is None:
-        return []
-    if isinstance(exclude, str):
-        if exclude == "targets":
-            return targets_of(adata, screen, labelled.names)
-        exclude = [exclude]
-    listed = list(dict.fromkeys(map(str, exclude)))
-    return genes_called(adata, screen, listed) if listed else []
+    if isinstance(exclude, str) and exclude == "targets":
+        return targets_of(adata, screen, labelled.names)
+    called = list(dict.fromkeys(listed(exclude, name="exclude")))
+    return genes_called(adata, screen, called) if called else []

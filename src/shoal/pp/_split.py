@@ -11,10 +11,11 @@ from .._docs import shared
 from .._keys import EMBEDDINGS_INFO, SPLIT
 from .._logging import logger
 from .._random import as_generator
-from .._validate import get_adata, one_of
+from .._validate import get_adata, listed, one_of
 from ..core._results import write_table
 from ..core._screen import perturbed_labels, resolve
-from ..core._view import check_writable, materialize_view
+from ..core._slots import claim_result
+from ..core._view import check_writable
 from ._audit import CHECKS, refuse, run_checks, transductive
 from ._split_checks import SIDES, Facts
 from ._split_fits import train_fits
@@ -51,6 +52,7 @@ def split(
     accept: str | Sequence[str] = (),
     rng: RNGLike = 0,
     key_added: str | None = None,
+    overwrite: bool = False,
     mod: str | None = None,
 ) -> None:
     """Divide the cells into training, validation and test, and audit the division.
@@ -106,6 +108,8 @@ def split(
         Seed or Generator that chooses what is held out.
     key_added
         Key of ``obs`` and ``uns`` to write. ``None``: ``"split"``.
+    overwrite
+        {overwrite}
     mod
         {mod}
 
@@ -152,9 +156,8 @@ def split(
     """
     adata = get_adata(data, mod)
     check_writable(adata)
-    key = key_added or SPLIT
     one_of(by, tuple(BY), name="by")
-    accepted = (accept,) if isinstance(accept, str) else tuple(accept)
+    accepted = tuple(listed(accept, name="accept"))
     for name in accepted:
         one_of(name, tuple(CHECKS), name="accept")
     if n_folds is not None and not isinstance(rng, (int, np.integer)):
@@ -165,6 +168,14 @@ def split(
         raise TypeError(msg)
     request = Request(by, test=test, val=val, n_folds=n_folds, fold=fold, parts_seen=parts_seen)
     screen = resolve(adata, perturbation_key, control=control)
+    key = claim_result(
+        adata,
+        SPLIT if key_added is None else key_added,
+        schema="split/1",
+        screen=screen,
+        obs=True,
+        overwrite=overwrite,
+    )
     labelled = perturbed_labels(adata, screen)
     items = make_items(adata, screen, labelled, by)
     sides = allot(items, screen, request, as_generator(rng))
@@ -186,15 +197,12 @@ def split(
         "n_aside": int(units.loc[units["split"] == ASIDE, "n_cells"].sum()),
     }
     seen = transductive(facts) if key == SPLIT else {}
-    materialize_view(adata)
+    slots = {f"obs/{key}": pd.Categorical.from_codes(side, list(SIDES))}
     if seen:
         info = adata.uns[EMBEDDINGS_INFO]
-        adata.uns[EMBEDDINGS_INFO] = {
-            **info,
-            "table": info["table"].assign(transductive=pd.Series(seen)),
-        }
-    adata.obs[key] = pd.Categorical.from_codes(side, list(SIDES))
-    write_table(adata, key, table, schema="split/1", params=params, units=units)
+        marked = info["table"].assign(transductive=pd.Series(seen))
+        slots[f"uns/{EMBEDDINGS_INFO}"] = {**info, "table": marked}
+    write_table(adata, key, table, schema="split/1", params=params, slots=slots, units=units)
 
 
 def _sides_of_cells(items: Items, labelled: Labels, sides: Sequence[str]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sized
 from dataclasses import dataclass, field
 from math import ceil
 from numbers import Real
@@ -298,7 +299,7 @@ def _check_share(value: Any, name: str, *, least_is_none: bool) -> None:
             f"to name a dose or another number give a list, {name}=[{value}]"
         )
         raise ValueError(msg)
-    if value is None or isinstance(value, bool):
+    if value is None or not isinstance(value, Sized):
         msg = f"{name}={value!r} is neither a share between 0 and 1 nor a name or a list of names"
         raise ValueError(msg)
     if len(value) == 0:

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from .._docs import shared
 from .._keys import ASSOCIATION, COHERENCE
 from .._logging import logger
 from .._random import as_generator
 from .._threads import one_thread
-from .._validate import get_adata, one_of, positive
+from .._validate import get_adata, listed, one_of, whole
 from ..core._design import make_plan
 from ..core._results import read_result, write_table
 from ..core._screen import Screen, labels, of_result
-from ..core._view import materialize_view
+from ..core._slots import claim_result
 from ..metrics._association import Association, partial_association, raw_partial
 from ._correction import CORRECTIONS, adjusted
 from ._crossfit import crossfit
@@ -41,6 +42,7 @@ COLUMNS = ("association", "se", "ci_low", "ci_high", "pvalue")
 
 
 @one_thread()
+@shared()
 def associate(
     data: AnnData | MuData,
     score: str | Sequence[str] | None = None,
@@ -56,6 +58,7 @@ def associate(
     layer: str | None = None,
     rng: RNGLike = 0,
     key_added: str | None = None,
+    overwrite: bool = False,
     mod: str | None = None,
 ) -> None:
     """Ask whether a signature (stress, chaperones, cell cycle) goes with incoherent responses.
@@ -118,6 +121,8 @@ def associate(
         Seed or generator of the splits and permutations.
     key_added
         Name of the result. By default ``"association"``.
+    overwrite
+        {overwrite}
     mod
         Modality to measure, if `data` is a MuData.
 
@@ -180,17 +185,26 @@ def associate(
     one_of(method, tuple(RESPONSE), name="method")
     one_of(correction, CORRECTIONS, name="correction")
     for name, value in {"n_splits": n_splits, "n_bins": n_bins, "n_perms": n_perms}.items():
-        positive(value, name=name)
-    scored, held = _listed(score), _listed(covariates)
+        whole(value, name=name)
+    scored, held = _listed(score, "score"), _listed(covariates, "covariates")
     if not scored and gene_set is None:
         msg = "nothing to score: name numeric columns of adata.obs (score=) or genes (gene_set=)"
         raise ValueError(msg)
     if held and method == "raw_partial":
         msg = "method='raw_partial' takes no covariates; leave them out, or use method='spline'"
         raise ValueError(msg)
-    result = read_result(adata, coherence_key, written_by="sh.tl.coherence(adata)")
+    result = read_result(
+        adata, coherence_key, kind="coherence", written_by="sh.tl.coherence(adata)"
+    )
     params, table = result["params"], result["table"]
     screen = of_result(adata, params)
+    key = claim_result(
+        adata,
+        ASSOCIATION if key_added is None else key_added,
+        schema="association/1",
+        screen=screen,
+        overwrite=overwrite,
+    )
     labelled = labels(adata, screen)
     strata = tuple(k for k in str(params.get("strata", "")).split(",") if k)
     plan = make_plan(adata, labelled, strata=strata, depth_key=None)
@@ -201,7 +215,7 @@ def associate(
         used = genes.used
         _refuse_twice(scored, used)
         shift = shift.join(genes.shift)
-    shared = overlap(adata, params, used)
+    common = overlap(adata, params, used)
     quality = column_shift(adata, plan, held, labelled.names, where="covariates")
 
     of_splits, of_test = as_generator(rng).spawn(2)
@@ -239,16 +253,15 @@ def associate(
         adjusted(answer["pvalue"].to_numpy(), correction),
     )
     answer["n_genes_used"] = [len(used.get(name, ())) for name in answer.index]
-    answer["overlap"] = [shared.get(name, np.nan) for name in answer.index]
+    answer["overlap"] = [common.get(name, np.nan) for name in answer.index]
     _warn_circular(answer, params)
     scores = shift.loc[keep].melt(ignore_index=False, var_name="score", value_name="shift")
     scores["response"], scores["magnitude"] = (
         np.tile(v[keep], shift.shape[1]) for v in (response, magnitude)
     )
-    materialize_view(adata)
     write_table(
         adata,
-        key_added or ASSOCIATION,
+        key,
         answer,
         schema="association/1",
         params={
@@ -267,10 +280,8 @@ def associate(
     )
 
 
-def _listed(names: str | Sequence[str] | None) -> list[str]:
-    return (
-        [] if names is None else [names] if isinstance(names, str) else list(dict.fromkeys(names))
-    )
+def _listed(names: str | Sequence[str] | None, what: str) -> list[str]:
+    return list(dict.fromkeys(listed(names, name=what)))
 
 
 def _refuse_twice(scored: Sequence[str], used: Mapping[str, list[str]]) -> None:

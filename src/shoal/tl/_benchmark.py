@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .._docs import shared
 from .._keys import LEADERBOARD, SPLIT
 from .._logging import progress
-from .._validate import get_adata, key_in
+from .._validate import get_adata, key_in, whole
 from ..core._results import write_table
 from ..core._screen import resolve
-from ..core._view import check_writable, materialize_view
+from ..core._slots import claim_result
 from ..evaluation._attempt import attempt
 from ..evaluation._leaderboard import leaderboard
 from ..evaluation._models import read_models, read_seeds
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 HERE = "screen"  # stands for the data set
 
 
+@shared()
 def benchmark(
     data: AnnData | MuData,
     models: Sequence[str | type | Mapping[str, Any]],
@@ -42,7 +44,8 @@ def benchmark(
     accept: str | Sequence[str] = (),
     n_boot: int = 2000,
     rng: RNGLike = 0,
-    key_added: str = LEADERBOARD,
+    key_added: str | None = None,
+    overwrite: bool = False,
     mod: str | None = None,
 ) -> None:
     """Train models on the training cells of a screen, score them on its test cells, rank them.
@@ -77,7 +80,9 @@ def benchmark(
     rng
         Seed of the bootstrap.
     key_added
-        Slot of ``uns``.
+        Slot of ``uns``; ``"leaderboard"`` if ``None``.
+    overwrite
+        {overwrite}
     mod
         Modality to work on, if `data` is a MuData.
 
@@ -116,7 +121,14 @@ def benchmark(
     ['baseline', 'baseline', 'control', 'control', 'control']
     """
     adata = get_adata(data, mod)
-    check_writable(adata)
+    key = claim_result(
+        adata,
+        LEADERBOARD if key_added is None else key_added,
+        schema="leaderboard/1",
+        overwrite=overwrite,
+    )
+    whole(min_cells, name="min_cells")
+    whole(n_boot, name="n_boot")
     several, numbers = read_models(models), read_seeds(seeds)
     key_in(
         SPLIT,
@@ -146,5 +158,4 @@ def benchmark(
         "n_failed": sum(bool(row.note) for row in rows),
         "caution": caution,
     }
-    materialize_view(adata)
-    write_table(adata, key_added, board, schema="leaderboard/1", params=params, rows=lines)
+    write_table(adata, key, board, schema="leaderboard/1", params=params, rows=lines)

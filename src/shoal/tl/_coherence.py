@@ -18,7 +18,7 @@ from ..core._design import codes, make_plan, strata_keys
 from ..core._order import stable_order
 from ..core._results import write_table
 from ..core._screen import perturbed_labels, resolve
-from ..core._view import materialize_view
+from ..core._slots import claim_result
 from ..metrics._coherence import signed_sqrt
 from ..metrics._null import adjust
 from ..metrics._shrinkage import shrink
@@ -59,6 +59,7 @@ def coherence(
     level: float = 0.95,
     rng: RNGLike = 0,
     key_added: str | None = None,
+    overwrite: bool = False,
     mod: str | None = None,
 ) -> None:
     r"""Measure how large, how coherent and how certain every perturbation's response is.
@@ -128,6 +129,8 @@ def coherence(
         Seed or generator of the permutations. Nothing else is random.
     key_added
         Name of the result. By default ``"coherence"``.
+    overwrite
+        {overwrite}
     mod
         {mod}
 
@@ -211,6 +214,14 @@ def coherence(
     whole(min_cells, name="min_cells")
     between(level, 0, 1, name="level")
     screen = resolve(adata, perturbation_key, control=control)
+    key = claim_result(
+        adata,
+        COHERENCE if key_added is None else key_added,
+        schema="coherence/1",
+        screen=screen,
+        obs=True,
+        overwrite=overwrite,
+    )
     labelled = perturbed_labels(adata, screen)
     keys = strata_keys(screen, strata)
     plan = make_plan(adata, labelled, strata=keys, depth_key=depth_key)
@@ -270,10 +281,14 @@ def coherence(
         "control_trace": measured.control_trace,
         **replicated.params,
     }
-    key = key_added or COHERENCE
-    materialize_view(adata)
-    write_table(adata, key, table, schema="coherence/1", params=params)
-    adata.obs[key] = measured.cell
+    write_table(
+        adata,
+        key,
+        table,
+        schema="coherence/1",
+        params=params,
+        slots={f"obs/{key}": measured.cell},
+    )
 
 
 def _cross(adata: AnnData, screen: Screen) -> dict[str, Ints]:

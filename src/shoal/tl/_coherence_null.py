@@ -19,7 +19,7 @@ from ..core._order import stable_order
 from ..core._plan import Plan
 from ..core._results import write_table
 from ..core._screen import labels, resolve
-from ..core._view import materialize_view
+from ..core._slots import claim_result
 from ._features import features
 from ._measure import measure
 
@@ -52,6 +52,7 @@ def coherence_null(
     min_cells: int = 20,
     rng: RNGLike = 0,
     key_added: str | None = None,
+    overwrite: bool = False,
     mod: str | None = None,
 ) -> None:
     """Check the null distribution of the coherence test on the screen's own control cells.
@@ -93,6 +94,8 @@ def coherence_null(
         Seed or generator. One generator is spawned for each set.
     key_added
         Name of the result. By default ``"coherence_null"``.
+    overwrite
+        {overwrite}
     mod
         {mod}
 
@@ -130,6 +133,13 @@ def coherence_null(
     for n in np.atleast_1d(np.asarray(n_cells, dtype=object)):
         whole(n, name="n_cells", least=2)
     screen = resolve(adata, perturbation_key, control=control)
+    key = claim_result(
+        adata,
+        f"{COHERENCE}_null" if key_added is None else key_added,
+        schema="coherence_null/1",
+        screen=screen,
+        overwrite=overwrite,
+    )
     labelled = labels(adata, screen)
     keys = strata_keys(screen, strata)
     plan = make_plan(adata, labelled, strata=keys, depth_key=depth_key)
@@ -171,10 +181,9 @@ def coherence_null(
         "depth_key": depth_key,
         "n_control": len(cells),
     }
-    materialize_view(adata)
     write_table(
         adata,
-        key_added or f"{COHERENCE}_null",
+        key,
         table,
         schema="coherence_null/1",
         params=params,

@@ -12,7 +12,7 @@ from .._docs import shared
 from .._keys import DISTANCE
 from .._random import as_generator
 from .._threads import one_thread
-from .._validate import _listed, get_adata, one_of, whole
+from .._validate import _listed, between, get_adata, one_of, whole
 from ..core._design import strata_keys
 from ..core._grouped_cells import gather
 from ..core._matrix import as_rows, choose
@@ -21,7 +21,7 @@ from ..core._results import read_result, write_table
 from ..core._scale import WITH_EMPTY, require_kind
 from ..core._screen import perturbed_labels, resolve
 from ..core._screen_checks import check_columns
-from ..core._view import materialize_view
+from ..core._slots import claim_result
 from ..metrics._mmd import as_widths
 from ..metrics._permutation import permutation_pvalue
 from ._correction import CORRECTIONS, adjusted
@@ -60,6 +60,7 @@ def distance(
     use_rep: str | None = None,
     rng: RNGLike = 0,
     key_added: str | None = None,
+    overwrite: bool = False,
     mod: str | None = None,
 ) -> None:
     r"""Measure how far each perturbed population is from the controls, or from all others.
@@ -123,6 +124,8 @@ def distance(
         Seed or generator of the permutations. Distances do not depend on it.
     key_added
         Slot of ``uns``. By default ``"distance"``.
+    overwrite
+        {overwrite}
     mod
         {mod}
 
@@ -171,6 +174,13 @@ def distance(
     generator = as_generator(rng)
     _check_test(n_perms, alpha, pairwise=pairwise)
     screen = resolve(adata, perturbation_key, control=control)
+    key = claim_result(
+        adata,
+        DISTANCE if key_added is None else key_added,
+        schema=("distance/1", "distance_pairwise/1"),
+        screen=screen,
+        overwrite=overwrite,
+    )
     labelled = perturbed_labels(adata, screen)
     matrix, slot = choose(adata, layer=layer, use_rep=use_rep)
     keys = strata_keys(screen, strata)
@@ -215,9 +225,8 @@ def distance(
         "correction": correction,
         "strata": keys,
     }
-    materialize_view(adata)
     schema = "distance_pairwise/1" if pairwise else "distance/1"
-    write_table(adata, key_added or DISTANCE, table, schema=schema, params=params)
+    write_table(adata, key, table, schema=schema, params=params)
 
 
 def distance_matrix(
@@ -254,16 +263,12 @@ def distance_matrix(
     >>> sh.tl.distance_matrix(adata).shape
     (5, 5)
     """
-    entry = read_result(
-        get_adata(data, mod), key, written_by="sh.tl.distance(adata, pairwise=True)"
-    )
-    if entry["schema"] != "distance_pairwise/1":
-        msg = (
-            f"adata.uns[{key!r}] holds no pairs; call sh.tl.distance(adata, pairwise=True, "
-            f"key_added={key!r})"
-        )
-        raise ValueError(msg)
-    table = entry["table"]
+    table = read_result(
+        get_adata(data, mod),
+        key,
+        kind="distance_pairwise",
+        written_by=f"sh.tl.distance(adata, pairwise=True, key_added={key!r})",
+    )["table"]
     names = pd.Index(table["perturbation"].cat.categories, name=None)
     square = np.zeros((len(names), len(names)))
     i, j = table["perturbation"].cat.codes.to_numpy(), table["other"].cat.codes.to_numpy()
@@ -280,9 +285,7 @@ def _widths(metric: str, bandwidth: float | Sequence[float] | None) -> list[floa
 
 def _check_test(n_perms: int, alpha: float, *, pairwise: bool) -> None:
     whole(n_perms, name="n_perms", least=0)
-    if not 0 < alpha < 1:
-        msg = f"alpha must be between 0 and 1, not {alpha!r}"
-        raise ValueError(msg)
+    between(alpha, 0, 1, name="alpha")
     if pairwise and n_perms:
         msg = (
             f"pairwise=True has no test; leave out n_perms={n_perms}, or compare with the controls"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .._docs import shared
 from .._keys import EVALUATION
 from .._threads import one_thread
 from .._validate import get_adata
 from ..core._results import write_table
 from ..core._screen import resolve
-from ..core._view import materialize_view
+from ..core._slots import claim_result
 from ..evaluation._evaluate import Settings
 from ..evaluation._evaluate import evaluate as evaluated
 from ..pp._split_use import check_split
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 
 @one_thread()
+@shared()
 def evaluate(
     data: AnnData | MuData,
     *,
@@ -40,6 +42,7 @@ def evaluate(
     min_cells: int = 20,
     accept: str | Sequence[str] = (),
     key_added: str | None = None,
+    overwrite: bool = False,
     rng: RNGLike = 0,
     mod: str | None = None,
 ) -> None:
@@ -110,6 +113,8 @@ def evaluate(
         :doc:`/user_guide/splits`. Those that :func:`shoal.pp.split` accepted need not be named.
     key_added
         Slot of ``uns``; ``"evaluation"`` if ``None``.
+    overwrite
+        {overwrite}
     rng
         Seed or generator of the halves, the controls, the baselines and the intervals.
     mod
@@ -215,6 +220,12 @@ def evaluate(
     ['energy', 'pds_l2']
     """
     adata = get_adata(data, mod)
+    key = claim_result(
+        adata,
+        EVALUATION if key_added is None else key_added,
+        schema="evaluation/1",
+        overwrite=overwrite,
+    )
     settings = Settings(
         layer=layer,
         metrics=metrics,
@@ -232,7 +243,5 @@ def evaluate(
         )
     params, tables = evaluated(adata, prediction, settings, rng=rng)
     params["caution"] = "; ".join(filter(None, (params["caution"], leaks)))
-    materialize_view(adata)
     table = tables.pop("table")
-    key = key_added or EVALUATION
     write_table(adata, key, table, schema="evaluation/1", params=params, **tables)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from .._keys import SPLIT
+from .._docs import shared
+from .._keys import PREDICTIONS, SPLIT
 from .._validate import get_adata, key_in
-from ..core._predictions import PREDICTED, SOURCE, record
-from ..core._view import materialize_view
+from ..core._predictions import PREDICTED, SOURCE, owned_slots, prediction_entry
+from ..core._slots import check_name, claim, write_slots
 from ..metrics._cells import densify
 from ..models.base._requests import in_words, tell_left_out
 
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     from .._typing import Bools, Ints, Matrix
 
 
+@shared()
 def predict(
     data: AnnData | MuData,
     model: Any,
     *,
-    key_added: str = "predicted",
+    key_added: str | None = None,
+    overwrite: bool = False,
     subset: str | Sequence[str] | Bools | None = None,
     rng: RNGLike = 0,
     mod: str | None = None,
@@ -48,7 +51,9 @@ def predict(
     model
         A trained model, as :func:`shoal.tl.fit` returns it.
     key_added
-        Name of the layer; with the default, ``layers["predicted"]``.
+        Name of the layer; ``"predicted"`` if ``None``.
+    overwrite
+        {overwrite}
     subset
         Cells that get a twin: a value of ``obs["split"]`` (``"test"``), several of them, or a mask
         of length n_obs. All perturbed cells if ``None``.
@@ -74,9 +79,10 @@ def predict(
         str: name of the control cell that each twin starts from; empty elsewhere.
     ``uns["perturbation_predictions"]``
         - ``table``, index prediction: ``model`` (its class), ``embedding``, ``transductive`` (bool:
-          whether that embedding has seen held-out cells, see :func:`shoal.pp.embed`) and
-          ``skipped`` (str: perturbations and contexts that the model cannot predict, and why; empty
-          if there are none).
+          whether that embedding has seen held-out cells, see :func:`shoal.pp.embed`), ``slot`` and
+          ``source`` (str: where the prediction and the names of its sources are), and ``skipped``
+          (str: perturbations and contexts that the model cannot predict, and why; empty if there
+          are none).
         - ``params``: ``skipped``, the same of this prediction.
 
     A perturbation that the model cannot predict does not keep the others from being predicted. Its
@@ -88,8 +94,10 @@ def predict(
         If no perturbation has a vector, genes of training are missing, or there is no such split.
     ValueError
         If the model can predict none of the cells for another reason, the mask has the wrong
-        length or chooses no perturbed cell, or `key_added` is taken by something that is no
-        prediction.
+        length or chooses no perturbed cell, or `key_added` cannot be used or is taken by something
+        that is no prediction.
+    TypeError
+        If `key_added` is no text, or `model` no model.
 
     Examples
     --------
@@ -103,8 +111,19 @@ def predict(
     True
     """
     adata = get_adata(data, mod)
+    if not (hasattr(model, "twins") and hasattr(model, "vocabulary")):
+        msg = (
+            f"model must be a trained model, as sh.tl.fit(adata, 'mean_shift') returns it, not "
+            f"{model!r}"
+        )
+        raise TypeError(msg)
     in_genes = model.vocabulary.in_genes
-    _check_free(adata, key_added, in_genes=in_genes)
+    key = check_name(
+        adata, "predicted" if key_added is None else key_added, screen=model.vocabulary.screen
+    )
+    slot = f"layers/{key}" if in_genes else f"obsm/X_{key}"
+    writes = (slot, f"obs/{key}{PREDICTED}", f"obs/{key}{SOURCE}", f"uns/{PREDICTIONS}")
+    claim(adata, writes, owned=owned_slots(adata, key), overwrite=overwrite)
     chosen = _mask(adata, subset)
     cells = model._population(adata)
     control = np.flatnonzero(cells.labels.is_control)
@@ -129,22 +148,20 @@ def predict(
         values = values[:, np.argsort(cells.rows.columns)]
     names = np.full(adata.n_obs, "", dtype=object)
     names[rows] = adata.obs_names.to_numpy()[source]
-    materialize_view(adata)
-    if in_genes:
-        adata.layers[key_added] = values
-    else:
-        adata.obsm[f"X_{key_added}"] = densify(values)
-    adata.obs[key_added + PREDICTED] = np.isin(np.arange(adata.n_obs), rows)
-    adata.obs[key_added + SOURCE] = names
     known = model.vocabulary
-    record(
+    entry = prediction_entry(
         adata,
-        key_added,
+        key,
         model=type(model).__name__,
         embedding=known.embedding,
         transductive=known.transductive,
         skipped=in_words(reasons),
+        slot=slot,
+        source=key + SOURCE,
     )
+    predicted = np.isin(np.arange(adata.n_obs), rows)
+    made = (values if in_genes else densify(values), predicted, names, entry)
+    write_slots(adata, dict(zip(writes, made, strict=True)))
     if reasons:
         tell_left_out(reasons)
 
@@ -164,6 +181,12 @@ def _mask(adata: AnnData, subset: str | Sequence[str] | Bools | None) -> Bools |
     if subset is None:
         return None
     values = np.asarray([subset] if isinstance(subset, str) else subset)
+    if values.ndim != 1:
+        msg = (
+            "subset must be a value of obs['split'], several of them, or a mask with one value a "
+            f"cell, not {subset!r}"
+        )
+        raise TypeError(msg)
     if values.dtype != bool:
         key_in(
             SPLIT,
@@ -185,17 +208,6 @@ def _mask(adata: AnnData, subset: str | Sequence[str] | Bools | None) -> Bools |
         )
         raise ValueError(msg)
     return values
-
-
-def _check_free(adata: AnnData, key: str, *, in_genes: bool) -> None:
-    """Raise ``ValueError`` if the slot holds something that is not a prediction."""
-    where, name = ("layers", key) if in_genes else ("obsm", f"X_{key}")
-    if name in getattr(adata, where) and key + PREDICTED not in adata.obs:
-        msg = (
-            f"adata.{where}[{name!r}] exists and is no prediction of sh.tl.predict; choose another "
-            "key_added"
-        )
-        raise ValueError(msg)
 
 
 def _rows_in_place(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +17,6 @@ from ..core._screen import labels, resolve
 from ..report._build import Content, check_place, page, write
 
 if TYPE_CHECKING:
-    import os
-
     import pandas as pd
     from anndata import AnnData
     from mudata import MuData
@@ -94,6 +93,9 @@ def report(
     'report.html'
     """
     adata = get_adata(data, mod)
+    if not isinstance(out, (str, os.PathLike)) or not str(out):
+        msg = f"out must be the path of a file, such as 'report.html', not {out!r}"
+        raise TypeError(msg)
     path = Path(out)
     given = {COHERENCE: coherence_key, EVALUATION: evaluation_key, LEADERBOARD: leaderboard_key}
     found = {
@@ -135,8 +137,8 @@ def _entry(adata: AnnData, name: str, key: str | None) -> dict[str, Any] | None:
     """Return a result, ``None`` where it is not there and nobody asked for it."""
     if key is None and name not in adata.uns:
         return None
-    key = key or name
-    entry = read_result(adata, key, written_by=WRITTEN_BY[name])
+    key = name if key is None else key
+    entry = read_result(adata, key, kind=name, written_by=WRITTEN_BY[name])
     if name != LEADERBOARD and entry["schema"] != f"{name}/1":
         msg = (
             f"adata.uns[{key!r}] has the layout {entry['schema']!r}, not '{name}/1'; call "

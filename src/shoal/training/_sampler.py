@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._validate import one_of, positive
+from .._validate import one_of, whole
 from ._draw import distinct
 
 if TYPE_CHECKING:
@@ -117,8 +117,8 @@ class SetSampler:
         weighting: str = "uniform",
         seed: int = 0,
     ) -> None:
-        positive(set_size, name="set_size")
-        positive(batch_conditions, name="batch_conditions")
+        whole(set_size, name="set_size")
+        whole(batch_conditions, name="batch_conditions")
         one_of(weighting, WEIGHTINGS, name="weighting")
         self.conditions, self.set_size, self.weighting, self.seed = (
             conditions,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .._validate import positive
+from .._validate import positive, whole
 
 
 @dataclass(frozen=True)
@@ -69,18 +69,13 @@ class FitSettings:
     log_every: int = 10
 
     def __post_init__(self) -> None:
-        for name in (
-            "max_steps",
-            "lr",
-            "val_every",
-            "val_conditions",
-            "log_every",
-            "gradient_clip",
-            "patience",
+        for check, names in (
+            (positive, ("lr", "gradient_clip")),
+            (whole, ("max_steps", "val_every", "val_conditions", "log_every", "patience")),
         ):
-            value = getattr(self, name)
-            if value is not None:
-                positive(value, name=name)
+            for name in names:
+                if getattr(self, name) is not None:
+                    check(getattr(self, name), name=name)
         if self.val_cells < 2:
             msg = f"val_cells={self.val_cells}: the energy distance takes at least 2 cells"
             raise ValueError(msg)

@@ -131,7 +131,7 @@ def test_splits_and_single_cells_have_rows_of_their_own(shifted):
 
 def test_what_cannot_be_diagnosed(shifted, caplog):
     model = Known(shifted)
-    with pytest.raises(ValueError, match="max_cells must be above 0"):
+    with pytest.raises(ValueError, match="max_cells must be a whole number"):
         model.diagnose(max_cells=0)
     with pytest.raises(ValueError, match="power=3 is not known"):
         model.diagnose(power=3)

@@ -150,7 +150,7 @@ def test_transport_takes_each_cell_in_its_place(adata):
         ({"perturbations": "control"}, ValueError, "the control, 'control', was asked for"),
         ({"perturbations": "A", "context": "9"}, KeyError, r"'9' is not in the contexts.*'1', '2'"),
         ({"perturbations": "A", "dose": 1.0}, ValueError, "annotated without a dose column"),
-        ({"perturbations": "A", "n_cells": 0}, ValueError, "n_cells must be above 0"),
+        ({"perturbations": "A", "n_cells": 0}, ValueError, "n_cells must be a whole number"),
     ],
 )
 def test_requests_that_mean_nothing(adata, call, error, words):

@@ -193,7 +193,7 @@ def test_errors_name_what_is_wrong(screen, fit_flow):
     ):
         fit_flow(screen, preset="stochastic", max_steps=3).reflow()
     model = fit_flow(screen, max_steps=3)
-    with pytest.raises(ValueError, match="n_pairs must be above 0"):
+    with pytest.raises(ValueError, match="n_pairs must be a whole number"):
         model.reflow(n_pairs=0)
     with pytest.raises(TypeError, match="training has no setting 'pairs'"):
         model.reflow(**SHORT, n_pairs=5, pairs=3)

@@ -357,8 +357,8 @@ def test_an_embedding_of_all_cells_is_refused_or_marked_in_every_table():
         assert entry["params"]["transductive"] is (key == "seen")
         marked = entry["contenders"]["transductive"]
         assert marked.index[marked].tolist() == (["prediction"] if key == "seen" else [])
-    found = adata.uns["perturbation_predictions"]["table"][["model", "embedding", "transductive"]]
-    assert found.to_dict("index") == {
+    recorded = adata.uns["perturbation_predictions"]["table"]
+    assert recorded[["model", "embedding", "transductive"]].to_dict("index") == {
         "seen": {"model": "ConditionalMonge", "embedding": "mds", "transductive": True},
         "own": {"model": "ConditionalMonge", "embedding": "table", "transductive": False},
     }
@@ -419,11 +419,11 @@ def test_an_embedding_of_all_cells_is_refused_or_marked_in_every_table():
             ValueError,
             "n_visible must be 'auto', None or a whole number above 0, not 0",
         ),
-        ({"config": {"n_latent": 0}}, ValueError, "n_latent must be above 0, not 0"),
+        ({"config": {"n_latent": 0}}, ValueError, "n_latent must be a whole number"),
         (
             {"config": {"n_latent": 0, "latent": "autoencoder"}},
             ValueError,
-            "n_latent must be above 0, not 0",
+            "n_latent must be a whole number",
         ),
         (
             {"embedding": "mds"},
@@ -431,7 +431,7 @@ def test_an_embedding_of_all_cells_is_refused_or_marked_in_every_table():
             r"'mds' is not in adata.uns\['perturbation_embeddings'\].*sh\.pp\.embed",
         ),
         ({"learning_rate": 1}, TypeError, "no setting 'learning_rate'; .* takes lr, weight_decay"),
-        ({"set_size": 0}, ValueError, "set_size must be above 0, not 0"),
+        ({"set_size": 0}, ValueError, "set_size must be a whole number"),
     ],
 )
 def test_what_is_not_known_is_named_with_what_is(screen, arguments, error, words):

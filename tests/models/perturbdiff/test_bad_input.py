@@ -350,7 +350,7 @@ def test_what_is_not_known_is_named_with_what_is(screen, fit_perturbdiff, argume
             ValueError,
             "leaves out all covariates together: guidance must be one number",
         ),
-        ("published", {"n_steps": 0}, ValueError, "n_steps must be above 0, not 0"),
+        ("published", {"n_steps": 0}, ValueError, "n_steps must be a whole number"),
         ("published", {"n_steps": 1001}, ValueError, "a chain of 1000 steps has no last 1001"),
     ],
 )

@@ -103,5 +103,5 @@ def test_what_cannot_be_fitted(x):
     ):
         fitted(np.ones_like(x))
     for n in (0, -3):
-        with pytest.raises(ValueError, match=f"n_latent must be above 0, not {n}"):
+        with pytest.raises(ValueError, match=f"n_latent must be a whole number, not {n}"):
             fitted(x, n)

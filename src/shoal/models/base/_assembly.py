@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ...core._predictions import record
+from ..._keys import PREDICTIONS
+from ...core._predictions import prediction_entry
+from ...core._slots import free_name
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -49,7 +51,8 @@ def predicted_adata(
     Returns
     -------
     AnnData of n cells. ``obs`` has the perturbation, context, batch and dose columns of the screen,
-    and ``source``, the name of each cell's control cell. Images are in the slot of ``obsm`` that
+    and ``source``, the name of each cell's control cell (``source_2`` where the screen has a column
+    ``source`` of its own). Images are in the slot of ``obsm`` that
     the model was trained on, and there are no variables.
     """
     from anndata import AnnData
@@ -65,7 +68,8 @@ def predicted_adata(
             obs[key] = pd.Categorical.from_codes(codes, categories=list(known))
     if screen.dose_key is not None:
         obs[screen.dose_key] = request.dose
-    obs[SOURCE] = cells.adata.obs_names.to_numpy()[request.source]
+    source = free_name(SOURCE, obs)
+    obs[source] = cells.adata.obs_names.to_numpy()[request.source]
     first = np.searchsorted(request.perturbation, request.perturbation)
     number = np.arange(len(request)) - first
     index = pd.Index([f"{name}-{i}" for name, i in zip(names, number, strict=True)])
@@ -76,12 +80,14 @@ def predicted_adata(
         in_genes = vocabulary.in_genes
         var = cells.adata.var.reindex(features) if in_genes else pd.DataFrame(index=features)
         made = AnnData(values, obs=table, var=var)
-    record(
+    made.uns[PREDICTIONS] = prediction_entry(
         made,
         "X",
         model=model,
         embedding=vocabulary.embedding,
         transductive=vocabulary.transductive,
         skipped=skipped,
+        slot="X",
+        source=source,
     )
     return made

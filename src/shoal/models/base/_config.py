@@ -8,7 +8,7 @@ from math import isfinite
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-from ..._validate import one_of, positive
+from ..._validate import one_of, positive, whole
 from ...nn import POOLS
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class SamplingConfig:
     guidance: Guidance = 1.0
 
     def __post_init__(self) -> None:
-        positive(self.n_steps, name="n_steps")
+        whole(self.n_steps, name="n_steps")
         check_guidance(self.guidance)
         if isinstance(self.guidance, Mapping):
             object.__setattr__(self, "guidance", dict(self.guidance))

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ..._keys import PREDICTIONS
 from ..._logging import logger, progress
 from ..._random import RNGLike, as_generator, spawn
-from ..._validate import get_adata, positive
+from ..._validate import get_adata, whole
 from ...core._codes import grouped, members
 from ...core._population import SPLITS
+from ...core._predictions import known_predictions, prediction_entry
+from ...core._slots import free_name
 from ...metrics import energy_distance
 from ...metrics._maps import check_times, costs, displacement, excess, swaps
 from ._arrays import stacked
@@ -73,7 +76,8 @@ def interpolate(
     AnnData
         All cells at the first time, in their order, then all at the second, and so on.
         ``obs["time"]`` is the time and ``obs["source"]`` the name of the cell. The other columns
-        are those of `transport`.
+        are those of `transport`. Where the screen has a column of such a name, ours is called
+        ``time_2`` or ``source_2``.
 
     Raises
     ------
@@ -94,9 +98,14 @@ def interpolate(
         _until(model, t).transport(adata, perturbation, dose=dose, rng=draw, **options)
         for t, draw in zip(times, draws, strict=True)
     ]
-    obs = pd.concat([part.obs.assign(time=t) for part, t in zip(parts, times, strict=True)])
-    obs.index = [f"{name}-t{t}" for name, t in zip(obs.index, obs["time"], strict=True)]
-    return AnnData(stacked([part.X for part in parts]), obs=obs, var=parts[0].var)
+    time = free_name("time", parts[0].obs)
+    pairs = list(zip(parts, times, strict=True))
+    obs = pd.concat([part.obs.assign(**{time: t}) for part, t in pairs])
+    obs.index = [f"{name}-t{t}" for name, t in zip(obs.index, obs[time], strict=True)]
+    made = AnnData(stacked([part.X for part in parts]), obs=obs, var=parts[0].var)
+    about = known_predictions(parts[0]).loc["X"].to_dict() | {"time": time}
+    made.uns[PREDICTIONS] = prediction_entry(made, "X", **about)
+    return made
 
 
 def diagnose(
@@ -158,7 +167,7 @@ def diagnose(
         If there is no condition to map to or no control cell, the model is not trained, or it
         begins at noise and carries no cell.
     """
-    positive(max_cells, name="max_cells")
+    whole(max_cells, name="max_cells")
     model._check_options(options)
     _check_carries(model)
     cells = model._population(adata)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..._logging import logger
-from ..._validate import key_in, positive
+from ..._validate import key_in, whole
 from ...core._codes import grouped
 from ...core._controls import LEVELS
 
@@ -171,7 +171,7 @@ def requested_number(n_cells: int | None, cells: Population) -> int:
         If it is not above 0.
     """
     if n_cells is not None:
-        positive(n_cells, name="n_cells")
+        whole(n_cells, name="n_cells")
         return int(n_cells)
     counts = cells.labels.counts
     some = (counts > 0).any()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ..._validate import positive
+from ..._validate import whole
 from ...core._codes import grouped, members, recode
 from ...core._controls import Controls
 from ._baseline import Baseline
@@ -62,7 +62,7 @@ class QuantileShift(Baseline):
     keeps_cells: ClassVar[bool] = True
 
     def __init__(self, adata: AnnData, *, max_cells: int = MAX_CELLS):
-        positive(max_cells, name="max_cells")
+        whole(max_cells, name="max_cells")
         self._start(adata, max_cells=int(max_cells))
 
     def _fit(self, cells: Population) -> dict[str, NDArray[Any]]:

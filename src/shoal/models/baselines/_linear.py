@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ..._validate import positive
+from ..._validate import positive, whole
 from ...metrics._pca import axes_of_rows
 from ..base._vocabulary import ONE_HOT
 from ._deltas import Deltas
@@ -80,7 +80,7 @@ class LatentLinear(ShiftBaseline):
         n_components: int = 10,
         ridge: float = 0.1,
     ):
-        positive(n_components, name="n_components")
+        whole(n_components, name="n_components")
         positive(ridge, name="ridge")
         self._start(adata, embedding=embedding, n_components=int(n_components), ridge=float(ridge))
         if embedding is None and not self.vocabulary.in_genes:

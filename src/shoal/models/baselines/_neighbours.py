@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from scipy import sparse
 
-from ..._validate import one_of, positive
+from ..._validate import one_of, whole
 from ._shift import ShiftBaseline
 from ._vectors import alike, apart, averaged, from_arrays, some_of, to_arrays
 
@@ -65,7 +65,7 @@ class Nearest(ShiftBaseline):
         k: int = 5,
         metric: Literal["cosine", "euclidean"] = "cosine",
     ):
-        positive(k, name="k")
+        whole(k, name="k")
         one_of(metric, ("cosine", "euclidean"), name="metric")
         self._start(adata, embedding=embedding, k=int(k), metric=metric)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ...core._codes import recode
+from ...core._slots import free_name
 from ..base._arrays import stacked
 from ..base._assembly import SOURCE
 from ..base._generation import in_blocks
@@ -196,9 +197,10 @@ def add_origin(
     back = np.repeat([goal.name is None for goal in goals], n)
     columns = [key for key in (screen.context_key, screen.dose_key) if key is not None]
     for key in columns:
-        made.obs[f"{SOURCE}_{key}"] = made.obs[key]
+        made.obs[free_name(f"{SOURCE}_{key}", made.obs)] = made.obs[key]
     origin = np.array(request.names, dtype=object)[np.tile(request.perturbation, len(goals))]
-    made.obs[f"{SOURCE}_{screen.perturbation_key}"] = pd.Categorical(origin)
+    name = free_name(f"{SOURCE}_{screen.perturbation_key}", made.obs)
+    made.obs[name] = pd.Categorical(origin)
     if screen.context_key is not None and goals[0].context is not None:
         mine = made.obs[screen.context_key].astype(object)
         made.obs[screen.context_key] = pd.Categorical(mine.where(back, goals[0].context))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..._random import RNGLike, spawn
-from ..._validate import positive
+from ..._validate import whole
 from ...core._controls import shuffled
 from ...training._batch import assemble
 from ...training._store import check_finite, take
@@ -84,7 +84,7 @@ def reflow(
     liu2023flow
     """
     model._check_trained()
-    positive(n_pairs, name="n_pairs")
+    whole(n_pairs, name="n_pairs")
     of_pairs, of_training = spawn(rng, 2)
     flow = copy(model)
     flow.module, flow.config = model.module.reflowed(), model._changed_config(**REFLOWED)

@@ -1,0 +1,229 @@
+"""What the public statistics take: lists, tables and matrices of any kind become arrays of numbers.
+
+The decorator reads from the types of a signature which arguments are arrays, so that no function
+has to convert or to check them itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from .._validate import between, positive, whole
+from ._cells import Cells, densify
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def arrays(function: Callable[P, R]) -> Callable[P, R]:
+    """Return the function with its array arguments converted and checked.
+
+    ============================ ===================================================
+    type in the signature        what is taken
+    ============================ ===================================================
+    ``Floats``                   real numbers: arrays, lists, tables, sparse matrices
+    ``Matrix``                   the same; a sparse matrix stays sparse, as CSR
+    ``Sequence[Matrix]``         several of them
+    ``Bools``, ``Ints``          booleans; numbers or names of groups, none missing
+    ============================ ===================================================
+
+    Whole numbers become float64, so that none of them overflows. Options that are numbers are
+    checked against `OPTIONS`.
+
+    Raises
+    ------
+    TypeError
+        When the function is called, if an argument is no array of such values, such as text or
+        complex numbers.
+    ValueError
+        If lists are ragged, or tables do not have the same rows and columns in the same order.
+    """
+    parameters = list(inspect.signature(function).parameters.values())
+    names = [p.name for p in parameters]
+    kinds = {p.name: kind for p in parameters if (kind := KINDS.get(_base(p.annotation)))}
+
+    @wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        tables = {n: v for n, v in given.items() if n in kinds and isinstance(v, TABLES)}
+        if len(tables) > 1:
+            _check_aligned(tables)
+        for name in set(given) & set(kinds):
+            if given[name] is not None or name not in optional:
+                given[name] = kinds[name](given[name], name)
+        for name in set(given) & set(OPTIONS):
+            if given[name] is not None or name not in optional:
+                OPTIONS[name](given[name], name=name)
+        positional = [given[name] for name in names[: len(args)]] + list(args[len(names) :])
+        return function(*positional, **{name: given[name] for name in kwargs})  # type: ignore[arg-type]
+
+    optional = {p.name for p in parameters if p.default is None}
+    return checked
+
+
+def require_finite(given: Mapping[str, Any], *, missing: bool = False) -> None:
+    """Raise ``ValueError`` if a value is infinite or, unless some may be `missing`, NaN."""
+    for name, values in given.items():
+        held = values.data if sparse.issparse(values) else values
+        bad = int((np.isinf(held) if missing else ~np.isfinite(held)).sum())
+        if bad:
+            what = "infinite" if missing else "NaN or infinite"
+            msg = f"{name} holds {bad} values that are {what}; drop or fix them first"
+            raise ValueError(msg)
+
+
+TABLES = (pd.DataFrame, pd.Series)
+
+
+def _base(annotation: Any) -> str:
+    return str(annotation).removesuffix(" | None")
+
+
+def _check_aligned(tables: dict[str, Any]) -> None:
+    """Raise if two tables have other columns, or the same rows in another order."""
+    (first, one), *others = tables.items()
+    for name, other in others:
+        both = isinstance(one, pd.DataFrame) and isinstance(other, pd.DataFrame)
+        columns = both and not one.columns.equals(other.columns)
+        same_rows = len(one) == len(other) and set(one.index) == set(other.index)
+        if columns or (same_rows and not one.index.equals(other.index)):
+            what = "columns" if columns else "rows"
+            msg = (
+                f"{first} and {name} are tables whose {what} differ or are in another order; bring "
+                f"them into one order first, such as {name} = {name}.reindex_like({first})"
+            )
+            raise ValueError(msg)
+
+
+def _numbers(value: Any, name: str) -> NDArray[Any]:
+    if type(value) is np.ndarray and _is_plain(value.dtype) and value.ndim:
+        return value
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        msg = f"{name} is a masked array; fill or drop the masked values"
+        raise TypeError(msg)
+    if value is None or isinstance(value, (str, bytes, dict, set)) or hasattr(value, "obs_names"):
+        raise TypeError(_not_numbers(name, type(value).__name__))
+    dense = densify(value) if sparse.issparse(value) else value
+    try:
+        found = np.asarray(dense)
+    except ValueError as error:
+        msg = f"{name} must be a table of numbers with rows of one length: {error}"
+        raise ValueError(msg) from None
+    if found.ndim == 0:
+        raise TypeError(_not_numbers(name, repr(value)))
+    if found.dtype == object:
+        try:
+            return found.astype(np.float64)
+        except (TypeError, ValueError):
+            raise TypeError(_not_numbers(name, "objects")) from None
+    return found.astype(_plain(found.dtype, name), copy=False)
+
+
+def _matrix(value: Any, name: str) -> Any:
+    if not sparse.issparse(value):
+        return _numbers(value, name)
+    kept = value.tocsr()
+    if not _is_plain(kept.dtype):
+        kept = kept.astype(_plain(kept.dtype, name))
+    if not kept.has_canonical_format:
+        kept = kept.copy()
+        kept.sum_duplicates()
+    return kept
+
+
+def _several(value: Any, name: str) -> Any:
+    if isinstance(value, Cells):
+        return value
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        msg = f"{name} must be a list of populations, one matrix of cells each"
+        raise TypeError(msg)
+    return [_matrix(cells, f"{name}[{i}]") for i, cells in enumerate(value)]
+
+
+def _booleans(value: Any, name: str) -> NDArray[Any]:
+    found = np.asarray(value)
+    if found.ndim == 0:
+        msg = f"{name} must be an array of booleans, not {value!r}"
+        raise ValueError(msg)
+    return found
+
+
+def _groups(value: Any, name: str) -> NDArray[Any]:
+    if value is None or isinstance(value, (str, bytes)) or np.ndim(value) != 1:
+        msg = f"{name} must be a list of numbers or names, not {value!r}"
+        raise TypeError(msg)
+    n_missing = int(pd.isna(pd.Series(value, dtype=object)).sum())
+    if n_missing:
+        msg = f"{name} has {n_missing} missing values; every row belongs to one"
+        raise ValueError(msg)
+    return np.asarray(value)
+
+
+def _is_plain(dtype: np.dtype[Any]) -> bool:
+    """Return whether numbers can be computed with as they are."""
+    return dtype.kind == "f" and dtype.itemsize in (4, 8) and dtype.isnative
+
+
+def _plain(dtype: np.dtype[Any], name: str) -> Any:
+    """Return the number type to compute with, or raise ``TypeError`` if there is none."""
+    if dtype.kind not in "fbiu":
+        raise TypeError(_not_numbers(name, f"values of type {dtype}"))
+    return np.float32 if dtype.kind == "f" and dtype.itemsize == 4 else np.float64
+
+
+def _not_numbers(name: str, what: str) -> str:
+    return f"{name} must be an array of real numbers, not {what}"
+
+
+def _share(value: object, *, name: str) -> None:
+    between(value, 0, 1, name=name, ends=True)
+
+
+def _not_negative(value: object, *, name: str) -> None:
+    try:
+        positive(value if value != 0 else 1, name=name)
+    except ValueError:
+        msg = f"{name} must be a finite number of at least 0, not {value!r}"
+        raise ValueError(msg) from None
+
+
+OPTIONS: dict[str, Callable[..., None]] = {  # numbers mean the same in every function
+    "alpha": _share,
+    "q": _share,
+    "level": _share,
+    "epsilon": positive,
+    "exponent": positive,
+    "floor": positive,
+    "threshold": positive,
+    "p": positive,
+    "budget": positive,
+    "tolerance": _not_negative,
+    "block_bytes": whole,
+    "k": whole,
+    "least": partial(whole, least=0),
+    "max_iter": whole,
+    "most": whole,
+    "n_bins": whole,
+    "n_boot": whole,
+    "n_directions": whole,
+    "n_perms": whole,
+}
+
+KINDS: dict[str, Callable[[Any, str], Any]] = {
+    "Floats | float": lambda value, name: _numbers(np.asarray(value)[None], name)[0],
+    "Floats": _numbers,
+    "Matrix": _matrix,
+    "Sequence[Matrix]": _several,
+    "Bools": _booleans,
+    "Ints": _groups,
+}

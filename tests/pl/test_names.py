@@ -1,0 +1,129 @@
+"""Names are drawn letter by letter, whatever matplotlib could read into them."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+
+import shoal as sh
+from shoal.pl._style import LONGEST, plain, shorten
+
+NASTY = [
+    r"$\frac$",
+    r"$\undefined{$",
+    "a$b",
+    "x_{1}$",
+    r"\alpha",
+    "two\nlines",
+    "_hidden",
+    "$$",
+    r"\$5$",
+    "{$}%#&~^",
+    "L" * 80,
+    "µ–ß†",
+]
+
+
+def shown(name: str) -> str:
+    """Return what matplotlib draws for a label that is no formula."""
+    return plain(name).replace(r"\$", "$").replace("\u200b", "")
+
+
+@pytest.mark.parametrize("name", [*NASTY, "", " ", "$" * 7])
+def test_every_name_is_drawn_as_it_is(name):
+    fig, ax = plt.subplots(figsize=(2, 2))
+    ax.plot([0, 1], [0, 1], label=shorten(name) or "empty")
+    ax.set(title=shorten(name), xlabel=plain(name), ylabel=f"{shorten(name)}\n{shorten(name)}")
+    ax.set_xticks([0], [shorten(name)])
+    ax.annotate(f"$r$ of {plain(name)}", (0, 0))
+    assert len(ax.legend().get_texts()) == 1
+    fig.canvas.draw()
+    assert shown(name) == " ".join(name.split())
+    assert len(shorten(name).replace(r"\$", "$")) <= LONGEST + 1
+
+
+def texts(figure) -> str:
+    figure.canvas.draw()
+    return "\n".join(t.get_text() for t in figure.findobj(Text))
+
+
+@pytest.fixture(scope="module")
+def screen():
+    """A screen in which every name is a nasty one."""
+    adata = sh.ds.simulate(
+        n_perturbations=len(NASTY),
+        n_cells=25,
+        n_control=80,
+        n_genes=40,
+        contexts=["one", "two"],
+        rng=0,
+    )
+    new = dict(zip([f"P{i + 1:02d}" for i in range(len(NASTY))], NASTY, strict=True))
+    adata.obs["perturbation"] = adata.obs["perturbation"].astype(str).replace(new)
+    contexts = sorted(adata.obs["context"].astype(str).unique())
+    swap = dict(zip(contexts, [r"$\T$ cells", r"$\B$ cells"], strict=True))
+    adata.obs["context"] = adata.obs["context"].astype(str).replace(swap)
+    guides = np.where(adata.obs["perturbation"] == "control", np.arange(adata.n_obs) % 3, 0)
+    adata.obs["guide"] = [rf"$\g{i}$" for i in guides]
+    adata.var_names = [rf"$\gene{i}$" for i in range(adata.n_vars)]
+    del adata.uns["shoal"], adata.uns["truth"]
+    sh.pp.annotate(adata, "perturbation", control="control", context_key="context", sep="")
+    sh.pp.split(adata, test=[NASTY[0], *NASTY[2:5]])
+    sh.pp.prepare(adata, normalize="log1p", n_comps=5)
+    sh.tl.coherence(adata, min_cells=5)
+    adata.uns["coherence"]["table"]["$kind_1$"] = [rf"$\kind{i % 2}$" for i in range(len(NASTY))]
+    adata.uns["coherence"]["table"][r"$\size_1$"] = np.arange(len(NASTY)) + 1.0
+    sh.tl.coherence_null(adata, n_cells=[10], n_draws=5, by="guide", min_cells=5)
+    adata.uns["coherence_null"]["rates"].loc[0, "held_out"] = r"$\left out$"
+    sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added=r"$\flow$", subset="test")
+    sh.tl.evaluate(
+        adata,
+        prediction=r"$\flow$",
+        metrics=["energy", "pearson_delta"],
+        baselines=["perturbed_mean"],
+        min_cells=5,
+        n_comps=5,
+    )
+    return adata
+
+
+FLOW = r"$\flow$"
+PLOTS = {
+    "calibration": lambda a: sh.pl.calibration(a),
+    "coherence": lambda a: sh.pl.coherence(a, n_labels=20),
+    "evaluate": lambda a: sh.pl.evaluate(a),
+    "genes": lambda a: sh.pl.genes(a, NASTY[0], prediction=FLOW)[0],
+    "geometry": lambda a: sh.pl.geometry(a, NASTY[0]),
+    "leaderboard": lambda a: sh.pl.leaderboard(a),
+    "coherence_null": lambda a: sh.pl.coherence_null(a)[0],
+    "populations": lambda a: sh.pl.populations(a, NASTY[0], prediction=FLOW),
+    "ranking": lambda a: sh.pl.ranking(a, color="$kind_1$", by=r"$\size_1$"),
+    "scatter_baseline": lambda a: sh.pl.scatter_baseline(a, "energy"),
+    "strata": lambda a: sh.pl.strata(a, "energy"),
+    "training": lambda a: sh.pl.training(
+        {r"$\loss$": pd.DataFrame({"x": [2.0, 1.0]}, index=[1, 2])}
+    )[0],
+    "transport": lambda a: sh.pl.transport(a, NASTY[0], prediction=FLOW),
+}
+
+
+def test_all_plots_are_tried():
+    assert sorted(PLOTS) == sorted(sh.pl.__all__)
+
+
+@pytest.mark.parametrize("plot", list(PLOTS))
+def test_every_plot_draws_them(screen, plot):
+    drawn = texts(PLOTS[plot](screen).figure)
+    if plot in ("genes", "geometry", "populations", "transport", "ranking"):
+        assert plain(NASTY[0]) in drawn
+    if plot == "ranking":
+        assert all(shorten(name) in drawn for name in NASTY)
+        assert plain(r"$\kind0$") in drawn
+    plt.close("all")
+
+
+def test_colours_and_labels_of_the_plane(screen):
+    for color in ("$kind_1$", r"$\size_1$", "cause"):
+        texts(sh.pl.coherence(screen, color=color, x=r"$\size_1$", label=NASTY[:3]).figure)
+        plt.close("all")

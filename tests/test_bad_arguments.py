@@ -1,0 +1,217 @@
+"""Arguments that make no sense: every public function refuses them itself, and leaves adata as it was.
+
+The tests read the signatures, so that a new function or argument is tried as soon as it is there.
+"""
+
+import inspect
+import traceback
+import warnings
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from tests.helpers import contents
+
+import shoal as sh
+
+HERE = Path(sh.__file__).parent
+NUMBER = (-1, np.nan, np.inf, -np.inf, "3", "many", True, [1], 1j, 2.5)
+FREE = {  # function, argument: values that mean something there
+    "pp.annotate.sep": ("",),  # no combinations
+    "pp.split.test": ("3", "many", [1]),  # names of what is held out
+    "pp.split.val": ("3", "many", [1]),
+    "tl.benchmark.seeds": ([1],),
+    "tl.distance.bandwidth": ([1],),
+    "ds.simulate.n_cells": ([1],),
+    "ds.simulate.effect_size": ([1],),
+    "ds.simulate.contexts": ("3", "many", [1]),
+    "ds.simulate_gaussian.n_cells": ([1],),
+    "ds.simulate_gaussian.magnitude": ([1],),
+}
+
+
+@pytest.fixture(scope="module")
+def screen():
+    adata = sh.ds.simulate(
+        n_perturbations=8, n_cells=25, n_control=90, n_genes=40, doses=[1.0, 10.0], rng=0
+    )
+    del adata.uns["truth"]
+    sh.pp.annotate(adata, "perturbation", control="control", batch_key="batch", dose_key="dose")
+    sh.pp.split(adata, by="perturbation", test=0.4, rng=0)
+    sh.pp.prepare(adata, normalize="log1p", n_comps=5)
+    sh.pp.embed(adata)
+    sh.tl.coherence(adata, min_cells=5)
+    sh.tl.coherence_null(adata, n_cells=[10], n_draws=5)
+    sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="twins", subset="test")
+    few = {"metrics": ["energy", "pearson_delta"], "baselines": ["perturbed_mean"], "n_comps": 5}
+    sh.tl.evaluate(adata, prediction="twins", min_cells=5, **few)
+    adata.obs["score"] = np.random.default_rng(0).normal(size=adata.n_obs)
+    return adata
+
+
+def first(adata):
+    return next(iter(adata.obs["perturbation"][adata.obs["split"] == "test"]))
+
+
+CALLS = {
+    "pp.annotate": lambda a, **k: sh.pp.annotate(
+        a, **{"perturbation_key": "perturbation", "control": "control"} | k
+    ),
+    "pp.embed": lambda a, **k: sh.pp.embed(a, **{"method": "effects", "n_comps": 2} | k),
+    "pp.filter": lambda a, **k: sh.pp.filter(a, **k),
+    "pp.prepare": lambda a, **k: sh.pp.prepare(a, **{"n_comps": 3} | k),
+    "pp.split": lambda a, **k: sh.pp.split(a, **{"test": 0.4} | k),
+    "tl.associate": lambda a, **k: sh.tl.associate(
+        a, **{"score": "score", "n_perms": 9, "n_splits": 1} | k
+    ),
+    "tl.benchmark": lambda a, **k: sh.tl.benchmark(
+        a, ["mean_shift"], **{"metrics": ["energy"], "n_boot": 9, "min_cells": 5} | k
+    ),
+    "tl.coherence": lambda a, **k: sh.tl.coherence(a, **{"null": "permutation", "n_perms": 9} | k),
+    "tl.coherence_null": lambda a, **k: sh.tl.coherence_null(
+        a, **{"n_cells": [10], "n_draws": 3} | k
+    ),
+    "tl.distance": lambda a, **k: sh.tl.distance(
+        a, **{"use_rep": "X_pca", "metric": "mmd", "n_perms": 99} | k
+    ),
+    "tl.distance_matrix": lambda a, **k: sh.tl.distance_matrix(a, **k),
+    "tl.evaluate": lambda a, **k: sh.tl.evaluate(
+        a, **{"prediction": "twins", "metrics": ["energy"], "baselines": None, "min_cells": 5} | k
+    ),
+    "tl.fit": lambda a, **k: sh.tl.fit(a, **{"model": "mean_shift"} | k),
+    "tl.predict": lambda a, **k: sh.tl.predict(
+        a, **{"model": sh.tl.fit(a, "mean_shift"), "key_added": "twins"} | k
+    ),
+    "tl.report": lambda a, **k: sh.tl.report(a, **{"out": "/nowhere/report.html"} | k),
+    "pl.calibration": lambda a, **k: sh.pl.calibration(a, **k),
+    "pl.coherence": lambda a, **k: sh.pl.coherence(a, **k),
+    "pl.coherence_null": lambda a, **k: sh.pl.coherence_null(a, **k),
+    "pl.evaluate": lambda a, **k: sh.pl.evaluate(a, **k),
+    "pl.genes": lambda a, **k: sh.pl.genes(
+        a, **{"perturbation": first(a), "prediction": "twins"} | k
+    ),
+    "pl.geometry": lambda a, **k: sh.pl.geometry(a, **{"perturbation": first(a)} | k),
+    "pl.leaderboard": lambda a, **k: sh.pl.leaderboard(a, **k),
+    "pl.populations": lambda a, **k: sh.pl.populations(
+        a, **{"perturbation": first(a), "prediction": "twins"} | k
+    ),
+    "pl.ranking": lambda a, **k: sh.pl.ranking(a, **k),
+    "pl.scatter_baseline": lambda a, **k: sh.pl.scatter_baseline(a, **{"metric": "energy"} | k),
+    "pl.strata": lambda a, **k: sh.pl.strata(a, **{"metric": "energy"} | k),
+    "pl.training": lambda a, **k: sh.pl.training({"x": {"x": [1.0]}}, **k),
+    "pl.transport": lambda a, **k: sh.pl.transport(a, **{"prediction": "twins"} | k),
+    "ds.simulate": lambda a, **k: sh.ds.simulate(
+        **{"n_perturbations": 3, "n_cells": 5, "n_control": 9, "n_genes": 20} | k
+    ),
+    "ds.simulate_gaussian": lambda a, **k: sh.ds.simulate_gaussian(
+        **{"n_perturbations": 3, "n_cells": 5, "n_control": 9} | k
+    ),
+}
+DATA = {"data", "adata", "mod"}
+
+
+def function(name):
+    module, short = name.split(".")
+    return getattr(getattr(sh, module), short)
+
+
+def parameters(name):
+    found = inspect.signature(function(name)).parameters.values()
+    return [p for p in found if p.name not in DATA and p.kind is not p.VAR_KEYWORD]
+
+
+def is_number(parameter):
+    kind = str(parameter.annotation)
+    return "int" in kind.split(" | ") or "float" in kind.split(" | ")
+
+
+def outcome(name, adata, **arguments):
+    """Return the error of a call, or ``None``; fail if it is not one of ours or adata was changed."""
+    before = contents(adata)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            CALLS[name](adata, **arguments)
+        except (TypeError, ValueError, KeyError) as error:
+            found = error
+        except Exception as error:  # noqa: BLE001
+            return f"{name}({arguments}): {error!r}"
+        else:
+            return None
+        finally:
+            plt.close("all")
+    last = traceback.extract_tb(found.__traceback__)[-1]
+    ours = Path(last.filename).is_relative_to(HERE) and last.line.startswith("raise")
+    if not ours:
+        return f"{name}({arguments}): {found!r} of {last.filename}:{last.lineno}"
+    if contents(adata) != before:
+        return f"{name}({arguments}) changes adata"
+    return found
+
+
+def test_all_functions_are_tried():
+    public = {f"{m}.{n}" for m in ("pp", "tl", "pl", "ds") for n in getattr(sh, m).__all__}
+    assert set(CALLS) == public - {"ds.available", "ds.load"}
+
+
+def wrong(name, screen, tries):
+    """Return the calls that gave a number, an error of another library, or a changed adata."""
+    found = []
+    for arguments in tries:
+        made = outcome(name, screen.copy(), **arguments)
+        if not isinstance(made, Exception):
+            found.append(made or f"{name}({arguments}) is accepted")
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in CALLS if any(map(is_number, parameters(n)))])
+def test_numbers(screen, name):
+    tries = [
+        {p.name: value}
+        for p in parameters(name)
+        if is_number(p)
+        for value in NUMBER
+        if value not in FREE.get(f"{name}.{p.name}", ())
+        and not (value in (2.5, np.inf) and "float" in str(p.annotation))
+    ]
+    assert not wrong(name, screen, tries)
+
+
+@pytest.mark.parametrize("name", list(CALLS))
+def test_seeds(screen, name):
+    if "rng" in {p.name for p in parameters(name)}:
+        tries = [{"rng": bad} for bad in ("seed", -1, 1.5, True, [1], np.random.RandomState(0))]
+        assert not wrong(name, screen, tries)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(CALLS))
+def test_texts(screen, name):
+    """Names of columns, slots and choices that are no text, or that do not exist."""
+    tries = [
+        {p.name: value}
+        for p in parameters(name)
+        if "str" in str(p.annotation).split(" | ")
+        and not is_number(p)
+        and p.name not in ("title", "embedding")
+        for value in (7, ["no such", 7], "no such name", b"bytes", "")
+        if not (p.name in ("key_added", "out", "sep", "basis") and value == "no such name")
+        and value not in FREE.get(f"{name}.{p.name}", ())
+    ]
+    assert not wrong(name, screen, tries)
+
+
+@pytest.mark.parametrize("name", [n for n in CALLS if not n.startswith("ds.")])
+@pytest.mark.parametrize("data", [None, "screen.h5ad", np.ones((3, 2)), {"a": 1}])
+def test_what_is_no_anndata(name, data):
+    if name == "pl.training":
+        return
+    required = {
+        p.name: "x"
+        for p in inspect.signature(function(name)).parameters.values()
+        if p.default is p.empty and p.name != "data" and p.kind is not p.VAR_KEYWORD
+    }
+    with pytest.raises(TypeError, match="expected an AnnData"):
+        function(name)(data, **required)
