@@ -11,6 +11,7 @@ import pandas as pd
 
 from .._keys import SCREEN
 from .._logging import logger
+from .._validate import unique_genes
 from ._combinations import PLUS, as_text
 from ._label_notices import tell_of_labels
 from ._names import Names
@@ -44,6 +45,8 @@ class Screen:
         but only where the parts are known as single perturbations.
     missing
         ``"raise"`` if a missing label is an error, ``"ignore"`` if such cells belong to no group.
+    gene_key
+        Column of ``adata.var`` with the symbols of genes, by which targets are found.
     singles, written
         What the labels tell of names, see `Names`.
     """
@@ -56,6 +59,7 @@ class Screen:
     guide_key: str | None = None
     sep: str = "auto"
     missing: str = "raise"
+    gene_key: str | None = None
     singles: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
 
@@ -210,6 +214,7 @@ def resolve(
     itself = [name for name, column in others.items() if column == key]
     others |= dict.fromkeys(itself)
     screen = Screen(key, as_labels(control), **others, missing=recorded.missing)
+    screen = replace(screen, gene_key=recorded.gene_key)
     screen = read(adata, screen, tell=tell, recorded=True)
     if tell:
         _tell_of_keys(screen, itself)
@@ -235,8 +240,10 @@ def read(adata: AnnData, screen: Screen, *, tell: bool = False, recorded: bool =
     KeyError
         If a column does not exist, or a control label does not occur.
     ValueError
-        If a column is there twice, if labels are missing unasked, or if no cell is a control.
+        If a column or the name of a gene is there twice, if labels are missing unasked, or if no
+        cell is a control.
     """
+    unique_genes(adata)
     named = [("perturbation_key", screen.perturbation_key)]
     named += [(name, key) for name in KEYS if (key := getattr(screen, name)) is not None]
     check_columns(adata, named, recorded=recorded)
