@@ -135,7 +135,8 @@ class Labels:
     Attributes
     ----------
     names
-        Names of the perturbations, sorted; the control is not among them.
+        Names of the perturbations, in the order of `Names.sorted_name`; the control is not among
+        them.
     code
         (n_obs,) position in `names`, ``len(names)`` for control cells, -1 for cells without a
         label.
@@ -288,7 +289,9 @@ def labels(adata: AnnData, screen: Screen) -> Labels:
     found = [None if is_missing and not text else screen.canonical(text) for text in texts]
     control = screen.control[0]
     names = pd.Index(
-        sorted({name for name in found if name is not None} - {control}),
+        sorted(
+            {name for name in found if name is not None} - {control}, key=screen.names.sorted_name
+        ),
         name=screen.perturbation_key,
         dtype=object,
     )
