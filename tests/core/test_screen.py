@@ -216,8 +216,8 @@ def test_a_control_that_is_only_a_part():
     values = ("N0_N0", "N1__N0", "K_N0", "N0_K", "K_M", "M_N1")
     screen = resolve_with(values, control=["N0", "N1"], sep="_")
     found = labels(cells(*values), screen)
-    assert list(found.names) == ["K_M", "K_N0", "M_N1"]
-    assert list(found.code) == [3, 3, 1, 1, 0, 2]
+    assert list(found.names) == ["K_N0", "K_M", "M_N1"], "in the order of K, K_M, M"
+    assert list(found.code) == [3, 3, 0, 0, 1, 2]
     with pytest.raises(KeyError, match=r"'N0' occurs in adata.obs\['p'\] only as a part.*sep='_'"):
         resolve_with(values, control="N0")
     with pytest.raises(ValueError, match=r"no cell .* is a control: 'N0' occurs only beside"):

@@ -48,15 +48,30 @@ class Names:
           hold, parts are sorted.
         - All control labels have the name of the first.
         """
-        sorted_name = self._sorted_name(label)
+        sorted_name = self.sorted_name(label)
         return self._name_of.get(sorted_name, sorted_name)
 
     def as_asked(self, label: str) -> str:
         """Return the name of a perturbation as `canonical` does; of a new one, as it is asked."""
         label = as_text(label)
-        sorted_name = self._sorted_name(label)
+        sorted_name = self.sorted_name(label)
         is_new = sorted_name not in self._name_of and len(self.parts(label)) > 1
         return label if is_new else self.canonical(label)
+
+    def sorted_name(self, label: str) -> str:
+        """Return the parts of a label, sorted and joined; the first control label if it has none.
+
+        A label that is no combination is its only part. Perturbations are in the order of these
+        names, which does not depend on how they are written.
+        """
+        label = as_text(label)
+        if label in self._controls:
+            return self.control[0]
+        several = self._split(label)
+        if len(several) == 1:
+            return label
+        parts = sorted(set(several) - self._no_effect)
+        return self.separator.join(parts) if parts else self.control[0]
 
     def parts(self, name: str) -> tuple[str, ...]:
         """Return the single perturbations of a perturbation, sorted; the control has none."""
@@ -92,7 +107,7 @@ class Names:
             return read
         groups: dict[str, list[str]] = {}
         for label in counts:
-            groups.setdefault(read._sorted_name(label), []).append(label)
+            groups.setdefault(read.sorted_name(label), []).append(label)
         groups.pop(self.control[0], None)
         names = dict(read._name_of)
         for name, labels in groups.items():
@@ -130,25 +145,11 @@ class Names:
     @cached_property
     def _name_of(self) -> dict[str, str]:
         """Sorted name -> name, of the combinations that the screen holds."""
-        return {self._sorted_name(label): label for label in self.written}
+        return {self.sorted_name(label): label for label in self.written}
 
     def _joins(self, label: str) -> bool:
         """Return whether a label is a combination of several parts."""
         return len(self._split(label)) > 1
-
-    def _sorted_name(self, label: str) -> str:
-        """Return the parts of a label, sorted and joined; the first control label if it has none.
-
-        A label that is no combination is its only part.
-        """
-        label = as_text(label)
-        if label in self._controls:
-            return self.control[0]
-        several = self._split(label)
-        if len(several) == 1:
-            return label
-        parts = sorted(set(several) - self._no_effect)
-        return self.separator.join(parts) if parts else self.control[0]
 
     def _split(self, label: str) -> list[str]:
         """Return the parts of a label, or the label alone if it is no combination."""

@@ -146,7 +146,8 @@ class Labels:
     Attributes
     ----------
     names
-        Names of the perturbations, sorted; the control is not among them.
+        Names of the perturbations, in the order of `Names.sorted_name`; the control is not among
+        them.
     code
         (n_obs,) position in `names`, ``len(names)`` for control cells, -1 for cells without a
         label.
@@ -224,8 +225,8 @@ def resolve(
     others = {name: getattr(recorded, name) for name in KEYS}
     itself = [name for name, column in others.items() if column == key]
     others |= dict.fromkeys(itself)
-    others["gene_key"] = recorded.gene_key
     screen = Screen(key, as_labels(control), **others, missing=recorded.missing)
+    screen = replace(screen, gene_key=recorded.gene_key)
     screen = read(adata, screen, tell=tell, recorded=True)
     if tell:
         _tell_of_keys(screen, itself)
@@ -251,8 +252,8 @@ def read(adata: AnnData, screen: Screen, *, tell: bool = False, recorded: bool =
     KeyError
         If a column does not exist, or a control label does not occur.
     ValueError
-        If a column is there twice, if labels are missing unasked, if no cell is a control, or if
-        names of genes are not unique.
+        If a column or the name of a gene is there twice, if labels are missing unasked, or if no
+        cell is a control.
     """
     unique_genes(adata)
     named = [("perturbation_key", screen.perturbation_key)]
@@ -299,7 +300,9 @@ def labels(adata: AnnData, screen: Screen) -> Labels:
     found = [None if is_missing and not text else screen.canonical(text) for text in texts]
     control = screen.control[0]
     names = pd.Index(
-        sorted({name for name in found if name is not None} - {control}),
+        sorted(
+            {name for name in found if name is not None} - {control}, key=screen.names.sorted_name
+        ),
         name=screen.perturbation_key,
         dtype=object,
     )

@@ -72,13 +72,12 @@ class Items:
 
     @cached_property
     def units(self) -> list[str]:
-        """What can be held out: parts, combinations, contexts or items, sorted."""
+        """What can be held out: parts, combinations, contexts or items, in order."""
         if self.by == "perturbation":
             return sorted({p for parts in self.parts for p in parts})
         if self.by == "combination":
-            return sorted(
-                n for n, parts in zip(self.perturbation, self.parts, strict=True) if len(parts) > 1
-            )
+            both = zip(self.perturbation, self.parts, strict=True)
+            return [name for name, parts in both if len(parts) > 1]
         return sorted(set(self.level)) if self.by == "context" else self.names
 
 
