@@ -134,6 +134,24 @@ def test_an_evaluation_grows_linearly():
     assert growth(make, step) < MOST
 
 
+@pytest.mark.parametrize("sep", ["+", "_"])
+def test_reading_labels_grows_linearly(sep):
+    """Of a chain of pairs, which makes one part after another known, or looks like one."""
+
+    def make(n):
+        pairs = [f"P{i + 1}{sep}P{i}" for i in range(n)]
+        obs = pd.DataFrame({"p": ["control", "P0", *pairs]}).set_index(
+            pd.RangeIndex(n + 2).astype(str)
+        )
+        return AnnData(np.ones((n + 2, 1)), obs=obs)
+
+    def step(adata):
+        sh.pp.annotate(adata, "p", control="control")
+        sh.pp.filter(adata, min_cells=1)
+
+    assert growth(make, step) < MOST
+
+
 def test_a_vocabulary_of_one_hot_vectors_grows_linearly():
     from shoal.core._population import population
     from shoal.core._screen import resolve

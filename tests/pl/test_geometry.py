@@ -26,6 +26,7 @@ def two_ways(rng):
     adata.obs["batch"] = np.where(np.arange(len(label)) % 4 == 0, "b1", "b0")
     table = coherence_table(4, rng).iloc[:2].set_axis(["A", "B+C"])
     table["cause"] = ["several programmes", "none"]
+    sh.pp.annotate(adata, "perturbation", control="control", sep="+")
     return with_table(adata, table)
 
 

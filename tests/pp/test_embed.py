@@ -14,6 +14,13 @@ CALL = {"perturbation_key": "perturbation", "control": "control"}
 VECTORS = {"A": [1.0, 0.0], "B": [0.0, 2.0], "C": [1.0, 1.0], "D": [3.0, 1.0], "E": [0.5, 0.5]}
 
 
+@pytest.fixture
+def screen_adata(screen_adata):
+    """C+D is a combination, although neither C nor D occurs alone."""
+    sh.pp.annotate(screen_adata, "perturbation", control="control", sep="+")
+    return screen_adata
+
+
 def stored(adata, key):
     return adata.uns["perturbation_embeddings"][key]
 

@@ -27,7 +27,7 @@ def adata(rng):
     )
     adata = ad.AnnData(sparse.csr_matrix(x), obs=obs)
     adata.var_names = [*"ABCDEF", "G", "H"]
-    sh.pp.annotate(adata, "p", control="control", batch_key="batch")
+    sh.pp.annotate(adata, "p", control="control", batch_key="batch", sep="+")
     return adata
 
 

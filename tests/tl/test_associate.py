@@ -35,7 +35,7 @@ def screen(rng):
         {"perturbation": label, "batch": batch, "stress": rng.normal(size=len(label))},
         adata.obs_names,
     )
-    sh.pp.annotate(adata, "perturbation", control="control", batch_key="batch")
+    sh.pp.annotate(adata, "perturbation", control="control", batch_key="batch", sep="+")
     adata.var["highly_variable"] = np.arange(12) >= 4
     table = pd.DataFrame({"n_cells": 20, "magnitude": rng.normal(1, 0.5, 30)}, index=sorted(names))
     table["residual_z"], table["coherence_plugin"] = rng.normal(size=(2, 30))

@@ -286,7 +286,7 @@ def test_a_subset_by_name_needs_a_split(adata, copy):
 def test_what_a_model_cannot_predict_is_left_out_and_listed(adata, caplog, tmp_path):
     model = sh.tl.fit(adata, "additive")
     sh.tl.predict(adata, model, key_added="sum")
-    said = "'A+B', 'E' cannot be predicted by additive: the parts of each must have"
+    said = "'B+A', 'E' cannot be predicted by additive: the parts of each must have"
     assert sum(said in record.getMessage() for record in caplog.records) == 1
     done = adata.obs["sum_predicted"]
     lost = adata.obs["perturbation"].isin(["A+B", "B+A", "E"])

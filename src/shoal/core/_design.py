@@ -10,6 +10,7 @@ import pandas as pd
 from .._validate import key_in
 from ._codes import joined
 from ._plan import Plan
+from ._screen_checks import check_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,14 +55,19 @@ def make_plan(
     control = np.bincount(stratum[labels.is_control], minlength=len(names))
     cells = np.bincount(stratum[group >= 0], minlength=len(names))
     poor = np.flatnonzero((control < need) & (cells > control))
+    if len(poor) and not strata:
+        msg = (
+            f"the screen has {control[0]} control cells, and {need} are needed to compare with; "
+            "name more labels of unperturbed cells in control="
+        )
+        raise ValueError(msg)
     if len(poor):
         what = ", ".join(
             f"{names[i]!r} ({control[i]} controls, {cells[i] - control[i]} perturbed)"
             for i in poor[:6]
         )
-        where = f"strata {list(strata)}" if strata else "the screen"
         msg = (
-            f"{where} need at least {need} control cells each; too few in {what}"
+            f"strata {list(strata)} need at least {need} control cells each; too few in {what}"
             f"{' and others' if len(poor) > 6 else ''}. Drop these cells, or pass strata=None "
             "to pool the controls"
         )
@@ -69,7 +75,8 @@ def make_plan(
     lonely = np.isin(
         stratum, np.flatnonzero(cells == control)
     )  # strata without perturbed cells say nothing
-    group[lonely & labels.is_control & (len(names) > 1)] = -1
+    if len(names) > 1 and len(labels.names):  # of controls only, all strata say something
+        group[lonely & labels.is_control] = -1
     kept, stratum = np.unique(
         np.where(group >= 0, stratum, stratum[group >= 0][0]), return_inverse=True
     )
@@ -113,8 +120,7 @@ def depth(adata: AnnData, key: str) -> Floats:
 def _strata(adata: AnnData, keys: tuple[str, ...], group: Ints) -> tuple[Ints, list[str]]:
     if not keys:
         return np.zeros(adata.n_obs, dtype=np.int64), ["all"]
-    for key in keys:
-        key_in(key, adata.obs.columns, where="adata.obs", hint="(given in strata=)")
+    check_columns(adata, [("strata", key) for key in keys])
     missing = adata.obs[list(keys)].isna().any(axis=1).to_numpy() & (group >= 0)
     if missing.any():
         msg = (

@@ -252,4 +252,5 @@ def _record(adata: AnnData, design: dict[str, Any], name: str) -> None:
         )
         return
     columns = {k: v for k in COLUMNS if (v := design[k]) is not None and v in adata.obs}
-    annotate(adata, key, control=controls, sep=design.get("sep", "+"), missing="ignore", **columns)
+    columns["sep"] = design.get("sep", "auto")
+    annotate(adata, key, control=controls, missing="ignore", **columns)

@@ -64,7 +64,7 @@ class Dataset:
     dose_key: str | None = None
     context_key: str | None = None
     values: str = "counts"
-    sep: str = "+"
+    sep: str = "auto"
     note: str = ""
 
 

@@ -116,7 +116,7 @@ class ConditionMeans:
         }
         means = np.full((2, len(codes), self.means.shape[1]), np.nan)
         for row, code in enumerate(codes):
-            singles = self.cells.screen.parts(names[self.perturbation[code]])
+            singles = self.cells.screen.alone(names[self.perturbation[code]])
             at = [known.get((single, self.context[code])) for single in singles]
             if len(at) == 2 and None not in at:
                 means[:, row] = self.means[np.array(at)]

@@ -249,7 +249,8 @@ def _counting_genes(cells: Population, perturbation: Ints, *, with_parts: bool) 
     if with_parts:
         genes = gene_names(cells.adata, cells.screen)
     for row, name in enumerate(own):
-        targets = cells.screen.parts(name) if with_parts else [name]
+        parts = cells.screen.parts(name)
+        targets = parts if with_parts or len(parts) == 1 else ()
         mask[row, [column[gene] for gene in genes.of(targets)]] = False
     if with_parts and mask.all():
         logger.warning("no target is left out of the metrics: %s", no_target(genes, own))

@@ -14,7 +14,7 @@ from ..core._design import make_plan
 from ..core._matrix import Rows, as_rows, choose
 from ..core._plan import shifts_of
 from ..core._results import read_result
-from ..core._screen import Screen, labels, resolve
+from ..core._screen import labels, of_result
 from ..metrics._cells import densify
 from ._cells import some
 from ._style import FAINT, INK, QUIET, SIGNED, axes_or_new, shorten, tidy
@@ -103,7 +103,7 @@ def geometry(
     params: Mapping[str, Any] = result["params"]
     if use_rep is None and layer is None:
         use_rep, layer = params["use_rep"] or None, params["layer"] or None
-    screen = _screen(adata, params)
+    screen = of_result(adata, params)
     name = screen.canonical(perturbation)
     key_in(name, result["table"].index, where=f"the table of adata.uns[{key!r}]")
     labelled = labels(adata, screen)
@@ -123,20 +123,6 @@ def geometry(
     _draw(ax, cells, controls, plane, max_cells=int(max_cells), rng=rng)
     ax.set_title(_title(name, result["table"].loc[name]), fontsize="medium", loc="left", color=INK)
     return ax
-
-
-def _screen(adata: AnnData, params: Mapping[str, Any]) -> Screen:
-    """Return the screen of the result: the recorded one, if it has the same controls."""
-    column, control = str(params["perturbation_key"]), str(params["control"])
-    try:
-        recorded = resolve(adata, column)
-    except ValueError:  # nothing recorded
-        return resolve(adata, column, control=control.split(","))
-    return (
-        recorded
-        if ",".join(recorded.control) == control
-        else resolve(adata, column, control=control.split(","))
-    )
 
 
 def _check_size(rows: Rows, name: str, *, n_cells: int) -> None:

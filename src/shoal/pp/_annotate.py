@@ -11,7 +11,7 @@ from .._keys import SCREEN
 from .._logging import logger
 from .._validate import get_adata, one_of
 from ..core._gene_names import gene_names, tell_symbols
-from ..core._screen import Screen, as_labels, check, labels
+from ..core._screen import Screen, as_labels, perturbed_labels, read
 from ..core._view import materialize_view
 
 if TYPE_CHECKING:
@@ -32,17 +32,22 @@ def annotate(
     dose_key: str | None = None,
     guide_key: str | None = None,
     gene_key: str | None = None,
-    sep: str = "+",
+    sep: str = "auto",
     missing: Literal["raise", "ignore"] = "raise",
     mod: str | None = None,
 ) -> None:
     """Record the design of a perturbation screen, so that later calls need not repeat it.
 
-    - Labels are read as text.
-    - The parts of a combination are put in one order: ``"B+A"`` and ``"A+B"`` are one perturbation,
-      and ``"A+control"`` is ``"A"``.
+    - Labels are read as text, without blanks at their ends. Tables and pictures show them as they
+      are written.
+    - ``"B+A"`` and ``"A+B"`` are one perturbation, and so are ``"A+control"`` and ``"A"``. It has
+      the name that most of its cells have.
     - All control labels are pooled.
     - ``adata.obs`` is not changed.
+
+    What is odd about the labels is logged as a warning, with the call that mends it: texts such as
+    ``"nan"``, names that differ by case alone, several spellings of one perturbation, and labels
+    that look like combinations by another separator.
 
     Parameters
     ----------
@@ -51,7 +56,8 @@ def annotate(
     perturbation_key
         Column of ``obs`` with the perturbation of each cell.
     control
-        Label, or labels, of the unperturbed cells. They are never guessed.
+        Label, or labels, of the unperturbed cells. They are never guessed. One may occur only as a
+        part of combinations: a combination of controls alone is a control.
     context_key
         Column with the cell context (cell type, line, time point, stimulation).
     batch_key
@@ -65,23 +71,36 @@ def annotate(
         after genes and ``var_names`` holds other names. A column of the usual name, such as
         ``"gene_symbol"``, is found by itself.
     sep
-        Text between the parts of a combination. ``""`` if names are never combinations.
+        Text between the parts of a combination.
+
+        ``"auto"``
+            ``"+"``, but a label that holds it is a combination only where its parts occur elsewhere
+            in the screen: ``"A+B"`` is one if ``"A"`` is a label too, or if both are parts of
+            others. ``"(+)-JQ1"`` and ``"CD14+ Monocytes"`` are names.
+        ``"+"``, ``"_"`` or another text
+            Every label that holds it is a combination, unless it begins or ends with it.
+        ``""``
+            No label is a combination.
     missing
-        What a missing perturbation label means: an error, or a cell that belongs to no group.
+        What a missing or blank perturbation label means: an error, or a cell that belongs to no
+        group.
     mod
         {mod}
 
     Returns
     -------
-    Nothing. Writes ``uns["shoal"]``, the design as text. A view is turned into a copy first.
+    Nothing. Writes ``uns["shoal"]``: the design as text and, where labels are combinations or hold
+    a ``+``, how they are read (``singles``, ``written``). Cells that are taken out of the screen
+    keep that reading. A view is turned into a copy first.
 
     Raises
     ------
     KeyError
         If a column does not exist or a control label does not occur.
     ValueError
-        If labels are missing and `missing` is ``"raise"``, if no cell is perturbed, if doses are
-        not numbers, or if names of genes are not unique.
+        If labels are missing and `missing` is ``"raise"``, if no cell is perturbed or no cell is a
+        control, if a column is there twice or is named for two things, if doses are not numbers, or
+        if names of genes are not unique.
 
     Examples
     --------
@@ -102,17 +121,12 @@ def annotate(
         missing=missing,
         gene_key=gene_key,
     )
-    check(adata, screen)
+    _check_keys(data, adata, mod, screen)
+    screen = read(adata, screen, tell=True)
     genes = gene_names(adata, screen)
     if dose_key is not None:
         _check_dose(adata, dose_key)
-    labelled = labels(adata, screen)
-    if len(labelled.names) == 0:
-        msg = (
-            f"every cell of adata.obs[{perturbation_key!r}] is a control; "
-            "there is no perturbation to measure"
-        )
-        raise ValueError(msg)
+    labelled = perturbed_labels(adata, screen)
     logger.info(
         "%d perturbations, %d control cells, %d unlabelled cells",
         len(labelled.names),
@@ -122,6 +136,36 @@ def annotate(
     tell_symbols(genes)
     materialize_view(adata)
     adata.uns[SCREEN] = screen.to_uns()
+
+
+def _check_keys(data: AnnData | MuData, adata: AnnData, mod: str | None, screen: Screen) -> None:
+    """Raise if columns are where they are not read, or are named for two things.
+
+    Raises
+    ------
+    KeyError
+        If the labels of a modality are in the table of the whole MuData.
+    ValueError
+        If the column of the perturbations is also that of the context or the batch.
+    """
+    key = screen.perturbation_key
+    for argument in ("context_key", "batch_key"):
+        if getattr(screen, argument) == key:
+            msg = (
+                f"{argument}={key!r} is the column of the perturbations itself: no perturbation "
+                f"could be compared with controls. Name another column, or leave {argument} out"
+            )
+            raise ValueError(msg)
+    if data is adata or key in adata.obs.columns:
+        return
+    there = next((name for name in (key, f"{mod}:{key}") if name in data.obs.columns), None)
+    if there is not None:
+        msg = (
+            f"{key!r} is a column of mdata.obs, and not of mdata[{mod!r}].obs, which is read: copy "
+            f"it with mdata[{mod!r}].obs[{key!r}] = mdata.obs.loc[mdata[{mod!r}].obs_names, "
+            f"{there!r}]"
+        )
+        raise KeyError(msg)
 
 
 def _check_dose(adata: AnnData, key: str) -> None:

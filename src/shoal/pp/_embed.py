@@ -246,7 +246,7 @@ def _smiles_of(adata: AnnData, perturbation_key: str | None, control: Any, targe
     """Return `targets` as a table of SMILES; a column of ``obs`` becomes a mapping."""
     if not isinstance(targets, str):
         return targets
-    screen = resolve(adata, perturbation_key, control=control)
+    screen = resolve(adata, perturbation_key, control=control, tell=False)
     labelled = labels(adata, screen)
     return target_column(adata, screen, labelled, targets)
 
@@ -289,7 +289,7 @@ def _write(
         if "table" in info
         else {}
     )
-    params = {"perturbation_key": screen.perturbation_key, "control": screen.control}
+    params = screen.params()
     about = pd.DataFrame.from_dict({**rows, key: row}, orient="index")
     known = pd.Series({**smiles_of(adata), **smiles}, dtype=object)
     more = {"molecules": known.rename_axis("perturbation").to_frame("smiles")} if len(known) else {}

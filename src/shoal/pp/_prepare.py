@@ -215,7 +215,7 @@ def prepare(
             "target_sum": float(target_sum or 0.0),
             "exclude": ",".join(excluded),
             "layer": layer or "",
-            "perturbation_key": screen.perturbation_key,
+            **{name: value or "" for name, value in screen.params().items()},
             "control": np.array(screen.control, dtype=object),
         },
     }

@@ -13,7 +13,7 @@ from .._logging import logger
 from .._random import as_generator
 from .._validate import get_adata, one_of
 from ..core._results import write_table
-from ..core._screen import labels, resolve
+from ..core._screen import perturbed_labels, resolve
 from ..core._view import check_writable, materialize_view
 from ._audit import CHECKS, refuse, run_checks, transductive
 from ._split_checks import SIDES, Facts
@@ -165,7 +165,7 @@ def split(
         raise TypeError(msg)
     request = Request(by, test=test, val=val, n_folds=n_folds, fold=fold, parts_seen=parts_seen)
     screen = resolve(adata, perturbation_key, control=control)
-    labelled = labels(adata, screen)
+    labelled = perturbed_labels(adata, screen)
     items = make_items(adata, screen, labelled, by)
     sides = allot(items, screen, request, as_generator(rng))
 
@@ -177,8 +177,7 @@ def split(
     _report(table, units)
 
     params = {
-        "perturbation_key": screen.perturbation_key,
-        "control": screen.control,
+        **screen.params(),
         **request.params(),
         "accept": accepted,
         "seed": rng if isinstance(rng, (int, np.integer)) else None,

@@ -203,7 +203,7 @@ def parts_seen(facts: Facts) -> Finding:
     if not pairs:
         return Finding("not applicable", 0, "no combination is held out")
     inside = {part for name in facts.trained for part in facts.screen.parts(name)}
-    seen = [sum(part in facts.trained for part in own) for own in pairs]
+    seen = [sum(facts.screen.canonical(part) in facts.trained for part in own) for own in pairs]
     split = ", ".join(f"{n} seen: {k}" for n, k in sorted(Counter(seen).items(), reverse=True))
     detail = f"held-out combinations by parts seen alone in training: {split}"
     if facts.by != "combination":
@@ -224,7 +224,7 @@ def held_out_part(facts: Facts) -> Finding:
         return Finding("not applicable", 0, f"by={facts.by!r} holds out no single perturbation")
     singles = {name for name in facts.held_out if len(facts.screen.parts(name)) == 1}
     owners = [name for name in sorted(facts.trained) if len(facts.screen.parts(name)) > 1]
-    leaking = sorted(singles & {part for name in owners for part in facts.screen.parts(name)})
+    leaking = sorted(singles & {part for name in owners for part in facts.screen.alone(name)})
     if leaking:
         return Finding(
             "leak", len(leaking), f"trained on in combinations: {', '.join(leaking[:6])}"

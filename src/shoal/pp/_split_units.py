@@ -72,13 +72,12 @@ class Items:
 
     @cached_property
     def units(self) -> list[str]:
-        """What can be held out: parts, combinations, contexts or items, sorted."""
+        """What can be held out: parts, combinations, contexts or items, in order."""
         if self.by == "perturbation":
             return sorted({p for parts in self.parts for p in parts})
         if self.by == "combination":
-            return sorted(
-                n for n, parts in zip(self.perturbation, self.parts, strict=True) if len(parts) > 1
-            )
+            both = zip(self.perturbation, self.parts, strict=True)
+            return [name for name, parts in both if len(parts) > 1]
         return sorted(set(self.level)) if self.by == "context" else self.names
 
 
@@ -195,13 +194,15 @@ def _find(
         )
         raise ValueError(msg)
     if by in ("perturbation", "combination"):
-        text = screen.canonical(text)
-        several = len(screen.parts(text)) > 1
+        text, parts = screen.canonical(text), screen.parts(text)
+        several = len(parts) > 1
         if text in perturbations and several != (by == "combination"):
             other = "combination" if several else "perturbation"
             kind = "combination" if several else "single perturbation"
             msg = f"{name}: {text!r} is a {kind}; use by={other!r}"
             raise ValueError(msg)
+        if by == "perturbation" and not several and parts:
+            text = parts[0]  # of "A+control"
     elif by != "context":
         level = BY[by] or ""
         first, between, last = text.rpartition(BETWEEN)

@@ -12,10 +12,10 @@ from .._keys import ASSOCIATION, COHERENCE
 from .._logging import logger
 from .._random import as_generator
 from .._threads import one_thread
-from .._validate import get_adata, key_in, one_of, positive
+from .._validate import get_adata, one_of, positive
 from ..core._design import make_plan
 from ..core._results import read_result, write_table
-from ..core._screen import Screen, labels, resolve
+from ..core._screen import Screen, labels, of_result
 from ..core._view import materialize_view
 from ..metrics._association import Association, partial_association, raw_partial
 from ._correction import CORRECTIONS, adjusted
@@ -190,7 +190,7 @@ def associate(
         raise ValueError(msg)
     result = read_result(adata, coherence_key, written_by="sh.tl.coherence(adata)")
     params, table = result["params"], result["table"]
-    screen = _screen(adata, params)
+    screen = of_result(adata, params)
     labelled = labels(adata, screen)
     strata = tuple(k for k in str(params.get("strata", "")).split(",") if k)
     plan = make_plan(adata, labelled, strata=strata, depth_key=None)
@@ -271,19 +271,6 @@ def _listed(names: str | Sequence[str] | None) -> list[str]:
     return (
         [] if names is None else [names] if isinstance(names, str) else list(dict.fromkeys(names))
     )
-
-
-def _screen(adata: AnnData, params: Mapping[str, Any]) -> Screen:
-    """Return the screen that coherence was computed on."""
-    key, control = str(params["perturbation_key"]), str(params["control"])
-    key_in(
-        key,
-        adata.obs.columns,
-        where="adata.obs",
-        hint="(the perturbation_key of the coherence result)",
-    )
-    present = set(adata.obs[key].astype(str))
-    return resolve(adata, key, control=[control] if control in present else control.split(","))
 
 
 def _refuse_twice(scored: Sequence[str], used: Mapping[str, list[str]]) -> None:

@@ -16,7 +16,7 @@ from .._threads import one_thread
 from .._validate import get_adata, one_of, positive
 from ..core._design import codes, make_plan, strata_keys
 from ..core._results import write_table
-from ..core._screen import labels, resolve
+from ..core._screen import perturbed_labels, resolve
 from ..core._view import materialize_view
 from ..metrics._coherence import signed_sqrt
 from ..metrics._null import adjust
@@ -187,7 +187,7 @@ def coherence(
         msg = f"level must lie between 0 and 1, such as 0.95, not {level!r}"
         raise ValueError(msg)
     screen = resolve(adata, perturbation_key, control=control)
-    labelled = labels(adata, screen)
+    labelled = perturbed_labels(adata, screen)
     keys = strata_keys(screen, strata)
     plan = make_plan(adata, labelled, strata=keys, depth_key=depth_key)
     rows, slot, dropped = features(
@@ -218,8 +218,7 @@ def coherence(
     table = pd.DataFrame(columns, index=pd.Index(labelled.names, name="perturbation"))
     _tell(table, min_cells)
     params = {
-        "perturbation_key": screen.perturbation_key,
-        "control": screen.control,
+        **screen.params(),
         "layer": layer,
         "use_rep": slot.removeprefix("obsm/")
         if slot.startswith("obsm/")

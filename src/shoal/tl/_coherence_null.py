@@ -148,6 +148,7 @@ def coherence_null(
     columns = ["held_out", "n_cells", "kappa", "pvalue", "residual_pvalue", "magnitude"]
     table = pd.DataFrame(found_rows, columns=columns)
     params = {
+        **screen.params(),
         "n_draws": n_draws,
         "by": by,
         "slot": slot,

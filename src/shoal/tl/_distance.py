@@ -12,12 +12,13 @@ from .._docs import shared
 from .._keys import DISTANCE
 from .._random import as_generator
 from .._threads import one_thread
-from .._validate import _listed, get_adata, key_in, one_of
+from .._validate import _listed, get_adata, one_of
 from ..core._design import strata_keys
 from ..core._grouped_cells import gather
 from ..core._matrix import as_rows, choose
 from ..core._results import read_result, write_table
-from ..core._screen import labels, resolve
+from ..core._screen import perturbed_labels, resolve
+from ..core._screen_checks import check_columns
 from ..core._view import materialize_view
 from ..metrics._mmd import as_widths
 from ..metrics._permutation import permutation_pvalue
@@ -168,7 +169,7 @@ def distance(
     generator = as_generator(rng)
     _check_test(n_perms, alpha, pairwise=pairwise)
     screen = resolve(adata, perturbation_key, control=control)
-    labelled = labels(adata, screen)
+    labelled = perturbed_labels(adata, screen)
     matrix, slot = choose(adata, layer=layer, use_rep=use_rep)
     keys = strata_keys(screen, strata)
     stratum = _strata(adata, keys, labelled.code >= 0)
@@ -196,8 +197,7 @@ def distance(
     else:
         table = _table(to_control(cells, measure), labelled.names, labelled.counts)
     params = {
-        "perturbation_key": screen.perturbation_key,
-        "control": screen.control,
+        **screen.params(),
         "matrix": slot,
         "metric": metric,
         "pairwise": pairwise,
@@ -290,8 +290,7 @@ def _strata(adata: AnnData, keys: Sequence[str], labelled: Bools) -> Ints:
     if not keys:
         return np.zeros(adata.n_obs, dtype=np.int64)
     columns = list(keys)
-    for column in columns:
-        key_in(column, adata.obs.columns, where="adata.obs", hint="(given as strata)")
+    check_columns(adata, [("strata", column) for column in columns])
     missing = int((adata.obs[columns].isna().any(axis=1).to_numpy() & labelled).sum())
     if missing:
         msg = (
@@ -299,7 +298,8 @@ def _strata(adata: AnnData, keys: Sequence[str], labelled: Bools) -> Ints:
             "of their own"
         )
         raise ValueError(msg)
-    grouped = adata.obs.groupby(columns, sort=True, observed=True, dropna=False)
+    table = adata.obs[columns].reset_index(drop=True)  # the index may have the name of a column
+    grouped = table.groupby(columns, sort=True, observed=True, dropna=False)
     return grouped.ngroup().to_numpy(dtype=np.int64)
 
 

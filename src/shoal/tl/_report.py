@@ -193,5 +193,5 @@ def _screen(adata: AnnData, found: dict[str, dict[str, Any]]) -> Any:
             present = set(adata.obs[key].dropna().astype(str))
             several = [control] if control in present else control.split(",")
             if set(several) <= present:
-                return resolve(adata, key, control=several)
+                return resolve(adata, key, control=several, tell=False)
     return None

@@ -50,7 +50,7 @@ def vocabulary(cells):
 
 def test_a_condition_is_a_perturbation_in_a_context_at_a_dose(cells, vocabulary):
     found = conditions_of(cells, cells.train, vocabulary)
-    assert found.names == ("A | 1 | dose 0.1", "A | 1 | dose 10", "A+B | 2 | dose 1")
+    assert found.names == ("A | 1 | dose 0.1", "A | 1 | dose 10", "B+A | 2 | dose 1")
     np.testing.assert_array_equal(found.sizes, [4, 5, 6])
     obs = cells.adata.obs
     for name, at in zip(found.names, found.cells, strict=True):

@@ -128,7 +128,7 @@ def test_names_of_any_kind(screen, fit_flow):
     assert model.vocabulary.perturbations == ("A/B", "P2", "P3", "P4", "P5")
     made = model.predict(["P4+A/B"], n_cells=4)
     np.testing.assert_array_equal(made.X, model.predict("A/B+P4", n_cells=4).X)
-    assert made.obs["perturbation"].tolist() == ["A/B+P4"] * 4
+    assert made.obs["perturbation"].tolist() == ["P4+A/B"] * 4
 
 
 def test_a_perturbation_without_cells_is_predicted_from_its_vector(divided, fit_flow):

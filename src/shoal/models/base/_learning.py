@@ -47,7 +47,7 @@ def learn_vocabulary(
     dose = dose[dose > 0]
     log = np.log10(dose)
     return Vocabulary(
-        screen=cells.screen,
+        screen=cells.screen.having(cells.screen.names.knowing(perturbations)),
         layer=layer,
         use_rep=use_rep,
         features=cells.features,

@@ -102,7 +102,8 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
     ) -> None:
         super().__init__(adata)
         setup = self.registry_["setup_args"]
-        screen = resolve(adata, setup["perturbation_key"], control=setup["control"])
+        named = {"control": setup["control"], "tell": False}  # setup_anndata has told
+        screen = resolve(adata, setup["perturbation_key"], **named)
         slots = {"layer": setup["layer"], "use_rep": setup["use_rep"]}
         self.cells = population(adata, screen, **slots, images=self.takes_images)
         self.vocabulary: Vocabulary = learn_vocabulary(self.cells, embedding=embedding, **slots)

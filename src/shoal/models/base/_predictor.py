@@ -79,7 +79,7 @@ class Predictor:
         """
         screen = () if adata is None else self._population(adata).names
         also = (*screen, *self._told_of())
-        names = list(dict.fromkeys(map(self.vocabulary.screen.canonical, perturbations)))
+        names = list(dict.fromkeys(map(self.vocabulary.screen.names.as_asked, perturbations)))
         unheard = self.vocabulary.unheard_of(names, also)
         return unheard | self._reasons([name for name in names if name not in unheard])
 

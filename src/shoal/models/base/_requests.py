@@ -148,8 +148,10 @@ def requested_names(
     """
     several = cells.names if perturbations is None else perturbations
     several = list(several) if not isinstance(several, str) and np.iterable(several) else [several]
-    asked = [str(p) if str(p) in cells.names else str(p).strip() for p in several]
-    names = list(dict.fromkeys(map(vocabulary.screen.canonical, asked)))
+    read, asked = vocabulary.screen.names, {}
+    for label in map(str, several):
+        asked.setdefault(read.canonical(label), read.as_asked(label))
+    names = list(asked.values())
     if not names or cells.screen.control[0] in names:
         label, example = cells.screen.control[0], vocabulary.perturbations[0]
         what = f"the control, {label!r}, was asked for, and its cells are measured"

@@ -43,7 +43,7 @@ class MatchingMean(ShiftBaseline):
     """
 
     def _weights(self, names: Sequence[str]) -> tuple[sparse.csr_matrix, Floats]:
-        several = [self._parts(name) for name in names]
+        several = [self._alone(name) for name in names]
         return self._own_weights(several, each=[1 / len(parts) for parts in several])
 
 
@@ -79,7 +79,7 @@ class Additive(ShiftBaseline):
     )
 
     def _unknown(self, names: Sequence[str]) -> list[str]:
-        return [name for name in names if not self._row.keys() >= set(self._parts(name))]
+        return [name for name in names if not self._row.keys() >= set(self._alone(name))]
 
     def _weights(self, names: Sequence[str]) -> tuple[sparse.csr_matrix, Floats]:
-        return self._own_weights([self._parts(name) for name in names], each=[1.0] * len(names))
+        return self._own_weights([self._alone(name) for name in names], each=[1.0] * len(names))

@@ -92,6 +92,10 @@ class ShiftBaseline(Baseline):
         """Return the single perturbations of a perturbation."""
         return self.vocabulary.screen.parts(name)
 
+    def _alone(self, name: str) -> tuple[str, ...]:
+        """Return the names that the parts of a perturbation have where they are alone."""
+        return self.vocabulary.screen.alone(name)
+
     def _own_weights(
         self, several: Sequence[Sequence[str]], *, each: Sequence[float]
     ) -> tuple[sparse.csr_matrix, Floats]:

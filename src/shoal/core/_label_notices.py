@@ -1,0 +1,171 @@
+"""What is worth saying about the labels of a screen, each thing once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from .._logging import logger
+from ._combinations import all_plain, as_text, joined_by_others, strict_pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+MISSING = frozenset({"nan", "none", "<na>", "na", "n/a", "null", "nat"})  # in lower case
+
+
+def tell_of_labels(
+    raw: Mapping[str, int],
+    *,
+    key: str,
+    control: Sequence[str],
+    sep: str,
+    name_of: Callable[[str], str],
+    parts_of: Callable[[str], Sequence[str]],
+) -> None:
+    """Log what the user may not have meant in a column of labels.
+
+    Parameters
+    ----------
+    raw
+        Label -> number of its cells, with the blanks that it has.
+    key
+        Column of the labels.
+    control
+        Control labels.
+    sep
+        Separator as the user gave it: ``"auto"``, a text, or ``""`` for none.
+    name_of, parts_of
+        Give the perturbation of a label, and the parts of a perturbation.
+    """
+    labels = {as_text(label) for label in raw} - {""}
+    column, call = f"adata.obs[{key!r}]", f"sh.pp.annotate(adata, {key!r}, control=..., "
+    _tell_of_blanks(raw, column, is_label="" in control)
+    _tell_of_missing(labels, set(control), column, parts_of)
+    _tell_of_spellings(labels, name_of, control[0])
+    _tell_of_case(dict.fromkeys([*control, *sorted(map(name_of, labels))]), column)
+    if sep == "auto":
+        _tell_of_plus(labels - set(control), call, parts_of)
+    if sep:
+        whole = {label for label in labels if [*parts_of(label)] == [label]}
+        _tell_of_separators(whole, control, sep, call)
+
+
+def _tell_of_blanks(raw: Mapping[str, int], column: str, *, is_label: bool) -> None:
+    n_blank = sum(n for label, n in raw.items() if not as_text(label))
+    if n_blank and not is_label:
+        logger.warning("%s: %d cells hold blank text, which is no label", column, n_blank)
+    found = sorted(label for label in raw if as_text(label) not in ("", label))
+    if found:
+        logger.warning(
+            "%s: %d labels begin or end with a blank, as %s; they are read without it",
+            column,
+            len(found),
+            _some(found),
+        )
+
+
+def _tell_of_missing(
+    labels: Collection[str],
+    control: Collection[str],
+    column: str,
+    parts_of: Callable[[str], Sequence[str]],
+) -> None:
+    found = sorted(
+        label
+        for label in labels
+        if label not in control and not MISSING.isdisjoint(part.lower() for part in parts_of(label))
+    )
+    if found:
+        logger.warning(
+            "%s: %d labels read like missing values, and are taken as perturbations: %s. If cells "
+            "have no label, say so: %s = %s.astype(object).mask(%s.isin(%s))",
+            column,
+            len(found),
+            _some(found),
+            column,
+            column,
+            column,
+            found,
+        )
+
+
+def _tell_of_spellings(labels: Collection[str], name_of: Callable[[str], str], none: str) -> None:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for label in sorted(labels):
+        groups[name_of(label)].append(label)
+    several = [group for name, group in groups.items() if name != none and len(group) > 1]
+    if several:
+        logger.warning(
+            "%d perturbations are written in several ways, such as %s; each is one perturbation, "
+            "shown as %r",
+            len(several),
+            " and ".join(map(repr, several[0][:4])),
+            name_of(several[0][0]),
+        )
+
+
+def _tell_of_case(names: Collection[str], column: str) -> None:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        groups[name.casefold()].append(name)
+    alike = [group for group in groups.values() if len(group) > 1]
+    if alike:
+        first, second = alike[0][:2]
+        logger.warning(
+            "%s: %d names differ from another by case alone, such as %r and %r; they are different "
+            "perturbations. If they are one: %s = %s.astype(str).replace({%r: %r})",
+            column,
+            len(alike),
+            first,
+            second,
+            column,
+            column,
+            second,
+            first,
+        )
+
+
+def _tell_of_plus(
+    labels: Collection[str], call: str, parts_of: Callable[[str], Sequence[str]]
+) -> None:
+    """Say which labels that hold a ``+`` are combinations, and which could be."""
+    split = {label: strict_pieces(label, "+") for label in sorted(labels) if "+" in label}
+    joined = [label for label in split if list(parts_of(label)) != [label]]
+    whole = split.keys() - set(joined)
+    could = sorted(
+        label for label in whole if len(split[label]) > 1 and all_plain(split[label], ())
+    )
+    if joined:
+        logger.info("%d labels are combinations joined by '+', as %s", len(joined), _some(joined))
+    if could:
+        logger.warning(
+            "%d labels hold '+', as %s, and are read as whole names, since their parts occur "
+            "nowhere else. If they are combinations: %ssep='+')",
+            len(could),
+            _some(could),
+            call,
+        )
+
+
+def _tell_of_separators(
+    labels: Collection[str], control: Sequence[str], sep: str, call: str
+) -> None:
+    for other, found in joined_by_others(labels, control).items():
+        if other != sep:
+            logger.warning(
+                "%d labels look like combinations joined by %r, as %s, and are read as whole "
+                "names: a split may train on parts of what it holds out. If they are "
+                "combinations: %ssep=%r)",
+                len(found),
+                other,
+                _some(found),
+                call,
+                other,
+            )
+            return
+
+
+def _some(labels: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(labels) - most} more" if len(labels) > most else ""
+    return ", ".join(map(repr, labels[:most])) + more
