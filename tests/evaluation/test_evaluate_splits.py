@@ -63,7 +63,7 @@ def test_all_conditions_are_scored_if_that_is_said_aloud(caplog, tmp_path):
     assert list(entry["contenders"].index[3:]) == ["control copy"]
     adata.write_h5ad(tmp_path / "x.h5ad")
     entry = ad.read_h5ad(tmp_path / "x.h5ad").uns["evaluation"]
-    assert entry["params"]["caution"] == NO_SPLIT
+    assert entry["params"]["caution"].startswith(f"{NO_SPLIT}; no baseline could be scored")
     assert entry["params"]["split"] == ""
     assert set(entry["conditions"]["split"]) == {""}
     refused(adata, ValueError, "there is no obs", split=None, baselines=["mean_shift"])
@@ -79,15 +79,24 @@ def test_scoring_conditions_of_training_is_warned_of(split, caplog):
     assert sides == ({"test": 6, "train": 6} if split is None else {"train": 6})
 
 
+@pytest.mark.parametrize("controls", ["test", "train", None])
+def test_a_screen_of_held_out_conditions_alone(controls, caplog):
+    adata = screen()
+    control = adata.obs["perturbation"] == "control"
+    adata.obs["split"] = np.where(control, controls, adata.obs["split"].astype(object))
+    adata = adata[control | held_out(adata)].copy()
+    entry = evaluated(adata, **ENERGY, baselines=["mean_shift"])
+    assert len(entry["table"]) == 6
+    assert entry["params"]["caution"].startswith("no baseline could be scored")
+    assert "no baseline could be scored" in caplog.text
+    assert "mean_shift" in set(entry["missing"]["contender"])
+
+
 def test_held_out_conditions_need_no_caution(caplog):
     entry = evaluated(screen(), **ENERGY)
     assert entry["params"]["caution"] == entry["params"]["skipped"] == ""
-    assert not [text for text in said_in(caplog) if "no target" not in text]
-
-
-def said_in(caplog):
-    """What was logged."""
-    return [record.getMessage() for record in caplog.records]
+    assert "seen" not in caplog.text
+    assert "not scored" not in caplog.text
 
 
 # -- splits that leak ------------------------------------------------------------------------------
@@ -153,7 +162,7 @@ def test_a_condition_without_twins_is_left_out_for_all(caplog):
     entry = evaluated(
         adata, metrics=FEW[:2], baselines=["nearest", "mean_shift"], embedding=vectors
     )
-    said = [text for text in said_in(caplog) if "no target" not in text]
+    said = [r.getMessage() for r in caplog.records if "not scored" in r.getMessage()]
     assert len(said) == 1
     assert said[0].startswith(f"not scored, for want of a prediction: '{name}' got no twin")
     assert "got no vector in the embedding" in entry["params"]["skipped"]

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 CALIBRATED = "calibrated"  # the suite of this package
 REAL = "the predicted cells are copies of the real cells that they stand beside"
+ALONE = (
+    "no baseline could be scored: 0 is as good as a copy of the controls, which is easily beaten"
+)
 FEWEST = {True: 4, False: 2}  # cells of a condition: populations have 2, halves of it too
 
 
@@ -139,7 +142,11 @@ def evaluate(
             scores.refuse(name, found)
         else:
             scores.add(name, found, transductive=transductive)
-    said = "; ".join(filter(None, [caution(cells, split), REAL if copied else ""]))
+    rivals = [name for name in baselines if name in scores.scored]
+    alone = external is None and settings.baselines is not None and not rivals
+    said = "; ".join(
+        filter(None, [caution(cells, split), REAL if copied else "", ALONE if alone else ""])
+    )
     if said:
         logger.warning("%s", said)
     if without:
@@ -157,7 +164,7 @@ def evaluate(
         "n_comps": task.truth.axes.shape[1],
         "min_cells": settings.min_cells,
         "best_baseline": scores.best(),
-        "baselines": [name for name in baselines if name in scores.scored],
+        "baselines": rivals,
         "seed": seed,
     }
     return params, tables_of(scores)

@@ -169,6 +169,8 @@ def evaluation_task(
     training = (
         cells.train if (cells.split == 2).any() else cells.perturbed & ~scored
     ) | cells.train_control
+    if not training.any():  # all is held out, the controls too: these are never scored
+        training = cells.labels.is_control
     known, rng = ConditionMeans(cells, training), np.random.default_rng([seed, 0])
     keys, names = known.keys, condition_names(cells, known.keys)
     held = hold_out(

@@ -67,8 +67,8 @@ def check_split(
         holds other values than train, val, test and missing ones.
     """
     accepted = (accept,) if isinstance(accept, str) else tuple(accept)
-    for name in accepted:
-        one_of(name, tuple(CHECKS), name="accept")
+    for one in accepted:
+        one_of(one, tuple(CHECKS), name="accept")
     if SPLIT not in adata.obs:
         return ""
     side, held = sides_of(adata), SIDES.index(held_out)

@@ -53,7 +53,7 @@ def test_an_embedding_that_lacks_some(screen, fit_flow, caplog):
     model = fit_flow(screen, embedding=table, **SHORT)
     assert "1 perturbations have no vector (table) and cannot be predicted: P2" in caplog.text
     with pytest.raises(
-        KeyError, match=r"'P1\+P2' holds 'P2', which got no vector in the embedding 'table'"
+        KeyError, match=r"'P2\+P1' holds 'P2', which got no vector in the embedding 'table'"
     ):
         model.predict("P2+P1")
     with pytest.raises(

@@ -110,7 +110,7 @@ def test_other_contexts_are_other_ones_where_there_are_some(rng):
     assert (
         adata.obs["perturbation"].to_numpy()[rows_of(adata, own.X.astype(np.float32))] == "B"
     ).all()
-    with pytest.raises(ValueError, match=r"cannot be predicted by other_c.*'additive'"):
+    with pytest.raises(ValueError, match=r"'B\+A', 'C' cannot be predicted by other_c.*'additive'"):
         model.predict(["C", "A", "B+A"])
 
 

@@ -222,7 +222,7 @@ def test_latent_linear_knows_a_perturbation_by_its_gene(rng):
     seen, unseen = shift(LatentLinear, adata, "g0"), shift(LatentLinear, adata, "g7")
     assert np.abs(seen - unseen).max() > 0.01, "genes differ"
     with pytest.raises(
-        ValueError, match=r"'g0\+XYZ' cannot be predicted by latent_linear.*embedding="
+        ValueError, match=r"'XYZ', 'g0\+XYZ' cannot be predicted by latent_linear.*embedding="
     ):
         shift(LatentLinear, adata, ["XYZ", "g1", "g0+XYZ"])
     adata.obsm["X_pca"] = adata.X[:, :3]

@@ -155,9 +155,10 @@ def requested_names(
         asked.setdefault(read.canonical(label), read.as_asked(label))
     names = list(asked.values())
     if not names or cells.screen.control[0] in names:
-        what = "no perturbation" if not names else f"the control, {cells.screen.control[0]!r},"
-        example = vocabulary.perturbations[0]
-        msg = f"{what} was asked for; name perturbations, as in model.predict([{example!r}])"
+        label, example = cells.screen.control[0], vocabulary.perturbations[0]
+        what = f"the control, {label!r}, was asked for, and its cells are measured"
+        what = what if names else "no perturbation was asked for"
+        msg = f"{what}; name perturbations, as in model.predict([{example!r}])"
         raise ValueError(msg)
     return names
 

@@ -112,7 +112,8 @@ class LatentLinear(ShiftBaseline):
         self._projected = self.deltas.delta @ self.arrays["scores"]
 
     def _told_of(self) -> Sequence[str]:
-        return self.vocabulary.features if self.vocabulary.embedding == ONE_HOT else ()
+        known = self.vocabulary
+        return (*known.features, *known.symbols) if known.embedding == ONE_HOT else ()
 
     def _reasons(self, names: Sequence[str]) -> dict[str, str]:
         if self.vocabulary.embedding != ONE_HOT:
