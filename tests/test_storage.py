@@ -155,6 +155,22 @@ def test_nor_do_those_of_suites_and_benchmarks(name, storage, tmp_path):
     check(name, storage, tmp_path)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("n_latent", [5, None])
+def test_networks_are_trained_alike(n_latent, tmp_path):
+    pytest.importorskip("lightning")
+    made = []
+    for storage in ("csr float32", "dense", "unsummed", "csc", "dask of csr", "dense big-endian"):
+        adata = stored(storage, tmp_path)
+        adata.obs["split"] = "train"
+        config = {"width": 16, "n_latent": n_latent}
+        with quiet():
+            model = sh.tl.fit(adata, "flow", max_steps=3, config=config, rng=0)
+            made.append(dense(model.predict("g3", n_cells=20, rng=1).X))
+    for values in made[1:]:
+        np.testing.assert_allclose(values, made[0], rtol=1e-4, atol=1e-5)
+
+
 # -- views and files -------------------------------------------------------------------------------
 
 
