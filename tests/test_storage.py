@@ -228,6 +228,42 @@ def test_a_file(kind, tmp_path):
         compare(found, expected(name))
 
 
+def test_a_lazy_matrix_beside_tables_in_memory(tmp_path):
+    pytest.importorskip("xarray")
+    screen().write_zarr(tmp_path / "a.zarr")
+    lazy = ad.experimental.read_lazy(tmp_path / "a.zarr")
+    with pytest.raises(TypeError, match=r"only the matrix may be lazy: AnnData\(lazy\.X, obs="):
+        sh.tl.coherence(lazy)
+    adata = ad.AnnData(lazy.X, obs=lazy.obs.to_memory(), var=lazy.var.to_memory())
+    sh.pp.annotate(adata, "target", control="control", batch_key="batch")
+    compare(FUNCTIONS["coherence"](adata), expected("coherence"))
+
+
+def test_masked_values_are_refused():
+    for name in ("coherence", "distance", "prepare", "embed", "evaluate", "predict", "split"):
+        adata = screen()
+        x = dense(adata.X)
+        adata.X = np.ma.masked_array(x, mask=x > 2.0)
+        with quiet(), pytest.raises(ValueError, match=r"X holds \d+ masked values"):
+            FUNCTIONS[name](adata)
+
+
+@pytest.mark.parametrize(
+    ("form", "dtype"),
+    [
+        *((np.asarray, dtype) for dtype in ("int8", "uint8", "int64", ">i2", "float16")),
+        *((sparse.csc_matrix, dtype) for dtype in ("int8", "uint16", "int64")),
+    ],
+)
+def test_counts_of_any_type(form, dtype):
+    adata = screen()
+    counts = dense(adata.layers["counts"])
+    adata.layers["counts"] = form(counts.astype(dtype))
+    np.testing.assert_array_equal(dense(adata.layers["counts"]), counts)
+    with quiet():
+        compare(FUNCTIONS["normalise"](adata), expected("normalise"))
+
+
 def test_a_file_is_not_normalised(tmp_path):
     screen().write_h5ad(tmp_path / "a.h5ad")
     backed = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
