@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 
 from .._docs import shared
 from .._keys import PCA, SPLIT
 from .._logging import logger
 from .._threads import one_thread
 from .._validate import get_adata, key_in, one_of, positive
+from ..core._gene_names import genes_called, targets_of
 from ..core._matrix import Rows, as_rows, choose
 from ..core._order import stable_order
 from ..core._scale import look
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     from .._typing import Bools
-    from ..core._screen import Labels
+    from ..core._screen import Labels, Screen
 
 MAX_GENES = 5000  # the PCA forms a genes x genes matrix for every fold
 FIXES = {  # what to do about values on another scale, by `normalize` and what the values are
@@ -115,8 +115,9 @@ def prepare(
         because the axes were chosen for them. 0 scores fit cells in sample, as ``fit_on="all"``
         always does.
     exclude
-        Genes that are left out of the choice and of the PCA: targets of the screen, or the gene set
-        of a later :func:`shoal.tl.associate`.
+        Genes that are left out of the choice and of the PCA: names, such as the gene set of a later
+        :func:`shoal.tl.associate`, or ``"targets"`` for all genes that perturbations are named
+        after.
     layer
         Layer to read instead of ``X``. Normalised values are written to ``X`` either way.
     mod
@@ -157,7 +158,7 @@ def prepare(
         left to fit on, if values that cannot be rewritten (backed, zarr) are to be normalised, or
         if `depth_key` holds no numbers above 0, or fewer counts than the matrix.
     KeyError
-        If a column or layer does not exist.
+        If a column or layer does not exist, or none of the genes in `exclude`.
 
     Warns
     -----
@@ -196,6 +197,7 @@ def prepare(
     screen = resolve(adata, perturbation_key, control=control)
     labelled = labels(adata, screen)
     fit = _fit_cells(adata, labelled, fit_on)
+    excluded = _excluded(adata, screen, labelled, exclude)
     matrix, slot = choose(adata, layer=layer)
     rows = as_rows(matrix).held()
     kind = _check_scale(rows, slot, normalize)
@@ -212,7 +214,7 @@ def prepare(
             depth_key=depth_key,
         )
         rows, target_sum = as_rows(normalised.values).held(), normalised.target_sum
-    genes = _choose_genes(adata, rows, fit, n_top_genes, exclude, signed=kind == "signed")
+    genes = _choose_genes(adata, rows, fit, n_top_genes, excluded, signed=kind == "signed")
     folds = _fold_count(cross_fit, fit, n_comps)
     used = Rows(rows.matrix, np.flatnonzero(genes))
     pca = fit_pca(used, fit, n_comps, fit_on, folds=folds, order=stable_order(adata))
@@ -240,7 +242,7 @@ def prepare(
             "normalize": normalize or "",
             "target_sum": float(target_sum or 0.0),
             "depth_key": depth_key or "",
-            "exclude": ",".join(_names(exclude)),
+            "exclude": ",".join(excluded),
             "layer": layer or "",
             "perturbation_key": screen.perturbation_key,
             "control": np.array(screen.control, dtype=object),
@@ -299,24 +301,16 @@ def _check_scale(rows: Rows, slot: str, normalize: str | None) -> str:
 
 
 def _choose_genes(
-    adata: AnnData, rows: Rows, fit: Bools, n_top_genes: int | None, exclude: Any, *, signed: bool
+    adata: AnnData,
+    rows: Rows,
+    fit: Bools,
+    n_top_genes: int | None,
+    excluded: Sequence[str],
+    *,
+    signed: bool,
 ) -> Bools:
     """Return the mask of genes that the PCA uses."""
-    out = _names(exclude)
-    candidate = ~adata.var_names.isin(out)
-    n_absent = len(set(out) - set(adata.var_names))
-    if out and candidate.all():
-        msg = (
-            f"none of the {len(out)} genes in exclude is in adata.var_names, "
-            f"which reads {list(adata.var_names[:5])}"
-        )
-        raise ValueError(msg)
-    if out:
-        logger.info(
-            "%d genes are excluded; %d of exclude are not in var_names",
-            (~candidate).sum(),
-            n_absent,
-        )
+    candidate = ~adata.var_names.isin(excluded)
     n_left = int(candidate.sum())
     if n_left < 2:
         msg = f"{n_left} of {adata.n_vars} genes are left after exclude; a PCA takes at least 2"
@@ -343,11 +337,15 @@ def _choose_genes(
     return chosen
 
 
-def _names(exclude: str | Sequence[str] | None) -> list[str]:
+def _excluded(
+    adata: AnnData, screen: Screen, labelled: Labels, exclude: str | Sequence[str] | None
+) -> list[str]:
+    """Return the ``var_names`` of the genes to leave out."""
     if exclude is None:
         return []
-    return (
-        [exclude]
-        if isinstance(exclude, str)
-        else [str(g) for g in pd.unique(np.asarray(list(exclude), object))]
-    )
+    if isinstance(exclude, str):
+        if exclude == "targets":
+            return targets_of(adata, screen, labelled.names)
+        exclude = [exclude]
+    listed = list(dict.fromkeys(map(str, exclude)))
+    return genes_called(adata, screen, listed) if listed else []
