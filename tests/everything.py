@@ -151,8 +151,11 @@ def prepare_crossfit(adata):
 def associate(adata):
     sh.pp.prepare(adata, n_comps=8, exclude=["g30", "g31"])
     sh.tl.coherence(adata, strata=None)
-    sh.tl.associate(adata, gene_set=["g30", "g31"], n_perms=50, method="raw_partial")
-    return result(adata, "association")
+    found = {}
+    for method in ("crossfit", "raw_partial"):
+        sh.tl.associate(adata, gene_set=["g30", "g31"], n_perms=50, method=method)
+        found |= {f"{method}/{name}": x for name, x in result(adata, "association").items()}
+    return found
 
 
 def embed(adata):

@@ -171,6 +171,27 @@ def test_networks_are_trained_alike(n_latent, tmp_path):
         np.testing.assert_allclose(values, made[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "storage", ["unsummed", "csc", "dense big-endian", "dask of csr", "mapped"]
+)
+@pytest.mark.parametrize("apart", [False, True])
+def test_predictions_are_read_alike(storage, apart, tmp_path):
+    tables = []
+    for change_it in (False, True):
+        adata = screen()
+        with quiet():
+            sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="made", subset="test")
+            values = sparse.csr_matrix(np.nan_to_num(dense(adata.layers["made"])))
+            adata.layers["made"] = change(values, storage, tmp_path) if change_it else values
+            prediction = "made"
+            if apart:
+                obs = adata.obs[["target", "batch"]]
+                prediction = ad.AnnData(adata.layers["made"], obs=obs, var=adata.var[[]])
+            sh.tl.evaluate(adata, prediction=prediction, min_cells=10, n_comps=5, baselines=None)
+        tables.append(adata.uns["evaluation"]["table"])
+    pd.testing.assert_frame_equal(tables[1], tables[0], rtol=1e-9, atol=1e-9)
+
+
 # -- views and files -------------------------------------------------------------------------------
 
 
