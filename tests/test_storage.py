@@ -338,24 +338,23 @@ def masked(x):
 
 
 @pytest.mark.parametrize(
-    ("form", "error", "message"),
+    ("form", "message"),
     [
-        (lambda x: x + 1j, TypeError, "obsm/rep holds values of type complex128"),
-        (lambda x: x.astype(object), TypeError, "obsm/rep holds values of type object"),
-        (lambda x: x.astype(str), TypeError, "obsm/rep holds values of type <U"),
-        (masked, ValueError, "obsm/rep holds 1 masked values"),
+        (lambda x: x + 1j, "obsm/rep holds complex numbers"),
+        (lambda x: x.astype(object), "obsm/rep holds Python objects"),
+        (lambda x: x.astype(str), "obsm/rep holds no numbers .dtype <U"),
+        (masked, "obsm/rep holds 1 masked values"),
         (
             lambda x: table(x).assign(c1="a", c2=pd.Categorical(["b"] * len(x))),
-            TypeError,
             "obsm/rep holds columns that are no numbers: c1, c2",
         ),
     ],
 )
 @pytest.mark.parametrize("function", [sh.tl.coherence, sh.tl.distance])
-def test_what_is_no_number_is_refused(function, form, error, message):
+def test_what_is_no_number_is_refused(function, form, message):
     adata = screen()
     adata.obsm["rep"] = form(adata.obsm["rep"])
-    with pytest.raises(error, match=message):
+    with pytest.raises(ValueError, match=message):
         function(adata, use_rep="rep")
 
 
