@@ -149,10 +149,47 @@ def test_numbers_do_not_depend_on_storage(storage, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("storage", ["unsummed float32", "dense big-endian", "dask both ways"])
 @pytest.mark.parametrize("name", LONG)
 def test_nor_do_those_of_suites_and_benchmarks(name, storage, tmp_path):
     check(name, storage, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_latent", [5, None])
+def test_networks_are_trained_alike(n_latent, tmp_path):
+    pytest.importorskip("lightning")
+    made = []
+    for storage in ("csr float32", "dense", "unsummed", "csc", "dask of csr", "dense big-endian"):
+        adata = stored(storage, tmp_path)
+        adata.obs["split"] = "train"
+        config = {"width": 16, "n_latent": n_latent}
+        with quiet():
+            model = sh.tl.fit(adata, "flow", max_steps=3, config=config, rng=0)
+            made.append(dense(model.predict("g3", n_cells=20, rng=1).X))
+    for values in made[1:]:
+        np.testing.assert_allclose(values, made[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "storage", ["unsummed", "csc", "dense big-endian", "dask of csr", "mapped"]
+)
+@pytest.mark.parametrize("apart", [False, True])
+def test_predictions_are_read_alike(storage, apart, tmp_path):
+    tables = []
+    for change_it in (False, True):
+        adata = screen()
+        with quiet():
+            sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="made", subset="test")
+            values = sparse.csr_matrix(np.nan_to_num(dense(adata.layers["made"])))
+            adata.layers["made"] = change(values, storage, tmp_path) if change_it else values
+            prediction = "made"
+            if apart:
+                obs = adata.obs[["target", "batch"]]
+                prediction = ad.AnnData(adata.layers["made"], obs=obs, var=adata.var[[]])
+            sh.tl.evaluate(adata, prediction=prediction, min_cells=10, n_comps=5, baselines=None)
+        tables.append(adata.uns["evaluation"]["table"])
+    pd.testing.assert_frame_equal(tables[1], tables[0], rtol=1e-9, atol=1e-9)
 
 
 # -- views and files -------------------------------------------------------------------------------
@@ -212,6 +249,42 @@ def test_a_file(kind, tmp_path):
         compare(found, expected(name))
 
 
+def test_a_lazy_matrix_beside_tables_in_memory(tmp_path):
+    pytest.importorskip("xarray")
+    screen().write_zarr(tmp_path / "a.zarr")
+    lazy = ad.experimental.read_lazy(tmp_path / "a.zarr")
+    with pytest.raises(TypeError, match=r"only the matrix may be lazy: AnnData\(lazy\.X, obs="):
+        sh.tl.coherence(lazy)
+    adata = ad.AnnData(lazy.X, obs=lazy.obs.to_memory(), var=lazy.var.to_memory())
+    sh.pp.annotate(adata, "target", control="control", batch_key="batch")
+    compare(FUNCTIONS["coherence"](adata), expected("coherence"))
+
+
+def test_masked_values_are_refused():
+    for name in ("coherence", "distance", "prepare", "embed", "evaluate", "predict", "split"):
+        adata = screen()
+        x = dense(adata.X)
+        adata.X = np.ma.masked_array(x, mask=x > 2.0)
+        with quiet(), pytest.raises(ValueError, match=r"X holds \d+ masked values"):
+            FUNCTIONS[name](adata)
+
+
+@pytest.mark.parametrize(
+    ("form", "dtype"),
+    [
+        *((np.asarray, dtype) for dtype in ("int8", "uint8", "int64", ">i2", "float16")),
+        *((sparse.csc_matrix, dtype) for dtype in ("int8", "uint16", "int64")),
+    ],
+)
+def test_counts_of_any_type(form, dtype):
+    adata = screen()
+    counts = dense(adata.layers["counts"])
+    adata.layers["counts"] = form(counts.astype(dtype))
+    np.testing.assert_array_equal(dense(adata.layers["counts"]), counts)
+    with quiet():
+        compare(FUNCTIONS["normalise"](adata), expected("normalise"))
+
+
 def test_a_file_is_not_normalised(tmp_path):
     screen().write_h5ad(tmp_path / "a.h5ad")
     backed = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
@@ -265,24 +338,23 @@ def masked(x):
 
 
 @pytest.mark.parametrize(
-    ("form", "error", "message"),
+    ("form", "message"),
     [
-        (lambda x: x + 1j, TypeError, "obsm/rep holds values of type complex128"),
-        (lambda x: x.astype(object), TypeError, "obsm/rep holds values of type object"),
-        (lambda x: x.astype(str), TypeError, "obsm/rep holds values of type <U"),
-        (masked, ValueError, "obsm/rep holds 1 masked values"),
+        (lambda x: x + 1j, "obsm/rep holds complex numbers"),
+        (lambda x: x.astype(object), "obsm/rep holds Python objects"),
+        (lambda x: x.astype(str), "obsm/rep holds no numbers .dtype <U"),
+        (masked, "obsm/rep holds 1 masked values"),
         (
             lambda x: table(x).assign(c1="a", c2=pd.Categorical(["b"] * len(x))),
-            TypeError,
             "obsm/rep holds columns that are no numbers: c1, c2",
         ),
     ],
 )
 @pytest.mark.parametrize("function", [sh.tl.coherence, sh.tl.distance])
-def test_what_is_no_number_is_refused(function, form, error, message):
+def test_what_is_no_number_is_refused(function, form, message):
     adata = screen()
     adata.obsm["rep"] = form(adata.obsm["rep"])
-    with pytest.raises(error, match=message):
+    with pytest.raises(ValueError, match=message):
         function(adata, use_rep="rep")
 
 

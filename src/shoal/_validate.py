@@ -161,9 +161,10 @@ def get_adata(data: AnnData | MuData, mod: str | None) -> AnnData:
     KeyError
         If the MuData has no such modality.
     TypeError
-        If `data` is neither.
+        If `data` is neither, or its table of cells is not in memory.
     """
     from anndata import AnnData
+    from pandas import DataFrame
 
     modalities = getattr(data, "mod", None)
     if isinstance(modalities, Mapping):
@@ -179,6 +180,13 @@ def get_adata(data: AnnData | MuData, mod: str | None) -> AnnData:
     if mod is not None:
         msg = f"mod={mod!r} was given but data is an AnnData; leave mod out"
         raise ValueError(msg)
+    if not isinstance(data.obs, DataFrame):
+        msg = (
+            f"obs is a {type(data.obs).__name__}, as anndata.experimental.read_lazy gives it; only "
+            "the matrix may be lazy: AnnData(lazy.X, obs=lazy.obs.to_memory(), "
+            "var=lazy.var.to_memory())"
+        )
+        raise TypeError(msg)
     return data
 
 

@@ -177,5 +177,7 @@ def test_qvalues_leave_nan_out():
 def test_bad_arrays_are_refused(rng):
     with pytest.raises(ValueError, match="equal columns"):
         sh.metrics.coherence(rng.normal(size=(5, 3)), rng.normal(size=(5, 4)))
+    with pytest.raises(ValueError, match="needs at least 2 columns, not 1"):
+        sh.metrics.coherence(rng.normal(size=(20, 1)), rng.normal(size=(20, 1)))
     with pytest.raises(ValueError, match="at least 2 cells"):
         sh.metrics.coherence(rng.normal(size=(1, 3)), rng.normal(size=(5, 3)))

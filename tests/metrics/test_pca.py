@@ -89,3 +89,18 @@ def test_axes_are_rotated_within_their_span(rng):
     found = rotated_onto(near @ np.linalg.qr(rng.normal(size=(3, 3)))[0], target)
     np.testing.assert_allclose(near @ (near.T @ found), found, atol=1e-12)
     np.testing.assert_allclose(found.T @ found, np.eye(3), atol=1e-12)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_axes_are_those_of_the_values_however_stored(rng, monkeypatch, exact):
+    """By decomposition and by iteration: sparse, dense and single precision; and they are the true ones."""
+    monkeypatch.setattr(_pca, "EXACT", 100 if exact else 10)
+    spread = 2.0 ** -np.arange(40)
+    x = np.maximum((rng.normal(size=(300, 40)) * spread) @ rng.normal(size=(40, 40)), 0)
+    x = x.astype(np.float32).astype(np.float64)
+    forms = (x, sparse.csr_matrix(x), x.astype(np.float32), sparse.csr_matrix(x.astype(np.float32)))
+    found = [_pca.axes_of_cells(form, 4, rng=np.random.default_rng(0)) for form in forms]
+    for axes in found[1:]:
+        np.testing.assert_allclose(axes, found[0], atol=1e-10)
+    true = _pca.principal_axes(np.cov(x.T), 4)[0]
+    np.testing.assert_allclose(found[0], true, atol=1e-9 if exact else 1e-3)

@@ -278,9 +278,10 @@ def as_rows(matrix: Any, columns: Ints | None = None, *, slot: str = "the matrix
     Raises
     ------
     TypeError
-        If the matrix is of a kind that is not known, or does not hold real numbers.
+        If the matrix is of a kind that is not known.
     ValueError
-        If it has one axis only, values are masked, or columns of images are asked for.
+        If it has one axis only, does not hold real numbers, some are masked, or columns of images
+        are asked for.
     """
     check_numbers(matrix, slot)
     if len(matrix.shape) < 2:
@@ -325,10 +326,10 @@ def choose(
     Raises
     ------
     ValueError
-        If both `layer` and `use_rep` are given, ``adata.X`` is empty, values are masked, or the
-        slot holds images and the caller does not take them.
+        If both `layer` and `use_rep` are given, ``adata.X`` is empty, the slot does not hold real
+        numbers or some are masked, or it holds images and the caller does not take them.
     TypeError
-        If the slot does not hold real numbers.
+        If the slot is no matrix.
     KeyError
         If the slot does not exist.
     """

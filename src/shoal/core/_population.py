@@ -172,7 +172,7 @@ class Population:
         control = np.flatnonzero(self.labels.is_control)
         rows = self.rows.take(control[:: 1 + len(control) // MANY])
         mean, on = (
-            np.asarray(part.mean(axis=0), dtype=np.float64).ravel() for part in (rows, rows > 0)
+            np.asarray(part.mean(axis=0, dtype=np.float64)).ravel() for part in (rows, rows > 0)
         )
         return mean, np.clip(1 - on, 0, 1)
 
@@ -201,8 +201,8 @@ class Population:
 
     def _mean(self, cells: Ints) -> NDArray[np.float32]:
         """Return the mean of cells at sorted positions, of the shape of a cell."""
-        mean = np.asarray(self.rows.take(cells).mean(axis=0), dtype=np.float32)
-        return mean.reshape(self.rows.cell_shape)
+        mean = np.asarray(self.rows.take(cells).mean(axis=0, dtype=np.float64))
+        return mean.reshape(self.rows.cell_shape).astype(np.float32)
 
     def values(self, cells: Ints) -> NDArray[np.float32]:
         """Return the dense float32 values of cells in any order, repeats allowed.

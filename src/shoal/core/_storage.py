@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from .._typing import Matrix
 
 
+NO_NUMBERS = {  # by kind of dtype: what values are, and what to do about it
+    "c": ("complex numbers", "take the real part, or the modulus"),
+    "O": ("Python objects", "turn them into numbers, such as adata.X = adata.X.astype('float32')"),
+}
+
+
 def canonical(matrix: Any) -> Matrix:
     """Return a sparse matrix as CSR in the one form that all statistics are computed from.
 
@@ -47,7 +53,7 @@ def numbers_of(table: Any, slot: str) -> Any:
 
     Raises
     ------
-    TypeError
+    ValueError
         If a column holds no numbers.
     """
     from pandas.api import types
@@ -58,7 +64,7 @@ def numbers_of(table: Any, slot: str) -> Any:
             f"{slot} holds columns that are no numbers: {', '.join(odd[:8])}; keep the others, "
             "such as with .select_dtypes('number')"
         )
-        raise TypeError(msg)
+        raise ValueError(msg)
     if any(types.is_extension_array_dtype(own) for own in table.dtypes):
         return table.to_numpy(dtype=np.float64, na_value=np.nan)
     return table.to_numpy()
@@ -70,9 +76,9 @@ def check_numbers(values: Any, slot: str) -> None:
     Raises
     ------
     TypeError
-        If they are of a type that is not read, or hold text, objects, dates or complex numbers.
+        If they are of a type that is not read.
     ValueError
-        If some are masked.
+        If they are complex numbers, text, dates or Python objects, or some are masked.
     """
     if not all(hasattr(values, name) for name in ("shape", "dtype", "__getitem__")):
         msg = (
@@ -81,13 +87,9 @@ def check_numbers(values: Any, slot: str) -> None:
         )
         raise TypeError(msg)
     if values.dtype.kind not in "buif":
-        fix = (
-            "take the real part, or the modulus"
-            if values.dtype.kind == "c"
-            else ("convert them, such as with .astype('float32')")
-        )
-        msg = f"{slot} holds values of type {values.dtype}, and real numbers are needed; {fix}"
-        raise TypeError(msg)
+        what, fix = NO_NUMBERS.get(values.dtype.kind, ("no numbers", "put numbers there"))
+        msg = f"{slot} holds {what} (dtype {values.dtype}): {fix}"
+        raise ValueError(msg)
     if isinstance(values, np.ma.MaskedArray) and np.any(values.mask):
         msg = (
             f"{slot} holds {int(np.sum(values.mask))} masked values, which are missing: "

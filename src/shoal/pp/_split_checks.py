@@ -285,7 +285,7 @@ def identical_cells(facts: Facts) -> Finding:
     """Check whether copies of a cell are on several sides."""
     if facts.adata.X is None:
         return Finding("not applicable", 0, "X is empty")
-    group = identical_groups(as_rows(facts.adata.X))
+    group = identical_groups(as_rows(facts.adata.X, slot="X"))
     copies = (group >= 0) & (facts.side >= 0)
     across = np.isin(group, on_several_sides(group, facts.side, copies)) & copies & facts.held
     if across.any():

@@ -49,7 +49,7 @@ def test_the_context_of_an_array(screen, fit_flow):
     cells = controls(screen[screen.obs["context"].astype(str) == second])
     cells.X = x = dense(cells.X)
     made = model.transport(x, "P1", context=second)
-    np.testing.assert_allclose(made, dense(model.transport(cells, "P1").X), rtol=1e-5)
+    np.testing.assert_allclose(made, dense(model.transport(cells, "P1").X), rtol=1e-6)
     assert np.abs(made - model.transport(x, "P1", context=first)).max() > 0
     assert np.isfinite(model.transport(x, "P1")).all()  # of unknown context
     with pytest.raises(

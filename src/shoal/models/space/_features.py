@@ -57,7 +57,8 @@ class FeatureSpace:
 
     def encode(self, block: Matrix) -> Singles:
         """Turn (n, d) values, dense or CSR, into (n, d) cells in the space."""
-        return ((densify(block) - self.mean) / self.scale).astype(np.float32)
+        mean = self.mean.astype(np.float64)  # rounded once, at the end
+        return ((densify(block) - mean) / self.scale).astype(np.float32)
 
     def decode(self, z: Singles, start: Singles) -> Singles:
         """Turn (n, d) cells in the space into (n, d) values; the cells `start` add nothing."""
@@ -91,6 +92,6 @@ def fit_features(rows: Rows, fit: Ints, *, rng: np.random.Generator) -> FeatureS
         If the training cells do not vary.
     """
     block = training_block(rows, fit, rng)
-    mean = np.asarray(block.mean(axis=0), dtype=np.float64).ravel().astype(np.float32)
+    mean = np.asarray(block.mean(axis=0, dtype=np.float64)).ravel().astype(np.float32)
     centred = FeatureSpace(mean, 1.0).encode(block)
     return FeatureSpace(mean, float(np.sqrt((centred.astype(np.float64) ** 2).mean())))

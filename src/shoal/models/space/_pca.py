@@ -105,7 +105,7 @@ def fit_pca(rows: Rows, fit: Ints, *, n_latent: int, rng: np.random.Generator) -
     whole(n_latent, name="n_latent")
     block = training_block(rows, fit, rng)
     n, d = block.shape
-    mean = np.asarray(block.mean(axis=0), dtype=np.float64).ravel().astype(np.float32)
+    mean = np.asarray(block.mean(axis=0, dtype=np.float64)).ravel().astype(np.float32)
     axes = axes_of_cells(block, min(n_latent, d, n - 1), rng=rng)
     axes = np.ascontiguousarray(axes, dtype=np.float32)
     z = PCASpace(mean, axes, 1.0).encode(block).astype(np.float64)
