@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from anndata import read_h5ad
-from predict import DATA, FOLDER, Task, fitted, prepare
+from predict import DATA, FOLDER, Data, Split, Task, fitted, prepare
 
 from shoal.core._matrix import as_rows
 from shoal.core._scale import look
@@ -38,6 +38,14 @@ if TYPE_CHECKING:
     from shoal._typing import Floats
     from shoal.evaluation._task import EvaluationTask
 
+DATA["nelisa"] = Data(
+    "nelisa_a549_302compounds.h5ad",
+    "perturbation",
+    "DMSO",
+    {"perturbation": Split("perturbation")},
+    columns={"batch_key": "plate"},
+    counts=False,
+)
 CELLS = 2_000  # cells of the first table
 
 

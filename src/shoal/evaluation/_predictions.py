@@ -164,7 +164,7 @@ def _beside(adata: AnnData, name: str) -> Beside:
     slot, values = f"{where}[{key!r}]", getattr(adata, where)[key]
     if where == "obsm":
         values = _genes_of(adata, values, slot)
-    return Beside(name, slot, as_rows(values), is_transductive(adata, name))
+    return Beside(name, slot, as_rows(values, slot=slot), is_transductive(adata, name))
 
 
 def _genes_of(adata: AnnData, values: Any, slot: str) -> Any:
