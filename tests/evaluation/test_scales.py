@@ -15,7 +15,7 @@ SCREENS = {
     "panel": {"n_genes": 60, "library_size": 3_000},
     "many genes": {"n_genes": 600, "library_size": 5_000},
     "shallow": {"n_genes": 200, "library_size": 800},
-    "strong effects": {"n_genes": 200, "effect_size": [10, 8, 6, 9, 7, 5]},
+    "strong effects": {"n_genes": 200, "effect_size": [5, 4, 3, 5, 4, 3]},
     "no effects": {"n_genes": 100, "effect_size": [0] * 6},
     "contexts": {"n_genes": 80, "contexts": 2},
 }
@@ -39,16 +39,18 @@ def logged(counts: np.ndarray, depth: float | None = None) -> np.ndarray:
 
 
 def second(adata: ad.AnnData) -> np.ndarray:
-    """Counts of a second experiment: drawn again around the first, of which some are lost."""
-    rng = np.random.default_rng(2)
-    return rng.poisson(dense(adata.layers["counts"]) * 0.9 + 0.02).astype(np.float64)
+    """Counts of a second experiment: cells of the first, drawn with replacement."""
+    rng, rows = np.random.default_rng(2), np.arange(adata.n_obs)
+    for own in adata.obs.groupby("perturbation", observed=True).indices.values():
+        rows[own] = rng.choice(own, len(own))
+    return dense(adata.layers["counts"])[rows].astype(np.float64)
 
 
 def evaluated(adata: ad.AnnData, values: np.ndarray, **options) -> float:
     own = adata.copy()
     pred = ad.AnnData(values, obs=adata.obs.copy(), var=adata.var[[]].copy())
-    sh.tl.evaluate(own, prediction=pred, baselines=None, n_comps=5, metrics=["mse"], **options)
-    return own.uns["evaluation"]["table"]["mse"].mean()
+    sh.tl.evaluate(own, prediction=pred, baselines=None, n_comps=5, metrics=["mae"], **options)
+    return own.uns["evaluation"]["table"]["mae"].mean()
 
 
 def scaled(counts: np.ndarray) -> np.ndarray:
@@ -63,17 +65,17 @@ def median(counts: np.ndarray) -> float:
 
 OTHERS = {
     "log2": (lambda c: logged(c) / np.log(2), r"1\.[345]\d* times .*: log2 against natural"),
-    "log10": (lambda c: logged(c) / np.log(10), r"0\.4\d* times .*: log10 against natural"),
+    "log10": (lambda c: logged(c) / np.log(10), r"0\.[34]\d* times .*: log10 against natural"),
     "not logged": (lambda c: np.expm1(logged(c)), "times linear ones: not logged"),
     "CPM, not logged": (lambda c: np.expm1(logged(c, 1e6)), "not logged"),
     "8 times the depth": (
         lambda c: logged(c, 8 * median(c)),
-        "scaled to about (6|8|1)[.0-9]* times the counts .* target_sum",
+        "scaled to about [5-9][.0-9]* times the counts .* target_sum",
     ),
-    "an eighth of the depth": (lambda c: logged(c, median(c) / 8), "0.1[.0-9]* times the counts"),
+    "an eighth of the depth": (lambda c: logged(c, median(c) / 8), "0.[12][.0-9]* times the "),
     "z-scored": (scaled, "below 0 in many genes, .* scaled"),
     "counts": (lambda c: c, "whole numbers, .* counts"),
-    "a third": (lambda c: logged(c) / 3, r"0\.3\d* times the real ones"),
+    "a third": (lambda c: logged(c) / 3, r"0\.[23]\d* times the real one"),
     "zeros": (lambda c: 0 * c, "all 0"),
 }
 
@@ -130,9 +132,7 @@ def test_bad_predictions_on_the_right_scale_are_scored(prediction, screen):
 
 
 def test_signed_values_may_be_predicted_too_small_and_not_far_too_large():
-    adata = sh.ds.simulate_gaussian(
-        n_perturbations=5, n_cells=40, n_control=80, n_features=20, rng=0
-    )
+    adata = sh.ds.simulate_gaussian(n_perturbations=5, n_cells=40, n_control=80, rng=0)
     sh.pp.annotate(adata, "perturbation", control="control")
     values = dense(adata.X)
     for factor in (0.0, 0.1, 0.5, 1.0, 2.0):
