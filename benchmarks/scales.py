@@ -199,7 +199,7 @@ def main() -> None:
     print(f"\n## Honest predictions: {(found['refused'] != '').sum()} of {len(found)} refused\n")
     print(found.round(2).to_markdown(index=False))
     print("\n## A second experiment on another scale\n")
-    rows = [row for name in given.data for row in on_other_scales(name, given.folder)]
+    rows = [row for name in counts for row in on_other_scales(name, given.folder)]
     print(pd.DataFrame(rows).to_markdown(index=False))
 
 

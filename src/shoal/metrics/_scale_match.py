@@ -199,6 +199,8 @@ def _other_scales(found: Profiles) -> Iterator[OtherScale]:
         profile = found.own * np.log(base) / np.log(other)
         slack = COMMON_SLACK if {base, other} == {*BASES.values()} else SLACK
         yield OtherScale(f"{words}: {of_predicted} against {of_real}?", profile, slack)
+    if SAME < _size(times) < MOST:
+        yield OtherScale(words, times * found.own, slack=0.0)
     for of_real, base in BASES.items():
         linear = np.expm1(found.real * np.log(base))
         for of_predicted, other in BASES.items():
@@ -208,8 +210,6 @@ def _other_scales(found: Profiles) -> Iterator[OtherScale]:
         if _size(factor) < MOST:
             name = f"predicted values are {factor:.3g} times linear ones: not logged"
             yield OtherScale(name, factor * profile)
-    if SAME < _size(times) < MOST:
-        yield OtherScale(words, times * found.own)
     spread = np.sqrt(np.maximum(found.weight @ (found.real - found.own) ** 2, 1e-12))
     words = "predicted values are real ones over their standard deviation: scaled"
     yield OtherScale(words, found.own / spread)
