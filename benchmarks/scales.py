@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from anndata import read_h5ad
-from predict import DATA, FOLDER, Task, fitted, prepare
+from predict import DATA, FOLDER, Data, Split, Task, fitted, prepare
 
 from shoal.core._matrix import as_rows
 from shoal.core._scale import look
@@ -38,6 +38,14 @@ if TYPE_CHECKING:
     from shoal._typing import Floats
     from shoal.evaluation._task import EvaluationTask
 
+DATA["nelisa"] = Data(
+    "nelisa_a549_302compounds.h5ad",
+    "perturbation",
+    "DMSO",
+    {"perturbation": Split("perturbation")},
+    columns={"batch_key": "plate"},
+    counts=False,
+)
 CELLS = 2_000  # cells of the first table
 
 
@@ -191,7 +199,7 @@ def main() -> None:
     print(f"\n## Honest predictions: {(found['refused'] != '').sum()} of {len(found)} refused\n")
     print(found.round(2).to_markdown(index=False))
     print("\n## A second experiment on another scale\n")
-    rows = [row for name in given.data for row in on_other_scales(name, given.folder)]
+    rows = [row for name in counts for row in on_other_scales(name, given.folder)]
     print(pd.DataFrame(rows).to_markdown(index=False))
 
 

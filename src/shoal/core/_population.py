@@ -16,7 +16,7 @@ from ._codes import codes_of, members, recode
 from ._condition_sums import ConditionSums, Reading, read
 from ._controls import Controls
 from ._matrix import Rows, as_rows, choose
-from ._scale import ANY, EXPRESSION, Scale, look, require
+from ._scale import ANY, EXPRESSION, Kind, Scale, look, require
 from ._screen import Labels, Screen, labels
 
 if TYPE_CHECKING:
@@ -392,7 +392,12 @@ def _split(adata: AnnData) -> Ints:
 
 
 def check_scale(
-    cells: Population, *, layer: str | None, use_rep: str | None, what: str = "a model"
+    cells: Population,
+    *,
+    layer: str | None,
+    use_rep: str | None,
+    what: str = "a model",
+    only_logged: bool = False,
 ) -> Scale:
     """Return the scale of all values.
 
@@ -404,6 +409,8 @@ def check_scale(
         Slot that its values were read from; both ``None`` for ``X``.
     what
         What needs the values, for messages.
+    only_logged
+        Whether genes must hold log-normalised values, and none below 0.
 
     Raises
     ------
@@ -412,5 +419,7 @@ def check_scale(
     """
     in_genes = use_rep in (None, "X")
     slot = f"layers[{layer!r}]" if layer else "X" if in_genes else f"obsm[{use_rep!r}]"
-    accept = EXPRESSION if in_genes else ANY
+    accept: tuple[Kind, ...] = EXPRESSION if in_genes else ANY
+    if in_genes and only_logged:
+        accept, what = ("log",), f"{what} that was trained on values of 0 and above"
     return require(cells.scale, slot=slot, what=what, accept=accept, cells=cells.adata.obs_names)

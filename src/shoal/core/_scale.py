@@ -253,13 +253,20 @@ def sign_of(block: Matrix) -> Sign:
     cells = np.asarray(rows.toarray() if sparse.issparse(rows) else rows, dtype=np.float64)
     if cells.shape[0] < FEWEST_CELLS or cells.shape[1] < FEWEST_FEATURES:
         return ""
-    total, top = cells.sum(axis=1), cells.max(axis=1)
-    if np.ptp(total) < ALIKE * total.max() and np.ptp(top) > ALIKE * top.max():
+    has_zeros = bool((cells == 0).mean() >= ZEROS)
+    if has_zeros and _same_totals(cells):
         return "totals"
     positive = cells[cells > 0]
     if _often_whole(positive):
         return "wholes"
-    return "spread" if _spread_as_counts(cells, positive) else ""
+    return "spread" if has_zeros and _spread_as_counts(cells, positive) else ""
+
+
+def _same_totals(cells: Floats) -> bool:
+    """Return whether cells that differ have one total above 1, which is that of proportions."""
+    total, top = cells.sum(axis=1), cells.max(axis=1)
+    alike, differ = np.ptp(total) < ALIKE * total.max(), np.ptp(top) > ALIKE * top.max()
+    return bool(alike and differ and total.max() > 1 + ALIKE)
 
 
 def _often_whole(positive: Floats) -> bool:
@@ -274,8 +281,6 @@ def _often_whole(positive: Floats) -> bool:
 
 def _spread_as_counts(cells: Floats, positive: Floats) -> bool:
     """Return whether features that most cells express vary by their mean or more."""
-    if (cells == 0).mean() < ZEROS:
-        return False
     often = cells[:, (cells > 0).mean(axis=0) >= OFTEN_ON]
     if often.shape[1] < FEWEST_FEATURES or np.quantile(positive, 0.1) > UNIT:
         return False

@@ -260,7 +260,7 @@ def _beside(adata: AnnData, name: str, layer: str | None) -> Beside:
         raise ValueError(msg)
     if where == "obsm":
         values = _genes_of(adata, values, slot)
-    return Beside(name, slot, as_rows(values), is_transductive(adata, name))
+    return Beside(name, slot, as_rows(values, slot=slot), is_transductive(adata, name))
 
 
 def _genes_of(adata: AnnData, values: Any, slot: str) -> Any:

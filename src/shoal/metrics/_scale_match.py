@@ -1,6 +1,6 @@
 """Whether predicted expression is on the scale of real expression, and if not, on which one.
 
-The real cells are brought to other scales: other logarithms, other depths, no logarithm, roots,
+The real cells are brought to other scales: other logarithms, other depths, no logarithm,
 unit variance. If the mean profile of the predicted cells is far from that of the real cells, of
 their controls and of other perturbed cells, and many times closer to one on another scale, the
 prediction is on that scale. A bad prediction is close to none.
@@ -29,6 +29,8 @@ CONDITIONS, CELLS = 64, 512  # most conditions, and real cells of all of them, t
 FAR = 0.2  # difference of two profiles, as a share of both, from which other scales are tried
 TIMES = 2.5  # how many times closer another scale must be
 MOST = 1e4  # the largest factor that is looked for
+SLACK = 0.01  # how much farther a simple scale may be than the closest one
+COMMON_SLACK = 0.05  # log2 for natural logarithms is the most common mistake, and named first
 SAME = 1.35  # factors nearer to 1 than this are none
 FAR_APART = 3.0  # factor between two profiles that no two sets of cells of one scale have
 FAR_SIGNED = 5.0  # the same for the size of signed values, of which predictions are often too small
@@ -38,6 +40,25 @@ HARDLY_SIGNED = 0.02  # share of values below 0 in the sum of all sizes that cor
 BASES = {"natural logarithms": np.e, "log2": 2.0}  # that are tried with other depths too
 LOGARITHMS = {**BASES, "log10": 10.0}
 DEPTHS = np.logspace(-3, 3, 61)  # factors between the counts that cells were scaled to
+
+
+@dataclass(frozen=True)
+class OtherScale:
+    """A scale that predicted values could be on.
+
+    Attributes
+    ----------
+    words
+        What it is.
+    profile
+        (g,) profile of the real cells on it.
+    slack
+        How much farther than the closest one it may be, to be named before it.
+    """
+
+    words: str
+    profile: Floats
+    slack: float = SLACK
 
 
 @dataclass(frozen=True)
@@ -136,15 +157,9 @@ def mismatch(found: Profiles) -> str:
         return (
             "predicted means are below 0 in many genes, and real values are not: scaled, centred?"
         )
-    error = found.least_error
-    if len(own) >= FEWEST_GENES and error > FAR:
-        tried = [
-            (words, found.error(profile)) for words, profile in _other_scales(found, own, predicted)
-        ]
-        closer = [(words, other) for words, other in tried if other * TIMES < error]
-        if closer:  # the first is the simplest
-            best = min(other for _, other in closer)
-            return next(words for words, other in closer if other <= 1.5 * best + 0.01)
+    closest = _closest(found) if len(own) >= FEWEST_GENES else None
+    if closest is not None:
+        return closest.words
     if not 1 / FAR_APART <= found.ratio <= FAR_APART:
         return f"the mean predicted value is {found.ratio:.3g} times the real one"
     return ""
@@ -162,34 +177,47 @@ def _mismatch_of_signed(found: Profiles) -> str:
     return ""
 
 
-def _other_scales(found: Profiles, own: Floats, predicted: Floats) -> Iterator[tuple[str, Floats]]:
-    """Yield scales that the predicted values could be on, in words, and the real profile there.
+def _closest(found: Profiles) -> OtherScale | None:
+    """Return the scale that predicted values are on, if it is another one.
 
-    The simple ones come first.
+    Of those that are about as close, it is the first, which is the simplest.
     """
-    factor = _factor(predicted, own)
-    times = f"predicted values are {factor:.3g} times the real ones"
+    error = found.least_error
+    if error <= FAR:
+        return None
+    tried = [(scale, found.error(scale.profile)) for scale in _other_scales(found)]
+    closer = [(scale, far) for scale, far in tried if far * TIMES < error]
+    best = min((far for _, far in closer), default=0.0)
+    return next((scale for scale, far in closer if far <= 1.5 * best + scale.slack), None)
+
+
+def _other_scales(found: Profiles) -> Iterator[OtherScale]:
+    """Yield scales that the predicted values could be on."""
+    times = _factor(found.predicted, found.own)
+    words = f"predicted values are {times:.3g} times the real ones"
     for (of_real, base), (of_predicted, other) in permutations(LOGARITHMS.items(), 2):
-        ratio = np.log(base) / np.log(other)
-        yield f"{times}: {of_predicted} against {of_real}?", ratio * own
-    if SAME < _size(factor) < MOST:
-        yield times, factor * own
+        profile = found.own * np.log(base) / np.log(other)
+        slack = COMMON_SLACK if {base, other} == {*BASES.values()} else SLACK
+        yield OtherScale(f"{words}: {of_predicted} against {of_real}?", profile, slack)
+    if SAME < _size(times) < MOST:
+        yield OtherScale(words, times * found.own, slack=0.0)
     for of_real, base in BASES.items():
         linear = np.expm1(found.real * np.log(base))
         for of_predicted, other in BASES.items():
             yield _deeper(found, linear, (of_real, base), (of_predicted, other))
-        for words, values in (("linear ones: not logged", linear), ("roots", np.sqrt(linear))):
-            profile = found.mean(values)
-            factor = _factor(predicted, profile)
-            if _size(factor) < MOST:
-                yield f"predicted values are {factor:.3g} times {words}", factor * profile
-    spread = np.sqrt(np.maximum(found.weight @ (found.real - own) ** 2, 1e-12))
-    yield "predicted values are real ones over their standard deviation: scaled", own / spread
+        profile = found.mean(linear)
+        factor = _factor(found.predicted, profile)
+        if _size(factor) < MOST:
+            name = f"predicted values are {factor:.3g} times linear ones: not logged"
+            yield OtherScale(name, factor * profile)
+    spread = np.sqrt(np.maximum(found.weight @ (found.real - found.own) ** 2, 1e-12))
+    words = "predicted values are real ones over their standard deviation: scaled"
+    yield OtherScale(words, found.own / spread)
 
 
 def _deeper(
     found: Profiles, linear: Floats, real: tuple[str, float], predicted: tuple[str, float]
-) -> tuple[str, Floats]:
+) -> OtherScale:
     """Return logarithms of cells that were scaled to more counts, or to fewer, and best fit."""
     depths = [depth for depth in DEPTHS if _size(depth) > SAME]
     options = [found.mean(np.log1p(depth * linear)) / np.log(predicted[1]) for depth in depths]
@@ -199,7 +227,7 @@ def _deeper(
         f"predicted values are those of cells scaled to about {depths[at]:.2g} times the counts of "
         f"the real ones{bases}: another target_sum, such as 10,000 against the median depth?"
     )
-    return words, options[at]
+    return OtherScale(words, options[at])
 
 
 def _factor(predicted: Floats, real: Floats) -> float:

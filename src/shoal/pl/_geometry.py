@@ -123,6 +123,12 @@ def geometry(
 
     rng = as_generator(rng)
     cells, controls = _shifts(rows, plan, labelled.names.get_loc(name), rng)
+    if not (np.isfinite(cells).all() and np.isfinite(controls).all()):
+        msg = (
+            f"{slot} holds NaN or infinite values in cells of {name!r} or in their controls; drop "
+            "or fill them"
+        )
+        raise ValueError(msg)
     plane = _plane(cells, controls)
     ax = axes_or_new(ax, width=5.6, height=4.6)
     _draw(ax, cells, controls, plane, max_cells=int(max_cells), rng=rng)

@@ -11,6 +11,7 @@ from anndata import AnnData
 from .._validate import key_in
 from ..core._matrix import as_rows, choose
 from ..core._predictions import PREDICTED, SOURCE, column_of, prediction_slot
+from ..core._scale import WITH_EMPTY, look, require_kind
 from ..core._screen import labels
 from ._cells import axes_of, is_in_genes
 
@@ -70,7 +71,9 @@ def read_moved(
         real, axes = as_rows(choose(adata, use_rep=basis)[0]), np.eye(adata.obsm[basis].shape[1])
     else:
         genes = np.flatnonzero((axes != 0).any(axis=1))
-        real, axes = as_rows(choose(adata, layer=layer)[0], genes), axes[genes]
+        matrix, slot = choose(adata, layer=layer)
+        require_kind(look(as_rows(matrix).head()), slot=slot, what="a plot", accept=WITH_EMPTY)
+        real, axes = as_rows(matrix, genes), axes[genes]
     find = _given if given else _recorded
     return find(adata, screen, prediction, genes), real, axes
 

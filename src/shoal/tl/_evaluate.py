@@ -64,8 +64,9 @@ def evaluate(
     Parameters
     ----------
     data
-        Screen with log-normalised values, after :func:`shoal.pp.annotate` and, where a model was
-        trained, :func:`shoal.pp.split`. The matrix is read once, also where it is in a file.
+        Screen with log-normalised or signed values, after :func:`shoal.pp.annotate` and, where a
+        model was trained, :func:`shoal.pp.split`. The matrix is read once, also where it is in a
+        file.
     prediction
         What is evaluated. One of these:
 
@@ -171,7 +172,9 @@ def evaluate(
         - held-out conditions are trained on, and that is not accepted;
         - the name of the prediction could mean several slots, or means the real values;
         - only some cells of a condition were predicted, or a prediction holds NaN;
-        - the prediction is not on the scale of the real cells;
+        - the real values are raw counts or not logged (the suites ``"cell_eval"`` and ``"vcc"``
+          normalise counts as cell-eval does);
+        - the prediction is on another scale than the real cells; the message says on which;
         - there are no controls, or nothing can be scored.
     FileNotFoundError
         If there is no file at the path of the prediction.

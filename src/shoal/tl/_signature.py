@@ -14,7 +14,7 @@ from .._validate import key_in
 from ..core._gene_names import gene_names, tell_symbols
 from ..core._gene_sets import read_gene_sets
 from ..core._matrix import Rows, as_rows, choose
-from ..core._scale import WITH_EMPTY, look, require
+from ..core._scale import WITH_EMPTY, look, require, require_kind
 from ..core._walk import group_sums
 
 if TYPE_CHECKING:
@@ -121,8 +121,10 @@ def gene_set_shift(
     genes = adata.var_names[column]
     matrix, slot = choose(adata, layer=layer)
     rows = as_rows(matrix, column).held()
-    accept = WITH_EMPTY  # genes of a small set may be off in all cells
-    require(look(rows), slot=slot, what="a gene-set score", accept=accept, cells=adata.obs_names)
+    what, head = "a gene-set score", look(as_rows(matrix).head())
+    require_kind(head, slot=slot, what=what, accept=WITH_EMPTY)
+    # genes of a small set may be off in all cells, and tell less of the scale than all genes do
+    require(look(rows), slot=slot, what=what, accept=WITH_EMPTY, cells=adata.obs_names)
     shift = control_shift(rows, plan)
     member = np.column_stack([genes.isin(found) for found in used.values()]).astype(np.float64)
     targets = [names_of.of(screen.parts(name)) for name in names]

@@ -92,14 +92,15 @@ def known_population(
     KeyError
         If a column, slot or feature of training does not exist.
     ValueError
-        As `population`, or if the values are raw counts, not logged, missing or all zero.
+        As `population`, or if the values are raw counts, not logged, missing or all zero, or below
+        0 where the model has learned from log-normalised values.
     """
     v = vocabulary
     slots = {"layer": v.layer, "use_rep": v.use_rep}
     cells = aligned(population(adata, v.screen, **slots, images=v.of_images), v)
     if before is not None and before.rows.is_same_file(cells.rows):
         cells = replace(cells, known_scale=before.scale)
-    check_scale(cells, **slots)
+    check_scale(cells, **slots, only_logged=v.nonnegative)
     return cells
 
 
