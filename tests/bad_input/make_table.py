@@ -203,7 +203,7 @@ def _annotate(data, mod):
 
 def _fit(data, mod):
     model = sh.tl.fit(data, "mean_shift", mod=mod)
-    cells = model.predict("P01", adata=_inner(data) if mod is None else _inner(data), n_cells=40)
+    cells = model.predict("P01", adata=_inner(data), n_cells=40)
     return np.asarray(cells.X.mean(axis=0)).ravel()
 
 
