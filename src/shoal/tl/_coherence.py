@@ -21,9 +21,11 @@ from ..core._view import materialize_view
 from ..metrics._coherence import signed_sqrt
 from ..metrics._null import adjust
 from ..metrics._shrinkage import shrink
+from ._contexts import by_context, causes, parts_of, within
+from ._explain import explain
 from ._features import features, whitened
 from ._flags import flags
-from ._measure import Measured, explain, measure
+from ._measure import Measured, measure
 from ._permute import permutation_pvalues
 
 if TYPE_CHECKING:
@@ -195,7 +197,15 @@ def coherence(
     )
     if whiten:
         rows = whitened(rows, plan)
-    measured = measure(rows, plan, min_cells=min_cells, level=level, cross=_cross(adata, screen))
+    parts = parts_of(adata, screen, plan, min_cells=min_cells)
+    measured = measure(
+        rows,
+        plan,
+        min_cells=min_cells,
+        level=level,
+        cross=_cross(adata, screen),
+        finer=None if parts is None else parts.plan,
+    )
     if null == "permutation":
         pvalue = permutation_pvalues(
             rows,
@@ -208,9 +218,22 @@ def coherence(
         measured.columns.update(pvalue=pvalue, qvalue=adjust(pvalue))
     columns: dict[str, Any] = dict(measured.columns)
     crossed = {name: columns.pop(name) for name in list(columns) if name.startswith("kappa_cross_")}
-    columns |= explain(rows, plan, measured)
+    more = {}
+    if parts is None or measured.finer is None:
+        columns |= explain(rows, plan, measured)
+    else:
+        split = within(parts, measured, min_cells=min_cells)
+        columns |= {
+            "residual_within": split.residual,
+            "residual_within_z": split.z,
+            "residual_between_share": split.between,
+        }
+        columns |= explain(rows, plan, measured, part=split.part)
+        columns["cause"] = causes(columns["cause"], parts, split)
+        if parts.kind == "contexts":
+            more["by_context"] = by_context(rows, parts, measured.finer, labelled.names)
     columns["flags"] = flags(
-        adata, screen, plan, measured.sums.n, min_cells=min_cells, depth_key=depth_key
+        adata, screen, plan, measured.sums.groups[0].n, min_cells=min_cells, depth_key=depth_key
     )
     columns |= crossed
     if shrinkage:
@@ -238,7 +261,7 @@ def coherence(
     }
     key = key_added or COHERENCE
     materialize_view(adata)
-    write_table(adata, key, table, schema="coherence/1", params=params)
+    write_table(adata, key, table, schema="coherence/1", params=params, **more)
     adata.obs[key] = measured.cell
 
 

@@ -36,7 +36,7 @@ def permutation_pvalues(
     stratum), which does not change when labels are exchanged, so that the test is exact.
     """
     pvalue = np.full(plan.n_groups, np.nan)
-    tested = np.flatnonzero(sums.n >= min_cells)
+    tested = np.flatnonzero(sums.groups[0].n >= min_cells)
     control = np.flatnonzero(plan.is_control)
     cells_of = {plan.group[own[0]]: own for own in members(plan.group)}
     for g in progress(tested, total=len(tested), desc="permutations"):
