@@ -167,13 +167,13 @@ def drawn(
     spread = np.sqrt(np.mean(np.sum((values - centre) ** 2, axis=1)))
     for p in range(15):
         free = (name == "control") & (
-            pd.Series(name == "control").groupby(stratum).transform("sum") > 40
+            pd.Series(name == "control").groupby(stratum).transform("sum") > 55
         ).to_numpy()
         here = free.copy()
         if kind == "one stratum":
             here &= stratum == rng.choice(np.unique(stratum[free]))
         elif kind == "one donor":
-            here &= (base.obs["donor"] == rng.choice(base.obs["donor"].unique())).to_numpy()
+            here &= (base.obs["donor"] == rng.choice(base.obs["donor"][free].unique())).to_numpy()
         weight = np.ones(base.n_obs)
         if kind == "uneven":
             weight = rng.exponential(size=stratum.max() + 1)[stratum] ** 2
@@ -522,7 +522,7 @@ def main() -> None:
     for part in args.only.split(","):
         {
             "real": lambda: real(args.draws),
-            "strata": lambda: strata(max(4, args.draws // 25)),
+            "strata": lambda: strata(max(4, args.draws // 60)),
             "pca": lambda: pca(max(10, args.draws * 2 // 5)),
             "associate": lambda: associate(max(5, args.draws // 10)),
         }.get(part, globals().get(part))()

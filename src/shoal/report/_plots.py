@@ -26,6 +26,9 @@ CAUSE = {  # Okabe and Ito, light enough for a dark page; colour and symbol both
     "dispersion": ("#E69F00", "square"),
     "partial penetrance": ("#009E73", "triangle-up"),
     "several programmes": ("#CC79A7", "diamond"),
+    "differs between contexts": ("#56B4E9", "cross"),
+    "differs between strata": ("#56B4E9", "x"),
+    "unclear": (QUIET, "diamond-open"),
 }
 FLOOR = -2.0  # skills below this are drawn at the edge of the figure
 CONFIG = {

@@ -74,7 +74,11 @@ def coherence(
     The estimate of :math:`\kappa` has no bias in the number of cells, and can therefore fall below
     0. Magnitude and coherence rise together in any data. The *residual* coherence takes that out:
     it is the coherence less that of the control cells, had they all been moved by the same shift.
+    Control cells stand for the cells of their own stratum, in the proportions of the perturbation.
     The user guide has every formula.
+
+    A response that differs between contexts is less coherent over all of them than within each.
+    Where the screen has a context, each perturbation is also measured within each context.
 
     The matrix is read three times, by blocks of rows, and is never made dense as a whole. NumPy,
     CSR, CSC, backed, dask and zarr matrices give the same numbers. The chunks of a dask array are
@@ -145,20 +149,37 @@ def coherence(
         ``pvalue``, ``qvalue``
             Test of no response, and its correction by Benjamini and Hochberg.
         ``dispersion``
-            Logarithm of the total variance of the cells over that of the controls.
+            Logarithm of the total variance of the cells over that of the controls of their strata.
         ``residual``, ``residual_z``, ``residual_pvalue``, ``residual_qvalue``
-            Residual coherence and its test.
-        ``excess_trace``
-            Total variance of the cells over that of the controls, less 1.
+            Residual coherence and its test: coherence on the squared scale, less that of the
+            controls of the same strata had they been moved by the same shift. ``residual_z`` is
+            standard normal for a pure shift. It is smaller, and the test conservative, where there
+            is no response at all: it then rejects in 0 to 5 % at the level of 5 %.
+        ``residual_within``, ``residual_within_z``, ``residual_between_share``
+            Mean residual within contexts and its standard normal deviate, and the share of a
+            significantly negative residual that lies *between* contexts, because they respond in
+            different ways. NaN for perturbations in one context, or with less than half of their
+            cells in contexts of at least `min_cells`. Where no context is recorded, strata take
+            the place of contexts. Only where there are several strata or a context is recorded.
         ``excess_along_shift``, ``excess_top_share``, ``excess_alignment``
-            Where the excess variance lies. Only where ``residual_qvalue`` is below 0.05.
+            Where the excess variance lies, within contexts. Only where ``residual_qvalue`` is
+            below 0.05.
         ``cause``
-            Cause of a response that is less coherent than a translation.
+            Cause of a response that is less coherent than a translation: ``"dispersion"``,
+            ``"partial penetrance"``, ``"several programmes"``, ``"differs between contexts"`` (or
+            ``"differs between strata"``), ``"unclear"``, or ``"none"``. With several contexts, the
+            first three are named only if they also hold within contexts.
         ``flags``
             Reasons to be careful with the row.
         ``kappa_cross_guide``, ``kappa_cross_batch``
             :math:`\kappa` from pairs of cells of different guides or batches only. Where such a
             column is recorded.
+    ``uns[key_added]["by_context"]`` : DataFrame, one row per perturbation and context
+        ``perturbation``, ``context``, and ``n_cells``, ``magnitude``, ``coherence``,
+        ``coherence_se``, ``ci_low``, ``ci_high``, ``pvalue``, ``qvalue``, ``residual``,
+        ``residual_z``, ``residual_pvalue``, ``residual_qvalue`` and ``cause`` of its cells in that
+        context, against the controls of their strata. Only where a context is recorded and no
+        stratum mixes contexts.
     ``uns[key_added]["params"]`` : dict
         The arguments, and ``n_control``, ``n_features`` and ``control_trace``.
 

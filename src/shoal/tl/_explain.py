@@ -60,7 +60,9 @@ def explain(
             values[group] = getattr(summary, name)
         if incoherent[group]:
             noise = control.noise(len(cells)) / control.trace
-            causes[group] = _excess.cause(summary, float(table["excess_trace"][group]), 2 * noise)
+            causes[group] = _excess.cause(
+                summary, float(np.expm1(table["dispersion"][group])), 2 * noise
+            )
     return {f"excess_{name}": values for name, values in shares.items()} | {"cause": causes}
 
 

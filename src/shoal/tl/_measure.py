@@ -40,7 +40,6 @@ NUMBERS = [
     "residual_z",
     "residual_pvalue",
     "residual_qvalue",
-    "excess_trace",
 ]
 
 
@@ -199,7 +198,6 @@ def _finish(
         z,
         residual_p,
         _null.adjust(residual_p),
-        own_trace / reference - 1,
     )
     columns = {"n_cells": n, **dict(zip(NUMBERS, values, strict=True))}
     control_trace = float(sums.n_control @ sums.shift.noise / sums.n_control.sum())
