@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .._typing import Floats, Ints
 
 OWN, OTHER = 3200, 1200  # control cells, over all strata, that pairs are made of
+THIRD = 300  # cells of a stratum that triples are made of
 GROUPS = 4096  # perturbations at a time
 
 
@@ -184,8 +185,9 @@ def pair_moments(sample: ControlSample) -> PairMoments:
             lists[1, h] = np.mean(1 / sample.radius[sample.rows(h)])
             lists[2:, h] = np.mean(np.square(e).sum(axis=1)), np.mean(np.square(v).sum(axis=1))
         if k > 2:
-            cube = float(np.vdot(grams[0] @ grams[0], grams[0]))
-            lists[0, h] = max(cube / (k * (k - 1) * (k - 2)), 0.0)
+            gram = grams[0][:: -(-k // THIRD), :: -(-k // THIRD)]
+            size, cube = len(gram), float(np.vdot(gram @ gram, gram))
+            lists[0, h] = max(cube / (size * (size - 1) * (size - 2)), 0.0)
     if n_strata > 1:
         _between(tables, vectors, few)
     # a stratum with too few controls for pairs is taken for the mean of the others

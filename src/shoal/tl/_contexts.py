@@ -186,14 +186,11 @@ def causes(found: Floats, parts: Parts, split: Within, *, alpha: float = 0.05) -
     - ``"differs between contexts"`` where more than half of the residual lies between them;
     - ``"unclear"`` where else they are not less coherent than a translation within contexts.
 
-    Strata that are no contexts are thought to respond alike. They overrule a cause only where both
-    are true: most of the residual lies between them, and little is left within them.
+    Strata that are no contexts are thought to respond alike, so that only the first applies.
     """
     named = found != "none"
     holds = (split.z < 0) & (2 * special.ndtr(-np.abs(split.z)) < alpha)
     apart = named & split.several & (split.between > 0.5)
-    if parts.kind == "strata":
-        apart &= ~holds
     causes = np.where(apart, f"differs between {parts.kind}", found)
     if parts.kind == "contexts":
         causes = np.where(named & split.several & ~holds & ~apart, "unclear", causes)
