@@ -30,6 +30,7 @@ CAUSE = {  # Okabe and Ito, light enough for a dark page; colour and symbol both
     "differs between strata": ("#56B4E9", "x"),
     "unclear": (QUIET, "diamond-open"),
 }
+UNKNOWN = (QUIET, "diamond-open")  # a cause without a style of its own
 FLOOR = -2.0  # skills below this are drawn at the edge of the figure
 CONFIG = {
     "responsive": True,
@@ -115,7 +116,7 @@ def _classes(table: pd.DataFrame) -> list[tuple[str, Floats, tuple[str, str]]]:
     found = [(f"no response found (q ≥ {ALPHA:g}, or not tested)", ~hit, (QUIET, "circle"))]
     found += [
         ("response" if name == "none" else f"response, {name}", hit & (cause == name), style)
-        for name, style in CAUSE.items()
+        for name, style in (CAUSE | dict.fromkeys(set(cause) - set(CAUSE), UNKNOWN)).items()
     ]
     return [entry for entry in found if entry[1].any()]
 
