@@ -308,6 +308,13 @@ def _tell(table: pd.DataFrame, min_cells: int) -> None:
         int((table["qvalue"] < 0.05).sum()),
         int(((table["residual_qvalue"] < 0.05) & (table["residual"] < 0)).sum()),
     )
+    apart = int(table["cause"].astype(str).str.startswith("differs").sum())
+    if apart:
+        logger.info(
+            "%d of these respond in different ways in different contexts or strata: see the columns "
+            "'cause' and 'residual_between_share'",
+            apart,
+        )
     if few:
         logger.warning(
             "%d perturbations have fewer than %d cells; they are flagged and not tested",
