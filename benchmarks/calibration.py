@@ -103,7 +103,7 @@ def real(draws: int) -> None:
         nulls += null_rows(name, adata, draws)
         if name.startswith("papalexi"):
             sh.tl.coherence_null(adata, n_cells=[30], n_draws=1, by="grna", key_added="guides")
-            guides = adata.uns["guides"]["table"].query("source != 'random split'")
+            guides = adata.uns["guides"]["table"].query("held_out != 'random split'")
             show(
                 "Papalexi: each non-targeting guide against the others (replicate strata)",
                 guides[["held_out", "n_cells", "kappa", "pvalue"]].to_dict("records"),

@@ -40,8 +40,8 @@ def evenly(square: Floats, other: Floats, plan: Plan, total: int) -> tuple[Ints,
     """
     control = np.flatnonzero(plan.is_control)
     # single precision, so that the rounding of another storage does not change the order
-    keys = [values[control].astype(np.float32) for values in (other, square)]
-    ordered = control[np.lexsort([*keys, plan.stratum[control]])]
+    keys = (other[control].astype(np.float32), square[control].astype(np.float32))
+    ordered = control[np.lexsort((*keys, plan.stratum[control]))]
     n = np.bincount(plan.stratum[control], minlength=plan.n_strata)
     k = np.minimum(n, np.clip(total // max(plan.n_strata, 1), min(LEAST, total), MOST))
     first, begin = np.concatenate([[0], np.cumsum(k)]), np.cumsum(n) - n

@@ -444,11 +444,12 @@ def _cross_sums(
     cohorts = plan.cohorts_of(code)
     feet, at = plan.feet(cohorts), cohorts.stratum
     joint = np.einsum("ck,ckl,cl->c", feet, inverse[at], feet) * unit.noise[at]
+    noise = np.bincount(cohorts.group, weights=joint, minlength=len(owner))
     return CrossSums(
         owner,
         n=np.bincount(code[code >= 0], minlength=len(owner)),
         norm=np.einsum("ij,ij->i", centred, centred),
-        noise=np.bincount(cohorts.group, weights=joint, minlength=len(owner)),
+        noise=noise.astype(np.float64),
     )
 
 

@@ -43,7 +43,7 @@ from ._coherence import total_variance
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .._typing import Floats, Ints
+    from .._typing import Floats, Ints, Reals
     from ._strata import Composition, ControlSample, PairMoments
 
 GROUPS = 2048  # perturbations at a time
@@ -175,7 +175,7 @@ def _noise_slope(made: Composition, found: PairMoments) -> Floats:
         return np.where(trace > 0, made.mean(found.closeness) ** 2 * moved / trace, 0.0)
 
 
-def _covariance(a: Floats, b: Floats) -> Floats:
+def _covariance(a: Reals, b: Reals) -> Reals:
     """Return (g,) covariances of the columns of two centred tables (k, g)."""
     return np.einsum("kg,kg->g", a, b, dtype=np.float64) / max(len(a) - 1, 1)
 
@@ -193,8 +193,8 @@ def _blocks(made: Composition) -> Iterator[tuple[int, Ints]]:
 class _Change:
     """Mean change of direction (g, d), and total variance (g,) of the cells' changes."""
 
-    mean: Floats
-    spread: Floats
+    mean: Reals
+    spread: Reals
 
 
 class _Moved:
@@ -204,8 +204,8 @@ class _Moved:
         self,
         sample: ControlSample,
         h: int,
-        toward: Floats,
-        size: Floats,
+        toward: Reals,
+        size: Reals,
         made: Composition,
         at: Ints,
     ) -> None:
@@ -240,11 +240,11 @@ class _Moved:
         return self._change(mean, square)
 
     @staticmethod
-    def _change(mean: Floats, square: Floats) -> _Change:
+    def _change(mean: Reals, square: Reals) -> _Change:
         norm = np.einsum("gd,gd->g", mean, mean, dtype=np.float64)
         return _Change(mean, np.maximum(square - norm, 0.0))
 
-    def back(self, gap: Floats) -> Floats:
+    def back(self, gap: Reals) -> Reals:
         """Return (g, d) gradients of u+ . gap in the shift.
 
         They are means over controls of (gap - u+ (u+ . gap)) / |e + shift|.
@@ -255,14 +255,14 @@ class _Moved:
         through = onto.T @ self.cells + (self.size * onto.sum(axis=0))[:, None] * self.toward
         return (self.inverse.sum(axis=0)[:, None] * gap - through) / self.k
 
-    def projected(self, delta: Floats, along: Floats) -> tuple[Floats, Floats, Floats]:
+    def projected(self, delta: Reals, along: Reals) -> tuple[Reals, Reals, Reals]:
         """Return centred tables (k, g): u and u+ - u on `delta`, and e on `along`."""
         delta, along = delta.astype(np.float32), along.astype(np.float32)
         onto = self.cells @ delta.T
         on = onto / self.radius
         turned = onto + self.size * np.einsum("gd,gd->g", self.toward, delta)
-        tables = on, turned * self.inverse - on, self.cells @ along.T
-        return tuple(table - table.mean(axis=0) for table in tables)  # type: ignore[return-value]
+        change, reach = turned * self.inverse - on, self.cells @ along.T
+        return on - on.mean(axis=0), change - change.mean(axis=0), reach - reach.mean(axis=0)
 
 
 def pair_variance(made: Composition, found: PairMoments, expected: Translation) -> Floats:

@@ -14,9 +14,11 @@ import numpy as np
 from scipy import sparse
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from .._typing import Floats, Ints
+    from .._typing import Floats, Ints, Reals
 
 OWN, OTHER = 3200, 1200  # control cells, over all strata, that pairs are made of
 THIRD = 300  # cells of a stratum that triples are made of
@@ -62,7 +64,7 @@ class Composition:
 
     def total(self, values: Floats) -> Floats:
         """Return (G,) sums of values (Q,) of the combinations."""
-        return np.bincount(self.group, weights=values, minlength=self.n_groups)
+        return np.bincount(self.group, weights=values, minlength=self.n_groups).astype(np.float64)
 
     def table(self, values: Floats) -> sparse.csr_matrix:
         """Return (G, H) sparse table of values of the combinations."""
@@ -195,7 +197,7 @@ def pair_moments(sample: ControlSample) -> PairMoments:
     return PairMoments(*tables, *lists)
 
 
-def _vectors(sample: ControlSample, h: int) -> tuple[Floats, Floats, Floats]:
+def _vectors(sample: ControlSample, h: int) -> tuple[Reals, Reals, Reals]:
     """Return u, v and e of a stratum's cells."""
     rows = sample.rows(h)
     cells, inverse = sample.cells[rows], 1 / sample.radius[rows]
@@ -207,11 +209,13 @@ def _vectors(sample: ControlSample, h: int) -> tuple[Floats, Floats, Floats]:
     return unit - unit.sum(axis=0) / max(k, 1), moved, cells
 
 
-def _moments(u: Floats, v: Floats) -> tuple[Floats, ...]:
-    return np.vdot(u, u), np.vdot(u, v), np.vdot(v, v)
+def _moments(u: Reals, v: Reals) -> tuple[float, float, float]:
+    return float(np.vdot(u, u)), float(np.vdot(u, v)), float(np.vdot(v, v))
 
 
-def _between(tables: Floats, vectors: list[tuple[Floats, ...]], few: list[Ints]) -> None:
+def _between(
+    tables: Floats, vectors: Sequence[tuple[Reals, Reals, Reals]], few: list[Ints]
+) -> None:
     """Fill in pairs of cells of different strata."""
     size = np.array([len(rows) for rows in few])
     start = np.concatenate([[0], np.cumsum(size)[:-1]])

@@ -159,7 +159,7 @@ def coherence(
             Mean residual within contexts and its standard normal deviate, and the share of a
             significantly negative residual that lies *between* contexts, because they respond in
             different ways. NaN for perturbations in one context, or with less than half of their
-            cells in contexts of at least `min_cells`. Where no context is recorded, strata take
+            cells in contexts with at least 8 of them. Where no context is recorded, strata take
             the place of contexts. Only where there are several strata or a context is recorded.
         ``excess_along_shift``, ``excess_top_share``, ``excess_alignment``
             Where the excess variance lies, within contexts. Only where ``residual_qvalue`` is
@@ -218,7 +218,7 @@ def coherence(
     )
     if whiten:
         rows = whitened(rows, plan)
-    parts = parts_of(adata, screen, plan, min_cells=min_cells)
+    parts = parts_of(adata, screen, plan)
     measured = measure(
         rows,
         plan,
@@ -243,7 +243,7 @@ def coherence(
     if parts is None or measured.finer is None:
         columns |= explain(rows, plan, measured)
     else:
-        split = within(parts, measured, min_cells=min_cells)
+        split = within(parts, measured)
         columns |= {
             "residual_within": split.residual,
             "residual_within_z": split.z,
@@ -311,8 +311,8 @@ def _tell(table: pd.DataFrame, min_cells: int) -> None:
     apart = int(table["cause"].astype(str).str.startswith("differs").sum())
     if apart:
         logger.info(
-            "%d of these respond in different ways in different contexts or strata: see the columns "
-            "'cause' and 'residual_between_share'",
+            "%d of these respond in different ways in different contexts or strata: see the "
+            "columns 'cause' and 'residual_between_share'",
             apart,
         )
     if few:

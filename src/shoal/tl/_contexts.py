@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from .._typing import Floats, Ints
+    from .._typing import Bools, Floats, Ints
     from ..core._matrix import Rows
     from ..core._plan import Plan
     from ..core._screen import Screen
     from ._measure import Measured
 
+LEAST = 8  # cells of a part that says something about the residual within parts
 SHOWN = (
     "n_cells",
     "magnitude",
@@ -62,16 +63,16 @@ class Parts:
     label: Sequence[str]
 
 
-def parts_of(adata: AnnData, screen: Screen, plan: Plan, *, min_cells: int) -> Parts | None:
+def parts_of(adata: AnnData, screen: Screen, plan: Plan) -> Parts | None:
     """Return the perturbations split by context.
 
     Where no context is recorded, or strata mix contexts, perturbations are split by stratum, and
-    parts with fewer than `min_cells` cells are left out. ``None`` where there is nothing to split.
+    parts with fewer than 8 cells are left out. ``None`` where there is nothing to split.
     """
     names, code = codes_of(adata, screen.context_key)
     kind, least = "contexts", 1
     if screen.context_key is None or not _nested(plan, code):
-        kind, least = "strata", max(min_cells, 2)
+        kind, least = "strata", LEAST
         names, code = tuple(map(str, range(plan.n_strata))), plan.stratum
         if plan.n_strata == 1:
             return None
@@ -114,7 +115,7 @@ class Within:
     ----------
     residual, z
         (G,) mean residual within contexts, and over its standard error. NaN for perturbations in
-        one context only, or with less than half of their cells in contexts of enough cells.
+        one context only, or with less than half of their cells in contexts of at least 8 of them.
     between
         (G,) share of the residual that lies between contexts, where it is significantly negative.
     several
@@ -126,11 +127,11 @@ class Within:
     residual: Floats
     z: Floats
     between: Floats
-    several: Floats
+    several: Bools
     part: Ints
 
 
-def within(parts: Parts, measured: Measured, *, min_cells: int, alpha: float = 0.05) -> Within:
+def within(parts: Parts, measured: Measured, *, alpha: float = 0.05) -> Within:
     r"""Split the residual into what lies within contexts and what lies between them.
 
     With :math:`T` the residual of a perturbation over all its cells, and :math:`T_k` that of its
@@ -146,7 +147,7 @@ def within(parts: Parts, measured: Measured, *, min_cells: int, alpha: float = 0
         msg = "the groups were not measured by context"
         raise ValueError(msg)
     size, n_all = np.asarray(fine.columns["n_cells"]), np.asarray(whole["n_cells"])
-    used = (size >= min_cells) & np.isfinite(fine.residual_se)
+    used = (size >= LEAST) & np.isfinite(fine.residual_se)
     count = _sum(parts, used * size, n_all)
     share = np.where(used, size / np.maximum(count, 1)[parts.owner], 0.0)
     several = np.asarray(measured.made.n_parts) > 1
