@@ -1,6 +1,7 @@
 """Do the statistics hold what they promise? On real controls, and on simulated screens of known truth.
 
-    python benchmarks/calibration.py [--draws 1000] [--only real,gasperini,pca,simulated,causes,associate,replicates]
+    python benchmarks/calibration.py [--draws 1000]
+        [--only real,strata,contexts,gasperini,pca,simulated,causes,associate,replicates]
 
 Real data are read from SHOAL_DATA_DIR (or ../shared/data); a set that is absent is named and left out. Every number in
 docs and README about calibration is printed here.
@@ -103,7 +104,7 @@ def real(draws: int) -> None:
         nulls += null_rows(name, adata, draws)
         if name.startswith("papalexi"):
             sh.tl.coherence_null(adata, n_cells=[30], n_draws=1, by="grna", key_added="guides")
-            guides = adata.uns["guides"]["table"].query("source != 'random split'")
+            guides = adata.uns["guides"]["table"].query("held_out != 'random split'")
             show(
                 "Papalexi: each non-targeting guide against the others (replicate strata)",
                 guides[["held_out", "n_cells", "kappa", "pvalue"]].to_dict("records"),
@@ -139,6 +140,146 @@ def null_rows(name: str, adata: ad.AnnData, draws: int) -> list[dict]:
         }
         for n, part in table.groupby("n_cells")
     ]
+
+
+def donors() -> ad.AnnData:
+    """Untreated cells of eight donors and their types: a stratum is a donor and a type of 60 cells or more."""
+    kang = read("kang18_ctrl_8donors_null")
+    sizes = kang.obs.groupby(["donor", "cell_type"], observed=True)["donor"].transform("size")
+    kang = kang[(sizes >= 60).to_numpy()].copy()
+    kang.obs["perturbation"] = np.where(np.arange(kang.n_obs) == 0, "one cell", "control")
+    sh.pp.prepare(kang, "perturbation", control="control", normalize="log1p", n_comps=30)
+    labels = kang.obs[["donor", "cell_type"]].astype(str).reset_index(drop=True)
+    values = kang.obsm["X_pca"].astype(float)
+    return ad.AnnData(values, obs=labels.set_index(kang.obs_names), obsm={"X_pca": values})
+
+
+def drawn(
+    base: ad.AnnData, kind: str, size: float, effect: str, rng: np.random.Generator
+) -> ad.AnnData:
+    """Fifteen perturbations of about 60 real control cells each, moved by a known shift.
+
+    The size of the shift is in units of the root of the total variance within strata.
+    """
+    stratum = base.obs.groupby(["donor", "cell_type"]).ngroup().to_numpy()
+    cell_type = base.obs["cell_type"].to_numpy()
+    values, name = np.array(base.X), np.full(base.n_obs, "control", dtype=object)
+    centre = pd.DataFrame(values).groupby(stratum).transform("mean").to_numpy()
+    spread = np.sqrt(np.mean(np.sum((values - centre) ** 2, axis=1)))
+    for p in range(15):
+        free = (name == "control") & (
+            pd.Series(name == "control").groupby(stratum).transform("sum") > 55
+        ).to_numpy()
+        here = free.copy()
+        if kind == "one stratum":
+            here &= stratum == rng.choice(np.unique(stratum[free]))
+        elif kind == "one donor":
+            here &= (base.obs["donor"] == rng.choice(base.obs["donor"][free].unique())).to_numpy()
+        weight = np.ones(base.n_obs)
+        if kind == "uneven":
+            weight = rng.exponential(size=stratum.max() + 1)[stratum] ** 2
+        weight = weight * here / np.bincount(stratum)[stratum]
+        cells = rng.choice(
+            base.n_obs,
+            min(60, int(here.sum()) - 30 * (kind == "one stratum")),
+            replace=False,
+            p=weight / weight.sum(),
+        )
+        name[cells] = f"p{p:02d}"
+        toward = rng.normal(size=(len(np.unique(cell_type)), values.shape[1]))
+        toward /= np.linalg.norm(toward, axis=1, keepdims=True)
+        one = (
+            np.zeros(base.n_obs, int) if effect != "differs by type" else pd.factorize(cell_type)[0]
+        )
+        step = toward[one[cells]] * np.ones((len(cells), 1))
+        if effect == "half respond":
+            step *= 2 * (rng.random(len(cells)) < 0.5)[:, None]
+        elif effect == "two programmes":
+            step += rng.choice([-1, 1], len(cells))[:, None] * toward[1]
+        values[cells] += size * spread * step
+    obs = base.obs.assign(perturbation=name)
+    return ad.AnnData(values, obs=obs, obsm={"X_pca": values})
+
+
+def strata(draws: int) -> None:
+    """Residual within strata: real control cells, moved. Strata are donor x cell type, or types are contexts."""
+    base, rows = donors(), []
+    settings = [
+        (kind, size, "shift")
+        for kind in ("one stratum", "one donor", "uneven", "even")
+        for size in (0.0, 0.5, 1.0, 3.0)
+    ]
+    settings += [
+        ("uneven", 1.0, effect) for effect in ("differs by type", "half respond", "two programmes")
+    ]
+    for kind, size, effect in settings:
+        found = {"strata": [], "contexts": [], "by context": []}
+        for seed in range(draws):
+            adata = drawn(base, kind, size, effect, np.random.default_rng(seed))
+            sh.tl.coherence(adata, "perturbation", control="control", strata=["donor", "cell_type"])
+            found["strata"].append(adata.uns["coherence"]["table"])
+            sh.pp.annotate(
+                adata, "perturbation", control="control", context_key="cell_type", batch_key="donor"
+            )
+            sh.tl.coherence(adata)
+            found["contexts"].append(adata.uns["coherence"]["table"])
+            found["by context"].append(adata.uns["coherence"].get("by_context", pd.DataFrame()))
+        for what in (
+            ("strata", "contexts", "by context") if effect != "shift" else ("strata", "by context")
+        ):
+            table = pd.concat(found[what])
+            if (
+                not len(table)
+                or not (
+                    z := table["residual_z"][table["residual_pvalue"].notna()].to_numpy(float)
+                ).size
+            ):
+                continue
+            called = table["cause"].astype(str)
+            rows.append(
+                {
+                    "cells of": kind,
+                    "effect": effect,
+                    "size": size,
+                    "table": what,
+                    "tests": len(z),
+                    "mean z": float(z.mean()),
+                    "sd z": float(z.std()),
+                    "beyond 1.96": rate(2 * stats.norm.sf(np.abs(z)), 0.05),
+                    "causes": ", ".join(
+                        f"{v} {k}" for k, v in called.value_counts().items() if k != "none"
+                    )
+                    or "none",
+                }
+            )
+    show("Residual within strata: real control cells of eight donors and their types, moved", rows)
+
+
+def contexts() -> None:
+    """Interferon on seven cell types: pooled, and type by type."""
+    kang = read("kang18_scgen_valid")
+    sh.pp.annotate(kang, "condition", control="control", context_key="cell_type")
+    sh.pp.prepare(kang, normalize="log1p", n_comps=30)
+    sh.tl.coherence(kang)
+    pooled = kang.uns["coherence"]["table"].assign(context="all")
+    parts = [kang.uns["coherence"].get("by_context", pd.DataFrame())]
+    if not len(parts[0]):
+        for name in kang.obs["cell_type"].unique():
+            part = kang[(kang.obs["cell_type"] == name).to_numpy()].copy()
+            sh.tl.coherence(part)
+            parts.append(part.uns["coherence"]["table"].assign(context=name))
+    columns = [
+        "context",
+        "n_cells",
+        "coherence",
+        "residual",
+        "residual_z",
+        "residual_within_z",
+        "residual_between_share",
+        "cause",
+    ]
+    table = pd.concat([pooled, *parts])
+    show("Kang, interferon", table[[c for c in columns if c in table]].to_dict("records"))
 
 
 def gasperini() -> None:
@@ -381,12 +522,15 @@ def by_replicates() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=1000)
-    parser.add_argument("--only", default="real,gasperini,pca,simulated,causes,associate,replicates")
+    parser.add_argument(
+        "--only", default="real,strata,contexts,gasperini,pca,simulated,causes,associate,replicates"
+    )
     args = parser.parse_args()
     warnings.filterwarnings("ignore", category=UserWarning)
     for part in args.only.split(","):
         {
             "real": lambda: real(args.draws),
+            "strata": lambda: strata(max(4, args.draws // 60)),
             "pca": lambda: pca(max(10, args.draws * 2 // 5)),
             "associate": lambda: associate(max(5, args.draws // 10)),
             "replicates": by_replicates,

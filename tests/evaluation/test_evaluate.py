@@ -68,7 +68,7 @@ def test_table_and_conditions(entry, whole):
     assert (conditions["n_real"] == 20).all()
     assert (conditions["n_predicted"] == 20).all()
     assert conditions["n_de"].between(1, whole.n_vars).all()
-    mean = conditions.groupby("effect_stratum")["magnitude"].mean()
+    mean = conditions.groupby("effect_stratum")["real_energy"].mean()
     assert mean["weak"] < mean["medium"] < mean["strong"]
 
 

@@ -11,7 +11,9 @@ from shoal.core._matrix import as_rows
 from shoal.core._plan import Plan
 from shoal.metrics import _excess, _residual
 from shoal.metrics._shrinkage import shrink
-from shoal.tl._measure import explain, measure
+from shoal.metrics._strata import Composition, ControlSample, pair_moments
+from shoal.tl._explain import explain
+from shoal.tl._measure import measure
 
 
 def screen(kind: str, *, n: int, size: float, rng, n_groups: int = 50, d: int = 40, m: int = 1500):
@@ -40,12 +42,34 @@ def screen(kind: str, *, n: int, size: float, rng, n_groups: int = 50, d: int = 
     return as_rows(x), plan
 
 
+def sampled(*strata):
+    """A sample that is far from all controls of its strata."""
+    k = np.array([len(cells) for cells in strata])
+    first = np.concatenate([[0], np.cumsum(k)])
+    cells = np.vstack(strata).astype(np.float32)
+    return ControlSample(cells, first, np.ones(len(k)), np.full(len(k), 10**9))
+
+
+def made_of(*share, n=10**6):
+    """One perturbation, with these shares of its cells in the strata."""
+    h = np.arange(len(share))
+    size = n * np.array(share)
+    zeros = np.zeros(len(share))
+    return Composition(0 * h, h, size, np.array(share), zeros, 1, len(share))
+
+
+def translated(sample, made, shift):
+    found = pair_moments(sample)
+    size = np.array([shift @ shift])
+    return _residual.translate(sample, found, made, shift[None], size, np.zeros((1, len(shift))))
+
+
 def test_translated_controls_are_what_is_expected(rng):
     """kappa of a translation: the coherence of the very sample, moved."""
     sample = rng.normal(size=(800, 12))
-    shift = np.zeros((1, 12))
-    shift[0, 3] = 1.7
-    found = _residual.translate(sample, shift, np.array([1.7**2]), np.zeros((1, 12)), 12.0)
+    shift = np.zeros(12)
+    shift[3] = 1.7
+    found = translated(sampled(sample), made_of(1.0), shift)
     before = sample / np.linalg.norm(sample, axis=1, keepdims=True)
     after = sample + shift
     after /= np.linalg.norm(after, axis=1, keepdims=True)
@@ -54,11 +78,50 @@ def test_translated_controls_are_what_is_expected(rng):
     assert found.kappa[0] == pytest.approx(pairs, abs=1e-5)
 
 
-def test_expectation_is_odd_in_the_squared_magnitude(rng):
+def test_translation_of_strata_is_that_of_their_cells_in_proportion(rng):
+    """A quarter of the cells in a wide stratum, the rest in a narrow one."""
+    narrow, wide = rng.normal(size=(3000, 10)), 4 * rng.normal(size=(3000, 10))
+    shift = 2 * np.eye(10)[0]
+    found = translated(sampled(narrow, wide), made_of(0.75, 0.25), shift)
+    gap = 0.0
+    for share, cells in ((0.75, narrow), (0.25, wide)):
+        moved = cells + shift
+        moved /= np.linalg.norm(moved, axis=1, keepdims=True)
+        gap = gap + share * (moved - cells / np.linalg.norm(cells, axis=1, keepdims=True)).mean(0)
+    assert found.kappa[0] == pytest.approx(gap @ gap, abs=2e-3)
+
+
+@pytest.mark.parametrize("size", [0.01, 1.0, 4.0])
+def test_gradient_of_the_expectation_is_its_derivative(rng, size):
+    """Along the shift and across it, where the controls vary unequally."""
+    scale = np.linspace(0.3, 2, 6)
+    sample = sampled(rng.normal(size=(700, 6)) * scale, rng.normal(size=(700, 6)))
+    made, shift = made_of(0.4, 0.6), size * np.array([0.6, 0.8, 0, 0, 0, 0])
+    found = translated(sample, made, shift)
+
+    def kappa(shift):
+        gap = 0.0
+        for h, share in enumerate(made.share):
+            cells = sample.cells[sample.first[h] : sample.first[h + 1]].astype(np.float64)
+            before = cells / np.linalg.norm(cells, axis=1, keepdims=True)
+            after = (cells + shift) / np.linalg.norm(cells + shift, axis=1, keepdims=True)
+            gap = gap + share * (after - before).mean(0)
+        return gap @ gap
+
+    step = 1e-4
+    slopes = [(kappa(shift + step * e) - kappa(shift - step * e)) / (4 * step) for e in np.eye(6)]
+    np.testing.assert_allclose(found.along[0], slopes, rtol=0.02, atol=2e-5)
+
+
+def test_expectation_goes_below_zero_where_the_squared_magnitude_does(rng):
     """A squared magnitude below 0 is not clipped; clipping made weak responses look incoherent."""
-    sample, shift = rng.normal(size=(500, 8)), np.ones((2, 8))
-    found = _residual.translate(sample, shift, np.array([0.3, -0.3]), np.zeros((2, 8)), 8.0)
-    assert found.kappa[0] == pytest.approx(-found.kappa[1])
+    sample, made, shift = sampled(rng.normal(size=(500, 8))), made_of(1.0), np.full((1, 8), 0.1)
+    found = [
+        _residual.translate(sample, pair_moments(sample), made, shift, np.array([m]), shift).kappa
+        for m in (0.02, -0.02)
+    ]
+    assert found[0] > 0 > found[1]
+    assert found[0] == pytest.approx(-found[1], rel=0.15)
 
 
 @pytest.mark.parametrize("size", [0.0, 1.0, 3.0])
@@ -68,9 +131,8 @@ def test_translations_are_rarely_called_incoherent(n, size):
     rejected = []
     for _ in range(4):
         rows, plan = screen("translation", n=n, size=size, rng=rng)
-        rejected.append(
-            measure(rows, plan, min_cells=2, cross={}).columns["residual_pvalue"] < 0.05
-        )
+        found = measure(rows, plan, min_cells=2, cross={}).columns
+        rejected.append(found["residual_pvalue"] < 0.05)
     assert np.mean(rejected) < 0.1
 
 

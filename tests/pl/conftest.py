@@ -34,7 +34,6 @@ def coherence_table(n: int, rng: np.random.Generator) -> pd.DataFrame:
         "dispersion",
         "residual",
         "residual_pvalue",
-        "excess_trace",
         "excess_along_shift",
         "excess_top_share",
         "excess_alignment",

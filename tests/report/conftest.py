@@ -65,7 +65,7 @@ def write_evaluation(adata, perturbations, *, contexts=("",), seed=1) -> None:
     conditions = pd.DataFrame(pairs, columns=["perturbation", "context"], index=index)
     conditions["dose"] = ""
     conditions["n_real"], conditions["n_predicted"] = rng.integers(30, 300, (2, len(index)))
-    conditions["magnitude"], conditions["coherence"] = rng.uniform(0, 1, (2, len(index)))
+    conditions["real_energy"], conditions["real_coherence"] = rng.uniform(0, 1, (2, len(index)))
     conditions["n_de"] = rng.integers(0, 400, len(index))
     conditions["effect_stratum"] = rng.choice(["weak", "medium", "strong"], len(index))
     conditions["coherence_stratum"] = rng.choice(["low", "medium", "high"], len(index))

@@ -63,6 +63,14 @@ def test_responses_are_those_of_replicates(measured):
     assert found["response by cells alone"] == set(hits[3:])
 
 
+@pytest.mark.parametrize("cause", ["unclear", "differs between contexts", "a new one"])
+def test_every_cause_is_drawn(measured, cause):
+    table = measured.uns["coherence"]["table"].copy()
+    table.loc[table.index[table["qvalue"] < 0.05][:3], "cause"] = cause
+    classes = {name: rows for name, rows, _ in _plots._classes(table)}
+    assert classes[f"response, {cause}"].sum() == 3
+
+
 def test_what_was_not_measured_is_left_out(measured, drawn):
     result = copy.deepcopy(measured.uns["coherence"])
     result["table"].iloc[:3, result["table"].columns.get_loc("coherence")] = np.nan

@@ -8,6 +8,7 @@ import pytest
 
 from shoal.report._panel import coherence_panel, evaluation_panel
 from shoal.report._tables import (
+    coherence_tables,
     conditions,
     evaluation_tables,
     leaderboard_table,
@@ -130,6 +131,24 @@ def test_the_panel_of_coherence_has_every_column(measured):
     assert made["columns"] == frame.columns.tolist()
     r = [row[made["columns"].index("coherence")] for row in made["rows"]]
     assert r == pytest.approx(frame["coherence"].tolist(), rel=1e-3)
+
+
+def test_contexts_are_a_table_whose_names_open_the_panel(measured):
+    result = dict(measured.uns["coherence"])
+    assert "by_context" not in coherence_tables(result)
+    part = result["table"].reset_index(names="perturbation").assign(context="day <1>")
+    result["by_context"] = part[["perturbation", "context", "n_cells", "coherence", "cause"]]
+    made = coherence_tables(result)["by_context"]
+    columns = made["columns"]
+    assert [c["title"] for c in columns][:2] == ["perturbation", "context"]
+    assert [c["link"] for c in columns] == [True] + [False] * 4
+    assert len(made["rows"]) == len(part)
+
+
+def test_no_column_of_the_panel_has_two_meanings(measured, judged):
+    """The coherence of the screen and the prediction of a condition stand one below the other."""
+    about = evaluation_panel(judged.uns["evaluation"])["about"]
+    assert not set(about) & set(coherence_panel(measured.uns["coherence"])["columns"])
 
 
 def test_a_dagger_in_every_table_for_what_has_seen_held_out_cells(judged):

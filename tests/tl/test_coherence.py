@@ -12,7 +12,7 @@ import shoal as sh
 
 NAMES = """
 n_cells magnitude magnitude_plugin kappa coherence coherence_se ci_low ci_high coherence_loo coherence_plugin pvalue
-qvalue dispersion residual residual_z residual_pvalue residual_qvalue excess_trace excess_along_shift excess_top_share
+qvalue dispersion residual residual_z residual_pvalue residual_qvalue excess_along_shift excess_top_share
 excess_alignment cause flags
 """
 COLUMNS = NAMES.split()

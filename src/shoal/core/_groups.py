@@ -18,16 +18,18 @@ import numpy as np
 from scipy.linalg.blas import dsyrk
 
 from .._settings import settings
+from ..metrics._strata import ControlSample
+from ._control_sample import evenly
 from ._matrix import add_to_groups, group_sum, row_dot, row_squares
-from ._plan import fitted_dot, foot_dot, quadratic, quadratic_rows, shifts_of
+from ._plan import fitted_dot, foot_dot, offsets, quadratic, quadratic_rows, shifts_of
 from ._walk import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from .._typing import Bools, Floats, Ints, Matrix
+    from .._typing import Floats, Ints, Matrix
     from ._matrix import Rows
     from ._plan import Plan
     from ._walk import Totals, Values
@@ -55,10 +57,6 @@ class Directions:
 
     Attributes
     ----------
-    n
-        (G,) cells of each perturbation.
-    footprint
-        (G, n_strata * q) sums of basis rows.
     inverse
         (n_strata, q, q) inverse Gram matrices of the controls' basis rows.
     shift, direction
@@ -67,38 +65,65 @@ class Directions:
         (d, d) covariance of u over controls, within strata.
     n_control
         (n_strata,) controls.
-    sum_shift, sum_unit, sum_centred
-        (G, d) sums of s, of u, and of w = u - phi D with D the controls' fit of u.
     square
         (n_obs,) |s|^2.
-    unit_dot
-        (n_obs,) w_i . sum_centred[group].
-    unit_square
-        (n_obs,) |w_i|^2.
-    shift_dot
-        (n_obs,) s_i . sum_shift[group].
+    weight
+        (n_obs,) 1 / |s|, 0 for a cell at its centroid.
     sample
-        (K, d) shifts of at most K control cells, evenly spaced in order of length; float32.
+        Shifts of a bounded number of control cells of each stratum.
+    groups
+        Sums of the perturbations, and of any finer groups.
     cross
-        For each further grouping: |sum w|^2 and the footprints of its cells, see `CrossSums`.
+        For each further grouping: |sum w|^2 of its cells, see `CrossSums`.
     """
 
-    n: Ints
-    footprint: Floats
     inverse: Floats
     shift: ControlFit
     direction: ControlFit
     covariance: Floats
     n_control: Ints
-    sum_shift: Floats
-    sum_unit: Floats
-    sum_centred: Floats
     square: Floats
-    unit_dot: Floats
-    unit_square: Floats
-    shift_dot: Floats
-    sample: NDArray[np.float32]
+    weight: Floats
+    sample: ControlSample
+    groups: Sequence[GroupSums]
     cross: Mapping[str, CrossSums]
+
+
+@dataclass(frozen=True)
+class GroupSums:
+    """Sums over the cells of each group.
+
+    Attributes
+    ----------
+    n
+        (G,) cells.
+    shift, unit, centred
+        (G, d) sums of s, of u, and of w = u - phi D with D the controls' fit of u.
+    """
+
+    n: Ints
+    shift: Floats
+    unit: Floats
+    centred: Floats
+
+
+@dataclass(frozen=True)
+class CellDots:
+    """Each cell beside its own group. Values of cells without a group mean nothing.
+
+    Attributes
+    ----------
+    unit_square
+        (n_obs,) |w_i|^2.
+    unit
+        For each plan, (n_obs,) w_i . sum of w over the group of i.
+    along
+        For each plan, (n_obs,) s_i . a vector of the group of i.
+    """
+
+    unit_square: Floats
+    unit: Sequence[Floats]
+    along: Sequence[Floats]
 
 
 @dataclass(frozen=True)
@@ -111,22 +136,27 @@ class CrossSums:
         (C,) perturbation of each combination.
     n
         (C,) cells.
-    footprint
-        (C, n_strata * q) sums of basis rows.
     norm
         (C,) |sum w|^2.
+    noise
+        (C,) what the noise of the controls' mean adds to `norm`.
     """
 
     owner: Ints
     n: Ints
-    footprint: Floats
     norm: Floats
+    noise: Floats
 
 
 def directions(
-    rows: Rows, plan: Plan, *, cross: Mapping[str, Ints], max_sample: int = 800
+    rows: Rows,
+    plan: Plan,
+    *,
+    cross: Mapping[str, Ints],
+    finer: Plan | None = None,
+    max_sample: int = 8000,
 ) -> Directions:
-    """Walk three times through the matrix and return the sums.
+    """Walk twice through the matrix and return the sums; `cell_dots` is the third walk.
 
     Parameters
     ----------
@@ -136,39 +166,46 @@ def directions(
         Groups, strata and covariates.
     cross
         Name -> (n_obs,) label of each cell (-1: none) for sums over perturbation x label.
+    finer
+        The same controls, strata and covariates with other groups, such as perturbation x context,
+        which are summed in the same walks. `Directions.groups` then has two entries.
     max_sample
-        Control cells kept whole, for statistics that need single cells.
+        Control cells kept whole, over all strata, for statistics that need single cells.
 
     Raises
     ------
     ValueError
         If a value is not finite, or the controls of a stratum cannot carry the covariates.
     """
-    shift, inverse, sums, squares, n_control = _fit_controls(rows, plan)
-    sum_x = sums
-    feet = plan.footprint(plan.perturbed, plan.n_groups)
-    sum_shift = sum_x - feet @ shift.coef
-    second = _second_pass(rows, plan, shift, inverse, squares, n_control, cross)
-    centred = second.sum_unit - feet @ second.fit.coef
-    sample = _even_sample(second.square, plan.is_control, max_sample)
-    third = _third_pass(rows, plan, shift, second, centred, sum_shift, sample)
-    shift = ControlFit(shift.coef, _noise_of(second.square, plan, n_control))
+    plans = [plan] if finer is None else [plan, finer]
+    fit, inverse, sum_x, keys, n_control = _fit_controls(rows, plans)
+    sum_shift = [
+        x - p.footprint(p.perturbed, p.n_groups) @ fit.coef
+        for x, p in zip(sum_x, plans, strict=True)
+    ]
+    chosen, first = evenly(*keys, plan, max_sample)
+    second = _second_pass(rows, plans, fit, inverse, keys[0], n_control, cross, chosen)
+    q = plan.basis.shape[1]
+    stretch = np.sqrt((n_control + q) / np.maximum(n_control - q, 1))
+    cells = second.sample * np.repeat(stretch, np.diff(first))[:, None].astype(np.float32)
     return Directions(
-        n=np.bincount(plan.group[plan.group >= 0], minlength=plan.n_groups + 1)[:-1],
-        footprint=feet,
         inverse=inverse,
-        shift=shift,
+        shift=ControlFit(fit.coef, _noise_of(second.square, plan, n_control)),
         direction=second.fit,
         covariance=second.covariance,
         n_control=n_control,
-        sum_shift=sum_shift,
-        sum_unit=second.sum_unit,
-        sum_centred=centred,
         square=second.square,
-        sample=third.sample,
-        unit_dot=third.unit_dot,
-        unit_square=third.unit_square,
-        shift_dot=third.shift_dot,
+        weight=second.weight,
+        sample=ControlSample(cells, first, stretch, n_control),
+        groups=[
+            GroupSums(
+                n=np.bincount(p.perturbed[p.perturbed >= 0], minlength=p.n_groups),
+                shift=shift,
+                unit=unit,
+                centred=unit - p.footprint(p.perturbed, p.n_groups) @ second.fit.coef,
+            )
+            for p, shift, unit in zip(plans, sum_shift, second.sum_unit, strict=True)
+        ],
         cross=second.cross,
     )
 
@@ -176,49 +213,50 @@ def directions(
 # -- first pass: what the controls are ---------------------------------------------
 
 
-def _fit_controls(rows: Rows, plan: Plan) -> tuple[ControlFit, Floats, Floats, Floats, Ints]:
+def _fit_controls(
+    rows: Rows, plans: Sequence[Plan]
+) -> tuple[ControlFit, Floats, list[Floats], tuple[Floats, Floats], Ints]:
     """Return what the first pass finds.
 
-    The controls' fit of x, inverse Gram matrices of the basis, group sums of x, (n_obs,) |x|^2,
-    and the number of controls of each stratum.
+    The controls' fit of x, inverse Gram matrices of the basis, group sums of x for each plan, |x|^2
+    and another projection of each cell (n_obs,), and the number of controls of each stratum.
     """
-    d, q, control = rows.shape[1], plan.basis.shape[1], np.where(plan.is_control, plan.stratum, -1)
+    plan, d = plans[0], rows.shape[1]
+    q, control = plan.basis.shape[1], np.where(plan.is_control, plan.stratum, -1)
     both = np.where(control >= 0, plan.n_groups + control, plan.perturbed)
+    codes = [both, *(p.perturbed for p in plans[1:])]
+    sizes = [plan.n_groups + plan.n_strata, *(p.n_groups for p in plans[1:])]
 
     def totals() -> Totals:
-        return {
-            "sums": np.zeros((plan.n_groups + plan.n_strata, d)),
-            "moment": np.zeros((plan.n_strata, q, d)),
+        return {f"sums {i}": np.zeros((size, d)) for i, size in enumerate(sizes)} | {
+            "moment": np.zeros((plan.n_strata, q, d))
         }
 
     def visit(where: slice, block: Matrix, total: Totals) -> Values:
-        add_to_groups(total["sums"], block, both[where])
+        for i, code in enumerate(codes):
+            add_to_groups(total[f"sums {i}"], block, code[where])
         for k in range(1, q):
             total["moment"][:, k] += group_sum(
                 block, control[where], plan.n_strata, plan.basis[where, k]
             )
-        return {"squares": row_squares(block)}
+        return {"squares": row_squares(block), "other": np.asarray(block @ wave)}
 
+    wave = np.cos(np.arange(d))
     total, values = walk(rows, visit, totals)
-    sums, moment, squares = total["sums"], total["moment"], values["squares"]
-    _check_finite(squares, plan)
+    sums, moment = total["sums 0"], total["moment"]
+    keys = values["squares"], values["other"]
+    _check_finite(keys[0], plan)
     moment[:, 0] = sums[plan.n_groups :]
     n_control: Ints = np.bincount(control[control >= 0], minlength=plan.n_strata).astype(np.int64)
-    gram = np.zeros((plan.n_strata, q, q))
+    gram, keep = np.zeros((plan.n_strata, q, q)), control >= 0
     for k in range(q):
-        weighted = plan.footprint(control, plan.n_strata, plan.basis[:, k]).reshape(
-            plan.n_strata, plan.n_strata, q
-        )
-        gram[:, k] = weighted[np.arange(plan.n_strata), np.arange(plan.n_strata)]
+        for j in range(q):
+            product = plan.basis[keep, k] * plan.basis[keep, j]
+            gram[:, k, j] = np.bincount(control[keep], weights=product, minlength=plan.n_strata)
     inverse = np.asarray(np.linalg.inv(gram), dtype=np.float64)
     coef = np.einsum("hkl,hld->hkd", inverse, moment).reshape(plan.n_strata * q, d)
-    return (
-        ControlFit(coef, np.zeros(plan.n_strata)),
-        inverse,
-        sums[: plan.n_groups],
-        squares,
-        n_control,
-    )
+    groups = [sums[: plan.n_groups], *(total[f"sums {i}"] for i in range(1, len(plans)))]
+    return ControlFit(coef, np.zeros(plan.n_strata)), inverse, groups, keys, n_control
 
 
 def _check_finite(squares: Floats, plan: Plan) -> None:
@@ -247,31 +285,38 @@ def _noise_of(square: Floats, plan: Plan, n_control: Ints) -> Floats:
 class _Second:
     square: Floats
     weight: Floats
-    sum_unit: Floats
+    sum_unit: list[Floats]
     fit: ControlFit
     covariance: Floats
     cross: dict[str, CrossSums]
+    sample: NDArray[np.float32]
 
 
 def _second_pass(
     rows: Rows,
-    plan: Plan,
+    plans: Sequence[Plan],
     shift: ControlFit,
     inverse: Floats,
     squares: Floats,
     n_control: Ints,
     cross: Mapping[str, Ints],
+    chosen: Ints,
 ) -> _Second:
-    d, q = rows.shape[1], plan.basis.shape[1]
+    plan, d = plans[0], rows.shape[1]
+    q = plan.basis.shape[1]
     paired = {name: _pairs(plan, label) for name, label in cross.items()}
     length = quadratic(shift.coef, shift.coef, plan)
+    place = np.argsort(chosen, kind="stable")
+    by_row = chosen[place]
 
     def totals() -> Totals:
-        return {
-            "unit": np.zeros((plan.n_groups, d)),
-            "moment": np.zeros((plan.n_strata * q, d)),
+        sizes = {f"unit {i}": p.n_groups for i, p in enumerate(plans)}
+        sizes |= {f"cross {name}": len(owner) for name, (_, owner) in paired.items()}
+        sizes["moment"] = plan.n_strata * q
+        return {name: np.zeros((size, d)) for name, size in sizes.items()} | {
             "gram": np.zeros((d, d), order="F"),
-        } | {f"cross {name}": np.zeros((len(owner), d)) for name, (_, owner) in paired.items()}
+            "sample": np.zeros((len(chosen), d), dtype=np.float32),
+        }
 
     def visit(where: slice, block: Matrix, total: Totals) -> Values:
         along = fitted_dot(block, plan, where, shift.coef)
@@ -283,7 +328,8 @@ def _second_pass(
         away = square > tiny
         square = np.where(away, square, 0.0)
         weight = np.where(away, 1.0 / np.sqrt(np.where(away, square, 1.0)), 0.0)
-        add_to_groups(total["unit"], block, plan.perturbed[where], weight)
+        for i, p in enumerate(plans):
+            add_to_groups(total[f"unit {i}"], block, p.perturbed[where], weight)
         for name, (code, _) in paired.items():
             add_to_groups(total[f"cross {name}"], block, code[where], weight)
         for index, unit in _control_units(block, where, plan, shift.coef, weight):
@@ -292,17 +338,28 @@ def _second_pass(
                 total["moment"][k::q] += group_sum(
                     unit, plan.stratum[index], plan.n_strata, plan.basis[index, k]
                 )
+        lo, hi = np.searchsorted(by_row, [where.start, where.stop])
+        if hi > lo:
+            cells = by_row[lo:hi]
+            total["sample"][place[lo:hi]] = shifts_of(
+                block[cells - where.start], plan, cells, shift.coef
+            )
         return {"square": square, "weight": weight}
 
     total, values = walk(rows, visit, totals)
-    square, weight, sum_unit = values["square"], values["weight"], total["unit"]
-    sum_unit -= plan.footprint(plan.perturbed, plan.n_groups, weight) @ shift.coef
+    square, weight = values["square"], values["weight"]
+    sum_unit = [
+        total[f"unit {i}"] - p.footprint(p.perturbed, p.n_groups, weight) @ shift.coef
+        for i, p in enumerate(plans)
+    ]
     fit, covariance = _fit_units(plan, inverse, total["moment"], total["gram"], weight, n_control)
     done = {
-        name: _cross_sums(plan, code, owner, total[f"cross {name}"], weight, shift.coef, fit.coef)
+        name: _cross_sums(
+            plan, code, owner, total[f"cross {name}"], weight, shift.coef, fit, inverse
+        )
         for name, (code, owner) in paired.items()
     }
-    return _Second(square, weight, sum_unit, fit, covariance, done)
+    return _Second(square, weight, sum_unit, fit, covariance, done, total["sample"])
 
 
 def _fit_units(
@@ -373,70 +430,72 @@ def _pairs(plan: Plan, label: Ints) -> tuple[Ints, Ints]:
 
 
 def _cross_sums(
-    plan: Plan, code: Ints, owner: Ints, sums: Floats, weight: Floats, shift: Floats, unit: Floats
+    plan: Plan,
+    code: Ints,
+    owner: Ints,
+    sums: Floats,
+    weight: Floats,
+    shift: Floats,
+    unit: ControlFit,
+    inverse: Floats,
 ) -> CrossSums:
-    feet = plan.footprint(code, len(owner))
-    centred = sums - plan.footprint(code, len(owner), weight) @ shift - feet @ unit
-    n = np.bincount(code[code >= 0], minlength=len(owner))
-    return CrossSums(owner, n, feet, np.einsum("ij,ij->i", centred, centred))
+    centred = sums - plan.footprint(code, len(owner), weight) @ shift
+    centred -= plan.footprint(code, len(owner)) @ unit.coef
+    cohorts = plan.cohorts_of(code)
+    feet, at = plan.feet(cohorts), cohorts.stratum
+    joint = np.einsum("ck,ckl,cl->c", feet, inverse[at], feet) * unit.noise[at]
+    noise = np.bincount(cohorts.group, weights=joint, minlength=len(owner))
+    return CrossSums(
+        owner,
+        n=np.bincount(code[code >= 0], minlength=len(owner)),
+        norm=np.einsum("ij,ij->i", centred, centred),
+        noise=noise.astype(np.float64),
+    )
 
 
 # -- third pass: each cell against its own group -----------------------------------
 
 
-@dataclass(frozen=True)
-class _Third:
-    unit_dot: Floats
-    unit_square: Floats
-    shift_dot: Floats
-    sample: NDArray[np.float32]
+def cell_dots(
+    rows: Rows, plans: Sequence[Plan], sums: Directions, along: Sequence[Floats]
+) -> CellDots:
+    """Walk through the matrix once more, and compare each cell with its own group.
 
-
-def _third_pass(
-    rows: Rows,
-    plan: Plan,
-    shift: ControlFit,
-    second: _Second,
-    centred: Floats,
-    sum_shift: Floats,
-    sample: Ints,
-) -> _Third:
-    group = np.maximum(plan.perturbed, 0)
-    unit, w = second.fit.coef, second.weight
-    offsets = [shift.coef @ centred.T, unit @ centred.T, shift.coef @ sum_shift.T]
-    cross_term, unit_norm = quadratic(shift.coef, unit, plan), quadratic(unit, unit, plan)
-    shape = (len(sample), rows.shape[1])
-    place = np.argsort(np.argsort(second.square[sample], kind="stable"))  # by length, not by row
+    Parameters
+    ----------
+    rows
+        (n_obs, d) matrix.
+    plans
+        Those that `sums` was made with.
+    sums
+        What the first two walks found.
+    along
+        For each plan, a vector (G, d) of each group to project the shifts of its cells on.
+    """
+    shift, unit, w = sums.shift.coef, sums.direction.coef, sums.weight
+    plan, centred = plans[0], [group.centred for group in sums.groups]
+    codes = [np.maximum(p.perturbed, 0) for p in plans]
+    tables = [
+        (offsets(shift, centred[i], p), offsets(unit, centred[i], p), offsets(shift, along[i], p))
+        for i, p in enumerate(plans)
+    ]
+    cross_term, unit_norm = quadratic(shift, unit, plan), quadratic(unit, unit, plan)
 
     def visit(where: slice, block: Matrix, total: Totals) -> Values:
-        code = group[where]
-        to_unit = row_dot(block, centred, code) - foot_dot(offsets[0], plan, where, code)
-        unit_dot = w[where] * to_unit - foot_dot(offsets[1], plan, where, code)
-        shift_dot = row_dot(block, sum_shift, code) - foot_dot(offsets[2], plan, where, code)
         on_mean = w[where] * (
             fitted_dot(block, plan, where, unit) - quadratic_rows(cross_term, plan, where)
         )
-        unit_square = (w[where] > 0) - 2 * on_mean + quadratic_rows(unit_norm, plan, where)
-        lo, hi = np.searchsorted(sample, [where.start, where.stop])
-        if hi > lo:
-            cells = sample[lo:hi]
-            total["sample"][place[lo:hi]] = shifts_of(
-                block[cells - where.start], plan, cells, shift.coef
-            )
-        return {"unit_dot": unit_dot, "unit_square": unit_square, "shift_dot": shift_dot}
+        square = (w[where] > 0) - 2 * on_mean + quadratic_rows(unit_norm, plan, where)
+        values = {"unit_square": square}
+        for i, (p, code) in enumerate(zip(plans, codes, strict=True)):
+            on_centred, on_unit, on_along = (foot_dot(table, p, where) for table in tables[i])
+            to_unit = row_dot(block, centred[i], code[where]) - on_centred
+            values[f"unit {i}"] = w[where] * to_unit - on_unit
+            values[f"along {i}"] = row_dot(block, along[i], code[where]) - on_along
+        return values
 
-    total, values = walk(rows, visit, lambda: {"sample": np.zeros(shape, dtype=np.float32)})
-    return _Third(sample=total["sample"], **values)
-
-
-def _even_sample(square: Floats, is_control: Bools, most: int) -> Ints:
-    """Return the rows of at most `most` controls, evenly spaced in order of length.
-
-    The choice needs no seed and does not depend on the order of the rows.
-    """
-    control = np.flatnonzero(is_control)
-    if len(control) <= most:
-        return control
-    by_length = control[np.argsort(square[control], kind="stable")]
-    picked = by_length[((np.arange(most) + 0.5) * len(control) / most).astype(np.int64)]
-    return np.sort(picked)
+    values = walk(rows, visit)[1]
+    unit_dots, along_dots = (
+        [values[f"{name} {i}"] for i in range(len(plans))] for name in ("unit", "along")
+    )
+    return CellDots(values["unit_square"], unit_dots, along_dots)

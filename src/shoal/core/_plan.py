@@ -7,12 +7,33 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import sparse
 
 from ..metrics._cells import densify
 from ._matrix import row_dot
 
 if TYPE_CHECKING:
     from .._typing import Bools, Floats, Ints, Matrix
+
+
+@dataclass(frozen=True)
+class Cohorts:
+    """The cells of one perturbation in one stratum, for every combination that occurs.
+
+    Attributes
+    ----------
+    code
+        (n_obs,) cohort 0..Q-1 of each cell, -1 for none.
+    group, stratum
+        (Q,) perturbation and stratum of each cohort, sorted.
+    n
+        (Q,) cells.
+    """
+
+    code: Ints
+    group: Ints
+    stratum: Ints
+    n: Ints
 
 
 @dataclass(frozen=True)
@@ -50,22 +71,47 @@ class Plan:
         """(n_obs,) the group of perturbed cells, -1 for all others."""
         return np.where(self.is_control, -1, self.group)
 
-    def footprint(self, code: Ints, n_codes: int, weight: Floats | None = None) -> Floats:
-        """Return (n_codes, n_strata * q) sums of (weighted) basis rows per code and stratum.
+    @cached_property
+    def cohorts(self) -> Cohorts:
+        """The cells of each perturbation in each stratum."""
+        return self.cohorts_of(self.perturbed)
+
+    def cohorts_of(self, code: Ints) -> Cohorts:
+        """Number the combinations of a code (n_obs,) and a stratum that occur.
 
         Cells of code -1 are left out.
         """
-        q, n = self.basis.shape[1], n_codes * self.n_strata
-        flat = np.where(
-            code >= 0, code * self.n_strata + self.stratum, n
-        )  # the last bin is thrown away
-        out = np.empty((n_codes, self.n_strata, q))
-        for k in range(q):
-            value = self.basis[:, k] if weight is None else self.basis[:, k] * weight
-            out[:, :, k] = np.bincount(flat, weights=value, minlength=n + 1)[:-1].reshape(
-                n_codes, -1
-            )
-        return out.reshape(n_codes, self.n_strata * q)
+        keep = code >= 0
+        found, inverse = np.unique(
+            code[keep] * self.n_strata + self.stratum[keep], return_inverse=True
+        )
+        own = np.full(len(code), -1)
+        own[keep] = inverse
+        n = np.bincount(inverse, minlength=len(found))
+        return Cohorts(own, found // self.n_strata, found % self.n_strata, n)
+
+    def footprint(self, code: Ints, n_codes: int, weight: Floats | None = None) -> Matrix:
+        """Return (n_codes, n_strata * q) sums of (weighted) basis rows per code and stratum.
+
+        It is a CSR matrix: where there are many strata, most perturbations are in few of them.
+        Cells of code -1 are left out.
+        """
+        cohorts = self.cohorts if code is self.perturbed else self.cohorts_of(code)
+        q = self.basis.shape[1]
+        column = cohorts.stratum[:, None] * q + np.arange(q)
+        row = np.repeat(cohorts.group, q)
+        feet = self.feet(cohorts, weight)
+        shape = (n_codes, self.n_strata * q)
+        return sparse.csr_matrix((feet.ravel(), (row, column.ravel())), shape=shape)
+
+    def feet(self, cohorts: Cohorts, weight: Floats | None = None) -> Floats:
+        """Return (Q, q) sums of (weighted) basis rows of the cells of each cohort."""
+        keep = np.flatnonzero(cohorts.code >= 0)
+        code, basis = cohorts.code[keep], self.basis[keep]
+        if weight is not None:
+            basis = basis * weight[keep, None]
+        size = len(cohorts.n)
+        return np.column_stack([np.bincount(code, weights=b, minlength=size) for b in basis.T])
 
 
 def shifts_of(block: Matrix, plan: Plan, index: Ints, coef: Floats) -> Floats:
@@ -107,7 +153,29 @@ def quadratic_rows(table: Floats, plan: Plan, where: slice) -> Floats:
     return np.einsum("ik,ikl,il->i", basis, table[plan.stratum[where]], basis)
 
 
-def foot_dot(table: Floats, plan: Plan, where: slice, code: Ints) -> Floats:
-    """Return sum_k phi_ik table[stratum_i * q + k, code_i] for the rows of a block."""
-    q, first = plan.basis.shape[1], plan.stratum[where] * plan.basis.shape[1]
-    return sum(plan.basis[where, k] * table[first + k, code] for k in range(q))
+def offsets(coef: Floats, sums: Floats, plan: Plan, step: int = 4096) -> Floats:
+    """Return (Q, q) products of each cohort's coefficients, of its stratum, and sums, of its group.
+
+    Parameters
+    ----------
+    coef
+        (n_strata * q, d) coefficients.
+    sums
+        (n_groups, d) sums.
+    plan
+        Its cohorts are the combinations that occur.
+    step
+        Cohorts at a time.
+    """
+    cohorts = plan.cohorts
+    table = coef.reshape(plan.n_strata, -1, coef.shape[1])
+    out = np.empty((len(cohorts.n), table.shape[1]))
+    for i in range(0, len(out), step):
+        near = slice(i, i + step)
+        out[near] = np.einsum("ckd,cd->ck", table[cohorts.stratum[near]], sums[cohorts.group[near]])
+    return out
+
+
+def foot_dot(table: Floats, plan: Plan, where: slice) -> Floats:
+    """Return phi_i . table[cohort of i] for the rows of a block; any number for other cells."""
+    return np.einsum("ik,ik->i", plan.basis[where], table[plan.cohorts.code[where]])

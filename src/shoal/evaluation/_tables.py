@@ -119,11 +119,11 @@ def _conditions(task: EvaluationTask) -> pd.DataFrame:
     """Return the conditions with size and coherence of the real effect, and their strata."""
     real, truth = task.truth.real, task.truth
     table = task.conditions.assign(
-        magnitude=real.magnitude,
-        coherence=real.coherence,
+        real_energy=real.magnitude,
+        real_coherence=real.coherence,
         n_de=((real.genes.fdr < ALPHA) & truth.mask).sum(axis=1).astype(np.int64),
     )
-    for kind, column in (("effect", "magnitude"), ("coherence", "coherence")):
+    for kind, column in (("effect", "real_energy"), ("coherence", "real_coherence")):
         rank = table[column].rank(method="first", pct=True, na_option="top").to_numpy()
         third = np.clip(np.ceil(3 * rank).astype(int) - 1, 0, 2)
         table[f"{kind}_stratum"] = np.array(STRATA[kind], dtype=object)[third]

@@ -25,6 +25,7 @@ from ._arguments import arrays, require_finite
 
 if TYPE_CHECKING:
     from .._typing import Floats, Ints
+    from ._strata import Composition
 
 
 def signed_sqrt(x: Floats) -> Floats:
@@ -72,21 +73,21 @@ def kappa(norm: Floats, square: Floats, n: Ints, control_noise: Floats) -> Float
 
 
 def control_noise(
-    footprint: Floats, leverage: Floats, n: Ints, noise: Floats, inverse: Floats
-) -> tuple[Floats, Floats]:
-    """Return the noise that the fit to the controls adds to pairs of cells and to the mean cell.
+    made: Composition, feet: Floats, leverage: Floats, noise: Floats, inverse: Floats
+) -> Floats:
+    """Return the noise that the fit to the controls adds to pairs of cells.
 
     The expected direction of a cell is fitted to the controls of its stratum, by q basis functions
     phi.
 
     Parameters
     ----------
-    footprint
-        (G, H * q) sums of the rows of the basis, per perturbation and stratum.
+    made
+        Perturbations by strata, Q combinations.
+    feet
+        (Q, q) sums of the rows of the basis over the cells of each combination.
     leverage
-        (G, H) sums over cells of phi A phi, with A the inverse Gram matrix of the controls.
-    n
-        (G,) numbers of cells.
+        (Q,) sums over cells of phi A phi, with A the inverse Gram matrix of the controls.
     noise
         (H,) residual variances of the controls, summed over dimensions.
     inverse
@@ -94,18 +95,17 @@ def control_noise(
 
     Returns
     -------
-    Two arrays (G,): the mean of noise * phi_i A phi_j over pairs i != j, and the variance factor of
-    the mean, alpha = F A F / n^2 with F the footprint. With m controls in one stratum alpha is 1/m.
+    (G,) means of noise * phi_i A phi_j over pairs i != j of cells.
     """
-    feet = footprint.reshape(len(n), *inverse.shape[:2])
-    joint = np.einsum("ghk,hkl,ghl->gh", feet, inverse, feet, optimize=True)
+    at = made.stratum
+    joint = (np.einsum("ck,ckl,cl->c", feet, inverse[at], feet) - leverage) * noise[at]
+    n = np.bincount(made.group, weights=made.n, minlength=made.n_groups)
     with np.errstate(divide="ignore", invalid="ignore"):
-        pairs = np.where(n > 1, ((joint - leverage) @ noise) / (n * (n - 1.0)), np.nan)
-        alpha = joint.sum(axis=1) / np.square(n, dtype=np.float64)
-    return pairs, alpha
+        total = np.bincount(made.group, weights=joint, minlength=made.n_groups)
+        return np.where(n > 1, total / (n * (n - 1.0)), np.nan)
 
 
-def jackknife(values: Floats, code: Ints, n: Ints) -> Floats:
+def jackknife(values: Floats, code: Ints, n: Ints, stratum: Ints | None = None) -> Floats:
     """Return the variance, by deletion of one cell, of a statistic that is affine in `values`.
 
     Without cell i a pair mean is (norm - square - v_i) / ((n - 1)(n - 2)), with v_i = 2 a_i . A - 2
@@ -119,49 +119,47 @@ def jackknife(values: Floats, code: Ints, n: Ints) -> Floats:
         (n_cells,) group of each cell.
     n
         (G,) numbers of cells of the groups.
+    stratum
+        (n_cells,) number of the group and stratum of each cell, if the cells of each stratum are as
+        many as they are: only variance within strata counts then. Groups with more than half as
+        many strata as cells are taken as a whole.
 
     Returns
     -------
     (G,) variances; NaN for fewer than 3 cells.
     """
-    count = np.maximum(n, 1)
+    count, free = np.maximum(n, 1), np.maximum(n - 1.0, 1)
     mean = np.bincount(code, weights=values, minlength=len(n)) / count
-    spread = np.bincount(code, weights=(values - mean[code]) ** 2, minlength=len(n))
+    centre = mean[code]
+    if stratum is not None and len(code):
+        size = np.bincount(stratum)
+        first = np.unique(stratum, return_index=True)[1]
+        parts = np.bincount(code[first], minlength=len(n))
+        split = 2 * parts <= n
+        inside = np.bincount(stratum, weights=values) / np.maximum(size, 1)
+        centre = np.where(split[code], inside[stratum], centre)
+        free = np.where(split, np.maximum(n - parts, 1), free)
+    spread = np.bincount(code, weights=(values - centre) ** 2, minlength=len(n)) / free
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(n > 2, (n - 1.0) / count * spread / ((n - 1.0) * (n - 2.0)) ** 2, np.nan)
+        return np.where(n > 2, spread / count / (n - 2.0) ** 2, np.nan)
 
 
-def control_variance(delta: Floats, covariance: Floats, alpha: Floats) -> Floats:
-    """Return the part of kappa's variance that comes from the controls: 4 alpha d' C d.
-
-    Here d = mean u - (mean u of the controls), C is the controls' covariance of u, and alpha = 1/m.
-    It is the first-order part, which equals the jackknife over control cells up to a factor 1 +
-    O(1/m).
-    """
-    return 4 * alpha * np.einsum("gd,gd->g", delta @ covariance, delta)
-
-
-def total_variance(first: Floats, pairs: Floats | float, n: Ints, alpha: Floats) -> Floats:
+def total_variance(first: Floats, second: Floats) -> Floats:
     """Return the variance of a two-sample pair statistic from an estimate of its first-order part.
 
     The variance of the statistic is V1 + V2. V1 comes from its projections on single cells; without
-    an effect it is 0. V2 = 2 q (1/n + alpha)^2 comes from pairs, with q the second moment of the
-    kernel over pairs of cells. A jackknife gives V1 + 2 V2 on average, and so does any plug-in of
-    the estimated difference. That is too much where the response is weak, so V2 is subtracted.
+    an effect it is 0. V2 comes from pairs. A jackknife gives V1 + 2 V2 on average, and so does any
+    plug-in of the estimated difference. That is too much where the response is weak, so V2 is
+    subtracted.
 
     Parameters
     ----------
     first
         (G,) jackknife variances over the perturbed cells, plus the first-order part of the
         controls.
-    pairs
-        (G,) q, or one value for all; tr C^2 for kappa.
-    n
-        (G,) numbers of cells.
-    alpha
-        (G,) variance factors of the controls' mean.
+    second
+        (G,) V2 = 2 q (1/n + 1/m)^2, with q the second moment of the kernel over pairs of cells.
     """
-    second = 2 * pairs * (1 / np.maximum(n, 1) + alpha) ** 2
     return np.maximum(first - 2 * second, 0) + second
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ from ._fdr import benjamini_hochberg
 
 if TYPE_CHECKING:
     from .._typing import Floats, Ints
+    from ._strata import Composition, PairMoments
 
 
 def spectrum_moments(covariance: Floats, free: int) -> tuple[float, float]:
@@ -36,28 +38,80 @@ def spectrum_moments(covariance: Floats, free: int) -> tuple[float, float]:
     return c2, max(c3, c2**2 / max(first, 1e-300))
 
 
-def null_pvalue(kappa: Floats, n: Ints, alpha: Floats, moments: tuple[float, float]) -> Floats:
+@dataclass(frozen=True)
+class Null:
+    """Law of kappa without an effect, for each perturbation.
+
+    Attributes
+    ----------
+    variance, skewness
+        (G,) of kappa. Its mean is 0.
+    pairs
+        (G,) V2, the part of the variance that comes from pairs of cells, with or without an effect.
+    """
+
+    variance: Floats
+    skewness: Floats
+    pairs: Floats
+
+
+def null_of(
+    made: Composition, n: Ints, found: PairMoments, whole: tuple[float, float], weight: Floats
+) -> Null:
+    r"""Return the law of kappa without an effect.
+
+    Without an effect kappa is a degenerate U-statistic. The cells of a perturbation have the
+    covariance of directions :math:`C = \sum_h p_h C_h`, with :math:`p_h` the share of its cells in
+    stratum h. The mean of their controls has :math:`C_\alpha = \sum_h p_h^2 C_h / m_h`. Then
+
+    .. math:: \mathrm{Var}\,\kappa = 2 \left( \frac{\mathrm{tr}\,C^2}{n(n-1)}
+              + \frac{2\,\mathrm{tr}\,C C_\alpha}{n} + \mathrm{tr}\,C_\alpha^2 \right).
+
+    With one stratum of m controls this is 2 tr C^2 (1/(n(n-1)) + 2/(nm) + 1/m^2). The skewness is
+    sqrt(8) tr C^3 / (tr C^2)^1.5. Over strata it is combined from those of the strata. That is
+    exact where the perturbation is in one stratum or strata are alike, and slightly too large
+    elsewhere.
+
+    Parameters
+    ----------
+    made
+        Perturbations by strata.
+    n
+        (G,) numbers of cells.
+    found
+        Moments of the strata, from a sample of their controls.
+    whole
+        tr C^2 and tr C^3 of all controls, each about the mean of its stratum. The moments of the
+        sample are scaled so that they agree with them.
+    weight
+        (H,) share of the controls in each stratum.
+    """
+    c2, c3 = whole
+    sampled = float(weight @ found.unit @ weight)
+    table = found.unit * (c2 / sampled if sampled > 0 else 1.0)
+    within = made.product(made.share, table, made.share)
+    both = made.product(made.share, table, made.alpha)
+    control = made.product(made.alpha, table, made.alpha)
+    side = np.sqrt(np.diagonal(found.unit))
+    third = np.cbrt(found.third)
+    mixed = (weight @ third) / max(float(weight @ side), 1e-300)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance = 2 * (within / np.where(n > 1, n * (n - 1.0), np.nan) + 2 * both / n + control)
+        pairs = 2 * (within / n**2.0 + 2 * both / n + control)
+        relative = made.mean(third) / made.mean(side) / mixed if mixed > 0 else 1.0
+    skewness = np.sqrt(8.0) * c3 / c2**1.5 * relative**3
+    return Null(variance, skewness, pairs)
+
+
+def null_pvalue(kappa: Floats, null: Null) -> Floats:
     """Return the one-sided p-value of kappa > 0 from its analytic null distribution.
-
-    Without an effect kappa is a degenerate U-statistic. With C the covariance of the controls'
-    directions and alpha = 1/m for m controls, it has
-
-    - mean 0;
-    - variance 2 tr C^2 (1/(n(n-1)) + 2 alpha/n + alpha^2);
-    - skewness sqrt(8) tr C^3 / (tr C^2)^1.5.
-
-    The p-value is that of a gamma distribution with these moments.
 
     Parameters
     ----------
     kappa
         (G,) estimates.
-    n
-        (G,) numbers of cells.
-    alpha
-        (G,) variance factors of the controls' mean.
-    moments
-        tr C^2 and tr C^3.
+    null
+        Their law without an effect; a gamma distribution with these moments is used.
 
     Returns
     -------
@@ -65,12 +119,10 @@ def null_pvalue(kappa: Floats, n: Ints, alpha: Floats, moments: tuple[float, flo
     """
     from scipy import stats
 
-    c2, c3 = moments
     with np.errstate(divide="ignore", invalid="ignore"):
-        pairs = np.where(n > 1, 1.0 / (n * (n - 1.0)), np.nan)
-        sd = np.sqrt(2 * c2 * (pairs + 2 * alpha / n + alpha**2))
-    skew = np.sqrt(8.0) * c3 / c2**1.5
-    return np.asarray(stats.pearson3.sf(kappa / sd, skew), dtype=np.float64)
+        return np.asarray(
+            stats.pearson3.sf(kappa / np.sqrt(null.variance), null.skewness), dtype=np.float64
+        )
 
 
 def adjust(pvalue: Floats) -> Floats:

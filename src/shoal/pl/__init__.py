@@ -2,6 +2,7 @@
 
 from ._calibration import calibration
 from ._coherence import coherence
+from ._contexts import contexts
 from ._evaluate import evaluate
 from ._genes import genes
 from ._geometry import geometry
@@ -18,6 +19,7 @@ __all__ = [
     "calibration",
     "coherence",
     "coherence_null",
+    "contexts",
     "evaluate",
     "genes",
     "geometry",

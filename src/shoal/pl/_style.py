@@ -37,6 +37,9 @@ CAUSE = {  # why a response is less coherent than a shift: colour and marker
     "dispersion": ("#E69F00", "s"),
     "partial penetrance": ("#009E73", "^"),
     "several programmes": ("#CC79A7", "D"),
+    "differs between contexts": ("#56B4E9", "P"),
+    "differs between strata": ("#56B4E9", "X"),
+    "unclear": (INK, "v"),
 }
 SIGNED = LinearSegmentedColormap.from_list(
     "shoal_signed", ["#D55E00", "#C9BDB4", ACCENT]

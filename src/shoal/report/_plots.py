@@ -29,8 +29,11 @@ CAUSE = {  # Okabe and Ito, light enough for a dark page; colour and symbol both
     "dispersion": ("#E69F00", "square"),
     "partial penetrance": ("#009E73", "triangle-up"),
     "several programmes": ("#CC79A7", "diamond"),
+    "differs between contexts": ("#56B4E9", "cross"),
+    "differs between strata": ("#56B4E9", "x"),
+    "unclear": (QUIET, "diamond-open"),
 }
-OTHER = (ACCENT, "circle-open")  # a cause without a style of its own, such as "unclear"
+UNKNOWN = (QUIET, "diamond-open")  # a cause without a style of its own
 FLOOR = -2.0  # skills below this are drawn at the edge of the figure
 CONFIG = {
     "responsive": True,
@@ -128,7 +131,7 @@ def _classes(table: pd.DataFrame, found: Responses) -> list[tuple[str, Bools, tu
             found.clear & (cause == name),
             style,
         )
-        for name, style in (CAUSE | dict.fromkeys(sorted(set(cause) - set(CAUSE)), OTHER)).items()
+        for name, style in (CAUSE | dict.fromkeys(sorted(set(cause) - set(CAUSE)), UNKNOWN)).items()
     ]
     spanning = f"response{by}; the interval, two-sided, includes 0"
     classes.append((spanning, found.spanning, (SPANNING, "triangle-up-open")))

@@ -111,11 +111,17 @@ def coherence_tables(result: dict[str, Any]) -> dict[str, Any]:
         "n_replicates",
         "residual",
         "residual_qvalue",
+        "residual_between_share",
         "cause",
     ]
     shown = [c for c in [*first, "flags"] if c in frame]
     rest = [c for c in frame if c not in shown]
-    return {"coherence": table(frame[shown + rest], link="perturbation", hidden=rest)}
+    tables = {"coherence": table(frame[shown + rest], link="perturbation", hidden=rest)}
+    if "by_context" in result:
+        parts = result["by_context"].rename_axis(None)
+        hidden = ("coherence_se", "ci_low", "ci_high", "pvalue", "residual_pvalue")
+        tables["by_context"] = table(parts, link="perturbation", hidden=hidden)
+    return tables
 
 
 def evaluation_tables(result: dict[str, Any]) -> dict[str, Any]:

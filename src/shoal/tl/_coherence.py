@@ -22,9 +22,11 @@ from ..core._slots import claim_result
 from ..metrics._coherence import signed_sqrt
 from ..metrics._null import adjust
 from ..metrics._shrinkage import shrink
+from ._contexts import by_context, causes, parts_of, within
+from ._explain import explain
 from ._features import features, whitened
 from ._flags import flags
-from ._measure import Measured, explain, measure
+from ._measure import Measured, measure
 from ._permute import permutation_pvalues
 from ._replicates import by_replicate
 
@@ -76,7 +78,11 @@ def coherence(
     The estimate of :math:`\kappa` has no bias in the number of cells, and can therefore fall below
     0. Magnitude and coherence rise together in any data. The *residual* coherence takes that out:
     it is the coherence less that of the control cells, had they all been moved by the same shift.
+    Control cells stand for the cells of their own stratum, in the proportions of the perturbation.
     The user guide has every formula.
+
+    A response that differs between contexts is less coherent over all of them than within each.
+    Where the screen has a context, each perturbation is also measured within each context.
 
     The matrix is read three times, by blocks of rows, and is never made dense as a whole. NumPy,
     CSR, CSC, backed, dask and zarr matrices give the same numbers. The chunks of a dask array are
@@ -162,15 +168,26 @@ def coherence(
         ``n_replicates``, ``magnitude_replicate``
             Replicates of at least 20 cells, and the length of the shift that they share.
         ``dispersion``
-            Logarithm of the total variance of the cells over that of the controls.
+            Logarithm of the total variance of the cells over that of the controls of their strata.
         ``residual``, ``residual_z``, ``residual_pvalue``, ``residual_qvalue``
-            Residual coherence and its test.
-        ``excess_trace``
-            Total variance of the cells over that of the controls, less 1.
+            Residual coherence and its test: coherence on the squared scale, less that of the
+            controls of the same strata had they been moved by the same shift. ``residual_z`` is
+            standard normal for a pure shift. It is smaller, and the test conservative, where there
+            is no response at all: it then rejects in 0 to 5 % at the level of 5 %.
+        ``residual_within``, ``residual_within_z``, ``residual_between_share``
+            Mean residual within contexts and its standard normal deviate, and the share of a
+            significantly negative residual that lies *between* contexts, because they respond in
+            different ways. NaN for perturbations in one context, or with less than half of their
+            cells in contexts with at least 8 of them. Where no context is recorded, strata take
+            the place of contexts. Only where there are several strata or a context is recorded.
         ``excess_along_shift``, ``excess_top_share``, ``excess_alignment``
-            Where the excess variance lies. Only where ``residual_qvalue`` is below 0.05.
+            Where the excess variance lies, within contexts. Only where ``residual_qvalue`` is
+            below 0.05.
         ``cause``
-            Cause of a response that is less coherent than a translation.
+            Cause of a response that is less coherent than a translation: ``"dispersion"``,
+            ``"partial penetrance"``, ``"several programmes"``, ``"differs between contexts"`` (or
+            ``"differs between strata"``), ``"unclear"``, or ``"none"``. With several contexts, the
+            first three are named only if they also hold within contexts.
         ``depth_shift``, ``depth_qvalue``
             Difference of the mean log depth from the controls of the same strata, in standard
             deviations of the controls, and its test. Where the depth of cells is known: from
@@ -180,6 +197,12 @@ def coherence(
         ``kappa_cross_guide``, ``kappa_cross_batch``
             :math:`\kappa` from pairs of cells of different guides or batches only. Where such a
             column is recorded.
+    ``uns[key_added]["by_context"]`` : DataFrame, one row per perturbation and context
+        ``perturbation``, ``context``, and ``n_cells``, ``magnitude``, ``coherence``,
+        ``coherence_se``, ``ci_low``, ``ci_high``, ``pvalue``, ``qvalue``, ``residual``,
+        ``residual_z``, ``residual_pvalue``, ``residual_qvalue`` and ``cause`` of its cells in that
+        context, against the controls of their strata. Only where a context is recorded and no
+        stratum mixes contexts.
     ``uns[key_added]["params"]`` : dict
         The arguments, and ``n_control``, ``n_features`` and ``control_trace``. On replicates:
         ``replicate_key`` that was used, ``replicate_design`` (``"two samples"``, or ``"paired"``
@@ -230,7 +253,15 @@ def coherence(
     )
     if whiten:
         rows = whitened(rows, plan)
-    measured = measure(rows, plan, min_cells=min_cells, level=level, cross=_cross(adata, screen))
+    parts = parts_of(adata, screen, plan)
+    measured = measure(
+        rows,
+        plan,
+        min_cells=min_cells,
+        level=level,
+        cross=_cross(adata, screen),
+        finer=None if parts is None else parts.plan,
+    )
     if null == "permutation":
         pvalue = permutation_pvalues(
             rows,
@@ -244,8 +275,22 @@ def coherence(
         measured.columns.update(pvalue=pvalue, qvalue=adjust(pvalue))
     columns: dict[str, Any] = dict(measured.columns)
     crossed = {name: columns.pop(name) for name in list(columns) if name.startswith("kappa_cross_")}
-    columns |= explain(rows, plan, measured)
-    columns |= flags(adata, screen, plan, measured.sums.n, min_cells=min_cells, depth_key=depth_key)
+    more = {}
+    if parts is None or measured.finer is None:
+        columns |= explain(rows, plan, measured)
+    else:
+        split = within(parts, measured)
+        columns |= {
+            "residual_within": split.residual,
+            "residual_within_z": split.z,
+            "residual_between_share": split.between,
+        }
+        columns |= explain(rows, plan, measured, part=split.part)
+        columns["cause"] = causes(columns["cause"], parts, split)
+        if parts.kind == "contexts":
+            more["by_context"] = by_context(rows, parts, measured.finer, labelled.names)
+    n_cells = measured.sums.groups[0].n
+    columns |= flags(adata, screen, plan, n_cells, min_cells=min_cells, depth_key=depth_key)
     columns |= crossed
     replicated = by_replicate(
         adata,
@@ -288,6 +333,7 @@ def coherence(
         schema="coherence/1",
         params=params,
         slots={f"obs/{key}": measured.cell},
+        **more,
     )
 
 
@@ -313,6 +359,13 @@ def _tell(table: pd.DataFrame, min_cells: int) -> None:
         int((table["qvalue"] < 0.05).sum()),
         int(((table["residual_qvalue"] < 0.05) & (table["residual"] < 0)).sum()),
     )
+    apart = int(table["cause"].astype(str).str.startswith("differs").sum())
+    if apart:
+        logger.info(
+            "%d of these respond in different ways in different contexts or strata: see the "
+            "columns 'cause' and 'residual_between_share'",
+            apart,
+        )
     if few:
         logger.warning(
             "%d perturbations have fewer than %d cells; they are flagged and not tested",

@@ -38,7 +38,7 @@ def permutation_pvalues(
     stratum), which does not change when labels are exchanged, so that the test is exact.
     """
     pvalue = np.full(plan.n_groups, np.nan)
-    tested = np.flatnonzero(sums.n >= min_cells)
+    tested = np.flatnonzero(sums.groups[0].n >= min_cells)
     control = np.flatnonzero(plan.is_control)
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))

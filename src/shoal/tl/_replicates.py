@@ -100,7 +100,11 @@ def by_replicate(
             _as_replicates(found, plan, sums, means), _within(found, rows, plan, sums, means)
         )
     nothing = np.full(plan.n_groups, np.nan)
-    pvalue = nothing if tested is None else np.where(sums.n >= min_cells, tested.pvalue, np.nan)
+    pvalue = (
+        nothing
+        if tested is None
+        else np.where(sums.groups[0].n >= min_cells, tested.pvalue, np.nan)
+    )
     columns = {
         "magnitude_replicate": nothing if tested is None else signed_sqrt(tested.estimate),
         "pvalue_replicate": pvalue,

@@ -1,0 +1,239 @@
+"""What perturbations and controls are made of, where a screen has several strata.
+
+Strata differ in the spread of their cells. The null distribution of a perturbation is therefore
+made of the strata that its cells are in, in the proportions in which they are there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from .._typing import Floats, Ints, Reals
+
+OWN, OTHER = 3200, 1200  # control cells, over all strata, that pairs are made of
+THIRD = 300  # cells of a stratum that triples are made of
+GROUPS = 4096  # perturbations at a time
+
+
+@dataclass(frozen=True)
+class Composition:
+    """Cells of each perturbation in each stratum: one row for each combination that occurs.
+
+    Attributes
+    ----------
+    group, stratum
+        (Q,) perturbation and stratum of each combination, sorted.
+    n
+        (Q,) cells.
+    share
+        (Q,) share of the perturbation's cells that is in the stratum; adds up to 1.
+    alpha
+        (Q,) variance factor of the controls' mean: share^2 / m with m controls in the stratum.
+    n_groups, n_strata
+        Numbers of perturbations and of strata.
+    """
+
+    group: Ints
+    stratum: Ints
+    n: Ints
+    share: Floats
+    alpha: Floats
+    n_groups: int
+    n_strata: int
+
+    @cached_property
+    def n_parts(self) -> Ints:
+        """(G,) strata that each perturbation has cells in."""
+        return np.bincount(self.group, minlength=self.n_groups)
+
+    @cached_property
+    def weight(self) -> Floats:
+        """(Q,) noise of the difference of means that is due to each stratum: share / n + alpha."""
+        n = np.bincount(self.group, weights=self.n, minlength=self.n_groups)
+        return self.share / n[self.group] + self.alpha
+
+    def total(self, values: Floats) -> Floats:
+        """Return (G,) sums of values (Q,) of the combinations."""
+        return np.bincount(self.group, weights=values, minlength=self.n_groups).astype(np.float64)
+
+    def table(self, values: Floats) -> sparse.csr_matrix:
+        """Return (G, H) sparse table of values of the combinations."""
+        shape = (self.n_groups, self.n_strata)
+        return sparse.csr_matrix((values, (self.group, self.stratum)), shape=shape)
+
+    def mean(self, of_stratum: Floats) -> Floats:
+        """Return (G,) means over the perturbation's cells of a value (H,) of their strata."""
+        mean = self.total(self.share * of_stratum[self.stratum])
+        return np.where(self.n_parts > 0, mean, np.nan)
+
+    def product(self, left: Floats, between: Floats, right: Floats) -> Floats:
+        """Return (G,) sums over strata h, k of left_h between_hk right_k.
+
+        Parameters
+        ----------
+        left, right
+            (Q,) values of the combinations.
+        between
+            (H, H) values of pairs of strata.
+        """
+        a, b, total = self.table(left), self.table(right), np.zeros(self.n_groups)
+        for start in range(0, self.n_groups, GROUPS):
+            rows = slice(start, start + GROUPS)
+            total[rows] = np.asarray(b[rows].multiply(a[rows] @ between).sum(axis=1)).ravel()
+        return total
+
+
+@dataclass(frozen=True)
+class ControlSample:
+    """Control cells that are kept whole, for statistics that need single cells.
+
+    Attributes
+    ----------
+    cells
+        (K, d) shifts, stratum by stratum, in order of length within each; float32. They are as
+        long as those of other cells of the same population: a control cell lies closer to a
+        centroid that is fitted to itself.
+    first
+        (H + 1,) position of the first cell of each stratum.
+    stretch
+        (H,) what the shifts were multiplied by: sqrt((m + q) / (m - q)) for m controls and q
+        covariates.
+    n
+        (H,) controls of each stratum, in the sample or not.
+    """
+
+    cells: NDArray[np.float32]
+    first: Ints
+    stretch: Floats
+    n: Ints
+
+    @property
+    def n_strata(self) -> int:
+        """Number of strata."""
+        return len(self.first) - 1
+
+    @cached_property
+    def radius(self) -> NDArray[np.float32]:
+        """(K,) lengths."""
+        square = np.einsum("ij,ij->i", self.cells, self.cells)
+        return np.sqrt(np.maximum(square, np.float32(1e-30)))
+
+    def rows(self, stratum: int, most: int | None = None) -> Ints:
+        """Return positions of at most `most` cells of a stratum, evenly spaced by length."""
+        inside = np.arange(self.first[stratum], self.first[stratum + 1])
+        if most is None or len(inside) <= most:
+            return inside
+        return inside[((np.arange(most) + 0.5) * len(inside) / most).astype(np.int64)]
+
+
+@dataclass(frozen=True)
+class PairMoments:
+    """Moments of the control cells of strata, and of pairs of cells of two strata.
+
+    e is the shift of a cell and u its centred direction. A small shift m of all cells of a stratum
+    turns their mean direction by A m, with A = E (1 - u u') / |e|. A is nearly a multiple of the
+    identity, c = E 1/|e|, and v = A e / c.
+
+    Attributes
+    ----------
+    unit
+        (H, H) means of (u.u')^2: tr C_h C_k, with C_h the covariance of u.
+    mixed, moved
+        (H, H) means of (u.u')(v.v') and of (v.v')^2.
+    third
+        (H,) tr C_h^3.
+    closeness
+        (H,) means of 1 / |e|.
+    trace, move
+        (H,) means of |e|^2 and |v|^2.
+    """
+
+    unit: Floats
+    mixed: Floats
+    moved: Floats
+    third: Floats
+    closeness: Floats
+    trace: Floats
+    move: Floats
+
+
+def pair_moments(sample: ControlSample) -> PairMoments:
+    """Return moments of the controls of strata, from a bounded number of cells."""
+    n_strata = sample.n_strata
+    tables = np.full((3, n_strata, n_strata), np.nan)
+    lists = np.full((4, n_strata), np.nan)  # third, closeness, trace, move
+    few: list[Ints] = []
+    vectors = [_vectors(sample, h) for h in range(n_strata)]
+    for h in range(n_strata):
+        own = sample.rows(h, int(np.clip(OWN // n_strata, 100, 800))) - sample.first[h]
+        few.append(sample.rows(h, int(np.clip(OTHER // n_strata, 5, 800))) - sample.first[h])
+        grams = [v[own] @ v[own].T for v in vectors[h][:2]]
+        for gram in grams:
+            np.fill_diagonal(gram, 0)
+        k = len(own)
+        if k > 1:
+            tables[:, h, h] = np.array(_moments(*grams)) / (k * (k - 1))
+            _, v, e = vectors[h]
+            lists[1, h] = np.mean(1 / sample.radius[sample.rows(h)])
+            lists[2:, h] = np.mean(np.square(e).sum(axis=1)), np.mean(np.square(v).sum(axis=1))
+        if k > 2:
+            gram = grams[0][:: -(-k // THIRD), :: -(-k // THIRD)]
+            size, cube = len(gram), float(np.vdot(gram @ gram, gram))
+            lists[0, h] = max(cube / (size * (size - 1) * (size - 2)), 0.0)
+    if n_strata > 1:
+        _between(tables, vectors, few)
+    # a stratum with too few controls for pairs is taken for the mean of the others
+    tables, lists = (np.where(np.isnan(x), _nanmean(x), x) for x in (tables, lists))
+    return PairMoments(*tables, *lists)
+
+
+def _vectors(sample: ControlSample, h: int) -> tuple[Reals, Reals, Reals]:
+    """Return u, v and e of a stratum's cells."""
+    rows = sample.rows(h)
+    cells, inverse = sample.cells[rows], 1 / sample.radius[rows]
+    k, unit = len(rows), cells * inverse[:, None]
+    turned = (cells @ unit.T) * inverse
+    np.fill_diagonal(turned, 0)  # A comes from the other cells
+    mean = np.float32(max(float(inverse.sum()), 1e-30) / max(k, 1))
+    moved = cells - turned @ unit / (mean * np.float32(max(k - 1, 1)))
+    return unit - unit.sum(axis=0) / max(k, 1), moved, cells
+
+
+def _moments(u: Reals, v: Reals) -> tuple[float, float, float]:
+    return float(np.vdot(u, u)), float(np.vdot(u, v)), float(np.vdot(v, v))
+
+
+def _between(
+    tables: Floats, vectors: Sequence[tuple[Reals, Reals, Reals]], few: list[Ints]
+) -> None:
+    """Fill in pairs of cells of different strata."""
+    size = np.array([len(rows) for rows in few])
+    start = np.concatenate([[0], np.cumsum(size)[:-1]])
+    u, v = (
+        np.vstack([own[i][rows] for own, rows in zip(vectors, few, strict=True)]) for i in range(2)
+    )
+    for h, rows in enumerate(few):
+        gu, gv = u @ vectors[h][0][rows].T, v @ vectors[h][1][rows].T
+        for table, product in zip(tables, (gu * gu, gu * gv, gv * gv), strict=True):
+            sums = np.add.reduceat(product.sum(axis=1, dtype=np.float64), start)
+            others = np.arange(len(few)) != h
+            table[h, others] = (sums / (size * len(rows)))[others]
+
+
+def _nanmean(tables: Floats) -> Floats:
+    """Return the mean of each table of what is known, 0 where nothing is."""
+    known = np.isfinite(tables)
+    flat = (len(tables), -1)
+    total = np.where(known, tables, 0).reshape(flat).sum(axis=1)
+    mean = total / np.maximum(known.reshape(flat).sum(axis=1), 1)
+    return mean.reshape((-1,) + (1,) * (tables.ndim - 1))
