@@ -212,17 +212,64 @@ def test_the_options_are_handed_on(screen, tmp_path):
     import anndata as ad
 
     arguments = ["coherence", str(screen), *NEEDED, "-o", str(tmp_path), "--batch-key", "batch"]
-    options = "--sep & --missing ignore --strata none --n-top-genes none --n-comps 4"
+    options = "--sep & --missing ignore --strata none"
     result = runner.invoke(app, [*arguments, *options.split(), "--use-rep", "X_pca"])
     assert result.exit_code == 0, result.stderr
     adata = ad.read_h5ad(tmp_path / "small.coherence.h5ad")
     assert adata.uns["shoal"]["sep"] == "&"
     assert adata.uns["shoal"]["missing"] == "ignore"
     assert adata.uns["coherence"]["params"]["strata"] == ""
-    assert adata.obsm["X_pca"].shape[1] == 5  # the PCA of the file
     result = runner.invoke(app, [*arguments, "--strata", "batch", "--n-top-genes", "x"])
     assert result.exit_code == 2
     result = runner.invoke(app, [*arguments, "--strata", "batch"])
     assert result.exit_code == 0, result.stderr
     adata = ad.read_h5ad(tmp_path / "small.coherence.h5ad")
     assert adata.uns["coherence"]["params"]["strata"] == "batch"
+
+
+@pytest.mark.parametrize(
+    ("more", "unused"),
+    [
+        (["--n-comps", "4"], "--n-comps 4"),
+        (["--n-top-genes", "none"], "--n-top-genes none"),
+        (["--layer", "counts", "--target-sum", "10"], "--target-sum 10.0"),
+        (["--use-rep", "X", "--normalize", "log1p"], "--normalize log1p"),
+    ],
+)
+def test_what_would_not_be_used_is_refused(screen, tmp_path, more, unused):
+    arguments = ["coherence", str(screen), *NEEDED, "-o", str(tmp_path / "out"), *more]
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 1
+    assert f"error: {unused}: this is for a PCA that is made here" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_pca_is_made_as_said(screen, tmp_path):
+    import anndata as ad
+
+    path = write(screen, tmp_path / "counts.h5ad", as_counts)
+    arguments = ["coherence", path, *NEEDED, "-o", str(tmp_path), "--normalize", "log1p"]
+    more = ["--n-comps", "4", "--n-top-genes", "30", "--target-sum", "100"]
+    result = runner.invoke(app, [*arguments, *more])
+    assert result.exit_code == 0, result.stderr
+    adata = ad.read_h5ad(tmp_path / "counts.coherence.h5ad")
+    assert adata.obsm["X_pca"].shape[1] == 4
+    assert 30 <= adata.var["highly_variable"].sum() < 40  # of 40 genes; ties are kept
+    assert np.expm1(adata.X.toarray()).sum(1) == pytest.approx(100, rel=1e-4)
+
+
+def test_a_report_of_results_under_other_names(screen, tmp_path):
+    import anndata as ad
+
+    for library in ("plotly", "itables", "jinja2"):
+        pytest.importorskip(library, reason=f"{library}, of the extra report, is not installed")
+    adata = ad.read_h5ad(screen)
+    sh.tl.coherence(adata, "perturbation", control="control", key_added="mine")
+    adata.write_h5ad(tmp_path / "mine.h5ad")
+    arguments = ["report", str(tmp_path / "mine.h5ad"), "-o", str(tmp_path / "r.html")]
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 1
+    assert "there is nothing to report" in result.stderr
+    result = runner.invoke(app, [*arguments, "--coherence-key", "mine", "--title", "<b>T</b>"])
+    assert result.exit_code == 0, result.stderr
+    assert "<h1>&lt;b&gt;T&lt;/b&gt;</h1>" in (tmp_path / "r.html").read_text(encoding="utf-8")

@@ -16,12 +16,13 @@ import typer
 from ._staging import stoppable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 OURS = (ValueError, KeyError, TypeError, OSError, ImportError, MemoryError)  # they say it in full
 VALUE = r"None|True|\.\.\.|'[^']*'|\"[^\"]*\"|[\[(][^\])]*[\])]|[\w.+-]*\w|"
 ARGUMENT = re.compile(rf"(?<![\w.])([a-z]\w*)=({VALUE})")
 CALL = re.compile(r"\b([Cc]all )?sh\.\w+\.\w+\(([^()]*)\)")
+NONE = ["none"]  # what an option holds that may be None in Python; a list, as no column's name is
 OTHER_NAMES = {"rng": "seed"}  # argument of Python -> option
 
 
@@ -46,9 +47,18 @@ def friendly(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def number_or_none(text: str) -> int | None:
+def number_or_none(text: str) -> int | list[str]:
     """Read a whole number, or ``none``."""
-    return None if text == "none" else int(text)
+    return NONE if text in NONE else int(text)
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were given; for the others, the defaults of Python count."""
+    return {
+        name: None if value == NONE else value
+        for name, value in options.items()
+        if value is not None
+    }
 
 
 @contextmanager

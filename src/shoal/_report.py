@@ -38,7 +38,7 @@ class Options:
     Attributes
     ----------
     prepare
-        Arguments of `pp.prepare`.
+        Arguments of `pp.prepare`. They are refused where nothing is prepared.
     measure
         Arguments of `tl.coherence` and of `tl.coherence_null`.
     coherence
@@ -72,11 +72,14 @@ def analyse(adata: AnnData, options: Options, say: Callable[[str], None]) -> Fai
     use_rep = options.use_rep
     if options.measure.get("layer") is None and use_rep in (None, PCA):
         use_rep = PCA
-        if options.prepare.get("normalize") is not None or PCA not in adata.obsm:
+        if "normalize" in options.prepare or PCA not in adata.obsm:
             say("preparing: normalisation, variable genes, PCA fitted on the controls")
             pp.prepare(adata, **options.prepare, overwrite=True)
         else:
+            _refuse_unused(options.prepare, f"the {PCA} of the file")
             say(f"using the {PCA} of the file")
+    else:
+        _refuse_unused(options.prepare, "a layer or another representation")
     labelled = labels(adata, resolve(adata))
     n_control, n = int(labelled.is_control.sum()), len(labelled.names)
     how = {**options.measure, "use_rep": use_rep, "rng": options.seed}
@@ -87,6 +90,14 @@ def analyse(adata: AnnData, options: Options, say: Callable[[str], None]) -> Fai
     except Exception as err:  # noqa: BLE001 (what was measured is written all the same)
         return {"null.csv": err}
     return {}
+
+
+def _refuse_unused(prepare: Mapping[str, Any], measured: str) -> None:
+    """Raise ``ValueError`` if arguments of `pp.prepare` are given, and nothing is prepared."""
+    if prepare:
+        several = ", ".join(f"{name}={value!r}" for name, value in prepare.items())
+        msg = f"{several}: this is for a PCA that is made here, but {measured} is measured"
+        raise ValueError(msg)
 
 
 def _calibrate(

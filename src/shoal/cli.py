@@ -7,37 +7,29 @@ from typing import Annotated, Literal
 
 import typer
 
-from ._console import friendly, number_or_none, say
+from ._console import friendly, given, say
+from ._options import (
+    Control,
+    Debug,
+    Gene,
+    Guide,
+    Jobs,
+    Mod,
+    Option,
+    Out,
+    Page,
+    Screen,
+    Slot,
+    Spec,
+    Strata,
+    Text,
+    TopGenes,
+    Trust,
+)
 
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
-
-Option = typer.Option
-Out = Annotated[Path, Option("--out", "-o", help="Folder to write into; made if it is not there.")]
-Page = Annotated[Path, Option("--out", "-o", help="Page to write, such as report.html.")]
-Spec = Annotated[
-    Path,
-    typer.Argument(metavar="SPEC.yaml", help="Data sets, splits, models and seeds: see the guide."),
-]
-Screen = Annotated[
-    Path, typer.Argument(metavar="FILE", help="Screen, an h5ad or an h5mu. It is only read.")
-]
-Text = str | None
-Mod = Annotated[Text, Option(help="Modality of an h5mu.")]
-Jobs = Annotated[int, Option(help="Processes at a time, of one thread each.")]
-Debug = Annotated[bool, Option("--debug", help="Show the traceback of an error.")]
-Control = Annotated[list[str], Option(help="Label of unperturbed cells; repeat it for several.")]
-Guide = Annotated[Text, Option(help="Column with the guide; those of controls are tested.")]
-Gene = Annotated[Text, Option(help="Column of var with symbols, if genes have other names.")]
-Strata = Annotated[
-    list[str] | None, Option(help="Column to compare within; repeat it; or none. Left out: auto.")
-]
-TopGenes = Annotated[
-    int | None, Option(parser=number_or_none, help="Variable genes of the PCA; or none, for all.")
-]
-Title = Annotated[Text, Option(help="Heading of the page.")]
-Trust = Annotated[bool, Option("--trust", help="Let the spec import code: what it names is run.")]
 
 
 @app.command()
@@ -62,8 +54,8 @@ def coherence(
         Literal["log1p"] | None, Option(help="Normalise raw counts first.")
     ] = None,
     target_sum: Annotated[float | None, Option(help="Depth to normalise to.")] = None,
-    n_top_genes: TopGenes = 2000,
-    n_comps: Annotated[int, Option(help="Components of the PCA.")] = 50,
+    n_top_genes: TopGenes = None,
+    n_comps: Annotated[int | None, Option(help="Components of the PCA, 50 unless given.")] = None,
     use_rep: Annotated[Text, Option(help="Slot of obsm, or X; X_pca, made if absent.")] = None,
     layer: Annotated[Text, Option(help="Layer to measure in, without a PCA.")] = None,
     strata: Strata = None,
@@ -82,17 +74,16 @@ def coherence(
 
     columns = {"batch_key": batch_key, "context_key": context_key, "dose_key": dose_key}
     columns |= {"guide_key": guide_key, "gene_key": gene_key, "missing": missing, "sep": sep}
-    given = {name: value for name, value in columns.items() if value is not None}
-    fitted = {"normalize": normalize, "target_sum": target_sum}
-    fitted |= {"n_top_genes": n_top_genes, "n_comps": n_comps}
-    within = {None: "auto", ("none",): None}.get(strata and tuple(strata), strata)
-    measured = {"layer": layer, "strata": within, "depth_key": depth_key}
+    fitted = {"normalize": normalize, "target_sum": target_sum, "n_comps": n_comps}
+    fitted |= {"n_top_genes": n_top_genes}
+    measured = {"layer": layer, "strata": strata, "depth_key": depth_key}
     alone = {"min_cells": min_cells}
     with staged(out) as folder:
         say(f"reading {file}")
         adata = read(file, backed=backed, mod=mod)
-        pp.annotate(adata, perturbation_key, control=control, **given)
-        options = _report.Options(fitted, measured, alone, use_rep, n_draws, seed)
+        pp.annotate(adata, perturbation_key, control=control, **given(columns))
+        three = map(given, (fitted, measured, alone))
+        options = _report.Options(*three, use_rep, n_draws, seed)
         failed = _report.analyse(adata, options, say)
         say("writing tables and pictures")
         name = f"{file.stem}.coherence.h5ad" if h5ad else None
@@ -104,14 +95,24 @@ def coherence(
 @app.command()
 @friendly
 def report(
-    file: Screen, *, out: Page, mod: Mod = None, title: Title = None, debug: Debug = False
+    file: Screen,
+    *,
+    out: Page,
+    mod: Mod = None,
+    title: Annotated[Text, Option(help="Heading of the page.")] = None,
+    coherence_key: Slot = None,
+    evaluation_key: Slot = None,
+    leaderboard_key: Slot = None,
+    debug: Debug = False,
 ) -> None:
     """Write the results that a file holds as one HTML page that works offline."""
     from . import tl
     from ._h5ad import read
 
     say(f"reading {file}")
-    path = tl.report(read(file, backed=True, mod=mod), out=out, title=title)
+    keys = {"coherence_key": coherence_key, "evaluation_key": evaluation_key}
+    adata = read(file, backed=True, mod=mod)
+    path = tl.report(adata, out=out, title=title, leaderboard_key=leaderboard_key, **keys)
     say(f"done: {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -1,0 +1,36 @@
+"""Options and arguments of the commands that take a line or more, by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ._console import number_or_none
+
+Option = typer.Option
+Out = Annotated[Path, Option("--out", "-o", help="Folder to write into; made if it is not there.")]
+Page = Annotated[Path, Option("--out", "-o", help="Page to write, such as report.html.")]
+Spec = Annotated[
+    Path,
+    typer.Argument(metavar="SPEC.yaml", help="Data sets, splits, models and seeds: see the guide."),
+]
+Screen = Annotated[
+    Path, typer.Argument(metavar="FILE", help="Screen, an h5ad or an h5mu. It is only read.")
+]
+Text = str | None
+Mod = Annotated[Text, Option(help="Modality of an h5mu.")]
+Jobs = Annotated[int, Option(help="Processes at a time, of one thread each.")]
+Debug = Annotated[bool, Option("--debug", help="Show the traceback of an error.")]
+Control = Annotated[list[str], Option(help="Label of unperturbed cells; repeat it for several.")]
+Guide = Annotated[Text, Option(help="Column with the guide; those of controls are tested.")]
+Gene = Annotated[Text, Option(help="Column of var with symbols, if genes have other names.")]
+Strata = Annotated[
+    list[str] | None, Option(help="Column to compare within; repeat it; or none. Left out: auto.")
+]
+TopGenes = Annotated[
+    int | None, Option(parser=number_or_none, help="Variable genes of the PCA; none: all genes.")
+]
+Slot = Annotated[Text, Option(help="Slot of uns with that result, if it has another name.")]
+Trust = Annotated[bool, Option("--trust", help="Let the spec import code: what it names is run.")]
