@@ -258,7 +258,9 @@ def _counting_genes(cells: Population, perturbation: Ints, *, with_parts: bool) 
         targets = parts if with_parts or len(parts) == 1 else ()
         mask[row, [column[gene] for gene in genes.of(targets)]] = False
     if with_parts and mask.all():
-        logger.warning("no target is left out of the metrics: %s", no_target(genes, own))
+        logger.warning(
+            "no target is left out of the metrics: %s", no_target(genes, sorted(set(own)))
+        )
     tell_symbols(genes)
     return mask
 

@@ -12,7 +12,7 @@ from .._validate import key_in
 from ..core._design import codes
 from ..core._plan import shifts_of
 from ..core._walk import group_sums
-from ..metrics._coherence import control_noise, signed_sqrt
+from ..metrics._coherence import signed_sqrt
 from ..metrics._null import adjust
 from ..metrics._replicates import Replicates, replicate_test
 
@@ -241,6 +241,18 @@ def _within(found: _Found, rows: Rows, plan: Plan, sums: Directions, means: Floa
     return shifts * np.sqrt(found.n[code] / np.maximum(found.n[code] - 1, 1))[:, None]
 
 
+def _centre_noise(found: _Found, plan: Plan, sums: Directions) -> Floats:
+    """Return (R,) what the fit of the control centroids adds to the noise of a replicate's mean.
+
+    It is F A F / n^2, with F the sum of the rows of the basis over its cells in a stratum, and A
+    the inverse Gram matrix of the controls there, summed over strata.
+    """
+    made = plan.cohorts_of(found.code)
+    feet = plan.feet(made)
+    joint = np.einsum("ck,ckl,cl->c", feet, sums.inverse[made.stratum], feet)
+    return np.bincount(made.group, weights=joint, minlength=len(found.n)) / found.n**2.0
+
+
 def _as_replicates(found: _Found, plan: Plan, sums: Directions, means: Floats) -> Replicates:
     """Return the replicates that count, in a paired design as differences."""
     own, is_control = found.own, found.owner == plan.n_groups
@@ -249,10 +261,7 @@ def _as_replicates(found: _Found, plan: Plan, sums: Directions, means: Floats) -
         keep = own | is_control
         return Replicates(means[keep], noise[keep], found.owner[keep], plan.n_groups)
     if _nested(found, plan):  # a shift is a difference within the replicate already
-        feet = plan.footprint(found.code, len(found.n))
-        nothing = np.zeros((len(feet), plan.n_strata))
-        _, centre = control_noise(feet, nothing, found.n, sums.shift.noise, sums.inverse)
-        means, noise = means[own], (noise + centre)[own]
+        means, noise = means[own], (noise + _centre_noise(found, plan, sums))[own]
     else:
         control = np.flatnonzero(is_control)
         place = control[np.searchsorted(found.label[control], found.label[own])]
