@@ -65,7 +65,7 @@ def test_responses_are_those_of_replicates(measured):
 
 @pytest.mark.parametrize("cause", ["unclear", "differs between contexts", "a new one"])
 def test_every_cause_is_drawn(measured, cause):
-    table = measured.uns["coherence"]["table"].copy()
+    table = measured.uns["coherence"]["table"].drop(columns="qvalue_replicate")
     table.loc[table.index[table["qvalue"] < 0.05][:3], "cause"] = cause
     assert len(by_name(table, {})[f"response, {cause}"]) == 3
 
