@@ -64,11 +64,11 @@ def analyse(adata: AnnData, options: Options, say: Callable[[str], None]) -> Non
             say(f"using the {PCA} of the file")
     labelled = labels(adata, resolve(adata))
     n_control, by = int(labelled.is_control.sum()), _control_groups(adata)
-    depth_key = options.depth_key
-    how: dict[str, Any] = {"layer": options.layer, "use_rep": use_rep, "depth_key": depth_key}
+    how: dict[str, Any] = {"layer": options.layer, "use_rep": use_rep, "overwrite": True}
+    how["depth_key"] = options.depth_key
     n = len(labelled.names)
     say(f"measuring the coherence of {n} perturbations against {n_control:,} controls")
-    tl.coherence(adata, min_cells=options.min_cells, rng=options.seed, overwrite=True, **how)
+    tl.coherence(adata, min_cells=options.min_cells, rng=options.seed, **how)
     sizes = [n for n in SIZES if 2 * n <= n_control]
     if not sizes and by is None:
         say(f"no test of controls against controls: {n_control} are too few")
@@ -78,8 +78,7 @@ def analyse(adata: AnnData, options: Options, say: Callable[[str], None]) -> Non
         numbers = ", ".join(map(str, sizes))
         groups.insert(0, f"{options.n_draws} random sets each of {numbers} cells")
     say(f"testing controls against controls: {' and '.join(groups)}")
-    how |= {"n_draws": options.n_draws, "by": by}
-    tl.coherence_null(adata, n_cells=sizes, rng=options.seed, overwrite=True, **how)
+    tl.coherence_null(adata, n_cells=sizes, n_draws=options.n_draws, by=by, rng=options.seed, **how)
 
 
 def _control_groups(adata: AnnData) -> str | None:

@@ -10,8 +10,9 @@ from .._docs import shared
 from .._keys import SCREEN
 from .._logging import logger
 from .._validate import get_adata, one_of, text
+from ..core._claims import claim
 from ..core._screen import Screen, as_labels, check, labels
-from ..core._slots import claim, recorded_screen, write_slots
+from ..core._slots import recorded_screen, write_slots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
