@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from shoal.core._gene_sets import read_gene_sets
@@ -32,3 +33,26 @@ def test_refusals(tmp_path):
         read_gene_sets({"x": [], "y": ["a"]})
     with pytest.raises(ValueError, match="holds no gene set"):
         read_gene_sets({})
+
+
+@pytest.mark.parametrize(
+    ("sets", "error", "words"),
+    [
+        ({"a": ["G1", np.nan]}, ValueError, "'a' holds missing names"),
+        ({"a": ["G1", None]}, TypeError, "gene set 'a' must be a text or a list of texts"),
+        (["G1", "  "], ValueError, "holds missing names"),
+        ({"a": 7}, TypeError, "gene set 'a' must be"),
+        (7, TypeError, "must be a text or a list of texts"),
+        ({}, ValueError, "no gene set"),
+        ({"a": []}, ValueError, "gene sets without genes"),
+    ],
+)
+def test_missing_names_are_refused(sets, error, words):
+    with pytest.raises(error, match=words):
+        read_gene_sets(sets)
+
+
+def test_a_gmt_file_that_is_no_text(tmp_path):
+    (tmp_path / "a.gmt").write_bytes(b"\xff\xfe\x00s\x00e\x00t\x80")
+    with pytest.raises(ValueError, match=r"a.gmt cannot be read as a GMT file"):
+        read_gene_sets(tmp_path / "a.gmt")

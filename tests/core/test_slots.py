@@ -6,9 +6,10 @@ import pytest
 from anndata import AnnData
 from tests.helpers import contents
 
+from shoal.core._claims import check_name, claim_result
 from shoal.core._results import read_result, write_table
 from shoal.core._screen import Screen
-from shoal.core._slots import check_name, claim_result, free_name, write_slots
+from shoal.core._slots import free_name, write_slots
 
 TABLE = pd.DataFrame({"value": [1.0]}, index=["P1"])
 SCREEN = Screen("drug", ("dmso",), context_key="line", batch_key="plate", dose_key="µM")

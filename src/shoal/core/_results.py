@@ -70,13 +70,7 @@ def entry_of(
     writes: Collection[str] = (),
     **more: pd.DataFrame,
 ) -> dict[str, Any]:
-    """Return what `write_table` puts into ``uns``, which names the slots that belong to it.
-
-    Raises
-    ------
-    ValueError
-        If a column name holds ``/``, which h5ad cannot store.
-    """
+    """Return what `write_table` puts into ``uns``, which names the slots that belong to it."""
     from .. import __version__
 
     entry: dict[str, Any] = {
@@ -95,10 +89,8 @@ def read_result(adata: AnnData, key: str, *, kind: str, written_by: str) -> dict
 
     Parameters
     ----------
-    adata
-        Object with the result.
-    key
-        Slot of ``uns``.
+    adata, key
+        Object with the result, and its slot of ``uns``.
     kind
         Schema without its number, such as ``"coherence"``.
     written_by

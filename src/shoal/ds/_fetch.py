@@ -14,7 +14,7 @@ from anndata.io import read_elem
 
 from .._logging import logger
 from .._settings import settings
-from .._validate import key_in
+from .._validate import key_in, text
 from ..pp._annotate import annotate
 from . import _registry
 
@@ -69,6 +69,7 @@ def load(name: str, *, folder: str | Path | None = None) -> AnnData:
     True
     >>> adata = sh.ds.load("kang_2018")  # doctest: +SKIP
     """
+    text(name, name="name")
     record = _registry.DATASETS.get(name)
     if record is not None:
         path = _find(record.file, folder) or _download(record, _home(folder))
@@ -184,8 +185,12 @@ def _info(path: Path) -> dict[str, Any]:
     """Return ``uns["dataset_info"]`` of a file without reading the rest, if it has one."""
     if not h5py.is_hdf5(path):
         return {}
-    with h5py.File(path) as file:
-        return dict(read_elem(file["uns/dataset_info"])) if "uns/dataset_info" in file else {}
+    try:
+        with h5py.File(path) as file:
+            return dict(read_elem(file["uns/dataset_info"])) if "uns/dataset_info" in file else {}
+    except (OSError, LookupError, TypeError, ValueError) as err:
+        logger.warning("%s is left out, since it cannot be read: %s", path, err)
+        return {}
 
 
 def _download(record: Dataset, home: Path) -> Path:

@@ -10,9 +10,10 @@ from .._docs import shared
 from .._keys import SCREEN
 from .._logging import logger
 from .._validate import get_adata, one_of, text
+from ..core._claims import claim
 from ..core._gene_names import gene_names, tell_symbols
 from ..core._screen import Screen, as_labels, perturbed_labels, read
-from ..core._slots import claim, recorded_screen, write_slots
+from ..core._slots import recorded_screen, write_slots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

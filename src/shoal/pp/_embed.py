@@ -13,9 +13,10 @@ from .._keys import EMBEDDINGS, EMBEDDINGS_INFO
 from .._logging import logger
 from .._threads import one_thread
 from .._validate import get_adata, listed, one_of, whole
+from ..core._claims import check_name, claim
 from ..core._results import write_table
 from ..core._screen import labels, resolve
-from ..core._slots import check_name, claim, written
+from ..core._slots import written
 from ..core._view import check_writable
 from ._embed_checks import keys_of, refuse_missing, target_column, warn_identical
 from ._embed_methods import CHEMISTRY, METHODS, check_arguments

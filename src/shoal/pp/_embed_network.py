@@ -154,6 +154,14 @@ def read_edges(source: Source) -> pd.DataFrame:
         )
         raise TypeError(msg)
     ends, weight = _columns(frame)
+    blank = frame[ends].isna() | (frame[ends].astype(str).apply(lambda c: c.str.strip()) == "")
+    unnamed = int(blank.any(axis=1).sum())
+    if unnamed:
+        msg = (
+            f"source: {unnamed} of {len(frame)} edges have no name in {ends[0]!r} or {ends[1]!r}; "
+            "drop them"
+        )
+        raise ValueError(msg)
     edges = pd.DataFrame(
         {"source": frame[ends[0]].astype(str), "target": frame[ends[1]].astype(str)}
     )
@@ -206,6 +214,9 @@ def _columns(frame: pd.DataFrame) -> tuple[list[Any], Any]:
 
     They are found by name, or as the only two columns of text and the only column of numbers.
     """
+    if "weight" in frame.columns and not pd.api.types.is_numeric_dtype(frame["weight"]):
+        msg = "source: the column 'weight' of the edges does not hold numbers"
+        raise ValueError(msg)
     numbers = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])]
     if {"source", "target"} <= set(frame.columns):
         ends: list[Any] = ["source", "target"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -57,7 +60,7 @@ def from_table(source: Source, keys: Sequence[str]) -> Vectors:
         If a column is not numeric.
     """
     found, known = look_up(source, keys)
-    text = [str(c) for c in found.columns if not pd.api.types.is_numeric_dtype(found[c])]
+    text = [str(c) for c, dtype in found.dtypes.items() if not _is_real(dtype)]
     if text:
         msg = (
             f"source: {len(text)} of its {found.shape[1]} columns are not numbers "
@@ -71,6 +74,11 @@ def from_table(source: Source, keys: Sequence[str]) -> Vectors:
     absent |= dict.fromkeys(found.index[zero], "its vector is all zeros")
     good = finite & ~zero
     return Vectors(pd.DataFrame(values[good], index=found.index[good]), absent, known)
+
+
+def _is_real(dtype: Any) -> bool:
+    numeric = pd.api.types.is_numeric_dtype(dtype)
+    return numeric and not pd.api.types.is_complex_dtype(dtype)
 
 
 def look_up(source: Source, keys: Sequence[str]) -> tuple[pd.DataFrame, pd.Index]:
@@ -93,11 +101,32 @@ def named_rows(source: Source, keys: Sequence[str]) -> pd.DataFrame:
     Some of the `keys` must be names. They tell an index of names from row numbers.
     """
     frame = _as_frame(source)
-    known = frame.index.astype(str)
+    known = _names(frame.index, "its index")
     as_column = frame.shape[1] > 1 and not pd.api.types.is_numeric_dtype(frame.iloc[:, 0])
     if as_column and (isinstance(frame.index, pd.RangeIndex) or not known.isin(keys).any()):
-        return frame.iloc[:, 1:].set_axis(pd.Index(frame.iloc[:, 0].astype(str)), axis=0)
+        column = frame.iloc[:, 0]
+        return frame.iloc[:, 1:].set_axis(_names(column, f"its column {column.name!r}"), axis=0)
     return frame.set_axis(known, axis=0)
+
+
+def _names(column: Any, where: str) -> pd.Index:
+    """Return names as text.
+
+    Raises
+    ------
+    ValueError
+        If a name is missing.
+    """
+    names = pd.Index(column)
+    missing = np.flatnonzero(names.isna() | (names.astype(str).str.strip() == ""))
+    if len(missing):
+        rows = ", ".join(str(i + 1) for i in missing[:6])
+        msg = (
+            f"source: {len(missing)} rows have no name in {where} (row {rows} of {len(names)}); "
+            "drop them, or give them names"
+        )
+        raise ValueError(msg)
+    return names.astype(str)
 
 
 def rows_of(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
@@ -137,7 +166,7 @@ def read_file(path: Path) -> pd.DataFrame:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is of another kind.
+        If it is of another kind, or damaged.
     ImportError
         If parquet cannot be read here.
     """
@@ -147,16 +176,20 @@ def read_file(path: Path) -> pd.DataFrame:
     suffixes = [s.lower() for s in path.suffixes if s.lower() not in PACKED]
     kind = suffixes[-1] if suffixes else ""
     one_of(kind, (*SEPARATORS, ".parquet", ".npz"), name=f"source: the ending of {path.name!r}")
-    if kind == ".npz":
-        return _read_npz(path)
-    if kind == ".parquet":
-        try:
+    try:
+        if kind == ".npz":
+            arrays = _arrays_of(path)
+        elif kind == ".parquet":
             return pd.read_parquet(path)
-        except ImportError as err:
-            msg = f"pandas cannot read {path.name!r} without a parquet library: pip install pyarrow"
-            raise ImportError(msg) from err
-    first = pd.read_csv(path, sep=SEPARATORS[kind], nrows=0, index_col=False).columns[0]
-    return pd.read_csv(path, sep=SEPARATORS[kind], dtype={first: str}, index_col=False)
+        else:
+            return _read_text(path, SEPARATORS[kind])
+    except ImportError as err:
+        msg = f"pandas cannot read {path.name!r} without a parquet library: pip install pyarrow"
+        raise ImportError(msg) from err
+    except (OSError, EOFError, LookupError, TypeError, ValueError, BadZipFile, zlib.error) as err:
+        msg = f"source: {path.name!r} cannot be read as a {kind} file: {err}"
+        raise ValueError(msg) from err
+    return _names_and_vectors(arrays, path.name)
 
 
 def _as_frame(source: Source) -> pd.DataFrame:
@@ -188,16 +221,31 @@ def _as_frame(source: Source) -> pd.DataFrame:
     )
 
 
-def _read_npz(path: Path) -> pd.DataFrame:
-    """Read an archive of one array of names (n,) and one of vectors (n, d)."""
-    with np.load(path, allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
+def _read_text(path: Path, sep: str) -> pd.DataFrame:
+    """Read a table whose first column holds names, of which ``NA`` may be one."""
+    first = pd.read_csv(path, sep=sep, nrows=0, index_col=False).columns[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            return pd.read_csv(path, sep=sep, converters={first: str}, index_col=False)
+        except pd.errors.ParserWarning as err:
+            msg = "its header has fewer names than its rows have values; name every column"
+            raise ValueError(msg) from err
+
+
+def _arrays_of(path: Path) -> dict[str, Any]:
+    with path.open("rb") as raw, np.load(raw, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def _names_and_vectors(arrays: Mapping[str, Any], name: str) -> pd.DataFrame:
+    """Return a table of one array of names (n,) and one of vectors (n, d)."""
     names = [a for a in arrays.values() if a.ndim == 1 and a.dtype.kind in "US"]
     tables = [a for a in arrays.values() if a.ndim == 2 and a.dtype.kind in "fiub"]
     if len(names) != 1 or len(tables) != 1 or len(names[0]) != len(tables[0]):
-        shapes = ", ".join(f"{name!r} {a.dtype} {a.shape}" for name, a in arrays.items())
+        shapes = ", ".join(f"{key!r} {a.dtype} {a.shape}" for key, a in arrays.items())
         msg = (
-            f"{path.name!r} must hold one array of names (n,) and one of vectors (n, d); "
+            f"{name!r} must hold one array of names (n,) and one of vectors (n, d); "
             f"it holds {shapes}"
         )
         raise ValueError(msg)

@@ -12,9 +12,9 @@ from .._keys import EMBEDDINGS_INFO, SPLIT
 from .._logging import logger
 from .._random import as_generator
 from .._validate import get_adata, listed, one_of
+from ..core._claims import claim_result
 from ..core._results import write_table
 from ..core._screen import perturbed_labels, resolve
-from ..core._slots import claim_result
 from ..core._view import check_writable
 from ._audit import CHECKS, refuse, run_checks, transductive
 from ._split_checks import SIDES, Facts

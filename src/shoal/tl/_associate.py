@@ -14,10 +14,10 @@ from .._logging import logger
 from .._random import as_generator
 from .._threads import one_thread
 from .._validate import get_adata, listed, one_of, whole
+from ..core._claims import claim_result
 from ..core._design import make_plan
 from ..core._results import read_result, write_table
 from ..core._screen import Screen, labels, of_result
-from ..core._slots import claim_result
 from ..metrics._association import Association, partial_association, raw_partial
 from ._correction import CORRECTIONS, adjusted
 from ._crossfit import crossfit

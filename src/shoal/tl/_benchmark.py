@@ -9,9 +9,9 @@ from .._docs import shared
 from .._keys import LEADERBOARD, SPLIT
 from .._logging import progress
 from .._validate import get_adata, key_in, whole
+from ..core._claims import claim_result
 from ..core._results import write_table
 from ..core._screen import resolve
-from ..core._slots import claim_result
 from ..evaluation._attempt import attempt
 from ..evaluation._leaderboard import leaderboard
 from ..evaluation._models import read_models, read_seeds

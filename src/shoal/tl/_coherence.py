@@ -14,11 +14,11 @@ from .._logging import logger
 from .._random import RNGLike, spawn
 from .._threads import one_thread
 from .._validate import between, get_adata, one_of, whole
+from ..core._claims import claim_result
 from ..core._design import codes, make_plan, strata_keys
 from ..core._order import stable_order
 from ..core._results import write_table
 from ..core._screen import perturbed_labels, resolve
-from ..core._slots import claim_result
 from ..metrics._coherence import signed_sqrt
 from ..metrics._null import adjust
 from ..metrics._shrinkage import shrink

@@ -13,13 +13,13 @@ from .._logging import logger, progress
 from .._random import RNGLike, spawn
 from .._threads import one_thread
 from .._validate import get_adata, key_in, whole
+from ..core._claims import claim_result
 from ..core._design import LEAST_CONTROLS, make_plan, strata_keys
 from ..core._matrix import as_rows
 from ..core._order import stable_order
 from ..core._plan import Plan
 from ..core._results import write_table
 from ..core._screen import labels, resolve
-from ..core._slots import claim_result
 from ._features import features
 from ._measure import measure
 

@@ -13,6 +13,7 @@ from .._keys import DISTANCE
 from .._random import as_generator
 from .._threads import one_thread
 from .._validate import _listed, between, get_adata, one_of, whole
+from ..core._claims import claim_result
 from ..core._design import strata_keys
 from ..core._grouped_cells import gather
 from ..core._matrix import as_rows, choose
@@ -21,7 +22,6 @@ from ..core._results import read_result, write_table
 from ..core._scale import WITH_EMPTY, require_kind
 from ..core._screen import perturbed_labels, resolve
 from ..core._screen_checks import check_columns
-from ..core._slots import claim_result
 from ..metrics._mmd import as_widths
 from ..metrics._permutation import permutation_pvalue
 from ._correction import CORRECTIONS, adjusted

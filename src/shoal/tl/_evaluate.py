@@ -8,9 +8,9 @@ from .._docs import shared
 from .._keys import EVALUATION
 from .._threads import one_thread
 from .._validate import get_adata
+from ..core._claims import claim_result
 from ..core._results import write_table
 from ..core._screen import resolve
-from ..core._slots import claim_result
 from ..evaluation._evaluate import Settings
 from ..evaluation._evaluate import evaluate as evaluated
 from ..pp._split_use import check_split

@@ -11,8 +11,9 @@ from scipy import sparse
 from .._docs import shared
 from .._keys import PREDICTIONS, SPLIT
 from .._validate import get_adata, key_in
+from ..core._claims import check_name, claim
 from ..core._predictions import PREDICTED, SOURCE, owned_slots, prediction_entry
-from ..core._slots import check_name, claim, write_slots
+from ..core._slots import write_slots
 from ..metrics._cells import densify
 from ..models.base._requests import in_words, tell_left_out
 

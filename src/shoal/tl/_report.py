@@ -81,6 +81,8 @@ def report(
         If the folder of `out` does not exist.
     IsADirectoryError
         If `out` is a folder.
+    TypeError
+        If `out` is no path.
     ImportError
         If a library of the extra ``report`` (plotly, itables, Jinja2) is not installed.
 

@@ -136,7 +136,7 @@ class Stored:
         ValueError
             If the file is damaged, or the model is of another class.
         """
-        entry = read_model(Path(dir_path))
+        entry = read_model(dir_path)
         if entry["class"] != cls.__name__:
             msg = (
                 f"{dir_path} holds a {entry['class']}, not a {cls.__name__}: load it with that "
@@ -233,7 +233,7 @@ def load(folder: str | Path, adata: AnnData | None = None) -> Any:
     >>> sh.models.load(folder).predict("P1", adata=adata, n_cells=20).shape
     (20, 5)
     """
-    entry = read_model(Path(folder))
+    entry = read_model(folder)
     cls = class_of_saved(entry["name"], entry["class"])
     return cls._made_of(entry, saved_adata(Path(folder)) if adata is None else adata)
 
