@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ HERE = Path(__file__).parent
 
 def _recipe():
     spec = importlib.util.spec_from_file_location("bad_input_table", HERE / "make_table.py")
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
