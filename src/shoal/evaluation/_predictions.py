@@ -15,7 +15,7 @@ from .._validate import key_in, near
 from ..core._codes import members
 from ..core._matrix import Rows, as_rows
 from ..core._population import population
-from ..core._predictions import PREDICTED, SOURCE, is_transductive, prediction_slot, skipped_by
+from ..core._predictions import PREDICTED, SOURCE, is_transductive, prediction_slot
 from ..metrics._cells import densify
 from ..metrics._comparison import Populations
 from ..models.base._assembly import SOURCE as SOURCE_OF_CELL
@@ -175,12 +175,7 @@ def unpredicted(
             return {}
         is_done = np.asarray(done, dtype=bool)
         lacking = np.array([not is_done[rows].any() for rows in groups])
-        said = skipped_by(cells.adata, prediction.name)
-        why = [
-            f"got no twin in {prediction.slot}"
-            + (f"; the model said: {said}" if repr(name) in said else "")
-            for name in about["perturbation"]
-        ]
+        why = [f"got no twin in {prediction.slot}"] * len(groups)
     return {names[code]: why[i] for i, code in enumerate(codes) if lacking[i]}
 
 

@@ -141,7 +141,7 @@ def predict(
         model=type(model).__name__,
         embedding=known.embedding,
         transductive=known.transductive,
-        skipped=in_words(reasons),
+        skipped=in_words(reasons, most=None),
     )
     if reasons:
         tell_left_out(reasons)
