@@ -10,6 +10,7 @@ from .._logging import logger
 from .._random import RNGLike, as_generator
 from .._validate import key_in, one_of, whole
 from ..core._population import population
+from ..core._predictions import skipped_by
 from ..core._screen import resolve
 from ..metrics._external_suites import EXTERNAL_SUITES
 from ..metrics._suite import SUITE
@@ -151,6 +152,7 @@ def evaluate(
         logger.warning("%s", said)
     if without:
         logger.warning("not scored, for want of a prediction: %s", in_words(without))
+    refused = skipped_by(adata, given.name) if without and isinstance(given, Beside) else ""
     params = {
         "score": scores.mean_skill(PREDICTION) if external is None else score_of(external, scores),
         "prediction": given.name,
@@ -159,7 +161,7 @@ def evaluate(
         "suite": settings.suite,
         "split": settings.split,
         "caution": said,
-        "skipped": in_words(without),
+        "skipped": in_words(without, most=None) + (f"; by the model: {refused}" if refused else ""),
         "n_conditions": len(task.conditions),
         "n_comps": task.truth.axes.shape[1],
         "min_cells": settings.min_cells,

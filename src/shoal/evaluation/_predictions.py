@@ -21,7 +21,6 @@ from ..core._predictions import (
     column_of,
     is_transductive,
     prediction_slot,
-    skipped_by,
 )
 from ..metrics._cells import densify
 from ..metrics._comparison import Populations
@@ -183,12 +182,7 @@ def unpredicted(
             return {}
         is_done = np.asarray(done, dtype=bool)
         lacking = np.array([not is_done[rows].any() for rows in groups])
-        said = skipped_by(cells.adata, prediction.name)
-        why = [
-            f"got no twin in {prediction.slot}"
-            + (f"; the model said: {said}" if repr(name) in said else "")
-            for name in about["perturbation"]
-        ]
+        why = [f"got no twin in {prediction.slot}"] * len(groups)
     return {names[code]: why[i] for i, code in enumerate(codes) if lacking[i]}
 
 

@@ -311,9 +311,10 @@ def _n_extrapolated(facts: Facts) -> int:
 
 def on_several_sides(code: Ints, side: Ints, cells: Bools) -> Ints:
     """Return the codes that `cells` of more than one side have."""
-    pairs = np.unique(np.column_stack([code[cells], side[cells]]), axis=0)
-    codes, count = np.unique(pairs[:, 0], return_counts=True)
-    return codes[(count > 1) & (codes >= 0)]
+    n, known = len(SIDES) + 1, cells & (code >= 0)
+    pairs = np.unique(code[known] * n + side[known] + 1)  # one number for a code and a side
+    codes, count = np.unique(pairs // n, return_counts=True)
+    return codes[count > 1]
 
 
 def _combined(*codes: Ints) -> Ints:

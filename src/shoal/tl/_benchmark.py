@@ -136,7 +136,7 @@ def benchmark(
         where="adata.obs",
         hint="A benchmark needs sh.pp.split(adata) first.",
     )
-    caution = check_split(adata, resolve(adata), accept=accept, call="sh.tl.benchmark")
+    caution = check_split(adata, resolve(adata, tell=False), accept=accept, call="sh.tl.benchmark")
     options = {"n_comps": n_comps, "min_cells": min_cells, "layer": layer}
     rows = []
     for seed in progress(numbers, total=len(numbers), desc="seeds"):

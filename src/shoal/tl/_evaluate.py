@@ -242,7 +242,7 @@ def evaluate(
     leaks = ""
     if settings.split in ("val", "test"):
         leaks = check_split(
-            adata, resolve(adata), accept=accept, held_out=split, call="sh.tl.evaluate"
+            adata, resolve(adata, tell=False), accept=accept, held_out=split, call="sh.tl.evaluate"
         )
     params, tables = evaluated(adata, prediction, settings, rng=rng)
     params["caution"] = "; ".join(filter(None, (params["caution"], leaks)))

@@ -120,7 +120,7 @@ def fit(
 
     adata = get_adata(data, mod)
     if SPLIT in adata.obs:
-        screen = resolve(adata, perturbation_key, control=control)
+        screen = resolve(adata, perturbation_key, control=control, tell=False)
         check_split(adata, screen, accept=accept, call="sh.tl.fit")
     return fit_model(
         adata,

@@ -156,7 +156,7 @@ def predict(
         model=type(model).__name__,
         embedding=known.embedding,
         transductive=known.transductive,
-        skipped=in_words(reasons),
+        skipped=in_words(reasons, most=None),
         slot=slot,
         source=key + SOURCE,
     )

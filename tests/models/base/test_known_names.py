@@ -9,6 +9,7 @@ import pytest
 
 import shoal as sh
 from shoal.models.base._registry import names as registered_names
+from shoal.models.base._requests import in_words
 
 from ...helpers import dense
 
@@ -161,3 +162,9 @@ def test_a_dose_beyond_those_of_training_is_told_of_once(adata, caplog):
     assert [r.getMessage()[:54] for r in caplog.records] == [
         "dose 300 lies outside those of training, 1 to 10: base"
     ]
+
+
+def test_a_message_shows_some_names_and_a_record_all():
+    reasons = {f"P{i:02d}": "is lost" for i in range(15)} | {"context 'a'": "is too"}
+    assert in_words(reasons).endswith("'P11' and 3 more is lost; context 'a' is too")
+    assert "'P14' is lost" in in_words(reasons, most=None)

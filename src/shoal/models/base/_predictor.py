@@ -206,7 +206,7 @@ class Predictor:
         warn_of_dose(number, self.vocabulary)
         request = request_new(names, cells, context=code, dose=number, n_cells=n_cells, rng=rng)
         values = self._values(request, cells, rng, options)
-        return self._as_adata(values, request, cells, skipped=in_words(lost))
+        return self._as_adata(values, request, cells, skipped=in_words(lost, most=None))
 
     def twins(
         self,

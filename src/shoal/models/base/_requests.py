@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ...core._population import Population
     from ._vocabulary import Vocabulary
 
+SHOWN = 12  # names in a message
+
 
 @dataclass(frozen=True)
 class PredictionRequest:
@@ -229,18 +231,24 @@ def requested_dose(dose: float | None, cells: Population) -> float:
     return float(dose)
 
 
-def in_words(reasons: Mapping[str, str]) -> str:
-    """Return what cannot be predicted and why in one text: names with the same reason together."""
+def in_words(reasons: Mapping[str, str], most: int | None = SHOWN) -> str:
+    """Return what cannot be predicted and why in one text: names with the same reason together.
+
+    Parameters
+    ----------
+    reasons
+        Perturbation, condition or context -> why.
+    most
+        Most names of a reason to show; ``None`` for all.
+    """
     together: dict[str, list[str]] = {}
     for name, why in reasons.items():
         together.setdefault(why, []).append(name if name.startswith("context ") else repr(name))
-    return "; ".join(f"{some_of(names)} {why}" for why, names in together.items())
-
-
-def some_of(names: Sequence[str], most: int = 12) -> str:
-    """Return the first names, and how many more there are."""
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
+    several = []
+    for why, names in together.items():
+        rest = f" and {len(names) - most} more" if most is not None and len(names) > most else ""
+        several.append(f"{', '.join(names[:most])}{rest} {why}")
+    return "; ".join(several)
 
 
 def tell_left_out(reasons: Mapping[str, str]) -> None:
