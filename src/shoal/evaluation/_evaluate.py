@@ -16,7 +16,7 @@ from ._baselines import baseline_names
 from ._checks import checked
 from ._controls import CALIBRATING, control_copy, mean_baseline
 from ._external_suites import MEAN, score_of, with_controls
-from ._peer_counts import PeerCounts, mean_baseline_of, peer_counts, predicted_counts
+from ._peer_counts import PeerCounts, mean_baseline_of, peer_counts, predicted_counts, refuse_signed
 from ._predictions import opened, populations_of
 from ._scores import Scores
 from ._tables import tables_of
@@ -108,6 +108,8 @@ def evaluate(
             seed=seed,
             baselines=baselines,
         )
+        if external is not None and external.takes_counts:
+            refuse_signed(task.cells.scale, settings.suite)
         made = populations_of(task, given)
         if external is not None and external.uses_predicted_control:
             made = with_controls(task, made, given)
