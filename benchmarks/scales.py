@@ -49,6 +49,17 @@ DATA["nelisa"] = Data(
 CELLS = 2_000  # cells of the first table
 
 
+SHORTER = {  # what the third table leaves out of the messages
+    "predicted values are those of cells scaled to about ": "",
+    " the counts of the real ones": " the counts",
+    ": another target_sum, such as 10,000 against the median depth?": "",
+    "predicted values are ": "",
+    "predicted means are below 0 in many genes, and real values are not: scaled, centred?": (
+        "below 0 in many genes"
+    ),
+}
+
+
 def scaled_to(depth: float) -> Callable[[Floats], Floats]:
     """Return a function from counts to cells that all have the same total."""
 
@@ -175,7 +186,10 @@ def on_other_scales(data: str, folder: Path) -> list[dict[str, Any]]:
     for name, function in OTHER.items():
         values = function(own)
         means = np.stack([values[at].mean(axis=0) for at in task.predicted])
-        rows.append({"data": data, "prediction on": name, "reason": judged(task, means)[0]})
+        reason = judged(task, means)[0]
+        for long, short in SHORTER.items():
+            reason = reason.replace(long, short)
+        rows.append({"data": data, "prediction on": name, "reason": reason})
     return rows
 
 
@@ -200,7 +214,8 @@ def main() -> None:
     print(found.round(2).to_markdown(index=False))
     print("\n## A second experiment on another scale\n")
     rows = [row for name in counts for row in on_other_scales(name, given.folder)]
-    print(pd.DataFrame(rows).to_markdown(index=False))
+    reasons = pd.DataFrame(rows).pivot(index="prediction on", columns="data", values="reason")
+    print(reasons.loc[list(OTHER), counts].to_markdown())
 
 
 if __name__ == "__main__":

@@ -150,3 +150,11 @@ def test_raw_counts_are_refused_with_the_call_to_make(suite):
     with pytest.raises(ValueError, match="raw counts; an evaluation .* call sh.pp.prepare"):
         sh.tl.evaluate(adata, prediction=adata.copy(), suite=suite, baselines=None)
     assert "evaluation" not in adata.uns
+
+
+@pytest.mark.parametrize("suite", ["cell_eval", "vcc"])
+def test_real_values_below_0_are_refused_where_the_package_refuses_them(suite):
+    adata = sh.ds.simulate_gaussian(n_perturbations=3, n_cells=30, n_control=50, rng=0)
+    sh.pp.annotate(adata, "perturbation", control="control")
+    with pytest.raises(ValueError, match="values below 0 .* as its package, takes log-normalised"):
+        sh.tl.evaluate(adata, prediction=adata.copy(), suite=suite, baselines=None)

@@ -22,7 +22,7 @@ from ._checks import checked
 from ._conditions import caution
 from ._controls import CALIBRATING, control_copy, mean_baseline
 from ._external_suites import MEAN, score_of, with_controls
-from ._peer_counts import PeerCounts, mean_baseline_of, peer_counts, predicted_counts
+from ._peer_counts import PeerCounts, mean_baseline_of, peer_counts, predicted_counts, refuse_signed
 from ._predictions import Beside, holds_real_values, opened, populations_of, unpredicted
 from ._scores import Scores
 from ._tables import tables_of
@@ -125,6 +125,8 @@ def evaluate(
             baselines=baselines,
             without=without,
         )
+        if external is not None and external.takes_counts:
+            refuse_signed(task.cells.scale, settings.suite)
         made = populations_of(task, given)
         copied = isinstance(given, Beside) and holds_real_values(task, made)
         if external is not None and external.uses_predicted_control:

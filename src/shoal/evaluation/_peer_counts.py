@@ -18,7 +18,7 @@ from .._keys import SPLIT
 from .._logging import logger
 from ..core._matrix import as_rows, choose
 from ..core._population import SPLITS, population, read_once
-from ..core._scale import look
+from ..core._scale import look, require_kind
 from ..metrics._cells import repeated, sizes_of
 from ..metrics._comparison import Populations
 from ._checks import whole_numbers
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from .._typing import Bools, Floats, Ints, Matrix
+    from ..core._scale import Kind, Scale
     from ..core._screen import Screen
     from ._task import EvaluationTask
 
@@ -84,6 +85,13 @@ def peer_counts(
         for chosen in (scored, others if others.any() else scored)
     )
     return PeerCounts(*made)
+
+
+def refuse_signed(scale: Scale, suite: str) -> None:
+    """Raise ``ValueError`` if real values are below 0, of which the package computes nothing."""
+    logged: tuple[Kind, ...] = ("log",)
+    what = f"suite={suite!r}, as its package,"
+    require_kind(scale, slot="the real matrix", what=what, accept=logged)
 
 
 def predicted_counts(made: Populations) -> Populations:

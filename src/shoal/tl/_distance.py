@@ -163,7 +163,9 @@ def distance(
     --------
     >>> import shoal as sh
     >>> adata = sh.ds.simulate(n_perturbations=4, rng=0)
-    >>> sh.tl.distance(adata, "perturbation", control="control", n_perms=199, rng=0)
+    >>> sh.pp.annotate(adata, "perturbation", control="control")
+    >>> sh.pp.prepare(adata, normalize="log1p", n_comps=10)
+    >>> sh.tl.distance(adata, use_rep="X_pca", n_perms=199, rng=0)
     >>> adata.uns["distance"]["table"]["distance"].idxmax() in set(adata.obs["perturbation"])
     True
     """
@@ -259,7 +261,9 @@ def distance_matrix(
     --------
     >>> import shoal as sh
     >>> adata = sh.ds.simulate(n_perturbations=4, rng=0)
-    >>> sh.tl.distance(adata, "perturbation", control="control", pairwise=True)
+    >>> sh.pp.annotate(adata, "perturbation", control="control")
+    >>> sh.pp.prepare(adata, normalize="log1p", n_comps=10)
+    >>> sh.tl.distance(adata, use_rep="X_pca", pairwise=True)
     >>> sh.tl.distance_matrix(adata).shape
     (5, 5)
     """
