@@ -129,6 +129,19 @@ def listed(values: object, *, name: str) -> list[str]:
     return [str(value) for value in several]
 
 
+def unique_genes(adata: AnnData) -> None:
+    """Raise ``ValueError`` unless every gene has a name of its own."""
+    if adata.var_names.is_unique:
+        return
+    counts = adata.var_names.value_counts()
+    repeated = counts[counts > 1]
+    msg = (
+        f"adata.var_names are not unique: {len(repeated)} names stand for several genes, such as "
+        f"{repeated.index[0]!r} ({repeated.iloc[0]} times). Call adata.var_names_make_unique()"
+    )
+    raise ValueError(msg)
+
+
 def get_adata(data: AnnData | MuData, mod: str | None) -> AnnData:
     """Return the AnnData to work on: `data` itself, or its modality `mod`.
 

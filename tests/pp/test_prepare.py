@@ -209,10 +209,10 @@ def test_exclude(logged):
     sh.pp.prepare(logged, **CALL, exclude=targets, n_top_genes=30, n_comps=5)
     assert not logged.var.loc[["g0", "g1"], "highly_variable"].any()
     assert (logged.varm["PCs"][:2] == 0).all()
-    assert logged.uns["pca"]["params"]["exclude"] == "g0,g1,absent"
+    assert logged.uns["pca"]["params"]["exclude"] == "g0,g1"
     sh.pp.prepare(logged, **CALL, exclude="g5", n_comps=5)
     assert logged.var["highly_variable"].sum() == 59
-    with pytest.raises(ValueError, match=r"none of the 2 genes in exclude is in adata.var_names"):
+    with pytest.raises(KeyError, match=r"none of the genes in exclude= \(ENSG1, ENSG2\) is in"):
         sh.pp.prepare(logged, **CALL, exclude=["ENSG1", "ENSG2"])
     with pytest.raises(ValueError, match="1 of 60 genes are left after exclude"):
         sh.pp.prepare(logged, **CALL, exclude=list(logged.var_names[1:]))

@@ -144,8 +144,8 @@ def test_every_kind_of_matrix_gives_the_same(screen, kind, tmp_path):
 def test_genes_that_are_not_there(screen, caplog):
     with caplog.at_level("INFO", logger="shoal"):
         sh.tl.associate(screen, gene_set={"a": ["g0", "HSPA5"], "b": ["ATF4"]}, **FAST)
-    assert "a: 1 of 2 genes are not in var_names: HSPA5" in caplog.text
-    assert "b is left out: none of its 1 genes is in var_names" in caplog.text
+    assert "a: 1 of 2 genes are not in adata.var_names: HSPA5" in caplog.text
+    assert "b is left out: none of its 1 genes is in adata.var_names" in caplog.text
     assert list(result(screen).index) == ["a"]
     with pytest.raises(
         ValueError, match=r"no gene of 1 gene set\(s\) is in adata.var_names.*'b' holds ATF4"

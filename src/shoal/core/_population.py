@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._keys import SPLIT
-from .._validate import key_in
+from .._validate import key_in, unique_genes
 from ..metrics._cells import densify
 from ._codes import codes_of, members, recode
 from ._condition_sums import ConditionSums, Reading, read
@@ -241,10 +241,11 @@ def population(
         If a column or slot does not exist.
     ValueError
         If ``obs["split"]`` holds other values than train, val and test, if the dose of a perturbed
-        cell is no number above 0 (missing is fine), or if the slot holds images and the caller does
-        not take them.
+        cell is no number above 0 (missing is fine), if the slot holds images and the caller does
+        not take them, or if names of genes are not unique.
     """
     key_in(screen.perturbation_key, adata.obs.columns, where="adata.obs")
+    unique_genes(adata)
     matrix, slot = choose(adata, layer=layer, use_rep=use_rep, images=images)
     rows = as_rows(matrix, slot=slot)
     if use_rep in (None, "X"):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._keys import SCREEN
-from .._validate import key_in
+from .._validate import key_in, unique_genes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +37,8 @@ class Screen:
         Text between the parts of a combination.
     missing
         ``"raise"`` if a missing label is an error, ``"ignore"`` if such cells belong to no group.
+    gene_key
+        Column of ``adata.var`` with the symbols of genes, by which targets are found.
     """
 
     perturbation_key: str
@@ -47,6 +49,7 @@ class Screen:
     guide_key: str | None = None
     sep: str = "+"
     missing: str = "raise"
+    gene_key: str | None = None
 
     @property
     def columns(self) -> tuple[str | None, ...]:
@@ -182,7 +185,12 @@ def resolve(
 
 
 def check(adata: AnnData, screen: Screen) -> None:
-    """Raise unless the columns and the control labels exist and no label is missing unasked."""
+    """Raise unless the screen can be read.
+
+    Its columns and control labels exist, no label is missing unasked, and every gene has a name of
+    its own.
+    """
+    unique_genes(adata)
     for name in ("perturbation_key", "context_key", "batch_key", "dose_key", "guide_key"):
         key = getattr(screen, name)
         if key is not None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .._logging import logger
 from ..core._controls import shuffled
+from ..core._gene_names import GeneNames, gene_names, no_target, tell_symbols
 from ..core._population import Population, population, read_once
 from ..metrics._cells import Cells
 from ..metrics._comparison import Populations, Truth
@@ -237,9 +239,16 @@ def _counting_genes(cells: Population, perturbation: Ints, *, with_parts: bool) 
     """Return (P, n_features) which genes count: all but the targets of the perturbation."""
     column, names = {name: i for i, name in enumerate(cells.features)}, cells.names
     mask = np.ones((len(perturbation), len(column)), dtype=bool)
-    for row, name in enumerate(names[code] for code in perturbation):
+    own = [names[code] for code in perturbation]
+    genes = GeneNames(cells.features, cells.features)
+    if with_parts:
+        genes = gene_names(cells.adata, cells.screen)
+    for row, name in enumerate(own):
         targets = cells.screen.parts(name) if with_parts else [name]
-        mask[row, [column[gene] for gene in targets if gene in column]] = False
+        mask[row, [column[gene] for gene in genes.of(targets)]] = False
+    if with_parts and mask.all():
+        logger.warning("no target is left out of the metrics: %s", no_target(genes, own))
+    tell_symbols(genes)
     return mask
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from .._validate import get_adata, key_in, whole
+from ..core._gene_names import gene_names
 from ..metrics._cells import densify
 from ._cells import read_prediction
 from ._evaluation import RIVAL
@@ -60,9 +61,9 @@ def genes(
     prediction
         Name of the prediction, a layer.
     genes
-        Genes to show. ``None`` shows the `n_genes` with the largest Welch t between real and
-        control cells. These are chosen on the cells that are shown, so their real change looks
-        somewhat larger than it is.
+        Genes to show, by name or symbol. ``None`` shows the `n_genes` with the largest Welch t
+        between real and control cells. These are chosen on the cells that are shown, so their real
+        change looks somewhat larger than it is.
     n_genes
         How many genes to choose.
     layer
@@ -100,12 +101,14 @@ def genes(
         )
         raise ValueError(msg)
     name, rows = shown.cells_of(perturbation)
+    called = gene_names(adata, shown.screen)
     for gene in genes or ():
-        key_in(gene, adata.var_names, where="adata.var_names")
+        if gene not in called:
+            key_in(gene, called.symbols, where=called.where)
     control, real = shown.real(shown.controls), shown.real(rows)
     kinds = (("control", control), ("real", real), (prediction, shown.predicted(rows)))
     at = (
-        adata.var_names.get_indexer(list(genes))
+        adata.var_names.get_indexer(called.of(genes))
         if genes is not None
         else _changed(control, real, int(n_genes))
     )
@@ -117,7 +120,7 @@ def genes(
         ]
         _steps(ax, one)
         ax.set_title(
-            shorten(str(adata.var_names[gene])),
+            shorten(called.symbols[gene]),
             loc="left",
             fontsize="small",
             color=INK,

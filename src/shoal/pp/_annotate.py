@@ -11,6 +11,7 @@ from .._keys import SCREEN
 from .._logging import logger
 from .._validate import get_adata, one_of, text
 from ..core._claims import claim
+from ..core._gene_names import gene_names, tell_symbols
 from ..core._screen import Screen, as_labels, check, labels
 from ..core._slots import recorded_screen, write_slots
 
@@ -33,6 +34,7 @@ def annotate(
     batch_key: str | None = None,
     dose_key: str | None = None,
     guide_key: str | None = None,
+    gene_key: str | None = None,
     sep: str = "+",
     missing: Literal["raise", "ignore"] = "raise",
     overwrite: bool = False,
@@ -62,6 +64,10 @@ def annotate(
         Column with the dose, as numbers.
     guide_key
         Column with the guide (sgRNA) of each cell.
+    gene_key
+        Column of ``var`` with the symbols of genes. It is needed where perturbations are named
+        after genes and ``var_names`` holds other names. A column of the usual name, such as
+        ``"gene_symbol"``, is found by itself.
     sep
         Text between the parts of a combination. ``""`` if names are never combinations.
     missing
@@ -80,8 +86,8 @@ def annotate(
     KeyError
         If a column does not exist or a control label does not occur.
     ValueError
-        If labels are missing and `missing` is ``"raise"``, if no cell is perturbed, or if doses are
-        not numbers.
+        If labels are missing and `missing` is ``"raise"``, if no cell is perturbed, if doses are
+        not numbers, or if names of genes are not unique.
 
     Examples
     --------
@@ -103,8 +109,10 @@ def annotate(
         guide_key=guide_key,
         sep=sep,
         missing=missing,
+        gene_key=gene_key,
     )
     check(adata, screen)
+    genes = gene_names(adata, screen)
     if dose_key is not None:
         _check_dose(adata, dose_key)
     labelled = labels(adata, screen)
@@ -120,6 +128,7 @@ def annotate(
         int(labelled.is_control.sum()),
         int((labelled.code < 0).sum()),
     )
+    tell_symbols(genes)
     write_slots(adata, {SLOT: screen.to_uns()})
 
 

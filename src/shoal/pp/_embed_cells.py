@@ -11,6 +11,7 @@ from .._keys import PCA, SPLIT
 from .._logging import logger
 from ..core._codes import joined
 from ..core._design import make_plan, strata_keys
+from ..core._gene_names import gene_names
 from ..core._matrix import Rows, as_rows, choose
 from ..core._scale import look
 from ..core._screen import Labels
@@ -33,12 +34,14 @@ MOST_CELLS = (
 
 def by_coexpression(request: EmbeddingRequest) -> Vectors:
     """Components of the control cells, as the target genes correlate with them."""
-    genes = request.adata.var_names
-    if not genes.is_unique:
-        msg = "adata.var_names are not unique; call adata.var_names_make_unique() first"
-        raise ValueError(msg)
-    held = [key for key in request.keys if key in genes]
-    absent = dict.fromkeys(set(request.keys) - set(held), "not in adata.var_names")
+    genes = gene_names(request.adata, request.screen)
+    called = {key: genes.of([key]) for key in request.keys}
+    held = [key for key in request.keys if len(called[key]) == 1]
+    absent = {
+        key: f"the symbol of {len(own)} genes" if own else f"not in {genes.where}"
+        for key, own in called.items()
+        if len(own) != 1
+    }
     fit = request.labels.is_control & ~_held_out(request.adata)
     columns = list(strata_keys(request.screen, request.strata))
     stratum = np.where(fit, 0, -1)
@@ -51,7 +54,10 @@ def by_coexpression(request: EmbeddingRequest) -> Vectors:
         )
         raise ValueError(msg)
     table, varies = coexpression(
-        _log_values(request), stratum, genes.get_indexer(held), request.n_comps
+        _log_values(request),
+        stratum,
+        request.adata.var_names.get_indexer([called[key][0] for key in held]),
+        request.n_comps,
     )
     absent |= {
         key: "does not vary in control cells"
@@ -59,7 +65,7 @@ def by_coexpression(request: EmbeddingRequest) -> Vectors:
         if not moves
     }
     values = pd.DataFrame(table[varies], index=pd.Index(held, dtype=object)[varies])
-    return Vectors(values, absent, genes, "control", int(fit.sum()))
+    return Vectors(values, absent, pd.Index(genes.symbols), "control", int(fit.sum()))
 
 
 def by_effects(request: EmbeddingRequest) -> Vectors:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from .._logging import logger
 from .._threads import one_thread
 from .._validate import get_adata, key_in, listed, one_of, positive, whole
 from ..core._claims import claim
+from ..core._gene_names import genes_called, targets_of
 from ..core._matrix import Rows, as_rows, choose
 from ..core._scale import look
 from ..core._screen import labels, resolve
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     from .._typing import Bools
-    from ..core._screen import Labels
+    from ..core._screen import Labels, Screen
 
 MAX_GENES = 5000  # the PCA forms a genes x genes matrix for every fold
 SCHEMA = "pca/1"
@@ -109,8 +110,9 @@ def prepare(
         because the axes were chosen for them. 0 scores fit cells in sample, as ``fit_on="all"``
         always does.
     exclude
-        Genes that are left out of the choice and of the PCA: targets of the screen, or the gene set
-        of a later :func:`shoal.tl.associate`.
+        Genes that are left out of the choice and of the PCA: names, such as the gene set of a later
+        :func:`shoal.tl.associate`, or ``"targets"`` for all genes that perturbations are named
+        after.
     layer
         Layer to read instead of ``X``. Normalised values are written to ``X`` either way.
     overwrite
@@ -154,7 +156,7 @@ def prepare(
         If values are missing or not on the scale that the call means, if too few cells or genes are
         left to fit on, or if values that cannot be rewritten (backed, zarr) are to be normalised.
     KeyError
-        If a column or layer does not exist.
+        If a column or layer does not exist, or none of the genes in `exclude`.
 
     Warns
     -----
@@ -193,6 +195,7 @@ def prepare(
     )
     labelled = labels(adata, screen)
     fit = _fit_cells(adata, labelled, fit_on)
+    excluded = _excluded(adata, screen, labelled, exclude)
     matrix, slot = choose(adata, layer=layer)
     rows = as_rows(matrix).held()
     kind = _check_scale(rows, slot, normalize)
@@ -201,7 +204,7 @@ def prepare(
     if normalize is not None:
         normalised = log_normalise(matrix, rows, slot, labelled.is_control, target_sum)
         rows, target_sum = as_rows(normalised.values).held(), normalised.target_sum
-    genes = _choose_genes(adata, rows, fit, n_top_genes, exclude, signed=kind == "signed")
+    genes = _choose_genes(adata, rows, fit, n_top_genes, excluded, signed=kind == "signed")
     folds = _fold_count(cross_fit, fit, n_comps)
     pca = fit_pca(Rows(rows.matrix, np.flatnonzero(genes)), fit, n_comps, fit_on, folds=folds)
 
@@ -225,7 +228,7 @@ def prepare(
             "n_comps": int(loadings.shape[1]),
             "normalize": normalize or "",
             "target_sum": float(target_sum or 0.0),
-            "exclude": ",".join(_names(exclude)),
+            "exclude": ",".join(excluded),
             "layer": layer or "",
             "perturbation_key": screen.perturbation_key,
             "control": np.array(screen.control, dtype=object),
@@ -288,24 +291,16 @@ def _check_scale(rows: Rows, slot: str, normalize: str | None) -> str:
 
 
 def _choose_genes(
-    adata: AnnData, rows: Rows, fit: Bools, n_top_genes: int | None, exclude: Any, *, signed: bool
+    adata: AnnData,
+    rows: Rows,
+    fit: Bools,
+    n_top_genes: int | None,
+    excluded: Sequence[str],
+    *,
+    signed: bool,
 ) -> Bools:
     """Return the mask of genes that the PCA uses."""
-    out = _names(exclude)
-    candidate = ~adata.var_names.isin(out)
-    n_absent = len(set(out) - set(adata.var_names))
-    if out and candidate.all():
-        msg = (
-            f"none of the {len(out)} genes in exclude is in adata.var_names, "
-            f"which reads {list(adata.var_names[:5])}"
-        )
-        raise ValueError(msg)
-    if out:
-        logger.info(
-            "%d genes are excluded; %d of exclude are not in var_names",
-            (~candidate).sum(),
-            n_absent,
-        )
+    candidate = ~adata.var_names.isin(excluded)
     n_left = int(candidate.sum())
     if n_left < 2:
         msg = f"{n_left} of {adata.n_vars} genes are left after exclude; a PCA takes at least 2"
@@ -347,5 +342,11 @@ def _highly_variable(
     return chosen
 
 
-def _names(exclude: str | Sequence[str] | None) -> list[str]:
-    return list(dict.fromkeys(listed(exclude, name="exclude")))
+def _excluded(
+    adata: AnnData, screen: Screen, labelled: Labels, exclude: str | Sequence[str] | None
+) -> list[str]:
+    """Return the ``var_names`` of the genes to leave out."""
+    if isinstance(exclude, str) and exclude == "targets":
+        return targets_of(adata, screen, labelled.names)
+    names = list(dict.fromkeys(listed(exclude, name="exclude")))
+    return genes_called(adata, screen, names) if names else []

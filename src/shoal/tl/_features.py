@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._keys import PCA
-from .._logging import logger
+from ..core._gene_names import genes_called, targets_of
 from ..core._matrix import Rows, as_rows, choose
 from ..core._scale import look
 
@@ -113,19 +113,9 @@ def _excluded(adata: AnnData, screen: Screen, names: Sequence[str], exclude: obj
     if exclude is None:
         return []
     if isinstance(exclude, str) and exclude == "targets":
-        parts = {part for name in names for part in screen.parts(name)}
-        found = sorted(parts & set(adata.var_names))
-        logger.info("left out %d target genes of the screen", len(found))
-        return found
+        return targets_of(adata, screen, names)
     listed = [exclude] if isinstance(exclude, str) else exclude
-    genes = [str(gene) for gene in listed]  # type: ignore[union-attr]
-    absent = [g for g in genes if g not in adata.var_names]
-    if len(absent) == len(genes):
-        msg = f"none of the genes in exclude= is in adata.var_names: {', '.join(genes[:8])}"
-        raise KeyError(msg)
-    if absent:
-        logger.info("genes in exclude= that adata does not have: %s", ", ".join(absent))
-    return [g for g in genes if g in adata.var_names]
+    return genes_called(adata, screen, [str(gene) for gene in listed])  # type: ignore[union-attr]
 
 
 def _refuse_counts(rows: Rows, slot: str) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 from .._keys import PCA
 from .._logging import logger
 from .._validate import key_in
+from ..core._gene_names import gene_names, tell_symbols
 from ..core._gene_sets import read_gene_sets
 from ..core._matrix import Rows, as_rows, choose
 from ..core._scale import look
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from .._typing import Floats
+    from ..core._gene_names import GeneNames
     from ..core._gene_sets import GeneSets
     from ..core._plan import Plan
     from ..core._screen import Screen
@@ -37,7 +39,7 @@ class GeneScores:
         (n_perturbations, n_sets) mean over the genes of a set of the shift in expression; NaN
         without genes.
     used
-        Set -> genes that were found.
+        Set -> ``var_names`` of the genes that were found.
     """
 
     shift: pd.DataFrame
@@ -112,7 +114,9 @@ def gene_set_shift(
     ValueError
         If no gene of any set is measured, or the values are not log-normalised.
     """
-    used = _measured(adata, read_gene_sets(gene_set))
+    names_of = gene_names(adata, screen)
+    used = _measured(names_of, read_gene_sets(gene_set))
+    tell_symbols(names_of)
     column = np.flatnonzero(adata.var_names.isin({g for genes in used.values() for g in genes}))
     genes = adata.var_names[column]
     matrix, slot = choose(adata, layer=layer)
@@ -120,9 +124,8 @@ def gene_set_shift(
     _check_log(rows, slot)
     shift = control_shift(rows, plan)
     member = np.column_stack([genes.isin(found) for found in used.values()]).astype(np.float64)
-    other = np.array([~genes.isin(screen.parts(name)) for name in names], dtype=np.float64).reshape(
-        shift.shape
-    )
+    targets = [names_of.of(screen.parts(name)) for name in names]
+    other = np.array([~genes.isin(own) for own in targets], dtype=np.float64).reshape(shift.shape)
     with np.errstate(invalid="ignore", divide="ignore"):
         scores = (shift * other) @ member / (other @ member)
     return GeneScores(pd.DataFrame(scores, index=names, columns=list(used)), used)
@@ -155,31 +158,30 @@ def _feature_genes(adata: AnnData, params: Mapping[str, object]) -> set[str] | N
     return None
 
 
-def _measured(adata: AnnData, sets: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Return the genes of each set that are in the data; say which are not."""
-    names = set(adata.var_names)
-    used = {name: [g for g in genes if g in names] for name, genes in sets.items()}
+def _measured(names: GeneNames, sets: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Return the ``var_names`` of the genes of each set; say which genes are not in the data."""
+    used = {name: names.of(genes) for name, genes in sets.items()}
     if not any(used.values()):
         name, genes = next(iter(sets.items()))
         msg = (
-            f"no gene of {len(sets)} gene set(s) is in adata.var_names "
-            f"({', '.join(adata.var_names[:5])}, ...); {name!r} "
-            f"holds {', '.join(genes[:5])}, ...: do both use the same kind of name?"
+            f"no gene of {len(sets)} gene set(s) is in {names.words}; {name!r} "
+            f"holds {', '.join(genes[:5])}, ...: do both use the same kind of name? If adata.var "
+            "has a column of such names, call sh.pp.annotate(..., gene_key=...)"
         )
         raise ValueError(msg)
     for name, found in used.items():
         absent = [g for g in sets[name] if g not in names]
         if not found:
-            logger.warning(
-                "%s is left out: none of its %d genes is in var_names", name, len(absent)
-            )
+            said = "%s is left out: none of its %d genes is in %s"
+            logger.warning(said, name, len(absent), names.where)
         elif absent:
             shown = ", ".join(absent[:10]) + (", ..." if len(absent) > 10 else "")
             logger.info(
-                "%s: %d of %d genes are not in var_names: %s",
+                "%s: %d of %d genes are not in %s: %s",
                 name,
                 len(absent),
                 len(sets[name]),
+                names.where,
                 shown,
             )
     return {name: found for name, found in used.items() if found}

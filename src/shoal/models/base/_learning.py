@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..._keys import SPLIT
+from ...core._gene_names import gene_names
 from ...core._matrix import Rows
 from ...core._population import Population, check_scale, population
 from ._vocabulary import Vocabulary, embedding_of
@@ -62,6 +63,7 @@ def learn_vocabulary(
         else 1.0,  # of equal numbers it is not quite 0
         nonnegative=len(cells.rows.cell_shape) == 1 and cells.nonnegative,
         transductive=transductive,
+        symbols=_symbols(cells, use_rep),
     )
 
 
@@ -144,6 +146,14 @@ def _check_cells(cells: Population) -> None:
             "sh.pp.split leaves all of them in 'train'"
         )
         raise ValueError(msg)
+
+
+def _symbols(cells: Population, use_rep: str | None) -> tuple[str, ...]:
+    """Return the symbols of the genes, where these are not the names of the features."""
+    if use_rep not in (None, "X"):
+        return ()
+    genes = gene_names(cells.adata, cells.screen)
+    return () if genes.key is None else genes.symbols
 
 
 def _used(names: tuple[str, ...], codes: Ints) -> tuple[str, ...]:

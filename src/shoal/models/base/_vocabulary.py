@@ -13,6 +13,7 @@ from scipy import sparse
 from ..._keys import EMBEDDINGS, EMBEDDINGS_INFO
 from ..._logging import logger
 from ..._validate import key_in
+from ...core._gene_names import GeneNames
 from ...core._screen import Screen
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Vocabulary:
     transductive
         Whether the embedding has seen cells that are held out, as far as its record tells. All
         tables of scores say so.
+    symbols
+        Symbols of the genes, one per feature; empty where the features are named by their symbols.
     """
 
     screen: Screen
@@ -75,11 +78,17 @@ class Vocabulary:
     dose_scale: float
     nonnegative: bool
     transductive: bool
+    symbols: tuple[str, ...] = ()
 
     @property
     def in_genes(self) -> bool:
         """Whether the model reads and predicts genes."""
         return self.use_rep in (None, "X")
+
+    @cached_property
+    def genes(self) -> GeneNames:
+        """What the features are called, if they are genes."""
+        return GeneNames(self.features, self.symbols or self.features)
 
     @property
     def of_images(self) -> bool:

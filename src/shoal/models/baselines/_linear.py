@@ -120,15 +120,18 @@ class LatentLinear(ShiftBaseline):
         """Return the perturbations of which neither a vector nor the genes are known."""
         if self.vocabulary.embedding != ONE_HOT:
             return []
-        features = frozenset(self.vocabulary.features)
-        return [name for name in names if not features.issuperset(self._parts(name))]
+        genes = self.vocabulary.genes
+        return [
+            name for name in names if any(len(genes.of([part])) != 1 for part in self._parts(name))
+        ]
 
     def _vectors(self, names: Sequence[str], scores: Floats) -> Floats:
         """Return (n, E) vectors: rows of the embedding, or of the scores of the genes."""
         if self.vocabulary.embedding != ONE_HOT:
             return np.asarray(summed(self.vocabulary, names))
         position = {name: i for i, name in enumerate(self.vocabulary.features)}
-        rows = [[position[part] for part in self._parts(name)] for name in names]
+        genes = self.vocabulary.genes
+        rows = [[position[gene] for gene in genes.of(self._parts(name))] for name in names]
         return np.array([scores[row].sum(axis=0) for row in rows])
 
     def _shifts(self, names: Sequence[str], context: int, dose: float) -> Floats:

@@ -1,0 +1,189 @@
+"""Names of genes: which genes a perturbation is named after, and which names are refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._logging import logger
+from .._validate import key_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from anndata import AnnData
+
+    from ._screen import Screen
+
+ENSEMBL = r"ENS[A-Z]*G\d{6,}"  # the identifier of a gene, with or without a version
+SYMBOL_COLUMNS = (  # names that files give to the column of symbols, in the order of trial
+    "gene_symbol",
+    "gene_symbols",
+    "gene_name",
+    "gene_names",
+    "symbol",
+    "symbols",
+    "feature_name",
+    "hgnc_symbol",
+    "mgi_symbol",
+    "gene_short_name",
+)
+
+
+@dataclass(frozen=True)
+class GeneNames:
+    """What the genes of an AnnData are called.
+
+    Attributes
+    ----------
+    names
+        (n_vars,) ``adata.var_names``.
+    symbols
+        (n_vars,) symbols; the name itself where a gene has none.
+    key
+        Column of ``adata.var`` with the symbols; ``None`` if the names are the symbols.
+    """
+
+    names: tuple[str, ...]
+    symbols: tuple[str, ...]
+    key: str | None = None
+
+    @cached_property
+    def _called(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the genes that go by each name or symbol."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name, symbol in zip(self.names, self.symbols, strict=True):
+            found[symbol] = (*found.get(symbol, ()), name)
+        return found | {name: (name,) for name in self.names}
+
+    def __contains__(self, called: object) -> bool:
+        """Whether a gene goes by this name or symbol."""
+        return called in self._called
+
+    def of(self, called: Iterable[str]) -> list[str]:
+        """Return the ``var_names`` of genes that go by these names or symbols, each once."""
+        every = (name for one in called for name in self._called.get(one, ()))
+        return list(dict.fromkeys(every))
+
+    @property
+    def where(self) -> str:
+        """The slot of the symbols, for messages."""
+        return "adata.var_names" if self.key is None else f"adata.var[{self.key!r}]"
+
+    @property
+    def words(self) -> str:
+        """The slot of the symbols, with the first few."""
+        return f"{self.where} ({_few(self.symbols, 4)})"
+
+
+def gene_names(adata: AnnData, screen: Screen) -> GeneNames:
+    """Return the names of the genes, by which the targets of perturbations are found.
+
+    Symbols are taken from the column that `pp.annotate` recorded as ``gene_key``. Where none is
+    recorded they are the names themselves, unless
+
+    - ``adata.var`` has a column of symbols, such as ``"gene_symbol"``, and
+    - the names are Ensembl identifiers, or only the symbols hold what perturbations are named
+      after.
+
+    Raises
+    ------
+    KeyError
+        If the recorded column does not exist.
+    """
+    names = tuple(map(str, adata.var_names))
+    if screen.gene_key is not None:
+        key_in(screen.gene_key, adata.var.columns, where="adata.var", hint="(given as gene_key)")
+        return GeneNames(names, _symbols(adata, screen.gene_key), screen.gene_key)
+    column = adata.obs.get(screen.perturbation_key)
+    written = [] if column is None else map(str, pd.unique(column.dropna()))
+    targets = {part for label in written for part in screen.parts(screen.canonical(label))}
+    found = [GeneNames(names, _symbols(adata, key), key) for key in _symbol_columns(adata)]
+    named = [genes for genes in found if not targets.isdisjoint(genes.symbols)]
+    if named and targets.isdisjoint(names):
+        return named[0]
+    if found and are_ensembl(names):
+        return (named or found)[0]
+    return GeneNames(names, names)
+
+
+def tell_symbols(genes: GeneNames) -> None:
+    """Say which column symbols are taken from, where it is not ``var_names``."""
+    if genes.key is not None:
+        logger.info("symbols of genes are taken from adata.var[%r]", genes.key)
+
+
+def targets_of(adata: AnnData, screen: Screen, perturbations: Iterable[str]) -> list[str]:
+    """Return the ``var_names`` of the genes that perturbations are named after.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    genes = gene_names(adata, screen)
+    parts = sorted({part for name in perturbations for part in screen.parts(name)})
+    found = genes.of(parts)
+    if not found:
+        msg = f"exclude='targets' finds no gene to leave out: {no_target(genes, parts)}"
+        raise ValueError(msg)
+    lost = [part for part in parts if part not in genes]
+    rest = f"; {len(lost)} are no gene of the data: {_few(lost)}" if lost else ""
+    logger.info("left out %d target genes of %d perturbations%s", len(found), len(parts), rest)
+    tell_symbols(genes)
+    return found
+
+
+def genes_called(adata: AnnData, screen: Screen, called: Sequence[str]) -> list[str]:
+    """Return the ``var_names`` of genes in a list of names or symbols; log those that are absent.
+
+    Raises
+    ------
+    KeyError
+        If none is there.
+    """
+    genes = gene_names(adata, screen)
+    found = genes.of(called)
+    if not found:
+        msg = f"none of the genes in exclude= ({_few(called)}) is in {genes.words}"
+        raise KeyError(msg)
+    absent = [name for name in called if name not in genes]
+    if absent:
+        logger.info("genes in exclude= that adata does not have: %s", _few(absent))
+    return found
+
+
+def no_target(genes: GeneNames, parts: Iterable[str]) -> str:
+    """Say that no perturbation is named after a gene, and what to do if they are genes."""
+    fix = (
+        "if perturbations are genes, name the column of adata.var that holds their symbols with "
+        "sh.pp.annotate(..., gene_key=...)"
+    )
+    return f"no perturbation ({_few(list(parts))}) is named after a gene of {genes.words}; {fix}"
+
+
+def are_ensembl(names: Iterable[str]) -> bool:
+    """Return whether more than half of some names are Ensembl identifiers of genes."""
+    matched = pd.Series(list(names), dtype=object).str.match(ENSEMBL)
+    return bool(len(matched) and matched.mean() > 0.5)
+
+
+def _symbol_columns(adata: AnnData) -> list[str]:
+    """Return the columns of ``adata.var`` that are named as columns of symbols are."""
+    by_name = {str(key).lower(): key for key in adata.var.columns}
+    return [by_name[name] for name in SYMBOL_COLUMNS if name in by_name]
+
+
+def _symbols(adata: AnnData, key: str) -> tuple[str, ...]:
+    """Return a column of symbols as text, with the gene's own name where it is missing."""
+    column = adata.var[key].astype(object)
+    text = column.where(column.notna(), "").astype(str).str.strip().to_numpy(dtype=object)
+    return tuple(np.where(text == "", adata.var_names.astype(str).to_numpy(dtype=object), text))
+
+
+def _few(names: Sequence[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
