@@ -213,3 +213,22 @@ def test_an_interrupt_while_writing(prepared, function, error, monkeypatch):
     monkeypatch.undo()
     assert calls
     assert contents(adata) == before
+
+
+@pytest.mark.parametrize("theirs", [7, "mine", ["a"], {"table": 1}, None])
+def test_slots_of_the_users_under_names_of_ours_break_nothing(prepared, theirs):
+    adata = without(prepared, "split")
+    for key in (
+        "perturbation_embeddings",
+        "perturbation_embeddings_info",
+        "perturbation_predictions",
+    ):
+        adata.uns[key] = theirs
+    CALLS["split"](adata)
+    CALLS["coherence"](adata)
+    CALLS["evaluate"](adata)
+    with pytest.raises(ValueError, match="overwrite=True"):
+        CALLS["embed"](adata)
+    CALLS["embed"](adata, overwrite=True)
+    CALLS["predict"](adata, overwrite=True)
+    assert adata.uns["perturbation_predictions"]["table"].index.tolist() == ["flow"]

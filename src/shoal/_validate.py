@@ -109,19 +109,6 @@ def between(value: object, low: float, high: float, *, name: str, ends: bool = F
         raise ValueError(msg)
 
 
-def unique_genes(adata: AnnData) -> None:
-    """Raise ``ValueError`` unless every gene has a name of its own."""
-    if adata.var_names.is_unique:
-        return
-    counts = adata.var_names.value_counts()
-    repeated = counts[counts > 1]
-    msg = (
-        f"adata.var_names are not unique: {len(repeated)} names stand for several genes, such as "
-        f"{repeated.index[0]!r} ({repeated.iloc[0]} times). Call adata.var_names_make_unique()"
-    )
-    raise ValueError(msg)
-
-
 def text(value: object, *, name: str) -> None:
     """Raise ``TypeError`` unless `value` is a text."""
     if not isinstance(value, str):
@@ -149,6 +136,19 @@ def listed(values: object, *, name: str) -> list[str]:
         msg = f"{name} must be a text or a list of texts, not {values!r}"
         raise TypeError(msg)
     return [str(value) for value in several]
+
+
+def unique_genes(adata: AnnData) -> None:
+    """Raise ``ValueError`` unless every gene has a name of its own."""
+    if adata.var_names.is_unique:
+        return
+    counts = adata.var_names.value_counts()
+    repeated = counts[counts > 1]
+    msg = (
+        f"adata.var_names are not unique: {len(repeated)} names stand for several genes, such as "
+        f"{repeated.index[0]!r} ({repeated.iloc[0]} times). Call adata.var_names_make_unique()"
+    )
+    raise ValueError(msg)
 
 
 def get_adata(data: AnnData | MuData, mod: str | None) -> AnnData:

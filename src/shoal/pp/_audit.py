@@ -14,7 +14,7 @@ from ..core._population import sides_of
 from ..core._screen import labels
 from . import _split_checks as checks
 from ._split_checks import Facts, Finding
-from ._split_fits import Fit, embedding_fits, gene_fit, is_stale, params_of, pca_fit
+from ._split_fits import Fit, embedding_fits, gene_fit, is_stale, known, params_of, pca_fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -66,7 +66,7 @@ def _genes(facts: Facts) -> Finding:
 
 def _embeddings(facts: Facts) -> Finding:
     fits = embedding_fits(facts.adata)
-    unknown = sorted(set(map(str, facts.adata.uns.get(EMBEDDINGS, {}))) - set(fits))
+    unknown = sorted(set(map(str, known(facts.adata, EMBEDDINGS))) - set(fits))
     found = {name: _judge(facts, fit, f"embedding {name!r}") for name, fit in fits.items()}
     for status in ("leak", "stale"):
         names = [name for name, finding in found.items() if finding.status == status]

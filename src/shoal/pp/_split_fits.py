@@ -61,11 +61,11 @@ def gene_fit(adata: AnnData) -> Fit | None:
 
 def embedding_fits(adata: AnnData) -> dict[str, Fit]:
     """Return how each recorded perturbation embedding was fitted."""
-    info = adata.uns.get(EMBEDDINGS_INFO, {})
+    info = known(adata, EMBEDDINGS_INFO)
     if "table" not in info:
         return {}
     table: pd.DataFrame = info["table"]
-    values = adata.uns.get(EMBEDDINGS, {})
+    values = known(adata, EMBEDDINGS)
     return {
         str(name): Fit(str(on), None, _digest(values[name]) if name in values else "")
         for name, on in table["fitted_on"].items()
@@ -74,7 +74,7 @@ def embedding_fits(adata: AnnData) -> dict[str, Fit]:
 
 def smiles_of(adata: AnnData) -> dict[str, str]:
     """Return the canonical SMILES of the perturbations for which `pp.embed` has read one."""
-    info = adata.uns.get(EMBEDDINGS_INFO, {})
+    info = known(adata, EMBEDDINGS_INFO)
     return info["molecules"]["smiles"].to_dict() if "molecules" in info else {}
 
 
@@ -124,6 +124,15 @@ def params_of(adata: AnnData, key: str) -> Any:
         if isinstance(entry, Mapping) and isinstance(entry.get("params"), Mapping)
         else {}
     )
+
+
+def known(adata: AnnData, key: str) -> Mapping[str, Any]:
+    """Return an entry of ``uns``; empty if there is none, or none of ours."""
+    entry = adata.uns.get(key)
+    ours = isinstance(entry, Mapping) and isinstance(
+        entry.get("table", pd.DataFrame()), pd.DataFrame
+    )
+    return entry if ours else {}
 
 
 def _digest(values: Any) -> str:

@@ -423,7 +423,7 @@ def test_an_embedding_of_all_cells_is_refused_or_marked_in_every_table():
         (
             {"config": {"n_latent": 0, "latent": "autoencoder"}},
             ValueError,
-            "n_latent must be a whole number",
+            "n_latent must be above 0, not 0",
         ),
         (
             {"embedding": "mds"},

@@ -201,7 +201,7 @@ def test_values_that_cannot_be_learned_from(screen, fit_perturbdiff, preset, spo
         ({"sampler": "ddpm"}, "sampler='ddpm' is not known; choose one of 'strided', 'truncated'"),
         ({"heads": 3}, "heads=3 is not known; choose one of 1, 2"),
         *(
-            ({name: 0}, f"{name} must be above 0, not 0")
+            ({name: 0}, f"{name} must be (above 0|a whole number of at least 1), not 0")
             for name in (
                 "divide_by",
                 "chain_length",

@@ -103,5 +103,7 @@ def test_what_cannot_be_fitted(x):
     ):
         fitted(np.ones_like(x))
     for n in (0, -3):
-        with pytest.raises(ValueError, match=f"n_latent must be a whole number, not {n}"):
+        with pytest.raises(
+            ValueError, match=f"n_latent must be a whole number of at least 1, not {n}"
+        ):
             fitted(x, n)

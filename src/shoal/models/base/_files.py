@@ -22,7 +22,6 @@ MODEL, ADATA = "model.npz", "adata.h5ad"
 TEXT = "model.json"  # member of MODEL: everything but the arrays
 SCHEMA = "model/2"
 FINITE = ("weights", "space", "vocabulary")  # parts of a model in which no value may be missing
-NEEDED = ("name", "class", "state")
 DAMAGE = (
     AttributeError,
     BadZipFile,
@@ -130,22 +129,13 @@ def read_model(folder: str | Path) -> dict[str, Any]:
 
 
 def _parts(entry: dict[str, Any]) -> Entry:
-    """Return an entry whose parts say what they lack.
-
-    Raises
-    ------
-    ValueError
-        If it lacks what every model has.
-    """
-    made = Entry(
+    """Return an entry whose parts say what they lack."""
+    return Entry(
         {
             key: Entry(value) if type(value) is dict and key != "state" else value
             for key, value in entry.items()
         }
     )
-    for key in NEEDED:
-        made[key]
-    return made
 
 
 def _not_finite(arrays: dict[str, np.ndarray]) -> list[str]:
