@@ -38,8 +38,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
-from ._coherence import total_variance
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -323,7 +321,9 @@ def residual_test(
     Welch and Satterthwaite, of n cells and 1 / alpha controls.
     """
     residual = kappa - (expected.kappa - (1 - expected.bent) * control_noise)
-    se = np.sqrt(total_variance(variance + expected.residual_variance, pairs))
+    # V1 + 2 V2 less V2; noise may take it below V2, but half of V2 is left at least
+    first = variance + expected.residual_variance
+    se = np.sqrt(np.maximum(first - pairs, pairs / 2))
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(se > 0, residual / se, np.nan)
         controls = expected.residual_variance / (variance + expected.residual_variance)
