@@ -143,6 +143,9 @@ def translate(
     along *= (length / size)[:, None]  # with the noise of the shift, as the differences have it
     of_noise = _noise_slope(made, found)
     kappa = bent * (length**2 * tangent - (length**2 - magnitude2) * of_noise)
+    # on a line a small shift turns no direction, and a larger one only turns cells round
+    line = tangent <= 1e-6 * close**2
+    kappa = np.where(line, np.sign(np.nan_to_num(magnitude2)) * exact, kappa)
 
     through_mean, both = np.zeros(len(shift)), np.zeros(len(shift))
     delta = np.nan_to_num(delta)
@@ -249,7 +252,9 @@ class _Moved:
         """
         gap = gap.astype(np.float32)
         onto = self.cells @ gap.T + self.size * np.einsum("gd,gd->g", self.toward, gap)
-        onto *= self.inverse**3
+        onto *= self.inverse  # one after the other: the third power may overflow
+        onto *= self.inverse
+        onto *= self.inverse
         through = onto.T @ self.cells + (self.size * onto.sum(axis=0))[:, None] * self.toward
         return (self.inverse.sum(axis=0)[:, None] * gap - through) / self.k
 
