@@ -166,10 +166,9 @@ def coherence(
             below 0.05.
         ``cause``
             Cause of a significant response that is less coherent than a translation:
-            ``"dispersion"``,
-            ``"partial penetrance"``, ``"several programmes"``, ``"differs between contexts"`` (or
-            ``"differs between strata"``), ``"unclear"``, or ``"none"``. With several contexts, the
-            first three are named only if they also hold within contexts.
+            ``"dispersion"``, ``"partial penetrance"``, ``"several programmes"``, ``"differs between
+            contexts"`` (or ``"differs between strata"``), ``"unclear"``, or ``"none"``. With
+            several contexts, the first three are named only if they also hold within contexts.
         ``flags``
             Reasons to be careful with the row.
         ``kappa_cross_guide``, ``kappa_cross_batch``
