@@ -10,7 +10,8 @@ import pytest
 from scipy import sparse
 
 from shoal import settings
-from shoal.core._groups import cell_dots, directions
+from shoal.core._cell_dots import cell_dots
+from shoal.core._groups import directions
 from shoal.core._matrix import as_rows
 from shoal.core._plan import Plan
 
@@ -189,6 +190,13 @@ def test_nan_and_infinity_are_named(rng):
     x, plan = example(rng)
     x[np.flatnonzero(plan.group >= 0)[:2], 0] = np.nan, np.inf
     with pytest.raises(ValueError, match="2 cells hold NaN or infinite"):
+        directions(as_rows(x), plan, cross={})
+
+
+def test_controls_that_do_not_vary_are_refused(rng):
+    x, plan = example(rng)
+    x[plan.is_control] = 2.0
+    with pytest.raises(ValueError, match="cells are equal in the matrix"):
         directions(as_rows(x), plan, cross={})
 
 

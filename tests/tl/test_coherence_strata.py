@@ -188,6 +188,25 @@ def test_results_with_contexts_do_not_depend_on_the_order_of_rows(rng, tmp_path)
     )
 
 
+@pytest.mark.parametrize("kind", ["csr", "dask", "float32"])
+def test_storage_does_not_matter_for_contexts(rng, kind):
+    adata = screen("uneven", rng)
+    values = adata.obsm["X_pca"].astype(np.float32).astype(np.float64)
+    made = {
+        "csr": sparse.csr_matrix,
+        "float32": lambda x: x.astype(np.float32),
+        "dask": lambda x: pytest.importorskip("dask.array").from_array(x, chunks=(300, D)),
+    }[kind](values)
+    tables = []
+    for storage in (values, made):
+        adata.obsm["X_pca"] = storage
+        sh.pp.annotate(adata, "perturbation", control="control", context_key="stratum")
+        sh.tl.coherence(adata)
+        tables.append({name: adata.uns["coherence"][name] for name in ("table", "by_context")})
+    for name in tables[0]:
+        pd.testing.assert_frame_equal(tables[0][name], tables[1][name], rtol=1e-4, atol=1e-7)
+
+
 def test_strata_that_mix_contexts_give_no_table_of_contexts(rng):
     adata = screen("even", rng)
     adata.obs["context"] = rng.choice(["a", "b"], adata.n_obs)

@@ -1,4 +1,4 @@
-"""Grouped sums of shifts and directions, in three passes over a matrix of any kind.
+"""Grouped sums of shifts and directions, in two passes over a matrix of any kind.
 
 The *shift* of a cell is s = x - c, where c is the control centroid of its stratum. The *direction*
 is u = s / |s|. Without covariates the centroid is the mean of the controls. With covariates, such
@@ -20,8 +20,8 @@ from scipy.linalg.blas import dsyrk
 from .._settings import settings
 from ..metrics._strata import ControlSample
 from ._control_sample import evenly
-from ._matrix import add_to_groups, group_sum, row_dot, row_squares
-from ._plan import fitted_dot, foot_dot, offsets, quadratic, quadratic_rows, shifts_of
+from ._matrix import add_to_groups, group_sum, row_squares
+from ._plan import fitted_dot, quadratic, quadratic_rows, shifts_of
 from ._walk import walk
 
 if TYPE_CHECKING:
@@ -108,25 +108,6 @@ class GroupSums:
 
 
 @dataclass(frozen=True)
-class CellDots:
-    """Each cell beside its own group. Values of cells without a group mean nothing.
-
-    Attributes
-    ----------
-    unit_square
-        (n_obs,) |w_i|^2.
-    unit
-        For each plan, (n_obs,) w_i . sum of w over the group of i.
-    along
-        For each plan, (n_obs,) s_i . a vector of the group of i.
-    """
-
-    unit_square: Floats
-    unit: Sequence[Floats]
-    along: Sequence[Floats]
-
-
-@dataclass(frozen=True)
 class CrossSums:
     """Sums over the cells that share a perturbation and a further label (guide, batch).
 
@@ -156,7 +137,7 @@ def directions(
     finer: Plan | None = None,
     max_sample: int = 8000,
 ) -> Directions:
-    """Walk twice through the matrix and return the sums; `cell_dots` is the third walk.
+    """Walk twice through the matrix and return the sums; `_cell_dots` is the third walk.
 
     Parameters
     ----------
@@ -175,7 +156,8 @@ def directions(
     Raises
     ------
     ValueError
-        If a value is not finite, or the controls of a stratum cannot carry the covariates.
+        If a value is not finite, if control cells do not vary, or if the controls of a stratum
+        cannot carry the covariates.
     """
     plans = [plan] if finer is None else [plan, finer]
     fit, inverse, sum_x, keys, n_control = _fit_controls(rows, plans)
@@ -348,6 +330,12 @@ def _second_pass(
 
     total, values = walk(rows, visit, totals)
     square, weight = values["square"], values["weight"]
+    if not weight[plan.is_control].any():
+        msg = (
+            f"all {int(n_control.sum())} control cells are equal in {rows.slot}, within strata, so "
+            "that there is no direction; check the matrix, or name another use_rep= or layer="
+        )
+        raise ValueError(msg)
     sum_unit = [
         total[f"unit {i}"] - p.footprint(p.perturbed, p.n_groups, weight) @ shift.coef
         for i, p in enumerate(plans)
@@ -451,51 +439,3 @@ def _cross_sums(
         norm=np.einsum("ij,ij->i", centred, centred),
         noise=noise.astype(np.float64),
     )
-
-
-# -- third pass: each cell against its own group -----------------------------------
-
-
-def cell_dots(
-    rows: Rows, plans: Sequence[Plan], sums: Directions, along: Sequence[Floats]
-) -> CellDots:
-    """Walk through the matrix once more, and compare each cell with its own group.
-
-    Parameters
-    ----------
-    rows
-        (n_obs, d) matrix.
-    plans
-        Those that `sums` was made with.
-    sums
-        What the first two walks found.
-    along
-        For each plan, a vector (G, d) of each group to project the shifts of its cells on.
-    """
-    shift, unit, w = sums.shift.coef, sums.direction.coef, sums.weight
-    plan, centred = plans[0], [group.centred for group in sums.groups]
-    codes = [np.maximum(p.perturbed, 0) for p in plans]
-    tables = [
-        (offsets(shift, centred[i], p), offsets(unit, centred[i], p), offsets(shift, along[i], p))
-        for i, p in enumerate(plans)
-    ]
-    cross_term, unit_norm = quadratic(shift, unit, plan), quadratic(unit, unit, plan)
-
-    def visit(where: slice, block: Matrix, total: Totals) -> Values:
-        on_mean = w[where] * (
-            fitted_dot(block, plan, where, unit) - quadratic_rows(cross_term, plan, where)
-        )
-        square = (w[where] > 0) - 2 * on_mean + quadratic_rows(unit_norm, plan, where)
-        values = {"unit_square": square}
-        for i, (p, code) in enumerate(zip(plans, codes, strict=True)):
-            on_centred, on_unit, on_along = (foot_dot(table, p, where) for table in tables[i])
-            to_unit = row_dot(block, centred[i], code[where]) - on_centred
-            values[f"unit {i}"] = w[where] * to_unit - on_unit
-            values[f"along {i}"] = row_dot(block, along[i], code[where]) - on_along
-        return values
-
-    values = walk(rows, visit)[1]
-    unit_dots, along_dots = (
-        [values[f"{name} {i}"] for i in range(len(plans))] for name in ("unit", "along")
-    )
-    return CellDots(values["unit_square"], unit_dots, along_dots)

@@ -38,8 +38,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
-from ._coherence import total_variance
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -145,6 +143,9 @@ def translate(
     along *= (length / size)[:, None]  # with the noise of the shift, as the differences have it
     of_noise = _noise_slope(made, found)
     kappa = bent * (length**2 * tangent - (length**2 - magnitude2) * of_noise)
+    # on a line a small shift turns no direction, and a larger one only turns cells round
+    line = tangent <= 1e-6 * close**2
+    kappa = np.where(line, np.sign(np.nan_to_num(magnitude2)) * exact, kappa)
 
     through_mean, both = np.zeros(len(shift)), np.zeros(len(shift))
     delta = np.nan_to_num(delta)
@@ -251,7 +252,9 @@ class _Moved:
         """
         gap = gap.astype(np.float32)
         onto = self.cells @ gap.T + self.size * np.einsum("gd,gd->g", self.toward, gap)
-        onto *= self.inverse**3
+        onto *= self.inverse  # one after the other: the third power may overflow
+        onto *= self.inverse
+        onto *= self.inverse
         through = onto.T @ self.cells + (self.size * onto.sum(axis=0))[:, None] * self.toward
         return (self.inverse.sum(axis=0)[:, None] * gap - through) / self.k
 
@@ -323,7 +326,9 @@ def residual_test(
     Welch and Satterthwaite, of n cells and 1 / alpha controls.
     """
     residual = kappa - (expected.kappa - (1 - expected.bent) * control_noise)
-    se = np.sqrt(total_variance(variance + expected.residual_variance, pairs))
+    # V1 + 2 V2 less V2; noise may take it below V2, but half of V2 is left at least
+    first = variance + expected.residual_variance
+    se = np.sqrt(np.maximum(first - pairs, pairs / 2))
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(se > 0, residual / se, np.nan)
         controls = expected.residual_variance / (variance + expected.residual_variance)

@@ -124,9 +124,10 @@ class ControlSample:
 
     @cached_property
     def radius(self) -> NDArray[np.float32]:
-        """(K,) lengths."""
+        """(K,) lengths. A cell at its centroid has a ten-thousandth of the typical length."""
         square = np.einsum("ij,ij->i", self.cells, self.cells)
-        return np.sqrt(np.maximum(square, np.float32(1e-30)))
+        typical = float(np.sqrt(square.mean())) if len(square) else 0.0
+        return np.maximum(np.sqrt(square), np.float32(1e-4 * typical if typical > 0 else 1.0))
 
     def rows(self, stratum: int, most: int | None = None) -> Ints:
         """Return positions of at most `most` cells of a stratum, evenly spaced by length."""

@@ -172,8 +172,8 @@ def coherence(
         ``residual``, ``residual_z``, ``residual_pvalue``, ``residual_qvalue``
             Residual coherence and its test: coherence on the squared scale, less that of the
             controls of the same strata had they been moved by the same shift. ``residual_z`` is
-            standard normal for a pure shift. It is smaller, and the test conservative, where there
-            is no response at all: it then rejects in 0 to 5 % at the level of 5 %.
+            standard normal for a pure shift. Where there is no response at all the test is a
+            little conservative: on real control cells it rejects in about 3 % at the 5 % level.
         ``residual_within``, ``residual_within_z``, ``residual_between_share``
             Mean residual within contexts and its standard normal deviate, and the share of a
             significantly negative residual that lies *between* contexts, because they respond in
@@ -184,10 +184,10 @@ def coherence(
             Where the excess variance lies, within contexts. Only where ``residual_qvalue`` is
             below 0.05.
         ``cause``
-            Cause of a response that is less coherent than a translation: ``"dispersion"``,
-            ``"partial penetrance"``, ``"several programmes"``, ``"differs between contexts"`` (or
-            ``"differs between strata"``), ``"unclear"``, or ``"none"``. With several contexts, the
-            first three are named only if they also hold within contexts.
+            Cause of a significant response that is less coherent than a translation:
+            ``"dispersion"``, ``"partial penetrance"``, ``"several programmes"``, ``"differs between
+            contexts"`` (or ``"differs between strata"``), ``"unclear"``, or ``"none"``. With
+            several contexts, the first three are named only if they also hold within contexts.
         ``depth_shift``, ``depth_qvalue``
             Difference of the mean log depth from the controls of the same strata, in standard
             deviations of the controls, and its test. Where the depth of cells is known: from

@@ -151,8 +151,9 @@ def evaluate(
     ``missing``
         What is missing, and why.
     ``conditions``
-        Size, coherence and stratum of every condition, and ``split``, the sides of ``obs["split"]``
-        that its cells are on.
+        Stratum of every condition, by ``real_energy``, the unbiased energy distance of its real
+        cells from the controls, and by ``real_coherence``, both in principal components; and
+        ``split``, the sides of ``obs["split"]`` that its cells are on.
     ``params``
         Among them ``score``, over all metrics that discriminate on these data: 1 for a second
         experiment, 0 for the best baseline (``best_baseline``), down to -1. Of other suites, it is

@@ -31,7 +31,8 @@ def explain(
 ) -> dict[str, Floats]:
     """Return the excess-covariance columns and the cause of incoherence.
 
-    Only for perturbations whose coherence differs from that of a translation.
+    Only for perturbations whose coherence differs from that of a translation. A cause also needs a
+    response.
 
     Parameters
     ----------
@@ -43,13 +44,13 @@ def explain(
         (n_obs,) number of the part that each cell belongs to, such as perturbation x context; -1
         for none. Parts may respond in different ways, so their means are no excess variance.
     alpha
-        Level of ``residual_qvalue``.
+        Level of ``residual_qvalue`` and, for a cause, of ``qvalue``.
     """
     table, n_groups = measured.columns, plan.n_groups
     shares = {name: np.full(n_groups, np.nan) for name in ("along_shift", "top_share", "alignment")}
     causes = np.full(n_groups, "none", dtype=object)
     departs = table["residual_qvalue"] < alpha
-    incoherent = departs & (table["residual"] < 0)
+    incoherent = departs & (table["residual"] < 0) & (table["qvalue"] < alpha)
     controls = _Controls(measured)
     for group, index, cells in _each_group(rows, plan, np.flatnonzero(departs), measured):
         control = controls.of(group)

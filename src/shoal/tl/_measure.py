@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
-from ..core._groups import cell_dots, directions
+from ..core._cell_dots import cell_dots
+from ..core._groups import directions
 from ..metrics import _coherence as coh
 from ..metrics import _magnitude, _null, _residual
 from ..metrics._strata import Composition, pair_moments
