@@ -165,6 +165,27 @@ def mismatch(found: Profiles) -> str:
     return ""
 
 
+def other_logarithm(before: Floats, now: Floats) -> str:
+    """Return in words which other logarithm values are on than values before; ``""`` if on none.
+
+    Parameters
+    ----------
+    before, now
+        (d,) mean profiles of cells, none of them below 0. The cells may be other ones.
+    """
+    at = np.argsort(-before, kind="stable")[:GENES]
+    own = before[at]
+    found = Profiles(now[at], own, own[None], np.ones(1), others=(), ratio=1.0)
+    error = found.least_error
+    if error <= FAR or len(at) < FEWEST_GENES:
+        return ""
+    for (of_before, base), (of_now, other) in permutations(LOGARITHMS.items(), 2):
+        times = np.log(base) / np.log(other)
+        if found.error(own * times) * TIMES < error:
+            return f"{times:.3g} times as large: {of_now} against {of_before}"
+    return ""
+
+
 def _mismatch_of_signed(found: Profiles) -> str:
     """Signed values: effects alone, so that a prediction may be near 0, or twice too large."""
     real = np.sqrt(found.weight @ found.real**2)

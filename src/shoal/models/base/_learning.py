@@ -11,13 +11,14 @@ from ..._keys import SPLIT
 from ...core._gene_names import gene_names
 from ...core._matrix import Rows
 from ...core._population import Population, check_scale, population
+from ...metrics._scale_match import other_logarithm
 from ._vocabulary import Vocabulary, embedding_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from ..._typing import Ints
+    from ..._typing import Floats, Ints
 
 
 def learn_vocabulary(
@@ -67,6 +68,7 @@ def learn_vocabulary(
         nonnegative=len(cells.rows.cell_shape) == 1 and cells.nonnegative,
         transductive=transductive,
         symbols=_symbols(cells, use_rep),
+        level=_level(cells, use_rep),
     )
 
 
@@ -93,14 +95,17 @@ def known_population(
         If a column, slot or feature of training does not exist.
     ValueError
         As `population`, or if the values are raw counts, not logged, missing or all zero, or below
-        0 where the model has learned from log-normalised values.
+        0 where the model has learned from log-normalised values, or on another logarithm.
     """
     v = vocabulary
     slots = {"layer": v.layer, "use_rep": v.use_rep}
     cells = aligned(population(adata, v.screen, **slots, images=v.of_images), v)
-    if before is not None and before.rows.is_same_file(cells.rows):
+    is_same = before is not None and before.rows.is_same_file(cells.rows)
+    if before is not None and is_same:
         cells = replace(cells, known_scale=before.scale)
     check_scale(cells, **slots, only_logged=v.nonnegative)
+    if len(v.level) and not is_same:
+        _check_level(cells, v)
     return cells
 
 
@@ -148,6 +153,27 @@ def _check_cells(cells: Population) -> None:
         msg = (
             f"there is no control cell {where}; control cells are what predictions start from, and "
             "sh.pp.split leaves all of them in 'train'"
+        )
+        raise ValueError(msg)
+
+
+def _level(cells: Population, use_rep: str | None) -> Floats:
+    """Return the mean of the first cells, of genes with no value below 0; else nothing."""
+    if use_rep not in (None, "X") or not cells.nonnegative or cells.rows.shape[0] == 0:
+        return np.empty(0)
+    first = cells.rows.head()
+    values = first.take(np.arange(first.shape[0]))
+    return np.asarray(values.mean(axis=0, dtype=np.float64)).ravel()
+
+
+def _check_level(cells: Population, vocabulary: Vocabulary) -> None:
+    """Raise ``ValueError`` if values are on another logarithm than those of training."""
+    now = _level(cells, vocabulary.use_rep)
+    said = other_logarithm(vocabulary.level, now) if len(now) else ""
+    if said:
+        msg = (
+            f"{cells.rows.slot or 'X'} is not on the scale that the model was trained on: its "
+            f"values are {said}. Normalise these cells as those of training were"
         )
         raise ValueError(msg)
 

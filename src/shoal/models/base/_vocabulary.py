@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,9 @@ class Vocabulary:
         tables of scores say so.
     symbols
         Symbols of the genes, one per feature; empty where the features are named by their symbols.
+    level
+        (n_features,) mean of the first cells of training, by which values on another logarithm are
+        noticed; empty for values of other kinds.
     """
 
     screen: Screen
@@ -88,6 +91,7 @@ class Vocabulary:
     nonnegative: bool
     transductive: bool
     symbols: tuple[str, ...] = ()
+    level: Floats = field(default_factory=lambda: np.empty(0))
 
     @property
     def in_genes(self) -> bool:
