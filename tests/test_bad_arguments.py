@@ -87,6 +87,7 @@ CALLS = {
     "pl.calibration": lambda a, **k: sh.pl.calibration(a, **k),
     "pl.coherence": lambda a, **k: sh.pl.coherence(a, **k),
     "pl.coherence_null": lambda a, **k: sh.pl.coherence_null(a, **k),
+    "pl.contexts": lambda a, **k: sh.pl.contexts(a, **k),
     "pl.evaluate": lambda a, **k: sh.pl.evaluate(a, **k),
     "pl.genes": lambda a, **k: sh.pl.genes(
         a, **{"perturbation": first(a), "prediction": "twins"} | k

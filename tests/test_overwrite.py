@@ -164,7 +164,7 @@ def test_our_columns_step_aside(prepared):
     adata.obs["source"] = adata.obs["batch"]
     sh.pp.annotate(adata, "perturbation", control="control", batch_key="source")
     model = sh.tl.fit(adata, "mean_shift")
-    made = model.predict("P1", n_cells=40)
+    made = model.predict("P01", n_cells=40)
     assert set(made.obs["source"]) <= set(adata.obs["source"])
     assert set(made.obs["source_2"]) <= set(adata.obs_names)
     tested = adata.obs["perturbation"][adata.obs["split"] == "test"].unique()

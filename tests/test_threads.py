@@ -92,14 +92,17 @@ def test_other_threads_leave_the_number_as_it_is():
 
 
 def test_public_statistics_compute_with_one_thread(monkeypatch):
-    """Seen from within: `labels`, which every one of them calls, notes the number of threads."""
+    """Seen from within: what reads the labels, in every one of them, notes the number of threads."""
     from shoal.core import _screen
 
     noted = []
 
-    def spy(*args):
-        noted.append(threads())
-        return _screen.labels(*args)
+    def spy(name):
+        def read(*args):
+            noted.append(threads())
+            return getattr(_screen, name)(*args)
+
+        return read
 
     adata = sh.ds.simulate_gaussian(n_perturbations=30, n_cells=30, n_control=200, rng=0)
     adata.obs["score"] = np.arange(adata.n_obs, dtype=float)
@@ -113,7 +116,8 @@ def test_public_statistics_compute_with_one_thread(monkeypatch):
     }
     for module in calls:
         __import__(f"shoal.{module}")
-        monkeypatch.setattr(sys.modules[f"shoal.{module}"], "labels", spy)
+        for name in {"labels", "perturbed_labels"} & set(vars(sys.modules[f"shoal.{module}"])):
+            monkeypatch.setattr(sys.modules[f"shoal.{module}"], name, spy(name))
     for call in calls.values():
         call()
     assert len(noted) >= len(calls)

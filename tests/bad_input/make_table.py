@@ -281,6 +281,7 @@ READS_RESULTS = {
     "pl.calibration": lambda d, mod: sh.pl.calibration(d, mod=mod),
     "pl.coherence": lambda d, mod: sh.pl.coherence(d, mod=mod),
     "pl.coherence_null": lambda d, mod: sh.pl.coherence_null(d, mod=mod),
+    "pl.contexts": lambda d, mod: sh.pl.contexts(d, mod=mod),
     "pl.evaluate": lambda d, mod: sh.pl.evaluate(d, mod=mod),
     "pl.leaderboard": lambda d, mod: sh.pl.leaderboard(d, mod=mod),
     "pl.ranking": lambda d, mod: sh.pl.ranking(d, mod=mod),

@@ -49,7 +49,9 @@ def second(adata: ad.AnnData) -> np.ndarray:
 def evaluated(adata: ad.AnnData, values: np.ndarray, **options) -> float:
     own = adata.copy()
     pred = ad.AnnData(values, obs=adata.obs.copy(), var=adata.var[[]].copy())
-    sh.tl.evaluate(own, prediction=pred, baselines=None, n_comps=5, metrics=["mae"], **options)
+    sh.tl.evaluate(
+        own, prediction=pred, baselines=None, split=None, n_comps=5, metrics=["mae"], **options
+    )
     return own.uns["evaluation"]["table"]["mae"].mean()
 
 
@@ -95,7 +97,7 @@ def test_suites_of_others_refuse_it_too(suite):
     pred = adata.copy()
     pred.X = adata.X / np.log(2)
     with pytest.raises(ValueError, match="1.44 times .*: log2 against natural logarithms"):
-        sh.tl.evaluate(adata, prediction=pred, suite=suite, baselines=None)
+        sh.tl.evaluate(adata, prediction=pred, suite=suite, baselines=None, split=None)
 
 
 def of_controls(adata: ad.AnnData) -> np.ndarray:
@@ -148,7 +150,7 @@ def test_raw_counts_are_refused_with_the_call_to_make(suite):
     adata = sh.ds.simulate(n_perturbations=3, n_cells=30, n_control=50, n_genes=40, rng=0)
     sh.pp.annotate(adata, "perturbation", control="control")
     with pytest.raises(ValueError, match="raw counts; an evaluation .* call sh.pp.prepare"):
-        sh.tl.evaluate(adata, prediction=adata.copy(), suite=suite, baselines=None)
+        sh.tl.evaluate(adata, prediction=adata.copy(), suite=suite, baselines=None, split=None)
     assert "evaluation" not in adata.uns
 
 
@@ -157,4 +159,4 @@ def test_real_values_below_0_are_refused_where_the_package_refuses_them(suite):
     adata = sh.ds.simulate_gaussian(n_perturbations=3, n_cells=30, n_control=50, rng=0)
     sh.pp.annotate(adata, "perturbation", control="control")
     with pytest.raises(ValueError, match="values below 0 .* as its package, takes log-normalised"):
-        sh.tl.evaluate(adata, prediction=adata.copy(), suite=suite, baselines=None)
+        sh.tl.evaluate(adata, prediction=adata.copy(), suite=suite, baselines=None, split=None)

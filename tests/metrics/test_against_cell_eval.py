@@ -171,6 +171,7 @@ def test_one_side_of_raw_counts_is_normalised_too(cell_eval, raw_pair, compared_
             adata,
             prediction=other,
             suite="cell_eval",
+            split=None,
             metrics=list(theirs.columns),
             baselines=None,
         )
@@ -197,7 +198,7 @@ def test_score_of_the_challenge_on_raw_counts(cell_eval, raw_pair, tmp_path):
 def test_raw_counts_are_refused_where_the_package_does_not_normalise(suite, raw_pair):
     real, pred = raw_pair
     with pytest.raises(ValueError, match="raw counts; an evaluation takes log-normalised"):
-        sh.tl.evaluate(real, prediction=pred, suite=suite, baselines=None)
+        sh.tl.evaluate(real, prediction=pred, suite=suite, baselines=None, split=None)
 
 
 def test_raw_counts_in_a_file_are_refused(raw_pair, tmp_path):

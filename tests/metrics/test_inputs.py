@@ -342,7 +342,6 @@ NUMBERS = {  # arguments that are numbers, and what none of them may be
     for keys, bad in (
         (
             (
-                "least",
                 "block_bytes",
                 "n_boot",
                 "n_bins",
@@ -360,6 +359,7 @@ NUMBERS = {  # arguments that are numbers, and what none of them may be
             (-1.0, np.nan, np.inf, "3", True),
         ),
         (("tolerance",), (-1.0, np.nan, np.inf, "3")),
+        (("least",), (-1, 1.5, np.nan, np.inf, "3", True)),
         (("rng",), (-1, "seed", 1.5, True)),
         (("metric", "ties", "scale"), ("no", 1, None)),
     )

@@ -92,6 +92,7 @@ FLOW = r"$\flow$"
 PLOTS = {
     "calibration": lambda a: sh.pl.calibration(a),
     "coherence": lambda a: sh.pl.coherence(a, n_labels=20),
+    "contexts": lambda a: sh.pl.contexts(a),
     "evaluate": lambda a: sh.pl.evaluate(a),
     "genes": lambda a: sh.pl.genes(a, NASTY[0], prediction=FLOW)[0],
     "geometry": lambda a: sh.pl.geometry(a, NASTY[0]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -80,6 +80,8 @@ class Scale:
         What tells that values are not logged, though none is above 20: ``"totals"`` (all cells
         have the same total), ``"wholes"`` (many whole numbers), ``"spread"`` (the variance of
         counts); ``""`` for nothing.
+    level
+        (n_features,) mean of the cells of the first block.
     """
 
     minimum: float
@@ -89,6 +91,7 @@ class Scale:
     n_bad_cells: int
     first_bad: int = -1
     sign: Sign = ""
+    level: Floats = field(default_factory=lambda: np.empty(0), compare=False)
 
     @property
     def kind(self) -> Kind:
@@ -201,6 +204,7 @@ def scale_of(found: Values) -> Scale:
         n_bad_cells=int(found["bad"].sum()) if found else 0,
         first_bad=int(first.min()) if len(first) else -1,
         sign=str(signs[0]) if signs else "",  # type: ignore[arg-type]
+        level=found["level"].ravel() if found else np.empty(0),
     )
 
 
@@ -233,7 +237,10 @@ def look_at(where: slice, block: Matrix, totals: Totals) -> Values:
         "first_bad": where.start + bad[0] if len(bad) else -1,
         "sign": sign_of(block) if may_be_log and len(block.shape) == 2 else "",
     }
-    return {name: np.array([value]) for name, value in one.items()}
+    level = np.empty((0, block.shape[1]))
+    if where.start == 0 and block.shape[0] and len(block.shape) == 2:
+        level = np.asarray(block.mean(axis=0, dtype=np.float64)).reshape(1, -1)
+    return {name: np.array([value]) for name, value in one.items()} | {"level": level}
 
 
 def sign_of(block: Matrix) -> Sign:

@@ -24,7 +24,6 @@ from ._style import (
     name_points,
     plain,
     point_size,
-    shorten,
     tidy,
 )
 from ._texts import fill
@@ -249,7 +248,7 @@ def _points(
             s=size,
             c=tint,
             marker=marker,
-            label=f"{shorten(name)} ({rows.sum()})",
+            label=f"{plain(name)} ({rows.sum()})",
             **rim,
         )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._keys import COHERENCE
-from .._validate import get_adata, key_in
+from .._validate import between, get_adata, key_in, listed, whole
 from ..core._results import read_result
 from ._style import CAUSE, FAINT, INK, QUIET, SIGNED, axes_or_new, shorten, tidy
 from ._texts import fill
@@ -84,8 +84,10 @@ def contexts(
     >>> ax = sh.pl.contexts(adata)
     """
     adata = get_adata(data, mod)
-    key = key or COHERENCE
-    result = read_result(adata, key, written_by="sh.tl.coherence(adata)")
+    key = COHERENCE if key is None else key
+    between(alpha, 0, 1, name="alpha", ends=True)
+    whole(n_top, name="n_top")
+    result = read_result(adata, key, kind="coherence", written_by="sh.tl.coherence(adata)")
     key_in(
         "by_context",
         result,
@@ -99,6 +101,7 @@ def contexts(
     if perturbations is None:
         rows = list(pooled["magnitude"].nlargest(n_top).index)
     else:
+        perturbations = listed(perturbations, name="perturbations")
         for name in perturbations:
             key_in(name, pooled.index, where=f"the table of adata.uns[{key!r}]")
         rows = list(dict.fromkeys(perturbations))

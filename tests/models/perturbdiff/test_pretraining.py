@@ -121,7 +121,7 @@ def test_cells_without_the_genes_or_in_another_scale_are_refused(model, divided)
         model.pretrain(1, adata=divided[:, :30].copy(), **FAST)
     counts = divided.copy()
     counts.X = np.round(np.expm1(counts.X.toarray()) * 5)
-    with pytest.raises(ValueError, match="models work on log-normalised values"):
+    with pytest.raises(ValueError, match="a model takes log-normalised values"):
         model.pretrain(1, adata=counts, **FAST)
     assert not model.is_trained
     sh.tl.fit(

@@ -159,11 +159,9 @@ def _check_cells(cells: Population) -> None:
 
 def _level(cells: Population, use_rep: str | None) -> Floats:
     """Return the mean of the first cells, of genes with no value below 0; else nothing."""
-    if use_rep not in (None, "X") or not cells.nonnegative or cells.rows.shape[0] == 0:
+    if use_rep not in (None, "X") or cells.scale.minimum < 0:
         return np.empty(0)
-    first = cells.rows.head()
-    values = first.take(np.arange(first.shape[0]))
-    return np.asarray(values.mean(axis=0, dtype=np.float64)).ravel()
+    return cells.scale.level
 
 
 def _check_level(cells: Population, vocabulary: Vocabulary) -> None:
