@@ -14,13 +14,12 @@ import numpy as np
 from scipy import sparse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from .._typing import Floats, Ints, Reals
 
-OWN, OTHER = 3200, 1200  # control cells, over all strata, that pairs are made of
+OWN, OTHER = 3200, 800  # control cells, over all strata, that pairs are made of
+PIECE = 100  # rows of a table of pairs at a time
 THIRD = 300  # cells of a stratum that triples are made of
 GROUPS = 4096  # perturbations at a time
 
@@ -173,62 +172,75 @@ def pair_moments(sample: ControlSample) -> PairMoments:
     n_strata = sample.n_strata
     tables = np.full((3, n_strata, n_strata), np.nan)
     lists = np.full((4, n_strata), np.nan)  # third, closeness, trace, move
-    few: list[Ints] = []
-    vectors = [_vectors(sample, h) for h in range(n_strata)]
+    few: list[tuple[Reals, Reals]] = []
     for h in range(n_strata):
+        rows = sample.rows(h)
+        u, v = _vectors(sample, h)
         own = sample.rows(h, int(np.clip(OWN // n_strata, 100, 800))) - sample.first[h]
-        few.append(sample.rows(h, int(np.clip(OTHER // n_strata, 5, 800))) - sample.first[h])
-        grams = [v[own] @ v[own].T for v in vectors[h][:2]]
-        for gram in grams:
-            np.fill_diagonal(gram, 0)
+        part = sample.rows(h, int(np.clip(OTHER // n_strata, 5, 800))) - sample.first[h]
+        few.append((u[part], v[part]))
         k = len(own)
         if k > 1:
-            tables[:, h, h] = np.array(_moments(*grams)) / (k * (k - 1))
-            _, v, e = vectors[h]
-            lists[1, h] = np.mean(1 / sample.radius[sample.rows(h)])
-            lists[2:, h] = np.mean(np.square(e).sum(axis=1)), np.mean(np.square(v).sum(axis=1))
+            whole = u if k == len(u) else u[own], v if k == len(v) else v[own]
+            itself = [np.einsum("ij,ij->i", *pair) for pair in ((whole[0],) * 2, (whole[1],) * 2)]
+            on = np.array([[a @ b for b in itself] for a in itself], dtype=np.float64)
+            sums = _rows_of_pairs(whole, whole).sum(axis=1) - on[[0, 0, 1], [0, 1, 1]]
+            tables[:, h, h] = sums / (k * (k - 1))
+            cells = sample.cells[rows[0] : rows[-1] + 1]
+            lists[1, h] = np.mean(1 / sample.radius[rows])
+            lists[2:, h] = [float(np.einsum("ij,ij->", x, x)) / len(rows) for x in (cells, v)]
         if k > 2:
-            gram = grams[0][:: -(-k // THIRD), :: -(-k // THIRD)]
-            size, cube = len(gram), float(np.vdot(gram @ gram, gram))
-            lists[0, h] = max(cube / (size * (size - 1) * (size - 2)), 0.0)
+            thin = u[own[:: -(-k // THIRD)]]
+            gram, n = thin @ thin.T, len(thin)
+            np.fill_diagonal(gram, 0)
+            cube = float(np.vdot(gram @ gram, gram))
+            lists[0, h] = max(cube / (n * (n - 1) * (n - 2)), 0.0)
     if n_strata > 1:
-        _between(tables, vectors, few)
+        size = np.array([len(u) for u, _ in few])
+        every = np.vstack([u for u, _ in few]), np.vstack([v for _, v in few])
+        few.clear()
+        _between(tables, every, size)
     # a stratum with too few controls for pairs is taken for the mean of the others
     tables, lists = (np.where(np.isnan(x), _nanmean(x), x) for x in (tables, lists))
     return PairMoments(*tables, *lists)
 
 
-def _vectors(sample: ControlSample, h: int) -> tuple[Reals, Reals, Reals]:
-    """Return u, v and e of a stratum's cells."""
+def _vectors(sample: ControlSample, h: int) -> tuple[Reals, Reals]:
+    """Return u and v of a stratum's cells."""
     rows = sample.rows(h)
     cells, inverse = sample.cells[rows], 1 / sample.radius[rows]
     k, unit = len(rows), cells * inverse[:, None]
-    turned = (cells @ unit.T) * inverse
-    np.fill_diagonal(turned, 0)  # A comes from the other cells
-    mean = np.float32(max(float(inverse.sum()), 1e-30) / max(k, 1))
-    moved = cells - turned @ unit / (mean * np.float32(max(k - 1, 1)))
-    return unit - unit.sum(axis=0) / max(k, 1), moved, cells
+    mean = np.float32(max(float(inverse.sum()), 1e-30) / max(k, 1) * max(k - 1, 1))
+    moved = cells.copy()
+    for i in range(0, k, PIECE):
+        turned = cells[i : i + PIECE] @ unit.T
+        turned *= inverse
+        at = np.arange(len(turned))
+        turned[at, i + at] = 0  # A comes from the other cells
+        moved[i : i + PIECE] -= turned @ unit / mean
+    unit -= unit.sum(axis=0) / max(k, 1)
+    return unit, moved
 
 
-def _moments(u: Reals, v: Reals) -> tuple[float, float, float]:
-    return float(np.vdot(u, u)), float(np.vdot(u, v)), float(np.vdot(v, v))
+def _rows_of_pairs(left: tuple[Reals, Reals], right: tuple[Reals, Reals]) -> Floats:
+    """Return (3, n) sums over right cells of (u.u')^2, (u.u')(v.v') and (v.v')^2."""
+    sums = np.empty((3, len(left[0])))
+    for i in range(0, len(left[0]), PIECE):
+        near = slice(i, i + PIECE)
+        gu, gv = (a[near] @ b.T for a, b in zip(left, right, strict=True))
+        for total, a, b in zip(sums, (gu, gu, gv), (gu, gv, gv), strict=True):
+            total[near] = np.einsum("ij,ij->i", a, b)
+    return sums
 
 
-def _between(
-    tables: Floats, vectors: Sequence[tuple[Reals, Reals, Reals]], few: list[Ints]
-) -> None:
-    """Fill in pairs of cells of different strata."""
-    size = np.array([len(rows) for rows in few])
-    start = np.concatenate([[0], np.cumsum(size)[:-1]])
-    u, v = (
-        np.vstack([own[i][rows] for own, rows in zip(vectors, few, strict=True)]) for i in range(2)
-    )
-    for h, rows in enumerate(few):
-        gu, gv = u @ vectors[h][0][rows].T, v @ vectors[h][1][rows].T
-        for table, product in zip(tables, (gu * gu, gu * gv, gv * gv), strict=True):
-            sums = np.add.reduceat(product.sum(axis=1, dtype=np.float64), start)
-            others = np.arange(len(few)) != h
-            table[h, others] = (sums / (size * len(rows)))[others]
+def _between(tables: Floats, every: tuple[Reals, Reals], size: Ints) -> None:
+    """Fill in pairs of cells of different strata, of which `every` holds the u and v in turn."""
+    first = np.concatenate([[0], np.cumsum(size)])
+    for h in range(len(size)):
+        own = every[0][first[h] : first[h + 1]], every[1][first[h] : first[h + 1]]
+        sums = np.add.reduceat(_rows_of_pairs(every, own), first[:-1], axis=1)
+        others = np.arange(len(size)) != h
+        tables[:, h, others] = (sums / (size * max(size[h], 1)))[:, others]
 
 
 def _nanmean(tables: Floats) -> Floats:
