@@ -290,7 +290,23 @@ READS_RESULTS = {
 }
 NO_CELLS = {"pl.training"}  # it reads the history of a model
 
-MEANT: dict[tuple[str, str], str] = {}
+ON_SCALE, CONTROLS = "on that scale", "controls only"
+MEASURE = (
+    "pp.prepare",
+    "pp.embed(method='effects')",
+    "tl.coherence(use_rep='X')",
+    "tl.coherence_null(use_rep='X')",
+    "tl.distance(use_rep='X')",
+    "tl.distance",
+    "tl.fit",
+    "tl.benchmark",
+)
+MEANT: dict[tuple[str, str], str] = {
+    **{(call, what): ON_SCALE for call in MEASURE for what in ("log2", "z-scored")},
+    ("tl.associate", "z-scored"): ON_SCALE,
+    ("pp.prepare", "all control"): CONTROLS,
+    ("pp.prepare(normalize='log1p', layer='counts')", "all control"): CONTROLS,
+}
 
 
 # -- what comes out ----------------------------------------------------------------------

@@ -19,7 +19,7 @@ from ._cells import densify, each_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .._typing import Floats, Ints
+    from .._typing import Floats, Ints, Matrix
     from ._comparison import Populations
 
 GENES = 200  # genes of the profile: those with the largest real means
@@ -142,6 +142,20 @@ def profiles(made: Populations) -> Profiles:
         ),
         ratio=float(np.abs(made.means).mean() / max(np.abs(truth.real.means).mean(), 1e-300)),
     )
+
+
+def profiles_of(predicted: Matrix, real: Matrix, control: Matrix) -> Profiles:
+    """Return the profiles of three populations of cells, (n, d) each, of one perturbation."""
+    means = [
+        np.asarray(cells.mean(axis=0, dtype=np.float64)).ravel()
+        for cells in (predicted, real, control)
+    ]
+    genes = np.argsort(-np.abs(means[1]), kind="stable")[:GENES]
+    some = densify(real[_spread(real.shape[0], CELLS)])[:, genes].astype(np.float64)
+    of_predicted, own, of_control = (mean[genes] for mean in means)
+    ratio = float(np.abs(means[0]).mean() / max(np.abs(means[1]).mean(), 1e-300))
+    weight = np.full(len(some), 1 / max(len(some), 1))
+    return Profiles(of_predicted, own, some, weight, (of_control,), ratio)
 
 
 def mismatch(found: Profiles) -> str:
