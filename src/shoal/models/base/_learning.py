@@ -12,7 +12,8 @@ from ...core._gene_names import gene_names
 from ...core._matrix import Rows
 from ...core._population import Population, check_scale, population
 from ...metrics._scale_match import other_logarithm
-from ._vocabulary import Vocabulary, embedding_of
+from ._embedding import embedding_of
+from ._vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import pandas as pd

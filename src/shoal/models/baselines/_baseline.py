@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ...core._matrix import choose
+from ...core._choose import choose
 from ...core._population import Population, population, read_once
 from ...core._screen import resolve
 from ..base._learning import known_population, learn_vocabulary
