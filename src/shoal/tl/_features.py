@@ -8,10 +8,10 @@ import numpy as np
 
 from .._keys import PCA
 from ..core._choose import choose
-from ..core._gene_names import genes_called, targets_of
 from ..core._matrix import Rows, as_rows
 from ..core._scale import look
 from ..core._scale_check import WITH_EMPTY, require_kind
+from ..core._targets import genes_called, targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

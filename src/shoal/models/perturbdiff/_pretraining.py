@@ -14,7 +14,7 @@ from ...core._matrix import as_rows
 from ...core._population import Population, check_scale
 from ...core._screen import Labels
 from ...training import Conditions
-from ..base._learning import aligned
+from ..base._given_cells import aligned
 
 if TYPE_CHECKING:
     import torch
