@@ -27,7 +27,8 @@ from shoal.core._screen import resolve
 from shoal.evaluation._task import evaluation_task
 from shoal.metrics._cells import densify
 from shoal.metrics._comparison import Populations
-from shoal.metrics._scale_match import mismatch, profiles
+from shoal.metrics._scale_match import mismatch
+from shoal.metrics._scale_profiles import profiles
 from shoal.models.base._registry import names
 
 if TYPE_CHECKING:

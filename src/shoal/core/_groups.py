@@ -19,8 +19,8 @@ from scipy.linalg.blas import dsyrk
 
 from .._settings import settings
 from ..metrics._strata import ControlSample
+from ._block_sums import add_to_groups, group_sum, row_squares
 from ._control_sample import evenly
-from ._matrix import add_to_groups, group_sum, row_squares
 from ._plan import fitted_dot, quadratic, quadratic_rows, shifts_of
 from ._walk import walk
 

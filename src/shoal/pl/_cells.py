@@ -9,11 +9,14 @@ import numpy as np
 
 from .._keys import PCA
 from .._validate import key_in, text
-from ..core._matrix import as_rows, choose
+from ..core._choose import choose
+from ..core._matrix import as_rows
 from ..core._predictions import PREDICTED, prediction_slot
-from ..core._scale import WITH_EMPTY, look, require
+from ..core._scale import look
+from ..core._scale_check import WITH_EMPTY, require
 from ..core._screen import labels, resolve
-from ..metrics._scale_match import mismatch, profiles_of
+from ..metrics._scale_match import mismatch
+from ..metrics._scale_profiles import profiles_of
 
 if TYPE_CHECKING:
     from anndata import AnnData

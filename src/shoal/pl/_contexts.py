@@ -9,7 +9,7 @@ import numpy as np
 from .._keys import COHERENCE
 from .._validate import between, get_adata, key_in, listed, whole
 from ..core._results import read_result
-from ._style import CAUSE, FAINT, INK, QUIET, SIGNED, axes_or_new, shorten, tidy
+from ._style import CAUSE, FAINT, INK, QUIET, SIGNED, axes_or_new, legend_above, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
@@ -126,13 +126,7 @@ def contexts(
     ax.tick_params(length=0, labelsize="x-small")
     ax.grid(color=FAINT, lw=0.6, zorder=0)
     ax.set_axisbelow(True)
-    ax.legend(
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        fontsize="x-small",
-        frameon=False,
-        handletextpad=0.2,
-    )
+    legend_above(ax, handletextpad=0.2)
     return ax
 
 

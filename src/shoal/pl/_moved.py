@@ -9,9 +9,11 @@ import numpy as np
 from anndata import AnnData
 
 from .._validate import key_in
-from ..core._matrix import as_rows, choose
+from ..core._choose import choose
+from ..core._matrix import as_rows
 from ..core._predictions import PREDICTED, SOURCE, column_of, prediction_slot
-from ..core._scale import WITH_EMPTY, look, require_kind
+from ..core._scale import look
+from ..core._scale_check import WITH_EMPTY, require_kind
 from ..core._screen import labels
 from ._cells import axes_of, is_in_genes
 

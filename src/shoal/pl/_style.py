@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -60,6 +60,11 @@ def tidy(ax: Axes) -> None:
     ax.spines[["left", "bottom"]].set_color(INK)
     ax.tick_params(colors=INK, labelsize="small")
     ax.set_axisbelow(True)
+
+
+def legend_above(ax: Axes, **options: Any) -> None:
+    """Put a small legend without a frame above the axes; `options` are those of ``Axes.legend``."""
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize="x-small", frameon=False, **options)
 
 
 def plain(name: object) -> str:
