@@ -64,7 +64,7 @@ def other_logarithm(before: Floats, now: Floats) -> str:
         return ""
     for (of_before, base), (of_now, other) in permutations(LOGARITHMS.items(), 2):
         times = np.log(base) / np.log(other)
-        if found.error(own * times) * TIMES < error:
+        if found.error(own * times) < min(error / TIMES, FAR / 2):
             return f"{times:.3g} times as large: {of_now} against {of_before}"
     return ""
 

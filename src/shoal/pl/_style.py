@@ -62,9 +62,10 @@ def tidy(ax: Axes) -> None:
     ax.set_axisbelow(True)
 
 
-def legend_above(ax: Axes, **options: Any) -> None:
+def legend_above(ax: Axes, **options: Any) -> Any:
     """Put a small legend without a frame above the axes; `options` are those of ``Axes.legend``."""
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize="x-small", frameon=False, **options)
+    place = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
+    return ax.legend(**place, fontsize="x-small", frameon=False, **options)
 
 
 def plain(name: object) -> str:
