@@ -109,6 +109,13 @@ def between(value: object, low: float, high: float, *, name: str, ends: bool = F
         raise ValueError(msg)
 
 
+def flag(value: object, *, name: str) -> None:
+    """Raise ``TypeError`` unless `value` is ``True`` or ``False``."""
+    if not isinstance(value, (bool, np.bool_)):
+        msg = f"{name} must be True or False, not {value!r}"
+        raise TypeError(msg)
+
+
 def text(value: object, *, name: str) -> None:
     """Raise ``TypeError`` unless `value` is a text."""
     if not isinstance(value, str):

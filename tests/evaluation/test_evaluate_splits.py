@@ -224,6 +224,21 @@ def test_real_values_are_no_prediction(caplog):
     assert "copies of the real cells" in caplog.text
 
 
+@pytest.mark.parametrize("layer", ["X", "noise"])
+def test_real_values_in_an_anndata_of_their_own_are_told_of(layer):
+    """In whatever order, under whatever names; new values under the names of real cells are fine."""
+    adata = screen()
+    pred = adata[np.random.default_rng(0).permutation(adata.n_obs)].copy()
+    if layer == "noise":
+        pred.X = dense(pred.X) * np.random.default_rng(1).uniform(0.99, 1.01, pred.shape)
+    else:
+        pred.X, pred.obs_names = dense(pred.X).astype(np.float64), "p" + pred.obs_names
+    for suite in ("calibrated", "systema"):
+        own = ENERGY if suite == "calibrated" else {"baselines": None, "metrics": None}
+        entry = evaluated(adata, prediction=pred, suite=suite, **own)
+        assert ("copies of the real cells" in entry["params"]["caution"]) == (layer == "X")
+
+
 # -- the embedding of the baselines ----------------------------------------------------------------
 
 
