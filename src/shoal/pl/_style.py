@@ -110,7 +110,7 @@ def name_points(
         objects=None if legend is None else [legend],
         ax=ax,
         force_static=(0.3, 0.5),
-        force_text=(0.2, 0.4),
+        force_text=(0.4, 0.8),
         iter_lim=150,  # not a time limit, which would make the picture depend on the machine
         expand=(1.15, 1.4),
         arrowprops={"arrowstyle": "-", "color": INK, "lw": 0.5, "alpha": 0.7},
