@@ -131,6 +131,8 @@ def test_what_validation_has_seen_counts_as_seen():
         ("validation", "{'validation': 'val'}"),
         ("TRAINING", "{'TRAINING': 'train'}"),
         ("holdout", "{'holdout': 'test'}"),
+        (0, "{0: 'train'}"),
+        (1, "{1: 'test'}"),
         (True, "{True: 'test'}"),
         (False, "{False: 'train'}"),
         ("nan", "{'nan': None}"),
@@ -205,6 +207,13 @@ def test_predicted_cells_that_lack_conditions(caplog):
         r"got 0 predicted cells, .*; the prediction has 'p\d\d'.*, which the screen lacks",
         prediction=small,
     )
+
+
+def test_labels_that_are_not_like_those_of_the_screen_are_shown():
+    adata = screen()
+    pred = ad.AnnData(dense(adata.X), obs=adata.obs.copy(), var=adata.var[[]].copy())
+    pred.obs["perturbation"] = "GENE_1"
+    refused(adata, ValueError, "the prediction has 'GENE_1', which the screen", prediction=pred)
 
 
 # -- the real values themselves --------------------------------------------------------------------

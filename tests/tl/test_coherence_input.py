@@ -183,6 +183,10 @@ def test_depths_that_no_curve_can_be_fitted_to(screen_adata):
 def test_a_stratum_named_twice_counts_once(screen_adata):
     once = call(screen_adata, strata="batch")
     assert call(screen_adata, strata=["batch", "batch"]).equals(once)
+    keys = {"context_key": "batch", "batch_key": "batch"}
+    sh.pp.annotate(screen_adata, "perturbation", control="control", **keys)
+    assert call(screen_adata)["kappa"].equals(once["kappa"])
+    sh.tl.distance(screen_adata, use_rep="X")
 
 
 def test_mod_on_an_anndata(screen_adata):

@@ -28,8 +28,10 @@ def strata_keys(screen: Screen, strata: str | Sequence[str] | None) -> tuple[str
     if strata is None:
         return ()
     if isinstance(strata, str) and strata == "auto":
-        return tuple(k for k in (screen.context_key, screen.batch_key) if k is not None)
-    return tuple(dict.fromkeys(listed(strata, name="strata")))
+        keys = [k for k in (screen.context_key, screen.batch_key) if k is not None]
+    else:
+        keys = listed(strata, name="strata")
+    return tuple(dict.fromkeys(keys))
 
 
 def strata_of(adata: AnnData, keys: tuple[str, ...], *, used: Bools) -> tuple[Ints, list[str]]:
