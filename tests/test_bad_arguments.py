@@ -187,6 +187,19 @@ def test_seeds(screen, name):
         assert not wrong(name, screen, tries)
 
 
+def test_a_seed_is_checked_where_nothing_is_drawn(screen):
+    for bad in ("seed", -1, 1.5):
+        with pytest.raises((TypeError, ValueError), match="rng must be a seed"):
+            sh.tl.coherence(screen.copy(), rng=bad)  # null="analytic"
+
+
+@pytest.mark.parametrize("name", list(CALLS))
+def test_flags(screen, name):
+    """A text such as "no" is true, and would do the opposite of what is meant."""
+    flags = [p.name for p in parameters(name) if "bool" in str(p.annotation).split(" | ")]
+    assert not wrong(name, screen, [{key: bad} for key in flags for bad in ("no", 1, None)])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(CALLS))
 def test_texts(screen, name):

@@ -219,12 +219,12 @@ def test_files_of_other_kinds_are_said_as_such(screen, tmp_path):
     with h5py.File(tmp_path / "10x.h5", "w") as file:
         file.create_group("matrix")
     screen.write_h5ad(tmp_path / "cut.h5ad")
-    os.truncate(tmp_path / "cut.h5ad", 100)
+    os.truncate(tmp_path / "cut.h5ad", 5_000)
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
     (tmp_path / "folder.zarr").mkdir()
     for name, message in {
         "10x.h5": "is HDF5 but holds no AnnData (it has matrix)",
-        "cut.h5ad": "",
+        "cut.h5ad": "as if it were cut short or damaged",
         "table.csv": "is no HDF5 file",
         "folder.zarr": "it is a folder, not an h5ad file",
         "absent.h5ad": "no such file",

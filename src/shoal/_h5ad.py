@@ -13,6 +13,40 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+def contents(path: Path) -> set[str]:
+    """Return the names at the root of an h5ad or h5mu.
+
+    Raises
+    ------
+    OSError
+        If there is no such file, it is no HDF5, or it is cut short.
+    ValueError
+        If it is HDF5 without an AnnData or a MuData.
+    """
+    import h5py
+
+    if not path.is_file():
+        what = "it is a folder, not an h5ad file" if path.is_dir() else "no such file"
+        msg = f"{what}: {path}"
+        raise FileNotFoundError(msg)
+    if not h5py.is_hdf5(path):
+        msg = f"{path} is no HDF5 file, so it is neither an h5ad nor an h5mu; or it is cut short"
+        raise OSError(msg)
+    try:
+        with h5py.File(path, "r") as file:
+            names = set(file)
+    except OSError as err:
+        msg = f"{path} cannot be read, as if it were cut short or damaged; copy it again ({err})"
+        raise OSError(msg) from None
+    if not ("mod" in names or {"obs", "var"} <= names):
+        msg = (
+            f"{path} is HDF5 but holds no AnnData (it has {', '.join(sorted(names)) or 'nothing'});"
+            " read it with scanpy and write it with adata.write_h5ad"
+        )
+        raise ValueError(msg)
+    return names
+
+
 def read(path: Path, *, backed: bool, mod: str | None = None) -> AnnData:
     """Read an h5ad, or one modality of an h5mu. The file is not changed.
 
@@ -33,18 +67,8 @@ def read(path: Path, *, backed: bool, mod: str | None = None) -> AnnData:
         If it is HDF5 without an AnnData, or a MuData without `mod`.
     """
     import anndata as ad
-    import h5py
 
-    if not path.is_file():
-        what = "it is a folder, not an h5ad file" if path.is_dir() else "no such file"
-        msg = f"{what}: {path}"
-        raise FileNotFoundError(msg)
-    if not h5py.is_hdf5(path):
-        msg = f"{path} is no HDF5 file, so it is neither an h5ad nor an h5mu; or it is cut short"
-        raise OSError(msg)
-    with h5py.File(path, "r") as file:
-        names = set(file)
-    if "mod" in names:
+    if "mod" in contents(path):
         import mudata
 
         with mudata.set_options(pull_on_update=False):
@@ -54,12 +78,6 @@ def read(path: Path, *, backed: bool, mod: str | None = None) -> AnnData:
             if column.split(":")[0] not in whole.mod:  # a copy of a modality's own column
                 adata.obs[column] = whole.obs[column].reindex(adata.obs_names)
         return adata
-    if not {"obs", "var"} <= names:
-        msg = (
-            f"{path} is HDF5 but holds no AnnData (it has {', '.join(sorted(names)) or 'nothing'});"
-            " read it with scanpy and write it with adata.write_h5ad"
-        )
-        raise ValueError(msg)
     return get_adata(ad.read_h5ad(path, backed="r" if backed else None), mod)
 
 

@@ -109,6 +109,13 @@ def between(value: object, low: float, high: float, *, name: str, ends: bool = F
         raise ValueError(msg)
 
 
+def flag(value: object, *, name: str) -> None:
+    """Raise ``TypeError`` unless `value` is ``True`` or ``False``."""
+    if not isinstance(value, (bool, np.bool_)):
+        msg = f"{name} must be True or False, not {value!r}"
+        raise TypeError(msg)
+
+
 def text(value: object, *, name: str) -> None:
     """Raise ``TypeError`` unless `value` is a text."""
     if not isinstance(value, str):
@@ -138,15 +145,15 @@ def listed(values: object, *, name: str) -> list[str]:
     return [str(value) for value in several]
 
 
-def unique_genes(adata: AnnData) -> None:
+def unique_genes(adata: AnnData, *, name: str = "adata") -> None:
     """Raise ``ValueError`` unless every gene has a name of its own."""
     if adata.var_names.is_unique:
         return
     counts = adata.var_names.value_counts()
     repeated = counts[counts > 1]
     msg = (
-        f"adata.var_names are not unique: {len(repeated)} names stand for several genes, such as "
-        f"{repeated.index[0]!r} ({repeated.iloc[0]} times). Call adata.var_names_make_unique()"
+        f"{name}.var_names are not unique: {len(repeated)} names stand for several genes, such as "
+        f"{repeated.index[0]!r} ({repeated.iloc[0]} times). Call {name}.var_names_make_unique()"
     )
     raise ValueError(msg)
 

@@ -131,6 +131,8 @@ def test_what_validation_has_seen_counts_as_seen():
         ("validation", "{'validation': 'val'}"),
         ("TRAINING", "{'TRAINING': 'train'}"),
         ("holdout", "{'holdout': 'test'}"),
+        (0, "{0: 'train'}"),
+        (1, "{1: 'test'}"),
         (True, "{True: 'test'}"),
         (False, "{False: 'train'}"),
         ("nan", "{'nan': None}"),
@@ -207,6 +209,13 @@ def test_predicted_cells_that_lack_conditions(caplog):
     )
 
 
+def test_labels_that_are_not_like_those_of_the_screen_are_shown():
+    adata = screen()
+    pred = ad.AnnData(dense(adata.X), obs=adata.obs.copy(), var=adata.var[[]].copy())
+    pred.obs["perturbation"] = "GENE_1"
+    refused(adata, ValueError, "the prediction has 'GENE_1', which the screen", prediction=pred)
+
+
 # -- the real values themselves --------------------------------------------------------------------
 
 
@@ -222,6 +231,21 @@ def test_real_values_are_no_prediction(caplog):
     entry = evaluated(adata, **ENERGY)
     assert "copies of the real cells" in entry["params"]["caution"]
     assert "copies of the real cells" in caplog.text
+
+
+@pytest.mark.parametrize("layer", ["X", "noise"])
+def test_real_values_in_an_anndata_of_their_own_are_told_of(layer):
+    """In whatever order, under whatever names; new values under the names of real cells are fine."""
+    adata = screen()
+    pred = adata[np.random.default_rng(0).permutation(adata.n_obs)].copy()
+    if layer == "noise":
+        pred.X = dense(pred.X) * np.random.default_rng(1).uniform(0.99, 1.01, pred.shape)
+    else:
+        pred.X, pred.obs_names = dense(pred.X).astype(np.float64), "p" + pred.obs_names
+    for suite in ("calibrated", "systema"):
+        own = ENERGY if suite == "calibrated" else {"baselines": None, "metrics": None}
+        entry = evaluated(adata, prediction=pred, suite=suite, **own)
+        assert ("copies of the real cells" in entry["params"]["caution"]) == (layer == "X")
 
 
 # -- the embedding of the baselines ----------------------------------------------------------------

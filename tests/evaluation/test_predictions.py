@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import h5py
+import mudata
 import numpy as np
 import pandas as pd
 import pytest
+
+import shoal as sh
 
 from ..helpers import dense
 from .tasks import TWINS, evaluated, held_out, screen
@@ -83,3 +88,32 @@ def test_a_name_that_looks_like_a_path_is_a_name(by_layer):
 def test_something_else_is_refused():
     with pytest.raises(TypeError, match="not ndarray"):
         evaluated(screen(), prediction=np.zeros((3, 3)))
+
+
+def test_files_that_are_no_predictions(tmp_path):
+    adata = screen()
+    adata.write_h5ad(tmp_path / "cut.h5ad")
+    os.truncate(tmp_path / "cut.h5ad", 5_000)
+    (tmp_path / "text.h5ad").write_text("no HDF5")
+    with h5py.File(tmp_path / "matrix.h5ad", "w") as file:
+        file.create_group("matrix")
+    mudata.MuData({"rna": adata.copy()}).write(tmp_path / "both.h5mu")
+    for name, error, words in [
+        ("cut.h5ad", OSError, "as if it were cut short or damaged"),
+        ("text.h5ad", OSError, "is no HDF5 file"),
+        ("matrix.h5ad", ValueError, "holds no AnnData"),
+        ("both.h5mu", TypeError, r"pass the modality .* mdata\['rna'\]"),
+        ("absent.h5ad", FileNotFoundError, "there is no such file"),
+    ]:
+        with pytest.raises(error, match=words):
+            sh.tl.evaluate(adata, prediction=tmp_path / name)
+    with pytest.raises(TypeError, match="prediction is a MuData"):
+        sh.tl.evaluate(adata, prediction=mudata.MuData({"rna": adata.copy()}))
+
+
+def test_names_of_predicted_genes_are_unique():
+    adata = screen()
+    pred = adata.copy()
+    pred.var_names = ["twice", "twice", *pred.var_names[2:]]
+    with pytest.raises(ValueError, match="Call prediction.var_names_make_unique"):
+        sh.tl.evaluate(adata, prediction=pred)

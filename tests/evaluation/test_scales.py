@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import anndata as ad
 import numpy as np
 import pytest
@@ -87,6 +89,24 @@ def test_a_prediction_on_another_scale_is_refused_with_what_it_is(scale, screen)
     make, words = OTHERS[scale]
     with pytest.raises(ValueError, match=f"prediction.X is not on the scale of .*{words}"):
         evaluated(screen, make(second(screen)))
+
+
+@pytest.mark.parametrize("n_genes", [60, 200, 500])
+@pytest.mark.parametrize("real", ["median", "10,000"])
+def test_ten_thousand_against_the_median_is_named_with_its_factor(n_genes, real):
+    """Half of the logarithms of counts differ by about the factor of log2, which is named too."""
+    adata = sh.ds.simulate(
+        n_perturbations=6, n_cells=50, n_control=150, n_genes=n_genes, library_size=6_000, rng=1
+    )
+    adata.layers["counts"] = adata.X.copy()
+    depths = {"median": median(dense(adata.X)), "10,000": 1e4}
+    adata.X = logged(dense(adata.X), depths[real])
+    other = depths["10,000" if real == "median" else "median"]
+    with pytest.raises(ValueError, match="not on the scale") as error:
+        evaluated(adata, logged(second(adata), other))
+    found = re.search(r"scaled to about ([.\de+-]+) times the counts", str(error.value))
+    assert found
+    assert float(found[1]) == pytest.approx(other / depths[real], rel=0.4)
 
 
 @pytest.mark.parametrize("suite", ["cell_eval", "systema"])

@@ -99,8 +99,12 @@ def test_doses_are_numbers(screen_adata):
     screen_adata.obs["dose"] = np.where(screen_adata.obs["perturbation"] == "control", np.nan, 0.5)
     sh.pp.annotate(screen_adata, "perturbation", control="control", dose_key="dose")
     screen_adata.obs["dose"] = "10 uM"
-    with pytest.raises(ValueError, match="holds '10 uM', which is not a number"):
+    with pytest.raises(ValueError, match="holds '10 uM', which is no finite number of at least 0"):
         sh.pp.annotate(screen_adata, "perturbation", control="control", dose_key="dose")
+    for value in (np.inf, -np.inf, -1.0):
+        screen_adata.obs["dose"] = value
+        with pytest.raises(ValueError, match=f"holds {value}, which is no finite number of at"):
+            sh.pp.annotate(screen_adata, "perturbation", control="control", dose_key="dose")
     screen_adata.obs["dose"] = "10"
     sh.pp.annotate(screen_adata, "perturbation", control="control", dose_key="dose")
 

@@ -162,7 +162,31 @@ def test_exclude_needs_genes(screen_adata):
 
 def test_depth_not_positive(screen_adata):
     screen_adata.obs["umis"] = np.r_[0.0, np.arange(1, 155)]
-    refuses(screen_adata, ValueError, "missing or not positive for 1 cells", depth_key="umis")
+    refuses(screen_adata, ValueError, "not positive or infinite for 1 cells", depth_key="umis")
+    screen_adata.obs["umis"] = np.r_[np.inf, np.arange(1, 155)]
+    refuses(screen_adata, ValueError, "not positive or infinite for 1 cells", depth_key="umis")
+
+
+def test_depths_that_no_curve_can_be_fitted_to(screen_adata):
+    obs = screen_adata.obs
+    obs["umis"] = 5.0  # whose logarithm has a standard deviation that is not quite 0
+    refuses(screen_adata, ValueError, "all controls have the same 'umis'", depth_key="umis")
+    obs["umis"] = np.resize([100.0, 200.0, 300.0], len(obs))
+    refuses(screen_adata, ValueError, "have 3 different depths, and 4 are needed", depth_key="umis")
+    of_batch = obs["batch"].map({name: 10.0 + i for i, name in enumerate(obs["batch"].unique())})
+    obs["umis"] = of_batch.astype(float)
+    refuses(
+        screen_adata, ValueError, "stratum 'b.' have 1 different", depth_key="umis", strata="batch"
+    )
+
+
+def test_a_stratum_named_twice_counts_once(screen_adata):
+    once = call(screen_adata, strata="batch")
+    assert call(screen_adata, strata=["batch", "batch"]).equals(once)
+    keys = {"context_key": "batch", "batch_key": "batch"}
+    sh.pp.annotate(screen_adata, "perturbation", control="control", **keys)
+    assert call(screen_adata)["kappa"].equals(once["kappa"])
+    sh.tl.distance(screen_adata, use_rep="X")
 
 
 def test_mod_on_an_anndata(screen_adata):

@@ -103,6 +103,7 @@ def test_no_set_has_fewer_cells_than_its_size(rng):
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
+        ({"n_cells": []}, ValueError),
         ({"n_cells": [1]}, ValueError),
         ({"n_cells": [0]}, ValueError),
         ({"n_cells": [-5]}, ValueError),

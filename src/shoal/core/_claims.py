@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._keys import EMBEDDINGS, EMBEDDINGS_INFO, PREDICTIONS, SCREEN, SPLIT
+from .._validate import flag
 from ._slots import ABSENT, recorded_screen, slot_value, written
 from ._view import check_writable
 
@@ -92,9 +93,7 @@ def claim(
     ValueError
         If a slot holds something else, or nothing can be written into this AnnData.
     """
-    if not isinstance(overwrite, bool):
-        msg = f"overwrite must be True or False, not {overwrite!r}"
-        raise TypeError(msg)
+    flag(overwrite, name="overwrite")
     check_writable(adata)
     taken = [slot for slot in slots if slot not in owned and slot_value(adata, slot) is not ABSENT]
     if taken and not overwrite:

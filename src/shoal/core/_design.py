@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .._validate import key_in, listed
-from ._codes import joined
+from ._codes import joined, members
 from ._plan import Plan
 from ._screen_checks import check_columns
 
@@ -28,8 +28,10 @@ def strata_keys(screen: Screen, strata: str | Sequence[str] | None) -> tuple[str
     if strata is None:
         return ()
     if isinstance(strata, str) and strata == "auto":
-        return tuple(k for k in (screen.context_key, screen.batch_key) if k is not None)
-    return tuple(listed(strata, name="strata"))
+        keys = [k for k in (screen.context_key, screen.batch_key) if k is not None]
+    else:
+        keys = listed(strata, name="strata")
+    return tuple(dict.fromkeys(keys))
 
 
 def strata_of(adata: AnnData, keys: tuple[str, ...], *, used: Bools) -> tuple[Ints, list[str]]:
@@ -75,8 +77,8 @@ def make_plan(
     KeyError
         If a column does not exist.
     ValueError
-        If a stratum has too few controls, a stratum label is missing, or a depth is missing or not
-        positive.
+        If a stratum has too few controls, a stratum label is missing, a depth is missing or not
+        positive, or the depths of a stratum's controls are too few to adjust for.
     """
     group = labels.code.copy()
     stratum, names = strata_of(adata, strata, used=group >= 0)
@@ -109,6 +111,9 @@ def make_plan(
     )  # strata without perturbed cells say nothing
     if len(names) > 1 and len(labels.names):  # of controls only, all strata say something
         group[lonely & labels.is_control] = -1
+    if depth_key is not None:
+        used = np.where(group == len(labels.names), stratum, -1)
+        _check_depths(basis, depth_key, used, names)
     kept, stratum = np.unique(
         np.where(group >= 0, stratum, stratum[group >= 0][0]), return_inverse=True
     )
@@ -129,7 +134,7 @@ def depth(adata: AnnData, key: str) -> Floats:
     KeyError
         If there is no such column.
     ValueError
-        If it is not numeric, or missing or not positive for some cells.
+        If it is not numeric, or missing, not positive or infinite for some cells.
     """
     key_in(key, adata.obs.columns, where="adata.obs")
     if not pd.api.types.is_numeric_dtype(adata.obs[key]):
@@ -139,11 +144,11 @@ def depth(adata: AnnData, key: str) -> Floats:
         )
         raise ValueError(msg)
     values = adata.obs[key].to_numpy(dtype=np.float64)
-    bad = ~(values > 0)
+    bad = ~((values > 0) & np.isfinite(values))
     if bad.any():
         msg = (
-            f"adata.obs[{key!r}] is missing or not positive for {int(bad.sum())} cells; drop "
-            "them before adjusting"
+            f"adata.obs[{key!r}] is missing, not positive or infinite for {int(bad.sum())} cells; "
+            "drop them before adjusting"
         )
         raise ValueError(msg)
     return np.log(values)
@@ -154,9 +159,35 @@ def _depth_basis(adata: AnnData, key: str, labels: Labels) -> Floats:
     log = depth(adata, key)
     control = log[labels.is_control]
     spread = float(control.std())
-    if spread == 0:
+    if np.ptp(control) == 0:
         msg = f"all controls have the same {key!r}; there is no depth to adjust for"
         raise ValueError(msg)
     low, high = np.quantile(control, [0.005, 0.995])
     z = (np.clip(log, low, high) - control.mean()) / spread
     return np.vander(z, 4, increasing=True)
+
+
+def _check_depths(basis: Floats, key: str, stratum: Ints, names: list[str]) -> None:
+    """Raise ``ValueError`` if the controls of a stratum have too few depths to fit a curve to.
+
+    Parameters
+    ----------
+    basis
+        (n_obs, q) polynomial in the depth.
+    key
+        Column of the depth.
+    stratum
+        (n_obs,) stratum of every control cell, -1 for all other cells.
+    names
+        Names of the strata.
+    """
+    for cells in members(stratum):
+        of, own = stratum[cells[0]], basis[cells]
+        if of >= 0 and np.linalg.matrix_rank(own) < basis.shape[1]:
+            n = len(np.unique(own[:, 1]))
+            msg = (
+                f"depth_key={key!r}: the controls of stratum {names[of]!r} have {n} different "
+                f"depths, and {basis.shape[1]} are needed to adjust for depth; name a column of "
+                "counts per cell, or leave depth_key out"
+            )
+            raise ValueError(msg)

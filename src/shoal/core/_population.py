@@ -383,7 +383,7 @@ def _side_meant(name: str) -> str | None:
     folded = name.strip().casefold()
     if folded in ("", "nan", "none", "<na>"):
         return None
-    begins = {"tr": "train", "fa": "train", "va": "val"}
+    begins = {"tr": "train", "fa": "train", "0": "train", "0.": "train", "va": "val"}
     return begins.get(folded[:2] if folded != "true" else "", "test")
 
 

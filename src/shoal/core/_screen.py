@@ -209,7 +209,7 @@ def resolve(
     if key is None:
         msg = (
             f"which column holds the perturbations? Call {EXAMPLE} once, or pass "
-            "perturbation_key= and control="
+            "perturbation_key= and control= where a function takes them"
         )
         raise ValueError(msg)
     check_columns(adata, [("perturbation_key", key)])

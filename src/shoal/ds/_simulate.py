@@ -12,7 +12,7 @@ from scipy import sparse
 
 from .._keys import DEPTH
 from .._random import spawn
-from .._validate import between, listed, positive, whole
+from .._validate import between, flag, listed, positive, whole
 from ..core._results import write_table
 from ..pp._annotate import annotate
 from ._counts import draw_counts, draw_twin
@@ -197,6 +197,7 @@ def simulate(
     positive(depth, name="library_size")
     response = _responses(doses)
     context_names = _context_names(contexts)
+    flag(counterfactual, name="counterfactual")
     kinds = kinds_of(effects, n_perturbations)
     lengths = per_perturbation(effect_size, n_perturbations, name="effect_size")
     cells = per_perturbation(

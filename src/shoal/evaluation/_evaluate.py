@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ..metrics._registry import Metric
 
 CALIBRATED = "calibrated"  # the suite of this package
-REAL = "the predicted cells are copies of the real cells that they stand beside"
+REAL = "the predicted cells are copies of the real cells of their conditions"
 ALONE = (
     "no baseline could be scored: 0 is as good as a copy of the controls, which is easily beaten"
 )
@@ -128,7 +128,7 @@ def evaluate(
         if external is not None and external.takes_counts:
             refuse_signed(task.cells.scale, settings.suite)
         made = populations_of(task, given)
-        copied = isinstance(given, Beside) and holds_real_values(task, made)
+        copied = holds_real_values(task, made)
         if external is not None and external.uses_predicted_control:
             made = with_controls(task, made, given)
         if external is not None and external.takes_counts:

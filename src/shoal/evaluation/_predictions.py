@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._validate import key_in, near, some
+from .._h5ad import contents
+from .._validate import key_in, near, some, unique_genes
 from ..core._codes import members
 from ..core._matrix import Rows, as_rows
 from ..core._population import population
@@ -33,13 +34,14 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from .._typing import Ints
+    from .._typing import Ints, Matrix
     from ..core._population import Population
     from ..core._screen import Screen
     from ._task import EvaluationTask
 
 ENDING = ".h5ad"
 FEWEST = 2  # cells of a population
+_MUDATA = "prediction is a MuData: pass the modality with the predicted cells, as mdata['rna']"
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +115,8 @@ def opened(
     ValueError
         If a name could be several predictions, the prediction has other columns than genes, or it
         is the real values themselves.
-    FileNotFoundError
-        If there is no such file.
+    OSError
+        If there is no such file, or it is damaged.
     TypeError
         If `prediction` is something else.
     """
@@ -125,6 +127,8 @@ def opened(
         if not path.is_file():
             msg = f"prediction={str(path)!r}: there is no such file"
             raise FileNotFoundError(msg)
+        if "mod" in contents(path):
+            raise TypeError(_MUDATA)
         from anndata import read_h5ad
 
         cells = read_h5ad(path, backed="r")
@@ -138,6 +142,8 @@ def opened(
             "Name a layer with predicted values, or pass an AnnData of predicted cells"
         )
         raise ValueError(msg)
+    elif hasattr(prediction, "mod"):
+        raise TypeError(_MUDATA)
     elif hasattr(prediction, "obs") and hasattr(prediction, "var_names"):
         yield Apart("AnnData", prediction, is_transductive(prediction, "X"))
     else:
@@ -172,7 +178,7 @@ def unpredicted(
         numbers = [len(rows) for rows in _rows_of_conditions(cells.screen, about, given)]
         strange = [name for name in given.names if name not in cells.names]
         why = [
-            f"got {n} predicted cells, fewer than {FEWEST}" + _near(name, strange)
+            f"got {n} predicted cells, fewer than {FEWEST}" + _strange(name, strange)
             for name, n in zip(about["perturbation"], numbers, strict=True)
         ]
         lacking = np.array(numbers) < FEWEST
@@ -187,23 +193,26 @@ def unpredicted(
 
 
 def holds_real_values(task: EvaluationTask, made: Populations) -> bool:
-    """Return whether all predicted cells are copies of the very cells that they stand beside."""
-    pairs = zip(made.cells, take(task.cells.rows, task.predicted), strict=True)
-    return all(
-        predicted.shape == real.shape and np.array_equal(densify(predicted), densify(real))
-        for predicted, real in pairs
-    )
+    """Return whether all predicted cells are copies of real cells of their conditions."""
+    beside = take(task.cells.rows, task.predicted)
+    several = zip(made.cells, beside, task.truth.cells, strict=True)
+    return all(_rows_of(cells) <= _rows_of(one) | _rows_of(two) for cells, one, two in several)
 
 
-def _near(name: str, strange: Sequence[str]) -> str:
-    """Return which labels that the screen lacks may mean a perturbation."""
-    close = near(name, strange)
-    some = ", ".join(map(repr, close))
-    return f"; the prediction has {some}, which the screen lacks" if close else ""
+def _rows_of(cells: Matrix) -> set[bytes]:
+    """Return the distinct cells, in single precision."""
+    return {row.tobytes() for row in densify(cells).astype(np.float32) + np.float32(0)}
+
+
+def _strange(name: str, strange: Sequence[str]) -> str:
+    """Return which labels that the screen lacks may mean a perturbation, or the first of them."""
+    some = ", ".join(map(repr, near(name, strange) or strange[:3]))
+    return f"; the prediction has {some}, which the screen lacks" if strange else ""
 
 
 def _given(screen: Screen, cells: AnnData) -> Population:
     """Return predicted cells in the columns of the screen that conditions are made of."""
+    unique_genes(cells, name="prediction")
     for key in (screen.perturbation_key, screen.context_key, screen.dose_key):
         if key is not None:
             key_in(key, cells.obs.columns, where="prediction.obs")

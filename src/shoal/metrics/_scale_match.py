@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._other_scales import LOGARITHMS, OtherScale, other_scales
+from ._other_scales import LOGARITHMS, SLACK, other_scales
 from ._scale_profiles import FEWEST_GENES, GENES, Profiles
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ def mismatch(found: Profiles) -> str:
         return (
             "predicted means are below 0 in many genes, and real values are not: scaled, centred?"
         )
-    closest = _closest(found) if len(own) >= FEWEST_GENES else None
-    if closest is not None:
-        return closest.words
+    closest = _closest(found) if len(own) >= FEWEST_GENES else ""
+    if closest:
+        return closest
     if not 1 / FAR_APART <= found.ratio <= FAR_APART:
         return f"the mean predicted value is {found.ratio:.3g} times the real one"
     return ""
@@ -81,15 +81,21 @@ def _mismatch_of_signed(found: Profiles) -> str:
     return ""
 
 
-def _closest(found: Profiles) -> OtherScale | None:
-    """Return the scale that predicted values are on, if it is another one.
+def _closest(found: Profiles) -> str:
+    """Return in words the scale that predicted values are on, if it is another one.
 
-    Of those that are about as close, it is the first, which is the simplest.
+    Of those that are about as close, it is the first, which is the simplest. The closest one is
+    named too, if it is closer by more than `SLACK`.
     """
     error = found.least_error
     if error <= FAR:
-        return None
+        return ""
     tried = [(scale, found.error(scale.profile)) for scale in other_scales(found)]
     closer = [(scale, far) for scale, far in tried if far * TIMES < error]
-    best = min((far for _, far in closer), default=0.0)
-    return next((scale for scale, far in closer if far <= 1.5 * best + scale.slack), None)
+    if not closer:
+        return ""
+    best, least = min(closer, key=lambda pair: pair[1])
+    first, far = next(pair for pair in closer if pair[1] <= 1.5 * least + pair[0].slack)
+    if far <= least + SLACK or first.words.startswith(best.words):
+        return first.words
+    return f"{first.words.removesuffix('?')}; or {best.words}"

@@ -10,7 +10,7 @@ from matplotlib.ticker import NullLocator
 
 from .._keys import COHERENCE
 from .._responses import responses
-from .._validate import between, get_adata, key_in, listed, whole
+from .._validate import between, flag, get_adata, key_in, listed, whole
 from ..core._results import read_result
 from ._style import (
     ACCENT,
@@ -120,6 +120,8 @@ def coherence(
     adata = get_adata(data, mod)
     whole(n_labels, name="n_labels", least=0)
     between(alpha, 0, 1, name="alpha", ends=True)
+    flag(intervals, name="intervals")
+    flag(noise_curve, name="noise_curve")
     key = COHERENCE if key is None else key
     result = read_result(adata, key, kind="coherence", written_by="sh.tl.coherence(adata)")
     table: pd.DataFrame = result["table"]

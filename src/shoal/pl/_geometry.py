@@ -112,7 +112,7 @@ def geometry(
     name = screen.canonical(perturbation)
     key_in(name, result["table"].index, where=f"the table of adata.uns[{key!r}]")
     labelled = labels(adata, screen)
-    key_in(name, labelled.names, where=f"adata.obs[{screen.perturbation_key!r}]")
+    key_in(name, labelled.names, where=f"the cells of adata.obs[{screen.perturbation_key!r}]")
     strata = tuple(s for s in str(params.get("strata", "")).split(",") if s)
     plan = make_plan(adata, labelled, strata=strata, depth_key=params.get("depth_key") or None)
     matrix, slot = choose(adata, layer=layer, use_rep=use_rep)

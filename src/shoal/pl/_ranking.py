@@ -8,7 +8,7 @@ import numpy as np
 
 from .._keys import COHERENCE
 from .._responses import responses
-from .._validate import between, get_adata, key_in, whole
+from .._validate import between, flag, get_adata, key_in, whole
 from ..core._results import read_result
 from ._coherence import classes
 from ._style import INK, LONGEST, QUIET, axes_or_new, legend_above, plain, shorten, tidy
@@ -79,6 +79,7 @@ def ranking(
     >>> ax = sh.pl.ranking(adata, n_top=3)
     """
     adata = get_adata(data, mod)
+    flag(ascending, name="ascending")
     between(alpha, 0, 1, name="alpha", ends=True)
     key = COHERENCE if key is None else key
     result = read_result(adata, key, kind="coherence", written_by="sh.tl.coherence(adata)")

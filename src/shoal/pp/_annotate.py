@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import pandas as pd
 
 from .._docs import shared
@@ -105,8 +106,8 @@ def annotate(
         If a column does not exist or a control label does not occur.
     ValueError
         If labels are missing and `missing` is ``"raise"``, if no cell is perturbed or no cell is a
-        control, if a column is there twice or is named for two things, if doses are not numbers, or
-        if names of genes are not unique.
+        control, if a column is there twice or is named for two things, if doses are no finite
+        numbers of at least 0, or if names of genes are not unique.
 
     Examples
     --------
@@ -177,12 +178,14 @@ def _check_keys(data: AnnData | MuData, adata: AnnData, mod: str | None, screen:
 
 
 def _check_dose(adata: AnnData, key: str) -> None:
-    """Raise ``ValueError`` if a dose is not a number."""
+    """Raise ``ValueError`` if a dose is not a finite number of at least 0."""
     values = pd.Series(pd.unique(adata.obs[key].dropna()), dtype=object)
-    wrong = values[pd.to_numeric(values, errors="coerce").isna()]
+    numbers = pd.to_numeric(values, errors="coerce").astype(float)
+    wrong = values[~((numbers >= 0) & (numbers < np.inf))]
     if len(wrong):
         msg = (
-            f"dose_key: adata.obs[{key!r}] holds {', '.join(map(repr, wrong[:5]))}, which is not a "
-            "number; store the dose in one unit, as numbers (missing for controls is fine)"
+            f"dose_key: adata.obs[{key!r}] holds {', '.join(map(repr, wrong[:5]))}, which is no "
+            "finite number of at least 0; store the dose in one unit, as numbers (missing for "
+            "controls is fine)"
         )
         raise ValueError(msg)

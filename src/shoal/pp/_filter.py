@@ -9,7 +9,7 @@ import pandas as pd
 
 from .._docs import shared
 from .._logging import logger
-from .._validate import get_adata, whole
+from .._validate import flag, get_adata, whole
 from ..core._screen import labels, resolve
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def filter(
     """
     adata = get_adata(data, mod)
     whole(min_cells, name="min_cells")
+    flag(inplace, name="inplace")
     if inplace and adata.isbacked:
         msg = (
             "the AnnData is backed by a file, whose rows cannot be dropped in place: "

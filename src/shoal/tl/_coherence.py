@@ -11,9 +11,9 @@ from scipy import special
 from .._docs import shared
 from .._keys import COHERENCE
 from .._logging import logger
-from .._random import RNGLike, spawn
+from .._random import RNGLike, as_generator, spawn
 from .._threads import one_thread
-from .._validate import between, get_adata, one_of, whole
+from .._validate import between, flag, get_adata, one_of, whole
 from ..core._claims import claim_result
 from ..core._design import codes, make_plan, strata_keys
 from ..core._order import stable_order
@@ -237,6 +237,9 @@ def coherence(
     whole(n_perms, name="n_perms")
     whole(min_cells, name="min_cells")
     between(level, 0, 1, name="level")
+    flag(whiten, name="whiten")
+    flag(shrinkage, name="shrinkage")
+    generator = as_generator(rng)
     screen = resolve(adata, perturbation_key, control=control)
     key = claim_result(
         adata,
@@ -270,7 +273,7 @@ def coherence(
             measured.sums,
             n_perms=int(n_perms),
             min_cells=min_cells,
-            rngs=spawn(rng, plan.n_groups),
+            rngs=spawn(generator, plan.n_groups),
             order=stable_order(adata),
         )
         measured.columns.update(pvalue=pvalue, qvalue=adjust(pvalue))

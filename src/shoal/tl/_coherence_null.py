@@ -130,7 +130,11 @@ def coherence_null(
     adata = get_adata(data, mod)
     whole(n_draws, name="n_draws")
     whole(min_cells, name="min_cells")
-    for n in np.atleast_1d(np.asarray(n_cells, dtype=object)):
+    wanted = np.atleast_1d(np.asarray(n_cells, dtype=object))
+    if not len(wanted):
+        msg = "n_cells is empty; name at least one number of cells, as in n_cells=[30, 100]"
+        raise ValueError(msg)
+    for n in wanted:
         whole(n, name="n_cells", least=2)
     screen = resolve(adata, perturbation_key, control=control)
     key = claim_result(

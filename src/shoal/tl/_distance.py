@@ -12,7 +12,7 @@ from .._docs import shared
 from .._keys import DISTANCE
 from .._random import as_generator
 from .._threads import one_thread
-from .._validate import between, get_adata, one_of, some, whole
+from .._validate import between, flag, get_adata, one_of, some, whole
 from ..core._choose import choose
 from ..core._claims import claim_result
 from ..core._design import strata_keys, strata_of
@@ -172,6 +172,8 @@ def distance(
     adata = get_adata(data, mod)
     one_of(metric, METRICS, name="metric")
     one_of(correction, CORRECTIONS, name="correction")
+    flag(pairwise, name="pairwise")
+    flag(biased, name="biased")
     widths = _widths(metric, bandwidth)
     generator = as_generator(rng)
     _check_test(n_perms, alpha, pairwise=pairwise)

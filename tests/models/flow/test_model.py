@@ -193,7 +193,9 @@ def test_nothing_is_learned_from_test_cells(divided, fit_flow, rng, spoil):
     assert first.pop("screen").keys() == second.pop("screen").keys()
     assert (first.pop("named") == second.pop("named")) == (spoil != "name")  # names alone
     for entry in (first, second):
-        entry.pop("level")  # of the first cells, by which another scale is noticed; nothing is fitted
+        entry.pop(
+            "level"
+        )  # of the first cells, by which another scale is noticed; nothing is fitted
     assert first == second
     assert one.vocabulary.nonnegative
     asked = {"n_cells": 12, "rng": 3}
