@@ -30,7 +30,8 @@ import shoal as sh
 from shoal.core._design import make_plan
 from shoal.core._matrix import as_rows
 from shoal.core._screen import labels, resolve
-from shoal.tl._measure import explain, measure
+from shoal.tl._explain import explain
+from shoal.tl._measure import measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
