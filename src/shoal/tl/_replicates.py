@@ -293,8 +293,9 @@ def _tell(key: str, found: _Found, columns: dict[str, Any], *, asked: bool) -> N
         return
     logger.info(
         "%d perturbations respond beyond what replicates differ by (%r, q < 0.05); %d have fewer "
-        "than 2 replicates and are not tested",
+        "than 2 replicates of %d cells and are not tested",
         int((columns["qvalue_replicate"] < 0.05).sum()),
         key,
         int((found.counts < 2).sum()),
+        LEAST_CELLS,
     )
