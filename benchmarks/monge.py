@@ -54,7 +54,7 @@ def trained(
         n_visible = n_visible_of([len(x) for x in task.train])
         config = changed(config, {"n_visible": n_visible})
     unit = (
-        float(task.control.std()) if config.relative else 1.0
+        float(task.control.std()) if config.loss.epsilon_relative else 1.0
     )  # the published ε is in units of the data
     cells = np.concatenate([task.control, *task.train]).astype(np.float32) / unit
     told = conditions(task, [len(x) for x in task.train], len(task.control))

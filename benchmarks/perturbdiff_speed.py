@@ -201,7 +201,7 @@ def parts(
     generator, config, found = torch.Generator().manual_seed(0), module.config, []
     noise, spaces = (
         torch.randn_like(batch.target),
-        (None, module.axes)[: 1 + bool(config.energy_components)],
+        (None, module.axes)[: 1 + bool(config.loss.energy_components)],
     )
 
     def network() -> None:
@@ -213,7 +213,7 @@ def parts(
         for axes in spaces:
             made, real = cells if axes is None else (x @ axes for x in cells)
             module._energy(
-                made, real, None if config.biased else batch.source_weight, batch.weight
+                made, real, None if config.loss.biased else batch.source_weight, batch.weight
             ).backward()
 
     for step in range(repeats * len(coins)):

@@ -22,12 +22,14 @@ from anndata import read_h5ad
 from predict import DATA, FOLDER, Data, Split, Task, fitted, prepare
 
 from shoal.core._matrix import as_rows
+from shoal.core._population import population
 from shoal.core._scale import look
 from shoal.core._screen import resolve
 from shoal.evaluation._task import evaluation_task
 from shoal.metrics._cells import densify
 from shoal.metrics._comparison import Populations
-from shoal.metrics._scale_match import mismatch, profiles
+from shoal.metrics._scale_match import mismatch
+from shoal.metrics._scale_profiles import profiles
 from shoal.models.base._registry import names
 
 if TYPE_CHECKING:
@@ -131,8 +133,9 @@ def task_of(data: str, split: str, folder: Path) -> tuple[ad.AnnData, Evaluation
     """Return a screen and what is predicted of it."""
     adata = prepare(Task(data, split, 0, (), None, folder))
     halves = DATA[data].counts  # wells are too few to be halved
-    options = {"layer": None, "split": "test", "n_comps": 10, "min_cells": 20 if halves else 2}
-    return adata, evaluation_task(adata, resolve(adata), halves=halves, seed=0, **options)
+    options = {"split": "test", "n_comps": 10, "min_cells": 20 if halves else 2}
+    cells = population(adata, resolve(adata))
+    return adata, evaluation_task(cells, halves=halves, seed=0, **options)
 
 
 def judged(task: EvaluationTask, means: Floats) -> tuple[str, float]:

@@ -227,6 +227,80 @@ def test_the_options_are_handed_on(screen, tmp_path):
     assert adata.uns["coherence"]["params"]["strata"] == "batch"
 
 
+def test_replicates_are_named_or_left_out(screen, tmp_path):
+    import anndata as ad
+
+    arguments = ["coherence", str(screen), *NEEDED, "-o", str(tmp_path), "--guide-key", "guide"]
+    for more, used, said in [
+        ([], "guide", "by replicates (guide)"),
+        (
+            ["--replicate-key", "batch"],
+            "batch",
+            "warning: nothing can be said by replicates of 'batch'",
+        ),
+        (["--replicate-key", "none"], "", "by cells\n"),
+    ]:
+        result = runner.invoke(app, [*arguments, *more])
+        assert result.exit_code == 0, result.stderr
+        assert said in result.stderr
+        adata = ad.read_h5ad(tmp_path / "small.coherence.h5ad")
+        assert adata.uns["coherence"]["params"]["replicate_key"] == used
+    wrong = runner.invoke(app, [*arguments, "--replicate-key", "perturbation"])
+    assert wrong.exit_code == 1
+    assert wrong.stderr.endswith("or --replicate-key none\n")
+
+
+def test_depth_to_normalise_by_is_not_the_depth_to_adjust_for(screen, tmp_path):
+    import anndata as ad
+
+    def with_depth(adata):
+        adata = as_counts(adata)
+        adata.obs["whole"] = 2.0 * np.asarray(adata.X.sum(axis=1)).ravel()
+        adata.obs["none"] = 0.0
+        return adata
+
+    path = write(screen, tmp_path / "panel.h5ad", with_depth)
+    arguments = ["coherence", path, *NEEDED, "-o", str(tmp_path), "--normalize", "log1p"]
+    result = runner.invoke(app, [*arguments, "--prepare-depth-key", "whole"])
+    assert result.exit_code == 0, result.stderr
+    adata = ad.read_h5ad(tmp_path / "panel.coherence.h5ad")
+    assert adata.uns["pca"]["params"]["depth_key"] == "whole"
+    assert adata.uns["coherence"]["params"]["depth_key"] in (None, "")
+    result = runner.invoke(app, [*arguments, "--depth-key", "whole"])
+    assert result.exit_code == 0, result.stderr
+    adata = ad.read_h5ad(tmp_path / "panel.coherence.h5ad")
+    assert adata.uns["pca"]["params"]["depth_key"] == ""
+    assert adata.uns["coherence"]["params"]["depth_key"] == "whole"
+    wrong = runner.invoke(app, [*arguments, "--prepare-depth-key", "none"])
+    assert wrong.exit_code == 1
+    assert "error: --prepare-depth-key: " in wrong.stderr
+
+
+def test_sizes_of_pseudo_perturbations(screen, tmp_path):
+    arguments = ["coherence", str(screen), *NEEDED, "-o", str(tmp_path), "--no-h5ad"]
+    result = runner.invoke(app, [*arguments, "--n-cells", "10", "--n-cells", "25"])
+    assert result.exit_code == 0, result.stderr
+    assert set(pd.read_csv(tmp_path / "null.csv")["n_cells"]) == {10, 25}
+    assert runner.invoke(app, [*arguments, "--n-cells", "1"]).exit_code == 2
+
+
+def test_notices_are_lines_with_options_each_once(screen, tmp_path):
+    def joined_by_another(adata):
+        names = {"P1": "GATA1_KLF1", "P2": "GATA1", "P3": "KLF1"}
+        adata.obs["perturbation"] = adata.obs["perturbation"].astype(str).replace(names)
+        return adata
+
+    path = write(screen, tmp_path / "joined.h5ad", joined_by_another)
+    arguments = ["coherence", path, *NEEDED, "-o", str(tmp_path), "--no-h5ad"]
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 0, result.stderr
+    [line] = [one for one in result.stderr.splitlines() if "look like combinations" in one]
+    assert line.startswith("warning: ")
+    assert "--sep _" in line
+    assert "sh.pp" not in line
+    assert "look like" not in runner.invoke(app, [*arguments, "--sep", "_"]).stderr
+
+
 @pytest.mark.parametrize(
     ("more", "unused"),
     [
@@ -234,6 +308,7 @@ def test_the_options_are_handed_on(screen, tmp_path):
         (["--n-top-genes", "none"], "--n-top-genes none"),
         (["--layer", "counts", "--target-sum", "10"], "--target-sum 10.0"),
         (["--use-rep", "X", "--normalize", "log1p"], "--normalize log1p"),
+        (["--use-rep", "X", "--prepare-depth-key", "batch"], "--prepare-depth-key batch"),
     ],
 )
 def test_what_would_not_be_used_is_refused(screen, tmp_path, more, unused):

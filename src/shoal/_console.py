@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ._logging import logger
 from ._staging import stoppable
 
 if TYPE_CHECKING:
@@ -52,6 +54,11 @@ def number_or_none(text: str) -> int | list[str]:
     return NONE if text in NONE else int(text)
 
 
+def text_or_none(text: str) -> str | list[str]:
+    """Read a text, or ``none``."""
+    return NONE if text in NONE else text
+
+
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that were given; for the others, the defaults of Python count."""
     return {
@@ -65,7 +72,7 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
 def _reported(options: Collection[str], *, debug: bool) -> Iterator[None]:
     os.environ.setdefault("MPLBACKEND", "agg")
     try:
-        with stoppable(), warnings.catch_warnings():
+        with stoppable(), _logged(options), warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = lambda message, *_, **__: say(
                 f"warning: {in_options(str(message), options)}"
@@ -86,6 +93,33 @@ def _reported(options: Collection[str], *, debug: bool) -> Iterator[None]:
             text = f"{type(err).__name__}: {text}; --debug shows where"
         say(f"error: {in_options(text, options)}")
         raise typer.Exit(1) from None
+
+
+class _Notices(logging.Handler):
+    """Writes notices of the level of a warning as warnings are written, each once."""
+
+    def __init__(self, options: Collection[str]) -> None:
+        super().__init__(logging.WARNING)
+        self.options = options
+        self.said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one notice."""
+        text = record.getMessage()
+        if text not in self.said:
+            self.said.add(text)
+            say(f"warning: {in_options(text, self.options)}")
+
+
+@contextmanager
+def _logged(options: Collection[str]) -> Iterator[None]:
+    """Have the notices of shoal written while the block runs."""
+    handler = _Notices(options)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def in_options(text: str, options: Collection[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ._console import number_or_none
+from ._console import number_or_none, text_or_none
 
 Option = typer.Option
 Out = Annotated[Path, Option("--out", "-o", help="Folder to write into; made if it is not there.")]
@@ -28,6 +28,22 @@ Guide = Annotated[Text, Option(help="Column with the guide; those of controls ar
 Gene = Annotated[Text, Option(help="Column of var with symbols, if genes have other names.")]
 Strata = Annotated[
     list[str] | None, Option(help="Column to compare within; repeat it; or none. Left out: auto.")
+]
+Replicate = Annotated[
+    Text,
+    Option(
+        parser=text_or_none,
+        metavar="<str>",
+        help="Column with replicates, to test by; or none. Left out: guides, else batches.",
+    ),
+]
+Depth = Annotated[Text, Option(help="Column with counts: cells of equal depth are compared.")]
+Whole = Annotated[
+    Text, Option(help="Column with counts of all genes, to normalise a panel by with log1p.")
+]
+Sizes = Annotated[
+    list[int] | None,
+    Option(min=2, help="Cells of a pseudo-perturbation; repeat it. Left out: 30, 100, 300."),
 ]
 TopGenes = Annotated[
     int | None, Option(parser=number_or_none, help="Variable genes of the PCA; none: all genes.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +16,16 @@ from .core._screen import labels, resolve
 from .evaluation._attempt import reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from anndata import AnnData
     from matplotlib.figure import Figure
 
 SIZES = (30, 100, 300)  # cells of a pseudo-perturbation
+PREPARE_DEPTH = "prepare_depth_key"  # option for `depth_key` of `pp.prepare`
 NULL = f"{COHERENCE}_null"
+ALPHA = 0.05
 
 
 Failures = dict[str, Exception]  # name of a file -> why it is not there
@@ -45,6 +49,9 @@ class Options:
         Arguments of `tl.coherence` alone.
     use_rep
         That of both; ``"X_pca"`` if ``None``, unless there is a layer.
+    n_cells
+        Cells of a pseudo-perturbation; ``None`` for those of 30, 100 and 300 that are at most half
+        of the controls.
     n_draws
         Pseudo-perturbations of each size.
     seed
@@ -55,6 +62,7 @@ class Options:
     measure: Mapping[str, Any] = field(default_factory=dict)
     coherence: Mapping[str, Any] = field(default_factory=dict)
     use_rep: str | None = None
+    n_cells: Sequence[int] | None = None
     n_draws: int = 400
     seed: int = 0
 
@@ -70,26 +78,57 @@ def analyse(adata: AnnData, options: Options, say: Callable[[str], None]) -> Fai
     from . import pp, tl
 
     use_rep = options.use_rep
-    if options.measure.get("layer") is None and use_rep in (None, PCA):
-        use_rep = PCA
-        if "normalize" in options.prepare or PCA not in adata.obsm:
-            say("preparing: normalisation, variable genes, PCA fitted on the controls")
-            pp.prepare(adata, **options.prepare, overwrite=True)
+    with _naming_options_of_prepare():
+        if options.measure.get("layer") is None and use_rep in (None, PCA):
+            use_rep = PCA
+            if "normalize" in options.prepare or PCA not in adata.obsm:
+                say("preparing: normalisation, variable genes, PCA fitted on the controls")
+                pp.prepare(adata, **options.prepare, overwrite=True)
+            else:
+                _refuse_unused(options.prepare, f"the {PCA} of the file")
+                say(f"using the {PCA} of the file")
         else:
-            _refuse_unused(options.prepare, f"the {PCA} of the file")
-            say(f"using the {PCA} of the file")
-    else:
-        _refuse_unused(options.prepare, "a layer or another representation")
+            _refuse_unused(options.prepare, "a layer or another representation")
     labelled = labels(adata, resolve(adata))
     n_control, n = int(labelled.is_control.sum()), len(labelled.names)
     how = {**options.measure, "use_rep": use_rep, "rng": options.seed}
     say(f"measuring the coherence of {n} perturbations against {n_control:,} controls")
     tl.coherence(adata, **options.coherence, overwrite=True, **how)
+    say(_found(adata, asked="replicate_key" in options.coherence))
     try:
-        _calibrate(adata, n_control, options.n_draws, how, say)
+        _calibrate(adata, n_control, options, how, say)
     except Exception as err:  # noqa: BLE001 (what was measured is written all the same)
         return {"null.csv": err}
     return {}
+
+
+@contextmanager
+def _naming_options_of_prepare() -> Iterator[None]:
+    """Name `depth_key` of `pp.prepare` as its option is called: `tl.coherence` has one too."""
+    try:
+        yield
+    except Exception as err:
+        err.args = tuple(
+            re.sub(r"\bdepth_key\b", PREPARE_DEPTH, a) if isinstance(a, str) else a
+            for a in err.args
+        )
+        raise
+
+
+def _found(adata: AnnData, *, asked: bool) -> str:
+    """Say how many perturbations respond, by cells and by replicates.
+
+    Why nothing can be said by replicates is a warning of `tl.coherence` if it was `asked` for.
+    """
+    result = adata.uns[COHERENCE]
+    table, params = result["table"], result["params"]
+    found = responses(table, params, ALPHA)
+    text = f"responses at q < {ALPHA}: {(table['qvalue'] < ALPHA).sum()} of {len(table)} by cells"
+    if found.unit != "cells":
+        return f"{text}, {found.all.sum()} by replicates ({found.unit})"
+    if asked or not params["replicate_key"]:
+        return text
+    return f"{text}; nothing can be said by replicates: {params['replicate_note']}"
 
 
 def _refuse_unused(prepare: Mapping[str, Any], measured: str) -> None:
@@ -101,11 +140,17 @@ def _refuse_unused(prepare: Mapping[str, Any], measured: str) -> None:
 
 
 def _calibrate(
-    adata: AnnData, n_control: int, n_draws: int, how: dict[str, Any], say: Callable[[str], None]
+    adata: AnnData,
+    n_control: int,
+    options: Options,
+    how: dict[str, Any],
+    say: Callable[[str], None],
 ) -> None:
     from . import tl
 
-    by, sizes = _control_groups(adata), [n for n in SIZES if 2 * n <= n_control]
+    by, sizes, n_draws = _control_groups(adata), options.n_cells, options.n_draws
+    if sizes is None:
+        sizes = [n for n in SIZES if 2 * n <= n_control]
     if not sizes and by is None:
         say(f"no test of controls against controls: {n_control} are too few")
         return
@@ -128,7 +173,7 @@ def _control_groups(adata: AnnData) -> str | None:
 
 
 def write(adata: AnnData, folder: Path, *, h5ad: str | None = None) -> Failures:
-    """Write the tables and pictures of coherence and, if it was tested, of the null.
+    """Write the tables and pictures of coherence, of contexts and, if it was tested, of the null.
 
     Each file is written for itself, so that one that fails does not take the others with it.
 
@@ -156,6 +201,10 @@ def write(adata: AnnData, folder: Path, *, h5ad: str | None = None) -> Failures:
         "coherence.png": lambda path: _save(pl.coherence(adata).figure, path),
         "ranking.png": lambda path: _save(pl.ranking(adata).figure, path),
     }
+    if "by_context" in adata.uns[COHERENCE]:
+        parts = adata.uns[COHERENCE]["by_context"]
+        make["contexts.csv"] = lambda path: parts.to_csv(path, index=False)
+        make["contexts.png"] = lambda path: _save(pl.contexts(adata).figure, path)
     if NULL in adata.uns:
         make["null.csv"] = lambda path: adata.uns[NULL]["rates"].to_csv(path, index=False)
         make["null.png"] = lambda path: _save(pl.coherence_null(adata)[0].figure, path)
@@ -220,8 +269,8 @@ def summary(adata: AnnData) -> dict[str, Any]:
     row: dict[str, Any] = {
         "cells": adata.n_obs,
         "perturbations": len(table),
-        "q<0.05": int((table["qvalue"] < 0.05).sum()),
-        **_by_replicate(adata),
+        "q<0.05": int((table["qvalue"] < ALPHA).sum()),
+        "by replicates": _by_replicate(adata),
         "discordant": int(((table["residual_qvalue"] < 0.05) & (table["residual"] < 0)).sum()),
         "rho(r,M) plug-in": rho("coherence_plugin", "magnitude_plugin"),
         "rho(r,M)": rho("coherence", "magnitude"),
@@ -235,8 +284,8 @@ def summary(adata: AnnData) -> dict[str, Any]:
     return row
 
 
-def _by_replicate(adata: AnnData) -> dict[str, int]:
-    """Return the number of responses by replicates, where they were tested."""
+def _by_replicate(adata: AnnData) -> str:
+    """Return the number of responses by replicates and the column of these, or "not tested"."""
     result = adata.uns[COHERENCE]
-    found = responses(result["table"], result["params"], 0.05)
-    return {} if found.unit == "cells" else {f"q<0.05 by {found.unit}": int(found.all.sum())}
+    found = responses(result["table"], result["params"], ALPHA)
+    return "not tested" if found.unit == "cells" else f"{found.all.sum()} ({found.unit})"

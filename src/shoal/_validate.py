@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def one_of(value: object, choices: Collection[Any], *, name: str) -> None:
     """Raise ``ValueError`` unless `value` is one of `choices`."""
     if not isinstance(value, Hashable) or value not in choices:
-        msg = f"{name}={value!r} is not known; choose one of {_listed(choices)}"
+        msg = f"{name}={value!r} is not known; choose one of {some(choices)}"
         raise ValueError(msg)
 
 
@@ -35,12 +35,12 @@ def key_in(key: str, available: Collection[str], *, where: str, hint: str = "") 
         Sentence at the end of the message.
     """
     if not isinstance(key, Hashable):
-        msg = f"{key!r} is no name of something in {where}, which holds {_listed(available)}"
+        msg = f"{key!r} is no name of something in {where}, which holds {some(available)}"
         raise TypeError(msg)
     if key not in available:
         close = near(key, available)
-        guess = f" Did you mean {_listed(close)}?" if close else ""
-        msg = f"{key!r} is not in {where}, which holds {_listed(available)}.{guess}"
+        guess = f" Did you mean {some(close)}?" if close else ""
+        msg = f"{key!r} is not in {where}, which holds {some(available)}.{guess}"
         if hint:
             msg += f" {hint}"
         raise KeyError(msg)
@@ -176,7 +176,7 @@ def get_adata(data: AnnData | MuData, mod: str | None) -> AnnData:
     modalities = getattr(data, "mod", None)
     if isinstance(modalities, Mapping):
         if mod is None:
-            names = _listed(list(modalities))
+            names = some(list(modalities))
             msg = f"data is a MuData: say which modality with mod=..., one of {names}"
             raise ValueError(msg)
         key_in(mod, list(modalities), where="mdata.mod")
@@ -197,7 +197,8 @@ def get_adata(data: AnnData | MuData, mod: str | None) -> AnnData:
     return data
 
 
-def _listed(values: Collection[Any], most: int = 12) -> str:
+def some(values: Collection[Any], most: int = 12) -> str:
+    """Return the first of some values for a message, and how many more there are."""
     shown = [repr(v) for v in list(values)[:most]]
     rest = len(values) - len(shown)
     return (", ".join(shown) + (f" and {rest} more" if rest > 0 else "")) or "nothing"

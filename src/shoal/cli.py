@@ -11,6 +11,7 @@ from ._console import friendly, given, say
 from ._options import (
     Control,
     Debug,
+    Depth,
     Gene,
     Guide,
     Jobs,
@@ -18,13 +19,16 @@ from ._options import (
     Option,
     Out,
     Page,
+    Replicate,
     Screen,
+    Sizes,
     Slot,
     Spec,
     Strata,
     Text,
     TopGenes,
     Trust,
+    Whole,
 )
 
 app = typer.Typer(
@@ -54,13 +58,16 @@ def coherence(
         Literal["log1p"] | None, Option(help="Normalise raw counts first.")
     ] = None,
     target_sum: Annotated[float | None, Option(help="Depth to normalise to.")] = None,
+    prepare_depth_key: Whole = None,
     n_top_genes: TopGenes = None,
     n_comps: Annotated[int | None, Option(help="Components of the PCA, 50 unless given.")] = None,
     use_rep: Annotated[Text, Option(help="Slot of obsm, or X; X_pca, made if absent.")] = None,
     layer: Annotated[Text, Option(help="Layer to measure in, without a PCA.")] = None,
     strata: Strata = None,
-    depth_key: Annotated[Text, Option(help="Column with counts, to adjust for.")] = None,
+    depth_key: Depth = None,
+    replicate_key: Replicate = None,
     min_cells: Annotated[int, Option(help="Fewest cells of a perturbation that is tested.")] = 20,
+    n_cells: Sizes = None,
     n_draws: Annotated[int, Option(help="Pseudo-perturbations of each size.")] = 400,
     seed: Annotated[int, Option(help="Seed of all randomness.")] = 0,
     backed: Annotated[bool, Option("--backed", help="Leave the matrix on disk.")] = False,
@@ -75,15 +82,15 @@ def coherence(
     columns = {"batch_key": batch_key, "context_key": context_key, "dose_key": dose_key}
     columns |= {"guide_key": guide_key, "gene_key": gene_key, "missing": missing, "sep": sep}
     fitted = {"normalize": normalize, "target_sum": target_sum, "n_comps": n_comps}
-    fitted |= {"n_top_genes": n_top_genes}
+    fitted |= {"n_top_genes": n_top_genes, "depth_key": prepare_depth_key}
     measured = {"layer": layer, "strata": strata, "depth_key": depth_key}
-    alone = {"min_cells": min_cells}
+    alone = {"min_cells": min_cells, "replicate_key": replicate_key}
     with staged(out) as folder:
         say(f"reading {file}")
         adata = read(file, backed=backed, mod=mod)
         pp.annotate(adata, perturbation_key, control=control, **given(columns))
         three = map(given, (fitted, measured, alone))
-        options = _report.Options(*three, use_rep, n_draws, seed)
+        options = _report.Options(*three, use_rep, n_cells, n_draws, seed)
         failed = _report.analyse(adata, options, say)
         say("writing tables and pictures")
         name = f"{file.stem}.coherence.h5ad" if h5ad else None

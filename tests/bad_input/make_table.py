@@ -42,11 +42,19 @@ def clean(folder: Path) -> ad.AnnData:
     adata = sh.ds.simulate(n_genes=40, n_perturbations=12, n_cells=40, n_control=200, rng=0)
     adata.var_names = [f"P{i:02d}" if i <= 12 else f"g{i}" for i in range(1, adata.n_vars + 1)]
     adata.obs["batch"] = pd.Categorical(np.where(np.arange(adata.n_obs) % 2, "a", "b"))
+    adata.obs["context"] = pd.Categorical(np.where(np.arange(adata.n_obs) % 4 < 2, "x", "y"))
     adata.obs["guide"] = [
         f"{name}_{i % 3}" for i, name in enumerate(adata.obs["perturbation"].astype(str))
     ]
     adata.X = sparse.csr_matrix(adata.X, dtype=np.float32)
-    sh.pp.annotate(adata, "perturbation", control="control", batch_key="batch", guide_key="guide")
+    sh.pp.annotate(
+        adata,
+        "perturbation",
+        control="control",
+        context_key="context",
+        batch_key="batch",
+        guide_key="guide",
+    )
     sh.pp.prepare(adata, normalize="log1p", n_comps=8)
     sh.pp.split(adata, test=["P01", "P02"], rng=0)
     sh.tl.coherence(adata)
@@ -197,7 +205,13 @@ def _split(data, mod):
 
 def _annotate(data, mod):
     sh.pp.annotate(
-        data, "perturbation", control="control", batch_key="batch", guide_key="guide", mod=mod
+        data,
+        "perturbation",
+        control="control",
+        context_key="context",
+        batch_key="batch",
+        guide_key="guide",
+        mod=mod,
     )
 
 
@@ -290,7 +304,23 @@ READS_RESULTS = {
 }
 NO_CELLS = {"pl.training"}  # it reads the history of a model
 
-MEANT: dict[tuple[str, str], str] = {}
+ON_SCALE, CONTROLS = "on that scale", "controls only"
+MEASURE = (
+    "pp.prepare",
+    "pp.embed(method='effects')",
+    "tl.coherence(use_rep='X')",
+    "tl.coherence_null(use_rep='X')",
+    "tl.distance(use_rep='X')",
+    "tl.distance",
+    "tl.fit",
+    "tl.benchmark",
+)
+MEANT: dict[tuple[str, str], str] = {
+    **{(call, what): ON_SCALE for call in MEASURE for what in ("log2", "z-scored")},
+    ("tl.associate", "z-scored"): ON_SCALE,
+    ("pp.prepare", "all control"): CONTROLS,
+    ("pp.prepare(normalize='log1p', layer='counts')", "all control"): CONTROLS,
+}
 
 
 # -- what comes out ----------------------------------------------------------------------
@@ -348,12 +378,13 @@ def outcome(call, data, reference) -> Outcome:
 
 def outcomes() -> dict[str, dict[str, Outcome]]:
     """Return call -> input -> what it did."""
-    logging.getLogger("shoal").setLevel(logging.ERROR)
     folder = Path(tempfile.mkdtemp())
     base = clean(folder)
     model = sh.tl.fit(base, "mean_shift")
     every = calls(model)
-    reference = {name: call(base.copy(), None) for name, call in every.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        reference = {name: call(base.copy(), None) for name, call in every.items()}
     return {
         name: {what: outcome(call, make(base), reference[name]) for what, make in INPUTS.items()}
         for name, call in every.items()
@@ -391,6 +422,7 @@ def as_markdown(found: dict[str, dict[str, Outcome]]) -> str:
 
 
 if __name__ == "__main__":
+    logging.getLogger("shoal").setLevel(logging.ERROR)
     found = outcomes()
     print(as_markdown(found))
     print("\n".join(faults(found)) or "no fault")

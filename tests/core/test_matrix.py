@@ -12,7 +12,8 @@ from scipy import sparse
 
 from shoal import settings
 from shoal.core import _matrix
-from shoal.core._matrix import as_rows, choose
+from shoal.core._choose import choose
+from shoal.core._matrix import as_rows
 
 from ..helpers import dense
 

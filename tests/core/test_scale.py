@@ -9,7 +9,8 @@ from scipy import sparse
 
 import shoal as sh
 from shoal.core._matrix import as_rows
-from shoal.core._scale import look, require, require_kind
+from shoal.core._scale import look
+from shoal.core._scale_check import require, require_kind
 
 COUNTS = np.array([[0, 3, 0], [1, 0, 250]])
 MATRICES = {

@@ -10,8 +10,9 @@ import pytest
 from shoal.core._matrix import as_rows
 from shoal.core._plan import Plan
 from shoal.metrics import _excess, _residual
+from shoal.metrics._pair_moments import pair_moments
 from shoal.metrics._shrinkage import shrink
-from shoal.metrics._strata import Composition, ControlSample, pair_moments
+from shoal.metrics._strata import Composition, ControlSample
 from shoal.tl._explain import explain
 from shoal.tl._measure import measure
 

@@ -44,6 +44,17 @@ def test_curve_is_the_translation_formula(measured):
     assert m.min() == 0
 
 
+@pytest.mark.parametrize("intervals", [True, False])
+@pytest.mark.parametrize("n", [1, 3])
+def test_curve_reaches_the_farthest_point(measured, intervals, n):
+    result = measured.uns["coherence"]
+    result["table"] = result["table"].iloc[:n].assign(magnitude=np.linspace(4, 6, n))
+    ax = sh.pl.coherence(measured, intervals=intervals)
+    (curve,) = [x for x in ax.lines if x.get_label().startswith("expected")]
+    assert curve.get_xdata().max() > result["table"]["magnitude"].max()
+    assert curve.get_xdata().max() <= ax.get_xlim()[1]
+
+
 def test_curve_and_intervals_can_be_left_out(measured):
     with_both = sh.pl.coherence(measured, label=())
     (bars,) = [c for c in with_both.collections if isinstance(c, LineCollection)]

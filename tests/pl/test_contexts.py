@@ -38,6 +38,8 @@ def test_colour_is_the_value_and_shape_the_cause(by_day, table):
     ax = sh.pl.contexts(by_day, perturbations=["HLA/x"])
     legend = [t.get_text() for t in ax.get_legend().get_texts()]
     assert legend == ["response (3)", "response, differs between contexts (1)"]
+    shapes = ax.get_legend().legend_handles
+    assert len({tuple(handle.get_facecolor()[0]) for handle in shapes}) == 1
     drawn = [c for c in ax.collections if c.get_label().startswith("response, differs")]
     assert drawn[0].get_array()[0] == pytest.approx(table.loc["HLA/x", "coherence"])
 

@@ -21,7 +21,7 @@ def test_sorted_pvalues_lie_against_uniform_quantiles(tested):
     x, y = line(left, "30 cells").get_data()
     np.testing.assert_allclose(x, -np.log10(np.arange(1, 51) / 51))
     np.testing.assert_allclose(y, -np.log10(np.sort(table["pvalue"][:50])))
-    x, y = line(left, "2 control groups").get_data()  # the third has no p-value
+    x, y = line(left, "labels: 2 left out in turn").get_data()  # the third has no p-value
     np.testing.assert_allclose(x, -np.log10([1 / 3, 2 / 3]))
     np.testing.assert_allclose(y, -np.log10([0.2, 0.5]))
 
@@ -72,9 +72,19 @@ def test_groups_beyond_the_axis_stay_in_the_picture(tested):
     table = tested.uns["coherence_null"]["table"]
     table.loc[table["held_out"] == "g1", "pvalue"] = 0.0
     left, _ = sh.pl.coherence_null(tested)
-    assert len(line(left, "1 control groups").get_xdata()) == 1
-    (at,) = line(left, "1 control groups beyond the axis").get_ydata()
+    assert len(line(left, "labels: 1 left out in turn").get_xdata()) == 1
+    (at,) = line(left, "labels: 1 beyond the axis").get_ydata()
     assert 2 < at < left.get_ylim()[1] < 10
+    assert [t.get_text() for t in left.texts] == ["g1"]
+
+
+def test_labels_that_reject_are_named_and_their_column_is_said(tested):
+    result = tested.uns["coherence_null"]
+    result["params"]["by"] = "gu$ide"
+    result["table"].loc[result["table"]["held_out"] == "g2", "pvalue"] = 0.04
+    left, _ = sh.pl.coherence_null(tested)
+    assert [t.get_text() for t in left.texts] == ["g2"]
+    assert line(left, r"gu\$ide: 2 left out in turn")
 
 
 def test_rates_of_groups_need_many_of_them(tested):
@@ -93,5 +103,7 @@ def test_only_groups(tested):
     result["rates"] = result["rates"].iloc[:0]
     left, right = sh.pl.coherence_null(tested)
     left.figure.canvas.draw()
-    np.testing.assert_allclose(line(left, "2 control groups").get_ydata(), -np.log10([0.2, 0.5]))
+    np.testing.assert_allclose(
+        line(left, "labels: 2 left out in turn").get_ydata(), -np.log10([0.2, 0.5])
+    )
     assert [t.get_text() for t in right.texts] == ["no random splits"]

@@ -52,7 +52,7 @@ def test_nan_label(screen_adata):
 
 def test_nan_stratum(screen_adata):
     screen_adata.obs.loc["cell70", "batch"] = None
-    refuses(screen_adata, ValueError, "1 cells have no label in", strata="batch")
+    refuses(screen_adata, ValueError, "1 cells have no value in", strata="batch")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

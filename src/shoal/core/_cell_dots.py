@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._matrix import row_dot
+from ._block_sums import row_dot
 from ._plan import fitted_dot, foot_dot, offsets, quadratic, quadratic_rows
 from ._walk import walk
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._block_sums import add_to_groups
 from ._codes import grouped
-from ._matrix import KeptRows, add_to_groups
+from ._matrix import KeptRows
 from ._scale import Scale, look_at, scale_of
 from ._storage import working_dtype
 from ._walk import walk

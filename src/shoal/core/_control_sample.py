@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .._typing import Floats, Ints
     from ._plan import Plan
 
-LEAST, MOST = 30, 800  # cells of a stratum
+LEAST, MOST = 30, 600  # cells of a stratum
 
 
 def evenly(square: Floats, other: Floats, plan: Plan, total: int) -> tuple[Ints, Ints]:
@@ -28,7 +28,7 @@ def evenly(square: Floats, other: Floats, plan: Plan, total: int) -> tuple[Ints,
     plan
         Which cells are controls, and their strata.
     total
-        Cells wanted over all strata. A stratum gives between 30 and 800 of them; a smaller one is
+        Cells wanted over all strata. A stratum gives between 30 and 600 of them; a smaller one is
         taken whole.
 
     Returns

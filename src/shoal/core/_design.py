@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from .._typing import Floats, Ints
+    from .._typing import Bools, Floats, Ints
     from ._screen import Labels, Screen
 
 LEAST_CONTROLS = 5
@@ -34,6 +34,39 @@ def strata_keys(screen: Screen, strata: str | Sequence[str] | None) -> tuple[str
     return tuple(dict.fromkeys(keys))
 
 
+def strata_of(adata: AnnData, keys: tuple[str, ...], *, used: Bools) -> tuple[Ints, list[str]]:
+    """Return the (n_obs,) stratum of each cell, all 0 without `keys`, and the names of the strata.
+
+    Parameters
+    ----------
+    adata
+        Screen.
+    keys
+        Columns of ``obs``.
+    used
+        (n_obs,) cells that need a value.
+
+    Raises
+    ------
+    KeyError
+        If a column does not exist.
+    ValueError
+        If a cell that is used has no value.
+    """
+    if not keys:
+        return np.zeros(adata.n_obs, dtype=np.int64), ["all"]
+    check_columns(adata, [("strata", key) for key in keys])
+    missing = adata.obs[list(keys)].isna().any(axis=1).to_numpy() & used
+    if missing.any():
+        msg = (
+            f"{int(missing.sum())} cells have no value in strata={list(keys)}; drop them, fill in "
+            "a value of their own, or leave the column out"
+        )
+        raise ValueError(msg)
+    code, names = pd.factorize(joined(adata.obs[list(keys)]), sort=True)
+    return np.asarray(code, dtype=np.int64), [str(n) for n in names]
+
+
 def make_plan(
     adata: AnnData, labels: Labels, *, strata: tuple[str, ...], depth_key: str | None
 ) -> Plan:
@@ -48,7 +81,7 @@ def make_plan(
         positive, or the depths of a stratum's controls are too few to adjust for.
     """
     group = labels.code.copy()
-    stratum, names = _strata(adata, strata, group)
+    stratum, names = strata_of(adata, strata, used=group >= 0)
     basis = (
         np.ones((adata.n_obs, 1)) if depth_key is None else _depth_basis(adata, depth_key, labels)
     )
@@ -119,21 +152,6 @@ def depth(adata: AnnData, key: str) -> Floats:
         )
         raise ValueError(msg)
     return np.log(values)
-
-
-def _strata(adata: AnnData, keys: tuple[str, ...], group: Ints) -> tuple[Ints, list[str]]:
-    if not keys:
-        return np.zeros(adata.n_obs, dtype=np.int64), ["all"]
-    check_columns(adata, [("strata", key) for key in keys])
-    missing = adata.obs[list(keys)].isna().any(axis=1).to_numpy() & (group >= 0)
-    if missing.any():
-        msg = (
-            f"{int(missing.sum())} cells have no label in {list(keys)}; drop them, or leave "
-            "that column out of strata"
-        )
-        raise ValueError(msg)
-    code, names = pd.factorize(joined(adata.obs[list(keys)]), sort=True)
-    return np.asarray(code, dtype=np.int64), [str(n) for n in names]
 
 
 def _depth_basis(adata: AnnData, key: str, labels: Labels) -> Floats:

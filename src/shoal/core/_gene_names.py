@@ -1,4 +1,4 @@
-"""Names of genes: which genes a perturbation is named after, and which names are refused."""
+"""Names of genes: what they are called in the data, and by which column of symbols."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class GeneNames:
     @property
     def words(self) -> str:
         """The slot of the symbols, with the first few."""
-        return f"{self.where} ({_few(self.symbols, 4)})"
+        return f"{self.where} ({few(self.symbols, 4)})"
 
 
 def gene_names(adata: AnnData, screen: Screen) -> GeneNames:
@@ -117,55 +117,6 @@ def tell_symbols(genes: GeneNames) -> None:
         logger.info("symbols of genes are taken from adata.var[%r]", genes.key)
 
 
-def targets_of(adata: AnnData, screen: Screen, perturbations: Iterable[str]) -> list[str]:
-    """Return the ``var_names`` of the genes that perturbations are named after.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
-    genes = gene_names(adata, screen)
-    parts = sorted({part for name in perturbations for part in screen.parts(name)})
-    found = genes.of(parts)
-    if not found:
-        msg = f"exclude='targets' finds no gene to leave out: {no_target(genes, parts)}"
-        raise ValueError(msg)
-    lost = [part for part in parts if part not in genes]
-    rest = f"; {len(lost)} are no gene of the data: {_few(lost)}" if lost else ""
-    logger.info("left out %d target genes of %d perturbations%s", len(found), len(parts), rest)
-    tell_symbols(genes)
-    return found
-
-
-def genes_called(adata: AnnData, screen: Screen, called: Sequence[str]) -> list[str]:
-    """Return the ``var_names`` of genes in a list of names or symbols; log those that are absent.
-
-    Raises
-    ------
-    KeyError
-        If none is there.
-    """
-    genes = gene_names(adata, screen)
-    found = genes.of(called)
-    if not found:
-        msg = f"none of the genes in exclude= ({_few(called)}) is in {genes.words}"
-        raise KeyError(msg)
-    absent = [name for name in called if name not in genes]
-    if absent:
-        logger.info("genes in exclude= that adata does not have: %s", _few(absent))
-    return found
-
-
-def no_target(genes: GeneNames, parts: Iterable[str]) -> str:
-    """Say that no perturbation is named after a gene, and what to do if they are genes."""
-    fix = (
-        "if perturbations are genes, name the column of adata.var that holds their symbols with "
-        "sh.pp.annotate(..., gene_key=...)"
-    )
-    return f"no perturbation ({_few(list(parts))}) is named after a gene of {genes.words}; {fix}"
-
-
 def are_ensembl(names: Iterable[str]) -> bool:
     """Return whether more than half of some names are Ensembl identifiers of genes."""
     matched = pd.Series(list(names), dtype=object).str.match(ENSEMBL)
@@ -185,5 +136,6 @@ def _symbols(adata: AnnData, key: str) -> tuple[str, ...]:
     return tuple(np.where(text == "", adata.var_names.astype(str).to_numpy(dtype=object), text))
 
 
-def _few(names: Sequence[str], most: int = 6) -> str:
+def few(names: Sequence[str], most: int = 6) -> str:
+    """Return the first of some names for a message."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

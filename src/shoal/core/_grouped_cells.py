@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from ._matrix import Rows, as_rows, group_sum, row_squares
+from ._block_sums import group_sum, row_squares
+from ._matrix import Rows, as_rows
 from ._scale import look_at, scale_of
 from ._walk import walk
 

@@ -19,8 +19,8 @@ from scipy.linalg.blas import dsyrk
 
 from .._settings import settings
 from ..metrics._strata import ControlSample
+from ._block_sums import add_to_groups, group_sum, row_squares
 from ._control_sample import evenly
-from ._matrix import add_to_groups, group_sum, row_squares
 from ._plan import fitted_dot, quadratic, quadratic_rows, shifts_of
 from ._walk import walk
 
@@ -288,8 +288,7 @@ def _second_pass(
     q = plan.basis.shape[1]
     paired = {name: _pairs(plan, label) for name, label in cross.items()}
     length = quadratic(shift.coef, shift.coef, plan)
-    place = np.argsort(chosen, kind="stable")
-    by_row = chosen[place]
+    by_row = np.sort(chosen)
 
     def totals() -> Totals:
         sizes = {f"unit {i}": p.n_groups for i, p in enumerate(plans)}
@@ -297,7 +296,6 @@ def _second_pass(
         sizes["moment"] = plan.n_strata * q
         return {name: np.zeros((size, d)) for name, size in sizes.items()} | {
             "gram": np.zeros((d, d), order="F"),
-            "sample": np.zeros((len(chosen), d), dtype=np.float32),
         }
 
     def visit(where: slice, block: Matrix, total: Totals) -> Values:
@@ -320,13 +318,9 @@ def _second_pass(
                 total["moment"][k::q] += group_sum(
                     unit, plan.stratum[index], plan.n_strata, plan.basis[index, k]
                 )
-        lo, hi = np.searchsorted(by_row, [where.start, where.stop])
-        if hi > lo:
-            cells = by_row[lo:hi]
-            total["sample"][place[lo:hi]] = shifts_of(
-                block[cells - where.start], plan, cells, shift.coef
-            )
-        return {"square": square, "weight": weight}
+        cells = by_row[slice(*np.searchsorted(by_row, [where.start, where.stop]))]
+        kept = shifts_of(block[cells - where.start], plan, cells, shift.coef)
+        return {"square": square, "weight": weight, "sample": kept.astype(np.float32)}
 
     total, values = walk(rows, visit, totals)
     square, weight = values["square"], values["weight"]
@@ -347,7 +341,15 @@ def _second_pass(
         )
         for name, (code, owner) in paired.items()
     }
-    return _Second(square, weight, sum_unit, fit, covariance, done, total["sample"])
+    return _Second(
+        square,
+        weight,
+        sum_unit,
+        fit,
+        covariance,
+        done,
+        values["sample"][np.searchsorted(by_row, chosen)],
+    )
 
 
 def _fit_units(

@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from .._logging import logger
+from .._validate import some
 from ._combinations import all_plain, as_text, joined_by_others, strict_pieces
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _tell_of_blanks(raw: Mapping[str, int], column: str, *, is_label: bool) -> N
             "%s: %d labels begin or end with a blank, as %s; they are read without it",
             column,
             len(found),
-            _some(found),
+            some(found, 3),
         )
 
 
@@ -82,7 +83,7 @@ def _tell_of_missing(
             "have no label, say so: %s = %s.astype(object).mask(%s.isin(%s))",
             column,
             len(found),
-            _some(found),
+            some(found, 3),
             column,
             column,
             column,
@@ -137,13 +138,13 @@ def _tell_of_plus(
         label for label in whole if len(split[label]) > 1 and all_plain(split[label], ())
     )
     if joined:
-        logger.info("%d labels are combinations joined by '+', as %s", len(joined), _some(joined))
+        logger.info("%d labels are combinations joined by '+', as %s", len(joined), some(joined, 3))
     if could:
         logger.warning(
             "%d labels hold '+', as %s, and are read as whole names, since their parts occur "
             "nowhere else. If they are combinations: %ssep='+')",
             len(could),
-            _some(could),
+            some(could, 3),
             call,
         )
 
@@ -159,13 +160,8 @@ def _tell_of_separators(
                 "combinations: %ssep=%r)",
                 len(found),
                 other,
-                _some(found),
+                some(found, 3),
                 call,
                 other,
             )
             return
-
-
-def _some(labels: Sequence[str], most: int = 3) -> str:
-    more = f" and {len(labels) - most} more" if len(labels) > most else ""
-    return ", ".join(map(repr, labels[:most])) + more

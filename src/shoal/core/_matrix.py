@@ -16,17 +16,15 @@ from scipy import sparse
 
 from .._settings import settings
 from . import _dask
-from ._storage import canonical, check_numbers, from_group, numbers_of, working_dtype
+from ._choose import refuse_images
+from ._storage import canonical, check_numbers, from_group, working_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from anndata import AnnData
-
-    from .._typing import Bools, Floats, Ints, Matrix
+    from .._typing import Bools, Ints, Matrix
 
 
-PIECE = 2**16  # entries of a sparse block that are looked at together
 GAP_BYTES = 2**15  # what a file gives in the time that one more call takes
 
 
@@ -299,159 +297,6 @@ def as_rows(matrix: Any, columns: Ints | None = None, *, slot: str = "the matrix
     if columns is not None:
         refuse_images(matrix.shape, slot)
     return Rows(matrix, columns, slot)
-
-
-def choose(
-    adata: AnnData,
-    *,
-    layer: str | None = None,
-    use_rep: str | None = None,
-    images: bool = False,
-) -> tuple[Any, str]:
-    """Return the values a call means and the name of their slot.
-
-    Parameters
-    ----------
-    adata
-        Screen.
-    layer, use_rep
-        Key of ``layers`` or of ``obsm``; ``X`` if both are ``None``.
-    images
-        Whether the caller takes cells that are arrays, (n, C, H, W), as well as rows of features.
-
-    Returns
-    -------
-    The values, and ``"X"``, ``"layers/..."`` or ``"obsm/..."``.
-
-    Raises
-    ------
-    ValueError
-        If both `layer` and `use_rep` are given, ``adata.X`` is empty, the slot does not hold real
-        numbers or some are masked, or it holds images and the caller does not take them.
-    TypeError
-        If the slot is no matrix.
-    KeyError
-        If the slot does not exist.
-    """
-    from .._validate import key_in
-
-    if layer is not None and use_rep is not None:
-        msg = f"layer={layer!r} and use_rep={use_rep!r} exclude each other; give one"
-        raise ValueError(msg)
-    if use_rep is not None and use_rep != "X":
-        key_in(
-            use_rep,
-            adata.obsm.keys(),
-            where="adata.obsm",
-            hint="sh.pp.prepare(adata) writes 'X_pca'.",
-        )
-        values, slot = adata.obsm[use_rep], f"obsm/{use_rep}"
-        if hasattr(values, "columns"):
-            values = numbers_of(values, slot)
-        check_numbers(values, slot)
-        if not images:
-            refuse_images(values.shape, slot)
-    elif layer is not None:
-        key_in(layer, [name for name in adata.layers if name is not None], where="adata.layers")
-        values, slot = adata.layers[layer], f"layers/{layer}"
-    elif adata.X is None:
-        msg = "adata.X is empty; pass layer= or use_rep="
-        raise ValueError(msg)
-    else:
-        values, slot = adata.X, "X"
-    check_numbers(values, slot)
-    return values, slot
-
-
-def refuse_images(shape: tuple[int, ...], slot: str) -> None:
-    """Raise ``ValueError`` if cells are arrays, such as images, where rows of features are needed.
-
-    Parameters
-    ----------
-    shape
-        Shape of the values, cells first.
-    slot
-        Name of the slot that holds them.
-    """
-    if len(shape) > 2:
-        msg = (
-            f"{slot} holds an array of shape {tuple(shape[1:])} for each cell, and one row of "
-            "features a cell is needed here. Arrays such as images are taken by sh.tl.fit, for a "
-            "network with takes_images = True and n_latent=None, and by sh.tl.predict. For "
-            "anything else store features of them, (n_obs, n_features), in obsm and pass that as "
-            "use_rep="
-        )
-        raise ValueError(msg)
-
-
-def row_dot(block: Matrix, table: Floats, index: Ints) -> Floats:
-    """Return ``block[i] @ table[index[i]]`` for every row; sparse blocks stay sparse."""
-    if len(table) == 1:
-        return np.asarray(block @ table[0], dtype=np.float64)
-    if sparse.issparse(block):
-        flat = np.ascontiguousarray(table).ravel()
-        first = index * np.int64(
-            table.shape[1]
-        )  # where the table's row of each row of the block begins
-        return _row_sums(
-            block, lambda at, row: block.data[at] * flat[first[row] + block.indices[at]]
-        )
-    return np.einsum("ij,ij->i", block, table.take(index, axis=0))
-
-
-def row_squares(block: Matrix) -> Floats:
-    """Return the squared Euclidean norm of every row in float64."""
-    if sparse.issparse(block):
-        return _row_sums(block, lambda at, row: np.square(block.data[at], dtype=np.float64))
-    return np.einsum("ij,ij->i", block, block)
-
-
-def _pieces(block: Matrix) -> Iterator[tuple[slice, Ints]]:
-    """Yield the entries of a sparse block, a few whole rows at a time, with the row of each."""
-    step = max(1, int(PIECE * block.shape[0] / max(block.nnz, 1)))
-    for start in range(0, block.shape[0], step):
-        ends = block.indptr[start : start + step + 1]
-        yield (
-            slice(ends[0], ends[-1]),
-            np.repeat(np.arange(start, start + len(ends) - 1), np.diff(ends)),
-        )
-
-
-def _row_sums(block: Matrix, value: Callable[[slice, Ints], Floats]) -> Floats:
-    """Return the sum over each row of a sparse block of ``value(entries, their rows)``."""
-    out, filled = np.zeros(block.shape[0]), np.diff(block.indptr) > 0
-    for at, row in _pieces(block):
-        if len(row):
-            rows = row[0] + np.flatnonzero(filled[row[0] : row[-1] + 1])
-            out[rows] = np.add.reduceat(value(at, row), block.indptr[rows] - at.start)
-    return out
-
-
-def group_sum(block: Matrix, code: Ints, n_groups: int, weight: Floats | None = None) -> Floats:
-    """Return (n_groups, n_columns) sums of the rows of each group; code -1 is no group."""
-    sums = np.zeros((n_groups, block.shape[1]))
-    add_to_groups(sums, block, code, weight)
-    return sums
-
-
-def add_to_groups(sums: Floats, block: Matrix, code: Ints, weight: Floats | None = None) -> None:
-    """Add every row, times its weight, to the row ``code`` of C-contiguous ``sums``; -1 is none."""
-    keep = np.flatnonzero(code >= 0)
-    values = np.ones(len(keep)) if weight is None else weight[keep]
-    if sparse.issparse(block):
-        kept = block if len(keep) == len(code) else block[keep]
-        flat, first = sums.reshape(-1), code[keep] * np.int64(sums.shape[1])
-        for at, row in _pieces(kept):
-            np.add.at(flat, first[row] + kept.indices[at], kept.data[at] * values[row])
-    elif len(sums) <= len(block):
-        sums += (
-            sparse.csr_matrix((values, (code[keep], keep)), shape=(len(sums), len(block))) @ block
-        )
-    else:  # more groups than rows: only those that the block holds
-        present, own = np.unique(code[keep], return_inverse=True)
-        sums[present] += (
-            sparse.csr_matrix((values, (own, keep)), shape=(len(present), len(block))) @ block
-        )
 
 
 def _read(matrix: Any, rows: slice) -> Any:

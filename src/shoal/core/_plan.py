@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from ..metrics._cells import densify
-from ._matrix import row_dot
+from ._block_sums import row_dot
 
 if TYPE_CHECKING:
     from .._typing import Bools, Floats, Ints, Matrix
@@ -89,6 +89,13 @@ class Plan:
         own[keep] = inverse
         n = np.bincount(inverse, minlength=len(found))
         return Cohorts(own, found // self.n_strata, found % self.n_strata, n)
+
+    def nested_in(self, code: Ints) -> bool:
+        """Return whether all cells of a stratum have the same code (n_obs,), those of -1 aside."""
+        keep = (self.group >= 0) & (code >= 0)
+        width = int(code.max(initial=0)) + 1
+        pairs = np.unique(self.stratum[keep] * width + code[keep])
+        return len(pairs) == len(np.unique(pairs // width))
 
     def footprint(self, code: Ints, n_codes: int, weight: Floats | None = None) -> Matrix:
         """Return (n_codes, n_strata * q) sums of (weighted) basis rows per code and stratum.

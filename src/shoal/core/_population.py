@@ -12,11 +12,13 @@ import pandas as pd
 from .._keys import SPLIT
 from .._validate import key_in, unique_genes
 from ..metrics._cells import densify
+from ._choose import choose
 from ._codes import codes_of, members, recode
 from ._condition_sums import ConditionSums, Reading, read
 from ._controls import Controls
-from ._matrix import Rows, as_rows, choose
-from ._scale import ANY, EXPRESSION, Kind, Scale, look, require
+from ._matrix import Rows, as_rows
+from ._scale import Kind, Scale, look
+from ._scale_check import ANY, EXPRESSION, require
 from ._screen import Labels, Screen, labels
 
 if TYPE_CHECKING:

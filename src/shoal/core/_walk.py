@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from . import _dask
-from ._matrix import add_to_groups
+from ._block_sums import add_to_groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

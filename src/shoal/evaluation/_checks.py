@@ -8,7 +8,8 @@ import numpy as np
 from scipy import sparse
 
 from ..metrics._cells import sizes_of, stored
-from ..metrics._scale_match import FAR_APART, mismatch, profiles
+from ..metrics._scale_match import FAR_APART, mismatch
+from ..metrics._scale_profiles import profiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

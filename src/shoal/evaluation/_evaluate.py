@@ -14,8 +14,8 @@ from ..core._predictions import skipped_by
 from ..core._screen import resolve
 from ..metrics._external_suites import EXTERNAL_SUITES
 from ..metrics._suite import SUITE
+from ..models.base._embedding import vectors_of
 from ..models.base._requests import in_words
-from ..models.base._vocabulary import vectors_of
 from ._baseline_predictions import baseline_predictions
 from ._baselines import baseline_names
 from ._checks import checked

@@ -16,19 +16,21 @@ from scipy import sparse
 
 from .._keys import SPLIT
 from .._logging import logger
-from ..core._matrix import as_rows, choose
+from ..core._choose import choose
+from ..core._matrix import as_rows
 from ..core._population import SPLITS, population, read_once
-from ..core._scale import look, require_kind
+from ..core._scale import look
+from ..core._scale_check import require_kind
 from ..metrics._cells import repeated, sizes_of
 from ..metrics._comparison import Populations
 from ._checks import whole_numbers
 from ._condition_means import ConditionMeans
+from ._peer_scale import log_normalised, median_total, targets_of, totals_of
 from ._task import take
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from .._typing import Bools, Floats, Ints, Matrix
     from ..core._scale import Kind, Scale
     from ..core._screen import Screen
     from ._task import EvaluationTask
@@ -81,7 +83,7 @@ def peer_counts(
     values = rows.matrix
     control, context = cells.labels.is_control, cells.context
     made = (
-        _screen_of(adata, log_normalised(values, _targets(values, chosen | control, context)))
+        _screen_of(adata, log_normalised(values, targets_of(values, chosen | control, context)))
         for chosen in (scored, others if others.any() else scored)
     )
     return PeerCounts(*made)
@@ -101,9 +103,9 @@ def predicted_counts(made: Populations) -> Populations:
         return made
     group = made.truth.group
     contexts = np.concatenate([group, np.arange(len(several) - len(group))])
-    totals = [_totals(cells) for cells in several]
+    totals = [totals_of(cells) for cells in several]
     targets = [
-        _median(
+        median_total(
             np.concatenate([own for own, at in zip(totals, contexts, strict=True) if at == c]),
             of_sparse=sparse.issparse(several[0]),
         )
@@ -126,47 +128,6 @@ def mean_baseline_of(task: EvaluationTask, counts: PeerCounts) -> Populations:
     made = repeated(centre, sizes_of(real).tolist(), real[0].dtype)
     controls = take(cells.rows, [np.sort(own) for own in task.controls])
     return Populations(task.truth, made, controls=controls)
-
-
-def log_normalised(counts: Matrix, targets: Floats) -> Matrix:
-    """Return log(1 + x) of cells that are scaled to a number of counts, as scanpy computes it.
-
-    Parameters
-    ----------
-    counts
-        (n, d) counts, dense or CSR. Whole number types become float32, as in scanpy.
-    targets
-        (n,) counts of each cell after scaling.
-    """
-    floating = np.issubdtype(counts.dtype, np.floating)
-    values = counts.copy() if floating else counts.astype(np.float32)
-    factor = _totals(counts) / targets
-    factor = np.where(factor > 0, factor, 1.0).astype(values.dtype)
-    if sparse.issparse(values):
-        values.data /= np.repeat(factor, np.diff(values.indptr))
-        values.data = np.log1p(values.data)
-        return values
-    return np.log1p(values / factor[:, None])
-
-
-def _targets(counts: Matrix, chosen: Bools, context: Ints) -> Floats:
-    """Return (n,) medians of the totals of the chosen cells of the context of each cell."""
-    totals, of_sparse = _totals(counts), sparse.issparse(counts)
-    targets = np.full(len(totals), _median(totals[chosen], of_sparse=of_sparse))
-    for code in np.unique(context[chosen]):
-        here = context == code
-        targets[here] = _median(totals[chosen & here], of_sparse=of_sparse)
-    return targets
-
-
-def _median(totals: Floats, *, of_sparse: bool) -> float:
-    """Return the median of the totals, or 1 if there is none."""
-    some = totals if of_sparse else totals[totals > 0]
-    return float(np.median(some)) if some.any() else 1.0
-
-
-def _totals(counts: Matrix) -> Floats:
-    return np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
 
 
 def _screen_of(adata: AnnData, values: Any) -> AnnData:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .._h5ad import contents
-from .._validate import key_in, near, unique_genes
+from .._validate import key_in, near, some, unique_genes
 from ..core._codes import members
 from ..core._matrix import Rows, as_rows
 from ..core._population import population
@@ -308,7 +308,7 @@ def _cells_apart(task: EvaluationTask, cells: AnnData) -> Populations:
     if missing:
         msg = (
             f"the prediction lacks {len(missing)} of the {len(features)} genes of the screen: "
-            f"{_listed(missing)}; score the genes that both have: "
+            f"{some(missing, 8)}; score the genes that both have: "
             "adata[:, prediction.var_names].copy()"
         )
         raise KeyError(msg)
@@ -343,8 +343,3 @@ def _rows_of_conditions(
         where = 0 if screen.context_key is None else place.get(context, -1)
         rows = groups.get((perturbation, where), np.zeros(0, dtype=np.int64))
         yield rows[np.isclose(given.dose[rows], float(dose), rtol=1e-4)] if dose else rows
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Return the first names of a list."""
-    return ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")

@@ -11,10 +11,11 @@ import pandas as pd
 
 from .._logging import logger
 from ..core._controls import shuffled
-from ..core._gene_names import GeneNames, gene_names, no_target, tell_symbols
+from ..core._gene_names import GeneNames, gene_names, tell_symbols
 from ..core._matrix import as_rows
 from ..core._population import Population, check_scale, read_once
 from ..core._storage import working_dtype
+from ..core._targets import no_target
 from ..metrics._cells import Cells
 from ..metrics._comparison import Populations, Truth
 from ._axes import axes_of, axis_cells, read_by_axes

@@ -11,7 +11,8 @@ from ._fdr import benjamini_hochberg
 
 if TYPE_CHECKING:
     from .._typing import Floats, Ints
-    from ._strata import Composition, PairMoments
+    from ._pair_moments import PairMoments
+    from ._strata import Composition
 
 
 def spectrum_moments(covariance: Floats, free: int) -> tuple[float, float]:

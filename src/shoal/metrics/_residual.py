@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .._typing import Floats, Ints, Reals
-    from ._strata import Composition, ControlSample, PairMoments
+    from ._pair_moments import PairMoments
+    from ._strata import Composition, ControlSample
 
 GROUPS = 2048  # perturbations at a time
 

@@ -9,10 +9,14 @@ import numpy as np
 
 from .._keys import PCA
 from .._validate import key_in, text
-from ..core._matrix import as_rows, choose
+from ..core._choose import choose
+from ..core._matrix import as_rows
 from ..core._predictions import PREDICTED, prediction_slot
-from ..core._scale import WITH_EMPTY, look, require
+from ..core._scale import look
+from ..core._scale_check import WITH_EMPTY, require
 from ..core._screen import labels, resolve
+from ..metrics._scale_match import mismatch
+from ..metrics._scale_profiles import profiles_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -159,6 +163,30 @@ def axes_of(adata: AnnData, basis: str, *, in_genes: bool) -> Floats | None:
         )
         raise ValueError(msg)
     return np.asarray(adata.varm["PCs"], dtype=np.float64)
+
+
+def on_one_scale(predicted: Matrix, real: Matrix, control: Matrix, prediction: str) -> None:
+    """Raise ``ValueError`` unless predicted genes are on the scale of the real ones."""
+    found = mismatch(profiles_of(predicted, real, control))
+    if found:
+        end = "" if found.endswith("?") else "."
+        msg = (
+            f"{prediction!r} is not on the scale of the real cells: {found}{end} Normalise both "
+            "in one way, or name other real values with layer="
+        )
+        raise ValueError(msg)
+
+
+def finite(values: Floats, slot: str) -> Floats:
+    """Return values to draw; raise ``ValueError`` if some are NaN or infinite."""
+    bad = int((~np.isfinite(values)).any(axis=1).sum())
+    if bad:
+        msg = (
+            f"{slot} holds NaN or infinite values in {bad} of the {len(values)} cells to draw; "
+            "drop or fill them"
+        )
+        raise ValueError(msg)
+    return values
 
 
 def some(rows: Ints, most: int, rng: np.random.Generator) -> Ints:

@@ -140,7 +140,7 @@ def coherence(
             at, table["ci_low"], table["ci_high"], color=QUIET, lw=0.8, alpha=strength, zorder=2
         )
     if noise_curve and x in ("magnitude", "magnitude_plugin"):
-        _curve(ax, float(result["params"]["control_trace"]))
+        _curve(ax, float(result["params"]["control_trace"]), at, r)
     found = responses(table, result["params"], alpha)
     _points(ax, table, at, r, color, found, alpha)
 
@@ -201,9 +201,14 @@ def _headroom(ax: Axes) -> None:
     ax.set_yticks([tick for tick in ax.get_yticks() if low <= tick <= min(high, 1.0)])
 
 
-def _curve(ax: Axes, trace: float) -> None:
-    """Draw the coherence of a shift of all cells in the controls' noise, over the whole width."""
-    low, high = ax.get_xlim() if ax.dataLim.width > 0 else (0.0, 1.0)
+def _curve(ax: Axes, trace: float, x: Floats, y: Floats) -> None:
+    """Draw the coherence of a shift of all cells in the controls' noise, as wide as the points."""
+    if len(np.unique(x)) > 1:
+        ax.update_datalim(np.column_stack([x, y]))
+        ax.autoscale_view()
+        low, high = ax.get_xlim()
+    else:
+        low, high = 0.0, 1.1 * float(np.max(x, initial=0.0)) or 1.0
     magnitude = np.union1d(
         np.linspace(max(low, 0.0), high, 400), np.geomspace(max(low, high / 1e4), high, 400)
     )

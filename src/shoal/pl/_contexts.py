@@ -9,7 +9,18 @@ import numpy as np
 from .._keys import COHERENCE
 from .._validate import between, get_adata, key_in, listed, whole
 from ..core._results import read_result
-from ._style import CAUSE, FAINT, INK, QUIET, SIGNED, axes_or_new, shorten, tidy
+from ._style import (
+    CAUSE,
+    FAINT,
+    INK,
+    QUIET,
+    SIGNED,
+    axes_or_new,
+    legend_above,
+    plain,
+    shorten,
+    tidy,
+)
 from ._texts import fill
 
 if TYPE_CHECKING:
@@ -122,17 +133,16 @@ def contexts(
     ax.set_xticks(range(len(columns)), [shorten(c) for c in columns], rotation=45, ha="right")
     ax.set_yticks(range(len(rows)), [shorten(name) for name in rows])
     ax.set(xlim=(-0.6, len(columns) - 0.4), ylim=(len(rows) - 0.4, -0.6))
+    ax.set_xlabel(plain(result["params"].get("context_key") or "context"))
     tidy(ax)
     ax.tick_params(length=0, labelsize="x-small")
     ax.grid(color=FAINT, lw=0.6, zorder=0)
     ax.set_axisbelow(True)
-    ax.legend(
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        fontsize="x-small",
-        frameon=False,
-        handletextpad=0.2,
-    )
+    legend = legend_above(ax, handletextpad=0.2)
+    for handle in legend.legend_handles:  # they tell shapes: the colour of a point is a number
+        if handle.get_array() is not None:
+            handle.set_array(None)
+            handle.set_facecolor(INK)
     return ax
 
 

@@ -10,7 +10,7 @@ from scipy import sparse
 from .._validate import get_adata, key_in, whole
 from ..core._gene_names import gene_names
 from ..metrics._cells import densify
-from ._cells import read_prediction
+from ._cells import on_one_scale, read_prediction
 from ._evaluation import RIVAL
 from ._panels import grid
 from ._style import ACCENT, INK, QUIET, shorten, tidy
@@ -82,8 +82,8 @@ def genes(
     KeyError
         If the perturbation, the prediction, a gene or the context does not exist.
     ValueError
-        If `n_genes` is not positive, if fewer than two cells were predicted, or if the prediction
-        is not one of genes.
+        If values are NaN or not on one scale, if `n_genes` is not positive, if fewer than two cells
+        were predicted, or if the prediction is not one of genes.
 
     Examples
     --------
@@ -106,7 +106,9 @@ def genes(
         if gene not in called:
             key_in(gene, called.symbols, where=called.where)
     control, real = shown.real(shown.controls), shown.real(rows)
-    kinds = (("control", control), ("real", real), (prediction, shown.predicted(rows)))
+    predicted = shown.predicted(rows)
+    on_one_scale(predicted, real, control, prediction)
+    kinds = (("control", control), ("real", real), (prediction, predicted))
     at = (
         adata.var_names.get_indexer(called.of(genes))
         if genes is not None

@@ -11,11 +11,13 @@ from .._keys import COHERENCE
 from .._random import RNGLike, as_generator
 from .._responses import BY_REPLICATE
 from .._validate import get_adata, key_in, text, whole
+from ..core._choose import choose
 from ..core._design import make_plan
-from ..core._matrix import Rows, as_rows, choose
+from ..core._matrix import Rows, as_rows
 from ..core._plan import shifts_of
 from ..core._results import read_result
-from ..core._scale import look, require_kind
+from ..core._scale import look
+from ..core._scale_check import require_kind
 from ..core._screen import labels, of_result
 from ..metrics._cells import densify
 from ._cells import some
@@ -110,6 +112,7 @@ def geometry(
     name = screen.canonical(perturbation)
     key_in(name, result["table"].index, where=f"the table of adata.uns[{key!r}]")
     labelled = labels(adata, screen)
+    key_in(name, labelled.names, where=f"the cells of adata.obs[{screen.perturbation_key!r}]")
     strata = tuple(s for s in str(params.get("strata", "")).split(",") if s)
     plan = make_plan(adata, labelled, strata=strata, depth_key=params.get("depth_key") or None)
     matrix, slot = choose(adata, layer=layer, use_rep=use_rep)

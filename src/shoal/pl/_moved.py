@@ -9,9 +9,11 @@ import numpy as np
 from anndata import AnnData
 
 from .._validate import key_in
-from ..core._matrix import as_rows, choose
+from ..core._choose import choose
+from ..core._matrix import as_rows
 from ..core._predictions import PREDICTED, SOURCE, column_of, prediction_slot
-from ..core._scale import WITH_EMPTY, look, require_kind
+from ..core._scale import look
+from ..core._scale_check import WITH_EMPTY, require_kind
 from ..core._screen import labels
 from ._cells import axes_of, is_in_genes
 
@@ -37,12 +39,15 @@ class Moved:
         (n,) row of each cell in `rows`.
     rows
         Values of the cells.
+    in_genes
+        Whether these are genes; if not, they are dimensions of the basis.
     """
 
     names: NDArray[Any]
     source: NDArray[Any]
     at: Ints
     rows: Rows
+    in_genes: bool
 
 
 def read_moved(
@@ -89,7 +94,8 @@ def _recorded(adata: AnnData, screen: Screen, prediction: str, genes: Ints | Non
     where, key = prediction_slot(adata, prediction)
     matrix = getattr(adata, where)[key]
     names = np.asarray(labelled.names, dtype=object)[labelled.code[at]]
-    return Moved(names, adata.obs[source].astype(str).to_numpy()[at], at, as_rows(matrix, genes))
+    start = adata.obs[source].astype(str).to_numpy()[at]
+    return Moved(names, start, at, as_rows(matrix, genes), genes is not None)
 
 
 def _given(adata: AnnData, screen: Screen, prediction: AnnData, genes: Ints | None) -> Moved:
@@ -112,4 +118,4 @@ def _given(adata: AnnData, screen: Screen, prediction: AnnData, genes: Ints | No
         at = np.flatnonzero(obs[time].to_numpy() == obs[time].max())
     names = obs[screen.perturbation_key].astype(str).map(screen.canonical).to_numpy()[at]
     start = obs[source].astype(str).to_numpy()[at]
-    return Moved(names, start, at, as_rows(prediction.X, columns))
+    return Moved(names, start, at, as_rows(prediction.X, columns), genes is not None)

@@ -11,7 +11,7 @@ from scipy import stats
 from .._keys import COHERENCE
 from .._validate import get_adata, key_in
 from ..core._results import read_result
-from ._style import FAINT, INK, MARKERS, WHEEL, shorten, tidy
+from ._style import FAINT, INK, MARKERS, WHEEL, plain, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 RANDOM = "random split"
 ENOUGH = 20  # groups whose rate of rejection says something
+NAMED = 5  # labels of controls that are named, where they reject
 
 
 @fill
@@ -92,12 +93,12 @@ def coherence_null(
         msg = f"ax must be two axes, one for the p-values and one for the rates, not {len(ax)}"
         raise ValueError(msg)
     left, right = ax
-    _sorted_pvalues(left, table, pvalue)
+    _sorted_pvalues(left, table, pvalue, str(result["params"].get("by") or "labels"))
     _rates(right, result["rates"])
     return left, right
 
 
-def _sorted_pvalues(ax: Axes, table: pd.DataFrame, column: str) -> None:
+def _sorted_pvalues(ax: Axes, table: pd.DataFrame, column: str, by: str) -> None:
     """Draw sorted p-values against those that are expected, both as -log10, with the envelope."""
     table = table[np.isfinite(table[column])]
     split = table[table["held_out"] == RANDOM]
@@ -119,7 +120,7 @@ def _sorted_pvalues(ax: Axes, table: pd.DataFrame, column: str) -> None:
         )
     top = max(ax.dataLim.y1, 1.0) * 1.05
     if len(named):
-        _groups(ax, named[column].to_numpy(float), top)
+        _groups(ax, named.set_index("held_out")[column].sort_values(), by, top)
     right = max(ax.get_xlim()[1], 1.0)
     ax.plot([0, right], [0, right], color=INK, lw=0.8, ls=(0, (4, 2)), zorder=2)
     what = " of the residual" if column == "residual_pvalue" else ""
@@ -134,18 +135,32 @@ def _sorted_pvalues(ax: Axes, table: pd.DataFrame, column: str) -> None:
     tidy(ax)
 
 
-def _groups(ax: Axes, p: Floats, top: float) -> None:
-    """Draw real groups of controls as crosses; those above `top` as triangles at the edge."""
-    expected, observed = _envelope(len(p))[0], -np.log10(np.sort(np.maximum(p, 1e-300)))
+def _groups(ax: Axes, p: pd.Series, by: str, top: float) -> None:
+    """Draw sorted p-values of labels of controls as crosses; those above `top` at the edge.
+
+    The smallest ones below 0.05 are named, since such a guide may act by itself.
+    """
+    expected, observed = _envelope(len(p))[0], -np.log10(np.maximum(p.to_numpy(float), 1e-300))
     inside = observed <= top
     look = {"ls": "", "color": INK, "zorder": 4, "ms": 6}
     if inside.any():
-        label = f"{inside.sum()} control groups"
+        label = f"{plain(by)}: {inside.sum()} left out in turn"
         ax.plot(expected[inside], observed[inside], marker="x", mew=1.4, label=label, **look)
     if not inside.all():
-        label = f"{(~inside).sum()} control groups beyond the axis"
+        label = f"{plain(by)}: {(~inside).sum()} beyond the axis"
         edge = np.full((~inside).sum(), 0.985 * top)
         ax.plot(expected[~inside], edge, marker="^", label=label, **look)
+    for i in np.flatnonzero(p < 0.05)[:NAMED]:
+        ax.annotate(
+            shorten(p.index[i]),
+            (expected[i], min(observed[i], 0.985 * top)),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize="x-small",
+            color=INK,
+            zorder=5,
+        )
 
 
 def _envelope(n: int) -> tuple[Floats, Floats, Floats]:

@@ -11,7 +11,7 @@ from .._random import RNGLike, as_generator
 from .._validate import get_adata, listed, whole
 from ..core._predictions import prediction_slot
 from ..metrics._cells import densify
-from ._cells import Prediction, axes_of, read_prediction
+from ._cells import Prediction, axes_of, finite, on_one_scale, read_prediction
 from ._evaluation import RIVAL
 from ._panels import agreement, check_panels, draw_cloud, name_axes, new_panels, plane_of
 from ._style import ACCENT, INK, QUIET, shorten, tidy
@@ -99,8 +99,9 @@ def populations(
     KeyError
         If the perturbation, the prediction, the basis or the context does not exist.
     ValueError
-        If fewer than two cells were predicted, if they cannot be projected on the basis, if a
-        component does not exist, or if one ax was given for several perturbations.
+        If values are NaN or not on one scale, if fewer than two cells were predicted, if they
+        cannot be projected on the basis, if a component does not exist, or if one ax was given for
+        several perturbations.
 
     Examples
     --------
@@ -147,16 +148,19 @@ def _panel(shown: Prediction, axes: Floats | None, perturbation: str, basis: str
     """Return the control, real and predicted cells of a perturbation in the basis."""
     scores = np.asarray(shown.adata.obsm[basis])
     name, rows = shown.cells_of(perturbation)
-    real = np.asarray(scores[rows], dtype=np.float64)
-    if axes is None:
-        predicted = densify(shown.predicted(rows)).astype(np.float64)
-    else:  # the PCA's centre is what real cells lose on their way from genes to scores
-        centre = (shown.real(rows) @ axes - real).mean(axis=0)
-        predicted = shown.predicted(rows) @ axes - centre
+    slot = f"adata.obsm[{basis!r}]"
+    real, control = (
+        finite(np.asarray(scores[own], dtype=np.float64), slot) for own in (rows, shown.controls)
+    )
+    predicted = densify(shown.predicted(rows)).astype(np.float64)
     if not np.isfinite(predicted).all():
         msg = f"{shown.name!r} holds NaN for cells of {name!r}; predict them with sh.tl.predict"
         raise ValueError(msg)
-    return Panel(name, np.asarray(scores[shown.controls], dtype=np.float64), real, predicted)
+    if axes is not None:  # the PCA's centre is what real cells lose from genes to scores
+        genes = shown.real(rows)
+        on_one_scale(predicted, genes, shown.real(shown.controls), shown.name)
+        predicted = predicted @ axes - (genes @ axes - real).mean(axis=0)
+    return Panel(name, control, real, predicted)
 
 
 def _draw(

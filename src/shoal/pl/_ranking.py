@@ -11,7 +11,7 @@ from .._responses import responses
 from .._validate import between, flag, get_adata, key_in, whole
 from ..core._results import read_result
 from ._coherence import classes
-from ._style import INK, LONGEST, QUIET, axes_or_new, plain, shorten, tidy
+from ._style import INK, LONGEST, QUIET, axes_or_new, legend_above, plain, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
@@ -123,14 +123,7 @@ def ranking(
     ax.grid(axis="y", color=QUIET, lw=0.4, alpha=0.35)
     _cell_numbers(ax, shown)
     longest = max((len(text) for text in ax.get_legend_handles_labels()[1]), default=0)
-    ax.legend(
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        fontsize="x-small",
-        frameon=False,
-        ncols=1 if longest > LONGEST else 2,
-        handletextpad=0.2,
-    )
+    legend_above(ax, ncols=1 if longest > LONGEST else 2, handletextpad=0.2)
     return ax
 
 

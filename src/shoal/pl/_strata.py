@@ -17,7 +17,7 @@ from ._evaluation import (
     negative_of,
     read_evaluation,
 )
-from ._style import INK, MARKERS, WHEEL, axes_or_new, shorten, tidy
+from ._style import INK, MARKERS, WHEEL, axes_or_new, legend_above, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
@@ -127,14 +127,7 @@ def strata(
     tidy(ax)
     ax.tick_params(axis="x", length=0)
     ax.margins(x=0.06)
-    ax.legend(
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        fontsize="x-small",
-        frameon=False,
-        ncols=4,
-        columnspacing=1.2,
-    )
+    legend_above(ax, ncols=4, columnspacing=1.2)
     return ax
 
 

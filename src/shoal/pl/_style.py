@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.legend import Legend
 
     from .._typing import Floats
 
@@ -60,6 +61,12 @@ def tidy(ax: Axes) -> None:
     ax.spines[["left", "bottom"]].set_color(INK)
     ax.tick_params(colors=INK, labelsize="small")
     ax.set_axisbelow(True)
+
+
+def legend_above(ax: Axes, **options: Any) -> Legend:
+    """Put a small legend without a frame above the axes; `options` are those of ``Axes.legend``."""
+    small = {"fontsize": "x-small", "frameon": False}
+    return ax.legend(loc="lower left", bbox_to_anchor=(0, 1), **small, **options)
 
 
 def plain(name: object) -> str:
@@ -110,7 +117,7 @@ def name_points(
         objects=None if legend is None else [legend],
         ax=ax,
         force_static=(0.3, 0.5),
-        force_text=(0.2, 0.4),
+        force_text=(0.4, 0.8),
         iter_lim=150,  # not a time limit, which would make the picture depend on the machine
         expand=(1.15, 1.4),
         arrowprops={"arrowstyle": "-", "color": INK, "lw": 0.5, "alpha": 0.7},

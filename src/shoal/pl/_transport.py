@@ -12,7 +12,7 @@ from .._keys import PCA
 from .._random import RNGLike, as_generator
 from .._validate import get_adata, listed, whole
 from ..core._screen import labels, resolve
-from ._cells import inside_of, some
+from ._cells import finite, inside_of, on_one_scale, some
 from ._evaluation import RIVAL
 from ._moved import read_moved
 from ._panels import agreement, check_panels, draw_cloud, name_axes, new_panels, plane_of
@@ -120,9 +120,9 @@ def transport(
     KeyError
         If the perturbation, the prediction, the basis, the context or a source cell does not exist.
     ValueError
-        If the name of a prediction comes without a perturbation, if cells cannot be projected on
-        the basis, if a component does not exist, if no arrow is left to draw, or if one ax was
-        given for several perturbations.
+        If values are NaN or not on one scale, if the name of a prediction comes without a
+        perturbation, if cells cannot be projected on the basis, if a component does not exist, if
+        no arrow is left to draw, or if one ax was given for several perturbations.
 
     Examples
     --------
@@ -184,14 +184,19 @@ def _panels(
     if len(control) < 2:
         msg = f"the screen has {len(control)} control cells in the context shown; it takes 2"
         raise ValueError(msg)
-    of_control = np.asarray(real.take(control) @ axes)
-    centre = (of_control - np.asarray(adata.obsm[basis])[control]).mean(axis=0)  # as in obsm
+    genes = real.take(control)
+    scores = finite(np.asarray(adata.obsm[basis])[control], f"adata.obsm[{basis!r}]")
+    of_control = finite(np.asarray(genes @ axes), "the real values")
+    centre = (of_control - scores).mean(axis=0)  # as in obsm
     panels = []
     for name in names:
         at, source = _arrows_of(adata, moved, name, inside)
         rows = np.flatnonzero((labelled.code == _code(labelled.names, name)) & inside)
         starts, back = np.unique(source, return_inverse=True)
-        start, end = real.take(starts) @ axes, moved.rows.take(at) @ axes
+        carried = moved.rows.take(at)
+        if moved.in_genes:
+            on_one_scale(carried, real.take(starts), genes, name)
+        start, end = real.take(starts) @ axes, carried @ axes
         kinds = (of_control, real.take(rows) @ axes, np.asarray(start)[back], end)
         panels.append(Panel(name, *(np.asarray(z, dtype=np.float64) - centre for z in kinds)))
     return panels

@@ -16,6 +16,7 @@ from .._validate import get_adata, listed, one_of, whole
 from ..core._claims import check_name, claim
 from ..core._results import write_table
 from ..core._screen import labels, resolve
+from ..core._screen_checks import nothing_perturbed
 from ..core._slots import written
 from ..core._view import check_writable
 from ._embed_checks import keys_of, refuse_missing, target_column, warn_identical
@@ -204,6 +205,8 @@ def embed(
     labelled = labels(adata, screen)
 
     perturbations = singles(screen, labelled, names)
+    if not perturbations:
+        raise ValueError(nothing_perturbed(screen.perturbation_key))
     key_of = keys_of(adata, screen, labelled, perturbations, targets)
     request = EmbeddingRequest(
         adata=adata,

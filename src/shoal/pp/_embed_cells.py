@@ -9,11 +9,13 @@ import pandas as pd
 
 from .._keys import PCA, SPLIT
 from .._logging import logger
+from ..core._choose import choose
 from ..core._codes import joined
 from ..core._design import make_plan, strata_keys
 from ..core._gene_names import gene_names
-from ..core._matrix import Rows, as_rows, choose
-from ..core._scale import look, require
+from ..core._matrix import Rows, as_rows
+from ..core._scale import look
+from ..core._scale_check import require
 from ..core._screen import Labels
 from ._embed_expression import coexpression, mean_shifts, scores
 from ._embed_mds import root_energies, scaled, to_unit

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core._matrix import Rows, add_to_groups
+from ..core._block_sums import add_to_groups
+from ..core._matrix import Rows
 from ..metrics._pca import axes_of_rows, principal_axes
 from ._pca import _dense_pieces
 

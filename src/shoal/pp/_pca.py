@@ -11,7 +11,7 @@ import numpy as np
 from .._logging import logger
 from .._settings import settings
 from .._threads import each
-from ..core._matrix import row_squares
+from ..core._block_sums import row_squares
 from ..core._walk import walk
 from ..metrics._cells import densify
 from ..metrics._pca import Moments, principal_axes, rotated_onto

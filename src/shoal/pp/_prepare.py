@@ -11,13 +11,15 @@ from .._keys import PCA, SPLIT
 from .._logging import logger
 from .._threads import one_thread
 from .._validate import get_adata, key_in, listed, one_of, positive, whole
+from ..core._choose import choose
 from ..core._claims import claim
-from ..core._gene_names import genes_called, targets_of
-from ..core._matrix import Rows, as_rows, choose
+from ..core._matrix import Rows, as_rows
 from ..core._order import stable_order
-from ..core._scale import EXPRESSION, look, require
+from ..core._scale import look
+from ..core._scale_check import EXPRESSION, require
 from ..core._screen import labels, resolve
 from ..core._slots import WRITES, write_slots, written
+from ..core._targets import genes_called, targets_of
 from ..core._view import check_writable
 from ._lognorm import log_normalise
 from ._pca import fit_pca

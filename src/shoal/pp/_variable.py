@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from ..core._matrix import add_to_groups
+from ..core._block_sums import add_to_groups
 from ..core._walk import walk
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from .._validate import get_adata, listed, one_of, whole
 from ..core._claims import claim_result
 from ..core._design import make_plan
 from ..core._results import read_result, write_table
-from ..core._screen import Screen, labels, of_result
+from ..core._screen import Screen, of_result, perturbed_labels
 from ..metrics._association import Association, partial_association, raw_partial
 from ._correction import CORRECTIONS, adjusted
 from ._crossfit import crossfit
@@ -205,7 +205,7 @@ def associate(
         screen=screen,
         overwrite=overwrite,
     )
-    labelled = labels(adata, screen)
+    labelled = perturbed_labels(adata, screen)
     strata = tuple(k for k in str(params.get("strata", "")).split(",") if k)
     plan = make_plan(adata, labelled, strata=strata, depth_key=None)
     shift = column_shift(adata, plan, scored, labelled.names, where="score")

@@ -22,11 +22,12 @@ from ..core._screen import perturbed_labels, resolve
 from ..metrics._coherence import signed_sqrt
 from ..metrics._null import adjust
 from ..metrics._shrinkage import shrink
-from ._contexts import by_context, causes, parts_of, within
+from ._contexts import by_context, causes, within
 from ._explain import explain
 from ._features import features, whitened
 from ._flags import flags
 from ._measure import Measured, measure
+from ._parts import parts_of
 from ._permute import permutation_pvalues
 from ._replicates import by_replicate
 

@@ -12,16 +12,16 @@ from .._docs import shared
 from .._keys import DISTANCE
 from .._random import as_generator
 from .._threads import one_thread
-from .._validate import _listed, between, flag, get_adata, one_of, whole
+from .._validate import between, flag, get_adata, one_of, some, whole
+from ..core._choose import choose
 from ..core._claims import claim_result
-from ..core._design import strata_keys
+from ..core._design import strata_keys, strata_of
 from ..core._grouped_cells import gather
-from ..core._matrix import as_rows, choose
+from ..core._matrix import as_rows
 from ..core._order import stable_order
 from ..core._results import read_result, write_table
-from ..core._scale import WITH_EMPTY, require_kind
+from ..core._scale_check import WITH_EMPTY, require_kind
 from ..core._screen import perturbed_labels, resolve
-from ..core._screen_checks import check_columns
 from ..metrics._mmd import as_widths
 from ..metrics._permutation import permutation_pvalue
 from ._correction import CORRECTIONS, adjusted
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     from .._random import RNGLike
-    from .._typing import Bools, Floats, Ints
+    from .._typing import Floats, Ints
     from ..core._grouped_cells import GroupedCells
     from ._distance_between import Metric
 
@@ -188,7 +188,7 @@ def distance(
     labelled = perturbed_labels(adata, screen)
     matrix, slot = choose(adata, layer=layer, use_rep=use_rep)
     keys = strata_keys(screen, strata)
-    stratum = _strata(adata, keys, labelled.code >= 0)
+    stratum, _ = strata_of(adata, keys, used=labelled.code >= 0)
     cells = gather(
         as_rows(matrix, slot=slot).held(),
         labelled.code,
@@ -299,24 +299,6 @@ def _check_test(n_perms: int, alpha: float, *, pairwise: bool) -> None:
         raise ValueError(msg)
 
 
-def _strata(adata: AnnData, keys: Sequence[str], labelled: Bools) -> Ints:
-    """Return the (n_obs,) stratum of each cell, all 0 without strata."""
-    if not keys:
-        return np.zeros(adata.n_obs, dtype=np.int64)
-    columns = list(keys)
-    check_columns(adata, [("strata", column) for column in columns])
-    missing = int((adata.obs[columns].isna().any(axis=1).to_numpy() & labelled).sum())
-    if missing:
-        msg = (
-            f"{missing} cells have no value in strata={columns}; drop them, or fill in a value "
-            "of their own"
-        )
-        raise ValueError(msg)
-    table = adata.obs[columns].reset_index(drop=True)  # the index may have the name of a column
-    grouped = table.groupby(columns, sort=True, observed=True, dropna=False)
-    return grouped.ngroup().to_numpy(dtype=np.int64)
-
-
 def _check_sizes(cells: GroupedCells, metric: Metric, names: pd.Index) -> None:
     """Raise if controls are too few; warn of perturbations and cells that cannot be compared."""
     m = cells.counts[:, -1]
@@ -329,7 +311,7 @@ def _check_sizes(cells: GroupedCells, metric: Metric, names: pd.Index) -> None:
     alone = names[~usable.any(axis=0)]
     if len(alone):
         warnings.warn(
-            f"no distance for {_listed(list(alone))}: at least {metric.least} cells and "
+            f"no distance for {some(list(alone))}: at least {metric.least} cells and "
             f"{metric.least} controls of the "
             "same stratum are needed",
             UserWarning,

@@ -103,7 +103,7 @@ def evaluate(
 
         - The split is audited by its labels, whoever wrote it: held-out conditions that are trained
           on are an error.
-        - ``None`` for all perturbed cells, those of training among them. It has to be said aloud
+        - ``None`` for all perturbed cells, those of training among them. It has to be passed
           where there is no ``obs["split"]``, and ``params["caution"]`` repeats it.
     n_comps
         Principal components for the metrics that work in them.

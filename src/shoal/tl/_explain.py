@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..core._plan import Plan
     from ._measure import Measured
 
-MOST = 800  # control cells that make the covariance of one perturbation
+MOST = 600  # control cells that make the covariance of one perturbation
 
 
 def explain(
@@ -64,6 +64,7 @@ def explain(
             causes[group] = _excess.cause(
                 summary, float(np.expm1(table["dispersion"][group])), 2 * noise
             )
+        del cells
     return {f"excess_{name}": values for name, values in shares.items()} | {"cause": causes}
 
 
@@ -81,28 +82,34 @@ class _Controls:
         strata, share = made.stratum[lo:hi], made.share[lo:hi]
         key = strata.tobytes() + share.tobytes()
         if key not in self.known:
-            parts = []
-            for h, p in zip(strata, share, strict=True):
-                cells = sample.cells[sample.rows(h, max(10, int(np.ceil(MOST * p))))]
-                parts.append(
-                    cells * np.float32(np.sqrt(p / max(len(cells) - 1, 1)) / sample.stretch[h])
-                )
-            self.known = {key: _excess.Spread(np.vstack(parts), 1)}
+            rows = [
+                sample.rows(h, max(10, int(np.ceil(MOST * p))))
+                for h, p in zip(strata, share, strict=True)
+            ]
+            scale = [
+                np.sqrt(p / max(len(at) - 1, 1)) / sample.stretch[h]
+                for h, p, at in zip(strata, share, rows, strict=True)
+            ]
+            cells = sample.cells[np.concatenate(rows)]
+            cells *= np.repeat(scale, [len(at) for at in rows])[:, None].astype(np.float32)
+            self.known = {key: _excess.Spread(cells, 1)}
         return self.known[key]
 
 
 def _about_parts(cells: Floats, part: Ints) -> Floats:
-    """Return cells with the mean of their part replaced by the mean of all.
+    """Replace the mean of each part of the cells by the mean of all, in place.
 
     The deviations are scaled for the degrees of freedom that the means cost.
     """
     mean = cells.mean(axis=0)
     own = np.unique(part, return_inverse=True)[1]
     n, parts = len(cells), int(own.max()) + 1
-    centre = np.zeros((parts, cells.shape[1]))
-    np.add.at(centre, own, cells)
-    centre /= np.bincount(own)[:, None]
-    return mean + (cells - centre[own]) * np.sqrt((n - 1) / max(n - parts, 1))
+    for k in range(parts):
+        inside = np.flatnonzero(own == k)
+        cells[inside] -= cells[inside].mean(axis=0)
+    cells *= np.sqrt((n - 1) / max(n - parts, 1))
+    cells += mean
+    return cells
 
 
 def _each_group(
@@ -112,7 +119,7 @@ def _each_group(
 
     As many groups are read at once as fit in memory. One at a time is made dense.
     """
-    batch = np.cumsum(measured.columns["n_cells"][groups]) // rows.batch
+    batch = np.cumsum(measured.columns["n_cells"][groups]) // max(rows.batch // 2, 1)
     order = np.argsort(plan.group, kind="stable")
     first = np.searchsorted(plan.group[order], np.arange(plan.n_groups + 1))
     coef = measured.sums.shift.coef
@@ -123,3 +130,4 @@ def _each_group(
         block = rows.take(index)
         for g, own in zip(chosen, cells, strict=True):
             yield g, own, shifts_of(block[np.searchsorted(index, own)], plan, own, coef)
+        del block  # before the next batch is read

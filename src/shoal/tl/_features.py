@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._keys import PCA
-from ..core._gene_names import genes_called, targets_of
-from ..core._matrix import Rows, as_rows, choose
-from ..core._scale import WITH_EMPTY, look, require_kind
+from ..core._choose import choose
+from ..core._matrix import Rows, as_rows
+from ..core._scale import look
+from ..core._scale_check import WITH_EMPTY, require_kind
+from ..core._targets import genes_called, targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

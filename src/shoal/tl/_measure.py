@@ -12,7 +12,8 @@ from ..core._cell_dots import cell_dots
 from ..core._groups import directions
 from ..metrics import _coherence as coh
 from ..metrics import _magnitude, _null, _residual
-from ..metrics._strata import Composition, pair_moments
+from ..metrics._pair_moments import pair_moments
+from ..metrics._strata import Composition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from ..core._groups import CrossSums, Directions, GroupSums
     from ..core._matrix import Rows
     from ..core._plan import Plan
+    from ..metrics._pair_moments import PairMoments
     from ..metrics._residual import Translation
-    from ..metrics._strata import PairMoments
 
 NUMBERS = [
     "magnitude",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._logging import progress
+from ..core._block_sums import group_sum, row_dot
 from ..core._codes import members
-from ..core._matrix import group_sum, row_dot
 
 if TYPE_CHECKING:
     from .._typing import Floats, Ints, Matrix

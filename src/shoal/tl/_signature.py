@@ -11,10 +11,12 @@ import pandas as pd
 from .._keys import PCA
 from .._logging import logger
 from .._validate import key_in
+from ..core._choose import choose
 from ..core._gene_names import gene_names, tell_symbols
 from ..core._gene_sets import read_gene_sets
-from ..core._matrix import Rows, as_rows, choose
-from ..core._scale import WITH_EMPTY, look, require, require_kind
+from ..core._matrix import Rows, as_rows
+from ..core._scale import look
+from ..core._scale_check import WITH_EMPTY, require, require_kind
 from ..core._walk import group_sums
 
 if TYPE_CHECKING:

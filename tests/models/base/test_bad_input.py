@@ -38,7 +38,7 @@ def test_test_perturbations_without_a_vector_are_told_of_before_and_refused_afte
 ):
     sh.pp.split(screen, by="perturbation", test=["P2"])
     model = fit_flow(screen, **SHORT)
-    assert "1 perturbations have no vector (one-hot) and cannot be predicted: P2" in caplog.text
+    assert "1 perturbations have no vector (one-hot) and cannot be predicted: 'P2'" in caplog.text
     before = screen.copy()
     with pytest.raises(KeyError, match=r"'P2' did not occur in training.*sh\.pp\.embed"):
         sh.tl.predict(screen, model, subset="test")
@@ -51,7 +51,7 @@ def test_an_embedding_that_lacks_some(screen, fit_flow, caplog):
     sh.pp.split(screen, by="perturbation", test=["P2"])
     table = pd.DataFrame(np.eye(5, 3), index=["P1", "P3", "P4", "P5", "P9"])
     model = fit_flow(screen, embedding=table, **SHORT)
-    assert "1 perturbations have no vector (table) and cannot be predicted: P2" in caplog.text
+    assert "1 perturbations have no vector (table) and cannot be predicted: 'P2'" in caplog.text
     with pytest.raises(
         KeyError, match=r"'P2\+P1' holds 'P2', which got no vector in the embedding 'table'"
     ):

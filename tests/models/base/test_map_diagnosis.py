@@ -140,7 +140,7 @@ def test_what_cannot_be_diagnosed(shifted, caplog):
     other = shifted.copy()
     other.obs["perturbation"] = other.obs["perturbation"].replace({"B": "C"})
     assert list(model.diagnose(other).index) == ["A", "A"]
-    assert "1 perturbations have no vector and are left out: C" in caplog.text
+    assert "1 perturbations have no vector and are left out: 'C'" in caplog.text
     with pytest.raises(ValueError, match="there is nothing to map to"):
         model.diagnose(other[other.obs["perturbation"] != "A"].copy())
     with pytest.raises(ValueError, match="no cell of this AnnData is labelled 'control'"):

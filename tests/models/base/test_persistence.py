@@ -202,7 +202,7 @@ def test_names_that_training_did_not_know(model, divided, tmp_path, caplog):
     divided.obs["context"] = np.where(late, "context9", "context1")
     divided.obs["batch"] = "batch7"
     back = sh.models.Flow.load(tmp_path / "model", divided)
-    assert "1 perturbations have no vector (one-hot) and cannot be predicted: Q" in caplog.text
+    assert "1 perturbations have no vector (one-hot) and cannot be predicted: 'Q'" in caplog.text
     sh.tl.predict(divided, back)
     assert "left out, and not predicted: 'Q' did not occur in training" in caplog.text
     assert not divided.obs["predicted_predicted"][divided.obs["perturbation"] == "Q"].any()

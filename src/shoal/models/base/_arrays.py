@@ -10,7 +10,7 @@ from scipy import sparse
 
 from ..._validate import key_in
 from ...metrics._cells import densify
-from ._learning import known_population
+from ._given_cells import known_population
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,6 +13,7 @@ import numpy as np
 
 from ... import _h5ad
 from ..._staging import staged
+from ..._validate import some
 from ._plain import from_plain, to_plain
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def write_model(
     lost = [key for key in missing if key.split(".")[0] in FINITE]
     if lost:
         msg = (
-            f"{_shown(lost)} of the model hold NaN or infinite values, so it is of no use: train "
+            f"{some(lost, 6)} of the model hold NaN or infinite values, so it is of no use: train "
             "it again, with a lower learning rate or on other values"
         )
         raise ValueError(msg)
@@ -121,7 +122,7 @@ def read_model(folder: str | Path) -> dict[str, Any]:
     lost = sorted(set(_not_finite(arrays)) - set(entry.get("missing", ())))
     if lost:
         msg = (
-            f"{path}: {_shown(lost)} hold NaN or infinite values, which were not there when the "
+            f"{path}: {some(lost, 6)} hold NaN or infinite values, which were not there when the "
             "model was saved: the file is damaged, or was changed"
         )
         raise ValueError(msg)
@@ -145,11 +146,6 @@ def _not_finite(arrays: dict[str, np.ndarray]) -> list[str]:
         for key, values in arrays.items()
         if values.dtype.kind in "fc" and not np.isfinite(values).all()
     ]
-
-
-def _shown(keys: list[str]) -> str:
-    more = f" and {len(keys) - 6} more arrays" if len(keys) > 6 else ""
-    return ", ".join(map(repr, keys[:6])) + more
 
 
 def as_read(entry: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pandas as pd
 from ..._keys import PREDICTIONS
 from ..._logging import logger, progress
 from ..._random import RNGLike, as_generator, spawn
-from ..._validate import get_adata, whole
+from ..._validate import get_adata, some, whole
 from ...core._codes import grouped, members
 from ...core._population import SPLITS
 from ...core._predictions import known_predictions, prediction_entry
@@ -270,8 +270,8 @@ def _check_carries(model: PerturbationModel) -> None:
 
 def _warn_left_out(names: list[str]) -> None:
     if names:
-        some = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
-        logger.warning("%d perturbations have no vector and are left out: %s", len(names), some)
+        said = "%d perturbations have no vector and are left out: %s"
+        logger.warning(said, len(names), some(names, 8))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from ...core._view import materialize_view
 from ..post._postprocessing import Postprocessing
 from ..space._space import fit_space, space_from_dict
 from ..start._start import Controls, at_source
-from ._learning import known_population, learn_vocabulary
+from ._given_cells import known_population
+from ._learning import learn_vocabulary
 from ._persistence import Stored
 from ._predictor import Predictor
 from ._sets import held_out, run_in_sets, sets_of

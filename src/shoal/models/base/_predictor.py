@@ -12,7 +12,7 @@ from ...core._population import Population
 from ._arrays import cells_of, in_kind_of, is_matrix
 from ._assembly import predicted_adata
 from ._generation import in_blocks
-from ._learning import known_population
+from ._given_cells import known_population
 from ._requests import (
     by_condition,
     in_words,

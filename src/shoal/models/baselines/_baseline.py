@@ -5,10 +5,11 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ...core._matrix import choose
+from ...core._choose import choose
 from ...core._population import Population, population, read_once
 from ...core._screen import resolve
-from ..base._learning import known_population, learn_vocabulary
+from ..base._given_cells import known_population
+from ..base._learning import learn_vocabulary
 from ..base._persistence import Stored
 from ..base._predictor import Predictor
 from ..base._registry import name_of

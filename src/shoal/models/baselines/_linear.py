@@ -8,7 +8,7 @@ import numpy as np
 
 from ..._validate import positive, whole
 from ...metrics._pca import axes_of_rows
-from ..base._vocabulary import ONE_HOT
+from ..base._embedding import ONE_HOT
 from ._deltas import Deltas
 from ._shift import ShiftBaseline
 from ._vectors import summed

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ...core._choose import choose
 from ...core._codes import codes_of, recode
-from ...core._matrix import as_rows, choose
+from ...core._matrix import as_rows
 from ...core._population import Population, check_scale
 from ...core._screen import Labels
 from ...training import Conditions
-from ..base._learning import aligned
+from ..base._given_cells import aligned
 
 if TYPE_CHECKING:
     import torch

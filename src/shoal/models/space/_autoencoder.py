@@ -11,7 +11,7 @@ import torch
 
 from ..._logging import logger
 from ..._validate import positive
-from ...core._matrix import refuse_images
+from ...core._choose import refuse_images
 from ...metrics._cells import densify
 from ._autoencoder_module import Autoencoder, in_blocks, reconstruction_error, train_autoencoder
 from ._fit_cells import at_most

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core._matrix import refuse_images
+from ...core._choose import refuse_images
 
 if TYPE_CHECKING:
     from ..._typing import Ints, Matrix

@@ -1,0 +1,130 @@
+"""The vectors of perturbations that a call means: those of an embedding, or one-hot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from ..._keys import EMBEDDINGS, EMBEDDINGS_INFO
+from ..._validate import key_in
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from ..._typing import Matrix
+
+ONE_HOT = "one-hot"
+
+
+def one_hot(n: int) -> sparse.csr_matrix:
+    """Return (n, n) one-hot vectors, which take as much memory as n numbers."""
+    return sparse.identity(n, dtype=np.float32, format="csr")
+
+
+def embedding_of(
+    adata: AnnData, embedding: str | pd.DataFrame | None, singles: list[str]
+) -> tuple[str, tuple[str, ...], Matrix, bool]:
+    """Return the vectors that a call means.
+
+    Parameters
+    ----------
+    adata
+        Screen.
+    embedding
+        Name of an embedding of the screen, or a table; one-hot vectors if ``None``.
+    singles
+        Single perturbations of training.
+
+    Returns
+    -------
+    name
+        Name of the embedding.
+    perturbations
+        Single perturbations that have a vector.
+    vectors
+        Their vectors, (V, E) float32.
+    transductive
+        Whether the vectors have seen held-out cells.
+
+    Raises
+    ------
+    KeyError
+        If there is no such embedding, or a perturbation of training has no vector in it.
+    ValueError
+        If the vectors hold NaN or infinite values, or a name twice.
+    """
+    if embedding is None:
+        return ONE_HOT, tuple(singles), one_hot(len(singles)), False
+    name, table = vectors_of(adata, embedding)
+    stored = adata.uns.get(EMBEDDINGS, {})
+    transductive = _is_transductive(
+        adata, [key for key, own in stored.items() if table.equals(own)]
+    )
+    table = table.set_axis(table.index.astype(str))
+    missing = [s for s in singles if s not in table.index]
+    if missing:
+        msg = (
+            f"perturbations of training have no vector in the embedding {name!r}: "
+            f"{', '.join(missing[:12])}"
+            f"{' and others' if len(missing) > 12 else ''}; embed them too, or drop their cells"
+        )
+        raise KeyError(msg)
+    return name, tuple(table.index), table.to_numpy(dtype=np.float32), transductive
+
+
+def vectors_of(adata: AnnData, embedding: str | pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """Return the name and the table of an embedding.
+
+    Parameters
+    ----------
+    adata
+        Screen.
+    embedding
+        Name of an embedding of the screen, or a table.
+
+    Raises
+    ------
+    KeyError
+        If there is no such embedding.
+    TypeError
+        If it is neither a name nor a table.
+    ValueError
+        If the vectors are no numbers, hold NaN or infinite values, or a name twice.
+    """
+    if isinstance(embedding, pd.DataFrame):
+        name, table = "table", embedding
+    elif isinstance(embedding, str):
+        stored = adata.uns.get(EMBEDDINGS, {})
+        key_in(
+            embedding,
+            list(stored),
+            where=f"adata.uns[{EMBEDDINGS!r}]",
+            hint="sh.pp.embed(adata, ...) writes them.",
+        )
+        name, table = embedding, stored[embedding]
+    else:
+        msg = (
+            "embedding must be the name of an embedding that sh.pp.embed(adata, ...) wrote, or a "
+            f"DataFrame with a row for each perturbation, not {type(embedding).__name__}"
+        )
+        raise TypeError(msg)
+    try:
+        values = table.to_numpy(dtype=np.float64)
+    except (TypeError, ValueError):
+        msg = f"the embedding {name!r} holds values that are no numbers; give numbers alone"
+        raise ValueError(msg) from None
+    if table.index.astype(str).has_duplicates or not np.isfinite(values).all():
+        msg = f"the embedding {name!r} holds a name twice, or values that are not finite"
+        raise ValueError(msg)
+    return name, table
+
+
+def _is_transductive(adata: AnnData, names: list[str]) -> bool:
+    """Whether an embedding is recorded as one that has seen held-out cells."""
+    record = adata.uns.get(EMBEDDINGS_INFO, {}).get("table", pd.DataFrame())
+    return "transductive" in record and bool(
+        record["transductive"].reindex(names, fill_value=False).any()
+    )
