@@ -11,7 +11,7 @@ from .._logging import logger
 from ..metrics._coherence import signed_sqrt
 from ..metrics._null import adjust
 from ..metrics._replicates import replicate_test
-from ._replicate_column import ReplicateColumn, replicates_of
+from ._replicate_column import LEAST_CELLS, ReplicateColumn, replicates_of
 from ._replicate_means import as_replicates, mean_shifts, shifts_within
 
 if TYPE_CHECKING:
