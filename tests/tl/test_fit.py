@@ -239,6 +239,15 @@ def test_a_written_screen_carries_on(adata, flow, tmp_path):
     np.testing.assert_array_equal(predicted(flow(back)), predicted(flow(adata)))
 
 
+def test_an_error_leaves_the_registry_of_an_earlier_fit_alone(adata, flow):
+    flow(adata, config=TINY)
+    before = dict(adata.uns)
+    with pytest.raises(ValueError, match="max_steps must be a whole number"):
+        flow(adata, config=TINY, max_steps=-1)
+    assert adata.uns.keys() == before.keys()
+    assert all(adata.uns[key] is value for key, value in before.items())
+
+
 # -- real cells ------------------------------------------------------------------------------------------------------
 
 

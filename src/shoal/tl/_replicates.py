@@ -11,7 +11,7 @@ from .._logging import logger
 from ..metrics._coherence import signed_sqrt
 from ..metrics._null import adjust
 from ..metrics._replicates import replicate_test
-from ._replicate_column import ReplicateColumn, replicates_of
+from ._replicate_column import LEAST_CELLS, ReplicateColumn, replicates_of
 from ._replicate_means import as_replicates, mean_shifts, shifts_within
 
 if TYPE_CHECKING:
@@ -131,8 +131,9 @@ def _tell(key: str, found: ReplicateColumn, columns: dict[str, Any], *, asked: b
         return
     logger.info(
         "%d perturbations respond beyond what replicates differ by (%r, q < 0.05); %d have fewer "
-        "than 2 replicates and are not tested",
+        "than 2 replicates of %d cells and are not tested",
         int((columns["qvalue_replicate"] < 0.05).sum()),
         key,
         int((found.counts < 2).sum()),
+        LEAST_CELLS,
     )

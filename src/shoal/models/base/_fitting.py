@@ -61,14 +61,15 @@ def fit_model(
     make = _accepted(cls, cls, given, rng=make_seed)
     steps = _accepted(cls, cls.train, settings, rng=train_seed)
     materialize_view(adata)
-    before = set(adata.uns)
+    before = dict(adata.uns)
     try:
         cls.setup_anndata(adata, perturbation_key, control=control, layer=layer, use_rep=use_rep)
         trained = cls(adata, **make)
         trained.train(**steps)
     except BaseException:
-        for key in set(adata.uns) - before:  # what a registry may have entered
+        for key in set(adata.uns) - set(before):  # what a registry may have entered
             del adata.uns[key]
+        adata.uns.update(before)  # and what it may have replaced
         raise
     return trained
 
