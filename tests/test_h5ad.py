@@ -139,7 +139,8 @@ def test_a_signal_removes_the_scratch_folder(screen, tmp_path, name):
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
-    )
+        preexec_fn=lambda: signal.signal(getattr(signal, name), signal.SIG_DFL),
+    )  # a shell that runs the tests in the background has SIGINT ignored
     for line in process.stderr:  # until it is at work
         if line.startswith("testing controls"):
             break

@@ -150,7 +150,7 @@ def test_raw_counts_give_the_numbers_of_cell_eval(cell_eval, raw_pair, tmp_path)
     theirs = pd.DataFrame(found.to_dict(as_series=False)).set_index(KEY).astype(float)
     adata = real.copy()
     before = adata.X.copy()
-    sh.tl.evaluate(adata, prediction=pred, suite="cell_eval", baselines=None)
+    sh.tl.evaluate(adata, prediction=pred, suite="cell_eval", baselines=None, split=None)
     ours = adata.uns["evaluation"]["table"].loc[theirs.index, theirs.columns]
     assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
     assert (before != adata.X).nnz == 0
@@ -205,7 +205,9 @@ def test_raw_counts_in_a_file_are_refused(raw_pair, tmp_path):
     raw_pair[0].write_h5ad(tmp_path / "raw.h5ad")
     backed = ad.read_h5ad(tmp_path / "raw.h5ad", backed="r")
     with pytest.raises(ValueError, match="to_memory"):
-        sh.tl.evaluate(backed, prediction=raw_pair[1], suite="cell_eval", baselines=None)
+        sh.tl.evaluate(
+            backed, prediction=raw_pair[1], suite="cell_eval", baselines=None, split=None
+        )
     backed.file.close()
 
 
@@ -219,7 +221,13 @@ def test_contexts_are_normalised_each_for_itself(cell_eval, raw_pair, tmp_path):
         screen.X = sparse.csr_matrix(screen.X.multiply(np.where(deep, 3.0, 1.0)[:, None]))
     sh.pp.annotate(real, KEY, control=CONTROL, context_key="line")
     sh.tl.evaluate(
-        real, prediction=pred, suite="cell_eval", metrics=["mae"], baselines=None, min_cells=2
+        real,
+        prediction=pred,
+        suite="cell_eval",
+        metrics=["mae"],
+        baselines=None,
+        split=None,
+        min_cells=2,
     )
     entry = real.uns["evaluation"]
     for line in ("deep", "shallow"):

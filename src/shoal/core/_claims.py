@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ._screen import Screen
 
-RESERVED = (SCREEN, SPLIT, EMBEDDINGS, EMBEDDINGS_INFO, PREDICTIONS, "_index", ".", "..")
+RESERVED = (SCREEN, SPLIT, EMBEDDINGS, EMBEDDINGS_INFO, PREDICTIONS, "X", "_index", ".", "..")
 MEANINGS = ("perturbation_key", "context_key", "batch_key", "dose_key", "guide_key")
 
 

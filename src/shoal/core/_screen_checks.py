@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._validate import key_in
+from .._validate import key_in, text
 from ._combinations import OTHERS, pieces
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def check_columns(
     """
     columns = adata.obs.columns
     for argument, key in named:
+        text(key, name=argument)
         if key not in columns and key in set(map(str, columns)):
             msg = (
                 f"adata.obs has the column {key}, whose name is a number: make it text with "

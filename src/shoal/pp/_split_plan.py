@@ -10,6 +10,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from .._logging import logger
+from .._validate import whole
 from ._split_draw import Keep, Parts, deal, draw, take_named
 from ._split_units import BETWEEN, BY, find_units
 
@@ -44,16 +45,14 @@ class Request:
     parts_seen: int | None
 
     def __post_init__(self) -> None:
+        for name, least in {"n_folds": 2, "fold": 0, "parts_seen": 0}.items():
+            value = getattr(self, name)
+            if value is not None:
+                whole(value, name=name, least=least)
         if self.parts_seen is not None and self.by != "combination":
             msg = (
                 f"parts_seen={self.parts_seen} is about held-out combinations; "
                 "it needs by='combination'"
-            )
-            raise ValueError(msg)
-        if self.parts_seen is not None and self.parts_seen < 0:
-            msg = (
-                "parts_seen must be a number of parts, from 0, or None for all, "
-                f"not {self.parts_seen}"
             )
             raise ValueError(msg)
         _check_share(self.test, "test", least_is_none=False)
@@ -70,11 +69,8 @@ class Request:
         if self.test is not None:
             msg = f"with n_folds the test set is fold {self.fold}; leave out test={self.test!r}"
             raise ValueError(msg)
-        if self.n_folds < 2 or not 0 <= self.fold < self.n_folds:
-            msg = (
-                "n_folds must be at least 2 and fold one of 0..n_folds-1, "
-                f"not n_folds={self.n_folds}, fold={self.fold}"
-            )
+        if self.fold >= self.n_folds:
+            msg = f"fold must be one of 0 to {self.n_folds - 1}, not {self.fold}"
             raise ValueError(msg)
 
     def _check_sum(self) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._keys import SPLIT
 from .._logging import logger
-from .._validate import one_of
+from .._validate import listed, one_of
 from ..core._population import sides_of
 from ._audit import CHECKS, facts_of, refuse, run_checks
 from ._split_checks import SIDES, TRAIN, on_several_sides
@@ -66,7 +66,7 @@ def check_split(
         If there is a leak that is not accepted, if a name in `accept` is no check, or if the column
         holds other values than train, val, test and missing ones.
     """
-    accepted = (accept,) if isinstance(accept, str) else tuple(accept)
+    accepted = listed(accept, name="accept")
     for one in accepted:
         one_of(one, tuple(CHECKS), name="accept")
     if SPLIT not in adata.obs:

@@ -127,6 +127,7 @@ def benchmark(
         schema="leaderboard/1",
         overwrite=overwrite,
     )
+    whole(n_comps, name="n_comps")
     whole(min_cells, name="min_cells")
     whole(n_boot, name="n_boot")
     several, numbers = read_models(models), read_seeds(seeds)

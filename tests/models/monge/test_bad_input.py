@@ -297,7 +297,7 @@ def test_cells_to_carry_that_are_no_cells(screen):
 def test_one_hot_vectors_say_nothing_about_an_unseen_perturbation(screen, caplog, preset):
     sh.pp.split(screen, by="perturbation", test=["P2"])
     model = fit(screen, preset=preset)
-    assert "1 perturbations have no vector (one-hot) and cannot be predicted: P2" in caplog.text
+    assert "1 perturbations have no vector (one-hot) and cannot be predicted: 'P2'" in caplog.text
     cells = screen[screen.obs["perturbation"] == "control"]
     calls = (
         lambda: model.predict(["P1", "P2"]),

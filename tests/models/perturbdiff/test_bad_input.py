@@ -40,7 +40,7 @@ def test_one_hot_vectors_say_nothing_about_an_unseen_perturbation(
 ):
     sh.pp.split(screen, by="perturbation", test=["P2"])
     model = fit_perturbdiff(screen, preset=preset, **SHORT)
-    assert "1 perturbations have no vector (one-hot) and cannot be predicted: P2" in caplog.text
+    assert "1 perturbations have no vector (one-hot) and cannot be predicted: 'P2'" in caplog.text
     before = set(screen.layers), set(screen.obs)
     calls = (
         lambda: model.predict(["P1", "P2"]),
