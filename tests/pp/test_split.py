@@ -278,7 +278,11 @@ def test_missing_labels(table):
         (ValueError, "val=0.2 holds out nothing", {"test": list("ABCDE"), "val": 0.2}),
         (ValueError, "the screen has none. Something else", {"by": "combination"}),
         (ValueError, "it needs by='combination'", {"parts_seen": 1}),
-        (ValueError, "parts_seen must be a whole number of at least 0", {"by": "combination", "parts_seen": -1}),
+        (
+            ValueError,
+            "parts_seen must be a whole number of at least 0",
+            {"by": "combination", "parts_seen": -1},
+        ),
         (ValueError, "go together", {"n_folds": 3}),
         (ValueError, "leave out test=0.2", {"n_folds": 3, "fold": 0, "test": 0.2}),
         (ValueError, "fold must be one of 0 to 2", {"n_folds": 3, "fold": 3}),
