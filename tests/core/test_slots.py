@@ -119,7 +119,7 @@ def test_all_slots_are_written_or_none(adata):
 
 
 def test_an_interrupt_leaves_nothing_half_written(adata, monkeypatch):
-    before = contents(adata)
+    before, values = contents(adata), adata.X
 
     class Stops(dict):
         def __setitem__(self, name, value):
@@ -127,7 +127,7 @@ def test_an_interrupt_leaves_nothing_half_written(adata, monkeypatch):
 
     monkeypatch.setattr(type(adata), "layers", Stops())
     with pytest.raises(KeyboardInterrupt):
-        write_slots(adata, {"obs/new": 1, "uns/new": {}, "layers/new": adata.X})
+        write_slots(adata, {"obs/new": 1, "uns/new": {}, "layers/new": values})
     monkeypatch.undo()
     assert contents(adata) == before
 

@@ -113,6 +113,12 @@ def test_every_function_refuses_the_same_values(call, values, screen):
     assert slots == {name: set(getattr(adata, name)) for name in slots}
 
 
+@pytest.fixture(autouse=True)
+def _torch(request):
+    if "network" in request.node.name:
+        pytest.importorskip("torch")
+
+
 @pytest.mark.parametrize("call", CALLS)
 def test_log_normalised_values_are_taken(call, screen):
     CALLS[call](screen[0].copy(), screen[1])

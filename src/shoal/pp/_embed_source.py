@@ -227,10 +227,13 @@ def _read_text(path: Path, sep: str) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            return pd.read_csv(path, sep=sep, converters={first: str}, index_col=False)
+            table = pd.read_csv(path, sep=sep, dtype={first: str}, index_col=False)
         except pd.errors.ParserWarning as err:
             msg = "its header has fewer names than its rows have values; name every column"
             raise ValueError(msg) from err
+    named = {"usecols": [first], "dtype": str, "na_filter": False, "index_col": False}
+    table[first] = pd.read_csv(path, sep=sep, **named)[first].to_numpy(dtype=object)
+    return table
 
 
 def _arrays_of(path: Path) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import pytest
 
 import shoal as sh
 
+pytest.importorskip("torch")
+
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
