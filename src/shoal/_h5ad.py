@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from ._validate import get_adata
@@ -71,7 +72,8 @@ def read(path: Path, *, backed: bool, mod: str | None = None) -> AnnData:
     if "mod" in contents(path):
         import mudata
 
-        with mudata.set_options(pull_on_update=False):
+        older = hasattr(mudata, "set_options")  # newer versions pull no columns by themselves
+        with mudata.set_options(pull_on_update=False) if older else nullcontext():
             whole = mudata.read_h5mu(path, backed="r" if backed else None)
         adata = get_adata(whole, mod)
         for column in whole.obs.columns.difference(adata.obs.columns):
