@@ -57,9 +57,6 @@ def choose(
         values, slot = adata.obsm[use_rep], f"obsm/{use_rep}"
         if hasattr(values, "columns"):
             values = numbers_of(values, slot)
-        check_numbers(values, slot)
-        if not images:
-            refuse_images(values.shape, slot)
     elif layer is not None:
         key_in(layer, [name for name in adata.layers if name is not None], where="adata.layers")
         values, slot = adata.layers[layer], f"layers/{layer}"
@@ -69,6 +66,8 @@ def choose(
     else:
         values, slot = adata.X, "X"
     check_numbers(values, slot)
+    if slot.startswith("obsm/") and not images:
+        refuse_images(values.shape, slot)
     return values, slot
 
 

@@ -2,8 +2,8 @@
 
 cell-eval scales every cell of an AnnData to the median total of that AnnData, and takes log(1 + x).
 Cells without counts enter the median of a sparse matrix and not that of a dense one, as in scanpy.
-The real cells, the predicted cells and those that its baseline is
-made of are three AnnDatas, each with a median of its own. Several contexts are as many runs.
+The real cells, the predicted cells and those that its baseline is made of are three AnnDatas, each
+with a median of its own. Several contexts are as many runs.
 """
 
 from __future__ import annotations

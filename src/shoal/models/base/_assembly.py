@@ -52,8 +52,8 @@ def predicted_adata(
     -------
     AnnData of n cells. ``obs`` has the perturbation, context, batch and dose columns of the screen,
     and ``source``, the name of each cell's control cell (``source_2`` where the screen has a column
-    ``source`` of its own). Images are in the slot of ``obsm`` that
-    the model was trained on, and there are no variables.
+    ``source`` of its own). Images are in the slot of ``obsm`` that the model was trained on, and
+    there are no variables.
     """
     from anndata import AnnData
 
