@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import os
 import re
@@ -70,7 +71,7 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def lines(path: Path | None) -> list[str] | None:
-    """Read names from a text file, one a line; of a table, the first column. Blank lines are left out.
+    """Read names from a text file, one a line; of a csv or tsv, those of the first column.
 
     Raises
     ------
@@ -87,8 +88,8 @@ def lines(path: Path | None) -> list[str] | None:
         msg = f"{path} is no text file; give one with a name on every line"
         raise ValueError(msg) from None
     sep = {".csv": ",", ".tsv": "\t"}.get(path.suffix.lower())
-    names = [(line.split(sep)[0] if sep else line).strip() for line in text.splitlines()]
-    found = [name for name in names if name]
+    rows = csv.reader(text.splitlines(), delimiter=sep) if sep else zip(text.splitlines())
+    found = [name for row in rows if row and (name := row[0].strip())]
     if not found:
         msg = f"{path} holds no name; give a text file with a name on every line"
         raise ValueError(msg)

@@ -30,6 +30,9 @@ Mod = Annotated[Text, Option(help="Modality of an h5mu.")]
 Jobs = Annotated[int, Option(help="Processes at a time, of one thread each.")]
 Debug = Annotated[bool, Option("--debug", help="Show the traceback of an error.")]
 Control = Annotated[list[str], Option(help="Label of unperturbed cells; repeat it for several.")]
+ControlIfAny = Annotated[
+    list[str] | None, Option("--control", help="Label of unperturbed cells, if not recorded.")
+]
 Guide = Annotated[Text, Option(help="Column with the guide; those of controls are tested.")]
 Gene = Annotated[Text, Option(help="Column of var with symbols, if genes have other names.")]
 Strata = Annotated[

@@ -10,6 +10,7 @@ import typer
 from ._console import friendly, given, lines, say
 from ._options import (
     Control,
+    ControlIfAny,
     Controls,
     Debug,
     Depth,
@@ -110,6 +111,10 @@ def export(
     *,
     vcc: Vcc,
     mod: Mod = None,
+    perturbation_key: Annotated[
+        Text, Option(help="Column of perturbations, if not recorded.")
+    ] = None,
+    control: ControlIfAny = None,
     prediction: Annotated[Text, Option(help="Name of the prediction; predicted, or X.")] = None,
     controls: Controls = None,
     layer: Annotated[Text, Option(help="Layer with measured counts of control cells.")] = None,
@@ -128,11 +133,15 @@ def export(
 
     say(f"reading {file}")
     adata = read(file, backed=True, mod=mod)
-    source = None if controls is None else read(controls, backed=True)
-    named = {"prediction": prediction, "controls": source, "layer": layer, "context": context}
-    named |= {"dose": dose, "genes": lines(genes), "perturbations": lines(perturbations)}
+    cells = {
+        "controls": None if controls is None else read(controls, backed=True),
+        "genes": lines(genes),
+        "perturbations": lines(perturbations),
+    }
+    named = {"perturbation_key": perturbation_key, "control": control, "prediction": prediction}
+    named |= {"layer": layer, "context": context, "dose": dose}
     named |= {"perturbation_column": perturbation_column, "control_label": control_label}
-    path = tl.export_vcc(adata, out=vcc, overwrite=overwrite, **given(named))
+    path = tl.export_vcc(adata, out=vcc, overwrite=overwrite, **cells, **given(named))
     say(f"done: {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -12,6 +12,7 @@ from scipy import sparse
 
 import shoal as sh
 from shoal import _h5ad
+from shoal.core._predictions import prediction_entry
 
 REASON = "cell-eval2, the scorer of the Virtual Cell Challenge 2026, is not installed"
 
@@ -39,12 +40,15 @@ def predicted_alone(measured):
     perturbed = measured[measured.obs["perturbation"] != "control"]
     made = ad.AnnData(perturbed.layers["predicted"].copy(), var=perturbed.var[[]])
     made.obs = perturbed.obs[["perturbation", "context"]].copy()
-    entry = sh.core._predictions.prediction_entry(
-        *(made, "X"),
-        **{"model": "M", "embedding": "", "transductive": False, "slot": "X", "source": ""},
-    )
-    made.uns["perturbation_predictions"] = entry
+    made.uns["perturbation_predictions"] = entry(made, "X")
     return made
+
+
+def entry(adata, key, skipped=""):
+    """Return the record of a prediction."""
+    known = {"model": "M", "embedding": "", "transductive": False, "skipped": skipped}
+    slot = "X" if key == "X" else f"layers/{key}"
+    return prediction_entry(adata, key, **known, slot=slot, source="")
 
 
 def changed(adata, change):
@@ -88,9 +92,12 @@ def test_genes_and_labels_are_those_of_the_reference(measured, tmp_path):
     genes = ["g9", "P1", "g60"]
     path = sh.tl.export_vcc(
         measured,
-        **{"out": tmp_path / "a.h5ad", "context": "y", "genes": genes},
-        **{"perturbations": ["P3", "NT", "P1"], "control_label": "NT"},
+        out=tmp_path / "a.h5ad",
+        context="y",
+        genes=genes,
+        perturbations=["P3", "NT", "P1"],
         perturbation_column="gene",
+        control_label="NT",
     )
     made = ad.read_h5ad(path)
     assert list(made.var_names) == genes
@@ -110,18 +117,14 @@ def test_only_twins_are_written(measured, tmp_path):
     adata.layers["predicted"] = values  # as cells without a twin are
     made = ad.read_h5ad(sh.tl.export_vcc(adata, out=tmp_path / "a.h5ad", context="x"))
     assert set(made.obs["target"]) == {"P1", "P2", "non-targeting"}
+    more = {"context": "x", "perturbations": ["P1", "P5"]}
     with pytest.raises(ValueError, match="1 of 2 perturbations have no predicted cell here: 'P5'"):
-        more = {"context": "x", "perturbations": ["P1", "P5"]}
         sh.tl.export_vcc(adata, out=tmp_path / "b.h5ad", **more)
 
 
 def test_what_a_model_could_not_predict_is_told(measured, tmp_path, caplog):
     adata = measured.copy()
-    adata.uns["perturbation_predictions"] = sh.core._predictions.prediction_entry(
-        *(adata, "predicted"),
-        **{"model": "M", "embedding": "", "transductive": False, "skipped": "P7 has no vector"},
-        **{"slot": "layers/predicted", "source": "predicted_source"},
-    )
+    adata.uns["perturbation_predictions"] = entry(adata, "predicted", "P7 has no vector")
     sh.tl.export_vcc(adata, out=tmp_path / "a.h5ad", context="x")
     assert "the file lacks: P7 has no vector" in caplog.text
 

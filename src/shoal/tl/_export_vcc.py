@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import sparse
 
 from .. import _h5ad
+from .._docs import shared
 from .._logging import logger
 from .._staging import file_at, staged
 from .._validate import file_key, flag, get_adata, listed, some
@@ -34,9 +35,12 @@ MOST = 1_000_000  # counts of one cell that the tool takes
 NAME_COUNTS = "name the measured counts of the control cells with layer="
 
 
+@shared()
 def export_vcc(
     data: AnnData | MuData,
+    perturbation_key: str | None = None,
     *,
+    control: str | Sequence[str] | None = None,
     out: str | os.PathLike[str],
     prediction: str | None = None,
     controls: AnnData | None = None,
@@ -65,13 +69,15 @@ def export_vcc(
         - a screen with twins of counts, as ``sh.tl.predict(adata, model, counts=True)`` writes
           them; its control cells are written with their measured counts;
         - the AnnData that ``model.predict(..., counts=True)`` returned; `controls` is needed then.
+    perturbation_key, control
+        {design}
     out
         File to write, such as ``"flow.h5ad"``.
     prediction
         Name of the prediction in `data`. ``None`` takes ``"predicted"``, or ``X`` of an AnnData
         that a model returned.
     controls
-        Annotated screen whose control cells are written, where `data` has predicted cells only.
+        Screen whose control cells are written, where `data` has predicted cells only.
     layer
         Layer with the measured counts of the control cells. ``None`` takes them from ``X`` of
         `controls`, and from the prediction itself if there is no `controls`.
@@ -145,7 +151,7 @@ def export_vcc(
     path = file_at(out, example="predicted.h5ad")
     _check_free(path, (adata, source), overwrite=overwrite)
     key = meant(adata, prediction, has_controls=controls is not None)
-    screen = resolve(source)
+    screen = resolve(source, perturbation_key, control=control)
     cells = population(adata, screen, layer=None if key == IN_X else key)
     same = source is adata and layer is None
     known = cells if same else population(source, screen, layer=layer)
