@@ -92,8 +92,8 @@ def predict(
         - ``table``, index prediction: ``model`` (its class), ``embedding``, ``transductive`` (bool:
           whether that embedding has seen held-out cells, see :func:`shoal.pp.embed`), ``slot`` and
           ``source`` (str: where the prediction and the names of its sources are), ``counts`` (bool:
-          whether it holds counts), and ``skipped`` (str: perturbations and contexts that the model cannot predict, and why; empty if there
-          are none).
+          whether it holds counts), and ``skipped`` (str: perturbations and contexts that the model
+          cannot predict, and why; empty if there are none).
         - ``params``: ``skipped``, the same of this prediction.
 
     A perturbation that the model cannot predict does not keep the others from being predicted. Its
@@ -187,8 +187,8 @@ def predict(
     n_empty = adata.n_obs - len(rows) - len(control)
     if counts and n_empty:
         logger.warning(
-            "%d cells have no twin, and zeros in layers[%r]: take adata[adata.obs[%r]] where counts "
-            "of predicted cells are read",
+            "%d cells have no twin, and zeros in layers[%r]: take adata[adata.obs[%r]] where "
+            "predicted counts are read",
             n_empty,
             key,
             key + PREDICTED,

@@ -217,9 +217,9 @@ class Counting:
 
 
 def tell_unlearned(why: str) -> None:
-    """Log that the spread of counts comes from control cells alone."""
+    """Log that the spread of counts comes from control cells alone, and why."""
     logger.warning(
-        "counts: %s, so their spread is that of the control cells given, and library sizes are not "
-        "changed by perturbations",
+        "the model was %s: its counts have the spread of the control cells that it is given, and "
+        "perturbations do not change library sizes",
         why,
     )

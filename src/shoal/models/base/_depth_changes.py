@@ -36,8 +36,8 @@ class DepthChanges:
     screen
         Which says the parts of a perturbation.
     known
-        Parts of a perturbation -> its doses in training (sorted; NaN in a screen without doses), and
-        the change at each.
+        Parts of a perturbation -> its doses in training (sorted; NaN in a screen without doses),
+        and the change at each.
     """
 
     screen: Screen

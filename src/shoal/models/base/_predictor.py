@@ -187,12 +187,12 @@ class Predictor:
         Returns
         -------
         AnnData
-            One row per generated cell, on the scale that the model was trained on, or counts. ``obs`` has the
-            perturbation, context, batch and dose columns of the screen. ``obs["source"]`` names the
-            control cell that stands for each cell: the cell starts there, unless the model starts
-            at the perturbation's own cells of another context (`cross_context`). A model of images
-            leaves ``X`` empty: there are no variables, and the float32 images (n, C, H, W) are in
-            the slot of ``obsm`` that it was trained on.
+            One row per generated cell: on the scale that the model was trained on, or counts.
+            ``obs`` has the perturbation, context, batch and dose columns of the screen.
+            ``obs["source"]`` names the control cell that stands for each cell: the cell starts
+            there, unless the model starts at the perturbation's own cells of another context
+            (`cross_context`). A model of images leaves ``X`` empty: there are no variables, and the
+            float32 images (n, C, H, W) are in the slot of ``obsm`` that it was trained on.
 
         Raises
         ------
@@ -206,7 +206,7 @@ class Predictor:
         """
         rng = as_generator(rng)
         self._check_options(options)
-        self._check_counts(counts)
+        self._check_counts(counts=counts)
         cells = self._population(adata)
         names = requested_names(perturbations, cells, self.vocabulary)
         lost = {} if perturbations is not None else self.cannot_predict(names, adata=cells)
@@ -266,7 +266,7 @@ class Predictor:
         """
         rng = as_generator(rng)
         self._check_options(options)
-        self._check_counts(counts)
+        self._check_counts(counts=counts)
         cells = self._population(adata)
         rows = np.flatnonzero(cells.perturbed if subset is None else cells.perturbed & subset)
         self._refuse([cells.names[i] for i in np.unique(cells.labels.code[rows])], cells)
@@ -330,7 +330,7 @@ class Predictor:
         """
         rng = as_generator(rng)
         self._check_options(options)
-        self._check_counts(counts)
+        self._check_counts(counts=counts)
         given = cells_of(cells, self.vocabulary, self.cells.contexts, context=context)
         (name,) = requested_names(perturbation, self.cells, self.vocabulary)
         self._refuse([name])
@@ -381,7 +381,7 @@ class Predictor:
         )
         return values if counting is None else counting(values, rng)
 
-    def _check_counts(self, counts: bool) -> None:
+    def _check_counts(self, *, counts: bool) -> None:
         """Raise ``ValueError`` if counts are asked of a model that cannot make any."""
         flag(counts, name="counts")
         v = self.vocabulary
@@ -398,10 +398,9 @@ class Predictor:
         """Return what is known of counts: from the model's own cells, else from given controls."""
         own = vars(self).get("cells", getattr(self, "_cells", None))
         if own is None or not Libraries.known(own):
-            lack = (
-                "was loaded without cells" if own is None else "was trained without library sizes"
+            tell_unlearned(
+                "loaded without cells" if own is None else "trained without library sizes"
             )
-            tell_unlearned(f"the model {lack}")
             return learn_law(cells, self.vocabulary, trained=False)
         if self._count_law is None:
             self._count_law = learn_law(own, self.vocabulary, trained=True)
