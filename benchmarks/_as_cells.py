@@ -24,8 +24,10 @@ AS_CELLS = {
     "called_true": "those of them that are called, with the same sign, in the second half of the real cells",
     "called_false": "those that are not",
     "library_sd": "SD over cells of the log of the library size after normalisation",
-    "correlation": "mean |r| between the most variable genes of training cells, in predicted cells",
-    "correlation_real": "the same in the second half of the real cells",
+    "correlation": "mean |r| between the most variable genes of training cells, in predicted cells; of few cells it is mostly"
+    " noise, so compare with the row of the floor",
+    "correlation_real": "the same in the second half of the real cells; larger than the floor where genes are off in all cells of"
+    " one half, because the genes that vary in this half are those that count",
     "correlation_alike": "Pearson correlation between these correlations, predicted and real",
     "cycle_sd": "SD over cells of the score of the cell cycle (mean over a set of genes, less the mean over all genes), mean over"
     " the sets of G2M and E2F genes that have 5 genes in the panel",

@@ -43,7 +43,7 @@ def told(done: pd.DataFrame, before: pd.DataFrame | None) -> str:
         *(called(place, now, then) for place, now, then in places(default, earlier)),
         misses(default),
         "## Scores\n\nMeans ± SD over seeds, `before → after` where there is a before."
-        " `mean abs. r`, `cycle SD`: beside real cells in brackets.",
+        " `mean abs. r`, `cycle SD`: compare with the second real half, which has as many cells.",
         *(scores(place, now, then) for place, now, then in places(default, earlier)),
         worse(default, earlier),
         ahead(default),
@@ -126,9 +126,6 @@ def scores(place: str, now: pd.DataFrame, then: pd.DataFrame) -> str:
             text = _spread(own[score])
             if len(old):
                 text = f"{_spread(old[score])} → {text}"
-            real = f"{score}_real"
-            if real in own and own[real].notna().any():
-                text += f" ({_number(own[real].mean())})"
             row.append(text)
         row.append(_number(own[["fit_seconds", "seconds"]].sum(axis=1).mean()))
         lines.append(row)

@@ -63,6 +63,10 @@ class Variant:
 
 VARIANTS = {
     "default": Variant(),
+    "zeros as moved": Variant(predict={"match_zeros": False}),
+    "libraries as moved": Variant(predict={"renew_library": False}),
+    "cells as moved": Variant(predict={"match_zeros": False, "renew_library": False}),
+    "trained once": Variant(fit={"refit": False}, kind="network"),
 }
 
 
