@@ -209,7 +209,7 @@ def variants(done: pd.DataFrame) -> str:
             what = [f"{data}, {split}", model, variant]
             lines.append([*what, *(_spread(rows[c]) for c in columns)])
     head = ["split", "model", "variant", "called", "false", *SHOWN.values()]
-    return f"## Variants\n\n{markdown(head, lines)}"
+    return f"## Variants\n\n{markdown(head, lines)}" if lines else ""
 
 
 def markdown(head: list[str], lines: list[list[str]]) -> str:

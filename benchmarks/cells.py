@@ -16,6 +16,7 @@ import argparse
 import json
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from multiprocessing import get_context
@@ -50,6 +51,8 @@ class Variant:
     ----------
     predict
         Options of `sh.tl.predict`; variants with the same `fit` share one fit.
+    state
+        What the trained model is told for this prediction alone, by the name of its attribute.
     fit
         Options of `sh.tl.fit`.
     kind
@@ -57,6 +60,7 @@ class Variant:
     """
 
     predict: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
     fit: dict[str, Any] = field(default_factory=dict)
     kind: str | None = None
 
@@ -66,7 +70,9 @@ VARIANTS = {
     "zeros as moved": Variant(predict={"match_zeros": False}),
     "libraries as moved": Variant(predict={"renew_library": False}),
     "cells as moved": Variant(predict={"match_zeros": False, "renew_library": False}),
+    "every cell responds": Variant(state={"response_share": 1.0}, kind="network"),
     "trained once": Variant(fit={"refit": False}, kind="network"),
+    "shifts as measured": Variant(fit={"shrink": False}, kind="baseline"),
 }
 
 
@@ -115,20 +121,34 @@ def rows(job: Job) -> Iterator[dict[str, Any]]:
             with threadpool_limits(1):
                 model, row["fit_seconds"] = _fitted(models, adata, job, variant)
                 start = time.perf_counter()
-                sh.tl.predict(
-                    adata,
-                    model,
-                    key_added="prediction",
-                    overwrite=True,
-                    subset="test",
-                    rng=job.seed,
-                    **variant.predict,
-                )
+                with told_of(model, variant.state):
+                    sh.tl.predict(
+                        adata,
+                        model,
+                        key_added="prediction",
+                        overwrite=True,
+                        subset="test",
+                        rng=job.seed,
+                        **variant.predict,
+                    )
                 row["seconds"] = time.perf_counter() - start
                 yield {**row, **test.score(adata.layers["prediction"])}
         except FAULTS as err:  # the table says why, and the other rows are still wanted
             kind = "" if isinstance(err, (KeyError, ValueError)) else f"{type(err).__name__}: "
             yield {**row, "note": f"{kind}{err.args[0] if err.args else err}"}
+
+
+@contextmanager
+def told_of(model: Any, state: dict[str, Any]) -> Iterator[None]:
+    """Give attributes of a model other values for a while."""
+    before = {name: getattr(model, name) for name in state}
+    for name, value in state.items():
+        setattr(model, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(model, name, value)
 
 
 def _fitted(
