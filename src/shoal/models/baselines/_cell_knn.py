@@ -12,10 +12,10 @@ from ..._validate import whole
 from ...core._codes import grouped, members, recode
 from ...core._matrix import as_rows
 from ..space._pca import PCASpace, fit_pca
-from ._context_shift import by_context, refuse_one_context
+from ._context_shift import by_context, refuse_no_contexts, with_mean
 from ._means import MAX_CELLS
-from ._own_shift import OwnShift
 from ._pool import keep
+from ._shift import ShiftBaseline
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 AT_ONCE = 512  # cells whose distances from all training controls are in memory together
 
 
-class CellKnnShift(OwnShift):
+class CellKnnShift(ShiftBaseline):
     """Control cells, each moved by the responses of the contexts of its nearest training controls.
 
     A control cell of the wanted context is compared with the training controls of the contexts in
@@ -87,24 +87,24 @@ class CellKnnShift(OwnShift):
         self._start(adata, **{name: int(value) for name, value in given.items()})
 
     def _fit(self, cells: Population) -> dict[str, NDArray[Any]]:
-        refuse_one_context(self.name, cells)
+        refuse_no_contexts(self.name, cells)
         control = cells.train_control
         pool = keep(cells, control, self.vocabulary, max_cells=self.params["max_cells"])
         rng = np.random.default_rng(0)
         n_comps = self.params["n_comps"]
         space = fit_pca(as_rows(pool.values), np.arange(len(pool)), n_latent=n_comps, rng=rng)
         return super()._fit(cells) | {
-            "mean": space.mean,
-            "axes": space.axes,
-            "scale": np.array(space.scale),
+            "space_mean": space.mean,
+            "space_axes": space.axes,
+            "space_scale": np.array(space.scale),
             "scores": space.encode(pool.values),
             "score_context": pool.context,
         }
 
     def _ready(self) -> None:
         super()._ready()
-        a = self.arrays
-        self.space = PCASpace(a["mean"], a["axes"], float(a["scale"]))
+        mean, axes, scale = (self.arrays[f"space_{name}"] for name in ("mean", "axes", "scale"))
+        self.space = PCASpace(mean, axes, float(scale))
         measured = by_context(self.deltas, len(self.vocabulary.contexts), np.nan)[1] > 0
         self._measured = np.vstack([measured, measured.any(axis=0)])  # last: any perturbation
 
@@ -124,11 +124,12 @@ class CellKnnShift(OwnShift):
             within, _ = by_context(self.deltas, shares.shape[1], dose)
             for own in members(row[same]):
                 there = same[own]
-                if self._measured[row[there[0]]].any():
-                    values[there] += shares[there] @ self._responses(int(row[there[0]]), within)
+                which = int(row[there[0]])
+                if self._measured[which].any():
+                    values[there] += shares[there] @ self._responses(which, within)
                 else:
-                    name = request.names[request.perturbation[there[0]]]
-                    values[there] += self._shifts([name], -1, dose)
+                    over_all = with_mean(self.deltas.shares(-1, dose))[which]
+                    values[there] += over_all @ self.deltas.delta
         return np.maximum(values, 0, out=values) if self.vocabulary.nonnegative else values
 
     def _shares(self, row: Ints, request: PredictionRequest, cells: Population) -> Floats:

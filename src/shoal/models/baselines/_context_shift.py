@@ -17,6 +17,7 @@ from ._pool import keep
 from ._shift import ShiftBaseline
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from numpy.typing import NDArray
 
     from ..._typing import Floats, Ints
@@ -39,8 +40,11 @@ class ContextShift(ShiftBaseline):
 
     keeps_cells: ClassVar[bool] = True
 
+    def __init__(self, adata: AnnData | Population):
+        self._start(adata)
+
     def _fit(self, cells: Population) -> dict[str, NDArray[Any]]:
-        refuse_one_context(self.name, cells)
+        refuse_no_contexts(self.name, cells)
         arrays, n_contexts = super()._fit(cells), len(self.vocabulary.contexts)
         pool = keep(cells, cells.train_control, self.vocabulary, max_cells=MAX_CELLS)
         places = Places.of(pool, n_contexts, len(self.vocabulary.features))
@@ -102,8 +106,7 @@ class ContextShift(ShiftBaseline):
             shares = self._shares(int(place.known), distance, float(place.dose))
             which, position = np.unique(request.perturbation[there], return_inverse=True)
             rows = np.array([self._row.get(request.names[p], -1) for p in which])
-            mean = sparse.csr_matrix(shares.mean(axis=0))
-            shifts = sparse.vstack([shares, mean], format="csr")[rows] @ self.deltas.delta
+            shifts = with_mean(shares)[rows] @ self.deltas.delta
             for own, shift in zip(members(position), shifts, strict=True):
                 values[there[own]] += shift
         return np.maximum(values, 0, out=values) if self.vocabulary.nonnegative else values
@@ -141,7 +144,12 @@ def by_context(deltas: Deltas, n_contexts: int, dose: float) -> tuple[sparse.csr
     return within, n.astype(np.int64).reshape(-1, n_contexts)
 
 
-def refuse_one_context(name: str, cells: Population) -> None:
+def with_mean(shares: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Return (P, C) weights of the responses of P perturbations, and their mean as the last row."""
+    return sparse.vstack([shares, sparse.csr_matrix(shares.mean(axis=0))], format="csr")
+
+
+def refuse_no_contexts(name: str, cells: Population) -> None:
     """Raise ``ValueError`` if a screen has no column of contexts."""
     if cells.screen.context_key is None:
         msg = (
