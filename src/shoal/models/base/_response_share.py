@@ -1,0 +1,224 @@
+r"""How much of a predicted response is believed: the share of a population's cells that get it.
+
+A predicted population is a mixture: a share s of its cells comes from the network (P), the rest are
+control cells as they were measured (C). The energy distance D is a squared distance of mean
+embeddings. Between the mixture and the real cells (Q) it is therefore a quadratic in s,
+
+.. math:: D(s) = s^2 D(P, C) - s\,[D(P, C) + D(Q, C) - D(P, Q)] + D(Q, C),
+
+with its minimum, over several conditions c, at
+
+.. math:: s^* = \frac{\sum_c D(P_c, C_c) + D(Q_c, C_c) - D(P_c, Q_c)}{2 \sum_c D(P_c, C_c)}.
+
+It is 1 where the prediction is right, and 0 where nothing responds. A network that makes a response
+of the right kind and twice the size has 1/2 for small responses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...core._codes import members
+from ...metrics._cells import densify
+from ._requests import by_condition, request_like
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..._typing import Bools, Floats, Ints, Matrix
+    from ...core._population import Population
+    from ...training import Conditions
+    from ._requests import PredictionRequest
+
+MOST_CELLS = 256  # of a condition
+MOST_CONDITIONS = 32
+LEAST_CELLS = 10  # conditions of fewer cells say too little
+BLOCKS = 10  # of cells, left out one at a time for the standard error
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one condition says of the share: its two sums, with all cells and without some.
+
+    Attributes
+    ----------
+    along
+        (1 + BLOCKS,) half of D(P, C) + D(Q, C) - D(P, Q): first with all cells, then without each
+        block of cells.
+    length
+        (1 + BLOCKS,) D(P, C), likewise.
+    """
+
+    along: Floats
+    length: Floats
+
+
+def evidence(
+    predicted: Floats,
+    control: Floats,
+    real: Floats,
+    *,
+    source: Ints | None = None,
+    control_rows: Ints | None = None,
+) -> Evidence:
+    """Compare the predicted, the control and the real cells of a condition.
+
+    Parameters
+    ----------
+    predicted, control, real
+        (n, d) cells of each.
+    source, control_rows
+        Control cell that each predicted cell stands for, and that each control cell is. Pairs of
+        one and the same control cell are left out of the means. ``None`` where all differ.
+    """
+    n_p, n_c = len(predicted), len(control)
+    p = np.arange(n_p) if source is None else source
+    c = n_p + np.arange(n_c) if control_rows is None else control_rows
+    q = -1 - np.arange(len(real))
+    pc = _means(predicted, control, p, c)
+    between = pc + _means(real, control, q, c) - _means(predicted, real, p, q)
+    within = _means(predicted, predicted, p, p), _means(control, control, c, c)
+    return Evidence(along=between - within[1], length=2 * pc - within[0] - within[1])
+
+
+def share_of(several: Sequence[Evidence]) -> float:
+    """Return the share that fits best, drawn towards 1 by its sampling error.
+
+    With an estimate s and its standard error e, the distance of s from 1 is multiplied by
+    1 - (e / (1 - s))², at least by 0. A share within one standard error of 1 is thus 1. The
+    error is the larger one of two jackknives: over blocks of cells, and over conditions.
+
+    Parameters
+    ----------
+    several
+        Evidence of one condition each. Without any, the share is 1.
+
+    Returns
+    -------
+    Share, from 0 to 1.
+    """
+    if not several:
+        return 1.0
+    along, length = (
+        np.stack([getattr(one, name) for one in several]) for name in ("along", "length")
+    )
+    if not length[:, 0].sum() > 0:  # the network moves nothing
+        return 1.0
+    share = along[:, 0].sum() / length[:, 0].sum()
+    without = [_ratio(along[:, 1:].sum(axis=0), length[:, 1:].sum(axis=0))]
+    if len(several) > 1:
+        rest = (values[:, 0].sum() - values[:, 0] for values in (along, length))
+        without.append(_ratio(*rest))
+    error = max(_jackknife(some) for some in without)
+    distance = 1 - share
+    if distance <= error:
+        return 1.0
+    return float(np.clip(1 - distance * (1 - (error / distance) ** 2), 0, 1))
+
+
+def fitted_share(model: Any, conditions: Conditions, *, rng: np.random.Generator) -> float:
+    """Return the share of cells that should respond, fitted on conditions outside training.
+
+    Parameters
+    ----------
+    model
+        Trained model, whose populations respond in all cells.
+    conditions
+        Conditions that the network was not trained on, over ``model.cells``.
+    rng
+        Draws the cells.
+    """
+    cells, found = model.cells, []
+    able = np.flatnonzero(conditions.sizes >= LEAST_CELLS)
+    if len(able) > MOST_CONDITIONS:
+        able = np.sort(rng.choice(able, MOST_CONDITIONS, replace=False))
+    for index in able:
+        own = conditions.cells[index]
+        own = own if len(own) <= MOST_CELLS else rng.choice(own, MOST_CELLS, replace=False)
+        rows = by_condition(cells, own)
+        where = cells.context[rows], cells.batch[rows]
+        source, control = (cells.controls.draw(*where, rng)[0] for _ in range(2))
+        made = model._values(request_like(cells, rows, source), cells, rng, {})
+        values = (densify(made), cells.values(control), cells.values(rows))
+        predicted, still, real = (
+            model.space.encode(some.astype(np.float32)).reshape(len(rows), -1) for some in values
+        )
+        found.append(evidence(predicted, still, real, source=source, control_rows=control))
+    return share_of(found)
+
+
+def leave_still(
+    values: Matrix,
+    request: PredictionRequest,
+    cells: Population,
+    share: float,
+    rng: np.random.Generator,
+) -> Matrix:
+    """Put the control cells as measured in the place of all predicted cells but a share.
+
+    Parameters
+    ----------
+    values
+        (n, n_features) predicted cells of a request; changed in place.
+    request
+        The request.
+    cells
+        Population whose rows the request uses.
+    share
+        Share of the cells of every population that respond.
+    rng
+        Chooses them.
+    """
+    if share < 1:
+        still = np.flatnonzero(~responding(request, share, rng))
+        values[still] = cells.values(request.source[still])
+    return values
+
+
+def responding(request: PredictionRequest, share: float, rng: np.random.Generator) -> Bools:
+    """Return (n,) which cells of a request respond.
+
+    The draw is systematic: of n cells of a population, or of one of its batches, s n respond, but
+    for rounding.
+    """
+    chosen = np.zeros(len(request), dtype=bool)
+    for own in members(request.populations()):
+        order = own[np.lexsort((rng.random(len(own)), request.batch[own]))]
+        count = np.floor(share * np.arange(len(own) + 1) + rng.random())
+        chosen[order] = np.diff(count) > 0
+    return chosen
+
+
+def _means(x: Floats, y: Floats, x_name: Ints, y_name: Ints) -> Floats:
+    """Return (1 + BLOCKS,) mean distances of pairs of different cells: of all, and without a block.
+
+    The blocks are those of both populations, number by number.
+    """
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    centre = x.mean(axis=0)
+    x, y = x - centre, y - centre
+    square = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1) - 2 * x @ y.T
+    differ = (x_name[:, None] != y_name).astype(np.float64)
+    distance = np.sqrt(square.clip(min=0)) * differ
+    of_x, of_y = (np.eye(BLOCKS)[np.arange(len(some)) % BLOCKS] for some in (x, y))
+    total, number = (_without(of_x.T @ pairs @ of_y) for pairs in (distance, differ))
+    return total / np.maximum(number, 1)
+
+
+def _without(table: Floats) -> Floats:
+    """Return the sum of a (BLOCKS, BLOCKS) table, and that without each row and its column."""
+    both = table.sum(axis=0) + table.sum(axis=1) - np.diagonal(table)
+    return table.sum() - np.r_[0.0, both]
+
+
+def _ratio(along: Floats, length: Floats) -> Floats:
+    return along / np.maximum(length, np.finfo(np.float64).tiny)
+
+
+def _jackknife(without: Floats) -> float:
+    """Return the standard error of an estimate, from those without each part."""
+    n = len(without)
+    return float(np.sqrt((n - 1) * np.var(without)))
