@@ -12,6 +12,15 @@ with its minimum, over several conditions c, at
 
 It is 1 where the prediction is right, and 0 where nothing responds. A network that makes a response
 of the right kind and twice the size has 1/2 for small responses.
+
+How far a prediction is right differs between contexts. Where what was left out is one context or
+two, the share from these says little of others. Then a prediction is only kept from moving a
+population farther than populations were seen to move: with :math:`\sum_c D(Q_c, C_c)` for the sum
+above the line,
+
+.. math:: s_0^2 = \frac{\sum_c D(Q_c, C_c)}{\sum_c D(P_c, C_c)}.
+
+It is the largest share that :math:`s^*` could be, whatever the direction of the prediction.
 """
 
 from __future__ import annotations
@@ -36,12 +45,14 @@ if TYPE_CHECKING:
 MOST_CELLS = 256  # of a condition
 MOST_CONDITIONS = 32
 LEAST_CELLS = 10  # conditions of fewer cells say too little
+LEAST_UNITS = 3  # contexts or conditions that were left out, for the share itself
+BEYOND = 10.0  # no share is larger, of whatever sign
 BLOCKS = 10  # of cells, left out one at a time for the standard error
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one condition says of the share: its two sums, with all cells and without some.
+    """What one condition says of the share: three sums, with all cells and without some.
 
     Attributes
     ----------
@@ -50,10 +61,16 @@ class Evidence:
         block of cells.
     length
         (1 + BLOCKS,) D(P, C), likewise.
+    response
+        (1 + BLOCKS,) D(Q, C), likewise.
+    unit
+        Name of what was left out of training as a whole: the context, or the condition.
     """
 
     along: Floats
     length: Floats
+    response: Floats
+    unit: str = ""
 
 
 def evidence(
@@ -63,6 +80,7 @@ def evidence(
     *,
     source: Ints | None = None,
     control_rows: Ints | None = None,
+    unit: str = "",
 ) -> Evidence:
     """Compare the predicted, the control and the real cells of a condition.
 
@@ -73,15 +91,19 @@ def evidence(
     source, control_rows
         Control cell that each predicted cell stands for, and that each control cell is. Pairs of
         one and the same control cell are left out of the means. ``None`` where all differ.
+    unit
+        What was left out of training as a whole.
     """
     n_p, n_c = len(predicted), len(control)
     p = np.arange(n_p) if source is None else source
     c = n_p + np.arange(n_c) if control_rows is None else control_rows
     q = -1 - np.arange(len(real))
     pc = _means(predicted, control, p, c)
-    between = pc + _means(real, control, q, c) - _means(predicted, real, p, q)
-    within = _means(predicted, predicted, p, p), _means(control, control, c, c)
-    return Evidence(along=between - within[1], length=2 * pc - within[0] - within[1])
+    qc, pq = _means(real, control, q, c), _means(predicted, real, p, q)
+    pp, cc, qq = (_means(x, x, name, name) for x, name in ((predicted, p), (control, c), (real, q)))
+    return Evidence(
+        along=pc + qc - pq - cc, length=2 * pc - pp - cc, response=2 * qc - qq - cc, unit=unit
+    )
 
 
 def share_of(several: Sequence[Evidence]) -> float:
@@ -89,7 +111,7 @@ def share_of(several: Sequence[Evidence]) -> float:
 
     With an estimate s and its standard error e, the distance of s from 1 is multiplied by
     1 - (e / (1 - s))², at least by 0. A share within one standard error of 1 is thus 1. The
-    error is the larger one of two jackknives: over blocks of cells, and over conditions.
+    error is the larger one of two jackknives: over blocks of cells, and over units.
 
     Parameters
     ----------
@@ -102,18 +124,27 @@ def share_of(several: Sequence[Evidence]) -> float:
     """
     if not several:
         return 1.0
-    along, length = (
-        np.stack([getattr(one, name) for one in several]) for name in ("along", "length")
+    code = np.unique([one.unit for one in several], return_inverse=True)[1]
+    units = np.eye(code.max() + 1)[code].T
+    along, length, response = (
+        units @ np.stack([getattr(one, name) for one in several])
+        for name in ("along", "length", "response")
     )
     if not length[:, 0].sum() > 0:  # the network moves nothing
         return 1.0
-    share = along[:, 0].sum() / length[:, 0].sum()
-    without = [_ratio(along[:, 1:].sum(axis=0), length[:, 1:].sum(axis=0))]
-    if len(several) > 1:
-        rest = (values[:, 0].sum() - values[:, 0] for values in (along, length))
-        without.append(_ratio(*rest))
-    error = max(_jackknife(some) for some in without)
-    distance = 1 - share
+    enough = len(units) >= LEAST_UNITS
+    above = along if enough else response
+
+    def share(columns: Any, rows: Any = slice(None)) -> Floats:
+        sums = (values[rows, columns].sum(axis=0) for values in (above, length))
+        ratio = _ratio(*sums)
+        return ratio if enough else np.sqrt(ratio.clip(min=0))
+
+    error = _jackknife(share(slice(1, None)))
+    if enough:
+        left_out = np.arange(len(units))
+        error = max(error, _jackknife(np.array([share(0, left_out != i) for i in left_out])))
+    distance = 1 - float(share(0))
     if distance <= error:
         return 1.0
     return float(np.clip(1 - distance * (1 - (error / distance) ** 2), 0, 1))
@@ -133,6 +164,8 @@ def fitted_share(model: Any, conditions: Conditions, *, rng: np.random.Generator
     """
     cells, found = model.cells, []
     able = np.flatnonzero(conditions.sizes >= LEAST_CELLS)
+    trained = np.unique(cells.context[cells.train])
+    whole = [cells.context[own[0]] not in trained for own in conditions.cells]  # contexts left out
     if len(able) > MOST_CONDITIONS:
         able = np.sort(rng.choice(able, MOST_CONDITIONS, replace=False))
     for index in able:
@@ -146,7 +179,9 @@ def fitted_share(model: Any, conditions: Conditions, *, rng: np.random.Generator
         predicted, still, real = (
             model.space.encode(some.astype(np.float32)).reshape(len(rows), -1) for some in values
         )
-        found.append(evidence(predicted, still, real, source=source, control_rows=control))
+        unit = str(conditions.context[index]) if whole[index] else conditions.names[index]
+        rows_of = {"source": source, "control_rows": control}
+        found.append(evidence(predicted, still, real, **rows_of, unit=unit))
     return share_of(found)
 
 
@@ -215,7 +250,7 @@ def _without(table: Floats) -> Floats:
 
 
 def _ratio(along: Floats, length: Floats) -> Floats:
-    return along / np.maximum(length, np.finfo(np.float64).tiny)
+    return np.clip(along / np.maximum(length, np.finfo(np.float64).tiny), -BEYOND, BEYOND)
 
 
 def _jackknife(without: Floats) -> float:
