@@ -72,8 +72,12 @@ def rows(adata: ad.AnnData, models: list[str], steps: int | None, seed: int) -> 
     for name in ["control", *(name for name in models if name != "control")]:
         network = name in names("network")
         steps_of = {"max_steps": steps} if network and steps else {}
-        model = sh.tl.fit(adata, name, rng=seed, **steps_of)
-        sh.tl.predict(adata, model, key_added="made", subset="test", rng=seed, overwrite=True)
+        try:
+            model = sh.tl.fit(adata, name, rng=seed, **steps_of)
+            sh.tl.predict(adata, model, key_added="made", subset="test", rng=seed, overwrite=True)
+        except (KeyError, ValueError) as err:  # it cannot predict a context without perturbed cells
+            print(f"{name}: {err}")
+            continue
         for condition, cells in real.items():
             own = test & (adata.obs["perturbation"] == condition).to_numpy()
             made = _dense(adata.layers["made"][own]) @ axes

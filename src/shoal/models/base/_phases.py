@@ -86,7 +86,7 @@ def train_in_phases(
         model.seed = int(as_generator(rng).integers(2**31))
     given = model.cells
     was_refitted = model.refitted
-    model.response_share, model.refitted = 1.0, False
+    model.response_share, model.refitted = 1.0 if auto else float(response_share), False
     if was_refitted:
         model.start = model.make_start()
     validation = held_out(given, model.vocabulary)
@@ -106,8 +106,6 @@ def train_in_phases(
                 phases.one(given, folder, resume, fit_share=auto and validation is not None)
     finally:
         model.cells = given
-    if not auto:
-        model.response_share = float(response_share)
     if two and checkpoint_dir is None and resume is None:  # the folder was a temporary one
         model.fit_result = replace(model.fit_result, best=None, last=None)
     model._model_summary_string = model._summary()
@@ -236,7 +234,7 @@ class _Phases:
         if share < 1:
             logger.info(
                 "predicted responses are shrunk: %.0f %% of the cells of a population respond, the "
-                "others are control cells as measured. This fits %d conditions of %s best; "
+                "others are control cells as measured. Fitted on %d conditions of %s; "
                 "response_share=1 turns it off",
                 100 * share,
                 len(conditions),
