@@ -70,10 +70,14 @@ def test_the_mixture_with_this_share_is_the_nearest(rng):
     assert distance(best) < min(distance(best - 0.2), distance(best + 0.2))
 
 
-def test_with_few_contexts_only_the_size_of_the_response_counts():
+def test_with_few_left_out_only_the_size_of_responses_counts():
     control, predicted, real = points([0, 0]), points([2, 0]), points([0, 1])
     found = evidence(predicted, control, real)
     assert share_of([found]) == pytest.approx(np.sqrt(0.5))
+    assert share_of(
+        [found], [evidence(control, control, points([0, 0])).response]
+    ) == pytest.approx(0.5)  # half of the populations respond
+    assert share_of([found], [np.full(1 + BLOCKS, 8.0)]) == 1  # those of training respond strongly
     each = [evidence(predicted, control, real, unit=unit) for unit in UNITS]
     assert share_of(each) == pytest.approx((3 - np.sqrt(5)) / 4)
     assert share_of([evidence(real, control, predicted)]) == 1  # it moves too little: as it is

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..._keys import SPLIT
-from ...core._codes import grouped
+from ...core._codes import grouped, members
 from ._embedding import ONE_HOT
 from ._learning import names_of_training
+from ._response_share import LEAST_UNITS
 
 if TYPE_CHECKING:
     from ..._typing import Bools
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ._vocabulary import Vocabulary
 
 SHARE = 0.2  # of the units of training
-LEAST_UNITS = 3
+MOST = 1 / 3  # with more left out, a trial says little of the training
 VAL, NONE = 1, -1  # in Population.split
 
 
@@ -27,7 +28,8 @@ def with_inner(
     """Return the cells with a fifth of what the screen's split holds out moved to ``"val"``.
 
     A split by context gives whole contexts, one by perturbation gives single perturbations and all
-    that hold them, and so on.
+    that hold them, one by dose gives doses between others, and so on. At least three are taken, or
+    one context, and at most a third of all.
 
     Parameters
     ----------
@@ -42,15 +44,17 @@ def with_inner(
     -------
     The population, or ``None`` where no such conditions are to be had: there is no split for test,
     ``sh.pp.split`` did not write it, it holds out cells of conditions that are trained on, training
-    has fewer than three units, or the model cannot tell unseen perturbations apart.
+    has too few units, or the model cannot tell unseen perturbations apart.
     """
     unit = _units(cells, vocabulary)
     if unit is None:
         return None
     own = np.unique(unit[cells.train & (unit >= 0)])
-    if len(own) < LEAST_UNITS:
+    least = 1 if _held_out_by(cells) == "context" else LEAST_UNITS
+    number = max(round(SHARE * len(own)), least)
+    if number > len(own) * MOST:
         return None
-    chosen = rng.choice(own, max(1, round(SHARE * len(own))), replace=False)
+    chosen = rng.choice(own, number, replace=False)
     held = cells.train & _holds(cells, unit, chosen)
     rest = cells.with_split(np.where(held, NONE, cells.split))
     inner = held & _tellable(rest, vocabulary)
@@ -75,13 +79,24 @@ def _units(cells: Population, vocabulary: Vocabulary) -> Any:
         return cells.context
     if by in ("perturbation_context", "dose"):
         level = cells.context if by == "perturbation_context" else cells.dose
-        return np.where(cells.perturbed, grouped(perturbation=codes, level=level)[0], -1)
+        able = cells.perturbed if by == "perturbation_context" else _between(cells)
+        return np.where(able, grouped(perturbation=codes, level=level)[0], -1)
     several = np.array([len(cells.screen.parts(name)) > 1 for name in cells.names] + [False])
     if by == "combination":
         return np.where(several[codes], codes, -1)
     if by == "perturbation" and vocabulary.embedding != ONE_HOT:
         return np.where(cells.perturbed & ~several[codes], codes, -1)
     return None
+
+
+def _between(cells: Population) -> Bools:
+    """Return (n_obs,) which cells have a dose between other training doses of the perturbation."""
+    inside = np.zeros(len(cells.dose), dtype=bool)
+    rows = np.flatnonzero(cells.train)
+    for own in members(cells.labels.code[rows]):
+        dose = cells.dose[rows[own]]
+        inside[rows[own]] = (dose > np.nanmin(dose)) & (dose < np.nanmax(dose))
+    return inside
 
 
 def _holds(cells: Population, unit: Any, chosen: Any) -> Bools:

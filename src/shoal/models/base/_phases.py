@@ -25,7 +25,7 @@ from ._inner import VAL, with_inner
 from ._learning import names_of_training
 from ._response_share import fitted_share
 from ._sets import conditions_of, held_out
-from ._training import resumed_from, train_from
+from ._training import Phase, resumed_from, train_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -156,7 +156,8 @@ class _Phases:
             _enter(model, whole, replace(names, **names_of_training(whole)), first.initial)
             fixed = replace(first.settings, stop_at=steps).fixed
             resume = goes_on(later / LAST, fixed) if self.resumed else None
-            self._train(later, resume, stop_at=steps, prefix=f"{REFIT}_", validate=False)
+            options = {"stop_at": steps, "prefix": f"{REFIT}_"}
+            self._train(later, resume, validate=False, **options)
         except BaseException:  # the model keeps the weights of the first training
             _enter(model, given, names, best)
             model.module.eval()
@@ -180,8 +181,8 @@ class _Phases:
             resume = None if last.exists() else last  # which says that it is not there
         try:
             _enter(model, trial, replace(names, **names_of_training(trial)))
-            options = {"prefix": f"{TRIAL}_", "keep_initial": True, "validate": False}
-            first = self._train(earlier, resume, **options)
+            options = {"prefix": f"{TRIAL}_", "keep_initial": True}
+            first = self._train(earlier, resume, validate=False, **options)
             self._fit_share("training, left out in a trial")
         except BaseException:  # the model keeps the weights of the trial
             _enter(model, given, names, _copied(model.module.state_dict()))
@@ -207,9 +208,8 @@ class _Phases:
             validation=validation,
             checkpoint_dir=folder,
             resume=resume,
-            seed=model.seed,
+            phase=Phase(seed=model.seed, **own),
             **self.arguments,
-            **own,
         )
 
     def _last(self, first: Path, second: Path) -> Path | None:

@@ -13,14 +13,13 @@ with its minimum, over several conditions c, at
 It is 1 where the prediction is right, and 0 where nothing responds. A network that makes a response
 of the right kind and twice the size has 1/2 for small responses.
 
-How far a prediction is right differs between contexts. Where what was left out is one context or
-two, the share from these says little of others. Then a prediction is only kept from moving a
-population farther than populations were seen to move: with :math:`\sum_c D(Q_c, C_c)` for the sum
-above the line,
+How far a prediction is right differs between contexts and conditions. Where one or two were left
+out, they say little of others. Then a prediction is only kept from moving populations farther than
+populations were measured to move, those of training (t) among them:
 
-.. math:: s_0^2 = \frac{\sum_c D(Q_c, C_c)}{\sum_c D(P_c, C_c)}.
+.. math:: s_0^2 = \frac{\operatorname{mean}_{c, t} D(Q, C)}{\operatorname{mean}_c D(P, C)}.
 
-It is the largest share that :math:`s^*` could be, whatever the direction of the prediction.
+This needs no prediction to be right, and is 0 as well where nothing responds.
 """
 
 from __future__ import annotations
@@ -33,9 +32,10 @@ import numpy as np
 from ...core._codes import members
 from ...metrics._cells import densify
 from ._requests import by_condition, request_like
+from ._sets import conditions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ..._typing import Bools, Floats, Ints, Matrix
     from ...core._population import Population
@@ -106,17 +106,19 @@ def evidence(
     )
 
 
-def share_of(several: Sequence[Evidence]) -> float:
+def share_of(several: Sequence[Evidence], trained: Sequence[Floats] = ()) -> float:
     """Return the share that fits best, drawn towards 1 by its sampling error.
 
     With an estimate s and its standard error e, the distance of s from 1 is multiplied by
     1 - (e / (1 - s))², at least by 0. A share within one standard error of 1 is thus 1. The
-    error is the larger one of two jackknives: over blocks of cells, and over units.
+    error is the larger one of two jackknives: over blocks of cells, and over what was left out.
 
     Parameters
     ----------
     several
         Evidence of one condition each. Without any, the share is 1.
+    trained
+        (1 + BLOCKS,) D(Q, C) of each of some conditions of training, for where few were left out.
 
     Returns
     -------
@@ -124,27 +126,23 @@ def share_of(several: Sequence[Evidence]) -> float:
     """
     if not several:
         return 1.0
-    code = np.unique([one.unit for one in several], return_inverse=True)[1]
-    units = np.eye(code.max() + 1)[code].T
-    along, length, response = (
-        units @ np.stack([getattr(one, name) for one in several])
-        for name in ("along", "length", "response")
-    )
+    length = np.stack([one.length for one in several])
     if not length[:, 0].sum() > 0:  # the network moves nothing
         return 1.0
-    enough = len(units) >= LEAST_UNITS
-    above = along if enough else response
-
-    def share(columns: Any, rows: Any = slice(None)) -> Floats:
-        sums = (values[rows, columns].sum(axis=0) for values in (above, length))
-        ratio = _ratio(*sums)
-        return ratio if enough else np.sqrt(ratio.clip(min=0))
-
-    error = _jackknife(share(slice(1, None)))
-    if enough:
-        left_out = np.arange(len(units))
-        error = max(error, _jackknife(np.array([share(0, left_out != i) for i in left_out])))
-    distance = 1 - float(share(0))
+    code = np.unique([one.unit for one in several], return_inverse=True)[1]
+    if code.max() + 1 >= LEAST_UNITS:
+        units = np.eye(code.max() + 1)[code].T
+        along = units @ np.stack([one.along for one in several])
+        length = units @ length
+        share, without = _shares(along, length)
+        left_out = along[:, 0].sum() - along[:, 0], length[:, 0].sum() - length[:, 0]
+        error = max(_jackknife(without), _jackknife(_ratio(*left_out)))
+    else:
+        response = np.stack([*(one.response for one in several), *trained])
+        squares = _shares(response / len(response), length / len(length))
+        share, without = (np.sqrt(np.maximum(square, 0)) for square in squares)
+        error = _jackknife(without)
+    distance = 1 - float(share)
     if distance <= error:
         return 1.0
     return float(np.clip(1 - distance * (1 - (error / distance) ** 2), 0, 1))
@@ -162,27 +160,51 @@ def fitted_share(model: Any, conditions: Conditions, *, rng: np.random.Generator
     rng
         Draws the cells.
     """
-    cells, found = model.cells, []
+    cells, space = model.cells, model.space
+    contexts = np.unique(cells.context[cells.train])
+
+    def encoded(values: Matrix) -> Floats:
+        return space.encode(densify(values).astype(np.float32)).reshape(values.shape[0], -1)
+
+    found = []
+    for index, rows, control in _drawn(cells, conditions, rng):
+        source = cells.controls.draw(cells.context[rows], cells.batch[rows], rng)[0]
+        made = model._values(request_like(cells, rows, source), cells, rng, {})
+        whole = cells.context[rows[0]] not in contexts  # the context was left out
+        found.append(
+            evidence(
+                *(encoded(some) for some in (made, cells.values(control), cells.values(rows))),
+                source=source,
+                control_rows=control,
+                unit=str(conditions.context[index]) if whole else conditions.names[index],
+            )
+        )
+    if len({one.unit for one in found}) >= LEAST_UNITS:
+        return share_of(found)
+    trained = [
+        evidence(control, control, real, source=names, control_rows=names).response
+        for control, real, names in (
+            (encoded(cells.values(control)), encoded(cells.values(rows)), control)
+            for _, rows, control in _drawn(
+                cells, conditions_of(cells, cells.train, model.vocabulary), rng
+            )
+        )
+    ]
+    return share_of(found, trained)
+
+
+def _drawn(
+    cells: Population, conditions: Conditions, rng: np.random.Generator
+) -> Iterator[tuple[int, Ints, Ints]]:
+    """Yield some conditions: number, rows of their cells, and rows of matched controls."""
     able = np.flatnonzero(conditions.sizes >= LEAST_CELLS)
-    trained = np.unique(cells.context[cells.train])
-    whole = [cells.context[own[0]] not in trained for own in conditions.cells]  # contexts left out
     if len(able) > MOST_CONDITIONS:
         able = np.sort(rng.choice(able, MOST_CONDITIONS, replace=False))
     for index in able:
         own = conditions.cells[index]
         own = own if len(own) <= MOST_CELLS else rng.choice(own, MOST_CELLS, replace=False)
         rows = by_condition(cells, own)
-        where = cells.context[rows], cells.batch[rows]
-        source, control = (cells.controls.draw(*where, rng)[0] for _ in range(2))
-        made = model._values(request_like(cells, rows, source), cells, rng, {})
-        values = (densify(made), cells.values(control), cells.values(rows))
-        predicted, still, real = (
-            model.space.encode(some.astype(np.float32)).reshape(len(rows), -1) for some in values
-        )
-        unit = str(conditions.context[index]) if whole[index] else conditions.names[index]
-        rows_of = {"source": source, "control_rows": control}
-        found.append(evidence(predicted, still, real, **rows_of, unit=unit))
-    return share_of(found)
+        yield int(index), rows, cells.controls.draw(cells.context[rows], cells.batch[rows], rng)[0]
 
 
 def leave_still(
@@ -249,8 +271,16 @@ def _without(table: Floats) -> Floats:
     return table.sum() - np.r_[0.0, both]
 
 
+def _shares(above: Floats, below: Floats) -> tuple[Floats, Floats]:
+    """Return the ratio of two sums over conditions, with all cells, and without each block."""
+    ratio = _ratio(above.sum(axis=0), below.sum(axis=0))
+    return ratio[0], ratio[1:]
+
+
 def _ratio(along: Floats, length: Floats) -> Floats:
-    return np.clip(along / np.maximum(length, np.finfo(np.float64).tiny), -BEYOND, BEYOND)
+    with np.errstate(over="ignore"):  # of a network that moves nothing
+        ratio = along / np.maximum(length, np.finfo(np.float64).tiny)
+    return np.clip(ratio, -BEYOND, BEYOND)
 
 
 def _jackknife(without: Floats) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -48,6 +48,26 @@ class Trainable(Protocol):
     fit_result: Any
 
 
+@dataclass(frozen=True)
+class Phase:
+    """What sets one of two trainings of a model apart.
+
+    Attributes
+    ----------
+    seed
+        Seed; drawn from `rng` if ``None``.
+    stop_at
+        Step to stop at, as of `shoal.training.FitSettings`.
+    prefix, keep_initial
+        As of `shoal.training.fit`.
+    """
+
+    seed: int | None = None
+    stop_at: int | None = None
+    prefix: str = ""
+    keep_initial: bool = False
+
+
 def train_from(
     model: Trainable,
     max_steps: int | None = None,
@@ -64,10 +84,7 @@ def train_from(
     logger: Logger | Sequence[Logger] | None = None,
     callbacks: Sequence[Callback] = (),
     enable_progress_bar: bool | None = None,
-    seed: int | None = None,
-    stop_at: int | None = None,
-    prefix: str = "",
-    keep_initial: bool = False,
+    phase: Phase | None = None,
     **settings: Any,
 ) -> FitResult:
     """Train the network of a model on the sets of a store, whatever they hold.
@@ -88,10 +105,8 @@ def train_from(
         As of `PerturbationModel.train`.
     logger, callbacks, enable_progress_bar
         As of `PerturbationModel.train`.
-    seed
-        Seed of the training; drawn from `rng` if ``None``.
-    stop_at, prefix, keep_initial
-        As of `shoal.training.FitSettings` and `shoal.training.fit`.
+    phase
+        What sets one of two trainings of a model apart; ``None`` for a training by itself.
     **settings
         As of `PerturbationModel.train`.
 
@@ -111,8 +126,10 @@ def train_from(
     given = {"max_steps": max_steps, "set_size": set_size, "batch_conditions": batch_conditions}
     chosen = {**model.defaults, **{k: v for k, v in given.items() if v is not None}}
     sizes = {k: chosen.pop(k) for k in ("set_size", "batch_conditions") if k in chosen}
-    if seed is not None:
-        model.seed = seed
+    if phase is None:
+        phase = Phase()
+    if phase.seed is not None:
+        model.seed = phase.seed
     elif resume is None or model.seed is None:
         model.seed = int(as_generator(rng).integers(2**31))
     conditions = conditions_of(model.cells, model.cells.train, model.vocabulary)
@@ -122,14 +139,14 @@ def train_from(
             model.module,
             make_store(sampler, store),
             validation=validation(),
-            settings=FitSettings(**{**chosen, **settings}, seed=model.seed, stop_at=stop_at),
+            settings=FitSettings(**{**chosen, **settings}, seed=model.seed, stop_at=phase.stop_at),
             checkpoint_dir=checkpoint_dir,
             resume=resume,
             logger=logger,
             callbacks=callbacks,
             enable_progress_bar=enable_progress_bar,
-            prefix=prefix,
-            keep_initial=keep_initial,
+            prefix=phase.prefix,
+            keep_initial=phase.keep_initial,
         )
     except KeyboardInterrupt:
         model.is_trained_ = True  # the weights there are can be used
