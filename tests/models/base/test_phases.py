@@ -215,3 +215,17 @@ def test_pairs_of_a_refitted_flow_are_of_all_it_was_trained_on(divided, fit_flow
 def test_refit_is_yes_or_no(divided, fit_flow):
     with pytest.raises(TypeError, match="refit must be True or False"):
         fit_flow(divided, refit="val")
+
+
+def test_scores_on_val_of_a_refitted_model_carry_a_caution(divided, fit_flow):
+    for name, refit in (("again", True), ("once", False)):
+        sh.tl.predict(divided, fit_flow(divided, refit=refit), key_added=name)
+    for name, split, told in (
+        ("again", "val", True),
+        ("once", "val", False),
+        ("again", "test", False),
+    ):
+        options = {"split": split, "baselines": None, "min_cells": 10, "overwrite": True}
+        sh.tl.evaluate(divided, prediction=name, **options)
+        caution = divided.uns["evaluation"]["params"]["caution"]
+        assert ("the model was trained on val too" in caution) == told
