@@ -12,6 +12,7 @@ the control cells.
   noise of two populations of this size. What a model invents is judged by its size.
 - `times noise`: (energy + noise) / noise, so 1 for a copy, and 2 where the model has invented as much as the noise.
 - `share`: `response_share` of a network.
+- `all respond`: its energy with `response_share = 1`.
 """
 
 from __future__ import annotations
@@ -78,6 +79,11 @@ def rows(adata: ad.AnnData, models: list[str], steps: int | None, seed: int) -> 
         except (KeyError, ValueError) as err:  # it cannot predict a context without perturbed cells
             print(f"{name}: {err}")
             continue
+        share, whole = getattr(model, "response_share", np.nan), None
+        if share < 1:
+            model.response_share = 1.0
+            sh.tl.predict(adata, model, key_added="whole", subset="test", rng=seed, overwrite=True)
+            whole = adata.layers["whole"]
         for condition, cells in real.items():
             own = test & (adata.obs["perturbation"] == condition).to_numpy()
             made = _dense(adata.layers["made"][own]) @ axes
@@ -86,7 +92,10 @@ def rows(adata: ad.AnnData, models: list[str], steps: int | None, seed: int) -> 
                 "model": name,
                 "energy": sh.metrics.energy_distance(made, cells),
                 "noise": noise[condition],
-                "share": getattr(model, "response_share", np.nan),
+                "share": share,
+                "all respond": sh.metrics.energy_distance(
+                    made if whole is None else _dense(whole[own]) @ axes, cells
+                ),
             }
 
 
@@ -117,7 +126,9 @@ def main() -> None:
             adata = screen(given.folder / FILE, context, given.perturbations, seed)
             found += rows(adata, given.models or list(names()), given.steps, seed)
         table = pd.DataFrame(found)
-        mean = table.groupby("model", sort=False)[["energy", "noise", "share"]].mean()
+        mean = table.groupby("model", sort=False)[
+            ["energy", "noise", "share", "all respond"]
+        ].mean()
         spread = table.groupby("model", sort=False)["energy"].std()
         mean["times noise"] = 1 + mean["energy"] / mean["noise"]
         mean.insert(1, "± SD", spread)
