@@ -157,7 +157,8 @@ def test_settings_of_training_are_what_the_page_says():
     sizes = {
         name: SetSampler.__init__.__kwdefaults__[name] for name in ("set_size", "batch_conditions")
     }
-    defaults = {f.name: f.default for f in fields(FitSettings) if f.name != "seed"} | sizes
+    own = ("seed", "stop_at")  # not for users
+    defaults = {f.name: f.default for f in fields(FitSettings) if f.name not in own} | sizes
     told = {
         name: value
         for row in table("setting")

@@ -88,6 +88,19 @@ class Population:
         """Canonical names of the perturbations; ``labels.code`` is a position in them."""
         return tuple(self.labels.names)
 
+    def with_split(self, split: Ints) -> Population:
+        """Return the same cells on other sides; what was read and does not depend on them is kept.
+
+        Parameters
+        ----------
+        split
+            (n_obs,) side of every cell, as in the attribute `split`.
+        """
+        other = replace(self, split=split)
+        kept = ("names", "scale", "control_means", "control_zeros", "controls")
+        other.__dict__.update({k: self.__dict__[k] for k in kept if k in self.__dict__})
+        return other
+
     @property
     def train(self) -> Bools:
         """(n_obs,) perturbed cells that a model may learn from."""

@@ -60,6 +60,7 @@ def prediction_entry(
     slot: str,
     source: str,
     time: str = "",
+    refitted: bool = False,
 ) -> dict[str, Any]:
     """Return ``uns["perturbation_predictions"]`` with a line on one more prediction.
 
@@ -87,6 +88,8 @@ def prediction_entry(
         Column of ``obs`` with the name of the cell that each predicted cell starts from.
     time
         Column of ``obs`` with the times of an interpolation; empty if it is none.
+    refitted
+        Whether the model was trained on the conditions of ``"val"`` too.
     """
     rows = {
         k: {"counts": False, **row}
@@ -102,6 +105,7 @@ def prediction_entry(
         "slot": slot,
         "source": source,
         "time": time,
+        "refitted": refitted,
     }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("prediction")
     return entry_of(table, SCHEMA, {"skipped": skipped})
@@ -175,6 +179,12 @@ def column_of(
     unrecorded = "" if role in taken else role
     name = str(known.loc["X", role]) if "X" in known.index else unrecorded
     return name if name in adata.obs else None
+
+
+def is_refitted(adata: AnnData, key: str) -> bool:
+    """Return whether the model of a prediction is known to have been trained on ``"val"`` too."""
+    known = known_predictions(adata)
+    return key in known.index and "refitted" in known and str(known.loc[key, "refitted"]) == "True"
 
 
 def is_transductive(adata: AnnData, key: str) -> bool:

@@ -10,7 +10,7 @@ from .._logging import logger
 from .._random import RNGLike, as_generator
 from .._validate import key_in, one_of, whole
 from ..core._population import population
-from ..core._predictions import refuse_counts, skipped_by
+from ..core._predictions import is_refitted, refuse_counts, skipped_by
 from ..core._screen import resolve
 from ..metrics._external_suites import EXTERNAL_SUITES
 from ..metrics._suite import SUITE
@@ -43,6 +43,7 @@ REAL = "the predicted cells are copies of the real cells of their conditions"
 ALONE = (
     "no baseline could be scored: 0 is as good as a copy of the controls, which is easily beaten"
 )
+SEEN = "the model was trained on val too (refit=True): these are no unseen conditions"
 FEWEST = {True: 4, False: 2}  # cells of a condition: populations have 2, halves of it too
 
 
@@ -149,9 +150,14 @@ def evaluate(
             scores.add(name, found, transductive=transductive)
     rivals = [name for name in baselines if name in scores.scored]
     alone = external is None and settings.baselines is not None and not rivals
-    said = "; ".join(
-        filter(None, [caution(cells, split), REAL if copied else "", ALONE if alone else ""])
+    seen = split == "val" and isinstance(given, Beside) and is_refitted(adata, given.name)
+    cautions = (
+        caution(cells, split),
+        REAL if copied else "",
+        ALONE if alone else "",
+        SEEN if seen else "",
     )
+    said = "; ".join(filter(None, cautions))
     if said:
         logger.warning("%s", said)
     if without:

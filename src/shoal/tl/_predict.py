@@ -92,8 +92,9 @@ def predict(
         - ``table``, index prediction: ``model`` (its class), ``embedding``, ``transductive`` (bool:
           whether that embedding has seen held-out cells, see :func:`shoal.pp.embed`), ``slot`` and
           ``source`` (str: where the prediction and the names of its sources are), ``counts`` (bool:
-          whether it holds counts), and ``skipped`` (str: perturbations and contexts that the model
-          cannot predict, and why; empty if there are none).
+          whether it holds counts), ``skipped`` (str: perturbations and contexts that the model
+          cannot predict, and why; empty if there are none), and ``refitted`` (bool: whether the
+          model was trained on the conditions of ``"val"`` too).
         - ``params``: ``skipped``, the same of this prediction.
 
     A perturbation that the model cannot predict does not keep the others from being predicted. Its
@@ -178,6 +179,7 @@ def predict(
         counts=counts,
         slot=slot,
         source=key + SOURCE,
+        refitted=getattr(model, "refitted", False),
     )
     predicted = np.isin(np.arange(adata.n_obs), rows)
     made = (values if in_genes else densify(values), predicted, names, entry)

@@ -1,7 +1,7 @@
 """Training on populations: batches of whole sets of cells, from memory or from a file."""
 
 from ._batch import SetBatch
-from ._checkpoints import LAST
+from ._checkpoints import LAST, folder_for, goes_on
 from ._conditions import Conditions, encoded_condition
 from ._fit import FitResult, fit
 from ._sampler import SetSampler
@@ -21,4 +21,6 @@ __all__ = [
     "StreamedStore",
     "encoded_condition",
     "fit",
+    "folder_for",
+    "goes_on",
 ]

@@ -21,10 +21,12 @@ class History(Callback):
     ----------
     every
         Steps between two records.
+    prefix
+        Text before the names of all records.
     """
 
-    def __init__(self, every: int) -> None:
-        self.every = every
+    def __init__(self, every: int, prefix: str = "") -> None:
+        self.every, self.prefix = every, prefix
         self.rows: dict[int, dict[str, float]] = {}
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
@@ -40,7 +42,8 @@ class History(Callback):
         )
 
     def _add(self, step: int, values: dict[str, float]) -> None:
-        self.rows[step] = {**self.rows.get(step, {}), **values}
+        named = {f"{self.prefix}{name}": value for name, value in values.items()}
+        self.rows[step] = {**self.rows.get(step, {}), **named}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the records."""

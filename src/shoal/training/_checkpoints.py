@@ -16,7 +16,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from .._logging import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import lightning.pytorch as L
     from torch import Tensor
@@ -74,17 +74,31 @@ class Checkpoints(Callback):
         Running average of the weights, or ``None``.
     fixed
         Settings that a resumed run has to share. They are saved to be compared.
+    keep_initial
+        Whether to keep the weights that training began with, also for a resumed run.
     """
 
-    def __init__(self, folder: Path, io: SafeIO, ema: Ema | None, fixed: dict[str, int]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        io: SafeIO,
+        ema: Ema | None,
+        fixed: dict[str, int],
+        *,
+        keep_initial: bool = False,
+    ) -> None:
         self.folder, self.io, self.ema, self.fixed = folder, io, ema, fixed
+        self.keep_initial = keep_initial
         self.value = float("inf")
         self.best: dict[str, Tensor] | None = None
-        self.step = 0
+        self.initial: dict[str, Tensor] | None = None
+        self.step = self.best_step = 0
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Have every process use the folder of the first."""
         self.folder = Path(trainer.strategy.broadcast(str(self.folder)))
+        if self.keep_initial and self.initial is None:
+            self.initial = _copied(pl_module.state_dict())
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Count the steps."""
@@ -95,10 +109,7 @@ class Checkpoints(Callback):
         value = float(trainer.callback_metrics.get("val_energy", float("inf")))
         if value < self.value:
             weights = pl_module.state_dict() if self.ema is None else self.ema.weights(pl_module)
-            self.value, self.best = (
-                value,
-                {name: w.detach().cpu().clone() for name, w in weights.items()},
-            )
+            self.value, self.best, self.best_step = value, _copied(weights), trainer.global_step
             if trainer.is_global_zero:
                 content = {
                     "state_dict": self.best,
@@ -124,16 +135,18 @@ class Checkpoints(Callback):
         return path if path.exists() else None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state for a resumed run: best weights, steps and settings."""
-        return {"value": self.value, "best": self.best, "step": self.step, "fixed": self.fixed}
+        """Return the state for a resumed run: best and initial weights, steps and settings."""
+        names = ("value", "best", "best_step", "initial", "step", "fixed")
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from the state of the run that is resumed."""
-        self.value, self.best, self.step = (
-            state_dict["value"],
-            state_dict["best"],
-            state_dict["step"],
-        )
+        for name in ("value", "best", "best_step", "initial", "step"):
+            setattr(self, name, state_dict[name])
+
+
+def _copied(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: w.detach().cpu().clone() for name, w in weights.items()}
 
 
 @contextmanager
@@ -165,6 +178,15 @@ def recall(path: Path, callbacks: Sequence[Callback]) -> None:
     for each in callbacks:
         if each.state_key in states:
             each.load_state_dict(states[each.state_key])
+
+
+def goes_on(path: Path, fixed: dict[str, int]) -> Path | None:
+    """Return a checkpoint if there is one that can be resumed with these settings, or ``None``."""
+    try:
+        read_resumed(path, fixed)
+    except (FileNotFoundError, ValueError):
+        return None
+    return path
 
 
 def read_resumed(path: Path, fixed: dict[str, int]) -> tuple[int, int]:

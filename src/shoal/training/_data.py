@@ -94,7 +94,7 @@ class SetData(L.LightningDataModule):
     def train_dataloader(self) -> Steps:
         """Return the steps up to the next validation."""
         start = self.trainer.global_step
-        stop = min(start + self.settings.val_every, self.settings.max_steps)
+        stop = min(start + self.settings.val_every, self.settings.last_step)
         return Steps(self.store, start, stop, self.trainer.global_rank, self.trainer.world_size)
 
     def val_dataloader(self) -> Held:

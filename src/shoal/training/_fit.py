@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from lightning.pytorch.callbacks import Callback
-    from torch import nn
+    from torch import Tensor, nn
 
     from ._conditions import Conditions
     from ._store import Store
@@ -49,6 +49,12 @@ class FitResult:
         Number of steps, with those before a resumed run.
     val_energy
         Best mean energy distance on the held-out conditions; infinite without validation.
+    settings
+        Settings of the run.
+    best_step
+        Step of the best weights; 0 without validation.
+    initial
+        Weights that training began with, by name, if they were to be kept.
     """
 
     history: pd.DataFrame
@@ -57,6 +63,9 @@ class FitResult:
     stopped_early: bool
     steps: int
     val_energy: float
+    settings: FitSettings
+    best_step: int = 0
+    initial: dict[str, Tensor] | None = None
 
 
 def fit(
@@ -70,6 +79,8 @@ def fit(
     logger: Any = None,
     callbacks: Sequence[Callback] = (),
     enable_progress_bar: bool | None = None,
+    prefix: str = "",
+    keep_initial: bool = False,
     run: Callable[[L.LightningModule, L.LightningDataModule, dict[str, Any], str | None], object]
     | None = None,
 ) -> FitResult:
@@ -100,6 +111,10 @@ def fit(
         Further callbacks of Lightning.
     enable_progress_bar
         Whether to show a bar; ``None`` shows it on a terminal.
+    prefix
+        Text before the names of all records, in the history and in what is logged.
+    keep_initial
+        Whether the result holds the weights that training began with, also after a resumed run.
     run
         Function that trains. Its arguments are the Lightning module, the data module, keyword
         arguments for a Trainer, and the path to resume from. ``None`` uses a plain Trainer.
@@ -125,11 +140,11 @@ def fit(
         If there is no checkpoint to resume from.
     """
     settings = settings or FitSettings()
-    fixed = {"seed": settings.seed, "val_every": settings.val_every}
+    fixed = settings.fixed
     done, epochs = (0, 0) if resume is None else read_resumed(Path(resume), fixed)
     conditions, data = store.sampler.conditions, SetData(store, settings, validation)
     held_out = () if data.validation is None else data.validation.names
-    plan = Plan(module, settings, conditions.names, held_out)
+    plan = Plan(module, settings, conditions.names, held_out, prefix=prefix)
     for note in conditions.notes(store.sampler.set_size):
         log.warning(note)
 
@@ -137,7 +152,7 @@ def fit(
         ema, io, history = (
             Ema(settings.ema) if settings.ema else None,
             SafeIO(),
-            History(settings.log_every),
+            History(settings.log_every, prefix),
         )
         early = EarlyStopping(
             "val_energy",
@@ -145,7 +160,8 @@ def fit(
             check_finite=False,
             check_on_train_epoch_end=False,  # before the checkpoint, which saves the count
         )
-        bar, checkpoints = Progress(settings.max_steps), Checkpoints(folder, io, ema, fixed)
+        bar = Progress(settings.last_step)
+        checkpoints = Checkpoints(folder, io, ema, fixed, keep_initial=keep_initial)
         stopping = early if settings.patience and held_out else None
         used = (
             ema,
@@ -158,7 +174,7 @@ def fit(
         arguments = _trainer_arguments(settings) | {
             "callbacks": [each for each in used if each is not None],
             "plugins": [io],
-            "max_epochs": epochs - (done - settings.max_steps) // settings.val_every,
+            "max_epochs": epochs - (done - settings.last_step) // settings.val_every,
             "limit_val_batches": 1.0 if held_out else 0,
         }
         if logger is not None:
@@ -184,7 +200,17 @@ def fit(
         stopped_early=early.stopped_epoch > 0,
         steps=checkpoints.step,
         val_energy=checkpoints.value,
+        settings=settings,
+        best_step=checkpoints.best_step,
+        initial=_of_module(checkpoints.initial),
     )
+
+
+def _of_module(weights: dict[str, Tensor] | None) -> dict[str, Tensor] | None:
+    """Return the weights of a Plan under their names in its network."""
+    if weights is None:
+        return None
+    return {name.removeprefix("module."): value for name, value in weights.items()}
 
 
 def _trainer_arguments(settings: FitSettings) -> dict[str, Any]:

@@ -37,6 +37,8 @@ class Plan(L.LightningModule):
         Names of the training conditions, for messages.
     held_out
         Names of the held-out conditions, for messages.
+    prefix
+        Text before the names of what is logged.
     """
 
     def __init__(
@@ -45,9 +47,12 @@ class Plan(L.LightningModule):
         settings: FitSettings,
         names: tuple[str, ...],
         held_out: tuple[str, ...] = (),
+        *,
+        prefix: str = "",
     ) -> None:
         super().__init__()
         self.module, self.settings, self.names, self.held_out = module, settings, names, held_out
+        self.prefix = prefix
         self.record: dict[str, Tensor] = {}
         self._batch: SetBatch | None = None
         self._energies: list[float] = []
@@ -64,7 +69,8 @@ class Plan(L.LightningModule):
         if (
             self.global_step + 1
         ) % self.settings.log_every == 0:  # Lightning's logging costs as much as a small step
-            self.log_dict(self.record, batch_size=len(batch))
+            named = {f"{self.prefix}{name}": value for name, value in self.record.items()}
+            self.log_dict(named, batch_size=len(batch))
         return entries["loss"]
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:

@@ -15,6 +15,9 @@ class FitSettings:
     ----------
     max_steps
         Number of steps of the optimizer.
+    stop_at
+        Step to stop at, before the learning rate has fallen to 0 at `max_steps`; ``None`` for all
+        steps.
     lr
         Highest learning rate of AdamW.
     weight_decay
@@ -67,11 +70,26 @@ class FitSettings:
     devices: int | list[int] | str = 1
     strategy: str = "auto"
     log_every: int = 10
+    stop_at: int | None = None
+
+    @property
+    def last_step(self) -> int:
+        """The step at which training ends."""
+        return self.max_steps if self.stop_at is None else min(self.stop_at, self.max_steps)
+
+    @property
+    def fixed(self) -> dict[str, int]:
+        """Settings that a resumed run has to share."""
+        cut = {} if self.stop_at is None else {"max_steps": self.max_steps, "stop_at": self.stop_at}
+        return {"seed": self.seed, "val_every": self.val_every, **cut}
 
     def __post_init__(self) -> None:
         for check, names in (
             (positive, ("lr", "gradient_clip")),
-            (whole, ("max_steps", "val_every", "val_conditions", "log_every", "patience")),
+            (
+                whole,
+                ("max_steps", "stop_at", "val_every", "val_conditions", "log_every", "patience"),
+            ),
         ):
             for name in names:
                 if getattr(self, name) is not None:

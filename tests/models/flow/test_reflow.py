@@ -143,7 +143,7 @@ def test_pairs_are_where_the_flow_takes_controls_of_the_condition(divided, fit_f
     from shoal.models.base._sets import conditions_of
     from shoal.training import SetSampler
 
-    conditions = conditions_of(first.cells, first.cells.train, first.vocabulary)
+    conditions = conditions_of(first.cells, first.trained_cells, first.vocabulary)
     sampler = SetSampler(conditions, set_size=8, batch_conditions=len(conditions))
     first.reflow(n_pairs=12)
     (store,) = kept
@@ -170,7 +170,8 @@ def test_pairs_are_where_the_flow_takes_controls_of_the_condition(divided, fit_f
     torch.testing.assert_close(batch.target, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_validation_is_on_real_cells(divided, first):
+def test_validation_is_on_real_cells(divided, fit_flow):
+    first = fit_flow(divided, refit=False)
     second = first.reflow(**SHORT | {"lr": 1e-12, "ema": None}, n_pairs=20)
     (energy,) = second.history["val_energy"]["val_energy"]
     assert energy == pytest.approx(first.fit_result.val_energy, rel=0.3)

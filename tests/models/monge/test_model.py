@@ -118,7 +118,7 @@ def test_the_default_is_shoal_with_its_settings_of_training(screen):
 @each_preset
 def test_history_has_the_divergence_and_the_gap_above_its_floor(divided, preset):
     settings = {"warm_steps": 3, "gap": 1.0, "gap_epsilon": 0.5, "energy": 0.0}
-    model = fit(divided, preset=preset, config=settings, max_steps=30, lr=2e-2)
+    model = fit(divided, preset=preset, config=settings, max_steps=30, lr=2e-2, refit=False)
     shown = {name: table[name].tolist() for name, table in model.history.items()}
     terms = {
         "train_loss",

@@ -164,7 +164,13 @@ def places():
 
 def fitted(fit_flow, adata, steps=1, **config):
     return fit_flow(
-        adata, max_steps=steps, set_size=32, rng=0, lr=1e-9, config={"n_latent": None, **config}
+        adata,
+        max_steps=steps,
+        set_size=32,
+        rng=0,
+        lr=1e-9,
+        response_share=1,
+        config={"n_latent": None, **config},
     )
 
 

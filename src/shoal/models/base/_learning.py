@@ -38,9 +38,8 @@ def learn_vocabulary(
     """
     _check_cells(cells)
     check_scale(cells, layer=layer, use_rep=use_rep)
-    train = cells.train | cells.train_control
-    seen = sorted({cells.names[code] for code in np.unique(cells.labels.code[cells.train])})
-    singles = sorted({part for name in seen for part in cells.screen.parts(name)})
+    seen = names_of_training(cells)
+    singles = list(seen["trained"])
     name, perturbations, vectors, transductive = embedding_of(cells.adata, embedding, singles)
     dose = cells.dose[cells.train]
     dose = dose[dose > 0]
@@ -53,11 +52,8 @@ def learn_vocabulary(
         cell_shape=cells.rows.cell_shape,
         perturbations=perturbations,
         vectors=vectors,
-        trained=tuple(singles),
         named=tuple(sorted({part for own in cells.names for part in cells.screen.parts(own)})),
         embedding=name,
-        contexts=_used(cells.contexts, cells.context[train]),
-        batches=_used(cells.batches, cells.batch[train]),
         doses=(float(dose.min()), float(dose.max())) if len(dose) else (),
         dose_centre=float(log.mean()) if len(log) else 0.0,
         dose_scale=float(log.std())
@@ -67,7 +63,22 @@ def learn_vocabulary(
         transductive=transductive,
         symbols=_symbols(cells, use_rep),
         level=level_of(cells, use_rep),
+        **seen,
     )
+
+
+def names_of_training(cells: Population) -> dict[str, tuple[str, ...]]:
+    """Return the names that training cells have, as the fields of a `Vocabulary` that hold them.
+
+    They change if a model is trained on other cells of the same screen. All other fields stay.
+    """
+    train = cells.train | cells.train_control
+    seen = {cells.names[code] for code in np.unique(cells.labels.code[cells.train])}
+    return {
+        "trained": tuple(sorted({part for name in seen for part in cells.screen.parts(name)})),
+        "contexts": _used(cells.contexts, cells.context[train]),
+        "batches": _used(cells.batches, cells.batch[train]),
+    }
 
 
 def _check_cells(cells: Population) -> None:

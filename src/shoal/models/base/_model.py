@@ -25,9 +25,11 @@ from ..start._start import Controls, at_source
 from ._given_cells import known_population
 from ._learning import learn_vocabulary
 from ._persistence import Stored
+from ._phases import train_in_phases, trained_on
 from ._predictor import Predictor
-from ._sets import held_out, run_in_sets, sets_of
-from ._training import cell_store, train_from
+from ._response_share import leave_still
+from ._sets import run_in_sets, sets_of
+from ._training import cell_store
 from ._vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -41,11 +43,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from ..._typing import Ints
+    from ..._typing import Bools, Ints
     from ...core._population import Population
     from ...training import SetSampler, Store
     from ..space._space import Space
     from ..start._start import Start, StartingCells
+    from ._phases import Share
     from ._requests import PredictionRequest
     from ._sets import RequestedSets
 
@@ -80,6 +83,11 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         Whether the network carries each cell to a perturbed one, and does not begin at noise.
     seed
         Seed of the training that the model has behind it; ``None`` before.
+    response_share
+        Share of the cells of a predicted population that respond. The others are control cells as
+        measured. It may be set by hand.
+    refitted
+        Whether the network was trained on the conditions of ``"val"`` too.
     """
 
     defaults: ClassVar[dict[str, Any]] = {}
@@ -91,6 +99,8 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
     start: Start
     post: Postprocessing
     seed: int | None
+    response_share: float
+    refitted: bool
 
     def __init__(
         self,
@@ -111,6 +121,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         self.vocabulary.tell_unknown(self.cells.names)
         generator = as_generator(rng)
         self.config, self.seed = dict(config), None
+        self.response_share, self.refitted = 1.0, False
         train = np.flatnonzero(self.cells.train | self.cells.train_control)
         self.space = self._fit_space(train, n_latent, generator)
         self.config = self._settled_config()
@@ -219,6 +230,8 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         batch_conditions: int | None = None,
         weighting: Literal["uniform", "size"] = "size",
         store: Literal["auto", "resident", "streamed"] = "auto",
+        refit: bool = True,
+        response_share: Share = "auto",
         checkpoint_dir: str | Path | None = None,
         resume: str | Path | Literal[True] | None = None,
         logger: Logger | Sequence[Logger] | None = None,
@@ -232,6 +245,9 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         Where there are conditions of ``"val"``, they are generated every `val_every` steps and
         compared with their real cells by unbiased energy distance. The best weights are kept.
         Without them training runs for `max_steps`.
+
+        Where some conditions can be left out for it, the network is trained twice; see `refit` and
+        `response_share`.
 
         Parameters
         ----------
@@ -248,6 +264,24 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         store
             Where the matrix is while training: ``"resident"`` in the memory of the device, or
             ``"streamed"`` from disk. ``"auto"`` streams what would take more than 4 GB.
+        refit
+            Whether a new network is trained on the conditions of ``"train"`` and ``"val"``, for as
+            many steps as were best on ``"val"``. It takes up to as long again. Its history has
+            names that begin with ``refit_``. Without it the conditions of ``"val"`` are left out of
+            training, and the log says so.
+        response_share
+            Share of the cells of a predicted population that respond; the others are control cells
+            as measured. ``"auto"`` takes the share that fits conditions best that the network was
+            not trained on. These are
+
+            - the conditions of ``"val"`` where there are some;
+            - else a fifth of what the screen's split holds out, taken from the training conditions
+              for a trial. Training then takes twice as long, and ``trial_`` begins the names of
+              the trial's history;
+            - else none, and all cells respond. This is so without a split, and with one that holds
+              out cells of trained conditions.
+
+            A number sets the share. 1 turns the shrinkage off, and the trial.
         checkpoint_dir
             Folder of the checkpoints. A temporary one if ``None``, which is kept only if training
             breaks off.
@@ -281,11 +315,11 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         ValueError
             If a setting is out of range, or `resume` does not fit.
         """
-        train_from(
+        train_in_phases(
             self,
             max_steps,
-            make_store=self._training_store,
-            validation=lambda: held_out(self.cells, self.vocabulary),
+            refit=refit,
+            response_share=response_share,
             set_size=set_size,
             batch_conditions=batch_conditions,
             weighting=weighting,
@@ -302,6 +336,11 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
     def _training_store(self, sampler: SetSampler, store: str) -> Store:
         """Return the store that `train` takes its sets from."""
         return self.start.training_store(cell_store(self.cells, self.space, sampler, store))
+
+    @property
+    def trained_cells(self) -> Bools:
+        """(n_obs,) perturbed cells of the screen that the network was, or is to be, trained on."""
+        return trained_on(self.cells, self.vocabulary, refitted=self.refitted)
 
     # -- prediction --------------------------------------------------------------------------------
 
@@ -320,12 +359,14 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         if cross_context and not request.from_source:
             moved = self.start.elsewhere(request, cells, rng)
         if moved is None:
-            return self._carry(at_source(request, cells, everywhere), request, cells, rng, options)
-        rest = np.setdiff1d(everywhere, moved.rows)
-        parts = [at_source(request, cells, rest), moved] if len(rest) else [moved]
-        values = [self._carry(part, request, cells, rng, options) for part in parts]
+            parts = [at_source(request, cells, everywhere)]
+        else:
+            rest = np.setdiff1d(everywhere, moved.rows)
+            parts = [at_source(request, cells, rest), moved] if len(rest) else [moved]
+        several = [self._carry(part, request, cells, rng, options) for part in parts]
         rows = np.concatenate([part.rows for part in parts])
-        return np.concatenate(values)[np.argsort(rows)]
+        values = np.concatenate(several)[np.argsort(rows)]
+        return leave_still(values, request, cells, self.response_share, rng)
 
     def _carry(
         self,
@@ -392,6 +433,8 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         return {
             "trained": bool(self.is_trained_),
             "seed": self.seed,
+            "response_share": self.response_share,
+            "refitted": self.refitted,
             "setup": dict(self.registry_["setup_args"]),
             "config": self.config,
             "vocabulary": self.vocabulary.to_dict(),
@@ -414,6 +457,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
             self.vocabulary.tell_unknown(self.cells.names)
         self.space = space_from_dict(entry["space"])
         self.config, self.seed = entry["config"], entry["seed"]
+        self.response_share, self.refitted = entry["response_share"], entry["refitted"]
         self._build(0)
         self.module.load_state_dict(entry["weights"])
         self.module.eval()
@@ -425,4 +469,6 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         n = sum(p.numel() for p in self.module.parameters())
         v = self.vocabulary
         known = f"{len(v.perturbations)} perturbations ({v.embedding})"
-        return f"{type(self).__name__} of {known}, {self.space.description}, {n:,} parameters"
+        share = "" if self.response_share == 1 else f", {self.response_share:.0%} of cells respond"
+        what = f"{self.space.description}, {n:,} parameters{share}"
+        return f"{type(self).__name__} of {known}, {what}"

@@ -70,7 +70,8 @@ class PresetModel(PerturbationModel):
         share = self.settings.start.cross_context
         if not share or len(self.vocabulary.contexts) < 2:
             return Controls()
-        return OtherContexts(lambda: self.cells, self.vocabulary, self.space, share)
+        where = (lambda: self.cells, lambda: self.trained_cells)
+        return OtherContexts(*where, self.vocabulary, self.space, share)
 
     def make_post(self) -> Postprocessing:
         """Return what is done to predicted values."""

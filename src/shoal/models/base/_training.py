@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
     from ..._typing import Ints
     from ...core._population import Population
-    from ...training import Conditions, Store
+    from ...training import Conditions, FitResult, Store
     from ..space._space import Space
     from ._vocabulary import Vocabulary
 
 RESIDENT_BYTES = 4 * 2**30  # a larger matrix is streamed unless store= says otherwise
-SETTINGS = tuple(f.name for f in fields(FitSettings) if f.name not in ("max_steps", "seed"))
+OWN = ("max_steps", "seed", "stop_at")  # of FitSettings, set by train_from itself
+SETTINGS = tuple(f.name for f in fields(FitSettings) if f.name not in OWN)
 
 
 class Trainable(Protocol):
@@ -45,6 +46,26 @@ class Trainable(Protocol):
     is_trained_: bool
     history_: dict[str, pd.DataFrame] | None
     fit_result: Any
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What sets one of two trainings of a model apart.
+
+    Attributes
+    ----------
+    seed
+        Seed; drawn from `rng` if ``None``.
+    stop_at
+        Step to stop at, as of `shoal.training.FitSettings`.
+    prefix, keep_initial
+        As of `shoal.training.fit`.
+    """
+
+    seed: int | None = None
+    stop_at: int | None = None
+    prefix: str = ""
+    keep_initial: bool = False
 
 
 def train_from(
@@ -63,8 +84,9 @@ def train_from(
     logger: Logger | Sequence[Logger] | None = None,
     callbacks: Sequence[Callback] = (),
     enable_progress_bar: bool | None = None,
+    phase: Phase | None = None,
     **settings: Any,
-) -> None:
+) -> FitResult:
     """Train the network of a model on the sets of a store, whatever they hold.
 
     `PerturbationModel.train` gives the store of the screen's conditions; a reflow gives one of
@@ -83,8 +105,14 @@ def train_from(
         As of `PerturbationModel.train`.
     logger, callbacks, enable_progress_bar
         As of `PerturbationModel.train`.
+    phase
+        What sets one of two trainings of a model apart; ``None`` for a training by itself.
     **settings
         As of `PerturbationModel.train`.
+
+    Returns
+    -------
+    What `shoal.training.fit` returns.
     """
     one_of(store, ("auto", "resident", "streamed"), name="store")
     odd = [name for name in settings if name not in SETTINGS]
@@ -94,18 +122,15 @@ def train_from(
             f"{', '.join(SETTINGS)}"
         )
         raise TypeError(msg)
-    if resume is True:
-        if checkpoint_dir is None:
-            msg = (
-                "resume=True goes on from the last checkpoint of checkpoint_dir=, which was "
-                "not given"
-            )
-            raise ValueError(msg)
-        resume = Path(checkpoint_dir) / LAST
+    resume = resumed_from(resume, checkpoint_dir)
     given = {"max_steps": max_steps, "set_size": set_size, "batch_conditions": batch_conditions}
     chosen = {**model.defaults, **{k: v for k, v in given.items() if v is not None}}
     sizes = {k: chosen.pop(k) for k in ("set_size", "batch_conditions") if k in chosen}
-    if resume is None or model.seed is None:
+    if phase is None:
+        phase = Phase()
+    if phase.seed is not None:
+        model.seed = phase.seed
+    elif resume is None or model.seed is None:
         model.seed = int(as_generator(rng).integers(2**31))
     conditions = conditions_of(model.cells, model.cells.train, model.vocabulary)
     sampler = SetSampler(conditions, seed=model.seed, weighting=weighting, **sizes)
@@ -114,12 +139,14 @@ def train_from(
             model.module,
             make_store(sampler, store),
             validation=validation(),
-            settings=FitSettings(**{**chosen, **settings}, seed=model.seed),
+            settings=FitSettings(**{**chosen, **settings}, seed=model.seed, stop_at=phase.stop_at),
             checkpoint_dir=checkpoint_dir,
             resume=resume,
             logger=logger,
             callbacks=callbacks,
             enable_progress_bar=enable_progress_bar,
+            prefix=phase.prefix,
+            keep_initial=phase.keep_initial,
         )
     except KeyboardInterrupt:
         model.is_trained_ = True  # the weights there are can be used
@@ -127,6 +154,25 @@ def train_from(
     model.is_trained_ = True
     model.history_ = {name: result.history[[name]].dropna() for name in result.history}
     model.fit_result = result
+    return result
+
+
+def resumed_from(
+    resume: str | Path | Literal[True] | None, checkpoint_dir: str | Path | None
+) -> Path | None:
+    """Return the checkpoint that training goes on from, ``None`` for none.
+
+    Raises
+    ------
+    ValueError
+        If `resume` is ``True`` and there is no `checkpoint_dir`.
+    """
+    if resume is not True:
+        return None if resume is None else Path(resume)
+    if checkpoint_dir is None:
+        msg = "resume=True goes on from the last checkpoint of checkpoint_dir=, which was not given"
+        raise ValueError(msg)
+    return Path(checkpoint_dir) / LAST
 
 
 def cell_store(cells: Population, space: Space, sampler: SetSampler, store: str) -> Store:

@@ -25,13 +25,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..._typing import Ints
-    from ...core._population import Population
     from ...training import Conditions, SetBatch, SetSampler, Store
     from ...training._sampler import Draw
     from ..base._preset_model import PresetModel
     from ..base._requests import PredictionRequest
     from ..base._sets import RequestedSets
-    from ..base._vocabulary import Vocabulary
 
 Model = TypeVar("Model", bound="PresetModel")
 
@@ -94,7 +92,7 @@ def reflow(
         flow,
         model.defaults["max_steps"] // 2 if max_steps is None else max_steps,
         make_store=partial(_pair_store, flow, pairs),
-        validation=lambda: held_out(flow.cells, flow.vocabulary),
+        validation=lambda: None if flow.refitted else held_out(flow.cells, flow.vocabulary),
         rng=of_training,
         **{"lr": model.defaults["lr"] / 2, **settings},
     )
@@ -130,7 +128,7 @@ def make_pairs(
     cells, and once from those cells, without a perturbation.
     """
     cells = model.cells
-    conditions, request = _from_controls(cells, model.vocabulary, n_pairs, rng)
+    conditions, request = _from_controls(model, n_pairs, rng)
     unique, back = np.unique(request.source, return_inverse=True)
     generator = torch.Generator(device="cpu").manual_seed(int(rng.integers(2**62)))
     ends = partial(_ends, model, n_steps=n_steps, generator=generator)
@@ -146,7 +144,7 @@ def make_pairs(
 
 
 def _from_controls(
-    cells: Population, vocabulary: Vocabulary, n_pairs: int, rng: np.random.Generator
+    model: PresetModel, n_pairs: int, rng: np.random.Generator
 ) -> tuple[Conditions, PredictionRequest]:
     """Draw `n_pairs` control cells for each training condition, of the batches of its cells.
 
@@ -155,7 +153,8 @@ def _from_controls(
     The conditions over the pairs, which come condition after condition, and the request for their
     ends.
     """
-    trained = conditions_of(cells, cells.train, vocabulary)
+    cells = model.cells
+    trained = conditions_of(cells, model.trained_cells, model.vocabulary)
     like = np.concatenate([shuffled(some, n_pairs, rng)[0] for some in trained.cells])
     where = (trained.cell_context[like], trained.cell_batch[like])
     source, _ = trained.controls.draw(*where, rng)

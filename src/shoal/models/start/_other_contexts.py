@@ -18,6 +18,7 @@ from ._store import CrossContextStore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..._typing import Bools
     from ...core._population import Population
     from ...training import Store
     from ..base._requests import PredictionRequest
@@ -37,6 +38,8 @@ class OtherContexts:
     get_cells
         Returns the screen of training; called when cells are needed, as a model may be loaded
         without any.
+    get_trained
+        Returns (n_obs,) which of its cells the network was trained on.
     vocabulary
         Names that the model knows.
     space
@@ -46,6 +49,7 @@ class OtherContexts:
     """
 
     get_cells: Callable[[], Population]
+    get_trained: Callable[[], Bools]
     vocabulary: Vocabulary
     space: Space
     share: float
@@ -61,7 +65,7 @@ class OtherContexts:
         cells, vocabulary = self.cells, self.vocabulary
         # the screen of a loaded model may hold perturbations that training did not have
         known = vocabulary.familiar([*cells.names, ""])[cells.labels.code]
-        conditions = conditions_of(cells, cells.train & known, vocabulary)
+        conditions = conditions_of(cells, self.get_trained() & known, vocabulary)
         names = cells.adata.obs_names.to_numpy().astype(str)
         return MeasuredElsewhere(conditions, np.argsort(np.argsort(names, kind="stable")))
 
