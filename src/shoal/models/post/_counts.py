@@ -191,6 +191,8 @@ def _rounded(values: Floats, gene: Ints, carry: Floats, rng: np.random.Generator
     fraction = values - floor
     made = floor.astype(np.int32)
     between = np.flatnonzero(fraction > 0)
+    if not len(between):
+        return made
     order = between[np.argsort(gene[between] + rng.random(len(between)), kind="stable")]
     of, part = gene[order], fraction[order]
     sums = np.bincount(of, part, len(carry))
