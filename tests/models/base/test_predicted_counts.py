@@ -138,7 +138,7 @@ def test_a_panel_that_was_normalised_by_the_whole_transcriptome(adata, rng):
     raw.obs["depth"] = dense(raw.X).sum(1) * rng.uniform(2, 4, raw.n_obs).round()
     sh.pp.annotate(raw, "perturbation", control="control", batch_key="batch")
     sh.pp.prepare(raw, normalize="log1p", depth_key="depth", n_comps=8)
-    for made in (raw.copy(), without_layer(raw, totals=False)):
+    for made in (raw.copy(), without_layer(raw)):
         model = flat(sh.tl.fit(made, "control"))
         _, values, source = model.twins(counts=True)
         np.testing.assert_array_equal(values.toarray(), dense(adata.layers["counts"])[source])
