@@ -406,3 +406,17 @@ def test_counts_under_a_name_without_a_record_are_refused_too(normalised):
     ):
         with pytest.raises(ValueError, match="whole numbers"):
             call()
+
+
+def test_suites_that_take_counts_score_predicted_counts_beside_real_ones(normalised):
+    model = sh.tl.fit(normalised, "mean_shift")
+    sh.tl.predict(normalised, model, key_added="made", counts=True)
+    sh.tl.evaluate(
+        normalised,
+        prediction="made",
+        layer="counts",
+        suite="cell_eval",
+        min_cells=4,
+        baselines=None,
+    )
+    assert normalised.uns["evaluation"]["params"]["prediction"] == "made"
