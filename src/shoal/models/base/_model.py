@@ -22,6 +22,7 @@ from ...core._view import materialize_view
 from ..post._postprocessing import Postprocessing
 from ..space._space import fit_space, space_from_dict
 from ..start._start import Controls, at_source
+from ._expression import Expression
 from ._given_cells import known_population
 from ._learning import learn_vocabulary
 from ._persistence import Stored
@@ -68,6 +69,8 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         The network.
     vocabulary
         Perturbations, contexts, batches and features that the model knows.
+    expression
+        What training cells say about the zeros of genes, and about the total of a cell.
     space
         Map between the values of cells and the space of the network.
     start
@@ -109,6 +112,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         self.cells = population(adata, screen, **slots, images=self.takes_images)
         self.vocabulary: Vocabulary = learn_vocabulary(self.cells, embedding=embedding, **slots)
         self.vocabulary.tell_unknown(self.cells.names)
+        self.expression = Expression.of_training(self.cells)
         generator = as_generator(rng)
         self.config, self.seed = dict(config), None
         train = np.flatnonzero(self.cells.train | self.cells.train_control)
@@ -395,6 +399,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
             "setup": dict(self.registry_["setup_args"]),
             "config": self.config,
             "vocabulary": self.vocabulary.to_dict(),
+            "expression": self.expression.to_dict(),
             "space": self.space.to_dict(),
             "weights": self.module.state_dict(),
             "history": self.history_,
@@ -402,6 +407,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
 
     def _restore(self, entry: dict[str, Any], adata: AnnData | None) -> None:
         self.vocabulary = Vocabulary.from_dict(entry["vocabulary"])
+        self.expression = Expression.from_dict(entry["expression"])
         self.cells = None
         if adata is None:
             registry = {"setup_args": entry["setup"], "field_registries": {}}

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
     from ..._typing import Bools, Floats, Ints, Matrix
+    from ._expression import Expression
     from ._requests import PredictionRequest
     from ._vocabulary import Vocabulary
 
@@ -42,10 +43,12 @@ if TYPE_CHECKING:
 class Predictor:
     """Turns what a user asks for into a request, and the generated values into a result.
 
-    A model adds `_generate`, and has a `vocabulary` and a population `cells`.
+    A model adds `_generate`, and has a `vocabulary` and a population `cells`. Its `expression` is
+    what training cells say about the zeros of genes, and about the total of a cell.
     """
 
     vocabulary: Vocabulary
+    expression: Expression
     cells: Population
     options: ClassVar[tuple[str, ...]] = ()  # names of the options of a prediction
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ...core._choose import choose
 from ...core._population import Population, population, read_once
 from ...core._screen import resolve
+from ..base._expression import Expression
 from ..base._given_cells import known_population
 from ..base._learning import learn_vocabulary
 from ..base._persistence import Stored
@@ -69,6 +70,7 @@ class Baseline(Predictor, Stored):
         self.vocabulary = learn_vocabulary(
             cells, layer=cells.layer, use_rep=cells.use_rep, embedding=embedding
         )
+        self.expression = Expression.of_training(cells)
         self.params = params
         self.arrays: dict[str, NDArray[Any]] = {}
         self.is_trained = False
@@ -183,11 +185,13 @@ class Baseline(Predictor, Stored):
         return {
             "params": self.params,
             "vocabulary": self.vocabulary.to_dict(),
+            "expression": self.expression.to_dict(),
             "arrays": self.arrays,
         }
 
     def _restore(self, entry: dict[str, Any], adata: AnnData | None) -> None:
         self.vocabulary = Vocabulary.from_dict(entry["vocabulary"])
+        self.expression = Expression.from_dict(entry["expression"])
         self.params, self.arrays = entry["params"], entry["arrays"]
         self.cells = None if adata is None else known_population(adata, self.vocabulary)
         self._ready()
