@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ..post._zero_fraction import zero_slope
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -67,7 +69,7 @@ class Expression:
         share = (found.n - found.on + 0.5) / (found.n + 0.5)
         mean = found.sums / max(found.n, 1)
         off = found.on == 0
-        slope = np.divide(-np.log(share), mean, out=np.zeros(len(mean)), where=~off)
+        slope = zero_slope(share, mean)
         low, high = found.totals
         total = (low + high) / 2 if high - low <= SAME_TOTAL * low else float("nan")
         return cls(slope, off, float(total), found.totals)

@@ -9,6 +9,7 @@ import numpy as np
 from ..._random import RNGLike, as_generator
 from ...core._order import stable_order
 from ...core._population import Population
+from ..post._postprocessing import POST_OPTIONS, Moved
 from ._arrays import cells_of, in_kind_of, is_matrix
 from ._assembly import predicted_adata
 from ._generation import in_blocks
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
     from ..._typing import Bools, Floats, Ints, Matrix
+    from ..post._postprocessing import Postprocessing
     from ._expression import Expression
     from ._requests import PredictionRequest
     from ._vocabulary import Vocabulary
@@ -49,6 +51,7 @@ class Predictor:
 
     vocabulary: Vocabulary
     expression: Expression
+    post: Postprocessing
     cells: Population
     options: ClassVar[tuple[str, ...]] = ()  # names of the options of a prediction
 
@@ -58,8 +61,12 @@ class Predictor:
         cells: Population,
         rng: np.random.Generator,
         **options: Any,
-    ) -> Matrix:
-        """Return (n, n_features) values, dense or CSR, of a request that is sorted by condition."""
+    ) -> Matrix | Moved:
+        """Return the cells of a request that is sorted by condition.
+
+        Cells that were moved come with those that they started from, and `post` finishes them.
+        (n, n_features) values, dense or CSR, are left as they are: copies of real cells, say.
+        """
         raise NotImplementedError
 
     def cannot_predict(
@@ -333,9 +340,10 @@ class Predictor:
         return known_population(adata, self.vocabulary, before=getattr(self, "_cells", None))
 
     def _check_options(self, options: dict[str, Any]) -> None:
-        odd = sorted(set(options) - set(self.options))
+        known = (*self.options, *POST_OPTIONS)
+        odd = sorted(set(options) - set(known))
         if odd:
-            valid = ", ".join(self.options) if self.options else "none"
+            valid = ", ".join(known)
             msg = (
                 f"{type(self).__name__} has no option {odd[0]!r} for predictions; it takes: {valid}"
             )
@@ -349,10 +357,25 @@ class Predictor:
         options: dict[str, Any],
     ) -> Matrix:
         return in_blocks(
-            lambda part: self._generate(part, cells, rng, **options),
+            lambda part: self._finished(part, cells, rng, options),
             request,
             cell_shape=self.vocabulary.cell_shape,
         )
+
+    def _finished(
+        self,
+        request: PredictionRequest,
+        cells: Population,
+        rng: np.random.Generator,
+        options: dict[str, Any],
+    ) -> Matrix:
+        """Return the values of a request, after what is done to moved cells."""
+        own = {name: value for name, value in options.items() if name not in POST_OPTIONS}
+        made = self._generate(request, cells, rng, **own)
+        if not isinstance(made, Moved):
+            return made
+        given = {name: options[name] for name in POST_OPTIONS if name in options}
+        return self.post.with_options(**given)(made, request.populations(), rng)
 
     def _as_adata(
         self,

@@ -16,6 +16,7 @@ from ..base._predictor import Predictor
 from ..base._registry import name_of
 from ..base._requests import in_words
 from ..base._vocabulary import Vocabulary
+from ..post._postprocessing import Postprocessing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,6 +142,17 @@ class Baseline(Predictor, Stored):
 
     def _ready(self) -> None:
         """Unpack `arrays`, after training and after loading."""
+
+    @property
+    def post(self) -> Postprocessing:
+        """What is done to moved cells: zeros as expected, and the total of training cells."""
+        return Postprocessing(
+            nonnegative=self.vocabulary.nonnegative,
+            cut=True,
+            match_zeros=True,
+            renew_library=True,
+            expression=self.expression,
+        )
 
     @property
     def history(self) -> dict[str, pd.DataFrame]:
