@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ._scale import Kind, Scale
 
 SPLITS = ("train", "val", "test")
-MANY = 20_000  # control cells, enough for the share of zeros of a gene
 
 
 @dataclass(frozen=True)
@@ -162,19 +161,6 @@ class Population:
         for own in members(self.context[known]):
             table[self.context[known[own[0]]]] = self._mean(known[own])
         return table
-
-    @cached_property
-    def control_zeros(self) -> tuple[Floats, Floats]:
-        """(n_features,) mean over the control cells, and share of them in which a feature is 0.
-
-        Of more than 20,000 control cells, evenly spaced ones are read.
-        """
-        control = np.flatnonzero(self.labels.is_control)
-        rows = self.rows.take(control[:: 1 + len(control) // MANY])
-        mean, on = (
-            np.asarray(part.mean(axis=0, dtype=np.float64)).ravel() for part in (rows, rows > 0)
-        )
-        return mean, np.clip(1 - on, 0, 1)
 
     @cached_property
     def controls(self) -> Controls:

@@ -85,3 +85,14 @@ def test_a_saved_model_knows_it(tmp_path):
     for name in ("zero_slope", "off", "total", "totals"):
         np.testing.assert_array_equal(getattr(again, name), getattr(model.expression, name))
     assert again.total == pytest.approx(float(np.expm1(adata.X[0]).sum()), rel=1e-3)
+
+
+def test_a_screen_of_many_totals_is_told_once(rng, caplog):
+    caplog.set_level("INFO")
+    counts = rng.poisson(1.0, (90, 40)).astype(float)
+    one, other = screen(normalised(counts)), screen(normalised(counts)[:, :31])
+    for adata in (one, other, other):
+        sh.tl.fit(adata, "own_shift")
+    told = [r for r in caplog.records if "library sizes" in r.getMessage()]
+    assert len(told) == 1
+    assert "not normalised to one total" in told[0].getMessage()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ..._logging import logger
 from ..post._zero_fraction import zero_slope
 
 if TYPE_CHECKING:
@@ -74,6 +76,12 @@ class Expression:
         total = (low + high) / 2 if high - low <= SAME_TOTAL * low else float("nan")
         return cls(slope, off, float(total), found.totals)
 
+    def tell(self) -> None:
+        """Log, once for each screen, why library sizes of predictions are left as they come."""
+        low, high = self.totals
+        if np.isnan(self.total) and np.isfinite(high):
+            _tell_of_totals(f"{low:.4g}", f"{high:.4g}")
+
     def to_dict(self) -> dict[str, Any]:
         """Return arrays and numbers to save."""
         return {
@@ -92,3 +100,15 @@ class Expression:
             float(entry["total"]),
             (float(entry["totals"][0]), float(entry["totals"][1])),
         )
+
+
+@cache
+def _tell_of_totals(low: str, high: str) -> None:
+    logger.info(
+        "library sizes of predicted cells are left as they come: the totals of training cells (sums "
+        "of expm1) go from %s to %s, so that these cells were not normalised to one total, or only "
+        "together with genes that are not here, or values are on another logarithm than the natural "
+        "one. sh.pp.prepare(adata, normalize='log1p') normalises counts",
+        low,
+        high,
+    )
