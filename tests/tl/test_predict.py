@@ -265,7 +265,7 @@ def test_a_slot_of_the_users_is_not_written_over_but_a_prediction_is(adata, copy
         (
             {"guidance": 2},
             TypeError,
-            "ControlCopy has no option 'guidance' for predictions; it takes: none",
+            "ControlCopy has no option 'guidance' for predictions; it takes: match_zeros, renew_library",
         ),
         ({"mod": "rna"}, ValueError, "mod='rna' was given but data is an AnnData"),
     ],
