@@ -97,9 +97,9 @@ def test_what_is_read_from_the_values_is_read_once(adata, monkeypatch):
     monkeypatch.setattr(Rows, "blocks", lambda self: read.append(1) or blocks(self))
     for _ in range(3):
         assert cells.scale.minimum == 0
-        assert cells.nonnegative
+        assert cells.training.lowest == 0
         assert len(cells.sums.perturbed.n)
-    assert len(read) == 2  # once for the scale, once for the sums
+    assert len(read) == 2  # once for the scale and the training cells, once for the sums
 
 
 @pytest.mark.parametrize("kind", ["dense", "csr", "dask"])
@@ -119,7 +119,12 @@ def test_one_reading_tells_the_scale_the_sums_and_keeps_rows(screen_adata, tmp_p
     keep = np.array([70, 3, 4, 150, 3])
     cells = read_once(population(other, resolve(other)), keep)
     assert cells.scale == plain.scale
-    assert cells.nonnegative == plain.nonnegative
+    for name in ("n", "lowest", "totals"):
+        assert getattr(cells.training, name) == pytest.approx(
+            getattr(plain.training, name), nan_ok=True
+        )
+    np.testing.assert_allclose(cells.training.sums, plain.training.sums, atol=1e-12)
+    np.testing.assert_array_equal(cells.training.on, plain.training.on)
     np.testing.assert_allclose(cells.sums.perturbed.sums, plain.sums.perturbed.sums, atol=1e-12)
     if kind != "dask":
         other.file.close()

@@ -119,7 +119,11 @@ def test_scale_is_looked_at_once_and_conditions_are_indexed_once(monkeypatch):
     from shoal.core import _condition_sums, _population
 
     calls = Counter()
-    for module, name in ((_population, "look"), (_population, "labels"), (_condition_sums, "walk")):
+    for module, name in (
+        (_population, "read_values"),
+        (_population, "labels"),
+        (_condition_sums, "walk"),
+    ):
         real = getattr(module, name)
 
         def counted(*args, _real=real, _name=name, **kwargs):

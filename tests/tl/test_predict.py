@@ -265,7 +265,7 @@ def test_a_slot_of_the_users_is_not_written_over_but_a_prediction_is(adata, copy
         (
             {"guidance": 2},
             TypeError,
-            "ControlCopy has no option 'guidance' for predictions; it takes: none",
+            "ControlCopy has no option 'guidance' for predictions; it takes: match_zeros, renew_library",
         ),
         ({"mod": "rna"}, ValueError, "mod='rna' was given but data is an AnnData"),
     ],
@@ -320,3 +320,103 @@ def test_a_query_without_controls(adata, copy):
         ValueError, match=r"no cell of this AnnData is labelled 'control' in obs\['perturbation'\]"
     ):
         sh.tl.predict(adata[adata.obs["perturbation"] != "control"].copy(), copy)
+
+
+# -- counts ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def normalised(adata, rng):
+    """The screen with counts, normalised."""
+    adata.X = sparse.csr_matrix(rng.poisson(2.0, adata.shape).astype(np.float32))
+    sh.pp.prepare(adata, normalize="log1p", n_comps=3)
+    return adata
+
+
+def test_counts_are_a_layer_of_whole_numbers(normalised, tmp_path, caplog):
+    model = sh.tl.fit(normalised, "own_shift")
+    sh.tl.predict(normalised, model, key_added="made", counts=True)
+    layer, control = normalised.layers["made"], normalised.obs["perturbation"] == "control"
+    assert layer.dtype == np.int32
+    assert layer.format == "csr"
+    own = dense(normalised.layers["counts"])
+    np.testing.assert_array_equal(dense(layer)[control], own[control])
+    assert "no twin" not in caplog.text
+    table = normalised.uns["perturbation_predictions"]["table"]
+    assert bool(table.loc["made", "counts"])
+    sh.tl.predict(normalised, model, key_added="logged")
+    table = normalised.uns["perturbation_predictions"]["table"]
+    assert table["counts"].to_dict() == {"made": True, "logged": False}
+    normalised.write_h5ad(tmp_path / "x.h5ad")
+    back = ad.read_h5ad(tmp_path / "x.h5ad")
+    assert back.layers["made"].dtype == np.int32
+    assert back.uns["perturbation_predictions"]["table"]["counts"].to_dict() == {
+        "made": True,
+        "logged": False,
+    }
+
+
+def test_cells_without_a_twin_hold_no_counts_and_that_is_said(normalised, caplog):
+    model = sh.tl.fit(normalised, "mean_shift")
+    sh.tl.predict(normalised, model, key_added="made", subset="test", counts=True)
+    layer, done = dense(normalised.layers["made"]), normalised.obs["made_predicted"]
+    control = normalised.obs["perturbation"] == "control"
+    assert (layer[done | control].sum(1) > 0).all()
+    assert (layer[~done & ~control] == 0).all()
+    assert "44 cells have no twin, and zeros" in caplog.text
+
+
+def test_counts_and_values_of_one_seed_start_from_the_same_cells(normalised):
+    model = sh.tl.fit(normalised, "own_shift")
+    sh.tl.predict(normalised, model, key_added="made", counts=True, rng=3)
+    sh.tl.predict(normalised, model, key_added="logged", rng=3)
+    pd.testing.assert_series_equal(
+        normalised.obs["made_source"], normalised.obs["logged_source"], check_names=False
+    )
+
+
+def test_readers_of_predictions_refuse_counts(normalised):
+    pytest.importorskip("matplotlib")
+    model = sh.tl.fit(normalised, "own_shift")
+    sh.tl.predict(normalised, model, key_added="made", counts=True)
+    cells = model.predict(["A"], n_cells=20, counts=True)
+    calls = [
+        lambda: sh.tl.evaluate(normalised, prediction="made", split="test"),
+        lambda: sh.tl.evaluate(normalised, prediction=cells, split="test"),
+        lambda: sh.pl.populations(normalised, "A", prediction="made"),
+        lambda: sh.pl.genes(normalised, "A", prediction="made"),
+        lambda: sh.pl.transport(normalised, "A", prediction="made"),
+        lambda: sh.pl.transport(normalised, "A", prediction=cells),
+        lambda: sh.tl.coherence(normalised, layer="made", key_added="k"),
+        lambda: sh.tl.distance(normalised, layer="made"),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="counts"):
+            call()
+
+
+def test_counts_under_a_name_without_a_record_are_refused_too(normalised):
+    pytest.importorskip("matplotlib")
+    model = sh.tl.fit(normalised, "own_shift")
+    sh.tl.predict(normalised, model, key_added="made", counts=True)
+    normalised.layers["mine"] = (normalised.layers["made"] > 1).astype(np.int32)
+    for call in (
+        lambda: sh.tl.evaluate(normalised, prediction="mine", min_cells=4, split=None),
+        lambda: sh.pl.genes(normalised, "A", prediction="mine"),
+    ):
+        with pytest.raises(ValueError, match="whole numbers"):
+            call()
+
+
+def test_suites_that_take_counts_score_predicted_counts_beside_real_ones(normalised):
+    model = sh.tl.fit(normalised, "mean_shift")
+    sh.tl.predict(normalised, model, key_added="made", counts=True)
+    sh.tl.evaluate(
+        normalised,
+        prediction="made",
+        layer="counts",
+        suite="cell_eval",
+        min_cells=4,
+        baselines=None,
+    )
+    assert normalised.uns["evaluation"]["params"]["prediction"] == "made"

@@ -13,6 +13,7 @@ from ._codes import grouped
 from ._matrix import KeptRows
 from ._scale import Scale, look_at, scale_of
 from ._storage import working_dtype
+from ._training_values import TrainingValues, add_values, no_values, values_of
 from ._walk import walk
 
 if TYPE_CHECKING:
@@ -83,8 +84,8 @@ class Reading:
     ----------
     scale
         Scale of all values.
-    nonnegative
-        Whether no training cell holds a value below 0.
+    training
+        Sums of the training cells.
     sums
         Sums of the cells of every condition.
     kept
@@ -92,7 +93,7 @@ class Reading:
     """
 
     scale: Scale
-    nonnegative: bool
+    training: TrainingValues
     sums: ConditionSums
     kept: KeptRows | None
 
@@ -134,7 +135,7 @@ def read(
     sums, n = totals["sums"], np.bincount(group[group >= 0], minlength=shape[0])
     return Reading(
         scale=scale_of(values),
-        nonnegative=bool(not values or (values["lowest"] >= 0).all()),
+        training=values_of(totals, values),
         sums=ConditionSums(
             GroupSums(keys[0], n[:n_first], sums[:n_first]),
             GroupSums(keys[1], n[n_first:], sums[n_first:]),
@@ -144,7 +145,7 @@ def read(
 
 
 def _zeros(shape: tuple[int, int]) -> Totals:
-    return {"sums": np.zeros(shape)}
+    return {"sums": np.zeros(shape), **no_values(shape[1:])}
 
 
 def _visit(
@@ -158,9 +159,7 @@ def _visit(
 ) -> Values:
     """Add a block to the sums, look at its values, and return the rows that are kept."""
     add_to_groups(totals["sums"], block, group[where])
-    values, own = dict(look_at(where, block, totals)), train[where]
-    negative = values["low"][0] < 0 and own.any()
-    values["lowest"] = np.array([float(block[own].min()) if negative else 0.0])
+    values = {**look_at(where, block, totals), **add_values(block, train[where], totals)}
     if kept is not None:
         rows = block[kept[where]]
         values["kept"] = rows.astype(dtype, copy=False)

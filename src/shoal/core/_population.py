@@ -17,18 +17,18 @@ from ._codes import codes_of, members, recode
 from ._condition_sums import ConditionSums, Reading, read
 from ._controls import Controls
 from ._matrix import Rows, as_rows
-from ._scale import Kind, Scale, look
 from ._scale_check import ANY, EXPRESSION, require
 from ._screen import Labels, Screen, labels
+from ._training_values import TrainingValues, read_values
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
     from .._typing import Bools, Floats, Ints
+    from ._scale import Kind, Scale
 
 SPLITS = ("train", "val", "test")
-MANY = 20_000  # control cells, enough for the share of zeros of a gene
 
 
 @dataclass(frozen=True)
@@ -126,19 +126,16 @@ class Population:
         """The scale of all values."""
         if self.reading is not None:
             return self.reading.scale
-        return look(self.rows) if self.known_scale is None else self.known_scale
+        return self._values[0] if self.known_scale is None else self.known_scale
+
+    @property
+    def training(self) -> TrainingValues:
+        """Sums of the training cells."""
+        return self._values[1] if self.reading is None else self.reading.training
 
     @cached_property
-    def nonnegative(self) -> bool:
-        """Whether no training cell has a value below 0."""
-        if self.reading is not None:
-            return self.reading.nonnegative
-        if self.scale.minimum >= 0:
-            return True
-        train = self.train | self.train_control
-        return all(
-            block[train[at]].min() >= 0 for at, block in self.rows.blocks() if train[at].any()
-        )
+    def _values(self) -> tuple[Scale, TrainingValues]:
+        return read_values(self.rows, self.train | self.train_control)
 
     @cached_property
     def sums(self) -> ConditionSums:
@@ -177,19 +174,6 @@ class Population:
         for own in members(self.context[known]):
             table[self.context[known[own[0]]]] = self._mean(known[own])
         return table
-
-    @cached_property
-    def control_zeros(self) -> tuple[Floats, Floats]:
-        """(n_features,) mean over the control cells, and share of them in which a feature is 0.
-
-        Of more than 20,000 control cells, evenly spaced ones are read.
-        """
-        control = np.flatnonzero(self.labels.is_control)
-        rows = self.rows.take(control[:: 1 + len(control) // MANY])
-        mean, on = (
-            np.asarray(part.mean(axis=0, dtype=np.float64)).ravel() for part in (rows, rows > 0)
-        )
-        return mean, np.clip(1 - on, 0, 1)
 
     @cached_property
     def controls(self) -> Controls:
@@ -292,7 +276,7 @@ def population(
 def read_once(cells: Population, keep: Ints | None = None) -> Population:
     """Read every row of a population once, and return the population with what was read.
 
-    Its `scale`, `nonnegative` and `sums` are then known.
+    Its `scale`, `training` and `sums` are then known.
 
     Parameters
     ----------

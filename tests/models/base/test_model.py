@@ -70,7 +70,7 @@ def dense(values):
 def test_a_model_starts_at_controls_and_keeps_values_above_0_unless_it_says_otherwise(screen):
     model = sh.tl.fit(screen, Plain, **FAST)
     assert model.start == Controls()
-    assert model.post == Postprocessing(nonnegative=True)
+    assert model.post == Postprocessing(nonnegative=True, match_zeros=True, renew_library=True)
     made = model.predict("P1", n_cells=20)
     source = screen[made.obs["source"].to_numpy()]
     np.testing.assert_allclose(dense(made.X), dense(source.X), atol=1e-5)

@@ -9,14 +9,16 @@ from scipy import sparse, stats
 from shoal.models.post._counts import as_counts, missing_share
 
 
-def counted(rates, *, library=None, dispersion=0.0, seed=0):
+def counted(rates, *, library=None, dispersion=0.0, seed=0, carry=None):
     rates = np.asarray(rates, dtype=float)
     n, d = rates.shape
+    rng = np.random.default_rng(seed)
     made = as_counts(
         sparse.csr_matrix(rates),
         library=np.ones(n) if library is None else library,
         dispersion=np.broadcast_to(np.asarray(dispersion, dtype=float), (d,)),
-        rng=np.random.default_rng(seed),
+        carry=rng.random(d) if carry is None else carry,
+        rng=rng,
     )
     assert made.dtype == np.int32
     assert made.format == "csr"
@@ -33,6 +35,12 @@ def test_the_sum_of_a_gene_is_right_to_one_molecule(rng):
     for dispersion in (0.0, 0.5):
         made = counted(rates, dispersion=dispersion)
         assert np.abs(made.sum(0) - rates.sum(0)).max() <= 1
+
+
+def test_the_sum_over_several_populations_is_right_to_one_molecule_too(rng):
+    carry, rates = rng.random(40), rng.gamma(0.3, 0.5, (30, 20, 40))
+    made = [counted(own, dispersion=0.3, seed=i, carry=carry) for i, own in enumerate(rates)]
+    assert np.abs(np.sum(made, axis=(0, 1)) - rates.sum(axis=(0, 1))).max() <= 1 + 1e-9
 
 
 def test_the_expected_count_of_a_cell_is_its_rate(rng):

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import sparse
 
 import shoal as sh
-from shoal.core._population import population
 from shoal.models.post._zero_fraction import (
-    CONTROL_WEIGHT,
+    TRAINING_WEIGHT,
     expected_zero_fraction,
     match_zero_fraction,
 )
 
-NEVER = np.zeros(1), np.ones(1)  # of a gene that no control of the screen has
+from ...helpers import dense
 
 
-def no_control(d):
-    return np.zeros(d), np.ones(d)
+def one_code(x):
+    return np.zeros(len(x), dtype=int)
 
 
 @pytest.mark.parametrize("ratio", [0.5, 1.0, 2.0, 3.0])
 def test_counts_with_a_rate_times_r_have_the_share_of_zeros_to_the_power_of_r(rng, ratio):
-    """Poisson and, with the number of bursts multiplied, negative binomial: exact but for sampling."""
+    """Poisson and, with the number of bursts multiplied, negative binomial: but for sampling."""
     n, rate, size = 40_000, 0.4, 0.3
     draws = (
         lambda r: rng.poisson(r * rate, (n, 1)),
@@ -31,14 +29,39 @@ def test_counts_with_a_rate_times_r_have_the_share_of_zeros_to_the_power_of_r(rn
     )
     for draw in draws:
         before, after = (draw(r).astype(float) for r in (1.0, ratio))
-        expected = expected_zero_fraction(after.mean(axis=0), before, NEVER)
+        expected = expected_zero_fraction(after.mean(axis=0), before, np.zeros(1))
         assert expected[0] == pytest.approx((after == 0).mean(), abs=0.012)
+
+
+@pytest.mark.parametrize("mean", [0.05, 0.2, 0.8])
+def test_a_gene_that_no_start_cell_has_follows_the_slope_of_training(mean):
+    """Poisson counts with the mean m: a share exp(-m) is off, whatever the number of start cells."""
+    for n in (1, 20, 500):
+        share = expected_zero_fraction(np.array([mean]), np.zeros((n, 1)), np.ones(1))
+        assert share[0] == pytest.approx(np.exp(-mean))
+
+
+def test_a_gene_that_all_start_cells_have_is_off_in_some_when_its_mean_falls(rng):
+    """Twenty cells all on, rate 4: at a rate of 1 a third is off, and none where nothing falls."""
+    start = np.full((20, 1), 4.0)
+    share = [expected_zero_fraction(np.array([m]), start, np.ones(1))[0] for m in (4.0, 2.0, 1.0)]
+    assert round(20 * share[0]) == 0
+    assert share[0] < share[1] < share[2]
+    assert share[2] == pytest.approx(np.exp(-1), abs=0.1)
+
+
+def test_the_slope_of_training_counts_as_some_cells_that_have_the_gene():
+    start = np.repeat([[0.0], [2.0]], [30, 10], axis=0)
+    own = -np.log(30.5 / 40.5) / 0.5
+    steep = (10 * own + TRAINING_WEIGHT * 3.0) / (10 + TRAINING_WEIGHT)
+    share = expected_zero_fraction(np.array([0.7]), start, np.full(1, 3.0))
+    assert share[0] == pytest.approx(0.75 * np.exp(-0.2 * steep))
 
 
 def test_a_dense_shift_becomes_one_of_few_cells(rng):
     start = rng.poisson(0.3, (2000, 1)).astype(np.float32)
     shifted = start + rng.normal(0.15, 0.02, start.shape).astype(np.float32)
-    made = match_zero_fraction(shifted.copy(), start, np.zeros(2000, dtype=int), NEVER)
+    made = match_zero_fraction(shifted.copy(), start, one_code(start), np.ones(1), rng)
     assert (shifted > 0).all()
     assert (made == 0).mean() == pytest.approx((start == 0).mean() ** 1.5, abs=0.01)
     assert made.mean() == pytest.approx(shifted.mean(), rel=1e-5)
@@ -47,69 +70,65 @@ def test_a_dense_shift_becomes_one_of_few_cells(rng):
     assert made.dtype == np.float32
 
 
+def test_equal_values_are_switched_on_in_other_cells_for_every_gene(rng):
+    """One shift on zeros: every cell holds the same value, and no cell may get all the genes."""
+    start, values = np.zeros((200, 400)), np.full((200, 400), 0.1)
+    on = match_zero_fraction(values, start, one_code(start), np.ones(400), rng) > 0
+    np.testing.assert_array_equal(on.sum(axis=0), round(200 * (1 - np.exp(-0.1))))
+    n = on.sum(axis=1)
+    assert n.var() == pytest.approx(400 * 0.095 * 0.905, rel=0.4)  # binomial
+    again = match_zero_fraction(
+        np.full((200, 400), 0.1), start, one_code(start), np.ones(400), np.random.default_rng(0)
+    )
+    same = match_zero_fraction(
+        np.full((200, 400), 0.1), start, one_code(start), np.ones(400), np.random.default_rng(0)
+    )
+    np.testing.assert_array_equal(again, same)
+
+
+def test_traces_stay_in_one_cell_at_least_with_their_mean(rng):
+    """A mean of .001 in 50 cells lets expect 49.95 zeros: one cell holds all of it."""
+    values = np.full((50, 3), 0.001)
+    made = match_zero_fraction(values, np.zeros((50, 3)), one_code(values), np.ones(3), rng)
+    np.testing.assert_array_equal((made > 0).sum(axis=0), 1)
+    np.testing.assert_allclose(made.mean(axis=0), 0.001)
+
+
 def test_each_population_and_feature_by_itself(rng):
     start = rng.poisson([0.2, 0.5, 5.0], (300, 3)).astype(float)
-    values, code = start + 0.1, np.arange(300) % 3
-    control = no_control(3)
-    made = match_zero_fraction(values.copy(), start, code, control)
+    values, code = start + rng.uniform(0.05, 0.15, (300, 3)), np.arange(300) % 3  # no ties
+    slope = np.ones(3)
+    made = match_zero_fraction(values.copy(), start, code, slope, rng)
     for k in range(3):
+        rows = code == k
         own = match_zero_fraction(
-            values[code == k].copy(), start[code == k], np.zeros(100, dtype=int), control
+            values[rows].copy(), start[rows], one_code(start[rows]), slope, rng
         )
-        np.testing.assert_array_equal(made[code == k], own)
-    one = match_zero_fraction(values[:, :1].copy(), start[:, :1], code, no_control(1))
+        np.testing.assert_array_equal(made[rows], own)
+    one = match_zero_fraction(values[:, :1].copy(), start[:, :1], code, slope[:1], rng)
     np.testing.assert_allclose(made[:, :1], one)
 
 
 def test_cells_that_did_not_move_stay_as_they_are(rng):
-    start = rng.poisson([0.1, 0.5, 3.0], (40, 3)).astype(float)
-    control = np.array([0.4, 0.1, 2.0]), np.array([0.5, 0.95, 0.2])
-    np.testing.assert_array_equal(
-        match_zero_fraction(start.copy(), start, np.zeros(40, dtype=int), control), start
-    )
+    for slope in (0.0, 0.3, 1.0, 8.0):
+        for n in (1, 7, 40):
+            start = rng.poisson([0.02, 0.1, 0.5, 3.0, 9.0], (n, 5)).astype(float)
+            made = match_zero_fraction(start.copy(), start, one_code(start), np.full(5, slope), rng)
+            np.testing.assert_array_equal(made, start)
 
 
-def test_what_it_leaves_as_it_is():
-    full, empty = np.ones((50, 1)), np.zeros((50, 1))
+def test_what_it_leaves_as_it_is(rng):
     half = np.repeat([[0.0], [1.0]], 25, axis=0)
-    code = np.zeros(50, dtype=int)
-    for values, start in (
-        (np.full((50, 1), 0.3), full),  # no zeros to begin with, but for those that are usual
-        (np.full((50, 1), 0.3), empty),  # off everywhere: nothing says in how many cells it is on
-        (half * 2, half),  # zeros enough already
-    ):
-        control = (np.ones(1), np.zeros(1)) if start is full else NEVER
-        np.testing.assert_array_equal(
-            match_zero_fraction(values.copy(), start, code, control), values
-        )
+    made = match_zero_fraction(half * 2, half, one_code(half), np.ones(1), rng)
+    np.testing.assert_array_equal(made, half * 2)  # zeros enough already
     alone = match_zero_fraction(
-        np.array([[0.1]]), np.array([[0.0]]), np.zeros(1, dtype=int), (np.ones(1), np.full(1, 0.5))
+        np.array([[0.1]]), np.array([[0.0]]), np.zeros(1, dtype=int), np.ones(1), rng
     )
     assert alone[0, 0] == 0.1  # a cell that would be off in all: its mean would be lost
 
 
-def test_a_gene_that_is_off_where_cells_began_is_off_as_usual():
-    """0 of 20 cells beside 5 of the screen with a mean of .5 and half of them on: a mean of .1, 90 % of zeros."""
-    share = expected_zero_fraction(
-        np.array([0.2]), np.zeros((20, 1)), (np.array([0.5]), np.array([0.5]))
-    )
-    assert CONTROL_WEIGHT == 5
-    assert share[0] == pytest.approx(0.9**2)
-
-
-def test_the_controls_of_the_screen_say_what_is_usual():
-    adata = sh.ds.simulate(n_perturbations=2, n_cells=30, n_genes=40, rng=0)
-    sh.pp.annotate(adata, "perturbation", control="control")
-    sh.pp.prepare(adata, normalize="log1p", n_comps=5)
-    controls = adata[adata.obs["perturbation"] == "control"].X
-    controls = controls.toarray() if sparse.issparse(controls) else controls
-    mean, zeros = population(adata, sh.core._screen.resolve(adata)).control_zeros
-    np.testing.assert_allclose(mean, controls.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(zeros, (controls == 0).mean(0))
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["flow", "conditional_monge"])
+@pytest.mark.parametrize("name", ["flow", "conditional_monge", "perturbdiff"])
 def test_predictions_are_as_sparse_as_measured_cells(name):
     pytest.importorskip("torch", reason="networks need the extra `models`")
     adata = sh.ds.simulate(
@@ -117,19 +136,15 @@ def test_predictions_are_as_sparse_as_measured_cells(name):
     )
     sh.pp.annotate(adata, "perturbation", control="control", context_key="context")
     sh.pp.prepare(adata, normalize="log1p", n_comps=10)
-    off = {}
-    for zeros in (True, False):
-        config = {"n_latent": 10, "width": 32, "match_zero_fraction": zeros}
-        model = sh.tl.fit(adata, name, max_steps=150, rng=0, config=config)
-        for transfer in (True, False):
-            options = {"context": adata.obs["context"].iloc[0], "cross_context": transfer}
-            made = model.predict("P1", n_cells=150, rng=0, **options).X
-            made = made.toarray() if sparse.issparse(made) else made
-            off[zeros, transfer] = (made == 0).mean()
-    real = adata[
-        (adata.obs["perturbation"] == "P1") & (adata.obs["context"] == adata.obs["context"].iloc[0])
-    ].X
-    real = ((real.toarray() if sparse.issparse(real) else real) == 0).mean()
+    config = {"width": 32} | ({} if name == "perturbdiff" else {"n_latent": 10})
+    model = sh.tl.fit(adata, name, max_steps=150, rng=0, config=config)
+    context = adata.obs["context"].iloc[0]
+    real = adata[(adata.obs["perturbation"] == "P1") & (adata.obs["context"] == context)].X
+    real = (dense(real) == 0).mean()
     for transfer in (True, False):
-        assert abs(off[True, transfer] - real) < 0.5 * abs(off[False, transfer] - real)
-        assert abs(off[True, transfer] - real) < 0.1
+        off = {}
+        for zeros in (None, False):
+            options = {"context": context, "cross_context": transfer, "match_zeros": zeros}
+            off[zeros] = (dense(model.predict("P1", n_cells=150, rng=0, **options).X) == 0).mean()
+        assert abs(off[None] - real) < 0.1
+        assert abs(off[None] - real) <= abs(off[False] - real)

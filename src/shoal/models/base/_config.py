@@ -51,13 +51,17 @@ class PostConfig:
 
     Parameters
     ----------
-    match_zero_fraction
+    match_zeros
         Whether a gene is off in as many predicted cells as its mean and the starting cells let
-        expect. A network moves all cells a little, zeros among them. It matters only where values
-        cannot be below 0.
+        expect. A network moves all cells a little, zeros among them. It matters only for
+        log-normalised genes.
+    renew_library
+        Whether predicted cells get the total that training cells were normalised to, where these
+        have one.
     """
 
-    match_zero_fraction: bool = False
+    match_zeros: bool = True
+    renew_library: bool = True
 
 
 @dataclass(frozen=True)

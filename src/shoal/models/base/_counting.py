@@ -185,7 +185,7 @@ class Counting:
         return cls(request, cells, law, unit * np.exp(change))
 
     def __call__(self, values: Matrix, rng: np.random.Generator) -> sparse.csr_matrix:
-        """Return int32 counts; the sum of a gene in a population is right to one molecule.
+        """Return int32 counts; the sum of a gene over a perturbation is right to one molecule.
 
         Parameters
         ----------
@@ -202,13 +202,16 @@ class Counting:
             )
             raise ValueError(msg)
         parts, places = [], []
+        carry = rng.random(values.shape[1])
         for own in members(self.request.populations()):
             n_parts = -(-len(own) // TOGETHER)
             for rows in np.array_split(own, n_parts):
                 rates = sparse.csr_matrix(normalised(values[rows], self.cells))
                 unit = self.unit[rows]
                 rates.data = np.maximum(rates.data, 0) * np.repeat(unit, np.diff(rates.indptr))
-                made = as_counts(rates, library=unit, dispersion=self.law.dispersion, rng=rng)
+                made = as_counts(
+                    rates, library=unit, dispersion=self.law.dispersion, carry=carry, rng=rng
+                )
                 parts.append(made)
                 places.append(rows)
         if not parts:

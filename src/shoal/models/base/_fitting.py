@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..._random import RNGLike, as_generator
 from ...core._view import materialize_view
+from ._predictor import Predictor
 from ._registry import model_class, registered
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def fit_model(
             del adata.uns[key]
         adata.uns.update(before)  # and what it may have replaced
         raise
+    if isinstance(trained, Predictor):
+        trained.expression.tell()
     return trained
 
 

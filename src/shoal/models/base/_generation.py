@@ -26,6 +26,9 @@ def in_blocks(
 ) -> Matrix:
     """Generate the cells of a request in blocks.
 
+    A block ends where a perturbation or a context ends, so that a population of up to `BLOCK` cells
+    is generated, and finished, as a whole.
+
     Parameters
     ----------
     generate
@@ -39,11 +42,24 @@ def in_blocks(
     -------
     (n, *cell_shape) values, as CSR where more than half of the values of features are 0.
     """
-    starts = range(0, len(request), BLOCK)
+    blocks = _blocks(request)
     parts = [
-        compact(generate(request.take(slice(start, start + BLOCK))))
-        for start in progress(starts, total=len(starts), desc="generating cells")
+        compact(generate(request.take(block)))
+        for block in progress(blocks, total=len(blocks), desc="generating cells")
     ]
     if not parts:
         return np.zeros((0, *cell_shape), dtype=np.float32)
     return stacked(parts)
+
+
+def _blocks(request: PredictionRequest) -> list[slice]:
+    """Return blocks of at most `BLOCK` rows, that cut no population which fits into one."""
+    code = np.stack([request.perturbation, request.context])
+    ends = np.r_[1 + np.flatnonzero((np.diff(code) != 0).any(axis=0)), len(request)]
+    blocks, start = [], 0
+    while start < len(request):
+        within = ends[(ends > start) & (ends <= start + BLOCK)]
+        stop = int(within[-1]) if len(within) else start + BLOCK
+        blocks.append(slice(start, stop))
+        start = stop
+    return blocks

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...core._matrix import Rows
 from ...core._population import Population, check_scale, population
+from ...core._scale import look
 from ...metrics._scale_match import other_logarithm
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ def known_population(
     slots = {"layer": v.layer, "use_rep": v.use_rep}
     cells = aligned(population(adata, v.screen, **slots, images=v.of_images), v)
     is_same = before is not None and before.rows.is_same_file(cells.rows)
-    if before is not None and is_same:
-        cells = replace(cells, known_scale=before.scale)
+    known = before.scale if before is not None and is_same else look(cells.rows)
+    cells = replace(cells, known_scale=known)
     check_scale(cells, **slots, only_logged=v.nonnegative)
     if len(v.level) and not is_same:
         _check_level(cells, v)

@@ -59,7 +59,7 @@ def learn_vocabulary(
         dose_scale=float(log.std())
         if len(np.unique(dose)) > 1
         else 1.0,  # of equal numbers it is not quite 0
-        nonnegative=len(cells.rows.cell_shape) == 1 and cells.nonnegative,
+        nonnegative=len(cells.rows.cell_shape) == 1 and cells.training.lowest >= 0,
         transductive=transductive,
         symbols=_symbols(cells, use_rep),
         level=level_of(cells, use_rep),

@@ -236,7 +236,7 @@ def _of_condition(
     n = len(source)
     like = request_like(cells, np.repeat(rows[:1], n), source)
     request = replace(like, batch=cells.batch[source], from_source=True)
-    made = model._generate(request, cells, rng, **options)
+    made = model._finished(request, cells, rng, options)
     encode = model.space.encode
     x, y, real = encode(cells.values(source)), encode(made), encode(cells.values(chosen))
     cost = costs(x, y)

@@ -19,9 +19,10 @@ from ..._random import RNGLike, as_generator
 from ...core._population import control_means, population
 from ...core._screen import as_labels, resolve
 from ...core._view import materialize_view
-from ..post._postprocessing import Postprocessing
+from ..post._postprocessing import Moved, Postprocessing
 from ..space._space import fit_space, space_from_dict
 from ..start._start import Controls, at_source
+from ._expression import Expression
 from ._given_cells import known_population
 from ._learning import learn_vocabulary
 from ._persistence import Stored
@@ -71,6 +72,8 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         The network.
     vocabulary
         Perturbations, contexts, batches and features that the model knows.
+    expression
+        What training cells say about the zeros of genes, and about the total of a cell.
     space
         Map between the values of cells and the space of the network.
     start
@@ -119,6 +122,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         self.cells = population(adata, screen, **slots, images=self.takes_images)
         self.vocabulary: Vocabulary = learn_vocabulary(self.cells, embedding=embedding, **slots)
         self.vocabulary.tell_unknown(self.cells.names)
+        self.expression = Expression.of_training(self.cells)
         generator = as_generator(rng)
         self.config, self.seed = dict(config), None
         self.response_share, self.refitted = 1.0, False
@@ -155,8 +159,17 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         return Controls()
 
     def make_post(self) -> Postprocessing:
-        """Return what is done to predicted values: none is below 0 if no training value was."""
-        return Postprocessing(nonnegative=self.vocabulary.nonnegative)
+        """Return what is done to predicted values.
+
+        None is below 0 if no training value was. Log-normalised genes have as many zeros as
+        expected, and cells the total of training cells.
+        """
+        return Postprocessing(
+            nonnegative=self.vocabulary.nonnegative,
+            match_zeros=True,
+            renew_library=True,
+            expression=self.expression,
+        )
 
     def _settled_config(self) -> dict[str, Any]:
         """Return the config with all settings decided that depend on the cells of training.
@@ -352,7 +365,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         *,
         cross_context: bool = True,
         **options: Any,
-    ) -> NDArray[np.float32]:
+    ) -> Moved:
         """Generate cells from where the start strategy lets them start."""
         self._check_trained()
         everywhere, moved = np.arange(len(request)), None
@@ -363,9 +376,20 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         else:
             rest = np.setdiff1d(everywhere, moved.rows)
             parts = [at_source(request, cells, rest), moved] if len(rest) else [moved]
-        several = [self._carry(part, request, cells, rng, options) for part in parts]
-        rows = np.concatenate([part.rows for part in parts])
-        values = np.concatenate(several)[np.argsort(rows)]
+        carried = [self._carry(part, request, cells, rng, options) for part in parts]
+        order = np.argsort(np.concatenate([part.rows for part in parts]))
+        names = ("values", "start", "measured", "perturbed")
+        return Moved(*(np.concatenate([getattr(c, n) for c in carried])[order] for n in names))
+
+    def _finished(
+        self,
+        request: PredictionRequest,
+        cells: Population,
+        rng: np.random.Generator,
+        options: dict[str, Any],
+    ) -> Matrix:
+        """Return finished cells, of which those that do not respond are control cells."""
+        values = super()._finished(request, cells, rng, options)
         return leave_still(values, request, cells, self.response_share, rng)
 
     def _carry(
@@ -375,8 +399,8 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         cells: Population,
         rng: np.random.Generator,
         options: dict[str, Any],
-    ) -> NDArray[np.float32]:
-        """Return what the network and the postprocessing make of starting cells."""
+    ) -> Moved:
+        """Return what the network makes of starting cells."""
         part, perturbed = request.take(starting.rows), starting.perturbed
         options = self._sampler_options(options, perturbed=perturbed)
         generator = torch.Generator(device="cpu").manual_seed(int(rng.integers(2**62)))
@@ -387,14 +411,11 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
 
         encoded_start = self.space.encode(starting.values)
         (z,) = run_in_sets(network, encoded_start, self._sets(part, cells, perturbed=perturbed))
-        zeros = self.post.needs_control_zeros
-        return self.post(
+        return Moved(
             self.space.decode(z.numpy(), starting.values),
             start=starting.values,
             measured=starting.measured,
-            population=part.populations(),
-            perturbed=perturbed,
-            control_zeros=self._with_controls(cells).control_zeros if zeros else None,
+            perturbed=np.full(len(part), perturbed),
         )
 
     def _sampler_options(self, options: dict[str, Any], *, perturbed: bool) -> dict[str, Any]:
@@ -438,6 +459,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
             "setup": dict(self.registry_["setup_args"]),
             "config": self.config,
             "vocabulary": self.vocabulary.to_dict(),
+            "expression": self.expression.to_dict(),
             "space": self.space.to_dict(),
             "weights": self.module.state_dict(),
             "history": self.history_,
@@ -445,6 +467,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
 
     def _restore(self, entry: dict[str, Any], adata: AnnData | None) -> None:
         self.vocabulary = Vocabulary.from_dict(entry["vocabulary"])
+        self.expression = Expression.from_dict(entry["expression"])
         self.cells = None
         if adata is None:
             registry = {"setup_args": entry["setup"], "field_registries": {}}

@@ -10,6 +10,7 @@ from ..._random import RNGLike, as_generator
 from ..._validate import flag
 from ...core._order import stable_order
 from ...core._population import Population
+from ..post._postprocessing import POST_OPTIONS, Moved
 from ._arrays import cells_of, in_kind_of, is_matrix
 from ._assembly import predicted_adata
 from ._counting import Counting, CountLaw, learn_law, tell_unlearned
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
     from ..._typing import Bools, Floats, Ints, Matrix
+    from ..post._postprocessing import Postprocessing
+    from ._expression import Expression
     from ._requests import PredictionRequest
     from ._vocabulary import Vocabulary
 
@@ -45,10 +48,13 @@ if TYPE_CHECKING:
 class Predictor:
     """Turns what a user asks for into a request, and the generated values into a result.
 
-    A model adds `_generate`, and has a `vocabulary` and a population `cells`.
+    A model adds `_generate`, and has a `vocabulary` and a population `cells`. Its `expression` is
+    what training cells say about the zeros of genes, and about the total of a cell.
     """
 
     vocabulary: Vocabulary
+    expression: Expression
+    post: Postprocessing
     cells: Population
     options: ClassVar[tuple[str, ...]] = ()  # names of the options of a prediction
     not_saved: ClassVar[tuple[str, ...]] = ("_count_law",)
@@ -60,8 +66,12 @@ class Predictor:
         cells: Population,
         rng: np.random.Generator,
         **options: Any,
-    ) -> Matrix:
-        """Return (n, n_features) values, dense or CSR, of a request that is sorted by condition."""
+    ) -> Matrix | Moved:
+        """Return the cells of a request that is sorted by condition.
+
+        Cells that were moved come with those that they started from, and `post` finishes them.
+        (n, n_features) values, dense or CSR, are left as they are: copies of real cells, say.
+        """
         raise NotImplementedError
 
     def cannot_predict(
@@ -356,9 +366,10 @@ class Predictor:
         return known_population(adata, self.vocabulary, before=getattr(self, "_cells", None))
 
     def _check_options(self, options: dict[str, Any]) -> None:
-        odd = sorted(set(options) - set(self.options))
+        known = (*self.options, *POST_OPTIONS)
+        odd = sorted(set(options) - set(known))
         if odd:
-            valid = ", ".join(self.options) if self.options else "none"
+            valid = ", ".join(known)
             msg = (
                 f"{type(self).__name__} has no option {odd[0]!r} for predictions; it takes: {valid}"
             )
@@ -375,7 +386,7 @@ class Predictor:
     ) -> Matrix:
         counting = Counting.of(request, cells, self._law(cells)) if counts else None
         values = in_blocks(
-            lambda part: self._generate(part, cells, rng, **options),
+            lambda part: self._finished(part, cells, rng, options),
             request,
             cell_shape=self.vocabulary.cell_shape,
         )
@@ -405,6 +416,21 @@ class Predictor:
         if self._count_law is None:
             self._count_law = learn_law(own, self.vocabulary, trained=True)
         return self._count_law
+
+    def _finished(
+        self,
+        request: PredictionRequest,
+        cells: Population,
+        rng: np.random.Generator,
+        options: dict[str, Any],
+    ) -> Matrix:
+        """Return the values of a request, after what is done to moved cells."""
+        own = {name: value for name, value in options.items() if name not in POST_OPTIONS}
+        made = self._generate(request, cells, rng, **own)
+        if not isinstance(made, Moved):
+            return made
+        given = {name: options[name] for name in POST_OPTIONS if name in options}
+        return self.post.with_options(**given)(made, request.populations(), rng)
 
     def _as_adata(
         self,

@@ -78,8 +78,10 @@ class PresetModel(PerturbationModel):
         settings = self.settings
         return Postprocessing(
             nonnegative=self.vocabulary.nonnegative,
-            match_zero_fraction=settings.post.match_zero_fraction,
+            match_zeros=settings.post.match_zeros,
+            renew_library=settings.post.renew_library,
             mean_shrinkage=settings.start.mean_shrinkage,
+            expression=self.expression,
         )
 
     def _changed_config(self, **changes: Any) -> dict[str, Any]:

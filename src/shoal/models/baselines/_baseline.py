@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ...core._choose import choose
 from ...core._population import Population, population, read_once
 from ...core._screen import resolve
+from ..base._expression import Expression
 from ..base._given_cells import known_population
 from ..base._learning import learn_vocabulary
 from ..base._persistence import Stored
@@ -15,6 +16,7 @@ from ..base._predictor import Predictor
 from ..base._registry import name_of
 from ..base._requests import in_words
 from ..base._vocabulary import Vocabulary
+from ..post._postprocessing import Postprocessing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,6 +71,7 @@ class Baseline(Predictor, Stored):
         self.vocabulary = learn_vocabulary(
             cells, layer=cells.layer, use_rep=cells.use_rep, embedding=embedding
         )
+        self.expression = Expression.of_training(cells)
         self.params = params
         self.arrays: dict[str, NDArray[Any]] = {}
         self.is_trained = False
@@ -141,6 +144,17 @@ class Baseline(Predictor, Stored):
         """Unpack `arrays`, after training and after loading."""
 
     @property
+    def post(self) -> Postprocessing:
+        """What is done to moved cells: zeros as expected, and the total of training cells."""
+        return Postprocessing(
+            nonnegative=self.vocabulary.nonnegative,
+            cut=True,
+            match_zeros=True,
+            renew_library=True,
+            expression=self.expression,
+        )
+
+    @property
     def history(self) -> dict[str, pd.DataFrame]:
         """Empty: a baseline has no training curve."""
         return {}
@@ -183,11 +197,13 @@ class Baseline(Predictor, Stored):
         return {
             "params": self.params,
             "vocabulary": self.vocabulary.to_dict(),
+            "expression": self.expression.to_dict(),
             "arrays": self.arrays,
         }
 
     def _restore(self, entry: dict[str, Any], adata: AnnData | None) -> None:
         self.vocabulary = Vocabulary.from_dict(entry["vocabulary"])
+        self.expression = Expression.from_dict(entry["expression"])
         self.params, self.arrays = entry["params"], entry["arrays"]
         self.cells = None if adata is None else known_population(adata, self.vocabulary)
         self._ready()

@@ -9,6 +9,7 @@ import numpy as np
 from ..._validate import whole
 from ...core._codes import grouped, members, recode
 from ...core._controls import shuffled
+from ..post._postprocessing import Moved
 from ._baseline import Baseline
 from ._control_means import ControlMeans
 from ._means import MAX_CELLS
@@ -96,7 +97,7 @@ class OtherContexts(Baseline):
         cells: Population,
         rng: np.random.Generator,
         **options: Any,
-    ) -> NDArray[Any]:
+    ) -> Moved:
         known = recode(request.context, cells.contexts, self.vocabulary.contexts)
         place, places = grouped(
             perturbation=request.perturbation,
@@ -107,18 +108,18 @@ class OtherContexts(Baseline):
         here = self._control_means(cells).at(
             places["context"].to_numpy(), places["batch"].to_numpy()
         )
-        values = np.empty((len(request), len(self.vocabulary.features)), dtype=np.float32)
+        drawn = np.empty(len(request), dtype=np.int64)
+        shift = np.empty((len(request), len(self.vocabulary.features)), dtype=np.float32)
         for i, there in enumerate(members(place)):
             own = self.pool.of(request.names[request.perturbation[there[0]]])
             others = own[self.pool.context[own] != known[there[0]]]
             rows = self.pool.nearest_dose(
                 others if len(others) else own, float(request.dose[there[0]])
             )
-            drawn, _ = shuffled(rows, len(there), rng)
-            values[there] = self.pool.dense(drawn) + (
-                here[i] - self.arrays["means"][self.arrays["stratum"][drawn]]
-            )
-        return np.maximum(values, 0, out=values) if self.vocabulary.nonnegative else values
+            drawn[there], _ = shuffled(rows, len(there), rng)
+            shift[there] = here[i] - self.arrays["means"][self.arrays["stratum"][drawn[there]]]
+        start = self.pool.dense(drawn)
+        return Moved(start + shift, start)
 
     def transport(self, adata: AnnData, perturbation: str, **options: Any) -> AnnData:
         """Refuse: this baseline carries no cells.

@@ -9,6 +9,7 @@ import numpy as np
 from ..._validate import whole
 from ...core._codes import grouped, members, recode
 from ...core._controls import Controls
+from ..post._postprocessing import Moved
 from ._baseline import Baseline
 from ._means import MAX_CELLS
 from ._pool import Pool, keep
@@ -90,7 +91,8 @@ class QuantileShift(Baseline):
         rng: np.random.Generator,
         **options: Any,
     ) -> NDArray[Any]:
-        values = cells.values(request.source)
+        start = cells.values(request.source)
+        values = np.empty_like(start)
         context = recode(request.context, cells.contexts, self.vocabulary.contexts)
         code, _ = grouped(perturbation=request.perturbation, context=context, dose=request.dose)
         anyone: dict[tuple[int, float | None], tuple[Ints, Floats]] = {}
@@ -99,9 +101,9 @@ class QuantileShift(Baseline):
             name, place = request.names[request.perturbation[there[0]]], int(context[there[0]])
             target = self._target(name, place, float(request.dose[there[0]]), rng, anyone)
             values[there] = ranked.of(self._matched(target)).moved(
-                values[there], self.pool.dense(target), rng
+                start[there], self.pool.dense(target), rng
             )
-        return values
+        return Moved(values, start)
 
     def _target(
         self,

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from ...core._codes import grouped, members, recode
+from ..post._postprocessing import Moved
 from ._baseline import Baseline
 from ._deltas import Deltas, measure
 
@@ -76,8 +77,9 @@ class ShiftBaseline(Baseline):
         cells: Population,
         rng: np.random.Generator,
         **options: Any,
-    ) -> NDArray[Any]:
-        values = cells.values(request.source)
+    ) -> Moved:
+        start = cells.values(request.source)
+        values = start.copy()
         context = recode(request.context, cells.contexts, self.vocabulary.contexts)
         code, places = grouped(context=context, dose=request.dose)
         for there, place in zip(members(code), places.itertuples(index=False), strict=True):
@@ -86,7 +88,7 @@ class ShiftBaseline(Baseline):
             shifts = self._shifts(names, int(place.context), float(place.dose))
             for rows, shift in zip(members(position), shifts, strict=True):
                 values[there[rows]] += shift
-        return np.maximum(values, 0, out=values) if self.vocabulary.nonnegative else values
+        return Moved(values, start)
 
     def _parts(self, name: str) -> tuple[str, ...]:
         """Return the single perturbations of a perturbation."""

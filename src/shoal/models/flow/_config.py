@@ -193,7 +193,7 @@ class FlowConfig:
     start
         `cross_context`, `mean_shrinkage`.
     post
-        `match_zero_fraction`.
+        `match_zeros`, `renew_library`.
     sampling
         `sampler`, `n_steps`, `guidance`, `grid`, `eps0`.
 
@@ -250,6 +250,11 @@ def _preset(**settings: object) -> FlowConfig:
     return changed(FlowConfig(), settings)
 
 
+def _published(**settings: object) -> FlowConfig:
+    """Return a preset of a paper, whose predicted cells are left as the network makes them."""
+    return _preset(match_zeros=False, renew_library=False, **settings)
+
+
 PRESETS: Mapping[str, FlowConfig] = MappingProxyType(
     {
         # Control to perturbed cells along straight lines, paired by optimal transport, by a network
@@ -265,16 +270,15 @@ PRESETS: Mapping[str, FlowConfig] = MappingProxyType(
             guidance={"context": 0.5},
             unseen_weight=0.25,
             cross_context=0.5,
-            match_zero_fraction=True,
         ),
         # Rectified flow before its reflow: random pairs within a batch, few Euler steps
         # (Liu et al. 2023).
-        "rectified": _preset(coupling="independent", sampler="euler", n_steps=10),
+        "rectified": _published(coupling="independent", sampler="euler", n_steps=10),
         # Conditional flow matching with minibatch optimal transport (Tong et al. 2024).
-        "otcfm": _preset(),
+        "otcfm": _published(),
         # Stochastic interpolant: noise on the way, learned together with the velocity
         # (Albergo et al. 2025).
-        "stochastic": _preset(
+        "stochastic": _published(
             gamma="quadratic",
             head="velocity+eta",
             coupling="independent",
@@ -284,7 +288,7 @@ PRESETS: Mapping[str, FlowConfig] = MappingProxyType(
         ),
         # Schrödinger bridge of a Brownian motion with sd 1: entropic pairs with epsilon = 2 sd²
         # (Tong et al. 2024).
-        "sbcfm": _preset(
+        "sbcfm": _published(
             gamma="brownian",
             gamma_scale=1.0,
             head="velocity+eta",
@@ -296,12 +300,12 @@ PRESETS: Mapping[str, FlowConfig] = MappingProxyType(
         ),
         # From noise, given the condition only (flow matching, Lipman et al. 2023; for screens,
         # Valence Labs 2026).
-        "noise2data": _preset(
+        "noise2data": _published(
             path_start="noise", coupling="independent", condition_dropout=0.15, n_steps=50
         ),
         # CellFlux for profiles: noisy controls of the same batch, skewed times, guidance
         # (Zhang et al. 2025).
-        "cellflux": _preset(
+        "cellflux": _published(
             path_start="control+noise",
             coupling="independent",
             law="edm",

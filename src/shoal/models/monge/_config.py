@@ -175,7 +175,7 @@ class ConditionalMongeConfig:
     start
         `cross_context`, `mean_shrinkage`.
     post
-        `match_zero_fraction`.
+        `match_zeros`, `renew_library`.
     space
         `latent`.
 
@@ -191,7 +191,7 @@ class ConditionalMongeConfig:
     conditioning: MongeConditioningConfig = field(default_factory=MongeConditioningConfig)
     network: MongeNetworkConfig = field(default_factory=MongeNetworkConfig)
     start: StartConfig = field(default_factory=lambda: StartConfig(0.5, 0.25))
-    post: PostConfig = field(default_factory=lambda: PostConfig(match_zero_fraction=True))
+    post: PostConfig = field(default_factory=PostConfig)
     space: MongeSpaceConfig = field(default_factory=MongeSpaceConfig)
 
 
@@ -218,7 +218,8 @@ PRESETS: Mapping[str, ConditionalMongeConfig] = MappingProxyType(
                 "pooling": "mean",
                 "cross_context": 0.0,
                 "mean_shrinkage": 0.0,
-                "match_zero_fraction": False,
+                "match_zeros": False,
+                "renew_library": False,
                 "architecture": "concatenated",
                 "width": 64,
                 "depth": 4,

@@ -227,7 +227,7 @@ class PerturbDiffConfig:
     start
         `cross_context`, `mean_shrinkage`.
     post
-        `match_zero_fraction`.
+        `match_zeros`, `renew_library`.
     sampling
         `sampler`, `n_steps`, `guidance`, `floor`.
 
@@ -327,6 +327,8 @@ PRESETS: Mapping[str, PerturbDiffConfig] = MappingProxyType(
                 "sampler": "truncated",
                 "n_steps": 100,
                 "floor": 1e-4,
+                "match_zeros": False,
+                "renew_library": False,
             },
         ),
     }

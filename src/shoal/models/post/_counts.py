@@ -12,7 +12,8 @@ Two steps take both into account, in one population and gene at a time.
    had. Variance is never taken away, and rates of 0 stay 0.
 2. **Rounding.** Every rate is rounded up with a probability equal to its fraction, by systematic
    sampling of the cells in random order. So the expected count of a cell is its rate, and the sum
-   of a gene is right to one molecule.
+   of a gene is right to one molecule. What a population leaves over is carried to the next one, so
+   the sum over several populations is right to one molecule too.
 
 Genes whose rates are whole numbers in all cells are counts, and are left as they are.
 """
@@ -37,6 +38,7 @@ def as_counts(
     *,
     library: Floats,
     dispersion: Floats,
+    carry: Floats,
     rng: np.random.Generator,
 ) -> sparse.csr_matrix:
     """Return integer counts of one population of cells, given the rate of every gene and cell.
@@ -49,6 +51,9 @@ def as_counts(
         (n,) library sizes of the cells; only their ratios matter.
     dispersion
         (d,) dispersions of the genes, see `shoal.models.post._spread.dispersions`.
+    carry
+        (d,) part of a molecule that earlier populations left over, from 0 to 1; changed in place.
+        Of the first population random numbers, ``rng.random(d)``.
     rng
         Generator.
 
@@ -65,7 +70,7 @@ def as_counts(
     smooth = np.bincount(gene, values != np.rint(values), d) > 0
     if smooth.any() and n > 1:
         values = _with_noise(values, gene, smooth, n, library, dispersion, rng)
-    counted = _rounded(values, gene, rng)
+    counted = _rounded(values, gene, carry, rng)
     made = sparse.csc_matrix((counted, columns.indices, columns.indptr), shape=(n, d)).tocsr()
     made.eliminate_zeros()
     made.sort_indices()
@@ -170,13 +175,33 @@ def _with_noise(
     return values
 
 
-def _rounded(values: Floats, gene: Ints, rng: np.random.Generator) -> Ints:
-    """Return whole numbers: each value up or down, with its own mean, by systematic sampling."""
+def _rounded(values: Floats, gene: Ints, carry: Floats, rng: np.random.Generator) -> Ints:
+    """Return whole numbers: each value up or down, with its own mean, by systematic sampling.
+
+    Parameters
+    ----------
+    values, gene
+        (k,) values, and the gene of each.
+    carry
+        (d,) part of a molecule that is left over, from 0 to 1; changed in place.
+    rng
+        Generator.
+    """
     floor = np.floor(values)
     fraction = values - floor
     made = floor.astype(np.int32)
-    open_ = np.flatnonzero(fraction > 0)
-    order = open_[np.argsort(gene[open_] + rng.random(len(open_)), kind="stable")]
-    reached = np.floor(np.cumsum(fraction[order]) + rng.random())
-    made[order] += np.diff(reached, prepend=0).astype(np.int32)
+    between = np.flatnonzero(fraction > 0)
+    if not len(between):
+        return made
+    order = between[np.argsort(gene[between] + rng.random(len(between)), kind="stable")]
+    of, part = gene[order], fraction[order]
+    sums = np.bincount(of, part, len(carry))
+    before = np.cumsum(sums) - sums
+    reached = np.cumsum(part) - before[of] + carry[of]
+    first = np.flatnonzero(np.diff(of, prepend=-1))
+    earlier = np.concatenate([[0.0], reached])[:-1]
+    earlier[first] = carry[of[first]]
+    made[order] += (np.floor(reached) - np.floor(earlier)).astype(np.int32)
+    last = np.append(first[1:], len(of)) - 1
+    carry[of[last]] = reached[last] % 1
     return made

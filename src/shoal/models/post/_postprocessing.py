@@ -1,94 +1,143 @@
-"""What is done to the values that a network predicts, step by step, in one place."""
+"""What is done to the values that a model predicts, step by step, in one place."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from ..._validate import flag
+from ...core._codes import grouped
+from ._library import renew_total
 from ._mean_shrinkage import shrink_mean_change
 from ._nonnegative import make_nonnegative
 from ._zero_fraction import match_zero_fraction
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    from ..._typing import Floats, Ints
+    from ..._typing import Bools, Floats, Ints
+    from ..base._expression import Expression
 
     Values = NDArray[np.floating]
+
+POST_OPTIONS = ("match_zeros", "renew_library")  # options of every prediction
+
+
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """Cells that a model has moved, before anything else is done to them.
+
+    Attributes
+    ----------
+    values
+        (n, n_features) predicted values.
+    start
+        (n, n_features) values that the model started from.
+    measured
+        (n, n_features) values of the measured cells behind these, before any move between
+        contexts; `start` if ``None``.
+    perturbed
+        (n,) which cells were perturbed at their start; none if ``None``.
+    """
+
+    values: Values
+    start: Values
+    measured: Values | None = None
+    perturbed: Bools | None = None
 
 
 @dataclass(frozen=True)
 class Postprocessing:
-    """The steps between what a network returns and the cells that a user gets.
+    """The steps between what a model returns and the cells that a user gets.
 
-    1. Values below 0 become 0, and the mean of every population is kept (`nonnegative`).
-    2. Genes are switched off in as many cells as expected (`match_zero_fraction`).
+    1. Values below 0 become 0 (`nonnegative`). The mean of every population is kept, unless they
+       are cut (`cut`).
+    2. Genes are switched off in as many cells as expected. A gene that is off in all training cells
+       stays as it was in the starting cells (`match_zeros`).
     3. Values that differ from 0 by rounding alone become 0 (`rounding`).
     4. A share of the change of the mean is taken back, for cells that were perturbed at their start
        (`mean_shrinkage`).
+    5. Every cell that was moved gets the total of a training cell, where these have one
+       (`renew_library`).
+
+    Cells that were not moved stay exactly as they are.
 
     Attributes
     ----------
     nonnegative
-        Whether values cannot be below 0. Without it steps 1 to 3 are left out.
-    match_zero_fraction
+        Whether values cannot be below 0. Without it steps 1, 2, 3 and 5 are left out.
+    cut
+        Whether values below 0 are cut.
+    match_zeros
         Whether step 2 is done.
+    renew_library
+        Whether step 5 is done.
     rounding
         (n_features,) values below which a value counts as 0; ``None`` leaves out step 3.
     mean_shrinkage
         Share of step 4, from 0 (nothing is taken back) to 1 (all of it).
+    expression
+        What training cells say about zeros and totals; ``None`` leaves out steps 2 and 5.
     """
 
     nonnegative: bool = False
-    match_zero_fraction: bool = False
+    cut: bool = False
+    match_zeros: bool = False
+    renew_library: bool = False
     rounding: Floats | None = None
     mean_shrinkage: float = 0.0
+    expression: Expression | None = field(default=None, compare=False)
 
-    @property
-    def needs_control_zeros(self) -> bool:
-        """Whether a call needs the share of zeros among control cells."""
-        return self.nonnegative and self.match_zero_fraction
+    def with_options(
+        self, *, match_zeros: bool | None = None, renew_library: bool | None = None
+    ) -> Postprocessing:
+        """Return the same steps, with some turned on or off; ``None`` leaves one as it is.
 
-    def __call__(
-        self,
-        values: Values,
-        *,
-        start: Values,
-        measured: Values,
-        population: Ints,
-        perturbed: bool,
-        control_zeros: tuple[Floats, Floats] | None,
-    ) -> Values:
-        """Return the values after all steps.
+        Raises
+        ------
+        TypeError
+            If one is neither ``True``, ``False`` nor ``None``.
+        """
+        given = {"match_zeros": match_zeros, "renew_library": renew_library}
+        given = {name: value for name, value in given.items() if value is not None}
+        for name, value in given.items():
+            flag(value, name=name)
+        return replace(self, **given)
+
+    def __call__(self, moved: Moved, population: Ints, rng: np.random.Generator) -> Values:
+        """Return the (n, n_features) values after all steps.
 
         Parameters
         ----------
-        values
-            (n, n_features) predicted values; changed in place.
-        start
-            (n, n_features) values that the network started from.
-        measured
-            (n, n_features) measured values of the same cells, before any move between contexts.
+        moved
+            What a model has predicted; its values are changed in place.
         population
             (n,) codes of the populations that the cells belong to.
-        perturbed
-            Whether the cells were perturbed at their start.
-        control_zeros
-            Mean of every feature over the control cells, and its share of zeros. May be ``None``
-            unless `needs_control_zeros`.
-
-        Returns
-        -------
-        (n, n_features) values.
+        rng
+            Chooses among cells with equal values which ones are off.
         """
-        if self.nonnegative:
+        values, start = moved.values, moved.start
+        measured = start if moved.measured is None else moved.measured
+        perturbed = np.zeros(len(values), dtype=bool)
+        if moved.perturbed is not None:
+            perturbed = moved.perturbed
+            population, _ = grouped(population=population, perturbed=perturbed)
+        told = self.expression if self.nonnegative else None
+        if self.nonnegative and self.cut:
+            np.maximum(values, 0, out=values)
+        elif self.nonnegative:
             make_nonnegative(values, population)
-            if self.match_zero_fraction and control_zeros is not None:
-                match_zero_fraction(values, measured, population, control_zeros)
-            if self.rounding is not None:
-                values[values < self.rounding] = 0
-        if perturbed and self.mean_shrinkage:
-            share = self.mean_shrinkage
-            shrink_mean_change(values, start, population, share, nonnegative=self.nonnegative)
+        if told is not None and self.match_zeros:
+            values[:, told.off] = measured[:, told.off]
+            match_zero_fraction(values, measured, population, told.zero_slope, rng)
+        if self.nonnegative and self.rounding is not None:
+            values[values < self.rounding] = 0
+        if self.mean_shrinkage and perturbed.any():
+            at, share = np.flatnonzero(perturbed), self.mean_shrinkage
+            own = values[at], start[at], population[at], share
+            values[at] = shrink_mean_change(*own, nonnegative=self.nonnegative)
+        if told is not None and self.renew_library and np.isfinite(told.total):
+            renew_total(values, (values != measured).any(axis=1), told.total)
         return values
