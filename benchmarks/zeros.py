@@ -99,9 +99,7 @@ def main() -> None:
     table = {}
     for name in given.data:
         for split in DATA[name].splits:
-            found = [
-                row for seed in given.seeds for row in errors(name, split, seed, given.folder)
-            ]
+            found = [row for seed in given.seeds for row in errors(name, split, seed, given.folder)]
             table[f"{name}, {split}"] = pd.DataFrame(found).mean().to_dict() | {
                 "conditions": len(found)
             }

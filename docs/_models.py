@@ -43,7 +43,7 @@ def api() -> str:
     parts = {
         "": functions,
         f"## Networks\n\n{needed}\n\n": [*sorted(networks), "PerturbationModel"],
-        f"## Baselines\n\n{simple}\n\n": ["Baseline", *sorted(baselines)],
+        f"## Baselines\n\n{simple}\n\n": ["Baseline", "Moved", *sorted(baselines)],
     }
     return "\n".join(
         f"{text}{AUTOSUMMARY}{''.join(f'   models.{name}{chr(10)}' for name in names)}```\n"

@@ -13,7 +13,9 @@ for _folder in iter_modules(__path__):  # each folder of a model enters its own 
 
 _BUILT_IN = {name: entry for entry in entries() for name in entry.exports}
 
-__all__ = sorted([*_BUILT_IN, "Baseline", "PerturbationModel", "available", "load", "register"])
+__all__ = sorted(
+    [*_BUILT_IN, "Baseline", "Moved", "PerturbationModel", "available", "load", "register"]
+)
 
 
 def __getattr__(name: str) -> Any:
@@ -22,6 +24,8 @@ def __getattr__(name: str) -> Any:
         return imported(_BUILT_IN[name], name)
     if name == "Baseline":
         return import_module(".baselines._baseline", __name__).Baseline
+    if name == "Moved":
+        return import_module(".post._postprocessing", __name__).Moved
     if name == "PerturbationModel":
         require_networks()
         return import_module(".base._model", __name__).PerturbationModel

@@ -105,10 +105,10 @@ class Expression:
 @cache
 def _tell_of_totals(low: str, high: str) -> None:
     logger.info(
-        "library sizes of predicted cells are left as they come: the totals of training cells (sums "
-        "of expm1) go from %s to %s, so that these cells were not normalised to one total, or only "
-        "together with genes that are not here, or values are on another logarithm than the natural "
-        "one. sh.pp.prepare(adata, normalize='log1p') normalises counts",
+        "library sizes of predicted cells are left as they come: totals of training cells (sums of "
+        "expm1) go from %s to %s. They were not normalised to one total, or together with genes "
+        "that are not here, or the logarithm is not the natural one. "
+        "sh.pp.prepare(adata, normalize='log1p') normalises counts to one total",
         low,
         high,
     )

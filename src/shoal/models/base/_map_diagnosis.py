@@ -54,7 +54,8 @@ def interpolate(
     This is displacement interpolation. The way is straight in the space of the model. What that
     space leaves out of a cell stays as it was measured. At time 0 there is the cell itself, at time
     1 what `transport` returns for the same seed. The times between are no measured times: they
-    assume that cells move straight and at constant speed.
+    assume that cells move straight and at constant speed. Zeros and library sizes are set anew at
+    every time, which bends the way a little; `match_zeros` and `renew_library` turn that off.
 
     Parameters
     ----------

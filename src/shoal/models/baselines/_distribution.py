@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from ..._validate import whole
 from ...core._codes import grouped, members, recode
 from ...core._controls import Controls
-from ..post._postprocessing import Moved
+from ..post._postprocessing import Moved, Postprocessing
 from ._baseline import Baseline
 from ._means import MAX_CELLS
 from ._pool import Pool, keep
@@ -83,6 +84,11 @@ class QuantileShift(Baseline):
         self._controls = Controls(
             cells=everyone, context=self.control.context, batch=self.control.batch
         )
+
+    @property
+    def post(self) -> Postprocessing:
+        """What is done to moved cells: the total of training cells. Zeros come with the map."""
+        return replace(super().post, match_zeros=False)
 
     def _generate(
         self,
