@@ -38,13 +38,14 @@ def learn_vocabulary(
     """
     _check_cells(cells)
     check_scale(cells, layer=layer, use_rep=use_rep)
-    train = cells.train | cells.train_control
     seen = sorted({cells.names[code] for code in np.unique(cells.labels.code[cells.train])})
     singles = sorted({part for name in seen for part in cells.screen.parts(name)})
     name, perturbations, vectors, transductive = embedding_of(cells.adata, embedding, singles)
     dose = cells.dose[cells.train]
     dose = dose[dose > 0]
     log = np.log10(dose)
+    contexts = _perturbed_first(cells, cells.contexts, cells.context)
+    batches = _perturbed_first(cells, cells.batches, cells.batch)
     return Vocabulary(
         screen=cells.screen.having(cells.screen.names.knowing(perturbations)),
         layer=layer,
@@ -56,8 +57,10 @@ def learn_vocabulary(
         trained=tuple(singles),
         named=tuple(sorted({part for own in cells.names for part in cells.screen.parts(own)})),
         embedding=name,
-        contexts=_used(cells.contexts, cells.context[train]),
-        batches=_used(cells.batches, cells.batch[train]),
+        perturbed_contexts=contexts[0],
+        control_contexts=contexts[1],
+        perturbed_batches=batches[0],
+        control_batches=batches[1],
         doses=(float(dose.min()), float(dose.max())) if len(dose) else (),
         dose_centre=float(log.mean()) if len(log) else 0.0,
         dose_scale=float(log.std())
@@ -95,5 +98,12 @@ def _symbols(cells: Population, use_rep: str | None) -> tuple[str, ...]:
     return () if genes.key is None else genes.symbols
 
 
-def _used(names: tuple[str, ...], codes: Ints) -> tuple[str, ...]:
-    return tuple(names[i] for i in np.unique(codes[codes >= 0]))
+def _perturbed_first(
+    cells: Population, names: tuple[str, ...], codes: Ints
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names that perturbed cells of training have, and those of its controls alone."""
+    perturbed, control = (
+        np.unique(codes[some & (codes >= 0)]) for some in (cells.train, cells.train_control)
+    )
+    alone = np.setdiff1d(control, perturbed)
+    return tuple(names[i] for i in perturbed), tuple(names[i] for i in alone)
