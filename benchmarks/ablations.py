@@ -68,7 +68,7 @@ FLOW = (
     ),
     config("trained from controls only", cross_context=0.0),
     config("sees all components", n_visible=None),
-    config("sees where the controls lie", relative_to_control=False),
+    config("sees cells relative to their controls", relative_to_control=True),
     config("no dropout", dropout=0.0),
     config("zeros as they come", match_zeros=False),
     Variant("conditions drawn equally often", {"weighting": "uniform"}),

@@ -158,7 +158,21 @@ def test_dropout_needs_a_generator_and_rests_in_evaluation():
     with pytest.raises(ValueError, match="pass generator="):
         model(c, STRATUM)
     assert model.eval()(c).shape == (K, 1, W)
-    torch.testing.assert_close(model(c, STRATUM), encoder(dropout=0).train()(c, STRATUM))
+    known, stratum = c | {"context": c["context"].clamp(min=0)}, STRATUM.clamp(min=0)
+    torch.testing.assert_close(model(known, stratum), encoder(dropout=0).train()(known, stratum))
+
+
+def test_an_unknown_code_that_training_never_drops_is_the_mean_of_the_known_ones():
+    model, c = encoder(dropout=0).eval(), conditions()
+    rows = model.encoders["context"].rows.weight
+    with torch.no_grad():
+        rows.add_(1)  # as if trained: far from 0
+        unknown = model.encoders["context"](torch.tensor([-1]))[0]
+    torch.testing.assert_close(unknown, rows.mean(0))
+    blank = c | {"context": torch.full((K,), -1)}
+    torch.testing.assert_close(model(blank), model(c, drop=("context",)))
+    assert model.encoders["context"].null is None
+    assert encoder().encoders["context"].null is not None
 
 
 @both

@@ -96,17 +96,32 @@ class PerturbationEncoder(nn.Module):
 class CodeEncoder(nn.Module):
     """One learned vector for each code, such as a context or a batch.
 
-    The code -1, unknown, has the vector `null`, which is also used where the code is dropped out.
-    All vectors start near it. A network that reads distant vectors for two contexts would learn
+    The code -1, unknown, has the vector `unknown`, which is also used where the code is dropped
+    out. All vectors start near 0. A network that reads distant vectors for two contexts would learn
     each context by heart, and would carry little of what a perturbation does from one to the other.
+
+    Parameters
+    ----------
+    n_codes
+        Number of codes.
+    width
+        Length of a vector.
+    dropped
+        Whether training drops codes out, so that the vector of an unknown one can be learned.
+        Otherwise it is the mean of all vectors.
     """
 
-    def __init__(self, n_codes: int, width: int) -> None:
+    def __init__(self, n_codes: int, width: int, *, dropped: bool = True) -> None:
         super().__init__()
         self.n_codes = n_codes
         self.rows = nn.Embedding(n_codes, width)
         nn.init.normal_(self.rows.weight, std=0.05)
-        self.null = nn.Parameter(torch.zeros(width))
+        self.null = nn.Parameter(torch.zeros(width)) if dropped else None
+
+    @property
+    def unknown(self) -> Tensor:
+        """(width,) the vector of an unknown code."""
+        return self.rows.weight.mean(dim=0) if self.null is None else self.null
 
     def forward(self, codes: Tensor) -> Tensor:
         if codes.numel() and int(codes.max()) >= self.n_codes:
@@ -115,7 +130,7 @@ class CodeEncoder(nn.Module):
                 f"{self.n_codes - 1} and -1, unknown"
             )
             raise ValueError(msg)
-        return torch.where((codes < 0)[..., None], self.null, self.rows(codes.clamp(min=0)))
+        return torch.where((codes < 0)[..., None], self.unknown, self.rows(codes.clamp(min=0)))
 
 
 class DoseEncoder(nn.Module):
@@ -190,10 +205,10 @@ class ConditionEncoder(nn.Module):
             {"perturbation": PerturbationEncoder(n_vector, width, pooling=pooling)}
         )
         if n_contexts:
-            self.encoders["context"] = CodeEncoder(n_contexts, width)
+            self.encoders["context"] = CodeEncoder(n_contexts, width, dropped=dropout > 0)
         self.encoders["dose"] = DoseEncoder(width)
         if n_batches:
-            self.encoders["batch"] = CodeEncoder(n_batches, width)
+            self.encoders["batch"] = CodeEncoder(n_batches, width, dropped=dropout > 0)
         if n_control:
             self.encoders["control"] = nn.Sequential(
                 nn.Linear(n_control, width), nn.SiLU(), nn.Linear(width, width)
@@ -202,7 +217,7 @@ class ConditionEncoder(nn.Module):
             {
                 name: torch.zeros(width)
                 for name, encoder in self.encoders.items()
-                if not hasattr(encoder, "null")
+                if not isinstance(encoder, CodeEncoder)
             }
         )
         self.mix = nn.Sequential(
@@ -264,7 +279,7 @@ class ConditionEncoder(nn.Module):
         return self.mix(reduce(torch.add, vectors))
 
     def _null(self, name: str) -> Tensor:
-        return self.nulls[name] if name in self.nulls else self.encoders[name].null
+        return self.nulls[name] if name in self.nulls else self.encoders[name].unknown
 
     def _encode(
         self, name: str, condition: Mapping[str, Tensor], batch_index: Tensor | None

@@ -61,7 +61,8 @@ class CovariateEncoder(nn.Module):
         Length of a perturbation's vector. The map from it is linear, so that one-hot vectors make a
         learned table.
     n_contexts
-        Number of contexts; 0 leaves the context out. The code -1, unknown, has a vector of its own.
+        Number of contexts; 0 leaves the context out. The code -1, unknown, has the mean of their
+        vectors, as no context is left out alone in training.
     hidden
         Width of the layer in between: the number of genes, as published.
     width
@@ -104,9 +105,9 @@ class CovariateEncoder(nn.Module):
         self.unperturbed = nn.Parameter(torch.randn(d_covariate) * 0.02)
         self.encoders = nn.ModuleDict({"perturbation": linear(n_vector, d_covariate)})
         if n_contexts:
-            self.encoders["context"] = CodeEncoder(n_contexts, d_covariate)
+            self.encoders["context"] = CodeEncoder(n_contexts, d_covariate, dropped=False)
         if n_batches:
-            self.encoders["batch"] = CodeEncoder(n_batches, d_covariate)
+            self.encoders["batch"] = CodeEncoder(n_batches, d_covariate, dropped=False)
         if dose:
             self.encoders["dose"] = linear(2, d_covariate)
         self.enter = linear(d_covariate * len(self.encoders), hidden)

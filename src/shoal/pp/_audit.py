@@ -257,6 +257,7 @@ def facts_of(
         side,
         by=params.get("by") or None,
         parts_seen=None if n_seen == "" else int(n_seen),
+        zero_shot=bool(params.get("zero_shot", False)),
     )
     return facts, tuple(filter(None, str(params.get("accept", "")).split(",")))
 

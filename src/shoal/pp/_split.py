@@ -19,7 +19,8 @@ from ..core._view import check_writable
 from ._audit import CHECKS, refuse, run_checks, transductive
 from ._split_checks import SIDES, Facts
 from ._split_fits import train_fits
-from ._split_plan import ASIDE, Request, allot
+from ._split_plan import ASIDE, allot
+from ._split_request import Request
 from ._split_units import BY, make_items
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def split(
     n_folds: int | None = None,
     fold: int | None = None,
     parts_seen: int | None = None,
+    zero_shot: bool = False,
     accept: str | Sequence[str] = (),
     rng: RNGLike = 0,
     key_added: str | None = None,
@@ -76,7 +78,7 @@ def split(
         ``"combination"``
             combinations (`parts_seen` says what training knows of their parts);
         ``"context"``
-            all perturbed cells of a context, whose controls stay;
+            all perturbed cells of a context, whose controls stay (see `zero_shot`);
         ``"dose"``
             doses of perturbations that keep other doses in training;
         ``"guide"``
@@ -102,6 +104,16 @@ def split(
         For ``by="combination"``: how many parts of a held-out combination training sees alone.
         ``None`` for all of them. The other parts are in no training cell: every condition with one
         of them is set aside.
+    zero_shot
+        For ``by="context"``: whether the test asks about contexts of which only control cells are
+        given, and nothing else of their kind:
+
+        - `val` is taken of the conditions (perturbation x context) of the other contexts, and named
+          like ``"A | day5"``. No whole context is given up for it. Every perturbation and every
+          context keeps a condition in training.
+        - `test` takes contexts that have control cells. It may name contexts that have control
+          cells alone. Nothing of these can be scored; ``model.predict(names, context=...)``
+          predicts them.
     accept
         Names of the leaks to accept, see :doc:`/user_guide/splits`.
     rng
@@ -166,7 +178,15 @@ def split(
             f"not {rng!r}"
         )
         raise TypeError(msg)
-    request = Request(by, test=test, val=val, n_folds=n_folds, fold=fold, parts_seen=parts_seen)
+    request = Request(
+        by,
+        test=test,
+        val=val,
+        n_folds=n_folds,
+        fold=fold,
+        parts_seen=parts_seen,
+        zero_shot=zero_shot,
+    )
     screen = resolve(adata, perturbation_key, control=control)
     key = claim_result(
         adata,
@@ -181,7 +201,9 @@ def split(
     sides = allot(items, screen, request, as_generator(rng))
 
     side = _sides_of_cells(items, labelled, sides)
-    facts = Facts(adata, screen, labelled, side, by=by, parts_seen=parts_seen)
+    facts = Facts(
+        adata, screen, labelled, side, by=by, parts_seen=parts_seen, zero_shot=bool(zero_shot)
+    )
     table = run_checks(facts, accepted)
     refuse(table, slot=f"obs[{key!r}]", stale=False)
     units = _units_table(items, sides)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..core._screen import Screen
 
 SIDES = SPLITS
-TRAIN = 0
+TRAIN, TEST = 0, SPLITS.index("test")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Facts:
         The screen, its design, and the perturbation of every cell.
     side
         (n_obs,) position in `SIDES`, -1 for none.
-    by, parts_seen
+    by, parts_seen, zero_shot
         What the split holds out, see :func:`shoal.pp.split`. None if that is not known.
     """
 
@@ -56,6 +56,7 @@ class Facts:
     side: Ints
     by: str | None = None
     parts_seen: int | None = None
+    zero_shot: bool = False
 
     @cached_property
     def perturbed(self) -> Bools:
@@ -77,10 +78,17 @@ class Facts:
     def unit(self) -> Ints:
         """(n_obs,) code of what is held out as a whole.
 
-        If `by` is not known, this is perturbation x context x dose.
+        If `by` is not known, this is perturbation x context x dose. A split of contexts with
+        `zero_shot` holds out whole contexts for the test, and perturbation x context of the others.
         """
         if self.by == "context":
-            return self.level("context")
+            context = self.level("context")
+            if not self.zero_shot:
+                return context
+            tested = np.unique(context[self.perturbed & (self.side == TEST)])
+            condition = _combined(self.labels.code, context + 1)
+            whole = np.isin(context, tested) & (context >= 0)
+            return np.where(whole, condition.max(initial=-1) + 1 + context, condition)
         level = BY.get(self.by or "")
         levels = [level] if level else [] if self.by else ["context", "dose"]
         # cells whose level is missing are a level of their own: they can leak as others can
@@ -259,6 +267,11 @@ def control_cells(facts: Facts) -> Finding:
         bare = set(context[facts.perturbed & facts.held]) - set(context[control]) - {-1}
         if bare:
             detail += f"; none in the held-out contexts {', '.join(names[i] for i in sorted(bare))}"
+        alone = set(context[control]) - set(context[(facts.labels.code >= 0) & ~control]) - {-1}
+        if alone:
+            detail += (
+                f"; no perturbed cell beside them in {', '.join(names[i] for i in sorted(alone))}"
+            )
     return Finding("by design", int(control.sum()), detail)
 
 

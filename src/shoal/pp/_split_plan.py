@@ -3,99 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from .._logging import logger
-from .._validate import whole
+from .._validate import key_in, some
 from ._split_draw import Keep, Parts, deal, draw, take_named
-from ._split_units import BETWEEN, BY, find_units
+from ._split_request import TEST
+from ._split_units import BY, find_units
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
     from ..core._screen import Screen
     from ._split_draw import Taker
+    from ._split_request import Request
     from ._split_units import Items
 
 ASIDE = "aside"  # neither trained on nor predicted
-TEST = 0.2  # default share of the units that are held out
 LEAST = 0.5  # of a unit: what a share has to come to
-
-
-@dataclass(frozen=True)
-class Request:
-    """Arguments of :func:`shoal.pp.split`, checked.
-
-    Raises
-    ------
-    ValueError
-        If the arguments exclude each other, if a share is not between 0 and 1, or if shares leave
-        nothing to train on.
-    """
-
-    by: str
-    test: Any
-    val: Any
-    n_folds: int | None
-    fold: int | None
-    parts_seen: int | None
-
-    def __post_init__(self) -> None:
-        for name, least in {"n_folds": 2, "fold": 0, "parts_seen": 0}.items():
-            value = getattr(self, name)
-            if value is not None:
-                whole(value, name=name, least=least)
-        if self.parts_seen is not None and self.by != "combination":
-            msg = (
-                f"parts_seen={self.parts_seen} is about held-out combinations; "
-                "it needs by='combination'"
-            )
-            raise ValueError(msg)
-        _check_share(self.test, "test", least_is_none=False)
-        _check_share(self.val, "val", least_is_none=True)
-        self._check_sum()
-        if (self.n_folds is None) != (self.fold is None):
-            msg = (
-                f"n_folds={self.n_folds} and fold={self.fold} go together: "
-                "into how many folds, and which is the test"
-            )
-            raise ValueError(msg)
-        if self.n_folds is None or self.fold is None:
-            return
-        if self.test is not None:
-            msg = f"with n_folds the test set is fold {self.fold}; leave out test={self.test!r}"
-            raise ValueError(msg)
-        if self.fold >= self.n_folds:
-            msg = f"fold must be one of 0 to {self.n_folds - 1}, not {self.fold}"
-            raise ValueError(msg)
-
-    def _check_sum(self) -> None:
-        """Raise if two shares leave nothing to train on."""
-        test = TEST if self.test is None else self.test
-        test = 1 / self.n_folds if self.n_folds and self.n_folds > 1 else test
-        both = isinstance(test, Real) and isinstance(self.val, Real)
-        if both and test + self.val >= 1:
-            msg = (
-                f"test={test:g} and val={self.val:g} are shares of all units: together they leave "
-                "nothing to train on; make their sum less than 1"
-            )
-            raise ValueError(msg)
-
-    def params(self) -> dict[str, Any]:
-        """Return what ``uns`` records of the request."""
-        test = TEST if self.test is None and self.n_folds is None else self.test
-        return {
-            "by": self.by,
-            "test": _words(test),
-            "val": _words(self.val),
-            "n_folds": self.n_folds,
-            "fold": self.fold,
-            "parts_seen": self.parts_seen,
-        }
 
 
 def allot(items: Items, screen: Screen, request: Request, rng: np.random.Generator) -> list[str]:
@@ -108,9 +38,13 @@ def allot(items: Items, screen: Screen, request: Request, rng: np.random.Generat
     KeyError
         If a name is not in the screen.
     """
-    taker = _taker(items, request)
+    taker = _taker(items, parts_seen=request.parts_seen)
     able = [unit for unit in items.units if taker.can(unit)]
-    if not able:
+    test, bare = TEST if request.test is None else request.test, []
+    if request.zero_shot:
+        able = [context for context in able if context in items.control_levels]
+        test, bare = _of_controls_alone(items, screen, test)
+    if not able and not bare:
         msg = (
             f"by={request.by!r} can hold out none of {len(items.units)} units: "
             f"{_reason(items, taker)}. Something else may be held out (by= one of {', '.join(BY)})"
@@ -120,10 +54,12 @@ def allot(items: Items, screen: Screen, request: Request, rng: np.random.Generat
     if request.n_folds is not None and request.fold is not None:
         draft.take_fold(request.n_folds, request.fold)
     else:
-        draft.take("test", TEST if request.test is None else request.test)
+        draft.take("test", test)
+    if request.zero_shot and request.has_val:
+        draft = draft.conditions()
     draft.take("val", request.val)
     sides = draft.sides()
-    for side in ("train", "test"):
+    for side in ("train",) if bare else ("train", "test"):
         if side not in sides:
             msg = (
                 f"by={request.by!r} leaves no perturbed cells in {side}; hold out less, "
@@ -152,7 +88,7 @@ class _Draft:
 
     def take_fold(self, n_folds: int, fold: int) -> None:
         """Deal all units into folds and hold out one of them."""
-        takers = [_taker(self.items, self.request) for _ in range(n_folds)]
+        takers = [_taker(self.items, parts_seen=self.request.parts_seen) for _ in range(n_folds)]
         folds = deal(self.able, takers, self.rng)
         if not all(folds):
             msg = (
@@ -166,6 +102,32 @@ class _Draft:
                 "%d of %d units fit in no fold; they are always in training", never, len(self.able)
             )
         self.taker, self.held = takers[fold], dict.fromkeys(folds[fold], "test")
+
+    def conditions(self) -> _Draft:
+        """Return the same split of contexts, of whose training contexts conditions can be taken.
+
+        Every perturbation and every context keeps one in training.
+
+        Raises
+        ------
+        ValueError
+            If there is no condition that can be taken.
+        """
+        items = replace(self.items, by="perturbation_context")
+        level = dict(zip(items.names, items.level, strict=True))
+        held = {name: self.held[own] for name, own in level.items() if own in self.held}
+        taker = _taker(items, [name for name in items.names if name not in held])
+        able = [name for name in items.names if name not in held and taker.can(name)]
+        if not able:
+            n = len(set(items.level)) - len(self.held)
+            msg = (
+                f"val={self.request.val!r} is taken of the conditions (perturbation x context) of "
+                f"{n} training contexts with zero_shot=True, and none can leave training: no "
+                "perturbation would keep another one there. Set val=0: networks then train for a "
+                "fixed number of steps"
+            )
+            raise ValueError(msg)
+        return replace(self, items=items, able=able, taker=taker, held=held)
 
     def take(self, side: str, value: Any) -> None:
         """Hold out the units of one side, by share or by name."""
@@ -243,17 +205,57 @@ class _Draft:
         return [ASIDE if away else side for away, side in zip(out, sides, strict=True)]
 
 
-def _taker(items: Items, request: Request) -> Taker:
-    """Return a new account of what must stay in training."""
-    if request.by == "combination":
-        return Parts(dict(zip(items.perturbation, items.parts, strict=True)), request.parts_seen)
-    units = items.units
-    if request.by in ("perturbation", "context"):
-        return Keep(dict.fromkeys(units, (f"any {request.by}",)))
+def _taker(
+    items: Items, units: Sequence[str] | None = None, *, parts_seen: int | None = None
+) -> Taker:
+    """Return a new account of what must stay in training, of some units; of all if ``None``."""
+    if items.by == "combination":
+        return Parts(dict(zip(items.perturbation, items.parts, strict=True)), parts_seen)
+    units = items.units if units is None else units
+    if items.by in ("perturbation", "context"):
+        return Keep(dict.fromkeys(units, (f"any {items.by}",)))
     rows = [(f"the perturbation {p!r}",) for p in items.perturbation]
-    if request.by == "perturbation_context":
+    if items.by == "perturbation_context":
         rows = [(*row, f"the context {c!r}") for row, c in zip(rows, items.level, strict=True)]
-    return Keep(dict(zip(units, rows, strict=True)))
+    groups = dict(zip(items.names, rows, strict=True))
+    return Keep({unit: groups[unit] for unit in units})
+
+
+def _of_controls_alone(items: Items, screen: Screen, test: Any) -> tuple[Any, list[str]]:
+    """Return what a test asks for beside contexts with control cells alone, and those of them.
+
+    Raises
+    ------
+    KeyError
+        If a name is no context of the screen.
+    ValueError
+        If a named context has no control cell.
+    """
+    if isinstance(test, Real):
+        return test, []
+    names = [test] if isinstance(test, str) else list(test)
+    measured = frozenset(items.level)
+    for name in map(str, names):
+        if name in screen.control:
+            continue  # refused with the others
+        hint = "(given in test)"
+        key_in(name, sorted(measured | items.control_levels), where="the contexts", hint=hint)
+        if name not in items.control_levels:
+            msg = (
+                f"test: the context {name!r} has no control cell, and with zero_shot=True a "
+                "context is known by its control cells alone. Those of "
+                f"{some(sorted(items.control_levels))} are there: name one of these, or leave out "
+                "zero_shot=True"
+            )
+            raise ValueError(msg)
+    bare = [str(name) for name in names if str(name) not in measured | set(screen.control)]
+    if bare:
+        logger.info(
+            "%s: there are control cells alone, so nothing of it can be scored; "
+            "model.predict(names, context=...) predicts it",
+            ", ".join(bare),
+        )
+    return [name for name in names if str(name) not in bare] or 0, bare
 
 
 def _strata(items: Items, able: list[str]) -> list[list[str]]:
@@ -274,30 +276,3 @@ def _reason(items: Items, taker: Taker) -> str:
         if items.units
         else "the screen has none"
     )
-
-
-def _words(value: Any) -> Any:
-    """Return a share as it is, names as text."""
-    if value is None or isinstance(value, (Real, str)):
-        return value
-    return [BETWEEN.join(map(str, v)) if isinstance(v, (tuple, list)) else str(v) for v in value]
-
-
-def _check_share(value: Any, name: str, *, least_is_none: bool) -> None:
-    """Raise unless a share is between 0 and 1, or names are given."""
-    if value is None and not least_is_none:
-        return
-    if isinstance(value, Real) and not isinstance(value, bool):
-        if 0 < value < 1 or (least_is_none and value == 0):
-            return
-        msg = (
-            f"{name}={value!r} is no share between 0 and 1; "
-            f"to name a dose or another number give a list, {name}=[{value}]"
-        )
-        raise ValueError(msg)
-    if value is None or not isinstance(value, Sized):
-        msg = f"{name}={value!r} is neither a share between 0 and 1 nor a name or a list of names"
-        raise ValueError(msg)
-    if len(value) == 0:
-        msg = f"{name} is empty; give a share between 0 and 1, or names"
-        raise ValueError(msg)

@@ -50,6 +50,8 @@ class Items:
         Single perturbations of each item.
     code
         (n_obs,) item of every perturbed cell, -1 for controls and cells without a label.
+    control_levels
+        Contexts, doses or guides of control cells.
     """
 
     by: str
@@ -57,6 +59,7 @@ class Items:
     level: tuple[str, ...]
     parts: tuple[tuple[str, ...], ...]
     code: Ints
+    control_levels: frozenset[str] = frozenset()
 
     @cached_property
     def names(self) -> list[str]:
@@ -108,6 +111,9 @@ def make_items(adata: AnnData, screen: Screen, labelled: Labels, by: str) -> Ite
         level=tuple(levels[i % len(levels)] for i in present),
         parts=tuple(screen.parts(p) for p in perturbation),
         code=code.astype(np.int64),
+        control_levels=frozenset(
+            levels[i] for i in np.unique(level[labelled.is_control & (level >= 0)])
+        ),
     )
 
 

@@ -38,6 +38,10 @@ class Conditions:
         (n_obs,) codes of every cell, 0 where the screen has no such column.
     vectors
         (V, E) float32 vector of every single perturbation, dense or CSR.
+    n_contexts, n_batches
+        How many codes of contexts and of batches a network is told. Codes from there on are those
+        of control cells alone. They say which controls belong to a cell, and a network is told -1,
+        unknown. ``None`` if it is told all.
 
     Raises
     ------
@@ -55,6 +59,8 @@ class Conditions:
     cell_context: Ints
     cell_batch: Ints
     vectors: Matrix
+    n_contexts: int | None = None
+    n_batches: int | None = None
 
     def __post_init__(self) -> None:
         lengths = {
@@ -96,6 +102,11 @@ class Conditions:
         """How many batch codes there can be, -1 among them."""
         return int(self.cell_batch.max(initial=0)) + 2
 
+    @cached_property
+    def told_batch(self) -> Ints:
+        """(n_obs,) batch of every cell as a network is told it, -1 = unknown."""
+        return _told(self.cell_batch, self.n_batches)
+
     @property
     def n_obs(self) -> int:
         """Cells of the store, in conditions or not."""
@@ -133,8 +144,9 @@ class Conditions:
 
     def tensors(self, index: Ints, device: Any = None) -> dict[str, Any]:
         """Return the covariates of the conditions `index`, as ``condition`` of a SetBatch."""
+        context = _told(self.context[index], self.n_contexts)
         return encoded_condition(
-            self.vectors, self.parts[index], self.context[index], self.dose[index], device=device
+            self.vectors, self.parts[index], context, self.dose[index], device=device
         )
 
     def notes(self, set_size: int) -> list[str]:
@@ -191,6 +203,11 @@ def encoded_condition(
         "dose": np.stack([np.where(has_dose, dose, 0.0), has_dose], axis=1).astype(np.float32),
     }
     return {name: torch.from_numpy(value).to(device) for name, value in values.items()}
+
+
+def _told(codes: Ints, n: int | None) -> Ints:
+    """Return the codes below `n`, and -1 in place of the others."""
+    return codes if n is None else np.where(codes < n, codes, -1)
 
 
 def listed(names: list[str], most: int = 8) -> str:

@@ -159,7 +159,7 @@ class SetSampler:
             source=source,
             weight=1.0 - again.reshape(-1, s),
             source_weight=1.0 - source_again,
-            batch_index=self.conditions.cell_batch[target],
+            batch_index=self.conditions.told_batch[target],
         )
 
     def _match_controls(self) -> None:

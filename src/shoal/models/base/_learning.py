@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
     from ..._typing import Ints
 
+NAMES_OF_TRAINING = (  # fields of a vocabulary that depend on which cells are training cells
+    "trained",
+    "perturbed_contexts",
+    "control_contexts",
+    "perturbed_batches",
+    "control_batches",
+)
+
 
 def learn_vocabulary(
     cells: Population,
@@ -72,13 +80,11 @@ def names_of_training(cells: Population) -> dict[str, tuple[str, ...]]:
 
     They change if a model is trained on other cells of the same screen. All other fields stay.
     """
-    train = cells.train | cells.train_control
     seen = {cells.names[code] for code in np.unique(cells.labels.code[cells.train])}
-    return {
-        "trained": tuple(sorted({part for name in seen for part in cells.screen.parts(name)})),
-        "contexts": _used(cells.contexts, cells.context[train]),
-        "batches": _used(cells.batches, cells.batch[train]),
-    }
+    contexts = _perturbed_first(cells, cells.contexts, cells.context)
+    batches = _perturbed_first(cells, cells.batches, cells.batch)
+    trained = tuple(sorted({part for name in seen for part in cells.screen.parts(name)}))
+    return dict(zip(NAMES_OF_TRAINING, (trained, *contexts, *batches), strict=True))
 
 
 def _check_cells(cells: Population) -> None:
@@ -106,5 +112,12 @@ def _symbols(cells: Population, use_rep: str | None) -> tuple[str, ...]:
     return () if genes.key is None else genes.symbols
 
 
-def _used(names: tuple[str, ...], codes: Ints) -> tuple[str, ...]:
-    return tuple(names[i] for i in np.unique(codes[codes >= 0]))
+def _perturbed_first(
+    cells: Population, names: tuple[str, ...], codes: Ints
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names that perturbed cells of training have, and those of its controls alone."""
+    perturbed, control = (
+        np.unique(codes[some & (codes >= 0)]) for some in (cells.train, cells.train_control)
+    )
+    alone = np.setdiff1d(control, perturbed)
+    return tuple(names[i] for i in perturbed), tuple(names[i] for i in alone)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from ..._typing import Bools, Ints
+    from ..._typing import Bools, Ints, Matrix
     from ...core._population import Population
     from ...training import SetSampler, Store
     from ..space._space import Space
@@ -138,8 +138,8 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
     def _build(self, seed: int) -> None:
         """Make the network; its initial weights depend on the seed alone."""
         v = self.vocabulary
-        n_contexts = len(v.contexts) if v.screen.context_key is not None else 0
-        n_batches = len(v.batches) if v.screen.batch_key is not None else 0
+        n_contexts = len(v.perturbed_contexts) if v.screen.context_key is not None else 0
+        n_batches = len(v.perturbed_batches) if v.screen.batch_key is not None else 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.module = self.make_network(

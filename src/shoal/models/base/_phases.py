@@ -22,7 +22,7 @@ from ..._random import RNGLike, as_generator
 from ..._validate import between, flag
 from ...training import LAST, folder_for, goes_on
 from ._inner import VAL, with_inner
-from ._learning import names_of_training
+from ._learning import NAMES_OF_TRAINING, names_of_training
 from ._response_share import fitted_share
 from ._sets import conditions_of, held_out
 from ._training import Phase, resumed_from, train_from
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 Share = float | Literal["auto"]
 TRIAL, REFIT = "trial", "refit"  # folders of their checkpoints, and prefixes in the history
-NAMES = ("trained", "contexts", "batches")  # of a vocabulary, that depend on the training cells
 SHOWN = 8  # conditions in a message
 
 
@@ -278,7 +277,8 @@ def _enter(
 
 
 def _same_names(one: Vocabulary, other: Vocabulary) -> bool:
-    return all(getattr(one, name) == getattr(other, name) for name in NAMES)
+    """Return whether two vocabularies have the same names of training."""
+    return all(getattr(one, name) == getattr(other, name) for name in NAMES_OF_TRAINING)
 
 
 def _copied(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

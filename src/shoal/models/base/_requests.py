@@ -271,7 +271,7 @@ def warn_of_dose(dose: float, vocabulary: Vocabulary) -> None:
 
 
 def warn_of_fallbacks(cells: Population, rows: Ints, vocabulary: Vocabulary) -> None:
-    """Log the contexts of some cells that have too few control cells, or that training lacked."""
+    """Log the contexts of some cells that lack control cells, or perturbed cells in training."""
     pairs = np.unique(np.stack([cells.context[rows], cells.batch[rows]]), axis=1).T
     for context in np.unique(pairs[:, 0]):
         level = max(cells.controls.pool(c, b)[1] for c, b in pairs if c == context)
@@ -285,4 +285,10 @@ def warn_of_fallbacks(cells: Population, rows: Ints, vocabulary: Vocabulary) -> 
         logger.warning(
             "%s did not occur in training: only their control cells tell the model about them",
             ", ".join(sorted(new)),
+        )
+    bare = {cells.contexts[c] for c in pairs[:, 0] if c >= 0} & set(vocabulary.control_contexts)
+    if bare:
+        logger.info(
+            "%s had no perturbed cell in training: a model knows them by their control cells alone",
+            ", ".join(sorted(bare)),
         )

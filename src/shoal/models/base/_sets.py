@@ -105,7 +105,7 @@ def sets_of(
         Where the network is.
     """
     packed = pack(request, SET_SIZE)
-    batch = torch.from_numpy(recode(request.batch, cells.batches, vocabulary.batches))
+    batch = torch.from_numpy(recode(request.batch, cells.batches, vocabulary.perturbed_batches))
     centre = torch.from_numpy(centres(request.context[packed.rows[:, 0]]))
     for first in range(0, len(packed.rows), SETS_AT_ONCE):
         some = slice(first, first + SETS_AT_ONCE)
@@ -174,6 +174,8 @@ def conditions_of(cells: Population, chosen: Bools, vocabulary: Vocabulary) -> C
         cell_context=recode(cells.context, cells.contexts, vocabulary.contexts),
         cell_batch=recode(cells.batch, cells.batches, vocabulary.batches),
         vectors=vocabulary.scaled_vectors,
+        n_contexts=len(vocabulary.perturbed_contexts),
+        n_batches=len(vocabulary.perturbed_batches),
     )
 
 
@@ -216,14 +218,15 @@ def encoded_conditions(
     Returns
     -------
     The condition mapping of a SetBatch, and ``familiar`` (K,): whether the perturbation was in
-    training.
+    training. A context without a perturbed cell in training has the code -1, unknown: nothing has
+    taught a network what its name means.
     """
     used, name = np.unique(request.perturbation[rows], return_inverse=True)
     names = [request.names[i] for i in used]
     condition = encoded_condition(
         vocabulary.scaled_vectors,
         vocabulary.parts(names)[name],
-        recode(request.context[rows], cells.contexts, vocabulary.contexts),
+        recode(request.context[rows], cells.contexts, vocabulary.perturbed_contexts),
         vocabulary.standard_dose(request.dose[rows]),
         device=device,
     )

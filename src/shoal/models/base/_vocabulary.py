@@ -50,8 +50,12 @@ class Vocabulary:
         Held-out ones are among them.
     embedding
         Name in ``uns["perturbation_embeddings"]``, or ``"one-hot"``.
-    contexts, batches
-        Names seen in training; one empty name where the screen has no such column.
+    perturbed_contexts, perturbed_batches
+        Names that a perturbed cell of training has; one empty name where the screen has no such
+        column. A network has a vector for each of them.
+    control_contexts, control_batches
+        Names that control cells of training have, and no perturbed one. A network is told that they
+        are unknown: it knows such a context by its control cells alone.
     doses
         Lowest and highest dose in training; empty if there was none.
     dose_centre, dose_scale
@@ -79,8 +83,10 @@ class Vocabulary:
     trained: tuple[str, ...]
     named: tuple[str, ...]
     embedding: str
-    contexts: tuple[str, ...]
-    batches: tuple[str, ...]
+    perturbed_contexts: tuple[str, ...]
+    control_contexts: tuple[str, ...]
+    perturbed_batches: tuple[str, ...]
+    control_batches: tuple[str, ...]
     doses: tuple[float, ...]
     dose_centre: float
     dose_scale: float
@@ -88,6 +94,16 @@ class Vocabulary:
     transductive: bool
     symbols: tuple[str, ...] = ()
     level: Floats = field(default_factory=lambda: np.empty(0))
+
+    @cached_property
+    def contexts(self) -> tuple[str, ...]:
+        """Contexts seen in training; those of perturbed cells come first."""
+        return self.perturbed_contexts + self.control_contexts
+
+    @cached_property
+    def batches(self) -> tuple[str, ...]:
+        """Batches seen in training; those of perturbed cells come first."""
+        return self.perturbed_batches + self.control_batches
 
     @property
     def in_genes(self) -> bool:

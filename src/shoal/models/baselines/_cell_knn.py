@@ -11,6 +11,7 @@ from scipy.spatial.distance import cdist
 from ..._validate import whole
 from ...core._codes import grouped, members, recode
 from ...core._matrix import as_rows
+from ..post._postprocessing import Moved
 from ..space._pca import PCASpace, fit_pca
 from ._context_shift import by_context, refuse_no_contexts, with_mean
 from ._means import MAX_CELLS
@@ -114,8 +115,9 @@ class CellKnnShift(ShiftBaseline):
         cells: Population,
         rng: np.random.Generator,
         **options: Any,
-    ) -> NDArray[Any]:
-        values = cells.values(request.source)
+    ) -> Moved:
+        start = cells.values(request.source)
+        values = start.copy()
         rows = np.array([self._row.get(name, len(self._row)) for name in request.names])
         row = rows[request.perturbation]
         shares = self._shares(row, request, cells)
@@ -130,7 +132,7 @@ class CellKnnShift(ShiftBaseline):
                 else:
                     over_all = with_mean(self.deltas.shares(-1, dose))[which]
                     values[there] += over_all @ self.deltas.delta
-        return np.maximum(values, 0, out=values) if self.vocabulary.nonnegative else values
+        return Moved(values, start)
 
     def _shares(self, row: Ints, request: PredictionRequest, cells: Population) -> Floats:
         """Return (n, K) how much the response in each training context counts for each cell.

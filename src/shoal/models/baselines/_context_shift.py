@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from ...core._codes import grouped, members, recode
+from ..post._postprocessing import Moved
 from ._context_agreement import Agreement
 from ._context_places import Places
 from ._deltas import Deltas, dose_weights
@@ -97,8 +98,9 @@ class ContextShift(ShiftBaseline):
         cells: Population,
         rng: np.random.Generator,
         **options: Any,
-    ) -> NDArray[Any]:
-        values = cells.values(request.source)
+    ) -> Moved:
+        start = cells.values(request.source)
+        values = start.copy()
         known = recode(request.context, cells.contexts, self.vocabulary.contexts)
         code, places = grouped(context=request.context, known=known, dose=request.dose)
         for there, place in zip(members(code), places.itertuples(index=False), strict=True):
@@ -109,7 +111,7 @@ class ContextShift(ShiftBaseline):
             shifts = with_mean(shares)[rows] @ self.deltas.delta
             for own, shift in zip(members(position), shifts, strict=True):
                 values[there[own]] += shift
-        return np.maximum(values, 0, out=values) if self.vocabulary.nonnegative else values
+        return Moved(values, start)
 
 
 def by_context(deltas: Deltas, n_contexts: int, dose: float) -> tuple[sparse.csr_matrix, Ints]:

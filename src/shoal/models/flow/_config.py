@@ -108,8 +108,9 @@ class FlowConditioningConfig(ConditioningConfig):
     control_mean
         Whether the network is given the mean of the set of control cells.
     relative_to_control
-        Whether the network sees cells relative to the mean of their control cells. What it learns
-        of a perturbation in one context then holds in another.
+        Whether the network sees cells relative to the mean of their control cells. It then cannot
+        tell contexts apart by their cells, and treats one that was never perturbed as the average
+        context.
     """
 
     control_mean: bool = False
@@ -258,13 +259,12 @@ def _published(**settings: object) -> FlowConfig:
 PRESETS: Mapping[str, FlowConfig] = MappingProxyType(
     {
         # Control to perturbed cells along straight lines, paired by optimal transport, by a network
-        # that sees as many components as the cells of a condition can fill, relative to their
-        # controls. It follows the context half, and the vector of a new perturbation a quarter. It
-        # starts at the perturbation's cells of other contexts where there are some. This measured
-        # best, on real and on simulated cells.
+        # that sees as many components as the cells of a condition can fill. It follows the context
+        # half, and the vector of a new perturbation a quarter. It starts at the perturbation's
+        # cells of other contexts where there are some. This measured best, on real and on
+        # simulated cells.
         "flow": _preset(
             n_visible="auto",
-            relative_to_control=True,
             dropout=0.1,
             pooling="sum",
             guidance={"context": 0.5},

@@ -70,7 +70,8 @@ class Goal:
         device, rows = sets.batch_index.device, sets.rows[:, 0]
         condition = encoded_conditions(there, rows, cells, vocabulary, device=device)
         if self.context is not None:
-            known = recode(np.zeros(1, dtype=np.int64), (self.context,), vocabulary.contexts)
+            seen = vocabulary.perturbed_contexts
+            known = recode(np.zeros(1, dtype=np.int64), (self.context,), seen)
             condition["context"].fill_(int(known[0]))
         return {**condition, "centre": sets.condition["centre"]}
 

@@ -86,6 +86,8 @@ def marginals(
         cell_context=np.zeros_like(context),  # controls of any context will do
         cell_batch=recode(cells.batch, cells.batches, vocabulary.batches),
         vectors=vocabulary.scaled_vectors,
+        n_contexts=len(vocabulary.perturbed_contexts),
+        n_batches=len(vocabulary.perturbed_batches),
     )
 
 
