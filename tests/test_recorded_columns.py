@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import tempfile
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -12,6 +14,14 @@ import pytest
 import shoal as sh
 from shoal.core._screen import resolve
 
+
+def export(adata, **named):
+    """Write counts of one context into a file that is removed again."""
+    adata.layers["predicted"] = np.round(adata.X)
+    with tempfile.TemporaryDirectory() as folder:
+        sh.tl.export_vcc(adata, out=Path(folder) / "counts.h5ad", context="c1", **named)
+
+
 CALLS = {
     "pp.filter": lambda a, **p: sh.pp.filter(a, **p, min_cells=5),
     "pp.prepare": lambda a, **p: sh.pp.prepare(a, **p, n_comps=4),
@@ -20,6 +30,7 @@ CALLS = {
     "tl.coherence": lambda a, **p: sh.tl.coherence(a, **p, use_rep="X"),
     "tl.coherence_null": lambda a, **p: sh.tl.coherence_null(a, **p, n_cells=[20], n_draws=5),
     "tl.distance": lambda a, **p: sh.tl.distance(a, **p),
+    "tl.export_vcc": export,
     "tl.fit": lambda a, **p: sh.tl.fit(a, "own_shift", **p),
 }
 RESULTS = {
