@@ -77,11 +77,11 @@ def expected_zero_fraction(mean: Floats, start: Values, slope: Floats) -> Floats
 def match_zero_fraction(
     values: Values, start: Values, population: Ints, slope: Floats, rng: np.random.Generator
 ) -> Values:
-    """Set the lowest values of every population and feature to 0, as many as are expected.
+    """Set values of every population and feature to 0, as many as are expected.
 
+    - Values that are 0 already stay 0. Next come cells whose starting cell holds a 0, at random,
+      and then the others, the lowest first.
     - What these cells held is shared evenly among the other cells, so that every mean is kept.
-    - The order of the cells is kept, and equal values are ordered at random.
-    - Values that are 0 already stay 0.
     - At least one cell stays on, so that no mean is lost.
 
     Parameters
@@ -95,7 +95,8 @@ def match_zero_fraction(
     slope
         (d,) slopes of training: ``Expression.zero_slope``.
     rng
-        Orders equal values.
+        Orders the cells that start at 0. If the lowest of them were taken, those that a model moves
+        least would be off in all features at once, and features would go together too much.
 
     Returns
     -------
@@ -108,18 +109,19 @@ def match_zero_fraction(
         changed = np.flatnonzero(n_off > (values[rows] <= 0).sum(axis=0))
         if len(changed):
             at = np.ix_(rows, changed)
-            values[at] = _lowest_off(values[at], n_off[changed], rng)
+            values[at] = _off(values[at], start[at], n_off[changed], rng)
     return values
 
 
-def _lowest_off(x: Values, n_off: Ints, rng: np.random.Generator) -> Values:
-    """Set the lowest `n_off` (k,) values of each column (n, k) to 0.
+def _off(x: Values, start: Values, n_off: Ints, rng: np.random.Generator) -> Values:
+    """Set `n_off` (k,) values of each column (n, k) to 0.
 
     What they held is added to the others, evenly.
     """
     place = np.broadcast_to(np.arange(len(x))[:, None], x.shape)
     order = rng.permuted(place, axis=0)
-    by_size = np.argsort(np.take_along_axis(x, order, axis=0), axis=0, kind="stable")
+    key = np.where(x <= 0, -2.0, np.where(start <= 0, -1.0, x))
+    by_size = np.argsort(np.take_along_axis(key, order, axis=0), axis=0, kind="stable")
     order = np.take_along_axis(order, by_size, axis=0)
     off = place < n_off
     lowest = np.take_along_axis(x, order, axis=0)
