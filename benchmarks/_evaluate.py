@@ -3,15 +3,20 @@
 Every held-out condition (perturbation x context x dose) is cut into two halves. The *twins* of the first half are what is
 scored, always against the second half: so a prediction, a copy of the controls, and the first half itself (the floor: what
 a second experiment would have scored) have the same number of cells, the same batches and the same truth.
+
+Genes that are off in every training cell count in no score: a model cannot know them, and in a small panel they would be most of
+what is said of zeros.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from _as_cells import AS_CELLS, called, correlations, counts_of, cycle_sd, cycle_sets, library_sd
 from scipy import sparse
 
 import shoal as sh
@@ -19,11 +24,14 @@ from shoal.core._controls import Controls
 from shoal.core._screen import labels, resolve
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import anndata as ad
 
     from shoal._typing import Bools, Floats, Ints, Matrix
     from shoal.core._screen import Screen
 
+VARIABLE = 200  # most genes whose correlations are compared
 LEAST = 20  # cells of a condition; smaller ones are skipped, and counted
 SCORES = {
     "energy": "energy distance, unbiased, in a PCA of training cells",
@@ -34,6 +42,7 @@ SCORES = {
     "variance_ratio": "total variance, predicted / real; geometric mean over conditions",
     "coherence_error": "coherence in the PCA, predicted - real; mean absolute value over conditions",
     "zero_error": "difference in the fraction of zeros, mean over genes",
+    **AS_CELLS,
 }
 
 
@@ -42,6 +51,7 @@ class Condition:
     """One held-out condition: rows of its two halves and of its controls, and what shifts are measured from."""
 
     name: str
+    context: int
     twins: Ints
     real: Ints
     control: Ints
@@ -66,6 +76,12 @@ class Exam:
         What is scored.
     skipped
         Conditions of too few cells.
+    on
+        (n_genes,) genes that some training cell has; the others count in no score.
+    variable
+        Genes whose correlations are compared, the most variable ones among training cells.
+    cycle
+        Sets of genes of the cell cycle, among those that are on.
     source
         (n_obs,) for every row that of a control cell of its context and batch.
     """
@@ -75,23 +91,28 @@ class Exam:
     width: float
     conditions: tuple[Condition, ...]
     skipped: int
+    on: Bools
+    variable: Ints
+    cycle: list[Bools]
     source: Ints
 
     def score(self, layer: Matrix, row: Ints | None = None) -> dict[str, float]:
         """Return the mean scores of a layer of predictions; ``row[i]`` is where the twin of cell i stands, i by default."""
+        predicted = [
+            _dense(layer[c.twins if row is None else row[c.twins]]) for c in self.conditions
+        ]
         table = pd.DataFrame(
-            [
-                self._score(c, _dense(layer[c.twins if row is None else row[c.twins]]))
-                | {"condition": c.name}
-                for c in self.conditions
-            ]
-        ).set_index("condition")
+            [self._score(c, cells) for c, cells in zip(self.conditions, predicted, strict=True)],
+            index=[c.name for c in self.conditions],
+        )
         with np.errstate(divide="ignore"):  # a population without spread has ratio 0
             ratio = float(np.exp(np.log(table["variance_ratio"]).mean()))
         return {
             **table.mean().to_dict(),
             "variance_ratio": ratio,
             "coherence_error": float(table["coherence_error"].abs().mean()),
+            **counts_of(self._called(predicted), self._called_real),
+            "off": int((~self.on).sum()),
             "conditions": len(table),
             "skipped": self.skipped,
         }
@@ -104,30 +125,60 @@ class Exam:
         """Return the scores of control cells, passed off as perturbed ones."""
         return self.score(self.x, self.source)
 
+    @property
+    def is_expression(self) -> bool:
+        """Whether values are log-normalised genes, of which library sizes and zeros can be asked."""
+        return bool(self.x.min() >= 0)
+
+    @cached_property
+    def _called_real(self) -> Ints:
+        """The genes called in the second halves."""
+        return self._called([_dense(self.x[c.real]) for c in self.conditions])
+
+    def _called(self, cells: list[Floats]) -> Ints:
+        """Return the signs of the genes that a test calls between cells of the conditions and their controls."""
+        group = np.unique([c.context for c in self.conditions], return_inverse=True)[1]
+        first = [int(np.flatnonzero(group == code)[0]) for code in range(group.max() + 1)]
+        controls = [_dense(self.x[self.conditions[i].control])[:, self.on] for i in first]
+        return called([own[:, self.on] for own in cells], controls, group)
+
     def _score(self, condition: Condition, predicted: Floats) -> dict[str, float]:
         real, control = _dense(self.x[condition.real]), _dense(self.x[condition.control])
         low, low_real, low_control = (cells @ self.axes for cells in (predicted, real, control))
+        mask, origin, common = (
+            values[self.on]
+            for values in (condition.mask, condition.control_mean, condition.perturbed_mean)
+        )
+        variable = predicted[:, self.variable], real[:, self.variable]
+        predicted, real = predicted[:, self.on], real[:, self.on]
         means = predicted.mean(axis=0), real.mean(axis=0)
         metrics = sh.metrics
         return {
             "energy": metrics.energy_distance(low, low_real),
             "mmd": metrics.mmd(low, low_real, bandwidth=self.width),
             "w1": metrics.wasserstein_per_gene(predicted, real).mean(),
-            "pearson_control": metrics.pearson_delta(
-                *means, reference=condition.control_mean, mask=condition.mask
-            ),
-            "pearson_perturbed": metrics.pearson_delta(
-                *means, reference=condition.perturbed_mean, mask=condition.mask
-            ),
+            "pearson_control": metrics.pearson_delta(*means, reference=origin, mask=mask),
+            "pearson_perturbed": metrics.pearson_delta(*means, reference=common, mask=mask),
             "variance_ratio": metrics.variance_ratio(predicted, real),
             "coherence_error": metrics.coherence_error(low, low_real, control=low_control),
             "zero_error": metrics.zero_fraction_error(predicted, real)
             if (real == 0).any()
             else float("nan"),
+            "library_sd": library_sd(predicted) if self.is_expression else float("nan"),
+            **correlations(*variable),
+            "cycle_sd": cycle_sd(predicted, self.cycle),
+            "cycle_sd_real": cycle_sd(real, self.cycle),
         }
 
 
-def exam(adata: ad.AnnData, *, least: int = LEAST, by_dose: bool = True, seed: int = 0) -> Exam:
+def exam(
+    adata: ad.AnnData,
+    *,
+    least: int = LEAST,
+    by_dose: bool = True,
+    seed: int = 0,
+    folder: Path | None = None,
+) -> Exam:
     """Set the exam of a screen that `pp.annotate`, `pp.split` and `pp.prepare(fit_on="train")` have been called on.
 
     Parameters
@@ -140,6 +191,8 @@ def exam(adata: ad.AnnData, *, least: int = LEAST, by_dose: bool = True, seed: i
         Whether the doses of a perturbation are conditions of their own.
     seed
         Seed of the halves and of the control copy.
+    folder
+        Folder of the data, with the gene sets of the cell cycle; no scores of it without one.
     """
     rng = np.random.default_rng([seed, 20])
     screen = resolve(adata)
@@ -169,6 +222,7 @@ def exam(adata: ad.AnnData, *, least: int = LEAST, by_dose: bool = True, seed: i
         chosen.append(
             Condition(
                 name=" | ".join(map(str, [name, *told])),
+                context=int(here),
                 twins=rows[: len(rows) // 2],
                 real=rows[len(rows) // 2 :],
                 control=control[here],
@@ -183,12 +237,17 @@ def exam(adata: ad.AnnData, *, least: int = LEAST, by_dose: bool = True, seed: i
     axes = np.asarray(adata.varm["PCs"], dtype=np.float64)
     training = np.flatnonzero(split == "train")
     some = rng.choice(training, min(len(training), 2000), replace=False)
+    on = np.asarray((adata.X[training] != 0).sum(axis=0)).ravel() > 0
+    spread = _variances(adata.X[training])
     return Exam(
         x=adata.X,
         axes=axes,
         width=sh.metrics.median_bandwidth(_dense(adata.X[some]) @ axes),
         conditions=tuple(chosen),
         skipped=skipped,
+        on=on,
+        variable=np.sort(np.argsort(-spread, kind="stable")[: min(VARIABLE, int(on.sum()))]),
+        cycle=[] if folder is None else cycle_sets(adata.var_names[on], folder),
         source=_sources(adata, screen, found.is_control, context, rng),
     )
 
@@ -230,6 +289,12 @@ def _codes(adata: ad.AnnData, key: str | None) -> Ints:
 
 def _mean(x: Matrix, rows: Ints) -> Floats:
     return np.asarray(x[rows].mean(axis=0, dtype=np.float64)).ravel()
+
+
+def _variances(x: Matrix) -> Floats:
+    square = x.multiply(x) if sparse.issparse(x) else x**2
+    mean = np.asarray(x.mean(axis=0, dtype=np.float64)).ravel()
+    return np.asarray(square.mean(axis=0, dtype=np.float64)).ravel() - mean**2
 
 
 def _dense(values: Matrix) -> Floats:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import anndata as ad
 import numpy as np
 import pandas as pd
+from _as_cells import AS_CELLS
 from _evaluate import LEAST, SCORES, exam
 from threadpoolctl import threadpool_limits
 
@@ -38,7 +39,7 @@ FOLDER = Path(os.environ.get("SHOAL_DATA_DIR", Path(__file__).parents[2] / "shar
 RESULTS = Path(__file__).parent / "results"
 FLOOR, COPY = "second real half", "control copy"
 KEY = ["data", "split", "seed", "model", "steps", "embedding", "version"]
-COLUMNS = [*KEY, *SCORES, "conditions", "skipped", "seconds", "note"]
+COLUMNS = [*KEY, *SCORES, "off", "conditions", "skipped", "seconds", "note"]
 GENES = 2000  # most genes in the PCA of the scores, the most variable ones among training cells; models see all
 GO = "go_svd_gene_embedding_128.npz"
 
@@ -91,7 +92,11 @@ DATA = {
         "renge23_hipsc_ko.h5ad",
         "perturbation",
         "control",
-        {"perturbation_context": Split("perturbation_context"), "perturbation": UNSEEN},
+        {
+            "perturbation_context": Split("perturbation_context"),
+            "perturbation": UNSEEN,
+            "context": Split("context", 0.3),
+        },
         columns={"context_key": "day"},
     ),
     "norman": Data(
@@ -191,7 +196,7 @@ def embedded(adata: ad.AnnData, table: Path) -> ad.AnnData:
 def rows(task: Task) -> Iterator[dict[str, Any]]:
     """Yield the row of every model of a task."""
     data, adata = DATA[task.data], prepare(task)
-    test = exam(adata, least=data.least, by_dose=data.by_dose, seed=task.seed)
+    test = exam(adata, least=data.least, by_dose=data.by_dose, seed=task.seed, folder=task.folder)
     for name in task.models:
         start, note = time.perf_counter(), ""
         if name == FLOOR:
@@ -222,10 +227,20 @@ def contender(text: str) -> tuple[str, str | None]:
     return name, preset or None
 
 
-def fitted(adata: ad.AnnData, text: str, embedding: str, *, steps: int | None, seed: int) -> Any:
+def fitted(
+    adata: ad.AnnData,
+    text: str,
+    embedding: str,
+    *,
+    steps: int | None,
+    seed: int,
+    options: dict[str, Any] | None = None,
+) -> Any:
     """Return a trained model, with vectors of the perturbations if they are not one-hot and the model can use them."""
     name, preset = contender(text)
-    options: dict[str, Any] = {} if preset is None else {"preset": preset}
+    options = {} if options is None else dict(options)
+    if preset is not None:
+        options["preset"] = preset
     if embedding != "one-hot" and "embedding" in signature(model_class(name).__init__).parameters:
         options["embedding"] = embedding
     if name in names("network"):
@@ -288,12 +303,15 @@ def table(part: pd.DataFrame) -> str:
         mean.loc[COPY, "energy"] - mean.loc[FLOOR, "energy"]
     )
     order = [FLOOR, COPY, *mean["energy"].drop([FLOOR, COPY]).sort_values().index]
-    head = ["model", "energy", "gap closed", *list(SCORES)[1:], "s"]
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    of_scores = [s for s in SCORES if s not in AS_CELLS]
+    heads = ["model", "energy", "gap closed", *of_scores[1:], "s"], ["model", *AS_CELLS]
+    lines, more = ([f"| {' | '.join(head)} |", "|" + "---|" * len(head)] for head in heads)
     for model in order:
-        cells = [_cell(mean.loc[model, s], spread.loc[model, s]) for s in SCORES]
-        cells = [cells[0], _cell(gap[model]), *cells[1:], _cell(mean.loc[model, "seconds"])]
-        lines.append(f"| {model} | {' | '.join(cells)} |")
+        cells = {s: _cell(mean.loc[model, s], spread.loc[model, s]) for s in SCORES}
+        first, *rest = (cells[s] for s in of_scores)
+        row = [model, first, _cell(gap[model]), *rest, _cell(mean.loc[model, "seconds"])]
+        lines.append(f"| {' | '.join(row)} |")
+        more.append(f"| {' | '.join([model, *(cells[s] for s in AS_CELLS)])} |")
     size = f"{mean.loc[FLOOR, 'conditions']:.3g} conditions scored, {mean.loc[FLOOR, 'skipped']:.3g} too small"
     about = f"Means ± SD over {part['seed'].nunique()} seeds; {size} (mean). Vectors: {part['embedding'].iloc[0]}."
     silent = part.dropna(subset="note").groupby("model", sort=False)
@@ -301,7 +319,7 @@ def table(part: pd.DataFrame) -> str:
         f"- no prediction in {len(rows)} seeds: {_brief(rows['note'].iloc[0])}"
         for _, rows in silent
     ]
-    return "\n".join([about, "", *lines, *([""] if said else []), *said])
+    return "\n".join([about, "", *lines, "", *more, *([""] if said else []), *said])
 
 
 def _brief(note: str) -> str:

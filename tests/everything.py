@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import tempfile
 import warnings
 
 import anndata as ad
@@ -212,6 +213,16 @@ def split(adata):
     return {"split": by_cell(adata, adata.obs["split"].astype(str))} | result(adata, "split")
 
 
+def export_vcc(adata):
+    with tempfile.TemporaryDirectory() as folder:
+        path = sh.tl.export_vcc(adata, out=f"{folder}/a.h5ad", prediction="counts")
+        written = ad.read_h5ad(path)
+    return {
+        "counts": by_cell(written, dense(written.X)),
+        "labels": by_cell(written, written.obs["target"].astype(str)),
+    }
+
+
 def filter_cells(adata):
     adata.obs.loc[adata.obs_names.isin([f"cell{i:03d}" for i in range(0, 300, 60)]), "target"] = (
         "rare"
@@ -259,6 +270,7 @@ FUNCTIONS = {
         predict,
         split,
         filter_cells,
+        export_vcc,
     )
 }
 COSTS = ("seconds", "peak_mb")  # which no two calls share

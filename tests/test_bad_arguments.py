@@ -4,6 +4,7 @@ The tests read the signatures, so that a new function or argument is tried as so
 """
 
 import inspect
+import tempfile
 import traceback
 import warnings
 from pathlib import Path
@@ -23,12 +24,15 @@ FREE = {  # function, argument: values that mean something there
     "pp.split.val": ("3", "many", [1]),
     "tl.benchmark.seeds": ([1],),
     "tl.distance.bandwidth": ([1],),
+    "tl.export_vcc.perturbation_column": ("no such name",),  # names in the file
+    "tl.export_vcc.control_label": ("no such name",),
     "ds.simulate.n_cells": ([1],),
     "ds.simulate.effect_size": ([1],),
     "ds.simulate.contexts": ("3", "many", [1]),
     "ds.simulate_gaussian.n_cells": ([1],),
     "ds.simulate_gaussian.magnitude": ([1],),
 }
+FILE = Path(tempfile.mkdtemp()) / "written.h5ad"
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +82,9 @@ CALLS = {
     "tl.distance_matrix": lambda a, **k: sh.tl.distance_matrix(a, **k),
     "tl.evaluate": lambda a, **k: sh.tl.evaluate(
         a, **{"prediction": "twins", "metrics": ["energy"], "baselines": None, "min_cells": 5} | k
+    ),
+    "tl.export_vcc": lambda a, **k: sh.tl.export_vcc(
+        a, **{"out": FILE, "prediction": "counts", "dose": 1.0, "overwrite": True} | k
     ),
     "tl.fit": lambda a, **k: sh.tl.fit(a, **{"model": "mean_shift"} | k),
     "tl.predict": lambda a, **k: sh.tl.predict(

@@ -40,6 +40,7 @@ def commands(screen, out):
     spec.write_text("{}")
     return {
         "coherence": ([str(screen), *NEEDED, "-o", str(out)], _report, "analyse"),
+        "export": ([str(screen), "--vcc", str(out)], sh.tl, "export_vcc"),
         "report": ([str(screen), "-o", str(out)], sh.tl, "report"),
         "benchmark": ([str(spec), "-o", str(out)], _run, "leaderboard"),
         "demo": (["--simulated", "-o", str(out)], _demo, "run"),
@@ -331,6 +332,49 @@ def test_the_pca_is_made_as_said(screen, tmp_path):
     assert adata.obsm["X_pca"].shape[1] == 4
     assert 30 <= adata.var["highly_variable"].sum() < 40  # of 40 genes; ties are kept
     assert np.expm1(adata.X.toarray()).sum(1) == pytest.approx(100, rel=1e-4)
+
+
+def with_counts(adata):
+    """Add a prediction of counts."""
+    adata.layers["p"] = adata.layers["counts"].copy()
+    return adata
+
+
+def test_counts_for_the_challenge(screen, tmp_path):
+    import anndata as ad
+
+    path, out = write(screen, tmp_path / "p.h5ad", with_counts), tmp_path / "out.h5ad"
+    adata, genes = ad.read_h5ad(path), tmp_path / "genes.csv"
+    genes.write_text("\n".join(f'"{gene}",7' for gene in adata.var_names[[3, 1]]) + "\n\n")
+    (tmp_path / "labels.txt").write_text("P3\nP1\n")
+    arguments = ["export", path, "--vcc", str(out), "--prediction", "p", "--genes", str(genes)]
+    arguments += NEEDED[:4]
+    more = ["--perturbations", str(tmp_path / "labels.txt"), "--control-label", "NT"]
+    result = runner.invoke(app, [*arguments, *more, "--perturbation-column", "gene"])
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.splitlines()[-1].startswith(f"done: {out} (")
+    made = ad.read_h5ad(out)
+    assert list(made.var_names) == list(adata.var_names[[3, 1]])
+    assert set(made.obs["gene"]) == {"P1", "P3", "NT"}
+    again = runner.invoke(app, arguments)
+    assert again.stderr.splitlines()[-1] == f"error: {out} exists; --overwrite replaces it"
+    assert runner.invoke(app, [*arguments, "--overwrite"]).exit_code == 0
+    apart = runner.invoke(app, [*arguments, "--overwrite", "--controls", path, "--layer", "counts"])
+    assert apart.exit_code == 0, apart.stderr
+    itself = runner.invoke(app, ["export", path, "--vcc", path, "--overwrite"])
+    assert "is a file that is read" in itself.stderr
+    genes.write_text("\n")
+    assert "holds no name" in runner.invoke(app, [*arguments, "--overwrite"]).stderr
+
+
+def test_logs_for_the_challenge(screen, tmp_path):
+    result = runner.invoke(app, ["export", str(screen), "--vcc", str(tmp_path / "a.h5ad")])
+    assert "error: 'predicted' is not in adata.layers" in result.stderr
+    logs = ["--prediction", "X", *NEEDED[:4]]
+    result = runner.invoke(app, ["export", str(screen), "--vcc", str(tmp_path / "a.h5ad"), *logs])
+    [line] = [one for one in result.stderr.splitlines() if one.startswith("error: ")]
+    assert "predict counts, with sh.tl.predict(adata, model, counts=True)" in line
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_report_of_results_under_other_names(screen, tmp_path):

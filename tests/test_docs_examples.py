@@ -77,7 +77,8 @@ def test_the_page_on_prediction_runs(tmp_path, monkeypatch):
     assert np.isfinite(left["distance"])
     assert left["after"].obs["source"].tolist() == left["mine"].obs_names.tolist()
     assert left["made"].shape == (500, adata.n_vars)
-    assert {path.name for path in Path().iterdir()} == {"logs", "my_model", "run", "screen.h5ad"}
+    written = {path.name for path in Path().iterdir()}
+    assert written == {"day2.h5ad", "logs", "my_model", "run", "screen.h5ad"}
 
 
 def test_the_page_on_perturbdiff_runs(tmp_path, monkeypatch):

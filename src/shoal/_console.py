@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import os
 import re
@@ -19,6 +20,7 @@ from ._staging import stoppable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
+    from pathlib import Path
 
 OURS = (ValueError, KeyError, TypeError, OSError, ImportError, MemoryError)  # they say it in full
 VALUE = r"None|True|\.\.\.|'[^']*'|\"[^\"]*\"|[\[(][^\])]*[\])]|[\w.+-]*\w|"
@@ -66,6 +68,32 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in options.items()
         if value is not None
     }
+
+
+def lines(path: Path | None) -> list[str] | None:
+    """Read names from a text file, one a line; of a csv or tsv, those of the first column.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is no text, or holds no name.
+    """
+    if path is None:
+        return None
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        msg = f"{path} is no text file; give one with a name on every line"
+        raise ValueError(msg) from None
+    sep = {".csv": ",", ".tsv": "\t"}.get(path.suffix.lower())
+    rows = csv.reader(text.splitlines(), delimiter=sep) if sep else zip(text.splitlines())
+    found = [name for row in rows if row and (name := row[0].strip())]
+    if not found:
+        msg = f"{path} holds no name; give a text file with a name on every line"
+        raise ValueError(msg)
+    return found
 
 
 @contextmanager

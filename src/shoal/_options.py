@@ -20,10 +20,19 @@ Screen = Annotated[
     Path, typer.Argument(metavar="FILE", help="Screen, an h5ad or an h5mu. It is only read.")
 ]
 Text = str | None
+Vcc = Annotated[Path, Option(help="File for cell-eval2 to write, an h5ad.")]
+Controls = Annotated[
+    Path | None, Option(help="Screen with the control cells, if FILE has predicted cells only.")
+]
+Genes = Annotated[Path | None, Option(help="Text file with the genes of the reference, in order.")]
+Labels = Annotated[Path | None, Option(help="Text file with the labels of the reference.")]
 Mod = Annotated[Text, Option(help="Modality of an h5mu.")]
 Jobs = Annotated[int, Option(help="Processes at a time, of one thread each.")]
 Debug = Annotated[bool, Option("--debug", help="Show the traceback of an error.")]
 Control = Annotated[list[str], Option(help="Label of unperturbed cells; repeat it for several.")]
+ControlIfAny = Annotated[
+    list[str] | None, Option("--control", help="Label of unperturbed cells, if not recorded.")
+]
 Guide = Annotated[Text, Option(help="Column with the guide; those of controls are tested.")]
 Gene = Annotated[Text, Option(help="Column of var with symbols, if genes have other names.")]
 Strata = Annotated[

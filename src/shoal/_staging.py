@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import tempfile
@@ -14,6 +15,38 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STOPS = ("SIGTERM", "SIGHUP")  # as Windows does not have both
+
+
+def file_at(out: object, *, example: str) -> Path:
+    """Return the path of a file that is to be written.
+
+    Parameters
+    ----------
+    out
+        The path, as a user gave it.
+    example
+        Name of such a file, for messages.
+
+    Raises
+    ------
+    TypeError
+        If it is no path.
+    FileNotFoundError
+        If its folder does not exist.
+    IsADirectoryError
+        If it is a folder itself.
+    """
+    if not isinstance(out, (str, os.PathLike)) or not str(out):
+        msg = f"out must be the path of a file, such as {example!r}, not {out!r}"
+        raise TypeError(msg)
+    path = Path(out)
+    if not path.parent.is_dir():
+        msg = f"no such folder: {path.parent}; make it first, or choose another out="
+        raise FileNotFoundError(msg)
+    if path.is_dir():
+        msg = f"{str(path)!r} is a folder; name a file, such as {str(path / example)!r}"
+        raise IsADirectoryError(msg)
+    return path
 
 
 @contextmanager

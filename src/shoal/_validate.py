@@ -123,6 +123,25 @@ def text(value: object, *, name: str) -> None:
         raise TypeError(msg)
 
 
+def file_key(value: object, *, name: str) -> None:
+    """Raise unless `value` can name something in an h5ad file.
+
+    Raises
+    ------
+    TypeError
+        If it is no text.
+    ValueError
+        If it is empty, or holds ``/`` or a character that cannot be printed.
+    """
+    text(value, name=name)
+    if not str(value).strip() or "/" in str(value) or not str(value).isprintable():
+        msg = (
+            f"{name}={value!r} cannot be a key of an h5ad file: give a text that is not empty, "
+            "without '/' and line breaks"
+        )
+        raise ValueError(msg)
+
+
 def listed(values: object, *, name: str) -> list[str]:
     """Return names as a list of texts: of one name, of several, or of none for ``None``.
 

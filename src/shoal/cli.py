@@ -7,14 +7,18 @@ from typing import Annotated, Literal
 
 import typer
 
-from ._console import friendly, given, say
+from ._console import friendly, given, lines, say
 from ._options import (
     Control,
+    ControlIfAny,
+    Controls,
     Debug,
     Depth,
     Gene,
+    Genes,
     Guide,
     Jobs,
+    Labels,
     Mod,
     Option,
     Out,
@@ -28,6 +32,7 @@ from ._options import (
     Text,
     TopGenes,
     Trust,
+    Vcc,
     Whole,
 )
 
@@ -97,6 +102,47 @@ def coherence(
         failed |= _report.write(adata, folder, h5ad=name)
     _report.complain(failed, out)
     say(f"done: {out}")
+
+
+@app.command()
+@friendly
+def export(
+    file: Screen,
+    *,
+    vcc: Vcc,
+    mod: Mod = None,
+    perturbation_key: Annotated[
+        Text, Option(help="Column of perturbations, if not recorded.")
+    ] = None,
+    control: ControlIfAny = None,
+    prediction: Annotated[Text, Option(help="Name of the prediction; predicted, or X.")] = None,
+    controls: Controls = None,
+    layer: Annotated[Text, Option(help="Layer with measured counts of control cells.")] = None,
+    context: Annotated[Text, Option(help="Context to write.")] = None,
+    dose: Annotated[float | None, Option(help="Dose to write.")] = None,
+    genes: Genes = None,
+    perturbations: Labels = None,
+    perturbation_column: Annotated[Text, Option(help="Column of labels; target.")] = None,
+    control_label: Annotated[Text, Option(help="Label of controls; non-targeting.")] = None,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace the file.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Write predicted counts for other tools: what the scorer of the 2026 challenge takes."""
+    from . import tl
+    from ._h5ad import read
+
+    say(f"reading {file}")
+    adata = read(file, backed=True, mod=mod)
+    cells = {
+        "controls": None if controls is None else read(controls, backed=True),
+        "genes": lines(genes),
+        "perturbations": lines(perturbations),
+    }
+    named = {"perturbation_key": perturbation_key, "control": control, "prediction": prediction}
+    named |= {"layer": layer, "context": context, "dose": dose}
+    named |= {"perturbation_column": perturbation_column, "control_label": control_label}
+    path = tl.export_vcc(adata, out=vcc, overwrite=overwrite, **cells, **given(named))
+    say(f"done: {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
 @app.command()

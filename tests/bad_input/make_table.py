@@ -231,6 +231,13 @@ def _predict_with(model):
     return run
 
 
+def _export_vcc(data, mod):
+    """Write counts as if a model had predicted them, and read what was written."""
+    path, cells = Path(tempfile.mkdtemp()) / "counts.h5ad", {"context": "x", "mod": mod}
+    sh.tl.export_vcc(data, out=path, prediction="counts", **cells)
+    return ad.read_h5ad(path).X.toarray()
+
+
 def _report(data, mod):
     path = Path(tempfile.mkdtemp()) / "report.html"
     sh.tl.report(data, out=path, mod=mod)
@@ -282,6 +289,7 @@ def calls(model) -> dict:
             lambda d, mod: tl.benchmark(d, ["perturbed_mean"], n_boot=50, key_added="l", mod=mod),
             "l",
         ),
+        "tl.export_vcc": _export_vcc,
         "tl.report": _report,
         "pl.geometry": _axes(lambda d, mod: pl.geometry(d, "P01", mod=mod)),
         "pl.genes": _axes(lambda d, mod: pl.genes(d, "P01", prediction="p", mod=mod)),

@@ -20,12 +20,16 @@ HERE = Path(shoal.__file__).parent
 CELLS = (
     "bimodality_error",
     "correlation_error",
+    "correlation_similarity",
     "coherence",
     "coherence_error",
     "edistance",
     "energy_distance",
     "mmd",
+    "library_spread",
+    "mean_squared_correlation",
     "median_bandwidth",
+    "program_spread",
     "sinkhorn",
     "sliced_wasserstein",
     "variance_ratio",
@@ -54,7 +58,9 @@ def valid(name: str) -> dict:
         kind = str(parameter.annotation).removesuffix(" | None")
         if key in ("mask", "labels", "covariates"):
             continue
-        if key == "counts":
+        if key == "genes":
+            found[key] = np.arange(5) < 2
+        elif key == "counts":
             found[key] = np.full(6, 9)
         elif key == "hit_real":
             found[key] = np.arange(12) % 3 == 0

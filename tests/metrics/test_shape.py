@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse, stats
 
 from shoal.metrics import bimodality_error, correlation_error, energy_distance
-from shoal.metrics._shape import _correlations, two_groups
+from shoal.metrics._shape import correlations_of, two_groups
 
 FORMATS = {
     "float32": lambda x: np.asarray(x, dtype=np.float32),
@@ -113,7 +113,7 @@ def test_smooth_averaged_and_collapsed_predictions_are_seen(rng):
 
 def test_correlations_are_numpys_and_the_influence_is_summed_cell_by_cell(counts):
     x = counts[0][:, :5]
-    r, variance = _correlations(x)
+    r, variance = correlations_of(x)
     np.testing.assert_allclose(r, np.corrcoef(x.T), atol=1e-12)
     z = stats.zscore(x)
     for i, j in combinations(range(5), 2):
@@ -124,7 +124,7 @@ def test_correlations_are_numpys_and_the_influence_is_summed_cell_by_cell(counts
 def test_the_variance_is_that_of_a_correlation_of_normals(rng):
     """(1 - rho^2)^2 / n."""
     x = rng.multivariate_normal([0, 0], [[1, 0.6], [0.6, 1]], size=40_000)
-    assert _correlations(x)[1][0, 1] == pytest.approx((1 - 0.36) ** 2 / 40_000, rel=0.03)
+    assert correlations_of(x)[1][0, 1] == pytest.approx((1 - 0.36) ** 2 / 40_000, rel=0.03)
 
 
 def test_known_difference_of_two_correlations(rng):

@@ -135,6 +135,88 @@ def test_genes_are_distributions_of_the_most_changed(screen):
     assert only.get_title(loc="left") == "gene03"
 
 
+def test_structure_of_perfect_twins_is_that_of_the_real_cells(screen):
+    genes = screen.var_names[:5].tolist()
+    axes = sh.pl.populations(
+        screen, "P1", prediction="perfect", structure=True, gene_sets={"S": [*genes, "absent"]}
+    )
+    said = [ax.get_title(loc="left").splitlines() for ax in axes]
+    assert [title for title, _ in said] == [
+        *("P1", "library sizes", "zeros, gene by gene", "correlations of 80 genes", "S")
+    ]
+    assert said[2][1].startswith("mean error 0.000, of controls 0.")
+    for ax in axes[3:]:
+        real, predicted = (part.split()[-1] for part in ax.get_title(loc="left").split("predicted"))
+        assert real.rstrip(",") == predicted
+    scores = screen.to_df()[genes].mean(axis=1) - screen.to_df().mean(axis=1)
+    spread = scores[screen.obs["perturbation"] == "P1"].std()
+    assert said[4][1] == f"SD real {spread:.2f}, predicted {spread:.2f}"
+    assert axes[4].get_xlabel() == "score by 5 genes"
+
+
+def test_structure_shows_what_is_wrong(screen):
+    """All cells of the prediction are moved along one direction, each by another amount."""
+    label = (screen.obs["perturbation"] == "P1").to_numpy()
+    amount = np.random.default_rng(0).uniform(0, 2, size=(int(label.sum()), 1))
+    screen.layers["perfect"][label] += amount * (np.arange(80) < 40)
+    _, library, zeros, correlations = sh.pl.populations(
+        screen, "P1", prediction="perfect", structure=True
+    )
+    real, predicted = (
+        sh.metrics.library_spread(cells[label])
+        for cells in (dense(screen.X), screen.layers["perfect"])
+    )
+    expected = f"SD of the log real {real:.2f}, predicted {predicted:.2f}"
+    assert library.get_title(loc="left").splitlines()[1] == expected
+    assert predicted > real + 0.1
+    control, twins = (np.asarray(c.get_offsets()) for c in zeros.collections)
+    np.testing.assert_array_equal(control[:, 0], twins[:, 0])
+    shares = (dense(screen.X)[label] == 0).mean(axis=0)
+    np.testing.assert_allclose(np.sort(twins[:, 0]), np.sort(shares))
+    assert (twins[:40, 1] == 0).all()
+    mean_square = correlations.get_title(loc="left").splitlines()[1].split()
+    assert float(mean_square[-1]) > float(mean_square[3].rstrip(",")) + 0.05
+
+
+def test_structure_of_several_perturbations_and_of_sparse_cells(screen):
+    screen.layers["twins"] = sparse.csr_matrix(screen.layers["twins"])
+    axes = sh.pl.populations(screen, ["P1", "P2"], prediction="twins", structure=True)
+    assert axes.shape == (2, 4)
+    assert len({ax.figure for ax in axes.ravel()}) == 1
+    assert len(axes[0, 3].collections[0].get_offsets()) == 2000  # of 80 * 79 / 2 pairs
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"gene_sets": ["gene01"]}, "pass structure=True too"),
+        ({"structure": True, "gene_sets": {"S": ["X1", "X2"]}}, "none of the 2 genes of the set"),
+        (
+            {"structure": True, "gene_sets": {str(i): ["gene01"] for i in range(7)}},
+            "7 gene sets do not fit",
+        ),
+    ],
+)
+def test_structure_that_cannot_be_drawn(screen, options, said):
+    with pytest.raises(ValueError, match=said):
+        sh.pl.populations(screen, "P1", prediction="twins", **options)
+
+
+def test_structure_needs_log_normalised_genes_and_its_own_figure(screen):
+    ax = plt.figure().subplots()
+    with pytest.raises(ValueError, match="do not fit into one ax"):
+        sh.pl.populations(screen, "P1", prediction="twins", structure=True, ax=ax)
+    with pytest.raises(TypeError, match="structure must be True or False"):
+        sh.pl.populations(screen, "P1", prediction="twins", structure=1)
+    screen.obsm["X_latent"] = screen.obsm["X_pca"]
+    with pytest.raises(ValueError, match="no library sizes and no zeros"):
+        sh.pl.populations(screen, "P1", prediction="latent", structure=True)
+    screen.X = dense(screen.X) - 1
+    screen.layers["perfect"] = dense(screen.X)
+    with pytest.raises(ValueError, match="hold values such as -1; leave structure out"):
+        sh.pl.populations(screen, "P1", prediction="perfect", structure=True)
+
+
 def test_errors(screen):
     for plot in (sh.pl.populations, sh.pl.genes):
         with pytest.raises(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._keys import EMBEDDINGS, EMBEDDINGS_INFO, PREDICTIONS, SCREEN, SPLIT
-from .._validate import flag
+from .._validate import file_key, flag
 from ._slots import ABSENT, recorded_screen, slot_value, written
 from ._view import check_writable
 
@@ -40,15 +40,7 @@ def check_name(adata: AnnData, key: Any, *, screen: Screen | None = None, own: s
         If the name is empty, holds ``/`` or a character that cannot be printed, or stands for a
         column of the design or for something of shoal's.
     """
-    if not isinstance(key, str):
-        msg = f"key_added must be a text, such as 'mine', not {key!r}"
-        raise TypeError(msg)
-    if not key.strip() or "/" in key or not key.isprintable():
-        msg = (
-            f"key_added={key!r} cannot be a key of an h5ad file: give a text that is not empty, "
-            "without '/' and line breaks"
-        )
-        raise ValueError(msg)
+    file_key(key, name="key_added")
     if key in RESERVED and key != own:
         msg = f"key_added={key!r} is a name that is already used for something else; choose another"
         raise ValueError(msg)

@@ -169,7 +169,8 @@ def directions(
     second = _second_pass(rows, plans, fit, inverse, keys[0], n_control, cross, chosen)
     q = plan.basis.shape[1]
     stretch = np.sqrt((n_control + q) / np.maximum(n_control - q, 1))
-    cells = second.sample * np.repeat(stretch, np.diff(first))[:, None].astype(np.float32)
+    cells = second.sample
+    cells *= np.repeat(stretch, np.diff(first))[:, None].astype(np.float32)
     return Directions(
         inverse=inverse,
         shift=ControlFit(fit.coef, _noise_of(second.square, plan, n_control)),

@@ -56,6 +56,7 @@ def prediction_entry(
     embedding: str,
     transductive: bool,
     skipped: str = "",
+    counts: bool = False,
     slot: str,
     source: str,
     time: str = "",
@@ -78,6 +79,8 @@ def prediction_entry(
         Whether that embedding has seen held-out cells.
     skipped
         What the model could not predict, and why.
+    counts
+        Whether the predicted values are integer counts.
     slot
         Where the predicted values are, such as ``"layers/flow"``.
     source
@@ -86,7 +89,7 @@ def prediction_entry(
         Column of ``obs`` with the times of an interpolation; empty if it is none.
     """
     rows = {
-        k: row
+        k: {"counts": False, **row}
         for k, row in known_predictions(adata).to_dict("index").items()
         if k in adata.layers or f"X_{k}" in adata.obsm
     }
@@ -95,6 +98,7 @@ def prediction_entry(
         "embedding": embedding,
         "transductive": transductive,
         "skipped": skipped,
+        "counts": counts,
         "slot": slot,
         "source": source,
         "time": time,
@@ -107,6 +111,32 @@ def skipped_by(adata: AnnData, key: str) -> str:
     """Return what the model of a prediction could not predict, and why; empty if unknown."""
     known = known_predictions(adata)
     return str(known.loc[key, "skipped"]) if key in known.index and "skipped" in known else ""
+
+
+def holds_counts(adata: AnnData, key: str) -> bool:
+    """Return whether a prediction is recorded to be counts; ``"X"`` for predicted cells alone."""
+    known = known_predictions(adata)
+    return key in known.index and "counts" in known and bool(known.loc[key, "counts"])
+
+
+def refuse_counts(adata: AnnData, key: str, *, what: str) -> None:
+    """Raise ``ValueError`` if a prediction is recorded to be counts, where others are needed.
+
+    Parameters
+    ----------
+    adata
+        AnnData with the prediction.
+    key
+        Name of the prediction; ``"X"`` where it is the matrix of an AnnData of its own.
+    what
+        What needs log-normalised values, such as ``"a plot"``.
+    """
+    if holds_counts(adata, key):
+        msg = (
+            f"the prediction {key!r} holds counts, as counts=True makes them, and {what} compares "
+            "it with log-normalised cells: predict without counts=True, under another name"
+        )
+        raise ValueError(msg)
 
 
 def known_predictions(adata: AnnData) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from .._logging import logger
 from .._random import RNGLike, as_generator
 from .._validate import key_in, one_of, whole
 from ..core._population import population
-from ..core._predictions import skipped_by
+from ..core._predictions import refuse_counts, skipped_by
 from ..core._screen import resolve
 from ..metrics._external_suites import EXTERNAL_SUITES
 from ..metrics._suite import SUITE
@@ -113,6 +113,8 @@ def evaluate(
     if settings.embedding is not None:
         vectors_of(adata, settings.embedding)
     with opened(adata, prediction, layer=settings.layer) as given:
+        if external is None or not external.takes_counts:
+            refuse_counts(*given.recorded_in(adata), what="an evaluation")
         baselines = baseline_names(adata, settings.baselines)
         without = unpredicted(cells, given, split=split)
         task = evaluation_task(

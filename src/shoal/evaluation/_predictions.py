@@ -65,6 +65,10 @@ class Beside:
     rows: Rows
     transductive: bool
 
+    def recorded_in(self, screen: AnnData) -> tuple[AnnData, str]:
+        """Return the AnnData with the record of the prediction, and its name there."""
+        return screen, self.name
+
 
 @dataclass(frozen=True, eq=False)
 class Apart:
@@ -86,6 +90,10 @@ class Apart:
     adata: AnnData
     transductive: bool
     slot: str = "prediction.X"
+
+    def recorded_in(self, screen: AnnData) -> tuple[AnnData, str]:
+        """Return the AnnData with the record of the prediction, and its name there."""
+        return self.adata, "X"
 
 
 @contextmanager

@@ -7,6 +7,12 @@ from ._combination import additive_residual, interaction_auprc
 from ._de import de_auprc, de_count_error, de_recall, de_roc_auc, de_spearman_sig
 from ._de_effects import de_direction, de_lfc_spearman, de_overlap
 from ._delta import coherence_error, pearson_delta
+from ._dependence import (
+    correlation_similarity,
+    library_spread,
+    mean_squared_correlation,
+    program_spread,
+)
 from ._discrimination import centroid_accuracy, discrimination_score, rank_score, retrieval_rank
 from ._distance import edistance, energy_distance
 from ._errors import cell_error, mae, mse, rmse
@@ -31,6 +37,7 @@ __all__ = [
     "coherence_error",
     "collapse_index",
     "correlation_error",
+    "correlation_similarity",
     "de_auprc",
     "de_count_error",
     "de_direction",
@@ -47,16 +54,19 @@ __all__ = [
     "hits_recall_budget",
     "hits_recall_fdr",
     "interaction_auprc",
+    "library_spread",
     "mae",
     "magnitude_error",
     "magnitude_spearman",
     "mean_cosine",
+    "mean_squared_correlation",
     "median_bandwidth",
     "mmd",
     "mse",
     "paired_difference",
     "partial_association",
     "pearson_delta",
+    "program_spread",
     "rank_score",
     "retrieval_rank",
     "rmse",

@@ -209,7 +209,10 @@ def null_spread(replicates: Replicates, cells: Floats, pooled: Bools) -> Spread:
     pooled
         (R,) replicates to use.
     """
-    known = _moments((cells - cells.mean(axis=0)) / np.sqrt(max(len(cells) - 1, 1)))
+    centred = cells - cells.mean(axis=0)
+    centred /= np.sqrt(max(len(cells) - 1, 1))
+    known = _moments(centred)
+    del centred
     cell = _unbiased(known, len(cells) - 1)
     spread = _spread(replicates, cell, pooled, np.ones(len(pooled)))
     return _spread(replicates, cell, pooled, 1 / (spread.ratio + replicates.noise))

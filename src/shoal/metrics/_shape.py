@@ -174,25 +174,25 @@ def correlation_error(X: Floats, Y: Floats) -> float:
     if min(len(x), len(y)) < 3:
         msg = f"each population needs at least 3 cells for correlations, not {len(x)} and {len(y)}"
         raise ValueError(msg)
-    varies = _varies(y)
+    varies = varying(y)
     if varies.sum() < 2:
         return float("nan")
-    (r_x, v_x), (r_y, v_y) = (_correlations(cells[:, varies]) for cells in (x, y))
+    (r_x, v_x), (r_y, v_y) = (correlations_of(cells[:, varies]) for cells in (x, y))
     pairs = np.triu_indices(int(varies.sum()), k=1)
     return float(np.mean(((r_x - r_y) ** 2 - v_x - v_y)[pairs]))
 
 
-def _varies(cells: Floats) -> Bools:
+def varying(cells: Floats) -> Bools:
     """Return which columns vary by more than rounding."""
     return np.asarray(cells.std(axis=0) > ROUNDING * np.abs(cells).max(axis=0))
 
 
-def _correlations(cells: Floats) -> tuple[Floats, Floats]:
+def correlations_of(cells: Floats) -> tuple[Floats, Floats]:
     """Return the correlations of the columns and the variances of these estimates.
 
     Both are 0 for a column that does not vary.
     """
-    n, varies = len(cells), _varies(cells)
+    n, varies = len(cells), varying(cells)
     z = np.where(varies, cells - cells.mean(axis=0), 0.0)
     z /= np.where(varies, np.sqrt(np.mean(z**2, axis=0)), 1.0)
     square = z**2

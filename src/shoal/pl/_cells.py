@@ -11,7 +11,7 @@ from .._keys import PCA
 from .._validate import key_in, text
 from ..core._choose import choose
 from ..core._matrix import as_rows
-from ..core._predictions import PREDICTED, prediction_slot
+from ..core._predictions import PREDICTED, prediction_slot, refuse_counts
 from ..core._scale import look
 from ..core._scale_check import WITH_EMPTY, require
 from ..core._screen import labels, resolve
@@ -118,7 +118,14 @@ def read_prediction(
 
 
 def is_in_genes(adata: AnnData, name: str) -> bool:
-    """Return whether a prediction is a layer; if not, it must be in ``obsm``."""
+    """Return whether a prediction is a layer; if not, it must be in ``obsm``.
+
+    Raises
+    ------
+    ValueError
+        If it holds counts, which are not compared with log-normalised cells.
+    """
+    refuse_counts(adata, name, what="a plot")
     return prediction_slot(adata, name)[0] == "layers"
 
 
@@ -167,7 +174,9 @@ def axes_of(adata: AnnData, basis: str, *, in_genes: bool) -> Floats | None:
 
 def on_one_scale(predicted: Matrix, real: Matrix, control: Matrix, prediction: str) -> None:
     """Raise ``ValueError`` unless predicted genes are on the scale of the real ones."""
-    found = mismatch(profiles_of(predicted, real, control))
+    whole = look(as_rows(predicted)).kind == "counts" and look(as_rows(real)).kind == "log"
+    found = "predicted values are whole numbers, and real ones are not: counts?" if whole else ""
+    found = found or mismatch(profiles_of(predicted, real, control))
     if found:
         end = "" if found.endswith("?") else "."
         msg = (

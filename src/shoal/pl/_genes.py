@@ -11,16 +11,14 @@ from .._validate import get_adata, key_in, whole
 from ..core._gene_names import gene_names
 from ..metrics._cells import densify
 from ._cells import on_one_scale, read_prediction
-from ._evaluation import RIVAL
-from ._panels import grid
-from ._style import ACCENT, INK, QUIET, shorten, tidy
+from ._panels import draw_steps, grid
+from ._style import INK, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
-    from matplotlib.axes import Axes
     from mudata import MuData
     from numpy.typing import NDArray
 
@@ -120,7 +118,7 @@ def genes(
         one = [
             (label, densify(cells[:, [gene]])[:, 0].astype(np.float64)) for label, cells in kinds
         ]
-        _steps(ax, one)
+        draw_steps(ax, one)
         ax.set_title(
             shorten(called.symbols[gene]),
             loc="left",
@@ -159,20 +157,3 @@ def _moments(cells: Matrix) -> tuple[Floats, Floats]:
     mean = np.asarray(cells.mean(axis=0, dtype=np.float64)).ravel()
     variance = np.asarray(square.mean(axis=0, dtype=np.float64)).ravel() - mean**2
     return mean, np.maximum(variance, 0.0) / (n - 1)
-
-
-def _steps(ax: Axes, several: list[tuple[str, Floats]]) -> None:
-    """Draw cumulative distributions, from the smallest value of all to the largest."""
-    every = np.concatenate([values for _, values in several])
-    low, high = np.nanmin(every), np.nanmax(every)
-    styles = ((QUIET, "-", 1.6), (ACCENT, "-", 1.8), (RIVAL, (0, (4, 1.5)), 1.6))
-    for (label, values), (tint, line, width) in zip(several, styles, strict=True):
-        ax.ecdf(
-            values[np.isfinite(values)],
-            color=tint,
-            ls=line,
-            lw=width,
-            label=f"{shorten(label)} ({len(values):,})",
-        )
-    room = 0.04 * (high - low) or 0.5
-    ax.set(xlim=(low - room, high + room), ylim=(-0.02, 1.02), yticks=(0, 0.5, 1))

@@ -11,7 +11,7 @@ from anndata import AnnData
 from .._validate import key_in
 from ..core._choose import choose
 from ..core._matrix import as_rows
-from ..core._predictions import PREDICTED, SOURCE, column_of, prediction_slot
+from ..core._predictions import PREDICTED, SOURCE, column_of, prediction_slot, refuse_counts
 from ..core._scale import look
 from ..core._scale_check import WITH_EMPTY, require_kind
 from ..core._screen import labels
@@ -68,6 +68,7 @@ def read_moved(
     """
     given = isinstance(prediction, AnnData)
     if given:  # the features of a model of the basis are called X_pca_0, X_pca_1, ...
+        refuse_counts(prediction, "X", what="a plot")
         in_genes = not prediction.n_vars or prediction.var_names[0] != f"{basis}_0"
     else:
         in_genes = is_in_genes(adata, prediction)

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from ._cells import some
-from ._style import axes_or_new, shorten
+from ._evaluation import RIVAL
+from ._style import ACCENT, QUIET, axes_or_new, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,6 +113,31 @@ def draw_cloud(
     """
     at = cells[some(np.arange(len(cells)), most, rng)] @ plane
     ax.scatter(*at.T, s=9, linewidths=0, label=f"{shorten(label)} ({len(cells):,})", **look)
+
+
+def draw_steps(ax: Axes, several: list[tuple[str, Floats]]) -> None:
+    """Draw cumulative distributions, from the smallest value of all to the largest.
+
+    Parameters
+    ----------
+    ax
+        Axes to draw into.
+    several
+        Label and values of the controls, of real cells and of predicted cells.
+    """
+    every = np.concatenate([values for _, values in several])
+    low, high = np.nanmin(every), np.nanmax(every)
+    styles = ((QUIET, "-", 1.6), (ACCENT, "-", 1.8), (RIVAL, (0, (4, 1.5)), 1.6))
+    for (label, values), (tint, line, width) in zip(several, styles, strict=True):
+        ax.ecdf(
+            values[np.isfinite(values)],
+            color=tint,
+            ls=line,
+            lw=width,
+            label=f"{shorten(label)} ({len(values):,})",
+        )
+    room = 0.04 * (high - low) or 0.5
+    ax.set(xlim=(low - room, high + room), ylim=(-0.02, 1.02), yticks=(0, 0.5, 1))
 
 
 def agreement(real: Floats, predicted: Floats) -> str:

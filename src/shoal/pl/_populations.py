@@ -8,12 +8,14 @@ import numpy as np
 
 from .._keys import PCA
 from .._random import RNGLike, as_generator
-from .._validate import get_adata, listed, whole
+from .._validate import flag, get_adata, listed, whole
+from ..core._gene_names import gene_names
 from ..core._predictions import prediction_slot
 from ..metrics._cells import densify
-from ._cells import Prediction, axes_of, finite, on_one_scale, read_prediction
+from ._cells import Prediction, axes_of, finite, on_one_scale, read_prediction, some
 from ._evaluation import RIVAL
-from ._panels import agreement, check_panels, draw_cloud, name_axes, new_panels, plane_of
+from ._panels import agreement, check_panels, draw_cloud, grid, name_axes, new_panels, plane_of
+from ._structure import MOST_CELLS, PANELS, Built, draw_structure, sets_of
 from ._style import ACCENT, INK, QUIET, shorten, tidy
 from ._texts import fill
 
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
     from mudata import MuData
     from numpy.typing import NDArray
 
-    from .._typing import Floats
+    from .._typing import Bools, Floats
+    from ..core._gene_sets import GeneSets
 
 
 class Panel(NamedTuple):
@@ -49,6 +52,8 @@ def populations(
     components: tuple[int, int] | None = None,
     max_cells: int = 400,
     rng: RNGLike = 0,
+    structure: bool = False,
+    gene_sets: GeneSets | None = None,
     ax: Axes | None = None,
     mod: str | None = None,
 ) -> Axes | NDArray[Any]:
@@ -64,6 +69,19 @@ def populations(
     By default, the plane holds both arrows in full length. The real shift points to the right. What
     the prediction adds to it points upwards. A prediction with the right mean and the wrong spread
     is seen at once.
+
+    With ``structure=True``, further panels say whether the predicted cells are built as real ones.
+    They take up to 1,000 cells of each kind:
+
+    - *library sizes*: the sum of the counts of each cell, as cumulative distributions. Cells that
+      were normalised to one total are a single step.
+    - *zeros*: in how many cells each gene is off, real against predicted. Controls are grey.
+    - *correlations*: those between the 100 genes that vary most in real and control cells, real
+      against predicted. The title has the mean square, less the noise of few cells, as
+      :func:`shoal.metrics.mean_squared_correlation` returns it.
+    - one panel for each of the `gene_sets`: cumulative distributions of the mean over the set, less
+      the mean over all genes. With the genes of a phase of the cell cycle, they say whether the
+      predicted cells still divide.
 
     Parameters
     ----------
@@ -84,7 +102,12 @@ def populations(
     max_cells
         Most cells of each kind to draw. Means use all cells.
     rng
-        Seed or Generator that chooses the cells to draw.
+        Seed or Generator that chooses the cells to draw, and the pairs of genes.
+    structure
+        Whether to draw the panels of structure too, beside the plane of each perturbation.
+    gene_sets
+        Sets of genes to score cells by, with `structure`: a mapping from names to genes, a list, or
+        the path of a GMT file; at most 6 sets.
     ax
         Axes to draw into, for one perturbation. ``None`` makes a new figure.
     mod
@@ -92,7 +115,8 @@ def populations(
 
     Returns
     -------
-    The axes. For several names, a 1-D array of axes.
+    The axes. For several names, a 1-D array of axes. With `structure`, an array of axes with a row
+    for each perturbation, (P, 4) and one column more for each gene set; for one name, this row.
 
     Raises
     ------
@@ -100,8 +124,9 @@ def populations(
         If the perturbation, the prediction, the basis or the context does not exist.
     ValueError
         If values are NaN or not on one scale, if fewer than two cells were predicted, if they
-        cannot be projected on the basis, if a component does not exist, or if one ax was given for
-        several perturbations.
+        cannot be projected on the basis, if a component does not exist, if one ax was given for
+        several panels, if `gene_sets` are given without `structure`, if none of the genes of a set
+        exists, or if the values have no library sizes: they are below 0, or no genes.
 
     Examples
     --------
@@ -111,17 +136,27 @@ def populations(
     """
     adata = get_adata(data, mod)
     whole(max_cells, name="max_cells")
+    flag(structure, name="structure")
     one = isinstance(perturbation, str)
     names = listed(perturbation, name="perturbation")
     check_panels(len(names), ax)
     shown = read_prediction(adata, prediction, layer=layer, context=context)
+    sets = _sets(shown, gene_sets, structure=structure, ax=ax)
     axes = axes_of(adata, basis, in_genes=shown.in_genes)
     _check_dimensions(shown, basis)
     panels = [_panel(shown, axes, name, basis) for name in names]
     planes = [plane_of(components, *panel[1:]) for panel in panels]
-
     rng = as_generator(rng)
-    drawn = new_panels(ax, len(names), several=not one)
+    built = [_built(shown, name, rng) for name in names] if structure else []
+    if structure:
+        columns = 1 + PANELS + len(sets)
+        table = grid(len(names) * columns, columns=columns, width=2.9, height=2.9)
+        table = table.reshape(len(names), columns)
+        drawn = table[:, 0]
+        for own, cells in zip(table, built, strict=True):
+            draw_structure(own[1:], cells, sets, prediction, rng=rng)
+    else:
+        drawn = new_panels(ax, len(names), several=not one)
     for at, panel, plane in zip(drawn, panels, planes, strict=True):
         _draw(at, panel, plane, prediction, max_cells=int(max_cells), rng=rng)
         name_axes(at, components, along="along the real shift")
@@ -130,7 +165,45 @@ def populations(
     drawn[0].legend(
         loc="best", fontsize="x-small", frameon=False, handletextpad=0.2, markerscale=1.4
     )
+    if structure:
+        return table[0] if one else table
     return drawn[0] if one else drawn
+
+
+def _sets(
+    shown: Prediction, gene_sets: GeneSets | None, *, structure: bool, ax: Axes | None
+) -> dict[str, Bools]:
+    """Return the gene sets of a picture; raise ``ValueError`` if its structure cannot be drawn."""
+    if not structure:
+        if gene_sets is not None:
+            msg = "gene_sets are drawn among the panels of structure; pass structure=True too"
+            raise ValueError(msg)
+        return {}
+    if ax is not None:
+        msg = "structure=True draws several panels, which do not fit into one ax; leave ax out"
+        raise ValueError(msg)
+    if not shown.in_genes:
+        msg = (
+            f"{shown.name!r} is a prediction of a representation, which has no library sizes and "
+            "no zeros; leave structure out"
+        )
+        raise ValueError(msg)
+    return sets_of(gene_sets, gene_names(shown.adata, shown.screen))
+
+
+def _built(shown: Prediction, perturbation: str, rng: np.random.Generator) -> Built:
+    """Return the genes of the control, real and predicted cells of a perturbation."""
+    name, rows = shown.cells_of(perturbation)
+    rows, control = (some(cells, MOST_CELLS, rng) for cells in (rows, shown.controls))
+    built = Built(*map(densify, (shown.real(control), shown.real(rows), shown.predicted(rows))))
+    lowest = min(values.min() for values in built.kinds)
+    if not lowest >= 0:
+        msg = (
+            f"structure=True shows library sizes and zeros of log-normalised genes, and cells of "
+            f"{name!r} hold values such as {lowest:.3g}; leave structure out"
+        )
+        raise ValueError(msg)
+    return built
 
 
 def _check_dimensions(shown: Prediction, basis: str) -> None:

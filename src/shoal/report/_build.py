@@ -99,24 +99,6 @@ def page(content: Content) -> str:
     )
 
 
-def check_place(out: Path) -> None:
-    """Raise unless a file can be written at `out`.
-
-    Raises
-    ------
-    FileNotFoundError
-        If its folder does not exist.
-    IsADirectoryError
-        If it is a folder itself.
-    """
-    if not out.parent.is_dir():
-        msg = f"no such folder: {out.parent}; make it first, or choose another out="
-        raise FileNotFoundError(msg)
-    if out.is_dir():
-        msg = f"out={str(out)!r} is a folder; name a file, such as {str(out / 'report.html')!r}"
-        raise IsADirectoryError(msg)
-
-
 def write(text: str, out: Path) -> int:
     """Write the page, whole or not at all, and return its size in bytes."""
     content = text.encode("utf-8")

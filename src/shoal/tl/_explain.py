@@ -119,7 +119,7 @@ def _each_group(
 
     As many groups are read at once as fit in memory. One at a time is made dense.
     """
-    batch = np.cumsum(measured.columns["n_cells"][groups]) // max(rows.batch // 2, 1)
+    batch = np.cumsum(measured.columns["n_cells"][groups]) // max(rows.batch // 4, 1)
     order = np.argsort(plan.group, kind="stable")
     first = np.searchsorted(plan.group[order], np.arange(plan.n_groups + 1))
     coef = measured.sums.shift.coef

@@ -10,11 +10,13 @@ from scipy import sparse
 
 from .._docs import shared
 from .._keys import PREDICTIONS, SPLIT
-from .._validate import get_adata, key_in
+from .._logging import logger
+from .._validate import flag, get_adata, key_in
 from ..core._claims import check_name, claim
 from ..core._predictions import PREDICTED, SOURCE, owned_slots, prediction_entry
 from ..core._slots import write_slots
 from ..metrics._cells import densify
+from ..models.base._libraries import Libraries
 from ..models.base._requests import in_words, tell_left_out
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ def predict(
     key_added: str | None = None,
     overwrite: bool = False,
     subset: str | Sequence[str] | Bools | None = None,
+    counts: bool = False,
     rng: RNGLike = 0,
     mod: str | None = None,
     **options: Any,
@@ -58,6 +61,11 @@ def predict(
     subset
         Cells that get a twin: a value of ``obs["split"]`` (``"test"``), several of them, or a mask
         of length n_obs. All perturbed cells if ``None``.
+    counts
+        Whether to write integer counts instead of log-normalised values. A twin has the library
+        size of its control cell, times the change that the perturbation makes to library sizes in
+        training. The counts of control cells are needed: ``layers["counts"]``, or
+        ``obs["total_counts"]``, from which they are made again.
     rng
         Seed or generator. The same seed gives the same twins, whatever the order of the rows.
     mod
@@ -73,7 +81,9 @@ def predict(
         float32 (n_obs, n_vars): twins. Control cells keep their own values; perturbed cells without
         a twin are NaN. CSR if twins are mostly zeros and no row is NaN. A model of a representation
         writes ``obsm["X_" + key_added]`` instead: float32 (n_obs, n_dims), or (n_obs, C, H, W) of
-        images.
+        images. With `counts`: int32, CSR. Control cells have their measured counts, and perturbed
+        cells without a twin have zeros, since whole numbers know no NaN: a notice gives their
+        number, and ``obs[key_added + "_predicted"]`` tells them apart.
     ``obs[key_added + "_predicted"]``
         bool: which rows are twins.
     ``obs[key_added + "_source"]``
@@ -81,9 +91,9 @@ def predict(
     ``uns["perturbation_predictions"]``
         - ``table``, index prediction: ``model`` (its class), ``embedding``, ``transductive`` (bool:
           whether that embedding has seen held-out cells, see :func:`shoal.pp.embed`), ``slot`` and
-          ``source`` (str: where the prediction and the names of its sources are), and ``skipped``
-          (str: perturbations and contexts that the model cannot predict, and why; empty if there
-          are none).
+          ``source`` (str: where the prediction and the names of its sources are), ``counts`` (bool:
+          whether it holds counts), and ``skipped`` (str: perturbations and contexts that the model
+          cannot predict, and why; empty if there are none).
         - ``params``: ``skipped``, the same of this prediction.
 
     A perturbation that the model cannot predict does not keep the others from being predicted. Its
@@ -96,7 +106,8 @@ def predict(
     ValueError
         If the model can predict none of the cells for another reason, the mask has the wrong
         length or chooses no perturbed cell, or `key_added` cannot be used or is taken by something
-        that is no prediction.
+        that is no prediction; if counts are asked of a model that is not of log-normalised genes,
+        or the library sizes of control cells are missing or do not fit their values.
     TypeError
         If `key_added` is no text, or `model` no model.
 
@@ -118,6 +129,7 @@ def predict(
             f"{model!r}"
         )
         raise TypeError(msg)
+    flag(counts, name="counts")
     in_genes = model.vocabulary.in_genes
     key = check_name(
         adata, "predicted" if key_added is None else key_added, screen=model.vocabulary.screen
@@ -137,6 +149,8 @@ def predict(
     if lost.all():
         raise model._error(reasons)
     able = np.isin(np.arange(adata.n_obs), wanted[~lost])
+    if counts:
+        options = {**options, "counts": True}
     rows, twins, source = model.twins(cells, subset=able, rng=rng, **options)
     if in_genes and cells.rows.shape[1] != adata.n_vars:
         msg = (
@@ -144,7 +158,11 @@ def predict(
             "so the twins are no layer of it: take adata[:, model.vocabulary.features].copy() first"
         )
         raise ValueError(msg)
-    values = _rows_in_place(adata.n_obs, rows, twins, control, cells.rows.take(control))
+    if counts:
+        own = Libraries.of(cells).measured(control).counts
+        values = _counts_in_place(adata.n_obs, rows, twins, control, own)
+    else:
+        values = _rows_in_place(adata.n_obs, rows, twins, control, cells.rows.take(control))
     if cells.rows.columns is not None:
         values = values[:, np.argsort(cells.rows.columns)]
     names = np.full(adata.n_obs, "", dtype=object)
@@ -157,6 +175,7 @@ def predict(
         embedding=known.embedding,
         transductive=known.transductive,
         skipped=in_words(reasons, most=None),
+        counts=counts,
         slot=slot,
         source=key + SOURCE,
     )
@@ -165,6 +184,15 @@ def predict(
     write_slots(adata, dict(zip(writes, made, strict=True)))
     if reasons:
         tell_left_out(reasons)
+    n_empty = adata.n_obs - len(rows) - len(control)
+    if counts and n_empty:
+        logger.warning(
+            "%d cells have no twin, and zeros in layers[%r]: take adata[adata.obs[%r]] where "
+            "predicted counts are read",
+            n_empty,
+            key,
+            key + PREDICTED,
+        )
 
 
 def _words(subset: str | Sequence[str] | Bools | None) -> str:
@@ -209,6 +237,24 @@ def _mask(adata: AnnData, subset: str | Sequence[str] | Bools | None) -> Bools |
         )
         raise ValueError(msg)
     return values
+
+
+def _counts_in_place(
+    n_obs: int,
+    rows: Ints,
+    twins: sparse.csr_matrix,
+    control: Ints,
+    own_counts: sparse.csr_matrix,
+) -> sparse.csr_matrix:
+    """Return int32 counts for each cell: twins and controls in their rows, zeros in all others."""
+    both = sparse.vstack([twins, own_counts], format="csr", dtype=np.int32)
+    place = np.full(n_obs, -1)
+    place[np.concatenate([rows, control])] = np.arange(both.shape[0])
+    sizes = np.where(place >= 0, np.diff(both.indptr)[place], 0)
+    there = place[place >= 0]
+    ordered = both[there]
+    ends = np.concatenate([[0], np.cumsum(sizes)])
+    return sparse.csr_matrix((ordered.data, ordered.indices, ends), shape=(n_obs, both.shape[1]))
 
 
 def _rows_in_place(

@@ -39,9 +39,14 @@ def shifts_within(
     by_length = control[np.argsort(sums.square[control], kind="stable")]
     n = min(len(by_length), SAMPLE)
     chosen = np.sort(by_length[((np.arange(n) + 0.5) * len(by_length) / n).astype(np.int64)])
-    code = found.code[chosen]
-    shifts = shifts_of(rows.take(chosen), plan, chosen, sums.shift.coef) - means[code]
-    return shifts * np.sqrt(found.n[code] / np.maximum(found.n[code] - 1, 1))[:, None]
+    code, shifts = found.code[chosen], np.empty((n, rows.shape[1]))
+    step = max(rows.batch // 8, 1)  # what is read and what is made of it are in memory together
+    for start in range(0, n, step):
+        own = slice(start, start + step)
+        shifts[own] = shifts_of(rows.take(chosen[own]), plan, chosen[own], sums.shift.coef)
+        shifts[own] -= means[code[own]]
+    shifts *= np.sqrt(found.n[code] / np.maximum(found.n[code] - 1, 1))[:, None]
+    return shifts
 
 
 def _centre_noise(found: ReplicateColumn, plan: Plan, sums: Directions) -> Floats:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._keys import COHERENCE, EVALUATION, LEADERBOARD, SCREEN, SPLIT
 from .._logging import logger
 from .._responses import responses
+from .._staging import file_at
 from .._validate import get_adata
 from ..core._results import read_result
 from ..core._screen import labels, resolve
-from ..report._build import Content, check_place, page, write
+from ..report._build import Content, page, write
 
 if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
     import pandas as pd
     from anndata import AnnData
     from mudata import MuData
@@ -95,10 +97,6 @@ def report(
     'report.html'
     """
     adata = get_adata(data, mod)
-    if not isinstance(out, (str, os.PathLike)) or not str(out):
-        msg = f"out must be the path of a file, such as 'report.html', not {out!r}"
-        raise TypeError(msg)
-    path = Path(out)
     given = {COHERENCE: coherence_key, EVALUATION: evaluation_key, LEADERBOARD: leaderboard_key}
     found = {
         name: entry
@@ -112,7 +110,7 @@ def report(
             f"report; call {calls} first"
         )
         raise KeyError(msg)
-    check_place(path)
+    path = file_at(out, example="report.html")
     facts = _facts(adata, found)
     content = Content(
         title=title

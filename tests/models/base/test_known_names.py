@@ -14,7 +14,17 @@ from shoal.models.base._requests import in_words
 from ...helpers import dense
 
 BASELINES = registered_names("baseline")
-UNMEASURED = ("control", "perturbed_mean", "context_mean", "mean_shift", "own_shift")
+UNMEASURED = (
+    "control",
+    "perturbed_mean",
+    "context_mean",
+    "mean_shift",
+    "own_shift",
+    "nearest_context",
+    "context_weighted",
+    "cell_knn_shift",
+    "scaled_sources",
+)
 
 
 @pytest.fixture
@@ -27,7 +37,8 @@ def adata():
     found.var_names = [f"GENE{i}" for i in range(1, 13)]
     found.obs["perturbation"] = label
     found.obs["split"] = np.where(label == "GENE2", "test", "train")
-    sh.pp.annotate(found, "perturbation", control="control")
+    found.obs["line"] = np.where(np.arange(len(label)) % 2, "one", "two")
+    sh.pp.annotate(found, "perturbation", control="control", context_key="line")
     return found
 
 

@@ -13,6 +13,8 @@ from scipy import sparse
 
 import shoal as sh
 from shoal.models.base._registry import name_of
+from shoal.models.baselines._cell_knn import CellKnnShift
+from shoal.models.baselines._context_distance import ContextWeighted, NearestContext
 from shoal.models.baselines._contexts import OtherContexts
 from shoal.models.baselines._distribution import QuantileShift
 from shoal.models.baselines._kernel import KernelRidge
@@ -22,6 +24,7 @@ from shoal.models.baselines._means import ContextMean, ControlCopy, PerturbedMea
 from shoal.models.baselines._neighbours import Nearest
 from shoal.models.baselines._own_shift import OwnShift
 from shoal.models.baselines._parts import Additive, MatchingMean
+from shoal.models.baselines._scaled_sources import ScaledSources
 
 from ...helpers import dense
 
@@ -38,6 +41,10 @@ CLASSES = (
     Nearest,
     QuantileShift,
     OtherContexts,
+    NearestContext,
+    ContextWeighted,
+    CellKnnShift,
+    ScaledSources,
 )
 GENES = ("g0", "g1", "g2", "g/3", "g4", "g5")
 each_class = pytest.mark.parametrize("cls", CLASSES, ids=name_of)

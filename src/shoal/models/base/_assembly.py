@@ -30,6 +30,7 @@ def predicted_adata(
     *,
     model: str,
     skipped: str = "",
+    counts: bool = False,
 ) -> AnnData:
     """Return generated cells as an AnnData.
 
@@ -47,6 +48,8 @@ def predicted_adata(
         Name of the model's class, which is recorded with the prediction.
     skipped
         What the model could not predict, and why.
+    counts
+        Whether the values are counts.
 
     Returns
     -------
@@ -87,6 +90,7 @@ def predicted_adata(
         embedding=vocabulary.embedding,
         transductive=vocabulary.transductive,
         skipped=skipped,
+        counts=counts,
         slot="X",
         source=source,
     )

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..._random import RNGLike, as_generator
+from ..._validate import flag
 from ...core._order import stable_order
 from ...core._population import Population
 from ._arrays import cells_of, in_kind_of, is_matrix
 from ._assembly import predicted_adata
+from ._counting import Counting, CountLaw, learn_law, tell_unlearned
 from ._generation import in_blocks
 from ._given_cells import known_population
+from ._libraries import Libraries
 from ._requests import (
     by_condition,
     in_words,
@@ -48,6 +51,8 @@ class Predictor:
     vocabulary: Vocabulary
     cells: Population
     options: ClassVar[tuple[str, ...]] = ()  # names of the options of a prediction
+    not_saved: ClassVar[tuple[str, ...]] = ("_count_law",)
+    _count_law: CountLaw | None = None  # learned at the first prediction of counts
 
     def _generate(
         self,
@@ -148,6 +153,7 @@ class Predictor:
         dose: float | None = None,
         n_cells: int | None = None,
         adata: AnnData | None = None,
+        counts: bool = False,
         rng: RNGLike = 0,
         **options: Any,
     ) -> AnnData:
@@ -167,6 +173,12 @@ class Predictor:
             screen has.
         adata
             Screen whose control cells predictions start from; that of training if ``None``.
+        counts
+            Whether to return integer counts instead of log-normalised values: int32, CSR. A cell
+            has the library size of its control cell, times the change that the perturbation makes
+            to library sizes in training. The sum of a gene over a population is that of the
+            predicted values, to one molecule. It takes ``layers["counts"]``, or
+            ``obs["total_counts"]``, in the screen that predictions start from.
         rng
             Seed or generator; the same seed gives the same cells.
         **options
@@ -175,12 +187,12 @@ class Predictor:
         Returns
         -------
         AnnData
-            One row per generated cell, on the scale that the model was trained on. ``obs`` has the
-            perturbation, context, batch and dose columns of the screen. ``obs["source"]`` names the
-            control cell that stands for each cell: the cell starts there, unless the model starts
-            at the perturbation's own cells of another context (`cross_context`). A model of images
-            leaves ``X`` empty: there are no variables, and the float32 images (n, C, H, W) are in
-            the slot of ``obsm`` that it was trained on.
+            One row per generated cell: on the scale that the model was trained on, or counts.
+            ``obs`` has the perturbation, context, batch and dose columns of the screen.
+            ``obs["source"]`` names the control cell that stands for each cell: the cell starts
+            there, unless the model starts at the perturbation's own cells of another context
+            (`cross_context`). A model of images leaves ``X`` empty: there are no variables, and the
+            float32 images (n, C, H, W) are in the slot of ``obsm`` that it was trained on.
 
         Raises
         ------
@@ -189,10 +201,12 @@ class Predictor:
             near), or there is no such context.
         ValueError
             If a perturbation cannot be predicted for another reason, there is no control cell (of
-            the context), or a screen with doses is given none.
+            the context), or a screen with doses is given none; if counts are asked of a model that
+            is not of log-normalised genes, or library sizes are missing or do not fit the values.
         """
         rng = as_generator(rng)
         self._check_options(options)
+        self._check_counts(counts=counts)
         cells = self._population(adata)
         names = requested_names(perturbations, cells, self.vocabulary)
         lost = {} if perturbations is not None else self.cannot_predict(names, adata=cells)
@@ -205,14 +219,16 @@ class Predictor:
         number = requested_dose(dose, cells)
         warn_of_dose(number, self.vocabulary)
         request = request_new(names, cells, context=code, dose=number, n_cells=n_cells, rng=rng)
-        values = self._values(request, cells, rng, options)
-        return self._as_adata(values, request, cells, skipped=in_words(lost, most=None))
+        values = self._values(request, cells, rng, options, counts=counts)
+        skipped = in_words(lost, most=None)
+        return self._as_adata(values, request, cells, skipped=skipped, counts=counts)
 
     def twins(
         self,
         adata: AnnData | Population | None = None,
         *,
         subset: Bools | None = None,
+        counts: bool = False,
         rng: RNGLike = 0,
         **options: Any,
     ) -> tuple[Ints, Matrix, Ints]:
@@ -224,6 +240,8 @@ class Predictor:
             Screen; that of training if ``None``.
         subset
             (n_obs,) which cells get a twin; all perturbed ones if ``None``.
+        counts
+            Whether the twins are integer counts, see `predict`.
         rng
             Seed or generator. The twins of one seed do not depend on the order of the rows.
         **options
@@ -234,7 +252,7 @@ class Predictor:
         rows
             (n,) rows of `adata` that have a twin, sorted.
         values
-            (n, n_features) the twins, dense or CSR.
+            (n, n_features) the twins, dense or CSR; int32 CSR if they are counts.
         source
             (n,) rows of the control cells that stand for them.
 
@@ -243,17 +261,20 @@ class Predictor:
         KeyError
             If a perturbation is not known or has no vector; :func:`shoal.tl.predict` leaves it out.
         ValueError
-            If it cannot be predicted for another reason, or if there is no control cell.
+            If it cannot be predicted for another reason, there is no control cell, or counts cannot
+            be made, see `predict`.
         """
         rng = as_generator(rng)
         self._check_options(options)
+        self._check_counts(counts=counts)
         cells = self._population(adata)
         rows = np.flatnonzero(cells.perturbed if subset is None else cells.perturbed & subset)
         self._refuse([cells.names[i] for i in np.unique(cells.labels.code[rows])], cells)
         order = by_condition(cells, rows)
         warn_of_fallbacks(cells, order, self.vocabulary)
         source, _ = cells.controls.draw(cells.context[order], cells.batch[order], rng)
-        values = self._values(request_like(cells, order, source), cells, rng, options)
+        request = request_like(cells, order, source)
+        values = self._values(request, cells, rng, options, counts=counts)
         back = np.argsort(order, kind="stable")
         return rows, values[back], source[back]
 
@@ -264,6 +285,7 @@ class Predictor:
         *,
         context: str | None = None,
         dose: float | None = None,
+        counts: bool = False,
         rng: RNGLike = 0,
         **options: Any,
     ) -> AnnData | Floats | csr_matrix:
@@ -282,6 +304,9 @@ class Predictor:
             Context of all rows of an array; unknown if ``None``.
         dose
             Dose, in the unit of the screen's dose column. A screen with doses needs one.
+        counts
+            Whether to return integer counts, see `predict`. It takes an AnnData, whose cells have
+            their own library sizes.
         rng
             Seed or generator.
         **options
@@ -301,10 +326,11 @@ class Predictor:
             If `cells` is none of these.
         ValueError
             If a screen with doses is given none, an array does not have the columns or the scale of
-            training, or a context is given beside an AnnData.
+            training, a context is given beside an AnnData, or counts cannot be made, see `predict`.
         """
         rng = as_generator(rng)
         self._check_options(options)
+        self._check_counts(counts=counts)
         given = cells_of(cells, self.vocabulary, self.cells.contexts, context=context)
         (name,) = requested_names(perturbation, self.cells, self.vocabulary)
         self._refuse([name])
@@ -313,11 +339,11 @@ class Predictor:
         request = request_given(name, given, number)
         order = stable_order(given.adata)  # what is drawn does not depend on the order of rows
         order = order[np.lexsort((request.batch[order], request.context[order]))]
-        values = self._values(request.take(order), given, rng, options)
+        values = self._values(request.take(order), given, rng, options, counts=counts)
         values = values[np.argsort(order, kind="stable")]
         if is_matrix(cells):
             return in_kind_of(cells, values)
-        return self._as_adata(values, request, given)
+        return self._as_adata(values, request, given, counts=counts)
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -344,12 +370,41 @@ class Predictor:
         cells: Population,
         rng: np.random.Generator,
         options: dict[str, Any],
+        *,
+        counts: bool = False,
     ) -> Matrix:
-        return in_blocks(
+        counting = Counting.of(request, cells, self._law(cells)) if counts else None
+        values = in_blocks(
             lambda part: self._generate(part, cells, rng, **options),
             request,
             cell_shape=self.vocabulary.cell_shape,
         )
+        return values if counting is None else counting(values, rng)
+
+    def _check_counts(self, *, counts: bool) -> None:
+        """Raise ``ValueError`` if counts are asked of a model that cannot make any."""
+        flag(counts, name="counts")
+        v = self.vocabulary
+        if counts and not (v.in_genes and v.nonnegative):
+            reads = "values below 0" if v.in_genes else f"obsm[{v.use_rep!r}]"
+            msg = (
+                f"counts=True makes counts of log-normalised genes, and this model was trained on "
+                f"{reads}, from which there is no way back to counts. Train a model on "
+                "log-normalised genes, as sh.pp.prepare(adata, normalize='log1p') writes them to X"
+            )
+            raise ValueError(msg)
+
+    def _law(self, cells: Population) -> CountLaw:
+        """Return what is known of counts: from the model's own cells, else from given controls."""
+        own = vars(self).get("cells", getattr(self, "_cells", None))
+        if own is None or not Libraries.known(own):
+            tell_unlearned(
+                "loaded without cells" if own is None else "trained without library sizes"
+            )
+            return learn_law(cells, self.vocabulary, trained=False)
+        if self._count_law is None:
+            self._count_law = learn_law(own, self.vocabulary, trained=True)
+        return self._count_law
 
     def _as_adata(
         self,
@@ -358,8 +413,14 @@ class Predictor:
         cells: Population,
         *,
         skipped: str = "",
+        counts: bool = False,
     ) -> AnnData:
-        model = type(self).__name__
         return predicted_adata(
-            values, request, cells, self.vocabulary, model=model, skipped=skipped
+            values,
+            request,
+            cells,
+            self.vocabulary,
+            model=type(self).__name__,
+            skipped=skipped,
+            counts=counts,
         )

@@ -30,7 +30,8 @@ class ModelEntry:
         ``"baseline"`` for a model in numpy, ``"network"`` for one in torch.
     needs
         What the model reads beside perturbation labels and log-normalised values. It runs
-        without the first three, and then knows less; it does not run without the others.
+        without the first three, and then knows less; it does not run without the others. Baselines
+        that compare contexts refuse a screen without them.
 
         - ``"embedding"``: vectors of the perturbations, the argument `embedding` of ``tl.fit``.
         - ``"contexts"``: a column of contexts. Predictions then differ between contexts.

@@ -71,6 +71,42 @@ enter(
         "refused",
     ),
     _entry(
+        "nearest_context",
+        "_context_distance",
+        "NearestContext",
+        BY_CONDITION,
+        "a control cell plus the perturbation's own response, of this context or of that with the "
+        "nearest controls",
+        "the mean response",
+    ),
+    _entry(
+        "context_weighted",
+        "_context_distance",
+        "ContextWeighted",
+        BY_CONDITION,
+        "a control cell plus the perturbation's own response, of this context or over all, those "
+        "with near controls counting more",
+        "the mean response",
+    ),
+    _entry(
+        "cell_knn_shift",
+        "_cell_knn",
+        "CellKnnShift",
+        BY_CONDITION,
+        "a control cell plus the perturbation's own response, of this context or of the contexts "
+        "of the cell's nearest training controls",
+        "the mean response",
+    ),
+    _entry(
+        "scaled_sources",
+        "_scaled_sources",
+        "ScaledSources",
+        BY_CONDITION,
+        "a control cell plus the perturbation's own response, of this context or over all with "
+        "fitted weights, scaled by one fitted amplitude",
+        "the mean response",
+    ),
+    _entry(
         "quantile_shift",
         "_distribution",
         "QuantileShift",
