@@ -48,7 +48,8 @@ def world(places, responses, rng, *, n=40, noise=0.3, dose=False):
 
 
 def trained(cls, adata, **options):
-    model = cls(adata, **options)
+    """Return a trained model whose responses are as measured; `test_shrinkage.py` is about their shrinkage."""
+    model = cls(adata, **({"shrink": False} | options))
     model.train()
     return model
 
@@ -162,7 +163,9 @@ def test_a_missing_context_gets_the_response_over_all(cls, adata, deltas):
 def test_a_response_without_a_label_of_context_is_that_over_all(cls, adata):
     adata.obs["context"] = adata.obs["context"].replace("new", np.nan)
     expected = shift(trained(OwnShift, adata), "R", "a")
-    np.testing.assert_allclose(shift(trained(cls, adata), "R", "a"), expected, atol=1e-4)
+    np.testing.assert_allclose(
+        shift(trained(cls, adata), "R", "a"), expected, atol=1e-4
+    )
 
 
 @each_class

@@ -11,6 +11,8 @@ from scipy import sparse
 import shoal as sh
 from shoal.core._population import population, read_once
 from shoal.core._screen import resolve
+from shoal.models.baselines._cell_knn import CellKnnShift
+from shoal.models.baselines._context_distance import ContextWeighted, NearestContext
 from shoal.models.baselines._deltas import Deltas, measure
 from shoal.models.baselines._kernel import KernelRidge
 from shoal.models.baselines._linear import LatentLinear
@@ -19,6 +21,7 @@ from shoal.models.baselines._neighbours import Nearest
 from shoal.models.baselines._noise import Noise, noise_of, noise_rows
 from shoal.models.baselines._own_shift import OwnShift
 from shoal.models.baselines._parts import Additive, MatchingMean
+from shoal.models.baselines._scaled_sources import ScaledSources
 from shoal.models.baselines._shrinkage import reliability, responses_of
 
 SHRINKING = (OwnShift, MatchingMean, Additive, LatentLinear, KernelRidge, Nearest)
@@ -253,6 +256,8 @@ def test_scores_along_directions_are_those_of_the_responses(rng):
         )
         weights = sparse.random(3, 8, 0.5, random_state=0, format="csr")
         np.testing.assert_allclose(found.sums(weights), weights @ whole, atol=1e-12)
+        np.testing.assert_allclose(found.of(2), whole[2], atol=1e-12)
+        np.testing.assert_array_equal(found.of(8), found.mean)
 
 
 def test_without_noise_responses_are_as_measured(rng):
@@ -360,3 +365,22 @@ def test_responses_in_a_context_and_at_a_dose_shrink_to_those_there(rng):
         mean = model.deltas.at(context, np.nan).mean(axis=0)
         assert np.abs(shift - mean).max() < 0.5 * np.abs(shift - times * common).max() + 0.1
         np.testing.assert_allclose(mean, times * common, atol=0.3)
+
+
+@pytest.mark.parametrize("cls", [NearestContext, ContextWeighted, CellKnnShift, ScaledSources])
+def test_baselines_for_new_contexts_take_it(cls, rng):
+    """Weak responses, the same in three contexts; the second lacks P00."""
+    true = rng.normal(size=(12, 30)) * 0.1
+    adata = screen(rng, true, contexts=3)
+    held_out = (adata.obs["perturbation"] == "P00") & (adata.obs["context"] == "c1")
+    adata = adata[~held_out.to_numpy()].copy()
+    error = {}
+    for shrink in (True, False):
+        model = cls(adata, shrink=shrink)
+        model.train()
+        error[shrink] = 0.0
+        for name, context in (("P00", "c1"), ("P01", "c1"), ("P02", "c2")):
+            made = model.predict(name, context=context, n_cells=20, rng=0)
+            found = (made.X - adata[made.obs["source"].to_numpy()].X).mean(axis=0)
+            error[shrink] += ((found - true[int(name[1:])]) ** 2).sum()
+    assert error[True] < 0.75 * error[False]

@@ -53,6 +53,13 @@ class Responses:
         on_mean = weights @ (1.0 - self.factor)
         return np.asarray(own + on_mean[:, None] * self.mean + (weights @ self.extra) @ self.axes.T)
 
+    def of(self, i: int) -> Floats:
+        """Return the (n_features,) response i; the mean for i = P."""
+        if i == len(self.factor):
+            return self.mean
+        own = self.factor[i] * (self.shares[i] @ self.measured)[0]
+        return np.asarray(own + (1.0 - self.factor[i]) * self.mean + self.axes @ self.extra[i])
+
     def onto(self, directions: Floats, measured: Floats) -> Floats:
         """Return the (P, m) scores of the responses along directions.
 
