@@ -163,9 +163,7 @@ def test_a_missing_context_gets_the_response_over_all(cls, adata, deltas):
 def test_a_response_without_a_label_of_context_is_that_over_all(cls, adata):
     adata.obs["context"] = adata.obs["context"].replace("new", np.nan)
     expected = shift(trained(OwnShift, adata), "R", "a")
-    np.testing.assert_allclose(
-        shift(trained(cls, adata), "R", "a"), expected, atol=1e-4
-    )
+    np.testing.assert_allclose(shift(trained(cls, adata), "R", "a"), expected, atol=1e-4)
 
 
 @each_class
