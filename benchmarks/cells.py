@@ -72,7 +72,7 @@ VARIANTS = {
     "cells as moved": Variant(predict={"match_zeros": False, "renew_library": False}),
     "every cell responds": Variant(state={"response_share": 1.0}, kind="network"),
     "trained once": Variant(fit={"refit": False}, kind="network"),
-    "shifts as measured": Variant(fit={"shrink": False}, kind="baseline"),
+    "shifts as measured": Variant(fit={"config": {"shrink": False}}, kind="baseline"),
 }
 
 

@@ -63,15 +63,18 @@ def baseline_names(adata: AnnData, baselines: str | Sequence[str] | None) -> lis
 def read_by_baselines(cells: Population, baselines: Sequence[str]) -> Ints:
     """Return the rows whose values baselines read, beside the sums of the conditions.
 
-    All start from control cells. Some keep training cells.
+    All start from control cells. Some estimate noise from training cells, or keep them.
     """
     if not baselines:
         return np.zeros(0, dtype=np.int64)
     from ..models.baselines._means import MAX_CELLS
+    from ..models.baselines._noise import noise_rows
     from ..models.baselines._pool import kept_rows
 
-    rows = [np.flatnonzero(cells.labels.is_control)]
-    if any(getattr(model_class(name), "keeps_cells", True) for name in baselines):
+    rows, classes = [np.flatnonzero(cells.labels.is_control)], list(map(model_class, baselines))
+    if any(getattr(cls, "estimates_noise", False) for cls in classes):
+        rows.append(noise_rows(cells))
+    if any(getattr(cls, "keeps_cells", True) for cls in classes):
         chosen = (cells.train, cells.train_control)
         rows += [kept_rows(cells, which, max_cells=MAX_CELLS) for which in chosen]
     return np.concatenate(rows)

@@ -48,7 +48,8 @@ def world(places, responses, rng, *, n=40, noise=0.3, dose=False):
 
 
 def trained(cls, adata, **options):
-    model = cls(adata, **options)
+    """Return a trained model whose responses are as measured; `test_shrinkage.py` is about their shrinkage."""
+    model = cls(adata, **({"shrink": False} | options))
     model.train()
     return model
 

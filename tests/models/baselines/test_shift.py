@@ -19,8 +19,10 @@ from shoal.models.baselines._parts import Additive, MatchingMean
 D = 8
 
 
-def world(responses, rng, *, offset=(0.0,), noise=1.0, dose=None):
+def world(responses, rng, *, offset=(0.0,), noise=1e-3, dose=None):
     """Cells = centred noise + an offset of their context + a response; 30 cells of each condition, test ones marked.
+
+    Cells vary so little that responses are not shrunk: `test_shrinkage.py` is about that.
 
     `responses` maps (name, context) to (response, split); every context has 30 controls.
     """

@@ -17,6 +17,7 @@ from ..base._registry import name_of
 from ..base._requests import in_words
 from ..base._vocabulary import Vocabulary
 from ..post._postprocessing import Postprocessing
+from ._noise import noise_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +51,7 @@ class Baseline(Predictor, Stored):
     refusal: ClassVar[str] = ""  # why it cannot predict some perturbations, and what can
     keeps_cells: ClassVar[bool] = False  # whether it keeps training cells
     sums_cells: ClassVar[bool] = False  # whether it learns from sums of the cells of a condition
+    estimates_noise: ClassVar[bool] = False  # whether it looks at the cells of `noise_rows`
 
     def __init__(self, adata: AnnData | Population):
         self._start(adata)
@@ -83,7 +85,9 @@ class Baseline(Predictor, Stored):
         is_it = remembered is not None and remembered[0]() is adata
         screen, layer, use_rep = remembered[1] if is_it else (resolve(adata), None, None)
         cells = population(adata, screen, layer=layer, use_rep=use_rep)
-        return read_once(cells) if cls.sums_cells else cells
+        if not cls.sums_cells:
+            return cells
+        return read_once(cells, noise_rows(cells) if cls.estimates_noise else None)
 
     @classmethod
     def setup_anndata(

@@ -5,26 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from scipy import sparse
 from scipy.spatial.distance import cdist
 
-from ..._validate import whole
+from ..._validate import flag, whole
 from ...core._codes import grouped, members, recode
 from ...core._matrix import as_rows
 from ..post._postprocessing import Moved
 from ..space._pca import PCASpace, fit_pca
-from ._context_shift import by_context, refuse_no_contexts, with_mean
+from ._context_shift import by_context, refuse_no_contexts
 from ._means import MAX_CELLS
 from ._pool import keep
 from ._shift import ShiftBaseline
+from ._shrinkage import responses_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from numpy.typing import NDArray
 
     from ..._typing import Bools, Floats, Ints
     from ...core._population import Population
     from ..base._requests import PredictionRequest
+    from ._shrinkage import Responses
 
 AT_ONCE = 512  # cells whose distances from all training controls are in memory together
 
@@ -58,6 +61,8 @@ class CellKnnShift(ShiftBaseline):
         Principal components; fewer if there are fewer features or training controls.
     max_cells
         Most control cells to keep of each context and dose.
+    shrink
+        Whether the responses in each context are shrunk by their noise, towards their mean there.
 
     Examples
     --------
@@ -81,11 +86,14 @@ class CellKnnShift(ShiftBaseline):
         n_neighbours: int = 30,
         n_comps: int = 30,
         max_cells: int = MAX_CELLS,
+        shrink: bool = True,
     ):
+        flag(shrink, name="shrink")
         given = {"n_neighbours": n_neighbours, "n_comps": n_comps, "max_cells": max_cells}
         for name, value in given.items():
             whole(value, name=name)
-        self._start(adata, **{name: int(value) for name, value in given.items()})
+        numbers = {name: int(value) for name, value in given.items()}
+        self._start(adata, **numbers, shrink=bool(shrink))
 
     def _fit(self, cells: Population) -> dict[str, NDArray[Any]]:
         refuse_no_contexts(self.name, cells)
@@ -123,15 +131,15 @@ class CellKnnShift(ShiftBaseline):
         shares = self._shares(row, request, cells)
         for same in members(grouped(dose=request.dose)[0]):
             dose = float(request.dose[same[0]])
-            within, _ = by_context(self.deltas, shares.shape[1], dose)
+            within = self._within(dose)
+            over_all = self._responses_at(-1, dose)
             for own in members(row[same]):
                 there = same[own]
                 which = int(row[there[0]])
                 if self._measured[which].any():
-                    values[there] += shares[there] @ self._responses(which, within)
+                    values[there] += shares[there] @ self._in_each(which, within)
                 else:
-                    over_all = with_mean(self.deltas.shares(-1, dose))[which]
-                    values[there] += over_all @ self.deltas.delta
+                    values[there] += over_all.of(which)
         return Moved(values, start)
 
     def _shares(self, row: Ints, request: PredictionRequest, cells: Population) -> Floats:
@@ -184,16 +192,25 @@ class CellKnnShift(ShiftBaseline):
             shares[block] = (below @ own + left[:, None] * (equal @ own)) / k
         return shares
 
-    def _responses(self, row: int, within: sparse.csr_matrix) -> Floats:
+    def _within(self, dose: float) -> list[Responses | None]:
+        """Return the responses of the perturbations that were measured in each context, if any."""
+        n_contexts = self._measured.shape[1]
+        within, _ = by_context(self.deltas, n_contexts, dose)
+        rows = [np.flatnonzero(measured) for measured in self._measured[:-1].T]
+        return [
+            responses_of(self.deltas, within[own * n_contexts + k], self.noise)
+            if len(own)
+            else None
+            for k, own in enumerate(rows)
+        ]
+
+    def _in_each(self, row: int, within: Sequence[Responses | None]) -> Floats:
         """Return the (K, d) responses in each context, 0 where not measured.
 
         Of the row after the last perturbation they are means over the perturbations measured there.
         """
-        n_names, n_contexts = len(self._row), self._measured.shape[1]
-        if row < n_names:
-            own = within[row * n_contexts : (row + 1) * n_contexts]
-        else:
-            number = np.maximum(self._measured[:-1].sum(axis=0), 1)
-            own = sparse.diags(1.0 / number) @ sparse.hstack([sparse.eye(n_contexts)] * n_names)
-            own = own.tocsr() @ within
-        return np.asarray(own @ self.deltas.delta)
+        found = np.zeros((len(within), len(self.deltas.control)))
+        for context, responses in enumerate(within):
+            if responses is not None and self._measured[row, context]:
+                found[context] = responses.of(int(self._measured[:row, context].sum()))
+        return found

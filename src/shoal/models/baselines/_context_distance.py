@@ -43,6 +43,8 @@ class NearestContext(ContextShift):
     ----------
     adata
         Screen.
+    shrink
+        Whether responses are shrunk by their noise, towards the mean response.
 
     Examples
     --------
@@ -85,6 +87,8 @@ class ContextWeighted(ContextShift):
     ----------
     adata
         Screen.
+    shrink
+        Whether responses are shrunk by their noise, towards the mean response.
 
     Examples
     --------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,18 +11,19 @@ from ...core._codes import grouped, members, recode
 from ..post._postprocessing import Moved
 from ._context_agreement import Agreement
 from ._context_places import Places
-from ._deltas import Deltas, dose_weights
+from ._deltas import deltas_of, dose_weights
 from ._means import MAX_CELLS
 from ._pool import keep
 from ._shift import ShiftBaseline
+from ._shrinkage import responses_of
 
 if TYPE_CHECKING:
-    from anndata import AnnData
     from numpy.typing import NDArray
 
     from ..._typing import Floats, Ints
     from ...core._population import Population
     from ..base._requests import PredictionRequest
+    from ._deltas import Deltas
 
 
 class ContextShift(ShiftBaseline):
@@ -37,20 +37,23 @@ class ContextShift(ShiftBaseline):
       the mean over the training perturbations, each with the response that it would get itself.
 
     Within a context the response is interpolated in log10 dose.
+
+    Parameters
+    ----------
+    adata
+        Screen.
+    shrink
+        Whether responses are shrunk by their noise, towards the mean response.
     """
 
     keeps_cells: ClassVar[bool] = True
-
-    def __init__(self, adata: AnnData | Population):
-        self._start(adata)
 
     def _fit(self, cells: Population) -> dict[str, NDArray[Any]]:
         refuse_no_contexts(self.name, cells)
         arrays, n_contexts = super()._fit(cells), len(self.vocabulary.contexts)
         pool = keep(cells, cells.train_control, self.vocabulary, max_cells=MAX_CELLS)
         places = Places.of(pool, n_contexts, len(self.vocabulary.features))
-        deltas = Deltas(**{field.name: arrays[field.name] for field in fields(Deltas)})
-        learned = self._learn(Agreement.of(deltas, n_contexts), places)
+        learned = self._learn(Agreement.of(deltas_of(arrays), n_contexts), places)
         return arrays | {"place_mean": places.mean, "place_noise": places.noise} | learned
 
     def _learn(self, agreement: Agreement, places: Places) -> dict[str, NDArray[Any]]:
@@ -107,8 +110,10 @@ class ContextShift(ShiftBaseline):
             distance = self.places.from_context(int(place.context), cells, int(place.known))
             shares = self._shares(int(place.known), distance, float(place.dose))
             which, position = np.unique(request.perturbation[there], return_inverse=True)
-            rows = np.array([self._row.get(request.names[p], -1) for p in which])
-            shifts = with_mean(shares)[rows] @ self.deltas.delta
+            responses = responses_of(self.deltas, shares, self.noise)
+            names = [(request.names[p],) for p in which]
+            weights, on_mean = self._own_weights(names, each=[1.0] * len(names))
+            shifts = responses.sums(weights) + on_mean[:, None] * responses.mean
             for own, shift in zip(members(position), shifts, strict=True):
                 values[there[own]] += shift
         return Moved(values, start)
@@ -144,11 +149,6 @@ def by_context(deltas: Deltas, n_contexts: int, dose: float) -> tuple[sparse.csr
     within = sparse.csr_matrix((weights, known, ends), shape=(size, len(deltas.n)))
     n = np.bincount(owner, weights=deltas.n[known], minlength=size)
     return within, n.astype(np.int64).reshape(-1, n_contexts)
-
-
-def with_mean(shares: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Return (P, C) weights of the responses of P perturbations, and their mean as the last row."""
-    return sparse.vstack([shares, sparse.csr_matrix(shares.mean(axis=0))], format="csr")
 
 
 def refuse_no_contexts(name: str, cells: Population) -> None:

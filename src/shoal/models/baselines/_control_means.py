@@ -67,10 +67,27 @@ class ControlMeans:
         context, batch
             (n,) codes, -1 where unknown.
         """
+        own, weights = self.weights(context, batch)
+        return np.asarray((weights @ self.sums)[own])
+
+    def weights(self, context: Ints, batch: Ints) -> tuple[Ints, Floats]:
+        """Return how the control cells count in the means of contexts and batches.
+
+        Parameters
+        ----------
+        context, batch
+            (n,) codes, -1 where unknown.
+
+        Returns
+        -------
+        own
+            (n,) position of each context and batch among the different ones.
+        weights
+            (n_different, n_strata) weight of a control cell of each stratum.
+        """
         own, pairs = grouped(context=context, batch=batch)
         pools = [self.controls.pool(c, b)[0] for c, b in pairs.itertuples(index=False)]
-        used = np.zeros((len(pools), len(self.sums)))
-        for row, pool in zip(used, pools, strict=True):
-            row[self.stratum[pool]] = 1.0  # a pool is a union of strata
-        means = used @ self.sums / np.array([[len(pool)] for pool in pools])
-        return np.asarray(means[own])
+        weights = np.zeros((len(pools), len(self.sums)))
+        for row, pool in zip(weights, pools, strict=True):
+            row[self.stratum[pool]] = 1.0 / len(pool)  # a pool is a union of strata
+        return own, weights

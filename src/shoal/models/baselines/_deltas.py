@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -12,6 +12,8 @@ from ...core._codes import grouped, recode
 from ._control_means import ControlMeans
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from ..._typing import Floats, Ints
@@ -38,6 +40,11 @@ class Deltas:
         (C, n_features) mean response.
     control
         (n_features,) mean of the training controls.
+    matched
+        (C, S) weight of a control cell of each stratum in the mean that was subtracted. A stratum
+        is context x batch.
+    n_matched
+        (S,) training controls of each stratum.
     """
 
     names: NDArray[np.str_]
@@ -47,6 +54,8 @@ class Deltas:
     n: Ints
     delta: Floats
     control: Floats
+    matched: Floats
+    n_matched: Ints
 
     def shares(self, context: int, dose: float) -> sparse.csr_matrix:
         """Return how the response of each perturbation is put together from its conditions.
@@ -77,8 +86,31 @@ class Deltas:
         return sparse.csr_matrix((weights, chosen, ends), shape=(n_owners, len(owner)))
 
     def at(self, context: int, dose: float) -> Floats:
-        """Return the (P, n_features) responses in a context (-1: all) and at a dose (NaN: all)."""
+        """Return the (P, n_features) measured responses in a context and at a dose.
+
+        -1 stands for all contexts, NaN for all doses.
+        """
         return np.asarray(self.shares(context, dose) @ self.delta)
+
+    def variances(self, shares: sparse.csr_matrix) -> Floats:
+        """Return the variance of the noise of responses, from their mean over perturbations.
+
+        The noise of control cells that all responses share is no difference between them.
+
+        Parameters
+        ----------
+        shares
+            (P, C) how the responses are put together, as `shares` returns it.
+
+        Returns
+        -------
+        (P,) variances, in units of that of one cell: 1 / n for a response from n cells and many
+        controls, if there are many perturbations.
+        """
+        mean = np.full(shares.shape[0], 1 / shares.shape[0]) @ shares
+        perturbed = shares.power(2) @ (1 / self.n) - 2 * (shares @ (mean / self.n))
+        control = (shares @ self.matched - mean @ self.matched) ** 2 @ self.n_matched
+        return np.maximum(perturbed + (mean**2 / self.n).sum() + control, 0.0)
 
 
 def measure(cells: Population, contexts: tuple[str, ...]) -> Deltas:
@@ -92,7 +124,8 @@ def measure(cells: Population, contexts: tuple[str, ...]) -> Deltas:
     means = ControlMeans.of_training(cells)
     pair = code * len(strata) + stratum
     share = np.bincount(pair, minlength=len(keys) * len(strata)).reshape(len(keys), -1)
-    of_strata = means.at(strata["context"].to_numpy(), strata["batch"].to_numpy())
+    own, weights = means.weights(strata["context"].to_numpy(), strata["batch"].to_numpy())
+    matched = (share / n[:, None]) @ weights[own]
     seen, perturbation = np.unique(keys["perturbation"].to_numpy(), return_inverse=True)
     return Deltas(
         names=np.array([cells.names[i] for i in seen], dtype=np.str_),
@@ -100,9 +133,16 @@ def measure(cells: Population, contexts: tuple[str, ...]) -> Deltas:
         context=recode(keys["context"].to_numpy(), cells.contexts, contexts),
         dose=keys["dose"].to_numpy(dtype=np.float64),
         n=n,
-        delta=conditions.sums / n[:, None] - (share / n[:, None]) @ of_strata,
+        delta=conditions.sums / n[:, None] - matched @ means.sums,
         control=means.overall,
+        matched=matched,
+        n_matched=np.bincount(means.stratum, minlength=len(means.sums)),
     )
+
+
+def deltas_of(arrays: Mapping[str, NDArray[Any]]) -> Deltas:
+    """Return the responses that are among some arrays, each under the name of its field."""
+    return Deltas(**{field.name: arrays[field.name] for field in fields(Deltas)})
 
 
 def dose_weights(owner: Ints, measured: Floats, n: Ints, wanted: float) -> Floats:

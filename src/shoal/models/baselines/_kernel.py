@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from scipy import sparse
 
-from ..._validate import one_of, positive
-from ._deltas import Deltas
+from ..._validate import flag, one_of, positive
+from ._deltas import deltas_of
 from ._landmarks import LandmarkRidge, fit_landmarks
-from ._shift import ShiftBaseline
+from ._shift import PLACES, ShiftBaseline
 from ._vectors import MOST, apart, averaged, from_arrays, some_of, summed, to_arrays
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 RIDGES = np.logspace(-4, 4, 17)  # tried, in units of the mean diagonal of the centred kernel
 MOST_EXACT = 2000  # training perturbations that are all compared with each other
-PLACES = 4  # contexts and doses whose coefficients are kept
 
 
 class KernelRidge(ShiftBaseline):
@@ -53,6 +52,9 @@ class KernelRidge(ShiftBaseline):
     ridge
         Penalty in units of the mean diagonal of the centred kernel. If ``None``, the one of 17
         between 1e-4 and 1e4 whose leave-one-out error on the training perturbations is smallest.
+    shrink
+        Whether measured responses are shrunk by their noise, towards the mean response. The ridge
+        is chosen on what was measured.
 
     Examples
     --------
@@ -73,15 +75,17 @@ class KernelRidge(ShiftBaseline):
         embedding: str | pd.DataFrame | None = None,
         kernel: Literal["rbf", "linear"] = "rbf",
         ridge: float | None = None,
+        shrink: bool = True,
     ):
+        flag(shrink, name="shrink")
         one_of(kernel, ("rbf", "linear"), name="kernel")
         if ridge is not None:
             positive(ridge, name="ridge")
-        self._start(adata, embedding=embedding, kernel=kernel, ridge=ridge)
+        self._start(adata, embedding=embedding, kernel=kernel, ridge=ridge, shrink=bool(shrink))
 
     def _fit(self, cells: Population) -> dict[str, NDArray[Any]]:
         arrays = super()._fit(cells)
-        responses = Deltas(**arrays).at(-1, np.nan)
+        responses = deltas_of(arrays).at(-1, np.nan)
         vectors = self._vectors([str(name) for name in arrays["names"]])
         some = some_of(vectors, MOST if len(responses) > MOST_EXACT else MOST_EXACT)
         distances = apart(some, some, "euclidean")
@@ -112,12 +116,13 @@ class KernelRidge(ShiftBaseline):
 
     def _shifts(self, names: Sequence[str], context: int, dose: float) -> Floats:
         kernel = self._kernel(self._vectors(names), self.vectors, self.width)
-        mean = self._mean_response(context, dose)
+        responses = self._responses_at(context, dose)
         if not self.is_exact:
-            return np.asarray(self._ridge.phi(kernel) @ self._coefficients(context, dose) + mean)
+            own = self._ridge.phi(kernel) @ self._coefficients(context, dose)
+            return np.asarray(own + responses.mean)
         k = kernel - self._column
         own = (k - k.mean(axis=1, keepdims=True)) @ self.arrays["inverse"]
-        return np.asarray(own @ self.deltas.at(context, dose) + mean)
+        return responses.sums(own) + responses.mean
 
     def _coefficients(self, context: int, dose: float) -> Floats:
         """Return the (r, n_features) coefficients of the features, which are kept for a while."""
@@ -125,8 +130,7 @@ class KernelRidge(ShiftBaseline):
         if place not in self._pulled:
             if len(self._pulled) >= PLACES:
                 self._pulled.clear()
-            shares = self.deltas.shares(context, dose)
-            self._pulled[place] = (shares.T @ self._ridge.pull).T @ self.deltas.delta
+            self._pulled[place] = self._responses_at(context, dose).sums(self._ridge.pull.T)
         return self._pulled[place]
 
     def _vectors(self, names: Sequence[str]) -> Matrix:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ..._validate import positive, whole
+from ..._validate import flag, positive, whole
 from ...metrics._pca import axes_of_rows
 from ..base._embedding import ONE_HOT
-from ._deltas import Deltas
+from ._deltas import deltas_of
 from ._shift import ShiftBaseline
 from ._vectors import summed
 
@@ -49,6 +49,8 @@ class LatentLinear(ShiftBaseline):
         Most components of G.
     ridge
         Penalty, on the scale of the vectors.
+    shrink
+        Whether measured responses are shrunk by their noise, towards the mean response.
 
     References
     ----------
@@ -79,10 +81,18 @@ class LatentLinear(ShiftBaseline):
         embedding: str | pd.DataFrame | None = None,
         n_components: int = 10,
         ridge: float = 0.1,
+        shrink: bool = True,
     ):
+        flag(shrink, name="shrink")
         whole(n_components, name="n_components")
         positive(ridge, name="ridge")
-        self._start(adata, embedding=embedding, n_components=int(n_components), ridge=float(ridge))
+        self._start(
+            adata,
+            embedding=embedding,
+            n_components=int(n_components),
+            ridge=float(ridge),
+            shrink=bool(shrink),
+        )
         if embedding is None and not self.vocabulary.in_genes:
             msg = (
                 f"use_rep={self.vocabulary.use_rep!r} has no genes to tell perturbations apart by; "
@@ -92,7 +102,7 @@ class LatentLinear(ShiftBaseline):
 
     def _fit(self, cells: Population) -> dict[str, NDArray[Any]]:
         arrays = super()._fit(cells)
-        responses = Deltas(**arrays).at(-1, np.nan)
+        responses = deltas_of(arrays).at(-1, np.nan)
         means = arrays["control"] + np.vstack([np.zeros_like(arrays["control"]), responses])
         scores = gene_scores(means, self.params["n_components"])
         names = [str(name) for name in arrays["names"]]
@@ -140,12 +150,12 @@ class LatentLinear(ShiftBaseline):
 
     def _shifts(self, names: Sequence[str], context: int, dose: float) -> Floats:
         scores, vectors, ridge = self.arrays["scores"], self.arrays["vectors"], self.params["ridge"]
-        shares = self.deltas.shares(context, dose)[self.arrays["known"]]
-        n = shares.shape[0]
-        mean = (np.full(n, 1 / (n + 1)) @ shares) @ self.deltas.delta  # the control has response 0
+        known, responses = self.arrays["known"], self._responses_at(context, dose)
+        each = known[None, :] / (known.sum() + 1)  # the control has response 0
+        mean = responses.sums(each)[0]
         inner = np.linalg.solve(
             scores.T @ scores + ridge * np.eye(scores.shape[1]),
-            (shares @ self._projected - mean @ scores).T,
+            (responses.onto(scores, self._projected)[known] - mean @ scores).T,
         )
         outer = np.linalg.solve(
             vectors.T @ vectors + ridge * np.eye(vectors.shape[1]), self._vectors(names, scores).T

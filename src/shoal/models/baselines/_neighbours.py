@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from scipy import sparse
 
-from ..._validate import one_of, whole
+from ..._validate import flag, one_of, whole
 from ._shift import ShiftBaseline
 from ._vectors import alike, apart, averaged, from_arrays, some_of, to_arrays
 
@@ -44,6 +44,8 @@ class Nearest(ShiftBaseline):
         Neighbours; all training perturbations if there are fewer.
     metric
         ``"cosine"`` or ``"euclidean"`` distance of vectors.
+    shrink
+        Whether measured responses are shrunk by their noise, towards the mean response.
 
     Examples
     --------
@@ -64,10 +66,12 @@ class Nearest(ShiftBaseline):
         embedding: str | pd.DataFrame | None = None,
         k: int = 5,
         metric: Literal["cosine", "euclidean"] = "cosine",
+        shrink: bool = True,
     ):
+        flag(shrink, name="shrink")
         whole(k, name="k")
         one_of(metric, ("cosine", "euclidean"), name="metric")
-        self._start(adata, embedding=embedding, k=int(k), metric=metric)
+        self._start(adata, embedding=embedding, k=int(k), metric=metric, shrink=bool(shrink))
 
     def _fit(self, cells: Population) -> dict[str, NDArray[Any]]:
         arrays = super()._fit(cells)

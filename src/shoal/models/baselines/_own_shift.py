@@ -28,6 +28,8 @@ class OwnShift(ShiftBaseline):
     ----------
     adata
         Screen.
+    shrink
+        Whether measured responses are shrunk by their noise, towards the mean response.
 
     Examples
     --------

@@ -26,6 +26,8 @@ class MatchingMean(ShiftBaseline):
     ----------
     adata
         Screen.
+    shrink
+        Whether measured responses are shrunk by their noise, towards the mean response.
 
     References
     ----------
@@ -57,6 +59,8 @@ class Additive(ShiftBaseline):
     ----------
     adata
         Screen.
+    shrink
+        Whether measured responses are shrunk by their noise, towards the mean response.
 
     References
     ----------

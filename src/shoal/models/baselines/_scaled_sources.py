@@ -46,6 +46,8 @@ class ScaledSources(ContextShift):
     ----------
     adata
         Screen.
+    shrink
+        Whether responses are shrunk by their noise, towards the mean response.
 
     Examples
     --------

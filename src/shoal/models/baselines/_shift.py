@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from scipy import sparse
 
+from ..._validate import flag
 from ...core._codes import grouped, members, recode
 from ..post._postprocessing import Moved
 from ._baseline import Baseline
-from ._deltas import Deltas, measure
+from ._deltas import deltas_of, measure
+from ._noise import Noise, noise_of
+from ._shrinkage import Responses, responses_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from anndata import AnnData
     from numpy.typing import NDArray
 
     from ..._typing import Floats
     from ...core._population import Population
     from ..base._requests import PredictionRequest
+
+PLACES = 4  # contexts and doses whose responses are kept
 
 
 class ShiftBaseline(Baseline):
@@ -33,16 +39,35 @@ class ShiftBaseline(Baseline):
     - between two measured doses, interpolated in log10 dose.
 
     Where no training value is negative, predictions are cut at 0.
+
+    Parameters
+    ----------
+    adata
+        Screen.
+    shrink
+        Whether measured responses are shrunk by their noise, towards the mean response.
     """
 
     sums_cells: ClassVar[bool] = True
+    estimates_noise: ClassVar[bool] = True
+
+    def __init__(self, adata: AnnData | Population, *, shrink: bool = True):
+        flag(shrink, name="shrink")
+        self._start(adata, shrink=bool(shrink))
 
     def _fit(self, cells: Population) -> dict[str, NDArray[Any]]:
-        return asdict(measure(cells, self.vocabulary.contexts))
+        deltas = measure(cells, self.vocabulary.contexts)
+        if not self.params.get("shrink"):
+            return asdict(deltas)
+        noise = noise_of(cells, deltas)
+        return asdict(deltas) | {"axes": noise.axes, "variance": noise.variance}
 
     def _ready(self) -> None:
-        self.deltas = Deltas(**{field.name: self.arrays[field.name] for field in fields(Deltas)})
+        self.deltas = deltas_of(self.arrays)
+        shrunk = "axes" in self.arrays
+        self.noise = Noise(self.arrays["axes"], self.arrays["variance"]) if shrunk else None
         self._row = {str(name): i for i, name in enumerate(self.deltas.names)}
+        self._places: dict[tuple[int, float | None], Responses] = {}
 
     def _weights(self, names: Sequence[str]) -> tuple[sparse.csr_matrix, Floats]:
         """Return how much the responses measured in training count for some perturbations.
@@ -59,17 +84,18 @@ class ShiftBaseline(Baseline):
     def _shifts(self, names: Sequence[str], context: int, dose: float) -> Floats:
         """Return (n, n_features) what is added to the control cells."""
         own, on_mean = self._weights(names)
-        shifts = (own @ self.deltas.shares(context, dose)) @ self.deltas.delta
-        if on_mean.any():
-            shifts = shifts + on_mean[:, None] * self._mean_response(context, dose)
-        return np.asarray(shifts)
+        responses = self._responses_at(context, dose)
+        return responses.sums(own) + on_mean[:, None] * responses.mean
 
-    def _mean_response(self, context: int, dose: float) -> Floats:
-        """Return the (n_features,) mean response of the training perturbations."""
-        n = len(self.deltas.names)
-        return np.asarray(
-            (np.full(n, 1 / n) @ self.deltas.shares(context, dose)) @ self.deltas.delta
-        )
+    def _responses_at(self, context: int, dose: float) -> Responses:
+        """Return the responses of the training perturbations, which are kept for a while."""
+        place = (context, None if np.isnan(dose) else dose)
+        if place not in self._places:
+            if len(self._places) >= PLACES:
+                self._places.clear()
+            shares = self.deltas.shares(context, dose)
+            self._places[place] = responses_of(self.deltas, shares, self.noise)
+        return self._places[place]
 
     def _generate(
         self,
