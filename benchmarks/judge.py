@@ -43,9 +43,15 @@ def rows(task: Task, models: list[str], known: set[str]) -> Iterator[dict[str, A
     if set(models) & set(names("baseline")) - known:
         start = time.perf_counter()
         entry, note = judged(adata, task, FREE, baselines="auto")
-        each = [name for name in entry["contenders"].index if name != "prediction"] if entry else []
-        for name in each:
-            yield from lines(entry, name, seconds=time.perf_counter() - start, note="")
+        each = entry["contenders"]["same_as"].drop("prediction") if entry else pd.Series(dtype=str)
+        for (
+            row,
+            further,
+        ) in each.items():  # of baselines that predict the same cells, each has a row
+            for called in filter(None, [row, *further.split(", ")]):
+                yield from lines(
+                    entry, row, seconds=time.perf_counter() - start, note="", called=called
+                )
         reasons = (
             entry["missing"].query("metric == '(all)' and condition == '(all)'")
             if entry

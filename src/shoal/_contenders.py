@@ -18,6 +18,7 @@ STRATA = {  # thirds of the conditions, by the size and by the coherence of the 
     "coherence": ("low", "medium", "high"),
 }
 
+SAME = "same_as"  # column of a table of scores: further names of the predicted cells of a row
 TRANSDUCTIVE = " †"  # stands after names whose embedding has seen held-out cells
 
 
@@ -28,4 +29,25 @@ def transductive_marks(contenders: pd.DataFrame) -> dict[str, str]:
     return {
         str(name): f"{name}{TRANSDUCTIVE}"
         for name in contenders.index[contenders["transductive"].astype(bool)]
+    }
+
+
+def same_rows(contenders: pd.DataFrame) -> dict[str, list[str]]:
+    """Return row -> further names of its predicted cells, for the rows that have some."""
+    if SAME not in contenders:  # a result of an earlier version
+        return {}
+    names = contenders[SAME].astype(object).fillna("").astype(str)
+    return {str(row): own.split(", ") for row, own in names.items() if own}
+
+
+def full_names(contenders: pd.DataFrame) -> dict[str, str]:
+    """Return name -> what it is called in full, for the rows that have a mark or further names.
+
+    An example is ``mean_shift (= own_shift, matching_mean)``.
+    """
+    marked, further = transductive_marks(contenders), same_rows(contenders)
+    return {
+        name: marked.get(name, name)
+        + (f" (= {', '.join(further[name])})" if name in further else "")
+        for name in dict.fromkeys([*marked, *further])
     }

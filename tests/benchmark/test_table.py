@@ -276,3 +276,38 @@ def test_markdown_can_be_read_back(rows):
     assert float(cells[2]) == pytest.approx(board["score"].iloc[1], abs=1e-4)
     assert cells[list(board.columns).index("seconds") + 1] == "3.0000"
     assert "nan" not in sh.benchmark.markdown(board)
+
+
+def with_prints(rows, prints):
+    """Give rows fingerprints: model -> seed -> a number."""
+    return [replace(row, fingerprint=[[1.0, prints[row.model][row.seed]]]) for row in rows]
+
+
+def test_models_of_the_same_cells_are_one_row_and_scores_stay(losses):
+    rows = [
+        made_row(name, losses["base" if name == "twin" else name], kind="baseline", seed=seed)
+        for seed in (0, 1)
+        for name in ("base", "twin", "good", "even")
+    ]
+    prints = {"base": (0.1, 0.2), "twin": (0.1, 0.2), "good": (0.1, 0.3), "even": (0.4, 0.2)}
+    each, once = sh.benchmark.table(rows), sh.benchmark.table(with_prints(rows, prints))
+    assert once["same_as"].to_dict() == dict.fromkeys(once.index, "") | {"base": "twin"}
+    assert list(once.index) == [name for name in each.index if name != "twin"]
+    pd.testing.assert_frame_equal(
+        once.drop(columns="same_as"), each.loc[once.index].drop(columns="same_as")
+    )
+    against = sh.benchmark.table(with_prints(rows, prints), against="twin")
+    assert against.loc["base", "verdict"] == "reference"
+    assert "| twin |" in sh.benchmark.markdown(once)
+
+
+@pytest.mark.parametrize("change", [{"kind": "model"}, {"transductive": True}, {"data": "e"}])
+def test_rows_that_differ_in_what_they_are_stay_apart(losses, change):
+    one = made_row("base", losses["base"], kind="baseline")
+    rows = with_prints([one, replace(one, model="twin", **change)], {"base": [0.1], "twin": [0.1]})
+    assert {"base", "twin"} <= set(sh.benchmark.table(rows).index)
+
+
+def test_results_without_fingerprints_are_not_the_same(rows, losses):
+    twin = made_row("twin", losses["base"], kind="baseline")
+    assert "twin" in sh.benchmark.table([*rows, twin]).index

@@ -117,7 +117,10 @@ def test_means_agree_between_tables(entry):
 def test_contenders_are_the_prediction_the_controls_and_the_baselines(entry):
     names = list(entry["contenders"].index)
     assert names[:4] == CONTROLS
-    assert names[4:] == entry["params"]["baselines"].split(",")
+    further = ", ".join(entry["contenders"]["same_as"]).split(", ")
+    tried = entry["params"]["baselines"].split(",")
+    assert names[4:] == [name for name in tried if name not in further]
+    assert set(tried) == {*names[4:], *filter(None, further)}
     assert "mean_shift" in names
     assert entry["contenders"].loc[entry["params"]["best_baseline"], "score"] == 0
     assert (entry["contenders"].loc[[*names[3:]], "score"] <= 0).all()

@@ -227,3 +227,29 @@ def test_a_score_without_held_out_conditions_says_so(judged):
     judged.uns["evaluation"]["params"]["caution"] = said
     assert said in texts(sh.pl.evaluate(judged))
     assert said in texts(sh.pl.leaderboard(judged))
+
+
+def test_rows_of_several_names_say_them_all(judged):
+    entry = judged.uns["evaluation"]
+    best = entry["summary"]["best_baseline"].iloc[0]
+    entry["contenders"]["same_as"] = ""
+    entry["contenders"].loc[best, "same_as"] = "one_rule, another_rule, third_rule"
+    other = next(name for name in BASELINES if name != best)
+    entry["contenders"].loc[other, "same_as"] = "fourth_rule"
+
+    def texts(ax):
+        return " ".join([ax.get_title("left"), *(t.get_text() for t in ax.texts)]).replace(
+            "\n", " "
+        )
+
+    ax = sh.pl.leaderboard(judged)
+    assert {f"{best} (= 3 others)", f"{other} (= fourth_rule)"} <= set(rows(ax))
+    assert f"{best} = one_rule, another_rule, third_rule" in texts(ax)
+    said = texts(sh.pl.evaluate(judged))
+    assert f"{best} (= 3 others)" in said
+    assert f"{best} = one_rule, another_rule, third_rule" in said
+    ax = sh.pl.scatter_baseline(judged, "energy", against="third_rule")
+    assert ax.get_xlabel() == f"third_rule (= {best})"
+    (line,) = sh.pl.strata(judged, "energy", contenders=["third_rule"]).lines[:1]
+    (row,) = sh.pl.strata(judged, "energy", contenders=[best]).lines[:1]
+    np.testing.assert_array_equal(line.get_ydata(), row.get_ydata())

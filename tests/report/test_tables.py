@@ -168,3 +168,17 @@ def test_a_dagger_in_every_table_for_what_has_seen_held_out_cells(judged):
     assert set(evaluation_panel(result)["best"]) <= named
     board = pd.DataFrame({"transductive": [True, False], "score": [1.0, 0.5]}, index=["a", "b"])
     assert [row[:2] for row in leaderboard_table(board)["rows"]] == [["a †", "yes"], ["b", "no"]]
+
+
+def test_contenders_of_the_same_cells_have_all_names(judged):
+    result = dict(judged.uns["evaluation"])
+    last = result["contenders"].index[-1]
+    same = np.where(result["contenders"].index == last, "one_rule, another_rule", "")
+    result["contenders"] = result["contenders"].assign(same_as=same)
+    made = evaluation_tables(result)["contenders"]
+    assert made["columns"][-1]["title"] == f"{last} (= one_rule, another_rule)"
+    assert [row[0] for row in made["rows"]] == metrics(result)
+    board = pd.DataFrame({"score": [0.5, 0.0], "same_as": ["b", ""]}, index=["a", "c"])
+    shown = leaderboard_table(board)
+    assert [c["title"] for c in shown["columns"]] == ["contender", "score"]
+    assert [row[0] for row in shown["rows"]] == ["a (= b)", "c"]

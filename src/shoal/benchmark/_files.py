@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..evaluation._models import Model
     from ._spec import Data, Spec, Split
 
-FORMAT = "benchmark-row/1"
+FORMAT = "benchmark-row/2"
 FOLDER = "rows"  # folder of the results
 MANIFEST = "benchmark.json"  # file that says which of them belong to the last spec
 
@@ -44,6 +44,7 @@ KINDS = {
     **dict.fromkeys(("versions", "metrics", "conditions", "losses"), (dict,)),
     "seed": (int,),
     "transductive": (bool,),
+    "fingerprint": (list,),
 }
 
 
@@ -107,6 +108,11 @@ def row_from(path: Path) -> Row:
         _checked(record, RECORD, metric)
     if any(type(value) is not str for value in entry["conditions"].values()):
         fault("a perturbation is no text")
+    prints = entry["fingerprint"]
+    if any(type(own) is not list or not all(_is(x, (float,)) for x in own) for own in prints):
+        fault("fingerprint is no table of numbers")
+    if len({len(own) for own in prints}) > 1:
+        fault("fingerprint has rows of several lengths")
     if set(entry["losses"]) != set(entry["metrics"]) or not (entry["note"] or entry["metrics"]):
         fault("it has neither complete numbers nor a reason why not")
     for metric, losses in entry["losses"].items():

@@ -72,6 +72,9 @@ def table(
       there is no interval;
     - ``transductive`` (bool): whether its embedding has seen held-out cells, which makes its task
       easier;
+    - ``same_as``: further models of the same kind that predict the same cells, up to rounding, on
+      all splits with all seeds. They are shown in this row alone. All results stay in the
+      comparison, and `against` may name any of them;
     - ``sets`` (int): splits of data sets;
     - ``results`` and ``failed`` (int): data sets x splits x seeds;
     - ``seconds``: mean of training and prediction, and ``peak_mb``: the largest;

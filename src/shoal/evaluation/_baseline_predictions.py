@@ -2,24 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from .._contenders import COPY
 from .._logging import progress
 from ..models.base._fitting import fit_baseline
+from ._same_cells import fingerprint, same
+from ._task import take
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import pandas as pd
 
+    from .._typing import Floats
     from ..metrics._comparison import Populations
     from ._task import EvaluationTask
 
 
+@dataclass(frozen=True)
+class BaselinePrediction:
+    """What a baseline predicts for the conditions of a task.
+
+    Attributes
+    ----------
+    name
+        Name of the baseline.
+    made
+        Its cells, or the reason why there are none.
+    transductive
+        Whether its embedding has seen held-out cells.
+    same_as
+        The contender before it that predicts the same cells. Empty if there is none.
+    """
+
+    name: str
+    made: Populations | str
+    transductive: bool = False
+    same_as: str = ""
+
+
 def baseline_predictions(
     task: EvaluationTask, baselines: Sequence[str], *, embedding: str | pd.DataFrame | None
-) -> Iterator[tuple[str, Populations | str, bool]]:
+) -> Iterator[BaselinePrediction]:
     """Fit baselines one at a time, and predict the conditions of a task.
+
+    All start from the same control cells, so that baselines which are the same rule on this screen
+    predict the same cells. One that leaves every cell as it was is the control copy.
 
     Parameters
     ----------
@@ -32,13 +64,25 @@ def baseline_predictions(
 
     Yields
     ------
-    Name, its predictions or the reason why there are none, and whether it is transductive.
+    What each baseline predicts, or why it predicts nothing.
     """
+    seen: dict[str, tuple[bool, Floats]] = {}
     for name in progress(list(baselines), desc="baselines"):
         try:
             model = fit_baseline(task.cells, name, embedding=embedding, rng=task.seed)
-            rows, values, _ = model.twins(task.cells, subset=task.is_predicted, rng=task.seed)
+            rows, values, source = model.twins(task.cells, subset=task.is_predicted, rng=task.seed)
         except (KeyError, ValueError) as err:
-            yield name, str(err.args[0]), False
+            yield BaselinePrediction(name, str(err.args[0]))
             continue
-        yield name, task.populations(rows, values), model.vocabulary.transductive
+        made, transductive = task.populations(rows, values), model.vocabulary.transductive
+        starts = [source[np.searchsorted(rows, own)] for own in task.predicted]
+        start = fingerprint(take(task.cells.rows, starts))
+        found = transductive, fingerprint(made.cells)
+        like = [
+            one
+            for one, (seen_held_out, own) in {COPY: (False, start), **seen}.items()
+            if seen_held_out == transductive and same(own, found[1])
+        ]
+        if not like:
+            seen[name] = found
+        yield BaselinePrediction(name, made, transductive, next(iter(like), ""))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..core._population import Population
 
 CONTROL = "control"  # the baseline that is the control copy of every evaluation
+PLAIN = ("mean_shift", "own_shift")  # tried first: a row of several names bears the plainest
 
 
 def baseline_names(adata: AnnData, baselines: str | Sequence[str] | None) -> list[str]:
@@ -53,7 +54,8 @@ def baseline_names(adata: AnnData, baselines: str | Sequence[str] | None) -> lis
         return []
     known = names("baseline")
     if isinstance(baselines, str) and baselines == "auto":
-        return [name for name in known if name != CONTROL and not registered(name)]
+        auto = [name for name in known if name != CONTROL and not registered(name)]
+        return sorted(auto, key=lambda name: PLAIN.index(name) if name in PLAIN else len(PLAIN))
     several = listed(baselines, name="baselines")
     for name in several:
         one_of(name, known, name="baselines")

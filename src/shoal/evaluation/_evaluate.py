@@ -140,15 +140,17 @@ def evaluate(
         scores = Scores(task, metrics, seed=seed)
         scores.add(PREDICTION, made, transductive=given.transductive)
     _add_controls(scores, external, counts, copy=settings.baselines is not None)
-    for name, found, transductive in baseline_predictions(
-        task, baselines, embedding=settings.embedding
-    ):
-        if isinstance(found, str):
-            logger.info("%s is left out: %s", name, found)
-            scores.refuse(name, found)
+    for found in baseline_predictions(task, baselines, embedding=settings.embedding):
+        if isinstance(found.made, str):
+            logger.info("%s is left out: %s", found.name, found.made)
+            scores.refuse(found.name, found.made)
+        elif found.same_as:
+            scores.add_name(found.name, found.same_as)
         else:
-            scores.add(name, found, transductive=transductive)
-    rivals = [name for name in baselines if name in scores.scored]
+            scores.add(found.name, found.made, transductive=found.transductive)
+    if scores.same:
+        logger.info("the same predicted cells, scored once: %s", "; ".join(scores.in_words()))
+    rivals = [name for name in baselines if name not in scores.refused]
     alone = external is None and settings.baselines is not None and not rivals
     seen = split == "val" and isinstance(given, Beside) and is_refitted(adata, given.name)
     cautions = (

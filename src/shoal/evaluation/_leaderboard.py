@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from .._contenders import CONTROLS
+from .._contenders import CONTROLS, SAME
 from .._validate import key_in, one_of
 from ._compare import COLUMN_OF, Comparison
+from ._same_cells import same
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from .._random import RNGLike
     from ..metrics._skill import Estimate
@@ -26,6 +27,7 @@ ABOUT = (
     "high",
     "verdict",
     "transductive",
+    SAME,
     "sets",
     "results",
     "failed",
@@ -67,12 +69,19 @@ def leaderboard(
     order = _order(comparison)
     reference = order[0] if against is None else against
     key_in(reference, order, where="the contenders of this benchmark")
+    row_of = _rows_of_same_cells(comparison.contenders, rows)
+    reference, order = row_of[reference], [name for name in order if row_of[name] == name]
+    further = {
+        name: [other for other in row_of if other != name and row_of[other] == name]
+        for name in order
+    }
     lines = {
         name: _line(
             name,
             comparison,
             rows,
             comparison.difference(name, reference, level=level),
+            further=further[name],
             is_it=name == reference,
         )
         for name in order
@@ -102,8 +111,44 @@ def _order(comparison: Comparison) -> list[str]:
     return [name for *_, name in sorted(ranked)]
 
 
+def _rows_of_same_cells(names: Sequence[str], rows: Sequence[Row]) -> dict[str, str]:
+    """Return contender -> the contender in whose row it is shown, itself or one before it.
+
+    Two are shown once if they are of one kind and predict the same cells on all splits, with all
+    seeds. The scores of the others do not change by that: all results count in the comparison.
+    """
+    results: dict[str, dict[tuple[str, str, int], Row]] = {name: {} for name in names}
+    for row in rows:
+        results[row.model][row.data, row.split, row.seed] = row
+    found: dict[str, str] = {}
+    for name, own in results.items():
+        like = (one for one in dict.fromkeys(found.values()) if _same_cells(results[one], own))
+        found[name] = next(like, name)
+    return found
+
+
+def _same_cells(one: Mapping[Any, Row], other: Mapping[Any, Row]) -> bool:
+    """Return whether two models predict the same cells wherever one of them was tried."""
+    return (
+        bool(one)
+        and one.keys() == other.keys()
+        and all(
+            row.kind == other[key].kind
+            and row.transductive == other[key].transductive
+            and same(np.array(row.fingerprint), np.array(other[key].fingerprint))
+            for key, row in one.items()
+        )
+    )
+
+
 def _line(
-    name: str, comparison: Comparison, rows: Sequence[Row], gap: Estimate, *, is_it: bool
+    name: str,
+    comparison: Comparison,
+    rows: Sequence[Row],
+    gap: Estimate,
+    *,
+    further: Sequence[str],
+    is_it: bool,
 ) -> tuple[object, ...]:
     """Return the columns `ABOUT` of a contender."""
     own = [row for row in rows if row.model == name]
@@ -125,6 +170,7 @@ def _line(
         gap.high,
         verdict,
         any(row.transductive for row in own),
+        ", ".join(further),
         len({key[:2] for key in comparison.keys(name)}),
         len(comparison.results) if name in CONTROLS else len(done),
         len(own) - len(done),

@@ -56,6 +56,10 @@ class Row:
     losses
         Metric -> ``value``, ``positive``, ``negative``, ``copy`` -> the loss of each condition,
         ``None`` where it is missing. A metric of the whole screen has one number.
+    fingerprint
+        Five numbers for each condition that tell whether another model predicts the same cells, as
+        :func:`shoal.evaluation._same_cells.fingerprint` makes them. Conditions come again for the
+        cells that these started from, where that counts.
     """
 
     data: str
@@ -74,6 +78,7 @@ class Row:
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     conditions: Mapping[str, str] = field(default_factory=dict)
     losses: Mapping[str, Mapping[str, Sequence[float | None]]] = field(default_factory=dict)
+    fingerprint: Sequence[Sequence[float]] = field(default_factory=list)
 
     def loss(self, metric: str, of: str = "value") -> pd.Series:
         """Return the losses by condition.

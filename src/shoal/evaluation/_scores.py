@@ -48,6 +48,8 @@ class Scores:
         Predictions that do not exist, and why.
     transductive
         Predictions whose embedding has seen held-out cells.
+    same
+        Prediction -> others that are the same cells, which are scored in its row.
     """
 
     def __init__(self, task: EvaluationTask, metrics: Mapping[str, Metric], *, seed: int) -> None:
@@ -55,6 +57,7 @@ class Scores:
         self.scored: dict[str, dict[str, Scored]] = {}
         self.refused: dict[str, str] = {}
         self.transductive: set[str] = set()
+        self.same: dict[str, list[str]] = {}
         self._estimates: dict[tuple[str, str], Estimate] = {}
         self._behind: dict[str, Floats] = {}
         self._tells: dict[str, bool] = {}
@@ -87,6 +90,18 @@ class Scores:
     def refuse(self, name: str, reason: str) -> None:
         """Note a prediction that does not exist, and why."""
         self.refused[name] = reason
+
+    def add_name(self, name: str, row: str) -> None:
+        """Note a prediction that is the same cells as one that is scored.
+
+        No number changes by leaving it out: skill and score are measured from the best rival, and
+        none of them counts how many rivals there are.
+        """
+        self.same.setdefault(row, []).append(name)
+
+    def in_words(self) -> list[str]:
+        """Return which predictions are the same cells, one text for each row."""
+        return [" = ".join([row, *others]) for row, others in self.same.items()]
 
     def conditions_of(self, metric: str) -> tuple[str, ...]:
         """Return the conditions that a metric has values of, or the whole screen as one."""

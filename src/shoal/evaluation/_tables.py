@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._contenders import POSITIVE, PREDICTION, STRATA
+from .._contenders import POSITIVE, PREDICTION, SAME, STRATA
 from ..metrics._calibration import ceiling
 from ._scores import mean_of
 
@@ -79,6 +79,7 @@ def _contenders(scores: Scores) -> pd.DataFrame:
         name: {
             "score": scores.mean_skill(name),
             "transductive": name in scores.transductive,
+            SAME: ", ".join(scores.same.get(name, ())),
             **{metric: mean_of(found.values) for metric, found in scored.items()},
         }
         for name, scored in scores.scored.items()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.transforms import offset_copy
 
-from ._evaluation import caution_of, chosen, fit, label_of, read_evaluation
+from .._contenders import same_rows
+from ._evaluation import caution_of, chosen, fit, further_names, label_of, read_evaluation
 from ._style import ACCENT, FAINT, INK, QUIET, axes_or_new, shorten, tidy
 from ._texts import fill
 
@@ -41,7 +42,8 @@ def evaluate(
     - Hollow grey points are metrics that do not discriminate: on these data they cannot tell a
       second experiment from a prediction that knows nothing. They say nothing, whatever the skill.
 
-    The best baseline of each metric is named at the right. The title holds the overall score, over
+    The best baseline of each metric is named at the right. If others predict the same cells, the
+    lines above the plot list them. The title holds the overall score, over
     all metrics that discriminate. A dagger in the title says that the embedding of the model has
     seen held-out cells.
 
@@ -79,8 +81,8 @@ def evaluate(
     for at, style in ((0, "-"), (1, "--")):
         ax.axvline(at, color=INK, lw=0.8, ls=style, alpha=0.6, zorder=1)
     _points(ax, summary, row)
-    _side_names(ax, summary, row, heads)
-    _title(ax, result)
+    _side_names(ax, summary, row, heads, result)
+    _title(ax, result, best=summary["best_baseline"].astype(str).tolist())
     return ax
 
 
@@ -113,7 +115,13 @@ def _points(ax: Axes, summary: pd.DataFrame, row: Floats) -> None:
     ax.set_xlim(np.nanmin(spread) - 0.08, np.nanmax(spread) + 0.08)
 
 
-def _side_names(ax: Axes, summary: pd.DataFrame, row: Floats, heads: dict[str, float]) -> None:
+def _side_names(
+    ax: Axes,
+    summary: pd.DataFrame,
+    row: Floats,
+    heads: dict[str, float],
+    result: dict[str, Any],
+) -> None:
     """Write metrics and families at the left side, the best baselines at the right."""
     ax.set_yticks(row, [shorten(str(name)) for name in summary.index])
     ax.set_ylim(row[-1] + 0.7, -0.6)
@@ -130,12 +138,17 @@ def _side_names(ax: Axes, summary: pd.DataFrame, row: Floats, heads: dict[str, f
     for at, name, good in zip(
         row, summary["best_baseline"].astype(object), fit(summary), strict=True
     ):
-        said = shorten(str(name)) if isinstance(name, str) and name else "–"
+        said = shorten(_best(result, name)) if isinstance(name, str) and name else "–"
         ax.annotate(said, (1, at), (6, 0), ha="left", color=INK if good else QUIET, **place)
     ax.annotate("best baseline", (1, 0), (6, 0), ha="left", color=INK, fontweight="bold", **place)
 
 
-def _title(ax: Axes, result: dict[str, object]) -> None:
+def _best(result: dict[str, Any], name: str) -> str:
+    """Return what a best baseline is called: with further names, and as before without."""
+    return label_of(result, name) if name in same_rows(result["contenders"]) else name
+
+
+def _title(ax: Axes, result: dict[str, Any], *, best: list[str]) -> None:
     """Say what was evaluated, its score, and what 0 and 1 mean."""
     params = result["params"]
     said = [shorten(label_of(result))]
@@ -143,7 +156,8 @@ def _title(ax: Axes, result: dict[str, object]) -> None:
     said.append(f"score {score:.2f}".replace("-", "−") if np.isfinite(score) else "no score")
     if "n_conditions" in params:
         said.append(f"{params['n_conditions']:,} conditions")
-    lines = [*filter(None, [caution_of(result, width=WIDTH)]), "   ".join(said)]
+    notes = [caution_of(result, width=WIDTH), further_names(result, best, width=WIDTH)]
+    lines = [*filter(None, notes), "   ".join(said)]
     ax.set_title("\n".join(lines), loc="left", fontsize="medium", color=INK, pad=30)
     for at, meaning in ((0, "best\nbaseline"), (1, "second\nexperiment")):
         ax.annotate(

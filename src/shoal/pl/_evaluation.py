@@ -9,7 +9,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import LinearSegmentedColormap
 
-from .._contenders import COPY, NEGATIVE, POSITIVE, PREDICTION, TRANSDUCTIVE, transductive_marks
+from .._contenders import (
+    COPY,
+    NEGATIVE,
+    POSITIVE,
+    PREDICTION,
+    TRANSDUCTIVE,
+    same_rows,
+    transductive_marks,
+)
 from .._keys import EVALUATION
 from .._validate import get_adata, key_in, text
 from ..core._results import read_result
@@ -17,7 +25,7 @@ from ..metrics._calibration import loss
 from ._style import ACCENT, INK, QUIET
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from anndata import AnnData
     from mudata import MuData
@@ -72,13 +80,24 @@ def measured(result: dict[str, Any], metric: str) -> pd.Series:
 
 
 def per_condition(result: dict[str, Any], metric: str) -> pd.DataFrame:
-    """Return the values of a metric, conditions x predictions."""
+    """Return the values of a metric, conditions x predictions, under all their names."""
     scores: pd.DataFrame = result["scores"]
     rows = scores[(scores["metric"] == metric).to_numpy()].astype(
         {"condition": str, "contender": str}
     )
     wide = rows.pivot(index="condition", columns="contender", values="value")
-    return wide.reindex(result["table"].index.astype(str))
+    return under_all_names(wide.reindex(result["table"].index.astype(str)), result)
+
+
+def under_all_names(values: pd.DataFrame, result: dict[str, Any]) -> pd.DataFrame:
+    """Return values of predictions in columns, with a column for each further name of theirs."""
+    further = {
+        name: values[row]
+        for row, names in same_rows(result["contenders"]).items()
+        for name in names
+        if row in values
+    }
+    return values.assign(**further)
 
 
 def fit(summary: pd.DataFrame) -> Bools:
@@ -133,11 +152,30 @@ def better(row: pd.Series) -> str:
 def label_of(result: dict[str, Any], contender: str = PREDICTION) -> str:
     """Return what a row of the scores is called in pictures.
 
-    The prediction has the name of its layer. A dagger marks what is transductive.
+    The prediction has the name of its layer. A dagger marks what is transductive. A row with
+    further names says one of them, or how many there are; a further name says its row.
     """
+    further = same_rows(result["contenders"])
+    rows = [row for row, names in further.items() if contender in names]
+    row = rows[0] if rows and contender not in result["contenders"].index else contender
     name = (
         str(result["params"].get("prediction") or PREDICTION)
         if contender == PREDICTION
         else contender
     )
-    return name + TRANSDUCTIVE if contender in transductive_marks(result["contenders"]) else name
+    if row in transductive_marks(result["contenders"]):
+        name += TRANSDUCTIVE
+    others = [row] if row != contender else further.get(row, [])
+    if not others:
+        return name
+    return f"{name} (= {others[0] if len(others) == 1 else f'{len(others)} others'})"
+
+
+def further_names(result: dict[str, Any], shown: Collection[str], *, width: int) -> str:
+    """Say which rows of those shown have several further names, and these, in lines."""
+    said = [
+        fill(f"{row} = {', '.join(names)}: the same predicted cells", width)
+        for row, names in same_rows(result["contenders"]).items()
+        if row in shown and len(names) > 1
+    ]
+    return "\n".join(said)

@@ -16,6 +16,7 @@ from .._contenders import (
     POSITIVE,
     PREDICTION,
     TRANSDUCTIVE,
+    same_rows,
     transductive_marks,
 )
 from .._validate import whole
@@ -24,6 +25,8 @@ from ._evaluation import (
     caution_of,
     chosen,
     fit,
+    further_names,
+    label_of,
     positions,
     read_evaluation,
 )
@@ -67,8 +70,9 @@ def leaderboard(
     The first column is the overall score, over all metrics that discriminate: 0 is the best
     baseline, 1 a second experiment. It orders the rows. The controls are set apart at the end.
 
-    A dagger marks predictions whose embedding has seen held-out cells: they had an easier task. A
-    note says so where the conditions themselves may have been seen in training.
+    Baselines that predict the same cells are one row; a note under the names lists them. A dagger
+    marks predictions whose embedding has seen held-out cells: they had an easier task. A note says
+    so where the conditions themselves may have been seen in training.
 
     Parameters
     ----------
@@ -119,16 +123,17 @@ def leaderboard(
     shown = scores.loc[names, ["score", *summary.index]].to_numpy(float)
     _cells(ax, x, y, tint, shown)
     good, told = np.concatenate([[True], fit(summary)]), transductive_marks(scores.loc[names])
+    further = same_rows(scores.loc[names])
     _names(
         ax,
         x,
         y,
-        [told.get(name, name) for name in names],
+        [label_of(result, name) if name in further else told.get(name, name) for name in names],
         ["score", *map(str, summary.index)],
         good,
     )
     notes = ["† transductive: its embedding\nhas seen held-out cells"] if told else []
-    notes += filter(None, [caution_of(result, width=28)])
+    notes += filter(None, [further_names(result, names, width=28), caution_of(result, width=28)])
     if notes:
         _note(ax, "\n".join(notes))
     _heads(ax, heads)

@@ -16,6 +16,7 @@ from ._evaluation import (
     measured,
     negative_of,
     read_evaluation,
+    under_all_names,
 )
 from ._style import INK, MARKERS, WHEEL, axes_or_new, legend_above, shorten, tidy
 from ._texts import fill
@@ -89,6 +90,7 @@ def strata(
     table: pd.DataFrame = result["strata"]
     table = table[(table["metric"] == metric).to_numpy()].astype({"stratum": str, "contender": str})
     value = table.pivot(index="stratum", columns="contender", values="value")
+    value = under_all_names(value, result)
     names = _shown(value.columns, row, negative_of(result, metric), contenders)
 
     ax = axes_or_new(ax, width=6.2, height=3.8)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._contenders import NEGATIVE, POSITIVE, PREDICTION, transductive_marks
+from .._contenders import NEGATIVE, POSITIVE, PREDICTION, SAME, full_names, transductive_marks
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -134,8 +134,12 @@ def evaluation_tables(result: dict[str, Any]) -> dict[str, Any]:
     ]
     marks = transductive_marks(result["contenders"])
     ordered["best_baseline"] = ordered["best_baseline"].astype(object).replace(marks)
-    numbers = result["contenders"].drop(columns="transductive", errors="ignore")
-    contenders = numbers.rename(index=marks).T.rename_axis("metric").rename_axis(columns=None)
+    numbers = result["contenders"].drop(columns=["transductive", SAME], errors="ignore")
+    contenders = (
+        numbers.rename(index=full_names(result["contenders"]))
+        .T.rename_axis("metric")
+        .rename_axis(columns=None)
+    )
     tables = {
         "metrics": table(
             ordered, muted=muted, hidden=("perfect", "skill_low", "skill_high", "drf", "bds")
@@ -159,7 +163,8 @@ def evaluation_tables(result: dict[str, Any]) -> dict[str, Any]:
 
 def leaderboard_table(board: pd.DataFrame) -> dict[str, Any]:
     """Return the table of a benchmark."""
-    return table(board.rename(index=transductive_marks(board)).rename_axis("contender"))
+    named = board.rename(index=full_names(board)).rename_axis("contender")
+    return table(named.drop(columns=SAME, errors="ignore"))
 
 
 def conditions(result: dict[str, Any]) -> dict[str, Any]:

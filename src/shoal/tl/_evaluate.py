@@ -141,9 +141,15 @@ def evaluate(
           baseline, 1 as good as a second experiment;
         - ``n`` and ``n_missing`` conditions.
     ``contenders``
-        Index contender: the prediction, controls and baselines. Columns ``score``,
-        ``transductive`` (bool: whether its embedding has seen held-out cells, which makes its task
-        easier) and the mean values of all metrics.
+        Index contender: the prediction, controls and baselines. Baselines that predict the same
+        cells, up to rounding, are one row, scored once. Columns:
+
+        - ``score``;
+        - ``transductive`` (bool): whether its embedding has seen held-out cells, which makes its
+          task easier;
+        - ``same_as``: the further baselines that predict the cells of this row, with a comma and a
+          blank between them; empty if there are none;
+        - the mean values of all metrics.
     ``scores``
         Value of every contender, condition and metric.
     ``strata``
