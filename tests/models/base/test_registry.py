@@ -88,7 +88,7 @@ def test_available_is_a_table():
 def test_the_namespace_lists_what_it_offers():
     public = {name for entry in entries() for name in entry.exports}
     functions = {"available", "load", "register"}
-    assert set(sh.models.__all__) == public | functions | {"Baseline", "PerturbationModel"}
+    assert set(sh.models.__all__) == public | functions | {"Baseline", "Moved", "PerturbationModel"}
     assert sh.models.__all__ == dir(sh.models) == sorted(sh.models.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'Flwo'; it has Additive"):
         sh.models.Flwo  # noqa: B018
