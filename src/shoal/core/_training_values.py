@@ -82,7 +82,8 @@ def add_values(block: Matrix, train: Bools, totals: Totals) -> Values:
         stored = own.data if is_sparse else own
         low = min(0.0, float(stored.min(initial=0)))
         if low >= 0 and stored.max(initial=0) < LOG_MAX:
-            linear = own.expm1() if is_sparse else np.expm1(own)
+            linear = own.astype(np.float64)  # the total of a cell is the same in any precision
+            linear = linear.expm1() if is_sparse else np.expm1(linear, out=linear)
             total = np.asarray(linear.sum(axis=1)).ravel()
             total = total[total > 0]
             least, most = total.min(initial=np.inf), total.max(initial=-np.inf)
