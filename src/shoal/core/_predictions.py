@@ -92,7 +92,7 @@ def prediction_entry(
         Whether the model was trained on the conditions of ``"val"`` too.
     """
     rows = {
-        k: {"counts": False, **row}
+        k: {"counts": False, "refitted": False, **row}
         for k, row in known_predictions(adata).to_dict("index").items()
         if k in adata.layers or f"X_{k}" in adata.obsm
     }

@@ -125,8 +125,9 @@ def is_in_genes(adata: AnnData, name: str) -> bool:
     ValueError
         If it holds counts, which are not compared with log-normalised cells.
     """
+    where, _ = prediction_slot(adata, name)
     refuse_counts(adata, name, what="a plot")
-    return prediction_slot(adata, name)[0] == "layers"
+    return where == "layers"
 
 
 def inside_of(adata: AnnData, screen: Screen, context: str | None) -> Bools:
