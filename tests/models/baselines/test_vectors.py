@@ -107,3 +107,12 @@ def test_vectors_that_are_alike_are_found_without_all_pairs(rng, metric):
         want = apart(vectors, vectors, metric) <= 1e-6
         assert want.sum() > 50
         np.testing.assert_array_equal(alike(vectors, metric, 1e-6).toarray() > 0, want)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_ridges_whose_errors_differ_by_rounding_the_largest_is_taken(seed):
+    """Vectors equally far apart say nothing: whatever the ridge, the error is that of the mean."""
+    y = np.random.default_rng(seed).normal(size=(9, 4))
+    kernel = 0.3 + 0.7 * np.eye(9)
+    found, want = fit_ridge(kernel, y @ y.T, RIDGES), fit_ridge(kernel, y @ y.T, RIDGES[-1:])
+    np.testing.assert_array_equal(found, want)

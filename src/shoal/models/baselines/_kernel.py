@@ -10,7 +10,7 @@ from scipy import sparse
 
 from ..._validate import flag, one_of, positive
 from ._deltas import deltas_of
-from ._landmarks import LandmarkRidge, fit_landmarks
+from ._landmarks import LandmarkRidge, chosen_ridge, fit_landmarks
 from ._shift import PLACES, ShiftBaseline
 from ._vectors import MOST, apart, averaged, from_arrays, some_of, summed, to_arrays
 
@@ -170,5 +170,5 @@ def fit_ridge(kernel: Floats, gram: Floats, ridges: Floats) -> Floats:
         )  # I minus the smoother
         left = np.maximum(np.diag(residual), 1e-12)  # 0 only where n is 1
         errors.append(float((np.einsum("ij,ij->i", residual @ gram, residual) / left**2).mean()))
-    best = ridges[len(ridges) - 1 - int(np.argmin(errors[::-1]))]  # the larger of equals
+    best = chosen_ridge(ridges, errors)
     return centring @ ((vector / (value + best * unit)) @ vector.T) @ centring

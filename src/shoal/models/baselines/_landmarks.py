@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..._typing import Floats
+
+ROUNDING = 1e-9  # errors that differ by less, as a share, are equal
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,24 @@ def fit_landmarks(
         left = np.maximum(1.0 - 1.0 / n - squares @ shrunk, 1e-12)
         residual = centred - features @ (shrunk[:, None] * along)
         errors.append(float((np.einsum("ij,ij->i", residual, residual) / left**2).mean()))
-    best = ridges[len(ridges) - 1 - int(np.argmin(errors[::-1]))]  # the larger of equals
+    best = chosen_ridge(ridges, errors)
     return LandmarkRidge(
         features=whiten @ turn, offset=offset @ turn, pull=features / (size + best * unit)
     )
+
+
+def chosen_ridge(ridges: Floats, errors: Sequence[float]) -> float:
+    """Return the ridge of the smallest error, the largest one of those that differ by rounding.
+
+    All ridges have one error where all vectors are equally far apart, as one-hot ones are. Rounding
+    differs between machines, and even between runs.
+
+    Parameters
+    ----------
+    ridges
+        (k,) penalties, ascending.
+    errors
+        (k,) their errors.
+    """
+    least = min(errors)
+    return float(ridges[np.asarray(errors) <= least + ROUNDING * abs(least)][-1])
