@@ -89,16 +89,20 @@ class Population:
         return tuple(self.labels.names)
 
     def with_split(self, split: Ints) -> Population:
-        """Return the same cells on other sides; what was read and does not depend on them is kept.
+        """Return the same cells on other sides; what was read is kept if it does not depend on them.
+
+        The sums of conditions and of training cells do, and are read again.
 
         Parameters
         ----------
         split
             (n_obs,) side of every cell, as in the attribute `split`.
         """
-        other = replace(self, split=split)
+        other = replace(self, split=split, reading=None)
         kept = ("names", "scale", "control_means", "control_zeros", "controls")
         other.__dict__.update({k: self.__dict__[k] for k in kept if k in self.__dict__})
+        if self.reading is not None:
+            other.__dict__["scale"] = self.reading.scale
         return other
 
     @property

@@ -15,7 +15,7 @@ from ..core._population import SPLITS
 from ..core._screen import Labels
 from ._split_fits import smiles_of
 from ._split_rows import identical_groups
-from ._split_units import BY, level_of
+from ..core._split_units import BY, level_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
