@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..evaluation._models import Model
     from ._spec import Data, Spec, Split
 
-FORMAT = "benchmark-row/2"
+FORMAT = "benchmark-row/3"
 FOLDER = "rows"  # folder of the results
 MANIFEST = "benchmark.json"  # file that says which of them belong to the last spec
 
@@ -39,9 +39,9 @@ RECORD = {
 }
 WORDS = {"direction": ("higher", "lower", "target"), "per": ("condition", "screen")}
 KINDS = {
-    **dict.fromkeys(("data", "split", "model", "kind", "note", "settings"), (str,)),
+    **dict.fromkeys(("data", "split", "model", "kind", "note", "settings", "chosen"), (str,)),
     **dict.fromkeys(("seconds_fit", "seconds_predict", "seconds_evaluate", "peak_mb"), NUMBER),
-    **dict.fromkeys(("versions", "metrics", "conditions", "losses"), (dict,)),
+    **dict.fromkeys(("versions", "metrics", "conditions", "losses", "tried"), (dict,)),
     "seed": (int,),
     "transductive": (bool,),
     "fingerprint": (list,),
@@ -108,6 +108,8 @@ def row_from(path: Path) -> Row:
         _checked(record, RECORD, metric)
     if any(type(value) is not str for value in entry["conditions"].values()):
         fault("a perturbation is no text")
+    if not all(_is(error, NUMBER) for error in entry["tried"].values()):
+        fault("an error within training is no number")
     prints = entry["fingerprint"]
     if any(type(own) is not list or not all(_is(x, (float,)) for x in own) for own in prints):
         fault("fingerprint is no table of numbers")
@@ -146,7 +148,16 @@ def _is(value: Any, kinds: Collection[type]) -> bool:
     )
 
 
-def digest(spec: Spec, data: Data, split: Split, model: Model, seed: int, content: str) -> str:
+def digest(
+    spec: Spec,
+    data: Data,
+    split: Split,
+    model: Model,
+    seed: int,
+    *,
+    content: str,
+    inner: int | None = None,
+) -> str:
     """Return a fingerprint of all that a result depends on.
 
     Parameters
@@ -155,6 +166,8 @@ def digest(spec: Spec, data: Data, split: Split, model: Model, seed: int, conten
         The benchmark, and which result it is.
     content
         What identifies the cells of the data set, see `content_of`.
+    inner
+        Inner folds on which the settings of a model are chosen.
     """
     from .. import __version__
 
@@ -167,6 +180,7 @@ def digest(spec: Spec, data: Data, split: Split, model: Model, seed: int, conten
         model,
         seed,
         spec.evaluate,
+        None if model.tune is None else inner,
         __version__,
     )
     return hashlib.sha256(json.dumps(_plain(parts), sort_keys=True).encode()).hexdigest()[:16]

@@ -56,6 +56,10 @@ class Row:
     losses
         Metric -> ``value``, ``positive``, ``negative``, ``copy`` -> the loss of each condition,
         ``None`` where it is missing. A metric of the whole screen has one number.
+    chosen
+        Which set of options was chosen within training; empty if nothing was.
+    tried
+        Every set of options -> its error within training, ``None`` where it could not be used.
     fingerprint
         Five numbers for each condition that tell whether another model predicts the same cells, as
         :func:`shoal.evaluation._same_cells.fingerprint` makes them. Conditions come again for the
@@ -78,6 +82,8 @@ class Row:
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     conditions: Mapping[str, str] = field(default_factory=dict)
     losses: Mapping[str, Mapping[str, Sequence[float | None]]] = field(default_factory=dict)
+    chosen: str = ""
+    tried: Mapping[str, float | None] = field(default_factory=dict)
     fingerprint: Sequence[Sequence[float]] = field(default_factory=list)
 
     def loss(self, metric: str, of: str = "value") -> pd.Series:
@@ -103,7 +109,7 @@ def tidy(rows: Iterable[Row]) -> pd.DataFrame:
     for row in rows:
         about = {
             name: getattr(row, name)
-            for name in ("data", "split", "model", "kind", "transductive", "seed")
+            for name in ("data", "split", "model", "kind", "transductive", "seed", "chosen")
         }
         names = ("seconds_fit", "seconds_predict", "seconds_evaluate", "peak_mb", "settings")
         cost = {name: getattr(row, name) for name in names}

@@ -49,8 +49,9 @@ def with_inner(
     if kind.by == "perturbation" and vocabulary.embedding == ONE_HOT:
         return None
     items, units = training_items(cells, kind)
-    number = max(round(SHARE * len(units)), 1 if kind.by == "context" else LEAST_UNITS)
-    if number > len(units) * MOST:
+    n, least = len(items.units), 1 if kind.by == "context" else LEAST_UNITS
+    number = max(round(SHARE * n), least)
+    if number > n * MOST or number >= len(units):
         return None
     try:
         side = without_units(cells, replace(kind, test=number / len(units)), items, units, rng)
