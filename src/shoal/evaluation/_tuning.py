@@ -259,7 +259,7 @@ def _tell(table: pd.DataFrame, of: str, n_folds: int) -> None:
         n_folds,
         own["error"],
     )
-    if own["error"] >= 1 and own.name != "control":
+    if not own["error"] < 1 and own.name != "control":
         logger.warning(
             "%s, none predicts the conditions left out of training better than unchanged controls",
             of,
