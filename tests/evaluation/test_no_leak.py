@@ -165,7 +165,9 @@ def test_settings_of_networks(divided, name):
 
 def test_rows_of_a_benchmark(divided):
     """The scores are others, what was chosen is not."""
-    models = [{"name": "nearest", "options": {"embedding": "mine"}, "tune": {"config": {"k": [1, 3]}}}]
+    models = [
+        {"name": "nearest", "options": {"embedding": "mine"}, "tune": {"config": {"k": [1, 3]}}}
+    ]
     chosen = []
     for adata in (divided.copy(), spoiled(divided, "permuted")):
         sh.tl.benchmark(adata, models, metrics=["energy", "rmse"], n_boot=50, inner=2, min_cells=10)

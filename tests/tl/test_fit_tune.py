@@ -12,6 +12,7 @@ import shoal as sh
 
 from ..helpers import contents, dense
 
+
 @pytest.fixture(scope="module")
 def prepared():
     adata = sh.ds.simulate(

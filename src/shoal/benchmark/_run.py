@@ -257,9 +257,7 @@ def _tasks(
 
 def work(task: Task, folder: Path, adata: AnnData | Exception) -> None:
     """Do a task, and write each result as soon as it is there."""
-    scorer: Scorer | Exception = (
-        adata if isinstance(adata, Exception) else _scorer(adata, task)
-    )
+    scorer: Scorer | Exception = adata if isinstance(adata, Exception) else _scorer(adata, task)
     if isinstance(scorer, Exception):
         logger.warning(
             "%s, %s: nothing can be attempted: %s", task.data.name, task.split.name, reason(scorer)

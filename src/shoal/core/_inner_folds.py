@@ -1,4 +1,4 @@
-"""Training conditions that are left out to make a choice: such as the split of the screen holds out.
+"""Training conditions that are left out for a choice: such as the split of the screen holds out.
 
 Whatever is chosen, settings or a share or a baseline, is chosen on conditions that play the part of
 the test within training. The planner of :func:`shoal.pp.split` draws them: a split by context gives

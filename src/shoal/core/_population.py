@@ -89,7 +89,7 @@ class Population:
         return tuple(self.labels.names)
 
     def with_split(self, split: Ints) -> Population:
-        """Return the same cells on other sides; what was read is kept if it does not depend on them.
+        """Return the same cells on other sides; what was read and does not depend on them is kept.
 
         The sums of conditions and of training cells do, and are read again.
 

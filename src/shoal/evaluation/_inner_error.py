@@ -6,8 +6,8 @@ error is
 
 .. math:: \sum_c D(P_c, Q_c) \Big/ \sum_c D(C_c, Q_c).
 
-It is 0 in the mean for a second sample of the real cells, and 1 for a copy of the controls. Why this
-and no other:
+It is 0 in the mean for a second sample of the real cells, and 1 for a copy of the controls. Why
+this and no other:
 
 - **It sees whole populations**: shift, spread and subpopulations count, so that neither a mean
   without cells nor an invented spread is chosen.
@@ -120,7 +120,9 @@ class InnerError:
         for own in members(condition[order]):
             rows = order[own]
             if len(rows) >= LEAST_CELLS:
-                some = rows if len(rows) <= MOST_CELLS else rng.choice(rows, MOST_CELLS, False)
+                some = (
+                    rows if len(rows) <= MOST_CELLS else rng.choice(rows, MOST_CELLS, replace=False)
+                )
                 found.append((names[condition[rows[0]]], np.sort(some)))
         rows = tuple(rows for _, rows in found)
         real = tuple(self._along(cells.rows.take(own)) for own in rows)

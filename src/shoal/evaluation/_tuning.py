@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,20 +103,23 @@ def tuned(
         check_tried(model, one)
     seed = int(as_generator(rng).integers(2**31))
     given = {name: options[name] for name in SETUP if options.get(name) is not None}
-    where = {"layer": given.get("layer"), "use_rep": given.get("use_rep")}
     screen = resolve(adata, given.get("perturbation_key"), control=given.get("control"), tell=False)
-    cells = population(adata, screen, **where)
+    cells = population(
+        adata, screen, layer=given.get("layer"), use_rep=given.get("use_rep"), images=True
+    )
     folds = inner_folds(cells, inner, seed=seed)
     named = [one.get("embedding") for one in several]
     for name in dict.fromkeys(name for name in named if isinstance(name, str)):
         _tell_of_embedding(adata, name)
     measure = InnerError(cells, folds, seed=seed)
-    work = shallow(adata)
+    work, sides = shallow(adata), np.array([*SPLITS, None], dtype=object)
+    takes_bar = "enable_progress_bar" in signature(model_class(model).train).parameters
+    silent = {"enable_progress_bar": False} if takes_bar else {}
 
     def fit(number: int, fold: int) -> Any:
-        work.obs[SPLIT] = pd.Categorical.from_codes(folds[fold], list(SPLITS))
+        work.obs[SPLIT] = pd.Categorical(sides[folds[fold]], categories=list(SPLITS))
         own = {k: v for k, v in several[number].items() if k not in OF_THE_LAST}
-        return fit_model(work, model, rng=seed, **own)
+        return fit_model(work, model, rng=seed, **own | silent)
 
     called = model if isinstance(model, str) else model_class(model).__name__
     table = _measured(measure, in_words(sets), fit, desc=f"tuning {called}")
@@ -231,10 +235,8 @@ def _measured(
             }
         )
     table = pd.DataFrame(rows, index=pd.Index(list(names), name="candidate"))
-    best = table["energy"].min()
-    table.insert(table.shape[1] - 1, "chosen", False)
-    first = np.flatnonzero(table["energy"].to_numpy() == best)[:1]
-    table.iloc[first, table.columns.get_loc("chosen")] = True
+    first = np.flatnonzero(table["energy"].to_numpy() == table["energy"].min())[:1]
+    table.insert(table.shape[1] - 1, "chosen", np.isin(np.arange(len(table)), first))
     return table
 
 

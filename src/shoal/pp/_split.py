@@ -15,13 +15,13 @@ from .._validate import get_adata, listed, one_of
 from ..core._claims import claim_result
 from ..core._results import write_table
 from ..core._screen import perturbed_labels, resolve
+from ..core._split_plan import ASIDE, allot
+from ..core._split_request import Request
+from ..core._split_units import BY, make_items
 from ..core._view import check_writable
 from ._audit import CHECKS, refuse, run_checks, transductive
 from ._split_checks import SIDES, Facts
 from ._split_fits import train_fits
-from ..core._split_plan import ASIDE, allot
-from ..core._split_request import Request
-from ..core._split_units import BY, make_items
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

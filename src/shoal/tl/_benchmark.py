@@ -112,8 +112,8 @@ def benchmark(
     KeyError
         If there is no ``obs["split"]``, or `against` or a metric is not known.
     ValueError
-        If a model, its label, a seed or `inner` is not valid, test conditions are trained on and that is not
-        accepted, nothing can be scored, or all models failed.
+        If a model, its label, a seed or `inner` is not valid, test conditions are trained on and
+        that is not accepted, nothing can be scored, or all models failed.
     TypeError
         If `models` is no list, or a member neither name, class nor mapping.
 
