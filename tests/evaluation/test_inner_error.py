@@ -11,6 +11,8 @@ import shoal as sh
 from shoal.core._inner_folds import inner_folds
 from shoal.core._population import population
 from shoal.core._screen import resolve
+from shoal.evaluation._baselines import baseline_names
+from shoal.evaluation._evaluate import seed_of
 from shoal.evaluation._inner_error import InnerError, relative
 from shoal.evaluation._tuning import reference_on_validation
 
@@ -103,6 +105,28 @@ def test_the_reference_is_chosen_on_validation_where_there_is_some():
     assert list(choice.table.filter(like="fold_")) == ["fold_1"]
     within = reference_on_validation(cells, names, inner=2)
     assert within.table["n_conditions"].tolist() == [3, 3]
+
+
+def test_an_evaluation_takes_the_reference_that_was_chosen():
+    """Perturbed cells vary more than controls: a shift of controls is beaten by cells as measured."""
+    adata = screen(0.3)
+    at = (adata.obs["perturbation"] != "control").to_numpy()
+    adata.X[at] = np.abs(5.3 + (adata.X[at] - 5.3) * 2.5)
+    sh.tl.predict(adata, sh.tl.fit(adata, "control"), key_added="copy")
+    names = ["control", *baseline_names(adata, "auto")]
+    cells = population(adata, resolve(adata))
+    chosen = reference_on_validation(cells, names, seed=seed_of(0)).name
+    used = []
+    for reference in ("auto", "validation"):
+        options = {"metrics": ["energy", "rmse"], "n_draws": 2, "overwrite": True}
+        sh.tl.evaluate(adata, prediction="copy", reference=reference, **options)
+        used.append(adata.uns["evaluation"]["params"]["reference"])
+    assert used == ["mean_shift", chosen]
+    assert chosen != "mean_shift"
+    with pytest.raises(ValueError, match="chosen on conditions that are not scored"):
+        sh.tl.evaluate(
+            adata, prediction="copy", split="train", reference="validation", overwrite=True
+        )
 
 
 def test_small_conditions_are_not_judged():
