@@ -65,9 +65,8 @@ def benchmark(
     models
         Names of `shoal.models.available`, classes, or mappings with ``name``, ``label``,
         ``options`` (arguments of :func:`shoal.tl.fit`), ``predict`` (those of the sampler) and
-        ``tune`` (sets of options, one of which is chosen within training, see `inner`). Have
-        a baseline among them: without one, skill is measured against a copy of the controls alone,
-        which is easily beaten.
+        ``tune`` (sets of options, one of which is chosen within training, see `inner`). The
+        reference that scores are measured from is fitted whether it is among them or not.
     seeds
         Seeds of training, prediction and of the halves into which real cells are divided.
     metrics, n_comps, min_cells, n_draws, reference
