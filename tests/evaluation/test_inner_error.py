@@ -103,7 +103,7 @@ def test_the_reference_is_chosen_on_validation_where_there_is_some():
     assert choice.name == "mean_shift"
     assert choice.table["n_conditions"].tolist() == [2, 2]
     assert list(choice.table.filter(like="fold_")) == ["fold_1"]
-    within = reference_on_validation(cells, names, inner=2)
+    within = reference_on_validation(cells, names, within=True, inner=2)
     assert within.table["n_conditions"].tolist() == [3, 3]
 
 

@@ -13,7 +13,7 @@ from .._keys import EMBEDDINGS_INFO, SPLIT
 from .._logging import logger, progress, quiet
 from .._random import RNGLike, as_generator
 from .._validate import whole
-from ..core._inner_folds import FOLDS, inner_folds
+from ..core._inner_folds import inner_folds
 from ..core._population import SPLITS, population
 from ..core._screen import resolve
 from ..models.base._fitting import SETUP, check_tried, fit_baseline, fit_model
@@ -86,7 +86,7 @@ def tuned(
     options
         Arguments of ``fit_model`` that all sets share.
     inner
-        Number of folds; 3 if ``None``.
+        Number of folds; 3 if ``None``, or as many as there are units.
     rng
         Seed or generator of folds, trainings and predictions; the same for every set.
 
@@ -96,7 +96,7 @@ def tuned(
         If the sets make no sense, a set has an option that the model does not know, there are too
         few conditions for the folds, or no set could be trained and predict.
     """
-    inner = _checked(inner)
+    _check(inner)
     sets = read_grid(tune)
     several = [merged(options, one) for one in sets]
     for one in several:
@@ -124,7 +124,7 @@ def tuned(
     called = model if isinstance(model, str) else model_class(model).__name__
     table = _measured(measure, in_words(sets), fit, desc=f"tuning {called}")
     number = _best(table, f"no set of options in tune= could be used with {called}")
-    _tell(table, f"{called}: of {len(sets)} sets of options", inner)
+    _tell(table, f"{called}: of {len(sets)} sets of options", len(folds))
     return Choice(str(table.index[number]), several[number], table)
 
 
@@ -133,13 +133,14 @@ def reference_on_validation(
     baselines: Sequence[str],
     *,
     embedding: str | pd.DataFrame | None = None,
+    within: bool = False,
     inner: int | None = None,
     seed: int = 0,
 ) -> Choice:
     """Choose the baseline of reference on conditions that are no test conditions.
 
     These are the conditions of ``"val"``, which the baselines are not trained on. Without any, or
-    with a number in `inner`, they are those of inner folds within training.
+    if it is asked for, they are those of inner folds within training.
 
     Parameters
     ----------
@@ -149,8 +150,10 @@ def reference_on_validation(
         Names of baselines.
     embedding
         Vectors of the perturbations, for the baselines that use them.
+    within
+        Whether to make folds within training even if there are conditions of ``"val"``.
     inner
-        Number of folds.
+        Number of these folds; 3 if ``None``, or as many as there are units.
     seed
         Seed of folds and predictions.
 
@@ -163,10 +166,11 @@ def reference_on_validation(
     ValueError
         If there are too few conditions for the folds, or no baseline predicts them.
     """
-    if inner is None and cells.val.any():
+    _check(inner)
+    if cells.val.any() and not within:
         folds: tuple[Ints, ...] = (_validation(cells),)
     else:
-        folds = inner_folds(cells, _checked(inner), seed=seed)
+        folds = inner_folds(cells, inner, seed=seed)
     _tell_of_embedding(cells.adata, embedding)
     measure = InnerError(cells, folds, seed=seed)
 
@@ -180,11 +184,10 @@ def reference_on_validation(
     return Choice(str(table.index[number]), table=table)
 
 
-def _checked(inner: int | None) -> int:
-    """Return the number of folds."""
-    inner = FOLDS if inner is None else inner
-    whole(inner, name="inner")
-    return int(inner)
+def _check(inner: int | None) -> None:
+    """Raise unless a number of folds is a whole number from 1 on, or ``None``."""
+    if inner is not None:
+        whole(inner, name="inner")
 
 
 def _validation(cells: Population) -> Ints:
