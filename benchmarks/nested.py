@@ -29,8 +29,8 @@ from shoal.core._population import population
 from shoal.core._screen import resolve
 from shoal.evaluation._baselines import baseline_names
 from shoal.evaluation._inner_error import InnerError, relative
+from shoal.evaluation._inner_reference import reference_on_validation
 from shoal.evaluation._reference import REFERENCES
-from shoal.evaluation._tuning import reference_on_validation
 from shoal.models.base._fitting import fit_baseline
 
 FOLDER = Path(os.environ.get("SHOAL_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))

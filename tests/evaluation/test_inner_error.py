@@ -14,7 +14,7 @@ from shoal.core._screen import resolve
 from shoal.evaluation._baselines import baseline_names
 from shoal.evaluation._evaluate import seed_of
 from shoal.evaluation._inner_error import InnerError, relative
-from shoal.evaluation._tuning import reference_on_validation
+from shoal.evaluation._inner_reference import reference_on_validation
 
 
 class Shifted:

@@ -12,7 +12,7 @@ from .._keys import SPLIT
 from .._validate import one_of
 from ..models.base._registry import names
 from ._baselines import CONTROL, baseline_names
-from ._tuning import reference_on_validation
+from ._inner_reference import reference_on_validation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
