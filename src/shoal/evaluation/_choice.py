@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+EQUAL = 1e-9  # relative difference of energies that rounding makes: the first one is chosen
+
 
 @dataclass(frozen=True, eq=False)
 class Choice:
@@ -85,19 +87,20 @@ def measured(
             logger.info("%s: %r cannot be chosen: %s", desc, names[number], reason(err))
     rows = []
     for parts, note in zip(found, notes, strict=True):
-        whole_ = pd.DataFrame() if note else pd.concat(parts)
+        together = pd.DataFrame() if note else pd.concat(parts)
         folds = {f"fold_{i + 1}": np.nan if note else relative(parts[i]) for i in range(n)}
         rows.append(
             {
-                "error": np.nan if note else relative(whole_),
-                "energy": np.nan if note else float(whole_["energy"].mean()),
+                "error": np.nan if note else relative(together),
+                "energy": np.nan if note else float(together["energy"].mean()),
                 **folds,
-                "n_conditions": len(whole_),
+                "n_conditions": len(together),
                 "note": note,
             }
         )
     table = pd.DataFrame(rows, index=pd.Index(list(names), name="candidate"))
-    first = np.flatnonzero(table["energy"].to_numpy() == table["energy"].min())[:1]
+    energy, least = table["energy"].to_numpy(), float(table["energy"].min())
+    first = np.flatnonzero(energy - least <= EQUAL * max(abs(least), 1e-6))[:1]
     table.insert(table.shape[1] - 1, "chosen", np.isin(np.arange(len(table)), first))
     return table
 
@@ -115,12 +118,13 @@ def tell(table: pd.DataFrame, of: str, n_folds: int) -> None:
     """Say what was chosen."""
     own = table[table["chosen"]].iloc[0]
     logger.info(
-        "%s, %r was chosen on %d conditions left out of training in %d folds: its energy distance "
-        "to the real cells is %.2f of that of the controls",
+        "%s, %r was chosen on %d conditions left out of training in %d %s: its energy "
+        "distance to the real cells is %.2f of that of the controls",
         of,
         table.index[table["chosen"]][0],
         own["n_conditions"],
         n_folds,
+        "fold" if n_folds == 1 else "folds",
         own["error"],
     )
     if not own["error"] < 1 and own.name != "control":
