@@ -39,9 +39,10 @@ RECORD = {
 }
 WORDS = {"direction": ("higher", "lower", "target"), "per": ("condition", "screen")}
 KINDS = {
-    **dict.fromkeys(("data", "split", "model", "kind", "note", "settings", "reference"), (str,)),
+    **dict.fromkeys(("data", "split", "model", "kind", "note", "settings"), (str,)),
+    **dict.fromkeys(("reference", "chosen"), (str,)),
     **dict.fromkeys(("seconds_fit", "seconds_predict", "seconds_evaluate", "peak_mb"), NUMBER),
-    **dict.fromkeys(("versions", "metrics", "conditions", "losses", "draws"), (dict,)),
+    **dict.fromkeys(("versions", "metrics", "conditions", "losses", "draws", "tried"), (dict,)),
     "seed": (int,),
     **dict.fromkeys(("transductive", "responds"), (bool,)),
     "fingerprint": (list,),
@@ -108,6 +109,8 @@ def row_from(path: Path) -> Row:
         _checked(record, RECORD, metric)
     if any(type(value) is not str for value in entry["conditions"].values()):
         fault("a perturbation is no text")
+    if not all(_is(error, NUMBER) for error in entry["tried"].values()):
+        fault("an error within training is no number")
     prints = entry["fingerprint"]
     if any(type(own) is not list or not all(_is(x, (float,)) for x in own) for own in prints):
         fault("fingerprint is no table of numbers")
@@ -154,7 +157,16 @@ def _is(value: Any, kinds: Collection[type]) -> bool:
     )
 
 
-def digest(spec: Spec, data: Data, split: Split, model: Model, seed: int, content: str) -> str:
+def digest(
+    spec: Spec,
+    data: Data,
+    split: Split,
+    model: Model,
+    seed: int,
+    *,
+    content: str,
+    inner: int | None = None,
+) -> str:
     """Return a fingerprint of all that a result depends on.
 
     Parameters
@@ -163,6 +175,8 @@ def digest(spec: Spec, data: Data, split: Split, model: Model, seed: int, conten
         The benchmark, and which result it is.
     content
         What identifies the cells of the data set, see `content_of`.
+    inner
+        Inner folds on which the settings of a model are chosen.
     """
     from .. import __version__
 
@@ -175,6 +189,7 @@ def digest(spec: Spec, data: Data, split: Split, model: Model, seed: int, conten
         model,
         seed,
         spec.evaluate,
+        None if model.tune is None else inner,
         __version__,
     )
     return hashlib.sha256(json.dumps(_plain(parts), sort_keys=True).encode()).hexdigest()[:16]

@@ -12,6 +12,8 @@ from .._logging import logger
 from ..models.base._fitting import fit_model
 from ..models.base._registry import model_class
 from ._meter import Meter
+from ._shallow import reason, shallow
+from ._tuning import tuned
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -26,7 +28,9 @@ LIBRARIES = {
 }
 
 
-def attempt(adata: AnnData, row: Row, model: Model, scorer: Scorer) -> Row:
+def attempt(
+    adata: AnnData, row: Row, model: Model, scorer: Scorer, *, inner: int | None = None
+) -> Row:
     """Train, predict and score a model.
 
     Parameters
@@ -39,6 +43,8 @@ def attempt(adata: AnnData, row: Row, model: Model, scorer: Scorer) -> Row:
         The model and its settings.
     scorer
         Scores its prediction.
+    inner
+        Inner folds of training on which the settings of a model with ``tune`` are chosen.
 
     Returns
     -------
@@ -49,6 +55,12 @@ def attempt(adata: AnnData, row: Row, model: Model, scorer: Scorer) -> Row:
     try:
         model_class(model.model)  # imports what it needs, which is not part of training
         meter = Meter()
+        choice = None
+        if model.tune is not None:
+            choice = tuned(
+                adata, model.model, model.tune, options=options, inner=inner, rng=row.seed
+            )
+            options = dict(choice.options)
         trained = fit_model(work, model.model, rng=row.seed, **options)
         seconds_fit = meter.seconds
         cells = trained._population(None)
@@ -74,6 +86,8 @@ def attempt(adata: AnnData, row: Row, model: Model, scorer: Scorer) -> Row:
         seconds_evaluate=meter.seconds,
         peak_mb=peak_mb,
         versions=versions(row.kind),
+        chosen="" if choice is None else choice.name,
+        tried={} if choice is None else choice.errors,
         **numbers,
     )
 
@@ -83,12 +97,6 @@ def failed(row: Row, note: str) -> Row:
     return replace(row, note=note, versions=versions(row.kind))
 
 
-def reason(err: BaseException) -> str:
-    """Return an error in one line."""
-    text = str(err.args[0]) if isinstance(err, KeyError) and err.args else str(err)
-    return f"{type(err).__name__}: {' '.join(text.split())}"
-
-
 def versions(kind: str) -> dict[str, str]:
     """Return the versions of the libraries that a result depends on."""
     installed = {"python": platform.python_version()}
@@ -96,16 +104,3 @@ def versions(kind: str) -> dict[str, str]:
         with suppress(PackageNotFoundError):  # a model of one's own need not have them
             installed[name] = version(name)
     return installed
-
-
-def shallow(adata: AnnData) -> AnnData:
-    """Return an AnnData with the same matrices; what is written into it is not in the first one."""
-    from anndata import AnnData
-
-    aligned = {
-        name: dict(getattr(adata, name)) for name in ("obsm", "varm", "obsp", "varp", "layers")
-    }
-    aligned["layers"].pop(None, None)  # newer versions of anndata list X there
-    return AnnData(
-        adata.X, obs=adata.obs.copy(), var=adata.var.copy(), uns=dict(adata.uns), **aligned
-    )

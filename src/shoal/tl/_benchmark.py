@@ -14,7 +14,7 @@ from ..core._results import write_table
 from ..core._screen import resolve
 from ..evaluation._attempt import attempt
 from ..evaluation._leaderboard import leaderboard
-from ..evaluation._models import read_models, read_seeds
+from ..evaluation._models import read_inner, read_models, read_seeds
 from ..evaluation._rows import Row, tidy
 from ..evaluation._scorer import Scorer
 from ..pp._split_use import check_split
@@ -42,6 +42,7 @@ def benchmark(
     n_draws: int = 5,
     reference: str = "auto",
     against: str | None = None,
+    inner: int | None = None,
     layer: str | None = None,
     accept: str | Sequence[str] = (),
     n_boot: int = 2000,
@@ -63,7 +64,8 @@ def benchmark(
         :func:`shoal.pp.split`.
     models
         Names of `shoal.models.available`, classes, or mappings with ``name``, ``label``,
-        ``options`` (arguments of :func:`shoal.tl.fit`) and ``predict`` (those of the sampler). The
+        ``options`` (arguments of :func:`shoal.tl.fit`), ``predict`` (those of the sampler) and
+        ``tune`` (sets of options, one of which is chosen within training, see `inner`). The
         reference that scores are measured from is fitted whether it is among them or not.
     seeds
         Seeds of training, prediction and of the halves into which real cells are divided.
@@ -71,6 +73,9 @@ def benchmark(
         As for :func:`shoal.tl.evaluate`, whose suite is ``"calibrated"`` here.
     against
         Contender that all others are compared with; the best if ``None``.
+    inner
+        Inner folds within the training cells, on which one set of options is chosen of each model
+        with ``tune``, as :func:`shoal.tl.fit` does.
     layer
         Layer of the real values, to learn and to be judged by; ``X`` if ``None``.
     accept
@@ -94,7 +99,8 @@ def benchmark(
     ``table``
         The leaderboard as :func:`shoal.benchmark.table` returns it.
     ``rows``
-        One line for each model, seed and metric, with the reason (``note``) where a model failed.
+        One line for each model, seed and metric, with the reason (``note``) where a model failed,
+        and the set of options that was ``chosen`` within training.
     ``params``, ``schema``, ``version``
         How it was made. ``caution`` names leaks of the split that were accepted.
 
@@ -105,8 +111,8 @@ def benchmark(
     KeyError
         If there is no ``obs["split"]``, or `against` or a metric is not known.
     ValueError
-        If a model, its label or a seed is not valid, test conditions are trained on and that is not
-        accepted, nothing can be scored, or all models failed.
+        If a model, its label, a seed or `inner` is not valid, test conditions are trained on and
+        that is not accepted, nothing can be scored, or all models failed.
     TypeError
         If `models` is no list, or a member neither name, class nor mapping.
 
@@ -133,6 +139,7 @@ def benchmark(
     whole(n_boot, name="n_boot")
     whole(n_draws, name="n_draws")
     several, numbers = read_models(models), read_seeds(seeds)
+    inner = read_inner(inner, several)
     key_in(
         SPLIT,
         adata.obs.columns,
@@ -147,7 +154,7 @@ def benchmark(
         scorer = Scorer(adata, seed=seed, metrics=metrics, **options)
         for model in several:
             row = Row(HERE, SPLIT, model.label, seed, model.kind)
-            rows.append(attempt(adata, row, model, scorer))
+            rows.append(attempt(adata, row, model, scorer, inner=inner))
     board = leaderboard(rows, against=against, n_boot=n_boot, rng=rng)
     lines = tidy([replace(row, settings="-") for row in rows]).drop(
         columns=["data", "split", "settings"]
