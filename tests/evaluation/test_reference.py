@@ -6,7 +6,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from shoal.pp._split_units import BY
+from shoal.core._split_units import BY
 
 import shoal as sh
 from shoal.core._population import population
