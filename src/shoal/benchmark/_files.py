@@ -22,7 +22,7 @@ from ..evaluation._rows import Row
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from ..evaluation._models import Model
+    from ..evaluation._models import Contender
     from ._spec import Data, Spec, Split
 
 FORMAT = "benchmark-row/2"
@@ -39,7 +39,7 @@ RECORD = {
 }
 WORDS = {"direction": ("higher", "lower", "target"), "per": ("condition", "screen")}
 KINDS = {
-    **dict.fromkeys(("data", "split", "model", "kind", "note", "settings"), (str,)),
+    **dict.fromkeys(("data", "split", "model", "kind", "note", "settings", "file"), (str,)),
     **dict.fromkeys(("seconds_fit", "seconds_predict", "seconds_evaluate", "peak_mb"), NUMBER),
     **dict.fromkeys(("versions", "metrics", "conditions", "losses"), (dict,)),
     "seed": (int,),
@@ -146,13 +146,16 @@ def _is(value: Any, kinds: Collection[type]) -> bool:
     )
 
 
-def digest(spec: Spec, data: Data, split: Split, model: Model, seed: int, content: str) -> str:
+def digest(spec: Spec, data: Data, split: Split, model: Contender, row: Row, content: str) -> str:
     """Return a fingerprint of all that a result depends on.
 
     Parameters
     ----------
-    spec, data, split, model, seed
-        The benchmark, and which result it is.
+    spec, data, split, model
+        The benchmark, and which part of it.
+    row
+        Which result it is. Of a prediction of another program, the content of its file counts, not
+        its name.
     content
         What identifies the cells of the data set, see `content_of`.
     """
@@ -164,8 +167,8 @@ def digest(spec: Spec, data: Data, split: Split, model: Model, seed: int, conten
         data.prepare,
         data.embed,
         split.options,
-        model,
-        seed,
+        row.file if row.kind == "file" else model,
+        row.seed,
         spec.evaluate,
         __version__,
     )

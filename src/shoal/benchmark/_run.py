@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from multiprocessing import get_context
 from multiprocessing.connection import wait
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from .._logging import logger, progress
 from .._staging import staged, stoppable
 from .._validate import whole
-from ..evaluation._attempt import attempt, failed, reason
+from ..evaluation._attempt import attempt, failed, reason, row_of
 from ..evaluation._leaderboard import ABOUT
+from ..evaluation._prediction_file import refuse_files
 from ..evaluation._rows import Row, tidy
 from ..evaluation._scorer import Scorer
 from ._files import (
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from ..evaluation._models import Model
+    from ..evaluation._models import Contender
     from ._spec import Data, Spec, Split
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -54,7 +55,7 @@ class Task:
     data: Data
     split: Split
     rows: tuple[Row, ...]
-    models: tuple[Model, ...]
+    models: tuple[Contender, ...]
 
 
 def run(
@@ -69,8 +70,8 @@ def run(
 
     Each result is a file in `folder`, written whole as soon as it is there. A run that was
     interrupted goes on where it stopped. A result is computed anew if one of these has changed: the
-    content of its data file, the split, the model and its options, the seed, the arguments of
-    ``evaluate``, or the version of shoal.
+    content of its data file, the split, the model and its options or the content of the file with
+    its prediction, the seed, the arguments of ``evaluate``, or the version of shoal.
 
     Parameters
     ----------
@@ -94,7 +95,8 @@ def run(
     One line for each data set, split, model, seed and metric. Columns: ``data``, ``split``,
     ``model``, ``kind``, ``seed``, ``metric``, ``value``, ``positive`` and ``negative`` (means of
     the two controls), ``discriminates``, ``note`` (why it failed), ``seconds_fit``,
-    ``seconds_predict``, ``seconds_evaluate``, ``peak_mb``, ``settings`` and ``versions``. Files:
+    ``seconds_predict``, ``seconds_evaluate``, ``peak_mb``, ``settings``, ``file`` (digest of the
+    file of a prediction) and ``versions``. Files:
 
     ``folder/rows``
         a JSON file for each result, with the values of every condition.
@@ -108,12 +110,13 @@ def run(
     Raises
     ------
     ValueError
-        If the spec or `jobs` makes no sense, two results would have the same file, or the spec
-        names code to import and `trust` is False. The error lists that code.
+        If the spec or `jobs` makes no sense, two results would have the same file, one prediction
+        would be judged on several splits, or the spec names code to import and `trust` is False.
+        The error lists that code.
     TypeError
         If the spec, or a part of it, is of a wrong kind.
     FileNotFoundError
-        If the spec or the file of a data set does not exist.
+        If the spec, the file of a data set or that of a prediction does not exist.
     ImportError
         If the spec is a file and PyYAML is not installed.
 
@@ -143,6 +146,7 @@ def run(
         refuse_imports(spec)
     wanted = list(_rows(spec))
     _refuse_twins(wanted)
+    refuse_files(wanted)
     folder.mkdir(parents=True, exist_ok=True)
     pending = [pair for pair in wanted if not _is_done(folder, pair[0], retry=retry, tell=True)]
     write_manifest(folder, {stem(row): row.settings for row, _ in wanted})
@@ -171,19 +175,17 @@ def leaderboard(spec: Path, *, folder: Path, jobs: int, retry: bool, trust: bool
     return markdown(table(folder)[list(ABOUT)])
 
 
-def _rows(spec: Spec) -> Iterator[tuple[Row, Model]]:
-    """Yield all results that a spec asks for, without values, and the model of each."""
+def _rows(spec: Spec) -> Iterator[tuple[Row, Contender]]:
+    """Yield all results that a spec asks for, without values, and the contender of each."""
     content = {data.name: content_of(data) for data in spec.data}
     for data, split, seed, model in product(spec.data, spec.splits, spec.seeds, spec.models):
         if data.name in split.data:
-            settings = digest(spec, data, split, model, seed, content[data.name])
-            yield (
-                Row(data.name, split.name, model.label, seed, model.kind, settings=settings),
-                model,
-            )
+            row = row_of(model, data=data.name, split=split.name, seed=seed)
+            settings = digest(spec, data, split, model, row, content[data.name])
+            yield replace(row, settings=settings), model
 
 
-def _refuse_twins(wanted: Sequence[tuple[Row, Model]]) -> None:
+def _refuse_twins(wanted: Sequence[tuple[Row, Contender]]) -> None:
     """Raise ``ValueError`` if two results would be written to the same file."""
     seen: dict[str, Row] = {}
     for row, _ in wanted:
@@ -204,15 +206,15 @@ def _is_done(folder: Path, row: Row, *, retry: bool, tell: bool = False) -> bool
     return all(getattr(found, name) == getattr(row, name) for name in IDENTITY)
 
 
-def _tasks(spec: Spec, pending: Sequence[tuple[Row, Model]], *, alone: bool) -> list[Task]:
+def _tasks(spec: Spec, pending: Sequence[tuple[Row, Contender]], *, alone: bool) -> list[Task]:
     """Return the work in portions.
 
     A portion is a split of a data set and a seed. If `alone`, each network is a portion of its own.
     """
     data, splits = ({one.name: one for one in several} for several in (spec.data, spec.splits))
-    portions: dict[tuple[str, str, int, str], list[tuple[Row, Model]]] = {}
+    portions: dict[tuple[str, str, int, str], list[tuple[Row, Contender]]] = {}
     for row, model in pending:
-        own = row.model if alone and row.kind != "baseline" else ""
+        own = row.model if alone and row.kind == "model" else ""
         portions.setdefault((row.data, row.split, row.seed, own), []).append((row, model))
     return [
         Task(data[name], splits[split], *(tuple(several) for several in zip(*portion, strict=True)))

@@ -65,7 +65,8 @@ def table(
     Table, index contender. First those with results on all splits of all data sets, by score; then
     the others; then the controls. Columns:
 
-    - ``kind``: ``"model"``, ``"baseline"`` or ``"control"``;
+    - ``kind``: ``"model"``, ``"baseline"``, ``"file"`` (the prediction of another program) or
+      ``"control"``;
     - ``score``;
     - ``difference`` to `against`, where both have results, and its interval ``low`` to ``high``;
     - ``verdict``: ``"better"``, ``"no different"``, ``"worse"``, ``"reference"``, or ``""`` where
@@ -77,7 +78,7 @@ def table(
       comparison, and `against` may name any of them;
     - ``sets`` (int): splits of data sets;
     - ``results`` and ``failed`` (int): data sets x splits x seeds;
-    - ``seconds``: mean of training and prediction, and ``peak_mb``: the largest;
+    - ``seconds``: mean of training and prediction, missing for files, and ``peak_mb``: the largest;
     - one column for each metric.
 
     Raises
