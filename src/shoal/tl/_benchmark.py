@@ -41,6 +41,8 @@ def benchmark(
     metrics: Sequence[str] | None = None,
     n_comps: int = 50,
     min_cells: int = 20,
+    n_draws: int = 5,
+    reference: str = "auto",
     against: str | None = None,
     layer: str | None = None,
     accept: str | Sequence[str] = (),
@@ -70,7 +72,7 @@ def benchmark(
         which is easily beaten.
     seeds
         Seeds of training, prediction and of the halves into which real cells are divided.
-    metrics, n_comps, min_cells
+    metrics, n_comps, min_cells, n_draws, reference
         As for :func:`shoal.tl.evaluate`, whose suite is ``"calibrated"`` here.
     against
         Contender that all others are compared with; the best if ``None``.
@@ -136,6 +138,7 @@ def benchmark(
     whole(n_comps, name="n_comps")
     whole(min_cells, name="min_cells")
     whole(n_boot, name="n_boot")
+    whole(n_draws, name="n_draws")
     several, numbers = read_models(models), read_seeds(seeds)
     key_in(
         SPLIT,
@@ -145,6 +148,7 @@ def benchmark(
     )
     caution = check_split(adata, resolve(adata, tell=False), accept=accept, call="sh.tl.benchmark")
     options = {"n_comps": n_comps, "min_cells": min_cells, "layer": layer}
+    options |= {"n_draws": n_draws, "reference": reference}
     wanted = {
         seed: [(row_of(one, data=HERE, split=SPLIT, seed=seed), one) for one in several]
         for seed in numbers
