@@ -24,9 +24,11 @@ SCORES = ("score", "score_low", "score_high", "achieved", "harm", "score_best")
 WORDS = ("kind", "reference", "verdict", "note", "embedding", "settings", "file", "same_as")
 OTHERS = ("seed", "steps", "metric", "value", "skill", "drf", "bds", "discriminates", "positive")
 OTHERS += ("negative", "seconds", "seconds_fit", "seconds_predict", "seconds_evaluate", "peak_mb")
+OTHERS += ("difference", "low", "high", "sets", "results", "failed")
 OTHERS += ("conditions", "skipped", "off", "transductive", "n_draws", "responds", "versions")
 REAL = (*CONTROLS, "second real half")  # contenders that are made of real cells
 LEAST, MOST = -2.0, 1.5  # ends of the picture of a score
+MANY = 12  # most metrics that a table shows side by side
 
 OLD = (
     "These scores were made before the reference was fixed: 0 is the baseline that turned out best, "
@@ -88,15 +90,16 @@ def _read(path: Path) -> Board | None:
     table = table.assign(version=table["version"].fillna("").astype(str))
     if "seed" not in table:
         table["seed"] = 0
-    beside = {"metric", "value"} <= set(table)
-    metrics = _one_column_a_metric(table) if beside else _columns_of_metrics(table)
-    if beside and "score" in metrics:
+    long = {"metric", "value"} <= set(table)
+    metrics = _one_column_a_metric(table) if long else _columns_of_metrics(table)
+    if long and "score" in metrics:
         alone = metrics.pop("score")  # a metric of that name is the score itself
         if "score" not in table:
             keys = pd.MultiIndex.from_frame(table[[*PLACE, "seed"]])
             table["score"] = alone.reindex(keys).to_numpy()
     means = metrics.groupby(level=PLACE).mean()
     rows = _rows(table, means)
+    beside = means.shape[1] > MANY
     return Board(path.stem, *_origin(path), rows, means.reindex(rows.index), beside)
 
 
@@ -134,6 +137,9 @@ def _rows(table: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
     rows = seeds.drop(columns="failed").groupby(level=PLACE, sort=False).mean()
     rows["seeds"] = seeds.groupby(level=PLACE, sort=False).size()
     rows["failed"] = seeds["failed"].groupby(level=PLACE, sort=False).sum()
+    if "results" in table:  # a row is a mean over seeds already
+        counts = table.set_index(PLACE)[["results", "failed"]].reindex(rows.index)
+        rows["failed"], rows["seeds"] = counts["failed"], counts.sum(axis=1)
     for column in text:
         said = text[column].dropna().astype(str)
         rows[column] = (

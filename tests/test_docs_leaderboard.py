@@ -72,8 +72,6 @@ def test_one_metric_a_row_or_one_a_column_are_the_same(tmp_path):
     wide = board(rows, tmp_path)
     long = rows.melt(set(rows) - {"energy"}, var_name="metric", value_name="value")
     beside = board(long, tmp_path)
-    assert beside.beside
-    assert not wide.beside
     pd.testing.assert_frame_equal(wide.rows, beside.rows)
     pd.testing.assert_frame_equal(wide.metrics, beside.metrics, check_names=False)
     assert wide.metrics["energy"].tolist() == [0.5, 2.5, 4.5]
@@ -105,17 +103,24 @@ def test_the_rows_of_a_benchmark_are_results(tmp_path):
         },
         "splits": {"unseen": {"by": "perturbation", "test": 0.3}},
         "models": ["perturbed_mean", "mean_shift"],
-        "evaluate": {"metrics": ["energy"]},
+        "evaluate": {"metrics": ["energy"], "n_draws": 1},
     }
     results = tmp_path / "benchmarks" / "results"
     results.mkdir(parents=True)
-    sh.benchmark.run(spec, folder=tmp_path / "out").to_csv(results / "theirs.csv", index=False)
+    sh.benchmark.run(spec | {"seeds": [0, 1]}, folder=tmp_path / "out")
+    shutil.copy(tmp_path / "out" / "scores.csv", results / "theirs.csv")
     (results / "theirs.yaml").touch()
     (found,) = leaderboard.boards(results)
-    assert set(found.rows.index.get_level_values("contender")) == {"perturbed_mean", "mean_shift"}
+    controls = {"positive control", "negative control", "control copy"}
+    names = set(found.rows.index.get_level_values("contender"))
+    assert names == {"perturbed_mean", "mean_shift"} | controls
+    assert set(found.rows["kind"]) == {"baseline", "control"}
+    assert set(found.rows["seeds"]) == {2}
+    assert set(found.rows["reference"]) == {"mean_shift"}
+    assert np.isfinite(found.rows[["score", "score_low", "score_high", "harm"]]).all(axis=None)
+    assert list(found.metrics) == ["energy"]
     assert set(found.rows.index.get_level_values("version")) == {sh.__version__}
     assert found.command == "shoal benchmark benchmarks/results/theirs.yaml -o theirs"
-    assert "energy" in found.metrics
 
 
 def test_other_tables_are_no_results(tmp_path):

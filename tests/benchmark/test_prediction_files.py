@@ -40,7 +40,7 @@ def row_of(spec, folder, model="theirs"):
 def test_it_is_judged_as_evaluate_judges_a_file(given, screen, tmp_path):
     spec, path = given
     rows = row_of(spec, tmp_path / "out").set_index("metric")
-    sh.tl.evaluate(screen, prediction=path, n_comps=8, metrics=list(rows.index), rng=0)
+    sh.tl.evaluate(screen, prediction=path, n_comps=8, n_draws=1, metrics=list(rows.index))
     summary = screen.uns["evaluation"]["summary"]
     np.testing.assert_allclose(rows["value"], summary.loc[rows.index, "value"], rtol=1e-5)
     assert set(rows["kind"]) == {"file"}

@@ -58,6 +58,7 @@ def test_every_result_has_its_line_and_its_file(spec, tmp_path):
         "benchmark.json",
         "leaderboard.csv",
         "leaderboard.md",
+        "scores.csv",
     }
 
 

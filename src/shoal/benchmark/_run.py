@@ -31,7 +31,7 @@ from ._files import (
 )
 from ._prepare import prepare
 from ._spec import read, refuse_imports
-from ._table import markdown, table
+from ._table import by_split, markdown, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -106,6 +106,8 @@ def run(
         the table that is returned.
     ``folder/leaderboard.csv``, ``folder/leaderboard.md``
         what :func:`table` makes of it, if anything succeeded.
+    ``folder/scores.csv``
+        the leaderboard of every split of every data set, one below the other.
 
     Raises
     ------
@@ -165,6 +167,7 @@ def run(
         if n_failed < len(rows):
             board = table(rows)
             board.to_csv(stage / "leaderboard.csv")
+            by_split(rows).to_csv(stage / "scores.csv", index=False)
             (stage / "leaderboard.md").write_text(f"{markdown(board)}\n", encoding="utf-8")
     return found
 

@@ -123,6 +123,27 @@ def table(
     )
 
 
+def by_split(rows: Sequence[Row]) -> pd.DataFrame:
+    """Return the leaderboard of every split of every data set, one below the other.
+
+    Columns are ``data``, ``split``, ``contender``, ``version`` (of shoal), those of `table` with the
+    values of the metrics, and ``note`` (why a contender failed). Splits on which all failed are
+    left out.
+    """
+    boards = []
+    for data, split in dict.fromkeys((row.data, row.split) for row in rows if not row.note):
+        own = [row for row in rows if (row.data, row.split) == (data, split)]
+        board = table(own, show="value").reset_index()
+        notes = {row.model: row.note for row in own if row.note}
+        versions = ", ".join(dict.fromkeys(row.versions.get("shoal", "") for row in own))
+        for at, (name, values) in enumerate(
+            {"data": data, "split": split, "version": versions}.items()
+        ):
+            board.insert(at, name, values)
+        boards.append(board.assign(note=board["contender"].map(notes).fillna("")))
+    return pd.concat(boards, ignore_index=True)
+
+
 def markdown(board: pd.DataFrame, *, digits: int = 3) -> str:
     """Write a leaderboard as a table of Markdown.
 
