@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from .._compat import require
-from .._contenders import transductive_marks
+from .._contenders import score_in_words, transductive_marks
 from .._staging import staged
 from ._panel import coherence_panel, evaluation_panel
 from ._plots import plane, skills
@@ -108,11 +108,15 @@ def write(text: str, out: Path) -> int:
 
 
 def _score(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """Return the numbers of the sentence about the score, and what to beware of in it."""
-    score, n = float(evaluation["params"].get("score", float("nan"))), len(evaluation["summary"])
+    """Return what the page says of the score, and what to beware of in it."""
+    params, n = evaluation["params"], len(evaluation["summary"])
+    ends = (float(params.get(name, float("nan"))) for name in ("score", "score_low", "score_high"))
     return {
-        "score": "–" if score != score else f"{score:.2f}",
-        "caution": str(evaluation["params"].get("caution", "")),
+        "score": score_in_words(*ends),
+        "verdict": str(params.get("verdict", "")),
+        "reference": str(params.get("reference", "")),
+        "responds": bool(params.get("responds", True)),
+        "caution": str(params.get("caution", "")),
         "n_metrics": n,
         "n_fit": n - len(unfit(evaluation)),
     }
