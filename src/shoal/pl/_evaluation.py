@@ -65,7 +65,7 @@ def verdict_of(result: dict[str, Any], *, width: int) -> str:
     if not said:
         score = float(params.get("score", np.nan))
         said = f"score {score_in_words(score, np.nan, np.nan)}" if score == score else "no score"
-    return "\n".join(map(plain, wrap(said, width)))
+    return "\n".join(map(plain, wrap(said, width, break_on_hyphens=False)))
 
 
 def chosen(result: dict[str, Any], metrics: Sequence[str] | None) -> pd.DataFrame:
