@@ -151,7 +151,7 @@ def evaluation_tables(result: dict[str, Any]) -> dict[str, Any]:
         "metrics": table(
             ordered,
             muted=muted,
-            hidden=("perfect", "skill_low", "skill_high", "drf", "bds", "best_value"),
+            hidden=("perfect", "skill_low", "skill_high", "reference", "drf", "bds", "best_value"),
         ),
         "contenders": table(contenders.loc[[*scores, *metrics(result)]], muted=muted),
         "conditions": conditions(result),
