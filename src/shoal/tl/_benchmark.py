@@ -67,9 +67,8 @@ def benchmark(
         Names of `shoal.models.available`, classes, or mappings with ``name``, ``label``,
         ``options`` (arguments of :func:`shoal.tl.fit`) and ``predict`` (those of the sampler). A
         prediction of another program is a mapping with ``contender``: ``{"file": path}``, and
-        ``label``, as for :class:`shoal.benchmark.Spec`. Have
-        a baseline among them: without one, skill is measured against a copy of the controls alone,
-        which is easily beaten.
+        ``label``, as for :class:`shoal.benchmark.Spec`. The reference that scores are measured from
+        is fitted whether it is among them or not.
     seeds
         Seeds of training, prediction and of the halves into which real cells are divided.
     metrics, n_comps, min_cells, n_draws, reference
