@@ -128,9 +128,9 @@ def table(
 def by_split(rows: Sequence[Row]) -> pd.DataFrame:
     """Return the leaderboard of every split of every data set, one below the other.
 
-    Columns are ``data``, ``split``, ``contender``, ``version`` (of shoal), those of `table` with the
-    values of the metrics, and ``note`` (why a contender failed). Splits on which all failed are
-    left out.
+    Columns are ``data``, ``split``, ``version`` (of shoal), ``contender``, those of `table` with
+    the values of the metrics, and ``note`` (why a contender failed). Splits on which all failed
+    are left out.
     """
     boards = []
     for data, split in dict.fromkeys((row.data, row.split) for row in rows if not row.note):
