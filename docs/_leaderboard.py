@@ -212,9 +212,13 @@ def _section(board: Board) -> str:
 
 
 def _glance(rows: pd.DataFrame) -> str:
-    """Return the table of mean scores: contenders by screens and splits."""
-    score = rows["score"].groupby(level=["contender", "data", "split"], sort=False).mean()
-    grid = score.unstack(["data", "split"])
+    """Return the table of mean scores: contenders by screens and splits.
+
+    Scores are bold where their interval lies above 0, and pale where it lies below.
+    """
+    several = rows.reindex(columns=["score", "score_low", "score_high"])
+    means = several.groupby(level=["contender", "data", "split"], sort=False).mean()
+    grid = means["score"].unstack(["data", "split"])
     places = list(dict.fromkeys((row[0], row[1]) for row in rows.index))
     grid = grid[places].dropna(how="all")
     grid.insert(0, "mean", grid.mean(axis=1))
@@ -225,7 +229,11 @@ def _glance(rows: pd.DataFrame) -> str:
     lines = []
     for name, values in grid.iterrows():
         cells = [_td(str(name)), _number(values.iloc[0]), _number(values.iloc[1], "{:.0f}")]
-        cells += [_number(v, shade=True) for v in values.iloc[2:]]
+        for place in places:
+            at = (name, *place)
+            _, low, high = means.loc[at] if at in means.index else (np.nan,) * 3
+            side = " above" if low > 0 else " below" if high < 0 else ""
+            cells.append(_number(values[place], side=side))
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return _wrapped(head, lines, "Mean scores", "lb-glance")
 
@@ -287,13 +295,12 @@ def _td(text: object, *, full: object = None) -> str:
     return f"<td>{escape(said)}{further}</td>"
 
 
-def _number(value: object, form: str = "{:.2f}", *, shade: bool = False) -> str:
+def _number(value: object, form: str = "{:.2f}", *, side: str = "") -> str:
     number = float("nan") if value is None else float(value)
     if not np.isfinite(number):
         return '<td class="num">–</td>'
     text = form.format(number).replace("-", "−")
     text = text.removeprefix("−") if text.strip("−0.") == "" else text
-    side = "" if not shade else " above" if number > 0.005 else " below" if number < -0.005 else ""
     return f'<td class="num{side}" data-v="{number:.6g}">{text}</td>'
 
 

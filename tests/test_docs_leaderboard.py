@@ -57,7 +57,10 @@ def lines(text):
 
 def test_a_row_is_the_mean_over_seeds_with_its_interval(tmp_path):
     found = board(scored(), tmp_path)
-    flow, shift, broken = lines(leaderboard.page([found]))
+    text = leaderboard.page([found])
+    flow, shift, broken = lines(text)
+    assert '<td class="num above" data-v="0.3">0.30</td>' in text  # its interval is above 0
+    assert '<td class="num" data-v="0">0.00</td>' in text
     assert flow[:6] == ["flow", "kang", "context", "model", "0.30", "0.20 to 0.60"]
     assert flow[6:] == ["0.00", "own_shift", "2", "–", "1.0", ""]
     assert shift[:6] == ["own_shift", "kang", "context", "baseline", "0.00", "−0.10 to 0.10"]
