@@ -81,13 +81,14 @@ def boards(folder: Path = RESULTS) -> list[Board]:
 
 
 def _read(path: Path) -> Board | None:
-    table = pd.read_csv(path, low_memory=False).rename(columns={"model": "contender"})
+    table = pd.read_csv(path, dtype={"version": str}, low_memory=False)
+    table = table.rename(columns={"model": "contender"})
     if not {"data", "split", "contender"} <= set(table):
         return None
     if "version" not in table:
         said = table.get("versions", pd.Series("", index=table.index)).astype(str)
         table["version"] = said.str.extract(r"\bshoal=(\S+)", expand=False)
-    table = table.assign(version=table["version"].fillna("").astype(str))
+    table = _newest(table.assign(version=table["version"].fillna("").astype(str)))
     if "seed" not in table:
         table["seed"] = 0
     long = {"metric", "value"} <= set(table)
@@ -101,6 +102,20 @@ def _read(path: Path) -> Board | None:
     rows = _rows(table, means)
     beside = means.shape[1] > MANY
     return Board(path.stem, *_origin(path), rows, means.reindex(rows.index), beside)
+
+
+def _newest(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the results of the newest version of each contender; other steps are another one."""
+    if "steps" in table:
+        steps = table["steps"].fillna(0).astype(int)
+        named = table["contender"] + ", " + steps.astype(str) + " steps"
+        table = table.assign(contender=named.where(steps > 0, table["contender"]))
+    versions = table.groupby(PLACE[:3])["version"]
+    return table[table["version"] == versions.transform(lambda own: max(own, key=_numbers))].copy()
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
 
 
 def _one_column_a_metric(table: pd.DataFrame) -> pd.DataFrame:

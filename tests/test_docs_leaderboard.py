@@ -126,6 +126,15 @@ def test_the_rows_of_a_benchmark_are_results(tmp_path):
     assert found.command == "shoal benchmark benchmarks/results/theirs.yaml -o theirs"
 
 
+def test_other_versions_and_other_steps_are_not_averaged(tmp_path):
+    old, long = scored(version="0.9", score=-1.0), scored(version="0.10", steps=3000, score=0.7)
+    rows = pd.concat([old, scored(version="0.10", steps=0), long])
+    found = board(rows[rows["contender"] == "flow"], tmp_path).rows.reset_index()
+    shown = found.set_index("contender")[["version", "score"]]
+    assert shown.loc["flow"].tolist() == ["0.10", pytest.approx(0.3)]
+    assert shown.loc["flow, 3000 steps"].tolist() == ["0.10", pytest.approx(0.7)]
+
+
 def test_other_tables_are_no_results(tmp_path):
     pd.DataFrame({"metric": ["energy"], "value": [1.0]}).to_csv(tmp_path / "x.csv", index=False)
     assert leaderboard.boards(tmp_path) == []
