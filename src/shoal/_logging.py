@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from ._settings import settings
@@ -20,3 +21,17 @@ def progress(items: Iterable[T], *, total: int | None = None, desc: str = "") ->
     from tqdm.auto import tqdm
 
     return tqdm(items, total=total, desc=desc, delay=1.0, leave=False)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let nothing through but errors: for work that is repeated, whose result is told once."""
+
+    def is_error(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR
+
+    logger.addFilter(is_error)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_error)

@@ -176,6 +176,9 @@ def benchmark(
     *,
     out: Out,
     jobs: Jobs = 1,
+    inner: Annotated[
+        int | None, Option(help="Inner folds of training, for models with tune.")
+    ] = None,
     retry: Annotated[bool, Option("--retry", help="Try again what failed.")] = False,
     trust: Trust = False,
     debug: Debug = False,
@@ -183,7 +186,7 @@ def benchmark(
     """Train and judge models, pass over what is done already, and print the leaderboard."""
     from .benchmark._run import leaderboard
 
-    typer.echo(leaderboard(spec, folder=out, jobs=jobs, retry=retry, trust=trust))
+    typer.echo(leaderboard(spec, folder=out, jobs=jobs, inner=inner, retry=retry, trust=trust))
 
 
 @app.command()

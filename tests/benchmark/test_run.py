@@ -23,9 +23,9 @@ def attempts(monkeypatch):
     """Collects what is attempted."""
     made, real = [], _run.attempt
 
-    def attempt(adata, row, model, scorer):
+    def attempt(adata, row, model, scorer, **options):
         made.append((row.model, row.seed))
-        return real(adata, row, model, scorer)
+        return real(adata, row, model, scorer, **options)
 
     monkeypatch.setattr(_run, "attempt", attempt)
     return made
@@ -44,7 +44,7 @@ def test_every_result_has_its_line_and_its_file(spec, tmp_path):
     assert (rows["note"] == "").all()
     assert rows["versions"].str.contains(f"shoal={sh.__version__} ").all()
     pd.testing.assert_frame_equal(
-        pd.read_csv(tmp_path / "rows.csv").fillna({"note": "", "file": ""}),
+        pd.read_csv(tmp_path / "rows.csv").fillna({"note": "", "file": "", "chosen": ""}),
         rows,
         check_dtype=False,
     )
@@ -176,7 +176,7 @@ def test_nothing_to_score_is_a_row_with_the_reason(spec, tmp_path):
 def test_an_interrupted_run_goes_on(spec, tmp_path, monkeypatch, attempts):
     real = _run.attempt
 
-    def interrupted(adata, row, model, scorer):
+    def interrupted(adata, row, model, scorer, **options):
         if row.model == "mean_shift":
             raise KeyboardInterrupt
         return real(adata, row, model, scorer)

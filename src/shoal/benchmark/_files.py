@@ -39,11 +39,10 @@ RECORD = {
 }
 WORDS = {"direction": ("higher", "lower", "target"), "per": ("condition", "screen")}
 KINDS = {
-    **dict.fromkeys(
-        ("data", "split", "model", "kind", "note", "settings", "file", "reference"), (str,)
-    ),
+    **dict.fromkeys(("data", "split", "model", "kind", "note", "settings"), (str,)),
+    **dict.fromkeys(("file", "reference", "chosen"), (str,)),
     **dict.fromkeys(("seconds_fit", "seconds_predict", "seconds_evaluate", "peak_mb"), NUMBER),
-    **dict.fromkeys(("versions", "metrics", "conditions", "losses", "draws"), (dict,)),
+    **dict.fromkeys(("versions", "metrics", "conditions", "losses", "draws", "tried"), (dict,)),
     "seed": (int,),
     **dict.fromkeys(("transductive", "responds"), (bool,)),
     "fingerprint": (list,),
@@ -110,6 +109,8 @@ def row_from(path: Path) -> Row:
         _checked(record, RECORD, metric)
     if any(type(value) is not str for value in entry["conditions"].values()):
         fault("a perturbation is no text")
+    if not all(_is(error, NUMBER) for error in entry["tried"].values()):
+        fault("an error within training is no number")
     prints = entry["fingerprint"]
     if any(type(own) is not list or not all(_is(x, (float,)) for x in own) for own in prints):
         fault("fingerprint is no table of numbers")
@@ -156,7 +157,16 @@ def _is(value: Any, kinds: Collection[type]) -> bool:
     )
 
 
-def digest(spec: Spec, data: Data, split: Split, model: Contender, row: Row, content: str) -> str:
+def digest(
+    spec: Spec,
+    data: Data,
+    split: Split,
+    model: Contender,
+    row: Row,
+    *,
+    content: str,
+    inner: int | None = None,
+) -> str:
     """Return a fingerprint of all that a result depends on.
 
     Parameters
@@ -168,6 +178,8 @@ def digest(spec: Spec, data: Data, split: Split, model: Contender, row: Row, con
         its name.
     content
         What identifies the cells of the data set, see `content_of`.
+    inner
+        Inner folds on which the settings of a model are chosen.
     """
     from .. import __version__
 
@@ -180,6 +192,7 @@ def digest(spec: Spec, data: Data, split: Split, model: Contender, row: Row, con
         row.file if row.kind == "file" else model,
         row.seed,
         spec.evaluate,
+        None if model.tune is None else inner,
         __version__,
     )
     return hashlib.sha256(json.dumps(_plain(parts), sort_keys=True).encode()).hexdigest()[:16]

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 from .._logging import logger, progress
 from .._staging import staged, stoppable
 from .._validate import whole
-from ..evaluation._attempt import attempt, failed, reason, row_of
+from ..evaluation._attempt import attempt, failed, row_of
 from ..evaluation._leaderboard import ABOUT
+from ..evaluation._models import read_inner
 from ..evaluation._prediction_file import refuse_files
 from ..evaluation._rows import Row, tidy
 from ..evaluation._scorer import Scorer
+from ..evaluation._shallow import reason
 from ._files import (
     content_of,
     digest,
@@ -50,12 +52,26 @@ IDENTITY = ("data", "split", "model", "seed", "kind", "settings")  # of a result
 
 @dataclass(frozen=True)
 class Task:
-    """Attempts on one split of one data set, which is prepared once for them."""
+    """Attempts on one split of one data set, which is prepared once for them.
+
+    Attributes
+    ----------
+    data, split
+        The data set and its split.
+    rows, models
+        The results, without values, and the model of each.
+    evaluate
+        Arguments of the evaluation.
+    inner
+        Inner folds for models of which one set of options is chosen.
+    """
 
     data: Data
     split: Split
     rows: tuple[Row, ...]
     models: tuple[Contender, ...]
+    evaluate: Mapping[str, Any]
+    inner: int | None
 
 
 def run(
@@ -63,6 +79,7 @@ def run(
     *,
     folder: str | Path,
     jobs: int = 1,
+    inner: int | None = None,
     retry: bool = False,
     trust: bool = False,
 ) -> pd.DataFrame:
@@ -83,6 +100,10 @@ def run(
         Processes at a time, of one thread each. With 1, all is done in this process, with the
         threads it has. More than one need a script that guards its entry by
         ``if __name__ == "__main__":``.
+    inner
+        Inner folds within the training cells, for models with sets of options (``tune``): the set
+        is chosen there, so that the test has no part in it. 3 if ``None``. See
+        :func:`shoal.tl.fit`.
     retry
         Whether results that failed are tried again.
     trust
@@ -96,7 +117,8 @@ def run(
     ``model``, ``kind``, ``seed``, ``metric``, ``value``, ``positive`` and ``negative`` (means of
     the two controls), ``discriminates``, ``note`` (why it failed), ``seconds_fit``,
     ``seconds_predict``, ``seconds_evaluate``, ``peak_mb``, ``settings``, ``file`` (digest of the
-    file of a prediction) and ``versions``. Files:
+    file of a prediction) and ``versions``; ``chosen``, the set of options that was chosen within
+    training. Files:
 
     ``folder/rows``
         a JSON file for each result, with the values of every condition.
@@ -112,9 +134,9 @@ def run(
     Raises
     ------
     ValueError
-        If the spec or `jobs` makes no sense, two results would have the same file, one prediction
-        would be judged on several splits, or the spec names code to import and `trust` is False.
-        The error lists that code.
+        If the spec, `jobs` or `inner` makes no sense, two results would have the same file, one
+        prediction would be judged on several splits, or the spec names code to import and `trust`
+        is False. The error lists that code.
     TypeError
         If the spec, or a part of it, is of a wrong kind.
     FileNotFoundError
@@ -146,15 +168,16 @@ def run(
     whole(jobs, name="jobs")
     if not trust:
         refuse_imports(spec)
-    wanted = list(_rows(spec))
+    inner = read_inner(inner, spec.models)
+    wanted = list(_rows(spec, inner))
     _refuse_twins(wanted)
     refuse_files(wanted)
     folder.mkdir(parents=True, exist_ok=True)
     pending = [pair for pair in wanted if not _is_done(folder, pair[0], retry=retry, tell=True)]
     write_manifest(folder, {stem(row): row.settings for row, _ in wanted})
     logger.info("%d of %d results are to be computed", len(pending), len(wanted))
-    tasks = _tasks(spec, pending, alone=jobs > 1)
-    work = _here(tasks, spec, folder) if jobs == 1 else _elsewhere(tasks, spec, folder, jobs)
+    tasks = _tasks(spec, pending, inner=inner, alone=jobs > 1)
+    work = _here(tasks, folder) if jobs == 1 else _elsewhere(tasks, folder, jobs)
     for _ in progress(work, total=len(tasks), desc="benchmark"):
         pass
     rows = read_rows(folder)
@@ -172,19 +195,23 @@ def run(
     return found
 
 
-def leaderboard(spec: Path, *, folder: Path, jobs: int, retry: bool, trust: bool) -> str:
+def leaderboard(
+    spec: Path, *, folder: Path, jobs: int, inner: int | None, retry: bool, trust: bool
+) -> str:
     """Run a benchmark, and return the first columns of its leaderboard as Markdown."""
-    run(spec, folder=folder, jobs=jobs, retry=retry, trust=trust)
+    run(spec, folder=folder, jobs=jobs, inner=inner, retry=retry, trust=trust)
     return markdown(table(folder)[list(ABOUT)])
 
 
-def _rows(spec: Spec) -> Iterator[tuple[Row, Contender]]:
+def _rows(spec: Spec, inner: int | None) -> Iterator[tuple[Row, Contender]]:
     """Yield all results that a spec asks for, without values, and the contender of each."""
     content = {data.name: content_of(data) for data in spec.data}
     for data, split, seed, model in product(spec.data, spec.splits, spec.seeds, spec.models):
         if data.name in split.data:
             row = row_of(model, data=data.name, split=split.name, seed=seed)
-            settings = digest(spec, data, split, model, row, content[data.name])
+            settings = digest(
+                spec, data, split, model, row, content=content[data.name], inner=inner
+            )
             yield replace(row, settings=settings), model
 
 
@@ -209,7 +236,9 @@ def _is_done(folder: Path, row: Row, *, retry: bool, tell: bool = False) -> bool
     return all(getattr(found, name) == getattr(row, name) for name in IDENTITY)
 
 
-def _tasks(spec: Spec, pending: Sequence[tuple[Row, Contender]], *, alone: bool) -> list[Task]:
+def _tasks(
+    spec: Spec, pending: Sequence[tuple[Row, Contender]], *, inner: int | None, alone: bool
+) -> list[Task]:
     """Return the work in portions.
 
     A portion is a split of a data set and a seed. If `alone`, each network is a portion of its own.
@@ -220,16 +249,20 @@ def _tasks(spec: Spec, pending: Sequence[tuple[Row, Contender]], *, alone: bool)
         own = row.model if alone and row.kind == "model" else ""
         portions.setdefault((row.data, row.split, row.seed, own), []).append((row, model))
     return [
-        Task(data[name], splits[split], *(tuple(several) for several in zip(*portion, strict=True)))
+        Task(
+            data[name],
+            splits[split],
+            *(tuple(several) for several in zip(*portion, strict=True)),
+            evaluate=spec.evaluate,
+            inner=inner,
+        )
         for (name, split, _, _), portion in portions.items()
     ]
 
 
-def work(task: Task, evaluate: Mapping[str, Any], folder: Path, adata: AnnData | Exception) -> None:
+def work(task: Task, folder: Path, adata: AnnData | Exception) -> None:
     """Do a task, and write each result as soon as it is there."""
-    scorer: Scorer | Exception = (
-        adata if isinstance(adata, Exception) else _scorer(adata, task, evaluate)
-    )
+    scorer: Scorer | Exception = adata if isinstance(adata, Exception) else _scorer(adata, task)
     if isinstance(scorer, Exception):
         logger.warning(
             "%s, %s: nothing can be attempted: %s", task.data.name, task.split.name, reason(scorer)
@@ -238,7 +271,7 @@ def work(task: Task, evaluate: Mapping[str, Any], folder: Path, adata: AnnData |
         if isinstance(adata, Exception) or isinstance(scorer, Exception):
             done = failed(row, f"not attempted: {reason(scorer)}")
         else:
-            done = attempt(adata, row, model, scorer)
+            done = attempt(adata, row, model, scorer, inner=task.inner)
         write_row(done, folder)
 
 
@@ -249,25 +282,25 @@ def _prepared(task: Task) -> AnnData | Exception:
         return err
 
 
-def _scorer(adata: AnnData, task: Task, evaluate: Mapping[str, Any]) -> Scorer | Exception:
+def _scorer(adata: AnnData, task: Task) -> Scorer | Exception:
     try:
-        return Scorer(adata, seed=task.rows[0].seed, **evaluate)
+        return Scorer(adata, seed=task.rows[0].seed, **task.evaluate)
     except Exception as err:  # noqa: BLE001 (others go on, and the rows say what it was)
         return err
 
 
-def _here(tasks: Iterable[Task], spec: Spec, folder: Path) -> Iterator[Task]:
+def _here(tasks: Iterable[Task], folder: Path) -> Iterator[Task]:
     """Do all tasks in this process, preparing a data set again only when another was between."""
     last: tuple[tuple[str, str], AnnData | Exception] | None = None
     for task in tasks:
         key = (task.data.name, task.split.name)
         if last is None or last[0] != key:
             last = (key, _prepared(task))
-        work(task, spec.evaluate, folder, last[1])
+        work(task, folder, last[1])
         yield task
 
 
-def _elsewhere(tasks: Iterable[Task], spec: Spec, folder: Path, jobs: int) -> Iterator[Task]:
+def _elsewhere(tasks: Iterable[Task], folder: Path, jobs: int) -> Iterator[Task]:
     """Do each task in a process of its own, `jobs` at a time; if one dies, its rows say so."""
     waiting, context = list(tasks), get_context("spawn")
     running: dict[int, tuple[SpawnProcess, Task]] = {}
@@ -275,9 +308,7 @@ def _elsewhere(tasks: Iterable[Task], spec: Spec, folder: Path, jobs: int) -> It
         while waiting or running:
             while waiting and len(running) < jobs:
                 task = waiting.pop(0)
-                process = context.Process(
-                    target=_child, args=(task, dict(spec.evaluate), folder), daemon=False
-                )
+                process = context.Process(target=_child, args=(task, folder), daemon=False)
                 with _one_thread():
                     process.start()
                 running[process.sentinel] = (process, task)
@@ -292,10 +323,10 @@ def _elsewhere(tasks: Iterable[Task], spec: Spec, folder: Path, jobs: int) -> It
             process.join()
 
 
-def _child(task: Task, evaluate: Mapping[str, Any], folder: Path) -> None:
+def _child(task: Task, folder: Path) -> None:
     try:
         with stoppable():
-            work(task, evaluate, folder, _prepared(task))
+            work(task, folder, _prepared(task))
     except KeyboardInterrupt as err:  # without a traceback: the first process says what happened
         raise SystemExit(128 + (err.args or (signal.SIGINT,))[0]) from None
 

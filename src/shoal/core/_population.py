@@ -91,14 +91,18 @@ class Population:
     def with_split(self, split: Ints) -> Population:
         """Return the same cells on other sides; what was read and does not depend on them is kept.
 
+        The sums of conditions and of training cells do, and are read again.
+
         Parameters
         ----------
         split
             (n_obs,) side of every cell, as in the attribute `split`.
         """
-        other = replace(self, split=split)
+        other = replace(self, split=split, reading=None)
         kept = ("names", "scale", "control_means", "control_zeros", "controls")
         other.__dict__.update({k: self.__dict__[k] for k in kept if k in self.__dict__})
+        if self.reading is not None:
+            other.__dict__["scale"] = self.reading.scale
         return other
 
     @property

@@ -14,6 +14,8 @@ from ..models.base._registry import model_class
 from ._meter import Meter
 from ._prediction_file import PredictionFile
 from ._rows import Row
+from ._shallow import reason, shallow
+from ._tuning import tuned
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -35,7 +37,9 @@ def row_of(contender: Contender, *, data: str, split: str, seed: int) -> Row:
     )
 
 
-def attempt(adata: AnnData, row: Row, contender: Contender, scorer: Scorer) -> Row:
+def attempt(
+    adata: AnnData, row: Row, contender: Contender, scorer: Scorer, *, inner: int | None = None
+) -> Row:
     """Train, predict and score a model; or read and score the prediction of another program.
 
     Parameters
@@ -48,6 +52,8 @@ def attempt(adata: AnnData, row: Row, contender: Contender, scorer: Scorer) -> R
         The model and its settings, or the file with the prediction.
     scorer
         Scores its prediction.
+    inner
+        Inner folds of training on which the settings of a model with ``tune`` are chosen.
 
     Returns
     -------
@@ -57,7 +63,7 @@ def attempt(adata: AnnData, row: Row, contender: Contender, scorer: Scorer) -> R
         if isinstance(contender, PredictionFile):
             numbers = _of_file(row, contender, scorer)
         else:
-            numbers = _of_model(adata, row, contender, scorer)
+            numbers = _of_model(adata, row, contender, scorer, inner=inner)
     except Exception as err:  # noqa: BLE001 (others go on, and the row says what it was)
         logger.warning(
             "%s on %s, %s, seed %d failed: %s",
@@ -71,12 +77,18 @@ def attempt(adata: AnnData, row: Row, contender: Contender, scorer: Scorer) -> R
     return replace(row, versions=versions(row.kind), **numbers)
 
 
-def _of_model(adata: AnnData, row: Row, model: Model, scorer: Scorer) -> dict[str, Any]:
+def _of_model(
+    adata: AnnData, row: Row, model: Model, scorer: Scorer, *, inner: int | None
+) -> dict[str, Any]:
     """Train a model, predict, and return the numbers of its row."""
     work = shallow(adata)
     options = ({} if scorer.layer is None else {"layer": scorer.layer}) | dict(model.options)
     model_class(model.model)  # imports what it needs, which is not part of training
     meter = Meter()
+    choice = None
+    if model.tune is not None:
+        choice = tuned(adata, model.model, model.tune, options=options, inner=inner, rng=row.seed)
+        options = dict(choice.options)
     trained = fit_model(work, model.model, rng=row.seed, **options)
     seconds_fit = meter.seconds
     cells = trained._population(None)
@@ -90,6 +102,8 @@ def _of_model(adata: AnnData, row: Row, model: Model, scorer: Scorer) -> dict[st
         "seconds_predict": seconds_predict,
         "seconds_evaluate": meter.seconds,
         "peak_mb": peak_mb,
+        "chosen": "" if choice is None else choice.name,
+        "tried": {} if choice is None else choice.errors,
     }
 
 
@@ -105,12 +119,6 @@ def failed(row: Row, note: str) -> Row:
     return replace(row, note=note, versions=versions(row.kind))
 
 
-def reason(err: BaseException) -> str:
-    """Return an error in one line."""
-    text = str(err.args[0]) if isinstance(err, KeyError) and err.args else str(err)
-    return f"{type(err).__name__}: {' '.join(text.split())}"
-
-
 def versions(kind: str) -> dict[str, str]:
     """Return the versions of the libraries that a result depends on."""
     installed = {"python": platform.python_version()}
@@ -118,16 +126,3 @@ def versions(kind: str) -> dict[str, str]:
         with suppress(PackageNotFoundError):  # a model of one's own need not have them
             installed[name] = version(name)
     return installed
-
-
-def shallow(adata: AnnData) -> AnnData:
-    """Return an AnnData with the same matrices; what is written into it is not in the first one."""
-    from anndata import AnnData
-
-    aligned = {
-        name: dict(getattr(adata, name)) for name in ("obsm", "varm", "obsp", "varp", "layers")
-    }
-    aligned["layers"].pop(None, None)  # newer versions of anndata list X there
-    return AnnData(
-        adata.X, obs=adata.obs.copy(), var=adata.var.copy(), uns=dict(adata.uns), **aligned
-    )

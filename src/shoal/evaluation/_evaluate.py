@@ -123,7 +123,9 @@ def evaluate(
     with opened(adata, prediction, layer=settings.layer) as given:
         if external is None or not external.takes_counts:
             refuse_counts(*given.recorded_in(adata), what="an evaluation")
-        fixed = reference_name(cells, settings.reference, split=split)
+        fixed = reference_name(
+            cells, settings.reference, split=split, embedding=settings.embedding, seed=seed
+        )
         baselines = baseline_names(adata, settings.baselines)
         if external is None and (baselines or settings.reference != AUTO):
             baselines = with_reference(baselines, fixed)

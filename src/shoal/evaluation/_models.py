@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from .._contenders import CONTROLS
-from .._validate import one_of
+from .._validate import one_of, whole
+from ..core._inner_folds import FOLDS
+from ..models.base._fitting import check_tried
 from ..models.base._registry import kind_of, model_class, registered
+from ._grid import merged, read_grid
 from ._prediction_file import EXAMPLE as EXAMPLE_OF_FILE
 from ._prediction_file import PredictionFile, checked_path
 
@@ -32,12 +35,16 @@ class Model:
         Arguments of :func:`shoal.tl.fit`.
     predict
         Arguments of the sampler.
+    tune
+        Sets of options of which one is chosen within training, as `shoal.tl.fit` takes them;
+        ``None`` if nothing is chosen.
     """
 
     label: str
     model: str | type
     options: Mapping[str, Any] = field(default_factory=dict)
     predict: Mapping[str, Any] = field(default_factory=dict)
+    tune: Any = None
 
     @property
     def kind(self) -> str:
@@ -54,8 +61,8 @@ def read_models(models: Any) -> tuple[Contender, ...]:
     Parameters
     ----------
     models
-        List of names, classes, or mappings with ``name``, ``label``, ``options`` and ``predict``;
-        for a prediction of another program, mappings with ``contender`` and ``label``.
+        List of names, classes, or mappings with ``name``, ``label``, ``options``, ``predict`` and
+        ``tune``; for a prediction of another program, mappings with ``contender`` and ``label``.
 
     Raises
     ------
@@ -103,7 +110,7 @@ def _model(entry: Any) -> Contender:
         return _prediction_file(entry)
     if isinstance(entry, (str, type)):
         entry = {"name": entry}
-    entry = known_keys(entry, ("name", "label", "options", "predict"), where="a model")
+    entry = known_keys(entry, ("name", "label", "options", "predict", "tune"), where="a model")
     if "name" not in entry:
         msg = (
             f"a model lacks 'name': {entry!r}; write it as in {EXAMPLE}, and a prediction of "
@@ -118,7 +125,10 @@ def _model(entry: Any) -> Contender:
         key: known_keys(entry.get(key) or {}, None, where=f"model {label!r}: {key}")
         for key in ("options", "predict")
     }
-    return Model(label, model, **further)
+    tune = entry.get("tune")
+    if tune is not None:
+        _check_tune(label, entry["name"], tune, further["options"])
+    return Model(label, model, **further, tune=tune)
 
 
 def _prediction_file(entry: Mapping[str, Any]) -> PredictionFile:
@@ -147,6 +157,37 @@ def _label(label: Any) -> str:
         )
         raise ValueError(msg)
     return label
+
+
+def _check_tune(label: str, model: str | type, tune: Any, options: Mapping[str, Any]) -> None:
+    """Raise what is wrong with the sets of options of a model, before any work is done."""
+    try:
+        for one in read_grid(tune):
+            check_tried(model, merged(options, one))
+    except (TypeError, ValueError) as err:
+        msg = f"model {label!r}: {err}"
+        raise type(err)(msg) from err
+
+
+def read_inner(inner: int | None, models: Iterable[Contender]) -> int | None:
+    """Return the checked number of inner folds; ``None`` if no model has anything to choose.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no whole number from 1 on, or there is nothing to choose.
+    """
+    choices = any(model.tune is not None for model in models)
+    if inner is None:
+        return FOLDS if choices else None
+    whole(inner, name="inner")
+    if not choices:
+        msg = (
+            f"inner={inner} folds are for choices, and no model has any: give one sets of options, "
+            'as in {"name": "flow", "tune": {"lr": [1e-3, 3e-4]}}, or leave out inner='
+        )
+        raise ValueError(msg)
+    return int(inner)
 
 
 def checked_name(name: Any, where: str) -> str:

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .._validate import one_of, some
 
@@ -35,7 +35,8 @@ class PredictionFile:
     label: str
     file: str
 
-    kind = "file"
+    kind: ClassVar[str] = "file"
+    tune: ClassVar[None] = None  # nothing to choose
 
     def of(self, row: Row) -> Path:
         """Return the path of the file for a result."""

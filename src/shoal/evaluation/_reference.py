@@ -10,15 +10,19 @@ import numpy as np
 from .._contenders import COPY
 from .._keys import SPLIT
 from .._validate import one_of
+from ..core._inner_folds import FOLDS
 from ..models.base._registry import names
-from ._baselines import CONTROL
+from ._baselines import CONTROL, baseline_names
+from ._tuning import reference_on_validation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pandas as pd
+
     from ..core._population import Population
 
-AUTO = "auto"
+AUTO, VALIDATION = "auto", "validation"
 REFERENCES: Mapping[str, str] = MappingProxyType(
     {
         "combination": "additive",
@@ -39,11 +43,18 @@ NEXT: Mapping[str, str] = MappingProxyType(
 
 
 def check_reference(reference: str) -> None:
-    """Raise ``ValueError`` unless a reference is ``"auto"`` or the name of a baseline."""
-    one_of(reference, (AUTO, *names("baseline")), name="reference")
+    """Raise ``ValueError`` unless a reference is a rule or the name of a baseline."""
+    one_of(reference, (AUTO, VALIDATION, *names("baseline")), name="reference")
 
 
-def reference_name(cells: Population, reference: str, *, split: str | None) -> str:
+def reference_name(
+    cells: Population,
+    reference: str,
+    *,
+    split: str | None,
+    embedding: str | pd.DataFrame | None = None,
+    seed: int = 0,
+) -> str:
     """Return the baseline that is to be the reference, before any is scored.
 
     Parameters
@@ -51,14 +62,41 @@ def reference_name(cells: Population, reference: str, *, split: str | None) -> s
     cells
         The screen.
     reference
-        Name of a baseline, or ``"auto"`` for that of the kind of split.
+        Name of a baseline; ``"auto"`` for that of the kind of split; ``"validation"`` for the one
+        that predicts conditions of ``"val"`` best, or conditions left out of training where there
+        are none, or these are scored.
     split
         Value of ``obs["split"]`` that is scored.
+    embedding
+        Vectors of the perturbations, for the baselines that use them.
+    seed
+        Seed of the choice on validation conditions.
 
     Returns
     -------
     Name of a baseline, or of the control copy.
+
+    Raises
+    ------
+    ValueError
+        If the reference is to be chosen on validation conditions, and all cells or those of
+        training are scored, or there are too few conditions to leave out.
     """
+    if reference == VALIDATION:
+        if split not in ("val", "test"):
+            msg = (
+                f"reference='validation' is chosen on conditions that are not scored, and "
+                f"split={split!r} scores those of training: score split='test', or name a baseline"
+            )
+            raise ValueError(msg)
+        several = [CONTROL, *baseline_names(cells.adata, AUTO)]
+        reference = reference_on_validation(
+            cells,
+            several,
+            embedding=embedding,
+            inner=FOLDS if split == "val" else None,
+            seed=seed,
+        ).name
     if reference != AUTO:
         return COPY if reference == CONTROL else reference
     if SPLIT not in cells.adata.obs:

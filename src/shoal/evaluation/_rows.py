@@ -78,6 +78,10 @@ class Row:
         Name of the reference: a baseline, or the control copy.
     responds
         Whether anything responds in the held-out conditions.
+    chosen
+        Which set of options was chosen within training; empty if nothing was.
+    tried
+        Every set of options -> its error within training, ``None`` where it could not be used.
     fingerprint
         Five numbers for each condition that tell whether another model predicts the same cells, as
         :func:`shoal.evaluation._same_cells.fingerprint` makes them. Conditions come again for the
@@ -104,6 +108,8 @@ class Row:
     draws: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     reference: str = ""
     responds: bool = True
+    chosen: str = ""
+    tried: Mapping[str, float | None] = field(default_factory=dict)
     fingerprint: Sequence[Sequence[float]] = field(default_factory=list)
 
     def loss(self, metric: str, of: str = "value") -> pd.Series:
@@ -130,7 +136,7 @@ def tidy(rows: Iterable[Row]) -> pd.DataFrame:
     for row in rows:
         about = {
             name: getattr(row, name)
-            for name in ("data", "split", "model", "kind", "transductive", "seed")
+            for name in ("data", "split", "model", "kind", "transductive", "seed", "chosen")
         }
         names = (
             "seconds_fit",

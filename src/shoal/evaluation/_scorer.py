@@ -76,7 +76,7 @@ class Scorer:
         check_reference(reference)
         chosen, drawn = chosen_metrics(metrics, SUITE), seed_of(seed)
         cells = population(adata, resolve(adata), layer=layer)
-        fixed = reference_name(cells, reference, split="test")
+        fixed = reference_name(cells, reference, split="test", embedding=embedding, seed=drawn)
         baselines = with_reference((), fixed)
         self.layer = layer
         self._tasks = evaluation_tasks(

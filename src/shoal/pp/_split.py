@@ -15,13 +15,13 @@ from .._validate import get_adata, listed, one_of
 from ..core._claims import claim_result
 from ..core._results import write_table
 from ..core._screen import perturbed_labels, resolve
+from ..core._split_plan import ASIDE, allot
+from ..core._split_request import Request
+from ..core._split_units import BY, make_items
 from ..core._view import check_writable
 from ._audit import CHECKS, refuse, run_checks, transductive
 from ._split_checks import SIDES, Facts
 from ._split_fits import train_fits
-from ._split_plan import ASIDE, allot
-from ._split_request import Request
-from ._split_units import BY, make_items
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from .._random import RNGLike
     from ..core._screen import Labels
-    from ._split_units import Items
+    from ..core._split_units import Items
 
 FEW = 10  # a held-out condition with fewer cells can hardly be judged
 

@@ -13,9 +13,9 @@ import pandas as pd
 from ..core._matrix import as_rows
 from ..core._population import SPLITS
 from ..core._screen import Labels
+from ..core._split_units import BY, level_of
 from ._split_fits import smiles_of
 from ._split_rows import identical_groups
-from ._split_units import BY, level_of
 
 if TYPE_CHECKING:
     from anndata import AnnData

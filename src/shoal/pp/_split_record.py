@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core._split_units import BY, make_items
 from ._split_checks import SIDES, TRAIN
 from ._split_fits import params_of
-from ._split_units import BY, make_items
 
 if TYPE_CHECKING:
     from ._split_checks import Facts

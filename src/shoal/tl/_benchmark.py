@@ -15,7 +15,7 @@ from ..core._results import write_table
 from ..core._screen import resolve
 from ..evaluation._attempt import attempt, row_of
 from ..evaluation._leaderboard import leaderboard
-from ..evaluation._models import read_models, read_seeds
+from ..evaluation._models import read_inner, read_models, read_seeds
 from ..evaluation._prediction_file import refuse_files
 from ..evaluation._rows import tidy
 from ..evaluation._scorer import Scorer
@@ -44,6 +44,7 @@ def benchmark(
     n_draws: int = 5,
     reference: str = "auto",
     against: str | None = None,
+    inner: int | None = None,
     layer: str | None = None,
     accept: str | Sequence[str] = (),
     n_boot: int = 2000,
@@ -65,7 +66,8 @@ def benchmark(
         :func:`shoal.pp.split`.
     models
         Names of `shoal.models.available`, classes, or mappings with ``name``, ``label``,
-        ``options`` (arguments of :func:`shoal.tl.fit`) and ``predict`` (those of the sampler). A
+        ``options`` (arguments of :func:`shoal.tl.fit`), ``predict`` (those of the sampler) and
+        ``tune`` (sets of options, one of which is chosen within training, see `inner`). A
         prediction of another program is a mapping with ``contender``: ``{"file": path}``, and
         ``label``, as for :class:`shoal.benchmark.Spec`. The reference that scores are measured from
         is fitted whether it is among them or not.
@@ -75,6 +77,9 @@ def benchmark(
         As for :func:`shoal.tl.evaluate`, whose suite is ``"calibrated"`` here.
     against
         Contender that all others are compared with; the best if ``None``.
+    inner
+        Inner folds within the training cells, on which one set of options is chosen of each model
+        with ``tune``, as :func:`shoal.tl.fit` does. 3 if ``None``.
     layer
         Layer of the real values, to learn and to be judged by; ``X`` if ``None``.
     accept
@@ -98,7 +103,8 @@ def benchmark(
     ``table``
         The leaderboard as :func:`shoal.benchmark.table` returns it.
     ``rows``
-        One line for each model, seed and metric, with the reason (``note``) where a model failed.
+        One line for each model, seed and metric, with the reason (``note``) where a model failed,
+        and the set of options that was ``chosen`` within training.
     ``params``, ``schema``, ``version``
         How it was made. ``caution`` names leaks of the split that were accepted.
 
@@ -109,8 +115,8 @@ def benchmark(
     KeyError
         If there is no ``obs["split"]``, or `against` or a metric is not known.
     ValueError
-        If a model, its label or a seed is not valid, test conditions are trained on and that is not
-        accepted, nothing can be scored, or all models failed.
+        If a model, its label, a seed or `inner` is not valid, test conditions are trained on and
+        that is not accepted, nothing can be scored, or all models failed.
     TypeError
         If `models` is no list, or a member neither name, class nor mapping.
     FileNotFoundError
@@ -139,6 +145,7 @@ def benchmark(
     whole(n_boot, name="n_boot")
     whole(n_draws, name="n_draws")
     several, numbers = read_models(models), read_seeds(seeds)
+    inner = read_inner(inner, several)
     key_in(
         SPLIT,
         adata.obs.columns,
@@ -156,7 +163,7 @@ def benchmark(
     rows = []
     for seed in progress(numbers, total=len(numbers), desc="seeds"):
         scorer = Scorer(adata, seed=seed, metrics=metrics, **options)
-        rows += [attempt(adata, row, contender, scorer) for row, contender in wanted[seed]]
+        rows += [attempt(adata, row, one, scorer, inner=inner) for row, one in wanted[seed]]
     board = leaderboard(rows, against=against, n_boot=n_boot, rng=rng)
     lines = tidy([replace(row, settings="-") for row in rows]).drop(
         columns=["data", "split", "settings"]

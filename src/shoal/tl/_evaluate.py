@@ -121,7 +121,9 @@ def evaluate(
         Baseline that skill and score are measured from. ``"auto"`` takes it from the kind of split:
         ``additive`` for combinations, ``mean_shift`` for whole perturbations and ``own_shift`` for
         all others. It is fitted also if `baselines` does not name it. With ``baselines=None`` or
-        without ``obs["split"]`` it is the control copy.
+        without ``obs["split"]`` it is the control copy. ``"validation"`` takes the baseline that
+        predicts the conditions of ``"val"`` best; where there are none, or these are scored, those
+        left out of training in three inner folds (:doc:`/user_guide/benchmark`).
     accept
         Names of leaks of ``obs["split"]`` to accept, such as ``"same_condition"``, see
         :doc:`/user_guide/splits`. Those that :func:`shoal.pp.split` accepted need not be named.

@@ -31,6 +31,8 @@ def fit(
     embedding: str | pd.DataFrame | None = None,
     config: Mapping[str, Any] | None = None,
     max_steps: int | None = None,
+    tune: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    inner: int | None = None,
     accept: str | Sequence[str] = (),
     rng: RNGLike = 0,
     mod: str | None = None,
@@ -76,6 +78,17 @@ def fit(
         Further arguments of the model's constructor: the width of a network, say.
     max_steps
         Training steps; the model's default if ``None``. Baselines have none.
+    tune
+        Options to choose among: arguments of this function such as ``lr``, ``preset`` and
+        ``config``. A mapping from options to lists of values, ``{"lr": [1e-3, 3e-4], "config":
+        {"width": [64, 128]}}``, of which all combinations are tried; or a list of sets of options.
+        The settings of baselines are in ``config``. Each set is trained on inner folds of the
+        training cells and predicts the conditions that they leave out; then the best is trained on
+        all of training. The test has no part in the choice.
+    inner
+        Number of inner folds; 3 if ``None``. They hold out what :func:`shoal.pp.split` holds out,
+        of the training cells: contexts for a split by context, and so on. With 1, a fifth is left
+        out once.
     accept
         Names of leaks of ``obs["split"]`` to accept, such as ``"same_condition"``, see
         :doc:`/user_guide/splits`. Those that :func:`shoal.pp.split` accepted need not be named.
@@ -89,7 +102,19 @@ def fit(
 
     Returns
     -------
-    The trained model, with ``predict``, ``save``, ``history`` and, for a network, ``module``.
+    The trained model, with ``predict``, ``save``, ``history`` and, for a network, ``module``. With
+    `tune` it also has ``tuning``, a table with a row for each set of options:
+
+    ``error``
+        Energy distance of the predicted to the real cells in the conditions that were left out,
+        divided by that of the controls that predictions start from: 0 is as good as a second
+        sample, 1 as good as a copy of the controls. NaN where nothing responds.
+    ``energy``, ``fold_1``, ...
+        Mean energy distance along 50 principal axes of the training cells, by which the set is
+        chosen, and the error in each fold.
+    ``n_conditions``, ``chosen``, ``note``
+        Conditions that were left out in all folds, whether the set was chosen, and why it could not
+        be used.
 
     Raises
     ------
@@ -99,12 +124,14 @@ def fit(
         - no model has that name;
         - ``obs["split"]`` holds other values than train, val, test and missing ones;
         - held-out conditions are trained on, and that is not accepted;
-        - there is nothing to learn from, or the values are raw counts.
+        - there is nothing to learn from, or the values are raw counts;
+        - `tune` is empty, no set of options in it could be used, or there are too few conditions
+          for the folds.
     KeyError
         If a column, slot or embedding does not exist, or a perturbation of training has no vector.
     TypeError
         If `model` is neither a name nor a class with ``setup_anndata`` and ``train``, or does not
-        know an argument.
+        know an argument or an option in `tune`.
 
     Examples
     --------
@@ -115,6 +142,11 @@ def fit(
     >>> model = sh.tl.fit(adata, "mean_shift")
     >>> model.predict(["P1"], n_cells=50).shape
     (50, 500)
+
+    Of the settings of a baseline, the one is taken that predicts left out conditions best:
+
+    >>> sh.pp.split(adata, by="perturbation", test=0.25, rng=0)
+    >>> model = sh.tl.fit(adata, "matching_mean", tune={"config": {"k": [1, 3]}})
     """
     from ..models.base._fitting import fit_model
 
@@ -122,17 +154,25 @@ def fit(
     if SPLIT in adata.obs:
         screen = resolve(adata, perturbation_key, control=control, tell=False)
         check_split(adata, screen, accept=accept, call="sh.tl.fit")
-    return fit_model(
-        adata,
-        model,
-        perturbation_key=perturbation_key,
-        control=control,
-        layer=layer,
-        use_rep=use_rep,
-        preset=preset,
-        embedding=embedding,
-        config=config,
-        max_steps=max_steps,
-        rng=rng,
+    options = {
+        "perturbation_key": perturbation_key,
+        "control": control,
+        "layer": layer,
+        "use_rep": use_rep,
+        "preset": preset,
+        "embedding": embedding,
+        "config": config,
+        "max_steps": max_steps,
         **training,
-    )
+    }
+    if tune is None:
+        if inner is not None:
+            msg = f"inner={inner} folds are for a choice, and there is none: pass tune= with them"
+            raise ValueError(msg)
+        return fit_model(adata, model, rng=rng, **options)
+    from ..evaluation._tuning import tuned
+
+    choice = tuned(adata, model, tune, options=options, inner=inner, rng=rng)
+    trained = fit_model(adata, model, rng=rng, **choice.options)
+    trained.tuning = choice.table
+    return trained

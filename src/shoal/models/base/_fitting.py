@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from ...core._population import Population
 
+SETUP = ("perturbation_key", "control", "layer", "use_rep")  # arguments of setup_anndata
+
 
 def fit_model(
     adata: AnnData,
@@ -54,13 +56,15 @@ def fit_model(
         Passed to the ``train`` of the class.
     """
     cls = model_class(model)
-    make_seed, train_seed = _seeds(rng)
-    named = {"preset": preset, "embedding": embedding}
-    given = {name: value for name, value in named.items() if value is not None}
-    given |= dict(config or {})  # a None of `config` is meant
-    settings = ({} if max_steps is None else {"max_steps": max_steps}) | training
-    make = _accepted(cls, cls, given, rng=make_seed)
-    steps = _accepted(cls, cls.train, settings, rng=train_seed)
+    make, steps = _arguments(
+        cls,
+        rng,
+        preset=preset,
+        embedding=embedding,
+        config=config,
+        max_steps=max_steps,
+        **training,
+    )
     materialize_view(adata)
     before = dict(adata.uns)
     try:
@@ -75,6 +79,43 @@ def fit_model(
     if isinstance(trained, Predictor):
         trained.expression.tell()
     return trained
+
+
+def check_tried(model: str | type, options: Mapping[str, Any]) -> None:
+    """Raise unless a model knows some arguments of :func:`fit_model`, before any work is done.
+
+    Parameters
+    ----------
+    model
+        Name or class.
+    options
+        Arguments of `fit_model`.
+
+    Raises
+    ------
+    TypeError
+        If there is no such argument or setting; the message lists those that there are.
+    ValueError
+        If the preset, or the value of a setting of the network, is not known.
+    """
+    cls = model_class(model)
+    options = {name: value for name, value in options.items() if name not in SETUP}
+    _arguments(cls, 0, **options)
+    recipes = getattr(cls, "recipes", None)
+    if recipes is None:  # a class that takes whatever is said tells by itself
+        return
+    from ._training import SETTINGS  # which loads torch
+
+    preset = options.get("preset")
+    made = {"n_latent", *inspect.signature(cls).parameters}
+    changes = {k: v for k, v in (options.get("config") or {}).items() if k not in made}
+    recipes.configured(recipes.default if preset is None else preset, changes)
+    known = [*list(inspect.signature(cls.train).parameters)[1:-1], *SETTINGS]
+    named = ("preset", "embedding", "config")
+    odd = [name for name in options if name not in (*known, *named)]
+    if odd:
+        msg = f"{cls.__name__} has no {odd[0]!r}: training takes {', '.join(known)}"
+        raise TypeError(msg)
 
 
 def fit_baseline(
@@ -102,6 +143,26 @@ def fit_baseline(
     trained = cls(cells, **_accepted(cls, cls, given, rng=make_seed))
     trained.train(**_accepted(cls, cls.train, {}, rng=train_seed))
     return trained
+
+
+def _arguments(
+    cls: Any,
+    rng: RNGLike,
+    *,
+    preset: str | None = None,
+    embedding: str | pd.DataFrame | None = None,
+    config: Mapping[str, Any] | None = None,
+    max_steps: int | None = None,
+    **training: Any,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the arguments of the constructor of a class, and those of its training."""
+    make_seed, train_seed = _seeds(rng)
+    named = {"preset": preset, "embedding": embedding}
+    given = {name: value for name, value in named.items() if value is not None}
+    given |= dict(config or {})  # a None of `config` is meant
+    settings = ({} if max_steps is None else {"max_steps": max_steps}) | training
+    make = _accepted(cls, cls, given, rng=make_seed)
+    return make, _accepted(cls, cls.train, settings, rng=train_seed)
 
 
 def _seeds(rng: RNGLike) -> tuple[int, int]:

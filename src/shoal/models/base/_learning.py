@@ -10,13 +10,12 @@ from ..._keys import SPLIT
 from ...core._gene_names import gene_names
 from ...core._population import Population, check_scale
 from ._embedding import embedding_of
-from ._given_cells import level_of
 from ._vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..._typing import Ints
+    from ..._typing import Floats, Ints
 
 NAMES_OF_TRAINING = (  # fields of a vocabulary that depend on which cells are training cells
     "trained",
@@ -70,7 +69,7 @@ def learn_vocabulary(
         nonnegative=len(cells.rows.cell_shape) == 1 and cells.training.lowest >= 0,
         transductive=transductive,
         symbols=_symbols(cells, use_rep),
-        level=level_of(cells, use_rep),
+        level=_level(cells, use_rep),
         **seen,
     )
 
@@ -110,6 +109,12 @@ def _symbols(cells: Population, use_rep: str | None) -> tuple[str, ...]:
         return ()
     genes = gene_names(cells.adata, cells.screen)
     return () if genes.key is None else genes.symbols
+
+
+def _level(cells: Population, use_rep: str | None) -> Floats:
+    """Return the mean training cell, of genes with no value below 0; else nothing."""
+    own = cells.training
+    return own.sums / own.n if use_rep in (None, "X") and own.lowest >= 0 else np.empty(0)
 
 
 def _perturbed_first(

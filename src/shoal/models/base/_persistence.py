@@ -12,6 +12,7 @@ from ._plain import HOLDS
 from ._registry import class_of_saved, name_of
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
     from ...core._population import Population
@@ -33,9 +34,13 @@ class Stored:
     not_saved
         Names of further attributes that a loaded model can do without, or makes again when it
         needs them.
+    tuning
+        Options that were tried before training, and their errors, as :func:`shoal.tl.fit` returns
+        them; ``None`` if nothing was chosen.
     """
 
-    state: ClassVar[tuple[str, ...]] = ()
+    state: ClassVar[tuple[str, ...]] = ("tuning",)
+    tuning: pd.DataFrame | None = None
     not_saved: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[tuple[str, ...]]
     _cells: Population | None
@@ -163,7 +168,9 @@ class Stored:
                 "not have: set it in __init__, or take it out of state"
             )
             raise ValueError(msg)
-        return {name: getattr(self, name) for name in names}
+        values = {name: getattr(self, name) for name in names}
+        own = vars(self)  # what a class has as None is not of this model
+        return {n: value for n, value in values.items() if value is not None or n in own}
 
     def _check_complete(self, entry: dict[str, Any]) -> None:
         """Raise ``ValueError`` unless a model made of the entry has all attributes of this one."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from ..core._screen import Screen
+    from ._screen import Screen
     from ._split_draw import Taker
     from ._split_request import Request
     from ._split_units import Items
@@ -28,8 +28,35 @@ ASIDE = "aside"  # neither trained on nor predicted
 LEAST = 0.5  # of a unit: what a share has to come to
 
 
-def allot(items: Items, screen: Screen, request: Request, rng: np.random.Generator) -> list[str]:
+def able_units(items: Items, request: Request) -> list[str]:
+    """Return the units that can be held out, each by itself."""
+    taker = _taker(items, parts_seen=request.parts_seen)
+    able = [unit for unit in items.units if taker.can(unit)]
+    return [c for c in able if c in items.control_levels] if request.zero_shot else able
+
+
+def allot(
+    items: Items,
+    screen: Screen,
+    request: Request,
+    rng: np.random.Generator,
+    *,
+    among: list[str] | None = None,
+) -> list[str]:
     """Return the side of every item: ``"train"``, ``"val"``, ``"test"`` or ``"aside"``.
+
+    Parameters
+    ----------
+    items
+        Conditions of a screen.
+    screen
+        Its names.
+    request
+        What is held out.
+    rng
+        Draws it.
+    among
+        Units that may be held out, in order; all that can be if ``None``.
 
     Raises
     ------
@@ -39,10 +66,9 @@ def allot(items: Items, screen: Screen, request: Request, rng: np.random.Generat
         If a name is not in the screen.
     """
     taker = _taker(items, parts_seen=request.parts_seen)
-    able = [unit for unit in items.units if taker.can(unit)]
+    able = able_units(items, request) if among is None else among
     test, bare = TEST if request.test is None else request.test, []
     if request.zero_shot:
-        able = [context for context in able if context in items.control_levels]
         test, bare = _of_controls_alone(items, screen, test)
     if not able and not bare:
         msg = (

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .._validate import key_in
-from ..core._population import doses_of
+from ._population import doses_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from .._typing import Bools, Ints
-    from ..core._screen import Labels, Screen
+    from ._screen import Labels, Screen
 
 # What is held out -> the other column of the screen, beside the perturbation.
 BY: Mapping[str, str | None] = MappingProxyType(
