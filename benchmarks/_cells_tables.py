@@ -30,8 +30,11 @@ SHOWN = {
 }
 
 
-def told(done: pd.DataFrame, before: pd.DataFrame | None) -> str:
-    """Return all tables as markdown; `before` holds the rows of an earlier version."""
+def told(done: pd.DataFrame, before: pd.DataFrame | None, *, brief: bool = False) -> str:
+    """Return all tables as markdown; `before` holds the rows of an earlier version.
+
+    The table of variants is left out if `brief`.
+    """
     default = done[done["variant"] == "default"]
     earlier = default.iloc[:0] if before is None else before[before["variant"] == "default"]
     shared = pd.MultiIndex.from_frame(default[[*PLACE, "seed"]])
@@ -47,7 +50,7 @@ def told(done: pd.DataFrame, before: pd.DataFrame | None) -> str:
         *(scores(place, now, then) for place, now, then in places(default, earlier)),
         worse(default, earlier),
         ahead(default),
-        variants(done),
+        "" if brief else variants(done),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

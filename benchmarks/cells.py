@@ -2,7 +2,7 @@
 
     python benchmarks/cells.py run --csv FILE [--data renge kang] [--split context] [--models simple networks flow]
                                    [--variants default raw] [--seeds 0 1 2] [--steps 3000] [--jobs 2] [--folder DIR]
-    python benchmarks/cells.py tables --csv FILE [--before FILE]
+    python benchmarks/cells.py tables --csv FILE [--before FILE] [--brief]
 
 `run` appends one row for every screen, split, seed, model and variant as it comes, and leaves out rows that the csv holds. A
 model is fitted once for all variants that differ only in how cells are generated. `tables` prints markdown: genes called in
@@ -250,6 +250,7 @@ def main() -> None:
     scored.add_argument("--folder", type=Path, default=FOLDER)
     shown = commands.add_parser("tables")
     shown.add_argument("--before", type=Path, help="csv of an earlier version")
+    shown.add_argument("--brief", action="store_true", help="leave out the table of variants")
     for command in (scored, shown):
         command.add_argument("--csv", type=Path, required=True)
     given = parser.parse_args()
@@ -257,7 +258,8 @@ def main() -> None:
         with threadpool_limits(1):
             run(given)
     else:
-        print(told(read(given.csv), None if given.before is None else read(given.before)))
+        before = None if given.before is None else read(given.before)
+        print(told(read(given.csv), before, brief=given.brief))
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ from shoal.core._population import population
 from shoal.core._screen import resolve
 from shoal.evaluation._baselines import baseline_names
 from shoal.evaluation._inner_error import InnerError, relative
+from shoal.evaluation._inner_reference import reference_on_validation
 from shoal.evaluation._reference import REFERENCES
-from shoal.evaluation._tuning import reference_on_validation
 from shoal.models.base._fitting import fit_baseline
 
 FOLDER = Path(os.environ.get("SHOAL_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
@@ -76,7 +76,7 @@ def row(name: str, by: str, *, seeds: list[int], inner: int) -> dict[str, object
         sh.pp.split(adata, by=by, test=0.25, rng=seed, accept=["identical_cells"], overwrite=True)
         cells = population(adata, resolve(adata, tell=False))
         names = ["control", *baseline_names(adata, "auto")]
-        choice = reference_on_validation(cells, names, inner=inner, seed=seed)
+        choice = reference_on_validation(cells, names, within=True, inner=inner, seed=seed)
         test = on_test(cells, names, seed=seed)
         within = choice.table["error"].to_numpy()
         both = np.isfinite(within) & np.isfinite(test.to_numpy())

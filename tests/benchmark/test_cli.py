@@ -35,6 +35,19 @@ def test_it_prints_the_leaderboard(path, tmp_path):
     )
 
 
+def test_choices_within_training(spec, tmp_path):
+    tune = {"name": "perturbed_mean", "tune": {"config": {"max_cells": [2, 1000]}}}
+    path = tmp_path / "spec.yaml"
+    path.write_text(json.dumps(spec | {"models": ["mean_shift", tune]}))
+    for inner, code in (("2", 0), ("0", 1)):
+        done = runner.invoke(
+            app, ["benchmark", str(path), "-o", str(tmp_path / "out"), "--inner", inner]
+        )
+        assert done.exit_code == code, done.stderr
+    assert "inner must be a whole number of at least 1" in done.stderr
+    assert "max_cells=1000" in (tmp_path / "out" / "rows.csv").read_text()
+
+
 def test_an_error_is_a_line(path, tmp_path):
     path.write_text("data: {}\nmodel: []\n")
     done = runner.invoke(app, ["benchmark", str(path), "-o", str(tmp_path / "out")])

@@ -111,11 +111,17 @@ def test_neither_test_cells_nor_the_order_of_rows_matter(screen):
     assert any((a != b).any() for a, b in zip(whole, folds_of(screen, seed=1), strict=True))
 
 
+def test_there_are_as_many_folds_as_units_where_nobody_says(screen):
+    sh.pp.split(screen, by="context", test=["c0", "c1"], accept=["identical_cells"])
+    assert len(folds_of(screen, None)) == 2
+
+
 @pytest.mark.parametrize(
     ("options", "n", "told"),
     [
         ({"by": "context", "test": ["c0"]}, 4, "inner=4 folds need as many.*'context'.*inner=3"),
         ({"by": "context", "test": ["c0", "c1", "c2"]}, 2, "there are 0: hold out less"),
+        ({"by": "context", "test": ["c0", "c1", "c2"]}, None, "there are 0: hold out less"),
         ({"by": "perturbation", "test": ["A"]}, 9, "there are 5: ask for inner=5"),
     ],
 )

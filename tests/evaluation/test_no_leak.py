@@ -11,7 +11,7 @@ import pytest
 import shoal as sh
 from shoal.core._population import population
 from shoal.core._screen import resolve
-from shoal.evaluation._tuning import reference_on_validation
+from shoal.evaluation._inner_reference import reference_on_validation
 from shoal.models.base._registry import names
 
 from ..helpers import dense

@@ -102,7 +102,7 @@ def run(
         ``if __name__ == "__main__":``.
     inner
         Inner folds within the training cells, for models with sets of options (``tune``): the set
-        is chosen there, so that the test has no part in it. 3 if ``None``. See
+        is chosen there, so that the test has no part in it. See
         :func:`shoal.tl.fit`.
     retry
         Whether results that failed are tried again.

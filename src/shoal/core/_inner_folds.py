@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ._split_units import Items
 
 SHARE = 0.2  # of the units of training, where one part is left out
-FOLDS = 3  # where nobody says how many
+FOLDS = 3  # where nobody says how many, and there are as many units
 TRAIN, TEST, NONE = 0, 2, -1  # in Population.split
 
 
@@ -105,7 +105,7 @@ def without_units(
     return np.where(cells.train, lookup[items.code], split)
 
 
-def inner_folds(cells: Population, n_folds: int, *, seed: int) -> tuple[Ints, ...]:
+def inner_folds(cells: Population, n_folds: int | None = None, *, seed: int) -> tuple[Ints, ...]:
     """Return the (n_obs,) side of every cell in each fold, see `without_units`.
 
     All units of training are dealt into the folds. With one fold, a fifth of them is left out.
@@ -115,7 +115,7 @@ def inner_folds(cells: Population, n_folds: int, *, seed: int) -> tuple[Ints, ..
     cells
         The screen.
     n_folds
-        Number of folds.
+        Number of folds. ``None`` for three, or as many as there are units.
     seed
         Seed that deals the units. The order of the cells does not matter.
 
@@ -133,8 +133,12 @@ def inner_folds(cells: Population, n_folds: int, *, seed: int) -> tuple[Ints, ..
         )
         raise ValueError(msg)
     items, units = training_items(cells, kind)
-    if kind.by == "dose" and len(units) < n_folds:  # none between others: any that can be spared
+    if kind.by == "dose" and len(units) < (
+        n_folds or 1
+    ):  # none between others: any that can be spared
         units = able_units(items, kind)
+    if n_folds is None:
+        n_folds = min(FOLDS, max(len(units), 1))
     if len(units) < n_folds:
         fix = f"ask for inner={len(units)}" if units else "hold out less for the test"
         msg = (

@@ -10,7 +10,6 @@ from typing import Any
 
 from .._contenders import CONTROLS
 from .._validate import one_of, whole
-from ..core._inner_folds import FOLDS
 from ..models.base._fitting import check_tried
 from ..models.base._registry import kind_of, model_class, registered
 from ._grid import merged, read_grid
@@ -170,18 +169,17 @@ def _check_tune(label: str, model: str | type, tune: Any, options: Mapping[str, 
 
 
 def read_inner(inner: int | None, models: Iterable[Contender]) -> int | None:
-    """Return the checked number of inner folds; ``None`` if no model has anything to choose.
+    """Return the checked number of inner folds; ``None`` if it is not said.
 
     Raises
     ------
     TypeError, ValueError
         If it is no whole number from 1 on, or there is nothing to choose.
     """
-    choices = any(model.tune is not None for model in models)
     if inner is None:
-        return FOLDS if choices else None
+        return None
     whole(inner, name="inner")
-    if not choices:
+    if all(model.tune is None for model in models):
         msg = (
             f"inner={inner} folds are for choices, and no model has any: give one sets of options, "
             'as in {"name": "flow", "tune": {"lr": [1e-3, 3e-4]}}, or leave out inner='

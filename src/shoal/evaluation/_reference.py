@@ -10,10 +10,9 @@ import numpy as np
 from .._contenders import COPY
 from .._keys import SPLIT
 from .._validate import one_of
-from ..core._inner_folds import FOLDS
 from ..models.base._registry import names
 from ._baselines import CONTROL, baseline_names
-from ._tuning import reference_on_validation
+from ._inner_reference import reference_on_validation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,7 +93,7 @@ def reference_name(
             cells,
             several,
             embedding=embedding,
-            inner=FOLDS if split == "val" else None,
+            within=split == "val",
             seed=seed,
         ).name
     if reference != AUTO:

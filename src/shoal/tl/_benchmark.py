@@ -79,7 +79,7 @@ def benchmark(
         Contender that all others are compared with; the best if ``None``.
     inner
         Inner folds within the training cells, on which one set of options is chosen of each model
-        with ``tune``, as :func:`shoal.tl.fit` does. 3 if ``None``.
+        with ``tune``, as :func:`shoal.tl.fit` does.
     layer
         Layer of the real values, to learn and to be judged by; ``X`` if ``None``.
     accept

@@ -86,9 +86,9 @@ def fit(
         training cells and predicts the conditions that they leave out; then the best is trained on
         all of training. The test has no part in the choice.
     inner
-        Number of inner folds; 3 if ``None``. They hold out what :func:`shoal.pp.split` holds out,
-        of the training cells: contexts for a split by context, and so on. With 1, a fifth is left
-        out once.
+        Number of inner folds; 3 if ``None``, or as many as there are units. They hold out what
+        :func:`shoal.pp.split` holds out, of the training cells: contexts for a split by context,
+        and so on. With 1, a fifth is left out once.
     accept
         Names of leaks of ``obs["split"]`` to accept, such as ``"same_condition"``, see
         :doc:`/user_guide/splits`. Those that :func:`shoal.pp.split` accepted need not be named.

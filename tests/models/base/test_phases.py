@@ -7,12 +7,13 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
-from lightning.pytorch.callbacks import Callback
 
 import shoal as sh
 
 torch = pytest.importorskip("torch", reason="networks need the extra 'models'")
 pytest.importorskip("scvi", reason="networks need the extra 'models'")
+
+from lightning.pytorch.callbacks import Callback  # noqa: E402
 
 from shoal.models.base._inner import with_inner  # noqa: E402
 
