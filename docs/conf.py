@@ -17,7 +17,8 @@ from sphinx.ext.napoleon.docstring import NumpyDocstring
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-import _models  # noqa: E402 (beside this file)
+import _leaderboard  # noqa: E402 (beside this file)
+import _models  # noqa: E402
 
 ONLINE = "READTHEDOCS" in os.environ  # elsewhere the build needs no network
 
@@ -88,7 +89,8 @@ if not ONLINE:
 html_theme = "sphinx_book_theme"
 html_title = "shoal"
 html_static_path = ["_static"]
-html_css_files = ["shoal.css"]
+html_css_files = ["shoal.css", "leaderboard.css"]
+html_js_files = [("leaderboard.js", {"defer": "defer"})]
 html_show_sourcelink = False
 html_theme_options = {
     "repository_url": repository,
@@ -173,3 +175,4 @@ def setup(app: Sphinx) -> None:
     _collect_tutorials()
     _describe_commands()
     _models.write()
+    _leaderboard.write()

@@ -22,6 +22,30 @@ SAME = "same_as"  # column of a table of scores: further names of the predicted 
 TRANSDUCTIVE = " †"  # stands after names whose embedding has seen held-out cells
 
 
+def score_in_words(score: float, low: float, high: float) -> str:
+    """Return a score with its interval as text, such as ``"0.31 (0.12 to 0.48)"``; ``"–"`` if NaN.
+
+    The reference, which is 0 by definition, has no interval, and neither has what has NaN as ends.
+    """
+    if score != score:
+        return "–"
+    own, *ends = (f"{value:.2f}".replace("-0.00", "0.00") for value in (score, low, high))
+    said = own if low != low or high != high or low == high else f"{own} ({' to '.join(ends)})"
+    return said.replace("-", "−")
+
+
+def rival_of(metric: pd.Series) -> str:
+    """Return what a metric is compared with, from its row of the summary: its reference.
+
+    The suites of other packages have none. Then it is the best baseline; ``""`` without one.
+    """
+    for column in ("reference", "best_baseline"):
+        name = metric.get(column)
+        if isinstance(name, str) and name:
+            return name
+    return ""
+
+
 def transductive_marks(contenders: pd.DataFrame) -> dict[str, str]:
     """Return name -> marked name, for the rows of a table of scores that are ``transductive``."""
     if "transductive" not in contenders:  # a result of an earlier version

@@ -44,7 +44,7 @@ def test_every_result_has_its_line_and_its_file(spec, tmp_path):
     assert (rows["note"] == "").all()
     assert rows["versions"].str.contains(f"shoal={sh.__version__} ").all()
     pd.testing.assert_frame_equal(
-        pd.read_csv(tmp_path / "rows.csv").fillna({"note": "", "chosen": ""}),
+        pd.read_csv(tmp_path / "rows.csv").fillna({"note": "", "file": "", "chosen": ""}),
         rows,
         check_dtype=False,
     )
@@ -58,6 +58,7 @@ def test_every_result_has_its_line_and_its_file(spec, tmp_path):
         "benchmark.json",
         "leaderboard.csv",
         "leaderboard.md",
+        "scores.csv",
     }
 
 

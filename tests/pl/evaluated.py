@@ -9,7 +9,7 @@ import pandas as pd
 from shoal.metrics._calibration import bds, best_baseline, discriminates, drf, loss
 from shoal.metrics._skill import skill
 
-from ..report.conftest import BASELINES, CONTENDERS, UNFIT, write_evaluation
+from ..report.conftest import BASELINES, CONTENDERS, REFERENCE, UNFIT, write_evaluation
 
 KINDS = {"effect": ("weak", "medium", "strong"), "coherence": ("low", "medium", "high")}
 QUALITY = dict(
@@ -68,8 +68,16 @@ def consistent(n: int = 40, *, contexts: tuple[str, ...] = ("",), seed: int = 0)
     )
     entry["table"] = mine.reindex(index=conditions.index, columns=entry["table"].columns)
     _summarise(summary, scores, contenders)
-    contenders.insert(0, "score", [QUALITY[c] - 0.5 for c in CONTENDERS])
-    entry["params"]["score"] = float(summary.loc[summary["discriminates"], "skill"].mean())
+    quality = np.array([QUALITY[c] for c in CONTENDERS])
+    standing = {
+        "score": quality - 0.5,
+        "score_low": quality - 0.6,
+        "score_high": quality - 0.4,
+        "achieved": quality,
+        "harm": np.maximum(-quality, 0),
+    }
+    for at, (name, own) in enumerate(standing.items()):
+        contenders.insert(at, name, own)
     entry["strata"] = _strata(scores, conditions)
     return adata
 
@@ -94,7 +102,7 @@ def _summarise(summary: pd.DataFrame, scores: pd.DataFrame, contenders: pd.DataF
         }
         good, bad = lost["positive control"], lost["negative control"]
         best = BASELINES[best_baseline(np.stack([lost[b] for b in BASELINES]))]
-        found = skill(lost["prediction"], lost[best], positive_control=good, n_boot=100)
+        found = skill(lost["prediction"], lost[REFERENCE], positive_control=good, n_boot=100)
         range_fraction, score = drf(good, bad), bds(good, bad)
         summary.loc[metric, "best_baseline"] = best
         summary.loc[metric, "discriminates"] = discriminates(range_fraction, score)
@@ -105,6 +113,7 @@ def _summarise(summary: pd.DataFrame, scores: pd.DataFrame, contenders: pd.DataF
             "value": "prediction",
             "positive": "positive control",
             "best_value": best,
+            "reference_value": REFERENCE,
         }.items():
             summary.loc[metric, column] = contenders.loc[who, metric]
         summary.loc[metric, "negative"] = contenders.loc["negative control", metric]

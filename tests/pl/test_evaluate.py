@@ -50,8 +50,29 @@ def test_every_metric_has_its_skill_and_interval(judged):
         table[["skill_low", "skill_high"]].dropna().round(9).itertuples(index=False, name=None)
     )
     title = ax.get_title(loc="left")
-    assert title.startswith("flow   score ")
-    assert f"{table['skill'][good].mean():.2f}" in title
+    assert title == (
+        "flow   40 conditions   5 draws of halves and controls\n"
+        "flow wins on 9, loses on 4 and ties on 16 of 29 metrics against mean\nshift; score −0.27"
+    )
+    assert {"0:\nmean shift", "1: second\nexperiment"} <= {t.get_text() for t in ax.texts}
+
+
+def test_where_nothing_responds_the_title_says_so(judged):
+    params = judged.uns["evaluation"]["params"]
+    said = "nothing to predict here: unchanged controls are the right answer"
+    params |= {"responds": False, "verdict": f"{said}; my-model_$1 invents a response (-0.2)"}
+    title = " ".join(sh.pl.evaluate(judged).get_title(loc="left").split())
+    assert title.endswith(f"{said}; my-model_\\$1 invents a response (−0.2)")
+    (note,) = [t.get_text() for t in sh.pl.leaderboard(judged).texts if "predict" in t.get_text()]
+    assert " ".join(note.split()) == said
+
+
+def test_a_suite_without_a_reference_has_a_score_alone(judged):
+    params = judged.uns["evaluation"]["params"]
+    for name in ("reference", "verdict", "responds", "n_draws", "score_low", "score_high"):
+        del params[name]
+    ax = sh.pl.evaluate(judged)
+    assert ax.get_title(loc="left") == "flow   40 conditions\nscore −0.27"
 
 
 def test_metrics_that_do_not_discriminate_are_grey_and_hollow(judged):
@@ -76,7 +97,7 @@ def test_families_head_their_metrics_and_baselines_are_named(judged):
 
 def test_a_metric_without_a_skill_keeps_its_row(judged):
     summary(judged).loc["mmd", ["skill", "skill_low", "skill_high"]] = np.nan
-    judged.uns["evaluation"]["params"]["score"] = np.nan
+    judged.uns["evaluation"]["params"] |= {"score": np.nan, "verdict": ""}
     ax = sh.pl.evaluate(judged, metrics=["energy", "mmd"])
     assert rows(ax) == ["energy", "mmd"]
     assert "not defined" in [t.get_text() for t in ax.texts]

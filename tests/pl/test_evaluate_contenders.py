@@ -9,8 +9,9 @@ from matplotlib.collections import PatchCollection
 
 import shoal as sh
 from shoal.pl._evaluation import chosen, positions
-from shoal.pl._leaderboard import _texts
+from shoal.pl._leaderboard import HALF, _texts
 
+from ..report.conftest import REFERENCE
 from .evaluated import BASELINES, CONTENDERS, QUALITY, UNFIT, consistent
 
 MODELS = [
@@ -54,22 +55,25 @@ def test_cells_are_mean_scores_and_colours_their_positions(judged):
     means = judged.uns["evaluation"]["contenders"]
     texts, colours = grid(ax, "text"), grid(ax, "colour")
     columns = [t.get_text() for t in ax.get_xticklabels()]
-    assert columns == ["score", "pearson_delta", "weighted_r2", "energy", "variance_ratio"]
+    assert columns == ["score", "harm", "pearson_delta", "weighted_r2", "energy", "variance_ratio"]
     for i, name in enumerate(rows(ax)):
-        assert float(texts[i, 1].replace("−", "-")) == pytest.approx(
+        assert float(texts[i, 2].replace("−", "-")) == pytest.approx(
             means.loc[name, "pearson_delta"], abs=0.006
         )
-        assert float(texts[i, 3].replace("−", "-")) == pytest.approx(
+        assert float(texts[i, 4].replace("−", "-")) == pytest.approx(
             means.loc[name, "energy"], abs=0.006
         )
     best, worst = rows(ax).index("positive control"), rows(ax).index("negative control")
-    assert texts[best, 0] == "0.50"
-    assert texts[0, 0] == "0.10"
-    for j in (1, 3, 4):  # whatever the direction
+    assert texts[best, 0] == "0.50 (0.40 to 0.60)"
+    assert texts[rows(ax).index("control copy"), 0] == "−0.60 (−0.70 to −0.50)"
+    assert texts[rows(ax).index("control copy"), 1] == "0.10"
+    assert texts[0, 1] == "0.00"
+    assert any("score 0: mean shift" in t.get_text() for t in ax.texts)
+    for j in (2, 4, 5):  # whatever the direction
         assert colours[best, j] == "#0072b2"
         assert colours[worst, j] in ("#f3f1ee", "#f2f1ee")
-    assert len(set(colours[:, 2])) == 1  # does not discriminate: no colour
-    assert colours[0, 2] not in (colours[best, 1], colours[worst, 1])
+    assert len(set(colours[:, 3])) == 1  # does not discriminate: no colour
+    assert colours[0, 3] not in (colours[best, 2], colours[worst, 2])
 
 
 def test_position_is_the_share_of_the_range_in_mean_losses(judged):
@@ -111,7 +115,7 @@ def test_what_has_no_score_is_last_and_says_so(judged):
     entry["scores"].loc[mine, "value"] = np.nan
     ax = sh.pl.leaderboard(judged, metrics=["energy", "mmd"])
     assert rows(ax)[len(MODELS) - 1] == "nearest"
-    assert [t == "–" for t in grid(ax, "text")[len(MODELS) - 1]] == [True, False, True]
+    assert [t == "–" for t in grid(ax, "text")[len(MODELS) - 1]] == [True, False, False, True]
 
 
 def test_n_top_keeps_the_best_baselines_and_the_prediction(judged):
@@ -125,9 +129,10 @@ def test_n_top_keeps_the_best_baselines_and_the_prediction(judged):
 def test_the_numbers_fit_into_their_cells(judged):
     ax = sh.pl.leaderboard(judged)
     ax.figure.canvas.draw()
-    width = ax.transData.transform([(1, 0), (0, 0)])
+    width = np.ptp(ax.transData.transform([(1, 0), (0, 0)])[:, 0])
     for text in [t for t in ax.texts if t.get_va() == "center"]:
-        assert text.get_window_extent().width < width[0, 0] - width[1, 0]
+        cells = 2 * HALF if text.get_position()[0] == 0 else 1  # the score with its interval
+        assert text.get_window_extent().width < cells * width
     assert ax.get_tightbbox().x0 >= 0
 
 
@@ -166,11 +171,10 @@ def test_calibration_marks_and_names(judged):
 def test_strata_are_the_means_of_the_thirds(judged):
     entry = judged.uns["evaluation"]
     ax = sh.pl.strata(judged, "pearson_delta")
-    best = entry["summary"].loc["pearson_delta", "best_baseline"]
     assert [t.get_text() for t in ax.get_legend().get_texts()] == [
         "positive control",
         "flow",
-        best,
+        REFERENCE,
         "negative control",
     ]
     strong = entry["conditions"].index[entry["conditions"]["effect_stratum"] == "strong"]

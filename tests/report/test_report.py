@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from shoal.cli import app
 from shoal.tl._report import report
 
-from .conftest import big
+from .conftest import VERDICT, big
 
 for library in ("plotly", "itables", "jinja2"):
     pytest.importorskip(library, reason=f"{library}, of the extra report, is not installed")
@@ -49,7 +49,19 @@ def test_all_sections(judged, tmp_path):
         assert fact in text
     n_hits = (judged.uns["coherence"]["table"]["qvalue"] < 0.05).sum()
     assert f"<dt>with a response (q &lt; 0.05)</dt><dd>{n_hits}</dd>" in text
-    assert "score over the 29 of 33 metrics" in text
+    assert "<b>−0.27 (−0.40 to −0.10)</b> score over the 29 of 33 metrics" in text
+    assert "0: as good as mean shift, the baseline that was fixed beforehand" in text
+    assert f'<p class="verdict">{VERDICT}.</p>' in text
+
+
+def test_where_nothing_responds_it_says_so(judged, tmp_path):
+    adata = judged.copy()
+    said = "nothing to predict here: unchanged controls are the right answer; <flow> is no worse"
+    adata.uns["evaluation"]["params"] |= {"responds": False, "verdict": said}
+    text = report(adata, out=tmp_path / "r.html").read_text(encoding="utf-8")
+    assert '<p class="score"><b>Nothing to predict here</b></p>' in text
+    assert said.replace("<flow>", "&lt;flow&gt;") in text
+    assert "score over the" not in text
 
 
 def test_missing_parts_are_left_out(measured, judged, tmp_path):

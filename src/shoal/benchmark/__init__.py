@@ -1,7 +1,8 @@
 """Benchmarks of models over data sets, splits and seeds: resumable runs and their leaderboard."""
 
+from ._prepare import screen
 from ._run import run
 from ._spec import Spec
 from ._table import markdown, table
 
-__all__ = ["Spec", "markdown", "run", "table"]
+__all__ = ["Spec", "markdown", "run", "screen", "table"]

@@ -22,7 +22,7 @@ from ..evaluation._rows import Row
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from ..evaluation._models import Model
+    from ..evaluation._models import Contender
     from ._spec import Data, Spec, Split
 
 FORMAT = "benchmark-row/3"
@@ -40,7 +40,7 @@ RECORD = {
 WORDS = {"direction": ("higher", "lower", "target"), "per": ("condition", "screen")}
 KINDS = {
     **dict.fromkeys(("data", "split", "model", "kind", "note", "settings"), (str,)),
-    **dict.fromkeys(("reference", "chosen"), (str,)),
+    **dict.fromkeys(("file", "reference", "chosen"), (str,)),
     **dict.fromkeys(("seconds_fit", "seconds_predict", "seconds_evaluate", "peak_mb"), NUMBER),
     **dict.fromkeys(("versions", "metrics", "conditions", "losses", "draws", "tried"), (dict,)),
     "seed": (int,),
@@ -161,8 +161,8 @@ def digest(
     spec: Spec,
     data: Data,
     split: Split,
-    model: Model,
-    seed: int,
+    model: Contender,
+    row: Row,
     *,
     content: str,
     inner: int | None = None,
@@ -171,8 +171,11 @@ def digest(
 
     Parameters
     ----------
-    spec, data, split, model, seed
-        The benchmark, and which result it is.
+    spec, data, split, model
+        The benchmark, and which part of it.
+    row
+        Which result it is. Of a prediction of another program, the content of its file counts, not
+        its name.
     content
         What identifies the cells of the data set, see `content_of`.
     inner
@@ -186,8 +189,8 @@ def digest(
         data.prepare,
         data.embed,
         split.options,
-        model,
-        seed,
+        row.file if row.kind == "file" else model,
+        row.seed,
         spec.evaluate,
         None if model.tune is None else inner,
         __version__,

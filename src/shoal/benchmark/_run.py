@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from multiprocessing import get_context
 from multiprocessing.connection import wait
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from .._logging import logger, progress
 from .._staging import staged, stoppable
 from .._validate import whole
-from ..evaluation._attempt import attempt, failed
+from ..evaluation._attempt import attempt, failed, row_of
 from ..evaluation._leaderboard import ABOUT
 from ..evaluation._models import read_inner
+from ..evaluation._prediction_file import refuse_files
 from ..evaluation._rows import Row, tidy
 from ..evaluation._scorer import Scorer
 from ..evaluation._shallow import reason
@@ -32,7 +33,7 @@ from ._files import (
 )
 from ._prepare import prepare
 from ._spec import read, refuse_imports
-from ._table import markdown, table
+from ._table import by_split, markdown, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from ..evaluation._models import Model
+    from ..evaluation._models import Contender
     from ._spec import Data, Spec, Split
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -68,7 +69,7 @@ class Task:
     data: Data
     split: Split
     rows: tuple[Row, ...]
-    models: tuple[Model, ...]
+    models: tuple[Contender, ...]
     evaluate: Mapping[str, Any]
     inner: int | None
 
@@ -86,8 +87,8 @@ def run(
 
     Each result is a file in `folder`, written whole as soon as it is there. A run that was
     interrupted goes on where it stopped. A result is computed anew if one of these has changed: the
-    content of its data file, the split, the model and its options, the seed, the arguments of
-    ``evaluate``, or the version of shoal.
+    content of its data file, the split, the model and its options or the content of the file with
+    its prediction, the seed, the arguments of ``evaluate``, or the version of shoal.
 
     Parameters
     ----------
@@ -115,8 +116,9 @@ def run(
     One line for each data set, split, model, seed and metric. Columns: ``data``, ``split``,
     ``model``, ``kind``, ``seed``, ``metric``, ``value``, ``positive`` and ``negative`` (means of
     the two controls), ``discriminates``, ``note`` (why it failed), ``seconds_fit``,
-    ``seconds_predict``, ``seconds_evaluate``, ``peak_mb``, ``settings`` and ``versions``;
-    ``chosen``, the set of options that was chosen within training. Files:
+    ``seconds_predict``, ``seconds_evaluate``, ``peak_mb``, ``settings``, ``file`` (digest of the
+    file of a prediction) and ``versions``; ``chosen``, the set of options that was chosen within
+    training. Files:
 
     ``folder/rows``
         a JSON file for each result, with the values of every condition.
@@ -126,16 +128,19 @@ def run(
         the table that is returned.
     ``folder/leaderboard.csv``, ``folder/leaderboard.md``
         what :func:`table` makes of it, if anything succeeded.
+    ``folder/scores.csv``
+        the leaderboard of every split of every data set, one below the other.
 
     Raises
     ------
     ValueError
-        If the spec, `jobs` or `inner` makes no sense, two results would have the same file, or the
-        spec names code to import and `trust` is False. The error lists that code.
+        If the spec, `jobs` or `inner` makes no sense, two results would have the same file, one
+        prediction would be judged on several splits, or the spec names code to import and `trust`
+        is False. The error lists that code.
     TypeError
         If the spec, or a part of it, is of a wrong kind.
     FileNotFoundError
-        If the spec or the file of a data set does not exist.
+        If the spec, the file of a data set or that of a prediction does not exist.
     ImportError
         If the spec is a file and PyYAML is not installed.
 
@@ -166,6 +171,7 @@ def run(
     inner = read_inner(inner, spec.models)
     wanted = list(_rows(spec, inner))
     _refuse_twins(wanted)
+    refuse_files(wanted)
     folder.mkdir(parents=True, exist_ok=True)
     pending = [pair for pair in wanted if not _is_done(folder, pair[0], retry=retry, tell=True)]
     write_manifest(folder, {stem(row): row.settings for row, _ in wanted})
@@ -184,6 +190,7 @@ def run(
         if n_failed < len(rows):
             board = table(rows)
             board.to_csv(stage / "leaderboard.csv")
+            by_split(rows).to_csv(stage / "scores.csv", index=False)
             (stage / "leaderboard.md").write_text(f"{markdown(board)}\n", encoding="utf-8")
     return found
 
@@ -196,21 +203,19 @@ def leaderboard(
     return markdown(table(folder)[list(ABOUT)])
 
 
-def _rows(spec: Spec, inner: int | None) -> Iterator[tuple[Row, Model]]:
-    """Yield all results that a spec asks for, without values, and the model of each."""
+def _rows(spec: Spec, inner: int | None) -> Iterator[tuple[Row, Contender]]:
+    """Yield all results that a spec asks for, without values, and the contender of each."""
     content = {data.name: content_of(data) for data in spec.data}
     for data, split, seed, model in product(spec.data, spec.splits, spec.seeds, spec.models):
         if data.name in split.data:
+            row = row_of(model, data=data.name, split=split.name, seed=seed)
             settings = digest(
-                spec, data, split, model, seed, content=content[data.name], inner=inner
+                spec, data, split, model, row, content=content[data.name], inner=inner
             )
-            yield (
-                Row(data.name, split.name, model.label, seed, model.kind, settings=settings),
-                model,
-            )
+            yield replace(row, settings=settings), model
 
 
-def _refuse_twins(wanted: Sequence[tuple[Row, Model]]) -> None:
+def _refuse_twins(wanted: Sequence[tuple[Row, Contender]]) -> None:
     """Raise ``ValueError`` if two results would be written to the same file."""
     seen: dict[str, Row] = {}
     for row, _ in wanted:
@@ -232,16 +237,16 @@ def _is_done(folder: Path, row: Row, *, retry: bool, tell: bool = False) -> bool
 
 
 def _tasks(
-    spec: Spec, pending: Sequence[tuple[Row, Model]], *, inner: int | None, alone: bool
+    spec: Spec, pending: Sequence[tuple[Row, Contender]], *, inner: int | None, alone: bool
 ) -> list[Task]:
     """Return the work in portions.
 
     A portion is a split of a data set and a seed. If `alone`, each network is a portion of its own.
     """
     data, splits = ({one.name: one for one in several} for several in (spec.data, spec.splits))
-    portions: dict[tuple[str, str, int, str], list[tuple[Row, Model]]] = {}
+    portions: dict[tuple[str, str, int, str], list[tuple[Row, Contender]]] = {}
     for row, model in pending:
-        own = row.model if alone and row.kind != "baseline" else ""
+        own = row.model if alone and row.kind == "model" else ""
         portions.setdefault((row.data, row.split, row.seed, own), []).append((row, model))
     return [
         Task(

@@ -99,7 +99,10 @@ class Spec:
     models
         Names of `shoal.models.available`, classes, or mappings with ``name``, ``label`` (on the
         leaderboard), ``options`` (arguments of :func:`shoal.tl.fit`) and ``predict`` (those of the
-        sampler).
+        sampler). A prediction of another program is a mapping with ``contender``: ``{"file":
+        path}``, and ``label``. Its h5ad file holds predicted cells of all test conditions, on the
+        scale of the prepared data. ``{data}``, ``{split}`` and ``{seed}`` in the path stand for
+        their names. Each split needs a file of its own; seeds may share one.
     seeds
         Seeds of training, of prediction and of the halves into which real cells are divided. All
         seeds have the same test set: that is drawn by the ``rng`` in `splits`.
@@ -214,9 +217,17 @@ def _from_file(path: Path) -> Spec:
         raise ValueError(msg) from err
     data = entry.get("data") if isinstance(entry, Mapping) else None
     for one in data.values() if isinstance(data, Mapping) else ():
-        if isinstance(one, dict) and isinstance(one.get("path"), str):
-            one["path"] = str(path.parent / Path(one["path"]).expanduser())
+        _beside(path, one, "path")
+    models = entry.get("models") if isinstance(entry, Mapping) else None
+    for one in models if isinstance(models, list) else ():
+        _beside(path, one.get("contender") if isinstance(one, dict) else None, "file")
     return _from_mapping(entry, str(path))
+
+
+def _beside(spec: Path, entry: Any, key: str) -> None:
+    """Make a path in a spec relative to the folder of the spec."""
+    if isinstance(entry, dict) and isinstance(entry.get(key), str):
+        entry[key] = str(spec.parent / Path(entry[key]).expanduser())
 
 
 def _from_mapping(entry: Any, where: str) -> Spec:

@@ -65,7 +65,8 @@ def table(
     ``achieved`` less ``harm`` where the reference leaves no room for one); then the others; then
     the controls. Columns:
 
-    - ``kind``: ``"model"``, ``"baseline"`` or ``"control"``;
+    - ``kind``: ``"model"``, ``"baseline"``, ``"file"`` (the prediction of another program) or
+      ``"control"``;
     - ``score``, and its interval ``score_low`` to ``score_high`` over perturbations and draws;
     - ``achieved``, ``harm`` and ``score_best``, as in :func:`shoal.tl.evaluate`;
     - ``reference``: names of the references;
@@ -79,7 +80,7 @@ def table(
       comparison, and `against` may name any of them;
     - ``sets`` (int): splits of data sets;
     - ``results`` and ``failed`` (int): data sets x splits x seeds;
-    - ``seconds``: mean of training and prediction, and ``peak_mb``: the largest;
+    - ``seconds``: mean of training and prediction, missing for files, and ``peak_mb``: the largest;
     - one column for each metric.
 
     Raises
@@ -122,6 +123,27 @@ def table(
         n_boot=n_boot,
         rng=rng,
     )
+
+
+def by_split(rows: Sequence[Row]) -> pd.DataFrame:
+    """Return the leaderboard of every split of every data set, one below the other.
+
+    Columns are ``data``, ``split``, ``version`` (of shoal), ``contender``, those of `table` with
+    the values of the metrics, and ``note`` (why a contender failed). Splits on which all failed
+    are left out.
+    """
+    boards = []
+    for data, split in dict.fromkeys((row.data, row.split) for row in rows if not row.note):
+        own = [row for row in rows if (row.data, row.split) == (data, split)]
+        board = table(own, show="value").reset_index()
+        notes = {row.model: row.note for row in own if row.note}
+        versions = ", ".join(dict.fromkeys(row.versions.get("shoal", "") for row in own))
+        for at, (name, values) in enumerate(
+            {"data": data, "split": split, "version": versions}.items()
+        ):
+            board.insert(at, name, values)
+        boards.append(board.assign(note=board["contender"].map(notes).fillna("")))
+    return pd.concat(boards, ignore_index=True)
 
 
 def markdown(board: pd.DataFrame, *, digits: int = 3) -> str:

@@ -165,7 +165,11 @@ def _line(
     """Return the columns `ABOUT` of a contender."""
     own = [row for row in rows if row.model == name]
     done = [row for row in own if not row.note]
-    seconds = [(row.seconds_fit or 0.0) + (row.seconds_predict or 0.0) for row in done]
+    seconds = [
+        row.seconds_fit + (row.seconds_predict or 0.0)
+        for row in done
+        if row.seconds_fit is not None
+    ]
     peaks = [row.peak_mb for row in done if row.peak_mb is not None]
     kind = "control" if name in CONTROLS else own[0].kind
     if is_it:

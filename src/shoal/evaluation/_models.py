@@ -1,10 +1,11 @@
-"""Models that are compared with one another: names, classes and settings, as users give them."""
+"""Contenders of a benchmark: models with their settings, and files with predictions."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .._contenders import CONTROLS
@@ -12,6 +13,8 @@ from .._validate import one_of, whole
 from ..models.base._fitting import check_tried
 from ..models.base._registry import kind_of, model_class, registered
 from ._grid import merged, read_grid
+from ._prediction_file import EXAMPLE as EXAMPLE_OF_FILE
+from ._prediction_file import PredictionFile, checked_path
 
 NAME = re.compile(r"\w(?:[\w .,+=()-]*[\w)])?")
 EXAMPLE = "models: [mean_shift, {name: flow, label: flow 500, options: {max_steps: 500}}]"
@@ -48,14 +51,17 @@ class Model:
         return "baseline" if kind_of(self.model) == "baseline" else "model"
 
 
-def read_models(models: Any) -> tuple[Model, ...]:
-    """Return checked models.
+Contender = Model | PredictionFile
+
+
+def read_models(models: Any) -> tuple[Contender, ...]:
+    """Return checked models and files of predictions.
 
     Parameters
     ----------
     models
         List of names, classes, or mappings with ``name``, ``label``, ``options``, ``predict`` and
-        ``tune``.
+        ``tune``; for a prediction of another program, mappings with ``contender`` and ``label``.
 
     Raises
     ------
@@ -98,23 +104,22 @@ def read_seeds(seeds: Any) -> tuple[int, ...]:
     return tuple(several)
 
 
-def _model(entry: Any) -> Model:
+def _model(entry: Any) -> Contender:
+    if isinstance(entry, Mapping) and "contender" in entry:
+        return _prediction_file(entry)
     if isinstance(entry, (str, type)):
         entry = {"name": entry}
     entry = known_keys(entry, ("name", "label", "options", "predict", "tune"), where="a model")
     if "name" not in entry:
-        msg = f"a model lacks 'name': {entry!r}; write it as in {EXAMPLE}"
+        msg = (
+            f"a model lacks 'name': {entry!r}; write it as in {EXAMPLE}, and a prediction of "
+            f"another program as in {EXAMPLE_OF_FILE}"
+        )
         raise ValueError(msg)
     cls = model_class(entry["name"])
     model = cls if registered(entry["name"]) else entry["name"]  # other processes know no such name
     called = entry["name"] if isinstance(entry["name"], str) else entry["name"].__name__
-    label = checked_name(entry.get("label", called), "models")
-    if label in CONTROLS:
-        msg = (
-            f"a model cannot be called {label!r}: every leaderboard has a row of that name; choose "
-            "another label"
-        )
-        raise ValueError(msg)
+    label = _label(entry.get("label", called))
     further = {
         key: known_keys(entry.get(key) or {}, None, where=f"model {label!r}: {key}")
         for key in ("options", "predict")
@@ -123,6 +128,34 @@ def _model(entry: Any) -> Model:
     if tune is not None:
         _check_tune(label, entry["name"], tune, further["options"])
     return Model(label, model, **further, tune=tune)
+
+
+def _prediction_file(entry: Mapping[str, Any]) -> PredictionFile:
+    entry = known_keys(entry, ("contender", "label"), where="a contender")
+    given = known_keys(
+        entry["contender"], ("file",), where=f"contender, as in {EXAMPLE_OF_FILE}, with its file,"
+    )
+    where = f"contender {entry.get('label', '')!r}" if "label" in entry else "contender"
+    if "file" not in given:
+        msg = f"{where} lacks 'file': {dict(entry)!r}; write it as in {EXAMPLE_OF_FILE}"
+        raise ValueError(msg)
+    file = checked_path(given["file"], where)
+    if "label" not in entry and "{" in file:
+        msg = f"{where} lacks 'label': {file!r} is no name; write it as in {EXAMPLE_OF_FILE}"
+        raise ValueError(msg)
+    return PredictionFile(_label(entry.get("label", Path(file).stem)), file)
+
+
+def _label(label: Any) -> str:
+    """Return the name of a contender, if no control of a leaderboard has it."""
+    label = checked_name(label, "models")
+    if label in CONTROLS:
+        msg = (
+            f"a model cannot be called {label!r}: every leaderboard has a row of that name; choose "
+            "another label"
+        )
+        raise ValueError(msg)
+    return label
 
 
 def _check_tune(label: str, model: str | type, tune: Any, options: Mapping[str, Any]) -> None:
@@ -135,7 +168,7 @@ def _check_tune(label: str, model: str | type, tune: Any, options: Mapping[str, 
         raise type(err)(msg) from err
 
 
-def read_inner(inner: int | None, models: Iterable[Model]) -> int | None:
+def read_inner(inner: int | None, models: Iterable[Contender]) -> int | None:
     """Return the checked number of inner folds; ``None`` if it is not said.
 
     Raises

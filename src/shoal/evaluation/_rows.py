@@ -46,15 +46,17 @@ class Row:
     data, split, model, seed
         Which it is.
     kind
-        ``"baseline"`` or ``"model"``.
+        ``"baseline"``, ``"model"``, or ``"file"`` for a prediction of another program.
     note
         Why it failed; empty if it did not.
     settings
         Digest of all that it depends on.
+    file
+        Digest of the file of a prediction of another program; empty for models.
     transductive
         Whether the embedding of the model has seen held-out cells.
     seconds_fit, seconds_predict, seconds_evaluate
-        Wall clock time.
+        Wall clock time; ``None`` where a prediction came from a file.
     peak_mb
         Largest resident memory of the process during training and prediction. Data and libraries
         count.
@@ -93,6 +95,7 @@ class Row:
     kind: str
     note: str = ""
     settings: str = ""
+    file: str = ""
     transductive: bool = False
     seconds_fit: float | None = None
     seconds_predict: float | None = None
@@ -135,7 +138,14 @@ def tidy(rows: Iterable[Row]) -> pd.DataFrame:
             name: getattr(row, name)
             for name in ("data", "split", "model", "kind", "transductive", "seed", "chosen")
         }
-        names = ("seconds_fit", "seconds_predict", "seconds_evaluate", "peak_mb", "settings")
+        names = (
+            "seconds_fit",
+            "seconds_predict",
+            "seconds_evaluate",
+            "peak_mb",
+            "settings",
+            "file",
+        )
         cost = {name: getattr(row, name) for name in names}
         versions = " ".join(f"{name}={version}" for name, version in row.versions.items())
         for metric, record in (row.metrics or {"": {}}).items():

@@ -9,13 +9,16 @@ import numpy as np
 
 from .._contenders import COPY, POSITIVE
 from .._logging import logger
+from .._validate import some
 from ..core._population import population
+from ..core._predictions import refuse_counts
 from ..core._screen import resolve
 from ..metrics._suite import SUITE
 from ._baseline_predictions import baseline_predictions
 from ._checks import checked
-from ._evaluate import add_calibrating, chosen_metrics, seed_of
+from ._evaluate import REAL, add_calibrating, chosen_metrics, seed_of
 from ._paths import names_at, paths_of
+from ._predictions import holds_real_values, opened, populations_of, unpredicted
 from ._reference import (
     AUTO,
     check_reference,
@@ -30,6 +33,7 @@ from ._task import evaluation_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import pandas as pd
     from anndata import AnnData
@@ -126,8 +130,54 @@ class Scorer:
             If the model predicts something else than the genes of the screen, a value is NaN, or
             the scale is another.
         """
+        return self._numbers(self._populations(vocabulary, predicted))
+
+    def score_file(self, name: str, path: Path) -> tuple[dict[str, Any], bool]:
+        """Score the prediction of another program.
+
+        Parameters
+        ----------
+        name
+            Name of the contender.
+        path
+            An h5ad file of predicted cells, with all test conditions.
+
+        Returns
+        -------
+        What `score` returns, and whether the embedding of the model has seen held-out cells.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        KeyError
+            If a gene of the screen, or a column that conditions are made of, is missing.
+        ValueError
+            If a condition has no prediction, values are counts, NaN or on another scale, or the
+            predicted cells are copies of the real ones.
+        """
+        task = self._tasks[0]
+        with opened(task.cells.adata, path, layer=self.layer) as given:
+            refuse_counts(*given.recorded_in(task.cells.adata), what="a benchmark")
+            without = unpredicted(task.cells, given, split="test")
+            lacking = [condition for condition in task.truth.names if condition in without]
+            if lacking:
+                msg = (
+                    f"{len(lacking)} of {len(task.truth.names)} held-out conditions have no "
+                    f"prediction: {some(lacking)}; {lacking[0]!r} {without[lacking[0]]}. A "
+                    "contender predicts all of them"
+                )
+                raise ValueError(msg)
+            made = populations_of(self._tasks, given)
+            if holds_real_values(task, made[0]):
+                msg = f"{REAL}: nothing was predicted"
+                raise ValueError(msg)
+            several = [checked(one, given.slot) for one in made]
+            return self._numbers(several), given.transductive
+
+    def _numbers(self, made: Sequence[Populations]) -> dict[str, Any]:
+        """Return the numbers of a row of results."""
         scores = self._scores
-        made = self._populations(vocabulary, predicted)
         first = made[0]
         cells = [*first.cells, *(() if isinstance(first.paths, str) else first.paths[0])]
         own = fingerprint(cells).tolist()

@@ -8,7 +8,15 @@ import numpy as np
 from matplotlib.transforms import offset_copy
 
 from .._contenders import same_rows
-from ._evaluation import caution_of, chosen, fit, further_names, label_of, read_evaluation
+from ._evaluation import (
+    caution_of,
+    chosen,
+    fit,
+    further_names,
+    label_of,
+    read_evaluation,
+    verdict_of,
+)
 from ._style import ACCENT, FAINT, INK, QUIET, axes_or_new, shorten, tidy
 from ._texts import fill
 
@@ -37,15 +45,18 @@ def evaluate(
 ) -> Axes:
     """Show the skill of a prediction on every metric, with its interval.
 
-    - A skill of 0 is as good as the reference (``params["reference"]``), and 1 as good as a
-      second experiment.
+    - A skill of 0 is as good as the reference, and 1 as good as a second experiment. The reference
+      is a baseline that was fixed beforehand, named above the line of 0.
     - A negative skill is worse than the reference.
     - Hollow grey points are metrics that do not discriminate: on these data they cannot tell a
       second experiment from a prediction that knows nothing. They say nothing, whatever the skill.
 
-    The best baseline of each metric is named at the right. If others predict the same cells, the
-    lines above the plot list them. The title holds the overall score, over
-    all metrics that discriminate. A dagger in the title says that the embedding of the model has
+    At the right is the baseline of each metric that turned out best, which nobody knows beforehand.
+    If others predict the same cells, the lines above the plot list them.
+
+    The title says what came out: on how many metrics the prediction wins, loses and ties, and its
+    score with its interval, over all metrics that discriminate. Where nothing responds, it says
+    that there is nothing to predict. A dagger in the title says that the embedding of the model has
     seen held-out cells.
 
     Parameters
@@ -83,7 +94,8 @@ def evaluate(
         ax.axvline(at, color=INK, lw=0.8, ls=style, alpha=0.6, zorder=1)
     _points(ax, summary, row)
     _side_names(ax, summary, row, heads, result)
-    _title(ax, result, best=summary["best_baseline"].astype(str).tolist())
+    named = [*summary["best_baseline"].astype(str), str(result["params"].get("reference", ""))]
+    _title(ax, result, named=named)
     return ax
 
 
@@ -123,7 +135,7 @@ def _side_names(
     heads: dict[str, float],
     result: dict[str, Any],
 ) -> None:
-    """Write metrics and families at the left side, the best baselines at the right."""
+    """Write metrics and families at the left side, the best baselines in hindsight at the right."""
     ax.set_yticks(row, [shorten(str(name)) for name in summary.index])
     ax.set_ylim(row[-1] + 0.7, -0.6)
     ax.set_xlabel("skill")
@@ -141,7 +153,8 @@ def _side_names(
     ):
         said = shorten(_best(result, name)) if isinstance(name, str) and name else "–"
         ax.annotate(said, (1, at), (6, 0), ha="left", color=INK if good else QUIET, **place)
-    ax.annotate("best baseline", (1, 0), (6, 0), ha="left", color=INK, fontweight="bold", **place)
+    head = "best in hindsight"
+    ax.annotate(head, (1, 0), (6, 0), ha="left", color=INK, fontweight="bold", **place)
 
 
 def _best(result: dict[str, Any], name: str) -> str:
@@ -149,18 +162,24 @@ def _best(result: dict[str, Any], name: str) -> str:
     return label_of(result, name) if name in same_rows(result["contenders"]) else name
 
 
-def _title(ax: Axes, result: dict[str, Any], *, best: list[str]) -> None:
-    """Say what was evaluated, its score, and what 0 and 1 mean."""
+def _title(ax: Axes, result: dict[str, Any], *, named: list[str]) -> None:
+    """Say what was evaluated, what came out, and what 0 and 1 mean."""
     params = result["params"]
     said = [shorten(label_of(result))]
-    score = float(params.get("score", np.nan))
-    said.append(f"score {score:.2f}".replace("-", "−") if np.isfinite(score) else "no score")
     if "n_conditions" in params:
         said.append(f"{params['n_conditions']:,} conditions")
-    notes = [caution_of(result, width=WIDTH), further_names(result, best, width=WIDTH)]
-    lines = [*filter(None, notes), "   ".join(said)]
-    ax.set_title("\n".join(lines), loc="left", fontsize="medium", color=INK, pad=30)
-    for at, meaning in ((0, "reference"), (1, "second\nexperiment")):
+    if params.get("n_draws", 1) > 1:
+        said.append(f"{params['n_draws']} draws of halves and controls")
+    lines = [
+        caution_of(result, width=WIDTH),
+        further_names(result, named, width=WIDTH),
+        "   ".join(said),
+        verdict_of(result, width=WIDTH - 8),
+    ]
+    title = "\n".join(filter(None, lines))
+    ax.set_title(title, loc="left", fontsize="medium", color=INK, pad=30)
+    reference = str(params.get("reference", "")) or "best baseline"
+    for at, meaning in ((0, f"0:\n{shorten(reference)}"), (1, "1: second\nexperiment")):
         ax.annotate(
             meaning,
             (at, 1),

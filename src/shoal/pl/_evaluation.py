@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from textwrap import fill
+import re
+from textwrap import fill, wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,13 +17,14 @@ from .._contenders import (
     PREDICTION,
     TRANSDUCTIVE,
     same_rows,
+    score_in_words,
     transductive_marks,
 )
 from .._keys import EVALUATION
 from .._validate import get_adata, key_in, text
 from ..core._results import read_result
 from ..metrics._calibration import loss
-from ._style import ACCENT, INK, QUIET
+from ._style import ACCENT, INK, QUIET, plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -39,6 +41,7 @@ LOOKS = {  # colour, marker and line of each contender: no two differ by colour 
     NEGATIVE: (QUIET, "v", ":"),
 }
 BETWEEN = LinearSegmentedColormap.from_list("shoal_between", [RIVAL, "#F3F1EE", ACCENT])
+MINUS = re.compile(r"(?<![\w-])-(?=\d)")  # before a number, not within a name
 BETTER = {"higher": "higher is better", "lower": "lower is better"}
 
 
@@ -53,6 +56,16 @@ def read_evaluation(data: AnnData | MuData, key: str | None, mod: str | None) ->
 def caution_of(result: dict[str, Any], *, width: int) -> str:
     """Return why conditions may be known to the model, in lines; empty if they are held out."""
     return fill(str(result["params"].get("caution", "")), width)
+
+
+def verdict_of(result: dict[str, Any], *, width: int) -> str:
+    """Return what came out, in lines; for the suite of another package its score."""
+    params = result["params"]
+    said = MINUS.sub("−", str(params.get("verdict") or ""))
+    if not said:
+        score = float(params.get("score", np.nan))
+        said = f"score {score_in_words(score, np.nan, np.nan)}" if score == score else "no score"
+    return "\n".join(map(plain, wrap(said, width, break_on_hyphens=False)))
 
 
 def chosen(result: dict[str, Any], metrics: Sequence[str] | None) -> pd.DataFrame:

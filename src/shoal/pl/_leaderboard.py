@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.cm import ScalarMappable
@@ -17,6 +18,7 @@ from .._contenders import (
     PREDICTION,
     TRANSDUCTIVE,
     same_rows,
+    score_in_words,
     transductive_marks,
 )
 from .._validate import whole
@@ -30,7 +32,7 @@ from ._evaluation import (
     positions,
     read_evaluation,
 )
-from ._style import INK, QUIET, axes_or_new, shorten
+from ._style import INK, QUIET, axes_or_new, plain, shorten
 from ._texts import fill
 
 if TYPE_CHECKING:
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
 
     from .._typing import Floats
 
+SIDE = ("score", "harm")  # columns before the metrics
+STANDING = ("score", "score_low", "score_high", "achieved", "harm")
+HALF = 2.0  # of the width of the score, in cells
 GAP = 0.3  # cells between two families, and between models and controls
 WIDE, HIGH = 0.37, 0.24  # inches of a cell
 BLANK = "#F4F5F7"
@@ -67,8 +72,11 @@ def leaderboard(
     - orange: worse than knowing nothing;
     - grey: on these data the metric does not tell the two controls apart.
 
-    The first column is the overall score, over all metrics that discriminate: 0 is the best
-    baseline, 1 a second experiment. It orders the rows. The controls are set apart at the end.
+    The first column is the overall score with its interval, over all metrics that discriminate: 0
+    is the reference, a baseline that was fixed beforehand, and 1 a second experiment. It orders the
+    rows. The second column is the harm: what a contender loses by being worse than unchanged
+    controls. The controls are set apart at the end. A note names the reference. It says so where
+    nothing responds, and where the reference leaves too little to gain for a score.
 
     Baselines that predict the same cells are one row; a note under the names lists them. A dagger
     marks predictions whose embedding has seen held-out cells: they had an easier task. A note says
@@ -112,28 +120,34 @@ def leaderboard(
     summary = chosen(result, metrics)
     place = positions(result, summary)
     scores: pd.DataFrame = result["contenders"].set_axis(place.index)
-    names = _order(scores["score"].astype(float), n_top)
+    scores = scores.reindex(columns=list(dict.fromkeys([*STANDING, *scores.columns])))
+    names = _order(scores[["score", "achieved"]].astype(float), n_top)
 
     y, x, heads = _grid(names, summary)
     ax = axes_or_new(ax, width=2.6 + WIDE * (x[-1] + 1.5), height=2.3 + HIGH * (y[-1] + 1))
-    tint = np.column_stack(
-        [np.zeros(len(names)), place.loc[names]]
-    )  # the score is on another scale: no colour
-    tint[:, 1:][:, ~fit(summary)] = np.nan
-    shown = scores.loc[names, ["score", *summary.index]].to_numpy(float)
-    _cells(ax, x, y, tint, shown)
-    good, told = np.concatenate([[True], fit(summary)]), transductive_marks(scores.loc[names])
+    tint = np.column_stack(  # score and harm are on other scales: no colour
+        [np.zeros((len(names), len(SIDE))), place.loc[names]]
+    )
+    tint[:, len(SIDE) :][:, ~fit(summary)] = np.nan
+    own = scores.loc[names]
+    harm = [score_in_words(value, np.nan, np.nan) for value in own["harm"].to_numpy(float)]
+    columns = [harm, *(_texts(own[c].to_numpy(float)) for c in summary.index)]
+    intervals = own[["score", "score_low", "score_high"]].to_numpy(float)
+    _cells(ax, x, y, tint, [[score_in_words(*row) for row in intervals], *columns])
+    good, told = np.concatenate([[True] * len(SIDE), fit(summary)]), transductive_marks(own)
     further = same_rows(scores.loc[names])
     _names(
         ax,
         x,
         y,
         [label_of(result, name) if name in further else told.get(name, name) for name in names],
-        ["score", *map(str, summary.index)],
+        [*SIDE, *map(str, summary.index)],
         good,
     )
     notes = ["† transductive: its embedding\nhas seen held-out cells"] if told else []
-    notes += filter(None, [further_names(result, names, width=28), caution_of(result, width=28)])
+    notes += filter(
+        None, [_about(result), further_names(result, names, width=28), caution_of(result, width=28)]
+    )
     if notes:
         _note(ax, "\n".join(notes))
     _heads(ax, heads)
@@ -141,13 +155,26 @@ def leaderboard(
     return ax
 
 
-def _order(score: pd.Series, n_top: int | None) -> list[str]:
+def _about(result: dict[str, Any]) -> str:
+    """Say what 0 is, or why there is no score, in lines."""
+    params = result["params"]
+    if not params.get("responds", True):
+        return "\n".join(wrap(str(params["verdict"]).partition(";")[0], 28))
+    reference = str(params.get("reference", ""))
+    if not reference:
+        return ""
+    if not np.isfinite(float(params["score"])):
+        return "\n".join(map(plain, wrap(str(params["verdict"]).partition("; ")[2], 28)))
+    return f"score 0: {shorten(reference)}"
+
+
+def _order(standing: pd.DataFrame, n_top: int | None) -> list[str]:
     """Return models from best to worst, then the controls."""
-    ranked = score.sort_values(ascending=False, kind="stable").index
+    ranked = standing.sort_values(["score", "achieved"], ascending=False, kind="stable").index
     models = [name for name in ranked if name not in CONTROLS]
     baselines = [name for name in models if name != PREDICTION][:n_top]
     return [m for m in models if m == PREDICTION or m in baselines] + [
-        r for r in CONTROLS if r in score.index
+        r for r in CONTROLS if r in standing.index
     ]
 
 
@@ -159,25 +186,24 @@ def _grid(
     y = np.arange(len(names)) + GAP * apart
     family = summary["family"].astype(str).to_numpy()
     new = np.concatenate([[True], family[1:] != family[:-1]])
-    x = np.arange(len(family)) + 1.5 + GAP * np.cumsum(new)
+    x = np.arange(len(family)) + HALF + 1.5 + GAP * np.cumsum(new)
     starts = np.flatnonzero(new)
     ends = np.append(starts[1:], len(family)) - 1
     return (
         y,
-        np.concatenate([[0.25], x]),
+        np.concatenate([[0, HALF + 0.5], x]),
         [(family[s], x[s], x[e]) for s, e in zip(starts, ends, strict=True)],
     )
 
 
-def _cells(ax: Axes, x: Floats, y: Floats, tint: Floats, shown: Floats) -> None:
-    """Draw the coloured cells with their numbers.
+def _cells(ax: Axes, x: Floats, y: Floats, tint: Floats, texts: list[list[str]]) -> None:
+    """Draw the coloured cells with the texts of their columns.
 
     The first column is wider. A cell without a colour is grey.
     """
     boxes, colours = [], []
-    texts = [_texts(column) for column in shown.T]
     for (i, j), value in np.ndenumerate(tint):
-        half = 0.75 if j == 0 else 0.5
+        half = HALF if j == 0 else 0.5
         boxes.append(Rectangle((x[j] - half, y[i] - 0.5), 2 * half, 1))
         known = np.isfinite(value)
         colours.append(BETWEEN((value + 1) / 2) if known else BLANK)
@@ -192,7 +218,7 @@ def _cells(ax: Axes, x: Floats, y: Floats, tint: Floats, shown: Floats) -> None:
     ax.add_collection(
         PatchCollection(boxes, facecolors=colours, edgecolors="white", linewidths=0.8)
     )
-    ax.set_xlim(x[0] - 0.75, x[-1] + 0.5)
+    ax.set_xlim(x[0] - HALF, x[-1] + 0.5)
     ax.set_ylim(y[-1] + 0.5, -0.5)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._contenders import PREDICTION
+from .._contenders import PREDICTION, rival_of
 from .._validate import key_in, whole
 from ._evaluation import (
     RIVAL,
@@ -56,8 +56,8 @@ def scatter_baseline(
     metric
         {metric}
     against
-        What to compare with: a baseline or a control. ``None`` takes the best baseline of the
-        metric.
+        What to compare with: a baseline or a control. ``None`` takes the reference of the score,
+        or where the suite has none the best baseline of the metric.
     n_labels
         How many conditions to name: those with the largest differences. 0 names none.
     key
@@ -76,7 +76,7 @@ def scatter_baseline(
     KeyError
         If there is no evaluation, or if the metric or `against` is not in it.
     ValueError
-        If no condition has both values, or if the metric has no best baseline.
+        If no condition has both values, or if there is neither reference nor best baseline.
 
     Examples
     --------
@@ -124,13 +124,14 @@ def _rival(row: pd.Series, against: str | None) -> str:
     """Return what the prediction is compared with."""
     if against is not None:
         return against
-    best: Any = row["best_baseline"]
-    if not isinstance(best, str) or not best:
+    rival = rival_of(row)
+    if not rival:
         msg = (
-            f"{row.name!r} has no best baseline in this evaluation; name a contender with against="
+            f"{row.name!r} has neither reference nor best baseline in this evaluation; name a "
+            "contender with against="
         )
         raise ValueError(msg)
-    return best
+    return rival
 
 
 def _halves(ax: Axes, x: Floats, y: Floats, *, up: bool) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._contenders import POSITIVE, PREDICTION, STRATA
+from .._contenders import POSITIVE, PREDICTION, STRATA, rival_of
 from .._validate import key_in
 from ._evaluation import (
     LOOKS,
@@ -138,7 +138,7 @@ def _shown(
 ) -> list[str]:
     """Return the contenders to draw: those asked for, or the usual four where they are there."""
     if contenders is None:
-        usual = dict.fromkeys((POSITIVE, PREDICTION, row["best_baseline"], negative))
+        usual = dict.fromkeys((POSITIVE, PREDICTION, rival_of(row), negative))
         return [c for c in usual if c in available]
     for name in contenders:
         key_in(name, available, where=f"the contenders with strata of {row.name!r}")

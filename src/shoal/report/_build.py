@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from .._compat import require
-from .._contenders import transductive_marks
+from .._contenders import score_in_words, transductive_marks
 from .._staging import staged
+from ._assets import HERE, assets, safe
 from ._panel import coherence_panel, evaluation_panel
 from ._plots import plane, skills
 from ._tables import coherence_tables, evaluation_tables, leaderboard_table, unfit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import pandas as pd
-
-HERE = Path(__file__).parent
-SCRIPTS = ("csv.js", "report.js")
 
 
 @dataclass(frozen=True)
@@ -62,12 +59,12 @@ def page(content: Content) -> str:
     sections, figures, tables, panel, more = {}, {}, {}, {}, {}
     if content.coherence is not None:
         sections["coherence"] = "Coherence"
-        figures["plane"] = _safe(plane(content.coherence))
+        figures["plane"] = safe(plane(content.coherence))
         tables |= coherence_tables(content.coherence)
         panel["coherence"] = coherence_panel(content.coherence)
     if content.evaluation is not None:
         sections["evaluation"] = "Evaluation"
-        figures["skills"] = _safe(skills(content.evaluation))
+        figures["skills"] = safe(skills(content.evaluation))
         tables |= evaluation_tables(content.evaluation)
         panel["evaluation"] = evaluation_panel(content.evaluation)
         more = _score(content.evaluation)
@@ -95,7 +92,7 @@ def page(content: Content) -> str:
         tables=tables,
         data={"tables": tables, "panel": panel},
         **more,
-        **_assets(),
+        **assets(),
     )
 
 
@@ -108,11 +105,15 @@ def write(text: str, out: Path) -> int:
 
 
 def _score(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """Return the numbers of the sentence about the score, and what to beware of in it."""
-    score, n = float(evaluation["params"].get("score", float("nan"))), len(evaluation["summary"])
+    """Return what the page says of the score, and what to beware of in it."""
+    params, n = evaluation["params"], len(evaluation["summary"])
+    ends = (float(params.get(name, float("nan"))) for name in ("score", "score_low", "score_high"))
     return {
-        "score": "–" if score != score else f"{score:.2f}",
-        "caution": str(evaluation["params"].get("caution", "")),
+        "score": score_in_words(*ends),
+        "verdict": str(params.get("verdict", "")),
+        "reference": str(params.get("reference", "")),
+        "responds": bool(params.get("responds", True)),
+        "caution": str(params.get("caution", "")),
         "n_metrics": n,
         "n_fit": n - len(unfit(evaluation)),
     }
@@ -127,27 +128,3 @@ def _transductive(content: Content) -> set[str]:
         for section, board in boards.items()
         if board is not None and transductive_marks(board)
     }
-
-
-def _assets() -> dict[str, Any]:
-    """Return the style sheets and scripts of the page.
-
-    DataTables is a module, so it comes as an address that holds it.
-    """
-    plotly, itables = (
-        require("plotly.offline", extra="report"),
-        require("itables.options", extra="report"),
-    )
-    bundle = Path(itables.dt_bundle)
-    return {
-        "plotly_js": _safe(plotly.get_plotlyjs()),
-        "datatables_js": _safe(base64.b64encode(bundle.read_bytes()).decode()),
-        "datatables_css": _safe(bundle.with_suffix(".css").read_text(encoding="utf-8")),
-        "style": _safe((HERE / "style.css").read_text(encoding="utf-8")),
-        "script": _safe("".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)),
-    }
-
-
-def _safe(text: str) -> str:
-    """Mark a text of ours, or of a library, as HTML that must not be escaped."""
-    return require("markupsafe", extra="report").Markup(text)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from .._contenders import NEGATIVE, POSITIVE, PREDICTION, transductive_marks
+from .._contenders import NEGATIVE, POSITIVE, PREDICTION, rival_of, transductive_marks
 from ._tables import metrics, plain, unfit
 
-if TYPE_CHECKING:
-    import pandas as pd
+RIVAL = "reference"  # heading of what the prediction is compared with
 
 
 def coherence_panel(result: dict[str, Any]) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def coherence_panel(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def evaluation_panel(result: dict[str, Any]) -> dict[str, Any]:
-    """Return the scores of each condition: of the prediction, the best baseline and the controls.
+    """Return the scores of each condition: of the prediction, the reference and the controls.
 
     Returns
     -------
@@ -33,18 +33,17 @@ def evaluation_panel(result: dict[str, Any]) -> dict[str, Any]:
         (P,) names.
     ``about``
         Column -> (P,) values.
-    ``metrics``, ``best``, ``muted``
-        (M,) names, the best baseline of each, and whether it does not discriminate.
+    ``metrics``, ``rivals``, ``muted``
+        (M,) names, the reference of each, and whether it does not discriminate.
     ``values``
         Row of the scores -> (P, M) values.
     """
     about, summary = result["conditions"], result["summary"]
     shown = [metric for metric in metrics(result) if metric in result["table"]]
-    best = summary.loc[shown, "best_baseline"].astype(object).fillna("").astype(str)
+    rivals = pd.Series([rival_of(summary.loc[metric]) for metric in shown], shown, dtype=object)
     scores = result["scores"]
     wanted = {
-        "best baseline": scores["contender"].astype(object)
-        == scores["metric"].astype(object).map(best)
+        RIVAL: scores["contender"].astype(object) == scores["metric"].astype(object).map(rivals)
     }
     wanted |= {name: scores["contender"] == name for name in (POSITIVE, NEGATIVE)}
     values = {PREDICTION: result["table"]} | {
@@ -56,7 +55,7 @@ def evaluation_panel(result: dict[str, Any]) -> dict[str, Any]:
         "perturbations": plain(about["perturbation"]),
         "about": {str(c): plain(about[c]) for c in about if c != "perturbation"},
         "metrics": shown,
-        "best": best.replace(transductive_marks(result["contenders"])).tolist(),
+        "rivals": rivals.replace(transductive_marks(result["contenders"])).tolist(),
         "muted": [metric in muted for metric in shown],
         "values": {
             name: _rows(frame.reindex(index=about.index, columns=shown))

@@ -19,19 +19,22 @@ SUMMARY = (
     "direction",
     "perfect",
     "value",
-    "best_value",
+    "reference_value",
     "positive",
     "negative",
     "skill",
     "skill_low",
     "skill_high",
-    "best_baseline",
+    "reference",
     "discriminates",
     "drf",
     "bds",
     "n",
     "n_missing",
+    "best_baseline",
+    "best_value",
 )
+SCORES = ("score", "score_low", "score_high", "achieved", "harm", "score_best")
 
 
 def plain(values: pd.Series) -> list[Any]:
@@ -133,18 +136,24 @@ def evaluation_tables(result: dict[str, Any]) -> dict[str, Any]:
         [c for c in SUMMARY if c in ordered] + [c for c in ordered if c not in SUMMARY]
     ]
     marks = transductive_marks(result["contenders"])
-    ordered["best_baseline"] = ordered["best_baseline"].astype(object).replace(marks)
+    for column in ("reference", "best_baseline"):
+        if column in ordered:
+            ordered[column] = ordered[column].astype(object).replace(marks)
     numbers = result["contenders"].drop(columns=["transductive", SAME], errors="ignore")
     contenders = (
         numbers.rename(index=full_names(result["contenders"]))
         .T.rename_axis("metric")
         .rename_axis(columns=None)
     )
+    scores = [name for name in SCORES if name in contenders.index]
+    scores = [name for name in scores if contenders.loc[name].notna().any()]
     tables = {
         "metrics": table(
-            ordered, muted=muted, hidden=("perfect", "skill_low", "skill_high", "drf", "bds")
+            ordered,
+            muted=muted,
+            hidden=("perfect", "skill_low", "skill_high", "reference", "drf", "bds", "best_value"),
         ),
-        "contenders": table(contenders.reindex(metrics(result), axis=0), muted=muted),
+        "contenders": table(contenders.loc[[*scores, *metrics(result)]], muted=muted),
         "conditions": conditions(result),
     }
     if len(result.get("strata", ())):

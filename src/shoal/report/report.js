@@ -75,7 +75,7 @@ function compared(evaluation, at) {
     row.className = evaluation.muted[m] ? "muted" : "";
     row.append(element("td", metric, { className: "text" }));
     values.forEach((value, i) => {
-      const title = contenders[i] === "best baseline" ? evaluation.best[m] : "";
+      const title = contenders[i] === "reference" ? evaluation.rivals[m] : "";
       row.append(element("td", shown(value, false), { className: "num", title }));
     });
   });

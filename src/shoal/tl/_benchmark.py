@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from .._docs import shared
@@ -12,10 +13,11 @@ from .._validate import get_adata, key_in, whole
 from ..core._claims import claim_result
 from ..core._results import write_table
 from ..core._screen import resolve
-from ..evaluation._attempt import attempt
+from ..evaluation._attempt import attempt, row_of
 from ..evaluation._leaderboard import leaderboard
 from ..evaluation._models import read_inner, read_models, read_seeds
-from ..evaluation._rows import Row, tidy
+from ..evaluation._prediction_file import refuse_files
+from ..evaluation._rows import tidy
 from ..evaluation._scorer import Scorer
 from ..pp._split_use import check_split
 
@@ -65,8 +67,10 @@ def benchmark(
     models
         Names of `shoal.models.available`, classes, or mappings with ``name``, ``label``,
         ``options`` (arguments of :func:`shoal.tl.fit`), ``predict`` (those of the sampler) and
-        ``tune`` (sets of options, one of which is chosen within training, see `inner`). The
-        reference that scores are measured from is fitted whether it is among them or not.
+        ``tune`` (sets of options, one of which is chosen within training, see `inner`). A
+        prediction of another program is a mapping with ``contender``: ``{"file": path}``, and
+        ``label``, as for :class:`shoal.benchmark.Spec`. The reference that scores are measured from
+        is fitted whether it is among them or not.
     seeds
         Seeds of training, prediction and of the halves into which real cells are divided.
     metrics, n_comps, min_cells, n_draws, reference
@@ -115,6 +119,8 @@ def benchmark(
         that is not accepted, nothing can be scored, or all models failed.
     TypeError
         If `models` is no list, or a member neither name, class nor mapping.
+    FileNotFoundError
+        If the prediction of another program has no file.
 
     Examples
     --------
@@ -149,12 +155,15 @@ def benchmark(
     caution = check_split(adata, resolve(adata, tell=False), accept=accept, call="sh.tl.benchmark")
     options = {"n_comps": n_comps, "min_cells": min_cells, "layer": layer}
     options |= {"n_draws": n_draws, "reference": reference}
+    wanted = {
+        seed: [(row_of(one, data=HERE, split=SPLIT, seed=seed), one) for one in several]
+        for seed in numbers
+    }
+    refuse_files(chain.from_iterable(wanted.values()))
     rows = []
     for seed in progress(numbers, total=len(numbers), desc="seeds"):
         scorer = Scorer(adata, seed=seed, metrics=metrics, **options)
-        for model in several:
-            row = Row(HERE, SPLIT, model.label, seed, model.kind)
-            rows.append(attempt(adata, row, model, scorer, inner=inner))
+        rows += [attempt(adata, row, one, scorer, inner=inner) for row, one in wanted[seed]]
     board = leaderboard(rows, against=against, n_boot=n_boot, rng=rng)
     lines = tidy([replace(row, settings="-") for row in rows]).drop(
         columns=["data", "split", "settings"]
