@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .._h5ad import contents
+from .._logging import logger
 from .._validate import key_in, near, some, unique_genes
 from ..core._codes import members
 from ..core._matrix import Rows, as_rows
@@ -310,7 +311,12 @@ def _cells_beside(task: EvaluationTask, prediction: Beside) -> Populations:
 
 
 def _cells_apart(task: EvaluationTask, cells: AnnData) -> Populations:
-    """Return predicted cells, as many of each condition as are scored; all without halves."""
+    """Return predicted cells: of each condition as many as are scored, without halves all.
+
+    Numbers of significant genes, errors of means and the bias of some distances depend on the
+    number of cells, so all contenders have as many. Of more predicted cells some are drawn. Of
+    fewer, each is taken several times: the prediction is a population with these cells alone.
+    """
     screen, features = task.cells.screen, list(task.cells.features)
     missing = [gene for gene in features if gene not in cells.var_names]
     if missing:
@@ -321,13 +327,24 @@ def _cells_apart(task: EvaluationTask, cells: AnnData) -> Populations:
         )
         raise KeyError(msg)
     given = _given(screen, cells)
-    rng, chosen = np.random.default_rng([task.seed, 4]), []
-    for rows, n in zip(
+    rng, chosen, few = np.random.default_rng([task.seed, 4]), [], []
+    for rows, (name, n) in zip(
         _rows_of_conditions(screen, task.conditions, given),
-        task.conditions["n_predicted"],
+        task.conditions["n_predicted"].items(),
         strict=True,
     ):
-        chosen.append(np.sort(rng.permutation(rows)[: n if task.halves else None]))
+        drawn = rng.permutation(rows)
+        chosen.append(np.sort(np.resize(drawn, n) if task.halves else drawn))
+        if task.halves and len(rows) < n:
+            few.append(f"{name}: {len(rows)} for {n}")
+    if few:
+        logger.warning(
+            "fewer cells are predicted than are scored in %d of %d conditions (%s): each is taken "
+            "several times, which costs. Predict as many cells as the screen has of a condition",
+            len(few),
+            len(chosen),
+            some(few, 3),
+        )
     made = Populations(task.truth, take(in_order(given.rows, cells, features), chosen))
     column = column_of(cells, "source", taken=screen.columns)
     source = names_at(None if column is None else cells.obs[column], chosen)

@@ -18,6 +18,8 @@ from ..core._storage import working_dtype
 from ..core._targets import no_target
 from ..metrics._cells import Cells
 from ..metrics._comparison import Populations, Truth
+from ..metrics._mean_ranks import enough
+from ..metrics._means import members
 from ._axes import axes_of, axis_cells, read_by_axes
 from ._baselines import read_by_baselines
 from ._condition_means import ConditionMeans
@@ -208,6 +210,9 @@ def evaluation_task(
     cells = read_once(cells, np.concatenate(wanted))
     check_scale(cells, layer=cells.layer, use_rep=None, what="an evaluation")
 
+    mask = _counting_genes(cells, perturbation, with_parts=halves)
+    if halves:
+        _tell_small_panel(mask, group, contexts=cells.contexts, codes=contexts)
     means = ConditionMeans(cells, training)
     axes, bandwidth = axes_of(cells.rows, axis_rows, n_comps=n_comps, seed=seed)
     truth = Truth(
@@ -217,7 +222,7 @@ def evaluation_task(
         cells=take(cells.rows, held.real),
         controls=take(cells.rows, [np.sort(own) for own in controls]),
         reference=np.stack([means.reference(code) for code in held.codes]),
-        mask=_counting_genes(cells, perturbation, with_parts=halves),
+        mask=mask,
         axes=axes,
         bandwidth=bandwidth,
         parts=means.parts(held.codes),
@@ -264,6 +269,24 @@ def _counting_genes(cells: Population, perturbation: Ints, *, with_parts: bool) 
         )
     tell_symbols(genes)
     return mask
+
+
+def _tell_small_panel(mask: Bools, group: Ints, *, contexts: Sequence[str], codes: Ints) -> None:
+    """Say in which contexts the targets of the panel are too many to be left out of ranks."""
+    left = {
+        contexts[codes[group[rows[0]]]]: int(mask[rows].all(axis=0).sum())
+        for rows in members(group, len(mask))
+        if len(rows) > 1 and not enough(mask[rows].all(axis=0))
+    }
+    if left:
+        logger.warning(
+            "the targets of all perturbations that are compared leave %s of %d genes: ranks among "
+            "conditions (pds, nir, centroid_accuracy) leave out a perturbation's own target alone, "
+            "and can be won by what is predicted for the targets of the others. Read other "
+            "families of metrics, or measure more genes",
+            ", ".join(f"{n} ({where})" if where else str(n) for where, n in left.items()),
+            mask.shape[1],
+        )
 
 
 def _table(
