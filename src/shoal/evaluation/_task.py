@@ -273,11 +273,11 @@ def _counting_genes(cells: Population, perturbation: Ints, *, with_parts: bool) 
 
 def _tell_small_panel(mask: Bools, group: Ints, *, contexts: Sequence[str], codes: Ints) -> None:
     """Say in which contexts the targets of the panel are too many to be left out of ranks."""
-    left = {
-        contexts[codes[group[rows[0]]]]: int(mask[rows].all(axis=0).sum())
-        for rows in members(group, len(mask))
-        if len(rows) > 1 and not enough(mask[rows].all(axis=0))
-    }
+    left = {}
+    for rows in members(group, len(mask)):
+        genes = np.asarray(mask[rows].all(axis=0))
+        if len(rows) > 1 and not enough(genes):
+            left[contexts[codes[group[rows[0]]]]] = int(genes.sum())
     if left:
         logger.warning(
             "the targets of all perturbations that are compared leave %s of %d genes: ranks among "

@@ -53,7 +53,7 @@ def panel_genes(mask: Bools, group: Ints | None) -> Bools:
     """
     genes = mask.copy()
     for rows in members(group, len(mask)):
-        left = mask[rows].all(axis=0)
+        left = np.asarray(mask[rows].all(axis=0))
         if enough(left):
             genes[rows] = left
     return genes
