@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -213,27 +213,29 @@ def evaluation_tasks(
     mask = _counting_genes(cells, perturbation, with_parts=halves)
     if halves:
         _tell_small_panel(mask, [cells.contexts[where] for where in context])
-    shared = {
-        "names": tuple(names[code] for code in codes),
-        "owner": np.unique(perturbation, return_inverse=True)[1],
-        "group": group,
-        "reference": np.stack([means.reference(code) for code in codes]),
-        "mask": mask,
-        "axes": axes,
-        "bandwidth": bandwidth,
-        "parts": means.parts(codes),
-    }
+    first = Truth(
+        names=tuple(names[code] for code in codes),
+        owner=np.unique(perturbation, return_inverse=True)[1],
+        group=group,
+        cells=(),
+        controls=(),
+        reference=np.stack([means.reference(code) for code in codes]),
+        mask=mask,
+        axes=axes,
+        bandwidth=bandwidth,
+        parts=means.parts(codes),
+    )
     return tuple(
         EvaluationTask(
             cells=cells,
-            truth=Truth(
-                **shared,
+            truth=replace(
+                first,
                 cells=take(cells.rows, one.held.real),
                 controls=take(cells.rows, [np.sort(own) for own in one.controls]),
             ),
             predicted=one.held.predicted,
             real=one.held.real,
-            conditions=_table(cells, known, one.held, shared["names"]),
+            conditions=_table(cells, known, one.held, first.names),
             skipped=one.held.skipped,
             halves=halves,
             controls=one.controls,

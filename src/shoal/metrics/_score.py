@@ -11,7 +11,8 @@ experiment is not biased; the lower end is -1, so that no single metric decides.
 
 Achievements are averaged within families of metrics, then over families. A metric counts by its
 *range* :math:`(L^- - L^+) / L^-`, the share of the loss of the negative control that a second
-experiment avoids. So metrics that can hardly tell decide nothing.
+experiment avoids, and a family by the mean range of its metrics that can tell. So metrics that can
+hardly tell decide nothing.
 """
 
 from __future__ import annotations
@@ -182,6 +183,16 @@ class Judge:
         table = np.array(rows).reshape(len(names), len(self.family))
         return table / table.sum(axis=1, keepdims=True)
 
+    @cached_property
+    def of_family(self) -> Floats:
+        """(F,) weight of each of these families: the mean range of its metrics that can tell."""
+        return np.array([self.weight[row > 0].mean() for row in self.by_family])
+
+    @cached_property
+    def _at_stake(self) -> float:
+        """What there is to achieve, in families that can tell fully; at least one."""
+        return max(float(self.of_family.sum()), 1.0) if self.responds else 1.0
+
     def _is(self, family: str) -> Bools:
         return np.array([own == family for own in self.family], dtype=bool)
 
@@ -207,27 +218,37 @@ class Judge:
         share = has.astype(np.float64) @ table.T
         with np.errstate(invalid="ignore", divide="ignore"):
             families = np.where(has, own, 0.0) @ table.T / share
-        known = share > 0
-        return np.asarray(
-            np.where(known, families, 0.0).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1)
-        )
+        counts = (share > 0) * self.of_family
+        total = np.maximum(counts.sum(axis=-1), 1e-12)
+        return np.asarray(np.where(counts > 0, families * counts, 0.0).sum(axis=-1) / total)
 
     def harm(self, means: Floats) -> Floats:
         r"""Return (B, K) what contenders lose by being worse than the control copy.
 
-        On each harmful metric it is the part of the own loss that is surely more than the copy's,
+        On each harmful metric, with :math:`\Delta = L - L_\mathrm{copy}` and :math:`\delta` from
+        the mean difference to the lower end of its interval,
 
-        .. math:: h = \max(0,\ L - L_\mathrm{copy} - \delta) / L, \qquad 0 \le h \le 1
+        .. math:: h = \frac{\Delta}{L} \left(1 - \frac{\delta^2}{\Delta^2}\right), \qquad
+            \Delta > \delta
 
-        with :math:`\delta` from the mean difference to the lower end of its interval. The sum over
-        metrics counts as one family.
+        is the part of the own loss that is more than the copy's, shrunk to 0 where it is not
+        significant. Where nothing responds there is no doubt what is right, and no test:
+
+        .. math:: h = \frac{\Delta}{\Delta + |L_\mathrm{copy}| + \delta}, \qquad \Delta > 0
+
+        Both are 0 to 1. Each counts as a family that can tell fully.
         """
         own = means[..., self.harmful]
-        more = own - own[:, [self.copy]] - self._margins
+        copy = own[:, [self.copy]]
+        more = own - copy
         with np.errstate(invalid="ignore", divide="ignore"):
-            part = np.where(own > 0, np.minimum(more / own, 1), 1.0)
+            if self.responds:
+                part = np.where(own > 0, np.minimum(more / own, 1), 1.0)
+                part *= np.maximum(1 - (self._margins / more) ** 2, 0)
+            else:
+                part = more / (more + np.abs(copy) + self._margins)
         part = np.where(more > 0, part, 0.0)
-        return np.asarray(part.sum(axis=-1) / max(len(self.by_family) if self.responds else 1, 1))
+        return np.asarray(part.sum(axis=-1) / self._at_stake)
 
     @cached_property
     def _margins(self) -> Floats:
