@@ -1,194 +1,229 @@
 """Predictions that are bad on purpose: which metric of the default suite falls for which, and whether the score does.
 
-    python benchmarks/attacks.py [--data simulated renge] [--seeds 0 1 2] [--folder DIR]
+    python benchmarks/attacks.py [--data simulated renge null kang_null] [--seeds 0 1 2] [--folder DIR]
 
-Every attack starts from an honest baseline, `own_shift` (the shift that a perturbation has in other contexts), and spoils it, or
-puts something cheaper in its place. A metric *falls for* an attack if it gives it a larger skill than the honest prediction,
-and is *blind* to it if it gives it the same. One markdown table per screen, means over seeds, goes to the terminal and to
-`benchmarks/results/attacks.md`; the command fails if the score of any attack reaches that of the honest prediction.
+On a screen with effects every attack starts from an honest baseline, `own_shift` (the shift that a perturbation has in other
+contexts), and spoils it, or puts something cheaper in its place. On a null screen, control cells that were dealt to
+perturbations which were never applied, the honest prediction is a copy of the controls. A metric *falls for* an attack if it
+gives it a larger skill than the honest prediction, and is *blind* to it if it gives it the same. Two markdown tables per screen,
+means over seeds, go to the terminal and to `benchmarks/results/attacks.md`. The command fails if the score of any attack
+reaches that of an honest prediction.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anndata as ad
 import numpy as np
 import pandas as pd
+from _attacks import ATTACKS, HONEST, LAYER, Screen, dense
 from predict import FOLDER, RESULTS, Task
 from predict import prepare as read
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 import shoal as sh
-from shoal.core._screen import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import anndata as ad
-
-HONEST = "own_shift"
-LAYER = "prediction"
 ALIKE = 1e-3  # difference of skill below which a metric is blind
-SPREAD, SCALE = 2.0, 3.0
-WORDS = {
-    "spread": f"cells of the honest prediction, {SPREAD:g} times as far from their mean",
-    "overshoot": f"cells of the honest prediction, their mean shift {SCALE:g} times as large",
-    "noise": "cells of the honest prediction with independent noise, as large as the genes vary in training cells",
-    "own mean": "mean of the honest prediction, for every cell",
-    "one cell": "one cell of the honest prediction, for every cell",
-    "perturbed mean": "mean of the training cells of the context, for every cell",
-    "train cells": "perturbed training cells of the context, of whatever perturbation",
-    "another": "real cells of one other perturbation of the context",
-    "wrong labels": "the real held-out cells, each condition with those of the next",
-    "copy": "control cells",
-}
+COLUMNS = ("score", "achieved", "harm")  # of `contenders`
+REFUSED = "not on the scale of the real cells"  # in the message of an evaluation that refuses a prediction
+LEFT = 0.2  # share of the molecules of a target that a simulated knock-down leaves
+NULL_FILE = "kang18_ctrl_8donors_null.h5ad"
+DONORS, TOP = 2, 300  # donors, and most expressed genes, of the null screen of measured cells
+BASELINE = "own shift"  # on null screens: a baseline, for comparison
+# where nothing responds, cells of whatever perturbation are right
+RIGHT_ON_NULL = ("perturbed mean", "train cells", "another", "similar", "wrong labels", "copy")
 
 
-class Screen:
-    """A screen, an honest prediction of its held-out cells, and attacks on it: each returns (n_obs, n_genes) values."""
-
-    def __init__(self, adata: ad.AnnData, seed: int) -> None:
-        self.adata, self.rng = adata, np.random.default_rng(seed)
-        obs, screen = adata.obs, resolve(adata)
-        self.x = dense(adata.X)
-        self.label = obs[screen.perturbation_key].astype(str).to_numpy()
-        self.context = obs[screen.context_key].astype(str).to_numpy()
-        self.test = (obs["split"] == "test").to_numpy()
-        self.control = np.isin(self.label, screen.control)
-        self.train = (obs["split"] == "train").to_numpy() & ~self.control
-        self.honest = self.twins(HONEST, seed)
-
-    def twins(self, name: str, seed: int) -> np.ndarray:
-        sh.tl.predict(
-            self.adata,
-            sh.tl.fit(self.adata, name, rng=seed),
-            key_added=LAYER,
-            subset="test",
-            rng=seed,
-        )
-        return dense(self.adata.layers[LAYER])
-
-    def each(self, change: Callable[[np.ndarray, str, str], np.ndarray]) -> np.ndarray:
-        """Apply a change to the rows of every held-out condition."""
-        values = self.honest.copy()
-        for where, name in sorted(
-            set(zip(self.context[self.test], self.label[self.test], strict=True))
-        ):
-            rows = np.flatnonzero(self.test & (self.context == where) & (self.label == name))
-            values[rows] = change(rows, name, where)
-        return values
-
-    def drawn(self, pool: np.ndarray, n: int) -> np.ndarray:
-        return self.x[self.rng.choice(np.flatnonzero(pool), n, replace=n > pool.sum())]
-
-    def mean(self, rows: np.ndarray) -> np.ndarray:
-        return self.honest[rows].mean(axis=0)
-
-    def following(self, name: str, where: str, among: np.ndarray) -> np.ndarray:
-        """Return the cells of the perturbation after this one, in a context."""
-        here = among & (self.context == where)
-        names = sorted(set(self.label[here]) - {name})
-        after = next((other for other in names if other > name), names[0])
-        return here & (self.label == after)
-
-    def attacks(self, seed: int) -> dict[str, np.ndarray]:
-        sd = self.x[self.train].std(axis=0)
-        base = {
-            c: self.x[self.control & (self.context == c)].mean(axis=0) for c in set(self.context)
-        }
-        known = {c: self.train & (self.context == c) for c in base}
-        held_out = {c: self.test & (self.context == c) for c in base}
-
-        def next_of(rows: np.ndarray, name: str, where: str) -> np.ndarray:
-            several = len(set(self.label[held_out[where]])) > 1
-            return self.drawn(
-                self.following(name, where, self.test if several else self.train), len(rows)
-            )
-
-        return {
-            "spread": self.each(
-                lambda r, _, c: self.mean(r) + SPREAD * (self.honest[r] - self.mean(r))
-            ),
-            "overshoot": self.each(
-                lambda r, _, c: self.honest[r] + (SCALE - 1) * (self.mean(r) - base[c])
-            ),
-            "noise": self.honest + sd * self.rng.normal(size=self.honest.shape),
-            "own mean": self.each(lambda r, _, c: self.mean(r)),
-            "one cell": self.each(lambda r, _, c: self.honest[r[:1]]),
-            "perturbed mean": self.each(lambda r, _, c: self.x[known[c]].mean(axis=0)),
-            "train cells": self.each(lambda r, _, c: self.drawn(known[c], len(r))),
-            "another": self.each(
-                lambda r, n, c: self.drawn(self.following(n, c, self.train), len(r))
-            ),
-            "wrong labels": self.each(next_of),
-            "copy": self.twins("control", seed),
-        }
-
-    def judged(self, values: np.ndarray, seed: int) -> pd.Series:
-        """Return the skill on every metric, and the score."""
-        self.adata.layers[LAYER] = values.astype(np.float32)
-        sh.tl.evaluate(self.adata, prediction=LAYER, rng=seed)
-        entry = self.adata.uns["evaluation"]
-        skill = entry["summary"]["skill"].where(entry["summary"]["discriminates"])
-        return pd.concat([skill, pd.Series({"score": entry["params"]["score"]})])
-
-
-def screen_of(name: str, seed: int, folder: Path) -> ad.AnnData:
-    """Return a screen whose conditions are held out in some contexts and trained on in others."""
-    if name != "simulated":
-        return read(Task(name, "perturbation_context", seed, (), None, folder))
+def simulated(seed: int, folder: Path) -> ad.AnnData:
+    """Return a simulated screen whose perturbations bear the names of genes, and lower them."""
     adata = sh.ds.simulate(
         n_perturbations=25, n_cells=160, n_control=800, n_genes=150, contexts=2, rng=seed
     )
-    sh.pp.annotate(adata, "perturbation", control="control", context_key="context")
+    rng, names = np.random.default_rng([seed, 1]), adata.obs["perturbation"].astype(str).to_numpy()
+    genes = rng.choice(adata.n_vars, 25, replace=False)
+    counts = dense(adata.X).astype(np.int64)
+    for name, gene in zip(sorted(set(names) - {"control"}), genes, strict=True):
+        rows = names == name
+        counts[rows, gene] = rng.binomial(counts[rows, gene], LEFT)
+        names = np.where(rows, adata.var_names[gene], names)
+    adata = ad.AnnData(
+        sparse.csr_matrix(counts.astype(np.float32)),
+        obs=pd.DataFrame(
+            {"perturbation": names, "context": adata.obs["context"].astype(str).to_numpy()},
+            index=adata.obs_names,
+        ),
+        var=adata.var[[]],
+    )
+    return prepared(adata, "context", seed)
+
+
+def renge(seed: int, folder: Path) -> ad.AnnData:
+    return read(Task("renge", "perturbation_context", seed, (), None, folder))
+
+
+def null(seed: int, folder: Path) -> ad.AnnData:
+    """Return simulated control cells that were dealt to perturbations."""
+    adata = sh.ds.simulate(
+        n_perturbations=1, n_cells=2, n_control=4000, n_genes=150, contexts=2, rng=seed
+    )
+    return dealt(adata[adata.obs["perturbation"] == "control"].copy(), "context", 12, seed)
+
+
+def kang_null(seed: int, folder: Path) -> ad.AnnData:
+    """Return measured control cells of two donors that were dealt to perturbations."""
+    adata = ad.read_h5ad(folder / NULL_FILE)
+    donors = adata.obs["donor"].value_counts().index[:DONORS]
+    genes = np.sort(np.argsort(-np.asarray(adata.X.sum(axis=0)).ravel(), kind="stable")[:TOP])
+    return dealt(adata[adata.obs["donor"].isin(donors), genes].copy(), "donor", 8, seed)
+
+
+def dealt(adata: ad.AnnData, context: str, n_perturbations: int, seed: int) -> ad.AnnData:
+    """Return control cells, half of those of every context dealt to perturbations that were never applied."""
+    rng, names = np.random.default_rng([seed, 2]), np.full(adata.n_obs, "control", dtype=object)
+    where = adata.obs[context].astype(str).to_numpy()
+    for here in sorted(set(where)):
+        rows = rng.permutation(np.flatnonzero(where == here))
+        rows = rows[: len(rows) // 2]
+        names[rows] = [f"fake{i % n_perturbations + 1}" for i in range(len(rows))]
+    adata = ad.AnnData(
+        sparse.csr_matrix(adata.X, dtype=np.float32),
+        obs=pd.DataFrame({"perturbation": names, context: where}, index=adata.obs_names),
+        var=adata.var[[]],
+    )
+    return prepared(adata, context, seed)
+
+
+def prepared(adata: ad.AnnData, context: str, seed: int) -> ad.AnnData:
+    """Hold perturbations out in some contexts, so that they are trained on in others."""
+    sh.pp.annotate(adata, "perturbation", control="control", context_key=context)
     sh.pp.split(adata, by="perturbation_context", test=0.3, rng=seed)
     sh.pp.prepare(adata, normalize="log1p", fit_on="train", cross_fit=0)
     return adata
 
 
-def edited_controls(screen: Screen, seed: int) -> float:
-    """Return the largest change of a score from predicted controls that were edited; none is allowed."""
+# name -> how it is made, and the model that is honest there
+SCREENS: dict[str, tuple[Callable[[int, Path], ad.AnnData], str]] = {
+    "simulated": (simulated, "own_shift"),
+    "renge": (renge, "own_shift"),
+    "null": (null, "control"),
+    "kang_null": (kang_null, "control"),
+}
+
+
+def judged(screen: Screen, given: np.ndarray | ad.AnnData) -> tuple[pd.Series, pd.Series] | None:
+    """Return the scores of a prediction, and its skill on every metric that discriminates; None if it is refused."""
+    adata, prediction = screen.adata, given
+    if isinstance(given, np.ndarray):
+        prediction = LAYER
+        adata.layers[LAYER] = given.astype(np.float32)
+    try:
+        sh.tl.evaluate(
+            adata, prediction=prediction, baselines=["own_shift"], rng=screen.seed, overwrite=True
+        )
+    except ValueError as err:
+        if REFUSED not in str(err):
+            raise
+        return None
+    entry = adata.uns["evaluation"]
+    skill = entry["summary"]["skill"].where(entry["summary"]["discriminates"])
+    row = entry["contenders"].loc["prediction"]
+    return row[[name for name in COLUMNS if name in row]].astype(float), skill
+
+
+def edited_controls(screen: Screen) -> float:
+    """Return the largest change of a value from predicted controls that were edited; none is allowed."""
     adata, tables = screen.adata, []
-    adata.layers[LAYER] = screen.honest.astype(np.float32)
     pred = adata[screen.test | screen.control].copy()
-    pred.X = dense(pred.layers[LAYER])
+    pred.X = screen.honest[screen.test | screen.control].astype(np.float32)
+    own = np.isin(pred.obs_names, adata.obs_names[screen.control])
     for shift in (0.0, 2.0):
-        own = np.isin(pred.obs_names, adata.obs_names[screen.control])
         pred.X[own] += np.float32(shift)
-        sh.tl.evaluate(adata, prediction=pred, baselines=None, rng=seed)
+        sh.tl.evaluate(adata, prediction=pred, baselines=None, rng=screen.seed)
         tables.append(adata.uns["evaluation"]["table"].to_numpy())
     return float(np.nanmax(np.abs(tables[1] - tables[0])))
 
 
-def results(name: str, seeds: list[int], folder: Path) -> tuple[pd.DataFrame, float]:
-    """Return skills (metrics and score x honest prediction and attacks), means over seeds, and the effect of edited controls."""
-    runs, edited = [], 0.0
+@dataclass(frozen=True)
+class Found:
+    """What became of the predictions of one kind of screen.
+
+    Attributes
+    ----------
+    scores, skills
+        Scores and skills on every metric x predictions, means over the seeds in which they were not refused.
+    refused
+        Prediction -> seeds in which it was refused.
+    edited
+        Largest change of a value after predicted controls were edited.
+    """
+
+    scores: pd.DataFrame
+    skills: pd.DataFrame
+    refused: dict[str, list[int]]
+    edited: float
+
+
+def results(name: str, seeds: list[int], folder: Path) -> Found:
+    """Judge the honest predictions and all attacks on a screen of every seed."""
+    scores, skills, edited, refused = [], [], 0.0, {}
+    make, honest = SCREENS[name]
     for seed in seeds:
-        screen = Screen(screen_of(name, seed, folder), seed)
-        given = {"honest": screen.honest, **screen.attacks(seed)}
-        runs.append(
-            pd.DataFrame({who: screen.judged(values, seed) for who, values in given.items()})
-        )
-        edited = max(edited, edited_controls(screen, seed))
-        print(name, seed, runs[-1].loc["score"].round(3).to_dict(), flush=True)
-    return pd.concat(runs).groupby(level=0, sort=False).mean(), edited
+        screen = Screen(make(seed, folder), honest, seed)
+        given = screen.predictions()
+        if honest == "control":
+            given = {who: made for who, made in given.items() if who not in RIGHT_ON_NULL}
+            given[BASELINE] = screen.twins("own_shift")
+        found = {}
+        for who, made in given.items():
+            scored = judged(screen, made)
+            if scored is None:
+                refused.setdefault(who, []).append(seed)
+            else:
+                found[who] = scored
+        scores.append(pd.DataFrame({who: one for who, (one, _) in found.items()}))
+        skills.append(pd.DataFrame({who: one for who, (_, one) in found.items()}))
+        edited = max(edited, edited_controls(screen))
+        print(name, seed, scores[-1].loc["score"].round(3).to_dict(), refused, flush=True)
+    means = [pd.concat(runs).groupby(level=0, sort=False).mean() for runs in (scores, skills)]
+    return Found(*means, refused, edited)
 
 
-def table(found: pd.DataFrame) -> str:
-    """Return the skills as markdown; metrics that fall for an attack are bold, those that are blind to it have an = sign."""
-    lines = [f"| metric | {' | '.join(found.columns)} |", "|" + "---|" * (found.shape[1] + 1)]
-    for metric, row in found.dropna().iterrows():
+def passed(scores: pd.DataFrame) -> list[str]:
+    """Return the attacks whose score reaches that of an honest prediction."""
+    own = scores.loc["score"]
+    least = own[[name for name in HONEST if name in own]].max()
+    return [who for who in own.index if who in ATTACKS and not own[who] < least]
+
+
+def score_table(scores: pd.DataFrame, skills: pd.DataFrame) -> str:
+    """Return a line for each prediction: its scores, and how many metrics fall for it."""
+    known = skills.dropna()
+    fell = known.sub(known["honest"], axis=0).gt(ALIKE).sum()
+    lines = [f"| prediction | {' | '.join(scores.index)} | metrics that fall for it |"]
+    lines.append("|" + "---|" * (len(scores.index) + 2))
+    for who in scores:
+        numbers = " | ".join(f"{value:.2f}" for value in scores[who])
         lines.append(
-            f"| {metric} | {' | '.join(_cell(row[who], row['honest'], who) for who in found.columns)} |"
+            f"| {who} | {numbers} | {f'{fell[who]} of {len(known)}' if who != 'honest' else ''} |"
         )
-    attacks = found.dropna().drop(index="score").drop(columns="honest")
-    honest = found.loc[attacks.index, "honest"]
-    fell = (attacks.sub(honest, axis=0) > ALIKE).sum()
-    lines.append(f"| *fall for it* | | {' | '.join(f'{n} of {len(attacks)}' for n in fell)} |")
+    return "\n".join(lines)
+
+
+def skill_table(skills: pd.DataFrame) -> str:
+    """Return the skills as markdown; metrics that fall for an attack are bold, those that are blind to it have an = sign."""
+    lines = [f"| metric | {' | '.join(skills.columns)} |", "|" + "---|" * (skills.shape[1] + 1)]
+    for metric, row in skills.dropna().iterrows():
+        cells = " | ".join(_cell(row[who], row["honest"], who) for who in skills.columns)
+        lines.append(f"| {metric} | {cells} |")
     return "\n".join(lines)
 
 
@@ -200,34 +235,34 @@ def _cell(skill: float, honest: float, who: str) -> str:
     return f"**{skill:.2f}**" if skill > honest else f"{skill:.2f}"
 
 
-def dense(values: object) -> np.ndarray:
-    return np.asarray(values.toarray() if sparse.issparse(values) else values, dtype=np.float64)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--data", nargs="+", choices=["simulated", "renge"], default=["simulated", "renge"]
-    )
+    parser.add_argument("--data", nargs="+", choices=list(SCREENS), default=list(SCREENS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--folder", type=Path, default=FOLDER)
     given = parser.parse_args()
-    text = ["# Attacks", *(f"- `{name}`: {words}" for name, words in WORDS.items())]
+    text = ["# Attacks\n", *(f"- `{name}`: {words}" for name, words in (HONEST | ATTACKS).items())]
     text.append(
-        "\nSkill: 0 as the best baseline, 1 as a second experiment. Bold: better than the honest prediction; =: the same."
+        "\nScore: 0 as `own_shift`, the reference, or as unchanged controls where nothing responds; 1 as a second experiment. "
+        "Skill: 0 as the better of `own_shift` and a copy of the controls, 1 as a second experiment. Bold: better than the honest "
+        "prediction; =: the same."
     )
     won = []
     for name in given.data:
-        found, edited = results(name, given.seeds, given.folder)
-        text.append(f"\n## {name}, seeds {' '.join(map(str, given.seeds))}\n\n{table(found)}")
+        found = results(name, given.seeds, given.folder)
+        text.append(f"\n## {name}, seeds {' '.join(map(str, given.seeds))}\n")
+        text.append(score_table(found.scores, found.skills))
+        if found.refused:
+            who = "; ".join(f"{who} (seeds {seeds})" for who, seeds in found.refused.items())
+            text.append(f"\nRefused, as on another scale than the real cells: {who}.")
+        text.append(f"\n{skill_table(found.skills)}")
         text.append(
-            f"\nLargest change of any value after the control cells of `pred` were edited: {edited:g}."
+            f"\nLargest change of any value after the control cells of `pred` were edited: {found.edited:g}."
         )
-        score = found.loc["score"]
-        won += [f"{name}: {who}" for who in WORDS if score[who] >= score["honest"]]
-        won += [f"{name}: edited controls"] if edited else []
+        won += [f"{name}: {who}" for who in passed(found.scores)]
+        won += [f"{name}: edited controls"] if found.edited else []
     given_text = "\n".join(text) + "\n"
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "attacks.md").write_text(given_text, encoding="utf-8")

@@ -12,6 +12,7 @@ from shoal.metrics import (
     rank_score,
     retrieval_rank,
 )
+from shoal.metrics._mean_ranks import panel_genes
 
 METRICS = ("l1", "l2", "cosine")
 SCORES = {
@@ -188,6 +189,88 @@ def test_predictions_without_a_shift_have_no_direction_and_are_at_chance(score, 
         **({"scale": "unit"} if score is discrimination_score else {}),
     )
     np.testing.assert_array_equal(found, 0.5)
+
+
+# -- targets of the panel --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def knocked(rng):
+    """Return honest predictions and real means of 20 knock-downs in 100 genes, the genes without own targets, and the targets."""
+    real = 3 + 0.1 * rng.normal(size=(20, 100))
+    predicted = real + rng.normal(size=real.shape)
+    targets = np.zeros(real.shape, dtype=bool)
+    targets[np.arange(20), np.arange(20)] = True
+    for table in (real, predicted):
+        table[:, :20] = 3
+        table[targets] -= 0.5
+    return predicted, real, ~targets, targets
+
+
+def raised_for_others(predicted, targets, by):
+    """Higher in the targets of all other conditions."""
+    return predicted + by * (targets.any(axis=0) & ~targets)
+
+
+def marked(predicted, targets, by):
+    """Far lower in the own target alone, which does not count for the condition itself."""
+    return predicted - by * targets
+
+
+ATTACKS = [
+    (discrimination_score, "l2", raised_for_others),
+    (discrimination_score, "cosine", raised_for_others),
+    (retrieval_rank, "l1", marked),
+    (retrieval_rank, "l2", marked),
+]
+
+
+@pytest.mark.parametrize(("score", "metric", "attack"), ATTACKS)
+def test_what_is_predicted_for_targets_of_others_wins_ranks_if_these_count(
+    score, metric, attack, knocked
+):
+    predicted, real, own, targets = knocked
+    origin = 3.0 * (metric == "cosine")
+    spoilt = attack(predicted, targets, 3)
+
+    def mean(values, mask):
+        return score(values - origin, real - origin, metric=metric, mask=mask).mean()
+
+    panel = panel_genes(own, None)
+    assert mean(spoilt, own) > mean(predicted, own) + 0.05
+    assert mean(spoilt, panel) == mean(predicted, panel) < 0.8
+
+
+def test_the_lead_over_others_grows_without_bound_where_their_targets_count():
+    real = -0.5 * np.eye(3)  # every target is lower by δ = 0.5
+    for a in (0.0, 1.0, 7.0):
+        predicted = a * (1 - np.eye(3))
+        counts = 1 - np.eye(3)
+        distance = ((predicted[:, None] - real[None]) ** 2 * counts[:, None]).sum(axis=2)
+        lead = distance - np.diag(distance)[:, None]
+        np.testing.assert_allclose(lead[counts > 0], 0.25 + a)  # δ² + 2 a δ
+
+
+def test_genes_of_a_panel_are_those_of_no_target_of_the_context():
+    own = np.ones((4, 10), dtype=bool)
+    own[np.arange(4), np.arange(4)] = False
+    group = np.array([0, 0, 1, 1])
+    np.testing.assert_array_equal(panel_genes(own, None).sum(axis=1), 6)
+    both = panel_genes(own, group)
+    np.testing.assert_array_equal(both[0], own[0] & own[1])
+    np.testing.assert_array_equal(both[2:], np.tile(own[2] & own[3], (2, 1)))
+    assert own.sum() == 36  # it is not changed
+
+
+@pytest.mark.parametrize(
+    ("n_genes", "n_targets", "kept"),
+    [(60, 30, True), (60, 31, False), (999, 949, True), (999, 950, False)],
+)
+def test_a_panel_that_leaves_too_few_genes_leaves_out_own_targets_alone(n_genes, n_targets, kept):
+    own = np.ones((n_targets, n_genes), dtype=bool)
+    own[np.arange(n_targets), np.arange(n_targets)] = False
+    found = panel_genes(own, None)
+    np.testing.assert_array_equal(found, np.tile(own.all(axis=0), (n_targets, 1)) if kept else own)
 
 
 # -- contexts, blocks and bad input ----------------------------------------------------------------------------------

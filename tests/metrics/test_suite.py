@@ -163,6 +163,20 @@ def test_target_genes_do_not_count(name, exam):
     np.testing.assert_allclose(after, before, atol=1e-9)
 
 
+@pytest.mark.parametrize("name", [n for n, m in SUITE.items() if m.family == "discrimination"])
+def test_no_target_of_the_panel_counts_where_conditions_are_ranked(name, exam):
+    """What is predicted for the targets of all perturbations of the context changes no rank."""
+    truth, second = exam
+    changed = [cells.copy() for cells in second.cells]
+    for i, cells in enumerate(changed):
+        targets = (~truth.mask[truth.group == truth.group[i]]).any(axis=0)
+        cells[:, targets] += 5.0 + i * truth.mask[i][targets]
+    before, after = (
+        score(SUITE[name], truth, p).values for p in (second, Populations(truth, tuple(changed)))
+    )
+    np.testing.assert_allclose(after, before, atol=1e-9)
+
+
 def test_an_error_of_a_metric_is_a_reason_and_any_other_is_raised(exam):
     truth, second = exam
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .._h5ad import contents
+from .._logging import logger
 from .._validate import key_in, near, some, unique_genes
 from ..core._codes import members
 from ..core._matrix import Rows, as_rows
@@ -335,7 +336,12 @@ def _with_paths(
 
 
 def _cells_apart(tasks: Sequence[EvaluationTask], cells: AnnData) -> tuple[Populations, ...]:
-    """Return predicted cells, as many of each condition as are scored; all without halves."""
+    """Return predicted cells: of each condition as many as are scored, without halves all.
+
+    Numbers of significant genes, errors of means and the bias of some distances depend on the
+    number of cells, so all contenders have as many. Of more predicted cells some are drawn. Of
+    fewer, each is taken several times: the prediction is a population with these cells alone.
+    """
     task = tasks[0]
     screen, features = task.cells.screen, list(task.cells.features)
     missing = [gene for gene in features if gene not in cells.var_names]
@@ -348,6 +354,8 @@ def _cells_apart(tasks: Sequence[EvaluationTask], cells: AnnData) -> tuple[Popul
         raise KeyError(msg)
     given = _given(screen, cells)
     several = list(_rows_of_conditions(screen, task.conditions, given))
+    if task.halves:
+        _tell_few(several, task.conditions["n_predicted"])
     chosen = [_some_of(several, one) for one in tasks]
     taken = _taken(in_order(given.rows, cells, features), chosen)
     column = column_of(cells, "source", taken=screen.columns)
@@ -357,8 +365,25 @@ def _cells_apart(tasks: Sequence[EvaluationTask], cells: AnnData) -> tuple[Popul
 def _some_of(several: Sequence[Ints], task: EvaluationTask) -> list[Ints]:
     """Draw as many rows of each condition as are scored; all without halves."""
     rng = np.random.default_rng([task.seed, 4, *([task.draw] if task.draw else [])])
-    sizes = task.conditions["n_predicted"] if task.halves else [None] * len(several)
-    return [np.sort(rng.permutation(rows)[:n]) for rows, n in zip(several, sizes, strict=True)]
+    drawn = [rng.permutation(rows) for rows in several]
+    if task.halves:
+        sizes = task.conditions["n_predicted"]
+        drawn = [np.resize(rows, n) for rows, n in zip(drawn, sizes, strict=True)]
+    return [np.sort(rows) for rows in drawn]
+
+
+def _tell_few(several: Sequence[Ints], sizes: pd.Series) -> None:
+    """Say which conditions have fewer predicted cells than are scored."""
+    numbers = zip(sizes.index, map(len, several), sizes, strict=True)
+    few = [f"{name}: {has} for {n}" for name, has, n in numbers if has < n]
+    if few:
+        logger.warning(
+            "fewer cells are predicted than are scored in %d of %d conditions (%s): each is taken "
+            "several times, which costs. Predict as many cells as the screen has of a condition",
+            len(few),
+            len(several),
+            some(few, 3),
+        )
 
 
 def _rows_of_conditions(

@@ -18,6 +18,8 @@ from ..core._storage import working_dtype
 from ..core._targets import no_target
 from ..metrics._cells import Cells
 from ..metrics._comparison import Populations, Truth
+from ..metrics._mean_ranks import enough
+from ..metrics._means import members
 from ._axes import axes_of, axis_cells, read_by_axes
 from ._baselines import read_by_baselines
 from ._condition_means import ConditionMeans
@@ -205,7 +207,12 @@ def evaluation_tasks(
     means = ConditionMeans(cells, training)
     axes, bandwidth = axes_of(cells.rows, axis_rows, n_comps=n_comps, seed=seed)
     codes, group = draws[0].held.codes, draws[0].group
-    perturbation = known.keys["perturbation"].to_numpy()[codes]
+    perturbation, context = (
+        known.keys[name].to_numpy()[codes] for name in ("perturbation", "context")
+    )
+    mask = _counting_genes(cells, perturbation, with_parts=halves)
+    if halves:
+        _tell_small_panel(mask, [cells.contexts[where] for where in context])
     first = Truth(
         names=tuple(names[code] for code in codes),
         owner=np.unique(perturbation, return_inverse=True)[1],
@@ -213,7 +220,7 @@ def evaluation_tasks(
         cells=(),
         controls=(),
         reference=np.stack([means.reference(code) for code in codes]),
-        mask=_counting_genes(cells, perturbation, with_parts=halves),
+        mask=mask,
         axes=axes,
         bandwidth=bandwidth,
         parts=means.parts(codes),
@@ -342,6 +349,24 @@ def _counting_genes(cells: Population, perturbation: Ints, *, with_parts: bool) 
         )
     tell_symbols(genes)
     return mask
+
+
+def _tell_small_panel(mask: Bools, context: Sequence[str]) -> None:
+    """Say in which contexts the targets of the panel are too many to be left out of ranks."""
+    left = {}
+    for rows in members(np.asarray(context), len(mask)):
+        genes = np.asarray(mask[rows].all(axis=0))
+        if len(rows) > 1 and not enough(genes):
+            left[context[rows[0]]] = int(genes.sum())
+    if left:
+        logger.warning(
+            "the targets of all perturbations that are compared leave %s of %d genes: ranks among "
+            "conditions (pds, nir, centroid_accuracy) leave out a perturbation's own target alone, "
+            "and can be won by what is predicted for the targets of the others. Read other "
+            "families of metrics, or measure more genes",
+            ", ".join(f"{n} ({where})" if where else str(n) for where, n in left.items()),
+            mask.shape[1],
+        )
 
 
 def _table(

@@ -14,6 +14,7 @@ from ._coherence import coherence, signed_sqrt
 from ._energies import energies
 from ._fdr import benjamini_hochberg
 from ._fold_change import log_fold_change
+from ._mean_ranks import panel_genes
 from ._ranksum import RankSums, sums_against
 from ._weighted import gene_weights, welch_t
 
@@ -90,6 +91,14 @@ class Truth:
     def real(self) -> Populations:
         """The real cells as populations."""
         return Populations(self, self.cells)
+
+    @cached_property
+    def ranked(self) -> Bools:
+        """(P, G) genes in which conditions are ranked: no target of any condition of the context.
+
+        A context in which too few genes are left keeps `mask`.
+        """
+        return panel_genes(self.mask, self.group)
 
     @cached_property
     def control(self) -> Floats:

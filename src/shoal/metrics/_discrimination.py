@@ -59,7 +59,8 @@ def discrimination_score(
         cosine). The cosine with a shift of length 0 counts as 0.
     mask
         (P, G) booleans: the genes that count when the prediction of row p is compared with all real
-        means. All by default.
+        means. All by default. Leave out the targets of all conditions, in all rows, and not only
+        each condition's own: otherwise what is predicted for the targets of others wins ranks.
     group
         {group}
     ties
@@ -131,7 +132,8 @@ def retrieval_rank(
         :func:`shoal.metrics.discrimination_score`.
     mask
         (P, G) booleans: the genes that count when the real mean of row p is compared with all
-        predictions. All by default.
+        predictions. All by default. Leave out the targets of all conditions, as for
+        :func:`shoal.metrics.discrimination_score`.
     group
         {group}
 
@@ -180,7 +182,8 @@ def centroid_accuracy(
         {real_means}
     mask
         (P, G) booleans: the genes that count when the prediction of row p is compared. All by
-        default.
+        default. Leave out the targets of all conditions, as for
+        :func:`shoal.metrics.discrimination_score`.
     group
         {group}
 

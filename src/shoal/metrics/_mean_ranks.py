@@ -23,6 +23,46 @@ from ._pairs import BLOCK_BYTES
 if TYPE_CHECKING:
     from .._typing import Bools, Floats, Ints
 
+FEWEST = 50  # genes that ranks need, or half of the genes where there are fewer than twice as many
+
+
+def panel_genes(mask: Bools, group: Ints | None) -> Bools:
+    r"""Return the genes in which conditions are ranked: no target of any condition of a context.
+
+    A knock-down lowers its own target, which everybody knows. If gene t is the target of condition
+    q, it stands out in the mean of q alone. So what a prediction says of t decides how far it is
+    from q, whatever the response is. Say that the real shift of every target is -δ, and that a
+    prediction is higher by a in the targets of all other conditions. It is then farther from each
+    of them than from its own mean, by the squared distance
+
+    .. math:: (a + \delta)^2 - a^2 = \delta^2 + 2 a \delta
+
+    which grows with a without bound. Where no target of the panel counts, nothing is gained.
+
+    Parameters
+    ----------
+    mask
+        (P, G) genes that count: all but the targets of the condition itself.
+    group
+        (P,) context of each condition.
+
+    Returns
+    -------
+    (P, G) booleans, the same in all conditions of a context. A context in which too few genes are
+    left (see `enough`) keeps `mask`.
+    """
+    genes = mask.copy()
+    for rows in members(group, len(mask)):
+        left = np.asarray(mask[rows].all(axis=0))
+        if enough(left):
+            genes[rows] = left
+    return genes
+
+
+def enough(left: Bools) -> bool:
+    """Return whether conditions can be ranked by these of all (G,) genes: by 50, or by half."""
+    return int(left.sum()) >= min(FEWEST, len(left) / 2)
+
 
 def rank_among(
     query: Floats,

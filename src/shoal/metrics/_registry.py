@@ -78,7 +78,8 @@ class Metric:
         reference of the metric itself, and for ranks, where a mean without the condition is worse
         than chance. The positive control of every metric is a second sample of the real cells.
     masked
-        Whether the target genes of the perturbation are left out.
+        Whether the target genes of the perturbation are left out. Where conditions are ranked among
+        each other, those of all of them are.
     correlation
         Whether it is a correlation. Its ceiling then follows from the correlation of two halves.
     """

@@ -58,7 +58,11 @@ def _pds(metric: Literal["l1", "l2", "cosine"]) -> Callable[[Truth, Populations]
     """Return the discrimination score of shifts from the real controls."""
     return rows(
         lambda t, g: discrimination_score(
-            g.means - t.control, t.real.means - t.control, metric=metric, mask=t.mask, group=t.group
+            g.means - t.control,
+            t.real.means - t.control,
+            metric=metric,
+            mask=t.ranked,
+            group=t.group,
         )
     )
 
@@ -164,7 +168,7 @@ MEANS = (
         "discrimination",
         "higher",
         1.0,
-        rows(lambda t, g: retrieval_rank(g.means, t.real.means, mask=t.mask, group=t.group)),
+        rows(lambda t, g: retrieval_rank(g.means, t.real.means, mask=t.ranked, group=t.group)),
         "means",
         ALONE,
         SCPERTEVAL,
@@ -175,7 +179,7 @@ MEANS = (
         "discrimination",
         "higher",
         1.0,
-        rows(lambda t, g: centroid_accuracy(g.means, t.real.means, mask=t.mask, group=t.group)),
+        rows(lambda t, g: centroid_accuracy(g.means, t.real.means, mask=t.ranked, group=t.group)),
         "means",
         ALONE,
         SYSTEMA,

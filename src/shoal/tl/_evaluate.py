@@ -79,7 +79,8 @@ def evaluate(
           layer, or a slot of ``obsm`` with the predicted values of all genes. A name that is both
           is refused.
         - Predicted cells in another AnnData. It has the perturbation column of the screen, those
-          of context and dose where the screen has them, and its genes in any order.
+          of context and dose where the screen has them, and its genes in any order. As many cells
+          are scored as of the other contenders. Of fewer, each is taken several times.
         - The path of an h5ad file with such an AnnData: a ``pathlib.Path``, or a text that ends in
           ``.h5ad`` and is no name in `data`. Only the cells and genes that are scored are read
           from the file.
