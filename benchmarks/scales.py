@@ -25,7 +25,7 @@ from shoal.core._matrix import as_rows
 from shoal.core._population import population
 from shoal.core._scale import look
 from shoal.core._screen import resolve
-from shoal.evaluation._task import evaluation_task
+from shoal.evaluation._task import evaluation_tasks, rows_predicted
 from shoal.metrics._cells import densify
 from shoal.metrics._comparison import Populations
 from shoal.metrics._scale_match import mismatch
@@ -135,7 +135,7 @@ def task_of(data: str, split: str, folder: Path) -> tuple[ad.AnnData, Evaluation
     halves = DATA[data].counts  # wells are too few to be halved
     options = {"split": "test", "n_comps": 10, "min_cells": 20 if halves else 2}
     cells = population(adata, resolve(adata))
-    return adata, evaluation_task(cells, halves=halves, seed=0, **options)
+    return adata, evaluation_tasks(cells, halves=halves, seed=0, **options)[0]
 
 
 def judged(task: EvaluationTask, means: Floats) -> tuple[str, float]:
@@ -171,7 +171,8 @@ def honest(data: str, folder: Path, models: list[str], steps: int) -> list[dict[
         for name in models:
             try:
                 model = fitted(adata, name, plan.embedding, steps=steps, seed=0)
-                made = task.populations(*model.twins(subset=task.is_predicted)[:2]).means
+                asked = np.isin(np.arange(adata.n_obs), rows_predicted([task]))
+                made = task.populations(*model.twins(subset=asked)[:2]).means
             except (ValueError, KeyError):  # it cannot predict this split
                 continue
             judge(name, made)

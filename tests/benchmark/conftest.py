@@ -51,7 +51,7 @@ def spec(counts):
         },
         "splits": {"unseen": {"by": "perturbation", "test": 0.5}},
         "models": ["perturbed_mean", "mean_shift"],
-        "evaluate": {"metrics": METRICS, "n_comps": 8},
+        "evaluate": {"metrics": METRICS, "n_comps": 8, "n_draws": 1},
     }
 
 
@@ -68,15 +68,33 @@ def screen(counts):
 
 
 def made_row(
-    model, losses, *, kind="model", data="d", seed=0, positive=0.2, tells=True, note="", owners=None
+    model,
+    losses,
+    *,
+    kind="model",
+    data="d",
+    seed=0,
+    positive=0.2,
+    tells=True,
+    note="",
+    owners=None,
+    reference=None,
+    responds=True,
 ):
-    """A row of one metric "m", or of several, with given losses; all conditions have the same positive control."""
+    """A row of one metric "m", or of several, with given losses; all conditions have the same positive control.
+
+    The reference has a loss of .9, or what is given.
+    """
     several = losses if isinstance(losses, dict) else {"m": losses}
     n = len(next(iter(several.values())))
     owners = owners or [f"P{i}" for i in range(n)]
 
+    base = np.full(n, 0.9) if reference is None else reference
+
     def plain(values):
         return [None if np.isnan(v) else float(v) for v in values]
+
+    kinds = ("value", "positive", "negative", "copy", "reference")
 
     return Row(
         data,
@@ -92,6 +110,7 @@ def made_row(
         if note
         else {
             name: {
+                "family": "response",
                 "direction": "lower",
                 "perfect": 0.0,
                 "per": "condition",
@@ -100,6 +119,7 @@ def made_row(
                 "positive": positive,
                 "negative": 1.0,
                 "copy": 1.5,
+                "reference": float(base.mean()),
             }
             for name, values in several.items()
         },
@@ -110,7 +130,11 @@ def made_row(
                 "positive": [positive] * n,
                 "negative": [1.0] * n,
                 "copy": [1.5] * n,
+                "reference": plain(base),
             }
             for name, values in several.items()
         },
+        draws={name: {kind: [0.0] for kind in kinds} for name in several},
+        reference="base",
+        responds=responds,
     )

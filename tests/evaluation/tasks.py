@@ -65,6 +65,7 @@ def give(adata: ad.AnnData, values: np.ndarray) -> None:
 
 def evaluated(adata: ad.AnnData, **options) -> dict:
     """Return what an evaluation of the twins writes; few metrics and no baselines unless asked for."""
-    given = {"prediction": TWINS, "metrics": FEW, "baselines": None, "n_comps": 8} | options
+    given = {"prediction": TWINS, "metrics": FEW, "baselines": None, "n_comps": 8, "n_draws": 1}
+    given |= options
     sh.tl.evaluate(adata, **given)
     return adata.uns["evaluation"]

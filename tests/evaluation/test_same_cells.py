@@ -13,7 +13,7 @@ from shoal.core._screen import resolve
 from shoal.evaluation import _baseline_predictions
 from shoal.evaluation._baseline_predictions import baseline_predictions
 from shoal.evaluation._same_cells import fingerprint, same
-from shoal.evaluation._task import evaluation_task
+from shoal.evaluation._task import evaluation_tasks
 
 ALIKE = ["mean_shift", "own_shift", "additive", "kernel_ridge", "matching_mean", "nearest"]
 FEW = {"metrics": ["energy", "pearson_delta", "rmse"], "n_comps": 5}
@@ -152,7 +152,7 @@ def test_baselines_that_differ_have_a_row_each():
 
 
 def test_a_baseline_that_moves_no_cell_is_the_control_copy(one_perturbation):
-    task = evaluation_task(
+    tasks = evaluation_tasks(
         population(one_perturbation, resolve(one_perturbation)),
         split="test",
         halves=True,
@@ -161,7 +161,7 @@ def test_a_baseline_that_moves_no_cell_is_the_control_copy(one_perturbation):
         seed=0,
         baselines=["control", "mean_shift"],
     )
-    found = list(baseline_predictions(task, ["control", "mean_shift"], embedding=None))
+    found = list(baseline_predictions(tasks, ["control", "mean_shift"], embedding=None))
     assert [one.same_as for one in found] == [COPY, ""]
 
 

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from ..evaluation._models import Model
     from ._spec import Data, Spec, Split
 
-FORMAT = "benchmark-row/2"
+FORMAT = "benchmark-row/3"
 FOLDER = "rows"  # folder of the results
 MANIFEST = "benchmark.json"  # file that says which of them belong to the last spec
 
 # What a row holds: exactly these keys, with values of these types.
 NUMBER = (int, float, type(None))
-LOSSES = ("value", "positive", "negative", "copy")
+LOSSES = ("value", "positive", "negative", "copy", "reference")
 RECORD = {
     **dict.fromkeys(("family", "direction", "per"), (str,)),
     **dict.fromkeys(("perfect", "drf", "bds", *LOSSES), NUMBER),
@@ -39,11 +39,11 @@ RECORD = {
 }
 WORDS = {"direction": ("higher", "lower", "target"), "per": ("condition", "screen")}
 KINDS = {
-    **dict.fromkeys(("data", "split", "model", "kind", "note", "settings"), (str,)),
+    **dict.fromkeys(("data", "split", "model", "kind", "note", "settings", "reference"), (str,)),
     **dict.fromkeys(("seconds_fit", "seconds_predict", "seconds_evaluate", "peak_mb"), NUMBER),
-    **dict.fromkeys(("versions", "metrics", "conditions", "losses"), (dict,)),
+    **dict.fromkeys(("versions", "metrics", "conditions", "losses", "draws"), (dict,)),
     "seed": (int,),
-    "transductive": (bool,),
+    **dict.fromkeys(("transductive", "responds"), (bool,)),
     "fingerprint": (list,),
 }
 
@@ -115,6 +115,14 @@ def row_from(path: Path) -> Row:
         fault("fingerprint has rows of several lengths")
     if set(entry["losses"]) != set(entry["metrics"]) or not (entry["note"] or entry["metrics"]):
         fault("it has neither complete numbers nor a reason why not")
+    if set(entry["draws"]) != set(entry["metrics"]):
+        fault("draws are not those of the metrics")
+    for metric, draws in entry["draws"].items():
+        _checked(draws, dict.fromkeys(LOSSES, (list,)), f"draws of {metric}")
+        if len({len(own) for own in draws.values()}) != 1 or not all(
+            _is(value, (float, int)) for own in draws.values() for value in own
+        ):
+            fault(f"draws of {metric} are not numbers of equal lengths")
     for metric, losses in entry["losses"].items():
         _checked(losses, dict.fromkeys(LOSSES, (list,)), f"losses of {metric}")
         whole = entry["metrics"][metric]["per"] != "condition"

@@ -15,7 +15,7 @@ from ..evaluation._models import checked_name, known_keys, read_models, read_see
 from ..metrics._suite import SUITE
 
 SOURCES = ("path", "load", "call")
-EVALUATE = ("metrics", "layer", "n_comps", "min_cells")  # of tl.evaluate
+EVALUATE = ("metrics", "layer", "n_comps", "min_cells", "n_draws", "reference")  # of tl.evaluate
 
 
 def _arguments(function: Callable[..., Any], *without: str) -> tuple[str, ...]:
@@ -104,7 +104,8 @@ class Spec:
         Seeds of training, of prediction and of the halves into which real cells are divided. All
         seeds have the same test set: that is drawn by the ``rng`` in `splits`.
     evaluate
-        Arguments of :func:`shoal.tl.evaluate`: ``metrics``, ``layer``, ``n_comps``, ``min_cells``.
+        Arguments of :func:`shoal.tl.evaluate`: ``metrics``, ``layer``, ``n_comps``, ``min_cells``,
+        ``n_draws``, ``reference``.
 
     Raises
     ------

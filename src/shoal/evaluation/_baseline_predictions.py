@@ -11,7 +11,7 @@ from .._contenders import COPY
 from .._logging import progress
 from ..models.base._fitting import fit_baseline
 from ._same_cells import fingerprint, same
-from ._task import take
+from ._task import rows_predicted, take
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ class BaselinePrediction:
     name
         Name of the baseline.
     made
-        Its cells, or the reason why there are none.
+        Its cells in each of the tasks, or the reason why there are none.
     transductive
         Whether its embedding has seen held-out cells.
     same_as
@@ -40,23 +40,28 @@ class BaselinePrediction:
     """
 
     name: str
-    made: Populations | str
+    made: tuple[Populations, ...] | str
     transductive: bool = False
     same_as: str = ""
 
 
 def baseline_predictions(
-    task: EvaluationTask, baselines: Sequence[str], *, embedding: str | pd.DataFrame | None
+    tasks: Sequence[EvaluationTask],
+    baselines: Sequence[str],
+    *,
+    embedding: str | pd.DataFrame | None,
 ) -> Iterator[BaselinePrediction]:
-    """Fit baselines one at a time, and predict the conditions of a task.
+    """Fit baselines one at a time, and predict the conditions of some tasks.
+
+    Each is fitted once and predicts the cells of all tasks at once.
 
     All start from the same control cells, so that baselines which are the same rule on this screen
     predict the same cells. One that leaves every cell as it was is the control copy.
 
     Parameters
     ----------
-    task
-        The task.
+    tasks
+        Draws of one task.
     baselines
         Names of the baselines.
     embedding
@@ -67,17 +72,20 @@ def baseline_predictions(
     What each baseline predicts, or why it predicts nothing.
     """
     seen: dict[str, tuple[bool, Floats]] = {}
+    task, asked = tasks[0], rows_predicted(tasks)
+    subset = np.isin(np.arange(task.cells.rows.shape[0]), asked)
     for name in progress(list(baselines), desc="baselines"):
         try:
             model = fit_baseline(task.cells, name, embedding=embedding, rng=task.seed)
-            rows, values, source = model.twins(task.cells, subset=task.is_predicted, rng=task.seed)
+            rows, values, source = model.twins(task.cells, subset=subset, rng=task.seed)
         except (KeyError, ValueError) as err:
             yield BaselinePrediction(name, str(err.args[0]))
             continue
-        made, transductive = task.populations(rows, values), model.vocabulary.transductive
+        made = tuple(one.populations(rows, values) for one in tasks)
+        transductive = model.vocabulary.transductive
         starts = [source[np.searchsorted(rows, own)] for own in task.predicted]
         start = fingerprint(take(task.cells.rows, starts))
-        found = transductive, fingerprint(made.cells)
+        found = transductive, fingerprint(made[0].cells)
         like = [
             one
             for one, (seen_held_out, own) in {COPY: (False, start), **seen}.items()

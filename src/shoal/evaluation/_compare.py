@@ -9,20 +9,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._contenders import COPY, NEGATIVE, POSITIVE
+from .._contenders import CONTROLS, COPY, NEGATIVE, POSITIVE
 from .._random import RNGLike, as_generator
-from ..metrics._calibration import best_baseline, complete
-from ..metrics._score import WORST
-from ..metrics._skill import Estimate, skill_of_means, tails
+from ..metrics._calibration import complete
+from ..metrics._score import interval
+from ..metrics._skill import Estimate, skill_of_means
+from ._judged import Contenders
+from ._rows import COLUMN_OF, OWN, REFERENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from .._typing import Floats
+    from .._typing import Floats, Ints
     from ._rows import Row
 
-COLUMN_OF = {POSITIVE: "positive", NEGATIVE: "negative", COPY: "copy"}  # controls, in a row
 Key = tuple[str, str, int]  # data set, split, seed
+SHARED = (*CONTROLS, REFERENCE)  # contenders that are the same in all rows
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Results:
     rows
         Model -> its result.
     chosen
-        Metrics that count, of those that discriminate; all if ``None``.
+        Metrics that count; all if ``None``.
     """
 
     rows: Mapping[str, Row]
@@ -42,22 +44,24 @@ class Results:
 
     @cached_property
     def any_row(self) -> Row:
-        """One of the rows: real cells and controls are the same in all."""
+        """One of the rows: real cells, controls and reference are the same in all."""
         return next(iter(self.rows.values()))
 
     @cached_property
-    def contenders(self) -> list[str]:
+    def names(self) -> list[str]:
         """Models, baselines and controls."""
-        return [*self.rows, *COLUMN_OF]
+        return [*self.rows, *CONTROLS]
 
     @cached_property
     def metrics(self) -> list[str]:
-        """Metrics that discriminate, in their order."""
-        return [
-            name
-            for name, record in self.any_row.metrics.items()
-            if record["discriminates"] and (self.chosen is None or name in self.chosen)
-        ]
+        """Metrics that count, in their order."""
+        known = self.any_row.metrics
+        return [name for name in known if self.chosen is None or name in self.chosen]
+
+    @cached_property
+    def telling(self) -> list[str]:
+        """Metrics that discriminate, of those that count."""
+        return [name for name in self.metrics if self.any_row.metrics[name]["discriminates"]]
 
     @cached_property
     def owners(self) -> list[str]:
@@ -71,78 +75,51 @@ class Results:
 
     def loss(self, contender: str, metric: str) -> Floats:
         """Return the losses of a contender by condition."""
-        column = COLUMN_OF.get(contender)
-        row = self.any_row if column else self.rows[contender]
-        own = row.loss(metric, column or "value").reindex(self.any_row.loss(metric).index)
-        return np.asarray(own.to_numpy(), dtype=np.float64)
+        row = self.any_row if contender in SHARED else self.rows[contender]
+        own = row.loss(metric, COLUMN_OF.get(contender, COLUMN_OF[OWN]))
+        return np.asarray(own.reindex(self.any_row.loss(metric).index).to_numpy(), dtype=np.float64)
 
-    def best(self, metric: str) -> str | None:
-        """Return the best rival of a metric."""
-        at = best_baseline(np.stack([self.loss(name, metric) for name in self.rivals]))
-        return None if at is None else self.rivals[at]
+    def effects(self, contender: str, metric: str) -> Floats:
+        """Return (D,) differences of the draws."""
+        row = self.any_row if contender in SHARED else self.rows[contender]
+        own = row.draws[metric][COLUMN_OF.get(contender, COLUMN_OF[OWN])]
+        return np.asarray(own, dtype=np.float64)
+
+    @cached_property
+    def contenders(self) -> Contenders:
+        """The losses of all, the reference among them."""
+        owner: Ints = np.unique(self.owners, return_inverse=True)[1]
+        return Contenders(
+            losses={
+                name: {
+                    metric: (self.loss(name, metric), self.effects(name, metric))
+                    for metric in self.metrics
+                }
+                for name in (*self.rows, *SHARED)
+            },
+            families={name: self.any_row.metrics[name]["family"] for name in self.metrics},
+            tells={name: self.any_row.metrics[name]["discriminates"] for name in self.metrics},
+            negative=dict.fromkeys(self.metrics, NEGATIVE),  # of each metric its own
+            owner=owner,
+            responds=self.any_row.responds,
+        )
+
+    @cached_property
+    def reference(self) -> str:
+        """Row of the reference; ``""`` if there is none."""
+        return REFERENCE if self.any_row.reference else ""
 
     def skills(self, metric: str) -> dict[str, float]:
-        """Return the skill of each contender against the best rival of the metric."""
-        best, skills = self.best(metric), {}
-        if best is None:
-            return {}
-        for name in self.contenders:
-            losses = [self.loss(one, metric) for one in (name, best, POSITIVE)]
+        """Return the skill of each contender against the reference."""
+        skills: dict[str, float] = {}
+        if not self.reference:
+            return skills
+        for name in self.names:
+            losses = [self.loss(one, metric) for one in (name, REFERENCE, POSITIVE)]
             kept = complete(*losses)
             if kept.any() and losses[1][kept].mean() > 0:
                 skills[name] = float(skill_of_means(np.array([one[kept].mean() for one in losses])))
         return skills
-
-    def shortfalls(self, contender: str, weight: Floats) -> Floats:
-        """Return how far a contender stays behind a second experiment.
-
-        Parameters
-        ----------
-        contender
-            Its name.
-        weight
-            (n_draws, n_conditions) weights of the conditions.
-
-        Returns
-        -------
-        (n_metrics, n_draws) shortfalls: 0 as a second experiment, 1 as the negative control. NaN
-        where a metric cannot tell the two apart.
-        """
-        behind = np.full((len(self.metrics), len(weight)), np.nan)
-        for row, metric in enumerate(self.metrics):
-            losses = [self.loss(one, metric) for one in (contender, POSITIVE, NEGATIVE)]
-            kept = complete(*losses)
-            if not kept.any():
-                continue
-            w = weight[:, kept] if len(kept) == weight.shape[1] else np.ones((len(weight), 1))
-            own, good, bad = (w @ np.column_stack(losses)[kept]).T / np.maximum(w.sum(axis=1), 1)
-            reach = np.where((bad > good) & (w.sum(axis=1) > 0), bad - good, np.nan)
-            behind[row] = np.clip((own - good) / reach, 0, WORST)
-        return behind
-
-    def scores(self, weight: Floats) -> dict[str, Floats]:
-        """Return (n_draws,) scores of each contender.
-
-        They are measured from the baseline that is best without resampling.
-        """
-        behind = {name: self.shortfalls(name, weight) for name in self.contenders}
-        known = {
-            name: np.nanmean(behind[name][:, 0])
-            for name in self.rivals
-            if np.isfinite(behind[name][:, 0]).any()
-        }
-        if not known:
-            return {}
-        reference, scores = behind[min(known, key=lambda name: known[name])], {}
-        for name, own in behind.items():
-            both = np.isfinite(own) & np.isfinite(reference)
-            n = np.maximum(both.sum(axis=0), 1)
-            mine, other = (np.where(both, one, 0.0).sum(axis=0) / n for one in (own, reference))
-            most = np.maximum(mine, other)
-            score = np.divide(other - mine, most, out=np.zeros_like(most), where=most > 0)
-            if both[:, 0].any():
-                scores[name] = np.where(both.any(axis=0), score, np.nan)
-        return scores
 
 
 class Comparison:
@@ -167,6 +144,8 @@ class Comparison:
         Names of models, baselines and controls.
     results
         (data set, split, seed) -> results.
+    numbers
+        (data set, split, seed) -> table of contender x ``achieved``, ``harm``, ``score_best``.
     skill
         (data set, split, seed) -> table of contender x metric.
     """
@@ -175,13 +154,14 @@ class Comparison:
         self, rows: Iterable[Row], *, metrics: Sequence[str] | None, n_boot: int, rng: RNGLike
     ) -> None:
         rows = list(rows)
-        self.contenders = [*dict.fromkeys(row.model for row in rows), *COLUMN_OF]
+        self.contenders = [*dict.fromkeys(row.model for row in rows), *CONTROLS]
         by_key: dict[Key, dict[str, Row]] = {}
         for row in rows:
             if not row.note:
                 by_key.setdefault((row.data, row.split, row.seed), {})[row.model] = row
         self.results = {key: Results(own, metrics) for key, own in by_key.items()}
         self.skill: dict[Key, pd.DataFrame] = {}
+        self.numbers: dict[Key, pd.DataFrame] = {}
         self._drawn: dict[tuple[str, Key], Floats] = {}  # scores, the first without resampling
         self._units: dict[tuple[str, str], int] = {}
         generator = as_generator(rng)
@@ -192,13 +172,25 @@ class Comparison:
             counts = np.vstack([np.ones(n), generator.multinomial(n, np.full(n, 1 / n), n_boot)])
             number = {unit: i for i, unit in enumerate(units)}
             for key, one in seeds.items():
-                self._enter(key, one, counts[:, np.array([number[owner] for owner in one.owners])])
+                whose = np.array([number[owner] for owner in one.owners])
+                d = one.contenders.judge.draws.shape[2]
+                draws = np.vstack([np.ones(d), generator.multinomial(d, np.full(d, 1 / d), n_boot)])
+                self._enter(key, one, (counts[:, whose].astype(np.float64), draws))
 
-    def _enter(self, key: Key, one: Results, weight: Floats) -> None:
+    def _enter(self, key: Key, one: Results, weights: tuple[Floats, Floats]) -> None:
         """Note skills and scores of one split with one seed."""
-        skills = pd.DataFrame({metric: one.skills(metric) for metric in one.metrics})
-        self.skill[key] = skills.reindex(pd.Index(one.contenders))
-        self._drawn |= {(contender, key): drawn for contender, drawn in one.scores(weight).items()}
+        skills = pd.DataFrame({metric: one.skills(metric) for metric in one.telling})
+        self.skill[key] = skills.reindex(pd.Index(one.names))
+        judged = one.contenders.judged(one.reference, weights=weights)
+        best = one.contenders.judged(one.contenders.best(one.rivals))
+        at = [one.contenders.names.index(name) for name in one.names]
+        columns = {"achieved": judged.achieved, "harm": judged.harm, "score_best": best.score}
+        self.numbers[key] = pd.DataFrame(
+            {name: own[0, at] for name, own in columns.items()}, index=one.names
+        )
+        for name, place in zip(one.names, at, strict=True):
+            if np.isfinite(judged.score[0, place]):
+                self._drawn[name, key] = judged.score[:, place]
 
     def keys(self, contender: str) -> list[Key]:
         """Return where a contender has a score."""
@@ -206,25 +198,41 @@ class Comparison:
 
     def score(self, contender: str, keys: Sequence[Key] | None = None) -> float:
         """Return the score, averaged over seeds, then over data sets and splits."""
-        drawn = self._mean(
-            {key: self._drawn[contender, key] for key in keys or self.keys(contender)}
-        )
+        found = self.keys(contender) if keys is None else keys
+        drawn = self._mean({key: self._drawn[contender, key] for key in found})
         return float("nan") if drawn is None else float(drawn[0])
+
+    def estimate(self, contender: str, *, level: float) -> Estimate:
+        """Return the score with its interval over perturbations and draws."""
+        keys = self.keys(contender)
+        drawn = self._mean({key: self._drawn[contender, key] for key in keys})
+        if drawn is None:
+            return Estimate(np.nan, np.nan, np.nan, 0, "no data set on which it has a score")
+        return interval(drawn, n_owners=self._n_units(keys), level=level)
+
+    def number(self, contender: str, column: str) -> float:
+        """Return the mean of a column of `numbers`, over seeds, then data sets and splits."""
+        found = {
+            key: np.array([table.loc[contender, column]])
+            for key, table in self.numbers.items()
+            if contender in table.index and np.isfinite(table.loc[contender, column])
+        }
+        mean = self._mean(found)
+        return float("nan") if mean is None else float(mean[0])
+
+    def _n_units(self, keys: Sequence[Key]) -> int:
+        return sum(self._units[place] for place in {key[:2] for key in keys})
 
     def difference(self, a: str, b: str, *, level: float) -> Estimate:
         """Return the score of `a` less that of `b`, where both have one.
 
-        Its interval is over perturbations.
+        Its interval is over perturbations and draws.
         """
         shared = [key for key in self.keys(a) if key in set(self.keys(b))]
         drawn = self._mean({key: self._drawn[a, key] - self._drawn[b, key] for key in shared})
         if drawn is None:
             return Estimate(np.nan, np.nan, np.nan, 0, "no data set on which both have a score")
-        n = sum(self._units[place] for place in {key[:2] for key in shared})
-        if n < 2:
-            return Estimate(float(drawn[0]), np.nan, np.nan, n)
-        low, high = np.nanquantile(drawn[1:], tails(level, n))
-        return Estimate(float(drawn[0]), float(low), float(high), n)
+        return interval(drawn, n_owners=self._n_units(shared), level=level)
 
     @staticmethod
     def _mean(drawn: Mapping[Key, Floats]) -> Floats | None:

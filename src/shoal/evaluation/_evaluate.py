@@ -24,9 +24,11 @@ from ._controls import CALIBRATING, control_copy, mean_baseline
 from ._external_suites import MEAN, score_of, with_controls
 from ._peer_counts import PeerCounts, mean_baseline_of, peer_counts, predicted_counts, refuse_signed
 from ._predictions import Beside, holds_real_values, opened, populations_of, unpredicted
+from ._reference import AUTO, check_reference, reference_name, reference_taken, with_reference
 from ._scores import Scores
+from ._standing import Standing
 from ._tables import tables_of
-from ._task import evaluation_task
+from ._task import evaluation_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,11 +61,15 @@ class Settings:
     split: str | None = "test"
     n_comps: int = 50
     min_cells: int = 20
+    n_draws: int = 5
+    reference: str = AUTO
 
     def __post_init__(self) -> None:
         one_of(self.suite, (CALIBRATED, *EXTERNAL_SUITES), name="suite")
         whole(self.n_comps, name="n_comps")
         whole(self.min_cells, name="min_cells", least=0)
+        whole(self.n_draws, name="n_draws")
+        check_reference(self.reference)
         fewest = FEWEST[self.external is None]
         if self.min_cells < fewest:
             msg = (
@@ -116,31 +122,36 @@ def evaluate(
     with opened(adata, prediction, layer=settings.layer) as given:
         if external is None or not external.takes_counts:
             refuse_counts(*given.recorded_in(adata), what="an evaluation")
+        fixed = reference_name(cells, settings.reference, split=split)
         baselines = baseline_names(adata, settings.baselines)
+        if external is None and (baselines or settings.reference != AUTO):
+            baselines = with_reference(baselines, fixed)
         without = unpredicted(cells, given, split=split)
-        task = evaluation_task(
+        tasks = evaluation_tasks(
             cells,
             split=split,
             halves=external is None,
             n_comps=settings.n_comps,
             min_cells=settings.min_cells,
             seed=seed,
+            n_draws=settings.n_draws if external is None else 1,
             baselines=baselines,
             without=without,
         )
+        task = tasks[0]
         if external is not None and external.takes_counts:
             refuse_signed(task.cells.scale, settings.suite)
-        made = populations_of(task, given)
-        copied = holds_real_values(task, made)
+        made = populations_of(tasks, given)
+        copied = holds_real_values(task, made[0])
         if external is not None and external.uses_predicted_control:
-            made = with_controls(task, made, given)
+            made = (with_controls(task, made[0], given),)
         if external is not None and external.takes_counts:
-            made = predicted_counts(made)
-        made = checked(made, given.slot)
-        scores = Scores(task, metrics, seed=seed)
+            made = (predicted_counts(made[0]),)
+        made = tuple(checked(one, given.slot) for one in made)
+        scores = Scores(tasks, metrics, seed=seed)
         scores.add(PREDICTION, made, transductive=given.transductive)
     _add_controls(scores, external, counts, copy=settings.baselines is not None)
-    for found in baseline_predictions(task, baselines, embedding=settings.embedding):
+    for found in baseline_predictions(tasks, baselines, embedding=settings.embedding):
         if isinstance(found.made, str):
             logger.info("%s is left out: %s", found.name, found.made)
             scores.refuse(found.name, found.made)
@@ -159,14 +170,18 @@ def evaluate(
         ALONE if alone else "",
         SEEN if seen else "",
     )
-    said = "; ".join(filter(None, cautions))
+    standing, why = None, ""
+    if external is None:
+        scores.reference, why = reference_taken(fixed, scores.row_of(), scores.refused)
+        standing = Standing(scores)
+    said = "; ".join(filter(None, (*cautions, why)))
     if said:
         logger.warning("%s", said)
     if without:
         logger.warning("not scored, for want of a prediction: %s", in_words(without))
     refused = skipped_by(adata, given.name) if without and isinstance(given, Beside) else ""
     params = {
-        "score": scores.mean_skill(PREDICTION) if external is None else score_of(external, scores),
+        **(_scored(standing, given.name) if standing else {"score": score_of(external, scores)}),
         "prediction": given.name,
         "transductive": given.transductive,
         "layer": settings.layer,
@@ -175,13 +190,28 @@ def evaluate(
         "caution": said,
         "skipped": in_words(without, most=None) + (f"; by the model: {refused}" if refused else ""),
         "n_conditions": len(task.conditions),
+        "n_draws": len(tasks),
         "n_comps": task.truth.axes.shape[1],
         "min_cells": settings.min_cells,
-        "best_baseline": scores.best(),
+        "best_baseline": standing.best if standing else "",
         "baselines": rivals,
         "seed": seed,
     }
-    return params, tables_of(scores)
+    return params, tables_of(scores, standing)
+
+
+def _scored(standing: Standing, name: str) -> dict[str, Any]:
+    """Return the score and the verdict, which is also said aloud."""
+    found, verdict = standing.estimate(PREDICTION), standing.verdict(name)
+    logger.info("%s", verdict)
+    return {
+        "score": found.value,
+        "score_low": found.low,
+        "score_high": found.high,
+        "reference": standing.scores.reference,
+        "responds": standing.scores.responds,
+        "verdict": verdict,
+    }
 
 
 def _add_controls(
@@ -192,17 +222,17 @@ def _add_controls(
         add_calibrating(scores)
         return
     if copy:
-        scores.add(COPY, control_copy(scores.task))
+        scores.add(COPY, [control_copy(scores.task)])
     if external.score is not None:
         task = scores.task
         made = mean_baseline(task) if counts is None else mean_baseline_of(task, counts)
-        scores.add(MEAN, made)
+        scores.add(MEAN, [made])
 
 
 def add_calibrating(scores: Scores) -> None:
     """Score the controls that calibrate the metrics."""
     for name, make in CALIBRATING.items():
-        scores.add(name, make(scores.task))
+        scores.add(name, [make(task) for task in scores.tasks])
 
 
 def chosen_metrics(names: Sequence[str] | None, suite: Mapping[str, Metric]) -> dict[str, Metric]:

@@ -9,7 +9,8 @@ import pandas as pd
 
 from .._contenders import CONTROLS, SAME
 from .._validate import key_in, one_of
-from ._compare import COLUMN_OF, Comparison
+from ._compare import Comparison
+from ._rows import COLUMN_OF
 from ._same_cells import same
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 ABOUT = (
     "kind",
     "score",
+    "score_low",
+    "score_high",
+    "achieved",
+    "harm",
+    "score_best",
+    "reference",
     "difference",
     "low",
     "high",
@@ -81,6 +88,7 @@ def leaderboard(
             comparison,
             rows,
             comparison.difference(name, reference, level=level),
+            level=level,
             further=further[name],
             is_it=name == reference,
         )
@@ -147,6 +155,7 @@ def _line(
     rows: Sequence[Row],
     gap: Estimate,
     *,
+    level: float,
     further: Sequence[str],
     is_it: bool,
 ) -> tuple[object, ...]:
@@ -162,9 +171,15 @@ def _line(
         verdict = ""
     else:
         verdict = "better" if gap.low > 0 else "worse" if gap.high < 0 else "no different"
+    found = comparison.estimate(name, level=level)
+    known = dict.fromkeys(one.any_row.reference for one in comparison.results.values())
     return (
         kind,
-        comparison.score(name),
+        found.value,
+        found.low,
+        found.high,
+        *(comparison.number(name, column) for column in ("achieved", "harm", "score_best")),
+        ", ".join(filter(None, known)),
         gap.value,
         gap.low,
         gap.high,
@@ -183,7 +198,7 @@ def _shown(comparison: Comparison, name: str, metric: str, show: str) -> float:
     """Return the mean of a metric, or of its skill, over seeds and then over splits."""
     by_place: dict[tuple[str, str], list[float]] = {}
     for key, one in comparison.results.items():
-        if name not in one.contenders:
+        if name not in one.names:
             continue
         if show == "skill":
             table = comparison.skill[key]

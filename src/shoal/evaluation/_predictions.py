@@ -23,11 +23,11 @@ from ..core._predictions import (
     is_transductive,
     prediction_slot,
 )
-from ..metrics._cells import densify
+from ..metrics._cells import Cells, densify
 from ..metrics._comparison import Populations
 from ._conditions import condition_names, conditions_of, described, scored_cells
 from ._paths import names_at, paths_of
-from ._task import take
+from ._task import rows_predicted, take
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -227,8 +227,12 @@ def _given(screen: Screen, cells: AnnData) -> Population:
     return population(cells, replace(screen, batch_key=None, guide_key=None))
 
 
-def populations_of(task: EvaluationTask, prediction: Beside | Apart) -> Populations:
-    """Return the predicted cells of the conditions of a task, whose values are to be checked.
+def populations_of(
+    tasks: Sequence[EvaluationTask], prediction: Beside | Apart
+) -> tuple[Populations, ...]:
+    """Return the predicted cells of the conditions in each draw, whose values are to be checked.
+
+    A file is read once for all draws.
 
     Raises
     ------
@@ -238,8 +242,17 @@ def populations_of(task: EvaluationTask, prediction: Beside | Apart) -> Populati
         If cells of a condition were predicted and others of it not.
     """
     if isinstance(prediction, Beside):
-        return _cells_beside(task, prediction)
-    return _cells_apart(task, prediction.adata)
+        return _cells_beside(tasks, prediction)
+    return _cells_apart(tasks, prediction.adata)
+
+
+def _taken(rows: Rows, several: Sequence[Sequence[Ints]]) -> list[Sequence[Matrix]]:
+    """Return the populations of each draw; what is not in memory is read once."""
+    if len(several) == 1 or isinstance(take(rows, []), Cells):
+        return [take(rows, own) for own in several]
+    used = np.unique(np.concatenate([one for own in several for one in own]))
+    values = take(rows, [used])[0]
+    return [Cells(values, tuple(np.searchsorted(used, one) for one in own)) for own in several]
 
 
 def in_order(rows: Rows, cells: AnnData, features: Sequence[str]) -> Rows:
@@ -288,9 +301,9 @@ def _genes_of(adata: AnnData, values: Any, slot: str) -> Any:
     raise ValueError(msg)
 
 
-def _cells_beside(task: EvaluationTask, prediction: Beside) -> Populations:
-    obs, name = task.cells.adata.obs, prediction.name
-    rows = np.sort(np.concatenate(task.predicted))
+def _cells_beside(tasks: Sequence[EvaluationTask], prediction: Beside) -> tuple[Populations, ...]:
+    obs, name = tasks[0].cells.adata.obs, prediction.name
+    rows = rows_predicted(tasks)
     was_predicted = obs.get(name + PREDICTED)
     if was_predicted is not None:
         n_lacking = int((~np.asarray(was_predicted, dtype=bool)[rows]).sum())
@@ -301,16 +314,29 @@ def _cells_beside(task: EvaluationTask, prediction: Beside) -> Populations:
                 f"with sh.tl.predict(adata, model, key_added={name!r}, subset=...)"
             )
             raise ValueError(msg)
-    made = Populations(task.truth, take(prediction.rows, task.predicted))
-    source = names_at(obs.get(name + SOURCE), task.predicted)
-    return replace(made, paths=paths_of(task, source))
+    chosen = [task.predicted for task in tasks]
+    return _with_paths(tasks, _taken(prediction.rows, chosen), obs.get(name + SOURCE), chosen)
+
+
+def _with_paths(
+    tasks: Sequence[EvaluationTask],
+    taken: Sequence[Sequence[Matrix]],
+    source: pd.Series | None,
+    chosen: Sequence[Sequence[Ints]],
+) -> tuple[Populations, ...]:
+    """Return populations that know where their cells start from, if the prediction says so."""
+    return tuple(
+        replace(Populations(task.truth, cells), paths=paths_of(task, names_at(source, rows)))
+        for task, cells, rows in zip(tasks, taken, chosen, strict=True)
+    )
 
 
 # -- in an AnnData of their own ------------------------------------------------------------------
 
 
-def _cells_apart(task: EvaluationTask, cells: AnnData) -> Populations:
+def _cells_apart(tasks: Sequence[EvaluationTask], cells: AnnData) -> tuple[Populations, ...]:
     """Return predicted cells, as many of each condition as are scored; all without halves."""
+    task = tasks[0]
     screen, features = task.cells.screen, list(task.cells.features)
     missing = [gene for gene in features if gene not in cells.var_names]
     if missing:
@@ -321,17 +347,18 @@ def _cells_apart(task: EvaluationTask, cells: AnnData) -> Populations:
         )
         raise KeyError(msg)
     given = _given(screen, cells)
-    rng, chosen = np.random.default_rng([task.seed, 4]), []
-    for rows, n in zip(
-        _rows_of_conditions(screen, task.conditions, given),
-        task.conditions["n_predicted"],
-        strict=True,
-    ):
-        chosen.append(np.sort(rng.permutation(rows)[: n if task.halves else None]))
-    made = Populations(task.truth, take(in_order(given.rows, cells, features), chosen))
+    several = list(_rows_of_conditions(screen, task.conditions, given))
+    chosen = [_some_of(several, one) for one in tasks]
+    taken = _taken(in_order(given.rows, cells, features), chosen)
     column = column_of(cells, "source", taken=screen.columns)
-    source = names_at(None if column is None else cells.obs[column], chosen)
-    return replace(made, paths=paths_of(task, source))
+    return _with_paths(tasks, taken, None if column is None else cells.obs[column], chosen)
+
+
+def _some_of(several: Sequence[Ints], task: EvaluationTask) -> list[Ints]:
+    """Draw as many rows of each condition as are scored; all without halves."""
+    rng = np.random.default_rng([task.seed, 4, *([task.draw] if task.draw else [])])
+    sizes = task.conditions["n_predicted"] if task.halves else [None] * len(several)
+    return [np.sort(rng.permutation(rows)[:n]) for rows, n in zip(several, sizes, strict=True)]
 
 
 def _rows_of_conditions(

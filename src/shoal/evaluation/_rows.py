@@ -8,8 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._contenders import COPY, NEGATIVE, POSITIVE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+OWN = "(own)"  # stands for the model of a row
+REFERENCE = "(reference)"  # and this for its reference
+COLUMN_OF = {
+    OWN: "value",
+    POSITIVE: "positive",
+    NEGATIVE: "negative",
+    COPY: "copy",
+    REFERENCE: "reference",
+}
+"""Contender -> its key in the losses of a row."""
 
 NUMBERS = (
     "value",
@@ -49,13 +62,20 @@ class Row:
         Package -> version.
     metrics
         Metric -> its record: ``family``, ``direction``, ``perfect``, ``per`` (condition or screen),
-        ``drf``, ``bds``, ``discriminates``, and the mean ``value`` of the model and of the
-        ``positive``, ``negative`` and ``copy`` controls.
+        ``drf``, ``bds``, ``discriminates``, and the mean ``value`` of the model, of the
+        ``positive``, ``negative`` and ``copy`` controls and of the ``reference``.
     conditions
         Name of a condition -> its perturbation.
     losses
-        Metric -> ``value``, ``positive``, ``negative``, ``copy`` -> the loss of each condition,
-        ``None`` where it is missing. A metric of the whole screen has one number.
+        Metric -> ``value``, ``positive``, ``negative``, ``copy``, ``reference`` -> the loss of each
+        condition, a mean over draws, ``None`` where it is missing. A metric of the whole screen has
+        one number.
+    draws
+        The same keys -> difference of the mean loss of each draw from that of all draws.
+    reference
+        Name of the reference: a baseline, or the control copy.
+    responds
+        Whether anything responds in the held-out conditions.
     fingerprint
         Five numbers for each condition that tell whether another model predicts the same cells, as
         :func:`shoal.evaluation._same_cells.fingerprint` makes them. Conditions come again for the
@@ -78,6 +98,9 @@ class Row:
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     conditions: Mapping[str, str] = field(default_factory=dict)
     losses: Mapping[str, Mapping[str, Sequence[float | None]]] = field(default_factory=dict)
+    draws: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    reference: str = ""
+    responds: bool = True
     fingerprint: Sequence[Sequence[float]] = field(default_factory=list)
 
     def loss(self, metric: str, of: str = "value") -> pd.Series:
@@ -88,7 +111,8 @@ class Row:
         metric
             Name of the metric.
         of
-            ``"value"`` for the model; ``"positive"``, ``"negative"`` or ``"copy"`` for a control.
+            ``"value"`` for the model; ``"positive"``, ``"negative"`` or ``"copy"`` for a control;
+            ``"reference"``.
         """
         numbers = np.array(self.losses[metric][of], dtype=np.float64)
         return pd.Series(
@@ -114,6 +138,15 @@ def tidy(rows: Iterable[Row]) -> pd.DataFrame:
             }
             known["discriminates"] = bool(record.get("discriminates", False))
             lines.append(
-                {**about, "metric": metric, **known, "note": row.note, **cost, "versions": versions}
+                {
+                    **about,
+                    "metric": metric,
+                    **known,
+                    "reference": row.reference,
+                    "responds": row.responds,
+                    "note": row.note,
+                    **cost,
+                    "versions": versions,
+                }
             )
     return pd.DataFrame(lines).astype(dict.fromkeys(NUMBERS, np.float64))

@@ -8,19 +8,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._contenders import COPY, POSITIVE
+from .._logging import logger
 from ..core._population import population
 from ..core._screen import resolve
 from ..metrics._suite import SUITE
+from ._baseline_predictions import baseline_predictions
 from ._checks import checked
 from ._evaluate import add_calibrating, chosen_metrics, seed_of
 from ._paths import names_at, paths_of
+from ._reference import (
+    AUTO,
+    check_reference,
+    reference_name,
+    reference_taken,
+    with_reference,
+)
+from ._rows import COLUMN_OF, OWN, REFERENCE
 from ._same_cells import fingerprint, same
-from ._scores import Scores
-from ._task import evaluation_task
+from ._scores import Scores, by_condition_and_draw
+from ._task import evaluation_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from anndata import AnnData
 
     from .._typing import Ints, Matrix
@@ -39,8 +50,10 @@ class Scorer:
         Screen with a test set.
     seed
         Seed of the halves and controls.
-    metrics, layer, n_comps, min_cells
+    metrics, layer, n_comps, min_cells, n_draws, reference
         As for :func:`shoal.tl.evaluate`.
+    embedding
+        Vectors of the perturbations, if the reference uses them.
     """
 
     def __init__(
@@ -52,20 +65,40 @@ class Scorer:
         layer: str | None = None,
         n_comps: int = 50,
         min_cells: int = 20,
+        n_draws: int = 5,
+        reference: str = AUTO,
+        embedding: str | pd.DataFrame | None = None,
     ) -> None:
+        check_reference(reference)
         chosen, drawn = chosen_metrics(metrics, SUITE), seed_of(seed)
+        cells = population(adata, resolve(adata), layer=layer)
+        fixed = reference_name(cells, reference, split="test")
+        baselines = with_reference((), fixed)
         self.layer = layer
-        self._task = evaluation_task(
-            population(adata, resolve(adata), layer=layer),
+        self._tasks = evaluation_tasks(
+            cells,
             split="test",
             halves=True,
             n_comps=n_comps,
             min_cells=min_cells,
             seed=drawn,
+            n_draws=n_draws,
+            baselines=baselines,
         )
         self._known: list[dict[str, Any]] = []
-        self._scores = Scores(self._task, chosen, seed=drawn)
+        self._scores = Scores(self._tasks, chosen, seed=drawn)
         add_calibrating(self._scores)
+        for found in baseline_predictions(self._tasks, baselines, embedding=embedding):
+            if isinstance(found.made, str):
+                self._scores.refuse(found.name, found.made)
+            elif found.same_as:
+                self._scores.add_name(found.name, found.same_as)
+            else:
+                self._scores.add(found.name, found.made)
+        rows, refused = self._scores.row_of(), self._scores.refused
+        self._scores.reference, why = reference_taken(fixed, rows, refused)
+        if why:
+            logger.warning("%s", why)
 
     def score(
         self, name: str, vocabulary: Vocabulary, predicted: tuple[Ints, Matrix, Ints]
@@ -83,7 +116,8 @@ class Scorer:
 
         Returns
         -------
-        ``metrics``, ``conditions``, ``losses`` and ``fingerprint`` of a row of results. A model
+        ``metrics``, ``conditions``, ``losses``, ``draws``, ``reference``, ``responds`` and
+        ``fingerprint`` of a row of results. A model
         that predicts the same cells as one before it has its numbers; nothing is computed twice.
 
         Raises
@@ -94,20 +128,24 @@ class Scorer:
         """
         scores = self._scores
         made = self._populations(vocabulary, predicted)
-        cells = [*made.cells, *(() if isinstance(made.paths, str) else made.paths[0])]
+        first = made[0]
+        cells = [*first.cells, *(() if isinstance(first.paths, str) else first.paths[0])]
         own = fingerprint(cells).tolist()
         for known in self._known:
             if same(known["fingerprint"], own):
                 return known
-        scores.add(name, made)
-        records, losses = {}, {}
+        scores.add(OWN, made)
+        records: dict[str, Any] = {}
+        losses: dict[str, Any] = {}
+        draws: dict[str, Any] = {}
         for metric, record in scores.metrics.items():
             range_fraction, discrimination = scores.range_of(metric)
             names = {
-                "value": name,
-                "positive": POSITIVE,
+                COLUMN_OF[OWN]: OWN,
+                COLUMN_OF[POSITIVE]: POSITIVE,
                 "negative": scores.negative_of(metric),
-                "copy": COPY,
+                COLUMN_OF[COPY]: COPY,
+                COLUMN_OF[REFERENCE]: scores.reference,
             }
             means = {kind: _number(scores.mean(one, metric)) for kind, one in names.items()}
             records[metric] = {
@@ -120,15 +158,22 @@ class Scorer:
                 "discriminates": scores.tells(metric),
                 **means,
             }
-            losses[metric] = {
-                kind: [_number(x) for x in scores.loss(one, metric)] for kind, one in names.items()
+            parts = {
+                kind: by_condition_and_draw(scores.losses(one, metric))
+                for kind, one in names.items()
             }
-        del scores.scored[name]
-        perturbations = self._task.conditions["perturbation"].astype(str)
+            losses[metric] = {kind: [_number(x) for x in own] for kind, (own, _) in parts.items()}
+            draws[metric] = {kind: own.tolist() for kind, (_, own) in parts.items()}
+        del scores.scored[OWN]
+        task = self._tasks[0]
+        perturbations = task.conditions["perturbation"].astype(str)
         numbers = {
             "metrics": records,
             "losses": losses,
-            "conditions": dict(zip(self._task.truth.names, perturbations, strict=True)),
+            "draws": draws,
+            "reference": scores.reference,
+            "responds": scores.responds,
+            "conditions": dict(zip(task.truth.names, perturbations, strict=True)),
             "fingerprint": own,
         }
         self._known.append(numbers)
@@ -136,19 +181,23 @@ class Scorer:
 
     def _populations(
         self, vocabulary: Vocabulary, predicted: tuple[Ints, Matrix, Ints]
-    ) -> Populations:
+    ) -> list[Populations]:
         rows, values, start = predicted
-        if tuple(vocabulary.features) != self._task.cells.features:
+        features = self._tasks[0].cells.features
+        if tuple(vocabulary.features) != features:
             msg = (
                 f"the model predicts {len(vocabulary.features)} features of "
-                f"{vocabulary.use_rep or 'X'}, which are not the {len(self._task.cells.features)} "
+                f"{vocabulary.use_rep or 'X'}, which are not the {len(features)} "
                 "genes that predictions are scored in"
             )
             raise ValueError(msg)
-        names = self._task.cells.adata.obs_names.to_series().iloc[start]
-        places = [np.searchsorted(rows, own) for own in self._task.predicted]
-        made = checked(self._task.populations(rows, values), "the prediction")
-        return replace(made, paths=paths_of(self._task, names_at(names, places)))
+        names = self._tasks[0].cells.adata.obs_names.to_series().iloc[start]
+        several = []
+        for task in self._tasks:
+            places = [np.searchsorted(rows, own) for own in task.predicted]
+            made = checked(task.populations(rows, values), "the prediction")
+            several.append(replace(made, paths=paths_of(task, names_at(names, places))))
+        return several
 
 
 def _number(value: float) -> float | None:

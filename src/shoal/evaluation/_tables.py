@@ -9,21 +9,31 @@ import pandas as pd
 
 from .._contenders import POSITIVE, PREDICTION, SAME, STRATA
 from ..metrics._calibration import ceiling
-from ._scores import mean_of
+from ._scores import mean_of, mean_over_draws
+from ._standing import COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ._scores import Scores
-    from ._task import EvaluationTask
+    from ._standing import Standing
 
 ALPHA = 0.05  # false discovery rate below which a gene is differentially expressed
 ALL = "(all)"
+NO_SCORE = dict.fromkeys(COLUMNS, np.nan)
 
 
-def tables_of(scores: Scores) -> dict[str, pd.DataFrame]:
-    """Return the tables of an evaluation by name; :func:`shoal.tl.evaluate` describes them."""
-    conditions, values = _conditions(scores.task), _scores(scores)
+def tables_of(scores: Scores, standing: Standing | None) -> dict[str, pd.DataFrame]:
+    """Return the tables of an evaluation by name; :func:`shoal.tl.evaluate` describes them.
+
+    Parameters
+    ----------
+    scores
+        Values of all predictions.
+    standing
+        Their scores; ``None`` for a suite that has none.
+    """
+    conditions, values = _conditions(scores), _scores(scores)
     per_condition = [name for name, record in scores.metrics.items() if record.per == "condition"]
     own = {name: scores.scored[PREDICTION][name].values for name in per_condition}
     return {
@@ -32,7 +42,7 @@ def tables_of(scores: Scores) -> dict[str, pd.DataFrame]:
             [_summary(scores, name) for name in scores.metrics],
             index=pd.Index(scores.metrics, name="metric"),
         ),
-        "contenders": _contenders(scores),
+        "contenders": _contenders(scores, standing),
         "scores": values,
         "strata": _strata(values, conditions),
         "missing": pd.DataFrame(
@@ -49,6 +59,7 @@ def _summary(scores: Scores, name: str) -> dict[str, object]:
     estimate = scores.skill(PREDICTION, name)
     values = scores.scored[PREDICTION][name].values
     has_ceiling = record.correlation and POSITIVE in scores.scored
+    reference = scores.reference if scores.reference in scores.scored else ""
     return {
         "family": record.family,
         "direction": record.direction,
@@ -63,6 +74,8 @@ def _summary(scores: Scores, name: str) -> dict[str, object]:
         "drf": range_fraction,
         "bds": discrimination,
         "discriminates": scores.tells(name),
+        "reference": reference,
+        "reference_value": scores.mean(reference, name),
         "best_baseline": best,
         "best_value": scores.mean(best, name),
         "skill": estimate.value,
@@ -73,11 +86,11 @@ def _summary(scores: Scores, name: str) -> dict[str, object]:
     }
 
 
-def _contenders(scores: Scores) -> pd.DataFrame:
+def _contenders(scores: Scores, standing: Standing | None) -> pd.DataFrame:
     """Return the score and the mean values of every prediction."""
     rows = {
         name: {
-            "score": scores.mean_skill(name),
+            **(NO_SCORE if standing is None else standing.columns(name)),
             "transductive": name in scores.transductive,
             SAME: ", ".join(scores.same.get(name, ())),
             **{metric: mean_of(found.values) for metric, found in scored.items()},
@@ -116,13 +129,17 @@ def _missing(scores: Scores) -> Iterator[tuple[str, str, str, str]]:
                 yield name, scores.conditions_of(metric)[at], metric, reason
 
 
-def _conditions(task: EvaluationTask) -> pd.DataFrame:
-    """Return the conditions with size and coherence of the real effect, and their strata."""
-    real, truth = task.truth.real, task.truth
-    table = task.conditions.assign(
-        real_energy=real.magnitude,
-        real_coherence=real.coherence,
-        n_de=((real.genes.fdr < ALPHA) & truth.mask).sum(axis=1).astype(np.int64),
+def _conditions(scores: Scores) -> pd.DataFrame:
+    """Return the conditions with size and coherence of the real effect, and their strata.
+
+    Sizes are means over the draws.
+    """
+    several = [task.truth for task in scores.tasks]
+    n_de = [((one.real.genes.fdr < ALPHA) & one.mask).sum(axis=1) for one in several]
+    table = scores.task.conditions.assign(
+        real_energy=mean_over_draws(np.stack([one.real.magnitude for one in several])),
+        real_coherence=mean_over_draws(np.stack([one.real.coherence for one in several])),
+        n_de=np.rint(np.mean(n_de, axis=0)).astype(np.int64),
     )
     for kind, column in (("effect", "real_energy"), ("coherence", "real_coherence")):
         rank = table[column].rank(method="first", pct=True, na_option="top").to_numpy()

@@ -53,6 +53,8 @@ class EvaluationTask:
         The real cells: the second half of every condition, or all of them.
     predicted
         Rows of each condition whose predictions are scored: its first half, or all of them.
+    real
+        Rows of each condition that predictions are compared with.
     conditions
         Index condition; columns perturbation, context, dose, split, n_real, n_predicted.
     skipped
@@ -72,11 +74,14 @@ class EvaluationTask:
         (P,) numbers of the conditions among all of the screen.
     seed
         Seed of everything that is drawn.
+    draw
+        Number of the draw of halves and controls, from 0.
     """
 
     cells: Population
     truth: Truth
     predicted: tuple[Ints, ...]
+    real: tuple[Ints, ...]
     conditions: pd.DataFrame
     skipped: dict[str, str]
     halves: bool
@@ -86,11 +91,7 @@ class EvaluationTask:
     means: ConditionMeans
     codes: Ints
     seed: int
-
-    @property
-    def is_predicted(self) -> Bools:
-        """(n_obs,) cells whose predictions are scored."""
-        return np.isin(np.arange(self.cells.rows.shape[0]), np.concatenate(self.predicted))
+    draw: int = 0
 
     def populations(self, rows: Ints, values: Matrix) -> Populations:
         """Return predicted cells as populations.
@@ -124,7 +125,7 @@ def take(rows: Rows, index: Sequence[Ints]) -> Sequence[Matrix]:
     return tuple(rows.take(own)[back] for own, back in unique)
 
 
-def evaluation_task(
+def evaluation_tasks(
     cells: Population,
     *,
     split: str | None,
@@ -132,12 +133,14 @@ def evaluation_task(
     n_comps: int,
     min_cells: int,
     seed: int,
+    n_draws: int = 1,
     baselines: Sequence[str] = (),
     without: Mapping[str, str] = MappingProxyType({}),
-) -> EvaluationTask:
+) -> tuple[EvaluationTask, ...]:
     """Choose the conditions that are scored, and read what they are compared with.
 
-    All cells are chosen before any value is looked at. Then the matrix is read once.
+    All cells are chosen before any value is looked at. Then the matrix is read once. The tasks have
+    the same conditions, means and axes; halves and controls are drawn anew for each.
 
     Parameters
     ----------
@@ -155,6 +158,8 @@ def evaluation_task(
         Cells below which a condition is skipped.
     seed
         Seed of everything that is drawn.
+    n_draws
+        Number of tasks. The first one is the same whatever their number.
     baselines
         Names of baselines that will be fitted. The cells that they keep are read with the others.
     without
@@ -172,25 +177,128 @@ def evaluation_task(
     ) | cells.train_control
     if not training.any():  # all is held out, the controls too: these are never scored
         training = cells.labels.is_control
-    known, rng = ConditionMeans(cells, training), np.random.default_rng([seed, 0])
-    keys, names = known.keys, condition_names(cells, known.keys)
+    known = ConditionMeans(cells, training)
+    names = condition_names(cells, known.keys)
+    streams = [_streams(seed, at) for at in range(n_draws)]
+    draws = [
+        _draw(
+            cells,
+            known,
+            names,
+            by_name,
+            candidates=by_name[scored[by_name]],
+            min_cells=min_cells,
+            halves=halves,
+            without=without,
+            streams=three,
+        )
+        for three in streams
+    ]
+    axis_rows = axis_cells(
+        by_name[training[by_name]], seed=seed, rng=streams[0][0] if halves else None
+    )
+    wanted = [own for one in draws for own in one.rows]
+    wanted += [read_by_axes(axis_rows, seed=seed), read_by_baselines(cells, baselines)]
+    cells = read_once(cells, np.concatenate(wanted))
+    check_scale(cells, layer=cells.layer, use_rep=None, what="an evaluation")
+
+    means = ConditionMeans(cells, training)
+    axes, bandwidth = axes_of(cells.rows, axis_rows, n_comps=n_comps, seed=seed)
+    codes, group = draws[0].held.codes, draws[0].group
+    perturbation = known.keys["perturbation"].to_numpy()[codes]
+    shared = {
+        "names": tuple(names[code] for code in codes),
+        "owner": np.unique(perturbation, return_inverse=True)[1],
+        "group": group,
+        "reference": np.stack([means.reference(code) for code in codes]),
+        "mask": _counting_genes(cells, perturbation, with_parts=halves),
+        "axes": axes,
+        "bandwidth": bandwidth,
+        "parts": means.parts(codes),
+    }
+    return tuple(
+        EvaluationTask(
+            cells=cells,
+            truth=Truth(
+                **shared,
+                cells=take(cells.rows, one.held.real),
+                controls=take(cells.rows, [np.sort(own) for own in one.controls]),
+            ),
+            predicted=one.held.predicted,
+            real=one.held.real,
+            conditions=_table(cells, known, one.held, shared["names"]),
+            skipped=one.held.skipped,
+            halves=halves,
+            controls=one.controls,
+            others=one.others,
+            copies=one.copies,
+            means=means,
+            codes=codes,
+            seed=seed,
+            draw=at,
+        )
+        for at, one in enumerate(draws)
+    )
+
+
+def rows_predicted(tasks: Sequence[EvaluationTask]) -> Ints:
+    """Return the sorted rows whose predictions are scored in any of some tasks."""
+    return np.unique(np.concatenate([own for task in tasks for own in task.predicted]))
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Rows that are drawn for one task: halves, controls and the negative control."""
+
+    held: HeldOut
+    group: Ints
+    controls: tuple[Ints, ...]
+    others: tuple[Ints, ...]
+    copies: tuple[Ints, ...]
+
+    @property
+    def rows(self) -> list[Ints]:
+        """All rows whose values are needed."""
+        held = self.held
+        return [*held.predicted, *held.real, *self.controls, *self.others, *self.copies]
+
+
+def _streams(seed: int, at: int) -> list[np.random.Generator]:
+    """Return the generators of a draw: of halves and controls, others, and control copies."""
+    more = [at] if at else []
+    return [np.random.default_rng([seed, i, *more]) for i in range(3)]
+
+
+def _draw(
+    cells: Population,
+    known: ConditionMeans,
+    names: Sequence[str],
+    by_name: Ints,
+    *,
+    candidates: Ints,
+    min_cells: int,
+    halves: bool,
+    without: Mapping[str, str],
+    streams: Sequence[np.random.Generator],
+) -> _Draw:
+    """Draw the rows of one task."""
+    rng, of_others, of_copies = streams
     held = hold_out(
         known.condition,
         names,
-        candidates=by_name[scored[by_name]],
+        candidates=candidates,
         min_cells=min_cells,
         halves=halves,
         rng=rng,
         without=without,
     )
     perturbation, context = (
-        keys[name].to_numpy()[held.codes] for name in ("perturbation", "context")
+        known.keys[name].to_numpy()[held.codes] for name in ("perturbation", "context")
     )
     contexts, group = np.unique(context, return_inverse=True)
     controls = [known.controls_of(int(where)) for where in contexts]
     if halves:
         controls = [shuffled(own, min(len(own), CONTROLS), rng)[0] for own in controls]
-    axis_rows = axis_cells(by_name[training[by_name]], seed=seed, rng=rng if halves else None)
     others: tuple[Ints, ...] = ()
     if halves:
         others = draw_from_others(
@@ -200,42 +308,10 @@ def evaluation_task(
             context=context,
             sizes=[len(own) for own in held.predicted],
             fallback=[controls[here] for here in group],
-            rng=np.random.default_rng([seed, 1]),
+            rng=of_others,
         )
-    copies = _control_copies(cells, held.predicted, np.random.default_rng([seed, 2]))
-    wanted = [*held.predicted, *held.real, *controls, *others, *copies]
-    wanted += [read_by_axes(axis_rows, seed=seed), read_by_baselines(cells, baselines)]
-    cells = read_once(cells, np.concatenate(wanted))
-    check_scale(cells, layer=cells.layer, use_rep=None, what="an evaluation")
-
-    means = ConditionMeans(cells, training)
-    axes, bandwidth = axes_of(cells.rows, axis_rows, n_comps=n_comps, seed=seed)
-    truth = Truth(
-        names=tuple(names[code] for code in held.codes),
-        owner=np.unique(perturbation, return_inverse=True)[1],
-        group=group,
-        cells=take(cells.rows, held.real),
-        controls=take(cells.rows, [np.sort(own) for own in controls]),
-        reference=np.stack([means.reference(code) for code in held.codes]),
-        mask=_counting_genes(cells, perturbation, with_parts=halves),
-        axes=axes,
-        bandwidth=bandwidth,
-        parts=means.parts(held.codes),
-    )
-    return EvaluationTask(
-        cells=cells,
-        truth=truth,
-        predicted=held.predicted,
-        conditions=_table(cells, known, held, truth.names),
-        skipped=held.skipped,
-        halves=halves,
-        controls=tuple(controls),
-        others=others,
-        copies=copies,
-        means=means,
-        codes=held.codes,
-        seed=seed,
-    )
+    copies = _control_copies(cells, held.predicted, of_copies)
+    return _Draw(held, group, tuple(controls), others, copies)
 
 
 def _control_copies(

@@ -4,7 +4,14 @@ from ._association import partial_association
 from ._calibration import bds, ceiling, drf
 from ._coherence import coherence
 from ._combination import additive_residual, interaction_auprc
-from ._de import de_auprc, de_count_error, de_recall, de_roc_auc, de_spearman_sig
+from ._de import (
+    de_auprc,
+    de_count_error,
+    de_recall,
+    de_roc_auc,
+    de_spearman_sig,
+    de_wrong,
+)
 from ._de_effects import de_direction, de_lfc_spearman, de_overlap
 from ._delta import coherence_error, pearson_delta
 from ._dependence import (
@@ -46,6 +53,7 @@ __all__ = [
     "de_recall",
     "de_roc_auc",
     "de_spearman_sig",
+    "de_wrong",
     "discrimination_score",
     "drf",
     "edistance",

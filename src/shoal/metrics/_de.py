@@ -207,6 +207,53 @@ def de_count_error(
 
 @arrays
 @documented
+def de_wrong(
+    predicted_fdr: Floats, real_fdr: Floats, *, mask: Bools | None = None, alpha: float = ALPHA
+) -> Floats:
+    """Count the genes that are called wrongly: significant on one side only.
+
+    These are missed genes and false genes together. A prediction of control cells misses all genes
+    that respond and calls no false ones, so a prediction that invents a response is worse than that
+    where nothing responds. :func:`de_recall` and :func:`de_auprc` do not see false genes there.
+
+    Parameters
+    ----------
+    predicted_fdr
+        {predicted_fdr}
+        Take as many predicted as real cells: significance depends on their number.
+    real_fdr
+        {real_fdr}
+    mask
+        {de_mask}
+    alpha
+        {alpha}
+
+    Returns
+    -------
+    (P,) numbers of genes, also where nothing is significant; NaN where no gene counts.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`de_auprc`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from shoal.metrics import de_wrong
+    >>> de_wrong(np.array([[0.01, 0.01, 0.5, 0.9]]), np.array([[0.01, 0.9, 0.01, 0.9]]))
+    array([2.])
+    """
+    tables, counted = checked_tables(
+        {"predicted_fdr": predicted_fdr, "real_fdr": real_fdr}, mask, alpha
+    )
+    one, other = (table < alpha for table in tables)
+    wrong = ((one != other) & counted).sum(axis=1).astype(np.float64)
+    return np.where(counted.any(axis=1), wrong, np.nan)
+
+
+@arrays
+@documented
 def de_spearman_sig(
     predicted_fdr: Floats,
     real_fdr: Floats,

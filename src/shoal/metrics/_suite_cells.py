@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._de import de_auprc, de_count_error, de_recall
+from ._de import de_auprc, de_count_error, de_recall, de_wrong
 from ._de_effects import de_direction, de_lfc_spearman, de_overlap
 from ._distance import energy_distance
 from ._errors import cell_error
@@ -142,6 +142,16 @@ CELLS = (
         "genes",
         NO_GENE,
         CELL_EVAL,
+    ),
+    Metric(
+        "de_wrong",
+        "genes",
+        "lower",
+        0.0,
+        rows(lambda t, g: de_wrong(g.genes.fdr, t.real.genes.fdr, mask=t.mask)),
+        "genes",
+        "no gene counts",
+        "shoal",
     ),
     Metric(
         "energy",

@@ -39,6 +39,8 @@ def benchmark(
     metrics: Sequence[str] | None = None,
     n_comps: int = 50,
     min_cells: int = 20,
+    n_draws: int = 5,
+    reference: str = "auto",
     against: str | None = None,
     layer: str | None = None,
     accept: str | Sequence[str] = (),
@@ -66,7 +68,7 @@ def benchmark(
         which is easily beaten.
     seeds
         Seeds of training, prediction and of the halves into which real cells are divided.
-    metrics, n_comps, min_cells
+    metrics, n_comps, min_cells, n_draws, reference
         As for :func:`shoal.tl.evaluate`, whose suite is ``"calibrated"`` here.
     against
         Contender that all others are compared with; the best if ``None``.
@@ -130,6 +132,7 @@ def benchmark(
     whole(n_comps, name="n_comps")
     whole(min_cells, name="min_cells")
     whole(n_boot, name="n_boot")
+    whole(n_draws, name="n_draws")
     several, numbers = read_models(models), read_seeds(seeds)
     key_in(
         SPLIT,
@@ -139,6 +142,7 @@ def benchmark(
     )
     caution = check_split(adata, resolve(adata, tell=False), accept=accept, call="sh.tl.benchmark")
     options = {"n_comps": n_comps, "min_cells": min_cells, "layer": layer}
+    options |= {"n_draws": n_draws, "reference": reference}
     rows = []
     for seed in progress(numbers, total=len(numbers), desc="seeds"):
         scorer = Scorer(adata, seed=seed, metrics=metrics, **options)

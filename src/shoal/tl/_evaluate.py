@@ -40,6 +40,8 @@ def evaluate(
     split: str | None = "test",
     n_comps: int = 50,
     min_cells: int = 20,
+    n_draws: int = 5,
+    reference: str = "auto",
     accept: str | Sequence[str] = (),
     key_added: str | None = None,
     overwrite: bool = False,
@@ -245,6 +247,8 @@ def evaluate(
         split=split,
         n_comps=n_comps,
         min_cells=min_cells,
+        n_draws=n_draws,
+        reference=reference,
     )
     leaks = ""
     if settings.split in ("val", "test"):

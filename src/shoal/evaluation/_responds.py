@@ -1,0 +1,50 @@
+"""Whether anything responds in the held-out conditions of a screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..core._controls import shuffled
+from ..metrics._responds import ALPHA, response_pvalue
+
+if TYPE_CHECKING:
+    from ._task import EvaluationTask
+
+MOST = 100  # cells of a condition, and ten times as many controls, that are looked at
+CELLS = 6_000  # cells of all conditions that are looked at
+GENES = 200  # the most variable genes of these
+LEAST_MATCHED = 0.5  # share of the cells that have controls of their batch
+
+
+def responds(task: EvaluationTask) -> bool:
+    """Return whether the cells of any held-out condition differ from the controls.
+
+    It is the test of :mod:`shoal.metrics._responds` at the level .01, within contexts and batches.
+    Where most cells have no controls of their batch, within contexts. If nothing can be compared, something
+    is taken to respond.
+
+    Parameters
+    ----------
+    task
+        The task; both halves of its conditions are looked at.
+    """
+    cells, rng = task.cells, np.random.default_rng([task.seed, 5])
+    real = [np.concatenate(pair) for pair in zip(task.predicted, task.real, strict=True)]
+    most = max(min(MOST, CELLS // len(real)), 10)
+    groups = [np.sort(shuffled(np.sort(own), min(len(own), most), rng)[0]) for own in real]
+    controls = [
+        np.sort(shuffled(np.sort(own), min(len(own), 10 * most), rng)[0]) for own in task.controls
+    ]
+    rows = np.concatenate([*groups, *controls])
+    sizes = [len(own) for own in (*groups, *controls)]
+    code = np.repeat([*range(len(groups)), *[-1] * len(controls)], sizes)
+    context = np.repeat([*task.truth.group, *range(len(controls))], sizes)
+    x = cells.values(rows).astype(np.float64)
+    genes = np.sort(np.argsort(-x.var(axis=0), kind="stable")[:GENES])
+    strata = context * (len(cells.batches) + 1) + cells.batch[rows] + 1
+    if np.isin(strata[code >= 0], strata[code < 0]).mean() < LEAST_MATCHED:
+        strata = context
+    p = response_pvalue(x[:, genes], code, strata, mask=task.truth.mask[:, genes], rng=rng)
+    return not p > ALPHA
