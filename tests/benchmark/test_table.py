@@ -33,26 +33,47 @@ def losses(rng):
 
 @pytest.fixture
 def rows(losses):
+    return rows_of(losses)
+
+
+def rows_of(losses, **options):
+    """Rows of one baseline, which is the reference, and of models."""
     return [
-        made_row(name, own, kind="baseline" if name == "base" else "model")
+        made_row(
+            name,
+            own,
+            kind="baseline" if name == "base" else "model",
+            reference=losses["base"],
+            **options,
+        )
         for name, own in losses.items()
     ]
 
 
-def skill(own, best, positive=0.2):
+def skill(own, base, positive=0.2):
     """The definition, for means."""
-    room = max(own, best) - min(positive, 0.9 * best)
-    return min(1.0, (best - own) / room)
+    room = max(own, base) - min(positive, 0.9 * base)
+    return min(1.0, (base - own) / room)
+
+
+def score(own, base, positive=0.2, negative=1.0):
+    """The definition, for the means of one metric."""
+    achieved = [max((negative - x) / (negative - positive), -1) for x in (own, base)]
+    return (achieved[0] - achieved[1]) / (1 - achieved[1])
 
 
 def test_scores_by_hand(rows, losses):
     board = sh.benchmark.table(rows)
     means = {name: own.mean() for name, own in losses.items()}
     for name in losses:
-        assert board.loc[name, "score"] == pytest.approx(skill(means[name], means["base"]))
+        assert board.loc[name, "score"] == pytest.approx(score(means[name], means["base"]))
+        assert board.loc[name, "m"] == pytest.approx(skill(means[name], means["base"]))
+        assert board.loc[name, "achieved"] == pytest.approx((1 - means[name]) / 0.8)
     assert board.loc["positive control", "score"] == pytest.approx(1)
-    assert board.loc["negative control", "score"] == pytest.approx(skill(1.0, means["base"]))
-    np.testing.assert_allclose(board["m"], board["score"])
+    assert board.loc["negative control", "score"] == pytest.approx(score(1.0, means["base"]))
+    assert (board["harm"] == 0).all()
+    assert (board["reference"] == "base").all()
+    np.testing.assert_allclose(board["score_best"], board["score"])  # the only baseline is best
     assert board.index[0] == "good"
     assert board.index[3:].tolist() == ["positive control", "negative control", "control copy"]
     assert board.loc[
@@ -96,16 +117,13 @@ def test_a_contender_does_not_differ_from_its_twin(rows):
 
 def test_the_interval_is_that_of_a_plain_bootstrap(losses):
     owners = [f"P{i // 2}" for i in range(N)]  # two conditions of each perturbation, drawn together
-    rows = [
-        made_row(n, own, kind="baseline" if n == "base" else "model", owners=owners)
-        for n, own in losses.items()
-    ]
+    rows = rows_of(losses, owners=owners)
     n_boot, rng, drawn = 300, np.random.default_rng(5), []
     counts = rng.multinomial(6, np.full(6, 1 / 6), n_boot)
     for one in counts:
         at = np.concatenate([[2 * i, 2 * i + 1] * times for i, times in enumerate(one)]).astype(int)
         means = {name: own[at].mean() for name, own in losses.items()}
-        drawn.append(skill(means["good"], means["base"]) - skill(means["even"], means["base"]))
+        drawn.append(score(means["good"], means["base"]) - score(means["even"], means["base"]))
     from scipy import stats
 
     reach = np.sqrt(6 / 5) * stats.t.ppf(0.975, 5)
@@ -132,9 +150,7 @@ def test_an_honest_interval_covers_no_difference(rng):
 
 
 def test_seeds_are_no_replicates(losses):
-    one = [
-        made_row(n, own, kind="baseline" if n == "base" else "model") for n, own in losses.items()
-    ]
+    one = rows_of(losses)
     many = [replace(row, seed=seed) for seed in range(5) for row in one]
     columns = ["score", "difference", "low", "high", "verdict", "sets"]
     a, b = sh.benchmark.table(one), sh.benchmark.table(many)
@@ -144,15 +160,15 @@ def test_seeds_are_no_replicates(losses):
 
 def test_data_sets_count_the_same(losses):
     near, far = losses["base"] - 0.1, losses["base"] - 0.4
+    base = {"reference": losses["base"]}
     rows = [
-        made_row("base", losses["base"], kind="baseline", data=d, seed=s)
+        made_row("base", losses["base"], kind="baseline", data=d, seed=s, **base)
         for d, s in [("x", 0), ("x", 1), ("y", 0)]
     ]
-    rows += [made_row("it", near, data="x", seed=s) for s in (0, 1)] + [
-        made_row("it", far, data="y")
-    ]
+    rows += [made_row("it", near, data="x", seed=s, **base) for s in (0, 1)]
+    rows += [made_row("it", far, data="y", **base)]
     board = sh.benchmark.table(rows)
-    expected = np.mean([skill(own.mean(), losses["base"].mean()) for own in (near, far)])
+    expected = np.mean([score(own.mean(), losses["base"].mean()) for own in (near, far)])
     assert board.loc["it", "score"] == pytest.approx(expected)
     assert board.loc["it", ["sets", "results"]].tolist() == [2, 3]
 
@@ -176,27 +192,50 @@ def test_a_metric_that_cannot_tell_counts_for_nothing(losses):
             name,
             {"m": own, "noise": own[::-1] ** 3},
             kind="baseline" if name == "base" else "model",
+            reference=losses["base"],
         )
         row.metrics["noise"]["discriminates"] = False
         rows.append(row)
     board = sh.benchmark.table(rows)
     assert board["noise"].isna().all()
-    np.testing.assert_allclose(board["score"], board["m"])
+    pd.testing.assert_series_equal(board["score"], sh.benchmark.table(rows_of(losses))["score"])
     assert sh.benchmark.table(rows, show="value").loc["good", "noise"] == pytest.approx(
         (losses["good"] ** 3).mean()
     )
 
 
-def test_missing_conditions_are_left_out_in_pairs(losses):
+def test_who_has_no_value_has_that_of_knowing_nothing(losses):
     gappy = losses["good"].copy()
     gappy[:3] = np.nan
-    rows = [made_row("base", losses["base"], kind="baseline"), made_row("gappy", gappy)]
+    base = {"reference": losses["base"]}
+    rows = [made_row("base", losses["base"], kind="baseline", **base)]
+    rows += [made_row("gappy", gappy, **base)]
     board = sh.benchmark.table(rows)
-    assert board.loc["gappy", "m"] == pytest.approx(
-        skill(gappy[3:].mean(), losses["base"][3:].mean())
-    )
-    own, base = (min((v - 0.2) / (1.0 - 0.2), 2) for v in (gappy[3:].mean(), losses["base"].mean()))
-    assert board.loc["gappy", "score"] == pytest.approx((base - own) / max(base, own))
+    own = np.where(np.isnan(gappy), 1.5, gappy).mean()  # the worse of the two controls
+    assert board.loc["gappy", "score"] == pytest.approx(score(own, losses["base"].mean()))
+
+
+def test_harm_counts_downwards_though_no_metric_tells(losses):
+    """A network that invents a response on a screen where nothing responds is below the control copy."""
+    rng = np.random.default_rng(0)
+    several = {"energy": np.abs(rng.normal(1.4, 0.1, N)), "m": rng.uniform(0.2, 1.0, N)}
+    row = made_row("inventor", several, tells=False, reference=rng.normal(0, 0.01, N))
+    for kind in ("positive", "negative", "copy"):
+        row.losses["energy"][kind] = rng.normal(0, 0.01, N).tolist()
+    for responds in (True, False):
+        board = sh.benchmark.table([replace(row, responds=responds)])
+        assert board.loc["control copy", "score"] == 0
+        assert board.loc["inventor", "score"] == pytest.approx(-1, abs=0.05)
+        assert board.loc["inventor", "harm"] == -board.loc["inventor", "score"]
+
+
+def test_a_reference_that_leaves_no_room_gives_no_score_and_an_order(losses):
+    near = {"reference": np.full(N, 0.22)}
+    rows = [made_row("a", np.full(N, 0.5), **near), made_row("b", np.full(N, 0.3), **near)]
+    board = sh.benchmark.table(rows)
+    assert board[["score", "score_low"]].isna().all(axis=None)
+    assert board.index[:2].tolist() == ["b", "a"]
+    assert board.loc["b", "achieved"] == pytest.approx(0.7 / 0.8)
 
 
 def test_the_order_of_results_does_not_matter(rows):
@@ -204,26 +243,30 @@ def test_the_order_of_results_does_not_matter(rows):
 
 
 def test_one_perturbation_has_no_interval(losses):
-    rows = [made_row(n, own, kind="model", owners=["P"] * N) for n, own in losses.items()]
+    rows = rows_of(losses, owners=["P"] * N)
     board = sh.benchmark.table(rows)
-    assert board.loc[["base", "even"], ["low", "high"]].isna().all(axis=None)
+    ends = ["low", "high", "score_low", "score_high"]
+    assert board.loc[["base", "even"], ends].isna().all(axis=None)
     assert board["verdict"].tolist()[:3] == ["reference", "", ""]
 
 
 def test_the_score_is_that_of_evaluate(screen):
-    """A model alone, against the copy of the controls: the benchmark and `tl.evaluate` say the same."""
+    """A model alone: the benchmark and `tl.evaluate` fit the reference themselves and say the same."""
     from shoal.evaluation._models import read_models
 
     (model,) = read_models(["mean_shift"])
-    scorer = Scorer(screen, seed=3, n_comps=8)
+    scorer = Scorer(screen, seed=3, n_comps=8, n_draws=2)
     row = attempt(screen, Row("d", "s", "mean_shift", 3, "model"), model, scorer)
     board = sh.benchmark.table([row])
     sh.tl.predict(
         screen, sh.tl.fit(screen, "mean_shift", rng=3), key_added="twins", subset="test", rng=3
     )
-    sh.tl.evaluate(screen, prediction="twins", baselines=None, n_comps=8, rng=3)
+    asked = {"baselines": ["perturbed_mean"], "n_comps": 8, "n_draws": 2, "rng": 3}
+    sh.tl.evaluate(screen, prediction="twins", **asked)
     entry = read_result(screen, "evaluation", kind="evaluation", written_by="")
-    assert board.loc["mean_shift", "score"] == pytest.approx(entry["params"]["score"], abs=1e-12)
+    own = entry["contenders"].loc["prediction"]
+    for name in ("score", "achieved", "harm"):
+        assert board.loc["mean_shift", name] == pytest.approx(own[name], abs=1e-12)
     tells = entry["summary"].index[entry["summary"]["discriminates"]]
     np.testing.assert_allclose(
         board.loc["mean_shift", tells].astype(float),
@@ -244,7 +287,7 @@ def test_only_the_metrics_that_are_asked_for(spec, tmp_path):
     assert board.columns[-1] == "rmse"
     assert not set(METRICS[:2]) & set(board)
     assert board.loc["positive control", "score"] == 1
-    assert board.loc[board["kind"] == "baseline", "score"].max() <= 0
+    assert board.loc[board["kind"] == "baseline", "score_best"].max() <= 0
 
 
 @pytest.mark.parametrize(

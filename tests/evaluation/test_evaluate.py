@@ -15,8 +15,8 @@ from ..helpers import dense
 from .tasks import FEW, TWINS, evaluated, give, held_out, screen
 
 SUMMARY = [
-    "family", "direction", "perfect", "value", "positive", "negative", "negative_control", "ceiling", "drf", "bds", "discriminates", "best_baseline",
-    "best_value", "skill", "skill_low", "skill_high", "n", "n_missing",
+    "family", "direction", "perfect", "value", "positive", "negative", "negative_control", "ceiling", "drf", "bds", "discriminates", "reference",
+    "reference_value", "best_baseline", "best_value", "skill", "skill_low", "skill_high", "n", "n_missing",
 ]  # fmt: skip
 CONTROLS = ["prediction", "positive control", "negative control", "control copy"]
 
@@ -25,7 +25,7 @@ CONTROLS = ["prediction", "positive control", "negative control", "control copy"
 def whole():
     """A screen with everything written: all metrics, all baselines."""
     adata = screen()
-    sh.tl.evaluate(adata, prediction=TWINS, n_comps=8)
+    sh.tl.evaluate(adata, prediction=TWINS, n_comps=8, n_draws=2)
     return adata
 
 
@@ -107,7 +107,7 @@ def test_means_agree_between_tables(entry):
         own = contenders.loc[who, summary.index[summary["discriminates"]]]
         assert own.notna().any()
     assert entry["params"]["score"] == contenders.loc["prediction", "score"]
-    assert contenders["score"].between(-1, 1).all()
+    assert (contenders["harm"] >= 0).all()
     row = summary.loc["energy"]
     assert row["positive"] == contenders.loc["positive control", "energy"]
     assert row["negative"] == contenders.loc["negative control", "energy"]
@@ -122,8 +122,12 @@ def test_contenders_are_the_prediction_the_controls_and_the_baselines(entry):
     assert names[4:] == [name for name in tried if name not in further]
     assert set(tried) == {*names[4:], *filter(None, further)}
     assert "mean_shift" in names
-    assert entry["contenders"].loc[entry["params"]["best_baseline"], "score"] == 0
-    assert (entry["contenders"].loc[[*names[3:]], "score"] <= 0).all()
+    best, reference = (entry["params"][name] for name in ("best_baseline", "reference"))
+    assert entry["contenders"].loc[best, "score_best"] == 0
+    assert (entry["contenders"].loc[[*names[3:]], "score_best"] <= 0).all()
+    assert reference == "mean_shift"  # whole perturbations are held out
+    assert entry["contenders"].loc[reference, ["score", "score_low", "score_high"]].eq(0).all()
+    assert (entry["summary"]["reference"] == reference).all()
 
 
 def test_the_same_model_fitted_again_is_a_contender_of_about_the_same_values(entry):
@@ -201,6 +205,7 @@ def test_a_modality_of_a_mudata(whole):
         metrics=FEW,
         baselines=None,
         n_comps=8,
+        n_draws=1,
         mod="rna",
         key_added="second",
     )
@@ -233,7 +238,9 @@ def test_fresh_cells_of_the_truth_have_skill_near_one():
     second = held_out(adata) & (own % 2 == 1)
     pred, rest = adata[second].copy(), adata[~second].copy()
     sh.tl.evaluate(rest, prediction=pred, metrics=FEW, baselines=["mean_shift"], n_comps=8)
-    assert 0.9 < rest.uns["evaluation"]["params"]["score"] < 1
+    params = rest.uns["evaluation"]["params"]
+    assert params["score"] == pytest.approx(1, abs=0.1)
+    assert params["score_low"] < 1 < params["score_high"]
     assert rest.uns["evaluation"]["params"]["prediction"] == "AnnData"
 
 

@@ -124,22 +124,25 @@ def test_scores_are_those_of_scoring_each(one_perturbation, monkeypatch):
             own.loc[name].astype(float), own.loc["mean_shift"].astype(float), rtol=1e-4, atol=1e-5
         )
     kept = once["contenders"].drop(columns="same_as")
-    np.testing.assert_array_equal(kept.astype(float), own.loc[kept.index].astype(float))
-    assert once["params"]["score"] == each["params"]["score"]
+    np.testing.assert_allclose(kept.astype(float), own.loc[kept.index].astype(float), atol=1e-12)
+    assert once["params"]["score"] == pytest.approx(
+        each["params"]["score"], abs=1e-12, nan_ok=True
+    )
     columns = ["skill", "skill_low", "skill_high", "best_value"]
     np.testing.assert_allclose(once["summary"][columns], each["summary"][columns], rtol=1e-4)
 
 
 def test_baselines_asked_for_by_name_are_both_there(one_perturbation):
     entry = judged(one_perturbation, baselines=["nearest", "mean_shift"])
-    assert entry["contenders"].loc["nearest", "same_as"] == "mean_shift"
-    assert entry["params"]["baselines"] == "nearest,mean_shift"
+    assert entry["contenders"].loc["nearest", "same_as"] == "mean_shift, own_shift"
+    assert entry["params"]["baselines"] == "nearest,mean_shift,own_shift"  # the last: reference
+    assert entry["params"]["reference"] == "nearest"  # whose cells are the same
     ax = sh.pl.scatter_baseline(one_perturbation, "energy", against="mean_shift")
-    assert ax.get_xlabel() == "mean_shift (= nearest)"
+    assert ax.get_xlabel() == "mean_shift (= nearest, own_shift)"
     ax = sh.pl.strata(one_perturbation, "energy", contenders=["nearest", "mean_shift"])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [
-        "nearest (= mean_shift)",
-        "mean_shift (= nearest)",
+        "nearest (= mean_shift, own_shift)",
+        "mean_shift (= nearest, own_shift)",
     ]
 
 
@@ -170,6 +173,7 @@ def test_a_baseline_that_moves_no_cell_is_the_control_copy(one_perturbation):
 
 def test_a_benchmark_with_two_seeds_shows_the_same_cells_once(one_perturbation, monkeypatch):
     from shoal.evaluation import _scores
+    from shoal.evaluation._rows import OWN
 
     scored = []
     real = _scores.Scores.add
@@ -183,7 +187,7 @@ def test_a_benchmark_with_two_seeds_shows_the_same_cells_once(one_perturbation, 
     board, rows = (one_perturbation.uns["leaderboard"][name] for name in ("table", "rows"))
     assert board.loc["own_shift", "same_as"] == "mean_shift, additive"
     assert not {"mean_shift", "additive"} & set(board.index)
-    assert [name for name in scored if name in models] == ["own_shift", "other_contexts"] * 2
+    assert [name for name in scored if name in (*models, OWN)] == ["own_shift", OWN, OWN] * 2
     assert sorted(set(rows["model"])) == sorted(models)  # every result stays
     per_model = rows[rows["metric"] == "rmse"].pivot(index="seed", columns="model", values="value")
     assert (per_model["additive"] == per_model["own_shift"]).all()

@@ -213,9 +213,9 @@ class Comparison:
     def number(self, contender: str, column: str) -> float:
         """Return the mean of a column of `numbers`, over seeds, then data sets and splits."""
         found = {
-            key: np.array([table.loc[contender, column]])
+            key: table.loc[[contender], column].to_numpy(dtype=np.float64)
             for key, table in self.numbers.items()
-            if contender in table.index and np.isfinite(table.loc[contender, column])
+            if contender in table.index and table.loc[[contender], column].notna().all()
         }
         mean = self._mean(found)
         return float("nan") if mean is None else float(mean[0])

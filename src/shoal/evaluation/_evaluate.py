@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any
 
 from .._contenders import COPY, PREDICTION
@@ -170,18 +171,23 @@ def evaluate(
         ALONE if alone else "",
         SEEN if seen else "",
     )
-    standing, why = None, ""
+    standing: Standing | None = None
     if external is None:
         scores.reference, why = reference_taken(fixed, scores.row_of(), scores.refused)
+        if why:
+            logger.log(INFO if settings.baselines is None else WARNING, "%s", why)
         standing = Standing(scores)
-    said = "; ".join(filter(None, (*cautions, why)))
+        numbers = _scored(standing, given.name) | {"reference_note": why}
+    else:
+        numbers = {"score": score_of(external, scores)}
+    said = "; ".join(filter(None, cautions))
     if said:
         logger.warning("%s", said)
     if without:
         logger.warning("not scored, for want of a prediction: %s", in_words(without))
     refused = skipped_by(adata, given.name) if without and isinstance(given, Beside) else ""
     params = {
-        **(_scored(standing, given.name) if standing else {"score": score_of(external, scores)}),
+        **numbers,
         "prediction": given.name,
         "transductive": given.transductive,
         "layer": settings.layer,

@@ -106,12 +106,15 @@ def leaderboard(
 def _order(comparison: Comparison) -> list[str]:
     """Return the contenders in the order of the leaderboard.
 
-    Those with results on all splits of all data sets come first, by score. Controls come last.
+    Those with results on all splits of all data sets come first, by score. Where the reference
+    leaves no room for a score, by what they achieve less the harm. Controls come last.
     """
     places = {key[:2] for key in comparison.results}
     ranked = []
     for at, name in enumerate(comparison.contenders):
         score = comparison.score(name)
+        if not np.isfinite(score):
+            score = comparison.number(name, "achieved") - comparison.number(name, "harm")
         lacking = len(places) - len({key[:2] for key in comparison.keys(name)})
         ranked.append(
             (name in CONTROLS, lacking, -score if np.isfinite(score) else np.inf, at, name)

@@ -22,8 +22,8 @@ def responds(task: EvaluationTask) -> bool:
     """Return whether the cells of any held-out condition differ from the controls.
 
     It is the test of :mod:`shoal.metrics._responds` at the level .01, within contexts and batches.
-    Where most cells have no controls of their batch, within contexts. If nothing can be compared, something
-    is taken to respond.
+    Where most cells have no controls of their batch, within contexts. If nothing can be compared,
+    something is taken to respond.
 
     Parameters
     ----------

@@ -278,7 +278,7 @@ class Scores:
 
 
 def by_condition_and_draw(losses: Floats) -> tuple[Floats, Floats]:
-    """Return (P,) means over draws of (D, P) losses, and (D,) differences of the draws from them."""
+    """Return the (P,) means over draws of (D, P) losses, and the (D,) differences of the draws."""
     means = mean_over_draws(losses)
     left = losses - means
     has = np.isfinite(left)

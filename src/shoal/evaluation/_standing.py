@@ -86,7 +86,7 @@ class Standing:
             return f"{NOTHING}; {called} {self._beside_copy()}"
         telling = [name for name in scores.metrics if scores.tells(name)]
         if not telling:
-            return f"no metric can tell two experiments from chance here; {called} {self._beside_copy()}"
+            return f"no metric can tell anything here; {called} {self._beside_copy()}"
         if not scores.reference:
             return f"no verdict on {called}: no reference could be made"
         wins, losses, compared = self._counts(telling)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -206,27 +206,29 @@ def evaluation_tasks(
     axes, bandwidth = axes_of(cells.rows, axis_rows, n_comps=n_comps, seed=seed)
     codes, group = draws[0].held.codes, draws[0].group
     perturbation = known.keys["perturbation"].to_numpy()[codes]
-    shared = {
-        "names": tuple(names[code] for code in codes),
-        "owner": np.unique(perturbation, return_inverse=True)[1],
-        "group": group,
-        "reference": np.stack([means.reference(code) for code in codes]),
-        "mask": _counting_genes(cells, perturbation, with_parts=halves),
-        "axes": axes,
-        "bandwidth": bandwidth,
-        "parts": means.parts(codes),
-    }
+    first = Truth(
+        names=tuple(names[code] for code in codes),
+        owner=np.unique(perturbation, return_inverse=True)[1],
+        group=group,
+        cells=(),
+        controls=(),
+        reference=np.stack([means.reference(code) for code in codes]),
+        mask=_counting_genes(cells, perturbation, with_parts=halves),
+        axes=axes,
+        bandwidth=bandwidth,
+        parts=means.parts(codes),
+    )
     return tuple(
         EvaluationTask(
             cells=cells,
-            truth=Truth(
-                **shared,
+            truth=replace(
+                first,
                 cells=take(cells.rows, one.held.real),
                 controls=take(cells.rows, [np.sort(own) for own in one.controls]),
             ),
             predicted=one.held.predicted,
             real=one.held.real,
-            conditions=_table(cells, known, one.held, shared["names"]),
+            conditions=_table(cells, known, one.held, first.names),
             skipped=one.held.skipped,
             halves=halves,
             controls=one.controls,

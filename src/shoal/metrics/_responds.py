@@ -88,18 +88,23 @@ def response_pvalue(
     return float(permutation_pvalue(n_reached(np.array([null]), np.array([observed])), n_perms)[0])
 
 
-def _standardised(x: Floats, code: Ints, place: Ints, n: int) -> Floats:
+def _standardised(x: Floats, code: Ints, place: Ints, n_conditions: int) -> Floats:
     """Return (P, G) standardised shifts of conditions from controls of the same strata."""
     n_strata = int(place.max()) + 1
-    sums, numbers = _sums(x, np.where(code < 0, n, code) * n_strata + place, (n + 1) * n_strata)
-    sums = sums.reshape(n + 1, n_strata, -1)
-    numbers = numbers.reshape(n + 1, n_strata)
+    sums, numbers = _sums(
+        x,
+        np.where(code < 0, n_conditions, code) * n_strata + place,
+        (n_conditions + 1) * n_strata,
+    )
+    sums = sums.reshape(n_conditions + 1, n_strata, -1)
+    numbers = numbers.reshape(n_conditions + 1, n_strata)
     own, controls = numbers[:-1], np.maximum(numbers[-1], 1)
     expected = own @ (sums[-1] / controls[:, None])
-    total = np.maximum(own.sum(axis=1), 1)
-    shift = (sums[:-1].sum(axis=1) - expected) / total[:, None]
-    variance = 1 / total + (own**2 / controls).sum(axis=1) / total**2
-    return np.where(own.any(axis=1)[:, None], shift / np.sqrt(variance)[:, None], 0.0)
+    total = own.sum(axis=1)
+    n = np.maximum(total, 1)
+    shift = (sums[:-1].sum(axis=1) - expected) / n[:, None]
+    variance = 1 / n + (own**2 / controls).sum(axis=1) / n**2
+    return np.where(total[:, None] > 0, shift / np.sqrt(variance)[:, None], 0.0)
 
 
 def _sums(x: Floats, group: Ints, n: int) -> tuple[Floats, Ints]:

@@ -215,17 +215,28 @@ class Judge:
     def harm(self, means: Floats) -> Floats:
         r"""Return (B, K) what contenders lose by being worse than the control copy.
 
-        On each harmful metric it is the part of the own loss that is surely more than the copy's,
+        On each harmful metric, with :math:`\Delta = L - L_\mathrm{copy}` and :math:`\delta` from
+        the mean difference to the lower end of its interval,
 
-        .. math:: h = \max(0,\ L - L_\mathrm{copy} - \delta) / L, \qquad 0 \le h \le 1
+        .. math:: h = \frac{\Delta}{L} \left(1 - \frac{\delta^2}{\Delta^2}\right), \qquad
+            \Delta > \delta
 
-        with :math:`\delta` from the mean difference to the lower end of its interval. The sum over
-        metrics counts as one family.
+        is the part of the own loss that is more than the copy's, shrunk to 0 where it is not
+        significant. Where nothing responds there is no doubt what is right, and no test:
+
+        .. math:: h = \frac{\Delta}{\Delta + |L_\mathrm{copy}| + \delta}, \qquad \Delta > 0
+
+        Both are 0 to 1. The sum over metrics counts as one family.
         """
         own = means[..., self.harmful]
-        more = own - own[:, [self.copy]] - self._margins
+        copy = own[:, [self.copy]]
+        more = own - copy
         with np.errstate(invalid="ignore", divide="ignore"):
-            part = np.where(own > 0, np.minimum(more / own, 1), 1.0)
+            if self.responds:
+                part = np.where(own > 0, np.minimum(more / own, 1), 1.0)
+                part *= np.maximum(1 - (self._margins / more) ** 2, 0)
+            else:
+                part = more / (more + np.abs(copy) + self._margins)
         part = np.where(more > 0, part, 0.0)
         return np.asarray(part.sum(axis=-1) / max(len(self.by_family) if self.responds else 1, 1))
 
