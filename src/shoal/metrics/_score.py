@@ -11,7 +11,8 @@ experiment is not biased; the lower end is -1, so that no single metric decides.
 
 Achievements are averaged within families of metrics, then over families. A metric counts by its
 *range* :math:`(L^- - L^+) / L^-`, the share of the loss of the negative control that a second
-experiment avoids. So metrics that can hardly tell decide nothing.
+experiment avoids, and a family by the mean range of its metrics that can tell. So metrics that can
+hardly tell decide nothing.
 """
 
 from __future__ import annotations
@@ -182,6 +183,16 @@ class Judge:
         table = np.array(rows).reshape(len(names), len(self.family))
         return table / table.sum(axis=1, keepdims=True)
 
+    @cached_property
+    def of_family(self) -> Floats:
+        """(F,) weight of each of these families: the mean range of its metrics that can tell."""
+        return np.array([self.weight[row > 0].mean() for row in self.by_family])
+
+    @cached_property
+    def _at_stake(self) -> float:
+        """What there is to achieve, in families that can tell fully; at least one."""
+        return max(float(self.of_family.sum()), 1.0) if self.responds else 1.0
+
     def _is(self, family: str) -> Bools:
         return np.array([own == family for own in self.family], dtype=bool)
 
@@ -207,10 +218,9 @@ class Judge:
         share = has.astype(np.float64) @ table.T
         with np.errstate(invalid="ignore", divide="ignore"):
             families = np.where(has, own, 0.0) @ table.T / share
-        known = share > 0
-        return np.asarray(
-            np.where(known, families, 0.0).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1)
-        )
+        counts = (share > 0) * self.of_family
+        total = np.maximum(counts.sum(axis=-1), 1e-12)
+        return np.asarray(np.where(counts > 0, families * counts, 0.0).sum(axis=-1) / total)
 
     def harm(self, means: Floats) -> Floats:
         r"""Return (B, K) what contenders lose by being worse than the control copy.
@@ -226,7 +236,7 @@ class Judge:
 
         .. math:: h = \frac{\Delta}{\Delta + |L_\mathrm{copy}| + \delta}, \qquad \Delta > 0
 
-        Both are 0 to 1. The sum over metrics counts as one family.
+        Both are 0 to 1. Each counts as a family that can tell fully.
         """
         own = means[..., self.harmful]
         copy = own[:, [self.copy]]
@@ -238,7 +248,7 @@ class Judge:
             else:
                 part = more / (more + np.abs(copy) + self._margins)
         part = np.where(more > 0, part, 0.0)
-        return np.asarray(part.sum(axis=-1) / max(len(self.by_family) if self.responds else 1, 1))
+        return np.asarray(part.sum(axis=-1) / self._at_stake)
 
     @cached_property
     def _margins(self) -> Floats:
