@@ -216,6 +216,7 @@ def narrow(name: str, seeds: range, *, apart: bool) -> dict[str, Any]:
         table, _ = field.judged(
             {"better": _nearer(field, base), "base": base},
             baselines=baselines,
+            metrics=METRICS,
             rng=seed,
             apart=apart,
         )
