@@ -67,7 +67,8 @@ def test_a_narrow_metric_does_not_decide():
 
 
 def test_a_second_experiment_has_one_and_the_reference_zero_in_every_resample(rng):
-    losses = {name: rng.uniform(0, 1, (5, N)) + [[0], [1], [1], [0.7], [0.5]] for name in "abc"}
+    centre = np.array([0, 1, 1, 0.7, 0.5])[:, None]
+    losses = {name: rng.uniform(0, 1, (5, N)) + centre for name in "abc"}
     several = judge(losses, family=("f", "f", "g"))
     judged = several.judge(REFERENCE, weights=several.resampled(200, rng))
     np.testing.assert_allclose(judged.score[:, POSITIVE], 1)

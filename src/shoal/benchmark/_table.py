@@ -30,15 +30,14 @@ def table(
 ) -> pd.DataFrame:
     """Make the leaderboard of a benchmark.
 
-    The *score* of a contender is that of :func:`shoal.tl.evaluate`, over the metrics that
-    discriminate on the data at hand: 0 is as good as the best baseline, 1 as good as a second
-    experiment. It is averaged over seeds, then over splits and data sets. Each of these counts the
-    same.
+    The *score* of a contender is that of :func:`shoal.tl.evaluate`: 0 is as good as the reference,
+    a baseline that is fixed by the kind of split, and 1 as good as a second experiment. It is
+    averaged over seeds, then over splits and data sets. Each of these counts the same.
 
     The *verdict* on two contenders comes from the difference of their scores. Perturbations are
     resampled, in the same way for both, and the interval of the difference is taken. Seeds are
     averaged before, since they are no replicates of the experiment. These are held fixed while
-    perturbations are resampled: the best baseline, the metrics that discriminate, and metrics that
+    perturbations are resampled: the metrics that discriminate, their weights, and metrics that
     are one number for a screen.
 
     Parameters
@@ -62,11 +61,14 @@ def table(
 
     Returns
     -------
-    Table, index contender. First those with results on all splits of all data sets, by score; then
-    the others; then the controls. Columns:
+    Table, index contender. First those with results on all splits of all data sets, by score (by
+    ``achieved`` less ``harm`` where the reference leaves no room for one); then the others; then
+    the controls. Columns:
 
     - ``kind``: ``"model"``, ``"baseline"`` or ``"control"``;
-    - ``score``;
+    - ``score``, and its interval ``score_low`` to ``score_high`` over perturbations and draws;
+    - ``achieved``, ``harm`` and ``score_best``, as in :func:`shoal.tl.evaluate`;
+    - ``reference``: names of the references;
     - ``difference`` to `against`, where both have results, and its interval ``low`` to ``high``;
     - ``verdict``: ``"better"``, ``"no different"``, ``"worse"``, ``"reference"``, or ``""`` where
       there is no interval;

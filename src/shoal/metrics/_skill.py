@@ -1,4 +1,4 @@
-"""Skill: how much better a prediction is than the best baseline, or than another one.
+"""Skill: how much better a prediction is than a reference, or than another prediction.
 
 All estimates are of losses (:mod:`shoal.metrics._calibration`) and have paired intervals.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .._random import RNGLike
     from .._typing import Floats, Ints
 
-# least room for improvement, as a share of the loss of the best baseline
+# least room for improvement, as a share of the loss of the reference
 LEAST_ROOM = 0.1
 CHUNK = 2**22  # bootstrap counts in memory at once; the result does not depend on it
 
@@ -55,7 +55,7 @@ class Estimate:
 @documented
 def skill(
     prediction: Floats,
-    best: Floats,
+    reference: Floats,
     *,
     positive_control: Floats,
     owner: Ints | None = None,
@@ -63,40 +63,37 @@ def skill(
     level: float = 0.95,
     rng: RNGLike = 0,
 ) -> Estimate:
-    r"""Skill of a prediction: 0 is as good as the best baseline, 1 as a second experiment.
+    r"""Skill of a prediction: 0 is as good as the reference, 1 as a second experiment.
 
     With L the mean losses over the conditions that all three have,
 
     .. math::
-        s = \min\left(1,\ \frac{L_\mathrm{best} - L}{\max(L_\mathrm{best}, L) - T}\right), \qquad
-        T = \min(L^+, 0.9\, L_\mathrm{best}).
+        s = \min\left(1,\ \frac{L_\mathrm{ref} - L}{\max(L_\mathrm{ref}, L) - T}\right), \qquad
+        T = \min(L^+, 0.9\, L_\mathrm{ref}).
 
-    For a prediction that is better than the baseline, this is the share of the possible gain that
-    it achieves. It is a ratio of means: conditions with little to gain weigh little. Skills are
-    averaged over metrics, so they are bounded:
+    For a prediction that is better than the reference, this is the share of the possible gain that
+    it achieves. It is a ratio of means: conditions with little to gain weigh little. It is bounded:
 
     - *Below 0*: the larger of the two losses is in the denominator, which makes the skill
-      antisymmetric. A prediction is as far below the baseline as the baseline would be above it.
+      antisymmetric. A prediction is as far below the reference as the reference would be above it.
       The bound is −1.
     - *Above 0*: it ends at 1. A noise-free prediction can be better than a second experiment, but
       that is worth no more.
-    - *Little to gain*: the best baseline can be within 10 % of the second experiment, or better
+    - *Little to gain*: the reference can be within 10 % of the second experiment, or better
       than it, for instance as a mean over many cells. What is left to gain is then mostly noise,
       and a plain ratio would explode. T asks for a tenth off the loss instead, so that a bad
       prediction still counts as bad.
 
     The interval is a percentile bootstrap over *perturbations*, widened for small numbers of them
     as a t interval is. All conditions of one perturbation are drawn together, with all three
-    losses, because cells and doses of one perturbation are no replicates. The baseline is held
-    fixed. It was chosen as the best of several on the same perturbations, so it looks better than
-    it is; this lowers the skill, and is kept as an error on the safe side.
+    losses, because cells and doses of one perturbation are no replicates.
 
     Parameters
     ----------
     prediction
         (P,) losses of the prediction.
-    best
-        (P,) losses of the best baseline.
+    reference
+        (P,) losses of the reference, a baseline that was fixed beforehand.
     positive_control
         (P,) losses of the positive control, a second experiment.
     owner
@@ -110,7 +107,7 @@ def skill(
 
     Returns
     -------
-    `Estimate`, −1 to 1. NaN if no condition is shared, or if the mean loss of the best baseline is
+    `Estimate`, −1 to 1. NaN if no condition is shared, or if the mean loss of the reference is
     0 (or below, for an unbiased distance): then nothing is left to gain.
 
     Raises
@@ -126,19 +123,18 @@ def skill(
     --------
     >>> import numpy as np
     >>> from shoal.metrics import skill
-    >>> best, second = np.array([0.4, 0.6, 0.5]), np.array([0.1, 0.1, 0.1])
-    >>> round(skill(best - 0.1, best, positive_control=second).value, 6)
+    >>> base, second = np.array([0.4, 0.6, 0.5]), np.array([0.1, 0.1, 0.1])
+    >>> round(skill(base - 0.1, base, positive_control=second).value, 6)
     0.25
     """
-    losses = (prediction, best, positive_control)
-    _, of_best, _ = paired(*losses)
-    if not of_best.size:
+    losses = (prediction, reference, positive_control)
+    _, of_reference, _ = paired(*losses)
+    if not of_reference.size:
         return _absent(
-            "no condition has a value for the prediction, "
-            "the best baseline and the positive control"
+            "no condition has a value for the prediction, the reference and the positive control"
         )
-    if not of_best.mean() > 0:
-        return _absent("the best baseline is perfect: nothing is left to gain")
+    if not of_reference.mean() > 0:
+        return _absent("the reference is perfect: nothing is left to gain")
     return _bootstrap(skill_of_means, losses, owner, n_boot, level, rng)
 
 
@@ -197,10 +193,10 @@ def paired_difference(
 
 
 def skill_of_means(means: Floats) -> Floats:
-    """Return (...,) skills from (..., 3) mean losses: prediction, best baseline, control."""
-    prediction, best, second = np.moveaxis(means, -1, 0)
-    room = np.maximum(best, prediction) - np.minimum(second, best - LEAST_ROOM * np.abs(best))
-    return np.minimum((best - prediction) / np.where(room > 0, room, 1.0), 1.0)
+    """Return (...,) skills from (..., 3) mean losses: prediction, reference, positive control."""
+    prediction, base, second = np.moveaxis(means, -1, 0)
+    room = np.maximum(base, prediction) - np.minimum(second, base - LEAST_ROOM * np.abs(base))
+    return np.minimum((base - prediction) / np.where(room > 0, room, 1.0), 1.0)
 
 
 def _bootstrap(

@@ -1,4 +1,4 @@
-"""The summary of an evaluation: how much better than the best baseline, metric by metric."""
+"""The summary of an evaluation: how much better than the reference, metric by metric."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ def evaluate(
 ) -> Axes:
     """Show the skill of a prediction on every metric, with its interval.
 
-    - A skill of 0 is as good as the best baseline, and 1 as good as a second experiment.
-    - A negative skill is worse than the best baseline.
+    - A skill of 0 is as good as the reference (``params["reference"]``), and 1 as good as a
+      second experiment.
+    - A negative skill is worse than the reference.
     - Hollow grey points are metrics that do not discriminate: on these data they cannot tell a
       second experiment from a prediction that knows nothing. They say nothing, whatever the skill.
 
@@ -159,7 +160,7 @@ def _title(ax: Axes, result: dict[str, Any], *, best: list[str]) -> None:
     notes = [caution_of(result, width=WIDTH), further_names(result, best, width=WIDTH)]
     lines = [*filter(None, notes), "   ".join(said)]
     ax.set_title("\n".join(lines), loc="left", fontsize="medium", color=INK, pad=30)
-    for at, meaning in ((0, "best\nbaseline"), (1, "second\nexperiment")):
+    for at, meaning in ((0, "reference"), (1, "second\nexperiment")):
         ax.annotate(
             meaning,
             (at, 1),

@@ -187,7 +187,7 @@ def skills(result: dict[str, Any]) -> str:
         ("does not discriminate here", ~fit, QUIET),
     ):
         figure.add_trace(_points(go, summary[rows], name, colour))
-    for at, meaning in ((0, "best baseline"), (1, "second experiment")):
+    for at, meaning in ((0, "reference"), (1, "second experiment")):
         figure.add_vline(x=at, line={"color": QUIET, "width": 1, "dash": "dot"})
         figure.add_annotation(
             x=at, y=1, yref="paper", yanchor="bottom", text=meaning, showarrow=False

@@ -63,9 +63,8 @@ def benchmark(
         :func:`shoal.pp.split`.
     models
         Names of `shoal.models.available`, classes, or mappings with ``name``, ``label``,
-        ``options`` (arguments of :func:`shoal.tl.fit`) and ``predict`` (those of the sampler). Have
-        a baseline among them: without one, skill is measured against a copy of the controls alone,
-        which is easily beaten.
+        ``options`` (arguments of :func:`shoal.tl.fit`) and ``predict`` (those of the sampler). The
+        reference that scores are measured from is fitted whether it is among them or not.
     seeds
         Seeds of training, prediction and of the halves into which real cells are divided.
     metrics, n_comps, min_cells, n_draws, reference

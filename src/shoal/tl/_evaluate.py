@@ -60,6 +60,9 @@ def evaluate(
     - the *control copy*: control cells;
     - the predictions of all baselines, which are fitted on the training cells.
 
+    Halves and controls are drawn several times (`n_draws`), and all values are means over draws.
+    What came out is said in one sentence (``params["verdict"]``), which is also logged.
+
     Responses are measured from the *real* control cells. Principal components are those of the
     training cells.
 
@@ -111,6 +114,14 @@ def evaluate(
         Principal components for the metrics that work in them.
     min_cells
         Cells of a condition below which it is left out, and listed in ``missing``.
+    n_draws
+        How often halves and controls are drawn. Each baseline is fitted once for all draws. Other
+        suites than ``"calibrated"`` have one draw.
+    reference
+        Baseline that skill and score are measured from. ``"auto"`` takes it from the kind of split:
+        ``additive`` for combinations, ``mean_shift`` for whole perturbations and ``own_shift`` for
+        all others. It is fitted also if `baselines` does not name it. With ``baselines=None`` or
+        without ``obs["split"]`` it is the control copy.
     accept
         Names of leaks of ``obs["split"]`` to accept, such as ``"same_condition"``, see
         :doc:`/user_guide/splits`. Those that :func:`shoal.pp.split` accepted need not be named.
@@ -138,22 +149,30 @@ def evaluate(
         - ``ceiling``, of a correlation: what a second experiment with all cells would reach;
         - ``drf``, ``bds`` and ``discriminates`` (bool): whether this metric can tell these
           conditions apart at all;
-        - ``best_baseline`` and its mean ``best_value``;
-        - ``skill`` and its interval ``skill_low`` to ``skill_high``: 0 is as good as the best
-          baseline, 1 as good as a second experiment;
+        - ``reference`` and its mean ``reference_value``;
+        - ``best_baseline`` and its mean ``best_value``: the best one on these conditions, which is
+          known with hindsight only;
+        - ``skill`` and its interval ``skill_low`` to ``skill_high``: 0 is as good as the reference,
+          1 as good as a second experiment;
         - ``n`` and ``n_missing`` conditions.
     ``contenders``
         Index contender: the prediction, controls and baselines. Baselines that predict the same
         cells, up to rounding, are one row, scored once. Columns:
 
-        - ``score``;
+        - ``score``, 0 for the reference and 1 for a second experiment, and its interval
+          ``score_low`` to ``score_high`` over perturbations and draws; NaN for a single
+          perturbation;
+        - ``achieved``, the part of the range between the negative and the positive control, over
+          all metrics that can tell, before the reference is taken off;
+        - ``harm``, what is taken off for being worse than the control copy, at least 0;
+        - ``score_best``, the score against the best baseline with hindsight;
         - ``transductive`` (bool): whether its embedding has seen held-out cells, which makes its
           task easier;
         - ``same_as``: the further baselines that predict the cells of this row, with a comma and a
           blank between them; empty if there are none;
         - the mean values of all metrics.
     ``scores``
-        Value of every contender, condition and metric.
+        Value of every contender, condition and metric, a mean over draws.
     ``strata``
         Means by size and by coherence of the real effect.
     ``missing``
@@ -163,9 +182,12 @@ def evaluate(
         cells from the controls, and by ``real_coherence``, both in principal components; and
         ``split``, the sides of ``obs["split"]`` that its cells are on.
     ``params``
-        Among them ``score``, over all metrics that discriminate on these data: 1 for a second
-        experiment, 0 for the best baseline (``best_baseline``), down to -1. Of other suites, it is
-        the score that the package defines (``"vcc"``), else NaN. ``transductive`` is that of the
+        Among them ``score`` with ``score_low`` and ``score_high``, ``reference`` and ``verdict``.
+        The score is NaN where the reference leaves no room, and the verdict says why.
+        ``reference_note`` says why the reference is another than the fixed one. ``responds`` (bool)
+        says whether anything responds; if not, the score is minus the harm, and 0 for unchanged
+        controls. Of other suites, ``score`` is the one that the package defines (``"vcc"``), else
+        NaN, and there are no verdict and reference. ``transductive`` is that of the
         prediction, as :func:`shoal.tl.predict` recorded it. ``caution`` says why conditions may be
         known to the model, and is empty where they are held out. ``skipped`` lists the conditions
         that have no prediction, and why: no contender is scored on these.
