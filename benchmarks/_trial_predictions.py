@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from _trial_fields import Field
 
 Cells = dict[tuple[str, str], np.ndarray]
-RANK = 3
+RANK, AGAIN = 3, "controls again"
 INVENTIONS = {
     "+1 in some genes": "control cells plus 1 in a random quarter of the genes, 100 at most",
     "low rank": f"control cells plus a response of rank {RANK}, as large as in a real screen",
@@ -24,8 +24,8 @@ INVENTIONS = {
 
 
 def inventions(field: Field, *, source: str = "renge") -> dict[str, np.ndarray]:
-    """Return what invents a response: name -> predictions."""
-    return {
+    """Return other control cells, and what invents a response: name -> predictions."""
+    return {AGAIN: field.filled(field.controls())} | {
         name: field.filled({key: cells + shift(*key) for key, cells in field.controls().items()})
         for name, shift in invented_shifts(field, source=source).items()
     }

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from _trial_predictions import (
+    AGAIN,
     CHAINS,
     INVENTIONS,
     KNOWN,
@@ -91,7 +92,7 @@ def null(name: str, seeds: range, *, apart: bool) -> dict[str, Any]:
         "copy first": int(first.sum()),
         "of inventions": int(below.all(axis=1).sum()),
         **{one: f"{int(below[one].sum())} ({table[one].median():.2f})" for one in INVENTIONS},
-        "copy": f"{table[COPY].median():.2f}",
+        AGAIN: f"{table[AGAIN].median():.2f}",
         "baselines": " ".join(f"{honest[one].median():.2f}" for one in honest),
     }
 
