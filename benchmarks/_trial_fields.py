@@ -291,6 +291,10 @@ def real(
         obs[WHERE] = pd.Categorical(context[chosen])
     found = ad.AnnData(sparse.csr_matrix(adata.X[chosen], dtype=np.float32), obs=obs)
     found.var_names = adata.var_names
+    if name == "gasperini":  # a promoter is that of a gene, which is left out of the metrics
+        found.var_names = adata.var["symbol"].astype(str)
+        found.var_names_make_unique()
+        found.obs[KEY] = found.obs[KEY].astype(str).str.removesuffix("_TSS").astype("category")
     return found
 
 

@@ -62,6 +62,20 @@ def invented_shifts(field: Field, *, source: str) -> dict[str, Callable[[str, st
     }
 
 
+def large_shifts(field: Field, only: str) -> dict[str, Callable[[str, str], np.ndarray]]:
+    """Return inventions as large as the response of the only perturbation that responds: name -> shift of a condition."""
+    (own,) = (cells for (name, _), cells in field.spare.items() if name == only)
+    shift = own.mean(axis=0) - field.x[field.label == CONTROL].mean(axis=0)
+    axes = np.linalg.qr(field.rng.normal(size=(len(shift), RANK)))[0].T
+    size = np.linalg.norm(shift) / np.sqrt(RANK)
+    small = invented_shifts(field, source="renge")
+    return {
+        "the same response": lambda *_: shift,
+        "low rank, as large": lambda *_: size * field.rng.normal(size=RANK) @ axes,
+        "+1 in some genes": small["+1 in some genes"],
+    }
+
+
 def mixed(field: Field, cells: Cells, other: Cells, share: float) -> np.ndarray:
     """Return predictions of which a share is `cells` and the others are of `other`, cell by cell."""
     return field.filled(

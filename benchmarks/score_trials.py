@@ -37,9 +37,9 @@ from _trial_predictions import (
     CHAINS,
     INVENTIONS,
     KNOWN,
-    invented_shifts,
     inventions,
     ladder,
+    large_shifts,
     mixed,
     of_known_error,
 )
@@ -278,18 +278,14 @@ def near_null(name: str, seeds: range, *, apart: bool) -> dict[str, Any]:
     rows = []
     for seed in seeds:
         field, only = NEAR_NULL[name](seed)
-        cells = field.controls()
-        shifts = invented_shifts(field, source="papalexi")
+        cells, shifts = field.controls(), large_shifts(field, only)
         right = {
             key: (field.further()[key] if key[0] == only else own) for key, own in cells.items()
         }
         made = {"right": field.filled(right)}
-        for invention in ("+1 in some genes", "low rank", "another screen's"):
+        for invention, shift in shifts.items():
             made[invention] = field.filled(
-                {
-                    key: own if key[0] == only else own + shifts[invention](*key)
-                    for key, own in right.items()
-                }
+                {key: own if key[0] == only else own + shift(*key) for key, own in right.items()}
             )
         table, params = field.judged(
             made, baselines=("mean_shift",), metrics=METRICS, rng=seed, apart=apart
@@ -303,7 +299,7 @@ def near_null(name: str, seeds: range, *, apart: bool) -> dict[str, Any]:
         "right above copy": f"{int((table['right'] > table[COPY]).sum())} "
         f"({table['right'].median():.2f}, copy {table[COPY].median():.2f})",
     }
-    for one in ("+1 in some genes", "low rank", "another screen's"):
+    for one in shifts:
         found[f"with {one}, below copy"] = (
             f"{int((table[one] < table[COPY]).sum())} ({table[one].median():.2f})"
         )
