@@ -14,6 +14,7 @@ from shoal.evaluation._attempt import attempt
 from shoal.evaluation._compare import Comparison
 from shoal.evaluation._rows import Row
 from shoal.evaluation._scorer import Scorer
+from shoal.metrics._score import HARM
 
 from .conftest import METRICS, made_row
 
@@ -222,10 +223,10 @@ def test_harm_counts_downwards_though_no_metric_tells(losses):
     row = made_row("inventor", several, tells=False, reference=rng.normal(0, 0.01, N))
     for kind in ("positive", "negative", "copy"):
         row.losses["energy"][kind] = rng.normal(0, 0.01, N).tolist()
-    for responds in (True, False):
+    for responds, expected in ((True, -HARM), (False, -1)):
         board = sh.benchmark.table([replace(row, responds=responds)])
         assert board.loc["control copy", "score"] == 0
-        assert board.loc["inventor", "score"] == pytest.approx(-1, abs=0.05)
+        assert board.loc["inventor", "score"] == pytest.approx(expected, abs=0.05)
         assert board.loc["inventor", "harm"] == -board.loc["inventor", "score"]
 
 

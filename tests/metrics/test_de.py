@@ -308,3 +308,28 @@ def test_bad_values(tables):
         score("de_overlap", tables, k=0)
     with pytest.raises(ValueError, match="of one shape"):
         de_recall(tables["fdr"][0], tables["fdr"][0])
+
+
+# -- genes that are called wrongly -----------------------------------------------------------------
+
+
+def test_wrong_genes_are_missed_and_false_ones(rng):
+    predicted, real = rng.uniform(0, 0.1, (2, 5, 40))
+    mask = rng.random((5, 40)) < 0.8
+    found = metrics.de_wrong(predicted, real, mask=mask)
+    for i in range(5):
+        one, other = (
+            {g for g in range(40) if mask[i, g] and fdr[i, g] < 0.05} for fdr in (predicted, real)
+        )
+        assert found[i] == len(one - other) + len(other - one)
+    np.testing.assert_array_equal(metrics.de_wrong(real, real), 0)
+    np.testing.assert_array_equal(found, metrics.de_wrong(real, predicted, mask=mask))
+
+
+def test_a_copy_misses_what_responds_and_an_invention_is_worse_where_nothing_does():
+    nothing, some = np.ones((1, 50)), np.where(np.arange(50) < 7, 0.001, 1.0)[None]
+    assert metrics.de_wrong(nothing, some).tolist() == [7]
+    assert metrics.de_wrong(some, nothing).tolist() == [7]
+    assert metrics.de_wrong(nothing, nothing).tolist() == [0]
+    none = metrics.de_wrong(nothing, nothing, mask=np.zeros((1, 50), dtype=bool))
+    assert np.isnan(none).all()

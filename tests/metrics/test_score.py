@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shoal.metrics._score import Judge, achieved, interval
+from shoal.metrics._score import HARM, Judge, achieved, interval
 
 N = 24
 CONTENDERS = ["positive", "negative", "copy", "reference", "own"]
@@ -140,12 +140,12 @@ def test_an_invention_is_harm_though_the_metric_cannot_tell(rng):
     one = judge(invented(rng, 0, 1.46), harmful=("energy",), tells=[False])
     judged = one.judge(REFERENCE)
     assert judged.score[0, COPY] == 0
-    assert judged.score[0, OWN] == pytest.approx(-1, abs=0.02)
+    assert judged.score[0, OWN] == pytest.approx(-HARM, abs=0.02)
 
 
 def test_harm_is_the_part_of_the_loss_beyond_that_of_the_copy(rng):
     one = judge(invented(rng, 0.5, 1.0, spread=1e-6), harmful=("energy",))
-    np.testing.assert_allclose(one.judge(REFERENCE).harm[0], [0, 0, 0, 0, 0.5], atol=1e-5)
+    np.testing.assert_allclose(one.judge(REFERENCE).harm[0], [0, 0, 0, 0, 0.5 * HARM], atol=1e-5)
 
 
 def test_chance_is_rarely_harm(rng):

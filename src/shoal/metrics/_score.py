@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 WORST = -1.0  # least achievement on a metric: as far below the negative control as 1 is above it
 LEAST_ROOM = 0.2  # least room above the reference, in achievements, for a score to be given
 LEAST_RANGE = 0.5  # of a range that resampling leaves, as a share of the range itself
+HARM = 1.5  # weight of each harmful metric, in families that can tell fully
 N_MARGIN = 1000  # resamples for that interval
 LEVEL = 0.95  # of the interval by which a contender counts as worse than the control copy
 
@@ -236,7 +237,8 @@ class Judge:
 
         .. math:: h = \frac{\Delta}{\Delta + |L_\mathrm{copy}| + \delta}, \qquad \Delta > 0
 
-        Both are 0 to 1. Each counts as a family that can tell fully.
+        Both are 0 to 1. Each counts as one and a half families that can tell fully, which is what
+        keeps inventions below the copy on screens where hardly anything responds.
         """
         own = means[..., self.harmful]
         copy = own[:, [self.copy]]
@@ -248,7 +250,8 @@ class Judge:
             else:
                 part = more / (more + np.abs(copy) + self._margins)
         part = np.where(more > 0, part, 0.0)
-        return np.asarray(part.sum(axis=-1) / self._at_stake)
+        weight = HARM / self._at_stake if self.responds else 1.0
+        return np.asarray(weight * part.sum(axis=-1))
 
     @cached_property
     def _margins(self) -> Floats:
