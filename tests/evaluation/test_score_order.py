@@ -131,10 +131,11 @@ def test_an_oracle_mixed_with_controls_falls_step_by_step():
 
 
 def test_of_one_response_among_many_the_right_one_wins_and_inventions_lose():
-    sizes = [5.0] + [0.0] * 15
     names = tuple(f"P{i:02d}" for i in range(1, 9))
-    trial = Trial(sizes, names)
+    trial = Trial([5.0] + [0.0] * 15, names)
+    own = trial.further[names[0]].mean(axis=0) - trial.x[trial.label == "control"].mean(axis=0)
     right, contenders = trial.judged(trial.plus(lambda: 0.0, but=names[:1]))
-    invents, beside = trial.judged(trial.plus(trial.in_some_genes, but=names[:1]))
+    invents, beside = trial.judged(trial.plus(lambda: own, but=names[:1]))
+    assert right["responds"]
     assert right["score"] > contenders.loc[COPY, "score"]
     assert invents["score"] < beside.loc[COPY, "score"]
