@@ -118,7 +118,7 @@ def test_the_copy_is_first_where_nothing_responds(null):
     scores, params = entry["contenders"]["score"], entry["params"]
     assert not params["responds"]
     assert params["verdict"].startswith(
-        "nothing to predict here: unchanged controls are the right answer; twins invents a response"
+        "nothing to predict here: unchanged controls are the right answer; 'twins' invents a response"
     )
     assert scores["control copy"] == 0 == scores.max()
     assert scores["prediction"] < -1
@@ -142,8 +142,10 @@ def test_the_verdict_counts_wins_losses_and_ties_and_is_logged(caplog):
     summary, params = entry["summary"], entry["params"]
     known = summary[summary["discriminates"] & summary["skill"].notna()]
     wins = int((known["skill_low"].fillna(known["skill"]) > 0).sum())
-    assert params["verdict"].startswith(f"twins wins on {wins}, loses on 0 and ties on ")
-    assert f"of {len(known)} metrics against mean_shift; score 1.0" in params["verdict"]
+    assert params["verdict"].startswith(f"'twins' wins on {wins}, loses on 0 and ties on ")
+    assert (
+        f"of {len(known)} metrics against the baseline mean_shift; score 1.0" in params["verdict"]
+    )
     assert params["verdict"] in caplog.text
     assert params["responds"]
 
@@ -155,7 +157,7 @@ def test_the_verdict_on_the_reference_itself():
     sh.tl.predict(
         give_back, sh.tl.fit(give_back, "control"), key_added=TWINS, subset="test", overwrite=True
     )
-    assert "against control copy" in evaluated(give_back, n_draws=2)["params"]["verdict"]
+    assert "the control copy" in evaluated(give_back, n_draws=2)["params"]["verdict"]
 
 
 def test_one_perturbation_has_no_interval_and_that_is_said():

@@ -81,7 +81,7 @@ class Standing:
         called
             What the prediction is called.
         """
-        scores = self.scores
+        scores, called = self.scores, repr(called)
         if not scores.responds:
             return f"{NOTHING}; {called} {self._beside_copy()}"
         telling = [name for name in scores.metrics if scores.tells(name)]
@@ -89,14 +89,15 @@ class Standing:
             return f"no metric can tell anything here; {called} {self._beside_copy()}"
         if not scores.reference:
             return f"no verdict on {called}: no reference could be made"
+        reference = f"the {'' if scores.reference == COPY else 'baseline '}{scores.reference}"
         wins, losses, compared = self._counts(telling)
         ties = compared - wins - losses
         counts = (
             f"{called} wins on {wins}, loses on {losses} and ties on {ties} of {compared} metrics "
-            f"against {scores.reference}"
+            f"against {reference}"
         )
         if self._is_reference:
-            counts = f"{called} predicts the same cells as {scores.reference}, its reference"
+            counts = f"{called} predicts the same cells as {reference}, its reference"
         return f"{counts}; {self._score_in_words()}{self._harm_in_words()}"
 
     @cached_property

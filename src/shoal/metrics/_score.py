@@ -226,14 +226,15 @@ class Judge:
     def harm(self, means: Floats) -> Floats:
         r"""Return (B, K) what contenders lose by being worse than the control copy.
 
-        On each harmful metric, with :math:`\Delta = L - L_\mathrm{copy}` and :math:`\delta` from
-        the mean difference to the lower end of its interval,
+        On each harmful metric, with :math:`\Delta = L - \max(L_\mathrm{copy}, L^+)` and
+        :math:`\delta` from the mean difference to the lower end of its interval,
 
         .. math:: h = \frac{\Delta}{L} \left(1 - \frac{\delta^2}{\Delta^2}\right), \qquad
             \Delta > \delta
 
         is the part of the own loss that is more than the copy's, shrunk to 0 where it is not
-        significant. Where nothing responds there is no doubt what is right, and no test:
+        significant. What a second experiment loses is no harm. Where nothing responds there is no
+        doubt what is right, so :math:`\Delta = L - L_\mathrm{copy}` and there is no test:
 
         .. math:: h = \frac{\Delta}{\Delta + |L_\mathrm{copy}| + \delta}, \qquad \Delta > 0
 
@@ -241,35 +242,41 @@ class Judge:
         keeps inventions below the copy on screens where hardly anything responds.
         """
         own = means[..., self.harmful]
-        copy = own[:, [self.copy]]
-        more = own - copy
+        right = self._right(own)
+        more = own - right
         with np.errstate(invalid="ignore", divide="ignore"):
             if self.responds:
                 part = np.where(own > 0, np.minimum(more / own, 1), 1.0)
                 part *= np.maximum(1 - (self._margins / more) ** 2, 0)
             else:
-                part = more / (more + np.abs(copy) + self._margins)
+                part = more / (more + np.abs(right) + self._margins)
         part = np.where(more > 0, part, 0.0)
         weight = HARM / self._at_stake if self.responds else 1.0
         return np.asarray(weight * part.sum(axis=-1))
 
+    def _right(self, losses: Floats) -> Floats:
+        """Return the losses beyond which there is harm, of losses whose last axes are (K, H)."""
+        copy, second = losses[..., [self.copy], :], losses[..., [self.positive], :]
+        return np.fmax(copy, second) if self.responds else copy
+
     @cached_property
     def _margins(self) -> Floats:
-        """(K, H) from the mean difference to the control copy to the lower end of its interval.
+        """(K, H) from the mean difference to what is no harm to the lower end of its interval.
 
         Infinite where nothing is known of its spread: one perturbation and one draw.
         """
         if self.n_owners > 1:
             weights = self.resampled(N_MARGIN, np.random.default_rng(0))
             means = self.means(*weights)[..., self.harmful]
-            gap = means - means[:, [self.copy]]
+            gap = means - self._right(means)
             low = np.quantile(gap[1:], tails(LEVEL, self.n_owners)[0], axis=0)
             return np.asarray(np.maximum(gap[0] - low, 0))
         n, draws = self.draws.shape[2], self.draws[:, self.harmful]
         if n < 2:
             return np.full(draws.shape[:2], np.inf)
-        gap = draws - draws[[self.copy]]
-        return np.asarray(gap.std(axis=2, ddof=1) * special.stdtrit(n - 1, (1 + LEVEL) / 2))
+        means = np.moveaxis(draws, 2, 0) + self.exact[:, self.harmful]
+        gap = means - self._right(means)
+        return np.asarray(gap.std(axis=0, ddof=1) * special.stdtrit(n - 1, (1 + LEVEL) / 2))
 
     def judge(
         self, reference: int | None, *, weights: tuple[Floats, Floats] | None = None
