@@ -142,7 +142,8 @@ class Field:
         }
 
     def _chosen(self, n: int, k: int) -> np.ndarray:
-        return self.rng.choice(n, k, replace=k > n)
+        """Return k of n, each as often as the others, or once more."""
+        return np.concatenate([self.rng.permutation(n) for _ in range(-(-k // n))])[:k]
 
     def judged(
         self,
