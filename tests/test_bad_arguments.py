@@ -49,7 +49,7 @@ def screen():
     sh.tl.coherence_null(adata, n_cells=[10], n_draws=5)
     sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="twins", subset="test")
     few = {"metrics": ["energy", "pearson_delta"], "baselines": ["perturbed_mean"], "n_comps": 5}
-    sh.tl.evaluate(adata, prediction="twins", min_cells=5, **few)
+    sh.tl.evaluate(adata, prediction="twins", min_cells=5, n_draws=1, **few)
     adata.obs["score"] = np.random.default_rng(0).normal(size=adata.n_obs)
     return adata
 
@@ -70,7 +70,7 @@ CALLS = {
         a, **{"score": "score", "n_perms": 9, "n_splits": 1} | k
     ),
     "tl.benchmark": lambda a, **k: sh.tl.benchmark(
-        a, ["mean_shift"], **{"metrics": ["energy"], "n_boot": 9, "min_cells": 5} | k
+        a, ["mean_shift"], **{"metrics": ["energy"], "n_boot": 9, "min_cells": 5, "n_draws": 1} | k
     ),
     "tl.coherence": lambda a, **k: sh.tl.coherence(a, **{"null": "permutation", "n_perms": 9} | k),
     "tl.coherence_null": lambda a, **k: sh.tl.coherence_null(
@@ -81,7 +81,15 @@ CALLS = {
     ),
     "tl.distance_matrix": lambda a, **k: sh.tl.distance_matrix(a, **k),
     "tl.evaluate": lambda a, **k: sh.tl.evaluate(
-        a, **{"prediction": "twins", "metrics": ["energy"], "baselines": None, "min_cells": 5} | k
+        a,
+        **{
+            "prediction": "twins",
+            "metrics": ["energy"],
+            "baselines": None,
+            "min_cells": 5,
+            "n_draws": 1,
+        }
+        | k,
     ),
     "tl.export_vcc": lambda a, **k: sh.tl.export_vcc(
         a, **{"out": FILE, "prediction": "counts", "dose": 1.0, "overwrite": True} | k

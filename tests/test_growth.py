@@ -123,7 +123,12 @@ def test_a_split_grows_linearly(by):
 def test_an_evaluation_grows_linearly():
     def step(adata):
         sh.tl.evaluate(
-            adata, prediction="p", baselines=["own_shift", "quantile_shift"], min_cells=4, n_comps=3
+            adata,
+            prediction="p",
+            baselines=["own_shift", "quantile_shift"],
+            min_cells=4,
+            n_comps=3,
+            n_draws=1,
         )
 
     def make(n):

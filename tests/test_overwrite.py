@@ -45,10 +45,10 @@ CALLS = {
     ),
     "predict": predict,
     "evaluate": lambda a, **how: sh.tl.evaluate(
-        a, prediction="flow", metrics=["energy"], baselines=None, min_cells=5, **how
+        a, prediction="flow", metrics=["energy"], baselines=None, min_cells=5, n_draws=1, **how
     ),
     "benchmark": lambda a, **how: sh.tl.benchmark(
-        a, ["mean_shift"], metrics=["energy"], n_boot=10, min_cells=5, **how
+        a, ["mean_shift"], metrics=["energy"], n_boot=10, min_cells=5, n_draws=1, **how
     ),
 }
 TAKEN = [  # function, slot that it writes, and what a user may have there

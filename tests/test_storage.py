@@ -187,7 +187,9 @@ def test_predictions_are_read_alike(storage, apart, tmp_path):
             if apart:
                 obs = adata.obs[["target", "batch"]]
                 prediction = ad.AnnData(adata.layers["made"], obs=obs, var=adata.var[[]])
-            sh.tl.evaluate(adata, prediction=prediction, min_cells=10, n_comps=5, baselines=None)
+            sh.tl.evaluate(
+                adata, prediction=prediction, min_cells=10, n_comps=5, baselines=None, n_draws=1
+            )
         tables.append(adata.uns["evaluation"]["table"])
     pd.testing.assert_frame_equal(tables[1], tables[0], rtol=1e-9, atol=1e-9)
 

@@ -64,8 +64,8 @@ def clean(folder: Path) -> ad.AnnData:
     sh.tl.associate(adata, "stress", n_perms=50)
     model = sh.tl.fit(adata, "mean_shift")
     sh.tl.predict(adata, model, key_added="p", subset="test")
-    sh.tl.evaluate(adata, prediction="p", baselines=["perturbed_mean"])
-    sh.tl.benchmark(adata, ["mean_shift", "perturbed_mean"], n_boot=50)
+    sh.tl.evaluate(adata, prediction="p", baselines=["perturbed_mean"], n_draws=1)
+    sh.tl.benchmark(adata, ["mean_shift", "perturbed_mean"], n_boot=50, n_draws=1)
     return adata
 
 
@@ -281,12 +281,14 @@ def calls(model) -> dict:
         "tl.predict": _predict_with(model),
         "tl.evaluate": _uns(
             lambda d, mod: tl.evaluate(
-                d, prediction="p", baselines=["perturbed_mean"], key_added="e", mod=mod
+                d, prediction="p", baselines=["perturbed_mean"], n_draws=1, key_added="e", mod=mod
             ),
             "e",
         ),
         "tl.benchmark": _uns(
-            lambda d, mod: tl.benchmark(d, ["perturbed_mean"], n_boot=50, key_added="l", mod=mod),
+            lambda d, mod: tl.benchmark(
+                d, ["perturbed_mean"], n_boot=50, n_draws=1, key_added="l", mod=mod
+            ),
             "l",
         ),
         "tl.export_vcc": _export_vcc,

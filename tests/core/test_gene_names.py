@@ -70,7 +70,7 @@ def test_evaluation_and_models_find_targets_by_symbol(pair):
         copy = adata.copy()
         sh.pp.split(copy, test=["STAT1"], rng=0)
         sh.tl.predict(copy, sh.tl.fit(copy, "latent_linear"), key_added="p", subset="test")
-        sh.tl.evaluate(copy, prediction="p", baselines=None)
+        sh.tl.evaluate(copy, prediction="p", baselines=None, n_draws=1)
         tables.append(copy.uns["evaluation"]["table"])
     pd.testing.assert_frame_equal(*tables)
 
@@ -142,7 +142,7 @@ def test_an_evaluation_without_targets_says_so(caplog):
     sh.pp.split(adata, test=["STAT1"], rng=0)
     sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="p", subset="test")
     with caplog.at_level(logging.WARNING, logger="shoal"):
-        sh.tl.evaluate(adata, prediction="p", baselines=None)
+        sh.tl.evaluate(adata, prediction="p", baselines=None, n_draws=1)
     said = [r.getMessage() for r in caplog.records if "no target is left out" in r.getMessage()]
     assert len(said) == 1
     assert "gene_key" in said[0]

@@ -10,7 +10,7 @@ import shoal as sh
 
 from ..helpers import dense
 
-HOW = {"metrics": ["cell_error", "rmse"], "baselines": ["perturbed_mean"]}
+HOW = {"metrics": ["cell_error", "rmse"], "baselines": ["perturbed_mean"], "n_draws": 1}
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,7 @@ def everything(adata: ad.AnnData) -> list[str]:
     """Fit a model, predict the test cells and evaluate beside all automatic baselines."""
     model = sh.tl.fit(adata, "own_shift")
     sh.tl.predict(adata, model, key_added="p", subset="test")
-    sh.tl.evaluate(adata, prediction="p", embedding="random", n_comps=8)
+    sh.tl.evaluate(adata, prediction="p", embedding="random", n_comps=8, n_draws=2)
     return list(adata.uns["evaluation"]["contenders"].index)
 
 
@@ -84,7 +84,7 @@ def test_full_reads_of_a_file(kind, tmp_path, read):
         assert len(scored) >= 4 + 9  # most automatic baselines can predict this split
         assert 2 <= read[name] / size <= 3  # one each by fit and evaluate, controls by predict
         read.clear()
-        sh.tl.evaluate(backed, prediction="p", embedding="random", n_comps=8)
+        sh.tl.evaluate(backed, prediction="p", embedding="random", n_comps=8, n_draws=3)
         assert read[name] == size  # a whole evaluation is one read
     finally:
         backed.file.close()
@@ -106,10 +106,10 @@ def test_chunks_of_dask_are_computed_twice_at_most():
     for own in (lazy, eager):
         sh.tl.predict(own, sh.tl.fit(own, "own_shift"), key_added="p", subset="test")
     computed.clear()
-    sh.tl.evaluate(lazy, prediction="p", embedding="random", n_comps=8)
+    sh.tl.evaluate(lazy, prediction="p", embedding="random", n_comps=8, n_draws=2)
     assert len(computed) == len(whole.chunks[0])
     assert max(computed.values()) <= 2
-    sh.tl.evaluate(eager, prediction="p", embedding="random", n_comps=8)
+    sh.tl.evaluate(eager, prediction="p", embedding="random", n_comps=8, n_draws=2)
     one, other = (own.uns["evaluation"]["contenders"] for own in (lazy, eager))
     pd.testing.assert_frame_equal(one, other, rtol=1e-3, atol=1e-4)
 

@@ -16,7 +16,7 @@ from shoal.evaluation._same_cells import fingerprint, same
 from shoal.evaluation._task import evaluation_tasks
 
 ALIKE = ["mean_shift", "own_shift", "additive", "kernel_ridge", "matching_mean", "nearest"]
-FEW = {"metrics": ["energy", "pearson_delta", "rmse"], "n_comps": 5}
+FEW = {"metrics": ["energy", "pearson_delta", "rmse"], "n_comps": 5, "n_draws": 1}
 G = 400
 
 

@@ -10,7 +10,7 @@ import pytest
 import shoal as sh
 from shoal.evaluation._attempt import shallow
 
-QUICK = {"metrics": ["pearson_delta", "energy", "rmse"], "n_comps": 8, "n_boot": 200}
+QUICK = {"metrics": ["pearson_delta", "energy", "rmse"], "n_comps": 8, "n_boot": 200, "n_draws": 1}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_it_is_the_benchmark_of_one_screen(screen, tmp_path):
         },
         "splits": {"unseen": {"by": "perturbation", "test": 0.5}},
         "models": ["mean_shift", "perturbed_mean"],
-        "evaluate": {"metrics": QUICK["metrics"], "n_comps": 8},
+        "evaluate": {"metrics": QUICK["metrics"], "n_comps": 8, "n_draws": 1},
     }
     spec["data"]["it"]["prepare"] = False
     sh.benchmark.run(spec, folder=tmp_path / "out")

@@ -97,7 +97,13 @@ def test_an_evaluation_marks_the_prediction_and_the_baselines(adata, embedding):
     )
     rivals = ["nearest", "mean_shift"]
     sh.tl.evaluate(
-        adata, prediction="ridge", metrics=FEW, baselines=rivals, embedding="effects", n_comps=5
+        adata,
+        prediction="ridge",
+        metrics=FEW,
+        baselines=rivals,
+        embedding="effects",
+        n_comps=5,
+        n_draws=1,
     )
     entry = adata.uns["evaluation"]
     assert entry["params"]["transductive"] is seen
@@ -112,7 +118,7 @@ def test_predicted_cells_of_another_anndata(adata):
     about = {"model": "Mine", "embedding": "effects", "transductive": True}
     entry = prediction_entry(pred, "X", **about, slot="X", source="source")
     pred.uns["perturbation_predictions"] = entry
-    sh.tl.evaluate(adata, prediction=pred, metrics=FEW, baselines=None, n_comps=5)
+    sh.tl.evaluate(adata, prediction=pred, metrics=FEW, baselines=None, n_comps=5, n_draws=1)
     assert adata.uns["evaluation"]["contenders"].loc["prediction", "transductive"]
 
 
@@ -122,7 +128,7 @@ def test_the_leaderboard_of_a_benchmark(adata):
         "mean_shift",
         {"name": "nearest", "label": "seen", "options": {"embedding": "effects"}},
     ]
-    sh.tl.benchmark(adata, models, metrics=FEW, n_comps=5, n_boot=20)
+    sh.tl.benchmark(adata, models, metrics=FEW, n_comps=5, n_boot=20, n_draws=1)
     entry = adata.uns["leaderboard"]
     assert entry["table"]["transductive"].dtype == bool
     assert entry["table"].index[entry["table"]["transductive"]].tolist() == ["seen"]

@@ -96,7 +96,8 @@ def benchmark(
     ``rows``
         One line for each model, seed and metric, with the reason (``note``) where a model failed.
     ``params``, ``schema``, ``version``
-        How it was made. ``caution`` names leaks of the split that were accepted.
+        How it was made. ``reference`` is the baseline that was taken, ``responds`` whether anything
+        responds. ``caution`` names leaks of the split that were accepted.
 
     No layer is kept.
 
@@ -152,8 +153,11 @@ def benchmark(
     lines = tidy([replace(row, settings="-") for row in rows]).drop(
         columns=["data", "split", "settings"]
     )
+    done = [row for row in rows if not row.note]
     params = {
         **options,
+        "reference": done[0].reference,
+        "responds": all(row.responds for row in done),
         "seeds": numbers,
         "models": [model.label for model in several],
         "against": board.index[board["verdict"] == "reference"][0],

@@ -60,7 +60,7 @@ def test_every_model_predicts_it_and_is_scored(screen, name, one_thread):
     assert set(made.obs["context"]) == {"bare"}
     assert np.isfinite(densify(made.X)).all()
     sh.tl.predict(adata, model, subset="test", key_added="made", rng=0)
-    sh.tl.evaluate(adata, prediction="made", baselines=None, rng=0)
+    sh.tl.evaluate(adata, prediction="made", baselines=None, n_draws=1, rng=0)
     conditions = adata.uns["evaluation"]["conditions"]
     assert set(conditions["context"]) == {"context3"}
 

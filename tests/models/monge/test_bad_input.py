@@ -351,7 +351,12 @@ def test_an_embedding_of_all_cells_is_refused_or_marked_in_every_table():
         sh.tl.predict(adata, model, key_added=key, subset="test")
         made = model.predict("P1", n_cells=5).uns["perturbation_predictions"]["table"]
         assert made["transductive"].tolist() == [key == "seen"]
-        few = {"metrics": ["pearson_delta", "energy"], "baselines": ["mean_shift"], "n_comps": 5}
+        few = {
+            "metrics": ["pearson_delta", "energy"],
+            "baselines": ["mean_shift"],
+            "n_comps": 5,
+            "n_draws": 1,
+        }
         sh.tl.evaluate(adata, prediction=key, **few)
         entry = adata.uns["evaluation"]
         assert entry["params"]["transductive"] is (key == "seen")
