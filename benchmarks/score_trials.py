@@ -228,6 +228,7 @@ def narrow(name: str, seeds: range, *, apart: bool) -> dict[str, Any]:
             rng=seed,
             apart=apart,
         )
+        table["score"] = standing(table)
         one, other = table.loc["better"], table.loc["base"]
         better, worse = _compared(field.adata.uns["evaluation"]["summary"], one, other)
         rows.append(
