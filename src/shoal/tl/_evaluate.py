@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._docs import shared
-from .._keys import EVALUATION
+from .._keys import EVALUATION, SPLIT
 from .._threads import one_thread
 from .._validate import get_adata
 from ..core._claims import claim_result
@@ -13,6 +13,7 @@ from ..core._results import write_table
 from ..core._screen import resolve
 from ..evaluation._evaluate import Settings
 from ..evaluation._evaluate import evaluate as evaluated
+from ..metrics._external_vcc2026 import SUITE as VCC2026
 from ..pp._split_use import check_split
 
 if TYPE_CHECKING:
@@ -236,6 +237,8 @@ def evaluate(
         schema="evaluation/1",
         overwrite=overwrite,
     )
+    if suite == VCC2026 and SPLIT not in adata.obs:
+        split = None  # all targets of the panel are scored
     settings = Settings(
         layer=layer,
         metrics=metrics,
