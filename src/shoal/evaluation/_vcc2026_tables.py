@@ -209,6 +209,13 @@ def _missing(results: Sequence[Result], table: pd.DataFrame) -> Iterator[tuple[s
     for one in results:
         if one.reason:
             yield MEAN, one.context or ALL, ALL, one.reason
+        if ERROR in table and np.isnan(one.ends(MSE)[0]):
+            yield PREDICTION, one.context or ALL, MSE, RULES[MSE].undefined
     for name in table:
         for condition in table.index[table[name].isna()]:
-            yield PREDICTION, str(condition), str(name), RULES[str(name)].undefined
+            yield PREDICTION, str(condition), str(name), _why(str(name))
+
+
+def _why(name: str) -> str:
+    """Return why a target has no value of a metric."""
+    return RULES[name].undefined if name in RULES else "there is no gene but the target's own"

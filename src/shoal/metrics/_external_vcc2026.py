@@ -35,6 +35,7 @@ FEWEST_GENES = 10  # significant genes below which the error of fold changes is 
 ALONE = "the panel has one target, and there is nothing to tell it from"
 NO_CALL = "no gene is significant, neither in the prediction nor in the reference"
 NO_HIT = "no gene is significant in the reference"
+NO_EFFECT = "the reference has no effect that its noise does not explain"
 FEW_HITS = f"fewer than {FEWEST_GENES} genes are significant in the reference"
 
 
@@ -84,7 +85,7 @@ class Rule:
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         PDS: Rule("discrimination", "higher", 1, ALONE),
-        MSE: Rule("error", "lower", 0, "", low=0, high=1, worst=np.nan),
+        MSE: Rule("error", "lower", 0, NO_EFFECT, low=0, high=1, worst=np.nan),
         FIDELITY: Rule("genes", "higher", 1, NO_CALL),
         REACH: Rule("genes", "higher", 1, NO_HIT),
         JACCARD: Rule("genes", "higher", 1, ""),
