@@ -22,6 +22,8 @@ from ._predictions import Beside, _given, _rows_of_conditions, unpredicted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from scipy.sparse import csr_matrix
+
     from .._typing import Ints
     from ..core._population import Population
     from ..metrics._external_vcc2026_ends import Panel
@@ -47,7 +49,7 @@ class Judged:
     panel
         The real cells.
     predicted
-        Predicted cells.
+        (n, G) counts of the predicted cells.
     members
         Rows of `predicted` of each target.
     """
@@ -55,7 +57,7 @@ class Judged:
     context: str
     at: Ints
     panel: Panel
-    predicted: Counts
+    predicted: csr_matrix
     members: tuple[Ints, ...]
 
 
@@ -167,7 +169,7 @@ def panels(task: Asked) -> Iterator[Judged]:
         column = cells.adata.obs[cells.screen.perturbation_key]
         doses = task.conditions["dose"].iloc[at]
         panel = panel_of(
-            counts,
+            Counts(counts),
             places[:-1],
             places[-1],
             target=task.target[at],
@@ -183,11 +185,11 @@ def panels(task: Asked) -> Iterator[Judged]:
 
 def _read(
     cells: Population, several: Sequence[Ints], genes: Sequence[str], *, fix: str
-) -> tuple[Counts, list[Ints]]:
+) -> tuple[csr_matrix, list[Ints]]:
     """Return the counts of populations, and the rows of each."""
     rows = np.sort(np.concatenate(several))
     counts = counts_of(cells, rows, genes, most=MOST, fix=fix, what=WHAT)
-    return Counts(counts), [np.searchsorted(rows, own) for own in several]
+    return counts, [np.searchsorted(rows, own) for own in several]
 
 
 def _controls(cells: Population, codes: Ints) -> dict[int, Ints]:

@@ -12,7 +12,7 @@ from ..core._population import population
 from ..core._screen import resolve
 from ..metrics._external_vcc2026 import RULES, SUITE, target_values
 from ..metrics._external_vcc2026_ends import SPLITS, mean_response, replicate
-from ..metrics._external_vcc2026_profiles import profiles_of
+from ..metrics._external_vcc2026_profiles import Counts, profiles_of
 from ..metrics._external_vcc2026_sides import side_of
 from ._conditions import caution
 from ._panels import asked, panels
@@ -134,7 +134,8 @@ def _judged(judged: Judged) -> Result:
     def values_of(side: Side) -> dict[str, Floats]:
         return target_values(side, real, target=panel.target, names=panel.genes)
 
-    values = values_of(side_of(judged.predicted, judged.members, counts, control, known=known))
+    made = side_of(Counts(judged.predicted), judged.members, counts, control, known=known)
+    values = values_of(made)
     n_de, baseline, reason = real.significant.sum(axis=1), {}, ""
     try:
         cells, rows = mean_response(panel)

@@ -18,6 +18,8 @@ from ._external_vcc2026_sides import side_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from scipy.sparse import csr_matrix
+
     from .._typing import Floats, Ints
     from ._external_vcc2026_sides import Side
 
@@ -72,7 +74,7 @@ def mean_response(panel: Panel) -> tuple[Counts, tuple[Ints, ...]]:
     ValueError
         If there is one target only, or all have the same gene.
     """
-    x = panel.counts.values.astype(np.float64)
+    x = panel.counts.values
     means = np.stack([_mean(x[own]) for own in panel.members])
     total, n = means[panel.by_name].sum(axis=0), np.full(means.shape[1], len(means))
     known = np.flatnonzero(panel.target >= 0)
@@ -90,7 +92,7 @@ def mean_response(panel: Panel) -> tuple[Counts, tuple[Ints, ...]]:
             "have the same gene: there is no scale"
         )
         raise ValueError(msg)
-    controls = x[panel.control]
+    controls = x[panel.control].astype(np.float64)
     base = _mean(controls)
     scale = np.divide(total / n, base, out=np.zeros(len(base)), where=base > 0)
     rng, drawn = np.random.default_rng(SEED), [np.empty(0, dtype=np.int64)] * len(panel.members)
@@ -103,8 +105,8 @@ def mean_response(panel: Panel) -> tuple[Counts, tuple[Ints, ...]]:
     return Counts(made), tuple(np.split(np.arange(made.shape[0]), ends[:-1]))
 
 
-def _mean(cells: object) -> Floats:
-    return np.asarray(cells.mean(axis=0)).ravel()  # type: ignore[attr-defined]
+def _mean(cells: csr_matrix) -> Floats:
+    return np.asarray(cells.astype(np.float64).mean(axis=0)).ravel()
 
 
 def halves(panel: Panel) -> Iterator[tuple[list[Ints], list[Ints], Ints, Ints]]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from ._kernels import compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from scipy.sparse import csr_matrix
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DEPTH = 5e4  # counts of a pseudobulk
 MILLION = 1e6
+BLOCK = 2**19  # values that are tested at a time
 TERMS = 20  # of the series of log(1 + z), for z up to NEAR
 NEAR = 0.2
 TINY = 0.02  # z up to which a few terms of the series do
@@ -43,18 +44,36 @@ class Counts:
         return np.asarray(self.values @ np.ones(self.values.shape[1]), dtype=np.float64)
 
     @cached_property
-    def logged(self) -> csr_matrix:
-        """(n, G) log(1 + counts per million), float64, by the very operations of cell-eval2.
+    def bounds(self) -> Ints:
+        """Where blocks of genes begin and end that are tested at a time."""
+        n_genes = self.values.shape[1]
+        n_blocks = int(np.clip(np.ceil(self.values.nnz / BLOCK), 1, max(n_genes, 1)))
+        return np.linspace(0, n_genes, n_blocks + 1).astype(np.int64)
 
-        Two cells are tied in a gene only if these values are equal to the last bit.
+    @cached_property
+    def blocks(self) -> list[csr_matrix]:
+        """What `logged_blocks` yields within `bounds`, kept."""
+        return list(self.logged_blocks(self.bounds))
+
+    def logged_blocks(self, bounds: Ints) -> Iterator[csr_matrix]:
+        """Yield log(1 + counts per million), float64, of some genes after the other.
+
+        They are computed by the very operations of cell-eval2: two cells are tied in a gene only if
+        their values are equal to the last bit.
+
+        Parameters
+        ----------
+        bounds
+            (n_blocks + 1,) where blocks of genes begin and end.
         """
-        x = self.values
         factor = self.totals / MILLION
         factor = np.where(factor == 0, 1.0, factor)
-        data = x.data.astype(np.float64)
-        data /= np.repeat(factor, np.diff(x.indptr))
-        np.log1p(data, out=data)
-        return sparse.csr_matrix((data, x.indices, x.indptr), shape=x.shape, copy=False)
+        by_gene = self.values.tocsc()
+        for start, end in pairwise(bounds.tolist()):
+            block = by_gene[:, start:end].tocsr().astype(np.float64)
+            block.data /= np.repeat(factor, np.diff(block.indptr))
+            np.log1p(block.data, out=block.data)
+            yield block
 
 
 @dataclass(frozen=True, eq=False)

@@ -95,12 +95,7 @@ def side_of(
     """
     own = profiles_of(cells, members)
     base = profiles_of(controls, [control]) if known is None else known
-    sums = sums_against(
-        Cells(cells.logged, tuple(members)),
-        Cells(controls.logged, (control,)),
-        np.zeros(len(members), dtype=np.int64),
-    )
-    pvalue = sums.standardised(continuity=True).pvalue
+    pvalue = _rank_sum_tests(cells, members, controls, control)
     tested = np.broadcast_to(base.cpm[0] > LEAST_CPM, pvalue.shape)
     return Side(
         bulk=own.bulk,
@@ -111,3 +106,17 @@ def side_of(
         pvalue=pvalue,
         lfc=np.log2((own.cpm + PSEUDO) / (base.cpm + PSEUDO)),
     )
+
+
+def _rank_sum_tests(
+    cells: Counts, members: Sequence[Ints], controls: Counts, control: Ints
+) -> Floats:
+    """Return (P, G) p-values against the controls, corrected for ties and continuity."""
+    same = cells is controls
+    own = cells.blocks if same else cells.logged_blocks(controls.bounds)
+    group = np.zeros(len(members), dtype=np.int64)
+    several = [
+        sums_against(Cells(one, tuple(members)), Cells(other, (control,)), group)
+        for one, other in zip(own, controls.blocks, strict=True)
+    ]
+    return np.hstack([sums.standardised(continuity=True).pvalue for sums in several])
