@@ -137,7 +137,7 @@ def evaluate(
     adata = read(real, backed=False, mod=mod)
     columns = {"context_key": context_key, "dose_key": dose_key, "gene_key": gene_key}
     if perturbation_key is not None:
-        pp.annotate(adata, perturbation_key, **given({"control": control, **columns}))
+        pp.annotate(adata, perturbation_key, control=control, **given(columns))
     chosen = given({"layer": layer, "split": split})
     tl.evaluate(adata, prediction=prediction, suite=suite, baselines=None, overwrite=True, **chosen)
     if out is not None:
@@ -179,7 +179,8 @@ def export(
         "genes": lines(genes),
         "perturbations": lines(perturbations),
     }
-    named = {"perturbation_key": perturbation_key, "control": control, "prediction": prediction}
+    cells |= {"control": control}  # a label may be "none"
+    named = {"perturbation_key": perturbation_key, "prediction": prediction}
     named |= {"layer": layer, "context": context, "dose": dose}
     named |= {"perturbation_column": perturbation_column, "control_label": control_label}
     path = tl.export_vcc(adata, out=vcc, overwrite=overwrite, **cells, **given(named))

@@ -137,6 +137,7 @@ def asked(cells: Population, given: Beside | Apart, *, split: str | None) -> Ask
         predicted, predictions = replace(cells, rows=given.rows), real
     else:
         predicted = _given(cells.screen, given.adata)
+        predicted = replace(predicted, rows=replace(predicted.rows, slot=given.slot))
         found = _rows_of_conditions(cells.screen, about.assign(n=0), predicted)
         predictions = [np.sort(own) for own in found]
         _check_apart(cells, predicted)

@@ -91,7 +91,10 @@ def evaluate(
         number: ``"cell_eval"``, ``"vcc"``, ``"systema"``, ``"perturbench"``, ``"unlasting"``,
         ``"cmonge"``. The others compare all real with all predicted cells. They have no positive
         and negative control and therefore no skill. The size and coherence of real effects are
-        then measured in the components of 500 training cells.
+        then measured in the components of 500 training cells. ``"vcc2026"`` takes whole counts and
+        scores panels of targets as the Virtual Cell Challenge 2026 does, see
+        :doc:`/user_guide/metrics_external`: `baselines`, `n_comps`, `min_cells` and `rng` play no
+        part in it, and without ``obs["split"]`` all targets are scored.
     baselines
         Names of baselines to fit and score; ``"auto"`` for all that can predict what is held out,
         ``None`` for none. Without ``obs["split"]`` there are none, and naming some is an error.
@@ -161,10 +164,13 @@ def evaluate(
         Stratum of every condition, by ``real_energy``, the unbiased energy distance of its real
         cells from the controls, and by ``real_coherence``, both in principal components; and
         ``split``, the sides of ``obs["split"]`` that its cells are on.
+    ``contexts``
+        Of the suite ``"vcc2026"`` alone: every metric in each context, as ``value``,
+        ``mean_response``, ``replicate`` (and its SD over cuts) and ``scaled``.
     ``params``
         Among them ``score``, over all metrics that discriminate on these data: 1 for a second
         experiment, 0 for the best baseline (``best_baseline``), down to -1. Of other suites, it is
-        the score that the package defines (``"vcc"``), else NaN. ``transductive`` is that of the
+        the score that the package defines (``"vcc"``, ``"vcc2026"``), else NaN. ``transductive`` is that of the
         prediction, as :func:`shoal.tl.predict` recorded it. ``caution`` says why conditions may be
         known to the model, and is empty where they are held out. ``skipped`` lists the conditions
         that have no prediction, and why: no contender is scored on these.
@@ -181,7 +187,7 @@ def evaluate(
         - the name of the prediction could mean several slots, or means the real values;
         - only some cells of a condition were predicted, or a prediction holds NaN;
         - the real values are raw counts or not logged (the suites ``"cell_eval"`` and ``"vcc"``
-          normalise counts as cell-eval does);
+          normalise counts as cell-eval does, and ``"vcc2026"`` takes counts alone);
         - the prediction is on another scale than the real cells; the message says on which;
         - there are no controls, or nothing can be scored.
     FileNotFoundError
