@@ -59,9 +59,9 @@ FRONT = {
     "cli.py",
     "_console.py",
     "_demo.py",
-    "_evaluation_text.py",
     "_options.py",
     "_report.py",
+    "_text.py",
 }
 # Libraries that are imported at use, not at the top of a file, with folders that are excepted.
 AT_USE = {

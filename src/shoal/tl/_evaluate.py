@@ -170,10 +170,10 @@ def evaluate(
     ``params``
         Among them ``score``, over all metrics that discriminate on these data: 1 for a second
         experiment, 0 for the best baseline (``best_baseline``), down to -1. Of other suites, it is
-        the score that the package defines (``"vcc"``, ``"vcc2026"``), else NaN. ``transductive`` is that of the
-        prediction, as :func:`shoal.tl.predict` recorded it. ``caution`` says why conditions may be
-        known to the model, and is empty where they are held out. ``skipped`` lists the conditions
-        that have no prediction, and why: no contender is scored on these.
+        the score that the package defines (``"vcc"``, ``"vcc2026"``), else NaN. ``transductive`` is
+        that of the prediction, as :func:`shoal.tl.predict` recorded it. ``caution`` says why
+        conditions may be known to the model, and is empty where they are held out. ``skipped``
+        lists the conditions that have no prediction, and why: no contender is scored on these.
 
     Raises
     ------
