@@ -130,7 +130,7 @@ def evaluate(
 ) -> None:
     """Score cells that any program predicted against real ones, and print the result."""
     from . import pp, tl
-    from ._text import in_words, write_tables
+    from ._evaluation_text import in_words, write_tables
     from ._h5ad import read
 
     say(f"reading {real}")

@@ -184,6 +184,7 @@ def test_scaled_values_and_their_bounds():
     assert RULES[NMAE].scaled(0, 1, 0.4) == pytest.approx(1 / 0.6)
     for ends in ((0.9, 0.5), (0.5, 0.5), (np.nan, 0.5), (0.5, np.nan)):
         assert np.isnan(RULES[PDS].scaled(0.7, *ends))
+    assert np.isnan(RULES[MSE].scaled(0.1, -0.2, -0.5))  # a baseline without any error
 
 
 @pytest.fixture(scope="module")

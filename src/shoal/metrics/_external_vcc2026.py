@@ -71,10 +71,12 @@ class Rule:
     def scaled(self, value: float, baseline: float, replicate: float) -> float:
         """Return (u - b) / (r - b) within the bounds: 0 for the baseline, 1 for the replicate.
 
-        NaN if an end of the scale is missing, or the replicate is not better than the baseline.
+        NaN where there is no scale: an end is missing, the replicate is not better than the
+        baseline, or the baseline is perfect or better, as with effects below their noise.
         """
-        gap = replicate - baseline if self.direction == "higher" else baseline - replicate
-        if not (np.isfinite(gap) and gap > 0):
+        sign = 1 if self.direction == "higher" else -1
+        gap, room = sign * (replicate - baseline), sign * (self.perfect - baseline)
+        if not (np.isfinite(gap) and gap > 0 and room > 0):
             return float("nan")
         if not np.isfinite(value):
             value = self.worst
