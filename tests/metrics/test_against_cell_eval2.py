@@ -170,3 +170,13 @@ def test_real_counts(scorer, read_real, file):
         names[half & (names != CONTROL)] = "other"
         real.obs[KEY] = pd.Categorical(names)
     compared(scorer, real, thinned(real), ends=ends)
+
+
+def test_its_correlation_of_correlations_is_the_similarity_of_this_package(scorer):
+    from cell_eval2.metrics.cells import cov_agreement
+
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(4, 15))
+    real, pred = (rng.normal(size=(200, 4)) @ mix + rng.normal(size=(200, 15)) for _ in range(2))
+    theirs = cov_agreement(real, pred)["corr"]
+    assert_allclose(sh.metrics.correlation_similarity(pred, real), theirs, rtol=1e-9)
