@@ -82,6 +82,9 @@ def evaluate_panels(
     for one in results:
         if one.reason:
             logger.warning("%s", f"{one.context}: {one.reason}" if one.context else one.reason)
+    said = caution(cells, split)
+    if said:
+        logger.warning("%s", said)
     tables = tables_of(results, task.conditions, names, transductive=given.transductive)
     score = score_of(results) if set(names) == set(RULES) else float("nan")
     verdict = _verdict(score, tables["summary"])
@@ -98,7 +101,7 @@ def evaluate_panels(
         "layer": layer,
         "suite": SUITE,
         "split": split,
-        "caution": caution(cells, split),
+        "caution": said,
         "skipped": "",
         "n_conditions": len(task.conditions),
         "n_draws": SPLITS,
