@@ -334,3 +334,72 @@ def test_the_installed_command_imports_lightly():
     shown = subprocess.run([script, "--help"], capture_output=True, text=True, check=True).stdout
     assert "coherence" in shown
     assert "demo" in shown
+
+
+# -- shoal evaluate --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def judged_files(tmp_path_factory):
+    """Real and predicted counts as two files, the labels in obs; the prediction has no controls."""
+    folder = tmp_path_factory.mktemp("judged")
+    rng = np.random.default_rng(0)
+    genes = [f"g{i:02}" for i in range(40)]
+    label = np.repeat(["g00", "g01", "g02", "none"], [30, 30, 30, 60])
+    fold = np.ones((len(label), 40))
+    for i in range(3):
+        fold[label == genes[i], 5 + 10 * i : 15 + 10 * i] = 3
+    obs = pd.DataFrame({"target": label}, index=[f"c{i}" for i in range(len(label))])
+    for name, power in (("real", 1.0), ("pred", 0.5)):
+        x = rng.poisson(20 * fold**power).astype(np.float32)
+        made = ad.AnnData(x, obs=obs.copy(), var=pd.DataFrame(index=genes))
+        made = made if name == "real" else made[label != "none"].copy()
+        made.write_h5ad(folder / f"{name}.h5ad")
+    return folder
+
+
+def judge(folder, *more, pred="pred.h5ad"):
+    files = [str(folder / "real.h5ad"), str(folder / pred)]
+    named = ["--perturbation-key", "target", "--control", "none"]
+    return runner.invoke(app, ["evaluate", *files, *named, *map(str, more)])
+
+
+def test_two_files_are_scored_as_the_challenge_does(judged_files, tmp_path):
+    before = digest(judged_files / "real.h5ad")
+    result = judge(judged_files, "--suite", "vcc2026", "--out", tmp_path / "tables")
+    assert result.exit_code == 0, result.output
+    assert "the prediction has no control cells" in result.stderr
+    assert "vcc2026, 3 conditions: score" in result.stdout
+    summary = pd.read_csv(tmp_path / "tables" / "summary.csv", index_col="metric")
+    shown = [line.split() for line in result.stdout.splitlines() if line.startswith("pds_cosine")]
+    assert float(shown[0][1]) == round(summary.loc["pds_cosine", "value"], 4)
+    assert {"table.csv", "contexts.csv", "contenders.csv"} <= {
+        p.name for p in (tmp_path / "tables").iterdir()
+    }
+    assert digest(judged_files / "real.h5ad") == before
+
+
+def test_another_suite_of_two_files_says_that_there_is_no_split(judged_files):
+    result = judge(judged_files, "--suite", "vcc")
+    assert result.exit_code == 1
+    assert "--split none" in result.stderr
+    with_controls = ad.read_h5ad(judged_files / "real.h5ad")
+    with_controls.write_h5ad(judged_files / "whole.h5ad")
+    result = judge(judged_files, "--suite", "vcc", "--split", "none", pred="whole.h5ad")
+    assert result.exit_code == 0, result.output
+    assert "overlap_at_N" in result.stdout
+
+
+def test_evaluate_fails_in_one_line(judged_files, tmp_path):
+    logged = ad.read_h5ad(judged_files / "pred.h5ad")
+    logged.X = np.log1p(logged.X)
+    logged.write_h5ad(judged_files / "logged.h5ad")
+    result = judge(judged_files, "--out", tmp_path / "o", pred="logged.h5ad")
+    assert result.exit_code == 1
+    assert "error: prediction.X holds" in result.stderr
+    assert "--suite vcc2026 takes raw counts: predict counts" in result.stderr
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "o").exists()
+    result = judge(judged_files, pred="nowhere.h5ad")
+    assert result.exit_code == 1
+    assert "there is no such file" in result.stderr

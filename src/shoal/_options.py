@@ -19,7 +19,22 @@ Spec = Annotated[
 Screen = Annotated[
     Path, typer.Argument(metavar="FILE", help="Screen, an h5ad or an h5mu. It is only read.")
 ]
+Real = Annotated[
+    Path, typer.Argument(metavar="REAL", help="Screen with the real cells, an h5ad or an h5mu.")
+]
+Predicted = Annotated[
+    Path, typer.Argument(metavar="PRED", help="Predicted cells, an h5ad with the same columns.")
+]
 Text = str | None
+Suite = Annotated[str, Option(help="Suite of metrics: vcc2026, cell_eval, calibrated, ...")]
+Split = Annotated[
+    Text,
+    Option(
+        parser=text_or_none,
+        metavar="<str>",
+        help="Value of obs['split'] that is scored; or none, for all. Left out: test.",
+    ),
+]
 Vcc = Annotated[Path, Option(help="File for cell-eval2 to write, an h5ad.")]
 Controls = Annotated[
     Path | None, Option(help="Screen with the control cells, if FILE has predicted cells only.")

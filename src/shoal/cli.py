@@ -23,12 +23,16 @@ from ._options import (
     Option,
     Out,
     Page,
+    Predicted,
+    Real,
     Replicate,
     Screen,
     Sizes,
     Slot,
     Spec,
+    Split,
     Strata,
+    Suite,
     Text,
     TopGenes,
     Trust,
@@ -106,6 +110,43 @@ def coherence(
 
 @app.command()
 @friendly
+def evaluate(
+    real: Real,
+    prediction: Predicted,
+    *,
+    suite: Suite = "vcc2026",
+    perturbation_key: Annotated[
+        Text, Option(help="Column of perturbations, if not recorded.")
+    ] = None,
+    control: ControlIfAny = None,
+    context_key: Annotated[Text, Option(help="Column with the cell context.")] = None,
+    dose_key: Annotated[Text, Option(help="Column with the dose.")] = None,
+    gene_key: Gene = None,
+    layer: Annotated[Text, Option(help="Layer of the real values; X.")] = None,
+    split: Split = None,
+    out: Annotated[Path | None, Option("--out", "-o", help="Folder for the tables.")] = None,
+    mod: Mod = None,
+    debug: Debug = False,
+) -> None:
+    """Score cells that any program predicted against real ones, and print the result."""
+    from . import pp, tl
+    from ._evaluation_text import in_words, write_tables
+    from ._h5ad import read
+
+    say(f"reading {real}")
+    adata = read(real, backed=False, mod=mod)
+    columns = {"context_key": context_key, "dose_key": dose_key, "gene_key": gene_key}
+    if perturbation_key is not None:
+        pp.annotate(adata, perturbation_key, control=control, **given(columns))
+    chosen = given({"layer": layer, "split": split})
+    tl.evaluate(adata, prediction=prediction, suite=suite, baselines=None, overwrite=True, **chosen)
+    if out is not None:
+        write_tables(adata, out)
+    typer.echo(in_words(adata))
+
+
+@app.command()
+@friendly
 def export(
     file: Screen,
     *,
@@ -138,7 +179,8 @@ def export(
         "genes": lines(genes),
         "perturbations": lines(perturbations),
     }
-    named = {"perturbation_key": perturbation_key, "control": control, "prediction": prediction}
+    cells |= {"control": control}  # a label may be "none"
+    named = {"perturbation_key": perturbation_key, "prediction": prediction}
     named |= {"layer": layer, "context": context, "dose": dose}
     named |= {"perturbation_column": perturbation_column, "control_label": control_label}
     path = tl.export_vcc(adata, out=vcc, overwrite=overwrite, **cells, **given(named))

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 
 def counts_of(
-    cells: Population, rows: Ints, genes: Sequence[str], *, most: int, fix: str
+    cells: Population,
+    rows: Ints,
+    genes: Sequence[str],
+    *,
+    most: int,
+    fix: str,
+    what: str = "a file of counts",
 ) -> csr_matrix:
     """Return the counts of some cells, int32 CSR (n_cells, n_genes), after a look at every value.
 
@@ -38,6 +44,8 @@ def counts_of(
         Counts that one cell may have.
     fix
         What to do about values that are no counts.
+    what
+        What needs the counts, for messages.
 
     Raises
     ------
@@ -64,7 +72,7 @@ def counts_of(
         require(
             look(as_rows(block, slot=slot)),
             slot=slot,
-            what="a file of counts",
+            what=what,
             accept=("counts", "empty"),
             cells=names[at],
             fixes=dict.fromkeys(("log", "linear", "signed"), fix),

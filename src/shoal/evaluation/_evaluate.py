@@ -14,6 +14,7 @@ from ..core._population import population
 from ..core._predictions import is_refitted, refuse_counts, skipped_by
 from ..core._screen import resolve
 from ..metrics._external_suites import EXTERNAL_SUITES
+from ..metrics._external_vcc2026 import SUITE as VCC2026
 from ..metrics._suite import SUITE
 from ..models.base._embedding import vectors_of
 from ..models.base._requests import in_words
@@ -30,6 +31,7 @@ from ._scores import Scores
 from ._standing import Standing
 from ._tables import tables_of
 from ._task import evaluation_tasks
+from ._vcc2026 import evaluate_panels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,12 +68,12 @@ class Settings:
     reference: str = AUTO
 
     def __post_init__(self) -> None:
-        one_of(self.suite, (CALIBRATED, *EXTERNAL_SUITES), name="suite")
+        one_of(self.suite, (CALIBRATED, *EXTERNAL_SUITES, VCC2026), name="suite")
         whole(self.n_comps, name="n_comps")
         whole(self.min_cells, name="min_cells", least=0)
         whole(self.n_draws, name="n_draws")
         check_reference(self.reference)
-        fewest = FEWEST[self.external is None]
+        fewest = FEWEST[self.suite == CALIBRATED]
         if self.min_cells < fewest:
             msg = (
                 f"min_cells={self.min_cells}: populations have at least 2 cells, and are halved if "
@@ -109,6 +111,15 @@ def evaluate(
     -------
     Parameters and tables of ``uns["evaluation"]``.
     """
+    if settings.suite == VCC2026:  # panels of counts, with ends of their own
+        return evaluate_panels(
+            adata,
+            prediction,
+            layer=settings.layer,
+            metrics=settings.metrics,
+            baselines=settings.baselines,
+            split=settings.split,
+        )
     external, seed = settings.external, seed_of(rng)
     metrics = chosen_metrics(settings.metrics, SUITE if external is None else external.metrics)
     screen, split, counts = resolve(adata), settings.split, None

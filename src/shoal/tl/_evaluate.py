@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._docs import shared
-from .._keys import EVALUATION
+from .._keys import EVALUATION, SPLIT
 from .._threads import one_thread
 from .._validate import get_adata
 from ..core._claims import claim_result
@@ -13,6 +13,7 @@ from ..core._results import write_table
 from ..core._screen import resolve
 from ..evaluation._evaluate import Settings
 from ..evaluation._evaluate import evaluate as evaluated
+from ..metrics._external_vcc2026 import SUITE as VCC2026
 from ..pp._split_use import check_split
 
 if TYPE_CHECKING:
@@ -96,7 +97,10 @@ def evaluate(
         number: ``"cell_eval"``, ``"vcc"``, ``"systema"``, ``"perturbench"``, ``"unlasting"``,
         ``"cmonge"``. The others compare all real with all predicted cells. They have no positive
         and negative control and therefore no skill. The size and coherence of real effects are
-        then measured in the components of 500 training cells.
+        then measured in the components of 500 training cells. ``"vcc2026"`` takes whole counts and
+        scores panels of targets as the Virtual Cell Challenge 2026 does, see
+        :doc:`/user_guide/metrics_external`: `baselines`, `n_comps`, `min_cells` and `rng` play no
+        part in it, and without ``obs["split"]`` all targets are scored.
     baselines
         Names of baselines to fit and score; ``"auto"`` for all that can predict what is held out,
         ``None`` for none. Without ``obs["split"]`` there are none, and naming some is an error.
@@ -184,13 +188,16 @@ def evaluate(
         Stratum of every condition, by ``real_energy``, the unbiased energy distance of its real
         cells from the controls, and by ``real_coherence``, both in principal components; and
         ``split``, the sides of ``obs["split"]`` that its cells are on.
+    ``contexts``
+        Of the suite ``"vcc2026"`` alone: every metric in each context, as ``value``,
+        ``mean_response``, ``replicate`` (and its SD over cuts) and ``scaled``.
     ``params``
         Among them ``score`` with ``score_low`` and ``score_high``, ``reference`` and ``verdict``.
         The score is NaN where the reference leaves no room, and the verdict says why.
         ``reference_note`` says why the reference is another than the fixed one. ``responds`` (bool)
         says whether anything responds; if not, the score is minus the harm, and 0 for unchanged
-        controls. Of other suites, ``score`` is the one that the package defines (``"vcc"``), else
-        NaN, and there are no verdict and reference. ``transductive`` is that of the
+        controls. Of other suites, ``score`` is the one that the package defines (``"vcc"``,
+        ``"vcc2026"``), else NaN, and there are no verdict and reference. ``transductive`` is that of the
         prediction, as :func:`shoal.tl.predict` recorded it. ``caution`` says why conditions may be
         known to the model, and is empty where they are held out. ``skipped`` lists the conditions
         that have no prediction, and why: no contender is scored on these.
@@ -207,7 +214,7 @@ def evaluate(
         - the name of the prediction could mean several slots, or means the real values;
         - only some cells of a condition were predicted, or a prediction holds NaN;
         - the real values are raw counts or not logged (the suites ``"cell_eval"`` and ``"vcc"``
-          normalise counts as cell-eval does);
+          normalise counts as cell-eval does, and ``"vcc2026"`` takes counts alone);
         - the prediction is on another scale than the real cells; the message says on which;
         - there are no controls, or nothing can be scored.
     FileNotFoundError
@@ -263,6 +270,8 @@ def evaluate(
         schema="evaluation/1",
         overwrite=overwrite,
     )
+    if suite == VCC2026 and SPLIT not in adata.obs:
+        split = None  # all targets of the panel are scored
     settings = Settings(
         layer=layer,
         metrics=metrics,
