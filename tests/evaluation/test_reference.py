@@ -6,11 +6,11 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from shoal.core._split_units import BY
 
 import shoal as sh
 from shoal.core._population import population
 from shoal.core._screen import resolve
+from shoal.core._split_units import BY
 from shoal.evaluation._reference import reference_name, reference_taken
 
 from .tasks import evaluated, screen

@@ -197,8 +197,8 @@ def evaluate(
         ``reference_note`` says why the reference is another than the fixed one. ``responds`` (bool)
         says whether anything responds; if not, the score is minus the harm, and 0 for unchanged
         controls. Of other suites, ``score`` is the one that the package defines (``"vcc"``,
-        ``"vcc2026"``), else NaN, and there are no verdict and reference. ``transductive`` is that of the
-        prediction, as :func:`shoal.tl.predict` recorded it. ``caution`` says why conditions may be
+        ``"vcc2026"``), else NaN, and there are no verdict and reference. ``transductive`` is that
+        of the prediction, as :func:`shoal.tl.predict` recorded it. ``caution`` says why conditions may be
         known to the model, and is empty where they are held out. ``skipped`` lists the conditions
         that have no prediction, and why: no contender is scored on these.
 
