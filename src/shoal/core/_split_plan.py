@@ -67,7 +67,8 @@ def allot(
     """
     taker = _taker(items, parts_seen=request.parts_seen)
     able = able_units(items, request) if among is None else among
-    test, bare = TEST if request.test is None else request.test, []
+    test: Any = TEST if request.test is None else request.test
+    bare: list[str] = []
     if request.zero_shot:
         test, bare = _of_controls_alone(items, screen, test)
     if not able and not bare:
@@ -220,7 +221,7 @@ class _Draft:
         sides = [held.get(key, ASIDE if key in self.aside else "train") for key in keys]
         if isinstance(self.taker, Parts):
             out = [
-                side == "train" and set(p) & self.taker.hidden
+                side == "train" and not self.taker.hidden.isdisjoint(p)
                 for p, side in zip(items.parts, sides, strict=True)
             ]
         else:  # predicting a perturbation that is nowhere in training is another task
@@ -240,7 +241,7 @@ def _taker(
     units = items.units if units is None else units
     if items.by in ("perturbation", "context"):
         return Keep(dict.fromkeys(units, (f"any {items.by}",)))
-    rows = [(f"the perturbation {p!r}",) for p in items.perturbation]
+    rows: list[tuple[str, ...]] = [(f"the perturbation {p!r}",) for p in items.perturbation]
     if items.by == "perturbation_context":
         rows = [(*row, f"the context {c!r}") for row, c in zip(rows, items.level, strict=True)]
     groups = dict(zip(items.names, rows, strict=True))

@@ -112,7 +112,7 @@ def _check_share(value: Any, name: str, *, least_is_none: bool) -> None:
     if value is None and not least_is_none:
         return
     if isinstance(value, Real) and not isinstance(value, bool):
-        if 0 < value < 1 or (least_is_none and value == 0):
+        if 0 < float(value) < 1 or (least_is_none and value == 0):
             return
         msg = (
             f"{name}={value!r} is no share between 0 and 1; "
