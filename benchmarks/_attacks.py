@@ -27,6 +27,7 @@ RANK = 5  # programmes of a response that a network might invent
 HONEST = {
     "honest": "the honest prediction",
     "counts": "the honest prediction as counts, log-normalised again",
+    "elsewhere": "real cells of the perturbation in other contexts (`other_contexts`), another baseline",
 }
 ATTACKS = {
     "spread": f"cells of the honest prediction, {SPREAD:g} times as far from their mean",
@@ -190,6 +191,7 @@ class Screen:
         return {
             "honest": self.honest,
             "counts": self.normalised(counts),
+            "elsewhere": self.twins("other_contexts"),
             **self._of_cells(),
             **self._of_targets(),
             **self._of_numbers(),

@@ -7,7 +7,7 @@ contexts), and spoils it, or puts something cheaper in its place. On a null scre
 perturbations which were never applied, the honest prediction is a copy of the controls. A metric *falls for* an attack if it
 gives it a larger skill than the honest prediction, and is *blind* to it if it gives it the same. Two markdown tables per screen,
 means over seeds, go to the terminal and to `benchmarks/results/attacks.md`. The command fails if the score of any attack
-reaches that of an honest prediction.
+reaches that of the best honest prediction.
 """
 
 from __future__ import annotations
@@ -40,7 +40,15 @@ NULL_FILE = "kang18_ctrl_8donors_null.h5ad"
 DONORS, TOP = 2, 300  # donors, and most expressed genes, of the null screen of measured cells
 BASELINE = "own shift"  # on null screens: a baseline, for comparison
 # where nothing responds, cells of whatever perturbation are right
-RIGHT_ON_NULL = ("perturbed mean", "train cells", "another", "similar", "wrong labels", "copy")
+RIGHT_ON_NULL = (
+    "elsewhere",
+    "perturbed mean",
+    "train cells",
+    "another",
+    "similar",
+    "wrong labels",
+    "copy",
+)
 
 
 def simulated(seed: int, folder: Path) -> ad.AnnData:
@@ -198,7 +206,7 @@ def results(name: str, seeds: list[int], folder: Path) -> Found:
 
 
 def passed(scores: pd.DataFrame) -> list[str]:
-    """Return the attacks whose score reaches that of an honest prediction."""
+    """Return the attacks whose score reaches that of the best honest prediction."""
     own = scores.loc["score"]
     least = own[[name for name in HONEST if name in own]].max()
     return [who for who in own.index if who in ATTACKS and not own[who] < least]
