@@ -6,7 +6,7 @@
 `benchmarks/results/judge.csv` has one row for each screen, split, seed, contender and metric; contenders are the positive, the
 negative and the control copy, all baselines, and the networks that are named. Rows that it holds already are not computed
 again, so networks can be added later. `judge.md` has two tables: DRF and BDS of every metric on every screen and split (whether
-it can tell there at all), and the mean score of every contender: 0 as the best baseline, 1 as a second experiment.
+it can tell there at all), and the mean score of every contender: 0 as the reference of the kind of split, 1 as a second experiment.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def tables(done: pd.DataFrame) -> str:
     return (
         "# What metrics can tell on real screens\n\nDRF, BDS: means over seeds "
         f"{seeds}; bold where the metric discriminates in most of them. The screens are subsets of genes.\n\n"
-        f"{markdown(grid)}\n\n# Scores\n\n0: the best baseline of that screen and split. 1: a second experiment.\n\n"
+        f"{markdown(grid)}\n\n# Scores\n\n0: the reference of that kind of split. 1: a second experiment. No number: the reference is nearly as good as that.\n\n"
         f"{markdown(cells)}\n"
     )
 

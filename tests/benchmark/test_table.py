@@ -236,6 +236,8 @@ def test_a_reference_that_leaves_no_room_gives_no_score_and_an_order(losses):
     board = sh.benchmark.table(rows)
     assert board[["score", "score_low"]].isna().all(axis=None)
     assert board.index[:2].tolist() == ["b", "a"]
+    assert board.loc["a", "difference"] == pytest.approx(-0.2 / 0.8)  # of what they achieve
+    assert board.loc["a", "verdict"] == "worse"
     assert board.loc["b", "achieved"] == pytest.approx(0.7 / 0.8)
 
 

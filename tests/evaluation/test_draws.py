@@ -68,6 +68,11 @@ def test_more_draws_make_the_score_steadier():
     assert np.std(scores[8]) < 0.7 * np.std(scores[1])
 
 
+def test_no_draw_is_refused():
+    with pytest.raises(ValueError, match="n_draws must be a whole number"):
+        evaluated(screen(), n_draws=0)
+
+
 # -- missing values --------------------------------------------------------------------------------
 
 

@@ -69,7 +69,8 @@ def table(
     - ``score``, and its interval ``score_low`` to ``score_high`` over perturbations and draws;
     - ``achieved``, ``harm`` and ``score_best``, as in :func:`shoal.tl.evaluate`;
     - ``reference``: names of the references;
-    - ``difference`` to `against`, where both have results, and its interval ``low`` to ``high``;
+    - ``difference`` to `against`, where both have results, and its interval ``low`` to ``high``: of
+      scores, or of ``achieved`` less ``harm`` where the reference leaves no room for these;
     - ``verdict``: ``"better"``, ``"no different"``, ``"worse"``, ``"reference"``, or ``""`` where
       there is no interval;
     - ``transductive`` (bool): whether its embedding has seen held-out cells, which makes its task

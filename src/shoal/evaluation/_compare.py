@@ -163,6 +163,7 @@ class Comparison:
         self.skill: dict[Key, pd.DataFrame] = {}
         self.numbers: dict[Key, pd.DataFrame] = {}
         self._drawn: dict[tuple[str, Key], Floats] = {}  # scores, the first without resampling
+        self._compared: dict[tuple[str, Key], Floats] = {}  # the same, or what is compared instead
         self._units: dict[tuple[str, str], int] = {}
         generator = as_generator(rng)
         for place in dict.fromkeys(key[:2] for key in self.results):
@@ -189,8 +190,11 @@ class Comparison:
             {name: own[0, at] for name, own in columns.items()}, index=one.names
         )
         for name, place in zip(one.names, at, strict=True):
-            if np.isfinite(judged.score[0, place]):
-                self._drawn[name, key] = judged.score[:, place]
+            own, net = judged.score[:, place], judged.achieved[:, place] - judged.harm[:, place]
+            if np.isfinite(own[0]):
+                self._drawn[name, key] = own
+            if np.isfinite(own[0]) or np.isfinite(net[0]):
+                self._compared[name, key] = own if np.isfinite(own[0]) else net
 
     def keys(self, contender: str) -> list[Key]:
         """Return where a contender has a score."""
@@ -226,10 +230,12 @@ class Comparison:
     def difference(self, a: str, b: str, *, level: float) -> Estimate:
         """Return the score of `a` less that of `b`, where both have one.
 
+        Where the reference leaves no room for scores, it is what they achieve less the harm.
         Its interval is over perturbations and draws.
         """
-        shared = [key for key in self.keys(a) if key in set(self.keys(b))]
-        drawn = self._mean({key: self._drawn[a, key] - self._drawn[b, key] for key in shared})
+        drawn_of = self._compared
+        shared = [key for key in self.results if (a, key) in drawn_of and (b, key) in drawn_of]
+        drawn = self._mean({key: drawn_of[a, key] - drawn_of[b, key] for key in shared})
         if drawn is None:
             return Estimate(np.nan, np.nan, np.nan, 0, "no data set on which both have a score")
         return interval(drawn, n_owners=self._n_units(shared), level=level)

@@ -234,9 +234,11 @@ class Judge:
 
         is the part of the own loss that is more than the copy's, shrunk to 0 where it is not
         significant. What a second experiment loses is no harm. Where nothing responds there is no
-        doubt what is right, so :math:`\Delta = L - L_\mathrm{copy}` and there is no test:
+        doubt what is right: :math:`\Delta = L - L_\mathrm{copy}`, and the less sure part counts a
+        little too,
 
-        .. math:: h = \frac{\Delta}{\Delta + |L_\mathrm{copy}| + \delta}, \qquad \Delta > 0
+        .. math:: h = \frac{\Delta}{\Delta + |L_\mathrm{copy}|}
+            \cdot \frac{\Delta^6}{\Delta^6 + \delta^6}, \qquad \Delta > 0
 
         Both are 0 to 1. Each counts as one and a half families that can tell fully, which is what
         keeps inventions below the copy on screens where hardly anything responds.
@@ -244,12 +246,12 @@ class Judge:
         own = means[..., self.harmful]
         right = self._right(own)
         more = own - right
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             if self.responds:
                 part = np.where(own > 0, np.minimum(more / own, 1), 1.0)
                 part *= np.maximum(1 - (self._margins / more) ** 2, 0)
             else:
-                part = more / (more + np.abs(right) + self._margins)
+                part = more / (more + np.abs(right)) / (1 + (self._margins / more) ** 6)
         part = np.where(more > 0, part, 0.0)
         weight = HARM / self._at_stake if self.responds else 1.0
         return np.asarray(weight * part.sum(axis=-1))
