@@ -23,7 +23,7 @@ def test_what_other_days_say_beats_what_other_perturbations_say(read_real, tmp_p
         },
         "splits": {"day": {"by": "perturbation_context", "test": 0.2}},
         "models": ["perturbed_mean", "context_mean", "mean_shift", "other_contexts"],
-        "evaluate": {"n_comps": 20},
+        "evaluate": {"n_comps": 20, "n_draws": 2},
     }
     rows = sh.benchmark.run(spec, folder=tmp_path)
     assert (rows["note"] == "").all()
@@ -35,11 +35,11 @@ def test_what_other_days_say_beats_what_other_perturbations_say(read_real, tmp_p
         "nir",
         "de_auprc",
     ]  # was it this perturbation and no other?
-    own = sh.benchmark.table(tmp_path, metrics=asks_which)
-    assert set(own["reference"]) == {"own_shift"}  # the same perturbation on other days
-    which = own["score"]
-    assert which["other_contexts"] > 0.2
-    assert which[["perturbed_mean", "context_mean", "mean_shift", "negative control"]].max() < -0.2
+    which = sh.benchmark.table(tmp_path, metrics=asks_which)
+    assert set(which["reference"]) == {"own_shift"}  # the same perturbation on the other days
+    others = ["perturbed_mean", "context_mean", "mean_shift", "negative control"]
+    gap = which.loc["other_contexts", "achieved"] - which.loc[others, "achieved"]
+    assert gap.min() > 0.4
     assert board.loc["positive control", "verdict"] == "better"
     assert np.isfinite(
         board.loc["other_contexts", ["score", "seconds", "peak_mb"]].astype(float)

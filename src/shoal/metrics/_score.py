@@ -33,6 +33,7 @@ WORST = -1.0  # least achievement on a metric: as far below the negative control
 LEAST_ROOM = 0.2  # least room above the reference, in achievements, for a score to be given
 LEAST_RANGE = 0.5  # of a range that resampling leaves, as a share of the range itself
 HARM = 1.5  # weight of each harmful metric, in families that can tell fully
+SHARP = 6  # how sharply a difference that is not significant stops to be harm
 N_MARGIN = 1000  # resamples for that interval
 LEVEL = 0.95  # of the interval by which a contender counts as worse than the control copy
 
@@ -226,32 +227,23 @@ class Judge:
     def harm(self, means: Floats) -> Floats:
         r"""Return (B, K) what contenders lose by being worse than the control copy.
 
-        On each harmful metric, with :math:`\Delta = L - \max(L_\mathrm{copy}, L^+)` and
-        :math:`\delta` from the mean difference to the lower end of its interval,
+        On each harmful metric, with :math:`L_0` the loss of the copy, or of a second experiment if
+        that is larger, :math:`\Delta = L - L_0` and :math:`\delta` from the mean difference to the
+        lower end of its interval,
 
-        .. math:: h = \frac{\Delta}{L} \left(1 - \frac{\delta^2}{\Delta^2}\right), \qquad
-            \Delta > \delta
+        .. math:: h = \frac{\Delta}{\Delta + |L_0|} \cdot \frac{\Delta^6}{\Delta^6 + \delta^6},
+            \qquad \Delta > 0
 
-        is the part of the own loss that is more than the copy's, shrunk to 0 where it is not
-        significant. What a second experiment loses is no harm. Where nothing responds there is no
-        doubt what is right: :math:`\Delta = L - L_\mathrm{copy}`, and the less sure part counts a
-        little too,
-
-        .. math:: h = \frac{\Delta}{\Delta + |L_\mathrm{copy}|}
-            \cdot \frac{\Delta^6}{\Delta^6 + \delta^6}, \qquad \Delta > 0
-
-        Both are 0 to 1. Each counts as one and a half families that can tell fully, which is what
-        keeps inventions below the copy on screens where hardly anything responds.
+        is the part of the own loss that is more than need be, and hardly anything where it is not
+        significant. Where nothing responds, only the copy is right. Each metric counts as one and a
+        half families that can tell fully, which keeps inventions below the copy on screens where
+        hardly anything responds.
         """
         own = means[..., self.harmful]
         right = self._right(own)
         more = own - right
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            if self.responds:
-                part = np.where(own > 0, np.minimum(more / own, 1), 1.0)
-                part *= np.maximum(1 - (self._margins / more) ** 2, 0)
-            else:
-                part = more / (more + np.abs(right)) / (1 + (self._margins / more) ** 6)
+            part = more / (more + np.abs(right)) / (1 + (self._margins / more) ** SHARP)
         part = np.where(more > 0, part, 0.0)
         weight = HARM / self._at_stake if self.responds else 1.0
         return np.asarray(weight * part.sum(axis=-1))
