@@ -8,7 +8,8 @@ import numpy as np
 
 from ..core._inner_folds import inner_folds
 from ..models.base._fitting import fit_baseline
-from ._choice import Choice, best, check_inner, measured, tell, tell_of_embedding
+from ._choice import Choice, best, check_inner, measured
+from ._choice_notices import tell, tell_of_embedding
 from ._inner_error import InnerError
 
 if TYPE_CHECKING:

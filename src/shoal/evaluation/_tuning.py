@@ -15,7 +15,8 @@ from ..core._population import SPLITS, population
 from ..core._screen import resolve
 from ..models.base._fitting import SETUP, check_tried, fit_model
 from ..models.base._registry import model_class
-from ._choice import Choice, best, check_inner, measured, tell, tell_of_embedding
+from ._choice import Choice, best, check_inner, measured
+from ._choice_notices import tell, tell_of_embedding
 from ._grid import in_words, merged, read_grid
 from ._inner_error import InnerError
 from ._shallow import shallow
