@@ -81,11 +81,9 @@ def integrate(
     n_steps
         Number of equal steps, if there is no `grid`.
     grid
-        (n + 1,) increasing times, see :func:`time_grid`. ``"dopri5"`` uses only the first and the
-        last.
+        (n + 1,) increasing times, see :func:`time_grid`. ``"dopri5"`` uses only the two ends.
     reverse
-        Whether to go from the last time to the first: from perturbed cells back to their state
-        before.
+        Whether to go from the last time to the first: from perturbed cells to what they were.
     last
         Another fixed-step method for the last step. Use ``"euler"`` if the field has no value at
         the end, as for a network that predicts the target. Not used by ``"dopri5"``.
