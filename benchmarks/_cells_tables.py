@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from predict import COPY, FLOOR
+from _screens import COPY, FLOOR
 
 from shoal.models.base._registry import names
 

@@ -3,7 +3,7 @@
     python benchmarks/ablations.py [--model flow] [--data renge kang] [--split perturbation_context] [--seeds 0 1 2]
                                    [--only "default" ...]
 
-Held-out conditions, scored as in `predict.py`: energy distance, Pearson correlations of the shift from the mean of the perturbed
+Held-out conditions, scored as in `_evaluate.py`: energy distance, Pearson correlations of the shift from the mean of the perturbed
 and from the controls, variance ratio and the error in the fraction of zeros, means over the seeds; and the energy distance of
 every seed. A variant of training is trained anew; those of generation, indented, use the network above them.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from _evaluate import exam
-from predict import DATA, FOLDER, Task, prepare
+from _screens import DATA, FOLDER, Task, prepare
 from threadpoolctl import threadpool_limits
 
 import shoal as sh

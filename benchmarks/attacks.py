@@ -22,8 +22,8 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 from _attacks import ATTACKS, HONEST, LAYER, Screen, dense
-from predict import FOLDER, RESULTS, Task
-from predict import prepare as read
+from _screens import FOLDER, RESULTS, Task
+from _screens import prepare as read
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from _cells_tables import told
 from _evaluate import SCORES, Exam, exam
-from predict import COPY, DATA, FLOOR, FOLDER, Task, contender, fitted, prepare
+from _screens import COPY, DATA, FLOOR, FOLDER, Task, contender, fitted, prepare
 from threadpoolctl import threadpool_limits
 
 import shoal as sh

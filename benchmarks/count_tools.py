@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 import anndata as ad
 import numpy as np
 import pandas as pd
-from predict import DATA, FOLDER, Task, fitted, prepare
+from _screens import DATA, FOLDER, Task, fitted, prepare
 from scipy import sparse
 
 import shoal as sh

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from predict import DATA, FOLDER, Task, fitted, prepare
+from _screens import DATA, FOLDER, Task, fitted, prepare
 from scipy import sparse
 
 import shoal as sh

@@ -1,225 +1,247 @@
-"""What the metrics can tell on real screens, and who leads on them: every screen, split and seed of `predict.py`.
+"""Who predicts held-out responses best: every baseline, and the networks that are named, on every real screen and split.
 
-    python benchmarks/judge.py [--data papalexi renge] [--split perturbation] [--models mean_shift flow] [--seeds 0 1 2]
-                               [--steps 3000] [--folder DIR] [--results DIR]
+    python benchmarks/judge.py [--data papalexi renge] [--split perturbation] [--models mean_shift flow] [--seeds 3 4 5]
+                               [--steps 3000] [--rows DIR] [--folder DIR] [--results DIR]
 
-`benchmarks/results/judge.csv` has one row for each screen, split, seed, contender and metric; contenders are the positive, the
-negative and the control copy, all baselines, and the networks that are named. Rows that it holds already are not computed
-again, so networks can be added later. `judge.md` has two tables: DRF and BDS of every metric on every screen and split (whether
-it can tell there at all), and the mean score of every contender: 0 as the reference of the kind of split, 1 as a second experiment.
+Each result is a file in the folder of rows (`shoal.benchmark.run`), written as soon as it is there; a call goes on where the last
+one stopped, and networks can be added later. The rows of version and seeds are then made into `benchmarks/results/judge.csv`
+(a row for each screen, split and contender), `judge_metrics.csv` (for each metric, whether it can tell there) and `judge.md`.
+`--models` without a name makes the tables alone. Seeds divide the screens, train the models and draw the halves of real cells.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from predict import DATA, FOLDER, RESULTS, Task, contender, fitted, prepare
+from _judge_page import page
+from _screens import (
+    DATA,
+    FOLDER,
+    RESULTS,
+    Task,
+    contender,
+    division,
+    preparation,
+    raw,
+    settings,
+)
 from threadpoolctl import threadpool_limits
 
 import shoal as sh
-from shoal.metrics._suite import SUITE
+from shoal.benchmark._files import read_row
 from shoal.models.base._registry import model_class, names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
     import anndata as ad
 
-KEY = ["data", "split", "seed", "contender", "steps", "version"]
-COLUMNS = [*KEY, "metric", "value", "drf", "bds", "discriminates", "skill", "seconds", "note"]
-SCORE = "score"
-FREE = "mean_shift"  # asked as the prediction where only baselines are; it predicts every split
+    from shoal.evaluation._rows import Row
+
+ROWS = Path(__file__).parent / "rows"
+SEEDS = [3, 4, 5]
+WITHOUT = "bbbc021"  # its licence forbids publishing what is derived from it
 
 
-def rows(task: Task, models: list[str], known: set[str]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the controls and the baselines, and those of each network, as far as they are not known."""
-    adata = prepare(task)
-    if set(models) & set(names("baseline")) - known:
-        start = time.perf_counter()
-        entry, note = judged(adata, task, FREE, baselines="auto")
-        each = entry["contenders"]["same_as"].drop("prediction") if entry else pd.Series(dtype=str)
-        for (
-            row,
-            further,
-        ) in each.items():  # of baselines that predict the same cells, each has a row
-            for called in filter(None, [row, *further.split(", ")]):
-                yield from lines(
-                    entry, row, seconds=time.perf_counter() - start, note="", called=called
-                )
-        reasons = (
-            entry["missing"].query("metric == '(all)' and condition == '(all)'")
-            if entry
-            else pd.DataFrame()
-        )
-        for row in reasons.itertuples():
-            yield {"contender": row.contender, "metric": SCORE, "note": row.reason}
-        if not entry:
-            yield {"contender": FREE, "metric": SCORE, "note": note}
-    for name in [
-        one for one in models if contender(one)[0] in names("network") and one not in known
-    ]:
-        start = time.perf_counter()
-        entry, note = judged(adata, task, name, baselines="auto")
-        if not entry:
-            yield {"contender": name, "metric": SCORE, "note": note}
-            continue
-        yield from lines(
-            entry, "prediction", seconds=time.perf_counter() - start, note="", called=name
-        )
+def known(task: Task) -> ad.AnnData:
+    """Return a screen without the genes that are off in every training cell, which no model can know."""
+    adata = raw(task)
+    sides = adata.copy()
+    sh.pp.split(sides, **division(task))
+    train = adata.X[(sides.obs["split"] == "train").to_numpy()]
+    return adata[:, np.asarray((train != 0).sum(axis=0)).ravel() > 0].copy()
 
 
-def judged(
-    adata: ad.AnnData, task: Task, name: str, *, baselines: str
-) -> tuple[dict[str, Any], str]:
-    """Return the evaluation of a model, or why there is none."""
+def spec(task: Task) -> dict[str, Any]:
+    """Return the benchmark of one screen, split and seed."""
     data = DATA[task.data]
     embedding = data.splits[task.split].embedding
-    try:
-        model = fitted(adata, name, embedding, steps=task.steps, seed=task.seed)
-        sh.tl.predict(adata, model, key_added="prediction", subset="test", rng=task.seed)
-        sh.tl.evaluate(
-            adata,
-            prediction="prediction",
-            baselines=baselines,
-            embedding=None if embedding == "one-hot" else embedding,
-            min_cells=max(4, data.least),
-            rng=task.seed,
-            key_added="judge",
-        )
-    except (KeyError, ValueError) as err:  # the table says why
-        return {}, str(err.args[0])
-    return adata.uns["judge"], ""
+
+    def screen() -> ad.AnnData:
+        return known(task)
+
+    return {
+        "data": {
+            task.data: {
+                "call": screen,
+                "perturbation_key": data.key,
+                "control": data.control,
+                **data.columns,
+                "prepare": preparation(task),
+            }
+        },
+        "splits": {task.split: division(task)},
+        "models": [
+            {
+                "name": contender(text)[0],
+                "label": text.replace(":", ", "),
+                "options": settings(text, embedding, steps=task.steps),
+            }
+            for text in task.models
+        ],
+        "seeds": [task.seed],
+        "evaluate": {"min_cells": max(4, data.least)},
+    }
 
 
-def lines(
-    entry: dict[str, Any], contender: str, *, seconds: float, note: str, called: str | None = None
-) -> Iterator[dict[str, Any]]:
-    """Yield a row for every metric, and one for the score."""
-    summary, own = entry["summary"], entry["contenders"].loc[contender]
-    about = {"contender": called or contender, "seconds": seconds, "note": note}
-    for metric, record in summary.iterrows():
-        skill = record["skill"] if contender == "prediction" else np.nan
-        told = {name: record[name] for name in ("drf", "bds", "discriminates")}
-        yield {**about, "metric": metric, "value": own[metric], **told, "skill": skill}
-    yield {**about, "metric": SCORE, "value": own["score"]}
+def read(folder: Path, seeds: Sequence[int]) -> list[Row]:
+    """Return all results of these seeds and this version, also those of other calls."""
+    paths = sorted(folder.glob("*/rows/*.json"))
+    found = [read_row(path.parents[1], path.stem, tell=True) for path in paths]
+    return [
+        row
+        for row in found
+        if row and row.versions.get("shoal") == sh.__version__ and row.seed in seeds
+    ]
 
 
-def read(path: Path) -> pd.DataFrame:
+def by_place(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
+    """Return (data, split) -> its rows, in the order of the screens; without places where all failed."""
+    places = [(data, split) for data in DATA for split in DATA[data].splits]
+    found = {place: [row for row in rows if (row.data, row.split) == place] for place in places}
+    return {place: own for place, own in found.items() if any(not row.note for row in own)}
+
+
+def board(rows: Sequence[Row]) -> pd.DataFrame:
+    """Return the leaderboard of one screen and split, from the best to the worst.
+
+    Columns are those of `shoal.benchmark.table` with the values of the metrics, and
+
+    beside
+        what the contender is beside the reference, beyond the interval: ``"better"``, ``"worse"``, ``"no different"``, or
+        ``"reference"`` for the reference itself, trained once more; ``""`` without an interval
+    by_seed
+        the score with each seed
+    verdict
+        why there is no score
+    responds
+        share of the seeds with which anything responds
+    note
+        why a contender predicts nothing
+    """
+    done = [row for row in rows if not row.note]
+    (reference, *_) = dict.fromkeys(row.reference for row in done)
+    known = {row.model for row in done} | {"control copy"}
+    table = sh.benchmark.table(
+        rows, against=reference if reference in known else None, show="value"
+    )
+    seeds = sorted({row.seed for row in done})
+    alone = {
+        seed: sh.benchmark.table([row for row in rows if row.seed == seed], n_boot=2)["score"]
+        for seed in seeds
+    }
+    scores = pd.DataFrame(alone).reindex(table.index)
+    net = table["achieved"] - table["harm"]
+    responds = {row.seed: row.responds for row in done}
+    none = table["score"].isna() & net.notna()
+    table = table.assign(
+        beside=[_beside(row, name, reference) for name, row in table.iterrows()],
+        by_seed=[_by_seed(own) for _, own in scores.iterrows()],
+        verdict=np.where(none, f"no score: beside {reference} too little is left to gain", ""),
+        responds=float(np.mean(list(responds.values()))),
+        note=pd.Series({row.model: row.note for row in rows if row.note})
+        .reindex(table.index)
+        .fillna(""),
+        version=sh.__version__,
+    )
+    order = table.assign(failed=net.isna(), by=table["score"].fillna(net))
+    return table.loc[
+        order.sort_values(["failed", "by"], ascending=[True, False], kind="stable").index
+    ]
+
+
+def _by_seed(scores: pd.Series) -> str:
+    return ", ".join(f"{seed}: {'–' if np.isnan(x) else f'{x:.2f}'}" for seed, x in scores.items())
+
+
+def _beside(row: pd.Series, name: str, reference: str) -> str:
+    if reference in (name, *row["same_as"].split(", ")):
+        return "reference"
+    scored = np.isfinite(row["score"])
+    low, high = (row["score_low"], row["score_high"]) if scored else (row["low"], row["high"])
+    if not np.isfinite([low, high]).all():
+        return ""
+    return "better" if low > 0 else "worse" if high < 0 else "no different"
+
+
+def telling(rows: Sequence[Row]) -> pd.DataFrame:
+    """Return for each metric its DRF and BDS, and the share of seeds with which it can tell, means over seeds."""
+    first = {row.seed: row.metrics for row in rows if not row.note}
+    lines = [
+        {"metric": metric, **{name: record[name] for name in ("drf", "bds", "discriminates")}}
+        for metrics in first.values()
+        for metric, record in metrics.items()
+    ]
     return (
-        pd.read_csv(path, dtype={"note": str, "version": str})
-        if path.exists()
-        else pd.DataFrame(columns=COLUMNS)
-    )
-
-
-def tables(done: pd.DataFrame) -> str:
-    """Return both tables: means over seeds."""
-    done = done[done["version"] == sh.__version__]
-    where = done["data"] + ", " + done["split"]
-    real = done[(done["contender"] == "positive control") & (done["metric"] != SCORE)].assign(
-        where=where
-    )
-    share = (
-        real.assign(tells=real["discriminates"].astype(float))
-        .groupby(["metric", "where"])[["drf", "bds", "tells"]]
+        pd.DataFrame(lines)
+        .astype({"drf": float, "bds": float, "discriminates": float})
+        .groupby("metric", sort=False)
         .mean()
     )
-    drf, bds, tells = (share[name] for name in ("drf", "bds", "tells"))
-    text = drf.round(2).astype(str) + ", " + bds.round(2).astype(str)
-    text = text.where(tells < 0.5, "**" + text + "**").where(drf.notna(), "–")
-    order = list(where.unique())
-    grid = text.unstack("where").reindex(
-        index=[name for name in SUITE if name in set(text.index.get_level_values(0))], columns=order
-    )
-    score = done[done["metric"] == SCORE].assign(where=where)
-    score["value"] = score["value"].astype(float)
-    board = score.groupby(["contender", "where"])["value"].mean().unstack("where")[order]
-    board.insert(0, "mean", board.mean(axis=1))
-    board.insert(1, "sets", board[order].notna().sum(axis=1))
-    board = board.sort_values(["sets", "mean"], ascending=False)
-    cells = board.map(lambda v: "–" if pd.isna(v) else f"{v:.2f}").assign(
-        sets=board["sets"].astype(str)
-    )
-    seeds = ", ".join(map(str, sorted(done["seed"].unique())))
-    return (
-        "# What metrics can tell on real screens\n\nDRF, BDS: means over seeds "
-        f"{seeds}; bold where the metric discriminates in most of them. The screens are subsets of genes.\n\n"
-        f"{markdown(grid)}\n\n# Scores\n\n0: the reference of that kind of split. 1: a second experiment. No number: the reference is nearly as good as that.\n\n"
-        f"{markdown(cells)}\n"
-    )
 
 
-def markdown(frame: pd.DataFrame) -> str:
-    head = [frame.index.name, *frame.columns]
-    body = [f"| {' | '.join(map(str, row))} |" for row in frame.reset_index().to_numpy()]
-    return "\n".join([f"| {' | '.join(map(str, head))} |", "|" + "---|" * len(head), *body])
+def written(tables: dict[tuple[str, str], pd.DataFrame], path: Path) -> pd.DataFrame:
+    """Write the tables of some places into a file, in place of what it says of these, and return all of it."""
+    new = [own.reset_index().assign(data=d, split=s) for (d, s), own in tables.items()]
+    if path.exists():
+        old = pd.read_csv(path, dtype={"version": str}, keep_default_na=False, na_values=[""])
+        kept = [(d, s) not in tables for d, s in zip(old["data"], old["split"], strict=True)]
+        new.insert(0, old[kept])
+    both = pd.concat([one for one in new if len(one)], ignore_index=True)
+    first = [name for name in ("data", "split", "contender", "metric") if name in both]
+    places = [(data, split) for data in DATA for split in DATA[data].splits]
+    at = [places.index(place) for place in zip(both["data"], both["split"], strict=True)]
+    both = both[first + [name for name in both if name not in first]]
+    both = both.iloc[np.argsort(at, kind="stable")].reset_index(drop=True)
+    both.to_csv(path, index=False, float_format="%.6g")
+    return both
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", nargs="+", choices=list(DATA))
+    splits = sorted({s for d in DATA.values() for s in d.splits})
+    simple = [name for name in names("baseline") if name != "control"]  # that is the control copy
     parser.add_argument(
-        "--split", nargs="+", choices=sorted({s for d in DATA.values() for s in d.splits})
+        "--data", nargs="+", choices=list(DATA), default=[d for d in DATA if d != WITHOUT]
     )
+    parser.add_argument("--split", nargs="+", choices=splits, default=splits)
     parser.add_argument(
-        "--models",
-        nargs="+",
-        default=names("baseline"),
-        help="names, a network's perhaps name:preset",
+        "--models", nargs="*", default=simple, help="a network's perhaps name:preset"
     )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument(
         "--steps", type=int, help="training steps of networks; their own default if left out"
     )
+    parser.add_argument("--rows", type=Path, default=ROWS)
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
     for name in given.models:
         model_class(contender(name)[0])  # says which there are
+    places = [(d, s) for d in given.data for s in DATA[d].splits if s in given.split]
+    for seed in given.seeds if given.models else ():
+        for data, split in places:
+            task = Task(data, split, seed, tuple(given.models), given.steps, given.folder)
+            folder = given.rows / f"{data} {split} {seed}".replace(" ", "_")
+            sh.benchmark.run(spec(task), folder=folder)
+            print(data, split, seed, flush=True)
+    rows = by_place(read(given.rows, given.seeds))
     given.results.mkdir(exist_ok=True, parents=True)
-    path = given.results / "judge.csv"
-    whole = Task("", "", 0, (), given.steps, given.folder)
-    for data in given.data or DATA:
-        for split in [s for s in DATA[data].splits if not given.split or s in given.split]:
-            for seed in given.seeds:
-                known = names_in(read(path), data, split, seed, given.steps)
-                task = replace(whole, data=data, split=split, seed=seed)
-                if not set(given.models) - known - {"control"}:
-                    continue
-                found = pd.DataFrame(list(rows(task, given.models, known)), columns=COLUMNS)
-                found[["data", "split", "seed", "version"]] = data, split, seed, sh.__version__
-                found["steps"] = np.where(
-                    found["contender"].isin(
-                        [m for m in given.models if contender(m)[0] in names("network")]
-                    ),
-                    given.steps or -1,
-                    0,
-                )
-                found.to_csv(path, mode="a", header=not path.exists(), index=False)
-                score = found[found["metric"] == SCORE].set_index("contender")["value"]
-                print(data, split, seed, score.dropna().round(3).to_dict(), flush=True)
-    text = tables(read(path))
+    boards = written(
+        {place: board(own) for place, own in rows.items()}, given.results / "judge.csv"
+    )
+    metrics = written(
+        {place: telling(own) for place, own in rows.items()}, given.results / "judge_metrics.csv"
+    )
+    text = page(boards, metrics, seeds=given.seeds)
     (given.results / "judge.md").write_text(text, encoding="utf-8")
     print(text)
-
-
-def names_in(done: pd.DataFrame, data: str, split: str, seed: int, steps: int | None) -> set[str]:
-    """Return the contenders whose rows are there."""
-    same = (
-        (done["data"] == data)
-        & (done["split"] == split)
-        & (done["seed"] == seed)
-        & (done["version"] == sh.__version__)
-    )
-    return set(done.loc[same & done["steps"].isin([0, steps or -1]), "contender"])
 
 
 if __name__ == "__main__":

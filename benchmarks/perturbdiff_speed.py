@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 import torch
 from _evaluate import exam
-from predict import FOLDER, Task, prepare
+from _screens import FOLDER, Task, prepare
 from threadpoolctl import threadpool_limits
 
 import shoal as sh

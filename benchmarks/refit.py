@@ -2,7 +2,7 @@
 
     python benchmarks/refit.py [--data kang renge] [--models flow] [--seeds 0 1] [--steps 300] [--val 0.2] [--folder DIR]
 
-The splits are those of `predict.py`, with a share of the units for validation. The figures are energy distances to held-out
+The splits are those of `_screens.py`, with a share of the units for validation. The figures are energy distances to held-out
 cells (see `_evaluate.py`):
 
 - `once`: trained without the conditions of validation; `once, share`: the same with `response_share`.
@@ -15,8 +15,8 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+import _screens
 import pandas as pd
-import predict
 from _evaluate import exam
 from threadpoolctl import threadpool_limits
 
@@ -33,12 +33,12 @@ SPLITS = {
 
 def row(data: str, model: str, seed: int, given: argparse.Namespace) -> dict[str, object]:
     """Return the energies of one network on one screen."""
-    about, name = predict.DATA[data], SPLITS[data]
+    about, name = _screens.DATA[data], SPLITS[data]
     split = about.splits[name]
     with_val = replace(split, options={**split.options, "val": given.val})
-    predict.DATA[data] = replace(about, splits={**about.splits, name: with_val})
-    adata = predict.prepare(predict.Task(data, name, seed, (model,), given.steps, given.folder))
-    predict.DATA[data] = about
+    _screens.DATA[data] = replace(about, splits={**about.splits, name: with_val})
+    adata = _screens.prepare(_screens.Task(data, name, seed, (model,), given.steps, given.folder))
+    _screens.DATA[data] = about
     test = exam(adata, least=about.least, by_dose=about.by_dose, seed=seed)
     embedding = {} if split.embedding == "one-hot" else {"embedding": split.embedding}
     found: dict[str, object] = {"data": data, "model": model, "seed": seed}
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--val", type=float, default=0.2)
-    parser.add_argument("--folder", type=Path, default=predict.FOLDER)
+    parser.add_argument("--folder", type=Path, default=_screens.FOLDER)
     given = parser.parse_args()
     rows = [
         row(data, model, seed, given)

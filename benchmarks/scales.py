@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from _screens import DATA, FOLDER, Data, Split, Task, fitted, prepare
 from anndata import read_h5ad
-from predict import DATA, FOLDER, Data, Split, Task, fitted, prepare
 
 from shoal.core._matrix import as_rows
 from shoal.core._population import population

@@ -25,8 +25,8 @@ from typing import Any
 import anndata as ad
 import numpy as np
 import pandas as pd
+from _screens import DATA, FOLDER, Task, fitted, prepare
 from counts import COPY
-from predict import DATA, FOLDER, Task, fitted, prepare
 from scipy import sparse
 
 import shoal as sh

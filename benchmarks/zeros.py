@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from predict import DATA, FOLDER, Task, prepare
+from _screens import DATA, FOLDER, Task, prepare
 
 from shoal.core._codes import members
 from shoal.core._population import population
