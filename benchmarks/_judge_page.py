@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from shoal._contenders import CONTROLS, COPY, POSITIVE
+from shoal._contenders import COPY, NEGATIVE, POSITIVE
 from shoal.metrics._suite import SUITE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+REFUSED = ("ValueError", "KeyError")  # what a model raises that cannot predict what is held out
+REAL = {
+    POSITIVE: "a second experiment",
+    NEGATIVE: "cells of other perturbations",
+    COPY: "unchanged controls",
+}
 ABOUT = """# Who predicts held-out responses best
 
 `python benchmarks/judge.py` (`--models flow perturbdiff conditional_monge` adds the networks), version {version}, seeds {seeds}. The
@@ -32,7 +38,7 @@ on the page "Leaderboard" of the docs.
 - **Achieved.** The way from knowing nothing (0) to a second experiment (1), before reference and harm are taken off. It stands in for
   the score where the reference leaves too little to gain.
 - **Against the best.** The score with 0 at the baseline that turned out best, which nobody knows beforehand.
-- **Energy.** Energy distance to the real cells. That of `positive control` is what a second experiment has.
+- **Energy.** Unbiased energy distance to the real cells. That of *a second experiment* is what a second experiment has.
 
 What was chosen on what. The reference goes by the kind of split. Baselines and networks have their default settings. Steps of training
 and the share of cells that responds are chosen within the training cells, by a trial that leaves conditions out. Test cells took part in
@@ -40,6 +46,10 @@ no choice here. The default settings themselves were found earlier on these scre
 screens in another way: many held-out conditions were held out with an earlier seed too, so that these splits are fresh and the
 screens are not. Genes that are off in every training cell are left out.
 """
+
+GLANCE = """Scores, means over seeds. **Bold**: better than the reference, beyond the interval; *slanted*: worse. In brackets: what is achieved,
+less the harm, where the reference leaves too little room for a score. Contenders are in the order of the mean of that. "better, worse":
+on how many screens and splits, of those with an interval."""
 
 
 def page(boards: pd.DataFrame, metrics: pd.DataFrame, *, seeds: Sequence[int]) -> str:
@@ -59,7 +69,7 @@ def page(boards: pd.DataFrame, metrics: pd.DataFrame, *, seeds: Sequence[int]) -
     return "\n".join(
         [
             ABOUT.format(version=version, seeds=", ".join(map(str, seeds))),
-            "## At a glance\n\nMean scores; **bold**: better than the reference, beyond the interval; *slanted*: worse. –: no score.\n",
+            f"## At a glance\n\n{GLANCE}\n",
             markdown(glance(boards)),
             *(f"\n## {data}, {split}\n\n{place(own)}" for (data, split), own in places),
             "\n## Which metrics can tell\n\nDRF, BDS: means over seeds; bold where the metric tells a second experiment from knowing "
@@ -72,36 +82,41 @@ def page(boards: pd.DataFrame, metrics: pd.DataFrame, *, seeds: Sequence[int]) -
 
 def glance(boards: pd.DataFrame) -> pd.DataFrame:
     """Return contenders x places: scores. Contenders that predict the same cells have a row each."""
-    said = boards.assign(text=[_emphasis(row) for _, row in boards.iterrows()])
-    names = said["same_as"].fillna("").str.split(", ")
-    said["contender"] = [
-        [name, *filter(None, more)] for name, more in zip(said["contender"], names, strict=True)
-    ]
-    said["place"] = said["data"] + ", " + said["split"]
-    said = said.explode("contender").drop_duplicates(["place", "contender"])
-    grid = said.pivot(index="contender", columns="place", values="text")[
-        list(dict.fromkeys(said["place"]))
-    ]
-    scores = said.groupby("contender")["score"].agg(["count", "mean"])
-    order = scores.sort_values(["count", "mean"], ascending=False).index
-    grid.insert(
-        0,
-        "mean (of so many)",
-        [
-            f"{row['mean']:.2f} ({row['count']:.0f})"
-            for _, row in scores.reindex(grid.index).iterrows()
-        ],
+    said = boards.assign(
+        place=boards["data"] + ", " + boards["split"],
+        text=[_at_a_glance(row) for _, row in boards.iterrows()],
+        net=boards["achieved"] - boards["harm"],
+        called=[_names(row) for _, row in boards.iterrows()],
     )
-    return grid.reindex(order).fillna("–")
+    said = said.explode("called").drop_duplicates(["place", "called"]).rename_axis(None)
+    places = list(dict.fromkeys(said["place"]))
+    grid = said.pivot(index="called", columns="place", values="text")[places].fillna("–")
+    each = said.groupby("called")
+    counts = [
+        each["beside"].agg(lambda own, word=word: (own == word).sum())
+        for word in ("better", "worse")
+    ]
+    grid.insert(0, "better, worse", counts[0].astype(str) + ", " + counts[1].astype(str))
+    order = each["net"].agg(["count", "mean"]).sort_values(["count", "mean"], ascending=False)
+    return grid.reindex(order.index).rename(index=_shown).rename_axis("contender")
 
 
-def _emphasis(row: pd.Series) -> str:
-    if not np.isfinite(row["score"]):
+def _names(row: pd.Series) -> list[str]:
+    further = row["same_as"] if isinstance(row["same_as"], str) else ""
+    return [row["contender"], *filter(None, further.split(", "))]
+
+
+def _shown(name: str) -> str:
+    return f"*{REAL[name]}*" if name in REAL else name
+
+
+def _at_a_glance(row: pd.Series) -> str:
+    if np.isnan(row["achieved"]):
         return "–"
-    mark = {"better": "**", "worse": "*"}.get(
-        row["beside"] if isinstance(row["beside"], str) else "", ""
-    )
-    return f"{mark}{row['score']:.2f}{mark}"
+    mark = {"better": "**", "worse": "*"}.get(row["beside"], "")
+    scored = np.isfinite(row["score"])
+    text = _number(row["score"]) if scored else f"({_number(row['achieved'] - row['harm'])})"
+    return f"{mark}{text}{mark}"
 
 
 def place(board: pd.DataFrame) -> str:
@@ -120,7 +135,7 @@ def place(board: pd.DataFrame) -> str:
     ]
     table = pd.DataFrame(
         {
-            "contender": [_named(row) for _, row in made.iterrows()],
+            "contender": [_named(row, seeds) for _, row in made.iterrows()],
             "score": made["score"].map(_number).to_numpy(),
             "interval": [
                 _interval(row["score_low"], row["score_high"]) for _, row in made.iterrows()
@@ -138,24 +153,29 @@ def place(board: pd.DataFrame) -> str:
     ).set_index("contender")
     if seeds == 1:
         table = table.drop(columns="by seed")
-    failed = board[(board["results"] < seeds) & ~board["contender"].isin(CONTROLS)]
-    silent = [
-        f"- `{row['contender']}` predicts nothing with {seeds - int(row['results'])} of {seeds} seeds: "
-        f"{shorten(str(row['note']), 160, placeholder=' ...')}"
-        for _, row in failed[failed["note"].notna() & (failed["note"] != "")].iterrows()
-    ]
-    return "\n".join([" ".join(lines), "", markdown(table), *([""] if silent else []), *silent])
+    return "\n".join([" ".join(lines), "", markdown(table), *_silent(board)])
 
 
-def _named(row: pd.Series) -> str:
-    words = {POSITIVE: "a second experiment", COPY: "unchanged controls"}
-    name = (
-        f"*{words.get(row['contender'], row['contender'])}*"
-        if row["contender"] in CONTROLS
-        else row["contender"]
+def _silent(board: pd.DataFrame) -> list[str]:
+    """Return who predicts nothing: who says that it cannot, and who failed in another way."""
+    failed = board[board["achieved"].isna() & board["note"].notna()]
+    refused = failed["note"].str.startswith(REFUSED)
+    said = (
+        [f"Cannot predict this: {', '.join(failed['contender'][refused])}."]
+        if refused.any()
+        else []
     )
-    further = row["same_as"] if isinstance(row["same_as"], str) else ""
-    return f"{name} (= {further})" if further else name
+    said += [
+        f"{row['contender']} failed: {shorten(row['note'], 160, placeholder=' ...')}"
+        for _, row in failed[~refused].iterrows()
+    ]
+    return [line for one in said for line in ("", one)]
+
+
+def _named(row: pd.Series, seeds: int) -> str:
+    first, *further = map(_shown, _names(row))
+    lacking = f", {row['results']:.0f} of {seeds} seeds" if row["results"] < seeds else ""
+    return (f"{first} (= {', '.join(further)})" if further else first) + lacking
 
 
 def _number(value: float) -> str:

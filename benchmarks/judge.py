@@ -32,6 +32,7 @@ from _screens import (
 from threadpoolctl import threadpool_limits
 
 import shoal as sh
+from shoal._contenders import COPY, POSITIVE
 from shoal.benchmark._files import read_row
 from shoal.models.base._registry import model_class, names
 
@@ -112,8 +113,8 @@ def board(rows: Sequence[Row]) -> pd.DataFrame:
     Columns are those of `shoal.benchmark.table` with the values of the metrics, and
 
     beside
-        what the contender is beside the reference, beyond the interval: ``"better"``, ``"worse"``, ``"no different"``, or
-        ``"reference"`` for the reference itself, trained once more; ``""`` without an interval
+        what a contender is beside the reference, beyond the interval: ``"better"``, ``"worse"``, ``"no different"``, or
+        ``"reference"`` for the reference itself, trained once more; ``""`` without an interval and for a second experiment
     by_seed
         the score with each seed
     verdict
@@ -125,7 +126,7 @@ def board(rows: Sequence[Row]) -> pd.DataFrame:
     """
     done = [row for row in rows if not row.note]
     (reference, *_) = dict.fromkeys(row.reference for row in done)
-    known = {row.model for row in done} | {"control copy"}
+    known = {row.model for row in done} | {COPY}
     table = sh.benchmark.table(
         rows, against=reference if reference in known else None, show="value"
     )
@@ -159,6 +160,8 @@ def _by_seed(scores: pd.Series) -> str:
 
 
 def _beside(row: pd.Series, name: str, reference: str) -> str:
+    if name == POSITIVE:
+        return ""
     if reference in (name, *row["same_as"].split(", ")):
         return "reference"
     scored = np.isfinite(row["score"])

@@ -34,7 +34,7 @@ OLD = (
     "These scores were made before the reference was fixed: 0 is the baseline that turned out best, "
     "and there are no intervals."
 )
-TITLES = {"judge": "Scores on real screens", "predict": "Distances to real cells"}
+TITLES = {"judge": "Scores on real screens"}
 HINTS = {
     "score": "0: as good as the reference; 1: as good as a second experiment",
     "interval": "95 % interval of the score: perturbations and random halves are drawn again",
