@@ -12,8 +12,9 @@ from shoal.core._population import population
 from shoal.core._screen import resolve
 from shoal.core._split_units import BY
 from shoal.evaluation._reference import reference_name, reference_taken
+from shoal.evaluation._scorer import Scorer
 
-from .tasks import evaluated, screen
+from .tasks import TWINS, evaluated, screen
 
 ENERGY = {"metrics": ["energy", "pearson_delta"], "n_draws": 2}
 
@@ -115,6 +116,25 @@ def test_the_chain():
     assert reference_taken("nearest", {}, {"nearest": "no vectors"})[0] == ""
     same = {"mean_shift": "mean_shift", "own_shift": "mean_shift"}
     assert reference_taken("own_shift", same, {}) == ("mean_shift", "")
+
+
+def test_what_stands_in_for_it_does_not_depend_on_who_else_is_scored():
+    """Sums of parts that were never measured: the mean shift stands in, also if nobody asked for it."""
+    adata = sh.ds.simulate(n_perturbations=8, n_cells=60, n_genes=60, rng=0)
+    perturbations = adata.obs["perturbation"].astype(str)
+    kinds = sorted(set(perturbations) - {"control"})
+    names = dict(zip(kinds[-2:], ("A+B", "C+D"), strict=True))
+    adata.obs["perturbation"] = pd.Categorical(perturbations.replace(names))
+    sh.pp.annotate(adata, "perturbation", control="control", sep="+")
+    sh.pp.split(adata, by="combination", test=0.9, parts_seen=0, rng=0)
+    sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_comps=8)
+    sh.tl.predict(adata, sh.tl.fit(adata, "perturbed_mean"), key_added=TWINS, subset="test")
+    asked = {"n_comps": 8}
+    for baselines in ("auto", ["perturbed_mean"]):
+        entry = evaluated(adata, baselines=baselines, overwrite=True, **ENERGY | asked)
+        assert entry["params"]["reference"] == "mean_shift", baselines
+        assert "mean_shift" in entry["params"]["baselines"]
+    assert Scorer(adata, seed=0, **ENERGY | asked)._scores.reference == "mean_shift"
 
 
 def test_an_unknown_one_is_refused():

@@ -10,6 +10,7 @@ import numpy as np
 from .._contenders import COPY
 from .._logging import progress
 from ..models.base._fitting import fit_baseline
+from ._reference import NEXT
 from ._same_cells import fingerprint, same
 from ._task import rows_predicted, take
 
@@ -50,6 +51,7 @@ def baseline_predictions(
     baselines: Sequence[str],
     *,
     embedding: str | pd.DataFrame | None,
+    reference: str = "",
 ) -> Iterator[BaselinePrediction]:
     """Fit baselines one at a time, and predict the conditions of some tasks.
 
@@ -66,6 +68,9 @@ def baseline_predictions(
         Names of the baselines.
     embedding
         Vectors of the perturbations, for the baselines that use them.
+    reference
+        Name of the baseline that is the reference. If it predicts nothing, the one that stands in
+        for it is fitted too.
 
     Yields
     ------
@@ -74,12 +79,16 @@ def baseline_predictions(
     seen: dict[str, tuple[bool, Floats]] = {}
     task, asked = tasks[0], rows_predicted(tasks)
     subset = np.isin(np.arange(task.cells.rows.shape[0]), asked)
-    for name in progress(list(baselines), desc="baselines"):
+    waiting = list(baselines)
+    for name in progress(waiting, desc="baselines"):
         try:
             model = fit_baseline(task.cells, name, embedding=embedding, rng=task.seed)
             rows, values, source = model.twins(task.cells, subset=subset, rng=task.seed)
         except (KeyError, ValueError) as err:
             yield BaselinePrediction(name, str(err.args[0]))
+            if name == reference:
+                reference = NEXT.get(name, COPY)
+                waiting += [reference] if reference not in (*waiting, COPY) else []
             continue
         made = tuple(one.populations(rows, values) for one in tasks)
         transductive = model.vocabulary.transductive

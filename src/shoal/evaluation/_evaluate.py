@@ -165,7 +165,14 @@ def evaluate(
         scores = Scores(tasks, metrics, seed=seed)
         scores.add(PREDICTION, made, transductive=given.transductive)
     _add_controls(scores, external, counts, copy=settings.baselines is not None)
-    for found in baseline_predictions(tasks, baselines, embedding=settings.embedding):
+    asked = []
+    for found in baseline_predictions(
+        tasks,
+        baselines,
+        embedding=settings.embedding,
+        reference=fixed if external is None else "",
+    ):
+        asked.append(found.name)
         if isinstance(found.made, str):
             logger.info("%s is left out: %s", found.name, found.made)
             scores.refuse(found.name, found.made)
@@ -175,7 +182,7 @@ def evaluate(
             scores.add(found.name, found.made, transductive=found.transductive)
     if scores.same:
         logger.info("the same predicted cells, scored once: %s", "; ".join(scores.in_words()))
-    rivals = [name for name in baselines if name not in scores.refused]
+    rivals = [name for name in asked if name not in scores.refused]
     alone = external is None and settings.baselines is not None and not rivals
     seen = split == "val" and isinstance(given, Beside) and is_refitted(adata, given.name)
     cautions = (

@@ -92,7 +92,9 @@ class Scorer:
         self._known: list[dict[str, Any]] = []
         self._scores = Scores(self._tasks, chosen, seed=drawn)
         add_calibrating(self._scores)
-        for found in baseline_predictions(self._tasks, baselines, embedding=embedding):
+        for found in baseline_predictions(
+            self._tasks, baselines, embedding=embedding, reference=fixed
+        ):
             if isinstance(found.made, str):
                 self._scores.refuse(found.name, found.made)
             elif found.same_as:
