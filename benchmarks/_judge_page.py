@@ -123,10 +123,12 @@ def place(board: pd.DataFrame) -> str:
     """Return what is said of one screen and split."""
     made = board[board["achieved"].notna()]
     seeds = int(made["results"].max())
-    lines = [f"Reference: `{made['reference'].iloc[0]}`, {seeds} seed{'s' if seeds > 1 else ''}."]
+    of_seeds = f"{seeds} seed{'s' if seeds > 1 else ''}"
+    lines = [f"Reference: `{made['reference'].iloc[0]}`, {of_seeds}."]
     responds = float(made["responds"].iloc[0])
     if responds < 1:
         part = "" if responds == 0 else f" with {(1 - responds) * seeds:.0f} of {seeds} seeds"
+        lines = [f"{of_seeds[0].upper()}{of_seeds[1:]}."] if responds == 0 else lines
         lines.append(f"**Nothing responds here{part}: unchanged controls are the right answer.**")
     reasons = dict.fromkeys(made["verdict"].dropna().loc[lambda said: said != ""])
     lines += [
@@ -151,8 +153,8 @@ def place(board: pd.DataFrame) -> str:
             .to_numpy(),
         }
     ).set_index("contender")
-    if seeds == 1:
-        table = table.drop(columns="by seed")
+    idle = ["by seed"] * (seeds == 1) + ["beside the reference"] * (responds == 0)
+    table = table.drop(columns=idle)
     return "\n".join([" ".join(lines), "", markdown(table), *_silent(board)])
 
 

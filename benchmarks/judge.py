@@ -114,7 +114,8 @@ def board(rows: Sequence[Row]) -> pd.DataFrame:
 
     beside
         what a contender is beside the reference, beyond the interval: ``"better"``, ``"worse"``, ``"no different"``, or
-        ``"reference"`` for the reference itself, trained once more; ``""`` without an interval and for a second experiment
+        ``"reference"`` for the reference itself, trained once more; ``""`` without an interval, for a second
+        experiment, and where nothing responds
     by_seed
         the score with each seed
     verdict
@@ -130,17 +131,19 @@ def board(rows: Sequence[Row]) -> pd.DataFrame:
     table = sh.benchmark.table(
         rows, against=reference if reference in known else None, show="value"
     )
-    seeds = sorted({row.seed for row in done})
     alone = {
-        seed: sh.benchmark.table([row for row in rows if row.seed == seed], n_boot=2)["score"]
-        for seed in seeds
+        seed: _scores([row for row in rows if row.seed == seed])
+        for seed in {row.seed for row in done}
     }
-    scores = pd.DataFrame(alone).reindex(table.index)
+    scores = pd.DataFrame(alone).sort_index(axis=1).reindex(table.index)
     net = table["achieved"] - table["harm"]
     responds = {row.seed: row.responds for row in done}
     none = table["score"].isna() & net.notna()
     table = table.assign(
-        beside=[_beside(row, name, reference) for name, row in table.iterrows()],
+        beside=[
+            _beside(row, name, reference) if any(responds.values()) else ""
+            for name, row in table.iterrows()
+        ],
         by_seed=[_by_seed(own) for _, own in scores.iterrows()],
         verdict=np.where(none, f"no score: beside {reference} too little is left to gain", ""),
         responds=float(np.mean(list(responds.values()))),
@@ -153,6 +156,14 @@ def board(rows: Sequence[Row]) -> pd.DataFrame:
     return table.loc[
         order.sort_values(["failed", "by"], ascending=[True, False], kind="stable").index
     ]
+
+
+def _scores(rows: Sequence[Row]) -> pd.Series:
+    """Return the scores of all contenders, those that are shown in the row of another too."""
+    table = sh.benchmark.table(rows, n_boot=2)
+    named = [[name, *filter(None, same.split(", "))] for name, same in table["same_as"].items()]
+    pairs = zip(named, table["score"], strict=True)
+    return pd.Series({name: score for several, score in pairs for name in several})
 
 
 def _by_seed(scores: pd.Series) -> str:

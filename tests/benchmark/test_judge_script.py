@@ -92,7 +92,10 @@ def test_the_page_says_who_cannot_predict_and_who_has_fewer_seeds(rng):
     assert "*unchanged controls*" in text
     assert "Nothing responds" not in text
     rows = [replace(row, responds=False) for row in results(rng)]
-    assert "**Nothing responds here: unchanged controls are the right answer.**" in page_of(rows)
+    text = page_of(rows)
+    assert "**Nothing responds here: unchanged controls are the right answer.**" in text
+    assert "| 1, 0 |" not in text
+    assert "Reference:" not in text
 
 
 def test_failures_that_are_no_refusals_are_told(rng):
@@ -112,6 +115,7 @@ def test_contenders_of_the_same_cells_have_a_line_each_at_a_glance(rng):
     grid = _judge_page.glance(boards.reset_index().assign(data="a", split="b"))
     assert grid.loc["twin"].tolist() == grid.loc["flow"].tolist()
     assert grid.loc["flow", "better, worse"] == "1, 0"
+    assert boards.loc["flow", "by_seed"].count("–") == 0
 
 
 def test_only_rows_of_this_version_and_these_seeds_are_read(rng, tmp_path):
