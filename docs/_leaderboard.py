@@ -229,9 +229,10 @@ def _section(board: Board) -> str:
 def _glance(rows: pd.DataFrame) -> str:
     """Return the table of mean scores: contenders by screens and splits.
 
-    Scores are bold where their interval lies above 0, and pale where it lies below.
+    Scores are bold where their interval lies above 0, and pale where it lies below. Contenders that
+    predict the same cells as another have a line of their own.
     """
-    several = rows.reindex(columns=["score", "score_low", "score_high"])
+    several = _with_same_cells(rows).reindex(columns=["score", "score_low", "score_high"])
     means = several.groupby(level=["contender", "data", "split"], sort=False).mean()
     grid = means["score"].unstack(["data", "split"])
     places = list(dict.fromkeys((row[0], row[1]) for row in rows.index))
@@ -251,6 +252,14 @@ def _glance(rows: pd.DataFrame) -> str:
             cells.append(_number(values[place], side=side))
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return _wrapped(head, lines, "Mean scores", "lb-glance")
+
+
+def _with_same_cells(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows, and again those of contenders that are shown in the row of another."""
+    further = rows.get("same_as", pd.Series("", index=rows.index)).fillna("").str.split(", ")
+    names = [[own, *filter(None, more)] for own, more in zip(_names(rows), further, strict=True)]
+    several = rows.reset_index(["contender"]).assign(contender=names).explode("contender")
+    return several.set_index("contender", append=True).reorder_levels(PLACE)
 
 
 def _table(board: Board) -> str:

@@ -69,6 +69,15 @@ def test_a_row_is_the_mean_over_seeds_with_its_interval(tmp_path):
     assert broken[4:] == ["–", "", "–", "own_shift", "0", "–", "1.0", "it broke"]
 
 
+def test_at_a_glance_contenders_of_the_same_cells_have_a_line_each(tmp_path):
+    rows = scored(same_as=["", "", "additive, mean_shift", "additive, mean_shift", "", ""])
+    found = board(rows, tmp_path)
+    glance = leaderboard.page([found]).split("Every result")[0]
+    names = re.findall(r"<tr><td>(.*?)</td>", glance)
+    assert sorted(names) == ["additive", "flow", "mean_shift", "own_shift"]
+    assert len(found.rows) == 3
+
+
 def test_one_metric_a_row_or_one_a_column_are_the_same(tmp_path):
     rows = scored().drop(columns="note")
     rows["energy"] = np.arange(6.0)
