@@ -49,7 +49,7 @@ screens are not. Genes that are off in every training cell are left out.
 
 GLANCE = """Scores, means over seeds. **Bold**: better than the reference, beyond the interval; *slanted*: worse. In brackets: what is achieved,
 less the harm, where the reference leaves too little room for a score. Contenders are in the order of the mean of that. "better, worse":
-on how many screens and splits, of those with an interval."""
+on how many screens and splits, of those with an interval. °: fewer seeds than the others, so compare with "by seed" below."""
 
 
 def page(boards: pd.DataFrame, metrics: pd.DataFrame, *, seeds: Sequence[int]) -> str:
@@ -82,6 +82,8 @@ def page(boards: pd.DataFrame, metrics: pd.DataFrame, *, seeds: Sequence[int]) -
 
 def glance(boards: pd.DataFrame) -> pd.DataFrame:
     """Return contenders x places: scores. Contenders that predict the same cells have a row each."""
+    most = boards.groupby(["data", "split"])["results"].transform("max")
+    boards = boards.assign(most=most)
     said = boards.assign(
         place=boards["data"] + ", " + boards["split"],
         text=[_at_a_glance(row) for _, row in boards.iterrows()],
@@ -116,7 +118,7 @@ def _at_a_glance(row: pd.Series) -> str:
     mark = {"better": "**", "worse": "*"}.get(row["beside"], "")
     scored = np.isfinite(row["score"])
     text = _number(row["score"]) if scored else f"({_number(row['achieved'] - row['harm'])})"
-    return f"{mark}{text}{mark}"
+    return f"{mark}{text}{mark}{'°' if row['results'] < row['most'] else ''}"
 
 
 def place(board: pd.DataFrame) -> str:

@@ -89,6 +89,7 @@ def test_the_page_says_who_cannot_predict_and_who_has_fewer_seeds(rng):
     text = page_of(results(rng))
     assert "Cannot predict this: silent." in text
     assert "late, 1 of 2 seeds" in text
+    assert [line.count("°") for line in text.split("\n") if line.startswith("| late |")] == [1]
     assert "*unchanged controls*" in text
     assert "Nothing responds" not in text
     rows = [replace(row, responds=False) for row in results(rng)]
