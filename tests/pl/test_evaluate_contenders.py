@@ -268,6 +268,7 @@ def test_suites_of_other_packages_have_no_controls_to_colour_by(suite):
     sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="made")
     sh.tl.evaluate(adata, prediction="made", suite=suite, baselines=["perturbed_mean"])
     ax = sh.pl.leaderboard(adata)
-    assert rows(ax)[0] == "prediction" and "perturbed_mean" in rows(ax)
+    assert rows(ax)[0] == "prediction"
+    assert "perturbed_mean" in rows(ax)
     assert np.isfinite(adata.uns["evaluation"]["contenders"].iloc[:, -1].astype(float)).any()
     assert len(set(grid(ax, "colour")[:, 2:].ravel())) == 1
