@@ -40,6 +40,7 @@ def commands(screen, out):
     spec.write_text("{}")
     return {
         "coherence": ([str(screen), *NEEDED, "-o", str(out)], _report, "analyse"),
+        "evaluate": ([str(screen), str(screen), "-o", str(out)], sh.tl, "evaluate"),
         "export": ([str(screen), "--vcc", str(out)], sh.tl, "export_vcc"),
         "report": ([str(screen), "-o", str(out)], sh.tl, "report"),
         "benchmark": ([str(spec), "-o", str(out)], _run, "leaderboard"),

@@ -257,3 +257,18 @@ def test_rows_of_several_names_say_them_all(judged):
     (line,) = sh.pl.strata(judged, "energy", contenders=["third_rule"]).lines[:1]
     (row,) = sh.pl.strata(judged, "energy", contenders=[best]).lines[:1]
     np.testing.assert_array_equal(line.get_ydata(), row.get_ydata())
+
+
+@pytest.mark.parametrize("suite", ["cell_eval", "vcc", "systema"])
+def test_suites_of_other_packages_have_no_controls_to_colour_by(suite):
+    adata = sh.ds.simulate(n_perturbations=6, n_cells=30, n_genes=60, rng=0)
+    sh.pp.annotate(adata, "perturbation", control="control")
+    sh.pp.prepare(adata, normalize="log1p", n_comps=5)
+    sh.pp.split(adata, by="perturbation", test=0.4)
+    sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="made")
+    sh.tl.evaluate(adata, prediction="made", suite=suite, baselines=["perturbed_mean"])
+    ax = sh.pl.leaderboard(adata)
+    assert rows(ax)[0] == "prediction"
+    assert "perturbed_mean" in rows(ax)
+    assert np.isfinite(adata.uns["evaluation"]["contenders"].iloc[:, -1].astype(float)).any()
+    assert len(set(grid(ax, "colour")[:, 2:].ravel())) == 1

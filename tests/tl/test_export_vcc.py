@@ -79,6 +79,18 @@ def test_the_file_holds_the_predicted_counts_and_the_measured_controls(measured,
     assert [p.name for p in tmp_path.iterdir()] == ["a.h5ad"]
 
 
+def test_the_file_is_scored_as_the_layer_is(measured, tmp_path):
+    """Its column and its control label are those of the challenge, not those of the screen."""
+    chosen = measured[measured.obs["context"] == "x"].copy()
+    path = sh.tl.export_vcc(chosen, out=tmp_path / "a.h5ad", context="x")
+    tables = []
+    for prediction in ("predicted", str(path)):
+        options = {"suite": "vcc2026", "split": None, "baselines": None, "overwrite": True}
+        sh.tl.evaluate(chosen, prediction=prediction, **options)
+        tables.append(chosen.uns["evaluation"]["table"])
+    pd.testing.assert_frame_equal(*tables)
+
+
 def test_cells_of_a_model_and_controls_of_the_screen_give_the_same_file(measured, tmp_path):
     beside = sh.tl.export_vcc(measured, out=tmp_path / "a.h5ad", context="x")
     alone = predicted_alone(measured)

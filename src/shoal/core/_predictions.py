@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "perturbation_predictions/1"
 PREDICTED = "_predicted"  # obs: after the name of a prediction, which rows were predicted
+VCC_COLUMN, VCC_CONTROL = "target", "non-targeting"  # labels of the Virtual Cell Challenge
 SOURCE = "_source"  # obs: after the name of a prediction, the cell that each row starts from
 
 

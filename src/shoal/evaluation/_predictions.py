@@ -20,6 +20,8 @@ from ..core._population import population
 from ..core._predictions import (
     PREDICTED,
     SOURCE,
+    VCC_COLUMN,
+    VCC_CONTROL,
     column_of,
     is_transductive,
     prediction_slot,
@@ -220,8 +222,15 @@ def _strange(name: str, strange: Sequence[str]) -> str:
 
 
 def _given(screen: Screen, cells: AnnData) -> Population:
-    """Return predicted cells in the columns of the screen that conditions are made of."""
+    """Return predicted cells in the columns of the screen that conditions are made of.
+
+    A file for the scorer of the Virtual Cell Challenge has a column and a control label of its own.
+    """
     unique_genes(cells, name="prediction")
+    if screen.perturbation_key not in cells.obs and VCC_COLUMN in cells.obs:
+        screen = replace(
+            screen, perturbation_key=VCC_COLUMN, control=(*screen.control, VCC_CONTROL)
+        )
     for key in (screen.perturbation_key, screen.context_key, screen.dose_key):
         if key is not None:
             key_in(key, cells.obs.columns, where="prediction.obs")

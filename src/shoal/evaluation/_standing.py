@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ._scores import Scores
 
 N_BOOT = 2000
+SHOWN = 0.005  # least harm that is told of: less is 0.00 in print
 COLUMNS = ("score", "score_low", "score_high", "achieved", "harm", "score_best")
 NOTHING = "nothing to predict here: unchanged controls are the right answer"
 
@@ -130,7 +131,7 @@ class Standing:
 
     def _harm_in_words(self) -> str:
         harm = self.judged.harm[0, self.contenders.names.index(PREDICTION)]
-        if harm <= 0:
+        if harm < SHOWN:
             return ""
         return f"; it loses {harm:.2f} by being worse than unchanged controls"
 
@@ -138,6 +139,6 @@ class Standing:
         """Say whether the prediction invents something."""
         at = self.contenders.names.index(PREDICTION)
         harm, net = self.judged.harm[0, at], self.judged.score[0, at]
-        if harm > 0:
+        if harm >= SHOWN:
             return f"invents a response, which is worse ({net:.2f}; {COPY} 0)"
         return "is no worse than these"

@@ -122,7 +122,8 @@ def positions(result: dict[str, Any], summary: pd.DataFrame) -> pd.DataFrame:
     """Return where predictions lie between the two controls, predictions x metrics.
 
     A position is (loss⁻ - loss) / (loss⁻ - loss⁺) of mean losses, cut off at -1 and 1.
-    It is 0 for the negative control, 1 for the positive one, NaN where the two do not differ.
+    It is 0 for the negative control, 1 for the positive one, NaN where the two do not differ, or
+    where there are none, as in the suites of other packages.
     """
     found = {metric: _positions(result, str(metric), row) for metric, row in summary.iterrows()}
     return pd.DataFrame(found).reindex(
@@ -139,6 +140,8 @@ def _positions(result: dict[str, Any], metric: str, row: pd.Series) -> pd.Series
     else:
         values = result["contenders"][metric].to_numpy(float)
         owner = result["contenders"].index.astype(str).to_numpy()
+    if POSITIVE not in owner:
+        return pd.Series(np.nan, index=dict.fromkeys(owner))
     lost = pd.Series(as_loss(values, row)).groupby(owner).mean()
     bottom = lost[negative_of(result, metric)]
     room = bottom - lost[POSITIVE]

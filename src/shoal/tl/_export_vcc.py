@@ -15,7 +15,7 @@ from .._staging import file_at, staged
 from .._validate import file_key, flag, get_adata, listed, some
 from ..core._counts import counts_of
 from ..core._population import population
-from ..core._predictions import skipped_by
+from ..core._predictions import VCC_COLUMN, VCC_CONTROL, skipped_by
 from ..core._screen import resolve
 from ._predicted_cells import IN_X, MAKE_COUNTS, controls_of, labels_of, meant, twins_of
 
@@ -49,8 +49,8 @@ def export_vcc(
     dose: float | None = None,
     genes: Sequence[str] | None = None,
     perturbations: Sequence[str] | None = None,
-    perturbation_column: str = "target",
-    control_label: str = "non-targeting",
+    perturbation_column: str = VCC_COLUMN,
+    control_label: str = VCC_CONTROL,
     overwrite: bool = False,
     mod: str | None = None,
 ) -> Path:

@@ -146,7 +146,7 @@ def fit(
     Of the settings of a baseline, the one is taken that predicts left out conditions best:
 
     >>> sh.pp.split(adata, by="perturbation", test=0.25, rng=0)
-    >>> model = sh.tl.fit(adata, "matching_mean", tune={"config": {"k": [1, 3]}})
+    >>> model = sh.tl.fit(adata, "matching_mean", tune={"config": {"shrink": [True, False]}})
     """
     from ..models.base._fitting import fit_model
 
