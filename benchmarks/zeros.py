@@ -6,8 +6,9 @@ A held-out condition has the mean m of a gene, and the control cells of its cont
 laws are told m, m0 and p: they say -log(zeros) = -log(p) + slope * (m - m0). Mean absolute errors of the share of zeros, over
 held-out conditions with 60 cells in a context with 60 controls, and over genes that are on in some training cell. Slopes:
 
+- `models`: what models do, `expected_zero_fraction`: that of the controls as far as these have the gene, that of training for the rest;
 - `controls`: -log(p) / m0 of the controls of the context, which gives p ** r with r = m / m0; 0 where no control has the gene;
-- `training`: the same of all training cells put together, perturbed ones and controls. This is what models do;
+- `training`: the same of all training cells put together, perturbed ones and controls;
 - `training of context`: of the training cells of the context alone;
 - `regression`: through the share of zeros and the mean of every training condition, weighted by its cells;
 - `none`: p itself.
@@ -28,7 +29,7 @@ from shoal.core._codes import members
 from shoal.core._population import population
 from shoal.core._screen import resolve
 from shoal.models.base._expression import Expression
-from shoal.models.post._zero_fraction import CONTROL_WEIGHT
+from shoal.models.post._zero_fraction import expected_zero_fraction
 
 LEAST = 60
 
@@ -76,9 +77,8 @@ def errors(data: str, split: str, seed: int, folder: Path) -> list[dict[str, flo
         }
         p, m0, m = (start <= 0).mean(0), start.mean(0), real.mean(0)
         row = {}
-        for name, slope in slopes.items():
-            usual = len(start) * p + CONTROL_WEIGHT * np.exp(-slope * m0)
-            guess = usual / (len(start) + CONTROL_WEIGHT) * np.exp(-slope * (m - m0))
+        laws = {name: p * np.exp(-slope * (m - m0)) for name, slope in slopes.items()}
+        for name, guess in {"models": expected_zero_fraction(m, start, told), **laws}.items():
             away = np.abs(np.minimum(guess, 1) - (real <= 0).mean(0))
             row[name] = away[known].mean()
             unseen = known & (m0 == 0) & (m > 0)

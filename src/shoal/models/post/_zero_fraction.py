@@ -8,8 +8,8 @@ Counts behave otherwise. Let a response multiply the rate of a gene by r, and le
 independently: Poisson counts, or negative binomial counts whose number of bursts is multiplied. The
 fraction of cells without any molecule then goes from :math:`p` to :math:`p^r`. With r the ratio of
 the mean log-normalised values, this is a line: :math:`-\log p` is a slope times the mean. On held
-out conditions of five real screens the line is right to within .007 to .024. Keeping p itself is
-wrong by .016 to .05 (``benchmarks/zeros.py``).
+out conditions of five real screens the line is right to within .005 to .022. Keeping p itself is
+wrong by .016 to .046 (``benchmarks/zeros.py``).
 """
 
 from __future__ import annotations
