@@ -143,7 +143,7 @@ def by_split(rows: Sequence[Row]) -> pd.DataFrame:
             {"data": data, "split": split, "version": versions}.items()
         ):
             board.insert(at, name, values)
-        boards.append(board.assign(note=board["contender"].map(notes).fillna("")))
+        boards.append(board.assign(note=[notes.get(name, "") for name in board["contender"]]))
     return pd.concat(boards, ignore_index=True)
 
 
