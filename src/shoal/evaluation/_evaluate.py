@@ -175,11 +175,7 @@ def evaluate(
         asked.append(found.name)
         if isinstance(found.made, str):
             logger.info("%s is left out: %s", found.name, found.made)
-            scores.refuse(found.name, found.made)
-        elif found.same_as:
-            scores.add_name(found.name, found.same_as)
-        else:
-            scores.add(found.name, found.made, transductive=found.transductive)
+        scores.enter(found)
     if scores.same:
         logger.info("the same predicted cells, scored once: %s", "; ".join(scores.in_words()))
     rivals = [name for name in asked if name not in scores.refused]

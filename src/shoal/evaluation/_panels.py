@@ -17,7 +17,7 @@ from ..core._targets import no_target
 from ..metrics._external_vcc2026_ends import panel_of
 from ..metrics._external_vcc2026_profiles import Counts
 from ._conditions import condition_names, conditions_of, described, scored_cells, sides_in_words
-from ._predictions import Beside, _given, _rows_of_conditions, unpredicted
+from ._predictions import Beside, in_columns_of, rows_of_conditions, unpredicted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -136,9 +136,9 @@ def asked(cells: Population, given: Beside | Apart, *, split: str | None) -> Ask
     if isinstance(given, Beside):
         predicted, predictions = replace(cells, rows=given.rows), real
     else:
-        predicted = _given(cells.screen, given.adata)
+        predicted = in_columns_of(cells.screen, given.adata)
         predicted = replace(predicted, rows=replace(predicted.rows, slot=given.slot))
-        found = _rows_of_conditions(cells.screen, about.assign(n=0), predicted)
+        found = rows_of_conditions(cells.screen, about.assign(n=0), predicted)
         predictions = [np.sort(own) for own in found]
         _check_apart(cells, predicted)
     target = _targets(cells, about["perturbation"])

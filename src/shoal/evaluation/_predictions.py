@@ -185,8 +185,8 @@ def unpredicted(
     codes = [int(condition[rows[0]]) for rows in groups]
     about, names = described(cells, keys).iloc[codes], condition_names(cells, keys)
     if isinstance(prediction, Apart):
-        given = _given(cells.screen, prediction.adata)
-        numbers = [len(rows) for rows in _rows_of_conditions(cells.screen, about, given)]
+        given = in_columns_of(cells.screen, prediction.adata)
+        numbers = [len(rows) for rows in rows_of_conditions(cells.screen, about, given)]
         strange = [name for name in given.names if name not in cells.names]
         why = [
             f"got {n} predicted cells, fewer than {FEWEST}" + _strange(name, strange)
@@ -221,7 +221,7 @@ def _strange(name: str, strange: Sequence[str]) -> str:
     return f"; the prediction has {some}, which the screen lacks" if strange else ""
 
 
-def _given(screen: Screen, cells: AnnData) -> Population:
+def in_columns_of(screen: Screen, cells: AnnData) -> Population:
     """Return predicted cells in the columns of the screen that conditions are made of.
 
     A file for the scorer of the Virtual Cell Challenge has a column and a control label of its own.
@@ -361,8 +361,8 @@ def _cells_apart(tasks: Sequence[EvaluationTask], cells: AnnData) -> tuple[Popul
             "adata[:, prediction.var_names].copy()"
         )
         raise KeyError(msg)
-    given = _given(screen, cells)
-    several = list(_rows_of_conditions(screen, task.conditions, given))
+    given = in_columns_of(screen, cells)
+    several = list(rows_of_conditions(screen, task.conditions, given))
     if task.halves:
         _tell_few(several, task.conditions["n_predicted"])
     chosen = [_some_of(several, one) for one in tasks]
@@ -395,7 +395,7 @@ def _tell_few(several: Sequence[Ints], sizes: pd.Series) -> None:
         )
 
 
-def _rows_of_conditions(
+def rows_of_conditions(
     screen: Screen, conditions: pd.DataFrame, given: Population
 ) -> Iterator[Ints]:
     """Yield the predicted cells of each condition, in the order of their names."""

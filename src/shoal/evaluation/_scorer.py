@@ -95,12 +95,7 @@ class Scorer:
         for found in baseline_predictions(
             self._tasks, baselines, embedding=embedding, reference=fixed
         ):
-            if isinstance(found.made, str):
-                self._scores.refuse(found.name, found.made)
-            elif found.same_as:
-                self._scores.add_name(found.name, found.same_as)
-            else:
-                self._scores.add(found.name, found.made)
+            self._scores.enter(found)
         rows, refused = self._scores.row_of(), self._scores.refused
         self._scores.reference, why = reference_taken(fixed, rows, refused)
         if why:

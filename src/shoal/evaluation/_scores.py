@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .._typing import Floats
     from ..metrics._comparison import Populations
     from ..metrics._registry import Metric
+    from ._baseline_predictions import BaselinePrediction
     from ._task import EvaluationTask
 
 SCREEN = "(screen)"  # the condition of metrics that are one number for the screen
@@ -120,13 +121,14 @@ class Scores:
                 found[name].append(score(self.metrics[name], task.truth, cells))
         return {name: _drawn(several) for name, several in found.items()}
 
-    def refuse(self, name: str, reason: str) -> None:
-        """Note a prediction that does not exist, and why."""
-        self.refused[name] = reason
-
-    def add_name(self, name: str, row: str) -> None:
-        """Note a prediction that is the same cells as one that is scored."""
-        self.same.setdefault(row, []).append(name)
+    def enter(self, found: BaselinePrediction) -> None:
+        """Score a baseline, or note that it does not exist or is the same cells as another row."""
+        if isinstance(found.made, str):
+            self.refused[found.name] = found.made
+        elif found.same_as:
+            self.same.setdefault(found.same_as, []).append(found.name)
+        else:
+            self.add(found.name, found.made, transductive=found.transductive)
 
     def in_words(self) -> list[str]:
         """Return which predictions are the same cells, one text for each row."""
