@@ -8,12 +8,12 @@ from . import _accessor  # registers `adata.shoal`
 from ._settings import settings
 
 if TYPE_CHECKING:
-    from . import benchmark, ds, metrics, models, pl, pp, tl
+    from . import benchmark, ds, io, metrics, models, pl, pp, tl
 
-__all__ = ["benchmark", "ds", "metrics", "models", "pl", "pp", "settings", "tl"]
+__all__ = ["benchmark", "ds", "io", "metrics", "models", "pl", "pp", "settings", "tl"]
 __version__ = version("shoal")
 
-_NAMESPACES = frozenset({"benchmark", "ds", "metrics", "models", "pl", "pp", "tl"})
+_NAMESPACES = frozenset({"benchmark", "ds", "io", "metrics", "models", "pl", "pp", "tl"})
 
 
 def __getattr__(name: str) -> object:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from anndata import AnnData
+    from mudata import MuData
 
 
 def contents(path: Path) -> set[str]:
@@ -24,6 +25,24 @@ def contents(path: Path) -> set[str]:
     ValueError
         If it is HDF5 without an AnnData or a MuData.
     """
+    names = root_names(path)
+    if not ("mod" in names or {"obs", "var"} <= names):
+        msg = (
+            f"{path} is HDF5 but holds no AnnData (it has {', '.join(sorted(names)) or 'nothing'});"
+            " read it with scanpy and write it with adata.write_h5ad"
+        )
+        raise ValueError(msg)
+    return names
+
+
+def root_names(path: Path) -> set[str]:
+    """Return the names at the root of an HDF5 file.
+
+    Raises
+    ------
+    OSError
+        If there is no such file, it is no HDF5, or it is cut short.
+    """
     import h5py
 
     if not path.is_file():
@@ -35,17 +54,10 @@ def contents(path: Path) -> set[str]:
         raise OSError(msg)
     try:
         with h5py.File(path, "r") as file:
-            names = set(file)
+            return set(file)
     except OSError as err:
         msg = f"{path} cannot be read, as if it were cut short or damaged; copy it again ({err})"
         raise OSError(msg) from None
-    if not ("mod" in names or {"obs", "var"} <= names):
-        msg = (
-            f"{path} is HDF5 but holds no AnnData (it has {', '.join(sorted(names)) or 'nothing'});"
-            " read it with scanpy and write it with adata.write_h5ad"
-        )
-        raise ValueError(msg)
-    return names
 
 
 def read(path: Path, *, backed: bool, mod: str | None = None) -> AnnData:
@@ -70,17 +82,34 @@ def read(path: Path, *, backed: bool, mod: str | None = None) -> AnnData:
     import anndata as ad
 
     if "mod" in contents(path):
-        import mudata
-
-        older = hasattr(mudata, "set_options")  # newer versions pull no columns by themselves
-        with mudata.set_options(pull_on_update=False) if older else nullcontext():
-            whole = mudata.read_h5mu(path, backed="r" if backed else None)
-        adata = get_adata(whole, mod)
-        for column in whole.obs.columns.difference(adata.obs.columns):
-            if column.split(":")[0] not in whole.mod:  # a copy of a modality's own column
-                adata.obs[column] = whole.obs[column].reindex(adata.obs_names)
-        return adata
+        return pulled(read_mudata(path, backed=backed), mod)
     return get_adata(ad.read_h5ad(path, backed="r" if backed else None), mod)
+
+
+def read_mudata(path: Path, *, backed: bool) -> MuData:
+    """Read an h5mu without any change to the columns of its modalities."""
+    import mudata
+
+    older = hasattr(mudata, "set_options")  # newer versions pull no columns by themselves
+    with mudata.set_options(pull_on_update=False) if older else nullcontext():
+        return mudata.read_h5mu(path, backed="r" if backed else None)
+
+
+def pulled(whole: MuData, mod: str | None) -> AnnData:
+    """Return one modality of a MuData, with the columns of ``obs`` that the whole alone has.
+
+    Raises
+    ------
+    ValueError
+        If `mod` is not given.
+    KeyError
+        If there is no such modality.
+    """
+    adata = get_adata(whole, mod)
+    for column in whole.obs.columns.difference(adata.obs.columns):
+        if column.split(":")[0] not in whole.mod:  # a copy of a modality's own column
+            adata.obs[column] = whole.obs[column].reindex(adata.obs_names)
+    return adata
 
 
 def write(adata: AnnData, path: Path) -> None:

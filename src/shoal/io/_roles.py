@@ -1,0 +1,138 @@
+"""Which further columns of a file are its contexts, batches, doses and guides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._validate import some
+from ..core._screen import Screen, labels
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anndata import AnnData
+
+    from .._typing import Bools
+    from ._recognise import Found
+
+AUTO = "auto"
+ROLES = ("context", "batch", "dose", "guide")
+STRATA = ("context", "batch")  # cells are compared with the controls of the same one
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The columns that are recorded, and those of a form that are not.
+
+    Attributes
+    ----------
+    keys
+        Role, as ``"batch_key"``, and its column.
+    left
+        Column, and why it is left alone.
+    warned
+        Columns among `left` whose loss the user should know of.
+    """
+
+    keys: Mapping[str, str]
+    left: Mapping[str, str]
+    warned: frozenset[str]
+
+
+def roles_of(
+    adata: AnnData, found: Found, screen: Screen, given: Mapping[str, str | None], name: str
+) -> Roles:
+    """Return the columns of the context, batch, dose and guide of every cell.
+
+    A column of a form is recorded if it has several values, and
+
+    - of a context or batch: if every cell with a label has a value, and every value control cells;
+    - of a dose: if it holds numbers of at least 0, in one unit.
+
+    Parameters
+    ----------
+    adata
+        Cells of the file.
+    found
+        Form of the file.
+    screen
+        How its perturbations are read.
+    given
+        Role, as ``"batch_key"``, and the column that the user named; ``None`` for none, ``"auto"``
+        for that of the form.
+    name
+        Name of the file, for messages.
+
+    Raises
+    ------
+    ValueError
+        If several columns could be the context.
+    """
+    form = found.form
+    left = {key: why for key, why in form.left.items() if key in adata.obs.columns}
+    keys = {role: key for role, key in given.items() if key not in (None, AUTO)}
+    taken, warned = {found.key, *keys.values()}, set()
+    cells = labels(adata, screen)
+    obs, is_control = adata.obs[cells.code >= 0], cells.is_control[cells.code >= 0]
+    for role in (one for one in ROLES if given[f"{one}_key"] == AUTO):
+        fits = []
+        for key in getattr(form, role):
+            if key not in adata.obs.columns or key in taken:
+                continue
+            why = _unfit(obs, key, role, is_control, form.dose_unit)
+            if why:
+                left[key] = why
+                warned |= {key} if role in STRATA and obs[key].nunique() > 1 else set()
+            else:
+                fits.append(key)
+        if role == "context" and (rival := _rival(obs, fits)):
+            raise ValueError(_which_context(name, fits[0], rival))
+        if fits:
+            keys[f"{role}_key"] = fits[0]
+            taken.add(fits[0])
+    return Roles(keys, left, frozenset(warned))
+
+
+def _unfit(obs: pd.DataFrame, key: str, role: str, is_control: Bools, unit: str) -> str:
+    """Return why a column is not recorded, from the cells with a label; empty if it is."""
+    column = obs[key]
+    values = column.dropna()
+    if values.nunique() < 2:
+        return "it has one value" if len(values) else "it is empty"
+    if role == "dose":
+        return _unfit_dose(values, obs[unit] if unit in obs.columns else values[:0])
+    if role not in STRATA:
+        return ""
+    if len(values) < len(column):
+        return f"{len(column) - len(values)} cells have none"
+    without = sorted(set(values.astype(str)) - set(column[is_control].astype(str)))
+    return f"no control cell has {some(without, 3)}" if without else ""
+
+
+def _unfit_dose(values: pd.Series, units: pd.Series) -> str:
+    numbers = pd.to_numeric(values.astype(object), errors="coerce").astype(float)
+    if not ((numbers >= 0) & (numbers < np.inf)).all():
+        return "not all of its values are numbers of at least 0"
+    several = sorted(set(units.dropna().astype(str)))
+    return f"doses are in several units, {some(several, 3)}" if len(several) > 1 else ""
+
+
+def _rival(obs: pd.DataFrame, keys: list[str]) -> str:
+    """Return a column in which cells with one value of the first differ; empty if there is none."""
+    for other in keys[1:]:
+        pairs = obs[[keys[0], other]].dropna().astype(str)
+        if (pairs.groupby(keys[0])[other].nunique() > 1).any():
+            return other
+    return ""
+
+
+def _which_context(name: str, one: str, other: str) -> str:
+    return (
+        f"{name}: both obs[{one!r}] and obs[{other!r}] could be the context of a cell, and neither "
+        f"says it all. Name one, as in sh.io.read({name!r}, context_key={one!r}), or a column that "
+        "joins both; context_key=None compares cells of all contexts"
+    )

@@ -1,0 +1,96 @@
+"""Several files of one screen as one AnnData."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .._logging import logger
+from .._validate import some
+from ..core._matrix import Rows
+from ..core._scale import look
+from ..core._slots import free_name
+
+if TYPE_CHECKING:
+    import os
+
+    from anndata import AnnData
+
+SAMPLE = "sample"  # the column that is made
+RECORD = "sample_key"  # in uns: its name
+
+
+def named(
+    path: Sequence[str | os.PathLike[str]] | Mapping[str, str | os.PathLike[str]],
+) -> dict[str, str | os.PathLike[str]]:
+    """Return the files by the names of their samples: those given, or the names of the files.
+
+    Raises
+    ------
+    ValueError
+        If there is no file, or two have the same name.
+    """
+    if not len(path):
+        msg = "path is empty; name a file, or several as {'sample 1': 'a.h5ad', ...}"
+        raise ValueError(msg)
+    if isinstance(path, Mapping):
+        return {str(name): one for name, one in path.items()}
+    files = {Path(one).stem: one for one in path}
+    if len(files) < len(path):
+        example = "{" + ", ".join(f"'sample {i}': {str(p)!r}" for i, p in enumerate(path, 1)) + "}"
+        msg = f"several files have the same name; name their samples, as {example}"
+        raise ValueError(msg)
+    return files
+
+
+def joined(samples: Mapping[str, AnnData]) -> AnnData:
+    """Return the cells of all samples; ``uns["sample_key"]`` is the column of ``obs`` with these.
+
+    - Genes are those that all samples have. Names of cells end with the name of their sample.
+    - ``obs`` has the columns of all samples; of ``var``, ``layers`` and ``obsm`` what all have.
+
+    Raises
+    ------
+    ValueError
+        If the samples have no gene in common, a name of a gene is there twice, or their values are
+        on different scales.
+    """
+    import anndata as ad
+
+    for name, one in samples.items():
+        if not one.var_names.is_unique:
+            one.var_names_make_unique()
+            logger.warning("sample %r: names of genes that were there twice have numbers", name)
+    scales = {name: look(Rows(one.X)) for name, one in samples.items() if one.X is not None}
+    if len({scale.kind for scale in scales.values()}) > 1:
+        said = "; ".join(f"{name!r} holds {scale.words}" for name, scale in scales.items())
+        msg = f"samples are on different scales: {said}. Bring them to one first"
+        raise ValueError(msg)
+    genes = set.intersection(*(set(one.var_names) for one in samples.values()))
+    if not genes:
+        firsts = {name: one.var_names[0] for name, one in samples.items()}
+        msg = f"samples have no gene in common; the first of each are {some(list(firsts.items()))}"
+        raise ValueError(msg)
+    lost = {name: one.n_vars - len(genes) for name, one in samples.items()}
+    if any(lost.values()):
+        logger.warning(
+            "%d genes are in all samples; left out are %s",
+            len(genes),
+            ", ".join(f"{n} of {name!r}" for name, n in lost.items() if n),
+        )
+    taken = {column for one in samples.values() for column in one.obs.columns}
+    key = free_name(SAMPLE, taken)
+    adata = ad.concat(
+        dict(samples), join="inner", merge="same", uns_merge=None, label=key, index_unique="-"
+    )
+    for column in taken - set(adata.obs.columns):
+        parts = [one.obs.get(column) for one in samples.values()]
+        values = [
+            value
+            for part, one in zip(parts, samples.values(), strict=True)
+            for value in ([None] * one.n_obs if part is None else part.astype(object))
+        ]
+        adata.obs[column] = values
+    adata.uns[RECORD] = key
+    return adata
