@@ -219,9 +219,9 @@ def split(adata):
     return {"split": by_cell(adata, adata.obs["split"].astype(str))} | result(adata, "split")
 
 
-def export_vcc(adata):
+def write_predictions(adata):
     with tempfile.TemporaryDirectory() as folder:
-        path = sh.tl.export_vcc(adata, out=f"{folder}/a.h5ad", prediction="counts")
+        path = sh.io.write_predictions(adata, f"{folder}/a.h5ad", prediction="counts")
         written = ad.read_h5ad(path)
     return {
         "counts": by_cell(written, dense(written.X)),
@@ -276,7 +276,7 @@ FUNCTIONS = {
         predict,
         split,
         filter_cells,
-        export_vcc,
+        write_predictions,
     )
 }
 COSTS = ("seconds", "peak_mb")  # which no two calls share

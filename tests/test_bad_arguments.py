@@ -7,6 +7,7 @@ import inspect
 import tempfile
 import traceback
 import warnings
+from functools import cache
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -20,12 +21,13 @@ HERE = Path(sh.__file__).parent
 NUMBER = (-1, np.nan, np.inf, -np.inf, "3", "many", True, [1], 1j, 2.5)
 FREE = {  # function, argument: values that mean something there
     "pp.annotate.sep": ("",),  # no combinations
+    "io.read.sep": ("",),
     "pp.split.test": ("3", "many", [1]),  # names of what is held out
     "pp.split.val": ("3", "many", [1]),
     "tl.benchmark.seeds": ([1],),
     "tl.distance.bandwidth": ([1],),
-    "tl.export_vcc.perturbation_column": ("no such name",),  # names in the file
-    "tl.export_vcc.control_label": ("no such name",),
+    "io.write_predictions.perturbation_column": ("no such name",),  # names in the file
+    "io.write_predictions.control_label": ("no such name",),
     "ds.simulate.n_cells": ([1],),
     "ds.simulate.effect_size": ([1],),
     "ds.simulate.contexts": ("3", "many", [1]),
@@ -52,6 +54,16 @@ def screen():
     sh.tl.evaluate(adata, prediction="twins", min_cells=5, n_draws=1, **few)
     adata.obs["score"] = np.random.default_rng(0).normal(size=adata.n_obs)
     return adata
+
+
+@cache
+def stored():
+    """Return a screen as a file."""
+    path = FILE.with_name("read.h5ad")
+    adata = sh.ds.simulate(n_perturbations=3, n_cells=5, n_control=9, n_genes=20, rng=0)
+    del adata.uns["shoal"], adata.uns["truth"]
+    adata.write_h5ad(path)
+    return path
 
 
 def first(adata):
@@ -91,9 +103,10 @@ CALLS = {
         }
         | k,
     ),
-    "tl.export_vcc": lambda a, **k: sh.tl.export_vcc(
+    "io.write_predictions": lambda a, **k: sh.io.write_predictions(
         a, **{"out": FILE, "prediction": "counts", "dose": 1.0, "overwrite": True} | k
     ),
+    "io.read": lambda a, **k: sh.io.read(**{"path": stored()} | k),
     "tl.fit": lambda a, **k: sh.tl.fit(a, **{"model": "mean_shift"} | k),
     "tl.predict": lambda a, **k: sh.tl.predict(
         a, **{"model": sh.tl.fit(a, "mean_shift"), "key_added": "twins"} | k
@@ -167,7 +180,7 @@ def outcome(name, adata, **arguments):
 
 
 def test_all_functions_are_tried():
-    public = {f"{m}.{n}" for m in ("pp", "tl", "pl", "ds") for n in getattr(sh, m).__all__}
+    public = {f"{m}.{n}" for m in ("pp", "tl", "pl", "ds", "io") for n in getattr(sh, m).__all__}
     assert set(CALLS) == public - {"ds.available", "ds.load"}
 
 
@@ -232,7 +245,7 @@ def test_texts(screen, name):
     assert not wrong(name, screen, tries)
 
 
-@pytest.mark.parametrize("name", [n for n in CALLS if not n.startswith("ds.")])
+@pytest.mark.parametrize("name", [n for n in CALLS if not n.startswith("ds.") and n != "io.read"])
 @pytest.mark.parametrize("data", [None, "screen.h5ad", np.ones((3, 2)), {"a": 1}])
 def test_what_is_no_anndata(name, data):
     if name == "pl.training":

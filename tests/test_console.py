@@ -41,7 +41,7 @@ def commands(screen, out):
     return {
         "coherence": ([str(screen), *NEEDED, "-o", str(out)], _report, "analyse"),
         "evaluate": ([str(screen), str(screen), "-o", str(out)], sh.tl, "evaluate"),
-        "export": ([str(screen), "--vcc", str(out)], sh.tl, "export_vcc"),
+        "export": ([str(screen), "--vcc", str(out)], sh.io, "write_predictions"),
         "report": ([str(screen), "-o", str(out)], sh.tl, "report"),
         "benchmark": ([str(spec), "-o", str(out)], _run, "leaderboard"),
         "demo": (["--simulated", "-o", str(out)], _demo, "run"),

@@ -19,7 +19,7 @@ def export(adata, **named):
     """Write counts of one context into a file that is removed again."""
     adata.layers["predicted"] = np.round(adata.X)
     with tempfile.TemporaryDirectory() as folder:
-        sh.tl.export_vcc(adata, out=Path(folder) / "counts.h5ad", context="c1", **named)
+        sh.io.write_predictions(adata, Path(folder) / "counts.h5ad", context="c1", **named)
 
 
 CALLS = {
@@ -30,7 +30,7 @@ CALLS = {
     "tl.coherence": lambda a, **p: sh.tl.coherence(a, **p, use_rep="X"),
     "tl.coherence_null": lambda a, **p: sh.tl.coherence_null(a, **p, n_cells=[20], n_draws=5),
     "tl.distance": lambda a, **p: sh.tl.distance(a, **p),
-    "tl.export_vcc": export,
+    "io.write_predictions": export,
     "tl.fit": lambda a, **p: sh.tl.fit(a, "own_shift", **p),
 }
 RESULTS = {
@@ -62,11 +62,11 @@ def screen(*, key="perturbation", control="control", **keys):
 def test_every_function_is_tested():
     found = {
         f"{module}.{name}"
-        for module in ("pp", "tl")
+        for module in ("pp", "tl", "io")
         for name in getattr(sh, module).__all__
         if "perturbation_key" in inspect.signature(getattr(getattr(sh, module), name)).parameters
     }
-    assert found == {*CALLS, "pp.annotate"}
+    assert found == {*CALLS, "pp.annotate", "io.read"}
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -169,7 +169,7 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write predicted counts for other tools: what the scorer of the 2026 challenge takes."""
-    from . import tl
+    from . import io
     from ._h5ad import read
 
     say(f"reading {file}")
@@ -183,7 +183,7 @@ def export(
     named = {"perturbation_key": perturbation_key, "prediction": prediction}
     named |= {"layer": layer, "context": context, "dose": dose}
     named |= {"perturbation_column": perturbation_column, "control_label": control_label}
-    path = tl.export_vcc(adata, out=vcc, overwrite=overwrite, **cells, **given(named))
+    path = io.write_predictions(adata, vcc, overwrite=overwrite, **cells, **given(named))
     say(f"done: {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -231,10 +231,10 @@ def _predict_with(model):
     return run
 
 
-def _export_vcc(data, mod):
+def _write_predictions(data, mod):
     """Write counts as if a model had predicted them, and read what was written."""
     path, cells = Path(tempfile.mkdtemp()) / "counts.h5ad", {"context": "x", "mod": mod}
-    sh.tl.export_vcc(data, out=path, prediction="counts", **cells)
+    sh.io.write_predictions(data, path, prediction="counts", **cells)
     return ad.read_h5ad(path).X.toarray()
 
 
@@ -291,7 +291,7 @@ def calls(model) -> dict:
             ),
             "l",
         ),
-        "tl.export_vcc": _export_vcc,
+        "io.write_predictions": _write_predictions,
         "tl.report": _report,
         "pl.geometry": _axes(lambda d, mod: pl.geometry(d, "P01", mod=mod)),
         "pl.genes": _axes(lambda d, mod: pl.genes(d, "P01", prediction="p", mod=mod)),

@@ -78,7 +78,7 @@ def test_scvi_trains_on_predicted_counts(predicted):
 
 
 def test_a_prediction_is_exported_from_the_screen_or_by_itself(predicted, tmp_path):
-    beside = ad.read_h5ad(sh.tl.export_vcc(predicted, out=tmp_path / "a.h5ad"))
+    beside = ad.read_h5ad(sh.io.write_predictions(predicted, tmp_path / "a.h5ad"))
     perturbed = predicted.obs["predicted_predicted"].to_numpy()
     expected = predicted.layers["predicted"][perturbed]
     assert (beside.X[: perturbed.sum()] != expected).nnz == 0
@@ -87,7 +87,7 @@ def test_a_prediction_is_exported_from_the_screen_or_by_itself(predicted, tmp_pa
 
     cells = sh.tl.fit(predicted, "own_shift").predict(["P1", "P2"], n_cells=30, counts=True)
     more = {"controls": predicted, "layer": "counts"}
-    apart = ad.read_h5ad(sh.tl.export_vcc(cells, out=tmp_path / "b.h5ad", **more))
+    apart = ad.read_h5ad(sh.io.write_predictions(cells, tmp_path / "b.h5ad", **more))
     assert (apart.X[:60] != cells.X).nnz == 0
     assert list(apart.obs["target"].value_counts()[["P1", "P2", "non-targeting"]]) == [30, 30, 300]
 
@@ -96,8 +96,8 @@ def test_logs_say_how_counts_are_made(predicted, tmp_path):
     adata = predicted.copy()
     sh.tl.predict(adata, sh.tl.fit(adata, "own_shift"), key_added="logs")
     with pytest.raises(ValueError, match=r"sh.tl.predict\(adata, model, counts=True\)"):
-        sh.tl.export_vcc(adata, out=tmp_path / "a.h5ad", prediction="logs")
+        sh.io.write_predictions(adata, tmp_path / "a.h5ad", prediction="logs")
     cells = sh.tl.fit(adata, "own_shift").predict("P1", n_cells=30)
     with pytest.raises(ValueError, match=r"sh.tl.predict\(adata, model, counts=True\)"):
-        sh.tl.export_vcc(cells, out=tmp_path / "a.h5ad", controls=adata, layer="counts")
+        sh.io.write_predictions(cells, tmp_path / "a.h5ad", controls=adata, layer="counts")
     assert list(tmp_path.iterdir()) == []

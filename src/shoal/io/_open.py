@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import _h5ad
-from .._validate import key_in, some
+from .._validate import get_adata, key_in, some
 
 if TYPE_CHECKING:
     import os
@@ -75,7 +75,8 @@ def open_file(path: str | os.PathLike[str], *, mod: str | None, backed: bool) ->
     OSError
         If there is no such file, or it cannot be read.
     ValueError
-        If it is of another format, or it is not clear which modality holds the genes.
+        If it is of another format, if it is not clear which modality holds the genes, or if `mod`
+        is given and there are no modalities.
     KeyError
         If there is no modality `mod`.
     """
@@ -95,10 +96,10 @@ def _open(path: Path, mod: str | None, *, backed: bool) -> Opened:
         msg = f"{path} is of another format: make an h5ad of it first, with {with_what}"
         raise ValueError(msg)
     if _is_10x(path):
-        return _tenx(path, backed=backed)
+        return Opened(get_adata(_tenx(path, backed=backed), mod))
     if "mod" in _h5ad.contents(path):
         return _modalities(_h5ad.read_mudata(path, backed=backed), mod, path)
-    return Opened(_h5ad.read(path, backed=backed))
+    return Opened(_h5ad.read(path, backed=backed, mod=mod))
 
 
 def _is_10x(path: Path) -> bool:
@@ -115,13 +116,13 @@ def _is_10x(path: Path) -> bool:
         return any(isinstance(one, h5py.Group) and "barcodes" in one for one in groups)
 
 
-def _tenx(path: Path, *, backed: bool) -> Opened:
+def _tenx(path: Path, *, backed: bool) -> AnnData:
     from scanpy import read_10x_h5
 
     if backed:
         msg = f"{path}: an h5 of 10x cannot stay on disk; read it without backed=True"
         raise ValueError(msg)
-    return Opened(read_10x_h5(path, gex_only=False))
+    return read_10x_h5(path, gex_only=False)
 
 
 def _zarr(path: Path, mod: str | None, *, backed: bool) -> Opened:
@@ -143,12 +144,13 @@ def _zarr(path: Path, mod: str | None, *, backed: bool) -> Opened:
         msg = f"{path} is zarr but holds no AnnData (it has {some(sorted(root))})"
         raise ValueError(msg)
     if not backed:
-        return Opened(ad.read_zarr(path))
+        return Opened(get_adata(ad.read_zarr(path), mod))
     at_once = [name for name in root if name not in ("X", "layers", "raw")]
     read = {name: ad.io.read_elem(root[name]) for name in at_once}
     layers = root.get("layers", {})
     read["layers"] = {name: _on_disk(layers[name]) for name in layers}
-    return Opened(ad.AnnData(_on_disk(root["X"]) if "X" in root else None, **read))
+    adata = ad.AnnData(_on_disk(root["X"]) if "X" in root else None, **read)
+    return Opened(get_adata(adata, mod))
 
 
 def _on_disk(stored: Any) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .._validate import flag, one_of, some
+from .._validate import flag, one_of, some, text
 from ..core._screen import Screen, resolve
 from ..core._screen import read as read_labels
 from ..core._slots import recorded_screen
@@ -93,6 +93,8 @@ def read(
 
     Raises
     ------
+    TypeError
+        If an argument has the wrong type.
     OSError
         If a file does not exist or cannot be read.
     KeyError
@@ -119,6 +121,9 @@ def read(
         one_of(missing, ("raise", "ignore"), name="missing")
     given = {"context_key": context_key, "batch_key": batch_key}
     given |= {"dose_key": dose_key, "guide_key": guide_key}
+    for argument, key in (*given.items(), ("gene_key", gene_key), ("sep", sep), ("mod", mod)):
+        if key is not None:
+            text(key, name=argument)
     is_one = isinstance(path, str | os.PathLike)
     if is_one:
         opened, name = _one(path, calls, targets, mod, backed=backed), str(path)

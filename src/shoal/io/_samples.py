@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +14,6 @@ from ..core._scale import look
 from ..core._slots import free_name
 
 if TYPE_CHECKING:
-    import os
-
     from anndata import AnnData
 
 SAMPLE = "sample"  # the column that is made
@@ -28,20 +27,27 @@ def named(
 
     Raises
     ------
+    TypeError
+        If they are no files.
     ValueError
         If there is no file, or two have the same name.
     """
+    files = list(path.values()) if isinstance(path, Mapping) else path
+    paths = isinstance(files, list | tuple) and all(isinstance(f, str | os.PathLike) for f in files)
+    if not paths:
+        msg = f"path must be a file, or a list or dict of files, not {path!r}"
+        raise TypeError(msg)
     if not len(path):
         msg = "path is empty; name a file, or several as {'sample 1': 'a.h5ad', ...}"
         raise ValueError(msg)
     if isinstance(path, Mapping):
         return {str(name): one for name, one in path.items()}
-    files = {Path(one).stem: one for one in path}
-    if len(files) < len(path):
+    by_stem = {Path(one).stem: one for one in files}
+    if len(by_stem) < len(files):
         example = "{" + ", ".join(f"'sample {i}': {str(p)!r}" for i, p in enumerate(path, 1)) + "}"
         msg = f"several files have the same name; name their samples, as {example}"
         raise ValueError(msg)
-    return files
+    return by_stem
 
 
 def joined(samples: Mapping[str, AnnData]) -> AnnData:

@@ -6,7 +6,6 @@ from ._coherence import coherence
 from ._coherence_null import coherence_null
 from ._distance import distance, distance_matrix
 from ._evaluate import evaluate
-from ._export_vcc import export_vcc
 from ._fit import fit
 from ._predict import predict
 from ._report import report
@@ -19,7 +18,6 @@ __all__ = [
     "distance",
     "distance_matrix",
     "evaluate",
-    "export_vcc",
     "fit",
     "predict",
     "report",

@@ -36,12 +36,12 @@ NAME_COUNTS = "name the measured counts of the control cells with layer="
 
 
 @shared()
-def export_vcc(
+def write_predictions(
     data: AnnData | MuData,
-    perturbation_key: str | None = None,
-    *,
-    control: str | Sequence[str] | None = None,
     out: str | os.PathLike[str],
+    *,
+    perturbation_key: str | None = None,
+    control: str | Sequence[str] | None = None,
     prediction: str | None = None,
     controls: AnnData | None = None,
     layer: str | None = None,
@@ -69,10 +69,10 @@ def export_vcc(
         - a screen with twins of counts, as ``sh.tl.predict(adata, model, counts=True)`` writes
           them; its control cells are written with their measured counts;
         - the AnnData that ``model.predict(..., counts=True)`` returned; `controls` is needed then.
-    perturbation_key, control
-        {design}
     out
         File to write, such as ``"flow.h5ad"``.
+    perturbation_key, control
+        {design}
     prediction
         Name of the prediction in `data`. ``None`` takes ``"predicted"``, or ``X`` of an AnnData
         that a model returned.
@@ -133,7 +133,7 @@ def export_vcc(
     >>> adata = sh.ds.simulate(n_perturbations=4, rng=0)
     >>> sh.pp.annotate(adata, "perturbation", control="control")
     >>> adata.layers["predicted"] = adata.X.copy()  # counts that a model predicted
-    >>> sh.tl.export_vcc(adata, out="submission.h5ad", overwrite=True).name
+    >>> sh.io.write_predictions(adata, "submission.h5ad", overwrite=True).name
     'submission.h5ad'
     """
     adata = get_adata(data, mod)

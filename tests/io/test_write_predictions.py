@@ -60,7 +60,7 @@ def changed(adata, change):
 
 
 def test_the_file_holds_the_predicted_counts_and_the_measured_controls(measured, tmp_path):
-    path = sh.tl.export_vcc(measured, out=tmp_path / "a.h5ad", context="x")
+    path = sh.io.write_predictions(measured, tmp_path / "a.h5ad", context="x")
     made = ad.read_h5ad(path)
     chosen = measured[measured.obs["context"] == "x"]
     perturbed, control = (
@@ -82,7 +82,7 @@ def test_the_file_holds_the_predicted_counts_and_the_measured_controls(measured,
 def test_the_file_is_scored_as_the_layer_is(measured, tmp_path):
     """Its column and its control label are those of the challenge, not those of the screen."""
     chosen = measured[measured.obs["context"] == "x"].copy()
-    path = sh.tl.export_vcc(chosen, out=tmp_path / "a.h5ad", context="x")
+    path = sh.io.write_predictions(chosen, tmp_path / "a.h5ad", context="x")
     tables = []
     for prediction in ("predicted", str(path)):
         options = {"suite": "vcc2026", "split": None, "baselines": None, "overwrite": True}
@@ -92,9 +92,9 @@ def test_the_file_is_scored_as_the_layer_is(measured, tmp_path):
 
 
 def test_cells_of_a_model_and_controls_of_the_screen_give_the_same_file(measured, tmp_path):
-    beside = sh.tl.export_vcc(measured, out=tmp_path / "a.h5ad", context="x")
+    beside = sh.io.write_predictions(measured, tmp_path / "a.h5ad", context="x")
     alone = predicted_alone(measured)
-    apart = sh.tl.export_vcc(alone, out=tmp_path / "b.h5ad", controls=measured, context="x")
+    apart = sh.io.write_predictions(alone, tmp_path / "b.h5ad", controls=measured, context="x")
     one, other = ad.read_h5ad(beside), ad.read_h5ad(apart)
     assert (one.X != other.X).nnz == 0
     pd.testing.assert_frame_equal(one.obs, other.obs)
@@ -102,7 +102,7 @@ def test_cells_of_a_model_and_controls_of_the_screen_give_the_same_file(measured
 
 def test_genes_and_labels_are_those_of_the_reference(measured, tmp_path):
     genes = ["g9", "P1", "g60"]
-    path = sh.tl.export_vcc(
+    path = sh.io.write_predictions(
         measured,
         out=tmp_path / "a.h5ad",
         context="y",
@@ -127,32 +127,32 @@ def test_only_twins_are_written(measured, tmp_path):
     values = adata.layers["predicted"].toarray().astype(np.float32)
     values[~adata.obs["predicted_predicted"] & (adata.obs["perturbation"] != "control")] = np.nan
     adata.layers["predicted"] = values  # as cells without a twin are
-    made = ad.read_h5ad(sh.tl.export_vcc(adata, out=tmp_path / "a.h5ad", context="x"))
+    made = ad.read_h5ad(sh.io.write_predictions(adata, tmp_path / "a.h5ad", context="x"))
     assert set(made.obs["target"]) == {"P1", "P2", "non-targeting"}
     more = {"context": "x", "perturbations": ["P1", "P5"]}
     with pytest.raises(ValueError, match="1 of 2 perturbations have no predicted cell here: 'P5'"):
-        sh.tl.export_vcc(adata, out=tmp_path / "b.h5ad", **more)
+        sh.io.write_predictions(adata, tmp_path / "b.h5ad", **more)
 
 
 def test_what_a_model_could_not_predict_is_told(measured, tmp_path, caplog):
     adata = measured.copy()
     adata.uns["perturbation_predictions"] = entry(adata, "predicted", "P7 has no vector")
-    sh.tl.export_vcc(adata, out=tmp_path / "a.h5ad", context="x")
+    sh.io.write_predictions(adata, tmp_path / "a.h5ad", context="x")
     assert "the file lacks: P7 has no vector" in caplog.text
 
 
 def test_a_file_and_a_mudata_are_read(measured, tmp_path):
     mudata = pytest.importorskip("mudata")
     measured.write_h5ad(tmp_path / "screen.h5ad")
-    expected = ad.read_h5ad(sh.tl.export_vcc(measured, out=tmp_path / "a.h5ad", context="x"))
+    expected = ad.read_h5ad(sh.io.write_predictions(measured, tmp_path / "a.h5ad", context="x"))
     backed = ad.read_h5ad(tmp_path / "screen.h5ad", backed="r")
-    made = ad.read_h5ad(sh.tl.export_vcc(backed, out=tmp_path / "b.h5ad", context="x"))
+    made = ad.read_h5ad(sh.io.write_predictions(backed, tmp_path / "b.h5ad", context="x"))
     assert (made.X != expected.X).nnz == 0
     with pytest.raises(FileExistsError, match="is a file that is read; name another"):
-        sh.tl.export_vcc(backed, out=tmp_path / "screen.h5ad", context="x", overwrite=True)
+        sh.io.write_predictions(backed, tmp_path / "screen.h5ad", context="x", overwrite=True)
     backed.file.close()
     both = mudata.MuData({"rna": measured.copy()})
-    path = sh.tl.export_vcc(both, out=tmp_path / "c.h5ad", context="x", mod="rna")
+    path = sh.io.write_predictions(both, tmp_path / "c.h5ad", context="x", mod="rna")
     assert (ad.read_h5ad(path).X != expected.X).nnz == 0
 
 
@@ -175,7 +175,7 @@ def test_values_that_are_no_counts(measured, tmp_path, name):
     words, change = REFUSED[name]
     adata = changed(measured, change)
     with pytest.raises(ValueError, match=words):
-        sh.tl.export_vcc(adata, out=tmp_path / "a.h5ad", context="x")
+        sh.io.write_predictions(adata, tmp_path / "a.h5ad", context="x")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -185,8 +185,8 @@ def test_controls_that_are_no_counts_need_a_layer(measured, tmp_path):
     sh.pp.prepare(adata, normalize="log1p", n_comps=5)
     more = {"out": tmp_path / "a.h5ad", "controls": adata, "context": "x"}
     with pytest.raises(ValueError, match="name the measured counts of the control cells with lay"):
-        sh.tl.export_vcc(predicted_alone(measured), **more)
-    sh.tl.export_vcc(predicted_alone(measured), **more, layer="counts")
+        sh.io.write_predictions(predicted_alone(measured), **more)
+    sh.io.write_predictions(predicted_alone(measured), **more, layer="counts")
 
 
 @pytest.mark.parametrize(
@@ -207,19 +207,21 @@ def test_controls_that_are_no_counts_need_a_layer(measured, tmp_path):
 )
 def test_arguments_that_cannot_be_meant(measured, tmp_path, more, words):
     with pytest.raises((ValueError, KeyError), match=words):
-        sh.tl.export_vcc(measured, out=tmp_path / "a.h5ad", **more)
+        sh.io.write_predictions(measured, tmp_path / "a.h5ad", **more)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_control_cells_are_needed(measured, tmp_path):
     path = tmp_path / "a.h5ad"
     with pytest.raises(ValueError, match="predicted cells only, and control cells are needed"):
-        sh.tl.export_vcc(predicted_alone(measured), out=path, context="x")
+        sh.io.write_predictions(predicted_alone(measured), path, context="x")
     lacking = measured[(measured.obs["perturbation"] != "control") | (measured.obs.context == "y")]
     with pytest.raises(ValueError, match="there is no control cell of context 'x'"):
-        sh.tl.export_vcc(lacking.copy(), out=path, context="x")
+        sh.io.write_predictions(lacking.copy(), out=path, context="x")
     with pytest.raises((ValueError, KeyError), match="control"):
-        sh.tl.export_vcc(measured[measured.obs["perturbation"] != "control"].copy(), out=path)
+        sh.io.write_predictions(
+            measured[measured.obs["perturbation"] != "control"].copy(), out=path
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -227,10 +229,10 @@ def test_nothing_predicted(measured, tmp_path):
     adata = measured.copy()
     adata.obs["predicted_predicted"] = False
     with pytest.raises(ValueError, match=r"holds no predicted cell: .*counts=True"):
-        sh.tl.export_vcc(adata, out=tmp_path / "a.h5ad")
+        sh.io.write_predictions(adata, tmp_path / "a.h5ad")
     adata.obsm["X_latent"] = np.ones((adata.n_obs, 3))
     with pytest.raises(ValueError, match="is a representation"):
-        sh.tl.export_vcc(adata, out=tmp_path / "a.h5ad", prediction="latent")
+        sh.io.write_predictions(adata, tmp_path / "a.h5ad", prediction="latent")
 
 
 def test_one_dose_a_file(measured, tmp_path):
@@ -240,8 +242,8 @@ def test_one_dose_a_file(measured, tmp_path):
     keys = {"context_key": "context", "dose_key": "dose"}
     sh.pp.annotate(adata, "perturbation", control="control", **keys)
     with pytest.raises(ValueError, match=r"several doses were predicted \(1.0, 10.0\)"):
-        sh.tl.export_vcc(adata, out=tmp_path / "a.h5ad", context="x")
-    made = ad.read_h5ad(sh.tl.export_vcc(adata, out=tmp_path / "a.h5ad", context="x", dose=10))
+        sh.io.write_predictions(adata, tmp_path / "a.h5ad", context="x")
+    made = ad.read_h5ad(sh.io.write_predictions(adata, tmp_path / "a.h5ad", context="x", dose=10))
     assert (made.obs["target"] == "non-targeting").sum() == 60
     assert set(made.obs.loc[made.obs["target"] != "non-targeting", "dose"]) == {10.0}
 
@@ -250,7 +252,7 @@ def test_a_file_is_replaced_if_that_is_asked_and_as_a_whole(measured, tmp_path, 
     path = tmp_path / "a.h5ad"
     path.write_text("earlier")
     with pytest.raises(FileExistsError, match="exists; overwrite=True replaces it"):
-        sh.tl.export_vcc(measured, out=path, context="x")
+        sh.io.write_predictions(measured, path, context="x")
 
     def full(adata, path):
         path.write_bytes(b"half")
@@ -259,12 +261,12 @@ def test_a_file_is_replaced_if_that_is_asked_and_as_a_whole(measured, tmp_path, 
     with monkeypatch.context() as patch:
         patch.setattr(_h5ad, "write", full)
         with pytest.raises(OSError, match="No space left"):
-            sh.tl.export_vcc(measured, out=path, context="x", overwrite=True)
+            sh.io.write_predictions(measured, path, context="x", overwrite=True)
     assert path.read_text() == "earlier"
-    sh.tl.export_vcc(measured, out=path, context="x", overwrite=True)
+    sh.io.write_predictions(measured, path, context="x", overwrite=True)
     assert ad.read_h5ad(path).n_vars == 60
     with pytest.raises(FileNotFoundError, match="no such folder"):
-        sh.tl.export_vcc(measured, out=tmp_path / "no" / "a.h5ad", context="x")
+        sh.io.write_predictions(measured, tmp_path / "no" / "a.h5ad", context="x")
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -292,7 +294,7 @@ def reference(measured, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_the_scorer_prepares_the_file(measured, scorer, tmp_path):
     package, config = scorer
-    path = sh.tl.export_vcc(measured, out=tmp_path / "a.h5ad", context="x")
+    path = sh.io.write_predictions(measured, tmp_path / "a.h5ad", context="x")
     from cell_eval2.cli import main
 
     cache, one = ["--cache-pred", str(tmp_path / "cache")], ["--set", "num_threads=1"]
@@ -310,7 +312,7 @@ def test_the_scorer_prepares_the_file(measured, scorer, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_the_scorer_scores_the_file(measured, scorer, reference, tmp_path):
     package, config = scorer
-    path = sh.tl.export_vcc(measured, out=tmp_path / "a.h5ad", context="x")
+    path = sh.io.write_predictions(measured, tmp_path / "a.h5ad", context="x")
     results = package.compute_metrics(str(path), str(reference), config=config)
     rows = results.to_pandas()
     pds = rows[rows["metric"] == "pds_cosine"].set_index("perturbation")["value"]
@@ -332,7 +334,7 @@ def test_the_scorer_scores_the_file(measured, scorer, reference, tmp_path):
 def test_the_scorer_refuses_what_is_refused_here(measured, scorer, reference, tmp_path, change):
     """The refusals are the scorer's own: it takes no other genes, labels or values."""
     package, config = scorer
-    made = ad.read_h5ad(sh.tl.export_vcc(measured, out=tmp_path / "a.h5ad", context="x"))
+    made = ad.read_h5ad(sh.io.write_predictions(measured, tmp_path / "a.h5ad", context="x"))
     if change == "genes":
         made = made[:, ::-1].copy()
     elif change == "labels":
