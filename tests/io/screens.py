@@ -30,9 +30,9 @@ def labels(control, *others, n=12) -> list[str]:
     return [control] * 2 * n + [label for label in others for _ in range(n)]
 
 
-def gears() -> ad.AnnData:
-    condition = labels("ctrl", "G1+ctrl", "ctrl+G2", "G1+G2")
-    adata = counts(condition, genes=[f"ENSG{i:011d}" for i in range(12)])
+def gears(n=12, rng=0) -> ad.AnnData:
+    condition = labels("ctrl", "G1+ctrl", "ctrl+G2", "G1+G2", n=n)
+    adata = counts(condition, genes=[f"ENSG{i:011d}" for i in range(12)], rng=rng)
     adata.X.data = np.log1p(adata.X.data)
     adata.var["gene_name"] = GENES
     dose = np.where(np.array(condition) == "ctrl", "1", "1+1")
@@ -49,9 +49,9 @@ def gears() -> ad.AnnData:
     return adata
 
 
-def scperturb() -> ad.AnnData:
-    perturbation = labels("control", "KLF1", "CEBPA", "CEBPA_KLF1")
-    adata = counts(perturbation)
+def scperturb(n=12, rng=0) -> ad.AnnData:
+    perturbation = labels("control", "KLF1", "CEBPA", "CEBPA_KLF1", n=n)
+    adata = counts(perturbation, rng=rng)
     is_control = np.array(perturbation) == "control"
     n = np.array([0 if p == "control" else p.count("_") + 1 for p in perturbation])
     written = pd.Series(perturbation, index=adata.obs_names, dtype=object)
@@ -77,8 +77,8 @@ def scperturb() -> ad.AnnData:
     return adata
 
 
-def state() -> ad.AnnData:
-    adata = counts(labels("non-targeting", "G1", "G2"))
+def state(n=12, rng=0) -> ad.AnnData:
+    adata = counts(labels("non-targeting", "G1", "G2", n=n), rng=rng)
     adata.obs = adata.obs.rename(columns={"label": "target_gene"})
     adata.obs["gem_group"] = np.arange(adata.n_obs) % 3
     adata.obs["cell_line"] = np.where(np.arange(adata.n_obs) % 2, "hepg2", "jurkat")
@@ -88,14 +88,16 @@ def state() -> ad.AnnData:
     return adata
 
 
-def cell_eval2() -> ad.AnnData:
-    adata = counts(labels("non-targeting", "G1", "G2"))
+def cell_eval2(n=12, rng=0) -> ad.AnnData:
+    adata = counts(labels("non-targeting", "G1", "G2", n=n), rng=rng)
     adata.obs = adata.obs.rename(columns={"label": "target"})
     return adata
 
 
-def replogle() -> ad.AnnData:
-    adata = counts(labels("non-targeting", "G1", "G2"), genes=[f"ENSG{i:011d}" for i in range(12)])
+def replogle(n=12, rng=0) -> ad.AnnData:
+    adata = counts(
+        labels("non-targeting", "G1", "G2", n=n), genes=[f"ENSG{i:011d}" for i in range(12)]
+    )
     adata.obs = adata.obs.rename(columns={"label": "gene"})
     adata.obs["gene_id"] = adata.obs["gene"].map(lambda g: g if g[0] == "n" else f"ENSG_{g}")
     adata.obs["transcript"] = np.where(np.arange(adata.n_obs) % 2, "P1", "P2")
@@ -106,9 +108,9 @@ def replogle() -> ad.AnnData:
     return adata
 
 
-def mantispy() -> ad.AnnData:
+def mantispy(n=12, rng=0) -> ad.AnnData:
     adata = counts(
-        labels("DMSO", "taxol", "nocodazole"), genes=[f"Cells_Area_{i}" for i in range(12)]
+        labels("DMSO", "taxol", "nocodazole", n=n), genes=[f"Cells_Area_{i}" for i in range(12)]
     )
     adata.X = adata.X.toarray() - 3
     rows = np.arange(adata.n_obs)
