@@ -104,6 +104,12 @@ def test_guides_alone_ask_for_their_controls(tmp_path):
     assert list(found.names) == ["g1", "g1|g2", "g2"]
 
 
+def test_guides_may_be_the_perturbations_although_targets_are_known(tmp_path):
+    adata = sh.io.read(kept(tmp_path, "rna"), "feature_call", control=["n1", "n2"])
+    assert (adata.uns["shoal"]["sep"], adata.uns["shoal"]["missing"]) == ("|", "ignore")
+    assert list(labels(adata, resolve(adata)).names) == ["g1", "g1|g2", "g2"]
+
+
 def test_guides_that_were_not_called_say_what_is_needed(tmp_path):
     rna, gdo, _ = screens.tenx()
     write_10x(tmp_path / "a.h5", rna, gdo)

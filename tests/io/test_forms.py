@@ -182,6 +182,26 @@ def test_a_form_may_have_other_controls_if_they_are_named(tmp_path):
     assert found.is_control.sum() == 21
 
 
+@pytest.mark.parametrize("column", [(), ("perturbation",)])
+def test_another_usual_label_of_controls_keeps_the_form(tmp_path, column):
+    def rename(adata):
+        names = {"control": "ctrl"}
+        adata.obs["perturbation"] = adata.obs["perturbation"].cat.rename_categories(names)
+
+    adata = sh.io.read(written(tmp_path, "scperturb", rename), *column)
+    assert design(adata) == WRITTEN["scperturb"] | {"control": ["ctrl"]}
+
+
+def test_a_second_usual_label_of_controls_is_told(tmp_path, said):
+    def change(adata):
+        adata.obs["target_gene"] = adata.obs["target_gene"].replace({"G2": "untreated"})
+
+    adata = sh.io.read(written(tmp_path, "state", change))
+    assert list(adata.uns["shoal"]["control"]) == ["non-targeting"]
+    call = "control=['non-targeting', 'untreated']"
+    assert any(call in line for line in said(logging.WARNING))
+
+
 def test_batches_without_controls_are_not_recorded(tmp_path, said):
     def change(adata):
         adata.obs["gem_group"] = np.where(adata.obs["target_gene"] == "G1", 9, 1)

@@ -48,6 +48,8 @@ def test_samples_are_joined_and_are_the_batches(two, caplog):
     assert adata.obs_names[0] == "c0-first"
     np.testing.assert_array_equal(adata[: one.n_obs].X.toarray(), one.X.toarray())
     assert adata.obs["n_counts"].isna().sum() == one.n_obs
+    adata.write_h5ad(files["first"].with_name("both.h5ad"))
+    assert "sample_key" not in adata.uns
     said = [record.getMessage() for record in caplog.records]
     assert any("12 genes are in all samples; left out are 1 of 'second'" in line for line in said)
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-    import pandas as pd
     from anndata import AnnData
     from mudata import MuData
 
@@ -44,13 +43,13 @@ class Opened:
         Cells by genes, or by features of images.
     others
         Name of every further modality, and its cells by features.
-    obs
-        Columns that a MuData has for all modalities, if it is one.
+    sample
+        Column of ``obs`` with the sample of every cell, where several files were read.
     """
 
     adata: AnnData
     others: Mapping[str, AnnData] = field(default_factory=dict)
-    obs: pd.DataFrame | None = None
+    sample: str = ""
 
     @property
     def guides(self) -> str:
@@ -173,7 +172,7 @@ def _modalities(whole: MuData, mod: str | None, path: Path) -> Opened:
             raise ValueError(msg)
         mod = usual[0]
     others = {name: one for name, one in whole.mod.items() if name != mod}
-    return Opened(_h5ad.pulled(whole, mod), others, whole.obs)
+    return Opened(_h5ad.pulled(whole, mod), others)
 
 
 def _genes_alone(opened: Opened, path: Path) -> Opened:
@@ -189,7 +188,7 @@ def _genes_alone(opened: Opened, path: Path) -> Opened:
         raise ValueError(msg)
     apart = {str(kind): adata[:, (types == kind).to_numpy()].copy() for kind in types.unique()}
     rna = apart.pop(RNA_TYPE)
-    return Opened(rna, {**opened.others, **apart}, opened.obs)
+    return Opened(rna, {**opened.others, **apart})
 
 
 def _folder(path: Path) -> str:

@@ -141,8 +141,8 @@ def read(
     except ValueError as err:
         msg = f"{err}{_calls.advice(opened)}"
         raise ValueError(msg) from None
-    if not is_one:
-        found = _by_sample(adata, found)
+    if opened.sample:
+        found = _by_sample(adata, found, opened.sample)
     sep = _separator(adata, found, name) if sep is None else sep
     missing = found.form.missing if missing is None else missing
     if missing == "raise":
@@ -189,9 +189,8 @@ def _all(path: Any, calls: Any, targets: Any, mod: str | None, *, backed: bool) 
         name: _one(file, of[name], targets, mod, backed=False, name=f"sample {name!r}")
         for name, file in files.items()
     }
-    cells = _samples.joined({name: one.adata for name, one in opened.items()})
-    first = next(iter(opened.values()))
-    return Opened(cells, first.others)
+    cells, sample = _samples.joined({name: one.adata for name, one in opened.items()})
+    return Opened(cells, next(iter(opened.values())).others, sample)
 
 
 def _several(path: Any) -> str:
@@ -201,7 +200,7 @@ def _several(path: Any) -> str:
     return f"{len(path)} files ({some([Path(one).name for one in path], 3)})"
 
 
-def _by_sample(adata: AnnData, found: Found) -> Found:
+def _by_sample(adata: AnnData, found: Found, sample: str) -> Found:
     """Return the form with the samples as its batches, once each sample has labels.
 
     Raises
@@ -209,7 +208,6 @@ def _by_sample(adata: AnnData, found: Found) -> Found:
     ValueError
         If no cell of a sample has a label.
     """
-    sample = str(adata.uns[_samples.RECORD])
     n = adata.obs.groupby(sample, observed=True)[found.key].count()
     without = [str(one) for one in n.index[n == 0]]
     if without:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -49,6 +49,12 @@ class Found:
     def is_whole(self) -> bool:
         """Whether the file has the form."""
         return bool(self.signed and self.key and self.control)
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether the controls are those of the form, or one usual label."""
+        own = all(label.casefold() in self.form.control for label in self.control)
+        return len(self.control) == 1 or bool(self.form.marks) or (own and self.form is not PLAIN)
 
     @property
     def is_half(self) -> bool:
@@ -106,19 +112,32 @@ def recognise(
             raise ValueError(_half(adata, name, half))
         if not plain:
             raise ValueError(what_is_there(adata, name))
-        whole = plain[:1]
+        same = half is not None and half.signed and half.key == plain[0].key
+        whole = (
+            [replace(half, control=plain[0].control)] if half is not None and same else plain[:1]
+        )
     chosen = whole[0]
     for other in (*whole[1:], *plain):
         if _says_more(adata, other.key, chosen.key):
             raise ValueError(_rivals(name, chosen, other))
-    if len(chosen.control) > 1 and chosen.form is PLAIN and named is None:
+    if named is None and not chosen.is_usual:
         raise ValueError(_which_control(adata, name, chosen.key, chosen.control))
     return chosen
 
 
-def find(adata: AnnData, form: Form, control: tuple[str, ...] | None = None) -> Found:
-    """Return what of a form is in a file; `control` are the labels that the user named."""
-    key = next((one for one in form.perturbation if one in adata.obs.columns), "")
+def find(
+    adata: AnnData, form: Form, control: tuple[str, ...] | None = None, key: str = ""
+) -> Found:
+    """Return what of a form is in a file.
+
+    Parameters
+    ----------
+    adata, form
+        Cells of the file, and the form.
+    control, key
+        Control labels and column of the perturbations, where the user named them.
+    """
+    key = key or next((one for one in form.perturbation if one in adata.obs.columns), "")
     signed = all(any(_has(adata, slot) for slot in group) for group in form.signs)
     return Found(form, key, _controls(adata, key, form, control) if key else (), signed)
 
@@ -132,15 +151,15 @@ def labels_of(adata: AnnData, key: str) -> list[str]:
 
 def _of_column(adata: AnnData, name: str, key: str, control: tuple[str, ...] | None) -> Found:
     """Return the form whose column the user named; a plain one if none has it."""
-    of_key = [form for form in FORMS if key in form.perturbation]
-    found = [find(adata, form, control) for form in of_key]
-    for one in found:
-        if one.is_whole and one.key == key:
-            return one
+    found = [find(adata, form, control, key) for form in FORMS if key in form.perturbation]
+    known = next((one for one in found if one.is_whole), None)
+    if known is not None:
+        return known
     usual = control or _usual(labels_of(adata, key), CONTROLS)
     if control is None and len(usual) != 1:
         raise ValueError(_which_control(adata, name, key, usual))
-    return Found(PLAIN, key, usual, signed=True)
+    form = next((one.form for one in found if one.signed), PLAIN)
+    return Found(form, key, usual, signed=True)
 
 
 def _plain(adata: AnnData, control: tuple[str, ...] | None) -> list[Found]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from .._logging import logger
 from .._validate import some
 from ..core._matrix import Rows
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 SAMPLE = "sample"  # the column that is made
-RECORD = "sample_key"  # in uns: its name
 
 
 def named(
@@ -50,8 +51,8 @@ def named(
     return by_stem
 
 
-def joined(samples: Mapping[str, AnnData]) -> AnnData:
-    """Return the cells of all samples; ``uns["sample_key"]`` is the column of ``obs`` with these.
+def joined(samples: Mapping[str, AnnData]) -> tuple[AnnData, str]:
+    """Return the cells of all samples, and the column of ``obs`` with their samples.
 
     - Genes are those that all samples have. Names of cells end with the name of their sample.
     - ``obs`` has the columns of all samples; of ``var``, ``layers`` and ``obsm`` what all have.
@@ -85,18 +86,11 @@ def joined(samples: Mapping[str, AnnData]) -> AnnData:
             len(genes),
             ", ".join(f"{n} of {name!r}" for name, n in lost.items() if n),
         )
-    taken = {column for one in samples.values() for column in one.obs.columns}
-    key = free_name(SAMPLE, taken)
+    obs = pd.concat([one.obs for one in samples.values()])
+    key = free_name(SAMPLE, obs.columns)
     adata = ad.concat(
         dict(samples), join="inner", merge="same", uns_merge=None, label=key, index_unique="-"
     )
-    for column in taken - set(adata.obs.columns):
-        parts = [one.obs.get(column) for one in samples.values()]
-        values = [
-            value
-            for part, one in zip(parts, samples.values(), strict=True)
-            for value in ([None] * one.n_obs if part is None else part.astype(object))
-        ]
-        adata.obs[column] = values
-    adata.uns[RECORD] = key
-    return adata
+    for column in obs.columns.difference(adata.obs.columns):
+        adata.obs[column] = obs[column].to_numpy()
+    return adata, key

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from .._logging import logger
 from .._validate import some
 from ._calls import CALL, tell_of_several
+from ._forms import CONTROLS
+from ._recognise import labels_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -65,6 +67,19 @@ def tell(opened: Opened, found: Found, roles: Roles, name: str) -> None:
             "within it. Name it with context_key= or batch_key= to record it all the same",
             key,
             roles.left[key],
+        )
+    usual = [
+        label
+        for label in labels_of(adata, found.key)
+        if label.casefold() in CONTROLS and label not in found.control
+    ]
+    if usual:
+        logger.warning(
+            "obs[%r] holds %s too, a usual label of controls, and it is taken as a perturbation. "
+            "If these cells are controls: control=%r",
+            found.key,
+            some(usual),
+            [*found.control, *usual],
         )
     if CALL in adata.obs.columns and found.key in (CALL, *form.perturbation):
         tell_of_several(adata)
