@@ -146,7 +146,7 @@ def _zarr(path: Path, mod: str | None, *, backed: bool) -> Opened:
         return Opened(get_adata(ad.read_zarr(path), mod))
     at_once = [name for name in root if name not in ("X", "layers", "raw")]
     read = {name: ad.io.read_elem(root[name]) for name in at_once}
-    layers = root.get("layers", {})
+    layers: Any = root.get("layers", {})
     read["layers"] = {name: _on_disk(layers[name]) for name in layers}
     adata = ad.AnnData(_on_disk(root["X"]) if "X" in root else None, **read)
     return Opened(get_adata(adata, mod))

@@ -124,8 +124,7 @@ def read(
     for argument, key in (*given.items(), ("gene_key", gene_key), ("sep", sep), ("mod", mod)):
         if key is not None:
             text(key, name=argument)
-    is_one = isinstance(path, str | os.PathLike)
-    if is_one:
+    if isinstance(path, str | os.PathLike):
         opened, name = _one(path, calls, targets, mod, backed=backed), str(path)
     else:
         opened, name = _all(path, calls, targets, mod, backed=backed), _several(path)
