@@ -10,7 +10,7 @@ import pytest
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 EXAMPLES = [
     example
-    for space in ("benchmark", "ds", "metrics", "models", "pl", "pp", "tl")
+    for space in ("benchmark", "ds", "io", "metrics", "models", "pl", "pp", "tl")
     for module in [importlib.import_module(f"shoal.{space}")]
     for name in getattr(module, "__all__", ())
     for example in doctest.DocTestFinder(recurse=False).find(
