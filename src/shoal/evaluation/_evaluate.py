@@ -231,7 +231,7 @@ def _scored(standing: Standing, name: str) -> dict[str, Any]:
         "score_low": found.low,
         "score_high": found.high,
         "reference": standing.scores.reference,
-        "responds": standing.scores.responds,
+        "responds": standing.scores.responses.anything,
         "verdict": verdict,
     }
 

@@ -14,7 +14,7 @@ from ..metrics._score import Judge, Judged
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .._typing import Floats, Ints
+    from .._typing import Bools, Floats, Ints
 
 HARMFUL = ("energy", "de_wrong")  # metrics by which an invented response is seen
 
@@ -36,6 +36,8 @@ class Contenders:
         Metric -> name of its negative control.
     owner
         (P,) perturbation of each condition.
+    silent
+        (P,) conditions in which nothing is seen to respond.
     responds
         Whether anything responds.
     """
@@ -45,6 +47,7 @@ class Contenders:
     tells: Mapping[str, bool]
     negative: Mapping[str, str]
     owner: Ints
+    silent: Bools
     responds: bool
 
     @cached_property
@@ -79,6 +82,7 @@ class Contenders:
             positive=at[POSITIVE],
             copy=at[COPY],
             negative=np.array([at[self.negative[metric]] for metric in metrics], dtype=np.int64),
+            silent=self.silent,
             responds=self.responds,
         )
 
