@@ -205,17 +205,6 @@ def test_a_metric_that_cannot_tell_counts_for_nothing(losses):
     )
 
 
-def test_who_has_no_value_has_that_of_knowing_nothing(losses):
-    gappy = losses["good"].copy()
-    gappy[:3] = np.nan
-    base = {"reference": losses["base"]}
-    rows = [made_row("base", losses["base"], kind="baseline", **base)]
-    rows += [made_row("gappy", gappy, **base)]
-    board = sh.benchmark.table(rows)
-    own = np.where(np.isnan(gappy), 1.5, gappy).mean()  # the worse of the two controls
-    assert board.loc["gappy", "score"] == pytest.approx(score(own, losses["base"].mean()))
-
-
 def test_harm_counts_downwards_though_no_metric_tells(losses):
     """A network that invents a response on a screen where nothing responds is below the control copy."""
     rng = np.random.default_rng(0)

@@ -11,8 +11,8 @@ from .._validate import get_adata
 from ..core._claims import claim_result
 from ..core._results import write_table
 from ..core._screen import resolve
-from ..evaluation._evaluate import Settings
 from ..evaluation._evaluate import evaluate as evaluated
+from ..evaluation._settings import Settings
 from ..metrics._external_vcc2026 import SUITE as VCC2026
 from ..pp._split_use import check_split
 
