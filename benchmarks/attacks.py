@@ -8,7 +8,7 @@ perturbations which were never applied, the honest prediction is a copy of the c
 gives it a larger skill than the honest prediction, and is *blind* to it if it gives it the same. Two markdown tables per screen,
 means over seeds, go to the terminal and to `benchmarks/results/attacks.md`.
 
-An attack passes if its mean score reaches that of the best honest prediction, and then the command fails. Honest are
+An attack passes if what it achieves less its harm reaches that of the best honest prediction, and then the command fails. Honest are
 `own_shift`, its counts, and `other_contexts`, real cells of the perturbation in other contexts. The attack `similar` copies
 training cells of the perturbation that responds most alike elsewhere. That is a nearest neighbour, which knows something, so it
 may be better than `own_shift`. It must stay below `other_contexts`, which copies real cells too and knows more.
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ALIKE = 1e-3  # difference of skill below which a metric is blind
-COLUMNS = ("score", "achieved", "harm")  # of `contenders`
+COLUMNS = ("achieved", "harm")  # of `contenders`
+NET = "net"  # the first less the second, which is there on all seeds; a score is not
 REFUSED = "not on the scale of the real cells"  # in the message of an evaluation that refuses a prediction
 LEFT = 0.2  # share of the molecules of a target that a simulated knock-down leaves
 NULL_FILE = "kang18_ctrl_8donors_null.h5ad"
@@ -148,7 +149,8 @@ def judged(screen: Screen, given: np.ndarray | ad.AnnData) -> tuple[pd.Series, p
     entry = adata.uns["evaluation"]
     skill = entry["summary"]["skill"].where(entry["summary"]["discriminates"])
     row = entry["contenders"].loc["prediction"]
-    return row[[name for name in COLUMNS if name in row]].astype(float), skill
+    achieved, harm = row[list(COLUMNS)].astype(float)
+    return pd.Series({NET: achieved - harm, "achieved": achieved, "harm": harm}), skill
 
 
 def edited_controls(screen: Screen) -> float:
@@ -195,7 +197,7 @@ def found_on(name: str, seed: int, folder: Path) -> Found:
     scored = {who: judged(screen, made) for who, made in given.items()}
     numbers = {who: one for who, one in scored.items() if one is not None}
     scores = pd.DataFrame({who: own for who, (own, _) in numbers.items()})
-    print(name, seed, scores.loc["score"].round(3).to_dict(), flush=True)
+    print(name, seed, scores.loc[NET].round(3).to_dict(), flush=True)
     return Found(
         scores,
         pd.DataFrame({who: own for who, (_, own) in numbers.items()}),
@@ -216,8 +218,8 @@ def together(several: list[Found]) -> Found:
 
 
 def passed(scores: pd.DataFrame) -> list[str]:
-    """Return the attacks whose score reaches that of the best honest prediction."""
-    own = scores.loc["score"]
+    """Return the attacks whose `NET` reaches that of the best honest prediction."""
+    own = scores.loc[NET]
     least = own[[name for name in HONEST if name in own]].max()
     return [who for who in own.index if who in ATTACKS and not own[who] < least]
 
@@ -257,7 +259,7 @@ def page(found: dict[str, Found], seeds: dict[str, list[int]]) -> str:
     """Return the tables of all screens as markdown."""
     text = ["# Attacks\n", *(f"- `{name}`: {words}" for name, words in (HONEST | ATTACKS).items())]
     text.append(
-        "\nScore: 0 as `own_shift`, the reference, or as unchanged controls where nothing responds; 1 as a second experiment. "
+        "\nNet: achieved less harm, from which the score is made; 0 knows nothing or changes nothing, 1 is a second experiment. "
         "Skill: 0 as `own_shift`, 1 as a second experiment. Bold: better than the honest prediction; =: the same."
     )
     for name, one in found.items():
