@@ -125,7 +125,7 @@ def evaluate(
         scores.add(PREDICTION, made, transductive=given.transductive)
     _add_controls(scores, external, counts, copy=settings.baselines is not None)
     rivals = _add_baselines(scores, baselines, settings, reference=fixed)
-    standing, numbers = None, {}
+    standing: Standing | None = None
     if external is None:
         standing, numbers = _standing_of(scores, fixed, settings, given.name)
     else:
