@@ -6,8 +6,12 @@ On a screen with effects every attack starts from an honest baseline, `own_shift
 contexts), and spoils it, or puts something cheaper in its place. On a null screen, control cells that were dealt to
 perturbations which were never applied, the honest prediction is a copy of the controls. A metric *falls for* an attack if it
 gives it a larger skill than the honest prediction, and is *blind* to it if it gives it the same. Two markdown tables per screen,
-means over seeds, go to the terminal and to `benchmarks/results/attacks.md`. The command fails if the score of any attack
-reaches that of the best honest prediction.
+means over seeds, go to the terminal and to `benchmarks/results/attacks.md`.
+
+An attack passes if what it achieves less its harm reaches that of the best honest prediction, and then the command fails. Honest are
+`own_shift`, its counts, and `other_contexts`, real cells of the perturbation in other contexts. The attack `similar` copies
+training cells of the perturbation that responds most alike elsewhere. That is a nearest neighbour, which knows something, so it
+may be better than `own_shift`. It must stay below `other_contexts`, which copies real cells too and knows more.
 """
 
 from __future__ import annotations
@@ -33,7 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ALIKE = 1e-3  # difference of skill below which a metric is blind
-COLUMNS = ("score", "achieved", "harm")  # of `contenders`
+COLUMNS = ("achieved", "harm")  # of `contenders`
+NET = "net"  # the first less the second, which is there on all seeds; a score is not
 REFUSED = "not on the scale of the real cells"  # in the message of an evaluation that refuses a prediction
 LEFT = 0.2  # share of the molecules of a target that a simulated knock-down leaves
 NULL_FILE = "kang18_ctrl_8donors_null.h5ad"
@@ -144,7 +149,8 @@ def judged(screen: Screen, given: np.ndarray | ad.AnnData) -> tuple[pd.Series, p
     entry = adata.uns["evaluation"]
     skill = entry["summary"]["skill"].where(entry["summary"]["discriminates"])
     row = entry["contenders"].loc["prediction"]
-    return row[[name for name in COLUMNS if name in row]].astype(float), skill
+    achieved, harm = row[list(COLUMNS)].astype(float)
+    return pd.Series({NET: achieved - harm, "achieved": achieved, "harm": harm}), skill
 
 
 def edited_controls(screen: Screen) -> float:
@@ -180,34 +186,40 @@ class Found:
     edited: float
 
 
-def results(name: str, seeds: list[int], folder: Path) -> Found:
-    """Judge the honest predictions and all attacks on a screen of every seed."""
-    scores, skills, edited, refused = [], [], 0.0, {}
+def found_on(name: str, seed: int, folder: Path) -> Found:
+    """Judge the honest predictions and all attacks on a screen of one seed."""
     make, honest = SCREENS[name]
-    for seed in seeds:
-        screen = Screen(make(seed, folder), honest, seed)
-        given = screen.predictions()
-        if honest == "control":
-            given = {who: made for who, made in given.items() if who not in RIGHT_ON_NULL}
-            given[BASELINE] = screen.twins("own_shift")
-        found = {}
-        for who, made in given.items():
-            scored = judged(screen, made)
-            if scored is None:
-                refused.setdefault(who, []).append(seed)
-            else:
-                found[who] = scored
-        scores.append(pd.DataFrame({who: one for who, (one, _) in found.items()}))
-        skills.append(pd.DataFrame({who: one for who, (_, one) in found.items()}))
-        edited = max(edited, edited_controls(screen))
-        print(name, seed, scores[-1].loc["score"].round(3).to_dict(), refused, flush=True)
-    means = [pd.concat(runs).groupby(level=0, sort=False).mean() for runs in (scores, skills)]
-    return Found(*means, refused, edited)
+    screen = Screen(make(seed, folder), honest, seed)
+    given = screen.predictions()
+    if honest == "control":
+        given = {who: made for who, made in given.items() if who not in RIGHT_ON_NULL}
+        given[BASELINE] = screen.twins("own_shift")
+    scored = {who: judged(screen, made) for who, made in given.items()}
+    numbers = {who: one for who, one in scored.items() if one is not None}
+    scores = pd.DataFrame({who: own for who, (own, _) in numbers.items()})
+    print(name, seed, scores.loc[NET].round(3).to_dict(), flush=True)
+    return Found(
+        scores,
+        pd.DataFrame({who: own for who, (_, own) in numbers.items()}),
+        {who: [seed] for who, one in scored.items() if one is None},
+        edited_controls(screen),
+    )
+
+
+def together(several: list[Found]) -> Found:
+    """Return the means over seeds."""
+    parts = ([one.scores for one in several], [one.skills for one in several])
+    means = [pd.concat(runs).groupby(level=0, sort=False).mean() for runs in parts]
+    refused: dict[str, list[int]] = {}
+    for one in several:
+        for who, seeds in one.refused.items():
+            refused.setdefault(who, []).extend(seeds)
+    return Found(*means, refused, max(one.edited for one in several))
 
 
 def passed(scores: pd.DataFrame) -> list[str]:
-    """Return the attacks whose score reaches that of the best honest prediction."""
-    own = scores.loc["score"]
+    """Return the attacks whose `NET` reaches that of the best honest prediction."""
+    own = scores.loc[NET]
     least = own[[name for name in HONEST if name in own]].max()
     return [who for who in own.index if who in ATTACKS and not own[who] < least]
 
@@ -243,6 +255,26 @@ def _cell(skill: float, honest: float, who: str) -> str:
     return f"**{skill:.2f}**" if skill > honest else f"{skill:.2f}"
 
 
+def page(found: dict[str, Found], seeds: dict[str, list[int]]) -> str:
+    """Return the tables of all screens as markdown."""
+    text = ["# Attacks\n", *(f"- `{name}`: {words}" for name, words in (HONEST | ATTACKS).items())]
+    text.append(
+        "\nNet: achieved less harm, from which the score is made; 0 knows nothing or changes nothing, 1 is a second experiment. "
+        "Skill: 0 as `own_shift`, 1 as a second experiment. Bold: better than the honest prediction; =: the same."
+    )
+    for name, one in found.items():
+        text.append(f"\n## {name}, seeds {' '.join(map(str, seeds[name]))}\n")
+        text.append(score_table(one.scores, one.skills))
+        if one.refused:
+            who = "; ".join(f"{who} (seeds {own})" for who, own in one.refused.items())
+            text.append(f"\nRefused, as on another scale than the real cells: {who}.")
+        text.append(f"\n{skill_table(one.skills)}")
+        text.append(
+            f"\nLargest change of any value after the control cells of `pred` were edited: {one.edited:g}."
+        )
+    return "\n".join(text) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -251,30 +283,16 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--folder", type=Path, default=FOLDER)
     given = parser.parse_args()
-    text = ["# Attacks\n", *(f"- `{name}`: {words}" for name, words in (HONEST | ATTACKS).items())]
-    text.append(
-        "\nScore: 0 as `own_shift`, the reference, or as unchanged controls where nothing responds; 1 as a second experiment. "
-        "Skill: 0 as the better of `own_shift` and a copy of the controls, 1 as a second experiment. Bold: better than the honest "
-        "prediction; =: the same."
-    )
-    won = []
-    for name in given.data:
-        found = results(name, given.seeds, given.folder)
-        text.append(f"\n## {name}, seeds {' '.join(map(str, given.seeds))}\n")
-        text.append(score_table(found.scores, found.skills))
-        if found.refused:
-            who = "; ".join(f"{who} (seeds {seeds})" for who, seeds in found.refused.items())
-            text.append(f"\nRefused, as on another scale than the real cells: {who}.")
-        text.append(f"\n{skill_table(found.skills)}")
-        text.append(
-            f"\nLargest change of any value after the control cells of `pred` were edited: {found.edited:g}."
-        )
-        won += [f"{name}: {who}" for who in passed(found.scores)]
-        won += [f"{name}: edited controls"] if found.edited else []
-    given_text = "\n".join(text) + "\n"
+    found = {
+        name: together([found_on(name, seed, given.folder) for seed in given.seeds])
+        for name in given.data
+    }
+    text = page(found, dict.fromkeys(found, given.seeds))
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "attacks.md").write_text(given_text, encoding="utf-8")
-    print(given_text)
+    (RESULTS / "attacks.md").write_text(text, encoding="utf-8")
+    print(text)
+    won = [f"{name}: {who}" for name, one in found.items() for who in passed(one.scores)]
+    won += [f"{name}: edited controls" for name, one in found.items() if one.edited]
     if won:
         sys.exit(f"the score falls for {', '.join(won)}")
 

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import shoal as sh
+from shoal.benchmark._files import read_row
 from shoal.cli import app
 
 COST = ["seconds_fit", "seconds_predict", "seconds_evaluate", "peak_mb"]
@@ -74,6 +75,7 @@ WRONG = {
     "a loss less": broken_json(lambda e: losses(e)["positive"].pop()),
     "no losses": broken_json(lambda e: losses(e).clear()),
     "a metric less": broken_json(lambda e: e["losses"].pop("energy")),
+    "an unknown silent condition": broken_json(lambda e: e.update(silent=["Z"])),
     "a folder": folder_in_its_place,
     "a pipe": pipe_in_its_place,
     "a link to itself": link_to_itself,
@@ -98,6 +100,18 @@ def whole(counts, tmp_path_factory):
         "evaluate": {"metrics": ["energy", "collapse_index"], "n_comps": 8},
     }
     return one, folder, sh.benchmark.run(one, folder=folder)
+
+
+def test_rows_that_do_not_say_what_is_silent_are_read(whole):
+    """They are of runs before this was noted; harm is then that of all conditions alone."""
+    _, folder, _ = whole
+    [path] = (folder / "rows").glob("*.json")
+    text = path.read_text()
+    broken_json(lambda e: e.pop("silent"))(path)
+    try:
+        assert read_row(folder, path.stem).silent == []
+    finally:
+        path.write_text(text)
 
 
 @pytest.mark.parametrize("what", WRONG)

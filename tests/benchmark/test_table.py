@@ -14,7 +14,7 @@ from shoal.evaluation._attempt import attempt
 from shoal.evaluation._compare import Comparison
 from shoal.evaluation._rows import Row
 from shoal.evaluation._scorer import Scorer
-from shoal.metrics._score import HARM
+from shoal.metrics._harm import HARM
 
 from .conftest import METRICS, made_row
 
@@ -205,17 +205,6 @@ def test_a_metric_that_cannot_tell_counts_for_nothing(losses):
     )
 
 
-def test_who_has_no_value_has_that_of_knowing_nothing(losses):
-    gappy = losses["good"].copy()
-    gappy[:3] = np.nan
-    base = {"reference": losses["base"]}
-    rows = [made_row("base", losses["base"], kind="baseline", **base)]
-    rows += [made_row("gappy", gappy, **base)]
-    board = sh.benchmark.table(rows)
-    own = np.where(np.isnan(gappy), 1.5, gappy).mean()  # the worse of the two controls
-    assert board.loc["gappy", "score"] == pytest.approx(score(own, losses["base"].mean()))
-
-
 def test_harm_counts_downwards_though_no_metric_tells(losses):
     """A network that invents a response on a screen where nothing responds is below the control copy."""
     rng = np.random.default_rng(0)
@@ -228,6 +217,25 @@ def test_harm_counts_downwards_though_no_metric_tells(losses):
         assert board.loc["control copy", "score"] == 0
         assert board.loc["inventor", "score"] == pytest.approx(expected, abs=0.05)
         assert board.loc["inventor", "harm"] == -board.loc["inventor", "score"]
+
+
+def test_harm_in_silent_conditions_counts_by_itself(losses):
+    """A gain in the others does not hide it, and rows that do not say which are silent take theirs from others."""
+    silent = np.arange(N) < N // 2
+    noise = np.random.default_rng(0).normal(0, 1e-3, (2, N))
+    several = {"energy": np.where(silent, 0.5, 0.0) + noise[0], "m": np.full(N, 0.3)}
+    copy = np.where(silent, 0.0, 2.0) + noise[1]
+    row = made_row("inventor", several, reference=np.where(silent, 0.0, 1.8))
+    for kind in ("negative", "copy"):
+        row.losses["energy"][kind] = copy.tolist()
+    row.losses["energy"]["positive"] = noise[1].tolist()
+    names = [name for name, quiet in zip(row.conditions, silent, strict=True) if quiet]
+    told = replace(row, silent=names)
+    assert sh.benchmark.table([row]).loc["inventor", "harm"] == 0
+    alone = sh.benchmark.table([told]).loc["inventor", "harm"]
+    assert alone > 0.1
+    beside = sh.benchmark.table([replace(row, model="older"), told])
+    assert beside.loc[["older", "inventor"], "harm"].tolist() == [alone, alone]
 
 
 def test_a_reference_that_leaves_no_room_gives_no_score_and_an_order(losses):

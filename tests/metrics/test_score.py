@@ -5,15 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shoal.metrics._score import HARM, Judge, achieved, interval
+from shoal.metrics._harm import HARM
+from shoal.metrics._responds import SILENT
+from shoal.metrics._score import Judge, achieved, interval
 
 N = 24
 CONTENDERS = ["positive", "negative", "copy", "reference", "own"]
 POSITIVE, NEGATIVE, COPY, REFERENCE, OWN = range(5)
 
 
-def judge(losses, *, family=None, harmful=(), tells=None, draws=5, responds=True, owner=None):
-    """A judge of metrics with these losses: metric -> contender -> loss, or (P,) losses."""
+def judge(
+    losses, *, family=None, harmful=(), tells=None, draws=5, responds=True, owner=None, silent=0
+):
+    """A judge of metrics with these losses: metric -> contender -> loss, or (P,) losses; the first conditions are silent."""
     n = len(losses)
     conditions = np.array(
         [[np.broadcast_to(own[i], N) for own in losses.values()] for i in range(5)], dtype=float
@@ -28,6 +32,7 @@ def judge(losses, *, family=None, harmful=(), tells=None, draws=5, responds=True
         positive=POSITIVE,
         copy=COPY,
         negative=np.full(n, NEGATIVE),
+        silent=np.arange(N) < silent,
         responds=responds,
     )
 
@@ -175,3 +180,66 @@ def test_harm_with_one_perturbation_is_told_by_the_draws():
         {"energy": [0, 0.5, 0.5, 0.5, 1.0]}, harmful=("energy",), owner=np.zeros(N), draws=1
     )
     assert single.judge(REFERENCE).harm[0, OWN] == 0
+
+
+# -- harm in silent conditions ---------------------------------------------------------------------
+
+SOME = 12  # silent conditions, half of all
+
+
+def responding(own_silent, own_rest, rng, spread=1e-6):
+    """Energy of conditions of which half respond: the copy loses 1 in these and nothing in the silent ones."""
+    half = np.arange(N) < SOME
+    rest = [0, 1, 1, 1, own_rest]
+    centre = np.where(half, np.array([0, 0, 0, 0, own_silent])[:, None], np.array(rest)[:, None])
+    return {"energy": centre + rng.normal(0, spread, (5, N))}
+
+
+def test_a_gain_elsewhere_does_not_make_up_for_an_invention(rng):
+    """The excess .5 in the silent half, by the loss .5 of the copy in all: 1.5 x share x .5."""
+    losses = responding(0.5, 0.0, rng)
+    overlooked = judge(losses, harmful=("energy",)).judge(REFERENCE)
+    assert overlooked.harm[0, OWN] == 0  # a mean loss of .25 beside .5
+    one = judge(losses, harmful=("energy",), silent=SOME)
+    judged = one.judge(REFERENCE)
+    share = SOME / N / (1 - SILENT)
+    assert judged.harm[0, OWN] == pytest.approx(HARM * share * 0.5 / (0.5 + 0.5), abs=1e-4)
+    np.testing.assert_allclose(judged.harm[0, [POSITIVE, COPY]], 0, atol=1e-6)
+    assert judged.score[0, OWN] < overlooked.score[0, OWN]
+
+
+def test_what_is_small_beside_real_responses_is_little_harm(rng):
+    one = judge(responding(0.01, 0.0, rng), harmful=("energy",), silent=SOME)
+    assert 0 < one.judge(REFERENCE).harm[0, OWN] < 0.02
+
+
+def test_the_larger_harm_counts_once(rng):
+    """Worse everywhere: no more than by all conditions together, where these decide."""
+    losses = responding(0.2, 9.0, rng)
+    all_together = judge(losses, harmful=("energy",)).judge(REFERENCE).harm[0, OWN]
+    with_silent = judge(losses, harmful=("energy",), silent=SOME).judge(REFERENCE).harm[0, OWN]
+    assert all_together == pytest.approx(with_silent)
+    assert all_together > 1
+
+
+@pytest.mark.parametrize("silent", [2, 4, SOME])
+def test_chance_in_silent_conditions_is_rarely_harm(rng, silent):
+    n = 0
+    for _ in range(200):
+        losses = responding(0.0, 0.0, rng, spread=0.2)
+        one = judge(losses, harmful=("energy",), silent=silent)
+        n += one.judge(REFERENCE).harm[0, OWN] > 0.05 * HARM
+    assert n <= 14  # one side of an interval of 95 %
+
+
+def test_a_single_silent_perturbation_tells_nothing(rng):
+    one = judge(responding(0.5, 0.0, rng), harmful=("energy",), silent=1)
+    assert one.judge(REFERENCE).harm[0, OWN] == 0
+
+
+def test_resamples_without_a_silent_condition_have_no_harm_there(rng):
+    one = judge(responding(0.5, 0.0, rng), harmful=("energy",), silent=2)
+    judged = one.judge(REFERENCE, weights=one.resampled(300, rng))
+    assert np.isfinite(judged.score).all()
+    assert (judged.harm[:, OWN] == 0).any()
+    assert (judged.harm[:, OWN] > 0).any()

@@ -45,7 +45,7 @@ KINDS = {
     **dict.fromkeys(("versions", "metrics", "conditions", "losses", "draws", "tried"), (dict,)),
     "seed": (int,),
     **dict.fromkeys(("transductive", "responds"), (bool,)),
-    "fingerprint": (list,),
+    **dict.fromkeys(("silent", "fingerprint"), (list,)),
 }
 
 
@@ -104,11 +104,14 @@ def row_from(path: Path) -> Row:
     entry = json.loads(text, parse_constant=lambda name: fault(f"it holds {name}"))
     if not isinstance(entry, dict) or entry.pop("format", None) != FORMAT:
         fault(f"it is not of the format {FORMAT}")
+    entry.setdefault("silent", [])  # older rows do not say: harm counts in all together
     _checked(entry, KINDS, "the result")
     for metric, record in entry["metrics"].items():
         _checked(record, RECORD, metric)
     if any(type(value) is not str for value in entry["conditions"].values()):
         fault("a perturbation is no text")
+    if not all(name in entry["conditions"] for name in entry["silent"]):
+        fault("a silent condition is none of its conditions")
     if not all(_is(error, NUMBER) for error in entry["tried"].values()):
         fault("an error within training is no number")
     prints = entry["fingerprint"]

@@ -89,6 +89,7 @@ class Results:
     def contenders(self) -> Contenders:
         """The losses of all, the reference among them."""
         owner: Ints = np.unique(self.owners, return_inverse=True)[1]
+        silent = {name for row in self.rows.values() for name in row.silent}
         return Contenders(
             losses={
                 name: {
@@ -101,6 +102,7 @@ class Results:
             tells={name: self.any_row.metrics[name]["discriminates"] for name in self.metrics},
             negative=dict.fromkeys(self.metrics, NEGATIVE),  # of each metric its own
             owner=owner,
+            silent=np.array([name in silent for name in self.any_row.conditions], dtype=bool),
             responds=self.any_row.responds,
         )
 

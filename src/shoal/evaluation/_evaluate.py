@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any
 
 from .._contenders import COPY, PREDICTION
 from .._logging import logger
 from .._random import RNGLike, as_generator
-from .._validate import key_in, one_of, whole
+from .._validate import key_in
 from ..core._population import population
 from ..core._predictions import is_refitted, refuse_counts, skipped_by
 from ..core._screen import resolve
-from ..metrics._external_suites import EXTERNAL_SUITES
 from ..metrics._external_vcc2026 import SUITE as VCC2026
 from ..metrics._suite import SUITE
 from ..models.base._embedding import vectors_of
@@ -26,7 +24,7 @@ from ._controls import CALIBRATING, control_copy, mean_baseline
 from ._external_suites import MEAN, score_of, with_controls
 from ._peer_counts import PeerCounts, mean_baseline_of, peer_counts, predicted_counts, refuse_signed
 from ._predictions import Beside, holds_real_values, opened, populations_of, unpredicted
-from ._reference import AUTO, check_reference, reference_name, reference_taken, with_reference
+from ._reference import AUTO, reference_name, reference_taken, with_reference
 from ._scores import Scores
 from ._standing import Standing
 from ._tables import tables_of
@@ -40,51 +38,19 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+    from ..core._population import Population
+    from ..metrics._comparison import Populations
     from ..metrics._external_suites import ExternalSuite
     from ..metrics._registry import Metric
+    from ._predictions import Apart
+    from ._settings import Settings
+    from ._task import EvaluationTask
 
-CALIBRATED = "calibrated"  # the suite of this package
 REAL = "the predicted cells are copies of the real cells of their conditions"
 ALONE = (
     "no baseline could be scored: 0 is as good as a copy of the controls, which is easily beaten"
 )
 SEEN = "the model was trained on val too (refit=True): these are no unseen conditions"
-FEWEST = {True: 4, False: 2}  # cells of a condition: populations have 2, halves of it too
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a prediction is evaluated; :func:`shoal.tl.evaluate` describes its arguments."""
-
-    layer: str | None = None
-    metrics: Sequence[str] | None = None
-    suite: str = CALIBRATED
-    baselines: str | Sequence[str] | None = "auto"
-    embedding: str | pd.DataFrame | None = None
-    split: str | None = "test"
-    n_comps: int = 50
-    min_cells: int = 20
-    n_draws: int = 5
-    reference: str = AUTO
-
-    def __post_init__(self) -> None:
-        one_of(self.suite, (CALIBRATED, *EXTERNAL_SUITES, VCC2026), name="suite")
-        whole(self.n_comps, name="n_comps")
-        whole(self.min_cells, name="min_cells", least=0)
-        whole(self.n_draws, name="n_draws")
-        check_reference(self.reference)
-        fewest = FEWEST[self.suite == CALIBRATED]
-        if self.min_cells < fewest:
-            msg = (
-                f"min_cells={self.min_cells}: populations have at least 2 cells, and are halved if "
-                f"calibrated, so {fewest} is the least"
-            )
-            raise ValueError(msg)
-
-    @property
-    def external(self) -> ExternalSuite | None:
-        """The suite of another package, ``None`` for the calibrated one."""
-        return EXTERNAL_SUITES.get(self.suite)
 
 
 def evaluate(
@@ -122,28 +88,26 @@ def evaluate(
         )
     external, seed = settings.external, seed_of(rng)
     metrics = chosen_metrics(settings.metrics, SUITE if external is None else external.metrics)
-    screen, split, counts = resolve(adata), settings.split, None
-    if external is not None and external.takes_counts:
-        counts = peer_counts(adata, screen, layer=settings.layer, split=split)
-    if counts is None:
-        cells = population(adata, screen, layer=settings.layer)
-    else:
-        cells = population(counts.real, screen)
+    cells, counts = _cells_of(adata, settings)
     if settings.embedding is not None:
         vectors_of(adata, settings.embedding)
     with opened(adata, prediction, layer=settings.layer) as given:
-        if external is None or not external.takes_counts:
+        if not settings.takes_counts:
             refuse_counts(*given.recorded_in(adata), what="an evaluation")
         fixed = reference_name(
-            cells, settings.reference, split=split, embedding=settings.embedding, seed=seed
+            cells,
+            settings.reference,
+            split=settings.split,
+            embedding=settings.embedding,
+            seed=seed,
         )
         baselines = baseline_names(adata, settings.baselines)
         if external is None and (baselines or settings.reference != AUTO):
             baselines = with_reference(baselines, fixed)
-        without = unpredicted(cells, given, split=split)
+        without = unpredicted(cells, given, split=settings.split)
         tasks = evaluation_tasks(
             cells,
-            split=split,
+            split=settings.split,
             halves=external is None,
             n_comps=settings.n_comps,
             min_cells=settings.min_cells,
@@ -152,56 +116,31 @@ def evaluate(
             baselines=baselines,
             without=without,
         )
-        task = tasks[0]
-        if external is not None and external.takes_counts:
-            refuse_signed(task.cells.scale, settings.suite)
+        if settings.takes_counts:
+            refuse_signed(tasks[0].cells.scale, settings.suite)
         made = populations_of(tasks, given)
-        copied = holds_real_values(task, made[0])
-        if external is not None and external.uses_predicted_control:
-            made = (with_controls(task, made[0], given),)
-        if external is not None and external.takes_counts:
-            made = (predicted_counts(made[0]),)
-        made = tuple(checked(one, given.slot) for one in made)
+        copied = holds_real_values(tasks[0], made[0])
         scores = Scores(tasks, metrics, seed=seed)
+        made = _as_the_suite_takes_it(made, tasks[0], given, settings)
         scores.add(PREDICTION, made, transductive=given.transductive)
     _add_controls(scores, external, counts, copy=settings.baselines is not None)
-    asked = []
-    for found in baseline_predictions(
-        tasks,
-        baselines,
-        embedding=settings.embedding,
-        reference=fixed if external is None else "",
-    ):
-        asked.append(found.name)
-        if isinstance(found.made, str):
-            logger.info("%s is left out: %s", found.name, found.made)
-        scores.enter(found)
-    if scores.same:
-        logger.info("the same predicted cells, scored once: %s", "; ".join(scores.in_words()))
-    rivals = [name for name in asked if name not in scores.refused]
-    alone = external is None and settings.baselines is not None and not rivals
-    seen = split == "val" and isinstance(given, Beside) and is_refitted(adata, given.name)
-    cautions = (
-        caution(cells, split),
-        REAL if copied else "",
-        ALONE if alone else "",
-        SEEN if seen else "",
-    )
+    rivals = _add_baselines(scores, baselines, settings, reference=fixed)
     standing: Standing | None = None
     if external is None:
-        scores.reference, why = reference_taken(fixed, scores.row_of(), scores.refused)
-        if why:
-            logger.log(INFO if settings.baselines is None else WARNING, "%s", why)
-        standing = Standing(scores)
-        numbers = _scored(standing, given.name) | {"reference_note": why}
+        standing, numbers = _standing_of(scores, fixed, settings, given.name)
     else:
         numbers = {"score": score_of(external, scores)}
+    cautions = (
+        caution(cells, settings.split),
+        REAL if copied else "",
+        ALONE if external is None and settings.baselines is not None and not rivals else "",
+        SEEN if settings.split == "val" and _was_refitted(adata, given) else "",
+    )
     said = "; ".join(filter(None, cautions))
     if said:
         logger.warning("%s", said)
     if without:
         logger.warning("not scored, for want of a prediction: %s", in_words(without))
-    refused = skipped_by(adata, given.name) if without and isinstance(given, Beside) else ""
     params = {
         **numbers,
         "prediction": given.name,
@@ -210,10 +149,10 @@ def evaluate(
         "suite": settings.suite,
         "split": settings.split,
         "caution": said,
-        "skipped": in_words(without, most=None) + (f"; by the model: {refused}" if refused else ""),
-        "n_conditions": len(task.conditions),
+        "skipped": _skipped(adata, given, without),
+        "n_conditions": len(tasks[0].conditions),
         "n_draws": len(tasks),
-        "n_comps": task.truth.axes.shape[1],
+        "n_comps": tasks[0].truth.axes.shape[1],
         "min_cells": settings.min_cells,
         "best_baseline": standing.best if standing else "",
         "baselines": rivals,
@@ -222,18 +161,85 @@ def evaluate(
     return params, tables_of(scores, standing)
 
 
-def _scored(standing: Standing, name: str) -> dict[str, Any]:
-    """Return the score and the verdict, which is also said aloud."""
+def _cells_of(adata: AnnData, settings: Settings) -> tuple[Population, PeerCounts | None]:
+    """Return the cells that are scored, and the counts of a suite that takes them."""
+    screen, counts = resolve(adata), None
+    if settings.takes_counts:
+        counts = peer_counts(adata, screen, layer=settings.layer, split=settings.split)
+    if counts is None:
+        return population(adata, screen, layer=settings.layer), None
+    return population(counts.real, screen), counts
+
+
+def _as_the_suite_takes_it(
+    made: tuple[Populations, ...], task: EvaluationTask, given: Beside | Apart, settings: Settings
+) -> tuple[Populations, ...]:
+    """Return the predicted cells of each draw with the controls, and on the scale, of the suite.
+
+    Raises
+    ------
+    ValueError
+        If they are on another scale than the real cells, or not finite.
+    """
+    if settings.external is not None and settings.external.uses_predicted_control:
+        made = (with_controls(task, made[0], given),)
+    if settings.takes_counts:
+        made = (predicted_counts(made[0]),)
+    return tuple(checked(one, given.slot) for one in made)
+
+
+def _add_baselines(
+    scores: Scores, names: Sequence[str], settings: Settings, *, reference: str
+) -> list[str]:
+    """Score baselines; return the names of those that could be scored."""
+    asked = []
+    for found in baseline_predictions(
+        scores.tasks,
+        names,
+        embedding=settings.embedding,
+        reference=reference if settings.external is None else "",
+    ):
+        asked.append(found.name)
+        if isinstance(found.made, str):
+            logger.info("%s is left out: %s", found.name, found.made)
+        scores.enter(found)
+    if scores.same:
+        logger.info("the same predicted cells, scored once: %s", "; ".join(scores.in_words()))
+    return [name for name in asked if name not in scores.refused]
+
+
+def _standing_of(
+    scores: Scores, fixed: str, settings: Settings, name: str
+) -> tuple[Standing, dict[str, Any]]:
+    """Measure all from the reference; return where they stand, and score and verdict.
+
+    The verdict is also said aloud, and so is why another reference stands in for the fixed one.
+    """
+    scores.reference, why = reference_taken(fixed, scores.row_of(), scores.refused)
+    if why:
+        logger.log(INFO if settings.baselines is None else WARNING, "%s", why)
+    standing = Standing(scores)
     found, verdict = standing.estimate(PREDICTION), standing.verdict(name)
     logger.info("%s", verdict)
-    return {
+    return standing, {
         "score": found.value,
         "score_low": found.low,
         "score_high": found.high,
-        "reference": standing.scores.reference,
-        "responds": standing.scores.responds,
+        "reference": scores.reference,
+        "responds": scores.responses.anything,
         "verdict": verdict,
+        "reference_note": why,
     }
+
+
+def _was_refitted(adata: AnnData, given: Beside | Apart) -> bool:
+    return isinstance(given, Beside) and is_refitted(adata, given.name)
+
+
+def _skipped(adata: AnnData, given: Beside | Apart, without: Mapping[str, str]) -> str:
+    """Say which conditions have no prediction, and what the model said of these."""
+    by_model = skipped_by(adata, given.name) if without and isinstance(given, Beside) else ""
+    return in_words(without, most=None) + (f"; by the model: {by_model}" if by_model else "")
 
 
 def _add_controls(

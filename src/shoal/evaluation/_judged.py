@@ -14,7 +14,7 @@ from ..metrics._score import Judge, Judged
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .._typing import Floats, Ints
+    from .._typing import Bools, Floats, Ints
 
 HARMFUL = ("energy", "de_wrong")  # metrics by which an invented response is seen
 
@@ -27,7 +27,8 @@ class Contenders:
     ----------
     losses
         Contender -> metric -> (P,) losses of the conditions, means over draws, and (D,) differences
-        of the draws. A metric of the whole screen has one loss.
+        of the draws. A metric of the whole screen has one loss. `Scores.losses` has put the loss of
+        knowing nothing in the place of a missing value.
     families
         Metric -> its family.
     tells
@@ -36,6 +37,8 @@ class Contenders:
         Metric -> name of its negative control.
     owner
         (P,) perturbation of each condition.
+    silent
+        (P,) conditions in which nothing is seen to respond.
     responds
         Whether anything responds.
     """
@@ -45,6 +48,7 @@ class Contenders:
     tells: Mapping[str, bool]
     negative: Mapping[str, str]
     owner: Ints
+    silent: Bools
     responds: bool
 
     @cached_property
@@ -63,7 +67,6 @@ class Contenders:
             ],
             dtype=np.float64,
         )
-        conditions = self._without_gaps(conditions)
         draws = np.array(
             [[own[metric][1] for metric in metrics] for own in self.losses.values()],
             dtype=np.float64,
@@ -79,18 +82,9 @@ class Contenders:
             positive=at[POSITIVE],
             copy=at[COPY],
             negative=np.array([at[self.negative[metric]] for metric in metrics], dtype=np.int64),
+            silent=self.silent,
             responds=self.responds,
         )
-
-    def _without_gaps(self, conditions: Floats) -> Floats:
-        """Give a contender without a loss that of knowing nothing, where others have one."""
-        at = {name: i for i, name in enumerate(self.names)}
-        bad = conditions[
-            [at[self.negative[metric]] for metric in self.families], np.arange(conditions.shape[1])
-        ]
-        nothing = np.fmax(bad, conditions[at[COPY]])
-        known = np.isfinite(conditions[at[POSITIVE]])
-        return np.where(np.isnan(conditions) & known, nothing, conditions)
 
     def judged(self, reference: str, *, weights: tuple[Floats, Floats] | None = None) -> Judged:
         """Return the scores of all contenders against one of them; none if it is ``""``."""

@@ -1,15 +1,17 @@
-"""Whether anything responds in the held-out conditions of a screen."""
+"""Whether anything responds in the held-out conditions, and in which of them nothing does."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..core._controls import shuffled
-from ..metrics._responds import ALPHA, response_pvalue
+from ..metrics._responds import ALPHA, SILENT, condition_pvalues, response_pvalue
 
 if TYPE_CHECKING:
+    from .._typing import Bools
     from ._task import EvaluationTask
 
 MOST = 100  # cells of a condition, and ten times as many controls, that are looked at
@@ -18,12 +20,28 @@ GENES = 200  # the most variable genes of these
 LEAST_MATCHED = 0.5  # share of the cells that have controls of their batch
 
 
-def responds(task: EvaluationTask) -> bool:
-    """Return whether the cells of any held-out condition differ from the controls.
+@dataclass(frozen=True, eq=False)
+class Responses:
+    """Where something responds.
 
-    It is the test of :mod:`shoal.metrics._responds` at the level .01, within contexts and batches.
-    Where most cells have no controls of their batch, within contexts. If nothing can be compared,
-    something is taken to respond.
+    Attributes
+    ----------
+    anything
+        Whether anything responds at all.
+    silent
+        (P,) conditions in which nothing is seen to respond.
+    """
+
+    anything: bool
+    silent: Bools
+
+
+def responses(task: EvaluationTask) -> Responses:
+    """Compare the cells of the held-out conditions with the controls.
+
+    These are the tests of :mod:`shoal.metrics._responds`, of all conditions at the level .01 and of
+    each at .1, within contexts and batches. Where most cells have no controls of their batch,
+    within contexts. If nothing can be compared, something is taken to respond.
 
     Parameters
     ----------
@@ -46,5 +64,7 @@ def responds(task: EvaluationTask) -> bool:
     strata = context * (len(cells.batches) + 1) + cells.batch[rows] + 1
     if np.isin(strata[code >= 0], strata[code < 0]).mean() < LEAST_MATCHED:
         strata = context
-    p = response_pvalue(x[:, genes], code, strata, mask=task.truth.mask[:, genes], rng=rng)
-    return not p > ALPHA
+    x, mask = x[:, genes], task.truth.mask[:, genes]
+    p = response_pvalue(x, code, strata, mask=mask, rng=rng)
+    of_each = condition_pvalues(x, code, strata, mask=mask, rng=rng)
+    return Responses(anything=not p > ALPHA, silent=of_each > SILENT)

@@ -78,6 +78,8 @@ class Row:
         Name of the reference: a baseline, or the control copy.
     responds
         Whether anything responds in the held-out conditions.
+    silent
+        Names of the conditions in which nothing is seen to respond.
     chosen
         Which set of options was chosen within training; empty if nothing was.
     tried
@@ -108,6 +110,7 @@ class Row:
     draws: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     reference: str = ""
     responds: bool = True
+    silent: Sequence[str] = ()
     chosen: str = ""
     tried: Mapping[str, float | None] = field(default_factory=dict)
     fingerprint: Sequence[Sequence[float]] = field(default_factory=list)

@@ -117,9 +117,9 @@ class Scorer:
 
         Returns
         -------
-        ``metrics``, ``conditions``, ``losses``, ``draws``, ``reference``, ``responds`` and
-        ``fingerprint`` of a row of results. A model
-        that predicts the same cells as one before it has its numbers; nothing is computed twice.
+        ``metrics``, ``conditions``, ``losses``, ``draws``, ``reference``, ``responds``, ``silent``
+        and ``fingerprint`` of a row of results. A model that predicts the same cells as one before
+        it has its numbers; nothing is computed twice.
 
         Raises
         ------
@@ -219,7 +219,12 @@ class Scorer:
             "losses": losses,
             "draws": draws,
             "reference": scores.reference,
-            "responds": scores.responds,
+            "responds": scores.responses.anything,
+            "silent": [
+                name
+                for name, silent in zip(task.truth.names, scores.responses.silent, strict=True)
+                if silent
+            ],
             "conditions": dict(zip(task.truth.names, perturbations, strict=True)),
             "fingerprint": own,
         }

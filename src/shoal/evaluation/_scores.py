@@ -14,7 +14,7 @@ from ..metrics._registry import Scored, score
 from ..metrics._skill import Estimate, skill
 from ._controls import collapsed
 from ._judged import Contenders
-from ._responds import responds
+from ._responds import Responses, responses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -256,9 +256,9 @@ class Scores:
     # -- over all metrics ------------------------------------------------------------------------
 
     @cached_property
-    def responds(self) -> bool:
-        """Whether any condition differs from the controls."""
-        return responds(self.task)
+    def responses(self) -> Responses:
+        """Whether any condition differs from the controls, and which do not."""
+        return responses(self.task)
 
     def contenders(self) -> Contenders:
         """Return the losses of all rows, from which scores are made."""
@@ -275,7 +275,8 @@ class Scores:
             tells={name: self.tells(name) for name in self.metrics},
             negative={name: self.negative_of(name) for name in self.metrics},
             owner=self.task.truth.owner,
-            responds=self.responds,
+            silent=self.responses.silent,
+            responds=self.responses.anything,
         )
 
 

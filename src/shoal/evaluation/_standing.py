@@ -83,7 +83,7 @@ class Standing:
             What the prediction is called.
         """
         scores, called = self.scores, repr(called)
-        if not scores.responds:
+        if not scores.responses.anything:
             return f"{NOTHING}; {called} {self._beside_copy()}"
         telling = [name for name in scores.metrics if scores.tells(name)]
         if not telling:

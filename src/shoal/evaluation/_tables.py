@@ -34,6 +34,8 @@ def tables_of(scores: Scores, standing: Standing | None) -> dict[str, pd.DataFra
         Their scores; ``None`` for a suite that has none.
     """
     conditions, values = _conditions(scores), _scores(scores)
+    if standing is not None:
+        conditions["silent"] = scores.responses.silent
     per_condition = [name for name, record in scores.metrics.items() if record.per == "condition"]
     own = {name: scores.scored[PREDICTION][name].values for name in per_condition}
     return {

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
+from ._harm import HARM, LEVEL, margin_of_few, share_lost
+from ._responds import share_silent
 from ._skill import Estimate, tails
 
 if TYPE_CHECKING:
@@ -32,10 +34,7 @@ if TYPE_CHECKING:
 WORST = -1.0  # least achievement on a metric: as far below the negative control as 1 is above it
 LEAST_ROOM = 0.2  # least room above the reference, in achievements, for a score to be given
 LEAST_RANGE = 0.5  # of a range that resampling leaves, as a share of the range itself
-HARM = 1.5  # weight of each harmful metric, in families that can tell fully
-SHARP = 6  # how sharply a difference that is not significant stops to be harm
 N_MARGIN = 1000  # resamples for that interval
-LEVEL = 0.95  # of the interval by which a contender counts as worse than the control copy
 
 
 def achieved(loss: Floats, *, positive: Floats, negative: Floats) -> Floats:
@@ -112,6 +111,8 @@ class Judge:
         Positions of two contenders.
     negative
         (M,) position of the negative control of each metric.
+    silent
+        (P,) conditions in which nothing is seen to respond.
     responds
         Whether anything responds. If not, nothing can be achieved, and only harm counts.
     """
@@ -125,6 +126,7 @@ class Judge:
     positive: int
     copy: int
     negative: Ints
+    silent: Bools
     responds: bool = True
 
     @cached_property
@@ -224,29 +226,34 @@ class Judge:
         total = np.maximum(counts.sum(axis=-1), 1e-12)
         return np.asarray(np.where(counts > 0, families * counts, 0.0).sum(axis=-1) / total)
 
-    def harm(self, means: Floats) -> Floats:
+    def harm(self, of_conditions: Floats, of_draws: Floats) -> Floats:
         r"""Return (B, K) what contenders lose by being worse than the control copy.
 
-        On each harmful metric, with :math:`L_0` the loss of the copy, or of a second experiment if
-        that is larger, :math:`\Delta = L - L_0` and :math:`\delta` from the mean difference to the
-        lower end of its interval,
+        On each harmful metric it is `share_lost` of the mean loss, beyond that of the copy or of a
+        second experiment if that is larger. Each metric counts as one and a half families that can
+        tell fully.
 
-        .. math:: h = \frac{\Delta}{\Delta + |L_0|} \cdot \frac{\Delta^6}{\Delta^6 + \delta^6},
-            \qquad \Delta > 0
+        A gain where there is something to predict does not make up for an invention where there is
+        nothing. So the silent conditions are also taken by themselves, and the larger harm counts.
+        Nothing is at stake in them, so the weight there is that of a screen without anything at
+        stake, times their share of all conditions. The excess is measured by the loss of the copy
+        in all conditions, so that it is small where real responses are far larger.
 
-        is the part of the own loss that is more than need be, and hardly anything where it is not
-        significant. Where nothing responds, only the copy is right. Each metric counts as one and a
-        half families that can tell fully, which keeps inventions below the copy on screens where
-        hardly anything responds.
+        Where nothing responds, only the copy is right, and each metric counts as one family.
         """
-        own = means[..., self.harmful]
+        own = self.means(of_conditions, of_draws)[..., self.harmful]
         right = self._right(own)
-        more = own - right
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            part = more / (more + np.abs(right)) / (1 + (self._margins / more) ** SHARP)
-        part = np.where(more > 0, part, 0.0)
-        weight = HARM / self._at_stake if self.responds else 1.0
-        return np.asarray(weight * part.sum(axis=-1))
+        lost = share_lost(own - right, scale=right, margin=self._margins)
+        if not self.responds:
+            return np.asarray(lost.sum(axis=-1))
+        lost = HARM / self._at_stake * lost
+        if self.silent.any():
+            alone = self.means(of_conditions * self.silent, of_draws)[..., self.harmful]
+            base = self._right(alone)
+            scale = np.fmax(np.abs(right), np.abs(base))
+            part = share_lost(alone - base, scale=scale, margin=self._silent_margins)
+            lost = np.maximum(lost, HARM * share_silent(self.silent) * part)
+        return np.asarray(lost.sum(axis=-1))
 
     def _right(self, losses: Floats) -> Floats:
         """Return the losses beyond which there is harm, of losses whose last axes are (K, H)."""
@@ -265,12 +272,25 @@ class Judge:
             gap = means - self._right(means)
             low = np.quantile(gap[1:], tails(LEVEL, self.n_owners)[0], axis=0)
             return np.asarray(np.maximum(gap[0] - low, 0))
-        n, draws = self.draws.shape[2], self.draws[:, self.harmful]
+        gap, n = self._gaps_of_draws, self.draws.shape[2]
         if n < 2:
-            return np.full(draws.shape[:2], np.inf)
-        means = np.moveaxis(draws, 2, 0) + self.exact[:, self.harmful]
-        gap = means - self._right(means)
+            return np.full(gap.shape[1:], np.inf)
         return np.asarray(gap.std(axis=0, ddof=1) * special.stdtrit(n - 1, (1 + LEVEL) / 2))
+
+    @cached_property
+    def _silent_margins(self) -> Floats:
+        """(K, H) the same of the silent conditions alone; infinite for a single perturbation."""
+        whose = self.owner == np.unique(self.owner[self.silent])[:, None]
+        each = self.means(
+            (whose & self.silent).astype(np.float64), np.ones((len(whose), self.draws.shape[2]))
+        )[..., self.harmful]
+        return margin_of_few(each - self._right(each), self._gaps_of_draws)
+
+    @cached_property
+    def _gaps_of_draws(self) -> Floats:
+        """(D, K, H) differences to what is no harm, draw by draw."""
+        means = np.moveaxis(self.draws[:, self.harmful], 2, 0) + self.exact[:, self.harmful]
+        return means - self._right(means)
 
     def judge(
         self, reference: int | None, *, weights: tuple[Floats, Floats] | None = None
@@ -290,8 +310,8 @@ class Judge:
             Weights of resamples (`resampled`), the first without resampling; no resamples if
             ``None``.
         """
-        means = self.means(*(self.weights if weights is None else weights))
-        own, harm = self.achieved(means), self.harm(means)
+        weights = self.weights if weights is None else weights
+        own, harm = self.achieved(self.means(*weights)), self.harm(*weights)
         if not self.responds or not (self.weight > 0).any():
             lost = -harm if self.harmful.any() else np.full(harm.shape, np.nan)
             reason = "nothing responds" if not self.responds else "no metric can tell here"
@@ -310,8 +330,7 @@ class Judge:
 
     def best_of(self, among: Ints) -> int | None:
         """Return which of some contenders achieves most without harm; ``None`` if none is known."""
-        means = self.exact[None]
-        net = self.achieved(means)[0] - self.harm(means)[0]
+        net = self.achieved(self.exact[None])[0] - self.harm(*self.weights)[0]
         known = [int(k) for k in among if np.isfinite(net[k])]
         return max(known, key=lambda k: net[k], default=None)
 

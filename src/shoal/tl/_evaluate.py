@@ -11,8 +11,8 @@ from .._validate import get_adata
 from ..core._claims import claim_result
 from ..core._results import write_table
 from ..core._screen import resolve
-from ..evaluation._evaluate import Settings
 from ..evaluation._evaluate import evaluate as evaluated
+from ..evaluation._settings import Settings
 from ..metrics._external_vcc2026 import SUITE as VCC2026
 from ..pp._split_use import check_split
 
@@ -186,8 +186,9 @@ def evaluate(
         What is missing, and why.
     ``conditions``
         Stratum of every condition, by ``real_energy``, the unbiased energy distance of its real
-        cells from the controls, and by ``real_coherence``, both in principal components; and
-        ``split``, the sides of ``obs["split"]`` that its cells are on.
+        cells from the controls, and by ``real_coherence``, both in principal components;
+        ``split``, the sides of ``obs["split"]`` that its cells are on; and ``silent`` (bool),
+        whether nothing is seen to respond in it, so that an invention there is harm by itself.
     ``contexts``
         Of the suite ``"vcc2026"`` alone: every metric in each context, as ``value``,
         ``mean_response``, ``replicate`` (and its SD over cuts) and ``scaled``.
