@@ -160,6 +160,22 @@ def test_the_interval_is_that_of_scipy_at_the_widened_level(losses):
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.03 * width)
 
 
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+def test_the_interval_of_few_perturbations_seldom_misses_a_true_zero(n, rng):
+    """Two perturbations agree in sign by chance half of the time, which shows nothing."""
+    missed = 0
+    for _ in range(400):
+        found = paired_difference(rng.normal(size=n), np.zeros(n), n_boot=200, rng=rng)
+        missed += not found.low <= 0 <= found.high
+    assert missed <= 400 * 0.08
+
+
+def test_the_interval_of_two_perturbations_is_that_of_student():
+    found = paired_difference(np.array([0.1, 0.3]), np.zeros(2), n_boot=40_000)
+    half = stats.t.ppf(0.975, 1) * 0.1  # the standard error of the mean is half the distance
+    assert (found.low, found.high) == pytest.approx((0.2 - half, 0.2 + half), rel=0.02)
+
+
 def test_owners_are_names_and_their_order_does_not_matter(losses):
     prediction, best, second = losses
     owner = np.array(["b", "a", "c", "d"]).repeat(10)

@@ -26,7 +26,7 @@ from scipy import special
 
 from ._harm import HARM, LEVEL, margin_of_few, share_lost
 from ._responds import share_silent
-from ._skill import Estimate, tails
+from ._skill import Estimate, ends
 
 if TYPE_CHECKING:
     from .._typing import Bools, Floats, Ints
@@ -270,7 +270,7 @@ class Judge:
             weights = self.resampled(N_MARGIN, np.random.default_rng(0))
             means = self.means(*weights)[..., self.harmful]
             gap = means - self._right(means)
-            low = np.quantile(gap[1:], tails(LEVEL, self.n_owners)[0], axis=0)
+            low, _ = ends(gap[0], gap[1:], LEVEL, self.n_owners)
             return np.asarray(np.maximum(gap[0] - low, 0))
         gap, n = self._gaps_of_draws, self.draws.shape[2]
         if n < 2:
@@ -342,5 +342,6 @@ def interval(drawn: Floats, *, n_owners: int, level: float = LEVEL) -> Estimate:
     """
     if n_owners < 2 or not np.isfinite(drawn[0]):
         return Estimate(float(drawn[0]), np.nan, np.nan, n_owners)
-    low, high = np.nanquantile(drawn[1:], tails(level, n_owners))
+    known = drawn[1:][~np.isnan(drawn[1:])]
+    low, high = ends(drawn[0], known, level, n_owners)
     return Estimate(float(drawn[0]), float(low), float(high), n_owners)
