@@ -168,8 +168,8 @@ class ConditionalMongeConfig:
         `cost`, `epsilon`, `epsilon_relative`, `biased`, `gap`, `gap_epsilon`, `energy`,
         `warm_steps`.
     conditioning
-        `condition_dropout`, `unseen_weight`, `pooling`, `context_noise`, `use_context`, `use_batch`,
-        `relative_to_control`.
+        `condition_dropout`, `unseen_weight`, `pooling`, `context_noise`, `use_context`,
+        `use_batch`, `relative_to_control`.
     network
         `architecture`, `width`, `depth`, `n_noise`, `n_visible`.
     start

@@ -223,7 +223,8 @@ class PerturbDiffConfig:
     loss
         `mse`, `energy`, `energy_components`, `biased`, `n_components`.
     conditioning
-        `condition_dropout`, `unseen_weight`, `pooling`, `context_noise`, `per_covariate`, `use_batch`.
+        `condition_dropout`, `unseen_weight`, `pooling`, `context_noise`, `per_covariate`,
+        `use_batch`.
     network
         `fusion`, `width`, `depth`, `n_heads`, `heads`.
     start
