@@ -71,7 +71,7 @@ def real(given: argparse.Namespace) -> None:
                     continue
                 options: dict[str, Any] = {"context_embedding": "controls"} if told else {}
                 if name in names("network"):
-                    options |= {"max_steps": given.steps, "config": config(told, given)}
+                    options["max_steps"] = given.steps
                 model = sh.tl.fit(adata, name, rng=seed, **options)
                 sh.tl.predict(
                     adata, model, key_added="made", subset="test", rng=seed, overwrite=True
@@ -96,11 +96,6 @@ def real(given: argparse.Namespace) -> None:
             {score: wide[score]["vectors"] - wide[score]["names"] for score in ("energy", "delta")}
         )
         print("vectors - names\n", change.round(4).to_string())
-
-
-def config(told: str, given: argparse.Namespace) -> dict[str, float]:
-    """Return the settings of a network: the noise of the vectors, if it is told some."""
-    return {} if not told or given.noise is None else {"context_noise": given.noise}
 
 
 def contenders(models: list[str]) -> Iterator[tuple[str, str]]:
@@ -186,7 +181,6 @@ def simulated(given: argparse.Namespace) -> None:
                 options: dict[str, Any] = {} if table is None else {"context_embedding": table}
                 if name in names("network"):
                     options["max_steps"] = given.steps
-                    options["config"] = config("" if table is None else what, given)
                 model = sh.tl.fit(adata, name, rng=seed, **options)
                 for line, error in errors(model, adata, truth, seed):
                     rows.append(
@@ -230,7 +224,6 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=[*RIVALS, *names("network")])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--noise", type=float, help="context_noise of the networks")
     parser.add_argument("--told", choices=["names", "vectors"], help="of real screens, one of them")
     parser.add_argument("--null", action="store_true")
     parser.add_argument("--folder", type=Path, default=_screens.FOLDER)

@@ -149,18 +149,12 @@ class PlaceEncoder(nn.Module):
     dropped
         Whether training drops contexts out, so that the vector of an unknown one can be learned.
         Otherwise it is the vector at the coordinates 0, the mean of the training contexts.
-    noise
-        Standard deviation of what is added to the coordinates in training. A few contexts could be
-        learned by heart; with noise, directions in which they differ little count little.
     """
 
     reads = "context_vector"
 
-    def __init__(
-        self, n_coordinates: int, width: int, *, dropped: bool = True, noise: float = 0.0
-    ) -> None:
+    def __init__(self, n_coordinates: int, width: int, *, dropped: bool = True) -> None:
         super().__init__()
-        self.noise = noise
         self.linear = nn.Linear(n_coordinates, width)
         nn.init.normal_(self.linear.weight, std=0.05 * n_coordinates**-0.5)
         nn.init.zeros_(self.linear.bias)
@@ -173,10 +167,8 @@ class PlaceEncoder(nn.Module):
 
     def forward(self, place: Tensor) -> Tensor:
         """Return (K, width) from (K, k + 1): coordinates, and 1 if there are any."""
-        known, at = place[..., -1:] > 0, place[..., :-1]
-        if self.training and self.noise:
-            at = at + self.noise * torch.randn_like(at)  # seeded for each step, as dropout is
-        return torch.where(known, self.linear(at), self.unknown)
+        known = place[..., -1:] > 0
+        return torch.where(known, self.linear(place[..., :-1]), self.unknown)
 
 
 class DoseEncoder(nn.Module):
@@ -230,8 +222,6 @@ class ConditionEncoder(nn.Module):
     n_context_vector
         Number of coordinates of a context, given as ``condition["context_vector"]``. Above 0 they
         are read instead of the code, and `n_contexts` does not count.
-    context_noise
-        Noise of these coordinates in training, as of :class:`PlaceEncoder`.
 
     Notes
     -----
@@ -250,7 +240,6 @@ class ConditionEncoder(nn.Module):
         pooling: str = "mean",
         dropout: float = 0.1,
         n_context_vector: int = 0,
-        context_noise: float = 0.0,
     ) -> None:
         super().__init__()
         self.dropout = dropout
@@ -258,9 +247,7 @@ class ConditionEncoder(nn.Module):
             {"perturbation": PerturbationEncoder(n_vector, width, pooling=pooling)}
         )
         if n_context_vector:
-            self.encoders["context"] = PlaceEncoder(
-                n_context_vector, width, dropped=dropout > 0, noise=context_noise
-            )
+            self.encoders["context"] = PlaceEncoder(n_context_vector, width, dropped=dropout > 0)
         elif n_contexts:
             self.encoders["context"] = CodeEncoder(n_contexts, width, dropped=dropout > 0)
         self.encoders["dose"] = DoseEncoder(width)

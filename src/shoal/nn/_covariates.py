@@ -78,7 +78,7 @@ class CovariateEncoder(nn.Module):
         ``"condition"`` decides for each condition by itself.
     d_covariate
         Length of the vector of one covariate.
-    n_context_vector, context_noise
+    n_context_vector
         As of :class:`ConditionEncoder`.
 
     Raises
@@ -100,7 +100,6 @@ class CovariateEncoder(nn.Module):
         coin: str = "batch",
         d_covariate: int = 128,
         n_context_vector: int = 0,
-        context_noise: float = 0.0,
     ) -> None:
         super().__init__()
         one_of(coin, ("batch", "condition"), name="coin")
@@ -109,9 +108,7 @@ class CovariateEncoder(nn.Module):
         self.unperturbed = nn.Parameter(torch.randn(d_covariate) * 0.02)
         self.encoders = nn.ModuleDict({"perturbation": linear(n_vector, d_covariate)})
         if n_context_vector:
-            self.encoders["context"] = PlaceEncoder(
-                n_context_vector, d_covariate, dropped=False, noise=context_noise
-            )
+            self.encoders["context"] = PlaceEncoder(n_context_vector, d_covariate, dropped=False)
         elif n_contexts:
             self.encoders["context"] = CodeEncoder(n_contexts, d_covariate, dropped=False)
         if n_batches:

@@ -78,22 +78,15 @@ class ConditioningConfig:
         first.
     pooling
         How the parts of a combination become one vector: ``"mean"``, ``"sum"`` or ``"attention"``.
-    context_noise
-        Standard deviation of the noise that is added to the coordinates of contexts in training,
-        where these have vectors. The mean square of a coordinate is 1 over training contexts.
     """
 
     condition_dropout: float = 0.1
     unseen_weight: float = 1.0
     pooling: str = "mean"
-    context_noise: float = 0.5
 
     def __post_init__(self) -> None:
         one_of(self.pooling, POOLS, name="pooling")
         check_shares(self, "condition_dropout", "unseen_weight")
-        if not 0 <= self.context_noise < float("inf"):
-            msg = f"context_noise is a number of at least 0, not {self.context_noise!r}"
-            raise ValueError(msg)
 
 
 @dataclass(frozen=True)

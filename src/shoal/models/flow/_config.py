@@ -103,7 +103,7 @@ class FlowConditioningConfig(ConditioningConfig):
 
     Parameters
     ----------
-    condition_dropout, unseen_weight, pooling, context_noise
+    condition_dropout, unseen_weight, pooling
         As of the group that all models share.
     control_mean
         Whether the network is given the mean of the set of control cells.
@@ -188,8 +188,7 @@ class FlowConfig:
     loss
         `coupling`, `epsilon`, `head`, `law`.
     conditioning
-        `condition_dropout`, `unseen_weight`, `pooling`, `context_noise`, `control_mean`,
-        `relative_to_control`.
+        `condition_dropout`, `unseen_weight`, `pooling`, `control_mean`, `relative_to_control`.
     network
         `width`, `depth`, `dropout`, `n_visible`.
     start

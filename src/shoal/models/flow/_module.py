@@ -100,7 +100,6 @@ class FlowModule(nn.Module):
             pooling=config.conditioning.pooling,
             dropout=config.conditioning.condition_dropout,
             n_context_vector=n_context_vector,
-            context_noise=config.conditioning.context_noise,
         )
         self.guidance = known_guidance(config.sampling.guidance, self.condition.covariates)
         self.net = VelocityNet(

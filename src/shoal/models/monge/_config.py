@@ -86,7 +86,7 @@ class MongeConditioningConfig(ConditioningConfig):
 
     Parameters
     ----------
-    condition_dropout, unseen_weight, pooling, context_noise
+    condition_dropout, unseen_weight, pooling
         As of the group that all models share.
     use_context, use_batch
         Whether the network is given the context and the batch by name.
@@ -168,8 +168,8 @@ class ConditionalMongeConfig:
         `cost`, `epsilon`, `epsilon_relative`, `biased`, `gap`, `gap_epsilon`, `energy`,
         `warm_steps`.
     conditioning
-        `condition_dropout`, `unseen_weight`, `pooling`, `context_noise`, `use_context`,
-        `use_batch`, `relative_to_control`.
+        `condition_dropout`, `unseen_weight`, `pooling`, `use_context`, `use_batch`,
+        `relative_to_control`.
     network
         `architecture`, `width`, `depth`, `n_noise`, `n_visible`.
     start

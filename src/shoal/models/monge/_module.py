@@ -85,7 +85,6 @@ class MongeModule(nn.Module):
             pooling=config.conditioning.pooling,
             dropout=config.conditioning.condition_dropout,
             n_context_vector=n_context_vector,
-            context_noise=config.conditioning.context_noise,
         )
         n_visible = None if config.network.n_visible == "auto" else config.network.n_visible
         self.net = VelocityNet(

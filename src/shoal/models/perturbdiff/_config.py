@@ -131,8 +131,6 @@ class PerturbDiffConditioningConfig(ConditioningConfig):
         As of the group that all models share. `unseen_weight` below 1 requires `per_covariate`.
     pooling
         As of the group that all models share, where `per_covariate`.
-    context_noise
-        As of the group that all models share.
     per_covariate
         Whether every covariate is left out by itself in training, or all of them together, as
         published.
@@ -223,8 +221,7 @@ class PerturbDiffConfig:
     loss
         `mse`, `energy`, `energy_components`, `biased`, `n_components`.
     conditioning
-        `condition_dropout`, `unseen_weight`, `pooling`, `context_noise`, `per_covariate`,
-        `use_batch`.
+        `condition_dropout`, `unseen_weight`, `pooling`, `per_covariate`, `use_batch`.
     network
         `fusion`, `width`, `depth`, `n_heads`, `heads`.
     start

@@ -86,7 +86,6 @@ class PerturbDiffModule(nn.Module):
             "n_batches": n_batches if config.conditioning.use_batch else 0,
             "width": config.network.width,
             "n_context_vector": n_context_vector,
-            "context_noise": config.conditioning.context_noise,
         }
         given["dropout"] = config.conditioning.condition_dropout
         self.condition = (
