@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 import numpy as np
@@ -165,6 +166,27 @@ def test_the_embedding_of_the_screen_and_one_like_it(adata):
     np.testing.assert_allclose(
         model.vocabulary.placed(["context9"]), model.vocabulary.placed(["context4"]), atol=1e-4
     )
+
+
+def test_a_counterfactual_goes_to_the_vector_of_its_context(adata):
+    """The code of a context is not what the network reads."""
+    model = fit(adata, "flow", table(), response_share=1)
+    cells = adata[(adata.obs["perturbation"] == "P1") & (adata.obs["context"] == "context1")].copy()
+    here, there = (
+        dense(model.counterfactual(cells, "P2", context=name, guidance=1.0).X)
+        for name in ("context1", "context2")
+    )
+    assert not np.allclose(here, there)
+    model.vocabulary = dataclasses.replace(
+        model.vocabulary,
+        context_vectors=dataclasses.replace(
+            model.vocabulary.context_vectors,
+            contexts=("context1", "context2", "context3"),
+            vectors=model.vocabulary.context_vectors.vectors[:3],
+        ),
+    )
+    with pytest.raises(KeyError, match="'context4' has no vector"):
+        model.counterfactual(cells, "P2", context="context4")
 
 
 # -- what is refused -------------------------------------------------------------------------------
