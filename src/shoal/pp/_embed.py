@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,21 +11,19 @@ from .._docs import shared
 from .._keys import EMBEDDINGS, EMBEDDINGS_INFO
 from .._logging import logger
 from .._threads import one_thread
-from .._validate import get_adata, listed, one_of, whole
-from ..core._claims import check_name, claim
-from ..core._results import write_table
+from .._validate import between, get_adata, listed, one_of, whole
+from ..core._named import claim_named, write_named
 from ..core._screen import labels, resolve
 from ..core._screen_checks import nothing_perturbed
-from ..core._slots import written
 from ..core._view import check_writable
 from ._embed_checks import keys_of, refuse_missing, target_column, warn_identical
 from ._embed_methods import CHEMISTRY, METHODS, check_arguments
 from ._embed_request import EmbeddingRequest
 from ._embed_source import Source, describe
-from ._split_fits import smiles_of
+from ._split_fits import known, smiles_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from mudata import MuData
@@ -34,7 +31,7 @@ if TYPE_CHECKING:
     from ..core._screen import Labels, Screen
     from ._embed_source import Vectors
 
-SCHEMA = "perturbation_embeddings_info/1"
+RECORD = {"info": EMBEDDINGS_INFO, "schema": "perturbation_embeddings_info/1"}
 MOST_COLUMNS = 4000  # an h5ad file lists the columns of a table in one attribute of at most 64 kB
 
 
@@ -54,8 +51,11 @@ def embed(
         "mds",
         "fingerprint",
         "descriptors",
+        "propagated",
     ] = "one_hot",
     source: Source | None = None,
+    graph: Source | None = None,
+    smoothing: float | None = None,
     targets: Mapping[str, str] | str | None = None,
     names: str | Sequence[str] | None = None,
     n_comps: int | None = None,
@@ -103,6 +103,9 @@ def embed(
         ``"descriptors"``
             Descriptors of a drug by rdkit, from its SMILES, as z-scores over all molecules of
             `source` (extra ``chem``).
+        ``"propagated"``
+            Vectors of `source`, and for perturbations without one the weighted mean of those of
+            their neighbours in `graph`, which may be such means themselves.
     source
         For ``"table"``
             a DataFrame (names are the index or the first column), a mapping of names to vectors, or
@@ -115,6 +118,15 @@ def embed(
         For ``"fingerprint"`` and ``"descriptors"``
             SMILES by name, as any of the tables. ``None`` takes the SMILES from `targets`. More
             drugs than those of the screen are welcome: descriptors are standardised over all.
+        For ``"propagated"``
+            any of the tables, or the name of an embedding of the screen.
+    graph
+        Edges along which vectors are carried: the name of a graph that :func:`shoal.pp.link` wrote,
+        or a source as for ``"network"``.
+    smoothing
+        How far known vectors follow their neighbours, at least 0: the weight of squared
+        differences along edges against squared changes of known vectors. ``None`` leaves known
+        vectors as they are.
     targets
         Names of perturbations in the source, if they are other names: a mapping of perturbations to
         genes, drugs or SMILES, or a column of ``obs`` that holds this for the cells of single
@@ -196,12 +208,23 @@ def embed(
     if method in CHEMISTRY and source is None:
         source, targets = _smiles_of(adata, perturbation_key, control, targets), None
     given = {"source": source, "targets": targets, "n_comps": n_comps, "walk": walk, "layer": layer}
+    given |= {"graph": graph, "smoothing": smoothing}
     check_arguments(method, given | {"strata": None if strata == "auto" else strata})
+    if smoothing is not None:
+        between(smoothing, 0, np.inf, name="smoothing", ends=True)
     for name, value in {"n_comps": n_comps, "walk": walk}.items():
         if value is not None:
             whole(value, name=name)
     screen = resolve(adata, perturbation_key, control=control)
-    key = _claimed(adata, method if key_added is None else key_added, screen, overwrite=overwrite)
+    key = claim_named(
+        adata,
+        method if key_added is None else key_added,
+        slots=[EMBEDDINGS],
+        call="sh.pp.embed",
+        screen=screen,
+        overwrite=overwrite,
+        **RECORD,
+    )
     labelled = labels(adata, screen)
 
     perturbations = singles(screen, labelled, names)
@@ -218,6 +241,8 @@ def embed(
         walk=walk,
         strata=strata,
         layer=layer,
+        graph=graph,
+        smoothing=smoothing,
     )
     vectors = METHODS[method].embed(request)
     table = _by_name(vectors, key_of)
@@ -236,12 +261,14 @@ def embed(
         "source": describe(source),
         "fitted_on": vectors.fitted_on,
         "n_fit": vectors.n_fit,
-        "transductive": vectors.fitted_on == "all",
+        "transductive": vectors.fitted_on == "all" or _comes_from_all(adata, source),
         "n_dims": table.shape[1],
         "n_perturbations": len(table),
         "n_missing": len(perturbations) - len(table),
     }
-    _write(adata, key, table, row, screen, smiles)
+    drugs = pd.Series({**smiles_of(adata), **smiles}, dtype=object)
+    more = {"molecules": drugs.rename_axis("perturbation").to_frame("smiles")} if len(drugs) else {}
+    write_named(adata, key, {EMBEDDINGS: table}, row, screen=screen, **RECORD, **more)
     logger.info("%r: %d perturbations in %d dimensions", key, len(table), table.shape[1])
 
 
@@ -250,6 +277,14 @@ def singles(screen: Screen, labelled: Labels, names: str | Sequence[str] | None)
     more = listed(names, name="names")
     every = [*labelled.names, *(screen.canonical(name) for name in more)]
     return sorted({part for name in every for part in screen.parts(name)})
+
+
+def _comes_from_all(adata: AnnData, source: Any) -> bool:
+    """Whether the source is the name of an embedding of the screen that is transductive."""
+    about = known(adata, EMBEDDINGS_INFO).get("table")
+    if about is None or not isinstance(source, str) or source not in about.index:
+        return False
+    return bool(about.loc[source, "transductive"])
 
 
 def _smiles_of(adata: AnnData, perturbation_key: str | None, control: Any, targets: Any) -> Any:
@@ -261,25 +296,6 @@ def _smiles_of(adata: AnnData, perturbation_key: str | None, control: Any, targe
     return target_column(adata, screen, labelled, targets)
 
 
-def _claimed(adata: AnnData, key: str, screen: Screen, *, overwrite: bool) -> str:
-    """Return the name of an embedding, if it is free or was written by `embed`."""
-    key = check_name(adata, key, screen=screen)
-    ours = written(adata, EMBEDDINGS_INFO, [SCHEMA])
-    known = adata.uns[EMBEDDINGS_INFO]["table"].index if ours else ()
-    held = adata.uns.get(EMBEDDINGS)
-    slots = [] if ours else [f"uns/{EMBEDDINGS_INFO}"]
-    if held is not None and not isinstance(held, Mapping):
-        slots.append(f"uns/{EMBEDDINGS}")
-    claim(adata, slots, overwrite=overwrite, rename="rename it")
-    if isinstance(held, Mapping) and key in held and key not in known and not overwrite:
-        msg = (
-            f"adata.uns[{EMBEDDINGS!r}][{key!r}] was not written by sh.pp.embed: choose another "
-            "key_added, or replace it with overwrite=True"
-        )
-        raise ValueError(msg)
-    return key
-
-
 def _by_name(vectors: Vectors, key_of: Mapping[str, str]) -> pd.DataFrame:
     """Return the table by perturbation, with numbered columns."""
     held = [name for name, key in key_of.items() if key in vectors.values.index]
@@ -287,37 +303,4 @@ def _by_name(vectors: Vectors, key_of: Mapping[str, str]) -> pd.DataFrame:
     columns = pd.Index([str(i) for i in range(values.shape[1])], dtype=object)
     return pd.DataFrame(
         values, index=pd.Index(held, dtype=object, name="perturbation"), columns=columns
-    )
-
-
-def _write(
-    adata: AnnData,
-    key: str,
-    table: pd.DataFrame,
-    row: dict[str, Any],
-    screen: Screen,
-    smiles: Mapping[str, str],
-) -> None:
-    """Write the embedding and its row.
-
-    Rows of embeddings that are gone are dropped. What is known of drugs stays.
-    """
-    held = adata.uns.get(EMBEDDINGS)
-    stored = {**(held if isinstance(held, Mapping) else {}), key: table}
-    rows = {}
-    if written(adata, EMBEDDINGS_INFO, [SCHEMA]):
-        before = adata.uns[EMBEDDINGS_INFO]["table"].to_dict("index")
-        rows = {k: v for k, v in before.items() if k in stored}
-    params = screen.params()
-    about = pd.DataFrame.from_dict({**rows, key: row}, orient="index")
-    known = pd.Series({**smiles_of(adata), **smiles}, dtype=object)
-    more = {"molecules": known.rename_axis("perturbation").to_frame("smiles")} if len(known) else {}
-    write_table(
-        adata,
-        EMBEDDINGS_INFO,
-        about,
-        schema=SCHEMA,
-        params=params,
-        slots={f"uns/{EMBEDDINGS}": stored},
-        **more,
     )
