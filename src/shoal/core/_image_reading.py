@@ -64,7 +64,8 @@ class Crops:
                 f"those of {some(self.names[unique[~finite]], 3)}"
             )
             raise ValueError(msg)
-        return (self.scale.to_unit(images, self.plates[unique])[back] + 1) / 2
+        unit = self.scale.to_unit(images, self.plates[unique])
+        return (unit[back] + np.float32(1)) / np.float32(2)
 
     def each(self, cells: Ints, measure: Callable[[NDArray[np.float32]], Floats]) -> Floats:
         """Return (n, d): what is measured on images, a block at a time.

@@ -141,10 +141,16 @@ def _frechet(x: Floats, y: Floats) -> float:
     """Return the uncorrected distance."""
     centred = [(v - v.mean(axis=0)) / np.sqrt(len(v) - 1) for v in (x, y)]
     trace = sum(float(np.square(c).sum()) for c in centred)
-    a, b = (np.linalg.qr(c, mode="r") if len(c) > c.shape[1] else c for c in centred)
+    a, b = (_triangle(c) if len(c) > c.shape[1] else c for c in centred)
     overlap = float(np.linalg.svd(a @ b.T, compute_uv=False).sum())
     shift = float(np.square(x.mean(axis=0) - y.mean(axis=0)).sum())
     return shift + max(trace - 2 * overlap, 0.0)
+
+
+def _triangle(rows: Floats) -> Floats:
+    """Return R of the decomposition QR: few rows with the same products of columns."""
+    triangle: Floats = np.linalg.qr(rows, mode="r")  # type: ignore[assignment]
+    return triangle
 
 
 def _kernel(products: Floats, d: int) -> Floats:

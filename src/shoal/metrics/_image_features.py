@@ -14,6 +14,8 @@ from scipy import ndimage
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import ArrayLike
+
     from .._typing import Bools, Floats
 
 BINS = 64  # of a histogram of an image
@@ -34,7 +36,7 @@ def feature_names(channels: Sequence[str], nucleus: str | None) -> list[str]:
     return names + [f"{channel} nucleus to ring" for channel in channels if channel != nucleus]
 
 
-def image_features(images: Floats, *, nucleus: int | None = None) -> Floats:
+def image_features(images: ArrayLike, *, nucleus: int | None = None) -> Floats:
     """Measure images of single cells.
 
     Parameters
