@@ -269,8 +269,9 @@ def _tell_brightness(table: pd.DataFrame) -> None:
     more = f" and {len(told) - len(worst)} more" if len(told) > len(worst) else ""
     logger.warning(
         "mean brightness alone tells perturbed cells from controls: %s%s. If that is staining (one "
-        "well a perturbation, say), a model will learn it: divide each well by a quantile of its "
-        "own first. If it is biology, go on; a mean shift in intensities is a baseline then",
+        "well a perturbation, say), a model will learn it: bring a low and a high quantile of each "
+        "well to the same intensities first. If it is biology, go on: mean brightness is one of "
+        "the baselines of sh.tl.evaluate_images",
         ", ".join(shown),
         more,
     )
