@@ -25,6 +25,9 @@ def export(adata, **named):
 CALLS = {
     "pp.filter": lambda a, **p: sh.pp.filter(a, **p, min_cells=5),
     "pp.prepare": lambda a, **p: sh.pp.prepare(a, **p, n_comps=4),
+    "pp.prepare_images": lambda a, **p: sh.pp.prepare_images(
+        a, **p, use_rep="crops", channels=["DNA"]
+    ),
     "pp.split": lambda a, **p: sh.pp.split(a, **p, by="context", test=["c1"]),
     "pp.embed": lambda a, **p: sh.pp.embed(a, **p, method="effects"),
     "tl.coherence": lambda a, **p: sh.tl.coherence(a, **p, use_rep="X"),
@@ -54,7 +57,8 @@ def screen(*, key="perturbation", control="control", **keys):
         {"perturbation": rng.choice(["control", "A"], n), "lab": lab, "line": line, "donor": donor},
         index=[f"cell{i:03d}" for i in range(n)],
     )
-    adata = ad.AnnData(values, obs=obs)
+    crops = rng.integers(0, 256, (n, 1, 4, 4)).astype(np.uint8)
+    adata = ad.AnnData(values, obs=obs, obsm={"crops": crops})
     sh.pp.annotate(adata, key, control=control, **keys)
     return adata
 

@@ -13,4 +13,5 @@ PREDICTIONS = (
     "perturbation_predictions"  # uns: which model made each prediction, written by tl.predict
 )
 PCA = "X_pca"  # obsm: scanpy's own key
+IMAGES = "images"  # uns: slot of crops -> channels and scale, written by pp.prepare_images
 DEPTH = "total_counts"  # obs: scanpy's own name for counts per cell

@@ -4,6 +4,7 @@ from ._annotate import annotate
 from ._embed import embed
 from ._filter import filter
 from ._prepare import prepare
+from ._prepare_images import prepare_images
 from ._split import split
 
-__all__ = ["annotate", "embed", "filter", "prepare", "split"]
+__all__ = ["annotate", "embed", "filter", "prepare", "prepare_images", "split"]
