@@ -123,7 +123,7 @@ class ImageScale:
         if self.plate_key is None:
             return np.zeros(adata.n_obs, dtype=np.int64)
         known = plates_of(adata, self.plate_key)
-        code = pd.Index(self.plates).get_indexer(known)
+        code = pd.Index(self.plates).get_indexer(pd.Index(known))
         if (code < 0).any():
             new = some(sorted(set(known[code < 0])), 5)
             msg = (

@@ -2,6 +2,14 @@
 
 from ._fetch import available, load
 from ._gaussian import simulate_gaussian
+from ._images import counterfactual_images, simulate_images
 from ._simulate import simulate
 
-__all__ = ["available", "load", "simulate", "simulate_gaussian"]
+__all__ = [
+    "available",
+    "counterfactual_images",
+    "load",
+    "simulate",
+    "simulate_gaussian",
+    "simulate_images",
+]
