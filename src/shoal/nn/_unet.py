@@ -222,7 +222,8 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Return (N, out, H, W) from images (N, channels, H, W) and conditions (N, d_condition)."""
         condition = F.silu(condition)
-        h = self.enter(x.contiguous(memory_format=torch.channels_last))
+        on_gpu = x.device.type == "cuda"  # whose convolutions are faster with the channels last
+        h = self.enter(x.contiguous(memory_format=torch.channels_last) if on_gpu else x)
         kept = [h]
         for i, level in enumerate(self.downs):
             if i:
@@ -250,7 +251,7 @@ class ImageVelocity(nn.Module):
 
     def __init__(self, unet: UNet, shape: tuple[int, int, int]) -> None:
         super().__init__()
-        self.unet, self.shape = unet.to(memory_format=torch.channels_last), shape
+        self.unet, self.shape = unet, shape
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Return (K, S, out * H * W) from images (K, S, C * H * W).

@@ -378,6 +378,10 @@ class Predictor:
         """Return predicted values in the form that the values of `cells` were given in."""
         return values
 
+    def _measured(self, cells: Population, rows: Ints) -> Matrix:
+        """Return the values of cells, at sorted positions, as they were given."""
+        return cells.rows.take(rows)
+
     def _check_options(self, options: dict[str, Any]) -> None:
         known = (*self.options, *POST_OPTIONS)
         odd = sorted(set(options) - set(known))

@@ -185,3 +185,6 @@ class CellFlux(FlowModel):
     def _as_given(self, values: Matrix, request: PredictionRequest, cells: Population) -> Matrix:
         """Return predicted images as intensities, in the type and range of the given ones."""
         return cells.rows.given(values, request.source)
+
+    def _measured(self, cells: Population, rows: Ints) -> Matrix:
+        return cells.rows.rows.take(rows)

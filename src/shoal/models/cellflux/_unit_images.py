@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -37,6 +37,7 @@ class UnitImages:
     rows: Rows
     scale: ImageScale
     plates: Ints
+    columns: ClassVar[None] = None  # which images do not have
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -61,6 +62,10 @@ class UnitImages:
     def take(self, index: Ints) -> Images:
         """Return the crops at the (sorted, unique) positions `index`."""
         return self.scale.to_unit(self.rows.take(index), self.plates[index])
+
+    def keeping(self, index: Ints) -> UnitImages:
+        """Return the same crops, of which those at the positions are read now, and not again."""
+        return replace(self, rows=self.rows.keeping(index))
 
     def given(self, values: Images, index: Ints) -> NDArray[Any]:
         """Return predicted images as intensities, in the type and range of the crops.
