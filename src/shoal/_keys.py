@@ -5,6 +5,7 @@ COHERENCE = "coherence"  # obs and uns: written by tl.coherence
 DISTANCE = "distance"  # uns: written by tl.distance
 ASSOCIATION = "association"  # uns: written by tl.associate
 EVALUATION = "evaluation"  # uns: written by tl.evaluate
+IMAGE_EVALUATION = "image_evaluation"  # uns: written by tl.evaluate_images
 LEADERBOARD = "leaderboard"  # uns: written by tl.benchmark
 SPLIT = "split"  # obs: train / val / test
 EMBEDDINGS = "perturbation_embeddings"  # uns: name -> table of vectors, written by pp.embed

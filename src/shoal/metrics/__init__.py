@@ -24,6 +24,7 @@ from ._discrimination import centroid_accuracy, discrimination_score, rank_score
 from ._distance import edistance, energy_distance
 from ._errors import cell_error, mae, mse, rmse
 from ._hits import hits_recall_budget, hits_recall_fdr
+from ._image_distances import frechet_distance, kernel_distance
 from ._marginals import variance_ratio, wasserstein_per_gene, zero_fraction_error
 from ._mmd import median_bandwidth, mmd
 from ._shape import bimodality_error, correlation_error
@@ -58,10 +59,12 @@ __all__ = [
     "drf",
     "edistance",
     "energy_distance",
+    "frechet_distance",
     "gene_weights",
     "hits_recall_budget",
     "hits_recall_fdr",
     "interaction_auprc",
+    "kernel_distance",
     "library_spread",
     "mae",
     "magnitude_error",

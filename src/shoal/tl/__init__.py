@@ -6,6 +6,7 @@ from ._coherence import coherence
 from ._coherence_null import coherence_null
 from ._distance import distance, distance_matrix
 from ._evaluate import evaluate
+from ._evaluate_images import evaluate_images
 from ._export_vcc import export_vcc
 from ._fit import fit
 from ._predict import predict
@@ -19,6 +20,7 @@ __all__ = [
     "distance",
     "distance_matrix",
     "evaluate",
+    "evaluate_images",
     "export_vcc",
     "fit",
     "predict",

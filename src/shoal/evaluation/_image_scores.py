@@ -1,0 +1,143 @@
+"""Values of image metrics for every contender and condition, and scores made of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ..metrics._distance import energy_distance
+from ..metrics._image_distances import frechet_distance, kernel_distance
+from ._image_contenders import COPY, SECOND
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .._typing import Floats, Ints
+    from ._image_contenders import Measured
+    from ._image_task import ImageTask
+
+# metric -> whether more is better
+METRICS = {"frechet": False, "kernel": False, "energy": False, "retrieval": True}
+POOLED = ("frechet_pooled", "kernel_pooled")
+
+
+def image_values(task: ImageTask, measured: Measured) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compute all metrics anew for every condition; means over draws.
+
+    Returns
+    -------
+    values
+        One row a contender and condition: contender, condition and the metrics.
+    pooled
+        Index contender: distances of all conditions together.
+    """
+    rows, pooled = [], []
+    for draw in task.draws:
+        halves = task.halves(draw)
+        owner = tuple(task.owner[at] for at in halves)
+        assigned = _retrieval(task, measured, halves, owner)
+        for name in measured.named:
+            found = {
+                "frechet_pooled": _frechet(measured.network, name, halves),
+                "kernel_pooled": _kernel(measured.network, name, halves),
+            }
+            pooled.append({"contender": name, **found})
+            for code, condition in enumerate(task.names):
+                own = tuple(at[who == code] for at, who in zip(halves, owner, strict=True))
+                rows.append(
+                    {
+                        "contender": name,
+                        "condition": condition,
+                        "frechet": _frechet(measured.network, name, own),
+                        "kernel": _kernel(measured.network, name, own),
+                        "energy": energy_distance(
+                            measured.named[name][own[0]], measured.named[SECOND][own[1]]
+                        ),
+                        "retrieval": float(assigned[name][owner[0] == code].mean()),
+                    }
+                )
+    keys = ["contender", "condition"]
+    values = pd.DataFrame(rows).groupby(keys, sort=False).mean().reset_index()
+    return values, pd.DataFrame(pooled).groupby("contender", sort=False).mean()
+
+
+def image_scores(values: pd.DataFrame, pooled: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean values of all contenders, and their scores.
+
+    The score of a metric is (copy - value) / (copy - second experiment) of the means over
+    conditions: 0 for a copy of the controls, 1 for a second experiment. It is NaN where a second
+    experiment is no better than a copy. The score is the mean over metrics.
+    """
+    means = values.groupby("contender", sort=False)[list(METRICS)].mean()
+    scores = pd.DataFrame(index=means.index)
+    at = {name: i for i, name in enumerate(means.index)}
+    for metric, more in METRICS.items():
+        value = means[metric].to_numpy(dtype=np.float64) * (1.0 if more else -1.0)
+        room = value[at[SECOND]] - value[at[COPY]]
+        gained = value - value[at[COPY]]
+        scores[f"{metric}_score"] = gained / room if room > 0 else np.full(len(value), np.nan)
+    table = pd.concat([scores.mean(axis=1).rename("score"), means, pooled, scores], axis=1)
+    return table.sort_values("score", ascending=False, kind="stable").rename_axis("contender")
+
+
+def feature_medians(task: ImageTask, measured: Measured, prediction: str) -> pd.DataFrame:
+    """Return medians of the features that can be named, in their own units, by condition.
+
+    ``missed`` is the part of the response that the prediction lacks: |predicted - real| over
+    |control - real|.
+    """
+    rows = []
+    for code, condition in enumerate(task.names):
+        own = task.owner == code
+        median = {
+            kind: np.median(measured.named[name][own], axis=0) * measured.spread + measured.centre
+            for kind, name in (("control", COPY), ("real", SECOND), ("predicted", prediction))
+        }
+        with np.errstate(divide="ignore", invalid="ignore"):
+            missed = np.abs(median["predicted"] - median["real"]) / np.abs(
+                median["control"] - median["real"]
+            )
+        moved = (median["real"] - median["control"]) / measured.spread
+        rows.append(
+            pd.DataFrame(
+                {
+                    "condition": condition,
+                    "feature": measured.names,
+                    **median,
+                    "response": moved,
+                    "missed": np.where(np.isfinite(missed), missed, np.nan),
+                }
+            )
+        )
+    return pd.concat(rows, ignore_index=True)
+
+
+def _frechet(features: Mapping[str, Floats], name: str, at: tuple[Ints, ...]) -> float:
+    return frechet_distance(features[name][at[0]], features[SECOND][at[1]])
+
+
+def _kernel(features: Mapping[str, Floats], name: str, at: tuple[Ints, ...]) -> float:
+    return kernel_distance(features[name][at[0]], features[SECOND][at[1]])
+
+
+def _retrieval(
+    task: ImageTask, measured: Measured, halves: tuple[Ints, ...], owner: tuple[Ints, ...]
+) -> dict[str, Floats]:
+    """Return contender -> (n,) whether a classifier gives an image to its own perturbation.
+
+    The classifier, a logistic regression on the features that can be named, is trained on the real
+    second halves, and on controls as a class of their own.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    real, control = measured.named[SECOND][halves[1]], measured.named[COPY][halves[1]]
+    label = task.perturbation[owner[1]]
+    model = LogisticRegression(class_weight="balanced", max_iter=500)
+    model.fit(np.vstack([real, control]), np.append(label, np.full(len(control), -1)))
+    wanted = task.perturbation[owner[0]]
+    return {
+        name: (model.predict(values[halves[0]]) == wanted).astype(np.float64)
+        for name, values in measured.named.items()
+    }
