@@ -143,9 +143,10 @@ def test_a_reflowed_model_takes_four_steps(screen, model):
         {"gamma": "sin2", "head": "velocity+eta", "coupling": "independent"},
         {"head": "x1"},
         {"coupling": "sinkhorn"},
+        {"latent": "autoencoder", "latent_steps": 3, "flip": 0.0, "multipliers": (1,)},
         {"preset": "published", "network": {"width": 8, "multipliers": (1, 2), "n_blocks": 1}},
     ],
-    ids=["noise", "bump", "x1", "sinkhorn", "published"],
+    ids=["noise", "bump", "x1", "sinkhorn", "latent", "published"],
 )
 def test_other_recipes_train_and_predict(screen, config):
     given = {name: value for name, value in TINY.items() if "network" not in config}

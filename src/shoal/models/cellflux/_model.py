@@ -170,6 +170,7 @@ class CellFlux(FlowModel):
             train,
             n_channels=chosen.latent_channels,
             n_steps=chosen.latent_steps,
+            keeps_details=self.settings.interpolant.path_start == "control",
             rng=rng,
         )
 
