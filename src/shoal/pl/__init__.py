@@ -6,6 +6,8 @@ from ._contexts import contexts
 from ._evaluate import evaluate
 from ._genes import genes
 from ._geometry import geometry
+from ._image_features import image_features
+from ._images import images
 from ._leaderboard import leaderboard
 from ._null import coherence_null
 from ._populations import populations
@@ -23,6 +25,8 @@ __all__ = [
     "evaluate",
     "genes",
     "geometry",
+    "image_features",
+    "images",
     "leaderboard",
     "populations",
     "ranking",
