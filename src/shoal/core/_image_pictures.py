@@ -92,16 +92,33 @@ def pictures(
     -------
     Mosaics (y, x, 3): a line a cell, with the composite and then the separate channels.
     """
-    whole = [np.asarray(images, dtype=np.float32) for images in several]
-    every = np.concatenate(
-        [images.swapaxes(0, 1).reshape(len(channels), -1) for images in whole], 1
-    )
-    top = np.maximum(np.percentile(every, BRIGHTEST, axis=1), 1e-6).astype(np.float32)
     colours = colours_of(channels)
     made = []
-    for images in whole:
-        light = images / top[:, None, None]
+    for light in _evenly(several, len(channels)):
         shown = [composite(light, colours)]
         shown += [composite(light[:, [c]], np.ones((1, 3))) for c in separate]
         made.append(mosaic(np.stack(shown, axis=1)))
     return made
+
+
+def strips(
+    several: Sequence[Floats | NDArray[np.float32]], channels: Sequence[str]
+) -> NDArray[np.uint8]:
+    """Return one picture (y, x, 3): a line of composites for each kind of images, one below other.
+
+    All kinds have as many images.
+    """
+    colours = colours_of(channels)
+    lines = [composite(light, colours) for light in _evenly(several, len(channels))]
+    return np.asarray(np.rint(255 * mosaic(np.stack(lines))), dtype=np.uint8)
+
+
+def _evenly(
+    several: Sequence[Floats | NDArray[np.float32]], n_channels: int
+) -> list[NDArray[np.float32]]:
+    """Return images whose brightest pixels are about 1 in each channel, on one scale for all."""
+    whole = [np.asarray(images, dtype=np.float32) for images in several]
+    flat = [images.swapaxes(0, 1).reshape(n_channels, -1) for images in whole]
+    every = np.concatenate(flat, axis=1)
+    top = np.maximum(np.percentile(every, BRIGHTEST, axis=1), 1e-6).astype(np.float32)
+    return [images / top[:, None, None] for images in whole]

@@ -3,12 +3,14 @@
 from ._fetch import available, load
 from ._gaussian import simulate_gaussian
 from ._images import counterfactual_images, simulate_images
+from ._read_crops import read_crops
 from ._simulate import simulate
 
 __all__ = [
     "available",
     "counterfactual_images",
     "load",
+    "read_crops",
     "simulate",
     "simulate_gaussian",
     "simulate_images",

@@ -10,6 +10,7 @@ from .._compat import require
 from .._contenders import score_in_words, transductive_marks
 from .._staging import staged
 from ._assets import HERE, assets, safe
+from ._images import ImageContent, image_tables, sources
 from ._panel import coherence_panel, evaluation_panel
 from ._plots import plane, skills
 from ._tables import coherence_tables, evaluation_tables, leaderboard_table, unfit
@@ -37,6 +38,8 @@ class Content:
         Results of ``uns`` with their tables and parameters. None if the screen does not have them.
     leaderboard
         Table of a benchmark, one row a prediction.
+    images
+        Evaluation of predicted images, with pictures of them.
     """
 
     title: str
@@ -45,6 +48,7 @@ class Content:
     coherence: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
     leaderboard: pd.DataFrame | None = None
+    images: ImageContent | None = None
 
 
 def page(content: Content) -> str:
@@ -68,6 +72,14 @@ def page(content: Content) -> str:
         tables |= evaluation_tables(content.evaluation)
         panel["evaluation"] = evaluation_panel(content.evaluation)
         more = _score(content.evaluation)
+    if content.images is not None:
+        sections["images"] = "Images"
+        tables |= image_tables(content.images)
+        more |= {
+            "image_verdict": content.images.verdict,
+            "image_caution": content.images.caution,
+            "pictures": sources(content.images),
+        }
     if content.leaderboard is not None:
         sections["leaderboard"] = "Leaderboard"
         tables["leaderboard"] = leaderboard_table(content.leaderboard)

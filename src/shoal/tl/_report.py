@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from .._keys import COHERENCE, EVALUATION, LEADERBOARD, SCREEN, SPLIT
+from .._keys import COHERENCE, EVALUATION, IMAGE_EVALUATION, LEADERBOARD, SCREEN, SPLIT
 from .._logging import logger
 from .._responses import responses
 from .._staging import file_at
@@ -14,6 +14,7 @@ from .._validate import get_adata
 from ..core._results import read_result
 from ..core._screen import labels, resolve
 from ..report._build import Content, page, write
+from ._report_images import image_content
 
 if TYPE_CHECKING:
     import os
@@ -27,6 +28,7 @@ WRITTEN_BY = {
     COHERENCE: "sh.tl.coherence(adata)",
     EVALUATION: "sh.tl.evaluate(adata, prediction=...)",
     LEADERBOARD: "sh.tl.benchmark(...)",
+    IMAGE_EVALUATION: "sh.tl.evaluate_images(adata, prediction=..., use_rep=...)",
 }
 LIBRARIES = ("shoal", "anndata", "numpy", "pandas", "scipy")
 
@@ -39,6 +41,7 @@ def report(
     coherence_key: str | None = None,
     evaluation_key: str | None = None,
     leaderboard_key: str | None = None,
+    image_evaluation_key: str | None = None,
     mod: str | None = None,
 ) -> Path:
     """Write the results on a screen and on a prediction of it as one HTML page that works offline.
@@ -48,6 +51,7 @@ def report(
     - what was screened, and how it was analysed;
     - the coherence-magnitude plane, in which every perturbation can be pointed at and clicked;
     - the evaluation of a prediction beside its baselines and controls;
+    - the evaluation of predicted images, with small pictures of them;
     - a leaderboard;
     - a table of all conditions, which can be sorted, searched and saved.
 
@@ -66,6 +70,9 @@ def report(
     leaderboard_key
         Slot of ``uns`` with the leaderboard of a benchmark; ``None`` for ``"leaderboard"``, where
         it is there.
+    image_evaluation_key
+        Slot of ``uns`` with the evaluation of predicted images; ``None`` for
+        ``"image_evaluation"``, where it is there. Pictures are shown if the images are still there.
     mod
         Modality, if `data` is a MuData.
 
@@ -97,7 +104,12 @@ def report(
     'report.html'
     """
     adata = get_adata(data, mod)
-    given = {COHERENCE: coherence_key, EVALUATION: evaluation_key, LEADERBOARD: leaderboard_key}
+    given = {
+        COHERENCE: coherence_key,
+        EVALUATION: evaluation_key,
+        LEADERBOARD: leaderboard_key,
+        IMAGE_EVALUATION: image_evaluation_key,
+    }
     found = {
         name: entry
         for name, key in given.items()
@@ -127,6 +139,7 @@ def report(
         coherence=found.get(COHERENCE),
         evaluation=found.get(EVALUATION),
         leaderboard=found[LEADERBOARD]["table"] if LEADERBOARD in found else None,
+        images=image_content(adata, found[IMAGE_EVALUATION]) if IMAGE_EVALUATION in found else None,
     )
     size = write(page(content), path)
     logger.info("%s: %.1f MB", path, size / 1e6)
