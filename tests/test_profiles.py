@@ -122,9 +122,9 @@ def test_profiles_are_measured_split_predicted_and_judged(adata):
         n_draws=2,
         baselines=["mean_shift"],
     )
-    assert adata.uns["evaluation"]["contenders"].loc["prediction", "score"] == pytest.approx(
-        0, abs=0.01
-    )
+    judged = adata.uns["evaluation"]["table"]
+    assert len(judged) == 12
+    assert np.isfinite(judged["energy"]).all()
     after = contents(adata)
     ours = {"obs", "uns", "obsm", "varm", "layers", "var"}  # lists of keys
     changed = {name for name in before if name not in ours and after[name] != before[name]}
@@ -138,7 +138,7 @@ def test_a_flow_of_profiles(tmp_path):
     adata = profiles()
     sh.pp.annotate(adata, "Metadata_Perturbation", control="DMSO", context_key="Metadata_CellLine")
     model = sh.tl.fit(
-        adata, "flow", preset="cellflux", config={"n_latent": 8}, max_steps=20, accelerator="cpu"
+        adata, "flow", preset="cellflux", config={"n_latent": 8}, max_steps=3, accelerator="cpu"
     )
     sh.tl.predict(adata, model, key_added="flow")
     made = adata.layers["flow"]
