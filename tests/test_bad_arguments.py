@@ -11,6 +11,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from tests.helpers import contents
 
@@ -50,8 +51,25 @@ def screen():
     sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="twins", subset="test")
     few = {"metrics": ["energy", "pearson_delta"], "baselines": ["perturbed_mean"], "n_comps": 5}
     sh.tl.evaluate(adata, prediction="twins", min_cells=5, n_draws=1, **few)
+    rng = np.random.default_rng(0)
+    for key in ("crops", "X_made"):
+        adata.obsm[key] = rng.integers(0, 256, (adata.n_obs, 2, 8, 8)).astype(np.uint8)
+    sh.pp.prepare_images(adata, use_rep="crops", channels=["DNA", "actin"])
+    for prediction in (None, "made"):
+        sh.pp.measure_images(adata, use_rep="crops", prediction=prediction)
     adata.obs["score"] = np.random.default_rng(0).normal(size=adata.n_obs)
     return adata
+
+
+def one_field():
+    """Return the tables of a field with two cells."""
+    zarr = pytest.importorskip("zarr")
+    group = zarr.create_group(f"{tempfile.mkdtemp()}/field.zarr")
+    group.create_array("0", data=np.zeros((2, 9, 9), dtype=np.uint8))
+    about = {"axes": [{"name": a} for a in "cyx"], "datasets": [{"path": "0"}]}
+    group.attrs["ome"] = {"multiscales": [about]}
+    fields = pd.DataFrame({"path": [str(group.store.root)]})
+    return fields, pd.DataFrame({"y": [4, 5], "x": [4, 5]})
 
 
 def first(adata):
@@ -64,6 +82,8 @@ CALLS = {
     ),
     "pp.embed": lambda a, **k: sh.pp.embed(a, **{"method": "effects", "n_comps": 2} | k),
     "pp.filter": lambda a, **k: sh.pp.filter(a, **k),
+    "pp.measure_images": lambda a, **k: sh.pp.measure_images(a, **{"use_rep": "crops"} | k),
+    "pp.prepare_images": lambda a, **k: sh.pp.prepare_images(a, **{"use_rep": "crops"} | k),
     "pp.prepare": lambda a, **k: sh.pp.prepare(a, **{"n_comps": 3} | k),
     "pp.split": lambda a, **k: sh.pp.split(a, **{"test": 0.4} | k),
     "tl.associate": lambda a, **k: sh.tl.associate(
@@ -91,6 +111,9 @@ CALLS = {
         }
         | k,
     ),
+    "tl.evaluate_images": lambda a, **k: sh.tl.evaluate_images(
+        a, **{"prediction": "made", "use_rep": "crops", "min_cells": 8, "n_draws": 1} | k
+    ),
     "tl.export_vcc": lambda a, **k: sh.tl.export_vcc(
         a, **{"out": FILE, "prediction": "counts", "dose": 1.0, "overwrite": True} | k
     ),
@@ -108,6 +131,12 @@ CALLS = {
         a, **{"perturbation": first(a), "prediction": "twins"} | k
     ),
     "pl.geometry": lambda a, **k: sh.pl.geometry(a, **{"perturbation": first(a)} | k),
+    "pl.image_features": lambda a, **k: sh.pl.image_features(
+        a, **{"perturbation": first(a), "prediction": "made", "use_rep": "crops"} | k
+    ),
+    "pl.images": lambda a, **k: sh.pl.images(
+        a, **{"perturbation": first(a), "use_rep": "crops", "n_cells": 2} | k
+    ),
     "pl.leaderboard": lambda a, **k: sh.pl.leaderboard(a, **k),
     "pl.populations": lambda a, **k: sh.pl.populations(
         a, **{"perturbation": first(a), "prediction": "twins"} | k
@@ -119,6 +148,16 @@ CALLS = {
     "pl.transport": lambda a, **k: sh.pl.transport(a, **{"prediction": "twins"} | k),
     "ds.simulate": lambda a, **k: sh.ds.simulate(
         **{"n_perturbations": 3, "n_cells": 5, "n_control": 9, "n_genes": 20} | k
+    ),
+    "ds.simulate_images": lambda a, **k: sh.ds.simulate_images(
+        **{"n_perturbations": 2, "n_cells": 3, "n_control": 4, "size": 12} | k
+    ),
+    "ds.counterfactual_images": lambda a, **k: sh.ds.counterfactual_images(
+        sh.ds.simulate_images(n_perturbations=2, n_cells=3, n_control=4, size=12, doses=[1.0]),
+        **{"perturbation": "P1"} | k,
+    ),
+    "ds.read_crops": lambda a, **k: sh.ds.read_crops(
+        *one_field(), **{"size": 4, "channels": ["DNA", "actin"]} | k
     ),
     "ds.simulate_gaussian": lambda a, **k: sh.ds.simulate_gaussian(
         **{"n_perturbations": 3, "n_cells": 5, "n_control": 9} | k

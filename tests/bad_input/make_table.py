@@ -313,6 +313,13 @@ READS_RESULTS = {
     "pl.strata": lambda d, mod: sh.pl.strata(d, "rmse", mod=mod),
 }
 NO_CELLS = {"pl.training"}  # it reads the history of a model
+IMAGES = {  # they read crops and not X; tests of their own have what crops can be
+    "pp.measure_images",
+    "pp.prepare_images",
+    "tl.evaluate_images",
+    "pl.images",
+    "pl.image_features",
+}
 
 ON_SCALE, CONTROLS = "on that scale", "controls only"
 MEASURE = (

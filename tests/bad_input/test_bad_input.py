@@ -68,7 +68,7 @@ def test_errors_say_what_is_wrong(found):
 
 def test_every_public_function_is_in_the_table():
     named = {name.split("(")[0] for name in RECIPE.calls(model=None)}
-    named |= set(RECIPE.READS_RESULTS) | RECIPE.NO_CELLS
+    named |= set(RECIPE.READS_RESULTS) | RECIPE.NO_CELLS | RECIPE.IMAGES
     public = {
         f"{space}.{name}" for space in ("pp", "tl", "pl") for name in getattr(sh, space).__all__
     }

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from shoal.metrics._image_features import _eccentricity, feature_names, image_features, nuclei, otsu
+from shoal.metrics._image_features import feature_names, image_features
+from shoal.metrics._segmentation import eccentricity, nuclei, otsu
 
 SIZE = 48
 NAMES = feature_names(["DNA", "protein"], "DNA")
@@ -57,7 +58,7 @@ def test_a_hole_belongs_to_the_nucleus():
 
 def test_eccentricity_of_an_ellipse():
     mask = disc(10, stretch=1.4)[None] > 0
-    assert _eccentricity(mask)[0] == pytest.approx(np.sqrt(1 - 1 / 1.4**4), abs=0.02)
+    assert eccentricity(mask)[0] == pytest.approx(np.sqrt(1 - 1 / 1.4**4), abs=0.02)
 
 
 def test_texture_is_of_what_is_fine_and_does_not_depend_on_brightness():
@@ -105,4 +106,4 @@ def test_they_are_those_of_scikit_image():
     own, _ = nuclei(image[None])
     theirs = measure.regionprops(own[0].astype(int))[0]
     assert own.sum() == theirs.area
-    assert _eccentricity(own)[0] == pytest.approx(theirs.eccentricity, abs=1e-3)
+    assert eccentricity(own)[0] == pytest.approx(theirs.eccentricity, abs=1e-3)

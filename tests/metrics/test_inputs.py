@@ -25,6 +25,8 @@ CELLS = (
     "coherence_error",
     "edistance",
     "energy_distance",
+    "frechet_distance",
+    "kernel_distance",
     "mmd",
     "library_spread",
     "mean_squared_correlation",

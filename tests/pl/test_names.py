@@ -85,10 +85,16 @@ def screen():
         min_cells=5,
         n_comps=5,
     )
+    rng = np.random.default_rng(0)
+    for key in ("crops", rf"X_{MADE}"):
+        adata.obsm[key] = rng.integers(0, 256, (adata.n_obs, 2, 8, 8)).astype(np.uint8)
+    sh.pp.prepare_images(adata, use_rep="crops", channels=[r"$\DNA$", "_actin"])
+    for prediction in (None, MADE):
+        sh.pp.measure_images(adata, use_rep="crops", prediction=prediction)
     return adata
 
 
-FLOW = r"$\flow$"
+FLOW, MADE = r"$\flow$", r"$\made$"
 PLOTS = {
     "calibration": lambda a: sh.pl.calibration(a),
     "coherence": lambda a: sh.pl.coherence(a, n_labels=20),
@@ -96,6 +102,10 @@ PLOTS = {
     "evaluate": lambda a: sh.pl.evaluate(a),
     "genes": lambda a: sh.pl.genes(a, NASTY[0], prediction=FLOW)[0],
     "geometry": lambda a: sh.pl.geometry(a, NASTY[0]),
+    "image_features": lambda a: sh.pl.image_features(a, NASTY[0], use_rep="crops", prediction=MADE)[
+        0
+    ],
+    "images": lambda a: sh.pl.images(a, NASTY[0], use_rep="crops", prediction=MADE)[0, 0],
     "leaderboard": lambda a: sh.pl.leaderboard(a),
     "coherence_null": lambda a: sh.pl.coherence_null(a)[0],
     "populations": lambda a: sh.pl.populations(a, NASTY[0], prediction=FLOW),
@@ -116,7 +126,7 @@ def test_all_plots_are_tried():
 @pytest.mark.parametrize("plot", list(PLOTS))
 def test_every_plot_draws_them(screen, plot):
     drawn = texts(PLOTS[plot](screen).figure)
-    if plot in ("genes", "geometry", "populations", "transport", "ranking"):
+    if plot in ("genes", "geometry", "image_features", "populations", "transport", "ranking"):
         assert plain(NASTY[0]) in drawn
     if plot == "ranking":
         assert all(shorten(name) in drawn for name in NASTY)

@@ -223,3 +223,8 @@ def test_a_constant_prediction_gets_numbers_and_a_low_score(adata):
     table = adata.uns["image_evaluation"]["contenders"]
     assert np.isfinite(table.loc["flat"]).all()
     assert table.loc["flat", "score"] < 0
+
+
+def test_the_evaluation_of_genes_sends_images_here(adata):
+    with pytest.raises(ValueError, match="X_truth.*sh.tl.evaluate_images judges"):
+        sh.tl.evaluate(adata, prediction="truth", accept="same_condition")

@@ -85,8 +85,8 @@ def refuse_images(shape: tuple[int, ...], slot: str) -> None:
         msg = (
             f"{slot} holds an array of shape {tuple(shape[1:])} for each cell, and one row of "
             "features a cell is needed here. Arrays such as images are taken by sh.tl.fit, for a "
-            "network with takes_images = True and n_latent=None, and by sh.tl.predict. For "
-            "anything else store features of them, (n_obs, n_features), in obsm and pass that as "
-            "use_rep="
+            "network with takes_images = True and n_latent=None, by sh.tl.predict and by "
+            "sh.tl.evaluate_images. For anything else store features of them, (n_obs, n_features), "
+            "in obsm, as sh.pp.measure_images does, and pass that as use_rep="
         )
         raise ValueError(msg)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._validate import some
-from ._images import ImageScale, crops_of
+from ._image_entries import crops_of
+from ._images import ImageScale
 from ._matrix import Rows, as_rows
 from ._predictions import prediction_slot
 

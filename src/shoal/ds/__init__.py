@@ -2,7 +2,8 @@
 
 from ._fetch import available, load
 from ._gaussian import simulate_gaussian
-from ._images import counterfactual_images, simulate_images
+from ._image_counterfactuals import counterfactual_images
+from ._images import simulate_images
 from ._read_crops import read_crops
 from ._simulate import simulate
 

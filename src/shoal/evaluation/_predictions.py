@@ -165,6 +165,14 @@ def opened(
         raise TypeError(msg)
 
 
+def refuse_images(adata: AnnData, prediction: object) -> None:
+    """Raise ``ValueError`` if a name stands for predicted images, which are judged elsewhere."""
+    slot = adata.obsm.get(f"X_{prediction}") if isinstance(prediction, str) else None
+    if slot is not None and len(slot.shape) > 2:
+        msg = f"adata.obsm['X_{prediction}'] holds images, which sh.tl.evaluate_images judges"
+        raise ValueError(msg)
+
+
 def unpredicted(
     cells: Population, prediction: Beside | Apart, *, split: str | None
 ) -> dict[str, str]:

@@ -12,22 +12,18 @@ from .._keys import IMAGES
 from .._logging import logger
 from .._validate import between, get_adata, some
 from ..core._claims import claim
-from ..core._images import SCHEMA, SLOT, channels_of, crops_of, plates_of, with_entry
+from ..core._image_entries import SCHEMA, SLOT, channels_of, crops_of, plates_of, with_entry
 from ..core._screen import perturbed_labels, resolve
 from ..core._slots import write_slots, written
-from ._image_levels import Levels, range_of, read_levels
+from ._image_brightness import FEW, brightness_of, tell_brightness
+from ._image_checks import range_of
+from ._image_levels import Levels, read_levels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
     from mudata import MuData
-
-    from .._typing import Floats
-    from ..core._screen import Labels
-
-FEW = 20  # control crops of a plate, or crops of a perturbation, below which little can be said
-TOLD_APART = 0.8  # area under the curve beyond which brightness alone tells two groups apart
 
 
 @shared()
@@ -61,10 +57,13 @@ def prepare_images(
     ----------
     data
         Screen, one row per cell, with crops in ``obsm``.
-    perturbation_key, control
-        {design}
+    perturbation_key
+        Column of ``obs`` with the perturbations. ``None`` takes the one that
+        :func:`shoal.pp.annotate` recorded.
     use_rep
         Key of ``obsm`` with the crops, (n_obs, C, H, W), whole numbers or floats.
+    control
+        Label(s) of the control cells. ``None`` takes those that are recorded.
     channels
         Names of the C channels, in the order of the array. ``None`` takes those that are recorded,
         as :func:`shoal.ds.simulate_images` records them.
@@ -157,7 +156,7 @@ def prepare_images(
     shape = (len(plates), len(channels))
     ends = [table[name].to_numpy().reshape(shape) for name in ("low", "high")]
     unit = (levels.brightness - ends[0][plate]) / (ends[1] - ends[0])[plate]
-    brightness = _brightness(unit, labelled, channels)
+    brightness = brightness_of(unit, labelled, channels)
     entry = {
         "channels": channels,
         "table": table,
@@ -177,7 +176,7 @@ def prepare_images(
         high,
         where,
     )
-    _tell_brightness(brightness)
+    tell_brightness(brightness)
     write_slots(adata, {SLOT: with_entry(adata, use_rep, entry)})
 
 
@@ -236,41 +235,4 @@ def _table(
             "n_controls": np.repeat(n_controls, n),
         },
         index=[str(i) for i in range(n * len(plates))],
-    )
-
-
-def _brightness(unit: Floats, labelled: Labels, channels: Sequence[str]) -> pd.DataFrame:
-    """Return how much brighter than controls the cells of every perturbation are, by channel."""
-    controls = np.sort(unit[labelled.is_control], axis=0)
-    rows = []
-    for code, name in enumerate(labelled.names):
-        own = unit[labelled.code == code]
-        for c, channel in enumerate(channels):
-            left, right = (np.searchsorted(controls[:, c], own[:, c], s) for s in ("left", "right"))
-            ratio = own[:, c].mean() / controls[:, c].mean()
-            auc = (left + right).mean() / 2 / len(controls)
-            rows.append((name, channel, len(own), ratio, auc))
-    table = pd.DataFrame(rows, columns=["perturbation", "channel", "n_cells", "ratio", "auc"])
-    return table.set_index(table.index.astype(str))
-
-
-def _tell_brightness(table: pd.DataFrame) -> None:
-    """Warn where brightness alone tells a perturbation from the controls."""
-    apart = (table["auc"] - 0.5).abs() > TOLD_APART - 0.5
-    told = table[apart & (table["n_cells"] >= FEW)]
-    if not len(told):
-        return
-    worst = told.loc[(told["auc"] - 0.5).abs().sort_values(ascending=False).index[:4]]
-    shown = [
-        f"{row.perturbation!r} by {row.channel!r} ({row.ratio:.2g} times as bright, AUC "
-        f"{row.auc:.2f})"
-        for row in worst.itertuples()
-    ]
-    more = f" and {len(told) - len(worst)} more" if len(told) > len(worst) else ""
-    logger.warning(
-        "mean brightness alone tells perturbed cells from controls: %s%s. If that is staining (one "
-        "well a perturbation, say), a model will learn it: divide each well by a quantile of its "
-        "own first. If it is biology, go on; a mean shift in intensities is a baseline then",
-        ", ".join(shown),
-        more,
     )

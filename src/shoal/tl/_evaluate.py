@@ -13,6 +13,7 @@ from ..core._results import write_table
 from ..core._screen import resolve
 from ..evaluation._evaluate import Settings
 from ..evaluation._evaluate import evaluate as evaluated
+from ..evaluation._predictions import refuse_images
 from ..metrics._external_vcc2026 import SUITE as VCC2026
 from ..pp._split_use import check_split
 
@@ -264,6 +265,7 @@ def evaluate(
     ['energy', 'pds_l2']
     """
     adata = get_adata(data, mod)
+    refuse_images(adata, prediction)
     key = claim_result(
         adata,
         EVALUATION if key_added is None else key_added,
