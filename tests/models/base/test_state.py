@@ -62,6 +62,8 @@ def plain(value):
         return [type(value).__name__, *(plain(each) for each in value)]
     if is_dataclass(value):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, float) and np.isnan(value):
+        return "nan"  # which is not equal to itself
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return vars_of(value)
