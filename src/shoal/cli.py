@@ -198,6 +198,7 @@ def report(
     coherence_key: Slot = None,
     evaluation_key: Slot = None,
     leaderboard_key: Slot = None,
+    image_evaluation_key: Slot = None,
     debug: Debug = False,
 ) -> None:
     """Write the results that a file holds as one HTML page that works offline."""
@@ -205,9 +206,14 @@ def report(
     from ._h5ad import read
 
     say(f"reading {file}")
-    keys = {"coherence_key": coherence_key, "evaluation_key": evaluation_key}
+    keys = {
+        "coherence_key": coherence_key,
+        "evaluation_key": evaluation_key,
+        "leaderboard_key": leaderboard_key,
+        "image_evaluation_key": image_evaluation_key,
+    }
     adata = read(file, backed=True, mod=mod)
-    path = tl.report(adata, out=out, title=title, leaderboard_key=leaderboard_key, **keys)
+    path = tl.report(adata, out=out, title=title, **keys)
     say(f"done: {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 

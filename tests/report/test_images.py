@@ -58,3 +58,16 @@ def test_without_the_images_the_tables_stay(judged, tmp_path, caplog):
     text = sh.tl.report(adata, out=tmp_path / "report.html").read_text()
     assert "Controls, predicted and real cells" not in text
     assert "no pictures" in caplog.text
+
+
+def test_from_a_file_by_the_shell(judged, tmp_path):
+    pytest.importorskip("plotly")
+    from typer.testing import CliRunner
+
+    from shoal.cli import app
+
+    judged.write_h5ad(tmp_path / "screen.h5ad")
+    out = tmp_path / "report.html"
+    done = CliRunner().invoke(app, ["report", str(tmp_path / "screen.h5ad"), "-o", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "Controls, predicted and real cells of P2" in out.read_text()

@@ -54,6 +54,9 @@ def test_the_truth_scores_one_and_a_copy_zero(judged):
     assert table.loc[COPY, "score"] == 0
     assert table.loc[SECOND, "score"] == pytest.approx(1)
     assert table.loc[INTENSITY, "score"] < 0.5
+    low, high = table.loc["truth", ["score_low", "score_high"]]
+    assert low < truth < high
+    assert low > table.loc[INTENSITY, "score_high"]
 
 
 def test_floors_are_zero_and_every_condition_is_computed_anew(judged):

@@ -12,7 +12,7 @@ from ..metrics._image_distances import frechet_distance, kernel_distance
 from ._image_contenders import COPY, SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from .._typing import Floats, Ints
     from ._image_contenders import Measured
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # metric -> whether more is better
 METRICS = {"frechet": False, "kernel": False, "energy": False, "retrieval": True}
-POOLED = ("frechet_pooled", "kernel_pooled")
+N_BOOT = 500  # samples of conditions for an interval
 
 
 def image_values(task: ImageTask, measured: Measured) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -63,23 +63,48 @@ def image_values(task: ImageTask, measured: Measured) -> tuple[pd.DataFrame, pd.
     return values, pd.DataFrame(pooled).groupby("contender", sort=False).mean()
 
 
-def image_scores(values: pd.DataFrame, pooled: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean values of all contenders, and their scores.
+def image_scores(values: pd.DataFrame, pooled: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """Return the mean values of all contenders, and their scores with intervals.
 
     The score of a metric is (copy - value) / (copy - second experiment) of the means over
     conditions: 0 for a copy of the controls, 1 for a second experiment. It is NaN where a second
-    experiment is no better than a copy. The score is the mean over metrics.
+    experiment is no better than a copy. The score is the mean over metrics. Its interval is of 95 %
+    over conditions, which are drawn again; NaN for a single condition.
     """
-    means = values.groupby("contender", sort=False)[list(METRICS)].mean()
-    scores = pd.DataFrame(index=means.index)
-    at = {name: i for i, name in enumerate(means.index)}
-    for metric, more in METRICS.items():
-        value = means[metric].to_numpy(dtype=np.float64) * (1.0 if more else -1.0)
-        room = value[at[SECOND]] - value[at[COPY]]
-        gained = value - value[at[COPY]]
-        scores[f"{metric}_score"] = gained / room if room > 0 else np.full(len(value), np.nan)
-    table = pd.concat([scores.mean(axis=1).rename("score"), means, pooled, scores], axis=1)
-    return table.sort_values("score", ascending=False, kind="stable").rename_axis("contender")
+    names = list(dict.fromkeys(values["contender"]))
+    flat = values[list(METRICS)].to_numpy(dtype=np.float64)
+    every: Floats = flat.reshape(len(names), -1, len(METRICS))  # contender, condition, metric
+    n = every.shape[1]
+    drawn = np.random.default_rng([seed, 3]).integers(n, size=(N_BOOT, n))
+    means = every.mean(axis=1)
+    of_metric = _score(means, names)
+    table = pd.DataFrame(index=pd.Index(names, name="contender"))
+    table["score"] = _mean_known(of_metric)
+    again = _mean_known(_score(every[:, drawn].mean(axis=2).swapaxes(0, 1), names))
+    again = again[np.isfinite(again).all(axis=1)]
+    for name, q in (("score_low", 0.025), ("score_high", 0.975)):
+        table[name] = np.quantile(again, q, axis=0) if n > 1 and len(again) else np.nan
+    table[list(METRICS)] = means
+    table = table.join(pooled)
+    table[[f"{metric}_score" for metric in METRICS]] = of_metric
+    return table.sort_values("score", ascending=False, kind="stable")
+
+
+def _score(means: Floats, names: Sequence[str]) -> Floats:
+    """Return (..., K, M) scores of K contenders in M metrics from (..., K, M) means."""
+    sign = np.array([1.0 if more else -1.0 for more in METRICS.values()])
+    copy, second = (means[..., [names.index(name)], :] for name in (COPY, SECOND))
+    room = sign * (second - copy)
+    found: Floats = sign * (means - copy) / np.where(room > 0, room, np.nan)
+    return found
+
+
+def _mean_known(scores: Floats) -> Floats:
+    """Return means over metrics, of those that are known; NaN where none is."""
+    known = np.isfinite(scores)
+    total = np.where(known, scores, 0.0).sum(axis=-1)
+    n = known.sum(axis=-1)
+    return np.where(n > 0, total / np.maximum(n, 1), np.nan)
 
 
 def feature_medians(task: ImageTask, measured: Measured, prediction: str) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._contenders import score_in_words
 from .._random import as_generator
 from .._validate import key_in, whole
 from ..core._image_reading import crops
@@ -85,7 +86,7 @@ def evaluate_images(
         task, prediction, nucleus=settings.nucleus, features=settings.features
     )
     values, pooled = image_values(task, measured)
-    contenders = image_scores(values, pooled)
+    contenders = image_scores(values, pooled, seed=seed)
     own = values[values["contender"] == prediction].set_index("condition")
     tables = {
         "table": own[list(METRICS)],
@@ -122,11 +123,12 @@ def _verdict(contenders: pd.DataFrame, prediction: str, n: int) -> str:
             f"real images than a copy of the controls, over {n} conditions"
         )
     baselines = {name: s for name, s in scores.items() if name not in (prediction, SECOND)}
+    ends = (_column(contenders, name)[prediction] for name in ("score_low", "score_high"))
     best = max(baselines, key=lambda name: baselines[name])
     own = {metric: _column(contenders, f"{metric}_score")[prediction] for metric in METRICS}
     text = (
-        f"{prediction!r} scores {score:.2f} over {n} conditions, where a copy of the controls is 0 "
-        "and a second experiment 1"
+        f"{prediction!r} scores {score_in_words(score, *ends)} over {n} conditions, where a copy "
+        "of the controls is 0 and a second experiment 1"
     )
     if best != COPY:
         text += f"; {best} scores {baselines[best]:.2f}"

@@ -120,10 +120,11 @@ def evaluate_images(
     ``table``
         Index condition: the metrics of the prediction.
     ``contenders``
-        Index contender, best first: ``score``, the mean of each metric over conditions,
-        ``frechet_pooled`` and ``kernel_pooled`` over all conditions together, and the score of each
-        metric. A score is 0 for a copy of the controls and 1 for a second experiment. It is NaN
-        where a second experiment is no better than a copy.
+        Index contender, best first: ``score`` with ``score_low`` and ``score_high``, an interval
+        of 95 % over conditions; the mean of each metric over conditions; ``frechet_pooled`` and
+        ``kernel_pooled`` over all conditions together; and the score of each metric. A score is 0
+        for a copy of the controls and 1 for a second experiment. It is NaN where a second
+        experiment is no better than a copy.
     ``values``
         The metrics of every contender and condition.
     ``features``
