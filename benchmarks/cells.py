@@ -188,7 +188,7 @@ def contenders(asked: list[str]) -> list[str]:
     """Return names of models, with ``"simple"`` and ``"networks"`` spelled out."""
     groups = {
         "simple": [FLOOR, COPY, *(m for m in names("baseline") if m != "control")],
-        "networks": list(names("network")),
+        "networks": list(names("network", images=False)),
     }
     return list(dict.fromkeys(m for name in asked for m in groups.get(name, [name])))
 

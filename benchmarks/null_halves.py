@@ -124,7 +124,7 @@ def main() -> None:
         found = []
         for seed in given.seeds:
             adata = screen(given.folder / FILE, context, given.perturbations, seed)
-            found += rows(adata, given.models or list(names()), given.steps, seed)
+            found += rows(adata, given.models or list(names(images=False)), given.steps, seed)
         table = pd.DataFrame(found)
         mean = table.groupby("model", sort=False)[
             ["energy", "noise", "share", "all respond"]

@@ -58,7 +58,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", nargs="+", choices=list(SPLITS), default=list(SPLITS))
-    parser.add_argument("--models", nargs="+", default=list(names("network")))
+    parser.add_argument("--models", nargs="+", default=list(names("network", images=False)))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--val", type=float, default=0.2)

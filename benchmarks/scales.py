@@ -210,7 +210,7 @@ def main() -> None:
     counts = [name for name in given.data if DATA[name].counts]
     print("\n## What is read from real counts (bold: wrong)\n")
     print(pd.DataFrame({name: kinds(name, given.folder) for name in counts}).to_markdown())
-    models = names("baseline") + (names("network") if given.networks else [])
+    models = names("baseline") + (names("network", images=False) if given.networks else [])
     found = pd.DataFrame(
         [row for name in given.data for row in honest(name, given.folder, models, given.steps)]
     )

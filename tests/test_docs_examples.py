@@ -95,6 +95,16 @@ def test_the_page_on_images_runs():
     assert left["images"].mean() == pytest.approx(160, abs=15)
 
 
+@pytest.mark.slow
+def test_the_page_on_cellflux_runs():
+    left = run("cellflux.md", max_steps=2)
+    assert left["made"].obsm["crops"].shape == (20, 3, 16, 16)
+    assert left["adata"].obsm["X_cellflux"].dtype == np.uint8
+    assert left["way"].obs["time"].tolist() == [0.0] * 4 + [0.5] * 4 + [1.0] * 4
+    assert left["back"].obs["source_perturbation"].unique().tolist() == ["P1"]
+    assert left["profiles"].is_trained
+
+
 def test_the_custom_model_beats_what_knows_less(custom):
     assert issubclass(custom["OneStep"], PerturbationModel)
     rows = custom["adata"].uns["leaderboard"]["rows"].set_index("model")

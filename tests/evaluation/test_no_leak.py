@@ -17,7 +17,7 @@ from shoal.models.base._registry import names
 from ..helpers import dense
 from ..models.base.test_state import plain, state
 
-NETWORKS = [name for name in names("network") if find_spec("scvi")]
+NETWORKS = [name for name in names("network", images=False) if find_spec("scvi")]
 QUICK = {"max_steps": 4, "val_every": 2, "batch_conditions": 4, "set_size": 16}
 SMALL = {
     "flow": {"n_latent": 8, "width": 16, "depth": 1},

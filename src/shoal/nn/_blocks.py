@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import nn
@@ -10,8 +10,10 @@ from torch import nn
 if TYPE_CHECKING:
     from torch import Tensor
 
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
-def zeroed(layer: nn.Linear) -> nn.Linear:
+
+def zeroed(layer: Layer) -> Layer:
     """Return the layer with weight and bias 0."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)

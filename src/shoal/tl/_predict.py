@@ -81,9 +81,10 @@ def predict(
         float32 (n_obs, n_vars): twins. Control cells keep their own values; perturbed cells without
         a twin are NaN. CSR if twins are mostly zeros and no row is NaN. A model of a representation
         writes ``obsm["X_" + key_added]`` instead: float32 (n_obs, n_dims), or (n_obs, C, H, W) of
-        images. With `counts`: int32, CSR. Control cells have their measured counts, and perturbed
-        cells without a twin have zeros, since whole numbers know no NaN: a notice gives their
-        number, and ``obs[key_added + "_predicted"]`` tells them apart.
+        images; CellFlux writes images in the type of those it was given. With `counts`: int32, CSR,
+        and control cells have their measured counts. Where values are whole numbers, which know no
+        NaN, perturbed cells without a twin have zeros: a notice gives their number, and
+        ``obs[key_added + "_predicted"]`` tells them apart.
     ``obs[key_added + "_predicted"]``
         bool: which rows are twins.
     ``obs[key_added + "_source"]``
@@ -163,7 +164,7 @@ def predict(
         own = Libraries.of(cells).measured(control).counts
         values = _counts_in_place(adata.n_obs, rows, twins, control, own)
     else:
-        values = _rows_in_place(adata.n_obs, rows, twins, control, cells.rows.take(control))
+        values = _rows_in_place(adata.n_obs, rows, twins, control, model._measured(cells, control))
     if cells.rows.columns is not None:
         values = values[:, np.argsort(cells.rows.columns)]
     names = np.full(adata.n_obs, "", dtype=object)
@@ -187,13 +188,14 @@ def predict(
     if reasons:
         tell_left_out(reasons)
     n_empty = adata.n_obs - len(rows) - len(control)
-    if counts and n_empty:
+    if n_empty and values.dtype.kind in "ui":
         logger.warning(
-            "%d cells have no twin, and zeros in layers[%r]: take adata[adata.obs[%r]] where "
-            "predicted counts are read",
+            "%d cells have no twin, and zeros in %s: take adata[adata.obs[%r]] where predicted "
+            "%s are read",
             n_empty,
-            key,
+            slot,
             key + PREDICTED,
+            "counts" if counts else "images",
         )
 
 
@@ -262,13 +264,18 @@ def _counts_in_place(
 def _rows_in_place(
     n_obs: int, rows: Ints, twins: Matrix, control: Ints, own_values: Matrix
 ) -> Matrix:
-    """Return a value for each cell: twins and controls in their rows, NaN in all other rows."""
+    """Return a value for each cell: twins and controls in their rows.
+
+    All other rows hold NaN, or 0 where values are whole numbers, as those of images may be.
+    """
     order = np.argsort(np.concatenate([rows, control]), kind="stable")
     if sparse.issparse(twins) and len(order) == n_obs:
         return sparse.vstack(
             [twins, sparse.csr_matrix(own_values, dtype=np.float32)], format="csr"
         )[order]
-    values = np.full((n_obs, *twins.shape[1:]), np.nan, dtype=np.float32)
+    whole = twins.dtype.kind in "ui"
+    kind, empty = (twins.dtype, 0) if whole else (np.float32, np.nan)
+    values = np.full((n_obs, *twins.shape[1:]), empty, dtype=kind)
     values[rows] = densify(twins)
     values[control] = densify(own_values)
     return values

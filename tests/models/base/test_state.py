@@ -26,6 +26,7 @@ SMALL = {
     "flow": {"n_latent": 8, "width": 16, "depth": 1},
     "conditional_monge": {"n_latent": 8, "width": 16, "depth": 1},
     "perturbdiff": {"width": 16, "depth": 1},
+    "cellflux": {"width": 8, "multipliers": (1, 2), "n_steps": 2},
 }
 FEW = {"max_steps": 3, "batch_conditions": 4, "set_size": 16, "accelerator": "cpu"}
 ASKED = {"perturbations": ["P1", "P2"], "context": "context2", "n_cells": 12, "rng": 7}
@@ -61,6 +62,8 @@ def plain(value):
         return [type(value).__name__, *(plain(each) for each in value)]
     if is_dataclass(value):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, float) and np.isnan(value):
+        return "nan"  # which is not equal to itself
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return vars_of(value)
@@ -86,13 +89,16 @@ def predictions(model, adata):
     """Return predicted cells and twins of a model."""
     made = model.predict(**ASKED)
     rows, twins, source = model.twins(adata, rng=3)
-    return plain([made.X, list(made.obs["source"]), rows, twins, source])
+    values = made.obsm["crops"] if made.X is None else made.X
+    return plain([values, list(made.obs["source"]), rows, twins, source])
 
 
 def fitted(name, adata):
     options = {"config": SMALL[name], **FEW} if name in SMALL else {}
-    embedding = "mine" if "embedding" in sh.models.available().loc[name, "needs"] else None
-    return sh.tl.fit(adata, name, embedding=embedding, rng=5, **options)
+    needs = sh.models.available().loc[name, "needs"]
+    embedding = "mine" if "embedding" in needs else None
+    use_rep = "crops" if "images" in needs else None
+    return sh.tl.fit(adata, name, embedding=embedding, use_rep=use_rep, rng=5, **options)
 
 
 @contextmanager
@@ -117,6 +123,8 @@ def embedded(logged):
     singles = [f"P{i}" for i in range(1, 6)]
     table = pd.DataFrame(rng.normal(size=(5, 3)), index=singles)
     adata.uns["perturbation_embeddings"] = {"mine": table.set_axis(["a", "b", "c"], axis=1)}
+    adata.obsm["crops"] = rng.integers(0, 256, size=(adata.n_obs, 2, 8, 8), dtype=np.uint8)
+    sh.pp.prepare_images(adata, use_rep="crops", channels=["DNA", "actin"])
     return adata
 
 

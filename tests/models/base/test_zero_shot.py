@@ -12,7 +12,7 @@ import shoal as sh
 from shoal.metrics._cells import densify
 from shoal.models.base._registry import names
 
-NAMES = names() if find_spec("scvi") else names("baseline")
+NAMES = names(images=False) if find_spec("scvi") else names("baseline")
 SMALL = {
     "flow": {"n_latent": 6, "width": 16, "depth": 1},
     "conditional_monge": {"n_latent": 6, "width": 16, "depth": 1},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ._requests import PredictionRequest
 
 BLOCK = 8192  # cells that are generated together
+BLOCK_BYTES = 2**27  # most bytes of the images that are generated together
 
 
 def in_blocks(
@@ -42,7 +44,8 @@ def in_blocks(
     -------
     (n, *cell_shape) values, as CSR where more than half of the values of features are 0.
     """
-    blocks = _blocks(request)
+    fit = BLOCK_BYTES // (4 * prod(cell_shape)) if len(cell_shape) > 1 else BLOCK
+    blocks = _blocks(request, max(1, min(BLOCK, fit)))
     parts = [
         compact(generate(request.take(block)))
         for block in progress(blocks, total=len(blocks), desc="generating cells")
@@ -52,14 +55,14 @@ def in_blocks(
     return stacked(parts)
 
 
-def _blocks(request: PredictionRequest) -> list[slice]:
-    """Return blocks of at most `BLOCK` rows, that cut no population which fits into one."""
+def _blocks(request: PredictionRequest, most: int) -> list[slice]:
+    """Return blocks of at most `most` rows, that cut no population which fits into one."""
     code = np.stack([request.perturbation, request.context])
     ends = np.r_[1 + np.flatnonzero((np.diff(code) != 0).any(axis=0)), len(request)]
     blocks, start = [], 0
     while start < len(request):
-        within = ends[(ends > start) & (ends <= start + BLOCK)]
-        stop = int(within[-1]) if len(within) else start + BLOCK
+        within = ends[(ends > start) & (ends <= start + most)]
+        stop = int(within[-1]) if len(within) else min(start + most, len(request))
         blocks.append(slice(start, stop))
         start = stop
     return blocks

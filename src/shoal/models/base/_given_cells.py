@@ -71,7 +71,8 @@ def aligned(cells: Population, vocabulary: Vocabulary) -> Population:
     if vocabulary.of_images:
         msg = (
             f"{cells.rows.slot} holds cells of shape {cells.rows.cell_shape}, and the model was "
-            f"trained on cells of shape {vocabulary.cell_shape}: bring images of that size"
+            f"trained on cells of shape {vocabulary.cell_shape}: "
+            f"{_fitting(cells.rows.cell_shape, vocabulary.cell_shape)}"
         )
         raise ValueError(msg)
     position = {name: i for i, name in enumerate(cells.features)}
@@ -85,6 +86,26 @@ def aligned(cells: Population, vocabulary: Vocabulary) -> Population:
         raise KeyError(msg)
     order = np.array([position[name] for name in vocabulary.features])
     return replace(cells, rows=Rows(cells.rows.matrix, order), features=vocabulary.features)
+
+
+def _fitting(shape: tuple[int, ...], trained: tuple[int, ...]) -> str:
+    """Return how images of a shape become images of the shape that a model was trained on."""
+    if len(shape) != 3 or len(trained) != 3:
+        return "bring images of that shape"
+    if shape[0] != trained[0]:
+        return f"bring the {trained[0]} channels of training, in the order of training"
+    starts = [(side - wanted) // 2 for side, wanted in zip(shape[1:], trained[1:], strict=True)]
+    if min(starts) < 0:
+        return (
+            "cut larger crops from the fields, or resize them (skimage.transform.resize) if a "
+            "pixel is larger than in training"
+        )
+    pairs = zip(starts, trained[1:], strict=True)
+    middle = ", ".join(f"{start}:{start + wanted}" for start, wanted in pairs)
+    return (
+        f"crop them to the middle, [..., {middle}], if a pixel is as large in both, or resize them "
+        "(skimage.transform.resize) if not"
+    )
 
 
 def level_of(cells: Population, use_rep: str | None) -> Floats:

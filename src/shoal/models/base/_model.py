@@ -133,6 +133,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         self.vocabulary: Vocabulary = learn_vocabulary(self.cells, **vectors, **slots)
         self.vocabulary.tell_unknown(self.cells.names)
         self.expression = Expression.of_training(self.cells)
+        self.cells = self._as_seen(self.cells)
         generator = as_generator(rng)
         self.config, self.seed = dict(config), None
         self.response_share, self.refitted = 1.0, False
@@ -485,7 +486,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
             BaseModelClass.__init__(self, registry=registry)
         else:
             materialize_view(adata)
-            self.cells = known_population(adata, self.vocabulary)
+            self.cells = self._as_seen(known_population(adata, self.vocabulary))
             self._register(adata, entry["setup"])
             BaseModelClass.__init__(self, adata)
             self.vocabulary.tell_unknown(self.cells.names)

@@ -202,7 +202,7 @@ class Predictor:
             ``obs["source"]`` names the control cell that stands for each cell: the cell starts
             there, unless the model starts at the perturbation's own cells of another context
             (`cross_context`). A model of images leaves ``X`` empty: there are no variables, and the
-            float32 images (n, C, H, W) are in the slot of ``obsm`` that it was trained on.
+            images (n, C, H, W) are in the slot of ``obsm`` that it was trained on.
 
         Raises
         ------
@@ -230,6 +230,7 @@ class Predictor:
         warn_of_dose(number, self.vocabulary)
         request = request_new(names, cells, context=code, dose=number, n_cells=n_cells, rng=rng)
         values = self._values(request, cells, rng, options, counts=counts)
+        values = self._as_given(values, request, cells)
         skipped = in_words(lost, most=None)
         return self._as_adata(values, request, cells, skipped=skipped, counts=counts)
 
@@ -285,6 +286,7 @@ class Predictor:
         source, _ = cells.controls.draw(cells.context[order], cells.batch[order], rng)
         request = request_like(cells, order, source)
         values = self._values(request, cells, rng, options, counts=counts)
+        values = self._as_given(values, request, cells)
         back = np.argsort(order, kind="stable")
         return rows, values[back], source[back]
 
@@ -341,7 +343,9 @@ class Predictor:
         rng = as_generator(rng)
         self._check_options(options)
         self._check_counts(counts=counts)
-        given = cells_of(cells, self.vocabulary, self.cells.contexts, context=context)
+        given = self._as_seen(
+            cells_of(cells, self.vocabulary, self.cells.contexts, context=context)
+        )
         (name,) = requested_names(perturbation, self.cells, self.vocabulary)
         self._refuse([name])
         number = requested_dose(dose, self.cells)
@@ -350,7 +354,7 @@ class Predictor:
         order = stable_order(given.adata)  # what is drawn does not depend on the order of rows
         order = order[np.lexsort((request.batch[order], request.context[order]))]
         values = self._values(request.take(order), given, rng, options, counts=counts)
-        values = values[np.argsort(order, kind="stable")]
+        values = self._as_given(values[np.argsort(order, kind="stable")], request, given)
         if is_matrix(cells):
             return in_kind_of(cells, values)
         return self._as_adata(values, request, given, counts=counts)
@@ -363,7 +367,20 @@ class Predictor:
             return adata
         if adata is None:
             return self.cells
-        return known_population(adata, self.vocabulary, before=getattr(self, "_cells", None))
+        before = getattr(self, "_cells", None)
+        return self._as_seen(known_population(adata, self.vocabulary, before=before))
+
+    def _as_seen(self, cells: Population) -> Population:
+        """Return cells with the values that the model works on: those that were read."""
+        return cells
+
+    def _as_given(self, values: Matrix, request: PredictionRequest, cells: Population) -> Matrix:
+        """Return predicted values in the form that the values of `cells` were given in."""
+        return values
+
+    def _measured(self, cells: Population, rows: Ints) -> Matrix:
+        """Return the values of cells, at sorted positions, as they were given."""
+        return cells.rows.take(rows)
 
     def _check_options(self, options: dict[str, Any]) -> None:
         known = (*self.options, *POST_OPTIONS)

@@ -101,9 +101,18 @@ def entries() -> tuple[ModelEntry, ...]:
     return tuple(sorted(_ENTRIES.values(), key=lambda entry: (entry.kind, entry.name)))
 
 
-def names(kind: str | None = None) -> list[str]:
-    """Return the names of all models, or of those of one kind."""
-    return [entry.name for entry in entries() if kind in (None, entry.kind)]
+def names(kind: str | None = None, *, images: bool = True) -> list[str]:
+    """Return the names of all models, or of those of one kind.
+
+    Parameters
+    ----------
+    kind
+        ``"baseline"`` or ``"network"``; both if ``None``.
+    images
+        Whether models of images are among them, which take nothing else.
+    """
+    chosen = (entry for entry in entries() if kind in (None, entry.kind))
+    return [entry.name for entry in chosen if images or "images" not in entry.needs]
 
 
 def available() -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..._validate import one_of
 from ...generative import COUPLINGS, GAMMAS, GRIDS, LAWS, METHODS, PATHS
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PATH_STARTS = ("control", "control+noise", "noise")
 HEADS = ("velocity", "x1", "velocity+eta")
+COINS = ("sample", "batch")
 SAMPLERS = (*METHODS, "sde")
 
 
@@ -45,6 +46,9 @@ class InterpolantConfig:
         Standard deviation of the noise of ``"control+noise"``.
     noise_probability
         Probability with which a control cell of ``"control+noise"`` gets the noise in training.
+    noise_coin
+        Whether this is decided for each cell (``"sample"``), or for all cells of a batch together
+        (``"batch"``).
     noise_at_sampling
         Whether all control cells of ``"control+noise"`` get it when cells are generated.
     """
@@ -55,10 +59,17 @@ class InterpolantConfig:
     path_start: str = "control"
     noise: float = 1.0
     noise_probability: float = 0.5
+    noise_coin: str = "sample"
     noise_at_sampling: bool = True
 
     def __post_init__(self) -> None:
-        check_choices(self, {"path": PATHS, "gamma": GAMMAS, "path_start": PATH_STARTS})
+        choices = {
+            "path": PATHS,
+            "gamma": GAMMAS,
+            "path_start": PATH_STARTS,
+            "noise_coin": COINS,
+        }
+        check_choices(self, choices)
         check_positive(self, "gamma_scale", "noise")
         check_shares(self, "noise_probability")
 
@@ -183,7 +194,7 @@ class FlowConfig:
     Parameters
     ----------
     interpolant
-        `path`, `gamma`, `gamma_scale`, `path_start`, `noise`, `noise_probability`,
+        `path`, `gamma`, `gamma_scale`, `path_start`, `noise`, `noise_probability`, `noise_coin`,
         `noise_at_sampling`.
     loss
         `coupling`, `epsilon`, `head`, `law`.
@@ -216,13 +227,7 @@ class FlowConfig:
     sampling: FlowSamplingConfig = field(default_factory=FlowSamplingConfig)
 
     def __post_init__(self) -> None:
-        gamma, head = self.interpolant.gamma, self.loss.head
-        if (gamma != "zero") != (head == "velocity+eta"):
-            msg = (
-                f"head={head!r} does not fit gamma={gamma!r}: a path with noise needs "
-                "head='velocity+eta', and a path without needs 'velocity' or 'x1'"
-            )
-            raise ValueError(msg)
+        check_flow(self)
         noise, share = self.interpolant.path_start == "noise", self.start.cross_context
         if share and (noise or self.conditioning.control_mean):
             what = "path_start='noise'" if noise else "control_mean=True"
@@ -231,20 +236,41 @@ class FlowConfig:
                 f"which does not go with {what}; set cross_context=0"
             )
             raise ValueError(msg)
-        self.check_sampler(self.sampling.sampler)
 
-    def check_sampler(self, sampler: str) -> None:
-        """Raise ``ValueError`` unless the flow can be sampled in this way."""
-        one_of(sampler, SAMPLERS, name="sampler")
-        path_start, coupling = self.interpolant.path_start, self.loss.coupling
-        has_score = path_start == "noise" and coupling == "independent"
-        if sampler == "sde" and self.interpolant.gamma == "zero" and not has_score:
-            msg = (
-                "sampler='sde' needs a score: choose a gamma other than 'zero', or "
-                "path_start='noise' with coupling='independent', not gamma='zero' with "
-                f"path_start={path_start!r} and coupling={coupling!r}"
-            )
-            raise ValueError(msg)
+
+class FlowSettings(Protocol):
+    """The groups of settings that every flow has, whatever its network."""
+
+    interpolant: InterpolantConfig
+    loss: FlowLossConfig
+    conditioning: Any
+    sampling: FlowSamplingConfig
+
+
+def check_flow(config: FlowSettings) -> None:
+    """Raise ``ValueError`` unless path, loss and sampler of a flow fit together."""
+    gamma, head = config.interpolant.gamma, config.loss.head
+    if (gamma != "zero") != (head == "velocity+eta"):
+        msg = (
+            f"head={head!r} does not fit gamma={gamma!r}: a path with noise needs "
+            "head='velocity+eta', and a path without needs 'velocity' or 'x1'"
+        )
+        raise ValueError(msg)
+    check_sampler(config, config.sampling.sampler)
+
+
+def check_sampler(config: FlowSettings, sampler: str) -> None:
+    """Raise ``ValueError`` unless a flow can be sampled in this way."""
+    one_of(sampler, SAMPLERS, name="sampler")
+    path_start, coupling = config.interpolant.path_start, config.loss.coupling
+    has_score = path_start == "noise" and coupling == "independent"
+    if sampler == "sde" and config.interpolant.gamma == "zero" and not has_score:
+        msg = (
+            "sampler='sde' needs a score: choose a gamma other than 'zero', or "
+            "path_start='noise' with coupling='independent', not gamma='zero' with "
+            f"path_start={path_start!r} and coupling={coupling!r}"
+        )
+        raise ValueError(msg)
 
 
 def _preset(**settings: object) -> FlowConfig:

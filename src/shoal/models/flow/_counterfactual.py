@@ -150,7 +150,8 @@ def counterfactual(
     ]
     request = request.take(order)
     names = [goal.name or cells.screen.control[0] for goal in goals]
-    made = model._as_adata(stacked(values), under_names(request, names), cells)
+    asked = under_names(request, names)
+    made = model._as_adata(model._as_given(stacked(values), asked, cells), asked, cells)
     add_origin(made, request, cells, goals)
     return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from math import prod
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,16 +25,17 @@ from ...generative import (
     time_grid,
     two_sided,
 )
-from ...nn import ConditionEncoder, TimeEmbedding, VelocityNet
 from ..base._config import Guidance, changed
 from ..base._guidance import common_share, guided_network, known_guidance, mean_of, resting
-from ._config import FlowConfig
+from ._config import FlowConfig, check_sampler
+from ._parts import FlowParts, vector_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ...generative import Field
     from ...training._batch import SetBatch
+    from ._config import FlowSettings
 
 # How a reflowed copy differs: straight paths take few plain steps, and guidance is in the pairs.
 REFLOWED = {
@@ -50,12 +52,14 @@ class FlowModule(nn.Module):
 
     Parameters
     ----------
-    d
-        Number of features of a cell.
+    shape
+        Number of features of a cell, or the shape of a cell that is an array, such as an image.
     n_vector, n_contexts, n_batches
         Length of a perturbation's vector, and numbers of contexts and of batches; 0 for none.
     config
         What the flow is made of.
+    parts
+        Networks of the flow; an MLP on d features, as the config says, if ``None``.
     location, scale
         (d,) centre of the data, and one length, about its standard deviation. The network works on
         ``(x - location) / scale``. One length for all features keeps the meaning of distances.
@@ -64,18 +68,19 @@ class FlowModule(nn.Module):
 
     Notes
     -----
-    Cells go in and come out as (K, S, d), K populations of S slots, in the data's units. Conditions
-    and batches are those of a ``SetBatch``.
+    Cells go in and come out as (K, S, *shape), K populations of S slots, in the data's units.
+    Between, they are flat, (K, S, d). Conditions and batches are those of a ``SetBatch``.
     """
 
     def __init__(
         self,
-        d: int,
+        shape: int | tuple[int, ...],
         n_vector: int,
         n_contexts: int,
         n_batches: int = 0,
         *,
-        config: FlowConfig | None = None,
+        config: FlowSettings | None = None,
+        parts: FlowParts | None = None,
         location: Tensor | None = None,
         scale: float = 1.0,
         n_context_vector: int = 0,
@@ -83,6 +88,8 @@ class FlowModule(nn.Module):
         super().__init__()
         positive(scale, name="scale")
         self.config = config = FlowConfig() if config is None else config
+        self.shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        d = prod(self.shape)
         self.path = path(
             config.interpolant.path, config.interpolant.gamma, a=config.interpolant.gamma_scale
         )
@@ -90,27 +97,11 @@ class FlowModule(nn.Module):
             "location", torch.zeros(d) if location is None else torch.as_tensor(location).float()
         )
         self.register_buffer("scale", torch.tensor(float(scale)))
-        self.time = TimeEmbedding(config.network.width)
-        self.condition = ConditionEncoder(
-            n_vector,
-            n_contexts,
-            width=config.network.width,
-            n_batches=n_batches,
-            n_control=d if config.conditioning.control_mean else 0,
-            pooling=config.conditioning.pooling,
-            dropout=config.conditioning.condition_dropout,
-            n_context_vector=n_context_vector,
-        )
+        if parts is None:
+            sizes = (n_vector, n_contexts, n_batches)
+            parts = vector_parts(d, *sizes, config=config, n_context_vector=n_context_vector)
+        self.time, self.condition, self.net = parts
         self.guidance = known_guidance(config.sampling.guidance, self.condition.covariates)
-        self.net = VelocityNet(
-            d,
-            heads=2 if self.path.gamma else 1,
-            n_visible=None if config.network.n_visible == "auto" else config.network.n_visible,
-            width=config.network.width,
-            depth=config.network.depth,
-            d_condition=config.network.width,
-            dropout=config.network.dropout,
-        )
 
     # -- training ----------------------------------------------------------------------------------
 
@@ -156,14 +147,13 @@ class FlowModule(nn.Module):
         """Return where paths begin; the noise of ``"control+noise"`` is added with a `chance`."""
         if self.config.interpolant.path_start == "control":
             return control
+        begin = self.config.interpolant
         noise = normal_like(control, generator)
-        if self.config.interpolant.path_start == "noise":
+        if begin.path_start == "noise":
             return noise
-        chances = torch.rand(control.shape[:-1], generator=generator, device=generator.device)
-        return (
-            control
-            + self.config.interpolant.noise * noise * (chances < chance).to(control)[..., None]
-        )
+        shape = control.shape[:-1] if begin.noise_coin == "sample" else (1, 1)
+        chances = torch.rand(shape, generator=generator, device=generator.device)
+        return control + begin.noise * noise * (chances < chance).to(control)[..., None]
 
     # -- generation --------------------------------------------------------------------------------
 
@@ -371,10 +361,11 @@ class FlowModule(nn.Module):
     # -- inside ------------------------------------------------------------------------------------
 
     def _in(self, x: Tensor) -> Tensor:
-        return (x - self.location) / self.scale
+        """Return cells (K, S, *shape) flat, (K, S, d), in the network's units."""
+        return (x.flatten(2) - self.location) / self.scale
 
     def _out(self, x: Tensor) -> Tensor:
-        return x * self.scale + self.location
+        return (x * self.scale + self.location).unflatten(2, self.shape)
 
     def _with_control_mean(
         self, condition: Mapping[str, Tensor], control: Tensor, weight: Tensor | None = None
@@ -397,7 +388,7 @@ class FlowModule(nn.Module):
         if not self.config.conditioning.relative_to_control:
             return 0.0
         if "centre" in condition:
-            return self._in(condition["centre"])[:, None]
+            return self._in(condition["centre"][:, None])
         if control is None:
             msg = (
                 "this flow sees cells relative to the mean of their controls: give it as "
@@ -443,6 +434,10 @@ class FlowModule(nn.Module):
         common = heads("perturbation")
         return lambda t, x: torch.lerp(field(t, x), common(t, x), share.to(x))
 
+    def _drift(self, heads: Field) -> Field:
+        """Return the drift of the flow, from the function that gives its heads."""
+        return drift_field(self.path, heads) if self.path.gamma else lambda t, x: heads(t, x)[0]
+
     def _carry(
         self,
         x: Tensor,
@@ -460,7 +455,7 @@ class FlowModule(nn.Module):
         """Carry points, in the network's units, along the flow or its diffusion."""
         config = self.config
         sampler = sampler or config.sampling.sampler
-        config.check_sampler(sampler)
+        check_sampler(config, sampler)
         grid = time_grid(
             config.sampling.grid, config.sampling.n_steps if n_steps is None else n_steps, like=x
         )
@@ -468,9 +463,7 @@ class FlowModule(nn.Module):
             heads = self._field(
                 condition, batch_index, self.guidance if guidance is None else guidance, centre
             )
-            drift = (
-                drift_field(self.path, heads) if self.path.gamma else lambda t, x: heads(t, x)[0]
-            )
+            drift = self._drift(heads)
             if sampler != "sde":
                 return integrate(drift, x, method=sampler, grid=grid, reverse=reverse)
             eps0 = config.sampling.eps0 if eps0 is None else eps0

@@ -91,10 +91,11 @@ def fit_space(rows: Rows, fit: Ints, *, n_latent: int | None, rng: np.random.Gen
 def space_from_dict(entry: Mapping[str, Any]) -> Space:
     """Return the space whose ``to_dict`` gave the entry; its arrays may have become tensors."""
     kinds: dict[str, Any] = {kind.kind: kind for kind in (FeatureSpace, IdentitySpace, PCASpace)}
-    if entry["kind"] not in kinds:  # the only space that needs torch
+    if entry["kind"] not in kinds:  # the spaces that need torch
         from ._autoencoder import AutoencoderSpace
+        from ._image_autoencoder import ImageAutoencoderSpace
 
-        kinds[AutoencoderSpace.kind] = AutoencoderSpace
+        kinds |= {kind.kind: kind for kind in (AutoencoderSpace, ImageAutoencoderSpace)}
     return kinds[entry["kind"]].from_dict(entry)
 
 
