@@ -66,7 +66,12 @@ def _read_text(path: Path, sep: str) -> pd.DataFrame:
         except pd.errors.ParserWarning as err:
             msg = "its header has fewer names than its rows have values; name every column"
             raise ValueError(msg) from err
-    named = {"usecols": [first], "dtype": str, "na_filter": False, "index_col": False}
+    named: dict[str, Any] = {
+        "usecols": [first],
+        "dtype": str,
+        "na_filter": False,
+        "index_col": False,
+    }
     table[first] = pd.read_csv(path, sep=sep, **named)[first].to_numpy(dtype=object)
     return table
 

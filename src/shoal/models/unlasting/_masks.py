@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +25,10 @@ class MaskNetwork(nn.Module):
 
     Parameters
     ----------
-    d, n_vector, n_node, n_contexts, config, doses
+    d, n_vector, n_node, n_contexts, config
         As of the module.
+    **told
+        What both kinds of encoders are told beside.
     """
 
     def __init__(
@@ -37,11 +39,10 @@ class MaskNetwork(nn.Module):
         n_contexts: int,
         *,
         config: UnlastingConfig,
-        doses: bool,
+        **told: Any,
     ) -> None:
         super().__init__()
-        width, dropout = config.masking.mask_width, config.network.dropout
-        told = {"doses": doses, "n_heads": config.network.graph_heads, "dropout": dropout}
+        width = config.masking.mask_width
         self.by_graph = config.masking.mask_network == "graph"
         if self.by_graph:
             own = {"d": width, "width": width, "depth": 1, "token": True}

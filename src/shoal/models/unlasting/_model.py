@@ -26,7 +26,7 @@ from ._reference import References
 from ._strata import MomentStore, moments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -66,8 +66,8 @@ class Unlasting(PresetModel):
     embedding
         Vectors of the perturbations: a name that :func:`shoal.pp.embed` wrote (fingerprints or
         descriptors of drugs, say), or a table. If ``None``, perturbations are known by their genes:
-        every gene among the features can then be predicted. Where no perturbation is named after a
-        feature, they are one-hot, which says nothing about those that were not in training.
+        every gene among the features can then be predicted. Those that are no feature have a
+        learned vector, which says nothing about others. Where none is, all are one-hot.
     gene_graph
         The graph in which genes are read: ``"coexpression"`` in control cells; the name of an
         embedding of genes, for cosines; a list of edges (DataFrame, or path of a file) with the
@@ -87,8 +87,7 @@ class Unlasting(PresetModel):
     TypeError
         If there is no such setting.
     KeyError
-        If the embedding does not exist, a perturbation of training has no vector in it, or, without
-        an embedding, some perturbations of training are no features.
+        If the embedding does not exist, or a perturbation of training has no vector in it.
 
     References
     ----------
@@ -153,14 +152,17 @@ class Unlasting(PresetModel):
             )
             return None
         if absent:
-            msg = (
-                f"{len(absent)} of {len(parts)} perturbations of training are no feature, so that "
-                f"they have no node in the gene graph: {some(absent, 12)}. Keep their genes among "
-                "the features, or give embedding= a table with a vector of each, see sh.pp.embed"
+            logger.warning(
+                "%d of %d perturbations of training are no feature, so that they have no node in "
+                "the gene graph: %s. Each gets a learned vector of its own, and unseen ones cannot "
+                "be predicted. Keep their genes among the features, or give embedding= a table "
+                "with a vector of each perturbation, see sh.pp.embed",
+                len(absent),
+                len(parts),
+                some(absent, 12),
             )
-            raise KeyError(msg)
         self._given["by_gene"] = True
-        return pd.DataFrame({"node": np.float32(1)}, index=pd.Index(list(place)))
+        return pd.DataFrame({"node": np.float32(1)}, index=pd.Index([*place, *absent]))
 
     def _fit_space(self, train: Ints, n_latent: int | None, rng: np.random.Generator) -> Space:
         self._check_zeros()
@@ -214,6 +216,8 @@ class Unlasting(PresetModel):
         settings, v = self.settings, self.vocabulary
         place = positions(v.genes) if v.in_genes else {}
         genes = torch.tensor([place.get(name, -1) for name in v.perturbations])
+        if v.embedding == BY_GENE:  # nothing else tells apart those without a node
+            genes[genes < 0] = -2 - torch.arange(int((genes < 0).sum()))
         masking = settings.masking
         by_node = bool((genes >= 0).any())
         zeros = None
@@ -240,6 +244,19 @@ class Unlasting(PresetModel):
     def _training_store(self, sampler: SetSampler, store: str) -> Store:
         table = self._moments(self.cells, self.vocabulary.contexts)
         return MomentStore(super()._training_store(sampler, store), table)
+
+    def _reasons(self, names: Sequence[str]) -> dict[str, str]:
+        """Return why perturbations without a node or a vector cannot be predicted."""
+        reasons = super()._reasons(names)
+        if self.vocabulary.embedding != BY_GENE:
+            return reasons
+        lost = ", ".join(map(repr, self.vocabulary.without_vector(reasons)))
+        why = (
+            f"has no node in the gene graph: {lost} did not occur in training and is no feature; "
+            "keep the gene among the features, or train with embedding= a table that has a vector "
+            "of it, see sh.pp.embed"
+        )
+        return dict.fromkeys(reasons, why)
 
     # -- prediction --------------------------------------------------------------------------------
 

@@ -49,7 +49,8 @@ class UnlastingModule(nn.Module):
     config
         What it is made of.
     genes
-        (V,) the gene that each perturbation is, -1 where it is none.
+        (V,) the gene that each perturbation is. Those that are none have -1; or -2, -3 and so on if
+        no vector tells them apart, so that each needs one of its own.
     nodes, edges
         (d, F) features of the genes in the graph, and (2, E) its edges; ``None`` for no graph.
     doses
@@ -97,6 +98,7 @@ class UnlastingModule(nn.Module):
         self.time = mlp(2 * TIME, width, width, dropout=dropout)
         self.place = PlaceEncoder(n_contexts, n_batches, width, dropout=dropout)
         told = {"doses": doses, "n_heads": network.graph_heads, "dropout": dropout}
+        told["n_own"] = int(max(0, -1 - genes.min()))
         if config.conditioning.read_out == "genes":
             self.treatment: nn.Module = GenewiseEncoder(
                 d, n_vector, n_contexts, width=network.graph_width, token=False, **told
@@ -126,7 +128,7 @@ class UnlastingModule(nn.Module):
         )
         n_node = nodes.shape[1] if graph and nodes is not None else 0
         self.mask = (
-            MaskNetwork(d, n_vector, n_node, n_contexts, config=config, doses=doses)
+            MaskNetwork(d, n_vector, n_node, n_contexts, config=config, **told)
             if config.learns_mask
             else None
         )
