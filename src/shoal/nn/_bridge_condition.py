@@ -62,10 +62,10 @@ class PlaceEncoder(nn.Module):
 class TreatmentEncoder(nn.Module):
     """The perturbations of a condition as one vector that does not depend on their order.
 
-    The vector of a part is that of its node in the gene graph, or a learned one where it has no
-    node, plus what a small network makes of its given vector. A dose multiplies it by a gate
-    between 0 and 1. The context is added, a network of three layers follows, and the results of
-    all parts are pooled.
+    The vector of a part is the sum of those that it has: that of its node in the gene graph, a
+    learned one of its own, and what a small network makes of its given vector. A dose multiplies it
+    by a gate between 0 and 1. The context is added, a network of three layers follows, and the
+    results of all parts are pooled.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class TreatmentEncoder(nn.Module):
     n_contexts
         Number of contexts; fewer than two leave the context out.
     n_own
-        Number of parts without a node that have a learned vector of their own.
+        Number of parts that have a learned vector of their own.
     width
         Length of the result.
     d
@@ -105,7 +105,7 @@ class TreatmentEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.graph = GraphEncoder(n_node, d, n_heads=n_heads, dropout=dropout) if n_node else None
-        self.own = nn.Embedding(n_own + 1, d) if n_node else None
+        self.own = nn.Embedding(n_own + 1, d, padding_idx=0) if n_own else None
         self.vector = _two_layers(n_vector, d, d) if n_vector else None
         self.gate = _two_layers(d + 2, d, 1) if doses else None
         self.norm = nn.LayerNorm(d)
@@ -125,8 +125,8 @@ class TreatmentEncoder(nn.Module):
         condition
             ``parts``, ``present``, ``context`` and ``dose`` as of a SetBatch, and
 
-            - ``genes`` (K, P) the gene that each part is; -1 for one without a node, and -2, -3
-              and so on for those that have learned vectors of their own;
+            - ``genes`` (K, P) the gene that each part is, -1 where it is none;
+            - ``own`` (K, P) the learned vector of each part, 0 for none;
             - ``left_out`` (K,) bool, whether the perturbation is left out; optional.
         nodes
             (G, n_node) features of the genes.
@@ -139,8 +139,9 @@ class TreatmentEncoder(nn.Module):
             part = part + self.vector(condition["parts"])
         if self.graph is not None:
             every = self.graph(nodes, edges)  # once for all conditions of a step
-            known = (genes >= 0)[..., None]
-            part = part + torch.where(known, every[genes.clamp(min=0)], self.own(_own(genes)))
+            part = part + every[genes.clamp(min=0)] * (genes >= 0)[..., None]
+        if self.own is not None:
+            part = part + self.own(condition["own"])
         if self.gate is not None:
             dose = condition["dose"][:, None].expand(-1, present.shape[1], -1)
             part = part * torch.sigmoid(self.gate(torch.cat([part, dose], dim=-1)))
@@ -200,7 +201,7 @@ class GenewiseEncoder(nn.Module):
         self.gate = _two_layers(d + 2, d, 1) if doses else None
         self.context = _context(n_contexts, d)
         self.token = nn.Parameter(torch.randn(d)) if token else None
-        self.own = nn.Embedding(n_own + 1, d)
+        self.own = nn.Embedding(n_own + 1, d, padding_idx=0) if n_own else None
         self.left_out = nn.Parameter(torch.zeros(d))
         self.graph = GraphEncoder(d, width, depth=depth, n_heads=n_heads, dropout=dropout)
         self.after = mlp(width, width, width, width, dropout=dropout)
@@ -229,8 +230,8 @@ class GenewiseEncoder(nn.Module):
                 part = part * torch.sigmoid(self.gate(torch.cat([part, condition["dose"]], -1)))
             nodes = nodes + part[:, None]
         genes = condition["genes"].masked_fill(~condition["present"], -1)
-        without = (condition["present"] & (genes < 0))[..., None]
-        nodes = nodes + (self.own(_own(genes)) * without).sum(1)[:, None]
+        if self.own is not None:
+            nodes = nodes + self.own(condition["own"]).sum(1)[:, None]
         if "left_out" in condition:
             out = condition["left_out"][:, None]
             genes = genes.masked_fill(out, -1)
@@ -244,11 +245,6 @@ def _context(n_contexts: int, d: int) -> nn.Module | None:
     if n_contexts < 2:
         return None
     return nn.Sequential(CodeEncoder(n_contexts, CODE), nn.Linear(CODE, d), nn.LayerNorm(d))
-
-
-def _own(genes: Tensor) -> Tensor:
-    """Return the row of the learned vector of parts without a node; 0 is shared."""
-    return (-1 - genes).clamp(min=0)
 
 
 def _two_layers(first: int, inner: int, last: int) -> nn.Sequential:

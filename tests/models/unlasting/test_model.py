@@ -44,7 +44,7 @@ def test_perturbations_that_are_no_feature_have_vectors_of_their_own(genes, fit_
     genes.obs["perturbation"] = genes.obs["perturbation"].astype(str).replace({"P3": "Q"})
     model = fit_unlasting(genes, max_steps=40, config={"mask": None, "on_values": False}, lr=1e-2)
     assert (
-        "1 of 5 perturbations of training are no feature, so that they have no node in the gene graph: Q"
+        "1 of 4 perturbations of training are no feature, so that they have no node in the gene graph: 'Q'"
         in caplog.text
     )
     ask = {"context": "context1", "n_cells": 20, "rng": 1, "cross_context": False}
@@ -72,7 +72,7 @@ def test_coexpression_joins_genes_that_go_together_in_control_cells(genes, fit_u
     x = dense(genes.X)
     x[:, 11] = x[:, 10] * 2
     genes.X = x
-    model = fit_unlasting(genes, max_steps=1, config={"threshold": 0.9})
+    model = fit_unlasting(genes, max_steps=1, config={"threshold": 0.9, "neighbours": None})
     assert (10, 11) in edges_of(model)
     control = x[(genes.obs["perturbation"] == "control").to_numpy()]
     with np.errstate(invalid="ignore"):
@@ -106,7 +106,9 @@ def test_a_graph_of_vectors_joins_genes_with_a_large_cosine(genes, fit_unlasting
     genes.uns["perturbation_embeddings"] = {
         "mine": pd.DataFrame(vectors, index=names, columns=list("abcd"))
     }
-    model = fit_unlasting(genes, max_steps=1, config={"gene_graph": "mine", "threshold": 0.9})
+    model = fit_unlasting(
+        genes, max_steps=1, config={"gene_graph": "mine", "threshold": 0.9, "neighbours": None}
+    )
     assert edges_of(model) == {
         (i, j) for i in range(60) for j in range(i + 1, 60) if (j - i) % 4 == 0
     }

@@ -11,6 +11,7 @@ pytest.importorskip("scvi", reason="networks need the extra 'models'")
 
 from shoal.models.base._config import changed  # noqa: E402
 from shoal.models.unlasting._config import PRESETS  # noqa: E402
+from shoal.models.unlasting._control_input import control_cells  # noqa: E402
 from shoal.models.unlasting._masks import coupled, drawn  # noqa: E402
 from shoal.models.unlasting._module import UnlastingModule  # noqa: E402
 from shoal.models.unlasting._reference import References  # noqa: E402
@@ -160,14 +161,29 @@ def test_all_terms_add_up():
 
 
 def test_the_control_input_of_training_has_the_moments_of_its_context():
-    net, given = module("published"), batch()
+    given = batch()
     given.source = given.source[:, :1].expand(K, 20_000, G)
-    beside = net._given(given.source, given.condition, seeded())
+    beside = control_cells("moments", given.source, given.condition, seeded())
     mean, sd, _ = given.condition["moments"].unbind(1)
     torch.testing.assert_close(beside.mean(1), mean, atol=0.03, rtol=0)
     torch.testing.assert_close(beside.std(1), sd, atol=0.03, rtol=0)
-    real = module("published", control_input="cell")
-    assert real._given(given.source, given.condition, seeded()) is given.source
+    assert control_cells("cell", given.source, given.condition, seeded()) is given.source
+    given.condition["present"][0] = False  # cells that were perturbed at their start
+    again = control_cells("moments", given.source, given.condition, seeded())
+    torch.testing.assert_close(again[0], given.source[0])
+
+
+def test_filled_control_cells_are_on_with_the_moments_of_cells_that_are():
+    given = batch()
+    on = torch.rand(K, 20_000, G, generator=seeded()) < 0.4
+    cells = on * (2 + 0.1 * torch.randn(K, 20_000, G, generator=seeded(1)))
+    given.condition["moments"] = torch.stack(
+        [cells.mean(1), cells.std(1), (cells > 0).float().mean(1)], 1
+    )
+    filled = control_cells("filled", cells, given.condition, seeded(2))
+    torch.testing.assert_close(filled[on], cells[on])
+    torch.testing.assert_close(filled.mean(1), torch.full((K, G), 2.0), atol=0.02, rtol=0)
+    torch.testing.assert_close(filled.std(1), torch.full((K, G), 0.1), atol=0.01, rtol=0)
 
 
 @pytest.mark.parametrize("preset", ["shoal", "published"])

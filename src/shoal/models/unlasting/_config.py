@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ..base._config import Guidance
 
-CONTROLS = ("moments", "cell", None)
+CONTROLS = ("moments", "cell", "filled", None)
 READ_OUTS = ("node", "genes")
 MASKS = ("bernoulli", "reference", "coupled", "hurdle", "counts", None)
 LEARNED = ("bernoulli", "reference", "coupled")  # by a network of their own
@@ -52,11 +52,20 @@ class BridgeConfig:
     input_perturbation
         Size of a disturbance of the noise in training, see shoal.generative.perturbed_input.
     control_input
-        The control cell that is given beside a noisy perturbed cell: in training a draw with the
-        ``"moments"`` of the context's control cells, as published, or a real ``"cell"``; ``None``
-        for none. Predictions are given the control cell that they start from.
+        The control cell that is given beside a noisy perturbed cell. Predictions are given the one
+        that they start from. Training gives
+
+        - ``"moments"``, as published: a draw with mean and standard deviation of the context's
+          control cells;
+        - ``"cell"``: a real control cell;
+        - ``"filled"``: a real control cell whose genes are all on. Those that are off have a draw
+          with the moments of cells in which they are on. Predictions are given the same.
+        - ``None``: none.
     residual
         Whether the network predicts a change of that control cell, instead of the cell.
+    sees_control
+        Whether the network reads that control cell. If it does not, as published, it can predict
+        nothing but one change for all of them.
     clamp
         Whether predictions of the network are cut to [-1, 1]; ``"doses"`` for screens with doses.
     """
@@ -67,6 +76,7 @@ class BridgeConfig:
     input_perturbation: float = 0.0
     control_input: str | None = "moments"
     residual: bool = True
+    sees_control: bool = False
     clamp: bool | str = "doses"
 
     def __post_init__(self) -> None:
@@ -75,9 +85,13 @@ class BridgeConfig:
         between(self.input_perturbation, 0, 1, name="input_perturbation", ends=True)
         check_choices(self, {"control_input": CONTROLS, "clamp": CLAMPS})
         flag(self.residual, name="residual")
+        flag(self.sees_control, name="sees_control")
         object.__setattr__(self, "beta", tuple(self.beta))  # files keep lists
-        if self.residual and self.control_input is None:
-            msg = "residual=True changes a control cell: control_input must not be None"
+        if (self.residual or self.sees_control) and self.control_input is None:
+            msg = (
+                "residual=True and sees_control=True need a control cell: control_input must not "
+                "be None"
+            )
             raise ValueError(msg)
 
 
@@ -158,11 +172,21 @@ class UnlastingConditioningConfig(ConditioningConfig):
     read_out
         Where the gene graph is read: at the ``"node"`` of the perturbed gene, or at all
         ``"genes"``, with the perturbed one knocked out.
+    context_effects
+        Whether the effect of a perturbation is steered by the context too. If not, the context
+        steers control and perturbed cells alike, and effects carry over to contexts in which they
+        were not measured.
+    own_vectors
+        Whether a perturbation that is known by its gene also has a learned vector of its own. In
+        training it is left out with the probability `condition_dropout`, so that the node alone
+        can stand for unseen genes.
     """
 
     condition_dropout: float = 0.0
     pooling: str = "sum"
     read_out: str = "node"
+    context_effects: bool = True
+    own_vectors: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -289,13 +313,15 @@ class UnlastingConfig:
     Parameters
     ----------
     bridge
-        `chain_length`, `beta`, `grid`, `input_perturbation`, `control_input`, `residual`, `clamp`.
+        `chain_length`, `beta`, `grid`, `input_perturbation`, `control_input`, `residual`,
+        `sees_control`, `clamp`.
     masking
         `mask`, `mask_network`, `high`, `low`, `mask_width`.
     loss
         `on_values`, `energy`.
     conditioning
-        `condition_dropout`, `unseen_weight`, `pooling`, `read_out`.
+        `condition_dropout`, `unseen_weight`, `pooling`, `read_out`,
+        `context_effects`, `own_vectors`.
     graph
         `threshold`, `neighbours`, `correlated_cells`, `node_features`.
     network
@@ -375,12 +401,18 @@ PRESETS: Mapping[str, UnlastingConfig] = MappingProxyType(
         "shoal": changed(
             PUBLISHED,
             {
-                "control_input": "cell",
+                "control_input": "filled",
                 "clamp": False,
                 "mask": "coupled",
                 "mask_network": "shift",
                 "condition_dropout": 0.1,
                 "unseen_weight": 0.5,
+                "context_effects": False,
+                "own_vectors": True,
+                "guidance": {"context": 0.5},
+                "cross_context": 0.5,
+                "match_zeros": True,
+                "renew_library": True,
                 "neighbours": 10,
                 "width": 256,
                 "decoder": 256,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -216,8 +217,11 @@ class Unlasting(PresetModel):
         settings, v = self.settings, self.vocabulary
         place = positions(v.genes) if v.in_genes else {}
         genes = torch.tensor([place.get(name, -1) for name in v.perturbations])
-        if v.embedding == BY_GENE:  # nothing else tells apart those without a node
-            genes[genes < 0] = -2 - torch.arange(int((genes < 0).sum()))
+        own = torch.zeros_like(genes)
+        if v.embedding == BY_GENE:  # no vector tells apart those without a node
+            trained = torch.tensor([name in v.trained for name in v.perturbations])
+            has = (genes < 0) | (trained & settings.conditioning.own_vectors)
+            own[has] = 1 + torch.arange(int(has.sum()))
         masking = settings.masking
         by_node = bool((genes >= 0).any())
         zeros = None
@@ -230,6 +234,7 @@ class Unlasting(PresetModel):
             n_batches,
             config=settings,
             genes=genes,
+            own=own,
             nodes=torch.as_tensor(np.asarray(self.nodes)) if by_node else None,
             edges=None if self.edges is None else torch.as_tensor(np.asarray(self.edges)),
             doses=bool(v.doses),
@@ -275,6 +280,15 @@ class Unlasting(PresetModel):
             return super()._values(request, cells, rng, options, counts=counts)
         finally:
             self._latents = None
+
+    def _sampler_options(self, options: dict[str, Any], *, perturbed: bool) -> dict[str, Any]:
+        """Follow the context plainly for perturbed cells, which have nothing else to follow."""
+        if not perturbed or options.get("guidance") not in (None, {}):
+            return options
+        guidance = self.settings.sampling.guidance
+        if isinstance(guidance, Mapping):
+            guidance = {name: weight for name, weight in guidance.items() if name != "context"}
+        return {**options, "guidance": guidance}
 
     def _sets(
         self, request: PredictionRequest, cells: Population, *, perturbed: bool = False

@@ -20,6 +20,7 @@ from ...generative import (
 from ...nn import BridgeNet, GenewiseEncoder, PlaceEncoder, TreatmentEncoder, mlp, waves, with_loops
 from ..base._config import changed
 from ..base._guidance import common_share, guided_network, known_guidance, resting
+from ._control_input import control_cells
 from ._covariates import dropped, left_out
 from ._masks import MaskNetwork, coupled, drawn
 
@@ -49,8 +50,9 @@ class UnlastingModule(nn.Module):
     config
         What it is made of.
     genes
-        (V,) the gene that each perturbation is. Those that are none have -1; or -2, -3 and so on if
-        no vector tells them apart, so that each needs one of its own.
+        (V,) the gene that each perturbation is, -1 where it is none.
+    own
+        (V,) the learned vector that each perturbation has, 1, 2 and so on; 0 for none.
     nodes, edges
         (d, F) features of the genes in the graph, and (2, E) its edges; ``None`` for no graph.
     doses
@@ -76,6 +78,7 @@ class UnlastingModule(nn.Module):
         *,
         config: UnlastingConfig,
         genes: Tensor,
+        own: Tensor | None = None,
         nodes: Tensor | None = None,
         edges: Tensor | None = None,
         doses: bool = False,
@@ -87,34 +90,38 @@ class UnlastingModule(nn.Module):
         self.chain = GaussianDiffusion(config.bridge.chain_length, config.bridge.beta)
         clamp = config.bridge.clamp
         self.clamps = doses if clamp == "doses" else bool(clamp)
-        network, graph = config.network, edges is not None
+        network, n_node = config.network, 0 if nodes is None else nodes.shape[1]
         width = d if network.width is None else network.width
         looped = with_loops(torch.zeros(2, 0, dtype=torch.long) if edges is None else edges, d)
         self.register_buffer("grid", torch.tensor(config.grid), persistent=False)
         self.register_buffer("genes", genes, persistent=False)
+        own = torch.zeros_like(genes) if own is None else own
+        self.register_buffer("own", own, persistent=False)
         self.register_buffer("nodes", nodes, persistent=False)
         self.register_buffer("edges", looped, persistent=False)
         dropout = network.dropout
         self.time = mlp(2 * TIME, width, width, dropout=dropout)
         self.place = PlaceEncoder(n_contexts, n_batches, width, dropout=dropout)
+        inside = n_contexts if config.conditioning.context_effects else 0
         told = {"doses": doses, "n_heads": network.graph_heads, "dropout": dropout}
-        told["n_own"] = int(max(0, -1 - genes.min()))
+        told["n_own"] = int(own.max())
         if config.conditioning.read_out == "genes":
             self.treatment: nn.Module = GenewiseEncoder(
-                d, n_vector, n_contexts, width=network.graph_width, token=False, **told
+                d, n_vector, inside, width=network.graph_width, token=False, **told
             )
             self.after_treatment = mlp(d, width, width, width, dropout=dropout)
         else:
             self.treatment = TreatmentEncoder(
                 n_vector,
-                nodes.shape[1] if graph and nodes is not None else 0,
-                n_contexts,
+                n_node,
+                inside,
                 width=width,
                 d=network.graph_width,
                 pooling=config.conditioning.pooling,
                 **told,
             )
             self.after_treatment = None
+        self.beside = nn.Linear(d, width) if config.bridge.sees_control else None
         self.control = nn.Parameter(torch.randn(width) * 0.02) if config.inverts else None
         self.net = BridgeNet(
             d,
@@ -126,9 +133,8 @@ class UnlastingModule(nn.Module):
             norm=network.norm,
             dropout=dropout,
         )
-        n_node = nodes.shape[1] if graph and nodes is not None else 0
         self.mask = (
-            MaskNetwork(d, n_vector, n_node, n_contexts, config=config, **told)
+            MaskNetwork(d, n_vector, n_node, inside, config=config, **told)
             if config.learns_mask
             else None
         )
@@ -148,20 +154,26 @@ class UnlastingModule(nn.Module):
         condition, codes = self._told(batch.condition, batch.batch_index)
         share = config.conditioning.condition_dropout
         condition, codes = dropped(condition, codes, self.covariates, share, generator)
+        if share and self.nodes is not None:  # learn from the node alone, as of an unseen gene
+            condition["own"] = (
+                condition["own"]
+                * drawn(
+                    torch.full_like(condition["own"], 1 - share, dtype=torch.float), x0, generator
+                ).long()
+            )
         told = condition["present"].any(-1)  # else cells that were perturbed at their start
         on = x0 != 0
-        counts = batch.weight[..., None] * (
-            on | ~told[:, None, None] if config.loss.on_values else torch.ones_like(x0)
-        )
-        given = self._given(batch.source, condition, generator)
+        counted = on | ~told[:, None, None] if config.loss.on_values else torch.ones_like(x0)
+        counts = batch.weight[..., None] * counted
+        given = control_cells(config.bridge.control_input, batch.source, condition, generator)
         t, x = self._noisy(x0, generator)
         place = self.place(condition["context"], codes)
         vector = self._treatment(condition)
         made, logits = self._treated(x, t, place, vector, given)
         error, n = masked_error(made, x0, counts)
         if self.control is not None:
-            again = self._control_error(batch, place, told, generator)
-            error, n = error + again[0], n + again[1]
+            more, n_more = self._control_error(batch, place, told, generator)
+            error, n = error + more, n + n_more
         terms = {"error": error / n.clamp(min=1)}
         total = terms["error"]
         if self.mask is not None:
@@ -203,17 +215,6 @@ class UnlastingModule(nn.Module):
         )
         return at, x.view_as(x0)
 
-    def _given(
-        self, source: Tensor, condition: Mapping[str, Tensor], generator: torch.Generator
-    ) -> Tensor | None:
-        """Return the control cells (K, S, d) that training gives beside noisy cells."""
-        kind = self.config.bridge.control_input
-        if kind != "moments":
-            return None if kind is None else source
-        mean, sd, _ = condition["moments"].unbind(1)
-        made = mean[:, None] + sd[:, None] * normal_like(source, generator)
-        return torch.where(condition["present"].any(-1)[:, None, None], made, source)
-
     def _energy(
         self,
         batch: SetBatch,
@@ -224,7 +225,9 @@ class UnlastingModule(nn.Module):
         """Return the energy distance between cells made of pure noise and real ones."""
         noise = normal_like(batch.source, generator)
         last = torch.full(noise.shape[:2], len(self.grid) - 1, device=noise.device)
-        made, logits = self._treated(noise, last, *encoded, self._beside(batch.source))
+        made, logits = self._treated(
+            noise, last, *encoded, self._beside(batch.source, condition, generator)
+        )
         with torch.no_grad():
             on = self._on(made, logits, batch.source, condition, None, generator)
         pair = {"x_weight": batch.source_weight, "y_weight": batch.weight}
@@ -235,10 +238,11 @@ class UnlastingModule(nn.Module):
     def _told(
         self, condition: Mapping[str, Tensor], batch_index: Tensor
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Return a condition with the genes of its parts, and its batches."""
+        """Return a condition with the genes and learned vectors of its parts, and its batches."""
         code = condition["code"]
-        genes = torch.where(code >= 0, self.genes[code.clamp(min=0)], -1)
-        return {**condition, "genes": genes}, batch_index
+        there, row = code >= 0, code.clamp(min=0)
+        genes, own = torch.where(there, self.genes[row], -1), torch.where(there, self.own[row], 0)
+        return {**condition, "genes": genes, "own": own}, batch_index
 
     def _time(self, at: Tensor) -> Tensor:
         """Return the vectors (..., width) of steps, by their place in the grid."""
@@ -257,15 +261,19 @@ class UnlastingModule(nn.Module):
         self, x: Tensor, at: Tensor, place: Tensor, vector: Tensor, given: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Return clean perturbed cells, and the log odds that genes are on with a hurdle."""
-        seen = x if given is None or self.config.bridge.residual else x + given
-        out, logits = self.net(seen, self._time(at), place, vector, treated=True), None
+        if given is not None and self.beside is not None:
+            place = place + self.beside(given)
+        out, logits = self.net(x, self._time(at), place, vector, treated=True), None
         if self.config.masking.mask == "hurdle":
             out, logits = out.chunk(2, dim=-1)
         return (out + given if self.config.bridge.residual and given is not None else out), logits
 
-    def _beside(self, source: Tensor) -> Tensor | None:
+    def _beside(
+        self, source: Tensor, condition: Mapping[str, Tensor], generator: torch.Generator
+    ) -> Tensor | None:
         """Return the control cells that predictions are given beside noisy cells."""
-        return None if self.config.bridge.control_input is None else source
+        kind = self.config.bridge.control_input
+        return control_cells("cell" if kind == "moments" else kind, source, condition, generator)
 
     # -- generation --------------------------------------------------------------------------------
 
@@ -312,7 +320,8 @@ class UnlastingModule(nn.Module):
         config = self._changed(n_steps=n_steps, guidance=guidance, inversion=inversion)
         sampling = config.sampling
         condition, codes = self._told(condition, batch_index)
-        given, weights = self._beside(source), known_guidance(sampling.guidance, self.covariates)
+        given = self._beside(source, condition, generator)
+        weights = known_guidance(sampling.guidance, self.covariates)
         starts = condition["present"].any(-1)[:, None, None]  # the others are perturbed already
         with resting(self):
             method = sampling.inversion or "ddim"
