@@ -135,6 +135,9 @@ CALLS = {
         a, **{"model": sh.tl.fit(a, "mean_shift"), "key_added": "twins"} | k
     ),
     "tl.report": lambda a, **k: sh.tl.report(a, **{"out": "/nowhere/report.html"} | k),
+    "pl.bimodality": lambda a, **k: sh.pl.bimodality(
+        a, **{"perturbation": first(a), "prediction": "twins"} | k
+    ),
     "pl.calibration": lambda a, **k: sh.pl.calibration(a, **k),
     "pl.coherence": lambda a, **k: sh.pl.coherence(a, **k),
     "pl.coherence_null": lambda a, **k: sh.pl.coherence_null(a, **k),

@@ -88,6 +88,13 @@ def test_the_page_on_perturbdiff_runs(tmp_path, monkeypatch):
     assert left["model"].is_trained
 
 
+def test_the_page_on_unlasting_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    left = run("unlasting.md", max_steps=3)
+    assert np.isfinite(left["adata"].layers["unlasting"]).all()
+    assert left["model"].is_trained
+
+
 def test_the_page_on_images_runs():
     left = run("images.md")
     assert left["twins"].shape == (180, 2, 16, 16)

@@ -294,6 +294,7 @@ def calls(model) -> dict:
         "io.write_predictions": _write_predictions,
         "tl.report": _report,
         "pl.geometry": _axes(lambda d, mod: pl.geometry(d, "P01", mod=mod)),
+        "pl.bimodality": _axes(lambda d, mod: pl.bimodality(d, "P01", prediction="p", mod=mod)),
         "pl.genes": _axes(lambda d, mod: pl.genes(d, "P01", prediction="p", mod=mod)),
         "pl.populations": _axes(lambda d, mod: pl.populations(d, "P01", prediction="p", mod=mod)),
         "pl.transport": _axes(lambda d, mod: pl.transport(d, "P01", prediction="p", mod=mod)),

@@ -23,6 +23,7 @@ SMALL = {
     "flow": {"n_latent": 8, "width": 16, "depth": 1},
     "conditional_monge": {"n_latent": 8, "width": 16, "depth": 1},
     "perturbdiff": {"width": 16, "depth": 1},
+    "unlasting": {"width": 16, "decoder": 16, "depth": 1},
 }
 GARBAGE = {
     "permuted": lambda values, rng: rng.permuted(values, axis=1)[rng.permutation(len(values))],

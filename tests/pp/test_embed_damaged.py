@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import shoal as sh
-from shoal.pp._embed_network import read_edges
+from shoal.core._edges import read_edges
 from shoal.pp._embed_source import read_file
 
 NAMES = ["P1", "P2", "P3", "P4"]

@@ -1,8 +1,11 @@
 """Networks on tensors: embeddings of time and condition, and networks that these steer."""
 
 from ._blocks import ResidualMLP
+from ._bridge import NORMS, BridgeNet, CellNorm, mlp
+from ._bridge_condition import GenewiseEncoder, StratumEncoder, TreatmentEncoder
 from ._condition import POOLS, AttentionPool, ConditionEncoder, MeanPool, SumPool
 from ._covariates import CovariateEncoder, StepEmbedding
+from ._graph import GraphAttention, GraphEncoder, knocked_out, with_loops
 from ._linear_condition import COINS, LinearCondition
 from ._map import ConcatenatedNet
 from ._set_blocks import SetTransformer
@@ -14,13 +17,19 @@ from ._velocity import VelocityNet
 __all__ = [
     "COINS",
     "FUSIONS",
+    "NORMS",
     "POOLS",
     "AttentionPool",
+    "BridgeNet",
+    "CellNorm",
     "ConcatenatedNet",
     "ConditionEncoder",
     "CovariateEncoder",
     "CrossBlock",
     "CrossTransformer",
+    "GenewiseEncoder",
+    "GraphAttention",
+    "GraphEncoder",
     "ImageTime",
     "ImageVelocity",
     "LinearCondition",
@@ -28,10 +37,15 @@ __all__ = [
     "ResidualMLP",
     "SetTransformer",
     "StepEmbedding",
+    "StratumEncoder",
     "SumPool",
     "TimeEmbedding",
+    "TreatmentEncoder",
     "UNet",
     "VelocityNet",
+    "knocked_out",
+    "mlp",
     "n_parameters",
     "waves",
+    "with_loops",
 ]

@@ -1,5 +1,6 @@
 """Plots of coherence, of evaluations, of predicted cells and of training runs."""
 
+from ._bimodality import bimodality
 from ._calibration import calibration
 from ._coherence import coherence
 from ._contexts import contexts
@@ -18,6 +19,7 @@ from ._training import training
 from ._transport import transport
 
 __all__ = [
+    "bimodality",
     "calibration",
     "coherence",
     "coherence_null",

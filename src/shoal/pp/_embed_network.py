@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,11 +11,10 @@ from scipy import linalg, sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from .._compat import require
 from .._logging import logger
 from .._settings import settings
-from ..core._gene_sets import read_gene_sets
-from ._embed_source import Source, Vectors, read_file
+from ..core._edges import read_edges
+from ._embed_source import Source, Vectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +22,6 @@ if TYPE_CHECKING:
 
     from .._typing import Floats
 
-KNOWN = ("collectri", "dorothea")  # networks that decoupler downloads
 SMALL = 600  # nodes up to which all eigenvectors are computed
 
 
@@ -120,61 +116,6 @@ def walks(adjacency: Any, k: int, *, window: int) -> Floats:
     return _signed(vectors * np.sqrt(np.abs(values)))
 
 
-def read_edges(source: Source, *, signed: bool = False) -> pd.DataFrame:
-    """Return edges with columns ``source``, ``target`` (text) and ``weight``.
-
-    Gene sets become the edges between sets and genes. Weights have their signs if they are to be
-    `signed`, and are absolute values otherwise.
-
-    Raises
-    ------
-    ValueError
-        If the columns do not say which are the ends of an edge, or weights are missing.
-    TypeError
-        If the source is of another kind.
-    """
-    if isinstance(source, str) and source in KNOWN:
-        frame = getattr(require("decoupler", extra="net").op, source)()
-    elif isinstance(source, Mapping) or (
-        isinstance(source, str | Path) and Path(source).suffix == ".gmt"
-    ):
-        members = [
-            (f"set: {name}", gene)
-            for name, genes in read_gene_sets(source).items()
-            for gene in genes
-        ]
-        frame = pd.DataFrame(members, columns=["source", "target"])
-    elif isinstance(source, str | Path):
-        frame = read_file(Path(source))
-    elif isinstance(source, pd.DataFrame):
-        frame = source
-    else:
-        msg = (
-            "source of a network must be an edge list (DataFrame or path), gene sets (mapping or "
-            f"GMT path), or one of {', '.join(map(repr, KNOWN))}; not {type(source).__name__}"
-        )
-        raise TypeError(msg)
-    ends, weight = _columns(frame)
-    blank = frame[ends].isna() | (frame[ends].astype(str).apply(lambda c: c.str.strip()) == "")
-    unnamed = int(blank.any(axis=1).sum())
-    if unnamed:
-        msg = (
-            f"source: {unnamed} of {len(frame)} edges have no name in {ends[0]!r} or {ends[1]!r}; "
-            "drop them"
-        )
-        raise ValueError(msg)
-    edges = pd.DataFrame(
-        {"source": frame[ends[0]].astype(str), "target": frame[ends[1]].astype(str)}
-    )
-    edges["weight"] = 1.0 if weight is None else frame[weight].astype(np.float64)
-    edges["weight"] = edges["weight"] if signed else edges["weight"].abs()
-    wrong = int((~np.isfinite(edges["weight"])).sum())
-    if wrong:
-        msg = f"source: {wrong} edges have no finite {weight!r}; drop or fill them"
-        raise ValueError(msg)
-    return edges
-
-
 def as_graph(edges: pd.DataFrame) -> Graph:
     """Return the largest connected part, without directions, loops and repeated edges.
 
@@ -209,30 +150,6 @@ def as_graph(edges: pd.DataFrame) -> Graph:
         adjacency[rows][:, rows],
         frozenset(names[~inside].tolist()),
     )
-
-
-def _columns(frame: pd.DataFrame) -> tuple[list[Any], Any]:
-    """Return the two columns with the ends of edges, and that of weights.
-
-    They are found by name, or as the only two columns of text and the only column of numbers.
-    """
-    if "weight" in frame.columns and not pd.api.types.is_numeric_dtype(frame["weight"]):
-        msg = "source: the column 'weight' of the edges does not hold numbers"
-        raise ValueError(msg)
-    numbers = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])]
-    if {"source", "target"} <= set(frame.columns):
-        ends: list[Any] = ["source", "target"]
-        numbers = [c for c in numbers if c == "weight"]
-    else:
-        ends = [c for c in frame.columns if c not in numbers]
-        numbers = ["weight"] if "weight" in numbers else numbers
-    if len(ends) != 2 or len(numbers) > 1:
-        msg = (
-            f"source: which columns of {list(frame.columns)} are the ends of an edge and its "
-            "weight? Name them 'source', 'target' and, where there is one, 'weight'"
-        )
-        raise ValueError(msg)
-    return ends, numbers[0] if numbers else None
 
 
 def _leading(operator: Any, k: int, *, which: str) -> tuple[Floats, Floats]:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from .._keys import EMBEDDINGS, EMBEDDINGS_INFO, GRAPHS, GRAPHS_INFO
+from ..core._edges import read_edges
 from ..core._graph import adjacency, checked_edges, filled
-from ._embed_network import read_edges
 from ._embed_source import Vectors, from_table
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy.spatial.distance import cdist
 
+from ..core._edges import read_edges
 from ..core._graph import checked_edges
-from ._embed_network import read_edges
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -42,6 +42,7 @@ class SetBatch:
 
         - ``"parts"`` (K, P, E) vectors of the single perturbations, zero where absent;
         - ``"present"`` (K, P) bool, which parts there are;
+        - ``"code"`` (K, P) int64 rows of the table of vectors, -1 where absent;
         - ``"context"`` (K,) int64 code, -1 where unknown;
         - ``"dose"`` (K, 2) the standardised dose or 0, and 1 if there is one;
         - ``"context_vector"`` (K, k + 1) coordinates of the context, and 1 if there are any, where

@@ -220,6 +220,7 @@ def encoded_condition(
     values = {
         "parts": np.where(present[..., None], rows, np.float32(0)),
         "present": present,
+        "code": parts.astype(np.int64),
         "context": context.astype(np.int64),
         "dose": np.stack([np.where(has_dose, dose, 0.0), has_dose], axis=1).astype(np.float32),
     }

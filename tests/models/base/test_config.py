@@ -15,9 +15,12 @@ from shoal.models.flow._config import RECIPES as FLOW
 from shoal.models.flow._config import FlowConfig
 from shoal.models.monge._config import RECIPES as MONGE
 from shoal.models.perturbdiff._config import RECIPES as PERTURBDIFF
+from shoal.models.unlasting._config import RECIPES as UNLASTING
 
 each_model = pytest.mark.parametrize(
-    "recipes", [FLOW, MONGE, PERTURBDIFF], ids=["flow", "monge", "perturbdiff"]
+    "recipes",
+    [FLOW, MONGE, PERTURBDIFF, UNLASTING],
+    ids=["flow", "monge", "perturbdiff", "unlasting"],
 )
 
 

@@ -27,6 +27,7 @@ SMALL = {
     "conditional_monge": {"n_latent": 8, "width": 16, "depth": 1},
     "perturbdiff": {"width": 16, "depth": 1},
     "cellflux": {"width": 8, "multipliers": (1, 2), "n_steps": 2},
+    "unlasting": {"preset": "published", "width": 16, "decoder": 16},
 }
 FEW = {"max_steps": 3, "batch_conditions": 4, "set_size": 16, "accelerator": "cpu"}
 ASKED = {"perturbations": ["P1", "P2"], "context": "context2", "n_cells": 12, "rng": 7}

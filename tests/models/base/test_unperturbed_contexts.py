@@ -23,6 +23,7 @@ NETWORKS = {
     "map that is told the context": ("conditional_monge", {"n_latent": 6, "use_context": True}),
     "perturbdiff": ("perturbdiff", {}),
     "perturbdiff, as published": ("perturbdiff", {"preset": "published", "n_steps": 2}),
+    "unlasting": ("unlasting", {}),
 }
 
 

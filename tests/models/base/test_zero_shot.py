@@ -17,6 +17,7 @@ SMALL = {
     "flow": {"n_latent": 6, "width": 16, "depth": 1},
     "conditional_monge": {"n_latent": 6, "width": 16, "depth": 1},
     "perturbdiff": {"width": 16, "depth": 1},
+    "unlasting": {"width": 16, "decoder": 16, "depth": 1},
 }
 FEW = {
     "max_steps": 4,

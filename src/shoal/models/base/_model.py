@@ -125,22 +125,28 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         check_takes(self, context_embedding)
         super().__init__(adata)
         setup = self.registry_["setup_args"]
-        named = {"control": setup["control"], "tell": False}  # setup_anndata has told
-        screen = resolve(adata, setup["perturbation_key"], **named)
+        # setup_anndata has told
+        screen = resolve(adata, setup["perturbation_key"], control=setup["control"], tell=False)
         slots = {"layer": setup["layer"], "use_rep": setup["use_rep"]}
         self.cells = population(adata, screen, **slots, images=self.takes_images)
-        vectors = {"embedding": embedding, "context_embedding": context_embedding}
-        self.vocabulary: Vocabulary = learn_vocabulary(self.cells, **vectors, **slots)
+        vectors = {
+            "embedding": self._vectors(embedding),
+            "context_embedding": context_embedding,
+        }
+        self.vocabulary = learn_vocabulary(self.cells, **vectors, **slots)
         self.vocabulary.tell_unknown(self.cells.names)
         self.expression = Expression.of_training(self.cells)
         self.cells = self._as_seen(self.cells)
         generator = as_generator(rng)
-        self.config, self.seed = dict(config), None
-        self.response_share, self.refitted = 1.0, False
+        self.config, self.seed, self.response_share, self.refitted = dict(config), None, 1.0, False
         train = np.flatnonzero(self.cells.train | self.cells.train_control)
         self.space = self._fit_space(train, n_latent, generator)
         self.config = self._settled_config()
         self._build(int(generator.integers(2**31)))
+
+    def _vectors(self, embedding: str | pd.DataFrame | None) -> str | pd.DataFrame | None:
+        """Return the embedding that the vocabulary is learned with; `cells` are known."""
+        return embedding
 
     def _fit_space(self, train: Ints, n_latent: int | None, rng: np.random.Generator) -> Space:
         """Fit the space of the network on the cells at the positions `train`; `config` is known."""

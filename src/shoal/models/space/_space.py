@@ -9,6 +9,7 @@ import numpy as np
 from ._features import FeatureSpace, fit_features
 from ._identity import IdentitySpace
 from ._pca import PCASpace, fit_pca
+from ._unit import UnitSpace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from ..._typing import Ints, Matrix
     from ...core._matrix import Rows
+
+KINDS = (FeatureSpace, IdentitySpace, PCASpace, UnitSpace)
 
 
 class Space(Protocol):
@@ -90,7 +93,7 @@ def fit_space(rows: Rows, fit: Ints, *, n_latent: int | None, rng: np.random.Gen
 
 def space_from_dict(entry: Mapping[str, Any]) -> Space:
     """Return the space whose ``to_dict`` gave the entry; its arrays may have become tensors."""
-    kinds: dict[str, Any] = {kind.kind: kind for kind in (FeatureSpace, IdentitySpace, PCASpace)}
+    kinds: dict[str, Any] = {kind.kind: kind for kind in KINDS}
     if entry["kind"] not in kinds:  # the spaces that need torch
         from ._autoencoder import AutoencoderSpace
         from ._image_autoencoder import ImageAutoencoderSpace

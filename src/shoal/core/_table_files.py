@@ -1,0 +1,95 @@
+"""Tables in files: text, parquet, and arrays of names and vectors."""
+
+from __future__ import annotations
+
+import warnings
+import zlib
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+import numpy as np
+import pandas as pd
+
+from .._validate import one_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": r"\s+"}
+PACKED = {".gz", ".bz2", ".xz", ".zip"}
+
+
+def read_file(path: Path) -> pd.DataFrame:
+    """Read csv, tsv, txt (separated by white space), parquet, or npz of names and vectors.
+
+    Text files may be compressed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is of another kind, or damaged.
+    ImportError
+        If parquet cannot be read here.
+    """
+    if not path.is_file():
+        msg = f"source: there is no file {str(path)!r}"
+        raise FileNotFoundError(msg)
+    suffixes = [s.lower() for s in path.suffixes if s.lower() not in PACKED]
+    kind = suffixes[-1] if suffixes else ""
+    one_of(kind, (*SEPARATORS, ".parquet", ".npz"), name=f"source: the ending of {path.name!r}")
+    try:
+        if kind == ".npz":
+            arrays = _arrays_of(path)
+        elif kind == ".parquet":
+            return pd.read_parquet(path)
+        else:
+            return _read_text(path, SEPARATORS[kind])
+    except ImportError as err:
+        msg = f"pandas cannot read {path.name!r} without a parquet library: pip install pyarrow"
+        raise ImportError(msg) from err
+    except (OSError, EOFError, LookupError, TypeError, ValueError, BadZipFile, zlib.error) as err:
+        msg = f"source: {path.name!r} cannot be read as a {kind} file: {err}"
+        raise ValueError(msg) from err
+    return _names_and_vectors(arrays, path.name)
+
+
+def _read_text(path: Path, sep: str) -> pd.DataFrame:
+    """Read a table whose first column holds names, of which ``NA`` may be one."""
+    first = pd.read_csv(path, sep=sep, nrows=0, index_col=False).columns[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            table = pd.read_csv(path, sep=sep, dtype={first: str}, index_col=False)
+        except pd.errors.ParserWarning as err:
+            msg = "its header has fewer names than its rows have values; name every column"
+            raise ValueError(msg) from err
+    named: dict[str, Any] = {
+        "usecols": [first],
+        "dtype": str,
+        "na_filter": False,
+        "index_col": False,
+    }
+    table[first] = pd.read_csv(path, sep=sep, **named)[first].to_numpy(dtype=object)
+    return table
+
+
+def _arrays_of(path: Path) -> dict[str, Any]:
+    with path.open("rb") as raw, np.load(raw, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def _names_and_vectors(arrays: Mapping[str, Any], name: str) -> pd.DataFrame:
+    """Return a table of one array of names (n,) and one of vectors (n, d)."""
+    names = [a for a in arrays.values() if a.ndim == 1 and a.dtype.kind in "US"]
+    tables = [a for a in arrays.values() if a.ndim == 2 and a.dtype.kind in "fiub"]
+    if len(names) != 1 or len(tables) != 1 or len(names[0]) != len(tables[0]):
+        shapes = ", ".join(f"{key!r} {a.dtype} {a.shape}" for key, a in arrays.items())
+        msg = (
+            f"{name!r} must hold one array of names (n,) and one of vectors (n, d); "
+            f"it holds {shapes}"
+        )
+        raise ValueError(msg)
+    return pd.DataFrame(tables[0], index=pd.Index(names[0].astype(str), dtype=object))

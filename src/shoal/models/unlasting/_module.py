@@ -1,0 +1,508 @@
+"""The networks of Unlasting in training and in generation."""
+
+from __future__ import annotations
+
+from math import pi
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ...generative import (
+    GaussianDiffusion,
+    energy_distance,
+    generate,
+    invert,
+    masked_error,
+    normal_like,
+    perturbed_input,
+)
+from ...nn import (
+    BridgeNet,
+    GenewiseEncoder,
+    StratumEncoder,
+    TreatmentEncoder,
+    mlp,
+    waves,
+    with_loops,
+)
+from ..base._config import changed
+from ..base._guidance import common_share, guided_network, known_guidance, resting
+from ._control_input import control_cells
+from ._covariates import dropped, left_out
+from ._masks import MaskNetwork, coupled, drawn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ...training import SetBatch
+    from ..base._config import Guidance
+    from ._config import UnlastingConfig
+    from ._reference import References
+
+TIME = 512  # waves of the number of a step
+PERIOD = 10_000.0
+
+
+class UnlastingModule(nn.Module):
+    """Predicts clean cells from noisy ones, and which of their genes are on.
+
+    Parameters
+    ----------
+    d
+        Genes.
+    n_vector
+        Length of a perturbation's vector; 0 if vectors are not read.
+    n_contexts, n_batches
+        Numbers of contexts and of batches that there are; 0 for none.
+    config
+        What it is made of.
+    genes
+        (V,) the gene that each perturbation is, -1 where it is none.
+    own
+        (V,) the learned vector that each perturbation has, 1, 2 and so on; 0 for none.
+    nodes, edges
+        (d, F) features of the genes in the graph, and (2, E) its edges; ``None`` for no graph.
+    doses
+        Whether there are doses.
+    nonnegative
+        Whether values cannot be below 0.
+    references
+        Zeros of training cells, for ``mask="reference"``.
+
+    Notes
+    -----
+    Cells go in and come out as (K, S, d), K populations of S slots. Conditions and batches are
+    those of a ``SetBatch``. Conditions also hold ``"moments"`` (K, 3, d): mean, standard deviation
+    and share of cells that are on, of the control cells of their context.
+    """
+
+    def __init__(
+        self,
+        d: int,
+        n_vector: int,
+        n_contexts: int,
+        n_batches: int = 0,
+        *,
+        config: UnlastingConfig,
+        genes: Tensor,
+        own: Tensor | None = None,
+        nodes: Tensor | None = None,
+        edges: Tensor | None = None,
+        doses: bool = False,
+        nonnegative: bool = True,
+        references: References | None = None,
+    ) -> None:
+        super().__init__()
+        self.config, self.nonnegative, self.references = config, nonnegative, references
+        self.chain = GaussianDiffusion(config.bridge.chain_length, config.bridge.beta)
+        clamp = config.bridge.clamp
+        self.clamps = doses if clamp == "doses" else bool(clamp)
+        network, n_node = config.network, 0 if nodes is None else nodes.shape[1]
+        width = d if network.width is None else network.width
+        looped = with_loops(torch.zeros(2, 0, dtype=torch.long) if edges is None else edges, d)
+        self.register_buffer("grid", torch.tensor(config.grid), persistent=False)
+        self.register_buffer("genes", genes, persistent=False)
+        own = torch.zeros_like(genes) if own is None else own
+        self.register_buffer("own", own, persistent=False)
+        self.register_buffer("nodes", nodes, persistent=False)
+        self.register_buffer("edges", looped, persistent=False)
+        dropout = network.dropout
+        self.time = mlp(2 * TIME, width, width, dropout=dropout)
+        self.place = StratumEncoder(n_contexts, n_batches, width, dropout=dropout)
+        inside = n_contexts if config.conditioning.context_effects else 0
+        told = {"doses": doses, "n_heads": network.graph_heads, "dropout": dropout}
+        told["n_own"] = int(own.max())
+        if config.conditioning.read_out == "genes":
+            self.treatment: nn.Module = GenewiseEncoder(
+                d, n_vector, inside, width=network.graph_width, token=False, **told
+            )
+            self.after_treatment = mlp(d, width, width, width, dropout=dropout)
+        else:
+            self.treatment = TreatmentEncoder(
+                n_vector,
+                n_node,
+                inside,
+                width=width,
+                d=network.graph_width,
+                pooling=config.conditioning.pooling,
+                **told,
+            )
+            self.after_treatment = None
+        self.beside = nn.Linear(d, width) if config.bridge.sees_control else None
+        self.control = nn.Parameter(torch.randn(width) * 0.02) if config.inverts else None
+        self.net = BridgeNet(
+            d,
+            width=width,
+            decoder=network.decoder,
+            depth=network.depth,
+            n_out=2 * d if config.masking.mask == "hurdle" else d,
+            controls=config.inverts,
+            norm=network.norm,
+            dropout=dropout,
+        )
+        self.mask = (
+            MaskNetwork(d, n_vector, n_node, inside, config=config, **told)
+            if config.learns_mask
+            else None
+        )
+        several = {"context": n_contexts > 1, "dose": doses, "batch": n_batches > 1}
+        self.covariates = ("perturbation", *(name for name, there in several.items() if there))
+
+    # -- training ----------------------------------------------------------------------------------
+
+    def loss(self, batch: SetBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the terms of the loss and their weighted sum, ``"loss"``.
+
+        ``error`` is the mean squared error of values that count, over control cells and perturbed
+        ones alike. ``mask`` is the cross entropy of genes that are on; the network that it trains
+        shares no weight with the others. Slots of weight 0 do not count.
+        """
+        config, x0 = self.config, batch.target
+        condition, codes = self._told(batch.condition, batch.batch_index)
+        share = config.conditioning.condition_dropout
+        condition, codes = dropped(condition, codes, self.covariates, share, generator)
+        if share and self.nodes is not None:  # learn from the node alone, as of an unseen gene
+            condition["own"] = (
+                condition["own"]
+                * drawn(
+                    torch.full_like(condition["own"], 1 - share, dtype=torch.float), x0, generator
+                ).long()
+            )
+        told = condition["present"].any(-1)  # else cells that were perturbed at their start
+        on = x0 != 0
+        counted = on | ~told[:, None, None] if config.loss.on_values else torch.ones_like(x0)
+        counts = batch.weight[..., None] * counted
+        given = control_cells(config.bridge.control_input, batch.source, condition, generator)
+        t, x = self._noisy(x0, generator)
+        place = self.place(condition["context"], codes)
+        vector = self._treatment(condition)
+        made, logits = self._treated(x, t, place, vector, given)
+        error, n = masked_error(made, x0, counts)
+        if self.control is not None:
+            more, n_more = self._control_error(batch, place, told, generator)
+            error, n = error + more, n + n_more
+        terms = {"error": error / n.clamp(min=1)}
+        total = terms["error"]
+        if self.mask is not None:
+            terms["mask"] = self.mask.loss(
+                condition, self.nodes, self.edges, on.to(x0), batch.weight * told[:, None]
+            )
+            total = total + terms["mask"]
+        elif logits is not None:
+            bce = nn.functional.binary_cross_entropy_with_logits
+            wide = batch.weight[..., None].expand_as(x0)
+            terms["mask"] = bce(logits, on.to(x0), wide, reduction="sum") / wide.sum()
+            total = total + terms["mask"]
+        if config.loss.energy:
+            terms["energy"] = self._energy(batch, condition, (place, vector), generator)
+            total = total + config.loss.energy * terms["energy"]
+        return {"loss": total, **terms}
+
+    def _control_error(
+        self, batch: SetBatch, place: Tensor, told: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Return the sum of squared errors of control cells, and the number of values."""
+        cells = batch.source
+        counts = (batch.source_weight * told[:, None])[..., None]
+        counts = counts * ((cells != 0) if self.config.loss.on_values else torch.ones_like(cells))
+        t, x = self._noisy(cells, generator)
+        made = self.net(x, self._time(t), place, self.control, treated=False)
+        return masked_error(made, cells, counts)
+
+    def _noisy(self, x0: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return a step (K, S) of the grid for each cell, by its place there, and noisy cells."""
+        shape, n = x0.shape[:2], len(self.grid)
+        at = torch.randint(n, shape, generator=generator, device=generator.device).to(x0.device)
+        x = perturbed_input(
+            x0.flatten(0, 1)[:, None],
+            self.grid[at.flatten()],
+            diffusion=self.chain,
+            share=self.config.bridge.input_perturbation,
+            generator=generator,
+        )
+        return at, x.view_as(x0)
+
+    def _energy(
+        self,
+        batch: SetBatch,
+        condition: Mapping[str, Tensor],
+        encoded: tuple[Tensor, Tensor],
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Return the energy distance between cells made of pure noise and real ones."""
+        noise = normal_like(batch.source, generator)
+        last = torch.full(noise.shape[:2], len(self.grid) - 1, device=noise.device)
+        made, logits = self._treated(
+            noise, last, *encoded, self._beside(batch.source, condition, generator)
+        )
+        with torch.no_grad():
+            on = self._on(made, logits, batch.source, condition, None, generator)
+        pair = {"x_weight": batch.source_weight, "y_weight": batch.weight}
+        return energy_distance(made * on, batch.target, **pair).mean()
+
+    # -- the network -------------------------------------------------------------------------------
+
+    def _told(
+        self, condition: Mapping[str, Tensor], batch_index: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return a condition with the genes and learned vectors of its parts, and its batches."""
+        code = condition["code"]
+        there, row = code >= 0, code.clamp(min=0)
+        genes, own = torch.where(there, self.genes[row], -1), torch.where(there, self.own[row], 0)
+        return {**condition, "genes": genes, "own": own}, batch_index
+
+    def _time(self, at: Tensor) -> Tensor:
+        """Return the vectors (..., width) of steps, by their place in the grid."""
+        longest = 2 * pi * PERIOD ** (1 - 1 / TIME)
+        table = self.time(waves(self.grid.float(), TIME, longest=longest, shortest=2 * pi))
+        return table[at]
+
+    def _treatment(self, condition: Mapping[str, Tensor]) -> Tensor:
+        """Return what the condition adds to the trunk, (K, 1, width)."""
+        if self.after_treatment is None:
+            return self.treatment(condition, self.nodes, self.edges)
+        by_gene = self.treatment(condition, condition["moments"][:, 0], self.edges)
+        return self.after_treatment(by_gene)[:, None]
+
+    def _treated(
+        self, x: Tensor, at: Tensor, place: Tensor, vector: Tensor, given: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return clean perturbed cells, and the log odds that genes are on with a hurdle."""
+        if given is not None and self.beside is not None:
+            place = place + self.beside(given)
+        out, logits = self.net(x, self._time(at), place, vector, treated=True), None
+        if self.config.masking.mask == "hurdle":
+            out, logits = out.chunk(2, dim=-1)
+        return (out + given if self.config.bridge.residual and given is not None else out), logits
+
+    def _beside(
+        self, source: Tensor, condition: Mapping[str, Tensor], generator: torch.Generator
+    ) -> Tensor | None:
+        """Return the control cells that predictions are given beside noisy cells."""
+        kind = self.config.bridge.control_input
+        return control_cells("cell" if kind == "moments" else kind, source, condition, generator)
+
+    # -- generation --------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def sample(
+        self,
+        source: Tensor,
+        condition: Mapping[str, Tensor],
+        batch_index: Tensor,
+        *,
+        generator: torch.Generator,
+        n_steps: int | None = None,
+        guidance: Guidance | None = None,
+        inversion: str | None = "config",
+    ) -> Tensor:
+        """Generate cells.
+
+        Parameters
+        ----------
+        source
+            (K, S, d) control cells, or cells of other contexts.
+        condition
+            K conditions, as in a ``SetBatch``, with ``"moments"``. Where ``"latent"`` is there, it
+            is the noise of the control cells, (K, S, d) or (K, S, 2, d), which is not computed.
+            Perturbations that are not ``"familiar"`` (K,) are followed as far as `unseen_weight`
+            says.
+        batch_index
+            (K, S) batch codes, -1 = unknown.
+        generator
+            The source of randomness.
+        n_steps, guidance, inversion
+            As of the config, which says what they are by default.
+
+        Returns
+        -------
+        (K, S, d) cells.
+
+        Raises
+        ------
+        ValueError
+            For a number of steps that the grid does not have, a covariate that is not known, or an
+            inversion by a model that has no network of control cells.
+        """
+        config = self._changed(n_steps=n_steps, guidance=guidance, inversion=inversion)
+        sampling = config.sampling
+        condition, codes = self._told(condition, batch_index)
+        given = self._beside(source, condition, generator)
+        weights = known_guidance(sampling.guidance, self.covariates)
+        starts = condition["present"].any(-1)[:, None, None]  # the others are perturbed already
+        with resting(self):
+            method = sampling.inversion or "ddim"
+            if sampling.inversion is None or not starts.any():
+                latent, method = normal_like(source, generator), "ddim"
+            elif "latent" in condition:
+                latent = condition["latent"]
+                latent = latent.movedim(-2, 0) if method == "exact" else latent
+            else:
+                latent = self._noise(source, condition["context"], codes, config)
+            last: list[Tensor | None] = [None]
+
+            def clean(x: Tensor, t: int) -> Tensor:
+                made, last[0] = self._clean(x, t, condition, codes, given, weights)
+                return made.clamp(-1, 1) if self.clamps else made
+
+            way = {"diffusion": self.chain, "grid": self._walked(config)}
+            made = generate(clean, latent, **way, method=method, gamma=sampling.gamma)
+            if self.nonnegative:
+                made = made.relu()
+            on = self._on(made, last[0], source, condition, weights, generator)
+        return torch.where(starts, made * on, made) if on is not None else made
+
+    @torch.no_grad()
+    def latents(
+        self,
+        cells: Tensor,
+        context: Tensor,
+        batch_index: Tensor,
+        *,
+        n_steps: int | None = None,
+        inversion: str | None = "config",
+    ) -> Tensor:
+        """Return the noise of control cells, for all perturbations alike.
+
+        Parameters
+        ----------
+        cells
+            (K, S, d) control cells.
+        context, batch_index
+            (K,) and (K, S) codes.
+        n_steps, inversion
+            As of :meth:`sample`.
+
+        Returns
+        -------
+        (K, S, d), or (K, S, 2, d) of the exact inversion.
+        """
+        config = self._changed(n_steps=n_steps, inversion=inversion)
+        with resting(self):
+            noise = self._noise(cells, context, batch_index, config)
+        return noise.movedim(0, -2) if config.sampling.inversion == "exact" else noise
+
+    def _changed(self, **given: object) -> UnlastingConfig:
+        """Return the config with options of a prediction."""
+        if given.get("inversion") == "config":
+            del given["inversion"]
+        options = {k: v for k, v in given.items() if v is not None or k == "inversion"}
+        config = changed(self.config, options)
+        if config.inverts and self.control is None:
+            msg = (
+                "this Unlasting was trained without a network of control cells, so that "
+                f"inversion={config.sampling.inversion!r} cannot be had: train it with "
+                "config={'inversion': 'ddim'}"
+            )
+            raise ValueError(msg)
+        return config
+
+    def _walked(self, config: UnlastingConfig) -> tuple[int, ...]:
+        """Return the steps that are walked, upwards; some at least."""
+        steps, kept = config.steps(config.sampling.n_steps), self.chain.alpha_bar
+        least = config.sampling.inversion_from**2
+        return tuple(t for t in steps if float(1 - kept[t]) >= least) or steps[-1:]
+
+    def _place_in_grid(self, t: int, like: Tensor) -> Tensor:
+        return torch.full(like.shape[:2], self.config.grid.index(t), device=like.device)
+
+    def _noise(
+        self, cells: Tensor, context: Tensor, batch_index: Tensor, config: UnlastingConfig
+    ) -> Tensor:
+        """Return the noise of control cells, as of shoal.generative.invert."""
+        place, sampling = self.place(context, batch_index), config.sampling
+
+        def clean(x: Tensor, t: int) -> Tensor:
+            time = self._time(self._place_in_grid(t, x))
+            made = self.net(x, time, place, self.control, treated=False)
+            made = made.clamp(-1, 1) if self.clamps else made
+            return made * (cells != 0) if sampling.inversion_masked else made
+
+        way = {"diffusion": self.chain, "grid": self._walked(config)}
+        how = {"method": str(sampling.inversion), "gamma": sampling.gamma}
+        return invert(clean, cells, **way, **how)
+
+    def _clean(
+        self,
+        x: Tensor,
+        t: int,
+        condition: Mapping[str, Tensor],
+        batch_index: Tensor,
+        given: Tensor | None,
+        guidance: Guidance,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return clean perturbed cells, guided, and with a hurdle the log odds of genes."""
+        at = self._place_in_grid(t, x)
+
+        def without(*names: str) -> Callable[[], Tensor]:
+            told, codes = left_out(condition, batch_index, names)
+            place = self.place(told["context"], codes)
+            made, logits = self._treated(x, at, place, self._treatment(told), given)
+            both = made if logits is None else torch.cat([made, logits], dim=-1)
+            return lambda: both
+
+        both = self._followed(without, condition, guidance)
+        return both.chunk(2, dim=-1) if self.config.masking.mask == "hurdle" else (both, None)
+
+    def _followed(
+        self,
+        without: Callable[..., Callable[[], Tensor]],
+        condition: Mapping[str, Tensor],
+        guidance: Guidance,
+    ) -> Tensor:
+        """Return an output that follows covariates as far as guidance and `unseen_weight` say."""
+        made = guided_network(without, guidance, self.covariates)()
+        share = common_share(condition, self.config.conditioning.unseen_weight, guidance)
+        if share is None:
+            return made
+        return torch.lerp(made, without("perturbation")(), share.to(made))
+
+    # -- which genes are on ------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def probability(
+        self, condition: Mapping[str, Tensor], guidance: Guidance | None = None
+    ) -> Tensor:
+        """Return the probability (K, 1, d) that genes of each condition are on."""
+        weights = self.config.sampling.guidance if guidance is None else guidance
+        weights = known_guidance(weights, self.covariates)
+        condition, _ = self._told(condition, torch.zeros(0, 0))
+        with resting(self):
+            return torch.sigmoid(self._logits(condition, weights))
+
+    def _logits(self, condition: Mapping[str, Tensor], guidance: Guidance | None) -> Tensor:
+        """Return the log odds (K, 1, d) that genes are on; `guidance` is ``None`` in training."""
+        if guidance is None:
+            return self.mask(condition, self.nodes, self.edges)
+        nothing = condition["context"][:, None]
+
+        def without(*names: str) -> Callable[[], Tensor]:
+            told, _ = left_out(condition, nothing, names)
+            logits = self.mask(told, self.nodes, self.edges)
+            return lambda: logits
+
+        return self._followed(without, condition, guidance)
+
+    def _on(
+        self,
+        made: Tensor,
+        logits: Tensor | None,
+        source: Tensor,
+        condition: Mapping[str, Tensor],
+        guidance: Guidance | None,
+        generator: torch.Generator,
+    ) -> Tensor | None:
+        """Return which genes of which cells (K, S, d) are on, 1 or 0; ``None`` without a mask."""
+        kind = self.config.masking.mask
+        if kind in ("counts", None):
+            return None if guidance is not None else torch.ones_like(made)
+        if kind == "hurdle":
+            return drawn(torch.sigmoid(logits), made, generator)
+        chance = torch.sigmoid(self._logits(condition, guidance))
+        if kind == "bernoulli":
+            return drawn(chance.expand_as(made), made, generator)
+        if kind == "coupled":
+            share = condition["moments"][:, 2:]
+            return drawn(coupled(chance, share, source != 0), made, generator)
+        return self.references.draw(chance[:, 0], made, generator)

@@ -1,0 +1,159 @@
+"""Which genes are on, and how high: predicted cells beside real ones, and a mask beside both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._validate import get_adata
+from ..metrics._cells import densify
+from ._cells import on_one_scale, read_prediction
+from ._panels import grid
+from ._style import ACCENT, INK, QUIET, tidy
+from ._texts import fill
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from mudata import MuData
+    from numpy.typing import NDArray
+
+    from .._typing import Floats, Ints
+    from ._cells import Prediction
+
+BINS = 10  # of probabilities
+FEW = 5  # cells in which a gene is on, for a mean of these
+
+
+@fill
+def bimodality(
+    data: AnnData | MuData,
+    perturbation: str,
+    *,
+    prediction: str,
+    mask: pd.DataFrame | None = None,
+    layer: str | None = None,
+    context: str | None = None,
+    mod: str | None = None,
+) -> NDArray[Any]:
+    """Show in how many predicted cells genes are on, and how high they are where they are.
+
+    A gene of a single cell is off in part of the cells, and has some value in the others. A
+    prediction can have the right mean and be wrong in both. Each point is a gene:
+
+    - first panel: the share of cells in which it is on, real across and predicted upwards;
+    - second panel: the mean of the cells in which it is on, likewise;
+    - third panel, with `mask`: how often genes are on that are said to be so with a probability.
+      Each point is a tenth of the genes, and the line is what a calibrated mask would show.
+
+    Grey points are control cells in place of the prediction. The titles give the root mean square
+    of the differences.
+
+    Parameters
+    ----------
+    data
+        Annotated screen with a prediction.
+    perturbation
+        Name of the perturbation.
+    prediction
+        Name of the prediction, a layer.
+    mask
+        Probabilities that genes are on, as ``model.mask(perturbation)`` of
+        :class:`shoal.models.Unlasting` returns them. Rows of other perturbations are passed over,
+        and those of several contexts are averaged.
+    layer
+        Layer of the real values. ``None`` for ``X``.
+    context
+        {context}
+    mod
+        {mod}
+
+    Returns
+    -------
+    A 1-D array of axes.
+
+    Raises
+    ------
+    KeyError
+        If there is no such prediction, perturbation or context, or the mask lacks the perturbation
+        or genes.
+    ValueError
+        If the prediction is of a representation, which has no genes.
+
+    Examples
+    --------
+    {predicted_example}
+    >>> sh.tl.predict(adata, model, key_added="mean_shift")
+    >>> axes = sh.pl.bimodality(adata, "P1", prediction="mean_shift")
+    """
+    adata = get_adata(data, mod)
+    shown = read_prediction(adata, prediction, layer=layer, context=context)
+    if not shown.in_genes:
+        msg = (
+            f"{prediction!r} is a prediction of a representation, "
+            f"adata.obsm['X_{prediction}'], which has no genes"
+        )
+        raise ValueError(msg)
+    name, rows = shown.cells_of(perturbation)
+    chance = None if mask is None else _row(mask, name, context, adata.var_names)
+    control, real, made = _values(shown, rows)
+    on_one_scale(made, real, control, prediction)
+    axes = grid(2 if chance is None else 3, columns=3, width=2.6, height=2.5, margin=0.8)
+    shares = [(cells > 0).mean(axis=0) for cells in (control, real, made)]
+    _compared(axes[0], *shares)
+    axes[0].set(xlabel="on, real cells", ylabel=f"on, {prediction}")
+    means = [_where_on(cells) for cells in (control, real, made)]
+    _compared(axes[1], *means)
+    axes[1].set(xlabel="mean where on, real cells", ylabel=f"mean where on, {prediction}")
+    if chance is not None:
+        _calibrated(axes[2], chance, shares[1])
+    axes[0].figure.suptitle(name, x=0.01, ha="left", fontsize="medium", color=INK)
+    return axes
+
+
+def _values(shown: Prediction, rows: Ints) -> tuple[Floats, Floats, Floats]:
+    control, real = shown.real(shown.controls), shown.real(rows)
+    return densify(control), densify(real), densify(shown.predicted(rows))
+
+
+def _row(mask: pd.DataFrame, name: str, context: str | None, genes: pd.Index) -> Floats:
+    """Return the probabilities of a perturbation, in the order of the genes."""
+    names = mask.index.get_level_values(0).astype(str)
+    chosen = names == name
+    if context is not None and mask.index.nlevels > 1:
+        chosen &= mask.index.get_level_values(1).astype(str) == context
+    lost = genes.difference(mask.columns)
+    if not chosen.any() or len(lost):
+        what = f"has no row of {name!r}" if not chosen.any() else f"lacks {len(lost)} genes"
+        msg = f"mask {what}; model.mask({name!r}) returns such a table"
+        raise KeyError(msg)
+    return mask.loc[chosen, list(genes)].to_numpy(dtype=np.float64).mean(axis=0)
+
+
+def _where_on(cells: Floats) -> Floats:
+    """Return the mean of each gene in the cells in which it is on; NaN where these are few."""
+    n = (cells > 0).sum(axis=0)
+    sums = np.where(cells > 0, cells, 0).sum(axis=0, dtype=np.float64)
+    return np.where(n >= FEW, sums / np.maximum(n, 1), np.nan)
+
+
+def _compared(ax: Any, control: Floats, real: Floats, made: Floats) -> None:
+    ax.scatter(real, control, s=5, color=QUIET, linewidths=0, label="control")
+    ax.scatter(real, made, s=5, color=ACCENT, linewidths=0, label="predicted")
+    ax.axline((0, 0), slope=1, color=INK, linewidth=0.8, linestyle=":")
+    known = np.isfinite(real) & np.isfinite(made) & np.isfinite(control)
+    errors = [np.sqrt(np.mean((x[known] - real[known]) ** 2)) for x in (made, control)]
+    ax.set_title(f"{errors[0]:.3f}, controls {errors[1]:.3f}", loc="left", fontsize="small")
+    tidy(ax)
+
+
+def _calibrated(ax: Any, chance: Floats, real: Floats) -> None:
+    parts = np.array_split(np.argsort(chance, kind="stable"), min(BINS, len(chance)))
+    said, seen = (np.array([values[own].mean() for own in parts]) for values in (chance, real))
+    ax.plot(said, seen, "o", markersize=4, color=ACCENT)
+    ax.axline((0, 0), slope=1, color=INK, linewidth=0.8, linestyle=":")
+    error = np.sqrt(np.mean((chance - real) ** 2))
+    ax.set_title(f"{error:.3f}", loc="left", fontsize="small")
+    ax.set(xlabel="probability of the mask", ylabel="on, real cells")
+    tidy(ax)

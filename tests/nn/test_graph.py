@@ -1,0 +1,111 @@
+"""Graph attention: against a dense computation, for any order of the genes, and with genes knocked out."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="networks need the extra 'models'")
+
+from shoal.nn import GraphAttention, GraphEncoder, knocked_out, with_loops  # noqa: E402
+
+G = 7
+EDGES = torch.tensor([[0, 1, 2, 5], [1, 2, 4, 0]])
+
+
+def dense(layer, x, edges):
+    """Return the layer by tables of all pairs of genes."""
+    joined = torch.zeros(G, G, dtype=torch.bool)
+    joined[edges[1], edges[0]] = True  # [reader, read]
+    out = []
+    heads = layer.map(x).unflatten(-1, (layer.n_heads, -1))
+    for k in range(layer.n_heads):
+        h = heads[:, k]
+        score = (h @ layer.reads[k])[:, None] + (h @ layer.sends[k])[None]
+        score = torch.where(score > 0, score, 0.2 * score).masked_fill(~joined, -torch.inf)
+        out.append(score.softmax(1) @ h)
+    return torch.cat(out, 1) + layer.bias
+
+
+def test_against_a_dense_computation():
+    torch.manual_seed(0)
+    layer, x = GraphAttention(4, 6, n_heads=2), torch.randn(G, 4)
+    edges = with_loops(EDGES, G)
+    torch.testing.assert_close(layer(x, edges), dense(layer, x, edges))
+    several = torch.randn(3, G, 4)
+    torch.testing.assert_close(
+        layer(several, edges), torch.stack([dense(layer, own, edges) for own in several])
+    )
+
+
+def test_the_order_of_genes_and_edges_does_not_matter():
+    torch.manual_seed(0)
+    net, x = GraphEncoder(4, 8).eval(), torch.randn(G, 4)
+    place = torch.randperm(G)
+    back = torch.empty_like(place)
+    back[place] = torch.arange(G)
+    edges = with_loops(EDGES, G)
+    turned = net(x[place], back[edges][:, torch.randperm(edges.shape[1])])
+    torch.testing.assert_close(turned, net(x, edges)[place])
+    other = net(x, with_loops(place[EDGES], G))  # a permuted graph is another graph
+    assert (other - net(x, edges)).abs().max() > 1e-3
+
+
+def test_a_gene_without_edges_reads_itself_alone():
+    torch.manual_seed(0)
+    net, x = GraphEncoder(4, 8).eval(), torch.randn(G, 4)
+    edges, other = with_loops(EDGES, G), x.clone()
+    other[0] = torch.tensor([3.0, -1.0, 0.0, 1.0])
+    changed = (net(other, edges) - net(x, edges)).abs().amax(1) > 1e-6
+    assert changed.tolist() == [
+        True,
+        True,
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]  # within two edges of 0
+
+
+def test_edges_go_both_ways_once_and_every_gene_has_a_loop():
+    edges = with_loops(torch.tensor([[0, 1, 0], [1, 0, 0]]), 3)
+    assert sorted(map(tuple, edges.T.tolist())) == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 2)]
+    with pytest.raises(ValueError, match="edges name genes from 0 to 3; there are 3"):
+        with_loops(torch.tensor([[0], [3]]), 3)
+    with pytest.raises(ValueError, match="n_heads=2 must divide the features of a gene, 3"):
+        GraphAttention(4, 3)
+
+
+def test_knocked_out_genes_lose_their_node_in_their_own_condition():
+    nodes = torch.ones(3, 4, 2)
+    genes = torch.tensor([[0, 2], [3, -1], [-1, -1]])
+    zeroed = knocked_out(nodes, genes)
+    assert zeroed[..., 0].tolist() == [[0, 1, 0, 1], [1, 1, 1, 0], [1, 1, 1, 1]]
+    token = knocked_out(nodes, genes, torch.tensor([5.0, 6.0]))
+    assert token[0, 2].tolist() == [5, 6]
+    assert token[0, 1].tolist() == [1, 1]
+
+
+def test_memory_grows_with_edges_and_not_with_pairs_of_genes():
+    """The largest tensor of a pass has one row for each edge."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Largest(TorchDispatchMode):
+        most = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            for each in out if isinstance(out, tuple | list) else [out]:
+                if isinstance(each, torch.Tensor):
+                    Largest.most = max(Largest.most, each.numel())
+            return out
+
+    n, width, sizes = 400, 8, []
+    for per_gene in (2, 4):
+        pairs = torch.stack([torch.arange(n).repeat(per_gene), torch.randint(n, (n * per_gene,))])
+        edges, Largest.most = with_loops(pairs, n), 0
+        with Largest():
+            GraphEncoder(4, width)(torch.randn(n, 4), edges)
+        sizes.append(Largest.most)
+        assert Largest.most <= width * edges.shape[1]
+    assert sizes[1] < n * n
