@@ -26,6 +26,7 @@ from ._errors import cell_error, mae, mse, rmse
 from ._hits import hits_recall_budget, hits_recall_fdr
 from ._marginals import variance_ratio, wasserstein_per_gene, zero_fraction_error
 from ._mmd import median_bandwidth, mmd
+from ._retrieval import average_precision, mean_average_precision, top_k_accuracy
 from ._shape import bimodality_error, correlation_error
 from ._sizes import magnitude_error, magnitude_spearman
 from ._skill import paired_difference, skill
@@ -35,6 +36,7 @@ from ._weighted import gene_weights, weighted_mse, weighted_r2, welch_t
 
 __all__ = [
     "additive_residual",
+    "average_precision",
     "bds",
     "bimodality_error",
     "ceiling",
@@ -66,6 +68,7 @@ __all__ = [
     "mae",
     "magnitude_error",
     "magnitude_spearman",
+    "mean_average_precision",
     "mean_cosine",
     "mean_squared_correlation",
     "median_bandwidth",
@@ -82,6 +85,7 @@ __all__ = [
     "sinkhorn",
     "skill",
     "sliced_wasserstein",
+    "top_k_accuracy",
     "variance_ratio",
     "wasserstein_per_gene",
     "weighted_mse",
