@@ -13,11 +13,14 @@ import shoal as sh
 from shoal.models.base._config import changed
 from shoal.models.flow._config import RECIPES as FLOW
 from shoal.models.flow._config import FlowConfig
+from shoal.models.knowledge._config import RECIPES as KNOWLEDGE
 from shoal.models.monge._config import RECIPES as MONGE
 from shoal.models.perturbdiff._config import RECIPES as PERTURBDIFF
 
 each_model = pytest.mark.parametrize(
-    "recipes", [FLOW, MONGE, PERTURBDIFF], ids=["flow", "monge", "perturbdiff"]
+    "recipes",
+    [FLOW, KNOWLEDGE, MONGE, PERTURBDIFF],
+    ids=["flow", "knowledge", "monge", "perturbdiff"],
 )
 
 

@@ -25,6 +25,7 @@ NAMES = names() if find_spec("scvi") else names("baseline")
 SMALL = {
     "flow": {"n_latent": 8, "width": 16, "depth": 1},
     "conditional_monge": {"n_latent": 8, "width": 16, "depth": 1},
+    "knowledge": {"n_latent": 8, "n_representation": 8, "width": 16},
     "perturbdiff": {"width": 16, "depth": 1},
 }
 FEW = {"max_steps": 3, "batch_conditions": 4, "set_size": 16, "accelerator": "cpu"}

@@ -21,6 +21,7 @@ NETWORKS = {
     "flow": ("flow", {"n_latent": 6}),
     "flow that follows the context": ("flow", {"n_latent": 6, "guidance": {"context": 2.0}}),
     "map that is told the context": ("conditional_monge", {"n_latent": 6, "use_context": True}),
+    "knowledge": ("knowledge", {"n_latent": 6, "n_representation": 8}),
     "perturbdiff": ("perturbdiff", {}),
     "perturbdiff, as published": ("perturbdiff", {"preset": "published", "n_steps": 2}),
 }
