@@ -9,6 +9,12 @@ LEADERBOARD = "leaderboard"  # uns: written by tl.benchmark
 SPLIT = "split"  # obs: train / val / test
 EMBEDDINGS = "perturbation_embeddings"  # uns: name -> table of vectors, written by pp.embed
 EMBEDDINGS_INFO = "perturbation_embeddings_info"  # uns: what each of them was made from
+CONTEXT_EMBEDDINGS = (
+    "context_embeddings"  # uns: name -> table of vectors, written by pp.embed_contexts
+)
+CONTEXT_EMBEDDINGS_INFO = "context_embeddings_info"  # uns: what each of them was made from
+CONTEXT_EMBEDDING_FITS = "context_embedding_fits"  # uns: how vectors of later contexts are made
+GRAPHS = "perturbation_graphs"  # uns: name -> table of edges, written by pp.link
 PREDICTIONS = (
     "perturbation_predictions"  # uns: which model made each prediction, written by tl.predict
 )

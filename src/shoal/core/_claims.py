@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._keys import EMBEDDINGS, EMBEDDINGS_INFO, PREDICTIONS, SCREEN, SPLIT
+from .._keys import (
+    CONTEXT_EMBEDDING_FITS,
+    CONTEXT_EMBEDDINGS,
+    CONTEXT_EMBEDDINGS_INFO,
+    EMBEDDINGS,
+    EMBEDDINGS_INFO,
+    GRAPHS,
+    PREDICTIONS,
+    SCREEN,
+    SPLIT,
+)
 from .._validate import file_key, flag
 from ._slots import ABSENT, recorded_screen, slot_value, written
 from ._view import check_writable
@@ -17,6 +27,7 @@ if TYPE_CHECKING:
     from ._screen import Screen
 
 RESERVED = (SCREEN, SPLIT, EMBEDDINGS, EMBEDDINGS_INFO, PREDICTIONS, "X", "_index", ".", "..")
+RESERVED += (CONTEXT_EMBEDDINGS, CONTEXT_EMBEDDINGS_INFO, CONTEXT_EMBEDDING_FITS, GRAPHS)
 MEANINGS = ("perturbation_key", "context_key", "batch_key", "dose_key", "guide_key")
 
 

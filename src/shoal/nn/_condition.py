@@ -133,6 +133,44 @@ class CodeEncoder(nn.Module):
         return torch.where((codes < 0)[..., None], self.unknown, self.rows(codes.clamp(min=0)))
 
 
+class PlaceEncoder(nn.Module):
+    """A linear function of the coordinates of a context, in place of a learned vector for each.
+
+    It starts near 0, as the vectors of :class:`CodeEncoder` do. Of n contexts of training with
+    n - 1 coordinates it can learn any n vectors. A context without coordinates has the vector
+    `unknown`, which is also used where the context is dropped out.
+
+    Parameters
+    ----------
+    n_coordinates
+        Number of coordinates.
+    width
+        Length of a vector.
+    dropped
+        Whether training drops contexts out, so that the vector of an unknown one can be learned.
+        Otherwise it is the vector at the coordinates 0, the mean of the training contexts.
+    """
+
+    reads = "context_vector"
+
+    def __init__(self, n_coordinates: int, width: int, *, dropped: bool = True) -> None:
+        super().__init__()
+        self.linear = nn.Linear(n_coordinates, width)
+        nn.init.normal_(self.linear.weight, std=0.05 * n_coordinates**-0.5)
+        nn.init.zeros_(self.linear.bias)
+        self.null = nn.Parameter(torch.zeros(width)) if dropped else None
+
+    @property
+    def unknown(self) -> Tensor:
+        """(width,) the vector of an unknown context."""
+        return self.linear.bias if self.null is None else self.null
+
+    def forward(self, place: Tensor) -> Tensor:
+        """Return (K, width) from (K, k + 1): coordinates, and 1 if there are any."""
+        known = place[..., -1:] > 0
+        return torch.where(known, self.linear(place[..., :-1]), self.unknown)
+
+
 class DoseEncoder(nn.Module):
     """A standardised dose as a vector.
 
@@ -181,6 +219,9 @@ class ConditionEncoder(nn.Module):
         ``"attention"``.
     dropout
         Probability of leaving a covariate out, in training.
+    n_context_vector
+        Number of coordinates of a context, given as ``condition["context_vector"]``. Above 0 they
+        are read instead of the code, and `n_contexts` does not count.
 
     Notes
     -----
@@ -198,13 +239,16 @@ class ConditionEncoder(nn.Module):
         n_control: int = 0,
         pooling: str = "mean",
         dropout: float = 0.1,
+        n_context_vector: int = 0,
     ) -> None:
         super().__init__()
         self.dropout = dropout
         self.encoders = nn.ModuleDict(
             {"perturbation": PerturbationEncoder(n_vector, width, pooling=pooling)}
         )
-        if n_contexts:
+        if n_context_vector:
+            self.encoders["context"] = PlaceEncoder(n_context_vector, width, dropped=dropout > 0)
+        elif n_contexts:
             self.encoders["context"] = CodeEncoder(n_contexts, width, dropped=dropout > 0)
         self.encoders["dose"] = DoseEncoder(width)
         if n_batches:
@@ -217,7 +261,7 @@ class ConditionEncoder(nn.Module):
             {
                 name: torch.zeros(width)
                 for name, encoder in self.encoders.items()
-                if not isinstance(encoder, CodeEncoder)
+                if not isinstance(encoder, CodeEncoder | PlaceEncoder)
             }
         )
         self.mix = nn.Sequential(
@@ -248,7 +292,9 @@ class ConditionEncoder(nn.Module):
             - ``"present"`` (K, P) bool, which parts there are;
             - ``"context"`` (K,) codes, -1 = unknown;
             - ``"dose"`` (K, 2) the dose, and 1 if there is one;
-            - ``"control"`` (K, n_control), for an encoder with `n_control`.
+            - ``"control"`` (K, n_control), for an encoder with `n_control`;
+            - ``"context_vector"`` (K, n_context_vector + 1) coordinates of the context, and 1 if
+              there are any, for an encoder with `n_context_vector`.
         batch_index
             (K, S) batch code of each slot, -1 = unknown. ``None`` leaves the batch out.
         generator
@@ -288,7 +334,9 @@ class ConditionEncoder(nn.Module):
         encoder = self.encoders[name]
         if name == "perturbation":
             return encoder(condition["parts"], condition["present"])[:, None]
-        return encoder(batch_index) if name == "batch" else encoder(condition[name])[:, None]
+        if name == "batch":
+            return encoder(batch_index)
+        return encoder(condition[getattr(encoder, "reads", name)])[:, None]
 
     def _dropped(
         self,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .._validate import one_of
 from ._attention import linear
-from ._condition import CodeEncoder, MeanPool
+from ._condition import CodeEncoder, MeanPool, PlaceEncoder
 from ._time import waves
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ class CovariateEncoder(nn.Module):
         ``"condition"`` decides for each condition by itself.
     d_covariate
         Length of the vector of one covariate.
+    n_context_vector
+        As of :class:`ConditionEncoder`.
 
     Raises
     ------
@@ -97,6 +99,7 @@ class CovariateEncoder(nn.Module):
         dropout: float = 0.5,
         coin: str = "batch",
         d_covariate: int = 128,
+        n_context_vector: int = 0,
     ) -> None:
         super().__init__()
         one_of(coin, ("batch", "condition"), name="coin")
@@ -104,7 +107,9 @@ class CovariateEncoder(nn.Module):
         self.pool = MeanPool()
         self.unperturbed = nn.Parameter(torch.randn(d_covariate) * 0.02)
         self.encoders = nn.ModuleDict({"perturbation": linear(n_vector, d_covariate)})
-        if n_contexts:
+        if n_context_vector:
+            self.encoders["context"] = PlaceEncoder(n_context_vector, d_covariate, dropped=False)
+        elif n_contexts:
             self.encoders["context"] = CodeEncoder(n_contexts, d_covariate, dropped=False)
         if n_batches:
             self.encoders["batch"] = CodeEncoder(n_batches, d_covariate, dropped=False)
@@ -193,4 +198,4 @@ class CovariateEncoder(nn.Module):
         if name == "dose":
             value, there = condition["dose"].unbind(-1)
             return encoder(torch.stack([value * there, there], dim=-1))[:, None]
-        return encoder(condition[name])[:, None]
+        return encoder(condition[getattr(encoder, "reads", name)])[:, None]

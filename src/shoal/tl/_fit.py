@@ -29,6 +29,7 @@ def fit(
     use_rep: str | None = None,
     preset: str | None = None,
     embedding: str | pd.DataFrame | None = None,
+    context_embedding: str | pd.DataFrame | None = None,
     config: Mapping[str, Any] | None = None,
     max_steps: int | None = None,
     tune: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
@@ -74,6 +75,11 @@ def fit(
         for one-hot vectors, which say nothing about perturbations that did not occur in training.
         If the vectors have seen held-out cells, ``model.vocabulary.transductive`` is true, and
         tables of scores say so.
+    context_embedding
+        Vectors of the contexts: a name that :func:`shoal.pp.embed_contexts` wrote, or a table. The
+        model is told these instead of the names of contexts, so that it knows something of a
+        context without perturbed cells in training. Networks take it, and the baselines
+        ``nearest_context`` and ``context_weighted``. ``None`` for names.
     config
         Further arguments of the model's constructor: the width of a network, say.
     max_steps
@@ -128,7 +134,8 @@ def fit(
         - `tune` is empty, no set of options in it could be used, or there are too few conditions
           for the folds.
     KeyError
-        If a column, slot or embedding does not exist, or a perturbation of training has no vector.
+        If a column, slot or embedding does not exist, or a perturbation or a context of
+        training has no vector.
     TypeError
         If `model` is neither a name nor a class with ``setup_anndata`` and ``train``, or does not
         know an argument or an option in `tune`.
@@ -161,6 +168,7 @@ def fit(
         "use_rep": use_rep,
         "preset": preset,
         "embedding": embedding,
+        "context_embedding": context_embedding,
         "config": config,
         "max_steps": max_steps,
         **training,

@@ -43,7 +43,9 @@ class SetBatch:
         - ``"parts"`` (K, P, E) vectors of the single perturbations, zero where absent;
         - ``"present"`` (K, P) bool, which parts there are;
         - ``"context"`` (K,) int64 code, -1 where unknown;
-        - ``"dose"`` (K, 2) the standardised dose or 0, and 1 if there is one.
+        - ``"dose"`` (K, 2) the standardised dose or 0, and 1 if there is one;
+        - ``"context_vector"`` (K, k + 1) coordinates of the context, and 1 if there are any, where
+          contexts have vectors.
     """
 
     source: Tensor

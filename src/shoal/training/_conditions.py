@@ -42,6 +42,10 @@ class Conditions:
         How many codes of contexts and of batches a network is told. Codes from there on are those
         of control cells alone. They say which controls belong to a cell, and a network is told -1,
         unknown. ``None`` if it is told all.
+    placed
+        (number of context codes + 1, k + 1) what a network is told of each context instead of its
+        code: k coordinates, and 1 if there are any. The last row is that of an unknown context.
+        ``None`` if it is told codes.
 
     Raises
     ------
@@ -61,6 +65,7 @@ class Conditions:
     vectors: Matrix
     n_contexts: int | None = None
     n_batches: int | None = None
+    placed: Floats | None = None
 
     def __post_init__(self) -> None:
         lengths = {
@@ -146,7 +151,13 @@ class Conditions:
         """Return the covariates of the conditions `index`, as ``condition`` of a SetBatch."""
         context = _told(self.context[index], self.n_contexts)
         return encoded_condition(
-            self.vectors, self.parts[index], context, self.dose[index], device=device
+            self.vectors,
+            self.parts[index],
+            context,
+            self.dose[index],
+            placed=self.placed,
+            place=self.context[index],
+            device=device,
         )
 
     def notes(self, set_size: int) -> list[str]:
@@ -173,7 +184,14 @@ class Conditions:
 
 
 def encoded_condition(
-    vectors: Matrix, parts: Ints, context: Ints, dose: Floats, *, device: Any = None
+    vectors: Matrix,
+    parts: Ints,
+    context: Ints,
+    dose: Floats,
+    *,
+    placed: Floats | None = None,
+    place: Ints | None = None,
+    device: Any = None,
 ) -> dict[str, Any]:
     """Return the condition mapping of a SetBatch.
 
@@ -188,6 +206,9 @@ def encoded_condition(
         (K,) context codes.
     dose
         (K,) standardised doses, NaN where there is none.
+    placed, place
+        What is told of each context instead of its code, as of `Conditions`, and the (K,) rows of
+        it; -1 where the context is unknown.
     device
         Where the tensors are put.
     """
@@ -202,6 +223,8 @@ def encoded_condition(
         "context": context.astype(np.int64),
         "dose": np.stack([np.where(has_dose, dose, 0.0), has_dose], axis=1).astype(np.float32),
     }
+    if placed is not None:
+        values["context_vector"] = placed[place]
     return {name: torch.from_numpy(value).to(device) for name, value in values.items()}
 
 

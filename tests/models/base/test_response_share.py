@@ -168,7 +168,7 @@ def test_a_network_that_invents_a_response_is_held_back(signed, caplog):
     assert model.response_share < 0.1
     assert "of the cells of a population respond" in caplog.text
     assert "3 conditions of val" in caplog.text
-    assert "of cells respond" in model._summary()
+    assert "of cells respond" in model._model_summary_string
     assert adding(signed, 2.0, response_share=1).response_share == 1
     assert adding(signed, 2.0, response_share=0.4).response_share == 0.4
 

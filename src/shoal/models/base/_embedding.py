@@ -14,7 +14,7 @@ from ..._validate import key_in
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from ..._typing import Matrix
+    from ..._typing import Floats, Matrix
 
 ONE_HOT = "one-hot"
 
@@ -76,7 +76,7 @@ def embedding_of(
 
 
 def vectors_of(adata: AnnData, embedding: str | pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    """Return the name and the table of an embedding.
+    """Return the name and the table of an embedding of perturbations.
 
     Parameters
     ----------
@@ -94,32 +94,77 @@ def vectors_of(adata: AnnData, embedding: str | pd.DataFrame) -> tuple[str, pd.D
     ValueError
         If the vectors are no numbers, hold NaN or infinite values, or a name twice.
     """
+    name, table = table_of(
+        adata,
+        embedding,
+        slot=EMBEDDINGS,
+        argument="embedding",
+        call="sh.pp.embed(adata, ...)",
+        row="perturbation",
+    )
+    numbers_of(table, name, what="embedding")
+    return name, table
+
+
+def table_of(
+    adata: AnnData,
+    embedding: str | pd.DataFrame,
+    *,
+    slot: str,
+    argument: str,
+    call: str,
+    row: str,
+) -> tuple[str, pd.DataFrame]:
+    """Return the name and the table of vectors that an argument means.
+
+    Parameters
+    ----------
+    adata
+        Screen.
+    embedding
+        Name in a slot of ``uns``, or a table.
+    slot
+        The slot.
+    argument, call, row
+        Argument, function that writes the slot, and what has a row in it, for messages.
+
+    Raises
+    ------
+    KeyError
+        If there is no such name.
+    TypeError
+        If it is neither a name nor a table.
+    """
     if isinstance(embedding, pd.DataFrame):
-        name, table = "table", embedding
-    elif isinstance(embedding, str):
-        stored = adata.uns.get(EMBEDDINGS, {})
-        key_in(
-            embedding,
-            list(stored),
-            where=f"adata.uns[{EMBEDDINGS!r}]",
-            hint="sh.pp.embed(adata, ...) writes them.",
-        )
-        name, table = embedding, stored[embedding]
-    else:
+        return "table", embedding
+    if not isinstance(embedding, str):
         msg = (
-            "embedding must be the name of an embedding that sh.pp.embed(adata, ...) wrote, or a "
-            f"DataFrame with a row for each perturbation, not {type(embedding).__name__}"
+            f"{argument} must be the name of an embedding that {call} wrote, or a DataFrame with a "
+            f"row for each {row}, not {type(embedding).__name__}"
         )
         raise TypeError(msg)
+    stored = adata.uns.get(slot, {})
+    key_in(embedding, list(stored), where=f"adata.uns[{slot!r}]", hint=f"{call} writes them.")
+    return embedding, stored[embedding]
+
+
+def numbers_of(table: pd.DataFrame, name: str, *, what: str) -> Floats:
+    """Return the (n, D) float64 vectors of a table.
+
+    Raises
+    ------
+    ValueError
+        If they are no numbers, hold NaN or infinite values, or a name twice.
+    """
     try:
         values = table.to_numpy(dtype=np.float64)
     except (TypeError, ValueError):
-        msg = f"the embedding {name!r} holds values that are no numbers; give numbers alone"
+        msg = f"the {what} {name!r} holds values that are no numbers; give numbers alone"
         raise ValueError(msg) from None
     if table.index.astype(str).has_duplicates or not np.isfinite(values).all():
-        msg = f"the embedding {name!r} holds a name twice, or values that are not finite"
+        msg = f"the {what} {name!r} holds a name twice, or values that are not finite"
         raise ValueError(msg)
-    return name, table
+    return values
 
 
 def _is_transductive(adata: AnnData, names: list[str]) -> bool:

@@ -31,6 +31,7 @@ def fit_model(
     use_rep: str | None = None,
     preset: str | None = None,
     embedding: str | pd.DataFrame | None = None,
+    context_embedding: str | pd.DataFrame | None = None,
     config: Mapping[str, Any] | None = None,
     max_steps: int | None = None,
     rng: RNGLike = 0,
@@ -46,7 +47,7 @@ def fit_model(
         Name or class.
     perturbation_key, control, layer, use_rep
         Passed to the ``setup_anndata`` of the class.
-    preset, embedding, config
+    preset, embedding, context_embedding, config
         Arguments of its constructor.
     max_steps
         Training steps.
@@ -61,6 +62,7 @@ def fit_model(
         rng,
         preset=preset,
         embedding=embedding,
+        context_embedding=context_embedding,
         config=config,
         max_steps=max_steps,
         **training,
@@ -111,7 +113,7 @@ def check_tried(model: str | type, options: Mapping[str, Any]) -> None:
     changes = {k: v for k, v in (options.get("config") or {}).items() if k not in made}
     recipes.configured(recipes.default if preset is None else preset, changes)
     known = [*list(inspect.signature(cls.train).parameters)[1:-1], *SETTINGS]
-    named = ("preset", "embedding", "config")
+    named = ("preset", "embedding", "context_embedding", "config")
     odd = [name for name in options if name not in (*known, *named)]
     if odd:
         msg = f"{cls.__name__} has no {odd[0]!r}: training takes {', '.join(known)}"
@@ -151,13 +153,14 @@ def _arguments(
     *,
     preset: str | None = None,
     embedding: str | pd.DataFrame | None = None,
+    context_embedding: str | pd.DataFrame | None = None,
     config: Mapping[str, Any] | None = None,
     max_steps: int | None = None,
     **training: Any,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the arguments of the constructor of a class, and those of its training."""
     make_seed, train_seed = _seeds(rng)
-    named = {"preset": preset, "embedding": embedding}
+    named = {"preset": preset, "embedding": embedding, "context_embedding": context_embedding}
     given = {name: value for name, value in named.items() if value is not None}
     given |= dict(config or {})  # a None of `config` is meant
     settings = ({} if max_steps is None else {"max_steps": max_steps}) | training

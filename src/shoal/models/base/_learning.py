@@ -9,6 +9,7 @@ import numpy as np
 from ..._keys import SPLIT
 from ...core._gene_names import gene_names
 from ...core._population import Population, check_scale
+from ._context_embedding import context_vectors_of
 from ._embedding import embedding_of
 from ._vocabulary import Vocabulary
 
@@ -32,6 +33,7 @@ def learn_vocabulary(
     layer: str | None,
     use_rep: str | None,
     embedding: str | pd.DataFrame | None,
+    context_embedding: str | pd.DataFrame | None = None,
 ) -> Vocabulary:
     """Return the names that training on `cells` teaches.
 
@@ -41,13 +43,14 @@ def learn_vocabulary(
         If there is nothing to learn from, or the values are raw counts, not logged, missing or all
         zero.
     KeyError
-        If a perturbation of training has no vector.
+        If a perturbation or a context of training has no vector.
     """
     _check_cells(cells)
     check_scale(cells, layer=layer, use_rep=use_rep)
     seen = names_of_training(cells)
     singles = list(seen["trained"])
     name, perturbations, vectors, transductive = embedding_of(cells.adata, embedding, singles)
+    placed = context_vectors_of(cells, context_embedding, seen["perturbed_contexts"])
     dose = cells.dose[cells.train]
     dose = dose[dose > 0]
     log = np.log10(dose)
@@ -70,6 +73,7 @@ def learn_vocabulary(
         transductive=transductive,
         symbols=_symbols(cells, use_rep),
         level=_level(cells, use_rep),
+        context_vectors=placed,
         **seen,
     )
 

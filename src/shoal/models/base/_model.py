@@ -22,6 +22,7 @@ from ...core._view import materialize_view
 from ..post._postprocessing import Moved, Postprocessing
 from ..space._space import fit_space, space_from_dict
 from ..start._start import Controls, at_source
+from ._context_embedding import add_contexts, check_takes
 from ._expression import Expression
 from ._given_cells import known_population
 from ._learning import learn_vocabulary
@@ -30,6 +31,7 @@ from ._phases import train_in_phases, trained_on
 from ._predictor import Predictor
 from ._response_share import leave_still
 from ._sets import run_in_sets, sets_of
+from ._summary import summary_of
 from ._training import cell_store
 from ._vocabulary import Vocabulary
 
@@ -82,6 +84,8 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         What is done to the values that the network predicts.
     takes_images
         Whether the network takes cells that are arrays, (n, C, H, W), as well as rows of features.
+    takes_context_vectors
+        Whether the network reads vectors of contexts, ``condition["context_vector"]``.
     carries_cells
         Whether the network carries each cell to a perturbed one, and does not begin at noise.
     seed
@@ -95,6 +99,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
 
     defaults: ClassVar[dict[str, Any]] = {}
     takes_images: ClassVar[bool] = False
+    takes_context_vectors: ClassVar[bool] = False
     not_saved: ClassVar[tuple[str, ...]] = ("fit_result",)
     carries_cells: bool = True
     module: nn.Module
@@ -110,17 +115,20 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         adata: AnnData,
         *,
         embedding: str | pd.DataFrame | None = None,
+        context_embedding: str | pd.DataFrame | None = None,
         n_latent: int | None = 50,
         rng: RNGLike = 0,
         **config: Any,
     ) -> None:
+        check_takes(self, context_embedding)
         super().__init__(adata)
         setup = self.registry_["setup_args"]
         named = {"control": setup["control"], "tell": False}  # setup_anndata has told
         screen = resolve(adata, setup["perturbation_key"], **named)
         slots = {"layer": setup["layer"], "use_rep": setup["use_rep"]}
         self.cells = population(adata, screen, **slots, images=self.takes_images)
-        self.vocabulary: Vocabulary = learn_vocabulary(self.cells, embedding=embedding, **slots)
+        vectors = {"embedding": embedding, "context_embedding": context_embedding}
+        self.vocabulary: Vocabulary = learn_vocabulary(self.cells, **vectors, **slots)
         self.vocabulary.tell_unknown(self.cells.names)
         self.expression = Expression.of_training(self.cells)
         generator = as_generator(rng)
@@ -138,7 +146,8 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
     def _build(self, seed: int) -> None:
         """Make the network; its initial weights depend on the seed alone."""
         v = self.vocabulary
-        n_contexts = len(v.perturbed_contexts) if v.screen.context_key is not None else 0
+        named = v.screen.context_key is not None and v.context_vectors is None
+        n_contexts = len(v.perturbed_contexts) if named else 0
         n_batches = len(v.perturbed_batches) if v.screen.batch_key is not None else 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -146,7 +155,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
                 self.space.n_dims, v.vectors.shape[1], n_contexts, n_batches
             )
         self.start, self.post = self.make_start(), self.make_post()
-        self._model_summary_string = self._summary()
+        self._model_summary_string = summary_of(self)
 
     def make_network(
         self, n_dims: int, n_vector: int, n_contexts: int, n_batches: int
@@ -357,6 +366,8 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
 
     # -- prediction --------------------------------------------------------------------------------
 
+    add_contexts = add_contexts  # in a file of its own
+
     def _generate(
         self,
         request: PredictionRequest,
@@ -442,11 +453,8 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
 
     def _centres(self, context: Ints, cells: Population) -> NDArray[np.float32]:
         """Return (n, n_dims) the control means of contexts, in the space of the network."""
-        return self.space.encode(control_means(context, cells, self._with_controls(cells)))
-
-    def _with_controls(self, cells: Population) -> Population:
-        """Return the population if it has control cells, else the one of the model."""
-        return cells if cells.labels.is_control.any() else self.cells
+        other = cells if cells.labels.is_control.any() else self.cells
+        return self.space.encode(control_means(context, cells, other))
 
     # -- files -------------------------------------------------------------------------------------
 
@@ -485,13 +493,3 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         self.module.load_state_dict(entry["weights"])
         self.module.eval()
         self.is_trained_, self.history_ = entry["trained"], entry["history"]
-
-    # -- words -------------------------------------------------------------------------------------
-
-    def _summary(self) -> str:
-        n = sum(p.numel() for p in self.module.parameters())
-        v = self.vocabulary
-        known = f"{len(v.perturbations)} perturbations ({v.embedding})"
-        share = "" if self.response_share == 1 else f", {self.response_share:.0%} of cells respond"
-        what = f"{self.space.description}, {n:,} parameters{share}"
-        return f"{type(self).__name__} of {known}, {what}"

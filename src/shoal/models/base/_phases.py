@@ -25,6 +25,7 @@ from ._inner import VAL, with_inner
 from ._learning import NAMES_OF_TRAINING, names_of_training
 from ._response_share import fitted_share
 from ._sets import conditions_of, held_out
+from ._summary import summary_of
 from ._training import Phase, resumed_from, train_from
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def train_in_phases(
         model.cells = given
     if two and checkpoint_dir is None and resume is None:  # the folder was a temporary one
         model.fit_result = replace(model.fit_result, best=None, last=None)
-    model._model_summary_string = model._summary()
+    model._model_summary_string = summary_of(model)
 
 
 class _Phases:

@@ -109,7 +109,7 @@ class Predictor:
 
     def _reasons_of_contexts(self, contexts: Sequence[str]) -> dict[str, str]:
         """Return those of some contexts that the model cannot predict, and why."""
-        return {}
+        return self.vocabulary.contexts_without_vector(contexts)
 
     def _refuse(self, names: Sequence[str], cells: Population | None = None) -> None:
         """Raise if the model cannot predict one of these perturbations; all are listed.

@@ -37,6 +37,7 @@ class PresetModel(PerturbationModel):
     """
 
     recipes: ClassVar[Recipes[Any]]
+    takes_context_vectors: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class PresetModel(PerturbationModel):
         *,
         preset: str | None = None,
         embedding: str | pd.DataFrame | None = None,
+        context_embedding: str | pd.DataFrame | None = None,
         n_latent: int | None = 50,
         rng: RNGLike = 0,
         **config: Any,
@@ -51,7 +53,13 @@ class PresetModel(PerturbationModel):
         preset = self.recipes.default if preset is None else preset
         plain = self.recipes.plain(self.recipes.configured(preset, config))
         super().__init__(
-            adata, embedding=embedding, n_latent=n_latent, rng=rng, preset=preset, **plain
+            adata,
+            embedding=embedding,
+            context_embedding=context_embedding,
+            n_latent=n_latent,
+            rng=rng,
+            preset=preset,
+            **plain,
         )
 
     @property

@@ -10,6 +10,7 @@ import torch
 
 from ...core._codes import grouped, recode
 from ...training import Conditions, encoded_condition
+from ._requests import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -176,6 +177,7 @@ def conditions_of(cells: Population, chosen: Bools, vocabulary: Vocabulary) -> C
         vectors=vocabulary.scaled_vectors,
         n_contexts=len(vocabulary.perturbed_contexts),
         n_batches=len(vocabulary.perturbed_batches),
+        placed=vocabulary.placed(vocabulary.contexts),
     )
 
 
@@ -220,7 +222,16 @@ def encoded_conditions(
     The condition mapping of a SetBatch, and ``familiar`` (K,): whether the perturbation was in
     training. A context without a perturbed cell in training has the code -1, unknown: nothing has
     taught a network what its name means.
+
+    Raises
+    ------
+    KeyError
+        If the model is told vectors of contexts, and a context has none.
     """
+    used_contexts = [cells.contexts[i] for i in np.unique(request.context[rows]) if i >= 0]
+    lost = vocabulary.contexts_without_vector(used_contexts)
+    if lost:
+        raise KeyError(in_words({f"context {name!r}": why for name, why in lost.items()}))
     used, name = np.unique(request.perturbation[rows], return_inverse=True)
     names = [request.names[i] for i in used]
     condition = encoded_condition(
@@ -228,6 +239,8 @@ def encoded_conditions(
         vocabulary.parts(names)[name],
         recode(request.context[rows], cells.contexts, vocabulary.perturbed_contexts),
         vocabulary.standard_dose(request.dose[rows]),
+        placed=vocabulary.placed(cells.contexts),
+        place=request.context[rows],
         device=device,
     )
     return {**condition, "familiar": torch.from_numpy(vocabulary.familiar(names)[name]).to(device)}

@@ -13,6 +13,7 @@ from ..._logging import logger
 from ..._validate import near, some
 from ...core._gene_names import GeneNames
 from ...core._screen import Screen
+from ._context_embedding import ContextVectors, Placement, reason_without_vector
 from ._embedding import ONE_HOT
 
 if TYPE_CHECKING:
@@ -71,6 +72,9 @@ class Vocabulary:
     level
         (n_features,) mean of the first cells of training, by which values on another logarithm are
         noticed; empty for values of other kinds.
+    context_vectors
+        Vectors of contexts. A network is then told these instead of the names of contexts; ``None``
+        if it is told names.
     """
 
     screen: Screen
@@ -94,6 +98,7 @@ class Vocabulary:
     transductive: bool
     symbols: tuple[str, ...] = ()
     level: Floats = field(default_factory=lambda: np.empty(0))
+    context_vectors: ContextVectors | None = None
 
     @cached_property
     def contexts(self) -> tuple[str, ...]:
@@ -127,6 +132,45 @@ class Vocabulary:
             return self.vectors
         size = float(np.sqrt((self.vectors.astype(np.float64) ** 2).mean()))
         return (self.vectors / size).astype(np.float32) if size > 0 else self.vectors
+
+    @cached_property
+    def placement(self) -> Placement | None:
+        """Where vectors of contexts lie among those of training; ``None`` without vectors."""
+        if self.context_vectors is None:
+            return None
+        return Placement.of(self.context_vectors.of(self.perturbed_contexts))
+
+    @property
+    def n_context_vector(self) -> int:
+        """Length of what a network is told of a context; 0 if it is told no vector."""
+        return 0 if self.placement is None else self.placement.n
+
+    def placed(self, contexts: Sequence[str]) -> Floats | None:
+        """Return what a network is told of contexts; ``None`` if it is told their names.
+
+        Returns
+        -------
+        (n + 1, k + 1) float32 coordinates of n contexts, and 1 if there is a vector. The last row,
+        all 0, stands for an unknown context.
+        """
+        if self.placement is None or self.context_vectors is None:
+            return None
+        vectors = self.context_vectors.of(contexts)
+        there = np.isfinite(vectors).all(axis=1)
+        table = np.zeros((len(contexts) + 1, self.placement.n + 1), dtype=np.float32)
+        table[:-1][there, :-1] = self.placement(vectors[there])
+        table[:-1, -1] = there
+        return table
+
+    def contexts_without_vector(self, contexts: Iterable[str]) -> dict[str, str]:
+        """Return those of some contexts that lack a vector, and why they cannot be predicted.
+
+        A model that is told names of contexts lacks none.
+        """
+        if self.context_vectors is None:
+            return {}
+        why = reason_without_vector(self.context_vectors.name)
+        return dict.fromkeys(self.context_vectors.without(contexts), why)
 
     @cached_property
     def position(self) -> Mapping[str, int]:
@@ -270,9 +314,12 @@ class Vocabulary:
     def to_dict(self) -> dict[str, Any]:
         """Return tuples, texts and numbers, and `vectors` as an array."""
         entry = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**entry, "screen": asdict(self.screen)}
+        placed = None if self.context_vectors is None else asdict(self.context_vectors)
+        return {**entry, "screen": asdict(self.screen), "context_vectors": placed}
 
     @classmethod
     def from_dict(cls, entry: dict[str, Any]) -> Vocabulary:
         """Read what `to_dict` returned."""
-        return cls(**{**entry, "screen": Screen(**entry["screen"])})
+        placed = entry.get("context_vectors")
+        vectors = None if placed is None else ContextVectors(**placed)
+        return cls(**{**entry, "screen": Screen(**entry["screen"]), "context_vectors": vectors})

@@ -36,6 +36,9 @@ class Flow(PresetModel):
     embedding
         Vectors of the perturbations: a name that :func:`shoal.pp.embed` wrote, or a table. One-hot
         if ``None``.
+    context_embedding
+        Vectors of the contexts, which the network reads instead of their names: a name that
+        :func:`shoal.pp.embed_contexts` wrote, or a table.
     n_latent
         Principal components of the training cells that the network works on; ``None`` for the
         features themselves. What they leave out of a control cell stays as it was measured.
@@ -83,7 +86,14 @@ class Flow(PresetModel):
         self, n_dims: int, n_vector: int, n_contexts: int, n_batches: int
     ) -> FlowModule:
         """Return the network of the flow."""
-        return FlowModule(n_dims, n_vector, n_contexts, n_batches, config=self.settings)
+        return FlowModule(
+            n_dims,
+            n_vector,
+            n_contexts,
+            n_batches,
+            config=self.settings,
+            n_context_vector=self.vocabulary.n_context_vector,
+        )
 
     def _settled_config(self) -> dict[str, Any]:
         return self._with_n_visible()

@@ -59,6 +59,8 @@ class FlowModule(nn.Module):
     location, scale
         (d,) centre of the data, and one length, about its standard deviation. The network works on
         ``(x - location) / scale``. One length for all features keeps the meaning of distances.
+    n_context_vector
+        Number of coordinates of a context, which are then read instead of its code.
 
     Notes
     -----
@@ -76,6 +78,7 @@ class FlowModule(nn.Module):
         config: FlowConfig | None = None,
         location: Tensor | None = None,
         scale: float = 1.0,
+        n_context_vector: int = 0,
     ) -> None:
         super().__init__()
         positive(scale, name="scale")
@@ -96,6 +99,7 @@ class FlowModule(nn.Module):
             n_control=d if config.conditioning.control_mean else 0,
             pooling=config.conditioning.pooling,
             dropout=config.conditioning.condition_dropout,
+            n_context_vector=n_context_vector,
         )
         self.guidance = known_guidance(config.sampling.guidance, self.condition.covariates)
         self.net = VelocityNet(

@@ -40,6 +40,9 @@ class ConditionalMonge(PresetModel):
         Vectors of the perturbations: a name that :func:`shoal.pp.embed` wrote (fingerprints or
         descriptors of drugs, say), or a table. One-hot if ``None``, which says nothing about
         perturbations that were not in training.
+    context_embedding
+        Vectors of the contexts: a name that :func:`shoal.pp.embed_contexts` wrote, or a table. The
+        network ``"film"`` reads them, also with ``use_context=False``.
     n_latent
         Dimensions of the space the map works in; ``None`` for the features themselves.
     rng
@@ -85,7 +88,21 @@ class ConditionalMonge(PresetModel):
         self, n_dims: int, n_vector: int, n_contexts: int, n_batches: int
     ) -> MongeModule:
         """Return the network of the map."""
-        return MongeModule(n_dims, n_vector, n_contexts, n_batches, config=self.settings)
+        n_context_vector = self.vocabulary.n_context_vector
+        if self.vocabulary.context_vectors and self.settings.network.architecture != "film":
+            msg = (
+                "architecture='concatenated' is given the perturbation and the dose alone: leave "
+                "out context_embedding=, or take architecture='film'"
+            )
+            raise ValueError(msg)
+        return MongeModule(
+            n_dims,
+            n_vector,
+            n_contexts,
+            n_batches,
+            config=self.settings,
+            n_context_vector=n_context_vector,
+        )
 
     def _fit_space(self, train: Ints, n_latent: int | None, rng: np.random.Generator) -> Space:
         latent = self.settings.space.latent

@@ -43,6 +43,8 @@ class MongeModule(nn.Module):
         Length of a perturbation's vector, and numbers of contexts and of batches; 0 for none.
     config
         What the map is made of.
+    n_context_vector
+        Number of coordinates of a context, which are then read instead of its code.
 
     Notes
     -----
@@ -58,6 +60,7 @@ class MongeModule(nn.Module):
         n_batches: int = 0,
         *,
         config: ConditionalMongeConfig | None = None,
+        n_context_vector: int = 0,
     ) -> None:
         super().__init__()
         self.config = config = ConditionalMongeConfig() if config is None else config
@@ -81,6 +84,7 @@ class MongeModule(nn.Module):
             n_batches=n_batches if config.conditioning.use_batch else 0,
             pooling=config.conditioning.pooling,
             dropout=config.conditioning.condition_dropout,
+            n_context_vector=n_context_vector,
         )
         n_visible = None if config.network.n_visible == "auto" else config.network.n_visible
         self.net = VelocityNet(

@@ -50,6 +50,9 @@ class PerturbDiff(PresetModel):
     embedding
         Vectors of the perturbations: a name that :func:`shoal.pp.embed` wrote, or a table. One-hot
         if ``None``, which says nothing about perturbations that were not in training.
+    context_embedding
+        Vectors of the contexts, which the network reads instead of their names: a name that
+        :func:`shoal.pp.embed_contexts` wrote, or a table.
     rng
         Seed or generator of the initial weights.
     **config
@@ -89,13 +92,20 @@ class PerturbDiff(PresetModel):
         *,
         preset: str | None = None,
         embedding: str | pd.DataFrame | None = None,
+        context_embedding: str | pd.DataFrame | None = None,
         rng: RNGLike = 0,
         **config: Any,
     ) -> None:
         self.recipes.configured(self.recipes.default if preset is None else preset, config)
         rng = as_generator(rng)
         super().__init__(
-            adata, preset=preset, embedding=embedding, n_latent=None, rng=rng, **config
+            adata,
+            preset=preset,
+            embedding=embedding,
+            context_embedding=context_embedding,
+            n_latent=None,
+            rng=rng,
+            **config,
         )
         n = self.module.axes.shape[1]
         if n:
@@ -122,6 +132,7 @@ class PerturbDiff(PresetModel):
             mean=torch.from_numpy(self.space.mean),
             scale=self.space.scale,
             nonnegative=self.vocabulary.nonnegative,
+            n_context_vector=self.vocabulary.n_context_vector,
             axes=torch.zeros(
                 n_dims,
                 min(config.loss.n_components, n_dims) if config.loss.energy_components else 0,

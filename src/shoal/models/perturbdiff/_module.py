@@ -51,6 +51,8 @@ class PerturbDiffModule(nn.Module):
         Whether values cannot be below 0.
     axes
         (d, n_components) principal axes of the training cells, for ``energy_components``.
+    n_context_vector
+        Number of coordinates of a context, which are then read instead of its code.
 
     Notes
     -----
@@ -70,6 +72,7 @@ class PerturbDiffModule(nn.Module):
         scale: float = 1.0,
         nonnegative: bool = True,
         axes: Tensor | None = None,
+        n_context_vector: int = 0,
     ) -> None:
         super().__init__()
         self.config, self.nonnegative = config, nonnegative
@@ -82,6 +85,7 @@ class PerturbDiffModule(nn.Module):
         given = {
             "n_batches": n_batches if config.conditioning.use_batch else 0,
             "width": config.network.width,
+            "n_context_vector": n_context_vector,
         }
         given["dropout"] = config.conditioning.condition_dropout
         self.condition = (

@@ -88,6 +88,7 @@ def marginals(
         vectors=vocabulary.scaled_vectors,
         n_contexts=len(vocabulary.perturbed_contexts),
         n_batches=len(vocabulary.perturbed_batches),
+        placed=vocabulary.placed(vocabulary.contexts),
     )
 
 
