@@ -43,6 +43,9 @@ class Knowledge(PresetModel):
     embedding
         Vectors of the perturbations: a name that :func:`shoal.pp.embed` wrote, or a table. One-hot
         if ``None``, which says nothing about perturbations that were not in training.
+    context_embedding
+        Vectors of the contexts, which the network reads instead of their names: a name that
+        :func:`shoal.pp.embed_contexts` wrote, or a table.
     n_latent
         Principal components that the network works on; ``None`` for the features themselves.
     rng
@@ -88,7 +91,14 @@ class Knowledge(PresetModel):
         self, n_dims: int, n_vector: int, n_contexts: int, n_batches: int
     ) -> KnowledgeModule:
         """Return encoder, decoder and vectors."""
-        return KnowledgeModule(n_dims, n_vector, n_contexts, n_batches, config=self.settings)
+        return KnowledgeModule(
+            n_dims,
+            n_vector,
+            n_contexts,
+            n_batches,
+            n_context_vector=self.vocabulary.n_context_vector,
+            config=self.settings,
+        )
 
     def _settled_config(self) -> dict[str, Any]:
         lines = self.vocabulary.perturbed_contexts

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...nn import ConditionEncoder, ResidualMLP
-from ...nn._condition import CodeEncoder
+from ...nn._condition import CodeEncoder, PlaceEncoder
 from ..base._guidance import common_share, resting
 from ._config import KnowledgeConfig
 from ._losses import alignment, contrast, same_label
@@ -40,6 +40,8 @@ class KnowledgeModule(nn.Module):
     n_contexts, n_batches
         Numbers of contexts and of batches; 0 for none. Batches are not read: they are taken out
         with the controls.
+    n_context_vector
+        Number of coordinates of a context, which are then read instead of its code.
     config
         What the network is made of.
 
@@ -56,6 +58,7 @@ class KnowledgeModule(nn.Module):
         n_contexts: int,
         n_batches: int = 0,
         *,
+        n_context_vector: int = 0,
         config: KnowledgeConfig | None = None,
     ) -> None:
         super().__init__()
@@ -65,11 +68,11 @@ class KnowledgeModule(nn.Module):
         self.condition = ConditionEncoder(
             n_vector, 0, width=n, pooling=conditioning.pooling, dropout=0.0
         )
-        self.context = (
-            CodeEncoder(n_contexts, n, dropped=False)
-            if n_contexts and conditioning.use_context
-            else None
-        )
+        self.context: CodeEncoder | PlaceEncoder | None = None
+        if n_context_vector and conditioning.use_context:
+            self.context = PlaceEncoder(n_context_vector, n, dropped=False)
+        elif n_contexts and conditioning.use_context:
+            self.context = CodeEncoder(n_contexts, n, dropped=False)
         self.encoder = _Coder(d, n, config=config)
         self.decoder = _Coder(n, d, config=config)
 
@@ -179,7 +182,7 @@ class KnowledgeModule(nn.Module):
         if self.context is None:
             n = self.config.network.n_representation
             return next(self.parameters()).new_zeros(len(condition["present"]), 1, n)
-        return self.context(condition["context"])[:, None]
+        return self.context(condition[getattr(self.context, "reads", "context")])[:, None]
 
 
 class _Coder(nn.Module):

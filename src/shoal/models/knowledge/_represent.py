@@ -15,6 +15,7 @@ from ...core._codes import members, recode
 from ...core._population import with_controls
 from ...core._view import materialize_view
 from ...training import encoded_condition
+from ..base._requests import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,7 +133,11 @@ def probabilities(
 def _encoded(model: Any, cells: Population) -> NDArray[np.float32]:
     """Return (n_obs, n_representation) representations of length 1."""
     vocabulary = model.vocabulary
+    lost = vocabulary.contexts_without_vector(cells.contexts)
+    if lost:
+        raise KeyError(in_words({f"context {name!r}": why for name, why in lost.items()}))
     code = recode(cells.context, cells.contexts, vocabulary.perturbed_contexts)
+    placed = vocabulary.placed(cells.contexts)
     centre, of = _centres(model, cells)
     device = next(model.module.parameters()).device
     found = np.empty((len(code), model.settings.network.n_representation), dtype=np.float32)
@@ -142,6 +147,8 @@ def _encoded(model: Any, cells: Population) -> NDArray[np.float32]:
             np.full((1, 1), -1),
             code[own[:1]],
             np.full(1, np.nan),
+            placed=placed,
+            place=cells.context[own[:1]],
             device=device,
         )
         for rows in np.array_split(own, -(-len(own) // BLOCK)):
