@@ -154,7 +154,7 @@ def test_a_baseline_keeps_its_state_too(screen, tmp_path):
 # -- without cells ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["flow", "perturbdiff", "conditional_monge", "knowledge"])
+@pytest.mark.parametrize("name", ["flow", "perturbdiff", "conditional_monge"])
 def test_a_network_without_cells_predicts_for_those_that_are_given(screen, tmp_path, name):
     config = FEW if name != "perturbdiff" else {"width": 16, "depth": 1}
     model = sh.tl.fit(screen, name, config=config, **STEPS)
