@@ -13,7 +13,7 @@ from shoal.metrics import top_k_accuracy
 pytest.importorskip("torch", reason="networks need the extra 'models'")
 pytest.importorskip("scvi", reason="networks need the extra 'models'")
 
-FEW = {"accelerator": "cpu", "enable_progress_bar": False}
+FEW = {"accelerator": "cpu", "enable_progress_bar": False, "response_share": 1.0}
 SMALL = {"n_latent": 20, "n_representation": 16, "width": 32}
 
 
@@ -47,7 +47,7 @@ def screen():
 
 @pytest.fixture(scope="module")
 def model(screen):
-    return sh.tl.fit(screen, "knowledge", config=SMALL, max_steps=150, rng=0, **FEW)
+    return sh.tl.fit(screen, "knowledge", config=SMALL, max_steps=200, rng=0, **FEW)
 
 
 def error(adata, key):
@@ -117,7 +117,7 @@ def test_transfer_learns_a_line_that_responds_otherwise(screen, model):
         centre = new.X[label == "control"].mean(0)
         new.X[wells] = centre - mean + 0.6 * rng.normal(size=(wells.sum(), known.n_vars))
     first = np.array([well.endswith("-0") for well in new.obs["well"]]) | (label == "control")
-    again = sh.tl.fit(screen, "knowledge", config=SMALL, max_steps=150, rng=0, **FEW)
+    again = sh.tl.fit(screen, "knowledge", config=SMALL, max_steps=200, rng=0, **FEW)
 
     def right(model):
         found = model.probabilities(new[~first | (label == "control")].copy())

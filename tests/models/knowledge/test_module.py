@@ -9,11 +9,17 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="networks need the extra 'models'")
 
-from shoal.models.knowledge._config import KnowledgeConfig, KnowledgeLossConfig  # noqa: E402
+from shoal.models.knowledge._config import (  # noqa: E402
+    KnowledgeConditioningConfig,
+    KnowledgeConfig,
+    KnowledgeLossConfig,
+    KnowledgeNetworkConfig,
+)
 from shoal.models.knowledge._losses import alignment, contrast, same_label  # noqa: E402
 from shoal.models.knowledge._module import KnowledgeModule, matched_centre  # noqa: E402
 
 K, S, N = 5, 3, 4
+LINEAR = KnowledgeConfig(network=KnowledgeNetworkConfig(depth=0))
 LABEL = torch.tensor([0, 1, 2, 1, 0])  # two perturbations in two contexts, one in one
 
 
@@ -101,17 +107,36 @@ def condition(k, contexts=2):
     }
 
 
-def test_contexts_change_nothing_before_training_and_something_after():
+def test_a_response_is_linear_in_the_vector_of_the_context():
     torch.manual_seed(0)
-    module = KnowledgeModule(6, 4, 2).eval()
-    one, other = condition(4), condition(4) | {"context": torch.ones(4, dtype=torch.int64)}
-    zeros = torch.zeros(4, 3, 6)
-    made = [module.sample(zeros, c, None, generator=torch.Generator()) for c in (one, other)]
-    assert torch.equal(*made)
-    torch.nn.init.normal_(module.decoder.steered.leave.weight)
-    torch.nn.init.normal_(module.decoder.steered.steer.weight)
-    made = [module.sample(zeros, c, None, generator=torch.Generator()) for c in (one, other)]
-    assert not torch.allclose(*made)
+    module = KnowledgeModule(6, 4, 0, n_context_vector=2, config=LINEAR).eval()
+    zeros = torch.zeros(4, 1, 6)
+
+    def response(*place):
+        asked = condition(4) | {"context_vector": torch.tensor([[*place, 1.0]]).expand(4, 3)}
+        return module.sample(zeros, asked, None, generator=torch.Generator())
+
+    middle = response(0.5, -1.0)
+    assert torch.allclose(middle, (response(1.0, 0.0) + response(0.0, -2.0)) / 2, atol=1e-5)
+    assert not torch.allclose(middle, response(0.0, 0.0), atol=1e-3)
+    unknown = condition(4) | {"context_vector": torch.zeros(4, 3)}
+    assert torch.allclose(
+        module.sample(zeros, unknown, None, generator=torch.Generator()), response(0.0, 0.0)
+    )
+
+
+def test_an_unknown_name_of_a_context_is_their_mean():
+    torch.manual_seed(0)
+    module = KnowledgeModule(6, 4, 2, config=LINEAR).eval()
+
+    def response(code):
+        asked = condition(4) | {"context": torch.full((4,), code)}
+        return module.sample(torch.zeros(4, 1, 6), asked, None, generator=torch.Generator())
+
+    assert torch.allclose(response(-1), (response(0) + response(1)) / 2, atol=1e-5)
+    assert not torch.allclose(response(0), response(1), atol=1e-3)
+    deaf = KnowledgeConfig(conditioning=KnowledgeConditioningConfig(use_context=False))
+    assert KnowledgeModule(6, 4, 2, config=deaf).decoder.gain is None
 
 
 def test_an_unfamiliar_perturbation_is_followed_half_way():
@@ -123,7 +148,7 @@ def test_an_unfamiliar_perturbation_is_followed_half_way():
         given = asked | {"familiar": torch.full((4,), familiar)}
         return module.sample(zeros, given, None, generator=torch.Generator())
 
-    common = module.decoder(module.vectors(asked, drop=True), module.place(asked))
+    common = module.decoder(module.vectors(asked, drop=True), asked)
     assert torch.allclose(response(False), (response(True) + common) / 2, atol=1e-6)
 
 
@@ -138,11 +163,11 @@ def test_the_decoder_may_leave_the_representation_alone():
     )
     for shapes in (True, False):
         torch.manual_seed(0)
-        own = KnowledgeLossConfig(decoder_shapes=shapes)
+        own = KnowledgeLossConfig(decoder_shapes=shapes, shrink_lines=0.0)
         module = KnowledgeModule(6, 4, 2, config=KnowledgeConfig(loss=own))
         terms = module.loss(batch, torch.Generator().manual_seed(0))
         (terms["reconstruct"] + terms["predict"]).backward()
-        gradient = module.encoder.linear.weight.grad
+        gradient = module.encoder.enter.weight.grad
         assert (gradient is not None and bool(gradient.any())) == shapes
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..._validate import positive
+from ..._validate import positive, whole
 from ..base._config import (
     ConditioningConfig,
     PostConfig,
@@ -20,6 +20,9 @@ from ..base._config import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+WEIGHTS = ("classify", "contrast", "reconstruct", "predict", "shrink_lines")
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,9 @@ class KnowledgeLossConfig:
         Squared error of a profile that is decoded from its own representation.
     predict
         Squared error of the mean response that is decoded from the perturbation's representation.
+    shrink_lines
+        Mean square of the gains by which contexts change the hidden units of encoder and decoder:
+        how much evidence it takes to tell contexts apart.
     temperature
         What cosines are divided by in `classify` and `contrast`.
     mask
@@ -47,18 +53,17 @@ class KnowledgeLossConfig:
         Whether the two errors of the decoder shape the representations too, or only the decoder.
     """
 
-    classify: float = 1.0
+    classify: float = 0.3
     contrast: float = 0.0
     reconstruct: float = 1.0
     predict: float = 1.0
+    shrink_lines: float = 0.01
     temperature: float = 0.1
     mask: float = 0.2
     decoder_shapes: bool = True
 
     def __post_init__(self) -> None:
-        weights = {
-            name: getattr(self, name) for name in ("classify", "contrast", "reconstruct", "predict")
-        }
+        weights = {name: getattr(self, name) for name in WEIGHTS}
         for name, weight in weights.items():
             if weight != 0:
                 positive(weight, name=name)
@@ -104,7 +109,7 @@ class KnowledgeNetworkConfig:
     n_representation
         Length of a representation.
     width, depth
-        Width and number of the residual blocks of encoder and decoder.
+        Hidden units of encoder and decoder, and residual layers after them; 0 for linear maps.
     """
 
     n_representation: int = 64
@@ -112,7 +117,8 @@ class KnowledgeNetworkConfig:
     depth: int = 1
 
     def __post_init__(self) -> None:
-        check_positive(self, "n_representation", "width", "depth")
+        check_positive(self, "n_representation", "width")
+        whole(self.depth, name="depth", least=0)
         check_whole(self, "n_representation", "width", "depth")
 
 
@@ -126,7 +132,8 @@ class KnowledgeConfig:
     Parameters
     ----------
     loss
-        `classify`, `contrast`, `reconstruct`, `predict`, `temperature`, `mask`, `decoder_shapes`.
+        `classify`, `contrast`, `reconstruct`, `predict`, `shrink_lines`, `temperature`, `mask`,
+        `decoder_shapes`.
     conditioning
         `condition_dropout`, `unseen_weight`, `pooling`, `use_context`.
     network
@@ -160,7 +167,9 @@ PRESETS: Mapping[str, KnowledgeConfig] = MappingProxyType(
         "published": changed(
             KnowledgeConfig(),
             {
+                "classify": 1.0,
                 "decoder_shapes": False,
+                "shrink_lines": 0.0,
                 "reconstruct": 0.0,
                 "unseen_weight": 1.0,
                 "n_representation": 128,

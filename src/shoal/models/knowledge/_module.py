@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ...nn import ConditionEncoder, ResidualMLP
+from ...nn import ConditionEncoder
+from ...nn._blocks import zeroed
 from ...nn._condition import CodeEncoder, PlaceEncoder
 from ..base._guidance import common_share, resting
 from ._config import KnowledgeConfig
@@ -25,7 +26,9 @@ class KnowledgeModule(nn.Module):
     A profile is seen relative to the mean r of its matched controls. With v what is known of the
     context, E the encoder, u the vector of a perturbation and D the decoder:
 
-    - E(r, v) is the representation of a profile. It should point where u points.
+    - E(r, v) is the representation of a profile. It should point to M u, where the matrix M is
+      learned. Without it, vectors that tell perturbations apart would be worse at saying what
+      these do.
     - D(E(r, v), v) is the profile again.
     - D(u, v) is the response to the perturbation in the context, measured there or not.
 
@@ -68,13 +71,16 @@ class KnowledgeModule(nn.Module):
         self.condition = ConditionEncoder(
             n_vector, 0, width=n, pooling=conditioning.pooling, dropout=0.0
         )
-        self.context: CodeEncoder | PlaceEncoder | None = None
-        if n_context_vector and conditioning.use_context:
-            self.context = PlaceEncoder(n_context_vector, n, dropped=False)
-        elif n_contexts and conditioning.use_context:
-            self.context = CodeEncoder(n_contexts, n, dropped=False)
-        self.encoder = _Coder(d, n, config=config)
-        self.decoder = _Coder(n, d, config=config)
+        self.meeting = nn.Linear(n, n, bias=False)
+        told = conditioning.use_context
+        size = {
+            "width": network.width,
+            "depth": network.depth,
+            "n_contexts": n_contexts if told else 0,
+            "n_context_vector": n_context_vector if told else 0,
+        }
+        self.encoder = Coder(d, n, **size)
+        self.decoder = Coder(n, d, **size)
 
     # -- training ----------------------------------------------------------------------------------
 
@@ -85,37 +91,40 @@ class KnowledgeModule(nn.Module):
         """
         own = self.config.loss
         profiles = batch.target - matched_centre(batch)
-        place = self.place(batch.condition)
-        known, common = self.vectors(batch.condition), self.vectors(batch.condition, drop=True)
-        label = same_label(batch.condition)
+        told = batch.condition
+        known, common = self.vectors(told), self.vectors(told, drop=True)
+        label = same_label(told)
         terms: dict[str, Tensor] = {}
         if own.classify or own.contrast:
             views = [
-                self.encoder(self._view(profiles, generator), place)
+                self.encoder(self._view(profiles, generator), told)
                 for _ in range(2 if own.contrast else 1)
             ]
             if own.classify:
                 terms["classify"] = alignment(
-                    views[0], known, label, batch.weight, temperature=own.temperature
+                    views[0], self.meeting(known), label, batch.weight, temperature=own.temperature
                 )
             if own.contrast:
                 terms["contrast"] = contrast(
                     views, label, batch.weight, temperature=own.temperature
                 )
         if not own.decoder_shapes:
-            place, known, common = place.detach(), known.detach(), common.detach()
+            known, common = known.detach(), common.detach()
         if own.reconstruct:
-            shown = self.encoder(profiles, place)
+            shown = self.encoder(profiles, told)
             shown = shown if own.decoder_shapes else shown.detach()
-            terms["reconstruct"] = _error(self.decoder(shown, place), profiles, batch.weight)
+            terms["reconstruct"] = _error(self.decoder(shown, told), profiles, batch.weight)
         left_out = self.config.conditioning.condition_dropout
         terms["predict"] = (1 - left_out) * _error(
-            self.decoder(known, place), profiles, batch.weight
+            self.decoder(known, told), profiles, batch.weight
         )
         if left_out:
             terms["predict"] = terms["predict"] + left_out * _error(
-                self.decoder(common, place), profiles, batch.weight
+                self.decoder(common, told), profiles, batch.weight
             )
+        gains = [g for g in (self.encoder.gains(told), self.decoder.gains(told)) if g is not None]
+        if gains and own.shrink_lines:
+            terms["shrink_lines"] = torch.stack([g.square().mean() for g in gains]).sum()
         total = sum(getattr(own, name) * value for name, value in terms.items())
         return {"loss": total, **terms}
 
@@ -157,11 +166,10 @@ class KnowledgeModule(nn.Module):
         (K, S, d) profiles, slot by slot.
         """
         with resting(self):
-            place = self.place(condition)
-            response = self.decoder(self.vectors(condition), place)
+            response = self.decoder(self.vectors(condition), condition)
             share = common_share(condition, self.config.conditioning.unseen_weight)
             if share is not None:
-                common = self.decoder(self.vectors(condition, drop=True), place)
+                common = self.decoder(self.vectors(condition, drop=True), condition)
                 response = torch.lerp(response, common, share.to(source))
             return source + response
 
@@ -169,7 +177,7 @@ class KnowledgeModule(nn.Module):
     def represent(self, profiles: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
         """Return representations (K, S, n) of profiles (K, S, d) relative to their controls."""
         with resting(self):
-            return self.encoder(profiles, self.place(condition))
+            return self.encoder(profiles, condition)
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -177,35 +185,64 @@ class KnowledgeModule(nn.Module):
         """Return the vectors (K, 1, n) of the perturbations, or of the mean one with `drop`."""
         return self.condition(condition, drop=("perturbation",) if drop else ())
 
-    def place(self, condition: Mapping[str, Tensor]) -> Tensor:
-        """Return what encoder and decoder are told of the contexts, (K, 1, n)."""
-        if self.context is None:
-            n = self.config.network.n_representation
-            return next(self.parameters()).new_zeros(len(condition["present"]), 1, n)
-        return self.context(condition[getattr(self.context, "reads", "context")])[:, None]
 
+class Coder(nn.Module):
+    """A linear map through hidden units, each of which a context makes stronger or weaker.
 
-class _Coder(nn.Module):
-    """A linear map, and a residual network beside it that the context steers.
+    A hidden unit is multiplied by 1 + g(v). With a vector of the context, g is a linear function of
+    it; with a name, it is learned for each context. So a response is a linear function of the
+    vector of the context, at a given perturbation. `depth` residual layers may follow, which start
+    at 0.
 
-    The residual network starts at 0, so an untrained coder is the linear map.
+    Parameters
+    ----------
+    d_in, d_out
+        Numbers of coordinates.
+    width, depth
+        Hidden units, and residual layers after them.
+    n_contexts, n_context_vector
+        Number of contexts, or of coordinates of a context, which are then read instead; 0 for none.
     """
 
-    def __init__(self, d_in: int, d_out: int, *, config: KnowledgeConfig) -> None:
+    def __init__(
+        self,
+        d_in: int,
+        d_out: int,
+        *,
+        width: int,
+        depth: int,
+        n_contexts: int = 0,
+        n_context_vector: int = 0,
+    ) -> None:
         super().__init__()
-        network = config.network
-        self.linear = nn.Linear(d_in, d_out, bias=False)
-        self.steered = ResidualMLP(
-            d_in,
-            d_out,
-            width=network.width,
-            depth=network.depth,
-            d_condition=network.n_representation,
+        self.enter = nn.Linear(d_in, width, bias=False)
+        self.gain: CodeEncoder | PlaceEncoder | None = None
+        if n_context_vector:
+            self.gain = PlaceEncoder(n_context_vector, width, dropped=False)
+        elif n_contexts:
+            self.gain = CodeEncoder(n_contexts, width, dropped=False)
+        self.layers = nn.ModuleList(
+            nn.Sequential(
+                nn.SiLU(), nn.Linear(width, width), nn.SiLU(), zeroed(nn.Linear(width, width))
+            )
+            for _ in range(depth)
         )
+        self.leave = nn.Linear(width, d_out, bias=False)
 
-    def forward(self, x: Tensor, place: Tensor) -> Tensor:
-        """Return (K, S, d_out) of x (K, S, d_in) and what is known of the contexts (K, 1, n)."""
-        return self.linear(x) + self.steered(x, place)
+    def forward(self, x: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
+        """Return (K, S, d_out) of x (K, S, d_in)."""
+        gain = self.gains(condition)
+        h = self.enter(x)
+        h = h if gain is None else h * (1 + gain)
+        for layer in self.layers:
+            h = h + layer(h)
+        return self.leave(h)
+
+    def gains(self, condition: Mapping[str, Tensor]) -> Tensor | None:
+        """Return what contexts add to the strength of the hidden units, (K, 1, width)."""
+        if self.gain is None:
+            return None
+        return self.gain(condition[getattr(self.gain, "reads", "context")])[:, None]
 
 
 def matched_centre(batch: SetBatch) -> Tensor:

@@ -123,7 +123,8 @@ def probabilities(
     )
     with torch.no_grad():
         self.module.eval()
-        vectors = nn.functional.normalize(self.module.vectors(condition)[:, 0], dim=-1).cpu()
+        places = self.module.meeting(self.module.vectors(condition)[:, 0])
+        vectors = nn.functional.normalize(places, dim=-1).cpu()
     logits = torch.from_numpy(_encoded(self, cells)[rows]) @ vectors.T / temperature
     return pd.DataFrame(
         logits.softmax(dim=1).numpy(), index=cells.adata.obs_names[rows], columns=names
