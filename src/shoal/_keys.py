@@ -15,6 +15,7 @@ CONTEXT_EMBEDDINGS = (
 CONTEXT_EMBEDDINGS_INFO = "context_embeddings_info"  # uns: what each of them was made from
 CONTEXT_EMBEDDING_FITS = "context_embedding_fits"  # uns: how vectors of later contexts are made
 GRAPHS = "perturbation_graphs"  # uns: name -> table of edges, written by pp.link
+GRAPHS_INFO = "perturbation_graphs_info"  # uns: what each of them was made from
 PREDICTIONS = (
     "perturbation_predictions"  # uns: which model made each prediction, written by tl.predict
 )

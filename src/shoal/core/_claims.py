@@ -11,6 +11,7 @@ from .._keys import (
     EMBEDDINGS,
     EMBEDDINGS_INFO,
     GRAPHS,
+    GRAPHS_INFO,
     PREDICTIONS,
     SCREEN,
     SPLIT,
@@ -27,7 +28,13 @@ if TYPE_CHECKING:
     from ._screen import Screen
 
 RESERVED = (SCREEN, SPLIT, EMBEDDINGS, EMBEDDINGS_INFO, PREDICTIONS, "X", "_index", ".", "..")
-RESERVED += (CONTEXT_EMBEDDINGS, CONTEXT_EMBEDDINGS_INFO, CONTEXT_EMBEDDING_FITS, GRAPHS)
+RESERVED += (
+    CONTEXT_EMBEDDINGS,
+    CONTEXT_EMBEDDINGS_INFO,
+    CONTEXT_EMBEDDING_FITS,
+    GRAPHS,
+    GRAPHS_INFO,
+)
 MEANINGS = ("perturbation_key", "context_key", "batch_key", "dose_key", "guide_key")
 
 

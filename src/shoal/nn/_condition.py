@@ -273,6 +273,10 @@ class ConditionEncoder(nn.Module):
         """Names of the covariates that the encoder reads."""
         return tuple(self.encoders)
 
+    def learned(self, vectors: Tensor) -> Tensor:
+        """Return the (n, width) learned vectors of n single perturbations, from (n, n_vector)."""
+        return self.encoders["perturbation"].part(vectors)
+
     def forward(
         self,
         condition: Mapping[str, Tensor],

@@ -124,6 +124,10 @@ class CovariateEncoder(nn.Module):
         """Names of the covariates that the encoder reads."""
         return tuple(self.encoders)
 
+    def learned(self, vectors: Tensor) -> Tensor:
+        """Return the (n, d_covariate) learned vectors of n single perturbations."""
+        return self.encoders["perturbation"](vectors)
+
     def forward(
         self,
         condition: Mapping[str, Tensor],

@@ -15,6 +15,7 @@ from ..core._screen import labels
 from . import _split_checks as checks
 from ._split_checks import Facts, Finding
 from ._split_fits import Fit, embedding_fits, gene_fit, is_stale, known, params_of, pca_fit
+from ._split_position import position
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -159,6 +160,12 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
             "hold out whole conditions, or whole batches",
             checks.shared_batches,
         ),
+        "position": Check(
+            "held-out perturbations are in the same wells as in training",
+            "show the control wells as perturbations too: what they score is the position's; a "
+            "layout with other wells on every plate tells the two apart",
+            position,
+        ),
         "pca_fit": Check("the PCA has seen held-out cells", _REFIT, _pca),
         "gene_selection": Check(
             "the variable genes were chosen with held-out cells", _REFIT, _genes
@@ -258,6 +265,7 @@ def facts_of(
         by=params.get("by") or None,
         parts_seen=None if n_seen == "" else int(n_seen),
         zero_shot=bool(params.get("zero_shot", False)),
+        well_key=params.get("well_key") or None,
     )
     return facts, tuple(filter(None, str(params.get("accept", "")).split(",")))
 

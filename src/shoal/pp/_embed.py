@@ -12,7 +12,7 @@ from .._docs import shared
 from .._keys import EMBEDDINGS, EMBEDDINGS_INFO
 from .._logging import logger
 from .._threads import one_thread
-from .._validate import get_adata, listed, one_of, whole
+from .._validate import between, get_adata, listed, one_of, whole
 from ..core._claims import check_name, claim
 from ..core._results import write_table
 from ..core._screen import labels, resolve
@@ -23,7 +23,7 @@ from ._embed_checks import keys_of, refuse_missing, target_column, warn_identica
 from ._embed_methods import CHEMISTRY, METHODS, check_arguments
 from ._embed_request import EmbeddingRequest
 from ._embed_source import Source, describe
-from ._split_fits import smiles_of
+from ._split_fits import known, smiles_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,8 +54,11 @@ def embed(
         "mds",
         "fingerprint",
         "descriptors",
+        "propagated",
     ] = "one_hot",
     source: Source | None = None,
+    graph: Source | None = None,
+    smoothing: float | None = None,
     targets: Mapping[str, str] | str | None = None,
     names: str | Sequence[str] | None = None,
     n_comps: int | None = None,
@@ -103,6 +106,9 @@ def embed(
         ``"descriptors"``
             Descriptors of a drug by rdkit, from its SMILES, as z-scores over all molecules of
             `source` (extra ``chem``).
+        ``"propagated"``
+            Vectors of `source`, and for perturbations without one the weighted mean of those of
+            their neighbours in `graph`, which may be such means themselves.
     source
         For ``"table"``
             a DataFrame (names are the index or the first column), a mapping of names to vectors, or
@@ -115,6 +121,15 @@ def embed(
         For ``"fingerprint"`` and ``"descriptors"``
             SMILES by name, as any of the tables. ``None`` takes the SMILES from `targets`. More
             drugs than those of the screen are welcome: descriptors are standardised over all.
+        For ``"propagated"``
+            any of the tables, or the name of an embedding of the screen.
+    graph
+        Edges along which vectors are carried: the name of a graph that :func:`shoal.pp.link` wrote,
+        or a source as for ``"network"``.
+    smoothing
+        How far known vectors follow their neighbours, at least 0: the weight of squared
+        differences along edges against squared changes of known vectors. ``None`` leaves known
+        vectors as they are.
     targets
         Names of perturbations in the source, if they are other names: a mapping of perturbations to
         genes, drugs or SMILES, or a column of ``obs`` that holds this for the cells of single
@@ -196,7 +211,10 @@ def embed(
     if method in CHEMISTRY and source is None:
         source, targets = _smiles_of(adata, perturbation_key, control, targets), None
     given = {"source": source, "targets": targets, "n_comps": n_comps, "walk": walk, "layer": layer}
+    given |= {"graph": graph, "smoothing": smoothing}
     check_arguments(method, given | {"strata": None if strata == "auto" else strata})
+    if smoothing is not None:
+        between(smoothing, 0, np.inf, name="smoothing", ends=True)
     for name, value in {"n_comps": n_comps, "walk": walk}.items():
         if value is not None:
             whole(value, name=name)
@@ -218,6 +236,8 @@ def embed(
         walk=walk,
         strata=strata,
         layer=layer,
+        graph=graph,
+        smoothing=smoothing,
     )
     vectors = METHODS[method].embed(request)
     table = _by_name(vectors, key_of)
@@ -236,7 +256,7 @@ def embed(
         "source": describe(source),
         "fitted_on": vectors.fitted_on,
         "n_fit": vectors.n_fit,
-        "transductive": vectors.fitted_on == "all",
+        "transductive": vectors.fitted_on == "all" or _comes_from_all(adata, source),
         "n_dims": table.shape[1],
         "n_perturbations": len(table),
         "n_missing": len(perturbations) - len(table),
@@ -252,6 +272,14 @@ def singles(screen: Screen, labelled: Labels, names: str | Sequence[str] | None)
     return sorted({part for name in every for part in screen.parts(name)})
 
 
+def _comes_from_all(adata: AnnData, source: Any) -> bool:
+    """Whether the source is the name of an embedding of the screen that is transductive."""
+    about = known(adata, EMBEDDINGS_INFO).get("table")
+    if about is None or not isinstance(source, str) or source not in about.index:
+        return False
+    return bool(about.loc[source, "transductive"])
+
+
 def _smiles_of(adata: AnnData, perturbation_key: str | None, control: Any, targets: Any) -> Any:
     """Return `targets` as a table of SMILES; a column of ``obs`` becomes a mapping."""
     if not isinstance(targets, str):
@@ -265,13 +293,13 @@ def _claimed(adata: AnnData, key: str, screen: Screen, *, overwrite: bool) -> st
     """Return the name of an embedding, if it is free or was written by `embed`."""
     key = check_name(adata, key, screen=screen)
     ours = written(adata, EMBEDDINGS_INFO, [SCHEMA])
-    known = adata.uns[EMBEDDINGS_INFO]["table"].index if ours else ()
+    ours_named = adata.uns[EMBEDDINGS_INFO]["table"].index if ours else ()
     held = adata.uns.get(EMBEDDINGS)
     slots = [] if ours else [f"uns/{EMBEDDINGS_INFO}"]
     if held is not None and not isinstance(held, Mapping):
         slots.append(f"uns/{EMBEDDINGS}")
     claim(adata, slots, overwrite=overwrite, rename="rename it")
-    if isinstance(held, Mapping) and key in held and key not in known and not overwrite:
+    if isinstance(held, Mapping) and key in held and key not in ours_named and not overwrite:
         msg = (
             f"adata.uns[{EMBEDDINGS!r}][{key!r}] was not written by sh.pp.embed: choose another "
             "key_added, or replace it with overwrite=True"
@@ -310,8 +338,8 @@ def _write(
         rows = {k: v for k, v in before.items() if k in stored}
     params = screen.params()
     about = pd.DataFrame.from_dict({**rows, key: row}, orient="index")
-    known = pd.Series({**smiles_of(adata), **smiles}, dtype=object)
-    more = {"molecules": known.rename_axis("perturbation").to_frame("smiles")} if len(known) else {}
+    drugs = pd.Series({**smiles_of(adata), **smiles}, dtype=object)
+    more = {"molecules": drugs.rename_axis("perturbation").to_frame("smiles")} if len(drugs) else {}
     write_table(
         adata,
         EMBEDDINGS_INFO,

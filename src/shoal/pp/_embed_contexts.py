@@ -14,15 +14,16 @@ from .._docs import shared
 from .._keys import CONTEXT_EMBEDDING_FITS, CONTEXT_EMBEDDINGS, CONTEXT_EMBEDDINGS_INFO
 from .._logging import logger
 from .._threads import one_thread
-from .._validate import get_adata, key_in, listed, one_of, some, text, whole
+from .._validate import get_adata, key_in, listed, one_of, whole
 from ..core._claims import check_name, claim
 from ..core._population import population
 from ..core._results import write_table
 from ..core._screen import resolve
 from ..core._slots import written
 from ..core._view import check_writable
+from ._context_checks import checked_aliases, refuse_missing, trained_contexts
 from ._context_plates import plates_not_lines
-from ._context_request import ContextRequest, Profiles, fitted, vectors_by
+from ._context_request import ContextRequest, fitted, vectors_by
 from ._context_sources import CONTROLS, profiles_of
 from ._embed_source import Source, describe
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from mudata import MuData
 
-    from ..core._population import Population
     from ..core._screen import Screen
 
 SCHEMA = "context_embeddings_info/1"
@@ -175,16 +175,16 @@ def embed_contexts(
         raise ValueError(msg)
     key = _claimed(adata, kind if key_added is None else key_added, screen, overwrite=overwrite)
     cells = population(adata, screen, layer=layer, use_rep=use_rep)
-    trained = _trained(cells) if like is None else []
+    trained = trained_contexts(cells) if like is None else []
     request = ContextRequest(
         cells=cells,
         keys=sorted({*cells.contexts, *more}),
         trained=trained,
         source=source,
-        aliases=_aliases(aliases),
+        aliases=checked_aliases(aliases),
     )
     profiles = profiles_of(request)
-    _refuse_missing(request, profiles, kind=kind, drop=missing == "drop")
+    refuse_missing(request, profiles, kind=kind, drop=missing == "drop")
     trained = [name for name in trained if name in profiles.values.index]
     fit = fitted(profiles, trained, int(n_comps)) if like is None else _fit_of(like, key)
     table = vectors_by(fit, profiles)
@@ -217,70 +217,6 @@ def _describe(source: Any) -> str:
     if isinstance(source, AnnData):
         return f"AnnData of {source.n_obs} x {source.n_vars}"
     return describe(source)
-
-
-def _aliases(aliases: Mapping[str, str] | None) -> dict[str, str]:
-    """Return the names of contexts in the source.
-
-    Raises
-    ------
-    TypeError
-        If they are no mapping of texts to texts.
-    """
-    if aliases is None:
-        return {}
-    if not isinstance(aliases, Mapping):
-        msg = f"aliases must map contexts to their names in the source, not {aliases!r}"
-        raise TypeError(msg)
-    for value in aliases.values():
-        text(value, name="aliases")
-    return {str(key): value for key, value in aliases.items()}
-
-
-def _trained(cells: Population) -> list[str]:
-    """Return the contexts with perturbed cells in training.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two.
-    """
-    codes = np.unique(cells.context[cells.train & (cells.context >= 0)])
-    found = [cells.contexts[i] for i in codes]
-    if len(found) < 2:
-        what = f"only {some(found)} has" if found else "no context has"
-        msg = (
-            f"{what} perturbed cells in training: from fewer than two contexts nothing can be "
-            "learned about how responses depend on them, so vectors of contexts say nothing. "
-            "Leave out context_embedding=, or keep more contexts in training"
-        )
-        raise ValueError(msg)
-    return found
-
-
-def _refuse_missing(request: ContextRequest, profiles: Profiles, *, kind: str, drop: bool) -> None:
-    """Raise ``ValueError`` with the contexts that have no vector; if `drop`, log them."""
-    lost = profiles.absent
-    if not lost:
-        return
-    reasons: dict[str, list[str]] = {}
-    for name, why in lost.items():
-        reasons.setdefault(why, []).append(name)
-    shown = "; ".join(f"{why}: {some(which, 60)}" for why, which in sorted(reasons.items()))
-    said = f"{len(lost)} of {len(request.keys)} contexts have no vector; {shown}"
-    untold = [name for name in request.trained if name in lost]
-    left = len(profiles.values)
-    if drop and left and not (request.trained and len(request.trained) - len(untold) < 2):
-        logger.warning("%s. They are left out", said)
-        return
-    fixes = ["leave them out with missing='drop'"] if not drop else []
-    if kind != CONTROLS:
-        fixes.insert(0, "say with aliases= what they are called in the source")
-        fixes.append("take the screen's own control cells, source='controls'")
-    if drop:
-        said += f". Only {left} are left, and two contexts of training are needed"
-    msg = f"{said}. To mend it, {', or '.join(fixes)}" if fixes else said
-    raise ValueError(msg)
 
 
 def _fit_of(like: AnnData, key: str) -> pd.DataFrame:

@@ -12,6 +12,7 @@ import pandas as pd
 from ._embed_cells import by_coexpression, by_effects, by_mds
 from ._embed_chemistry import descriptors, fingerprints
 from ._embed_network import from_network
+from ._embed_propagated import by_propagation
 from ._embed_source import Vectors, from_table
 
 if TYPE_CHECKING:
@@ -77,6 +78,11 @@ METHODS: MappingProxyType[str, Method] = MappingProxyType(
         ),
         "effects": Method(by_effects, frozenset({"n_comps", "strata", "layer"}), 16),
         "mds": Method(by_mds, frozenset({"n_comps", "strata"}), 10),
+        "propagated": Method(
+            by_propagation,
+            frozenset({"source", "targets", "graph", "smoothing"}),
+            needs_source=True,
+        ),
         "descriptors": Method(_descriptors, frozenset({"source", "targets"}), needs_source=True),
         "fingerprint": Method(
             _fingerprint, frozenset({"source", "targets", "n_comps"}), 1024, needs_source=True
@@ -101,9 +107,16 @@ def check_arguments(method: str, given: dict[str, Any]) -> None:
         smiles = "SMILES by name (mapping, Series or file), or targets= that gives them"
         what = {
             "table": "vectors by name (DataFrame, mapping, or a csv, tsv, parquet or npz file)",
+            "propagated": "vectors by name, or the name of an embedding of the screen",
             "network": "an edge list (DataFrame or file), gene sets, or 'collectri'",
             "fingerprint": smiles,
             "descriptors": smiles,
         }[method]
         msg = f"method={method!r} needs source=: {what}"
+        raise ValueError(msg)
+    if "graph" in spec.takes and given["graph"] is None:
+        msg = (
+            f"method={method!r} needs graph=: the name of a graph that sh.pp.link(adata, ...) "
+            "wrote, an edge list (DataFrame or file), gene sets, or 'collectri'"
+        )
         raise ValueError(msg)

@@ -120,10 +120,11 @@ def walks(adjacency: Any, k: int, *, window: int) -> Floats:
     return _signed(vectors * np.sqrt(np.abs(values)))
 
 
-def read_edges(source: Source) -> pd.DataFrame:
+def read_edges(source: Source, *, signed: bool = False) -> pd.DataFrame:
     """Return edges with columns ``source``, ``target`` (text) and ``weight``.
 
-    Gene sets become the edges between sets and genes.
+    Gene sets become the edges between sets and genes. Weights have their signs if they are to be
+    `signed`, and are absolute values otherwise.
 
     Raises
     ------
@@ -165,7 +166,8 @@ def read_edges(source: Source) -> pd.DataFrame:
     edges = pd.DataFrame(
         {"source": frame[ends[0]].astype(str), "target": frame[ends[1]].astype(str)}
     )
-    edges["weight"] = 1.0 if weight is None else frame[weight].abs().astype(np.float64)
+    edges["weight"] = 1.0 if weight is None else frame[weight].astype(np.float64)
+    edges["weight"] = edges["weight"] if signed else edges["weight"].abs()
     wrong = int((~np.isfinite(edges["weight"])).sum())
     if wrong:
         msg = f"source: {wrong} edges have no finite {weight!r}; drop or fill them"

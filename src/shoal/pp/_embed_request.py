@@ -34,6 +34,10 @@ class EmbeddingRequest:
         Columns of ``obs`` within which cells are compared.
     layer
         Layer with log-normalised values; ``X`` if ``None``.
+    graph
+        Graph along which vectors are carried: its name in the screen, or a source of edges.
+    smoothing
+        How far known vectors follow their neighbours; ``None`` for not at all.
     """
 
     adata: AnnData
@@ -45,3 +49,5 @@ class EmbeddingRequest:
     walk: int | None
     strata: str | Sequence[str] | None
     layer: str | None
+    graph: Source | None = None
+    smoothing: float | None = None

@@ -11,7 +11,7 @@ from .._docs import shared
 from .._keys import EMBEDDINGS_INFO, SPLIT
 from .._logging import logger
 from .._random import as_generator
-from .._validate import get_adata, listed, one_of
+from .._validate import get_adata, key_in, listed, one_of
 from ..core._claims import claim_result
 from ..core._results import write_table
 from ..core._screen import perturbed_labels, resolve
@@ -51,6 +51,7 @@ def split(
     fold: int | None = None,
     parts_seen: int | None = None,
     zero_shot: bool = False,
+    well_key: str | None = None,
     accept: str | Sequence[str] = (),
     rng: RNGLike = 0,
     key_added: str | None = None,
@@ -114,6 +115,11 @@ def split(
         - `test` takes contexts that have control cells. It may name contexts that have control
           cells alone. Nothing of these can be scored; ``model.predict(names, context=...)``
           predicts them.
+    well_key
+        Column of ``obs`` with the position on the plate (``"C03"``), or with anything that always
+        has the same position, such as the guide. Where held-out perturbations are in the same wells
+        in training, what a model carries over may be the position: the audit warns, and says how
+        alike control wells are that share a position.
     accept
         Names of the leaks to accept, see :doc:`/user_guide/splits`.
     rng
@@ -134,9 +140,10 @@ def split(
         for cells that are set aside.
     ``uns["split"]``
         - ``table``: the audit, index check. Column ``status`` is ``"ok"``, ``"by design"``,
-          ``"leak"``, ``"accepted"``, ``"stale"`` (to be fitted again on the new training cells) or
-          ``"not applicable"``. Column ``n`` (int64) counts the cells, conditions or batches that
-          are concerned, and ``detail`` says more.
+          ``"leak"``, ``"accepted"``, ``"stale"`` (to be fitted again on the new training cells),
+          ``"confounded"`` (effect and position cannot be told apart) or ``"not applicable"``.
+          Column ``n`` (int64) counts the cells, conditions or batches that are concerned, and
+          ``detail`` says more.
         - ``units``: the conditions outside training, index name. Columns ``perturbation``;
           ``context``, ``dose`` or ``guide`` if there is one; ``split`` (``"val"``, ``"test"`` or
           ``"aside"``); ``n_cells`` (int64).
@@ -196,13 +203,22 @@ def split(
         obs=True,
         overwrite=overwrite,
     )
+    if well_key is not None:
+        key_in(well_key, adata.obs.columns, where="adata.obs", hint="(given as well_key)")
     labelled = perturbed_labels(adata, screen)
     items = make_items(adata, screen, labelled, by)
     sides = allot(items, screen, request, as_generator(rng))
 
     side = _sides_of_cells(items, labelled, sides)
     facts = Facts(
-        adata, screen, labelled, side, by=by, parts_seen=parts_seen, zero_shot=bool(zero_shot)
+        adata,
+        screen,
+        labelled,
+        side,
+        by=by,
+        parts_seen=parts_seen,
+        zero_shot=bool(zero_shot),
+        well_key=well_key,
     )
     table = run_checks(facts, accepted)
     refuse(table, slot=f"obs[{key!r}]", stale=False)
@@ -213,6 +229,7 @@ def split(
         **screen.params(),
         **request.params(),
         "accept": accepted,
+        "well_key": well_key,
         "seed": rng if isinstance(rng, (int, np.integer)) else None,
         "train_fits": [f"{digest}@{cells}" for digest, cells in train_fits(adata).items()],
         **{f"n_{name}": int((side == i).sum()) for i, name in enumerate(SIDES)},
@@ -258,5 +275,5 @@ def _report(table: pd.DataFrame, units: pd.DataFrame) -> None:
             FEW,
             ", ".join(few.index[:6]),
         )
-    for name, row in table[table["status"] == "stale"].iterrows():
+    for name, row in table[table["status"].isin(["stale", "confounded"])].iterrows():
         logger.warning("%s: %s; %s", name, row["detail"], CHECKS[str(name)].fix)

@@ -48,6 +48,8 @@ class Facts:
         (n_obs,) position in `SIDES`, -1 for none.
     by, parts_seen, zero_shot
         What the split holds out, see :func:`shoal.pp.split`. None if that is not known.
+    well_key
+        Column of ``obs`` with the position on the plate; ``None`` if it is not known.
     """
 
     adata: AnnData
@@ -57,6 +59,7 @@ class Facts:
     by: str | None = None
     parts_seen: int | None = None
     zero_shot: bool = False
+    well_key: str | None = None
 
     @cached_property
     def perturbed(self) -> Bools:

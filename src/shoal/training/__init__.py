@@ -4,6 +4,7 @@ from ._batch import SetBatch
 from ._checkpoints import LAST, folder_for, goes_on
 from ._conditions import Conditions, encoded_condition
 from ._fit import FitResult, fit
+from ._graph import GraphTerm
 from ._sampler import SetSampler
 from ._settings import FitSettings
 from ._store import ResidentStore, Store
@@ -14,6 +15,7 @@ __all__ = [
     "Conditions",
     "FitResult",
     "FitSettings",
+    "GraphTerm",
     "ResidentStore",
     "SetBatch",
     "SetSampler",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from ._conditions import Conditions
+    from ._graph import GraphTerm
     from ._store import Store
 
 
@@ -81,6 +82,7 @@ def fit(
     enable_progress_bar: bool | None = None,
     prefix: str = "",
     keep_initial: bool = False,
+    graph: GraphTerm | None = None,
     run: Callable[[L.LightningModule, L.LightningDataModule, dict[str, Any], str | None], object]
     | None = None,
 ) -> FitResult:
@@ -115,6 +117,8 @@ def fit(
         Text before the names of all records, in the history and in what is logged.
     keep_initial
         Whether the result holds the weights that training began with, also after a resumed run.
+    graph
+        What a graph of perturbations adds to the loss.
     run
         Function that trains. Its arguments are the Lightning module, the data module, keyword
         arguments for a Trainer, and the path to resume from. ``None`` uses a plain Trainer.
@@ -144,7 +148,7 @@ def fit(
     done, epochs = (0, 0) if resume is None else read_resumed(Path(resume), fixed)
     conditions, data = store.sampler.conditions, SetData(store, settings, validation)
     held_out = () if data.validation is None else data.validation.names
-    plan = Plan(module, settings, conditions.names, held_out, prefix=prefix)
+    plan = Plan(module, settings, conditions.names, held_out, prefix=prefix, graph=graph)
     for note in conditions.notes(store.sampler.set_size):
         log.warning(note)
 

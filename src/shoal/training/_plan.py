@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from ._batch import SetBatch
+    from ._graph import GraphTerm
     from ._settings import FitSettings
 
 
@@ -39,6 +40,8 @@ class Plan(L.LightningModule):
         Names of the held-out conditions, for messages.
     prefix
         Text before the names of what is logged.
+    graph
+        What a graph of perturbations adds to the loss; recorded as ``"graph"``.
     """
 
     def __init__(
@@ -49,8 +52,10 @@ class Plan(L.LightningModule):
         held_out: tuple[str, ...] = (),
         *,
         prefix: str = "",
+        graph: GraphTerm | None = None,
     ) -> None:
         super().__init__()
+        self.graph = graph
         self.module, self.settings, self.names, self.held_out = module, settings, names, held_out
         self.prefix = prefix
         self.record: dict[str, Tensor] = {}
@@ -64,6 +69,11 @@ class Plan(L.LightningModule):
         )
         with layers_seeded_by(generator):
             entries = self.module.loss(batch, generator)
+        if self.graph is not None:
+            own = generator_of(self.device, self.settings.seed, 2, self.global_step)
+            value = self.graph(self.module, own)
+            loss = entries["loss"] + self.graph.strength * value
+            entries = {**entries, "loss": loss, "graph": value}
         self.record = {f"train_{name}": value.detach() for name, value in entries.items()}
         self._batch = batch
         if (

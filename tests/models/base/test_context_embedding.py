@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 import shoal as sh
-from shoal.models.base._context_embedding import ContextVectors, Placement
+from shoal.models.base._context_vectors import ContextVectors
+from shoal.models.base._placement import Placement
 
 from ...helpers import dense
 

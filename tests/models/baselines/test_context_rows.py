@@ -428,3 +428,41 @@ def test_agreement_is_the_error_of_predictions(rng):
                     slope[s] += delta[i, s] @ delta[i, t], delta[i, s] @ delta[i, s]
     assert agreement.error(weights) == pytest.approx(error)
     np.testing.assert_allclose(agreement.slopes(), np.maximum(slope[:, 0] / slope[:, 1], 0))
+
+
+# -- vectors of contexts ---------------------------------------------------------------------------
+
+
+def placed(adata, name, table):
+    return sh.tl.fit(adata, name, context_embedding=table)
+
+
+def test_distances_are_those_of_the_vectors():
+    adata = sh.ds.simulate(n_perturbations=3, n_genes=40, contexts=3, n_cells=60, rng=0)
+    sh.pp.prepare(adata, normalize="log1p")
+    sh.pp.split(adata, by="context", test=["context3"], zero_shot=True)
+    table = pd.DataFrame({"0": {"context1": 0.0, "context2": 9.0, "context3": 1.0}})
+    model = placed(adata, "nearest_context", table)
+    assert model.vocabulary.contexts == ("context1", "context2", "context3")
+    np.testing.assert_allclose(model._distances(2, model.cells, 2), [1, 64, 0])
+    near = model.predict("P1", context="context3", n_cells=30, rng=0)
+    table.loc["context3"] = 8.0
+    far = placed(adata, "nearest_context", table).predict(
+        "P1", context="context3", n_cells=30, rng=0
+    )
+    assert not np.allclose(dense(near.X), dense(far.X))
+
+
+def test_a_context_without_a_vector_is_refused_until_it_is_added(tmp_path):
+    adata = sh.ds.simulate(n_perturbations=3, n_genes=40, contexts=3, n_cells=60, rng=0)
+    sh.pp.prepare(adata, normalize="log1p")
+    sh.pp.split(adata, by="context", test=["context3"], zero_shot=True)
+    table = pd.DataFrame({"0": {"context1": 0.0, "context2": 9.0, "context3": 1.0}})
+    model = placed(adata, "context_weighted", table.iloc[:2])
+    with pytest.raises(KeyError, match=r"context 'context3' has no vector .*add_contexts"):
+        model.predict("P1", context="context3", n_cells=5)
+    model.add_contexts(table)
+    model.save(tmp_path / "m")
+    again = sh.models.load(tmp_path / "m", adata)
+    made = [m.predict("P1", context="context3", n_cells=5, rng=0).X for m in (model, again)]
+    np.testing.assert_array_equal(*map(dense, made))

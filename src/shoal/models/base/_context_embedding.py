@@ -1,9 +1,8 @@
-"""The vectors of contexts that a model is given, and where they place a context for a network."""
+"""The argument `context_embedding`: which vectors of contexts a call means, and later ones."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,137 +11,18 @@ import pandas as pd
 from ..._keys import CONTEXT_EMBEDDINGS
 from ..._logging import logger
 from ..._validate import some
+from ._context_vectors import ContextVectors
 from ._embedding import numbers_of, table_of
+from ._placement import Placement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
 
-    from ..._typing import Floats
     from ...core._population import Population
 
-ROUNDING = 1e-6  # of the largest singular value
 OWN = "sh.pp.embed_contexts(adata, source='controls') makes vectors of a screen's own control cells"
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where vectors of contexts lie among those of training.
-
-    A network learns how responses depend on the directions in which training contexts differ, and
-    in no other direction. What a vector has outside of them is left out. Of n training contexts
-    there are at most n - 1 such directions, and a linear function of them can be any n numbers.
-
-    A context that lies farther from the centre than all training contexts is moved to the distance
-    of the farthest.
-
-    Attributes
-    ----------
-    centre
-        (D,) mean vector of the training contexts.
-    axes
-        (D, k) orthonormal directions in which they differ, divided by one length, so that the mean
-        square of a coordinate is 1 over training contexts.
-    reach
-        Largest distance of a training context from the centre.
-    """
-
-    centre: Floats
-    axes: Floats
-    reach: float
-
-    @classmethod
-    def of(cls, vectors: Floats) -> Placement:
-        """Return the placement of (n, D) vectors of training contexts."""
-        centre = vectors.mean(axis=0)
-        _, sizes, axes = np.linalg.svd(vectors - centre, full_matrices=False)
-        axes = axes[sizes > ROUNDING * max(float(sizes.max(initial=0)), 1e-12)].T
-        places = (vectors - centre) @ axes
-        unit = float(np.sqrt((places**2).mean())) if places.size else 1.0
-        reach = float(np.linalg.norm(places, axis=1).max(initial=0)) / unit
-        return cls(centre, axes / unit, reach)
-
-    @property
-    def n(self) -> int:
-        """Number of directions."""
-        return int(self.axes.shape[1])
-
-    def __call__(self, vectors: Floats) -> Floats:
-        """Return the (n, k) coordinates of (n, D) vectors."""
-        places = (vectors - self.centre) @ self.axes
-        size = np.linalg.norm(places, axis=1, keepdims=True)
-        return places * np.minimum(1.0, self.reach / np.maximum(size, 1e-12))
-
-
-@dataclass(frozen=True)
-class ContextVectors:
-    """Vectors of contexts by name, as a model was given them.
-
-    Attributes
-    ----------
-    name
-        Name in ``uns["context_embeddings"]``, or ``"table"``.
-    contexts
-        Contexts that have a vector, in the screen of training or not.
-    vectors
-        (n, D) float64 vectors.
-    """
-
-    name: str
-    contexts: tuple[str, ...]
-    vectors: Floats
-
-    @cached_property
-    def _position(self) -> dict[str, int]:
-        return {name: i for i, name in enumerate(self.contexts)}
-
-    def without(self, contexts: Iterable[str]) -> list[str]:
-        """Return those of some contexts that have no vector."""
-        return [name for name in contexts if name and name not in self._position]
-
-    def of(self, contexts: Sequence[str]) -> Floats:
-        """Return the (n, D) vectors of contexts; NaN where there is none."""
-        rows = np.vstack([self.vectors, np.full((1, self.vectors.shape[1]), np.nan)])
-        return np.asarray(rows[[self._position.get(name, -1) for name in contexts]])
-
-    def having(self, table: pd.DataFrame) -> ContextVectors:
-        """Return the vectors with those of further contexts.
-
-        Raises
-        ------
-        ValueError
-            If they have another length, are not finite, or differ from those of known contexts.
-        """
-        values = numbers_of(table, "table", what="context embedding")
-        if values.shape[1] != self.vectors.shape[1]:
-            msg = (
-                f"the vectors of contexts have {values.shape[1]} numbers, and the model was "
-                f"trained on vectors of {self.vectors.shape[1]} ({self.name!r}): embed the new "
-                "contexts as those of training were, sh.pp.embed_contexts(new, like=adata)"
-            )
-            raise ValueError(msg)
-        names = list(map(str, table.index))
-        known = [i for i, name in enumerate(names) if name in self._position]
-        before = self.of([names[i] for i in known])
-        other = [names[i] for i, own in zip(known, before, strict=True) if not near(own, values[i])]
-        if other:
-            msg = (
-                f"the model knows other vectors of {some(other)}, so the table is not on the scale "
-                f"of {self.name!r}: embed new contexts with sh.pp.embed_contexts(new, like=adata)"
-            )
-            raise ValueError(msg)
-        new = [i for i, name in enumerate(names) if name not in self._position]
-        return replace(
-            self,
-            contexts=(*self.contexts, *(names[i] for i in new)),
-            vectors=np.vstack([self.vectors, values[new]]),
-        )
-
-
-def near(one: Floats, other: Floats) -> bool:
-    """Return whether two vectors are equal but for rounding."""
-    return bool(np.allclose(one, other, rtol=1e-4, atol=1e-5))
 
 
 def context_vectors_of(
@@ -221,14 +101,6 @@ def check_takes(model: Any, embedding: str | pd.DataFrame | None) -> None:
             "takes_context_vectors = True"
         )
         raise TypeError(msg)
-
-
-def reason_without_vector(name: str) -> str:
-    """Return why a context without a vector cannot be predicted, and what to do."""
-    return (
-        f"has no vector in the context embedding {name!r}: give it with model.add_contexts(table), "
-        "as sh.pp.embed_contexts(new, like=adata) makes it"
-    )
 
 
 def add_contexts(self: Any, vectors: pd.DataFrame | AnnData) -> None:

@@ -21,10 +21,11 @@ from ...core._screen import as_labels, resolve
 from ...core._view import materialize_view
 from ..post._postprocessing import Moved, Postprocessing
 from ..space._space import fit_space, space_from_dict
-from ..start._start import Controls, at_source
+from ..start._start import Controls, starts_of
 from ._context_embedding import add_contexts, check_takes
 from ._expression import Expression
 from ._given_cells import known_population
+from ._graph_term import graph_term
 from ._learning import learn_vocabulary
 from ._persistence import Stored
 from ._phases import train_in_phases, trained_on
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from ...training import SetSampler, Store
     from ..space._space import Space
     from ..start._start import Start, StartingCells
+    from ._graph_term import Graph
     from ._phases import Share
     from ._requests import PredictionRequest
     from ._sets import RequestedSets
@@ -254,6 +256,9 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         store: Literal["auto", "resident", "streamed"] = "auto",
         refit: bool = True,
         response_share: Share = "auto",
+        graph: Graph | None = None,
+        graph_weight: float = 0.1,
+        graph_loss: Literal["laplacian", "contrastive"] = "laplacian",
         checkpoint_dir: str | Path | None = None,
         resume: str | Path | Literal[True] | None = None,
         logger: Logger | Sequence[Logger] | None = None,
@@ -304,6 +309,12 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
               out cells of trained conditions.
 
             A number sets the share. 1 turns the shrinkage off, and the trial.
+        graph
+            Graph of perturbations, which holds what is learned of linked ones together: a name that
+            :func:`shoal.pp.link` wrote, names and their weights, or a table of edges.
+        graph_weight, graph_loss
+            Factor of its term in the loss, whatever the batch, and its kind: ``"laplacian"`` or
+            ``"contrastive"``, see :doc:`/user_guide/contexts`.
         checkpoint_dir
             Folder of the checkpoints. A temporary one if ``None``, which is kept only if training
             breaks off.
@@ -352,6 +363,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
             callbacks=callbacks,
             enable_progress_bar=enable_progress_bar,
             rng=rng,
+            graph=graph_term(self, graph, graph_weight, graph_loss),
             **settings,
         )
 
@@ -379,18 +391,11 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
     ) -> Moved:
         """Generate cells from where the start strategy lets them start."""
         self._check_trained()
-        everywhere, moved = np.arange(len(request)), None
-        if cross_context and not request.from_source:
-            moved = self.start.elsewhere(request, cells, rng)
-        if moved is None:
-            parts = [at_source(request, cells, everywhere)]
-        else:
-            rest = np.setdiff1d(everywhere, moved.rows)
-            parts = [at_source(request, cells, rest), moved] if len(rest) else [moved]
+        elsewhere = cross_context and not request.from_source
+        parts = starts_of(self.start, request, cells, rng, elsewhere=elsewhere)
         carried = [self._carry(part, request, cells, rng, options) for part in parts]
         order = np.argsort(np.concatenate([part.rows for part in parts]))
-        names = ("values", "start", "measured", "perturbed")
-        return Moved(*(np.concatenate([getattr(c, n) for c in carried])[order] for n in names))
+        return Moved.joined(carried, order)
 
     def _finished(
         self,
@@ -459,13 +464,11 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
     # -- files -------------------------------------------------------------------------------------
 
     def _entry(self) -> dict[str, Any]:
+        own = ("seed", "response_share", "refitted", "config")
         return {
             "trained": bool(self.is_trained_),
-            "seed": self.seed,
-            "response_share": self.response_share,
-            "refitted": self.refitted,
+            **{name: getattr(self, name) for name in own},
             "setup": dict(self.registry_["setup_args"]),
-            "config": self.config,
             "vocabulary": self.vocabulary.to_dict(),
             "expression": self.expression.to_dict(),
             "space": self.space.to_dict(),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ..._typing import Ints
     from ...core._population import Population
-    from ...training import Conditions, FitResult, Store
+    from ...training import Conditions, FitResult, GraphTerm, Store
     from ..space._space import Space
     from ._vocabulary import Vocabulary
 
@@ -85,6 +85,7 @@ def train_from(
     callbacks: Sequence[Callback] = (),
     enable_progress_bar: bool | None = None,
     phase: Phase | None = None,
+    graph: GraphTerm | None = None,
     **settings: Any,
 ) -> FitResult:
     """Train the network of a model on the sets of a store, whatever they hold.
@@ -107,6 +108,8 @@ def train_from(
         As of `PerturbationModel.train`.
     phase
         What sets one of two trainings of a model apart; ``None`` for a training by itself.
+    graph
+        What a graph of perturbations adds to the loss.
     **settings
         As of `PerturbationModel.train`.
 
@@ -147,6 +150,7 @@ def train_from(
             enable_progress_bar=enable_progress_bar,
             prefix=phase.prefix,
             keep_initial=phase.keep_initial,
+            graph=graph,
         )
     except KeyboardInterrupt:
         model.is_trained_ = True  # the weights there are can be used

@@ -13,8 +13,9 @@ from ..._logging import logger
 from ..._validate import near, some
 from ...core._gene_names import GeneNames
 from ...core._screen import Screen
-from ._context_embedding import ContextVectors, Placement, reason_without_vector
+from ._context_vectors import ContextVectors
 from ._embedding import ONE_HOT
+from ._placement import Placement
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -169,7 +170,10 @@ class Vocabulary:
         """
         if self.context_vectors is None:
             return {}
-        why = reason_without_vector(self.context_vectors.name)
+        why = (
+            f"has no vector in the context embedding {self.context_vectors.name!r}: give it with "
+            "model.add_contexts(table), as sh.pp.embed_contexts(new, like=adata) makes it"
+        )
         return dict.fromkeys(self.context_vectors.without(contexts), why)
 
     @cached_property

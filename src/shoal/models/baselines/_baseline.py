@@ -66,12 +66,17 @@ class Baseline(Predictor, Stored):
         adata: AnnData | Population,
         *,
         embedding: str | pd.DataFrame | None = None,
+        context_embedding: str | pd.DataFrame | None = None,
         **params: Any,
     ) -> None:
         cells = adata if isinstance(adata, Population) else self._read(adata)
         self.cells = cells
         self.vocabulary = learn_vocabulary(
-            cells, layer=cells.layer, use_rep=cells.use_rep, embedding=embedding
+            cells,
+            layer=cells.layer,
+            use_rep=cells.use_rep,
+            embedding=embedding,
+            context_embedding=context_embedding,
         )
         self.expression = Expression.of_training(cells)
         self.params = params

@@ -6,15 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..._validate import flag
+from ..base._context_embedding import add_contexts
+from ..base._requests import in_words
 from ._context_agreement import normalised
+from ._context_places import Places
 from ._context_shift import ContextShift
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
     from numpy.typing import NDArray
 
     from ..._typing import Floats, Ints
+    from ...core._population import Population
     from ._context_agreement import Agreement
-    from ._context_places import Places
 
 # Widths of the kernel to choose from, in units of the median distance of contexts with responses.
 WIDTHS = (*(2.0 ** np.arange(-5, 5)).tolist(), np.inf)
@@ -22,7 +28,51 @@ WIDTHS = (*(2.0 ** np.arange(-5, 5)).tolist(), np.inf)
 ROUNDING = 1e-9  # of squared errors, in units of the squares of the responses
 
 
-class NearestContext(ContextShift):
+class ByDistance(ContextShift):
+    """Responses of contexts that count by their distance, of control cells or of given vectors.
+
+    Parameters
+    ----------
+    adata
+        Screen.
+    shrink
+        Whether responses are shrunk by their noise, towards the mean response.
+    context_embedding
+        Vectors of contexts, whose distances are taken; those of mean control cells if ``None``.
+    """
+
+    def __init__(
+        self,
+        adata: AnnData | Population,
+        *,
+        shrink: bool = True,
+        context_embedding: str | pd.DataFrame | None = None,
+    ):
+        flag(shrink, name="shrink")
+        self._start(adata, shrink=bool(shrink), context_embedding=context_embedding)
+
+    add_contexts = add_contexts  # in a file of its own
+
+    def _places_of(self, cells: Population) -> Places:
+        known = self.vocabulary.context_vectors
+        if known is None:
+            return super()._places_of(cells)
+        vectors = known.of(self.vocabulary.contexts)
+        there = np.isfinite(vectors).all(axis=1)
+        return Places(np.where(there[:, None], vectors, 0.0), np.where(there, 0.0, np.nan))
+
+    def _distances(self, context: int, cells: Population, known: int) -> Floats:
+        given = self.vocabulary.context_vectors
+        if given is None or context < 0:
+            return super()._distances(context, cells, known)
+        name = cells.contexts[context]
+        lost = self.vocabulary.contexts_without_vector([name])
+        if lost:
+            raise KeyError(in_words({f"context {name!r}": lost[name]}))
+        return self.places.squared_distances(given.of([name])[0], 0.0)
+
+
+class NearestContext(ByDistance):
     """Control cells plus the perturbation's response in the context with the nearest controls.
 
     The distance of two contexts is that of their mean control cells, squared and without what noise
@@ -45,6 +95,9 @@ class NearestContext(ContextShift):
         Screen.
     shrink
         Whether responses are shrunk by their noise, towards the mean response.
+    context_embedding
+        Vectors of contexts (a name that :func:`shoal.pp.embed_contexts` wrote, or a table), whose
+        distances are then taken instead of those of mean control cells.
 
     Examples
     --------
@@ -63,7 +116,7 @@ class NearestContext(ContextShift):
         return normalised(n * (_beyond(n, distance) <= 0))
 
 
-class ContextWeighted(ContextShift):
+class ContextWeighted(ByDistance):
     r"""Control cells plus the mean of the perturbation's responses, near contexts counting more.
 
     The response in a training context s counts as
@@ -89,6 +142,9 @@ class ContextWeighted(ContextShift):
         Screen.
     shrink
         Whether responses are shrunk by their noise, towards the mean response.
+    context_embedding
+        Vectors of contexts (a name that :func:`shoal.pp.embed_contexts` wrote, or a table), whose
+        distances are then taken instead of those of mean control cells.
 
     Examples
     --------

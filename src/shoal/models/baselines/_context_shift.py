@@ -51,10 +51,18 @@ class ContextShift(ShiftBaseline):
     def _fit(self, cells: Population) -> dict[str, NDArray[Any]]:
         refuse_no_contexts(self.name, cells)
         arrays, n_contexts = super()._fit(cells), len(self.vocabulary.contexts)
-        pool = keep(cells, cells.train_control, self.vocabulary, max_cells=MAX_CELLS)
-        places = Places.of(pool, n_contexts, len(self.vocabulary.features))
+        places = self._places_of(cells)
         learned = self._learn(Agreement.of(deltas_of(arrays), n_contexts), places)
         return arrays | {"place_mean": places.mean, "place_noise": places.noise} | learned
+
+    def _places_of(self, cells: Population) -> Places:
+        """Return where the contexts of training lie: at the means of their control cells."""
+        pool = keep(cells, cells.train_control, self.vocabulary, max_cells=MAX_CELLS)
+        return Places.of(pool, len(self.vocabulary.contexts), len(self.vocabulary.features))
+
+    def _distances(self, context: int, cells: Population, known: int) -> Floats:
+        """Return the (K,) squared distances of the training contexts from one of some cells."""
+        return self.places.from_context(context, cells, known)
 
     def _learn(self, agreement: Agreement, places: Places) -> dict[str, NDArray[Any]]:
         """Return what is learned from how training contexts predict one another."""
@@ -107,7 +115,7 @@ class ContextShift(ShiftBaseline):
         known = recode(request.context, cells.contexts, self.vocabulary.contexts)
         code, places = grouped(context=request.context, known=known, dose=request.dose)
         for there, place in zip(members(code), places.itertuples(index=False), strict=True):
-            distance = self.places.from_context(int(place.context), cells, int(place.known))
+            distance = self._distances(int(place.context), cells, int(place.known))
             shares = self._shares(int(place.known), distance, float(place.dose))
             which, position = np.unique(request.perturbation[there], return_inverse=True)
             responses = responses_of(self.deltas, shares, self.noise)

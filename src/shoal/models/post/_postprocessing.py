@@ -15,6 +15,8 @@ from ._nonnegative import make_nonnegative
 from ._zero_fraction import match_zero_fraction
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from ..._typing import Bools, Floats, Ints
@@ -46,6 +48,12 @@ class Moved:
     start: Values
     measured: Values | None = None
     perturbed: Bools | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[Moved], order: Ints) -> Moved:
+        """Return several populations as one, rows in an order; all with all four attributes."""
+        names = ("values", "start", "measured", "perturbed")
+        return cls(*(np.concatenate([getattr(part, n) for part in parts])[order] for n in names))
 
 
 @dataclass(frozen=True)

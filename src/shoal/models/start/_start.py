@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from ..._typing import Ints
@@ -82,3 +83,28 @@ def at_source(request: PredictionRequest, cells: Population, rows: Ints) -> Star
     """Return the control cells of some rows of a request as starting cells."""
     values = cells.values(request.source[rows])
     return StartingCells(rows=rows, values=values, measured=values, perturbed=False)
+
+
+def starts_of(
+    start: Start,
+    request: PredictionRequest,
+    cells: Population,
+    rng: np.random.Generator,
+    *,
+    elsewhere: bool,
+) -> list[StartingCells]:
+    """Return the starting cells of all rows of a request, those at control cells first.
+
+    Parameters
+    ----------
+    start, request, cells, rng
+        As of `Start.elsewhere`.
+    elsewhere
+        Whether rows may start anywhere but at their control cells.
+    """
+    everywhere = np.arange(len(request))
+    moved = start.elsewhere(request, cells, rng) if elsewhere else None
+    if moved is None:
+        return [at_source(request, cells, everywhere)]
+    rest = np.setdiff1d(everywhere, moved.rows)
+    return [at_source(request, cells, rest), moved] if len(rest) else [moved]
