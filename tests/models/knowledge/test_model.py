@@ -14,7 +14,7 @@ pytest.importorskip("torch", reason="networks need the extra 'models'")
 pytest.importorskip("scvi", reason="networks need the extra 'models'")
 
 FEW = {"accelerator": "cpu", "enable_progress_bar": False, "response_share": 1.0}
-SMALL = {"n_latent": 20, "n_representation": 16, "width": 32}
+SMALL = {"n_latent": 20}
 
 
 def lines(n_lines=4, n=12, wells=4, d=30, noise=0.6, seed=0):
@@ -72,7 +72,7 @@ def test_perturbations_are_found_in_a_new_line(screen, model):
     adata = screen.copy()
     model.represent(adata)
     found = adata.obsm["X_knowledge"]
-    assert found.shape == (adata.n_obs, 16)
+    assert found.shape == (adata.n_obs, 64)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-4)
     label = adata.obs["perturbation"].to_numpy(str)
     train = ((adata.obs["split"] == "train") & (label != "control")).to_numpy()
