@@ -54,7 +54,9 @@ def simulated(*, seed: int, planted: bool = True) -> Simulated:
     n, shared = BLOCKS * PER_BLOCK, 0.8 if planted else 0.0
     block = np.repeat(np.arange(BLOCKS), PER_BLOCK)
     own = rng.normal(size=(n, LATENT))
-    property_ = np.sqrt(shared) * rng.normal(size=(BLOCKS, LATENT))[block] + np.sqrt(1 - shared) * own
+    property_ = (
+        np.sqrt(shared) * rng.normal(size=(BLOCKS, LATENT))[block] + np.sqrt(1 - shared) * own
+    )
     lines = rng.uniform(-1, 1, size=(LINES + 1, 2)) * np.sqrt(3)  # of variance 1
     angle = rng.uniform(0, 2 * np.pi)
     lines[-1] = 1.2 * np.cos(angle), 1.2 * np.sin(angle)  # among the others, not in their middle
@@ -119,27 +121,21 @@ def cellhealth() -> ad.AnnData:
     logit = np.log(share) - np.log1p(-share)
     for plate in adata.obs["plate"].unique():
         rows = (adata.obs["plate"] == plate).to_numpy()
-        logit[rows] -= logit[rows & (adata.obs["perturbation"] == "control").to_numpy()].mean(axis=0)
+        logit[rows] -= logit[rows & (adata.obs["perturbation"] == "control").to_numpy()].mean(
+            axis=0
+        )
     adata.X = logit.astype(np.float32)
     return adata
 
 
-def walked(edges: pd.DataFrame, names: list[str], screened: list[str], stay: float = 0.5) -> pd.DataFrame:
-    """Return a vector for each of `names`: where a walk on the graph from it ends, among `screened`.
-
-    At each step the walk stays where it is with probability `stay`. A perturbation that was screened
-    is mostly itself; one that was not is a mean of its neighbours.
-    """
-    every = sorted({*names, *edges["source"], *edges["target"]})
-    at = {name: i for i, name in enumerate(every)}
-    weight = np.zeros((len(every), len(every)))
-    i, j = edges["source"].map(at), edges["target"].map(at)
-    weight[i, j] = weight[j, i] = edges["weight"]
-    step = weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-12)
-    end = stay * np.linalg.inv(np.eye(len(every)) - (1 - stay) * step)
-    table = pd.DataFrame(end, index=every, columns=every).loc[names, screened]
-    size = np.linalg.norm(table, axis=1, keepdims=True)
-    return table / np.where(size > 0, size, 1)
+def propagated(
+    adata: ad.AnnData, edges: pd.DataFrame, names: list[str], screened: list[str]
+) -> pd.DataFrame:
+    """Return a vector for each of `names`: of its own, half carried along the graph; of its neighbours where it was not screened."""
+    own = pd.DataFrame(np.eye(len(screened)), index=screened)
+    options = {"source": own, "graph": edges, "smoothing": 0.5, "names": names}
+    sh.pp.embed(adata, method="propagated", key_added="propagated", **options)
+    return adata.uns["perturbation_embeddings"]["propagated"].loc[names]
 
 
 def renamed(edges: pd.DataFrame, names: list[str], rng: np.random.Generator) -> pd.DataFrame:
