@@ -99,6 +99,7 @@ CALLS = {
         a, **{"model": sh.tl.fit(a, "mean_shift"), "key_added": "twins"} | k
     ),
     "tl.report": lambda a, **k: sh.tl.report(a, **{"out": "/nowhere/report.html"} | k),
+    "tl.retrieve": lambda a, **k: sh.tl.retrieve(a, **{"use_rep": "X_pca", "n_perms": 9} | k),
     "pl.calibration": lambda a, **k: sh.pl.calibration(a, **k),
     "pl.coherence": lambda a, **k: sh.pl.coherence(a, **k),
     "pl.coherence_null": lambda a, **k: sh.pl.coherence_null(a, **k),
