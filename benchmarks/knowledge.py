@@ -198,7 +198,10 @@ def density_rows(seed: int, steps: int) -> pd.DataFrame:
         vectors = own.uns["context_embeddings"]["controls"]
         rng = np.random.default_rng((seed, lines.index(line)))
         told = variants(own, edges, vectors, PATH, PATH, rng)
-        models = {name: fitted(own, o, seed=seed, steps=steps) for name, o in told.items()}
+        models = {
+            name: fitted(own, o, seed=seed, steps=steps, response_share=1.0)
+            for name, o in told.items()
+        }
         models |= rivals(own, vectors, RIVALS)
         parts += density_scores(own, models, line, rng)
         print(line, flush=True)

@@ -38,8 +38,9 @@ def represent(
 ) -> None:
     """Write the representation of every profile.
 
-    A profile is seen relative to the mean of the control profiles of its context and batch, so a
-    new line needs controls. Labels of perturbations are not read.
+    A profile is seen relative to the mean of its matched control profiles: those of its context and
+    batch, or of its context where these are fewer than 10. So a new line needs controls. Labels of
+    perturbations are not read.
 
     Parameters
     ----------
