@@ -43,7 +43,7 @@ LEAST = 100  # perturbed cells of a context that is held out
 # -- real screens ----------------------------------------------------------------------------------
 
 
-def real_screen(data: str, seed: int, folder: Path) -> tuple[ad.AnnData, str]:
+def real_screen(data: str, seed: int, folder: Path, comps: int | None) -> tuple[ad.AnnData, str]:
     """Return a screen with one context held out and vectors of all of them."""
     task = _screens.Task(data, "context", seed, (), None, folder)
     adata = _screens.raw(task)
@@ -54,7 +54,7 @@ def real_screen(data: str, seed: int, folder: Path) -> tuple[ad.AnnData, str]:
     held = able[seed % len(able)]
     sh.pp.split(adata, by="context", test=[held], zero_shot=True, rng=seed)
     sh.pp.prepare(adata, overwrite=True, **_screens.preparation(task))
-    sh.pp.embed_contexts(adata)
+    sh.pp.embed_contexts(adata, **({} if comps is None else {"n_comps": comps}))
     return adata, held
 
 
@@ -62,11 +62,13 @@ def real(given: argparse.Namespace) -> None:
     rows = []
     for data in given.data:
         for seed in given.seeds:
-            adata, held = real_screen(data, seed, given.folder)
+            adata, held = real_screen(data, seed, given.folder, given.comps)
             test = exam(adata, seed=seed)
             place = {"data": data, "seed": seed, "held out": held}
             found = {("floor", ""): test.floor(), ("control copy", ""): test.control_copy()}
             for name, told in contenders(given.models):
+                if given.told and (told or "names") != given.told:
+                    continue
                 options: dict[str, Any] = {"context_embedding": "controls"} if told else {}
                 if name in names("network"):
                     options["max_steps"] = given.steps
@@ -178,7 +180,7 @@ def simulated(given: argparse.Namespace) -> None:
             for what, table in told.items():
                 options: dict[str, Any] = {} if table is None else {"context_embedding": table}
                 if name in names("network"):
-                    options |= {"max_steps": given.steps}
+                    options["max_steps"] = given.steps
                 model = sh.tl.fit(adata, name, rng=seed, **options)
                 for line, error in errors(model, adata, truth, seed):
                     rows.append(
@@ -222,6 +224,8 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=[*RIVALS, *names("network")])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--comps", type=int, help="most components of vectors of real contexts")
+    parser.add_argument("--told", choices=["names", "vectors"], help="of real screens, one of them")
     parser.add_argument("--null", action="store_true")
     parser.add_argument("--folder", type=Path, default=_screens.FOLDER)
     given = parser.parse_args()

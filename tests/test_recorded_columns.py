@@ -22,11 +22,14 @@ def export(adata, **named):
         sh.tl.export_vcc(adata, out=Path(folder) / "counts.h5ad", context="c1", **named)
 
 
+EDGES = pd.DataFrame({"source": ["y+z"], "target": ["w"]})
 CALLS = {
+    "pp.embed_contexts": lambda a, **p: sh.pp.embed_contexts(a, **p),
     "pp.filter": lambda a, **p: sh.pp.filter(a, **p, min_cells=5),
     "pp.prepare": lambda a, **p: sh.pp.prepare(a, **p, n_comps=4),
     "pp.split": lambda a, **p: sh.pp.split(a, **p, by="context", test=["c1"]),
     "pp.embed": lambda a, **p: sh.pp.embed(a, **p, method="effects"),
+    "pp.link": lambda a, **p: sh.pp.link(a, **p, names="w", source=EDGES),
     "tl.coherence": lambda a, **p: sh.tl.coherence(a, **p, use_rep="X"),
     "tl.coherence_null": lambda a, **p: sh.tl.coherence_null(a, **p, n_cells=[20], n_draws=5),
     "tl.distance": lambda a, **p: sh.tl.distance(a, **p),

@@ -27,13 +27,10 @@ if TYPE_CHECKING:
 
     from ._screen import Screen
 
-RESERVED = (SCREEN, SPLIT, EMBEDDINGS, EMBEDDINGS_INFO, PREDICTIONS, "X", "_index", ".", "..")
-RESERVED += (
-    CONTEXT_EMBEDDINGS,
-    CONTEXT_EMBEDDINGS_INFO,
-    CONTEXT_EMBEDDING_FITS,
-    GRAPHS,
-    GRAPHS_INFO,
+RESERVED = (
+    *(SCREEN, SPLIT, EMBEDDINGS, EMBEDDINGS_INFO, PREDICTIONS, "X", "_index", ".", ".."),
+    *(CONTEXT_EMBEDDINGS, CONTEXT_EMBEDDINGS_INFO, CONTEXT_EMBEDDING_FITS),
+    *(GRAPHS, GRAPHS_INFO),
 )
 MEANINGS = ("perturbation_key", "context_key", "batch_key", "dose_key", "guide_key")
 

@@ -68,7 +68,7 @@ def checked_edges(edges: pd.DataFrame, *, negative: Negative = "raise") -> pd.Da
     keep = (weight > 0) & (names[:, 0] != names[:, 1])
     pairs = pd.DataFrame(np.sort(names[keep], axis=1), columns=list(ENDS), dtype=object)
     pairs["weight"] = weight[keep]
-    single = pairs.groupby(list(ENDS), as_index=False, sort=True)["weight"].max()
+    single = pairs.groupby(list(ENDS), sort=True)[["weight"]].max().reset_index()
     if len(single) < len(pairs):
         logger.info(
             "%d of %d edges are there more than once, in one direction or both; the largest weight "
@@ -105,7 +105,7 @@ def adjacency(edges: pd.DataFrame, names: Sequence[str]) -> Any:
         n names, each once.
     """
     place = pd.Index(names)
-    a, b = (place.get_indexer(edges[end].astype(str)) for end in ENDS)
+    a, b = (place.get_indexer(pd.Index(edges[end].astype(str))) for end in ENDS)
     there = (a >= 0) & (b >= 0)
     half = sparse.csr_array(
         (edges["weight"].to_numpy(dtype=np.float64)[there], (a[there], b[there])),

@@ -136,9 +136,8 @@ class CodeEncoder(nn.Module):
 class PlaceEncoder(nn.Module):
     """A linear function of the coordinates of a context, in place of a learned vector for each.
 
-    It starts near 0, as the vectors of :class:`CodeEncoder` do. Of n contexts of training with
-    n - 1 coordinates it can learn any n vectors. A context without coordinates has the vector
-    `unknown`, which is also used where the context is dropped out.
+    It starts near 0, as the vectors of :class:`CodeEncoder` do. A context without coordinates has
+    the vector `unknown`, which is also used where the context is dropped out.
 
     Parameters
     ----------

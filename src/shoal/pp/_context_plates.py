@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+from scipy.special import fdtrc
 
 from ..core._codes import members
 from ..metrics._cells import densify
@@ -39,7 +39,7 @@ def plates_not_lines(cells: Population) -> str:
         f, between, within = nested_f(means, context)
     else:
         f, between, within = crossed_f(means, context, batch)
-    if within < 1 or f > stats.f.ppf(1 - LEVEL, between, within):
+    if within < 1 or fdtrc(between, within, f) < LEVEL:
         return ""
     return (
         f"the control cells of contexts differ no more than those of batches "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,11 +12,9 @@ from .._keys import EMBEDDINGS, EMBEDDINGS_INFO
 from .._logging import logger
 from .._threads import one_thread
 from .._validate import between, get_adata, listed, one_of, whole
-from ..core._claims import check_name, claim
-from ..core._results import write_table
+from ..core._named import claim_named, write_named
 from ..core._screen import labels, resolve
 from ..core._screen_checks import nothing_perturbed
-from ..core._slots import written
 from ..core._view import check_writable
 from ._embed_checks import keys_of, refuse_missing, target_column, warn_identical
 from ._embed_methods import CHEMISTRY, METHODS, check_arguments
@@ -26,7 +23,7 @@ from ._embed_source import Source, describe
 from ._split_fits import known, smiles_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from mudata import MuData
@@ -34,7 +31,7 @@ if TYPE_CHECKING:
     from ..core._screen import Labels, Screen
     from ._embed_source import Vectors
 
-SCHEMA = "perturbation_embeddings_info/1"
+RECORD = {"info": EMBEDDINGS_INFO, "schema": "perturbation_embeddings_info/1"}
 MOST_COLUMNS = 4000  # an h5ad file lists the columns of a table in one attribute of at most 64 kB
 
 
@@ -219,7 +216,15 @@ def embed(
         if value is not None:
             whole(value, name=name)
     screen = resolve(adata, perturbation_key, control=control)
-    key = _claimed(adata, method if key_added is None else key_added, screen, overwrite=overwrite)
+    key = claim_named(
+        adata,
+        method if key_added is None else key_added,
+        slots=[EMBEDDINGS],
+        call="sh.pp.embed",
+        screen=screen,
+        overwrite=overwrite,
+        **RECORD,
+    )
     labelled = labels(adata, screen)
 
     perturbations = singles(screen, labelled, names)
@@ -261,7 +266,9 @@ def embed(
         "n_perturbations": len(table),
         "n_missing": len(perturbations) - len(table),
     }
-    _write(adata, key, table, row, screen, smiles)
+    drugs = pd.Series({**smiles_of(adata), **smiles}, dtype=object)
+    more = {"molecules": drugs.rename_axis("perturbation").to_frame("smiles")} if len(drugs) else {}
+    write_named(adata, key, {EMBEDDINGS: table}, row, screen=screen, **RECORD, **more)
     logger.info("%r: %d perturbations in %d dimensions", key, len(table), table.shape[1])
 
 
@@ -289,25 +296,6 @@ def _smiles_of(adata: AnnData, perturbation_key: str | None, control: Any, targe
     return target_column(adata, screen, labelled, targets)
 
 
-def _claimed(adata: AnnData, key: str, screen: Screen, *, overwrite: bool) -> str:
-    """Return the name of an embedding, if it is free or was written by `embed`."""
-    key = check_name(adata, key, screen=screen)
-    ours = written(adata, EMBEDDINGS_INFO, [SCHEMA])
-    ours_named = adata.uns[EMBEDDINGS_INFO]["table"].index if ours else ()
-    held = adata.uns.get(EMBEDDINGS)
-    slots = [] if ours else [f"uns/{EMBEDDINGS_INFO}"]
-    if held is not None and not isinstance(held, Mapping):
-        slots.append(f"uns/{EMBEDDINGS}")
-    claim(adata, slots, overwrite=overwrite, rename="rename it")
-    if isinstance(held, Mapping) and key in held and key not in ours_named and not overwrite:
-        msg = (
-            f"adata.uns[{EMBEDDINGS!r}][{key!r}] was not written by sh.pp.embed: choose another "
-            "key_added, or replace it with overwrite=True"
-        )
-        raise ValueError(msg)
-    return key
-
-
 def _by_name(vectors: Vectors, key_of: Mapping[str, str]) -> pd.DataFrame:
     """Return the table by perturbation, with numbered columns."""
     held = [name for name, key in key_of.items() if key in vectors.values.index]
@@ -315,37 +303,4 @@ def _by_name(vectors: Vectors, key_of: Mapping[str, str]) -> pd.DataFrame:
     columns = pd.Index([str(i) for i in range(values.shape[1])], dtype=object)
     return pd.DataFrame(
         values, index=pd.Index(held, dtype=object, name="perturbation"), columns=columns
-    )
-
-
-def _write(
-    adata: AnnData,
-    key: str,
-    table: pd.DataFrame,
-    row: dict[str, Any],
-    screen: Screen,
-    smiles: Mapping[str, str],
-) -> None:
-    """Write the embedding and its row.
-
-    Rows of embeddings that are gone are dropped. What is known of drugs stays.
-    """
-    held = adata.uns.get(EMBEDDINGS)
-    stored = {**(held if isinstance(held, Mapping) else {}), key: table}
-    rows = {}
-    if written(adata, EMBEDDINGS_INFO, [SCHEMA]):
-        before = adata.uns[EMBEDDINGS_INFO]["table"].to_dict("index")
-        rows = {k: v for k, v in before.items() if k in stored}
-    params = screen.params()
-    about = pd.DataFrame.from_dict({**rows, key: row}, orient="index")
-    drugs = pd.Series({**smiles_of(adata), **smiles}, dtype=object)
-    more = {"molecules": drugs.rename_axis("perturbation").to_frame("smiles")} if len(drugs) else {}
-    write_table(
-        adata,
-        EMBEDDINGS_INFO,
-        about,
-        schema=SCHEMA,
-        params=params,
-        slots={f"uns/{EMBEDDINGS}": stored},
-        **more,
     )

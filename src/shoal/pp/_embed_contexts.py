@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 from anndata import AnnData
 
 from .._docs import shared
@@ -15,11 +13,9 @@ from .._keys import CONTEXT_EMBEDDING_FITS, CONTEXT_EMBEDDINGS, CONTEXT_EMBEDDIN
 from .._logging import logger
 from .._threads import one_thread
 from .._validate import get_adata, key_in, listed, one_of, whole
-from ..core._claims import check_name, claim
+from ..core._named import claim_named, write_named
 from ..core._population import population
-from ..core._results import write_table
 from ..core._screen import resolve
-from ..core._slots import written
 from ..core._view import check_writable
 from ._context_checks import checked_aliases, refuse_missing, trained_contexts
 from ._context_plates import plates_not_lines
@@ -28,14 +24,13 @@ from ._context_sources import CONTROLS, profiles_of
 from ._embed_source import Source, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    import pandas as pd
     from mudata import MuData
 
-    from ..core._screen import Screen
 
-SCHEMA = "context_embeddings_info/1"
-HELD = {CONTEXT_EMBEDDINGS: "vectors", CONTEXT_EMBEDDING_FITS: "how they are made"}
+RECORD = {"info": CONTEXT_EMBEDDINGS_INFO, "schema": "context_embeddings_info/1"}
 
 
 @one_thread()
@@ -173,7 +168,15 @@ def embed_contexts(
             "context_key=...)"
         )
         raise ValueError(msg)
-    key = _claimed(adata, kind if key_added is None else key_added, screen, overwrite=overwrite)
+    key = claim_named(
+        adata,
+        kind if key_added is None else key_added,
+        slots=[CONTEXT_EMBEDDINGS, CONTEXT_EMBEDDING_FITS],
+        call="sh.pp.embed_contexts",
+        screen=screen,
+        overwrite=overwrite,
+        **RECORD,
+    )
     cells = population(adata, screen, layer=layer, use_rep=use_rep)
     trained = trained_contexts(cells) if like is None else []
     request = ContextRequest(
@@ -202,7 +205,8 @@ def embed_contexts(
         "n_contexts": len(table),
         "n_missing": len(profiles.absent),
     }
-    _write(adata, key, table, fit, row, screen)
+    made = {CONTEXT_EMBEDDINGS: table, CONTEXT_EMBEDDING_FITS: fit}
+    write_named(adata, key, made, row, screen=screen, **RECORD)
     logger.info("%r: %d contexts in %d dimensions", key, len(table), table.shape[1])
 
 
@@ -236,53 +240,3 @@ def _fit_of(like: AnnData, key: str) -> pd.DataFrame:
     )
     found: pd.DataFrame = fits[key]
     return found
-
-
-def _claimed(adata: AnnData, key: Any, screen: Screen, *, overwrite: bool) -> str:
-    """Return the name of an embedding, if it is free or was written by `embed_contexts`."""
-    key = check_name(adata, key, screen=screen)
-    ours = written(adata, CONTEXT_EMBEDDINGS_INFO, [SCHEMA])
-    slots = [] if ours else [f"uns/{CONTEXT_EMBEDDINGS_INFO}"]
-    slots += [
-        f"uns/{slot}"
-        for slot in HELD
-        if slot in adata.uns and not isinstance(adata.uns[slot], Mapping)
-    ]
-    claim(adata, slots, overwrite=overwrite, rename="rename it")
-    known = adata.uns[CONTEXT_EMBEDDINGS_INFO]["table"].index if ours else ()
-    if key in adata.uns.get(CONTEXT_EMBEDDINGS, {}) and key not in known and not overwrite:
-        msg = (
-            f"adata.uns[{CONTEXT_EMBEDDINGS!r}][{key!r}] was not written by sh.pp.embed_contexts: "
-            "choose another key_added, or replace it with overwrite=True"
-        )
-        raise ValueError(msg)
-    return key
-
-
-def _write(
-    adata: AnnData,
-    key: str,
-    table: pd.DataFrame,
-    fit: pd.DataFrame,
-    row: dict[str, Any],
-    screen: Screen,
-) -> None:
-    """Write the embedding, how it is made, and its row; rows of embeddings that are gone go."""
-    new = {CONTEXT_EMBEDDINGS: table, CONTEXT_EMBEDDING_FITS: fit}
-    slots = {}
-    for slot, value in new.items():
-        held = adata.uns.get(slot)
-        slots[f"uns/{slot}"] = {**(held if isinstance(held, Mapping) else {}), key: value}
-    rows = {}
-    if written(adata, CONTEXT_EMBEDDINGS_INFO, [SCHEMA]):
-        before = adata.uns[CONTEXT_EMBEDDINGS_INFO]["table"].to_dict("index")
-        rows = {k: v for k, v in before.items() if k in slots[f"uns/{CONTEXT_EMBEDDINGS}"]}
-    about = pd.DataFrame.from_dict({**rows, key: row}, orient="index")
-    write_table(
-        adata,
-        CONTEXT_EMBEDDINGS_INFO,
-        about,
-        schema=SCHEMA,
-        params=screen.params(),
-        slots=slots,
-    )

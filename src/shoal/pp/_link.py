@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
-from scipy.spatial.distance import cdist
 
 from .._docs import shared
 from .._keys import EMBEDDINGS, EMBEDDINGS_INFO, GRAPHS, GRAPHS_INFO
 from .._logging import logger
 from .._threads import one_thread
-from .._validate import file_key, get_adata, key_in, some, whole
-from ..core._claims import claim
+from .._validate import get_adata, key_in, some, whole
 from ..core._graph import checked_edges
-from ..core._results import write_table
+from ..core._named import claim_named, write_named
 from ..core._screen import labels, resolve
-from ..core._slots import written
 from ..core._view import check_writable
 from ._embed import singles
 from ._embed_checks import keys_of
-from ._embed_network import read_edges
 from ._embed_source import Source, describe
+from ._link_edges import between, edges_of, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from mudata import MuData
 
-    from .._typing import Floats
     from ..core._graph import Negative
-    from ..core._screen import Screen
 
-SCHEMA = "perturbation_graphs_info/1"
+RECORD = {"info": GRAPHS_INFO, "schema": "perturbation_graphs_info/1"}
 
 
 @one_thread()
@@ -133,13 +126,21 @@ def link(
         msg = "give either source=, edges between names, or embedding=, the name of an embedding"
         raise ValueError(msg)
     screen = resolve(adata, perturbation_key, control=control)
-    key = _claimed(adata, key_added or embedding or "network", overwrite=overwrite)
+    key = claim_named(
+        adata,
+        (embedding or "network") if key_added is None else key_added,
+        slots=[GRAPHS],
+        call="sh.pp.link",
+        screen=screen,
+        overwrite=overwrite,
+        **RECORD,
+    )
     labelled = labels(adata, screen)
     perturbations = singles(screen, labelled, names)
     transductive = False
     if embedding is None:
         key_of = keys_of(adata, screen, labelled, perturbations, targets)
-        edges = _between(checked_edges(_edges_of(source), negative=negative), key_of)
+        edges = between(checked_edges(edges_of(source), negative=negative), key_of)
     else:
         table, transductive = _vectors_of(adata, embedding)
         held = [name for name in perturbations if name in table.index]
@@ -170,52 +171,8 @@ def link(
         "n_isolated": len(alone),
         "transductive": transductive,
     }
-    _write(adata, key, edges, row, screen)
+    write_named(adata, key, {GRAPHS: edges}, row, screen=screen, **RECORD)
     logger.info("%r: %d edges between %d perturbations", key, len(edges), len(linked))
-
-
-def nearest(table: pd.DataFrame, k: int) -> pd.DataFrame:
-    """Return edges of each row with its k nearest ones, by the cosine; only cosines above 0."""
-    values = table.to_numpy(dtype=np.float64)
-    cosine = np.nan_to_num(1.0 - cdist(values, values, "cosine"))
-    np.fill_diagonal(cosine, -np.inf)
-    k = min(k, len(table) - 1)
-    best = np.argsort(-cosine, axis=1, kind="stable")[:, :k] if k > 0 else np.empty((0, 0), int)
-    rows = np.repeat(np.arange(len(table)), k)[: best.size]
-    names = table.index.to_numpy(dtype=object)
-    weight: Floats = cosine[rows, best.ravel()]
-    found = pd.DataFrame(
-        {"source": names[rows], "target": names[best.ravel()], "weight": np.maximum(weight, 0.0)}
-    )
-    return checked_edges(found.drop_duplicates())
-
-
-def _edges_of(source: Any) -> pd.DataFrame:
-    """Return the edges of a source with their signs; gene sets link all genes of a set."""
-    edges = read_edges(source, signed=True)
-    in_sets = edges["source"].str.startswith("set: ")
-    if not len(edges) or not in_sets.all():
-        return edges
-    joined = edges.merge(edges, on="source", suffixes=("", "_other"))
-    pairs = joined[joined["target"] < joined["target_other"]]
-    counted = pairs.groupby(["target", "target_other"]).size().reset_index(name="weight")
-    return counted.set_axis(["source", "target", "weight"], axis=1)
-
-
-def _between(edges: pd.DataFrame, key_of: Mapping[str, str]) -> pd.DataFrame:
-    """Return edges between perturbations, from those between their names in the source."""
-    called = pd.DataFrame({"name": list(key_of), "key": list(key_of.values())}, dtype=object)
-    found = edges.merge(called, left_on="source", right_on="key")
-    found = found.merge(called, left_on="target", right_on="key", suffixes=("", "_other"))
-    between = found[["name", "name_other", "weight"]].set_axis(
-        ["source", "target", "weight"], axis=1
-    )
-    same = called.merge(called, on="key", suffixes=("", "_other"))
-    same = same[same["name"] < same["name_other"]][["name", "name_other"]]
-    strongest = float(edges["weight"].max()) if len(edges) else 1.0
-    same = same.set_axis(["source", "target"], axis=1).assign(weight=strongest)
-    parts = [part for part in (between, same) if len(part)]
-    return checked_edges(pd.concat(parts) if parts else between)
 
 
 def _vectors_of(adata: AnnData, embedding: str) -> tuple[pd.DataFrame, bool]:
@@ -226,38 +183,3 @@ def _vectors_of(adata: AnnData, embedding: str) -> tuple[pd.DataFrame, bool]:
     about = adata.uns.get(EMBEDDINGS_INFO, {}).get("table", pd.DataFrame())
     seen = "transductive" in about and bool(about["transductive"].get(embedding, False))
     return stored[embedding], seen
-
-
-def _claimed(adata: AnnData, key: Any, *, overwrite: bool) -> str:
-    """Return the name of a graph, if it is free or was written by `link`."""
-    file_key(key, name="key_added")
-    ours = written(adata, GRAPHS_INFO, [SCHEMA])
-    held = adata.uns.get(GRAPHS)
-    slots = [] if ours else [f"uns/{GRAPHS_INFO}"]
-    if held is not None and not isinstance(held, Mapping):
-        slots.append(f"uns/{GRAPHS}")
-    claim(adata, slots, overwrite=overwrite, rename="rename it")
-    known = adata.uns[GRAPHS_INFO]["table"].index if ours else ()
-    if isinstance(held, Mapping) and key in held and key not in known and not overwrite:
-        msg = (
-            f"adata.uns[{GRAPHS!r}][{key!r}] was not written by sh.pp.link: choose another "
-            "key_added, or replace it with overwrite=True"
-        )
-        raise ValueError(msg)
-    return str(key)
-
-
-def _write(
-    adata: AnnData, key: str, edges: pd.DataFrame, row: dict[str, Any], screen: Screen
-) -> None:
-    """Write the graph and its row; rows of graphs that are gone go."""
-    held = adata.uns.get(GRAPHS)
-    stored = {**(held if isinstance(held, Mapping) else {}), key: edges}
-    rows = {}
-    if written(adata, GRAPHS_INFO, [SCHEMA]):
-        before = adata.uns[GRAPHS_INFO]["table"].to_dict("index")
-        rows = {k: v for k, v in before.items() if k in stored}
-    about = pd.DataFrame.from_dict({**rows, key: row}, orient="index")
-    slots = {f"uns/{GRAPHS}": stored}
-    params = screen.params()
-    write_table(adata, GRAPHS_INFO, about, schema=SCHEMA, params=params, slots=slots)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 import numpy as np
@@ -59,15 +60,25 @@ def made(model, context="context4", adata=None):
 # -- arithmetic ------------------------------------------------------------------------------------
 
 
-def test_training_contexts_span_the_coordinates():
-    vectors = table(4).to_numpy()
+@pytest.mark.parametrize(("n", "k"), [(2, 1), (3, 1), (4, 1), (5, 2), (9, 4)])
+def test_half_of_the_directions_of_training_contexts_are_coordinates(n, k):
+    vectors = table(n, d=12).to_numpy()
     place = Placement.of(vectors)
     at = place(vectors)
-    assert at.shape == (4, 3)
+    assert at.shape == (n, k)
     np.testing.assert_allclose(at.mean(axis=0), 0, atol=1e-12)
     assert (at**2).mean() == pytest.approx(1)
     assert place.reach == pytest.approx(np.linalg.norm(at, axis=1).max())
     np.testing.assert_allclose(place(vectors.mean(axis=0)[None]), 0, atol=1e-12)
+
+
+def test_short_vectors_are_kept_whole_up_to_one_factor():
+    vectors = table(9, d=3).to_numpy()
+    at = Placement.of(vectors)(vectors)
+    ratio = np.linalg.norm(at[0] - at[1:], axis=1) / np.linalg.norm(
+        vectors[0] - vectors[1:], axis=1
+    )
+    np.testing.assert_allclose(ratio, ratio[0])
 
 
 def test_what_training_contexts_share_says_nothing():
@@ -81,19 +92,15 @@ def test_what_training_contexts_share_says_nothing():
 
 
 def test_no_context_lies_beyond_the_farthest_of_training():
-    vectors = table(4).to_numpy()
+    vectors = table(5, d=2).to_numpy()
     place = Placement.of(vectors)
     far = place(vectors.mean(axis=0) + 50 * (vectors - vectors.mean(axis=0)))
     np.testing.assert_allclose(np.linalg.norm(far, axis=1), place.reach)
 
 
-def test_any_vectors_are_a_linear_function_of_the_coordinates():
-    """So a network that is told vectors can learn what one that is told labels can."""
-    at = Placement.of(table(5, d=9).to_numpy())(table(5, d=9).to_numpy())
-    wanted = np.random.default_rng(1).normal(size=(5, 7))
-    design = np.hstack([at, np.ones((5, 1))])
-    found = design @ np.linalg.lstsq(design, wanted, rcond=None)[0]
-    np.testing.assert_allclose(found, wanted, atol=1e-9)
+def test_one_context_has_no_coordinates():
+    """A trial leaves out contexts, so that one may be left."""
+    assert Placement.of(table(1).to_numpy()).n == 0
 
 
 # -- networks --------------------------------------------------------------------------------------
@@ -103,7 +110,7 @@ def test_any_vectors_are_a_linear_function_of_the_coordinates():
 def test_a_network_reads_the_vector_and_has_no_label(adata, name):
     model = fit(adata, name, table())
     encoder = model.module.condition.encoders["context"]
-    assert encoder.linear.in_features == 2  # three contexts of training
+    assert encoder.linear.in_features == 1  # three contexts of training
     assert not hasattr(encoder, "rows")
     assert "contexts by their vectors (table)" in model._model_summary_string
 
@@ -165,6 +172,27 @@ def test_the_embedding_of_the_screen_and_one_like_it(adata):
     np.testing.assert_allclose(
         model.vocabulary.placed(["context9"]), model.vocabulary.placed(["context4"]), atol=1e-4
     )
+
+
+def test_a_counterfactual_goes_to_the_vector_of_its_context(adata):
+    """The code of a context is not what the network reads."""
+    model = fit(adata, "flow", table(), response_share=1)
+    cells = adata[(adata.obs["perturbation"] == "P1") & (adata.obs["context"] == "context1")].copy()
+    here, there = (
+        dense(model.counterfactual(cells, "P2", context=name, guidance=1.0).X)
+        for name in ("context1", "context2")
+    )
+    assert not np.allclose(here, there)
+    model.vocabulary = dataclasses.replace(
+        model.vocabulary,
+        context_vectors=dataclasses.replace(
+            model.vocabulary.context_vectors,
+            contexts=("context1", "context2", "context3"),
+            vectors=model.vocabulary.context_vectors.vectors[:3],
+        ),
+    )
+    with pytest.raises(KeyError, match="'context4' has no vector"):
+        model.counterfactual(cells, "P2", context="context4")
 
 
 # -- what is refused -------------------------------------------------------------------------------

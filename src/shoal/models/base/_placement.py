@@ -18,8 +18,9 @@ class Placement:
     """Where vectors of contexts lie among those of training.
 
     A network learns how responses depend on the directions in which training contexts differ, and
-    in no other direction. What a vector has outside of them is left out. Of n training contexts
-    there are at most n - 1 such directions, and a linear function of them can be any n numbers.
+    on no other. What a vector has outside of them is left out. Of n training contexts there are at
+    most n - 1 such directions, and a linear function of all of them can be any n numbers: the
+    contexts would be learned by heart. So the leading half of them is kept, at least one.
 
     A context that lies farther from the centre than all training contexts is moved to the distance
     of the farthest.
@@ -29,8 +30,8 @@ class Placement:
     centre
         (D,) mean vector of the training contexts.
     axes
-        (D, k) orthonormal directions in which they differ, divided by one length, so that the mean
-        square of a coordinate is 1 over training contexts.
+        (D, k) orthonormal directions in which they differ most, divided by one length, so that the
+        mean square of a coordinate is 1 over training contexts; k is at most (n - 1) / 2, or 1.
     reach
         Largest distance of a training context from the centre.
     """
@@ -44,7 +45,8 @@ class Placement:
         """Return the placement of (n, D) vectors of training contexts."""
         centre = vectors.mean(axis=0)
         _, sizes, axes = np.linalg.svd(vectors - centre, full_matrices=False)
-        axes = axes[sizes > ROUNDING * max(float(sizes.max(initial=0)), 1e-12)].T
+        rank = int((sizes > ROUNDING * max(float(sizes.max(initial=0)), 1e-12)).sum())
+        axes = axes[: min(rank, max(1, (len(vectors) - 1) // 2))].T
         places = (vectors - centre) @ axes
         unit = float(np.sqrt((places**2).mean())) if places.size else 1.0
         reach = float(np.linalg.norm(places, axis=1).max(initial=0)) / unit

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from ...core._codes import recode
 from ...core._slots import free_name
@@ -14,6 +15,7 @@ from ..base._arrays import stacked
 from ..base._assembly import SOURCE
 from ..base._generation import in_blocks
 from ..base._requests import (
+    in_words,
     request_like,
     requested_context,
     requested_dose,
@@ -73,6 +75,9 @@ class Goal:
             seen = vocabulary.perturbed_contexts
             known = recode(np.zeros(1, dtype=np.int64), (self.context,), seen)
             condition["context"].fill_(int(known[0]))
+            place = vocabulary.placed([self.context])
+            if place is not None:
+                condition["context_vector"][:] = torch.from_numpy(place[0]).to(device)
         return {**condition, "centre": sets.condition["centre"]}
 
 
@@ -229,6 +234,9 @@ def _goals(
         raise ValueError(msg)
     if context is not None:
         requested_context(context, model.cells)
+        lost = model.vocabulary.contexts_without_vector([context])
+        if lost:
+            raise KeyError(in_words({f"context {context!r}": lost[context]}))
     if dose is not None:
         dose = requested_dose(dose, model.cells)
     return [Goal(None if name == screen.control[0] else name, context, dose) for name in names]
