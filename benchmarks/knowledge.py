@@ -50,7 +50,6 @@ RIVALS = [
 ]
 BY_VECTOR = ("nearest_context", "context_weighted")  # rivals that are told the vectors of lines
 ABLATIONS = ["permuted graph", "permuted lines", "no graph", "no line vector"]
-SHOTS = (0, 1, 3)
 PATH = ["density_1000", "density_2000", "density_8000", "density_12000"]
 
 
@@ -116,33 +115,40 @@ def responses(model: Any, adata: ad.AnnData, names: list[str]) -> pd.DataFrame:
     return table.groupby(made.obs["perturbation"].to_numpy(str)).mean().reindex(names)
 
 
-def simulated_rows(seed: int, steps: int) -> pd.DataFrame:
+CASES = [
+    (True, 0),
+    (True, 1),
+    (True, 3),
+    (False, 0),
+]  # planted, wells of the new line that are known
+
+
+def simulated_rows(seed: int, steps: int, cases: Any = CASES) -> pd.DataFrame:
     """Return a row for each planted or random graph, number of wells known, contender and perturbation."""
     parts = []
-    for planted in (True, False):
+    for planted, shots in cases:
         screen = simulated(seed=seed, planted=planted)
+        division(screen, shots)
         adata, names = screen.adata, list(screen.response.index)
         screened = [name for name in names if name not in screen.unscreened]
-        for shots in SHOTS if planted else (0,):
-            division(screen, shots)
-            rng = np.random.default_rng(seed)
-            told = variants(adata, screen.edges, screen.lines, names, screened, rng)
-            if not planted:
-                told = {name: told[name] for name in (OURS, "permuted graph", "no graph")}
-            models = {
-                name: fitted(adata, options, seed=seed, steps=steps, response_share=1.0)
-                for name, options in told.items()
-            }
-            models |= rivals(adata, screen.lines, RIVALS if planted else ["mean_shift"])
-            for name, model in models.items():
-                own = simulated_scores(model, screen, adata, names)
-                parts.append(own.assign(planted=planted, shots=shots, contender=name, seed=seed))
-            wells, label = profiles(adata)
-            raw = average_precision(wells, label).normalised
-            raw = pd.DataFrame({"mAP": raw}).groupby(label).mean().rename_axis("perturbation")
-            raw = raw.reset_index().assign(planted=planted, shots=shots, seed=seed)
-            raw["screened"] = ~raw["perturbation"].isin(screen.unscreened)
-            parts.append(raw.assign(contender="raw profiles"))
+        rng = np.random.default_rng(seed)
+        told = variants(adata, screen.edges, screen.lines, names, screened, rng)
+        if not planted:
+            told = {name: told[name] for name in (OURS, "permuted graph", "no graph")}
+        models = {
+            name: fitted(adata, options, seed=seed, steps=steps, response_share=1.0)
+            for name, options in told.items()
+        }
+        models |= rivals(adata, screen.lines, RIVALS if planted else ["mean_shift"])
+        for name, model in models.items():
+            own = simulated_scores(model, screen, adata, names)
+            parts.append(own.assign(planted=planted, shots=shots, contender=name, seed=seed))
+        wells, label = profiles(adata)
+        raw = average_precision(wells, label).normalised
+        raw = pd.DataFrame({"mAP": raw}).groupby(label).mean().rename_axis("perturbation")
+        raw = raw.reset_index().assign(planted=planted, shots=shots, seed=seed)
+        raw["screened"] = ~raw["perturbation"].isin(screen.unscreened)
+        parts.append(raw.assign(contender="raw profiles"))
     return pd.concat(parts)
 
 
@@ -185,13 +191,13 @@ def simulated_scores(model: Any, screen: Any, adata: ad.AnnData, names: list[str
 # -- twelve lines ----------------------------------------------------------------------------------
 
 
-def density_rows(seed: int, steps: int) -> pd.DataFrame:
+def density_rows(seed: int, steps: int, held_out: Any = None) -> pd.DataFrame:
     """Return a row for each line held out, contender, density and plate."""
     parts = []
     adata = density("standard")
     lines = sorted(adata.obs["cell_line"].astype(str).unique())
     edges = pd.DataFrame({"source": PATH[:-1], "target": PATH[1:], "weight": 1.0})
-    for line in lines:
+    for line in lines if held_out is None else held_out:
         own = adata.copy()
         sh.pp.split(own, by="context", test=[line])
         sh.pp.embed_contexts(own, source="controls", key_added="controls")
