@@ -123,6 +123,11 @@ def coherence_null(adata):
     return result(adata, "coherence_null")
 
 
+def retrieve(adata):
+    sh.tl.retrieve(adata, use_rep="X", n_perms=50, rng=2)
+    return result(adata, "retrieval")
+
+
 def distance_of_integers(adata):
     return distance(adata, "rep")
 
@@ -269,6 +274,7 @@ FUNCTIONS = {
         prepare_crossfit,
         normalise,
         associate,
+        retrieve,
         embed,
         evaluate,
         evaluate_as_cell_eval,

@@ -138,6 +138,7 @@ CALLS = {
     "pl.bimodality": lambda a, **k: sh.pl.bimodality(
         a, **{"perturbation": first(a), "prediction": "twins"} | k
     ),
+    "tl.retrieve": lambda a, **k: sh.tl.retrieve(a, **{"use_rep": "X_pca", "n_perms": 9} | k),
     "pl.calibration": lambda a, **k: sh.pl.calibration(a, **k),
     "pl.coherence": lambda a, **k: sh.pl.coherence(a, **k),
     "pl.coherence_null": lambda a, **k: sh.pl.coherence_null(a, **k),

@@ -40,6 +40,7 @@ CALLS = {
         a, n_cells=[5], n_draws=3, min_cells=2, **how
     ),
     "distance": lambda a, **how: sh.tl.distance(a, use_rep="X_pca", **how),
+    "retrieve": lambda a, **how: sh.tl.retrieve(a, use_rep="X_pca", n_perms=9, **how),
     "associate": lambda a, **how: sh.tl.associate(
         a, "size", method="spline", n_perms=9, n_bins=1, **how
     ),
@@ -64,6 +65,7 @@ TAKEN = [  # function, slot that it writes, and what a user may have there
     ("coherence", "uns", "coherence", pd.DataFrame({"a": [1]})),
     ("coherence_null", "uns", "coherence_null", 3),
     ("distance", "uns", "distance", "far"),
+    ("retrieve", "uns", "retrieval", 1),
     ("associate", "uns", "association", []),
     ("predict", "layers", "flow", 1.0),
     ("predict", "obs", "flow_predicted", True),

@@ -37,6 +37,7 @@ CALLS = {
     "tl.coherence_null": lambda a, **p: sh.tl.coherence_null(a, **p, n_cells=[20], n_draws=5),
     "tl.distance": lambda a, **p: sh.tl.distance(a, **p),
     "io.write_predictions": export,
+    "tl.retrieve": lambda a, **p: sh.tl.retrieve(a, **p, n_perms=9),
     "tl.fit": lambda a, **p: sh.tl.fit(a, "own_shift", **p),
 }
 RESULTS = {
@@ -44,6 +45,7 @@ RESULTS = {
     "tl.coherence": "coherence",
     "tl.coherence_null": "coherence_null",
     "tl.distance": "distance",
+    "tl.retrieve": "retrieval",
 }
 NAMED = {"perturbation_key": "lab", "control": "x"}
 KEYS = {"context_key": "line", "batch_key": "donor"}

@@ -269,6 +269,9 @@ def calls(model) -> dict:
         "tl.distance(use_rep='X')": _uns(
             lambda d, mod: tl.distance(d, use_rep="X", key_added="d", mod=mod), "d"
         ),
+        "tl.retrieve(use_rep='X')": _uns(
+            lambda d, mod: tl.retrieve(d, use_rep="X", n_perms=9, key_added="d", mod=mod), "d"
+        ),
         "tl.distance": _uns(lambda d, mod: tl.distance(d, key_added="d", mod=mod), "d"),
         "tl.distance_matrix": lambda d, mod: tl.distance_matrix(d, mod=mod),
         "tl.associate": _uns(

@@ -22,6 +22,7 @@ QUICK = {"max_steps": 4, "val_every": 2, "batch_conditions": 4, "set_size": 16}
 SMALL = {
     "flow": {"n_latent": 8, "width": 16, "depth": 1},
     "conditional_monge": {"n_latent": 8, "width": 16, "depth": 1},
+    "knowledge": {"n_latent": 6, "n_representation": 8, "width": 16},
     "perturbdiff": {"width": 16, "depth": 1},
     "unlasting": {"width": 16, "decoder": 16, "depth": 1},
 }

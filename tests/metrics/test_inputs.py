@@ -60,7 +60,9 @@ def valid(name: str) -> dict:
         kind = str(parameter.annotation).removesuffix(" | None")
         if key in ("mask", "labels", "covariates"):
             continue
-        if key == "genes":
+        if key in ("label", "query_label", "reference_label"):
+            found[key] = np.arange(6) % 2
+        elif key == "genes":
             found[key] = np.arange(5) < 2
         elif key == "counts":
             found[key] = np.full(6, 9)

@@ -27,6 +27,7 @@ from ._hits import hits_recall_budget, hits_recall_fdr
 from ._image_distances import frechet_distance, kernel_distance
 from ._marginals import variance_ratio, wasserstein_per_gene, zero_fraction_error
 from ._mmd import median_bandwidth, mmd
+from ._retrieval import average_precision, mean_average_precision, top_k_accuracy
 from ._shape import bimodality_error, correlation_error
 from ._sizes import magnitude_error, magnitude_spearman
 from ._skill import paired_difference, skill
@@ -36,6 +37,7 @@ from ._weighted import gene_weights, weighted_mse, weighted_r2, welch_t
 
 __all__ = [
     "additive_residual",
+    "average_precision",
     "bds",
     "bimodality_error",
     "ceiling",
@@ -69,6 +71,7 @@ __all__ = [
     "mae",
     "magnitude_error",
     "magnitude_spearman",
+    "mean_average_precision",
     "mean_cosine",
     "mean_squared_correlation",
     "median_bandwidth",
@@ -85,6 +88,7 @@ __all__ = [
     "sinkhorn",
     "skill",
     "sliced_wasserstein",
+    "top_k_accuracy",
     "variance_ratio",
     "wasserstein_per_gene",
     "weighted_mse",

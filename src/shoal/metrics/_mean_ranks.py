@@ -78,7 +78,7 @@ def rank_among(
 
     The size is the number N of conditions, or N - 1 with ``scale="unit"``.
     """
-    one_of(metric, tuple(_DISTANCES), name="metric")
+    one_of(metric, tuple(DISTANCES), name="metric")
     one_of(ties, ("average", "order"), name="ties")
     one_of(scale, ("pds", "unit"), name="scale")
     genes = None if mask is None else counted(mask, query.shape)
@@ -95,7 +95,7 @@ def rank_among(
             block = rows[start : start + step]
             counterpart = np.arange(start, start + len(block))
             counts = None if genes is None else genes[block].astype(np.float64)
-            distance, rounding = _DISTANCES[metric](query[block] - centre, others, counts)
+            distance, rounding = DISTANCES[metric](query[block] - centre, others, counts)
             before, tied = _compare(distance, rounding, counterpart)
             first = np.arange(n) < counterpart[:, None]
             wins = (tied & first).sum(axis=1) if ties == "order" else (tied.sum(axis=1) - 1) / 2
@@ -150,7 +150,7 @@ def _cosine(query: Floats, candidates: Floats, counts: Floats | None) -> tuple[F
     return -cosine, ROUNDING * lost
 
 
-_DISTANCES = {"l1": _l1, "l2": _l2, "cosine": _cosine}
+DISTANCES = {"l1": _l1, "l2": _l2, "cosine": _cosine}
 
 
 def _l1_loop(x: Floats, y: Floats) -> Floats:

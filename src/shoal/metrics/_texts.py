@@ -28,6 +28,22 @@ documented = shared(
             "(P, G) booleans: the genes that count. All by default; leave out the target of the\n"
             "perturbation."
         ),
+        "profiles": (
+            "profiles\n"
+            "    (n, d) profiles, such as wells or cells: relative to their controls, or a\n"
+            "    representation.\n"
+            "label\n"
+            "    (n,) perturbation of each profile, as numbers or names.\n"
+            "apart\n"
+            "    (n,) unit of each profile, such as its well or its plate. Profiles of one unit\n"
+            "    are no replicates of each other. By default every profile is a unit of its own.\n"
+            "within\n"
+            "    (n,) group of each profile, such as its plate. Profiles of other labels are\n"
+            "    candidates only where they are of the group of the query. By default all are.\n"
+            "negative\n"
+            "    (n,) booleans: profiles that can stand against a query, such as control wells.\n"
+            "    By default all profiles of other labels do."
+        ),
         "alpha": "Level of significance: a gene responds if its FDR is below it.",
     }
 )

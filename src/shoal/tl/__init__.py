@@ -10,6 +10,7 @@ from ._evaluate_images import evaluate_images
 from ._fit import fit
 from ._predict import predict
 from ._report import report
+from ._retrieve import retrieve
 
 __all__ = [
     "associate",
@@ -23,4 +24,5 @@ __all__ = [
     "fit",
     "predict",
     "report",
+    "retrieve",
 ]

@@ -13,14 +13,15 @@ import shoal as sh
 from shoal.models.base._config import changed
 from shoal.models.flow._config import RECIPES as FLOW
 from shoal.models.flow._config import FlowConfig
+from shoal.models.knowledge._config import RECIPES as KNOWLEDGE
 from shoal.models.monge._config import RECIPES as MONGE
 from shoal.models.perturbdiff._config import RECIPES as PERTURBDIFF
 from shoal.models.unlasting._config import RECIPES as UNLASTING
 
 each_model = pytest.mark.parametrize(
     "recipes",
-    [FLOW, MONGE, PERTURBDIFF, UNLASTING],
-    ids=["flow", "monge", "perturbdiff", "unlasting"],
+    [FLOW, KNOWLEDGE, MONGE, PERTURBDIFF, UNLASTING],
+    ids=["flow", "knowledge", "monge", "perturbdiff", "unlasting"],
 )
 
 

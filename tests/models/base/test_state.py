@@ -25,6 +25,7 @@ NAMES = names() if find_spec("scvi") else names("baseline")
 SMALL = {
     "flow": {"n_latent": 8, "width": 16, "depth": 1},
     "conditional_monge": {"n_latent": 8, "width": 16, "depth": 1},
+    "knowledge": {"n_latent": 8, "n_representation": 8, "width": 16},
     "perturbdiff": {"width": 16, "depth": 1},
     "cellflux": {"width": 8, "multipliers": (1, 2), "n_steps": 2},
     "unlasting": {"preset": "published", "width": 16, "decoder": 16},

@@ -16,6 +16,7 @@ NAMES = names(images=False) if find_spec("scvi") else names("baseline")
 SMALL = {
     "flow": {"n_latent": 6, "width": 16, "depth": 1},
     "conditional_monge": {"n_latent": 6, "width": 16, "depth": 1},
+    "knowledge": {"n_latent": 6, "n_representation": 8, "width": 16},
     "perturbdiff": {"width": 16, "depth": 1},
     "unlasting": {"width": 16, "decoder": 16, "depth": 1},
 }

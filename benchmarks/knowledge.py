@@ -1,0 +1,456 @@
+"""Profiles of a cell line that was never screened: Knowledge, its ablations and its rivals.
+
+    python benchmarks/knowledge.py [--part simulated density cellhealth] [--seeds 0 1 2] [--steps 400] [--rows DIR] [--results DIR]
+
+Rows are kept in the folder of rows, one file a part and seed, and a call goes on where the last one stopped. The tables of all rows
+that are there are written to `benchmarks/results/knowledge.md`. Every table has the ablations: the graph with its perturbations
+exchanged, the lines with their vectors exchanged, no graph, no vectors of lines. A well is never on both sides of a split.
+
+error      squared error of the mean response, per feature; controls, which predict no response, have the size of the responses
+r          correlation of the predicted with the real response over features
+top1, top5 share of wells of the new line whose perturbation is the nearest, or among the five nearest
+mAP        mean average precision of replicates in the new line, 0 at chance (`shoal.metrics.mean_average_precision`)
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from _knowledge_screens import (
+    cellhealth,
+    density,
+    division,
+    exchanged,
+    propagated,
+    renamed,
+    simulated,
+)
+from threadpoolctl import threadpool_limits
+
+import shoal as sh
+from shoal.metrics import average_precision, paired_difference, top_k_accuracy
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+HERE = Path(__file__).parent
+OURS = "knowledge"
+RIVALS = [
+    "mean_shift",
+    "other_contexts",
+    "nearest_context",
+    "context_weighted",
+    "cell_knn_shift",
+    "scaled_sources",
+]
+BY_VECTOR = ("nearest_context", "context_weighted")  # rivals that are told the vectors of lines
+ABLATIONS = ["permuted graph", "permuted lines", "no graph", "no line vector"]
+PATH = ["density_1000", "density_2000", "density_8000", "density_12000"]
+
+
+def variants(
+    adata: ad.AnnData,
+    edges: pd.DataFrame,
+    lines: pd.DataFrame,
+    names: list[str],
+    screened: list[str],
+    rng: Any,
+) -> dict[str, dict[str, Any]]:
+    """Return what `tl.fit` is told in each ablation."""
+
+    def graph(edges: pd.DataFrame) -> dict[str, Any]:
+        return {
+            "embedding": propagated(adata, edges, names, screened),
+            "graph": edges,
+            "graph_weight": 0.01,
+        }
+
+    real = {**graph(edges), "context_embedding": lines}
+    return {
+        OURS: real,
+        "permuted graph": {**graph(renamed(edges, names, rng)), "context_embedding": lines},
+        "permuted lines": {**real, "context_embedding": exchanged(lines, rng)},
+        "no graph": {"context_embedding": lines},
+        "no line vector": graph(edges),
+    }
+
+
+def fitted(
+    adata: ad.AnnData, options: dict[str, Any], *, seed: int, steps: int, **more: Any
+) -> Any:
+    return sh.tl.fit(
+        adata,
+        "knowledge",
+        max_steps=steps,
+        rng=seed,
+        accept="same_condition",  # where some wells of a condition of the new line are known
+        accelerator="cpu",
+        enable_progress_bar=False,
+        **options,
+        **more,
+    )
+
+
+def rivals(adata: ad.AnnData, lines: pd.DataFrame, names: list[str]) -> dict[str, Any]:
+    """Return trained baselines."""
+    told = {name: {"context_embedding": lines} if name in BY_VECTOR else {} for name in names}
+    return {name: sh.tl.fit(adata, name, accept="same_condition", **told[name]) for name in names}
+
+
+# -- simulated -------------------------------------------------------------------------------------
+
+
+def responses(model: Any, adata: ad.AnnData, names: list[str]) -> pd.DataFrame:
+    """Return predicted mean responses in the new line; NaN for what the model refuses."""
+    obs = adata.obs
+    control = adata.X[((obs["line"] == "new") & (obs["perturbation"] == "control")).to_numpy()]
+    able = [name for name in names if name not in model.cannot_predict(names)]
+    made = model.predict(able, context="new", n_cells=len(control), rng=0)
+    table = pd.DataFrame(np.asarray(made.X) - control.mean(axis=0))
+    return table.groupby(made.obs["perturbation"].to_numpy(str)).mean().reindex(names)
+
+
+CASES = [
+    (True, 0),
+    (True, 1),
+    (True, 3),
+    (False, 0),
+]  # planted, wells of the new line that are known
+
+
+def simulated_rows(seed: int, steps: int, cases: Any = CASES) -> pd.DataFrame:
+    """Return a row for each planted or random graph, number of wells known, contender and perturbation."""
+    parts = []
+    for planted, shots in cases:
+        screen = simulated(seed=seed, planted=planted)
+        division(screen, shots)
+        adata, names = screen.adata, list(screen.response.index)
+        screened = [name for name in names if name not in screen.unscreened]
+        rng = np.random.default_rng(seed)
+        told = variants(adata, screen.edges, screen.lines, names, screened, rng)
+        if not planted:
+            told = {name: told[name] for name in (OURS, "permuted graph", "no graph")}
+        models = {
+            name: fitted(adata, options, seed=seed, steps=steps, response_share=1.0)
+            for name, options in told.items()
+        }
+        models |= rivals(adata, screen.lines, RIVALS if planted else ["mean_shift"])
+        for name, model in models.items():
+            own = simulated_scores(model, screen, adata, names)
+            parts.append(own.assign(planted=planted, shots=shots, contender=name, seed=seed))
+        wells, label = profiles(adata)
+        raw = average_precision(wells, label).normalised
+        raw = pd.DataFrame({"mAP": raw}).groupby(label).mean().rename_axis("perturbation")
+        raw = raw.reset_index().assign(planted=planted, shots=shots, seed=seed)
+        raw["screened"] = ~raw["perturbation"].isin(screen.unscreened)
+        parts.append(raw.assign(contender="raw profiles"))
+    return pd.concat(parts)
+
+
+def profiles(adata: ad.AnnData) -> tuple[np.ndarray, np.ndarray]:
+    """Return the test wells relative to the controls of their line, and their labels."""
+    obs = adata.obs
+    control = ((obs["line"] == "new") & (obs["perturbation"] == "control")).to_numpy()
+    test = (obs["split"] == "test").to_numpy()
+    return adata.X[test] - adata.X[control].mean(axis=0), obs["perturbation"][test].to_numpy(str)
+
+
+def simulated_scores(model: Any, screen: Any, adata: ad.AnnData, names: list[str]) -> pd.DataFrame:
+    made = responses(model, adata, names)
+    wells, label = profiles(adata)
+    scores = {"error": ((made - screen.response) ** 2).mean(axis=1)}
+    if hasattr(model, "represent"):
+        test = (adata.obs["split"] == "test").to_numpy()
+        chance = model.probabilities(adata).loc[adata.obs_names[test]]
+        own = chance.to_numpy()[np.arange(len(label)), chance.columns.get_indexer(label)]
+        better = (chance.to_numpy() > own[:, None]).sum(axis=1)
+        known = np.isin(label, chance.columns)  # a perturbation without a vector is never found
+        hit = {k: known & (better < k) for k in (1, 5)}
+        model.represent(adata, overwrite=True)
+        precision = average_precision(adata.obsm["X_knowledge"][test], label).normalised
+        by_well = {"top1": hit[1], "top5": hit[5], "mAP": precision}
+    else:
+        there = made.dropna()
+        by_well = {
+            f"top{k}": np.nan_to_num(
+                top_k_accuracy(wells, there.to_numpy(), label, list(there.index), k=k)
+            )
+            for k in (1, 5)
+        }
+    for key, values in by_well.items():
+        scores[key] = pd.Series(np.asarray(values, dtype=float)).groupby(label).mean()
+    table = pd.DataFrame(scores).reindex(names).rename_axis("perturbation").reset_index()
+    return table.assign(screened=~table["perturbation"].isin(screen.unscreened))
+
+
+# -- twelve lines ----------------------------------------------------------------------------------
+
+
+def density_rows(seed: int, steps: int, held_out: Any = None) -> pd.DataFrame:
+    """Return a row for each line held out, contender, density and plate."""
+    parts = []
+    adata = density("standard")
+    lines = sorted(adata.obs["cell_line"].astype(str).unique())
+    edges = pd.DataFrame({"source": PATH[:-1], "target": PATH[1:], "weight": 1.0})
+    for line in lines if held_out is None else held_out:
+        own = adata.copy()
+        sh.pp.split(own, by="context", test=[line])
+        sh.pp.embed_contexts(own, source="controls", key_added="controls")
+        vectors = own.uns["context_embeddings"]["controls"]
+        rng = np.random.default_rng((seed, lines.index(line)))
+        told = variants(own, edges, vectors, PATH, PATH, rng)
+        models = {
+            name: fitted(own, o, seed=seed, steps=steps, response_share=1.0)
+            for name, o in told.items()
+        }
+        models |= rivals(own, vectors, RIVALS)
+        parts += density_scores(own, models, line, rng)
+        print(line, flush=True)
+    return pd.concat(parts).assign(seed=seed)
+
+
+def density_scores(
+    adata: ad.AnnData, models: dict[str, Any], line: str, rng: Any
+) -> list[pd.DataFrame]:
+    """Return scores of the predicted responses on one half of the wells, and of what represents them."""
+    obs = adata.obs
+    x = np.asarray(adata.X, dtype=float)
+    here = (obs["cell_line"] == line).to_numpy()
+    label, plate = obs["perturbation"].to_numpy(str), obs["plate"].to_numpy(str)
+    test = np.flatnonzero(here & (label != "control"))
+    centre = {
+        p: x[here & (label == "control") & (plate == p)].mean(axis=0)
+        for p in np.unique(plate[here])
+    }
+    relative = x - np.stack([centre.get(p, x[0]) for p in plate])
+    halves: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
+    for key in {(label[i], plate[i]) for i in test}:
+        wells = rng.permutation([i for i in test if (label[i], plate[i]) == key])
+        halves[key] = wells[: len(wells) // 2], wells[len(wells) // 2 :]
+    made = {"other half (ceiling)": None, "no response": None}
+    for name, model in models.items():
+        sh.tl.predict(adata, model, key_added="made", subset="test", overwrite=True)
+        layer = adata.layers["made"]
+        made[name] = np.asarray(
+            layer.toarray() if hasattr(layer, "toarray") else layer, dtype=float
+        )
+    rows = []
+    for name, layer in made.items():
+        for (p, where), (first, second) in halves.items():
+            real = relative[second].mean(axis=0)
+            if name == "no response":
+                guess = np.zeros_like(real)
+            elif layer is None:
+                guess = relative[first].mean(axis=0)
+            else:
+                guess = layer[np.r_[first, second]].mean(axis=0) - centre[where]
+            flat = guess.std() == 0 or not np.isfinite(guess).all()
+            r = np.nan if flat else np.corrcoef(guess, real)[0, 1]
+            error = np.mean((guess - real) ** 2)
+            rows.append(
+                {"contender": name, "perturbation": p, "plate": where, "error": error, "r": r}
+            )
+    found = [pd.DataFrame(rows).assign(line=line, part="response")]
+    for name, model in {"raw profiles": None, **models}.items():
+        if model is not None and not hasattr(model, "represent"):
+            continue
+        if model is None:
+            values, hit = relative[test], top_k_among_lines(adata, x, label, plate, test)
+        else:
+            model.represent(adata, overwrite=True)
+            values = adata.obsm["X_knowledge"][test]
+            chance = model.probabilities(adata).loc[adata.obs_names[test]]
+            hit = (chance.idxmax(axis=1).to_numpy() == label[test]).astype(float)
+        # replicates in neighbouring wells share a position: only those of other plates count
+        precision = average_precision(values, label[test], apart=plate[test]).normalised
+        table = pd.DataFrame({"perturbation": label[test], "top1": hit, "mAP": precision})
+        table = table.groupby("perturbation").mean().reset_index()
+        found.append(table.assign(contender=name, line=line, part="retrieval"))
+    return found
+
+
+def top_k_among_lines(
+    adata: ad.AnnData, x: np.ndarray, label: np.ndarray, plate: np.ndarray, test: np.ndarray
+) -> np.ndarray:
+    """Return whether a well's nearest mean response of the training lines is that of its own label."""
+    line = adata.obs["cell_line"].to_numpy(str)
+    relative = np.full_like(x, np.nan)
+    for key in {*zip(line, plate, strict=True)}:
+        rows = (line == key[0]) & (plate == key[1])
+        relative[rows] = x[rows] - x[rows & (label == "control")].mean(axis=0)
+    train = (adata.obs["split"] == "train").to_numpy() & (label != "control")
+    means = pd.DataFrame(relative[train]).groupby(label[train]).mean()
+    return top_k_accuracy(relative[test], means.to_numpy(), label[test], list(means.index))
+
+
+# -- the trap --------------------------------------------------------------------------------------
+
+
+def cellhealth_rows(seed: int, steps: int) -> pd.DataFrame:
+    """Return a row for each line held out, contender and guide: is it found among all guides of the other lines?
+
+    Half of the non-targeting guides are controls. The other half are given to the model as if they were
+    perturbations. They do nothing, so what is found of them is their position on the plate.
+    """
+    adata = cellhealth()
+    guide = adata.obs["guide"].to_numpy(str)
+    null = adata.obs["perturbation"].to_numpy(str) == "control"
+    names = np.random.default_rng(seed).permutation(np.unique(guide[null]))
+    controls = names[: len(names) // 2]
+    adata.obs["label"] = np.where(np.isin(guide, controls), "control", guide)
+    sh.pp.annotate(adata, "label", control="control", context_key="cell_line", batch_key="plate")
+    parts = []
+    for line in sorted(adata.obs["cell_line"].astype(str).unique()):
+        own = adata.copy()
+        sh.pp.split(own, by="context", test=[line])
+        label = own.obs["label"].to_numpy(str)
+        test = ((own.obs["split"] == "test") & (label != "control")).to_numpy()
+        train = ((own.obs["split"] == "train") & (label != "control")).to_numpy()
+        model = fitted(
+            own, {}, seed=seed, steps=steps, response_share=1.0, config={"n_latent": None}
+        )
+        chance = model.probabilities(own).loc[own.obs_names[test]]
+        rank = chance.rank(axis=1, ascending=False).to_numpy()
+        mine = rank[np.arange(test.sum()), chance.columns.get_indexer(label[test])]
+        means = pd.DataFrame(np.asarray(own.X)[train]).groupby(label[train]).mean()
+        raw = (np.asarray(own.X)[test], means.to_numpy(), label[test], list(means.index))
+        model.represent(own)
+        found = {
+            OURS: {"top1": mine <= 1, "top5": mine <= 5, "profiles": own.obsm["X_knowledge"][test]},
+            "raw profiles": {
+                "top1": top_k_accuracy(*raw),
+                "top5": top_k_accuracy(*raw, k=5),
+                "profiles": raw[0],
+            },
+        }
+        for name, values in found.items():
+            precision = average_precision(values.pop("profiles"), label[test]).normalised
+            table = (
+                pd.DataFrame({**values, "mAP": precision}).astype(float).groupby(label[test]).mean()
+            )
+            table = table.rename_axis("guide").reset_index()
+            parts.append(table.assign(contender=name, line=line, null=table["guide"].isin(names)))
+    return pd.concat(parts).assign(seed=seed)
+
+
+# -- tables ----------------------------------------------------------------------------------------
+
+
+def number(estimate: Any) -> str:
+    return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
+
+
+def against(rows: pd.DataFrame, key: str, owner: list[str], other: str) -> str:
+    """Return the paired difference of a contender from ours; above 0 it is worse by `error`, better by the others."""
+    table = rows.pivot_table(index=owner, columns="contender", values=key, aggfunc="mean")
+    if other not in table or OURS not in table:
+        return ""
+    both = table[[other, OURS]].dropna()
+    if len(both) < 2 or other == OURS:
+        return ""
+    units = np.unique(both.index.get_level_values(0).astype(str), return_inverse=True)[1]
+    return number(paired_difference(both[other], both[OURS], owner=units))
+
+
+def page(
+    title: str, rows: pd.DataFrame, values: list[str], owner: list[str], compare: str
+) -> list[str]:
+    """Return a table of means over `owner`, with the paired difference from ours."""
+    order = [OURS, *ABLATIONS, *RIVALS]
+    means = rows.groupby("contender")[values].mean()
+    means = means.loc[
+        [c for c in order if c in means.index] + [c for c in means.index if c not in order]
+    ]
+    head = ["contender", *values, f"{compare}, less that of {OURS}"]
+    lines = [f"\n## {title}\n", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for name, row in means.iterrows():
+        cells = ["" if np.isnan(v) else f"{v:.3f}" for v in row]
+        lines.append(
+            f"| {name} | {' | '.join(cells)} | {against(rows, compare, owner, str(name))} |"
+        )
+    return lines
+
+
+def report(folder: Path) -> str:
+    lines = ["# Knowledge, its ablations and its rivals", "", "`python benchmarks/knowledge.py`"]
+    for part in ("simulated", "density", "cellhealth"):
+        files = sorted(folder.glob(f"{part}_*.csv"))
+        if not files:
+            continue
+        rows = pd.concat([pd.read_csv(file) for file in files])
+        seeds = f"seeds {', '.join(map(str, sorted(rows['seed'].unique())))}"
+        if part == "simulated":
+            rows["unit"] = rows["seed"].astype(str) + rows["perturbation"]
+            values = ["error", "top1", "top5", "mAP"]
+            for (planted, shots, screened), own in rows.groupby(
+                ["planted", "shots", "screened"], sort=False
+            ):
+                graph = "block graph" if planted else "random graph, no vectors to gain from"
+                what = "screened in other lines" if screened else "never screened"
+                title = f"Simulated, {graph}, {shots} wells of the new line known, perturbations {what} ({seeds})"
+                lines += page(title, own, values, ["unit"], "error")
+        elif part == "density":
+            keys = ["line", "perturbation"]
+            own = rows[rows["part"] == "response"]
+            lines += page(
+                f"Twelve lines, each held out: responses ({seeds})",
+                own,
+                ["error", "r"],
+                [*keys, "plate", "seed"],
+                "error",
+            )
+            own = rows[rows["part"] == "retrieval"]
+            lines += page(
+                f"Twelve lines, each held out: retrieval ({seeds})",
+                own,
+                ["top1", "mAP"],
+                [*keys, "seed"],
+                "top1",
+            )
+        else:
+            for null, own in rows.groupby("null"):
+                what = "non-targeting guides, which do nothing" if null else "targeting guides"
+                lines += page(
+                    f"Cell Health, {what} ({seeds})",
+                    own,
+                    ["top1", "top5", "mAP"],
+                    ["guide", "line", "seed"],
+                    "top1",
+                )
+    return "\n".join(lines) + "\n"
+
+
+PARTS = {"simulated": simulated_rows, "density": density_rows, "cellhealth": cellhealth_rows}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--part", nargs="*", default=list(PARTS), choices=list(PARTS))
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--rows", type=Path, default=HERE / "rows" / "knowledge")
+    parser.add_argument("--results", type=Path, default=HERE / "results")
+    asked = parser.parse_args()
+    logging.getLogger("shoal").setLevel(logging.ERROR)
+    asked.rows.mkdir(parents=True, exist_ok=True)
+    with threadpool_limits(1):
+        for seed in asked.seeds:
+            for part in asked.part:
+                file = asked.rows / f"{part}_{seed}.csv"
+                if not file.exists():
+                    PARTS[part](seed, asked.steps).to_csv(file, index=False)
+                    print(file, flush=True)
+    text = report(asked.rows)
+    (asked.results / "knowledge.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
