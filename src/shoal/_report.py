@@ -13,7 +13,7 @@ from . import _h5ad
 from ._keys import COHERENCE, PCA
 from ._responses import responses
 from .core._screen import labels, resolve
-from .evaluation._shallow import reason
+from .core._shallow import reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from .._logging import logger, progress
 from .._staging import staged, stoppable
 from .._validate import whole
+from ..core._shallow import reason
 from ..evaluation._attempt import attempt, failed, row_of
 from ..evaluation._leaderboard import ABOUT
 from ..evaluation._models import read_inner
 from ..evaluation._prediction_file import refuse_files
 from ..evaluation._rows import Row, tidy
 from ..evaluation._scorer import Scorer
-from ..evaluation._shallow import reason
 from ._files import (
     content_of,
     digest,

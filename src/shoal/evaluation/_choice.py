@@ -10,8 +10,8 @@ import pandas as pd
 
 from .._logging import logger, progress, quiet
 from .._validate import whole
+from ..core._shallow import reason
 from ._inner_error import InnerError, relative
-from ._shallow import reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
