@@ -202,7 +202,9 @@ def evidence_of(
         noise=variance / np.concatenate([one.n for one in left]),
         predicted=np.concatenate(
             [
-                np.array([table[i, name] for name in able]).reshape(size[0], -1, size[1])
+                np.array([table[i, name] for name in able]).reshape(
+                    size[0], len(left[i].names), size[1]
+                )
                 for i in range(len(left))
             ],
             axis=1,

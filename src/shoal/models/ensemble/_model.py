@@ -20,6 +20,7 @@ from ..base._given_cells import known_population
 from ..base._learning import learn_vocabulary
 from ..base._persistence import Stored, as_entry, of_entry
 from ..base._predictor import Predictor
+from ..base._requests import in_words
 from ..base._setups import SetUp
 from ..base._vocabulary import Vocabulary
 from ..post._postprocessing import Moved, Postprocessing
@@ -28,6 +29,7 @@ from ._files import Finished
 from ._kinds import LAST, Measured
 from ._members import read_members, responses, seed_of
 from ._weights import rule_of, table_of
+from ._words import paragraph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -205,6 +207,9 @@ class Ensemble(Predictor, Stored, SetUp):
 
     def _weigh(self) -> None:
         there = [member for member in self._candidates if member.name not in self.refused]
+        if not there:
+            msg = f"none of the members of auto can be used: {in_words(self.refused)}"
+            raise ValueError(msg)
         self.weights = table_of(
             self.evidence,
             [member.name for member in there],
@@ -233,10 +238,6 @@ class Ensemble(Predictor, Stored, SetUp):
                 self._weigh()
                 self._train_members(seed)
                 return
-        if not self.members:
-            said = "; ".join(f"{name}: {why}" for name, why in self.refused.items())
-            msg = f"none of the members of auto can be trained: {said}"
-            raise ValueError(msg)
 
     @property
     def post(self) -> Postprocessing:
@@ -291,6 +292,34 @@ class Ensemble(Predictor, Stored, SetUp):
         """
         screen = self.vocabulary.screen
         return self.measured.kind(screen.canonical(name), context, dose, screen)
+
+    def explain(self, name: str, *, context: str = "", dose: float = float("nan")) -> str:
+        """Return in one paragraph who answers for a condition, and what is known of the answers.
+
+        Parameters
+        ----------
+        name
+            Perturbation. A combination joins single ones.
+        context
+            Context; ``""`` for none.
+        dose
+            Dose; NaN for none.
+
+        Raises
+        ------
+        KeyError
+            If the perturbation is not known.
+
+        Examples
+        --------
+        >>> import shoal as sh
+        >>> adata = sh.ds.simulate_gaussian(n_perturbations=4, n_dims=5, rng=0)
+        >>> print(sh.tl.fit(adata, "auto").explain("P1"))
+        'P1' is measured. No such question was tried within training: the rule answers, own_shift.
+        """
+        self._refuse([name])
+        kind = self.kind_of(name, context=context, dose=dose)
+        return paragraph(name, kind, self.weights[self.weights["kind"] == kind])
 
     # -- prediction --------------------------------------------------------------------------------
 

@@ -11,8 +11,8 @@ without having seen it, and :math:`\omega` how much the condition counts. The we
 - **The sum is at most 1**, so that the stack moves cells no farther than its members, and shrinks
   towards the controls where these are wrong.
 - **The prior** :math:`w_0` is the rule: 1 for the plainest member that knows what a question of
-  the kind tells. :math:`\lambda` is worth `PRIOR` conditions of the mean squared length of a
-  prediction.
+  the kind tells. :math:`\lambda` is worth `PRIOR` units of the mean squared length of a prediction.
+  A unit is what is left out of training together: all conditions of a perturbation, say.
 - The noise of y adds the same to the error of all weights.
 """
 
@@ -28,11 +28,17 @@ from scipy.optimize import brentq, nnls
 if TYPE_CHECKING:
     from ..._typing import Floats, Ints
 
-PRIOR = 3.0  # conditions that the rule is worth
+PRIOR = 3.0  # units that the rule is worth
 
 
 def stacked(
-    predicted: Floats, real: Floats, rule: Floats, *, weight: Floats, prior: float = PRIOR
+    predicted: Floats,
+    real: Floats,
+    rule: Floats,
+    *,
+    unit: Ints,
+    weight: Floats,
+    prior: float = PRIOR,
 ) -> Floats:
     """Return the weights of several members.
 
@@ -44,10 +50,12 @@ def stacked(
         (C, p) measured responses.
     rule
         (K,) weights that are the prior.
+    unit
+        (C,) what each condition was left out with.
     weight
         (C,) how much each condition counts.
     prior
-        Number of conditions that the prior is worth.
+        Number of units that the prior is worth.
 
     Returns
     -------
@@ -55,8 +63,7 @@ def stacked(
     """
     gram = np.einsum("c,ckp,clp->kl", weight, predicted, predicted)
     along = np.einsum("c,ckp,cp->k", weight, predicted, real)
-    total = float(weight.sum())
-    penalty = prior * float(np.trace(gram)) / (len(rule) * total) if total > 0 else 0.0
+    penalty = prior * float(np.trace(gram)) / (len(rule) * len(np.unique(unit)))
     if not penalty > 0:  # nothing is predicted, so nothing tells the members apart
         return rule
     lower = cholesky(gram + penalty * np.eye(len(rule)), lower=True)

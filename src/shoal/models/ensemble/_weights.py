@@ -117,8 +117,13 @@ class Question:
 
         In a new context networks have no part by rule.
         """
-        share = SHARES[0] if self.network.any() and self.kind != NEW_CONTEXT else 0.0
+        share = self.network_share
         return (1 - share) * self.rule + share * self.network / max(self.network.sum(), 1)
+
+    @property
+    def network_share(self) -> float:
+        """Share of the networks by rule."""
+        return SHARES[0] if self.network.any() and self.kind != NEW_CONTEXT else 0.0
 
     def weights(self, rows: Bools) -> Floats:
         """Return the (K,) weights that some conditions call for."""
@@ -128,6 +133,7 @@ class Question:
             self.predicted[rows][:, simple],
             self.real[rows],
             self.rule[simple],
+            unit=self.unit[rows],
             weight=self.count[rows],
         )
         if not self.network.any():
