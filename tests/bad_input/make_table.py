@@ -312,7 +312,7 @@ READS_RESULTS = {
     "pl.scatter_baseline": lambda d, mod: sh.pl.scatter_baseline(d, "rmse", mod=mod),
     "pl.strata": lambda d, mod: sh.pl.strata(d, "rmse", mod=mod),
 }
-NO_CELLS = {"pl.training"}  # it reads the history of a model
+NO_CELLS = {"pl.training", "pl.ensemble"}  # they read a model
 
 ON_SCALE, CONTROLS = "on that scale", "controls only"
 MEASURE = (

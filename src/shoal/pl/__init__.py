@@ -3,6 +3,7 @@
 from ._calibration import calibration
 from ._coherence import coherence
 from ._contexts import contexts
+from ._ensemble import ensemble
 from ._evaluate import evaluate
 from ._genes import genes
 from ._geometry import geometry
@@ -20,6 +21,7 @@ __all__ = [
     "coherence",
     "coherence_null",
     "contexts",
+    "ensemble",
     "evaluate",
     "genes",
     "geometry",
