@@ -12,10 +12,9 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._logging import logger, progress
+from .._logging import logger, progress, reason
 from .._staging import staged, stoppable
 from .._validate import whole
-from ..core._shallow import reason
 from ..evaluation._attempt import attempt, failed, row_of
 from ..evaluation._leaderboard import ABOUT
 from ..evaluation._models import read_inner

@@ -8,8 +8,8 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from .._logging import logger
-from ..core._shallow import reason, shallow
+from .._logging import logger, reason
+from ..core._shallow import shallow
 from ..models.base._fitting import fit_model
 from ..models.base._registry import model_class
 from ._meter import Meter

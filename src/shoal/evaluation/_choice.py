@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._logging import logger, progress, quiet
+from .._logging import logger, progress, quiet, reason
 from .._validate import whole
-from ..core._shallow import reason
 from ._inner_error import InnerError, relative
 
 if TYPE_CHECKING:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..._logging import logger, progress, quiet
+from ..._logging import logger, progress, quiet, reason
 from ...core._codes import grouped, members
 from ...core._inner_folds import NONE, TEST, TRAIN, inner_folds, kind_of_split, training_items
 from ...core._order import stable_order
-from ...core._shallow import reason
 from ..base._requests import by_condition, request_like
 from ..baselines._deltas import measure
 from ..space._fit_cells import axes_of_training, training_block

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from ..._logging import logger, quiet
+from ..._logging import logger, quiet, reason
 from ..._random import RNGLike, as_generator
 from ..._validate import one_of, whole
 from ...core._inner_folds import kind_named
 from ...core._population import Population
-from ...core._shallow import reason
 from ...core._split_units import BY
 from ..base._expression import Expression
 from ..base._given_cells import known_population
