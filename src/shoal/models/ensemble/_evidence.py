@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from scipy import sparse
 
 from ..._logging import logger, progress, quiet, reason
 from ...core._codes import grouped, members
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
+    from numpy.typing import NDArray
 
     from ..._typing import Floats, Ints
     from ...core._population import Population
@@ -55,6 +57,12 @@ class Evidence:
         (C,) variance of the sampling noise of these, summed over the axes.
     predicted
         (C, K, p) predicted responses; NaN where a member could not answer.
+    genes, measured
+        (C, K, d) and (C, d) predicted and measured responses of all features, in single precision.
+    cell
+        (d,) variance of a training cell.
+    shares
+        (C,) variance of the sampling noise of a measured response, in units of that of a cell.
     refused
         Members that could not be trained or that failed, and why.
     """
@@ -67,13 +75,18 @@ class Evidence:
     real: Floats
     noise: Floats
     predicted: Floats
+    genes: NDArray[np.float32]
+    measured: NDArray[np.float32]
+    cell: Floats
+    shares: Floats
     refused: dict[str, str]
 
     def without(self, name: str) -> Self:
         """Return what the other members predicted."""
         others = [i for i, member in enumerate(self.members) if member != name]
         kept = tuple(self.members[i] for i in others)
-        return replace(self, members=kept, predicted=self.predicted[:, others])
+        arrays = {"predicted": self.predicted[:, others], "genes": self.genes[:, others]}
+        return replace(self, members=kept, **arrays)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +98,9 @@ class _Left:
     contexts: tuple[str, ...]
     doses: Floats
     n: Ints
+    shares: Floats
     real: Floats
+    measured: NDArray[np.float32]
     request: Any
     population: Ints
 
@@ -160,7 +175,11 @@ def evidence_of(
     rng = np.random.default_rng([seed, 0])
     axes = axes_of_training(cells, N_COMPS, rng)
     train = np.flatnonzero(cells.train | cells.train_control)
-    variance = float((training_block(cells.rows, train, rng) @ axes).var(axis=0).sum())
+    block = training_block(cells.rows, train, rng)
+    mean = np.asarray(block.mean(axis=0, dtype=np.float64)).ravel()
+    square = block.multiply(block) if sparse.issparse(block) else block * block
+    cell = np.maximum(np.asarray(square.mean(axis=0, dtype=np.float64)).ravel() - mean**2, 0.0)
+    variance = float((block @ axes).var(axis=0).sum())
     left = [_left(cells.with_split(side), axes, seed) for side in folds]
     refused: dict[str, str] = {}
     table: dict[tuple[int, str], Floats] = {}
@@ -173,18 +192,23 @@ def evidence_of(
             with quiet():
                 found = finished.get(fold, member, own.real)
                 if found is None:
-                    model = member.fit(
-                        own.cells, embedding=embedding, seed=seed_of(member.name, seed, fold)
-                    )
-                    drawn = seed_of(member.name, seed, fold, 1)
-                    found = responses(model, own.request, own.cells, own.population, drawn) @ axes
+                    train_seed, draw = (seed_of(member.name, seed, fold, i) for i in (0, 1))
+                    model = member.fit(own.cells, embedding=embedding, seed=train_seed)
+                    found = responses(model, own.request, own.cells, own.population, draw)
+                    found = found.astype(np.float32)
                     finished.put(fold, member, own.real, found)
             table[fold, member.name] = found
         except Exception as err:  # noqa: BLE001 (others go on, and it is said which one it was)
             refused[member.name] = reason(err)
             logger.info("auto: %r is left out: %s", member.name, reason(err))
     able = [member.name for member in candidates if member.name not in refused]
-    size = (len(able), axes.shape[1])
+    genes = [
+        np.array([table[i, name] for name in able], dtype=np.float32).reshape(
+            len(able), len(one.names), len(cells.features)
+        )
+        for i, one in enumerate(left)
+    ]
+    genes = np.concatenate(genes, axis=1).transpose(1, 0, 2)
     kinds, units = [], []
     for one in left:
         measured = Measured.of(one.cells)
@@ -199,15 +223,11 @@ def evidence_of(
         fold=np.repeat(np.arange(len(left)), [len(one.names) for one in left]),
         real=np.concatenate([one.real for one in left]),
         noise=variance / np.concatenate([one.n for one in left]),
-        predicted=np.concatenate(
-            [
-                np.array([table[i, name] for name in able]).reshape(
-                    size[0], len(left[i].names), size[1]
-                )
-                for i in range(len(left))
-            ],
-            axis=1,
-        ).transpose(1, 0, 2),
+        predicted=genes.astype(np.float64) @ axes,
+        genes=genes,
+        measured=np.concatenate([one.measured for one in left]),
+        cell=cell,
+        shares=np.concatenate([one.shares for one in left]),
         refused=refused,
     )
 
@@ -237,6 +257,8 @@ def _left(cells: Population, axes: Floats, seed: int) -> _Left:
         contexts=tuple(contexts[deltas.context[enough]].tolist()),
         doses=deltas.dose[enough],
         n=deltas.n[enough],
+        shares=1 / deltas.n[enough] + (deltas.matched**2 @ deltas.n_matched)[enough],
+        measured=deltas.delta[enough].astype(np.float32),
         real=deltas.delta[enough] @ axes,
         request=request,
         population=request.populations(),

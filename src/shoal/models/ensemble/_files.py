@@ -58,7 +58,7 @@ class Finished:
         self.training = sha256(joined).hexdigest()
 
     def get(self, fold: int, member: Member, real: Floats) -> Floats | None:
-        """Return the (C, p) responses that a member predicted; ``None`` if it has to be trained.
+        """Return the (C, d) responses that a member predicted; ``None`` if it has to be trained.
 
         Parameters
         ----------
@@ -91,7 +91,7 @@ class Finished:
         return found
 
     def put(self, fold: int, member: Member, real: Floats, predicted: Floats) -> None:
-        """Keep the (C, p) responses that a member predicted of a fold."""
+        """Keep the (C, d) responses that a member predicted of a fold."""
         path = self._path(fold, member)
         if path is not None:
             entry = {"training": self._of(member), "real": real, "predicted": predicted}

@@ -25,9 +25,11 @@ from ..base._vocabulary import Vocabulary
 from ..post._postprocessing import Moved, Postprocessing
 from ._evidence import evidence_of, folds_of
 from ._files import Finished
+from ._intervals import intervals_of
 from ._kinds import LAST, Measured
 from ._members import read_members, responses, seed_of
-from ._weights import rule_of, table_of
+from ._residuals import Residuals
+from ._weights import residuals_of, rule_of, table_of
 from ._words import paragraph
 
 if TYPE_CHECKING:
@@ -85,6 +87,9 @@ class Ensemble(Predictor, Stored, SetUp):
         The trained members that have a weight, and those that answer by rule.
     refused
         Members that could not be trained or could not predict, and why.
+    residuals, cell_variance
+        Errors of the answers within training by kind of question, and the variance of a cell: what
+        :meth:`intervals` goes by.
 
     Examples
     --------
@@ -99,7 +104,14 @@ class Ensemble(Predictor, Stored, SetUp):
     """
 
     kind: ClassVar[str] = "ensemble"
-    state: ClassVar[tuple[str, ...]] = ("params", "refused", "note", "weights", "is_trained")
+    state: ClassVar[tuple[str, ...]] = (
+        "params",
+        "refused",
+        "note",
+        "weights",
+        "cell_variance",
+        "is_trained",
+    )
 
     def __init__(
         self,
@@ -127,6 +139,8 @@ class Ensemble(Predictor, Stored, SetUp):
         self.refused: dict[str, str] = {}
         self.note = ""
         self.weights = pd.DataFrame()
+        self.residuals: dict[str, Residuals] = {}
+        self.cell_variance: Floats = np.empty(0)
         self.is_trained = False
 
     not_saved: ClassVar[tuple[str, ...]] = ("_embedding", "_candidates", "evidence")
@@ -187,7 +201,7 @@ class Ensemble(Predictor, Stored, SetUp):
             seed=seed,
             embedding=self._embedding,
         )
-        self.refused, self.evidence = {}, None
+        self.refused, self.evidence, self.residuals = {}, None, {}
         if self.note:
             logger.warning("auto answers by rule, and no weights are fitted: %s", self.note)
         else:
@@ -202,6 +216,11 @@ class Ensemble(Predictor, Stored, SetUp):
             self.refused = dict(self.evidence.refused)
         self._weigh()
         self._train_members(seed)
+        if self.evidence is not None:
+            networks = [member.name for member in self._candidates if member.is_network]
+            self.residuals = residuals_of(self.evidence, networks=networks)
+            self.cell_variance = self.evidence.cell
+        self.evidence = None  # what it says is in the weights and the residuals
         self.is_trained = True
 
     def _weigh(self) -> None:
@@ -320,6 +339,67 @@ class Ensemble(Predictor, Stored, SetUp):
         kind = self.kind_of(name, context=context, dose=dose)
         return paragraph(name, kind, self.weights[self.weights["kind"] == kind])
 
+    def intervals(
+        self,
+        perturbations: str | Sequence[str],
+        *,
+        context: str | None = None,
+        dose: float | None = None,
+        level: float = 0.9,
+        pooled: bool = False,
+        adata: AnnData | None = None,
+        rng: RNGLike = 0,
+    ) -> pd.DataFrame:
+        """Return intervals of the mean response of every gene, from the errors within training.
+
+        By default a share `level` of the genes of a perturbation lies within its intervals, for a
+        share `level` of perturbations. That is *marginal*: it holds over perturbations like those
+        of training. Of those that respond most strongly fewer genes are covered. What is covered is
+        a measured response, with the noise of as many cells as the median training condition has.
+
+        Parameters
+        ----------
+        perturbations
+            Names. A combination joins single ones.
+        context
+            Context, which a screen with contexts needs.
+        dose
+            Dose, which a screen with doses needs.
+        level
+            Share that is covered, between 0 and 1.
+        pooled
+            Whether `level` is the share of all genes of all perturbations together instead. These
+            intervals are narrower.
+        adata
+            Screen whose control cells predictions start from; that of training if ``None``.
+        rng
+            Seed or generator.
+
+        Returns
+        -------
+        A row for each perturbation and feature: ``perturbation``, ``feature``, ``response`` (mean
+        of the perturbed cells minus that of their controls), ``low`` and ``high``, in the units of
+        the values.
+
+        Raises
+        ------
+        KeyError
+            If a perturbation or the context is not known.
+        ValueError
+            If the level makes no sense, a context or dose is missing, or no question of the kind
+            was tried within training.
+        """
+        return intervals_of(
+            self,
+            perturbations,
+            self._population(adata),
+            context=context,
+            dose=dose,
+            level=level,
+            pooled=pooled,
+            rng=as_generator(rng),
+        )
+
     # -- prediction --------------------------------------------------------------------------------
 
     def _generate(
@@ -390,6 +470,7 @@ class Ensemble(Predictor, Stored, SetUp):
             "vocabulary": self.vocabulary.to_dict(),
             "expression": self.expression.to_dict(),
             "measured": asdict(self.measured),
+            "residuals": {kind: asdict(own) for kind, own in self.residuals.items()},
             "members": {name: as_entry(member) for name, member in self.members.items()},
         }
 
@@ -398,4 +479,5 @@ class Ensemble(Predictor, Stored, SetUp):
         self.expression = Expression.from_dict(entry["expression"])
         self.cells = None if adata is None else known_population(adata, self.vocabulary)
         self.measured = Measured(**entry["measured"])
+        self.residuals = {k: Residuals(**own) for k, own in entry["residuals"].items()}
         self.members = {name: of_entry(own, adata) for name, own in entry["members"].items()}

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ._kinds import LAST, NEW_CONTEXT, RULES
+from ._residuals import Residuals
 from ._stack import gain, stacked
 
 if TYPE_CHECKING:
@@ -25,6 +26,33 @@ COLUMNS = ("kind", "member", "weight", "error", "n_conditions", "n_units", "note
 def rule_of(kind: str, there: Collection[str]) -> str:
     """Return the member that answers a kind of question by rule, among those that there are."""
     return next((name for name in (*RULES[kind], LAST) if name in there), "")
+
+
+def residuals_of(evidence: Evidence, *, networks: Collection[str] = ()) -> dict[str, Residuals]:
+    """Return the errors of the answers of each kind that was tried, with weights of other folds.
+
+    Parameters
+    ----------
+    evidence
+        What inner folds say.
+    networks
+        Members that are networks.
+    """
+    found = {}
+    for kind in dict.fromkeys(evidence.kind):
+        own = np.flatnonzero(np.array(evidence.kind) == kind)
+        question = Question(evidence, own, evidence.members, kind, networks)
+        _, each, _ = question.answer()
+        lost = (each * ~question.there).sum(axis=1)
+        each = each * question.there + lost[:, None] * question.rule
+        residual = np.array(
+            [
+                evidence.measured[i] - weights @ np.nan_to_num(evidence.genes[i])
+                for i, weights in zip(own, each, strict=True)
+            ]
+        )
+        found[kind] = Residuals.of(residual, evidence.cell, evidence.shares[own])
+    return found
 
 
 def table_of(
@@ -100,6 +128,7 @@ class Question:
         self.answers: Bools = there.all(axis=2).any(axis=0)
         rule = rule_of(kind, [n for n, can in zip(members, self.answers, strict=True) if can])
         self.rule = np.array([float(name == rule) for name in members])
+        self.there: Bools = there.all(axis=2)
         instead = np.nan_to_num(np.einsum("k,ckp->cp", self.rule, np.nan_to_num(given)))
         self.predicted = np.where(there, given, instead[:, None])
         self.network = np.isin(members, list(networks)) & self.answers
@@ -150,25 +179,37 @@ class Question:
         """Return the (C,) squared distances of what some weights predict to what was measured."""
         return np.asarray(((self.real - self.made(weights)) ** 2).sum(axis=1))
 
-    def held_out(self) -> Floats:
-        """Return the (C, p) predicted responses, each with the weights of the other folds."""
-        found = np.zeros_like(self.real)
+    def answer(self) -> tuple[Floats, Floats, str]:
+        """Return the weights, those of the other folds for every condition, and why.
+
+        Returns
+        -------
+        weights
+            (K,) weights of the members.
+        each
+            (C, K) weights that do not know the condition.
+        note
+            ``"rule"`` or ``"copy"`` and why; ``""`` if the weights were fitted.
+        """
+        weights = self.by_rule()
+        each = np.tile(weights, (len(self.real), 1))
+        if self.n_units < LEAST_UNITS:
+            return weights, each, f"rule: {self.n_units} units, and weights take {LEAST_UNITS}"
         for fold in np.unique(self.fold):
             here = self.fold == fold
-            weights = self.by_rule() if here.all() else self.weights(~here)
-            found[here] = self.made(weights)[here]
-        return found
+            if not here.all():
+                each[here] = self.weights(~here)
+        made = np.einsum("ckp,ck->cp", self.predicted, each)
+        gained = gain(made, self.real, self.unit, weight=self.count)
+        if gained.mean <= gained.error:
+            note = f"copy: gain {gained.mean:.3g}, standard error {gained.error:.3g}"
+            return np.zeros(len(weights)), np.zeros_like(each), note
+        return self.weights(self.fold >= 0), each, ""
 
     def rows(self) -> list[tuple[str, float, float, int, int, str]]:
         """Return the rows of the table, without the kind."""
-        weights, made = self.by_rule(), self.made(self.by_rule())
-        note = f"rule: {self.n_units} units, and weights take {LEAST_UNITS}"
-        if self.n_units >= LEAST_UNITS:
-            weights, made, note = self.weights(self.fold >= 0), self.held_out(), ""
-            gained = gain(made, self.real, self.unit, weight=self.count)
-            if gained.mean <= gained.error:
-                weights = np.zeros(len(self.members))
-                note = f"copy: gain {gained.mean:.3g}, standard error {gained.error:.3g}"
+        weights, others, note = self.answer()
+        made = np.einsum("ckp,ck->cp", self.predicted, others)
         copy = float(self.count @ (self.real**2).sum(axis=1))
         each = [float(self.count @ self.squares(one)) / copy for one in np.eye(len(self.members))]
         errors = np.where(self.answers, each, np.nan)
