@@ -13,8 +13,9 @@ with Q the :math:`\lceil (C + 1)\, \alpha \rceil`-th smallest score, a share :ma
 genes lies within :math:`\hat\Delta_g \pm Q s_g`, in a share of at least :math:`\alpha` of
 conditions. This is *marginal*: it holds on average over conditions and not for strong ones alone.
 
-Vovk et al. 2005, https://doi.org/10.1007/b106715; Lei et al. 2018,
-https://doi.org/10.1080/01621459.2017.1307116.
+Pooled over genes, the next condition counts as one of C + 1 that may be wrong everywhere.
+
+Lei et al. 2018, https://doi.org/10.1080/01621459.2017.1307116.
 """
 
 from __future__ import annotations
