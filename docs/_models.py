@@ -23,8 +23,9 @@ def table() -> str:
         "|---|---|---|---|---|",
     ]
     for entry in entries():
-        page = HERE / "user_guide" / f"{entry.name}.md"
-        link = f" ({{doc}}`/user_guide/{entry.name}`)" if page.exists() else ""
+        named = (entry.name, entry.module.split(".")[-2])  # of the model, or of its folder
+        pages = [page for page in named if (HERE / "user_guide" / f"{page}.md").exists()]
+        link = f" ({{doc}}`/user_guide/{pages[0]}`)" if pages else ""
         needs = ", ".join(entry.needs) or "-"
         cells = (f"`{entry.name}`", entry.kind, entry.description + link, entry.unseen, needs)
         rows.append(f"| {' | '.join(cells)} |")
@@ -34,6 +35,7 @@ def table() -> str:
 def api() -> str:
     """Return the lists of public names for the page of the API: functions, networks, baselines."""
     functions = ["available", "load", "register"]
+    ensembles = [name for entry in entries() if entry.kind == "ensemble" for name in entry.exports]
     networks = [name for entry in entries() if entry.kind == "network" for name in entry.exports]
     baselines = [name for entry in entries() if entry.kind == "baseline" for name in entry.exports]
     needed = 'They need the libraries of `pip install "shoal[models]"`.'
@@ -42,6 +44,7 @@ def api() -> str:
     )
     parts = {
         "": functions,
+        "## Ensemble\n\nIt asks the other models.\n\n": sorted(ensembles),
         f"## Networks\n\n{needed}\n\n": [*sorted(networks), "PerturbationModel"],
         f"## Baselines\n\n{simple}\n\n": ["Baseline", "Moved", *sorted(baselines)],
     }

@@ -143,6 +143,7 @@ CALLS = {
     "pl.coherence": lambda a, **k: sh.pl.coherence(a, **k),
     "pl.coherence_null": lambda a, **k: sh.pl.coherence_null(a, **k),
     "pl.contexts": lambda a, **k: sh.pl.contexts(a, **k),
+    "pl.ensemble": lambda a, **k: sh.pl.ensemble(WEIGHTS, **k),
     "pl.evaluate": lambda a, **k: sh.pl.evaluate(a, **k),
     "pl.genes": lambda a, **k: sh.pl.genes(
         a, **{"perturbation": first(a), "prediction": "twins"} | k
@@ -180,6 +181,13 @@ CALLS = {
         **{"n_perturbations": 3, "n_cells": 5, "n_control": 9} | k
     ),
 }
+WEIGHTS = pd.DataFrame(
+    [
+        ("measured", "own_shift", 1.0, 0.5, 9, 9, ""),
+        ("measured", "all members", 1.0, 0.5, 9, 9, ""),
+    ],
+    columns=["kind", "member", "weight", "error", "n_conditions", "n_units", "note"],
+)
 DATA = {"data", "adata", "mod"}
 
 
@@ -291,7 +299,7 @@ def test_texts(screen, name):
 @pytest.mark.parametrize("name", [n for n in CALLS if not n.startswith("ds.") and n != "io.read"])
 @pytest.mark.parametrize("data", [None, "screen.h5ad", np.ones((3, 2)), {"a": 1}])
 def test_what_is_no_anndata(name, data):
-    if name == "pl.training":
+    if name in ("pl.training", "pl.ensemble"):
         return
     required = {
         p.name: "x"

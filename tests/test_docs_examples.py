@@ -58,6 +58,14 @@ def custom(tmp_path_factory):
         yield run("custom_model.md")
 
 
+@pytest.mark.slow
+def test_the_page_on_the_ensemble_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    left = run("ensemble.md")
+    assert len(left["table"]) == left["adata"].n_vars
+    assert (left["table"]["low"] <= left["table"]["high"]).all()
+
+
 def test_the_page_on_prediction_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(
         Flow, "defaults", {**Flow.recipes.training["flow"], "max_steps": 6, "set_size": 16}

@@ -35,3 +35,9 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(is_error)
+
+
+def reason(err: BaseException) -> str:
+    """Return an error in one line."""
+    text = str(err.args[0]) if isinstance(err, KeyError) and err.args else str(err)
+    return f"{type(err).__name__}: {' '.join(text.split())}"

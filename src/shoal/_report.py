@@ -11,9 +11,9 @@ import numpy as np
 
 from . import _h5ad
 from ._keys import COHERENCE, PCA
+from ._logging import reason
 from ._responses import responses
 from .core._screen import labels, resolve
-from .evaluation._shallow import reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -316,7 +316,7 @@ READS_RESULTS = {
     "pl.scatter_baseline": lambda d, mod: sh.pl.scatter_baseline(d, "rmse", mod=mod),
     "pl.strata": lambda d, mod: sh.pl.strata(d, "rmse", mod=mod),
 }
-NO_CELLS = {"pl.training"}  # it reads the history of a model
+NO_CELLS = {"pl.training", "pl.ensemble"}  # they read a model
 IMAGES = {  # they read crops and not X; tests of their own have what crops can be
     "pp.measure_images",
     "pp.prepare_images",

@@ -104,6 +104,12 @@ def test_baselines(divided, name, kind):
     assert_same(trace(divided, name), trace(spoiled(divided, kind), name))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["permuted", "random"])
+def test_the_ensemble(divided, kind):
+    assert_same(trace(divided, "auto"), trace(spoiled(divided, kind), "auto"))
+
+
 GRIDS = {
     "cell_knn_shift": {"n_neighbours": [3, 30], "n_comps": [2, 8]},
     "kernel_ridge": {"ridge": [0.01, 1.0], "kernel": ["rbf", "linear"]},

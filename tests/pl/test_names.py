@@ -100,6 +100,15 @@ PLOTS = {
     "coherence": lambda a: sh.pl.coherence(a, n_labels=20),
     "contexts": lambda a: sh.pl.contexts(a),
     "evaluate": lambda a: sh.pl.evaluate(a),
+    "ensemble": lambda a: sh.pl.ensemble(
+        pd.DataFrame(
+            [
+                (r"$\kind$", r"_$m$", 1.0, 0.5, 9, 9, ""),
+                (r"$\kind$", "all members", 1, 0.5, 9, 9, ""),
+            ],
+            columns=["kind", "member", "weight", "error", "n_conditions", "n_units", "note"],
+        )
+    )[0],
     "genes": lambda a: sh.pl.genes(a, NASTY[0], prediction=FLOW)[0],
     "geometry": lambda a: sh.pl.geometry(a, NASTY[0]),
     "image_features": lambda a: sh.pl.image_features(a, NASTY[0], use_rep="crops", prediction=MADE)[

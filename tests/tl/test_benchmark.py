@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import shoal as sh
-from shoal.evaluation._shallow import shallow
+from shoal.core._shallow import shallow
 
 QUICK = {"metrics": ["pearson_delta", "energy", "rmse"], "n_comps": 8, "n_boot": 200, "n_draws": 1}
 

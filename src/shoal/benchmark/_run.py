@@ -12,7 +12,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._logging import logger, progress
+from .._logging import logger, progress, reason
 from .._staging import staged, stoppable
 from .._validate import whole
 from ..evaluation._attempt import attempt, failed, row_of
@@ -21,7 +21,6 @@ from ..evaluation._models import read_inner
 from ..evaluation._prediction_file import refuse_files
 from ..evaluation._rows import Row, tidy
 from ..evaluation._scorer import Scorer
-from ..evaluation._shallow import reason
 from ._files import (
     content_of,
     digest,

@@ -41,14 +41,23 @@ def kind_of_split(cells: Population) -> Request | None:
     by, n_seen = str(params.get("by", "")), params.get("parts_seen", "")
     if by not in BY:
         return None
+    return kind_named(
+        by,
+        parts_seen=None if n_seen in ("", None) else int(n_seen),
+        zero_shot=bool(params.get("zero_shot", False)),
+    )
+
+
+def kind_named(by: str, *, parts_seen: int | None = None, zero_shot: bool = False) -> Request:
+    """Return a request for a fifth of what `by` names; the arguments are those of `pp.split`."""
     return Request(
         by,
         test=SHARE,
         val=0,
         n_folds=None,
         fold=None,
-        parts_seen=None if n_seen in ("", None) else int(n_seen),
-        zero_shot=bool(params.get("zero_shot", False)),
+        parts_seen=parts_seen,
+        zero_shot=zero_shot,
     )
 
 
@@ -105,7 +114,9 @@ def without_units(
     return np.where(cells.train, lookup[items.code], split)
 
 
-def inner_folds(cells: Population, n_folds: int | None = None, *, seed: int) -> tuple[Ints, ...]:
+def inner_folds(
+    cells: Population, n_folds: int | None = None, *, seed: int, kind: Request | None = None
+) -> tuple[Ints, ...]:
     """Return the (n_obs,) side of every cell in each fold, see `without_units`.
 
     All units of training are dealt into the folds. With one fold, a fifth of them is left out.
@@ -118,13 +129,15 @@ def inner_folds(cells: Population, n_folds: int | None = None, *, seed: int) -> 
         Number of folds. ``None`` for three, or as many as there are units.
     seed
         Seed that deals the units. The order of the cells does not matter.
+    kind
+        What is left out; what the split of the screen holds out if ``None``.
 
     Raises
     ------
     ValueError
         If nothing says what the split of the screen holds out, or training has too few units.
     """
-    kind = kind_of_split(cells)
+    kind = kind_of_split(cells) if kind is None else kind
     if kind is None:
         msg = (
             "inner folds leave out training conditions of the kind that the split holds out, and "

@@ -8,13 +8,13 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from .._logging import logger
+from .._logging import logger, reason
+from ..core._shallow import shallow
 from ..models.base._fitting import fit_model
 from ..models.base._registry import model_class
 from ._meter import Meter
 from ._prediction_file import PredictionFile
 from ._rows import Row
-from ._shallow import reason, shallow
 from ._tuning import tuned
 
 if TYPE_CHECKING:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._logging import logger, progress, quiet
+from .._logging import logger, progress, quiet, reason
 from .._validate import whole
 from ._inner_error import InnerError, relative
-from ._shallow import reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -33,8 +33,7 @@ from ..core._order import stable_order
 from ..metrics._cells import densify
 from ..metrics._comparison import project
 from ..metrics._distance import energy_distance
-from ..metrics._pca import axes_of_cells
-from ..models.space._fit_cells import training_block
+from ..models.space._fit_cells import axes_of_training
 from ._conditions import condition_names, conditions_of
 
 if TYPE_CHECKING:
@@ -96,12 +95,7 @@ class InnerError:
 
     def __init__(self, cells: Population, folds: Sequence[Ints], *, seed: int) -> None:
         self.seed = seed
-        train = np.flatnonzero(cells.train | cells.train_control)
-        train = train[np.argsort(cells.adata.obs_names.to_numpy()[train].astype(str))]
-        rng = np.random.default_rng([seed, 0])
-        block = training_block(cells.rows, train, rng)
-        n, d = block.shape
-        self._axes = axes_of_cells(block, min(N_COMPS, d, n - 1), rng=rng)
+        self._axes = axes_of_training(cells, N_COMPS, np.random.default_rng([seed, 0]))
         self.folds = tuple(self._left(cells.with_split(side)) for side in folds)
         if not any(fold.names for fold in self.folds):
             msg = (

@@ -13,13 +13,13 @@ from .._random import RNGLike, as_generator
 from ..core._inner_folds import inner_folds
 from ..core._population import SPLITS, population
 from ..core._screen import resolve
+from ..core._shallow import shallow
 from ..models.base._fitting import SETUP, check_tried, fit_model
 from ..models.base._registry import model_class
 from ._choice import Choice, best, check_inner, measured
 from ._choice_notices import tell, tell_of_embedding
 from ._grid import in_words, merged, read_grid
 from ._inner_error import InnerError
-from ._shallow import shallow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

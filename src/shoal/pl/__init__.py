@@ -4,6 +4,7 @@ from ._bimodality import bimodality
 from ._calibration import calibration
 from ._coherence import coherence
 from ._contexts import contexts
+from ._ensemble import ensemble
 from ._evaluate import evaluate
 from ._genes import genes
 from ._geometry import geometry
@@ -24,6 +25,7 @@ __all__ = [
     "coherence",
     "coherence_null",
     "contexts",
+    "ensemble",
     "evaluate",
     "genes",
     "geometry",

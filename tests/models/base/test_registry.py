@@ -79,7 +79,8 @@ def test_an_entry_says_what_its_class_is(entry):
 
 def test_available_is_a_table():
     table = sh.models.available()
-    assert table.index.tolist() == names() == [*names("baseline"), *names("network")]
+    assert table.index.tolist() == names()
+    assert names() == [*names("baseline"), "auto", *names("network")]
     assert table.columns.tolist() == ["kind", "needs", "description", "unseen"]
     assert table.loc["nearest", "needs"] == "embedding, contexts, doses"
     assert table.loc["flow", "kind"] == "network"

@@ -19,6 +19,7 @@ import pytest
 from scipy import sparse
 
 import shoal as sh
+from shoal.models.base._persistence import Stored
 from shoal.models.base._registry import names
 
 NAMES = names() if find_spec("scvi") else names("baseline")
@@ -36,10 +37,13 @@ ASKED = {"perturbations": ["P1", "P2"], "context": "context2", "n_cells": 12, "r
 OTHERS = {"id", "run_id_", "run_name_", "_adata", "_adata_manager", "registry_", "summary_stats"}
 # cells of the AnnData, the record of the training run, means kept until another AnnData comes
 SKIPPED = OTHERS | {"_cells", "fit_result", "_means"}
+SKIPPED |= {"_candidates", "_embedding", "evidence"}  # of an ensemble: what its training went by
 
 
 def plain(value):
     """Return a value as data that can be compared in another process: arrays by their bytes."""
+    if isinstance(value, Stored):
+        return state(value)
     if hasattr(value, "state_dict"):
         return plain(
             {"weights": dict(value.state_dict()), "config": getattr(value, "config", None)}
@@ -97,6 +101,8 @@ def predictions(model, adata):
 
 def fitted(name, adata):
     options = {"config": SMALL[name], **FEW} if name in SMALL else {}
+    if name == "auto":
+        options = {"config": {"by": "perturbation"}}
     needs = sh.models.available().loc[name, "needs"]
     embedding = "mine" if "embedding" in needs else None
     use_rep = "crops" if "images" in needs else None

@@ -68,7 +68,7 @@ def write_model(
     arrays: dict[str, np.ndarray] = {}
     plain = to_plain({"schema": SCHEMA, **entry}, arrays)
     missing = _not_finite(arrays)
-    lost = [key for key in missing if key.split(".")[0] in FINITE]
+    lost = [key for key in missing if _must_be_finite(key)]
     if lost:
         msg = (
             f"{some(lost, 6)} of the model hold NaN or infinite values, so it is of no use: train "
@@ -126,17 +126,23 @@ def read_model(folder: str | Path) -> dict[str, Any]:
             "model was saved: the file is damaged, or was changed"
         )
         raise ValueError(msg)
-    return _parts(entry)
+    return entry_of(entry)
 
 
-def _parts(entry: dict[str, Any]) -> Entry:
-    """Return an entry whose parts say what they lack."""
+def entry_of(entry: dict[str, Any]) -> Entry:
+    """Return an entry, of a model or of one within it, whose parts say what they lack."""
     return Entry(
         {
             key: Entry(value) if type(value) is dict and key != "state" else value
             for key, value in entry.items()
         }
     )
+
+
+def _must_be_finite(key: str) -> bool:
+    """Whether no value may be missing in an array, of a model or of one within it."""
+    where = key.split(".")
+    return "state" not in where and not set(FINITE).isdisjoint(where)
 
 
 def _not_finite(arrays: dict[str, np.ndarray]) -> list[str]:
@@ -152,7 +158,7 @@ def as_read(entry: dict[str, Any]) -> dict[str, Any]:
     """Return an entry as it comes back from a file, without writing one."""
     arrays: dict[str, np.ndarray] = {}
     plain: dict[str, Any] = from_plain(to_plain(entry, arrays), arrays)
-    return _parts(plain)
+    return entry_of(plain)
 
 
 def saved_adata(folder: Path) -> AnnData | None:

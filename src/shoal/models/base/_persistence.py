@@ -7,7 +7,7 @@ from inspect import getattr_static
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from ._files import as_read, read_model, saved_adata, write_model
+from ._files import as_read, entry_of, read_model, saved_adata, write_model
 from ._plain import HOLDS
 from ._registry import class_of_saved, name_of
 
@@ -103,13 +103,7 @@ class Stored:
         """
         from ... import __version__
 
-        entry = {
-            "version": __version__,
-            "name": name_of(type(self)),
-            "class": type(self).__name__,
-            **self._entry(),
-            "state": self._state(),
-        }
+        entry = {"version": __version__, **as_entry(self)}
         self._check_complete(as_read(entry))
         adata = self.cells.adata if save_anndata else None
         write_model(Path(dir_path), entry, adata=adata, overwrite=overwrite)
@@ -241,8 +235,23 @@ def load(folder: str | Path, adata: AnnData | None = None) -> Any:
     (20, 5)
     """
     entry = read_model(folder)
-    cls = class_of_saved(entry["name"], entry["class"])
-    return cls._made_of(entry, saved_adata(Path(folder)) if adata is None else adata)
+    return of_entry(entry, saved_adata(Path(folder)) if adata is None else adata)
+
+
+def as_entry(model: Stored) -> dict[str, Any]:
+    """Return what is saved of a model, also of one that is part of another."""
+    return {
+        "name": name_of(type(model)),
+        "class": type(model).__name__,
+        **model._entry(),
+        "state": model._state(),
+    }
+
+
+def of_entry(entry: dict[str, Any], adata: AnnData | None) -> Any:
+    """Return the model that `as_entry` was given, with its class from the registry."""
+    entry = entry_of(entry)
+    return class_of_saved(entry["name"], entry["class"])._made_of(entry, adata)
 
 
 def _declared(cls: type, name: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from ..._validate import one_of
 
+Kind = Literal["baseline", "ensemble", "network"]
 NEEDS = ("embedding", "contexts", "doses", "counts", "images")
 COLUMNS = ("kind", "needs", "description", "unseen")
 
@@ -27,7 +28,8 @@ class ModelEntry:
     name
         Name of the model in ``tl.fit``, ``tl.evaluate`` and benchmarks.
     kind
-        ``"baseline"`` for a model in numpy, ``"network"`` for one in torch.
+        ``"baseline"`` for a model in numpy, ``"network"`` for one in torch, ``"ensemble"`` for one
+        that asks others.
     needs
         What the model reads beside perturbation labels and log-normalised values. It runs
         without the first three, and then knows less; it does not run without the others. Baselines
@@ -49,7 +51,7 @@ class ModelEntry:
     """
 
     name: str
-    kind: Literal["baseline", "network"]
+    kind: Kind
     needs: tuple[str, ...]
     description: str
     class_name: str
@@ -124,7 +126,7 @@ def available() -> pd.DataFrame:
         One row per model; the index ``name`` is what ``tl.fit`` takes.
 
         ``kind``
-            ``"baseline"`` (numpy) or ``"network"`` (torch).
+            ``"baseline"`` (numpy), ``"network"`` (torch) or ``"ensemble"`` (of others).
         ``needs``
             What the model reads beside perturbation labels and log-normalised values, separated
             by commas. Of ``embedding`` (vectors of the perturbations), ``contexts`` and ``doses``
@@ -178,11 +180,12 @@ def imported(entry: ModelEntry, name: str | None = None) -> Any:
     return getattr(import_module(entry.exports[name]), name)
 
 
-def kind_of(model: str | type) -> Literal["baseline", "network"]:
-    """Return ``"baseline"`` or ``"network"`` for the name of a model or for a class."""
+def kind_of(model: str | type) -> Kind:
+    """Return the kind of the model of a name, or of a class."""
     if isinstance(model, str):
         return _ENTRIES[model].kind
-    return "baseline" if getattr(model, "kind", "") == "baseline" else "network"
+    own = getattr(model, "kind", "")
+    return own if own in ("baseline", "ensemble") else "network"
 
 
 def registered(model: str | type) -> bool:

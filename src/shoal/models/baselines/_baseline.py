@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ...core._choose import choose
-from ...core._population import Population, population, read_once
-from ...core._screen import resolve
+from ...core._population import Population, read_once
 from ..base._expression import Expression
 from ..base._given_cells import known_population
 from ..base._learning import learn_vocabulary
@@ -15,6 +12,7 @@ from ..base._persistence import Stored
 from ..base._predictor import Predictor
 from ..base._registry import name_of
 from ..base._requests import in_words
+from ..base._setups import SetUp
 from ..base._vocabulary import Vocabulary
 from ..post._postprocessing import Postprocessing
 from ._noise import noise_rows
@@ -26,14 +24,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from ...core._screen import Screen
 
-_SETUPS: dict[
-    tuple[type, int], tuple[weakref.ref[AnnData], tuple[Screen, str | None, str | None]]
-] = {}  # class, id
-
-
-class Baseline(Predictor, Stored):
+class Baseline(Predictor, Stored, SetUp):
     """A model in numpy that is trained in one pass over the cells, without gradients.
 
     It has the methods of the other models: ``setup_anndata``, ``train``, ``predict``, ``twins``,
@@ -85,53 +77,11 @@ class Baseline(Predictor, Stored):
 
     @classmethod
     def _read(cls, adata: AnnData) -> Population:
-        """Return the cells of an AnnData in the columns and the slot that were set up for it."""
-        remembered = _SETUPS.get((cls, id(adata)))
-        is_it = remembered is not None and remembered[0]() is adata
-        screen, layer, use_rep = remembered[1] if is_it else (resolve(adata), None, None)
-        cells = population(adata, screen, layer=layer, use_rep=use_rep)
+        """Return the cells of an AnnData, of which what the class needs was read."""
+        cells = cls._cells_of(adata)
         if not cls.sums_cells:
             return cells
         return read_once(cells, noise_rows(cells) if cls.estimates_noise else None)
-
-    @classmethod
-    def setup_anndata(
-        cls,
-        adata: AnnData,
-        perturbation_key: str | None = None,
-        *,
-        control: str | Sequence[str] | None = None,
-        layer: str | None = None,
-        use_rep: str | None = None,
-    ) -> None:
-        """Say which columns and values of an AnnData this class reads.
-
-        Without this call it reads ``X`` of an AnnData with the record of `shoal.pp.annotate`.
-
-        Parameters
-        ----------
-        adata
-            Screen; it is not changed.
-        perturbation_key, control
-            Column of perturbations and label(s) of the controls; by default as recorded by
-            `shoal.pp.annotate`.
-        layer, use_rep
-            Slot of ``layers`` or of ``obsm`` to read; ``X`` if both are left out.
-
-        Raises
-        ------
-        KeyError
-            If a column or slot does not exist.
-        ValueError
-            If the column or the control labels are neither given nor recorded.
-        """
-        screen = resolve(adata, perturbation_key, control=control)
-        choose(adata, layer=layer, use_rep=use_rep)
-        own = (cls, id(adata))
-        _SETUPS[own] = (
-            weakref.ref(adata, lambda _: _SETUPS.pop(own, None)),
-            (screen, layer, use_rep),
-        )
 
     def train(self) -> None:
         """Learn from the training cells.

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core._choose import refuse_images
+from ...core._order import stable_order
+from ...metrics._pca import axes_of_cells
 
 if TYPE_CHECKING:
-    from ..._typing import Ints, Matrix
+    from ..._typing import Floats, Ints, Matrix
     from ...core._matrix import Rows
+    from ...core._population import Population
 
 FIT_CELLS = 50_000  # most cells that a space is fitted on
 
@@ -41,3 +44,27 @@ def training_block(rows: Rows, fit: Ints, rng: np.random.Generator) -> Matrix:
         )
         raise ValueError(msg)
     return block
+
+
+def axes_of_training(cells: Population, n_comps: int, rng: np.random.Generator) -> Floats:
+    """Return the (d, k) principal axes of the training cells, perturbed ones and controls.
+
+    Parameters
+    ----------
+    cells
+        The screen. The order of its rows does not matter.
+    n_comps
+        Most axes; fewer if there are fewer features or cells.
+    rng
+        Chooses cells where they are very many, and starts the iteration.
+
+    Raises
+    ------
+    ValueError
+        If the cells do not vary, or are images.
+    """
+    order = stable_order(cells.adata)
+    train = order[(cells.train | cells.train_control)[order]]
+    block = training_block(cells.rows, train, rng)
+    n, d = block.shape
+    return axes_of_cells(block, min(n_comps, d, n - 1), rng=rng)

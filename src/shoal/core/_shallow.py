@@ -1,4 +1,4 @@
-"""Work on a screen that leaves no trace in it, and what is said where it fails."""
+"""Work on a screen that leaves no trace in it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-
-def reason(err: BaseException) -> str:
-    """Return an error in one line."""
-    text = str(err.args[0]) if isinstance(err, KeyError) and err.args else str(err)
-    return f"{type(err).__name__}: {' '.join(text.split())}"
 
 
 def shallow(adata: AnnData) -> AnnData:

@@ -1,0 +1,265 @@
+"""What inner folds say: responses that members predicted without having seen them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from scipy import sparse
+
+from ..._logging import logger, progress, quiet, reason
+from ...core._codes import grouped, members
+from ...core._inner_folds import NONE, TEST, TRAIN, inner_folds, kind_of_split, training_items
+from ...core._order import stable_order
+from ..base._requests import by_condition, request_like
+from ..baselines._deltas import measure
+from ..space._fit_cells import axes_of_training, training_block
+from ._kinds import NEW_CONTEXT, Measured
+from ._members import MOST, responses, seed_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from ..._typing import Floats, Ints
+    from ...core._population import Population
+    from ...core._split_request import Request
+    from ._files import Finished
+    from ._members import Member
+
+N_COMPS = 50  # principal axes of training cells, along which responses are compared
+N_FOLDS = 4  # where there are as many units
+LEAST_CELLS = 5  # conditions of fewer cells say too little
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """C conditions that were left out of training once, and what K members predicted of them.
+
+    Attributes
+    ----------
+    members
+        Names of the members.
+    names
+        Perturbation of each condition.
+    kind
+        Kind of question that each was in its fold.
+    unit
+        What each was left out with: its perturbation, or its context where that was new.
+    fold
+        (C,) fold.
+    real
+        (C, p) measured responses along principal axes of the training cells.
+    noise
+        (C,) variance of the sampling noise of these, summed over the axes.
+    predicted
+        (C, K, p) predicted responses; NaN where a member could not answer.
+    genes, measured
+        (C, K, d) and (C, d) predicted and measured responses of all features, in single precision.
+    cell
+        (d,) variance of a training cell.
+    shares
+        (C,) variance of the sampling noise of a measured response, in units of that of a cell.
+    refused
+        Members that could not be trained or that failed, and why.
+    """
+
+    members: tuple[str, ...]
+    names: tuple[str, ...]
+    kind: tuple[str, ...]
+    unit: tuple[str, ...]
+    fold: Ints
+    real: Floats
+    noise: Floats
+    predicted: Floats
+    genes: NDArray[np.float32]
+    measured: NDArray[np.float32]
+    cell: Floats
+    shares: Floats
+    refused: dict[str, str]
+
+    def without(self, name: str) -> Self:
+        """Return what the other members predicted."""
+        others = [i for i, member in enumerate(self.members) if member != name]
+        kept = tuple(self.members[i] for i in others)
+        arrays = {"predicted": self.predicted[:, others], "genes": self.genes[:, others]}
+        return replace(self, members=kept, **arrays)
+
+
+@dataclass(frozen=True, eq=False)
+class _Left:
+    """The conditions that one fold leaves out, and the cells that are predicted of them."""
+
+    cells: Population
+    names: tuple[str, ...]
+    contexts: tuple[str, ...]
+    doses: Floats
+    n: Ints
+    shares: Floats
+    real: Floats
+    measured: NDArray[np.float32]
+    request: Any
+    population: Ints
+
+
+def folds_of(
+    cells: Population, *, kind: Request | None, n_folds: int | None, seed: int
+) -> tuple[tuple[Ints, ...], str]:
+    """Return the (n_obs,) sides of every cell in each inner fold, or why there are none.
+
+    Parameters
+    ----------
+    cells
+        The screen.
+    kind
+        What is left out; what the split of the screen holds out if ``None``.
+    n_folds
+        Number of folds; 4 if ``None``, or as many as there are units.
+    seed
+        Deals the units.
+
+    Raises
+    ------
+    ValueError
+        If a number of folds is asked for and cannot be made.
+    """
+    kind = kind_of_split(cells) if kind is None else kind
+    if kind is None:
+        return (), (
+            "nothing says what questions it will be asked: call sh.pp.split(adata, by=...) first, "
+            "or pass config={'by': 'perturbation'}, say"
+        )
+    n_measured = len(Measured.of(cells))
+    if n_measured < N_FOLDS:
+        return (), f"training has {n_measured} conditions, and inner folds take {N_FOLDS}"
+    try:
+        number = min(N_FOLDS, len(training_items(cells, kind)[1])) if n_folds is None else n_folds
+        if number < 2:
+            return (), f"training has too few units of by={kind.by!r} to leave some out"
+        return inner_folds(cells, number, seed=seed, kind=kind), ""
+    except ValueError as err:
+        if n_folds is not None:
+            raise
+        return (), str(err)
+
+
+def evidence_of(
+    cells: Population,
+    candidates: Sequence[Member],
+    folds: Sequence[Ints],
+    *,
+    embedding: str | pd.DataFrame | None,
+    seed: int,
+    finished: Finished,
+) -> Evidence:
+    """Train all members on all folds, and predict what these leave out.
+
+    Parameters
+    ----------
+    cells
+        The screen.
+    candidates
+        Models to train.
+    folds
+        Sides of every cell in each fold.
+    embedding
+        Vectors of the perturbations.
+    seed
+        Seed of all trainings and predictions.
+    finished
+        What an interrupted training has finished; is added to.
+    """
+    rng = np.random.default_rng([seed, 0])
+    axes = axes_of_training(cells, N_COMPS, rng)
+    train = np.flatnonzero(cells.train | cells.train_control)
+    block = training_block(cells.rows, train, rng)
+    mean = np.asarray(block.mean(axis=0, dtype=np.float64)).ravel()
+    square = block.multiply(block) if sparse.issparse(block) else block * block
+    cell = np.maximum(np.asarray(square.mean(axis=0, dtype=np.float64)).ravel() - mean**2, 0.0)
+    variance = float((block @ axes).var(axis=0).sum())
+    left = [_left(cells.with_split(side), axes, seed) for side in folds]
+    refused: dict[str, str] = {}
+    table: dict[tuple[int, str], Floats] = {}
+    tasks = [(fold, member) for fold in range(len(folds)) for member in candidates]
+    for fold, member in progress(tasks, total=len(tasks), desc="ensemble: inner folds"):
+        if member.name in refused:
+            continue
+        own = left[fold]
+        try:
+            with quiet():
+                found = finished.get(fold, member, own.real)
+                if found is None:
+                    train_seed, draw = (seed_of(member.name, seed, fold, i) for i in (0, 1))
+                    model = member.fit(own.cells, embedding=embedding, seed=train_seed)
+                    found = responses(model, own.request, own.cells, own.population, draw)
+                    found = found.astype(np.float32)
+                    finished.put(fold, member, own.real, found)
+            table[fold, member.name] = found
+        except Exception as err:  # noqa: BLE001 (others go on, and it is said which one it was)
+            refused[member.name] = reason(err)
+            logger.info("auto: %r is left out: %s", member.name, reason(err))
+    able = [member.name for member in candidates if member.name not in refused]
+    genes = [
+        np.array([table[i, name] for name in able], dtype=np.float32).reshape(
+            len(able), len(one.names), len(cells.features)
+        )
+        for i, one in enumerate(left)
+    ]
+    genes = np.concatenate(genes, axis=1).transpose(1, 0, 2)
+    kinds, units = [], []
+    for one in left:
+        measured = Measured.of(one.cells)
+        for name, context, dose in zip(one.names, one.contexts, one.doses, strict=True):
+            kinds.append(measured.kind(name, context, float(dose), cells.screen))
+            units.append(context if kinds[-1] == NEW_CONTEXT else name)
+    return Evidence(
+        members=tuple(able),
+        names=tuple(name for one in left for name in one.names),
+        kind=tuple(kinds),
+        unit=tuple(units),
+        fold=np.repeat(np.arange(len(left)), [len(one.names) for one in left]),
+        real=np.concatenate([one.real for one in left]),
+        noise=variance / np.concatenate([one.n for one in left]),
+        predicted=genes.astype(np.float64) @ axes,
+        genes=genes,
+        measured=np.concatenate([one.measured for one in left]),
+        cell=cell,
+        shares=np.concatenate([one.shares for one in left]),
+        refused=refused,
+    )
+
+
+def _left(cells: Population, axes: Floats, seed: int) -> _Left:
+    """Measure the conditions that a fold leaves out, and draw cells that are predicted of them."""
+    out = cells.perturbed & (cells.split == TEST)
+    kept = np.where(out, TRAIN, np.where(cells.train_control, TRAIN, NONE))
+    deltas = measure(cells.with_split(kept), cells.contexts)
+    at = np.flatnonzero(out)
+    condition = np.full(len(out), -1)
+    condition[at], _ = grouped(
+        perturbation=cells.labels.code[at], context=cells.context[at], dose=cells.dose[at]
+    )
+    enough = np.flatnonzero(deltas.n >= LEAST_CELLS)
+    rng, order = np.random.default_rng([seed, 1]), stable_order(cells.adata)
+    order = order[out[order] & np.isin(condition[order], enough)]
+    chosen = [order[own] for own in members(condition[order])]
+    few = [own if len(own) <= MOST else rng.choice(own, MOST, replace=False) for own in chosen]
+    rows = by_condition(cells, np.concatenate([np.empty(0, dtype=np.int64), *few]))
+    source, _ = cells.controls.draw(cells.context[rows], cells.batch[rows], rng)
+    request = request_like(cells, rows, source)
+    contexts = np.array([*cells.contexts, ""])
+    return _Left(
+        cells=cells,
+        names=tuple(str(deltas.names[i]) for i in deltas.perturbation[enough]),
+        contexts=tuple(contexts[deltas.context[enough]].tolist()),
+        doses=deltas.dose[enough],
+        n=deltas.n[enough],
+        shares=1 / deltas.n[enough] + (deltas.matched**2 @ deltas.n_matched)[enough],
+        measured=deltas.delta[enough].astype(np.float32),
+        real=deltas.delta[enough] @ axes,
+        request=request,
+        population=request.populations(),
+    )

@@ -1,0 +1,483 @@
+"""The ensemble: a model that asks other models, and counts each by how it answered before."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from ..._logging import logger, quiet, reason
+from ..._random import RNGLike, as_generator
+from ..._validate import one_of, whole
+from ...core._inner_folds import kind_named
+from ...core._population import Population
+from ...core._split_units import BY
+from ..base._expression import Expression
+from ..base._given_cells import known_population
+from ..base._learning import learn_vocabulary
+from ..base._persistence import Stored, as_entry, of_entry
+from ..base._predictor import Predictor
+from ..base._requests import in_words
+from ..base._setups import SetUp
+from ..base._vocabulary import Vocabulary
+from ..post._postprocessing import Moved, Postprocessing
+from ._evidence import evidence_of, folds_of
+from ._files import Finished
+from ._intervals import intervals_of
+from ._kinds import LAST, Measured
+from ._members import read_members, responses, seed_of
+from ._residuals import Residuals
+from ._weights import residuals_of, rule_of, table_of
+from ._words import paragraph
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from typing import Literal
+
+    from anndata import AnnData
+
+    from ..._typing import Floats, Ints
+    from ..base._requests import PredictionRequest
+    from ._evidence import Evidence
+
+
+class Ensemble(Predictor, Stored, SetUp):
+    """Control cells plus a weighted sum of what other models add to them.
+
+    Conditions are left out of training in inner folds, as the split of the screen leaves out its
+    test: whole perturbations, combinations, contexts, doses or guides. Every member is trained
+    without them and predicts them. The weights are those that fit these conditions best; see
+    :doc:`/user_guide/ensemble`.
+
+    - **Each kind of question has weights of its own**: a perturbation that was never measured, one
+      measured in other contexts, a combination of measured parts, and so on.
+    - **A rule answers** where fewer than 8 units of a kind could be left out: the own response of a
+      measured perturbation, the sum of the parts of a combination, the mean response else.
+    - **The controls are copied** where the members were not better than a copy, by one standard
+      error over the units that were left out.
+
+    Parameters
+    ----------
+    adata
+        Screen.
+    members
+        Names of the members, or a mapping from names to arguments of :func:`shoal.tl.fit`. The
+        simple rows that answer by rule are always added. If ``None``, those that the screen and the
+        preset call for.
+    embedding
+        Vectors of perturbations, for the members that use them: a name in
+        ``uns["perturbation_embeddings"]``, or a table.
+    preset
+        ``"fast"``: simple rows alone, in numpy. ``"networks"``: also ``flow`` and ``perturbdiff``,
+        which are trained once for each fold and once more.
+    n_folds
+        Number of inner folds; 4 if ``None``, or as many as there are units to leave out.
+    by
+        What inner folds leave out, as in :func:`shoal.pp.split`; what the split of the screen holds
+        out if ``None``.
+
+    Attributes
+    ----------
+    weights
+        A row for each kind of question and member, see :meth:`train`.
+    members
+        The trained members that have a weight, and those that answer by rule.
+    refused
+        Members that could not be trained or could not predict, and why.
+    residuals, cell_variance
+        Errors of the answers within training by kind of question, and the variance of a cell: what
+        :meth:`intervals` goes by.
+
+    Examples
+    --------
+    >>> import shoal as sh
+    >>> adata = sh.ds.simulate(n_perturbations=12, n_genes=60, rng=0)
+    >>> sh.pp.annotate(adata, "perturbation", control="control")
+    >>> sh.pp.split(adata, by="perturbation", test=0.2, val=0, rng=0)
+    >>> sh.pp.prepare(adata, normalize="log1p", fit_on="train")
+    >>> model = sh.tl.fit(adata, "auto", rng=0)
+    >>> model.predict("P1", n_cells=20).shape
+    (20, 60)
+    """
+
+    kind: ClassVar[str] = "ensemble"
+    state: ClassVar[tuple[str, ...]] = (
+        "params",
+        "refused",
+        "note",
+        "weights",
+        "cell_variance",
+        "is_trained",
+    )
+
+    def __init__(
+        self,
+        adata: AnnData | Population,
+        *,
+        members: Sequence[str] | Mapping[str, Mapping[str, Any] | None] | None = None,
+        embedding: str | pd.DataFrame | None = None,
+        preset: Literal["fast", "networks"] = "fast",
+        n_folds: int | None = None,
+        by: str | None = None,
+    ) -> None:
+        if n_folds is not None:
+            whole(n_folds, name="n_folds", least=2)
+        if by is not None:
+            one_of(by, tuple(BY), name="by")
+        self.cells = adata if isinstance(adata, Population) else self._cells_of(adata)
+        self._embedding = embedding
+        self._candidates = read_members(members, self.cells, embedding=embedding, preset=preset)
+        slots = {"layer": self.cells.layer, "use_rep": self.cells.use_rep}
+        self.vocabulary = learn_vocabulary(self.cells, embedding=embedding, **slots)
+        self.expression = Expression.of_training(self.cells)
+        self.params = {"preset": preset, "n_folds": n_folds, "by": by}
+        self.measured = Measured.of(self.cells)
+        self.members: dict[str, Any] = {}
+        self.refused: dict[str, str] = {}
+        self.note = ""
+        self.weights = pd.DataFrame()
+        self.residuals: dict[str, Residuals] = {}
+        self.cell_variance: Floats = np.empty(0)
+        self.is_trained = False
+
+    not_saved: ClassVar[tuple[str, ...]] = ("_embedding", "_candidates", "evidence")
+    evidence: Evidence | None = None
+
+    def train(
+        self,
+        *,
+        checkpoint_dir: str | Path | None = None,
+        resume: bool = False,
+        rng: RNGLike = 0,
+    ) -> None:
+        """Train all members on inner folds, weigh them, and train those that count on everything.
+
+        ``model.weights`` then has a row for each kind of question and member, and one for all
+        members together:
+
+        ``weight``
+            How much the response that the member predicts counts. The sum is at most 1.
+        ``error``
+            Squared distance of the predicted to the measured mean responses of the conditions that
+            were left out, over that of a copy of the controls: 1 is as good as a copy. That of all
+            members is made with the weights of the other folds.
+        ``n_conditions``, ``n_units``
+            Conditions of the kind that were left out, and the perturbations (or new contexts) that
+            these were of.
+        ``note``
+            ``"rule"`` or ``"copy"`` and why, where the weights were not fitted.
+
+        Parameters
+        ----------
+        checkpoint_dir
+            Folder in which the predictions of every member and fold are kept; nothing is kept if
+            ``None``.
+        resume
+            Whether to go on from what is in the folder. With the same other arguments the result is
+            the same as without the interruption.
+        rng
+            Seed or generator of folds, trainings and predictions.
+
+        Raises
+        ------
+        ValueError
+            If `n_folds` folds are asked for and cannot be made, no member can be trained, or what
+            is in the folder is of another training.
+        """
+        seed = int(as_generator(rng).integers(2**31))
+        kind = None if self.params["by"] is None else kind_named(self.params["by"])
+        with quiet():
+            folds, self.note = folds_of(
+                self.cells, kind=kind, n_folds=self.params["n_folds"], seed=seed
+            )
+        finished = Finished(
+            checkpoint_dir,
+            resume=resume,
+            cells=self.cells,
+            folds=folds,
+            seed=seed,
+            embedding=self._embedding,
+        )
+        self.refused, self.evidence, self.residuals = {}, None, {}
+        if self.note:
+            logger.warning("auto answers by rule, and no weights are fitted: %s", self.note)
+        else:
+            self.evidence = evidence_of(
+                self.cells,
+                self._candidates,
+                folds,
+                embedding=self._embedding,
+                seed=seed,
+                finished=finished,
+            )
+            self.refused = dict(self.evidence.refused)
+        self._weigh()
+        self._train_members(seed)
+        if self.evidence is not None:
+            networks = [member.name for member in self._candidates if member.is_network]
+            self.residuals = residuals_of(self.evidence, networks=networks)
+            self.cell_variance = self.evidence.cell
+        self.evidence = None  # what it says is in the weights and the residuals
+        self.is_trained = True
+
+    def _weigh(self) -> None:
+        there = [member for member in self._candidates if member.name not in self.refused]
+        if not there:
+            msg = f"none of the members of auto can be used: {in_words(self.refused)}"
+            raise ValueError(msg)
+        self.weights = table_of(
+            self.evidence,
+            [member.name for member in there],
+            self.measured.kinds(self.vocabulary.screen),
+            networks=[member.name for member in there if member.is_network],
+        )
+
+    def _train_members(self, seed: int) -> None:
+        """Train the members that have a weight; without one that cannot, weigh the others anew."""
+        self.members = {}
+        table = self.weights
+        wanted = set(table["member"][table["weight"] > 0]) | {LAST}
+        for member in self._candidates:
+            if member.name not in wanted or member.name in self.refused:
+                continue
+            try:
+                with quiet():
+                    self.members[member.name] = member.fit(
+                        self.cells, embedding=self._embedding, seed=seed_of(member.name, seed)
+                    )
+            except Exception as err:  # noqa: BLE001 (others take its place, and it is said)
+                self.refused[member.name] = reason(err)
+                logger.warning("auto: %r is left out: %s", member.name, reason(err))
+                if self.evidence is not None:
+                    self.evidence = self.evidence.without(member.name)
+                self._weigh()
+                self._train_members(seed)
+                return
+
+    @property
+    def post(self) -> Postprocessing:
+        """What is done to moved cells: zeros as expected, and the total of training cells."""
+        return Postprocessing(
+            nonnegative=self.vocabulary.nonnegative,
+            cut=True,
+            match_zeros=True,
+            renew_library=True,
+            expression=self.expression,
+        )
+
+    @property
+    def history(self) -> dict[str, pd.DataFrame]:
+        """Training curves of the members that are networks: ``"flow.loss"``, say."""
+        return {
+            f"{name}.{key}": table
+            for name, member in self.members.items()
+            for key, table in (member.history or {}).items()
+        }
+
+    def __repr__(self) -> str:
+        state = f"{len(self.members)} members" if self.is_trained else "not trained"
+        n = len(self.vocabulary.features)
+        return f"Ensemble({self.params['preset']!r}): {n} features; {state}"
+
+    # -- what can be predicted ---------------------------------------------------------------------
+
+    def _told_of(self) -> Sequence[str]:
+        return [name for member in self.members.values() for name in member._told_of()]
+
+    def _reasons(self, names: Sequence[str]) -> dict[str, str]:
+        return {}  # the mean response answers what no member knows
+
+    def _refuse(self, names: Sequence[str], cells: Population | None = None) -> None:
+        if not self.is_trained:
+            msg = "this Ensemble is not trained yet; call .train() first"
+            raise ValueError(msg)
+        super()._refuse(names, cells)
+
+    def kind_of(self, name: str, *, context: str = "", dose: float = float("nan")) -> str:
+        """Return the kind of question that a condition is, as ``model.weights`` names it.
+
+        Parameters
+        ----------
+        name
+            Perturbation. A combination joins single ones.
+        context
+            Context; ``""`` for none.
+        dose
+            Dose; NaN for none.
+        """
+        screen = self.vocabulary.screen
+        return self.measured.kind(screen.canonical(name), context, dose, screen)
+
+    def explain(self, name: str, *, context: str = "", dose: float = float("nan")) -> str:
+        """Return in one paragraph who answers for a condition, and what is known of the answers.
+
+        Parameters
+        ----------
+        name
+            Perturbation. A combination joins single ones.
+        context
+            Context; ``""`` for none.
+        dose
+            Dose; NaN for none.
+
+        Raises
+        ------
+        KeyError
+            If the perturbation is not known.
+
+        Examples
+        --------
+        >>> import shoal as sh
+        >>> adata = sh.ds.simulate_gaussian(n_perturbations=4, n_dims=5, rng=0)
+        >>> print(sh.tl.fit(adata, "auto").explain("P1"))
+        'P1' is measured. No such question was tried within training: the rule answers, own_shift.
+        """
+        self._refuse([name])
+        kind = self.kind_of(name, context=context, dose=dose)
+        return paragraph(name, kind, self.weights[self.weights["kind"] == kind])
+
+    def intervals(
+        self,
+        perturbations: str | Sequence[str],
+        *,
+        context: str | None = None,
+        dose: float | None = None,
+        level: float = 0.9,
+        pooled: bool = False,
+        adata: AnnData | None = None,
+        rng: RNGLike = 0,
+    ) -> pd.DataFrame:
+        """Return intervals of the mean response of every gene, from the errors within training.
+
+        By default a share `level` of the genes of a perturbation lies within its intervals, for a
+        share `level` of perturbations. That is *marginal*: it holds over perturbations like those
+        of training. Of those that respond most strongly fewer genes are covered. What is covered is
+        a measured response, with the noise of as many cells as the median training condition has.
+
+        Parameters
+        ----------
+        perturbations
+            Names. A combination joins single ones.
+        context
+            Context, which a screen with contexts needs.
+        dose
+            Dose, which a screen with doses needs.
+        level
+            Share that is covered, between 0 and 1.
+        pooled
+            Whether `level` is the share of all genes of all perturbations together instead. These
+            intervals are narrower.
+        adata
+            Screen whose control cells predictions start from; that of training if ``None``.
+        rng
+            Seed or generator.
+
+        Returns
+        -------
+        A row for each perturbation and feature: ``perturbation``, ``feature``, ``response`` (mean
+        of the perturbed cells minus that of their controls), ``low`` and ``high``, in the units of
+        the values.
+
+        Raises
+        ------
+        KeyError
+            If a perturbation or the context is not known.
+        ValueError
+            If the level makes no sense, a context or dose is missing, or no question of the kind
+            was tried within training.
+        """
+        return intervals_of(
+            self,
+            perturbations,
+            self._population(adata),
+            context=context,
+            dose=dose,
+            level=level,
+            pooled=pooled,
+            rng=as_generator(rng),
+        )
+
+    # -- prediction --------------------------------------------------------------------------------
+
+    def _generate(
+        self,
+        request: PredictionRequest,
+        cells: Population,
+        rng: np.random.Generator,
+        **options: Any,
+    ) -> Moved:
+        population = request.populations()
+        start = cells.values(request.source)
+        added = self._responses(request, cells, population, int(rng.integers(2**31)))
+        values = start + added[population]
+        return Moved(values.astype(start.dtype, copy=False), start)
+
+    def _responses(
+        self, request: PredictionRequest, cells: Population, population: Ints, seed: int
+    ) -> Floats:
+        """Return the (n_populations, n_features) mean response of every population."""
+        first = np.unique(population, return_index=True)[1]
+        contexts = [*cells.contexts, ""]
+        kinds = [
+            self.measured.kind(
+                request.names[request.perturbation[i]],
+                contexts[request.context[i]],
+                float(request.dose[i]),
+                self.vocabulary.screen,
+            )
+            for i in first
+        ]
+        found = np.zeros((len(first), len(cells.features)))
+
+        def add(name: str, weight: Floats) -> Floats:
+            """Add what a member answers, and return the weight that stays unanswered."""
+            asked = np.flatnonzero(weight)
+            if not len(asked):
+                return weight
+            rows = np.flatnonzero(np.isin(population, asked))
+            part, code = request.take(rows), np.searchsorted(asked, population[rows])
+            own = responses(self.members[name], part, cells, code, seed_of(name, seed))
+            can = np.isfinite(own).all(axis=1)
+            found[asked[can]] += weight[asked[can], None] * own[can]
+            rest = weight.copy()
+            rest[asked[can]] = 0.0
+            return rest
+
+        weight = self._table.reindex(kinds)
+        lost = np.zeros(len(first))
+        for name in self.members:
+            lost += add(name, weight[name].to_numpy())
+        rules = np.array([rule_of(kind, self.members) for kind in kinds])
+        for name in np.unique(rules):
+            here = rules == name
+            lost[here] = add(str(name), np.where(here, lost, 0.0))[here]
+        add(LAST, lost)
+        return found
+
+    @property
+    def _table(self) -> pd.DataFrame:
+        """Weights: a row for each kind of question, a column for each member."""
+        return self.weights.pivot(index="kind", columns="member", values="weight")
+
+    # -- files -------------------------------------------------------------------------------------
+
+    def _entry(self) -> dict[str, Any]:
+        self._refuse([])
+        return {
+            "vocabulary": self.vocabulary.to_dict(),
+            "expression": self.expression.to_dict(),
+            "measured": asdict(self.measured),
+            "residuals": {kind: asdict(own) for kind, own in self.residuals.items()},
+            "members": {name: as_entry(member) for name, member in self.members.items()},
+        }
+
+    def _restore(self, entry: dict[str, Any], adata: AnnData | None) -> None:
+        self.vocabulary = Vocabulary.from_dict(entry["vocabulary"])
+        self.expression = Expression.from_dict(entry["expression"])
+        self.cells = None if adata is None else known_population(adata, self.vocabulary)
+        self.measured = Measured(**entry["measured"])
+        self.residuals = {k: Residuals(**own) for k, own in entry["residuals"].items()}
+        self.members = {name: of_entry(own, adata) for name, own in entry["members"].items()}

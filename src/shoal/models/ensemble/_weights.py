@@ -1,0 +1,222 @@
+"""How much every member counts, for each kind of question: a table from the evidence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ._kinds import LAST, NEW_CONTEXT, RULES
+from ._residuals import Residuals
+from ._stack import gain, stacked
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from ..._typing import Bools, Floats, Ints
+    from ._evidence import Evidence
+
+LEAST_UNITS = 8  # of a kind that must have been left out; with fewer the rule is taken
+SHARES = (0.5, 0.0, 1.0)  # of the networks that are tried; the first is the rule
+TOGETHER = "all members"
+COLUMNS = ("kind", "member", "weight", "error", "n_conditions", "n_units", "note")
+
+
+def rule_of(kind: str, there: Collection[str]) -> str:
+    """Return the member that answers a kind of question by rule, among those that there are."""
+    return next((name for name in (*RULES[kind], LAST) if name in there), "")
+
+
+def residuals_of(evidence: Evidence, *, networks: Collection[str] = ()) -> dict[str, Residuals]:
+    """Return the errors of the answers of each kind that was tried, with weights of other folds.
+
+    Parameters
+    ----------
+    evidence
+        What inner folds say.
+    networks
+        Members that are networks.
+    """
+    found = {}
+    for kind in dict.fromkeys(evidence.kind):
+        own = np.flatnonzero(np.array(evidence.kind) == kind)
+        question = Question(evidence, own, evidence.members, kind, networks)
+        _, each, _ = question.answer()
+        lost = (each * ~question.there).sum(axis=1)
+        each = each * question.there + lost[:, None] * question.rule
+        residual = np.array(
+            [
+                evidence.measured[i] - weights @ np.nan_to_num(evidence.genes[i])
+                for i, weights in zip(own, each, strict=True)
+            ]
+        )
+        found[kind] = Residuals.of(residual, evidence.cell, evidence.shares[own])
+    return found
+
+
+def table_of(
+    evidence: Evidence | None,
+    members: Sequence[str],
+    kinds: Sequence[str],
+    *,
+    networks: Collection[str] = (),
+) -> pd.DataFrame:
+    """Return the weights of all members for all kinds of question.
+
+    Parameters
+    ----------
+    evidence
+        What inner folds say; ``None`` where there were none.
+    members
+        Names of the members that could be trained, those of `evidence` in its order.
+    kinds
+        Kinds of question.
+    networks
+        Members that are networks.
+
+    Returns
+    -------
+    Columns: ``kind``, ``member``, ``weight``, ``error``, ``n_conditions``, ``n_units``, ``note``.
+    The error is the squared distance of the predicted to the measured responses of inner
+    conditions, over that of a copy of the controls. The row of ``"all members"`` has that of the
+    whole, with weights of the other folds, and the sum of the weights.
+    """
+    parts = []
+    for kind in kinds:
+        own = [] if evidence is None else np.flatnonzero(np.array(evidence.kind) == kind)
+        if evidence is not None and len(own):
+            rows = Question(evidence, own, members, kind, networks).rows()
+        else:
+            rule = rule_of(kind, members)
+            rows = [(name, float(name == rule), np.nan, 0, 0, "rule") for name in members]
+            rows.append((TOGETHER, 1.0, np.nan, 0, 0, "rule"))
+        parts += [(kind, *row) for row in rows]
+    return pd.DataFrame(parts, columns=list(COLUMNS))
+
+
+class Question:
+    """The inner conditions of one kind of question, and the weights that they call for.
+
+    Parameters
+    ----------
+    evidence
+        What inner folds say.
+    own
+        Its conditions of the kind.
+    members
+        Names of the K members.
+    kind
+        The kind.
+    networks
+        Members that are networks.
+    """
+
+    def __init__(
+        self,
+        evidence: Evidence,
+        own: Ints,
+        members: Sequence[str],
+        kind: str,
+        networks: Collection[str],
+    ) -> None:
+        given = evidence.predicted[own]
+        there = np.isfinite(given)
+        self.members, self.kind = tuple(members), kind
+        self.real, self.fold = evidence.real[own], evidence.fold[own]
+        self.unit = np.unique(np.array(evidence.unit)[own], return_inverse=True)[1]
+        self.answers: Bools = there.all(axis=2).any(axis=0)
+        rule = rule_of(kind, [n for n, can in zip(members, self.answers, strict=True) if can])
+        self.rule = np.array([float(name == rule) for name in members])
+        self.there: Bools = there.all(axis=2)
+        instead = np.nan_to_num(np.einsum("k,ckp->cp", self.rule, np.nan_to_num(given)))
+        self.predicted = np.where(there, given, instead[:, None])
+        self.network = np.isin(members, list(networks)) & self.answers
+        noise = evidence.noise[own]
+        signal = max(float(((self.real**2).sum(axis=1) - noise).mean()), 0.0)
+        self.count = (signal + np.median(noise)) / (signal + noise)
+
+    @property
+    def n_units(self) -> int:
+        """Units that were left out."""
+        return len(np.unique(self.unit))
+
+    def by_rule(self) -> Floats:
+        """Return the (K,) weights that need no evidence: the rule, and half of the networks.
+
+        In a new context networks have no part by rule.
+        """
+        share = self.network_share
+        return (1 - share) * self.rule + share * self.network / max(self.network.sum(), 1)
+
+    @property
+    def network_share(self) -> float:
+        """Share of the networks by rule."""
+        return SHARES[0] if self.network.any() and self.kind != NEW_CONTEXT else 0.0
+
+    def weights(self, rows: Bools) -> Floats:
+        """Return the (K,) weights that some conditions call for."""
+        found = np.zeros(len(self.members))
+        simple = np.flatnonzero(self.answers & ~self.network)
+        found[simple] = stacked(
+            self.predicted[rows][:, simple],
+            self.real[rows],
+            self.rule[simple],
+            unit=self.unit[rows],
+            weight=self.count[rows],
+        )
+        if not self.network.any():
+            return found
+        mean = self.network / self.network.sum()
+        several = [(1 - share) * found + share * mean for share in SHARES]
+        return min(several, key=lambda w: float(self.count[rows] @ self.squares(w)[rows]))
+
+    def made(self, weights: Floats) -> Floats:
+        """Return the (C, p) responses that some weights predict."""
+        return np.asarray(np.einsum("ckp,k->cp", self.predicted, weights))
+
+    def squares(self, weights: Floats) -> Floats:
+        """Return the (C,) squared distances of what some weights predict to what was measured."""
+        return np.asarray(((self.real - self.made(weights)) ** 2).sum(axis=1))
+
+    def answer(self) -> tuple[Floats, Floats, str]:
+        """Return the weights, those of the other folds for every condition, and why.
+
+        Returns
+        -------
+        weights
+            (K,) weights of the members.
+        each
+            (C, K) weights that do not know the condition.
+        note
+            ``"rule"`` or ``"copy"`` and why; ``""`` if the weights were fitted.
+        """
+        weights = self.by_rule()
+        each = np.tile(weights, (len(self.real), 1))
+        if self.n_units < LEAST_UNITS:
+            return weights, each, f"rule: {self.n_units} units, and weights take {LEAST_UNITS}"
+        for fold in np.unique(self.fold):
+            here = self.fold == fold
+            if not here.all():
+                each[here] = self.weights(~here)
+        made = np.einsum("ckp,ck->cp", self.predicted, each)
+        gained = gain(made, self.real, self.unit, weight=self.count)
+        if gained.mean <= gained.error:
+            note = f"copy: gain {gained.mean:.3g}, standard error {gained.error:.3g}"
+            return np.zeros(len(weights)), np.zeros_like(each), note
+        return self.weights(self.fold >= 0), each, ""
+
+    def rows(self) -> list[tuple[str, float, float, int, int, str]]:
+        """Return the rows of the table, without the kind."""
+        weights, others, note = self.answer()
+        made = np.einsum("ckp,ck->cp", self.predicted, others)
+        copy = float(self.count @ (self.real**2).sum(axis=1))
+        each = [float(self.count @ self.squares(one)) / copy for one in np.eye(len(self.members))]
+        errors = np.where(self.answers, each, np.nan)
+        whole = float(self.count @ ((self.real - made) ** 2).sum(axis=1)) / copy
+        sizes = (len(self.real), self.n_units, note)
+        found = [
+            (name, float(weight), float(error), *sizes)
+            for name, weight, error in zip(self.members, weights, errors, strict=True)
+        ]
+        return [*found, (TOGETHER, float(weights.sum()), whole, *sizes)]

@@ -1,0 +1,382 @@
+"""The ensemble: exact where the answer is known, a copy where nothing responds, and as it was on disk."""
+
+from __future__ import annotations
+
+import logging
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+import shoal as sh
+from shoal.metrics._cells import densify
+from shoal.models.base import _registry
+from shoal.models.ensemble._members import Member
+
+D, N = 30, 25
+
+
+def made(responses, rng, *, noise=1.0, n=N, n_control=200):
+    """Return cells of conditions: noise plus the response of each, and controls."""
+    labels = ["control"] * n_control + [name for name in responses for _ in range(n)]
+    x = rng.normal(scale=noise, size=(len(labels), D))
+    x += np.array([responses.get(name, np.zeros(D)) for name in labels])
+    obs = pd.DataFrame({"perturbation": labels}, index=[f"cell{i}" for i in range(len(labels))])
+    adata = ad.AnnData(x.astype(np.float32), obs=obs)
+    adata.var_names = [f"g{i}" for i in range(D)]
+    sh.pp.annotate(adata, "perturbation", control="control")
+    return adata
+
+
+def pairs(rng, share, *, n=9, noise=0.3):
+    """Return a screen of n singles and all pairs, each `share` of the sum of its parts."""
+    single = {f"P{i}": rng.normal(size=D) for i in range(n)}
+    names = list(single)
+    both = {
+        f"{a}+{b}": share * (single[a] + single[b])
+        for i, a in enumerate(names)
+        for b in names[i + 1 :]
+    }
+    return made(single | both, rng, noise=noise)
+
+
+def weights_of(model, kind):
+    own = model.weights[model.weights["kind"] == kind]
+    return own.set_index("member")
+
+
+@pytest.fixture(scope="module")
+def subadditive():
+    adata = pairs(np.random.default_rng(0), 0.6)
+    sh.pp.split(adata, by="combination", test=0.2, val=0, parts_seen=2, rng=0)
+    return adata
+
+
+@pytest.fixture(scope="module")
+def trained(subadditive):
+    return sh.tl.fit(subadditive, "auto", rng=0)
+
+
+# -- what it learns --------------------------------------------------------------------------------
+
+
+def test_the_weights_of_pairs_that_are_less_than_the_sum_of_their_parts(trained):
+    own = weights_of(trained, "combination of measured parts")
+    sums, means = own.loc["additive", "weight"], own.loc["matching_mean", "weight"]
+    assert sums + means / 2 == pytest.approx(0.6, abs=0.04)
+    assert own.loc["all members", "error"] < 0.1 < own.loc["additive", "error"]
+    assert own.loc["all members", "n_units"] > 20
+
+
+def test_it_beats_rule_and_mean_shift_on_pairs_it_never_saw(trained, subadditive):
+    """Rule 12: the rival is the mean shift, and here also the sum of the parts."""
+    adata = subadditive
+    held = adata.obs["perturbation"][adata.obs["split"] == "test"].astype(str).unique()
+    control = adata[adata.obs["perturbation"] == "control"].X.mean(axis=0)
+    models = {"auto": trained} | {n: sh.tl.fit(adata, n) for n in ("additive", "mean_shift")}
+    error = dict.fromkeys(models, 0.0)
+    for name in held:
+        real = adata[adata.obs["perturbation"] == name].X.mean(axis=0) - control
+        for key, model in models.items():
+            cells = model.predict(name, n_cells=200, rng=0)
+            shift = cells.X.mean(axis=0) - adata[cells.obs["source"].to_numpy()].X.mean(axis=0)
+            error[key] += ((shift - real) ** 2).sum()
+    assert error["auto"] < 0.3 * min(error["additive"], error["mean_shift"])
+
+
+def test_where_nothing_responds_the_controls_are_copied(rng):
+    adata = made({f"P{i}": np.zeros(D) for i in range(20)}, rng, n_control=4000)
+    sh.pp.split(adata, by="perturbation", test=0.2, val=0, rng=0)
+    model = sh.tl.fit(adata, "auto", rng=0)
+    own = weights_of(model, "not measured")
+    assert own["weight"].sum() == 0
+    assert own["note"].iloc[0].startswith("copy: gain")
+    held = adata.obs["perturbation"][adata.obs["split"] == "test"].iloc[0]
+    cells = model.predict(held, n_cells=20)
+    np.testing.assert_array_equal(cells.X, adata[cells.obs["source"].to_numpy()].X)
+    assert "the controls are copied" in model.explain(held)
+
+
+def test_one_response_of_all_is_the_mean_shift(rng):
+    common = rng.normal(size=D)
+    adata = made({f"P{i}": common + 0.2 * rng.normal(size=D) for i in range(20)}, rng)
+    sh.pp.split(adata, by="perturbation", test=0.2, val=0, rng=0)
+    own = weights_of(sh.tl.fit(adata, "auto", rng=0), "not measured")
+    assert own.loc["all members", "weight"] > 0.9
+    assert own.loc["all members", "error"] < 0.35
+
+
+def test_the_order_of_rows_does_not_matter(subadditive, trained):
+    shuffled = subadditive[np.random.default_rng(1).permutation(subadditive.n_obs)].copy()
+    again = sh.tl.fit(shuffled, "auto", rng=0)
+    pd.testing.assert_frame_equal(again.weights, trained.weights, atol=1e-6)
+
+
+def test_the_screen_stays_as_it_was(subadditive):
+    adata = subadditive.copy()
+    sh.tl.fit(adata, "auto", rng=0)
+    assert list(adata.uns) == list(subadditive.uns)
+    pd.testing.assert_frame_equal(adata.obs, subadditive.obs)
+    np.testing.assert_array_equal(adata.X, subadditive.X)
+
+
+# -- the rule --------------------------------------------------------------------------------------
+
+
+def same_as(model, other, name):
+    one, two = (m.predict(name, n_cells=30, rng=0) for m in (model, other))
+    np.testing.assert_allclose(densify(one.X), densify(two.X), atol=1e-5)
+
+
+def test_without_a_split_the_rule_answers_and_that_is_said(rng, caplog):
+    adata = pairs(rng, 0.6, n=4)
+    with caplog.at_level(logging.WARNING, "shoal"):
+        model = sh.tl.fit(adata, "auto")
+    assert "auto answers by rule" in caplog.text
+    assert "call sh.pp.split(adata, by=...) first" in caplog.text
+    for name, rule in {"P0+P1": "own_shift", "P0+P1+P2": "additive", "P1": "own_shift"}.items():
+        same_as(model, sh.tl.fit(adata, rule), name)
+    assert "the rule answers, own_shift" in model.explain("P1")
+
+
+def test_by_says_what_is_left_out_where_there_is_no_split(rng):
+    adata = pairs(rng, 0.6, n=6)
+    model = sh.tl.fit(adata, "auto", config={"by": "combination"})
+    own = weights_of(model, "combination of measured parts")
+    assert own.loc["all members", "n_conditions"] > 8
+    assert own.loc["additive", "weight"] < 0.9
+    assert "were left out of training in turn" in model.explain("P0+P1+P2")
+
+
+def test_fewer_than_four_conditions_take_the_rule(rng, caplog):
+    adata = made({name: rng.normal(size=D) for name in ("A", "B", "C", "D")}, rng)
+    sh.pp.split(adata, by="perturbation", test=["D"], val=0)
+    with caplog.at_level(logging.WARNING, "shoal"):
+        model = sh.tl.fit(adata, "auto")
+    assert "training has 3 conditions, and inner folds take 4" in caplog.text
+    same_as(model, sh.tl.fit(adata, "mean_shift"), "D")
+
+
+def test_folds_that_cannot_be_made(rng, caplog):
+    single = {f"P{i}": rng.normal(size=D) for i in range(5)}
+    adata = made(single | {"P0+P1": single["P0"] + single["P1"]}, rng)
+    with caplog.at_level(logging.WARNING, "shoal"):
+        model = sh.tl.fit(adata, "auto", config={"by": "combination"})
+    assert "too few units of by='combination'" in caplog.text
+    same_as(model, sh.tl.fit(adata, "additive"), "P2+P3")
+    with pytest.raises(ValueError, match="inner=7 folds need as many units of by='perturbation'"):
+        sh.tl.fit(adata, "auto", config={"by": "perturbation", "n_folds": 7})
+
+
+# -- members ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Register classes for one test."""
+    for name in ("_ENTRIES", "_CLASSES"):
+        monkeypatch.setattr(_registry, name, dict(getattr(_registry, name)))
+    return sh.models.register
+
+
+class Missing(sh.models.MeanShift):
+    """Control cells plus NaN."""
+
+    def _shifts(self, names, context, dose):
+        return super()._shifts(names, context, dose) * np.nan
+
+
+class Broken(sh.models.MeanShift):
+    """A model that cannot be trained."""
+
+    def _fit(self, cells):
+        msg = "no luck"
+        raise RuntimeError(msg)
+
+
+def test_members_that_refuse_are_left_out_and_named(subadditive, registered):
+    registered("missing", Missing)
+    registered("broken", Broken)
+    model = sh.tl.fit(
+        subadditive, "auto", config={"members": ["missing", "broken", "latent_linear"]}, rng=0
+    )
+    assert set(model.refused) == {"missing", "broken", "latent_linear"}
+    assert "predicts NaN or infinite values for 'P" in model.refused["missing"]
+    assert "no luck" in model.refused["broken"]
+    assert "named after" in model.refused["latent_linear"]
+    assert not set(model.refused) & set(model.weights["member"])
+    assert model.predict("P0+P1", n_cells=5).n_obs == 5
+
+
+def test_where_all_members_fail_all_are_named(subadditive, monkeypatch):
+    def fail(self, cells, *, embedding, seed):
+        msg = f"{self.name} is ill"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(Member, "fit", fail)
+    with pytest.raises(ValueError, match="none of the members of auto can be used.*is ill"):
+        sh.tl.fit(subadditive, "auto")
+
+
+def test_all_members_that_predict_nan_are_an_error(subadditive, monkeypatch):
+    from shoal.models.ensemble import _members
+
+    monkeypatch.setattr(_members, "densify", lambda values: np.asarray(values) * np.nan)
+    with pytest.raises(ValueError, match="none of the members.*predicts NaN or infinite values"):
+        sh.tl.fit(subadditive, "auto")
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "words"),
+    [
+        ({"members": "flow"}, TypeError, r"members must be a list of names"),
+        ({"members": ["flow", "flow"]}, ValueError, "names one model twice"),
+        ({"members": ["auto"]}, ValueError, "members='auto' is not known"),
+        ({"members": {"flow": 500}}, TypeError, "options of the member 'flow' must be a mapping"),
+        ({"by": "gene"}, ValueError, "by='gene' is not known"),
+        ({"n_folds": 1}, ValueError, "n_folds must be a whole number of at least 2"),
+        ({"preset": "slow"}, ValueError, "preset='slow' is not known; choose one of 'fast'"),
+    ],
+)
+def test_arguments_that_make_no_sense(subadditive, config, error, words):
+    with pytest.raises(error, match=words):
+        sh.tl.fit(subadditive, "auto", config=config)
+
+
+# -- an interruption -------------------------------------------------------------------------------
+
+
+def test_an_interruption_in_the_third_fold_resumes_to_the_bit(
+    subadditive, trained, monkeypatch, tmp_path
+):
+    fit, fitted = Member.fit, []
+
+    def stop(self, cells, **options):
+        fitted.append(self.name)
+        if len(fitted) == 2 * n + 2:
+            raise KeyboardInterrupt
+        return fit(self, cells, **options)
+
+    n = len(sh.models.Ensemble(subadditive)._candidates)
+    monkeypatch.setattr(Member, "fit", stop)
+    given = {"rng": 0, "checkpoint_dir": tmp_path}
+    with pytest.raises(KeyboardInterrupt):
+        sh.tl.fit(subadditive, "auto", **given)
+    monkeypatch.setattr(
+        Member, "fit", lambda self, cells, **o: again.append(1) or fit(self, cells, **o)
+    )
+    again, n_done = [], len(list(tmp_path.iterdir()))
+    model = sh.tl.fit(subadditive, "auto", resume=True, **given)
+    pd.testing.assert_frame_equal(model.weights, trained.weights, check_exact=True)
+    one, two = (m.predict("P0+P1", n_cells=9, rng=1).X for m in (model, trained))
+    np.testing.assert_array_equal(one, two)
+    n_members = model.weights["member"].nunique() - 1
+    assert len(again) == 4 * n_members - n_done + len(model.refused) + len(model.members)
+    with pytest.raises(ValueError, match="is of another training"):
+        sh.tl.fit(subadditive, "auto", resume=True, checkpoint_dir=tmp_path, rng=1)
+    with pytest.raises(ValueError, match="name it, checkpoint_dir="):
+        sh.tl.fit(subadditive, "auto", resume=True)
+
+
+# -- a model like any other ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def counts(logged):
+    adata = logged.copy()
+    sh.pp.split(adata, by="perturbation", test=["P5"], val=0, rng=0)
+    return adata, sh.tl.fit(adata, "auto", rng=0)
+
+
+def test_it_predicts_transports_and_counts(counts):
+    adata, model = counts
+    rows, twins, _ = model.twins(adata, rng=0)
+    assert twins.shape == (len(rows), adata.n_vars)
+    control = adata[adata.obs["perturbation"] == "control"].copy()
+    moved = model.transport(control, "P5", rng=0)
+    assert moved.n_obs == control.n_obs
+    assert list(moved.obs["source"]) == list(control.obs_names)
+    whole = model.predict(["P1", "P4+P5"], n_cells=10, counts=True)
+    assert whole.X.dtype == np.int32
+    sh.tl.predict(adata, model, subset="test", key_added="made", rng=0)
+    assert "made" in adata.layers
+    with pytest.raises(KeyError, match="did not occur in the screen"):
+        model.predict("nobody")
+    with pytest.raises(TypeError, match="Ensemble has no option 'guidance'"):
+        model.predict("P1", guidance=1)
+
+
+def test_it_is_the_same_after_save_and_load(counts, tmp_path):
+    adata, model = counts
+    model.save(tmp_path / "model")
+    again = sh.models.load(tmp_path / "model", adata)
+    pd.testing.assert_frame_equal(again.weights, model.weights)
+    one, two = (m.predict(["P1", "P5"], n_cells=12, rng=3).X for m in (model, again))
+    np.testing.assert_array_equal(densify(one), densify(two))
+    alone = sh.models.load(tmp_path / "model")
+    assert alone.predict("P5", adata=adata, n_cells=5).n_obs == 5
+    assert alone.explain("P5") == model.explain("P5")
+
+
+def test_it_must_be_trained(subadditive):
+    model = sh.models.Ensemble(subadditive)
+    assert "not trained" in repr(model)
+    with pytest.raises(ValueError, match="not trained yet"):
+        model.predict("P1")
+
+
+@pytest.mark.slow
+def test_a_network_is_a_member(counts, one_thread, tmp_path):
+    adata = counts[0].copy()
+    singles = [f"P{i}" for i in range(1, 6)]
+    vectors = pd.DataFrame(np.eye(5), index=singles, columns=list("abcde"))
+    small = {
+        "config": {"n_latent": 6, "width": 8, "depth": 1},
+        "max_steps": 3,
+        "set_size": 8,
+        "accelerator": "cpu",
+        "response_share": 1.0,
+    }
+    model = sh.tl.fit(
+        adata, "auto", config={"members": {"flow": small}, "n_folds": 2}, embedding=vectors, rng=0
+    )
+    assert set(model.refused) <= {"latent_linear"}
+    own = weights_of(model, "not measured")
+    assert own.loc["flow", "weight"] == own.loc["all members", "weight"] / 2
+    model.save(tmp_path / "model")
+    again = sh.models.load(tmp_path / "model", adata)
+    one, two = (m.predict("P5", n_cells=12, rng=3).X for m in (model, again))
+    np.testing.assert_array_equal(densify(one), densify(two))
+    assert any(key.startswith("flow.") for key in model.history)
+
+
+# -- intervals -------------------------------------------------------------------------------------
+
+
+def test_intervals_cover_pairs_that_were_never_seen(trained, subadditive):
+    adata = subadditive
+    held = adata.obs["perturbation"][adata.obs["split"] == "test"].astype(str).unique()
+    control = adata[adata.obs["perturbation"] == "control"].X.mean(axis=0)
+    table = trained.intervals(held, level=0.8)
+    assert table.shape == (len(held) * D, 5)
+    real = {
+        name: adata[adata.obs["perturbation"] == name].X.mean(axis=0) - control for name in held
+    }
+    inside = {
+        name: np.mean((own["low"] <= real[name]) & (real[name] <= own["high"]))
+        for name, own in table.groupby("perturbation")
+    }
+    assert np.mean(list(inside.values())) > 0.75
+    np.testing.assert_allclose(table["high"] - table["response"], table["response"] - table["low"])
+    pooled = trained.intervals(held, level=0.8, pooled=True)
+    assert (pooled["high"] - pooled["low"] <= table["high"] - table["low"]).all()
+
+
+def test_intervals_of_questions_that_were_not_tried(trained, counts):
+    with pytest.raises(ValueError, match="'P1' is a question of the kind 'measured'.*Tried were:"):
+        trained.intervals("P1")
+    with pytest.raises(ValueError, match="which context"):
+        counts[1].intervals("P1")
+    with pytest.raises(ValueError, match="level must be a number between 0 and 1"):
+        trained.intervals("P0+P1", level=90)
