@@ -98,7 +98,7 @@ def _score(means: Floats, names: Sequence[str]) -> Floats:
     copy, second = (means[..., [names.index(name)], :] for name in (COPY, SECOND))
     room = sign * (second - copy)
     found: Floats = sign * (means - copy) / np.where(room > 0, room, np.nan)
-    return found
+    return found + 0.0  # no -0
 
 
 def _mean_known(scores: Floats) -> Floats:
