@@ -12,6 +12,7 @@ pytest.importorskip("scvi", reason="networks need the extra 'models'")
 from shoal.models.base._config import changed  # noqa: E402
 from shoal.models.unlasting._config import PRESETS  # noqa: E402
 from shoal.models.unlasting._control_input import control_cells  # noqa: E402
+from shoal.models.unlasting._covariates import with_genes  # noqa: E402
 from shoal.models.unlasting._masks import coupled, drawn  # noqa: E402
 from shoal.models.unlasting._module import UnlastingModule  # noqa: E402
 from shoal.models.unlasting._reference import References  # noqa: E402
@@ -196,7 +197,7 @@ def test_the_mask_learns_the_shares_of_simulated_zeros(preset):
     given.weight = torch.ones(K, 500)
     optimizer = torch.optim.Adam(net.mask.parameters(), lr=5e-2)
     for _ in range(100):
-        condition, _ = net._told(given.condition, given.batch_index)
+        condition = with_genes(given.condition, net.genes, net.own)
         loss = net.mask.loss(condition, net.nodes, net.edges, given.target, given.weight)
         optimizer.zero_grad()
         loss.backward()

@@ -64,8 +64,8 @@ class BridgeConfig:
     residual
         Whether the network predicts a change of that control cell, instead of the cell.
     sees_control
-        Whether the network reads that control cell. If it does not, as published, it can predict
-        nothing but one change for all of them.
+        Whether the network reads that control cell, and learns how much of it is left in each gene.
+        If it does not, as published, it can predict nothing but one change for all of them.
     clamp
         Whether predictions of the network are cut to [-1, 1]; ``"doses"`` for screens with doses.
     """

@@ -13,6 +13,22 @@ if TYPE_CHECKING:
 Told = tuple[dict[str, Tensor], Tensor]
 
 
+def with_genes(condition: Mapping[str, Tensor], genes: Tensor, own: Tensor) -> dict[str, Tensor]:
+    """Return a condition with the genes and the learned vectors of its parts.
+
+    Parameters
+    ----------
+    condition
+        K conditions, as of a SetBatch.
+    genes, own
+        (V,) of each perturbation, as of the module.
+    """
+    code = condition["code"]
+    there, row = code >= 0, code.clamp(min=0)
+    of_parts = {"genes": torch.where(there, genes[row], -1), "own": torch.where(there, own[row], 0)}
+    return {**condition, **of_parts}
+
+
 def left_out(
     condition: Mapping[str, Tensor],
     batch_index: Tensor,

@@ -235,6 +235,7 @@ class Unlasting(PresetModel):
             config=settings,
             genes=genes,
             own=own,
+            silent=torch.as_tensor(self.expression.off),
             nodes=torch.as_tensor(np.asarray(self.nodes)) if by_node else None,
             edges=None if self.edges is None else torch.as_tensor(np.asarray(self.edges)),
             doses=bool(v.doses),

@@ -29,7 +29,7 @@ from ...nn import (
 from ..base._config import changed
 from ..base._guidance import common_share, guided_network, known_guidance, resting
 from ._control_input import control_cells
-from ._covariates import dropped, left_out
+from ._covariates import dropped, left_out, with_genes
 from ._masks import MaskNetwork, coupled, drawn
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ class UnlastingModule(nn.Module):
         (V,) the gene that each perturbation is, -1 where it is none.
     own
         (V,) the learned vector that each perturbation has, 1, 2 and so on; 0 for none.
+    silent
+        (d,) bool, genes that are off in all training cells, and are never turned on.
     nodes, edges
         (d, F) features of the genes in the graph, and (2, E) its edges; ``None`` for no graph.
     doses
@@ -87,6 +89,7 @@ class UnlastingModule(nn.Module):
         config: UnlastingConfig,
         genes: Tensor,
         own: Tensor | None = None,
+        silent: Tensor | None = None,
         nodes: Tensor | None = None,
         edges: Tensor | None = None,
         doses: bool = False,
@@ -96,8 +99,7 @@ class UnlastingModule(nn.Module):
         super().__init__()
         self.config, self.nonnegative, self.references = config, nonnegative, references
         self.chain = GaussianDiffusion(config.bridge.chain_length, config.bridge.beta)
-        clamp = config.bridge.clamp
-        self.clamps = doses if clamp == "doses" else bool(clamp)
+        self.clamps = doses if config.bridge.clamp == "doses" else bool(config.bridge.clamp)
         network, n_node = config.network, 0 if nodes is None else nodes.shape[1]
         width = d if network.width is None else network.width
         looped = with_loops(torch.zeros(2, 0, dtype=torch.long) if edges is None else edges, d)
@@ -105,6 +107,8 @@ class UnlastingModule(nn.Module):
         self.register_buffer("genes", genes, persistent=False)
         own = torch.zeros_like(genes) if own is None else own
         self.register_buffer("own", own, persistent=False)
+        audible = torch.ones(d) if silent is None else 1 - silent.float()
+        self.register_buffer("audible", audible, persistent=False)
         self.register_buffer("nodes", nodes, persistent=False)
         self.register_buffer("edges", looped, persistent=False)
         dropout = network.dropout
@@ -130,6 +134,7 @@ class UnlastingModule(nn.Module):
             )
             self.after_treatment = None
         self.beside = nn.Linear(d, width) if config.bridge.sees_control else None
+        self.gain = nn.Parameter(torch.zeros(d)) if config.bridge.sees_control else None
         self.control = nn.Parameter(torch.randn(width) * 0.02) if config.inverts else None
         self.net = BridgeNet(
             d,
@@ -159,7 +164,7 @@ class UnlastingModule(nn.Module):
         shares no weight with the others. Slots of weight 0 do not count.
         """
         config, x0 = self.config, batch.target
-        condition, codes = self._told(batch.condition, batch.batch_index)
+        condition, codes = with_genes(batch.condition, self.genes, self.own), batch.batch_index
         share = config.conditioning.condition_dropout
         condition, codes = dropped(condition, codes, self.covariates, share, generator)
         if share and self.nodes is not None:  # learn from the node alone, as of an unseen gene
@@ -243,15 +248,6 @@ class UnlastingModule(nn.Module):
 
     # -- the network -------------------------------------------------------------------------------
 
-    def _told(
-        self, condition: Mapping[str, Tensor], batch_index: Tensor
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Return a condition with the genes and learned vectors of its parts, and its batches."""
-        code = condition["code"]
-        there, row = code >= 0, code.clamp(min=0)
-        genes, own = torch.where(there, self.genes[row], -1), torch.where(there, self.own[row], 0)
-        return {**condition, "genes": genes, "own": own}, batch_index
-
     def _time(self, at: Tensor) -> Tensor:
         """Return the vectors (..., width) of steps, by their place in the grid."""
         longest = 2 * pi * PERIOD ** (1 - 1 / TIME)
@@ -274,7 +270,10 @@ class UnlastingModule(nn.Module):
         out, logits = self.net(x, self._time(at), place, vector, treated=True), None
         if self.config.masking.mask == "hurdle":
             out, logits = out.chunk(2, dim=-1)
-        return (out + given if self.config.bridge.residual and given is not None else out), logits
+        if given is None:
+            return out, logits
+        gain = float(self.config.bridge.residual) + (0.0 if self.gain is None else self.gain)
+        return out + gain * given, logits
 
     def _beside(
         self, source: Tensor, condition: Mapping[str, Tensor], generator: torch.Generator
@@ -327,7 +326,7 @@ class UnlastingModule(nn.Module):
         """
         config = self._changed(n_steps=n_steps, guidance=guidance, inversion=inversion)
         sampling = config.sampling
-        condition, codes = self._told(condition, batch_index)
+        condition, codes = with_genes(condition, self.genes, self.own), batch_index
         given = self._beside(source, condition, generator)
         weights = known_guidance(sampling.guidance, self.covariates)
         starts = condition["present"].any(-1)[:, None, None]  # the others are perturbed already
@@ -467,9 +466,9 @@ class UnlastingModule(nn.Module):
         """Return the probability (K, 1, d) that genes of each condition are on."""
         weights = self.config.sampling.guidance if guidance is None else guidance
         weights = known_guidance(weights, self.covariates)
-        condition, _ = self._told(condition, torch.zeros(0, 0))
+        condition = with_genes(condition, self.genes, self.own)
         with resting(self):
-            return torch.sigmoid(self._logits(condition, weights))
+            return torch.sigmoid(self._logits(condition, weights)) * self.audible
 
     def _logits(self, condition: Mapping[str, Tensor], guidance: Guidance | None) -> Tensor:
         """Return the log odds (K, 1, d) that genes are on; `guidance` is ``None`` in training."""
@@ -498,8 +497,8 @@ class UnlastingModule(nn.Module):
         if kind in ("counts", None):
             return None if guidance is not None else torch.ones_like(made)
         if kind == "hurdle":
-            return drawn(torch.sigmoid(logits), made, generator)
-        chance = torch.sigmoid(self._logits(condition, guidance))
+            return drawn(torch.sigmoid(logits) * self.audible, made, generator)
+        chance = torch.sigmoid(self._logits(condition, guidance)) * self.audible
         if kind == "bernoulli":
             return drawn(chance.expand_as(made), made, generator)
         if kind == "coupled":
