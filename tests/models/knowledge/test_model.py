@@ -173,3 +173,19 @@ def test_the_published_recipe_runs_with_either_pretraining(screen, config):
     model = sh.tl.fit(screen, "knowledge", preset="published", config=config, max_steps=40, **FEW)
     loss = model.history["train_contrast"].iloc[:, 0]
     assert loss.iloc[-1] < loss.iloc[0]
+
+
+def test_a_line_without_a_vector_is_named(screen, caplog):
+    adata = screen.copy()
+    table = pd.DataFrame(np.eye(4)[:, :3], index=[f"line{c}" for c in range(4)])
+    with pytest.raises(KeyError, match=r"line0.*source='controls'"):
+        sh.tl.fit(adata, "knowledge", context_embedding=table.drop("line0"), max_steps=1, **FEW)
+    told = {"context_embedding": table.drop("line3"), "config": SMALL, "max_steps": 1, **FEW}
+    model = sh.tl.fit(adata, "knowledge", **told)
+    assert any("line3" in r.message and "without a vector" in r.message for r in caplog.records)
+    with pytest.raises(KeyError, match="line3.*no vector.*add_contexts"):
+        model.represent(adata)
+    assert "X_knowledge" not in adata.obsm
+    one = adata[adata.obs["line"].isin(["line0", "line3"])].copy()
+    with pytest.raises(ValueError, match="only 'line0' has perturbed cells"):
+        sh.tl.fit(one, "knowledge", context_embedding=table, max_steps=1, **FEW)
