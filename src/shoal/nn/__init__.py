@@ -2,7 +2,7 @@
 
 from ._blocks import ResidualMLP
 from ._bridge import NORMS, BridgeNet, CellNorm, mlp
-from ._bridge_condition import GenewiseEncoder, StratumEncoder, TreatmentEncoder
+from ._bridge_condition import GenewiseEncoder, StratumNet, TreatmentEncoder
 from ._condition import POOLS, AttentionPool, ConditionEncoder, MeanPool, SumPool
 from ._covariates import CovariateEncoder, StepEmbedding
 from ._graph import GraphAttention, GraphEncoder, knocked_out, with_loops
@@ -37,7 +37,7 @@ __all__ = [
     "ResidualMLP",
     "SetTransformer",
     "StepEmbedding",
-    "StratumEncoder",
+    "StratumNet",
     "SumPool",
     "TimeEmbedding",
     "TreatmentEncoder",

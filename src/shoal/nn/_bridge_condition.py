@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CODE = 256  # length of the vector of a context or batch
 
 
-class StratumEncoder(nn.Module):
+class StratumNet(nn.Module):
     """The context and the batch of cells as one vector.
 
     Parameters

@@ -154,14 +154,11 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
 
     def _build(self, seed: int) -> None:
         """Make the network; its initial weights depend on the seed alone."""
-        v = self.vocabulary
-        named = v.screen.context_key is not None and v.context_vectors is None
-        n_contexts = len(v.perturbed_contexts) if named else 0
-        n_batches = len(v.perturbed_batches) if v.screen.batch_key is not None else 0
+        n_vector = self.vocabulary.vectors.shape[1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.module = self.make_network(
-                self.space.n_dims, v.vectors.shape[1], n_contexts, n_batches
+                self.space.n_dims, n_vector, *self.vocabulary.sizes_by_name
             )
         self.start, self.post = self.make_start(), self.make_post()
         self._model_summary_string = summary_of(self)
@@ -182,12 +179,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         None is below 0 if no training value was. Log-normalised genes have as many zeros as
         expected, and cells the total of training cells.
         """
-        return Postprocessing(
-            nonnegative=self.vocabulary.nonnegative,
-            match_zeros=True,
-            renew_library=True,
-            expression=self.expression,
-        )
+        return Postprocessing.as_expected(self.expression, nonnegative=self.vocabulary.nonnegative)
 
     def _settled_config(self) -> dict[str, Any]:
         """Return the config with all settings decided that depend on the cells of training.

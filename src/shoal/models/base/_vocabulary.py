@@ -134,6 +134,14 @@ class Vocabulary:
         size = float(np.sqrt((self.vectors.astype(np.float64) ** 2).mean()))
         return (self.vectors / size).astype(np.float32) if size > 0 else self.vectors
 
+    @property
+    def sizes_by_name(self) -> tuple[int, int]:
+        """Numbers of contexts and of batches that a network knows by name; 0 where by none."""
+        screen = self.screen
+        named = screen.context_key is not None and self.context_vectors is None
+        n_batches = 0 if screen.batch_key is None else len(self.perturbed_batches)
+        return len(self.perturbed_contexts) if named else 0, n_batches
+
     @cached_property
     def placement(self) -> Placement | None:
         """Where vectors of contexts lie among those of training; ``None`` without vectors."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,11 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...core._population import Population
-    from ._model import Ensemble
 
 
 def intervals_of(
-    model: Ensemble,
+    model: Any,
     perturbations: str | Sequence[str],
     cells: Population,
     *,

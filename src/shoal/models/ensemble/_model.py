@@ -260,12 +260,8 @@ class Ensemble(Predictor, Stored, SetUp):
     @property
     def post(self) -> Postprocessing:
         """What is done to moved cells: zeros as expected, and the total of training cells."""
-        return Postprocessing(
-            nonnegative=self.vocabulary.nonnegative,
-            cut=True,
-            match_zeros=True,
-            renew_library=True,
-            expression=self.expression,
+        return Postprocessing.as_expected(
+            self.expression, nonnegative=self.vocabulary.nonnegative, cut=True
         )
 
     @property

@@ -98,6 +98,14 @@ class Postprocessing:
     mean_shrinkage: float = 0.0
     expression: Expression | None = field(default=None, compare=False)
 
+    @classmethod
+    def as_expected(
+        cls, expression: Expression, *, nonnegative: bool, cut: bool = False
+    ) -> Postprocessing:
+        """Return the usual steps: zeros and totals as training cells let expect."""
+        steps = {"cut": cut, "match_zeros": True, "renew_library": True}
+        return cls(nonnegative=nonnegative, expression=expression, **steps)
+
     def with_options(
         self, *, match_zeros: bool | None = None, renew_library: bool | None = None
     ) -> Postprocessing:

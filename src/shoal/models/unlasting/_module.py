@@ -17,15 +17,7 @@ from ...generative import (
     normal_like,
     perturbed_input,
 )
-from ...nn import (
-    BridgeNet,
-    GenewiseEncoder,
-    StratumEncoder,
-    TreatmentEncoder,
-    mlp,
-    waves,
-    with_loops,
-)
+from ...nn import BridgeNet, GenewiseEncoder, StratumNet, TreatmentEncoder, mlp, waves, with_loops
 from ..base._config import changed
 from ..base._guidance import common_share, guided_network, known_guidance, resting
 from ._control_input import control_cells
@@ -113,7 +105,7 @@ class UnlastingModule(nn.Module):
         self.register_buffer("edges", looped, persistent=False)
         dropout = network.dropout
         self.time = mlp(2 * TIME, width, width, dropout=dropout)
-        self.place = StratumEncoder(n_contexts, n_batches, width, dropout=dropout)
+        self.place = StratumNet(n_contexts, n_batches, width, dropout=dropout)
         inside = n_contexts if config.conditioning.context_effects else 0
         told = {"doses": doses, "n_heads": network.graph_heads, "dropout": dropout}
         told["n_own"] = int(own.max())
