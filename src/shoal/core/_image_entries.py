@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from .._keys import IMAGES
 from .._validate import key_in, listed, some
@@ -99,7 +100,8 @@ def plates_of(adata: AnnData, plate_key: str) -> NDArray[np.object_]:
             f"{some(adata.obs_names[missing], 3)}: fill it in, or leave these cells out"
         )
         raise ValueError(msg)
-    return np.array([as_text(value) for value in column], dtype=object)
+    code, values = pd.factorize(column)
+    return np.array([as_text(value) for value in values], dtype=object)[code]
 
 
 def entry_of(adata: AnnData, use_rep: str) -> Mapping[str, Any] | None:

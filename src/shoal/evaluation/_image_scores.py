@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..core._codes import members
 from ..metrics._distance import energy_distance
 from ..metrics._image_distances import frechet_distance, kernel_distance
 from ._image_contenders import COPY, SECOND
@@ -37,6 +38,7 @@ def image_values(task: ImageTask, measured: Measured) -> tuple[pd.DataFrame, pd.
     for draw in task.draws:
         halves = task.halves(draw)
         owner = tuple(task.owner[at] for at in halves)
+        groups = list(zip(*(members(who) for who in owner), strict=True))
         assigned = _retrieval(task, measured, halves, owner)
         for name in measured.named:
             found = {
@@ -44,8 +46,8 @@ def image_values(task: ImageTask, measured: Measured) -> tuple[pd.DataFrame, pd.
                 "kernel_pooled": _kernel(measured.network, name, halves),
             }
             pooled.append({"contender": name, **found})
-            for code, condition in enumerate(task.names):
-                own = tuple(at[who == code] for at, who in zip(halves, owner, strict=True))
+            for condition, places in zip(task.names, groups, strict=True):
+                own = tuple(half[at] for half, at in zip(halves, places, strict=True))
                 rows.append(
                     {
                         "contender": name,
@@ -55,7 +57,7 @@ def image_values(task: ImageTask, measured: Measured) -> tuple[pd.DataFrame, pd.
                         "energy": energy_distance(
                             measured.named[name][own[0]], measured.named[SECOND][own[1]]
                         ),
-                        "retrieval": float(assigned[name][owner[0] == code].mean()),
+                        "retrieval": float(assigned[name][places[0]].mean()),
                     }
                 )
     keys = ["contender", "condition"]
@@ -96,7 +98,7 @@ def _score(means: Floats, names: Sequence[str]) -> Floats:
     copy, second = (means[..., [names.index(name)], :] for name in (COPY, SECOND))
     room = sign * (second - copy)
     found: Floats = sign * (means - copy) / np.where(room > 0, room, np.nan)
-    return found
+    return found + 0.0  # no -0
 
 
 def _mean_known(scores: Floats) -> Floats:
@@ -114,8 +116,7 @@ def feature_medians(task: ImageTask, measured: Measured, prediction: str) -> pd.
     |control - real|.
     """
     rows = []
-    for code, condition in enumerate(task.names):
-        own = task.owner == code
+    for condition, own in zip(task.names, members(task.owner), strict=True):
         median = {
             kind: np.median(measured.named[name][own], axis=0) * measured.spread + measured.centre
             for kind, name in (("control", COPY), ("real", SECOND), ("predicted", prediction))

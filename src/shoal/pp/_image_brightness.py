@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .._logging import logger
+from ..core._codes import members
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +24,10 @@ def brightness_of(unit: Floats, labelled: Labels, channels: Sequence[str]) -> pd
     """Return how much brighter than controls the cells of every perturbation are, by channel."""
     controls = np.sort(unit[labelled.is_control], axis=0)
     rows = []
-    for code, name in enumerate(labelled.names):
-        own = unit[labelled.code == code]
+    perturbed = np.flatnonzero((labelled.code >= 0) & ~labelled.is_control)
+    for at in members(labelled.code[perturbed]):
+        own = unit[perturbed[at]]
+        name = labelled.names[labelled.code[perturbed[at[0]]]]
         for c, channel in enumerate(channels):
             left, right = (np.searchsorted(controls[:, c], own[:, c], s) for s in ("left", "right"))
             ratio = own[:, c].mean() / controls[:, c].mean()
