@@ -37,7 +37,6 @@ class PresetModel(PerturbationModel):
     """
 
     recipes: ClassVar[Recipes[Any]]
-    takes_context_vectors: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -69,6 +69,7 @@ class Flow(PresetModel):
     """
 
     recipes: ClassVar[Recipes[FlowConfig]] = RECIPES
+    takes_context_vectors: ClassVar[bool] = True
     options: ClassVar[tuple[str, ...]] = ("n_steps", "sampler", "guidance", "eps0", "cross_context")
 
     # functions of a model, each in its own file

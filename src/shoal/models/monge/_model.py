@@ -78,6 +78,7 @@ class ConditionalMonge(PresetModel):
     """
 
     recipes: ClassVar[Recipes[ConditionalMongeConfig]] = RECIPES
+    takes_context_vectors: ClassVar[bool] = True
     options: ClassVar[tuple[str, ...]] = ("cross_context",)
 
     # functions of a model, each in its own file

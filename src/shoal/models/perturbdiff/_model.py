@@ -84,6 +84,7 @@ class PerturbDiff(PresetModel):
     """
 
     recipes: ClassVar[Recipes[PerturbDiffConfig]] = RECIPES
+    takes_context_vectors: ClassVar[bool] = True
     options: ClassVar[tuple[str, ...]] = ("n_steps", "guidance", "cross_context")
 
     def __init__(
