@@ -80,6 +80,7 @@ class Knowledge(PresetModel):
     """
 
     recipes: ClassVar[Recipes[KnowledgeConfig]] = RECIPES
+    takes_context_vectors: ClassVar[bool] = True
     options: ClassVar[tuple[str, ...]] = ("cross_context",)
 
     # functions of a model, each in its own file
