@@ -81,7 +81,9 @@ def coverage(model, cells, condition: str) -> tuple[float, float]:
     ]
     inside = []
     for pooled in (False, True):
-        table = model.intervals(name, context=context or None, pooled=pooled)
+        table = model.intervals(
+            name, context=context or None, n_cells=int(rows.sum()), pooled=pooled
+        )
         real = means[0] - means[1]
         inside.append(float(((table["low"] <= real) & (real <= table["high"])).mean()))
     return float(inside[0] >= 0.9), inside[1]

@@ -61,8 +61,8 @@ class Evidence:
         (C, K, d) and (C, d) predicted and measured responses of all features, in single precision.
     cell
         (d,) variance of a training cell.
-    shares
-        (C,) variance of the sampling noise of a measured response, in units of that of a cell.
+    n, control
+        (C,) cells, and variance of the sampling noise of the controls in units of that of a cell.
     refused
         Members that could not be trained or that failed, and why.
     """
@@ -78,7 +78,8 @@ class Evidence:
     genes: NDArray[np.float32]
     measured: NDArray[np.float32]
     cell: Floats
-    shares: Floats
+    n: Ints
+    control: Floats
     refused: dict[str, str]
 
     def without(self, name: str) -> Self:
@@ -98,7 +99,7 @@ class _Left:
     contexts: tuple[str, ...]
     doses: Floats
     n: Ints
-    shares: Floats
+    control: Floats
     real: Floats
     measured: NDArray[np.float32]
     request: Any
@@ -227,7 +228,8 @@ def evidence_of(
         genes=genes,
         measured=np.concatenate([one.measured for one in left]),
         cell=cell,
-        shares=np.concatenate([one.shares for one in left]),
+        n=np.concatenate([one.n for one in left]),
+        control=np.concatenate([one.control for one in left]),
         refused=refused,
     )
 
@@ -257,7 +259,7 @@ def _left(cells: Population, axes: Floats, seed: int) -> _Left:
         contexts=tuple(contexts[deltas.context[enough]].tolist()),
         doses=deltas.dose[enough],
         n=deltas.n[enough],
-        shares=1 / deltas.n[enough] + (deltas.matched**2 @ deltas.n_matched)[enough],
+        control=(deltas.matched**2 @ deltas.n_matched)[enough],
         measured=deltas.delta[enough].astype(np.float32),
         real=deltas.delta[enough] @ axes,
         request=request,

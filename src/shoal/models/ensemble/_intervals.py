@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..._logging import logger
-from ..._validate import between, flag
+from ..._validate import between, flag, whole
 from ..base._requests import (
     request_new,
     requested_context,
@@ -32,6 +32,7 @@ def intervals_of(
     context: str | None,
     dose: float | None,
     level: float,
+    n_cells: int | None,
     pooled: bool,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
@@ -46,6 +47,8 @@ def intervals_of(
     """
     between(level, 0, 1, name="level")
     flag(pooled, name="pooled")
+    if n_cells is not None:
+        whole(n_cells, name="n_cells")
     names = requested_names(perturbations, cells, model.vocabulary)
     model._refuse(names, cells)
     if context is None and cells.screen.context_key is not None:
@@ -69,7 +72,9 @@ def intervals_of(
     response = model._responses(request, cells, request.perturbation, int(rng.integers(2**31)))
     parts = []
     for kind in dict.fromkeys(kinds.values()):
-        half, enough = model.residuals[kind].half_width(model.cell_variance, level, pooled=pooled)
+        half, enough = model.residuals[kind].half_width(
+            model.cell_variance, level, n_cells=n_cells, pooled=pooled
+        )
         if not enough:
             n = len(model.residuals[kind].grid)
             logger.warning(

@@ -342,6 +342,7 @@ class Ensemble(Predictor, Stored, SetUp):
         context: str | None = None,
         dose: float | None = None,
         level: float = 0.9,
+        n_cells: int | None = None,
         pooled: bool = False,
         adata: AnnData | None = None,
         rng: RNGLike = 0,
@@ -351,7 +352,7 @@ class Ensemble(Predictor, Stored, SetUp):
         By default a share `level` of the genes of a perturbation lies within its intervals, for a
         share `level` of perturbations. That is *marginal*: it holds over perturbations like those
         of training. Of those that respond most strongly fewer genes are covered. What is covered is
-        a measured response, with the noise of as many cells as the median training condition has.
+        a measured response, with its sampling noise.
 
         Parameters
         ----------
@@ -363,6 +364,9 @@ class Ensemble(Predictor, Stored, SetUp):
             Dose, which a screen with doses needs.
         level
             Share that is covered, between 0 and 1.
+        n_cells
+            Cells of the measurement that is to be covered: fewer cells have more noise. Those of
+            the median condition of training if ``None``.
         pooled
             Whether `level` is the share of all genes of all perturbations together instead. These
             intervals are narrower.
@@ -392,6 +396,7 @@ class Ensemble(Predictor, Stored, SetUp):
             context=context,
             dose=dose,
             level=level,
+            n_cells=n_cells,
             pooled=pooled,
             rng=as_generator(rng),
         )

@@ -10,7 +10,7 @@ import numpy as np
 from ...metrics._conformal import excess_variance, quantiles, radius
 
 if TYPE_CHECKING:
-    from ..._typing import Floats
+    from ..._typing import Floats, Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,17 +23,20 @@ class Residuals:
         (d,) variance of measured around predicted responses, beyond the noise of measuring.
     grid
         (C, 201) quantiles over genes of the absolute errors of every condition, in their scales.
-    noise
-        Variance of the noise of a measured response, in units of that of a cell: the median over
-        conditions of 1 / cells + 1 / controls.
+    n
+        Cells of the median condition.
+    control
+        Variance of the noise of the controls, in units of that of a cell: the median over
+        conditions of 1 / controls.
     """
 
     excess: Floats
     grid: Floats
-    noise: float
+    n: float
+    control: float
 
     @classmethod
-    def of(cls, residual: Floats, cell: Floats, noise: Floats) -> Self:
+    def of(cls, residual: Floats, cell: Floats, n: Ints, control: Floats) -> Self:
         """Return the errors of a kind of question.
 
         Parameters
@@ -42,16 +45,18 @@ class Residuals:
             (C, d) measured minus predicted responses.
         cell
             (d,) variance of one cell.
-        noise
-            (C,) variance of the noise of a measured response, in units of that of a cell.
+        n
+            (C,) cells of each condition.
+        control
+            (C,) variance of the noise of its controls, in units of that of a cell.
         """
-        each = noise[:, None] * cell
+        each = (1 / n + control)[:, None] * cell
         excess = excess_variance(residual, each)
         grid = quantiles(residual, np.sqrt(excess + each))
-        return cls(excess, grid, float(np.median(noise)))
+        return cls(excess, grid, float(np.median(n)), float(np.median(control)))
 
     def half_width(
-        self, cell: Floats, level: float, *, pooled: bool = False
+        self, cell: Floats, level: float, *, n_cells: int | None = None, pooled: bool = False
     ) -> tuple[Floats, bool]:
         """Return (d,) half the width of the interval of every gene, and whether there is enough.
 
@@ -61,8 +66,12 @@ class Residuals:
             (d,) variance of one cell.
         level
             Share that is to be covered.
+        n_cells
+            Cells of the measurement that is to be covered; those of the median condition if
+            ``None``.
         pooled
             Whether the share of all genes of all conditions is meant.
         """
         size, enough = radius(self.grid, level, pooled=pooled)
-        return size * np.sqrt(self.excess + self.noise * cell), enough
+        noise = 1 / (self.n if n_cells is None else n_cells) + self.control
+        return size * np.sqrt(self.excess + noise * cell), enough

@@ -51,7 +51,7 @@ def residuals_of(evidence: Evidence, *, networks: Collection[str] = ()) -> dict[
                 for i, weights in zip(own, each, strict=True)
             ]
         )
-        found[kind] = Residuals.of(residual, evidence.cell, evidence.shares[own])
+        found[kind] = Residuals.of(residual, evidence.cell, evidence.n[own], evidence.control[own])
     return found
 
 
