@@ -457,8 +457,10 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
 
     def _centres(self, context: Ints, cells: Population) -> NDArray[np.float32]:
         """Return (n, n_dims) the control means of contexts, in the space of the network."""
-        other = cells if cells.labels.is_control.any() else self.cells
-        return self.space.encode(control_means(context, cells, other))
+        return self.space.encode(control_means(context, cells, self._with_controls(cells)))
+
+    def _with_controls(self, cells: Population) -> Population:
+        return cells if cells.labels.is_control.any() else self.cells
 
     # -- files -------------------------------------------------------------------------------------
 
