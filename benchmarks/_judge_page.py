@@ -34,7 +34,7 @@ on the page "Leaderboard" of the docs.
 - **Beside the reference.** *better* or *worse* where the interval leaves out 0. The reference itself is trained once more with other
   random draws, so its score is near 0 and not 0.
 - **Harm.** What is taken off for being worse than unchanged controls. Where nothing responds, unchanged controls score 0 and every
-  invention less.
+  invention less. Perturbations in which a test sees no response count by themselves too.
 - **Achieved.** The way from knowing nothing (0) to a second experiment (1), before reference and harm are taken off. It stands in for
   the score where the reference leaves too little to gain.
 - **Against the best.** The score with 0 at the baseline that turned out best, which nobody knows beforehand.
