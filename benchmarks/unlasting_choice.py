@@ -41,6 +41,8 @@ ROWS: dict[str, dict[str, Any]] = {
     "zeros not matched afterwards": {"match_zeros": False},
     "5 steps": {"n_steps": 5},
     "energy distance added": {"energy": 0.1},
+    "energy distance of weight 1": {"energy": 1.0},
+    "a quarter of the mean taken back": {"energy": 1.0, "mean_shrinkage": 0.25},
     "starts at control cells": {"cross_context": 0.0},
     "control cell as measured, seen": {"control_input": "cell", "sees_control": True},
     "dual bridge": {"inversion": "ddim", "n_steps": 5},
