@@ -406,6 +406,7 @@ PRESETS: Mapping[str, UnlastingConfig] = MappingProxyType(
                 "clamp": False,
                 "mask": "coupled",
                 "mask_network": "shift",
+                "energy": 1.0,
                 "condition_dropout": 0.1,
                 "unseen_weight": 0.5,
                 "context_effects": False,
