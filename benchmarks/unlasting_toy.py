@@ -122,9 +122,10 @@ def rows(seed: int, given: argparse.Namespace) -> Iterator[dict[str, object]]:
             if model is None or name not in SHARED:
                 model, spent = fitted(adata, "published", config=FULL | changes, **training)
             yield {**scored(name, model, **options), "CPU s": spent}
-    if asked("shoal"):
-        model, spent = fitted(adata, "shoal")
-        yield {**scored("preset shoal", model), "CPU s": spent}
+    for name, weight in (("preset shoal", 1.0), ("preset shoal, no energy distance", 0.0)):
+        if asked(name):
+            model, spent = fitted(adata, "shoal", config={"energy": weight})
+            yield {**scored(name, model), "CPU s": spent}
     adata, edges = named_after_genes(adata), np.zeros((2, 0), dtype=np.int64)
     for kind in GRAPHS:
         if asked("graph"):

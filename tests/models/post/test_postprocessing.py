@@ -95,6 +95,20 @@ def test_a_gene_that_is_off_in_training_stays_as_it_is_in_the_start_cells(cells,
     np.testing.assert_array_equal(made[:, 4], start[:, 4])
 
 
+def test_zeros_that_a_network_has_drawn_stay(cells, told):
+    """Only cells that were perturbed at their start, whose zeros it does not draw, are matched."""
+    plain = {"nonnegative": True, "cut": True, "expression": told}
+    half = np.arange(40) % 2 == 0
+    whole = run(Postprocessing(match_zeros=True, **plain), cells, perturbed=half)
+    drawn = run(Postprocessing(match_zeros=True, zeros_drawn=True, **plain), cells, perturbed=half)
+    cut = run(Postprocessing(**plain), cells, perturbed=half)
+    zeros = [(made[half] == 0).sum(0) for made in (drawn, whole)]
+    np.testing.assert_array_equal(*zeros)  # which of them, is drawn anew
+    np.testing.assert_array_equal(drawn[~half, :4], cut[~half, :4])
+    assert not drawn[:, 4].any()  # off in training, and in the start cells
+    assert (whole[~half, :4] != cut[~half, :4]).any()
+
+
 def test_without_one_total_library_sizes_are_left(cells, told):
     post = Postprocessing(nonnegative=True, renew_library=True, expression=told)
     unknown = replace(post, expression=replace(told, total=float("nan")))

@@ -63,7 +63,8 @@ class Postprocessing:
     1. Values below 0 become 0 (`nonnegative`). The mean of every population is kept, unless they
        are cut (`cut`).
     2. Genes are switched off in as many cells as expected. A gene that is off in all training cells
-       stays as it was in the starting cells (`match_zeros`).
+       stays as it was in the starting cells (`match_zeros`). Cells whose zeros the network has
+       drawn are left as they are (`zeros_drawn`).
     3. Values that differ from 0 by rounding alone become 0 (`rounding`).
     4. A share of the change of the mean is taken back, for cells that were perturbed at their start
        (`mean_shrinkage`).
@@ -80,6 +81,8 @@ class Postprocessing:
         Whether values below 0 are cut.
     match_zeros
         Whether step 2 is done.
+    zeros_drawn
+        Whether the network has drawn the zeros of cells that were not perturbed at their start.
     renew_library
         Whether step 5 is done.
     rounding
@@ -93,6 +96,7 @@ class Postprocessing:
     nonnegative: bool = False
     cut: bool = False
     match_zeros: bool = False
+    zeros_drawn: bool = False
     renew_library: bool = False
     rounding: Floats | None = None
     mean_shrinkage: float = 0.0
@@ -147,7 +151,12 @@ class Postprocessing:
             make_nonnegative(values, population)
         if told is not None and self.match_zeros:
             values[:, told.off] = measured[:, told.off]
-            match_zero_fraction(values, measured, population, told.zero_slope, rng)
+            if self.zeros_drawn:
+                at = np.flatnonzero(perturbed)
+                own = values[at], measured[at], population[at], told.zero_slope, rng
+                values[at] = match_zero_fraction(*own)
+            else:
+                match_zero_fraction(values, measured, population, told.zero_slope, rng)
         if self.nonnegative and self.rounding is not None:
             values[values < self.rounding] = 0
         if self.mean_shrinkage and perturbed.any():

@@ -329,7 +329,8 @@ class UnlastingConfig:
     start
         `cross_context`, `mean_shrinkage`.
     post
-        `match_zeros`, `renew_library`.
+        `match_zeros`, `renew_library`. With a mask that is drawn, zeros are matched only in cells
+        that were perturbed at their start, which have no mask.
     sampling
         `n_steps`, `guidance`, `inversion`, `gamma`, `inversion_from`, `inversion_masked`.
 
@@ -405,6 +406,7 @@ PRESETS: Mapping[str, UnlastingConfig] = MappingProxyType(
                 "clamp": False,
                 "mask": "coupled",
                 "mask_network": "shift",
+                "energy": 1.0,
                 "condition_dropout": 0.1,
                 "unseen_weight": 0.5,
                 "context_effects": False,

@@ -244,8 +244,9 @@ class Unlasting(PresetModel):
         )
 
     def make_post(self) -> Postprocessing:
-        """Return what is done to predicted values; those below 0 are cut in the network."""
-        return replace(super().make_post(), cut=True)
+        """Return what is done to predicted values; zeros that a mask has drawn stay as they are."""
+        drawn = self.settings.masking.mask not in ("counts", None)
+        return replace(super().make_post(), cut=True, zeros_drawn=drawn)
 
     def _training_store(self, sampler: SetSampler, store: str) -> Store:
         table = self._moments(self.cells, self.vocabulary.contexts)
