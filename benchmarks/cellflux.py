@@ -198,7 +198,7 @@ def nfkb(args: argparse.Namespace) -> None:
     gain = adata.obsm["crops"][learn].mean((0, 2, 3)) / control.mean((0, 2, 3))
     shifted = (control * gain[:, None, None]).clip(0, 255)
     rows: dict[str, np.ndarray] = {
-        "real, judged": real,
+        "real, judged (against itself)": real,
         "real, trained on": adata.obsm["crops"][learn],
         "copy of the control": control,
         "mean shift in intensities": shifted,
