@@ -198,7 +198,7 @@ def nfkb(args: argparse.Namespace) -> None:
     gain = adata.obsm["crops"][learn].mean((0, 2, 3)) / control.mean((0, 2, 3))
     shifted = (control * gain[:, None, None]).clip(0, 255)
     rows: dict[str, np.ndarray] = {
-        "real, judged": real,
+        "real, judged (against itself)": real,
         "real, trained on": adata.obsm["crops"][learn],
         "copy of the control": control,
         "mean shift in intensities": shifted,
@@ -243,11 +243,11 @@ def real_crops(args: argparse.Namespace) -> None:
     """JUMP fields cut into squares, and NF1 crops, through fit and predict; genotype and field are the same there, so no score."""
     nf1 = np.load(FOLDER / "nf1_schwann_crops_96px.npz", allow_pickle=True)
     jump = np.load(FOLDER / "jump_rab30_2sites.npz", allow_pickle=True)
-    fields = next(jump[key] for key in jump.files if jump[key].ndim == 4)
+    fields = jump["images"]
     squares = fields.reshape(len(fields), fields.shape[1], 4, 96, 4, 96).transpose(0, 2, 4, 1, 3, 5)
     squares = squares.reshape(-1, fields.shape[1], 96, 96)
     data = {
-        "NF1": (nf1["crops"], np.where(nf1["genotype"] == "WT", "control", nf1["genotype"])),
+        "NF1": (nf1["images"], np.where(nf1["genotype"] == "WT", "control", nf1["genotype"])),
         "JUMP": (squares, np.repeat(["control", "RAB30"], len(squares) // 2)),
     }
     for name, (images, label) in data.items():
