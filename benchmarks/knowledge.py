@@ -96,6 +96,12 @@ def fitted(
     )
 
 
+def first(wells: np.ndarray, means: pd.DataFrame, label: np.ndarray, *, k: int = 1) -> np.ndarray:
+    """Return whether the label of each well is among the k nearest rows of a table."""
+    labels = {"query_label": label, "reference_label": list(means.index)}
+    return top_k_accuracy(wells, means.to_numpy(), **labels, k=k)
+
+
 def rivals(adata: ad.AnnData, lines: pd.DataFrame, names: list[str]) -> dict[str, Any]:
     """Return trained baselines."""
     told = {name: {"context_embedding": lines} if name in BY_VECTOR else {} for name in names}
@@ -176,12 +182,7 @@ def simulated_scores(model: Any, screen: Any, adata: ad.AnnData, names: list[str
         by_well = {"top1": hit[1], "top5": hit[5], "mAP": precision}
     else:
         there = made.dropna()
-        by_well = {
-            f"top{k}": np.nan_to_num(
-                top_k_accuracy(wells, there.to_numpy(), label, list(there.index), k=k)
-            )
-            for k in (1, 5)
-        }
+        by_well = {f"top{k}": np.nan_to_num(first(wells, there, label, k=k)) for k in (1, 5)}
     for key, values in by_well.items():
         scores[key] = pd.Series(np.asarray(values, dtype=float)).groupby(label).mean()
     table = pd.DataFrame(scores).reindex(names).rename_axis("perturbation").reset_index()
@@ -285,7 +286,7 @@ def top_k_among_lines(
         relative[rows] = x[rows] - x[rows & (label == "control")].mean(axis=0)
     train = (adata.obs["split"] == "train").to_numpy() & (label != "control")
     means = pd.DataFrame(relative[train]).groupby(label[train]).mean()
-    return top_k_accuracy(relative[test], means.to_numpy(), label[test], list(means.index))
+    return first(relative[test], means, label[test])
 
 
 # -- the trap --------------------------------------------------------------------------------------
@@ -318,13 +319,13 @@ def cellhealth_rows(seed: int, steps: int) -> pd.DataFrame:
         rank = chance.rank(axis=1, ascending=False).to_numpy()
         mine = rank[np.arange(test.sum()), chance.columns.get_indexer(label[test])]
         means = pd.DataFrame(np.asarray(own.X)[train]).groupby(label[train]).mean()
-        raw = (np.asarray(own.X)[test], means.to_numpy(), label[test], list(means.index))
+        raw = (np.asarray(own.X)[test], means, label[test])
         model.represent(own)
         found = {
             OURS: {"top1": mine <= 1, "top5": mine <= 5, "profiles": own.obsm["X_knowledge"][test]},
             "raw profiles": {
-                "top1": top_k_accuracy(*raw),
-                "top5": top_k_accuracy(*raw, k=5),
+                "top1": first(*raw),
+                "top5": first(*raw, k=5),
                 "profiles": raw[0],
             },
         }

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from shoal.metrics import average_precision, mean_average_precision, top_k_accuracy
-from shoal.metrics._retrieval import _precision, expected_precision, random_precision
+from shoal.metrics._precision import expected_precision, random_precision, ranked_precision
 
 
 @pytest.fixture
@@ -19,13 +19,18 @@ def plates(rng):
     return centre[label] + rng.normal(size=(len(label), 12)), label, plate
 
 
+def top(query, reference, query_label, reference_label, **options):
+    labels = {"query_label": query_label, "reference_label": reference_label}
+    return top_k_accuracy(query, reference, **labels, **options)
+
+
 # -- by hand ---------------------------------------------------------------------------------------
 
 
 def test_the_precision_of_one_ranking():
     """Matching candidates at ranks 1, 3 and 4 of 5: (1/1 + 2/3 + 3/4) / 3."""
     same = np.array([True, False, True, True, False])
-    found = _precision(np.arange(5.0), np.zeros(5), same)
+    found = ranked_precision(np.arange(5.0), np.zeros(5), same)
     assert found == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
 
 
@@ -34,8 +39,8 @@ def test_ties_are_the_mean_over_their_orders(ties):
     same = np.array([True, False, True, False])
     ties = np.array(ties, dtype=float)
     orders = [o for o in itertools.permutations(range(4)) if (np.diff(ties[list(o)]) >= 0).all()]
-    each = [_precision(np.arange(4.0), np.zeros(4), same[list(o)]) for o in orders]
-    assert _precision(ties, np.zeros(4), same) == pytest.approx(np.mean(each))
+    each = [ranked_precision(np.arange(4.0), np.zeros(4), same[list(o)]) for o in orders]
+    assert ranked_precision(ties, np.zeros(4), same) == pytest.approx(np.mean(each))
 
 
 @pytest.mark.parametrize(("m", "t"), [(1, 2), (1, 9), (3, 7), (6, 7)])
@@ -52,7 +57,7 @@ def test_a_representation_that_is_the_same_for_all_is_at_chance(plates):
     for profiles in (np.ones((len(label), 3)), np.zeros((len(label), 3))):
         found = average_precision(profiles, label, apart=plate)
         np.testing.assert_allclose(found.normalised, 0, atol=1e-12)
-    hits = top_k_accuracy(np.ones((9, 2)), np.ones((9, 2)), np.arange(9), np.arange(9), k=3)
+    hits = top(np.ones((9, 2)), np.ones((9, 2)), np.arange(9), np.arange(9), k=3)
     np.testing.assert_allclose(hits, 3 / 9)
 
 
@@ -158,10 +163,8 @@ def test_top_k_by_hand():
     query = np.array([[0.1, 0], [0.1, 0], [0.1, 0], [0.1, 0]])
     names = ["a", "b", "c", "d"]
     for k, wanted in ((1, [1, 0, 0, 0]), (2, [1, 1, 0, 0]), (4, [1, 1, 1, 1])):
-        np.testing.assert_array_equal(
-            top_k_accuracy(query, reference, names, names, k=k, metric="l2"), wanted
-        )
-    unknown = top_k_accuracy(query[:1], reference, ["x"], names)
+        np.testing.assert_array_equal(top(query, reference, names, names, k=k, metric="l2"), wanted)
+    unknown = top(query[:1], reference, ["x"], names)
     assert np.isnan(unknown).all()
 
 
@@ -171,8 +174,8 @@ def test_a_profile_of_the_same_well_is_no_reference(rng):
     fields = np.repeat(wells, 2, axis=0) + 0.01 * rng.normal(size=(80, 15))
     label, well = np.repeat(np.arange(20), 4), np.repeat(np.arange(40), 2)
     each = np.arange(80)
-    leaky = top_k_accuracy(fields, fields, label, label, query_unit=each, reference_unit=each)
-    honest = top_k_accuracy(fields, fields, label, label, query_unit=well, reference_unit=well)
+    leaky = top(fields, fields, label, label, query_unit=each, reference_unit=each)
+    honest = top(fields, fields, label, label, query_unit=well, reference_unit=well)
     assert leaky.mean() == 1
     assert honest.mean() < 0.2
     precision = average_precision(fields, label, apart=well)
@@ -196,4 +199,4 @@ def test_bad_input(change, said):
 
 def test_units_go_together():
     with pytest.raises(ValueError, match="give both"):
-        top_k_accuracy(np.eye(2), np.eye(2), [0, 1], [0, 1], query_unit=[0, 1])
+        top(np.eye(2), np.eye(2), [0, 1], [0, 1], query_unit=[0, 1])

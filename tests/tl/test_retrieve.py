@@ -60,8 +60,9 @@ def test_it_is_the_statistic_on_relative_profiles_of_each_context():
         np.testing.assert_allclose(own["pvalue"], wanted.pvalue[kept], atol=0.05)
         there = label != "control"
         units = {"query_unit": plate[there], "reference_unit": plate[there]}
-        pair = (x[rows][there], x[rows][there], label[there], label[there])
-        top = pd.Series(top_k_accuracy(*pair, metric="l2", **units)).groupby(label[there]).mean()
+        units |= {"query_label": label[there], "reference_label": label[there]}
+        hit = top_k_accuracy(x[rows][there], x[rows][there], metric="l2", **units)
+        top = pd.Series(hit).groupby(label[there]).mean()
         np.testing.assert_allclose(own["top1"], top[names[kept]], rtol=1e-9)
 
 

@@ -23,11 +23,12 @@ from ._dependence import (
 from ._discrimination import centroid_accuracy, discrimination_score, rank_score, retrieval_rank
 from ._distance import edistance, energy_distance
 from ._errors import cell_error, mae, mse, rmse
+from ._first_labels import top_k_accuracy
 from ._hits import hits_recall_budget, hits_recall_fdr
 from ._image_distances import frechet_distance, kernel_distance
 from ._marginals import variance_ratio, wasserstein_per_gene, zero_fraction_error
 from ._mmd import median_bandwidth, mmd
-from ._retrieval import average_precision, mean_average_precision, top_k_accuracy
+from ._retrieval import average_precision, mean_average_precision
 from ._shape import bimodality_error, correlation_error
 from ._sizes import magnitude_error, magnitude_spearman
 from ._skill import paired_difference, skill

@@ -278,6 +278,7 @@ def _relative(profiles: Floats, stratum: Ints, is_control: Bools) -> Floats:
 
 def _first(profiles: Floats, code: Ints, unit: Ints, k: int, metric: Metric) -> Floats:
     """Return, for each perturbation, the share of profiles that find it among the k nearest."""
-    units = {"query_unit": unit, "reference_unit": unit}
-    hit = top_k_accuracy(profiles, profiles, code, code, k=k, metric=metric, **units)
+    of_query = {"query_label": code, "query_unit": unit}
+    of_reference = {"reference_label": code, "reference_unit": unit}
+    hit = top_k_accuracy(profiles, profiles, **of_query, **of_reference, k=k, metric=metric)
     return pd.Series(hit).groupby(code).mean().to_numpy()

@@ -79,7 +79,8 @@ def test_perturbations_are_found_in_a_new_line(screen, model):
     test = ((adata.obs["split"] == "test") & (label != "control")).to_numpy()
 
     def top(x):
-        return top_k_accuracy(x[test], x[train], label[test], label[train]).mean()
+        labels = {"query_label": label[test], "reference_label": label[train]}
+        return top_k_accuracy(x[test], x[train], **labels).mean()
 
     assert top(found) > 0.8
     assert top(found) > top(np.asarray(adata.X)) + 0.3
