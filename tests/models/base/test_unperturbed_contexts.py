@@ -72,7 +72,8 @@ def test_a_network_has_no_vector_for_it_that_nothing_has_taught(three, network, 
     assert model.vocabulary.perturbed_batches == ("a",)
     assert model.vocabulary.control_batches == ("z",)
     assert model.vocabulary.contexts == ("context1", "context2", "context3")
-    encoders = model.module.condition.encoders
+    module = model.module
+    encoders = module.place.tables if network == "unlasting" else module.condition.encoders
     assert encoders["context"].n_codes == 2
     if "batch" in encoders:
         assert encoders["batch"].n_codes == 1
