@@ -73,8 +73,9 @@ def test_a_network_has_no_vector_for_it_that_nothing_has_taught(three, network, 
     assert model.vocabulary.perturbed_batches == ("a",)
     assert model.vocabulary.control_batches == ("z",)
     assert model.vocabulary.contexts == ("context1", "context2", "context3")
-    encoders = model.module.condition.encoders
-    beside = getattr(model.module, "decoder", None)  # of Knowledge, whose perturbations have none
+    module = model.module
+    encoders = module.place.tables if network == "unlasting" else module.condition.encoders
+    beside = getattr(module, "decoder", None) if network == "knowledge" else None
     assert (encoders["context"] if beside is None else beside.gain).n_codes == 2
     if "batch" in encoders:
         assert encoders["batch"].n_codes == 1
