@@ -38,6 +38,8 @@ CALLS = {
     "tl.distance": lambda a, **p: sh.tl.distance(a, **p),
     "io.write_predictions": export,
     "tl.retrieve": lambda a, **p: sh.tl.retrieve(a, **p, n_perms=9),
+    "tl.export_vcc": export,
+    "tl.retrieve": lambda a, **p: sh.tl.retrieve(a, **p, against="controls", n_perms=9),
     "tl.fit": lambda a, **p: sh.tl.fit(a, "own_shift", **p),
 }
 RESULTS = {

@@ -136,7 +136,7 @@ def retrieve(
     Warns
     -----
     UserWarning
-        If perturbations have no replicate in another unit.
+        If perturbations have no replicate in another unit, or there is nothing to tell them from.
 
     References
     ----------
@@ -231,7 +231,8 @@ def retrieve(
     alone = table.loc[table["n_queries"] == 0, "perturbation"].astype(str).unique()
     if len(alone):
         warnings.warn(
-            f"no replicate in another unit, so no precision, of {some(list(alone))}",
+            f"no precision of {some(list(alone))}: there is no replicate in another unit, or no "
+            f"profile of the {against} to tell them from",
             UserWarning,
             stacklevel=4,
         )
