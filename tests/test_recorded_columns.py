@@ -37,8 +37,6 @@ CALLS = {
     "tl.coherence_null": lambda a, **p: sh.tl.coherence_null(a, **p, n_cells=[20], n_draws=5),
     "tl.distance": lambda a, **p: sh.tl.distance(a, **p),
     "io.write_predictions": export,
-    "tl.retrieve": lambda a, **p: sh.tl.retrieve(a, **p, n_perms=9),
-    "tl.export_vcc": export,
     "tl.retrieve": lambda a, **p: sh.tl.retrieve(a, **p, against="controls", n_perms=9),
     "tl.fit": lambda a, **p: sh.tl.fit(a, "own_shift", **p),
 }
