@@ -84,6 +84,16 @@ def one_field():
     return fields, pd.DataFrame({"y": [4, 5], "x": [4, 5]})
 
 
+EDGES = pd.DataFrame({"source": ["P1", "P2"], "target": ["P3", "P4"]})
+
+
+def in_lines(adata):
+    """Return a copy whose batches are contexts."""
+    lines = adata.copy()
+    sh.pp.annotate(lines, "perturbation", control="control", context_key="batch", dose_key="dose")
+    return lines
+
+
 def first(adata):
     return next(iter(adata.obs["perturbation"][adata.obs["split"] == "test"]))
 
@@ -93,6 +103,8 @@ CALLS = {
         a, **{"perturbation_key": "perturbation", "control": "control"} | k
     ),
     "pp.embed": lambda a, **k: sh.pp.embed(a, **{"method": "effects", "n_comps": 2} | k),
+    "pp.embed_contexts": lambda a, **k: sh.pp.embed_contexts(in_lines(a), **k),
+    "pp.link": lambda a, **k: sh.pp.link(a, **{"source": EDGES, "names": "g"} | k),
     "pp.filter": lambda a, **k: sh.pp.filter(a, **k),
     "pp.measure_images": lambda a, **k: sh.pp.measure_images(a, **{"use_rep": "crops"} | k),
     "pp.prepare_images": lambda a, **k: sh.pp.prepare_images(a, **{"use_rep": "crops"} | k),

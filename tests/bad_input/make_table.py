@@ -198,6 +198,11 @@ def _embed(method: str):
     return run
 
 
+def _embed_contexts(data, mod):
+    sh.pp.embed_contexts(data, key_added="e", mod=mod)
+    return _inner(data).uns["context_embeddings"]["e"]
+
+
 def _split(data, mod):
     sh.pp.split(data, test=["P01", "P02"], key_added="again", rng=0, mod=mod)
     return _inner(data).obs["again"].astype(object).map({"train": 0, "test": 1}).to_numpy(float)
@@ -261,6 +266,7 @@ def calls(model) -> dict:
         "pp.embed(method='coexpression')": _embed("coexpression"),
         "pp.embed(method='effects')": _embed("effects"),
         "pp.embed(method='mds')": _embed("mds"),
+        "pp.embed_contexts": _embed_contexts,
         "tl.coherence(use_rep='X')": _uns(
             lambda d, mod: tl.coherence(d, use_rep="X", key_added="c", mod=mod), "c"
         ),

@@ -96,6 +96,7 @@ def screen():
 
 FLOW, MADE = r"$\flow$", r"$\made$"
 PLOTS = {
+    "bimodality": lambda a: sh.pl.bimodality(a, NASTY[0], prediction=FLOW)[0],
     "calibration": lambda a: sh.pl.calibration(a),
     "coherence": lambda a: sh.pl.coherence(a, n_labels=20),
     "contexts": lambda a: sh.pl.contexts(a),

@@ -164,7 +164,7 @@ def predict(
         own = Libraries.of(cells).measured(control).counts
         values = _counts_in_place(adata.n_obs, rows, twins, control, own)
     else:
-        values = _rows_in_place(adata.n_obs, rows, twins, control, model._measured(cells, control))
+        values = _rows_in_place(adata.n_obs, rows, twins, control, model._as_taken(cells, control))
     if cells.rows.columns is not None:
         values = values[:, np.argsort(cells.rows.columns)]
     names = np.full(adata.n_obs, "", dtype=object)

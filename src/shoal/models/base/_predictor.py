@@ -378,7 +378,7 @@ class Predictor:
         """Return predicted values in the form that the values of `cells` were given in."""
         return values
 
-    def _measured(self, cells: Population, rows: Ints) -> Matrix:
+    def _as_taken(self, cells: Population, rows: Ints) -> Matrix:
         """Return the values of cells, at sorted positions, as they were given."""
         return cells.rows.take(rows)
 

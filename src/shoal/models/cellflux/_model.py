@@ -212,5 +212,5 @@ class CellFlux(FlowModel):
         """Return predicted images as intensities, in the type and range of the given ones."""
         return cells.rows.given(values, request.source)
 
-    def _measured(self, cells: Population, rows: Ints) -> Matrix:
+    def _as_taken(self, cells: Population, rows: Ints) -> Matrix:
         return cells.rows.rows.take(rows)

@@ -99,7 +99,7 @@ class Ensemble(Predictor, Stored, SetUp):
     >>> sh.pp.split(adata, by="perturbation", test=0.2, val=0, rng=0)
     >>> sh.pp.prepare(adata, normalize="log1p", fit_on="train")
     >>> model = sh.tl.fit(adata, "auto", rng=0)
-    >>> model.predict("P1", n_cells=20).shape
+    >>> model.predict("P01", n_cells=20).shape
     (20, 60)
     """
 
