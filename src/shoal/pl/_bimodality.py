@@ -10,7 +10,7 @@ from .._validate import get_adata
 from ..metrics._cells import densify
 from ._cells import on_one_scale, read_prediction
 from ._panels import grid
-from ._style import ACCENT, INK, QUIET, tidy
+from ._style import ACCENT, INK, QUIET, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
@@ -102,13 +102,13 @@ def bimodality(
     axes = grid(2 if chance is None else 3, columns=3, width=2.6, height=2.5, margin=0.8)
     shares = [(cells > 0).mean(axis=0) for cells in (control, real, made)]
     _compared(axes[0], *shares)
-    axes[0].set(xlabel="on, real cells", ylabel=f"on, {prediction}")
+    axes[0].set(xlabel="on, real cells", ylabel=f"on, {shorten(prediction)}")
     means = [_where_on(cells) for cells in (control, real, made)]
     _compared(axes[1], *means)
-    axes[1].set(xlabel="mean where on, real cells", ylabel=f"mean where on, {prediction}")
+    axes[1].set(xlabel="mean where on, real cells", ylabel=f"mean where on, {shorten(prediction)}")
     if chance is not None:
         _calibrated(axes[2], chance, shares[1])
-    axes[0].figure.suptitle(name, x=0.01, ha="left", fontsize="medium", color=INK)
+    axes[0].figure.suptitle(shorten(name), x=0.01, ha="left", fontsize="medium", color=INK)
     return axes
 
 
