@@ -26,7 +26,7 @@ from scipy import special
 
 from ._harm import HARM, LEVEL, margin_of_few, share_lost
 from ._responds import share_silent
-from ._skill import Estimate, ends
+from ._skill import Estimate, ends, tails
 
 if TYPE_CHECKING:
     from .._typing import Bools, Floats, Ints
@@ -270,7 +270,8 @@ class Judge:
             weights = self.resampled(N_MARGIN, np.random.default_rng(0))
             means = self.means(*weights)[..., self.harmful]
             gap = means - self._right(means)
-            low, _ = ends(gap[0], gap[1:], LEVEL, self.n_owners)
+            # not `ends`: of two perturbations, hardly any invention would then count
+            low = np.quantile(gap[1:], tails(LEVEL, self.n_owners)[0], axis=0)
             return np.asarray(np.maximum(gap[0] - low, 0))
         gap, n = self._gaps_of_draws, self.draws.shape[2]
         if n < 2:
