@@ -10,6 +10,7 @@ import pandas as pd
 from ..core._codes import members
 from ..metrics._distance import energy_distance
 from ..metrics._image_distances import frechet_distance, kernel_distance
+from ..metrics._skill import ends
 from ._image_contenders import COPY, SECOND
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # metric -> whether more is better
 METRICS = {"frechet": False, "kernel": False, "energy": False, "retrieval": True}
 N_BOOT = 500  # samples of conditions for an interval
+LEVEL = 0.95  # of the interval
 
 
 def image_values(task: ImageTask, measured: Measured) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -71,7 +73,7 @@ def image_scores(values: pd.DataFrame, pooled: pd.DataFrame, *, seed: int) -> pd
     The score of a metric is (copy - value) / (copy - second experiment) of the means over
     conditions: 0 for a copy of the controls, 1 for a second experiment. It is NaN where a second
     experiment is no better than a copy. The score is the mean over metrics. Its interval is of 95 %
-    over conditions, which are drawn again; NaN for a single condition.
+    over conditions, which are drawn again, with the same metrics; NaN for a single condition.
     """
     names = list(dict.fromkeys(values["contender"]))
     flat = values[list(METRICS)].to_numpy(dtype=np.float64)
@@ -82,10 +84,12 @@ def image_scores(values: pd.DataFrame, pooled: pd.DataFrame, *, seed: int) -> pd
     of_metric = _score(means, names)
     table = pd.DataFrame(index=pd.Index(names, name="contender"))
     table["score"] = _mean_known(of_metric)
-    again = _mean_known(_score(every[:, drawn].mean(axis=2).swapaxes(0, 1), names))
+    counts = np.isfinite(of_metric).any(axis=0)
+    again = _score(every[:, drawn].mean(axis=2).swapaxes(0, 1), names)[..., counts].mean(axis=-1)
     again = again[np.isfinite(again).all(axis=1)]
-    for name, q in (("score_low", 0.025), ("score_high", 0.975)):
-        table[name] = np.quantile(again, q, axis=0) if n > 1 and len(again) else np.nan
+    table[["score_low", "score_high"]] = np.nan
+    if n > 1 and len(again):
+        table["score_low"], table["score_high"] = ends(table["score"].to_numpy(), again, LEVEL, n)
     table[list(METRICS)] = means
     table = table.join(pooled)
     table[[f"{metric}_score" for metric in METRICS]] = of_metric
