@@ -10,21 +10,32 @@ import pytest
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
-def real(name: str) -> ad.AnnData:
-    """Read a real data set, or skip loudly."""
+def real_path(name: str) -> Path:
+    """Return the path of a real file, or skip loudly."""
     folder = Path(os.environ.get("SHOAL_DATA_DIR", SHARED))
     path = folder / name
     if not path.exists():
         pytest.skip(
             f"real data absent: {path} (set SHOAL_DATA_DIR to the folder that holds {name})"
         )
-    return ad.read_h5ad(path)
+    return path
+
+
+def real(name: str) -> ad.AnnData:
+    """Read a real data set, or skip loudly."""
+    return ad.read_h5ad(real_path(name))
 
 
 @pytest.fixture(scope="session")
 def read_real():
     """Return the reader of real data sets: `read_real("papalexi21_sceptre_lowmoi.h5ad")`."""
     return real
+
+
+@pytest.fixture(scope="session")
+def find_real():
+    """Return the finder of other real files: `find_real("networks/collectri_human.csv")`."""
+    return real_path
 
 
 @pytest.fixture

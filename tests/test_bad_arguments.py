@@ -23,6 +23,7 @@ NUMBER = (-1, np.nan, np.inf, -np.inf, "3", "many", True, [1], 1j, 2.5)
 FREE = {  # function, argument: values that mean something there
     "pp.annotate.sep": ("",),  # no combinations
     "io.read.sep": ("",),
+    "pp.link.names": ("no such name", ["no such", 7]),  # names that the screen does not hold
     "pp.split.test": ("3", "many", [1]),  # names of what is held out
     "pp.split.val": ("3", "many", [1]),
     "tl.benchmark.seeds": ([1],),

@@ -345,6 +345,7 @@ MEASURE = (
 MEANT: dict[tuple[str, str], str] = {
     **{(call, what): ON_SCALE for call in MEASURE for what in ("log2", "z-scored")},
     ("tl.associate", "z-scored"): ON_SCALE,
+    ("tl.retrieve(use_rep='X')", "z-scored"): ON_SCALE,
     ("pp.prepare", "all control"): CONTROLS,
     ("pp.prepare(normalize='log1p', layer='counts')", "all control"): CONTROLS,
 }

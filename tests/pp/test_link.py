@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -143,10 +141,10 @@ def test_names_of_the_screen_are_taken_and_what_has_seen_the_test_stays_so(adata
     assert adata.uns["perturbation_graphs_info"]["table"].loc["seen", "transductive"]
 
 
-def test_real_networks_are_read(adata, read_real):
+def test_real_networks_are_read(adata, read_real, find_real):
     real = read_real("renge23_hipsc_ko.h5ad")
     sh.pp.annotate(real, "perturbation", control="control", context_key="day")
-    path = Path(os.environ["SHOAL_DATA_DIR"]) / "networks" / "collectri_human.csv"
+    path = find_real("networks/collectri_human.csv")
     with pytest.raises(ValueError, match="weight below 0"):
         sh.pp.link(real, source=path)
     sh.pp.link(real, source=path, negative="absolute", key_added="collectri")

@@ -275,6 +275,9 @@ def embed(
 def singles(screen: Screen, labelled: Labels, names: str | Sequence[str] | None) -> list[str]:
     """Return the single perturbations of the screen and of `names`, sorted."""
     more = listed(names, name="names")
+    if not all(name.strip() for name in more):
+        msg = f"names={names!r} has an empty name; name perturbations that the screen does not hold"
+        raise ValueError(msg)
     every = [*labelled.names, *(screen.canonical(name) for name in more)]
     return sorted({part for name in every for part in screen.parts(name)})
 

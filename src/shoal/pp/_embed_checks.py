@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from .._logging import logger
 from .._validate import key_in
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
 
@@ -37,7 +38,15 @@ def keys_of(
         If `targets` names no perturbation, or a column holds several targets of one.
     KeyError
         If there is no such column.
+    TypeError
+        If `targets` is neither.
     """
+    if not (targets is None or isinstance(targets, str | Mapping | pd.Series)):
+        msg = (
+            "targets must be a mapping from perturbations to their names in the source, or the "
+            f"column of obs that has these, not {targets!r}"
+        )
+        raise TypeError(msg)
     if targets is None:
         return {name: name for name in perturbations}
     by_name = (

@@ -242,7 +242,7 @@ def test_it_beats_the_mean_shift_where_perturbations_differ():
         n_cells=120,
         n_control=240,
         n_genes=100,
-        effects="mean",
+        effects="shift",
         effect_size=5.0,
         contexts=2,
         rng=0,
