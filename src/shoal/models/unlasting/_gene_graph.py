@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -15,15 +17,12 @@ from ...metrics._cells import densify
 from ..base._embedding import vectors_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from ..._typing import Floats, Ints
     from ...core._gene_names import GeneNames
     from ...core._population import Population
     from ._config import GraphConfig
 
-GeneGraph: TypeAlias = "str | Path | pd.DataFrame | Mapping[str, Any] | None"
+GeneGraph: TypeAlias = str | Path | pd.DataFrame | Mapping[str, Any] | None
 COEXPRESSION = "coexpression"
 ROWS = 512  # genes whose similarities to all others are computed together
 
