@@ -42,6 +42,7 @@ HERE = Path(__file__).parent
 OURS = "knowledge"
 RIVALS = [
     "mean_shift",
+    "own_shift",
     "other_contexts",
     "nearest_context",
     "context_weighted",
