@@ -87,7 +87,7 @@ def spec(task: Task) -> dict[str, Any]:
         "models": [
             {
                 "name": contender(text)[0],
-                "label": text.replace(":", ", "),
+                "label": text.replace(":", " (") + ")" * (":" in text),
                 **options_of(text, embedding, steps=task.steps),
             }
             for text in task.models
