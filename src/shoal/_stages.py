@@ -18,7 +18,6 @@ from ._validate import some
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
     from pathlib import Path
 
     import pandas as pd
