@@ -172,7 +172,7 @@ def test_one_perturbation_has_no_interval_and_that_is_said():
     params = entry["params"]
     assert len(entry["conditions"]) == 1
     assert np.isnan([params["score_low"], params["score_high"]]).all()
-    assert "wins" not in params["verdict"]
+    assert "wins on" not in params["verdict"]
     assert "no metric has an interval" in params["verdict"]
     assert "without an interval: there is one perturbation" in params["verdict"] or np.isnan(
         params["score"]

@@ -114,7 +114,7 @@ class Standing:
         found = [one for one in found if np.isfinite(one.value)]
         known = [one for one in found if np.isfinite(one.low) and np.isfinite(one.high)]
         if not known:
-            return f"is neither better nor worse than {reference}: no metric has an interval"
+            return f"cannot be called better or worse than {reference}: no metric has an interval"
         wins, losses = sum(one.low > 0 for one in known), sum(one.high < 0 for one in known)
         more = len(found) - len(known)
         return (
