@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._logging import logger
+from ._embed_names import OtherNames
 from ._embed_source import Vectors
 
 if TYPE_CHECKING:
@@ -23,20 +24,26 @@ FILE = "go.npz"  # written by benchmarks/gene_annotations.py
 LEVELS = 180  # steps in the length of a vector
 
 
-def from_annotations(keys: Sequence[str], *, n_comps: int) -> Vectors:
+def from_annotations(
+    keys: Sequence[str], *, n_comps: int, others: OtherNames | None = None
+) -> Vectors:
     """Return the leading dimensions of the vectors of genes, by their symbols."""
     genes, steps, levels = _stored()
     k = min(n_comps, levels.shape[1])
     if k < n_comps:
         logger.info("the table of annotations has %d dimensions, not n_comps=%d", k, n_comps)
-    held = [key for key in keys if key in genes]
-    rows = genes.get_indexer(held)
+    matched = (OtherNames() if others is None else others).match(keys, genes)
+    held = list(matched.called)
+    rows = genes.get_indexer(list(matched.called.values()))
     values = unpacked(steps[rows], levels[rows, :k])
-    absent = dict.fromkeys(set(keys) - set(held), "not among the annotated human genes")
+    absent = {
+        key: "not among the annotated human genes" if why == "not in the source" else why
+        for key, why in matched.absent.items()
+    }
     zero = ~values.any(axis=1)
     absent |= dict.fromkeys(_of(held, zero), f"no annotation counts in its first {k} dimensions")
     index = pd.Index(_of(held, ~zero), dtype=object)
-    return Vectors(pd.DataFrame(values[~zero], index=index), absent, genes)
+    return Vectors(pd.DataFrame(values[~zero], index=index), absent, genes, matched=matched)
 
 
 def packed(vectors: Floats) -> tuple[NDArray[np.float16], NDArray[np.int8]]:
