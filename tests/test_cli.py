@@ -229,7 +229,7 @@ def test_pictures_that_cannot_be_drawn_do_not_take_the_tables_with_them(
         path.write_bytes(b"\x89P")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_report, "_save", full)
+    monkeypatch.setattr(_report, "save", full)
     result = call(counts, tmp_path / "out", "--normalize", "log1p")
     assert result.exit_code == 1
     last = result.stderr.strip().splitlines()[-1]
@@ -242,7 +242,7 @@ def test_a_disk_that_takes_nothing_is_left_as_it_was(counts, tmp_path, monkeypat
     def full(*args, **more):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_report, "_save", full)
+    monkeypatch.setattr(_report, "save", full)
     monkeypatch.setattr(pd.DataFrame, "to_csv", full)
     result = call(counts, tmp_path / "out", "--normalize", "log1p", "--no-h5ad")
     assert result.exit_code == 1

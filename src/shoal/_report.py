@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -172,7 +173,13 @@ def _control_groups(adata: AnnData) -> str | None:
     return None
 
 
-def write(adata: AnnData, folder: Path, *, h5ad: str | None = None) -> Failures:
+def write(
+    adata: AnnData,
+    folder: Path,
+    *,
+    h5ad: str | None = None,
+    more: Mapping[str, Callable[[Path], object]] = MappingProxyType({}),
+) -> Failures:
     """Write the tables and pictures of coherence, of contexts and, if it was tested, of the null.
 
     Each file is written for itself, so that one that fails does not take the others with it.
@@ -183,6 +190,8 @@ def write(adata: AnnData, folder: Path, *, h5ad: str | None = None) -> Failures:
         The screen, and where the files go.
     h5ad
         Name of a file for the screen with all its results; ``None`` for none.
+    more
+        Name -> function of the path that writes it, of further files.
 
     Returns
     -------
@@ -198,16 +207,17 @@ def write(adata: AnnData, folder: Path, *, h5ad: str | None = None) -> Failures:
     table = adata.uns[COHERENCE]["table"]
     make: dict[str, Callable[[Path], object]] = {
         "coherence.csv": lambda path: table.to_csv(path, index_label="perturbation"),
-        "coherence.png": lambda path: _save(pl.coherence(adata).figure, path),
-        "ranking.png": lambda path: _save(pl.ranking(adata).figure, path),
+        "coherence.png": lambda path: save(pl.coherence(adata).figure, path),
+        "ranking.png": lambda path: save(pl.ranking(adata).figure, path),
     }
     if "by_context" in adata.uns[COHERENCE]:
         parts = adata.uns[COHERENCE]["by_context"]
         make["contexts.csv"] = lambda path: parts.to_csv(path, index=False)
-        make["contexts.png"] = lambda path: _save(pl.contexts(adata).figure, path)
+        make["contexts.png"] = lambda path: save(pl.contexts(adata).figure, path)
     if NULL in adata.uns:
         make["null.csv"] = lambda path: adata.uns[NULL]["rates"].to_csv(path, index=False)
-        make["null.png"] = lambda path: _save(pl.coherence_null(adata)[0].figure, path)
+        make["null.png"] = lambda path: save(pl.coherence_null(adata)[0].figure, path)
+    make |= more
     if h5ad is not None:
         make[h5ad] = lambda path: _h5ad.write(adata, path)
     failed: Failures = {}
@@ -246,10 +256,11 @@ def write_geometry(adata: AnnData, folder: Path) -> None:
     table = adata.uns[COHERENCE]["table"]
     odd = table[(table["residual_qvalue"] < 0.05) & (table["residual"] < 0)]
     name = odd["residual_z"].idxmin() if len(odd) else table["coherence"].idxmax()
-    _save(pl.geometry(adata, name).figure, folder / "geometry.png")
+    save(pl.geometry(adata, name).figure, folder / "geometry.png")
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as a picture, and close it."""
     from matplotlib import pyplot as plt
 
     figure.savefig(path, dpi=150)
