@@ -45,6 +45,7 @@ def embed(
     method: Literal[
         "one_hot",
         "table",
+        "annotations",
         "network",
         "coexpression",
         "effects",
@@ -74,7 +75,8 @@ def embed(
     - A perturbation without a vector is an error that names it. It does not get zeros.
     - Nothing is fitted on held-out cells, and no method uses random numbers.
 
-    Sources: zhang2018regularized (eigenvectors), qiu2018netmf (walks), rogers2010ecfp.
+    Sources: ashburner2000gene and go2023ontology (annotations), zhang2018regularized
+    (eigenvectors), qiu2018netmf (walks), rogers2010ecfp.
 
     Parameters
     ----------
@@ -87,6 +89,10 @@ def embed(
             One dimension for each perturbation. Says nothing about unseen perturbations.
         ``"table"``
             Vectors of your own, from `source`.
+        ``"annotations"``
+            Vectors of human genes that come with the package: a singular value decomposition of
+            what the genes are annotated with in the Gene Ontology (20,012 symbols, 128 dimensions,
+            CC BY 4.0). Genes of one pathway are alike.
         ``"network"``
             Position in a gene network: leading eigenvectors of its regularised random walk, or
             factors of what random walks see together, in closed form (`walk`).
@@ -134,9 +140,9 @@ def embed(
     names
         More perturbations to embed, which the screen does not hold. Of a combination, its parts.
     n_comps
-        Number of dimensions. ``None`` is 64 for ``"network"``, 32 for ``"coexpression"``, 16 for
-        ``"effects"``, 10 for ``"mds"`` and 1,024 bits for ``"fingerprint"``. There are fewer if the
-        input spans fewer.
+        Number of dimensions. ``None`` is 128 for ``"annotations"``, 64 for ``"network"``, 32 for
+        ``"coexpression"``, 16 for ``"effects"``, 10 for ``"mds"`` and 1,024 bits for
+        ``"fingerprint"``. There are fewer if the input spans fewer.
     walk
         Steps within which random walks count genes as seen together; 5 or 10 are usual. ``None``
         takes eigenvectors.

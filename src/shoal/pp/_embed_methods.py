@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ._embed_annotations import from_annotations
 from ._embed_cells import by_coexpression, by_effects, by_mds
 from ._embed_chemistry import descriptors, fingerprints
 from ._embed_network import from_network
@@ -54,6 +55,10 @@ def _table(request: EmbeddingRequest) -> Vectors:
     return from_table(request.source, request.keys)
 
 
+def _annotations(request: EmbeddingRequest) -> Vectors:
+    return from_annotations(request.keys, n_comps=request.n_comps)
+
+
 def _network(request: EmbeddingRequest) -> Vectors:
     return from_network(request.source, request.keys, n_comps=request.n_comps, walk=request.walk)
 
@@ -70,6 +75,7 @@ METHODS: MappingProxyType[str, Method] = MappingProxyType(
     {
         "one_hot": Method(_one_hot),
         "table": Method(_table, frozenset({"source", "targets"}), needs_source=True),
+        "annotations": Method(_annotations, frozenset({"targets", "n_comps"}), 128),
         "network": Method(
             _network, frozenset({"source", "targets", "n_comps", "walk"}), 64, needs_source=True
         ),
