@@ -42,13 +42,17 @@ def in_words(adata: AnnData) -> str:
     return "\n\n".join(parts)
 
 
+def tables(adata: AnnData) -> dict[str, pd.DataFrame]:
+    """Return the tables of an evaluation by name."""
+    result = read_result(adata, EVALUATION, kind="evaluation", written_by=WRITTEN_BY)
+    return {name: table for name, table in result.items() if hasattr(table, "to_csv")}
+
+
 def write_tables(adata: AnnData, folder: Path) -> None:
     """Write the tables of an evaluation as csv files."""
-    result = read_result(adata, EVALUATION, kind="evaluation", written_by=WRITTEN_BY)
     with staged(folder) as scratch:
-        for name, table in result.items():
-            if hasattr(table, "to_csv"):
-                table.to_csv(scratch / f"{name}.csv")
+        for name, table in tables(adata).items():
+            table.to_csv(scratch / f"{name}.csv")
 
 
 def _table(table: pd.DataFrame) -> str:

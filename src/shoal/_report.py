@@ -5,23 +5,30 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _h5ad
 from ._keys import COHERENCE, PCA
-from ._logging import reason
+from ._logging import logger, reason
 from ._responses import responses
+from ._staging import IncompleteError
+from .core._choose import choose
+from .core._matrix import as_rows
+from .core._scale import look
 from .core._screen import labels, resolve
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from anndata import AnnData
     from matplotlib.figure import Figure
 
+SCREEN = "screen.h5ad"  # the screen with all its results
 SIZES = (30, 100, 300)  # cells of a pseudo-perturbation
 PREPARE_DEPTH = "prepare_depth_key"  # option for `depth_key` of `pp.prepare`
 NULL = f"{COHERENCE}_null"
@@ -29,10 +36,6 @@ ALPHA = 0.05
 
 
 Failures = dict[str, Exception]  # name of a file -> why it is not there
-
-
-class IncompleteError(OSError):
-    """Some files could not be written, and others were."""
 
 
 @dataclass(frozen=True)
@@ -75,20 +78,10 @@ def analyse(adata: AnnData, options: Options, say: Callable[[str], None]) -> Fai
     ``{"null.csv": error}`` if the test of the controls failed, which leaves the measurement as it
     is; else nothing.
     """
-    from . import pp, tl
+    from . import tl
 
-    use_rep = options.use_rep
     with _naming_options_of_prepare():
-        if options.measure.get("layer") is None and use_rep in (None, PCA):
-            use_rep = PCA
-            if "normalize" in options.prepare or PCA not in adata.obsm:
-                say("preparing: normalisation, variable genes, PCA fitted on the controls")
-                pp.prepare(adata, **options.prepare, overwrite=True)
-            else:
-                _refuse_unused(options.prepare, f"the {PCA} of the file")
-                say(f"using the {PCA} of the file")
-        else:
-            _refuse_unused(options.prepare, "a layer or another representation")
+        use_rep = _represented(adata, options, say)
     labelled = labels(adata, resolve(adata))
     n_control, n = int(labelled.is_control.sum()), len(labelled.names)
     how = {**options.measure, "use_rep": use_rep, "rng": options.seed}
@@ -102,17 +95,55 @@ def analyse(adata: AnnData, options: Options, say: Callable[[str], None]) -> Fai
     return {}
 
 
+def normalisation(adata: AnnData) -> dict[str, Any]:
+    """Return the arguments with which `pp.prepare` logs the values; none if they are logged."""
+    kind = look(as_rows(choose(adata)[0])).kind
+    return {"normalize": "log1p"} if kind in ("counts", "linear") else {}
+
+
+def _represented(adata: AnnData, options: Options, say: Callable[[str], None]) -> str | None:
+    """Return the slot to measure in; make a PCA where there is none. ``None`` for a layer."""
+    from . import pp
+
+    if options.measure.get("layer") is not None or options.use_rep not in (None, PCA):
+        _refuse_unused(options.prepare, "a layer or another representation")
+        return options.use_rep
+    if PCA in adata.obsm and "normalize" not in options.prepare:
+        _refuse_unused(options.prepare, f"the {PCA} of the file")
+        say(f"using the {PCA} of the file")
+        return PCA
+    scale = look(as_rows(choose(adata)[0]))
+    if scale.kind == "signed" and not options.prepare and options.use_rep is None:
+        say(f"X holds {scale.words}: these features are measured as they are")
+        return "X"
+    how = dict(options.prepare)
+    if scale.kind in ("counts", "linear") and "normalize" not in how:
+        how["normalize"] = "log1p"
+    logged = "log-normalised here" if "normalize" in how else "taken as they are"
+    say(f"X holds {scale.words}, {logged}. Preparing: variable genes, PCA fitted on the controls")
+    pp.prepare(adata, **how, overwrite=True)
+    return PCA
+
+
 @contextmanager
 def _naming_options_of_prepare() -> Iterator[None]:
     """Name `depth_key` of `pp.prepare` as its option is called: `tl.coherence` has one too."""
+
+    def named(text: object) -> Any:
+        return re.sub(r"\bdepth_key\b", PREPARE_DEPTH, text) if isinstance(text, str) else text
+
+    def notice(record: logging.LogRecord) -> bool:
+        record.msg = named(record.msg)
+        return True
+
+    logger.addFilter(notice)
     try:
         yield
     except Exception as err:
-        err.args = tuple(
-            re.sub(r"\bdepth_key\b", PREPARE_DEPTH, a) if isinstance(a, str) else a
-            for a in err.args
-        )
+        err.args = tuple(map(named, err.args))
         raise
+    finally:
+        logger.removeFilter(notice)
 
 
 def _found(adata: AnnData, *, asked: bool) -> str:
@@ -159,7 +190,13 @@ def _calibrate(
         numbers = ", ".join(map(str, sizes))
         groups.insert(0, f"{n_draws} random sets each of {numbers} cells")
     say(f"testing controls against controls: {' and '.join(groups)}")
-    tl.coherence_null(adata, n_cells=sizes, n_draws=n_draws, overwrite=True, **how)
+    how = {**how, "n_cells": sizes or SIZES[:1], "n_draws": n_draws}
+    try:
+        tl.coherence_null(adata, overwrite=True, **how)
+    except ValueError as err:
+        if sizes:
+            raise
+        say(f"no test of controls against controls: {err}")
 
 
 def _control_groups(adata: AnnData) -> str | None:
@@ -172,7 +209,13 @@ def _control_groups(adata: AnnData) -> str | None:
     return None
 
 
-def write(adata: AnnData, folder: Path, *, h5ad: str | None = None) -> Failures:
+def write(
+    adata: AnnData,
+    folder: Path,
+    *,
+    h5ad: str | None = None,
+    more: Mapping[str, Callable[[Path], object]] = MappingProxyType({}),
+) -> Failures:
     """Write the tables and pictures of coherence, of contexts and, if it was tested, of the null.
 
     Each file is written for itself, so that one that fails does not take the others with it.
@@ -183,6 +226,8 @@ def write(adata: AnnData, folder: Path, *, h5ad: str | None = None) -> Failures:
         The screen, and where the files go.
     h5ad
         Name of a file for the screen with all its results; ``None`` for none.
+    more
+        Name -> function of the path that writes it, of further files.
 
     Returns
     -------
@@ -198,16 +243,17 @@ def write(adata: AnnData, folder: Path, *, h5ad: str | None = None) -> Failures:
     table = adata.uns[COHERENCE]["table"]
     make: dict[str, Callable[[Path], object]] = {
         "coherence.csv": lambda path: table.to_csv(path, index_label="perturbation"),
-        "coherence.png": lambda path: _save(pl.coherence(adata).figure, path),
-        "ranking.png": lambda path: _save(pl.ranking(adata).figure, path),
+        "coherence.png": lambda path: save(pl.coherence(adata).figure, path),
+        "ranking.png": lambda path: save(pl.ranking(adata).figure, path),
     }
     if "by_context" in adata.uns[COHERENCE]:
         parts = adata.uns[COHERENCE]["by_context"]
         make["contexts.csv"] = lambda path: parts.to_csv(path, index=False)
-        make["contexts.png"] = lambda path: _save(pl.contexts(adata).figure, path)
+        make["contexts.png"] = lambda path: save(pl.contexts(adata).figure, path)
     if NULL in adata.uns:
         make["null.csv"] = lambda path: adata.uns[NULL]["rates"].to_csv(path, index=False)
-        make["null.png"] = lambda path: _save(pl.coherence_null(adata)[0].figure, path)
+        make["null.png"] = lambda path: save(pl.coherence_null(adata)[0].figure, path)
+    make |= more
     if h5ad is not None:
         make[h5ad] = lambda path: _h5ad.write(adata, path)
     failed: Failures = {}
@@ -246,10 +292,11 @@ def write_geometry(adata: AnnData, folder: Path) -> None:
     table = adata.uns[COHERENCE]["table"]
     odd = table[(table["residual_qvalue"] < 0.05) & (table["residual"] < 0)]
     name = odd["residual_z"].idxmin() if len(odd) else table["coherence"].idxmax()
-    _save(pl.geometry(adata, name).figure, folder / "geometry.png")
+    save(pl.geometry(adata, name).figure, folder / "geometry.png")
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as a picture, and close it."""
     from matplotlib import pyplot as plt
 
     figure.savefig(path, dpi=150)

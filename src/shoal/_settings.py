@@ -12,7 +12,8 @@ class Settings:
     block_bytes
         Upper size of one block of rows of a matrix, in bytes.
     progress
-        Whether long work shows a progress bar. ``None`` shows it on a terminal only.
+        How long work shows how far it is: ``True`` for a bar, ``False`` for nothing. ``None`` for
+        a bar on a terminal, and a line every few seconds in notebooks and files.
     """
 
     block_bytes: int = 32 * 2**20

@@ -4,6 +4,9 @@ import hashlib
 import logging
 import os
 import re
+import socket
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +21,9 @@ import shoal as sh
 from shoal.ds import _fetch, _registry
 
 REAL = Path(os.environ.get("SHOAL_DATA_DIR", Path(__file__).parents[3] / "shared" / "data"))
+SHIPPED = "renge_small"
 NAMES = {
+    SHIPPED,
     "norman_2019",
     "adamson_2016_pilot",
     "adamson_2016_upr",
@@ -98,6 +103,7 @@ def test_registry_is_complete_and_sober():
     for name, record in _registry.DATASETS.items():
         assert name == record.name
         assert all(url.startswith("https://") for url in (*record.urls, record.page))
+        assert bool(record.urls) == (name != SHIPPED)
         assert record.doi.startswith("10.")
         assert record.checksum is None or re.fullmatch(
             r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", record.checksum
@@ -112,6 +118,84 @@ def test_registry_is_complete_and_sober():
         "norman_2019",
         "dixit_2016",
     }
+
+
+# -- the screen that is shipped ----------------------------------------------------------------------------------
+
+
+def test_the_shipped_screen_opens_without_network(monkeypatch):
+    def no_network(*_):
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket, "socket", no_network)
+    adata = sh.ds.load(SHIPPED)
+    assert adata.shape == (7_412, 103)
+    assert adata.uns["shoal"]["context_key"] == "day"
+    path = Path(sh.ds.available().loc[SHIPPED, "path"])
+    record = _registry.DATASETS[SHIPPED]
+    assert path.parent == _fetch.SHIPPED
+    assert record.checksum == f"md5:{hashlib.md5(path.read_bytes()).hexdigest()}"
+    assert record.size_mb == pytest.approx(path.stat().st_size / 1e6, abs=0.01)
+    assert path.stat().st_size < 2_000_000
+
+
+def test_the_shipped_screen_holds_what_its_licence_file_says():
+    """Counts, and cells enough of every knock-out on every day to be measured and to be held out."""
+    adata = sh.ds.load(SHIPPED)
+    assert (adata.X.data == np.round(adata.X.data)).all()
+    assert adata.X.min() >= 0
+    cells = adata.obs.groupby(["perturbation", "day"], observed=True).size().unstack()
+    assert cells.columns.tolist() == ["day2", "day3", "day4", "day5"]
+    assert cells.loc["control"].min() >= 100
+    assert len(cells.drop("control")) == 17
+    assert cells.drop("control").min(axis=None) >= 40
+    assert cells.drop("control").max(axis=None) <= 100
+    assert not set(adata.var_names[:3]) - {"TARDBP", "HNRNPR", "ID3"}
+    told = (_fetch.SHIPPED / "renge_small.txt").read_text(encoding="utf-8")
+    for part in ("7,412", "103 genes", "17 knock-outs", "GSE213069", "10.1038/s42003-023-05594-4"):
+        assert part in " ".join(told.split())
+    assert "MIT License" in told
+    assert "THE SOFTWARE IS PROVIDED" in told
+
+
+def test_knock_outs_of_the_shipped_screen_respond():
+    adata = sh.ds.load(SHIPPED)
+    sh.pp.prepare(adata, normalize="log1p")
+    sh.tl.coherence(adata)
+    table = adata.uns["coherence"]["table"]
+    assert (table["qvalue"] < 0.05).sum() >= 12
+    assert table["magnitude"].idxmax() in {"POU5F1", "PRDM14"}  # what keeps these cells pluripotent
+
+
+def test_the_shipped_screen_is_a_part_of_its_source(find_real):
+    """The script that makes it gives the same cells and counts again."""
+    find_real("renge23_hipsc_ko.h5ad")
+    script = Path(__file__).parents[2] / "benchmarks" / "make_renge_small.py"
+    done = subprocess.run(
+        [sys.executable, script, "--check"],
+        env={**os.environ, "SHOAL_DATA_DIR": str(REAL)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "is what renge23_hipsc_ko.h5ad gives" in done.stdout
+
+
+def test_a_package_without_its_screen_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(_fetch, "SHIPPED", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"renge_small\.h5ad is not in .*install it again"):
+        sh.ds.load(SHIPPED)
+
+
+# -- screens that are downloaded ---------------------------------------------------------------------------------
+
+
+def test_the_size_is_told_before_the_download(server, serve, content, caplog):
+    serve("good")
+    server.pages["/good"] = (200, content, len(content))
+    sh.ds.load("kang_2018")
+    assert f"downloading kang_2018, {len(content) / 1e6:,.1f} MB, from {server.url}" in caplog.text
 
 
 def test_download_once_then_from_the_cache(server, serve, content, small, places):
@@ -205,6 +289,7 @@ def test_any_file_that_says_what_its_columns_mean(screen_adata, tmp_path, monkey
     monkeypatch.setenv("SHOAL_DATA_DIR", str(tmp_path))
     table = sh.ds.available()
     assert set(table.index) == NAMES | {"mine"}
+    assert table.loc["mine", "size_mb"] == (tmp_path / "mine.h5ad").stat().st_size / 1e6
     assert table.loc["mine", "note"] == "a small one"
     assert table.loc["mine", "path"] == str(tmp_path / "mine.h5ad")
     assert table.loc["norman_2019", ["path", "values", "control"]].tolist() == [

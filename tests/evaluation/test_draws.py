@@ -145,11 +145,12 @@ def test_the_verdict_counts_wins_losses_and_ties_and_is_logged(caplog):
     with caplog.at_level("INFO", logger="shoal"):
         entry = evaluated(adata, baselines=["mean_shift"], n_draws=2)
     summary, params = entry["summary"], entry["params"]
-    known = summary[summary["discriminates"] & summary["skill"].notna()]
-    wins = int((known["skill_low"].fillna(known["skill"]) > 0).sum())
+    known = summary[summary["discriminates"] & summary["skill_low"].notna()]
+    wins = int((known["skill_low"] > 0).sum())
     assert params["verdict"].startswith(f"'twins' wins on {wins}, loses on 0 and ties on ")
     assert (
-        f"of {len(known)} metrics against the baseline mean_shift; score 1.0" in params["verdict"]
+        f"of {len(known)} metrics against the baseline mean_shift (1 more has no interval); "
+        "score 1.0" in params["verdict"]
     )
     assert params["verdict"] in caplog.text
     assert params["responds"]
@@ -171,6 +172,8 @@ def test_one_perturbation_has_no_interval_and_that_is_said():
     params = entry["params"]
     assert len(entry["conditions"]) == 1
     assert np.isnan([params["score_low"], params["score_high"]]).all()
+    assert "wins on" not in params["verdict"]
+    assert "no metric has an interval" in params["verdict"]
     assert "without an interval: there is one perturbation" in params["verdict"] or np.isnan(
         params["score"]
     )

@@ -75,7 +75,8 @@ def test_bad_sources(tmp_path):
     ):
         from_table({"B": [1, 2, 3], "A": [1, 2]}, ["A"])
     with pytest.raises(
-        TypeError, match="source must be a DataFrame, a mapping of names or a path, not ndarray"
+        TypeError,
+        match="source must be a DataFrame, a mapping of names, an AnnData or a path, not ndarray",
     ):
         from_table(VALUES, NAMES)
     with pytest.raises(FileNotFoundError, match="there is no file"):

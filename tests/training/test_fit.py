@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 
 import numpy as np
@@ -10,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from shoal import settings as session
+from shoal._logging import Lines
 from shoal.metrics import energy_distance
 from shoal.training._ema import Ema
 from shoal.training._fit import fit
@@ -232,3 +234,15 @@ def test_small_conditions_are_said_and_trained_on(make_screen, make_module, make
 def test_settings_that_make_no_sense_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         FitSettings(**bad)
+
+
+def test_training_says_where_it_is_outside_a_terminal(start, capsys, monkeypatch):
+    monkeypatch.setattr(Lines, "EVERY", 0.0)
+    monkeypatch.setattr(Lines, "SHARE", 0.0)
+    start(options={"max_steps": 20})
+    told = capsys.readouterr().err.splitlines()
+    assert re.match(r"training: 1 of 20 steps, about .* left", told[0])
+    assert "loss" in told[-2]
+    assert re.match(r"training: 20 steps in .*, val_energy", told[-1])
+    start(options={"max_steps": 20}, enable_progress_bar=False)
+    assert capsys.readouterr().err == ""

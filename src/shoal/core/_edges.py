@@ -13,6 +13,7 @@ from .._compat import require
 from ._gene_sets import read_gene_sets
 from ._table_files import read_file
 
+WEIGHTS = ("weight", "importance")  # columns of weights; GEARS calls its second
 KNOWN = ("collectri", "dorothea")  # networks that decoupler downloads
 
 
@@ -74,7 +75,8 @@ def read_edges(source: Any, *, signed: bool = False) -> pd.DataFrame:
 def _columns(frame: pd.DataFrame) -> tuple[list[Any], Any]:
     """Return the two columns with the ends of edges, and that of weights.
 
-    They are found by name, or as the only two columns of text and the only column of numbers.
+    They are found by name (``source``, ``target``, ``weight`` or ``importance``), or as the only
+    two columns of text and the only column of numbers.
     """
     if "weight" in frame.columns and not pd.api.types.is_numeric_dtype(frame["weight"]):
         msg = "source: the column 'weight' of the edges does not hold numbers"
@@ -82,7 +84,7 @@ def _columns(frame: pd.DataFrame) -> tuple[list[Any], Any]:
     numbers = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])]
     if {"source", "target"} <= set(frame.columns):
         ends: list[Any] = ["source", "target"]
-        numbers = [c for c in numbers if c == "weight"]
+        numbers = [c for c in WEIGHTS if c in numbers][:1]
     else:
         ends = [c for c in frame.columns if c not in numbers]
         numbers = ["weight"] if "weight" in numbers else numbers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -121,6 +122,31 @@ def are_ensembl(names: Iterable[str]) -> bool:
     """Return whether more than half of some names are Ensembl identifiers of genes."""
     matched = pd.Series(list(names), dtype=object).str.match(ENSEMBL)
     return bool(len(matched) and matched.mean() > 0.5)
+
+
+def without_version(name: str) -> str:
+    """Return an Ensembl identifier without its version; any other name as it is."""
+    return name.partition(".")[0] if re.match(ENSEMBL, name) else name
+
+
+def ids_and_symbols(adata: AnnData) -> dict[str, list[str]]:
+    """Return the names of genes in all slots that hold Ensembl identifiers or symbols.
+
+    Returns
+    -------
+    Slot -> (n_vars,) names, where identifiers have no version and a missing name is "". It is empty
+    if there is but one such slot.
+    """
+    symbols = _symbol_columns(adata)
+    found = {"adata.var_names": [without_version(str(name)) for name in adata.var_names]}
+    for key in adata.var.columns:
+        column = adata.var[key]
+        if pd.api.types.is_numeric_dtype(column):
+            continue
+        texts = column.astype(object).where(column.notna(), "").astype(str)
+        if key in symbols or are_ensembl(texts[texts != ""]):
+            found[f"adata.var[{key!r}]"] = [without_version(text.strip()) for text in texts]
+    return found if len(found) > 1 else {}
 
 
 def _symbol_columns(adata: AnnData) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zlib
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
@@ -13,17 +14,26 @@ import pandas as pd
 from .._validate import one_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": r"\s+"}
 PACKED = {".gz", ".bz2", ".xz", ".zip"}
 
 
-def read_file(path: Path) -> pd.DataFrame:
+def read_file(
+    path: Path, *, also: Mapping[str, Callable[[Path], pd.DataFrame]] = MappingProxyType({})
+) -> pd.DataFrame:
     """Read csv, tsv, txt (separated by white space), parquet, or npz of names and vectors.
 
     Text files may be compressed.
+
+    Parameters
+    ----------
+    path
+        The file.
+    also
+        Further endings, and who reads a file with such a one.
 
     Raises
     ------
@@ -39,7 +49,10 @@ def read_file(path: Path) -> pd.DataFrame:
         raise FileNotFoundError(msg)
     suffixes = [s.lower() for s in path.suffixes if s.lower() not in PACKED]
     kind = suffixes[-1] if suffixes else ""
-    one_of(kind, (*SEPARATORS, ".parquet", ".npz"), name=f"source: the ending of {path.name!r}")
+    known = (*SEPARATORS, ".parquet", ".npz", *also)
+    one_of(kind, known, name=f"source: the ending of {path.name!r}")
+    if kind in also:
+        return also[kind](path)
     try:
         if kind == ".npz":
             arrays = _arrays_of(path)

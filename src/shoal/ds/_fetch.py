@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,7 @@ import pandas as pd
 from anndata import read_h5ad
 from anndata.io import read_elem
 
-from .._logging import logger
-from .._settings import settings
+from .._logging import bar, logger
 from .._validate import key_in, text
 from ..pp._annotate import annotate
 from . import _registry
@@ -24,18 +22,24 @@ if TYPE_CHECKING:
     from ._registry import Dataset
 
 VARIABLE = "SHOAL_DATA_DIR"
+SHIPPED = Path(__file__).parent / "data"
 COLUMNS = ("batch_key", "guide_key", "dose_key", "context_key")
-SHOWN = ("title", "authors", "journal", "year", "doi", "licence", "values", "perturbation_key")
+PUBLICATION = ("title", "authors", "journal", "year", "doi")
+SHOWN = (*PUBLICATION, "licence", "values", "size_mb", "perturbation_key")
+MB = 1e6
 
 
 def load(name: str, *, folder: str | Path | None = None) -> AnnData:
-    """Load a screen by its name. It is downloaded the first time.
+    """Load a screen by its name.
 
-    The file is looked for in these folders, in this order:
+    ``"renge_small"`` is shipped with shoal and needs no network. Every other screen is downloaded
+    the first time, and the size of the file is told before. The file is looked for in these
+    folders, in this order:
 
     1. `folder`;
     2. the folder that the environment variable ``SHOAL_DATA_DIR`` names;
-    3. the cache of the user.
+    3. the cache of the user;
+    4. the package.
 
     If it is in none of them, it is downloaded into `folder`, or into the cache if no folder is
     given. Any other ``<name>.h5ad`` in the first two folders can be loaded too, if its
@@ -61,13 +65,18 @@ def load(name: str, *, folder: str | Path | None = None) -> AnnData:
         If the name is not known.
     ConnectionError
         If the file cannot be downloaded. The message says what to put where by hand.
+    FileNotFoundError
+        If the file that is shipped with shoal is not in the installed package.
 
     Examples
     --------
     >>> import shoal as sh
-    >>> "kang_2018" in sh.ds.available().index
-    True
-    >>> adata = sh.ds.load("kang_2018")  # doctest: +SKIP
+    >>> adata = sh.ds.load("renge_small")
+    >>> adata.shape
+    (7412, 103)
+    >>> adata.obs["day"].cat.categories.tolist()
+    ['day2', 'day3', 'day4', 'day5']
+    >>> adata = sh.ds.load("kang_2018")  # a download  # doctest: +SKIP
     """
     text(name, name="name")
     record = _registry.DATASETS.get(name)
@@ -107,8 +116,9 @@ def available(*, folder: str | Path | None = None) -> pd.DataFrame:
     Table, index name, with
 
     - the publication: ``title``, ``authors``, ``journal``, ``year``, ``doi``;
-    - the file: ``licence``, ``values`` (scale of ``X``), ``note``, ``page``, ``url``, ``checksum``
-      (empty if none was published), ``path`` (empty if it is not downloaded yet);
+    - the file: ``licence``, ``values`` (scale of ``X``), ``size_mb`` (NaN if it is not known),
+      ``note``, ``page``, ``url`` (empty if it is shipped with shoal), ``checksum`` (empty if none
+      was published), ``path`` (empty if it is not downloaded yet);
     - the design: ``perturbation_key``, ``control`` (joined by commas).
 
     Of a file that is not in the registry, columns hold what its ``uns["dataset_info"]`` says.
@@ -126,7 +136,7 @@ def available(*, folder: str | Path | None = None) -> pd.DataFrame:
             "control": ",".join(record.control),
             "note": record.note,
             "page": record.page,
-            "url": record.urls[0],
+            "url": next(iter(record.urls), ""),
             "checksum": record.checksum or "",
             "path": str(found or ""),
         }
@@ -138,10 +148,12 @@ def available(*, folder: str | Path | None = None) -> pd.DataFrame:
             "page": info.get("source", ""),
             "perturbation_key": info["perturbation_key"],
             "control": info["control_label"],
+            "size_mb": path.stat().st_size / MB,
             "path": str(path),
         }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("name")
-    return table.astype({"year": "Int64"}).fillna(dict.fromkeys(table.columns.drop("year"), ""))
+    texts = table.columns.drop(["year", "size_mb"])
+    return table.astype({"year": "Int64", "size_mb": float}).fillna(dict.fromkeys(texts, ""))
 
 
 def _folders(folder: str | Path | None) -> list[Path]:
@@ -164,7 +176,8 @@ def _named(folder: str | Path | None) -> str:
 
 
 def _find(file: str, folder: str | Path | None) -> Path | None:
-    return next((f / file for f in (*_folders(folder), _cache()) if (f / file).is_file()), None)
+    places = (*_folders(folder), _cache(), SHIPPED)
+    return next((f / file for f in places if (f / file).is_file()), None)
 
 
 def _local(folder: str | Path | None) -> dict[str, Path]:
@@ -193,24 +206,59 @@ def _info(path: Path) -> dict[str, Any]:
         return {}
 
 
+class _Received:
+    """Tells the size of a file before it comes, and then how much of it is there, for pooch."""
+
+    def __init__(self, record: Dataset, url: str) -> None:
+        self.record, self.url = record, url
+        self._bar: Any = None
+
+    @property
+    def total(self) -> int:
+        """Size in bytes, as the server says; 0 where it does not. pooch sets it."""
+        return self._total
+
+    @total.setter
+    def total(self, n_bytes: int) -> None:
+        self._total = n_bytes
+        size = n_bytes / MB if n_bytes else self.record.size_mb
+        told = "of unknown size" if size is None else f"{size:,.1f} MB"
+        logger.warning("downloading %s, %s, from %s", self.record.name, told, self.url)
+        self._bar = bar(n_bytes / MB, desc=self.record.name, unit="MB")
+
+    def update(self, n_bytes: int) -> None:
+        """Count bytes that have come."""
+        if self._bar is not None and n_bytes < self._total:
+            self._bar.update(n_bytes / MB)
+
+    def reset(self) -> None:
+        """Do nothing: pooch fills the bar at the end, which `update` passes over."""
+
+    def close(self) -> None:
+        """End the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+
 def _download(record: Dataset, home: Path) -> Path:
     """Fetch the file from the first URL that gives a whole one, and keep no broken one."""
     import pooch
 
     from .. import __version__
 
+    if not record.urls:
+        msg = f"{record.file} is not in {SHIPPED}: this shoal is not whole, install it again"
+        raise FileNotFoundError(msg)
+
     def fetch(url: str, part: str, caller: object) -> None:
-        show = sys.stderr.isatty() if settings.progress is None else settings.progress
-        get = pooch.HTTPDownloader(
-            progressbar=show, headers={"User-Agent": f"shoal/{__version__}"}, timeout=60
-        )
+        shown, headers = _Received(record, url), {"User-Agent": f"shoal/{__version__}"}
+        get = pooch.HTTPDownloader(progressbar=shown, headers=headers, timeout=60)
         get(url, part, caller)
         with h5py.File(part):  # a page of HTML or a transfer cut short does not open
             pass
 
     problems = []
     for url in record.urls:
-        logger.info("downloading %s from %s", record.name, url)
         try:
             path = pooch.retrieve(
                 url, record.checksum, fname=record.file, path=home, downloader=fetch

@@ -1,7 +1,9 @@
 """The public screens that `load` knows: where they are, whose they are, what their columns mean.
 
-A checksum is one that the host publishes, or that an independent user of the same URL recorded. A
-file without a published checksum has none here. It is checked for being a complete HDF5 file.
+One small screen is shipped in the folder ``data`` beside this file. All others are downloaded when
+they are asked for. A checksum is one that the host publishes, or that an independent user of the
+same URL recorded. A file without a published checksum has none here. It is checked for being a
+complete HDF5 file.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ class Dataset:
     page
         Where to read about the file.
     urls
-        Where to get it, in order of preference.
+        Where to get it, in order of preference; empty if it is shipped with the package.
     file
         Name of the file on disk.
     checksum
@@ -40,6 +42,8 @@ class Dataset:
         Further columns, recorded where the file has them.
     values
         ``"counts"`` or ``"log-normalised"``: the scale of ``X``.
+    size_mb
+        Size of the file in MB where it is known beforehand.
     sep
         Text between the parts of a combination.
     note
@@ -64,6 +68,7 @@ class Dataset:
     dose_key: str | None = None
     context_key: str | None = None
     values: str = "counts"
+    size_mb: float | None = None
     sep: str = "auto"
     note: str = ""
 
@@ -90,6 +95,27 @@ _ADAMSON = {
 
 _RECORDS = (
     Dataset(
+        name="renge_small",
+        title="RENGE infers gene regulatory networks using time-series single-cell RNA-seq data "
+        "with CRISPR perturbations",
+        authors="Ishikawa et al.",
+        journal="Communications Biology",
+        year=2023,
+        doi="10.1038/s42003-023-05594-4",
+        licence="MIT",
+        page="https://github.com/masastat/RENGE",
+        urls=(),
+        file="renge_small.h5ad",
+        checksum="md5:f99a89233b83d25fd32706718dff18f3",
+        perturbation_key="perturbation",
+        control=("control",),
+        context_key="day",
+        size_mb=0.94,
+        note="A part of the screen, shipped with shoal: 7,412 human iPS cells, 103 genes, 17 "
+        "knock-outs of transcription factors on days 2 to 5. All control cells, and at most 100 "
+        "cells of a knock-out on a day.",
+    ),
+    Dataset(
         name="norman_2019",
         title="Exploring genetic interaction manifolds constructed from rich single-cell "
         "phenotypes",
@@ -107,7 +133,8 @@ _RECORDS = (
         batch_key="gemgroup",
         guide_key="guide_identity",
         values="log-normalised",
-        note="CRISPRa in K562 cells, single genes and pairs, 1.7 GB. X is already log-normalised; "
+        size_mb=1_700,
+        note="CRISPRa in K562 cells, single genes and pairs. X is already log-normalised; "
         "counts are in a layer.",
     ),
     Dataset(
@@ -169,8 +196,8 @@ _RECORDS = (
         control=("NT",),
         batch_key="replicate",
         guide_key="guide_ID",
-        note="CRISPR knock-out in THP-1 cells (ECCITE-seq), 590 MB; the RNA modality of a MuData "
-        "file.",
+        size_mb=590,
+        note="CRISPR knock-out in THP-1 cells (ECCITE-seq); the RNA modality of a MuData file.",
     ),
     Dataset(
         **_scperturb("ReplogleWeissman2022_K562_essential.h5ad"),
@@ -187,7 +214,8 @@ _RECORDS = (
         control=("control",),
         batch_key="batch",
         guide_key="guide_id",
-        note="CRISPRi of essential genes in K562 cells, 310,385 cells, 1.5 GB.",
+        size_mb=1_500,
+        note="CRISPRi of essential genes in K562 cells, 310,385 cells.",
     ),
     Dataset(
         name="kang_2018",
@@ -223,10 +251,11 @@ _RECORDS = (
         batch_key="replicate",
         dose_key="dose_value",
         context_key="cell_line",
+        size_mb=2_500,
         sep="",
-        note="188 drugs at four doses (nM) in three cell lines, 799,317 cells x 110,983 genes, 2.5 "
-        "GB packed and far "
-        "more in memory. Version 1.4, which corrects the processing of earlier versions.",
+        note="188 drugs at four doses (nM) in three cell lines, 799,317 cells x 110,983 genes, far "
+        "more in memory than on disk. Version 1.4, which corrects the processing of earlier "
+        "versions.",
     ),
 )
 

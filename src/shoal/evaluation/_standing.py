@@ -91,14 +91,10 @@ class Standing:
         if not scores.reference:
             return f"no verdict on {called}: no reference could be made"
         reference = f"the {'' if scores.reference == COPY else 'baseline '}{scores.reference}"
-        wins, losses, compared = self._counts(telling)
-        ties = compared - wins - losses
-        counts = (
-            f"{called} wins on {wins}, loses on {losses} and ties on {ties} of {compared} metrics "
-            f"against {reference}"
-        )
         if self._is_reference:
             counts = f"{called} predicts the same cells as {reference}, its reference"
+        else:
+            counts = f"{called} {self._counts_in_words(telling, reference)}"
         return f"{counts}; {self._score_in_words()}{self._harm_in_words()}"
 
     @cached_property
@@ -109,16 +105,23 @@ class Standing:
             np.allclose(own[name][0], other[name][0], rtol=1e-6, equal_nan=True) for name in own
         )
 
-    def _counts(self, telling: list[str]) -> tuple[int, int, int]:
-        """Return on how many metrics the prediction is better, worse, and compared at all.
+    def _counts_in_words(self, telling: list[str], reference: str) -> str:
+        """Say on how many metrics the interval of the skill lies above 0, below 0, or around it.
 
-        Without an interval, whatever is not equal is better or worse.
+        A metric of the whole screen, or of one perturbation, has no interval and decides nothing.
         """
         found = [self.scores.skill(PREDICTION, name) for name in telling]
         found = [one for one in found if np.isfinite(one.value)]
-        wins = sum((one.low if np.isfinite(one.low) else one.value) > 0 for one in found)
-        losses = sum((one.high if np.isfinite(one.high) else one.value) < 0 for one in found)
-        return wins, losses, len(found)
+        known = [one for one in found if np.isfinite(one.low) and np.isfinite(one.high)]
+        if not known:
+            return f"cannot be called better or worse than {reference}: no metric has an interval"
+        wins, losses = sum(one.low > 0 for one in known), sum(one.high < 0 for one in known)
+        more = len(found) - len(known)
+        return (
+            f"wins on {wins}, loses on {losses} and ties on {len(known) - wins - losses} of "
+            f"{len(known)} metrics against {reference}"
+            + (f" ({more} more {'has' if more == 1 else 'have'} no interval)" if more else "")
+        )
 
     def _score_in_words(self) -> str:
         found = self.estimate(PREDICTION)

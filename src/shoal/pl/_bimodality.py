@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._validate import get_adata
+from ..core._predicted_cells import on_one_scale, read_prediction
 from ..metrics._cells import densify
-from ._cells import on_one_scale, read_prediction
 from ._panels import grid
 from ._style import ACCENT, INK, QUIET, shorten, tidy
 from ._texts import fill
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .._typing import Floats, Ints
-    from ._cells import Prediction
+    from ..core._predicted_cells import Prediction
 
 BINS = 10  # of probabilities
 FEW = 5  # cells in which a gene is on, for a mean of these

@@ -9,8 +9,8 @@ from scipy import sparse
 
 from .._validate import get_adata, key_in, whole
 from ..core._gene_names import gene_names
+from ..core._predicted_cells import on_one_scale, read_prediction
 from ..metrics._cells import densify
-from ._cells import on_one_scale, read_prediction
 from ._panels import draw_steps, grid
 from ._style import INK, shorten, tidy
 from ._texts import fill

@@ -15,12 +15,12 @@ from ..core._choose import choose
 from ..core._design import make_plan
 from ..core._matrix import Rows, as_rows
 from ..core._plan import shifts_of
+from ..core._predicted_cells import some
 from ..core._results import read_result
 from ..core._scale import look
 from ..core._scale_check import require_kind
 from ..core._screen import labels, of_result
 from ..metrics._cells import densify
-from ._cells import some
 from ._style import FAINT, INK, QUIET, SIGNED, axes_or_new, plain, shorten, tidy
 from ._texts import fill
 

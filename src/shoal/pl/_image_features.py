@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .._validate import get_adata, key_in, listed, whole
-from ._cells import read_prediction
+from ..core._predicted_cells import read_prediction
 from ._panels import draw_steps, grid
 from ._style import INK, shorten, tidy
 from ._texts import fill

@@ -11,8 +11,8 @@ from .._random import RNGLike, as_generator
 from .._validate import flag, get_adata, key_in, listed, text, whole
 from ..core._image_pictures import pictures, shown_cells
 from ..core._image_reading import crops
+from ..core._predicted_cells import inside_of
 from ..core._screen import labels, resolve
-from ._cells import inside_of
 from ._style import INK, plain, shorten
 from ._texts import fill
 

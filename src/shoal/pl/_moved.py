@@ -11,11 +11,11 @@ from anndata import AnnData
 from .._validate import key_in
 from ..core._choose import choose
 from ..core._matrix import as_rows
+from ..core._predicted_cells import axes_of, is_in_genes
 from ..core._predictions import PREDICTED, SOURCE, column_of, prediction_slot, refuse_counts
 from ..core._scale import look
 from ..core._scale_check import WITH_EMPTY, require_kind
 from ..core._screen import labels
-from ._cells import axes_of, is_in_genes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

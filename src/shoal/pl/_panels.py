@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib import pyplot as plt
 
-from ._cells import some
+from ..core._predicted_cells import some
 from ._evaluation import RIVAL
 from ._style import ACCENT, QUIET, axes_or_new, shorten
 
@@ -51,35 +51,6 @@ def grid(
     for empty in axes.ravel()[n:]:
         empty.remove()
     return axes.ravel()[:n]
-
-
-def plane_of(
-    components: tuple[int, int] | None, control: Floats, real: Floats, predicted: Floats
-) -> Floats:
-    """Return two directions, (k, 2).
-
-    Parameters
-    ----------
-    components
-        Two components, counted from 1. If None, the first direction is the real shift. The second
-        is the part of the predicted shift that is at right angles to the real one.
-    control, real, predicted
-        (n, k) cells of each kind.
-    """
-    k = real.shape[1]
-    if components is not None:
-        pair = np.asarray(components)
-        if pair.shape != (2,) or not np.isin(pair, np.arange(1, k + 1)).all():
-            msg = f"components={components!r} must be two numbers from 1 to {k}"
-            raise ValueError(msg)
-        return np.eye(k)[:, pair - 1]
-    start = control.mean(axis=0)
-    found: list[Floats] = []
-    for way in (real.mean(axis=0) - start, predicted.mean(axis=0) - start, *np.eye(k)[:2]):
-        left = way - sum((way @ unit) * unit for unit in found)
-        if len(found) < 2 and np.linalg.norm(left) > 1e-6 * np.linalg.norm(way):
-            found.append(left / np.linalg.norm(left))
-    return np.column_stack(found)
 
 
 def name_axes(ax: Axes, components: tuple[int, int] | None, *, along: str) -> None:
@@ -138,12 +109,3 @@ def draw_steps(ax: Axes, several: list[tuple[str, Floats]]) -> None:
         )
     room = 0.04 * (high - low) or 0.5
     ax.set(xlim=(low - room, high + room), ylim=(-0.02, 1.02), yticks=(0, 0.5, 1))
-
-
-def agreement(real: Floats, predicted: Floats) -> str:
-    """Say how alike two shifts are: their cosine, and the ratio of their lengths."""
-    size, other = np.linalg.norm(real), np.linalg.norm(predicted)
-    if not size * other > 0:
-        return "one of the shifts is zero"
-    cosine = real @ predicted / (size * other)
-    return f"cosine {cosine:.2f}, length × {other / size:.2f}".replace("-", "−")

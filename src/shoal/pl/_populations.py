@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from .._keys import PCA
 from .._random import RNGLike, as_generator
 from .._validate import flag, get_adata, listed, whole
 from ..core._gene_names import gene_names
-from ..core._predictions import prediction_slot
+from ..core._predicted_cells import Prediction, axes_of, read_prediction, some
+from ..core._projection import Projected, check_dimensions, projected
 from ..metrics._cells import densify
-from ._cells import Prediction, axes_of, finite, on_one_scale, read_prediction, some
+from ..metrics._plane import agreement, plane_of
 from ._evaluation import RIVAL
-from ._panels import agreement, check_panels, draw_cloud, grid, name_axes, new_panels, plane_of
+from ._panels import check_panels, draw_cloud, grid, name_axes, new_panels
 from ._structure import MOST_CELLS, PANELS, Built, draw_structure, sets_of
 from ._style import ACCENT, INK, QUIET, shorten, tidy
 from ._texts import fill
@@ -22,6 +21,7 @@ from ._texts import fill
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from anndata import AnnData
     from matplotlib.axes import Axes
     from mudata import MuData
@@ -29,15 +29,6 @@ if TYPE_CHECKING:
 
     from .._typing import Bools, Floats
     from ..core._gene_sets import GeneSets
-
-
-class Panel(NamedTuple):
-    """A perturbation, and its (n, k) cells of three kinds in the basis."""
-
-    name: str
-    control: Floats
-    real: Floats
-    predicted: Floats
 
 
 @fill
@@ -143,7 +134,7 @@ def populations(
     shown = read_prediction(adata, prediction, layer=layer, context=context)
     sets = _sets(shown, gene_sets, structure=structure, ax=ax)
     axes = axes_of(adata, basis, in_genes=shown.in_genes)
-    _check_dimensions(shown, basis)
+    check_dimensions(shown, basis)
     panels = [_panel(shown, axes, name, basis) for name in names]
     planes = [plane_of(components, *panel[1:]) for panel in panels]
     rng = as_generator(rng)
@@ -206,39 +197,14 @@ def _built(shown: Prediction, perturbation: str, rng: np.random.Generator) -> Bu
     return built
 
 
-def _check_dimensions(shown: Prediction, basis: str) -> None:
-    """Raise ``ValueError`` if a prediction in a representation is not of the basis."""
-    if shown.in_genes:
-        return
-    _, slot = prediction_slot(shown.adata, shown.name)
-    found, expected = (shown.adata.obsm[key].shape[1] for key in (slot, basis))
-    if found != expected:
-        msg = f"adata.obsm[{slot!r}] has {found} dimensions and {basis!r} {expected}; pass basis="
-        raise ValueError(msg)
-
-
-def _panel(shown: Prediction, axes: Floats | None, perturbation: str, basis: str) -> Panel:
-    """Return the control, real and predicted cells of a perturbation in the basis."""
-    scores = np.asarray(shown.adata.obsm[basis])
+def _panel(shown: Prediction, axes: Floats | None, perturbation: str, basis: str) -> Projected:
     name, rows = shown.cells_of(perturbation)
-    slot = f"adata.obsm[{basis!r}]"
-    real, control = (
-        finite(np.asarray(scores[own], dtype=np.float64), slot) for own in (rows, shown.controls)
-    )
-    predicted = densify(shown.predicted(rows)).astype(np.float64)
-    if not np.isfinite(predicted).all():
-        msg = f"{shown.name!r} holds NaN for cells of {name!r}; predict them with sh.tl.predict"
-        raise ValueError(msg)
-    if axes is not None:  # the PCA's centre is what real cells lose from genes to scores
-        genes = shown.real(rows)
-        on_one_scale(predicted, genes, shown.real(shown.controls), shown.name)
-        predicted = predicted @ axes - (genes @ axes - real).mean(axis=0)
-    return Panel(name, control, real, predicted)
+    return projected(shown, axes, name, rows, shown.controls, basis)
 
 
 def _draw(
     ax: Axes,
-    panel: Panel,
+    panel: Projected,
     plane: Floats,
     prediction: str,
     *,

@@ -11,11 +11,12 @@ from matplotlib.lines import Line2D
 from .._keys import PCA
 from .._random import RNGLike, as_generator
 from .._validate import get_adata, listed, whole
+from ..core._predicted_cells import finite, inside_of, on_one_scale, some
 from ..core._screen import labels, resolve
-from ._cells import finite, inside_of, on_one_scale, some
+from ..metrics._plane import agreement, plane_of
 from ._evaluation import RIVAL
 from ._moved import read_moved
-from ._panels import agreement, check_panels, draw_cloud, name_axes, new_panels, plane_of
+from ._panels import check_panels, draw_cloud, name_axes, new_panels
 from ._style import ACCENT, INK, QUIET, shorten, tidy
 from ._texts import fill
 

@@ -11,13 +11,14 @@ from .._docs import shared
 from .._keys import EMBEDDINGS, EMBEDDINGS_INFO
 from .._logging import logger
 from .._threads import one_thread
-from .._validate import between, get_adata, listed, one_of, whole
+from .._validate import between, get_adata, listed, one_of, text, whole
 from ..core._named import claim_named, write_named
 from ..core._screen import labels, resolve
 from ..core._screen_checks import nothing_perturbed
 from ..core._view import check_writable
 from ._embed_checks import keys_of, refuse_missing, target_column, warn_identical
 from ._embed_methods import CHEMISTRY, METHODS, check_arguments
+from ._embed_names import OtherNames
 from ._embed_request import EmbeddingRequest
 from ._embed_source import Source, describe
 from ._split_fits import known, smiles_of
@@ -45,6 +46,7 @@ def embed(
     method: Literal[
         "one_hot",
         "table",
+        "annotations",
         "network",
         "coexpression",
         "effects",
@@ -54,6 +56,7 @@ def embed(
         "propagated",
     ] = "one_hot",
     source: Source | None = None,
+    slot: str | None = None,
     graph: Source | None = None,
     smoothing: float | None = None,
     targets: Mapping[str, str] | str | None = None,
@@ -74,7 +77,8 @@ def embed(
     - A perturbation without a vector is an error that names it. It does not get zeros.
     - Nothing is fitted on held-out cells, and no method uses random numbers.
 
-    Sources: zhang2018regularized (eigenvectors), qiu2018netmf (walks), rogers2010ecfp.
+    Sources: ashburner2000gene and go2023ontology (annotations), zhang2018regularized
+    (eigenvectors), qiu2018netmf (walks), rogers2010ecfp.
 
     Parameters
     ----------
@@ -87,6 +91,10 @@ def embed(
             One dimension for each perturbation. Says nothing about unseen perturbations.
         ``"table"``
             Vectors of your own, from `source`.
+        ``"annotations"``
+            Vectors of human genes that come with the package: a singular value decomposition of
+            what the genes are annotated with in the Gene Ontology (20,012 symbols, 128 dimensions,
+            CC BY 4.0). Genes of one pathway are alike.
         ``"network"``
             Position in a gene network: leading eigenvectors of its regularised random walk, or
             factors of what random walks see together, in closed form (`walk`).
@@ -108,18 +116,28 @@ def embed(
             their neighbours in `graph`, which may be such means themselves.
     source
         For ``"table"``
-            a DataFrame (names are the index or the first column), a mapping of names to vectors, or
-            a csv, tsv, txt, parquet or npz file (one array of names, one of vectors).
+            a DataFrame (names are the index or the first column), a mapping of names to vectors, an
+            AnnData, or a file: csv, tsv, txt, parquet, npz (one array of names, one of vectors),
+            ``.pt`` (a dictionary of names to tensors), a pickle of names to lists or arrays as of
+            GenePT, safetensors, or h5ad. A pickle or ``.pt`` file that would run code is refused.
         For ``"network"``
             an edge list (DataFrame or file with columns ``source``, ``target`` and perhaps
-            ``weight``), gene sets (mapping or GMT file), or a network that decoupler downloads:
-            ``"collectri"`` or ``"dorothea"`` (human, extra ``net``). Directions and signs are
-            dropped.
+            ``weight`` or, as GEARS writes it, ``importance``), gene sets (mapping or GMT file), or
+            a network that decoupler downloads: ``"collectri"`` or ``"dorothea"`` (human, extra
+            ``net``). Directions and signs are dropped.
         For ``"fingerprint"`` and ``"descriptors"``
             SMILES by name, as any of the tables. ``None`` takes the SMILES from `targets`. More
             drugs than those of the screen are welcome: descriptors are standardised over all.
         For ``"propagated"``
             any of the tables, or the name of an embedding of the screen.
+
+        Genes are found by symbol or Ensembl identifier (without its version), whichever the source
+        has, if ``adata.var`` or the source has both; and by symbols that the HGNC has replaced,
+        such as ``"MARCH8"`` for ``"MARCHF8"``. What is found so is logged.
+    slot
+        Where the vectors are in a source that is an AnnData or an h5ad file: ``"X"``,
+        ``"obsm/KEY"`` or ``"varm/KEY"``. ``None`` takes the only slot of vectors beside the names,
+        or ``X``, and logs which.
     graph
         Edges along which vectors are carried: the name of a graph that :func:`shoal.pp.link` wrote,
         or a source as for ``"network"``.
@@ -134,9 +152,9 @@ def embed(
     names
         More perturbations to embed, which the screen does not hold. Of a combination, its parts.
     n_comps
-        Number of dimensions. ``None`` is 64 for ``"network"``, 32 for ``"coexpression"``, 16 for
-        ``"effects"``, 10 for ``"mds"`` and 1,024 bits for ``"fingerprint"``. There are fewer if the
-        input spans fewer.
+        Number of dimensions. ``None`` is 128 for ``"annotations"``, 64 for ``"network"``, 32 for
+        ``"coexpression"``, 16 for ``"effects"``, 10 for ``"mds"`` and 1,024 bits for
+        ``"fingerprint"``. There are fewer if the input spans fewer.
     walk
         Steps within which random walks count genes as seen together; 5 or 10 are usual. ``None``
         takes eigenvectors.
@@ -208,7 +226,9 @@ def embed(
     if method in CHEMISTRY and source is None:
         source, targets = _smiles_of(adata, perturbation_key, control, targets), None
     given = {"source": source, "targets": targets, "n_comps": n_comps, "walk": walk, "layer": layer}
-    given |= {"graph": graph, "smoothing": smoothing}
+    given |= {"graph": graph, "smoothing": smoothing, "slot": slot}
+    if slot is not None:
+        text(slot, name="slot")
     check_arguments(method, given | {"strata": None if strata == "auto" else strata})
     if smoothing is not None:
         between(smoothing, 0, np.inf, name="smoothing", ends=True)
@@ -243,9 +263,13 @@ def embed(
         layer=layer,
         graph=graph,
         smoothing=smoothing,
+        slot=slot,
+        others=OtherNames.in_screen(adata),
     )
     vectors = METHODS[method].embed(request)
     table = _by_name(vectors, key_of)
+    if vectors.matched is not None:
+        vectors.matched.tell(key_of.values())
     refuse_missing(vectors, key_of, method=method, drop=missing == "drop")
     smiles = {name: vectors.smiles[key] for name, key in key_of.items() if key in vectors.smiles}
     warn_identical(table, smiles)

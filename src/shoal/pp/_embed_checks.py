@@ -11,6 +11,7 @@ import pandas as pd
 
 from .._logging import logger
 from .._validate import key_in
+from ._embed_names import other_kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,6 +109,8 @@ def refuse_missing(vectors: Vectors, key_of: Mapping[str, str], *, method: str, 
         return
     guess = _other_case(vectors, {name: key_of[name] for name in lost})
     fix = ["choose another method"]
+    if len(lost) == len(key_of) and (kind := other_kind(list(key_of.values()), vectors.known)):
+        fix.insert(0, kind)
     if len(vectors.known):
         fix.insert(
             0,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ._embed_annotations import from_annotations
 from ._embed_cells import by_coexpression, by_effects, by_mds
 from ._embed_chemistry import descriptors, fingerprints
 from ._embed_network import from_network
@@ -51,11 +52,21 @@ def _one_hot(request: EmbeddingRequest) -> Vectors:
 
 
 def _table(request: EmbeddingRequest) -> Vectors:
-    return from_table(request.source, request.keys)
+    return from_table(request.source, request.keys, others=request.others, slot=request.slot)
+
+
+def _annotations(request: EmbeddingRequest) -> Vectors:
+    return from_annotations(request.keys, n_comps=request.n_comps, others=request.others)
 
 
 def _network(request: EmbeddingRequest) -> Vectors:
-    return from_network(request.source, request.keys, n_comps=request.n_comps, walk=request.walk)
+    return from_network(
+        request.source,
+        request.keys,
+        n_comps=request.n_comps,
+        walk=request.walk,
+        others=request.others,
+    )
 
 
 def _fingerprint(request: EmbeddingRequest) -> Vectors:
@@ -69,7 +80,8 @@ def _descriptors(request: EmbeddingRequest) -> Vectors:
 METHODS: MappingProxyType[str, Method] = MappingProxyType(
     {
         "one_hot": Method(_one_hot),
-        "table": Method(_table, frozenset({"source", "targets"}), needs_source=True),
+        "table": Method(_table, frozenset({"source", "targets", "slot"}), needs_source=True),
+        "annotations": Method(_annotations, frozenset({"targets", "n_comps"}), 128),
         "network": Method(
             _network, frozenset({"source", "targets", "n_comps", "walk"}), 64, needs_source=True
         ),
@@ -80,7 +92,7 @@ METHODS: MappingProxyType[str, Method] = MappingProxyType(
         "mds": Method(by_mds, frozenset({"n_comps", "strata"}), 10),
         "propagated": Method(
             by_propagation,
-            frozenset({"source", "targets", "graph", "smoothing"}),
+            frozenset({"source", "targets", "graph", "smoothing", "slot"}),
             needs_source=True,
         ),
         "descriptors": Method(_descriptors, frozenset({"source", "targets"}), needs_source=True),
@@ -106,7 +118,8 @@ def check_arguments(method: str, given: dict[str, Any]) -> None:
     if spec.needs_source and given["source"] is None:
         smiles = "SMILES by name (mapping, Series or file), or targets= that gives them"
         what = {
-            "table": "vectors by name (DataFrame, mapping, or a csv, tsv, parquet or npz file)",
+            "table": "vectors by name (DataFrame, mapping, AnnData, or a csv, tsv, parquet, npz, "
+            "pt, pickle, safetensors or h5ad file)",
             "propagated": "vectors by name, or the name of an embedding of the screen",
             "network": "an edge list (DataFrame or file), gene sets, or 'collectri'",
             "fingerprint": smiles,

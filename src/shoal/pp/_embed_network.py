@@ -14,6 +14,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from .._logging import logger
 from .._settings import settings
 from ..core._edges import read_edges
+from ._embed_names import OtherNames
 from ._embed_source import Source, Vectors
 
 if TYPE_CHECKING:
@@ -44,7 +45,14 @@ class Graph:
     outside: frozenset[str]
 
 
-def from_network(source: Source, keys: Sequence[str], *, n_comps: int, walk: int | None) -> Vectors:
+def from_network(
+    source: Source,
+    keys: Sequence[str],
+    *,
+    n_comps: int,
+    walk: int | None,
+    others: OtherNames | None = None,
+) -> Vectors:
     """Embed the network of `source` and look the `keys` up."""
     graph = as_graph(read_edges(source))
     k = min(n_comps, len(graph.nodes) - 1)
@@ -53,15 +61,16 @@ def from_network(source: Source, keys: Sequence[str], *, n_comps: int, walk: int
             "%d connected nodes span %d components, not n_comps=%d", len(graph.nodes), k, n_comps
         )
     table = spectral(graph.adjacency, k) if walk is None else walks(graph.adjacency, k, window=walk)
-    held = [key for key in keys if key in graph.nodes]
+    matched = (OtherNames() if others is None else others).match(keys, graph.nodes)
     absent = {
         key: "outside the largest connected part of the network"
         if key in graph.outside
-        else "not in the network"
-        for key in set(keys) - set(held)
+        else why.replace("the source", "the network")
+        for key, why in matched.absent.items()
     }
-    values = pd.DataFrame(table[graph.nodes.get_indexer(held)], index=pd.Index(held, dtype=object))
-    return Vectors(values, absent, graph.nodes)
+    rows = graph.nodes.get_indexer(list(matched.called.values()))
+    values = pd.DataFrame(table[rows], index=pd.Index(list(matched.called), dtype=object))
+    return Vectors(values, absent, graph.nodes, matched=matched)
 
 
 def spectral(adjacency: Any, k: int) -> Floats:

@@ -21,7 +21,8 @@ def by_propagation(request: EmbeddingRequest) -> Vectors:
     edges = _edges_of(request)
     ends = pd.unique(edges[["source", "target"]].to_numpy().ravel())
     nodes = pd.Index(sorted({*map(str, ends), *request.keys}), dtype=object)
-    given = from_table(_source_of(request), list(nodes))
+    source = _source_of(request)
+    given = from_table(source, list(nodes), others=request.others, slot=request.slot)
     known = nodes.isin(given.values.index)
     table = np.full((len(nodes), given.values.shape[1]), np.nan)
     table[known] = given.values.loc[nodes[known]].to_numpy()
@@ -43,7 +44,7 @@ def by_propagation(request: EmbeddingRequest) -> Vectors:
     held = [key for key in request.keys if made[place[key]]]
     values = pd.DataFrame(table[[place[key] for key in held]], index=pd.Index(held, dtype=object))
     fitted_on, n_fit = _fitted_on(request)
-    return Vectors(values, absent, given.known, fitted_on, n_fit)
+    return Vectors(values, absent, given.known, fitted_on, n_fit, matched=given.matched)
 
 
 def _fitted_on(request: EmbeddingRequest) -> tuple[str, int]:

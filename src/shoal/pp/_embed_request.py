@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from ._embed_names import OtherNames
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +40,10 @@ class EmbeddingRequest:
         Graph along which vectors are carried: its name in the screen, or a source of edges.
     smoothing
         How far known vectors follow their neighbours; ``None`` for not at all.
+    slot
+        Slot of the vectors, of a source that is an AnnData or an h5ad file.
+    others
+        Other names of the genes of the screen.
     """
 
     adata: AnnData
@@ -51,3 +57,5 @@ class EmbeddingRequest:
     layer: str | None
     graph: Source | None = None
     smoothing: float | None = None
+    slot: str | None = None
+    others: OtherNames = field(default_factory=OtherNames)

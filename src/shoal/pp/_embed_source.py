@@ -11,11 +11,16 @@ import numpy as np
 import pandas as pd
 
 from ..core._table_files import read_file
+from ._embed_names import Matched, OtherNames, second_names
+from ._vector_files import READERS
+from ._vector_h5ad import is_h5ad, read_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-Source: TypeAlias = pd.DataFrame | pd.Series | Mapping[str, Any] | str | Path
+    from anndata import AnnData
+
+Source: TypeAlias = "pd.DataFrame | pd.Series | AnnData | Mapping[str, Any] | str | Path"
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class Vectors:
         ``"all"``), and their number.
     smiles
         Key -> canonical SMILES, of drugs.
+    matched
+        Which names the keys have in the source, if that was looked for.
     """
 
     values: pd.DataFrame
@@ -43,31 +50,60 @@ class Vectors:
     fitted_on: str = "none"
     n_fit: int = 0
     smiles: Mapping[str, str] = field(default_factory=dict)
+    matched: Matched | None = None
 
 
-def from_table(source: Source, keys: Sequence[str]) -> Vectors:
+def from_table(
+    source: Source,
+    keys: Sequence[str],
+    *,
+    others: OtherNames | None = None,
+    slot: str | None = None,
+) -> Vectors:
     """Look the vectors up; a row of zeros, or one with missing values, is no vector.
+
+    Parameters
+    ----------
+    source
+        Vectors by name.
+    keys
+        Names that are looked for.
+    others
+        Other names of genes in the screen.
+    slot
+        Slot of an AnnData or an h5ad file.
 
     Raises
     ------
     ValueError
-        If a column is not numeric.
+        If a column is not numeric, or there is no vector at all.
     """
-    found, known = look_up(source, keys)
+    others = OtherNames() if others is None else others
+    frame, second = second_names(named_rows(source, keys, others=others, slot=slot))
+    if not frame.size:
+        rows, columns = frame.shape
+        what = f"it has {rows} rows and {columns} columns of numbers"
+        msg = f"source: {describe(source)} holds no vectors: {what}"
+        raise ValueError(msg)
+    matched = others.match(keys, frame.index, second)
+    found = rows_of(frame, list(matched.called.values()))
+    found = found.set_axis(pd.Index(list(matched.called), dtype=object), axis=0)
     text = [str(c) for c, dtype in found.dtypes.items() if not _is_real(dtype)]
     if text:
+        hint = ", or read it as edges with method='network'" if "target" in text else ""
         msg = (
             f"source: {len(text)} of its {found.shape[1]} columns are not numbers "
-            f"({', '.join(text[:6])}); drop them"
+            f"({', '.join(text[:6])}); drop them{hint}"
         )
         raise ValueError(msg)
     values = found.to_numpy(dtype=np.float64)
     finite, zero = np.isfinite(values).all(axis=1), ~values.any(axis=1)
-    absent = dict.fromkeys(set(keys) - set(found.index), "not in the source")
+    absent = dict(matched.absent)
     absent |= dict.fromkeys(found.index[~finite], "its vector holds missing or infinite values")
     absent |= dict.fromkeys(found.index[zero], "its vector is all zeros")
     good = finite & ~zero
-    return Vectors(pd.DataFrame(values[good], index=found.index[good]), absent, known)
+    table = pd.DataFrame(values[good], index=found.index[good])
+    return Vectors(table, absent, frame.index, matched=matched)
 
 
 def _is_real(dtype: Any) -> bool:
@@ -89,12 +125,21 @@ def look_up(source: Source, keys: Sequence[str]) -> tuple[pd.DataFrame, pd.Index
     return rows_of(frame, keys), frame.index
 
 
-def named_rows(source: Source, keys: Sequence[str]) -> pd.DataFrame:
+def named_rows(
+    source: Source,
+    keys: Sequence[str],
+    *,
+    others: OtherNames | None = None,
+    slot: str | None = None,
+) -> pd.DataFrame:
     """Return all rows of a source, by name.
 
-    Some of the `keys` must be names. They tell an index of names from row numbers.
+    Some of the `keys`, or their other names, must be names. They tell an index of names from row
+    numbers, and rows of an AnnData from its columns.
     """
-    frame = _as_frame(source)
+    if others is not None:
+        keys = [*keys, *(name for key in keys for name in others.of.get(key, ()))]
+    frame = _as_frame(source, keys, slot)
     known = _names(frame.index, "its index")
     as_column = frame.shape[1] > 1 and not pd.api.types.is_numeric_dtype(frame.iloc[:, 0])
     if as_column and (isinstance(frame.index, pd.RangeIndex) or not known.isin(keys).any()):
@@ -150,16 +195,22 @@ def describe(source: Source | None) -> str:
     return f"{type(source).__name__} of {len(source)}"
 
 
-def _as_frame(source: Source) -> pd.DataFrame:
+def _as_frame(source: Source, keys: Sequence[str], slot: str | None) -> pd.DataFrame:
+    if is_h5ad(source):
+        return read_vectors(source, keys, slot)
+    if slot is not None:
+        msg = f"slot={slot!r} is a place in an AnnData or an h5ad file, and source is neither"
+        raise ValueError(msg)
     if isinstance(source, pd.DataFrame):
         return source
     if isinstance(source, pd.Series):
         return source.to_frame()
     if isinstance(source, str | Path):
-        return read_file(Path(source))
+        return read_file(Path(source), also=READERS)
     if not isinstance(source, Mapping):
         msg = (
-            f"source must be a DataFrame, a mapping of names or a path, not {type(source).__name__}"
+            "source must be a DataFrame, a mapping of names, an AnnData or a path, not "
+            f"{type(source).__name__}"
         )
         raise TypeError(msg)
     lengths = {str(name): np.size(vector) for name, vector in source.items()}

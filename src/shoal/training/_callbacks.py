@@ -1,13 +1,12 @@
-"""The history and the progress bar of a training run."""
+"""The history of a training run, and how far it is."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.callbacks import Callback
 
-from .._settings import settings
+from .._logging import bar
 
 if TYPE_CHECKING:
     import lightning.pytorch as L
@@ -61,24 +60,31 @@ class History(Callback):
 
 
 class Progress(Callback):
-    """Shows one bar over all steps, with the loss and the last validation beside it."""
+    """Shows how far training is, with the loss and the last validation beside it.
 
-    def __init__(self, max_steps: int) -> None:
-        self.max_steps = max_steps
+    Parameters
+    ----------
+    max_steps
+        Steps of the whole training.
+    show
+        ``True`` for a bar, ``False`` for nothing; ``None`` is as of `shoal._logging.bar`.
+    """
+
+    def __init__(self, max_steps: int, *, show: bool | None = None) -> None:
+        self.max_steps, self.show = max_steps, show
         self._bar: Any = None
         self._beside: dict[str, str] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Open the bar."""
-        from tqdm.auto import tqdm
-
+        """Begin to count."""
         if trainer.is_global_zero:
-            self._bar = tqdm(
-                total=self.max_steps, initial=trainer.global_step, desc="training", unit="step"
+            done = trainer.global_step
+            self._bar = bar(
+                self.max_steps, desc="training", unit="steps", initial=done, show=self.show
             )
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Move the bar by a step; the loss is read at every tenth step."""
+        """Count a step; the loss is read at every tenth step."""
         if self._bar is not None:
             if trainer.global_step % 10 == 0:
                 self._beside["loss"] = f"{float(pl_module.record['train_loss']):.4g}"
@@ -86,23 +92,13 @@ class Progress(Callback):
             self._bar.update()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show the validation beside the bar."""
+        """Show the validation beside the steps."""
         self._beside["val_energy"] = f"{float(trainer.callback_metrics['val_energy']):.4g}"
         if self._bar is not None:
             self._bar.set_postfix(self._beside)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Close the bar."""
+        """Say that training is over."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-
-
-def wants_bar(*, enable: bool | None) -> bool:
-    """Return whether a bar is shown.
-
-    `enable` decides, then ``settings.progress``, then whether the output is a terminal.
-    """
-    if enable is not None:
-        return enable
-    return sys.stderr.isatty() if settings.progress is None else settings.progress

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
 from .._logging import logger as log
-from ._callbacks import History, Progress, wants_bar
+from ._callbacks import History, Progress
 from ._checkpoints import BEST, LAST, Checkpoints, SafeIO, folder_for, read_resumed, recall
 from ._data import SetData
 from ._ema import Ema
@@ -112,7 +112,8 @@ def fit(
     callbacks
         Further callbacks of Lightning.
     enable_progress_bar
-        Whether to show a bar; ``None`` shows it on a terminal.
+        ``True`` for a bar, ``False`` for nothing. ``None`` shows a bar on a terminal and a line
+        every few seconds elsewhere, unless ``settings.progress`` says otherwise.
     prefix
         Text before the names of all records, in the history and in what is logged.
     keep_initial
@@ -164,7 +165,7 @@ def fit(
             check_finite=False,
             check_on_train_epoch_end=False,  # before the checkpoint, which saves the count
         )
-        bar = Progress(settings.last_step)
+        shown = Progress(settings.last_step, show=enable_progress_bar)
         checkpoints = Checkpoints(folder, io, ema, fixed, keep_initial=keep_initial)
         stopping = early if settings.patience and held_out else None
         used = (
@@ -172,7 +173,7 @@ def fit(
             *callbacks,
             stopping,
             history,
-            bar if wants_bar(enable=enable_progress_bar) else None,
+            shown,
             checkpoints,
         )
         arguments = _trainer_arguments(settings) | {

@@ -324,7 +324,8 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         logger, callbacks
             Of Lightning.
         enable_progress_bar
-            Whether to show progress. If ``None``, only in a terminal.
+            ``True`` for a bar, ``False`` for nothing. ``None`` shows a bar on a terminal, and
+            elsewhere a line every few seconds with the steps that are done and the time left.
         rng
             Seed or generator of batches and noise.
         **settings

@@ -9,20 +9,20 @@ import numpy as np
 
 from .._keys import PCA
 from .._validate import key_in, text
-from ..core._choose import choose
-from ..core._matrix import as_rows
-from ..core._predictions import PREDICTED, prediction_slot, refuse_counts
-from ..core._scale import look
-from ..core._scale_check import WITH_EMPTY, require
-from ..core._screen import labels, resolve
 from ..metrics._scale_match import mismatch
 from ..metrics._scale_profiles import profiles_of
+from ._choose import choose
+from ._matrix import as_rows
+from ._predictions import PREDICTED, prediction_slot, refuse_counts
+from ._scale import look
+from ._scale_check import WITH_EMPTY, require
+from ._screen import labels, resolve
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from .._typing import Bools, Floats, Ints, Matrix
-    from ..core._screen import Labels, Screen
+    from ._screen import Labels, Screen
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,314 @@
+"""The whole way of a screen: measured, split, predicted, judged and reported, in one call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import __version__, _report
+from ._evaluation_text import tables
+from ._keys import EMBEDDINGS, EVALUATION, PCA, SPLIT
+from ._logging import reason
+from ._stages import Stages, content
+from ._staging import staged
+from ._validate import key_in, one_of, some, whole
+from ._verdict import verdict
+from .core._screen import perturbed_labels, resolve
+from .core._split_plan import able_units
+from .core._split_request import Request
+from .core._split_units import BY, make_items
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from anndata import AnnData
+
+    Say = Callable[[str], None]
+
+KINDS = {  # what may be held out, in the order of trial, and what that asks
+    "combination": "combinations, whose parts are measured alone",
+    "perturbation_context": "perturbations in a context, measured in others",
+    "dose": "doses of perturbations, measured at other doses",
+    "perturbation": "perturbations that training never sees",
+    "context": "contexts, known by their controls",
+}
+HINT = (
+    "without vectors nothing tells perturbations apart that training never sees; shoal has some of "
+    "human genes: vectors='annotations'"
+)
+ENOUGH = 10  # units of a kind, so that some can be held out and the others learned from
+DESIGN = ("perturbation_key", "control", "context_key", "batch_key", "dose_key", "guide_key", "sep")
+NAME = "auto"  # of the prediction
+MODEL, PAGE = "model", "report.html"
+
+
+@dataclass(frozen=True)
+class Journey:
+    """What came out.
+
+    Attributes
+    ----------
+    verdict
+        In one sentence: what responds, and whether the prediction beats the reference.
+    lines
+        What else is to be said, a sentence each.
+    files
+        Files and folders that were written.
+    summary
+        The main numbers by name.
+    """
+
+    verdict: str
+    lines: tuple[str, ...]
+    files: tuple[Path, ...]
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+def run(
+    adata: AnnData,
+    out: str | Path,
+    *,
+    preset: str = "fast",
+    by: str | None = None,
+    test: float | str | Sequence[Any] | None = None,
+    embedding: str | None = None,
+    measure: _report.Options | None = None,
+    evaluate: Mapping[str, Any] | None = None,
+    title: str | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    say: Say = lambda _: None,
+) -> Journey:
+    """Measure a screen, predict what is held out of it, judge that, and write a report.
+
+    A stage that is done is recorded in the folder, and an interrupted call goes on from there when
+    it is made again.
+
+    Parameters
+    ----------
+    adata
+        Annotated screen in memory. Results are written into it.
+    out
+        Folder to write into.
+    preset
+        Preset of the ensemble (``tl.fit(adata, "auto", preset=...)``).
+    by, test
+        What is held out, and how much of it or which, as in :func:`shoal.pp.split`. If `by` is
+        ``None``, the first of `KINDS` of which there are enough.
+    embedding
+        Vectors of perturbations, by the name that :func:`shoal.pp.embed` gave them.
+    measure
+        How to measure; its own seed does not count.
+    evaluate
+        Further arguments of :func:`shoal.tl.evaluate`.
+    title
+        Heading of the report.
+    seed
+        Seed of all randomness.
+    overwrite
+        Whether to begin anew in a folder that holds other work.
+    say
+        Takes a line about every stage.
+
+    Returns
+    -------
+    The verdict in words, and the files.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder holds other work, and `overwrite` is not set.
+    ValueError
+        If nothing of the screen can be held out, or a stage refuses its values.
+    IncompleteError
+        If some of the tables and pictures could not be written; the others are there.
+    """
+    from . import models, pp, tl
+    from .models.ensemble._members import PRESETS
+
+    out = Path(out)
+    whole(seed, name="seed", least=0)
+    one_of(preset, tuple(PRESETS), name="preset")
+    kind, why = (by, "as asked") if by is not None else kind_of(adata)
+    one_of(kind, tuple(BY), name="by")
+    options = _measured(adata, measure or _report.Options(), seed)
+    layer = options.measure.get("layer")
+    judged = {"baselines": "auto", "embedding": embedding, "layer": layer, **(evaluate or {})}
+    arguments = {
+        "measure": _depends_on(adata, options),
+        "split": {"by": kind, "test": test},
+        "fit": {"preset": preset, "vectors": _digest(adata, embedding)},
+        "predict": {},
+        "evaluate": judged,
+        "report": {"title": title},
+    }
+    stages = Stages.open(out, arguments, overwrite=overwrite, say=say)
+    if stages.result is not None:
+        say(f"all is done in {out} already; say overwrite=True to do it anew")
+        return _journey(out, stages.result)
+
+    def measured() -> None:
+        for err in _report.analyse(adata, options, say).values():
+            say(f"warning: controls could not be tested against controls: {reason(err)}")
+
+    def fit() -> None:
+        model = tl.fit(
+            adata,
+            "auto",
+            preset=preset,
+            embedding=embedding,
+            layer=layer,
+            rng=seed,
+            checkpoint_dir=stages.scratch / "folds",
+            resume=True,
+        )
+        model.save(out / MODEL, overwrite=True)
+
+    def predict() -> None:
+        model = models.load(out / MODEL, adata)
+        tl.predict(adata, model, key_added=NAME, subset="test", overwrite=True, rng=seed)
+
+    def report() -> dict[str, Any]:
+        with staged(out) as folder:
+            failed = _report.write(adata, folder, h5ad=_report.SCREEN, more=_more(adata, title))
+            files = [*sorted(path.name for path in folder.iterdir()), MODEL]
+        _report.complain(failed, out)
+        said = verdict(adata)
+        found = {"verdict": said.headline, "lines": said.lines, "files": files}
+        return found | {"summary": _report.summary(adata) | numbers(adata)}
+
+    judge = partial(tl.evaluate, adata, prediction=NAME, rng=seed, overwrite=True, **judged)
+    divide = partial(pp.split, adata, by=kind, test=test, rng=seed, overwrite=True)
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        stages.do("measure", "how large and coherent every response is", adata, measured)
+        if kind == "perturbation" and embedding is None:
+            say(HINT)
+        stages.do("split", f"holding out {KINDS.get(kind, kind)}: {why}", adata, divide)
+        say(held_out(adata))
+        stages.do("fit", f"the ensemble, preset {preset!r}", adata, fit)
+        stages.do("predict", "the cells of what was held out", adata, predict)
+        stages.do("evaluate", "beside a second experiment and baselines", adata, judge)
+        result = stages.end("report", f"tables, pictures and {PAGE}", report)
+    except BaseException:
+        stages.clear()
+        raise
+    return _journey(out, result)
+
+
+def _journey(out: Path, result: Mapping[str, Any]) -> Journey:
+    files = tuple(out / name for name in result["files"])
+    return Journey(result["verdict"], tuple(result["lines"]), files, result["summary"])
+
+
+def _depends_on(adata: AnnData, options: _report.Options) -> dict[str, Any]:
+    """Return what the first stage depends on: version, cells, design, and how is measured."""
+    screen = resolve(adata)
+    plain = {name: getattr(screen, name) for name in DESIGN}
+    plain |= {"use_rep": options.use_rep, "n_cells": options.n_cells, "n_draws": options.n_draws}
+    plain |= {**options.measure, **options.coherence, "seed": options.seed}
+    depth = {"prepare_depth_key": options.prepare.get("depth_key")}
+    plain |= {name: value for name, value in options.prepare.items() if name != "depth_key"} | depth
+    plain = {name: value for name, value in plain.items() if value is not None}
+    cells = f"{adata.n_obs} x {adata.n_vars}, digest {content(adata)}"
+    return {"version of shoal": __version__, "cells": cells, **plain}
+
+
+def _digest(adata: AnnData, embedding: str | None) -> str | None:
+    """Return a digest of the vectors of perturbations; ``None`` without any."""
+    if embedding is None:
+        return None
+    key_in(embedding, adata.uns.get(EMBEDDINGS, {}), where=f"adata.uns[{EMBEDDINGS!r}]")
+    return sha256(adata.uns[EMBEDDINGS][embedding].to_csv().encode()).hexdigest()[:16]
+
+
+def units_of(adata: AnnData) -> dict[str, int]:
+    """Return how many units of each of `KINDS` can be held out, of those with more than one."""
+    screen = resolve(adata, tell=False)
+    labelled = perturbed_labels(adata, screen)
+    found: dict[str, int] = {}
+    for by in KINDS:
+        level = BY[by]
+        if level is None or getattr(screen, f"{level}_key") is not None:
+            request = Request(by, test=None, val=0, n_folds=None, fold=None, parts_seen=None)
+            n = len(able_units(make_items(adata, screen, labelled, by), request))
+            found |= {by: n} if n > 1 else {}
+    return found
+
+
+def kind_of(adata: AnnData) -> tuple[str, str]:
+    """Return what of a screen to hold out, and why: the first of `KINDS` with enough units.
+
+    If there are enough of none, it is the one with most.
+
+    Raises
+    ------
+    ValueError
+        If nothing can be held out.
+    """
+    found = units_of(adata)
+    for by, n in found.items():
+        if n >= ENOUGH:
+            return by, f"{n} can be held out"
+    if not found:
+        msg = (
+            f"obs[{resolve(adata, tell=False).perturbation_key!r}] holds one perturbation, and "
+            "there is no context or dose to hold out, so nothing can be predicted and judged; "
+            "sh.tl.coherence(adata) measures it"
+        )
+        raise ValueError(msg)
+    by = max(found, key=lambda one: found[one])
+    return by, f"{found[by]} can be held out, which is few"
+
+
+def _measured(adata: AnnData, given: _report.Options, seed: int) -> _report.Options:
+    """Return how to measure; counts are normalised, whatever PCA the file has.
+
+    Raises
+    ------
+    ValueError
+        If that is not possible.
+    """
+    if given.measure.get("layer") is not None:
+        return replace(given, seed=seed)
+    found = _report.normalisation(adata)
+    if found and given.use_rep not in (None, PCA):
+        msg = (
+            f"X holds counts, and models learn log-normalised values: leave out "
+            f"use_rep={given.use_rep!r}, or normalise first with "
+            "sh.pp.prepare(adata, normalize='log1p')"
+        )
+        raise ValueError(msg)
+    return replace(given, prepare={**found, **given.prepare}, seed=seed)
+
+
+def held_out(adata: AnnData) -> str:
+    """Say what a split holds out."""
+    units = adata.uns[SPLIT]["units"]
+    tested = units[units["split"] == "test"]
+    columns = tested.drop(columns=["split", "n_cells"]).astype(str)
+    names = some([" | ".join(row) for row in columns.to_numpy()], 4)
+    return f"held out: {len(tested)} conditions, {int(tested['n_cells'].sum()):,} cells ({names})"
+
+
+def _more(adata: AnnData, title: str | None) -> dict[str, Callable[[Path], object]]:
+    """Return how the files of the evaluation and the page are written, by name."""
+    from . import pl, tl
+
+    made: dict[str, Callable[[Path], object]] = {
+        f"evaluation_{name}.csv": table.to_csv for name, table in tables(adata).items()
+    }
+    made["evaluation.png"] = lambda path: _report.save(pl.evaluate(adata).figure, path)
+    made["leaderboard.png"] = lambda path: _report.save(pl.leaderboard(adata).figure, path)
+    made[PAGE] = lambda path: tl.report(adata, out=path, title=title)
+    return made
+
+
+def numbers(adata: AnnData) -> dict[str, Any]:
+    """Return the main numbers of an evaluation by name."""
+    params = adata.uns[EVALUATION]["params"]
+    names = ("score", "score_low", "score_high", "reference", "n_conditions")
+    return {name: params[name] for name in names if name in params}

@@ -1,0 +1,220 @@
+"""A verdict in plain words: what responds, what was predicted, and whether that beats a rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._contenders import COPY, PREDICTION
+from .._responses import responses
+from ._ranked import ranked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas as pd
+
+ALPHA = 0.05
+MOST = 5  # names in a sentence
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came out, for a reader who reads nothing else.
+
+    Attributes
+    ----------
+    headline
+        One or two sentences.
+    lines
+        What they rest on, a sentence each, the measurement first.
+    """
+
+    headline: str
+    lines: list[str]
+
+    def __str__(self) -> str:
+        return "\n".join([self.headline, *(f"- {line}" for line in self.lines)])
+
+
+def in_words(coherence: dict[str, Any] | None, evaluation: dict[str, Any] | None) -> Verdict:
+    """Return the verdict on a screen and on a prediction of it.
+
+    A prediction is called better or worse than its reference only where the 95 % interval of its
+    score, or of its skill on a metric, leaves out 0.
+
+    Parameters
+    ----------
+    coherence, evaluation
+        Results of :func:`shoal.tl.coherence` and :func:`shoal.tl.evaluate`; None if there is none.
+
+    Raises
+    ------
+    ValueError
+        If both are None.
+    """
+    if coherence is None and evaluation is None:
+        msg = "neither a measurement nor an evaluation was given: there is nothing to judge"
+        raise ValueError(msg)
+    heads, lines = [], []
+    if coherence is not None:
+        heads.append(_measured(coherence))
+        lines += _details_of_responses(coherence)
+    if evaluation is None:
+        lines.append("No prediction was evaluated.")
+    else:
+        heads.append(_predicted(evaluation))
+        lines += _details_of_prediction(evaluation)
+    return Verdict(" ".join(heads), lines)
+
+
+def _measured(coherence: dict[str, Any]) -> str:
+    """Say how many perturbations respond."""
+    table = coherence["table"]
+    found = responses(table, coherence["params"], ALPHA)
+    n, by_cells = int(found.all.sum()), int((found.by_cells | found.untested).sum())
+    how = f"(q < {ALPHA}{found.suffix})" + (f", {by_cells} more by cells alone" if by_cells else "")
+    if len(table) == 1:
+        how = how.replace("1 more by cells alone", "but it does by cells alone")
+        return f"{table.index[0]} {'responds' if n else 'does not respond'} {how}."
+    return f"{n or 'None'} of {len(table)} perturbations respond{'s' if n < 2 else ''} {how}."
+
+
+def _details_of_responses(coherence: dict[str, Any]) -> list[str]:
+    table = coherence["table"]
+    found = responses(table, coherence["params"], ALPHA)
+    lines = []
+    strongest = table[found.all].sort_values("magnitude", ascending=False, kind="stable").index
+    if len(strongest) > 1:
+        lines.append(f"Strongest responses: {_names(strongest[:MOST])}.")
+    odd = found.all & ((table["residual_qvalue"] < ALPHA) & (table["residual"] < 0)).to_numpy()
+    if odd.any():
+        lines.append(
+            f"Cells do not respond alike in {odd.sum()} (less coherent than a shift of that size): "
+            f"{_names(table.index[odd])}."
+        )
+    for rows, why in (
+        (found.by_cells, f"by cells, but not beyond what {found.unit} differs by without them"),
+        (found.untested, f"by cells, and there are too few of {found.unit} to test it"),
+    ):
+        if rows.any():
+            lines.append(f"A response {why}: {_names(table.index[rows])}.")
+    untested = table["qvalue"].isna()
+    if untested.any():
+        lines.append(f"Not tested, for too few cells: {_names(table.index[untested])}.")
+    return lines
+
+
+def _predicted(evaluation: dict[str, Any]) -> str:
+    """Say whether the prediction beats its reference, as far as the interval of the score goes."""
+    params = evaluation["params"]
+    called, said = repr(str(params["prediction"])), str(params.get("verdict", ""))
+    if not said:
+        return f"The suite {params['suite']} has no reference, so there is no verdict on {called}."
+    if not bool(params.get("responds", True)):
+        return f"{said[0].upper()}{said[1:]}."
+    score, low, high = (float(params[name]) for name in ("score", "score_low", "score_high"))
+    if not np.isfinite(score):
+        return f"There is no verdict on {called}, because no score could be made."
+    reference = _reference(params)
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return (
+            f"There is no verdict on {called} against {reference}: with one perturbation the score "
+            "has no interval."
+        )
+    over = _conditions(evaluation)
+    if low > 0:
+        return f"{called} predicts {over} better than {reference}."
+    if high < 0:
+        return f"{called} predicts {over} worse than {reference}."
+    return f"{called} cannot be told from {reference} on {over}."
+
+
+def _details_of_prediction(evaluation: dict[str, Any]) -> list[str]:
+    params = evaluation["params"]
+    said, lines = str(params.get("verdict", "")), []
+    if said and bool(params.get("responds", True)):
+        lines.append(f"{said[0].upper()}{said[1:]}.")
+    if not said and np.isfinite(float(params.get("score", np.nan))):
+        lines.append(f"Score of the suite {params['suite']}: {float(params['score']):.3f}.")
+    if said:
+        lines += _by_metric(evaluation["summary"])
+    lines += _by_condition(evaluation)
+    lines += _with_hindsight(evaluation)
+    if str(params.get("skipped", "")):
+        lines.append(f"Not predicted, and therefore not scored: {params['skipped']}.")
+    if str(params.get("caution", "")):
+        lines.append(f"Beware: {params['caution']}.")
+    return lines
+
+
+def _by_metric(summary: pd.DataFrame) -> list[str]:
+    """Name the metrics on which the interval of the skill leaves out 0."""
+    fit = summary[summary["discriminates"].astype(bool)]
+    kinds = {
+        "Better on": fit["skill_low"] > 0,
+        "Worse on": fit["skill_high"] < 0,
+    }
+    return [
+        f"{kind} {rows.sum()} metrics: {_names(fit.index[rows], most=12)}."
+        if rows.sum() > 1
+        else f"{kind} one metric: {fit.index[rows][0]}."
+        for kind, rows in kinds.items()
+        if rows.any()
+    ]
+
+
+def _by_condition(evaluation: dict[str, Any]) -> list[str]:
+    """Count the conditions in which the prediction is nearer to the real cells, and the silent."""
+    about, params, lines = evaluation["conditions"], evaluation["params"], []
+    table = ranked(evaluation)
+    if table is not None and len(table) > 1:
+        both = table.dropna(subset=["reference"])
+        if len(both):
+            nearer = int((both["prediction"] < both["reference"]).sum())
+            lines.append(
+                f"Nearer to the real cells than {_reference(params)} in {nearer} of {len(both)} "
+                "conditions that respond (energy distance; single conditions have no interval)."
+            )
+        off = table.index[table["prediction"] > table["copy"]]
+        if len(off):
+            lines.append(f"Further from them than unchanged controls: {_names(off)}.")
+    if "silent" in about and bool(params.get("responds", True)):
+        silent = about.index[about["silent"].astype(bool)]
+        if len(silent):
+            lines.append(
+                f"Nothing is seen to respond, so there is nothing to say: {_names(silent)}."
+            )
+    return lines
+
+
+def _with_hindsight(evaluation: dict[str, Any]) -> list[str]:
+    """Name the baseline that turned out best, if it has a higher score than the prediction."""
+    contenders, best = evaluation["contenders"], str(evaluation["params"].get("best_baseline", ""))
+    if "score" not in contenders or best not in contenders.index:
+        return []
+    own, other = (float(contenders.loc[name, "score"]) for name in (PREDICTION, best))
+    if best == str(evaluation["params"].get("reference", "")) or not other > own:
+        return []
+    name = "a copy of the controls" if best == COPY else f"the baseline {best}"
+    return [f"With hindsight, {name} scores higher: {other:.2f}."]
+
+
+def _reference(params: dict[str, Any]) -> str:
+    name = str(params.get("reference", ""))
+    return "a copy of the controls" if name == COPY else f"the baseline {name}"
+
+
+def _conditions(evaluation: dict[str, Any]) -> str:
+    n = len(evaluation["conditions"])
+    held_out = "held-out " if str(evaluation["params"].get("split", "")) in ("val", "test") else ""
+    return f"{n} {held_out}condition{'s' if n != 1 else ''}"
+
+
+def _names(names: Iterable[str], most: int = MOST) -> str:
+    """Return names with commas, the first of many and how many more there are."""
+    several = [str(name) for name in names]
+    more = f" and {len(several) - most} more" if len(several) > most else ""
+    return ", ".join(several[:most]) + more
