@@ -18,7 +18,7 @@ from ..core._named import claim_named, write_named
 from ..core._screen import labels, resolve
 from ..core._screen_checks import nothing_perturbed
 from ..core._view import check_writable
-from ._embed_checks import keys_of, refuse_missing, target_column, warn_identical
+from ._embed_keys import keys_of, refuse_missing, target_column, warn_identical
 from ._embed_methods import CHEMISTRY, METHODS, check_arguments
 from ._embed_names import OtherNames
 from ._embed_request import EmbeddingRequest

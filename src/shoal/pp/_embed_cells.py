@@ -72,7 +72,7 @@ def by_coexpression(request: EmbeddingRequest) -> Vectors:
 
 def by_effects(request: EmbeddingRequest) -> Vectors:
     """PCA of the mean shifts of single perturbations, in training cells if there is a split."""
-    names, plan, absent = _measured(request, least=1)
+    names, plan, absent = measured(request, least=1)
     if plan is None:
         return Vectors(pd.DataFrame(), absent)
     table = scores(mean_shifts(_log_values(request), plan), request.n_comps)
@@ -90,7 +90,7 @@ def by_mds(request: EmbeddingRequest) -> Vectors:
             "call sh.pp.prepare(adata) first"
         )
         raise ValueError(msg)
-    names, plan, absent = _measured(request, least=2)
+    names, plan, absent = measured(request, least=2)
     if plan is None:
         return Vectors(pd.DataFrame(), absent)
     values, chosen = (
@@ -158,7 +158,7 @@ def _train(adata: AnnData) -> Bools:
     return found
 
 
-def _measured(
+def measured(
     request: EmbeddingRequest, *, least: int
 ) -> tuple[pd.Index, Plan | None, dict[str, str]]:
     """Return the perturbations with at least `least` training cells, and why others have no vector.
