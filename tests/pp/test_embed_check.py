@@ -190,3 +190,13 @@ def test_it_survives_a_file(rng, tmp_path):
     again = ad.read_h5ad(tmp_path / "x.h5ad").uns["embedding_check"]["table"]
     np.testing.assert_allclose(again["pvalue"], table["pvalue"])
     assert again["says"].tolist() == table["says"].tolist()
+
+
+def test_perturbations_without_a_vector_are_left_out(rng):
+    adata = screen(rng)
+    some = adata.uns["perturbation_embeddings"]["told"].iloc[:10]
+    sh.pp.embed(adata, method="table", source=some, missing="drop", key_added="some")
+    assert checked(adata, embedding="some")["n_perturbations"].tolist() == [10]
+    adata.obs["perturbation"] = adata.obs["perturbation"].replace("Q00", "Q01+Q02")
+    sh.pp.annotate(adata, "perturbation", control="control", sep="+")
+    assert checked(adata, embedding="some")["n_perturbations"].tolist() == [9]

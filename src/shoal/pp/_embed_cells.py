@@ -168,7 +168,9 @@ def measured(
     train = _train(request.adata)
     place = {key: i for i, key in enumerate(request.keys)}
     parts = [request.screen.parts(name) for name in request.labels.names]
-    lookup = np.array([place[p[0]] if len(p) == 1 else -1 for p in parts] + [len(request.keys), -1])
+    lookup = np.array(
+        [place.get(p[0], -1) if len(p) == 1 else -1 for p in parts] + [len(request.keys), -1]
+    )
     code = np.where(train, lookup[request.labels.code], -1)
     cells = np.bincount(code[code >= 0], minlength=len(request.keys) + 1)[:-1]
     measured = np.flatnonzero(cells >= least)
