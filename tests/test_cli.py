@@ -321,7 +321,7 @@ def test_demo_takes_the_real_screens_it_finds(read_real, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_installed_command_imports_lightly():
     program = (
-        "import sys, shoal.cli; heavy = {'matplotlib', 'scanpy', 'torch', 'sklearn', 'adjustText'} & set(sys.modules);"
+        "import sys, shoal.cli; heavy = {'matplotlib', 'scanpy', 'torch', 'sklearn'} & set(sys.modules);"
         "sys.exit(str(heavy) if heavy else 0)"
     )
     done = subprocess.run(
