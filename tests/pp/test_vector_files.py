@@ -182,6 +182,16 @@ BAD = {
         pickled({"A": [1.0, 2.0], "B": [1.0]}),
         r"differ in length, such as 'B' \(1\) and 'A' \(2\)",
     ),
+    "twice.pkl": (
+        pickled({"names": ["KLF1", "KLF1", "SOX2"], "vectors": VALUES}),
+        "several rows for 'KLF1'; keep one of each",
+    ),
+    "alike.pkl": (pickled({1: [1.0], "1": [2.0]}), "several vectors of one name"),
+    "twice.safetensors": (
+        lambda path: path.write_bytes(struct.pack("<Q", 18) + b'{"A": {}, "A": {}}'),
+        "'A' is in it twice",
+    ),
+    "twice.csv": (lambda path: path.write_text("g,x\nKLF1,1\nKLF1,2\n"), "several rows for 'KLF1'"),
     "ragged.pkl": (pickled({"A": [[1.0, 2.0], [1.0]]}), "must hold a vector of numbers"),
     "texts.pkl": (pickled({"A": "a gene", "B": "another"}), "must hold a vector of numbers"),
     "sets.pkl": (pickled({"A": {1.0}}), "asks for a set"),
