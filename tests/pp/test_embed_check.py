@@ -155,6 +155,10 @@ def test_bad_input_leaves_the_screen_as_it_was(rng):
     del bare.uns["perturbation_embeddings"], bare.uns["perturbation_embeddings_info"]
     with pytest.raises(ValueError, match="there is no embedding to check"):
         checked(bare)
+    for theirs in (7, "mine", ["a"], {"x": 1}, None):
+        bare.uns["perturbation_embeddings"] = theirs
+        with pytest.raises(ValueError, match="there is no embedding to check"):
+            checked(bare)
     counts = adata.copy()
     counts.X = np.round(counts.X * 20)
     with pytest.raises(ValueError, match="X holds whole numbers"):

@@ -29,6 +29,7 @@ from ..metrics._vector_information import vector_information
 from ._embed_cells import measured
 from ._embed_expression import mean_shifts
 from ._embed_request import EmbeddingRequest
+from ._split_fits import known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -212,8 +213,10 @@ def _chosen(adata: AnnData, embedding: str | Sequence[str] | None) -> dict[str, 
     ValueError
         If there is none at all, or one was fitted on responses.
     """
-    held = adata.uns.get(EMBEDDINGS, {})
-    about = adata.uns.get(EMBEDDINGS_INFO, {}).get("table", pd.DataFrame())
+    tables = known(adata, EMBEDDINGS).items()
+    held = {name: table for name, table in tables if isinstance(table, pd.DataFrame)}
+    about = known(adata, EMBEDDINGS_INFO).get("table")
+    about = about if isinstance(about, pd.DataFrame) else pd.DataFrame()
     fits = about["fitted_on"].to_dict() if "fitted_on" in about else {}
     circular = {name for name in held if fits.get(name) in ("train", "all")}
     if embedding is not None:
@@ -236,12 +239,12 @@ def _chosen(adata: AnnData, embedding: str | Sequence[str] | None) -> dict[str, 
             "sh.pp.embed(adata, method='annotations'), or with a source= of your own"
         )
         raise ValueError(msg)
-    tables = {name: held[name].set_axis(held[name].index.astype(str), axis=0) for name in names}
-    for name, table in tables.items():
+    chosen = {name: held[name].set_axis(held[name].index.astype(str), axis=0) for name in names}
+    for name, table in chosen.items():
         if table.index.has_duplicates or not np.isfinite(table.to_numpy(dtype=np.float64)).all():
             msg = f"the embedding {name!r} holds a name twice, or values that are not finite"
             raise ValueError(msg)
-    return tables
+    return chosen
 
 
 def _shifts(

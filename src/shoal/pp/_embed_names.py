@@ -180,6 +180,29 @@ def second_names(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, list[str]
     return frame.iloc[:, kept], second
 
 
+def in_names_of(edges: pd.DataFrame, keys: Sequence[str], others: OtherNames) -> pd.DataFrame:
+    """Return edges whose ends have the names of the keys, where they are other names of them.
+
+    Parameters
+    ----------
+    edges
+        Edges with the columns ``source`` and ``target``.
+    keys
+        Names that should be used.
+    others
+        Other names of the genes of the screen.
+    """
+    ends = pd.unique(edges[["source", "target"]].to_numpy().ravel())
+    matched = others.match(keys, map(str, ends))
+    own = set(keys)
+    mine = {matched.called[key]: key for key in matched.how if matched.called[key] not in own}
+    matched.tell(mine.values())
+    return edges.assign(
+        source=edges["source"].map(lambda name: mine.get(name, name)),
+        target=edges["target"].map(lambda name: mine.get(name, name)),
+    )
+
+
 def other_kind(keys: Sequence[str], known: Iterable[str]) -> str:
     """Say that one side has Ensembl identifiers and the other symbols, and what to do; else ""."""
     names = [str(name) for name in known]

@@ -216,6 +216,9 @@ def _as_frame(source: Source, keys: Sequence[str], slot: str | None) -> pd.DataF
         )
         raise TypeError(msg)
     lengths = {str(name): np.size(vector) for name, vector in source.items()}
+    if len(lengths) < len(source):
+        msg = "source holds several vectors of one name, such as 1 and '1'; keep one"
+        raise ValueError(msg)
     if len(set(lengths.values())) > 1:
         a, b = (
             next(name for name, n in lengths.items() if n == size)
