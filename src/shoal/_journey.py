@@ -14,6 +14,7 @@ from ._logging import reason
 from ._stages import Stages, content
 from ._staging import staged
 from ._validate import one_of, some, whole
+from ._verdict import verdict as in_words
 from .core._choose import choose
 from .core._matrix import as_rows
 from .core._scale import look
@@ -256,7 +257,8 @@ def _more(adata: AnnData, title: str | None) -> dict[str, Callable[[Path], objec
 
 
 def _verdict(adata: AnnData) -> tuple[str, list[str]]:
-    return str(adata.uns[EVALUATION]["params"]["verdict"]), []
+    found = in_words(adata)
+    return found.headline, list(found.lines)
 
 
 def _numbers(adata: AnnData) -> dict[str, Any]:
