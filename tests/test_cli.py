@@ -33,9 +33,9 @@ def counts(tmp_path_factory):
 
 
 def call(path, out, *more):
-    """Run `shoal coherence` with few draws."""
+    """Run `shoal measure` with few draws."""
     needed = ["--perturbation-key", "perturbation", "--control", "control", "--n-draws", "5"]
-    return runner.invoke(app, ["coherence", str(path), *needed, "-o", str(out), *map(str, more)])
+    return runner.invoke(app, ["measure", str(path), *needed, "-o", str(out), *map(str, more)])
 
 
 def digest(path):
@@ -49,12 +49,12 @@ def test_counts_to_tables_and_pictures(counts, tmp_path):
         counts, out, "--normalize", "log1p", "--batch-key", "batch", "--guide-key", "guide"
     )
     assert result.exit_code == 0, result.output
-    assert {p.name for p in out.iterdir()} == WRITTEN | {"small.coherence.h5ad"}
+    assert {p.name for p in out.iterdir()} == WRITTEN | {"screen.h5ad"}
     assert digest(counts) == before
     assert result.stdout == ""
     for stage in (
-        "reading",
-        "preparing",
+        "read as",
+        "Preparing",
         "measuring the coherence of 4",
         "controls against controls",
         "writing",
@@ -120,7 +120,7 @@ def test_h5ad_holds_all_results(prepared, tmp_path):
     result = call(prepared, prepared.parent)
     assert result.exit_code == 0, result.output
     assert digest(prepared) == before
-    adata = ad.read_h5ad(prepared.parent / "ready.coherence.h5ad")
+    adata = ad.read_h5ad(prepared.parent / "screen.h5ad")
     assert adata.obs["coherence"].notna().sum() == 160
     assert set(adata.uns["coherence"]["table"].index) == {"P1", "P2", "P3", "P4"}
     assert "rates" in adata.uns["coherence_null"]
@@ -142,7 +142,7 @@ def test_too_few_controls_for_a_null(counts, tmp_path):
     adata = ad.read_h5ad(counts)
     path = tmp_path / "few.h5ad"
     adata[80:].copy().write_h5ad(path)  # 40 controls are left
-    result = call(path, tmp_path / "out", "--normalize", "log1p")
+    result = call(path, tmp_path / "out", "--normalize", "log1p", "--guide-key", "none")
     assert result.exit_code == 0, result.output
     assert "no test of controls against controls: 40 are too few" in result.stderr
     assert "\nwarning: 40 cells of fit_on='control' span 39 components" in result.stderr
@@ -150,7 +150,7 @@ def test_too_few_controls_for_a_null(counts, tmp_path):
         "coherence.csv",
         "coherence.png",
         "ranking.png",
-        "few.coherence.h5ad",
+        "screen.h5ad",
     }
 
 
@@ -159,7 +159,6 @@ def test_too_few_controls_for_a_null(counts, tmp_path):
     [
         (("--control", "contrl", "--normalize", "log1p"), "Did you mean 'control'"),
         (("--batch-key", "batches", "--normalize", "log1p"), "Did you mean 'batch'"),
-        ((), "--normalize log1p"),  # counts, and nobody said to normalise them
         (("--use-rep", "X_umap"), "'X_umap' is not in adata.obsm"),
         (("--layer", "logs", "--use-rep", "X_pca"), "exclude each other"),
         (("--normalize", "log1p", "--min-cells", "0"), "--min-cells must be"),
@@ -168,7 +167,7 @@ def test_too_few_controls_for_a_null(counts, tmp_path):
 def test_errors_are_one_line_and_leave_nothing(counts, tmp_path, more, message):
     out = tmp_path / "deep" / "out"
     result = call(counts, out, *more)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ")
     assert message in last
@@ -183,11 +182,11 @@ def test_debug_shows_the_error(counts, tmp_path):
 
 def test_no_such_file_and_no_h5ad(tmp_path):
     result = call(tmp_path / "absent.h5ad", tmp_path / "out")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "no such file" in result.stderr
     text = tmp_path / "text.h5ad"
     text.write_text("not HDF5")
-    assert call(text, tmp_path / "out").exit_code == 1
+    assert call(text, tmp_path / "out").exit_code == 2
     assert {p.name for p in tmp_path.iterdir()} == {"text.h5ad"}
 
 
@@ -196,9 +195,9 @@ def test_a_folder_that_cannot_be_written(counts, tmp_path):
     file.write_text("kept")
     for out in (file, file / "out"):
         result = call(counts, out, "--normalize", "log1p")
-        assert result.exit_code == 1
+        assert result.exit_code == 2
         assert result.stderr.startswith("error: ")  # refused before any work
-        assert "reading" not in result.stderr
+        assert "read as" not in result.stderr
     assert file.read_text() == "kept"
 
 
@@ -235,7 +234,7 @@ def test_pictures_that_cannot_be_drawn_do_not_take_the_tables_with_them(
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("error: not written: coherence.png (OSError: [Errno 28] No space left")
     names = {p.name for p in (tmp_path / "out").iterdir()}
-    assert names == {"coherence.csv", "null.csv", "small.coherence.h5ad"}
+    assert names == {"coherence.csv", "null.csv", "screen.h5ad"}
 
 
 def test_a_disk_that_takes_nothing_is_left_as_it_was(counts, tmp_path, monkeypatch):
@@ -259,7 +258,7 @@ def test_a_test_of_controls_that_fails_leaves_what_was_measured(counts, tmp_path
     assert result.exit_code == 1
     assert "error: not written: null.csv (RuntimeError: singular). All else is in" in result.stderr
     names = {p.name for p in (tmp_path / "out").iterdir()}
-    assert names == {"coherence.csv", "coherence.png", "ranking.png", "small.coherence.h5ad"}
+    assert names == {"coherence.csv", "coherence.png", "ranking.png", "screen.h5ad"}
 
 
 @pytest.mark.slow
@@ -275,7 +274,7 @@ def test_the_installed_command_imports_lightly():
     script = shutil.which("shoal", path=str(Path(sys.executable).parent))
     assert script is not None
     shown = subprocess.run([script, "--help"], capture_output=True, text=True, check=True).stdout
-    assert "coherence" in shown
+    assert "measure" in shown
     assert "demo" in shown
 
 
@@ -313,18 +312,17 @@ def test_two_files_are_scored_as_the_challenge_does(judged_files, tmp_path):
     assert result.exit_code == 0, result.output
     assert "the prediction has no control cells" in result.stderr
     assert "vcc2026, 3 conditions: score" in result.stdout
-    summary = pd.read_csv(tmp_path / "tables" / "summary.csv", index_col="metric")
+    summary = pd.read_csv(tmp_path / "tables" / "evaluation_summary.csv", index_col="metric")
     shown = [line.split() for line in result.stdout.splitlines() if line.startswith("pds_cosine")]
     assert float(shown[0][1]) == round(summary.loc["pds_cosine", "value"], 4)
-    assert {"table.csv", "contexts.csv", "contenders.csv"} <= {
-        p.name for p in (tmp_path / "tables").iterdir()
-    }
+    written = {f"evaluation_{name}.csv" for name in ("table", "contexts", "contenders")}
+    assert written | {"screen.h5ad"} <= {p.name for p in (tmp_path / "tables").iterdir()}
     assert digest(judged_files / "real.h5ad") == before
 
 
 def test_another_suite_of_two_files_says_that_there_is_no_split(judged_files):
     result = judge(judged_files, "--suite", "vcc")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "--split none" in result.stderr
     with_controls = ad.read_h5ad(judged_files / "real.h5ad")
     with_controls.write_h5ad(judged_files / "whole.h5ad")
@@ -337,12 +335,13 @@ def test_evaluate_fails_in_one_line(judged_files, tmp_path):
     logged = ad.read_h5ad(judged_files / "pred.h5ad")
     logged.X = np.log1p(logged.X)
     logged.write_h5ad(judged_files / "logged.h5ad")
-    result = judge(judged_files, "--out", tmp_path / "o", pred="logged.h5ad")
-    assert result.exit_code == 1
+    out = ["--suite", "vcc2026", "--out", tmp_path / "o"]
+    result = judge(judged_files, *out, pred="logged.h5ad")
+    assert result.exit_code == 2
     assert "error: prediction.X holds" in result.stderr
     assert "--suite vcc2026 takes raw counts: predict counts" in result.stderr
     assert "Traceback" not in result.output
     assert not (tmp_path / "o").exists()
     result = judge(judged_files, pred="nowhere.h5ad")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "there is no such file" in result.stderr

@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 import shoal as sh
-from shoal import _demo, _report
+from shoal import _demo, _journey, _report
 from shoal._console import in_options
 from shoal.benchmark import _run
 from shoal.cli import app
@@ -38,10 +38,16 @@ def commands(screen, out):
     """Every command with its arguments, and where its work is done."""
     spec = out.with_name("spec.yaml")
     spec.write_text("{}")
+    model, labelled = str(out.with_name("model")), [str(screen), *NEEDED[:4], "-o", str(out)]
     return {
-        "coherence": ([str(screen), *NEEDED, "-o", str(out)], _report, "analyse"),
-        "evaluate": ([str(screen), str(screen), "-o", str(out)], sh.tl, "evaluate"),
-        "export": ([str(screen), "--vcc", str(out)], sh.io, "write_predictions"),
+        "init": (labelled, sh.io, "read"),
+        "run": ([*labelled, *NEEDED[4:]], _journey, "run"),
+        "measure": ([*labelled, *NEEDED[4:]], _report, "analyse"),
+        "split": ([*labelled, "--by", "perturbation"], sh.pp, "split"),
+        "fit": (labelled, sh.tl, "fit"),
+        "predict": ([labelled[0], model, *labelled[1:]], sh.models, "load"),
+        "evaluate": ([str(screen), str(screen), *labelled[1:]], sh.tl, "evaluate"),
+        "export": ([*labelled[:-2], "--vcc", str(out)], sh.io, "write_predictions"),
         "report": ([str(screen), "-o", str(out)], sh.tl, "report"),
         "benchmark": ([str(spec), "-o", str(out)], _run, "leaderboard"),
         "demo": (["--quick", "-o", str(out)], _demo, "run"),
@@ -59,15 +65,11 @@ def test_every_command_is_tested(screen, tmp_path):
     "error",
     [
         RuntimeError("a\nb"),
-        IndexError("7"),
         ZeroDivisionError(),
         KeyError("gone"),
-        UnicodeDecodeError("utf-8", b"x", 0, 1, "bad"),
-        RecursionError("deep"),
         np.linalg.LinAlgError("singular"),
         MemoryError(),
-        AssertionError(),
-        NotImplementedError("no"),
+        OSError(28, "No space left on device"),
         Exception("of a library"),
     ],
     ids=lambda e: type(e).__name__,
@@ -81,7 +83,7 @@ def test_any_error_is_one_line(screen, tmp_path, monkeypatch, command, error):
 
     monkeypatch.setattr(module, function, fails)
     result = runner.invoke(app, [command, *arguments])
-    assert result.exit_code == 1
+    assert result.exit_code == (2 if isinstance(error, KeyError) else 1)
     assert "Traceback" not in result.output
     [line] = [text for text in result.stderr.splitlines() if text.startswith("error: ")]
     assert line == result.stderr.splitlines()[-1]
@@ -101,7 +103,10 @@ def test_ctrl_c_is_one_line(screen, tmp_path, monkeypatch, command):
     monkeypatch.setattr(module, function, stops)
     result = runner.invoke(app, [command, *arguments])
     assert result.exit_code == 130
-    assert result.stderr.splitlines()[-1] == "interrupted; nothing half-written is left"
+    end = "the same command goes on from here"
+    if command not in ("run", "benchmark"):
+        end = "nothing half-written is left"
+    assert result.stderr.splitlines()[-1] == f"interrupted; {end}"
 
 
 @pytest.mark.parametrize("command", ALL)
@@ -185,20 +190,19 @@ def scored(adata):
     [
         (without_controls_of_a_batch, ["--batch-key", "batch"]),
         (with_missing_labels, []),
-        (as_counts, []),
         (scored, ["--n-top-genes", "20"]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_the_advice_of_an_error_can_be_followed(screen, tmp_path, change, more):
     path = write(screen, tmp_path / "wrong.h5ad", change)
-    arguments = ["coherence", path, *NEEDED, *more, "--no-h5ad", "-o", str(tmp_path / "out")]
+    arguments = ["measure", path, *NEEDED, *more, "--no-h5ad", "-o", str(tmp_path / "out")]
     first = runner.invoke(app, arguments)
-    assert first.exit_code == 1
+    assert first.exit_code == 2
     error = first.stderr.splitlines()[-1]
     advised = re.findall(r"--([a-z][\w-]+) ('[^']*'|[\w-]+)(?=[\s.,;)]|$)", error)
     assert advised, error
-    assert {name for name, _ in advised} <= options_of("coherence")
+    assert {name for name, _ in advised} <= options_of("measure")
     name, value = advised[0]
     second = runner.invoke(app, [*arguments, f"--{name}", *shlex.split(value)])
     assert second.exit_code == 0, (error, second.stderr)
@@ -213,11 +217,11 @@ def options_of(command):
 def test_the_options_are_handed_on(screen, tmp_path):
     import anndata as ad
 
-    arguments = ["coherence", str(screen), *NEEDED, "-o", str(tmp_path), "--batch-key", "batch"]
+    arguments = ["measure", str(screen), *NEEDED, "-o", str(tmp_path), "--batch-key", "batch"]
     options = "--sep & --missing ignore --strata none"
     result = runner.invoke(app, [*arguments, *options.split(), "--use-rep", "X_pca"])
     assert result.exit_code == 0, result.stderr
-    adata = ad.read_h5ad(tmp_path / "small.coherence.h5ad")
+    adata = ad.read_h5ad(tmp_path / "screen.h5ad")
     assert adata.uns["shoal"]["sep"] == "&"
     assert adata.uns["shoal"]["missing"] == "ignore"
     assert adata.uns["coherence"]["params"]["strata"] == ""
@@ -225,14 +229,14 @@ def test_the_options_are_handed_on(screen, tmp_path):
     assert result.exit_code == 2
     result = runner.invoke(app, [*arguments, "--strata", "batch"])
     assert result.exit_code == 0, result.stderr
-    adata = ad.read_h5ad(tmp_path / "small.coherence.h5ad")
+    adata = ad.read_h5ad(tmp_path / "screen.h5ad")
     assert adata.uns["coherence"]["params"]["strata"] == "batch"
 
 
 def test_replicates_are_named_or_left_out(screen, tmp_path):
     import anndata as ad
 
-    arguments = ["coherence", str(screen), *NEEDED, "-o", str(tmp_path), "--guide-key", "guide"]
+    arguments = ["measure", str(screen), *NEEDED, "-o", str(tmp_path), "--guide-key", "guide"]
     for more, used, said in [
         ([], "guide", "by replicates (guide)"),
         (
@@ -245,10 +249,10 @@ def test_replicates_are_named_or_left_out(screen, tmp_path):
         result = runner.invoke(app, [*arguments, *more])
         assert result.exit_code == 0, result.stderr
         assert said in result.stderr
-        adata = ad.read_h5ad(tmp_path / "small.coherence.h5ad")
+        adata = ad.read_h5ad(tmp_path / "screen.h5ad")
         assert adata.uns["coherence"]["params"]["replicate_key"] == used
     wrong = runner.invoke(app, [*arguments, "--replicate-key", "perturbation"])
-    assert wrong.exit_code == 1
+    assert wrong.exit_code == 2
     assert wrong.stderr.endswith("or --replicate-key none\n")
 
 
@@ -262,27 +266,27 @@ def test_depth_to_normalise_by_is_not_the_depth_to_adjust_for(screen, tmp_path):
         return adata
 
     path = write(screen, tmp_path / "panel.h5ad", with_depth)
-    arguments = ["coherence", path, *NEEDED, "-o", str(tmp_path), "--normalize", "log1p"]
+    arguments = ["measure", path, *NEEDED, "-o", str(tmp_path), "--normalize", "log1p"]
     result = runner.invoke(app, [*arguments, "--prepare-depth-key", "whole"])
     assert result.exit_code == 0, result.stderr
-    adata = ad.read_h5ad(tmp_path / "panel.coherence.h5ad")
+    adata = ad.read_h5ad(tmp_path / "screen.h5ad")
     assert adata.uns["pca"]["params"]["depth_key"] == "whole"
     assert adata.uns["coherence"]["params"]["depth_key"] in (None, "")
     result = runner.invoke(app, [*arguments, "--depth-key", "whole"])
     assert result.exit_code == 0, result.stderr
-    adata = ad.read_h5ad(tmp_path / "panel.coherence.h5ad")
+    adata = ad.read_h5ad(tmp_path / "screen.h5ad")
     assert adata.uns["pca"]["params"]["depth_key"] == ""
     assert adata.uns["coherence"]["params"]["depth_key"] == "whole"
     wrong = runner.invoke(app, [*arguments, "--prepare-depth-key", "none"])
-    assert wrong.exit_code == 1
+    assert wrong.exit_code == 2
     assert "error: --prepare-depth-key: " in wrong.stderr
 
 
 def test_sizes_of_pseudo_perturbations(screen, tmp_path):
-    arguments = ["coherence", str(screen), *NEEDED, "-o", str(tmp_path), "--no-h5ad"]
+    arguments = ["measure", str(screen), *NEEDED, "-o", str(tmp_path), "--no-h5ad"]
     result = runner.invoke(app, [*arguments, "--n-cells", "10", "--n-cells", "25"])
     assert result.exit_code == 0, result.stderr
-    assert set(pd.read_csv(tmp_path / "null.csv")["n_cells"]) == {10, 25}
+    assert set(pd.read_csv(tmp_path / "null.csv")["n_cells"]) - {0} == {10, 25}
     assert runner.invoke(app, [*arguments, "--n-cells", "1"]).exit_code == 2
 
 
@@ -293,7 +297,7 @@ def test_notices_are_lines_with_options_each_once(screen, tmp_path):
         return adata
 
     path = write(screen, tmp_path / "joined.h5ad", joined_by_another)
-    arguments = ["coherence", path, *NEEDED, "-o", str(tmp_path), "--no-h5ad"]
+    arguments = ["measure", path, *NEEDED, "-o", str(tmp_path), "--no-h5ad"]
     result = runner.invoke(app, arguments)
     assert result.exit_code == 0, result.stderr
     [line] = [one for one in result.stderr.splitlines() if "look like combinations" in one]
@@ -314,9 +318,9 @@ def test_notices_are_lines_with_options_each_once(screen, tmp_path):
     ],
 )
 def test_what_would_not_be_used_is_refused(screen, tmp_path, more, unused):
-    arguments = ["coherence", str(screen), *NEEDED, "-o", str(tmp_path / "out"), *more]
+    arguments = ["measure", str(screen), *NEEDED, "-o", str(tmp_path / "out"), *more]
     result = runner.invoke(app, arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert f"error: {unused}: this is for a PCA that is made here" in result.stderr
     assert not (tmp_path / "out").exists()
 
@@ -325,11 +329,11 @@ def test_the_pca_is_made_as_said(screen, tmp_path):
     import anndata as ad
 
     path = write(screen, tmp_path / "counts.h5ad", as_counts)
-    arguments = ["coherence", path, *NEEDED, "-o", str(tmp_path), "--normalize", "log1p"]
+    arguments = ["measure", path, *NEEDED, "-o", str(tmp_path), "--normalize", "log1p"]
     more = ["--n-comps", "4", "--n-top-genes", "30", "--target-sum", "100"]
     result = runner.invoke(app, [*arguments, *more])
     assert result.exit_code == 0, result.stderr
-    adata = ad.read_h5ad(tmp_path / "counts.coherence.h5ad")
+    adata = ad.read_h5ad(tmp_path / "screen.h5ad")
     assert adata.obsm["X_pca"].shape[1] == 4
     assert 30 <= adata.var["highly_variable"].sum() < 40  # of 40 genes; ties are kept
     assert np.expm1(adata.X.toarray()).sum(1) == pytest.approx(100, rel=1e-4)
@@ -388,7 +392,7 @@ def test_a_report_of_results_under_other_names(screen, tmp_path):
     adata.write_h5ad(tmp_path / "mine.h5ad")
     arguments = ["report", str(tmp_path / "mine.h5ad"), "-o", str(tmp_path / "r.html")]
     result = runner.invoke(app, arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "there is nothing to report" in result.stderr
     result = runner.invoke(app, [*arguments, "--coherence-key", "mine", "--title", "<b>T</b>"])
     assert result.exit_code == 0, result.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
 import os
 import re
@@ -10,45 +11,40 @@ import shlex
 import signal
 import warnings
 from contextlib import contextmanager
-from functools import wraps
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import typer
 
 from ._logging import logger
-from ._staging import stoppable
+from ._staging import IncompleteError, stoppable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
 OURS = (ValueError, KeyError, TypeError, OSError, ImportError, MemoryError)  # they say it in full
+FAILED, REFUSED = 1, 2  # exit codes: something went wrong; what was given cannot be used
+PATHS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 VALUE = r"None|True|\.\.\.|'[^']*'|\"[^\"]*\"|[\[(][^\])]*[\])]|[\w.+-]*\w|"
 ARGUMENT = re.compile(rf"(?<![\w.])([a-z]\w*)=({VALUE})")
 CALL = re.compile(r"\b([Cc]all )?sh\.\w+\.\w+\(([^()]*)\)")
+COLUMN = re.compile(
+    r"^[^,=]+, ('[^']*'|\"[^\"]*\")(?:,|$)"
+)  # the second argument, if it has no name
+OPTIONS: ContextVar[Collection[str]] = ContextVar("options", default=())  # of the command
 NONE = ["none"]  # what an option holds that may be None in Python; a list, as no column's name is
 OTHER_NAMES = {"rng": "seed"}  # argument of Python -> option
 
 
 def say(message: str) -> None:
-    """Write one line on stderr."""
-    typer.echo(" ".join(message.split()), err=True)
+    """Write one line on stderr, with options of the command for arguments of Python."""
+    typer.echo(_line(message), err=True)
 
 
-def friendly(command: Callable[..., None]) -> Callable[..., None]:
-    """Have a command end in one line, whatever happens, and in its traceback with ``--debug``.
-
-    - Warnings are one line each.
-    - The exit code is 1 after an error, 130 after Ctrl-C and 143 after SIGTERM.
-    - Advice for Python, such as ``strata=None``, is given as options: ``--strata none``.
-    """
-
-    @wraps(command)
-    def run(**given: Any) -> None:
-        with _reported(given, debug=given["debug"]):
-            command(**given)
-
-    return run
+def _line(message: str) -> str:
+    return " ".join(in_options(message, OPTIONS.get()).split())
 
 
 def number_or_none(text: str) -> int | list[str]:
@@ -59,6 +55,16 @@ def number_or_none(text: str) -> int | list[str]:
 def text_or_none(text: str) -> str | list[str]:
     """Read a text, or ``none``."""
     return NONE if text in NONE else text
+
+
+def share_or_names(texts: list[str] | None) -> float | list[str] | None:
+    """Read a share, or names; ``None`` for nothing."""
+    if texts is None or len(texts) != 1:
+        return texts
+    try:
+        return float(texts[0])
+    except ValueError:
+        return texts
 
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,19 +103,39 @@ def lines(path: Path | None) -> list[str] | None:
 
 
 @contextmanager
-def _reported(options: Collection[str], *, debug: bool) -> Iterator[None]:
+def reported(
+    options: Collection[str], *, debug: bool, as_json: bool = False, goes_on: bool = False
+) -> Iterator[None]:
+    """Have the block end in one line, whatever happens, and in its traceback with `debug`.
+
+    - Notices and warnings are one line each.
+    - The exit code is 2 if what was given cannot be used, 1 after any other error, 130 after Ctrl-C
+      and 143 after SIGTERM.
+    - Advice for Python, such as ``strata=None``, is given as options: ``--strata none``.
+
+    Parameters
+    ----------
+    options
+        Names of the options of the command.
+    debug
+        Whether errors are raised as they are.
+    as_json
+        Whether an error is printed on stdout too, as JSON.
+    goes_on
+        Whether the same command goes on where it was interrupted.
+    """
     os.environ.setdefault("MPLBACKEND", "agg")
+    before = OPTIONS.set(options)
     try:
-        with stoppable(), _logged(options), warnings.catch_warnings():
+        with stoppable(), _logged(), warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = lambda message, *_, **__: say(
-                f"warning: {in_options(str(message), options)}"
-            )
+            warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
             yield
     except KeyboardInterrupt as err:
         number = err.args[0] if err.args else signal.SIGINT
         what = "interrupted" if number == signal.SIGINT else "stopped"
-        say(f"{what}; nothing half-written is left")
+        end = "the same command goes on from here" if goes_on else "nothing half-written is left"
+        say(f"{what}; {end}")
         raise typer.Exit(128 + number) from None
     except typer.Exit:
         raise
@@ -119,16 +145,29 @@ def _reported(options: Collection[str], *, debug: bool) -> Iterator[None]:
         text = str(err.args[0]) if isinstance(err, KeyError) and err.args else str(err)
         if not isinstance(err, OURS) or not text:
             text = f"{type(err).__name__}: {text}; --debug shows where"
-        say(f"error: {in_options(text, options)}")
-        raise typer.Exit(1) from None
+        say(f"error: {text}")
+        code = exit_code(err)
+        if as_json:
+            typer.echo(json.dumps({"error": _line(text), "exit_code": code}, ensure_ascii=False))
+        raise typer.Exit(code) from None
+    finally:
+        OPTIONS.reset(before)
+
+
+def exit_code(err: Exception) -> int:
+    """Return 2 for an error of what the user gave, and 1 for any other, such as a full disk."""
+    if isinstance(err, (np.linalg.LinAlgError, IncompleteError)):
+        return FAILED
+    refused = isinstance(err, (ValueError, KeyError, TypeError, *PATHS))
+    no_file = isinstance(err, OSError) and err.errno is None  # it is not what it is taken for
+    return REFUSED if refused or no_file else FAILED
 
 
 class _Notices(logging.Handler):
-    """Writes notices of the level of a warning as warnings are written, each once."""
+    """Writes notices, each once; those of the level of a warning as warnings are written."""
 
-    def __init__(self, options: Collection[str]) -> None:
-        super().__init__(logging.WARNING)
-        self.options = options
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
         self.said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -136,18 +175,21 @@ class _Notices(logging.Handler):
         text = record.getMessage()
         if text not in self.said:
             self.said.add(text)
-            say(f"warning: {in_options(text, self.options)}")
+            kind = "warning: " if record.levelno >= logging.WARNING else ""
+            say(f"{kind}{text}")
 
 
 @contextmanager
-def _logged(options: Collection[str]) -> Iterator[None]:
+def _logged() -> Iterator[None]:
     """Have the notices of shoal written while the block runs."""
-    handler = _Notices(options)
+    handler, level = _Notices(), logger.level
     logger.addHandler(handler)
+    logger.setLevel(min(logger.getEffectiveLevel(), logging.INFO))
     try:
         yield
     finally:
         logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def in_options(text: str, options: Collection[str]) -> str:
@@ -179,7 +221,10 @@ def in_options(text: str, options: Collection[str]) -> str:
         return option(*found.groups()) if known(found[1]) else found[0]
 
     def call(found: re.Match[str]) -> str:
-        flags = [option(*pair) for pair in ARGUMENT.findall(found[2]) if known(pair[0])]
+        pairs = ARGUMENT.findall(found[2])
+        if (column := COLUMN.search(found[2])) is not None:
+            pairs.insert(0, ("perturbation_key", column[1]))
+        flags = [option(*pair) for pair in pairs if known(pair[0])]
         return f"{'give ' if found[1] else ''}{' '.join(flags)}" if flags else found[0]
 
     text = ARGUMENT.sub(argument, CALL.sub(call, text))

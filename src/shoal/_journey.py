@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__, _report
 from ._evaluation_text import tables
-from ._keys import EVALUATION, SPLIT
+from ._keys import EMBEDDINGS, EVALUATION, PCA, SPLIT
 from ._logging import reason
 from ._stages import Stages, content
 from ._staging import staged
-from ._validate import one_of, some, whole
-from ._verdict import verdict as in_words
-from .core._choose import choose
-from .core._matrix import as_rows
-from .core._scale import look
+from ._validate import key_in, one_of, some, whole
+from ._verdict import verdict
 from .core._screen import perturbed_labels, resolve
 from .core._split_plan import able_units
 from .core._split_request import Request
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 
     Say = Callable[[str], None]
 
-STAGES = ("measure", "split", "fit", "predict", "evaluate", "report")
 KINDS = {  # what may be held out, in the order of trial, and what that asks
     "combination": "combinations, whose parts are measured alone",
     "perturbation_context": "perturbations in a context, measured in others",
@@ -38,9 +35,14 @@ KINDS = {  # what may be held out, in the order of trial, and what that asks
     "perturbation": "perturbations that training never sees",
     "context": "contexts, known by their controls",
 }
+HINT = (
+    "without vectors nothing tells perturbations apart that training never sees; shoal has some of "
+    "human genes: vectors='annotations'"
+)
 ENOUGH = 10  # units of a kind, so that some can be held out and the others learned from
+DESIGN = ("perturbation_key", "control", "context_key", "batch_key", "dose_key", "guide_key", "sep")
 NAME = "auto"  # of the prediction
-SCREEN, MODEL, PAGE = "screen.h5ad", "model", "report.html"
+MODEL, PAGE = "model", "report.html"
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ def run(
 ) -> Journey:
     """Measure a screen, predict what is held out of it, judge that, and write a report.
 
-    The stages are `STAGES`. One that is done is recorded in the folder, and an interrupted call
-    goes on from there when it is made again.
+    A stage that is done is recorded in the folder, and an interrupted call goes on from there when
+    it is made again.
 
     Parameters
     ----------
@@ -133,63 +135,108 @@ def run(
     kind, why = (by, "as asked") if by is not None else kind_of(adata)
     one_of(kind, tuple(BY), name="by")
     options = _measured(adata, measure or _report.Options(), seed)
-    judged = {"baselines": "auto", "embedding": embedding, **(evaluate or {})}
+    layer = options.measure.get("layer")
+    judged = {"baselines": "auto", "embedding": embedding, "layer": layer, **(evaluate or {})}
     arguments = {
-        "shoal": __version__,
-        "screen": f"{adata.n_obs} cells x {adata.n_vars} genes, {content(adata)}",
-        "design": {key: value for key, value in resolve(adata).params().items() if value},
-        "measure": repr(options),
-        "by": kind,
-        "test": test if test is None or isinstance(test, (int, float, str)) else list(test),
-        "preset": preset,
-        "embedding": embedding,
-        "evaluate": repr(sorted(judged.items())),
-        "title": title,
-        "seed": seed,
+        "measure": _depends_on(adata, options),
+        "split": {"by": kind, "test": test},
+        "fit": {"preset": preset, "vectors": _digest(adata, embedding)},
+        "predict": {},
+        "evaluate": judged,
+        "report": {"title": title},
     }
-    stages = Stages.open(out, arguments, n_stages=len(STAGES), overwrite=overwrite, say=say)
-    if (result := stages.result) is not None:
+    stages = Stages.open(out, arguments, overwrite=overwrite, say=say)
+    if stages.result is not None:
         say(f"all is done in {out} already; say overwrite=True to do it anew")
-        files = tuple(out / name for name in result["files"])
-        return Journey(result["verdict"], tuple(result["lines"]), files, result["summary"])
+        return _journey(out, stages.result)
+
+    def measured() -> None:
+        for err in _report.analyse(adata, options, say).values():
+            say(f"warning: controls could not be tested against controls: {reason(err)}")
 
     def fit() -> None:
-        more = {"embedding": embedding, "checkpoint_dir": stages.scratch / "folds", "resume": True}
-        model = tl.fit(adata, "auto", preset=preset, rng=seed, **more)
+        model = tl.fit(
+            adata,
+            "auto",
+            preset=preset,
+            embedding=embedding,
+            layer=layer,
+            rng=seed,
+            checkpoint_dir=stages.scratch / "folds",
+            resume=True,
+        )
         model.save(out / MODEL, overwrite=True)
 
     def predict() -> None:
         model = models.load(out / MODEL, adata)
         tl.predict(adata, model, key_added=NAME, subset="test", overwrite=True, rng=seed)
 
-    def measured() -> None:
-        for err in _report.analyse(adata, options, say).values():
-            say(f"warning: controls could not be tested against controls: {reason(err)}")
+    def report() -> dict[str, Any]:
+        with staged(out) as folder:
+            failed = _report.write(adata, folder, h5ad=_report.SCREEN, more=_more(adata, title))
+            files = [*sorted(path.name for path in folder.iterdir()), MODEL]
+        _report.complain(failed, out)
+        said = verdict(adata)
+        found = {"verdict": said.headline, "lines": said.lines, "files": files}
+        return found | {"summary": _report.summary(adata) | numbers(adata)}
 
     judge = partial(tl.evaluate, adata, prediction=NAME, rng=seed, overwrite=True, **judged)
     divide = partial(pp.split, adata, by=kind, test=test, rng=seed, overwrite=True)
     out.mkdir(parents=True, exist_ok=True)
     try:
         stages.do("measure", "how large and coherent every response is", adata, measured)
-        stages.do(
-            "split", f"holding out {KINDS.get(kind, kind)} (by={kind!r}: {why})", adata, divide
-        )
-        say(_held_out(adata))
+        if kind == "perturbation" and embedding is None:
+            say(HINT)
+        stages.do("split", f"holding out {KINDS.get(kind, kind)}: {why}", adata, divide)
+        say(held_out(adata))
         stages.do("fit", f"the ensemble, preset {preset!r}", adata, fit)
         stages.do("predict", "the cells of what was held out", adata, predict)
-        stages.do("evaluate", "beside a second experiment and all baselines", adata, judge)
-        say(f"[{len(STAGES)}/{len(STAGES)}] report: tables, pictures and {PAGE}")
-        with staged(out) as folder:
-            failed = _report.write(adata, folder, h5ad=SCREEN, more=_more(adata, title))
-            files = (*sorted(path.name for path in folder.iterdir()), MODEL)
-        _report.complain(failed, out)
+        stages.do("evaluate", "beside a second experiment and baselines", adata, judge)
+        result = stages.end("report", f"tables, pictures and {PAGE}", report)
     except BaseException:
         stages.clear()
         raise
-    verdict, lines = _verdict(adata)
-    summary = _report.summary(adata) | _numbers(adata)
-    stages.finish({"verdict": verdict, "lines": lines, "files": files, "summary": summary})
-    return Journey(verdict, tuple(lines), tuple(out / name for name in files), summary)
+    return _journey(out, result)
+
+
+def _journey(out: Path, result: Mapping[str, Any]) -> Journey:
+    files = tuple(out / name for name in result["files"])
+    return Journey(result["verdict"], tuple(result["lines"]), files, result["summary"])
+
+
+def _depends_on(adata: AnnData, options: _report.Options) -> dict[str, Any]:
+    """Return what the first stage depends on: version, cells, design, and how is measured."""
+    screen = resolve(adata)
+    plain = {name: getattr(screen, name) for name in DESIGN}
+    plain |= {"use_rep": options.use_rep, "n_cells": options.n_cells, "n_draws": options.n_draws}
+    plain |= {**options.measure, **options.coherence, "seed": options.seed}
+    depth = {"prepare_depth_key": options.prepare.get("depth_key")}
+    plain |= {name: value for name, value in options.prepare.items() if name != "depth_key"} | depth
+    plain = {name: value for name, value in plain.items() if value is not None}
+    cells = f"{adata.n_obs} x {adata.n_vars}, digest {content(adata)}"
+    return {"version of shoal": __version__, "cells": cells, **plain}
+
+
+def _digest(adata: AnnData, embedding: str | None) -> str | None:
+    """Return a digest of the vectors of perturbations; ``None`` without any."""
+    if embedding is None:
+        return None
+    key_in(embedding, adata.uns.get(EMBEDDINGS, {}), where=f"adata.uns[{EMBEDDINGS!r}]")
+    return sha256(adata.uns[EMBEDDINGS][embedding].to_csv().encode()).hexdigest()[:16]
+
+
+def units_of(adata: AnnData) -> dict[str, int]:
+    """Return how many units of each of `KINDS` can be held out, of those with more than one."""
+    screen = resolve(adata, tell=False)
+    labelled = perturbed_labels(adata, screen)
+    found: dict[str, int] = {}
+    for by in KINDS:
+        level = BY[by]
+        if level is None or getattr(screen, f"{level}_key") is not None:
+            request = Request(by, test=None, val=0, n_folds=None, fold=None, parts_seen=None)
+            n = len(able_units(make_items(adata, screen, labelled, by), request))
+            found |= {by: n} if n > 1 else {}
+    return found
 
 
 def kind_of(adata: AnnData) -> tuple[str, str]:
@@ -202,40 +249,44 @@ def kind_of(adata: AnnData) -> tuple[str, str]:
     ValueError
         If nothing can be held out.
     """
-    screen = resolve(adata, tell=False)
-    labelled = perturbed_labels(adata, screen)
-    found: dict[str, int] = {}
-    for by in KINDS:
-        level = BY[by]
-        if level is not None and getattr(screen, f"{level}_key") is None:
-            continue
-        request = Request(by, test=None, val=0, n_folds=None, fold=None, parts_seen=None)
-        n = len(able_units(make_items(adata, screen, labelled, by), request))
-        found |= {by: n} if n > 1 else {}
+    found = units_of(adata)
+    for by, n in found.items():
         if n >= ENOUGH:
             return by, f"{n} can be held out"
     if not found:
         msg = (
-            f"obs[{screen.perturbation_key!r}] holds one perturbation, and no context or dose is "
-            "recorded, so nothing can be held out and predicted; sh.tl.coherence(adata) measures it"
+            f"obs[{resolve(adata, tell=False).perturbation_key!r}] holds one perturbation, and "
+            "there is no context or dose to hold out, so nothing can be predicted and judged; "
+            "sh.tl.coherence(adata) measures it"
         )
         raise ValueError(msg)
     by = max(found, key=lambda one: found[one])
-    return by, f"{found[by]} can be held out, which are few"
+    return by, f"{found[by]} can be held out, which is few"
 
 
 def _measured(adata: AnnData, given: _report.Options, seed: int) -> _report.Options:
-    """Return how to measure: counts are normalised first, and signed features taken as they are."""
-    prepare, use_rep = dict(given.prepare), given.use_rep
-    kind = look(as_rows(choose(adata)[0])).kind
-    if kind in ("counts", "linear"):
-        prepare.setdefault("normalize", "log1p")
-    elif kind == "signed" and not prepare and not given.measure.get("layer"):
-        use_rep = use_rep or "X"
-    return replace(given, prepare=prepare, use_rep=use_rep, seed=seed)
+    """Return how to measure; counts are normalised, whatever PCA the file has.
+
+    Raises
+    ------
+    ValueError
+        If that is not possible.
+    """
+    if given.measure.get("layer") is not None:
+        return replace(given, seed=seed)
+    found = _report.normalisation(adata)
+    if found and given.use_rep not in (None, PCA):
+        msg = (
+            f"X holds counts, and models learn log-normalised values: leave out "
+            f"use_rep={given.use_rep!r}, or normalise first with "
+            "sh.pp.prepare(adata, normalize='log1p')"
+        )
+        raise ValueError(msg)
+    return replace(given, prepare={**found, **given.prepare}, seed=seed)
 
 
-def _held_out(adata: AnnData) -> str:
+def held_out(adata: AnnData) -> str:
+    """Say what a split holds out."""
     units = adata.uns[SPLIT]["units"]
     tested = units[units["split"] == "test"]
     columns = tested.drop(columns=["split", "n_cells"]).astype(str)
@@ -256,12 +307,8 @@ def _more(adata: AnnData, title: str | None) -> dict[str, Callable[[Path], objec
     return made
 
 
-def _verdict(adata: AnnData) -> tuple[str, list[str]]:
-    found = in_words(adata)
-    return found.headline, list(found.lines)
-
-
-def _numbers(adata: AnnData) -> dict[str, Any]:
+def numbers(adata: AnnData) -> dict[str, Any]:
+    """Return the main numbers of an evaluation by name."""
     params = adata.uns[EVALUATION]["params"]
     names = ("score", "score_low", "score_high", "reference", "n_conditions")
     return {name: params[name] for name in names if name in params}

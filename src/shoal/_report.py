@@ -12,17 +12,23 @@ import numpy as np
 
 from . import _h5ad
 from ._keys import COHERENCE, PCA
-from ._logging import reason
+from ._logging import logger, reason
 from ._responses import responses
+from ._staging import IncompleteError
+from .core._choose import choose
+from .core._matrix import as_rows
+from .core._scale import look
 from .core._screen import labels, resolve
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from anndata import AnnData
     from matplotlib.figure import Figure
 
+SCREEN = "screen.h5ad"  # the screen with all its results
 SIZES = (30, 100, 300)  # cells of a pseudo-perturbation
 PREPARE_DEPTH = "prepare_depth_key"  # option for `depth_key` of `pp.prepare`
 NULL = f"{COHERENCE}_null"
@@ -30,10 +36,6 @@ ALPHA = 0.05
 
 
 Failures = dict[str, Exception]  # name of a file -> why it is not there
-
-
-class IncompleteError(OSError):
-    """Some files could not be written, and others were."""
 
 
 @dataclass(frozen=True)
@@ -76,20 +78,10 @@ def analyse(adata: AnnData, options: Options, say: Callable[[str], None]) -> Fai
     ``{"null.csv": error}`` if the test of the controls failed, which leaves the measurement as it
     is; else nothing.
     """
-    from . import pp, tl
+    from . import tl
 
-    use_rep = options.use_rep
     with _naming_options_of_prepare():
-        if options.measure.get("layer") is None and use_rep in (None, PCA):
-            use_rep = PCA
-            if "normalize" in options.prepare or PCA not in adata.obsm:
-                say("preparing: normalisation, variable genes, PCA fitted on the controls")
-                pp.prepare(adata, **options.prepare, overwrite=True)
-            else:
-                _refuse_unused(options.prepare, f"the {PCA} of the file")
-                say(f"using the {PCA} of the file")
-        else:
-            _refuse_unused(options.prepare, "a layer or another representation")
+        use_rep = _represented(adata, options, say)
     labelled = labels(adata, resolve(adata))
     n_control, n = int(labelled.is_control.sum()), len(labelled.names)
     how = {**options.measure, "use_rep": use_rep, "rng": options.seed}
@@ -103,17 +95,55 @@ def analyse(adata: AnnData, options: Options, say: Callable[[str], None]) -> Fai
     return {}
 
 
+def normalisation(adata: AnnData) -> dict[str, Any]:
+    """Return the arguments with which `pp.prepare` logs the values; none if they are logged."""
+    kind = look(as_rows(choose(adata)[0])).kind
+    return {"normalize": "log1p"} if kind in ("counts", "linear") else {}
+
+
+def _represented(adata: AnnData, options: Options, say: Callable[[str], None]) -> str | None:
+    """Return the slot to measure in; make a PCA where there is none. ``None`` for a layer."""
+    from . import pp
+
+    if options.measure.get("layer") is not None or options.use_rep not in (None, PCA):
+        _refuse_unused(options.prepare, "a layer or another representation")
+        return options.use_rep
+    if PCA in adata.obsm and "normalize" not in options.prepare:
+        _refuse_unused(options.prepare, f"the {PCA} of the file")
+        say(f"using the {PCA} of the file")
+        return PCA
+    scale = look(as_rows(choose(adata)[0]))
+    if scale.kind == "signed" and not options.prepare and options.use_rep is None:
+        say(f"X holds {scale.words}: these features are measured as they are")
+        return "X"
+    how = dict(options.prepare)
+    if scale.kind in ("counts", "linear") and "normalize" not in how:
+        how["normalize"] = "log1p"
+    logged = "log-normalised here" if "normalize" in how else "taken as they are"
+    say(f"X holds {scale.words}, {logged}. Preparing: variable genes, PCA fitted on the controls")
+    pp.prepare(adata, **how, overwrite=True)
+    return PCA
+
+
 @contextmanager
 def _naming_options_of_prepare() -> Iterator[None]:
     """Name `depth_key` of `pp.prepare` as its option is called: `tl.coherence` has one too."""
+
+    def named(text: object) -> Any:
+        return re.sub(r"\bdepth_key\b", PREPARE_DEPTH, text) if isinstance(text, str) else text
+
+    def notice(record: logging.LogRecord) -> bool:
+        record.msg = named(record.msg)
+        return True
+
+    logger.addFilter(notice)
     try:
         yield
     except Exception as err:
-        err.args = tuple(
-            re.sub(r"\bdepth_key\b", PREPARE_DEPTH, a) if isinstance(a, str) else a
-            for a in err.args
-        )
+        err.args = tuple(map(named, err.args))
         raise
+    finally:
+        logger.removeFilter(notice)
 
 
 def _found(adata: AnnData, *, asked: bool) -> str:
@@ -160,7 +190,13 @@ def _calibrate(
         numbers = ", ".join(map(str, sizes))
         groups.insert(0, f"{n_draws} random sets each of {numbers} cells")
     say(f"testing controls against controls: {' and '.join(groups)}")
-    tl.coherence_null(adata, n_cells=sizes, n_draws=n_draws, overwrite=True, **how)
+    how = {**how, "n_cells": sizes or SIZES[:1], "n_draws": n_draws}
+    try:
+        tl.coherence_null(adata, overwrite=True, **how)
+    except ValueError as err:
+        if sizes:
+            raise
+        say(f"no test of controls against controls: {err}")
 
 
 def _control_groups(adata: AnnData) -> str | None:

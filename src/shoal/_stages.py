@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -37,63 +37,60 @@ class Stages:
         Folder of the work. Its file `RECORD` says which stages are done, and its folder `SCRATCH`
         holds what they wrote, until the work is finished.
     arguments
-        What the results depend on, as texts and numbers.
+        Name of every stage, in order, and what its result depends on beside the stages before it.
     record
-        What is done: ``stages`` (name -> seconds) and, at the end, ``result``.
+        What is done: ``stages`` (name -> arguments and seconds) and, at the end, ``result``.
     say
         Takes one line about every stage.
     """
 
     out: Path
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, Mapping[str, Any]]
     record: dict[str, Any]
     say: Callable[[str], None]
-    n_stages: int = 0
-    _begun: int = field(default=0, init=False)
 
     @classmethod
     def open(
         cls,
         out: Path,
-        arguments: Mapping[str, Any],
+        arguments: Mapping[str, Mapping[str, Any]],
         *,
-        n_stages: int,
         overwrite: bool,
         say: Callable[[str], None],
     ) -> Stages:
-        """Begin in a folder, or go on with what an interrupted call of the same arguments left.
+        """Begin in a folder, or go on with what an interrupted call left there.
+
+        Arguments of stages that were not done may be others than before.
 
         Raises
         ------
         FileExistsError
-            If the folder holds the work of a call with other arguments, or other files, and
+            If a stage was done with other arguments, or the folder holds other files, and
             `overwrite` is not set.
         NotADirectoryError
             If it is a file.
         """
-        arguments = json.loads(json.dumps(arguments))  # as they are read again
+        arguments = json.loads(json.dumps(arguments, default=str))  # as they are read again
         if out.exists() and not out.is_dir():
             msg = f"{out} is a file; name a folder to write into"
             raise NotADirectoryError(msg)
-        before = _read(out / RECORD)
         if overwrite:
             (out / RECORD).unlink(missing_ok=True)
             shutil.rmtree(out / SCRATCH, ignore_errors=True)
-            before = None
-        elif before is not None:
-            _refuse_others(out, before["arguments"], arguments)
-        elif out.is_dir() and (there := sorted(path.name for path in out.iterdir())):
+        before = _read(out / RECORD)
+        if before is not None:
+            _refuse_others(out, before["stages"], arguments)
+            if "result" not in before:
+                done = ", ".join(before["stages"]) or "nothing"
+                say(f"going on in {out}, where an earlier call ended; done before: {done}")
+        elif not overwrite and out.is_dir() and (there := _shown(out)):
             msg = (
                 f"the folder {out} exists and holds {some(there, 3)}, which no call like this one "
                 "wrote: name another folder, or say overwrite=True, which replaces files of the "
                 "same names"
             )
             raise FileExistsError(msg)
-        record = before or {"arguments": arguments, "stages": {}}
-        if before is not None and "result" not in before:
-            done = ", ".join(before["stages"]) or "nothing"
-            say(f"going on in {out}, where an earlier call was interrupted; done before: {done}")
-        return cls(out, arguments, record, say, n_stages)
+        return cls(out, arguments, before or {"stages": {}}, say)
 
     @property
     def scratch(self) -> Path:
@@ -119,27 +116,27 @@ class Stages:
         work
             Does it.
         """
-        self._begun += 1
-        at = f"[{self._begun}/{self.n_stages}] {name}"
         if name in self.record["stages"]:
-            self.say(f"{at}: done before")
+            self._tell(name, "done before")
             restore(adata, self.scratch / f"{name}.h5ad")
             return
-        self.say(f"{at}: {doing}")
+        self._tell(name, doing)
         before, start = Snapshot.of(adata), time.monotonic()
         work()
         self.scratch.mkdir(parents=True, exist_ok=True)
         unfinished = self.scratch / f"{name}.part"
         _h5ad.write(before.written(adata), unfinished)
         unfinished.replace(self.scratch / f"{name}.h5ad")
-        self.record["stages"][name] = round(time.monotonic() - start, 1)
-        self._write()
+        self._done(name, time.monotonic() - start)
 
-    def finish(self, result: Mapping[str, Any]) -> None:
-        """Record what came out, and remove what was kept for an interruption."""
-        self.record["result"] = dict(result)
-        self._write()
+    def end(self, name: str, doing: str, work: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+        """Do the last stage, record the result that it returns, and remove what was kept."""
+        self._tell(name, doing)
+        start = time.monotonic()
+        self.record["result"] = dict(work())
+        self._done(name, time.monotonic() - start)
         shutil.rmtree(self.scratch, ignore_errors=True)
+        return dict(self.record["result"])
 
     def clear(self) -> None:
         """Remove the folder if nothing was done in it."""
@@ -148,9 +145,15 @@ class Stages:
             with suppress(OSError):  # it is not empty, or not there
                 self.out.rmdir()
 
-    def _write(self) -> None:
+    def _tell(self, name: str, doing: str) -> None:
+        names = list(self.arguments)
+        self.say(f"[{names.index(name) + 1}/{len(names)}] {name}: {doing}")
+
+    def _done(self, name: str, seconds: float) -> None:
+        entry = {"arguments": self.arguments[name], "seconds": round(seconds, 1)}
+        self.record["stages"][name] = entry
         unfinished = self.out / f"{RECORD}.part"
-        unfinished.write_text(json.dumps(self.record, indent=1), encoding="utf-8")
+        unfinished.write_text(json.dumps(self.record, indent=1, default=str), encoding="utf-8")
         unfinished.replace(self.out / RECORD)
 
 
@@ -247,27 +250,40 @@ def _same(before: Any, now: Any) -> bool:
     return before is now
 
 
+def _shown(folder: Path) -> list[str]:
+    """Return the names in a folder, without those that begin with a dot."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     """Return the record of a folder; ``None`` if there is none."""
     if not path.is_file():
         return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(found["arguments"], dict) and isinstance(found["stages"], dict):
+        if all(isinstance(one["arguments"], dict) for one in found["stages"].values()):
             return dict(found)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         pass
     msg = f"{path} is damaged: name another folder, or say overwrite=True to begin anew"
     raise FileExistsError(msg)
 
 
-def _refuse_others(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise ``FileExistsError`` if the work in a folder was asked for with other arguments."""
-    other = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+def _refuse_others(
+    out: Path, stages: Mapping[str, Any], arguments: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Raise ``FileExistsError`` if a stage that is done had other arguments."""
+    other = [
+        f"{key}={before.get(key)!r} before, {key}={now.get(key)!r} now"
+        for stage, entry in stages.items()
+        for before, now in [(entry["arguments"], arguments.get(stage, {}))]
+        for key in {**before, **now}
+        if before.get(key) != now.get(key)
+    ]
     if other:
-        each = "; ".join(f"{key} was {before.get(key)!r} and is {now.get(key)!r}" for key in other)
         msg = (
-            f"the folder {out} holds the work of a call with other arguments: {each}. Name another "
-            "folder, call with the arguments of before, or say overwrite=True to begin anew"
+            f"the folder {out} holds the work of a call with other arguments: {'; '.join(other)}. "
+            "Name another folder, call with the arguments of before, or say overwrite=True to "
+            "begin anew"
         )
         raise FileExistsError(msg)

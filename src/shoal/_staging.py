@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 STOPS = ("SIGTERM", "SIGHUP")  # as Windows does not have both
 
 
+class IncompleteError(OSError):
+    """Some files could not be written, and others were."""
+
+
 def file_at(out: object, *, example: str) -> Path:
     """Return the path of a file that is to be written.
 

@@ -3,41 +3,52 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from ._console import friendly, given, lines, say
+from ._command import Outcome, command
+from ._console import given, lines, say, share_or_names
 from ._options import (
-    Control,
-    ControlIfAny,
+    Accept,
+    Backed,
+    Baselines,
+    By,
     Controls,
-    Debug,
-    Depth,
-    Gene,
     Genes,
-    Guide,
+    H5ad,
     Jobs,
     Labels,
+    Measuring,
     Mod,
+    Name,
+    NewConfig,
+    NewModel,
+    NewScreen,
+    Normalize,
     Option,
     Out,
+    OutIfAny,
+    Overwrite,
     Page,
     Predicted,
-    Real,
-    Replicate,
+    Preset,
+    Reading,
+    Results,
     Screen,
-    Sizes,
+    Seed,
     Slot,
     Spec,
     Split,
-    Strata,
     Suite,
+    Test,
     Text,
-    TopGenes,
+    Title,
+    Trained,
     Trust,
+    Val,
     Vcc,
-    Whole,
+    Vectors,
 )
 
 app = typer.Typer(
@@ -45,162 +56,236 @@ app = typer.Typer(
 )
 
 
-@app.command()
-@friendly
-def coherence(
+def _version(asked: bool) -> None:  # noqa: FBT001 (typer calls it)
+    if asked:
+        from . import __version__
+
+        typer.echo(f"shoal {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    *,
+    version: Annotated[
+        bool, Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Measure, predict and judge the responses of perturbation screens, from the command line."""
+
+
+@command(app)
+def init(
     file: Screen,
     *,
-    perturbation_key: Annotated[str, Option(help="Column of obs with the perturbations.")],
-    control: Control,
+    reading: Reading,
+    to: NewConfig = Path("shoal.yaml"),
+    overwrite: Overwrite = False,
+) -> Outcome:
+    """Look at a screen and write a config file with what was recognised, and why."""
+    from ._proposal import propose
+
+    return propose(file, reading, to, overwrite=overwrite)
+
+
+@command(app, goes_on=True)
+def run(
+    file: Screen,
+    *,
+    reading: Reading,
     out: Out,
-    mod: Mod = None,
-    batch_key: Annotated[Text, Option(help="Column with the technical batch.")] = None,
-    context_key: Annotated[Text, Option(help="Column with the cell context.")] = None,
-    dose_key: Annotated[Text, Option(help="Column with the dose.")] = None,
-    guide_key: Guide = None,
-    gene_key: Gene = None,
-    missing: Annotated[
-        Literal["raise", "ignore"] | None, Option(help="What cells without a label do.")
-    ] = None,
-    sep: Annotated[Text, Option(help="Text between the parts of a combination.")] = None,
-    normalize: Annotated[
-        Literal["log1p"] | None, Option(help="Normalise raw counts first.")
-    ] = None,
-    target_sum: Annotated[float | None, Option(help="Depth to normalise to.")] = None,
-    prepare_depth_key: Whole = None,
-    n_top_genes: TopGenes = None,
-    n_comps: Annotated[int | None, Option(help="Components of the PCA, 50 unless given.")] = None,
-    use_rep: Annotated[Text, Option(help="Slot of obsm, or X; X_pca, made if absent.")] = None,
-    layer: Annotated[Text, Option(help="Layer to measure in, without a PCA.")] = None,
-    strata: Strata = None,
-    depth_key: Depth = None,
-    replicate_key: Replicate = None,
-    min_cells: Annotated[int, Option(help="Fewest cells of a perturbation that is tested.")] = 20,
-    n_cells: Sizes = None,
-    n_draws: Annotated[int, Option(help="Pseudo-perturbations of each size.")] = 400,
-    seed: Annotated[int, Option(help="Seed of all randomness.")] = 0,
-    backed: Annotated[bool, Option("--backed", help="Leave the matrix on disk.")] = False,
-    h5ad: Annotated[bool, Option(help="Write FILE.coherence.h5ad, with all results.")] = True,
-    debug: Debug = False,
-) -> None:
-    """Measure how coherent every response is; write h5ad, tables and pictures."""
-    from . import _report, pp
-    from ._h5ad import read
+    measuring: Measuring,
+    by: By = None,
+    test: Test = None,
+    preset: Preset = "fast",
+    vectors: Vectors = None,
+    baselines: Baselines = None,
+    title: Title = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> Outcome:
+    """Go the whole way: measure, split, predict, judge and report, with a verdict in words."""
+    from . import _journey, _steps
+
+    adata = reading.read(file)
+    journey = _journey.run(
+        adata,
+        out,
+        by=by,
+        test=share_or_names(test),
+        preset=preset or "fast",
+        embedding=_steps.embedded(adata, vectors),
+        measure=measuring.options(seed),
+        evaluate=given({"baselines": baselines}),
+        title=title,
+        seed=seed,
+        overwrite=overwrite,
+        say=say,
+    )
+    files = [str(path) for path in journey.files]
+    summary = {"verdict": journey.verdict, "lines": journey.lines, **journey.summary}
+    text = "\n".join([journey.verdict, *journey.lines, f"report: {out / _journey.PAGE}"])
+    return Outcome(text, summary | {"files": files})
+
+
+@command(app)
+def measure(
+    file: Screen,
+    *,
+    reading: Reading,
+    out: Out,
+    measuring: Measuring,
+    seed: Seed = 0,
+    backed: Backed = False,
+    h5ad: H5ad = True,
+) -> Outcome:
+    """Measure how large and coherent every response is; write tables, pictures and an h5ad."""
+    from . import _report
     from ._staging import staged
 
-    columns = {"batch_key": batch_key, "context_key": context_key, "dose_key": dose_key}
-    columns |= {"guide_key": guide_key, "gene_key": gene_key, "missing": missing, "sep": sep}
-    fitted = {"normalize": normalize, "target_sum": target_sum, "n_comps": n_comps}
-    fitted |= {"n_top_genes": n_top_genes, "depth_key": prepare_depth_key}
-    measured = {"layer": layer, "strata": strata, "depth_key": depth_key}
-    alone = {"min_cells": min_cells, "replicate_key": replicate_key}
     with staged(out) as folder:
-        say(f"reading {file}")
-        adata = read(file, backed=backed, mod=mod)
-        pp.annotate(adata, perturbation_key, control=control, **given(columns))
-        three = map(given, (fitted, measured, alone))
-        options = _report.Options(*three, use_rep, n_cells, n_draws, seed)
-        failed = _report.analyse(adata, options, say)
+        adata = reading.read(file, backed=backed)
+        failed = _report.analyse(adata, measuring.options(seed), say)
         say("writing tables and pictures")
-        name = f"{file.stem}.coherence.h5ad" if h5ad else None
-        failed |= _report.write(adata, folder, h5ad=name)
+        failed |= _report.write(adata, folder, h5ad=_report.SCREEN if h5ad else None)
+        files = [str(out / path.name) for path in sorted(folder.iterdir())]
     _report.complain(failed, out)
     say(f"done: {out}")
+    return Outcome(summary=_report.summary(adata) | {"files": files})
 
 
-@app.command()
-@friendly
+@command(app)
+def split(
+    file: Screen,
+    *,
+    reading: Reading,
+    to: NewScreen,
+    by: By = None,
+    test: Test = None,
+    val: Val = None,
+    n_folds: Annotated[int | None, Option(help="Folds that all units are dealt into.")] = None,
+    fold: Annotated[int | None, Option(help="Fold that is the test, from 0.")] = None,
+    parts_seen: Annotated[
+        int | None, Option(help="Parts of a combination that training sees alone.")
+    ] = None,
+    zero_shot: Annotated[
+        bool, Option("--zero-shot", help="Contexts of which only controls are given.")
+    ] = False,
+    well_key: Annotated[Text, Option(help="Column with the position on the plate.")] = None,
+    accept: Accept = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> Outcome:
+    """Hold out conditions for the test, and check that nothing leaks."""
+    from . import _steps
+
+    options = {"n_folds": n_folds, "fold": fold, "parts_seen": parts_seen, "well_key": well_key}
+    options |= {"test": share_or_names(test), "val": share_or_names(val), "accept": accept}
+    options = given(options) | {"zero_shot": zero_shot, "rng": seed, "overwrite": overwrite}
+    with _steps.new_file(to, file, overwrite=overwrite) as path:
+        return _steps.divide(reading.read(file), path, to, by=by, **options)
+
+
+@command(app, goes_on=False)
+def fit(
+    file: Screen,
+    *,
+    reading: Reading,
+    to: NewModel,
+    model: Annotated[str, Option(help="Name of the model, as shoal.models.available lists.")] = (
+        "auto"
+    ),
+    preset: Preset = None,
+    vectors: Vectors = None,
+    normalize: Normalize = None,
+    layer: Annotated[Text, Option(help="Layer to learn instead of X.")] = None,
+    use_rep: Annotated[Text, Option(help="Slot of obsm to learn instead of X.")] = None,
+    max_steps: Annotated[int | None, Option(min=1, help="Training steps of a network.")] = None,
+    accept: Accept = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> Outcome:
+    """Train a model on what is not held out, and save it."""
+    from . import _steps
+
+    options = {"preset": preset, "layer": layer, "use_rep": use_rep, "max_steps": max_steps}
+    options = given(options | {"accept": accept}) | {"rng": seed}
+    adata = _steps.normalised(reading.read(file), normalize)
+    return _steps.learn(adata, model, to, vectors=vectors, overwrite=overwrite, **options)
+
+
+@command(app)
+def predict(
+    file: Screen,
+    model: Trained,
+    *,
+    reading: Reading,
+    to: NewScreen,
+    key_added: Name = None,
+    subset: Annotated[Text, Option(help="Value of obs['split'] to predict; all if left out.")] = (
+        None
+    ),
+    counts: Annotated[bool, Option("--counts", help="Predict counts.")] = False,
+    normalize: Normalize = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> Outcome:
+    """Write a predicted cell beside every perturbed cell of a screen."""
+    from . import _steps
+
+    options = given({"key_added": key_added, "subset": subset})
+    options |= {"counts": counts, "rng": seed, "overwrite": overwrite}
+    with _steps.new_file(to, file, overwrite=overwrite) as path:
+        adata = _steps.normalised(reading.read(file), normalize)
+        return _steps.foresee(adata, model, path, to, **options)
+
+
+@command(app)
 def evaluate(
-    real: Real,
-    prediction: Predicted,
+    file: Screen,
+    predicted: Predicted = None,
     *,
-    suite: Suite = "vcc2026",
-    perturbation_key: Annotated[
-        Text, Option(help="Column of perturbations, if not recorded.")
-    ] = None,
-    control: ControlIfAny = None,
-    context_key: Annotated[Text, Option(help="Column with the cell context.")] = None,
-    dose_key: Annotated[Text, Option(help="Column with the dose.")] = None,
-    gene_key: Gene = None,
-    layer: Annotated[Text, Option(help="Layer of the real values; X.")] = None,
+    reading: Reading,
+    prediction: Name = None,
+    suite: Suite = "calibrated",
+    metrics: Annotated[list[str] | None, Option(help="Metric to compute; repeat it.")] = None,
+    baselines: Baselines = None,
     split: Split = None,
-    out: Annotated[Path | None, Option("--out", "-o", help="Folder for the tables.")] = None,
-    mod: Mod = None,
-    debug: Debug = False,
-) -> None:
-    """Score cells that any program predicted against real ones, and print the result."""
-    from . import pp, tl
-    from ._evaluation_text import in_words, write_tables
-    from ._h5ad import read
+    layer: Annotated[Text, Option(help="Layer of the real values; X.")] = None,
+    normalize: Normalize = None,
+    vectors: Vectors = None,
+    reference: Annotated[Text, Option(help="Baseline that the score is measured from.")] = None,
+    min_cells: Annotated[int | None, Option(help="Fewest cells of a condition, 20.")] = None,
+    n_comps: Annotated[int | None, Option(help="Components of the metrics in these, 50.")] = None,
+    n_draws: Annotated[int | None, Option(help="How often cells are cut in halves, 5.")] = None,
+    accept: Accept = None,
+    seed: Seed = 0,
+    out: OutIfAny = None,
+    h5ad: H5ad = True,
+) -> Outcome:
+    """Judge a prediction, in the file or in another one, and print the result."""
+    from . import _steps
 
-    say(f"reading {real}")
-    adata = read(real, backed=False, mod=mod)
-    columns = {"context_key": context_key, "dose_key": dose_key, "gene_key": gene_key}
-    if perturbation_key is not None:
-        pp.annotate(adata, perturbation_key, control=control, **given(columns))
-    chosen = given({"layer": layer, "split": split})
-    tl.evaluate(adata, prediction=prediction, suite=suite, baselines=None, overwrite=True, **chosen)
-    if out is not None:
-        write_tables(adata, out)
-    typer.echo(in_words(adata))
-
-
-@app.command()
-@friendly
-def export(
-    file: Screen,
-    *,
-    vcc: Vcc,
-    mod: Mod = None,
-    perturbation_key: Annotated[
-        Text, Option(help="Column of perturbations, if not recorded.")
-    ] = None,
-    control: ControlIfAny = None,
-    prediction: Annotated[Text, Option(help="Name of the prediction; predicted, or X.")] = None,
-    controls: Controls = None,
-    layer: Annotated[Text, Option(help="Layer with measured counts of control cells.")] = None,
-    context: Annotated[Text, Option(help="Context to write.")] = None,
-    dose: Annotated[float | None, Option(help="Dose to write.")] = None,
-    genes: Genes = None,
-    perturbations: Labels = None,
-    perturbation_column: Annotated[Text, Option(help="Column of labels; target.")] = None,
-    control_label: Annotated[Text, Option(help="Label of controls; non-targeting.")] = None,
-    overwrite: Annotated[bool, Option("--overwrite", help="Replace the file.")] = False,
-    debug: Debug = False,
-) -> None:
-    """Write predicted counts for other tools: what the scorer of the 2026 challenge takes."""
-    from . import io
-    from ._h5ad import read
-
-    say(f"reading {file}")
-    adata = read(file, backed=True, mod=mod)
-    cells = {
-        "controls": None if controls is None else read(controls, backed=True),
-        "genes": lines(genes),
-        "perturbations": lines(perturbations),
-    }
-    cells |= {"control": control}  # a label may be "none"
-    named = {"perturbation_key": perturbation_key, "prediction": prediction}
-    named |= {"layer": layer, "context": context, "dose": dose}
-    named |= {"perturbation_column": perturbation_column, "control_label": control_label}
-    path = io.write_predictions(adata, vcc, overwrite=overwrite, **cells, **given(named))
-    say(f"done: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    options = {"suite": suite, "metrics": metrics, "baselines": baselines, "split": split}
+    options |= {"layer": layer, "reference": reference, "min_cells": min_cells}
+    options = given(options | {"n_comps": n_comps, "n_draws": n_draws, "accept": accept})
+    adata = _steps.normalised(reading.read(file), normalize)
+    options |= {"embedding": _steps.embedded(adata, vectors), "rng": seed}
+    return _steps.judge(adata, prediction or predicted, out, h5ad=h5ad, **options)
 
 
-@app.command()
-@friendly
+@command(app)
 def report(
-    file: Screen,
+    file: Results,
     *,
-    out: Page,
+    to: Page,
     mod: Mod = None,
-    title: Annotated[Text, Option(help="Heading of the page.")] = None,
+    title: Title = None,
     coherence_key: Slot = None,
     evaluation_key: Slot = None,
     leaderboard_key: Slot = None,
     image_evaluation_key: Slot = None,
-    debug: Debug = False,
-) -> None:
+) -> Outcome:
     """Write the results that a file holds as one HTML page that works offline."""
     from . import tl
     from ._h5ad import read
@@ -213,12 +298,45 @@ def report(
         "image_evaluation_key": image_evaluation_key,
     }
     adata = read(file, backed=True, mod=mod)
-    path = tl.report(adata, out=out, title=title, **keys)
+    path = tl.report(adata, out=to, title=title, **keys)
     say(f"done: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    return Outcome(summary={"file": str(path), "bytes": path.stat().st_size})
 
 
-@app.command()
-@friendly
+@command(app)
+def export(
+    file: Screen,
+    *,
+    vcc: Vcc,
+    reading: Reading,
+    prediction: Annotated[Text, Option(help="Name of the prediction; predicted, or X.")] = None,
+    controls: Controls = None,
+    layer: Annotated[Text, Option(help="Layer with measured counts of control cells.")] = None,
+    context: Annotated[Text, Option(help="Context to write.")] = None,
+    dose: Annotated[float | None, Option(help="Dose to write.")] = None,
+    genes: Genes = None,
+    perturbations: Labels = None,
+    perturbation_column: Annotated[Text, Option(help="Column of labels; target.")] = None,
+    control_label: Annotated[Text, Option(help="Label of controls; non-targeting.")] = None,
+    overwrite: Overwrite = False,
+) -> Outcome:
+    """Write predicted counts for other tools: what the scorer of the 2026 challenge takes."""
+    from . import io
+
+    adata = reading.read(file, backed=True)
+    cells = {
+        "controls": None if controls is None else reading.read(controls, backed=True),
+        "genes": lines(genes),
+        "perturbations": lines(perturbations),
+    }
+    named = {"prediction": prediction, "layer": layer, "context": context, "dose": dose}
+    named |= {"perturbation_column": perturbation_column, "control_label": control_label}
+    path = io.write_predictions(adata, vcc, overwrite=overwrite, **cells, **given(named))
+    say(f"done: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    return Outcome(summary={"file": str(path), "bytes": path.stat().st_size})
+
+
+@command(app, goes_on=True)
 def benchmark(
     spec: Spec,
     *,
@@ -229,23 +347,21 @@ def benchmark(
     ] = None,
     retry: Annotated[bool, Option("--retry", help="Try again what failed.")] = False,
     trust: Trust = False,
-    debug: Debug = False,
-) -> None:
+) -> Outcome:
     """Train and judge models, pass over what is done already, and print the leaderboard."""
     from .benchmark._run import leaderboard
 
-    typer.echo(leaderboard(spec, folder=out, jobs=jobs, inner=inner, retry=retry, trust=trust))
+    text = leaderboard(spec, folder=out, jobs=jobs, inner=inner, retry=retry, trust=trust)
+    return Outcome(text, {"leaderboard": text, "folder": str(out)})
 
 
-@app.command()
-@friendly
+@command(app)
 def demo(
     *,
     out: Out = Path("demo"),
     quick: Annotated[bool, Option("--quick", help="The shipped screen alone, faster.")] = False,
-    debug: Debug = False,
-) -> None:
+) -> Outcome:
     """Measure, predict, judge and report a real screen that comes with shoal; needs no network."""
     from ._demo import run
 
-    typer.echo(run(out, quick=quick, say=say))
+    return Outcome(run(out, quick=quick, say=say))
