@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from . import __version__, _report
 from ._evaluation_text import tables
 from ._keys import EMBEDDINGS, EVALUATION, PCA, SPLIT
-from ._logging import reason
+from ._logging import quiet, reason
 from ._stages import Stages, content
 from ._staging import staged
 from ._validate import key_in, one_of, some, whole
@@ -303,8 +303,12 @@ def _more(adata: AnnData, title: str | None) -> dict[str, Callable[[Path], objec
     }
     made["evaluation.png"] = lambda path: _report.save(pl.evaluate(adata).figure, path)
     made["leaderboard.png"] = lambda path: _report.save(pl.leaderboard(adata).figure, path)
-    made[PAGE] = lambda path: tl.report(adata, out=path, title=title)
-    return made
+
+    def page(path: Path) -> None:
+        with quiet():  # the path is that of a scratch folder
+            tl.report(adata, out=path, title=title)
+
+    return made | {PAGE: page}
 
 
 def numbers(adata: AnnData) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from .. import ds, pp
-from .._compat import require
 from .._validate import one_of
 from ..evaluation._models import checked_name, known_keys, read_models, read_seeds
 from ..metrics._suite import SUITE
@@ -206,7 +205,8 @@ def refuse_imports(spec: Spec) -> None:
 
 
 def _from_file(path: Path) -> Spec:
-    yaml = require("yaml", extra="benchmark")
+    import yaml
+
     if not path.is_file():
         msg = f"no such spec: {path}"
         raise FileNotFoundError(msg)
