@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import beta
 
-from ..core._population import population
+from ..core._population import check_scale, population, read_once
 from ..core._results import read_result
 from ..core._screen import resolve
 from ..metrics._probability import FOUND, shift_pvalues
@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from .._typing import Bools, Floats, Ints
+    from ..core._population import Population
 
 SCHEMA = "intervals/1"
 SUFFIX = "_intervals"  # uns: after the name of a prediction
 N_COMPS = 50  # principal axes along which a response is looked for, as inner folds have them
 N_BINS = 5  # of a reliability curve
+MOST_CONTROLS = 1000  # that are looked at
+OTHER_SCALE = 0.5  # relative difference of mean squares; log2 instead of ln makes it 1.08
 LEAST_CELLS = 5  # conditions of fewer cells say too little
 
 
@@ -39,7 +42,7 @@ class MeasuredResponses:
     Attributes
     ----------
     at
-        (m,) rows of the table.
+        (m,) rows of the table: conditions of five cells or more.
     response
         (m, d) mean of the cells minus that of their controls.
     noise
@@ -85,11 +88,12 @@ def measured_responses(
     Raises
     ------
     ValueError
-        If the features are not those of the intervals, or no condition has five cells.
+        If the features are not those of the intervals, or the values are on another scale.
     """
     params = entry["params"]
     slots = {name: str(params.get(name, "")) or None for name in ("layer", "use_rep")}
-    cells = population(adata, resolve(adata), **slots)
+    cells = read_once(population(adata, resolve(adata), **slots))
+    check_scale(cells, **slots, what="a measured response")
     place = pd.Index(entry["features"].index).get_indexer(list(cells.features))
     if (place < 0).any():
         lost = [name for name, at in zip(cells.features, place, strict=True) if at < 0]
@@ -98,6 +102,8 @@ def measured_responses(
             "again, with interval="
         )
         raise ValueError(msg)
+    back = np.argsort(place)
+    _check_controls(cells, entry, back)
     found = measured_of(cells, scored_cells(cells, split))
     keys = pd.DataFrame(
         {
@@ -109,21 +115,35 @@ def measured_responses(
     names = pd.Index(condition_names(cells, keys))
     own = names.get_indexer(entry["table"].index.astype(str))
     at = np.flatnonzero((own >= 0) & (found.n[own] >= LEAST_CELLS))
-    if not len(at):
-        which = "" if split is None else f" in obs['split'] == {split!r}"
-        msg = f"no condition with intervals has {LEAST_CELLS} cells{which}, so none can be judged"
-        raise ValueError(msg)
     own = own[at]
     axes = axes_of_training(cells, N_COMPS, np.random.default_rng(0))
     cell, spread = spread_of(cells, axes)
     factor = 1 / found.n[own] + (found.matched[own] ** 2) @ found.n_matched
-    back = np.argsort(place)
     return MeasuredResponses(
         at=at,
         response=found.delta[own][:, back],
         noise=factor * float(cell.sum()),
         p_value=shift_pvalues(found.delta[own] @ axes, spread, factor),
     )
+
+
+def control_squares(cells: Population) -> Floats:
+    """Return (d,) the mean square of every feature in control cells, which tells scales apart."""
+    some = cells.controls.cells[:MOST_CONTROLS]
+    found: Floats = (cells.values(some).astype(np.float64) ** 2).mean(axis=0)
+    return found
+
+
+def _check_controls(cells: Population, entry: Mapping[str, Any], back: Ints) -> None:
+    """Raise ``ValueError`` if controls are not on the scale on which responses were predicted."""
+    before = entry["features"]["control_square"].to_numpy(dtype=np.float64)
+    now = control_squares(cells)[back]
+    if np.linalg.norm(now - before) > OTHER_SCALE * np.linalg.norm(before):
+        msg = (
+            "the control cells have other values than when the intervals were made, such as those "
+            "of another normalisation: put the values of that time back, or predict again"
+        )
+        raise ValueError(msg)
 
 
 def judged(entry: Mapping[str, Any], real: MeasuredResponses) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from ..core._claims import claim_result
 from ..core._results import write_table
 from ..core._screen import resolve
 from ..evaluation._intervals import (
+    LEAST_CELLS,
     in_words,
     judged,
     measured_responses,
@@ -94,7 +95,8 @@ def evaluate_intervals(
         If there are no intervals of that prediction, or no such split.
     ValueError
         If held-out conditions are trained on and that is not accepted, the features are not those
-        of the intervals, or no condition has enough cells and intervals.
+        of the intervals, values are on another scale than when they were predicted, or no condition
+        has enough cells and intervals.
 
     Examples
     --------
@@ -121,7 +123,10 @@ def evaluate_intervals(
         )
     table = judged(entry, measured_responses(adata, entry, split=split))
     if not len(table):
-        msg = f"no condition of split={split!r} has intervals of the prediction {prediction!r}"
+        msg = (
+            f"no condition of split={split!r} has intervals of the prediction {prediction!r}, and "
+            f"{LEAST_CELLS} cells to measure it by"
+        )
         raise ValueError(msg)
     summary, responds = summarised(table), table["responds"].to_numpy(dtype=bool)
     probability = table["probability"].to_numpy(dtype=np.float64)

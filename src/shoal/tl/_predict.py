@@ -122,7 +122,8 @@ def predict(
           response over all features), ``bound`` (the true response is within this distance of the
           predicted one, in a share `interval` of conditions), ``probability`` (that cells of the
           condition would be found to respond).
-        - ``features``: their names, as index.
+        - ``features``, index feature: ``control_square`` (mean square in control cells, by which
+          another scale of the values is noticed).
         - ``kinds``, index kind of question: ``n_conditions`` and ``n_units`` left out of training,
           ``reached`` (the level that so many allow), ``weaker`` and ``stronger`` (coverage of
           these by halves of their measured response), ``responds`` (share of them that do).

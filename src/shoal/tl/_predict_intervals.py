@@ -11,7 +11,7 @@ from .._random import RNGLike, as_generator
 from ..core._codes import members
 from ..core._results import entry_of
 from ..evaluation._conditions import condition_names, conditions_of, described
-from ..evaluation._intervals import SCHEMA
+from ..evaluation._intervals import SCHEMA, control_squares
 from ..models.base._intervals import intervals_of
 from ..models.base._requests import by_condition, request_like
 
@@ -103,7 +103,9 @@ def interval_entry(
             "coverage": in_words(kinds, level, pooled=pooled),
         },
         kinds=kinds,
-        features=pd.DataFrame(index=pd.Index(features, name="feature")[back]),
+        features=pd.DataFrame(
+            {"control_square": control_squares(cells)}, index=pd.Index(features, name="feature")
+        ).iloc[back],
         **{name: values[:, back].astype(np.float32) for name, values in arrays.items()},
     )
 
