@@ -88,7 +88,8 @@ def measured_responses(
     Raises
     ------
     ValueError
-        If the features are not those of the intervals, or the values are on another scale.
+        If the features are not those of the intervals, the values are on another scale, or no cell
+        is perturbed.
     """
     params = entry["params"]
     slots = {name: str(params.get(name, "")) or None for name in ("layer", "use_rep")}
@@ -104,7 +105,14 @@ def measured_responses(
         raise ValueError(msg)
     back = np.argsort(place)
     _check_controls(cells, entry, back)
-    found = measured_of(cells, scored_cells(cells, split))
+    scored = scored_cells(cells, split)
+    if not scored.any():
+        msg = (
+            "no cell of this AnnData has a perturbation, so no response can be measured: take the "
+            "screen with its perturbed cells"
+        )
+        raise ValueError(msg)
+    found = measured_of(cells, scored)
     keys = pd.DataFrame(
         {
             "perturbation": [cells.names.index(str(found.names[i])) for i in found.perturbation],

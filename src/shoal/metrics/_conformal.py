@@ -25,6 +25,10 @@ independent witnesses. With U units, a condition of a unit of k counts :math:`1 
 :math:`1 / (U + 1)` is left for the next unit, which may be wrong by any amount. So a level above
 :math:`U / (U + 1)` has no finite interval.
 
+**Pooled** intervals are made for a share :math:`\alpha` of all genes of all conditions together: Q
+is that quantile of all :math:`|r_{cg}| / s_{cg}`, units counting alike. What of the next unit is
+covered is :math:`\alpha` in expectation, but for an error of the order of :math:`1 / U`.
+
 Lei et al. 2018, https://doi.org/10.1080/01621459.2017.1307116; Dunn, Wasserman and Ramdas 2023,
 https://doi.org/10.1080/01621459.2022.2060112 (units).
 """
@@ -172,14 +176,13 @@ def radius(grid: Floats, unit: Ints, level: float, *, pooled: bool = False) -> f
         Share of genes, and of conditions, that are to be covered. Above ``reached(unit)`` the
         largest score is taken.
     pooled
-        Whether the share of all genes of all conditions together is meant instead. The next unit is
-        then one of U + 1 that may be wrong everywhere.
+        Whether the share of all genes of all conditions together is meant instead.
     """
     if not pooled:
         return ranked(np.array([np.interp(level, GRID, own) for own in grid]), unit, level)
     each = np.broadcast_to((_weights(unit) / grid.shape[1])[:, None], grid.shape).ravel()
     order = np.argsort(grid, axis=None, kind="stable")
-    rank = int(np.searchsorted(np.cumsum(each[order]), level - 1e-9))
+    rank = int(np.searchsorted(np.cumsum(each[order]) / each.sum(), level - 1e-9))
     return float(grid.ravel()[order[min(rank, grid.size - 1)]])
 
 

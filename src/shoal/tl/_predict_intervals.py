@@ -127,7 +127,7 @@ def kinds_of(found: Intervals, known: Calibration, *, level: float, pooled: bool
             rows[kind] = (0, 0, np.nan, np.nan, np.nan, np.nan)
             continue
         weaker, stronger = own.covered(level, pooled=pooled)
-        reached = min(level, own.reached)
+        reached = level if pooled else min(level, own.reached)
         sizes = (len(own.unit), own.n_units)
         rows[kind] = (*sizes, reached, weaker, stronger, float(own.responds.mean()))
     columns = ["n_conditions", "n_units", "reached", "weaker", "stronger", "responds"]

@@ -169,6 +169,15 @@ def test_folds_that_cannot_be_made(rng, caplog):
         sh.tl.fit(adata, "auto", config={"by": "perturbation", "n_folds": 7})
 
 
+def test_cells_of_val_are_not_trained_on_and_that_is_said(rng, caplog):
+    adata = made({f"P{i:02d}": rng.normal(size=D) for i in range(12)}, rng)
+    sh.pp.split(adata, by="perturbation", test=["P01"], val=["P02", "P03"])
+    with caplog.at_level(logging.WARNING, "shoal"):
+        model = sh.tl.fit(adata, "auto", rng=0)
+    assert f"auto does not train on the {2 * N} cells of split 'val'" in caplog.text
+    assert model.kind_of("P02") == "not measured"
+
+
 # -- members ---------------------------------------------------------------------------------------
 
 

@@ -141,10 +141,11 @@ def intervals_of(
         at = np.flatnonzero(np.array(kinds) == kind)
         if not len(at):
             continue
-        if level > own.reached:
+        if level > own.reached and not pooled:
             logger.warning(
                 "%g of a question that is %r takes %d units left out of training, and there were "
-                "%d: the intervals are those of %.2f, the widest that so many allow",
+                "%d: the intervals are those of %.2f, the widest that so many allow. Or pass "
+                "pooled=True",
                 level,
                 kind,
                 int(np.ceil(level / (1 - level) - 1e-9)),

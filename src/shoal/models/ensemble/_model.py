@@ -185,6 +185,12 @@ class Ensemble(Predictor, Stored, SetUp):
             is in the folder is of another training.
         """
         seed = int(as_generator(rng).integers(2**31))
+        if self.cells.val.any():
+            logger.warning(
+                "auto does not train on the %d cells of split 'val', and only networks use them, "
+                "to know when to stop: sh.pp.split(adata, ..., val=0) leaves none aside",
+                int(self.cells.val.sum()),
+            )
         kind = None if self.params["by"] is None else kind_named(self.params["by"])
         with quiet():
             folds, self.note = folds_of(
