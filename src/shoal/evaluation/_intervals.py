@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import beta
 
+from .._keys import INTERVAL_EVALUATION
 from ..core._population import check_scale, population, read_once
 from ..core._results import read_result
 from ..core._screen import resolve
@@ -19,8 +21,6 @@ from ..models.space._fit_cells import axes_of_training
 from ._conditions import condition_names, scored_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from anndata import AnnData
 
     from .._typing import Bools, Floats, Ints
@@ -133,6 +133,21 @@ def measured_responses(
         noise=factor * float(cell.sum()),
         p_value=shift_pvalues(found.delta[own] @ axes, spread, factor),
     )
+
+
+def interval_facts(adata: AnnData) -> list[tuple[str, str]]:
+    """Return (name, value) of what a screen says of intervals: what is covered, and what was."""
+    facts = []
+    for key, entry in adata.uns.items():
+        schema = str(entry.get("schema", "")) if isinstance(entry, Mapping) else ""
+        if schema == SCHEMA:
+            params = entry["params"]
+            facts.append((f"intervals of {params['prediction']}", str(params["coverage"])))
+        elif schema.startswith(f"{INTERVAL_EVALUATION}/"):
+            params = entry["params"]
+            name = f"{key.replace('_', ' ')} of {params['prediction']}"
+            facts.append((name, str(params["verdict"])))
+    return facts
 
 
 def control_squares(cells: Population) -> Floats:

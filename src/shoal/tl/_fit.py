@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def fit(
     data: AnnData | MuData,
-    model: str | type = "flow",
+    model: str | type = "auto",
     *,
     perturbation_key: str | None = None,
     control: str | Sequence[str] | None = None,
@@ -57,7 +57,9 @@ def fit(
     data
         Screen with log-normalised values (or signed features).
     model
-        Name of a model or its class. `shoal.models.available` lists the names, and
+        Name of a model or its class. The default is the ensemble without networks, which takes
+        seconds and says by itself which simple models answer best, see :doc:`/user_guide/ensemble`;
+        ``"flow"`` is a network. `shoal.models.available` lists the names, and
         `shoal.models.register` adds the name of a class of your own: see the guide "Add your own
         model".
     perturbation_key

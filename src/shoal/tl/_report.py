@@ -13,6 +13,7 @@ from .._staging import file_at
 from .._validate import get_adata
 from ..core._results import read_result
 from ..core._screen import labels, resolve
+from ..evaluation._intervals import interval_facts
 from ..report._build import Content, page, write
 from ._report_images import image_content
 
@@ -127,7 +128,7 @@ def report(
     content = Content(
         title=title
         or f"Perturbation screen, {dict(facts).get('perturbations', adata.n_obs)} perturbations",
-        facts=facts,
+        facts=[*facts, *interval_facts(adata)],
         parameters={
             name: dict(entry["params"]) | {"shoal": entry["version"]}
             for name, entry in found.items()
