@@ -7,6 +7,7 @@ RETRIEVAL = "retrieval"  # uns: written by tl.retrieve
 ASSOCIATION = "association"  # uns: written by tl.associate
 EVALUATION = "evaluation"  # uns: written by tl.evaluate
 IMAGE_EVALUATION = "image_evaluation"  # uns: written by tl.evaluate_images
+INTERVAL_EVALUATION = "interval_evaluation"  # uns: written by tl.evaluate_intervals
 LEADERBOARD = "leaderboard"  # uns: written by tl.benchmark
 SPLIT = "split"  # obs: train / val / test
 EMBEDDINGS = "perturbation_embeddings"  # uns: name -> table of vectors, written by pp.embed

@@ -62,8 +62,8 @@ def clean(folder: Path) -> ad.AnnData:
     sh.tl.distance(adata, pairwise=True)
     adata.obs["stress"] = np.asarray(adata.X[:, 20].todense()).ravel()
     sh.tl.associate(adata, "stress", n_perms=50)
-    model = sh.tl.fit(adata, "mean_shift")
-    sh.tl.predict(adata, model, key_added="p", subset="test")
+    model = sh.tl.fit(adata, "mean_shift", calibrate=True)
+    sh.tl.predict(adata, model, key_added="p", subset="test", interval=0.5)
     sh.tl.evaluate(adata, prediction="p", baselines=["perturbed_mean"], n_draws=1)
     sh.tl.benchmark(adata, ["mean_shift", "perturbed_mean"], n_boot=50, n_draws=1)
     return adata
@@ -310,11 +310,17 @@ def calls(model) -> dict:
             ),
             "l",
         ),
+        "tl.evaluate_intervals": _uns(
+            lambda d, mod: tl.evaluate_intervals(d, prediction="p", key_added="i", mod=mod), "i"
+        ),
         "io.write_predictions": _write_predictions,
         "tl.report": _report,
         "pl.geometry": _axes(lambda d, mod: pl.geometry(d, "P01", mod=mod)),
         "pl.bimodality": _axes(lambda d, mod: pl.bimodality(d, "P01", prediction="p", mod=mod)),
         "pl.genes": _axes(lambda d, mod: pl.genes(d, "P01", prediction="p", mod=mod)),
+        "pl.intervals": _axes(
+            lambda d, mod: pl.intervals(d, "P01", prediction="p", context="x", mod=mod)
+        ),
         "pl.populations": _axes(lambda d, mod: pl.populations(d, "P01", prediction="p", mod=mod)),
         "pl.transport": _axes(lambda d, mod: pl.transport(d, "P01", prediction="p", mod=mod)),
     }

@@ -76,7 +76,8 @@ def screen():
     adata.uns["coherence"]["table"][r"$\size_1$"] = np.arange(len(NASTY)) + 1.0
     sh.tl.coherence_null(adata, n_cells=[10], n_draws=5, by="guide", min_cells=5)
     adata.uns["coherence_null"]["rates"].loc[0, "held_out"] = r"$\left out$"
-    sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added=r"$\flow$", subset="test")
+    model = sh.tl.fit(adata, "mean_shift", calibrate=True)
+    sh.tl.predict(adata, model, key_added=r"$\flow$", subset="test", interval=0.5)
     sh.tl.evaluate(
         adata,
         prediction=r"$\flow$",
@@ -116,6 +117,7 @@ PLOTS = {
         0
     ],
     "images": lambda a: sh.pl.images(a, NASTY[0], use_rep="crops", prediction=MADE)[0, 0],
+    "intervals": lambda a: sh.pl.intervals(a, NASTY[0], prediction=FLOW, context=r"$\T$ cells"),
     "leaderboard": lambda a: sh.pl.leaderboard(a),
     "coherence_null": lambda a: sh.pl.coherence_null(a)[0],
     "populations": lambda a: sh.pl.populations(a, NASTY[0], prediction=FLOW),

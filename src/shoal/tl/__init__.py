@@ -7,6 +7,7 @@ from ._coherence_null import coherence_null
 from ._distance import distance, distance_matrix
 from ._evaluate import evaluate
 from ._evaluate_images import evaluate_images
+from ._evaluate_intervals import evaluate_intervals
 from ._fit import fit
 from ._predict import predict
 from ._report import report
@@ -21,6 +22,7 @@ __all__ = [
     "distance_matrix",
     "evaluate",
     "evaluate_images",
+    "evaluate_intervals",
     "fit",
     "predict",
     "report",

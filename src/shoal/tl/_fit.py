@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._keys import SPLIT
-from .._validate import get_adata
+from .._validate import flag, get_adata
 from ..core._screen import resolve
 from ..pp._split_use import check_split
 
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     from .._random import RNGLike
+    from ..models.base._calibration import Calibration
 
 
 def fit(
     data: AnnData | MuData,
-    model: str | type = "flow",
+    model: str | type = "auto",
     *,
     perturbation_key: str | None = None,
     control: str | Sequence[str] | None = None,
@@ -34,6 +35,7 @@ def fit(
     max_steps: int | None = None,
     tune: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     inner: int | None = None,
+    calibrate: bool = False,
     accept: str | Sequence[str] = (),
     rng: RNGLike = 0,
     mod: str | None = None,
@@ -55,7 +57,9 @@ def fit(
     data
         Screen with log-normalised values (or signed features).
     model
-        Name of a model or its class. `shoal.models.available` lists the names, and
+        Name of a model or its class. The default is the ensemble without networks, which takes
+        seconds and says by itself which simple models answer best, see :doc:`/user_guide/ensemble`;
+        ``"flow"`` is a network. `shoal.models.available` lists the names, and
         `shoal.models.register` adds the name of a class of your own: see the guide "Add your own
         model".
     perturbation_key
@@ -95,6 +99,12 @@ def fit(
         Number of inner folds; 3 if ``None``, or as many as there are units. They hold out what
         :func:`shoal.pp.split` holds out, of the training cells: contexts for a split by context,
         and so on. With 1, a fifth is left out once.
+    calibrate
+        Whether to train the model once more for each of four inner folds, to learn how far off its
+        answers are: intervals go by that (:func:`shoal.tl.predict` with ``interval=``). The folds
+        leave out what :func:`shoal.pp.split` holds out, of the training cells. This takes about
+        four times as long as the training itself. ``"auto"`` needs no `calibrate`: it knows its
+        errors.
     accept
         Names of leaks of ``obs["split"]`` to accept, such as ``"same_condition"``, see
         :doc:`/user_guide/splits`. Those that :func:`shoal.pp.split` accepted need not be named.
@@ -131,6 +141,8 @@ def fit(
         - ``obs["split"]`` holds other values than train, val, test and missing ones;
         - held-out conditions are trained on, and that is not accepted;
         - there is nothing to learn from, or the values are raw counts;
+        - `calibrate` is set and no conditions can be left out of training, or the model can predict
+          none of them;
         - `tune` is empty, no set of options in it could be used, or there are too few conditions
           for the folds.
     KeyError
@@ -158,6 +170,7 @@ def fit(
     from ..models.base._fitting import fit_model
 
     adata = get_adata(data, mod)
+    flag(calibrate, name="calibrate")
     if SPLIT in adata.obs:
         screen = resolve(adata, perturbation_key, control=control, tell=False)
         check_split(adata, screen, accept=accept, call="sh.tl.fit")
@@ -173,14 +186,33 @@ def fit(
         "max_steps": max_steps,
         **training,
     }
-    if tune is None:
-        if inner is not None:
-            msg = f"inner={inner} folds are for a choice, and there is none: pass tune= with them"
-            raise ValueError(msg)
-        return fit_model(adata, model, rng=rng, **options)
-    from ..evaluation._tuning import tuned
+    if tune is None and inner is not None:
+        msg = f"inner={inner} folds are for a choice, and there is none: pass tune= with them"
+        raise ValueError(msg)
+    table = None
+    if tune is not None:
+        from ..evaluation._tuning import tuned
 
-    choice = tuned(adata, model, tune, options=options, inner=inner, rng=rng)
-    trained = fit_model(adata, model, rng=rng, **choice.options)
-    trained.tuning = choice.table
+        choice = tuned(adata, model, tune, options=options, inner=inner, rng=rng)
+        options, table = dict(choice.options), choice.table
+    errors = _errors(adata, model, options, rng) if calibrate else None
+    trained = fit_model(adata, model, rng=rng, **options)
+    if table is not None:
+        trained.tuning = table
+    if errors is not None:
+        trained.calibration = errors
     return trained
+
+
+def _errors(
+    adata: AnnData, model: str | type, options: Mapping[str, Any], rng: RNGLike
+) -> Calibration | None:
+    """Return what a model is wrong by on conditions left out; ``None`` if it finds out itself."""
+    from ..evaluation._choice_notices import tell_of_embedding
+    from ..models.base._registry import kind_of, model_class
+    from ..models.ensemble._calibrate import calibrated
+
+    if kind_of(model_class(model)) == "ensemble":
+        return None
+    tell_of_embedding(adata, options.get("embedding"))
+    return calibrated(adata, model, options=options, rng=rng)

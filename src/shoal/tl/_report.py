@@ -12,6 +12,7 @@ from .._staging import file_at
 from .._validate import get_adata
 from ..core._results import read_result
 from ..core._screen import labels, resolve
+from ..evaluation._intervals import interval_facts
 from ..report._build import Content, page, write
 from ..report._verdict import in_words
 from ._report_cells import cell_content
@@ -134,7 +135,7 @@ def report(
         title=title
         or f"Perturbation screen, {dict(facts).get('perturbations', adata.n_obs)} perturbations",
         verdict=in_words(*results),
-        facts=facts,
+        facts=[*facts, *interval_facts(adata)],
         parameters={
             name: dict(entry["params"]) | {"shoal": entry["version"]}
             for name, entry in found.items()
