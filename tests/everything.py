@@ -128,6 +128,16 @@ def retrieve(adata):
     return result(adata, "retrieval")
 
 
+def propose(adata):
+    names = [*SINGLE, *(f"new {i}" for i in range(6))]
+    vectors = pd.DataFrame(np.random.default_rng(3).normal(size=(len(names), 3)), index=names)
+    found = {}
+    for strategy in ("disagreement", "coverage"):
+        sh.tl.propose(adata, strategy=strategy, embedding=vectors, rng=2)
+        found |= {f"{strategy}/{name}": x for name, x in result(adata, "proposal").items()}
+    return found
+
+
 def distance_of_integers(adata):
     return distance(adata, "rep")
 
@@ -275,6 +285,7 @@ FUNCTIONS = {
         normalise,
         associate,
         retrieve,
+        propose,
         embed,
         evaluate,
         evaluate_as_cell_eval,

@@ -66,6 +66,14 @@ def test_the_page_on_the_ensemble_runs(tmp_path, monkeypatch):
     assert (left["table"]["low"] <= left["table"]["high"]).all()
 
 
+@pytest.mark.slow
+def test_the_page_on_design_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    left = run("design.md")
+    assert left["adata"].uns["proposal"]["table"]["score"].between(0, 1).all()
+    assert len(left["found"].table) == 2
+
+
 def test_the_page_on_prediction_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(
         Flow, "defaults", {**Flow.recipes.training["flow"], "max_steps": 6, "set_size": 16}

@@ -9,6 +9,7 @@ from ._evaluate import evaluate
 from ._evaluate_images import evaluate_images
 from ._fit import fit
 from ._predict import predict
+from ._propose import propose
 from ._report import report
 from ._retrieve import retrieve
 
@@ -23,6 +24,7 @@ __all__ = [
     "evaluate_images",
     "fit",
     "predict",
+    "propose",
     "report",
     "retrieve",
 ]
