@@ -261,7 +261,8 @@ VECTORS = pd.DataFrame(np.random.default_rng(0).normal(size=(len(NAMES), 3)), in
 def calls(model) -> dict:
     """Return every call by its name in the table."""
     tl, pl = sh.tl, sh.pl
-    models = [model, tl.fit(model.cells.adata, "kernel_ridge", embedding=VECTORS)]
+    near = {"config": {"shrink": False}, "embedding": VECTORS}
+    models = [tl.fit(model.cells.adata, name, **near) for name in ("latent_linear", "nearest")]
     return {
         "pp.annotate": _annotate,
         "pp.filter": lambda d, mod: sh.pp.filter(d, inplace=False, mod=mod),

@@ -191,6 +191,18 @@ def test_what_makes_no_sense_is_refused(linear, options, error, match):
     assert "proposal" not in adata.uns
 
 
+def test_a_model_that_was_never_told_of_the_candidates_does_not_count(linear, caplog):
+    """It has no vectors, so it refuses candidates that the others predict."""
+    adata, vectors = linear
+    told = [sh.tl.fit(adata, m, embedding=vectors) for m in ("latent_linear", "nearest")]
+    alone = proposed(adata, told)
+    table = proposed(adata, [*told, sh.tl.fit(adata, "mean_shift")])
+    pd.testing.assert_frame_equal(table, alone)
+    assert "MeanShift_3 does not count where it cannot predict" in caplog.text
+    with pytest.raises(ValueError, match=r"do not disagree(.|\n)*MeanShift_1 does not count"):
+        proposed(adata, [sh.tl.fit(adata, "mean_shift"), told[0]])
+
+
 def test_one_model_cannot_disagree(linear):
     adata, vectors = linear
     model = sh.tl.fit(adata, "kernel_ridge", embedding=vectors)

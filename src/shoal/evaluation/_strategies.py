@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._logging import logger
+from .._validate import some
 from ..metrics._proposals import hit_probability, order_by_coverage, order_by_reduction
+from ..models.base._requests import in_words
 from ._candidates import PERTURBATION
 from ._committee import Committee, covariance, noise_of_measuring
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from ._candidates import Pool
 
 Ranked = tuple["Ints", "Floats"]
+NOTHING = 1e-12  # of the squared size of the responses: rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,15 +65,17 @@ def by_disagreement(question: Question, n: int) -> Ranked:
         raise ValueError(msg)
     weights = committee.weights(pool.candidates, question.dose)
     expected = committee.expected(pool.candidates, cells, dose=question.dose, seed=question.seed)
+    silent = _tell_silent(committee, expected, weights, pool)
     spread = covariance(expected, weights)
-    size = float(np.nanmean(np.nansum(expected**2, axis=2)))
-    if not float(np.trace(spread)) > 1e-12 * max(size, np.finfo(float).tiny) * len(spread):
+    size = float(np.nansum(expected**2)) / max(expected.shape[1], 1)
+    if not float(np.trace(spread)) > NOTHING * size:
         counted = [name for name, w in zip(committee.models, weights.T, strict=True) if w.any()]
         msg = (
-            "the models do not disagree on any candidate: those with a weight are "
-            f"{', '.join(counted) or 'none'}. Pass several models that tell the candidates apart, "
-            "such as model=[sh.tl.fit(adata, 'kernel_ridge', embedding=...), "
-            "sh.tl.fit(adata, 'nearest', embedding=...)], or strategy='coverage'"
+            "the models do not disagree on any candidate, as where measured responses do not "
+            "differ beyond their noise, or vectors tell nothing of them: those with a weight are "
+            f"{', '.join(counted) or 'none'}{silent}. Pass other models, such as "
+            "model=[sh.tl.fit(adata, 'latent_linear', embedding=...), sh.tl.fit(adata, 'nearest', "
+            "embedding=...)], or strategy='coverage'"
         )
         raise ValueError(msg)
     n_cells = np.bincount(cells.labels.code[cells.train])
@@ -128,6 +133,21 @@ STRATEGIES: Mapping[str, Callable[[Question, int], Ranked]] = MappingProxyType(
     }
 )
 """Name -> function that returns the positions of up to n candidates, and their scores."""
+
+
+def _tell_silent(committee: Committee, expected: Floats, weights: Floats, pool: Pool) -> str:
+    """Log which models cannot predict some candidates, and do not count there; return it."""
+    lost = ~np.isfinite(expected).all(axis=2) & (weights > 0)
+    several = []
+    for k in np.flatnonzero(lost.any(axis=0)):
+        name, model = list(committee.models.items())[k]
+        those = [pool.candidates[i][0] for i in np.flatnonzero(lost[:, k])]
+        reasons = model.cannot_predict(those)
+        why = in_words(reasons) if reasons else f"{some(those)} cannot be predicted there"
+        several.append(f"{name} does not count where it cannot predict: {why}")
+    if several and committee.ensemble is None:
+        logger.warning("%s", "; ".join(several))
+    return "".join(f"; {text}" for text in several)
 
 
 def _need_vectors(question: Question, strategy: str) -> None:
