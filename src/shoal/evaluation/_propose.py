@@ -24,7 +24,7 @@ from ._committee import Committee
 from ._strategies import STRATEGIES, Question
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
 
@@ -49,10 +49,11 @@ def proposal(
     seed = int(rng.integers(2**31))
     asks = strategy == "disagreement"
     committee = None if model is None or not asks else Committee.of(model)
-    one = None if committee is None else committee.ensemble or next(iter(committee.models.values()))
-    cells = _cells(adata) if one is None else one._population(adata)
+    models = [] if committee is None else [committee.ensemble, *committee.models.values()]
+    models = [one for one in models if one is not None]
+    cells = models[0]._population(adata) if models else _cells(adata)
     perturbed_labels(adata, cells.screen)
-    vectors = _vectors(adata, embedding, one)
+    vectors = _vectors(adata, embedding, models)
     pool = pool_of(cells, candidates, measured=cells.perturbed, by=by, vectors=vectors)
     number = requested_dose(dose, cells) if asks or dose is not None else float("nan")
     if asks and committee is None:
@@ -112,15 +113,15 @@ def _cells(adata: AnnData) -> Population:
 
 
 def _vectors(
-    adata: AnnData, embedding: str | pd.DataFrame | None, model: Any
+    adata: AnnData, embedding: str | pd.DataFrame | None, models: Sequence[Any]
 ) -> pd.DataFrame | None:
-    """Return the vectors that are named, or those that the models were trained with."""
+    """Return the vectors that are named, or those that the first model with some has."""
     if embedding is not None:
         return vectors_of(adata, embedding)[1]
-    if model is None or model.vocabulary.embedding == ONE_HOT:
-        return None
-    known = model.vocabulary
-    return pd.DataFrame(known.vectors, index=list(known.perturbations))
+    for known in (model.vocabulary for model in models):
+        if known.embedding != ONE_HOT:
+            return pd.DataFrame(known.vectors, index=list(known.perturbations))
+    return None
 
 
 def _own_committee(
