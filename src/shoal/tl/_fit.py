@@ -8,6 +8,7 @@ from .._keys import SPLIT
 from .._validate import get_adata
 from ..core._screen import resolve
 from ..pp._split_use import check_split
+from ._fit_several import fit_several
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def fit(
     data: AnnData | MuData,
-    model: str | type = "flow",
+    model: str | type | Sequence[str | type | Mapping[str, Any]] = "flow",
     *,
     perturbation_key: str | None = None,
     control: str | Sequence[str] | None = None,
@@ -57,7 +58,9 @@ def fit(
     model
         Name of a model or its class. `shoal.models.available` lists the names, and
         `shoal.models.register` adds the name of a class of your own: see the guide "Add your own
-        model".
+        model". A list trains several: names, classes, or mappings with ``name``, ``label``,
+        ``options`` and ``tune``, as :func:`shoal.tl.benchmark` takes them. Each gets those of the
+        arguments that it takes, so that models which take no `embedding` may be among them.
     perturbation_key
         Column of ``obs`` with the perturbations; by default as recorded by
         :func:`shoal.pp.annotate`.
@@ -108,8 +111,9 @@ def fit(
 
     Returns
     -------
-    The trained model, with ``predict``, ``save``, ``history`` and, for a network, ``module``. With
-    `tune` it also has ``tuning``, a table with a row for each set of options:
+    The trained model; of a list, a dict from labels to trained models. A model has ``predict``,
+    ``save``, ``history`` and, for a network, ``module``. With `tune` it also has ``tuning``, a
+    table with a row for each set of options:
 
     ``error``
         Energy distance of the predicted to the real cells in the conditions that were left out,
@@ -150,6 +154,11 @@ def fit(
     >>> model.predict(["P1"], n_cells=50).shape
     (50, 500)
 
+    Several models at once:
+
+    >>> sorted(sh.tl.fit(adata, ["own_shift", "mean_shift"]))
+    ['mean_shift', 'own_shift']
+
     Of the settings of a baseline, the one is taken that predicts left out conditions best:
 
     >>> sh.pp.split(adata, by="perturbation", test=0.25, rng=0)
@@ -161,26 +170,40 @@ def fit(
     if SPLIT in adata.obs:
         screen = resolve(adata, perturbation_key, control=control, tell=False)
         check_split(adata, screen, accept=accept, call="sh.tl.fit")
-    options = {
+    screened = {
         "perturbation_key": perturbation_key,
         "control": control,
         "layer": layer,
         "use_rep": use_rep,
+    }
+    given = {
         "preset": preset,
         "embedding": embedding,
         "context_embedding": context_embedding,
-        "config": config,
         "max_steps": max_steps,
         **training,
     }
-    if tune is None:
-        if inner is not None:
-            msg = f"inner={inner} folds are for a choice, and there is none: pass tune= with them"
-            raise ValueError(msg)
-        return fit_model(adata, model, rng=rng, **options)
-    from ..evaluation._tuning import tuned
 
-    choice = tuned(adata, model, tune, options=options, inner=inner, rng=rng)
-    trained = fit_model(adata, model, rng=rng, **choice.options)
-    trained.tuning = choice.table
-    return trained
+    def fit_one(model: Any, *, tune: Any = None, **own: Any) -> Any:
+        options = {**screened, **own}
+        if tune is None:
+            return fit_model(adata, model, rng=rng, **options)
+        from ..evaluation._tuning import tuned
+
+        choice = tuned(adata, model, tune, options=options, inner=inner, rng=rng)
+        trained = fit_model(adata, model, rng=rng, **choice.options)
+        trained.tuning = choice.table
+        return trained
+
+    if isinstance(model, (list, tuple)):
+        if config is not None or tune is not None:
+            msg = (
+                "config= and tune= are those of one model: of several, write them with the model, "
+                "as in [{'name': 'flow', 'options': {'config': {'width': 64}}}, 'mean_shift']"
+            )
+            raise ValueError(msg)
+        return fit_several(model, fit_one, given, inner=inner)
+    if tune is None and inner is not None:
+        msg = f"inner={inner} folds are for a choice, and there is none: pass tune= with them"
+        raise ValueError(msg)
+    return fit_one(model, tune=tune, **given, config=config)
