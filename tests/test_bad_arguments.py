@@ -154,6 +154,10 @@ CALLS = {
     "tl.predict": lambda a, **k: sh.tl.predict(
         a, **{"model": sh.tl.fit(a, "mean_shift"), "key_added": "twins"} | k
     ),
+    "tl.propose": lambda a, **k: sh.tl.propose(
+        a,
+        **{"strategy": "coverage", "embedding": VECTORS, "candidates": ["new 1", "new 2"]} | k,
+    ),
     "tl.report": lambda a, **k: sh.tl.report(a, **{"out": "/nowhere/report.html"} | k),
     "pl.bimodality": lambda a, **k: sh.pl.bimodality(
         a, **{"perturbation": first(a), "prediction": "twins"} | k
@@ -204,6 +208,10 @@ CALLS = {
         **{"n_perturbations": 3, "n_cells": 5, "n_control": 9} | k
     ),
 }
+VECTORS = pd.DataFrame(
+    np.random.default_rng(0).normal(size=(10, 3)),
+    index=[*(f"P{i}" for i in range(1, 9)), "new 1", "new 2"],
+)
 WEIGHTS = pd.DataFrame(
     [
         ("measured", "own_shift", 1.0, 0.5, 9, 9, ""),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.helpers import dense
 
 from shoal.models import Flow, PerturbationModel
 from shoal.models.base import _registry
@@ -66,6 +67,14 @@ def test_the_page_on_the_ensemble_runs(tmp_path, monkeypatch):
     assert (left["table"]["low"] <= left["table"]["high"]).all()
 
 
+@pytest.mark.slow
+def test_the_page_on_design_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    left = run("design.md")
+    assert left["adata"].uns["proposal"]["table"]["score"].between(0, 1).all()
+    assert len(left["found"].table) == 2
+
+
 def test_the_page_on_prediction_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(
         Flow, "defaults", {**Flow.recipes.training["flow"], "max_steps": 6, "set_size": 16}
@@ -78,7 +87,7 @@ def test_the_page_on_prediction_runs(tmp_path, monkeypatch):
     twins = left["start"].obs["flow_predicted"]
     assert 0 < twins.sum() == left["few"].sum()
     assert (
-        np.isnan(left["start"].layers["flow"]).any(axis=1).sum() > 0
+        np.isnan(dense(left["start"].layers["flow"])).any(axis=1).sum() > 0
     )  # of perturbed cells without a twin
     assert left["both"].notna().all(axis=None)
     assert not set(left["part"].obs["flow_source"]) & set(adata.obs_names[left["reference"]])

@@ -46,6 +46,9 @@ CALLS = {
         a, "size", method="spline", n_perms=9, n_bins=1, **how
     ),
     "predict": predict,
+    "propose": lambda a, **how: sh.tl.propose(
+        a, strategy="random", candidates=["new 1", "new 2"], **how
+    ),
     "evaluate": lambda a, **how: sh.tl.evaluate(
         a, prediction="flow", metrics=["energy"], baselines=None, min_cells=5, n_draws=1, **how
     ),
@@ -69,6 +72,7 @@ TAKEN = [  # function, slot that it writes, and what a user may have there
     ("distance", "uns", "distance", "far"),
     ("retrieve", "uns", "retrieval", 1),
     ("associate", "uns", "association", []),
+    ("propose", "uns", "proposal", {"table": 1}),
     ("predict", "layers", "flow", 1.0),
     ("predict", "obs", "flow_predicted", True),
     ("predict", "obs", "flow_source", "me"),

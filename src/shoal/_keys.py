@@ -4,6 +4,7 @@ SCREEN = "shoal"  # uns: the design of the experiment, written by pp.annotate
 COHERENCE = "coherence"  # obs and uns: written by tl.coherence
 DISTANCE = "distance"  # uns: written by tl.distance
 RETRIEVAL = "retrieval"  # uns: written by tl.retrieve
+PROPOSAL = "proposal"  # uns: written by tl.propose
 ASSOCIATION = "association"  # uns: written by tl.associate
 EVALUATION = "evaluation"  # uns: written by tl.evaluate
 IMAGE_EVALUATION = "image_evaluation"  # uns: written by tl.evaluate_images

@@ -263,9 +263,15 @@ def _coherence_null(data, mod):
     return _inner(data).uns["null"]["table"]
 
 
+NAMES = [*(f"P{i:02d}" for i in range(1, 13)), "new 1", "new 2"]
+VECTORS = pd.DataFrame(np.random.default_rng(0).normal(size=(len(NAMES), 3)), index=NAMES)
+
+
 def calls(model) -> dict:
     """Return every call by its name in the table."""
     tl, pl = sh.tl, sh.pl
+    near = {"config": {"shrink": False}, "embedding": VECTORS}
+    models = [tl.fit(model.cells.adata, name, **near) for name in ("latent_linear", "nearest")]
     return {
         "pp.annotate": _annotate,
         "pp.filter": lambda d, mod: sh.pp.filter(d, inplace=False, mod=mod),
@@ -298,6 +304,12 @@ def calls(model) -> dict:
         ),
         "tl.fit": _fit,
         "tl.predict": _predict_with(model),
+        "tl.propose": _uns(
+            lambda d, mod: tl.propose(
+                d, models, candidates=["new 1", "new 2"], embedding=VECTORS, key_added="n", mod=mod
+            ),
+            "n",
+        ),
         "tl.evaluate": _uns(
             lambda d, mod: tl.evaluate(
                 d, prediction="p", baselines=["perturbed_mean"], n_draws=1, key_added="e", mod=mod

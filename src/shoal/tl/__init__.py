@@ -10,6 +10,7 @@ from ._evaluate_images import evaluate_images
 from ._evaluate_intervals import evaluate_intervals
 from ._fit import fit
 from ._predict import predict
+from ._propose import propose
 from ._report import report
 from ._retrieve import retrieve
 
@@ -25,6 +26,7 @@ __all__ = [
     "evaluate_intervals",
     "fit",
     "predict",
+    "propose",
     "report",
     "retrieve",
 ]

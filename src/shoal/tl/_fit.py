@@ -8,6 +8,7 @@ from .._keys import SPLIT
 from .._validate import flag, get_adata
 from ..core._screen import resolve
 from ..pp._split_use import check_split
+from ._fit_several import fit_several
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 def fit(
     data: AnnData | MuData,
-    model: str | type = "auto",
+    model: str | type | Sequence[str | type | Mapping[str, Any]] = "auto",
     *,
     perturbation_key: str | None = None,
     control: str | Sequence[str] | None = None,
@@ -61,7 +62,9 @@ def fit(
         seconds and says by itself which simple models answer best, see :doc:`/user_guide/ensemble`;
         ``"flow"`` is a network. `shoal.models.available` lists the names, and
         `shoal.models.register` adds the name of a class of your own: see the guide "Add your own
-        model".
+        model". A list trains several: names, classes, or mappings with ``name``, ``label``,
+        ``options`` and ``tune``, as :func:`shoal.tl.benchmark` takes them. Each gets those of the
+        arguments that it takes, so that models which take no `embedding` may be among them.
     perturbation_key
         Column of ``obs`` with the perturbations; by default as recorded by
         :func:`shoal.pp.annotate`.
@@ -118,8 +121,9 @@ def fit(
 
     Returns
     -------
-    The trained model, with ``predict``, ``save``, ``history`` and, for a network, ``module``. With
-    `tune` it also has ``tuning``, a table with a row for each set of options:
+    The trained model; of a list, a dict from labels to trained models. A model has ``predict``,
+    ``save``, ``history`` and, for a network, ``module``. With `tune` it also has ``tuning``, a
+    table with a row for each set of options:
 
     ``error``
         Energy distance of the predicted to the real cells in the conditions that were left out,
@@ -162,6 +166,11 @@ def fit(
     >>> model.predict(["P1"], n_cells=50).shape
     (50, 500)
 
+    Several models at once:
+
+    >>> sorted(sh.tl.fit(adata, ["own_shift", "mean_shift"]))
+    ['mean_shift', 'own_shift']
+
     Of the settings of a baseline, the one is taken that predicts left out conditions best:
 
     >>> sh.pp.split(adata, by="perturbation", test=0.25, rng=0)
@@ -174,34 +183,48 @@ def fit(
     if SPLIT in adata.obs:
         screen = resolve(adata, perturbation_key, control=control, tell=False)
         check_split(adata, screen, accept=accept, call="sh.tl.fit")
-    options = {
+    screened = {
         "perturbation_key": perturbation_key,
         "control": control,
         "layer": layer,
         "use_rep": use_rep,
+    }
+    given = {
         "preset": preset,
         "embedding": embedding,
         "context_embedding": context_embedding,
-        "config": config,
         "max_steps": max_steps,
         **training,
     }
+
+    def fit_one(model: Any, *, tune: Any = None, **own: Any) -> Any:
+        options = {**screened, **own}
+        table = None
+        if tune is not None:
+            from ..evaluation._tuning import tuned
+
+            choice = tuned(adata, model, tune, options=options, inner=inner, rng=rng)
+            options, table = dict(choice.options), choice.table
+        errors = _errors(adata, model, options, rng) if calibrate else None
+        trained = fit_model(adata, model, rng=rng, **options)
+        if table is not None:
+            trained.tuning = table
+        if errors is not None:
+            trained.calibration = errors
+        return trained
+
+    if isinstance(model, (list, tuple)):
+        if config is not None or tune is not None:
+            msg = (
+                "config= and tune= are those of one model: of several, write them with the model, "
+                "as in [{'name': 'flow', 'options': {'config': {'width': 64}}}, 'mean_shift']"
+            )
+            raise ValueError(msg)
+        return fit_several(model, fit_one, given, inner=inner)
     if tune is None and inner is not None:
         msg = f"inner={inner} folds are for a choice, and there is none: pass tune= with them"
         raise ValueError(msg)
-    table = None
-    if tune is not None:
-        from ..evaluation._tuning import tuned
-
-        choice = tuned(adata, model, tune, options=options, inner=inner, rng=rng)
-        options, table = dict(choice.options), choice.table
-    errors = _errors(adata, model, options, rng) if calibrate else None
-    trained = fit_model(adata, model, rng=rng, **options)
-    if table is not None:
-        trained.tuning = table
-    if errors is not None:
-        trained.calibration = errors
-    return trained
+    return fit_one(model, tune=tune, **given, config=config)
 
 
 def _errors(

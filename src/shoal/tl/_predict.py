@@ -91,12 +91,13 @@ def predict(
 
     ``layers[key_added]``
         float32 (n_obs, n_vars): twins. Control cells keep their own values; perturbed cells without
-        a twin are NaN. CSR if twins are mostly zeros and no row is NaN. A model of a representation
-        writes ``obsm["X_" + key_added]`` instead: float32 (n_obs, n_dims), or (n_obs, C, H, W) of
-        images; CellFlux writes images in the type of those it was given. With `counts`: int32, CSR,
-        and control cells have their measured counts. Where values are whole numbers, which know no
-        NaN, perturbed cells without a twin have zeros: a notice gives their number, and
-        ``obs[key_added + "_predicted"]`` tells them apart.
+        a twin are NaN. CSR where that is smaller, as for a few twins of a screen: the row of a cell
+        without a twin then holds a single NaN. Functions that measure a layer refuse one with such
+        rows. A model of a representation writes ``obsm["X_" + key_added]`` instead: float32
+        (n_obs, n_dims), or (n_obs, C, H, W) of images; CellFlux writes images in the type of those
+        it was given. With `counts`: int32, CSR, and control cells have their measured counts. Where
+        values are whole numbers, which know no NaN, perturbed cells without a twin have zeros: a
+        notice gives their number, and ``obs[key_added + "_predicted"]`` tells them apart.
     ``obs[key_added + "_predicted"]``
         bool: which rows are twins.
     ``obs[key_added + "_source"]``
@@ -206,7 +207,8 @@ def predict(
         own = Libraries.of(cells).measured(control).counts
         values = _counts_in_place(adata.n_obs, rows, twins, control, own)
     else:
-        values = _rows_in_place(adata.n_obs, rows, twins, control, model._as_taken(cells, control))
+        own_values = model._as_taken(cells, control)
+        values = _rows_in_place(adata.n_obs, rows, twins, control, own_values, may_be_csr=in_genes)
     if cells.rows.columns is not None:
         values = values[:, np.argsort(cells.rows.columns)]
     names = np.full(adata.n_obs, "", dtype=object)
@@ -311,20 +313,39 @@ def _counts_in_place(
 
 
 def _rows_in_place(
-    n_obs: int, rows: Ints, twins: Matrix, control: Ints, own_values: Matrix
+    n_obs: int, rows: Ints, twins: Matrix, control: Ints, own_values: Matrix, *, may_be_csr: bool
 ) -> Matrix:
-    """Return a value for each cell: twins and controls in their rows.
+    """Return a value for each cell: twins and controls in their rows, and no prediction in others.
 
-    All other rows hold NaN, or 0 where values are whole numbers, as those of images may be.
+    Rows without a prediction are NaN in dense values. In CSR, which is taken where it is smaller,
+    they hold one NaN: whatever reads the row finds it. Whole numbers, as those of images may be,
+    have 0 there.
+
+    Parameters
+    ----------
+    n_obs
+        Number of cells.
+    rows, twins
+        Positions of the twins, and their values.
+    control, own_values
+        Positions of the control cells, and their values.
+    may_be_csr
+        Whether dense values may become CSR. Those of a representation stay dense.
     """
-    order = np.argsort(np.concatenate([rows, control]), kind="stable")
-    if sparse.issparse(twins) and len(order) == n_obs:
-        return sparse.vstack(
-            [twins, sparse.csr_matrix(own_values, dtype=np.float32)], format="csr"
-        )[order]
+    at = np.concatenate([rows, control])
+    empty = np.setdiff1d(np.arange(n_obs), at)
+    if may_be_csr and twins.dtype.kind == "f" and (sparse.issparse(twins) or len(empty)):
+        parts = [sparse.csr_matrix(part, dtype=np.float32) for part in (twins, own_values)]
+        stored = sum(part.nnz for part in parts) + len(empty)
+        if not len(empty) or 2 * stored < n_obs * twins.shape[1]:  # an index beside each value
+            place = (np.arange(len(empty)), np.zeros(len(empty), dtype=np.int64))
+            lacking = (np.full(len(empty), np.nan, dtype=np.float32), place)
+            parts.append(sparse.csr_matrix(lacking, shape=(len(empty), twins.shape[1])))
+            order = np.argsort(np.concatenate([at, empty]), kind="stable")
+            return sparse.vstack(parts, format="csr")[order]
     whole = twins.dtype.kind in "ui"
-    kind, empty = (twins.dtype, 0) if whole else (np.float32, np.nan)
-    values = np.full((n_obs, *twins.shape[1:]), empty, dtype=kind)
+    kind, none = (twins.dtype, 0) if whole else (np.float32, np.nan)
+    values = np.full((n_obs, *twins.shape[1:]), none, dtype=kind)
     values[rows] = densify(twins)
     values[control] = densify(own_values)
     return values

@@ -24,6 +24,7 @@ from ..space._space import fit_space, space_from_dict
 from ..start._start import Controls, starts_of
 from ._context_embedding import add_contexts, check_takes
 from ._expression import Expression
+from ._face import narrowed
 from ._given_cells import known_population
 from ._graph_term import graph_term
 from ._learning import learn_vocabulary
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     from ._sets import RequestedSets
 
 
-class PerturbationModel(Predictor, Stored, BaseModelClass):
+class PerturbationModel(Predictor, Stored, narrowed(BaseModelClass)):
     """A network that generates populations of cells; a subclass adds the network.
 
     A subclass defines ``make_network(n_dims, n_vector, n_contexts, n_batches)``, which returns an
