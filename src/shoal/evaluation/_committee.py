@@ -10,8 +10,9 @@ import numpy as np
 
 from ..core._codes import members
 from ..metrics._cells import densify
+from ..models.base._mean_responses import FEWEST, MOST, responses
 from ..models.base._requests import request_new
-from ..models.ensemble._members import FEWEST, MOST, responses, seed_of
+from ..models.ensemble._members import seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from ..core._screen import perturbed_labels, resolve
 from ..models.base._embedding import vectors_of
 from ..models.base._fitting import fit_baseline
 from ..models.baselines._deltas import measure
-from ..models.ensemble._kinds import LAST
+from ..models.ensemble._rules import LAST
 from ._candidates import IN_CONTEXT, PERTURBATION, pool_of
 from ._committee import Committee
 from ._propose import responding

@@ -10,11 +10,13 @@ from .._validate import flag, get_adata, key_in, positive, whole
 from ..core._gene_names import gene_names
 from ..core._screen import resolve
 from ..evaluation._intervals import measured_responses, read_intervals
-from ._style import ACCENT, INK, QUIET, WHEEL, axes_or_new, legend_above, shorten, tidy
+from ._canvas import Canvas
+from ._style import INK, PREDICTED, QUIET, REAL, legend_above, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from os import PathLike
 
     import pandas as pd
     from anndata import AnnData
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     from .._typing import Floats, Ints
-
-REAL = WHEEL[4]
 
 
 @fill
@@ -38,6 +38,10 @@ def intervals(
     dose: float | None = None,
     real: bool = True,
     ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
+    show: bool | None = None,
+    save: str | PathLike[str] | None = None,
     mod: str | None = None,
 ) -> Axes:
     """Show the predicted response of the genes that change most, with intervals.
@@ -66,6 +70,8 @@ def intervals(
         Whether to measure the condition and show that too.
     ax
         {ax}
+    figsize, title, show, save
+        {figure}
     mod
         {mod}
 
@@ -90,6 +96,7 @@ def intervals(
     >>> sh.tl.predict(adata, sh.tl.fit(adata, "auto"), subset="test", interval=0.9)
     >>> ax = sh.pl.intervals(adata, "P3")
     """
+    canvas = Canvas(ax, figsize, title, show, save)
     adata = get_adata(data, mod)
     whole(n_genes, name="n_genes")
     flag(real, name="real")
@@ -101,11 +108,11 @@ def intervals(
     chosen = _genes(adata, entry, response, genes, int(n_genes))
     measured = _measured(adata, entry, at) if real else None
 
-    ax = axes_or_new(ax, width=4.6, height=0.24 * len(chosen) + 1.2)
+    ax = canvas.axes(width=4.6, height=0.24 * len(chosen) + 1.2)
     y = np.arange(len(chosen))[::-1]
     ax.axvline(0, color=QUIET, linewidth=0.8, zorder=0)
-    ax.hlines(y, low[chosen], high[chosen], color=ACCENT, linewidth=2.5, alpha=0.45)
-    ax.plot(response[chosen], y, "o", color=ACCENT, markersize=4.5, label="predicted")
+    ax.hlines(y, low[chosen], high[chosen], color=PREDICTED, linewidth=2.5, alpha=0.45)
+    ax.plot(response[chosen], y, "o", color=PREDICTED, markersize=4.5, label="predicted")
     row, level = entry["table"].iloc[at], float(entry["params"]["level"])
     said = f"{level:.0%} intervals"
     if np.isfinite(float(row["probability"])):
@@ -129,7 +136,7 @@ def intervals(
     )
     legend_above(ax, ncols=3)
     tidy(ax)
-    return ax
+    return canvas.done(ax)
 
 
 def _condition(

@@ -61,8 +61,8 @@ def strata(
       a prediction that knows nothing.
 
     Under each third is its number of conditions. Thirds of one or two conditions are hollow points:
-    no line leads to them, because their mean says little. A dagger marks predictions whose embedding
-    has seen held-out cells.
+    no line leads to them, because their mean says little. A dagger marks predictions whose
+    embedding has seen held-out cells.
 
     Parameters
     ----------
