@@ -316,8 +316,7 @@ class PerturbationModel(Predictor, Stored, narrowed(BaseModelClass)):
             Factor of its term in the loss, whatever the batch, and its kind: ``"laplacian"`` or
             ``"contrastive"``, see :doc:`/user_guide/contexts`.
         checkpoint_dir
-            Folder of the checkpoints. A temporary one if ``None``, which is kept only if training
-            breaks off.
+            Folder of the checkpoints. ``None`` for a temporary one, kept if training breaks off.
         resume
             Checkpoint to go on from (``last.ckpt``), or ``True`` for the one in `checkpoint_dir`.
             With the same other arguments the result is the same as without the interruption. The
@@ -325,8 +324,8 @@ class PerturbationModel(Predictor, Stored, narrowed(BaseModelClass)):
         logger, callbacks
             Of Lightning.
         enable_progress_bar
-            ``True`` for a bar, ``False`` for nothing. ``None`` shows a bar on a terminal, and
-            elsewhere a line every few seconds with the steps that are done and the time left.
+            ``True`` for a bar, ``False`` for nothing. ``None`` for a bar on a terminal, and
+            elsewhere a line every few seconds.
         rng
             Seed or generator of batches and noise.
         **settings
