@@ -349,7 +349,7 @@ def _sentence(name: str, found: Information, n: int, alpha: float) -> str:
         else "carries no information about which responses are alike"
     )
     return (
-        f"{name!r} {says} (p = {found.pvalue:.2g}): over {n} perturbations, its leave-one-out error "
-        f"is {found.error:.2f} of that of the mean response, and {found.permuted.mean():.2f} with "
+        f"{name!r} {says} (p = {found.pvalue:.2g}): over {n} perturbations, its leave-one-out "
+        f"error is {found.error:.2f} of that of the mean response, and {found.permuted.mean():.2f} with "
         "permuted vectors"
     )
