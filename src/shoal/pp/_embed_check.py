@@ -350,6 +350,6 @@ def _sentence(name: str, found: Information, n: int, alpha: float) -> str:
     )
     return (
         f"{name!r} {says} (p = {found.pvalue:.2g}): over {n} perturbations, its leave-one-out "
-        f"error is {found.error:.2f} of that of the mean response, and {found.permuted.mean():.2f} with "
-        "permuted vectors"
+        f"error is {found.error:.2f} of that of the mean response, and "
+        f"{found.permuted.mean():.2f} with permuted vectors"
     )
