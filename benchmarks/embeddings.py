@@ -1,6 +1,6 @@
 """Do perturbations that an embedding puts side by side have alike responses? Print markdown tables for real screens.
 
-    python benchmarks/embeddings.py [--data FOLDER] [--permutations 999]
+    python benchmarks/embeddings.py [--data FOLDER] [--permutations 999] [--null 400]
 
 For every method of `sh.pp.embed`: how many perturbations have a vector, the nearest neighbours of a few, and the Spearman
 correlation, over all pairs, of the cosine between vectors with the cosine between measured shifts (log-normalised values;
@@ -9,6 +9,8 @@ the genes that the screen targets are left out). p is one-sided, from permuting 
 of that of the mean response, its mean over permuted vectors, and the permutation p. Joined sources have a kernel each.
 `effects` is fitted on a random half of the cells and compared with the shifts of the other half: what a perfect
 embedding could reach with so many cells, not a method for unseen perturbations. Screens are gene subsets.
+`--null`: how often `sh.pp.embed_check` gives p of at most .05 for vectors that say nothing: normal ones in 10 dimensions,
+and annotations of as many genes drawn from all 20,012; that many of each, with 199 permutations.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ import shoal as sh
 from shoal.core._design import make_plan
 from shoal.core._matrix import as_rows
 from shoal.core._screen import Labels, labels, resolve
+from shoal.pp._embed_annotations import _stored, from_annotations
 from shoal.pp._embed_check import _checked
 from shoal.pp._embed_expression import mean_shifts
 
@@ -131,7 +134,9 @@ def neighbours(table: pd.DataFrame, name: str, n: int = 3) -> str:
     return f"{name}: " + ", ".join(f"{k} {v:.2f}" for k, v in row.nlargest(n).items())
 
 
-def compare(title: str, adata: ad.AnnData, case: Case, data: Path, permutations: int) -> None:
+def compare(
+    title: str, adata: ad.AnnData, case: Case, data: Path, permutations: int, n_null: int
+) -> None:
     everything = np.ones(adata.n_obs, dtype=bool)
     measured = shifts(adata, everything)
     names = sorted(
@@ -165,6 +170,9 @@ def compare(title: str, adata: ad.AnnData, case: Case, data: Path, permutations:
         permutations,
     )
     del adata.obs["split"]
+    if n_null:
+        print()
+        null(measured, n_null)
 
 
 def row(
@@ -194,12 +202,29 @@ def row(
     )
 
 
+def null(measured: pd.DataFrame, n: int) -> None:
+    genes = list(_stored()[0])
+    below = {"normal vectors": 0, "annotations of other genes": 0}
+    for draws in np.random.default_rng(0).spawn(n):
+        drawn = draws.choice(genes, len(measured), replace=False)
+        tables = (
+            draws.normal(size=(len(measured), 10)),
+            from_annotations(drawn, n_comps=128).values.loc[drawn].to_numpy(),
+        )
+        for name, table in zip(below, tables, strict=True):
+            vectors = pd.DataFrame(table, index=measured.index)
+            below[name] += _checked("x", vectors, measured, "rbf", 199, 0.05, draws)["informative"]
+    for name, count in below.items():
+        print(f"null, {name}: p of at most .05 in {count} of {n} ({count / n:.3f})")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SHOAL_DATA_DIR", DATA)))
     parser.add_argument("--permutations", type=int, default=999)
+    parser.add_argument("--null", type=int, default=0)
     args = parser.parse_args()
     logging.getLogger("shoal").setLevel(logging.ERROR)
     warnings.filterwarnings(
@@ -208,7 +233,7 @@ def main() -> None:
     for title, case in CASES.items():
         path = args.data / case.file
         if path.exists():
-            compare(title, prepared(path, case), case, args.data, args.permutations)
+            compare(title, prepared(path, case), case, args.data, args.permutations, args.null)
         else:
             print(f"\n## {title}: skipped, there is no {path.name} in the data folder (--data)")
 

@@ -46,9 +46,14 @@ def test_what_says_something_and_what_does_not(rng, caplog):
     assert table["informative"].tolist() == [True, False]
     assert table.loc["told", "error"] < 0.8 < table.loc["told", "error_permuted"]
     assert table["n_dims"].tolist() == [3, 5]
-    assert "'told' says which responses are alike (p = 0.01): over 16 perturbations" in caplog.text
+    assert (
+        "'told' says which responses are alike (p = 0.01): over 16 perturbations, its"
+        in caplog.text
+    )
     assert "'noise' carries no information about which responses are alike" in caplog.text
     assert table.loc["noise", "says"] in caplog.text
+    said = {record.message: record.levelname for record in caplog.records}
+    assert [said[text] for text in table["says"]] == ["INFO", "WARNING"]
     assert adata.uns["embedding_check"]["params"]["fitted_on"] == "all"
 
 

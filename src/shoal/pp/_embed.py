@@ -293,7 +293,7 @@ def embed(
 
     row = {
         "method": method,
-        "source": describe(source),
+        "source": describe(source) or vectors.origin,
         "fitted_on": vectors.fitted_on,
         "n_fit": vectors.n_fit,
         "transductive": vectors.fitted_on == "all" or _comes_from_all(adata, source),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -117,8 +118,9 @@ def embed_check(
 
     Returns
     -------
-    Nothing. Writes ``uns[key_added]`` with ``table``, ``params``, ``schema`` and ``version``, and
-    logs a sentence for each embedding. The table has one row per embedding, with
+    Nothing. Writes ``uns[key_added]`` with ``table``, ``params``, ``schema`` and ``version``. Logs
+    a sentence for each embedding, as a warning where there is no information. The table has one row
+    per embedding, with
 
     - ``n_perturbations`` and ``n_dims`` (int64);
     - ``error`` (float64): mean squared leave-one-out error, as a share of that of the mean response
@@ -185,7 +187,8 @@ def embed_check(
             logger.info("%r is not checked: it has vectors of %d perturbations", name, few[name])
             continue
         rows[name] = _checked(name, several[name], shifts, kernel, int(n_perms), alpha, one)
-        logger.info("%s", rows[name]["says"])
+        level = logging.INFO if rows[name]["informative"] else logging.WARNING
+        logger.log(level, "%s", rows[name]["says"])
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("embedding")
     params = {
         **screen.params(),
@@ -343,10 +346,10 @@ def _sentence(name: str, found: Information, n: int, alpha: float) -> str:
     says = (
         "says which responses are alike"
         if found.pvalue <= alpha
-        else "carries no information about which responses are alike, as far as these can show"
+        else "carries no information about which responses are alike"
     )
     return (
-        f"{name!r} {says} (p = {found.pvalue:.2g}): over {n} perturbations its leave-one-out error "
-        f"is {found.error:.2f} of that of the mean response, and {found.permuted.mean():.2f} with "
-        "permuted vectors"
+        f"{name!r} {says} (p = {found.pvalue:.2g}): over {n} perturbations, its leave-one-out "
+        f"error is {found.error:.2f} of that of the mean response, and "
+        f"{found.permuted.mean():.2f} with permuted vectors"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -65,7 +66,10 @@ class Matched:
     how: Mapping[str, str] = field(default_factory=dict)
 
     def tell(self, keys: Iterable[str]) -> None:
-        """Say which of some keys have other names in the source, and by what they were found."""
+        """Say which of some keys have other names in the source, and by what they were found.
+
+        Replaced symbols are a warning, because a name may have been given to another gene since.
+        """
         by: dict[str, list[str]] = {}
         for key in dict.fromkeys(keys):
             if key in self.how:
@@ -73,7 +77,8 @@ class Matched:
                 by.setdefault(self.how[key], []).append(pair)
         if by:
             told = "; ".join(f"by {how}: {_pairs(pairs)}" for how, pairs in by.items())
-            logger.info("names that are others in the source, %s", told)
+            level = logging.WARNING if BY_FORMER in by else logging.INFO
+            logger.log(level, "names that are others in the source, %s", told)
 
 
 @dataclass(frozen=True)

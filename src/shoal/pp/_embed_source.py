@@ -42,6 +42,8 @@ class Vectors:
         Key -> canonical SMILES, of drugs.
     matched
         Which names the keys have in the source, if that was looked for.
+    origin
+        Where the vectors come from, if not from a source of the user's.
     """
 
     values: pd.DataFrame
@@ -51,6 +53,7 @@ class Vectors:
     n_fit: int = 0
     smiles: Mapping[str, str] = field(default_factory=dict)
     matched: Matched | None = None
+    origin: str = ""
 
 
 def from_table(
