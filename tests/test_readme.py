@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -97,6 +98,17 @@ def test_every_extra_is_in_the_table_and_all_brings_them_all():
     assert set(line.removeprefix("shoal[").removesuffix("]").split(",")) == users - {"all"}
     page = (ROOT / "docs" / "installation.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE)) == users
+
+
+def test_the_entry_for_the_registry_says_what_the_package_says():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    entry = yaml.safe_load((ROOT / ".github" / "ecosystem" / "meta.yaml").read_text("utf-8"))
+    assert (entry["name"], entry["version"]) == (project["name"], project["version"])
+    assert entry["license"] == project["license"]
+    assert entry["project_home"] == project["urls"]["Source"]
+    assert entry["documentation_home"] == project["urls"]["Documentation"]
+    extras = re.search(r"\[([\w,]+)\]", entry["test_command"]).group(1).split(",")
+    assert set(extras) <= set(project["optional-dependencies"])
 
 
 def test_what_the_readme_links_to_is_there():
