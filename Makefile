@@ -1,5 +1,5 @@
 # Two commands do everything on a machine with Python (3.11 or newer), make and a package index:
-#   make demo   installs the package and writes the results of a whole screen to demo/
+#   make demo   installs the package; measures, predicts, judges and reports a real screen into demo/
 #   make test   installs the test tools too and checks everything; this is what CI calls
 # While you work, `make unit` runs the quick tests alone, in a few minutes on two cores.
 
@@ -85,7 +85,7 @@ ifeq ($(strip $(PYTHON)),)
 	$(error no Python 3.11 or newer was found; name one with make PYTHON=/path/to/python3)
 endif
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(INSTALL) -c constraints.txt -e .
+	$(BIN)/python $(INSTALL) -c constraints.txt -e '.[report]'
 	touch $@
 
 $(VENV)/.tools: $(VENV)/.installed

@@ -177,6 +177,14 @@ def embed(adata):
     return found
 
 
+def embed_check(adata):
+    names = sorted(set(adata.obs["target"].astype(str)) - {"control"})
+    vectors = {name: np.cos(np.arange(3) * (i + 1)) for i, name in enumerate(names)}
+    sh.pp.embed(adata, method="table", source=vectors, key_added="v", missing="drop")
+    sh.pp.embed_check(adata, n_perms=19)
+    return result(adata, "embedding_check")
+
+
 def evaluate(adata):
     sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="made", subset="test")
     sh.tl.evaluate(
@@ -276,6 +284,7 @@ FUNCTIONS = {
         associate,
         retrieve,
         embed,
+        embed_check,
         evaluate,
         evaluate_as_cell_eval,
         benchmark,

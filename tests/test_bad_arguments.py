@@ -104,6 +104,9 @@ CALLS = {
         a, **{"perturbation_key": "perturbation", "control": "control"} | k
     ),
     "pp.embed": lambda a, **k: sh.pp.embed(a, **{"method": "effects", "n_comps": 2} | k),
+    "pp.embed_check": lambda a, **k: sh.pp.embed_check(
+        a, **{"embedding": "one_hot", "n_perms": 19} | k
+    ),
     "pp.embed_contexts": lambda a, **k: sh.pp.embed_contexts(in_lines(a), **k),
     "pp.link": lambda a, **k: sh.pp.link(a, **{"source": EDGES, "names": "g"} | k),
     "pp.filter": lambda a, **k: sh.pp.filter(a, **k),

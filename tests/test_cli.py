@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import shoal as sh
-from shoal import _demo, _report
+from shoal import _report
 from shoal.cli import app
 
 WRITTEN = {"coherence.csv", "coherence.png", "ranking.png", "null.csv", "null.png"}
@@ -261,67 +261,10 @@ def test_a_test_of_controls_that_fails_leaves_what_was_measured(counts, tmp_path
     assert names == {"coherence.csv", "coherence.png", "ranking.png", "screen.h5ad"}
 
 
-@pytest.fixture
-def small_demo(monkeypatch):
-    """Make the demo's simulated screen small."""
-    simulate = sh.ds.simulate
-
-    def small(**given):
-        return simulate(
-            **given | {"n_perturbations": 4, "n_cells": 40, "n_control": 120, "n_genes": 80}
-        )
-
-    monkeypatch.setattr(sh.ds, "simulate", small)
-    monkeypatch.setattr(_demo, "QUICK_DRAWS", 5)
-
-
-def test_demo_simulated(small_demo, tmp_path):
-    result = runner.invoke(app, ["demo", "--simulated", "--quick", "-o", str(tmp_path)])
-    assert result.exit_code == 0, result.output
-    assert {p.name for p in (tmp_path / "simulated").iterdir()} == WRITTEN | {"geometry.png"}
-    summary = pd.read_csv(tmp_path / "summary.csv", index_col="screen")
-    assert summary.loc["simulated", "perturbations"] == 4
-    table = pd.read_csv(tmp_path / "simulated" / "coherence.csv")
-    assert summary.loc["simulated", "q<0.05"] == (table["qvalue"] < 0.05).sum()
-    rho = table["coherence"].corr(table["magnitude"], method="spearman")
-    assert summary.loc["simulated", "rho(r,M)"] == pytest.approx(rho)
-    assert "simulated" in result.stdout
-    assert "the simulated screen, as asked" in result.stderr
-
-
-def test_demo_says_what_it_falls_back_to(small_demo, tmp_path, monkeypatch):
-    def offline(name):
-        msg = f"could not download {name!r}"
-        raise ConnectionError(msg)
-
-    monkeypatch.setenv("SHOAL_DATA_DIR", str(tmp_path / "empty"))
-    monkeypatch.setattr(sh.ds, "load", offline)
-    monkeypatch.setattr(_report.Options, "n_draws", 5)
-    quick = runner.invoke(app, ["demo", "--quick", "-o", str(tmp_path / "quick")])
-    assert quick.exit_code == 0, quick.output
-    assert "--quick downloads nothing" in quick.stderr
-    full = runner.invoke(app, ["demo", "-o", str(tmp_path / "full")])
-    assert full.exit_code == 0, full.output
-    assert "could not download 'papalexi_2021'. The simulated screen is used instead" in full.stderr
-    assert (tmp_path / "full" / "simulated" / "coherence.csv").exists()
-
-
-def test_demo_takes_the_real_screens_it_finds(read_real, tmp_path, monkeypatch):
-    screen = read_real("norman19_perturbench.h5ad")
-    folder = tmp_path / "data"
-    folder.mkdir()
-    screen[:, :60].copy().write_h5ad(folder / "norman19_perturbench.h5ad")
-    monkeypatch.setattr(_demo, "QUICK_DRAWS", 5)
-    monkeypatch.setenv("SHOAL_DATA_DIR", str(folder))
-    result = runner.invoke(app, ["demo", "--quick", "-o", str(tmp_path)])
-    assert result.exit_code == 0, result.output
-    assert list(pd.read_csv(tmp_path / "summary.csv")["screen"]) == ["norman_2019"]
-
-
 @pytest.mark.slow
 def test_the_installed_command_imports_lightly():
     program = (
-        "import sys, shoal.cli; heavy = {'matplotlib', 'scanpy', 'torch', 'sklearn', 'adjustText'} & set(sys.modules);"
+        "import sys, shoal.cli; heavy = {'matplotlib', 'scanpy', 'torch', 'sklearn'} & set(sys.modules);"
         "sys.exit(str(heavy) if heavy else 0)"
     )
     done = subprocess.run(

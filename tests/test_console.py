@@ -50,7 +50,7 @@ def commands(screen, out):
         "export": ([*labelled[:-2], "--vcc", str(out)], sh.io, "write_predictions"),
         "report": ([str(screen), "-o", str(out)], sh.tl, "report"),
         "benchmark": ([str(spec), "-o", str(out)], _run, "leaderboard"),
-        "demo": (["--simulated", "-o", str(out)], _demo, "run"),
+        "demo": (["--quick", "-o", str(out)], _demo, "run"),
     }
 
 

@@ -49,6 +49,15 @@ def test_long_work_says_about_fifty_lines(clock, capsys):
     assert told[0] == "training: 5 of 36,000 steps, about 10 h left"
 
 
+def test_long_work_says_once_what_makes_it_shorter(clock, capsys):
+    run(clock, 200, 1.0, hint="max_steps= takes fewer")
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "training: 5 of 200 steps, about 3 min 15 s left (max_steps= takes fewer)"
+    assert sum("max_steps" in line for line in told) == 1
+    run(clock, 100, 1.0, hint="max_steps= takes fewer")
+    assert "max_steps" not in capsys.readouterr().err
+
+
 def test_steps_of_an_earlier_run_took_no_time(clock, capsys):
     run(clock, 30, 1.0, initial=20)
     assert capsys.readouterr().err.splitlines()[0] == "training: 25 of 30 steps, about 5 s left"

@@ -22,6 +22,14 @@ def export(adata, **named):
         sh.io.write_predictions(adata, Path(folder) / "counts.h5ad", context="c1", **named)
 
 
+def check(adata, **named):
+    """Reach the check of vectors, for which the screen has too few perturbations."""
+    told = adata.copy()
+    told.uns["perturbation_embeddings"] = {"mine": pd.DataFrame([[1.0]], index=["A"])}
+    with pytest.raises(ValueError, match="0 single perturbations have both a vector in 'mine'"):
+        sh.pp.embed_check(told, **named)
+
+
 EDGES = pd.DataFrame({"source": ["y+z"], "target": ["w"]})
 CALLS = {
     "pp.embed_contexts": lambda a, **p: sh.pp.embed_contexts(a, **p),
@@ -32,6 +40,7 @@ CALLS = {
     ),
     "pp.split": lambda a, **p: sh.pp.split(a, **p, by="context", test=["c1"]),
     "pp.embed": lambda a, **p: sh.pp.embed(a, **p, method="effects"),
+    "pp.embed_check": check,
     "pp.link": lambda a, **p: sh.pp.link(a, **p, names="w", source=EDGES),
     "tl.coherence": lambda a, **p: sh.tl.coherence(a, **p, use_rep="X"),
     "tl.coherence_null": lambda a, **p: sh.tl.coherence_null(a, **p, n_cells=[20], n_draws=5),

@@ -1,4 +1,4 @@
-"""The demonstration: whole screens from file to summary, on the best data at hand."""
+"""The demonstration: the whole way of the screen that is shipped, from file to verdict."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ._report import Options, analyse, complain, summary, write, write_geometry
+from . import _journey
+from ._report import Options, analyse, complain, summary, write
 from ._staging import staged
 
 if TYPE_CHECKING:
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
 
     Say = Callable[[str], None]
 
-QUICK_DRAWS = 60
-PUBLIC = "papalexi_2021"
+SHIPPED = "renge_small"
+TITLE = "Knock-outs in human iPS cells on four days (a part of Ishikawa et al. 2023)"
+FEW_DRAWS = 60  # sets of controls against controls, where time is short
+MEASURED = "measured"  # folder of the other screens
+PAGE = "report.html"
 LOG = {"normalize": "log1p"}  # all are raw counts
 
 
@@ -53,7 +57,7 @@ class DataSet:
     drop: tuple[str, ...] = ()
 
 
-SOURCES = (  # the smallest first: it is what --quick takes
+SOURCES = (
     DataSet("norman_2019", "norman19_perturbench.h5ad"),
     DataSet("renge_2023", "renge23_hipsc_ko.h5ad", context_key="day"),
     DataSet(
@@ -74,49 +78,53 @@ SOURCES = (  # the smallest first: it is what --quick takes
 )
 
 
-def run(out: Path, *, quick: bool, simulated: bool, say: Say) -> str:
-    """Analyse every screen, write tables and pictures to `out`, and return the summary as text."""
-    rows = {}
-    for name, adata, options in _screens(quick=quick, simulated=simulated, say=say):
-        say(f"{name}: {adata.n_obs:,} cells x {adata.n_vars:,} genes")
-        with staged(out / name) as folder:
-            failed = analyse(adata, options, lambda text, name=name: say(f"{name}: {text}"))
-            failed |= write(adata, folder)
-            write_geometry(adata, folder)
-        complain(failed, out / name)
-        rows[name] = summary(adata)
+def run(out: Path, *, quick: bool, say: Say) -> str:
+    """Measure, predict, judge and report the shipped screen, and return the verdict as text.
+
+    Screens of the folder that ``SHOAL_DATA_DIR`` names are measured too. Nothing is downloaded.
+
+    Parameters
+    ----------
+    out
+        Folder to write into. What an earlier demonstration left there is replaced.
+    quick
+        Whether to take the shipped screen alone, with fewer draws.
+    say
+        Takes a line about every stage.
+    """
+    from . import ds
+
+    adata = ds.load(SHIPPED)
+    say(f"{TITLE}: {adata.n_obs:,} cells x {adata.n_vars:,} genes")
+    draws = FEW_DRAWS if quick else Options.n_draws
+    journey = _journey.run(
+        adata, out, measure=Options(n_draws=draws), title=TITLE, overwrite=True, say=say
+    )
+    rows = {SHIPPED: summary(adata)}
+    for name, screen, options in () if quick else _others(say):
+        say(f"{name}: {screen.n_obs:,} cells x {screen.n_vars:,} genes, measured only")
+        with staged(out / MEASURED / name) as folder:
+            failed = analyse(screen, options, lambda text, name=name: say(f"{name}: {text}"))
+            failed |= write(screen, folder)
+        complain(failed, out / MEASURED / name)
+        rows[name] = summary(screen)
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("screen")
     with staged(out) as folder:
         table.to_csv(folder / "summary.csv")
-    say(f"tables and pictures are in {out}")
-    return table.to_string(float_format=lambda v: f"{v:.3f}")
+    pictures = [path.name for path in journey.files if path.suffix == ".png"]
+    where = f"The whole story: {out / PAGE}. Pictures in {out}: {', '.join(pictures)}."
+    return "\n".join(["", journey.verdict, *journey.lines, "", where])
 
 
-def _screens(*, quick: bool, simulated: bool, say: Say) -> Iterator[tuple[str, AnnData, Options]]:
-    """Yield annotated screens: real files, or one that is downloaded, or a simulated one."""
-    n_draws = QUICK_DRAWS if quick else Options.n_draws
-    if simulated:
-        say("the simulated screen, as asked")
-        yield _simulated(n_draws)
-        return
+def _others(say: Say) -> Iterator[tuple[str, AnnData, Options]]:
+    """Yield the larger screens that are at hand, annotated, and how to measure them."""
     folder = Path(os.environ.get("SHOAL_DATA_DIR", "../shared/data"))
-    present = [s for s in SOURCES if (folder / s.file).is_file()]
+    present = [data for data in SOURCES if (folder / data.file).is_file()]
     if present:
-        names = ", ".join(data.name for data in present)
-        say(f"real screens found in {folder}: {names}{' (--quick takes one)' if quick else ''}")
-        for data in present[:1] if quick else present:
-            yield (
-                data.name,
-                _read(data, folder),
-                Options(LOG, {"depth_key": data.depth_key}, n_draws=n_draws),
-            )
-        return
-    say(f"no real screens in {folder} (set SHOAL_DATA_DIR to a folder that has them)")
-    if quick:
-        say("the simulated screen instead, since --quick downloads nothing")
-        yield _simulated(n_draws)
-        return
-    yield _downloaded(n_draws, say) or _simulated(n_draws)
+        say(f"also measured, from {folder}: {', '.join(data.name for data in present)}")
+    for data in present:
+        options = Options(LOG, {"depth_key": data.depth_key}, n_draws=FEW_DRAWS)
+        yield data.name, _read(data, folder), options
 
 
 def _read(data: DataSet, folder: Path) -> AnnData:
@@ -139,27 +147,3 @@ def _read(data: DataSet, folder: Path) -> AnnData:
     }
     pp.annotate(adata, column, control=data.control or str(info["control_label"]), **keys)
     return adata
-
-
-def _downloaded(n_draws: int, say: Say) -> tuple[str, AnnData, Options] | None:
-    """Return a public screen, or say why there is none."""
-    from . import ds
-
-    say(f"looking for {PUBLIC} in the cache, else downloading it once (590 MB)")
-    try:
-        adata = ds.load(PUBLIC)
-    except ConnectionError as err:
-        say(f"{err}. The simulated screen is used instead")
-        return None
-    return PUBLIC, adata, Options(LOG, n_draws=n_draws)
-
-
-def _simulated(n_draws: int) -> tuple[str, AnnData, Options]:
-    """Return a simulated screen with all kinds of response, unequal batches and guides."""
-    from . import ds
-
-    return (
-        "simulated",
-        ds.simulate(n_perturbations=20, n_cells=200, n_control=1000, effect_size=5, rng=0),
-        Options(LOG, n_draws=n_draws),
-    )

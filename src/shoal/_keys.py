@@ -11,6 +11,7 @@ LEADERBOARD = "leaderboard"  # uns: written by tl.benchmark
 SPLIT = "split"  # obs: train / val / test
 EMBEDDINGS = "perturbation_embeddings"  # uns: name -> table of vectors, written by pp.embed
 EMBEDDINGS_INFO = "perturbation_embeddings_info"  # uns: what each of them was made from
+EMBEDDING_CHECK = "embedding_check"  # uns: do vectors say what is alike, by pp.embed_check
 CONTEXT_EMBEDDINGS = (
     "context_embeddings"  # uns: name -> table of vectors, written by pp.embed_contexts
 )

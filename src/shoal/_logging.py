@@ -30,13 +30,18 @@ class Lines:
         What a step is, in the plural, such as ``"steps"``.
     initial
         Steps that were done before.
+    hint
+        What makes the work shorter. It is said once, where `LONG` or more is left.
     """
 
     EVERY = 5.0
     SHARE = 0.02  # of the time that all takes, between two lines
+    LONG = 120.0  # seconds
 
-    def __init__(self, total: float, *, desc: str, unit: str = "", initial: float = 0) -> None:
-        self.total, self.desc, self.unit = total, desc, unit
+    def __init__(
+        self, total: float, *, desc: str, unit: str = "", initial: float = 0, hint: str = ""
+    ) -> None:
+        self.total, self.desc, self.unit, self.hint = total, desc, unit, hint
         self.n = self._initial = initial
         self._beside: Mapping[str, str] = {}
         self._start = perf_counter()
@@ -50,8 +55,12 @@ class Lines:
         if now < self._next or self.n == self.total:
             return
         each = (now - self._start) / max(self.n - self._initial, 1e-9)
-        of = f" of {self.total:,.0f}" if self.total else ""
-        left = f", about {duration(each * (self.total - self.n))} left" if self.total else ""
+        of, left = "", ""
+        if self.total:
+            seconds = each * (self.total - self.n)
+            of, left = f" of {self.total:,.0f}", f", about {duration(seconds)} left"
+            if self.hint and seconds >= self.LONG:
+                left, self.hint = f"{left} ({self.hint})", ""
         self._write(f"{self.n:,.0f}{of} {self.unit}".rstrip() + left)
         self._next = now + max(self.EVERY, self.SHARE * each * (self.total - self._initial))
         self._wrote = True
@@ -90,6 +99,7 @@ def bar(
     desc: str,
     unit: str = "",
     initial: float = 0,
+    hint: str = "",
     show: bool | None = None,
     **how: Any,
 ) -> Any:
@@ -97,8 +107,8 @@ def bar(
 
     Parameters
     ----------
-    total, desc, unit, initial
-        As of `Lines`.
+    total, desc, unit, initial, hint
+        As of `Lines`; bars show no hint.
     show
         ``True`` for a bar, ``False`` for nothing. ``None`` is as `settings.progress` says, and if
         that is ``None``, a bar on a terminal and lines elsewhere.
@@ -113,7 +123,7 @@ def bar(
 
         named = {"unit": f" {unit}"} if unit else {}
         return tqdm(total=total, desc=desc, initial=initial, **named, **how)
-    return Lines(total, desc=desc, unit=unit, initial=initial)
+    return Lines(total, desc=desc, unit=unit, initial=initial, hint=hint)
 
 
 def progress(items: Iterable[T], *, total: int | None = None, desc: str = "") -> Iterable[T]:

@@ -282,19 +282,6 @@ def complain(failed: Failures, out: Path) -> None:
         raise IncompleteError(msg) from next(iter(failed.values()))
 
 
-def write_geometry(adata: AnnData, folder: Path) -> None:
-    """Write a picture of the perturbation that is least coherent for its magnitude.
-
-    Where none is significantly incoherent, it is the most coherent one.
-    """
-    from . import pl
-
-    table = adata.uns[COHERENCE]["table"]
-    odd = table[(table["residual_qvalue"] < 0.05) & (table["residual"] < 0)]
-    name = odd["residual_z"].idxmin() if len(odd) else table["coherence"].idxmax()
-    save(pl.geometry(adata, name).figure, folder / "geometry.png")
-
-
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as a picture, and close it."""
     from matplotlib import pyplot as plt

@@ -21,15 +21,15 @@ class IncompleteError(OSError):
     """Some files could not be written, and others were."""
 
 
-def file_at(out: object, *, example: str) -> Path:
+def file_at(out: object, *, example: str, name: str = "out") -> Path:
     """Return the path of a file that is to be written.
 
     Parameters
     ----------
     out
         The path, as a user gave it.
-    example
-        Name of such a file, for messages.
+    example, name
+        Name of such a file, and of the argument, for messages.
 
     Raises
     ------
@@ -41,11 +41,11 @@ def file_at(out: object, *, example: str) -> Path:
         If it is a folder itself.
     """
     if not isinstance(out, (str, os.PathLike)) or not str(out):
-        msg = f"out must be the path of a file, such as {example!r}, not {out!r}"
+        msg = f"{name} must be the path of a file, such as {example!r}, not {out!r}"
         raise TypeError(msg)
     path = Path(out)
     if not path.parent.is_dir():
-        msg = f"no such folder: {path.parent}; make it first, or choose another out="
+        msg = f"no such folder: {path.parent}; make it first, or choose another {name}="
         raise FileNotFoundError(msg)
     if path.is_dir():
         msg = f"{str(path)!r} is a folder; name a file, such as {str(path / example)!r}"

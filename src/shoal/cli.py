@@ -359,10 +359,9 @@ def benchmark(
 def demo(
     *,
     out: Out = Path("demo"),
-    quick: Annotated[bool, Option("--quick", help="One small screen; no download.")] = False,
-    simulated: Annotated[bool, Option("--simulated", help="A simulated screen.")] = False,
+    quick: Annotated[bool, Option("--quick", help="The shipped screen alone, faster.")] = False,
 ) -> Outcome:
-    """Run the whole analysis on real screens, or a simulated one, and print what it finds."""
+    """Measure, predict, judge and report a real screen that comes with shoal; needs no network."""
     from ._demo import run
 
-    return Outcome(run(out, quick=quick, simulated=simulated, say=say))
+    return Outcome(run(out, quick=quick, say=say))

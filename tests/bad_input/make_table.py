@@ -198,6 +198,15 @@ def _embed(method: str):
     return run
 
 
+VECTORS = {f"P{i:02d}": [np.cos(i), np.sin(3 * i)] for i in range(1, 13)}
+
+
+def _embed_check(data, mod):
+    sh.pp.embed(data, method="table", source=VECTORS, key_added="v", missing="drop", mod=mod)
+    sh.pp.embed_check(data, embedding="v", n_perms=19, key_added="e", mod=mod)
+    return _inner(data).uns["e"]["table"]
+
+
 def _embed_contexts(data, mod):
     sh.pp.embed_contexts(data, key_added="e", mod=mod)
     return _inner(data).uns["context_embeddings"]["e"]
@@ -266,6 +275,7 @@ def calls(model) -> dict:
         "pp.embed(method='coexpression')": _embed("coexpression"),
         "pp.embed(method='effects')": _embed("effects"),
         "pp.embed(method='mds')": _embed("mds"),
+        "pp.embed_check": _embed_check,
         "pp.embed_contexts": _embed_contexts,
         "tl.coherence(use_rep='X')": _uns(
             lambda d, mod: tl.coherence(d, use_rep="X", key_added="c", mod=mod), "c"
@@ -344,6 +354,7 @@ MEASURE = (
 )
 MEANT: dict[tuple[str, str], str] = {
     **{(call, what): ON_SCALE for call in MEASURE for what in ("log2", "z-scored")},
+    ("pp.embed_check", "z-scored"): ON_SCALE,
     ("tl.associate", "z-scored"): ON_SCALE,
     ("tl.retrieve(use_rep='X')", "z-scored"): ON_SCALE,
     ("pp.prepare", "all control"): CONTROLS,

@@ -10,13 +10,14 @@ import pytest
 pytest.importorskip("plotly", reason="plotly, of the extra report, is not installed")
 
 from shoal._responses import responses
-from shoal.report import _plots
+from shoal.report import _charts, _plots
 
 
 @pytest.fixture
 def drawn(monkeypatch):
     """Keep the figures instead of their HTML."""
-    monkeypatch.setattr(_plots, "_html", lambda figure, name: figure)
+    for module in (_plots, _charts):
+        monkeypatch.setattr(module, "as_html", lambda figure, name: figure)
 
 
 def test_every_perturbation_is_a_point_at_its_numbers(measured, drawn):
@@ -88,7 +89,7 @@ def test_the_curve_is_that_of_a_translation(measured, drawn):
 
 
 def test_skills_are_drawn_with_their_intervals(judged, drawn):
-    figure = _plots.skills(judged.uns["evaluation"])
+    figure = _charts.skills(judged.uns["evaluation"])
     summary = judged.uns["evaluation"]["summary"]
     at = {y: (x, x - lo, x + hi) for t in figure.data for x, y, lo, hi in
           zip(t.x, t.y, t.error_x.arrayminus, t.error_x.array, strict=True)}  # fmt: skip
@@ -104,9 +105,45 @@ def test_skills_are_drawn_with_their_intervals(judged, drawn):
     assert (
         trace.marker.symbol[spot] == "triangle-left"
     )  # at the edge, and the hover text tells its value
-    assert trace.customdata[spot][0] == "-4.00"
+    assert trace.customdata[spot][1] == "-4.00"
     grey = next(t for t in figure.data if "not" in t.name)
     assert set(grey.y) == set(summary.index[~summary["discriminates"]])
+
+
+def test_scores_are_in_order_and_the_prediction_has_its_name(judged, drawn):
+    board = judged.uns["evaluation"]["contenders"].copy()
+    board["score"] = np.linspace(-3, 1, len(board))
+    board["same_as"] = ["", "twin", *[""] * (len(board) - 2)]
+    figure = _charts.scores(board, name="scores", called="flow <b>")
+    rows = list(figure.layout.yaxis.categoryarray)
+    assert rows == [
+        "flow &lt;b&gt; (prediction)" if name == "prediction" else name
+        for name in board.index[::-1]
+    ]
+    kinds = {trace.name: set(trace.y) for trace in figure.data}
+    assert kinds["prediction"] == {"flow &lt;b&gt; (prediction)"}
+    assert kinds["control"] == {"positive control", "negative control", "control copy"}
+    assert set().union(*kinds.values()) == set(rows)
+    told = [row[0] for trace in figure.data for row in trace.customdata]
+    assert any(text.endswith("(= twin)") for text in told)
+
+
+def test_a_chance_is_never_0(measured, drawn):
+    result = copy.deepcopy(measured.uns["coherence"])
+    result["table"]["qvalue"] = np.where(np.arange(40) % 2, 0.0, 0.0312)
+    figure = _plots.plane(result)
+    told = {row[4] for t in figure.data if t.customdata is not None for row in t.customdata}
+    assert told == {"< 0.001", "= 0.031"}
+
+
+def test_strong_responses_are_named_first(measured, drawn):
+    figure = _plots.plane(measured.uns["coherence"])
+    table = measured.uns["coherence"]["table"]
+    rank = {row[0]: row[7] for t in figure.data if t.customdata is not None for row in t.customdata}
+    assert sorted(rank.values()) == list(range(40))
+    hit = responses(table, measured.uns["coherence"]["params"], 0.05).all
+    order = [*table[hit].sort_values("magnitude", ascending=False).index]
+    assert sorted(rank, key=rank.get)[: len(order)] == order
 
 
 def test_nothing_offers_to_upload_a_figure(measured):

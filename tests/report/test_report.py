@@ -10,10 +10,15 @@ import anndata as ad
 import mudata as md
 import numpy as np
 import pytest
+from markupsafe import escape
 from typer.testing import CliRunner
 
+import shoal as sh
+from shoal._verdict import verdict
 from shoal.cli import app
+from shoal.report._ranked import ranked
 from shoal.tl._report import report
+from shoal.tl._report_cells import cell_content
 
 from .conftest import VERDICT, big
 
@@ -22,7 +27,9 @@ for library in ("plotly", "itables", "jinja2"):
 
 
 def sections(path):
-    return re.findall(r'<section id="(\w+)">', path.read_text(encoding="utf-8"))
+    found = re.findall(r'<section id="(\w+)">', path.read_text(encoding="utf-8"))
+    assert (found[0], found[-1]) == ("verdict", "details")
+    return found[1:-1]
 
 
 def data(path):
@@ -35,7 +42,7 @@ def data(path):
 def test_all_sections(judged, tmp_path):
     before = set(judged.uns), set(judged.obs)
     path = report(judged, out=tmp_path / "r.html")
-    assert sections(path) == ["coherence", "evaluation", "leaderboard", "conditions"]
+    assert sections(path) == ["coherence", "leaderboard", "conditions", "evaluation"]
     assert (set(judged.uns), set(judged.obs)) == before
     assert [p.name for p in tmp_path.iterdir()] == ["r.html"]
     assert path.stat().st_size < 7e6
@@ -47,11 +54,13 @@ def test_all_sections(judged, tmp_path):
         "<dt>suite</dt>",
     ):
         assert fact in text
-    n_hits = (judged.uns["coherence"]["table"]["qvalue"] < 0.05).sum()
-    assert f"<dt>with a response (q &lt; 0.05)</dt><dd>{n_hits}</dd>" in text
-    assert "<b>−0.27 (−0.40 to −0.10)</b> score over the 29 of 33 metrics" in text
-    assert "0: as good as mean shift, the baseline that was fixed beforehand" in text
-    assert f'<p class="verdict">{VERDICT}.</p>' in text
+    found = verdict(judged)
+    assert f'<p class="headline">{escape(found.headline)}</p>' in text
+    for line in found.lines:
+        assert f"<li>{escape(line)}</li>" in text
+    assert VERDICT[1:] in text
+    assert "29 of 33 metrics discriminate" in text
+    assert "as good\nas mean shift, which was fixed beforehand" in text
 
 
 def test_where_nothing_responds_it_says_so(judged, tmp_path):
@@ -59,9 +68,8 @@ def test_where_nothing_responds_it_says_so(judged, tmp_path):
     said = "nothing to predict here: unchanged controls are the right answer; <flow> is no worse"
     adata.uns["evaluation"]["params"] |= {"responds": False, "verdict": said}
     text = report(adata, out=tmp_path / "r.html").read_text(encoding="utf-8")
-    assert '<p class="score"><b>Nothing to predict here</b></p>' in text
-    assert said.replace("<flow>", "&lt;flow&gt;") in text
-    assert "score over the" not in text
+    assert said[1:].replace("<flow>", "&lt;flow&gt;").replace("'", "&#39;") in text
+    assert "Nothing to predict here: unchanged controls are the right answer" in text
 
 
 def test_missing_parts_are_left_out(measured, judged, tmp_path):
@@ -69,7 +77,7 @@ def test_missing_parts_are_left_out(measured, judged, tmp_path):
     only = judged.copy()
     del only.uns["coherence"], only.uns["leaderboard"], only.uns["shoal"]
     path = report(only, out=tmp_path / "e.html", title="A & <B>")
-    assert sections(path) == ["evaluation", "conditions"]
+    assert sections(path) == ["leaderboard", "conditions", "evaluation"]
     assert set(data(path)["panel"]) == {"evaluation"}
     assert "<title>A &amp; &lt;B&gt;</title>" in path.read_text(encoding="utf-8")
 
@@ -169,7 +177,7 @@ def test_command(judged, tmp_path):
         app, ["report", str(tmp_path / "j.h5ad"), "-o", str(tmp_path / "r.html"), "--title", "Mine"]
     )
     assert done.exit_code == 0, done.output
-    assert sections(tmp_path / "r.html") == ["coherence", "evaluation", "leaderboard", "conditions"]
+    assert sections(tmp_path / "r.html") == ["coherence", "leaderboard", "conditions", "evaluation"]
     assert re.search(r"done: .*r\.html \([\d.]+ MB\)", done.stderr)
     wrong = runner.invoke(
         app, ["report", str(tmp_path / "j.h5ad"), "-o", str(tmp_path / "no" / "r.html")]
@@ -200,6 +208,33 @@ def test_a_score_without_held_out_conditions_says_so(judged, tmp_path):
     judged.uns["evaluation"]["params"]["caution"] = said
     judged.uns["leaderboard"]["params"]["caution"] = "accepted leaks: same_condition"
     text = report(judged, out=tmp_path / "r.html").read_text(encoding="utf-8")
-    assert f"<b>Beware:</b> {said}." in text
-    assert f"<dt>beware of the evaluation</dt><dd>{said}</dd>" in text
-    assert "<dt>beware of the leaderboard</dt><dd>accepted leaks: same_condition</dd>" in text
+    assert f"<li>Beware: {said}.</li>" in text
+    assert "<b>Beware:</b> accepted leaks: same_condition." in text
+
+
+@pytest.mark.slow
+def test_the_best_and_the_worst_condition_are_drawn_with_their_cells(tmp_path):
+    adata = sh.ds.simulate(n_perturbations=12, n_cells=60, n_genes=80, effect_size=6.0, rng=0)
+    sh.pp.annotate(adata, "perturbation", control="control")
+    sh.pp.split(adata, by="perturbation", test=0.5, rng=0)
+    sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_comps=10)
+    sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="own", subset="test")
+    sh.tl.evaluate(adata, prediction="own", metrics=["energy"], baselines=None, n_draws=2)
+    cells, why = cell_content(adata, adata.uns["evaluation"])
+    assert why == ""
+    table = ranked(adata.uns["evaluation"])
+    assert [one.title for one in cells] == [
+        f"best predicted: {table.index[0]}", f"worst predicted: {table.index[-1]}"
+    ]  # fmt: skip
+    for one in cells:
+        own = (adata.obs["perturbation"] == one.perturbation).to_numpy()
+        scores = adata.obsm["X_pca"]
+        shift = scores[own].mean(axis=0) - scores[adata.obs["perturbation"] == "control"].mean(
+            axis=0
+        )
+        np.testing.assert_allclose(one.shifts[0], [np.linalg.norm(shift), 0], atol=1e-4)
+    text = report(adata, out=tmp_path / "r.html").read_text(encoding="utf-8")
+    assert text.count('id="cells-') == 2
+    del adata.layers["own"]
+    text = report(adata, out=tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "Predicted cells are not drawn: &#39;own&#39; is not in adata.layers" in text

@@ -62,7 +62,10 @@ def test_metrics_that_do_not_discriminate_are_grey(judged):
     assert set(made) == {"metrics", "contenders", "conditions", "strata", "missing"}
     scores = ["score", "score_low", "score_high", "achieved", "harm", "score_best"]
     assert [row[0] for row in made["contenders"]["rows"]] == [*scores, *metrics(result)]
-    assert made["missing"]["rows"] == [["prediction", "pearson_delta_perturbed", "no variance", 1]]
+    condition = result["conditions"].index[0]
+    assert made["missing"]["rows"] == [
+        ["prediction", "pearson_delta_perturbed", condition, "no variance"]
+    ]
 
 
 def test_the_strata_are_spread_over_columns(judged):

@@ -110,7 +110,7 @@ def test_the_sentence_of_evaluate_stands_once_and_unchanged():
 def test_conditions_are_counted_and_those_further_than_controls_are_named():
     text = str(said(evaluation=judged(0.1, 0.5)))
     assert "than the baseline mean_shift in 2 of 3 conditions that respond" in text
-    assert "Further from them than unchanged controls: C." in text
+    assert "Further from the real cells than unchanged controls: C." in text
 
 
 def test_silent_conditions_are_neither_won_nor_lost():

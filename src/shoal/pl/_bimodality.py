@@ -9,11 +9,13 @@ import numpy as np
 from .._validate import get_adata
 from ..core._predicted_cells import on_one_scale, read_prediction
 from ..metrics._cells import densify
-from ._panels import grid
-from ._style import ACCENT, INK, QUIET, shorten, tidy
+from ._canvas import Canvas
+from ._style import INK, PREDICTED, QUIET, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     import pandas as pd
     from anndata import AnnData
     from mudata import MuData
@@ -35,6 +37,10 @@ def bimodality(
     mask: pd.DataFrame | None = None,
     layer: str | None = None,
     context: str | None = None,
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
+    show: bool | None = None,
+    save: str | PathLike[str] | None = None,
     mod: str | None = None,
 ) -> NDArray[Any]:
     """Show in how many predicted cells genes are on, and how high they are where they are.
@@ -66,6 +72,8 @@ def bimodality(
         Layer of the real values. ``None`` for ``X``.
     context
         {context}
+    figsize, title, show, save
+        {figure}
     mod
         {mod}
 
@@ -87,6 +95,7 @@ def bimodality(
     >>> sh.tl.predict(adata, model, key_added="mean_shift")
     >>> axes = sh.pl.bimodality(adata, "P1", prediction="mean_shift")
     """
+    canvas = Canvas(None, figsize, title, show, save)
     adata = get_adata(data, mod)
     shown = read_prediction(adata, prediction, layer=layer, context=context)
     if not shown.in_genes:
@@ -99,7 +108,7 @@ def bimodality(
     chance = None if mask is None else _row(mask, name, context, adata.var_names)
     control, real, made = _values(shown, rows)
     on_one_scale(made, real, control, prediction)
-    axes = grid(2 if chance is None else 3, columns=3, width=2.6, height=2.5, margin=0.8)
+    axes = canvas.grid(2 if chance is None else 3, columns=3, width=2.6, height=2.5, margin=0.8)
     shares = [(cells > 0).mean(axis=0) for cells in (control, real, made)]
     _compared(axes[0], *shares)
     axes[0].set(xlabel="on, real cells", ylabel=f"on, {shorten(prediction)}")
@@ -109,7 +118,7 @@ def bimodality(
     if chance is not None:
         _calibrated(axes[2], chance, shares[1])
     axes[0].figure.suptitle(shorten(name), x=0.01, ha="left", fontsize="medium", color=INK)
-    return axes
+    return canvas.done(axes)
 
 
 def _values(shown: Prediction, rows: Ints) -> tuple[Floats, Floats, Floats]:
@@ -140,20 +149,20 @@ def _where_on(cells: Floats) -> Floats:
 
 def _compared(ax: Any, control: Floats, real: Floats, made: Floats) -> None:
     ax.scatter(real, control, s=5, color=QUIET, linewidths=0, label="control")
-    ax.scatter(real, made, s=5, color=ACCENT, linewidths=0, label="predicted")
+    ax.scatter(real, made, s=5, color=PREDICTED, linewidths=0, label="predicted")
     ax.axline((0, 0), slope=1, color=INK, linewidth=0.8, linestyle=":")
     known = np.isfinite(real) & np.isfinite(made) & np.isfinite(control)
     errors = [np.sqrt(np.mean((x[known] - real[known]) ** 2)) for x in (made, control)]
-    ax.set_title(f"{errors[0]:.3f}, controls {errors[1]:.3f}", loc="left", fontsize="small")
+    ax.set_title(f"RMS {errors[0]:.3f}, controls {errors[1]:.3f}", loc="left", fontsize="small")
     tidy(ax)
 
 
 def _calibrated(ax: Any, chance: Floats, real: Floats) -> None:
     parts = np.array_split(np.argsort(chance, kind="stable"), min(BINS, len(chance)))
     said, seen = (np.array([values[own].mean() for own in parts]) for values in (chance, real))
-    ax.plot(said, seen, "o", markersize=4, color=ACCENT)
+    ax.plot(said, seen, "o", markersize=4, color=PREDICTED)
     ax.axline((0, 0), slope=1, color=INK, linewidth=0.8, linestyle=":")
     error = np.sqrt(np.mean((chance - real) ** 2))
-    ax.set_title(f"{error:.3f}", loc="left", fontsize="small")
+    ax.set_title(f"RMS {error:.3f}", loc="left", fontsize="small")
     ax.set(xlabel="probability of the mask", ylabel="on, real cells")
     tidy(ax)

@@ -9,12 +9,14 @@ import pandas as pd
 
 from .._validate import key_in
 from ..metrics._calibration import LEAST_DRF
+from ._canvas import Canvas
 from ._evaluation import chosen, fit, read_evaluation
-from ._style import FAINT, INK, MARKERS, QUIET, WHEEL, axes_or_new, name_points, tidy
+from ._style import FAINT, INK, MARKERS, QUIET, WHEEL, name_points, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     from anndata import AnnData
     from matplotlib.axes import Axes
@@ -31,6 +33,10 @@ def calibration(
     label: Sequence[str] | None = None,
     key: str | None = None,
     ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
+    show: bool | None = None,
+    save: str | PathLike[str] | None = None,
     mod: str | None = None,
 ) -> Axes:
     """Show which metrics can tell a good prediction from one that knows nothing.
@@ -50,7 +56,7 @@ def calibration(
     data
         {evaluated}
     metrics
-        Metrics to show. ``None`` shows all.
+        Metrics to show. ``None`` shows all that have a value.
     label
         Metrics to name. ``()`` names none. ``None`` names those that do not discriminate and, in
         each family, those with the largest and the smallest DRF.
@@ -58,6 +64,8 @@ def calibration(
         {evaluation_key}
     ax
         {ax}
+    figsize, title, show, save
+        {figure}
     mod
         {mod}
 
@@ -75,13 +83,14 @@ def calibration(
     {evaluated_example}
     >>> ax = sh.pl.calibration(adata)
     """
+    canvas = Canvas(ax, figsize, title, show, save)
     result = read_evaluation(data, key, mod)
     summary = chosen(result, metrics)
     for name in label or ():
         key_in(name, summary.index, where="the metrics that are shown")
     summary = summary[np.isfinite(summary[["drf", "bds"]].astype(float)).all(axis=1)]
 
-    ax = axes_or_new(ax, width=7.8, height=5.2)
+    ax = canvas.axes(width=7.8, height=5.2)
     x, y = summary["drf"].to_numpy(float), summary["bds"].to_numpy(float)
     ax.set_xlim(min(x.min(initial=0.0), 0.0) - 0.06, max(x.max(initial=0.0), 0.2) + 0.1)
     bottom = min(y.min(initial=0.4) - 0.06, 0.4)
@@ -145,7 +154,7 @@ def calibration(
         _telling(summary) if label is None else summary.index.intersection(pd.Index(label))
     )
     name_points(ax, summary.index[at].tolist(), x[at], y[at], avoid=(x, y))
-    return ax
+    return canvas.done(ax)
 
 
 def _telling(summary: pd.DataFrame) -> pd.Index:

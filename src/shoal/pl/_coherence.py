@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from .._keys import COHERENCE
 from .._responses import responses
 from .._validate import between, flag, get_adata, key_in, listed, whole
 from ..core._results import read_result
+from ._canvas import Canvas
 from ._style import (
     ACCENT,
     CAUSE,
@@ -20,7 +22,6 @@ from ._style import (
     QUIET,
     SPANNING,
     WHEEL,
-    axes_or_new,
     name_points,
     plain,
     point_size,
@@ -30,6 +31,7 @@ from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     from anndata import AnnData
     from matplotlib.axes import Axes
@@ -43,7 +45,7 @@ TITLES = {
     "magnitude_plugin": "magnitude (plug-in)",
     "n_cells": "cells",
 }
-EXTREMES = ("discordant", "concordant")
+MOST_NAMED = 60  # perturbations that are all named, as far as there is room
 
 
 @fill
@@ -53,12 +55,16 @@ def coherence(
     key: str | None = None,
     x: str = "magnitude",
     color: str | None = None,
-    label: str | Sequence[str] = EXTREMES,
+    label: str | Sequence[str] | None = None,
     n_labels: int = 8,
     intervals: bool = True,
     noise_curve: bool = True,
     alpha: float = 0.05,
     ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
+    show: bool | None = None,
+    save: str | PathLike[str] | None = None,
     mod: str | None = None,
 ) -> Axes:
     r"""Show how coherent the response to each perturbation is, against how large it is.
@@ -70,7 +76,7 @@ def coherence(
 
     A response clearly below the curve has more spread than that: only a part of the cells responds,
     or the cells respond in several ways. The perturbations farthest from the curve, by
-    ``residual_z``, are named.
+    ``residual_z``, are named first, then the strongest, as far as there is room.
 
     Parameters
     ----------
@@ -88,10 +94,13 @@ def coherence(
         own. So is, in pale blue, what is significant although its interval includes 0.
     label
         Perturbations to name: ``"discordant"`` (less coherent than a shift of all cells),
-        ``"concordant"`` (more coherent), both words, or names. ``()`` names none.
+        ``"concordant"`` (more coherent), ``"strong"`` (with the largest values of `x`, those that
+        respond first), several of these words, or names. A name that was asked for is always
+        written, all others where there is room. ``()`` names none. ``None`` is all three words, and
+        every other perturbation if there are at most 60.
     n_labels
-        Most perturbations to name for each of the two words. Discordant ones have a
-        ``residual_z`` below -1, concordant ones above 1.
+        Most perturbations to name for each of the words. Discordant ones have a ``residual_z``
+        below -1, concordant ones above 1.
     intervals
         Whether to draw the interval of each coherence.
     noise_curve
@@ -100,6 +109,8 @@ def coherence(
         {alpha}
     ax
         {ax}
+    figsize, title, show, save
+        {figure}
     mod
         {mod}
 
@@ -117,6 +128,7 @@ def coherence(
     {coherence_example}
     >>> ax = sh.pl.coherence(adata)
     """
+    canvas = Canvas(ax, figsize, title, show, save)
     adata = get_adata(data, mod)
     whole(n_labels, name="n_labels", least=0)
     between(alpha, 0, 1, name="alpha", ends=True)
@@ -127,9 +139,10 @@ def coherence(
     table: pd.DataFrame = result["table"]
     for column in (x, *([] if color is None else [color])):
         key_in(column, table.columns, where=f"the table of adata.uns[{key!r}]")
-    named = _named(table, label, n_labels, where=f"adata.uns[{key!r}]")
+    found = responses(table, result["params"], alpha)
+    named, asked = _named(table, label, n_labels, x, found, where=f"adata.uns[{key!r}]")
 
-    ax = axes_or_new(ax, width=6.4, height=4.6)
+    ax = canvas.axes(width=6.4, height=4.6)
     table = table[np.isfinite(table[x]) & np.isfinite(table["coherence"])]
     at, r = table[x].to_numpy(float), table["coherence"].to_numpy(float)
     ax.axhline(0, color=INK, lw=0.6, alpha=0.5, zorder=1)
@@ -150,28 +163,42 @@ def coherence(
     if ax.get_legend_handles_labels()[0]:
         ax.legend(loc="upper left", fontsize="x-small", frameon=False, borderaxespad=0.2)
     spots = table.index.get_indexer(pd.Index(named).intersection(table.index, sort=False))
-    name_points(ax, table.index[spots].tolist(), at[spots], r[spots], avoid=(at, r))
-    return ax
+    name_points(ax, table.index[spots].tolist(), at[spots], r[spots], avoid=(at, r), all_of=asked)
+    return canvas.done(ax)
 
 
-def _named(table: pd.DataFrame, label: str | Sequence[str], n: int, *, where: str) -> list[str]:
-    """Return the perturbations that `label` asks for, each once."""
-    found: list[str] = []
+def _named(
+    table: pd.DataFrame,
+    label: str | Sequence[str] | None,
+    n: int,
+    x: str,
+    found: Responses,
+    *,
+    where: str,
+) -> tuple[list[str], set[str]]:
+    """Return the perturbations that `label` asks for, each once, and those that it names."""
     z = table["residual_z"].dropna()
+    responding = pd.Series(found.all, table.index)
+    order = table.assign(_hit=responding).sort_values(["_hit", x], ascending=False, kind="stable")
+    words = {
+        "discordant": z[z < -1].nsmallest(n).index.tolist(),
+        "concordant": z[z > 1].nlargest(n).index.tolist(),
+        "strong": order.index[:n].tolist(),
+    }
+    if label is None:
+        rest = order.index.tolist() if n and len(table) <= MOST_NAMED else []
+        return list(dict.fromkeys(chain(*words.values(), rest))), set()
+    several: list[str] = []
+    asked = set()
     for wish in listed(label, name="label"):
         if wish in table.index:
-            found.append(wish)
-        elif wish == "discordant":
-            found += z[z < -1].nsmallest(n).index.tolist()
-        elif wish == "concordant":
-            found += z[z > 1].nlargest(n).index.tolist()
+            several.append(wish)
+            asked.add(wish)
         else:
-            key_in(
-                wish,
-                [*EXTREMES, *table.index],
-                where=f"the names that label= takes ({where} and two words)",
-            )
-    return list(dict.fromkeys(found))
+            hint = f"Or one of the words {', '.join(map(repr, words))}."
+            key_in(wish, [*words, *table.index], where=f"the table of {where}", hint=hint)
+            several += words[wish]
+    return list(dict.fromkeys(several)), asked
 
 
 def _scale(ax: Axes, values: Floats) -> None:

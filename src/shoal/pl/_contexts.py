@@ -9,13 +9,13 @@ import numpy as np
 from .._keys import COHERENCE
 from .._validate import between, get_adata, key_in, listed, whole
 from ..core._results import read_result
+from ._canvas import Canvas
 from ._style import (
     CAUSE,
     FAINT,
     INK,
     QUIET,
     SIGNED,
-    axes_or_new,
     legend_above,
     plain,
     shorten,
@@ -25,6 +25,7 @@ from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     import pandas as pd
     from anndata import AnnData
@@ -46,6 +47,10 @@ def contexts(
     key: str | None = None,
     alpha: float = 0.05,
     ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
+    show: bool | None = None,
+    save: str | PathLike[str] | None = None,
     mod: str | None = None,
 ) -> Axes:
     """Show how each perturbation acts in each context, and over all of them.
@@ -73,6 +78,8 @@ def contexts(
         {alpha}
     ax
         Axes to draw into. ``None`` makes a new figure, as large as the table.
+    figsize, title, show, save
+        {figure}
     mod
         {mod}
 
@@ -94,6 +101,7 @@ def contexts(
     >>> sh.tl.coherence(adata)
     >>> ax = sh.pl.contexts(adata)
     """
+    canvas = Canvas(ax, figsize, title, show, save)
     adata = get_adata(data, mod)
     key = COHERENCE if key is None else key
     between(alpha, 0, 1, name="alpha", ends=True)
@@ -118,7 +126,7 @@ def contexts(
         rows = list(dict.fromkeys(perturbations))
     columns = [ALL, *sorted(parts["context"].astype(str).unique())]
 
-    ax = axes_or_new(ax, width=3.0 + 0.5 * len(columns), height=2.6 + 0.24 * max(len(rows), 4))
+    ax = canvas.axes(width=3.0 + 0.5 * len(columns), height=2.6 + 0.24 * max(len(rows), 4))
     place = {name: i for i, name in enumerate(rows)}
     own = pooled.loc[rows]
     part = parts[parts["perturbation"].isin(rows)]
@@ -143,7 +151,7 @@ def contexts(
         if handle.get_array() is not None:
             handle.set_array(None)
             handle.set_facecolor(INK)
-    return ax
+    return canvas.done(ax)
 
 
 def _points(

@@ -6,20 +6,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 
 from .._validate import key_in
+from ._canvas import Canvas
 from ._style import ACCENT, FAINT, INK, plain, tidy
+from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     from numpy.typing import NDArray
 
 WHOLE = "all members"
 
 
-def ensemble(data: Any, *, kinds: Sequence[str] | None = None) -> NDArray[Any]:
+@fill
+def ensemble(
+    data: Any,
+    *,
+    kinds: Sequence[str] | None = None,
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
+    show: bool | None = None,
+    save: str | PathLike[str] | None = None,
+) -> NDArray[Any]:
     """Show how much every member of an ensemble counts, for each kind of question.
 
     A bar is the weight of a member. What the weights lack to 1 adds nothing to the control cells.
@@ -34,6 +45,8 @@ def ensemble(data: Any, *, kinds: Sequence[str] | None = None) -> NDArray[Any]:
     kinds
         Kinds of question, as ``model.weights`` names them. ``None`` shows those that were tried
         within training; all if there were none.
+    figsize, title, show, save
+        {figure}
 
     Returns
     -------
@@ -55,6 +68,7 @@ def ensemble(data: Any, *, kinds: Sequence[str] | None = None) -> NDArray[Any]:
     >>> sh.pp.split(adata, by="perturbation", test=0.2, val=0, rng=0)
     >>> axes = sh.pl.ensemble(sh.tl.fit(adata, "auto"))
     """
+    canvas = Canvas(None, figsize, title, show, save)
     table = getattr(data, "weights", data)
     if not isinstance(table, pd.DataFrame):
         msg = (
@@ -73,19 +87,18 @@ def ensemble(data: Any, *, kinds: Sequence[str] | None = None) -> NDArray[Any]:
         key_in(kind, several, where="the kinds of question of this model")
     rows = [table[table["kind"] == kind] for kind in kinds]
     heights = [len(own) for own in rows]
-    _, axes = plt.subplots(
+    axes = canvas.subplots(
         len(kinds),
         1,
-        figsize=(5.6, 0.24 * sum(heights) + 0.6 * len(kinds) + 0.3),
+        width=5.6,
+        height=0.24 * sum(heights) + 0.6 * len(kinds) + 0.3,
         sharex=True,
-        squeeze=False,
-        layout="constrained",
         height_ratios=heights,
     )
     for ax, kind, own in zip(axes[:, 0], kinds, rows, strict=True):
         _bars(ax, kind, own)
     axes[-1, 0].set_xlabel("weight")
-    return axes[:, 0]
+    return canvas.done(axes[:, 0])
 
 
 def _bars(ax: Any, kind: str, rows: pd.DataFrame) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.transforms import offset_copy
 
 from .._contenders import same_rows
+from ._canvas import Canvas
 from ._evaluation import (
     caution_of,
     chosen,
@@ -17,11 +18,12 @@ from ._evaluation import (
     read_evaluation,
     verdict_of,
 )
-from ._style import ACCENT, FAINT, INK, QUIET, axes_or_new, shorten, tidy
+from ._style import ACCENT, FAINT, INK, QUIET, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     import pandas as pd
     from anndata import AnnData
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from .._typing import Floats
 
 WIDTH = 80  # characters of a line above the plot
+PAD = 30  # points above the axes, for what 0 and 1 mean
 GAP = 1.1  # rows between two families, for the name of the second
 
 
@@ -41,6 +44,10 @@ def evaluate(
     metrics: Sequence[str] | None = None,
     key: str | None = None,
     ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
+    show: bool | None = None,
+    save: str | PathLike[str] | None = None,
     mod: str | None = None,
 ) -> Axes:
     """Show the skill of a prediction on every metric, with its interval.
@@ -64,11 +71,14 @@ def evaluate(
     data
         {evaluated}
     metrics
-        Metrics to show. ``None`` shows all. They are grouped by family either way.
+        Metrics to show. ``None`` shows all that have a value. They are grouped by family either
+        way.
     key
         {evaluation_key}
     ax
         Axes to draw into. ``None`` makes a new figure, as high as the list is long.
+    figsize, title, show, save
+        {figure}
     mod
         {mod}
 
@@ -86,17 +96,18 @@ def evaluate(
     {evaluated_example}
     >>> ax = sh.pl.evaluate(adata)
     """
+    canvas = Canvas(ax, figsize, title, show, save)
     result = read_evaluation(data, key, mod)
     summary = chosen(result, metrics)
     row, heads = _rows(summary)
-    ax = axes_or_new(ax, width=6.6, height=1.3 + 0.2 * (row[-1] + 1))
+    ax = canvas.axes(width=6.6, height=1.3 + 0.2 * (row[-1] + 1))
     for at, style in ((0, "-"), (1, "--")):
         ax.axvline(at, color=INK, lw=0.8, ls=style, alpha=0.6, zorder=1)
     _points(ax, summary, row)
     _side_names(ax, summary, row, heads, result)
     named = [*summary["best_baseline"].astype(str), str(result["params"].get("reference", ""))]
     _title(ax, result, named=named)
-    return ax
+    return canvas.done(ax, pad=PAD)
 
 
 def _rows(summary: pd.DataFrame) -> tuple[Floats, dict[str, float]]:
@@ -167,7 +178,8 @@ def _title(ax: Axes, result: dict[str, Any], *, named: list[str]) -> None:
     params = result["params"]
     said = [shorten(label_of(result))]
     if "n_conditions" in params:
-        said.append(f"{params['n_conditions']:,} conditions")
+        n = int(params["n_conditions"])
+        said.append(f"{n:,} condition{'s' if n != 1 else ''}")
     if params.get("n_draws", 1) > 1:
         said.append(f"{params['n_draws']} draws of halves and controls")
     lines = [
@@ -177,7 +189,7 @@ def _title(ax: Axes, result: dict[str, Any], *, named: list[str]) -> None:
         verdict_of(result, width=WIDTH - 8),
     ]
     title = "\n".join(filter(None, lines))
-    ax.set_title(title, loc="left", fontsize="medium", color=INK, pad=30)
+    ax.set_title(title, loc="left", fontsize="medium", color=INK, pad=PAD)
     reference = str(params.get("reference", "")) or "best baseline"
     for at, meaning in ((0, f"0:\n{shorten(reference)}"), (1, "1: second\nexperiment")):
         ax.annotate(

@@ -24,7 +24,7 @@ from .._keys import EVALUATION
 from .._validate import get_adata, key_in, text
 from ..core._results import read_result
 from ..metrics._calibration import loss
-from ._style import ACCENT, INK, QUIET, plain
+from ._style import ACCENT, INK, QUIET, RIVAL, plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from .._typing import Bools, Floats
 
-RIVAL = "#D55E00"
 LOOKS = {  # colour, marker and line of each contender: no two differ by colour alone
     PREDICTION: (ACCENT, "o", "-"),
     POSITIVE: (INK, "^", ":"),
@@ -69,11 +68,18 @@ def verdict_of(result: dict[str, Any], *, width: int) -> str:
 
 
 def chosen(result: dict[str, Any], metrics: Sequence[str] | None) -> pd.DataFrame:
-    """Return the summary of `metrics`, all of them if None, one family after the other."""
+    """Return the summary of `metrics`, one family after the other.
+
+    If None, they are all metrics that have a value of any contender.
+    """
     summary: pd.DataFrame = result["summary"]
     for metric in summary.index if metrics is None else metrics:
         key_in(metric, summary.index, where="the metrics of the evaluation")
-    kept = summary if metrics is None else summary.loc[list(dict.fromkeys(metrics))]
+    if metrics is None:
+        known = result["contenders"].reindex(columns=summary.index).notna().any()
+        kept = summary[known.to_numpy()] if known.any() else summary
+    else:
+        kept = summary.loc[list(dict.fromkeys(metrics))]
     family = pd.factorize(kept["family"].astype(str))[0]
     return kept.iloc[np.argsort(family, kind="stable")]
 

@@ -11,18 +11,22 @@ from .._validate import get_adata, key_in, whole
 from ..core._gene_names import gene_names
 from ..core._predicted_cells import on_one_scale, read_prediction
 from ..metrics._cells import densify
-from ._panels import draw_steps, grid
+from ._canvas import Canvas
+from ._panels import draw_steps
 from ._style import INK, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     from anndata import AnnData
     from mudata import MuData
     from numpy.typing import NDArray
 
     from .._typing import Floats, Ints, Matrix
+    from ..core._gene_names import GeneNames
+    from ..core._predicted_cells import Prediction
 
 COLUMNS = 3
 
@@ -37,6 +41,10 @@ def genes(
     n_genes: int = 6,
     layer: str | None = None,
     context: str | None = None,
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
+    show: bool | None = None,
+    save: str | PathLike[str] | None = None,
     mod: str | None = None,
 ) -> NDArray[Any]:
     """Show how predicted cells express the genes that a perturbation changes most.
@@ -60,7 +68,8 @@ def genes(
         Name of the prediction, a layer.
     genes
         Genes to show, by name or symbol. ``None`` shows the `n_genes` with the largest Welch t
-        between real and control cells. These are chosen on the cells that are shown, so their real
+        between real and control cells, without those that the perturbation is named after: that a
+        target changes is no response. They are chosen on the cells that are shown, so their real
         change looks somewhat larger than it is.
     n_genes
         How many genes to choose.
@@ -68,6 +77,8 @@ def genes(
         Layer of the real values, on the scale of the prediction. ``None`` for ``X``.
     context
         {context}
+    figsize, title, show, save
+        {figure}
     mod
         {mod}
 
@@ -89,6 +100,7 @@ def genes(
     >>> sh.tl.predict(adata, model, key_added="mean_shift")
     >>> axes = sh.pl.genes(adata, "P1", prediction="mean_shift")
     """
+    canvas = Canvas(None, figsize, title, show, save)
     adata = get_adata(data, mod)
     whole(n_genes, name="n_genes")
     shown = read_prediction(adata, prediction, layer=layer, context=context)
@@ -110,10 +122,10 @@ def genes(
     at = (
         adata.var_names.get_indexer(called.of(genes))
         if genes is not None
-        else _changed(control, real, int(n_genes))
+        else _changed(control, real, int(n_genes), without=_targets(shown, name, called))
     )
 
-    axes = grid(len(at), columns=COLUMNS, width=2.35, height=1.75, margin=0.75, sharey=True)
+    axes = canvas.grid(len(at), columns=COLUMNS, width=2.35, height=1.75, margin=0.75, sharey=True)
     for ax, gene in zip(axes, at, strict=True):
         one = [
             (label, densify(cells[:, [gene]])[:, 0].astype(np.float64)) for label, cells in kinds
@@ -139,15 +151,21 @@ def genes(
         frameon=False,
         ncols=3,
     )
-    return axes
+    return canvas.done(axes)
 
 
-def _changed(control: Matrix, real: Matrix, n: int) -> Ints:
-    """Return the genes with the largest Welch t, those that do not vary last."""
+def _targets(shown: Prediction, name: str, called: GeneNames) -> Ints:
+    """Return the columns of the genes that a perturbation is named after."""
+    return shown.adata.var_names.get_indexer(called.of(shown.screen.parts(name)))
+
+
+def _changed(control: Matrix, real: Matrix, n: int, *, without: Ints) -> Ints:
+    """Return the genes with the largest Welch t, those that do not vary and some others last."""
     (mean, error), (mean_real, error_real) = _moments(control), _moments(real)
     spread = np.sqrt(error + error_real)
     t = np.abs(mean_real - mean) / np.where(spread > 0, spread, np.inf)
-    return np.argsort(-t, kind="stable")[:n]
+    t[without] = -1.0
+    return np.argsort(-t, kind="stable")[: max(min(n, len(t) - len(without)), 1)]
 
 
 def _moments(cells: Matrix) -> tuple[Floats, Floats]:

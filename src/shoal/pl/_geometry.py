@@ -21,11 +21,13 @@ from ..core._scale import look
 from ..core._scale_check import require_kind
 from ..core._screen import labels, of_result
 from ..metrics._cells import densify
-from ._style import FAINT, INK, QUIET, SIGNED, axes_or_new, plain, shorten, tidy
+from ._canvas import Canvas
+from ._style import FAINT, INK, QUIET, SIGNED, plain, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from os import PathLike
 
     from anndata import AnnData
     from matplotlib.axes import Axes
@@ -49,6 +51,10 @@ def geometry(
     max_cells: int = 300,
     rng: RNGLike = 0,
     ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
+    show: bool | None = None,
+    save: str | PathLike[str] | None = None,
     mod: str | None = None,
 ) -> Axes:
     """Draw the shift of every cell of one perturbation, in the plane that tells most about it.
@@ -81,6 +87,8 @@ def geometry(
         Seed or Generator that chooses the cells to draw.
     ax
         {ax}
+    figsize, title, show, save
+        {figure}
     mod
         {mod}
 
@@ -100,6 +108,7 @@ def geometry(
     {coherence_example}
     >>> ax = sh.pl.geometry(adata, adata.uns["coherence"]["table"].index[0])
     """
+    canvas = Canvas(ax, figsize, title, show, save)
     adata = get_adata(data, mod)
     whole(max_cells, name="max_cells")
     key = COHERENCE if key is None else key
@@ -133,10 +142,10 @@ def geometry(
         )
         raise ValueError(msg)
     plane = _plane(cells, controls)
-    ax = axes_or_new(ax, width=5.6, height=4.6)
+    ax = canvas.axes(width=5.6, height=4.6)
     _draw(ax, cells, controls, plane, max_cells=int(max_cells), rng=rng)
     ax.set_title(_title(name, result["table"].loc[name]), fontsize="medium", loc="left", color=INK)
-    return ax
+    return canvas.done(ax)
 
 
 def _check_size(rows: Rows, name: str, *, n_cells: int) -> None:

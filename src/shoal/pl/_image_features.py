@@ -9,12 +9,14 @@ import pandas as pd
 
 from .._validate import get_adata, key_in, listed, whole
 from ..core._predicted_cells import read_prediction
-from ._panels import draw_steps, grid
+from ._canvas import Canvas
+from ._panels import draw_steps
 from ._style import INK, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     from anndata import AnnData
     from mudata import MuData
@@ -33,6 +35,10 @@ def image_features(
     features: Sequence[str] | None = None,
     context: str | None = None,
     most: int = 6,
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
+    show: bool | None = None,
+    save: str | PathLike[str] | None = None,
     mod: str | None = None,
 ) -> NDArray[Any]:
     """Draw how features of images are distributed in control, real and predicted cells.
@@ -57,6 +63,8 @@ def image_features(
         {context}
     most
         Most panels, if `features` is ``None``.
+    figsize, title, show, save
+        {figure}
     mod
         {mod}
 
@@ -81,6 +89,7 @@ def image_features(
     >>> sh.pp.measure_images(adata, use_rep="crops", prediction="mine", nucleus="DNA")
     >>> axes = sh.pl.image_features(adata, "P1", use_rep="crops", prediction="mine")
     """
+    canvas = Canvas(None, figsize, title, show, save)
     adata = get_adata(data, mod)
     whole(most, name="most")
     shown = read_prediction(adata, prediction, layer=None, context=context)
@@ -101,14 +110,14 @@ def image_features(
         names = [str(feature) for feature in order if feature in made][: int(most)]
     for feature in names:
         key_in(feature, made.columns, where=f"adata.obsm['{prediction}_features']")
-    axes = grid(len(names), columns=COLUMNS, width=2.8, height=2.2, sharey=True)
+    axes = canvas.grid(len(names), columns=COLUMNS, width=2.8, height=2.2, sharey=True)
     for ax, feature in zip(axes, names, strict=True):
         draw_steps(ax, [(kind, table[feature].to_numpy()) for kind, table in several])
         ax.set_title(shorten(feature), loc="left", fontsize="small", color=INK)
         tidy(ax)
     axes[0].legend(fontsize="x-small", frameon=False, loc="best", title=shorten(name))
     axes[0].set_ylabel("share of cells")
-    return axes
+    return canvas.done(axes)
 
 
 def _table(adata: AnnData, key: str, how: str) -> pd.DataFrame:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import pyplot as plt
 
 from .._random import RNGLike, as_generator
 from .._validate import flag, get_adata, key_in, listed, text, whole
@@ -13,11 +12,13 @@ from ..core._image_pictures import pictures, shown_cells
 from ..core._image_reading import crops
 from ..core._predicted_cells import inside_of
 from ..core._screen import labels, resolve
+from ._canvas import Canvas
 from ._style import INK, plain, shorten
 from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     from anndata import AnnData
     from mudata import MuData
@@ -38,6 +39,10 @@ def images(
     context: str | None = None,
     n_cells: int = 4,
     rng: RNGLike = 0,
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
+    show: bool | None = None,
+    save: str | PathLike[str] | None = None,
     mod: str | None = None,
 ) -> NDArray[Any]:
     """Draw crops of controls, of predicted and of real cells, in colours and channel by channel.
@@ -70,6 +75,8 @@ def images(
         Lines of a panel.
     rng
         Seed or Generator that chooses the cells.
+    figsize, title, show, save
+        {figure}
     mod
         {mod}
 
@@ -92,6 +99,7 @@ def images(
     >>> sh.pp.prepare_images(adata, use_rep="crops")
     >>> axes = sh.pl.images(adata, ["P1", "P2"], use_rep="crops")
     """
+    canvas = Canvas(None, figsize, title, show, save)
     adata = get_adata(data, mod)
     whole(n_cells, name="n_cells")
     flag(separate, name="separate")
@@ -111,15 +119,11 @@ def images(
     labelled, inside = labels(adata, screen), inside_of(adata, screen, context)
     control = np.flatnonzero(labelled.is_control & inside)
     columns = 1 + len(shown) if separate and len(shown) > 1 else 1
-    _, axes = plt.subplots(
+    axes = canvas.subplots(
         len(names),
         2 + len(keys),
-        figsize=(
-            0.3 + INCH * columns * (2 + len(keys)),
-            (0.4 + INCH * n_cells) * len(names),
-        ),
-        squeeze=False,
-        layout="constrained",
+        width=0.3 + INCH * columns * (2 + len(keys)),
+        height=(0.4 + INCH * n_cells) * len(names),
     )
     for line, name in zip(axes, names, strict=True):
         text(name, name="perturbation")
@@ -149,7 +153,7 @@ def images(
             ax.imshow(picture, interpolation="nearest")
             ax.set_title(shorten(title), loc="left", fontsize="small", color=INK)
             _name_columns(ax, picture.shape[1], ["all", *shown] if columns > 1 else [])
-    return axes
+    return canvas.done(axes)
 
 
 def _name_columns(ax: Any, width: int, channels: Sequence[str]) -> None:

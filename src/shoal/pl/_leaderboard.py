@@ -22,6 +22,7 @@ from .._contenders import (
     transductive_marks,
 )
 from .._validate import whole
+from ._canvas import Canvas
 from ._evaluation import (
     BETWEEN,
     caution_of,
@@ -32,11 +33,12 @@ from ._evaluation import (
     positions,
     read_evaluation,
 )
-from ._style import INK, QUIET, axes_or_new, plain, shorten
+from ._style import INK, QUIET, plain, shorten
 from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     import pandas as pd
     from anndata import AnnData
@@ -49,7 +51,7 @@ SIDE = ("score", "harm")  # columns before the metrics
 STANDING = ("score", "score_low", "score_high", "achieved", "harm")
 HALF = 2.0  # of the width of the score, in cells
 GAP = 0.3  # cells between two families, and between models and controls
-WIDE, HIGH = 0.37, 0.24  # inches of a cell
+WIDE, HIGH = 0.31, 0.24  # inches of a cell
 BLANK = "#F4F5F7"
 
 
@@ -61,6 +63,10 @@ def leaderboard(
     n_top: int | None = None,
     key: str | None = None,
     ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
+    show: bool | None = None,
+    save: str | PathLike[str] | None = None,
     mod: str | None = None,
 ) -> Axes:
     """Show the scores of all predictions on all metrics, the best prediction on top.
@@ -70,7 +76,8 @@ def leaderboard(
     - pale, as the negative control: a prediction that knows nothing of the perturbation;
     - blue, as the positive control: a second experiment;
     - orange: worse than knowing nothing;
-    - grey: on these data the metric does not tell the two controls apart.
+    - grey: on these data the metric does not tell the two controls apart. Such metrics are shown
+      if `metrics` names them.
 
     The first column is the overall score with its interval, over all metrics that discriminate: 0
     is the reference, a baseline that was fixed beforehand, and 1 a second experiment. It orders the
@@ -87,7 +94,8 @@ def leaderboard(
     data
         {evaluated}
     metrics
-        Metrics to show. ``None`` shows all. The order of the rows does not depend on them.
+        Metrics to show. ``None`` shows those that discriminate, and all that have a value if none
+        does. The order of the rows does not depend on them.
     n_top
         How many baselines to show, the best first. ``None`` shows all. The prediction and the
         controls are always shown.
@@ -95,6 +103,8 @@ def leaderboard(
         {evaluation_key}
     ax
         Axes to draw into. ``None`` makes a new figure, which grows with the table.
+    figsize, title, show, save
+        {figure}
     mod
         {mod}
 
@@ -114,17 +124,18 @@ def leaderboard(
     {evaluated_example}
     >>> ax = sh.pl.leaderboard(adata)
     """
+    canvas = Canvas(ax, figsize, title, show, save)
     result = read_evaluation(data, key, mod)
     if n_top is not None:
         whole(n_top, name="n_top")
-    summary = chosen(result, metrics)
+    summary = _shown(result, metrics)
     place = positions(result, summary)
     scores: pd.DataFrame = result["contenders"].set_axis(place.index)
     scores = scores.reindex(columns=list(dict.fromkeys([*STANDING, *scores.columns])))
     names = _order(scores[["score", "achieved"]].astype(float), n_top)
 
     y, x, heads = _grid(names, summary)
-    ax = axes_or_new(ax, width=2.6 + WIDE * (x[-1] + 1.5), height=2.3 + HIGH * (y[-1] + 1))
+    ax = canvas.axes(width=2.6 + WIDE * (x[-1] + 1.5), height=2.3 + HIGH * (y[-1] + 1))
     tint = np.column_stack(  # score and harm are on other scales: no colour
         [np.zeros((len(names), len(SIDE))), place.loc[names]]
     )
@@ -146,13 +157,32 @@ def leaderboard(
     )
     notes = ["† transductive: its embedding\nhas seen held-out cells"] if told else []
     notes += filter(
-        None, [_about(result), further_names(result, names, width=28), caution_of(result, width=28)]
+        None,
+        [
+            _about(result),
+            "" if metrics is not None else _left_out(result, summary),
+            further_names(result, names, width=28),
+            caution_of(result, width=28),
+        ],
     )
     if notes:
         _note(ax, "\n".join(notes))
     _heads(ax, heads)
     _key(ax)
-    return ax
+    return canvas.done(ax)
+
+
+def _shown(result: dict[str, Any], metrics: Sequence[str] | None) -> pd.DataFrame:
+    """Return the summary of the metrics to show; of all, those that discriminate."""
+    summary = chosen(result, metrics)
+    good = fit(summary)
+    return summary[good] if metrics is None and good.any() else summary
+
+
+def _left_out(result: dict[str, Any], summary: pd.DataFrame) -> str:
+    """Say how many metrics are not shown because they do not discriminate."""
+    n = int((~fit(result["summary"].drop(index=summary.index))).sum())
+    return f"not shown: {n} metrics that do\nnot discriminate here" if n else ""
 
 
 def _about(result: dict[str, Any]) -> str:
@@ -211,7 +241,7 @@ def _cells(ax: Axes, x: Floats, y: Floats, tint: Floats, texts: list[list[str]])
         style = {
             "ha": "center",
             "va": "center",
-            "fontsize": 6.5,
+            "fontsize": 6,
             "fontweight": "bold" if j == 0 else "normal",
         }
         ax.text(x[j], y[i], texts[j][i], color=ink, **style)

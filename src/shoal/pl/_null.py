@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from matplotlib import pyplot as plt
 from scipy import stats
 
 from .._keys import COHERENCE
 from .._validate import get_adata, key_in
 from ..core._results import read_result
+from ._canvas import Canvas
 from ._style import FAINT, INK, MARKERS, WHEEL, plain, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     import pandas as pd
     from anndata import AnnData
@@ -36,6 +37,10 @@ def coherence_null(
     key: str | None = None,
     pvalue: Literal["pvalue", "residual_pvalue"] = "pvalue",
     ax: Sequence[Axes] | None = None,
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
+    show: bool | None = None,
+    save: str | PathLike[str] | None = None,
     mod: str | None = None,
 ) -> tuple[Axes, Axes]:
     """Show whether control cells, tested as if they were perturbed, get the p-values they should.
@@ -58,6 +63,8 @@ def coherence_null(
         Which test to show on the left: of an effect, or of the residual coherence.
     ax
         Two axes to draw into. ``None`` makes a new figure.
+    figsize, title, show, save
+        {figure}
     mod
         {mod}
 
@@ -80,6 +87,7 @@ def coherence_null(
     >>> sh.tl.coherence_null(adata, "perturbation", control="control", n_draws=20, rng=0)
     >>> left, right = sh.pl.coherence_null(adata)
     """
+    canvas = Canvas(ax, figsize, title, show, save)
     adata = get_adata(data, mod)
     key = f"{COHERENCE}_null" if key is None else key
     result = read_result(
@@ -88,14 +96,14 @@ def coherence_null(
     table: pd.DataFrame = result["table"]
     key_in(pvalue, table.columns, where=f"the table of adata.uns[{key!r}]")
     if ax is None:
-        _, ax = plt.subplots(1, 2, figsize=(8.2, 3.7), layout="constrained", width_ratios=(1.1, 1))
+        ax = canvas.subplots(1, 2, width=8.2, height=3.7, width_ratios=(1.1, 1))[0]
     if len(ax) != 2:
         msg = f"ax must be two axes, one for the p-values and one for the rates, not {len(ax)}"
         raise ValueError(msg)
     left, right = ax
     _sorted_pvalues(left, table, pvalue, str(result["params"].get("by") or "labels"))
     _rates(right, result["rates"])
-    return left, right
+    return canvas.done((left, right))
 
 
 def _sorted_pvalues(ax: Axes, table: pd.DataFrame, column: str, by: str) -> None:

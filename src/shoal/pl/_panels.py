@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import pyplot as plt
 
 from ..core._predicted_cells import some
-from ._evaluation import RIVAL
-from ._style import ACCENT, QUIET, axes_or_new, shorten
+from ._style import PREDICTED, QUIET, REAL, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
     from .._typing import Floats
+    from ._canvas import Canvas
 
 MOST_COLUMNS = 4
 
@@ -27,30 +26,11 @@ def check_panels(n: int, ax: Axes | None) -> None:
         raise ValueError(msg)
 
 
-def new_panels(ax: Axes | None, n: int, *, several: bool) -> NDArray[Any]:
-    """Return (n,) axes: `ax` or new ones, in a grid if `several`."""
+def new_panels(canvas: Canvas, n: int, *, several: bool) -> NDArray[Any]:
+    """Return (n,) axes: those of the canvas, or new ones in a grid if `several`."""
     if several:
-        return grid(n, columns=MOST_COLUMNS, width=3.1, height=3.1)
-    return np.array([axes_or_new(ax, width=4.8, height=4.4)])
-
-
-def grid(
-    n: int, *, columns: int, width: float, height: float, margin: float = 0.2, sharey: bool = False
-) -> NDArray[Any]:
-    """Return (n,) axes of a new figure, with panels of this size (inches) and a margin above."""
-    columns = min(n, columns)
-    lines = -(-n // columns)
-    _, axes = plt.subplots(
-        lines,
-        columns,
-        figsize=(0.3 + width * columns, margin + height * lines),
-        squeeze=False,
-        sharey=sharey,
-        layout="constrained",
-    )
-    for empty in axes.ravel()[n:]:
-        empty.remove()
-    return axes.ravel()[:n]
+        return canvas.grid(n, columns=MOST_COLUMNS, width=3.1, height=3.1)
+    return np.array([canvas.axes(width=4.8, height=4.4)])
 
 
 def name_axes(ax: Axes, components: tuple[int, int] | None, *, along: str) -> None:
@@ -98,7 +78,7 @@ def draw_steps(ax: Axes, several: list[tuple[str, Floats]]) -> None:
     """
     every = np.concatenate([values for _, values in several])
     low, high = np.nanmin(every), np.nanmax(every)
-    styles = ((QUIET, "-", 1.6), (ACCENT, "-", 1.8), (RIVAL, (0, (4, 1.5)), 1.6))
+    styles = ((QUIET, "-", 1.6), (REAL, "-", 1.8), (PREDICTED, (0, (4, 1.5)), 1.6))
     for (label, values), (tint, line, width) in zip(several, styles, strict=True):
         ax.ecdf(
             values[np.isfinite(values)],

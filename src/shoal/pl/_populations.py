@@ -12,14 +12,15 @@ from ..core._predicted_cells import Prediction, axes_of, read_prediction, some
 from ..core._projection import Projected, check_dimensions, projected
 from ..metrics._cells import densify
 from ..metrics._plane import agreement, plane_of
-from ._evaluation import RIVAL
-from ._panels import check_panels, draw_cloud, grid, name_axes, new_panels
+from ._canvas import Canvas
+from ._panels import check_panels, draw_cloud, name_axes, new_panels
 from ._structure import MOST_CELLS, PANELS, Built, draw_structure, sets_of
-from ._style import ACCENT, INK, QUIET, shorten, tidy
+from ._style import INK, PREDICTED, QUIET, REAL, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     import numpy as np
     from anndata import AnnData
@@ -46,6 +47,10 @@ def populations(
     structure: bool = False,
     gene_sets: GeneSets | None = None,
     ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
+    show: bool | None = None,
+    save: str | PathLike[str] | None = None,
     mod: str | None = None,
 ) -> Axes | NDArray[Any]:
     """Draw predicted, real and control cells of a perturbation in two directions of the PCA.
@@ -101,6 +106,8 @@ def populations(
         the path of a GMT file; at most 6 sets.
     ax
         Axes to draw into, for one perturbation. ``None`` makes a new figure.
+    figsize, title, show, save
+        {figure}
     mod
         {mod}
 
@@ -125,6 +132,7 @@ def populations(
     >>> sh.tl.predict(adata, model, key_added="mean_shift")
     >>> ax = sh.pl.populations(adata, "P1", prediction="mean_shift")
     """
+    canvas = Canvas(ax, figsize, title, show, save)
     adata = get_adata(data, mod)
     whole(max_cells, name="max_cells")
     flag(structure, name="structure")
@@ -141,13 +149,13 @@ def populations(
     built = [_built(shown, name, rng) for name in names] if structure else []
     if structure:
         columns = 1 + PANELS + len(sets)
-        table = grid(len(names) * columns, columns=columns, width=2.9, height=2.9)
+        table = canvas.grid(len(names) * columns, columns=columns, width=2.9, height=2.9)
         table = table.reshape(len(names), columns)
         drawn = table[:, 0]
         for own, cells in zip(table, built, strict=True):
             draw_structure(own[1:], cells, sets, prediction, rng=rng)
     else:
-        drawn = new_panels(ax, len(names), several=not one)
+        drawn = new_panels(canvas, len(names), several=not one)
     for at, panel, plane in zip(drawn, panels, planes, strict=True):
         _draw(at, panel, plane, prediction, max_cells=int(max_cells), rng=rng)
         name_axes(at, components, along="along the real shift")
@@ -157,8 +165,8 @@ def populations(
         loc="best", fontsize="x-small", frameon=False, handletextpad=0.2, markerscale=1.4
     )
     if structure:
-        return table[0] if one else table
-    return drawn[0] if one else drawn
+        return canvas.done(table[0] if one else table)
+    return canvas.done(drawn[0] if one else drawn)
 
 
 def _sets(
@@ -215,13 +223,13 @@ def _draw(
     start = panel.control.mean(axis=0)
     kinds = (
         ("control", panel.control, {"c": QUIET, "marker": "o", "alpha": 0.35}),
-        ("real", panel.real, {"c": ACCENT, "marker": "o", "alpha": 0.5}),
-        (prediction, panel.predicted, {"c": RIVAL, "marker": "^", "alpha": 0.5}),
+        ("real", panel.real, {"c": REAL, "marker": "o", "alpha": 0.5}),
+        (prediction, panel.predicted, {"c": PREDICTED, "marker": "^", "alpha": 0.5}),
     )
     for z, (label, cells, look) in enumerate(kinds, start=1):
         draw_cloud(ax, cells - start, plane, label=label, most=max_cells, rng=rng, zorder=z, **look)
     shifts = panel.real.mean(axis=0) - start, panel.predicted.mean(axis=0) - start
-    for shift, tint, width in zip(shifts, (ACCENT, RIVAL), (3.4, 2.2), strict=True):
+    for shift, tint, width in zip(shifts, (REAL, PREDICTED), (3.4, 2.2), strict=True):
         for colour, more in (("white", 1.6), (tint, 0.0)):
             arrow = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "mutation_scale": 10}
             arrow |= {"color": colour, "lw": width + more}

@@ -10,11 +10,14 @@ from .._keys import COHERENCE
 from .._responses import responses
 from .._validate import between, flag, get_adata, key_in, whole
 from ..core._results import read_result
+from ._canvas import Canvas
 from ._coherence import classes
-from ._style import INK, LONGEST, QUIET, axes_or_new, legend_above, plain, shorten, tidy
+from ._style import INK, LONGEST, QUIET, legend_above, plain, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
@@ -32,6 +35,10 @@ def ranking(
     key: str | None = None,
     alpha: float = 0.05,
     ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
+    show: bool | None = None,
+    save: str | PathLike[str] | None = None,
     mod: str | None = None,
 ) -> Axes:
     """Show the perturbations with the largest (or smallest) values of a column, best on top.
@@ -59,6 +66,8 @@ def ranking(
         {alpha}
     ax
         Axes to draw into. ``None`` makes a new figure, as high as the list is long.
+    figsize, title, show, save
+        {figure}
     mod
         {mod}
 
@@ -78,6 +87,7 @@ def ranking(
     {coherence_example}
     >>> ax = sh.pl.ranking(adata, n_top=3)
     """
+    canvas = Canvas(ax, figsize, title, show, save)
     adata = get_adata(data, mod)
     flag(ascending, name="ascending")
     between(alpha, 0, 1, name="alpha", ends=True)
@@ -94,7 +104,7 @@ def ranking(
         .head(n_top or len(table))
     )
 
-    ax = axes_or_new(ax, width=5.6, height=1.1 + 0.21 * max(len(shown), 3))
+    ax = canvas.axes(width=5.6, height=1.1 + 0.21 * max(len(shown), 3))
     row = np.arange(len(shown))
     ax.axvline(0, color=INK, lw=0.6, alpha=0.5, zorder=1)
     found = responses(shown, result["params"], alpha)
@@ -124,7 +134,7 @@ def ranking(
     _cell_numbers(ax, shown)
     longest = max((len(text) for text in ax.get_legend_handles_labels()[1]), default=0)
     legend_above(ax, ncols=1 if longest > LONGEST else 2, handletextpad=0.2)
-    return ax
+    return canvas.done(ax)
 
 
 def _cell_numbers(ax: Axes, shown: pd.DataFrame) -> None:

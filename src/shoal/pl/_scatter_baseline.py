@@ -8,8 +8,8 @@ import numpy as np
 
 from .._contenders import PREDICTION, rival_of
 from .._validate import key_in, whole
+from ._canvas import Canvas
 from ._evaluation import (
-    RIVAL,
     as_loss,
     better,
     label_of,
@@ -17,10 +17,12 @@ from ._evaluation import (
     per_condition,
     read_evaluation,
 )
-from ._style import ACCENT, INK, QUIET, axes_or_new, name_points, point_size, shorten, tidy
+from ._style import ACCENT, INK, QUIET, RIVAL, name_points, point_size, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
@@ -38,6 +40,10 @@ def scatter_baseline(
     n_labels: int = 6,
     key: str | None = None,
     ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
+    show: bool | None = None,
+    save: str | PathLike[str] | None = None,
     mod: str | None = None,
 ) -> Axes:
     """Show in which conditions a prediction is better than a baseline, and in which worse.
@@ -64,6 +70,8 @@ def scatter_baseline(
         {evaluation_key}
     ax
         {ax}
+    figsize, title, show, save
+        {figure}
     mod
         {mod}
 
@@ -83,6 +91,7 @@ def scatter_baseline(
     {evaluated_example}
     >>> ax = sh.pl.scatter_baseline(adata, "energy")
     """
+    canvas = Canvas(ax, figsize, title, show, save)
     result = read_evaluation(data, key, mod)
     whole(n_labels, name="n_labels", least=0)
     row = measured(result, metric)
@@ -100,7 +109,7 @@ def scatter_baseline(
     if by_loss:
         x, y = as_loss(x, row), as_loss(y, row)
 
-    ax = axes_or_new(ax, width=4.9, height=4.9)
+    ax = canvas.axes(width=4.9, height=4.9)
     up = row["direction"] == "higher"
     _halves(ax, x, y, up=up)
     _points(ax, x, y, gain)
@@ -117,7 +126,7 @@ def scatter_baseline(
     widest = np.argsort(-np.abs(gain), kind="stable")[:n_labels]
     widest = widest[gain[widest] != 0]
     name_points(ax, both.index[widest].tolist(), x[widest], y[widest], avoid=(x, y))
-    return ax
+    return canvas.done(ax)
 
 
 def _rival(row: pd.Series, against: str | None) -> str:

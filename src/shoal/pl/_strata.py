@@ -8,9 +8,9 @@ import numpy as np
 
 from .._contenders import POSITIVE, PREDICTION, STRATA, rival_of
 from .._validate import key_in
+from ._canvas import Canvas
 from ._evaluation import (
     LOOKS,
-    RIVAL,
     better,
     label_of,
     measured,
@@ -18,19 +18,23 @@ from ._evaluation import (
     read_evaluation,
     under_all_names,
 )
-from ._style import INK, MARKERS, WHEEL, axes_or_new, legend_above, shorten, tidy
+from ._style import INK, MARKERS, RIVAL, WHEEL, legend_above, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
     from mudata import MuData
 
+    from .._typing import Bools
+
 TITLES = {"effect": "size of the real effect", "coherence": "coherence of the real response"}
 GAP = 0.8
+ENOUGH = 3  # conditions of a third that a line is drawn to
 
 
 @fill
@@ -41,6 +45,10 @@ def strata(
     contenders: Sequence[str] | None = None,
     key: str | None = None,
     ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
+    show: bool | None = None,
+    save: str | PathLike[str] | None = None,
     mod: str | None = None,
 ) -> Axes:
     """Show how a metric depends on the size and on the coherence of the real response.
@@ -52,8 +60,9 @@ def strata(
     - thirds in which the two controls meet: there the metric cannot tell a second experiment from
       a prediction that knows nothing.
 
-    Under each third is its number of conditions. A dagger marks predictions whose embedding has
-    seen held-out cells.
+    Under each third is its number of conditions. Thirds of one or two conditions are hollow points:
+    no line leads to them, because their mean says little. A dagger marks predictions whose embedding
+    has seen held-out cells.
 
     Parameters
     ----------
@@ -68,6 +77,8 @@ def strata(
         {evaluation_key}
     ax
         {ax}
+    figsize, title, show, save
+        {figure}
     mod
         {mod}
 
@@ -85,6 +96,7 @@ def strata(
     {evaluated_example}
     >>> ax = sh.pl.strata(adata, "energy")
     """
+    canvas = Canvas(ax, figsize, title, show, save)
     result = read_evaluation(data, key, mod)
     row = measured(result, metric)
     table: pd.DataFrame = result["strata"]
@@ -93,20 +105,21 @@ def strata(
     value = under_all_names(value, result)
     names = _shown(value.columns, row, negative_of(result, metric), contenders)
 
-    ax = axes_or_new(ax, width=6.2, height=3.8)
+    ax = canvas.axes(width=6.2, height=3.8)
     start, ticks = 0.0, []
     for kind, levels in STRATA.items():
         present = [level for level in levels if f"{kind} {level}" in value.index]
         at = start + np.arange(len(present))
         several = value.loc[[f"{kind} {level}" for level in present]]
+        n = table.groupby("stratum")["n"].max()
         _lines(
             ax,
             at,
             several,
             names,
+            enough=n[several.index].to_numpy() >= ENOUGH,
             labels={} if ticks else {name: label_of(result, name) for name in names},
         )
-        n = table.groupby("stratum")["n"].max()
         ticks += [
             (a, f"{lv}\n({n[f'{kind} {lv}']:,.0f})") for a, lv in zip(at, present, strict=True)
         ]
@@ -130,7 +143,7 @@ def strata(
     ax.tick_params(axis="x", length=0)
     ax.margins(x=0.06)
     legend_above(ax, ncols=4, columnspacing=1.2)
-    return ax
+    return canvas.done(ax)
 
 
 def _shown(
@@ -146,26 +159,25 @@ def _shown(
 
 
 def _lines(
-    ax: Axes, at: Any, value: pd.DataFrame, names: list[str], *, labels: dict[str, str]
+    ax: Axes,
+    at: Any,
+    value: pd.DataFrame,
+    names: list[str],
+    *,
+    enough: Bools,
+    labels: dict[str, str],
 ) -> None:
-    """Draw a line of each contender over the thirds."""
+    """Draw a line of each contender over the thirds with enough conditions, and the others."""
     others = [name for name in names if name not in LOOKS]
     for name in names:
         i = others.index(name) if name in others else 0
         tint = (RIVAL, *WHEEL[2:])[i % len(WHEEL[1:])]
         tint, marker, line = LOOKS.get(name, (tint, MARKERS[(i + 1) % len(MARKERS)], "-"))
         main = name == PREDICTION
+        own = value[name].to_numpy(float)
+        look = {"color": tint, "marker": marker, "ms": 6 if main else 5, "zorder": 4 if main else 3}
+        width = 2.0 if main else 1.3
+        rim = {"markeredgecolor": "white", "markeredgewidth": 0.5}
         said = shorten(labels[name]) if labels else None
-        ax.plot(
-            at,
-            value[name],
-            color=tint,
-            marker=marker,
-            ls=line,
-            lw=2.0 if main else 1.3,
-            ms=6 if main else 5,
-            label=said,
-            zorder=4 if main else 3,
-            markeredgecolor="white",
-            markeredgewidth=0.5,
-        )
+        ax.plot(at, np.where(enough, own, np.nan), ls=line, lw=width, label=said, **look, **rim)
+        ax.plot(at[~enough], own[~enough], ls="none", markerfacecolor="white", **look)

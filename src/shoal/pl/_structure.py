@@ -10,9 +10,8 @@ import numpy as np
 from ..core._gene_sets import read_gene_sets
 from ..metrics._dependence import library_sizes, program_scores
 from ..metrics._shape import correlations_of, varying
-from ._evaluation import RIVAL
 from ._panels import draw_steps
-from ._style import INK, QUIET, shorten, tidy
+from ._style import INK, PREDICTED, QUIET, shorten, tidy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -112,7 +111,7 @@ def _zeros(ax: Axes, built: Built, prediction: str) -> None:
     control, real, predicted = shares[:, (shares < 1).any(axis=0)]
     look = {"s": 8, "linewidths": 0, "alpha": 0.5}
     ax.scatter(real, control, c=QUIET, label="control", **look)
-    ax.scatter(real, predicted, c=RIVAL, marker="^", label=shorten(prediction), **look)
+    ax.scatter(real, predicted, c=PREDICTED, marker="^", label=shorten(prediction), **look)
     ax.axline((0, 0), slope=1, color=INK, lw=0.8, zorder=0)
     ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     errors = (f"{np.abs(share - real).mean():.3f}" for share in (predicted, control))
@@ -138,7 +137,7 @@ def _correlations(ax: Axes, built: Built, prediction: str, rng: np.random.Genera
     if len(some) > MOST_PAIRS:
         some = np.sort(rng.choice(len(some), MOST_PAIRS, replace=False))
     ax.axline((0, 0), slope=1, color=INK, lw=0.8, zorder=0)
-    ax.scatter(real[some], predicted[some], s=6, c=RIVAL, marker="^", linewidths=0, alpha=0.35)
+    ax.scatter(real[some], predicted[some], s=6, c=PREDICTED, marker="^", linewidths=0, alpha=0.35)
     reach = 1.05 * max(np.abs(real).max(), np.abs(predicted).max())
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach))
     about = _two("mean square", *square, digits=3)

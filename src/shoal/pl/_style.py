@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patheffects import withStroke
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.legend import Legend
@@ -21,6 +20,8 @@ INK = "#2B2F36"
 QUIET = "#A9AFB8"  # what is not significant, controls
 FAINT = "#E3E6EA"
 ACCENT = "#0072B2"
+RIVAL = "#D55E00"
+REAL, PREDICTED = ACCENT, RIVAL  # cells, in every picture of them; controls are QUIET
 SPANNING = "#7FB8DE"  # significant, with an interval that includes 0
 WHEEL = (
     "#0072B2",
@@ -46,13 +47,10 @@ SIGNED = LinearSegmentedColormap.from_list(
     "shoal_signed", ["#D55E00", "#C9BDB4", ACCENT]
 )  # never white: seen on paper
 LONGEST = 32  # characters of a name before it is cut
-
-
-def axes_or_new(ax: Axes | None, *, width: float, height: float) -> Axes:
-    """Return `ax`, or the axes of a new figure of this size (inches)."""
-    if ax is None:
-        _, ax = plt.subplots(figsize=(width, height), layout="constrained")
-    return ax
+CLEAR = 2.5  # points around the middle of a marker that no name covers
+GAPS = (5.0, 13.0, 24.0)  # points between a marker and its name
+LEADER = {"arrowstyle": "-", "color": INK, "lw": 0.5, "alpha": 0.7, "shrinkA": 0, "shrinkB": 2}
+SIDES = ((1, 0), (0, 1), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 
 
 def tidy(ax: Axes) -> None:
@@ -94,39 +92,78 @@ def point_size(n: int) -> float:
 
 
 def name_points(
-    ax: Axes, names: Sequence[str], x: Floats, y: Floats, *, avoid: tuple[Floats, Floats]
+    ax: Axes,
+    names: Sequence[str],
+    x: Floats,
+    y: Floats,
+    *,
+    avoid: tuple[Floats, Floats],
+    all_of: Collection[str] = (),
 ) -> None:
-    """Write `names` beside their points, clear of one another and of all points `avoid`."""
+    """Write names beside their points, clear of one another, of all points and of the legend.
+
+    A name for which there is no room is left out. Names far from their point have a line to it.
+
+    Parameters
+    ----------
+    ax
+        Axes with everything else drawn.
+    names, x, y
+        (n,) names, the most important first, and where their points are.
+    avoid
+        (m,) and (m,) places of all points.
+    all_of
+        Names that are written where they overlap least if there is no room.
+    """
     if len(names) == 0:
         return
-    from adjustText import adjust_text
-
+    figure = ax.figure.canvas.figure
+    figure.draw_without_rendering()  # the layout decides where pixels are
+    pixels = figure.dpi / 72
+    points = ax.transData.transform(np.column_stack(avoid))
+    near = CLEAR * pixels
+    taken = np.column_stack([points - near, points + near])
+    if (legend := ax.get_legend()) is not None:
+        taken = np.vstack([taken, legend.get_window_extent().extents])
+    frame = ax.get_window_extent().extents
     halo = [withStroke(linewidth=2, foreground="white", alpha=0.85)]
-    texts = [
-        ax.text(px, py, shorten(name), fontsize="x-small", color=INK, zorder=6, path_effects=halo)
-        for name, px, py in zip(names, x, y, strict=True)
-    ]
-    avoid = _thin(ax, *avoid)
-    legend = ax.get_legend()
-    adjust_text(
-        texts,
-        x=avoid[0],
-        y=avoid[1],
-        target_x=x,
-        target_y=y,
-        objects=None if legend is None else [legend],
-        ax=ax,
-        force_static=(0.3, 0.5),
-        force_text=(0.4, 0.8),
-        iter_lim=150,  # not a time limit, which would make the picture depend on the machine
-        expand=(1.15, 1.4),
-        arrowprops={"arrowstyle": "-", "color": INK, "lw": 0.5, "alpha": 0.7},
-    )
+    look = {"fontsize": "x-small", "color": INK, "zorder": 6, "path_effects": halo}
+    look |= {"ha": "center", "va": "center", "textcoords": "offset pixels"}
+    for name, at in zip(names, np.column_stack([x, y]), strict=True):
+        label = ax.annotate(shorten(name), at, (0, 0), **look)
+        size = label.get_window_extent()
+        label.remove()
+        steps = _places(size.width, size.height, pixels)
+        middle = ax.transData.transform(at) + steps
+        half = np.array([size.width, size.height]) / 2
+        boxes = np.column_stack([middle - half, middle + half])
+        over = _overlaps(boxes, taken) + 1e6 * _outside(boxes, frame)
+        best = int(np.argmin(over))
+        if over[best] > 0 and name not in all_of:
+            continue
+        taken = np.vstack([taken, boxes[best]])
+        line = LEADER if best >= len(SIDES) else None  # far away
+        ax.annotate(shorten(name), at, tuple(steps[best]), arrowprops=line, **look)
 
 
-def _thin(ax: Axes, x: Floats, y: Floats, *, cell: float = 8.0) -> tuple[Floats, Floats]:
-    """Keep one point of each square of `cell` pixels, which is enough to place labels."""
-    ax.figure.canvas.figure.draw_without_rendering()  # the layout decides where pixels are
-    square = np.round(ax.transData.transform(np.column_stack([x, y])) / cell)
-    _, first = np.unique(square, axis=0, return_index=True)
-    return x[first], y[first]
+def _places(width: float, height: float, pixels: float) -> Floats:
+    """Return (k, 2) offsets of the middle of a name from its point, the nearest first."""
+    sides = np.asarray(SIDES, dtype=np.float64)
+    found = []
+    for gap in GAPS:
+        reach = np.array([width / 2 + gap * pixels, height / 2 + gap * pixels])
+        slanted = (sides != 0).all(axis=1, keepdims=True)
+        found.append(sides * np.where(slanted, reach * [1.0, 0.7], reach))
+    return np.concatenate(found)
+
+
+def _overlaps(boxes: Floats, taken: Floats) -> Floats:
+    """Return (k,) areas of boxes (left, bottom, right, top) that are taken already."""
+    low = np.maximum(boxes[:, None, :2], taken[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], taken[None, :, 2:])
+    return np.maximum(high - low, 0).prod(axis=2).sum(axis=1)
+
+
+def _outside(boxes: Floats, frame: Floats) -> Floats:
+    """Return (k,) whether boxes leave the axes."""
+    return ((boxes[:, :2] < frame[:2]) | (boxes[:, 2:] > frame[2:])).any(axis=1).astype(float)

@@ -5,6 +5,13 @@ from .._docs import shared
 fill = shared(
     {
         "ax": "Axes to draw into. ``None`` makes a new figure.",
+        "figure": (
+            "Of the picture as a whole:\n\n"
+            "- `figsize`, width and height of a new figure in inches, not a size that fits.\n"
+            "- `title`, a heading above it.\n"
+            "- `show`, whether to open it now. ``None`` leaves that to matplotlib.\n"
+            '- `save`, a file to write it to, such as ``"plot.pdf"``, in the format of its ending.'
+        ),
         "perturbations": (
             "Name of the perturbation. With several names, each gets a panel of its own."
         ),

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 
 from .._validate import key_in
-from ._evaluation import RIVAL
-from ._style import ACCENT, INK, plain, tidy
+from ._canvas import Canvas
+from ._style import ACCENT, INK, RIVAL, plain, tidy
+from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     from numpy.typing import NDArray
 
@@ -22,7 +23,16 @@ TITLES = {"train_loss": "training loss", "val_energy": "energy distance,\nheld-o
 POINTS = 25  # points of a smoothed curve that share no record
 
 
-def training(data: Any, *, curves: Sequence[str] | None = None) -> NDArray[Any]:
+@fill
+def training(
+    data: Any,
+    *,
+    curves: Sequence[str] | None = None,
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
+    show: bool | None = None,
+    save: str | PathLike[str] | None = None,
+) -> NDArray[Any]:
     """Show the losses and the validation of a trained network, over the steps.
 
     The loss of single steps is noisy, because every step draws other conditions and times. The
@@ -36,6 +46,8 @@ def training(data: Any, *, curves: Sequence[str] | None = None) -> NDArray[Any]:
         tables, indexed by step.
     curves
         Names in the history. ``None`` shows the training loss and every validation.
+    figsize, title, show, save
+        {figure}
 
     Returns
     -------
@@ -57,22 +69,20 @@ def training(data: Any, *, curves: Sequence[str] | None = None) -> NDArray[Any]:
     >>> loss = pd.DataFrame({"train_loss": [3.0, 2.0, 1.5]}, index=[10, 20, 30])
     >>> axes = sh.pl.training({"train_loss": loss})
     """
+    canvas = Canvas(None, figsize, title, show, save)
     tables = _history(data)
     if curves is None:
         wanted = [name for name in tables if name == "train_loss" or name.startswith("val")]
         curves = wanted or list(tables)
     for name in curves:
         key_in(name, tables, where="the history of the model")
-    size = (5.6, 0.7 + 1.75 * len(curves))
-    _, axes = plt.subplots(
-        len(curves), 1, figsize=size, sharex=True, squeeze=False, layout="constrained"
-    )
+    axes = canvas.subplots(len(curves), 1, width=5.6, height=0.7 + 1.75 * len(curves), sharex=True)
     for ax, name in zip(axes[:, 0], curves, strict=True):
         _curve(ax, tables[name], validation=name.startswith("val"))
         ax.set_ylabel(TITLES.get(name, plain(name.replace("_", " "))), fontsize="small")
         tidy(ax)
     axes[-1, 0].set_xlabel("step")
-    return axes[:, 0]
+    return canvas.done(axes[:, 0])
 
 
 def _history(data: Any) -> dict[str, pd.Series]:
@@ -115,7 +125,7 @@ def _curve(ax: Any, curve: pd.Series, *, validation: bool) -> None:
         window = max(len(curve) // POINTS, 1)
         smooth = curve.rolling(window, center=True, min_periods=1).median()
         ax.plot(step, value, color=ACCENT, lw=0.7, alpha=0.3 if window > 1 else 0.0)
-        ax.plot(step, smooth, color=ACCENT, lw=1.6)
+        ax.plot(step, smooth, color=ACCENT, lw=1.6, marker="o" if len(curve) == 1 else "", ms=4)
         ax.set_title(f"last {smooth.iloc[-1]:.4g}", loc="right", fontsize="small", color=INK)
     if (value > 0).all() and value.max() > 30 * value.min():
         ax.set_yscale("log")

@@ -14,14 +14,15 @@ from .._validate import get_adata, listed, whole
 from ..core._predicted_cells import finite, inside_of, on_one_scale, some
 from ..core._screen import labels, resolve
 from ..metrics._plane import agreement, plane_of
-from ._evaluation import RIVAL
+from ._canvas import Canvas
 from ._moved import read_moved
 from ._panels import check_panels, draw_cloud, name_axes, new_panels
-from ._style import ACCENT, INK, QUIET, shorten, tidy
+from ._style import INK, PREDICTED, QUIET, REAL, shorten, tidy
 from ._texts import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     from anndata import AnnData
     from matplotlib.axes import Axes
@@ -61,6 +62,10 @@ def transport(
     max_cells: int = 400,
     rng: RNGLike = 0,
     ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
+    show: bool | None = None,
+    save: str | PathLike[str] | None = None,
     mod: str | None = None,
 ) -> Axes | NDArray[Any]:
     """Draw an arrow from each source cell to where a model takes it.
@@ -109,6 +114,8 @@ def transport(
         Seed or Generator that chooses the arrows and the cells to draw.
     ax
         Axes to draw into, for one perturbation. ``None`` makes a new figure.
+    figsize, title, show, save
+        {figure}
     mod
         {mod}
 
@@ -131,6 +138,7 @@ def transport(
     >>> controls = adata[adata.obs["perturbation"] == "control"].copy()
     >>> ax = sh.pl.transport(adata, prediction=model.transport(controls, "P1"))
     """
+    canvas = Canvas(ax, figsize, title, show, save)
     adata = get_adata(data, mod)
     whole(max_arrows, name="max_arrows")
     whole(max_cells, name="max_cells")
@@ -154,7 +162,7 @@ def transport(
 
     rng = as_generator(rng)
     one = len(names) == 1 and (perturbation is None or isinstance(perturbation, str))
-    drawn = new_panels(ax, len(names), several=not one)
+    drawn = new_panels(canvas, len(names), several=not one)
     for at, panel, plane in zip(drawn, panels, planes, strict=True):
         _draw(at, panel, plane, max_arrows=int(max_arrows), max_cells=int(max_cells), rng=rng)
         along = "along the real shift" if len(panel.real) else "along the mean arrow"
@@ -162,7 +170,7 @@ def transport(
     drawn[0].legend(
         loc="best", fontsize="x-small", frameon=False, handletextpad=0.4, markerscale=1.4
     )
-    return drawn[0] if one else drawn
+    return canvas.done(drawn[0] if one else drawn)
 
 
 def _panels(
@@ -240,7 +248,7 @@ def _draw(
     origin = panel.control.mean(axis=0)
     kinds = (
         ("control", panel.control, {"c": QUIET, "alpha": 0.45}),
-        ("real", panel.real, {"c": RIVAL, "alpha": 0.4}),
+        ("real", panel.real, {"c": REAL, "alpha": 0.4}),
     )
     for z, (label, cells, look) in enumerate(kinds, start=1):
         if len(cells):
@@ -250,11 +258,11 @@ def _draw(
     n = len(panel.start)
     shown = some(np.arange(n), max_arrows, rng)
     start, end = ((cells[shown] - origin) @ plane for cells in (panel.start, panel.end))
-    place = {"angles": "xy", "scale_units": "xy", "scale": 1, "color": ACCENT, "alpha": 0.75}
+    place = {"angles": "xy", "scale_units": "xy", "scale": 1, "color": PREDICTED, "alpha": 0.75}
     ax.quiver(*start.T, *(end - start).T, zorder=4, **place, **ARROW)
     ax.scatter(*end.T, s=0)  # the limits and the legend know of points, not of arrows
     count = f"{len(shown):,} of {n:,}" if len(shown) < n else f"{n:,}"
-    look = {"color": ACCENT, "marker": r"$\rightarrow$", "ls": "none"}
+    look = {"color": PREDICTED, "marker": r"$\rightarrow$", "ls": "none"}
     ax.add_line(Line2D([], [], label=f"model ({count})", **look))
     title = shorten(panel.name)
     if len(panel.real):

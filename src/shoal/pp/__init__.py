@@ -2,6 +2,7 @@
 
 from ._annotate import annotate
 from ._embed import embed
+from ._embed_check import embed_check
 from ._embed_contexts import embed_contexts
 from ._filter import filter
 from ._link import link
@@ -13,6 +14,7 @@ from ._split import split
 __all__ = [
     "annotate",
     "embed",
+    "embed_check",
     "embed_contexts",
     "filter",
     "link",

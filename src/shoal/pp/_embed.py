@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,11 +13,12 @@ from .._keys import EMBEDDINGS, EMBEDDINGS_INFO
 from .._logging import logger
 from .._threads import one_thread
 from .._validate import between, get_adata, listed, one_of, text, whole
+from ..core._joined_columns import joined_columns, sources_of
 from ..core._named import claim_named, write_named
 from ..core._screen import labels, resolve
 from ..core._screen_checks import nothing_perturbed
 from ..core._view import check_writable
-from ._embed_checks import keys_of, refuse_missing, target_column, warn_identical
+from ._embed_keys import keys_of, refuse_missing, target_column, warn_identical
 from ._embed_methods import CHEMISTRY, METHODS, check_arguments
 from ._embed_names import OtherNames
 from ._embed_request import EmbeddingRequest
@@ -24,7 +26,7 @@ from ._embed_source import Source, describe
 from ._split_fits import known, smiles_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
     from mudata import MuData
@@ -54,8 +56,9 @@ def embed(
         "fingerprint",
         "descriptors",
         "propagated",
+        "joined",
     ] = "one_hot",
-    source: Source | None = None,
+    source: Source | Sequence[str] | None = None,
     slot: str | None = None,
     graph: Source | None = None,
     smoothing: float | None = None,
@@ -114,6 +117,9 @@ def embed(
         ``"propagated"``
             Vectors of `source`, and for perturbations without one the weighted mean of those of
             their neighbours in `graph`, which may be such means themselves.
+        ``"joined"``
+            Several embeddings side by side, each divided by the spread of its vectors.
+            ``"kernel_ridge"`` sums a kernel for each, with weights that it learns.
     source
         For ``"table"``
             a DataFrame (names are the index or the first column), a mapping of names to vectors, an
@@ -130,6 +136,9 @@ def embed(
             drugs than those of the screen are welcome: descriptors are standardised over all.
         For ``"propagated"``
             any of the tables, or the name of an embedding of the screen.
+        For ``"joined"``
+            a list of embeddings of the screen, or a mapping of names to any of the tables. A
+            perturbation needs a vector in each.
 
         Genes are found by symbol or Ensembl identifier (without its version), whichever the source
         has, if ``adata.var`` or the source has both; and by symbols that the HGNC has replaced,
@@ -179,7 +188,8 @@ def embed(
     Nothing. Writes
 
     ``uns["perturbation_embeddings"][key_added]``
-        DataFrame, float32, index single perturbation (sorted), columns ``"0"``, ``"1"``, ...
+        DataFrame, float32, index single perturbation (sorted), columns ``"0"``, ``"1"``, ..., or of
+        ``"joined"`` ones ``"SOURCE:0"``, ``"SOURCE:1"``, ...
     ``uns["perturbation_embeddings_info"]``
         ``table``, index embedding, with
 
@@ -307,11 +317,14 @@ def singles(screen: Screen, labelled: Labels, names: str | Sequence[str] | None)
 
 
 def _comes_from_all(adata: AnnData, source: Any) -> bool:
-    """Whether the source is the name of an embedding of the screen that is transductive."""
+    """Whether a source is, or joins, an embedding of the screen that is transductive."""
     about = known(adata, EMBEDDINGS_INFO).get("table")
-    if about is None or not isinstance(source, str) or source not in about.index:
+    several = source.values() if isinstance(source, Mapping) else source
+    several = [source] if isinstance(source, str) else several
+    if about is None or not isinstance(source, str | list | tuple | Mapping):
         return False
-    return bool(about.loc[source, "transductive"])
+    names = [name for name in several if isinstance(name, str)]
+    return bool(about.loc[about.index.isin(names), "transductive"].any())
 
 
 def _smiles_of(adata: AnnData, perturbation_key: str | None, control: Any, targets: Any) -> Any:
@@ -327,7 +340,10 @@ def _by_name(vectors: Vectors, key_of: Mapping[str, str]) -> pd.DataFrame:
     """Return the table by perturbation, with numbered columns."""
     held = [name for name, key in key_of.items() if key in vectors.values.index]
     values = vectors.values.loc[[key_of[name] for name in held]].to_numpy(dtype=np.float32)
-    columns = pd.Index([str(i) for i in range(values.shape[1])], dtype=object)
+    joined = sources_of(vectors.values.columns)
+    columns = pd.Index(
+        joined_columns(joined) or [str(i) for i in range(values.shape[1])], dtype=object
+    )
     return pd.DataFrame(
         values, index=pd.Index(held, dtype=object, name="perturbation"), columns=columns
     )

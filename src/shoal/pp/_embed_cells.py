@@ -72,7 +72,7 @@ def by_coexpression(request: EmbeddingRequest) -> Vectors:
 
 def by_effects(request: EmbeddingRequest) -> Vectors:
     """PCA of the mean shifts of single perturbations, in training cells if there is a split."""
-    names, plan, absent = _measured(request, least=1)
+    names, plan, absent = measured(request, least=1)
     if plan is None:
         return Vectors(pd.DataFrame(), absent)
     table = scores(mean_shifts(_log_values(request), plan), request.n_comps)
@@ -90,7 +90,7 @@ def by_mds(request: EmbeddingRequest) -> Vectors:
             "call sh.pp.prepare(adata) first"
         )
         raise ValueError(msg)
-    names, plan, absent = _measured(request, least=2)
+    names, plan, absent = measured(request, least=2)
     if plan is None:
         return Vectors(pd.DataFrame(), absent)
     values, chosen = (
@@ -158,7 +158,7 @@ def _train(adata: AnnData) -> Bools:
     return found
 
 
-def _measured(
+def measured(
     request: EmbeddingRequest, *, least: int
 ) -> tuple[pd.Index, Plan | None, dict[str, str]]:
     """Return the perturbations with at least `least` training cells, and why others have no vector.
@@ -168,7 +168,9 @@ def _measured(
     train = _train(request.adata)
     place = {key: i for i, key in enumerate(request.keys)}
     parts = [request.screen.parts(name) for name in request.labels.names]
-    lookup = np.array([place[p[0]] if len(p) == 1 else -1 for p in parts] + [len(request.keys), -1])
+    lookup = np.array(
+        [place.get(p[0], -1) if len(p) == 1 else -1 for p in parts] + [len(request.keys), -1]
+    )
     code = np.where(train, lookup[request.labels.code], -1)
     cells = np.bincount(code[code >= 0], minlength=len(request.keys) + 1)[:-1]
     measured = np.flatnonzero(cells >= least)

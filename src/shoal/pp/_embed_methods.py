@@ -12,6 +12,7 @@ import pandas as pd
 from ._embed_annotations import from_annotations
 from ._embed_cells import by_coexpression, by_effects, by_mds
 from ._embed_chemistry import descriptors, fingerprints
+from ._embed_joined import by_joining
 from ._embed_network import from_network
 from ._embed_propagated import by_propagation
 from ._embed_source import Vectors, from_table
@@ -95,6 +96,7 @@ METHODS: MappingProxyType[str, Method] = MappingProxyType(
             frozenset({"source", "targets", "graph", "smoothing", "slot"}),
             needs_source=True,
         ),
+        "joined": Method(by_joining, frozenset({"source"}), needs_source=True),
         "descriptors": Method(_descriptors, frozenset({"source", "targets"}), needs_source=True),
         "fingerprint": Method(
             _fingerprint, frozenset({"source", "targets", "n_comps"}), 1024, needs_source=True
@@ -122,6 +124,7 @@ def check_arguments(method: str, given: dict[str, Any]) -> None:
             "pt, pickle, safetensors or h5ad file)",
             "propagated": "vectors by name, or the name of an embedding of the screen",
             "network": "an edge list (DataFrame or file), gene sets, or 'collectri'",
+            "joined": "a list of embeddings of the screen, or tables or files by name",
             "fingerprint": smiles,
             "descriptors": smiles,
         }[method]

@@ -192,6 +192,8 @@ def describe(source: Source | None) -> str:
     """Say in a few words what a source is, without the folder it lies in."""
     if source is None or isinstance(source, str | Path):
         return "" if source is None else Path(source).name
+    if isinstance(source, list | tuple):
+        return ", ".join(map(str, source))
     return f"{type(source).__name__} of {len(source)}"
 
 

@@ -16,7 +16,7 @@ from ..core._named import claim_named, write_named
 from ..core._screen import labels, resolve
 from ..core._view import check_writable
 from ._embed import singles
-from ._embed_checks import keys_of
+from ._embed_keys import keys_of
 from ._embed_source import Source, describe
 from ._link_edges import between, edges_of, nearest
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from .._compat import require
-from .._contenders import score_in_words, transductive_marks
+from .._contenders import transductive_marks
 from .._staging import staged
 from ._assets import HERE, assets, safe
+from ._cells import CellContent, cell_figures
+from ._charts import scores, skills
 from ._images import ImageContent, image_tables, sources
 from ._panel import coherence_panel, evaluation_panel
-from ._plots import plane, skills
+from ._plots import plane
 from ._tables import coherence_tables, evaluation_tables, leaderboard_table, unfit
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+
+    from ._verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -30,24 +34,32 @@ class Content:
     ----------
     title
         Heading of the page.
+    verdict
+        What came out, in words.
     facts
         (name, value) pairs under the heading.
     parameters
         Heading -> parameters: of each result, and versions.
     coherence, evaluation
         Results of ``uns`` with their tables and parameters. None if the screen does not have them.
-    leaderboard
-        Table of a benchmark, one row a prediction.
+    leaderboard, leaderboard_caution
+        Table of a benchmark, one row a prediction, and what to beware of in it.
+    cells, no_cells
+        Cells of the best and the worst predicted condition, and why there are none.
     images
         Evaluation of predicted images, with pictures of them.
     """
 
     title: str
+    verdict: Verdict
     facts: Sequence[tuple[str, str]] = ()
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     coherence: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
     leaderboard: pd.DataFrame | None = None
+    leaderboard_caution: str = ""
+    cells: Sequence[CellContent] = ()
+    no_cells: str = ""
     images: ImageContent | None = None
 
 
@@ -60,18 +72,32 @@ def page(content: Content) -> str:
         If a library of the extra ``report`` is not installed.
     """
     jinja2 = require("jinja2", extra="report")
-    sections, figures, tables, panel, more = {}, {}, {}, {}, {}
+    sections, figures, tables, panel = {}, {}, {}, {}
+    more: dict[str, Any] = {}
+    board, evaluation = content.leaderboard, content.evaluation
     if content.coherence is not None:
-        sections["coherence"] = "Coherence"
+        sections["coherence"] = "Responses"
         figures["plane"] = safe(plane(content.coherence))
         tables |= coherence_tables(content.coherence)
         panel["coherence"] = coherence_panel(content.coherence)
-    if content.evaluation is not None:
-        sections["evaluation"] = "Evaluation"
-        figures["skills"] = safe(skills(content.evaluation))
-        tables |= evaluation_tables(content.evaluation)
-        panel["evaluation"] = evaluation_panel(content.evaluation)
-        more = _score(content.evaluation)
+    if evaluation is not None:
+        called = str(evaluation["params"].get("prediction") or "")
+        more |= _score(evaluation)
+        tables |= evaluation_tables(evaluation)
+        panel["evaluation"] = evaluation_panel(evaluation)
+        if _has_scores(evaluation["contenders"]):
+            figures["scores"] = safe(scores(evaluation["contenders"], name="scores", called=called))
+    if board is not None:
+        tables["leaderboard"] = leaderboard_table(board)
+        if _has_scores(board):
+            figures["board"] = safe(scores(board, name="board"))
+    if board is not None or "scores" in figures:
+        sections["leaderboard"] = "Leaderboard"
+    if evaluation is not None:
+        sections["conditions"] = "Best and worst"
+        more["cells"] = [
+            one | {"figure": safe(one["figure"])} for one in cell_figures(content.cells)
+        ]
     if content.images is not None:
         sections["images"] = "Images"
         tables |= image_tables(content.images)
@@ -80,11 +106,10 @@ def page(content: Content) -> str:
             "image_caution": content.images.caution,
             "pictures": sources(content.images),
         }
-    if content.leaderboard is not None:
-        sections["leaderboard"] = "Leaderboard"
-        tables["leaderboard"] = leaderboard_table(content.leaderboard)
-    if content.evaluation is not None:
-        sections["conditions"] = "Conditions"
+    if evaluation is not None:
+        sections["evaluation"] = "Metrics"
+        figures["skills"] = safe(skills(evaluation))
+    sections["details"] = "Details"
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -95,6 +120,9 @@ def page(content: Content) -> str:
     }
     return environment.get_template("template.html").render(
         title=content.title,
+        verdict=content.verdict,
+        no_cells=content.no_cells,
+        leaderboard_caution=content.leaderboard_caution,
         version=__version__,
         facts=content.facts,
         parameters=content.parameters,
@@ -117,18 +145,18 @@ def write(text: str, out: Path) -> int:
 
 
 def _score(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """Return what the page says of the score, and what to beware of in it."""
+    """Return what the page says of the score."""
     params, n = evaluation["params"], len(evaluation["summary"])
-    ends = (float(params.get(name, float("nan"))) for name in ("score", "score_low", "score_high"))
     return {
-        "score": score_in_words(*ends),
-        "verdict": str(params.get("verdict", "")),
         "reference": str(params.get("reference", "")),
-        "responds": bool(params.get("responds", True)),
-        "caution": str(params.get("caution", "")),
         "n_metrics": n,
         "n_fit": n - len(unfit(evaluation)),
     }
+
+
+def _has_scores(board: pd.DataFrame) -> bool:
+    """Whether a table of contenders has scores; those of other packages have none."""
+    return "score" in board and bool(board["score"].notna().any())
 
 
 def _transductive(content: Content) -> set[str]:

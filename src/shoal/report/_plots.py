@@ -1,7 +1,4 @@
-"""The two figures of the report, drawn by plotly.
-
-Text and lines have the colours of the style sheet of the page.
-"""
+"""The coherence-magnitude plane of the report."""
 
 from __future__ import annotations
 
@@ -12,18 +9,17 @@ import numpy as np
 
 from .._compat import require
 from .._responses import BY_REPLICATE, responses
-from ._tables import metrics
+from ._figures import ACCENT, QUIET, as_html, in_lines
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .._responses import Responses
-    from .._typing import Bools, Floats
+    from .._typing import Bools, Floats, Ints
 
 ALPHA = 0.05
-QUIET = "#8C939D"
-ACCENT = "#2A86C8"
 SPANNING = "#7FB8DE"
+CHANCE = "chance"  # format of p- and q-values
 CAUSE = {  # Okabe and Ito, light enough for a dark page; colour and symbol both tell
     "none": (ACCENT, "circle"),
     "dispersion": ("#E69F00", "square"),
@@ -34,13 +30,6 @@ CAUSE = {  # Okabe and Ito, light enough for a dark page; colour and symbol both
     "unclear": (QUIET, "diamond-open"),
 }
 UNKNOWN = (QUIET, "diamond-open")  # a cause without a style of its own
-FLOOR = -2.0  # skills below this are drawn at the edge of the figure
-CONFIG = {
-    "responsive": True,
-    "displaylogo": False,
-    "showSendToCloud": False,  # no button that uploads an unpublished screen
-    "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"],
-}
 
 
 def plane(result: dict[str, Any]) -> str:
@@ -56,17 +45,22 @@ def plane(result: dict[str, Any]) -> str:
     figure = go.Figure(
         _curve(go, table["magnitude"].to_numpy(float), float(result["params"]["control_trace"]))
     )
-    for name, rows, (colour, symbol) in _classes(table, responses(table, result["params"], ALPHA)):
+    found = responses(table, result["params"], ALPHA)
+    rank = _ranks(table, found)
+    for name, rows, (colour, symbol) in _classes(table, found):
         part = table[rows]
         figure.add_trace(
             go.Scatter(
                 x=part["magnitude"].to_numpy(float),
                 y=part["coherence"].to_numpy(float),
                 mode="markers",
-                name=f"{name} ({len(part)})",
+                name=in_lines(f"{name} ({len(part)})"),
                 marker={"color": colour, "symbol": symbol, "size": size, "opacity": 0.85},
                 text=[escape(str(label), quote=False) for label in part.index],
-                customdata=_hover_texts(part),
+                customdata=[
+                    [*texts, int(at)]
+                    for texts, at in zip(_hover_texts(part), rank[rows], strict=True)
+                ],
                 hovertemplate=HOVER,
             )
         )
@@ -83,32 +77,48 @@ def plane(result: dict[str, Any]) -> str:
         margin={"l": 60, "r": 15, "t": 30, "b": 120},
         updatemenus=[_scales()],
     )
-    return _html(figure, "plane")
+    return as_html(figure, "plane")
 
 
 HOVER = (
     "<b>%{text}</b><br>coherence %{y:.3f} (%{customdata[1]} to %{customdata[2]})<br>"
-    "magnitude %{x:.3g}<br>%{customdata[3]} cells, q = %{customdata[4]}<br>"
+    "magnitude %{x:.3g}<br>%{customdata[3]} cells, q %{customdata[4]}<br>"
     "q by replicates %{customdata[6]}<br>residual z %{customdata[5]}<extra></extra>"
 )
 
 
 def _hover_texts(part: pd.DataFrame) -> list[list[str]]:
-    """Return what the hover text shows, as texts: name, interval, cells, q, residual z."""
+    """Return what the hover text shows, as texts: name, interval, cells, q, residual z, q."""
     numbers = {
         "ci_low": ".3f",
         "ci_high": ".3f",
         "n_cells": ",.0f",
-        "qvalue": ".2g",
+        "qvalue": CHANCE,
         "residual_z": ".2f",
-        BY_REPLICATE: ".2g",
+        BY_REPLICATE: CHANCE,
     }
     known = part.reindex(columns=list(numbers))
     columns = [
-        [format(v, spec) if np.isfinite(v) else "not known" for v in known[name].to_numpy(float)]
-        for name, spec in numbers.items()
+        [_text(v, spec) for v in known[name].to_numpy(float)] for name, spec in numbers.items()
     ]
     return [list(row) for row in zip(map(str, part.index), *columns, strict=True)]
+
+
+def _text(value: float, spec: str) -> str:
+    """Return a number as text; chances below 0.001 are "< 0.001"."""
+    if not np.isfinite(value):
+        return "not known"
+    if spec == CHANCE:
+        return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+    return format(value, spec)
+
+
+def _ranks(table: pd.DataFrame, found: Responses) -> Ints:
+    """Return in which order names are written: responses first, the strongest before others."""
+    order = np.lexsort((-table["magnitude"].to_numpy(float), ~found.all))
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    return rank
 
 
 def _classes(table: pd.DataFrame, found: Responses) -> list[tuple[str, Bools, tuple[str, str]]]:
@@ -173,88 +183,3 @@ def _scales() -> dict[str, Any]:
         "bgcolor": "rgba(128,128,128,0.12)",
         "borderwidth": 0,
     }
-
-
-def skills(result: dict[str, Any]) -> str:
-    """Return the skills of all metrics as a piece of HTML with the id ``skills``."""
-    go = require("plotly.graph_objects", extra="report")
-    summary: pd.DataFrame = result["summary"].loc[metrics(result)]
-    summary = summary[np.isfinite(summary["skill"].astype(float))]
-    fit = summary["discriminates"].astype(bool).to_numpy()
-    figure = go.Figure()
-    for name, rows, colour in (
-        ("discriminates", fit, ACCENT),
-        ("does not discriminate here", ~fit, QUIET),
-    ):
-        figure.add_trace(_points(go, summary[rows], name, colour))
-    reference = escape(str(result["params"].get("reference") or "best baseline"), quote=False)
-    for at, meaning in ((0, reference), (1, "second experiment")):
-        figure.add_vline(x=at, line={"color": QUIET, "width": 1, "dash": "dot"})
-        figure.add_annotation(
-            x=at, y=1, yref="paper", yanchor="bottom", text=meaning, showarrow=False
-        )
-    order = [escape(str(name), quote=False) for name in summary.index]
-    figure.update_layout(
-        height=150 + 19 * len(summary),
-        xaxis={"title": "skill", "range": _range(summary)},
-        yaxis={
-            "categoryorder": "array",
-            "categoryarray": order,
-            "autorange": "reversed",
-            "dtick": 1,
-        },
-        legend={"orientation": "h", "yanchor": "top", "y": -70 / (60 + 19 * len(summary)), "x": 0},
-        margin={"l": 175, "r": 45, "t": 30, "b": 100},
-    )
-    return _html(figure, "skills")
-
-
-def _points(go: Any, part: pd.DataFrame, name: str, colour: str) -> Any:
-    """Return the points of some metrics; those below the floor stand at the edge as triangles."""
-    skill, low, high = (part[c].to_numpy(float) for c in ("skill", "skill_low", "skill_high"))
-    at = np.maximum(skill, FLOOR)
-    error = {"type": "data", "symmetric": False, "thickness": 1.5, "width": 0, "color": colour}
-    error |= {
-        "array": np.maximum(high - at, 0),
-        "arrayminus": np.maximum(at - np.maximum(low, FLOOR), 0),
-    }
-    return go.Scatter(
-        x=at,
-        y=[escape(str(metric), quote=False) for metric in part.index],
-        mode="markers",
-        name=name,
-        error_x=error,
-        marker={
-            "color": colour,
-            "size": 8,
-            "symbol": np.where(skill < FLOOR, "triangle-left", "circle"),
-        },
-        customdata=[
-            [format(v, ".2f") if np.isfinite(v) else "not known" for v in row]
-            for row in zip(skill, low, high, strict=True)
-        ],
-        hovertemplate=(
-            "<b>%{y}</b><br>skill %{customdata[0]} "
-            "(%{customdata[1]} to %{customdata[2]})<extra></extra>"
-        ),
-    )
-
-
-def _range(summary: pd.DataFrame) -> list[float]:
-    """Return the ends of the skill axis: 0, 1, all points and intervals, not beyond the floor."""
-    values = summary[["skill", "skill_low", "skill_high"]].to_numpy(float)
-    values = values[np.isfinite(values)]
-    low, high = min(0.0, values.min(initial=0.0)), max(1.0, values.max(initial=1.0))
-    return [max(low, FLOOR) - 0.15, min(high, -2 * FLOOR) + 0.15]
-
-
-def _html(figure: Any, name: str) -> str:
-    """Return a figure as a piece of HTML; plotly itself is in the head of the page."""
-    go = require("plotly.graph_objects", extra="report")
-    figure.update_layout(
-        template=go.layout.Template(),
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "system-ui, sans-serif", "size": 13},
-    )
-    return figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=CONFIG)

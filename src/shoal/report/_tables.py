@@ -34,6 +34,7 @@ SUMMARY = (
     "best_baseline",
     "best_value",
 )
+CHANCE = ("pvalue", "qvalue", "pvalue_replicate", "qvalue_replicate")  # "< 0.001" if less
 SCORES = ("score", "score_low", "score_high", "achieved", "harm", "score_best")
 
 
@@ -77,7 +78,8 @@ def table(
 
     Returns
     -------
-    ``columns`` (title, numeric, hidden, link), ``rows`` and ``muted`` (positions), for JSON.
+    ``columns`` (title, numeric, whole, chance, hidden, link), ``rows`` and ``muted`` (positions),
+    for JSON.
     """
     if frame.index.name is not None:
         frame = frame.reset_index()
@@ -87,6 +89,7 @@ def table(
             "numeric": pd.api.types.is_numeric_dtype(dtype)
             and not pd.api.types.is_bool_dtype(dtype),
             "whole": pd.api.types.is_integer_dtype(dtype),
+            "chance": str(name).endswith(CHANCE),
             "hidden": name in hidden,
             "link": name == link,
         }
@@ -107,8 +110,6 @@ def coherence_tables(result: dict[str, Any]) -> dict[str, Any]:
         "n_cells",
         "magnitude",
         "coherence",
-        "ci_low",
-        "ci_high",
         "qvalue",
         "qvalue_replicate",
         "n_replicates",
@@ -151,7 +152,18 @@ def evaluation_tables(result: dict[str, Any]) -> dict[str, Any]:
         "metrics": table(
             ordered,
             muted=muted,
-            hidden=("perfect", "skill_low", "skill_high", "reference", "drf", "bds", "best_value"),
+            hidden=(
+                "perfect",
+                "skill_low",
+                "skill_high",
+                "reference",
+                "drf",
+                "bds",
+                "best_value",
+                "n",
+                "negative_control",
+                "ceiling",
+            ),
         ),
         "contenders": table(contenders.loc[[*scores, *metrics(result)]], muted=muted),
         "conditions": conditions(result),
@@ -163,10 +175,12 @@ def evaluation_tables(result: dict[str, Any]) -> dict[str, Any]:
             result["missing"]
             .astype(str)
             .replace({"contender": marks})
-            .groupby(["contender", "metric", "reason"], sort=False)
-            .size()
+            .groupby(["contender", "reason"], sort=False)
+            .agg(metric=("metric", _listed), condition=("condition", _listed))
         )
-        tables["missing"] = table(counted.rename("conditions").reset_index())
+        tables["missing"] = table(
+            counted.reset_index()[["contender", "metric", "condition", "reason"]]
+        )
     return tables
 
 
@@ -201,6 +215,11 @@ def unfit(result: dict[str, Any]) -> set[str]:
     """Return the metrics that do not tell the two controls apart on this screen."""
     summary = result["summary"]
     return set(summary.index[~summary["discriminates"].astype(bool)])
+
+
+def _listed(names: pd.Series) -> str:
+    """Return the names of a group, each once."""
+    return ", ".join(dict.fromkeys(names))
 
 
 def _strata(long: pd.DataFrame) -> pd.DataFrame:

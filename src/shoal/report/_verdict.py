@@ -39,7 +39,11 @@ class Verdict:
         return "\n".join([self.headline, *(f"- {line}" for line in self.lines)])
 
 
-def in_words(coherence: dict[str, Any] | None, evaluation: dict[str, Any] | None) -> Verdict:
+def in_words(
+    coherence: dict[str, Any] | None,
+    evaluation: dict[str, Any] | None,
+    images: dict[str, Any] | None = None,
+) -> Verdict:
     """Return the verdict on a screen and on a prediction of it.
 
     A prediction is called better or worse than its reference only where the 95 % interval of its
@@ -47,26 +51,23 @@ def in_words(coherence: dict[str, Any] | None, evaluation: dict[str, Any] | None
 
     Parameters
     ----------
-    coherence, evaluation
-        Results of :func:`shoal.tl.coherence` and :func:`shoal.tl.evaluate`; None if there is none.
-
-    Raises
-    ------
-    ValueError
-        If both are None.
+    coherence, evaluation, images
+        Results of :func:`shoal.tl.coherence`, :func:`shoal.tl.evaluate` and
+        :func:`shoal.tl.evaluate_images`; None where there is none.
     """
-    if coherence is None and evaluation is None:
-        msg = "neither a measurement nor an evaluation was given: there is nothing to judge"
-        raise ValueError(msg)
     heads, lines = [], []
     if coherence is not None:
         heads.append(_measured(coherence))
         lines += _details_of_responses(coherence)
-    if evaluation is None:
-        lines.append("No prediction was evaluated.")
-    else:
+    if evaluation is not None:
         heads.append(_predicted(evaluation))
         lines += _details_of_prediction(evaluation)
+    if images is not None:
+        said, caution = (str(images["params"].get(name, "")) for name in ("verdict", "caution"))
+        heads += [f"Images: {said}."] if said else []
+        lines += [f"Beware of the images: {caution}."] if caution else []
+    if evaluation is None and images is None:
+        lines.append("No prediction was evaluated.")
     return Verdict(" ".join(heads), lines)
 
 
@@ -126,10 +127,17 @@ def _predicted(evaluation: dict[str, Any]) -> str:
         )
     over = _conditions(evaluation)
     if low > 0:
-        return f"{called} predicts {over} better than {reference}."
-    if high < 0:
-        return f"{called} predicts {over} worse than {reference}."
-    return f"{called} cannot be told from {reference} on {over}."
+        said = f"{called} predicts {over} better than {reference}"
+    elif high < 0:
+        said = f"{called} predicts {over} worse than {reference}"
+    else:
+        said = f"{called} cannot be told from {reference} on {over}"
+    contenders = evaluation["contenders"]
+    if COPY in contenders.index and str(params["reference"]) != COPY:
+        copy = float(contenders.loc[COPY, "score"])
+        if copy > score:
+            said += f", and unchanged controls score higher ({copy:.2f} against {score:.2f})"
+    return f"{said}."
 
 
 def _details_of_prediction(evaluation: dict[str, Any]) -> list[str]:
@@ -180,7 +188,7 @@ def _by_condition(evaluation: dict[str, Any]) -> list[str]:
             )
         off = table.index[table["prediction"] > table["copy"]]
         if len(off):
-            lines.append(f"Further from them than unchanged controls: {_names(off)}.")
+            lines.append(f"Further from the real cells than unchanged controls: {_names(off)}.")
     if "silent" in about and bool(params.get("responds", True)):
         silent = about.index[about["silent"].astype(bool)]
         if len(silent):
@@ -196,10 +204,10 @@ def _with_hindsight(evaluation: dict[str, Any]) -> list[str]:
     if "score" not in contenders or best not in contenders.index:
         return []
     own, other = (float(contenders.loc[name, "score"]) for name in (PREDICTION, best))
-    if best == str(evaluation["params"].get("reference", "")) or not other > own:
+    said = (COPY, str(evaluation["params"].get("reference", "")))  # in the headline already
+    if best in said or not other > own:
         return []
-    name = "a copy of the controls" if best == COPY else f"the baseline {best}"
-    return [f"With hindsight, {name} scores higher: {other:.2f}."]
+    return [f"With hindsight, the baseline {best} scores higher: {other:.2f}."]
 
 
 def _reference(params: dict[str, Any]) -> str:

@@ -4,22 +4,34 @@ const plane = document.getElementById("plane");
 
 const escaped = (text) => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 
-function shown(value, whole = Number.isInteger(value)) {
+const isChance = (name) => /(pvalue|qvalue)(_replicate)?$/.test(name);
+function shown(value, whole = Number.isInteger(value), chance = false) {
   if (value === null || value === undefined) return "–";
   if (typeof value !== "number") return value;
+  if (chance) return value < 1e-3 ? "< 0.001" : value.toFixed(3);
   if (whole) return value.toLocaleString("en");
   const size = Math.abs(value);
   if (size >= 1e3) return Math.round(value).toLocaleString("en");
   return size > 0 && size < 1e-3 ? value.toExponential(1) : size >= 1 ? value.toPrecision(4) : value.toFixed(3);
 }
 
-function column({ title, numeric, whole, hidden, link }) {
+function column({ title, numeric, whole, chance, hidden, link }) {
   const cell = (value) => {
-    const text = escaped(shown(value, whole));
-    return link ? `<button type="button" class="name">${text}</button>` : text;
+    const text = escaped(shown(value, whole, chance));
+    return link ? `<button type="button" class="name">${text}</button>` : numeric ? text : text.replaceAll("_", "_<wbr>");
   };
-  const render = (value, use) => (use === "display" ? cell(value) : use === "filter" ? escaped(shown(value, whole)) : value);
-  return { title: escaped(title), visible: !hidden, type: numeric ? "num" : "string", className: numeric ? "num" : "text", render };
+  const render = (value, use) => (use === "display" ? cell(value) : use === "filter" ? escaped(shown(value, whole, chance)) : value);
+  const className = numeric ? "num" : title === "reason" ? "text long" : "text";
+  return { title: escaped(title).replaceAll("_", "_<wbr>"), visible: !hidden, type: numeric ? "num" : "string", className, render };
+}
+
+/* Hide the last columns of a table that is wider than the page; they stay under "Columns". */
+function fit(node, made) {
+  for (let left = made.columns().count(); left > 2 && node.offsetWidth > node.parentElement.clientWidth; left--) {
+    const last = made.columns(":visible").indexes().toArray().at(-1);
+    if (last < 2) return;
+    made.column(last).visible(false);
+  }
 }
 
 for (const node of document.querySelectorAll("table[data-table]")) {
@@ -27,12 +39,12 @@ for (const node of document.querySelectorAll("table[data-table]")) {
   const grey = new Set(muted);
   const format = { header: (_, i) => csvCell(columns[i].title), body: csvCell };
   const raw = { orthogonal: "sort", format };
-  const buttons = [{ extend: "csv", text: "CSV", filename: node.dataset.table, exportOptions: raw }];
-  if (columns.some((c) => c.hidden)) buttons.unshift({ extend: "colvis", text: "Columns" });
+  const buttons = [{ extend: "csv", text: "CSV", footer: false, filename: node.dataset.table, exportOptions: raw }];
+  if (columns.length > 2) buttons.unshift({ extend: "colvis", text: "Columns" });
   const link = columns.findIndex((c) => c.link);
   const pageLength = link >= 0 ? 15 : 50;
   const paged = rows.length > pageLength;
-  new DataTable(node, {
+  const made = new DataTable(node, {
     data: rows,
     columns: columns.map(column),
     order: [],
@@ -45,7 +57,11 @@ for (const node of document.querySelectorAll("table[data-table]")) {
       row.querySelector("button.name")?.addEventListener("click", () => open(values[link]));
     },
   });
+  fit(node, made);
+  node.closest("details")?.addEventListener("toggle", () => fit(node, made), { once: true });
 }
+
+for (const node of document.querySelectorAll("button[data-open]")) node.addEventListener("click", () => open(node.dataset.open));
 
 function element(tag, text = "", attributes = {}) {
   return Object.assign(document.createElement(tag), { textContent: text }, attributes);
@@ -56,7 +72,7 @@ function pairs(names, values) {
   names.forEach((name, i) => {
     if (values[i] === null || values[i] === "") return;
     const pair = element("div");
-    pair.append(element("dt", name), element("dd", shown(values[i])));
+    pair.append(element("dt", name), element("dd", shown(values[i], undefined, isChance(name))));
     list.append(pair);
   });
   return list;
@@ -117,12 +133,67 @@ plane?.on("plotly_click", ({ points }) => points[0].customdata && open(points[0]
 document.getElementById("close").addEventListener("click", close);
 document.addEventListener("keydown", (event) => event.key === "Escape" && close());
 
+/* Names beside the points of the plane: the strongest responses first, each where nothing is in its way. */
+const NAMES = 60;
+const SIDES = [[1, 0], [0, -1], [0, 1], [-1, 0], [1, -1], [1, 1], [-1, -1], [-1, 1]];
+
+function nameThePlane() {
+  const { xaxis, yaxis } = plane._fullLayout;
+  const [width, height] = [xaxis._length, yaxis._length];
+  const points = plane._fullData.filter((trace) => trace.customdata).flatMap((trace) =>
+    trace.customdata.map((row, i) => ({ name: row[0], x: xaxis.d2p(trace.x[i]), y: yaxis.d2p(trace.y[i]), at: [trace.x[i], trace.y[i]], rank: row[7] }))
+  ).filter(({ x, y }) => x >= 0 && x <= width && y >= 0 && y <= height);
+  const taken = points.map(({ x, y }) => [x - 5, y - 5, x + 5, y + 5]);
+  const annotations = [];
+  for (const { name, x, y, at } of points.sort((a, b) => a.rank - b.rank)) {
+    if (annotations.length >= NAMES) break;
+    const text = name.length > 22 ? `${name.slice(0, 10)}…${name.slice(-10)}` : name;
+    const [w, h] = [6.6 * text.length + 4, 14];
+    for (const [right, down] of SIDES) {
+      const [cx, cy] = [x + right * (w / 2 + 7), y + down * (right ? 9 : 13)];
+      const box = [cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2];
+      const free = box[0] >= 0 && box[2] <= width && box[1] >= 0 && box[3] <= height
+        && taken.every((other) => box[2] < other[0] || box[0] > other[2] || box[3] < other[1] || box[1] > other[3]);
+      if (!free) continue;
+      taken.push(box);
+      annotations.push({ xref: "paper", yref: "paper", x: cx / width, y: 1 - cy / height, text: escaped(text), showarrow: false, font: { size: 11 }, xanchor: "center", yanchor: "middle" });
+      break;
+    }
+  }
+  return Plotly.relayout(plane, { annotations });
+}
+
+if (plane) {
+  nameThePlane();
+  plane.on("plotly_relayout", (change) => "annotations" in change || nameThePlane());
+  new ResizeObserver(() => setTimeout(nameThePlane, 300)).observe(plane);
+}
+
 const figures = [...document.querySelectorAll(".js-plotly-plot")];
+const onScreen = new Map();
+
+function onPaper(figure) {
+  const rows = figure.layout.yaxis.categoryarray?.length;
+  if (figure.closest(".cells")) return { width: 335, height: 300 };
+  if (figure === plane) return { width: 690, height: 400, "legend.y": -0.3 };
+  return { width: 690, height: 130 + 13 * rows, "legend.y": -70 / (20 + 13 * rows), "yaxis.tickfont.size": 9 };
+}
+
+function resize(figure, layout) {
+  for (const box of [figure, figure.parentElement]) box.style.height = `${layout.height}px`;
+  Plotly.relayout(figure, layout);
+}
+
 window.addEventListener("beforeprint", () => {
-  document.querySelector("header details").open = true;
-  figures.forEach((figure) => Plotly.relayout(figure, { width: 690 }));
+  document.querySelector("details.parameters-of-all").open = true;
+  for (const figure of figures) {
+    const { height, legend } = figure.layout, paper = onPaper(figure);
+    if (!onScreen.has(figure)) onScreen.set(figure, { width: null, height, autosize: true, "legend.y": legend.y, "yaxis.tickfont.size": "legend.y" in paper ? 12 : null });
+    resize(figure, paper);
+  }
 });
 window.addEventListener("afterprint", () => {
-  figures.forEach((figure) => Plotly.relayout(figure, { width: null, autosize: true }));
+  onScreen.forEach((layout, figure) => resize(figure, layout));
+  onScreen.clear();
 });
 document.documentElement.dataset.ready = "true";

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from .._keys import COHERENCE, EVALUATION, IMAGE_EVALUATION, LEADERBOARD, SCREEN, SPLIT
 from .._logging import logger
-from .._responses import responses
 from .._staging import file_at
 from .._validate import get_adata
 from ..core._results import read_result
 from ..core._screen import labels, resolve
 from ..report._build import Content, page, write
+from ..report._verdict import in_words
+from ._report_cells import cell_content
 from ._report_images import image_content
 
 if TYPE_CHECKING:
     import os
     from pathlib import Path
 
-    import pandas as pd
     from anndata import AnnData
     from mudata import MuData
 
@@ -46,14 +46,15 @@ def report(
 ) -> Path:
     """Write the results on a screen and on a prediction of it as one HTML page that works offline.
 
-    The page shows, as far as the results are there:
+    The page begins with a verdict in words. Then it shows, as far as the results are there:
 
-    - what was screened, and how it was analysed;
     - the coherence-magnitude plane, in which every perturbation can be pointed at and clicked;
-    - the evaluation of a prediction beside its baselines and controls;
-    - the evaluation of predicted images, with small pictures of them;
-    - a leaderboard;
-    - a table of all conditions, which can be sorted, searched and saved.
+    - the scores of the prediction, its baselines and controls, and a leaderboard;
+    - the best and the worst predicted condition with real and predicted cells, and a table of all
+      conditions, which can be sorted, searched and saved;
+    - predicted images, with small pictures of them;
+    - all metrics;
+    - folded: strata, what could not be computed and why, parameters and versions.
 
     Parameters
     ----------
@@ -124,9 +125,15 @@ def report(
         raise KeyError(msg)
     path = file_at(out, example="report.html")
     facts = _facts(adata, found)
+    results = [found.get(name) for name in (COHERENCE, EVALUATION, IMAGE_EVALUATION)]
+    board = found.get(LEADERBOARD)
+    cells, no_cells = ([], "")
+    if EVALUATION in found:
+        cells, no_cells = cell_content(adata, found[EVALUATION])
     content = Content(
         title=title
         or f"Perturbation screen, {dict(facts).get('perturbations', adata.n_obs)} perturbations",
+        verdict=in_words(*results),
         facts=facts,
         parameters={
             name: dict(entry["params"]) | {"shoal": entry["version"]}
@@ -138,7 +145,10 @@ def report(
         },
         coherence=found.get(COHERENCE),
         evaluation=found.get(EVALUATION),
-        leaderboard=found[LEADERBOARD]["table"] if LEADERBOARD in found else None,
+        leaderboard=None if board is None else board["table"],
+        leaderboard_caution="" if board is None else str(board["params"].get("caution", "")),
+        cells=cells,
+        no_cells=no_cells,
         images=image_content(adata, found[IMAGE_EVALUATION]) if IMAGE_EVALUATION in found else None,
     )
     size = write(page(content), path)
@@ -181,22 +191,6 @@ def _facts(adata: AnnData, found: dict[str, dict[str, Any]]) -> list[tuple[str, 
     if SPLIT in adata.obs:
         counts = adata.obs[SPLIT].astype(str).value_counts()
         facts.append(("split, cells", ", ".join(f"{name} {n:,}" for name, n in counts.items())))
-    if COHERENCE in found:
-        table: pd.DataFrame = found[COHERENCE]["table"]
-        odd = (table["residual_qvalue"] < 0.05) & (table["residual"] < 0)
-        facts.append(("with a response (q < 0.05)", f"{int((table['qvalue'] < 0.05).sum()):,}"))
-        by = responses(table, found[COHERENCE]["params"], 0.05)
-        if by.unit != "cells":
-            facts.append((f"with a response beyond replicates ({by.unit})", f"{by.all.sum():,}"))
-        facts.append(("less coherent than a shift", f"{int(odd.sum()):,}"))
-    if EVALUATION in found:
-        params = found[EVALUATION]["params"]
-        facts.append(("prediction", str(params.get("prediction") or "–")))
-        facts.append(("conditions evaluated", f"{len(found[EVALUATION]['conditions']):,}"))
-    for key in (EVALUATION, LEADERBOARD):
-        said = str(found[key]["params"].get("caution", "")) if key in found else ""
-        if said:
-            facts.append((f"beware of the {key}", said))
     return facts
 
 

@@ -66,21 +66,27 @@ class Progress(Callback):
     ----------
     max_steps
         Steps of the whole training.
+    desc
+        What is trained.
     show
         ``True`` for a bar, ``False`` for nothing; ``None`` is as of `shoal._logging.bar`.
     """
 
-    def __init__(self, max_steps: int, *, show: bool | None = None) -> None:
-        self.max_steps, self.show = max_steps, show
+    def __init__(self, max_steps: int, *, desc: str = "training", show: bool | None = None) -> None:
+        self.max_steps, self.desc, self.show = max_steps, desc, show
         self._bar: Any = None
         self._beside: dict[str, str] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin to count."""
         if trainer.is_global_zero:
-            done = trainer.global_step
             self._bar = bar(
-                self.max_steps, desc="training", unit="steps", initial=done, show=self.show
+                self.max_steps,
+                desc=self.desc,
+                unit="steps",
+                initial=trainer.global_step,
+                hint="max_steps= takes fewer",
+                show=self.show,
             )
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:

@@ -165,7 +165,9 @@ def fit(
             check_finite=False,
             check_on_train_epoch_end=False,  # before the checkpoint, which saves the count
         )
-        shown = Progress(settings.last_step, show=enable_progress_bar)
+        shown = Progress(
+            settings.last_step, desc=prefix.rstrip("_") or "training", show=enable_progress_bar
+        )
         checkpoints = Checkpoints(folder, io, ema, fixed, keep_initial=keep_initial)
         stopping = early if settings.patience and held_out else None
         used = (

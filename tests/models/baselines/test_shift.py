@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 import shoal as sh
+from shoal.metrics._kernel_ridge import fit_ridge
 from shoal.models.base._registry import name_of
-from shoal.models.baselines._kernel import KernelRidge, fit_ridge
+from shoal.models.baselines._kernel import KernelRidge
 from shoal.models.baselines._linear import LatentLinear
 from shoal.models.baselines._mean_shift import MeanShift
 from shoal.models.baselines._neighbours import Nearest

@@ -7,9 +7,9 @@ import pytest
 from scipy import sparse
 from scipy.spatial.distance import cdist
 
+from shoal.metrics._kernel_ridge import RIDGES, fit_ridge
 from shoal.metrics._pca import axes_of_rows, principal_axes
 from shoal.models.baselines._deltas import dose_weights
-from shoal.models.baselines._kernel import RIDGES, fit_ridge
 from shoal.models.baselines._landmarks import fit_landmarks
 from shoal.models.baselines._neighbours import nearest
 from shoal.models.baselines._vectors import alike, apart, from_arrays, some_of, to_arrays

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from ..._keys import EMBEDDINGS, EMBEDDINGS_INFO
 from ..._validate import key_in
+from ...core._joined_columns import sources_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -26,7 +27,7 @@ def one_hot(n: int) -> sparse.csr_matrix:
 
 def embedding_of(
     adata: AnnData, embedding: str | pd.DataFrame | None, singles: list[str]
-) -> tuple[str, tuple[str, ...], Matrix, bool]:
+) -> tuple[str, tuple[str, ...], Matrix, bool, dict[str, int]]:
     """Return the vectors that a call means.
 
     Parameters
@@ -48,6 +49,8 @@ def embedding_of(
         Their vectors, (V, E) float32.
     transductive
         Whether the vectors have seen held-out cells.
+    sources
+        Number of dimensions of each source of joined vectors; empty where there is one source.
 
     Raises
     ------
@@ -57,7 +60,7 @@ def embedding_of(
         If the vectors hold NaN or infinite values, or a name twice.
     """
     if embedding is None:
-        return ONE_HOT, tuple(singles), one_hot(len(singles)), False
+        return ONE_HOT, tuple(singles), one_hot(len(singles)), False, {}
     name, table = vectors_of(adata, embedding)
     stored = adata.uns.get(EMBEDDINGS, {})
     transductive = _is_transductive(
@@ -72,7 +75,8 @@ def embedding_of(
             f"{' and others' if len(missing) > 12 else ''}; embed them too, or drop their cells"
         )
         raise KeyError(msg)
-    return name, tuple(table.index), table.to_numpy(dtype=np.float32), transductive
+    vectors = table.to_numpy(dtype=np.float32)
+    return name, tuple(table.index), vectors, transductive, sources_of(table.columns)
 
 
 def vectors_of(adata: AnnData, embedding: str | pd.DataFrame) -> tuple[str, pd.DataFrame]:

@@ -49,7 +49,9 @@ def learn_vocabulary(
     check_scale(cells, layer=layer, use_rep=use_rep)
     seen = names_of_training(cells)
     singles = list(seen["trained"])
-    name, perturbations, vectors, transductive = embedding_of(cells.adata, embedding, singles)
+    name, perturbations, vectors, transductive, sources = embedding_of(
+        cells.adata, embedding, singles
+    )
     placed = context_vectors_of(cells, context_embedding, seen["perturbed_contexts"])
     dose = cells.dose[cells.train]
     dose = dose[dose > 0]
@@ -74,6 +76,8 @@ def learn_vocabulary(
         symbols=_symbols(cells, use_rep),
         level=_level(cells, use_rep),
         context_vectors=placed,
+        sources=tuple(sources),
+        source_sizes=tuple(sources.values()),
         **seen,
     )
 

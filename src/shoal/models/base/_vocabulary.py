@@ -76,6 +76,9 @@ class Vocabulary:
     context_vectors
         Vectors of contexts. A network is then told these instead of the names of contexts; ``None``
         if it is told names.
+    sources, source_sizes
+        Names and numbers of dimensions of the embeddings that `vectors` are joined of; empty if
+        they are of one.
     """
 
     screen: Screen
@@ -100,6 +103,8 @@ class Vocabulary:
     symbols: tuple[str, ...] = ()
     level: Floats = field(default_factory=lambda: np.empty(0))
     context_vectors: ContextVectors | None = None
+    sources: tuple[str, ...] = ()
+    source_sizes: tuple[int, ...] = ()
 
     @cached_property
     def contexts(self) -> tuple[str, ...]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy import sparse
 
 from ..._validate import flag, one_of, positive
+from ...metrics._kernel_ridge import RIDGES, fit_ridge, kernel_weights, scale_of
 from ._deltas import deltas_of
-from ._landmarks import LandmarkRidge, chosen_ridge, fit_landmarks
+from ._landmarks import LandmarkRidge, fit_landmarks
 from ._shift import PLACES, ShiftBaseline
 from ._vectors import MOST, apart, averaged, from_arrays, some_of, summed, to_arrays
 
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
     from ..._typing import Floats, Matrix
     from ...core._population import Population
 
-RIDGES = np.logspace(-4, 4, 17)  # tried, in units of the mean diagonal of the centred kernel
 MOST_EXACT = 2000  # training perturbations that are all compared with each other
+MOST_WEIGHED = 500  # training perturbations by which kernels are weighed
 
 
 class KernelRidge(ShiftBaseline):
@@ -37,6 +39,10 @@ class KernelRidge(ShiftBaseline):
     - Of more than 2,000 training perturbations, 1,000 landmarks are taken, evenly spaced in the
       order of the names. The regression is then on the kernel with these (Nyström's method), so
       that its cost grows linearly with the number of perturbations.
+    - Joined embeddings (``sh.pp.embed(method="joined")``) have a kernel each, of mean centred
+      diagonal 1. The kernel is their sum, with the weights nearest to equal ones whose
+      leave-one-out error on at most 500 training perturbations is within one standard error of the
+      smallest. ``source_weights`` tells them.
 
     Parameters
     ----------
@@ -88,34 +94,54 @@ class KernelRidge(ShiftBaseline):
         responses = deltas_of(arrays).at(-1, np.nan)
         vectors = self._vectors([str(name) for name in arrays["names"]])
         some = some_of(vectors, MOST if len(responses) > MOST_EXACT else MOST_EXACT)
-        distances = apart(some, some, "euclidean")
-        distances = distances[np.triu_indices(len(distances), 1)]
-        width = float(np.median(distances[distances > 0])) if (distances > 0).any() else 1.0
+        self.width = np.array([_width(part) for part in self._split(some)])
+        share, self.weight = self._weigh(vectors, responses)
         ridges = RIDGES if self.params["ridge"] is None else np.array([self.params["ridge"]])
-        among = self._kernel(some, some, width)
+        among = self._kernel(some, some)
         if len(responses) <= MOST_EXACT:
             fitted = {"inverse": fit_ridge(among, responses @ responses.T, ridges)}
         else:
-            kernel = self._kernel(vectors, some, width)
+            kernel = self._kernel(vectors, some)
             fitted = asdict(fit_landmarks(among, kernel, responses, ridges))
-        return arrays | to_arrays(some, "vectors") | {"width": np.array(width)} | fitted
+        learned = {"width": self.width, "weight": self.weight, "share": share}
+        return arrays | to_arrays(some, "vectors") | learned | fitted
+
+    def _weigh(self, vectors: Matrix, responses: Floats) -> tuple[Floats, Floats]:
+        """Return the share of each source, and what its kernel is multiplied by."""
+        if len(self.width) == 1:
+            return np.ones(1), np.ones(1)
+        few = some_of(np.arange(len(responses)), MOST_WEIGHED)
+        kernels = self._kernels(vectors[few], vectors[few])
+        scales = np.array([scale_of(kernel) for kernel in kernels])
+        alike = [kernel / scale for kernel, scale in zip(kernels, scales, strict=True)]
+        share = kernel_weights(alike, responses[few] @ responses[few].T)
+        return share, share / scales
 
     def _ready(self) -> None:
         super()._ready()
-        self.vectors, self.width = from_arrays(self.arrays, "vectors"), float(self.arrays["width"])
+        self.vectors = from_arrays(self.arrays, "vectors")
+        self.width, self.weight = self.arrays["width"], self.arrays["weight"]
         self.is_exact = "inverse" in self.arrays
         if self.is_exact:
-            self._column = self._kernel(self.vectors, self.vectors, self.width).mean(axis=1)
+            self._column = self._kernel(self.vectors, self.vectors).mean(axis=1)
         else:
             parts = {f.name: self.arrays[f.name] for f in fields(LandmarkRidge)}
             self._ridge = LandmarkRidge(**parts)
         self._pulled: dict[tuple[int, float | None], Floats] = {}
 
+    @property
+    def source_weights(self) -> dict[str, float]:
+        """How much each of several joined embeddings counts, in sum 1; empty for a single one."""
+        sources = self.vocabulary.sources
+        if not sources or not self.is_trained:
+            return {}
+        return dict(zip(sources, map(float, self.arrays["share"]), strict=True))
+
     def _reasons(self, names: Sequence[str]) -> dict[str, str]:
         return self.vocabulary.reasons_without_vector(names)
 
     def _shifts(self, names: Sequence[str], context: int, dose: float) -> Floats:
-        kernel = self._kernel(self._vectors(names), self.vectors, self.width)
+        kernel = self._kernel(self._vectors(names), self.vectors)
         responses = self._responses_at(context, dose)
         if not self.is_exact:
             own = self._ridge.phi(kernel) @ self._coefficients(context, dose)
@@ -137,38 +163,27 @@ class KernelRidge(ShiftBaseline):
         of_parts = summed if self.params["kernel"] == "linear" else averaged
         return of_parts(self.vocabulary, names)
 
-    def _kernel(self, a: Matrix, b: Matrix, width: float) -> Floats:
+    def _split(self, vectors: Matrix) -> list[Matrix]:
+        """Return the columns of each source of joined vectors; all of them if there is one."""
+        ends = np.cumsum([0, *self.vocabulary.source_sizes])
+        if len(ends) == 1:
+            return [vectors]
+        return [vectors[:, a:b] for a, b in pairwise(ends)]
+
+    def _kernels(self, a: Matrix, b: Matrix) -> list[Floats]:
+        """Return the kernel of each source."""
+        parts = zip(self._split(a), self._split(b), self.width, strict=True)
         if self.params["kernel"] == "linear":
-            product = a @ b.T
-            return np.asarray(product.toarray() if sparse.issparse(product) else product)
-        return np.exp(-apart(a, b, "sqeuclidean") / (2 * width**2))
+            products = [x @ y.T for x, y, _ in parts]
+            return [np.asarray(p.toarray() if sparse.issparse(p) else p) for p in products]
+        return [np.exp(-apart(x, y, "sqeuclidean") / (2 * float(w) ** 2)) for x, y, w in parts]
+
+    def _kernel(self, a: Matrix, b: Matrix) -> Floats:
+        weighted = zip(self._kernels(a, b), self.weight, strict=True)
+        return sum(weight * kernel for kernel, weight in weighted)
 
 
-def fit_ridge(kernel: Floats, gram: Floats, ridges: Floats) -> Floats:
-    """Return H (K_c + ridge)^-1 H for the ridge with the smallest leave-one-out error.
-
-    H is the centring matrix, and K_c the centred kernel.
-
-    Parameters
-    ----------
-    kernel
-        (n, n) kernel of the observations.
-    gram
-        (n, n) inner products of their responses: the error needs no more of them.
-    ridges
-        Penalties to choose from, in units of the mean diagonal of the centred kernel K_c.
-    """
-    n = len(kernel)
-    centring = np.eye(n) - 1 / n
-    value, vector = np.linalg.eigh(centring @ kernel @ centring)
-    value = np.maximum(value, 0)
-    unit = value.mean() or 1.0
-    errors = []
-    for ridge in ridges:
-        residual = (
-            centring - (vector * (value / (value + ridge * unit))) @ vector.T
-        )  # I minus the smoother
-        left = np.maximum(np.diag(residual), 1e-12)  # 0 only where n is 1
-        errors.append(float((np.einsum("ij,ij->i", residual @ gram, residual) / left**2).mean()))
-    best = chosen_ridge(ridges, errors)
-    return centring @ ((vector / (value + best * unit)) @ vector.T) @ centring
+def _width(vectors: Matrix) -> float:
+    """Return the median distance above 0 between vectors; 1 if there is none."""
+    distances = apart(vectors, vectors, "euclidean")[np.triu_indices(vectors.shape[0], 1)]
+    return float(np.median(distances[distances > 0])) if (distances > 0).any() else 1.0

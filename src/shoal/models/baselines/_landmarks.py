@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...metrics._kernel_ridge import chosen_ridge
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ..._typing import Floats
-
-ROUNDING = 1e-9  # errors that differ by less, as a share, are equal
 
 
 @dataclass(frozen=True)
@@ -82,20 +80,3 @@ def fit_landmarks(
     return LandmarkRidge(
         features=whiten @ turn, offset=offset @ turn, pull=features / (size + best * unit)
     )
-
-
-def chosen_ridge(ridges: Floats, errors: Sequence[float]) -> float:
-    """Return the ridge of the smallest error, the largest one of those that differ by rounding.
-
-    All ridges have one error where all vectors are equally far apart, as one-hot ones are. Rounding
-    differs between machines, and even between runs.
-
-    Parameters
-    ----------
-    ridges
-        (k,) penalties, ascending.
-    errors
-        (k,) their errors.
-    """
-    least = min(errors)
-    return float(ridges[np.asarray(errors) <= least + ROUNDING * abs(least)][-1])
