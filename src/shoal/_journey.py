@@ -75,6 +75,7 @@ def run(
     preset: str = "fast",
     by: str | None = None,
     test: float | str | Sequence[Any] | None = None,
+    accept: Sequence[str] = (),
     embedding: str | None = None,
     measure: _report.Options | None = None,
     evaluate: Mapping[str, Any] | None = None,
@@ -99,6 +100,8 @@ def run(
     by, test
         What is held out, and how much of it or which, as in :func:`shoal.pp.split`. If `by` is
         ``None``, the first of `KINDS` of which there are enough.
+    accept
+        Leaks of the split to accept, as in :func:`shoal.pp.split`.
     embedding
         Vectors of perturbations, by the name that :func:`shoal.pp.embed` gave them.
     measure
@@ -146,7 +149,7 @@ def run(
     }
     arguments = {
         "measure": _depends_on(adata, options),
-        "split": {"by": kind, "test": test},
+        "split": {"by": kind, "test": test, "accept": list(accept)},
         "fit": {"preset": preset, "vectors": _digest(adata, embedding)},
         "predict": {},
         "evaluate": judged,
@@ -164,7 +167,7 @@ def run(
     def divide() -> None:
         if kind == "perturbation" and embedding is None:
             say(HINT)
-        pp.split(adata, by=kind, test=test, rng=seed, overwrite=True)
+        pp.split(adata, by=kind, test=test, accept=accept, rng=seed, overwrite=True)
         _check_held_out(adata, judged["min_cells"])
 
     def fit() -> None:
