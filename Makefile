@@ -85,7 +85,7 @@ ifeq ($(strip $(PYTHON)),)
 	$(error no Python 3.11 or newer was found; name one with make PYTHON=/path/to/python3)
 endif
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(INSTALL) -c constraints.txt -e .
+	$(BIN)/python $(INSTALL) -c constraints.txt -e '.[report]'
 	touch $@
 
 $(VENV)/.tools: $(VENV)/.installed

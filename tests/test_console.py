@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,7 @@ from shoal.benchmark import _run
 from shoal.cli import app
 
 runner = CliRunner()
+ROOT = Path(__file__).parents[1]
 NEEDED = ["--perturbation-key", "perturbation", "--control", "control", "--n-draws", "5"]
 
 
@@ -134,6 +137,12 @@ def test_an_unknown_option_is_an_error_of_usage(command):
         ("set n_top_genes=None.", "set --n-top-genes none."),
         ("min_cells must be a whole number", "--min-cells must be a whole number"),
         ("another rng=1", "another --seed 1"),
+        ("rng must be a seed, not -1", "--seed must be a seed, not -1"),
+        ("pass embedding= (see sh.pp.embed)", "pass --vectors (see sh.pp.embed)"),
+        (
+            "as in sh.io.read('a.h5ad', 'gene', control=['NT', 'safe'])",
+            "as in --perturbation-key gene --control NT --control safe",
+        ),
         ("if you know it, pass trust=True", "if you know it, pass --trust"),
         ("fit_on='train' has no option", "fit_on='train' has no option"),
         ("call sh.tl.coherence(adata) first", "call sh.tl.coherence(adata) first"),
@@ -143,7 +152,65 @@ def test_an_unknown_option_is_an_error_of_usage(command):
 )
 def test_advice_for_python_is_given_as_options(text, expected):
     options = ["strata", "missing", "normalize", "control", "sep", "n_top_genes", "min_cells"]
-    assert in_options(text, [*options, "seed", "trust", "batch_key"]) == expected
+    assert (
+        in_options(text, [*options, "seed", "trust", "batch_key", "perturbation_key", "vectors"])
+        == expected
+    )
+
+
+OTHERWISE = {"rng": "seed", "embedding": "vectors", "adata": "file", "data": "file", "path": "file"}
+NOT_OFFERED = {  # arguments that are for Python: tables, further settings of networks, fixed ones
+    "key_added",
+    "mod",
+    "out",
+    "backed",
+    "training",
+    "tune",
+    "inner",
+    "context_embedding",
+    "options",
+    "overwrite",
+    "calibrate",
+    "interval",
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "function"),
+    [
+        ("init", sh.io.read),
+        ("run", sh.io.read),
+        ("export", sh.io.read),
+        ("split", sh.pp.split),
+        ("fit", sh.tl.fit),
+        ("predict", sh.tl.predict),
+        ("evaluate", sh.tl.evaluate),
+        ("export", sh.io.write_predictions),
+        ("report", sh.tl.report),
+    ],
+)
+def test_what_messages_advise_is_an_option(command, function):
+    """A message may name any argument of a function: the command that calls it has them all."""
+    arguments = set(inspect.signature(function).parameters) - NOT_OFFERED
+    wanted = {OTHERWISE.get(name, name).replace("_", "-") for name in arguments}
+    assert wanted <= options_of(command) | {"file"}
+
+
+def test_commands_of_the_pages_exist():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("[!_]*/*.md")]
+    blocks = [
+        block
+        for page in pages
+        for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    ]
+    text = "\n".join(blocks).replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line.strip().startswith("shoal ")]
+    assert len(lines) > 10
+    for line in lines:
+        _, command, *words = shlex.split(line, comments=True)
+        assert command in ALL, line
+        used = {word.lstrip("-").split("=")[0] for word in words if word.startswith("-")}
+        assert used <= options_of(command), line
 
 
 def write(screen, path, change):

@@ -35,7 +35,7 @@ COLUMN = re.compile(
 )  # the second argument, if it has no name
 OPTIONS: ContextVar[Collection[str]] = ContextVar("options", default=())  # of the command
 NONE = ["none"]  # what an option holds that may be None in Python; a list, as no column's name is
-OTHER_NAMES = {"rng": "seed"}  # argument of Python -> option
+OTHER_NAMES = {"rng": "seed", "embedding": "vectors"}  # argument of Python -> option
 
 
 def say(message: str) -> None:
@@ -228,7 +228,7 @@ def in_options(text: str, options: Collection[str]) -> str:
         return f"{'give ' if found[1] else ''}{' '.join(flags)}" if flags else found[0]
 
     text = ARGUMENT.sub(argument, CALL.sub(call, text))
-    for name in options:
-        if "_" in name:
-            text = re.sub(rf"(?<![\w.'\"\[-]){name}(?![\w'\"=(])", option(name), text)
+    bare = [name for name in options if "_" in name]  # others may be words of the sentence
+    for name in [*bare, "rng"] if known("rng") else bare:
+        text = re.sub(rf"(?<![\w.'\"\[-]){name}(?![\w'\"=(])", option(name), text)
     return text
