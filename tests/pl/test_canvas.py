@@ -91,13 +91,16 @@ def test_a_size_for_axes_that_are_there_is_refused():
         canvas(plt.subplots()[1], figsize=(3, 3))
 
 
-def test_names_cover_neither_points_nor_one_another():
+@pytest.mark.parametrize("dpi", [60, 100, 200])
+def test_names_cover_neither_points_nor_one_another(dpi):
+    """Whatever the resolution of the file that it is saved to."""
     rng = np.random.default_rng(0)
     x, y = rng.uniform(size=(2, 60))
     ax = canvas().axes(width=6, height=5)
     ax.scatter(x, y, s=9)
     names = [f"GENE{i:02d}" for i in range(60)]
     name_points(ax, names, x, y, avoid=(x, y))
+    ax.figure.set_dpi(dpi)
     ax.figure.canvas.draw()
     boxes = [t.get_bbox_patch() or t for t in ax.texts]
     boxes = np.array([plt.Text.get_window_extent(t).extents for t in boxes])
