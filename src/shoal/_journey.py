@@ -36,11 +36,12 @@ KINDS = {  # what may be held out, in the order of trial, and what that asks
     "context": "contexts, known by their controls",
 }
 HINT = (
-    "without vectors nothing tells perturbations apart that training never sees; shoal has some of "
-    "human genes: vectors='annotations'"
+    "without vectors nothing tells perturbations apart that training never sees: name a file with "
+    "vectors, or vectors='annotations' for those of human genes that come with shoal"
 )
 ENOUGH = 10  # units of a kind, so that some can be held out and the others learned from
 DESIGN = ("perturbation_key", "control", "context_key", "batch_key", "dose_key", "guide_key", "sep")
+MIN_CELLS = 20  # of a condition that is judged
 NAME = "auto"  # of the prediction
 MODEL, PAGE = "model", "report.html"
 
@@ -136,7 +137,13 @@ def run(
     one_of(kind, tuple(BY), name="by")
     options = _measured(adata, measure or _report.Options(), seed)
     layer = options.measure.get("layer")
-    judged = {"baselines": "auto", "embedding": embedding, "layer": layer, **(evaluate or {})}
+    judged = {
+        "baselines": "auto",
+        "embedding": embedding,
+        "layer": layer,
+        "min_cells": options.coherence.get("min_cells", MIN_CELLS),
+        **(evaluate or {}),
+    }
     arguments = {
         "measure": _depends_on(adata, options),
         "split": {"by": kind, "test": test},
@@ -153,6 +160,12 @@ def run(
     def measured() -> None:
         for err in _report.analyse(adata, options, say).values():
             say(f"warning: controls could not be tested against controls: {reason(err)}")
+
+    def divide() -> None:
+        if kind == "perturbation" and embedding is None:
+            say(HINT)
+        pp.split(adata, by=kind, test=test, rng=seed, overwrite=True)
+        _check_held_out(adata, judged["min_cells"])
 
     def fit() -> None:
         model = tl.fit(
@@ -181,12 +194,9 @@ def run(
         return found | {"summary": _report.summary(adata) | numbers(adata)}
 
     judge = partial(tl.evaluate, adata, prediction=NAME, rng=seed, overwrite=True, **judged)
-    divide = partial(pp.split, adata, by=kind, test=test, rng=seed, overwrite=True)
     out.mkdir(parents=True, exist_ok=True)
     try:
         stages.do("measure", "how large and coherent every response is", adata, measured)
-        if kind == "perturbation" and embedding is None:
-            say(HINT)
         stages.do("split", f"holding out {KINDS.get(kind, kind)}: {why}", adata, divide)
         say(held_out(adata))
         stages.do("fit", f"the ensemble, preset {preset!r}", adata, fit)
@@ -292,6 +302,19 @@ def held_out(adata: AnnData) -> str:
     columns = tested.drop(columns=["split", "n_cells"]).astype(str)
     names = some([" | ".join(row) for row in columns.to_numpy()], 4)
     return f"held out: {len(tested)} conditions, {int(tested['n_cells'].sum()):,} cells ({names})"
+
+
+def _check_held_out(adata: AnnData, min_cells: int) -> None:
+    """Raise ``ValueError`` if no held-out condition has enough cells to be judged."""
+    units = adata.uns[SPLIT]["units"]
+    tested = units[units["split"] == "test"]
+    if (tested["n_cells"] < min_cells).all():
+        msg = (
+            f"none of the {len(tested)} conditions that are held out has {min_cells} cells, so "
+            f"none could be judged (the largest has {tested['n_cells'].max()}): lower min_cells="
+            f"{min_cells}, or hold out something else with by= (one of {', '.join(BY)})"
+        )
+        raise ValueError(msg)
 
 
 def _more(adata: AnnData, title: str | None) -> dict[str, Callable[[Path], object]]:

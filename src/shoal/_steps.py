@@ -149,10 +149,15 @@ def judge(
         with staged(out) as folder:
             for name, write in files.items():
                 write(folder / name)
-    said = verdict(adata)
-    found = {"verdict": said.headline, "lines": said.lines, **numbers(adata)}
+    params, text = adata.uns["evaluation"]["params"], in_words(adata)
+    found: dict[str, Any] = {"suite": params["suite"], "verdict": str(params.get("verdict", ""))}
+    if params["suite"] == "calibrated":
+        said = verdict(adata)
+        found |= {"verdict": said.headline, "lines": said.lines}
+        text = f"{text}\n{said.headline}"
+    found |= numbers(adata)
     found["files"] = [] if out is None else [str(out / name) for name in files]
-    return Outcome(in_words(adata), found)
+    return Outcome(text, found)
 
 
 def _the_prediction(adata: AnnData) -> str:

@@ -1,8 +1,12 @@
-"""From a file as others write it to a report, on real cells: five lines, and no step that is not public."""
+"""From a file as others write it to a report, on real cells, in Python and from the shell.
+
+Each walk ends with the sentence that its user reads.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 
 import anndata as ad
 import mudata
@@ -11,8 +15,10 @@ import pandas as pd
 import pytest
 from scipy import sparse
 from tests.conftest import real
+from typer.testing import CliRunner
 
 import shoal as sh
+from shoal.cli import app
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +79,32 @@ def tenx(folder):
     return folder / "10x.h5mu"
 
 
+def pair(folder):
+    """Papalexi et al. as cell-eval has it: real cells in one file, predicted ones in another.
+
+    What is called predicted is a second half of the same cells.
+    """
+    cells = real("papalexi21_sceptre_lowmoi.h5ad")
+    keep = cells.obs["perturbation"].isin(["non-targeting", "STAT1", "IFNGR2", "JAK2", "IRF1"])
+    cells = cells[keep].copy()
+    cells = ad.AnnData(
+        logged(sparse.csr_matrix(cells.X, dtype=np.float32)),
+        obs=cells.obs[["perturbation"]].rename(columns={"perturbation": "target_gene"}),
+        var=cells.var[[]],
+    )
+    half = np.random.default_rng(0).random(cells.n_obs) < 0.5
+    for name, rows in (("real", half), ("pred", ~half)):
+        cells[rows].copy().write_h5ad(folder / f"{name}.h5ad")
+    return folder / "real.h5ad", folder / "pred.h5ad"
+
+
+def shown(capsys, text):
+    """Show the sentence at the end, where SHOAL_SAY is set."""
+    if os.environ.get("SHOAL_SAY"):
+        with capsys.disabled():
+            print(f"\n{text}")  # noqa: T201
+
+
 @pytest.mark.parametrize(
     ("make", "normalize", "by"),
     [
@@ -81,7 +113,7 @@ def tenx(folder):
         (tenx, "log1p", "perturbation"),
     ],
 )
-def test_from_a_file_to_a_report(tmp_path, make, normalize, by, capsys):
+def test_in_python(tmp_path, make, normalize, by, capsys):
     adata = sh.io.read(make(tmp_path))
     sh.pp.prepare(adata, normalize=normalize, n_comps=20)
     sh.tl.coherence(adata)
@@ -93,26 +125,59 @@ def test_from_a_file_to_a_report(tmp_path, make, normalize, by, capsys):
     assert "metrics against the baseline" in verdict
     page = sh.tl.report(adata, out=tmp_path / "report.html")
     assert page.stat().st_size > 1e5
-    with capsys.disabled():
-        if os.environ.get("SHOAL_SAY"):
-            print(f"\n{make.__name__}: {verdict}")  # noqa: T201
+    shown(capsys, f"{make.__name__}: {verdict}")
 
 
-def test_a_pair_of_files_of_cell_eval(tmp_path):
-    cells = real("papalexi21_sceptre_lowmoi.h5ad")
-    keep = cells.obs["perturbation"].isin(["non-targeting", "STAT1", "IFNGR2", "JAK2", "IRF1"])
-    cells = cells[keep].copy()
-    cells = ad.AnnData(
-        logged(sparse.csr_matrix(cells.X, dtype=np.float32)),
-        obs=cells.obs[["perturbation"]].rename(columns={"perturbation": "target_gene"}),
-        var=cells.var[[]],
+def call(*arguments):
+    """Run a command, and return what it wrote on stdout and on stderr."""
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    assert result.exit_code == 0, result.output
+    return result.stdout, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("make", "read_as", "n", "held_out"),
+    [
+        (gears, "read as GEARS", 33, r"\d+"),
+        (scperturb, "read as scPerturb", 33, r"\d+"),
+        (tenx, "read as 10x CRISPR guide capture", 25, "5"),
+    ],
+)
+def test_from_the_shell(tmp_path, make, read_as, n, held_out, capsys):
+    file, out = make(tmp_path), tmp_path / "out"
+    call("init", file, "-o", tmp_path / "shoal.yaml")
+    fast = ["--n-draws", 20, "--baselines", "perturbed_mean"]
+    told, said = call("run", "--config", tmp_path / "shoal.yaml", "-o", out, *fast)
+    assert read_as in said
+    sentence, *_, last = told.splitlines()
+    responds = (
+        rf"\d+ of {n} perturbations respond \(q < 0\.05( by \w+)?\)(, \d+ more by cells alone)?\."
     )
-    half = np.random.default_rng(0).random(cells.n_obs) < 0.5
-    for name, rows in (("real", half), ("pred", ~half)):
-        cells[rows].copy().write_h5ad(tmp_path / f"{name}.h5ad")
-    adata = sh.io.read(tmp_path / "real.h5ad")
-    predicted = sh.io.read(tmp_path / "pred.h5ad")
+    beats = rf"'auto' (predicts|cannot be told) .*the baseline \w+( on {held_out} held-out conditions)?\."
+    assert re.fullmatch(f"{responds} {beats}", sentence), sentence
+    assert last == f"report: {out / 'report.html'}"
+    assert (out / "report.html").stat().st_size > 1e5
+    shown(capsys, f"shoal run, {make.__name__}: {sentence}")
+
+
+def test_a_pair_of_files_of_cell_eval_in_python(tmp_path):
+    truth, prediction = pair(tmp_path)
+    adata, predicted = sh.io.read(truth), sh.io.read(prediction)
     sh.tl.evaluate(adata, prediction=predicted, split=None, baselines=None, n_draws=2)
     found = adata.uns["evaluation"]["contenders"]
-    assert found.loc["prediction", "pearson_delta"] > 0.5  # a second half of the same cells
+    assert found.loc["prediction", "pearson_delta"] > 0.5
     assert sh.tl.report(adata, out=tmp_path / "report.html").stat().st_size > 1e5
+
+
+def test_a_pair_of_files_of_cell_eval_from_the_shell(tmp_path, capsys):
+    out = tmp_path / "judged"
+    told, said = call("evaluate", *pair(tmp_path), "--split", "none", "--n-draws", 2, "-o", out)
+    assert "read as State and cell-eval" in said
+    counts, sentence = told.splitlines()[-2:]
+    assert re.search(r"pred\.h5ad' wins on \d+, loses on 0 .* against the control copy", counts)
+    assert re.fullmatch(
+        r"'.*pred\.h5ad' predicts 4 conditions better than a copy of the controls\.", sentence
+    )
+    call("report", out / "screen.h5ad", "-o", tmp_path / "report.html")
+    assert (tmp_path / "report.html").stat().st_size > 1e5
+    shown(capsys, f"shoal evaluate, a pair: {sentence}")
