@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import beta
 
-from .._keys import INTERVAL_EVALUATION
 from ..core._population import check_scale, population, read_once
-from ..core._results import read_result
 from ..core._screen import resolve
 from ..metrics._probability import FOUND, shift_pvalues
 from ..models.baselines._deltas import measured_of
@@ -21,13 +18,13 @@ from ..models.space._fit_cells import axes_of_training
 from ._conditions import condition_names, scored_cells
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
 
     from .._typing import Bools, Floats, Ints
     from ..core._population import Population
 
-SCHEMA = "intervals/1"
-SUFFIX = "_intervals"  # uns: after the name of a prediction
 N_COMPS = 50  # principal axes along which a response is looked for, as inner folds have them
 N_BINS = 5  # of a reliability curve
 MOST_CONTROLS = 1000  # that are looked at
@@ -57,20 +54,6 @@ class MeasuredResponses:
     p_value: Floats
 
 
-def read_intervals(adata: AnnData, prediction: str) -> dict[str, Any]:
-    """Return the intervals of a prediction, as `tl.predict` wrote them.
-
-    Raises
-    ------
-    KeyError
-        If there are none.
-    ValueError
-        If the slot holds something else.
-    """
-    call = f"sh.tl.predict(adata, model, key_added={prediction!r}, interval=0.9)"
-    return read_result(adata, f"{prediction}{SUFFIX}", kind="intervals", written_by=call)
-
-
 def measured_responses(
     adata: AnnData, entry: Mapping[str, Any], *, split: str | None = None
 ) -> MeasuredResponses:
@@ -81,7 +64,7 @@ def measured_responses(
     adata
         The screen.
     entry
-        Intervals, as `read_intervals` returns them.
+        Intervals, as `core._intervals.read_intervals` returns them.
     split
         Value of ``obs["split"]`` of the cells that are measured; ``None`` for all.
 
@@ -92,9 +75,9 @@ def measured_responses(
         is perturbed.
     """
     params = entry["params"]
-    slots = {name: str(params.get(name, "")) or None for name in ("layer", "use_rep")}
-    cells = read_once(population(adata, resolve(adata), **slots))
-    check_scale(cells, **slots, what="a measured response")
+    layer, use_rep = (str(params.get(name, "")) or None for name in ("layer", "use_rep"))
+    cells = read_once(population(adata, resolve(adata), layer=layer, use_rep=use_rep))
+    check_scale(cells, layer=layer, use_rep=use_rep, what="a measured response")
     place = pd.Index(entry["features"].index).get_indexer(list(cells.features))
     if (place < 0).any():
         lost = [name for name, at in zip(cells.features, place, strict=True) if at < 0]
@@ -133,21 +116,6 @@ def measured_responses(
         noise=factor * float(cell.sum()),
         p_value=shift_pvalues(found.delta[own] @ axes, spread, factor),
     )
-
-
-def interval_facts(adata: AnnData) -> list[tuple[str, str]]:
-    """Return (name, value) of what a screen says of intervals: what is covered, and what was."""
-    facts = []
-    for key, entry in adata.uns.items():
-        schema = str(entry.get("schema", "")) if isinstance(entry, Mapping) else ""
-        if schema == SCHEMA:
-            params = entry["params"]
-            facts.append((f"intervals of {params['prediction']}", str(params["coverage"])))
-        elif schema.startswith(f"{INTERVAL_EVALUATION}/"):
-            params = entry["params"]
-            name = f"{key.replace('_', ' ')} of {params['prediction']}"
-            facts.append((name, str(params["verdict"])))
-    return facts
 
 
 def control_squares(cells: Population) -> Floats:

@@ -11,9 +11,9 @@ from .._logging import logger
 from .._responses import responses
 from .._staging import file_at
 from .._validate import get_adata
+from ..core._intervals import interval_facts
 from ..core._results import read_result
 from ..core._screen import labels, resolve
-from ..evaluation._intervals import interval_facts
 from ..report._build import Content, page, write
 from ._report_images import image_content
 
