@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from ..core._population import check_scale, population, read_once
 from ..core._screen import resolve
@@ -214,15 +214,18 @@ def share_interval(k: int, n: int) -> tuple[float, float]:
     """Return the 95 % interval (Clopper and Pearson) of a share of which k of n were seen."""
     if n == 0:
         return float("nan"), float("nan")
-    low = 0.0 if k == 0 else float(beta.ppf(0.025, k, n - k + 1))
-    return low, 1.0 if k == n else float(beta.ppf(0.975, k + 1, n - k))
+    low = 0.0 if k == 0 else float(betaincinv(k, n - k + 1, 0.025))
+    return low, 1.0 if k == n else float(betaincinv(k + 1, n - k, 0.975))
 
 
 def in_words(table: pd.DataFrame, summary: pd.DataFrame, params: Mapping[str, Any]) -> str:
     """Return what the coverage is, in a sentence or two."""
-    own, level = summary.loc["all"], float(params["level"])
-    pooled = bool(params["pooled"])
-    n, what = int(own["n_conditions"]), "features" if pooled else "coverage"
+    own = {str(name): float(value) for name, value in summary.loc["all"].items()}
+    level, pooled = float(params["level"]), bool(params["pooled"])
+    n, stronger = (
+        int(own["n_conditions"]),
+        summary["features" if pooled else "coverage"]["stronger"],
+    )
     ends = f"95% interval {own['coverage_low']:.0%} to {own['coverage_high']:.0%}"
     first = (
         f"{own['features']:.0%} of the features of {n} conditions lie within the intervals"
@@ -232,6 +235,6 @@ def in_words(table: pd.DataFrame, summary: pd.DataFrame, params: Mapping[str, An
     )
     return (
         f"{first}, where {level:.0%} are wanted. Of the half with the stronger response it is "
-        f"{summary.loc['stronger', what]:.0%}. The true response is within the bound in "
-        f"{own['within']:.0%} of conditions"
+        f"{stronger:.0%}. The true response is within the bound in {own['within']:.0%} of "
+        "conditions"
     )

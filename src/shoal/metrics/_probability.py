@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import expit
-from scipy.stats import chi2
+from scipy.special import chdtrc, expit
 
 if TYPE_CHECKING:
     from .._typing import Bools, Floats
@@ -55,7 +54,7 @@ def shift_pvalues(shift: Floats, spread: Floats, factor: Floats) -> Floats:
     if not varies.any():
         return np.ones(len(shift))
     along = (shift @ directions[:, varies]) ** 2 / variance[varies]
-    found: Floats = chi2.sf(along.sum(axis=1) / factor, int(varies.sum()))
+    found: Floats = chdtrc(int(varies.sum()), along.sum(axis=1) / factor)
     return found
 
 
