@@ -30,7 +30,7 @@ from _screens import DATA, FOLDER, Task, prepare
 from scipy.stats import norm
 
 import shoal as sh
-from shoal.evaluation._intervals import measured_responses, reliability, share_interval
+from shoal.evaluation._intervals import reliability, share_interval
 
 TASKS = [
     "papalexi:perturbation",
@@ -59,8 +59,7 @@ def trial(data: str, split: str, seed: int, *, name: str, level: float) -> pd.Da
     found = tables[0].join(tables[1]["covered"].rename("pooled"))
     found = found.join(entry["kinds"][["n_units", "reached"]], on="kind")
     at = entry["table"].index.get_indexer(found.index)
-    real = measured_responses(adata, entry, split="test")
-    real = real.response[pd.Index(real.at).get_indexer(at)]
+    real = adata.uns["interval_evaluation"]["response"]
     known = model.calibration
     control = np.array([known.kinds[kind].control for kind in found["kind"]])
     noise = np.sqrt((1 / found["n_cells"].to_numpy() + control)[:, None] * known.cell)

@@ -53,6 +53,7 @@ def screen():
     sh.tl.coherence_null(adata, n_cells=[10], n_draws=5)
     model = sh.tl.fit(adata, "mean_shift", calibrate=True)
     sh.tl.predict(adata, model, key_added="twins", subset="test", interval=0.5)
+    sh.tl.evaluate_intervals(adata, prediction="twins")
     few = {"metrics": ["energy", "pearson_delta"], "baselines": ["perturbed_mean"], "n_comps": 5}
     sh.tl.evaluate(adata, prediction="twins", min_cells=5, n_draws=1, **few)
     rng = np.random.default_rng(0)

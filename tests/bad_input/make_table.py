@@ -330,9 +330,6 @@ def calls(model) -> dict:
         "pl.geometry": _axes(lambda d, mod: pl.geometry(d, "P01", mod=mod)),
         "pl.bimodality": _axes(lambda d, mod: pl.bimodality(d, "P01", prediction="p", mod=mod)),
         "pl.genes": _axes(lambda d, mod: pl.genes(d, "P01", prediction="p", mod=mod)),
-        "pl.intervals": _axes(
-            lambda d, mod: pl.intervals(d, "P01", prediction="p", context="x", mod=mod)
-        ),
         "pl.populations": _axes(lambda d, mod: pl.populations(d, "P01", prediction="p", mod=mod)),
         "pl.transport": _axes(lambda d, mod: pl.transport(d, "P01", prediction="p", mod=mod)),
     }
@@ -345,6 +342,7 @@ READS_RESULTS = {
     "pl.coherence_null": lambda d, mod: sh.pl.coherence_null(d, mod=mod),
     "pl.contexts": lambda d, mod: sh.pl.contexts(d, mod=mod),
     "pl.evaluate": lambda d, mod: sh.pl.evaluate(d, mod=mod),
+    "pl.intervals": lambda d, mod: sh.pl.intervals(d, "P01", prediction="p", context="x", mod=mod),
     "pl.leaderboard": lambda d, mod: sh.pl.leaderboard(d, mod=mod),
     "pl.ranking": lambda d, mod: sh.pl.ranking(d, mod=mod),
     "pl.scatter_baseline": lambda d, mod: sh.pl.scatter_baseline(d, "rmse", mod=mod),

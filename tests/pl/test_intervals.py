@@ -13,7 +13,9 @@ def screen():
     adata.obs["day"] = np.where(np.arange(adata.n_obs) % 2 == 0, "one", "two")
     sh.pp.annotate(adata, "perturbation", control="control", context_key="day")
     sh.pp.split(adata, by="perturbation", test=["P03", "P04"], val=0)
-    sh.tl.predict(adata, sh.tl.fit(adata, "auto"), subset="test", interval=0.9)
+    model = sh.tl.fit(adata, "mean_shift", calibrate=True)
+    sh.tl.predict(adata, model, subset="test", interval=0.9)
+    sh.tl.evaluate_intervals(adata, prediction="predicted")
     return adata
 
 
@@ -48,7 +50,11 @@ def test_what_was_measured_is_within_or_outside(screen):
     ax = sh.pl.intervals(adata, "P03", context="two", n_genes=3)
     assert len(points(ax, "measured, outside")) == 3
     assert "0% of all 10 measured are within" in ax.get_title(loc="left")
-    ax = sh.pl.intervals(adata, "P03", context="two", real=False)
+    sh.tl.evaluate_intervals(adata, prediction="predicted", key_added="mine")
+    ax = sh.pl.intervals(adata, "P03", context="two", n_genes=3, key="mine")
+    assert len(points(ax, "measured, outside")) == 3
+    del adata.uns["interval_evaluation"]
+    ax = sh.pl.intervals(adata, "P03", context="two")
     assert not [own for own in ax.lines if "measured" in str(own.get_label())]
     plt.close("all")
 
@@ -64,3 +70,12 @@ def test_what_it_cannot_show(screen):
         sh.pl.intervals(screen, "P03", context="one", genes=["nothing"])
     with pytest.raises(KeyError, match="other_intervals"):
         sh.pl.intervals(screen, "P03", prediction="other")
+    with pytest.raises(KeyError, match=r"'nowhere' is not in adata.uns.*evaluate_intervals"):
+        sh.pl.intervals(screen, "P03", context="one", key="nowhere")
+    other = screen.copy()
+    other.uns["interval_evaluation"]["params"]["prediction"] = "another"
+    with pytest.raises(ValueError, match="judges the prediction 'another', not 'predicted'"):
+        sh.pl.intervals(other, "P03", context="one", key="interval_evaluation")
+    ax = sh.pl.intervals(other, "P03", context="one")
+    assert not [own for own in ax.lines if "measured" in str(own.get_label())]
+    plt.close("all")

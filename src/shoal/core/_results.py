@@ -29,7 +29,7 @@ def write_table(
     schema: str,
     params: Mapping[str, Any],
     slots: Mapping[str, Any] = MappingProxyType({}),
-    **more: pd.DataFrame,
+    **more: pd.DataFrame | NDArray[Any],
 ) -> None:
     """Write ``adata.uns[key] = {"table", "params", "schema", "version", **more}`` and `slots`.
 
@@ -51,7 +51,7 @@ def write_table(
     slots
         What the result writes elsewhere, such as ``{"obs/coherence": values}``.
     more
-        Further tables of the same result.
+        Further tables and arrays of the same result.
 
     Raises
     ------

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import beta
+from scipy.special import betaincinv
 
-from .._keys import INTERVAL_EVALUATION
 from ..core._population import check_scale, population, read_once
-from ..core._results import read_result
 from ..core._screen import resolve
 from ..metrics._probability import FOUND, shift_pvalues
 from ..models.baselines._deltas import measured_of
@@ -21,13 +18,13 @@ from ..models.space._fit_cells import axes_of_training
 from ._conditions import condition_names, scored_cells
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
 
     from .._typing import Bools, Floats, Ints
     from ..core._population import Population
 
-SCHEMA = "intervals/1"
-SUFFIX = "_intervals"  # uns: after the name of a prediction
 N_COMPS = 50  # principal axes along which a response is looked for, as inner folds have them
 N_BINS = 5  # of a reliability curve
 MOST_CONTROLS = 1000  # that are looked at
@@ -57,20 +54,6 @@ class MeasuredResponses:
     p_value: Floats
 
 
-def read_intervals(adata: AnnData, prediction: str) -> dict[str, Any]:
-    """Return the intervals of a prediction, as `tl.predict` wrote them.
-
-    Raises
-    ------
-    KeyError
-        If there are none.
-    ValueError
-        If the slot holds something else.
-    """
-    call = f"sh.tl.predict(adata, model, key_added={prediction!r}, interval=0.9)"
-    return read_result(adata, f"{prediction}{SUFFIX}", kind="intervals", written_by=call)
-
-
 def measured_responses(
     adata: AnnData, entry: Mapping[str, Any], *, split: str | None = None
 ) -> MeasuredResponses:
@@ -81,7 +64,7 @@ def measured_responses(
     adata
         The screen.
     entry
-        Intervals, as `read_intervals` returns them.
+        Intervals, as `core._intervals.read_intervals` returns them.
     split
         Value of ``obs["split"]`` of the cells that are measured; ``None`` for all.
 
@@ -92,9 +75,9 @@ def measured_responses(
         is perturbed.
     """
     params = entry["params"]
-    slots = {name: str(params.get(name, "")) or None for name in ("layer", "use_rep")}
-    cells = read_once(population(adata, resolve(adata), **slots))
-    check_scale(cells, **slots, what="a measured response")
+    layer, use_rep = (str(params.get(name, "")) or None for name in ("layer", "use_rep"))
+    cells = read_once(population(adata, resolve(adata), layer=layer, use_rep=use_rep))
+    check_scale(cells, layer=layer, use_rep=use_rep, what="a measured response")
     place = pd.Index(entry["features"].index).get_indexer(list(cells.features))
     if (place < 0).any():
         lost = [name for name, at in zip(cells.features, place, strict=True) if at < 0]
@@ -133,21 +116,6 @@ def measured_responses(
         noise=factor * float(cell.sum()),
         p_value=shift_pvalues(found.delta[own] @ axes, spread, factor),
     )
-
-
-def interval_facts(adata: AnnData) -> list[tuple[str, str]]:
-    """Return (name, value) of what a screen says of intervals: what is covered, and what was."""
-    facts = []
-    for key, entry in adata.uns.items():
-        schema = str(entry.get("schema", "")) if isinstance(entry, Mapping) else ""
-        if schema == SCHEMA:
-            params = entry["params"]
-            facts.append((f"intervals of {params['prediction']}", str(params["coverage"])))
-        elif schema.startswith(f"{INTERVAL_EVALUATION}/"):
-            params = entry["params"]
-            name = f"{key.replace('_', ' ')} of {params['prediction']}"
-            facts.append((name, str(params["verdict"])))
-    return facts
 
 
 def control_squares(cells: Population) -> Floats:
@@ -246,15 +214,18 @@ def share_interval(k: int, n: int) -> tuple[float, float]:
     """Return the 95 % interval (Clopper and Pearson) of a share of which k of n were seen."""
     if n == 0:
         return float("nan"), float("nan")
-    low = 0.0 if k == 0 else float(beta.ppf(0.025, k, n - k + 1))
-    return low, 1.0 if k == n else float(beta.ppf(0.975, k + 1, n - k))
+    low = 0.0 if k == 0 else float(betaincinv(k, n - k + 1, 0.025))
+    return low, 1.0 if k == n else float(betaincinv(k + 1, n - k, 0.975))
 
 
 def in_words(table: pd.DataFrame, summary: pd.DataFrame, params: Mapping[str, Any]) -> str:
     """Return what the coverage is, in a sentence or two."""
-    own, level = summary.loc["all"], float(params["level"])
-    pooled = bool(params["pooled"])
-    n, what = int(own["n_conditions"]), "features" if pooled else "coverage"
+    own = {str(name): float(value) for name, value in summary.loc["all"].items()}
+    level, pooled = float(params["level"]), bool(params["pooled"])
+    n, stronger = (
+        int(own["n_conditions"]),
+        summary["features" if pooled else "coverage"]["stronger"],
+    )
     ends = f"95% interval {own['coverage_low']:.0%} to {own['coverage_high']:.0%}"
     first = (
         f"{own['features']:.0%} of the features of {n} conditions lie within the intervals"
@@ -264,6 +235,6 @@ def in_words(table: pd.DataFrame, summary: pd.DataFrame, params: Mapping[str, An
     )
     return (
         f"{first}, where {level:.0%} are wanted. Of the half with the stronger response it is "
-        f"{summary.loc['stronger', what]:.0%}. The true response is within the bound in "
-        f"{own['within']:.0%} of conditions"
+        f"{stronger:.0%}. The true response is within the bound in {own['within']:.0%} of "
+        "conditions"
     )

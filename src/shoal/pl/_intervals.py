@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._validate import flag, get_adata, key_in, positive, whole
+from .._validate import get_adata, key_in, positive, whole
 from ..core._gene_names import gene_names
+from ..core._intervals import measured_of_condition, read_intervals
 from ..core._screen import resolve
-from ..evaluation._intervals import measured_responses, read_intervals
 from ._canvas import Canvas
 from ._style import INK, PREDICTED, QUIET, REAL, legend_above, shorten, tidy
 from ._texts import fill
@@ -36,7 +36,7 @@ def intervals(
     n_genes: int = 15,
     context: str | None = None,
     dose: float | None = None,
-    real: bool = True,
+    key: str | None = None,
     ax: Axes | None = None,
     figsize: tuple[float, float] | None = None,
     title: str | None = None,
@@ -47,9 +47,9 @@ def intervals(
     """Show the predicted response of the genes that change most, with intervals.
 
     A point is the predicted mean of a gene minus that of the controls, its line the interval. A
-    diamond is the measured difference, where the condition has at least five cells: filled if it is
-    within the interval, hollow if not. Genes are chosen by the prediction, so the measured ones are
-    no selection.
+    diamond is the measured difference, where :func:`shoal.tl.evaluate_intervals` has judged the
+    condition: filled if it is within the interval, hollow if not. Genes are chosen by the
+    prediction, so the measured values are no selection.
 
     Parameters
     ----------
@@ -66,8 +66,9 @@ def intervals(
         How many genes to choose.
     context, dose
         Which condition, where the perturbation was predicted in several contexts or doses.
-    real
-        Whether to measure the condition and show that too.
+    key
+        Result of :func:`shoal.tl.evaluate_intervals`, which holds what was measured. ``None`` for
+        ``"interval_evaluation"``, where it is there and judges this prediction.
     ax
         {ax}
     figsize, title, show, save
@@ -82,31 +83,32 @@ def intervals(
     Raises
     ------
     KeyError
-        If there are no intervals of that prediction, or the perturbation, context, dose or a gene
-        is not among them.
+        If there are no intervals of that prediction, the perturbation, context, dose or a gene is
+        not among them, or there is no result `key`.
     ValueError
-        If the perturbation was predicted in several contexts or doses and none is named, or values
-        are on another scale than when they were predicted.
+        If the perturbation was predicted in several contexts or doses and none is named, or
+        `key` judges another prediction.
 
     Examples
     --------
     >>> import shoal as sh
     >>> adata = sh.ds.simulate_gaussian(n_perturbations=30, n_dims=10, rng=0)
-    >>> sh.pp.split(adata, by="perturbation", test=["P3"], val=0)
+    >>> sh.pp.split(adata, by="perturbation", test=["P03"], val=0)
     >>> sh.tl.predict(adata, sh.tl.fit(adata, "auto"), subset="test", interval=0.9)
-    >>> ax = sh.pl.intervals(adata, "P3")
+    >>> sh.tl.evaluate_intervals(adata, prediction="predicted")
+    >>> ax = sh.pl.intervals(adata, "P03")
     """
     canvas = Canvas(ax, figsize, title, show, save)
     adata = get_adata(data, mod)
     whole(n_genes, name="n_genes")
-    flag(real, name="real")
     if dose is not None:
         positive(dose, name="dose")
     entry = read_intervals(adata, prediction)
     at = _condition(adata, entry["table"], perturbation, context=context, dose=dose)
     response, low, high = (np.asarray(entry[name])[at] for name in ("response", "low", "high"))
     chosen = _genes(adata, entry, response, genes, int(n_genes))
-    measured = _measured(adata, entry, at) if real else None
+    condition = str(entry["table"].index[at])
+    measured = measured_of_condition(adata, prediction, condition, key=key)
 
     ax = canvas.axes(width=4.6, height=0.24 * len(chosen) + 1.2)
     y = np.arange(len(chosen))[::-1]
@@ -129,7 +131,7 @@ def intervals(
     ax.set_yticks(y, _names(adata, entry, chosen), fontsize="small", style="italic")
     ax.set_xlabel("difference from controls", fontsize="small", color=INK)
     ax.set_title(
-        f"{shorten(entry['table'].index[at])}\n{said}\n",
+        f"{shorten(condition)}\n{said}\n",
         loc="left",
         fontsize="small",
         color=INK,
@@ -193,10 +195,3 @@ def _names(adata: AnnData, entry: Mapping[str, Any], chosen: Ints) -> list[str]:
         at = adata.var_names.get_indexer(names)
         names = [str(symbols[i]) if i >= 0 else n for i, n in zip(at, names, strict=True)]
     return [shorten(name) for name in names]
-
-
-def _measured(adata: AnnData, entry: Mapping[str, Any], at: int) -> Floats | None:
-    """Return the measured response of a condition; ``None`` if it has too few cells."""
-    found = measured_responses(adata, entry)
-    own = np.flatnonzero(found.at == at)
-    return found.response[own[0]] if len(own) else None

@@ -11,6 +11,7 @@ from .._keys import INTERVAL_EVALUATION
 from .._logging import logger
 from .._validate import get_adata
 from ..core._claims import claim_result
+from ..core._intervals import JUDGED, read_intervals
 from ..core._results import write_table
 from ..core._screen import resolve
 from ..evaluation._intervals import (
@@ -18,7 +19,6 @@ from ..evaluation._intervals import (
     in_words,
     judged,
     measured_responses,
-    read_intervals,
     reliability,
     summarised,
 )
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from mudata import MuData
-
-SCHEMA = "interval_evaluation/1"
 
 
 @shared()
@@ -84,6 +82,8 @@ def evaluate_intervals(
     ``reliability``
         Conditions in at most five groups by their probability: mean ``probability``, share that
         ``responds`` with an interval of 95 %, ``n_conditions``.
+    ``response``
+        float32 (conditions of ``table``, features of the intervals): measured responses.
     ``params``
         ``level``, ``pooled``, ``prediction``, ``split``; ``brier`` (mean squared difference of
         probability and response) and ``brier_share`` (that of the share of conditions that
@@ -112,7 +112,7 @@ def evaluate_intervals(
     key = claim_result(
         adata,
         INTERVAL_EVALUATION if key_added is None else key_added,
-        schema=SCHEMA,
+        schema=JUDGED,
         overwrite=overwrite,
     )
     entry = read_intervals(adata, prediction)
@@ -121,7 +121,8 @@ def evaluate_intervals(
         leaks = check_split(
             adata, resolve(adata), accept=accept, held_out=split, call="sh.tl.evaluate_intervals"
         )
-    table = judged(entry, measured_responses(adata, entry, split=split))
+    real = measured_responses(adata, entry, split=split)
+    table = judged(entry, real)
     if not len(table):
         msg = (
             f"no condition of split={split!r} has intervals of the prediction {prediction!r}, and "
@@ -136,7 +137,7 @@ def evaluate_intervals(
         adata,
         key,
         table,
-        schema=SCHEMA,
+        schema=JUDGED,
         params={
             "prediction": prediction,
             "split": split,
@@ -149,4 +150,7 @@ def evaluate_intervals(
         },
         summary=summary,
         reliability=reliability(probability, responds),
+        response=real.response[np.isin(entry["table"].index[real.at], table.index)].astype(
+            np.float32
+        ),
     )

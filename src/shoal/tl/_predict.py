@@ -13,9 +13,9 @@ from .._keys import PREDICTIONS, SPLIT
 from .._logging import logger
 from .._validate import between, flag, get_adata, key_in
 from ..core._claims import check_name, claim
+from ..core._intervals import SCHEMA, SUFFIX
 from ..core._predictions import PREDICTED, SOURCE, owned_slots, prediction_entry
 from ..core._slots import ABSENT, write_slots, written
-from ..evaluation._intervals import SCHEMA, SUFFIX
 from ..metrics._cells import densify
 from ..models.base._intervals import calibration_of
 from ..models.base._libraries import Libraries

@@ -9,9 +9,10 @@ import pandas as pd
 
 from .._random import RNGLike, as_generator
 from ..core._codes import members
+from ..core._intervals import SCHEMA
 from ..core._results import entry_of
 from ..evaluation._conditions import condition_names, conditions_of, described
-from ..evaluation._intervals import SCHEMA, control_squares
+from ..evaluation._intervals import control_squares
 from ..models.base._intervals import intervals_of
 from ..models.base._requests import by_condition, request_like
 

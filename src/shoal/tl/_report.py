@@ -10,9 +10,9 @@ from .._keys import COHERENCE, EVALUATION, IMAGE_EVALUATION, LEADERBOARD, SCREEN
 from .._logging import logger
 from .._staging import file_at
 from .._validate import get_adata
+from ..core._intervals import interval_facts
 from ..core._results import read_result
 from ..core._screen import labels, resolve
-from ..evaluation._intervals import interval_facts
 from ..report._build import Content, page, write
 from ..report._verdict import in_words
 from ._report_cells import cell_content
