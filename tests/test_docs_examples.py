@@ -16,6 +16,7 @@ from shoal.models.flow._config import PRESETS
 from shoal.training import FitSettings, SetSampler
 
 GUIDE = Path(__file__).parents[1] / "docs" / "user_guide"
+NEIGHBOURS = ("scanpy", "decoupler", "pertpy")
 BLOCK = re.compile(r"^```python\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 
 
@@ -73,6 +74,29 @@ def test_the_page_on_design_runs(tmp_path, monkeypatch):
     left = run("design.md")
     assert left["adata"].uns["proposal"]["table"]["score"].between(0, 1).all()
     assert len(left["found"].table) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ["scanpy", "decoupler", "pertpy", ""])
+def test_the_page_on_neighbours_runs(library, tmp_path, monkeypatch):
+    """The screen, and the block of one library; the last block needs none of them."""
+    if library:
+        pytest.importorskip(library, reason=f"{library} is not installed")
+    monkeypatch.chdir(tmp_path)
+    screen, *others = blocks("neighbours.md")
+    several = {next((n for n in NEIGHBOURS if f"import {n}" in b), ""): b for b in others}
+    assert set(several) == {*NEIGHBOURS, ""}
+    left: dict[str, object] = {"__name__": "page"}
+    for number, block in enumerate((screen, several[library])):
+        exec(compile(block, f"neighbours.md, block {number}", "exec"), left)
+    if library == "pertpy":
+        np.testing.assert_allclose(left["both"]["pertpy"], left["both"]["shoal"], rtol=1e-6)
+        assert len(left["both"]) == 8
+    if library == "decoupler":
+        assert list(left["measured"].index) == list(left["predicted"].index)
+        assert np.isfinite(left["predicted"]).all(axis=None)
+    if library == "scanpy":
+        assert left["adata"].obsm["X_umap"].shape == (left["adata"].n_obs, 2)
 
 
 def test_the_page_on_prediction_runs(tmp_path, monkeypatch):
