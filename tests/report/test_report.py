@@ -20,6 +20,7 @@ from shoal.report._ranked import ranked
 from shoal.tl._report import report
 from shoal.tl._report_cells import cell_content
 
+from ..evaluation.test_vcc2026 import made
 from .conftest import VERDICT, big
 
 for library in ("plotly", "itables", "jinja2"):
@@ -256,3 +257,15 @@ def test_the_best_and_the_worst_condition_are_drawn_with_their_cells(tmp_path):
     del adata.layers["own"]
     text = report(adata, out=tmp_path / "r.html").read_text(encoding="utf-8")
     assert "Predicted cells are not drawn: &#39;own&#39; is not in adata.layers" in text
+
+
+@pytest.mark.slow
+def test_a_suite_of_another_form_is_reported_too(tmp_path):
+    """That of the 2026 challenge: no intervals, no energy distance, other columns."""
+    adata, predicted = made(contexts=("one", "two"))
+    sh.tl.evaluate(adata, prediction=predicted, suite="vcc2026")
+    path = report(adata, out=tmp_path / "r.html")
+    assert sections(path) == ["leaderboard", "conditions", "evaluation"]
+    text = path.read_text(encoding="utf-8")
+    assert "in the suite vcc2026 scores have no interval" in text
+    assert "No condition can be called best or worst predicted" in text

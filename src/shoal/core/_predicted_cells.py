@@ -91,8 +91,9 @@ class Prediction:
     def predicted(self, rows: Ints) -> Matrix:
         """Return the predicted values of cells: genes or dimensions, dense or CSR."""
         where, key = prediction_slot(self.adata, self.name)
-        slot = {"layer": key} if where == "layers" else {"use_rep": key}
-        return as_rows(choose(self.adata, **slot, partly=True)[0]).take(rows)
+        layer, use_rep = (key, None) if where == "layers" else (None, key)
+        values = choose(self.adata, layer=layer, use_rep=use_rep, partly=True)[0]
+        return as_rows(values).take(rows)
 
 
 def read_prediction(

@@ -100,7 +100,7 @@ def name_points(
     avoid: tuple[Floats, Floats],
     all_of: Collection[str] = (),
 ) -> None:
-    """Write names beside their points, clear of one another, of all points and of the legend.
+    """Write names beside their points, clear of one another and of all else that is written.
 
     A name for which there is no room is left out. Names far from their point have a line to it.
 
@@ -123,8 +123,8 @@ def name_points(
     points = ax.transData.transform(np.column_stack(avoid))
     near = CLEAR * pixels
     taken = np.column_stack([points - near, points + near])
-    if (legend := ax.get_legend()) is not None:
-        taken = np.vstack([taken, legend.get_window_extent().extents])
+    written = [*ax.texts, *filter(None, [ax.get_legend()])]
+    taken = np.vstack([taken, *(one.get_window_extent().extents for one in written)])
     frame = ax.get_window_extent().extents
     halo = [withStroke(linewidth=2, foreground="white", alpha=0.85)]
     look = {"fontsize": "x-small", "color": INK, "zorder": 6, "path_effects": halo}
