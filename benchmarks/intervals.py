@@ -57,11 +57,14 @@ def trial(data: str, split: str, seed: int, *, name: str, level: float) -> pd.Da
         tables.append(adata.uns["interval_evaluation"]["table"])
     entry = adata.uns["predicted_intervals"]
     found = tables[0].join(tables[1]["covered"].rename("pooled"))
-    found = found.join(entry["kinds"][["n_units", "reached"]], on="kind")
+    known = model.calibration
+    own = [known.kinds[kind] for kind in found["kind"]]
+    found["n_units"], found["reached"] = zip(
+        *((one.n_units, min(level, one.reached)) for one in own), strict=True
+    )
     at = entry["table"].index.get_indexer(found.index)
     real = adata.uns["interval_evaluation"]["response"]
-    known = model.calibration
-    control = np.array([known.kinds[kind].control for kind in found["kind"]])
+    control = np.array([one.control for one in own])
     noise = np.sqrt((1 / found["n_cells"].to_numpy() + control)[:, None] * known.cell)
     half, varies = norm.ppf((1 + level) / 2) * noise, noise.max(axis=0) > 0
     gap = np.abs(entry["response"][at] - real)
@@ -112,6 +115,7 @@ def main() -> None:
         )
         rows.append(row(task, found))
         everything.append(found)
+        print(rows[-1], flush=True)
     table = pd.DataFrame(rows)
     print(table.to_markdown(index=False, disable_numparse=True))
     means = [float(str(one["cover"]).split()[0]) for one in rows]

@@ -64,8 +64,15 @@ def custom(tmp_path_factory):
 def test_the_page_on_the_ensemble_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     left = run("ensemble.md")
-    assert len(left["table"]) == left["adata"].n_vars
-    assert (left["table"]["low"] <= left["table"]["high"]).all()
+    assert "auto" in left["adata"].layers
+
+
+@pytest.mark.slow
+def test_the_page_on_intervals_runs():
+    left = run("intervals.md")
+    entry = left["intervals"]
+    assert entry["low"].shape == (len(entry["table"]), left["adata"].n_vars)
+    assert len(left["judged"]["table"]) == len(entry["table"])
 
 
 @pytest.mark.slow

@@ -203,6 +203,17 @@ def test_the_order_of_rows_does_not_matter(adata, predicted):
     np.testing.assert_allclose(one["low"], two["low"], atol=1e-5)
 
 
+def test_cells_of_the_test_have_no_part_in_them(adata, predicted):
+    other = adata.copy()
+    other.X[(other.obs["split"] == "test").to_numpy()] = 77
+    model = sh.tl.fit(other, "mean_shift", calibrate=True, rng=0)
+    sh.tl.predict(other, model, subset="test", interval=0.9)
+    one, two = (a.uns["predicted_intervals"] for a in (predicted, other))
+    for name in ("low", "high"):
+        np.testing.assert_array_equal(one[name], two[name])
+    pd.testing.assert_frame_equal(one["table"], two["table"])
+
+
 def test_a_saved_model_knows_its_errors(mean_shift, split, tmp_path):
     mean_shift.save(tmp_path / "model")
     again = sh.models.load(tmp_path / "model", split)

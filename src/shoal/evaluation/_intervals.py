@@ -220,12 +220,10 @@ def share_interval(k: int, n: int) -> tuple[float, float]:
 
 def in_words(table: pd.DataFrame, summary: pd.DataFrame, params: Mapping[str, Any]) -> str:
     """Return what the coverage is, in a sentence or two."""
-    own = {str(name): float(value) for name, value in summary.loc["all"].items()}
+    own = dict(zip(summary.columns, summary.to_numpy(dtype=np.float64)[0], strict=True))  # of all
     level, pooled = float(params["level"]), bool(params["pooled"])
-    n, stronger = (
-        int(own["n_conditions"]),
-        summary["features" if pooled else "coverage"]["stronger"],
-    )
+    n, what = int(own["n_conditions"]), "features" if pooled else "coverage"
+    stronger = summary[what].to_numpy(dtype=np.float64)[list(summary.index).index("stronger")]
     ends = f"95% interval {own['coverage_low']:.0%} to {own['coverage_high']:.0%}"
     first = (
         f"{own['features']:.0%} of the features of {n} conditions lie within the intervals"

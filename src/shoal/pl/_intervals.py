@@ -157,7 +157,11 @@ def _condition(
     for column, value in (("context", context), ("dose", None if dose is None else f"{dose:g}")):
         there = list(dict.fromkeys(table[column][own].astype(str)))
         if value is not None:
-            key_in(str(value), there, where=f"the {column}s in which {name!r} was predicted")
+            key_in(
+                str(value),
+                [one for one in there if one],
+                where=f"the {column}s in which {name!r} was predicted",
+            )
             own &= (table[column].astype(str) == str(value)).to_numpy()
         elif len(there) > 1:
             msg = f"which {column}? {name!r} was predicted in {', '.join(there)}: pass {column}=..."

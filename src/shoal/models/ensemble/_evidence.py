@@ -17,7 +17,7 @@ from ..base._mean_responses import MOST, responses
 from ..base._requests import by_condition, request_like
 from ..baselines._deltas import measured_of
 from ..baselines._noise import spread_of
-from ..space._fit_cells import axes_of_training
+from ..space._fit_cells import axes_of_training, training_block
 from ._members import seed_of
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ class Evidence:
     real
         (C, p) measured responses along principal axes of the training cells.
     noise
-        (C,) variance of the sampling noise of these, summed over the axes.
+        (C,) variance of the sampling noise of these, summed over the axes, if all training cells
+        vary around one mean: by which conditions of few cells count less.
     p_value
         (C,) p-value that the condition does not respond.
     predicted
@@ -183,6 +184,8 @@ def evidence_of(
     """
     rng = np.random.default_rng([seed, 0])
     axes = axes_of_training(cells, N_COMPS, rng)
+    train = np.flatnonzero(cells.train | cells.train_control)
+    variance = float((training_block(cells.rows, train, rng) @ axes).var(axis=0).sum())
     cell, spread = spread_of(cells, axes)
     left = [_left(cells.with_split(side), axes, seed) for side in folds]
     refused: dict[str, str] = {}
@@ -228,7 +231,7 @@ def evidence_of(
         unit=tuple(units),
         fold=np.repeat(np.arange(len(left)), [len(one.names) for one in left]),
         real=real,
-        noise=float(np.trace(spread)) * factor,
+        noise=variance / np.concatenate([one.n for one in left]),
         p_value=shift_pvalues(real, spread, factor),
         predicted=genes.astype(np.float64) @ axes,
         genes=genes,
