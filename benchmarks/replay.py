@@ -2,7 +2,8 @@
 
     python benchmarks/replay.py [--only papalexi renge] [--starts 30] [--strategies disagreement coverage hit]
 
-A row for each screen and strategy, after the last of three rounds. Vectors are those of GO. Errors are squared errors of the
+A row for each screen and strategy, after the last of three rounds. Vectors are those of GO, on nelisa
+of shared targets. Errors are squared errors of the
 predicted mean responses of conditions that could not be chosen, over those of a copy of the controls.
 
 start, all   with what is measured from the start, and with everything that could be chosen
@@ -17,8 +18,10 @@ import argparse
 import logging
 import time
 
+import anndata as ad
 import pandas as pd
 from _screens import FOLDER, Task, raw
+from graphs import shared_targets
 
 import shoal as sh
 
@@ -27,6 +30,7 @@ REPLAYS = {
     "renge": ("renge", "perturbation", 2),
     "norman": ("norman", "perturbation", 2),
     "renge, perturbation x day": ("renge", "perturbation_context", 6),
+    "nelisa": ("nelisa", "perturbation", 15),
 }
 STRATEGIES = ("disagreement", "coverage", "hit")
 
@@ -37,18 +41,34 @@ def interval(line: pd.Series, what: str) -> str:
     return "-" if mean != mean else f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
+def drugs() -> ad.AnnData:
+    """Return the drugs of nELISA that share a target with others, embedded by shared targets."""
+    adata = ad.read_h5ad(FOLDER / "nelisa_a549_302compounds.h5ad")
+    sh.pp.annotate(adata, "perturbation", control="DMSO", batch_key="plate", sep="")
+    edges = shared_targets(adata)
+    sh.pp.embed(
+        adata, method="network", source=edges, n_comps=16, key_added="targets", missing="drop"
+    )
+    known = adata.uns["perturbation_embeddings"]["targets"].index
+    return adata[adata.obs["perturbation"].isin([*known, "DMSO"])].copy()
+
+
 def lines(name: str, n_starts: int, strategies: list[str]) -> list[dict[str, object]]:
     """Return the rows of a screen."""
     data, by, n = REPLAYS[name]
-    adata = raw(Task(data, "perturbation", 0, (), None, FOLDER))
-    sh.pp.prepare(adata, overwrite=True, normalize="log1p", n_comps=20, cross_fit=0)
-    sh.tl.coherence(adata)
-    tried = [one for one in strategies if not (one == "hit" and by == "perturbation_context")]
+    if data == "nelisa":
+        adata, vectors = drugs(), "targets"
+    else:
+        adata, vectors = raw(Task(data, "perturbation", 0, (), None, FOLDER)), "go"
+        sh.pp.prepare(adata, overwrite=True, normalize="log1p", n_comps=20, cross_fit=0)
+        sh.tl.coherence(adata)
+    no_hits = by == "perturbation_context" or data == "nelisa"
+    tried = [one for one in strategies if not (one == "hit" and no_hits)]
     before = time.process_time()
-    found = sh.benchmark.replay(adata, "go", strategies=tried, by=by, n=n, n_starts=n_starts, rng=3)
+    options = {"strategies": tried, "by": by, "n": n, "n_starts": n_starts, "rng": 3}
+    found = sh.benchmark.replay(adata, vectors, **options)
     seconds = time.process_time() - before
     table = found.table[found.table["round"] == found.table["round"].max()]
-    several = by == "perturbation_context"
     return [
         {
             "screen": name,
@@ -59,8 +79,8 @@ def lines(name: str, n_starts: int, strategies: list[str]) -> list[dict[str, obj
             "random": f"{line['error_random']:.3f}",
             "difference": interval(line, "error"),
             "verdict": line["verdict"],
-            "hits": "-" if several else f"{line['hits']:.2f}",
-            "random hits": "-" if several else f"{line['hits_random']:.2f}",
+            "hits": "-" if no_hits else f"{line['hits']:.2f}",
+            "random hits": "-" if no_hits else f"{line['hits_random']:.2f}",
             "difference of hits": interval(line, "hits"),
             "CPU s": f"{seconds:.0f}",
         }

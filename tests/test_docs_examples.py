@@ -84,6 +84,7 @@ def test_the_page_on_design_runs(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of scanpy's plots
 @pytest.mark.parametrize("library", ["scanpy", "decoupler", "pertpy", ""])
 def test_the_page_on_neighbours_runs(library, tmp_path, monkeypatch):
     """The screen, and the block of one library; the last block needs none of them."""

@@ -203,6 +203,14 @@ def test_a_model_that_was_never_told_of_the_candidates_does_not_count(linear, ca
         proposed(adata, [sh.tl.fit(adata, "mean_shift"), told[0]])
 
 
+def test_models_that_are_not_trained_are_refused(linear):
+    adata, vectors = linear
+    raw = [sh.models.KernelRidge(adata, embedding=vectors) for _ in range(2)]
+    for model in (raw, sh.models.Ensemble(adata, embedding=vectors)):
+        with pytest.raises(ValueError, match="is not trained yet"):
+            sh.tl.propose(adata, model)
+
+
 def test_one_model_cannot_disagree(linear):
     adata, vectors = linear
     model = sh.tl.fit(adata, "kernel_ridge", embedding=vectors)

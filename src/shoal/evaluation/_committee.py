@@ -54,9 +54,10 @@ class Committee:
         TypeError
             If it is something else.
         ValueError
-            If there are fewer than two.
+            If there are fewer than two, or one is not trained.
         """
         if getattr(model, "kind", "") == "ensemble":
+            _check_trained(model)
             return cls(dict(model.members), model)
         several = dict(model) if isinstance(model, Mapping) else model
         if isinstance(several, (list, tuple)):
@@ -70,6 +71,8 @@ class Committee:
         if len(several) < 2:
             msg = f"only several models can disagree, and there are {len(several)}"
             raise ValueError(msg)
+        for one in several.values():
+            _check_trained(one)
         return cls({str(name): one for name, one in several.items()})
 
     def weights(self, conditions: Sequence[Condition], dose: float) -> Floats:
@@ -146,3 +149,9 @@ def noise_of_measuring(cells: Population, n: Ints) -> float:
 
 def _is_model(one: Any) -> bool:
     return hasattr(one, "twins") and hasattr(one, "vocabulary")
+
+
+def _check_trained(model: Any) -> None:
+    if not getattr(model, "is_trained", True):
+        msg = f"{type(model).__name__} is not trained yet; call .train() first"
+        raise ValueError(msg)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 RANDOM = "random"
 LEAST = 10  # conditions of a screen that can be replayed
-LEAST_CELLS = 5  # conditions of fewer cells are not judged
+LEAST_CELLS = 3  # conditions of fewer cells are not judged
 COMMITTEES: Mapping[str, tuple[str, ...]] = {
     PERTURBATION: ("kernel_ridge", "latent_linear", "nearest"),
     IN_CONTEXT: ("own_shift", "context_weighted", "kernel_ridge"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import wraps
+from importlib import import_module
 from math import ceil
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ NEED_CELLS = (
     "view_setup_method_args",
 )
 """Methods of scvi-tools that read the AnnData with which a model was made or loaded."""
+
+SHOWS_WITH = ("rich.console", "rich.pretty", "rich.table")
 
 IN_STEPS: Mapping[str, str] = MappingProxyType(
     {
@@ -102,6 +105,8 @@ def _with_cells(method: Callable[..., Any]) -> Callable[..., Any]:
     def asked(self: Any, *args: Any, **kwargs: Any) -> Any:
         if self.adata is None:
             _ = self.cells  # which raises
+        for name in SHOWS_WITH:  # scvi-tools uses them and imports rich alone
+            import_module(name)
         return method(self, *args, **kwargs)
 
     return asked
