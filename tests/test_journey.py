@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import shoal as sh
-from shoal import _journey, _report
+from shoal import _held_out, _journey, _report
 from shoal._staging import IncompleteError
 
 FAST = {
@@ -230,7 +230,7 @@ def test_what_is_held_out_is_what_there_is_enough_of(change, by):
     adata.obs["where"] = pd.Categorical(np.where(np.arange(adata.n_obs) % 2, "a", "b"))
     adata.obs["dose"] = np.where(np.arange(adata.n_obs) % 2, 1.0, 2.0)
     sh.pp.annotate(adata, "perturbation", control="control", overwrite=True, **change)
-    found, why = _journey.kind_of(adata)
+    found, why = _held_out.kind_of(adata)
     assert found == by
     assert "can be held out" in why
 

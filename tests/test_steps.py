@@ -204,6 +204,28 @@ def test_paths_in_a_config_are_beside_it(file, tmp_path):
     assert f"{config} exists; --overwrite replaces it" in said
 
 
+@pytest.mark.slow
+def test_several_files_are_samples_of_one_screen(file, tmp_path):
+    adata = ad.read_h5ad(file)
+    for i in (0, 1):
+        adata[i::2].copy().write_h5ad(tmp_path / f"lane{i}.h5ad")
+    lanes, config = [tmp_path / f"lane{i}.h5ad" for i in (0, 1)], tmp_path / "shoal.yaml"
+    call("init", *lanes, "-o", config)
+    proposed = yaml.safe_load(config.read_text())
+    assert proposed["file"] == ["lane0.h5ad", "lane1.h5ad"]
+    assert proposed["batch_key"] == "sample"
+    out = tmp_path / "out"
+    told, _ = call("measure", "--config", config, "-o", out, "--n-draws", 5, "--json")
+    found = json.loads(told)
+    assert found["cells"] == adata.n_obs
+    assert 0 <= found["responding"] <= found["perturbations"] == 12
+    assert str(out / "screen.h5ad") in found["files"]
+    adata = ad.read_h5ad(out / "screen.h5ad")
+    assert set(adata.obs["sample"]) == {"lane0", "lane1"}
+    told, said = call("evaluate", "--config", config, code=2)  # takes one file
+    assert "file takes one value, not the list" in said
+
+
 # -- what is wrong ------------------------------------------------------------------------------------
 
 

@@ -36,6 +36,7 @@ from ._options import (
     Reading,
     Results,
     Screen,
+    Screens,
     Seed,
     Slot,
     Spec,
@@ -76,7 +77,7 @@ def program(
 
 @command(app)
 def init(
-    file: Screen,
+    file: Screens,
     *,
     reading: Reading,
     to: NewConfig = Path("shoal.yaml"),
@@ -90,7 +91,7 @@ def init(
 
 @command(app, goes_on=True)
 def run(
-    file: Screen,
+    file: Screens,
     *,
     reading: Reading,
     out: Out,
@@ -126,13 +127,15 @@ def run(
     )
     files = [str(path) for path in journey.files]
     summary = {"verdict": journey.verdict, "lines": journey.lines, **journey.summary}
-    text = "\n".join([journey.verdict, *journey.lines, f"report: {out / _journey.PAGE}"])
+    page = out / _journey.PAGE
+    last = f"report: {page}" if page in journey.files else f"written: {out}"
+    text = "\n".join([journey.verdict, *journey.lines, last])
     return Outcome(text, summary | {"files": files})
 
 
 @command(app)
 def measure(
-    file: Screen,
+    file: Screens,
     *,
     reading: Reading,
     out: Out,
@@ -153,12 +156,12 @@ def measure(
         files = [str(out / path.name) for path in sorted(folder.iterdir())]
     _report.complain(failed, out)
     say(f"done: {out}")
-    return Outcome(summary=_report.summary(adata) | {"files": files})
+    return Outcome(summary=_report.numbers(adata) | {"files": files})
 
 
 @command(app)
 def split(
-    file: Screen,
+    file: Screens,
     *,
     reading: Reading,
     to: NewScreen,
@@ -184,13 +187,13 @@ def split(
     options = {"n_folds": n_folds, "fold": fold, "parts_seen": parts_seen, "well_key": well_key}
     options |= {"test": share_or_names(test), "val": share_or_names(val), "accept": accept}
     options = given(options) | {"zero_shot": zero_shot, "rng": seed, "overwrite": overwrite}
-    with _steps.new_file(to, file, overwrite=overwrite) as path:
+    with _steps.new_file(to, *file, overwrite=overwrite) as path:
         return _steps.divide(reading.read(file), path, to, by=by, **options)
 
 
 @command(app, goes_on=False)
 def fit(
-    file: Screen,
+    file: Screens,
     *,
     reading: Reading,
     to: NewModel,
