@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 
 import pandas as pd
 import pytest
@@ -87,3 +88,11 @@ def test_larger_screens_at_hand_are_measured_only(folder, tmp_path, monkeypatch)
     _demo.run(tmp_path / "quick", quick=True, say=told.append)
     assert list(pd.read_csv(tmp_path / "quick" / "summary.csv")["screen"]) == ["renge_small"]
     assert asked == [_report.Options.n_draws, 5]
+
+
+def test_without_the_libraries_of_the_report_nothing_is_begun(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    result = runner.invoke(app, ["demo", "-o", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert "pip install 'shoal[report]'" in result.stderr
+    assert not (tmp_path / "out").exists()

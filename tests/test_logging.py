@@ -99,3 +99,14 @@ def test_items_go_through_and_are_counted(clock, capsys):
     told = capsys.readouterr().err.splitlines()
     assert re.fullmatch(r"folds: 1 of 4, about .* left", told[0])
     assert told[-1] == "folds: 4 in 40 s"
+
+
+def test_what_breaks_off_says_how_far_it_came(clock, capsys):
+    def invert(values):
+        for value in progress(values, desc="folds"):
+            clock[0] += 10
+            1 / value
+
+    with pytest.raises(ZeroDivisionError):
+        invert([2, 1, 0, 3])
+    assert capsys.readouterr().err.splitlines()[-1].startswith("folds: 2 of 4 in ")

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, TypeVar
@@ -70,10 +70,11 @@ class Lines:
         self._beside = dict(values)
 
     def close(self) -> None:
-        """Write how long the work took, if a line was written before."""
+        """Write how much was done in which time, if a line was written before."""
         if self._wrote:
             took = duration(perf_counter() - self._start)
-            self._write(f"{self.n:,.0f} {self.unit}".rstrip() + f" in {took}")
+            of = f" of {self.total:,.0f}" if self.n < self.total else ""
+            self._write(f"{self.n:,.0f}{of} {self.unit}".rstrip() + f" in {took}")
             self._wrote = False
 
     def _write(self, text: str) -> None:
@@ -127,8 +128,10 @@ def bar(
 
 
 def progress(items: Iterable[T], *, total: int | None = None, desc: str = "") -> Iterable[T]:
-    """Go through `items`, and show how far it is as `bar` does."""
-    shown = bar(total or 0, desc=desc, delay=1.0, leave=False)
+    """Go through `items`, and show how far it is as `bar` does; `total` is their number."""
+    if total is None:
+        total = len(items) if isinstance(items, Sized) else 0
+    shown = bar(total, desc=desc, delay=1.0, leave=False)
     return items if shown is None else _counted(items, shown)
 
 

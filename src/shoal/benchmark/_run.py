@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._logging import logger, progress, reason
+from .._settings import settings as session
 from .._staging import staged, stoppable
 from .._validate import whole
 from ..evaluation._attempt import attempt, failed, row_of
@@ -323,6 +324,7 @@ def _elsewhere(tasks: Iterable[Task], folder: Path, jobs: int) -> Iterator[Task]
 
 
 def _child(task: Task, folder: Path) -> None:
+    session.progress = False  # the first process says how far all are
     try:
         with stoppable():
             work(task, folder, _prepared(task))
