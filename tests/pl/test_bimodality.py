@@ -32,7 +32,7 @@ def test_points_are_shares_and_means_of_cells_in_which_genes_are_on(screen):
     expected = np.stack([(real > 0).mean(0), (made > 0).mean(0)], 1)
     np.testing.assert_allclose(points(axes[0], 1), expected)
     error = np.sqrt(((expected[:, 0] - expected[:, 1]) ** 2).mean())
-    assert axes[0].get_title(loc="left").startswith(f"{error:.3f}, controls ")
+    assert axes[0].get_title(loc="left").startswith(f"RMS {error:.3f}, controls ")
     with np.errstate(invalid="ignore"):
         means = [np.where(x > 0, x, 0).sum(0) / (x > 0).sum(0) for x in (real, made)]
     often = ((real > 0).sum(0) >= 5) & ((made > 0).sum(0) >= 5)
@@ -44,7 +44,7 @@ def test_a_mask_of_the_real_shares_is_calibrated(screen):
     share = (dense(screen.X)[rows] > 0).mean(0)
     mask = pd.DataFrame([share, 0 * share], index=["P1", "P2"], columns=screen.var_names)
     axes = sh.pl.bimodality(screen, "P1", prediction="p", mask=mask.iloc[:, ::-1])
-    assert axes[2].get_title(loc="left") == "0.000"
+    assert axes[2].get_title(loc="left") == "RMS 0.000"
     said, seen = axes[2].lines[0].get_data()
     np.testing.assert_allclose(said, seen)
     with pytest.raises(KeyError, match=r"mask has no row of 'P3'; model\.mask\('P3'\) returns"):

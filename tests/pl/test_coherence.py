@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.text import Text
 
 import shoal as sh
 
@@ -69,7 +70,9 @@ def test_curve_and_intervals_can_be_left_out(measured):
 
 
 def test_labels_are_the_extremes_of_the_residual(measured):
-    assert names(sh.pl.coherence(measured, n_labels=2)) == {"g000", "g001", "A+B", "HLA/x"}
+    both = ("discordant", "concordant")
+    two = names(sh.pl.coherence(measured, label=both, n_labels=2))
+    assert two == {"g000", "g001", "A+B", "HLA/x"}
     assert names(sh.pl.coherence(measured, label="discordant", n_labels=3)) == {
         "g000",
         "g001",
@@ -78,7 +81,24 @@ def test_labels_are_the_extremes_of_the_residual(measured):
     assert names(sh.pl.coherence(measured, label=["HLA/x"])) == {"HLA/x"}
     far = measured.uns["coherence"]["table"].query("abs(residual_z) > 1").index
     assert len(far) == 10
-    assert names(sh.pl.coherence(measured, n_labels=100)) == set(far)
+    assert names(sh.pl.coherence(measured, label=both, n_labels=100)) == set(far)
+
+
+def test_every_name_is_there_where_there_is_room(measured, table):
+    assert names(sh.pl.coherence(measured)) == set(table.index)
+    assert names(sh.pl.coherence(measured, n_labels=0)) == set()
+    assert names(sh.pl.coherence(measured, label="strong", n_labels=3)) == {"g009", "A+B", "HLA/x"}
+
+
+def test_a_name_that_was_asked_for_is_written_without_room_too(measured):
+    table = measured.uns["coherence"]["table"]
+    table["magnitude"], table["coherence"] = 1.0, 0.5
+    table[["ci_low", "ci_high"]] = [0.4, 0.6]
+    names_of_all = names(sh.pl.coherence(measured))
+    assert 1 <= len(names_of_all) <= len(table)
+    small = sh.pl.coherence(measured, label=list(table.index), figsize=(2.8, 2.4))
+    assert names(small) == set(table.index)
+    assert len(names(sh.pl.coherence(measured, figsize=(2.8, 2.4)))) < len(table)
 
 
 def test_labels_stay_inside_and_apart(rng):
@@ -87,8 +107,8 @@ def test_labels_stay_inside_and_apart(rng):
     )
     ax.figure.canvas.draw()
     frame = ax.get_window_extent()
-    boxes = [t.get_window_extent() for t in ax.texts]
-    assert len(boxes) == 12
+    boxes = [Text.get_window_extent(t) for t in ax.texts]  # without the line to the point
+    assert 12 <= len(boxes) <= 18
     for i, box in enumerate(boxes):
         assert frame.x0 - 2 <= box.x0
         assert box.x1 <= frame.x1 + 2
@@ -174,7 +194,9 @@ def test_errors_say_what_to_do(measured):
 
 def test_labels_find_their_place_in_a_subfigure(measured):
     upper, _ = plt.figure(figsize=(6, 8)).subfigures(2, 1)
-    ax = sh.pl.coherence(measured, ax=upper.subplots(), n_labels=2)
+    ax = sh.pl.coherence(
+        measured, ax=upper.subplots(), label=("discordant", "concordant"), n_labels=2
+    )
     assert names(ax) == {"g000", "g001", "A+B", "HLA/x"}
 
 

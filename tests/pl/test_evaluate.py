@@ -64,7 +64,7 @@ def test_where_nothing_responds_the_title_says_so(judged):
     title = " ".join(sh.pl.evaluate(judged).get_title(loc="left").split())
     assert title.endswith(f"{said}; my-model_\\$1 invents a response (−0.2)")
     (note,) = [t.get_text() for t in sh.pl.leaderboard(judged).texts if "predict" in t.get_text()]
-    assert " ".join(note.split()) == said
+    assert " ".join(note.split()).startswith(said)
 
 
 def test_a_suite_without_a_reference_has_a_score_alone(judged):

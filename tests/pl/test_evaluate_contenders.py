@@ -194,6 +194,34 @@ def test_strata_are_the_means_of_the_thirds(judged):
         sh.pl.strata(judged, "collapse_index")
 
 
+def test_no_line_leads_to_the_mean_of_one_or_two_conditions(judged):
+    table = judged.uns["evaluation"]["strata"]
+    table.loc[table["stratum"] == "effect weak", "n"] = 2
+    ax = sh.pl.strata(judged, "energy", contenders=["prediction"])
+    line, hollow, coherence = ax.lines
+    assert np.isnan(line.get_ydata()).tolist() == [True, False, False]
+    assert (hollow.get_linestyle(), hollow.get_markerfacecolor()) == ("None", "white")
+    assert hollow.get_xdata().tolist() == [0]
+    assert np.isfinite(coherence.get_ydata()).all()
+
+
+def test_the_table_shows_what_discriminates_and_what_was_asked_for(judged):
+    entry = judged.uns["evaluation"]
+    good = entry["summary"]["discriminates"].to_numpy(bool)
+    entry["contenders"]["energy"] = np.nan
+
+    def columns(ax):
+        return {t.get_text() for t in ax.get_xticklabels()} - {"score", "harm"}
+
+    shown = columns(sh.pl.leaderboard(judged))
+    assert shown == set(entry["summary"].index[good]) - {"energy"}
+    assert columns(sh.pl.leaderboard(judged, metrics=[UNFIT[0]])) == {UNFIT[0]}
+    ax = sh.pl.leaderboard(judged)
+    assert any(f"not shown: {(~good).sum()} metrics" in t.get_text() for t in ax.texts)
+    entry["summary"]["discriminates"] = False
+    assert columns(sh.pl.leaderboard(judged)) == set(entry["summary"].index) - {"energy"}
+
+
 def test_a_dagger_for_what_has_seen_held_out_cells(judged):
     before = rows(sh.pl.leaderboard(judged))
     table = judged.uns["evaluation"]["contenders"]

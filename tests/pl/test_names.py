@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.text import Text
 
 import shoal as sh
@@ -96,36 +97,37 @@ def screen():
 
 FLOW, MADE = r"$\flow$", r"$\made$"
 PLOTS = {
-    "bimodality": lambda a: sh.pl.bimodality(a, NASTY[0], prediction=FLOW)[0],
-    "calibration": lambda a: sh.pl.calibration(a),
-    "coherence": lambda a: sh.pl.coherence(a, n_labels=20),
-    "contexts": lambda a: sh.pl.contexts(a),
-    "evaluate": lambda a: sh.pl.evaluate(a),
-    "ensemble": lambda a: sh.pl.ensemble(
+    "bimodality": lambda a, **k: sh.pl.bimodality(a, NASTY[0], prediction=FLOW, **k)[0],
+    "calibration": lambda a, **k: sh.pl.calibration(a, **k),
+    "coherence": lambda a, **k: sh.pl.coherence(a, n_labels=20, **k),
+    "contexts": lambda a, **k: sh.pl.contexts(a, **k),
+    "evaluate": lambda a, **k: sh.pl.evaluate(a, **k),
+    "ensemble": lambda a, **k: sh.pl.ensemble(
         pd.DataFrame(
             [
                 (r"$\kind$", r"_$m$", 1.0, 0.5, 9, 9, ""),
                 (r"$\kind$", "all members", 1, 0.5, 9, 9, ""),
             ],
             columns=["kind", "member", "weight", "error", "n_conditions", "n_units", "note"],
-        )
+        ),
+        **k,
     )[0],
-    "genes": lambda a: sh.pl.genes(a, NASTY[0], prediction=FLOW)[0],
-    "geometry": lambda a: sh.pl.geometry(a, NASTY[0]),
-    "image_features": lambda a: sh.pl.image_features(a, NASTY[0], use_rep="crops", prediction=MADE)[
-        0
-    ],
-    "images": lambda a: sh.pl.images(a, NASTY[0], use_rep="crops", prediction=MADE)[0, 0],
-    "leaderboard": lambda a: sh.pl.leaderboard(a),
-    "coherence_null": lambda a: sh.pl.coherence_null(a)[0],
-    "populations": lambda a: sh.pl.populations(a, NASTY[0], prediction=FLOW),
-    "ranking": lambda a: sh.pl.ranking(a, color="$kind_1$", by=r"$\size_1$"),
-    "scatter_baseline": lambda a: sh.pl.scatter_baseline(a, "energy"),
-    "strata": lambda a: sh.pl.strata(a, "energy"),
-    "training": lambda a: sh.pl.training(
-        {r"$\loss$": pd.DataFrame({"x": [2.0, 1.0]}, index=[1, 2])}
+    "genes": lambda a, **k: sh.pl.genes(a, NASTY[0], prediction=FLOW, **k)[0],
+    "geometry": lambda a, **k: sh.pl.geometry(a, NASTY[0], **k),
+    "image_features": lambda a, **k: sh.pl.image_features(
+        a, NASTY[0], use_rep="crops", prediction=MADE, **k
     )[0],
-    "transport": lambda a: sh.pl.transport(a, NASTY[0], prediction=FLOW),
+    "images": lambda a, **k: sh.pl.images(a, NASTY[0], use_rep="crops", prediction=MADE, **k)[0, 0],
+    "leaderboard": lambda a, **k: sh.pl.leaderboard(a, **k),
+    "coherence_null": lambda a, **k: sh.pl.coherence_null(a, **k)[0],
+    "populations": lambda a, **k: sh.pl.populations(a, NASTY[0], prediction=FLOW, **k),
+    "ranking": lambda a, **k: sh.pl.ranking(a, color="$kind_1$", by=r"$\size_1$", **k),
+    "scatter_baseline": lambda a, **k: sh.pl.scatter_baseline(a, "energy", **k),
+    "strata": lambda a, **k: sh.pl.strata(a, "energy", **k),
+    "training": lambda a, **k: sh.pl.training(
+        {r"$\loss$": pd.DataFrame({"x": [2.0, 1.0]}, index=[1, 2])}, **k
+    )[0],
+    "transport": lambda a, **k: sh.pl.transport(a, NASTY[0], prediction=FLOW, **k),
 }
 
 
@@ -141,6 +143,22 @@ def test_every_plot_draws_them(screen, plot):
     if plot == "ranking":
         assert all(shorten(name) in drawn for name in NASTY)
         assert plain(r"$\kind0$") in drawn
+    plt.close("all")
+
+
+@pytest.mark.parametrize("plot", list(PLOTS))
+def test_every_plot_has_a_size_a_heading_and_a_file(screen, plot, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(plt, "show", lambda: shown.append(plot))
+    path = tmp_path / "plot.png"
+    ax = PLOTS[plot](screen, figsize=(9, 5), title=r"$\mine$", show=False, save=path)
+    assert isinstance(ax, Axes)
+    assert ax.figure.get_size_inches().tolist() == [9, 5]
+    assert plain(r"$\mine$") in texts(ax.figure)
+    assert path.stat().st_size > 1000
+    assert shown == []
+    PLOTS[plot](screen, show=True)
+    assert shown == [plot]
     plt.close("all")
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.collections import PathCollection
+from matplotlib.colors import to_rgb
+from matplotlib.quiver import Quiver
 from scipy import sparse
 
 import shoal as sh
+from shoal.pl._style import PREDICTED, REAL
 
 from ..helpers import dense
 
@@ -254,3 +258,33 @@ def test_a_screen_without_contexts_and_nan_twins(screen):
     with pytest.raises(ValueError, match="this screen has no contexts"):
         sh.pl.genes(screen, "P2", prediction="twins", context="b0")
     assert not plt.get_fignums()
+
+
+def test_the_target_is_not_among_its_own_genes(screen):
+    def shown(**more):
+        axes = sh.pl.genes(screen, "P1", prediction="perfect", **more)
+        return [ax.get_title(loc="left") for ax in axes]
+
+    first, *rest = shown(n_genes=4)
+    screen.var_names = ["P1" if name == first else name for name in screen.var_names]
+    assert shown(n_genes=3) == rest
+    assert shown(genes=["P1"]) == ["P1"]
+
+
+def test_real_and_predicted_cells_have_the_colours_of_all_pictures(screen):
+    model = sh.tl.fit(screen, "mean_shift")
+    sh.tl.predict(screen, model, key_added="own")
+    pair = to_rgb(REAL), to_rgb(PREDICTED)
+
+    _, real, predicted = sh.pl.populations(screen, "P1", prediction="own").collections
+    assert (tuple(real.get_facecolor()[0, :3]), tuple(predicted.get_facecolor()[0, :3])) == pair
+
+    cells = {type(c): c for c in sh.pl.transport(screen, "P1", prediction="own").collections[1:3]}
+    assert tuple(cells[PathCollection].get_facecolor()[0, :3]) == pair[0]
+    assert tuple(cells[Quiver].get_facecolor()[0, :3]) == pair[1]
+
+    _, real, predicted = sh.pl.genes(screen, "P1", prediction="own")[0].lines
+    assert (to_rgb(real.get_color()), to_rgb(predicted.get_color())) == pair
+
+    predicted = sh.pl.bimodality(screen, "P1", prediction="own")[0].collections[1]
+    assert tuple(predicted.get_facecolor()[0, :3]) == pair[1]

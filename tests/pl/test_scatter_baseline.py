@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 import shoal as sh
 
@@ -84,3 +85,14 @@ def test_errors(judged):
     table.loc["mae", "best_baseline"] = ""
     with pytest.raises(ValueError, match="neither reference nor best baseline"):
         sh.pl.scatter_baseline(judged, "mae")
+
+
+@pytest.mark.parametrize("n", [1, 2, 20])
+def test_no_text_covers_a_point(n):
+    ax = sh.pl.scatter_baseline(consistent(n), "energy", against="nearest")
+    ax.figure.canvas.draw()
+    spots = ax.transData.transform(np.concatenate(drawn(ax)))
+    assert len(spots) == n
+    for one in ax.texts:
+        box = Text.get_window_extent(one)
+        assert not ((spots > box.min) & (spots < box.max)).all(axis=1).any(), one.get_text()

@@ -53,3 +53,16 @@ def test_nothing_to_draw():
     with pytest.raises(TypeError, match="not AnnData"):
         sh.pl.training(adata)
     assert not plt.get_fignums()
+
+
+def test_a_curve_of_one_point_is_seen():
+    one = {name: pd.DataFrame({"x": [2.0]}, index=[5]) for name in ("train_loss", "val_energy")}
+    for ax in sh.pl.training(one):
+        seen = [
+            line
+            for line in ax.lines
+            if line.get_marker() not in ("", "None") and line.get_alpha() != 0
+        ]
+        assert next(line.get_data()[0].tolist() for line in seen) == [5]
+        low, high = ax.get_xlim()
+        assert low < 5 < high

@@ -69,7 +69,7 @@ def test_where_nothing_responds_it_says_so(judged, tmp_path):
     adata.uns["evaluation"]["params"] |= {"responds": False, "verdict": said}
     text = report(adata, out=tmp_path / "r.html").read_text(encoding="utf-8")
     assert said[1:].replace("<flow>", "&lt;flow&gt;").replace("'", "&#39;") in text
-    assert "Nothing to predict here: unchanged controls are the right answer" in text
+    assert "nothing to predict here: unchanged controls are the right answer" in text
 
 
 def test_missing_parts_are_left_out(measured, judged, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 import shoal as sh
 from shoal._verdict import verdict
 from shoal.core._results import write_table
+from shoal.report._verdict import in_words
 
 NAMES = ["A", "B", "C", "D"]
 
@@ -124,7 +125,7 @@ def test_silent_conditions_are_neither_won_nor_lost():
 def test_where_nothing_responds_evaluate_has_the_word():
     nothing = "nothing to predict here: unchanged controls are the right answer; 'flow' is no worse"
     found = said(evaluation=judged(-0.1, 0.1, responds=False, verdict=nothing))
-    assert found.headline == "N" + nothing[1:] + "."
+    assert found.headline == f"3 held-out conditions: {nothing}."
     assert nothing[10:] not in "".join(found.lines)
 
 
@@ -161,6 +162,23 @@ def test_replicates_decide_where_they_were_tested():
 
 def test_no_response_at_all():
     assert said(measured(q=(0.5,) * 4)).headline == "None of 4 perturbations responds (q < 0.05)."
+
+
+def test_of_a_benchmark_the_highest_score_is_told_with_its_interval():
+    board = pd.DataFrame(
+        {"score": [0.3, 1.0, np.nan], "score_low": [-0.1, 1, np.nan], "score_high": [0.6, 1, 1]},
+        ["flow", "positive control", "failed"],
+    )
+    found = in_words(None, None, None, {"table": board})
+    assert found.headline == "No prediction was evaluated."
+    assert found.lines == ["Highest score in the benchmark, of 1: flow, 0.30 (−0.10 to 0.60)."]
+
+
+def test_controls_that_score_higher_are_in_the_first_sentence():
+    evaluation = judged(0.1, 0.5)
+    evaluation["contenders"].loc["control copy", "score"] = 0.41
+    head = said(evaluation=evaluation).headline
+    assert head.endswith("and unchanged controls score higher (0.41 against 0.30).")
 
 
 def test_nothing_to_judge_is_refused_with_the_calls_to_make():

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Drawn = TypeVar("Drawn")
 DPI = 150  # of a file of pixels
+HEADING = {"x": 0.01, "ha": "left", "fontsize": "medium", "color": INK}
 ROOM = 4.0  # points between a heading and what is below it
 
 
@@ -96,7 +97,7 @@ class Canvas:
         **options
             Passed to :func:`matplotlib.pyplot.subplots`.
         """
-        _, axes = plt.subplots(
+        figure, axes = plt.subplots(
             lines,
             columns,
             figsize=self.figsize or (width, height),
@@ -104,6 +105,8 @@ class Canvas:
             layout="constrained",
             **options,
         )
+        if self.title is not None:  # now, since the layout decides where there is room for names
+            figure.suptitle(plain(self.title), **HEADING)
         return axes
 
     def grid(
@@ -144,9 +147,9 @@ class Canvas:
         figure = first.figure.canvas.figure
         if self.title is not None:
             if self.ax is None:
-                style = {"x": 0.01, "ha": "left", "fontsize": "medium", "color": INK}
-                both = filter(None, (plain(self.title), figure.get_suptitle()))
-                figure.suptitle("\n".join(both), **style)
+                own = figure.get_suptitle()  # of the plot, which has replaced ours
+                if own != plain(self.title):
+                    figure.suptitle(f"{plain(self.title)}\n{own}".rstrip(), **HEADING)
             else:
                 _head(first, plain(self.title), pad)
         if self.save is not None:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from .._typing import Bools, Floats
 
 
+ROOM = 0.2  # of the range, around the points: the corners hold texts
+
+
 @fill
 def scatter_baseline(
     data: AnnData | MuData,
@@ -146,7 +149,7 @@ def _rival(row: pd.Series, against: str | None) -> str:
 def _halves(ax: Axes, x: Floats, y: Floats, *, up: bool) -> None:
     """Draw the diagonal, and shade the half on which the prediction is better."""
     low, high = min(x.min(), y.min()), max(x.max(), y.max())
-    room = 0.08 * (high - low) or max(abs(high), 1.0) * 0.1
+    room = ROOM * (high - low) or max(abs(high), 1.0) * 0.1
     ends = np.array([low - room, high + room])
     ax.fill_between(
         ends, ends, ends[1] if up else ends[0], color=ACCENT, alpha=0.06, lw=0, zorder=0

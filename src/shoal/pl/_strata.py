@@ -61,8 +61,9 @@ def strata(
       a prediction that knows nothing.
 
     Under each third is its number of conditions. Thirds of one or two conditions are hollow points:
-    no line leads to them, because their mean says little. A dagger marks predictions whose embedding
-    has seen held-out cells.
+    no line leads to them, because their mean says little.
+
+    A dagger marks predictions whose embedding has seen held-out cells.
 
     Parameters
     ----------
@@ -180,4 +181,5 @@ def _lines(
         rim = {"markeredgecolor": "white", "markeredgewidth": 0.5}
         said = shorten(labels[name]) if labels else None
         ax.plot(at, np.where(enough, own, np.nan), ls=line, lw=width, label=said, **look, **rim)
-        ax.plot(at[~enough], own[~enough], ls="none", markerfacecolor="white", **look)
+        if not enough.all():
+            ax.plot(at[~enough], own[~enough], ls="none", markerfacecolor="white", **look)

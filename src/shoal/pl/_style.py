@@ -47,7 +47,7 @@ SIGNED = LinearSegmentedColormap.from_list(
     "shoal_signed", ["#D55E00", "#C9BDB4", ACCENT]
 )  # never white: seen on paper
 LONGEST = 32  # characters of a name before it is cut
-CLEAR = 2.5  # points around the middle of a marker that no name covers
+CLEAR = 3.0  # points around the middle of a marker that no name covers
 GAPS = (5.0, 13.0, 24.0)  # points between a marker and its name
 LEADER = {"arrowstyle": "-", "color": INK, "lw": 0.5, "alpha": 0.7, "shrinkA": 0, "shrinkB": 2}
 SIDES = ((1, 0), (0, 1), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
@@ -100,7 +100,7 @@ def name_points(
     avoid: tuple[Floats, Floats],
     all_of: Collection[str] = (),
 ) -> None:
-    """Write names beside their points, clear of one another, of all points and of the legend.
+    """Write names beside their points, clear of one another and of all else that is written.
 
     A name for which there is no room is left out. Names far from their point have a line to it.
 
@@ -123,12 +123,12 @@ def name_points(
     points = ax.transData.transform(np.column_stack(avoid))
     near = CLEAR * pixels
     taken = np.column_stack([points - near, points + near])
-    if (legend := ax.get_legend()) is not None:
-        taken = np.vstack([taken, legend.get_window_extent().extents])
+    written = [*ax.texts, *filter(None, [ax.get_legend()])]
+    taken = np.vstack([taken, *(one.get_window_extent().extents for one in written)])
     frame = ax.get_window_extent().extents
     halo = [withStroke(linewidth=2, foreground="white", alpha=0.85)]
     look = {"fontsize": "x-small", "color": INK, "zorder": 6, "path_effects": halo}
-    look |= {"ha": "center", "va": "center", "textcoords": "offset pixels"}
+    look |= {"ha": "center", "va": "center", "textcoords": "offset points"}
     for name, at in zip(names, np.column_stack([x, y]), strict=True):
         label = ax.annotate(shorten(name), at, (0, 0), **look)
         size = label.get_window_extent()
@@ -143,7 +143,7 @@ def name_points(
             continue
         taken = np.vstack([taken, boxes[best]])
         line = LEADER if best >= len(SIDES) else None  # far away
-        ax.annotate(shorten(name), at, tuple(steps[best]), arrowprops=line, **look)
+        ax.annotate(shorten(name), at, tuple(steps[best] / pixels), arrowprops=line, **look)
 
 
 def _places(width: float, height: float, pixels: float) -> Floats:

@@ -108,7 +108,8 @@ def page(content: Content) -> str:
         }
     if evaluation is not None:
         sections["evaluation"] = "Metrics"
-        figures["skills"] = safe(skills(evaluation))
+        if evaluation["summary"]["skill"].notna().any():
+            figures["skills"] = safe(skills(evaluation))
     sections["details"] = "Details"
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined

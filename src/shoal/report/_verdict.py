@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._contenders import COPY, PREDICTION
+from .._contenders import CONTROLS, COPY, PREDICTION, score_in_words
 from .._responses import responses
 from ._ranked import ranked
 
@@ -43,6 +43,7 @@ def in_words(
     coherence: dict[str, Any] | None,
     evaluation: dict[str, Any] | None,
     images: dict[str, Any] | None = None,
+    board: dict[str, Any] | None = None,
 ) -> Verdict:
     """Return the verdict on a screen and on a prediction of it.
 
@@ -51,9 +52,9 @@ def in_words(
 
     Parameters
     ----------
-    coherence, evaluation, images
-        Results of :func:`shoal.tl.coherence`, :func:`shoal.tl.evaluate` and
-        :func:`shoal.tl.evaluate_images`; None where there is none.
+    coherence, evaluation, images, board
+        Results of :func:`shoal.tl.coherence`, :func:`shoal.tl.evaluate`,
+        :func:`shoal.tl.evaluate_images` and :func:`shoal.tl.benchmark`; None where there is none.
     """
     heads, lines = [], []
     if coherence is not None:
@@ -67,7 +68,9 @@ def in_words(
         heads += [f"Images: {said}."] if said else []
         lines += [f"Beware of the images: {caution}."] if caution else []
     if evaluation is None and images is None:
-        lines.append("No prediction was evaluated.")
+        (lines if heads else heads).append("No prediction was evaluated.")
+    if board is not None:
+        lines += _of_benchmark(board["table"])
     return Verdict(" ".join(heads), lines)
 
 
@@ -115,7 +118,7 @@ def _predicted(evaluation: dict[str, Any]) -> str:
     if not said:
         return f"The suite {params['suite']} has no reference, so there is no verdict on {called}."
     if not bool(params.get("responds", True)):
-        return f"{said[0].upper()}{said[1:]}."
+        return f"{_conditions(evaluation).capitalize()}: {said}."
     score, low, high = (float(params[name]) for name in ("score", "score_low", "score_high"))
     if not np.isfinite(score):
         return f"There is no verdict on {called}, because no score could be made."
@@ -208,6 +211,18 @@ def _with_hindsight(evaluation: dict[str, Any]) -> list[str]:
     if best in said or not other > own:
         return []
     return [f"With hindsight, the baseline {best} scores higher: {other:.2f}."]
+
+
+def _of_benchmark(board: pd.DataFrame) -> list[str]:
+    """Name the model or baseline with the highest score of a benchmark."""
+    if "score" not in board:
+        return []
+    rivals = board[~board.index.isin(CONTROLS) & board["score"].notna().to_numpy()]
+    if rivals.empty:
+        return []
+    best = rivals.sort_values("score", ascending=False, kind="stable").iloc[0]
+    score = score_in_words(*(float(best[name]) for name in ("score", "score_low", "score_high")))
+    return [f"Highest score in the benchmark, of {len(rivals)}: {best.name}, {score}."]
 
 
 def _reference(params: dict[str, Any]) -> str:

@@ -63,7 +63,7 @@ def report(
     out
         File to write, such as ``"report.html"``; replaced if it exists, as a whole.
     title
-        Heading; ``None`` for "Perturbation screen" and the number of perturbations.
+        Heading; ``None`` for "Perturbation screen" and the number of perturbations, if it is known.
     coherence_key
         Slot of ``uns`` with the coherence; ``None`` for ``"coherence"``, where it is there.
     evaluation_key
@@ -125,14 +125,13 @@ def report(
         raise KeyError(msg)
     path = file_at(out, example="report.html")
     facts = _facts(adata, found)
-    results = [found.get(name) for name in (COHERENCE, EVALUATION, IMAGE_EVALUATION)]
+    results = map(found.get, (COHERENCE, EVALUATION, IMAGE_EVALUATION, LEADERBOARD))
     board = found.get(LEADERBOARD)
     cells, no_cells = ([], "")
     if EVALUATION in found:
         cells, no_cells = cell_content(adata, found[EVALUATION])
     content = Content(
-        title=title
-        or f"Perturbation screen, {dict(facts).get('perturbations', adata.n_obs)} perturbations",
+        title=title or _heading(dict(facts)),
         verdict=in_words(*results),
         facts=facts,
         parameters={
@@ -154,6 +153,12 @@ def report(
     size = write(page(content), path)
     logger.info("%s: %.1f MB", path, size / 1e6)
     return path
+
+
+def _heading(facts: dict[str, str]) -> str:
+    """Return the title of a page that was given none."""
+    n = facts.get("perturbations", "")
+    return f"Perturbation screen{n and f', {n} perturbation'}{'s' if n not in ('', '1') else ''}"
 
 
 def _entry(adata: AnnData, name: str, key: str | None) -> dict[str, Any] | None:
