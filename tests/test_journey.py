@@ -243,6 +243,25 @@ def test_nothing_to_hold_out_is_said_before_any_work(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"by": "combination"}, "can hold out none of 0 units"),
+        ({"by": "context"}, "no column of contexts"),
+        ({"by": "guides"}, "by='guides' is not known"),
+        ({"test": ["P99"]}, "'P99' is not in the units"),
+        ({"test": 1.5}, "test"),
+        ({"preset": "slow"}, "preset='slow' is not known"),
+        ({"seed": -1}, "seed must be a whole number"),
+        ({"embedding": "none"}, "'none' is not in adata.uns"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_any_work(tmp_path, more, said):
+    with pytest.raises((ValueError, KeyError), match=said):
+        go(tmp_path / "out", **more)
+    assert not (tmp_path / "out").exists()
+
+
 def test_counts_are_not_measured_elsewhere_than_they_are_learned(tmp_path):
     adata = screen()
     adata.obsm["mine"] = np.zeros((adata.n_obs, 2), dtype=np.float32)

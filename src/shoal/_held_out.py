@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._keys import SPLIT
-from ._validate import some
+from ._logging import quiet
+from ._random import as_generator
+from ._validate import one_of, some
 from .core._screen import perturbed_labels, resolve
-from .core._split_plan import able_units
+from .core._split_plan import able_units, allot
 from .core._split_request import Request
 from .core._split_units import BY, make_items
 
@@ -61,6 +63,22 @@ def kind_of(adata: AnnData) -> tuple[str, str]:
         raise ValueError(msg)
     by = max(found, key=lambda one: found[one])
     return by, f"{found[by]} can be held out, which is few"
+
+
+def check_request(adata: AnnData, by: str, test: Any, seed: int) -> None:
+    """Raise the error of :func:`shoal.pp.split` if nothing can be held out so, before any work.
+
+    Raises
+    ------
+    ValueError, KeyError
+        As :func:`shoal.pp.split`, but for its audit.
+    """
+    one_of(by, tuple(BY), name="by")
+    screen = resolve(adata, tell=False)
+    items = make_items(adata, screen, perturbed_labels(adata, screen), by)
+    request = Request(by, test=test, val=0, n_folds=None, fold=None, parts_seen=None)
+    with quiet():
+        allot(items, screen, request, as_generator(seed))
 
 
 def in_words(adata: AnnData) -> str:

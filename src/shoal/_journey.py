@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__, _report
 from ._evaluation_text import tables
-from ._held_out import KINDS, check_held_out, in_words, kind_of
+from ._held_out import KINDS, check_held_out, check_request, in_words, kind_of
 from ._keys import EMBEDDINGS, EVALUATION, PCA
 from ._logging import quiet, reason
 from ._stages import Stages, content
@@ -19,7 +19,6 @@ from ._staging import staged
 from ._validate import key_in, one_of, some, whole
 from ._verdict import verdict
 from .core._screen import resolve
-from .core._split_units import BY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -139,7 +138,7 @@ def run(
     whole(seed, name="seed", least=0)
     one_of(preset, tuple(PRESETS), name="preset")
     kind, why = (by, "as asked") if by is not None else kind_of(adata)
-    one_of(kind, tuple(BY), name="by")
+    check_request(adata, kind, test, seed)
     options = _measured(adata, measure or _report.Options(), seed)
     layer = options.measure.get("layer")
     judged = {
