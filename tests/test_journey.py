@@ -243,6 +243,24 @@ def test_nothing_to_hold_out_is_said_before_any_work(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("recorded", [True, False], ids=["of shoal", "of another program"])
+def test_a_split_that_is_there_is_kept(tmp_path, recorded):
+    adata = screen()
+    sh.pp.split(adata, by="perturbation", test=["P02", "P05", "P07"])
+    if not recorded:
+        del adata.uns["split"]
+    before, said = adata.obs["split"].copy(), []
+    _journey.run(adata, tmp_path / "out", say=said.append, **FAST)
+    pd.testing.assert_series_equal(adata.obs["split"], before)
+    assert "[2/6] split: holding out the split of the file: obs['split'] is there" in said
+    assert any(line.startswith("held out: 3 conditions, 90 cells ('P0") for line in said)
+    adata = screen()
+    adata.obs["split"] = "train"
+    with pytest.raises(ValueError, match="holds no 'test'"):
+        _journey.run(adata, tmp_path / "other", **FAST)
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
 
 from ._keys import SPLIT
 from ._logging import quiet
@@ -23,6 +27,7 @@ KINDS = {  # what may be held out, in the order of trial, and what that asks
     "perturbation": "perturbations that training never sees",
     "context": "contexts, known by their controls",
 }
+KEPT = "the split of the file"
 ENOUGH = 10  # units of a kind, so that some can be held out and the others learned from
 
 
@@ -83,21 +88,33 @@ def check_request(adata: AnnData, by: str, test: Any, seed: int) -> None:
 
 def in_words(adata: AnnData) -> str:
     """Say what a split holds out."""
-    units = adata.uns[SPLIT]["units"]
-    tested = units[units["split"] == "test"]
-    columns = tested.drop(columns=["split", "n_cells"]).astype(str)
-    names = some([" | ".join(row) for row in columns.to_numpy()], 4)
-    return f"held out: {len(tested)} conditions, {int(tested['n_cells'].sum()):,} cells ({names})"
+    n_cells = tested(adata)
+    names = some(list(n_cells.index), 4)
+    return f"held out: {len(n_cells)} conditions, {int(n_cells.sum()):,} cells ({names})"
 
 
 def check_held_out(adata: AnnData, min_cells: int) -> None:
     """Raise ``ValueError`` if no held-out condition has enough cells to be judged."""
-    units = adata.uns[SPLIT]["units"]
-    tested = units[units["split"] == "test"]
-    if (tested["n_cells"] < min_cells).all():
+    n_cells = tested(adata)
+    if not len(n_cells):
+        msg = f"obs[{SPLIT!r}] of the screen holds no 'test': hold something out, with by="
+        raise ValueError(msg)
+    if (n_cells < min_cells).all():
         msg = (
-            f"none of the {len(tested)} conditions that are held out has {min_cells} cells, so "
-            f"none could be judged (the largest has {tested['n_cells'].max()}): lower min_cells="
-            f"{min_cells}, or hold out something else with by= (one of {', '.join(BY)})"
+            f"none of the {len(n_cells)} conditions that are held out has {min_cells} cells, so "
+            f"none could be judged (the largest has {n_cells.max()}): lower min_cells={min_cells}, "
+            f"or hold out something else with by= (one of {', '.join(BY)})"
         )
         raise ValueError(msg)
+
+
+def tested(adata: AnnData) -> pd.Series:
+    """Return the conditions of the test and their cells; perturbations, if no split says more."""
+    record = adata.uns.get(SPLIT)
+    if isinstance(record, Mapping) and "units" in record:
+        units = record["units"][record["units"]["split"] == "test"]
+        names = units.drop(columns=["split", "n_cells"]).astype(str).agg(" | ".join, axis=1)
+        return units["n_cells"].set_axis(names if len(units) else [])
+    labelled = perturbed_labels(adata, resolve(adata, tell=False))
+    rows = (adata.obs[SPLIT].astype(object) == "test").to_numpy() & (labelled.code >= 0)
+    return pd.Series(np.asarray(labelled.names)[labelled.code[rows]], dtype=object).value_counts()

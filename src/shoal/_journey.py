@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__, _report
 from ._evaluation_text import tables
-from ._held_out import KINDS, check_held_out, check_request, in_words, kind_of
-from ._keys import EMBEDDINGS, EVALUATION, PCA
+from ._held_out import KEPT, KINDS, check_held_out, check_request, in_words, kind_of
+from ._keys import EMBEDDINGS, EVALUATION, PCA, SPLIT
 from ._logging import quiet, reason
 from ._stages import Stages, content
 from ._staging import staged
@@ -100,7 +100,8 @@ def run(
         Preset of the ensemble (``tl.fit(adata, "auto", preset=...)``).
     by, test
         What is held out, and how much of it or which, as in :func:`shoal.pp.split`. If `by` is
-        ``None``, the first of `KINDS` of which there are enough.
+        ``None``, the first of `KINDS` of which there are enough. A screen with ``obs["split"]``
+        keeps it if both are ``None``.
     accept
         Leaks of the split to accept, as in :func:`shoal.pp.split`.
     embedding
@@ -137,8 +138,10 @@ def run(
     out = Path(out)
     whole(seed, name="seed", least=0)
     one_of(preset, tuple(PRESETS), name="preset")
-    kind, why = (by, "as asked") if by is not None else kind_of(adata)
-    check_request(adata, kind, test, seed)
+    kind, why = KEPT, f"obs[{SPLIT!r}] is there"
+    if by is not None or test is not None or SPLIT not in adata.obs:
+        kind, why = (by, "as asked") if by is not None else kind_of(adata)
+        check_request(adata, kind, test, seed)
     options = _measured(adata, measure or _report.Options(), seed)
     layer = options.measure.get("layer")
     judged = {
@@ -173,7 +176,8 @@ def run(
     def divide() -> None:
         if kind == "perturbation" and embedding is None:
             say(HINT)
-        pp.split(adata, by=kind, test=test, accept=accept, rng=seed, overwrite=True)
+        if kind != KEPT:
+            pp.split(adata, by=kind, test=test, accept=accept, rng=seed, overwrite=True)
         check_held_out(adata, judged["min_cells"])
 
     def fit() -> None:
