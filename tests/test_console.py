@@ -174,8 +174,6 @@ NOT_OFFERED = {  # arguments that are for Python: tables, further settings of ne
     "context_embedding",
     "options",
     "overwrite",
-    "calibrate",
-    "interval",
 }
 
 

@@ -206,6 +206,10 @@ def fit(
     layer: Annotated[Text, Option(help="Layer to learn instead of X.")] = None,
     use_rep: Annotated[Text, Option(help="Slot of obsm to learn instead of X.")] = None,
     max_steps: Annotated[int | None, Option(min=1, help="Training steps of a network.")] = None,
+    calibrate: Annotated[
+        bool,
+        Option("--calibrate", help="Learn how far off it is, for intervals; auto always does."),
+    ] = False,
     accept: Accept = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -214,7 +218,7 @@ def fit(
     from . import _steps
 
     options = {"preset": preset, "layer": layer, "use_rep": use_rep, "max_steps": max_steps}
-    options = given(options | {"accept": accept}) | {"rng": seed}
+    options = given(options | {"accept": accept}) | {"rng": seed, "calibrate": calibrate}
     adata = _steps.normalised(reading.read(file), normalize)
     return _steps.learn(adata, model, to, vectors=vectors, overwrite=overwrite, **options)
 
@@ -231,6 +235,10 @@ def predict(
         None
     ),
     counts: Annotated[bool, Option("--counts", help="Predict counts.")] = False,
+    interval: Annotated[
+        float | None, Option(help="Level of intervals of every gene's response, as 0.9.")
+    ] = None,
+    pooled: Annotated[bool, Option("--pooled", help="Intervals over all genes together.")] = False,
     normalize: Normalize = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -238,8 +246,8 @@ def predict(
     """Write a predicted cell beside every perturbed cell of a screen."""
     from . import _steps
 
-    options = given({"key_added": key_added, "subset": subset})
-    options |= {"counts": counts, "rng": seed, "overwrite": overwrite}
+    options = given({"key_added": key_added, "subset": subset, "interval": interval})
+    options |= {"counts": counts, "pooled": pooled, "rng": seed, "overwrite": overwrite}
     with _steps.new_file(to, file, overwrite=overwrite) as path:
         adata = _steps.normalised(reading.read(file), normalize)
         return _steps.foresee(adata, model, path, to, **options)
