@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import shoal as sh
 from shoal import _demo, _journey, _report
-from shoal._console import in_options
+from shoal._advice import in_options
 from shoal.benchmark import _run
 from shoal.cli import app
 
@@ -145,7 +145,11 @@ def test_an_unknown_option_is_an_error_of_usage(command):
         ),
         ("if you know it, pass trust=True", "if you know it, pass --trust"),
         ("fit_on='train' has no option", "fit_on='train' has no option"),
-        ("call sh.tl.coherence(adata) first", "call sh.tl.coherence(adata) first"),
+        ("call sh.tl.coherence(adata) first", "run shoal measure first"),
+        ("Call sh.pp.split(adata) before", "Run shoal split before"),
+        ("with sh.tl.predict(adata, model, counts=True)", "with shoal predict --counts"),
+        ("model.save(folder) writes it", "shoal fit writes it"),
+        ("(sh.pp.split) and sh.ds.load('a')", "(sh.pp.split) and sh.ds.load('a')"),
         ("'min_cells' is not in adata.obs", "'min_cells' is not in adata.obs"),
         ("adata.obs['batch_key'] and x.min_cells", "adata.obs['batch_key'] and x.min_cells"),
     ],
@@ -170,8 +174,6 @@ NOT_OFFERED = {  # arguments that are for Python: tables, further settings of ne
     "context_embedding",
     "options",
     "overwrite",
-    "calibrate",
-    "interval",
 }
 
 
@@ -445,7 +447,7 @@ def test_logs_for_the_challenge(screen, tmp_path):
     logs = ["--prediction", "X", *NEEDED[:4]]
     result = runner.invoke(app, ["export", str(screen), "--vcc", str(tmp_path / "a.h5ad"), *logs])
     [line] = [one for one in result.stderr.splitlines() if one.startswith("error: ")]
-    assert "predict counts, with sh.tl.predict(adata, model, counts=True)" in line
+    assert "predict counts, with shoal predict --counts" in line
     assert list(tmp_path.iterdir()) == []
 
 

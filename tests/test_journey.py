@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import shoal as sh
-from shoal import _journey, _report
+from shoal import _held_out, _journey, _report
 from shoal._staging import IncompleteError
 
 FAST = {
@@ -230,7 +230,7 @@ def test_what_is_held_out_is_what_there_is_enough_of(change, by):
     adata.obs["where"] = pd.Categorical(np.where(np.arange(adata.n_obs) % 2, "a", "b"))
     adata.obs["dose"] = np.where(np.arange(adata.n_obs) % 2, 1.0, 2.0)
     sh.pp.annotate(adata, "perturbation", control="control", overwrite=True, **change)
-    found, why = _journey.kind_of(adata)
+    found, why = _held_out.kind_of(adata)
     assert found == by
     assert "can be held out" in why
 
@@ -240,6 +240,43 @@ def test_nothing_to_hold_out_is_said_before_any_work(tmp_path):
     adata = adata[adata.obs["perturbation"].isin(["control", "P01"])].copy()
     with pytest.raises(ValueError, match="holds one perturbation.*tl.coherence"):
         _journey.run(adata, tmp_path / "out", **FAST)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recorded", [True, False], ids=["of shoal", "of another program"])
+def test_a_split_that_is_there_is_kept(tmp_path, recorded):
+    adata = screen()
+    sh.pp.split(adata, by="perturbation", test=["P02", "P05", "P07"])
+    if not recorded:
+        del adata.uns["split"]
+    before, said = adata.obs["split"].copy(), []
+    _journey.run(adata, tmp_path / "out", say=said.append, **FAST)
+    pd.testing.assert_series_equal(adata.obs["split"], before)
+    assert "[2/6] split: holding out the split of the file: obs['split'] is there" in said
+    assert any(line.startswith("held out: 3 conditions, 90 cells ('P0") for line in said)
+    adata = screen()
+    adata.obs["split"] = "train"
+    with pytest.raises(ValueError, match="holds no 'test'"):
+        _journey.run(adata, tmp_path / "other", **FAST)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"by": "combination"}, "can hold out none of 0 units"),
+        ({"by": "context"}, "no column of contexts"),
+        ({"by": "guides"}, "by='guides' is not known"),
+        ({"test": ["P99"]}, "'P99' is not in the units"),
+        ({"test": 1.5}, "test"),
+        ({"preset": "slow"}, "preset='slow' is not known"),
+        ({"seed": -1}, "seed must be a whole number"),
+        ({"embedding": "none"}, "'none' is not in adata.uns"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_any_work(tmp_path, more, said):
+    with pytest.raises((ValueError, KeyError), match=said):
+        go(tmp_path / "out", **more)
     assert not (tmp_path / "out").exists()
 
 

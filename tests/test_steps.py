@@ -105,7 +105,7 @@ def test_a_config_file_leads_to_the_same_screen_and_a_verdict(file, tmp_path, mo
     assert re.search(r"may be one of the keys below: .*lane \(\d values\)", text)
     more = ["--config", "shoal.yaml", "--n-draws", 5, "--baselines", "perturbed_mean"]
     told, said = call("run", *more)
-    assert told.splitlines()[0].endswith("held-out conditions.")
+    assert "on 2 held-out conditions" in told.splitlines()[0]
     assert told.splitlines()[-1] == "report: results/report.html"
     recorded = ad.read_h5ad("results/screen.h5ad").uns["shoal"]
     plain = sh.io.read("mine.h5ad").uns["shoal"]
@@ -202,6 +202,28 @@ def test_paths_in_a_config_are_beside_it(file, tmp_path):
     assert json.loads(told)["by"] == "perturbation"
     _, said = call("init", tmp_path / "deep" / "mine.h5ad", "-o", config, code=2)
     assert f"{config} exists; --overwrite replaces it" in said
+
+
+@pytest.mark.slow
+def test_several_files_are_samples_of_one_screen(file, tmp_path):
+    adata = ad.read_h5ad(file)
+    for i in (0, 1):
+        adata[i::2].copy().write_h5ad(tmp_path / f"lane{i}.h5ad")
+    lanes, config = [tmp_path / f"lane{i}.h5ad" for i in (0, 1)], tmp_path / "shoal.yaml"
+    call("init", *lanes, "-o", config)
+    proposed = yaml.safe_load(config.read_text())
+    assert proposed["file"] == ["lane0.h5ad", "lane1.h5ad"]
+    assert proposed["batch_key"] == "sample"
+    out = tmp_path / "out"
+    told, _ = call("measure", "--config", config, "-o", out, "--n-draws", 5, "--json")
+    found = json.loads(told)
+    assert found["cells"] == adata.n_obs
+    assert 0 <= found["responding"] <= found["perturbations"] == 12
+    assert str(out / "screen.h5ad") in found["files"]
+    adata = ad.read_h5ad(out / "screen.h5ad")
+    assert set(adata.obs["sample"]) == {"lane0", "lane1"}
+    told, said = call("evaluate", "--config", config, code=2)  # takes one file
+    assert "file takes one value, not the list" in said
 
 
 # -- what is wrong ------------------------------------------------------------------------------------

@@ -57,7 +57,8 @@ BUILDS_ON = {
 }
 # The program: it may use all folders, and no folder uses it.
 FRONT = {"__main__.py", "cli.py", "_console.py", "_demo.py", "_options.py", "_report.py"}
-FRONT |= {"_command.py", "_config.py", "_evaluation_text.py", "_journey.py", "_proposal.py"}
+FRONT |= {"_advice.py", "_command.py", "_config.py", "_evaluation_text.py", "_held_out.py"}
+FRONT |= {"_journey.py", "_proposal.py"}
 FRONT |= {"_stages.py", "_steps.py", "_verdict.py"}
 # Libraries that are imported at use, not at the top of a file, with folders that are excepted.
 AT_USE = {

@@ -133,6 +133,11 @@ def _options(group: type) -> list[Parameter]:
     return found
 
 
+def _several(parameter: Any) -> bool:
+    """Return whether a parameter takes several values."""
+    return bool(getattr(parameter, "multiple", False)) or parameter.nargs == -1
+
+
 def _apply(context: typer.Context, path: Path | None) -> Path | None:
     """Let the values of a config file be the defaults of the command."""
     if path is None:
@@ -148,7 +153,7 @@ def _apply(context: typer.Context, path: Path | None) -> Path | None:
         config: Config = settings_of(path, sorted(known))
         own = {one.name: one for one in context.command.params}
         context.default_map = {
-            name: config.value(name, several=own[name].multiple)  # type: ignore[attr-defined]
+            name: config.value(name, several=_several(own[name]))
             for name in config.values
             if name in own
         }

@@ -6,8 +6,6 @@ import csv
 import json
 import logging
 import os
-import re
-import shlex
 import signal
 import warnings
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import typer
 
+from ._advice import in_options
 from ._logging import logger
 from ._staging import IncompleteError, stoppable
 
@@ -27,15 +26,8 @@ if TYPE_CHECKING:
 OURS = (ValueError, KeyError, TypeError, OSError, ImportError, MemoryError)  # they say it in full
 FAILED, REFUSED = 1, 2  # exit codes: something went wrong; what was given cannot be used
 PATHS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
-VALUE = r"None|True|\.\.\.|'[^']*'|\"[^\"]*\"|[\[(][^\])]*[\])]|[\w.+-]*\w|"
-ARGUMENT = re.compile(rf"(?<![\w.])([a-z]\w*)=({VALUE})")
-CALL = re.compile(r"\b([Cc]all )?sh\.\w+\.\w+\(([^()]*)\)")
-COLUMN = re.compile(
-    r"^[^,=]+, ('[^']*'|\"[^\"]*\")(?:,|$)"
-)  # the second argument, if it has no name
 OPTIONS: ContextVar[Collection[str]] = ContextVar("options", default=())  # of the command
 NONE = ["none"]  # what an option holds that may be None in Python; a list, as no column's name is
-OTHER_NAMES = {"rng": "seed", "embedding": "vectors"}  # argument of Python -> option
 
 
 def say(message: str) -> None:
@@ -190,45 +182,3 @@ def _logged() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
-
-
-def in_options(text: str, options: Collection[str]) -> str:
-    """Return a message that names arguments of Python with options of the command in their place.
-
-    Parameters
-    ----------
-    text
-        The message.
-    options
-        Names of the options, as arguments of Python: ``"batch_key"`` for ``--batch-key``.
-    """
-
-    def option(name: str, value: str = "") -> str:
-        flag = f"--{OTHER_NAMES.get(name, name).replace('_', '-')}"
-        if value in ("", "True"):
-            return flag
-        if value[0] in "[(":
-            several = filter(None, map(str.strip, value[1:-1].split(",")))
-            return " ".join(option(name, one) for one in several)
-        if value[0] in "'\"":
-            value = shlex.quote(value[1:-1])
-        return f"{flag} {'none' if value == 'None' else value}"
-
-    def known(name: str) -> bool:
-        return OTHER_NAMES.get(name, name) in options
-
-    def argument(found: re.Match[str]) -> str:
-        return option(*found.groups()) if known(found[1]) else found[0]
-
-    def call(found: re.Match[str]) -> str:
-        pairs = ARGUMENT.findall(found[2])
-        if (column := COLUMN.search(found[2])) is not None:
-            pairs.insert(0, ("perturbation_key", column[1]))
-        flags = [option(*pair) for pair in pairs if known(pair[0])]
-        return f"{'give ' if found[1] else ''}{' '.join(flags)}" if flags else found[0]
-
-    text = ARGUMENT.sub(argument, CALL.sub(call, text))
-    bare = [name for name in options if "_" in name]  # others may be words of the sentence
-    for name in [*bare, "rng"] if known("rng") else bare:
-        text = re.sub(rf"(?<![\w.'\"\[-]){name}(?![\w'\"=(])", option(name), text)
-    return text

@@ -5,21 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__, _report
 from ._evaluation_text import tables
+from ._held_out import KEPT, KINDS, check_held_out, check_request, in_words, kind_of
 from ._keys import EMBEDDINGS, EVALUATION, PCA, SPLIT
 from ._logging import quiet, reason
 from ._stages import Stages, content
 from ._staging import staged
 from ._validate import key_in, one_of, some, whole
 from ._verdict import verdict
-from .core._screen import perturbed_labels, resolve
-from .core._split_plan import able_units
-from .core._split_request import Request
-from .core._split_units import BY, make_items
+from .core._screen import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,19 +27,21 @@ if TYPE_CHECKING:
 
     Say = Callable[[str], None]
 
-KINDS = {  # what may be held out, in the order of trial, and what that asks
-    "combination": "combinations, whose parts are measured alone",
-    "perturbation_context": "perturbations in a context, measured in others",
-    "dose": "doses of perturbations, measured at other doses",
-    "perturbation": "perturbations that training never sees",
-    "context": "contexts, known by their controls",
-}
 HINT = (
     "without vectors nothing tells perturbations apart that training never sees: name a file with "
     "vectors, or vectors='annotations' for those of human genes that come with shoal"
 )
-ENOUGH = 10  # units of a kind, so that some can be held out and the others learned from
-DESIGN = ("perturbation_key", "control", "context_key", "batch_key", "dose_key", "guide_key", "sep")
+DESIGN = (
+    "perturbation_key",
+    "control",
+    "context_key",
+    "batch_key",
+    "dose_key",
+    "guide_key",
+    "gene_key",
+    "sep",
+    "missing",
+)
 MIN_CELLS = 20  # of a condition that is judged
 NAME = "auto"  # of the prediction
 MODEL, PAGE = "model", "report.html"
@@ -99,7 +100,8 @@ def run(
         Preset of the ensemble (``tl.fit(adata, "auto", preset=...)``).
     by, test
         What is held out, and how much of it or which, as in :func:`shoal.pp.split`. If `by` is
-        ``None``, the first of `KINDS` of which there are enough.
+        ``None``, the first of `KINDS` of which there are enough. A screen with ``obs["split"]``
+        keeps it if both are ``None``.
     accept
         Leaks of the split to accept, as in :func:`shoal.pp.split`.
     embedding
@@ -136,8 +138,10 @@ def run(
     out = Path(out)
     whole(seed, name="seed", least=0)
     one_of(preset, tuple(PRESETS), name="preset")
-    kind, why = (by, "as asked") if by is not None else kind_of(adata)
-    one_of(kind, tuple(BY), name="by")
+    kind, why = KEPT, f"obs[{SPLIT!r}] is there"
+    if by is not None or test is not None or SPLIT not in adata.obs:
+        kind, why = (by, "as asked") if by is not None else kind_of(adata)
+        check_request(adata, kind, test, seed)
     options = _measured(adata, measure or _report.Options(), seed)
     layer = options.measure.get("layer")
     judged = {
@@ -155,6 +159,11 @@ def run(
         "evaluate": judged,
         "report": {"title": title},
     }
+    if absent := _absent():
+        say(
+            f"warning: {PAGE} is not written, since {some(absent)} are not installed: pip install "
+            "'shoal[report]', and then shoal report FILE"
+        )
     stages = Stages.open(out, arguments, overwrite=overwrite, say=say)
     if stages.result is not None:
         say(f"all is done in {out} already; say overwrite=True to do it anew")
@@ -167,8 +176,9 @@ def run(
     def divide() -> None:
         if kind == "perturbation" and embedding is None:
             say(HINT)
-        pp.split(adata, by=kind, test=test, accept=accept, rng=seed, overwrite=True)
-        _check_held_out(adata, judged["min_cells"])
+        if kind != KEPT:
+            pp.split(adata, by=kind, test=test, accept=accept, rng=seed, overwrite=True)
+        check_held_out(adata, judged["min_cells"])
 
     def fit() -> None:
         model = tl.fit(
@@ -194,14 +204,14 @@ def run(
         _report.complain(failed, out)
         said = verdict(adata)
         found = {"verdict": said.headline, "lines": said.lines, "files": files}
-        return found | {"summary": _report.summary(adata) | numbers(adata)}
+        return found | {"summary": _report.numbers(adata) | numbers(adata)}
 
     judge = partial(tl.evaluate, adata, prediction=NAME, rng=seed, overwrite=True, **judged)
     out.mkdir(parents=True, exist_ok=True)
     try:
         stages.do("measure", "how large and coherent every response is", adata, measured)
         stages.do("split", f"holding out {KINDS.get(kind, kind)}: {why}", adata, divide)
-        say(held_out(adata))
+        say(in_words(adata))
         stages.do("fit", f"the ensemble, preset {preset!r}", adata, fit)
         stages.do("predict", "the cells of what was held out", adata, predict)
         stages.do("evaluate", "beside a second experiment and baselines", adata, judge)
@@ -238,45 +248,6 @@ def _digest(adata: AnnData, embedding: str | None) -> str | None:
     return sha256(adata.uns[EMBEDDINGS][embedding].to_csv().encode()).hexdigest()[:16]
 
 
-def units_of(adata: AnnData) -> dict[str, int]:
-    """Return how many units of each of `KINDS` can be held out, of those with more than one."""
-    screen = resolve(adata, tell=False)
-    labelled = perturbed_labels(adata, screen)
-    found: dict[str, int] = {}
-    for by in KINDS:
-        level = BY[by]
-        if level is None or getattr(screen, f"{level}_key") is not None:
-            request = Request(by, test=None, val=0, n_folds=None, fold=None, parts_seen=None)
-            n = len(able_units(make_items(adata, screen, labelled, by), request))
-            found |= {by: n} if n > 1 else {}
-    return found
-
-
-def kind_of(adata: AnnData) -> tuple[str, str]:
-    """Return what of a screen to hold out, and why: the first of `KINDS` with enough units.
-
-    If there are enough of none, it is the one with most.
-
-    Raises
-    ------
-    ValueError
-        If nothing can be held out.
-    """
-    found = units_of(adata)
-    for by, n in found.items():
-        if n >= ENOUGH:
-            return by, f"{n} can be held out"
-    if not found:
-        msg = (
-            f"obs[{resolve(adata, tell=False).perturbation_key!r}] holds one perturbation, and "
-            "there is no context or dose to hold out, so nothing can be predicted and judged; "
-            "sh.tl.coherence(adata) measures it"
-        )
-        raise ValueError(msg)
-    by = max(found, key=lambda one: found[one])
-    return by, f"{found[by]} can be held out, which is few"
-
-
 def _measured(adata: AnnData, given: _report.Options, seed: int) -> _report.Options:
     """Return how to measure; counts are normalised, whatever PCA the file has.
 
@@ -298,28 +269,6 @@ def _measured(adata: AnnData, given: _report.Options, seed: int) -> _report.Opti
     return replace(given, prepare={**found, **given.prepare}, seed=seed)
 
 
-def held_out(adata: AnnData) -> str:
-    """Say what a split holds out."""
-    units = adata.uns[SPLIT]["units"]
-    tested = units[units["split"] == "test"]
-    columns = tested.drop(columns=["split", "n_cells"]).astype(str)
-    names = some([" | ".join(row) for row in columns.to_numpy()], 4)
-    return f"held out: {len(tested)} conditions, {int(tested['n_cells'].sum()):,} cells ({names})"
-
-
-def _check_held_out(adata: AnnData, min_cells: int) -> None:
-    """Raise ``ValueError`` if no held-out condition has enough cells to be judged."""
-    units = adata.uns[SPLIT]["units"]
-    tested = units[units["split"] == "test"]
-    if (tested["n_cells"] < min_cells).all():
-        msg = (
-            f"none of the {len(tested)} conditions that are held out has {min_cells} cells, so "
-            f"none could be judged (the largest has {tested['n_cells'].max()}): lower min_cells="
-            f"{min_cells}, or hold out something else with by= (one of {', '.join(BY)})"
-        )
-        raise ValueError(msg)
-
-
 def _more(adata: AnnData, title: str | None) -> dict[str, Callable[[Path], object]]:
     """Return how the files of the evaluation and the page are written, by name."""
     from . import pl, tl
@@ -334,7 +283,12 @@ def _more(adata: AnnData, title: str | None) -> dict[str, Callable[[Path], objec
         with quiet():  # the path is that of a scratch folder
             tl.report(adata, out=path, title=title)
 
-    return made | {PAGE: page}
+    return made | ({} if _absent() else {PAGE: page})
+
+
+def _absent() -> list[str]:
+    """Return the libraries of the page that are not installed."""
+    return [name for name in ("plotly", "itables", "jinja2") if find_spec(name) is None]
 
 
 def numbers(adata: AnnData) -> dict[str, Any]:

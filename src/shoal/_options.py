@@ -27,6 +27,14 @@ Screen = Annotated[
         metavar="FILE", help="Screen: h5ad, h5mu, zarr, or an h5 of 10x. It is only read."
     ),
 ]
+Screens = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILE",
+        help="Screen: h5ad, h5mu, zarr, or an h5 of 10x. Several files are samples of one screen. "
+        "They are only read.",
+    ),
+]
 Results = Annotated[
     Path, typer.Argument(metavar="FILE", help="Screen with results, an h5ad or an h5mu.")
 ]
@@ -148,13 +156,14 @@ class Reading:
     ] = None
     mod: Mod = None
 
-    def read(self, file: Path, *, backed: bool = False) -> AnnData:
-        """Read a screen and say what was recognised."""
+    def read(self, file: Path | list[Path], *, backed: bool = False) -> AnnData:
+        """Read a screen, or its samples from several files, and say what was recognised."""
         from . import io
 
+        path = file[0] if isinstance(file, list) and len(file) == 1 else file
         options = asdict(self)
         control = options.pop("control")  # a label may be "none"
-        return io.read(file, control=control, backed=backed, **given(options))
+        return io.read(path, control=control, backed=backed, **given(options))
 
 
 @dataclass(frozen=True)

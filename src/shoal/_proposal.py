@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ._command import Outcome
-from ._journey import KINDS, kind_of, units_of
+from ._held_out import KINDS, kind_of, units_of
 from ._logging import logger
 from ._steps import new_file
 from ._validate import some
@@ -36,23 +36,24 @@ MOST_VALUES = 200  # of a column that may be a context, a batch or a guide
 WIDTH = 96
 
 
-def propose(file: Path, reading: Reading, to: Path, *, overwrite: bool) -> Outcome:
+def propose(files: list[Path], reading: Reading, to: Path, *, overwrite: bool) -> Outcome:
     """Read a screen, and write a config file with what was recognised.
 
     Parameters
     ----------
-    file, reading
-        The screen, and what the user says of it.
+    files, reading
+        The screen, one file or one for each sample, and what the user says of it.
     to
         The config file.
     overwrite
         Whether to replace it.
     """
-    with new_file(to, file, overwrite=overwrite) as path:
+    with new_file(to, *files, overwrite=overwrite) as path:
         with _heard() as notices:
-            adata = reading.read(file)
-        values = _values(adata, file, to)
-        path.write_text(_as_yaml(adata, values, notices, file, to), encoding="utf-8")
+            adata = reading.read(files)
+        values = _values(adata, files, to)
+        text = _as_yaml(adata, values, notices, f"{' '.join(map(str, files))} -o {to}")
+        path.write_text(text, encoding="utf-8")
     found = {name: value for name, (value, _) in values.items()}
     text = f"written: {to}\nLook at it, and then: shoal run --config {to}"
     return Outcome(text, found | {"notices": notices, "written": str(to)})
@@ -76,16 +77,18 @@ def _heard() -> Iterator[list[str]]:
         logger.removeHandler(listener)
 
 
-def _values(adata: AnnData, file: Path, to: Path) -> dict[str, tuple[Any, str]]:
+def _values(adata: AnnData, files: list[Path], to: Path) -> dict[str, tuple[Any, str]]:
     """Return option -> its value and what to say of it."""
     screen = resolve(adata, tell=False)
     labelled = labels(adata, screen)
-    inside = file.resolve().is_relative_to(to.resolve().parent)
-    shown = file.resolve().relative_to(to.resolve().parent) if inside else file.resolve()
+    shown = [_beside(file.resolve(), to.resolve().parent) for file in files]
     scale = look(as_rows(choose(adata)[0])).words
     n_control, n_none = int(labelled.is_control.sum()), int((labelled.code < 0).sum())
     found: dict[str, tuple[Any, str]] = {
-        "file": (str(shown), f"{adata.n_obs} cells x {adata.n_vars} genes; X holds {scale}"),
+        "file": (
+            shown[0] if len(shown) == 1 else shown,
+            f"{adata.n_obs} cells x {adata.n_vars} genes; X holds {scale}",
+        ),
         "out": ("results", "folder for the report, the tables and the pictures"),
         "perturbation_key": (
             screen.perturbation_key,
@@ -109,6 +112,11 @@ def _values(adata: AnnData, file: Path, to: Path) -> dict[str, tuple[Any, str]]:
     found["preset"] = ("fast", "or networks, which trains networks too and takes longer")
     found["seed"] = (0, "of all randomness")
     return found
+
+
+def _beside(path: Path, folder: Path) -> str:
+    """Return a path relative to a folder, if it is inside."""
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
 def _said_of_combinations(screen: Screen) -> str:
@@ -135,12 +143,11 @@ def _as_yaml(
     adata: AnnData,
     values: dict[str, tuple[Any, str]],
     notices: list[str],
-    file: Path,
-    to: Path,
+    call: str,
 ) -> str:
     import yaml
 
-    text = [f"# Written by: shoal init {file}", f"# To go on: shoal run --config {to}", "#"]
+    text = [f"# Written by: shoal init {call}", "# To go on: shoal run --config THIS-FILE", "#"]
     for notice in notices:
         text += _comment(notice)
     used = {str(value) for value, _ in values.values()}

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import pandas as pd
     from anndata import AnnData
     from matplotlib.figure import Figure
 
@@ -290,6 +291,22 @@ def save(figure: Figure, path: Path) -> None:
     plt.close(figure)
 
 
+def numbers(adata: AnnData) -> dict[str, Any]:
+    """Return the main numbers of a screen that was measured, for programs."""
+    table, params = adata.uns[COHERENCE]["table"], adata.uns[COHERENCE]["params"]
+    found = responses(table, params, ALPHA)
+    row: dict[str, Any] = {
+        "cells": adata.n_obs,
+        "features": adata.n_vars,
+        "perturbations": len(table),
+        "responding": int(found.all.sum()),
+        "responding_unit": found.unit,
+        "responding_by_cells": int((table["qvalue"] < ALPHA).sum()),
+        "less_coherent_than_a_shift": int(_discordant(table).sum()),
+    }
+    return row | {name.replace(" at ", "_rate_"): rate for name, rate in _null(adata).items()}
+
+
 def summary(adata: AnnData) -> dict[str, Any]:
     """Return one row of numbers about a screen that was analysed."""
     from scipy.stats import spearmanr
@@ -305,17 +322,28 @@ def summary(adata: AnnData) -> dict[str, Any]:
         "perturbations": len(table),
         "q<0.05": int((table["qvalue"] < ALPHA).sum()),
         "by replicates": _by_replicate(adata),
-        "discordant": int(((table["residual_qvalue"] < 0.05) & (table["residual"] < 0)).sum()),
+        "discordant": int(_discordant(table).sum()),
         "rho(r,M) plug-in": rho("coherence_plugin", "magnitude_plugin"),
         "rho(r,M)": rho("coherence", "magnitude"),
     }
-    if NULL in adata.uns:
-        rates = adata.uns[NULL]["rates"]
-        split = rates[rates["held_out"] == "random split"]
-        for alpha in sorted(split["alpha"].unique(), reverse=True):
-            at = split[split["alpha"] == alpha]
-            row[f"null at {alpha:g}"] = float(at["n_rejected"].sum() / at["n_draws"].sum())
-    return row
+    return row | _null(adata)
+
+
+def _discordant(table: pd.DataFrame) -> pd.Series:
+    return (table["residual_qvalue"] < ALPHA) & (table["residual"] < 0)
+
+
+def _null(adata: AnnData) -> dict[str, float]:
+    """Return the share of random sets of controls that are called responses, by level."""
+    if NULL not in adata.uns:
+        return {}
+    rates = adata.uns[NULL]["rates"]
+    split = rates[rates["held_out"] == "random split"]
+    at = {alpha: split[split["alpha"] == alpha] for alpha in sorted(set(split["alpha"]))[::-1]}
+    return {
+        f"null at {alpha:g}": float(one["n_rejected"].sum() / one["n_draws"].sum())
+        for alpha, one in at.items()
+    }
 
 
 def _by_replicate(adata: AnnData) -> str:

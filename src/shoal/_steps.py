@@ -9,7 +9,9 @@ from . import _h5ad, _report
 from ._command import Outcome
 from ._console import say
 from ._evaluation_text import in_words, tables
-from ._journey import held_out, kind_of, numbers
+from ._held_out import in_words as held_out
+from ._held_out import kind_of
+from ._journey import numbers
 from ._staging import staged
 from ._verdict import verdict
 
@@ -54,7 +56,7 @@ def embedded(adata: AnnData, vectors: str | None) -> str | None:
 
 
 @contextmanager
-def new_file(to: Path, source: Path, *, overwrite: bool) -> Iterator[Path]:
+def new_file(to: Path, *sources: Path, overwrite: bool) -> Iterator[Path]:
     """Yield a temporary path, whose file goes to `to` when the block ends without an error.
 
     Raises
@@ -62,14 +64,14 @@ def new_file(to: Path, source: Path, *, overwrite: bool) -> Iterator[Path]:
     FileExistsError
         If `to` exists and is not to be replaced.
     ValueError
-        If it is the file that is read.
+        If it is a file that is read.
     IsADirectoryError
         If it is a folder.
     """
     if to.is_dir():
         msg = f"{to} is a folder; name a file to write, such as {to / 'next.h5ad'}"
         raise IsADirectoryError(msg)
-    if to.exists() and to.samefile(source):
+    if to.exists() and any(one.exists() and to.samefile(one) for one in sources):
         msg = f"{to} is the file that is read; name another one"
         raise ValueError(msg)
     if to.exists() and not overwrite:

@@ -36,6 +36,7 @@ from ._options import (
     Reading,
     Results,
     Screen,
+    Screens,
     Seed,
     Slot,
     Spec,
@@ -76,7 +77,7 @@ def program(
 
 @command(app)
 def init(
-    file: Screen,
+    file: Screens,
     *,
     reading: Reading,
     to: NewConfig = Path("shoal.yaml"),
@@ -90,7 +91,7 @@ def init(
 
 @command(app, goes_on=True)
 def run(
-    file: Screen,
+    file: Screens,
     *,
     reading: Reading,
     out: Out,
@@ -126,13 +127,15 @@ def run(
     )
     files = [str(path) for path in journey.files]
     summary = {"verdict": journey.verdict, "lines": journey.lines, **journey.summary}
-    text = "\n".join([journey.verdict, *journey.lines, f"report: {out / _journey.PAGE}"])
+    page = out / _journey.PAGE
+    last = f"report: {page}" if page in journey.files else f"written: {out}"
+    text = "\n".join([journey.verdict, *journey.lines, last])
     return Outcome(text, summary | {"files": files})
 
 
 @command(app)
 def measure(
-    file: Screen,
+    file: Screens,
     *,
     reading: Reading,
     out: Out,
@@ -153,12 +156,12 @@ def measure(
         files = [str(out / path.name) for path in sorted(folder.iterdir())]
     _report.complain(failed, out)
     say(f"done: {out}")
-    return Outcome(summary=_report.summary(adata) | {"files": files})
+    return Outcome(summary=_report.numbers(adata) | {"files": files})
 
 
 @command(app)
 def split(
-    file: Screen,
+    file: Screens,
     *,
     reading: Reading,
     to: NewScreen,
@@ -184,13 +187,13 @@ def split(
     options = {"n_folds": n_folds, "fold": fold, "parts_seen": parts_seen, "well_key": well_key}
     options |= {"test": share_or_names(test), "val": share_or_names(val), "accept": accept}
     options = given(options) | {"zero_shot": zero_shot, "rng": seed, "overwrite": overwrite}
-    with _steps.new_file(to, file, overwrite=overwrite) as path:
+    with _steps.new_file(to, *file, overwrite=overwrite) as path:
         return _steps.divide(reading.read(file), path, to, by=by, **options)
 
 
 @command(app, goes_on=False)
 def fit(
-    file: Screen,
+    file: Screens,
     *,
     reading: Reading,
     to: NewModel,
@@ -203,6 +206,10 @@ def fit(
     layer: Annotated[Text, Option(help="Layer to learn instead of X.")] = None,
     use_rep: Annotated[Text, Option(help="Slot of obsm to learn instead of X.")] = None,
     max_steps: Annotated[int | None, Option(min=1, help="Training steps of a network.")] = None,
+    calibrate: Annotated[
+        bool,
+        Option("--calibrate", help="Learn how far off it is, for intervals; auto always does."),
+    ] = False,
     accept: Accept = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -211,7 +218,7 @@ def fit(
     from . import _steps
 
     options = {"preset": preset, "layer": layer, "use_rep": use_rep, "max_steps": max_steps}
-    options = given(options | {"accept": accept}) | {"rng": seed}
+    options = given(options | {"accept": accept}) | {"rng": seed, "calibrate": calibrate}
     adata = _steps.normalised(reading.read(file), normalize)
     return _steps.learn(adata, model, to, vectors=vectors, overwrite=overwrite, **options)
 
@@ -228,6 +235,10 @@ def predict(
         None
     ),
     counts: Annotated[bool, Option("--counts", help="Predict counts.")] = False,
+    interval: Annotated[
+        float | None, Option(help="Level of intervals of every gene's response, as 0.9.")
+    ] = None,
+    pooled: Annotated[bool, Option("--pooled", help="Intervals over all genes together.")] = False,
     normalize: Normalize = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -235,8 +246,8 @@ def predict(
     """Write a predicted cell beside every perturbed cell of a screen."""
     from . import _steps
 
-    options = given({"key_added": key_added, "subset": subset})
-    options |= {"counts": counts, "rng": seed, "overwrite": overwrite}
+    options = given({"key_added": key_added, "subset": subset, "interval": interval})
+    options |= {"counts": counts, "pooled": pooled, "rng": seed, "overwrite": overwrite}
     with _steps.new_file(to, file, overwrite=overwrite) as path:
         adata = _steps.normalised(reading.read(file), normalize)
         return _steps.foresee(adata, model, path, to, **options)
