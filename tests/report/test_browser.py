@@ -20,10 +20,13 @@ driver = pytest.importorskip(
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell")
 BROWSER = os.environ.get("SHOAL_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
-pytestmark = pytest.mark.skipif(
-    BROWSER is None,
-    reason=f"none of {', '.join(NAMES)} is on the PATH (or set SHOAL_BROWSER to a Chromium)",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        BROWSER is None,
+        reason=f"none of {', '.join(NAMES)} is on the PATH (or set SHOAL_BROWSER to a Chromium)",
+    ),
+]
 
 
 @pytest.fixture(scope="module")

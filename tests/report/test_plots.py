@@ -128,6 +128,12 @@ def test_scores_are_in_order_and_the_prediction_has_its_name(judged, drawn):
     assert any(text.endswith("(= twin)") for text in told)
 
 
+def test_scores_without_intervals_are_drawn_too(judged, drawn):
+    board = judged.uns["evaluation"]["contenders"][["score"]]
+    figure = _charts.scores(board, name="scores")
+    assert sum(len(trace.x) for trace in figure.data) == len(board)
+
+
 def test_a_chance_is_never_0(measured, drawn):
     result = copy.deepcopy(measured.uns["coherence"])
     result["table"]["qvalue"] = np.where(np.arange(40) % 2, 0.0, 0.0312)

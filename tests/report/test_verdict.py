@@ -131,6 +131,7 @@ def test_where_nothing_responds_evaluate_has_the_word():
 
 def test_one_perturbation_has_no_interval_and_no_winner():
     one = judged(np.nan, np.nan, skills=[(np.nan, np.nan)] * 3)
+    one["conditions"]["perturbation"] = "A"
     found = said(measured(q=(0.001,)), one)
     assert found.headline.startswith("A responds (q < 0.05). There is no verdict on 'flow'")
     assert "no interval" in found.headline
@@ -144,6 +145,14 @@ def test_without_a_score_or_a_reference_there_is_no_verdict():
     other = judged(np.nan, np.nan, score=0.4, verdict="", reference="", suite="vcc")
     assert "The suite vcc has no reference" in said(evaluation=other).headline
     assert "Score of the suite vcc: 0.400." in said(evaluation=other).lines
+
+
+def test_a_suite_without_intervals_has_no_winner():
+    """The suite of the 2026 challenge has a reference and a sentence, and no intervals."""
+    other = judged(np.nan, np.nan, suite="vcc2026", skills=[(np.nan, np.nan)] * 3)
+    found = said(evaluation=other)
+    assert "in the suite vcc2026 scores have no interval" in found.headline
+    assert "What evaluate says." in found.lines
 
 
 def test_a_measurement_alone_and_a_prediction_alone():

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FLOOR = -2.0  # numbers below this are drawn at the edge of the figure
 BASELINE = "#E69F00"
+SCORE = ("score", "score_low", "score_high")
 LINE = 24  # pixels of a row
 
 
@@ -30,8 +31,8 @@ def scores(board: pd.DataFrame, *, name: str, called: str = "") -> str:
     Parameters
     ----------
     board
-        Index contender; columns ``score``, ``score_low`` and ``score_high``. ``kind``, where it is
-        there, says which rows are baselines and controls.
+        Index contender; column ``score``, and ``score_low`` and ``score_high`` where there are
+        intervals. ``kind``, where it is there, says which rows are baselines and controls.
     name
         Identifier in the page.
     called
@@ -49,15 +50,14 @@ def scores(board: pd.DataFrame, *, name: str, called: str = "") -> str:
         f"{called or PREDICTION} (prediction)" if row == PREDICTION else str(row)
         for row in board.index
     ]
-    shown = board.set_axis(labels).assign(full=[full.get(str(row), row) for row in board.index])
+    known = board.reindex(columns=list(dict.fromkeys([*board.columns, *SCORE])))
+    shown = known.set_axis(labels).assign(full=[full.get(str(row), row) for row in board.index])
     kinds = (
         ("prediction" if "kind" not in board else "model", main & ~control, ACCENT),
         ("baseline", ~main & ~control, BASELINE),
         ("control", control, QUIET),
     )
-    return _chart(
-        shown, kinds, columns=("score", "score_low", "score_high"), title="score", name=name
-    )
+    return _chart(shown, kinds, columns=SCORE, title="score", name=name)
 
 
 def skills(result: dict[str, Any]) -> str:

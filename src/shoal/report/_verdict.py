@@ -124,9 +124,10 @@ def _predicted(evaluation: dict[str, Any]) -> str:
         return f"There is no verdict on {called}, because no score could be made."
     reference = _reference(params)
     if not (np.isfinite(low) and np.isfinite(high)):
+        alone = evaluation["conditions"]["perturbation"].nunique() == 1
+        why = "with one perturbation" if alone else f"in the suite {params['suite']}"
         return (
-            f"There is no verdict on {called} against {reference}: with one perturbation the score "
-            "has no interval."
+            f"There is no verdict on {called} against {reference}: {why} scores have no interval."
         )
     over = _conditions(evaluation)
     if low > 0:
@@ -221,7 +222,8 @@ def _of_benchmark(board: pd.DataFrame) -> list[str]:
     if rivals.empty:
         return []
     best = rivals.sort_values("score", ascending=False, kind="stable").iloc[0]
-    score = score_in_words(*(float(best[name]) for name in ("score", "score_low", "score_high")))
+    ends = (float(best.get(name, np.nan)) for name in ("score", "score_low", "score_high"))
+    score = score_in_words(*ends)
     return [f"Highest score in the benchmark, of {len(rivals)}: {best.name}, {score}."]
 
 
