@@ -22,8 +22,8 @@ REAL = {
 }
 ABOUT = """# Who predicts held-out responses best
 
-`python benchmarks/judge.py` (`--models flow perturbdiff conditional_monge` adds the networks), version {version}, seeds {seeds}. The
-screens are subsets of genes and cells, so these figures are no figures of whole screens. The same results can be sorted and filtered
+`python benchmarks/judge.py` (`--models flow perturbdiff conditional_monge kernel_ridge:tuned` and so on adds networks and
+contenders whose settings are chosen), version {version}, seeds {seeds}. The screens are subsets of genes and cells, so these figures are no figures of whole screens. The same results can be sorted and filtered
 on the page "Leaderboard" of the docs.
 
 - **Score.** 0 is as good as the *reference*, a simple baseline that was fixed beforehand by what is held out: `additive` for
@@ -40,7 +40,8 @@ on the page "Leaderboard" of the docs.
 - **Against the best.** The score with 0 at the baseline that turned out best, which nobody knows beforehand.
 - **Energy.** Unbiased energy distance to the real cells. That of *a second experiment* is what a second experiment has.
 
-What was chosen on what. The reference goes by the kind of split. Baselines and networks have their default settings. Steps of training
+What was chosen on what. The reference goes by the kind of split. Baselines and networks have their default settings, but for *(tuned)*:
+these are chosen on three inner folds of training, of the same kind of split, among the `GRIDS` of the script. Steps of training
 and the share of cells that responds are chosen within the training cells, by a trial that leaves conditions out. Test cells took part in
 no choice here. The default settings themselves were found earlier on these screens, with seeds 0 to 2. Other seeds divide the same
 screens in another way: many held-out conditions were held out with an earlier seed too, so that these splits are fresh and the

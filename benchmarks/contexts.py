@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 RIVALS = ("own_shift", "nearest_context", "context_weighted", "cell_knn_shift", "scaled_sources")
 BY_VECTOR = ("nearest_context", "context_weighted")
+NETWORKS = [name for name in names("network") if name != "cellflux"]  # which learns from images
 LEAST = 100  # perturbed cells of a context that is held out
 
 
@@ -221,7 +222,7 @@ def main() -> None:
     )
     parser.add_argument("part", choices=["real", "simulated"])
     parser.add_argument("--data", nargs="+", choices=["renge", "kang"], default=["renge", "kang"])
-    parser.add_argument("--models", nargs="+", default=[*RIVALS, *names("network")])
+    parser.add_argument("--models", nargs="+", default=[*RIVALS, *NETWORKS])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--comps", type=int, help="most components of vectors of real contexts")

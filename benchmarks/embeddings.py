@@ -1,12 +1,16 @@
 """Do perturbations that an embedding puts side by side have alike responses? Print markdown tables for real screens.
 
-    python benchmarks/embeddings.py [--data FOLDER] [--permutations 999]
+    python benchmarks/embeddings.py [--data FOLDER] [--permutations 999] [--null 400]
 
 For every method of `sh.pp.embed`: how many perturbations have a vector, the nearest neighbours of a few, and the Spearman
 correlation, over all pairs, of the cosine between vectors with the cosine between measured shifts (log-normalised values;
 the genes that the screen targets are left out). p is one-sided, from permuting the perturbations (Mantel's test).
+"error", "permuted" and "p" are those of `sh.pp.embed_check`: the leave-one-out error of kernel ridge regression as a share
+of that of the mean response, its mean over permuted vectors, and the permutation p. Joined sources have a kernel each.
 `effects` is fitted on a random half of the cells and compared with the shifts of the other half: what a perfect
 embedding could reach with so many cells, not a method for unseen perturbations. Screens are gene subsets.
+`--null`: how often `sh.pp.embed_check` gives p of at most .05 for vectors that say nothing: normal ones in 10 dimensions,
+and annotations of as many genes drawn from all 20,012; that many of each, with 199 permutations.
 """
 
 from __future__ import annotations
@@ -27,6 +31,8 @@ import shoal as sh
 from shoal.core._design import make_plan
 from shoal.core._matrix import as_rows
 from shoal.core._screen import Labels, labels, resolve
+from shoal.pp._embed_annotations import _stored, from_annotations
+from shoal.pp._embed_check import _checked
 from shoal.pp._embed_expression import mean_shifts
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -59,12 +65,16 @@ def methods(data: Path) -> dict[str, dict[str, object]]:
     )
     edges = pd.read_csv(trrust, sep="\t", names=["source", "target", "sign", "pmid"])
     return {
-        "table: GO": {"method": "table", "source": data / "go_svd_gene_embedding_128.npz"},
+        "annotations": {"method": "annotations"},
         "network: CollecTRI, spectral": {"method": "network", "source": collectri},
         "network: CollecTRI, walk=5": {"method": "network", "source": collectri, "walk": 5},
         "network: TRRUST, spectral": {"method": "network", "source": edges},
         "network: TRRUST, walk=5": {"method": "network", "source": edges, "walk": 5},
         "coexpression": {"method": "coexpression"},
+        "annotations + CollecTRI, walk=5": {
+            "method": "joined",
+            "source": ["annotations", "network: CollecTRI, walk=5"],
+        },
     }
 
 
@@ -124,7 +134,9 @@ def neighbours(table: pd.DataFrame, name: str, n: int = 3) -> str:
     return f"{name}: " + ", ".join(f"{k} {v:.2f}" for k, v in row.nlargest(n).items())
 
 
-def compare(title: str, adata: ad.AnnData, case: Case, data: Path, permutations: int) -> None:
+def compare(
+    title: str, adata: ad.AnnData, case: Case, data: Path, permutations: int, n_null: int
+) -> None:
     everything = np.ones(adata.n_obs, dtype=bool)
     measured = shifts(adata, everything)
     names = sorted(
@@ -134,15 +146,17 @@ def compare(title: str, adata: ad.AnnData, case: Case, data: Path, permutations:
         f"\n## {title}: {len(names)} perturbations, {len(measured)} measured alone, {adata.n_vars} genes\n"
     )
     print(
-        "| method | with a vector | dimensions | pairs | Spearman | p | nearest neighbours |\n|---|---|---|---|---|---|---|"
+        "| method | with a vector | dimensions | pairs | Spearman | p | error | permuted | p | weights | nearest neighbours |\n"
+        "|---|---|---|---|---|---|---|---|---|---|---|"
     )
     for method, options in methods(data).items():
         try:
-            sh.pp.embed(adata, **options, missing="drop", key_added="x")
-        except ValueError as err:
-            print(f"| {method} | 0 of {len(names)} | | | | | {str(err)[:80]} |")
+            sh.pp.embed(adata, **options, missing="drop", key_added=method)
+        except (KeyError, ValueError) as err:
+            print(f"| {method} | 0 of {len(names)} | | | | | | | | | {str(err)[:80]} |")
             continue
-        row(method, adata.uns["perturbation_embeddings"]["x"], measured, names, case, permutations)
+        table = adata.uns["perturbation_embeddings"][method]
+        row(method, table, measured, names, case, permutations)
 
     half = np.random.default_rng(0).random(adata.n_obs) < 0.5
     adata.obs["split"] = np.where(half, "train", "test")
@@ -156,6 +170,9 @@ def compare(title: str, adata: ad.AnnData, case: Case, data: Path, permutations:
         permutations,
     )
     del adata.obs["split"]
+    if n_null:
+        print()
+        null(measured, n_null)
 
 
 def row(
@@ -172,11 +189,33 @@ def row(
         if len(both) < 5
         else mantel(cosines(table.loc[both]), cosines(measured.loc[both]), permutations)
     )
+    checked = dict.fromkeys(("error", "error_permuted", "pvalue"), np.nan) | {"weights": ""}
+    if len(both) >= 5:
+        draws = np.random.default_rng(0).spawn(1)[0]
+        checked = _checked(method, table.loc[both], measured, "rbf", permutations, 0.05, draws)
     near = "; ".join(neighbours(table, name) for name in case.show)
     pairs = len(both) * (len(both) - 1) // 2
     print(
-        f"| {method} | {len(table)} of {len(names)} | {table.shape[1]} | {pairs} | {r:.3f} | {p:.3f} | {near} |"
+        f"| {method} | {len(table)} of {len(names)} | {table.shape[1]} | {pairs} | {r:.3f} | {p:.3f} "
+        f"| {checked['error']:.3f} | {checked['error_permuted']:.3f} | {checked['pvalue']:.3f} "
+        f"| {checked['weights']} | {near} |"
     )
+
+
+def null(measured: pd.DataFrame, n: int) -> None:
+    genes = list(_stored()[0])
+    below = {"normal vectors": 0, "annotations of other genes": 0}
+    for draws in np.random.default_rng(0).spawn(n):
+        drawn = draws.choice(genes, len(measured), replace=False)
+        tables = (
+            draws.normal(size=(len(measured), 10)),
+            from_annotations(drawn, n_comps=128).values.loc[drawn].to_numpy(),
+        )
+        for name, table in zip(below, tables, strict=True):
+            vectors = pd.DataFrame(table, index=measured.index)
+            below[name] += _checked("x", vectors, measured, "rbf", 199, 0.05, draws)["informative"]
+    for name, count in below.items():
+        print(f"null, {name}: p of at most .05 in {count} of {n} ({count / n:.3f})")
 
 
 def main() -> None:
@@ -185,6 +224,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SHOAL_DATA_DIR", DATA)))
     parser.add_argument("--permutations", type=int, default=999)
+    parser.add_argument("--null", type=int, default=0)
     args = parser.parse_args()
     logging.getLogger("shoal").setLevel(logging.ERROR)
     warnings.filterwarnings(
@@ -193,7 +233,7 @@ def main() -> None:
     for title, case in CASES.items():
         path = args.data / case.file
         if path.exists():
-            compare(title, prepared(path, case), case, args.data, args.permutations)
+            compare(title, prepared(path, case), case, args.data, args.permutations, args.null)
         else:
             print(f"\n## {title}: skipped, there is no {path.name} in the data folder (--data)")
 

@@ -11,8 +11,6 @@ auto      of `sh.tl.fit(adata, "auto")`
 auto-rule mean difference over conditions, with its standard error over perturbations (conditions of several seeds count as one)
 best      of the best member, chosen with hindsight
 sq        squared distance of predicted and real mean responses along the axes, over that of the copy: rule, auto
-cover     of 90 % intervals: share of held-out conditions of which 90 % of the genes are covered; of pooled intervals, share of
-          genes; `-` where no question of the kind was tried within training
 CPU s     to fit the ensemble
 
 `--members` prints all members and the weights too.
@@ -67,28 +65,6 @@ class Measure(InnerError):
         return table
 
 
-def coverage(model, cells, condition: str) -> tuple[float, float]:
-    """Return whether 90 % of the genes of a held-out condition are covered, and the share that pooled intervals cover."""
-    name, _, context = condition.partition(" | ")
-    rows = cells.perturbed & (cells.split == 2) & (cells.labels.code == cells.names.index(name))
-    control = cells.labels.is_control
-    if context:
-        here = cells.context == cells.contexts.index(context)
-        rows, control = rows & here, control & here
-    means = [
-        np.asarray(cells.rows.take(np.flatnonzero(own)).mean(axis=0)).ravel()
-        for own in (rows, control)
-    ]
-    inside = []
-    for pooled in (False, True):
-        table = model.intervals(
-            name, context=context or None, n_cells=int(rows.sum()), pooled=pooled
-        )
-        real = means[0] - means[1]
-        inside.append(float(((table["low"] <= real) & (real <= table["high"])).mean()))
-    return float(inside[0] >= 0.9), inside[1]
-
-
 def trial(data: str, split: str, seed: int) -> tuple[dict[str, pd.DataFrame], pd.DataFrame, float]:
     """Return the errors of all contenders on the held-out conditions, the weights, and the CPU time of the fit."""
     adata = prepare(Task(data, split, seed, (), None, FOLDER))
@@ -100,12 +76,6 @@ def trial(data: str, split: str, seed: int) -> tuple[dict[str, pd.DataFrame], pd
     cells = population(adata, resolve(adata))
     measure = Measure(cells, [np.where(cells.split == 1, -1, cells.split)], seed=seed)
     found = {"auto": measure.of(model)}
-    found["auto"][["covered", "pooled"]] = np.nan
-    for name in found["auto"].index:
-        try:
-            found["auto"].loc[name, ["covered", "pooled"]] = coverage(model, cells, name)
-        except ValueError:
-            continue  # no such question was tried
     names = [name for name in model.weights["member"].unique() if name != TOGETHER]
     for name in names:
         one = model.members.get(name) or Member(name).fit(cells, embedding=embedding, seed=seed)
@@ -153,9 +123,6 @@ def row(data: str, split: str, seeds: list[int], *, members: bool) -> dict[str, 
         "best": f"{best} {energy[best]:.4f}",
         "sq rule": f"{rule['square'].sum() / copy:.3f}",
         "sq auto": f"{auto['square'].sum() / copy:.3f}",
-        "cover": f"{auto['covered'].mean():.2f} {auto['pooled'].mean():.2f}".replace(
-            "nan nan", "-"
-        ),
         "CPU s": f"{np.mean(seconds):.1f}",
     }
 

@@ -4,7 +4,8 @@
                                [--steps 3000] [--rows DIR] [--folder DIR] [--results DIR]
 
 Each result is a file in the folder of rows (`shoal.benchmark.run`), written as soon as it is there; a call goes on where the last
-one stopped, and networks can be added later. The rows of version and seeds are then made into `benchmarks/results/judge.csv`
+one stopped, and networks can be added later. `kernel_ridge:tuned` chooses its settings (`GRIDS`) on inner folds of
+training. The rows of version and seeds are then made into `benchmarks/results/judge.csv`
 (a row for each screen, split and contender), `judge_metrics.csv` (for each metric, whether it can tell there) and `judge.md`.
 `--models` without a name makes the tables alone. Seeds divide the screens, train the models and draw the halves of real cells.
 """
@@ -45,6 +46,13 @@ if TYPE_CHECKING:
 
 ROWS = Path(__file__).parent / "rows"
 SEEDS = [3, 4, 5]
+TUNED = "tuned"  # as in kernel_ridge:tuned
+GRIDS: dict[str, Any] = {  # settings that are chosen on inner folds of training
+    "kernel_ridge": {"config": {"kernel": ["rbf", "linear"], "shrink": [True, False]}},
+    "latent_linear": {"config": {"n_components": [5, 10, 20], "ridge": [0.01, 0.1, 1.0]}},
+    "cell_knn_shift": {"config": {"n_neighbours": [10, 30, 100], "n_comps": [15, 30]}},
+    "flow": {"config": {"width": [64, 128, 256]}},
+}
 WITHOUT = "bbbc021"  # its licence forbids publishing what is derived from it
 
 
@@ -79,14 +87,22 @@ def spec(task: Task) -> dict[str, Any]:
         "models": [
             {
                 "name": contender(text)[0],
-                "label": text.replace(":", ", "),
-                "options": settings(text, embedding, steps=task.steps),
+                "label": text.replace(":", " (") + ")" * (":" in text),
+                **options_of(text, embedding, steps=task.steps),
             }
             for text in task.models
         ],
         "seeds": [task.seed],
         "evaluate": {"min_cells": max(4, data.least)},
     }
+
+
+def options_of(text: str, embedding: str, *, steps: int | None) -> dict[str, Any]:
+    """Return ``options`` of a contender, and ``tune`` if its settings are chosen within training."""
+    name, preset = contender(text)
+    if preset != TUNED:
+        return {"options": settings(text, embedding, steps=steps)}
+    return {"options": settings(name, embedding, steps=steps), "tune": GRIDS[name]}
 
 
 def read(folder: Path, seeds: Sequence[int]) -> list[Row]:
@@ -236,8 +252,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
-    for name in given.models:
-        model_class(contender(name)[0])  # says which there are
+    for text in given.models:
+        name, preset = contender(text)
+        model_class(name)  # says which there are
+        if preset == TUNED and name not in GRIDS:
+            parser.error(f"{text}: there are grids for {', '.join(GRIDS)}")
     places = [(d, s) for d in given.data for s in DATA[d].splits if s in given.split]
     for seed in given.seeds if given.models else ():
         for data, split in places:

@@ -42,6 +42,7 @@ HERE = Path(__file__).parent
 OURS = "knowledge"
 RIVALS = [
     "mean_shift",
+    "own_shift",
     "other_contexts",
     "nearest_context",
     "context_weighted",
@@ -449,6 +450,7 @@ def main() -> None:
                     PARTS[part](seed, asked.steps).to_csv(file, index=False)
                     print(file, flush=True)
     text = report(asked.rows)
+    asked.results.mkdir(parents=True, exist_ok=True)
     (asked.results / "knowledge.md").write_text(text)
     print(text)
 

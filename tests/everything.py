@@ -128,6 +128,18 @@ def retrieve(adata):
     return result(adata, "retrieval")
 
 
+def propose(adata):
+    names = [*SINGLE, *(f"new {i}" for i in range(6))]
+    vectors = pd.DataFrame(np.random.default_rng(3).normal(size=(len(names), 3)), index=names)
+    near = {"config": {"shrink": False}, "embedding": vectors}
+    models = [sh.tl.fit(adata, name, **near) for name in ("latent_linear", "nearest")]
+    found = {}
+    for strategy in ("disagreement", "coverage"):
+        sh.tl.propose(adata, models, strategy=strategy, embedding=vectors, rng=2)
+        found |= {f"{strategy}/{name}": x for name, x in result(adata, "proposal").items()}
+    return found
+
+
 def distance_of_integers(adata):
     return distance(adata, "rep")
 
@@ -283,6 +295,7 @@ FUNCTIONS = {
         normalise,
         associate,
         retrieve,
+        propose,
         embed,
         embed_check,
         evaluate,

@@ -51,7 +51,9 @@ def screen():
     sh.pp.embed(adata)
     sh.tl.coherence(adata, min_cells=5)
     sh.tl.coherence_null(adata, n_cells=[10], n_draws=5)
-    sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="twins", subset="test")
+    model = sh.tl.fit(adata, "mean_shift", calibrate=True)
+    sh.tl.predict(adata, model, key_added="twins", subset="test", interval=0.5)
+    sh.tl.evaluate_intervals(adata, prediction="twins")
     few = {"metrics": ["energy", "pearson_delta"], "baselines": ["perturbed_mean"], "n_comps": 5}
     sh.tl.evaluate(adata, prediction="twins", min_cells=5, n_draws=1, **few)
     rng = np.random.default_rng(0)
@@ -142,6 +144,9 @@ CALLS = {
     "tl.evaluate_images": lambda a, **k: sh.tl.evaluate_images(
         a, **{"prediction": "made", "use_rep": "crops", "min_cells": 8, "n_draws": 1} | k
     ),
+    "tl.evaluate_intervals": lambda a, **k: sh.tl.evaluate_intervals(
+        a, **{"prediction": "twins"} | k
+    ),
     "io.write_predictions": lambda a, **k: sh.io.write_predictions(
         a, **{"out": FILE, "prediction": "counts", "dose": 1.0, "overwrite": True} | k
     ),
@@ -149,6 +154,10 @@ CALLS = {
     "tl.fit": lambda a, **k: sh.tl.fit(a, **{"model": "mean_shift"} | k),
     "tl.predict": lambda a, **k: sh.tl.predict(
         a, **{"model": sh.tl.fit(a, "mean_shift"), "key_added": "twins"} | k
+    ),
+    "tl.propose": lambda a, **k: sh.tl.propose(
+        a,
+        **{"strategy": "coverage", "embedding": VECTORS, "candidates": ["new 1", "new 2"]} | k,
     ),
     "tl.report": lambda a, **k: sh.tl.report(a, **{"out": "/nowhere/report.html"} | k),
     "pl.bimodality": lambda a, **k: sh.pl.bimodality(
@@ -170,6 +179,9 @@ CALLS = {
     ),
     "pl.images": lambda a, **k: sh.pl.images(
         a, **{"perturbation": first(a), "use_rep": "crops", "n_cells": 2} | k
+    ),
+    "pl.intervals": lambda a, **k: sh.pl.intervals(
+        a, **{"perturbation": first(a), "prediction": "twins", "dose": 1.0} | k
     ),
     "pl.leaderboard": lambda a, **k: sh.pl.leaderboard(a, **k),
     "pl.populations": lambda a, **k: sh.pl.populations(
@@ -197,6 +209,10 @@ CALLS = {
         **{"n_perturbations": 3, "n_cells": 5, "n_control": 9} | k
     ),
 }
+VECTORS = pd.DataFrame(
+    np.random.default_rng(0).normal(size=(10, 3)),
+    index=[*(f"P{i}" for i in range(1, 9)), "new 1", "new 2"],
+)
 WEIGHTS = pd.DataFrame(
     [
         ("measured", "own_shift", 1.0, 0.5, 9, 9, ""),

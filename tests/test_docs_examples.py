@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.helpers import dense
 
 from shoal.models import Flow, PerturbationModel
 from shoal.models.base import _registry
@@ -15,6 +16,7 @@ from shoal.models.flow._config import PRESETS
 from shoal.training import FitSettings, SetSampler
 
 GUIDE = Path(__file__).parents[1] / "docs" / "user_guide"
+NEIGHBOURS = ("scanpy", "decoupler", "pertpy")
 BLOCK = re.compile(r"^```python\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 
 
@@ -66,6 +68,37 @@ def test_the_page_on_the_ensemble_runs(tmp_path, monkeypatch):
     assert (left["table"]["low"] <= left["table"]["high"]).all()
 
 
+@pytest.mark.slow
+def test_the_page_on_design_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    left = run("design.md")
+    assert left["adata"].uns["proposal"]["table"]["score"].between(0, 1).all()
+    assert len(left["found"].table) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ["scanpy", "decoupler", "pertpy", ""])
+def test_the_page_on_neighbours_runs(library, tmp_path, monkeypatch):
+    """The screen, and the block of one library; the last block needs none of them."""
+    if library:
+        pytest.importorskip(library, reason=f"{library} is not installed")
+    monkeypatch.chdir(tmp_path)
+    screen, *others = blocks("neighbours.md")
+    several = {next((n for n in NEIGHBOURS if f"import {n}" in b), ""): b for b in others}
+    assert set(several) == {*NEIGHBOURS, ""}
+    left: dict[str, object] = {"__name__": "page"}
+    for number, block in enumerate((screen, several[library])):
+        exec(compile(block, f"neighbours.md, block {number}", "exec"), left)
+    if library == "pertpy":
+        np.testing.assert_allclose(left["both"]["pertpy"], left["both"]["shoal"], rtol=1e-6)
+        assert len(left["both"]) == 8
+    if library == "decoupler":
+        assert list(left["measured"].index) == list(left["predicted"].index)
+        assert np.isfinite(left["predicted"]).all(axis=None)
+    if library == "scanpy":
+        assert left["adata"].obsm["X_umap"].shape == (left["adata"].n_obs, 2)
+
+
 def test_the_page_on_prediction_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(
         Flow, "defaults", {**Flow.recipes.training["flow"], "max_steps": 6, "set_size": 16}
@@ -78,7 +111,7 @@ def test_the_page_on_prediction_runs(tmp_path, monkeypatch):
     twins = left["start"].obs["flow_predicted"]
     assert 0 < twins.sum() == left["few"].sum()
     assert (
-        np.isnan(left["start"].layers["flow"]).any(axis=1).sum() > 0
+        np.isnan(dense(left["start"].layers["flow"])).any(axis=1).sum() > 0
     )  # of perturbed cells without a twin
     assert left["both"].notna().all(axis=None)
     assert not set(left["part"].obs["flow_source"]) & set(adata.obs_names[left["reference"]])

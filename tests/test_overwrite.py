@@ -35,6 +35,7 @@ CALLS = {
     "split": lambda a, **how: sh.pp.split(a, by="perturbation", test=0.4, rng=0, **how),
     "prepare": lambda a, **how: sh.pp.prepare(a, n_comps=5, cross_fit=0, **how),
     "embed": embed,
+    "embed_check": lambda a, **how: sh.pp.embed_check(a, embedding="one_hot", n_perms=19, **how),
     "coherence": lambda a, **how: sh.tl.coherence(a, min_cells=5, **how),
     "coherence_null": lambda a, **how: sh.tl.coherence_null(
         a, n_cells=[5], n_draws=3, min_cells=2, **how
@@ -45,6 +46,9 @@ CALLS = {
         a, "size", method="spline", n_perms=9, n_bins=1, **how
     ),
     "predict": predict,
+    "propose": lambda a, **how: sh.tl.propose(
+        a, strategy="random", candidates=["new 1", "new 2"], **how
+    ),
     "evaluate": lambda a, **how: sh.tl.evaluate(
         a, prediction="flow", metrics=["energy"], baselines=None, min_cells=5, n_draws=1, **how
     ),
@@ -61,12 +65,14 @@ TAKEN = [  # function, slot that it writes, and what a user may have there
     ("prepare", "var", "highly_variable", False),
     ("prepare", "uns", "pca", {"variance": np.ones(3)}),
     ("embed", "uns", "perturbation_embeddings_info", "mine"),
+    ("embed_check", "uns", "embedding_check", "mine"),
     ("coherence", "obs", "coherence", 1.0),
     ("coherence", "uns", "coherence", pd.DataFrame({"a": [1]})),
     ("coherence_null", "uns", "coherence_null", 3),
     ("distance", "uns", "distance", "far"),
     ("retrieve", "uns", "retrieval", 1),
     ("associate", "uns", "association", []),
+    ("propose", "uns", "proposal", {"table": 1}),
     ("predict", "layers", "flow", 1.0),
     ("predict", "obs", "flow_predicted", True),
     ("predict", "obs", "flow_source", "me"),

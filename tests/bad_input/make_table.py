@@ -62,8 +62,8 @@ def clean(folder: Path) -> ad.AnnData:
     sh.tl.distance(adata, pairwise=True)
     adata.obs["stress"] = np.asarray(adata.X[:, 20].todense()).ravel()
     sh.tl.associate(adata, "stress", n_perms=50)
-    model = sh.tl.fit(adata, "mean_shift")
-    sh.tl.predict(adata, model, key_added="p", subset="test")
+    model = sh.tl.fit(adata, "mean_shift", calibrate=True)
+    sh.tl.predict(adata, model, key_added="p", subset="test", interval=0.5)
     sh.tl.evaluate(adata, prediction="p", baselines=["perturbed_mean"], n_draws=1)
     sh.tl.benchmark(adata, ["mean_shift", "perturbed_mean"], n_boot=50, n_draws=1)
     return adata
@@ -263,9 +263,15 @@ def _coherence_null(data, mod):
     return _inner(data).uns["null"]["table"]
 
 
+NAMES = [*(f"P{i:02d}" for i in range(1, 13)), "new 1", "new 2"]
+VECTORS = pd.DataFrame(np.random.default_rng(0).normal(size=(len(NAMES), 3)), index=NAMES)
+
+
 def calls(model) -> dict:
     """Return every call by its name in the table."""
     tl, pl = sh.tl, sh.pl
+    near = {"config": {"shrink": False}, "embedding": VECTORS}
+    models = [tl.fit(model.cells.adata, name, **near) for name in ("latent_linear", "nearest")]
     return {
         "pp.annotate": _annotate,
         "pp.filter": lambda d, mod: sh.pp.filter(d, inplace=False, mod=mod),
@@ -298,6 +304,12 @@ def calls(model) -> dict:
         ),
         "tl.fit": _fit,
         "tl.predict": _predict_with(model),
+        "tl.propose": _uns(
+            lambda d, mod: tl.propose(
+                d, models, candidates=["new 1", "new 2"], embedding=VECTORS, key_added="n", mod=mod
+            ),
+            "n",
+        ),
         "tl.evaluate": _uns(
             lambda d, mod: tl.evaluate(
                 d, prediction="p", baselines=["perturbed_mean"], n_draws=1, key_added="e", mod=mod
@@ -309,6 +321,9 @@ def calls(model) -> dict:
                 d, ["perturbed_mean"], n_boot=50, n_draws=1, key_added="l", mod=mod
             ),
             "l",
+        ),
+        "tl.evaluate_intervals": _uns(
+            lambda d, mod: tl.evaluate_intervals(d, prediction="p", key_added="i", mod=mod), "i"
         ),
         "io.write_predictions": _write_predictions,
         "tl.report": _report,
@@ -327,6 +342,7 @@ READS_RESULTS = {
     "pl.coherence_null": lambda d, mod: sh.pl.coherence_null(d, mod=mod),
     "pl.contexts": lambda d, mod: sh.pl.contexts(d, mod=mod),
     "pl.evaluate": lambda d, mod: sh.pl.evaluate(d, mod=mod),
+    "pl.intervals": lambda d, mod: sh.pl.intervals(d, "P01", prediction="p", context="x", mod=mod),
     "pl.leaderboard": lambda d, mod: sh.pl.leaderboard(d, mod=mod),
     "pl.ranking": lambda d, mod: sh.pl.ranking(d, mod=mod),
     "pl.scatter_baseline": lambda d, mod: sh.pl.scatter_baseline(d, "rmse", mod=mod),

@@ -5,13 +5,34 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shoal.metrics._conformal import GRID, excess_variance, quantiles, radius
+from shoal.metrics._conformal import (
+    GRID,
+    LEAST_GROWTH,
+    PRIOR,
+    gene_variances,
+    growth,
+    quantiles,
+    radius,
+    ranked,
+    reached,
+    variances_of_others,
+)
 
 
-def test_excess_variance_is_what_squares_exceed_the_noise_by(rng):
+def test_the_variance_of_errors_is_what_squares_exceed_the_noise_by(rng):
     residual = rng.normal(0, np.sqrt(2.5), (4000, 3))
-    np.testing.assert_allclose(excess_variance(residual, np.ones((4000, 3))), 1.5, atol=0.25)
-    np.testing.assert_array_equal(excess_variance(residual, np.full((4000, 3), 9.0)), 0)
+    np.testing.assert_allclose(gene_variances(residual**2 - 1), 1.5, atol=0.25)
+    np.testing.assert_array_equal(gene_variances(residual**2 - 9), 0)
+
+
+def test_the_errors_of_a_unit_have_no_part_in_its_scale(rng):
+    excess, unit = rng.gamma(2, 1, (6, 4)), np.array([0, 0, 1, 2, 2, 2])
+    found = variances_of_others(excess, unit)
+    np.testing.assert_allclose(found[0], excess[2:].mean(axis=0))
+    np.testing.assert_allclose(found[0], found[1])
+    np.testing.assert_allclose(found[2], excess[[0, 1, 3, 4, 5]].mean(axis=0))
+    alone = variances_of_others(excess, np.zeros(6, int))
+    np.testing.assert_allclose(alone, np.tile(excess.mean(axis=0), (6, 1)))
 
 
 def test_quantiles_over_genes_in_units_of_their_scale():
@@ -25,24 +46,48 @@ def test_quantiles_over_genes_in_units_of_their_scale():
 
 def test_the_radius_is_an_order_statistic():
     grid = np.tile(np.arange(1.0, 20)[:, None], (1, len(GRID)))  # 19 conditions, scores 1 to 19
-    assert radius(grid, 0.9) == (18, True)
-    assert radius(grid, 0.95) == (19, True)
-    assert radius(grid, 0.96) == (19, False)
-    assert radius(grid[:8], 0.9) == (8, False)
-    assert radius(grid, 0.95, pooled=True) == (19, True)
-    assert radius(grid[:8], 0.9, pooled=True) == (8, False)
+    unit = np.arange(19)
+    assert reached(unit) == 0.95
+    assert radius(grid, unit, 0.9) == 18
+    assert radius(grid, unit, 0.95) == 19
+    assert radius(grid, unit, 0.99) == 19  # above what is reached: the largest
+    assert radius(grid, unit, 18 / 19, pooled=True) == 18
+    assert radius(grid, unit, 0.5, pooled=True) == 10
+
+
+def test_conditions_of_one_unit_are_no_further_witnesses():
+    score, unit = np.arange(1.0, 20), np.arange(19)
+    assert ranked(np.repeat(score, 4), np.repeat(unit, 4), 0.9) == ranked(score, unit, 0.9)
+    assert reached(np.repeat(unit, 4)) == reached(unit)
+    one_big = np.array([0] * 70 + [1, 2, 3])  # a unit of 70 conditions counts as one of four
+    assert ranked(np.append(np.ones(70), [2.0, 3.0, 4.0]), one_big, 0.5) == 3
+
+
+def test_growth_is_a_line_that_is_shrunk_and_1_in_the_mean(rng):
+    size = rng.gamma(2, 1, 5000)
+    found = growth(size, 3 + 2 * size)
+    np.testing.assert_allclose(found(size).mean(), 1, atol=0.01)
+    np.testing.assert_allclose(found.slope / found.at_zero, 2 / 3, atol=0.02)
+    # one condition and a prior of three: at_zero and slope in closed form
+    one = growth(np.array([1.0]), np.array([1.0]))
+    normal = np.array([[1 + PRIOR, 1], [1, 1 + PRIOR]])
+    at_zero, slope = np.linalg.solve(normal, [1 + PRIOR, 1])
+    assert one.at_zero == pytest.approx(at_zero / (at_zero + slope))
+    assert growth(np.zeros(4), np.ones(4))(np.zeros(4)) == pytest.approx(1)  # the controls copied
+    assert growth(size, -np.ones(5000))(size) == pytest.approx(1)  # nothing but noise
+    assert found(np.array([-100.0])) == LEAST_GROWTH
 
 
 @pytest.mark.parametrize("level", [0.8, 0.9])
 def test_coverage_of_the_next_condition(rng, level):
     """At least `level` of the genes are covered in at least `level` of next conditions, up to 1 / (C + 1) more."""
     n, covered, pooled = 39, [], []
-    for _ in range(400):
+    for _ in range(200):
         size = rng.gamma(2, 1, (n + 1, 1))  # conditions differ in how wrong the prediction is
         residual = size * rng.normal(size=(n + 1, 30))
         grid = quantiles(residual, np.ones_like(residual))
-        wide, _ = radius(grid[:n], level)
+        wide = radius(grid[:n], np.arange(n), level)
         covered.append(np.quantile(np.abs(residual[n]), level) <= wide)
-        pooled.append(np.abs(residual[n]) <= radius(grid[:n], level, pooled=True)[0])
+        pooled.append(np.abs(residual[n]) <= radius(grid[:n], np.arange(n), level, pooled=True))
     assert level - 0.04 < np.mean(covered) < level + 1 / (n + 1) + 0.04
-    assert level - 0.03 < np.mean(pooled) < level + 0.04
+    assert level - 0.03 < np.mean(pooled) < level + 0.03

@@ -77,7 +77,8 @@ def screen():
     adata.uns["coherence"]["table"][r"$\size_1$"] = np.arange(len(NASTY)) + 1.0
     sh.tl.coherence_null(adata, n_cells=[10], n_draws=5, by="guide", min_cells=5)
     adata.uns["coherence_null"]["rates"].loc[0, "held_out"] = r"$\left out$"
-    sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added=r"$\flow$", subset="test")
+    model = sh.tl.fit(adata, "mean_shift", calibrate=True)
+    sh.tl.predict(adata, model, key_added=r"$\flow$", subset="test", interval=0.5)
     sh.tl.evaluate(
         adata,
         prediction=r"$\flow$",
@@ -118,6 +119,9 @@ PLOTS = {
         a, NASTY[0], use_rep="crops", prediction=MADE, **k
     )[0],
     "images": lambda a, **k: sh.pl.images(a, NASTY[0], use_rep="crops", prediction=MADE, **k)[0, 0],
+    "intervals": lambda a, **k: sh.pl.intervals(
+        a, NASTY[0], prediction=FLOW, context=r"$\T$ cells", **k
+    ),
     "leaderboard": lambda a, **k: sh.pl.leaderboard(a, **k),
     "coherence_null": lambda a, **k: sh.pl.coherence_null(a, **k)[0],
     "populations": lambda a, **k: sh.pl.populations(a, NASTY[0], prediction=FLOW, **k),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
 from importlib.resources import files
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -83,6 +85,23 @@ def test_what_is_stored_is_small_and_says_whose_it_is():
     text = (folder / "SOURCE.md").read_text()
     assert "CC BY 4.0" in text
     assert "Gene Ontology Consortium" in text
+
+
+def test_whose_they_are_is_recorded_with_the_vectors():
+    adata = screen("SOX2", "STAT1")
+    vectors(adata)
+    row = adata.uns["perturbation_embeddings_info"]["table"].loc["annotations"]
+    assert row["source"] == "Gene Ontology (CC BY 4.0), packaged with shoal"
+    assert (row["fitted_on"], row["transductive"]) == ("none", False)
+
+
+def test_the_licence_goes_into_the_package():
+    root = Path(__file__).parents[2]
+    with (root / "pyproject.toml").open("rb") as raw:
+        project = tomllib.load(raw)["project"]
+    assert "CC-BY-4.0" in project["license"]
+    assert any("gene_annotations" in name for name in project["license-files"])
+    assert all((root / name).is_file() for name in project["license-files"])
 
 
 def test_stored_vectors_are_those_of_the_source(find_real):

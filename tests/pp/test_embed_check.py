@@ -46,9 +46,14 @@ def test_what_says_something_and_what_does_not(rng, caplog):
     assert table["informative"].tolist() == [True, False]
     assert table.loc["told", "error"] < 0.8 < table.loc["told", "error_permuted"]
     assert table["n_dims"].tolist() == [3, 5]
-    assert "'told' says which responses are alike (p = 0.01): over 16 perturbations" in caplog.text
+    assert (
+        "'told' says which responses are alike (p = 0.01): over 16 perturbations, its"
+        in caplog.text
+    )
     assert "'noise' carries no information about which responses are alike" in caplog.text
     assert table.loc["noise", "says"] in caplog.text
+    said = {record.message: record.levelname for record in caplog.records}
+    assert [said[text] for text in table["says"]] == ["INFO", "WARNING"]
     assert adata.uns["embedding_check"]["params"]["fitted_on"] == "all"
 
 
@@ -155,6 +160,10 @@ def test_bad_input_leaves_the_screen_as_it_was(rng):
     del bare.uns["perturbation_embeddings"], bare.uns["perturbation_embeddings_info"]
     with pytest.raises(ValueError, match="there is no embedding to check"):
         checked(bare)
+    for theirs in (7, "mine", ["a"], {"x": 1}, None):
+        bare.uns["perturbation_embeddings"] = theirs
+        with pytest.raises(ValueError, match="there is no embedding to check"):
+            checked(bare)
     counts = adata.copy()
     counts.X = np.round(counts.X * 20)
     with pytest.raises(ValueError, match="X holds whole numbers"):

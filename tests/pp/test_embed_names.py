@@ -154,8 +154,20 @@ def test_edges_as_gears_writes_them(tmp_path):
     sh.pp.embed(adata, method="network", source=frame.assign(weight=1.0), n_comps=2)
     assert not np.allclose(by_importance, adata.uns["perturbation_embeddings"]["network"])
     options = {"source": {"SOX2": [1.0, 0.0], "A": [0.0, 1.0]}, "graph": path}
-    sh.pp.embed(adata, method="propagated", targets={"MARCH8": "MARCHF8"}, **options)
+    sh.pp.embed(adata, method="propagated", **options)
     assert len(adata.uns["perturbation_embeddings"]["propagated"]) == 3
+    sh.pp.link(adata, source=path)
+    edges = adata.uns["perturbation_graphs"]["network"]
+    assert set(edges["source"]) | set(edges["target"]) == {"KLF1", "MARCH8", "SOX2"}
+    assert sorted(edges["weight"]) == [0.1, 0.3, 0.9]
+
+
+def test_an_end_that_is_itself_a_perturbation_keeps_its_name():
+    edges = pd.DataFrame({"source": ["MARCHF8"], "target": ["KLF1"]})
+    adata = screen(["KLF1", "MARCH8", "MARCHF8"])
+    sh.pp.link(adata, source=edges)
+    found = adata.uns["perturbation_graphs"]["network"]
+    assert set(found["source"]) | set(found["target"]) == {"KLF1", "MARCHF8"}
 
 
 def test_columns_of_other_names_are_not_numbers():

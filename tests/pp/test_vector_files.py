@@ -58,6 +58,7 @@ GENES = ad.AnnData(VALUES, obs=pd.DataFrame(index=NAMES))
 IN_OBSM = ad.AnnData(np.zeros((3, 2), np.float32), obs=GENES.obs, obsm={"emb": VALUES})
 IN_VARM = ad.AnnData(np.zeros((2, 3), np.float32), var=GENES.obs, varm={"PCs": VALUES})
 GOOD = {
+    "each.npz": lambda path: np.savez(path, **BY_NAME),
     "t.pt": torch_saved(lambda t: {n: t.tensor(v) for n, v in BY_NAME.items()}),
     "row.pt": torch_saved(lambda t: {n: t.tensor(v)[None] for n, v in BY_NAME.items()}),
     "bf16.pt": torch_saved(lambda t: {n: t.tensor(v).bfloat16() for n, v in BY_NAME.items()}),
@@ -163,6 +164,10 @@ def test_numpy_itself_is_not_touched_by_what_a_pickle_says(tmp_path):
 
 
 BAD = {
+    "lengths.npz": (
+        lambda path: np.savez(path, A=np.ones(2), B=np.ones(3)),
+        r"a vector of the same length for every name; it holds 'A' float64 \(2,\), 'B'",
+    ),
     "module.pt": (torch_saved(lambda t: t.nn.Linear(2, 2)), "more than tensors, such as a module"),
     "weights.pt": (
         torch_saved(lambda t: t.nn.Linear(2, 3).state_dict()),
@@ -182,6 +187,16 @@ BAD = {
         pickled({"A": [1.0, 2.0], "B": [1.0]}),
         r"differ in length, such as 'B' \(1\) and 'A' \(2\)",
     ),
+    "twice.pkl": (
+        pickled({"names": ["KLF1", "KLF1", "SOX2"], "vectors": VALUES}),
+        "several rows for 'KLF1'; keep one of each",
+    ),
+    "alike.pkl": (pickled({1: [1.0], "1": [2.0]}), "several vectors of one name"),
+    "twice.safetensors": (
+        lambda path: path.write_bytes(struct.pack("<Q", 18) + b'{"A": {}, "A": {}}'),
+        "'A' is in it twice",
+    ),
+    "twice.csv": (lambda path: path.write_text("g,x\nKLF1,1\nKLF1,2\n"), "several rows for 'KLF1'"),
     "ragged.pkl": (pickled({"A": [[1.0, 2.0], [1.0]]}), "must hold a vector of numbers"),
     "texts.pkl": (pickled({"A": "a gene", "B": "another"}), "must hold a vector of numbers"),
     "sets.pkl": (pickled({"A": {1.0}}), "asks for a set"),

@@ -82,6 +82,24 @@ def test_missing_parts_are_left_out(measured, judged, tmp_path):
     assert "<title>A &amp; &lt;B&gt;</title>" in path.read_text(encoding="utf-8")
 
 
+def test_intervals_are_among_the_facts(judged, tmp_path):
+    adata = judged.copy()
+    shared = {"version": "", "table": None}
+    adata.uns["made_intervals"] = {
+        "schema": "intervals/1",
+        "params": {"prediction": "made", "coverage": "9 of 10 <genes>"},
+        **shared,
+    }
+    adata.uns["interval_evaluation"] = {
+        "schema": "interval_evaluation/1",
+        "params": {"prediction": "made", "verdict": "8 of 9 conditions"},
+        **shared,
+    }
+    text = report(adata, out=tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "<dt>intervals of made</dt><dd>9 of 10 &lt;genes&gt;</dd>" in text
+    assert "<dt>interval evaluation of made</dt><dd>8 of 9 conditions</dd>" in text
+
+
 def test_the_screen_is_found_in_the_parameters(measured, tmp_path):
     adata = measured.copy()
     del adata.uns["shoal"]

@@ -59,6 +59,17 @@ def test_a_name_or_a_class(adata):
     np.testing.assert_array_equal(predicted(one), predicted(two))
 
 
+def test_without_a_name_it_is_the_ensemble_and_that_needs_no_network(adata):
+    sh.pp.split(adata, by="perturbation", test=["P1"], val=0)
+    model, named = sh.tl.fit(adata, rng=2), sh.tl.fit(adata, "auto", rng=2)
+    assert type(model) is sh.models.Ensemble
+    np.testing.assert_array_equal(
+        dense(model.predict("P1", n_cells=5).X), dense(named.predict("P1", n_cells=5).X)
+    )
+    with pytest.raises(TypeError, match="Ensemble has no 'max_steps': training takes"):
+        sh.tl.fit(adata, max_steps=5)
+
+
 @pytest.mark.parametrize("name", [name for name in names("baseline") if name not in NEED_MORE])
 def test_every_baseline_is_fitted_by_name(adata, name):
     model = sh.tl.fit(adata, name)

@@ -25,6 +25,7 @@ def screen():
     sh.pp.annotate(adata, "perturbation", control="control")
     sh.pp.split(adata, by="perturbation", test=0.4, rng=0)
     sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_comps=5)
+    sh.pp.embed(adata)
     model = sh.tl.fit(adata, "mean_shift")
     sh.tl.predict(adata, model, key_added="twins", subset="test")
     sh.tl.coherence(adata, use_rep="X", key_added="in_genes", min_cells=5)
@@ -40,6 +41,7 @@ CALLS = {
     "prepare": lambda a, m: sh.pp.prepare(a, n_comps=3),
     "embed effects": lambda a, m: sh.pp.embed(a, method="effects", missing="drop"),
     "embed coexpression": lambda a, m: sh.pp.embed(a, method="coexpression"),
+    "embed_check": lambda a, m: sh.pp.embed_check(a, embedding="one_hot", n_perms=19),
     "coherence": lambda a, m: sh.tl.coherence(a, use_rep="X", min_cells=5),
     "coherence_null": lambda a, m: sh.tl.coherence_null(a, use_rep="X", n_cells=[10], n_draws=2),
     "edistance": lambda a, m: sh.tl.distance(a),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ._predictions import refuse_partly_predicted
 from ._storage import check_numbers, numbers_of
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ def choose(
     layer: str | None = None,
     use_rep: str | None = None,
     images: bool = False,
+    partly: bool = False,
 ) -> tuple[Any, str]:
     """Return the values a call means and the name of their slot.
 
@@ -27,6 +29,8 @@ def choose(
         Key of ``layers`` or of ``obsm``; ``X`` if both are ``None``.
     images
         Whether the caller takes cells that are arrays, (n, C, H, W), as well as rows of features.
+    partly
+        Whether the caller takes a prediction of some cells, and reads no others.
 
     Returns
     -------
@@ -36,7 +40,8 @@ def choose(
     ------
     ValueError
         If both `layer` and `use_rep` are given, ``adata.X`` is empty, the slot does not hold real
-        numbers or some are masked, or it holds images and the caller does not take them.
+        numbers or some are masked, or it holds images, or a prediction of some cells only, and the
+        caller does not take them.
     TypeError
         If the slot is no matrix.
     KeyError
@@ -60,6 +65,8 @@ def choose(
     elif layer is not None:
         key_in(layer, [name for name in adata.layers if name is not None], where="adata.layers")
         values, slot = adata.layers[layer], f"layers/{layer}"
+        if not partly:
+            refuse_partly_predicted(adata, layer)
     elif adata.X is None:
         msg = "adata.X is empty; pass layer= or use_rep="
         raise ValueError(msg)

@@ -223,6 +223,7 @@ def population(
     layer: str | None = None,
     use_rep: str | None = None,
     images: bool = False,
+    partly: bool = False,
 ) -> Population:
     """Read a screen.
 
@@ -237,6 +238,8 @@ def population(
     images
         Whether the caller takes cells that are arrays, (n_obs, C, H, W), as well as rows of
         features.
+    partly
+        Whether the caller takes a layer that is a prediction of some cells, and reads no others.
 
     Raises
     ------
@@ -249,7 +252,7 @@ def population(
     """
     key_in(screen.perturbation_key, adata.obs.columns, where="adata.obs")
     unique_genes(adata)
-    matrix, slot = choose(adata, layer=layer, use_rep=use_rep, images=images)
+    matrix, slot = choose(adata, layer=layer, use_rep=use_rep, images=images, partly=partly)
     rows = as_rows(matrix, slot=slot)
     if use_rep in (None, "X"):
         features = tuple(map(str, adata.var_names))

@@ -92,7 +92,7 @@ class Prediction:
         """Return the predicted values of cells: genes or dimensions, dense or CSR."""
         where, key = prediction_slot(self.adata, self.name)
         slot = {"layer": key} if where == "layers" else {"use_rep": key}
-        return as_rows(choose(self.adata, **slot)[0]).take(rows)
+        return as_rows(choose(self.adata, **slot, partly=True)[0]).take(rows)
 
 
 def read_prediction(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
+from scipy import sparse
 
 from .._keys import PREDICTIONS
 from .._validate import key_in, text
 from ._results import entry_of
-from ._slots import written
+from ._screen import labels
+from ._slots import recorded_screen, written
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -140,6 +142,40 @@ def refuse_counts(adata: AnnData, key: str, *, what: str) -> None:
         msg = (
             f"the prediction {key!r} holds counts, as counts=True makes them, and {what} compares "
             "it with log-normalised cells: predict without counts=True, under another name"
+        )
+        raise ValueError(msg)
+
+
+def refuse_partly_predicted(adata: AnnData, layer: str) -> None:
+    """Raise ``ValueError`` if a layer is a prediction that some perturbed cells do not have.
+
+    The rows of these cells hold nothing, and nothing is no value of 0. What takes predicted rows
+    alone does not ask.
+
+    Parameters
+    ----------
+    adata
+        AnnData with the layer.
+    layer
+        Name of the layer.
+    """
+    flag = f"{layer}{PREDICTED}"
+    if flag not in adata.obs or layer not in known_predictions(adata).index:
+        return
+    lacking = ~adata.obs[flag].to_numpy(dtype=bool)
+    screen = recorded_screen(adata)
+    if screen is not None and screen.perturbation_key in adata.obs:
+        lacking &= ~labels(adata, screen).is_control
+    elif sparse.issparse(adata.layers[layer]):
+        lacking &= adata.layers[layer].getnnz(axis=1) < 2  # a single NaN, or not even that
+    else:
+        return  # NaN is noticed where values are read
+    if lacking.any():
+        msg = (
+            f"layers/{layer} has no prediction for {lacking.sum()} of {len(lacking)} cells, so it "
+            f"cannot be measured as a whole: take the cells with adata.obs[{flag!r}] and the "
+            "control cells alone, adata[...].copy(), or predict all perturbed cells with "
+            f"sh.tl.predict(adata, model, key_added={layer!r})"
         )
         raise ValueError(msg)
 

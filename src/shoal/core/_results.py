@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from anndata import AnnData
+    from numpy.typing import NDArray
 
 Scalar = str | int | float | bool
 
@@ -28,7 +29,7 @@ def write_table(
     schema: str,
     params: Mapping[str, Any],
     slots: Mapping[str, Any] = MappingProxyType({}),
-    **more: pd.DataFrame,
+    **more: pd.DataFrame | NDArray[Any],
 ) -> None:
     """Write ``adata.uns[key] = {"table", "params", "schema", "version", **more}`` and `slots`.
 
@@ -50,7 +51,7 @@ def write_table(
     slots
         What the result writes elsewhere, such as ``{"obs/coherence": values}``.
     more
-        Further tables of the same result.
+        Further tables and arrays of the same result.
 
     Raises
     ------
@@ -68,13 +69,17 @@ def entry_of(
     params: Mapping[str, Any],
     *,
     writes: Collection[str] = (),
-    **more: pd.DataFrame,
+    **more: pd.DataFrame | NDArray[Any],
 ) -> dict[str, Any]:
-    """Return what `write_table` puts into ``uns``, which names the slots that belong to it."""
+    """Return what `write_table` puts into ``uns``, which names the slots that belong to it.
+
+    `more` may hold arrays too.
+    """
     from .. import __version__
 
     entry: dict[str, Any] = {
-        name: _safe_frame(frame) for name, frame in {"table": table, **more}.items()
+        name: value if isinstance(value, np.ndarray) else _safe_frame(value)
+        for name, value in {"table": table, **more}.items()
     }
     entry["params"] = {name: _flat(value) for name, value in params.items()}
     entry["schema"] = schema

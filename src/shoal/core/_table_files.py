@@ -95,14 +95,18 @@ def _arrays_of(path: Path) -> dict[str, Any]:
 
 
 def _names_and_vectors(arrays: Mapping[str, Any], name: str) -> pd.DataFrame:
-    """Return a table of one array of names (n,) and one of vectors (n, d)."""
+    """Return a table of one array of names and one of vectors (n, d), or of an array per name."""
+    several = list(arrays.values())
+    are_vectors = all(a.ndim == 1 and a.dtype.kind in "fiub" for a in several)
+    if are_vectors and len({len(a) for a in several}) == 1:
+        return pd.DataFrame(np.stack(several), index=pd.Index(list(arrays), dtype=object))
     names = [a for a in arrays.values() if a.ndim == 1 and a.dtype.kind in "US"]
     tables = [a for a in arrays.values() if a.ndim == 2 and a.dtype.kind in "fiub"]
     if len(names) != 1 or len(tables) != 1 or len(names[0]) != len(tables[0]):
         shapes = ", ".join(f"{key!r} {a.dtype} {a.shape}" for key, a in arrays.items())
         msg = (
-            f"{name!r} must hold one array of names (n,) and one of vectors (n, d); "
-            f"it holds {shapes}"
+            f"{name!r} must hold one array of names (n,) and one of vectors (n, d), or a vector of "
+            f"the same length for every name; it holds {shapes}"
         )
         raise ValueError(msg)
     return pd.DataFrame(tables[0], index=pd.Index(names[0].astype(str), dtype=object))

@@ -152,7 +152,7 @@ def write_predictions(
     _check_free(path, (adata, source), overwrite=overwrite)
     key = meant(adata, prediction, has_controls=controls is not None)
     screen = resolve(source, perturbation_key, control=control)
-    cells = population(adata, screen, layer=None if key == IN_X else key)
+    cells = population(adata, screen, layer=None if key == IN_X else key, partly=True)
     same = source is adata and layer is None
     known = cells if same else population(source, screen, layer=layer)
     rows = twins_of(cells, key, context=context, dose=dose)

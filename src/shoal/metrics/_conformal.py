@@ -2,46 +2,123 @@ r"""Split-conformal intervals of responses over conditions: arrays in, numbers o
 
 Conditions :math:`c = 1, \dots, C` were predicted without having been seen. Let :math:`r_{cg}` be
 measured minus predicted response of gene g, :math:`\nu_{cg}` the variance of the sampling noise of
-the measured one, and
+the measured one, and :math:`m_c = \lVert \hat\Delta_c \rVert^2` the squared size of the predicted
+response. The model of the errors is
 
-.. math:: s_{cg}^2 = \tau_g^2 + \nu_{cg}, \qquad
-    \tau_g^2 = \max\bigl(\operatorname{mean}_c (r_{cg}^2 - \nu_{cg}), 0\bigr).
+.. math:: \operatorname{E} r_{cg}^2 = s_{cg}^2 = h(m_c)\, \tau_g^2 + \nu_{cg}.
 
-The *score* of a condition is a quantile over genes of :math:`|r_{cg}| / s_{cg}`. If the next
-condition is drawn like these C, its score is equally likely to have any rank among all C + 1. So
-with Q the :math:`\lceil (C + 1)\, \alpha \rceil`-th smallest score, a share :math:`\alpha` of its
-genes lies within :math:`\hat\Delta_g \pm Q s_g`, in a share of at least :math:`\alpha` of
-conditions. This is *marginal*: it holds on average over conditions and not for strong ones alone.
+- **h**, the *growth*, is a line in :math:`m_c` that is 1 in the mean: larger predicted responses
+  are wrong by more. It is shrunk towards 1, as by three conditions of that kind.
+- :math:`\tau_g^2` is the mean over conditions of :math:`(r_{cg}^2 - \nu_{cg}) / h(m_c)`, and at
+  least 0.
 
-Pooled over genes, the next condition counts as one of C + 1 that may be wrong everywhere.
+The *score* of a condition is a quantile over genes of :math:`|r_{cg}| / s_{cg}`, with
+:math:`\tau_g` from the conditions of other units. If the next condition is drawn like these, its
+score is equally likely to have any rank among all. With Q the score of the wanted rank, a share
+:math:`\alpha` of its genes lies within :math:`\hat\Delta_g \pm Q s_g`, in a share of at least
+:math:`\alpha` of conditions. This is *marginal*: it holds on average over conditions and not for
+strong ones alone. (It is exact if h and :math:`\tau_g` are known. That they are estimated from the
+same conditions costs little, because a condition's own errors have no part in its scale.)
 
-Lei et al. 2018, https://doi.org/10.1080/01621459.2017.1307116.
+**Conditions of one unit** (a perturbation in four contexts, say) were left out together and are no
+independent witnesses. With U units, a condition of a unit of k counts :math:`1 / (k (U + 1))`, and
+:math:`1 / (U + 1)` is left for the next unit, which may be wrong by any amount. So a level above
+:math:`U / (U + 1)` has no finite interval.
+
+**Pooled** intervals are made for a share :math:`\alpha` of all genes of all conditions together: Q
+is that quantile of all :math:`|r_{cg}| / s_{cg}`, units counting alike. What of the next unit is
+covered is :math:`\alpha` in expectation, but for an error of the order of :math:`1 / U`.
+
+Lei et al. 2018, https://doi.org/10.1080/01621459.2017.1307116; Dunn, Wasserman and Ramdas 2023,
+https://doi.org/10.1080/01621459.2022.2060112 (units).
 """
 
 from __future__ import annotations
 
-from math import ceil
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.optimize import nnls
 
 if TYPE_CHECKING:
-    from .._typing import Floats
+    from .._typing import Floats, Ints
 
 GRID = np.linspace(0, 1, 201)  # quantiles over genes that are kept of every condition
+PRIOR = 3.0  # conditions that a growth of 1 is worth
+LEAST_GROWTH = 0.1  # of the variance of errors, however small the predicted response is
 
 
-def excess_variance(residual: Floats, noise: Floats) -> Floats:
-    """Return (d,) by how much squared residuals exceed the noise of what was measured, or 0.
+@dataclass(frozen=True)
+class Growth:
+    """How the variance of errors grows with the squared size of the predicted response.
+
+    Attributes
+    ----------
+    at_zero, slope
+        It is ``at_zero + slope * size``, but at least `LEAST_GROWTH`, and 1 in the mean.
+    """
+
+    at_zero: float = 1.0
+    slope: float = 0.0
+
+    def __call__(self, size: Floats) -> Floats:
+        """Return the (C,) factors for squared sizes (C,) of predicted responses."""
+        found: Floats = np.maximum(self.at_zero + self.slope * np.asarray(size), LEAST_GROWTH)
+        return found
+
+
+def growth(size: Floats, distance: Floats) -> Growth:
+    """Return how squared distances grow with squared sizes.
 
     Parameters
     ----------
-    residual
-        (C, d) measured minus predicted responses.
-    noise
-        (C, d) variances of the sampling noise of the measured ones.
+    size
+        (C,) squared sizes of predicted responses.
+    distance
+        (C,) squared distances of predicted to measured responses, less the noise of these.
     """
-    found: Floats = np.maximum((residual**2 - noise).mean(axis=0), 0.0)
+    mean, middle = float(np.mean(distance)), float(np.mean(size))
+    if not (mean > 0 and middle > 0):
+        return Growth()
+    ones, prior = np.ones(len(size)), np.sqrt(PRIOR)
+    lines = np.vstack([np.stack([ones, size / middle], axis=1), prior * np.eye(2)])
+    (at_zero, slope), _ = nnls(lines, np.append(distance / mean, [prior, 0.0]))
+    total = at_zero + slope
+    return Growth(at_zero / total, slope / total / middle) if total > 0 else Growth()
+
+
+def gene_variances(excess: Floats) -> Floats:
+    """Return (d,) the variance of the errors of every gene beyond the noise of measuring.
+
+    Parameters
+    ----------
+    excess
+        (C, d) squared errors less the noise of what was measured, over the growth.
+    """
+    found: Floats = np.maximum(excess.mean(axis=0), 0.0)
+    return found
+
+
+def variances_of_others(excess: Floats, unit: Ints) -> Floats:
+    """Return (C, d) variances as of `gene_variances`, each from the conditions of other units.
+
+    If there is one unit alone, they are made with it.
+
+    Parameters
+    ----------
+    excess
+        (C, d) as for `gene_variances`.
+    unit
+        (C,) what each condition was left out with.
+    """
+    _, code, n = np.unique(unit, return_inverse=True, return_counts=True)
+    if len(n) == 1:
+        return np.broadcast_to(gene_variances(excess), excess.shape)
+    own = np.zeros((len(n), excess.shape[1]))
+    np.add.at(own, code, excess)
+    others = (own.sum(axis=0) - own) / (len(excess) - n)[:, None]
+    found: Floats = np.maximum(others, 0.0)[code]
     return found
 
 
@@ -62,28 +139,55 @@ def quantiles(residual: Floats, scale: Floats) -> Floats:
     return found
 
 
-def radius(grid: Floats, level: float, *, pooled: bool = False) -> tuple[float, bool]:
+def ranked(score: Floats, unit: Ints, level: float) -> float:
+    """Return the smallest score that the next condition is below with a probability of `level`.
+
+    Parameters
+    ----------
+    score
+        (C,) scores.
+    unit
+        (C,) what each condition was left out with.
+    level
+        Probability. Above ``reached(unit)`` the largest score is returned.
+    """
+    order = np.argsort(score, kind="stable")
+    below = np.cumsum(_weights(unit)[order])
+    rank = int(np.searchsorted(below, level - 1e-9))
+    return float(score[order[min(rank, len(order) - 1)]])
+
+
+def reached(unit: Ints) -> float:
+    """Return the highest level that (C,) conditions of some units allow: U / (U + 1)."""
+    n = len(np.unique(unit))
+    return n / (n + 1)
+
+
+def radius(grid: Floats, unit: Ints, level: float, *, pooled: bool = False) -> float:
     """Return how many scales wide an interval is to each side.
 
     Parameters
     ----------
     grid
         (C, 201) quantiles of each condition, as `quantiles` returns them.
+    unit
+        (C,) what each condition was left out with.
     level
-        Share of genes, and of conditions, that are to be covered.
+        Share of genes, and of conditions, that are to be covered. Above ``reached(unit)`` the
+        largest score is taken.
     pooled
         Whether the share of all genes of all conditions together is meant instead.
-
-    Returns
-    -------
-    radius
-        Number of scales.
-    enough
-        False if there are too few conditions for the level. The largest score is then taken.
     """
-    if pooled:  # the next condition is one of C + 1, and may be wrong everywhere
-        share = level * (len(grid) + 1) / len(grid)
-        return float(np.quantile(grid, min(share, 1.0))), share <= 1
-    scores = np.sort([np.interp(level, GRID, own) for own in grid])
-    rank = ceil((len(scores) + 1) * level - 1e-9)
-    return float(scores[min(rank, len(scores)) - 1]), rank <= len(scores)
+    if not pooled:
+        return ranked(np.array([np.interp(level, GRID, own) for own in grid]), unit, level)
+    each = np.broadcast_to((_weights(unit) / grid.shape[1])[:, None], grid.shape).ravel()
+    order = np.argsort(grid, axis=None, kind="stable")
+    rank = int(np.searchsorted(np.cumsum(each[order]) / each.sum(), level - 1e-9))
+    return float(grid.ravel()[order[min(rank, grid.size - 1)]])
+
+
+def _weights(unit: Ints) -> Floats:
+    """Return (C,) how much each condition counts; they sum to U / (U + 1)."""
+    _, code, n = np.unique(unit, return_inverse=True, return_counts=True)
+    found: Floats = 1.0 / (n[code] * (len(n) + 1))
+    return found

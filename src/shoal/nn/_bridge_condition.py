@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ._bridge import mlp
-from ._condition import POOLS, AttentionPool, CodeEncoder
+from ._condition import POOLS, AttentionPool, CodeEncoder, PlaceEncoder
 from ._graph import GraphEncoder, knocked_out
 
 if TYPE_CHECKING:
@@ -30,32 +30,49 @@ class StratumNet(nn.Module):
         Length of the result.
     dropout
         Share of the features that are dropped in training.
+    n_context_vector
+        Number of coordinates of a context. Above 0 they are read instead of its code.
     """
 
-    def __init__(self, n_contexts: int, n_batches: int, width: int, *, dropout: float) -> None:
+    def __init__(
+        self,
+        n_contexts: int,
+        n_batches: int,
+        width: int,
+        *,
+        dropout: float,
+        n_context_vector: int = 0,
+    ) -> None:
         super().__init__()
-        sizes = {"context": n_contexts, "batch": n_batches}
-        self.tables = nn.ModuleDict({k: CodeEncoder(n, CODE) for k, n in sizes.items() if n > 1})
+        tables = {
+            "context": _context_table(n_contexts, n_context_vector),
+            "batch": CodeEncoder(n_batches, CODE) if n_batches > 1 else None,
+        }
+        self.tables = nn.ModuleDict({k: table for k, table in tables.items() if table is not None})
         self.nets = nn.ModuleDict(
             {name: mlp(CODE, width, width, dropout=dropout) for name in self.tables}
         )
         self.width = width
 
-    def forward(self, context: Tensor, batch_index: Tensor) -> Tensor:
+    def forward(self, condition: Mapping[str, Tensor], batch_index: Tensor) -> Tensor:
         """Return (K, S, width), or (K, 1, width) where all slots are alike.
 
         Parameters
         ----------
-        context
-            (K,) codes, -1 = unknown.
+        condition
+            ``context`` (K,) codes, -1 = unknown, or ``context_vector``, as of a SetBatch.
         batch_index
             (K, S) codes, -1 = unknown.
         """
-        codes = {"context": context[:, None], "batch": batch_index}
-        place = torch.zeros(len(context), 1, self.width, device=context.device)
+        place = torch.zeros(len(batch_index), 1, self.width, device=batch_index.device)
         for name, net in self.nets.items():
-            own, which = codes[name].unique(return_inverse=True)  # each code goes through once
-            place = place + net(self.tables[name](own))[which]
+            table = self.tables[name]
+            told = batch_index if name == "batch" else _read(table, condition)[:, None]
+            if isinstance(table, CodeEncoder):
+                own, which = told.unique(return_inverse=True)  # each code goes through once
+                place = place + net(table(own))[which]
+            else:
+                place = place + net(table(told))
         return place
 
 
@@ -87,6 +104,8 @@ class TreatmentEncoder(nn.Module):
         How parts become one vector, as of :class:`ConditionEncoder`.
     n_heads, dropout
         As of :class:`GraphEncoder`.
+    n_context_vector
+        As of :class:`StratumNet`.
     """
 
     def __init__(
@@ -102,6 +121,7 @@ class TreatmentEncoder(nn.Module):
         pooling: str = "sum",
         n_heads: int = 2,
         dropout: float = 0.1,
+        n_context_vector: int = 0,
     ) -> None:
         super().__init__()
         self.graph = GraphEncoder(n_node, d, n_heads=n_heads, dropout=dropout) if n_node else None
@@ -109,7 +129,7 @@ class TreatmentEncoder(nn.Module):
         self.vector = _two_layers(n_vector, d, d) if n_vector else None
         self.gate = _two_layers(d + 2, d, 1) if doses else None
         self.norm = nn.LayerNorm(d)
-        self.context = _context(n_contexts, d)
+        self.context = _context(n_contexts, n_context_vector, d)
         self.decode = mlp(d, width, width, width, dropout=dropout)
         self.pool = AttentionPool(width) if pooling == "attention" else POOLS[pooling]()
         self.unperturbed = nn.Parameter(torch.randn(width) * 0.02)
@@ -147,7 +167,7 @@ class TreatmentEncoder(nn.Module):
             part = part * torch.sigmoid(self.gate(torch.cat([part, dose], dim=-1)))
         part = self.norm(part)
         if self.context is not None:
-            part = part + self.context(condition["context"])[:, None]
+            part = part + self.context(condition)[:, None]
         pooled = self.pool(self.decode(part), present)
         pooled = torch.where(present.any(-1, keepdim=True), pooled, self.unperturbed)
         if "left_out" in condition:
@@ -168,7 +188,7 @@ class GenewiseEncoder(nn.Module):
     ----------
     n_genes
         Number of genes.
-    n_vector, n_contexts, n_own, doses
+    n_vector, n_contexts, n_own, doses, n_context_vector
         As of :class:`TreatmentEncoder`.
     d
         Features of a node.
@@ -192,6 +212,7 @@ class GenewiseEncoder(nn.Module):
         token: bool,
         n_heads: int = 2,
         dropout: float = 0.1,
+        n_context_vector: int = 0,
     ) -> None:
         super().__init__()
         self.table = nn.Parameter(torch.randn(n_genes, d))
@@ -199,7 +220,7 @@ class GenewiseEncoder(nn.Module):
         self.control = nn.Sequential(_two_layers(1, d, d), nn.LayerNorm(d))
         self.vector = nn.Sequential(nn.Linear(n_vector, d), nn.LayerNorm(d)) if n_vector else None
         self.gate = _two_layers(d + 2, d, 1) if doses else None
-        self.context = _context(n_contexts, d)
+        self.context = _context(n_contexts, n_context_vector, d)
         self.token = nn.Parameter(torch.randn(d)) if token else None
         self.own = nn.Embedding(n_own + 1, d, padding_idx=0) if n_own else None
         self.left_out = nn.Parameter(torch.zeros(d))
@@ -222,7 +243,7 @@ class GenewiseEncoder(nn.Module):
         """
         nodes = self.norm(self.table) + self.control(control[..., None])
         if self.context is not None:
-            nodes = nodes + self.context(condition["context"])[:, None]
+            nodes = nodes + self.context(condition)[:, None]
         if self.vector is not None:
             there = condition["present"][..., None]
             part = self.vector(condition["parts"]).masked_fill(~there, 0).sum(1)
@@ -240,11 +261,34 @@ class GenewiseEncoder(nn.Module):
         return (self.after(self.graph(nodes, edges)) * self.weight).sum(-1) + self.bias
 
 
-def _context(n_contexts: int, d: int) -> nn.Module | None:
+class _ContextNet(nn.Module):
+    """The context of a condition as a vector (K, d)."""
+
+    def __init__(self, table: CodeEncoder | PlaceEncoder, d: int) -> None:
+        super().__init__()
+        self.table = table
+        self.net = nn.Sequential(nn.Linear(CODE, d), nn.LayerNorm(d))
+
+    def forward(self, condition: Mapping[str, Tensor]) -> Tensor:
+        return self.net(self.table(_read(self.table, condition)))
+
+
+def _context(n_contexts: int, n_context_vector: int, d: int) -> _ContextNet | None:
     """Return the network of the context, where there are several."""
-    if n_contexts < 2:
-        return None
-    return nn.Sequential(CodeEncoder(n_contexts, CODE), nn.Linear(CODE, d), nn.LayerNorm(d))
+    table = _context_table(n_contexts, n_context_vector)
+    return None if table is None else _ContextNet(table, d)
+
+
+def _context_table(n_contexts: int, n_context_vector: int) -> CodeEncoder | PlaceEncoder | None:
+    """Return what reads the vector of a context, or its code; ``None`` of a single one."""
+    if n_context_vector:
+        return PlaceEncoder(n_context_vector, CODE)
+    return CodeEncoder(n_contexts, CODE) if n_contexts > 1 else None
+
+
+def _read(table: nn.Module, condition: Mapping[str, Tensor]) -> Tensor:
+    """Return what a table of contexts reads of a condition."""
+    return condition[PlaceEncoder.reads if isinstance(table, PlaceEncoder) else "context"]
 
 
 def _two_layers(first: int, inner: int, last: int) -> nn.Sequential:

@@ -10,6 +10,7 @@ from ._genes import genes
 from ._geometry import geometry
 from ._image_features import image_features
 from ._images import images
+from ._intervals import intervals
 from ._leaderboard import leaderboard
 from ._null import coherence_null
 from ._populations import populations
@@ -31,6 +32,7 @@ __all__ = [
     "geometry",
     "image_features",
     "images",
+    "intervals",
     "leaderboard",
     "populations",
     "ranking",

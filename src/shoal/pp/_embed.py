@@ -123,9 +123,10 @@ def embed(
     source
         For ``"table"``
             a DataFrame (names are the index or the first column), a mapping of names to vectors, an
-            AnnData, or a file: csv, tsv, txt, parquet, npz (one array of names, one of vectors),
-            ``.pt`` (a dictionary of names to tensors), a pickle of names to lists or arrays as of
-            GenePT, safetensors, or h5ad. A pickle or ``.pt`` file that would run code is refused.
+            AnnData, or a file: csv, tsv, txt, parquet, npz (one array of names and one of vectors,
+            or an array per name), ``.pt`` (a dictionary of names to tensors), a pickle of names to
+            lists or arrays as of GenePT, safetensors, or h5ad. A pickle or ``.pt`` file that would
+            run code is refused.
         For ``"network"``
             an edge list (DataFrame or file with columns ``source``, ``target`` and perhaps
             ``weight`` or, as GEARS writes it, ``importance``), gene sets (mapping or GMT file), or
@@ -292,7 +293,7 @@ def embed(
 
     row = {
         "method": method,
-        "source": describe(source),
+        "source": describe(source) or vectors.origin,
         "fitted_on": vectors.fitted_on,
         "n_fit": vectors.n_fit,
         "transductive": vectors.fitted_on == "all" or _comes_from_all(adata, source),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .._typing import Floats
 
 FILE = "go.npz"  # written by benchmarks/gene_annotations.py
+ORIGIN = "Gene Ontology (CC BY 4.0), packaged with shoal"
 LEVELS = 180  # steps in the length of a vector
 
 
@@ -43,7 +44,8 @@ def from_annotations(
     zero = ~values.any(axis=1)
     absent |= dict.fromkeys(_of(held, zero), f"no annotation counts in its first {k} dimensions")
     index = pd.Index(_of(held, ~zero), dtype=object)
-    return Vectors(pd.DataFrame(values[~zero], index=index), absent, genes, matched=matched)
+    table = pd.DataFrame(values[~zero], index=index)
+    return Vectors(table, absent, genes, matched=matched, origin=ORIGIN)
 
 
 def packed(vectors: Floats) -> tuple[NDArray[np.float16], NDArray[np.int8]]:

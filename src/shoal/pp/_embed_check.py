@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,6 +30,7 @@ from ..metrics._vector_information import vector_information
 from ._embed_cells import measured
 from ._embed_expression import mean_shifts
 from ._embed_request import EmbeddingRequest
+from ._split_fits import known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,8 +118,9 @@ def embed_check(
 
     Returns
     -------
-    Nothing. Writes ``uns[key_added]`` with ``table``, ``params``, ``schema`` and ``version``, and
-    logs a sentence for each embedding. The table has one row per embedding, with
+    Nothing. Writes ``uns[key_added]`` with ``table``, ``params``, ``schema`` and ``version``. Logs
+    a sentence for each embedding, as a warning where there is no information. The table has one row
+    per embedding, with
 
     - ``n_perturbations`` and ``n_dims`` (int64);
     - ``error`` (float64): mean squared leave-one-out error, as a share of that of the mean response
@@ -184,7 +187,8 @@ def embed_check(
             logger.info("%r is not checked: it has vectors of %d perturbations", name, few[name])
             continue
         rows[name] = _checked(name, several[name], shifts, kernel, int(n_perms), alpha, one)
-        logger.info("%s", rows[name]["says"])
+        level = logging.INFO if rows[name]["informative"] else logging.WARNING
+        logger.log(level, "%s", rows[name]["says"])
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("embedding")
     params = {
         **screen.params(),
@@ -212,8 +216,10 @@ def _chosen(adata: AnnData, embedding: str | Sequence[str] | None) -> dict[str, 
     ValueError
         If there is none at all, or one was fitted on responses.
     """
-    held = adata.uns.get(EMBEDDINGS, {})
-    about = adata.uns.get(EMBEDDINGS_INFO, {}).get("table", pd.DataFrame())
+    tables = known(adata, EMBEDDINGS).items()
+    held = {name: table for name, table in tables if isinstance(table, pd.DataFrame)}
+    about = known(adata, EMBEDDINGS_INFO).get("table")
+    about = about if isinstance(about, pd.DataFrame) else pd.DataFrame()
     fits = about["fitted_on"].to_dict() if "fitted_on" in about else {}
     circular = {name for name in held if fits.get(name) in ("train", "all")}
     if embedding is not None:
@@ -236,12 +242,12 @@ def _chosen(adata: AnnData, embedding: str | Sequence[str] | None) -> dict[str, 
             "sh.pp.embed(adata, method='annotations'), or with a source= of your own"
         )
         raise ValueError(msg)
-    tables = {name: held[name].set_axis(held[name].index.astype(str), axis=0) for name in names}
-    for name, table in tables.items():
+    chosen = {name: held[name].set_axis(held[name].index.astype(str), axis=0) for name in names}
+    for name, table in chosen.items():
         if table.index.has_duplicates or not np.isfinite(table.to_numpy(dtype=np.float64)).all():
             msg = f"the embedding {name!r} holds a name twice, or values that are not finite"
             raise ValueError(msg)
-    return tables
+    return chosen
 
 
 def _shifts(
@@ -340,10 +346,10 @@ def _sentence(name: str, found: Information, n: int, alpha: float) -> str:
     says = (
         "says which responses are alike"
         if found.pvalue <= alpha
-        else "carries no information about which responses are alike, as far as these can show"
+        else "carries no information about which responses are alike"
     )
     return (
-        f"{name!r} {says} (p = {found.pvalue:.2g}): over {n} perturbations its leave-one-out error "
-        f"is {found.error:.2f} of that of the mean response, and {found.permuted.mean():.2f} with "
-        "permuted vectors"
+        f"{name!r} {says} (p = {found.pvalue:.2g}): over {n} perturbations, its leave-one-out "
+        f"error is {found.error:.2f} of that of the mean response, and "
+        f"{found.permuted.mean():.2f} with permuted vectors"
     )

@@ -13,6 +13,7 @@ from .._keys import EMBEDDINGS, EMBEDDINGS_INFO
 from .._validate import file_key, key_in, listed
 from ..core._joined_columns import joined_columns, sources_of
 from ._embed_source import Vectors, from_table
+from ._split_fits import known
 
 if TYPE_CHECKING:
     from ._embed_request import EmbeddingRequest
@@ -27,7 +28,7 @@ def by_joining(request: EmbeddingRequest) -> Vectors:
     mean, so that no source counts more for its scale or for its number of dimensions.
     """
     sources = _sources(request)
-    held = request.adata.uns.get(EMBEDDINGS, {})
+    held = known(request.adata, EMBEDDINGS)
     found, absent = {}, {}
     for name, source in sources.items():
         named = isinstance(source, str) and source in held
@@ -70,10 +71,10 @@ def _sources(request: EmbeddingRequest) -> dict[str, Any]:
         raise TypeError(msg)
     else:
         where = f"adata.uns[{EMBEDDINGS!r}]"
-        known = list(request.adata.uns.get(EMBEDDINGS, {}))
+        held = list(known(request.adata, EMBEDDINGS))
         sources = {name: name for name in listed(given, name="source")}
         for name in sources:
-            key_in(name, known, where=where, hint="sh.pp.embed(adata, ...) writes them.")
+            key_in(name, held, where=where, hint="sh.pp.embed(adata, ...) writes them.")
     for name in sources:
         file_key(name, name="a name in source=")
     if len(sources) < 2:
@@ -90,7 +91,7 @@ def _spread_to_one(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def _fitted_on(request: EmbeddingRequest, sources: Mapping[str, Any]) -> tuple[str, int]:
     """Return the cells of the screen that the embeddings were fitted on: those that tell most."""
-    about = request.adata.uns.get(EMBEDDINGS_INFO, {}).get("table", pd.DataFrame())
+    about = known(request.adata, EMBEDDINGS_INFO).get("table", pd.DataFrame())
     rows = [s for s in sources.values() if isinstance(s, str) and s in about.index]
     fits = [(str(about.loc[s, "fitted_on"]), int(about.loc[s, "n_fit"])) for s in rows]
     return max(fits, key=lambda fit: FITTED_ON.index(fit[0]), default=("none", 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -65,7 +66,10 @@ class Matched:
     how: Mapping[str, str] = field(default_factory=dict)
 
     def tell(self, keys: Iterable[str]) -> None:
-        """Say which of some keys have other names in the source, and by what they were found."""
+        """Say which of some keys have other names in the source, and by what they were found.
+
+        Replaced symbols are a warning, because a name may have been given to another gene since.
+        """
         by: dict[str, list[str]] = {}
         for key in dict.fromkeys(keys):
             if key in self.how:
@@ -73,7 +77,8 @@ class Matched:
                 by.setdefault(self.how[key], []).append(pair)
         if by:
             told = "; ".join(f"by {how}: {_pairs(pairs)}" for how, pairs in by.items())
-            logger.info("names that are others in the source, %s", told)
+            level = logging.WARNING if BY_FORMER in by else logging.INFO
+            logger.log(level, "names that are others in the source, %s", told)
 
 
 @dataclass(frozen=True)
@@ -178,6 +183,29 @@ def second_names(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, list[str]
                 second.setdefault(without_version(other), []).append(str(name))
     kept = [place for place in range(frame.shape[1]) if place not in columns]
     return frame.iloc[:, kept], second
+
+
+def in_names_of(edges: pd.DataFrame, keys: Sequence[str], others: OtherNames) -> pd.DataFrame:
+    """Return edges whose ends have the names of the keys, where they are other names of them.
+
+    Parameters
+    ----------
+    edges
+        Edges with the columns ``source`` and ``target``.
+    keys
+        Names that should be used.
+    others
+        Other names of the genes of the screen.
+    """
+    ends = pd.unique(edges[["source", "target"]].to_numpy().ravel())
+    matched = others.match(keys, map(str, ends))
+    own = set(keys)
+    mine = {matched.called[key]: key for key in matched.how if matched.called[key] not in own}
+    matched.tell(mine.values())
+    return edges.assign(
+        source=edges["source"].map(lambda name: mine.get(name, name)),
+        target=edges["target"].map(lambda name: mine.get(name, name)),
+    )
 
 
 def other_kind(keys: Sequence[str], known: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 from .._keys import EMBEDDINGS, EMBEDDINGS_INFO, GRAPHS, GRAPHS_INFO
 from ..core._edges import read_edges
 from ..core._graph import adjacency, checked_edges, filled
+from ._embed_names import in_names_of
 from ._embed_source import Vectors, from_table
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def by_propagation(request: EmbeddingRequest) -> Vectors:
     """Return vectors of the source, and weighted means of neighbours for those without one."""
-    edges = _edges_of(request)
+    edges = in_names_of(_edges_of(request), request.keys, request.others)
     ends = pd.unique(edges[["source", "target"]].to_numpy().ravel())
     nodes = pd.Index(sorted({*map(str, ends), *request.keys}), dtype=object)
     source = _source_of(request)

@@ -42,6 +42,8 @@ class Vectors:
         Key -> canonical SMILES, of drugs.
     matched
         Which names the keys have in the source, if that was looked for.
+    origin
+        Where the vectors come from, if not from a source of the user's.
     """
 
     values: pd.DataFrame
@@ -51,6 +53,7 @@ class Vectors:
     n_fit: int = 0
     smiles: Mapping[str, str] = field(default_factory=dict)
     matched: Matched | None = None
+    origin: str = ""
 
 
 def from_table(
@@ -216,6 +219,9 @@ def _as_frame(source: Source, keys: Sequence[str], slot: str | None) -> pd.DataF
         )
         raise TypeError(msg)
     lengths = {str(name): np.size(vector) for name, vector in source.items()}
+    if len(lengths) < len(source):
+        msg = "source holds several vectors of one name, such as 1 and '1'; keep one"
+        raise ValueError(msg)
     if len(set(lengths.values())) > 1:
         a, b = (
             next(name for name, n in lengths.items() if n == size)

@@ -50,11 +50,14 @@ def by_name(held: Any, file: str) -> pd.DataFrame:
     if not held:
         msg = f"source: {file!r} holds no vectors"
         raise ValueError(msg)
-    arrays = {name: _to_array(value) for name, value in held.items()}
+    arrays = {str(name): _to_array(value) for name, value in held.items()}
+    if len(arrays) < len(held):
+        msg = f"source: {file!r} holds several vectors of one name, such as 1 and '1'; keep one"
+        raise ValueError(msg)
     if len(arrays) == 2 and (pair := _names_and_table(list(arrays.values()))):
         names, table = pair
         return pd.DataFrame(table, index=pd.Index([str(name) for name in names], dtype=object))
-    vectors = {str(name): array.squeeze() for name, array in arrays.items()}
+    vectors = {name: array.squeeze() for name, array in arrays.items()}
     vectors = {name: array[None] if array.ndim == 0 else array for name, array in vectors.items()}
     if any(array.ndim != 1 or array.dtype.kind not in "fiub" for array in vectors.values()):
         shown = [f"{name!r} {array.dtype} {array.shape}" for name, array in vectors.items()]
@@ -122,7 +125,8 @@ def _read_safetensors(path: Path) -> pd.DataFrame:
     raw = path.read_bytes()
     try:
         size = int.from_bytes(raw[:8], "little")
-        header, body = json.loads(raw[8 : 8 + size]), memoryview(raw)[8 + size :]
+        header = json.loads(raw[8 : 8 + size], object_pairs_hook=_once)
+        body = memoryview(raw)[8 + size :]
         about = header.pop("__metadata__", {})
         held = {name: _tensor(entry, body) for name, entry in header.items()}
     except (ValueError, *DAMAGED) as err:
@@ -134,6 +138,16 @@ def _read_safetensors(path: Path) -> pd.DataFrame:
             if table.ndim == 2 and len(names) == len(table):
                 held = {"names": names, "vectors": table}
     return by_name(held, path.name)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a dictionary; raise ``ValueError`` if a name stands in it twice."""
+    held = dict(pairs)
+    if len(held) < len(pairs):
+        twice = next(name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i]))
+        msg = f"{twice!r} is in it twice"
+        raise ValueError(msg)
+    return held
 
 
 def _tensor(entry: Mapping[str, Any], body: memoryview) -> np.ndarray[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,8 +106,8 @@ def _recognised(held: ad.AnnData, names: Sequence[str], file: str) -> str:
             "'obsm/KEY' or 'varm/KEY')"
         )
         raise ValueError(msg)
-    found = slots[0] if slots else "X"
-    logger.info("vectors are taken from %s of %s, by %s", found, file, SIDES[side])
+    found, level = (slots[0], logging.INFO) if slots else ("X", logging.WARNING)
+    logger.log(level, "vectors are taken from %s of %s, by %s", found, file, SIDES[side])
     return found
 
 

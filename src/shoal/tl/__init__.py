@@ -7,8 +7,10 @@ from ._coherence_null import coherence_null
 from ._distance import distance, distance_matrix
 from ._evaluate import evaluate
 from ._evaluate_images import evaluate_images
+from ._evaluate_intervals import evaluate_intervals
 from ._fit import fit
 from ._predict import predict
+from ._propose import propose
 from ._report import report
 from ._retrieve import retrieve
 
@@ -21,8 +23,10 @@ __all__ = [
     "distance_matrix",
     "evaluate",
     "evaluate_images",
+    "evaluate_intervals",
     "fit",
     "predict",
+    "propose",
     "report",
     "retrieve",
 ]

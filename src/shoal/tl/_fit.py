@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._keys import SPLIT
-from .._validate import get_adata
+from .._validate import flag, get_adata
 from ..core._screen import resolve
 from ..pp._split_use import check_split
+from ._fit_several import fit_several
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     from .._random import RNGLike
+    from ..models.base._calibration import Calibration
 
 
 def fit(
     data: AnnData | MuData,
-    model: str | type = "flow",
+    model: str | type | Sequence[str | type | Mapping[str, Any]] = "auto",
     *,
     perturbation_key: str | None = None,
     control: str | Sequence[str] | None = None,
@@ -34,6 +36,7 @@ def fit(
     max_steps: int | None = None,
     tune: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     inner: int | None = None,
+    calibrate: bool = False,
     accept: str | Sequence[str] = (),
     rng: RNGLike = 0,
     mod: str | None = None,
@@ -55,9 +58,13 @@ def fit(
     data
         Screen with log-normalised values (or signed features).
     model
-        Name of a model or its class. `shoal.models.available` lists the names, and
+        Name of a model or its class. The default is the ensemble without networks, which takes
+        seconds and says by itself which simple models answer best, see :doc:`/user_guide/ensemble`;
+        ``"flow"`` is a network. `shoal.models.available` lists the names, and
         `shoal.models.register` adds the name of a class of your own: see the guide "Add your own
-        model".
+        model". A list trains several: names, classes, or mappings with ``name``, ``label``,
+        ``options`` and ``tune``, as :func:`shoal.tl.benchmark` takes them. Each gets those of the
+        arguments that it takes, so that models which take no `embedding` may be among them.
     perturbation_key
         Column of ``obs`` with the perturbations; by default as recorded by
         :func:`shoal.pp.annotate`.
@@ -95,6 +102,12 @@ def fit(
         Number of inner folds; 3 if ``None``, or as many as there are units. They hold out what
         :func:`shoal.pp.split` holds out, of the training cells: contexts for a split by context,
         and so on. With 1, a fifth is left out once.
+    calibrate
+        Whether to train the model once more for each of four inner folds, to learn how far off its
+        answers are: intervals go by that (:func:`shoal.tl.predict` with ``interval=``). The folds
+        leave out what :func:`shoal.pp.split` holds out, of the training cells. This takes about
+        four times as long as the training itself. ``"auto"`` needs no `calibrate`: it knows its
+        errors.
     accept
         Names of leaks of ``obs["split"]`` to accept, such as ``"same_condition"``, see
         :doc:`/user_guide/splits`. Those that :func:`shoal.pp.split` accepted need not be named.
@@ -108,8 +121,9 @@ def fit(
 
     Returns
     -------
-    The trained model, with ``predict``, ``save``, ``history`` and, for a network, ``module``. With
-    `tune` it also has ``tuning``, a table with a row for each set of options:
+    The trained model; of a list, a dict from labels to trained models. A model has ``predict``,
+    ``save``, ``history`` and, for a network, ``module``. With `tune` it also has ``tuning``, a
+    table with a row for each set of options:
 
     ``error``
         Energy distance of the predicted to the real cells in the conditions that were left out,
@@ -131,6 +145,8 @@ def fit(
         - ``obs["split"]`` holds other values than train, val, test and missing ones;
         - held-out conditions are trained on, and that is not accepted;
         - there is nothing to learn from, or the values are raw counts;
+        - `calibrate` is set and no conditions can be left out of training, or the model can predict
+          none of them;
         - `tune` is empty, no set of options in it could be used, or there are too few conditions
           for the folds.
     KeyError
@@ -150,6 +166,11 @@ def fit(
     >>> model.predict(["P1"], n_cells=50).shape
     (50, 500)
 
+    Several models at once:
+
+    >>> sorted(sh.tl.fit(adata, ["own_shift", "mean_shift"]))
+    ['mean_shift', 'own_shift']
+
     Of the settings of a baseline, the one is taken that predicts left out conditions best:
 
     >>> sh.pp.split(adata, by="perturbation", test=0.25, rng=0)
@@ -158,29 +179,63 @@ def fit(
     from ..models.base._fitting import fit_model
 
     adata = get_adata(data, mod)
+    flag(calibrate, name="calibrate")
     if SPLIT in adata.obs:
         screen = resolve(adata, perturbation_key, control=control, tell=False)
         check_split(adata, screen, accept=accept, call="sh.tl.fit")
-    options = {
+    screened = {
         "perturbation_key": perturbation_key,
         "control": control,
         "layer": layer,
         "use_rep": use_rep,
+    }
+    given = {
         "preset": preset,
         "embedding": embedding,
         "context_embedding": context_embedding,
-        "config": config,
         "max_steps": max_steps,
         **training,
     }
-    if tune is None:
-        if inner is not None:
-            msg = f"inner={inner} folds are for a choice, and there is none: pass tune= with them"
-            raise ValueError(msg)
-        return fit_model(adata, model, rng=rng, **options)
-    from ..evaluation._tuning import tuned
 
-    choice = tuned(adata, model, tune, options=options, inner=inner, rng=rng)
-    trained = fit_model(adata, model, rng=rng, **choice.options)
-    trained.tuning = choice.table
-    return trained
+    def fit_one(model: Any, *, tune: Any = None, **own: Any) -> Any:
+        options = {**screened, **own}
+        table = None
+        if tune is not None:
+            from ..evaluation._tuning import tuned
+
+            choice = tuned(adata, model, tune, options=options, inner=inner, rng=rng)
+            options, table = dict(choice.options), choice.table
+        errors = _errors(adata, model, options, rng) if calibrate else None
+        trained = fit_model(adata, model, rng=rng, **options)
+        if table is not None:
+            trained.tuning = table
+        if errors is not None:
+            trained.calibration = errors
+        return trained
+
+    if isinstance(model, (list, tuple)):
+        if config is not None or tune is not None:
+            msg = (
+                "config= and tune= are those of one model: of several, write them with the model, "
+                "as in [{'name': 'flow', 'options': {'config': {'width': 64}}}, 'mean_shift']"
+            )
+            raise ValueError(msg)
+        return fit_several(model, fit_one, given, inner=inner)
+    if tune is None and inner is not None:
+        msg = f"inner={inner} folds are for a choice, and there is none: pass tune= with them"
+        raise ValueError(msg)
+    return fit_one(model, tune=tune, **given, config=config)
+
+
+def _errors(
+    adata: AnnData, model: str | type, options: Mapping[str, Any], rng: RNGLike
+) -> Calibration | None:
+    """Return what a model is wrong by on conditions left out; ``None`` if it finds out itself."""
+    from ..evaluation._choice_notices import tell_of_embedding
+    from ..models.base._registry import kind_of, model_class
+    from ..models.ensemble._calibrate import calibrated
+
+    if kind_of(model_class(model)) == "ensemble":
+        return None
+    tell_of_embedding(adata, options.get("embedding"))
+    return calibrated(adata, model, options=options, rng=rng)

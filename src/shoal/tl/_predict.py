@@ -11,13 +11,16 @@ from scipy import sparse
 from .._docs import shared
 from .._keys import PREDICTIONS, SPLIT
 from .._logging import logger
-from .._validate import flag, get_adata, key_in
+from .._validate import between, flag, get_adata, key_in
 from ..core._claims import check_name, claim
+from ..core._intervals import SCHEMA, SUFFIX
 from ..core._predictions import PREDICTED, SOURCE, owned_slots, prediction_entry
-from ..core._slots import write_slots
+from ..core._slots import ABSENT, write_slots, written
 from ..metrics._cells import densify
+from ..models.base._intervals import calibration_of
 from ..models.base._libraries import Libraries
 from ..models.base._requests import in_words, tell_left_out
+from ._predict_intervals import interval_entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +41,8 @@ def predict(
     overwrite: bool = False,
     subset: str | Sequence[str] | Bools | None = None,
     counts: bool = False,
+    interval: float | None = None,
+    pooled: bool = False,
     rng: RNGLike = 0,
     mod: str | None = None,
     **options: Any,
@@ -66,6 +71,13 @@ def predict(
         size of its control cell, times the change that the perturbation makes to library sizes in
         training. The counts of control cells are needed: ``layers["counts"]``, or
         ``obs["total_counts"]``, from which they are made again.
+    interval
+        Share, .9 say, for which intervals of the mean responses are written, see
+        :doc:`/user_guide/intervals`. ``None`` for none. The model must know how far off its answers
+        are: train it with ``sh.tl.fit(adata, ..., calibrate=True)``, or take ``"auto"``.
+    pooled
+        Whether `interval` is the share of all features of all conditions together. Else it is a
+        share of the features of a condition, in as large a share of conditions.
     rng
         Seed or generator. The same seed gives the same twins, whatever the order of the rows.
     mod
@@ -79,12 +91,13 @@ def predict(
 
     ``layers[key_added]``
         float32 (n_obs, n_vars): twins. Control cells keep their own values; perturbed cells without
-        a twin are NaN. CSR if twins are mostly zeros and no row is NaN. A model of a representation
-        writes ``obsm["X_" + key_added]`` instead: float32 (n_obs, n_dims), or (n_obs, C, H, W) of
-        images; CellFlux writes images in the type of those it was given. With `counts`: int32, CSR,
-        and control cells have their measured counts. Where values are whole numbers, which know no
-        NaN, perturbed cells without a twin have zeros: a notice gives their number, and
-        ``obs[key_added + "_predicted"]`` tells them apart.
+        a twin are NaN. CSR where that is smaller, as for a few twins of a screen: the row of a cell
+        without a twin then holds a single NaN. Functions that measure a layer refuse one with such
+        rows. A model of a representation writes ``obsm["X_" + key_added]`` instead: float32
+        (n_obs, n_dims), or (n_obs, C, H, W) of images; CellFlux writes images in the type of those
+        it was given. With `counts`: int32, CSR, and control cells have their measured counts. Where
+        values are whole numbers, which know no NaN, perturbed cells without a twin have zeros: a
+        notice gives their number, and ``obs[key_added + "_predicted"]`` tells them apart.
     ``obs[key_added + "_predicted"]``
         bool: which rows are twins.
     ``obs[key_added + "_source"]``
@@ -98,6 +111,28 @@ def predict(
           model was trained on the conditions of ``"val"`` too).
         - ``params``: ``skipped``, the same of this prediction.
 
+    ``uns[key_added + "_intervals"]``
+        With `interval`, for m conditions (perturbation, context and dose) and d features:
+
+        - ``response``, ``low``, ``high``: float32 (m, d): predicted mean response (mean of the
+          perturbed cells minus that of their controls) and its interval. What is covered is the
+          measured response of as many cells as the condition has here. NaN where no question of the
+          kind was left out of training.
+        - ``table``, index condition: ``perturbation``, ``context``, ``dose``, ``kind`` (of
+          question: what training knows of it), ``n_cells``, ``size`` (length of the predicted
+          response over all features), ``bound`` (the true response is within this distance of the
+          predicted one, in a share `interval` of conditions), ``probability`` (that cells of the
+          condition would be found to respond).
+        - ``features``, index feature: ``control_square`` (mean square in control cells, by which
+          another scale of the values is noticed).
+        - ``kinds``, index kind of question: ``n_conditions`` and ``n_units`` left out of training,
+          ``reached`` (the level that so many allow), ``weaker`` and ``stronger`` (coverage of
+          these by halves of their measured response), ``responds`` (share of them that do).
+        - ``params``: ``level``, ``pooled``, ``model``, ``prediction``, and ``coverage``: what is
+          covered, in words.
+
+        Without `interval`, intervals of an earlier prediction of that name are removed.
+
     A perturbation that the model cannot predict does not keep the others from being predicted. Its
     cells have no twin, a warning names it, and ``skipped`` lists it.
 
@@ -109,7 +144,8 @@ def predict(
         If the model can predict none of the cells for another reason, the mask has the wrong
         length or chooses no perturbed cell, or `key_added` cannot be used or is taken by something
         that is no prediction; if counts are asked of a model that is not of log-normalised genes,
-        or the library sizes of control cells are missing or do not fit their values.
+        or the library sizes of control cells are missing or do not fit their values; if intervals
+        are asked of a model that was not calibrated.
     TypeError
         If `key_added` is no text, or `model` no model.
 
@@ -132,13 +168,20 @@ def predict(
         )
         raise TypeError(msg)
     flag(counts, name="counts")
+    flag(pooled, name="pooled")
+    if interval is not None:
+        between(interval, 0, 1, name="interval")
+        calibration_of(model)
     in_genes = model.vocabulary.in_genes
     key = check_name(
         adata, "predicted" if key_added is None else key_added, screen=model.vocabulary.screen
     )
     slot = f"layers/{key}" if in_genes else f"obsm/X_{key}"
     writes = (slot, f"obs/{key}{PREDICTED}", f"obs/{key}{SOURCE}", f"uns/{PREDICTIONS}")
-    claim(adata, writes, owned=owned_slots(adata, key), overwrite=overwrite)
+    beside = f"uns/{key}{SUFFIX}"
+    before = written(adata, key + SUFFIX, [SCHEMA])
+    claims = writes if interval is None else (*writes, beside)
+    claim(adata, claims, owned=owned_slots(adata, key) | before, overwrite=overwrite)
     chosen = _mask(adata, subset)
     cells = model._population(adata)
     control = np.flatnonzero(cells.labels.is_control)
@@ -164,7 +207,8 @@ def predict(
         own = Libraries.of(cells).measured(control).counts
         values = _counts_in_place(adata.n_obs, rows, twins, control, own)
     else:
-        values = _rows_in_place(adata.n_obs, rows, twins, control, model._as_taken(cells, control))
+        own_values = model._as_taken(cells, control)
+        values = _rows_in_place(adata.n_obs, rows, twins, control, own_values, may_be_csr=in_genes)
     if cells.rows.columns is not None:
         values = values[:, np.argsort(cells.rows.columns)]
     names = np.full(adata.n_obs, "", dtype=object)
@@ -184,7 +228,14 @@ def predict(
     )
     predicted = np.isin(np.arange(adata.n_obs), rows)
     made = (values if in_genes else densify(values), predicted, names, entry)
-    write_slots(adata, dict(zip(writes, made, strict=True)))
+    slots = dict(zip(writes, made, strict=True))
+    if interval is not None:
+        slots[beside] = interval_entry(
+            model, cells, rows, key=key, level=interval, pooled=pooled, rng=rng
+        )
+    elif before:
+        slots[beside] = ABSENT  # those of an earlier prediction of that name
+    write_slots(adata, slots)
     if reasons:
         tell_left_out(reasons)
     n_empty = adata.n_obs - len(rows) - len(control)
@@ -262,20 +313,39 @@ def _counts_in_place(
 
 
 def _rows_in_place(
-    n_obs: int, rows: Ints, twins: Matrix, control: Ints, own_values: Matrix
+    n_obs: int, rows: Ints, twins: Matrix, control: Ints, own_values: Matrix, *, may_be_csr: bool
 ) -> Matrix:
-    """Return a value for each cell: twins and controls in their rows.
+    """Return a value for each cell: twins and controls in their rows, and no prediction in others.
 
-    All other rows hold NaN, or 0 where values are whole numbers, as those of images may be.
+    Rows without a prediction are NaN in dense values. In CSR, which is taken where it is smaller,
+    they hold one NaN: whatever reads the row finds it. Whole numbers, as those of images may be,
+    have 0 there.
+
+    Parameters
+    ----------
+    n_obs
+        Number of cells.
+    rows, twins
+        Positions of the twins, and their values.
+    control, own_values
+        Positions of the control cells, and their values.
+    may_be_csr
+        Whether dense values may become CSR. Those of a representation stay dense.
     """
-    order = np.argsort(np.concatenate([rows, control]), kind="stable")
-    if sparse.issparse(twins) and len(order) == n_obs:
-        return sparse.vstack(
-            [twins, sparse.csr_matrix(own_values, dtype=np.float32)], format="csr"
-        )[order]
+    at = np.concatenate([rows, control])
+    empty = np.setdiff1d(np.arange(n_obs), at)
+    if may_be_csr and twins.dtype.kind == "f" and (sparse.issparse(twins) or len(empty)):
+        parts = [sparse.csr_matrix(part, dtype=np.float32) for part in (twins, own_values)]
+        stored = sum(part.nnz for part in parts) + len(empty)
+        if not len(empty) or 2 * stored < n_obs * twins.shape[1]:  # an index beside each value
+            place = (np.arange(len(empty)), np.zeros(len(empty), dtype=np.int64))
+            lacking = (np.full(len(empty), np.nan, dtype=np.float32), place)
+            parts.append(sparse.csr_matrix(lacking, shape=(len(empty), twins.shape[1])))
+            order = np.argsort(np.concatenate([at, empty]), kind="stable")
+            return sparse.vstack(parts, format="csr")[order]
     whole = twins.dtype.kind in "ui"
-    kind, empty = (twins.dtype, 0) if whole else (np.float32, np.nan)
-    values = np.full((n_obs, *twins.shape[1:]), empty, dtype=kind)
+    kind, none = (twins.dtype, 0) if whole else (np.float32, np.nan)
+    values = np.full((n_obs, *twins.shape[1:]), none, dtype=kind)
     values[rows] = densify(twins)
     values[control] = densify(own_values)
     return values

@@ -10,6 +10,7 @@ from .._keys import COHERENCE, EVALUATION, IMAGE_EVALUATION, LEADERBOARD, SCREEN
 from .._logging import logger
 from .._staging import file_at
 from .._validate import get_adata
+from ..core._intervals import interval_facts
 from ..core._results import read_result
 from ..core._screen import labels, resolve
 from ..report._build import Content, page, write
@@ -133,7 +134,7 @@ def report(
     content = Content(
         title=title or _heading(dict(facts)),
         verdict=in_words(*results),
-        facts=facts,
+        facts=[*facts, *interval_facts(adata)],
         parameters={
             name: dict(entry["params"]) | {"shoal": entry["version"]}
             for name, entry in found.items()
@@ -151,7 +152,7 @@ def report(
         images=image_content(adata, found[IMAGE_EVALUATION]) if IMAGE_EVALUATION in found else None,
     )
     size = write(page(content), path)
-    logger.info("%s: %.1f MB", path, size / 1e6)
+    logger.info("%s: %.1f MB", path.name, size / 1e6)
     return path
 
 

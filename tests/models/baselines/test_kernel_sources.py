@@ -102,6 +102,12 @@ def test_other_models_take_joined_vectors_as_one_table(screen):
     assert model.predict(names[0], n_cells=5).shape == (5, 6)
 
 
+def test_a_list_of_embeddings_is_refused_with_the_call_that_joins_them(screen):
+    adata, _, _ = screen
+    with pytest.raises(TypeError, match=r"method='joined', source=\['noise', 'told'\], key_added="):
+        trained(adata, ["noise", "told"])
+
+
 def test_landmarks_take_several_kernels_too(screen, monkeypatch):
     from shoal.models.baselines import _kernel
 

@@ -169,6 +169,15 @@ def test_folds_that_cannot_be_made(rng, caplog):
         sh.tl.fit(adata, "auto", config={"by": "perturbation", "n_folds": 7})
 
 
+def test_cells_of_val_are_not_trained_on_and_that_is_said(rng, caplog):
+    adata = made({f"P{i:02d}": rng.normal(size=D) for i in range(12)}, rng)
+    sh.pp.split(adata, by="perturbation", test=["P01"], val=["P02", "P03"])
+    with caplog.at_level(logging.WARNING, "shoal"):
+        model = sh.tl.fit(adata, "auto", rng=0)
+    assert f"auto does not train on the {2 * N} cells of split 'val'" in caplog.text
+    assert model.kind_of("P02") == "not measured"
+
+
 # -- members ---------------------------------------------------------------------------------------
 
 
@@ -220,9 +229,9 @@ def test_where_all_members_fail_all_are_named(subadditive, monkeypatch):
 
 
 def test_all_members_that_predict_nan_are_an_error(subadditive, monkeypatch):
-    from shoal.models.ensemble import _members
+    from shoal.models.base import _mean_responses
 
-    monkeypatch.setattr(_members, "densify", lambda values: np.asarray(values) * np.nan)
+    monkeypatch.setattr(_mean_responses, "densify", lambda values: np.asarray(values) * np.nan)
     with pytest.raises(ValueError, match="none of the members.*predicts NaN or infinite values"):
         sh.tl.fit(subadditive, "auto")
 
@@ -349,34 +358,3 @@ def test_a_network_is_a_member(counts, one_thread, tmp_path):
     one, two = (m.predict("P5", n_cells=12, rng=3).X for m in (model, again))
     np.testing.assert_array_equal(densify(one), densify(two))
     assert any(key.startswith("flow.") for key in model.history)
-
-
-# -- intervals -------------------------------------------------------------------------------------
-
-
-def test_intervals_cover_pairs_that_were_never_seen(trained, subadditive):
-    adata = subadditive
-    held = adata.obs["perturbation"][adata.obs["split"] == "test"].astype(str).unique()
-    control = adata[adata.obs["perturbation"] == "control"].X.mean(axis=0)
-    table = trained.intervals(held, level=0.8)
-    assert table.shape == (len(held) * D, 5)
-    real = {
-        name: adata[adata.obs["perturbation"] == name].X.mean(axis=0) - control for name in held
-    }
-    inside = {
-        name: np.mean((own["low"] <= real[name]) & (real[name] <= own["high"]))
-        for name, own in table.groupby("perturbation")
-    }
-    assert np.mean(list(inside.values())) > 0.75
-    np.testing.assert_allclose(table["high"] - table["response"], table["response"] - table["low"])
-    pooled = trained.intervals(held, level=0.8, pooled=True)
-    assert (pooled["high"] - pooled["low"] <= table["high"] - table["low"]).all()
-
-
-def test_intervals_of_questions_that_were_not_tried(trained, counts):
-    with pytest.raises(ValueError, match="'P1' is a question of the kind 'measured'.*Tried were:"):
-        trained.intervals("P1")
-    with pytest.raises(ValueError, match="which context"):
-        counts[1].intervals("P1")
-    with pytest.raises(ValueError, match="level must be a number between 0 and 1"):
-        trained.intervals("P0+P1", level=90)

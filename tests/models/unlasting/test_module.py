@@ -262,7 +262,7 @@ def test_cells_that_were_perturbed_at_their_start_are_not_masked():
 @pytest.mark.parametrize("inversion", ["ddim", "exact"])
 def test_noise_that_was_found_before_gives_the_same_cells(inversion):
     net, given = module("published", mask=None, on_values=False, inversion=inversion), batch()
-    noise = net.latents(given.source, given.condition["context"], given.batch_index)
+    noise = net.latents(given.source, given.condition, given.batch_index)
     own = sampled(net, given)
     given.condition["latent"] = noise
     torch.testing.assert_close(sampled(net, given), own)

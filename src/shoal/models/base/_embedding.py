@@ -98,6 +98,13 @@ def vectors_of(adata: AnnData, embedding: str | pd.DataFrame) -> tuple[str, pd.D
     ValueError
         If the vectors are no numbers, hold NaN or infinite values, or a name twice.
     """
+    if isinstance(embedding, list | tuple):
+        msg = (
+            "embedding must be one name or table, not several: join them first, "
+            f"sh.pp.embed(adata, method='joined', source={list(embedding)!r}, key_added='both'), "
+            "and pass embedding='both'"
+        )
+        raise TypeError(msg)
     name, table = table_of(
         adata,
         embedding,

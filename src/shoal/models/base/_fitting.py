@@ -190,5 +190,7 @@ def _accepted(
     if odd and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         what = "training" if call is not cls else "the constructor"
         msg = f"{cls.__name__} has no {odd[0]!r}: {what} takes {', '.join(known) or 'no arguments'}"
+        if call is not cls and odd[0] in inspect.signature(cls).parameters:
+            msg += f"; {odd[0]!r} is of the constructor: pass config={{{odd[0]!r}: ...}}"
         raise TypeError(msg)
     return {**({"rng": rng} if "rng" in parameters else {}), **given}

@@ -24,6 +24,7 @@ from ..space._space import fit_space, space_from_dict
 from ..start._start import Controls, starts_of
 from ._context_embedding import add_contexts, check_takes
 from ._expression import Expression
+from ._face import narrowed
 from ._given_cells import known_population
 from ._graph_term import graph_term
 from ._learning import learn_vocabulary
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     from ._sets import RequestedSets
 
 
-class PerturbationModel(Predictor, Stored, BaseModelClass):
+class PerturbationModel(Predictor, Stored, narrowed(BaseModelClass)):
     """A network that generates populations of cells; a subclass adds the network.
 
     A subclass defines ``make_network(n_dims, n_vector, n_contexts, n_batches)``, which returns an
@@ -315,8 +316,7 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
             Factor of its term in the loss, whatever the batch, and its kind: ``"laplacian"`` or
             ``"contrastive"``, see :doc:`/user_guide/contexts`.
         checkpoint_dir
-            Folder of the checkpoints. A temporary one if ``None``, which is kept only if training
-            breaks off.
+            Folder of the checkpoints. ``None`` for a temporary one, kept if training breaks off.
         resume
             Checkpoint to go on from (``last.ckpt``), or ``True`` for the one in `checkpoint_dir`.
             With the same other arguments the result is the same as without the interruption. The
@@ -324,8 +324,8 @@ class PerturbationModel(Predictor, Stored, BaseModelClass):
         logger, callbacks
             Of Lightning.
         enable_progress_bar
-            ``True`` for a bar, ``False`` for nothing. ``None`` shows a bar on a terminal, and
-            elsewhere a line every few seconds with the steps that are done and the time left.
+            ``True`` for a bar, ``False`` for nothing. ``None`` for a bar on a terminal, and
+            elsewhere a line every few seconds.
         rng
             Seed or generator of batches and noise.
         **settings

@@ -7,6 +7,7 @@ from inspect import getattr_static
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from ._calibration import Calibration
 from ._files import as_read, entry_of, read_model, saved_adata, write_model
 from ._plain import HOLDS
 from ._registry import class_of_saved, name_of
@@ -37,11 +38,14 @@ class Stored:
     tuning
         Options that were tried before training, and their errors, as :func:`shoal.tl.fit` returns
         them; ``None`` if nothing was chosen.
+    calibration
+        Errors on conditions left out of training, which intervals go by; ``None`` if none were.
     """
 
     state: ClassVar[tuple[str, ...]] = ("tuning",)
     tuning: pd.DataFrame | None = None
-    not_saved: ClassVar[tuple[str, ...]] = ()
+    calibration: Calibration | None = None
+    not_saved: ClassVar[tuple[str, ...]] = ("calibration",)  # it has a place of its own in the file
     options: ClassVar[tuple[str, ...]]
     _cells: Population | None
 
@@ -150,6 +154,8 @@ class Stored:
         model = cls.__new__(cls)
         for name, value in entry["state"].items():
             setattr(model, name, value)
+        if "calibration" in entry:
+            model.calibration = Calibration.from_dict(entry["calibration"])
         model._restore(entry, adata)
         return model
 
@@ -240,10 +246,12 @@ def load(folder: str | Path, adata: AnnData | None = None) -> Any:
 
 def as_entry(model: Stored) -> dict[str, Any]:
     """Return what is saved of a model, also of one that is part of another."""
+    errors = model.calibration
     return {
         "name": name_of(type(model)),
         "class": type(model).__name__,
         **model._entry(),
+        **({} if errors is None else {"calibration": errors.to_dict()}),
         "state": model._state(),
     }
 

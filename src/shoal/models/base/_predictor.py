@@ -16,6 +16,7 @@ from ._assembly import predicted_adata
 from ._counting import Counting, CountLaw, learn_law, tell_unlearned
 from ._generation import in_blocks
 from ._given_cells import known_population
+from ._intervals import WithIntervals
 from ._libraries import Libraries
 from ._requests import (
     by_condition,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from ._vocabulary import Vocabulary
 
 
-class Predictor:
+class Predictor(WithIntervals):
     """Turns what a user asks for into a request, and the generated values into a result.
 
     A model adds `_generate`, and has a `vocabulary` and a population `cells`. Its `expression` is

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
 
 from ..._random import RNGLike, as_generator
 from ..._validate import one_of
 from ...training import LAST, FitSettings, ResidentStore, SetSampler, StreamedStore
 from ...training import fit as fit_module
 from ..space._space import encoded
+from ._face import words_of_scvi
 from ._sets import conditions_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import numpy as np
     import pandas as pd
     from lightning.pytorch import Callback
     from lightning.pytorch.loggers import Logger
@@ -118,17 +121,13 @@ def train_from(
     What `shoal.training.fit` returns.
     """
     one_of(store, ("auto", "resident", "streamed"), name="store")
-    odd = [name for name in settings if name not in SETTINGS]
-    if odd:
-        msg = (
-            f"training has no setting {odd[0]!r}; beside its own arguments it takes "
-            f"{', '.join(SETTINGS)}"
-        )
-        raise TypeError(msg)
-    resume = resumed_from(resume, checkpoint_dir)
     given = {"max_steps": max_steps, "set_size": set_size, "batch_conditions": batch_conditions}
     chosen = {**model.defaults, **{k: v for k, v in given.items() if v is not None}}
     sizes = {k: chosen.pop(k) for k in ("set_size", "batch_conditions") if k in chosen}
+    odd = [name for name in settings if name not in SETTINGS]
+    if odd:
+        raise TypeError(_odd(model, odd[0], settings[odd[0]], sizes))
+    resume = resumed_from(resume, checkpoint_dir)
     if phase is None:
         phase = Phase()
     if phase.seed is not None:
@@ -159,6 +158,19 @@ def train_from(
     model.history_ = {name: result.history[[name]].dropna() for name in result.history}
     model.fit_result = result
     return result
+
+
+def _odd(model: Trainable, name: str, value: Any, sizes: dict[str, Any]) -> str:
+    """Return what is wrong with a setting that training does not have."""
+    defaults = {n: p.default for n, p in signature(SetSampler).parameters.items()}
+    n_step = int(np.prod([sizes.get(n, defaults[n]) for n in ("set_size", "batch_conditions")]))
+    n_cells = int(model.cells.train.sum())
+    here = words_of_scvi(name, value, n_cells=n_cells, n_step=n_step)
+    if here:
+        return f"training has no setting {name!r} of scvi-tools: {here}"
+    return f"training has no setting {name!r}; beside its own arguments it takes " + ", ".join(
+        SETTINGS
+    )
 
 
 def resumed_from(

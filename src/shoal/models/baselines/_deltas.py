@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ..._typing import Floats, Ints
+    from ..._typing import Bools, Floats, Ints
     from ...core._population import Population
 
 
@@ -138,6 +138,12 @@ def measure(cells: Population, contexts: tuple[str, ...]) -> Deltas:
         matched=matched,
         n_matched=np.bincount(means.stratum, minlength=len(means.sums)),
     )
+
+
+def measured_of(cells: Population, chosen: Bools) -> Deltas:
+    """Return the responses of (n_obs,) chosen perturbed cells, to the controls of training."""
+    side = np.where(chosen | cells.train_control, 0, -1)
+    return measure(cells.with_split(side), cells.contexts)
 
 
 def deltas_of(arrays: Mapping[str, NDArray[Any]]) -> Deltas:

@@ -6,17 +6,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from scipy import sparse
 
 from ..._logging import logger, progress, quiet, reason
 from ...core._codes import grouped, members
-from ...core._inner_folds import NONE, TEST, TRAIN, inner_folds, kind_of_split, training_items
+from ...core._inner_folds import TEST, inner_folds, kind_of_split, training_items
 from ...core._order import stable_order
+from ...metrics._probability import shift_pvalues
+from ..base._kinds import NEW_CONTEXT, Measured
+from ..base._mean_responses import MOST, responses
 from ..base._requests import by_condition, request_like
-from ..baselines._deltas import measure
-from ..space._fit_cells import axes_of_training, training_block
-from ._kinds import NEW_CONTEXT, Measured
-from ._members import MOST, responses, seed_of
+from ..baselines._deltas import measured_of
+from ..baselines._noise import spread_of
+from ..space._fit_cells import axes_of_training
+from ._members import seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,12 +57,14 @@ class Evidence:
         (C, p) measured responses along principal axes of the training cells.
     noise
         (C,) variance of the sampling noise of these, summed over the axes.
+    p_value
+        (C,) p-value that the condition does not respond.
     predicted
         (C, K, p) predicted responses; NaN where a member could not answer.
     genes, measured
         (C, K, d) and (C, d) predicted and measured responses of all features, in single precision.
     cell
-        (d,) variance of a training cell.
+        (d,) variance of a training cell around the mean of its condition.
     n, control
         (C,) cells, and variance of the sampling noise of the controls in units of that of a cell.
     refused
@@ -74,6 +78,7 @@ class Evidence:
     fold: Ints
     real: Floats
     noise: Floats
+    p_value: Floats
     predicted: Floats
     genes: NDArray[np.float32]
     measured: NDArray[np.float32]
@@ -155,6 +160,7 @@ def evidence_of(
     embedding: str | pd.DataFrame | None,
     seed: int,
     finished: Finished,
+    desc: str = "ensemble: inner folds",
 ) -> Evidence:
     """Train all members on all folds, and predict what these leave out.
 
@@ -172,20 +178,17 @@ def evidence_of(
         Seed of all trainings and predictions.
     finished
         What an interrupted training has finished; is added to.
+    desc
+        What the progress bar says.
     """
     rng = np.random.default_rng([seed, 0])
     axes = axes_of_training(cells, N_COMPS, rng)
-    train = np.flatnonzero(cells.train | cells.train_control)
-    block = training_block(cells.rows, train, rng)
-    mean = np.asarray(block.mean(axis=0, dtype=np.float64)).ravel()
-    square = block.multiply(block) if sparse.issparse(block) else block * block
-    cell = np.maximum(np.asarray(square.mean(axis=0, dtype=np.float64)).ravel() - mean**2, 0.0)
-    variance = float((block @ axes).var(axis=0).sum())
+    cell, spread = spread_of(cells, axes)
     left = [_left(cells.with_split(side), axes, seed) for side in folds]
     refused: dict[str, str] = {}
     table: dict[tuple[int, str], Floats] = {}
     tasks = [(fold, member) for fold in range(len(folds)) for member in candidates]
-    for fold, member in progress(tasks, total=len(tasks), desc="ensemble: inner folds"):
+    for fold, member in progress(tasks, total=len(tasks), desc=desc):
         if member.name in refused:
             continue
         own = left[fold]
@@ -201,7 +204,7 @@ def evidence_of(
             table[fold, member.name] = found
         except Exception as err:  # noqa: BLE001 (others go on, and it is said which one it was)
             refused[member.name] = reason(err)
-            logger.info("auto: %r is left out: %s", member.name, reason(err))
+            logger.info("%r is left out: %s", member.name, reason(err))
     able = [member.name for member in candidates if member.name not in refused]
     genes = [
         np.array([table[i, name] for name in able], dtype=np.float32).reshape(
@@ -216,14 +219,17 @@ def evidence_of(
         for name, context, dose in zip(one.names, one.contexts, one.doses, strict=True):
             kinds.append(measured.kind(name, context, float(dose), cells.screen))
             units.append(context if kinds[-1] == NEW_CONTEXT else name)
+    real = np.concatenate([one.real for one in left])
+    factor = np.concatenate([1 / one.n + one.control for one in left])
     return Evidence(
         members=tuple(able),
         names=tuple(name for one in left for name in one.names),
         kind=tuple(kinds),
         unit=tuple(units),
         fold=np.repeat(np.arange(len(left)), [len(one.names) for one in left]),
-        real=np.concatenate([one.real for one in left]),
-        noise=variance / np.concatenate([one.n for one in left]),
+        real=real,
+        noise=float(np.trace(spread)) * factor,
+        p_value=shift_pvalues(real, spread, factor),
         predicted=genes.astype(np.float64) @ axes,
         genes=genes,
         measured=np.concatenate([one.measured for one in left]),
@@ -237,8 +243,7 @@ def evidence_of(
 def _left(cells: Population, axes: Floats, seed: int) -> _Left:
     """Measure the conditions that a fold leaves out, and draw cells that are predicted of them."""
     out = cells.perturbed & (cells.split == TEST)
-    kept = np.where(out, TRAIN, np.where(cells.train_control, TRAIN, NONE))
-    deltas = measure(cells.with_split(kept), cells.contexts)
+    deltas = measured_of(cells, out)
     at = np.flatnonzero(out)
     condition = np.full(len(out), -1)
     condition[at], _ = grouped(

@@ -14,19 +14,14 @@ import pandas as pd
 
 from ..._keys import SPLIT
 from ..._validate import one_of
-from ...core._codes import members
 from ...core._population import SPLITS
 from ...core._shallow import shallow
-from ...metrics._cells import densify
 from ..base._fitting import fit_baseline, fit_model
 from ..base._registry import kind_of, model_class, names
-from ..post._postprocessing import Moved
-from ._kinds import LAST, RULES
+from ._rules import LAST, RULES
 
 if TYPE_CHECKING:
-    from ..._typing import Bools, Floats, Ints
     from ...core._population import Population
-    from ..base._requests import PredictionRequest
 
 ROWS = ("mean_shift", "own_shift", "matching_mean", "additive", "quantile_shift")
 CONTEXT_ROWS = ("nearest_context", "context_weighted", "cell_knn_shift", "scaled_sources")
@@ -36,40 +31,42 @@ PRESETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """Preset -> networks that are members beside the simple rows."""
 
-FEWEST, MOST = 64, 256  # cells that a mean response is taken over
-
 
 @dataclass(frozen=True)
 class Member:
-    """A model that an ensemble trains.
+    """A model that is trained on inner folds.
 
     Attributes
     ----------
     name
-        Name in the registry.
+        What it is called: its name in the registry.
     options
         Arguments of :func:`shoal.tl.fit`.
+    model
+        Its class, if it is not in the registry.
     """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    model: str | type | None = None
 
     @property
     def is_network(self) -> bool:
         """Whether it is a network, or a class of a user's that is no baseline."""
-        return kind_of(self.name) != "baseline"
+        return kind_of(self.model or self.name) != "baseline"
 
     def fit(self, cells: Population, *, embedding: str | pd.DataFrame | None, seed: int) -> Any:
         """Return the model, trained on the training cells of a population."""
-        if not self.options and not self.is_network:
+        if self.model is None and not self.options and not self.is_network:
             return fit_baseline(cells, self.name, embedding=embedding, rng=seed)
-        takes = inspect.signature(model_class(self.name)).parameters
+        model = self.model or self.name
+        takes = inspect.signature(model_class(model)).parameters
         given = {"embedding": embedding} if embedding is not None and "embedding" in takes else {}
         work, sides = shallow(cells.adata), np.array([*SPLITS, None], dtype=object)
         work.obs[SPLIT] = pd.Categorical(sides[cells.split], categories=list(SPLITS))
         return fit_model(
             work,
-            self.name,
+            model,
             perturbation_key=cells.screen.perturbation_key,
             control=list(cells.screen.control),
             layer=cells.layer,
@@ -148,88 +145,3 @@ def seed_of(name: str, seed: int, *more: int) -> int:
     """Return the seed of a member, which does not depend on what other members there are."""
     own = np.random.default_rng([seed, crc32(name.encode()), *more])
     return int(own.integers(2**31))
-
-
-def able(model: Any, request: PredictionRequest, cells: Population) -> Bools:
-    """Return (n_names,) which perturbations of a request a model can predict in all its contexts.
-
-    A context that it cannot predict makes it unable to answer the whole request.
-    """
-    contexts = [cells.contexts[i] if i >= 0 else "" for i in np.unique(request.context)]
-    if model._reasons_of_contexts(contexts):
-        return np.zeros(len(request.names), dtype=bool)
-    asked = np.unique(request.perturbation)
-    lost = model.cannot_predict([request.names[i] for i in asked], adata=cells)
-    found = np.zeros(len(request.names), dtype=bool)
-    found[asked] = [request.names[i] not in lost for i in asked]
-    return found
-
-
-def sample(population: Ints) -> Ints:
-    """Return the rows over which mean responses are taken, from 64 to 256 of each population.
-
-    Rows of a small population repeat, so that what a member draws at random averages out. Those of
-    a large one are spread evenly.
-
-    Parameters
-    ----------
-    population
-        (n,) code of the population of every row.
-    """
-    several = []
-    for rows in members(population):
-        n = min(max(len(rows), FEWEST), MOST)
-        few = len(rows) > n
-        several.append(rows[(np.arange(n) * len(rows)) // n] if few else np.resize(rows, n))
-    return np.sort(np.concatenate(several))
-
-
-def responses(
-    model: Any, request: PredictionRequest, cells: Population, population: Ints, seed: int
-) -> Floats:
-    """Return the mean response that a model predicts for every population of a request.
-
-    Parameters
-    ----------
-    model
-        A trained model. What a baseline adds is taken before values are cut at 0, that of a network
-        from its finished cells.
-    request
-        Cells, sorted by condition.
-    cells
-        Their population.
-    population
-        (n,) code of the population of every cell: 0, 1, 2, ...
-    seed
-        Seed of what the model draws.
-
-    Returns
-    -------
-    (n_populations, n_features) mean of the predicted cells minus that of their control cells; NaN
-    where the model cannot predict the perturbation.
-
-    Raises
-    ------
-    ValueError
-        If the model predicts NaN or infinite values.
-    """
-    rows = sample(population)
-    can = able(model, request, cells)[request.perturbation[rows]]
-    found = np.full((int(population.max()) + 1, len(cells.features)), np.nan)
-    rows = rows[can]
-    if not len(rows):
-        return found
-    part, rng = request.take(rows), np.random.default_rng(seed)
-    if kind_of(type(model)) == "baseline":
-        made = model._generate(part, cells, rng)
-        made = densify(made.values if isinstance(made, Moved) else made)
-    else:
-        made = densify(model._finished(part, cells, rng, {}))
-    start = cells.values(part.source)
-    for own in members(population[rows]):
-        mean = made[own].mean(axis=0, dtype=np.float64) - start[own].mean(axis=0, dtype=np.float64)
-        found[population[rows[own[0]]]] = mean
-        if not np.isfinite(mean).all():
-            msg = f"predicts NaN or infinite values for {part.names[part.perturbation[own[0]]]!r}"
-            raise ValueError(msg)
-    return found

@@ -14,9 +14,12 @@ from ..._validate import one_of, whole
 from ...core._inner_folds import kind_named
 from ...core._population import Population
 from ...core._split_units import BY
+from ..base._calibration import Calibration
 from ..base._expression import Expression
 from ..base._given_cells import known_population
+from ..base._kinds import Measured
 from ..base._learning import learn_vocabulary
+from ..base._mean_responses import responses
 from ..base._persistence import Stored, as_entry, of_entry
 from ..base._predictor import Predictor
 from ..base._requests import in_words
@@ -25,11 +28,9 @@ from ..base._vocabulary import Vocabulary
 from ..post._postprocessing import Moved, Postprocessing
 from ._evidence import evidence_of, folds_of
 from ._files import Finished
-from ._intervals import intervals_of
-from ._kinds import LAST, Measured
-from ._members import read_members, responses, seed_of
-from ._residuals import Residuals
-from ._weights import residuals_of, rule_of, table_of
+from ._members import read_members, seed_of
+from ._rules import LAST
+from ._weights import errors_of, rule_of, table_of
 from ._words import paragraph
 
 if TYPE_CHECKING:
@@ -87,9 +88,8 @@ class Ensemble(Predictor, Stored, SetUp):
         The trained members that have a weight, and those that answer by rule.
     refused
         Members that could not be trained or could not predict, and why.
-    residuals, cell_variance
-        Errors of the answers within training by kind of question, and the variance of a cell: what
-        :meth:`intervals` goes by.
+    calibration
+        Errors of the answers within training by kind of question, which :meth:`intervals` goes by.
 
     Examples
     --------
@@ -109,7 +109,6 @@ class Ensemble(Predictor, Stored, SetUp):
         "refused",
         "note",
         "weights",
-        "cell_variance",
         "is_trained",
     )
 
@@ -139,8 +138,6 @@ class Ensemble(Predictor, Stored, SetUp):
         self.refused: dict[str, str] = {}
         self.note = ""
         self.weights = pd.DataFrame()
-        self.residuals: dict[str, Residuals] = {}
-        self.cell_variance: Floats = np.empty(0)
         self.is_trained = False
 
     not_saved: ClassVar[tuple[str, ...]] = ("_embedding", "_candidates", "evidence")
@@ -188,6 +185,12 @@ class Ensemble(Predictor, Stored, SetUp):
             is in the folder is of another training.
         """
         seed = int(as_generator(rng).integers(2**31))
+        if self.cells.val.any():
+            logger.warning(
+                "auto does not train on the %d cells of split 'val', and only networks use them, "
+                "to know when to stop: sh.pp.split(adata, ..., val=0) leaves none aside",
+                int(self.cells.val.sum()),
+            )
         kind = None if self.params["by"] is None else kind_named(self.params["by"])
         with quiet():
             folds, self.note = folds_of(
@@ -201,7 +204,7 @@ class Ensemble(Predictor, Stored, SetUp):
             seed=seed,
             embedding=self._embedding,
         )
-        self.refused, self.evidence, self.residuals = {}, None, {}
+        self.refused, self.evidence, self.calibration = {}, None, None
         if self.note:
             logger.warning("auto answers by rule, and no weights are fitted: %s", self.note)
         else:
@@ -218,9 +221,9 @@ class Ensemble(Predictor, Stored, SetUp):
         self._train_members(seed)
         if self.evidence is not None:
             networks = [member.name for member in self._candidates if member.is_network]
-            self.residuals = residuals_of(self.evidence, networks=networks)
-            self.cell_variance = self.evidence.cell
-        self.evidence = None  # what it says is in the weights and the residuals
+            errors = errors_of(self.evidence, networks=networks)
+            self.calibration = Calibration(self.evidence.cell, self.measured, errors)
+        self.evidence = None  # what it says is in the weights and the calibration
         self.is_trained = True
 
     def _weigh(self) -> None:
@@ -335,72 +338,6 @@ class Ensemble(Predictor, Stored, SetUp):
         kind = self.kind_of(name, context=context, dose=dose)
         return paragraph(name, kind, self.weights[self.weights["kind"] == kind])
 
-    def intervals(
-        self,
-        perturbations: str | Sequence[str],
-        *,
-        context: str | None = None,
-        dose: float | None = None,
-        level: float = 0.9,
-        n_cells: int | None = None,
-        pooled: bool = False,
-        adata: AnnData | None = None,
-        rng: RNGLike = 0,
-    ) -> pd.DataFrame:
-        """Return intervals of the mean response of every gene, from the errors within training.
-
-        By default a share `level` of the genes of a perturbation lies within its intervals, for a
-        share `level` of perturbations. That is *marginal*: it holds over perturbations like those
-        of training. Of those that respond most strongly fewer genes are covered. What is covered is
-        a measured response, with its sampling noise.
-
-        Parameters
-        ----------
-        perturbations
-            Names. A combination joins single ones.
-        context
-            Context, which a screen with contexts needs.
-        dose
-            Dose, which a screen with doses needs.
-        level
-            Share that is covered, between 0 and 1.
-        n_cells
-            Cells of the measurement that is to be covered: fewer cells have more noise. Those of
-            the median condition of training if ``None``.
-        pooled
-            Whether `level` is the share of all genes of all perturbations together instead. These
-            intervals are narrower.
-        adata
-            Screen whose control cells predictions start from; that of training if ``None``.
-        rng
-            Seed or generator.
-
-        Returns
-        -------
-        A row for each perturbation and feature: ``perturbation``, ``feature``, ``response`` (mean
-        of the perturbed cells minus that of their controls), ``low`` and ``high``, in the units of
-        the values.
-
-        Raises
-        ------
-        KeyError
-            If a perturbation or the context is not known.
-        ValueError
-            If the level makes no sense, a context or dose is missing, or no question of the kind
-            was tried within training.
-        """
-        return intervals_of(
-            self,
-            perturbations,
-            self._population(adata),
-            context=context,
-            dose=dose,
-            level=level,
-            n_cells=n_cells,
-            pooled=pooled,
-            rng=as_generator(rng),
-        )
-
     # -- prediction --------------------------------------------------------------------------------
 
     def _generate(
@@ -471,7 +408,6 @@ class Ensemble(Predictor, Stored, SetUp):
             "vocabulary": self.vocabulary.to_dict(),
             "expression": self.expression.to_dict(),
             "measured": asdict(self.measured),
-            "residuals": {kind: asdict(own) for kind, own in self.residuals.items()},
             "members": {name: as_entry(member) for name, member in self.members.items()},
         }
 
@@ -480,5 +416,4 @@ class Ensemble(Predictor, Stored, SetUp):
         self.expression = Expression.from_dict(entry["expression"])
         self.cells = None if adata is None else known_population(adata, self.vocabulary)
         self.measured = Measured(**entry["measured"])
-        self.residuals = {k: Residuals(**own) for k, own in entry["residuals"].items()}
         self.members = {name: of_entry(own, adata) for name, own in entry["members"].items()}

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ._kinds import LAST, NEW_CONTEXT, RULES
-from ._residuals import Residuals
+from ..base._calibration import Errors
+from ..base._kinds import NEW_CONTEXT
+from ._rules import LAST, RULES
 from ._stack import gain, stacked
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def rule_of(kind: str, there: Collection[str]) -> str:
     return next((name for name in (*RULES[kind], LAST) if name in there), "")
 
 
-def residuals_of(evidence: Evidence, *, networks: Collection[str] = ()) -> dict[str, Residuals]:
+def errors_of(evidence: Evidence, *, networks: Collection[str] = ()) -> dict[str, Errors]:
     """Return the errors of the answers of each kind that was tried, with weights of other folds.
 
     Parameters
@@ -45,14 +46,22 @@ def residuals_of(evidence: Evidence, *, networks: Collection[str] = ()) -> dict[
         _, each, _ = question.answer()
         lost = (each * ~question.there).sum(axis=1)
         each = each * question.there + lost[:, None] * question.rule
-        residual = np.array(
-            [
-                evidence.measured[i] - weights @ np.nan_to_num(evidence.genes[i])
-                for i, weights in zip(own, each, strict=True)
-            ]
-        )
-        found[kind] = Residuals.of(residual, evidence.cell, evidence.n[own], evidence.control[own])
+        made = [w @ np.nan_to_num(evidence.genes[i]) for i, w in zip(own, each, strict=True)]
+        found[kind] = errors_of_kind(evidence, own, np.array(made))
     return found
+
+
+def errors_of_kind(evidence: Evidence, own: Ints, predicted: Floats) -> Errors:
+    """Return the errors of (C, d) predicted responses of some conditions of the evidence."""
+    return Errors.of(
+        predicted,
+        evidence.measured[own].astype(np.float64),
+        unit=np.array(evidence.unit)[own],
+        cell=evidence.cell,
+        n=evidence.n[own],
+        control=evidence.control[own],
+        p_value=evidence.p_value[own],
+    )
 
 
 def table_of(

@@ -55,6 +55,8 @@ def left_out(
         told["left_out"] = where & told["present"].any(-1)
     if "context" in names:
         told["context"] = told["context"].masked_fill(where, -1)
+        if "context_vector" in told:
+            told["context_vector"] = told["context_vector"].masked_fill(where[:, None], 0)
     if "dose" in names:
         told["dose"] = told["dose"].masked_fill(where[:, None], 0)
     if "batch" in names:

@@ -68,8 +68,12 @@ class Latents:
         source, context, batch = keys.T
         device = next(model.module.parameters()).device
         x = torch.from_numpy(model.space.encode(cells.values(source)))[:, None]
-        context = recode(context, cells.contexts, v.perturbed_contexts)
         batch = recode(batch, cells.batches, v.perturbed_batches)
-        where = (torch.from_numpy(context), torch.from_numpy(batch)[:, None])
-        found = model.module.latents(*(each.to(device) for each in (x, *where)), **self.options)
+        code = recode(context, cells.contexts, v.perturbed_contexts)
+        condition = {"context": torch.from_numpy(code).to(device)}
+        placed = v.placed(cells.contexts)
+        if placed is not None:
+            condition["context_vector"] = torch.from_numpy(placed[context]).to(device)
+        batch_index = torch.from_numpy(batch)[:, None].to(device)
+        found = model.module.latents(x.to(device), condition, batch_index, **self.options)
         return found[:, 0].cpu()

@@ -69,6 +69,8 @@ class Unlasting(PresetModel):
         descriptors of drugs, say), or a table. If ``None``, perturbations are known by their genes:
         every gene among the features can then be predicted. Those that are no feature have a
         learned vector, which says nothing about others. Where none is, all are one-hot.
+    context_embedding
+        Vectors of the contexts instead of their names, as of :func:`shoal.tl.fit`.
     gene_graph
         The graph in which genes are read: ``"coexpression"`` in control cells; the name of an
         embedding of genes, for cosines; a list of edges (DataFrame, or path of a file) with the
@@ -108,6 +110,7 @@ class Unlasting(PresetModel):
     """
 
     recipes: ClassVar[Recipes[UnlastingConfig]] = RECIPES
+    takes_context_vectors: ClassVar[bool] = True
     options: ClassVar[tuple[str, ...]] = ("n_steps", "guidance", "inversion", "cross_context")
     state: ClassVar[tuple[str, ...]] = ("edges", "nodes", "zeros")
     not_saved: ClassVar[tuple[str, ...]] = ("_latents", "_means")
@@ -123,6 +126,7 @@ class Unlasting(PresetModel):
         *,
         preset: str | None = None,
         embedding: str | pd.DataFrame | None = None,
+        context_embedding: str | pd.DataFrame | None = None,
         gene_graph: GeneGraph = COEXPRESSION,
         rng: RNGLike = 0,
         **config: Any,
@@ -131,7 +135,13 @@ class Unlasting(PresetModel):
         rng = as_generator(rng)
         self._given: dict[str, Any] = {"source": gene_graph, "rng": rng, "by_gene": False}
         super().__init__(
-            adata, preset=preset, embedding=embedding, n_latent=None, rng=rng, **config
+            adata,
+            preset=preset,
+            embedding=embedding,
+            context_embedding=context_embedding,
+            n_latent=None,
+            rng=rng,
+            **config,
         )
 
     # -- what is learned before the network is made ------------------------------------------------
@@ -241,6 +251,7 @@ class Unlasting(PresetModel):
             doses=bool(v.doses),
             nonnegative=v.nonnegative,
             references=zeros,
+            n_context_vector=v.n_context_vector,
         )
 
     def make_post(self) -> Postprocessing:

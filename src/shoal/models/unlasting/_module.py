@@ -17,12 +17,13 @@ from ...generative import (
     normal_like,
     perturbed_input,
 )
-from ...nn import BridgeNet, GenewiseEncoder, StratumNet, TreatmentEncoder, mlp, waves, with_loops
+from ...nn import BridgeNet, StratumNet, mlp, waves, with_loops
 from ..base._config import changed
 from ..base._guidance import common_share, guided_network, known_guidance, resting
 from ._control_input import control_cells
 from ._covariates import dropped, left_out, with_genes
 from ._masks import MaskNetwork, coupled, drawn
+from ._treatment import Treatment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,6 +64,8 @@ class UnlastingModule(nn.Module):
         Whether values cannot be below 0.
     references
         Zeros of training cells, for ``mask="reference"``.
+    n_context_vector
+        Number of coordinates of a context; above 0 they are read instead of its code.
 
     Notes
     -----
@@ -87,6 +90,7 @@ class UnlastingModule(nn.Module):
         doses: bool = False,
         nonnegative: bool = True,
         references: References | None = None,
+        n_context_vector: int = 0,
     ) -> None:
         super().__init__()
         self.config, self.nonnegative, self.references = config, nonnegative, references
@@ -105,26 +109,13 @@ class UnlastingModule(nn.Module):
         self.register_buffer("edges", looped, persistent=False)
         dropout = network.dropout
         self.time = mlp(2 * TIME, width, width, dropout=dropout)
-        self.place = StratumNet(n_contexts, n_batches, width, dropout=dropout)
-        inside = n_contexts if config.conditioning.context_effects else 0
-        told = {"doses": doses, "n_heads": network.graph_heads, "dropout": dropout}
-        told["n_own"] = int(own.max())
-        if config.conditioning.read_out == "genes":
-            self.treatment: nn.Module = GenewiseEncoder(
-                d, n_vector, inside, width=network.graph_width, token=False, **told
-            )
-            self.after_treatment = mlp(d, width, width, width, dropout=dropout)
-        else:
-            self.treatment = TreatmentEncoder(
-                n_vector,
-                n_node,
-                inside,
-                width=width,
-                d=network.graph_width,
-                pooling=config.conditioning.pooling,
-                **told,
-            )
-            self.after_treatment = None
+        placed = {"n_context_vector": n_context_vector}
+        self.place = StratumNet(n_contexts, n_batches, width, dropout=dropout, **placed)
+        told = {"doses": doses, "n_heads": network.graph_heads, "dropout": dropout, **placed}
+        told["n_own"], inside = int(own.max()), n_contexts
+        if not config.conditioning.context_effects:
+            told["n_context_vector"] = inside = 0
+        self.treatment = Treatment(d, n_vector, n_node, inside, width, config=config, **told)
         self.beside = nn.Linear(d, width) if config.bridge.sees_control else None
         self.gain = nn.Parameter(torch.zeros(d)) if config.bridge.sees_control else None
         self.control = nn.Parameter(torch.randn(width) * 0.02) if config.inverts else None
@@ -143,7 +134,11 @@ class UnlastingModule(nn.Module):
             if config.learns_mask
             else None
         )
-        several = {"context": n_contexts > 1, "dose": doses, "batch": n_batches > 1}
+        several = {
+            "context": n_contexts > 1 or n_context_vector,
+            "dose": doses,
+            "batch": n_batches > 1,
+        }
         self.covariates = ("perturbation", *(name for name, there in several.items() if there))
 
     # -- training ----------------------------------------------------------------------------------
@@ -172,8 +167,8 @@ class UnlastingModule(nn.Module):
         counts = batch.weight[..., None] * counted
         given = control_cells(config.bridge.control_input, batch.source, condition, generator)
         t, x = self._noisy(x0, generator)
-        place = self.place(condition["context"], codes)
-        vector = self._treatment(condition)
+        place = self.place(condition, codes)
+        vector = self.treatment(condition, self.nodes, self.edges)
         made, logits = self._treated(x, t, place, vector, given)
         error, n = masked_error(made, x0, counts)
         if self.control is not None:
@@ -245,13 +240,6 @@ class UnlastingModule(nn.Module):
         longest = 2 * pi * PERIOD ** (1 - 1 / TIME)
         table = self.time(waves(self.grid.float(), TIME, longest=longest, shortest=2 * pi))
         return table[at]
-
-    def _treatment(self, condition: Mapping[str, Tensor]) -> Tensor:
-        """Return what the condition adds to the trunk, (K, 1, width)."""
-        if self.after_treatment is None:
-            return self.treatment(condition, self.nodes, self.edges)
-        by_gene = self.treatment(condition, condition["moments"][:, 0], self.edges)
-        return self.after_treatment(by_gene)[:, None]
 
     def _treated(
         self, x: Tensor, at: Tensor, place: Tensor, vector: Tensor, given: Tensor | None
@@ -330,7 +318,7 @@ class UnlastingModule(nn.Module):
                 latent = condition["latent"]
                 latent = latent.movedim(-2, 0) if method == "exact" else latent
             else:
-                latent = self._noise(source, condition["context"], codes, config)
+                latent = self._noise(source, condition, codes, config)
             last: list[Tensor | None] = [None]
 
             def clean(x: Tensor, t: int) -> Tensor:
@@ -348,7 +336,7 @@ class UnlastingModule(nn.Module):
     def latents(
         self,
         cells: Tensor,
-        context: Tensor,
+        condition: Mapping[str, Tensor],
         batch_index: Tensor,
         *,
         n_steps: int | None = None,
@@ -360,8 +348,10 @@ class UnlastingModule(nn.Module):
         ----------
         cells
             (K, S, d) control cells.
-        context, batch_index
-            (K,) and (K, S) codes.
+        condition
+            Their contexts, as of shoal.nn.StratumNet.
+        batch_index
+            (K, S) batch codes, -1 = unknown.
         n_steps, inversion
             As of :meth:`sample`.
 
@@ -371,7 +361,7 @@ class UnlastingModule(nn.Module):
         """
         config = self._changed(n_steps=n_steps, inversion=inversion)
         with resting(self):
-            noise = self._noise(cells, context, batch_index, config)
+            noise = self._noise(cells, condition, batch_index, config)
         return noise.movedim(0, -2) if config.sampling.inversion == "exact" else noise
 
     def _changed(self, **given: object) -> UnlastingConfig:
@@ -399,10 +389,14 @@ class UnlastingModule(nn.Module):
         return torch.full(like.shape[:2], self.config.grid.index(t), device=like.device)
 
     def _noise(
-        self, cells: Tensor, context: Tensor, batch_index: Tensor, config: UnlastingConfig
+        self,
+        cells: Tensor,
+        condition: Mapping[str, Tensor],
+        batch_index: Tensor,
+        config: UnlastingConfig,
     ) -> Tensor:
         """Return the noise of control cells, as of shoal.generative.invert."""
-        place, sampling = self.place(context, batch_index), config.sampling
+        place, sampling = self.place(condition, batch_index), config.sampling
 
         def clean(x: Tensor, t: int) -> Tensor:
             time = self._time(self._place_in_grid(t, x))
@@ -428,8 +422,10 @@ class UnlastingModule(nn.Module):
 
         def without(*names: str) -> Callable[[], Tensor]:
             told, codes = left_out(condition, batch_index, names)
-            place = self.place(told["context"], codes)
-            made, logits = self._treated(x, at, place, self._treatment(told), given)
+            place = self.place(told, codes)
+            made, logits = self._treated(
+                x, at, place, self.treatment(told, self.nodes, self.edges), given
+            )
             both = made if logits is None else torch.cat([made, logits], dim=-1)
             return lambda: both
 

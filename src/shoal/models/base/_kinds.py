@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -12,8 +11,6 @@ import numpy as np
 from ...core._codes import grouped
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from ..._typing import Floats
@@ -29,21 +26,10 @@ PARTLY = "combination with an unmeasured part"
 NOT_AT_ALL = "combination of unmeasured parts"
 UNMEASURED = "not measured"
 
-RULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        MEASURED: ("own_shift",),
-        DOSE: ("own_shift",),
-        ELSEWHERE: ("context_weighted", "own_shift"),
-        NEW_CONTEXT: ("context_weighted", "own_shift"),
-        COMBINATION: ("additive",),
-        PARTLY: ("matching_mean",),
-        NOT_AT_ALL: (),
-        UNMEASURED: (),
-    }
+KINDS = (
+    *(MEASURED, DOSE, ELSEWHERE, NEW_CONTEXT),
+    *(COMBINATION, PARTLY, NOT_AT_ALL, UNMEASURED),
 )
-"""Kind of question -> simple rows that answer it by rule, the first that there is."""
-
-LAST = "mean_shift"  # the rule where no other can be had; it answers every question
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,4 +116,4 @@ class Measured:
             asked += [ELSEWHERE, NEW_CONTEXT]
         if screen.dose_key is not None:
             asked += [DOSE]
-        return [kind for kind in RULES if kind in asked]
+        return [kind for kind in KINDS if kind in asked]

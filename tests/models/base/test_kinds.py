@@ -10,7 +10,8 @@ import pytest
 import shoal as sh
 from shoal.core._population import population
 from shoal.core._screen import resolve
-from shoal.models.ensemble._kinds import RULES, Measured
+from shoal.models.base._kinds import KINDS, Measured
+from shoal.models.ensemble._rules import RULES
 
 NAN = float("nan")
 
@@ -48,7 +49,7 @@ def cells():
 def test_the_kind_of_a_condition(cells, condition, kind):
     screen = cells.screen.having(cells.screen.names.knowing(["C", "D"]))
     assert Measured.of(cells).kind(*condition, screen) == kind
-    assert kind in RULES
+    assert kind in KINDS
 
 
 def test_conditions_of_the_test_are_not_measured(cells):
@@ -59,4 +60,8 @@ def test_conditions_of_the_test_are_not_measured(cells):
 
 
 def test_a_screen_is_asked_what_its_columns_allow(cells):
-    assert Measured.of(cells).kinds(cells.screen) == list(RULES)
+    assert Measured.of(cells).kinds(cells.screen) == list(KINDS)
+
+
+def test_each_kind_has_a_rule():
+    assert list(RULES) == list(KINDS)

@@ -1,0 +1,127 @@
+"""Coverage and width of intervals of the ensemble without networks, on held-out conditions of real screens.
+
+    python benchmarks/intervals.py [--only papalexi:guide kang:context] [--seeds 3 4] [--level 0.9] [--model auto]
+
+A row for each screen and split, over held-out conditions of all seeds. Intervals are those of `sh.tl.predict(..., interval=0.9)`, and
+`sh.tl.evaluate_intervals` judges them.
+
+n         held-out conditions, of all seeds
+units     perturbations (or contexts) that inner folds left out, and the level that so many allow, on average over conditions
+cover     share of conditions of which 90 % of the features are covered; 95 % interval in brackets (Clopper and Pearson)
+weak strong   the same of the halves with the weaker and the stronger measured response
+pooled    share of features that pooled intervals cover
+noise     share of features that intervals of the sampling noise alone would cover
+width     mean width, over that of the sampling noise alone: 1 if predictions are as good as a second sample
+bound     share of conditions whose true response is within the bound, and the median bound over the size of the true response
+P(resp)   mean probability of a response, and share of conditions that respond; Brier score, and that of the share of all
+
+The curve of reliability of all screens together comes below.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+
+import numpy as np
+import pandas as pd
+from _screens import DATA, FOLDER, Task, prepare
+from scipy.stats import norm
+
+import shoal as sh
+from shoal.evaluation._intervals import reliability, share_interval
+
+TASKS = [
+    "papalexi:perturbation",
+    "papalexi:guide",
+    "renge:perturbation_context",
+    "renge:perturbation",
+    "renge:context",
+    "norman:combination",
+    "norman:perturbation",
+    "kang:context",
+]
+
+
+def trial(data: str, split: str, seed: int, *, name: str, level: float) -> pd.DataFrame:
+    """Return a row for each held-out condition."""
+    adata = prepare(Task(data, split, seed, (), None, FOLDER))
+    embedding = DATA[data].splits[split].embedding
+    given = {} if embedding == "one-hot" else {"embedding": embedding}
+    model = sh.tl.fit(adata, name, rng=seed, calibrate=True, **given)
+    tables = []
+    for pooled in (False, True):
+        sh.tl.predict(adata, model, subset="test", interval=level, pooled=pooled, rng=seed)
+        sh.tl.evaluate_intervals(adata, prediction="predicted")
+        tables.append(adata.uns["interval_evaluation"]["table"])
+    entry = adata.uns["predicted_intervals"]
+    found = tables[0].join(tables[1]["covered"].rename("pooled"))
+    found = found.join(entry["kinds"][["n_units", "reached"]], on="kind")
+    at = entry["table"].index.get_indexer(found.index)
+    real = adata.uns["interval_evaluation"]["response"]
+    known = model.calibration
+    control = np.array([known.kinds[kind].control for kind in found["kind"]])
+    noise = np.sqrt((1 / found["n_cells"].to_numpy() + control)[:, None] * known.cell)
+    half, varies = norm.ppf((1 + level) / 2) * noise, noise.max(axis=0) > 0
+    gap = np.abs(entry["response"][at] - real)
+    found["noise"] = (gap <= half)[:, varies].mean(axis=1)
+    found["relative"] = found["width"] / (2 * half[:, varies].mean(axis=1))
+    return found.assign(seed=seed)
+
+
+def row(task: str, found: pd.DataFrame) -> dict[str, object]:
+    """Return the line of a screen and split."""
+    data, _, split = task.partition(":")
+    inside, n = found["inside"], len(found)
+    low, high = share_interval(int(inside.sum()), n)
+    strong = found["strength"] >= found["strength"].median()
+    ratio = found["bound"] / found["strength"].where(found["strength"] > 0)
+    responds, p = found["responds"], found["probability"]
+    brier, base = ((p - responds) ** 2).mean(), responds.mean() * (1 - responds.mean())
+    return {
+        "screen": data,
+        "split": split,
+        "n": n,
+        "units": f"{found['n_units'].mean():.0f}, {found['reached'].mean():.2f}",
+        "cover": f"{inside.mean():.2f} ({low:.2f} to {high:.2f})",
+        "weak": f"{inside[~strong].mean():.2f}",
+        "strong": f"{inside[strong].mean():.2f}",
+        "pooled": f"{found['pooled'].mean():.2f}",
+        "noise": f"{found['noise'].mean():.2f}",
+        "width": f"{found['relative'].mean():.1f}",
+        "bound": f"{found['within'].mean():.2f}, {ratio.median():.1f}",
+        "P(resp)": f"{p.mean():.2f} {responds.mean():.2f}; {brier:.3f} {base:.3f}",
+    }
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", default=TASKS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[3, 4])
+    parser.add_argument("--level", type=float, default=0.9)
+    parser.add_argument("--model", default="auto")
+    given = parser.parse_args()
+    logging.getLogger("shoal").setLevel(logging.ERROR)
+    rows, everything, before = [], [], time.process_time()
+    for task in given.only:
+        data, _, split = task.partition(":")
+        found = pd.concat(
+            trial(data, split, seed, name=given.model, level=given.level) for seed in given.seeds
+        )
+        rows.append(row(task, found))
+        everything.append(found)
+    table = pd.DataFrame(rows)
+    print(table.to_markdown(index=False, disable_numparse=True))
+    means = [float(str(one["cover"]).split()[0]) for one in rows]
+    pooled = [float(str(one["pooled"])) for one in rows]
+    print(f"\nmean over screens: cover {np.mean(means):.3f}, pooled {np.mean(pooled):.3f}\n")
+    together = pd.concat(everything)
+    curve = reliability(together["probability"].to_numpy(), together["responds"].to_numpy(bool))
+    print(curve.round(2).to_markdown(index=False))
+    print(f"\nCPU {time.process_time() - before:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
