@@ -46,8 +46,7 @@ def write_table(
     schema
         Name and number of the layout, such as ``"coherence/1"``.
     params
-        What the result was computed with; ``None`` becomes ``""``, sequences become comma-separated
-        text.
+        What the result was computed with; ``None`` becomes ``""``, a sequence a text with commas.
     slots
         What the result writes elsewhere, such as ``{"obs/coherence": values}``.
     more

@@ -42,18 +42,14 @@ def scores(board: pd.DataFrame, *, name: str, called: str = "") -> str:
     board = board.sort_values("score", ascending=False, kind="stable")
     full = full_names(board)
     control = board.index.isin(CONTROLS)
-    if "kind" in board:
-        main = (board["kind"].astype(str) == "model").to_numpy()
-    else:
-        main = board.index == PREDICTION
-    labels = [
-        f"{called or PREDICTION} (prediction)" if row == PREDICTION else str(row)
-        for row in board.index
-    ]
+    kind = board.get("kind")
+    main = board.index == PREDICTION if kind is None else (kind.astype(str) == "model").to_numpy()
+    own = f"{called or PREDICTION} (prediction)"
+    labels = [own if row == PREDICTION else str(row) for row in board.index]
     known = board.reindex(columns=list(dict.fromkeys([*board.columns, *SCORE])))
     shown = known.set_axis(labels).assign(full=[full.get(str(row), row) for row in board.index])
     kinds = (
-        ("prediction" if "kind" not in board else "model", main & ~control, ACCENT),
+        ("prediction" if kind is None else "model", main & ~control, ACCENT),
         ("baseline", ~main & ~control, BASELINE),
         ("control", control, QUIET),
     )
