@@ -39,7 +39,7 @@ def test_choices_within_training(spec, tmp_path):
     tune = {"name": "perturbed_mean", "tune": {"config": {"max_cells": [2, 1000]}}}
     path = tmp_path / "spec.yaml"
     path.write_text(json.dumps(spec | {"models": ["mean_shift", tune]}))
-    for inner, code in (("2", 0), ("0", 1)):
+    for inner, code in (("2", 0), ("0", 2)):
         done = runner.invoke(
             app, ["benchmark", str(path), "-o", str(tmp_path / "out"), "--inner", inner]
         )
