@@ -37,7 +37,7 @@ def screen():
 
 
 def measure(path, out, *more):
-    arguments = ["coherence", str(path), *NEEDED, "--n-draws", "5", "-o", str(out), *more]
+    arguments = ["measure", str(path), *NEEDED, "--n-draws", "5", "-o", str(out), *more]
     return CliRunner().invoke(app, arguments)
 
 
@@ -58,7 +58,7 @@ def test_a_full_disk_ends_in_a_message_and_keeps_the_tables(screen, tmp_path):
     adata.obsm["noise"] = np.random.default_rng(0).normal(size=(adata.n_obs, 2_000))  # 3.8 MB
     adata.write_h5ad(tmp_path / "big.h5ad")
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "shoal", "coherence", "big.h5ad", *NEEDED, "--n-draws", "5"]
+    command = [sys.executable, "-m", "shoal", "measure", "big.h5ad", *NEEDED, "--n-draws", "5"]
     for n_bytes in (700_000, 2_000_000):
         done = subprocess.run(
             [*command, "-o", str(out)],
@@ -70,7 +70,7 @@ def test_a_full_disk_ends_in_a_message_and_keeps_the_tables(screen, tmp_path):
         )
         assert done.returncode == 1, done.stderr  # -11, a crash inside HDF5, if it writes itself
         last = done.stderr.splitlines()[-1]
-        assert last.startswith("error: not written: big.coherence.h5ad (OSError: ")
+        assert last.startswith("error: not written: screen.h5ad (OSError: ")
         assert last.endswith(f"All else is in {out}")
         assert {p.name for p in out.iterdir()} == WRITTEN
 
@@ -120,7 +120,7 @@ def test_a_signal_ends_a_benchmark_in_a_line(screen, tmp_path):
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 143, said
-    assert said.splitlines()[-1] == "stopped; nothing half-written is left"
+    assert said.splitlines()[-1] == "stopped; the same command goes on from here"
     assert "Traceback" not in said
     for path in rows.iterdir():
         assert json.loads(path.read_text())["note"] == ""
@@ -133,7 +133,7 @@ def test_a_signal_ends_a_benchmark_in_a_line(screen, tmp_path):
 def test_a_signal_removes_the_scratch_folder(screen, tmp_path, name):
     screen.write_h5ad(tmp_path / "small.h5ad")
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "shoal", "coherence", "small.h5ad", *NEEDED]
+    command = [sys.executable, "-m", "shoal", "measure", "small.h5ad", *NEEDED]
     process = subprocess.Popen(
         [*command, "--n-draws", "1000000", "-o", str(out)],
         cwd=tmp_path,
@@ -182,8 +182,8 @@ def test_texts_of_the_newer_kind_are_written(screen, tmp_path, missing):
         adata.write_h5ad(tmp_path / "new.h5ad")
     result = measure(tmp_path / "new.h5ad", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
-    assert {p.name for p in (tmp_path / "out").iterdir()} == WRITTEN | {"new.coherence.h5ad"}
-    back = ad.read_h5ad(tmp_path / "out" / "new.coherence.h5ad")
+    assert {p.name for p in (tmp_path / "out").iterdir()} == WRITTEN | {"screen.h5ad"}
+    back = ad.read_h5ad(tmp_path / "out" / "screen.h5ad")
     assert list(back.obs_names) == list(adata.obs_names)
     assert back.obs["note"].isna().sum() == (adata.n_obs // 2 if missing else 0)
     assert "table" in back.uns["coherence"]
@@ -199,18 +199,17 @@ def test_a_modality_of_an_h5mu(screen, tmp_path):
     whole.obs["perturbation"] = labels  # of the whole, as in ECCITE-seq
     whole.write(tmp_path / "both.h5mu")
     result = measure(tmp_path / "both.h5mu", tmp_path / "out")
-    assert result.exit_code == 1
-    last = result.stderr.splitlines()[-1]
-    assert "say which modality with --mod ..., one of 'rna', 'adt'" in last
+    assert "Left alone: " in result.stderr
+    assert "modalities 'adt'" in result.stderr
     result = measure(tmp_path / "both.h5mu", tmp_path / "out", "--mod", "dna")
-    assert "'dna' is not in mdata.mod, which holds 'rna', 'adt'" in result.stderr
+    assert "which holds 'rna', 'adt'. Did you mean 'rna'?" in result.stderr
     result = measure(tmp_path / "both.h5mu", tmp_path / "out", "--mod", "rna")
     assert result.exit_code == 0, result.stderr
     assert "FutureWarning" not in result.stderr
     assert "From 0.4" not in result.stderr
-    back = ad.read_h5ad(tmp_path / "out" / "both.coherence.h5ad")
+    back = ad.read_h5ad(tmp_path / "out" / "screen.h5ad")
     assert not [column for column in back.obs if ":" in column]
-    assert {p.name for p in (tmp_path / "out").iterdir()} == WRITTEN | {"both.coherence.h5ad"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == WRITTEN | {"screen.h5ad"}
     screen.write_h5ad(tmp_path / "one.h5ad")
     result = measure(tmp_path / "one.h5ad", tmp_path / "out2", "--mod", "rna")
     assert "leave --mod out" in result.stderr or "leave mod out" in result.stderr
@@ -224,14 +223,14 @@ def test_files_of_other_kinds_are_said_as_such(screen, tmp_path):
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
     (tmp_path / "folder.zarr").mkdir()
     for name, message in {
-        "10x.h5": "is HDF5 but holds no AnnData (it has matrix)",
+        "10x.h5": "File is missing one or more required datasets",
         "cut.h5ad": "as if it were cut short or damaged",
-        "table.csv": "is no HDF5 file",
-        "folder.zarr": "it is a folder, not an h5ad file",
+        "table.csv": "make an h5ad of it first, with scanpy.read_csv(path)",
+        "folder.zarr": "is a folder without a zarr store",
         "absent.h5ad": "no such file",
     }.items():
         result = measure(tmp_path / name, tmp_path / "out")
-        assert result.exit_code == 1
+        assert result.exit_code == (1 if name == "10x.h5" else 2)
         last = result.stderr.splitlines()[-1]
         assert last.startswith("error: ")
         assert message in last
@@ -244,4 +243,4 @@ def test_the_package_is_a_program():
         [sys.executable, "-m", "shoal", "--help"], capture_output=True, text=True, check=True
     )
     assert "Usage: shoal" in done.stdout
-    assert "coherence" in done.stdout
+    assert "measure" in done.stdout

@@ -39,7 +39,7 @@ def test_choices_within_training(spec, tmp_path):
     tune = {"name": "perturbed_mean", "tune": {"config": {"max_cells": [2, 1000]}}}
     path = tmp_path / "spec.yaml"
     path.write_text(json.dumps(spec | {"models": ["mean_shift", tune]}))
-    for inner, code in (("2", 0), ("0", 1)):
+    for inner, code in (("2", 0), ("0", 2)):
         done = runner.invoke(
             app, ["benchmark", str(path), "-o", str(tmp_path / "out"), "--inner", inner]
         )
@@ -51,6 +51,6 @@ def test_choices_within_training(spec, tmp_path):
 def test_an_error_is_a_line(path, tmp_path):
     path.write_text("data: {}\nmodel: []\n")
     done = runner.invoke(app, ["benchmark", str(path), "-o", str(tmp_path / "out")])
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "key='model' is not known; choose one of 'data'" in done.stderr
     assert not (tmp_path / "out").exists()

@@ -187,7 +187,7 @@ def test_code_is_imported_on_trust_only(hostile, tmp_path):
         with pytest.raises(ValueError, match=r"of_others:screen \(data 'theirs'\).*trust=True"):
             sh.benchmark.run(spec, folder=out)
     done = CliRunner().invoke(app, ["benchmark", str(path), "-o", str(out)])
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "of_others:screen" in done.stderr
     assert "pass --trust" in done.stderr
     assert not trace.exists()

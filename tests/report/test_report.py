@@ -201,7 +201,7 @@ def test_command(judged, tmp_path):
     wrong = runner.invoke(
         app, ["report", str(tmp_path / "j.h5ad"), "-o", str(tmp_path / "no" / "r.html")]
     )
-    assert wrong.exit_code == 1
+    assert wrong.exit_code == 2
     assert wrong.stderr.splitlines()[-1].startswith("error: no such folder")
 
 
