@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from . import _journey
-from ._compat import require
 from ._report import Options, analyse, complain, summary, write
 from ._staging import staged
 
@@ -26,7 +25,6 @@ TITLE = "Knock-outs in human iPS cells on four days (a part of Ishikawa et al. 2
 FEW_DRAWS = 60  # sets of controls against controls, where time is short
 MEASURED = "measured"  # folder of the other screens
 PAGE = "report.html"
-PAGE_NEEDS = ("jinja2", "plotly", "itables")
 LOG = {"normalize": "log1p"}  # all are raw counts
 
 
@@ -101,8 +99,6 @@ def run(out: Path, *, quick: bool, say: Say) -> str:
     """
     from . import ds
 
-    for library in PAGE_NEEDS:
-        require(library, extra="report")
     adata = ds.load(SHIPPED)
     say(f"{TITLE}: {adata.n_obs:,} cells x {adata.n_vars:,} genes")
     draws = FEW_DRAWS if quick else Options.n_draws

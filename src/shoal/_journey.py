@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__, _report
+from ._compat import require
 from ._evaluation_text import tables
 from ._held_out import KEPT, KINDS, check_held_out, check_request, in_words, kind_of
 from ._keys import EMBEDDINGS, EVALUATION, PCA, SPLIT
@@ -44,6 +45,7 @@ DESIGN = (
 )
 MIN_CELLS = 20  # of a condition that is judged
 NAME = "auto"  # of the prediction
+PAGE_NEEDS = ("jinja2", "plotly", "itables")
 MODEL, PAGE = "model", "report.html"
 
 
@@ -125,6 +127,8 @@ def run(
 
     Raises
     ------
+    ImportError
+        If the libraries of the report are not installed.
     FileExistsError
         If the folder holds other work, and `overwrite` is not set.
     ValueError
@@ -135,6 +139,8 @@ def run(
     from . import models, pp, tl
     from .models.ensemble._members import PRESETS
 
+    for library in PAGE_NEEDS:
+        require(library, extra="report")
     out = Path(out)
     whole(seed, name="seed", least=0)
     one_of(preset, tuple(PRESETS), name="preset")

@@ -158,6 +158,22 @@ def test_fewer_than_four_conditions_take_the_rule(rng, caplog):
     same_as(model, sh.tl.fit(adata, "mean_shift"), "D")
 
 
+def test_conditions_of_few_cells_take_the_rule(rng, caplog):
+    """Profiles of wells, say: three of each perturbation tell no response."""
+    adata = made({f"P{i}": rng.normal(size=D) for i in range(8)}, rng)
+    control = (adata.obs["perturbation"] == "control").to_numpy()
+    few = adata.obs.groupby("perturbation", observed=True).cumcount().to_numpy() < 3
+    adata = adata[control | few].copy()
+    sh.pp.split(adata, by="perturbation", test=["P7"], val=0)
+    with caplog.at_level(logging.WARNING, "shoal"):
+        model = sh.tl.fit(adata, "auto")
+    assert "auto answers by rule" in caplog.text
+    assert "hardly any condition that training could leave out has 5 cells" in caplog.text
+    same_as(model, sh.tl.fit(adata, "mean_shift"), "P7")
+    with pytest.raises(ValueError, match="hardly any condition"):
+        sh.tl.fit(adata, "auto", config={"n_folds": 3})
+
+
 def test_folds_that_cannot_be_made(rng, caplog):
     single = {f"P{i}": rng.normal(size=D) for i in range(5)}
     adata = made(single | {"P0+P1": single["P0"] + single["P1"]}, rng)

@@ -146,11 +146,28 @@ def folds_of(
         number = min(N_FOLDS, len(training_items(cells, kind)[1])) if n_folds is None else n_folds
         if number < 2:
             return (), f"training has too few units of by={kind.by!r} to leave some out"
-        return inner_folds(cells, number, seed=seed, kind=kind), ""
+        folds = inner_folds(cells, number, seed=seed, kind=kind)
+        able = tuple(side for side in folds if _tells(cells, side))
+        if len(able) < 2:
+            msg = (
+                f"hardly any condition that training could leave out has {LEAST_CELLS} cells, "
+                "which say what its response is"
+            )
+            raise ValueError(msg)
     except ValueError as err:
         if n_folds is not None:
             raise
         return (), str(err)
+    return able, ""
+
+
+def _tells(cells: Population, side: Ints) -> bool:
+    """Whether some condition that a fold leaves out has enough cells."""
+    out = np.flatnonzero(cells.perturbed & (side == TEST))
+    condition, _ = grouped(
+        perturbation=cells.labels.code[out], context=cells.context[out], dose=cells.dose[out]
+    )
+    return bool((np.bincount(condition) >= LEAST_CELLS).any())
 
 
 def evidence_of(
