@@ -271,7 +271,8 @@ def calls(model) -> dict:
     """Return every call by its name in the table."""
     tl, pl = sh.tl, sh.pl
     near = {"config": {"shrink": False}, "embedding": VECTORS}
-    models = [tl.fit(model.cells.adata, name, **near) for name in ("latent_linear", "nearest")]
+    several = () if model is None else ("latent_linear", "nearest")  # the names alone are asked for
+    models = [tl.fit(model.cells.adata, name, **near) for name in several]
     return {
         "pp.annotate": _annotate,
         "pp.filter": lambda d, mod: sh.pp.filter(d, inplace=False, mod=mod),

@@ -255,7 +255,7 @@ def test_real_values_in_an_anndata_of_their_own_are_told_of(layer):
     ("embedding", "error", "match"),
     [
         ("zz", KeyError, "'zz' is not in adata.uns"),
-        ([1, 2], TypeError, "embedding must be the name .* not list"),
+        ([1, 2], TypeError, "embedding must be one name or table, not several: join them first"),
         (pd.DataFrame({"a": [np.nan]}, index=["P01"]), ValueError, "not finite"),
         (pd.DataFrame({"a": ["x"]}, index=["P01"]), ValueError, "no numbers"),
         (pd.DataFrame({"a": [1.0, 2]}, index=["P01", "P01"]), ValueError, "a name twice"),

@@ -76,6 +76,7 @@ LAYERS = {
     "pp.prepare": {"n_comps": 2, "overwrite": True},
     "pp.embed": {"method": "effects", "n_comps": 2},
     "pp.embed_contexts": {"n_comps": 2},
+    "pp.embed_check": {"embedding": "names"},
     "pl.bimodality": {"perturbation": "A", "prediction": "whole"},
     "pl.genes": {"perturbation": "A", "prediction": "whole"},
     "pl.geometry": {"perturbation": "A"},
@@ -100,6 +101,7 @@ def test_a_layer_that_is_predicted_in_part_is_measured_by_nobody(adata, copy, na
     sh.tl.predict(adata, copy, key_added="whole")
     sh.tl.predict(adata, copy, key_added="some", subset="test")
     sh.pp.prepare(adata, n_comps=2, cross_fit=0)
+    sh.pp.embed(adata, method="one_hot", key_added="names")
     sh.tl.coherence(adata)
     few = adata[:, 1:].copy()
     assert np.isfinite(dense(few.layers["some"])).all()
