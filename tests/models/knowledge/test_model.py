@@ -10,6 +10,8 @@ from anndata import AnnData
 import shoal as sh
 from shoal.metrics import top_k_accuracy
 
+from ...helpers import dense
+
 pytest.importorskip("torch", reason="networks need the extra 'models'")
 pytest.importorskip("scvi", reason="networks need the extra 'models'")
 
@@ -54,7 +56,7 @@ def error(adata, key):
     """Return the mean squared error of the mean responses in the test line."""
     test = (adata.obs["split"] == "test") & (adata.obs["perturbation"] != "control")
     real = pd.DataFrame(adata.X[test]).groupby(adata.obs["perturbation"][test].to_numpy(str)).mean()
-    made = np.asarray(adata.layers[key][test])
+    made = dense(adata.layers[key])[test.to_numpy()]
     made = pd.DataFrame(made).groupby(adata.obs["perturbation"][test].to_numpy(str)).mean()
     return float(((real - made) ** 2).to_numpy().mean())
 
