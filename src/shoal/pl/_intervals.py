@@ -162,7 +162,7 @@ def _condition(
                 [one for one in there if one],
                 where=f"the {column}s in which {name!r} was predicted",
             )
-            own &= (table[column].astype(str) == str(value)).to_numpy()
+            own = own & (table[column].astype(str) == str(value)).to_numpy()
         elif len(there) > 1:
             msg = f"which {column}? {name!r} was predicted in {', '.join(there)}: pass {column}=..."
             raise ValueError(msg)
