@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from ._keys import EMBEDDINGS, EVALUATION, PCA, SPLIT
 from ._logging import quiet, reason
 from ._stages import Stages, content
 from ._staging import staged
-from ._validate import key_in, one_of, some, whole
+from ._validate import key_in, one_of, whole
 from ._verdict import verdict
 from .core._screen import resolve
 
@@ -165,11 +164,6 @@ def run(
         "evaluate": judged,
         "report": {"title": title},
     }
-    if absent := _absent():
-        say(
-            f"warning: {PAGE} is not written, since {some(absent)} are not installed: pip install "
-            "'shoal[report]', and then shoal report FILE"
-        )
     stages = Stages.open(out, arguments, overwrite=overwrite, say=say)
     if stages.result is not None:
         say(f"all is done in {out} already; say overwrite=True to do it anew")
@@ -289,12 +283,7 @@ def _more(adata: AnnData, title: str | None) -> dict[str, Callable[[Path], objec
         with quiet():  # the path is that of a scratch folder
             tl.report(adata, out=path, title=title)
 
-    return made | ({} if _absent() else {PAGE: page})
-
-
-def _absent() -> list[str]:
-    """Return the libraries of the page that are not installed."""
-    return [name for name in ("plotly", "itables", "jinja2") if find_spec(name) is None]
+    return made | {PAGE: page}
 
 
 def numbers(adata: AnnData) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from ..core._screen import resolve
 from ..metrics._probability import FOUND, shift_pvalues
 from ..models.baselines._deltas import measured_of
 from ..models.baselines._noise import spread_of
+from ..models.ensemble._evidence import LEAST_CELLS, N_COMPS
 from ..models.space._fit_cells import axes_of_training
 from ._conditions import condition_names, scored_cells
 
@@ -25,11 +26,9 @@ if TYPE_CHECKING:
     from .._typing import Bools, Floats, Ints
     from ..core._population import Population
 
-N_COMPS = 50  # principal axes along which a response is looked for, as inner folds have them
 N_BINS = 5  # of a reliability curve
 MOST_CONTROLS = 1000  # that are looked at
 OTHER_SCALE = 0.5  # relative difference of mean squares; log2 instead of ln makes it 1.08
-LEAST_CELLS = 5  # conditions of fewer cells say too little
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ._bridge import mlp
-from ._condition import POOLS, AttentionPool, CodeEncoder, PlaceEncoder
+from ._condition import POOLS, AttentionPool, CodeEncoder, context_encoder
 from ._graph import GraphEncoder, knocked_out
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class StratumNet(nn.Module):
     ) -> None:
         super().__init__()
         tables = {
-            "context": _context_table(n_contexts, n_context_vector),
+            "context": context_encoder(_several(n_contexts), n_context_vector, CODE),
             "batch": CodeEncoder(n_batches, CODE) if n_batches > 1 else None,
         }
         self.tables = nn.ModuleDict({k: table for k, table in tables.items() if table is not None})
@@ -67,7 +67,9 @@ class StratumNet(nn.Module):
         place = torch.zeros(len(batch_index), 1, self.width, device=batch_index.device)
         for name, net in self.nets.items():
             table = self.tables[name]
-            told = batch_index if name == "batch" else _read(table, condition)[:, None]
+            told = batch_index
+            if name == "context":
+                told = condition[getattr(table, "reads", name)][:, None]
             if isinstance(table, CodeEncoder):
                 own, which = told.unique(return_inverse=True)  # each code goes through once
                 place = place + net(table(own))[which]
@@ -264,31 +266,24 @@ class GenewiseEncoder(nn.Module):
 class _ContextNet(nn.Module):
     """The context of a condition as a vector (K, d)."""
 
-    def __init__(self, table: CodeEncoder | PlaceEncoder, d: int) -> None:
+    def __init__(self, table: nn.Module, d: int) -> None:
         super().__init__()
         self.table = table
         self.net = nn.Sequential(nn.Linear(CODE, d), nn.LayerNorm(d))
 
     def forward(self, condition: Mapping[str, Tensor]) -> Tensor:
-        return self.net(self.table(_read(self.table, condition)))
+        return self.net(self.table(condition[getattr(self.table, "reads", "context")]))
 
 
 def _context(n_contexts: int, n_context_vector: int, d: int) -> _ContextNet | None:
     """Return the network of the context, where there are several."""
-    table = _context_table(n_contexts, n_context_vector)
+    table = context_encoder(_several(n_contexts), n_context_vector, CODE)
     return None if table is None else _ContextNet(table, d)
 
 
-def _context_table(n_contexts: int, n_context_vector: int) -> CodeEncoder | PlaceEncoder | None:
-    """Return what reads the vector of a context, or its code; ``None`` of a single one."""
-    if n_context_vector:
-        return PlaceEncoder(n_context_vector, CODE)
-    return CodeEncoder(n_contexts, CODE) if n_contexts > 1 else None
-
-
-def _read(table: nn.Module, condition: Mapping[str, Tensor]) -> Tensor:
-    """Return what a table of contexts reads of a condition."""
-    return condition[PlaceEncoder.reads if isinstance(table, PlaceEncoder) else "context"]
+def _several(n: int) -> int:
+    """Return a number of codes; 0 for a single one, which says nothing."""
+    return n if n > 1 else 0
 
 
 def _two_layers(first: int, inner: int, last: int) -> nn.Sequential:

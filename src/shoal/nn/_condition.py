@@ -170,6 +170,15 @@ class PlaceEncoder(nn.Module):
         return torch.where(known, self.linear(place[..., :-1]), self.unknown)
 
 
+def context_encoder(
+    n_contexts: int, n_context_vector: int, width: int, *, dropped: bool = True
+) -> CodeEncoder | PlaceEncoder | None:
+    """Return what reads coordinates of a context, or its code; ``None`` if there are neither."""
+    if n_context_vector:
+        return PlaceEncoder(n_context_vector, width, dropped=dropped)
+    return CodeEncoder(n_contexts, width, dropped=dropped) if n_contexts else None
+
+
 class DoseEncoder(nn.Module):
     """A standardised dose as a vector.
 
@@ -245,10 +254,9 @@ class ConditionEncoder(nn.Module):
         self.encoders = nn.ModuleDict(
             {"perturbation": PerturbationEncoder(n_vector, width, pooling=pooling)}
         )
-        if n_context_vector:
-            self.encoders["context"] = PlaceEncoder(n_context_vector, width, dropped=dropout > 0)
-        elif n_contexts:
-            self.encoders["context"] = CodeEncoder(n_contexts, width, dropped=dropout > 0)
+        context = context_encoder(n_contexts, n_context_vector, width, dropped=dropout > 0)
+        if context is not None:
+            self.encoders["context"] = context
         self.encoders["dose"] = DoseEncoder(width)
         if n_batches:
             self.encoders["batch"] = CodeEncoder(n_batches, width, dropped=dropout > 0)

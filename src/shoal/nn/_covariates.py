@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .._validate import one_of
 from ._attention import linear
-from ._condition import CodeEncoder, MeanPool, PlaceEncoder
+from ._condition import CodeEncoder, MeanPool, context_encoder
 from ._time import waves
 
 if TYPE_CHECKING:
@@ -107,10 +107,9 @@ class CovariateEncoder(nn.Module):
         self.pool = MeanPool()
         self.unperturbed = nn.Parameter(torch.randn(d_covariate) * 0.02)
         self.encoders = nn.ModuleDict({"perturbation": linear(n_vector, d_covariate)})
-        if n_context_vector:
-            self.encoders["context"] = PlaceEncoder(n_context_vector, d_covariate, dropped=False)
-        elif n_contexts:
-            self.encoders["context"] = CodeEncoder(n_contexts, d_covariate, dropped=False)
+        context = context_encoder(n_contexts, n_context_vector, d_covariate, dropped=False)
+        if context is not None:
+            self.encoders["context"] = context
         if n_batches:
             self.encoders["batch"] = CodeEncoder(n_batches, d_covariate, dropped=False)
         if dose:
