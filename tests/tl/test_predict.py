@@ -10,40 +10,18 @@ from scipy import sparse
 
 import shoal as sh
 
-from ..helpers import dense
+from ..helpers import dense, slots, two_days
 
 
 @pytest.fixture
 def adata(rng):
-    """Two days, two plates; A and C/D in train, B+A in test, E in val; 120 controls; a third of the values are not 0."""
-    sizes = {"control": 120, "A": 24, "B+A": 20, "C/D": 12, "E": 8}
-    label = rng.permutation(np.repeat(list(sizes), list(sizes.values())))
-    values = rng.random((len(label), 10)) * 3 + 0.1
-    found = ad.AnnData(
-        sparse.csr_matrix(np.where(rng.random(values.shape) < 0.35, values, 0).astype(np.float32))
-    )
-    found.obs_names = [f"cell{i}" for i in range(len(label))]
-    found.var_names = [f"gene{i}" for i in range(10)]
-    found.obs["perturbation"] = label
-    found.obs["day"] = np.arange(len(label)) % 3 % 2 + 1
-    found.obs["plate"] = np.where(np.arange(len(label)) % 2 == 0, "x", "y")
-    found.obs["split"] = pd.Categorical(
-        pd.Series(label).map(
-            {"control": "train", "A": "train", "B+A": "test", "C/D": "train", "E": "val"}
-        )
-    )
-    sh.pp.annotate(found, "perturbation", control="control", context_key="day", batch_key="plate")
-    return found
+    return two_days(rng)
 
 
 @pytest.fixture
 def copy(adata):
     """A model whose twins are the control cells themselves: what a twin starts from can be read off it."""
     return sh.tl.fit(adata, "control")
-
-
-def slots(adata):
-    return set(adata.obs), set(adata.layers), set(adata.obsm), set(adata.uns)
 
 
 # -- what is written -------------------------------------------------------------------------------------------------
