@@ -18,6 +18,7 @@ import logging
 import numpy as np
 import pandas as pd
 from _screens import DATA, FOLDER, Task, prepare
+from _screens import TASKS as WITH_KANG
 
 import shoal as sh
 from shoal.core._population import population
@@ -27,15 +28,7 @@ from shoal.evaluation._inner_error import InnerError
 from shoal.metrics._cells import densify
 from shoal.models.ensemble._members import Member
 
-TASKS = [
-    "papalexi:perturbation",
-    "papalexi:guide",
-    "renge:perturbation_context",
-    "renge:perturbation",
-    "renge:context",
-    "norman:combination",
-    "norman:perturbation",
-]
+TASKS = [task for task in WITH_KANG if task != "kang:context"]
 
 
 class Made:

@@ -24,7 +24,7 @@ import time
 
 import numpy as np
 import pandas as pd
-from _screens import DATA, FOLDER, Task, prepare
+from _screens import DATA, FOLDER, TASKS, Task, prepare
 
 import shoal as sh
 from shoal.core._population import population
@@ -33,17 +33,6 @@ from shoal.evaluation._inner_error import InnerError
 from shoal.evaluation._reference import REFERENCES
 from shoal.models.ensemble._members import Member
 from shoal.models.ensemble._weights import TOGETHER
-
-TASKS = [
-    "papalexi:perturbation",
-    "papalexi:guide",
-    "renge:perturbation_context",
-    "renge:perturbation",
-    "renge:context",
-    "norman:combination",
-    "norman:perturbation",
-    "kang:context",
-]
 
 
 class Measure(InnerError):

@@ -26,22 +26,11 @@ import time
 
 import numpy as np
 import pandas as pd
-from _screens import DATA, FOLDER, Task, prepare
+from _screens import DATA, FOLDER, TASKS, Task, prepare
 from scipy.stats import norm
 
 import shoal as sh
 from shoal.evaluation._intervals import reliability, share_interval
-
-TASKS = [
-    "papalexi:perturbation",
-    "papalexi:guide",
-    "renge:perturbation_context",
-    "renge:perturbation",
-    "renge:context",
-    "norman:combination",
-    "norman:perturbation",
-    "kang:context",
-]
 
 
 def trial(data: str, split: str, seed: int, *, name: str, level: float) -> pd.DataFrame:

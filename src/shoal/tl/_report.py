@@ -152,7 +152,7 @@ def report(
         images=image_content(adata, found[IMAGE_EVALUATION]) if IMAGE_EVALUATION in found else None,
     )
     size = write(page(content), path)
-    logger.info("%s: %.1f MB", path.name, size / 1e6)
+    logger.info("%s: %.1f MB", path, size / 1e6)
     return path
 
 
