@@ -264,7 +264,7 @@ def add_calibrating(scores: Scores) -> None:
 
 
 def chosen_metrics(names: Sequence[str] | None, suite: Mapping[str, Metric]) -> dict[str, Metric]:
-    """Return the metrics of a suite by name; all if `names` is ``None``.
+    """Return the metrics of a suite by name; all but those on request if `names` is ``None``.
 
     Raises
     ------
@@ -274,7 +274,7 @@ def chosen_metrics(names: Sequence[str] | None, suite: Mapping[str, Metric]) -> 
         If `names` is empty.
     """
     if names is None:
-        return dict(suite)
+        return {name: record for name, record in suite.items() if not record.on_request}
     several = [names] if isinstance(names, str) else list(names)
     if not several:
         msg = f"metrics is empty; name some of {', '.join(suite)}"

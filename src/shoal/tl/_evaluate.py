@@ -92,7 +92,9 @@ def evaluate(
     layer
         Layer of the real values; ``X`` if ``None``.
     metrics
-        Names of the metrics to compute; all of the suite if ``None``.
+        Names of the metrics to compute; all of the suite if ``None``, but for those that are
+        computed on request alone: ``"retrieval_top1"``, ``"retrieval_top5"`` and
+        ``"retrieval_map"`` (:doc:`/user_guide/metrics_discrimination`).
     suite
         Suite of metrics. ``"calibrated"``, or the evaluation of another package, number for
         number: ``"cell_eval"``, ``"vcc"``, ``"systema"``, ``"perturbench"``, ``"unlasting"``,
