@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import anndata as ad
 import numpy as np
 from _knowledge_screens import density
 from _screens import DATA, FOLDER, Task, preparation, prepare, raw
-from graphs import screen as drugs
+from graphs import FILE, shared_targets
 
 import shoal as sh
-
-if TYPE_CHECKING:
-    import anndata as ad
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,9 @@ def trial_of(task: str, seed: int) -> Trial:
         sh.pp.split(adata, by=split, test=0.25, rng=seed, accept="identical_cells")
         return Trial(adata, split)
     if data == "nelisa":
-        return Trial(drugs(seed, FOLDER), split, "fingerprint")
+        adata = drugs()
+        sh.pp.split(adata, by=split, test=0.2, rng=seed)
+        return Trial(adata, split, "targets")
     if split == "late days":
         one = Task(data, "perturbation_context", seed, (), None, FOLDER)
         adata = raw(one)
@@ -76,3 +75,15 @@ def trial_of(task: str, seed: int) -> Trial:
     given = DATA[data].splits[split]
     adata = prepare(Task(data, split, seed, (), None, FOLDER))
     return Trial(adata, given.by, None if given.embedding == "one-hot" else given.embedding)
+
+
+def drugs() -> ad.AnnData:
+    """Return the drugs of nELISA that share a target with others, embedded by shared targets."""
+    adata = ad.read_h5ad(FOLDER / FILE)
+    sh.pp.annotate(adata, "perturbation", control="DMSO", batch_key="plate", sep="")
+    edges = shared_targets(adata)
+    sh.pp.embed(
+        adata, method="network", source=edges, n_comps=16, key_added="targets", missing="drop"
+    )
+    known = adata.uns["perturbation_embeddings"]["targets"].index
+    return adata[adata.obs["perturbation"].isin([*known, "DMSO"])].copy()
