@@ -25,8 +25,8 @@ independent witnesses. With U units, a condition of a unit of k counts :math:`1 
 :math:`1 / (U + 1)` is left for the next unit, which may be wrong by any amount. So a level above
 :math:`U / (U + 1)` has no finite interval without an assumption.
 
-**Few units.** Above that level the logarithms of scores are taken as normally distributed around the
-mean of their unit, and these around a common mean. With :math:`\bar\ell_u` the mean of a unit,
+**Few units.** Above that level the logarithms of scores are taken as normally distributed around
+the mean of their unit, and these around a common mean. With :math:`\bar\ell_u` the mean of a unit,
 :math:`\bar\ell` that of the units, w the mean variance within units, and :math:`\sigma_0` the
 standard deviation between units on other screens, which is worth :math:`\nu_0 = 3` units,
 

@@ -117,9 +117,9 @@ def kinds_of(found: Intervals, known: Calibration, *, level: float, pooled: bool
     Returns
     -------
     Index kind; columns ``n_conditions`` and ``n_units`` that were left out of training, ``reached``
-    (the highest level that so many vouch for, at most `level`), ``weaker`` and ``stronger`` (coverage
-    of these within training, by halves of their measured response) and ``responds`` (share of them
-    that respond).
+    (the highest level that so many vouch for, at most `level`), ``weaker`` and ``stronger``
+    (coverage of these within training, by halves of their measured response) and ``responds``
+    (share of them that respond).
     """
     rows = {}
     for kind in dict.fromkeys(found.kind):
