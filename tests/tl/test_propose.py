@@ -219,6 +219,15 @@ def test_an_ensemble_without_vectors_says_nothing_of_what_nobody_has_run(linear,
     assert sorted(table["perturbation"]) == ["new 0", "new 1"]
 
 
+def test_an_ensemble_whose_vectors_told_nothing_says_so(linear, rng):
+    adata, vectors = linear
+    noise = pd.DataFrame(rng.normal(size=vectors.shape), index=vectors.index)
+    members = {"members": ["mean_shift"], "by": "perturbation"}
+    model = sh.tl.fit(adata, "auto", embedding=noise, config=members)
+    with pytest.raises(ValueError, match="members with a weight go by no vectors.*'coverage'"):
+        proposed(adata, model)
+
+
 def test_models_that_are_not_trained_are_refused(linear):
     adata, vectors = linear
     raw = [sh.models.KernelRidge(adata, embedding=vectors) for _ in range(2)]

@@ -11,6 +11,7 @@ import numpy as np
 from .._logging import logger
 from .._validate import some
 from ..metrics._proposals import hit_probability, order_by_coverage, order_by_reduction
+from ..models.base._embedding import ONE_HOT
 from ..models.base._requests import in_words
 from ._candidates import PERTURBATION, how_to_embed
 from ._committee import Committee, covariance, noise_of_measuring
@@ -154,9 +155,22 @@ def _check_answers(committee: Committee, expected: Floats, pool: Pool) -> None:
             "no model can predict %s, so they come last: %s", names, how_to_embed(unknown)
         )
         return
-    msg = (
+    what = (
         f"none of the models ({', '.join(committee.models)}) can say anything of {names}: nobody "
-        f"has run them, and the models have no vectors of them. To mend it, {how_to_embed(unknown)}"
+    )
+    ensemble = committee.ensemble
+    if ensemble is not None and ensemble.vocabulary.embedding != ONE_HOT:
+        msg = (
+            f"{what}has run them, and the members with a weight go by no vectors, because nothing "
+            "that was tried within training told perturbations apart by them. Take "
+            "strategy='coverage', or pass models that go by vectors, "
+            "model=[sh.tl.fit(adata, 'latent_linear', embedding=...), sh.tl.fit(adata, 'nearest', "
+            "embedding=...)]"
+        )
+        raise ValueError(msg)
+    msg = (
+        f"{what}has run them, and the models have no vectors of them. To mend it, "
+        f"{how_to_embed(unknown)}"
     )
     raise ValueError(msg)
 
