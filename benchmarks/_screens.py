@@ -121,18 +121,6 @@ DATA = {
 }
 
 
-TASKS = [  # of the ensemble, as data:split
-    "papalexi:perturbation",
-    "papalexi:guide",
-    "renge:perturbation_context",
-    "renge:perturbation",
-    "renge:context",
-    "norman:combination",
-    "norman:perturbation",
-    "kang:context",
-]
-
-
 @dataclass(frozen=True)
 class Task:
     """One screen, split and seed, and the models that are still to be run on it."""

@@ -17,8 +17,7 @@ import logging
 
 import numpy as np
 import pandas as pd
-from _screens import DATA, FOLDER, Task, prepare
-from _screens import TASKS as WITH_KANG
+from _ensemble_screens import trial_of
 
 import shoal as sh
 from shoal.core._population import population
@@ -28,7 +27,15 @@ from shoal.evaluation._inner_error import InnerError
 from shoal.metrics._cells import densify
 from shoal.models.ensemble._members import Member
 
-TASKS = [task for task in WITH_KANG if task != "kang:context"]
+TASKS = [
+    "papalexi:perturbation",
+    "papalexi:guide",
+    "renge:perturbation_context",
+    "renge:perturbation",
+    "renge:context",
+    "norman:combination",
+    "norman:perturbation",
+]
 
 
 class Made:
@@ -42,11 +49,10 @@ class Made:
         return self.parts
 
 
-def trial(data: str, split: str, seed: int) -> list[dict[str, object]]:
+def trial(task: str, seed: int) -> list[dict[str, object]]:
     """Return the energy of every carrier."""
-    adata = prepare(Task(data, split, seed, (), None, FOLDER))
-    given = DATA[data].splits[split].embedding
-    embedding = None if given == "one-hot" else given
+    one = trial_of(task, seed)
+    adata, embedding = one.adata, one.embedding
     model = sh.tl.fit(adata, "auto", embedding=embedding, rng=seed)
     cells = population(adata, resolve(adata))
     measure = InnerError(cells, [np.where(cells.split == 1, -1, cells.split)], seed=seed)
@@ -74,7 +80,7 @@ def trial(data: str, split: str, seed: int) -> list[dict[str, object]]:
         made[name, "mixed"] = np.where(half[:, None], own, values)
     return [
         {
-            "task": f"{data} {split}",
+            "task": task,
             "member": name,
             "carrier": carrier,
             "energy": measure.of(Made(rows, values, source), 0)["energy"].mean(),
@@ -92,9 +98,8 @@ def main() -> None:
     logging.getLogger("shoal").setLevel(logging.ERROR)
     rows = []
     for task in given.only:
-        data, _, split = task.partition(":")
         for seed in given.seeds:
-            rows += trial(data, split, seed)
+            rows += trial(task, seed)
     table = pd.DataFrame(rows).pivot_table(
         index="task", columns=["member", "carrier"], values="energy", sort=False
     )

@@ -1,6 +1,6 @@
 """Coverage and width of intervals of the ensemble without networks, on held-out conditions of real screens.
 
-    python benchmarks/intervals.py [--only papalexi:guide kang:context] [--seeds 3 4] [--level 0.9] [--model auto]
+    python benchmarks/intervals.py [--only papalexi:guide kang:context] [--seeds 3 4 5] [--level 0.9] [--model auto]
 
 A row for each screen and split, over held-out conditions of all seeds. Intervals are those of `sh.tl.predict(..., interval=0.9)`, and
 `sh.tl.evaluate_intervals` judges them.
@@ -26,18 +26,18 @@ import time
 
 import numpy as np
 import pandas as pd
-from _screens import DATA, FOLDER, TASKS, Task, prepare
+from _ensemble_screens import TASKS, trial_of
 from scipy.stats import norm
 
 import shoal as sh
 from shoal.evaluation._intervals import reliability, share_interval
 
 
-def trial(data: str, split: str, seed: int, *, name: str, level: float) -> pd.DataFrame:
+def trial(task: str, seed: int, *, name: str, level: float) -> pd.DataFrame:
     """Return a row for each held-out condition."""
-    adata = prepare(Task(data, split, seed, (), None, FOLDER))
-    embedding = DATA[data].splits[split].embedding
-    given = {} if embedding == "one-hot" else {"embedding": embedding}
+    one = trial_of(task, seed)
+    adata = one.adata
+    given = {} if one.embedding is None else {"embedding": one.embedding}
     model = sh.tl.fit(adata, name, rng=seed, calibrate=True, **given)
     tables = []
     for pooled in (False, True):
@@ -91,16 +91,15 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", default=TASKS)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[3, 4])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[3, 4, 5])
     parser.add_argument("--level", type=float, default=0.9)
     parser.add_argument("--model", default="auto")
     given = parser.parse_args()
     logging.getLogger("shoal").setLevel(logging.ERROR)
     rows, everything, before = [], [], time.process_time()
     for task in given.only:
-        data, _, split = task.partition(":")
         found = pd.concat(
-            trial(data, split, seed, name=given.model, level=given.level) for seed in given.seeds
+            trial(task, seed, name=given.model, level=given.level) for seed in given.seeds
         )
         rows.append(row(task, found))
         everything.append(found)

@@ -18,10 +18,9 @@ import argparse
 import logging
 import time
 
-import anndata as ad
 import pandas as pd
+from _ensemble_screens import drugs
 from _screens import FOLDER, Task, raw
-from graphs import shared_targets
 
 import shoal as sh
 
@@ -39,18 +38,6 @@ def interval(line: pd.Series, what: str) -> str:
     """Return a difference with its interval as text."""
     low, mean, high = (line[f"{what}_{end}"] for end in ("low", "difference", "high"))
     return "-" if mean != mean else f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
-
-
-def drugs() -> ad.AnnData:
-    """Return the drugs of nELISA that share a target with others, embedded by shared targets."""
-    adata = ad.read_h5ad(FOLDER / "nelisa_a549_302compounds.h5ad")
-    sh.pp.annotate(adata, "perturbation", control="DMSO", batch_key="plate", sep="")
-    edges = shared_targets(adata)
-    sh.pp.embed(
-        adata, method="network", source=edges, n_comps=16, key_added="targets", missing="drop"
-    )
-    known = adata.uns["perturbation_embeddings"]["targets"].index
-    return adata[adata.obs["perturbation"].isin([*known, "DMSO"])].copy()
 
 
 def lines(name: str, n_starts: int, strategies: list[str]) -> list[dict[str, object]]:

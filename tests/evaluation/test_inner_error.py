@@ -142,9 +142,9 @@ def test_of_equals_the_first_is_chosen_whatever_rounding_says():
 def test_small_conditions_are_not_judged():
     adata = screen(0.5)
     keep = (adata.obs["perturbation"] == "control") | (
-        adata.obs.groupby("perturbation", observed=True).cumcount() < 4
+        adata.obs.groupby("perturbation", observed=True).cumcount() < 2
     )
     adata = adata[keep.to_numpy()].copy()
     cells = population(adata, resolve(adata))
-    with pytest.raises(ValueError, match="no condition that inner folds leave out has 5 cells"):
+    with pytest.raises(ValueError, match="no condition that inner folds leave out has 3 cells"):
         InnerError(cells, inner_folds(cells, 2, seed=0), seed=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
 from shoal.metrics._conformal import (
     GRID,
@@ -16,6 +17,7 @@ from shoal.metrics._conformal import (
     ranked,
     reached,
     variances_of_others,
+    widened,
 )
 
 
@@ -50,7 +52,7 @@ def test_the_radius_is_an_order_statistic():
     assert reached(unit) == 0.95
     assert radius(grid, unit, 0.9) == 18
     assert radius(grid, unit, 0.95) == 19
-    assert radius(grid, unit, 0.99) == 19  # above what is reached: the largest
+    assert radius(grid, unit, 0.99) > 19  # above what is reached: more than the largest
     assert radius(grid, unit, 18 / 19, pooled=True) == 18
     assert radius(grid, unit, 0.5, pooled=True) == 10
 
@@ -61,6 +63,32 @@ def test_conditions_of_one_unit_are_no_further_witnesses():
     assert reached(np.repeat(unit, 4)) == reached(unit)
     one_big = np.array([0] * 70 + [1, 2, 3])  # a unit of 70 conditions counts as one of four
     assert ranked(np.append(np.ones(70), [2.0, 3.0, 4.0]), one_big, 0.5) == 3
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_of_few_units_the_next_score_is_students(rng, n):
+    """Without a prior the level is exact where logarithms of scores are normally distributed."""
+    level, unit = 0.9, np.arange(n)
+    scores = np.exp(0.2 * rng.normal(size=(4000, n + 1)))
+    wide = [widened(own[:n], unit, level, spread=0.3, worth=0.0) for own in scores]
+    assert np.mean(scores[:, n] <= wide) == pytest.approx(level, abs=0.015)
+
+
+def test_one_unit_is_widened_by_what_other_screens_scatter():
+    found = widened(np.array([2.0]), np.array([0]), 0.9, spread=0.3)
+    assert found == pytest.approx(2 * np.exp(student.ppf(0.9, 3) * 0.3 * np.sqrt(2)))
+    one = np.array([2.0, 2.0 * np.e])  # of one unit: the scatter within it counts as it is
+    within = np.exp(student.ppf(0.9, 3) * np.sqrt(2 * 0.3**2 + 0.25))
+    assert widened(one, np.array([0, 0]), 0.9, spread=0.3) == pytest.approx(
+        2 * np.exp(0.5) * within
+    )
+    assert widened(np.zeros(3), np.arange(3), 0.9, spread=0.3) == 0
+
+
+def test_units_enough_need_no_distribution(rng):
+    score = rng.gamma(2, 1, 9)
+    assert ranked(score, np.arange(9), 0.9) == score.max()
+    assert ranked(score[:8], np.arange(8), 0.9) >= score[:8].max()
 
 
 def test_growth_is_a_line_that_is_shrunk_and_1_in_the_mean(rng):

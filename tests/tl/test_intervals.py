@@ -263,7 +263,7 @@ def test_too_few_conditions_for_the_level_are_said(rng, caplog):
     entry = adata.uns["predicted_intervals"]
     assert np.isfinite(entry["high"]).all()
     assert entry["kinds"]["reached"].iloc[0] == pytest.approx(6 / 7)
-    assert "so few allow a level of 0.86" in entry["params"]["coverage"]
+    assert "so few vouch for a level of 0.86" in entry["params"]["coverage"]
 
 
 def test_kinds_of_question_that_were_not_tried_are_empty_and_said(adata, mean_shift, caplog):

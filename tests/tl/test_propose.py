@@ -176,7 +176,8 @@ def test_measured_candidates_are_named(linear, caplog):
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
-        ({"strategy": "coverage", "candidates": ["x"]}, ValueError, "pass embedding="),
+        ({"strategy": "coverage", "candidates": ["x"]}, ValueError, "embedding='annotations'"),
+        ({"candidates": ["x"]}, ValueError, "nobody has run 'x', and without vectors"),
         ({"strategy": "hit", "candidates": ["x"]}, KeyError, "tl.coherence"),
         ({"model": 3, "candidates": ["x"]}, TypeError, "only several models can disagree"),
         ({"strategy": "random"}, ValueError, "there are no candidates"),
@@ -201,6 +202,30 @@ def test_a_model_that_was_never_told_of_the_candidates_does_not_count(linear, ca
     assert "MeanShift_3 does not count where it cannot predict" in caplog.text
     with pytest.raises(ValueError, match=r"do not disagree(.|\n)*MeanShift_1 does not count"):
         proposed(adata, [sh.tl.fit(adata, "mean_shift"), told[0]])
+
+
+def test_an_ensemble_without_vectors_says_nothing_of_what_nobody_has_run(linear, caplog):
+    adata, vectors = linear
+    model = sh.tl.fit(adata, "auto", config={"by": "perturbation"})
+    how = r"sh\.pp\.embed\(adata, method='annotations', names=\['new 0', 'new 1'\]\)"
+    fit = r"sh\.tl\.fit\(adata, 'auto', embedding='annotations'\)"
+    with pytest.raises(ValueError, match=rf"none of the models .*'new 0', 'new 1'.*{how}.*{fit}"):
+        proposed(adata, model, candidates=["new 0", "new 1"])
+    assert not caplog.records  # one message, and not one for each member
+    assert "proposal" not in adata.uns
+    sh.pp.embed(adata, source=vectors, method="table", names=["new 0", "new 1"], key_added="v")
+    model = sh.tl.fit(adata, "auto", embedding="v", config={"by": "perturbation"})
+    table = proposed(adata, model, candidates=["new 0", "new 1"])
+    assert sorted(table["perturbation"]) == ["new 0", "new 1"]
+
+
+def test_an_ensemble_whose_vectors_told_nothing_says_so(linear, rng):
+    adata, vectors = linear
+    noise = pd.DataFrame(rng.normal(size=vectors.shape), index=vectors.index)
+    members = {"members": ["mean_shift"], "by": "perturbation"}
+    model = sh.tl.fit(adata, "auto", embedding=noise, config=members)
+    with pytest.raises(ValueError, match="members with a weight go by no vectors.*'coverage'"):
+        proposed(adata, model)
 
 
 def test_models_that_are_not_trained_are_refused(linear):

@@ -3,7 +3,8 @@
 Whatever is chosen, settings or a share or a baseline, is chosen on conditions that play the part of
 the test within training. The planner of :func:`shoal.pp.split` draws them: a split by context gives
 whole contexts, one by combination gives combinations whose parts are as known as those of the test,
-and so on. Labels of training cells alone are read, so the test has no part in it.
+and so on. Where the test lies in a part of the table, such as the last days, so do they
+(``_asked.py``). Of the test only the record of the split is read, and no cell.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._keys import SPLIT
+from .._logging import logger
+from ._asked import Asked
 from ._split_plan import ASIDE, able_units, allot
 from ._split_request import Request
 from ._split_units import BY, make_items
@@ -76,6 +79,17 @@ def training_items(cells: Population, kind: Request) -> tuple[Items, list[str]]:
     return items, units
 
 
+def asks_alike(cells: Population, kind: Request) -> bool:
+    """Return whether training can be asked what the test asks, knowing about as much.
+
+    ``False`` where all perturbations are asked for later days, say, of which training has too few
+    to leave as many out as the test does.
+    """
+    items, _ = training_items(cells, kind)
+    asked = Asked.of(cells, items)
+    return asked is None or asked.is_alike(items)
+
+
 def without_units(
     cells: Population,
     kind: Request,
@@ -107,7 +121,11 @@ def without_units(
     ValueError
         If nothing can be left out, or nothing would stay in training.
     """
-    sides = allot(items, cells.screen, kind, rng, among=units)
+    return _of_cells(cells, items, allot(items, cells.screen, kind, rng, among=units))
+
+
+def _of_cells(cells: Population, items: Items, sides: list[str]) -> Ints:
+    """Return the (n_obs,) side of every cell, from those of the items."""
     lookup = np.array([{"train": TRAIN, ASIDE: NONE}.get(s, TEST) for s in sides] + [NONE])
     split = np.where(cells.split == TEST, NONE, cells.split)
     split[cells.val & _showing(cells, items, sides)] = NONE
@@ -115,22 +133,31 @@ def without_units(
 
 
 def inner_folds(
-    cells: Population, n_folds: int | None = None, *, seed: int, kind: Request | None = None
+    cells: Population,
+    n_folds: int | None = None,
+    *,
+    seed: int,
+    kind: Request | None = None,
+    most: int = FOLDS,
 ) -> tuple[Ints, ...]:
     """Return the (n_obs,) side of every cell in each fold, see `without_units`.
 
     All units of training are dealt into the folds. With one fold, a fifth of them is left out.
+    Where the test asks beyond the levels that training has of a perturbation (later days, higher
+    doses), or for most of some contexts, the folds do so too, and there may be fewer of them.
 
     Parameters
     ----------
     cells
         The screen.
     n_folds
-        Number of folds. ``None`` for three, or as many as there are units.
+        Number of folds. ``None`` for `most`, or as many as there are units.
     seed
         Seed that deals the units. The order of the cells does not matter.
     kind
         What is left out; what the split of the screen holds out if ``None``.
+    most
+        Number of folds where `n_folds` does not say it.
 
     Raises
     ------
@@ -146,12 +173,23 @@ def inner_folds(
         )
         raise ValueError(msg)
     items, units = training_items(cells, kind)
+    asked = Asked.of(cells, items)
+    if asked is not None:
+        rng, several = np.random.default_rng(seed), most if n_folds is None else n_folds
+        alike = asked.sides(items, units, several, rng)
+        if len(alike) >= min(several, 2):
+            if asked.way:
+                where = "beyond" if asked.way > 0 else "below"
+                logger.info(
+                    "inner folds leave out levels %s those of training, as the test does", where
+                )
+            return tuple(_of_cells(cells, items, sides) for sides in alike)
     if kind.by == "dose" and len(units) < (
         n_folds or 1
     ):  # none between others: any that can be spared
         units = able_units(items, kind)
     if n_folds is None:
-        n_folds = min(FOLDS, max(len(units), 1))
+        n_folds = min(most, max(len(units), 1))
     if len(units) < n_folds:
         fix = f"ask for inner={len(units)}" if units else "hold out less for the test"
         msg = (

@@ -164,12 +164,24 @@ def pool_of(
             raise KeyError(msg)
         logger.warning("left out, and no candidates: %s", said)
     if not left:
-        raise ValueError(_nothing(given, by))
+        raise ValueError(_nothing(given, by, vectors=known is not None))
     if len(left) > MOST:
         msg = f"there are {len(left)} candidates; name at most {MOST} of them, candidates=[...]"
         raise ValueError(msg)
     usable = [c for c in done if known is None or not known.lacking(c[0])]
     return Pool(tuple(sorted(left)), tuple(usable), known, skipped)
+
+
+def how_to_embed(conditions: Iterable[Condition]) -> str:
+    """Return the calls that give candidates vectors, and models that know them."""
+    names = list(dict.fromkeys(name for name, _ in conditions))
+    listed_names = ", ".join(map(repr, names[:3])) + ", ..." * (len(names) > 3)
+    return (
+        f"embed them, sh.pp.embed(adata, method='annotations', names=[{listed_names}]) or another "
+        "method that knows them, and pass the vectors: sh.tl.propose(adata, "
+        "embedding='annotations', ...), or a model that was trained with them, sh.tl.fit(adata, "
+        "'auto', embedding='annotations')"
+    )
 
 
 def _conditions(cells: Population, rows: Ints, *, by: str) -> set[Condition]:
@@ -217,14 +229,14 @@ def _without_vector(conditions: list[Condition], known: Vectors) -> dict[str, st
     }
 
 
-def _nothing(given: Any, by: str) -> str:
+def _nothing(given: Any, by: str, *, vectors: bool) -> str:
     """Return what to do where there is no candidate."""
     if given is not None:
         return f"every one of the {len(given)} candidates is measured already; name others"
     if by == IN_CONTEXT:
         return "every perturbation is measured in every context; name others with candidates=[...]"
+    why = "every perturbation with a vector is measured" if vectors else "no vectors name any"
     return (
-        "there are no candidates: every perturbation with a vector is measured. Embed others, "
-        "sh.pp.embed(adata, ..., names=[...]), and pass embedding=, or name them with "
-        "candidates=[...]"
+        f"there are no candidates: {why}. Embed others, sh.pp.embed(adata, method='annotations', "
+        "names=[...]), and pass embedding='annotations', or name them with candidates=[...]"
     )

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 N_COMPS = 50  # principal axes, as many as an evaluation has
 MOST_CELLS = 400  # of a condition
-LEAST_CELLS = 5  # conditions of fewer cells say too little
+LEAST_CELLS = 3  # conditions of fewer cells, or wells, say too little
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ import pandas as pd
 from .._keys import COHERENCE, SPLIT
 from .._logging import logger
 from .._responses import responses
+from .._validate import some
 from ..core._population import population
 from ..core._results import read_result
 from ..core._scale_check import EXPRESSION, require
@@ -19,7 +20,7 @@ from ..core._shallow import shallow
 from ..models.base._embedding import ONE_HOT, vectors_of
 from ..models.base._fitting import fit_model
 from ..models.base._requests import requested_dose
-from ._candidates import IN_CONTEXT, pool_of
+from ._candidates import IN_CONTEXT, how_to_embed, pool_of
 from ._committee import Committee
 from ._strategies import STRATEGIES, Question
 
@@ -57,6 +58,13 @@ def proposal(
     pool = pool_of(cells, candidates, measured=cells.perturbed, by=by, vectors=vectors)
     number = requested_dose(dose, cells) if asks or dose is not None else float("nan")
     if asks and committee is None:
+        if vectors is None and by != IN_CONTEXT:
+            names = some([name for name, _ in pool.candidates])
+            msg = (
+                f"nobody has run {names}, and without vectors "
+                f"no model can say anything of them: {how_to_embed(pool.candidates)}"
+            )
+            raise ValueError(msg)
         committee = _own_committee(adata, cells, vectors, by=by, seed=seed)
     question = Question(
         cells=cells,

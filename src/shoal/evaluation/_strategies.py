@@ -11,8 +11,9 @@ import numpy as np
 from .._logging import logger
 from .._validate import some
 from ..metrics._proposals import hit_probability, order_by_coverage, order_by_reduction
+from ..models.base._embedding import ONE_HOT
 from ..models.base._requests import in_words
-from ._candidates import PERTURBATION
+from ._candidates import PERTURBATION, how_to_embed
 from ._committee import Committee, covariance, noise_of_measuring
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def by_disagreement(question: Question, n: int) -> Ranked:
         raise ValueError(msg)
     weights = committee.weights(pool.candidates, question.dose)
     expected = committee.expected(pool.candidates, cells, dose=question.dose, seed=question.seed)
+    _check_answers(committee, expected, pool)
     silent = _tell_silent(committee, expected, weights, pool)
     spread = covariance(expected, weights)
     size = float(np.nansum(expected**2)) / max(expected.shape[1], 1)
@@ -135,6 +137,44 @@ STRATEGIES: Mapping[str, Callable[[Question, int], Ranked]] = MappingProxyType(
 """Name -> function that returns the positions of up to n candidates, and their scores."""
 
 
+def _check_answers(committee: Committee, expected: Floats, pool: Pool) -> None:
+    """Raise if no model can predict any candidate, and say of which ones none can.
+
+    Raises
+    ------
+    ValueError
+        If there is no candidate of which a model says anything.
+    """
+    lost = ~np.isfinite(expected).all(axis=2).any(axis=1)
+    unknown = [pool.candidates[i] for i in np.flatnonzero(lost)]
+    if not unknown:
+        return
+    names = some(list(dict.fromkeys(name for name, _ in unknown)))
+    if not lost.all():
+        logger.warning(
+            "no model can predict %s, so they come last: %s", names, how_to_embed(unknown)
+        )
+        return
+    what = (
+        f"none of the models ({', '.join(committee.models)}) can say anything of {names}: nobody "
+    )
+    ensemble = committee.ensemble
+    if ensemble is not None and ensemble.vocabulary.embedding != ONE_HOT:
+        msg = (
+            f"{what}has run them, and the members with a weight go by no vectors, because nothing "
+            "that was tried within training told perturbations apart by them. Take "
+            "strategy='coverage', or pass models that go by vectors, "
+            "model=[sh.tl.fit(adata, 'latent_linear', embedding=...), sh.tl.fit(adata, 'nearest', "
+            "embedding=...)]"
+        )
+        raise ValueError(msg)
+    msg = (
+        f"{what}has run them, and the models have no vectors of them. To mend it, "
+        f"{how_to_embed(unknown)}"
+    )
+    raise ValueError(msg)
+
+
 def _tell_silent(committee: Committee, expected: Floats, weights: Floats, pool: Pool) -> str:
     """Log which models cannot predict some candidates, and do not count there; return it."""
     lost = ~np.isfinite(expected).all(axis=2) & (weights > 0)
@@ -153,7 +193,7 @@ def _tell_silent(committee: Committee, expected: Floats, weights: Floats, pool: 
 def _need_vectors(question: Question, strategy: str) -> None:
     if question.pool.vectors is None and question.by == PERTURBATION:
         msg = (
-            f"strategy={strategy!r} goes by vectors of the perturbations: make some with "
-            "sh.pp.embed(adata, ..., names=[...]) and pass embedding="
+            f"strategy={strategy!r} goes by vectors of the perturbations, and there are none: "
+            f"{how_to_embed(question.pool.candidates)}"
         )
         raise ValueError(msg)

@@ -23,7 +23,20 @@ same conditions costs little, because a condition's own errors have no part in i
 **Conditions of one unit** (a perturbation in four contexts, say) were left out together and are no
 independent witnesses. With U units, a condition of a unit of k counts :math:`1 / (k (U + 1))`, and
 :math:`1 / (U + 1)` is left for the next unit, which may be wrong by any amount. So a level above
-:math:`U / (U + 1)` has no finite interval.
+:math:`U / (U + 1)` has no finite interval without an assumption.
+
+**Few units.** Above that level the logarithms of scores are taken as normally distributed around
+the mean of their unit, and these around a common mean. With :math:`\bar\ell_u` the mean of a unit,
+:math:`\bar\ell` that of the units, w the mean variance within units, and :math:`\sigma_0` the
+standard deviation between units on other screens, which is worth :math:`\nu_0 = 3` units,
+
+.. math::
+
+    b^2 = \frac{\nu_0 \sigma_0^2 + \sum_u (\bar\ell_u - \bar\ell)^2}{\nu_0 + U - 1}, \qquad
+    \log Q = \bar\ell + t_{\nu_0 + U - 1}(\alpha) \sqrt{b^2 (1 + 1 / U) + w},
+
+which is the exact quantile of the next score where :math:`\nu_0 = 0` and every unit is one
+condition. Q is at least the largest score.
 
 **Pooled** intervals are made for a share :math:`\alpha` of all genes of all conditions together: Q
 is that quantile of all :math:`|r_{cg}| / s_{cg}`, units counting alike. What of the next unit is
@@ -40,12 +53,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import nnls
+from scipy.stats import t as student
 
 if TYPE_CHECKING:
     from .._typing import Floats, Ints
 
 GRID = np.linspace(0, 1, 201)  # quantiles over genes that are kept of every condition
 PRIOR = 3.0  # conditions that a growth of 1 is worth
+SPREAD_OF_GENES, SPREAD_OF_BOUNDS = 0.3, 0.7  # sigma_0 of the scores of intervals and of bounds
+UNITS = 3.0  # that sigma_0 is worth
+LEAST_SCORE = 0.25  # of the mean score: smaller ones count as that much
 LEAST_GROWTH = 0.1  # of the variance of errors, however small the predicted response is
 
 
@@ -139,7 +156,7 @@ def quantiles(residual: Floats, scale: Floats) -> Floats:
     return found
 
 
-def ranked(score: Floats, unit: Ints, level: float) -> float:
+def ranked(score: Floats, unit: Ints, level: float, *, spread: float = SPREAD_OF_GENES) -> float:
     """Return the smallest score that the next condition is below with a probability of `level`.
 
     Parameters
@@ -149,16 +166,45 @@ def ranked(score: Floats, unit: Ints, level: float) -> float:
     unit
         (C,) what each condition was left out with.
     level
-        Probability. Above ``reached(unit)`` the largest score is returned.
+        Probability. Above ``reached(unit)`` the score rests on a distribution, see `widened`.
+    spread
+        Standard deviation of the logarithms of scores between units, on other screens.
     """
     order = np.argsort(score, kind="stable")
     below = np.cumsum(_weights(unit)[order])
     rank = int(np.searchsorted(below, level - 1e-9))
-    return float(score[order[min(rank, len(order) - 1)]])
+    if rank < len(order):
+        return float(score[order[rank]])
+    return max(float(score.max()), widened(score, unit, level, spread=spread))
+
+
+def widened(
+    score: Floats, unit: Ints, level: float, *, spread: float, worth: float = UNITS
+) -> float:
+    """Return the quantile of the next score if logarithms of scores are normally distributed.
+
+    Parameters
+    ----------
+    score, unit, level, spread
+        As of `ranked`.
+    worth
+        Number of units that `spread` is worth.
+    """
+    mean = float(score.mean())
+    if not mean > 0:
+        return 0.0
+    logs = np.log(np.maximum(score, LEAST_SCORE * mean))
+    _, code, n = np.unique(unit, return_inverse=True, return_counts=True)
+    centre = np.bincount(code, logs) / n
+    within = float((np.bincount(code, (logs - centre[code]) ** 2) / n).mean())
+    degrees = worth + len(n) - 1
+    between = (worth * spread**2 + float(((centre - centre.mean()) ** 2).sum())) / degrees
+    wide = float(student.ppf(level, degrees)) * np.sqrt(between * (1 + 1 / len(n)) + within)
+    return float(np.exp(centre.mean() + wide))
 
 
 def reached(unit: Ints) -> float:
-    """Return the highest level that (C,) conditions of some units allow: U / (U + 1)."""
+    """Return the highest level that U units allow without an assumption: U / (U + 1)."""
     n = len(np.unique(unit))
     return n / (n + 1)
 
@@ -174,7 +220,7 @@ def radius(grid: Floats, unit: Ints, level: float, *, pooled: bool = False) -> f
         (C,) what each condition was left out with.
     level
         Share of genes, and of conditions, that are to be covered. Above ``reached(unit)`` the
-        largest score is taken.
+        radius rests on a distribution, see `widened`.
     pooled
         Whether the share of all genes of all conditions together is meant instead.
     """

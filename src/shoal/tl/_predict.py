@@ -126,7 +126,7 @@ def predict(
         - ``features``, index feature: ``control_square`` (mean square in control cells, by which
           another scale of the values is noticed).
         - ``kinds``, index kind of question: ``n_conditions`` and ``n_units`` left out of training,
-          ``reached`` (the level that so many allow), ``weaker`` and ``stronger`` (coverage of
+          ``reached`` (the level that so many vouch for), ``weaker`` and ``stronger`` (coverage of
           these by halves of their measured response), ``responds`` (share of them that do).
         - ``params``: ``level``, ``pooled``, ``model``, ``prediction``, and ``coverage``: what is
           covered, in words.

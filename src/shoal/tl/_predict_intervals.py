@@ -117,9 +117,9 @@ def kinds_of(found: Intervals, known: Calibration, *, level: float, pooled: bool
     Returns
     -------
     Index kind; columns ``n_conditions`` and ``n_units`` that were left out of training, ``reached``
-    (the highest level that so many allow, at most `level`), ``weaker`` and ``stronger`` (coverage
-    of these within training, by halves of their measured response) and ``responds`` (share of them
-    that respond).
+    (the highest level that so many vouch for, at most `level`), ``weaker`` and ``stronger``
+    (coverage of these within training, by halves of their measured response) and ``responds``
+    (share of them that respond).
     """
     rows = {}
     for kind in dict.fromkeys(found.kind):
@@ -158,5 +158,13 @@ def in_words(kinds: pd.DataFrame, level: float, *, pooled: bool) -> str:
             "those with a stronger response"
         )
         short = row["reached"] < level
-        parts.append(said + (f"; so few allow a level of {row['reached']:.2f}" if short else ""))
+        parts.append(said + (f"; {_few(row)}" if short else ""))
     return ". ".join(parts)
+
+
+def _few(row: pd.Series) -> str:
+    """Return on what intervals rest where there are too few units for the level."""
+    return (
+        f"so few vouch for a level of {row['reached']:.2f}, and beyond it intervals rest on errors "
+        "being distributed like those of other screens"
+    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ...metrics._conformal import (
+    SPREAD_OF_BOUNDS,
     Growth,
     gene_variances,
     growth,
@@ -128,7 +129,7 @@ class Errors:
 
     @property
     def reached(self) -> float:
-        """The highest level that so many units allow."""
+        """The highest level that so many units allow without an assumption."""
         return reached(self.unit)
 
     def half_widths(
@@ -165,7 +166,8 @@ class Errors:
     def bounds(self, size: Floats, level: float) -> Floats:
         """Return (m,) how far off true responses are at most, in a share `level` of conditions."""
         score = np.sqrt(np.maximum(self.distance, 0.0) / self._growth(self.size))
-        found: Floats = ranked(score, self.unit, level) * np.sqrt(self._growth(size))
+        distance = ranked(score, self.unit, level, spread=SPREAD_OF_BOUNDS)
+        found: Floats = distance * np.sqrt(self._growth(size))
         return found
 
     def probabilities(self, size: Floats) -> Floats:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..._logging import logger, progress, quiet, reason
 from ...core._codes import grouped, members
-from ...core._inner_folds import TEST, inner_folds, kind_of_split, training_items
+from ...core._inner_folds import TEST, asks_alike, inner_folds, kind_of_split
 from ...core._order import stable_order
 from ...metrics._probability import shift_pvalues
 from ..base._kinds import NEW_CONTEXT, Measured
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 N_COMPS = 50  # principal axes of training cells, along which responses are compared
 N_FOLDS = 4  # where there are as many units
-LEAST_CELLS = 5  # conditions of fewer cells say too little
+LEAST_CELLS = 3  # conditions of fewer cells, or wells, say too little
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +70,8 @@ class Evidence:
         (C,) cells, and variance of the sampling noise of the controls in units of that of a cell.
     refused
         Members that could not be trained or that failed, and why.
+    unlike
+        Why no weights can be fitted on these conditions; ``""`` if they can.
     """
 
     members: tuple[str, ...]
@@ -87,6 +89,7 @@ class Evidence:
     n: Ints
     control: Floats
     refused: dict[str, str]
+    unlike: str = ""
 
     def without(self, name: str) -> Self:
         """Return what the other members predicted."""
@@ -143,10 +146,9 @@ def folds_of(
     if n_measured < N_FOLDS:
         return (), f"training has {n_measured} conditions, and inner folds take {N_FOLDS}"
     try:
-        number = min(N_FOLDS, len(training_items(cells, kind)[1])) if n_folds is None else n_folds
-        if number < 2:
+        folds = inner_folds(cells, n_folds, seed=seed, kind=kind, most=N_FOLDS)
+        if len(folds) < 2:
             return (), f"training has too few units of by={kind.by!r} to leave some out"
-        folds = inner_folds(cells, number, seed=seed, kind=kind)
         able = tuple(side for side in folds if _tells(cells, side))
         if len(able) < 2:
             msg = (
@@ -159,6 +161,17 @@ def folds_of(
             raise
         return (), str(err)
     return able, ""
+
+
+def unlike(cells: Population, kind: Request | None) -> str:
+    """Return why inner folds are too unlike the test to fit weights on them; ``""`` if not."""
+    kind = kind_of_split(cells) if kind is None else kind
+    if kind is None or asks_alike(cells, kind):
+        return ""
+    return (
+        "the test asks beyond the levels of training, which has too few to leave as many out of "
+        "some perturbations"
+    )
 
 
 def _tells(cells: Population, side: Ints) -> bool:
@@ -178,6 +191,7 @@ def evidence_of(
     embedding: str | pd.DataFrame | None,
     seed: int,
     finished: Finished,
+    unlike: str = "",
     desc: str = "ensemble: inner folds",
 ) -> Evidence:
     """Train all members on all folds, and predict what these leave out.
@@ -196,6 +210,8 @@ def evidence_of(
         Seed of all trainings and predictions.
     finished
         What an interrupted training has finished; is added to.
+    unlike
+        Why no weights can be fitted on these folds.
     desc
         What the progress bar says.
     """
@@ -257,6 +273,7 @@ def evidence_of(
         n=np.concatenate([one.n for one in left]),
         control=np.concatenate([one.control for one in left]),
         refused=refused,
+        unlike=unlike,
     )
 
 

@@ -26,7 +26,7 @@ from ..base._requests import in_words
 from ..base._setups import SetUp
 from ..base._vocabulary import Vocabulary
 from ..post._postprocessing import Moved, Postprocessing
-from ._evidence import evidence_of, folds_of
+from ._evidence import evidence_of, folds_of, unlike
 from ._files import Finished
 from ._members import read_members, seed_of
 from ._rules import LAST
@@ -215,6 +215,7 @@ class Ensemble(Predictor, Stored, SetUp):
                 embedding=self._embedding,
                 seed=seed,
                 finished=finished,
+                unlike=unlike(self.cells, kind),
             )
             self.refused = dict(self.evidence.refused)
         self._weigh()

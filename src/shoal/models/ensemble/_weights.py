@@ -131,7 +131,7 @@ class Question:
     ) -> None:
         given = evidence.predicted[own]
         there = np.isfinite(given)
-        self.members, self.kind = tuple(members), kind
+        self.members, self.kind, self.unlike = tuple(members), kind, evidence.unlike
         self.real, self.fold = evidence.real[own], evidence.fold[own]
         self.unit = np.unique(np.array(evidence.unit)[own], return_inverse=True)[1]
         self.answers: Bools = there.all(axis=2).any(axis=0)
@@ -202,6 +202,8 @@ class Question:
         """
         weights = self.by_rule()
         each = np.tile(weights, (len(self.real), 1))
+        if self.unlike:
+            return weights, each, f"rule: {self.unlike}"
         if self.n_units < LEAST_UNITS:
             return weights, each, f"rule: {self.n_units} units, and weights take {LEAST_UNITS}"
         for fold in np.unique(self.fold):

@@ -39,7 +39,8 @@ def paragraph(name: str, kind: str, rows: pd.DataFrame) -> str:
             "copy of the controls does, beyond the standard error, so the controls are copied. The "
             f"squared error of all members was {whole['error']:.2f} of that of a copy."
         )
-    why = f"by rule, since {tried} and weights take more" if whole["note"] else f"as {tried}"
+    reason = str(whole["note"]).removeprefix("rule: ")
+    why = f"by rule ({reason}), and {tried}" if reason else f"as {tried}"
     rest = 1 - float(some["weight"].sum())
     still = f" The rest, {rest:.2f}, adds nothing." if rest > 0.005 else ""
     alone = ", ".join(
