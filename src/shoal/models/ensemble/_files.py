@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..base._embedding import vectors_of
 from ..base._files import read_model, write_model
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ class Finished:
         self.resume = resume
         parts = [repr((seed, cells.features, cells.names)), *(fold.tobytes() for fold in folds)]
         parts.append(cells.labels.code.tobytes())
-        parts.append("" if embedding is None else repr(embedding))
+        if embedding is not None:
+            _, vectors = vectors_of(cells.adata, embedding)
+            parts += [repr(list(vectors.index)), np.ascontiguousarray(vectors.to_numpy()).tobytes()]
         joined = b"".join(p if isinstance(p, bytes) else p.encode() for p in parts)
         self.training = sha256(joined).hexdigest()
 
