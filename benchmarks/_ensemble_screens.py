@@ -40,11 +40,15 @@ TASKS = [  # data:split
     "renge:context",
     "renge:late days",
     "norman:combination",
+    "norman:combination, parts unseen",
     "norman:perturbation",
-    "kang:context",
+    "gasperini:perturbation",
+    "null:perturbation",
+    "null:perturbation_context",
     "density:context",
     "density:perturbation_context",
     "nelisa:perturbation",
+    "kang:context",
 ]
 
 
@@ -66,6 +70,8 @@ def trial_of(task: str, seed: int) -> Trial:
         adata = drugs()
         sh.pp.split(adata, by=split, test=0.2, rng=seed)
         return Trial(adata, split, "targets")
+    if data == "null":
+        return Trial(null(split, seed), split)
     if split == "late days":
         one = Task(data, "perturbation_context", seed, (), None, FOLDER)
         adata = raw(one)
@@ -87,3 +93,19 @@ def drugs() -> ad.AnnData:
     )
     known = adata.uns["perturbation_embeddings"]["targets"].index
     return adata[adata.obs["perturbation"].isin([*known, "DMSO"])].copy()
+
+
+def null(split: str, seed: int) -> ad.AnnData:
+    """Return control cells of four cell types, some of which bear names of 12 perturbations at random."""
+    adata = ad.read_h5ad(FOLDER / "kang18_ctrl_8donors_null.h5ad")
+    rng = np.random.default_rng([seed, 99])
+    most = adata.obs["cell_type"].value_counts().index[:4]
+    at = np.flatnonzero(adata.obs["cell_type"].isin(most))
+    adata = adata[np.sort(rng.choice(at, 4000, replace=False))].copy()
+    names = np.array(["control"] * 12 + [f"P{i:02d}" for i in range(12)])
+    adata.obs["perturbation"] = names[rng.integers(len(names), size=adata.n_obs)]
+    adata.obs["cell_type"] = adata.obs["cell_type"].astype(str)
+    sh.pp.annotate(adata, "perturbation", control="control", context_key="cell_type")
+    sh.pp.split(adata, by=split, test=0.25, rng=seed, accept="identical_cells")
+    sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_top_genes=1000, cross_fit=0)
+    return adata

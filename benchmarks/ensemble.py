@@ -1,33 +1,40 @@
-"""The ensemble without networks beside its members and the rule, on held-out conditions of real screens.
+"""The ensemble beside its members and the rule, on held-out conditions of real screens.
 
-    python benchmarks/ensemble.py [--only papalexi:guide kang:context] [--seeds 3 4 5] [--networks flow --steps 500] [--members]
+    python benchmarks/ensemble.py [--only papalexi:guide kang:context] [--seeds 3 4 5] [--networks flow --steps 500] [--judge]
+                                  [--members] [--rows DIR]
 
 A row for each screen and split, means over held-out conditions and seeds. Energy distances to the real cells along 50 principal
-axes of the training cells, unbiased: 0 for a second sample in the mean. Energies of all members come before.
+axes of the training cells, unbiased: 0 for a second sample in the mean.
 
-copy      of the control cells that predictions start from
-rule      of the baseline that goes with the kind of split, `shoal.evaluation._reference.REFERENCES`
-auto      of `sh.tl.fit(adata, "auto")`
-auto-rule mean difference over conditions, with its standard error over perturbations (contexts where these are held out;
-          conditions of several seeds count as one)
-best      of the best member, chosen with hindsight
-rank      of auto among its members
-sq        squared distance of predicted and real mean responses along the axes, over that of the copy: rule, auto
-CPU s     to fit the ensemble; members: to train each member once
+copy        of the control cells that predictions start from
+rule        of the baseline that goes with the kind of split, `shoal.evaluation._reference.REFERENCES`
+auto        of `sh.tl.fit(adata, "auto")`, without networks
+auto - rule mean difference over conditions, with its 95 % interval over perturbations (contexts where these are held out;
+            conditions of several seeds count as one)
+best        of the best member, chosen with hindsight
+rank        of auto among its members
+sq          squared distance of predicted and real mean responses along the axes, over that of the copy: rule, auto
+CPU s       to fit the ensemble; to train each of its members once (networks that it holds are not trained again)
 
-`--members` prints the weights too. `--networks` adds networks to the members, trained for `--steps` steps each.
+A second table has the mean rank of every contender over all screens and splits that it answers, and on how many of these auto is
+better or worse than it by an interval without 0. `--judge` evaluates auto and the rule by `sh.tl.evaluate`: score (0 for the rule),
+correlations of the response to controls and to the perturbed mean, Wasserstein distance of genes, genes called wrongly. `--members`
+prints weights. `--networks` adds networks to the members, trained for `--steps` steps each. With `--rows`, results are kept in a
+folder, one file a task and seed, and a call goes on where the last one stopped.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import time
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from _ensemble_screens import TASKS, trial_of
+from _ensemble_tables import METRICS, Trial, against, judged, row
 
 import shoal as sh
 from shoal.core._population import population
@@ -59,30 +66,21 @@ class Measure(InnerError):
         return table
 
 
-@dataclass
-class Trial:
-    """What came out of one screen, split and seed.
-
-    Attributes
-    ----------
-    errors
-        Contender -> errors on the held-out conditions.
-    weights
-        Rows of ``model.weights`` of the kinds that were tried.
-    by
-        What the split holds out.
-    seconds, of_members
-        CPU time of the fit, and of training each member once, on all of training.
-    """
-
-    errors: dict[str, pd.DataFrame]
-    weights: pd.DataFrame
-    by: str
-    seconds: float
-    of_members: float
+def judgement(adata, model, *, rule: str, embedding: str | None, seed: int) -> dict[str, float]:
+    """Return what `tl.evaluate` says of auto, beside the reference of the split."""
+    sh.tl.predict(adata, model, key_added="auto", subset="test", rng=seed)
+    sh.tl.evaluate(adata, prediction="auto", baselines=[rule], embedding=embedding, rng=seed)
+    entry = adata.uns["evaluation"]
+    found = {name: entry["params"][name] for name in ("score", "score_low", "score_high")}
+    for name in METRICS:
+        line = entry["summary"].loc[name]
+        found |= {name: line["value"], f"{name} rule": line["reference_value"]}
+    return {name: float(value) for name, value in found.items()}
 
 
-def trial(task: str, seed: int, networks: list[str], steps: int) -> Trial:
+def trial(
+    task: str, seed: int, *, networks: list[str], steps: int, judge: bool, members: bool
+) -> Trial:
     """Return the errors of all contenders."""
     one = trial_of(task, seed)
     adata, embedding = one.adata, one.embedding
@@ -92,81 +90,66 @@ def trial(task: str, seed: int, networks: list[str], steps: int) -> Trial:
     config = {"members": {**{own.name: None for own in called}, **options}} if networks else None
     before = time.process_time()
     model = sh.tl.fit(adata, "auto", embedding=embedding, config=config, rng=seed)
-    seconds = time.process_time() - before
+    about = {"by": one.by, "seconds": time.process_time() - before, "members": 0.0}
     measure = Measure(cells, [np.where(cells.split == 1, -1, cells.split)], seed=seed)
     found = {"auto": measure.of(model)}
-    names = [name for name in model.weights["member"].unique() if name != TOGETHER]
-    of_members = 0.0
-    for name in names:
-        before = time.process_time()
-        own = Member(name, options.get(name, {})).fit(cells, embedding=embedding, seed=seed)
-        of_members += time.process_time() - before
+    for name in [name for name in model.weights["member"].unique() if name != TOGETHER]:
+        own, before = model.members.get(name), time.process_time()
+        if own is None or name not in networks:  # a network that is there is not trained again
+            again = Member(name, options.get(name, {})).fit(cells, embedding=embedding, seed=seed)
+            own = own or again
+        about["members"] += time.process_time() - before
         try:
-            found[name] = measure.of(model.members.get(name, own))
+            found[name] = measure.of(own)
         except (KeyError, ValueError):
             continue  # it cannot predict a condition
     rule = REFERENCES[one.by]
     found["rule"] = found[rule if rule in found else "mean_shift"]
-    tried = model.weights[model.weights["n_conditions"] > 0]
-    return Trial(found, tried, one.by, seconds, of_members)
+    if members:
+        shown = model.weights[model.weights["n_conditions"] > 0]
+        shown = shown[["kind", "member", "weight", "error", "n_units", "note"]]
+        print(f"\n{task}, seed {seed}\n{shown.round(3).to_string(index=False)}", flush=True)
+    if judge:
+        about["judged"] = judgement(adata, model, rule=rule, embedding=embedding, seed=seed)
+    return Trial(pd.concat([own.assign(contender=name) for name, own in found.items()]), about)
 
 
-def row(task: str, trials: list[Trial]) -> dict[str, object]:
-    """Return the line of a screen and split."""
-    data, _, split = task.partition(":")
-    parts: dict[str, list[pd.DataFrame]] = {}
-    for one in trials:
-        for name, table in one.errors.items():
-            parts.setdefault(name, []).append(table)
-    whole = {name: pd.concat(own) for name, own in parts.items() if len(own) == len(trials)}
-    energy = {name: float(table["energy"].mean()) for name, table in whole.items()}
-    auto, rule = whole["auto"], whole["rule"]
-    gap = auto["energy"] - rule["energy"]
-    unit = gap.index.str.split(" | ", regex=False).str[1 if trials[0].by == "context" else 0]
-    means = gap.groupby(unit).mean()
-    error = float(means.std() / np.sqrt(len(means))) if len(means) > 1 else np.nan
-    alone = {name: value for name, value in energy.items() if name not in ("auto", "rule")}
-    best, copy = min(alone, key=alone.get), auto["square copy"].sum()
-    energy["copy"] = float(auto["copy"].mean())
-    print(f"\n{task}\n{pd.Series(energy).sort_values().round(4).to_string()}", flush=True)
-    better = sum(value < energy["auto"] for value in alone.values())
-    return {
-        "screen": data,
-        "split": split,
-        "copy": f"{energy['copy']:.4f}",
-        "rule": f"{energy['rule']:.4f}",
-        "auto": f"{energy['auto']:.4f}",
-        "auto-rule": f"{gap.mean():+.4f} ± {error:.4f}",
-        "best": f"{best} {energy[best]:.4f}",
-        "rank": f"{better + 1} of {len(alone) + 1}",
-        "sq rule": f"{rule['square'].sum() / copy:.3f}",
-        "sq auto": f"{auto['square'].sum() / copy:.3f}",
-        "CPU s": f"{np.mean([one.seconds for one in trials]):.1f}",
-        "members": f"{np.mean([one.of_members for one in trials]):.1f}",
-    }
+def kept(folder: Path | None, task: str, seed: int, **options) -> Trial:
+    """Return the trial that a folder holds, or a new one, which it then holds."""
+    if folder is None:
+        return trial(task, seed, **options)
+    path = folder / f"{task.replace(':', '_').replace(' ', '_')}_{seed}.csv"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        found = trial(task, seed, **options)
+        path.with_suffix(".json").write_text(json.dumps(found.about))
+        found.errors.to_csv(path)
+    return Trial(pd.read_csv(path, index_col=0), json.loads(path.with_suffix(".json").read_text()))
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", default=TASKS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[3, 4, 5])
     parser.add_argument("--networks", nargs="+", default=[])
     parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--judge", action="store_true")
     parser.add_argument("--members", action="store_true")
-    given = parser.parse_args()
+    parser.add_argument("--rows", type=Path)
+    given = vars(parser.parse_args())
+    tasks, seeds, folder = (given.pop(name) for name in ("only", "seeds", "rows"))
     logging.getLogger("shoal").setLevel(logging.ERROR)
-    rows = []
-    for task in given.only:
-        trials = []
-        for seed in given.seeds:
-            trials.append(trial(task, seed, given.networks, given.steps))
-            if given.members:
-                shown = trials[-1].weights
-                shown = shown[["kind", "member", "weight", "error", "n_units", "note"]]
-                print(f"\n{task}, seed {seed}\n{shown.round(3).to_string(index=False)}")
-        rows.append(row(task, trials))
-    print(pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True))
+    several = {task: [kept(folder, task, seed, **given) for seed in seeds] for task in tasks}
+
+    def show(table: pd.DataFrame) -> None:
+        print(f"\n{table.to_markdown(index=False, disable_numparse=True)}")
+
+    show(pd.DataFrame([row(task, own) for task, own in several.items()]))
+    show(against(several))
+    lines = [judged(t, own) for t, own in several.items() if all("judged" in o.about for o in own)]
+    if lines:
+        show(pd.DataFrame(lines))
 
 
 if __name__ == "__main__":

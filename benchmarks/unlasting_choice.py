@@ -153,7 +153,7 @@ def main() -> None:
                         continue
                     config = dict(changes)
                     if config.get("gene_graph") == "permuted":
-                        if edges is None:
+                        if edges is None or not edges.size:
                             continue
                         other = np.random.default_rng(seed).permutation(adata.n_vars)[edges]
                         config["gene_graph"] = pd.DataFrame(

@@ -322,6 +322,21 @@ def test_an_interruption_in_the_third_fold_resumes_to_the_bit(
         sh.tl.fit(subadditive, "auto", resume=True)
 
 
+def test_other_vectors_of_the_same_name_are_another_training(rng, tmp_path):
+    adata = made({f"P{i}": rng.normal(size=D) for i in range(8)}, rng)
+    sh.pp.split(adata, by="perturbation", test=["P7"], val=0)
+    names = [f"P{i}" for i in range(8)]
+    given = {"checkpoint_dir": tmp_path, "embedding": "v", "config": {"members": ["nearest"]}}
+    for resume in (False, True):
+        table = pd.DataFrame(rng.normal(size=(8, 3)), index=names)
+        sh.pp.embed(adata, source=table, method="table", key_added="v", overwrite=True)
+        if resume:
+            with pytest.raises(ValueError, match="is of another training"):
+                sh.tl.fit(adata, "auto", resume=True, **given)
+        else:
+            sh.tl.fit(adata, "auto", **given)
+
+
 # -- a model like any other ------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..base._embedding import vectors_of
 from ..base._files import read_model, write_model
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from ..._typing import Floats, Ints
     from ...core._population import Population
+    from ..base._context_vectors import ContextVectors
     from ._members import Member
 
 CLOSE = 1e-4  # relative difference of measured responses that sums in another order make
@@ -42,7 +44,7 @@ class Finished:
         folds: Sequence[Ints],
         seed: int,
         embedding: Any = None,
-        context_vectors: Any = None,
+        context_vectors: ContextVectors | None = None,
     ) -> None:
         if resume and folder is None:
             msg = (
@@ -54,8 +56,12 @@ class Finished:
         self.resume = resume
         parts = [repr((seed, cells.features, cells.names)), *(fold.tobytes() for fold in folds)]
         parts.append(cells.labels.code.tobytes())
-        parts.append("" if embedding is None else repr(embedding))
-        parts.append("" if context_vectors is None else repr(context_vectors))
+        if embedding is not None:
+            _, vectors = vectors_of(cells.adata, embedding)
+            parts += [repr(list(vectors.index)), np.ascontiguousarray(vectors.to_numpy()).tobytes()]
+        if context_vectors is not None:
+            values = np.ascontiguousarray(context_vectors.vectors)
+            parts += [repr(context_vectors.contexts), values.tobytes()]
         joined = b"".join(p if isinstance(p, bytes) else p.encode() for p in parts)
         self.training = sha256(joined).hexdigest()
 
