@@ -73,7 +73,8 @@ def replay(
     by
         What is measured at once: a perturbation in all contexts, or in one context.
     model
-        Baseline whose error is looked at. Where it cannot predict a condition, ``mean_shift`` does.
+        Baseline whose error is looked at, or ``"auto"``. Where it cannot predict a condition,
+        ``mean_shift`` does.
     n, n_rounds
         Conditions that are chosen in a round, and rounds.
     n_starts, n_random
@@ -122,6 +123,7 @@ def replay(
     'no better than random'
     """
     from ..evaluation._replay import RANDOM, Plan, Screen, replayed, summary
+    from ..models.base._registry import names as names_of
 
     adata = get_adata(data, mod)
     names = [name for name in listed(strategies, name="strategies") if name != RANDOM]
@@ -137,6 +139,7 @@ def replay(
     whole(n_starts, name="n_starts", least=2)
     between(start, 0, 1, name="start")
     between(judged, 0, 1, name="judged")
+    one_of(model, [*names_of("baseline"), "auto"], name="model")
     plan = Plan(
         strategies=tuple(dict.fromkeys(names)),
         by=by,
