@@ -45,7 +45,6 @@ def fitted(adata: ad.AnnData, seed: int, args: argparse.Namespace) -> Any:
         config=args.config,
         max_steps=args.steps,
         rng=seed,
-        response_share=1.0,
         precision=args.precision,
     )
     print(
