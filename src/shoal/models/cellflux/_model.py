@@ -67,6 +67,13 @@ class CellFlux(FlowModel):
         Changes of the preset's settings, which shoal.models.CellFluxConfig lists: ``width``,
         ``coupling``, ``path_start``, ``latent``, say.
 
+    Attributes
+    ----------
+    condition_shares
+        Share of the predicted cells that are moved, of conditions of training whose cells can
+        hardly be told from controls: ``{"drug A | dose 1": 0.2}``. All others have 1. It is empty
+        where ``response_share`` was a number, and ``None`` before training.
+
     Raises
     ------
     ValueError
