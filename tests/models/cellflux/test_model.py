@@ -161,6 +161,14 @@ def saved(model, folder, adata):
     return sh.models.load(folder / "model", adata=adata)
 
 
+def test_a_flow_that_begins_at_noisy_controls_says_how_to_get_back(screen):
+    noisy = fitted(screen, config={"path_start": "control+noise", "noise": 0.6})
+    some = screen[[50, 51]].copy()
+    with pytest.raises(ValueError, match="train a flow with path_start='control'"):
+        noisy.counterfactual(some, "control", n_steps=3)
+    assert noisy.counterfactual(some, "dark", n_steps=3).n_obs == 2
+
+
 def test_a_reflowed_model_takes_four_steps(screen, model):
     straight = model.reflow(2, n_pairs=8, n_steps=2, **FAST)
     assert straight.module.config.sampling.n_steps == 4

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -68,6 +67,13 @@ class CellFlux(FlowModel):
         Changes of the preset's settings, which shoal.models.CellFluxConfig lists: ``width``,
         ``coupling``, ``path_start``, ``latent``, say.
 
+    Attributes
+    ----------
+    condition_shares
+        Share of the predicted cells that are moved, of conditions of training whose cells can
+        hardly be told from controls: ``{"drug A | dose 1": 0.2}``. All others have 1. It is empty
+        where ``response_share`` was a number, and ``None`` before training.
+
     Raises
     ------
     ValueError
@@ -89,7 +95,7 @@ class CellFlux(FlowModel):
     takes_images: ClassVar[bool] = True
     state: ClassVar[tuple[str, ...]] = ("trained_images", "condition_shares")
     trained_images: dict[str, Any] | None = None
-    condition_shares: Mapping[str, float] = MappingProxyType({})
+    condition_shares: Mapping[str, float] | None = None
 
     # a function of a model, in its own file
     states = states
@@ -219,12 +225,13 @@ class CellFlux(FlowModel):
         self.condition_shares = {}
         if not auto:
             return
-        self.condition_shares = known_shares(self, rng=np.random.default_rng((self.seed, 9)))
-        if self.condition_shares:
+        shares = known_shares(self, rng=np.random.default_rng((self.seed, 9)))
+        self.condition_shares = shares
+        if shares:
             logger.info(
                 "training images of these conditions can hardly be told from controls, and only "
                 "some of their predicted cells are moved: %s; response_share=1 turns it off",
-                ", ".join(f"{name!r} {share:.0%}" for name, share in self.condition_shares.items()),
+                ", ".join(f"{name!r} {share:.0%}" for name, share in shares.items()),
             )
 
     def _finished(
