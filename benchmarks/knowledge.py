@@ -297,47 +297,60 @@ def cellhealth_rows(seed: int, steps: int) -> pd.DataFrame:
     """Return a row for each line held out, contender and guide: is it found among all guides of the other lines?
 
     Half of the non-targeting guides are controls. The other half are given to the model as if they were
-    perturbations. They do nothing, so what is found of them is their position on the plate.
+    perturbations. They do nothing, so what is found of them is their position on the plate. The graph
+    links guides of a gene, and the vectors of lines are those of their controls.
     """
     adata = cellhealth()
     guide = adata.obs["guide"].to_numpy(str)
     null = adata.obs["perturbation"].to_numpy(str) == "control"
-    names = np.random.default_rng(seed).permutation(np.unique(guide[null]))
-    controls = names[: len(names) // 2]
+    names_of_null = np.random.default_rng(seed).permutation(np.unique(guide[null]))
+    controls = names_of_null[: len(names_of_null) // 2]
     adata.obs["label"] = np.where(np.isin(guide, controls), "control", guide)
     sh.pp.annotate(adata, "label", control="control", context_key="cell_line", batch_key="plate")
+    edges = same_gene(adata)
+    names = sorted({*guide} - {*controls})
     parts = []
-    for line in sorted(adata.obs["cell_line"].astype(str).unique()):
+    lines = sorted(adata.obs["cell_line"].astype(str).unique())
+    for line in lines:
         own = adata.copy()
         sh.pp.split(own, by="context", test=[line])
+        sh.pp.embed_contexts(own, source="controls", key_added="controls")
+        vectors = own.uns["context_embeddings"]["controls"]
         label = own.obs["label"].to_numpy(str)
         test = ((own.obs["split"] == "test") & (label != "control")).to_numpy()
         train = ((own.obs["split"] == "train") & (label != "control")).to_numpy()
-        model = fitted(
-            own, {}, seed=seed, steps=steps, response_share=1.0, config={"n_latent": None}
-        )
-        chance = model.probabilities(own).loc[own.obs_names[test]]
-        rank = chance.rank(axis=1, ascending=False).to_numpy()
-        mine = rank[np.arange(test.sum()), chance.columns.get_indexer(label[test])]
         means = pd.DataFrame(np.asarray(own.X)[train]).groupby(label[train]).mean()
-        raw = (np.asarray(own.X)[test], means, label[test])
-        model.represent(own)
-        found = {
-            OURS: {"top1": mine <= 1, "top5": mine <= 5, "profiles": own.obsm["X_knowledge"][test]},
-            "raw profiles": {
-                "top1": first(*raw),
-                "top5": first(*raw, k=5),
-                "profiles": raw[0],
-            },
-        }
-        for name, values in found.items():
-            precision = average_precision(values.pop("profiles"), label[test]).normalised
-            table = (
-                pd.DataFrame({**values, "mAP": precision}).astype(float).groupby(label[test]).mean()
-            )
-            table = table.rename_axis("guide").reset_index()
-            parts.append(table.assign(contender=name, line=line, null=table["guide"].isin(names)))
+        values = np.asarray(own.X)[test]
+        found = {"raw profiles": (first(values, means, label[test]), values)}
+        found["raw profiles"] += (first(values, means, label[test], k=5),)
+        rng = np.random.default_rng((seed, lines.index(line)))
+        for name, options in variants(own, edges, vectors, names, names, rng).items():
+            more = {"response_share": 1.0, "config": {"n_latent": None}}
+            model = fitted(own, options, seed=seed, steps=steps, **more)
+            chance = model.probabilities(own).loc[own.obs_names[test]]
+            rank = chance.rank(axis=1, ascending=False).to_numpy()
+            mine = rank[np.arange(test.sum()), chance.columns.get_indexer(label[test])]
+            model.represent(own, overwrite=True)
+            found[name] = (mine <= 1, own.obsm["X_knowledge"][test], mine <= 5)
+        for name, (top1, profiles, top5) in found.items():
+            precision = average_precision(profiles, label[test]).normalised
+            table = pd.DataFrame({"top1": top1, "top5": top5, "mAP": precision}).astype(float)
+            table = table.groupby(label[test]).mean().rename_axis("guide").reset_index()
+            null_guide = table["guide"].isin(names_of_null)
+            parts.append(table.assign(contender=name, line=line, null=null_guide))
     return pd.concat(parts).assign(seed=seed)
+
+
+def same_gene(adata: ad.AnnData) -> pd.DataFrame:
+    """Return edges between the guides of a gene. Guides that target nothing have none."""
+    table = adata.obs[adata.obs["perturbation"] != "control"].drop_duplicates("guide")
+    pairs = [
+        (a, b, 1.0)
+        for _, own in table.groupby("perturbation", observed=True)["guide"]
+        for i, a in enumerate(sorted(own.astype(str)))
+        for b in sorted(own.astype(str))[:i]
+    ]
+    return pd.DataFrame(pairs, columns=["source", "target", "weight"])
 
 
 # -- tables ----------------------------------------------------------------------------------------

@@ -141,11 +141,11 @@ def main() -> None:
                 for name in given.baselines:
                     try:
                         model = sh.tl.fit(adata, name, rng=seed)
+                        sh.tl.predict(
+                            adata, model, key_added="made", rng=seed, overwrite=True, subset="test"
+                        )
                     except ValueError:
-                        continue  # a baseline of contexts, on a screen without any
-                    sh.tl.predict(
-                        adata, model, key_added="made", rng=seed, overwrite=True, subset="test"
-                    )
+                        continue  # a baseline of contexts or of parts, where these are unseen
                     say({**where, "row": name, **columns(test, adata.layers["made"])})
                 edges = None
                 for name, changes in ROWS.items():

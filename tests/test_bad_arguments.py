@@ -130,6 +130,9 @@ CALLS = {
         a, **{"use_rep": "X_pca", "metric": "mmd", "n_perms": 99} | k
     ),
     "tl.distance_matrix": lambda a, **k: sh.tl.distance_matrix(a, **k),
+    "tl.encode_images": lambda a, **k: sh.tl.encode_images(
+        a, **{"use_rep": "crops", "max_steps": 2, "n_features": 3} | k
+    ),
     "tl.evaluate": lambda a, **k: sh.tl.evaluate(
         a,
         **{

@@ -47,6 +47,9 @@ CALLS = {
     "tl.distance": lambda a, **p: sh.tl.distance(a, **p),
     "io.write_predictions": export,
     "tl.retrieve": lambda a, **p: sh.tl.retrieve(a, **p, against="controls", n_perms=9),
+    "tl.encode_images": lambda a, **p: sh.tl.encode_images(
+        a, **p, use_rep="crops", n_features=2, max_steps=1, accept="same_condition"
+    ),
     "tl.fit": lambda a, **p: sh.tl.fit(a, "own_shift", **p),
 }
 RESULTS = {

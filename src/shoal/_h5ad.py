@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ._damage import check_sparse, reading, what_else
 from ._validate import get_adata
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from anndata import AnnData
@@ -50,14 +52,9 @@ def root_names(path: Path) -> set[str]:
         msg = f"{what}: {path}"
         raise FileNotFoundError(msg)
     if not h5py.is_hdf5(path):
-        msg = f"{path} is no HDF5 file, so it is neither an h5ad nor an h5mu; or it is cut short"
-        raise OSError(msg)
-    try:
-        with h5py.File(path, "r") as file:
-            return set(file)
-    except OSError as err:
-        msg = f"{path} cannot be read, as if it were cut short or damaged; copy it again ({err})"
-        raise OSError(msg) from None
+        raise OSError(what_else(path))
+    with reading(path, "HDF5"), h5py.File(path, "r") as file:
+        return set(file)
 
 
 def read(path: Path, *, backed: bool, mod: str | None = None) -> AnnData:
@@ -75,7 +72,7 @@ def read(path: Path, *, backed: bool, mod: str | None = None) -> AnnData:
     Raises
     ------
     OSError
-        If there is no such file, or it is no HDF5.
+        If there is no such file, it is no HDF5, or it is damaged.
     ValueError
         If it is HDF5 without an AnnData, or a MuData without `mod`.
     """
@@ -83,16 +80,35 @@ def read(path: Path, *, backed: bool, mod: str | None = None) -> AnnData:
 
     if "mod" in contents(path):
         return pulled(read_mudata(path, backed=backed), mod)
-    return get_adata(ad.read_h5ad(path, backed="r" if backed else None), mod)
+    with reading(path, "an h5ad"):
+        adata = ad.read_h5ad(path, backed="r" if backed else None)
+    check_sparse(adata, path)
+    return get_adata(adata, mod)
 
 
 def read_mudata(path: Path, *, backed: bool) -> MuData:
-    """Read an h5mu without any change to the columns of its modalities."""
+    """Read an h5mu without any change to the columns of its modalities.
+
+    Raises
+    ------
+    OSError
+        If it is damaged.
+    """
+    import mudata
+
+    with reading(path, "an h5mu"), columns_as_they_are():
+        whole = mudata.read_h5mu(path, backed="r" if backed else None)
+    for adata in whole.mod.values():
+        check_sparse(adata, path)
+    return whole
+
+
+def columns_as_they_are() -> AbstractContextManager[Any]:
+    """Have a MuData leave the columns of its modalities alone while the block runs."""
     import mudata
 
     older = hasattr(mudata, "set_options")  # newer versions pull no columns by themselves
-    with mudata.set_options(pull_on_update=False) if older else nullcontext():
-        return mudata.read_h5mu(path, backed="r" if backed else None)
+    return mudata.set_options(pull_on_update=False) if older else nullcontext()
 
 
 def pulled(whole: MuData, mod: str | None) -> AnnData:

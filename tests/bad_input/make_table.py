@@ -353,6 +353,7 @@ NO_CELLS = {"pl.training", "pl.ensemble"}  # they read a model
 IMAGES = {  # they read crops and not X; tests of their own have what crops can be
     "pp.measure_images",
     "pp.prepare_images",
+    "tl.encode_images",
     "tl.evaluate_images",
     "pl.images",
     "pl.image_features",

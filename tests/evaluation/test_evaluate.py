@@ -18,6 +18,7 @@ SUMMARY = [
     "family", "direction", "perfect", "value", "positive", "negative", "negative_control", "ceiling", "drf", "bds", "discriminates", "reference",
     "reference_value", "best_baseline", "best_value", "skill", "skill_low", "skill_high", "n", "n_missing",
 ]  # fmt: skip
+ALWAYS = [name for name, metric in SUITE.items() if not metric.on_request]
 CONTROLS = ["prediction", "positive control", "negative control", "control copy"]
 
 
@@ -58,9 +59,7 @@ def test_table_and_conditions(entry, whole):
     names = sorted(whole.obs.loc[held_out(whole), "perturbation"].unique())
     table, conditions = entry["table"], entry["conditions"]
     assert sorted(table.index) == names
-    assert list(table.columns) == [
-        name for name, metric in SUITE.items() if metric.per == "condition"
-    ]
+    assert list(table.columns) == [name for name in ALWAYS if SUITE[name].per == "condition"]
     assert (table.dtypes == np.float64).all()
     assert list(conditions.index) == list(table.index)
     assert set(conditions["effect_stratum"]) == {"weak", "medium", "strong"}
@@ -74,13 +73,13 @@ def test_table_and_conditions(entry, whole):
 
 def test_summary(entry):
     summary = entry["summary"]
-    assert list(summary.index) == list(SUITE)
+    assert list(summary.index) == ALWAYS
     assert list(summary.columns) == SUMMARY
     assert summary["discriminates"].dtype == bool
     has = summary["n"] > 0
     assert summary.loc[has, ["value", "positive", "drf", "bds", "skill"]].notna().all(axis=None)
     assert summary.loc[has, "bds"].between(0, 1).all()
-    correlations = [name for name, metric in SUITE.items() if metric.correlation]
+    correlations = [name for name in ALWAYS if SUITE[name].correlation]
     known = summary.loc[correlations].dropna(subset="ceiling")
     assert summary["ceiling"].drop(correlations).isna().all()
     assert "pearson_delta" in known.index
@@ -102,7 +101,7 @@ def test_means_agree_between_tables(entry):
         assert summary.loc[name, "value"] == pytest.approx(table[name].mean(), nan_ok=True)
     long = scores.groupby(["contender", "metric"])["value"].mean()
     for who in contenders.index:
-        for name in SUITE:
+        for name in ALWAYS:
             assert contenders.loc[who, name] == pytest.approx(long[who, name], nan_ok=True)
         own = contenders.loc[who, summary.index[summary["discriminates"]]]
         assert own.notna().any()
@@ -268,3 +267,36 @@ def test_vectors_let_more_baselines_predict_what_is_new():
     for embedding, known in ((None, "mean_shift"), (vectors, "mean_shift,kernel_ridge")):
         sh.tl.evaluate(adata, **asked, embedding=embedding)
         assert adata.uns["evaluation"]["params"]["baselines"] == known
+
+
+@pytest.mark.slow
+def test_baselines_are_told_the_vectors_of_contexts():
+    """Lines look alike; their vectors alone say that the new one responds as `c` and `d` do."""
+    rng = np.random.default_rng(0)
+    response = {"a": 1.0, "b": 1.0, "c": -1.0, "d": -1.0, "new": -1.0}
+    rows = [(n, line) for line in response for n in ("control", "P1", "P2") for _ in range(40)]
+    obs = pd.DataFrame(rows, columns=["perturbation", "line"]).rename(index=str)
+    shift = obs["line"].map(response).where(obs["perturbation"] != "control", 0.0)
+    adata = ad.AnnData(rng.normal(size=(len(obs), 20)) + 3 * shift.to_numpy()[:, None], obs=obs)
+    sh.pp.annotate(adata, "perturbation", control="control", context_key="line")
+    sh.pp.split(adata, by="context", test=["new"], zero_shot=True)
+    vectors = pd.DataFrame({"v": [9.0, 8.0, 1.0, 2.0, 0.0]}, index=list(response))
+    told = sh.tl.fit(adata, "nearest_context", context_embedding=vectors)
+    sh.tl.predict(adata, told, key_added="told", subset="test")
+    asked = {"prediction": "told", "metrics": ["rmse"], "n_comps": 8, "n_draws": 1}
+    asked["overwrite"] = True
+    names = ["context_weighted", "nearest_context"]
+    sh.tl.evaluate(adata, **asked, baselines=names, context_embedding=vectors)
+    found = adata.uns["evaluation"]["contenders"]["rmse"]
+    assert found["nearest_context"] == pytest.approx(found["prediction"], abs=0.05)
+    assert (found[names] < 1).all()
+    sh.tl.evaluate(adata, **asked, baselines=names)
+    untold = adata.uns["evaluation"]["contenders"]["rmse"]
+    assert untold["context_weighted"] > 2
+    inner = {"baselines": ["own_shift"], "reference": "validation"}
+    sh.tl.evaluate(adata, **asked, **inner, context_embedding=vectors)
+    assert adata.uns["evaluation"]["params"]["reference"] in names
+    with pytest.raises(KeyError, match="embed_contexts"):
+        sh.tl.evaluate(adata, **asked, context_embedding="nothing")
+    with pytest.raises(TypeError, match="context_embedding"):
+        sh.tl.evaluate(adata, **asked, context_embedding=3)

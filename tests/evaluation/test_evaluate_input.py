@@ -237,3 +237,17 @@ def test_a_baseline_that_cannot_predict_is_listed():
     assert entry["params"]["baselines"] == "mean_shift"
     refusals = entry["missing"].query("metric == '(all)'").set_index("contender")["reason"]
     assert "cannot be predicted by additive" in refusals["additive"]
+
+
+def test_perturbations_that_are_no_gene_are_told_of(caplog):
+    """Where some targets are masked and others are not, the others are named."""
+    adata = screen()
+    tested = sorted(set(adata.obs["perturbation"].astype(str)[held_out(adata)]))
+    adata.var_names = [tested[0], *adata.var_names[1:]]
+    with caplog.at_level("INFO", logger="shoal"):
+        evaluated(adata)
+    told = [text for text in caplog.messages if "no target is left out of the metrics of" in text]
+    assert len(told) == 1
+    assert told[0].startswith(f"no target is left out of the metrics of {len(tested) - 1} pert")
+    assert tested[1] in told[0]
+    assert f" {tested[0]}," not in told[0]

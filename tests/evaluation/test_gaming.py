@@ -15,6 +15,7 @@ from ..helpers import dense
 from .tasks import TWINS, evaluated, held_out, screen
 
 RANKS = ["pds_l1", "pds_l2", "pds_cosine", "nir", "centroid_accuracy"]
+RANKS += ["retrieval_top1", "retrieval_top5", "retrieval_map"]
 
 
 def of_genes(n_others=50):

@@ -99,7 +99,7 @@ def test_files_that_are_no_predictions(tmp_path):
         file.create_group("matrix")
     mudata.MuData({"rna": adata.copy()}).write(tmp_path / "both.h5mu")
     for name, error, words in [
-        ("cut.h5ad", OSError, "as if it were cut short or damaged"),
+        ("cut.h5ad", OSError, "cannot be read as HDF5 .*cut short, copy or download it again"),
         ("text.h5ad", OSError, "is no HDF5 file"),
         ("matrix.h5ad", ValueError, "holds no AnnData"),
         ("both.h5mu", TypeError, r"pass the modality .* mdata\['rna'\]"),

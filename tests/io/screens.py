@@ -157,3 +157,10 @@ def tenx(guides=("g1", "g2", "n1", "n2"), n=12):
     gdo.var_names = list(guides)
     gdo.var["target_gene_name"] = [GUIDES[g] for g in guides]
     return rna, gdo, calls
+
+
+def proteins(adata) -> ad.AnnData:
+    """Return another modality of the same cells: two features with names of their own."""
+    other = adata[:, :2].copy()
+    other.var_names = ["protein1", "protein2"]
+    return other

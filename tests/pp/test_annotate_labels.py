@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -191,6 +193,47 @@ def test_a_column_that_was_not_annotated_is_said_at_the_call(caplog):
     adata = cells("A", "B", "A_B")
     sh.tl.coherence(adata, "p", control="control", use_rep="X")
     assert any("joined by '_'" in text for text in said(caplog))
+
+
+GROUPS = {"context_key": "contexts", "batch_key": "batches", "guide_key": "guides"}
+
+
+@pytest.mark.parametrize(("argument", "what"), GROUPS.items())
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (["x", "nan"], r"'nan', 50 cells, read like missing values, and are taken as {what}\."),
+        (["x", " "], r"' ', 50 cells, read like missing values"),
+        (["x", "None", "NA"], r"'NA', 'None', 66 cells, read like missing values"),
+        (["x", "X"], r"1 {what} differ from another by case or blanks alone, such as 'X' and 'x'"),
+        (["x", "x ", "y"], r"1 {what} differ from another by case or blanks alone, such as 'x'"),
+    ],
+)
+def test_groups_by_mistake_are_told_with_the_call_that_mends_them(
+    argument, what, values, text, caplog
+):
+    """Contexts, batches and guides: texts for missing values, and two spellings of one."""
+    adata = cells("A", "B")
+    adata.obs["k"] = np.resize(values, adata.n_obs)
+    sh.pp.annotate(adata, "p", control="control", **{argument: "k"})
+    (found,) = said(caplog)
+    assert re.search(text.format(what=what), found)
+    call = re.search(r"adata\.obs\['k'\] = (.*)$", found).group(1)
+    adata.obs["k"] = eval(call, {"adata": adata})
+    assert adata.obs["k"].nunique() == len(
+        {v.strip().lower() for v in values} - {"", "nan", "none", "na"}
+    )
+    caplog.clear()
+    sh.pp.annotate(adata, "p", control="control", **{argument: "k"})
+    assert not said(caplog)
+
+
+@pytest.mark.parametrize("values", [[1, 2], ["none", "drug"], ["x", np.nan], [True, False]])
+def test_honest_groups_are_not_told_of(values, caplog):
+    adata = cells("A", "B")
+    adata.obs["k"] = pd.Series([values[i % 2] for i in range(adata.n_obs)], index=adata.obs_names)
+    sh.pp.annotate(adata, "p", control="control", batch_key="k")
+    assert not said(caplog)
 
 
 def test_joined_by_an_underscore():

@@ -143,3 +143,11 @@ def test_real_controls_hold_the_level(read_real, cell_type):
     sh.pp.prepare(adata, "perturbation", control="control", normalize="log1p", n_comps=30)
     found = rates(adata, n_cells=[30, 100, 300], n_draws=200)
     assert found.xs(0.05, level="alpha")["rate"].between(0.01, 0.1).all()
+
+
+def test_labels_are_read_as_everywhere_else(rng):
+    """Blanks at the ends make no further label, and blank text is none."""
+    adata = controls_only(rng.normal(size=(312, 6)), guide=np.repeat(["g1", "g2 ", " g2", " "], 78))
+    rates(adata, n_cells=[20], n_draws=3, by="guide")
+    left = adata.uns["coherence_null"]["table"].query("held_out != 'random split'")
+    assert dict(zip(left["held_out"], left["n_cells"], strict=True)) == {"g1": 78, "g2": 156}

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import ds, pp
+from .. import _h5ad, ds, pp
 from .._validate import one_of, some
 from ._spec import read, refuse_imports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from anndata import AnnData
 
@@ -106,9 +106,7 @@ def prepare(data: Data, split: Split) -> AnnData:
     """
     kind, origin = data.origin
     if kind == "path":
-        from anndata import read_h5ad
-
-        adata = read_h5ad(origin)
+        adata = _h5ad.read(Path(origin), backed=False)
     elif kind == "load":
         adata = ds.load(origin)
     else:

@@ -52,6 +52,47 @@ def tell_of_labels(
         _tell_of_separators(whole, control, sep, call)
 
 
+def tell_of_groups(raw: Mapping[str, int], *, key: str, what: str) -> None:
+    """Log which values of a column of contexts, batches or guides are groups by mistake.
+
+    - Texts that read like missing values, as ``astype(str)`` makes them.
+    - Values that differ by case, or by blanks at their ends, alone.
+
+    Parameters
+    ----------
+    raw
+        Value -> number of its cells, with the blanks that it has.
+    key
+        Column of the values.
+    what
+        What they are, in the plural.
+    """
+    column = f"adata.obs[{key!r}]"
+    unsaid = MISSING | {""}
+    found = sorted(
+        value for value in raw if value != "none" and as_text(value).casefold() in unsaid
+    )
+    if found:
+        logger.warning(
+            "%s: %s, %d cells, read like missing values, and are taken as %s. If cells have none, "
+            "say so: %s = %s.astype(object).mask(%s.isin(%s))",
+            *(column, some(found), sum(raw[value] for value in found), what),
+            *(column, column, column, found),
+        )
+    groups: dict[str, list[str]] = defaultdict(list)
+    for value in sorted(raw):
+        groups[as_text(value).casefold()].append(value)
+    alike = [group for text, group in groups.items() if len(group) > 1 and text not in unsaid]
+    if alike:
+        named = {value: group[0].strip() for group in alike for value in group}
+        logger.warning(
+            "%s: %d %s differ from another by case or blanks alone, such as %r and %r, and are "
+            "different ones. If they are one: %s = %s.astype(object).replace(%s)",
+            *(column, len(named) - len(alike), what, *alike[0][:2]),
+            *(column, column, {old: new for old, new in named.items() if old != new}),
+        )
+
+
 def _tell_of_blanks(raw: Mapping[str, int], column: str, *, is_label: bool) -> None:
     n_blank = sum(n for label, n in raw.items() if not as_text(label))
     if n_blank and not is_label:

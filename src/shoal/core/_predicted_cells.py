@@ -75,10 +75,23 @@ class Prediction:
             raise ValueError(msg)
         return name, rows
 
-    @property
-    def controls(self) -> Ints:
-        """Rows of the control cells."""
-        return np.flatnonzero(self.labels.is_control & self.inside)
+    def controls_of(self, rows: Ints) -> Ints:
+        """Return the rows of the control cells in the contexts of some cells.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than two.
+        """
+        inside = self.inside & contexts_of(self.adata, self.screen, rows)
+        control = np.flatnonzero(self.labels.is_control & inside)
+        if len(control) < 2:
+            msg = (
+                f"the contexts of the cells that {self.name!r} predicts have {len(control)} "
+                "control cells; it takes 2"
+            )
+            raise ValueError(msg)
+        return control
 
     def real(self, rows: Ints) -> Matrix:
         """Return the measured values of cells in genes, dense or CSR."""
@@ -112,8 +125,9 @@ def read_prediction(
     screen = resolve(adata)
     inside = inside_of(adata, screen, context)
     found = Prediction(adata, screen, labels(adata, screen), name, in_genes, layer, inside)
-    if len(found.controls) < 2:
-        msg = f"context {context!r} has {len(found.controls)} control cells; it takes 2"
+    n = int((found.labels.is_control & inside).sum())
+    if n < 2:
+        msg = f"context {context!r} has {n} control cells; it takes 2"
         raise ValueError(msg)
     return found
 
@@ -144,6 +158,14 @@ def inside_of(adata: AnnData, screen: Screen, context: str | None) -> Bools:
     value = adata.obs[screen.context_key].astype(str).to_numpy()
     key_in(str(context), sorted(set(value)), where=f"adata.obs[{screen.context_key!r}]")
     return value == str(context)
+
+
+def contexts_of(adata: AnnData, screen: Screen, rows: Ints) -> Bools:
+    """Return (n_obs,) which cells are of the contexts of some cells; all where there are none."""
+    if screen.context_key is None:
+        return np.ones(adata.n_obs, dtype=bool)
+    value = adata.obs[screen.context_key].astype(str).to_numpy()
+    return np.isin(value, np.unique(value[rows]))
 
 
 def axes_of(adata: AnnData, basis: str, *, in_genes: bool) -> Floats | None:

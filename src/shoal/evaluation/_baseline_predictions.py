@@ -51,6 +51,7 @@ def baseline_predictions(
     baselines: Sequence[str],
     *,
     embedding: str | pd.DataFrame | None,
+    context_embedding: str | pd.DataFrame | None = None,
     reference: str = "",
 ) -> Iterator[BaselinePrediction]:
     """Fit baselines one at a time, and predict the conditions of some tasks.
@@ -66,8 +67,8 @@ def baseline_predictions(
         Draws of one task.
     baselines
         Names of the baselines.
-    embedding
-        Vectors of the perturbations, for the baselines that use them.
+    embedding, context_embedding
+        Vectors of the perturbations and of the contexts, for the baselines that use them.
     reference
         Name of the baseline that is the reference. If it predicts nothing, the one that stands in
         for it is fitted too.
@@ -82,7 +83,13 @@ def baseline_predictions(
     waiting = list(baselines)
     for name in progress(waiting, desc="baselines"):
         try:
-            model = fit_baseline(task.cells, name, embedding=embedding, rng=task.seed)
+            model = fit_baseline(
+                task.cells,
+                name,
+                embedding=embedding,
+                context_embedding=context_embedding,
+                rng=task.seed,
+            )
             rows, values, source = model.twins(task.cells, subset=subset, rng=task.seed)
         except (KeyError, ValueError) as err:
             yield BaselinePrediction(name, str(err.args[0]))

@@ -14,6 +14,7 @@ from ..core._predictions import is_refitted, refuse_counts, skipped_by
 from ..core._screen import resolve
 from ..metrics._external_vcc2026 import SUITE as VCC2026
 from ..metrics._suite import SUITE
+from ..models.base._context_embedding import context_table
 from ..models.base._embedding import vectors_of
 from ..models.base._requests import in_words
 from ._baseline_predictions import baseline_predictions
@@ -91,6 +92,8 @@ def evaluate(
     cells, counts = _cells_of(adata, settings)
     if settings.embedding is not None:
         vectors_of(adata, settings.embedding)
+    if settings.context_embedding is not None:
+        context_table(adata, settings.context_embedding)
     with opened(adata, prediction, layer=settings.layer) as given:
         if not settings.takes_counts:
             refuse_counts(*given.recorded_in(adata), what="an evaluation")
@@ -99,6 +102,7 @@ def evaluate(
             settings.reference,
             split=settings.split,
             embedding=settings.embedding,
+            context_embedding=settings.context_embedding,
             seed=seed,
         )
         baselines = baseline_names(adata, settings.baselines)
@@ -197,6 +201,7 @@ def _add_baselines(
         scores.tasks,
         names,
         embedding=settings.embedding,
+        context_embedding=settings.context_embedding,
         reference=reference if settings.external is None else "",
     ):
         asked.append(found.name)
@@ -264,7 +269,7 @@ def add_calibrating(scores: Scores) -> None:
 
 
 def chosen_metrics(names: Sequence[str] | None, suite: Mapping[str, Metric]) -> dict[str, Metric]:
-    """Return the metrics of a suite by name; all if `names` is ``None``.
+    """Return the metrics of a suite by name; all but those on request if `names` is ``None``.
 
     Raises
     ------
@@ -274,7 +279,7 @@ def chosen_metrics(names: Sequence[str] | None, suite: Mapping[str, Metric]) -> 
         If `names` is empty.
     """
     if names is None:
-        return dict(suite)
+        return {name: record for name, record in suite.items() if not record.on_request}
     several = [names] if isinstance(names, str) else list(names)
     if not several:
         msg = f"metrics is empty; name some of {', '.join(suite)}"

@@ -26,6 +26,7 @@ def reference_on_validation(
     baselines: Sequence[str],
     *,
     embedding: str | pd.DataFrame | None = None,
+    context_embedding: str | pd.DataFrame | None = None,
     within: bool = False,
     inner: int | None = None,
     seed: int = 0,
@@ -41,8 +42,8 @@ def reference_on_validation(
         The screen.
     baselines
         Names of baselines.
-    embedding
-        Vectors of the perturbations, for the baselines that use them.
+    embedding, context_embedding
+        Vectors of the perturbations and of the contexts, for the baselines that use them.
     within
         Whether to make folds within training even if there are conditions of ``"val"``.
     inner
@@ -69,7 +70,13 @@ def reference_on_validation(
 
     def fit(number: int, fold: int) -> Any:
         on = measure.folds[fold].cells
-        return fit_baseline(on, baselines[number], embedding=embedding, rng=seed)
+        return fit_baseline(
+            on,
+            baselines[number],
+            embedding=embedding,
+            context_embedding=context_embedding,
+            rng=seed,
+        )
 
     table = measured(measure, list(baselines), fit, desc="reference")
     number = best(table, "no baseline can be the reference")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._damage import reading
 from .._h5ad import contents
 from .._logging import logger
 from .._validate import key_in, near, some, unique_genes
@@ -142,7 +143,8 @@ def opened(
             raise TypeError(_MUDATA)
         from anndata import read_h5ad
 
-        cells = read_h5ad(path, backed="r")
+        with reading(path, "an h5ad"):
+            cells = read_h5ad(path, backed="r")
         try:
             yield Apart(str(path), cells, is_transductive(cells, "X"))
         finally:

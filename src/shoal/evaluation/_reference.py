@@ -52,6 +52,7 @@ def reference_name(
     *,
     split: str | None,
     embedding: str | pd.DataFrame | None = None,
+    context_embedding: str | pd.DataFrame | None = None,
     seed: int = 0,
 ) -> str:
     """Return the baseline that is to be the reference, before any is scored.
@@ -66,8 +67,8 @@ def reference_name(
         are none, or these are scored.
     split
         Value of ``obs["split"]`` that is scored.
-    embedding
-        Vectors of the perturbations, for the baselines that use them.
+    embedding, context_embedding
+        Vectors of the perturbations and of the contexts, for the baselines that use them.
     seed
         Seed of the choice on validation conditions.
 
@@ -93,6 +94,7 @@ def reference_name(
             cells,
             several,
             embedding=embedding,
+            context_embedding=context_embedding,
             within=split == "val",
             seed=seed,
         ).name

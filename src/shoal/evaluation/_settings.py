@@ -30,6 +30,7 @@ class Settings:
     suite: str = CALIBRATED
     baselines: str | Sequence[str] | None = "auto"
     embedding: str | pd.DataFrame | None = None
+    context_embedding: str | pd.DataFrame | None = None
     split: str | None = "test"
     n_comps: int = 50
     min_cells: int = 20

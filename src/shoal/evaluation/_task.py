@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._logging import logger
+from .._validate import some
 from ..core._controls import shuffled
 from ..core._gene_names import GeneNames, gene_names, tell_symbols
 from ..core._matrix import as_rows
@@ -347,6 +348,14 @@ def _counting_genes(cells: Population, perturbation: Ints, *, with_parts: bool) 
         logger.warning(
             "no target is left out of the metrics: %s", no_target(genes, sorted(set(own)))
         )
+    elif with_parts:
+        lost = sorted({name for name in own if not genes.of(cells.screen.parts(name))})
+        if lost:
+            logger.info(
+                "no target is left out of the metrics of %d perturbations, which are no gene of "
+                "the data: %s",
+                *(len(lost), some(lost)),
+            )
     tell_symbols(genes)
     return mask
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import _h5ad
+from .. import _damage, _h5ad
 from .._validate import get_adata, key_in, some
 
 if TYPE_CHECKING:
@@ -121,35 +120,53 @@ def _tenx(path: Path, *, backed: bool) -> AnnData:
     if backed:
         msg = f"{path}: an h5 of 10x cannot stay on disk; read it without backed=True"
         raise ValueError(msg)
-    return read_10x_h5(path, gex_only=False)
+    with _damage.reading(path, "an h5 of 10x"):
+        adata = read_10x_h5(path, gex_only=False)
+    _damage.check_sparse(adata, path)
+    return adata
 
 
 def _zarr(path: Path, mod: str | None, *, backed: bool) -> Opened:
     import anndata as ad
     import zarr
 
-    root = zarr.open_group(path, mode="r")
-    kind = str(root.attrs.get("encoding-type", ""))
-    if kind.casefold() == "mudata" or "mod" in root:
-        import mudata
-
-        if backed:
-            msg = f"{path}: a MuData of zarr cannot stay on disk; read it without backed=True"
-            raise ValueError(msg)
-        older = hasattr(mudata, "set_options")
-        with mudata.set_options(pull_on_update=False) if older else nullcontext():
-            return _modalities(mudata.read_zarr(path), mod, path)
-    if not {"obs", "var"} <= set(root):
-        msg = f"{path} is zarr but holds no AnnData (it has {some(sorted(root))})"
+    with _damage.reading(path, "a zarr store"):
+        root = zarr.open_group(path, mode="r")
+        kind, names = str(root.attrs.get("encoding-type", "")), set(root)
+    _damage.check_blocks(root, path)
+    if kind.casefold() == "mudata" or "mod" in names:
+        return _modalities(_mudata_of_zarr(path, backed=backed), mod, path)
+    if not {"obs", "var"} <= names:
+        msg = f"{path} is zarr but holds no AnnData (it has {some(sorted(names)) or 'nothing'})"
         raise ValueError(msg)
-    if not backed:
-        return Opened(get_adata(ad.read_zarr(path), mod))
+    with _damage.reading(path, "a zarr store of an AnnData"):
+        adata = _on_disk_whole(root) if backed else ad.read_zarr(path)
+    _damage.check_sparse(adata, path)
+    return Opened(get_adata(adata, mod))
+
+
+def _mudata_of_zarr(path: Path, *, backed: bool) -> MuData:
+    import mudata
+
+    if backed:
+        msg = f"{path}: a MuData of zarr cannot stay on disk; read it without backed=True"
+        raise ValueError(msg)
+    with _damage.reading(path, "a zarr store of a MuData"), _h5ad.columns_as_they_are():
+        whole = mudata.read_zarr(path)
+    for adata in whole.mod.values():
+        _damage.check_sparse(adata, path)
+    return whole
+
+
+def _on_disk_whole(root: Any) -> AnnData:
+    """Return the AnnData of a zarr store, whose matrices are not read."""
+    import anndata as ad
+
     at_once = [name for name in root if name not in ("X", "layers", "raw")]
     read = {name: ad.io.read_elem(root[name]) for name in at_once}
     layers: Any = root.get("layers", {})
     read["layers"] = {name: _on_disk(layers[name]) for name in layers}
-    adata = ad.AnnData(_on_disk(root["X"]) if "X" in root else None, **read)
-    return Opened(get_adata(adata, mod))
+    return ad.AnnData(_on_disk(root["X"]) if "X" in root else None, **read)
 
 
 def _on_disk(stored: Any) -> Any:
@@ -163,6 +180,9 @@ def _on_disk(stored: Any) -> Any:
 def _modalities(whole: MuData, mod: str | None, path: Path) -> Opened:
     """Return the modality with the genes, and the others."""
     names = list(whole.mod)
+    if not names:
+        msg = f"{path} is a MuData without a modality, so it holds no cells: write it anew"
+        raise ValueError(msg)
     if mod is not None:
         key_in(mod, names, where=f"{path}, whose modalities are read by mod=")
     else:
@@ -198,4 +218,12 @@ def _folder(path: Path) -> str:
             f"{path} is a folder of 10x: name the h5 beside it, such as "
             "filtered_feature_bc_matrix.h5, or make an h5ad with scanpy.read_10x_mtx(folder)"
         )
-    return f"{path} is a folder without a zarr store; it holds {some(inside, 6)}. Name one file"
+    if {"obs", "var"} <= set(inside) or "mod" in inside:
+        return (
+            f"{path} is a zarr store without the metadata of the whole, which is zarr.json or "
+            f".zgroup, as where hidden files were not copied: {_damage.COPY}"
+        )
+    return (
+        f"{path} is a folder without a zarr store; it holds {some(inside, 6) or 'nothing'}. Name "
+        "one file"
+    )

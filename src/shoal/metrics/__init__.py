@@ -28,7 +28,7 @@ from ._hits import hits_recall_budget, hits_recall_fdr
 from ._image_distances import frechet_distance, kernel_distance
 from ._marginals import variance_ratio, wasserstein_per_gene, zero_fraction_error
 from ._mmd import median_bandwidth, mmd
-from ._retrieval import average_precision, mean_average_precision
+from ._retrieval import average_precision, mean_average_precision, retrieval_precision
 from ._shape import bimodality_error, correlation_error
 from ._sizes import magnitude_error, magnitude_spearman
 from ._skill import paired_difference, skill
@@ -83,6 +83,7 @@ __all__ = [
     "pearson_delta",
     "program_spread",
     "rank_score",
+    "retrieval_precision",
     "retrieval_rank",
     "rmse",
     "similarity_structure",

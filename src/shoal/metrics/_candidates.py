@@ -62,6 +62,13 @@ def check_lengths(profiles: Floats, given: Mapping[str, Any], name: str) -> None
     require_finite({name: profiles})
 
 
+def same_width(query: Floats, reference: Floats) -> None:
+    """Raise ``ValueError`` unless queries and references have the same features."""
+    if query.shape[1] != reference.shape[1]:
+        msg = f"query has {query.shape[1]} features and reference {reference.shape[1]}"
+        raise ValueError(msg)
+
+
 def blocks(query: Floats, reference: Floats, metric: str) -> Iterator[tuple[Ints, Floats, Floats]]:
     """Yield some rows of the queries, their distances to all references, and rounding errors."""
     query, reference = query.astype(np.float64), reference.astype(np.float64)

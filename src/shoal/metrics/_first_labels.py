@@ -9,7 +9,7 @@ import numpy as np
 from .._threads import one_thread
 from .._validate import one_of
 from ._arguments import arrays
-from ._candidates import blocks, check_lengths
+from ._candidates import blocks, check_lengths, same_width
 from ._mean_ranks import DISTANCES
 from ._texts import documented
 
@@ -82,9 +82,7 @@ def top_k_accuracy(
     check_lengths(query, {"query_label": query_label, "query_unit": query_unit}, "query")
     of_reference = {"reference_label": reference_label, "reference_unit": reference_unit}
     check_lengths(reference, of_reference, "reference")
-    if query.shape[1] != reference.shape[1]:
-        msg = f"query has {query.shape[1]} features and reference {reference.shape[1]}"
-        raise ValueError(msg)
+    same_width(query, reference)
     names, code = np.unique(reference_label, return_inverse=True)
     position = {name: i for i, name in enumerate(names.tolist())}
     own = np.array([position.get(name, -1) for name in query_label.tolist()])

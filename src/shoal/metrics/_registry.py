@@ -82,6 +82,8 @@ class Metric:
         each other, those of all of them are.
     correlation
         Whether it is a correlation. Its ceiling then follows from the correlation of two halves.
+    on_request
+        Whether it is computed only where it is asked for by name.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Metric:
     negative: Literal["perturbed", "control"] = "perturbed"
     masked: bool = True
     correlation: bool = False
+    on_request: bool = False
 
 
 def score(metric: Metric, truth: Truth, predicted: Populations) -> Scored:

@@ -250,10 +250,16 @@ def _moments(rows: Floats) -> tuple[float, float, float]:
 
 
 def _unbiased(moments: tuple[float, float, float], free: int) -> tuple[float, float, float]:
-    """Return the traces of V, V V and V V V from those of a sample covariance (Wishart)."""
+    """Return the traces of V, V V and V V V from those of a sample covariance (Wishart).
+
+    A single difference tells the first alone. For the others 0 is returned, which is what the
+    formulas give up to rounding.
+    """
     one, two, three = moments
-    f = float(max(free, 1))
-    second = (two - one**2 / f) * f**2 / (max(f - 1, 1) * (f + 2))
+    if free < 2:
+        return one, 0.0, 0.0
+    f = float(free)
+    second = (two - one**2 / f) * f**2 / ((f - 1) * (f + 2))
     third = (three - 3 * second * one / f - one**3 / f**2) / (1 + 3 / f + 4 / f**2)
     return one, second, third
 

@@ -16,7 +16,7 @@ from .._random import as_generator
 from .._threads import one_thread
 from .._validate import one_of
 from ._arguments import arrays
-from ._candidates import Rules, blocks
+from ._candidates import Rules, blocks, check_lengths, same_width
 from ._mean_ranks import DISTANCES
 from ._permutation import permutation_pvalue
 from ._precision import expected_precision, random_precision, ranked_precision
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .._random import RNGLike
     from .._typing import Bools, Floats, Ints
     from ._discrimination import Metric
+
+    Ranked = tuple[float, int, int]  # precision, matching and all candidates
 
 TIE = 1e-12  # two means of precisions that differ by less are equal
 
@@ -128,9 +130,79 @@ def average_precision(
         same, other = rules.candidates(rows)
         for i, row in enumerate(rows):
             used = same[i] | other[i]
-            matching[row], total[row] = same[i].sum(), used.sum()
-            if matching[row] and total[row] > matching[row]:
-                value[row] = ranked_precision(distance[i, used], rounding[i, used], same[i, used])
+            found = _ranked(distance[i, used], rounding[i, used], same[i, used])
+            value[row], matching[row], total[row] = found
+    return _normalised(value, matching, total)
+
+
+@arrays
+@one_thread()
+def retrieval_precision(
+    query: Floats,
+    reference: Floats,
+    *,
+    query_label: Ints,
+    reference_label: Ints,
+    metric: Metric = "cosine",
+) -> AveragePrecision:
+    """Average precision (AP) of queries that look for their label among other profiles.
+
+    A query is a predicted profile, say, and the references are the measured ones. The references of
+    its own label are to come first. See :func:`shoal.metrics.average_precision`, where profiles
+    look for one another.
+
+    Parameters
+    ----------
+    query
+        (n, d) profiles that look.
+    reference
+        (m, d) profiles that are ranked by each query.
+    query_label, reference_label
+        (n,) and (m,) perturbations, as numbers or names.
+    metric
+        As for :func:`shoal.metrics.average_precision`.
+
+    Returns
+    -------
+    The precision of each query, raw and normalised, and its numbers of candidates. NaN where no
+    reference has its label, or all have.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, a value is not finite, or `metric` is not known.
+
+    Examples
+    --------
+    >>> import numpy as np, shoal as sh
+    >>> measured = np.array([[1.0, 0.1], [0.2, 1.0], [0.1, 1.0], [0.0, 1.0]])
+    >>> label = {"query_label": ["a", "b"], "reference_label": ["a", "b", "a", "b"]}
+    >>> sh.metrics.retrieval_precision(np.eye(2), measured, **label).value.round(2)
+    array([0.75, 0.83])
+    """
+    one_of(metric, tuple(DISTANCES), name="metric")
+    check_lengths(query, {"query_label": query_label}, "query")
+    check_lengths(reference, {"reference_label": reference_label}, "reference")
+    same_width(query, reference)
+    n = len(query)
+    value, matching, total = np.full(n, np.nan), np.zeros(n, int), np.zeros(n, int)
+    for rows, distance, rounding in blocks(query, reference, metric):
+        for i, row in enumerate(rows):
+            same = reference_label == query_label[row]
+            value[row], matching[row], total[row] = _ranked(distance[i], rounding[i], same)
+    return _normalised(value, matching, total)
+
+
+def _ranked(distance: Floats, rounding: Floats, same: Bools) -> Ranked:
+    """Return the average precision of a query, and its numbers of matching and all candidates."""
+    matching, total = int(same.sum()), len(same)
+    if not 0 < matching < total:
+        return float("nan"), matching, total
+    return ranked_precision(distance, rounding, same), matching, total
+
+
+def _normalised(value: Floats, matching: Ints, total: Ints) -> AveragePrecision:
+    """Return average precisions beside what they are above chance."""
     chance = expected_precision(matching, total)
     return AveragePrecision(value, (value - chance) / (1 - chance), matching, total)
 

@@ -10,6 +10,7 @@ from .._validate import get_adata
 from ..core._predicted_cells import on_one_scale, read_prediction
 from ..metrics._cells import densify
 from ._canvas import Canvas
+from ._panels import name_panels
 from ._style import INK, PREDICTED, QUIET, shorten, tidy
 from ._texts import fill
 
@@ -111,18 +112,18 @@ def bimodality(
     axes = canvas.grid(2 if chance is None else 3, columns=3, width=2.6, height=2.5, margin=0.8)
     shares = [(cells > 0).mean(axis=0) for cells in (control, real, made)]
     _compared(axes[0], *shares)
-    axes[0].set(xlabel="on, real cells", ylabel=f"on, {shorten(prediction)}")
+    _called(axes[0], "on, real cells", f"on, {shorten(prediction)}")
     means = [_where_on(cells) for cells in (control, real, made)]
     _compared(axes[1], *means)
-    axes[1].set(xlabel="mean where on, real cells", ylabel=f"mean where on, {shorten(prediction)}")
+    _called(axes[1], "mean where on, real cells", f"mean where on,\n{shorten(prediction)}")
     if chance is not None:
         _calibrated(axes[2], chance, shares[1])
-    axes[0].figure.suptitle(shorten(name), x=0.01, ha="left", fontsize="medium", color=INK)
+    name_panels(axes, name)
     return canvas.done(axes)
 
 
 def _values(shown: Prediction, rows: Ints) -> tuple[Floats, Floats, Floats]:
-    control, real = shown.real(shown.controls), shown.real(rows)
+    control, real = shown.real(shown.controls_of(rows)), shown.real(rows)
     return densify(control), densify(real), densify(shown.predicted(rows))
 
 
@@ -157,6 +158,11 @@ def _compared(ax: Any, control: Floats, real: Floats, made: Floats) -> None:
     tidy(ax)
 
 
+def _called(ax: Any, x: str, y: str) -> None:
+    ax.set_xlabel(x, fontsize="small", color=INK)
+    ax.set_ylabel(y, fontsize="small", color=INK)
+
+
 def _calibrated(ax: Any, chance: Floats, real: Floats) -> None:
     parts = np.array_split(np.argsort(chance, kind="stable"), min(BINS, len(chance)))
     said, seen = (np.array([values[own].mean() for own in parts]) for values in (chance, real))
@@ -164,5 +170,5 @@ def _calibrated(ax: Any, chance: Floats, real: Floats) -> None:
     ax.axline((0, 0), slope=1, color=INK, linewidth=0.8, linestyle=":")
     error = np.sqrt(np.mean((chance - real) ** 2))
     ax.set_title(f"RMS {error:.3f}", loc="left", fontsize="small")
-    ax.set(xlabel="probability of the mask", ylabel="on, real cells")
+    _called(ax, "probability of the mask", "on, real cells")
     tidy(ax)

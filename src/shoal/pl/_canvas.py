@@ -77,6 +77,14 @@ class Canvas:
             msg = f"save={str(self.save)!r} must end in one of .{', .'.join(known)}"
             raise ValueError(msg)
 
+    @property
+    def room(self) -> tuple[float, float]:
+        """Width and height that were asked for, in any unit; equal where the plot may choose."""
+        if self.ax is None:
+            return self.figsize or (1.0, 1.0)
+        size = self.ax.get_window_extent()
+        return size.width, size.height
+
     def axes(self, *, width: float, height: float) -> Axes:
         """Return the axes that were given, or new ones of this size (inches)."""
         if self.ax is not None:

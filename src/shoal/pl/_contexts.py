@@ -142,6 +142,8 @@ def contexts(
     ax.set_yticks(range(len(rows)), [shorten(name) for name in rows])
     ax.set(xlim=(-0.6, len(columns) - 0.4), ylim=(len(rows) - 0.4, -0.6))
     ax.set_xlabel(plain(result["params"].get("context_key") or "context"))
+    if len(rows) < len(pooled):
+        ax.set_ylabel(f"{len(rows)} of {len(pooled):,} perturbations", fontsize="small", color=INK)
     tidy(ax)
     ax.tick_params(length=0, labelsize="x-small")
     ax.grid(color=FAINT, lw=0.6, zorder=0)
@@ -186,4 +188,7 @@ def _points(
                 **scale,
             )
     if hit.any():
-        ax.figure.colorbar(drawn, ax=ax, label=color.replace("_", " "), shrink=0.7, pad=0.02)
+        bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.7, pad=0.02)
+        bar.set_label(plain(color.replace("_", " ")), fontsize="small", color=INK)
+        bar.ax.tick_params(labelsize="x-small", colors=INK)
+        bar.outline.set_visible(False)

@@ -12,7 +12,7 @@ from ..core._gene_names import gene_names
 from ..core._predicted_cells import on_one_scale, read_prediction
 from ..metrics._cells import densify
 from ._canvas import Canvas
-from ._panels import draw_steps
+from ._panels import draw_steps, name_panels
 from ._style import INK, shorten, tidy
 from ._texts import fill
 
@@ -115,7 +115,7 @@ def genes(
     for gene in genes or ():
         if gene not in called:
             key_in(gene, called.symbols, where=called.where)
-    control, real = shown.real(shown.controls), shown.real(rows)
+    control, real = shown.real(shown.controls_of(rows)), shown.real(rows)
     predicted = shown.predicted(rows)
     on_one_scale(predicted, real, control, prediction)
     kinds = (("control", control), ("real", real), (prediction, predicted))
@@ -141,16 +141,8 @@ def genes(
         tidy(ax)
     for ax in axes[::COLUMNS]:
         ax.set_ylabel("part of the cells", fontsize="small")
-    fig = axes[0].figure
-    fig.supxlabel("expression", fontsize="small", color=INK)
-    fig.suptitle(shorten(name), x=0.01, ha="left", fontsize="medium", color=INK)
-    fig.legend(
-        *axes[0].get_legend_handles_labels(),
-        loc="outside upper right",
-        fontsize="x-small",
-        frameon=False,
-        ncols=3,
-    )
+    axes[0].figure.supxlabel("expression", fontsize="small", color=INK)
+    name_panels(axes, name)
     return canvas.done(axes)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from .._validate import get_adata, key_in, listed, whole
 from ..core._predicted_cells import read_prediction
 from ._canvas import Canvas
-from ._panels import draw_steps
+from ._panels import draw_steps, name_panels
 from ._style import INK, shorten, tidy
 from ._texts import fill
 
@@ -98,7 +98,7 @@ def image_features(
         adata, f"{prediction}_features", f"use_rep={use_rep!r}, prediction={prediction!r}"
     )
     name, rows = shown.cells_of(perturbation)
-    control = real.iloc[shown.controls]
+    control = real.iloc[shown.controls_of(rows)]
     several = [("control", control), ("real", real.iloc[rows]), (prediction, made.iloc[rows])]
     names = listed(features, name="features")
     for feature in names:
@@ -110,13 +110,14 @@ def image_features(
         names = [str(feature) for feature in order if feature in made][: int(most)]
     for feature in names:
         key_in(feature, made.columns, where=f"adata.obsm['{prediction}_features']")
-    axes = canvas.grid(len(names), columns=COLUMNS, width=2.8, height=2.2, sharey=True)
+    axes = canvas.grid(len(names), columns=COLUMNS, width=2.8, height=2.2, margin=0.7, sharey=True)
     for ax, feature in zip(axes, names, strict=True):
         draw_steps(ax, [(kind, table[feature].to_numpy()) for kind, table in several])
         ax.set_title(shorten(feature), loc="left", fontsize="small", color=INK)
         tidy(ax)
-    axes[0].legend(fontsize="x-small", frameon=False, loc="best", title=shorten(name))
-    axes[0].set_ylabel("share of cells")
+    for ax in axes[::COLUMNS]:
+        ax.set_ylabel("part of the cells", fontsize="small")
+    name_panels(axes, name)
     return canvas.done(axes)
 
 

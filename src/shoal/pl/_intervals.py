@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from .._typing import Floats, Ints
 
+PAD = 22  # points above the axes, for the legend
+
 
 @fill
 def intervals(
@@ -131,14 +133,15 @@ def intervals(
     ax.set_yticks(y, _names(adata, entry, chosen), fontsize="small", style="italic")
     ax.set_xlabel("difference from controls", fontsize="small", color=INK)
     ax.set_title(
-        f"{shorten(condition)}\n{said}\n",
+        f"{shorten(condition)}\n{said}",
         loc="left",
         fontsize="small",
         color=INK,
+        pad=PAD,
     )
     legend_above(ax, ncols=3)
     tidy(ax)
-    return canvas.done(ax)
+    return canvas.done(ax, pad=PAD)
 
 
 def _condition(

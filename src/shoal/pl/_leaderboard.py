@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import combinations
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -45,14 +47,66 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from mudata import MuData
 
-    from .._typing import Floats
+    from .._typing import Bools, Floats, Ints
 
 SIDE = ("score", "harm")  # columns before the metrics
 STANDING = ("score", "score_low", "score_high", "achieved", "harm")
 HALF = 2.0  # of the width of the score, in cells
 GAP = 0.3  # cells between two families, and between models and controls
 WIDE, HIGH = 0.31, 0.24  # inches of a cell
+LEFT, AROUND = 1.8, 2.3  # inches beside the cells, for names; above and below them, for the rest
+ANGLE = 55  # of the names of columns
+LETTER, FAMILY = 0.048, 0.4  # inches that a letter of such a name is high, and a family is
+LETTERS = 15  # of a note, an inch
 BLANK = "#F4F5F7"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the cells of the table are: blocks of columns below one another, all of the same rows.
+
+    Attributes
+    ----------
+    row
+        Centre of each row in the first block.
+    down
+        Rows from one block to the next.
+    x, block
+        Centre and block of each column.
+    heads
+        Name, block, and first and last column of each family.
+    """
+
+    row: Floats
+    down: float
+    x: Floats
+    block: Ints
+    heads: list[tuple[str, int, float, float]]
+
+    @property
+    def right(self) -> float:
+        """The right end of the longest block."""
+        return float(self.x.max()) + 0.5
+
+    @property
+    def bottom(self) -> float:
+        """The lower end of the last block."""
+        return float(self.down * self.block[-1] + self.row[-1]) + 0.5
+
+    @property
+    def width(self) -> float:
+        """Inches of a figure for it."""
+        return LEFT + WIDE * (self.right + HALF)
+
+    @property
+    def height(self) -> float:
+        """Inches of a figure for it."""
+        return AROUND + HIGH * (self.bottom + 0.5)
+
+    def fills(self, room: tuple[float, float]) -> tuple[float, float]:
+        """Return what is smallest for the grid that is drawn largest in this width and height."""
+        wide, high = self.width / room[0], self.height / room[1]
+        return max(wide, high), wide + high
 
 
 @fill
@@ -83,9 +137,10 @@ def leaderboard(
     is the reference, a baseline that was fixed beforehand, and 1 a second experiment. It orders the
     rows. The second column is the harm: what a contender loses by being worse than unchanged
     controls. The controls are set apart at the end. A note names the reference. It says so where
-    nothing responds, and where the reference leaves too little to gain for a score.
+    nothing responds, and where the reference leaves too little to gain for a score. Where there are
+    many metrics and few rows, families of metrics go on below, with the same rows.
 
-    Baselines that predict the same cells are one row; a note under the names lists them. A dagger
+    Baselines that predict the same cells are one row; a note under the table lists them. A dagger
     marks predictions whose embedding has seen held-out cells: they had an easier task. A note says
     so where the conditions themselves may have been seen in training.
 
@@ -102,7 +157,8 @@ def leaderboard(
     key
         {evaluation_key}
     ax
-        Axes to draw into. ``None`` makes a new figure, which grows with the table.
+        Axes to draw into. ``None`` makes a new figure, which grows with the table. The shape of
+        the axes, or of `figsize`, decides how many blocks the metrics are in.
     figsize, title, show, save
         {figure}
     mod
@@ -134,8 +190,8 @@ def leaderboard(
     scores = scores.reindex(columns=list(dict.fromkeys([*STANDING, *scores.columns])))
     names = _order(scores[["score", "achieved"]].astype(float), n_top)
 
-    y, x, heads = _grid(names, summary)
-    ax = canvas.axes(width=2.6 + WIDE * (x[-1] + 1.5), height=2.3 + HIGH * (y[-1] + 1))
+    grid = _grid(names, summary, canvas.room)
+    ax = canvas.axes(width=grid.width, height=grid.height)
     tint = np.column_stack(  # score and harm are on other scales: no colour
         [np.zeros((len(names), len(SIDE))), place.loc[names]]
     )
@@ -144,30 +200,26 @@ def leaderboard(
     harm = [score_in_words(value, np.nan, np.nan) for value in own["harm"].to_numpy(float)]
     columns = [harm, *(_texts(own[c].to_numpy(float)) for c in summary.index)]
     intervals = own[["score", "score_low", "score_high"]].to_numpy(float)
-    _cells(ax, x, y, tint, [[score_in_words(*row) for row in intervals], *columns])
+    _cells(ax, grid, tint, [[score_in_words(*row) for row in intervals], *columns])
     good, told = np.concatenate([[True] * len(SIDE), fit(summary)]), transductive_marks(own)
     further = same_rows(scores.loc[names])
     _names(
         ax,
-        x,
-        y,
+        grid,
         [label_of(result, name) if name in further else told.get(name, name) for name in names],
         [*SIDE, *map(str, summary.index)],
         good,
     )
-    notes = ["† transductive: its embedding\nhas seen held-out cells"] if told else []
-    notes += filter(
-        None,
-        [
-            _about(result),
-            "" if metrics is not None else _left_out(result, summary),
-            further_names(result, names, width=28),
-            caution_of(result, width=28),
-        ],
-    )
-    if notes:
-        _note(ax, "\n".join(notes))
-    _heads(ax, heads)
+    width = int(LETTERS * grid.width)
+    notes = [
+        _about(result, width),
+        "" if metrics is not None else _left_out(result, summary),
+        further_names(result, names, width=width),
+        "† transductive: its embedding has seen held-out cells" if told else "",
+        caution_of(result, width=width),
+    ]
+    _note(ax, "\n".join(filter(None, notes)))
+    _heads(ax, grid)
     _key(ax)
     return canvas.done(ax)
 
@@ -182,19 +234,19 @@ def _shown(result: dict[str, Any], metrics: Sequence[str] | None) -> pd.DataFram
 def _left_out(result: dict[str, Any], summary: pd.DataFrame) -> str:
     """Say how many metrics are not shown because they do not discriminate."""
     n = int((~fit(result["summary"].drop(index=summary.index))).sum())
-    return f"not shown: {n} metrics that do\nnot discriminate here" if n else ""
+    return f"not shown: {n} metrics that do not discriminate here" if n else ""
 
 
-def _about(result: dict[str, Any]) -> str:
+def _about(result: dict[str, Any], width: int) -> str:
     """Say what 0 is, or why there is no score, in lines."""
     params = result["params"]
     if not params.get("responds", True):
-        return "\n".join(wrap(str(params["verdict"]).partition(";")[0], 28))
+        return "\n".join(wrap(str(params["verdict"]).partition(";")[0], width))
     reference = str(params.get("reference", ""))
     if not reference:
         return ""
     if not np.isfinite(float(params["score"])):
-        return "\n".join(map(plain, wrap(str(params["verdict"]).partition("; ")[2], 28)))
+        return "\n".join(map(plain, wrap(str(params["verdict"]).partition("; ")[2], width)))
     return f"score 0: {shorten(reference)}"
 
 
@@ -208,25 +260,39 @@ def _order(standing: pd.DataFrame, n_top: int | None) -> list[str]:
     ]
 
 
-def _grid(
-    names: list[str], summary: pd.DataFrame
-) -> tuple[Floats, Floats, list[tuple[str, float, float]]]:
-    """Return the centres of rows and columns, and the first and last column of each family."""
+def _grid(names: list[str], summary: pd.DataFrame, room: tuple[float, float]) -> Grid:
+    """Return where rows and columns are: in as many blocks as fill the room best."""
     apart = np.isin(names, CONTROLS)
-    y = np.arange(len(names)) + GAP * apart
+    row = np.arange(len(names)) + GAP * apart
+    longest = max(len(shorten(name)) for name in (*SIDE, *summary.index))
+    down = row[-1] + 1 + (LETTER * longest + FAMILY) / HIGH
     family = summary["family"].astype(str).to_numpy()
-    new = np.concatenate([[True], family[1:] != family[:-1]])
-    x = np.arange(len(family)) + HALF + 1.5 + GAP * np.cumsum(new)
-    starts = np.flatnonzero(new)
+    starts = np.flatnonzero(np.concatenate([[True], family[1:] != family[:-1]]))
     ends = np.append(starts[1:], len(family)) - 1
-    return (
-        y,
-        np.concatenate([[0, HALF + 0.5], x]),
-        [(family[s], x[s], x[e]) for s, e in zip(starts, ends, strict=True)],
+    found = (
+        _in_blocks(family, starts, ends, (0, *cuts), row, down)
+        for n in range(len(starts))
+        for cuts in combinations(range(1, len(starts)), n)
     )
+    return min(found, key=lambda grid: grid.fills(room))
 
 
-def _cells(ax: Axes, x: Floats, y: Floats, tint: Floats, texts: list[list[str]]) -> None:
+def _in_blocks(
+    family: Any, starts: Ints, ends: Ints, first: Sequence[int], row: Floats, down: float
+) -> Grid:
+    """Return the grid in which a block begins with each of the families `first`."""
+    x, block, heads = [0.0, HALF + 0.5], [0, 0], []
+    for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        new = i in first and i > 0
+        left = 0.5 - HALF if new else x[-1] + 1 + GAP
+        columns = left + np.arange(end - start + 1)
+        x += list(columns)
+        block += [block[-1] + new] * len(columns)
+        heads.append((str(family[start]), block[-1], columns[0], columns[-1]))
+    return Grid(row, down, np.array(x), np.array(block), heads)
+
+
+def _cells(ax: Axes, grid: Grid, tint: Floats, texts: list[list[str]]) -> None:
     """Draw the coloured cells with the texts of their columns.
 
     The first column is wider. A cell without a colour is grey.
@@ -234,7 +300,8 @@ def _cells(ax: Axes, x: Floats, y: Floats, tint: Floats, texts: list[list[str]])
     boxes, colours = [], []
     for (i, j), value in np.ndenumerate(tint):
         half = HALF if j == 0 else 0.5
-        boxes.append(Rectangle((x[j] - half, y[i] - 0.5), 2 * half, 1))
+        x, y = grid.x[j], grid.row[i] + grid.down * grid.block[j]
+        boxes.append(Rectangle((x - half, y - 0.5), 2 * half, 1))
         known = np.isfinite(value)
         colours.append(BETWEEN((value + 1) / 2) if known else BLANK)
         ink = QUIET if not known else "white" if value > 0.65 or value < -0.75 else INK
@@ -244,74 +311,58 @@ def _cells(ax: Axes, x: Floats, y: Floats, tint: Floats, texts: list[list[str]])
             "fontsize": 6,
             "fontweight": "bold" if j == 0 else "normal",
         }
-        ax.text(x[j], y[i], texts[j][i], color=ink, **style)
+        ax.text(x, y, texts[j][i], color=ink, **style)
     ax.add_collection(
         PatchCollection(boxes, facecolors=colours, edgecolors="white", linewidths=0.8)
     )
-    ax.set_xlim(x[0] - HALF, x[-1] + 0.5)
-    ax.set_ylim(y[-1] + 0.5, -0.5)
+    ax.set_xlim(-HALF, grid.right)
+    ax.set_ylim(grid.bottom, -0.5)
 
 
-def _names(
-    ax: Axes, x: Floats, y: Floats, names: list[str], columns: list[str], good: Floats
-) -> None:
-    """Name rows and columns; the prediction is bold."""
-    ax.set_yticks(y, [shorten(name) for name in names], fontsize="small", color=INK)
-    for label, name in zip(ax.get_yticklabels(), names, strict=True):
+def _names(ax: Axes, grid: Grid, names: list[str], columns: list[str], good: Bools) -> None:
+    """Name rows and columns, in every block; the prediction is bold."""
+    n = grid.block[-1] + 1
+    at = np.concatenate([grid.row + grid.down * i for i in range(n)])
+    ax.set_yticks(at, [shorten(name) for name in names] * n, fontsize="small", color=INK)
+    for label, name in zip(ax.get_yticklabels(), names * n, strict=True):
         label.set_fontweight(
             "bold" if name in (PREDICTION, PREDICTION + TRANSDUCTIVE) else "normal"
         )
-    ax.xaxis.tick_top()
-    ax.set_xticks(
-        x,
-        [shorten(c) for c in columns],
-        rotation=55,
-        ha="left",
-        rotation_mode="anchor",
-        fontsize="x-small",
-    )
-    for label, fits in zip(ax.get_xticklabels(), good, strict=True):
-        label.set_color(INK if fits else QUIET)
+    ax.set_xticks([])
+    style = {"rotation": ANGLE, "rotation_mode": "anchor", "fontsize": "x-small", "ha": "left"}
+    style |= {"va": "baseline", "textcoords": "offset points", "annotation_clip": False}
+    for x, block, name, fits in zip(grid.x, grid.block, columns, good, strict=True):
+        top = (x, grid.down * block - 0.5)
+        ax.annotate(shorten(name), top, (2, 3), color=INK if fits else QUIET, **style)
     ax.tick_params(length=0, pad=3)
     ax.spines[:].set_visible(False)
 
 
 def _note(ax: Axes, said: str) -> None:
-    """Say under the names what a dagger means, and why conditions may be known to the model."""
+    """Say under the table what 0 is, what it leaves out, and what a dagger means."""
     place = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
-    ax.annotate(
-        said, (0, 0), (-4, -6), ha="right", va="top", fontsize="x-small", color=INK, **place
-    )
+    at = (72 * -LEFT, 72 * -FAMILY)
+    ax.annotate(said, (0, 0), at, ha="left", va="top", fontsize="x-small", color=INK, **place)
 
 
-def _heads(ax: Axes, heads: list[tuple[str, float, float]]) -> None:
+def _heads(ax: Axes, grid: Grid) -> None:
     """Write the families under their columns, those of few columns aslant."""
-    below = {
-        "xycoords": ax.get_xaxis_transform(),
-        "textcoords": "offset points",
-        "annotation_clip": False,
-    }
-    for family, first, last in heads:
-        ax.plot(
-            [first - 0.45, last + 0.45],
-            [-0.015, -0.015],
-            transform=ax.get_xaxis_transform(),
-            color=QUIET,
-            lw=1,
-            clip_on=False,
-        )
+    style = {"textcoords": "offset points", "annotation_clip": False, "va": "top"}
+    for family, block, first, last in grid.heads:
+        under = grid.down * block + grid.row[-1] + 0.5
+        line = under + 0.1
+        ax.plot([first - 0.45, last + 0.45], [line, line], color=QUIET, lw=1, clip_on=False)
         fits = (last - first + 1) * WIDE > 0.062 * len(family)
         ax.annotate(
             family,
-            ((first + last) / 2, 0),
+            ((first + last) / 2, under),
             (0, -6),
-            va="top",
             ha="center" if fits else "right",
             color=INK,
             rotation=0 if fits else 40,
             rotation_mode="anchor" if not fits else "default",
             fontsize="x-small",
-            **below,
+            **style,
         )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core._predicted_cells import some
-from ._style import PREDICTED, QUIET, REAL, shorten
+from ._style import INK, PREDICTED, QUIET, REAL, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,6 +31,19 @@ def new_panels(canvas: Canvas, n: int, *, several: bool) -> NDArray[Any]:
     if several:
         return canvas.grid(n, columns=MOST_COLUMNS, width=3.1, height=3.1)
     return np.array([canvas.axes(width=4.8, height=4.4)])
+
+
+def name_panels(axes: NDArray[Any], name: str) -> None:
+    """Write the perturbation above panels that show the same kinds of cells, and what these are."""
+    figure = axes[0].figure
+    figure.suptitle(shorten(name), x=0.01, ha="left", fontsize="medium", color=INK)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(),
+        loc="outside upper right",
+        fontsize="x-small",
+        frameon=False,
+        ncols=3,
+    )
 
 
 def name_axes(ax: Axes, components: tuple[int, int] | None, *, along: str) -> None:

@@ -193,7 +193,8 @@ def _sets(
 def _built(shown: Prediction, perturbation: str, rng: np.random.Generator) -> Built:
     """Return the genes of the control, real and predicted cells of a perturbation."""
     name, rows = shown.cells_of(perturbation)
-    rows, control = (some(cells, MOST_CELLS, rng) for cells in (rows, shown.controls))
+    control = some(shown.controls_of(rows), MOST_CELLS, rng)
+    rows = some(rows, MOST_CELLS, rng)
     built = Built(*map(densify, (shown.real(control), shown.real(rows), shown.predicted(rows))))
     lowest = min(values.min() for values in built.kinds)
     if not lowest >= 0:
@@ -207,7 +208,7 @@ def _built(shown: Prediction, perturbation: str, rng: np.random.Generator) -> Bu
 
 def _panel(shown: Prediction, axes: Floats | None, perturbation: str, basis: str) -> Projected:
     name, rows = shown.cells_of(perturbation)
-    return projected(shown, axes, name, rows, shown.controls, basis)
+    return projected(shown, axes, name, rows, shown.controls_of(rows), basis)
 
 
 def _draw(

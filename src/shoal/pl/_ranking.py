@@ -132,6 +132,8 @@ def ranking(
     ax.tick_params(axis="y", length=0, labelsize="x-small")
     ax.grid(axis="y", color=QUIET, lw=0.4, alpha=0.35)
     _cell_numbers(ax, shown)
+    if len(shown) < len(table):
+        ax.set_ylabel(f"{len(shown)} of {len(table):,} perturbations", fontsize="small", color=INK)
     longest = max((len(text) for text in ax.get_legend_handles_labels()[1]), default=0)
     legend_above(ax, ncols=1 if longest > LONGEST else 2, handletextpad=0.2)
     return canvas.done(ax)

@@ -17,7 +17,8 @@ fill = shared(
         ),
         "context": (
             "Context whose cells are shown, controls included.\n"
-            "``None`` shows the cells of all contexts together."
+            "``None`` shows all contexts in which the perturbation was predicted, together, and "
+            "no control cell of another."
         ),
         "components": (
             "Two components to draw, counted from 1, such as ``(1, 2)``.\n"

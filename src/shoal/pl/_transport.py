@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from .._keys import PCA
 from .._random import RNGLike, as_generator
 from .._validate import get_adata, listed, whole
-from ..core._predicted_cells import finite, inside_of, on_one_scale, some
+from ..core._predicted_cells import contexts_of, finite, inside_of, on_one_scale, some
 from ..core._screen import labels, resolve
 from ..metrics._plane import agreement, plane_of
 from ._canvas import Canvas
@@ -189,18 +189,19 @@ def _panels(
     cross-fitted, which means other axes.
     """
     labelled = labels(adata, screen)
-    control = np.flatnonzero(labelled.is_control & inside)
-    if len(control) < 2:
-        msg = f"the screen has {len(control)} control cells in the context shown; it takes 2"
-        raise ValueError(msg)
-    genes = real.take(control)
-    scores = finite(np.asarray(adata.obsm[basis])[control], f"adata.obsm[{basis!r}]")
-    of_control = finite(np.asarray(genes @ axes), "the real values")
-    centre = (of_control - scores).mean(axis=0)  # as in obsm
     panels = []
     for name in names:
         at, source = _arrows_of(adata, moved, name, inside)
-        rows = np.flatnonzero((labelled.code == _code(labelled.names, name)) & inside)
+        here = inside & contexts_of(adata, screen, source)
+        control = np.flatnonzero(labelled.is_control & here)
+        if len(control) < 2:
+            msg = f"the screen has {len(control)} control cells in the context shown; it takes 2"
+            raise ValueError(msg)
+        genes = real.take(control)
+        scores = finite(np.asarray(adata.obsm[basis])[control], f"adata.obsm[{basis!r}]")
+        of_control = finite(np.asarray(genes @ axes), "the real values")
+        centre = (of_control - scores).mean(axis=0)  # as in obsm
+        rows = np.flatnonzero((labelled.code == _code(labelled.names, name)) & here)
         starts, back = np.unique(source, return_inverse=True)
         carried = moved.rows.take(at)
         if moved.in_genes:

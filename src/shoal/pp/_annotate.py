@@ -13,7 +13,8 @@ from .._logging import logger
 from .._validate import get_adata, one_of, text
 from ..core._claims import claim
 from ..core._gene_names import gene_names, tell_symbols
-from ..core._screen import Screen, as_labels, perturbed_labels, read
+from ..core._label_notices import tell_of_groups
+from ..core._screen import Screen, as_labels, perturbed_labels, raw_counts, read
 from ..core._slots import recorded_screen, write_slots
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 SLOT = f"uns/{SCREEN}"
+GROUPS = {"context_key": "contexts", "batch_key": "batches", "guide_key": "guides"}
 
 
 @shared()
@@ -52,7 +54,8 @@ def annotate(
 
     What is odd about the labels is logged as a warning, with the call that mends it: texts such as
     ``"nan"``, names that differ by case alone, several spellings of one perturbation, and labels
-    that look like combinations by another separator.
+    that look like combinations by another separator. So are contexts, batches and guides that read
+    like missing values, or differ by case or blanks alone.
 
     Parameters
     ----------
@@ -133,6 +136,10 @@ def annotate(
     )
     _check_keys(data, adata, mod, screen)
     screen = read(adata, screen, tell=True)
+    for name, what in GROUPS.items():
+        key = getattr(screen, name)
+        if key is not None:
+            tell_of_groups(raw_counts(adata.obs[key]), key=key, what=what)
     genes = gene_names(adata, screen)
     if dose_key is not None:
         _check_dose(adata, dose_key)

@@ -14,7 +14,17 @@ from ..core._population import sides_of
 from ..core._screen import labels
 from . import _split_checks as checks
 from ._split_checks import Facts, Finding
-from ._split_fits import Fit, embedding_fits, gene_fit, is_stale, known, params_of, pca_fit
+from ._split_fits import (
+    Fit,
+    embedding_fits,
+    encoder_keys,
+    gene_fit,
+    is_stale,
+    known,
+    params_of,
+    pca_fit,
+    train_key,
+)
 from ._split_position import position
 
 if TYPE_CHECKING:
@@ -81,6 +91,20 @@ def _embeddings(facts: Facts) -> Finding:
         )
         return Finding("not applicable", len(unknown), words)
     return Finding("ok", 0, "; ".join(finding.detail for finding in found.values()))
+
+
+def _encoders(facts: Facts) -> Finding:
+    keys = encoder_keys(facts.adata)
+    if not keys:
+        return Finding("not applicable", 0, "no features were learned from crops")
+    own = train_key(facts.adata, facts.side == checks.TRAIN)
+    other = sorted(slot for slot, key in keys.items() if key != own)
+    said = (
+        f"obsm[{', '.join(map(repr, other or sorted(keys)))}]: learned from the training cells of"
+    )
+    if other:
+        return Finding("stale", int(facts.held.sum()), f"{said} another split")
+    return Finding("ok", 0, f"{said} this split")
 
 
 def transductive(facts: Facts) -> dict[str, bool]:
@@ -175,6 +199,11 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
             "make the embedding again after the split, from training cells or from outside "
             "knowledge",
             _embeddings,
+        ),
+        "encoder_fit": Check(
+            "features of crops were learned from held-out cells",
+            "call sh.tl.encode_images again",
+            _encoders,
         ),
         "identical_cells": Check(
             "exact copies of training cells are held out",

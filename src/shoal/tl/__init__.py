@@ -5,6 +5,7 @@ from ._benchmark import benchmark
 from ._coherence import coherence
 from ._coherence_null import coherence_null
 from ._distance import distance, distance_matrix
+from ._encode_images import encode_images
 from ._evaluate import evaluate
 from ._evaluate_images import evaluate_images
 from ._evaluate_intervals import evaluate_intervals
@@ -21,6 +22,7 @@ __all__ = [
     "coherence_null",
     "distance",
     "distance_matrix",
+    "encode_images",
     "evaluate",
     "evaluate_images",
     "evaluate_intervals",

@@ -14,6 +14,7 @@ from .._random import RNGLike, spawn
 from .._threads import one_thread
 from .._validate import get_adata, key_in, whole
 from ..core._claims import claim_result
+from ..core._combinations import as_text
 from ..core._design import LEAST_CONTROLS, make_plan, strata_keys
 from ..core._matrix import as_rows
 from ..core._order import stable_order
@@ -278,8 +279,8 @@ def _label_sets(
     column: pd.Series, plan: Plan, cells: Ints, min_cells: int
 ) -> Iterator[tuple[str, int, Bools]]:
     """Leave each label out in turn, unless it has too few cells or leaves too few."""
-    text = column.astype(object).map(str, na_action="ignore")
-    for label in sorted(text.dropna().unique()):
+    text = column.astype(object).map(as_text, na_action="ignore")
+    for label in sorted(set(text.dropna()) - {""}):
         chosen = (text == label).to_numpy()
         n = int((chosen & _has_others(plan, cells, chosen)[plan.stratum[cells]]).sum())
         if n >= min_cells and (~chosen).sum() >= LEAST_CONTROLS:

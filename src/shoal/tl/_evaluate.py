@@ -39,6 +39,7 @@ def evaluate(
     suite: str = "calibrated",
     baselines: str | Sequence[str] | None = "auto",
     embedding: str | pd.DataFrame | None = None,
+    context_embedding: str | pd.DataFrame | None = None,
     split: str | None = "test",
     n_comps: int = 50,
     min_cells: int = 20,
@@ -92,7 +93,9 @@ def evaluate(
     layer
         Layer of the real values; ``X`` if ``None``.
     metrics
-        Names of the metrics to compute; all of the suite if ``None``.
+        Names of the metrics to compute; all of the suite if ``None``, but for those that are
+        computed on request alone: ``"retrieval_top1"``, ``"retrieval_top5"`` and
+        ``"retrieval_map"`` (:doc:`/user_guide/metrics_discrimination`).
     suite
         Suite of metrics. ``"calibrated"``, or the evaluation of another package, number for
         number: ``"cell_eval"``, ``"vcc"``, ``"systema"``, ``"perturbench"``, ``"unlasting"``,
@@ -109,6 +112,11 @@ def evaluate(
         Vectors of the perturbations for the baselines that use them, as in :func:`shoal.tl.fit`.
         Give the one that the model was trained with. Without it, these baselines cannot predict a
         perturbation that was not in training.
+    context_embedding
+        Vectors of the contexts for the baselines that use them, ``nearest_context`` and
+        ``context_weighted``, as in :func:`shoal.tl.fit`: a name that
+        :func:`shoal.pp.embed_contexts` wrote, or a table. Give the one that the model was trained
+        with, so that a model and its rivals are told the same.
     split
         Value of ``obs["split"]`` that is scored.
 
@@ -222,7 +230,8 @@ def evaluate(
     FileNotFoundError
         If there is no file at the path of the prediction.
     TypeError
-        If `prediction` is none of the kinds above, or `embedding` neither a name nor a table.
+        If `prediction` is none of the kinds above, or `embedding` or
+        `context_embedding` neither a name nor a table.
 
     Notes
     -----
@@ -281,6 +290,7 @@ def evaluate(
         suite=suite,
         baselines=baselines,
         embedding=embedding,
+        context_embedding=context_embedding,
         split=split,
         n_comps=n_comps,
         min_cells=min_cells,

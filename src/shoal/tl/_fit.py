@@ -85,8 +85,8 @@ def fit(
     context_embedding
         Vectors of the contexts: a name that :func:`shoal.pp.embed_contexts` wrote, or a table. The
         model is told these instead of the names of contexts, so that it knows something of a
-        context without perturbed cells in training. Networks take it, and the baselines
-        ``nearest_context`` and ``context_weighted``. ``None`` for names.
+        context without perturbed cells in training. Networks take it, the baselines
+        ``nearest_context`` and ``context_weighted``, and ``"auto"`` for these. ``None`` for names.
     config
         Further arguments of the model's constructor: the width of a network, say.
     max_steps

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .._logging import logger
 from .._validate import some
 from ..evaluation._models import Model, read_inner, read_models
-from ..models.base._registry import model_class
+from ..models.base._registry import model_class, takes_context_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,8 +74,8 @@ def fit_several(
 def _takes(model: str | type, name: str) -> bool:
     """Return whether a model takes an argument."""
     cls = model_class(model)
-    if name == "context_embedding" and not getattr(cls, "takes_context_vectors", True):
-        return False
+    if name == "context_embedding":
+        return takes_context_vectors(model)
     call = cls if name in MADE_WITH else cls.train
     found = inspect.signature(call).parameters
     if name in MADE_WITH:  # what a constructor takes besides are settings of a network

@@ -407,3 +407,50 @@ def test_a_network_is_a_member(counts, one_thread, tmp_path):
     one, two = (m.predict("P5", n_cells=12, rng=3).X for m in (model, again))
     np.testing.assert_array_equal(densify(one), densify(two))
     assert any(key.startswith("flow.") for key in model.history)
+
+
+# -- vectors of contexts ---------------------------------------------------------------------------
+
+
+def lines():
+    """Return lines that look alike, whose responses follow their vectors, and these; the last is held out."""
+    rng = np.random.default_rng(0)
+    value = {f"line{i}": own for i, own in enumerate([-2.0, -1.6, -1.2, 1.2, 1.6, 2.0, 1.9])}
+    names = [f"P{i}" for i in range(10)]
+    shape = dict(zip(names, rng.normal(size=(10, 15)), strict=True))
+    rows = [(n, line) for line in value for n in ("control", *names) for _ in range(12)]
+    obs = pd.DataFrame(rows, columns=["perturbation", "line"]).rename(index=str)
+    mean = [np.zeros(15) if n == "control" else value[line] * shape[n] for n, line in rows]
+    adata = ad.AnnData(np.array(mean) + 0.3 * rng.normal(size=(len(obs), 15)), obs=obs)
+    sh.pp.annotate(adata, "perturbation", control="control", context_key="line")
+    sh.pp.split(adata, by="context", test=["line6"], zero_shot=True)
+    return adata, pd.DataFrame({"v": value}), 1.9 * np.stack(list(shape.values()))
+
+
+def new(adata):
+    """Return control cells of a line that came later."""
+    later = adata[(adata.obs["perturbation"] == "control") & (adata.obs["line"] == "line0")].copy()
+    later.obs["line"] = "line7"
+    return later
+
+
+@pytest.mark.slow
+def test_members_are_told_the_vectors_of_contexts(tmp_path):
+    adata, vectors, real = lines()
+    errors = {}
+    for told in (None, vectors):
+        model = sh.tl.fit(adata, "auto", context_embedding=told, rng=0)
+        made = model.predict([f"P{i}" for i in range(10)], context="line6", n_cells=20, rng=0)
+        table = pd.DataFrame(np.asarray(made.X)).groupby(made.obs["perturbation"].to_numpy(str))
+        errors[told is None] = ((table.mean().to_numpy() - real) ** 2).sum() / (real**2).sum()
+    assert errors[False] < 0.2
+    assert errors[True] > 0.5
+    model.save(tmp_path / "model")
+    again = sh.models.load(tmp_path / "model", adata)
+    with pytest.raises(KeyError, match="add_contexts"):
+        again.predict(["P1"], context="line7", adata=new(adata))
+    again.add_contexts(pd.DataFrame({"v": {"line7": -1.9}}))
+    made = again.predict(["P1"], context="line7", adata=new(adata), rng=0)
+    assert np.isfinite(np.asarray(made.X)).all()
+    with pytest.raises(KeyError, match="line0"):
+        sh.tl.fit(adata, "auto", context_embedding=vectors.drop(index="line0"))

@@ -56,16 +56,8 @@ def context_vectors_of(
             "their column, sh.pp.annotate(adata, ..., context_key=...)"
         )
         raise ValueError(msg)
-    name, table = table_of(
-        cells.adata,
-        embedding,
-        slot=CONTEXT_EMBEDDINGS,
-        argument="context_embedding",
-        call="sh.pp.embed_contexts(adata, ...)",
-        row="context",
-    )
-    values = numbers_of(table, name, what="context embedding")
-    found = ContextVectors(name, tuple(map(str, table.index)), values)
+    found = context_table(cells.adata, embedding)
+    name = found.name
     learned = np.unique(cells.context[(cells.train | cells.val) & (cells.context >= 0)])
     missing = found.without(cells.contexts[i] for i in learned)
     if missing:
@@ -89,6 +81,37 @@ def context_vectors_of(
         msg = f"the training contexts have the same vector in {name!r}: it tells nothing apart"
         raise ValueError(msg)
     return found
+
+
+def context_table(adata: AnnData, embedding: str | pd.DataFrame) -> ContextVectors:
+    """Return all vectors of an embedding of contexts.
+
+    Parameters
+    ----------
+    adata
+        Screen.
+    embedding
+        Name in ``uns["context_embeddings"]``, or a table with a row for each context.
+
+    Raises
+    ------
+    KeyError
+        If there is no such embedding.
+    ValueError
+        If the vectors are no numbers, not finite, or there are two of a context.
+    TypeError
+        If it is neither a name nor a table.
+    """
+    name, table = table_of(
+        adata,
+        embedding,
+        slot=CONTEXT_EMBEDDINGS,
+        argument="context_embedding",
+        call="sh.pp.embed_contexts(adata, ...)",
+        row="context",
+    )
+    values = numbers_of(table, name, what="context embedding")
+    return ContextVectors(name, tuple(map(str, table.index)), values)
 
 
 def check_takes(model: Any, embedding: str | pd.DataFrame | None) -> None:

@@ -121,7 +121,12 @@ def check_tried(model: str | type, options: Mapping[str, Any]) -> None:
 
 
 def fit_baseline(
-    cells: Population, name: str, *, embedding: str | pd.DataFrame | None, rng: RNGLike
+    cells: Population,
+    name: str,
+    *,
+    embedding: str | pd.DataFrame | None,
+    context_embedding: str | pd.DataFrame | None = None,
+    rng: RNGLike,
 ) -> Any:
     """Train a baseline on cells that were read before.
 
@@ -131,14 +136,15 @@ def fit_baseline(
         The screen.
     name
         Name of the baseline.
-    embedding
-        Vectors of the perturbations, for a baseline that uses them.
+    embedding, context_embedding
+        Vectors of the perturbations and of the contexts, for a baseline that uses them.
     rng
         Seed or generator, for a baseline that draws.
     """
     cls = model_class(name)
-    takes = embedding is not None and "embedding" in inspect.signature(cls).parameters
-    given = {"embedding": embedding} if takes else {}
+    known = {"embedding": embedding, "context_embedding": context_embedding}
+    takes = inspect.signature(cls).parameters
+    given = {key: own for key, own in known.items() if own is not None and key in takes}
     if registered(name):  # a user's class may read more of an AnnData than its cells
         return fit_model(cells.adata, cls, layer=cells.layer, rng=rng, **given)
     make_seed, train_seed = _seeds(rng)

@@ -6,6 +6,7 @@ imported when it is asked for, so that the list costs nothing and needs no torch
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
@@ -186,6 +187,13 @@ def kind_of(model: str | type) -> Kind:
         return _ENTRIES[model].kind
     own = getattr(model, "kind", "")
     return own if own in ("baseline", "ensemble") else "network"
+
+
+def takes_context_vectors(model: str | type) -> bool:
+    """Return whether a model takes ``context_embedding=``."""
+    cls = model_class(model)
+    named = "context_embedding" in inspect.signature(cls).parameters
+    return named and bool(getattr(cls, "takes_context_vectors", True))
 
 
 def registered(model: str | type) -> bool:

@@ -14,7 +14,7 @@ from ...core._codes import grouped
 from ...core._controls import LEVELS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ..._typing import Floats, Ints
     from ...core._population import Population
@@ -229,6 +229,13 @@ def requested_dose(dose: float | None, cells: Population) -> float:
         msg = f"dose must be a finite number above 0, in the unit of obs[{key!r}], not {dose!r}"
         raise ValueError(msg)
     return float(dose)
+
+
+def require_vectors(vocabulary: Vocabulary, contexts: Iterable[str]) -> None:
+    """Raise ``KeyError`` if a model is told vectors of contexts, and some of these have none."""
+    lost = vocabulary.contexts_without_vector(contexts)
+    if lost:
+        raise KeyError(in_words({f"context {name!r}": why for name, why in lost.items()}))
 
 
 def in_words(reasons: Mapping[str, str], most: int | None = SHOWN) -> str:

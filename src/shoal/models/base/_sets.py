@@ -10,7 +10,7 @@ import torch
 
 from ...core._codes import grouped, recode
 from ...training import Conditions, encoded_condition
-from ._requests import in_words
+from ._requests import require_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -229,9 +229,7 @@ def encoded_conditions(
         If the model is told vectors of contexts, and a context has none.
     """
     used_contexts = [cells.contexts[i] for i in np.unique(request.context[rows]) if i >= 0]
-    lost = vocabulary.contexts_without_vector(used_contexts)
-    if lost:
-        raise KeyError(in_words({f"context {name!r}": why for name, why in lost.items()}))
+    require_vectors(vocabulary, used_contexts)
     used, name = np.unique(request.perturbation[rows], return_inverse=True)
     names = [request.names[i] for i in used]
     condition = encoded_condition(

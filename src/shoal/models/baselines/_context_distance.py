@@ -8,7 +8,7 @@ import numpy as np
 
 from ..._validate import flag
 from ..base._context_embedding import add_contexts
-from ..base._requests import in_words
+from ..base._requests import require_vectors
 from ._context_agreement import normalised
 from ._context_places import Places
 from ._context_shift import ContextShift
@@ -66,9 +66,7 @@ class ByDistance(ContextShift):
         if given is None or context < 0:
             return super()._distances(context, cells, known)
         name = cells.contexts[context]
-        lost = self.vocabulary.contexts_without_vector([name])
-        if lost:
-            raise KeyError(in_words({f"context {name!r}": lost[name]}))
+        require_vectors(self.vocabulary, [name])
         return self.places.squared_distances(given.of([name])[0], 0.0)
 
 

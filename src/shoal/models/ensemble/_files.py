@@ -14,8 +14,11 @@ from ..base._files import read_model, write_model
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
+
     from ..._typing import Floats, Ints
     from ...core._population import Population
+    from ..base._context_vectors import ContextVectors
     from ._members import Member
 
 CLOSE = 1e-4  # relative difference of measured responses that sums in another order make
@@ -30,7 +33,7 @@ class Finished:
         Folder of the files; nothing is kept if ``None``.
     resume
         Whether to read files that are there. Otherwise they are written anew.
-    cells, folds, seed, embedding
+    cells, folds, seed, embedding, context_vectors
         What the training depends on. A file of another training is refused.
     """
 
@@ -42,7 +45,8 @@ class Finished:
         cells: Population,
         folds: Sequence[Ints],
         seed: int,
-        embedding: Any = None,
+        embedding: str | pd.DataFrame | None = None,
+        context_vectors: ContextVectors | None = None,
     ) -> None:
         if resume and folder is None:
             msg = (
@@ -56,7 +60,9 @@ class Finished:
         parts.append(cells.labels.code.tobytes())
         if embedding is not None:
             _, vectors = vectors_of(cells.adata, embedding)
-            parts += [repr(list(vectors.index)), np.ascontiguousarray(vectors.to_numpy()).tobytes()]
+            parts += [repr(list(vectors.index)), vectors.to_numpy().tobytes()]
+        if context_vectors is not None:
+            parts += [repr(context_vectors.contexts), context_vectors.vectors.tobytes()]
         joined = b"".join(p if isinstance(p, bytes) else p.encode() for p in parts)
         self.training = sha256(joined).hexdigest()
 

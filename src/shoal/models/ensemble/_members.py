@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -17,7 +17,7 @@ from ..._validate import one_of
 from ...core._population import SPLITS
 from ...core._shallow import shallow
 from ..base._fitting import fit_baseline, fit_model
-from ..base._registry import kind_of, model_class, names
+from ..base._registry import kind_of, model_class, names, takes_context_vectors
 from ._rules import LAST, RULES
 
 if TYPE_CHECKING:
@@ -44,11 +44,14 @@ class Member:
         Arguments of :func:`shoal.tl.fit`.
     model
         Its class, if it is not in the registry.
+    context_embedding
+        Vectors of the contexts, if the member reads them.
     """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     model: str | type | None = None
+    context_embedding: str | pd.DataFrame | None = None
 
     @property
     def is_network(self) -> bool:
@@ -58,10 +61,13 @@ class Member:
     def fit(self, cells: Population, *, embedding: str | pd.DataFrame | None, seed: int) -> Any:
         """Return the model, trained on the training cells of a population."""
         if self.model is None and not self.options and not self.is_network:
-            return fit_baseline(cells, self.name, embedding=embedding, rng=seed)
+            told = {"embedding": embedding, "context_embedding": self.context_embedding}
+            return fit_baseline(cells, self.name, **told, rng=seed)
         model = self.model or self.name
         takes = inspect.signature(model_class(model)).parameters
         given = {"embedding": embedding} if embedding is not None and "embedding" in takes else {}
+        if self.context_embedding is not None:
+            given["context_embedding"] = self.context_embedding
         work, sides = shallow(cells.adata), np.array([*SPLITS, None], dtype=object)
         work.obs[SPLIT] = pd.Categorical(sides[cells.split], categories=list(SPLITS))
         return fit_model(
@@ -76,7 +82,9 @@ class Member:
         )
 
 
-def read_members(given: Any, cells: Population, *, embedding: Any, preset: str) -> list[Member]:
+def read_members(
+    given: Any, cells: Population, *, embedding: Any, context_embedding: Any = None, preset: str
+) -> list[Member]:
     """Return the members of an ensemble; the rows that answer by rule are always among them.
 
     Parameters
@@ -86,8 +94,8 @@ def read_members(given: Any, cells: Population, *, embedding: Any, preset: str) 
         screen and the preset call for.
     cells
         The screen.
-    embedding
-        Vectors of the perturbations, if there are any.
+    embedding, context_embedding
+        Vectors of the perturbations and of the contexts, if there are any.
     preset
         Name of a preset.
 
@@ -126,7 +134,15 @@ def read_members(given: Any, cells: Population, *, embedding: Any, preset: str) 
     rules = dict.fromkeys([LAST, *(name for several in RULES.values() for name in several)])
     if cells.screen.context_key is None:
         rules = {name: None for name in rules if name not in CONTEXT_ROWS}
-    return [Member(name, dict(own or {})) for name, own in {**rules, **wanted}.items()]
+    several = [Member(name, dict(own or {})) for name, own in {**rules, **wanted}.items()]
+    if context_embedding is None:
+        return several
+    return [
+        replace(one, context_embedding=context_embedding)
+        if takes_context_vectors(one.name)
+        else one
+        for one in several
+    ]
 
 
 def _called_for(cells: Population, *, embedding: Any, preset: str) -> list[str]:

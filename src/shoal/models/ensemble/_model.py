@@ -15,6 +15,7 @@ from ...core._inner_folds import kind_named
 from ...core._population import Population
 from ...core._split_units import BY
 from ..base._calibration import Calibration
+from ..base._context_embedding import add_contexts
 from ..base._expression import Expression
 from ..base._given_cells import known_population
 from ..base._kinds import Measured
@@ -22,7 +23,7 @@ from ..base._learning import learn_vocabulary
 from ..base._mean_responses import responses
 from ..base._persistence import Stored, as_entry, of_entry
 from ..base._predictor import Predictor
-from ..base._requests import in_words
+from ..base._requests import in_words, require_vectors
 from ..base._setups import SetUp
 from ..base._vocabulary import Vocabulary
 from ..post._postprocessing import Moved, Postprocessing
@@ -71,6 +72,9 @@ class Ensemble(Predictor, Stored, SetUp):
     embedding
         Vectors of perturbations, for the members that use them: a name in
         ``uns["perturbation_embeddings"]``, or a table.
+    context_embedding
+        Vectors of contexts, for the members that use them: a name that
+        :func:`shoal.pp.embed_contexts` wrote, or a table. A context without a vector is refused.
     preset
         ``"fast"``: simple rows alone, in numpy. ``"networks"``: also ``flow`` and ``perturbdiff``,
         which are trained once for each fold and once more.
@@ -118,6 +122,7 @@ class Ensemble(Predictor, Stored, SetUp):
         *,
         members: Sequence[str] | Mapping[str, Mapping[str, Any] | None] | None = None,
         embedding: str | pd.DataFrame | None = None,
+        context_embedding: str | pd.DataFrame | None = None,
         preset: Literal["fast", "networks"] = "fast",
         n_folds: int | None = None,
         by: str | None = None,
@@ -128,9 +133,10 @@ class Ensemble(Predictor, Stored, SetUp):
             one_of(by, tuple(BY), name="by")
         self.cells = adata if isinstance(adata, Population) else self._cells_of(adata)
         self._embedding = embedding
-        self._candidates = read_members(members, self.cells, embedding=embedding, preset=preset)
+        told = {"embedding": embedding, "context_embedding": context_embedding}
+        self._candidates = read_members(members, self.cells, **told, preset=preset)
         slots = {"layer": self.cells.layer, "use_rep": self.cells.use_rep}
-        self.vocabulary = learn_vocabulary(self.cells, embedding=embedding, **slots)
+        self.vocabulary = learn_vocabulary(self.cells, **told, **slots)
         self.expression = Expression.of_training(self.cells)
         self.params = {"preset": preset, "n_folds": n_folds, "by": by}
         self.measured = Measured.of(self.cells)
@@ -203,6 +209,7 @@ class Ensemble(Predictor, Stored, SetUp):
             folds=folds,
             seed=seed,
             embedding=self._embedding,
+            context_vectors=self.vocabulary.context_vectors,
         )
         self.refused, self.evidence, self.calibration = {}, None, None
         if self.note:
@@ -284,6 +291,20 @@ class Ensemble(Predictor, Stored, SetUp):
 
     # -- what can be predicted ---------------------------------------------------------------------
 
+    def add_contexts(self, vectors: pd.DataFrame | AnnData) -> None:
+        """Give the members that read them vectors of contexts that came after training.
+
+        Parameters
+        ----------
+        vectors
+            A table with a row for each context, or an AnnData with such a table, on the scale of
+            training: ``sh.pp.embed_contexts(new, like=adata)``.
+        """
+        add_contexts(self, vectors)
+        for member in self.members.values():
+            if member.vocabulary.context_vectors is not None:
+                member.add_contexts(vectors)
+
     def _told_of(self) -> Sequence[str]:
         return [name for member in self.members.values() for name in member._told_of()]
 
@@ -348,6 +369,8 @@ class Ensemble(Predictor, Stored, SetUp):
         rng: np.random.Generator,
         **options: Any,
     ) -> Moved:
+        used = np.unique(request.context)
+        require_vectors(self.vocabulary, [cells.contexts[i] for i in used if i >= 0])
         population = request.populations()
         start = cells.values(request.source)
         added = self._responses(request, cells, population, int(rng.integers(2**31)))

@@ -15,11 +15,11 @@ from ..base._arrays import stacked
 from ..base._assembly import SOURCE
 from ..base._generation import in_blocks
 from ..base._requests import (
-    in_words,
     request_like,
     requested_context,
     requested_dose,
     requested_names,
+    require_vectors,
 )
 from ..base._sets import encoded_conditions, run_in_sets
 
@@ -235,9 +235,7 @@ def _goals(
         raise ValueError(msg)
     if context is not None:
         requested_context(context, model.cells)
-        lost = model.vocabulary.contexts_without_vector([context])
-        if lost:
-            raise KeyError(in_words({f"context {context!r}": lost[context]}))
+        require_vectors(model.vocabulary, [context])
     if dose is not None:
         dose = requested_dose(dose, model.cells)
     return [Goal(None if name == screen.control[0] else name, context, dose) for name in names]

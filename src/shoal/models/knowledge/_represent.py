@@ -15,7 +15,7 @@ from ...core._codes import members, recode
 from ...core._population import with_controls
 from ...core._view import materialize_view
 from ...training import encoded_condition
-from ..base._requests import in_words
+from ..base._requests import require_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,9 +135,7 @@ def probabilities(
 def _encoded(model: Any, cells: Population) -> NDArray[np.float32]:
     """Return (n_obs, n_representation) representations of length 1."""
     vocabulary = model.vocabulary
-    lost = vocabulary.contexts_without_vector(cells.contexts)
-    if lost:
-        raise KeyError(in_words({f"context {name!r}": why for name, why in lost.items()}))
+    require_vectors(vocabulary, cells.contexts)
     code = recode(cells.context, cells.contexts, vocabulary.perturbed_contexts)
     placed = vocabulary.placed(cells.contexts)
     centre, of = _centres(model, cells)
