@@ -78,7 +78,7 @@ class Asked:
         units = record.get("units") if isinstance(record, Mapping) else None
         if column in (None, "guide") or units is None or column not in units:
             return None
-        if record.get("params", {}).get("by") != items.by:
+        if str(record.get("params", {}).get("by")) != items.by:
             return None
         units = units[units["split"].astype(str) == TEST]
         there = set(items.level)
@@ -180,7 +180,7 @@ class Asked:
         return {
             name: (at[: cut[name]], at[cut[name] :])
             for name, at in sorted(own.items())
-            if cut[name] >= max(least, 1)
+            if cut[name] >= max(least, 1)  # at least one stays, however few are asked for
         }
 
     def _beyond(self, items: Items, n_folds: int, rng: np.random.Generator) -> list[list[str]]:
@@ -189,8 +189,8 @@ class Asked:
         if len(able) < TWO:
             return []
         names, n = shuffled(list(able), rng), min(n_folds, len(able))
-        later = [items.level[i] for _, out in able.values() for i in out]
-        there = sum(level in later for level in items.level) / len(set(later))
+        later = {items.level[i] for _, out in able.values() for i in out}
+        there = sum(level in later for level in items.level) / len(later)
         least = ceil(len(able) * (SHARE if n == 1 else 1 / n))
         size = least
         if items.by == "perturbation_context":

@@ -19,7 +19,7 @@ from ._committee import Committee, covariance, noise_of_measuring
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .._typing import Floats, Ints
+    from .._typing import Bools, Floats, Ints
     from ..core._population import Population
     from ._candidates import Pool
 
@@ -145,7 +145,8 @@ def _check_answers(committee: Committee, expected: Floats, pool: Pool) -> None:
     ValueError
         If there is no candidate of which a model says anything.
     """
-    lost = ~np.isfinite(expected).all(axis=2).any(axis=1)
+    answers: Bools = np.asarray(np.isfinite(expected).all(axis=2))
+    lost = ~answers.any(axis=1)
     unknown = [pool.candidates[i] for i in np.flatnonzero(lost)]
     if not unknown:
         return

@@ -53,7 +53,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import nnls
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 if TYPE_CHECKING:
     from .._typing import Floats, Ints
@@ -199,7 +199,7 @@ def widened(
     within = float((np.bincount(code, (logs - centre[code]) ** 2) / n).mean())
     degrees = worth + len(n) - 1
     between = (worth * spread**2 + float(((centre - centre.mean()) ** 2).sum())) / degrees
-    wide = float(student.ppf(level, degrees)) * np.sqrt(between * (1 + 1 / len(n)) + within)
+    wide = float(stdtrit(degrees, level)) * np.sqrt(between * (1 + 1 / len(n)) + within)
     return float(np.exp(centre.mean() + wide))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from ..base._files import read_model, write_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pandas as pd
 
     from ..._typing import Floats, Ints
     from ...core._population import Population
@@ -43,7 +45,7 @@ class Finished:
         cells: Population,
         folds: Sequence[Ints],
         seed: int,
-        embedding: Any = None,
+        embedding: str | pd.DataFrame | None = None,
         context_vectors: ContextVectors | None = None,
     ) -> None:
         if resume and folder is None:
@@ -58,10 +60,9 @@ class Finished:
         parts.append(cells.labels.code.tobytes())
         if embedding is not None:
             _, vectors = vectors_of(cells.adata, embedding)
-            parts += [repr(list(vectors.index)), np.ascontiguousarray(vectors.to_numpy()).tobytes()]
+            parts += [repr(list(vectors.index)), vectors.to_numpy().tobytes()]
         if context_vectors is not None:
-            values = np.ascontiguousarray(context_vectors.vectors)
-            parts += [repr(context_vectors.contexts), values.tobytes()]
+            parts += [repr(context_vectors.contexts), context_vectors.vectors.tobytes()]
         joined = b"".join(p if isinstance(p, bytes) else p.encode() for p in parts)
         self.training = sha256(joined).hexdigest()
 
