@@ -141,7 +141,8 @@ def folds_of(
         )
     n_measured = len(Measured.of(cells))
     if n_measured < N_FOLDS:
-        return (), f"training has {n_measured} conditions, and inner folds take {N_FOLDS}"
+        conditions = "condition" if n_measured == 1 else "conditions"
+        return (), f"training has {n_measured} {conditions}, and inner folds take {N_FOLDS}"
     try:
         number = min(N_FOLDS, len(training_items(cells, kind)[1])) if n_folds is None else n_folds
         if number < 2:
