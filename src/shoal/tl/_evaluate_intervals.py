@@ -70,7 +70,8 @@ def evaluate_intervals(
 
     ``table``
         Index condition: ``perturbation``, ``context``, ``dose``, ``kind`` and ``n_cells``;
-        ``covered`` (share of the features within their interval), ``inside`` (bool: whether that is
+        ``covered`` (share of the features within their interval; those that are the same in all
+        cells of training count if they respond in a measured condition), ``inside`` (bool: whether that is
         the level or more) and ``width`` (mean); ``strength`` (size of the measured response),
         ``distance`` (to the predicted one), both less their sampling noise; ``bound`` and
         ``within`` (bool: whether the distance is at most the bound); ``probability``, ``pvalue``

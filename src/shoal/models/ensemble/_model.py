@@ -66,13 +66,13 @@ class Ensemble(Predictor, Stored, SetUp):
         Screen.
     members
         Names of the members, or a mapping from names to arguments of :func:`shoal.tl.fit`. The
-        simple rows that answer by rule are always added. If ``None``, those that the screen and the
+        baselines that answer by rule are always added. If ``None``, those that the screen and the
         preset call for.
     embedding
         Vectors of perturbations, for the members that use them: a name in
         ``uns["perturbation_embeddings"]``, or a table.
     preset
-        ``"fast"``: simple rows alone, in numpy. ``"networks"``: also ``flow`` and ``perturbdiff``,
+        ``"fast"``: baselines alone, in numpy. ``"networks"``: also ``flow`` and ``perturbdiff``,
         which are trained once for each fold and once more.
     n_folds
         Number of inner folds; 4 if ``None``, or as many as there are units to leave out.
