@@ -123,7 +123,6 @@ def replay(
     'no better than random'
     """
     from ..evaluation._replay import RANDOM, Plan, Screen, replayed, summary
-    from ..models.base._registry import names as names_of
 
     adata = get_adata(data, mod)
     names = [name for name in listed(strategies, name="strategies") if name != RANDOM]
@@ -139,7 +138,6 @@ def replay(
     whole(n_starts, name="n_starts", least=2)
     between(start, 0, 1, name="start")
     between(judged, 0, 1, name="judged")
-    one_of(model, [*names_of("baseline"), "auto"], name="model")
     plan = Plan(
         strategies=tuple(dict.fromkeys(names)),
         by=by,
