@@ -110,7 +110,10 @@ def trial(
         shown = shown[["kind", "member", "weight", "error", "n_units", "note"]]
         print(f"\n{task}, seed {seed}\n{shown.round(3).to_string(index=False)}", flush=True)
     if judge:
-        about["judged"] = judgement(adata, model, rule=rule, embedding=embedding, seed=seed)
+        try:
+            about["judged"] = judgement(adata, model, rule=rule, embedding=embedding, seed=seed)
+        except ValueError as err:  # wells are too few for its metrics of cells
+            print(f"{task} is not judged: {err}", flush=True)
     return Trial(pd.concat([own.assign(contender=name) for name, own in found.items()]), about)
 
 
