@@ -29,7 +29,7 @@ class Finished:
         Folder of the files; nothing is kept if ``None``.
     resume
         Whether to read files that are there. Otherwise they are written anew.
-    cells, folds, seed, embedding, context_vectors
+    cells, folds, seed, embedding
         What the training depends on. A file of another training is refused.
     """
 
@@ -42,7 +42,6 @@ class Finished:
         folds: Sequence[Ints],
         seed: int,
         embedding: Any = None,
-        context_vectors: Any = None,
     ) -> None:
         if resume and folder is None:
             msg = (
@@ -55,7 +54,6 @@ class Finished:
         parts = [repr((seed, cells.features, cells.names)), *(fold.tobytes() for fold in folds)]
         parts.append(cells.labels.code.tobytes())
         parts.append("" if embedding is None else repr(embedding))
-        parts.append("" if context_vectors is None else repr(context_vectors))
         joined = b"".join(p if isinstance(p, bytes) else p.encode() for p in parts)
         self.training = sha256(joined).hexdigest()
 

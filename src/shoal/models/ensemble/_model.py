@@ -209,7 +209,6 @@ class Ensemble(Predictor, Stored, SetUp):
             folds=folds,
             seed=seed,
             embedding=self._embedding,
-            context_vectors=self.vocabulary.context_vectors,
         )
         self.refused, self.evidence, self.calibration = {}, None, None
         if self.note:
