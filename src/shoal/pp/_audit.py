@@ -13,11 +13,11 @@ from .._validate import key_in
 from ..core._population import sides_of
 from ..core._screen import labels
 from . import _split_checks as checks
+from ._image_encoders import encoder_keys
 from ._split_checks import Facts, Finding
 from ._split_fits import (
     Fit,
     embedding_fits,
-    encoder_keys,
     gene_fit,
     is_stale,
     known,

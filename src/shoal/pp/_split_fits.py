@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._keys import EMBEDDINGS, EMBEDDINGS_INFO, IMAGES, PCA, SPLIT
+from .._keys import EMBEDDINGS, EMBEDDINGS_INFO, PCA, SPLIT
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from .._typing import Bools
-
-ENCODERS = "encoders"  # in an entry of uns["images"]: features that were learned from crops
 
 
 @dataclass(frozen=True)
@@ -71,21 +69,6 @@ def embedding_fits(adata: AnnData) -> dict[str, Fit]:
     return {
         str(name): Fit(str(on), None, _digest(values[name]) if name in values else "")
         for name, on in table["fitted_on"].items()
-    }
-
-
-def encoder_keys(adata: AnnData) -> dict[str, str]:
-    """Return slot -> key of the training cells of its encoder, for features learned from crops."""
-    stored = adata.uns.get(IMAGES)
-    entries = stored.values() if isinstance(stored, Mapping) else ()
-    tables = [
-        entry[ENCODERS] for entry in entries if isinstance(entry, Mapping) and ENCODERS in entry
-    ]
-    return {
-        str(slot): str(key)
-        for table in tables
-        for slot, key in table["train"].items()
-        if slot in adata.obsm
     }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 
 from .._docs import shared
 from .._keys import SPLIT
@@ -16,10 +15,9 @@ from .._validate import file_key, get_adata, key_in, one_of, whole
 from ..core._claims import claim
 from ..core._image_entries import SLOT, entry_of, with_entry
 from ..core._image_reading import crops
-from ..core._order import stable_order
-from ..core._screen import perturbed_labels, resolve
+from ..core._screen import resolve
 from ..core._slots import write_slots
-from ..pp._split_fits import ENCODERS, train_key
+from ..pp._image_encoders import encoders_of, training_labels, with_encoder
 from ..pp._split_use import check_split
 
 if TYPE_CHECKING:
@@ -37,8 +35,8 @@ def encode_images(
     data: AnnData | MuData,
     perturbation_key: str | None = None,
     *,
-    use_rep: str,
     control: str | Sequence[str] | None = None,
+    use_rep: str,
     method: Literal["classify", "contrast"] = "classify",
     n_features: int = 64,
     max_steps: int = 400,
@@ -121,34 +119,17 @@ def encode_images(
     whole(max_steps, name="max_steps")
     read = crops(adata, use_rep)
     screen = resolve(adata, perturbation_key, control=control)
-    key_in(
-        SPLIT,
-        list(adata.obs),
-        where="adata.obs",
-        hint="The encoder learns from labels, and must not see those of held-out cells: call "
-        "sh.pp.split first.",
+    hint = (
+        "The encoder learns from labels, and not from those of held-out cells: sh.pp.split(adata)"
     )
+    key_in(SPLIT, list(adata.obs), where="adata.obs", hint=hint)
     check_split(adata, screen, accept=accept, call="sh.tl.encode_images")
     slot = f"{use_rep}_encoded" if key_added is None else key_added
     file_key(slot, name="key_added")
     entry = dict(entry_of(adata, use_rep) or {})
-    known = entry.get(ENCODERS, pd.DataFrame(columns=["method", "train"]))
-    owned = {f"obsm/{name}" for name in known.index}
+    owned = {f"obsm/{name}" for name in encoders_of(entry).index}
     claim(adata, [f"obsm/{slot}"], owned=owned, overwrite=overwrite)
-    labelled = perturbed_labels(adata, screen)
-    train = (adata.obs[SPLIT] == "train").to_numpy(dtype=bool)
-    used = train & ((labelled.code >= 0) | labelled.is_control)
-    order = stable_order(adata)
-    cells = order[used[order]]  # what is drawn does not depend on the order of rows
-    names = np.where(labelled.is_control, -1, labelled.code)[cells]
-    label = np.unique(names, return_inverse=True)[1].astype(np.int64)
-    if label.max(initial=0) < 1:
-        msg = (
-            "training cells have fewer than two labels, and an encoder learns to tell labels "
-            "apart: keep more perturbations, or the controls, in training, or take "
-            f"sh.pp.measure_images(adata, use_rep={use_rep!r})"
-        )
-        raise ValueError(msg)
+    cells, label = training_labels(adata, screen, use_rep)
     network = train_encoder(
         read.intensities,
         cells,
@@ -159,19 +140,10 @@ def encode_images(
         rng=as_generator(rng),
     )
     values = read.each(np.arange(adata.n_obs), lambda images: encode(network, images))
-    values -= values[used].mean(axis=0)
-    values /= max(float(np.sqrt((values[used] ** 2).mean())), 1e-12)
-    logger.info(
-        "%d features of obsm[%r] were learned from %d training cells with %d labels: obsm[%r]",
-        n_features,
-        use_rep,
-        len(cells),
-        label.max() + 1,
-        slot,
-    )
-    row = {"method": method, "train": train_key(adata, train)}
-    entry[ENCODERS] = pd.concat(
-        [known.drop(index=slot, errors="ignore"), pd.DataFrame([row], [slot])]
-    )
+    values -= values[cells].mean(axis=0)
+    values /= max(float(np.sqrt((values[cells] ** 2).mean())), 1e-12)
+    said = "obsm[%r]: %d features of obsm[%r], learned from %d training cells with %d labels"
+    logger.info(said, slot, n_features, use_rep, len(cells), label.max() + 1)
+    entry = with_encoder(entry, slot, method, adata)
     made = {f"obsm/{slot}": values.astype(np.float32), SLOT: with_entry(adata, use_rep, entry)}
     write_slots(adata, made)

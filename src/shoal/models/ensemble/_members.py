@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 ROWS = ("mean_shift", "own_shift", "matching_mean", "additive", "quantile_shift")
 CONTEXT_ROWS = ("nearest_context", "context_weighted", "cell_knn_shift", "scaled_sources")
+VECTORS = "context_embedding"
 VECTOR_ROWS = ("latent_linear", "kernel_ridge", "nearest")
 PRESETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"fast": (), "networks": ("flow", "perturbdiff")}
@@ -44,14 +45,11 @@ class Member:
         Arguments of :func:`shoal.tl.fit`.
     model
         Its class, if it is not in the registry.
-    context_embedding
-        Vectors of the contexts, if the member reads them.
     """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     model: str | type | None = None
-    context_embedding: str | pd.DataFrame | None = None
 
     @property
     def is_network(self) -> bool:
@@ -60,14 +58,11 @@ class Member:
 
     def fit(self, cells: Population, *, embedding: str | pd.DataFrame | None, seed: int) -> Any:
         """Return the model, trained on the training cells of a population."""
-        if self.model is None and not self.options and not self.is_network:
-            told = {"embedding": embedding, "context_embedding": self.context_embedding}
-            return fit_baseline(cells, self.name, **told, rng=seed)
+        if self.model is None and set(self.options) <= {VECTORS} and not self.is_network:
+            return fit_baseline(cells, self.name, embedding=embedding, rng=seed, **self.options)
         model = self.model or self.name
         takes = inspect.signature(model_class(model)).parameters
         given = {"embedding": embedding} if embedding is not None and "embedding" in takes else {}
-        if self.context_embedding is not None:
-            given["context_embedding"] = self.context_embedding
         work, sides = shallow(cells.adata), np.array([*SPLITS, None], dtype=object)
         work.obs[SPLIT] = pd.Categorical(sides[cells.split], categories=list(SPLITS))
         return fit_model(
@@ -134,15 +129,11 @@ def read_members(
     rules = dict.fromkeys([LAST, *(name for several in RULES.values() for name in several)])
     if cells.screen.context_key is None:
         rules = {name: None for name in rules if name not in CONTEXT_ROWS}
-    several = [Member(name, dict(own or {})) for name, own in {**rules, **wanted}.items()]
-    if context_embedding is None:
-        return several
-    return [
-        replace(one, context_embedding=context_embedding)
-        if takes_context_vectors(one.name)
-        else one
-        for one in several
-    ]
+    asked = {name: dict(own or {}) for name, own in {**rules, **wanted}.items()}
+    if context_embedding is not None:
+        for name in filter(takes_context_vectors, asked):
+            asked[name].setdefault(VECTORS, context_embedding)
+    return [Member(name, own) for name, own in asked.items()]
 
 
 def _called_for(cells: Population, *, embedding: Any, preset: str) -> list[str]:
