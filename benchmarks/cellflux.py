@@ -1,6 +1,6 @@
 """CellFlux on images: simulated cells with known counterfactuals, p65 going into nuclei (BBBC014), real crops, and speed.
 
-    python benchmarks/cellflux.py simulated [--seeds 0 1 2] [--steps 600]
+    python benchmarks/cellflux.py simulated [--seeds 0 1 2] [--steps 600] [--config '{"path_start": "control"}']
     python benchmarks/cellflux.py nfkb [--seeds 0 1 2] [--config '{"path_start": "noise"}'] [--inner]
     python benchmarks/cellflux.py crops | speed | reflow
 
@@ -20,6 +20,7 @@ from typing import Any
 
 import anndata as ad
 import numpy as np
+from scipy.spatial.distance import cdist
 
 import shoal as sh
 from shoal.core._image_reading import crops
@@ -45,7 +46,6 @@ def fitted(adata: ad.AnnData, seed: int, args: argparse.Namespace) -> Any:
         config=args.config,
         max_steps=args.steps,
         rng=seed,
-        response_share=1.0,
         precision=args.precision,
     )
     print(
@@ -232,6 +232,9 @@ def nfkb(args: argparse.Namespace) -> None:
         model = fitted(train, seed, args)
         made = model.predict("TNFa", n_cells=200, rng=seed).obsm["crops"]
         line(f"CellFlux, seed {seed}", made)
+        known = adata.obsm["crops"][learn]
+        apart = cdist(*((features(v) - centre) / spread for v in (made, known)))
+        line(f"nearest training images, seed {seed}", known[apart.argmin(1)])
         if args.keep:
             np.save(args.keep / f"nfkb_{'inner' if args.inner else 'test'}_{seed}.npy", made)
 

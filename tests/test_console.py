@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 import shlex
 from pathlib import Path
@@ -357,6 +358,18 @@ def test_sizes_of_pseudo_perturbations(screen, tmp_path):
     assert result.exit_code == 0, result.stderr
     assert set(pd.read_csv(tmp_path / "null.csv")["n_cells"]) - {0} == {10, 25}
     assert runner.invoke(app, [*arguments, "--n-cells", "1"]).exit_code == 2
+
+
+def test_no_notice_is_written_by_another_handler_too(screen, tmp_path, monkeypatch):
+    """Other libraries, such as mudata, give the root logger a handler that writes to stderr."""
+    said = []
+    handler = logging.Handler()
+    monkeypatch.setattr(handler, "emit", lambda record: said.append(record.getMessage()))
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    result = runner.invoke(app, ["init", str(screen), "-o", str(tmp_path / "a.yaml")])
+    assert "control cells" in result.stderr
+    assert not [one for one in said if "control cells" in one]
+    assert logging.getLogger("shoal").propagate
 
 
 def test_notices_are_lines_with_options_each_once(screen, tmp_path):

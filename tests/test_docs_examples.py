@@ -157,7 +157,7 @@ def test_the_page_on_cellflux_runs():
     assert left["made"].obsm["crops"].shape == (20, 3, 16, 16)
     assert left["adata"].obsm["X_cellflux"].dtype == np.uint8
     assert left["way"].obs["time"].tolist() == [0.0] * 4 + [0.5] * 4 + [1.0] * 4
-    assert left["back"].obs["source_perturbation"].unique().tolist() == ["P1"]
+    assert left["other"].obs["source_perturbation"].unique().tolist() == ["P1"]
     assert left["profiles"].is_trained
 
 

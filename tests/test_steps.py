@@ -261,3 +261,15 @@ def test_errors_as_json(file, tmp_path):
 def test_a_summary_is_json_whatever_it_holds():
     text = as_json({"a": np.float32(1.5), "b": np.nan, "c": (np.int64(2), "x"), "d": {1: np.inf}})
     assert json.loads(text) == {"a": 1.5, "b": None, "c": [2, "x"], "d": {"1": None}}
+
+
+def test_a_config_file_advises_options_too(file, tmp_path):
+    adata = ad.read_h5ad(file)
+    labels = adata.obs["gene_target"].astype(str).replace({"P1": "P1x+P2x"})
+    adata.obs["gene_target"] = labels
+    adata.write_h5ad(tmp_path / "plus.h5ad")
+    call("init", tmp_path / "plus.h5ad", "-o", tmp_path / "plus.yaml")
+    text = " ".join((tmp_path / "plus.yaml").read_text().replace("#", " ").split())
+    assert "are read as whole names" in text
+    assert "--sep +" in text
+    assert "sh.pp" not in text

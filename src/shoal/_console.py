@@ -173,12 +173,18 @@ class _Notices(logging.Handler):
 
 @contextmanager
 def _logged() -> Iterator[None]:
-    """Have the notices of shoal written while the block runs."""
-    handler, level = _Notices(), logger.level
+    """Have the notices of shoal written while the block runs.
+
+    They are not passed on: other libraries, such as mudata, give the root logger a handler, and that
+    would write each a second time.
+    """
+    handler, level, passed_on = _Notices(), logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(min(logger.getEffectiveLevel(), logging.INFO))
+    logger.propagate = False
     try:
         yield
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
+        logger.propagate = passed_on

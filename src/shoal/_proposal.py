@@ -7,7 +7,9 @@ import textwrap
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ._advice import in_options
 from ._command import Outcome
+from ._console import OPTIONS
 from ._held_out import KINDS, kind_of, units_of
 from ._logging import logger
 from ._steps import new_file
@@ -61,13 +63,13 @@ def propose(files: list[Path], reading: Reading, to: Path, *, overwrite: bool) -
 
 @contextmanager
 def _heard() -> Iterator[list[str]]:
-    """Yield a list that gets all notices of the block."""
+    """Yield a list that gets all notices of the block, with options of the command line."""
     heard: list[str] = []
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             kind = "warning: " if record.levelno >= logging.WARNING else ""
-            heard.append(kind + record.getMessage())
+            heard.append(kind + in_options(record.getMessage(), OPTIONS.get()))
 
     listener = Listener(logging.INFO)
     logger.addHandler(listener)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from mudata import MuData
+    from pandas import Index
 
 
 def one_of(value: object, choices: Collection[Any], *, name: str) -> None:
@@ -166,13 +167,22 @@ def listed(values: object, *, name: str) -> list[str]:
 
 def unique_genes(adata: AnnData, *, name: str = "adata") -> None:
     """Raise ``ValueError`` unless every gene has a name of its own."""
-    if adata.var_names.is_unique:
+    _unique(adata.var_names, f"{name}.var_names", "genes")
+
+
+def unique_cells(adata: AnnData, *, name: str = "adata") -> None:
+    """Raise ``ValueError`` unless every row has a name of its own."""
+    _unique(adata.obs_names, f"{name}.obs_names", "rows")
+
+
+def _unique(names: Index, slot: str, what: str) -> None:
+    if not names.duplicated().any():  # `is_unique` of a slice may be that of what was sliced
         return
-    counts = adata.var_names.value_counts()
+    counts = names.value_counts()
     repeated = counts[counts > 1]
     msg = (
-        f"{name}.var_names are not unique: {len(repeated)} names stand for several genes, such as "
-        f"{repeated.index[0]!r} ({repeated.iloc[0]} times). Call {name}.var_names_make_unique()"
+        f"{slot} are not unique: {len(repeated)} names stand for several {what}, such as "
+        f"{repeated.index[0]!r} ({repeated.iloc[0]} times). Call {slot}_make_unique()"
     )
     raise ValueError(msg)
 

@@ -108,6 +108,7 @@ def test_the_same_seed_gives_the_same_rows(groups):
         ({"strategies": ["hit"]}, "tl.coherence"),
         ({"n": 50}, "must be more than n x n_rounds"),
         ({"n_starts": 1}, "n_starts must be a whole number of at least 2"),
+        ({"model": "flow"}, "model='flow' is not known; choose one of 'additive'"),
         ({"start": 0.0}, "start must be a number between 0 and 1"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from shoal.core._codes import grouped, joined, members
+from shoal.core._codes import grouped, joined, members, places
 
 
 def test_groups_are_the_distinct_rows_and_missing_values_are_alike():
@@ -31,3 +31,13 @@ def test_rows_become_text_whatever_is_missing_and_whatever_kind_the_columns_are(
         "p2 | 3 | 1.0 | " + str(table["text"].astype(object)[2]),
     ]
     assert joined(table[["day"]]).tolist() == ["1", "2", "3"]
+
+
+def test_places_in_a_list_that_was_cut_out_of_one_with_repeats():
+    names = pd.Index(["a", "b", "a"])
+    assert not names.is_unique
+    part = names[:2]
+    assert not part.is_unique, "pandas copies what it knew of the whole"
+    assert places(part, ["b", "c", "a"]).tolist() == [1, -1, 0]
+    assert places([], ["a"]).tolist() == [-1]
+    assert places(["a"], []).tolist() == []

@@ -156,7 +156,8 @@ def test_disturbed_noise_has_more_variance_and_the_same_mean():
     x0, t = torch.full((20_000, 1, 1), 0.5), torch.full((20_000,), 250)
     kept = float(CHAIN.alpha_bar[250])
     for share in (0.0, 0.5):
-        x = perturbed_input(x0, t, diffusion=CHAIN, share=share, generator=seeded())
+        noise = torch.randn(x0.shape, generator=seeded())
+        x = perturbed_input(x0, t, diffusion=CHAIN, share=share, noise=noise)
         assert float(x.mean()) == pytest.approx(kept**0.5 * 0.5, abs=0.03)
         assert float(x.var()) == pytest.approx((1 - kept) * (1 + share**2), rel=0.04)
 

@@ -6,7 +6,13 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="networks need the extra 'models'")
 
-from shoal.nn import GraphAttention, GraphEncoder, knocked_out, with_loops  # noqa: E402
+from shoal.nn import (  # noqa: E402
+    GenewiseEncoder,
+    GraphAttention,
+    GraphEncoder,
+    knocked_out,
+    with_loops,
+)
 
 G = 7
 EDGES = torch.tensor([[0, 1, 2, 5], [1, 2, 4, 0]])
@@ -35,6 +41,37 @@ def test_against_a_dense_computation():
     torch.testing.assert_close(
         layer(several, edges), torch.stack([dense(layer, own, edges) for own in several])
     )
+
+
+def test_gradients_against_a_dense_computation():
+    torch.manual_seed(0)
+    layer, x = GraphAttention(4, 6, n_heads=2), torch.randn(2, G, 4, requires_grad=True)
+    edges, weight = with_loops(EDGES, G), torch.randn(2, G, 6)
+    wanted = [x, *layer.parameters()]
+    made = torch.autograd.grad((layer(x, edges) * weight).sum(), wanted)
+    whole = torch.stack([dense(layer, own, edges) for own in x])
+    for one, other in zip(made, torch.autograd.grad((whole * weight).sum(), wanted), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_number_for_every_gene_does_not_depend_on_other_conditions():
+    """Conditions of one context share what is made of its control cells."""
+    torch.manual_seed(0)
+    net = GenewiseEncoder(G, 2, 2, d=4, width=8, doses=True, token=True).eval()
+    edges, control = with_loops(EDGES, G), torch.randn(2, G)[[1, 0, 1]]
+    condition = {
+        "parts": torch.randn(3, 2, 2),
+        "present": torch.tensor([[True, False], [True, True], [False, False]]),
+        "genes": torch.tensor([[3, -1], [0, 5], [-1, -1]]),
+        "context": torch.tensor([1, 0, 1]),
+        "dose": torch.randn(3, 2),
+        "left_out": torch.tensor([False, True, False]),
+    }
+    together = net(condition, control, edges)
+    for k in range(3):
+        own = {name: value[k : k + 1] for name, value in condition.items()}
+        torch.testing.assert_close(together[k : k + 1], net(own, control[k : k + 1], edges))
+    assert (together[0] - together[2]).abs().max() > 1e-3
 
 
 def test_the_order_of_genes_and_edges_does_not_matter():

@@ -110,6 +110,13 @@ def test_a_seed_chooses_the_arrows(screen, model):
     assert not np.array_equal(first, other)
 
 
+def test_names_of_cells_that_repeat_do_not_say_where_arrows_start(screen, model):
+    sh.tl.predict(screen, model, key_added="shifted")
+    screen.obs_names = ["same", "same", *screen.obs_names[2:]]
+    with pytest.raises(ValueError, match="adata.obs_names are not unique"):
+        sh.pl.transport(screen, "P1", prediction="shifted")
+
+
 def test_twins_of_a_layer_start_at_their_sources(screen, model):
     sh.tl.predict(screen, model, key_added="shifted")
     axes = sh.pl.transport(

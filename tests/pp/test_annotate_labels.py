@@ -236,6 +236,13 @@ def test_honest_groups_are_not_told_of(values, caplog):
     assert not said(caplog)
 
 
+def test_next_to_no_controls_are_told_of(caplog):
+    sh.pp.annotate(cells("A", "B", n_control=5), "p", control="control")
+    assert not said(caplog)
+    sh.pp.annotate(cells("A", "B", n_control=2), "p", control="control")
+    assert "the screen has 2 control cells" in said(caplog)[0]
+
+
 def test_joined_by_an_underscore():
     """With the separator that is named, parts are held out with their combinations."""
     adata = cells("KLF1", "MAP2K6", "CEBPA", "KLF1_MAP2K6", "CEBPA_KLF1")

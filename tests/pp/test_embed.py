@@ -81,7 +81,7 @@ def test_missing_perturbations_are_named(screen_adata, caplog):
         "its vector holds missing or infinite values: 'D'",
         "its vector is all zeros: 'C'",
         "not in the source: 'B'",
-        "pass targets={'B': 'b '}, or choose another method, or leave them out with missing='drop'",
+        "pass targets={'B': 'b'}, or choose another method, or leave them out with missing='drop'",
     ):
         assert part in str(err.value)
     assert list(screen_adata.uns) == list(before.uns)

@@ -175,6 +175,26 @@ def test_a_line_without_vector_is_named_and_its_own_controls_are_offered():
         sh.pp.embed_contexts(adata, source=table_of(["HeLa"]), missing="drop")
 
 
+def test_names_that_stand_for_two_profiles_and_profiles_of_nothing(caplog):
+    bulk = ad.AnnData(np.random.default_rng(0).gamma(1.0, 50.0, size=(5, 9)).astype(np.float32))
+    bulk.obs_names = [*LINES, "HeLa"]
+    with pytest.raises(ValueError, match=r"source.obs_names are not unique: .* 'HeLa' \(2 times"):
+        sh.pp.embed_contexts(screen_of(), source=bulk)
+    bulk = bulk[:4].copy()
+    bulk.X[1] = 0
+    with pytest.raises(ValueError, match="its vector is all zeros: 'HeLa'"):
+        sh.pp.embed_contexts(screen_of(), source=bulk)
+    sh.pp.embed_contexts(adata := screen_of(), source=bulk, missing="drop")
+    assert "HeLa" not in made(adata, "profiles").index
+
+
+def test_what_aliases_do_not_do_is_told(caplog):
+    aliases = {"Hela": "A549", "U-2 OS": "A549"}
+    sh.pp.embed_contexts(screen_of(), source=table_of(LINES), aliases=aliases)
+    assert "aliases: 'Hela' is no context of the screen" in caplog.text
+    assert "cannot be told apart by a model: 'A549' = 'U-2 OS'" in caplog.text
+
+
 def test_one_line_in_training_teaches_nothing_about_lines():
     adata = screen_of()
     perturbed = adata.obs["perturbation"] != "control"

@@ -102,3 +102,26 @@ def test_without_a_parquet_library_the_message_names_one(tmp_path, monkeypatch):
     (tmp_path / "x.parquet").write_text("")
     with pytest.raises(ImportError, match="pip install pyarrow"):
         read_file(tmp_path / "x.parquet")
+
+
+@pytest.mark.parametrize(
+    "text", ["A,0.5,1.5\nB,2,3\n", "A,2.0,2.0\nB,2,3\n", "A,3,1\nB,2,3\n", "A,0.5\nB,2\n"]
+)
+def test_a_file_without_names_of_columns_is_refused(text, tmp_path):
+    """Its first row would be lost without a word."""
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(ValueError, match="its first row, 'A', .* holds values: name every column"):
+        read_file(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("columns", [["0", "1"], ["1", "2"], ["7", "9"], ["PC1", "PC2"]])
+def test_columns_may_be_numbered(columns, tmp_path):
+    (tmp_path / "x.csv").write_text(f",{','.join(columns)}\nA,0.5,1.5\n")
+    assert list(read_file(tmp_path / "x.csv").columns[1:]) == columns
+
+
+def test_names_are_read_without_blanks():
+    found = from_table(pd.DataFrame(VALUES, index=["007 ", " KLF1", "a/b"]), NAMES)
+    np.testing.assert_array_equal(found.values, VALUES)
+    with pytest.raises(ValueError, match="several rows for '007'"):
+        from_table(pd.DataFrame(VALUES, index=["007 ", "007", "a/b"]), NAMES)

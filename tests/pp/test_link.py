@@ -80,6 +80,49 @@ def test_members_of_a_set_are_linked_by_the_number_of_sets_that_they_share(adata
     ]
 
 
+def test_genes_of_a_set_that_the_screen_lacks_are_not_paired(adata):
+    """A set of many genes costs what its genes of the screen cost, and not the square of all."""
+    sets = {f"s{i}": ["P1", "P2", *(f"x{j}" for j in range(20_000))] for i in range(3)}
+    sh.pp.link(adata, source=sets)
+    assert edges(adata).to_numpy().tolist() == [["P1", "P2", 3.0]]
+
+
+@pytest.mark.parametrize("source", [{"one": ["P1 ", " P2"]}, edges_of(("P1 ", " P2", 1.0))])
+def test_names_are_read_without_blanks(adata, source):
+    sh.pp.link(adata, source=source)
+    assert edges(adata).to_numpy().tolist() == [["P1", "P2", 1.0]]
+
+
+@pytest.mark.parametrize("column", ["score", "combined_score"])
+def test_a_column_that_may_hold_weights_is_told_of(adata, column, caplog):
+    sh.pp.link(adata, source=SOME.rename(columns={"weight": column}))
+    assert edges(adata)["weight"].tolist() == [1.0, 1.0]
+    assert f"all count the same: {column!r} is not read" in caplog.text
+    caplog.clear()
+    sh.pp.link(adata, source=SOME.assign(other=1), overwrite=True)
+    assert "not read" not in caplog.text
+
+
+@pytest.mark.parametrize("header", ["P1\tP2", "P2\tP3\t0.5"])
+def test_a_file_of_edges_without_a_header_is_refused(adata, header, tmp_path):
+    """Its first edge would be lost without a word."""
+    rest = "\t0.5" * header.count("0.5")
+    (tmp_path / "x.tsv").write_text(f"{header}\nP1\tP3{rest}\nP2\tP4{rest}\n")
+    with pytest.raises(ValueError, match="no header: name the columns|name every column"):
+        sh.pp.link(adata, source=tmp_path / "x.tsv")
+
+
+def test_targets_of_nothing_are_told_of(adata, caplog):
+    table = edges_of(("TP53", "MYC", 1.0))
+    sh.pp.link(adata, source=table, targets={"P1": "TP53", "P2+control": "MYC", "P33": "MYC"})
+    assert edges(adata).to_numpy().tolist() == [["P1", "P2", 1.0]]
+    assert "1 of its 3 names are no perturbations here: 'P33'" in caplog.text
+    caplog.clear()
+    every = dict.fromkeys(["P1", "P2", "P3", "P4", "P5", "another"], "TP53") | {"P2": "MYC"}
+    sh.pp.link(adata, source=table, targets=every, overwrite=True)
+    assert "another" not in caplog.text, "a list for all screens is no mistake"
+
+
 def test_nearest_vectors_are_linked_and_opposite_ones_are_not(adata):
     angle = {"P1": 0.0, "P2": 0.3, "P3": 2.0, "P4": 2.2, "P5": 4.0}
     vectors = {name: [np.cos(a), np.sin(a)] for name, a in angle.items()}

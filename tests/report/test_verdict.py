@@ -163,6 +163,12 @@ def test_a_measurement_alone_and_a_prediction_alone():
     assert "respond" not in said(evaluation=judged(0.1, 0.5)).headline
 
 
+def test_a_name_that_holds_a_comma_is_one_name():
+    table = measured()
+    table["table"] = table["table"].rename(index={"D": "D, mixed"})
+    assert "Not tested, for too few cells: 'D, mixed'." in said(table).lines
+
+
 def test_replicates_decide_where_they_were_tested():
     text = str(said(measured(qvalue_replicate=[0.01, 0.4, 0.9, np.nan])))
     assert "1 of 4 perturbations responds (q < 0.05 by guide), 1 more by cells alone." in text

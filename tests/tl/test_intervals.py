@@ -414,6 +414,30 @@ def test_values_on_another_scale_are_refused(predicted):
     sh.tl.evaluate_intervals(fewer, prediction="predicted")
 
 
+def test_a_gene_that_training_does_not_show_is_judged_where_it_responds():
+    """Its interval is 0 to 0, and a response of 1 is outside."""
+    adata = screen(np.random.default_rng(0), 12)
+    sh.pp.split(adata, test=["P01", "P02", "P04"])
+    adata.X[:, 3] = np.where(adata.obs["split"] == "test", 1.0, 0.0)
+    adata.X[:, 4] = 0.0
+    model = sh.tl.fit(adata, "mean_shift", calibrate=True)
+    sh.tl.predict(adata, model, key_added="p", subset="test", interval=0.5)
+    entry = adata.uns["p_intervals"]
+    assert not entry["high"][:, 3:5].any()
+    sh.tl.evaluate_intervals(adata, prediction="p")
+    covered = adata.uns["interval_evaluation"]["table"]["covered"].to_numpy()
+    real = adata.uns["interval_evaluation"]["response"]
+    inside = (entry["low"] <= real) & (real <= entry["high"])
+    np.testing.assert_allclose(covered, np.delete(inside, 4, axis=1).mean(axis=1))
+
+
+def test_intervals_of_features_that_are_gone_are_refused(predicted):
+    with pytest.raises(
+        ValueError, match=r"10 of 30 features with intervals are not in this .*'g20'"
+    ):
+        sh.tl.evaluate_intervals(predicted[:, :20].copy(), prediction="predicted")
+
+
 def test_what_cannot_be_judged(predicted, adata):
     with pytest.raises(KeyError, match=r"nobody_intervals.*interval=0.9\) first"):
         sh.tl.evaluate_intervals(predicted, prediction="nobody")

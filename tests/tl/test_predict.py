@@ -261,6 +261,18 @@ def test_nothing_is_written_after_an_error(adata, copy, arguments, error, words)
     assert slots(adata) == before
 
 
+def test_a_mask_of_pandas_means_the_cells_that_its_index_names(adata, copy):
+    """In another order it would choose others, without a word."""
+    mask = adata.obs["split"] == "test"
+    for same in (mask, mask.astype(object), mask.astype("boolean"), mask.reset_index(drop=True)):
+        sh.tl.predict(adata, copy, subset=same)
+        np.testing.assert_array_equal(
+            adata.obs["predicted_predicted"], mask & (adata.obs["perturbation"] != "control")
+        )
+    with pytest.raises(ValueError, match=r"another order|mask.loc\[adata.obs_names\]"):
+        sh.tl.predict(adata, copy, subset=mask[::-1])
+
+
 def test_a_subset_by_name_needs_a_split(adata, copy):
     del adata.obs["split"]
     with pytest.raises(KeyError, match=r"A subset by name needs sh\.pp\.split\(adata\) first"):

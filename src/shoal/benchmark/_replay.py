@@ -73,7 +73,8 @@ def replay(
     by
         What is measured at once: a perturbation in all contexts, or in one context.
     model
-        Baseline whose error is looked at. Where it cannot predict a condition, ``mean_shift`` does.
+        Baseline whose error is looked at, or ``"auto"``. Where it cannot predict a condition,
+        ``mean_shift`` does.
     n, n_rounds
         Conditions that are chosen in a round, and rounds.
     n_starts, n_random

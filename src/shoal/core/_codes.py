@@ -10,6 +10,8 @@ import pandas as pd
 from .._validate import key_in
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from anndata import AnnData
     from numpy.typing import ArrayLike
 
@@ -45,6 +47,17 @@ def recode(codes: Ints, names: tuple[str, ...], known: tuple[str, ...]) -> Ints:
     position = {name: i for i, name in enumerate(known)}
     lookup = np.array([*(position.get(name, -1) for name in names), -1], dtype=np.int64)
     return lookup[codes]
+
+
+def places(names: Iterable[str], wanted: Iterable[str]) -> Ints:
+    """Return the position of each wanted name among names that are there once; -1 for none.
+
+    An index that was cut out of one with repeated names counts as repeated in pandas, which then
+    finds nothing in it. So a fresh one is made.
+    """
+    index = pd.Index(np.asarray(list(names), dtype=object))
+    found: Ints = index.get_indexer(pd.Index(np.asarray(list(wanted), dtype=object)))
+    return found
 
 
 def codes_of(adata: AnnData, key: str | None) -> tuple[tuple[str, ...], Ints]:

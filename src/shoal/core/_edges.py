@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from .._compat import require
+from .._logging import logger
+from .._validate import some
 from ._gene_sets import read_gene_sets
 from ._table_files import read_file
 
@@ -21,7 +23,7 @@ def read_edges(source: Any, *, signed: bool = False) -> pd.DataFrame:
     """Return edges with columns ``source``, ``target`` (text) and ``weight``.
 
     Gene sets become the edges between sets and genes. Weights have their signs if they are to be
-    `signed`, and are absolute values otherwise.
+    `signed`, and are absolute values otherwise. Names are read without blanks at their ends.
 
     Raises
     ------
@@ -60,9 +62,8 @@ def read_edges(source: Any, *, signed: bool = False) -> pd.DataFrame:
             "drop them"
         )
         raise ValueError(msg)
-    edges = pd.DataFrame(
-        {"source": frame[ends[0]].astype(str), "target": frame[ends[1]].astype(str)}
-    )
+    text = [frame[end].astype(str).str.strip() for end in ends]
+    edges = pd.DataFrame(dict(zip(("source", "target"), text, strict=True)))
     edges["weight"] = 1.0 if weight is None else frame[weight].astype(np.float64)
     edges["weight"] = edges["weight"] if signed else edges["weight"].abs()
     wrong = int((~np.isfinite(edges["weight"])).sum())
@@ -77,6 +78,11 @@ def _columns(frame: pd.DataFrame) -> tuple[list[Any], Any]:
 
     They are found by name (``source``, ``target``, ``weight`` or ``importance``), or as the only
     two columns of text and the only column of numbers.
+
+    Raises
+    ------
+    ValueError
+        If it is not clear which they are, or names of columns are an edge themselves.
     """
     if "weight" in frame.columns and not pd.api.types.is_numeric_dtype(frame["weight"]):
         msg = "source: the column 'weight' of the edges does not hold numbers"
@@ -84,7 +90,15 @@ def _columns(frame: pd.DataFrame) -> tuple[list[Any], Any]:
     numbers = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])]
     if {"source", "target"} <= set(frame.columns):
         ends: list[Any] = ["source", "target"]
+        unread = numbers
         numbers = [c for c in WEIGHTS if c in numbers][:1]
+        unread = [c for c in unread if c not in ends and not str(c).startswith("Unnamed: ")]
+        if unread and not numbers:
+            logger.warning(
+                "source: no column of the edges is named 'weight', and all count the same: %s %s "
+                "not read. If one holds weights, call it 'weight'",
+                *(some(unread), "are" if len(unread) > 1 else "is"),
+            )
     else:
         ends = [c for c in frame.columns if c not in numbers]
         numbers = ["weight"] if "weight" in numbers else numbers
@@ -92,6 +106,13 @@ def _columns(frame: pd.DataFrame) -> tuple[list[Any], Any]:
         msg = (
             f"source: which columns of {list(frame.columns)} are the ends of an edge and its "
             "weight? Name them 'source', 'target' and, where there is one, 'weight'"
+        )
+        raise ValueError(msg)
+    names = {str(end) for end in ends} - {"source", "target"}
+    if names and not names.isdisjoint(set(frame[ends].astype(str).to_numpy().ravel())):
+        msg = (
+            f"source: the columns are named {some(ends)}, which are names of nodes too, as where a "
+            "file has no header: name the columns 'source' and 'target'"
         )
         raise ValueError(msg)
     return ends, numbers[0] if numbers else None

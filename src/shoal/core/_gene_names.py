@@ -163,5 +163,6 @@ def _symbols(adata: AnnData, key: str) -> tuple[str, ...]:
 
 
 def few(names: Sequence[str], most: int = 6) -> str:
-    """Return the first of some names for a message."""
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+    """Return the first of some names for a message; one that holds a comma is quoted."""
+    shown = (repr(name) if "," in name else name for name in names[:most])
+    return ", ".join(shown) + (", ..." if len(names) > most else "")

@@ -64,8 +64,8 @@ def _read_gmt(path: Path) -> dict[str, list[str]]:
 
 
 def _unique(genes: Sequence[str], name: str) -> list[str]:
-    several = listed(genes, name=f"the gene set {name!r}")
-    if any(not gene.strip() or gene == "nan" for gene in several):
+    several = [gene.strip() for gene in listed(genes, name=f"the gene set {name!r}")]
+    if any(gene in ("", "nan") for gene in several):
         msg = f"the gene set {name!r} holds missing names; drop them"
         raise ValueError(msg)
     return list(dict.fromkeys(several))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._codes import places
 from ._image_colours import colours_of, composite, mosaic
 from ._order import stable_order
 from ._predictions import PREDICTED, SOURCE
@@ -59,8 +60,8 @@ def shown_cells(
     treated, control = (by_name[np.isin(by_name, own)] for own in (treated, control))
     rows = rng.permutation(treated)[:n_cells]
     source = adata.obs.get(f"{prediction}{SOURCE}")
-    if source is not None:
-        at = adata.obs_names.get_indexer(source.to_numpy()[rows].astype(str))
+    if source is not None and not adata.obs_names.duplicated().any():
+        at = places(adata.obs_names, source.to_numpy()[rows].astype(str))
         if (at >= 0).all():
             return np.asarray(at, dtype=np.int64), rows
     pools = {plate: control[real.plates[control] == plate] for plate in np.unique(real.plates)}

@@ -12,6 +12,7 @@ from ._combinations import all_plain, as_text, joined_by_others, strict_pieces
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+FEW_CONTROLS = 5  # fewer of them tell no spread
 MISSING = frozenset({"nan", "none", "<na>", "na", "n/a", "null", "nat"})  # in lower case
 
 
@@ -50,6 +51,16 @@ def tell_of_labels(
     if sep:
         whole = {label for label in labels if [*parts_of(label)] == [label]}
         _tell_of_separators(whole, control, sep, call)
+
+
+def tell_few_controls(n: int) -> None:
+    """Say so if a screen has next to no control cells, from which everything is measured."""
+    if n < FEW_CONTROLS:
+        logger.warning(
+            "the screen has %d control cells, and every response is measured and predicted from "
+            "these: name all labels of unperturbed cells in control=, if there are more",
+            n,
+        )
 
 
 def tell_of_groups(raw: Mapping[str, int], *, key: str, what: str) -> None:

@@ -13,7 +13,7 @@ from .._keys import SCREEN
 from .._logging import logger
 from .._validate import unique_genes
 from ._combinations import PLUS, as_text
-from ._label_notices import tell_of_labels
+from ._label_notices import tell_few_controls, tell_of_labels
 from ._names import Names
 from ._screen_checks import check_columns, check_controls, check_missing, nothing_perturbed
 
@@ -277,6 +277,7 @@ def read(adata: AnnData, screen: Screen, *, tell: bool = False, recorded: bool =
             name_of=screen.canonical,
             parts_of=screen.parts,
         )
+        tell_few_controls(sum(n for label, n in counts.items() if not screen.parts(label)))
     if screen.missing == "raise":
         check_missing(key, adata.n_obs - sum(counts.values()), n_blank, adata.n_obs)
     return screen

@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from .._validate import one_of
+from .._validate import one_of, some
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -79,6 +79,10 @@ def _read_text(path: Path, sep: str) -> pd.DataFrame:
         except pd.errors.ParserWarning as err:
             msg = "its header has fewer names than its rows have values; name every column"
             raise ValueError(msg) from err
+    header = pd.read_csv(path, sep=sep, header=None, nrows=1, dtype=str).iloc[0].tolist()
+    if not _are_names(header):
+        msg = f"its first row, {some(header, 4)}, holds values: name every column"
+        raise ValueError(msg)
     named: dict[str, Any] = {
         "usecols": [first],
         "dtype": str,
@@ -87,6 +91,15 @@ def _read_text(path: Path, sep: str) -> pd.DataFrame:
     }
     table[first] = pd.read_csv(path, sep=sep, **named)[first].to_numpy(dtype=object)
     return table
+
+
+def _are_names(header: list[Any]) -> bool:
+    """Return whether the first row of a file names its columns, and is no row of values.
+
+    Numbers are names if they number columns: whole, and rising.
+    """
+    numbers = pd.to_numeric(pd.Series(header[1:], dtype=object), errors="coerce").dropna()
+    return bool((numbers % 1 == 0).all() and (np.diff(numbers) > 0).all())
 
 
 def _arrays_of(path: Path) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def check_tables(fields: pd.DataFrame, centres: pd.DataFrame) -> None:
             f"{some(list(centres.index[bad]), 3)}: leave them out"
         )
         raise ValueError(msg)
-    if not centres.index.is_unique:
+    if centres.index.duplicated().any():
         msg = "the index of centres names the cells, and some names repeat: reset_index(drop=True)"
         raise ValueError(msg)
 

@@ -8,7 +8,8 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from .._validate import key_in, listed, some
+from .._validate import key_in, listed, some, unique_cells
+from ..core._codes import places
 from ..core._results import read_result
 from ._image_cells import CHANNELS, PARAMETERS, Camera, draw_cells, to_effects, treated
 from ._image_truth import pixels_of, shifts_of
@@ -70,8 +71,9 @@ def counterfactual_images(
         msg = f"expected an AnnData, not {type(adata).__name__}"
         raise TypeError(msg)
     truth = read_result(adata, "truth", kind="image_truth", written_by=WRITTEN_BY)
+    unique_cells(adata)
     chosen = list(adata.obs_names) if cells is None else listed(cells, name="cells")
-    rows = adata.obs_names.get_indexer(chosen)
+    rows = places(adata.obs_names, chosen)
     if (rows < 0).any():
         msg = (
             f"no cell is called {some([c for c, r in zip(chosen, rows, strict=True) if r < 0], 4)}"

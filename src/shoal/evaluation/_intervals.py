@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 N_BINS = 5  # of a reliability curve
 MOST_CONTROLS = 1000  # that are looked at
+ROUNDING = 1e-6  # of the ends of the intervals
 OTHER_SCALE = 0.5  # relative difference of mean squares; log2 instead of ln makes it 1.08
 
 
@@ -83,6 +84,14 @@ def measured_responses(
         msg = (
             f"{len(lost)} features of this AnnData have no intervals, such as {lost[0]!r}: predict "
             "again, with interval="
+        )
+        raise ValueError(msg)
+    if len(place) < len(entry["features"]):
+        names = entry["features"].index.astype(str)
+        absent = names[~np.isin(np.arange(len(names)), place)]
+        msg = (
+            f"{len(absent)} of {len(names)} features with intervals are not in this AnnData, such "
+            f"as {absent[0]!r}: take the features that were predicted, or predict again"
         )
         raise ValueError(msg)
     back = np.argsort(place)
@@ -141,7 +150,10 @@ def judged(entry: Mapping[str, Any], real: MeasuredResponses) -> pd.DataFrame:
     table, level = entry["table"].iloc[real.at], float(entry["params"]["level"])
     low, high = (np.asarray(entry[name])[real.at].astype(np.float64) for name in ("low", "high"))
     has = np.isfinite(low).all(axis=1)
-    varies = (np.nan_to_num(high - low) > 0).any(axis=0)  # other features are 0 in all cells
+    # a feature without width is the same in all cells of training, and nearly always here too
+    varies = (np.nan_to_num(high - low) > 0).any(axis=0)
+    unit = np.abs(np.nan_to_num(high)).max(initial=1.0)
+    varies |= np.abs(real.response).max(axis=0, initial=0.0) > ROUNDING * unit
     inside = ((low <= real.response) & (real.response <= high))[:, varies]
     distance = (np.asarray(entry["response"])[real.at] - real.response) ** 2
     covered = np.where(has, inside.mean(axis=1), np.nan)

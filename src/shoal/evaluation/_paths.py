@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core._codes import places
 from ..core._matrix import as_rows
 from ..metrics._cells import stored
 from ._checks import far_apart, whole_numbers
@@ -55,12 +56,12 @@ def paths_of(task: EvaluationTask, source: Sequence[Sequence[str]] | None) -> Pa
         )
     if source is None:
         return "the prediction does not say which cell each of its cells starts from"
-    if not adata.obs_names.is_unique:
+    if adata.obs_names.duplicated().any():
         return (
             "names of cells come more than once, so that they do not say where a predicted cell "
             "starts from"
         )
-    rows = [adata.obs_names.get_indexer(list(names)) for names in source]
+    rows = [places(adata.obs_names, names) for names in source]
     if any(
         (own < 0).any() or (means.condition[own] != code).any()
         for own, code in zip(rows, task.codes, strict=True)

@@ -15,7 +15,7 @@ from .._damage import reading
 from .._h5ad import contents
 from .._logging import logger
 from .._validate import key_in, near, some, unique_genes
-from ..core._codes import members
+from ..core._codes import members, places
 from ..core._matrix import Rows, as_rows
 from ..core._population import population
 from ..core._predictions import (
@@ -277,7 +277,7 @@ def _taken(rows: Rows, several: Sequence[Sequence[Ints]]) -> list[Sequence[Matri
 
 def in_order(rows: Rows, cells: AnnData, features: Sequence[str]) -> Rows:
     """Return the values of predicted cells with the genes of a screen, in its order."""
-    columns = cells.var_names.get_indexer(list(features))
+    columns = places(cells.var_names, features)
     same = len(columns) == cells.n_vars and np.array_equal(columns, np.arange(len(columns)))
     return rows if same else Rows(rows.matrix, columns)
 

@@ -10,10 +10,12 @@ import pandas as pd
 
 from .._keys import COHERENCE
 from .._logging import progress, quiet
+from .._validate import one_of
 from ..core._population import population
 from ..core._screen import perturbed_labels, resolve
 from ..models.base._embedding import vectors_of
 from ..models.base._fitting import fit_baseline
+from ..models.base._registry import names as model_names
 from ..models.baselines._deltas import measure
 from ..models.ensemble._rules import LAST
 from ._candidates import IN_CONTEXT, PERTURBATION, pool_of
@@ -154,8 +156,9 @@ def replayed(screen: Screen, plan: Plan, rng: np.random.Generator) -> pd.DataFra
     Raises
     ------
     ValueError
-        If there are too few conditions, or too few for the rounds.
+        If the model is no baseline, there are too few conditions, or too few for the rounds.
     """
+    one_of(plan.model, [*model_names("baseline"), "auto"], name="model")
     total = len(screen.conditions)
     n_start, n_judged = round(plan.start * total), round(plan.judged * total)
     left = total - n_start - n_judged

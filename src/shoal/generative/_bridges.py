@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from .._validate import between, one_of, whole
-from ._tensors import full, normal_like
+from ._tensors import full
 
 if TYPE_CHECKING:
     from ._diffusion import GaussianDiffusion
@@ -82,12 +82,13 @@ def perturbed_input(
     *,
     diffusion: GaussianDiffusion,
     share: float,
-    generator: torch.Generator,
+    noise: Tensor,
 ) -> Tensor:
     """Return noisy cells whose noise was itself disturbed.
 
     They are √ᾱ x0 + √(1-ᾱ) (ε + share ξ), with ξ standard normal like ε. A network that is trained
-    on them, to predict the same x0, learns to put up with the errors of its own sampler.
+    on them, to predict the same x0, learns to put up with the errors of its own sampler. As the
+    network never sees ε by itself, the sum is drawn at once: it is normal with variance 1 + share².
 
     Parameters
     ----------
@@ -99,14 +100,10 @@ def perturbed_input(
         The chain.
     share
         Size of the disturbance; 0 for none, 0.1 as proposed.
-    generator
-        Source of the noise.
+    noise
+        (n, S, D) standard normal numbers.
     """
-    x = diffusion.noise(x0, t, generator=generator)
-    if not share:
-        return x
-    level = (1 - diffusion.alpha_bar).sqrt().to(t.device)[t].to(x)[:, None, None]
-    return x + share * level * normal_like(x, generator)
+    return diffusion.mixed(x0, t, noise if not share else (1 + share**2) ** 0.5 * noise)
 
 
 def invert(
@@ -210,7 +207,8 @@ def masked_error(made: Tensor, real: Tensor, weight: Tensor) -> tuple[Tensor, Te
     weight
         (..., D) 1 where a value counts, else 0.
     """
-    return (weight * (made - real).square()).sum(), weight.sum()
+    error = torch.nn.functional.mse_loss(weight * made, weight * real, reduction="sum")
+    return error, weight.sum()
 
 
 def _check(method: str, gamma: float) -> None:

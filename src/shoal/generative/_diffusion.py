@@ -95,9 +95,13 @@ class GaussianDiffusion:
 
         All cells of a set have the same step; the noise is new for each cell and feature.
         """
+        return self.mixed(x0, t, normal_like(x0, generator))
+
+    def mixed(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """Return x_t of data (K, S, D) and standard normal noise (K, S, D) at steps t (K,)."""
         x0 = full(x0)
-        kept = _over(self.alpha_bar.sqrt(), t, x0)
-        return kept * x0 + _over((1 - self.alpha_bar).sqrt(), t, x0) * normal_like(x0, generator)
+        kept, level = self.alpha_bar.sqrt(), (1 - self.alpha_bar).sqrt()
+        return torch.addcmul(_over(kept, t, x0) * x0, _over(level, t, x0), noise)
 
     def posterior(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the distribution of x_{t-1}, given x_t and x_0.

@@ -131,7 +131,7 @@ def _read_calls(path: str | os.PathLike[str]) -> pd.DataFrame:
         )
         raise ValueError(msg)
     table = table.set_index("cell_barcode")
-    if not table.index.is_unique:
+    if table.index.duplicated().any():
         twice = list(table.index[table.index.duplicated()])
         msg = f"{path} holds barcodes twice: {some(twice, 3)}"
         raise ValueError(msg)

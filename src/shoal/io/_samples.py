@@ -66,7 +66,7 @@ def joined(samples: Mapping[str, AnnData]) -> tuple[AnnData, str]:
     import anndata as ad
 
     for name, one in samples.items():
-        if not one.var_names.is_unique:
+        if one.var_names.duplicated().any():
             one.var_names_make_unique()
             logger.warning("sample %r: names of genes that were there twice have numbers", name)
     scales = {name: look(Rows(one.X)) for name, one in samples.items() if one.X is not None}

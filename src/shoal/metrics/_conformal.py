@@ -20,8 +20,8 @@ score is equally likely to have any rank among all. With Q the score of the want
 strong ones alone. (It is exact if h and :math:`\tau_g` are known. That they are estimated from the
 same conditions costs little, because a condition's own errors have no part in its scale.)
 
-**Conditions of one unit** (a perturbation in four contexts, say) were left out together and are no
-independent witnesses. With U units, a condition of a unit of k counts :math:`1 / (k (U + 1))`, and
+**Conditions of one unit** (a perturbation in four contexts, say) were left out together and are not
+independent. With U units, a condition of a unit of k counts :math:`1 / (k (U + 1))`, and
 :math:`1 / (U + 1)` is left for the next unit, which may be wrong by any amount. So a level above
 :math:`U / (U + 1)` has no finite interval without an assumption.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from .._validate import one_of
+from ._dropout import Dropout
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,7 +47,7 @@ def mlp(*sizes: int, norm: str = "layer", dropout: float = 0.1) -> nn.Sequential
         *(
             layer
             for d_in, d_out in pairwise(sizes)
-            for layer in (nn.Linear(d_in, d_out), kind(d_out), nn.SiLU(), nn.Dropout(dropout))
+            for layer in (nn.Linear(d_in, d_out), kind(d_out), nn.SiLU(), Dropout(dropout))
         )
     )
 

@@ -243,23 +243,25 @@ class GenewiseEncoder(nn.Module):
         edges
             (2, E) edges with loops.
         """
-        nodes = self.norm(self.table) + self.control(control[..., None])
+        moved = torch.zeros_like(self.left_out)  # (K, 1, d), what all nodes of a condition get
         if self.context is not None:
-            nodes = nodes + self.context(condition)[:, None]
+            moved = moved + self.context(condition)[:, None]
         if self.vector is not None:
             there = condition["present"][..., None]
             part = self.vector(condition["parts"]).masked_fill(~there, 0).sum(1)
             if self.gate is not None:
                 part = part * torch.sigmoid(self.gate(torch.cat([part, condition["dose"]], -1)))
-            nodes = nodes + part[:, None]
+            moved = moved + part[:, None]
         genes = condition["genes"].masked_fill(~condition["present"], -1)
         if self.own is not None:
-            nodes = nodes + self.own(condition["own"]).sum(1)[:, None]
+            moved = moved + self.own(condition["own"]).sum(1)[:, None]
         if "left_out" in condition:
             out = condition["left_out"][:, None]
             genes = genes.masked_fill(out, -1)
-            nodes = nodes + self.left_out * out[..., None]
-        nodes = knocked_out(nodes, genes, self.token)
+            moved = moved + self.left_out * out[..., None]
+        alike, which = control.unique(dim=0, return_inverse=True)  # one for each context
+        nodes = self.norm(self.table) + self.control(alike[..., None])
+        nodes = knocked_out(nodes.index_select(0, which) + moved, genes, self.token)
         return (self.after(self.graph(nodes, edges)) * self.weight).sum(-1) + self.bias
 
 

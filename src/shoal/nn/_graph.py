@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from ._dropout import Dropout
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -25,8 +27,8 @@ class GraphAttention(nn.Module):
     gene become shares by a softmax, and the gene gets the sum of its neighbours' h by these shares.
     Heads have weights of their own, and their results are put side by side.
 
-    Memory grows with the number of edges times `d_out`, and never with the square of the number of
-    genes.
+    Memory grows with the number of genes times `d_out` and with the number of edges, and never with
+    the square of the number of genes.
 
     Parameters
     ----------
@@ -64,9 +66,21 @@ class GraphAttention(nn.Module):
         ``edges[0]`` are the genes that are read, and ``edges[1]`` the genes that read them. Every
         gene needs an edge that ends at it; :func:`with_loops` gives it one to itself.
         """
-        h = self.map(x).unflatten(-1, (self.n_heads, -1))  # (..., G, heads, c)
         read, reader = edges
-        one, other = (h * self.sends).sum(-1), (h * self.reads).sum(-1)  # (..., G, heads)
+        if bool((reader.diff() < 0).any()):
+            reader, order = reader.sort(stable=True)
+            read = read[order]
+        share = self._shares(x, read, reader)
+        h = self.map(x).to(share).unflatten(-1, (self.n_heads, -1))  # (..., G, heads, c)
+        return self._sums(h, share, read, reader).to(x) + self.bias
+
+    def _shares(self, x: Tensor, read: Tensor, reader: Tensor) -> Tensor:
+        """Return (..., E, heads) how much of each edge its reader takes; 1 in all for a reader."""
+        weight = self.map.weight.unflatten(0, (self.n_heads, -1))  # (heads, c, d_in)
+        scores = torch.cat([(weight * own[..., None]).sum(1) for own in (self.sends, self.reads)])
+        scored = nn.functional.linear(x, scores)
+        scored = scored.to(torch.promote_types(scored.dtype, torch.float32))
+        one, other = scored.chunk(2, -1)  # (..., G, heads)
         score = nn.functional.leaky_relu(
             one.index_select(-2, read) + other.index_select(-2, reader), SLOPE
         )
@@ -74,9 +88,30 @@ class GraphAttention(nn.Module):
         most = torch.full_like(one, -torch.inf).scatter_reduce(-2, at, score.detach(), "amax")
         share = (score - most.index_select(-2, reader)).exp()  # (..., E, heads)
         total = torch.zeros_like(one).index_add(-2, reader, share)
-        read_h = share[..., None] * h.index_select(-3, read)
-        out = torch.zeros_like(h).index_add(-3, reader, read_h) / total[..., None]
-        return out.flatten(-2) + self.bias
+        return share / total.index_select(-2, reader)
+
+    def _sums(self, h: Tensor, share: Tensor, read: Tensor, reader: Tensor) -> Tensor:
+        """Return (..., G, d_out), for each reader the sum of h (..., G, heads, c) by its shares.
+
+        The rows of all graphs and heads are one table, and every reader is a bag of its rows: no
+        tensor of edges times features is made.
+        """
+        n, n_edges = h.shape[-3], len(read)
+        table = h.flatten(0, -2)  # a row for each graph, gene and head
+        block = torch.arange(len(table) // n, device=h.device)  # each graph and head
+        graph, head = block // self.n_heads, block % self.n_heads
+        first = graph * n * self.n_heads + head
+        rows = first[:, None] + read * self.n_heads
+        degree = torch.bincount(reader, minlength=n)
+        bags = block[:, None] * n_edges + degree.cumsum(0) - degree
+        out = nn.functional.embedding_bag(
+            rows.flatten(),
+            table,
+            bags.flatten(),
+            mode="sum",
+            per_sample_weights=share.mT.flatten(),
+        )
+        return out.view(*share.shape[:-2], self.n_heads, n, -1).transpose(-3, -2).flatten(-2)
 
 
 class GraphEncoder(nn.Module):
@@ -105,7 +140,7 @@ class GraphEncoder(nn.Module):
             GraphAttention(width if i else d_in, width, n_heads=n_heads) for i in range(depth)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, edges: Tensor) -> Tensor:
         """Return (..., G, width) from genes (..., G, d_in) and edges (2, E) with loops."""

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from .._validate import get_adata, key_in, whole
+from ..core._codes import places
 from ..core._gene_names import gene_names
 from ..core._predicted_cells import on_one_scale, read_prediction
 from ..metrics._cells import densify
@@ -120,7 +121,7 @@ def genes(
     on_one_scale(predicted, real, control, prediction)
     kinds = (("control", control), ("real", real), (prediction, predicted))
     at = (
-        adata.var_names.get_indexer(called.of(genes))
+        places(adata.var_names, called.of(genes))
         if genes is not None
         else _changed(control, real, int(n_genes), without=_targets(shown, name, called))
     )
@@ -148,7 +149,7 @@ def genes(
 
 def _targets(shown: Prediction, name: str, called: GeneNames) -> Ints:
     """Return the columns of the genes that a perturbation is named after."""
-    return shown.adata.var_names.get_indexer(called.of(shown.screen.parts(name)))
+    return places(shown.adata.var_names, called.of(shown.screen.parts(name)))
 
 
 def _changed(control: Matrix, real: Matrix, n: int, *, without: Ints) -> Ints:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._validate import get_adata, key_in, positive, whole
+from ..core._codes import places
 from ..core._gene_names import gene_names
 from ..core._intervals import measured_of_condition, read_intervals
 from ..core._screen import resolve
@@ -199,6 +200,6 @@ def _names(adata: AnnData, entry: Mapping[str, Any], chosen: Ints) -> list[str]:
     names = entry["features"].index.astype(str)[chosen]
     if not str(entry["params"].get("use_rep", "")):
         symbols = np.array(gene_names(adata, resolve(adata)).symbols)
-        at = adata.var_names.get_indexer(names)
+        at = places(adata.var_names, names)
         names = [str(symbols[i]) if i >= 0 else n for i, n in zip(at, names, strict=True)]
     return [shorten(name) for name in names]

@@ -54,7 +54,7 @@ STANDING = ("score", "score_low", "score_high", "achieved", "harm")
 HALF = 2.0  # of the width of the score, in cells
 GAP = 0.3  # cells between two families, and between models and controls
 WIDE, HIGH = 0.31, 0.24  # inches of a cell
-LEFT, AROUND = 1.8, 2.3  # inches beside the cells, for names; above and below them, for the rest
+LEFT, RIGHT, AROUND = 1.8, 0.5, 2.3  # inches beside the cells, for names, and above and below them
 ANGLE = 55  # of the names of columns
 LETTER, FAMILY = 0.048, 0.4  # inches that a letter of such a name is high, and a family is
 LETTERS = 15  # of a note, an inch
@@ -96,7 +96,7 @@ class Grid:
     @property
     def width(self) -> float:
         """Inches of a figure for it."""
-        return LEFT + WIDE * (self.right + HALF)
+        return LEFT + WIDE * (self.right + HALF) + RIGHT
 
     @property
     def height(self) -> float:

@@ -10,6 +10,7 @@ from anndata import AnnData
 
 from .._validate import key_in
 from ..core._choose import choose
+from ..core._codes import places
 from ..core._matrix import as_rows
 from ..core._predicted_cells import axes_of, is_in_genes
 from ..core._predictions import PREDICTED, SOURCE, column_of, prediction_slot, refuse_counts
@@ -108,7 +109,7 @@ def _given(adata: AnnData, screen: Screen, prediction: AnnData, genes: Ints | No
         key_in(key, prediction.obs.columns, where="prediction.obs", hint=hint)
     columns = None
     if genes is not None:
-        columns = prediction.var_names.get_indexer(adata.var_names[genes])
+        columns = places(prediction.var_names, adata.var_names[genes])
         lost = adata.var_names[genes[columns < 0]]
         if len(lost):
             shown = ", ".join(map(str, lost[:8]))

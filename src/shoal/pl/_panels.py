@@ -42,6 +42,7 @@ def name_panels(axes: NDArray[Any], name: str) -> None:
         loc="outside upper right",
         fontsize="x-small",
         frameon=False,
+        markerscale=2,
         ncols=3,
     )
 

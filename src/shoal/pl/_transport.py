@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 
 from .._keys import PCA
 from .._random import RNGLike, as_generator
-from .._validate import get_adata, listed, whole
+from .._validate import get_adata, listed, unique_cells, whole
+from ..core._codes import places
 from ..core._predicted_cells import contexts_of, finite, inside_of, on_one_scale, some
 from ..core._screen import labels, resolve
 from ..metrics._plane import agreement, plane_of
@@ -214,8 +215,9 @@ def _panels(
 
 def _arrows_of(adata: AnnData, moved: Moved, name: str, inside: Bools) -> tuple[Any, Any]:
     """Return the rows of the predicted cells of a perturbation, and the rows of their sources."""
+    unique_cells(adata)
     mine = np.flatnonzero(moved.names == name)
-    source = adata.obs_names.get_indexer(moved.source[mine])
+    source = places(adata.obs_names, moved.source[mine])
     if (source < 0).any():
         lost = moved.source[mine][source < 0]
         msg = (

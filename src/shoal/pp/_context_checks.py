@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from .._logging import logger
 from .._validate import some, text
 from ._context_sources import CONTROLS
+from ._embed_keys import same_values
 
 if TYPE_CHECKING:
     from ..core._population import Population
@@ -53,6 +55,17 @@ def trained_contexts(cells: Population) -> list[str]:
         )
         raise ValueError(msg)
     return found
+
+
+def tell_identical(table: pd.DataFrame) -> None:
+    """Say which contexts have the same vector, and so are one to a model."""
+    rows = pd.Series([row.tobytes() for row in table.to_numpy()], index=table.index)
+    same = same_values(rows)
+    if same:
+        logger.warning(
+            "contexts with the same vector cannot be told apart by a model: %s",
+            "; ".join(" = ".join(map(repr, names)) for names in same[:6]),
+        )
 
 
 def refuse_missing(request: ContextRequest, profiles: Profiles, *, kind: str, drop: bool) -> None:

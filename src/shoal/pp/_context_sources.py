@@ -9,8 +9,9 @@ import pandas as pd
 from anndata import AnnData
 
 from .._logging import logger
-from .._validate import some, unique_genes
+from .._validate import some, unique_cells, unique_genes
 from ..core._choose import choose
+from ..core._codes import places
 from ..core._matrix import as_rows
 from ..core._scale import look
 from ..core._scale_check import ANY, EXPRESSION, require
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 CONTROLS = "controls"
 MILLION = 1e6  # total of a profile before its logarithm is taken
+EMPTY = "its vector is all zeros"
 FEW = 20  # control cells of a context from which its mean is a rough one
 
 
@@ -58,18 +60,23 @@ def _of_bulk(request: ContextRequest, bulk: AnnData) -> Profiles:
         If names of genes are not unique, or values are NaN or infinite.
     """
     unique_genes(bulk, name="source")
+    unique_cells(bulk, name="source")
     rows = as_rows(choose(bulk)[0], slot="source.X")
     scale = require(look(rows), slot="source.X", what="a profile", accept=ANY, cells=bulk.obs_names)
     called, absent = matched(request.keys, bulk.obs_names, request.aliases)
-    at = bulk.obs_names.astype(str).get_indexer(list(called.values()))
+    at = places(bulk.obs_names.astype(str), called.values())
     order = np.unique(at)
     values = densify(rows.take(order)).astype(np.float64)[np.searchsorted(order, at)]
     if scale.kind in ("linear", "counts"):
         total = values.sum(axis=1, keepdims=True)
         values = np.log1p(values * (MILLION / np.where(total > 0, total, 1.0)))
         logger.info("the profiles hold %s; log1p of their share of a million is taken", scale.words)
+    empty = ~values.any(axis=1)
+    absent |= {key: EMPTY for key, none in zip(called, empty, strict=True) if none}
+    called = {key: name for key, name in called.items() if key not in absent}
     index = pd.Index(list(called), dtype=object)
-    return Profiles(pd.DataFrame(values, index=index, columns=bulk.var_names), absent, called)
+    frame = pd.DataFrame(values[~empty], index=index, columns=bulk.var_names)
+    return Profiles(frame, absent, called)
 
 
 def _of_controls(request: ContextRequest) -> Profiles:
@@ -126,6 +133,12 @@ def matched(
     names = [str(name) for name in known]
     held = set(names)
     wrong = [f"{key!r} as {name!r}" for key, name in aliases.items() if name not in held]
+    strange = [key for key in aliases if key not in keys]
+    if strange:
+        logger.warning(
+            "aliases: %s %s no context of the screen or of names=: the contexts are %s",
+            *(some(strange, 6), "are" if len(strange) > 1 else "is", some(keys)),
+        )
     if wrong:
         msg = f"aliases: not in the source are {', '.join(wrong[:6])}"
         raise ValueError(msg)

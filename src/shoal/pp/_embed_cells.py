@@ -10,7 +10,7 @@ import pandas as pd
 from .._keys import PCA, SPLIT
 from .._logging import logger
 from ..core._choose import choose
-from ..core._codes import joined
+from ..core._codes import joined, places
 from ..core._design import make_plan, strata_keys
 from ..core._gene_names import gene_names
 from ..core._matrix import Rows, as_rows
@@ -58,7 +58,7 @@ def by_coexpression(request: EmbeddingRequest) -> Vectors:
     table, varies = coexpression(
         _log_values(request),
         stratum,
-        request.adata.var_names.get_indexer([called[key][0] for key in held]),
+        places(request.adata.var_names, [called[key][0] for key in held]),
         request.n_comps,
     )
     absent |= {

@@ -17,7 +17,7 @@ from ..core._named import claim_named, write_named
 from ..core._population import population
 from ..core._screen import resolve
 from ..core._view import check_writable
-from ._context_checks import checked_aliases, refuse_missing, trained_contexts
+from ._context_checks import checked_aliases, refuse_missing, tell_identical, trained_contexts
 from ._context_plates import plates_not_lines
 from ._context_request import ContextRequest, fitted, vectors_by
 from ._context_sources import CONTROLS, profiles_of
@@ -194,6 +194,7 @@ def embed_contexts(
     if not np.isfinite(table.to_numpy()).all():
         msg = "the source holds missing or infinite values; drop or fill them"
         raise ValueError(msg)
+    tell_identical(table)
     if kind == CONTROLS and (said := plates_not_lines(cells)):
         warnings.warn(said, UserWarning, stacklevel=2)
     row = {

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._logging import logger
-from .._validate import key_in
+from .._validate import key_in, some
 from ._embed_names import other_kind
 
 if TYPE_CHECKING:
@@ -53,11 +53,27 @@ def keys_of(
     by_name = (
         target_column(adata, screen, labelled, targets) if isinstance(targets, str) else targets
     )
-    if not any(name in by_name for name in perturbations):
+    if not isinstance(targets, str):
+        by_name = {_single(screen, str(name)): str(key) for name, key in by_name.items()}
+    unknown = [name for name in by_name if name not in set(perturbations)]
+    if len(unknown) == len(by_name):
         n, first = len(perturbations), perturbations[0]
         msg = f"targets names none of the {n} perturbations, such as {first!r}"
         raise ValueError(msg)
-    return {name: str(by_name.get(name, name)) for name in perturbations}
+    untold = [name for name in perturbations if name not in by_name]
+    if unknown and untold and not isinstance(targets, str):
+        logger.warning(
+            "targets: %d of its %d names are no perturbations here: %s; and %d perturbations, such "
+            "as %s, are looked for by their own names",
+            *(len(unknown), len(by_name), some(unknown, 6), len(untold), some(untold, 3)),
+        )
+    return {name: by_name.get(name, name).strip() for name in perturbations}
+
+
+def _single(screen: Screen, name: str) -> str:
+    """Return a perturbation as a single one is named: ``"A"`` also where it is ``"A+control"``."""
+    parts = screen.parts(name)
+    return parts[0] if len(parts) == 1 else name
 
 
 def target_column(adata: AnnData, screen: Screen, labelled: Labels, key: str) -> dict[str, str]:

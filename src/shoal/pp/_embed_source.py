@@ -152,7 +152,7 @@ def named_rows(
 
 
 def _names(column: Any, where: str) -> pd.Index:
-    """Return names as text.
+    """Return names as text, without blanks at their ends.
 
     Raises
     ------
@@ -160,7 +160,8 @@ def _names(column: Any, where: str) -> pd.Index:
         If a name is missing.
     """
     names = pd.Index(column)
-    missing = np.flatnonzero(names.isna() | (names.astype(str).str.strip() == ""))
+    text = names.astype(str).str.strip()
+    missing = np.flatnonzero(names.isna() | (text == ""))
     if len(missing):
         rows = ", ".join(str(i + 1) for i in missing[:6])
         msg = (
@@ -168,7 +169,7 @@ def _names(column: Any, where: str) -> pd.Index:
             "drop them, or give them names"
         )
         raise ValueError(msg)
-    return names.astype(str)
+    return text
 
 
 def rows_of(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:

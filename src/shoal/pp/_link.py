@@ -17,7 +17,7 @@ from ..core._screen import labels, resolve
 from ..core._view import check_writable
 from ._embed import singles
 from ._embed_keys import keys_of
-from ._embed_names import OtherNames, in_names_of
+from ._embed_names import OtherNames
 from ._embed_source import Source, describe
 from ._link_edges import between, edges_of, nearest
 
@@ -141,9 +141,9 @@ def link(
     transductive = False
     if embedding is None:
         key_of = keys_of(adata, screen, labelled, perturbations, targets)
-        found = checked_edges(edges_of(source), negative=negative)
         keys = list(dict.fromkeys(key_of.values()))
-        edges = between(in_names_of(found, keys, OtherNames.in_screen(adata)), key_of)
+        found = edges_of(source, keys, OtherNames.in_screen(adata))
+        edges = between(checked_edges(found, negative=negative), key_of)
     else:
         table, transductive = _vectors_of(adata, embedding)
         held = [name for name in perturbations if name in table.index]

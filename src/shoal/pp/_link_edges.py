@@ -10,11 +10,13 @@ from scipy.spatial.distance import cdist
 
 from ..core._edges import read_edges
 from ..core._graph import checked_edges
+from ._embed_names import in_names_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from .._typing import Floats
+    from ._embed_names import OtherNames
 
 
 def nearest(table: pd.DataFrame, k: int) -> pd.DataFrame:
@@ -33,12 +35,25 @@ def nearest(table: pd.DataFrame, k: int) -> pd.DataFrame:
     return checked_edges(found.drop_duplicates())
 
 
-def edges_of(source: Any) -> pd.DataFrame:
-    """Return the edges of a source with their signs; gene sets link all genes of a set."""
-    edges = read_edges(source, signed=True)
+def edges_of(source: Any, keys: Sequence[str], others: OtherNames) -> pd.DataFrame:
+    """Return the edges of a source with their signs, by the names that the keys have in it.
+
+    Gene sets link all keys of a set. Other genes of a set are left out before they are paired.
+
+    Parameters
+    ----------
+    source
+        Edges or gene sets.
+    keys
+        Names that are looked for.
+    others
+        Other names of the genes of the screen.
+    """
+    edges = in_names_of(read_edges(source, signed=True), keys, others)
     in_sets = edges["source"].str.startswith("set: ")
     if not len(edges) or not in_sets.all():
         return edges
+    edges = edges[edges["target"].isin(keys)]
     joined = edges.merge(edges, on="source", suffixes=("", "_other"))
     pairs = joined[joined["target"] < joined["target_other"]]
     counted = pairs.groupby(["target", "target_other"]).size().reset_index(name="weight")

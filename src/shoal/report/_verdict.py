@@ -239,7 +239,10 @@ def _conditions(evaluation: dict[str, Any]) -> str:
 
 
 def _names(names: Iterable[str], most: int = MOST) -> str:
-    """Return names with commas, the first of many and how many more there are."""
-    several = [str(name) for name in names]
+    """Return names with commas, the first of many and how many more there are.
+
+    A name that holds a comma is quoted.
+    """
+    several = [repr(str(name)) if "," in str(name) else str(name) for name in names]
     more = f" and {len(several) - most} more" if len(several) > most else ""
     return ", ".join(several[:most]) + more

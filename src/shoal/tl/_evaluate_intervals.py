@@ -70,11 +70,12 @@ def evaluate_intervals(
 
     ``table``
         Index condition: ``perturbation``, ``context``, ``dose``, ``kind`` and ``n_cells``;
-        ``covered`` (share of the features within their interval), ``inside`` (bool: whether that is
-        the level or more) and ``width`` (mean); ``strength`` (size of the measured response),
-        ``distance`` (to the predicted one), both less their sampling noise; ``bound`` and
-        ``within`` (bool: whether the distance is at most the bound); ``probability``, ``pvalue``
-        (that the condition does not respond) and ``responds`` (bool: p < .01).
+        ``covered`` (share of the features within their interval; those that are the same in all
+        cells of training count if they respond in a measured condition), ``inside`` (bool: whether
+        that is the level or more) and ``width`` (mean); ``strength`` (size of the measured
+        response), ``distance`` (to the predicted one), both less their sampling noise; ``bound``
+        and ``within`` (bool: whether the distance is at most the bound); ``probability``;
+        ``pvalue`` (that the condition does not respond) and ``responds`` (bool: p < .01).
     ``summary``
         Index group (``"all"``; ``"weaker"`` and ``"stronger"``, halves by measured response; each
         kind of question): ``n_conditions``, ``coverage`` (share of conditions that are ``inside``)

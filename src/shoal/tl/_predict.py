@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from .._docs import shared
@@ -265,6 +266,10 @@ def _mask(adata: AnnData, subset: str | Sequence[str] | Bools | None) -> Bools |
     if subset is None:
         return None
     values = np.asarray([subset] if isinstance(subset, str) else subset)
+    if values.dtype == object and all(isinstance(value, bool | np.bool_) for value in values.flat):
+        values = values.astype(bool)
+    if values.dtype == bool and isinstance(subset, pd.Series):
+        _check_index(adata, subset.index)
     if values.ndim != 1:
         msg = (
             "subset must be a value of obs['split'], several of them, or a mask with one value a "
@@ -292,6 +297,17 @@ def _mask(adata: AnnData, subset: str | Sequence[str] | Bools | None) -> Bools |
         )
         raise ValueError(msg)
     return values
+
+
+def _check_index(adata: AnnData, index: pd.Index) -> None:
+    """Raise ``ValueError`` if the names of a mask are those of the cells in another order."""
+    if isinstance(index, pd.RangeIndex) or index.equals(adata.obs_names):
+        return
+    msg = (
+        "subset is a mask whose index is not adata.obs_names: put it in their order, with "
+        "subset=mask.loc[adata.obs_names], or pass mask.to_numpy() if it is in that order already"
+    )
+    raise ValueError(msg)
 
 
 def _counts_in_place(

@@ -54,7 +54,7 @@ def propose(
         Screen.
     model
         Models that may disagree: a trained ensemble, or a list or mapping of trained models, which
-        count equally. If ``None``, an ensemble of simple rows is trained on all measured cells. The
+        count equally. If ``None``, an ensemble of baselines is trained on all measured cells. The
         other strategies ask no model.
     n
         Number of candidates to rank; all are ranked if there are fewer.

@@ -58,7 +58,7 @@ def test_every_inherited_method_is_tried_or_not_offered(model):
     inherited = {name for name in dir(BaseModelClass) if not name.startswith("_")}
     offered = inherited & set(dir(model))
     assert offered == set(CALLS) & inherited
-    assert set(NOT_OFFERED) == inherited - offered
+    assert inherited - offered <= set(NOT_OFFERED)  # older versions of scvi-tools have fewer
 
 
 @pytest.mark.parametrize("name", CALLS)

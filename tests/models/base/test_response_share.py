@@ -17,6 +17,7 @@ from shoal.models.base._requests import PredictionRequest  # noqa: E402
 from shoal.models.base._response_share import (  # noqa: E402
     BLOCKS,
     evidence,
+    known_shares,
     responding,
     share_of,
 )
@@ -120,6 +121,20 @@ def test_the_draw_is_exact_in_every_population_and_batch(share, rng):
     assert abs(often - share).max() < 0.15  # every cell alike
 
 
+def test_every_population_may_have_a_share_of_its_own(rng):
+    code = np.repeat([0, 1, 2], 40)
+    request = PredictionRequest(
+        names=("A", "B", "C"),
+        perturbation=code,
+        context=np.zeros(120, dtype=int),
+        batch=np.zeros(120, dtype=int),
+        dose=np.full(120, np.nan),
+        source=np.arange(120),
+    )
+    chosen = responding(request, np.array([0.0, 0.25, 1.0])[code], rng)
+    assert [int(chosen[code == here].sum()) for here in (0, 1, 2)] == [0, 10, 40]
+
+
 class Add(torch.nn.Module):
     """Moves every cell by the same amount in all dimensions, whatever it is trained on."""
 
@@ -180,6 +195,16 @@ def test_a_network_that_is_right_is_not(signed, caplog):
         model = adding(signed, 2.0 / unit_of(signed))
     assert model.response_share == 1
     assert "respond" not in caplog.text
+
+
+def test_a_condition_of_training_that_does_not_respond_is_known(signed):
+    """Of two trained conditions one moves, as predicted, and the network moves the other as far."""
+    signed.obs["split"] = "train"
+    signed.obsm["X_rep"][(signed.obs["p"] == "A").to_numpy()] += 2
+    model = adding(signed, 2.0 / unit_of(signed), response_share=1)
+    shares = known_shares(model, rng=np.random.default_rng(0))
+    assert set(shares) == {"B", "C", "D", "E"}
+    assert max(shares.values()) < 0.3
 
 
 def unit_of(adata):

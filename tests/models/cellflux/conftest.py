@@ -12,7 +12,14 @@ pytest.importorskip("scvi", reason="networks need the extra 'models'")
 import shoal as sh
 
 LEVEL = {"control": (80, 60), "bright": (160, 60), "dark": (80, 25)}
-TINY = {"width": 8, "multipliers": (1, 2), "n_steps": 4, "sampler": "euler"}
+# starts at the images themselves: without noise, what goes in and comes out can be compared
+TINY = {
+    "width": 8,
+    "multipliers": (1, 2),
+    "n_steps": 4,
+    "sampler": "euler",
+    "path_start": "control",
+}
 FAST = {"accelerator": "cpu", "enable_progress_bar": False}
 
 

@@ -82,7 +82,7 @@ def test_pixels_that_are_no_numbers():
 
 def test_one_cell_of_a_treatment_is_trained_on_and_told_of(caplog):
     adata = prepared()
-    rare = (adata.obs["drug"] == "dark").to_numpy()
+    rare = (adata.obs["drug"] == "dark").to_numpy(copy=True)
     rare[np.flatnonzero(rare)[0]] = False
     with caplog.at_level("WARNING", logger="shoal"):
         model = fitted(adata[~rare].copy())

@@ -130,6 +130,45 @@ def test_cells_are_carried_back_to_control_and_forth(screen, model):
     assert made.obs["source_drug"].tolist() == ["bright", "bright", "dark", "dark"] * 2
 
 
+def test_a_perturbation_that_does_nothing_moves_no_image(caplog, tmp_path):
+    """One drug is controls under another name: nearly all of its predicted images are controls."""
+    adata = prepared(n=60)
+    own = (adata.obs["drug"] == "dark").to_numpy()
+    plate = adata.obs["plate"].to_numpy()
+    other = prepared(n=60, seed=1)
+    for name in ("p1", "p2"):
+        control = ((other.obs["drug"] == "control") & (other.obs["plate"] == name)).to_numpy()
+        adata.obsm["crops"][own & (plate == name)] = other.obsm["crops"][control]
+    sh.pp.prepare_images(adata, use_rep="crops", channels=["DNA", "actin"])
+    with caplog.at_level("INFO", logger="shoal"):
+        model = fitted(adata, 60)
+    assert list(model.condition_shares) == ["dark"]
+    assert "can hardly be told from controls" in caplog.text
+    controls = adata[adata.obs["drug"] == "control"].copy()
+    for again in (model, saved(model, tmp_path, adata)):
+        same = {}
+        for name in ("bright", "dark"):
+            made = again.transport(controls, name).obsm["crops"]
+            same[name] = (made == controls.obsm["crops"]).all((1, 2, 3)).mean()
+        assert same["dark"] == pytest.approx(1 - model.condition_shares["dark"], abs=0.02)
+        assert same["dark"] > 0.5
+        assert same["bright"] == 0
+    assert not fitted(adata, 2, response_share=1.0).condition_shares
+
+
+def saved(model, folder, adata):
+    model.save(folder / "model")
+    return sh.models.load(folder / "model", adata=adata)
+
+
+def test_a_flow_that_begins_at_noisy_controls_says_how_to_get_back(screen):
+    noisy = fitted(screen, config={"path_start": "control+noise", "noise": 0.6})
+    some = screen[[50, 51]].copy()
+    with pytest.raises(ValueError, match="train a flow with path_start='control'"):
+        noisy.counterfactual(some, "control", n_steps=3)
+    assert noisy.counterfactual(some, "dark", n_steps=3).n_obs == 2
+
+
 def test_a_reflowed_model_takes_four_steps(screen, model):
     straight = model.reflow(2, n_pairs=8, n_steps=2, **FAST)
     assert straight.module.config.sampling.n_steps == 4

@@ -28,8 +28,10 @@ def condition(k=2):
 
 
 def module(preset="shoal", quantum=None, **changes):
+    """Return an untrained flow; of the preset "shoal" it begins at images without noise."""
     torch.manual_seed(0)
-    config = changed(PRESETS[preset], TINY | changes)
+    start = {"path_start": "control"} if preset == "shoal" else {}
+    config = changed(PRESETS[preset], TINY | start | changes)
     return CellFluxModule(SHAPE, 3, 1, 2, config=config, quantum=quantum)
 
 
@@ -127,6 +129,16 @@ def test_what_is_carried_forth_and_back_is_there_again():
     back = flow.invert(made, *where, n_steps=10, sampler="rk4")
     assert (made - given.source).abs().mean() > 0.05
     torch.testing.assert_close(back, given.source, atol=1e-3, rtol=1e-3)
+
+
+def test_the_preset_of_the_package_adds_noise_to_every_control():
+    config = PRESETS["shoal"]
+    assert config.interpolant.noisy_at_sampling
+    assert config.interpolant.noise_probability == 1
+    flow, given = module(path_start="control+noise", noise=0.6, noise_probability=1.0), batch(s=64)
+    start = flow._start(flow._in(given.source), seeded(), chance=1.0)
+    moved = flow._out(start) - given.source
+    assert moved.std().item() == pytest.approx(0.6, rel=0.05)
 
 
 def test_the_published_preset_has_the_settings_of_the_paper():

@@ -18,6 +18,7 @@ NOT_OFFERED: Mapping[str, str] = MappingProxyType(
         "get_normalized_expression": "model.predict(perturbations) returns cells",
         "get_normalized_function_name": "model.predict(perturbations) returns cells",
         "load_registry": "sh.models.load(folder) reads a saved model",
+        "setup_annbatch": "setup_anndata takes matrices on disk, backed or dask, as they are",
         "test_indices": "obs['split'] says which cells are for the test",
         "train_indices": "model.trained_cells says which cells it was trained on",
         "update_setup_method_args": "call setup_anndata again",

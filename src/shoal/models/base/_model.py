@@ -130,10 +130,7 @@ class PerturbationModel(Predictor, Stored, narrowed(BaseModelClass)):
         screen = resolve(adata, setup["perturbation_key"], control=setup["control"], tell=False)
         slots = {"layer": setup["layer"], "use_rep": setup["use_rep"]}
         self.cells = population(adata, screen, **slots, images=self.takes_images)
-        vectors = {
-            "embedding": self._vectors(embedding),
-            "context_embedding": context_embedding,
-        }
+        vectors = {"embedding": self._vectors(embedding), "context_embedding": context_embedding}
         self.vocabulary = learn_vocabulary(self.cells, **vectors, **slots)
         self.vocabulary.tell_unknown(self.cells.names)
         self.expression = Expression.of_training(self.cells)
@@ -370,6 +367,9 @@ class PerturbationModel(Predictor, Stored, narrowed(BaseModelClass)):
     def _training_store(self, sampler: SetSampler, store: str) -> Store:
         """Return the store that `train` takes its sets from."""
         return self.start.training_store(cell_store(self.cells, self.space, sampler, store))
+
+    def _hold_back(self, *, auto: bool) -> None:
+        """Decide after training which conditions respond less than predicted: here none."""
 
     @property
     def trained_cells(self) -> Bools:

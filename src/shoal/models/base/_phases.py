@@ -108,6 +108,7 @@ def train_in_phases(
         model.cells = given
     if two and checkpoint_dir is None and resume is None:  # the folder was a temporary one
         model.fit_result = replace(model.fit_result, best=None, last=None)
+    model._hold_back(auto=auto)
     model._model_summary_string = summary_of(model)
 
 

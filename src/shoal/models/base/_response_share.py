@@ -24,7 +24,7 @@ This needs no prediction to be right, and is 0 as well where nothing responds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,6 +47,7 @@ MOST_CONDITIONS = 32
 LEAST_CELLS = 10  # conditions of fewer cells say too little
 LEAST_UNITS = 3  # contexts or conditions that were left out, for the share itself
 BEYOND = 10.0  # no share is larger, of whatever sign
+QUIET = 3.0  # standard errors of a response below which a condition of training hardly responds
 BLOCKS = 10  # of cells, left out one at a time for the standard error
 
 
@@ -160,46 +161,83 @@ def fitted_share(model: Any, conditions: Conditions, *, rng: np.random.Generator
     rng
         Draws the cells.
     """
-    cells, space = model.cells, model.space
+    cells = model.cells
     contexts = np.unique(cells.context[cells.train])
-
-    def encoded(values: Matrix) -> Floats:
-        return space.encode(densify(values).astype(np.float32)).reshape(values.shape[0], -1)
-
     found = []
     for index, rows, control in _drawn(cells, conditions, rng):
-        source = cells.controls.draw(cells.context[rows], cells.batch[rows], rng)[0]
-        made = model._values(request_like(cells, rows, source), cells, rng, {})
         whole = cells.context[rows[0]] not in contexts  # the context was left out
-        found.append(
-            evidence(
-                *(encoded(some) for some in (made, cells.values(control), cells.values(rows))),
-                source=source,
-                control_rows=control,
-                unit=str(conditions.context[index]) if whole else conditions.names[index],
-            )
-        )
+        unit = str(conditions.context[index]) if whole else conditions.names[index]
+        found.append(replace(_compared(model, rows, control, rng), unit=unit))
     if len({one.unit for one in found}) >= LEAST_UNITS:
         return share_of(found)
-    trained = [
-        evidence(control, control, real, source=names, control_rows=names).response
-        for control, real, names in (
-            (encoded(cells.values(control)), encoded(cells.values(rows)), control)
-            for _, rows, control in _drawn(
-                cells, conditions_of(cells, cells.train, model.vocabulary), rng
-            )
-        )
-    ]
-    return share_of(found, trained)
+    trained = conditions_of(cells, cells.train, model.vocabulary)
+    responses = [_response(model, rows, c) for _, rows, c in _drawn(cells, trained, rng)]
+    return share_of(found, responses)
+
+
+def known_shares(model: Any, *, rng: np.random.Generator) -> dict[str, float]:
+    """Return the shares of conditions of training that hardly respond: condition -> share below 1.
+
+    The response of a condition of training was measured: D(Q, C). Where that is less than three
+    standard errors, a network that moves its populations by D(P, C) follows the chance of few
+    cells. The share is then that of a single condition, s² = D(Q, C) / D(P, C), drawn towards 1 by
+    its error as in :func:`share_of`. Without a response it is 0 in expectation.
+
+    Parameters
+    ----------
+    model
+        Trained model, whose populations respond in all cells.
+    rng
+        Draws the cells.
+    """
+    cells, found = model.cells, {}
+    conditions = conditions_of(cells, model.trained_cells, model.vocabulary)
+    for index, rows, control in _drawn(cells, conditions, rng, most=len(conditions)):
+        response = _response(model, rows, control)
+        if response[0] < QUIET * _jackknife(response[1:]):
+            share = share_of([_compared(model, rows, control, rng)])
+            if share < 1:
+                found[conditions.names[index]] = share
+    return found
+
+
+def _compared(model: Any, rows: Ints, control: Ints, rng: np.random.Generator) -> Evidence:
+    """Compare what a model predicts for a condition with its cells, at `rows`, and with controls.
+
+    Parameters
+    ----------
+    model
+        Trained model.
+    rows, control
+        Positions of real cells, and of matched controls to compare both with.
+    rng
+        Draws the controls that predictions start from.
+    """
+    cells = model.cells
+    source = cells.controls.draw(cells.context[rows], cells.batch[rows], rng)[0]
+    made = model._values(request_like(cells, rows, source), cells, rng, {})
+    parts = (_encoded(model, x) for x in (made, cells.values(control), cells.values(rows)))
+    return evidence(*parts, source=source, control_rows=control)
+
+
+def _response(model: Any, rows: Ints, control: Ints) -> Floats:
+    """Return (1 + BLOCKS,) D(Q, C) of a condition, as of :class:`Evidence`."""
+    real, c = (_encoded(model, model.cells.values(at)) for at in (rows, control))
+    return evidence(c, c, real, source=control, control_rows=control).response
+
+
+def _encoded(model: Any, values: Matrix) -> Floats:
+    dense = densify(values).astype(np.float32)
+    return model.space.encode(dense).reshape(values.shape[0], -1)
 
 
 def _drawn(
-    cells: Population, conditions: Conditions, rng: np.random.Generator
+    cells: Population, conditions: Conditions, rng: np.random.Generator, most: int = MOST_CONDITIONS
 ) -> Iterator[tuple[int, Ints, Ints]]:
     """Yield some conditions: number, rows of their cells, and rows of matched controls."""
     able = np.flatnonzero(conditions.sizes >= LEAST_CELLS)
-    if len(able) > MOST_CONDITIONS:
-        able = np.sort(rng.choice(able, MOST_CONDITIONS, replace=False))
+    if len(able) > most:
+        able = np.sort(rng.choice(able, most, replace=False))
     for index in able:
         own = conditions.cells[index]
         own = own if len(own) <= MOST_CELLS else rng.choice(own, MOST_CELLS, replace=False)
@@ -211,7 +249,7 @@ def leave_still(
     values: Matrix,
     request: PredictionRequest,
     cells: Population,
-    share: float,
+    share: float | Floats,
     rng: np.random.Generator,
 ) -> Matrix:
     """Put the control cells as measured in the place of all predicted cells but a share.
@@ -225,26 +263,29 @@ def leave_still(
     cells
         Population whose rows the request uses.
     share
-        Share of the cells of every population that respond.
+        Share of the cells of every population that respond; or (n,), that of the population of
+        each row.
     rng
         Chooses them.
     """
-    if share < 1:
+    if np.any(np.less(share, 1)):
         still = np.flatnonzero(~responding(request, share, rng))
         values[still] = cells.values(request.source[still])
     return values
 
 
-def responding(request: PredictionRequest, share: float, rng: np.random.Generator) -> Bools:
+def responding(
+    request: PredictionRequest, share: float | Floats, rng: np.random.Generator
+) -> Bools:
     """Return (n,) which cells of a request respond.
 
     The draw is systematic: of n cells of a population, or of one of its batches, s n respond, but
     for rounding.
     """
-    chosen = np.zeros(len(request), dtype=bool)
+    chosen, share = np.zeros(len(request), dtype=bool), np.broadcast_to(share, len(request))
     for own in members(request.populations()):
         order = own[np.lexsort((rng.random(len(own)), request.batch[own]))]
-        count = np.floor(share * np.arange(len(own) + 1) + rng.random())
+        count = np.floor(share[own[0]] * np.arange(len(own) + 1) + rng.random())
         chosen[order] = np.diff(count) > 0
     return chosen
 

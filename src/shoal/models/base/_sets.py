@@ -248,6 +248,16 @@ def _name(names: tuple[str, ...], code: int) -> str:
     return names[code] if code >= 0 else ""
 
 
+def condition_names(request: PredictionRequest, cells: Population) -> list[str]:
+    """Return (n,) what a message calls the condition of every row, as in :func:`conditions_of`."""
+    return [
+        _display(request.names[code], _name(cells.contexts, context), dose)
+        for code, context, dose in zip(
+            request.perturbation, request.context, request.dose, strict=True
+        )
+    ]
+
+
 def _display(perturbation: str, context: str, dose: Floats) -> str:
     """Return what a message calls a condition: ``"KLF1 | day 2 | dose 0.1"``."""
     parts = [perturbation, context, "" if np.isnan(dose) else f"dose {dose:g}"]

@@ -215,10 +215,19 @@ class CellFluxConfig:
 
 PRESETS: Mapping[str, CellFluxConfig] = MappingProxyType(
     {
-        # Controls paired with perturbed cells by optimal transport within a condition and batch,
-        # a network that is given all covariates, uniform times. Chosen on inner validation, see
+        # Controls with noise, which keeps the images of several cells from running together, paired
+        # with perturbed cells by optimal transport within a condition and batch, a network that is
+        # given all covariates, uniform times. Chosen on inner validation, see
         # docs/user_guide/cellflux.md.
-        "shoal": changed(CellFluxConfig(), {"n_steps": 10}),
+        "shoal": changed(
+            CellFluxConfig(),
+            {
+                "path_start": "control+noise",
+                "noise": 0.6,
+                "noise_probability": 1.0,
+                "n_steps": 10,
+            },
+        ),
         # Zhang et al. 2025: random controls of the same batch, noise on half of the batches and
         # always at sampling, skewed times, the vector of the perturbation left out of a fifth of
         # the batches and overstated by a fifth, Heun's method on the grid of the noise levels.

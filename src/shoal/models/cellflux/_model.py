@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
+from ..._logging import logger
 from ...core._images import ImageScale
+from ..base._response_share import known_shares, leave_still
+from ..base._sets import condition_names
 from ..flow._flow_model import FlowModel
 from ..post._postprocessing import Postprocessing
 from ..start._start import Controls
@@ -15,9 +20,8 @@ from ._states import states
 from ._unit_images import UnitImages, about, scale_like
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    import numpy as np
     import pandas as pd
     from anndata import AnnData
 
@@ -63,6 +67,13 @@ class CellFlux(FlowModel):
         Changes of the preset's settings, which shoal.models.CellFluxConfig lists: ``width``,
         ``coupling``, ``path_start``, ``latent``, say.
 
+    Attributes
+    ----------
+    condition_shares
+        Share of the predicted cells that are moved, of conditions of training whose cells can
+        hardly be told from controls: ``{"drug A | dose 1": 0.2}``. All others have 1. It is empty
+        where ``response_share`` was a number, and ``None`` before training.
+
     Raises
     ------
     ValueError
@@ -82,8 +93,9 @@ class CellFlux(FlowModel):
     recipes: ClassVar[Recipes[CellFluxConfig]] = RECIPES
     options: ClassVar[tuple[str, ...]] = ("n_steps", "sampler", "guidance", "eps0")
     takes_images: ClassVar[bool] = True
-    state: ClassVar[tuple[str, ...]] = ("trained_images",)
+    state: ClassVar[tuple[str, ...]] = ("trained_images", "condition_shares")
     trained_images: dict[str, Any] | None = None
+    condition_shares: Mapping[str, float] | None = None
 
     # a function of a model, in its own file
     states = states
@@ -207,6 +219,34 @@ class CellFlux(FlowModel):
         scale.require_like(scale_like(self.trained_images))
         images = UnitImages(cells.rows, scale, scale.plates_of(cells.adata))
         return replace(cells, rows=images, known_scale=cells.scale)
+
+    def _hold_back(self, *, auto: bool) -> None:
+        """Find the conditions of training that hardly respond, and how many of their cells do."""
+        self.condition_shares = {}
+        if not auto:
+            return
+        shares = known_shares(self, rng=np.random.default_rng((self.seed, 9)))
+        self.condition_shares = shares
+        if shares:
+            logger.info(
+                "training images of these conditions can hardly be told from controls, and only "
+                "some of their predicted cells are moved: %s; response_share=1 turns it off",
+                ", ".join(f"{name!r} {share:.0%}" for name, share in shares.items()),
+            )
+
+    def _finished(
+        self,
+        request: PredictionRequest,
+        cells: Population,
+        rng: np.random.Generator,
+        options: dict[str, Any],
+    ) -> Matrix:
+        """Return finished cells; of quiet conditions some are control cells as measured."""
+        values = super()._finished(request, cells, rng, options)
+        if not self.condition_shares:
+            return values
+        shares = [self.condition_shares.get(name, 1.0) for name in condition_names(request, cells)]
+        return leave_still(values, request, cells, np.array(shares), rng)
 
     def _as_given(self, values: Matrix, request: PredictionRequest, cells: Population) -> Matrix:
         """Return predicted images as intensities, in the type and range of the given ones."""

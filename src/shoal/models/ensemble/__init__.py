@@ -1,4 +1,4 @@
-"""Ensemble: simple rows and networks, weighted by how they answer questions of the same kind."""
+"""Ensemble: baselines and networks, weighted by how they answer questions of the same kind."""
 
 from ..base._registry import ModelEntry, enter
 

@@ -144,7 +144,8 @@ def folds_of(
         )
     n_measured = len(Measured.of(cells))
     if n_measured < N_FOLDS:
-        return (), f"training has {n_measured} conditions, and inner folds take {N_FOLDS}"
+        conditions = "condition" if n_measured == 1 else "conditions"
+        return (), f"training has {n_measured} {conditions}, and inner folds take {N_FOLDS}"
     try:
         folds = inner_folds(cells, n_folds, seed=seed, kind=kind, most=N_FOLDS)
         if len(folds) < 2:

@@ -29,7 +29,7 @@ VECTOR_ROWS = ("latent_linear", "kernel_ridge", "nearest")
 PRESETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"fast": (), "networks": ("flow", "perturbdiff")}
 )
-"""Preset -> networks that are members beside the simple rows."""
+"""Preset -> networks that are members beside the baselines."""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class Ensemble(Predictor, Stored, SetUp):
         Screen.
     members
         Names of the members, or a mapping from names to arguments of :func:`shoal.tl.fit`. The
-        simple rows that answer by rule are always added. If ``None``, those that the screen and the
+        baselines that answer by rule are always added. If ``None``, those that the screen and the
         preset call for.
     embedding
         Vectors of perturbations, for the members that use them: a name in
@@ -76,7 +76,7 @@ class Ensemble(Predictor, Stored, SetUp):
         Vectors of contexts, for the members that use them: a name that
         :func:`shoal.pp.embed_contexts` wrote, or a table. A context without a vector is refused.
     preset
-        ``"fast"``: simple rows alone, in numpy. ``"networks"``: also ``flow`` and ``perturbdiff``,
+        ``"fast"``: baselines alone, in numpy. ``"networks"``: also ``flow`` and ``perturbdiff``,
         which are trained once for each fold and once more.
     n_folds
         Number of inner folds; 4 if ``None``, or as many as there are units to leave out.

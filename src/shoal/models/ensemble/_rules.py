@@ -1,4 +1,4 @@
-"""Who answers a kind of question by rule: simple rows that need no weights."""
+"""Who answers a kind of question by rule: baselines that need no weights."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ RULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         UNMEASURED: (),
     }
 )
-"""Kind of question -> simple rows that answer it by rule, the first that there is."""
+"""Kind of question -> baselines that answer it by rule, the first that there is."""
 
 LAST = "mean_shift"  # the rule where no other can be had; it answers every question

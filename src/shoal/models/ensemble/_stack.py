@@ -108,8 +108,7 @@ def gain(predicted: Floats, real: Floats, unit: Ints, *, weight: Floats) -> Gain
     predicted, real
         (C, p) predicted and measured responses.
     unit
-        (C,) what each condition was left out with. Conditions of one unit are no independent
-        witnesses.
+        (C,) what each condition was left out with. Conditions of one unit are not independent.
     weight
         (C,) how much each condition counts.
     """

@@ -38,9 +38,10 @@ def control_cells(
     if kind in ("cell", None):
         return None if kind is None else source
     mean, sd, share = (each[:, None] for each in condition["moments"].unbind(1))
-    drawn = condition["present"].any(-1)[:, None, None].expand_as(source)
+    drawn = condition["present"].any(-1)[:, None, None]
     if kind == "moments":
-        return torch.where(drawn, mean + sd * normal_like(source, generator), source)
+        made = torch.addcmul(mean, sd, normal_like(source, generator))
+        return torch.where(drawn, made, source)
     spread = ((sd**2 + mean**2) / share - (mean / share) ** 2).clamp(min=0).sqrt()
-    made = (mean / share + spread * normal_like(source, generator)).relu()
-    return torch.where(drawn & (source == 0), made, source)
+    made = torch.addcmul(mean / share, spread, normal_like(source, generator)).relu_()
+    return torch.addcmul(source, made, ((source == 0) & drawn).to(source))

@@ -70,16 +70,18 @@ class MaskNetwork(nn.Module):
         edges: Tensor,
         on: Tensor,
         weight: Tensor,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         """Return the mean cross entropy of genes that are on (K, S, d) in slots of weight (K, S).
 
-        All cells of a condition have the same log odds, so that their shares are enough.
+        All cells of a condition have the same log odds (K, 1, d), so that their shares are enough.
+        The log odds are returned too.
         """
         n = weight.sum(1)  # (K,) cells
-        share = (on * weight[..., None]).sum(1) / n.clamp(min=1)[:, None]
-        logits = self(condition, nodes, edges)[:, 0]
-        entropy = nn.functional.binary_cross_entropy_with_logits(logits, share, reduction="none")
-        return (entropy.mean(1) * n).sum() / n.sum().clamp(min=1)
+        share = (weight[:, None] @ on)[:, 0] / n.clamp(min=1)[:, None]
+        logits = self(condition, nodes, edges)
+        bce = nn.functional.binary_cross_entropy_with_logits
+        entropy = bce(logits[:, 0], share, reduction="none")
+        return (entropy.mean(1) * n).sum() / n.sum().clamp(min=1), logits
 
 
 def drawn(chance: Tensor, like: Tensor, generator: torch.Generator) -> Tensor:
@@ -100,8 +102,8 @@ def coupled(chance: Tensor, share: Tensor, on: Tensor) -> Tensor:
     chance, share
         (K, 1, d) probabilities between 0 and 1.
     on
-        (K, S, d) bool, the starting cells.
+        (K, S, d) 1 where a gene of the starting cell is on, else 0.
     """
     stays = (chance / share).clamp(max=1)
     turns = ((chance - share) / (1 - share)).clamp(min=0)
-    return torch.where(on, stays, turns)
+    return torch.lerp(turns, stays, on)

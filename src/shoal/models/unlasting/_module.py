@@ -100,6 +100,8 @@ class UnlastingModule(nn.Module):
         width = d if network.width is None else network.width
         looped = with_loops(torch.zeros(2, 0, dtype=torch.long) if edges is None else edges, d)
         self.register_buffer("grid", torch.tensor(config.grid), persistent=False)
+        lengths = {"longest": 2 * pi * PERIOD ** (1 - 1 / TIME), "shortest": 2 * pi}
+        self.register_buffer("waves", waves(self.grid.float(), TIME, **lengths), persistent=False)
         self.register_buffer("genes", genes, persistent=False)
         own = torch.zeros_like(genes) if own is None else own
         self.register_buffer("own", own, persistent=False)
@@ -162,47 +164,66 @@ class UnlastingModule(nn.Module):
                 ).long()
             )
         told = condition["present"].any(-1)  # else cells that were perturbed at their start
-        on = x0 != 0
-        counted = on | ~told[:, None, None] if config.loss.on_values else torch.ones_like(x0)
-        counts = batch.weight[..., None] * counted
+        on = (x0 != 0).to(x0)
+        everywhere = ~told if config.loss.on_values else torch.ones_like(told)
+        counts = batch.weight[..., None] * torch.maximum(on, everywhere.to(on)[:, None, None])
         given = control_cells(config.bridge.control_input, batch.source, condition, generator)
-        t, x = self._noisy(x0, generator)
-        place = self.place(condition, codes)
+        # All terms of a step are given the same noise, since drawing it costs as much as half a
+        # layer of genes; the gradient is the same on average.
+        noise = normal_like(x0, generator)
+        t, x = self._noisy(x0, noise, generator)
+        place, times = self.place(condition, codes), self._times()
         vector = self.treatment(condition, self.nodes, self.edges)
-        made, logits = self._treated(x, t, place, vector, given)
+        made, logits = self._treated(x, nn.functional.embedding(t, times), place, vector, given)
         error, n = masked_error(made, x0, counts)
         if self.control is not None:
-            more, n_more = self._control_error(batch, place, told, generator)
+            more, n_more = self._control_error(batch, noise, times, place, told, generator)
             error, n = error + more, n + n_more
         terms = {"error": error / n.clamp(min=1)}
-        total = terms["error"]
+        total, odds = terms["error"], None
         if self.mask is not None:
-            terms["mask"] = self.mask.loss(
-                condition, self.nodes, self.edges, on.to(x0), batch.weight * told[:, None]
+            terms["mask"], odds = self.mask.loss(
+                condition, self.nodes, self.edges, on, batch.weight * told[:, None]
             )
             total = total + terms["mask"]
         elif logits is not None:
             bce = nn.functional.binary_cross_entropy_with_logits
             wide = batch.weight[..., None].expand_as(x0)
-            terms["mask"] = bce(logits, on.to(x0), wide, reduction="sum") / wide.sum()
+            terms["mask"] = bce(logits, on, wide, reduction="sum") / wide.sum()
             total = total + terms["mask"]
         if config.loss.energy:
-            terms["energy"] = self._energy(batch, condition, (place, vector), generator)
+            beside = batch.source if config.bridge.control_input == "moments" else given
+            made, logits = self._treated(noise, times[-1], place, vector, beside)
+            with torch.no_grad():
+                odds = logits if odds is None else odds
+                shown = self._on(made, odds, batch.source, condition, generator)
+            made = made if shown is None else made * shown
+            pair = {"x_weight": batch.source_weight, "y_weight": batch.weight}
+            terms["energy"] = energy_distance(made, batch.target, **pair).mean()
             total = total + config.loss.energy * terms["energy"]
         return {"loss": total, **terms}
 
     def _control_error(
-        self, batch: SetBatch, place: Tensor, told: Tensor, generator: torch.Generator
+        self,
+        batch: SetBatch,
+        noise: Tensor,
+        times: Tensor,
+        place: Tensor,
+        told: Tensor,
+        generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
         """Return the sum of squared errors of control cells, and the number of values."""
         cells = batch.source
         counts = (batch.source_weight * told[:, None])[..., None]
-        counts = counts * ((cells != 0) if self.config.loss.on_values else torch.ones_like(cells))
-        t, x = self._noisy(cells, generator)
-        made = self.net(x, self._time(t), place, self.control, treated=False)
-        return masked_error(made, cells, counts)
+        on = (cells != 0).to(cells) if self.config.loss.on_values else torch.ones_like(cells)
+        t, x = self._noisy(cells, noise, generator)
+        time = nn.functional.embedding(t, times)
+        made = self.net(x, time, place, self.control, treated=False)
+        return masked_error(made, cells, counts * on)
 
-    def _noisy(self, x0: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _noisy(
+        self, x0: Tensor, noise: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """Return a step (K, S) of the grid for each cell, by its place there, and noisy cells."""
         shape, n = x0.shape[:2], len(self.grid)
         at = torch.randint(n, shape, generator=generator, device=generator.device).to(x0.device)
@@ -211,49 +232,31 @@ class UnlastingModule(nn.Module):
             self.grid[at.flatten()],
             diffusion=self.chain,
             share=self.config.bridge.input_perturbation,
-            generator=generator,
+            noise=noise.flatten(0, 1)[:, None],
         )
         return at, x.view_as(x0)
 
-    def _energy(
-        self,
-        batch: SetBatch,
-        condition: Mapping[str, Tensor],
-        encoded: tuple[Tensor, Tensor],
-        generator: torch.Generator,
-    ) -> Tensor:
-        """Return the energy distance between cells made of pure noise and real ones."""
-        noise = normal_like(batch.source, generator)
-        last = torch.full(noise.shape[:2], len(self.grid) - 1, device=noise.device)
-        made, logits = self._treated(
-            noise, last, *encoded, self._beside(batch.source, condition, generator)
-        )
-        with torch.no_grad():
-            on = self._on(made, logits, batch.source, condition, None, generator)
-        pair = {"x_weight": batch.source_weight, "y_weight": batch.weight}
-        return energy_distance(made * on, batch.target, **pair).mean()
-
     # -- the network -------------------------------------------------------------------------------
 
-    def _time(self, at: Tensor) -> Tensor:
-        """Return the vectors (..., width) of steps, by their place in the grid."""
-        longest = 2 * pi * PERIOD ** (1 - 1 / TIME)
-        table = self.time(waves(self.grid.float(), TIME, longest=longest, shortest=2 * pi))
-        return table[at]
+    def _times(self) -> Tensor:
+        """Return the vectors (steps, width) of the steps of the grid."""
+        return self.time(self.waves)
 
     def _treated(
-        self, x: Tensor, at: Tensor, place: Tensor, vector: Tensor, given: Tensor | None
+        self, x: Tensor, time: Tensor, place: Tensor, vector: Tensor, given: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Return clean perturbed cells, and the log odds that genes are on with a hurdle."""
         if given is not None and self.beside is not None:
             place = place + self.beside(given)
-        out, logits = self.net(x, self._time(at), place, vector, treated=True), None
+        out, logits = self.net(x, time, place, vector, treated=True), None
         if self.config.masking.mask == "hurdle":
             out, logits = out.chunk(2, dim=-1)
         if given is None:
             return out, logits
-        gain = float(self.config.bridge.residual) + (0.0 if self.gain is None else self.gain)
-        return out + gain * given, logits
+        residual = self.config.bridge.residual
+        if self.gain is not None:
+            return out + (float(residual) + self.gain) * given, logits
+        return (out + given if residual else out), logits
 
     def _beside(
         self, source: Tensor, condition: Mapping[str, Tensor], generator: torch.Generator
@@ -329,7 +332,8 @@ class UnlastingModule(nn.Module):
             made = generate(clean, latent, **way, method=method, gamma=sampling.gamma)
             if self.nonnegative:
                 made = made.relu()
-            on = self._on(made, last[0], source, condition, weights, generator)
+            logits = last[0] if self.mask is None else self._logits(condition, weights)
+            on = self._on(made, logits, source, condition, generator)
         return torch.where(starts, made * on, made) if on is not None else made
 
     @torch.no_grad()
@@ -385,9 +389,6 @@ class UnlastingModule(nn.Module):
         least = config.sampling.inversion_from**2
         return tuple(t for t in steps if float(1 - kept[t]) >= least) or steps[-1:]
 
-    def _place_in_grid(self, t: int, like: Tensor) -> Tensor:
-        return torch.full(like.shape[:2], self.config.grid.index(t), device=like.device)
-
     def _noise(
         self,
         cells: Tensor,
@@ -397,9 +398,10 @@ class UnlastingModule(nn.Module):
     ) -> Tensor:
         """Return the noise of control cells, as of shoal.generative.invert."""
         place, sampling = self.place(condition, batch_index), config.sampling
+        times = self._times()
 
         def clean(x: Tensor, t: int) -> Tensor:
-            time = self._time(self._place_in_grid(t, x))
+            time = times[self.config.grid.index(t)]
             made = self.net(x, time, place, self.control, treated=False)
             made = made.clamp(-1, 1) if self.clamps else made
             return made * (cells != 0) if sampling.inversion_masked else made
@@ -418,13 +420,13 @@ class UnlastingModule(nn.Module):
         guidance: Guidance,
     ) -> tuple[Tensor, Tensor | None]:
         """Return clean perturbed cells, guided, and with a hurdle the log odds of genes."""
-        at = self._place_in_grid(t, x)
+        time = self._times()[self.config.grid.index(t)]
 
         def without(*names: str) -> Callable[[], Tensor]:
             told, codes = left_out(condition, batch_index, names)
             place = self.place(told, codes)
             made, logits = self._treated(
-                x, at, place, self.treatment(told, self.nodes, self.edges), given
+                x, time, place, self.treatment(told, self.nodes, self.edges), given
             )
             both = made if logits is None else torch.cat([made, logits], dim=-1)
             return lambda: both
@@ -458,10 +460,8 @@ class UnlastingModule(nn.Module):
         with resting(self):
             return torch.sigmoid(self._logits(condition, weights)) * self.audible
 
-    def _logits(self, condition: Mapping[str, Tensor], guidance: Guidance | None) -> Tensor:
-        """Return the log odds (K, 1, d) that genes are on; `guidance` is ``None`` in training."""
-        if guidance is None:
-            return self.mask(condition, self.nodes, self.edges)
+    def _logits(self, condition: Mapping[str, Tensor], guidance: Guidance) -> Tensor:
+        """Return the log odds (K, 1, d) that genes are on, guided."""
         nothing = condition["context"][:, None]
 
         def without(*names: str) -> Callable[[], Tensor]:
@@ -477,19 +477,18 @@ class UnlastingModule(nn.Module):
         logits: Tensor | None,
         source: Tensor,
         condition: Mapping[str, Tensor],
-        guidance: Guidance | None,
         generator: torch.Generator,
     ) -> Tensor | None:
-        """Return which genes of which cells (K, S, d) are on, 1 or 0; ``None`` without a mask."""
+        """Return which genes of which cells (K, S, d) are on, 1 or 0; ``None`` without a mask.
+
+        `logits` are log odds that they are, of each cell (K, S, d) or of all of a condition.
+        """
         kind = self.config.masking.mask
-        if kind in ("counts", None):
-            return None if guidance is not None else torch.ones_like(made)
-        if kind == "hurdle":
-            return drawn(torch.sigmoid(logits) * self.audible, made, generator)
-        chance = torch.sigmoid(self._logits(condition, guidance)) * self.audible
-        if kind == "bernoulli":
-            return drawn(chance.expand_as(made), made, generator)
+        if logits is None:
+            return None
+        chance = torch.sigmoid(logits) * self.audible
+        if kind == "reference":
+            return self.references.draw(chance[:, 0], made, generator)
         if kind == "coupled":
-            share = condition["moments"][:, 2:]
-            return drawn(coupled(chance, share, source != 0), made, generator)
-        return self.references.draw(chance[:, 0], made, generator)
+            chance = coupled(chance, condition["moments"][:, 2:], (source != 0).to(chance))
+        return drawn(chance.expand_as(made), made, generator)
