@@ -106,13 +106,20 @@ def against(several: dict[str, list[Trial]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def scored(score: float, low: float, high: float) -> str:
+    """Return a score with its interval; a dash where auto is the rule."""
+    if not np.isfinite(score):
+        return "-"
+    return f"{score:+.2f} ({low:+.2f} to {high:+.2f})" if np.isfinite(low) else f"{score:+.2f}"
+
+
 def judged(task: str, trials: list[Trial]) -> dict[str, object]:
     """Return what `tl.evaluate` says of auto beside the rule, means over seeds."""
     table = pd.DataFrame([one.about["judged"] for one in trials])
     mean = table.mean(numeric_only=True)
     line: dict[str, object] = {"screen, split": task}
     each = zip(table["score"], table["score_low"], table["score_high"], strict=True)
-    line["score of each seed"] = ", ".join(f"{s:+.2f} ({a:+.2f} to {b:+.2f})" for s, a, b in each)
+    line["score of each seed"] = ", ".join(scored(*one) for one in each)
     for name in METRICS:
         line[f"{name}: rule, auto"] = f"{mean[f'{name} rule']:.3f}, {mean[name]:.3f}"
     return line
