@@ -175,7 +175,7 @@ class _Notices(logging.Handler):
 def _logged() -> Iterator[None]:
     """Have the notices of shoal written while the block runs.
 
-    They are not passed on: other libraries, such as mudata, give the root logger a handler, and that
+    They are not passed on: other libraries, such as mudata, give the root logger a handler, which
     would write each a second time.
     """
     handler, level, passed_on = _Notices(), logger.level, logger.propagate

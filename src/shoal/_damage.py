@@ -76,7 +76,9 @@ def reading(path: Path, what: str) -> Iterator[None]:
 
 def check_sparse(adata: AnnData, path: Path) -> None:
     """Raise ``OSError`` if a sparse matrix in memory points beyond its own values or columns."""
-    for name, values in (("X", adata.X), *adata.layers.items()):
+    matrices = {} if adata.isbacked else {"X": adata.X}
+    matrices |= {name: adata.layers[name] for name in adata.layers if name is not None}
+    for name, values in matrices.items():
         if not sparse.issparse(values) or values.format not in ("csr", "csc"):
             continue
         try:

@@ -175,3 +175,12 @@ def test_what_is_no_damage_stays_what_it_is(whole, tmp_path, monkeypatch):
         with pytest.raises(type(error)) as caught:
             sh.io.read(path)
         assert caught.value is error
+
+
+@pytest.mark.parametrize("backed", [False, True])
+def test_a_file_without_a_matrix_is_whole(tmp_path, backed):
+    adata = screens.state()
+    adata.obsm["X_image"] = np.ones((adata.n_obs, 2))
+    bare = ad.AnnData(None, obs=adata.obs, obsm=dict(adata.obsm), layers={"copy": adata.X})
+    bare.write_h5ad(tmp_path / "a.h5ad")
+    assert sh.io.read(tmp_path / "a.h5ad", backed=backed).obsm["X_image"].shape[1] == 2
