@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from shoal.training._sampler import Draw
 
 SIMPLE = ("additive", "own_shift", "matching_mean", "other_contexts")
-SMALL = {"width": 256, "decoder": 256, "depth": 1, "graph_width": 64}
+SMALL = {"width": 256, "decoder": 256, "depth": 1}
 SHARE = 0.5  # of the training sets of combinations
 
 

@@ -300,7 +300,8 @@ def test_perturbench(case):
 @pytest.mark.parametrize(("suffix", "n"), [("", G), ("_DE20", 20), ("_DE40", 40)])
 def test_unlasting(case, suffix, n):
     found = {
-        name: value("unlasting", name + suffix, case) for name in ("RMSE", "E_distance", "EMD")
+        name: value("unlasting", name + suffix, case)
+        for name in ("RMSE", "E_distance", "E_distance_paper", "EMD")
     }
     for i, (real, guess) in enumerate(zip(case[2], case[3], strict=True)):
         at = strongest(case, n, i)
@@ -308,6 +309,8 @@ def test_unlasting(case, suffix, n):
         energy = 2 * cdist(x, y).mean() - pdist(x).mean() - pdist(y).mean()
         assert found["RMSE"][i] == pytest.approx(np.sqrt(((x.mean(0) - y.mean(0)) ** 2).mean()))
         assert found["E_distance"][i] == pytest.approx(np.sqrt(max(energy, 0)), abs=1e-7)
+        biased = 2 * cdist(x, y).mean() - cdist(x, x).mean() - cdist(y, y).mean()
+        assert found["E_distance_paper"][i] == pytest.approx(biased)
         expected = np.mean([stats.wasserstein_distance(x[:, g], y[:, g]) for g in range(n)])
         assert found["EMD"][i] == pytest.approx(expected)
 
