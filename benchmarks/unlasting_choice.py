@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 SPLITS = {"norman": "combination", "renge": "perturbation_context", "kang": "context"}
 WEAK = "graph of correlations from 0.1"
+SEEN = {"control_input": "cell", "sees_control": True}  # as measured
 UNMASKED = {"mask": None, "on_values": False}
 ROWS: dict[str, dict[str, Any]] = {
     "shoal": {},
@@ -47,7 +48,10 @@ ROWS: dict[str, dict[str, Any]] = {
     "energy distance of weight 4": {"energy": 4.0},
     "a quarter of the mean taken back": {"mean_shrinkage": 0.25},
     "starts at control cells": {"cross_context": 0.0},
-    "control cell as measured, seen": {"control_input": "cell", "sees_control": True},
+    "control cell seen": SEEN,
+    "control cell seen, 5 steps": SEEN | {"n_steps": 5},
+    "control cell seen, energy distance of weight 4": SEEN | {"energy": 4.0},
+    "control cell seen, no learned vectors": SEEN | {"own_vectors": False},
     "dual bridge": {"inversion": "ddim", "n_steps": 5},
     "effects depend on context": {"context_effects": True},
     "no learned vectors": {"own_vectors": False},
