@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SPLITS = {"norman": "combination", "renge": "perturbation_context", "kang": "context"}
 WEAK = "graph of correlations from 0.1"
-SEEN = {"control_input": "cell", "sees_control": True}  # as measured
+BLIND = {"control_input": "filled", "sees_control": False}  # and every gene of it on
 UNMASKED = {"mask": None, "on_values": False}
 ROWS: dict[str, dict[str, Any]] = {
     "shoal": {},
@@ -44,14 +44,12 @@ ROWS: dict[str, dict[str, Any]] = {
     "zeros not matched afterwards": {"match_zeros": False},
     "5 steps": {"n_steps": 5},
     "no energy distance": {"energy": 0.0},
+    "energy distance of weight 1": {"energy": 1.0},
     "energy distance of weight 0.1": {"energy": 0.1},
-    "energy distance of weight 4": {"energy": 4.0},
     "a quarter of the mean taken back": {"mean_shrinkage": 0.25},
     "starts at control cells": {"cross_context": 0.0},
-    "control cell seen": SEEN,
-    "control cell seen, 5 steps": SEEN | {"n_steps": 5},
-    "control cell seen, energy distance of weight 4": SEEN | {"energy": 4.0},
-    "control cell seen, no learned vectors": SEEN | {"own_vectors": False},
+    "control cell not seen": BLIND,
+    "control cell not seen, energy distance of weight 1": BLIND | {"energy": 1.0},
     "dual bridge": {"inversion": "ddim", "n_steps": 5},
     "effects depend on context": {"context_effects": True},
     "no learned vectors": {"own_vectors": False},

@@ -402,11 +402,12 @@ PRESETS: Mapping[str, UnlastingConfig] = MappingProxyType(
         "shoal": changed(
             PUBLISHED,
             {
-                "control_input": "filled",
+                "control_input": "cell",
+                "sees_control": True,
                 "clamp": False,
                 "mask": "coupled",
                 "mask_network": "shift",
-                "energy": 1.0,
+                "energy": 4.0,
                 "condition_dropout": 0.1,
                 "unseen_weight": 0.5,
                 "context_effects": False,
