@@ -61,9 +61,10 @@ def fitted(adata: ad.AnnData, seed: int, args: argparse.Namespace) -> Any:
 def simulated(args: argparse.Namespace) -> None:
     """Each treatment is held out on one plate. What is predicted for control cells there is compared with their true counterfactuals."""
     print(
-        "| seed | treatment | energy: copy | mean shift | CellFlux | new cells | error of the counterfactual / copy's |"
+        "| seed | treatment | energy: copy | other plates' controls | mean shift | nearest training images | CellFlux | new cells |"
+        " error of the counterfactual / copy's |"
     )
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|")
     for seed in args.seeds:
         adata = sh.ds.simulate_images(
             n_perturbations=len(KINDS), n_cells=180, n_control=360, size=24, effects=KINDS, n_batches=3, dead=0.0, rng=seed
@@ -87,9 +88,14 @@ def simulated(args: argparse.Namespace) -> None:
             at = np.full(len(control), plates.index(where))
             real = estimate(adata.obsm["crops"][out & (label == name)], at[:1])
             first, second = np.arange(len(control)) % 2 == 0, np.arange(len(control)) % 2 == 1
+            others = adata.obsm["crops"][(label == "control") & (plate != where)]
+            known = adata.obsm["crops"][(label == name) & (plate != where)]
+            apart = cdist(estimate(made[first], at[:1]), estimate(known, at[:1]))
             rows = {
                 "copy": copy[first],
+                "other": others,
                 "shift": shift[first],
+                "nearest": known[apart.argmin(1)],
                 "made": made[first],
                 "new": truth[second],
             }
