@@ -180,7 +180,7 @@ def main() -> None:
                         accelerator="cpu",
                         **options,
                     )
-                    if name == WEAK:
+                    if name == WEAK and model.edges is not None:
                         edges = np.asarray(model.edges)
                     sh.tl.predict(
                         adata, model, key_added="made", rng=seed, overwrite=True, subset="test"
