@@ -265,7 +265,7 @@ def test_a_summary_is_json_whatever_it_holds():
 
 def test_a_config_file_advises_options_too(file, tmp_path):
     adata = ad.read_h5ad(file)
-    labels = adata.obs["gene_target"].astype(str).replace({"P1": "P1x+P2x"})
+    labels = adata.obs["gene_target"].astype(str).replace({"P01": "P1x+P2x"})
     adata.obs["gene_target"] = labels
     adata.write_h5ad(tmp_path / "plus.h5ad")
     call("init", tmp_path / "plus.h5ad", "-o", tmp_path / "plus.yaml")

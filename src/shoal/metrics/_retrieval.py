@@ -178,7 +178,7 @@ def retrieval_precision(
     >>> measured = np.array([[1.0, 0.1], [0.2, 1.0], [0.1, 1.0], [0.0, 1.0]])
     >>> label = {"query_label": ["a", "b"], "reference_label": ["a", "b", "a", "b"]}
     >>> sh.metrics.retrieval_precision(np.eye(2), measured, **label).value.round(2)
-    array([0.75, 0.83])
+    array([0.83, 0.83])
     """
     one_of(metric, tuple(DISTANCES), name="metric")
     check_lengths(query, {"query_label": query_label}, "query")
