@@ -83,7 +83,8 @@ def retrieved(
     """Wrap a function of the profiles of a context with more than some number of conditions."""
 
     def compute(truth: Truth, predicted: Populations) -> Scored:
-        values, reasons = np.full(len(truth.names), np.nan), {}
+        values = np.full(len(truth.names), np.nan)
+        reasons: dict[int, str] = {}
         for rows, own in _contexts(truth, predicted, more_than=more_than):
             if own is None:
                 reasons |= dict.fromkeys(rows.tolist(), TARGETS)
