@@ -28,12 +28,10 @@ class Dropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (...), of which a share is 0 in training."""
-        if not self.training or not self.p or self.p == 1 or x.device.type != "cpu":
+        dropped = round(self.p * LEVELS)
+        if not self.training or x.device.type != "cpu" or dropped in (0, LEVELS):
             return super().forward(x)
         words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         level = words.view(torch.int16)[: x.numel()].view(x.shape)  # uniform from -32,768
-        dropped = round(self.p * LEVELS)
-        if dropped == LEVELS:
-            return super().forward(x)
         stays = (level >= dropped - LEVELS // 2).to(x).mul_(LEVELS / (LEVELS - dropped))
         return x * stays
