@@ -153,6 +153,11 @@ def test_a_perturbation_that_does_nothing_moves_no_image(caplog, tmp_path):
         assert same["dark"] == pytest.approx(1 - model.condition_shares["dark"], abs=0.02)
         assert same["dark"] > 0.5
         assert same["bright"] == 0
+    model.response_share = 0.5  # of both, so that a quiet one is moved by the product
+    for name, share in (("bright", 0.5), ("dark", 0.5 * model.condition_shares["dark"])):
+        made = model.transport(controls, name).obsm["crops"]
+        moved = (made != controls.obsm["crops"]).any((1, 2, 3)).mean()
+        assert moved == pytest.approx(share, abs=0.02)
     assert not fitted(adata, 2, response_share=1.0).condition_shares
 
 
