@@ -93,6 +93,7 @@ class CellFlux(FlowModel):
     recipes: ClassVar[Recipes[CellFluxConfig]] = RECIPES
     options: ClassVar[tuple[str, ...]] = ("n_steps", "sampler", "guidance", "eps0")
     takes_images: ClassVar[bool] = True
+    takes_context_vectors: ClassVar[bool] = True
     state: ClassVar[tuple[str, ...]] = ("trained_images", "condition_shares")
     trained_images: dict[str, Any] | None = None
     condition_shares: Mapping[str, float] | None = None
