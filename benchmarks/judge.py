@@ -8,8 +8,8 @@ one stopped, and networks can be added later. `kernel_ridge:tuned` chooses its s
 training. `unlasting:published:small` is a published recipe at the size of a processor (`SMALL`). The rows of version and seeds are
 then made into `benchmarks/results/judge.csv` (a row for each screen, split and contender), `judge_metrics.csv` (for each metric,
 whether it can tell there) and `judge.md`. `--models` without a name makes the tables alone. `--add` leaves what the tables say and
-adds the contenders that they lack: the rows of the others need not be there, but for what the scores are made of (the default
-baselines), which must come out as they are in the tables. Seeds divide the screens, train the models and draw the halves of real cells.
+adds the contenders that they lack: rows of the others need not be there. The controls, and the baselines that are there, must come
+out as they are in the tables. Seeds divide the screens, train the models and draw the halves of real cells.
 """
 
 from __future__ import annotations
@@ -232,25 +232,33 @@ def telling(rows: Sequence[Row]) -> pd.DataFrame:
 def added(new: pd.DataFrame, old: pd.DataFrame) -> pd.DataFrame:
     """Return the table of a place with the contenders that it lacks.
 
+    Where the baseline that is best there is not among the new results, they have no score against it.
+
     Raises
     ------
     ValueError
         If contenders in both do not have the same scores: then the new scores are no scores beside the others.
     """
     both = [name for name in new.index if name in old.index]
-    for column in ("score", "achieved", "harm", "score_best"):
+
+    def differ(column: str) -> list[str]:
         one, other = (table.loc[both, column].to_numpy(float) for table in (new, old))
-        off = ~np.isclose(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
-        if off.any():
-            at = int(np.flatnonzero(off)[0])
+        alike = np.isclose(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
+        return [name for name, same in zip(both, alike, strict=True) if not same]
+
+    for column in ("score", "achieved", "harm"):
+        for name in differ(column):
+            found, known = new.loc[name, column], old.loc[name, column]
             msg = (
-                f"{column} of {both[at]} is {one[at]:.4g} and in the tables {other[at]:.4g}: make "
-                "all rows anew, with the models that the tables have, and leave out --add"
+                f"{column} of {name} is {found:.4g} and in the tables {known:.4g}: make all rows "
+                "anew, and leave out --add"
             )
             raise ValueError(msg)
-    known = {name for first, row in old.iterrows() for name in named(first, row["same_as"])}
-    whole = pd.concat([old, new.loc[[name for name in new.index if name not in known]]])
-    return ranked(whole)
+    shown = {name for first, row in old.iterrows() for name in named(first, row["same_as"])}
+    more = new.loc[[name for name in new.index if name not in shown]]
+    if differ("score_best"):
+        more = more.assign(score_best=np.nan)
+    return ranked(pd.concat([old, more]))
 
 
 def named(first: str, same: object) -> list[str]:

@@ -8,7 +8,7 @@ half of a condition's cells from the other half. `EMD`: Wasserstein-1 distance o
 correlation of the predicted with the real shift from the control mean, without the target gene. `variance`: total variance,
 predicted over real. Means over conditions, then over seeds (screen and weights), with the standard deviation over seeds.
 
-All rows but `shoal` are the published recipe with one change. The network is smaller than published: width 256, one layer in each
+All rows but those of `shoal` are the published recipe with one change. The network is smaller than published: width 256, one layer in each
 part, 64 cells a step. Perturbations have one-hot vectors.
 For the rows of graphs they are named after the genes that they change most in training, and known by these genes alone.
 """
@@ -122,9 +122,9 @@ def rows(seed: int, given: argparse.Namespace) -> Iterator[dict[str, object]]:
             if model is None or name not in SHARED:
                 model, spent = fitted(adata, "published", config=FULL | changes, **training)
             yield {**scored(name, model, **options), "CPU s": spent}
-    for name, weight in (("preset shoal", 1.0), ("preset shoal, no energy distance", 0.0)):
+    for name, config in (("preset shoal", {}), ("shoal, no energy distance", {"energy": 0.0})):
         if asked(name):
-            model, spent = fitted(adata, "shoal", config={"energy": weight})
+            model, spent = fitted(adata, "shoal", config=config)
             yield {**scored(name, model), "CPU s": spent}
     adata, edges = named_after_genes(adata), np.zeros((2, 0), dtype=np.int64)
     for kind in GRAPHS:

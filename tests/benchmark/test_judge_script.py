@@ -149,6 +149,8 @@ def test_contenders_are_added_to_a_table_of_the_same_scores_alone(rng):
     columns = ["score", "score_low", "score_high", "achieved", "harm", "score_best"]
     pd.testing.assert_frame_equal(both[columns], whole[columns])
     assert both["beside"].tolist() == whole["beside"].tolist()
+    best = judge.added(newer, older.assign(score_best=older["score_best"] - 0.1))["score_best"]
+    assert [name for name in best.index if np.isnan(best[name])] == ["poor", "silent"]
     older.loc["own_shift", "score"] += 0.01
     with pytest.raises(ValueError, match="score of own_shift is .* leave out --add"):
         judge.added(newer, older)
