@@ -1,13 +1,15 @@
 """Who predicts held-out responses best: every baseline, and the networks that are named, on every real screen and split.
 
     python benchmarks/judge.py [--data papalexi renge] [--split perturbation] [--models mean_shift flow] [--seeds 3 4 5]
-                               [--steps 3000] [--rows DIR] [--folder DIR] [--results DIR]
+                               [--steps 3000] [--rows DIR] [--folder DIR] [--results DIR] [--add]
 
 Each result is a file in the folder of rows (`shoal.benchmark.run`), written as soon as it is there; a call goes on where the last
 one stopped, and networks can be added later. `kernel_ridge:tuned` chooses its settings (`GRIDS`) on inner folds of
-training. The rows of version and seeds are then made into `benchmarks/results/judge.csv`
-(a row for each screen, split and contender), `judge_metrics.csv` (for each metric, whether it can tell there) and `judge.md`.
-`--models` without a name makes the tables alone. Seeds divide the screens, train the models and draw the halves of real cells.
+training. `unlasting:published:small` is a published recipe at the size of a processor (`SMALL`). The rows of version and seeds are
+then made into `benchmarks/results/judge.csv` (a row for each screen, split and contender), `judge_metrics.csv` (for each metric,
+whether it can tell there) and `judge.md`. `--models` without a name makes the tables alone. `--add` leaves what the tables say and
+adds the contenders that they lack: the rows of the others need not be there, but for what the scores are made of (the default
+baselines), which must come out as they are in the tables. Seeds divide the screens, train the models and draw the halves of real cells.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 
     from shoal.evaluation._rows import Row
 
+Tables = dict[tuple[str, str], pd.DataFrame]  # of data and split
+
 ROWS = Path(__file__).parent / "rows"
 SEEDS = [3, 4, 5]
 TUNED = "tuned"  # as in kernel_ridge:tuned
@@ -53,6 +57,17 @@ GRIDS: dict[str, Any] = {  # settings that are chosen on inner folds of training
     "cell_knn_shift": {"config": {"n_neighbours": [10, 30, 100], "n_comps": [15, 30]}},
     "flow": {"config": {"width": [64, 128, 256]}},
 }
+SIZE = {"width": 256, "decoder": 256, "depth": 1}
+SMALL: dict[str, Any] = {  # published recipes that train longer than a processor can, at its size
+    "unlasting:published": {"config": SIZE, "lr": 1e-3, "max_steps": 1000, "response_share": 1.0},
+    "unlasting:published_v2": {
+        "config": SIZE,
+        "lr": 1e-3,
+        "max_steps": 1000,
+        "response_share": 1.0,
+    },
+}
+SIZED = ":small"  # as in unlasting:published:small
 WITHOUT = "bbbc021"  # its licence forbids publishing what is derived from it
 
 
@@ -87,7 +102,7 @@ def spec(task: Task) -> dict[str, Any]:
         "models": [
             {
                 "name": contender(text)[0],
-                "label": text.replace(":", " (") + ")" * (":" in text),
+                "label": text.replace(":", " (", 1).replace(":", ", ") + ")" * (":" in text),
                 **options_of(text, embedding, steps=task.steps),
             }
             for text in task.models
@@ -99,9 +114,12 @@ def spec(task: Task) -> dict[str, Any]:
 
 def options_of(text: str, embedding: str, *, steps: int | None) -> dict[str, Any]:
     """Return ``options`` of a contender, and ``tune`` if its settings are chosen within training."""
-    name, preset = contender(text)
+    whole = text.removesuffix(SIZED)
+    own = {} if whole == text else SMALL[whole]
+    name, preset = contender(whole)
     if preset != TUNED:
-        return {"options": settings(text, embedding, steps=steps)}
+        given = settings(whole, embedding, steps=steps)
+        return {"options": own | {k: v for k, v in given.items() if v is not None or k not in own}}
     return {"options": settings(name, embedding, steps=steps), "tune": GRIDS[name]}
 
 
@@ -152,26 +170,23 @@ def board(rows: Sequence[Row]) -> pd.DataFrame:
         for seed in {row.seed for row in done}
     }
     scores = pd.DataFrame(alone).sort_index(axis=1).reindex(table.index)
-    net = table["achieved"] - table["harm"]
     responds = {row.seed: row.responds for row in done}
-    none = table["score"].isna() & net.notna()
-    table = table.assign(
-        beside=[
-            _beside(row, name, reference) if any(responds.values()) else ""
-            for name, row in table.iterrows()
-        ],
-        by_seed=[_by_seed(own) for _, own in scores.iterrows()],
-        verdict=np.where(none, f"no score: beside {reference} too little is left to gain", ""),
-        responds=float(np.mean(list(responds.values()))),
-        note=pd.Series({row.model: row.note for row in rows if row.note})
-        .reindex(table.index)
-        .fillna(""),
-        version=sh.__version__,
+    none = table["score"].isna() & table["achieved"].notna()
+    return ranked(
+        table.assign(
+            beside=[
+                _beside(row, name, reference) if any(responds.values()) else ""
+                for name, row in table.iterrows()
+            ],
+            by_seed=[_by_seed(own) for _, own in scores.iterrows()],
+            verdict=np.where(none, f"no score: beside {reference} too little is left to gain", ""),
+            responds=float(np.mean(list(responds.values()))),
+            note=pd.Series({row.model: row.note for row in rows if row.note})
+            .reindex(table.index)
+            .fillna(""),
+            version=sh.__version__,
+        )
     )
-    order = table.assign(failed=net.isna(), by=table["score"].fillna(net))
-    return table.loc[
-        order.sort_values(["failed", "by"], ascending=[True, False], kind="stable").index
-    ]
 
 
 def _scores(rows: Sequence[Row]) -> pd.Series:
@@ -214,11 +229,61 @@ def telling(rows: Sequence[Row]) -> pd.DataFrame:
     )
 
 
-def written(tables: dict[tuple[str, str], pd.DataFrame], path: Path) -> pd.DataFrame:
+def added(new: pd.DataFrame, old: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of a place with the contenders that it lacks.
+
+    Raises
+    ------
+    ValueError
+        If contenders in both do not have the same scores: then the new scores are no scores beside the others.
+    """
+    both = [name for name in new.index if name in old.index]
+    for column in ("score", "achieved", "harm", "score_best"):
+        one, other = (table.loc[both, column].to_numpy(float) for table in (new, old))
+        off = ~np.isclose(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
+        if off.any():
+            at = int(np.flatnonzero(off)[0])
+            msg = (
+                f"{column} of {both[at]} is {one[at]:.4g} and in the tables {other[at]:.4g}: make "
+                "all rows anew, with the models that the tables have, and leave out --add"
+            )
+            raise ValueError(msg)
+    known = {name for first, row in old.iterrows() for name in named(first, row["same_as"])}
+    whole = pd.concat([old, new.loc[[name for name in new.index if name not in known]]])
+    return ranked(whole)
+
+
+def named(first: str, same: object) -> list[str]:
+    """Return all contenders that one row shows."""
+    return [first, *filter(None, same.split(", "))] if isinstance(same, str) else [first]
+
+
+def ranked(board: pd.DataFrame) -> pd.DataFrame:
+    """Return a table from the best contender to the worst, and last those that failed."""
+    net = board["achieved"] - board["harm"]
+    order = board.assign(failed=net.isna(), by=board["score"].fillna(net))
+    order = order.sort_values(["failed", "by"], ascending=[True, False], kind="stable")
+    return board.loc[order.index]
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype={"version": str}, keep_default_na=False, na_values=[""])
+
+
+def with_older(tables: Tables, path: Path) -> Tables:
+    """Return the tables of places with the contenders that they lack and the file has."""
+    old = read_table(path).set_index("contender")
+    places = {
+        place: old[(old["data"] == place[0]) & (old["split"] == place[1])] for place in tables
+    }
+    return {place: added(own, places[place]) for place, own in tables.items()}
+
+
+def written(tables: Tables, path: Path) -> pd.DataFrame:
     """Write the tables of some places into a file, in place of what it says of these, and return all of it."""
     new = [own.reset_index().assign(data=d, split=s) for (d, s), own in tables.items()]
     if path.exists():
-        old = pd.read_csv(path, dtype={"version": str}, keep_default_na=False, na_values=[""])
+        old = read_table(path)
         kept = [(d, s) not in tables for d, s in zip(old["data"], old["split"], strict=True)]
         new.insert(0, old[kept])
     both = pd.concat([one for one in new if len(one)], ignore_index=True)
@@ -251,10 +316,13 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, default=ROWS)
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--add", action="store_true", help="keep what the tables say")
     given = parser.parse_args()
     for text in given.models:
         name, preset = contender(text)
         model_class(name)  # says which there are
+        if text.endswith(SIZED) and text.removesuffix(SIZED) not in SMALL:
+            parser.error(f"{text}: small are {', '.join(SMALL)}")
         if preset == TUNED and name not in GRIDS:
             parser.error(f"{text}: there are grids for {', '.join(GRIDS)}")
     places = [(d, s) for d in given.data for s in DATA[d].splits if s in given.split]
@@ -266,12 +334,12 @@ def main() -> None:
             print(data, split, seed, flush=True)
     rows = by_place(read(given.rows, given.seeds))
     given.results.mkdir(exist_ok=True, parents=True)
-    boards = written(
-        {place: board(own) for place, own in rows.items()}, given.results / "judge.csv"
-    )
-    metrics = written(
-        {place: telling(own) for place, own in rows.items()}, given.results / "judge_metrics.csv"
-    )
+    boards = {place: board(own) for place, own in rows.items()}
+    if given.add:
+        boards = with_older(boards, given.results / "judge.csv")
+    boards = written(boards, given.results / "judge.csv")
+    metrics = {place: telling(own) for place, own in rows.items()}
+    metrics = written({} if given.add else metrics, given.results / "judge_metrics.csv")
     text = page(boards, metrics, seeds=given.seeds)
     (given.results / "judge.md").write_text(text, encoding="utf-8")
     print(text)

@@ -116,6 +116,8 @@ ROWS: dict[str, dict[str, Any]] = {
     "starts at the sum of the parts": {},
     "published": {"preset": "published", "config": SMALL},
     "published_v2": {"preset": "published_v2", "config": SMALL},
+    "published, lr 1e-3": {"preset": "published", "config": SMALL, "lr": 1e-3},
+    "published_v2, lr 1e-3": {"preset": "published_v2", "config": SMALL, "lr": 1e-3},
 }
 
 

@@ -49,6 +49,7 @@ ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "no mask": (UNMASKED, {}),
     "no control cell": ({"control_input": None, "residual": False}, {}),
     "control cell seen": ({"sees_control": True}, {}),
+    "control cell seen, no mask": ({"sees_control": True} | UNMASKED, {}),
     "real control cell in training": ({"control_input": "cell"}, {}),
     "inversion from a noise of 0.1": ({"inversion_from": 0.1}, {}),
     "inversion, off genes at 0": ({"inversion_masked": True}, {}),

@@ -139,6 +139,30 @@ def test_a_place_is_written_anew_and_others_are_kept(tmp_path):
     assert both[["data", "score"]].to_numpy().tolist() == [["renge", 0.5], ["kang", 1.5]]
 
 
+def test_contenders_are_added_to_a_table_of_the_same_scores_alone(rng):
+    rows = results(rng)
+    older = judge.board([row for row in rows if row.model != "poor"])
+    newer = judge.board([row for row in rows if row.model in ("own_shift", "poor")])
+    whole = judge.board(rows)
+    both = judge.added(newer, older)
+    assert both.index.tolist() == whole.index.tolist()
+    columns = ["score", "score_low", "score_high", "achieved", "harm", "score_best"]
+    pd.testing.assert_frame_equal(both[columns], whole[columns])
+    assert both["beside"].tolist() == whole["beside"].tolist()
+    older.loc["own_shift", "score"] += 0.01
+    with pytest.raises(ValueError, match="score of own_shift is .* leave out --add"):
+        judge.added(newer, older)
+
+
+def test_a_small_recipe_keeps_its_steps_unless_told_others():
+    small = judge.SMALL["unlasting:published"]
+    own = judge.options_of("unlasting:published:small", "go", steps=None)["options"]
+    assert own == {**small, "preset": "published", "embedding": "go"}
+    assert judge.options_of("unlasting:published:small", "go", steps=7)["options"]["max_steps"] == 7
+    plain = judge.options_of("unlasting:published", "go", steps=None)["options"]
+    assert plain == {"preset": "published", "embedding": "go", "max_steps": None}
+
+
 def test_a_spec_is_one_and_leaves_out_what_training_does_not_know(tmp_path):
     """A gene that only held-out cells have is no gene of the benchmark."""
     adata = sh.ds.simulate(n_perturbations=6, n_cells=30, n_genes=40, contexts=3, rng=0)

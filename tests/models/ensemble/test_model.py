@@ -424,7 +424,7 @@ def test_it_is_the_same_after_save_and_load(counts, tmp_path):
 def test_it_must_be_trained(subadditive):
     model = sh.models.Ensemble(subadditive)
     assert "not trained" in repr(model)
-    with pytest.raises(ValueError, match="not trained yet"):
+    with pytest.raises(ValueError, match="this Ensemble is not trained; call"):
         model.predict("P1")
 
 

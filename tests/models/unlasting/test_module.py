@@ -176,6 +176,15 @@ def test_the_control_input_of_training_has_the_moments_of_its_context():
     torch.testing.assert_close(again[0], given.source[0])
 
 
+def test_control_cells_are_read_once_for_all_terms_and_steps():
+    net, given, read = module(sees_control=True, energy=1.0), batch(), []
+    net.beside.register_forward_hook(lambda *_: read.append(1))
+    net.loss(given, seeded())
+    assert len(read) == 1
+    sampled(net, given, n_steps=5)
+    assert len(read) == 2
+
+
 def test_filled_control_cells_are_on_with_the_moments_of_cells_that_are():
     given = batch()
     on = torch.rand(K, 20_000, G, generator=seeded()) < 0.4

@@ -320,9 +320,7 @@ class Ensemble(Predictor, Stored, SetUp):
         return {}  # the mean response answers what no member knows
 
     def _refuse(self, names: Sequence[str], cells: Population | None = None) -> None:
-        if not self.is_trained:
-            msg = "this Ensemble is not trained yet; call .train() first"
-            raise ValueError(msg)
+        self._check_trained()
         super()._refuse(names, cells)
 
     def kind_of(self, name: str, *, context: str = "", dose: float = float("nan")) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import pi
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ._config import UnlastingConfig
     from ._reference import References
 
+Seen: TypeAlias = tuple[Tensor | None, Tensor | None]  # (K, S, width) and (K, S, d)
 TIME = 512  # waves of the number of a step
 PERIOD = 10_000.0
 
@@ -168,13 +169,14 @@ class UnlastingModule(nn.Module):
         everywhere = ~told if config.loss.on_values else torch.ones_like(told)
         counts = batch.weight[..., None] * torch.maximum(on, everywhere.to(on)[:, None, None])
         given = control_cells(config.bridge.control_input, batch.source, condition, generator)
+        seen = self._seen(given)
         # All terms of a step are given the same noise, since drawing it costs as much as half a
         # layer of genes; the gradient is the same on average.
         noise = normal_like(x0, generator)
         t, x = self._noisy(x0, noise, generator)
         place, times = self.place(condition, codes), self._times()
         vector = self.treatment(condition, self.nodes, self.edges)
-        made, logits = self._treated(x, nn.functional.embedding(t, times), place, vector, given)
+        made, logits = self._treated(x, nn.functional.embedding(t, times), place, vector, seen)
         error, n = masked_error(made, x0, counts)
         if self.control is not None:
             more, n_more = self._control_error(batch, noise, times, place, told, generator)
@@ -192,8 +194,9 @@ class UnlastingModule(nn.Module):
             terms["mask"] = bce(logits, on, wide, reduction="sum") / wide.sum()
             total = total + terms["mask"]
         if config.loss.energy:
-            beside = batch.source if config.bridge.control_input == "moments" else given
-            made, logits = self._treated(noise, times[-1], place, vector, beside)
+            beside = self._beside(batch.source, condition, generator)
+            seen = seen if beside is given else self._seen(beside)
+            made, logits = self._treated(noise, times[-1], place, vector, seen)
             with torch.no_grad():
                 odds = logits if odds is None else odds
                 shown = self._on(made, odds, batch.source, condition, generator)
@@ -217,8 +220,8 @@ class UnlastingModule(nn.Module):
         counts = (batch.source_weight * told[:, None])[..., None]
         on = (cells != 0).to(cells) if self.config.loss.on_values else torch.ones_like(cells)
         t, x = self._noisy(cells, noise, generator)
-        time = nn.functional.embedding(t, times)
-        made = self.net(x, time, place, self.control, treated=False)
+        own = (nn.functional.embedding(t, times), place, self.control)
+        made = self.net(x, *own, treated=False)
         return masked_error(made, cells, counts * on)
 
     def _noisy(
@@ -236,27 +239,37 @@ class UnlastingModule(nn.Module):
         )
         return at, x.view_as(x0)
 
+    @property
+    def learned_singles(self) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """What makes the learned vectors of single perturbations, for a graph of them."""
+        return self.treatment.singles(self.genes, self.own, self.nodes, self.edges)
+
     # -- the network -------------------------------------------------------------------------------
 
     def _times(self) -> Tensor:
         """Return the vectors (steps, width) of the steps of the grid."""
         return self.time(self.waves)
 
+    def _seen(self, given: Tensor | None) -> Seen:
+        """Return what is read of control cells, and what of them is added to the result."""
+        if given is None:
+            return None, None
+        read = None if self.beside is None else self.beside(given)
+        residual = self.config.bridge.residual
+        if self.gain is None:
+            return read, given if residual else None
+        return read, (float(residual) + self.gain) * given
+
     def _treated(
-        self, x: Tensor, time: Tensor, place: Tensor, vector: Tensor, given: Tensor | None
+        self, x: Tensor, time: Tensor, place: Tensor, vector: Tensor, seen: Seen
     ) -> tuple[Tensor, Tensor | None]:
         """Return clean perturbed cells, and the log odds that genes are on with a hurdle."""
-        if given is not None and self.beside is not None:
-            place = place + self.beside(given)
+        read, left = seen
+        place = place if read is None else place + read
         out, logits = self.net(x, time, place, vector, treated=True), None
         if self.config.masking.mask == "hurdle":
             out, logits = out.chunk(2, dim=-1)
-        if given is None:
-            return out, logits
-        residual = self.config.bridge.residual
-        if self.gain is not None:
-            return out + (float(residual) + self.gain) * given, logits
-        return (out + given if residual else out), logits
+        return (out if left is None else out + left), logits
 
     def _beside(
         self, source: Tensor, condition: Mapping[str, Tensor], generator: torch.Generator
@@ -310,10 +323,10 @@ class UnlastingModule(nn.Module):
         config = self._changed(n_steps=n_steps, guidance=guidance, inversion=inversion)
         sampling = config.sampling
         condition, codes = with_genes(condition, self.genes, self.own), batch_index
-        given = self._beside(source, condition, generator)
         weights = known_guidance(sampling.guidance, self.covariates)
         starts = condition["present"].any(-1)[:, None, None]  # the others are perturbed already
         with resting(self):
+            seen = self._seen(self._beside(source, condition, generator))
             method = sampling.inversion or "ddim"
             if sampling.inversion is None or not starts.any():
                 latent, method = normal_like(source, generator), "ddim"
@@ -325,7 +338,7 @@ class UnlastingModule(nn.Module):
             last: list[Tensor | None] = [None]
 
             def clean(x: Tensor, t: int) -> Tensor:
-                made, last[0] = self._clean(x, t, condition, codes, given, weights)
+                made, last[0] = self._clean(x, t, condition, codes, seen, weights)
                 return made.clamp(-1, 1) if self.clamps else made
 
             way = {"diffusion": self.chain, "grid": self._walked(config)}
@@ -416,7 +429,7 @@ class UnlastingModule(nn.Module):
         t: int,
         condition: Mapping[str, Tensor],
         batch_index: Tensor,
-        given: Tensor | None,
+        seen: Seen,
         guidance: Guidance,
     ) -> tuple[Tensor, Tensor | None]:
         """Return clean perturbed cells, guided, and with a hurdle the log odds of genes."""
@@ -425,9 +438,8 @@ class UnlastingModule(nn.Module):
         def without(*names: str) -> Callable[[], Tensor]:
             told, codes = left_out(condition, batch_index, names)
             place = self.place(told, codes)
-            made, logits = self._treated(
-                x, time, place, self.treatment(told, self.nodes, self.edges), given
-            )
+            vector = self.treatment(told, self.nodes, self.edges)
+            made, logits = self._treated(x, time, place, vector, seen)
             both = made if logits is None else torch.cat([made, logits], dim=-1)
             return lambda: both
 
