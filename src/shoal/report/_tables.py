@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .._contenders import (
+    CONTROLS,
     NEGATIVE,
     POSITIVE,
     PREDICTION,
@@ -151,6 +152,7 @@ def evaluation_tables(result: dict[str, Any]) -> dict[str, Any]:
         if column in ordered:
             ordered[column] = ordered[column].astype(object).replace(marks)
     numbers = result["contenders"].drop(columns=["transductive", SAME], errors="ignore")
+    numbers = numbers.loc[_best_first(numbers, own)]
     contenders = (
         numbers.rename(index=full_names(result["contenders"]))
         .T.rename_axis("metric")
@@ -230,6 +232,15 @@ def unfit(result: dict[str, Any]) -> set[str]:
 def _listed(names: pd.Series) -> str:
     """Return the names of a group, each once."""
     return ", ".join(dict.fromkeys(names))
+
+
+def _best_first(contenders: pd.DataFrame, own: str) -> list[str]:
+    """Return the prediction, the controls, and then the baselines from best to worst."""
+    front = [name for name in (own, *CONTROLS) if name in contenders.index]
+    rest = contenders.drop(index=front)
+    if "score" in rest:
+        rest = rest.sort_values("score", ascending=False, kind="stable")
+    return [*front, *rest.index]
 
 
 def _under(own: str, result: dict[str, Any]) -> dict[str, Any]:
