@@ -1,6 +1,6 @@
 """Networks that are told vectors of contexts, beside the same networks told the names of contexts.
 
-    python benchmarks/contexts.py real [--data renge kang] [--models flow ...] [--seeds 0 1 2] [--steps 300] [--folder DIR]
+    python benchmarks/contexts.py real [--data renge kang] [--models flow ...] [--seeds 0 1 2] [--steps 300] [--trainings 1]
     python benchmarks/contexts.py simulated [--models flow ...] [--seeds 0 1 2] [--steps 300] [--null]
 
 The scores of each model are kept in the folder of rows (`--rows`), and a call goes on where the last one stopped: delete the folder
@@ -68,7 +68,10 @@ def real(given: argparse.Namespace) -> None:
     for data in given.data:
         for seed in given.seeds:
             task = RealTask(data, seed, given)
-            asked = [("floor", ""), ("control copy", ""), *contenders(given.models)]
+            asked = [("floor", "", 0), ("control copy", "", 0)]
+            for name, told in contenders(given.models):
+                trainings = given.trainings if name in names("network") else 1
+                asked += [(name, told, again) for again in range(trainings)]
             parts += [kept(given.rows, task.file(*who), partial(task.row, *who)) for who in asked]
     table = pd.concat(parts)
     table["told"] = table["told"].fillna("")
@@ -84,6 +87,9 @@ def real(given: argparse.Namespace) -> None:
         print("vectors - names\n", change.round(4).to_string())
         again = change.groupby(["data", "contender"])
         print(pd.concat({"mean": again.mean(), "SE": again.sem()}, axis=1).round(4).to_string())
+    if given.trainings > 1:
+        own = table.groupby(["data", "contender", "told", "seed"])[["energy", "delta"]]
+        print("SD over trainings\n", own.std().dropna().round(4).to_string())
 
 
 class RealTask:
@@ -100,17 +106,16 @@ class RealTask:
     def exam(self) -> Exam:
         return exam(self.screen[0], seed=self.seed)
 
-    def file(self, name: str, told: str) -> str:
+    def file(self, name: str, told: str, again: int) -> str:
         """Return the name of the file in which a row is kept."""
-        how = (
-            []
-            if not told
-            else ["vectors" if self.given.comps is None else f"vectors{self.given.comps}"]
-        )
-        steps = [f"{self.given.steps}steps"] if name in names("network") else []
-        return "_".join(["real", self.data, str(self.seed), name.replace(" ", "-"), *how, *steps])
+        parts = ["real", self.data, str(self.seed), name.replace(" ", "-")]
+        if told:
+            parts.append("vectors" if self.given.comps is None else f"vectors{self.given.comps}")
+        if name in names("network"):
+            parts.append(f"{self.given.steps}steps")
+        return "_".join(parts + ([f"training{again + 1}"] if again else []))
 
-    def row(self, name: str, told: str) -> pd.DataFrame:
+    def row(self, name: str, told: str, again: int) -> pd.DataFrame:
         """Return the scores of one contender."""
         adata, held = self.screen
         if name == "floor":
@@ -121,11 +126,11 @@ class RealTask:
             options: dict[str, Any] = {"context_embedding": "controls"} if told else {}
             if name in names("network"):
                 options["max_steps"] = self.given.steps
-            model = sh.tl.fit(adata, name, rng=self.seed, **options)
+            model = sh.tl.fit(adata, name, rng=self.seed + 1000 * again, **options)
             how = {"key_added": "made", "subset": "test", "overwrite": True}
             sh.tl.predict(adata, model, rng=self.seed, **how)
             scores = self.exam.score(adata.layers["made"])
-        place = {"data": self.data, "seed": self.seed, "held out": held}
+        place = {"data": self.data, "seed": self.seed, "held out": held, "training": again}
         return pd.DataFrame([place | row(name, told, scores)])
 
 
@@ -265,6 +270,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=[*RIVALS, *NETWORKS])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--trainings", type=int, default=1, help="of each network, on real screens")
     parser.add_argument("--comps", type=int, help="most components of vectors of real contexts")
     parser.add_argument("--null", action="store_true")
     parser.add_argument("--rows", type=Path, default=Path(__file__).parent / "rows" / "contexts")

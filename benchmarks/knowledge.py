@@ -31,27 +31,23 @@ from _knowledge_screens import (
     renamed,
     simulated,
 )
+from _knowledge_tables import (
+    OURS,
+    RIVALS,
+    tables_of_cellhealth,
+    tables_of_density,
+    tables_of_simulated,
+)
 from threadpoolctl import threadpool_limits
 
 import shoal as sh
-from shoal.metrics import average_precision, paired_difference, top_k_accuracy
+from shoal.metrics import average_precision, top_k_accuracy
 
 if TYPE_CHECKING:
     import anndata as ad
 
 HERE = Path(__file__).parent
-OURS = "knowledge"
-RIVALS = [
-    "mean_shift",
-    "own_shift",
-    "other_contexts",
-    "nearest_context",
-    "context_weighted",
-    "cell_knn_shift",
-    "scaled_sources",
-]
 BY_VECTOR = ("nearest_context", "context_weighted")  # rivals that are told the vectors of lines
-ABLATIONS = ["permuted graph", "permuted lines", "no graph", "no line vector"]
 PATH = ["density_1000", "density_2000", "density_8000", "density_12000"]
 
 
@@ -375,78 +371,6 @@ def same_gene(adata: ad.AnnData) -> pd.DataFrame:
         for b in sorted(own.astype(str))[:i]
     ]
     return pd.DataFrame(pairs, columns=["source", "target", "weight"])
-
-
-# -- tables ----------------------------------------------------------------------------------------
-
-
-def number(estimate: Any) -> str:
-    return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
-
-
-def against(rows: pd.DataFrame, key: str, owner: list[str], other: str) -> str:
-    """Return the paired difference of a contender from ours; above 0 it is worse by `error`, better by the others."""
-    table = rows.pivot_table(index=owner, columns="contender", values=key, aggfunc="mean")
-    if other not in table or OURS not in table:
-        return ""
-    both = table[[other, OURS]].dropna()
-    if len(both) < 2 or other == OURS:
-        return ""
-    units = np.unique(both.index.get_level_values(0).astype(str), return_inverse=True)[1]
-    return number(paired_difference(both[other], both[OURS], owner=units))
-
-
-def page(
-    title: str, rows: pd.DataFrame, values: list[str], owner: list[str], compare: str
-) -> list[str]:
-    """Return a table of means over `owner`, with the paired difference from ours."""
-    order = [OURS, *ABLATIONS, *RIVALS]
-    means = rows.groupby("contender")[values].mean()
-    means = means.loc[
-        [c for c in order if c in means.index] + [c for c in means.index if c not in order]
-    ]
-    head = ["contender", *values, f"{compare}, less that of {OURS}"]
-    lines = [f"\n## {title}\n", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for name, row in means.iterrows():
-        cells = ["" if np.isnan(v) else f"{v:.3f}" for v in row]
-        lines.append(
-            f"| {name} | {' | '.join(cells)} | {against(rows, compare, owner, str(name))} |"
-        )
-    return lines
-
-
-def tables_of_simulated(rows: pd.DataFrame, seeds: str) -> list[str]:
-    rows["unit"] = rows["seed"].astype(str) + rows["perturbation"]
-    values, lines = ["error", "top1", "top5", "mAP"], []
-    for (planted, shots, screened), own in rows.groupby(
-        ["planted", "shots", "screened"], sort=False
-    ):
-        graph = "block graph" if planted else "random graph, no vectors to gain from"
-        what = "screened in other lines" if screened else "never screened"
-        title = f"Simulated, {graph}, {shots} wells of the new line known, perturbations {what} ({seeds})"
-        lines += page(title, own, values, ["unit"], "error")
-    return lines
-
-
-def tables_of_density(rows: pd.DataFrame, seeds: str) -> list[str]:
-    keys = ["line", "perturbation"]
-    title = f"Twelve lines, each held out: responses ({seeds})"
-    own = rows[rows["part"] == "response"]
-    lines = page(title, own, ["error", "r"], [*keys, "plate", "seed"], "error")
-    title = f"Twelve lines, each held out: retrieval ({seeds})"
-    own = rows[rows["part"] == "retrieval"]
-    return lines + page(title, own, ["top1", "mAP"], [*keys, "seed"], "top1")
-
-
-def tables_of_cellhealth(rows: pd.DataFrame, seeds: str) -> list[str]:
-    lines = []
-    for null, own in rows.groupby("null"):
-        what = "non-targeting guides, which do nothing" if null else "targeting guides"
-        title = f"Cell Health, {what} ({seeds})"
-        lines += page(
-            title, own, ["top1", "top5", "mAP", "error"], ["guide", "line", "seed"], "top1"
-        )
-    return lines
 
 
 PARTS = {
