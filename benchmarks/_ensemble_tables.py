@@ -10,6 +10,7 @@ import pandas as pd
 
 from shoal.metrics import paired_difference
 
+WITHOUT = "auto, no network"
 METRICS = ("pearson_delta", "pearson_delta_perturbed", "wasserstein_gene", "de_wrong")
 
 
@@ -22,7 +23,7 @@ class Trial:
     errors
         Index condition; columns ``contender``, ``energy`` and ``square`` (of the prediction), ``copy`` and ``square copy``.
     about
-        ``by``, CPU ``seconds`` of the fit, ``members`` seconds of training each once, and what ``--judge`` adds.
+        ``by``, CPU ``seconds`` of the fit, ``members`` seconds of training each once, names of ``networks``, and what ``--judge`` adds.
     """
 
     errors: pd.DataFrame
@@ -62,10 +63,15 @@ def row(task: str, trials: list[Trial]) -> dict[str, object]:
     data, _, split = task.partition(":")
     table = energies(trials)
     mean = table.mean()
-    alone = mean.drop(["auto", "rule", "copy"])
+    alone = mean.drop(["auto", "rule", "copy", WITHOUT], errors="ignore")
     both = pd.concat([one.errors for one in trials]).groupby("contender")
     square = both["square"].sum() / both["square copy"].sum()
     seconds = [np.mean([one.about[name] for one in trials]) for name in ("seconds", "members")]
+    networks = {
+        name: f"{mean[name]:.4f}" for name in trials[0].about.get("networks", []) if name in mean
+    }
+    if WITHOUT in table:
+        networks |= {WITHOUT: f"{mean[WITHOUT]:.4f}", "auto - it": told(difference(table, WITHOUT))}
     return {
         "screen": data,
         "split": split,
@@ -73,6 +79,7 @@ def row(task: str, trials: list[Trial]) -> dict[str, object]:
         "rule": f"{mean['rule']:.4f}",
         "auto": f"{mean['auto']:.4f}",
         "auto - rule": told(difference(table, "rule")),
+        **networks,
         "best": f"{alone.idxmin()} {alone.min():.4f}",
         "rank": f"{(alone < mean['auto']).sum() + 1} of {len(alone) + 1}",
         "sq rule": f"{square['rule']:.3f}",
@@ -85,10 +92,14 @@ def against(several: dict[str, list[Trial]]) -> pd.DataFrame:
     """Return how auto stands beside every contender, over screens and splits."""
     tables = {task: energies(trials) for task, trials in several.items()}
     ranks = pd.DataFrame(
-        {task: table.drop(columns="rule").mean().rank() for task, table in tables.items()}
+        {
+            task: table.drop(columns=["rule", WITHOUT], errors="ignore").mean().rank()
+            for task, table in tables.items()
+        }
     )
+    others = [name for name in (WITHOUT, "rule") if any(name in one for one in tables.values())]
     rows = []
-    for name in [*ranks.index.drop("auto"), "rule"]:
+    for name in [*ranks.index.drop("auto"), *others]:
         own = [table for table in tables.values() if name in table]
         found = [difference(table, name) for table in own]
         both = ranks.loc[:, [name in table for table in tables.values()]]
@@ -96,7 +107,7 @@ def against(several: dict[str, list[Trial]]) -> pd.DataFrame:
             {
                 "contender": name,
                 "tasks": len(own),
-                "its mean rank": "" if name == "rule" else f"{both.loc[name].mean():.1f}",
+                "its mean rank": "" if name in others else f"{both.loc[name].mean():.1f}",
                 "of auto there": f"{both.loc['auto'].mean():.1f}",
                 "auto better": sum(one.high < 0 for one in found),
                 "worse": sum(one.low > 0 for one in found),

@@ -1,6 +1,6 @@
 """Which cells an ensemble's mean response should be put on: control cells, or those of a member.
 
-    python benchmarks/carriers.py [--only papalexi:guide renge:context] [--seeds 10 11]
+    python benchmarks/carriers.py [--only papalexi:guide renge:context] [--seeds 10 11] [--networks flow --steps 300]
 
 Energy distances to the real cells of held-out conditions, means over conditions and seeds, see `benchmarks/ensemble.py`.
 
@@ -8,6 +8,8 @@ control   control cells plus the mean response: what the ensemble does
 recentred cells of a member that changes more than means, with the mean of each condition moved to that of the ensemble
 mixed     half of the cells of the ensemble, half of the member's
 alone     the member's cells
+
+`--networks` adds the cells of networks, which are trained once for `--steps` steps. The ensemble itself has none.
 """
 
 from __future__ import annotations
@@ -38,6 +40,9 @@ TASKS = [
 ]
 
 
+CPU = {"accelerator": "cpu", "enable_progress_bar": False}
+
+
 class Made:
     """Cells in place of a model."""
 
@@ -49,7 +54,7 @@ class Made:
         return self.parts
 
 
-def trial(task: str, seed: int) -> list[dict[str, object]]:
+def trial(task: str, seed: int, networks: list[str], steps: int) -> list[dict[str, object]]:
     """Return the energy of every carrier."""
     one = trial_of(task, seed)
     adata, embedding = one.adata, one.embedding
@@ -70,8 +75,11 @@ def trial(task: str, seed: int) -> list[dict[str, object]]:
     names = ["quantile_shift"]
     if left.cells.screen.context_key is not None:
         names += ["cell_knn_shift", "scaled_sources"]
-    for name in names:
-        member = model.members.get(name) or Member(name).fit(cells, embedding=embedding, seed=seed)
+    options = {name: {"max_steps": steps, **CPU} for name in networks}
+    for name in [*names, *networks]:
+        member = model.members.get(name) or Member(name, options.get(name, {})).fit(
+            cells, embedding=embedding, seed=seed
+        )
         _, values, _ = member.twins(left.cells, subset=left.subset, rng=seed)
         values = densify(values)
         half = np.random.default_rng(seed).random(len(rows)) < 0.5
@@ -94,12 +102,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", default=TASKS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[10, 11])
+    parser.add_argument("--networks", nargs="+", default=[])
+    parser.add_argument("--steps", type=int, default=300)
     given = parser.parse_args()
     logging.getLogger("shoal").setLevel(logging.ERROR)
     rows = []
     for task in given.only:
         for seed in given.seeds:
-            rows += trial(task, seed)
+            rows += trial(task, seed, given.networks, given.steps)
     table = pd.DataFrame(rows).pivot_table(
         index="task", columns=["member", "carrier"], values="energy", sort=False
     )

@@ -1,6 +1,7 @@
 """CellFlux on images: simulated cells with known counterfactuals, p65 going into nuclei (BBBC014), real crops, and speed.
 
     python benchmarks/cellflux.py simulated [--seeds 0 1 2] [--steps 600] [--config '{"path_start": "control"}']
+    python benchmarks/cellflux.py null [--seeds 0 1 2] [--steps 600] [--size 24]
     python benchmarks/cellflux.py nfkb [--seeds 0 1 2] [--config '{"path_start": "noise"}'] [--inner]
     python benchmarks/cellflux.py crops | speed | reflow
 
@@ -104,6 +105,46 @@ def simulated(args: argparse.Namespace) -> None:
             error, of_copy = (((x - ends[2]) ** 2).sum() for x in (ends[1], ends[0]))
             ratio = "" if "null" in KINDS[names.index(name)] else f"{error / of_copy:.2f}"
             print(f"| {seed} | {KINDS[names.index(name)]} | " + " | ".join(f"{e:.3f}" for e in energy) + f" | {ratio} |", flush=True)  # fmt: skip
+
+
+def null(args: argparse.Namespace, few: int = 60, many: int = 200) -> None:
+    """What a treatment that does nothing changes: trained on as few cells as `simulated`, judged on many of the held-out plate."""
+    print(
+        f"| seed | share moved | energy, {many} cells of each: copy | CellFlux | new cells | its floor with {few} cells of each | CellFlux / floor |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    ratios = []
+    for seed in args.seeds:
+        adata = sh.ds.simulate_images(
+            n_perturbations=len(KINDS), n_cells=3 * many, n_control=6 * many, size=args.size, effects=KINDS, n_batches=3, dead=0.0, rng=seed
+        )  # fmt: skip
+        label, plate = adata.obs["perturbation"].astype(str), adata.obs["batch"].astype(str)
+        name, where = f"P{len(KINDS)}", sorted(plate.unique())[0]
+        number = adata.obs.groupby([label, plate]).cumcount().to_numpy()
+        learn = (number < few * np.where(label == "control", 2, 1)) & ~((label == name) & (plate == where))  # fmt: skip
+        sh.pp.prepare_images(adata, use_rep="crops")
+        model, estimate = fitted(adata[learn].copy(), seed, args), estimator(adata, learn.to_numpy())  # fmt: skip
+        control = np.flatnonzero((label == "control") & (plate == where))
+        real = adata.obsm["crops"][((label == name) & (plate == where)).to_numpy()]
+        made = model.transport(adata[control[:many]].copy(), name, rng=seed).obsm["crops"]
+        rows = [adata.obsm["crops"][control[:many]], made, adata.obsm["crops"][control[many:]]]
+        real, *rows = (estimate(x, np.zeros(1, int)) for x in (real, *rows))
+        found = [with_error(x, real) for x in rows]
+        # a distance that is not unbiased, as between samples, is larger by this
+        chance = sum(cdist(x, x).sum() / (len(x) * (len(x) - 1)) for x in (rows[2], real)) / few
+        ratios.append((found[1][0] + chance) / (found[2][0] + chance))
+        texts = " | ".join(f"{value:.3f} ± {error:.3f}" for value, error in found)
+        share = next(iter(model.condition_shares.values()), 1.0)
+        print(f"| {seed} | {share:.2f} | {texts} | {found[2][0] + chance:.3f} | {ratios[-1]:.2f} |", flush=True)  # fmt: skip
+    error = np.std(ratios, ddof=1) / np.sqrt(len(ratios)) if len(ratios) > 1 else np.nan
+    print(f"CellFlux / floor: mean {np.mean(ratios):.3f} ± {error:.3f}")
+
+
+def with_error(x: np.ndarray, y: np.ndarray, blocks: int = 20) -> tuple[float, float]:
+    """Return the unbiased energy distance and its jackknife standard error."""
+    at = [np.arange(len(v)) % blocks for v in (x, y)]
+    without = [energy_distance(x[at[0] != i], y[at[1] != i]) for i in range(blocks)]
+    return energy_distance(x, y), float(np.sqrt((blocks - 1) * np.var(without)))
 
 
 def estimator(adata: ad.AnnData, known: np.ndarray) -> Any:
@@ -380,6 +421,7 @@ def without(adata: ad.AnnData, rows: np.ndarray) -> ad.AnnData:
 
 PARTS = {
     "simulated": simulated,
+    "null": null,
     "nfkb": nfkb,
     "crops": real_crops,
     "speed": speed,
@@ -394,6 +436,7 @@ def main() -> None:
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--size", type=int, default=24, help="pixels, of the part null")
     parser.add_argument("--config", type=json.loads, default={})
     parser.add_argument("--precision", default="32-true")
     parser.add_argument("--inner", action="store_true")

@@ -1,7 +1,10 @@
 """Networks that are told vectors of contexts, beside the same networks told the names of contexts.
 
-    python benchmarks/contexts.py real [--data renge kang] [--models flow ...] [--seeds 0 1 2] [--steps 300] [--folder DIR]
+    python benchmarks/contexts.py real [--data renge kang] [--models flow ...] [--seeds 0 1 2] [--steps 300] [--trainings 1]
     python benchmarks/contexts.py simulated [--models flow ...] [--seeds 0 1 2] [--steps 300] [--null]
+
+The scores of each model are kept in the folder of rows (`--rows`), and a call goes on where the last one stopped: delete the folder
+after a change of the models. Tables are those of the rows that the call asks for.
 
 `real`: all perturbed cells of one context (a day of RENGE, a cell type of Kang) are held out, another one with each seed; its
 controls stay. Vectors of contexts are those of their own control cells (`pp.embed_contexts`). `energy` is the unbiased energy
@@ -19,6 +22,7 @@ intervals from lines drawn again.
 from __future__ import annotations
 
 import argparse
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +30,14 @@ import _screens
 import anndata as ad
 import numpy as np
 import pandas as pd
-from _evaluate import exam
+from _evaluate import Exam, exam
 from threadpoolctl import threadpool_limits
 
 import shoal as sh
 from shoal.models.base._registry import names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 RIVALS = ("own_shift", "nearest_context", "context_weighted", "cell_knn_shift", "scaled_sources")
 BY_VECTOR = ("nearest_context", "context_weighted")
@@ -60,43 +64,85 @@ def real_screen(data: str, seed: int, folder: Path, comps: int | None) -> tuple[
 
 
 def real(given: argparse.Namespace) -> None:
-    rows = []
+    parts = []
     for data in given.data:
         for seed in given.seeds:
-            adata, held = real_screen(data, seed, given.folder, given.comps)
-            test = exam(adata, seed=seed)
-            place = {"data": data, "seed": seed, "held out": held}
-            found = {("floor", ""): test.floor(), ("control copy", ""): test.control_copy()}
+            task = RealTask(data, seed, given)
+            asked = [("floor", "", 0), ("control copy", "", 0)]
             for name, told in contenders(given.models):
-                if given.told and (told or "names") != given.told:
-                    continue
-                options: dict[str, Any] = {"context_embedding": "controls"} if told else {}
-                if name in names("network"):
-                    options["max_steps"] = given.steps
-                model = sh.tl.fit(adata, name, rng=seed, **options)
-                sh.tl.predict(
-                    adata, model, key_added="made", subset="test", rng=seed, overwrite=True
-                )
-                found[name, told] = test.score(adata.layers["made"])
-                rows.append(place | row(name, told, found[name, told]))
-                print(rows[-1], flush=True)
-            rows += [
-                place | row(*who, found[who])
-                for who in found
-                if who[1] == "" and who[0] in ("floor", "control copy")
-            ]
-    table = pd.DataFrame(rows)
+                trainings = given.trainings if name in names("network") else 1
+                asked += [(name, told, again) for again in range(trainings)]
+            parts += [kept(given.rows, task.file(*who), partial(task.row, *who)) for who in asked]
+    table = pd.concat(parts)
+    table["told"] = table["told"].fillna("")
     shown = table.groupby(["data", "contender", "told"], sort=False)[["energy", "delta"]]
     print(shown.mean().round(4).to_string(), "\n")
-    networks = table[table["contender"].isin(names("network"))]
-    wide = networks.pivot_table(
-        index=["data", "contender", "seed"], columns="told", values=["energy", "delta"]
+    wide = table.pivot_table(
+        index=["data", "contender", "seed", "held out"], columns="told", values=["energy", "delta"]
     )
-    if {"names", "vectors"} <= set(networks["told"]):
+    if "vectors" in set(table["told"]):
         change = pd.DataFrame(
             {score: wide[score]["vectors"] - wide[score]["names"] for score in ("energy", "delta")}
-        )
+        ).dropna()
         print("vectors - names\n", change.round(4).to_string())
+        again = change.groupby(["data", "contender"])
+        print(pd.concat({"mean": again.mean(), "SE": again.sem()}, axis=1).round(4).to_string())
+    if given.trainings > 1:
+        own = table.groupby(["data", "contender", "told", "seed"])[["energy", "delta"]]
+        print("SD over trainings\n", own.std().dropna().round(4).to_string())
+
+
+class RealTask:
+    """A screen with one context held out, made when it is first needed."""
+
+    def __init__(self, data: str, seed: int, given: argparse.Namespace) -> None:
+        self.data, self.seed, self.given = data, seed, given
+
+    @cached_property
+    def screen(self) -> tuple[ad.AnnData, str]:
+        return real_screen(self.data, self.seed, self.given.folder, self.given.comps)
+
+    @cached_property
+    def exam(self) -> Exam:
+        return exam(self.screen[0], seed=self.seed)
+
+    def file(self, name: str, told: str, again: int) -> str:
+        """Return the name of the file in which a row is kept."""
+        parts = ["real", self.data, str(self.seed), name.replace(" ", "-")]
+        if told:
+            parts.append("vectors" if self.given.comps is None else f"vectors{self.given.comps}")
+        if name in names("network"):
+            parts.append(f"{self.given.steps}steps")
+        return "_".join(parts + ([f"training{again + 1}"] if again else []))
+
+    def row(self, name: str, told: str, again: int) -> pd.DataFrame:
+        """Return the scores of one contender."""
+        adata, held = self.screen
+        if name == "floor":
+            scores = self.exam.floor()
+        elif name == "control copy":
+            scores = self.exam.control_copy()
+        else:
+            options: dict[str, Any] = {"context_embedding": "controls"} if told else {}
+            if name in names("network"):
+                options["max_steps"] = self.given.steps
+            model = sh.tl.fit(adata, name, rng=self.seed + 1000 * again, **options)
+            how = {"key_added": "made", "subset": "test", "overwrite": True}
+            sh.tl.predict(adata, model, rng=self.seed, **how)
+            scores = self.exam.score(adata.layers["made"])
+        place = {"data": self.data, "seed": self.seed, "held out": held, "training": again}
+        return pd.DataFrame([place | row(name, told, scores)])
+
+
+def kept(folder: Path, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows of a file, which are made if it is not there."""
+    file = folder / f"{name}.csv"
+    if not file.exists():
+        table = make()
+        folder.mkdir(parents=True, exist_ok=True)
+        table.to_csv(file, index=False)
+        print(file.name, flush=True)
+    return pd.read_csv(file)
 
 
 def contenders(models: list[str]) -> Iterator[tuple[str, str]]:
@@ -118,6 +164,7 @@ def row(name: str, told: str, scores: dict[str, float]) -> dict[str, object]:
 
 # -- a simulated screen ----------------------------------------------------------------------------
 
+TOLD = ("names", "vectors", "dealt vectors")
 N_LINES, N_HELD, N_PERTURBATIONS, N_CELLS, N_GENES, N_VECTOR = 12, 3, 8, 40, 20, 3
 
 
@@ -169,35 +216,33 @@ def errors(model: Any, adata: ad.AnnData, truth: dict, seed: int) -> Iterator[tu
         yield line, float(((shift - real) ** 2).sum() / (real**2).sum())
 
 
-def simulated(given: argparse.Namespace) -> None:
-    rows = []
-    for seed in given.seeds:
-        adata, vectors, truth = simulated_screen(seed, null=given.null)
+def simulated_rows(seed: int, name: str, what: str, given: argparse.Namespace) -> pd.DataFrame:
+    """Return the errors of one contender on the held-out lines."""
+    adata, vectors, truth = simulated_screen(seed, null=given.null)
+    options: dict[str, Any] = {}
+    if what != "names":
         permuted = dealt(vectors, np.random.default_rng([seed, 41]))
+        options["context_embedding"] = vectors if what == "vectors" else permuted
+    if name in names("network"):
+        options["max_steps"] = given.steps
+    model = sh.tl.fit(adata, name, rng=seed, **options)
+    table = pd.DataFrame(errors(model, adata, truth, seed), columns=["line", "error"])
+    return table.assign(contender=name, told=what, seed=seed)
+
+
+def simulated(given: argparse.Namespace) -> None:
+    parts = []
+    case = "null" if given.null else "simulated"
+    for seed in given.seeds:
         for name in given.models:
-            told = {"names": None, "vectors": vectors, "dealt vectors": permuted}
-            if name not in names("network") and name not in BY_VECTOR:
-                told = {"names": None}
-            for what, table in told.items():
-                options: dict[str, Any] = {} if table is None else {"context_embedding": table}
-                if name in names("network"):
-                    options["max_steps"] = given.steps
-                model = sh.tl.fit(adata, name, rng=seed, **options)
-                for line, error in errors(model, adata, truth, seed):
-                    rows.append(
-                        {
-                            "contender": name,
-                            "told": what,
-                            "seed": seed,
-                            "line": line,
-                            "error": error,
-                        }
-                    )
-        print(f"seed {seed} done", flush=True)
+            network = name in names("network")
+            for what in TOLD if network or name in BY_VECTOR else TOLD[:1]:
+                file = [case, str(seed), name, what.replace(" ", "-")]
+                file += [f"{given.steps}steps"] if network else []
+                make = partial(simulated_rows, seed, name, what, given)
+                parts.append(kept(given.rows, "_".join(file), make))
     by_line = (
-        pd.DataFrame(rows)
-        .groupby(["contender", "told", "seed", "line"], sort=False)["error"]
-        .mean()
+        pd.concat(parts).groupby(["contender", "told", "seed", "line"], sort=False)["error"].mean()
     )
     print(
         by_line.groupby(level=["contender", "told"], sort=False).mean().round(3).to_string(), "\n"
@@ -225,9 +270,10 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=[*RIVALS, *NETWORKS])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--trainings", type=int, default=1, help="of each network, on real screens")
     parser.add_argument("--comps", type=int, help="most components of vectors of real contexts")
-    parser.add_argument("--told", choices=["names", "vectors"], help="of real screens, one of them")
     parser.add_argument("--null", action="store_true")
+    parser.add_argument("--rows", type=Path, default=Path(__file__).parent / "rows" / "contexts")
     parser.add_argument("--folder", type=Path, default=_screens.FOLDER)
     given = parser.parse_args()
     {"real": real, "simulated": simulated}[given.part](given)

@@ -11,13 +11,14 @@ rule        of the baseline that goes with the kind of split, `shoal.evaluation.
 auto        of `sh.tl.fit(adata, "auto")`, without networks
 auto - rule mean difference over conditions, with its 95 % interval over perturbations (contexts where these are held out;
             conditions of several seeds count as one)
+flow ...    of networks, if there are any; of auto without them, and the difference to it
 best        of the best member, chosen with hindsight
 rank        of auto among its members
 sq          squared distance of predicted and real mean responses along the axes, over that of the copy: rule, auto
 CPU s       to fit the ensemble; to train each of its members once (networks that it holds are not trained again)
 
 A second table has the mean rank of every contender over all screens and splits that it answers, and on how many of these auto is
-better or worse than it by an interval without 0. `--judge` evaluates auto and the rule by `sh.tl.evaluate`: score (0 for the rule),
+better or worse than it by an interval without 0. With `--networks` it has a row for auto without them. `--judge` evaluates auto and the rule by `sh.tl.evaluate`: score (0 for the rule),
 correlations of the response to controls and to the perturbed mean, Wasserstein distance of genes, genes called wrongly. `--members`
 prints weights. `--networks` adds networks to the members, trained for `--steps` steps each. With `--rows`, results are kept in a
 folder, one file a task and seed, and a call goes on where the last one stopped.
@@ -34,7 +35,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from _ensemble_screens import TASKS, trial_of
-from _ensemble_tables import METRICS, Trial, against, judged, row
+from _ensemble_tables import METRICS, WITHOUT, Trial, against, judged, row
 
 import shoal as sh
 from shoal.core._population import population
@@ -91,8 +92,11 @@ def trial(
     before = time.process_time()
     model = sh.tl.fit(adata, "auto", embedding=embedding, config=config, rng=seed)
     about = {"by": one.by, "seconds": time.process_time() - before, "members": 0.0}
+    about["networks"] = networks
     measure = Measure(cells, [np.where(cells.split == 1, -1, cells.split)], seed=seed)
     found = {"auto": measure.of(model)}
+    if networks:
+        found[WITHOUT] = measure.of(sh.tl.fit(adata, "auto", embedding=embedding, rng=seed))
     for name in [name for name in model.weights["member"].unique() if name != TOGETHER]:
         own, before = model.members.get(name), time.process_time()
         if own is None or name not in networks:  # a network that is there is not trained again

@@ -1,7 +1,10 @@
 """Graphs of drugs: do they tell what a drug does that nobody has measured.
 
     python benchmarks/graphs.py [--seeds 0 1 2] [--steps 300] [--graph-weight 1] [--models mean_shift nearest kernel_ridge flow]
-                                [--graphs targets structures both] [--folder DIR]
+                                [--graphs targets structures both] [--folder DIR] [--rows DIR]
+
+The scores of each contender are kept in the folder of rows, and a call goes on where the last one stopped: delete the folder after a
+change of the models.
 
 A fifth of the 301 drugs of nELISA (191 secreted proteins, four wells a drug) is held out with each seed. It takes RDKit. Graphs:
 shared `targets` (Jaccard index of the annotated targets), `structures` (the ten nearest by the cosine of Morgan fingerprints),
@@ -19,6 +22,7 @@ intervals, from drugs drawn again: to `mean_shift` (whose `specific` counts as 0
 from __future__ import annotations
 
 import argparse
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +38,12 @@ from shoal.models.base._registry import names
 
 FILE = "nelisa_a549_302compounds.h5ad"
 BASELINES = ("mean_shift", "nearest", "kernel_ridge")
+DEALT = "dealt targets"
 GRAPHS: dict[str, dict[str, float]] = {
     "targets": {"targets": 1.0},
     "structures": {"structures": 1.0},
     "both": {"targets": 1.0, "structures": 1.0},
-    "dealt targets": {"dealt": 1.0},
+    DEALT: {"dealt": 1.0},
 }
 
 
@@ -110,35 +115,72 @@ def correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.divide((a * b).sum(axis=1), size, out=np.zeros(len(a)), where=size > 1e-9)
 
 
-def scores(adata: ad.AnnData, seed: int, given: argparse.Namespace) -> pd.DataFrame:
-    real = shifts(adata)
-    side = (
-        adata.obs.assign(name=adata.obs["perturbation"].astype(str))
-        .groupby("name")["split"]
-        .first()
-    )
-    trained = (side.loc[real.index] == "train").to_numpy()
-    held = real.index[(side.loc[real.index] == "test").to_numpy()]
-    centre = real[trained].mean().to_numpy()
-    made = {}
-    for name in given.models:
-        options: dict[str, Any] = {} if name == "mean_shift" else {"embedding": "fingerprint"}
-        graphs: dict[str, Any] = {"": None}
+class Task:
+    """A screen with a fifth of the drugs held out, made when it is first needed."""
+
+    def __init__(self, seed: int, given: argparse.Namespace) -> None:
+        self.seed, self.given = seed, given
+
+    @cached_property
+    def adata(self) -> ad.AnnData:
+        return screen(self.seed, self.given.folder)
+
+    @cached_property
+    def real(self) -> pd.DataFrame:
+        return shifts(self.adata)
+
+    def drugs(self, part: str) -> np.ndarray:
+        """Return which drugs of `real` are in a part of the split."""
+        table = self.adata.obs.assign(name=self.adata.obs["perturbation"].astype(str))
+        return (table.groupby("name")["split"].first().loc[self.real.index] == part).to_numpy()
+
+    def contenders(self) -> list[tuple[str, str]]:
+        """Return what is asked: names of contenders, and of the graphs that they are told."""
+        found = []
+        for name in self.given.models:
+            found.append((name, ""))
+            if name in names("network"):
+                found += [(name, what) for what in GRAPHS if what in (*self.given.graphs, DEALT)]
+        return found + [("propagated", what) for what in GRAPHS]
+
+    def file(self, name: str, what: str) -> str:
+        """Return the name of the file in which rows are kept."""
+        parts = [str(self.seed), name, *([what.replace(" ", "-")] if what else [])]
         if name in names("network"):
-            options["max_steps"] = given.steps
-            graphs |= {k: v for k, v in GRAPHS.items() if k in (*given.graphs, "dealt targets")}
-        for what, graph in graphs.items():
-            more = {} if graph is None else {"graph": graph, "graph_weight": given.graph_weight}
-            model = sh.tl.fit(adata, name, rng=seed, **options, **more)
-            made[f"{name}, {what}" if what else name] = predicted(model, adata, seed)
-    for what, graph in GRAPHS.items():
-        made[f"propagated, {what}"] = propagated(adata, real, trained, graph)
-    rows = []
-    for name, table in made.items():
-        own, truth = table.loc[held].to_numpy(), real.loc[held].to_numpy()
-        both = correlation(own, truth), correlation(own - centre, truth - centre)
-        rows += [(seed, name, drug, *pair) for drug, *pair in zip(held, *both, strict=True)]
-    return pd.DataFrame(rows, columns=["seed", "contender", "drug", "delta", "specific"])
+            parts.append(f"{self.given.steps}steps")
+            parts += [f"weight{self.given.graph_weight:g}"] if what else []
+        return "_".join(parts) + ".csv"
+
+    def made(self, name: str, what: str) -> pd.DataFrame:
+        """Return the mean shifts that a contender predicts."""
+        if name == "propagated":
+            return propagated(self.adata, self.real, self.drugs("train"), GRAPHS[what])
+        options: dict[str, Any] = {} if name == "mean_shift" else {"embedding": "fingerprint"}
+        if name in names("network"):
+            options["max_steps"] = self.given.steps
+        if what:
+            options |= {"graph": GRAPHS[what], "graph_weight": self.given.graph_weight}
+        return predicted(
+            sh.tl.fit(self.adata, name, rng=self.seed, **options), self.adata, self.seed
+        )
+
+    def scores(self, name: str, what: str) -> pd.DataFrame:
+        """Return a row for each held-out drug, kept in a file."""
+        file = self.given.rows / self.file(name, what)
+        if not file.exists():
+            held, centre = (
+                self.real.index[self.drugs("test")],
+                self.real[self.drugs("train")].mean().to_numpy(),
+            )
+            own, truth = self.made(name, what).loc[held].to_numpy(), self.real.loc[held].to_numpy()
+            table = pd.DataFrame({"drug": held})
+            table["delta"] = correlation(own, truth)
+            table["specific"] = correlation(own - centre, truth - centre)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            table.to_csv(file, index=False)
+            print(file.name, flush=True)
+        contender = f"{name}, {what}" if what else name
+        return pd.read_csv(file).assign(seed=self.seed, contender=contender)
 
 
 def interval(change: np.ndarray) -> str:
@@ -157,9 +199,10 @@ def main() -> None:
     parser.add_argument("--graph-weight", type=float, default=1.0)
     parser.add_argument("--graphs", nargs="+", choices=list(GRAPHS)[:3], default=list(GRAPHS)[:3])
     parser.add_argument("--folder", type=Path, default=_screens.FOLDER)
+    parser.add_argument("--rows", type=Path, default=Path(__file__).parent / "rows" / "graphs")
     given = parser.parse_args()
-    parts = [scores(screen(seed, given.folder), seed, given) for seed in given.seeds]
-    table = pd.concat(parts)
+    tasks = [Task(seed, given) for seed in given.seeds]
+    table = pd.concat([task.scores(*who) for task in tasks for who in task.contenders()])
     print(table.groupby("contender", sort=False)[["delta", "specific"]].mean().round(3).to_string())
     wide = table.pivot_table(
         index=["seed", "drug"], columns="contender", values=["delta", "specific"]
@@ -171,7 +214,7 @@ def main() -> None:
             own = wide[score]
             base = own.get("mean_shift", 0.0)
             row[f"{score} - mean_shift"] = interval((own[name] - base).to_numpy())
-            control = f"{name.split(',')[0]}, dealt targets"
+            control = f"{name.split(',')[0]}, {DEALT}"
             if control in own and name != control and "," in name:
                 row[f"{score} - dealt"] = interval((own[name] - own[control]).to_numpy())
         rows[name] = row

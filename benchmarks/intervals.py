@@ -1,11 +1,11 @@
 """Coverage and width of intervals of the ensemble without networks, on held-out conditions of real screens.
 
-    python benchmarks/intervals.py [--only papalexi:guide kang:context] [--seeds 3 4 5] [--level 0.9] [--model auto]
+    python benchmarks/intervals.py [--only papalexi:guide kang:context] [--seeds 3 4 5] [--level 0.9] [--model auto] [--rows DIR]
 
 A row for each screen and split, over held-out conditions of all seeds. Intervals are those of `sh.tl.predict(..., interval=0.9)`, and
 `sh.tl.evaluate_intervals` judges them.
 
-n         held-out conditions, of all seeds
+n         held-out conditions, of all seeds, and how many perturbations (or new contexts) they are of
 units     perturbations (or contexts) that inner folds left out, and the level that so many allow, on average over conditions
 cover     share of conditions of which 90 % of the features are covered; 95 % interval in brackets (Clopper and Pearson)
 weak strong   the same of the halves with the weaker and the stronger measured response
@@ -15,7 +15,8 @@ width     mean width, over that of the sampling noise alone: 1 if predictions ar
 bound     share of conditions whose true response is within the bound, and the median bound over the size of the true response
 P(resp)   mean probability of a response, and share of conditions that respond; Brier score, and that of the share of all
 
-The curve of reliability of all screens together comes below.
+Below come the coverage by number of units, and the curve of reliability of all screens together. With `--rows`, results are kept in a
+folder, one file a screen, split and seed, and a call goes on where the last one stopped.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from __future__ import annotations
 import argparse
 import logging
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -62,10 +64,46 @@ def trial(task: str, seed: int, *, name: str, level: float) -> pd.DataFrame:
     return found.assign(seed=seed)
 
 
+def kept(folder: Path | None, task: str, seed: int, **options) -> pd.DataFrame:
+    """Return the rows that a folder holds, or new ones, which it then holds."""
+    if folder is None:
+        return trial(task, seed, **options)
+    path = folder / f"{task.replace(':', '_').replace(' ', '_')}_{seed}.csv"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        trial(task, seed, **options).to_csv(path)
+    return pd.read_csv(path, index_col=0)
+
+
+def by_units(everything: pd.DataFrame) -> pd.DataFrame:
+    """Return the coverage of conditions by the number of units that inner folds left out of their kind."""
+    group = pd.cut(
+        everything["n_units"], [0, 3, 8, 20, np.inf], labels=["2, 3", "4-8", "9-20", "> 20"]
+    )
+    rows = []
+    for name, own in everything.groupby(group, observed=True):
+        k, n = int(own["inside"].sum()), len(own)
+        low, high = share_interval(k, n)
+        tasks = own.groupby("task")["inside"].mean()
+        rows.append(
+            {
+                "units": name,
+                "conditions": n,
+                "cover": f"{k / n:.2f} ({low:.2f} to {high:.2f})",
+                "screens and splits": len(tasks),
+                "their mean": f"{tasks.mean():.2f}",
+                "bound": f"{own['within'].mean():.2f}",
+                "width": f"{own['relative'].mean():.1f}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 def row(task: str, found: pd.DataFrame) -> dict[str, object]:
     """Return the line of a screen and split."""
     data, _, split = task.partition(":")
     inside, n = found["inside"], len(found)
+    held = found["context" if split == "context" else "perturbation"].nunique()
     low, high = share_interval(int(inside.sum()), n)
     strong = found["strength"] >= found["strength"].median()
     ratio = found["bound"] / found["strength"].where(found["strength"] > 0)
@@ -74,7 +112,7 @@ def row(task: str, found: pd.DataFrame) -> dict[str, object]:
     return {
         "screen": data,
         "split": split,
-        "n": n,
+        "n": f"{n} of {held}",
         "units": f"{found['n_units'].mean():.0f}, {found['reached'].mean():.2f}",
         "cover": f"{inside.mean():.2f} ({low:.2f} to {high:.2f})",
         "weak": f"{inside[~strong].mean():.2f}",
@@ -94,22 +132,23 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[3, 4, 5])
     parser.add_argument("--level", type=float, default=0.9)
     parser.add_argument("--model", default="auto")
+    parser.add_argument("--rows", type=Path)
     given = parser.parse_args()
     logging.getLogger("shoal").setLevel(logging.ERROR)
     rows, everything, before = [], [], time.process_time()
     for task in given.only:
-        found = pd.concat(
-            trial(task, seed, name=given.model, level=given.level) for seed in given.seeds
-        )
+        options = {"name": given.model, "level": given.level}
+        found = pd.concat(kept(given.rows, task, seed, **options) for seed in given.seeds)
         rows.append(row(task, found))
-        everything.append(found)
+        everything.append(found.assign(task=task))
         print(rows[-1], flush=True)
     table = pd.DataFrame(rows)
     print(table.to_markdown(index=False, disable_numparse=True))
-    means = [float(str(one["cover"]).split()[0]) for one in rows]
-    pooled = [float(str(one["pooled"])) for one in rows]
-    print(f"\nmean over screens: cover {np.mean(means):.3f}, pooled {np.mean(pooled):.3f}\n")
     together = pd.concat(everything)
+    real = together[~together["task"].str.startswith("null")]
+    means = real.groupby("task")[["inside", "pooled"]].mean().mean()
+    print(f"\nmean over real screens: cover {means['inside']:.3f}, pooled {means['pooled']:.3f}\n")
+    print(by_units(real).to_markdown(index=False, disable_numparse=True), "\n")
     curve = reliability(together["probability"].to_numpy(), together["responds"].to_numpy(bool))
     print(curve.round(2).to_markdown(index=False))
     print(f"\nCPU {time.process_time() - before:.0f} s")

@@ -2,9 +2,10 @@
 
     python benchmarks/knowledge.py [--part simulated density cellhealth] [--seeds 0 1 2] [--steps 400] [--rows DIR] [--results DIR]
 
-Rows are kept in the folder of rows, one file a part and seed, and a call goes on where the last one stopped. The tables of all rows
-that are there are written to `benchmarks/results/knowledge.md`. Every table has the ablations: the graph with its perturbations
-exchanged, the lines with their vectors exchanged, no graph, no vectors of lines. A well is never on both sides of a split.
+Rows are kept in the folder of rows, one file a part, seed and number of steps, and a call goes on where the last one stopped: delete
+the folder after a change of the model. The tables of each part that is asked for are written to `benchmarks/results/knowledge_PART.md`;
+those of other parts stay as they are. Every table has the ablations: the graph with its perturbations exchanged, the lines with their
+vectors exchanged, no graph, no vectors of lines. A well is never on both sides of a split.
 
 error      squared error of the mean response, per feature; controls, which predict no response, have the size of the responses
 r          correlation of the predicted with the real response over features
@@ -30,27 +31,23 @@ from _knowledge_screens import (
     renamed,
     simulated,
 )
+from _knowledge_tables import (
+    OURS,
+    RIVALS,
+    tables_of_cellhealth,
+    tables_of_density,
+    tables_of_simulated,
+)
 from threadpoolctl import threadpool_limits
 
 import shoal as sh
-from shoal.metrics import average_precision, paired_difference, top_k_accuracy
+from shoal.metrics import average_precision, top_k_accuracy
 
 if TYPE_CHECKING:
     import anndata as ad
 
 HERE = Path(__file__).parent
-OURS = "knowledge"
-RIVALS = [
-    "mean_shift",
-    "own_shift",
-    "other_contexts",
-    "nearest_context",
-    "context_weighted",
-    "cell_knn_shift",
-    "scaled_sources",
-]
 BY_VECTOR = ("nearest_context", "context_weighted")  # rivals that are told the vectors of lines
-ABLATIONS = ["permuted graph", "permuted lines", "no graph", "no line vector"]
 PATH = ["density_1000", "density_2000", "density_8000", "density_12000"]
 
 
@@ -321,8 +318,10 @@ def cellhealth_rows(seed: int, steps: int) -> pd.DataFrame:
         train = ((own.obs["split"] == "train") & (label != "control")).to_numpy()
         means = pd.DataFrame(np.asarray(own.X)[train]).groupby(label[train]).mean()
         values = np.asarray(own.X)[test]
-        found = {"raw profiles": (first(values, means, label[test]), values)}
-        found["raw profiles"] += (first(values, means, label[test], k=5),)
+        control = ((own.obs["cell_line"] == line) & (label == "control")).to_numpy()
+        still = np.asarray(own.X)[control].mean(axis=0)
+        chance = [first(values, means, label[test], k=k) for k in (1, 5)]
+        found = {"raw profiles": (*chance, values, None), "no response": (None, None, None, still)}
         rng = np.random.default_rng((seed, lines.index(line)))
         for name, options in variants(own, edges, vectors, names, names, rng).items():
             more = {"response_share": 1.0, "config": {"n_latent": None}}
@@ -331,14 +330,35 @@ def cellhealth_rows(seed: int, steps: int) -> pd.DataFrame:
             rank = chance.rank(axis=1, ascending=False).to_numpy()
             mine = rank[np.arange(test.sum()), chance.columns.get_indexer(label[test])]
             model.represent(own, overwrite=True)
-            found[name] = (mine <= 1, own.obsm["X_knowledge"][test], mine <= 5)
-        for name, (top1, profiles, top5) in found.items():
-            precision = average_precision(profiles, label[test]).normalised
-            table = pd.DataFrame({"top1": top1, "top5": top5, "mAP": precision}).astype(float)
-            table = table.groupby(label[test]).mean().rename_axis("guide").reset_index()
+            made = predicted(model, own, test)
+            found[name] = (mine <= 1, mine <= 5, own.obsm["X_knowledge"][test], made)
+        for name, model in rivals(own, vectors, RIVALS).items():
+            made = predicted(model, own, test)
+            each = pd.DataFrame(made).groupby(label[test]).mean()
+            hits = [first(values, each, label[test], k=k) for k in (1, 5)]
+            found[name] = (*hits, None, made)
+        real = pd.DataFrame(values).groupby(label[test]).mean()
+        for name, (top1, top5, profiles, made) in found.items():
+            table = pd.DataFrame(index=np.arange(test.sum()))
+            table["top1"], table["top5"] = top1, top5
+            if profiles is not None:
+                table["mAP"] = average_precision(profiles, label[test]).normalised
+            table = table.astype(float).groupby(label[test]).mean()
+            if made is not None:
+                made = np.broadcast_to(made, values.shape)
+                made = pd.DataFrame(made).groupby(label[test]).mean()
+                table["error"] = ((made - real) ** 2).mean(axis=1)
+            table = table.rename_axis("guide").reset_index()
             null_guide = table["guide"].isin(names_of_null)
             parts.append(table.assign(contender=name, line=line, null=null_guide))
     return pd.concat(parts).assign(seed=seed)
+
+
+def predicted(model: Any, adata: ad.AnnData, rows: np.ndarray) -> np.ndarray:
+    """Return the predicted twins of some profiles."""
+    sh.tl.predict(adata, model, key_added="made", subset="test", overwrite=True)
+    made = adata.layers["made"][rows]
+    return np.asarray(made.toarray() if hasattr(made, "toarray") else made, dtype=float)
 
 
 def same_gene(adata: ad.AnnData) -> pd.DataFrame:
@@ -353,94 +373,11 @@ def same_gene(adata: ad.AnnData) -> pd.DataFrame:
     return pd.DataFrame(pairs, columns=["source", "target", "weight"])
 
 
-# -- tables ----------------------------------------------------------------------------------------
-
-
-def number(estimate: Any) -> str:
-    return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
-
-
-def against(rows: pd.DataFrame, key: str, owner: list[str], other: str) -> str:
-    """Return the paired difference of a contender from ours; above 0 it is worse by `error`, better by the others."""
-    table = rows.pivot_table(index=owner, columns="contender", values=key, aggfunc="mean")
-    if other not in table or OURS not in table:
-        return ""
-    both = table[[other, OURS]].dropna()
-    if len(both) < 2 or other == OURS:
-        return ""
-    units = np.unique(both.index.get_level_values(0).astype(str), return_inverse=True)[1]
-    return number(paired_difference(both[other], both[OURS], owner=units))
-
-
-def page(
-    title: str, rows: pd.DataFrame, values: list[str], owner: list[str], compare: str
-) -> list[str]:
-    """Return a table of means over `owner`, with the paired difference from ours."""
-    order = [OURS, *ABLATIONS, *RIVALS]
-    means = rows.groupby("contender")[values].mean()
-    means = means.loc[
-        [c for c in order if c in means.index] + [c for c in means.index if c not in order]
-    ]
-    head = ["contender", *values, f"{compare}, less that of {OURS}"]
-    lines = [f"\n## {title}\n", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for name, row in means.iterrows():
-        cells = ["" if np.isnan(v) else f"{v:.3f}" for v in row]
-        lines.append(
-            f"| {name} | {' | '.join(cells)} | {against(rows, compare, owner, str(name))} |"
-        )
-    return lines
-
-
-def report(folder: Path) -> str:
-    lines = ["# Knowledge, its ablations and its rivals", "", "`python benchmarks/knowledge.py`"]
-    for part in ("simulated", "density", "cellhealth"):
-        files = sorted(folder.glob(f"{part}_*.csv"))
-        if not files:
-            continue
-        rows = pd.concat([pd.read_csv(file) for file in files])
-        seeds = f"seeds {', '.join(map(str, sorted(rows['seed'].unique())))}"
-        if part == "simulated":
-            rows["unit"] = rows["seed"].astype(str) + rows["perturbation"]
-            values = ["error", "top1", "top5", "mAP"]
-            for (planted, shots, screened), own in rows.groupby(
-                ["planted", "shots", "screened"], sort=False
-            ):
-                graph = "block graph" if planted else "random graph, no vectors to gain from"
-                what = "screened in other lines" if screened else "never screened"
-                title = f"Simulated, {graph}, {shots} wells of the new line known, perturbations {what} ({seeds})"
-                lines += page(title, own, values, ["unit"], "error")
-        elif part == "density":
-            keys = ["line", "perturbation"]
-            own = rows[rows["part"] == "response"]
-            lines += page(
-                f"Twelve lines, each held out: responses ({seeds})",
-                own,
-                ["error", "r"],
-                [*keys, "plate", "seed"],
-                "error",
-            )
-            own = rows[rows["part"] == "retrieval"]
-            lines += page(
-                f"Twelve lines, each held out: retrieval ({seeds})",
-                own,
-                ["top1", "mAP"],
-                [*keys, "seed"],
-                "top1",
-            )
-        else:
-            for null, own in rows.groupby("null"):
-                what = "non-targeting guides, which do nothing" if null else "targeting guides"
-                lines += page(
-                    f"Cell Health, {what} ({seeds})",
-                    own,
-                    ["top1", "top5", "mAP"],
-                    ["guide", "line", "seed"],
-                    "top1",
-                )
-    return "\n".join(lines) + "\n"
-
-
-PARTS = {"simulated": simulated_rows, "density": density_rows, "cellhealth": cellhealth_rows}
+PARTS = {
+    "simulated": (simulated_rows, tables_of_simulated),
+    "density": (density_rows, tables_of_density),
+    "cellhealth": (cellhealth_rows, tables_of_cellhealth),
+}
 
 
 def main() -> None:
@@ -455,18 +392,23 @@ def main() -> None:
     asked = parser.parse_args()
     logging.getLogger("shoal").setLevel(logging.ERROR)
     asked.rows.mkdir(parents=True, exist_ok=True)
-    with threadpool_limits(1):
-        for seed in asked.seeds:
-            for part in asked.part:
-                file = asked.rows / f"{part}_{seed}.csv"
-                if not file.exists():
-                    PARTS[part](seed, asked.steps).to_csv(file, index=False)
-                    print(file, flush=True)
-    text = report(asked.rows)
     asked.results.mkdir(parents=True, exist_ok=True)
-    (asked.results / "knowledge.md").write_text(text)
-    print(text)
+    for part in asked.part:
+        make, tables = PARTS[part]
+        files = [asked.rows / f"{part}_{seed}_{asked.steps}steps.csv" for seed in asked.seeds]
+        for seed, file in zip(asked.seeds, files, strict=True):
+            if not file.exists():
+                make(seed, asked.steps).to_csv(file, index=False)
+                print(file, flush=True)
+        seeds = " ".join(map(str, asked.seeds))
+        call = f"python benchmarks/knowledge.py --part {part} --seeds {seeds} --steps {asked.steps}"
+        head = ["# Knowledge, its ablations and its rivals", "", f"`{call}`"]
+        rows = pd.concat([pd.read_csv(file) for file in files])
+        text = "\n".join([*head, *tables(rows, f"seeds {seeds.replace(' ', ', ')}")]) + "\n"
+        (asked.results / f"knowledge_{part}.md").write_text(text)
+        print(text)
 
 
 if __name__ == "__main__":
-    main()
+    with threadpool_limits(1):
+        main()

@@ -1,8 +1,9 @@
 """Would a strategy of `sh.tl.propose` have chosen better than chance? Replays of real screens that were measured in full.
 
-    python benchmarks/replay.py [--only papalexi renge] [--starts 30] [--strategies disagreement coverage hit]
+    python benchmarks/replay.py [--only papalexi renge] [--starts 30] [--strategies disagreement coverage hit] [--rounds 3] [--random 5]
+                                [--model kernel_ridge] [--steps 200]
 
-A row for each screen and strategy, after the last of three rounds. Vectors are those of GO, on nelisa
+A row for each screen and strategy, after the last round. Vectors are those of GO, on nelisa
 of shared targets. Errors are squared errors of the
 predicted mean responses of conditions that could not be chosen, over those of a copy of the controls.
 
@@ -40,7 +41,7 @@ def interval(line: pd.Series, what: str) -> str:
     return "-" if mean != mean else f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
-def lines(name: str, n_starts: int, strategies: list[str]) -> list[dict[str, object]]:
+def lines(name: str, strategies: list[str], **how) -> list[dict[str, object]]:
     """Return the rows of a screen."""
     data, by, n = REPLAYS[name]
     if data == "nelisa":
@@ -52,7 +53,7 @@ def lines(name: str, n_starts: int, strategies: list[str]) -> list[dict[str, obj
     no_hits = by == "perturbation_context" or data == "nelisa"
     tried = [one for one in strategies if not (one == "hit" and no_hits)]
     before = time.process_time()
-    options = {"strategies": tried, "by": by, "n": n, "n_starts": n_starts, "rng": 3}
+    options = {"strategies": tried, "by": by, "n": n, "rng": 3, **how}
     found = sh.benchmark.replay(adata, vectors, **options)
     seconds = time.process_time() - before
     table = found.table[found.table["round"] == found.table["round"].max()]
@@ -81,9 +82,17 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=list(REPLAYS), choices=list(REPLAYS))
     parser.add_argument("--starts", type=int, default=30)
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--random", type=int, default=5)
+    parser.add_argument("--model", default="kernel_ridge")
+    parser.add_argument("--steps", type=int, help="of a network")
     given = parser.parse_args()
     logging.getLogger("shoal").setLevel(logging.ERROR)
-    rows = [line for name in given.only for line in lines(name, given.starts, given.strategies)]
+    how = {"n_starts": given.starts, "n_rounds": given.rounds, "n_random": given.random}
+    how |= {"model": given.model}
+    if given.steps is not None:
+        how["options"] = {"max_steps": given.steps, "accelerator": "cpu"}
+    rows = [line for name in given.only for line in lines(name, given.strategies, **how)]
     print(pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True))
 
 

@@ -115,6 +115,24 @@ def test_prepared_files_are_taken_as_they_are(prepared, tmp_path, more):
     pd.testing.assert_frame_equal(*tables)
 
 
+@pytest.mark.parametrize("where", ["layer", "raw", "nowhere"])
+def test_scaled_values_are_told_of_where_counts_lie_beside_them(counts, tmp_path, where):
+    adata = ad.read_h5ad(counts)
+    if where == "layer":
+        adata.layers["counts"] = adata.X.copy()
+    elif where == "raw":
+        adata.raw = adata.copy()
+    logs = np.log1p(np.asarray(adata.X.todense() if hasattr(adata.X, "todense") else adata.X))
+    adata.X = (logs - logs.mean(0)) / logs.std(0)
+    adata.write_h5ad(tmp_path / "scaled.h5ad")
+    result = call(tmp_path / "scaled.h5ad", tmp_path / "out", "--no-h5ad")
+    assert result.exit_code == 0, result.output
+    assert "these features are measured as they are" in result.stderr
+    source = {"layer": "adata.layers['counts']", "raw": "adata.raw.X"}.get(where, "adata.X = ")
+    told = f"write the file anew after adata.X = {source}" in result.stderr
+    assert told == (where != "nowhere")
+
+
 def test_h5ad_holds_all_results(prepared, tmp_path):
     before = digest(prepared)
     result = call(prepared, prepared.parent)

@@ -43,23 +43,50 @@ class Config:
         Raises
         ------
         ValueError
-            If it is no number, text, or list of these.
+            If it is no text, or list of texts.
         """
         found = self.values[name]
         each = found if isinstance(found, list) else [found]
-        if not all(isinstance(one, (str, int, float, bool)) for one in each):
+        if not all(isinstance(one, str) for one in each):
             msg = f"{self.path}: {name} must be a number, a text or a list of these, not {found!r}"
             raise ValueError(msg)
         if isinstance(found, list) and not several:
             msg = f"{self.path}: {name} takes one value, not the list {found!r}"
             raise ValueError(msg)
         if name in PATHS:
-            each = [one if one in NO_PATHS else str(self._beside(str(one))) for one in each]
-        plain = [one if isinstance(one, bool) else str(one) for one in each]
-        return plain if several else plain[0]
+            each = [one if one in NO_PATHS else str(self._beside(one)) for one in each]
+        return each if several else each[0]
 
     def _beside(self, path: str) -> Path:
         return self.path.parent / Path(path).expanduser()
+
+
+def _as_written(text: str) -> Any:
+    """Read YAML with every value as the text that it is: labels such as ``NO`` and ``007`` stay.
+
+    Raises
+    ------
+    yaml.YAMLError
+        If it is no YAML.
+    ValueError
+        If a name is there twice.
+    """
+    import yaml
+
+    class Texts(yaml.SafeLoader):
+        yaml_implicit_resolvers = {  # noqa: RUF012 (a table of the class that it is a kind of)
+            first: [one for one in several if one[0].endswith(":null")]
+            for first, several in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    node = yaml.compose(text, Loader=Texts)
+    if isinstance(node, yaml.MappingNode):
+        names = [str(name.value).replace("-", "_") for name, _ in node.value]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            msg = f"{', '.join(map(repr, twice))} is there twice: leave one of the lines"
+            raise ValueError(msg)
+    return yaml.load(text, Loader=Texts)
 
 
 def settings_of(path: Path, known: Collection[str]) -> Config:
@@ -77,7 +104,7 @@ def settings_of(path: Path, known: Collection[str]) -> Config:
     FileNotFoundError
         If it is not there.
     ValueError
-        If it is no YAML, or holds something else than names and values.
+        If it is no YAML, holds something else than names and values, or a name twice.
     KeyError
         If a name is not that of an option.
     """
@@ -87,10 +114,13 @@ def settings_of(path: Path, known: Collection[str]) -> Config:
         msg = f"no such config file: {path}; shoal init FILE writes one"
         raise FileNotFoundError(msg)
     try:
-        entry = yaml.safe_load(path.read_text(encoding="utf-8"))
+        entry = _as_written(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as err:
         msg = f"{path} is not YAML: {err}"
         raise ValueError(msg) from err
+    except ValueError as err:
+        msg = f"{path}: {err}"
+        raise ValueError(msg) from None
     if not isinstance(entry, dict):
         msg = f"{path} must hold lines such as 'by: perturbation', not {entry!r}"
         raise ValueError(msg)

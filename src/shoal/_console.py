@@ -50,13 +50,14 @@ def text_or_none(text: str) -> str | list[str]:
 
 
 def share_or_names(texts: list[str] | None) -> float | list[str] | None:
-    """Read a share, or names; ``None`` for nothing."""
+    """Read a share, or names, of which a number outside 0 to 1 is one; ``None`` for nothing."""
     if texts is None or len(texts) != 1:
         return texts
     try:
-        return float(texts[0])
+        number = float(texts[0])
     except ValueError:
         return texts
+    return number if 0 <= number <= 1 else texts
 
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +44,16 @@ def rival_of(metric: pd.Series) -> str:
         if isinstance(name, str) and name:
             return name
     return ""
+
+
+def called(result: dict[str, Any]) -> str:
+    """Return what an evaluation's row "prediction" is called: as the prediction is.
+
+    ``prediction`` stands behind a name that a baseline has too.
+    """
+    name = str(result["params"].get("prediction") or PREDICTION)
+    others = result["contenders"].index.drop(PREDICTION, errors="ignore")
+    return f"{name} ({PREDICTION})" if name in others else name
 
 
 def transductive_marks(contenders: pd.DataFrame) -> dict[str, str]:

@@ -109,6 +109,7 @@ def _represented(adata: AnnData, options: Options, say: Callable[[str], None]) -
     if options.measure.get("layer") is not None or options.use_rep not in (None, PCA):
         _refuse_unused(options.prepare, "a layer or another representation")
         return options.use_rep
+    _tell_of_counts(adata, say)
     if PCA in adata.obsm and "normalize" not in options.prepare:
         _refuse_unused(options.prepare, f"the {PCA} of the file")
         say(f"using the {PCA} of the file")
@@ -124,6 +125,23 @@ def _represented(adata: AnnData, options: Options, say: Callable[[str], None]) -
     say(f"X holds {scale.words}, {logged}. Preparing: variable genes, PCA fitted on the controls")
     pp.prepare(adata, **how, overwrite=True)
     return PCA
+
+
+def _tell_of_counts(adata: AnnData, say: Callable[[str], None]) -> None:
+    """Say where raw counts or logarithms of them are, if X holds values that were scaled."""
+    if adata.X is None or adata.isbacked or look(as_rows(choose(adata)[0])).kind != "signed":
+        return
+    found = {f"adata.layers[{name!r}]": adata.layers[name] for name in adata.layers if name}
+    if adata.raw is not None and adata.raw.shape == adata.shape:
+        found["adata.raw.X"] = adata.raw.X
+    for where, matrix in found.items():
+        scale = look(as_rows(matrix))
+        if scale.kind != "signed":
+            say(
+                f"warning: X holds values below 0, and {where} holds {scale.words}: to work with "
+                f"these, write the file anew after adata.X = {where}"
+            )
+            return
 
 
 @contextmanager

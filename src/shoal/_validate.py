@@ -228,6 +228,7 @@ def get_adata(data: AnnData | MuData, mod: str | None) -> AnnData:
 
 def some(values: Collection[Any], most: int = 12) -> str:
     """Return the first of some values for a message, and how many more there are."""
-    shown = [repr(v) for v in list(values)[:most]]
+    plain = [v.item() if isinstance(v, np.generic) else v for v in list(values)[:most]]
+    shown = [repr(v) for v in plain]
     rest = len(values) - len(shown)
     return (", ".join(shown) + (f" and {rest} more" if rest > 0 else "")) or "nothing"

@@ -108,7 +108,7 @@ def test_the_same_seed_gives_the_same_rows(groups):
         ({"strategies": ["hit"]}, "tl.coherence"),
         ({"n": 50}, "must be more than n x n_rounds"),
         ({"n_starts": 1}, "n_starts must be a whole number of at least 2"),
-        ({"model": "flow"}, "model='flow' is not known; choose one of 'additive'"),
+        ({"model": "best"}, "model='best' is not known; choose one of 'additive'"),
         ({"start": 0.0}, "start must be a number between 0 and 1"),
     ],
 )
@@ -118,3 +118,20 @@ def test_what_makes_no_sense_is_refused(groups, options, match):
     with pytest.raises(ValueError, match=match):
         sh.benchmark.replay(adata, vectors, **options)
     assert set(adata.uns) == before
+
+
+def test_options_that_the_model_does_not_know_are_refused(groups):
+    adata, vectors = groups
+    with pytest.raises(TypeError, match="has no 'steps'"):
+        sh.benchmark.replay(adata, vectors, model="nearest", options={"steps": 3})
+
+
+@pytest.mark.slow
+def test_a_small_network_is_trained_anew_in_every_round(groups):
+    pytest.importorskip("scvi", reason="networks need the extra 'models'")
+    adata, vectors = groups
+    few = {"strategies": ["coverage"], "n_starts": 2, "n_rounds": 1, "n_random": 1}
+    small = {"config": {"width": 8, "depth": 1}, "max_steps": 3, "accelerator": "cpu"}
+    found = sh.benchmark.replay(adata, vectors, model="flow", options=small, **few)
+    assert np.isfinite(found.rows["error"]).all()
+    assert found.rows["error"].nunique() > 1

@@ -213,6 +213,12 @@ def test_a_bad_file(tmp_path, text, error, match):
         read(tmp_path / "spec.yaml")
 
 
+def test_a_file_that_is_no_text(tmp_path):
+    (tmp_path / "a.yaml").write_bytes(b"\x89HDF\r\n")
+    with pytest.raises(ValueError, match="a.yaml is not YAML"):
+        read(tmp_path / "a.yaml")
+
+
 def test_neither_file_nor_mapping():
     with pytest.raises(FileNotFoundError, match="no such spec"):
         read(Path("gone.yaml"))

@@ -143,7 +143,11 @@ def test_an_evaluation_without_targets_says_so(caplog):
     sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="p", subset="test")
     with caplog.at_level(logging.WARNING, logger="shoal"):
         sh.tl.evaluate(adata, prediction="p", baselines=None, n_draws=1)
-    said = [r.getMessage() for r in caplog.records if "no target is left out" in r.getMessage()]
+    said = [
+        r.getMessage()
+        for r in caplog.records
+        if "leave out the genes that are perturbed" in r.getMessage()
+    ]
     assert len(said) == 1
     assert "gene_key" in said[0]
 

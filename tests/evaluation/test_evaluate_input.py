@@ -246,8 +246,25 @@ def test_perturbations_that_are_no_gene_are_told_of(caplog):
     adata.var_names = [tested[0], *adata.var_names[1:]]
     with caplog.at_level("INFO", logger="shoal"):
         evaluated(adata)
-    told = [text for text in caplog.messages if "no target is left out of the metrics of" in text]
+    told = [text for text in caplog.messages if "are no gene of the data" in text]
     assert len(told) == 1
-    assert told[0].startswith(f"no target is left out of the metrics of {len(tested) - 1} pert")
+    assert f"of the perturbations, {len(tested) - 1} are no gene of the data" in told[0]
     assert tested[1] in told[0]
     assert f" {tested[0]}," not in told[0]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_baselines_that_cannot_predict_are_told_in_one_line(caplog, named):
+    """Why is in the table; of a baseline that was asked for by name it is said at once."""
+    adata = screen()
+    with caplog.at_level("INFO", logger="shoal"):
+        evaluated(adata, baselines=["mean_shift", "additive", "nearest"] if named else "auto")
+    missing = adata.uns["evaluation"]["missing"]
+    refused = missing.loc[missing["metric"] == "(all)", "contender"].tolist()
+    assert "additive" in refused
+    told = [text for text in caplog.messages if "additive" in text and "same predicted" not in text]
+    assert len(told) == 1
+    if named:
+        assert told[0].startswith("additive is left out: ")
+    else:
+        assert f", {len(refused)}: {', '.join(refused)};" in told[0]

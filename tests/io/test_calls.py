@@ -64,6 +64,25 @@ def test_calls_come_from_the_table_of_cell_ranger(tmp_path):
     check(sh.io.read(tmp_path / "a.h5", calls=tmp_path / "calls.csv"))
 
 
+@pytest.mark.parametrize("change", ["windows", "mark of Excel", "old Mac"])
+def test_lines_may_end_as_in_other_systems(tmp_path, change):
+    rna, gdo, calls = screens.tenx()
+    write_10x(tmp_path / "a.h5", rna, gdo)
+    text = calls.to_csv().encode()
+    text = {
+        "windows": text.replace(b"\n", b"\r\n"),
+        "mark of Excel": b"\xef\xbb\xbf" + text,
+        "old Mac": text.replace(b"\n", b"\r"),
+    }[change]
+    (tmp_path / "calls.csv").write_bytes(text)
+    calls.to_csv(tmp_path / "plain.csv")
+    own, plain = (
+        sh.io.read(tmp_path / "a.h5", calls=tmp_path / name, targets=screens.GUIDES)
+        for name in ("calls.csv", "plain.csv")
+    )
+    assert own.obs.equals(plain.obs)
+
+
 def test_calls_in_one_matrix_of_genes_and_guides(tmp_path):
     rna, gdo, calls = screens.tenx()
     rna.var["feature_types"], gdo.var["feature_types"] = "Gene Expression", "CRISPR Guide Capture"
@@ -138,5 +157,13 @@ def test_tables_that_do_not_fit(tmp_path):
     calls.to_csv(path)
     read("feature reference with 'id' and 'target_gene_name'", targets=path)
     read("which targets= needs", calls=None, targets=screens.GUIDES)
+    for content, match in {
+        calls.to_csv().encode("utf-16"): "is no text in UTF-8",
+        calls.to_csv(sep=";").encode(): "columns are joined by ';'; write it with ','",
+        calls.to_csv().encode() + b"a,b,c,d,e,f\n": "cannot be read as a csv",
+        b"": "cannot be read as a csv",
+    }.items():
+        path.write_bytes(content)
+        read(match)
     with pytest.raises(ValueError, match="holds calls already"):
         sh.io.read(kept(tmp_path, "rna"), calls=path)

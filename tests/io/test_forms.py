@@ -202,6 +202,25 @@ def test_a_second_usual_label_of_controls_is_told(tmp_path, said):
     assert any(call in line for line in said(logging.WARNING))
 
 
+@pytest.mark.parametrize("label", ["NT_2", "ntc-17", "safe-targeting", "AAVS1", "Neg_Ctrl3"])
+def test_a_label_that_is_often_one_of_controls_is_told(tmp_path, said, label):
+    def change(adata):
+        adata.obs["target_gene"] = adata.obs["target_gene"].replace({"G2": label})
+
+    sh.io.read(written(tmp_path, "state", change))
+    call = f"control=['non-targeting', {label!r}]"
+    assert any(call in line for line in said(logging.WARNING))
+
+
+def test_genes_that_begin_like_a_control_are_none(tmp_path, said):
+    def change(adata):
+        names = {"G1": "NT5E", "G2": "CTRL1B", "G3": "SAFB2"}
+        adata.obs["target_gene"] = adata.obs["target_gene"].replace(names)
+
+    sh.io.read(written(tmp_path, "state", change))
+    assert not any("often a label" in line for line in said(logging.WARNING))
+
+
 def test_batches_without_controls_are_not_recorded(tmp_path, said):
     def change(adata):
         adata.obs["gem_group"] = np.where(adata.obs["target_gene"] == "G1", 9, 1)

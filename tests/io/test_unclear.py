@@ -181,3 +181,58 @@ def test_arguments_of_the_wrong_kind(tmp_path):
         sh.io.read(path, backed="r")
     with pytest.raises(ValueError, match="missing='drop' is not known"):
         sh.io.read(path, missing="drop")
+
+
+def test_controls_with_numbers_are_all_named_in_the_call(tmp_path):
+    path = plain(tmp_path, perturbation=["NT_1", "G1", "NT_2", "G2"])
+    said = refused(path)
+    call = f"sh.io.read({path!r}, 'perturbation', control=['NT_1', 'NT_2'])"
+    assert said.endswith(call)
+    assert eval(call, {"sh": sh}).uns["shoal"]["control"].tolist() == ["NT_1", "NT_2"]
+    assert call in refused(path, "perturbation")
+
+
+def test_a_usual_column_is_named_even_if_no_label_looks_like_a_control(tmp_path):
+    path = plain(tmp_path, perturbation=["0", "1", "2"])
+    said = refused(path)
+    assert "'perturbation' (3 values, such as '0', '1')" in said
+    assert said.endswith(f"sh.io.read({path!r}, 'perturbation', control='label')")
+
+
+def test_labels_are_shown_as_they_are_written(tmp_path):
+    adata = screens.counts(["x"] * 24)
+    adata.obs = pd.DataFrame({"mine": np.arange(24) % 3}, index=adata.obs_names)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    assert "'mine' (3 values, such as 0, 1)" in refused(str(tmp_path / "a.h5ad"))
+
+
+def test_controls_that_were_named_and_are_not_there(tmp_path):
+    path = plain(tmp_path, perturbation=["NT", "G1", "safe", "G2"])
+    said = refused(path, control="NT,safe")
+    assert "no column of a usual name holds 'NT,safe', as control= says" in said
+    assert f"sh.io.read({path!r}, 'perturbation', control='NT')" in said
+
+
+def test_a_label_with_blanks_is_the_same_label(tmp_path):
+    path = plain(tmp_path, perturbation=["NT", " NT", "G1", "G2 "])
+    adata = sh.io.read(path)
+    assert adata.uns["shoal"]["control"].tolist() == ["NT"]
+    assert sh.core._screen.labels(adata, sh.core._screen.resolve(adata)).is_control.sum() == 12
+
+
+def test_nothing_but_controls(tmp_path):
+    said = refused(plain(tmp_path, perturbation=["NT"], hash=["a", "b"]))
+    assert "all cells are controls ('NT') by obs['perturbation']" in said
+
+
+def test_no_cells(tmp_path):
+    adata = screens.counts(["NT"] * 24)[:0].copy()
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    assert "holds no cells (12 genes)" in refused(str(tmp_path / "a.h5ad"))
+
+
+def test_what_is_no_file_says_what_to_do():
+    with pytest.raises(TypeError, match=r"not an AnnData: .* sh.pp.annotate"):
+        sh.io.read(screens.counts(["NT"] * 24))
+    with pytest.raises(ValueError, match="download it first"):
+        sh.io.read("https://example.org/screen.h5ad")

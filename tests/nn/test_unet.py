@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from shoal.nn import ImageTime, ImageVelocity, LinearCondition, UNet
 from shoal.nn import _unet as file
-from shoal.nn._unet import PixelAttention, ResidualBlock
+from shoal.nn._unet import PixelAttention, ResidualBlock, halved
 
 D = 16
 
@@ -67,7 +67,8 @@ def test_images_of_a_batch_do_not_meet():
     torch.testing.assert_close(both[:2], module(x[:2], c[:2]), atol=1e-5, rtol=1e-4)
 
 
-def test_a_residual_block_is_its_formula():
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_residual_block_is_its_formula(layout):
     torch.manual_seed(0)
     block = ResidualBlock(4, 6, D, dropout=0.0)
     torch.nn.init.normal_(block.conv2.weight)
@@ -77,7 +78,12 @@ def test_a_residual_block_is_its_formula():
     inner = F.silu(block.norm2(inner) * (1 + scale) + shift)
     inner = F.conv2d(inner, block.conv2.weight, block.conv2.bias, padding=1)
     skip = F.conv2d(h, block.skip.weight, block.skip.bias)
-    torch.testing.assert_close(block(h, c), skip + inner)
+    torch.testing.assert_close(block(h.to(memory_format=layout), c), skip + inner)
+
+
+def test_halved_images_are_means_of_four_pixels():
+    h = torch.randn(2, 3, 4, 6)
+    torch.testing.assert_close(halved(h), F.avg_pool2d(h, 2))
 
 
 def test_attention_is_its_formula():

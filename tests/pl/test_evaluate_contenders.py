@@ -29,6 +29,11 @@ def rows(ax):
     return list(dict.fromkeys(t.get_text() for t in ax.get_yticklabels()))
 
 
+def contenders(ax):
+    """Return the names of the rows in the tables: the prediction is called as its layer is."""
+    return ["prediction" if name == "flow" else name for name in rows(ax)]
+
+
 def columns(ax):
     """Return the names of the columns."""
     return [t.get_text() for t in ax.texts if t.get_rotation() == ANGLE]
@@ -46,7 +51,7 @@ def grid(ax, what):
 
 def test_contenders_by_quality_and_references_apart(judged):
     ax = sh.pl.leaderboard(judged)
-    assert rows(ax) == [
+    assert contenders(ax) == [
         *sorted(MODELS, key=lambda c: -QUALITY[c]), "positive control", "negative control", "control copy",
     ]  # fmt: skip
     at = ax.get_yticks()[: len(rows(ax))]
@@ -68,7 +73,7 @@ def test_cells_are_mean_scores_and_colours_their_positions(judged):
         "energy",
         "variance_ratio",
     ]
-    for i, name in enumerate(rows(ax)):
+    for i, name in enumerate(contenders(ax)):
         assert float(texts[i, 2].replace("−", "-")) == pytest.approx(
             means.loc[name, "pearson_delta"], abs=0.006
         )
@@ -136,6 +141,13 @@ def test_a_metric_with_another_negative_control(judged):
     ]
 
 
+def test_a_prediction_named_after_a_baseline_says_which_it_is(judged):
+    judged.uns["evaluation"]["params"]["prediction"] = "nearest"
+    assert {"nearest", "nearest (prediction)"} <= set(rows(sh.pl.leaderboard(judged)))
+    ax = sh.pl.scatter_baseline(judged, "energy", against="nearest")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("nearest", "nearest (prediction)")
+
+
 def test_what_has_no_score_is_last_and_says_so(judged):
     entry = judged.uns["evaluation"]
     entry["contenders"].loc["nearest", ["score", "mmd"]] = np.nan
@@ -149,7 +161,7 @@ def test_what_has_no_score_is_last_and_says_so(judged):
 def test_n_top_keeps_the_best_baselines_and_the_prediction(judged):
     ax = sh.pl.leaderboard(judged, n_top=2)
     best = sorted([b for b in BASELINES if b in MODELS], key=lambda c: -QUALITY[c])[:2]
-    assert rows(ax) == ["prediction", *best, "positive control", "negative control", "control copy"]
+    assert rows(ax) == ["flow", *best, "positive control", "negative control", "control copy"]
     with pytest.raises(ValueError, match="n_top must be a whole number"):
         sh.pl.leaderboard(judged, n_top=0)
 
@@ -255,11 +267,9 @@ def test_a_dagger_for_what_has_seen_held_out_cells(judged):
     table = judged.uns["evaluation"]["contenders"]
     table["transductive"] = table.index.isin(["prediction", "nearest"])
     ax = sh.pl.leaderboard(judged)
-    assert rows(ax) == [
-        f"{name} †" if name in ("prediction", "nearest") else name for name in before
-    ]
+    assert rows(ax) == [f"{name} †" if name in ("flow", "nearest") else name for name in before]
     assert {t.get_text() for t in ax.get_yticklabels() if t.get_fontweight() == "bold"} == {
-        "prediction †"
+        "flow †"
     }
     assert any("has seen held-out cells" in t.get_text() for t in ax.texts)
     ax = sh.pl.scatter_baseline(judged, "energy", against="nearest")
@@ -324,7 +334,7 @@ def test_suites_of_other_packages_have_no_controls_to_colour_by(suite):
     sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="made")
     sh.tl.evaluate(adata, prediction="made", suite=suite, baselines=["perturbed_mean"])
     ax = sh.pl.leaderboard(adata)
-    assert rows(ax)[0] == "prediction"
+    assert rows(ax)[0] == "made"
     assert "perturbed_mean" in rows(ax)
     assert np.isfinite(adata.uns["evaluation"]["contenders"].iloc[:, -1].astype(float)).any()
     assert len(set(grid(ax, "colour")[:, 2:].ravel())) == 1

@@ -35,8 +35,8 @@ def test_points_are_conditions_and_sides_respect_the_direction(judged, metric):
     np.testing.assert_allclose(np.sort(better, axis=0), np.sort(expected[wins.to_numpy()], axis=0))
     assert len(better) + len(worse) == 40
     told = {t.get_text().splitlines()[0]: t for t in ax.texts}
-    assert f"{wins.sum()} of 40" in told["prediction better:"].get_text()
-    high = told["prediction better:"].get_position()[1] > 0.5
+    assert f"{wins.sum()} of 40" in told["flow better:"].get_text()
+    high = told["flow better:"].get_position()[1] > 0.5
     assert high == (metric == "pearson_delta")
     assert ax.get_xlim() == ax.get_ylim()
     assert ax.get_aspect() == 1

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 import shoal as sh
+from shoal.core._table_files import read_file
 from shoal.pp._embed_source import from_table
 from shoal.pp._vector_pickle import read_pickle
 
@@ -280,3 +281,41 @@ def test_from_a_file_to_the_screen(tmp_path):
     assert adata.uns["perturbation_embeddings_info"]["table"].loc["table", "source"] == "v.h5ad"
     with pytest.raises(ValueError, match="method='annotations' has no use for slot="):
         sh.pp.embed(adata, method="annotations", slot="X")
+
+
+TABLE = "gene,a,b\nKLF1,0.5,1\nSOX2,3,4\na/b,6,7\n"
+
+
+@pytest.mark.parametrize(
+    "change",
+    ids=["Windows", "old Mac", "mark of Excel", "blank lines"],
+    argvalues=[
+        lambda text: text.replace(b"\n", b"\r\n"),
+        lambda text: text.replace(b"\n", b"\r"),
+        lambda text: b"\xef\xbb\xbf" + text,
+        lambda text: text.replace(b"\n", b"\n\n"),
+    ],
+)
+def test_lines_may_end_as_in_other_systems(tmp_path, change):
+    (tmp_path / "v.csv").write_bytes(change(TABLE.encode()))
+    (tmp_path / "plain.csv").write_text(TABLE)
+    pd.testing.assert_frame_equal(read_file(tmp_path / "v.csv"), read_file(tmp_path / "plain.csv"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    ids=["semicolons", "decimal commas", "tabs", "commas", "commas of txt", "UTF-16", "Latin-1"],
+    argvalues=[
+        ("v.csv", TABLE.replace(",", ";").encode(), "columns are joined by ';'; write it with ','"),
+        ("v.csv", b"gene;a;b\nKLF1;0,5;1\n", "columns are joined by ';'; write it with ','"),
+        ("v.csv", TABLE.replace(",", "\t").encode(), r"joined by '\\t'; write it with ','"),
+        ("v.tsv", TABLE.encode(), r"joined by ','; write it with '\\t'"),
+        ("v.txt", TABLE.encode(), "joined by ','; write it with blanks"),
+        ("v.csv", TABLE.encode("utf-16"), "no text in UTF-8; save it anew"),
+        ("v.csv", TABLE.replace("KLF1", "Gène").encode("latin-1"), "no text in UTF-8"),
+    ],
+)
+def test_a_table_of_another_format_is_said(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=said):
+        read_file(tmp_path / name)

@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+import shoal as sh
 from shoal.tl._report import report
 
 from .conftest import NASTY, big, leaderboard
@@ -194,6 +195,23 @@ def test_nothing_is_clipped_and_nothing_overprints(visit, path, width):
                 apart = (one[2] <= other[0] + 1, other[2] <= one[0] + 1,
                          one[3] <= other[1] + 1, other[3] <= one[1] + 1)  # fmt: skip
                 assert any(apart), (figure, one, other)
+
+
+@pytest.mark.parametrize("width", [1400, 800, 400])
+def test_figures_are_as_wide_as_their_places(visit, tmp_path, width):
+    """Each is drawn while the page is read, when those beside it are not there yet."""
+    adata = sh.ds.simulate(n_perturbations=6, n_cells=40, n_genes=60, effect_size=5.0, rng=0)
+    sh.pp.prepare(adata, normalize="log1p", n_comps=5)
+    sh.pp.split(adata, by="perturbation", test=0.5, rng=0)
+    sh.tl.predict(adata, sh.tl.fit(adata, "mean_shift"), key_added="made", subset="test")
+    sh.tl.evaluate(adata, prediction="made", baselines=["perturbed_mean"], n_draws=1)
+    page = visit(report(adata, out=tmp_path / "r.html"), width=width)
+    places = page.evaluate(
+        """() => [...document.querySelectorAll(".js-plotly-plot")].map((figure) =>
+            [figure.closest(".cells") !== null, figure.clientWidth, figure.querySelector(".main-svg").clientWidth])"""
+    )
+    assert sum(among_cells for among_cells, *_ in places) == 2
+    assert all(drawn == place for _, place, drawn in places)
 
 
 def test_failures_and_parameters_are_folded_and_last(visit, path):

@@ -114,14 +114,13 @@ def test_scores_are_in_order_and_the_prediction_has_its_name(judged, drawn):
     board = judged.uns["evaluation"]["contenders"].copy()
     board["score"] = np.linspace(-3, 1, len(board))
     board["same_as"] = ["", "twin", *[""] * (len(board) - 2)]
-    figure = _charts.scores(board, name="scores", called="flow <b>")
+    figure = _charts.scores(board, name="scores", own="flow <b>")
     rows = list(figure.layout.yaxis.categoryarray)
     assert rows == [
-        "flow &lt;b&gt; (prediction)" if name == "prediction" else name
-        for name in board.index[::-1]
+        "flow &lt;b&gt;" if name == "prediction" else name for name in board.index[::-1]
     ]
     kinds = {trace.name: set(trace.y) for trace in figure.data}
-    assert kinds["prediction"] == {"flow &lt;b&gt; (prediction)"}
+    assert kinds["prediction"] == {"flow &lt;b&gt;"}
     assert kinds["control"] == {"positive control", "negative control", "control copy"}
     assert set().union(*kinds.values()) == set(rows)
     told = [row[0] for trace in figure.data for row in trace.customdata]

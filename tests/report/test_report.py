@@ -213,7 +213,7 @@ def test_a_note_says_what_the_dagger_means(judged, tmp_path):
     table["transductive"] = table.index == "prediction"
     path = report(adata, out=tmp_path / "r.html")
     assert path.read_text(encoding="utf-8").count("† transductive") == 1
-    assert "prediction †" in [c["title"] for c in data(path)["tables"]["contenders"]["columns"]]
+    assert "flow †" in [c["title"] for c in data(path)["tables"]["contenders"]["columns"]]
     adata.uns["leaderboard"]["table"]["transductive"] = [True, False, False]
     path = report(adata, out=tmp_path / "r.html")
     assert path.read_text(encoding="utf-8").count("† transductive") == 2

@@ -64,7 +64,7 @@ def test_metrics_that_do_not_discriminate_are_grey(judged):
     assert [row[0] for row in made["contenders"]["rows"]] == [*scores, *metrics(result)]
     condition = result["conditions"].index[0]
     assert made["missing"]["rows"] == [
-        ["prediction", "pearson_delta_perturbed", condition, "no variance"]
+        ["flow", "pearson_delta_perturbed", condition, "no variance"]
     ]
 
 
@@ -76,14 +76,14 @@ def test_the_strata_are_spread_over_columns(judged):
         "metric",
         "stratum",
         "n",
-        "prediction",
+        "flow",
         "positive control",
         "negative control",
         "control copy",
     ]
     long = result["strata"]
     row = made["rows"][5]
-    for contender, value in zip(titles[3:], row[3:], strict=True):
+    for contender, value in zip(["prediction", *titles[4:]], row[3:], strict=True):
         same = (
             (long["metric"] == row[0])
             & (long["stratum"] == row[1])
@@ -161,10 +161,10 @@ def test_a_dagger_in_every_table_for_what_has_seen_held_out_cells(judged):
     result["contenders"] = result["contenders"].assign(transductive=seen)
     made = evaluation_tables(result)
     titles = [c["title"] for c in made["contenders"]["columns"]]
-    assert {"prediction †", "nearest †"} == {t for t in titles if "†" in t}
+    assert {"flow †", "nearest †"} == {t for t in titles if "†" in t}
     assert all(c["numeric"] for c in made["contenders"]["columns"][1:])
-    assert "prediction †" in [c["title"] for c in made["strata"]["columns"]]
-    assert made["missing"]["rows"][0][0] == "prediction †"
+    assert "flow †" in [c["title"] for c in made["strata"]["columns"]]
+    assert made["missing"]["rows"][0][0] == "flow †"
     at = [c["title"] for c in made["metrics"]["columns"]].index("best_baseline")
     named = {row[at] for row in made["metrics"]["rows"]}
     assert "nearest" not in named

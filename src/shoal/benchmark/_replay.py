@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .._random import as_generator
 from .._threads import one_thread
@@ -12,7 +12,7 @@ from ..evaluation._candidates import BY
 from ..evaluation._strategies import STRATEGIES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -45,6 +45,7 @@ def replay(
     strategies: Sequence[str] = ("disagreement", "coverage"),
     by: Literal["perturbation", "perturbation_context"] = "perturbation",
     model: str = "kernel_ridge",
+    options: Mapping[str, Any] | None = None,
     n: int = 2,
     n_rounds: int = 3,
     n_starts: int = 20,
@@ -73,8 +74,11 @@ def replay(
     by
         What is measured at once: a perturbation in all contexts, or in one context.
     model
-        Baseline whose error is looked at, or ``"auto"``. Where it cannot predict a condition,
-        ``mean_shift`` does.
+        Name of the model whose error is looked at. Where it cannot predict a condition,
+        ``mean_shift`` does. A network is trained after every round of every start, so give it few
+        steps and take few starts.
+    options
+        Arguments of :func:`shoal.tl.fit` for it, such as ``{"max_steps": 300}``.
     n, n_rounds
         Conditions that are chosen in a round, and rounds.
     n_starts, n_random
@@ -109,7 +113,9 @@ def replay(
     KeyError
         If a column, embedding or result does not exist.
     ValueError
-        If an option makes no sense, there are too few conditions, or a strategy cannot choose.
+        If an argument makes no sense, there are too few conditions, or a strategy cannot choose.
+    TypeError
+        If the model knows no such option.
 
     Examples
     --------
@@ -148,6 +154,7 @@ def replay(
         start=float(start),
         judged=float(judged),
         model=model,
+        options=dict(options or {}),
     )
     rows = replayed(Screen(adata, embedding, by=by), plan, as_generator(rng))
     return Replay(table=summary(rows, plan.strategies), rows=rows)

@@ -212,7 +212,7 @@ def _from_file(path: Path) -> Spec:
         raise FileNotFoundError(msg)
     try:
         entry = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as err:
+    except (yaml.YAMLError, UnicodeDecodeError) as err:
         msg = f"{path} is not YAML: {err}"
         raise ValueError(msg) from err
     data = entry.get("data") if isinstance(entry, Mapping) else None

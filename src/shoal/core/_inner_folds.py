@@ -173,17 +173,15 @@ def inner_folds(
         )
         raise ValueError(msg)
     items, units = training_items(cells, kind)
-    asked = Asked.of(cells, items)
-    if asked is not None:
-        rng, several = np.random.default_rng(seed), most if n_folds is None else n_folds
-        alike = asked.sides(items, units, several, rng)
-        if len(alike) >= min(several, 2):
-            if asked.way:
-                where = "beyond" if asked.way > 0 else "below"
-                logger.info(
-                    "inner folds leave out levels %s those of training, as the test does", where
-                )
-            return tuple(_of_cells(cells, items, sides) for sides in alike)
+    several = most if n_folds is None else n_folds
+    alike, way = asked_folds(cells, items, units, several, np.random.default_rng(seed))
+    if len(alike) >= min(several, 2):
+        if way:
+            where = "beyond" if way > 0 else "below"
+            logger.info(
+                "inner folds leave out levels %s those of training, as the test does", where
+            )
+        return alike
     if kind.by == "dose" and len(units) < (
         n_folds or 1
     ):  # none between others: any that can be spared
@@ -207,6 +205,35 @@ def inner_folds(
     except ValueError as err:
         msg = f"inner={n_folds} folds cannot be made within the training cells: {err}"
         raise ValueError(msg) from err
+
+
+def asked_folds(
+    cells: Population, items: Items, units: list[str], n_folds: int, rng: np.random.Generator
+) -> tuple[tuple[Ints, ...], int]:
+    """Return the (n_obs,) sides in folds that ask where in its table the test asks.
+
+    Later days of a perturbation, say, or most of a context.
+
+    Parameters
+    ----------
+    cells
+        The screen.
+    items, units
+        Conditions of training, and the units to choose from, as `training_items` returns them.
+    n_folds
+        Number of folds; there may be fewer, and none where entries at random ask the same.
+    rng
+        Deals.
+
+    Returns
+    -------
+    The sides, and 1 or -1 where these folds leave out levels beyond or below those of training.
+    """
+    asked = Asked.of(cells, items)
+    if asked is None:
+        return (), 0
+    found = asked.sides(items, units, n_folds, rng)
+    return tuple(_of_cells(cells, items, sides) for sides in found), asked.way
 
 
 def _between(items: Items) -> set[str]:

@@ -219,5 +219,8 @@ def _find(
             alike = [unit for unit, own in zip(units, items.level, strict=True) if own == text]
             if alike:
                 return alike
-    key_in(text, units, where=f"the units of by={by!r}", hint=f"(given in {name})")
+    hint = f"(given in {name})"
+    if text.removesuffix("%").replace(".", "").replace(",", "").isdigit():
+        hint = f"(given in {name}; a share is a number between 0 and 1, such as 0.2)"
+    key_in(text, units, where=f"the units of by={by!r}", hint=hint)
     return [text]

@@ -64,14 +64,31 @@ def read_file(
         msg = f"pandas cannot read {path.name!r} without a parquet library: pip install pyarrow"
         raise ImportError(msg) from err
     except (OSError, EOFError, LookupError, TypeError, ValueError, BadZipFile, zlib.error) as err:
-        msg = f"source: {path.name!r} cannot be read as a {kind} file: {err}"
+        msg = f"source: {path.name!r} cannot be read as a {kind} file: {why_not(err)}"
         raise ValueError(msg) from err
     return _names_and_vectors(arrays, path.name)
 
 
+def why_not(err: BaseException) -> str:
+    """Return why a table cannot be read, with what to do if its text is in another encoding."""
+    if isinstance(err, UnicodeDecodeError):
+        return "it is no text in UTF-8; save it anew, in Excel as 'CSV UTF-8'"
+    return str(err).strip()
+
+
+def joined_by(header: str, sep: str) -> str:
+    """Return what joins the columns of a table instead of `sep`; empty if nothing else seems to."""
+    return next((one for one in (";", "\t", ",") if one in header and one not in sep), "")
+
+
 def _read_text(path: Path, sep: str) -> pd.DataFrame:
     """Read a table whose first column holds names, of which ``NA`` may be one."""
-    first = pd.read_csv(path, sep=sep, nrows=0, index_col=False).columns[0]
+    columns = pd.read_csv(path, sep=sep, nrows=0, index_col=False).columns
+    first, other = columns[0], joined_by(str(columns[0]), sep)
+    if other and len(columns) == 1:
+        own = "blanks" if sep == SEPARATORS[".txt"] else repr(sep)
+        msg = f"its columns are joined by {other!r}; write it with {own}"
+        raise ValueError(msg)
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:

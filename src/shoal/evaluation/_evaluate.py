@@ -205,12 +205,25 @@ def _add_baselines(
         reference=reference if settings.external is None else "",
     ):
         asked.append(found.name)
-        if isinstance(found.made, str):
-            logger.info("%s is left out: %s", found.name, found.made)
         scores.enter(found)
+    _tell_refused(scores.refused, named=settings.baselines != AUTO)
     if scores.same:
         logger.info("the same predicted cells, scored once: %s", "; ".join(scores.in_words()))
     return [name for name in asked if name not in scores.refused]
+
+
+def _tell_refused(refused: Mapping[str, str], *, named: bool) -> None:
+    """Log which baselines predict nothing; why, only of those that were asked for by name."""
+    if named:
+        for name, why in refused.items():
+            logger.info("%s is left out: %s", name, why)
+    elif refused:
+        logger.info(
+            "baselines that cannot predict these conditions, %d: %s; why is said in the table "
+            "'missing' of the evaluation",
+            len(refused),
+            ", ".join(refused),
+        )
 
 
 def _standing_of(

@@ -14,9 +14,11 @@ from .._validate import one_of
 from ..core._population import population
 from ..core._screen import perturbed_labels, resolve
 from ..models.base._embedding import vectors_of
-from ..models.base._fitting import fit_baseline
+from ..models.base._fitting import check_tried, fit_baseline
+from ..models.base._registry import kind_of
 from ..models.base._registry import names as model_names
 from ..models.baselines._deltas import measure
+from ..models.ensemble._members import Member
 from ..models.ensemble._rules import LAST
 from ._candidates import IN_CONTEXT, PERTURBATION, pool_of
 from ._committee import Committee
@@ -55,6 +57,7 @@ class Plan:
     start: float
     judged: float
     model: str
+    options: Mapping[str, Any]
 
 
 class Screen:
@@ -121,7 +124,13 @@ class Screen:
         position = {condition: i for i, condition in enumerate(self.conditions)}
         return np.array([position[pool.candidates[i]] for i in order])
 
-    def _fit(self, cells: Population, name: str, seed: int) -> Any:
+    def _fit(
+        self, cells: Population, name: str, seed: int, options: Mapping[str, Any] | None = None
+    ) -> Any:
+        bar = {"enable_progress_bar": False} if kind_of(name) == "network" else {}
+        if options or bar:
+            own = Member(name, {**bar, **(options or {})})
+            return own.fit(cells, embedding=self.embedding, seed=seed)
         return fit_baseline(cells, name, embedding=self.embedding, rng=seed)
 
     def truth(self, some: Ints) -> tuple[list[Condition], Floats]:
@@ -134,11 +143,20 @@ class Screen:
         return list(zip(names, places, strict=True)), deltas.delta[kept]
 
     def error(
-        self, known: Ints, judged: list[Condition], real: Floats, *, model: str, seed: int
+        self,
+        known: Ints,
+        judged: list[Condition],
+        real: Floats,
+        *,
+        model: str,
+        options: Mapping[str, Any],
+        seed: int,
     ) -> float:
         """Return the squared error of the responses that a model predicts, over that of a copy."""
         cells = self.revealed(known)
-        models = {name: self._fit(cells, name, seed) for name in dict.fromkeys((model, LAST))}
+        models = {model: self._fit(cells, model, seed, options)}
+        if model != LAST:
+            models[LAST] = self._fit(cells, LAST, seed)
         made = Committee(models).expected(judged, cells, dose=float("nan"), seed=seed)
         predicted = np.where(np.isfinite(made[:, 0]), made[:, 0], made[:, -1])
         return float(((predicted - real) ** 2).sum() / (real**2).sum())
@@ -156,9 +174,12 @@ def replayed(screen: Screen, plan: Plan, rng: np.random.Generator) -> pd.DataFra
     Raises
     ------
     ValueError
-        If the model is no baseline, there are too few conditions, or too few for the rounds.
+        If the model is not known, there are too few conditions, or too few for the rounds.
+    TypeError
+        If the model knows no such option.
     """
-    one_of(plan.model, [*model_names("baseline"), "auto"], name="model")
+    one_of(plan.model, model_names(images=False), name="model")
+    check_tried(plan.model, plan.options)
     total = len(screen.conditions)
     n_start, n_judged = round(plan.start * total), round(plan.judged * total)
     left = total - n_start - n_judged
@@ -187,7 +208,7 @@ def _of_start(
     truth = screen.truth(judged)
 
     def error(known: Ints) -> float:
-        return screen.error(known, *truth, model=plan.model, seed=seed)
+        return screen.error(known, *truth, model=plan.model, options=plan.options, seed=seed)
 
     about = {"error_start": error(first), "error_all": error(np.concatenate([first, rest]))}
     draws = [(name, 0) for name in plan.strategies] + [(RANDOM, i) for i in range(plan.n_random)]

@@ -346,14 +346,15 @@ def _counting_genes(cells: Population, perturbation: Ints, *, with_parts: bool) 
         mask[row, [column[gene] for gene in genes.of(targets)]] = False
     if with_parts and mask.all():
         logger.warning(
-            "no target is left out of the metrics: %s", no_target(genes, sorted(set(own)))
+            "metrics leave out the genes that are perturbed, and here none is known: %s",
+            no_target(genes, sorted(set(own))),
         )
     elif with_parts:
         lost = sorted({name for name in own if not genes.of(cells.screen.parts(name))})
         if lost:
             logger.info(
-                "no target is left out of the metrics of %d perturbations, which are no gene of "
-                "the data: %s",
+                "metrics leave out the genes that are perturbed; of the perturbations, %d are no "
+                "gene of the data: %s",
                 *(len(lost), some(lost)),
             )
     tell_symbols(genes)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from .._logging import logger
 from .._validate import some
+from ..core._table_files import joined_by, why_not
 from ._forms import TENX
 
 if TYPE_CHECKING:
@@ -142,7 +143,16 @@ def _table(path: str | os.PathLike[str]) -> pd.DataFrame:
     if not Path(path).is_file():
         msg = f"no such file: {path}"
         raise FileNotFoundError(msg)
-    return pd.read_csv(path)
+    try:
+        table = pd.read_csv(path)
+    except (ValueError, EOFError) as err:  # of text, of its encoding, or of an empty file
+        msg = f"{path} cannot be read as a csv: {why_not(err)}"
+        raise ValueError(msg) from err
+    other = joined_by(str(table.columns[0]), ",")
+    if other and len(table.columns) == 1:
+        msg = f"{path}: its columns are joined by {other!r}; write it with ','"
+        raise ValueError(msg)
+    return table
 
 
 def _beside(opened: Opened) -> pd.DataFrame | None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from .._validate import some
 from ..core._screen import raw_counts
-from ._forms import CONTROLS, FORMS
+from ._controls import is_usual, looks_like_control
+from ._forms import FORMS, NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,15 +31,16 @@ def shown(column: pd.Series) -> str:
     return some(sorted(counts, key=lambda label: -counts[label]), 8)
 
 
-def what_is_there(adata: AnnData, name: str) -> str:
+def what_is_there(adata: AnnData, name: str, named: Sequence[str] | None = None) -> str:
     """Return what a file holds, for a file of no known form, and the call that reads it."""
     columns = [_column(adata.obs[key], str(key)) for key in adata.obs.columns[:MOST]]
     more = f" and {len(adata.obs.columns) - MOST} more" if len(adata.obs.columns) > MOST else ""
     layers = [key for key in adata.layers if key is not None]
     genes = some(list(adata.var_names[:3]))
+    control = f"{some(named)}, as control= says" if named else "a usual control label"
     return (
         f"{name} has none of the forms that are known ({', '.join(f.title for f in FORMS)}), and "
-        f"no column of a usual name holds a usual control label. It has {adata.n_obs} cells and "
+        f"no column of a usual name holds {control}. It has {adata.n_obs} cells and "
         f"{adata.n_vars} genes. obs: {', '.join(columns) or 'no column'}{more}. var: {genes}, ...; "
         f"columns {some(list(adata.var.columns))}. layers: {some(layers)}. Say which column holds "
         f"the perturbations and which labels are controls: {_suggestion(adata, name)}"
@@ -53,13 +55,16 @@ def _column(column: pd.Series, key: str) -> str:
 
 
 def _suggestion(adata: AnnData, name: str) -> str:
-    """Return the calls by the columns that hold a usual control label; one to fill in if none."""
-    calls = []
+    """Return the calls by the columns that hold control labels; one to fill in if none does."""
+    calls, usual = [], [key for key in NAMES if key in adata.obs.columns]
     for key in adata.obs.columns:
         if adata.obs[key].dtype.kind == "f" or adata.obs[key].nunique() > FEW:
             continue
         found = raw_counts(adata.obs[key])
-        control = [one for one in found if one.strip().casefold() in CONTROLS]
+        control = [one for one in found if is_usual(one)]
+        control = control or [one for one in found if looks_like_control(one)]
         if control and len(found) > len(control):
             calls.append(call(name, str(key), control))
-    return " or ".join(calls[:3]) or "sh.io.read(" + f"{name!r}, 'column of obs', control='label')"
+    if calls:
+        return " or ".join(calls[:3])
+    return f"sh.io.read({name!r}, {(usual or ['column of obs'])[0]!r}, control='label')"

@@ -9,24 +9,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+from ._controls import CONTROLS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CONTROLS = (  # labels that mean an unperturbed cell wherever they stand, in lower case
-    "control",
-    "ctrl",
-    "non-targeting",
-    "non_targeting",
-    "nontargeting",
-    "nt",
-    "ntc",
-    "negctrl",
-    "dmso",
-    "vehicle",
-    "unperturbed",
-    "untreated",
-    "unstimulated",
-)
 NAMES = (  # columns that usually hold the perturbation, whoever wrote the file
     "perturbation",
     "perturbation_name",

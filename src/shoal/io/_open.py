@@ -78,7 +78,10 @@ def open_file(path: str | os.PathLike[str], *, mod: str | None, backed: bool) ->
     KeyError
         If there is no modality `mod`.
     """
-    path = Path(path)
+    if "://" in str(path):
+        msg = f"{path} is an address, and files are read from disk: download it first"
+        raise ValueError(msg)
+    path = Path(path).expanduser()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*names are not unique")  # `read` tells of them
         return _genes_alone(_open(path, mod, backed=backed), path)

@@ -129,6 +129,9 @@ def read(
     else:
         opened, name = _all(path, calls, targets, mod, backed=backed), _several(path)
     adata = opened.adata
+    if not adata.n_obs:
+        msg = f"{name} holds no cells ({adata.n_vars} genes): write it anew, with cells"
+        raise ValueError(msg)
     make_unique(adata)
     asked = any(one is not None for one in (perturbation_key, control, gene_key, sep, missing))
     asked = asked or any(key != AUTO for key in given.values())

@@ -11,8 +11,9 @@ from .._validate import some
 from ..core._combinations import as_text, pieces
 from ..core._screen import as_labels, raw_counts
 from ..core._screen_checks import check_columns
+from ._controls import CONTROLS, looks_like_control
 from ._describe import call, shown, what_is_there
-from ._forms import CONTROLS, FORMS, NAMES, PLAIN, Form
+from ._forms import FORMS, NAMES, PLAIN, Form
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +112,7 @@ def recognise(
         if half is not None and not (plain and half.gives_way(plain[0])):
             raise ValueError(_half(adata, name, half))
         if not plain:
-            raise ValueError(what_is_there(adata, name))
+            raise ValueError(_controls_alone(adata, name) or what_is_there(adata, name, named))
         same = half is not None and half.signed and half.key == plain[0].key
         whole = (
             [replace(half, control=plain[0].control)] if half is not None and same else plain[:1]
@@ -143,10 +144,10 @@ def find(
 
 
 def labels_of(adata: AnnData, key: str) -> list[str]:
-    """Return the labels of a column of ``obs`` as text, without blank ones."""
+    """Return the labels of a column of ``obs`` as text, each once, without blank ones."""
     if adata.obs[key].nunique() > MOST_LABELS:
         return []
-    return [text for text in map(as_text, raw_counts(adata.obs[key])) if text]
+    return [text for text in dict.fromkeys(map(as_text, raw_counts(adata.obs[key]))) if text]
 
 
 def _of_column(adata: AnnData, name: str, key: str, control: tuple[str, ...] | None) -> Found:
@@ -253,12 +254,26 @@ def _rivals(name: str, one: Found, other: Found) -> str:
     )
 
 
+def _controls_alone(adata: AnnData, name: str) -> str:
+    """Return the message for a column of perturbations that holds nothing else than controls."""
+    for key in (one for one in NAMES if one in adata.obs.columns):
+        found = labels_of(adata, key)
+        if found and set(found) == set(_usual(found, CONTROLS)):
+            return (
+                f"{name}: all cells are controls ({some(found)}) by obs[{key!r}], and there is no "
+                "perturbed cell to compare them with. If another column holds the perturbations, "
+                f"name it: {call(name, 'column of obs', found)}"
+            )
+    return ""
+
+
 def _which_control(adata: AnnData, name: str, key: str, usual: Sequence[str]) -> str:
     labels = shown(adata.obs[key])
     several = f"{some(usual)} are usual labels of controls; " if usual else ""
+    alike = usual or [one for one in labels_of(adata, key) if looks_like_control(one)]
     return (
         f"{name}: which labels of obs[{key!r}] are controls? {several}no other label is guessed. "
-        f"The column holds {labels}. Say so: {call(name, key)}"
+        f"The column holds {labels}. Say so: {call(name, key, alike)}"
     )
 
 

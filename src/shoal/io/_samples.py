@@ -36,7 +36,11 @@ def named(
     files = list(path.values()) if isinstance(path, Mapping) else path
     paths = isinstance(files, list | tuple) and all(isinstance(f, str | os.PathLike) for f in files)
     if not paths:
+        kind = type(path).__name__
         msg = f"path must be a file, or a list or dict of files, not {path!r}"
+        if kind in ("AnnData", "MuData"):
+            call = "sh.pp.annotate(adata, 'column of obs', control='label')"
+            msg = f"path must be a file, not an {kind}: one in memory is annotated with {call}"
         raise TypeError(msg)
     if not len(path):
         msg = "path is empty; name a file, or several as {'sample 1': 'a.h5ad', ...}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .._logging import logger
 from .._validate import some
 from ._calls import CALL, tell_of_several
-from ._forms import CONTROLS
+from ._controls import looks_like_control
 from ._recognise import labels_of
 
 if TYPE_CHECKING:
@@ -71,12 +71,12 @@ def tell(opened: Opened, found: Found, roles: Roles, name: str) -> None:
     usual = [
         label
         for label in labels_of(adata, found.key)
-        if label.casefold() in CONTROLS and label not in found.control
+        if looks_like_control(label) and label not in found.control
     ]
     if usual:
         logger.warning(
-            "obs[%r] holds %s too, a usual label of controls, and it is taken as a perturbation. "
-            "If these cells are controls: control=%r",
+            "obs[%r] holds %s too, which is often a label of controls, and is taken as a "
+            "perturbation. If these cells are controls: control=%r",
             found.key,
             some(usual),
             [*found.control, *usual],

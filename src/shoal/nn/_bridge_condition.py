@@ -155,15 +155,9 @@ class TreatmentEncoder(nn.Module):
         edges
             (2, E) edges with loops.
         """
-        present, genes = condition["present"], condition["genes"]
-        part = 0.0
-        if self.vector is not None:
-            part = part + self.vector(condition["parts"])
-        if self.graph is not None:
-            every = self.graph(nodes, edges)  # once for all conditions of a step
-            part = part + every[genes.clamp(min=0)] * (genes >= 0)[..., None]
-        if self.own is not None:
-            part = part + self.own(condition["own"])
+        present = condition["present"]
+        told = condition["parts"], condition["genes"], condition["own"]
+        part = self.learned(*told, nodes, edges)
         if self.gate is not None:
             dose = condition["dose"][:, None].expand(-1, present.shape[1], -1)
             part = part * torch.sigmoid(self.gate(torch.cat([part, dose], dim=-1)))
@@ -175,6 +169,33 @@ class TreatmentEncoder(nn.Module):
         if "left_out" in condition:
             pooled = torch.where(condition["left_out"][:, None], self.left_out, pooled)
         return pooled[:, None]
+
+    def learned(
+        self,
+        vectors: Tensor,
+        genes: Tensor,
+        own: Tensor,
+        nodes: Tensor | None,
+        edges: Tensor | None,
+    ) -> Tensor:
+        """Return the (..., d) learned vectors of perturbations, before dose and context.
+
+        Parameters
+        ----------
+        vectors
+            (..., n_vector) given vectors.
+        genes, own
+            (...) the gene and the learned vector of each, as of :meth:`forward`.
+        nodes, edges
+            As of :meth:`forward`.
+        """
+        part = 0.0
+        if self.vector is not None:
+            part = part + self.vector(vectors)
+        if self.graph is not None:
+            every = self.graph(nodes, edges)  # once for all of them
+            part = part + every[genes.clamp(min=0)] * (genes >= 0)[..., None]
+        return part if self.own is None else part + self.own(own)
 
 
 class GenewiseEncoder(nn.Module):

@@ -56,6 +56,10 @@ class LinearCondition(nn.Module):
         self.dropout, self.coin = dropout, coin
         self.map, self.pool = nn.Linear(n_vector, width), MeanPool()
 
+    def learned(self, vectors: Tensor) -> Tensor:
+        """Return the (n, width) learned vectors of n single perturbations, from (n, n_vector)."""
+        return self.map(vectors)
+
     def forward(
         self,
         condition: Mapping[str, Tensor],

@@ -43,6 +43,25 @@ def zero_convolution(channels: int, out: int, size: int) -> nn.Conv2d:
     return zeroed(nn.Conv2d(channels, out, size, padding=size // 2))
 
 
+def steered(norm: nn.GroupNorm, h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return ``norm(h) * (1 + scale) + shift``, for h (N, C, H, W) and scale and shift (N, C).
+
+    Images that lie in memory one after another are normalised as the channels of one image. Each
+    then has weights of its own, and one pass does it all.
+    """
+    if not h.is_contiguous():
+        return torch.addcmul(shift[..., None, None], norm(h), 1 + scale[..., None, None])
+    weight, bias = norm.weight * (1 + scale), norm.bias * (1 + scale) + shift
+    flat, groups = h.view(1, -1, *h.shape[2:]), len(h) * norm.num_groups
+    return F.group_norm(flat, groups, weight.flatten(), bias.flatten(), norm.eps).view_as(h)
+
+
+def halved(h: Tensor) -> Tensor:
+    """Return the means of 2 x 2 pixels; the gradient of ``avg_pool2d`` is slow on a CPU."""
+    rows = h[..., ::2, :] + h[..., 1::2, :]
+    return (rows[..., ::2] + rows[..., 1::2]) / 4
+
+
 class ResidualBlock(nn.Module):
     """``skip(h) + conv(silu(norm(conv(silu(norm(h)))) * (1 + scale) + shift))``.
 
@@ -67,10 +86,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, h: Tensor, condition: Tensor) -> Tensor:
         """Return (N, out, H, W) from h (N, channels, H, W) and conditions (N, d_condition)."""
-        scale, shift = self.steer(condition)[..., None, None].chunk(2, dim=1)
-        new = self.norm2(self.conv1(F.silu(self.norm1(h))))
-        new = F.silu(torch.addcmul(shift, new, 1 + scale))
-        return self.skip(h) + self.conv2(self.dropout(new))
+        scale, shift = self.steer(condition).chunk(2, dim=1)
+        new = steered(self.norm2, self.conv1(F.silu(self.norm1(h))), scale, shift)
+        return self.skip(h) + self.conv2(self.dropout(F.silu(new)))
 
 
 class PixelAttention(nn.Module):
@@ -227,7 +245,7 @@ class UNet(nn.Module):
         kept = [h]
         for i, level in enumerate(self.downs):
             if i:
-                h = F.avg_pool2d(h, 2)
+                h = halved(h)
                 kept.append(h)
             kept += level.down(h, condition)
             h = kept[-1]

@@ -16,6 +16,7 @@ from .._contenders import (
     POSITIVE,
     PREDICTION,
     TRANSDUCTIVE,
+    called,
     same_rows,
     score_in_words,
     transductive_marks,
@@ -180,11 +181,7 @@ def label_of(result: dict[str, Any], contender: str = PREDICTION) -> str:
     further = same_rows(result["contenders"])
     rows = [row for row, names in further.items() if contender in names]
     row = rows[0] if rows and contender not in result["contenders"].index else contender
-    name = (
-        str(result["params"].get("prediction") or PREDICTION)
-        if contender == PREDICTION
-        else contender
-    )
+    name = called(result) if contender == PREDICTION else contender
     if row in transductive_marks(result["contenders"]):
         name += TRANSDUCTIVE
     others = [row] if row != contender else further.get(row, [])
@@ -195,8 +192,9 @@ def label_of(result: dict[str, Any], contender: str = PREDICTION) -> str:
 
 def further_names(result: dict[str, Any], shown: Collection[str], *, width: int) -> str:
     """Say which rows of those shown have several further names, and these, in lines."""
+    own = {PREDICTION: called(result)}
     said = [
-        fill(f"{row} = {', '.join(names)}: the same predicted cells", width)
+        fill(f"{own.get(row, row)} = {', '.join(names)}: the same predicted cells", width)
         for row, names in same_rows(result["contenders"]).items()
         if row in shown and len(names) > 1
     ]

@@ -18,8 +18,6 @@ from .._contenders import (
     NEGATIVE,
     POSITIVE,
     PREDICTION,
-    TRANSDUCTIVE,
-    same_rows,
     score_in_words,
     transductive_marks,
 )
@@ -202,13 +200,13 @@ def leaderboard(
     intervals = own[["score", "score_low", "score_high"]].to_numpy(float)
     _cells(ax, grid, tint, [[score_in_words(*row) for row in intervals], *columns])
     good, told = np.concatenate([[True] * len(SIDE), fit(summary)]), transductive_marks(own)
-    further = same_rows(scores.loc[names])
     _names(
         ax,
         grid,
-        [label_of(result, name) if name in further else told.get(name, name) for name in names],
+        [label_of(result, name) for name in names],
         [*SIDE, *map(str, summary.index)],
         good,
+        bold=names.index(PREDICTION),
     )
     width = int(LETTERS * grid.width)
     notes = [
@@ -319,15 +317,15 @@ def _cells(ax: Axes, grid: Grid, tint: Floats, texts: list[list[str]]) -> None:
     ax.set_ylim(grid.bottom, -0.5)
 
 
-def _names(ax: Axes, grid: Grid, names: list[str], columns: list[str], good: Bools) -> None:
-    """Name rows and columns, in every block; the prediction is bold."""
+def _names(
+    ax: Axes, grid: Grid, names: list[str], columns: list[str], good: Bools, *, bold: int
+) -> None:
+    """Name rows and columns, in every block; one row is bold."""
     n = grid.block[-1] + 1
     at = np.concatenate([grid.row + grid.down * i for i in range(n)])
     ax.set_yticks(at, [shorten(name) for name in names] * n, fontsize="small", color=INK)
-    for label, name in zip(ax.get_yticklabels(), names * n, strict=True):
-        label.set_fontweight(
-            "bold" if name in (PREDICTION, PREDICTION + TRANSDUCTIVE) else "normal"
-        )
+    for label in ax.get_yticklabels()[bold :: len(names)]:
+        label.set_fontweight("bold")
     ax.set_xticks([])
     style = {"rotation": ANGLE, "rotation_mode": "anchor", "fontsize": "x-small", "ha": "left"}
     style |= {"va": "baseline", "textcoords": "offset points", "annotation_clip": False}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._contenders import PREDICTION, rival_of
+from .._contenders import PREDICTION, called, rival_of
 from .._validate import key_in, whole
 from ._canvas import Canvas
 from ._evaluation import (
@@ -124,7 +124,7 @@ def scatter_baseline(
         fontsize="medium",
         color=INK,
     )
-    _tell(ax, gain, shorten(rival), up=up)
+    _tell(ax, gain, (shorten(called(result)), shorten(rival)), up=up)
     tidy(ax)
     widest = np.argsort(-np.abs(gain), kind="stable")[:n_labels]
     widest = widest[gain[widest] != 0]
@@ -171,19 +171,20 @@ def _points(ax: Axes, x: Floats, y: Floats, gain: Floats) -> None:
         ax.scatter(x[rows], y[rows], c=tint, marker=marker, **rim)
 
 
-def _tell(ax: Axes, gain: Floats, rival: str, *, up: bool) -> None:
+def _tell(ax: Axes, gain: Floats, names: tuple[str, str], *, up: bool) -> None:
     """Write into the two corners which of the two is better there, and how often."""
     upper, lower = (0.03, 0.97, "left", "top"), (0.97, 0.03, "right", "bottom")
     same = int((gain == 0).sum())
+    own, rival = names
+    tied = f"\n{same} the same" if same else ""
     for (x, y, ha, va), who, n, tint in (
-        (upper if up else lower, "prediction", int((gain > 0).sum()), ACCENT),
-        (lower if up else upper, rival, int((gain < 0).sum()), RIVAL),
+        (upper if up else lower, own, f"{int((gain > 0).sum())} of {len(gain)}{tied}", ACCENT),
+        (lower if up else upper, rival, f"{int((gain < 0).sum())} of {len(gain)}", RIVAL),
     ):
-        tied = f"\n{same} the same" if same and who == "prediction" else ""
         ax.text(
             x,
             y,
-            f"{who} better:\n{n} of {len(gain)}{tied}",
+            f"{who} better:\n{n}",
             transform=ax.transAxes,
             ha=ha,
             va=va,

@@ -265,7 +265,9 @@ def _units_table(items: Items, sides: Sequence[str]) -> pd.DataFrame:
 
 def _report(table: pd.DataFrame, units: pd.DataFrame) -> None:
     """Log what is held out, and what the user may want to know of it."""
-    logger.info("conditions outside training: %s", units["split"].value_counts().to_dict())
+    n_of = units["split"].value_counts()
+    said = ", ".join(f"{n} in {side}" for side, n in n_of.items() if n)
+    logger.info("conditions outside training: %s", said)
     few = units[(units["n_cells"] < FEW) & (units["split"] != ASIDE)]
     if len(few):
         logger.warning(

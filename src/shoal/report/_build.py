@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from .._compat import require
-from .._contenders import transductive_marks
+from .._contenders import called, transductive_marks
 from .._staging import staged
 from ._assets import HERE, assets, safe
 from ._cells import CellContent, cell_figures
@@ -81,12 +81,12 @@ def page(content: Content) -> str:
         tables |= coherence_tables(content.coherence)
         panel["coherence"] = coherence_panel(content.coherence)
     if evaluation is not None:
-        called = str(evaluation["params"].get("prediction") or "")
         more |= _score(evaluation)
         tables |= evaluation_tables(evaluation)
         panel["evaluation"] = evaluation_panel(evaluation)
         if _has_scores(evaluation["contenders"]):
-            figures["scores"] = safe(scores(evaluation["contenders"], name="scores", called=called))
+            own = called(evaluation)
+            figures["scores"] = safe(scores(evaluation["contenders"], name="scores", own=own))
     if board is not None:
         tables["leaderboard"] = leaderboard_table(board)
         if _has_scores(board):

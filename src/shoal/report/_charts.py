@@ -25,7 +25,7 @@ SCORE = ("score", "score_low", "score_high")
 LINE = 24  # pixels of a row
 
 
-def scores(board: pd.DataFrame, *, name: str, called: str = "") -> str:
+def scores(board: pd.DataFrame, *, name: str, own: str = PREDICTION) -> str:
     """Return the scores of contenders, the best first, as a piece of HTML with the id `name`.
 
     Parameters
@@ -35,19 +35,17 @@ def scores(board: pd.DataFrame, *, name: str, called: str = "") -> str:
         intervals. ``kind``, where it is there, says which rows are baselines and controls.
     name
         Identifier in the page.
-    called
+    own
         What the row "prediction" is called.
     """
-    board = board[np.isfinite(board["score"].astype(float))]
+    board = board[np.isfinite(board["score"].astype(float))].rename(index={PREDICTION: own})
     board = board.sort_values("score", ascending=False, kind="stable")
     full = full_names(board)
     control = board.index.isin(CONTROLS)
     kind = board.get("kind")
-    main = board.index == PREDICTION if kind is None else (kind.astype(str) == "model").to_numpy()
-    own = f"{called or PREDICTION} (prediction)"
-    labels = [own if row == PREDICTION else str(row) for row in board.index]
+    main = board.index == own if kind is None else (kind.astype(str) == "model").to_numpy()
     known = board.reindex(columns=list(dict.fromkeys([*board.columns, *SCORE])))
-    shown = known.set_axis(labels).assign(full=[full.get(str(row), row) for row in board.index])
+    shown = known.assign(full=[full.get(str(row), row) for row in board.index])
     kinds = (
         ("prediction" if kind is None else "model", main & ~control, ACCENT),
         ("baseline", ~main & ~control, BASELINE),

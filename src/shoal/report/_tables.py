@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._contenders import NEGATIVE, POSITIVE, PREDICTION, SAME, full_names, transductive_marks
+from .._contenders import (
+    CONTROLS,
+    NEGATIVE,
+    POSITIVE,
+    PREDICTION,
+    SAME,
+    called,
+    full_names,
+    transductive_marks,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -130,6 +139,8 @@ def coherence_tables(result: dict[str, Any]) -> dict[str, Any]:
 
 def evaluation_tables(result: dict[str, Any]) -> dict[str, Any]:
     """Return the tables of metrics, predictions, conditions, strata and missing values."""
+    own = called(result)
+    result = _under(own, result)
     summary = result["summary"].rename_axis("metric")
     muted = unfit(result)
     ordered = summary.reset_index()
@@ -141,6 +152,7 @@ def evaluation_tables(result: dict[str, Any]) -> dict[str, Any]:
         if column in ordered:
             ordered[column] = ordered[column].astype(object).replace(marks)
     numbers = result["contenders"].drop(columns=["transductive", SAME], errors="ignore")
+    numbers = numbers.loc[_best_first(numbers, own)]
     contenders = (
         numbers.rename(index=full_names(result["contenders"]))
         .T.rename_axis("metric")
@@ -169,7 +181,7 @@ def evaluation_tables(result: dict[str, Any]) -> dict[str, Any]:
         "conditions": conditions(result),
     }
     if len(result.get("strata", ())):
-        tables["strata"] = table(_strata(result["strata"]).rename(columns=marks), muted=muted)
+        tables["strata"] = table(_strata(result["strata"], own).rename(columns=marks), muted=muted)
     if len(result.get("missing", ())):
         counted = (
             result["missing"]
@@ -222,14 +234,33 @@ def _listed(names: pd.Series) -> str:
     return ", ".join(dict.fromkeys(names))
 
 
-def _strata(long: pd.DataFrame) -> pd.DataFrame:
-    """Return strata x metrics as rows, predictions as columns."""
+def _best_first(contenders: pd.DataFrame, own: str) -> list[str]:
+    """Return the prediction, the controls, and then the baselines from best to worst."""
+    front = [name for name in (own, *CONTROLS) if name in contenders.index]
+    rest = contenders.drop(index=front)
+    if "score" in rest:
+        rest = rest.sort_values("score", ascending=False, kind="stable")
+    return [*front, *rest.index]
+
+
+def _under(own: str, result: dict[str, Any]) -> dict[str, Any]:
+    """Return the tables of an evaluation in which the row "prediction" has its own name."""
+    named = {"contenders": result["contenders"].rename(index={PREDICTION: own})}
+    for name in ("strata", "missing"):
+        if len(result.get(name, ())):
+            who = result[name]["contender"].astype(str)
+            named[name] = result[name].assign(contender=who.mask(who == PREDICTION, own))
+    return result | named
+
+
+def _strata(long: pd.DataFrame, own: str) -> pd.DataFrame:
+    """Return strata x metrics as rows, predictions as columns, one's own first."""
     texts = long.astype({"stratum": str, "metric": str, "contender": str})
     wide = texts.pivot_table(
         index=["metric", "stratum"], columns="contender", values="value", sort=False
     )
-    n = texts[texts["contender"] == PREDICTION].set_index(["metric", "stratum"])["n"]
-    front = [c for c in (PREDICTION, POSITIVE, NEGATIVE) if c in wide]
+    n = texts[texts["contender"] == own].set_index(["metric", "stratum"])["n"]
+    front = [c for c in (own, POSITIVE, NEGATIVE) if c in wide]
     wide = wide[front + [c for c in wide if c not in front]].rename_axis(columns=None)
     wide.insert(0, "n", n.groupby(level=[0, 1]).first().reindex(wide.index))
     return wide.reset_index()

@@ -171,6 +171,7 @@ if (plane) {
 
 const figures = [...document.querySelectorAll(".js-plotly-plot")];
 const onScreen = new Map();
+await Promise.allSettled(figures.map((figure) => Plotly.Plots.resize(figure))); // each was drawn before those beside it
 
 function onPaper(figure) {
   const rows = figure.layout.yaxis.categoryarray?.length;
@@ -187,7 +188,7 @@ function resize(figure, layout) {
 window.addEventListener("beforeprint", () => {
   document.querySelector("details.parameters-of-all").open = true;
   for (const figure of figures) {
-    const { height, legend } = figure.layout, paper = onPaper(figure);
+    const { legend } = figure.layout, height = figure.offsetHeight, paper = onPaper(figure);
     if (!onScreen.has(figure)) onScreen.set(figure, { width: null, height, autosize: true, "legend.y": legend.y, "yaxis.tickfont.size": "legend.y" in paper ? 12 : null });
     resize(figure, paper);
   }

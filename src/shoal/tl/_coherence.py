@@ -372,7 +372,5 @@ def _tell(table: pd.DataFrame, min_cells: int) -> None:
         )
     if few:
         logger.warning(
-            "%d perturbations have fewer than %d cells; they are flagged and not tested",
-            few,
-            min_cells,
+            "perturbations with fewer than %d cells, flagged and not tested: %d", min_cells, few
         )

@@ -107,6 +107,11 @@ def _condition(
 def _reached(row: pd.Series) -> str:
     """Say how far a prediction comes from unchanged controls to a second experiment."""
     said = f"energy distance {row['prediction']:.3g}, of unchanged controls {row['copy']:.3g}"
-    if np.isfinite(row["reached"]):
-        said += f": {100 * row['reached']:.0f} % of the way to a second experiment"
+    share = row["reached"]
+    if share >= 1:
+        said += ": as near as a second experiment"
+    elif share <= 0:
+        said += ": no nearer than unchanged controls"
+    elif np.isfinite(share):
+        said += f": {100 * share:.0f} % of the way to a second experiment"
     return said.replace(" -", " −")

@@ -12,6 +12,8 @@ from torch.nn.functional import normalize
 from .._validate import one_of, positive
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor, nn
 
     from .._typing import Floats, Ints
@@ -50,8 +52,9 @@ class GraphTerm:
 
     Attributes
     ----------
-    vectors
-        (n, E) float32 vectors of the linked perturbations that the network is given.
+    vectors, codes
+        (n, E) float32 vectors of the linked perturbations that the network is given, and their (n,)
+        codes; 0 to n - 1 by default.
     edges
         (m, 2) pairs of them.
     weights
@@ -75,6 +78,7 @@ class GraphTerm:
     strength: float
     loss: str = "laplacian"
     temperature: float = 0.1
+    codes: Ints | None = None
 
     def __post_init__(self) -> None:
         one_of(self.loss, LOSSES, name="graph_loss")
@@ -89,7 +93,7 @@ class GraphTerm:
 
     def check(self, module: nn.Module) -> None:
         """Raise ``ValueError`` unless a network has learned vectors of perturbations."""
-        if not hasattr(getattr(module, "condition", None), "learned"):
+        if _learned(module) is None:
             msg = (
                 f"{type(module).__name__} learns no vectors of single perturbations that a graph "
                 "could hold together: leave out graph=. A network of your own has them in "
@@ -101,7 +105,9 @@ class GraphTerm:
         """Return the value of the term, without its strength."""
         own = _Some.drawn(self, generator)
         vectors = torch.from_numpy(self.vectors[own.nodes]).to(generator.device)
-        learned = normalize(module.condition.learned(vectors).float(), dim=-1)
+        codes = own.nodes if self.codes is None else self.codes[own.nodes]
+        made = _learned(module)(vectors, torch.from_numpy(codes).to(generator.device))
+        learned = normalize(made.float(), dim=-1)
         edges = torch.from_numpy(own.edges).to(generator.device)
         weights = torch.from_numpy(own.weights).to(learned)
         if self.loss == "laplacian":
@@ -109,6 +115,18 @@ class GraphTerm:
             a, b = (learned / root)[edges].unbind(dim=1)
             return (weights * (a - b).square().sum(dim=-1)).sum() / len(self.vectors)
         return contrastive(learned, edges, weights, temperature=self.temperature)
+
+
+def _learned(module: nn.Module) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """Return what makes learned vectors of single perturbations, from their vectors and codes.
+
+    A network that knows perturbations by more than their vectors has ``learned_singles``, which is
+    ``None`` where it makes no vectors of them. Any other has ``condition.learned``.
+    """
+    if hasattr(module, "learned_singles"):
+        return module.learned_singles
+    own = getattr(getattr(module, "condition", None), "learned", None)
+    return None if own is None else lambda vectors, codes: own(vectors)
 
 
 def contrastive(f: Tensor, edges: Tensor, weights: Tensor, *, temperature: float) -> Tensor:

@@ -25,6 +25,7 @@ TINY = {
     "conditional_monge": {"n_latent": 8, "width": 16, "depth": 1},
     "perturbdiff": {"width": 16, "depth": 1},
     "unlasting": {"width": 16, "decoder": 16, "depth": 1, "graph_width": 8, "mask_width": 8},
+    "knowledge": {"n_latent": 8, "width": 16, "n_representation": 8},
 }
 FAST = {"max_steps": 4, "batch_conditions": 4, "set_size": 16, "accelerator": "cpu"}
 every = pytest.mark.parametrize("name", TINY)

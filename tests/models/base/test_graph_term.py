@@ -13,10 +13,14 @@ import shoal as sh
 torch = pytest.importorskip("torch", reason="networks need the extra 'models'")
 pytest.importorskip("scvi", reason="networks need the extra 'models'")
 
+from shoal.models.base._graph_term import graph_term  # noqa: E402  (after the skips)
+
 TINY = {
     "flow": {"n_latent": 8, "width": 16, "depth": 1},
     "conditional_monge": {"n_latent": 8, "width": 16, "depth": 1},
     "perturbdiff": {"width": 16, "depth": 1},
+    "unlasting": {"width": 16, "decoder": 16, "depth": 1, "graph_width": 8, "mask_width": 8},
+    "knowledge": {"n_latent": 8, "width": 16, "n_representation": 8},
 }
 FAST = {"batch_conditions": 4, "set_size": 16, "accelerator": "cpu", "response_share": 1}
 EDGES = pd.DataFrame({"source": ["P1", "P3"], "target": ["P2", "P4"], "weight": [1.0, 2.0]})
@@ -30,8 +34,6 @@ def fit(adata, name, *, config=None, max_steps=4, **more):
 
 def value(model):
     """Return the graph term of a trained model."""
-    from shoal.models.base._graph_term import graph_term
-
     made = graph_term(model, EDGES, 0.1, "laplacian")
     return float(made(model.module, torch.Generator()).detach())
 
@@ -91,5 +93,26 @@ def test_bad_graphs_are_refused(screen):
         fit(screen, "flow", graph=3)
     with pytest.raises(ValueError, match="graph_weight must be above 0"):
         fit(screen, "flow", graph=EDGES, graph_weight=0)
-    with pytest.raises(ValueError, match="learns no vectors of single perturbations"):
-        fit(screen, "conditional_monge", graph=EDGES, config={"architecture": "concatenated"})
+    for name, config in (
+        ("conditional_monge", {"architecture": "concatenated"}),
+        ("unlasting", {"read_out": "genes"}),
+    ):
+        with pytest.raises(ValueError, match="learns no vectors of single perturbations"):
+            fit(screen, name, graph=EDGES, config=config)
+
+
+@pytest.mark.slow
+def test_perturbations_known_by_their_genes_are_drawn_together(screen):
+    """The vector that a graph holds is that of the node, and not the one that the table holds."""
+    genes = screen[~screen.obs["perturbation"].str.contains("+", regex=False).to_numpy()].copy()
+    names = {f"P{i}": f"G{i}" for i in range(1, 6)}
+    genes.var_names = [*names.values(), *genes.var_names[5:]]
+    genes.obs["perturbation"] = genes.obs["perturbation"].astype(str).replace(names)
+    edges = EDGES.replace(names)
+    far, near = (
+        fit(genes, "unlasting", max_steps=100, graph=edges, graph_weight=w) for w in (1e-9, 30.0)
+    )
+    term = graph_term(far, edges, 0.1, "laplacian")
+    assert (term.vectors == 1).all()
+    far, near = (float(term(m.module.eval(), torch.Generator()).detach()) for m in (far, near))
+    assert near < far / 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +16,10 @@ pytest.importorskip("scvi", reason="networks need the extra 'models'")
 
 from lightning.pytorch.callbacks import Callback  # noqa: E402
 
+from shoal.core._population import population  # noqa: E402
+from shoal.core._screen import resolve  # noqa: E402
 from shoal.models.base._inner import with_inner  # noqa: E402
+from shoal.models.base._learning import learn_vocabulary  # noqa: E402
 
 from ...helpers import dense  # noqa: E402
 
@@ -135,6 +139,29 @@ def test_what_is_left_out_in_a_trial_is_such_as_the_split_holds_out(contexts):
     pairs = np.stack([inner.labels.code, inner.context], axis=1)
     codes, kept = (set(map(tuple, pairs[some].tolist())) for some in (moved, inner.train))
     assert not codes & kept
+
+
+@pytest.mark.parametrize("n_late", [9, 11])
+def test_a_trial_leaves_out_later_days_where_the_test_asks_for_them(n_late, rng):
+    """Of twelve perturbations the last ones are known on days 4 and 5. One alone is too little."""
+    names = [f"P{i:02d}" for i in range(12)]
+    days = [2, 3, 4, 5]
+    rows = [(name, day) for name in ["control", *names] for day in days for _ in range(3)]
+    obs = pd.DataFrame(rows, columns=["perturbation", "day"], index=map(str, range(len(rows))))
+    adata = ad.AnnData(rng.normal(size=(len(obs), 2)).astype(np.float32), obs=obs)
+    sh.pp.annotate(adata, "perturbation", control="control", context_key="day")
+    late = [(name, day) for name in names[:n_late] for day in (4, 5)]
+    sh.pp.split(adata, by="perturbation_context", test=late, val=0)
+    cells = population(adata, resolve(adata))
+    known = learn_vocabulary(cells, layer=None, use_rep=None, embedding=None)
+    inner = with_inner(cells, known, np.random.default_rng(0))
+    out = obs[(inner.split == 1) & (obs["perturbation"] != "control")].drop_duplicates()
+    if n_late == 9:
+        assert set(out["perturbation"]) < set(names[9:])
+        assert sorted(out["day"]) == sorted([4, 5] * out["perturbation"].nunique())
+    assert len(out) >= 3
+    stay = obs[inner.train & (obs["perturbation"] != "control")]
+    assert set(out["perturbation"]) <= set(stay["perturbation"])
 
 
 @pytest.mark.parametrize(("training", "step"), [(1, 15), (2, 5), (2, 15)])

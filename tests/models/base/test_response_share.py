@@ -18,6 +18,7 @@ from shoal.models.base._response_share import (  # noqa: E402
     BLOCKS,
     evidence,
     known_shares,
+    own_share,
     responding,
     share_of,
 )
@@ -82,6 +83,14 @@ def test_with_few_left_out_only_the_size_of_responses_counts():
     each = [evidence(predicted, control, real, unit=unit) for unit in UNITS]
     assert share_of(each) == pytest.approx((3 - np.sqrt(5)) / 4)
     assert share_of([evidence(real, control, predicted)]) == 1  # it moves too little: as it is
+
+
+def test_a_condition_of_its_own_is_moved_as_far_as_towards_its_cells():
+    control, predicted, real = points([0, 0]), points([2, 0]), points([0, 1])
+    assert own_share(evidence(predicted, control, real)) == pytest.approx((3 - np.sqrt(5)) / 4)
+    assert own_share(evidence(predicted, control, points([-1, 0]))) == 0
+    assert own_share(evidence(predicted, control, predicted)) == 1
+    assert own_share(evidence(control, control, real)) == 1  # it moves nothing
 
 
 def test_pairs_of_one_control_cell_do_not_count(rng):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import zarr
 
@@ -153,6 +154,11 @@ def test_a_perturbation_that_does_nothing_moves_no_image(caplog, tmp_path):
         assert same["dark"] == pytest.approx(1 - model.condition_shares["dark"], abs=0.02)
         assert same["dark"] > 0.5
         assert same["bright"] == 0
+    model.response_share = 0.5  # of both, so that a quiet one is moved by the product
+    for name, share in (("bright", 0.5), ("dark", 0.5 * model.condition_shares["dark"])):
+        made = model.transport(controls, name).obsm["crops"]
+        moved = (made != controls.obsm["crops"]).any((1, 2, 3)).mean()
+        assert moved == pytest.approx(share, abs=0.02)
     assert not fitted(adata, 2, response_share=1.0).condition_shares
 
 
@@ -195,3 +201,38 @@ def test_other_recipes_train_and_predict(screen, config):
         screen, "cellflux", use_rep="crops", max_steps=2, config=config, **options, **FAST
     )
     assert model.predict("dark", n_cells=3).obsm["crops"].dtype == np.uint8
+
+
+EDGES = pd.DataFrame({"source": ["bright"], "target": ["dark"]})
+PLACES = pd.DataFrame({"x": [0.0, 1.0, 2.0]}, index=["l1", "l2", "l3"])
+
+
+@pytest.fixture
+def lines():
+    """Images of three lines, of which one is held out."""
+    adata = prepared(dtype="float32")  # whole numbers would hide small differences
+    adata.obs["line"] = np.array(["l1", "l2", "l3"])[np.arange(adata.n_obs) % 3]
+    sh.pp.annotate(adata, "drug", control="control", batch_key="plate", context_key="line")
+    sh.pp.split(adata, by="context", test=["l3"], zero_shot=True)
+    return adata
+
+
+def test_a_held_out_line_is_known_by_its_vector(lines, tmp_path):
+    here, there = (
+        fitted(lines, context_embedding=PLACES.assign(x=[0.0, 1.0, x])) for x in (2.0, 0.0)
+    )
+    here.save(tmp_path / "m")
+    again = sh.models.load(tmp_path / "m", lines)
+    made, other, loaded = (
+        m.predict("bright", context="l3", n_cells=6, rng=0).obsm["crops"]
+        for m in (here, there, again)
+    )
+    assert not np.array_equal(made, other)
+    np.testing.assert_array_equal(made, loaded)
+    with pytest.raises(ValueError, match="reads no contexts"):
+        fitted(lines, context_embedding=PLACES, preset="published")
+
+
+@pytest.mark.parametrize("preset", ["shoal", "published"])
+def test_a_graph_takes_part_in_training(lines, preset):
+    assert "train_graph" in fitted(lines, graph=EDGES, preset=preset).history

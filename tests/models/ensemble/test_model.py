@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 
 import anndata as ad
 import numpy as np
@@ -252,6 +253,43 @@ def test_members_that_refuse_are_left_out_and_named(subadditive, registered):
     assert model.predict("P0+P1", n_cells=5).n_obs == 5
 
 
+def test_a_class_of_a_users_is_trained_without_what_a_fold_leaves_out(subadditive, registered):
+    trained_on = []
+
+    class Spy(sh.models.MeanShift):
+        """Notes what it is trained on."""
+
+        def _fit(self, cells):
+            trained_on.append({cells.names[code] for code in cells.labels.code[cells.train]})
+            return super()._fit(cells)
+
+    registered("spy", Spy)
+    model = sh.tl.fit(subadditive, "auto", config={"members": ["spy"]}, rng=0)
+    assert not model.refused
+    n_left = model.weights.set_index(["kind", "member"]).loc[
+        ("combination of measured parts", "spy"), "n_conditions"
+    ]
+    whole = set.union(*trained_on)
+    assert sum(len(whole - own) for own in trained_on[:4]) == n_left
+
+
+@pytest.mark.slow
+def test_several_processes_answer_as_one(subadditive, trained, registered, tmp_path):
+    given = {"rng": 0, "n_jobs": 2, "checkpoint_dir": tmp_path}
+    model = sh.tl.fit(subadditive, "auto", **given)
+    pd.testing.assert_frame_equal(model.weights, trained.weights, check_exact=True)
+    errors = (one.calibration.kinds["combination of measured parts"] for one in (model, trained))
+    np.testing.assert_array_equal(*(one.grid for one in errors))
+    for path in list(tmp_path.iterdir())[:3]:
+        shutil.rmtree(path)
+    again = sh.tl.fit(subadditive, "auto", resume=True, **given)
+    pd.testing.assert_frame_equal(again.weights, trained.weights, check_exact=True)
+    registered("broken", Broken)  # a class that other processes do not know
+    config = {"members": ["broken"]}
+    one, two = (sh.tl.fit(subadditive, "auto", config=config, n_jobs=n, rng=0) for n in (1, 2))
+    assert one.refused == two.refused == {"broken": "RuntimeError: no luck"}
+
+
 def test_where_all_members_fail_all_are_named(subadditive, monkeypatch):
     def fail(self, cells, *, embedding, seed):
         msg = f"{self.name} is ill"
@@ -268,6 +306,12 @@ def test_all_members_that_predict_nan_are_an_error(subadditive, monkeypatch):
     monkeypatch.setattr(_mean_responses, "densify", lambda values: np.asarray(values) * np.nan)
     with pytest.raises(ValueError, match="none of the members.*predicts NaN or infinite values"):
         sh.tl.fit(subadditive, "auto")
+
+
+@pytest.mark.parametrize("n_jobs", [0, -2, 1.5])
+def test_a_number_of_processes_that_makes_no_sense(subadditive, n_jobs):
+    with pytest.raises((TypeError, ValueError), match="n_jobs must be a whole number"):
+        sh.tl.fit(subadditive, "auto", n_jobs=n_jobs)
 
 
 @pytest.mark.parametrize(
@@ -380,7 +424,7 @@ def test_it_is_the_same_after_save_and_load(counts, tmp_path):
 def test_it_must_be_trained(subadditive):
     model = sh.models.Ensemble(subadditive)
     assert "not trained" in repr(model)
-    with pytest.raises(ValueError, match="not trained yet"):
+    with pytest.raises(ValueError, match="this Ensemble is not trained; call"):
         model.predict("P1")
 
 

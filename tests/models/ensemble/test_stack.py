@@ -86,6 +86,15 @@ def test_gain_is_the_difference_of_squares(rng):
     np.testing.assert_allclose(zero.mean, -(made**2).sum(axis=1).mean())
 
 
+def test_gain_beside_other_predictions(rng):
+    real, one, two = rng.normal(size=(3, 6, 4))
+    unit, weight = np.arange(6), np.ones(6)
+    found = gain(one, real, unit, weight=weight, beside=two)
+    each = ((real - two) ** 2).sum(axis=1) - ((real - one) ** 2).sum(axis=1)
+    assert found.mean == pytest.approx(each.mean())
+    assert found.error == pytest.approx(each.std(ddof=1) / np.sqrt(6))
+
+
 def test_repeated_conditions_of_a_unit_are_no_further_witnesses(rng):
     made, real = rng.normal(size=(10, 3)), rng.normal(size=(10, 3))
     once = gain(made, real, np.arange(10), weight=np.ones(10))

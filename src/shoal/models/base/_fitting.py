@@ -5,7 +5,13 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
+
+from ..._keys import SPLIT
 from ..._random import RNGLike, as_generator
+from ...core._population import SPLITS
+from ...core._shallow import shallow
 from ...core._view import materialize_view
 from ._predictor import Predictor
 from ._registry import model_class, registered
@@ -13,7 +19,6 @@ from ._registry import model_class, registered
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import pandas as pd
     from anndata import AnnData
 
     from ...core._population import Population
@@ -83,6 +88,31 @@ def fit_model(
     return trained
 
 
+def fit_on(cells: Population, model: str | type, **options: Any) -> Any:
+    """Train a model on an AnnData whose ``obs["split"]`` has the sides of a population.
+
+    Parameters
+    ----------
+    cells
+        The screen, with the cells to train on, which may be others than those of its AnnData.
+    model
+        Name or class.
+    **options
+        Further arguments of `fit_model`.
+    """
+    work, sides = shallow(cells.adata), np.array([*SPLITS, None], dtype=object)
+    work.obs[SPLIT] = pd.Categorical(sides[cells.split], categories=list(SPLITS))
+    return fit_model(
+        work,
+        model,
+        perturbation_key=cells.screen.perturbation_key,
+        control=list(cells.screen.control),
+        layer=cells.layer,
+        use_rep=cells.use_rep,
+        **options,
+    )
+
+
 def check_tried(model: str | type, options: Mapping[str, Any]) -> None:
     """Raise unless a model knows some arguments of :func:`fit_model`, before any work is done.
 
@@ -146,7 +176,7 @@ def fit_baseline(
     takes = inspect.signature(cls).parameters
     given = {key: own for key, own in known.items() if own is not None and key in takes}
     if registered(name):  # a user's class may read more of an AnnData than its cells
-        return fit_model(cells.adata, cls, layer=cells.layer, rng=rng, **given)
+        return fit_on(cells, cls, rng=rng, **given)
     make_seed, train_seed = _seeds(rng)
     trained = cls(cells, **_accepted(cls, cls, given, rng=make_seed))
     trained.train(**_accepted(cls, cls.train, {}, rng=train_seed))

@@ -79,6 +79,7 @@ def graph_term(model: Any, graph: Graph | None, weight: float, loss: str) -> Gra
         weights=np.asarray(weights.data, dtype=np.float64),
         strength=weight,
         loss=loss,
+        codes=linked.astype(np.int64),
     )
     term.check(model.module)
     if _is_transductive(adata, list(graphs)):

@@ -144,9 +144,8 @@ def intervals_of(
         if level > own.reached and not pooled:
             logger.warning(
                 "%g of a question that is %r takes %d units left out of training, and there were "
-                "%d, which vouch for %.2f: the intervals are at least as wide as the largest error "
-                "within training, and wider by what errors scatter on other screens. Or pass "
-                "pooled=True",
+                "%d, which vouch for %.2f: the intervals are wider than for that level by what "
+                "errors scatter within training and on other screens. Or pass pooled=True",
                 level,
                 kind,
                 int(np.ceil(level / (1 - level) - 1e-9)),

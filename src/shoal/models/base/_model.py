@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from ..._typing import Bools, Ints, Matrix
+    from ..._typing import Bools, Floats, Ints, Matrix
     from ...core._population import Population
     from ...training import SetSampler, Store
     from ..space._space import Space
@@ -406,7 +406,11 @@ class PerturbationModel(Predictor, Stored, narrowed(BaseModelClass)):
     ) -> Matrix:
         """Return finished cells, of which those that do not respond are control cells."""
         values = super()._finished(request, cells, rng, options)
-        return leave_still(values, request, cells, self.response_share, rng)
+        return leave_still(values, request, cells, self._share_of(request, cells), rng)
+
+    def _share_of(self, request: PredictionRequest, cells: Population) -> float | Floats:
+        """Return the share of cells that respond, or (n,) that of the population of each row."""
+        return self.response_share
 
     def _carry(
         self,
@@ -450,11 +454,6 @@ class PerturbationModel(Predictor, Stored, narrowed(BaseModelClass)):
             perturbed=perturbed,
             device=next(self.module.parameters()).device,
         )
-
-    def _check_trained(self) -> None:
-        if not self.is_trained:
-            msg = f"this {type(self).__name__} is not trained; call model.train() first"
-            raise ValueError(msg)
 
     def _centres(self, context: Ints, cells: Population) -> NDArray[np.float32]:
         """Return (n, n_dims) the control means of contexts, in the space of the network."""

@@ -57,6 +57,7 @@ class Predictor(WithIntervals):
     expression: Expression
     post: Postprocessing
     cells: Population
+    is_trained: bool
     options: ClassVar[tuple[str, ...]] = ()  # names of the options of a prediction
     not_saved: ClassVar[tuple[str, ...]] = ("_count_law",)
     _count_law: CountLaw | None = None  # learned at the first prediction of counts
@@ -99,6 +100,11 @@ class Predictor(WithIntervals):
         names = list(dict.fromkeys(map(self.vocabulary.screen.names.as_asked, perturbations)))
         unheard = self.vocabulary.unheard_of(names, also)
         return unheard | self._reasons([name for name in names if name not in unheard])
+
+    def _check_trained(self) -> None:
+        if not self.is_trained:
+            msg = f"this {type(self).__name__} is not trained; call model.train() first"
+            raise ValueError(msg)
 
     def _told_of(self) -> Sequence[str]:
         """Return perturbations that the model knows beside those of its vocabulary."""

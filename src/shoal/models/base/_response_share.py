@@ -143,10 +143,19 @@ def share_of(several: Sequence[Evidence], trained: Sequence[Floats] = ()) -> flo
         squares = _shares(response / len(response), length / len(length))
         share, without = (np.sqrt(np.maximum(square, 0)) for square in squares)
         error = _jackknife(without)
-    distance = 1 - float(share)
-    if distance <= error:
+    return _drawn_to_one(float(share), error)
+
+
+def own_share(one: Evidence) -> float:
+    """Return the share that fits one condition best, s*, drawn towards 1 as by :func:`share_of`.
+
+    The condition speaks for itself, so that the direction of its response counts. Its size alone
+    says little where it is small: what is measured is then the chance of few cells.
+    """
+    if not one.length[0] > 0:  # the network moves nothing
         return 1.0
-    return float(np.clip(1 - distance * (1 - (error / distance) ** 2), 0, 1))
+    share, without = _shares(one.along[None], one.length[None])
+    return _drawn_to_one(float(share), _jackknife(without))
 
 
 def fitted_share(model: Any, conditions: Conditions, *, rng: np.random.Generator) -> float:
@@ -179,9 +188,9 @@ def known_shares(model: Any, *, rng: np.random.Generator) -> dict[str, float]:
     """Return the shares of conditions of training that hardly respond: condition -> share below 1.
 
     The response of a condition of training was measured: D(Q, C). Where that is less than three
-    standard errors, a network that moves its populations by D(P, C) follows the chance of few
-    cells. The share is then that of a single condition, s² = D(Q, C) / D(P, C), drawn towards 1 by
-    its error as in :func:`share_of`. Without a response it is 0 in expectation.
+    standard errors, the network may have followed the chance of few cells. The share is then the
+    one that fits the condition best, see :func:`own_share`. Without a response it is near 0: the
+    network moves controls, and not towards the real cells.
 
     Parameters
     ----------
@@ -195,7 +204,7 @@ def known_shares(model: Any, *, rng: np.random.Generator) -> dict[str, float]:
     for index, rows, control in _drawn(cells, conditions, rng, most=len(conditions)):
         response = _response(model, rows, control)
         if response[0] < QUIET * _jackknife(response[1:]):
-            share = share_of([_compared(model, rows, control, rng)])
+            share = own_share(_compared(model, rows, control, rng))
             if share < 1:
                 found[conditions.names[index]] = share
     return found
@@ -310,6 +319,14 @@ def _without(table: Floats) -> Floats:
     """Return the sum of a (BLOCKS, BLOCKS) table, and that without each row and its column."""
     both = table.sum(axis=0) + table.sum(axis=1) - np.diagonal(table)
     return table.sum() - np.r_[0.0, both]
+
+
+def _drawn_to_one(share: float, error: float) -> float:
+    """Return a share that is nearer to 1, the more so the larger its error is."""
+    distance = 1 - share
+    if distance <= error:
+        return 1.0
+    return float(np.clip(1 - distance * (1 - (error / distance) ** 2), 0, 1))
 
 
 def _shares(above: Floats, below: Floats) -> tuple[Floats, Floats]:

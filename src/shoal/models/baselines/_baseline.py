@@ -124,9 +124,7 @@ class Baseline(Predictor, Stored, SetUp):
     # -- what can be predicted ---------------------------------------------------------------------
 
     def _refuse(self, names: Sequence[str], cells: Population | None = None) -> None:
-        if not self.is_trained:
-            msg = f"this {type(self).__name__} is not trained yet; call .train() first"
-            raise ValueError(msg)
+        self._check_trained()
         super()._refuse(names, cells)
 
     def _reasons(self, names: Sequence[str]) -> dict[str, str]:

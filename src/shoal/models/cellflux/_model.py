@@ -9,7 +9,7 @@ import numpy as np
 
 from ..._logging import logger
 from ...core._images import ImageScale
-from ..base._response_share import known_shares, leave_still
+from ..base._response_share import known_shares
 from ..base._sets import condition_names
 from ..flow._flow_model import FlowModel
 from ..post._postprocessing import Postprocessing
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from ..._random import RNGLike
-    from ..._typing import Ints, Matrix
+    from ..._typing import Floats, Ints, Matrix
     from ...core._population import Population
     from ..base._config import Recipes
     from ..base._requests import PredictionRequest
@@ -93,6 +93,7 @@ class CellFlux(FlowModel):
     recipes: ClassVar[Recipes[CellFluxConfig]] = RECIPES
     options: ClassVar[tuple[str, ...]] = ("n_steps", "sampler", "guidance", "eps0")
     takes_images: ClassVar[bool] = True
+    takes_context_vectors: ClassVar[bool] = True
     state: ClassVar[tuple[str, ...]] = ("trained_images", "condition_shares")
     trained_images: dict[str, Any] | None = None
     condition_shares: Mapping[str, float] | None = None
@@ -234,19 +235,13 @@ class CellFlux(FlowModel):
                 ", ".join(f"{name!r} {share:.0%}" for name, share in shares.items()),
             )
 
-    def _finished(
-        self,
-        request: PredictionRequest,
-        cells: Population,
-        rng: np.random.Generator,
-        options: dict[str, Any],
-    ) -> Matrix:
-        """Return finished cells; of quiet conditions some are control cells as measured."""
-        values = super()._finished(request, cells, rng, options)
+    def _share_of(self, request: PredictionRequest, cells: Population) -> float | Floats:
+        """Return the share of cells that respond; of quiet conditions fewer do."""
+        share = super()._share_of(request, cells)
         if not self.condition_shares:
-            return values
-        shares = [self.condition_shares.get(name, 1.0) for name in condition_names(request, cells)]
-        return leave_still(values, request, cells, np.array(shares), rng)
+            return share
+        own = [self.condition_shares.get(name, 1.0) for name in condition_names(request, cells)]
+        return share * np.array(own)
 
     def _as_given(self, values: Matrix, request: PredictionRequest, cells: Population) -> Matrix:
         """Return predicted images as intensities, in the type and range of the given ones."""

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from ..._logging import logger, progress, quiet, reason
 from ...core._codes import grouped, members
 from ...core._inner_folds import TEST, asks_alike, inner_folds, kind_of_split
 from ...core._order import stable_order
 from ...metrics._probability import shift_pvalues
 from ..base._kinds import NEW_CONTEXT, Measured
-from ..base._mean_responses import MOST, responses
+from ..base._mean_responses import MOST
 from ..base._requests import by_condition, request_like
 from ..baselines._deltas import measured_of
 from ..baselines._noise import spread_of
 from ..space._fit_cells import axes_of_training, training_block
-from ._members import seed_of
+from ._answers import Left, answers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,22 +98,6 @@ class Evidence:
         return replace(self, members=kept, **arrays)
 
 
-@dataclass(frozen=True, eq=False)
-class _Left:
-    """The conditions that one fold leaves out, and the cells that are predicted of them."""
-
-    cells: Population
-    names: tuple[str, ...]
-    contexts: tuple[str, ...]
-    doses: Floats
-    n: Ints
-    control: Floats
-    real: Floats
-    measured: NDArray[np.float32]
-    request: Any
-    population: Ints
-
-
 def folds_of(
     cells: Population, *, kind: Request | None, n_folds: int | None, seed: int
 ) -> tuple[tuple[Ints, ...], str]:
@@ -193,6 +176,7 @@ def evidence_of(
     seed: int,
     finished: Finished,
     unlike: str = "",
+    n_jobs: int = 1,
     desc: str = "ensemble: inner folds",
 ) -> Evidence:
     """Train all members on all folds, and predict what these leave out.
@@ -213,6 +197,8 @@ def evidence_of(
         What an interrupted training has finished; is added to.
     unlike
         Why no weights can be fitted on these folds.
+    n_jobs
+        Processes at a time, see `answers`.
     desc
         What the progress bar says.
     """
@@ -222,26 +208,15 @@ def evidence_of(
     variance = float((training_block(cells.rows, train, rng) @ axes).var(axis=0).sum())
     cell, spread = spread_of(cells, axes)
     left = [_left(cells.with_split(side), axes, seed) for side in folds]
-    refused: dict[str, str] = {}
-    table: dict[tuple[int, str], Floats] = {}
-    tasks = [(fold, member) for fold in range(len(folds)) for member in candidates]
-    for fold, member in progress(tasks, total=len(tasks), desc=desc):
-        if member.name in refused:
-            continue
-        own = left[fold]
-        try:
-            with quiet():
-                found = finished.get(fold, member, own.real)
-                if found is None:
-                    train_seed, draw = (seed_of(member.name, seed, fold, i) for i in (0, 1))
-                    model = member.fit(own.cells, embedding=embedding, seed=train_seed)
-                    found = responses(model, own.request, own.cells, own.population, draw)
-                    found = found.astype(np.float32)
-                    finished.put(fold, member, own.real, found)
-            table[fold, member.name] = found
-        except Exception as err:  # noqa: BLE001 (others go on, and it is said which one it was)
-            refused[member.name] = reason(err)
-            logger.info("%r is left out: %s", member.name, reason(err))
+    table, refused = answers(
+        left,
+        candidates,
+        embedding=embedding,
+        seed=seed,
+        finished=finished,
+        n_jobs=n_jobs,
+        desc=desc,
+    )
     able = [member.name for member in candidates if member.name not in refused]
     genes = [
         np.array([table[i, name] for name in able], dtype=np.float32).reshape(
@@ -278,7 +253,7 @@ def evidence_of(
     )
 
 
-def _left(cells: Population, axes: Floats, seed: int) -> _Left:
+def _left(cells: Population, axes: Floats, seed: int) -> Left:
     """Measure the conditions that a fold leaves out, and draw cells that are predicted of them."""
     out = cells.perturbed & (cells.split == TEST)
     deltas = measured_of(cells, out)
@@ -296,7 +271,7 @@ def _left(cells: Population, axes: Floats, seed: int) -> _Left:
     source, _ = cells.controls.draw(cells.context[rows], cells.batch[rows], rng)
     request = request_like(cells, rows, source)
     contexts = np.array([*cells.contexts, ""])
-    return _Left(
+    return Left(
         cells=cells,
         names=tuple(str(deltas.names[i]) for i in deltas.perturbation[enough]),
         contexts=tuple(contexts[deltas.context[enough]].tolist()),

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
-import pandas as pd
 
-from ..._keys import SPLIT
 from ..._validate import one_of
-from ...core._population import SPLITS
-from ...core._shallow import shallow
-from ..base._fitting import fit_baseline, fit_model
+from ..base._fitting import fit_baseline, fit_on
 from ..base._registry import kind_of, model_class, names, takes_context_vectors
 from ._rules import LAST, RULES
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ...core._population import Population
 
 ROWS = ("mean_shift", "own_shift", "matching_mean", "additive", "quantile_shift")
@@ -63,18 +61,7 @@ class Member:
         model = self.model or self.name
         takes = inspect.signature(model_class(model)).parameters
         given = {"embedding": embedding} if embedding is not None and "embedding" in takes else {}
-        work, sides = shallow(cells.adata), np.array([*SPLITS, None], dtype=object)
-        work.obs[SPLIT] = pd.Categorical(sides[cells.split], categories=list(SPLITS))
-        return fit_model(
-            work,
-            model,
-            perturbation_key=cells.screen.perturbation_key,
-            control=list(cells.screen.control),
-            layer=cells.layer,
-            use_rep=cells.use_rep,
-            rng=seed,
-            **{**given, **self.options},
-        )
+        return fit_on(cells, model, rng=seed, **{**given, **self.options})
 
 
 def read_members(

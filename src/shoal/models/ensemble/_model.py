@@ -154,6 +154,7 @@ class Ensemble(Predictor, Stored, SetUp):
         *,
         checkpoint_dir: str | Path | None = None,
         resume: bool = False,
+        n_jobs: int = 1,
         rng: RNGLike = 0,
     ) -> None:
         """Train all members on inner folds, weigh them, and train those that count on everything.
@@ -181,15 +182,21 @@ class Ensemble(Predictor, Stored, SetUp):
         resume
             Whether to go on from what is in the folder. With the same other arguments the result is
             the same as without the interruption.
+        n_jobs
+            Processes at a time that train members on inner folds; -1 for one on each core. The
+            result does not depend on it, except that of networks in the last digits, which sum in
+            another order with other numbers of threads.
         rng
             Seed or generator of folds, trainings and predictions.
 
         Raises
         ------
         ValueError
-            If `n_folds` folds are asked for and cannot be made, no member can be trained, or what
-            is in the folder is of another training.
+            If `n_folds` folds are asked for and cannot be made, no member can be trained, what is
+            in the folder is of another training, or `n_jobs` makes no sense.
         """
+        if n_jobs != -1:
+            whole(n_jobs, name="n_jobs")
         seed = int(as_generator(rng).integers(2**31))
         if self.cells.val.any():
             logger.warning(
@@ -223,6 +230,7 @@ class Ensemble(Predictor, Stored, SetUp):
                 seed=seed,
                 finished=finished,
                 unlike=unlike(self.cells, kind),
+                n_jobs=n_jobs,
             )
             self.refused = dict(self.evidence.refused)
         self._weigh()
@@ -312,9 +320,7 @@ class Ensemble(Predictor, Stored, SetUp):
         return {}  # the mean response answers what no member knows
 
     def _refuse(self, names: Sequence[str], cells: Population | None = None) -> None:
-        if not self.is_trained:
-            msg = "this Ensemble is not trained yet; call .train() first"
-            raise ValueError(msg)
+        self._check_trained()
         super()._refuse(names, cells)
 
     def kind_of(self, name: str, *, context: str = "", dose: float = float("nan")) -> str:

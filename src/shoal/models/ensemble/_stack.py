@@ -96,8 +96,10 @@ class Gain:
     error: float
 
 
-def gain(predicted: Floats, real: Floats, unit: Ints, *, weight: Floats) -> Gain:
-    """Return by how much predictions are nearer to measured responses than no response is.
+def gain(
+    predicted: Floats, real: Floats, unit: Ints, *, weight: Floats, beside: Floats | None = None
+) -> Gain:
+    """Return by how much predictions are nearer to measured responses than others are.
 
     For a measured response y with the truth m and the prediction q, that was made without y, the
     mean of |y|² - |y - q|² is 2 m.q - |q|²: the noise of y drops out. It is minus |q|² where
@@ -111,8 +113,11 @@ def gain(predicted: Floats, real: Floats, unit: Ints, *, weight: Floats) -> Gain
         (C,) what each condition was left out with. Conditions of one unit are not independent.
     weight
         (C,) how much each condition counts.
+    beside
+        (C, p) the other predictions; no response if ``None``.
     """
-    each = (real**2).sum(axis=1) - ((real - predicted) ** 2).sum(axis=1)
+    other = real if beside is None else real - beside
+    each = (other**2).sum(axis=1) - ((real - predicted) ** 2).sum(axis=1)
     total = float(weight.sum())
     mean = float(weight @ each / total)
     per_unit = np.bincount(unit, weights=weight * (each - mean))

@@ -151,17 +151,21 @@ class Question:
         return len(np.unique(self.unit))
 
     def by_rule(self) -> Floats:
-        """Return the (K,) weights that need no evidence: the rule, and half of the networks.
+        """Return the (K,) weights by rule: half of one member and half of the networks.
 
-        In a new context networks have no part by rule.
+        In a new context networks have no part by rule. Nor have they where they did harm: few units
+        do not tell what is better by a little, but they tell of a training that went wrong.
         """
-        share = self.network_share
-        return (1 - share) * self.rule + share * self.network / max(self.network.sum(), 1)
+        if not self.network.any() or self.kind == NEW_CONTEXT:
+            return self.rule
+        both = (1 - SHARES[0]) * self.rule + SHARES[0] * self.network / self.network.sum()
+        return self.rule if self.harmed(both) else both
 
-    @property
-    def network_share(self) -> float:
-        """Share of the networks by rule."""
-        return SHARES[0] if self.network.any() and self.kind != NEW_CONTEXT else 0.0
+    def harmed(self, weights: Floats) -> bool:
+        """Return whether the rule alone was nearer than some weights, by one standard error."""
+        alone, beside = self.made(self.rule), self.made(weights)
+        gained = gain(alone, self.real, self.unit, weight=self.count, beside=beside)
+        return gained.mean > gained.error
 
     def weights(self, rows: Bools) -> Floats:
         """Return the (K,) weights that some conditions call for."""
@@ -205,7 +209,9 @@ class Question:
         if self.unlike:
             return weights, each, f"rule: {self.unlike}"
         if self.n_units < LEAST_UNITS:
-            return weights, each, f"rule: {self.n_units} units, and weights take {LEAST_UNITS}"
+            note = f"rule: {self.n_units} units, and weights take {LEAST_UNITS}"
+            lost = self.network.any() and self.kind != NEW_CONTEXT and not weights @ self.network
+            return weights, each, f"{note}; networks were worse" if lost else note
         for fold in np.unique(self.fold):
             here = self.fold == fold
             if not here.all():

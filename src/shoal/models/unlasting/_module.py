@@ -239,6 +239,11 @@ class UnlastingModule(nn.Module):
         )
         return at, x.view_as(x0)
 
+    @property
+    def learned_singles(self) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """What makes the learned vectors of single perturbations, for a graph of them."""
+        return self.treatment.singles(self.genes, self.own, self.nodes, self.edges)
+
     # -- the network -------------------------------------------------------------------------------
 
     def _times(self) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ...nn import GenewiseEncoder, TreatmentEncoder, mlp
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ._config import UnlastingConfig
 
@@ -59,3 +59,22 @@ class Treatment(nn.Module):
         if not self.by_gene:
             return self.encoder(condition, nodes, edges)
         return self.after(self.encoder(condition, condition["moments"][:, 0], edges))[:, None]
+
+    def singles(
+        self, genes: Tensor, own: Tensor, nodes: Tensor | None, edges: Tensor
+    ) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """Return what makes learned vectors of single perturbations from their vectors and codes.
+
+        There are none where perturbations are read at all genes.
+
+        Parameters
+        ----------
+        genes, own
+            (V,) the gene and the learned vector of each perturbation, as of the module.
+        nodes, edges
+            As of the encoder.
+        """
+        if self.by_gene:
+            return None
+        learned = self.encoder.learned
+        return lambda vectors, codes: learned(vectors, genes[codes], own[codes], nodes, edges)

@@ -1,0 +1,196 @@
+"""What members answer on inner folds: trained one after another, or several at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..._logging import logger, progress, quiet, reason
+from ..._settings import settings
+from ..base._mean_responses import responses
+from ..base._registry import model_class, registered
+from ._members import seed_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from ..._typing import Floats, Ints
+    from ...core._population import Population
+    from ._files import Finished
+    from ._members import Member
+
+
+@dataclass(frozen=True, eq=False)
+class Left:
+    """The conditions that one fold leaves out, and the cells that are predicted of them."""
+
+    cells: Population
+    names: tuple[str, ...]
+    contexts: tuple[str, ...]
+    doses: Floats
+    n: Ints
+    control: Floats
+    real: Floats
+    measured: NDArray[np.float32]
+    request: Any
+    population: Ints
+
+
+def answers(
+    left: Sequence[Left],
+    candidates: Sequence[Member],
+    *,
+    embedding: str | pd.DataFrame | None,
+    seed: int,
+    finished: Finished,
+    n_jobs: int,
+    desc: str,
+) -> tuple[dict[tuple[int, str], Floats], dict[str, str]]:
+    """Train all members on all folds, and predict what these leave out.
+
+    Parameters
+    ----------
+    left
+        What each fold leaves out.
+    candidates
+        Models to train.
+    embedding
+        Vectors of the perturbations.
+    seed
+        Seed of all trainings and predictions.
+    finished
+        What an interrupted training has finished; is added to.
+    n_jobs
+        Processes at a time. The answers do not depend on it.
+    desc
+        What the progress bar says.
+
+    Returns
+    -------
+    Fold and name of a member -> (C, d) responses that it predicts, and the members that could not
+    be trained on some fold, or that failed, and why.
+    """
+    table: dict[tuple[int, str], Floats] = {}
+    failed: dict[tuple[int, str], str] = {}
+    given = {"embedding": embedding, "seed": seed}
+    several = (
+        _here(left, candidates, finished, failed, **given)
+        if n_jobs == 1
+        else _elsewhere(left, candidates, finished, n_jobs=n_jobs, **given)
+    )
+    for fold, member, found in progress(several, total=len(left) * len(candidates), desc=desc):
+        if isinstance(found, str):
+            failed[fold, member.name] = found
+            logger.info("%r is left out: %s", member.name, found)
+        elif found is not None:
+            table[fold, member.name] = found
+    refused: dict[str, str] = {}
+    for fold in range(len(left)):
+        for member in candidates:
+            if (fold, member.name) in failed:
+                refused.setdefault(member.name, failed[fold, member.name])
+    return table, refused
+
+
+Answer = tuple[int, "Member", "Floats | str | None"]  # text: why there is none
+
+
+def _here(
+    left: Sequence[Left],
+    candidates: Sequence[Member],
+    finished: Finished,
+    failed: dict[tuple[int, str], str],
+    **given: Any,
+) -> Iterator[Answer]:
+    """Yield the answers one after another; a member that failed is not asked again."""
+    for fold, own in enumerate(left):
+        for member in candidates:
+            if any(name == member.name for _, name in failed):
+                yield fold, member, None
+                continue
+            found = _kept(finished, fold, member, own)
+            if found is None:
+                found = _trained(member, own.cells, own.request, own.population, fold, **given)
+                found = _keep(finished, fold, member, own, found)
+            yield fold, member, found
+
+
+def _elsewhere(
+    left: Sequence[Left],
+    candidates: Sequence[Member],
+    finished: Finished,
+    *,
+    n_jobs: int,
+    **given: Any,
+) -> Iterator[Answer]:
+    """Yield the answers of several processes, as they come."""
+    from joblib import Parallel, delayed
+
+    waiting = []
+    for fold, own in enumerate(left):
+        for member in candidates:
+            found = _kept(finished, fold, member, own)
+            if found is None:
+                waiting.append((fold, member))
+            else:
+                yield fold, member, found
+
+    def task(number: int) -> Any:
+        fold, member = waiting[number]
+        own = left[fold]
+        model = model_class(member.name) if registered(member.name) else member.model
+        parts = (replace(member, model=model), own.cells, own.request, own.population, fold)
+        return delayed(_apart)(number, *parts, **given)
+
+    pool = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
+    for number, found in pool(task(number) for number in range(len(waiting))):
+        fold, member = waiting[number]
+        yield fold, member, _keep(finished, fold, member, left[fold], found)
+
+
+def _kept(finished: Finished, fold: int, member: Member, own: Left) -> Floats | str | None:
+    """Return what was finished before; ``None`` if nothing was."""
+    try:
+        return finished.get(fold, member, own.real)
+    except Exception as err:  # noqa: BLE001 (others go on, and it is said which one it was)
+        return reason(err)
+
+
+def _keep(
+    finished: Finished, fold: int, member: Member, own: Left, found: Floats | str
+) -> Floats | str:
+    """Keep an answer, if it is one, and return it."""
+    if not isinstance(found, str):
+        finished.put(fold, member, own.real, found)
+    return found
+
+
+def _apart(number: int, *parts: Any, **given: Any) -> tuple[int, Floats | str]:
+    """Return the number of a task and its answer; this process shows no progress."""
+    settings.progress = False
+    return number, _trained(*parts, **given)
+
+
+def _trained(
+    member: Member,
+    cells: Population,
+    request: Any,
+    population: Ints,
+    fold: int,
+    *,
+    embedding: str | pd.DataFrame | None,
+    seed: int,
+) -> Floats | str:
+    """Return the (C, d) responses that a member predicts after one fold, or why it does not."""
+    train_seed, draw = (seed_of(member.name, seed, fold, i) for i in (0, 1))
+    try:
+        with quiet():
+            model = member.fit(cells, embedding=embedding, seed=train_seed)
+            return responses(model, request, cells, population, draw).astype(np.float32)
+    except Exception as err:  # noqa: BLE001 (others go on, and it is said which one it was)
+        return reason(err)
