@@ -45,3 +45,16 @@ def control_cells(
     spread = ((sd**2 + mean**2) / share - (mean / share) ** 2).clamp(min=0).sqrt()
     made = torch.addcmul(mean / share, spread, normal_like(source, generator)).relu_()
     return torch.addcmul(source, made, ((source == 0) & drawn).to(source))
+
+
+def predicted_from(
+    kind: str | None,
+    source: Tensor,
+    condition: Mapping[str, Tensor],
+    generator: torch.Generator,
+) -> Tensor | None:
+    """Return the control cells that predictions are given, where training gives those of a kind.
+
+    They are the cells themselves in place of draws. Arguments are those of :func:`control_cells`.
+    """
+    return control_cells("cell" if kind == "moments" else kind, source, condition, generator)

@@ -20,7 +20,7 @@ from ...generative import (
 from ...nn import BridgeNet, StratumNet, mlp, waves, with_loops
 from ..base._config import changed
 from ..base._guidance import common_share, guided_network, known_guidance, resting
-from ._control_input import control_cells
+from ._control_input import control_cells, predicted_from
 from ._covariates import dropped, left_out, with_genes
 from ._masks import MaskNetwork, coupled, drawn
 from ._treatment import Treatment
@@ -153,7 +153,7 @@ class UnlastingModule(nn.Module):
         ones alike. ``mask`` is the cross entropy of genes that are on; the network that it trains
         shares no weight with the others. Slots of weight 0 do not count.
         """
-        config, x0 = self.config, batch.target
+        config, kind, x0 = self.config, self.config.bridge.control_input, batch.target
         condition, codes = with_genes(batch.condition, self.genes, self.own), batch.batch_index
         share = config.conditioning.condition_dropout
         condition, codes = dropped(condition, codes, self.covariates, share, generator)
@@ -168,7 +168,7 @@ class UnlastingModule(nn.Module):
         on = (x0 != 0).to(x0)
         everywhere = ~told if config.loss.on_values else torch.ones_like(told)
         counts = batch.weight[..., None] * torch.maximum(on, everywhere.to(on)[:, None, None])
-        given = control_cells(config.bridge.control_input, batch.source, condition, generator)
+        given = control_cells(kind, batch.source, condition, generator)
         seen = self._seen(given)
         # All terms of a step are given the same noise, since drawing it costs as much as half a
         # layer of genes; the gradient is the same on average.
@@ -194,7 +194,7 @@ class UnlastingModule(nn.Module):
             terms["mask"] = bce(logits, on, wide, reduction="sum") / wide.sum()
             total = total + terms["mask"]
         if config.loss.energy:
-            beside = self._beside(batch.source, condition, generator)
+            beside = predicted_from(kind, batch.source, condition, generator)
             seen = seen if beside is given else self._seen(beside)
             made, logits = self._treated(noise, times[-1], place, vector, seen)
             with torch.no_grad():
@@ -271,13 +271,6 @@ class UnlastingModule(nn.Module):
             out, logits = out.chunk(2, dim=-1)
         return (out if left is None else out + left), logits
 
-    def _beside(
-        self, source: Tensor, condition: Mapping[str, Tensor], generator: torch.Generator
-    ) -> Tensor | None:
-        """Return the control cells that predictions are given beside noisy cells."""
-        kind = self.config.bridge.control_input
-        return control_cells("cell" if kind == "moments" else kind, source, condition, generator)
-
     # -- generation --------------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -326,7 +319,8 @@ class UnlastingModule(nn.Module):
         weights = known_guidance(sampling.guidance, self.covariates)
         starts = condition["present"].any(-1)[:, None, None]  # the others are perturbed already
         with resting(self):
-            seen = self._seen(self._beside(source, condition, generator))
+            kind = config.bridge.control_input
+            seen = self._seen(predicted_from(kind, source, condition, generator))
             method = sampling.inversion or "ddim"
             if sampling.inversion is None or not starts.any():
                 latent, method = normal_like(source, generator), "ddim"
