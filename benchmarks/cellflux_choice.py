@@ -5,8 +5,8 @@
 `nfkb`: treated cells of the half of BBBC014 that the guide trains on, cut in two once more; even seeds judge its lower part, odd ones
 the upper part. Energy distances in all features and in those of DAPI, and the ratio of p65, predicted over real. `simulated`: screens
 that the guide does not show, a treatment held out on one plate of three. Energy distance in the true parameters, mean of the three
-treatments that do something; error of the counterfactual over that of a copy, likewise. Images have 16 pixels, so that a training takes seconds. Every row changes one thing of `shoal`. With `--out` a call goes on
-where the last one stopped; the table is of all rows.
+treatments that do something; error of the counterfactual over that of a copy, likewise. Images have 16 pixels, so that a training
+takes seconds. Every row changes one thing of `shoal`. With `--out` a call goes on where the last one stopped; the table is of all rows.
 """
 
 from __future__ import annotations

@@ -211,7 +211,8 @@ def cut(adata):
     n, d = adata.shape
     rows, columns = [*range(n), *range(9)], [*range(d), 0, 1]
     obs, var = adata.obs.iloc[rows], adata.var.iloc[columns]
-    layers = {key: layer[rows][:, columns] for key, layer in adata.layers.items()}
+    named = {key: layer for key, layer in adata.layers.items() if key is not None}  # X is None
+    layers = {key: layer[rows][:, columns] for key, layer in named.items()}
     obsm = {key: values[rows] for key, values in adata.obsm.items()}
     whole = ad.AnnData(adata.X[rows][:, columns], obs, var, uns=adata.uns, obsm=obsm, layers=layers)
     assert not whole.obs_names.is_unique

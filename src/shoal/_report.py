@@ -131,15 +131,17 @@ def _tell_of_counts(adata: AnnData, say: Callable[[str], None]) -> None:
     """Say where raw counts or logarithms of them are, if X holds values that were scaled."""
     if adata.X is None or adata.isbacked or look(as_rows(choose(adata)[0])).kind != "signed":
         return
-    found = {f"adata.layers[{name!r}]": adata.layers[name] for name in adata.layers if name}
-    if adata.raw is not None and adata.raw.shape == adata.shape:
-        found["adata.raw.X"] = adata.raw.X
-    for where, matrix in found.items():
+    found = {
+        f"adata.X = adata.layers[{name!r}]": adata.layers[name] for name in adata.layers if name
+    }
+    if adata.raw is not None:
+        found["adata = adata.raw.to_adata()"] = adata.raw.X
+    for call, matrix in found.items():
         scale = look(as_rows(matrix))
         if scale.kind != "signed":
             say(
-                f"warning: X holds values below 0, and {where} holds {scale.words}: to work with "
-                f"these, write the file anew after adata.X = {where}"
+                f"warning: X holds values below 0, and beside it are {scale.words}: to work with "
+                f"these, write the file anew after {call}"
             )
             return
 
