@@ -200,7 +200,7 @@ def test_the_order_of_rows_does_not_matter(cls, screen, rng):
 def test_untrained_and_unknown_options_are_refused(cls, screen, tmp_path):
     model = cls(screen)
     for call in (lambda: model.predict("g0"), model.twins, lambda: model.save(tmp_path / "x")):
-        with pytest.raises(ValueError, match=r"call \.train\(\) first"):
+        with pytest.raises(ValueError, match=r"call model\.train\(\) first"):
             call()
     assert not (tmp_path / "x").exists()
     with pytest.raises(TypeError, match="has no option 'n_steps'"):
