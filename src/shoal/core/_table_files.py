@@ -76,16 +76,19 @@ def why_not(err: BaseException) -> str:
     return str(err).strip()
 
 
-def joined_by(header: str, sep: str) -> str:
+def joined_by(columns: pd.Index, sep: str) -> str:
     """Return what joins the columns of a table instead of `sep`; empty if nothing else seems to."""
+    if len(columns) != 1:
+        return ""
+    header = str(columns[0])
     return next((one for one in (";", "\t", ",") if one in header and one not in sep), "")
 
 
 def _read_text(path: Path, sep: str) -> pd.DataFrame:
     """Read a table whose first column holds names, of which ``NA`` may be one."""
     columns = pd.read_csv(path, sep=sep, nrows=0, index_col=False).columns
-    first, other = columns[0], joined_by(str(columns[0]), sep)
-    if other and len(columns) == 1:
+    first, other = columns[0], joined_by(columns, sep)
+    if other:
         own = "blanks" if sep == SEPARATORS[".txt"] else repr(sep)
         msg = f"its columns are joined by {other!r}; write it with {own}"
         raise ValueError(msg)

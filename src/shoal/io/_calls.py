@@ -148,8 +148,8 @@ def _table(path: str | os.PathLike[str]) -> pd.DataFrame:
     except (ValueError, EOFError) as err:  # of text, of its encoding, or of an empty file
         msg = f"{path} cannot be read as a csv: {why_not(err)}"
         raise ValueError(msg) from err
-    other = joined_by(str(table.columns[0]), ",")
-    if other and len(table.columns) == 1:
+    other = joined_by(table.columns, ",")
+    if other:
         msg = f"{path}: its columns are joined by {other!r}; write it with ','"
         raise ValueError(msg)
     return table

@@ -11,7 +11,7 @@ from .._validate import some
 from ..core._combinations import as_text, pieces
 from ..core._screen import as_labels, raw_counts
 from ..core._screen_checks import check_columns
-from ._controls import CONTROLS, looks_like_control
+from ._controls import CONTROLS, is_usual, looks_like_control
 from ._describe import call, shown, what_is_there
 from ._forms import FORMS, NAMES, PLAIN, Form
 
@@ -258,7 +258,7 @@ def _controls_alone(adata: AnnData, name: str) -> str:
     """Return the message for a column of perturbations that holds nothing else than controls."""
     for key in (one for one in NAMES if one in adata.obs.columns):
         found = labels_of(adata, key)
-        if found and set(found) == set(_usual(found, CONTROLS)):
+        if found and all(map(is_usual, found)):
             return (
                 f"{name}: all cells are controls ({some(found)}) by obs[{key!r}], and there is no "
                 "perturbed cell to compare them with. If another column holds the perturbations, "

@@ -79,7 +79,7 @@ def answers(
     failed: dict[tuple[int, str], str] = {}
     given = {"embedding": embedding, "seed": seed}
     several = (
-        _here(left, candidates, finished, failed, **given)
+        _here(left, candidates, finished, **given)
         if n_jobs == 1
         else _elsewhere(left, candidates, finished, n_jobs=n_jobs, **given)
     )
@@ -104,19 +104,21 @@ def _here(
     left: Sequence[Left],
     candidates: Sequence[Member],
     finished: Finished,
-    failed: dict[tuple[int, str], str],
     **given: Any,
 ) -> Iterator[Answer]:
     """Yield the answers one after another; a member that failed is not asked again."""
+    failed: set[str] = set()
     for fold, own in enumerate(left):
         for member in candidates:
-            if any(name == member.name for _, name in failed):
+            if member.name in failed:
                 yield fold, member, None
                 continue
             found = _kept(finished, fold, member, own)
             if found is None:
                 found = _trained(member, own.cells, own.request, own.population, fold, **given)
                 found = _keep(finished, fold, member, own, found)
+            if isinstance(found, str):
+                failed.add(member.name)
             yield fold, member, found
 
 
