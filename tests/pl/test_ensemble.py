@@ -26,7 +26,7 @@ def test_the_heaviest_member_is_on_top(weights):
     assert [label.get_text() for label in only.get_yticklabels()] == ["kernel_ridge", "mean_shift"]
     assert [bar.get_width() for bar in only.patches[-2:]] == [0.1, 0.7]
     assert only.get_title(loc="left") == "not measured: 12 conditions, error 0.75"
-    assert [text.get_text() for text in only.texts] == ["0.80", "0.90"]
+    assert [text.get_text() for text in only.texts] == ["0.80", "0.90", "error"]
     plt.close("all")
 
 
@@ -34,7 +34,7 @@ def test_kinds_that_were_not_tried_are_shown_on_demand(weights):
     first, second = sh.pl.ensemble(weights, kinds=["measured", "not measured"])
     assert first.get_title(loc="left") == "measured: 0 conditions (rule)"
     assert not first.texts
-    assert len(second.texts) == 2
+    assert len(second.texts) == 3
     assert len(sh.pl.ensemble(weights.iloc[:2])) == 1
     plt.close("all")
 

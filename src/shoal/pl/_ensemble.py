@@ -111,10 +111,12 @@ def _bars(ax: Any, kind: str, rows: pd.DataFrame) -> None:
     ax.barh(at, weight, color=ACCENT, height=0.7)
     ax.set_yticks(at, [plain(name) for name in members["member"]], fontsize="small")
     ax.set_xlim(0, 1)
+    place = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": "x-small"}
     for y, error in zip(at, members["error"], strict=True):
         if np.isfinite(error):
-            place = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": "x-small"}
             ax.text(1.01, y, f"{error:.2f}", color=INK, **place)
+    if np.isfinite(members["error"]).any():
+        ax.text(1.01, len(at) - 0.3, "error", color=INK, **place)
     error = f", error {whole['error']:.2f}" if np.isfinite(whole["error"]) else ""
     note = str(whole["note"]).partition(":")[0]
     said = f"{kind}: {whole['n_conditions']} conditions{error}{f' ({note})' if note else ''}"
