@@ -107,7 +107,8 @@ def evaluate(
         part in it, and without ``obs["split"]`` all targets are scored.
     baselines
         Names of baselines to fit and score; ``"auto"`` for all that can predict what is held out,
-        ``None`` for none. Without ``obs["split"]`` there are none, and naming some is an error.
+        ``None`` for none. ``"control"`` is the row ``"control copy"``, which is always there.
+        Without ``obs["split"]`` there are none, and naming some is an error.
     embedding
         Vectors of the perturbations for the baselines that use them, as in :func:`shoal.tl.fit`.
         Give the one that the model was trained with. Without it, these baselines cannot predict a
