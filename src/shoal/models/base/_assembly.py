@@ -93,5 +93,6 @@ def predicted_adata(
         counts=counts,
         slot="X",
         source=source,
+        conditions=vocabulary.conditions,
     )
     return made
