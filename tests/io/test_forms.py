@@ -137,6 +137,22 @@ def test_doses_that_are_no_numbers_are_told_of(tmp_path, said):
     assert adata.uns["shoal"]["dose_key"] == "drug_conc"
 
 
+@pytest.mark.parametrize(
+    ("doses", "key"), [([1.0, 0.1], "dose_val"), (["0.1+1.0", "1.0"], None), (["1", "1+1"], None)]
+)
+def test_doses_of_files_with_the_columns_of_gears(tmp_path, said, doses, key):
+    """CPA writes the same columns, and real doses: these are recorded, or told of."""
+
+    def change(adata):
+        control = adata.obs["condition"] == "ctrl"
+        adata.obs["dose_val"] = np.where(control, "1", np.resize(doses, adata.n_obs).astype(str))
+
+    adata = sh.io.read(written(tmp_path, "gears", change))
+    assert adata.uns["shoal"].get("dose_key") == key
+    told = [line for line in said(logging.WARNING) if "'dose_val'] is not recorded" in line]
+    assert len(told) == (doses[0] == "0.1+1.0")
+
+
 @pytest.mark.parametrize("name", ["gears", "replogle"])
 def test_symbols_are_found_where_genes_have_identifiers(tmp_path, name):
     adata = sh.io.read(written(tmp_path, name))

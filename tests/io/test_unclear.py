@@ -101,6 +101,13 @@ def test_doses_of_a_plain_file(tmp_path, caplog):
     assert "obs['dose'] is not recorded as the dose" in caplog.text
 
 
+def test_a_measure_of_every_cell_is_no_dose(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("shoal.io._roles.MOST_DOSES", 5)
+    path = plain(tmp_path, drug=["DMSO", "drug"], concentration=[0.0, *np.arange(1.0, 8)])
+    assert "dose_key" not in sh.io.read(path).uns["shoal"]
+    assert "obs['concentration'] is not recorded as the dose, since it has" in caplog.text
+
+
 def test_a_coarser_column_is_no_rival(tmp_path):
     path = plain(
         tmp_path,

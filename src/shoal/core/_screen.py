@@ -336,8 +336,9 @@ def as_labels(control: object) -> tuple[str, ...]:
     ValueError
         If there is none, or one is a missing value.
     """
-    is_one = isinstance(control, (str, bytes)) or not isinstance(control, Iterable)
-    several = [control] if is_one else list(control)
+    several: list[Any] = [control]
+    if isinstance(control, Iterable) and not isinstance(control, (str, bytes)):
+        several = list(control)
     if any(label is None or label is pd.NA or label != label for label in several):
         msg = (
             "control names a missing value, and a control needs a label: give these cells one, as "

@@ -14,9 +14,12 @@ from ..core._codes import BETWEEN, check_distinct, grouped, members
 from ..core._controls import shuffled
 from ..core._doses import dose_text
 from ..core._population import SPLITS
+from ..core._seen import remembered, seen_in_training
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
 
     from .._typing import Bools, Ints
     from ..core._population import Population
@@ -138,6 +141,23 @@ def caution(cells: Population, split: str | None) -> str:
     if split in (None, "train"):
         return f"split={split!r}: conditions of training are scored, which a model has seen"
     return ""
+
+
+def seen_by_model(cells: Population, split: str | None, record: tuple[AnnData, str]) -> str:
+    """Say which held-out conditions that are scored the model of a prediction was trained on.
+
+    Parameters
+    ----------
+    cells
+        The screen.
+    split
+        Value of ``obs["split"]`` that is scored.
+    record
+        AnnData with the record of the prediction, and the name of the prediction there.
+    """
+    if split not in ("val", "test"):
+        return ""  # `caution` says so
+    return seen_in_training(cells, scored_cells(cells, split), remembered(*record))
 
 
 def sides_in_words(cells: Population, condition: Ints, codes: Ints) -> list[str]:

@@ -37,6 +37,10 @@ ALIKE = (  # these too, but in some screens they are perturbations
     "pbs",
     "water",
     "dmso tf",
+    "non targeting control",
+    "empty vector",
+    "wild type",
+    "wt",
 )
 NUMBER = re.compile(r"[\W_]*\d+$")  # of a guide or a plate, as in "NT_3"
 BETWEEN = re.compile(r"[\W_]+")

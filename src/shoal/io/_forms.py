@@ -67,7 +67,8 @@ class Form:
     missing
         What a cell without a label is: an error, or a cell that belongs to no group.
     left
-        Columns that mislead by their name, and what they are.
+        Columns that mislead by their name, and what they are; where they are doses by name, they
+        are left as long as they hold nothing but ones.
     """
 
     name: str
@@ -96,6 +97,7 @@ GEARS = Form(
     marks="control",
     context=("cell_type",),
     batch=("gem_group", "batch"),
+    dose=("dose_val",),  # of CPA, whose files have the same columns
     sep="+",
     left=MappingProxyType({"dose_val": "it counts the guides of a cell and is no dose"}),
 )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._recognise import Found
 
 AUTO = "auto"
+MOST_DOSES = 100  # a column with more values is some other measure of a cell
 ROLES = ("context", "batch", "dose", "guide")
 STRATA = ("context", "batch")  # cells are compared with the controls of the same one
 
@@ -98,6 +99,9 @@ def roles_of(
         for key in getattr(form, role):
             if key not in adata.obs.columns or key in taken:
                 continue
+            if role == "dose" and key in form.left and _ones_alone(obs[key]):
+                continue  # it counts
+            left.pop(key, None)
             why = _unfit(obs, key, role, is_control, form.dose_unit)
             if role == "guide" and not why:
                 why = crossed_guides(obs[key], code)
@@ -139,8 +143,17 @@ def _unfit_dose(values: pd.Series, perturbed: pd.Series, units: pd.Series) -> st
         return "not all of its values are numbers of at least 0"
     if (perturbed.astype(object).astype(float) == 0).any():
         return "perturbed cells have the dose 0"
+    if values.nunique() > MOST_DOSES:
+        return f"it has {values.nunique()} values, too many for doses"
     several = sorted(set(units.dropna().astype(str)))
     return f"doses are in several units, {some(several, 3)}" if len(several) > 1 else ""
+
+
+def _ones_alone(column: pd.Series) -> bool:
+    """Return whether a column counts: every value is ones, joined by ``+``, as ``"1+1"``."""
+    texts = column.dropna().astype(str).unique()
+    parts = pd.Series([part for text in texts for part in text.split("+")], dtype=object)
+    return bool((pd.to_numeric(parts, errors="coerce") == 1).all())
 
 
 def _rival(obs: pd.DataFrame, keys: list[str]) -> str:

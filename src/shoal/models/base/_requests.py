@@ -289,10 +289,17 @@ def warn_of_fallbacks(cells: Population, rows: Ints, vocabulary: Vocabulary) -> 
                 "context %r has too few control cells; twins start from %s", name, LEVELS[level]
             )
     new = {cells.contexts[c] for c in pairs[:, 0] if c >= 0} - set(vocabulary.contexts)
-    if new:
+    controlled = {cells.contexts[c] for c in set(cells.context[cells.labels.is_control]) if c >= 0}
+    if new & controlled:
         logger.warning(
             "%s did not occur in training: only their control cells tell the model about them",
-            ", ".join(sorted(new)),
+            ", ".join(sorted(new & controlled)),
+        )
+    if new - controlled:
+        logger.warning(
+            "%s did not occur in training, and no control cell is there: nothing tells the model "
+            "about them",
+            ", ".join(sorted(new - controlled)),
         )
     bare = {cells.contexts[c] for c in pairs[:, 0] if c >= 0} & set(vocabulary.control_contexts)
     if bare:
