@@ -51,6 +51,13 @@ def test_bad_arguments(options, error, match):
     refused(screen(), error, match, **options)
 
 
+def test_the_controls_as_a_baseline_are_the_row_that_is_there(caplog):
+    adata = screen()
+    evaluated(adata, baselines=["control"])
+    assert "the baseline 'control' is the row 'control copy'" in caplog.text
+    assert "control copy" in adata.uns["evaluation"]["contenders"].index
+
+
 def test_a_screen_that_was_not_annotated():
     adata = screen()
     del adata.uns["shoal"]

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from .._keys import SPLIT
-from ..core._codes import grouped, members
+from ..core._codes import BETWEEN, check_distinct, grouped, members
 from ..core._controls import shuffled
+from ..core._doses import dose_text
 from ..core._population import SPLITS
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def described(cells: Population, keys: pd.DataFrame) -> pd.DataFrame:
         {
             "perturbation": [cells.names[code] for code in keys["perturbation"]],
             "context": [cells.contexts[code] if code >= 0 else "" for code in keys["context"]],
-            "dose": ["" if np.isnan(dose) else f"{dose:g}" for dose in keys["dose"]],
+            "dose": list(map(dose_text, keys["dose"])),
         },
         index=keys.index,
     )
@@ -290,6 +291,11 @@ def condition_names(cells: Population, keys: pd.DataFrame) -> list[str]:
     """Return the name of each condition: ``"KLF1"``, ``"KLF1 | K562"``, ``"KLF1 | K562 | 0.1"``.
 
     Context and dose are part of it where the screen has them.
+
+    Raises
+    ------
+    ValueError
+        If two conditions would have one name.
     """
     names, several = cells.names, []
     for perturbation, context, dose in keys.itertuples(index=False):
@@ -298,6 +304,8 @@ def condition_names(cells: Population, keys: pd.DataFrame) -> list[str]:
         if cells.screen.context_key is not None and where >= 0:
             parts.append(cells.contexts[where])
         if not np.isnan(dose):
-            parts.append(f"{dose:g}")
-        several.append(" | ".join(parts))
-    return several
+            parts.append(dose_text(dose))
+        several.append(parts)
+    found = list(map(BETWEEN.join, several))
+    check_distinct(found, several)
+    return found

@@ -34,6 +34,9 @@ ALIKE = (  # these too, but in some screens they are perturbations
     "aavs1",
     "lacz",
     "mock",
+    "pbs",
+    "water",
+    "dmso tf",
 )
 NUMBER = re.compile(r"[\W_]*\d+$")  # of a guide or a plate, as in "NT_3"
 BETWEEN = re.compile(r"[\W_]+")

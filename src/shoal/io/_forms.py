@@ -28,6 +28,8 @@ NAMES = (  # columns that usually hold the perturbation, whoever wrote the file
     "treatment",
     "compound",
     "drug",
+    "product_name",
+    "cytokine",
     "Metadata_Perturbation",
     "Metadata_Compound",
     "Metadata_Treatment",
@@ -167,7 +169,17 @@ MANTISPY = Form(
     guide=("Metadata_sgRNA",),
     missing="ignore",
 )
-FORMS = (GEARS, SCPERTURB, STATE, CELL_EVAL2, REPLOGLE, TENX, MANTISPY)
+TAHOE = Form(
+    name="tahoe",
+    title="Tahoe-100M",
+    perturbation=("drug",),
+    control=("dmso_tf",),
+    signs=(("obs/drugname_drugconc",),),
+    context=("cell_name", "cell_line", "cell_line_id"),
+    batch=("plate",),
+    dose=("drug_conc", "drugname_drugconc"),
+)
+FORMS = (GEARS, SCPERTURB, STATE, CELL_EVAL2, REPLOGLE, TENX, MANTISPY, TAHOE)
 PLAIN = Form(
     name="plain",
     title="a screen of no known origin",
@@ -175,5 +187,7 @@ PLAIN = Form(
     control=CONTROLS,
     context=("cell_line", "cell_type", "celltype", "context", "day", "time", "timepoint"),
     batch=("gem_group", "gemgroup", "batch", "replicate", "donor", "plate"),
+    dose=("dose", "dose_value", "concentration"),
+    dose_unit="dose_unit",
     guide=("guide_id", "guide_ID", "guide_identity", "guide", "grna", "sgRNA", "sgrna"),
 )

@@ -8,6 +8,7 @@ import numpy as np
 
 from .._validate import get_adata, key_in, positive, whole
 from ..core._codes import places
+from ..core._doses import dose_text
 from ..core._gene_names import gene_names
 from ..core._intervals import measured_of_condition, read_intervals
 from ..core._screen import resolve
@@ -162,7 +163,8 @@ def _condition(
     name = resolve(adata).canonical(str(perturbation))
     key_in(name, list(dict.fromkeys(names)), where="the perturbations with intervals")
     own = (names == name).to_numpy()
-    for column, value in (("context", context), ("dose", None if dose is None else f"{dose:g}")):
+    wanted = {"context": context, "dose": None if dose is None else dose_text(dose)}
+    for column, value in wanted.items():
         there = list(dict.fromkeys(table[column][own].astype(str)))
         if value is not None:
             key_in(

@@ -107,7 +107,8 @@ def evaluate(
         part in it, and without ``obs["split"]`` all targets are scored.
     baselines
         Names of baselines to fit and score; ``"auto"`` for all that can predict what is held out,
-        ``None`` for none. Without ``obs["split"]`` there are none, and naming some is an error.
+        ``None`` for none. ``"control"`` is the row ``"control copy"``, which is always there.
+        Without ``obs["split"]`` there are none, and naming some is an error.
     embedding
         Vectors of the perturbations for the baselines that use them, as in :func:`shoal.tl.fit`.
         Give the one that the model was trained with. Without it, these baselines cannot predict a
@@ -208,9 +209,11 @@ def evaluate(
         says whether anything responds; if not, the score is minus the harm, and 0 for unchanged
         controls. Of other suites, ``score`` is the one that the package defines (``"vcc"``,
         ``"vcc2026"``), else NaN, and there are no verdict and reference. ``transductive`` is that
-        of the prediction, as :func:`shoal.tl.predict` recorded it. ``caution`` says why conditions
-        may be known to the model, and is empty where they are held out. ``skipped`` lists the
-        conditions that have no prediction, and why: no contender is scored on these.
+        of the prediction, as :func:`shoal.tl.predict` recorded it. ``embedding`` and
+        ``context_embedding`` are the names of the vectors that baselines were told, ``"table"`` for
+        a table, empty for none. ``caution`` says why conditions may be known to the model, and is
+        empty where they are held out. ``skipped`` lists the conditions that have no prediction,
+        and why: no contender is scored on these.
 
     Raises
     ------

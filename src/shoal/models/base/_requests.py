@@ -12,6 +12,7 @@ from ..._logging import logger
 from ..._validate import key_in, whole
 from ...core._codes import grouped
 from ...core._controls import LEVELS
+from ...core._doses import same_dose
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -228,7 +229,7 @@ def requested_dose(dose: float | None, cells: Population) -> float:
     if isinstance(dose, bool) or not (isinstance(dose, Real) and 0 < dose < np.inf):
         msg = f"dose must be a finite number above 0, in the unit of obs[{key!r}], not {dose!r}"
         raise ValueError(msg)
-    return float(dose)
+    return same_dose(dose)
 
 
 def require_vectors(vocabulary: Vocabulary, contexts: Iterable[str]) -> None:
