@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from dataclasses import replace
 
 import anndata as ad
 import numpy as np
@@ -269,6 +270,34 @@ def test_all_members_that_predict_nan_are_an_error(subadditive, monkeypatch):
     monkeypatch.setattr(_mean_responses, "densify", lambda values: np.asarray(values) * np.nan)
     with pytest.raises(ValueError, match="none of the members.*predicts NaN or infinite values"):
         sh.tl.fit(subadditive, "auto")
+
+
+def test_members_that_answer_nothing_are_an_error(counts, monkeypatch):
+    """All fail but one, which can be trained and knows no perturbation that is held out."""
+    fit = Member.fit
+
+    def fail(self, cells, **options):
+        if self.name != "latent_linear":
+            msg = "is ill"
+            raise RuntimeError(msg)
+        return fit(replace(self, name="mean_shift"), cells, **options)
+
+    monkeypatch.setattr(Member, "fit", fail)
+    monkeypatch.setattr(
+        sh.models.MeanShift, "_reasons", lambda self, names: dict.fromkeys(names, "")
+    )
+    with pytest.raises(ValueError, match="'latent_linear' can answer none of what folds leave out"):
+        sh.tl.fit(counts[0], "auto", rng=0)
+
+
+def test_what_no_member_can_answer_is_refused_in_words(subadditive, trained, monkeypatch):
+    held = subadditive.obs["perturbation"][subadditive.obs["split"] == "test"].iloc[0]
+    monkeypatch.setattr(trained, "members", {"additive": trained.members["additive"]})
+    monkeypatch.setattr(
+        trained.members["additive"], "_reasons", lambda names: dict.fromkeys(names, "")
+    )
+    with pytest.raises(ValueError, match="no member can answer.*'mean_shift', which answers any"):
+        trained.predict(held, n_cells=5)
 
 
 @pytest.mark.parametrize("n_jobs", [0, -2, 1.5])

@@ -223,7 +223,8 @@ def _trained(
             asked = left.request, left.cells, left.population
             said = made(model, *asked, draw)
             shown = left.shown if member.carries else left.shown[:0]
-            whole = made(model, *asked, draw, finished=True) if len(shown) else said
+            again = len(shown) and not member.is_network  # whose cells are finished already
+            whole = made(model, *asked, draw, finished=True) if again else said
             means = (one.responses(*asked).astype(np.float32) for one in (said, whole))
             cells = compact(whole.of_rows(len(left.request))[shown].astype(np.float32))
             return Answer(next(means), cells, next(means))

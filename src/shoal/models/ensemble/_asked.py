@@ -111,6 +111,13 @@ class Asked:
             asked = np.flatnonzero(weight)
             if not len(asked):
                 return weight
+            if name not in self.members:
+                kinds = ", ".join(dict.fromkeys(self.kinds[i] for i in asked))
+                msg = (
+                    f"no member can answer questions of the kind: {kinds}. {LAST!r}, which answers "
+                    "any, was left out of training; model.refused says why"
+                )
+                raise ValueError(msg)
             own = self.answer(name, asked)
             can = np.isfinite(own).all(axis=1)
             found[asked[can]] += weight[asked[can], None] * own[can]

@@ -260,8 +260,10 @@ class Ensemble(Predictor, Stored, SetUp):
 
     def _weigh(self, seed: int) -> None:
         there = [member for member in self._candidates if member.name not in self.refused]
-        if not there:
-            msg = f"none of the members of auto can be used: {in_words(self.refused)}"
+        said = self.evidence is None or np.isfinite(self.evidence.predicted).any()
+        if not (there and said):
+            lost = {member.name: "can answer none of what folds leave out" for member in there}
+            msg = f"none of the members of auto can be used: {in_words(self.refused | lost)}"
             raise ValueError(msg)
         asked = (
             self.evidence,

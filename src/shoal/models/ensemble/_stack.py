@@ -61,6 +61,8 @@ def stacked(
     -------
     (K,) weights of at least 0, whose sum is at most 1.
     """
+    if not len(rule):
+        return rule
     gram = np.einsum("c,ckp,clp->kl", weight, predicted, predicted)
     along = np.einsum("c,ckp,cp->k", weight, predicted, real)
     penalty = prior * float(np.trace(gram)) / (len(rule) * len(np.unique(unit)))
