@@ -31,6 +31,7 @@ def arrays(function: Callable[P, R]) -> Callable[P, R]:
     type in the signature        what is taken
     ============================ ===================================================
     ``Floats``                   real numbers: arrays, lists, tables, sparse matrices
+    ``Floats | float``           the same, or a single number
     ``Matrix``                   the same; a sparse matrix stays sparse, as CSR
     ``Sequence[Matrix]``         several of them
     ``Bools``, ``Ints``          booleans; numbers or names of groups, none missing

@@ -119,7 +119,7 @@ def image_features(
         ax.set_xlabel("".join(units[-1:]), fontsize="small")
         tidy(ax)
     for ax in axes[::COLUMNS]:
-        ax.set_ylabel("part of the cells", fontsize="small")
+        ax.set_ylabel("share of cells", fontsize="small")
     name_panels(axes, name)
     return canvas.done(axes)
 

@@ -82,7 +82,7 @@ def draw_structure(
         spread = _both(scores, lambda values: float(np.std(values, ddof=1)))
         draw_steps(ax, _labelled(scores, prediction))
         score = f"score by {int(inside.sum())} genes"
-        _entitle(ax, shorten(name), f"SD {spread}", x=score, y="part of the cells")
+        _entitle(ax, shorten(name), f"SD {spread}", x=score, y="share of cells")
         ax.locator_params(axis="x", nbins=4)
 
 
@@ -101,7 +101,7 @@ def _libraries(ax: Axes, built: Built, prediction: str) -> None:
         "library sizes",
         f"SD of the log {spread}",
         x="library size / median of real cells",
-        y="part of the cells",
+        y="share of cells",
     )
 
 
