@@ -165,10 +165,9 @@ class UnlastingModule(nn.Module):
                 ).long()
             )
         told = condition["present"].any(-1)  # else cells that were perturbed at their start
-        on, weight = is_on(x0), batch.weight.to(x0)
+        on, weight = is_on(x0), batch.weight.to(x0)[..., None]
         everywhere = ~told if config.loss.on_values else torch.ones_like(told)
-        off = weight * everywhere[:, None]  # how much a gene that is off counts
-        counts = torch.lerp(off[..., None], weight[..., None], on)
+        counts = torch.lerp(weight * everywhere[:, None, None], weight, on)
         given = control_cells(kind, batch.source, condition, generator)
         seen = self._seen(given)
         # All terms of a step are given the same noise, since drawing it costs as much as half a
