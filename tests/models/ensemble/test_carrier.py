@@ -91,11 +91,19 @@ def test_cells_of_the_member_that_knows_how_responses_are_spread(halves, trained
 
 def test_the_mean_stays_that_of_the_weights(halves, trained):
     names = [f"P{i:02d}" for i in range(12)]
-    given = {"context": "a", "n_cells": 150, "rng": 0}
+    given = {"context": "a", "n_cells": 300, "rng": 0}
     made = trained.predict(names, **given), with_controls(trained).predict(names, **given)
     for name in names:
         one, two = (m[m.obs["perturbation"] == name].X.mean(axis=0) for m in made)
         np.testing.assert_allclose(one, two, atol=1e-4)
+
+
+def test_few_cells_scatter_as_cells_do(trained):
+    """Around the mean of their own few they would look nearer to the measured cells than they are."""
+    several = [trained.predict("P01", context="a", n_cells=3, rng=i).X[:, 0] for i in range(80)]
+    within, between = np.var(several, axis=1, ddof=1).mean(), np.var(np.mean(several, axis=1))
+    assert between == pytest.approx(within / 3, rel=0.5)
+    assert within > 4  # control cells have 1
 
 
 def test_half_of_both(halves, trained):

@@ -10,8 +10,9 @@ import numpy as np
 from ..._logging import logger, progress, quiet, reason
 from ..._settings import settings
 from ..base._arrays import compact
-from ..base._mean_responses import made
+from ..base._mean_responses import MOST, made
 from ..base._registry import model_class, registered
+from ..base._requests import enlarged
 from ._members import seed_of
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Answer:
         (n, d) finished cells of the shown rows, dense or CSR; none of a member that only adds to
         cells.
     finished
-        (C, d) mean responses of its finished cells, of all rows.
+        (C, d) mean responses of its finished cells, of 256 rows or more; NaN where none are shown.
     """
 
     responses: NDArray[np.float32]
@@ -221,12 +222,21 @@ def _trained(
         with quiet():
             model = member.fit(left.cells, embedding=embedding, seed=train_seed)
             asked = left.request, left.cells, left.population
-            said = made(model, *asked, draw)
-            shown = left.shown if member.carries else left.shown[:0]
-            again = len(shown) and not member.is_network  # whose cells are finished already
-            whole = made(model, *asked, draw, finished=True) if again else said
-            means = (one.responses(*asked).astype(np.float32) for one in (said, whole))
-            cells = compact(whole.of_rows(len(left.request))[shown].astype(np.float32))
-            return Answer(next(means), cells, next(means))
+            said = made(model, *asked, draw).responses(*asked).astype(np.float32)
+            return Answer(said, *_shown(model, left, draw) if member.carries else (said[:0],) * 2)
     except Exception as err:  # noqa: BLE001 (others go on, and it is said which one it was)
         return reason(err)
+
+
+def _shown(model: Any, left: Left, seed: int) -> tuple[Matrix, Floats]:
+    """Return finished cells of the shown rows, and the mean responses of these conditions."""
+    conditions = np.unique(left.population[left.shown])
+    rows = np.flatnonzero(np.isin(left.population, conditions))
+    code = np.searchsorted(conditions, left.population[rows])
+    part, rng = left.request.take(rows), np.random.default_rng(seed)
+    whole, codes, own = enlarged(part, left.cells, code, MOST, rng)
+    found = made(model, whole, left.cells, codes, seed, most=None, finished=True)
+    means = np.full(left.measured.shape, np.nan, dtype=np.float32)
+    means[conditions] = found.responses(whole, left.cells, codes)
+    cells = found.of_rows(len(whole))[own[np.searchsorted(rows, left.shown)]]
+    return compact(cells), means

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ...core._codes import members as grouped_rows
-from ..base._mean_responses import made
+from ..base._mean_responses import MOST, Made, made
+from ..base._requests import enlarged
 from ..post._postprocessing import Moved
 from ._cells import MIXED, RECENTRED
 from ._stack import gain_of
@@ -160,15 +160,18 @@ def cells_of(
     (n, n_features) cells; NaN where the member cannot make any, or they stay away.
     """
     seed = int(rng.integers(2**31))
-    found = made(model, request, cells, population, seed, most=None, finished=True)
-    values = found.of_rows(len(request))
+    least = 1 if way == MIXED else MOST
+    whole, codes, own = enlarged(request, cells, population, least, rng)
+    found = made(model, whole, cells, codes, seed, most=None, finished=True)
+    values = found.of_rows(len(whole))[own]
     if way == MIXED:
         values[rng.random(len(request)) >= SHARE[MIXED]] = np.nan
         return values
-    for rows in grouped_rows(population):
-        mean = control[rows].mean(axis=0, dtype=np.float64)
-        values[rows] += (mean - values[rows].mean(axis=0, dtype=np.float64)).astype(values.dtype)
+    start = cells.values(request.source)
+    response = Made(np.arange(len(request)), control).responses(request, cells, population)
+    # by means over more cells: few cells around their own mean would be too near to it
+    values += (response - found.responses(whole, cells, codes))[population]
     there = np.flatnonzero(np.isfinite(values).all(axis=1))
-    moved = Moved(values[there], cells.values(request.source[there]))
+    moved = Moved(values[there], start[there])
     values[there] = post(moved, population[there], rng)
     return values

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..post._postprocessing import Postprocessing
     from ._answers import Answer, Left
 
-LEAST = 3  # cells of which a distance is taken
+LEAST = 10  # cells of a condition that say how it is spread
 MOST_CELLS, MOST_CONDITIONS = 64, 64  # that are compared, of a condition and of a fold
 RECENTRED, MIXED = "recentred", "mixed"
 
@@ -126,7 +126,7 @@ def _energies(
     plain, odd, found = distance(control), np.arange(len(rows))[:, None] % 2 == 1, []
     for own, said in made:
         if np.isfinite(own).all():
-            # by means over more rows: cells around a mean of their own few would look too near
+            # by means over more rows: few cells around their own mean would look too near
             lacks = control.mean(axis=0) - start.mean(axis=0) - said
             found.append(distance(finished(own + lacks)))
             found.append(distance(np.where(odd, own, control)))
