@@ -2,6 +2,7 @@
 
     python benchmarks/contexts.py real [--data renge kang] [--models flow ...] [--seeds 0 1 2] [--steps 300] [--trainings 1]
     python benchmarks/contexts.py simulated [--models flow ...] [--seeds 0 1 2] [--steps 300] [--null]
+    python benchmarks/contexts.py support [--seeds 0 1 2]
 
 The scores of each model are kept in the folder of rows (`--rows`), and a call goes on where the last one stopped: delete the folder
 after a change of the models. Tables are those of the rows that the call asks for.
@@ -9,7 +10,8 @@ after a change of the models. Tables are those of the rows that the call asks fo
 `real`: all perturbed cells of one context (a day of RENGE, a cell type of Kang) are held out, another one with each seed; its
 controls stay. Vectors of contexts are those of their own control cells (`pp.embed_contexts`). `energy` is the unbiased energy
 distance to held-out cells in a PCA of training cells, `delta` the correlation of the shift from the control mean (see
-`_evaluate.py`). The second table has the differences to the same network told names, paired by seed.
+`_evaluate.py`). The second table has the differences to the same network told names, paired by seed (the held-out context), each a
+mean over `--trainings`, with a 95 % interval of Student's t over held-out contexts.
 
 `simulated`: twelve lines with vectors z of length 3, of which three are held out, and eight perturbations. The response of a
 perturbation in a line is a + M z, with a and M of its own. The control cells of all lines are alike, so that nothing but z tells
@@ -17,6 +19,10 @@ the lines apart. `--null`: the response is a + M y, with y drawn apart from the 
 error of the predicted mean shift over the square of the true one, a mean over held-out conditions: 1 for a copy of the controls.
 Networks are told names, z, and z dealt to other lines. The second table has the differences to names and to dealt z, with 95 %
 intervals from lines drawn again.
+
+`support`: how far training contexts, each left out in turn, respond as their vectors say: 1 all, 0 not at all. No network is trained.
+Of the simulated and the real screens, and of profiles of twelve lines at five densities; each seed holds out others. `exchanged`: the
+same with the vectors of other lines. p-values are of coordinates dealt anew.
 """
 
 from __future__ import annotations
@@ -31,9 +37,15 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 from _evaluate import Exam, exam
+from _knowledge_screens import density
+from scipy import stats
 from threadpoolctl import threadpool_limits
 
 import shoal as sh
+from shoal.core._population import population
+from shoal.core._screen import resolve
+from shoal.models.base._context_support import support_of
+from shoal.models.base._learning import learn_vocabulary
 from shoal.models.base._registry import names
 
 if TYPE_CHECKING:
@@ -85,11 +97,19 @@ def real(given: argparse.Namespace) -> None:
             {score: wide[score]["vectors"] - wide[score]["names"] for score in ("energy", "delta")}
         ).dropna()
         print("vectors - names\n", change.round(4).to_string())
-        again = change.groupby(["data", "contender"])
-        print(pd.concat({"mean": again.mean(), "SE": again.sem()}, axis=1).round(4).to_string())
+        print(over_contexts(change).round(4).to_string())
     if given.trainings > 1:
         own = table.groupby(["data", "contender", "told", "seed"])[["energy", "delta"]]
         print("SD over trainings\n", own.std().dropna().round(4).to_string())
+
+
+def over_contexts(change: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean difference, its standard error and 95 % interval (Student's t) over held-out contexts."""
+    groups = change.groupby(["data", "contender"])
+    mean, error, n = groups.mean(), groups.sem(), groups.size().to_numpy()
+    half = error.mul(stats.t.ppf(0.975, n - 1), axis=0)
+    parts = {"mean": mean, "SE": error, "low": mean - half, "high": mean + half}
+    return pd.concat(parts, axis=1)
 
 
 class RealTask:
@@ -261,11 +281,50 @@ def simulated(given: argparse.Namespace) -> None:
             )
 
 
+# -- what vectors say ------------------------------------------------------------------------------
+
+
+def supports(given: argparse.Namespace) -> None:
+    rows = []
+    for seed in given.seeds:
+        for case in ("simulated", "simulated, null"):
+            adata, vectors, _ = simulated_screen(seed, null=case != "simulated")
+            rows.append((case, seed, "", adata, vectors))
+        for data in given.data:
+            adata, held = real_screen(data, seed, given.folder, given.comps)
+            rows.append((data, seed, held, adata, adata.uns["context_embeddings"]["controls"]))
+        for coating in ("standard", "synthemax"):
+            adata = density(coating)
+            lines = sorted(adata.obs["cell_line"].astype(str).unique())
+            held = lines[seed % len(lines)]
+            sh.pp.split(adata, by="context", test=[held])
+            sh.pp.embed_contexts(adata)
+            vectors = adata.uns["context_embeddings"]["controls"]
+            rows.append((f"lines, {coating}", seed, held, adata, vectors))
+    found = []
+    for case, seed, held, adata, vectors in rows:
+        other = dealt(vectors, np.random.default_rng([seed, 41]))
+        said = [supported(adata, table) for table in (vectors, other)]
+        found.append((case, seed, held, *(number for own in said for number in own)))
+    columns = ["screen", "seed", "held out", "share", "p", "exchanged", "p of exchanged"]
+    print(
+        pd.DataFrame(found, columns=columns).round(3).sort_values("screen").to_string(index=False)
+    )
+
+
+def supported(adata: ad.AnnData, vectors: pd.DataFrame) -> tuple[float, float]:
+    """Return how far training contexts respond as some vectors say, and the p-value."""
+    cells = population(adata, resolve(adata, tell=False))
+    slots = {"layer": None, "use_rep": None, "embedding": None}
+    found = support_of(cells, learn_vocabulary(cells, **slots, context_embedding=vectors))
+    return (np.nan, np.nan) if found is None else (found.share, found.pvalue)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["real", "simulated"])
+    parser.add_argument("part", choices=["real", "simulated", "support"])
     parser.add_argument("--data", nargs="+", choices=["renge", "kang"], default=["renge", "kang"])
     parser.add_argument("--models", nargs="+", default=[*RIVALS, *NETWORKS])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
@@ -276,7 +335,7 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, default=Path(__file__).parent / "rows" / "contexts")
     parser.add_argument("--folder", type=Path, default=_screens.FOLDER)
     given = parser.parse_args()
-    {"real": real, "simulated": simulated}[given.part](given)
+    {"real": real, "simulated": simulated, "support": supports}[given.part](given)
 
 
 if __name__ == "__main__":

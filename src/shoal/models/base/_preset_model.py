@@ -8,6 +8,7 @@ from ..post._postprocessing import Postprocessing
 from ..start._other_contexts import OtherContexts
 from ..start._start import Controls
 from ._config import changed
+from ._context_support import tell_support
 from ._model import PerturbationModel
 from ._sets import conditions_of
 from ._visible import n_visible_for
@@ -60,6 +61,7 @@ class PresetModel(PerturbationModel):
             preset=preset,
             **plain,
         )
+        tell_support(self.cells, self.vocabulary)
 
     @property
     def settings(self) -> Any:
