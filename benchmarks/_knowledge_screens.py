@@ -105,9 +105,15 @@ def division(screen: Simulated, shots: int) -> None:
 
 
 def density(coating: str) -> ad.AnnData:
-    """Return wells of twelve lines at five densities: 4,000 cells are the control."""
+    """Return wells of twelve lines at five densities: 4,000 cells are the control.
+
+    Wells of a line on a plate without controls of this line are left out, as their response was not measured.
+    """
     adata = ad.read_h5ad(FOLDER / f"pca_density_12lines_{coating}.h5ad")
-    adata = adata[:, np.isfinite(np.asarray(adata.X)).all(axis=0)].copy()
+    control = adata.obs["perturbation"] == "control"
+    matched = control.groupby([adata.obs["cell_line"], adata.obs["plate"]], observed=True)
+    able = matched.transform("any").to_numpy(dtype=bool)
+    adata = adata[able, np.isfinite(np.asarray(adata.X)).all(axis=0)].copy()
     keys = {"context_key": "cell_line", "batch_key": "plate"}
     sh.pp.annotate(adata, "perturbation", control="control", **keys)
     return adata

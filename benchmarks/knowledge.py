@@ -1,11 +1,12 @@
 """Profiles of a cell line that was never screened: Knowledge, its ablations and its rivals.
 
-    python benchmarks/knowledge.py [--part simulated density cellhealth] [--seeds 0 1 2] [--steps 400] [--rows DIR] [--results DIR]
+    python benchmarks/knowledge.py [--part simulated density synthemax cellhealth] [--seeds 0 1 2] [--steps 400] [--rows DIR] [--results DIR]
 
 Rows are kept in the folder of rows, one file a part, seed and number of steps, and a call goes on where the last one stopped: delete
 the folder after a change of the model. The tables of each part that is asked for are written to `benchmarks/results/knowledge_PART.md`;
-those of other parts stay as they are. Every table has the ablations: the graph with its perturbations exchanged, the lines with their
-vectors exchanged, no graph, no vectors of lines. A well is never on both sides of a split.
+those of other parts stay as they are. `density` and `synthemax` are twelve real lines on two coatings of the plate. Every table has the
+ablations: the graph with its perturbations exchanged, the lines with their vectors exchanged, no graph, no vectors of lines. A well is
+never on both sides of a split.
 
 error      squared error of the mean response, per feature; controls, which predict no response, have the size of the responses
 r          correlation of the predicted with the real response over features
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,10 +192,12 @@ def simulated_scores(model: Any, screen: Any, adata: ad.AnnData, names: list[str
 # -- twelve lines ----------------------------------------------------------------------------------
 
 
-def density_rows(seed: int, steps: int, held_out: Any = None) -> pd.DataFrame:
+def density_rows(
+    seed: int, steps: int, held_out: Any = None, *, coating: str = "standard"
+) -> pd.DataFrame:
     """Return a row for each line held out, contender, density and plate."""
     parts = []
-    adata = density("standard")
+    adata = density(coating)
     lines = sorted(adata.obs["cell_line"].astype(str).unique())
     edges = pd.DataFrame({"source": PATH[:-1], "target": PATH[1:], "weight": 1.0})
     for line in lines if held_out is None else held_out:
@@ -230,6 +234,8 @@ def density_scores(
     halves: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
     for key in {(label[i], plate[i]) for i in test}:
         wells = rng.permutation([i for i in test if (label[i], plate[i]) == key])
+        if len(wells) < 2:
+            continue
         halves[key] = wells[: len(wells) // 2], wells[len(wells) // 2 :]
     made = {"other half (ceiling)": None, "no response": None}
     for name, model in models.items():
@@ -376,6 +382,7 @@ def same_gene(adata: ad.AnnData) -> pd.DataFrame:
 PARTS = {
     "simulated": (simulated_rows, tables_of_simulated),
     "density": (density_rows, tables_of_density),
+    "synthemax": (partial(density_rows, coating="synthemax"), tables_of_density),
     "cellhealth": (cellhealth_rows, tables_of_cellhealth),
 }
 

@@ -266,7 +266,10 @@ def test_vectors_let_more_baselines_predict_what_is_new():
     }
     for embedding, known in ((None, "mean_shift"), (vectors, "mean_shift,kernel_ridge")):
         sh.tl.evaluate(adata, **asked, embedding=embedding)
-        assert adata.uns["evaluation"]["params"]["baselines"] == known
+        params = adata.uns["evaluation"]["params"]
+        assert params["baselines"] == known
+        assert params["embedding"] == ("" if embedding is None else "table")
+        assert params["context_embedding"] == ""
 
 
 @pytest.mark.slow
@@ -287,6 +290,8 @@ def test_baselines_are_told_the_vectors_of_contexts():
     asked["overwrite"] = True
     names = ["context_weighted", "nearest_context"]
     sh.tl.evaluate(adata, **asked, baselines=names, context_embedding=vectors)
+    assert adata.uns["evaluation"]["params"]["context_embedding"] == "table"
+    assert adata.uns["perturbation_predictions"]["table"]["context_embedding"]["told"] == "table"
     found = adata.uns["evaluation"]["contenders"]["rmse"]
     assert found["nearest_context"] == pytest.approx(found["prediction"], abs=0.05)
     assert (found[names] < 1).all()

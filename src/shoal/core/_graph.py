@@ -60,7 +60,8 @@ def checked_edges(edges: pd.DataFrame, *, negative: Negative = "raise") -> pd.Da
         msg = (
             f"{below} of {len(edges)} edges have a weight below 0, such as {weight.min():g}: a "
             "weight says how alike two perturbations are. Leave these edges out with "
-            "negative='drop', or take negative='absolute' where the sign is that of a regulation"
+            "sh.pp.link(adata, ..., negative='drop'), or take negative='absolute' there where the "
+            "sign is that of a regulation"
         )
         raise ValueError(msg)
     weight = np.abs(weight) if negative == "absolute" else weight

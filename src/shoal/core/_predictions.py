@@ -58,6 +58,7 @@ def prediction_entry(
     *,
     model: str,
     embedding: str,
+    context_embedding: str = "",
     transductive: bool,
     skipped: str = "",
     counts: bool = False,
@@ -80,9 +81,11 @@ def prediction_entry(
     model
         Class of the model.
     embedding
-        Name of its embedding.
+        Name of its embedding of perturbations.
+    context_embedding
+        Name of its embedding of contexts; empty if it was told their names.
     transductive
-        Whether that embedding has seen held-out cells.
+        Whether the embedding of perturbations has seen held-out cells.
     skipped
         What the model could not predict, and why.
     counts
@@ -99,13 +102,14 @@ def prediction_entry(
         Conditions of training, as `_remembered.packed` writes them; empty if they are not known.
     """
     rows = {
-        k: {"counts": False, "refitted": False, **row}
+        k: {"context_embedding": "", "counts": False, "refitted": False, **row}
         for k, row in known_predictions(adata).to_dict("index").items()
         if k in adata.layers or f"X_{k}" in adata.obsm
     }
     rows[key] = {
         "model": model,
         "embedding": embedding,
+        "context_embedding": context_embedding,
         "transductive": transductive,
         "skipped": skipped,
         "counts": counts,

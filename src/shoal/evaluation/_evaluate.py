@@ -90,10 +90,7 @@ def evaluate(
     external, seed = settings.external, seed_of(rng)
     metrics = chosen_metrics(settings.metrics, SUITE if external is None else external.metrics)
     cells, counts = _cells_of(adata, settings)
-    if settings.embedding is not None:
-        vectors_of(adata, settings.embedding)
-    if settings.context_embedding is not None:
-        context_table(adata, settings.context_embedding)
+    told = _told(adata, settings)
     with opened(adata, prediction, layer=settings.layer) as given:
         if not settings.takes_counts:
             refuse_counts(*given.recorded_in(adata), what="an evaluation")
@@ -153,6 +150,7 @@ def evaluate(
         "layer": settings.layer,
         "suite": settings.suite,
         "split": settings.split,
+        **told,
         "caution": said,
         "skipped": _skipped(adata, given, without),
         "n_conditions": len(tasks[0].conditions),
@@ -164,6 +162,22 @@ def evaluate(
         "seed": seed,
     }
     return params, tables_of(scores, standing)
+
+
+def _told(adata: AnnData, settings: Settings) -> dict[str, str]:
+    """Return the names of the vectors that baselines are told; ``"table"`` for one that has none.
+
+    Raises
+    ------
+    KeyError
+        If there are no such vectors.
+    """
+    names = {"embedding": "", "context_embedding": ""}
+    if settings.embedding is not None:
+        names["embedding"] = vectors_of(adata, settings.embedding)[0]
+    if settings.context_embedding is not None:
+        names["context_embedding"] = context_table(adata, settings.context_embedding).name
+    return names
 
 
 def _cells_of(adata: AnnData, settings: Settings) -> tuple[Population, PeerCounts | None]:

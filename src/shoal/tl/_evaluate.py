@@ -210,10 +210,11 @@ def evaluate(
         says whether anything responds; if not, the score is minus the harm, and 0 for unchanged
         controls. Of other suites, ``score`` is the one that the package defines (``"vcc"``,
         ``"vcc2026"``), else NaN, and there are no verdict and reference. ``transductive`` is that
-        of the prediction, as :func:`shoal.tl.predict` recorded it. ``caution`` says why conditions
-        may be known to the model, or that it was trained on some, and is empty where they are held
-        out. ``skipped`` lists the conditions that have no prediction, and why: no contender is
-        scored on these.
+        of the prediction, as :func:`shoal.tl.predict` recorded it. ``embedding`` and
+        ``context_embedding`` are the names of the vectors that baselines were told, ``"table"`` for
+        a table, empty for none. ``caution`` says why conditions may be known to the model, or that
+        it was trained on some, and is empty where they are held out. ``skipped`` lists the
+        conditions that have no prediction, and why: no contender is scored on these.
 
     Raises
     ------

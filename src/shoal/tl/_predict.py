@@ -104,8 +104,9 @@ def predict(
     ``obs[key_added + "_source"]``
         str: name of the control cell that each twin starts from; empty elsewhere.
     ``uns["perturbation_predictions"]``
-        - ``table``, index prediction: ``model`` (its class), ``embedding``, ``transductive`` (bool:
-          whether that embedding has seen held-out cells, see :func:`shoal.pp.embed`), ``slot`` and
+        - ``table``, index prediction: ``model`` (its class), ``embedding``, ``context_embedding``
+          (str: names of its vectors of perturbations and of contexts), ``transductive`` (bool:
+          whether the former have seen held-out cells, see :func:`shoal.pp.embed`), ``slot`` and
           ``source`` (str: where the prediction and the names of its sources are), ``counts`` (bool:
           whether it holds counts), ``skipped`` (str: perturbations and contexts that the model
           cannot predict, and why; empty if there are none), and ``refitted`` (bool: whether the
@@ -222,6 +223,7 @@ def predict(
         key,
         model=type(model).__name__,
         embedding=known.embedding,
+        context_embedding=known.context_embedding,
         transductive=known.transductive,
         skipped=in_words(reasons, most=None),
         counts=counts,

@@ -178,6 +178,17 @@ def test_the_published_recipe_runs_with_either_pretraining(screen, config):
     assert loss.iloc[-1] < loss.iloc[0]
 
 
+def test_a_line_known_by_no_vector_is_told(screen, caplog):
+    vectors = pd.DataFrame(np.eye(4)[:, :3], index=[f"line{c}" for c in range(4)])
+    for told, times in ((None, 1), (vectors, 0)):
+        caplog.clear()
+        options = {"context_embedding": told, "config": SMALL, "max_steps": 1, **FEW}
+        sh.tl.fit(screen.copy(), "knowledge", **options)
+        said = [r.message for r in caplog.records if "respond as the mean" in r.message]
+        assert len(said) == times
+        assert all("line3" in text and "embed_contexts" in text for text in said)
+
+
 def test_a_line_without_a_vector_is_named(screen, caplog):
     adata = screen.copy()
     table = pd.DataFrame(np.eye(4)[:, :3], index=[f"line{c}" for c in range(4)])

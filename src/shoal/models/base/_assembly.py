@@ -88,6 +88,7 @@ def predicted_adata(
         "X",
         model=model,
         embedding=vocabulary.embedding,
+        context_embedding=vocabulary.context_embedding,
         transductive=vocabulary.transductive,
         skipped=skipped,
         counts=counts,

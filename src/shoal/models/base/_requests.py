@@ -10,7 +10,7 @@ import numpy as np
 
 from ..._logging import logger
 from ..._validate import key_in, whole
-from ...core._codes import grouped
+from ...core._codes import grouped, members
 from ...core._controls import LEVELS
 from ...core._doses import same_dose
 
@@ -132,6 +132,42 @@ def request_given(name: str, cells: Population, dose: float) -> PredictionReques
         source=np.arange(n),
         from_source=True,
     )
+
+
+def enlarged(
+    request: PredictionRequest,
+    cells: Population,
+    population: Ints,
+    least: int,
+    rng: np.random.Generator,
+) -> tuple[PredictionRequest, Ints, Ints]:
+    """Return a request with more rows of small populations, each with a control cell of its own.
+
+    Parameters
+    ----------
+    request
+        Cells, sorted by condition. Where they must start at given cells, no rows are added.
+    cells
+        Their population.
+    population
+        (n,) code of the population of every cell.
+    least
+        Rows that every population gets at least.
+    rng
+        Draws control cells.
+
+    Returns
+    -------
+    The larger request, the population of its rows, and (n,) where the given rows are in it.
+    """
+    n = len(request)
+    few = [] if request.from_source else [r for r in members(population) if len(r) < least]
+    more = [np.resize(rows, least - len(rows)) for rows in few]
+    index = np.concatenate([np.arange(n), *more])
+    order = np.lexsort((index, request.batch[index], population[index]))
+    whole = request.take(index)
+    whole.source[n:] = cells.controls.draw(whole.context[n:], whole.batch[n:], rng)[0]
+    return whole.take(order), population[index][order], np.argsort(order)[:n]
 
 
 def by_condition(cells: Population, rows: Ints) -> Ints:

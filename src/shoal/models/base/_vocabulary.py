@@ -151,6 +151,11 @@ class Vocabulary:
         n_batches = 0 if screen.batch_key is None else len(self.perturbed_batches)
         return len(self.perturbed_contexts) if named else 0, n_batches
 
+    @property
+    def context_embedding(self) -> str:
+        """Name of the vectors of contexts; empty for a model that is told their names."""
+        return "" if self.context_vectors is None else self.context_vectors.name
+
     @cached_property
     def placement(self) -> Placement | None:
         """Where vectors of contexts lie among those of training; ``None`` without vectors."""

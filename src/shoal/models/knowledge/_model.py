@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..._logging import logger
+from ..._validate import some
 from ..base._preset_model import PresetModel
 from ._config import RECIPES
 from ._module import KnowledgeModule
@@ -102,8 +103,17 @@ class Knowledge(PresetModel):
         )
 
     def _settled_config(self) -> dict[str, Any]:
-        lines = self.vocabulary.perturbed_contexts
-        if len(lines) == 1 and self.vocabulary.screen.context_key is not None:
+        known = self.vocabulary
+        lines, later = known.perturbed_contexts, known.control_contexts
+        if len(lines) > 1 and later and known.context_vectors is None:
+            logger.warning(
+                "no perturbed profiles in training: %s. Without vectors of contexts such a line is "
+                "predicted to respond as the mean of the others, whatever its controls look like. "
+                "To have it told by its controls, call sh.pp.embed_contexts(adata) and pass "
+                "context_embedding='controls'",
+                some(later),
+            )
+        if len(lines) == 1 and known.screen.context_key is not None:
             logger.warning(
                 "only %r has perturbed profiles in training: nothing can be learned of how lines "
                 "differ, and every other line is predicted to respond as this one",
