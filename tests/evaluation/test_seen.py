@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import shoal as sh
-from shoal.core._seen import packed, remembered, unpacked
+from shoal.core._remembered import packed, remembered, unpacked
 
 SAID = "the model was trained on"
 

@@ -9,9 +9,9 @@ from scipy import sparse
 
 from .._keys import PREDICTIONS
 from .._validate import key_in, text
+from ._remembered import remembered, unpacked
 from ._results import entry_of
 from ._screen import labels
-from ._seen import remembered, unpacked
 from ._slots import recorded_screen, written
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def prediction_entry(
     refitted
         Whether the model was trained on the conditions of ``"val"`` too.
     conditions
-        Conditions of training, as `_seen.packed` writes them; empty if they are not known.
+        Conditions of training, as `_remembered.packed` writes them; empty if they are not known.
     """
     rows = {
         k: {"context_embedding": "", "counts": False, "refitted": False, **row}

@@ -1,4 +1,4 @@
-"""Which conditions a model was trained on, as its predictions remember them."""
+"""Which of the cells that are scored belong to conditions that a model was trained on."""
 
 from __future__ import annotations
 
@@ -7,21 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._keys import PREDICTIONS, SPLIT
+from .._keys import SPLIT
 from .._validate import some
 from ._codes import BETWEEN, codes_of, grouped
 from ._doses import dose_text
+from ._remembered import COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from anndata import AnnData
 
     from .._typing import Bools
     from ._population import Population
-
-COLUMNS = ("perturbation", "context", "dose", "guide")
-UNIT = "\x1f"  # between the parts of a condition in a saved model: the separator of units of ASCII
 
 
 def conditions_of_cells(cells: Population, rows: Bools) -> pd.DataFrame:
@@ -51,34 +47,6 @@ def conditions_of_cells(cells: Population, rows: Bools) -> pd.DataFrame:
     )
 
 
-def packed(conditions: pd.DataFrame) -> tuple[str, ...]:
-    """Return conditions as texts, for the file of a model."""
-    return tuple(map(UNIT.join, conditions[list(COLUMNS)].itertuples(index=False, name=None)))
-
-
-def unpacked(texts: Iterable[str]) -> pd.DataFrame:
-    """Return what was `packed`."""
-    return pd.DataFrame([text.split(UNIT) for text in texts], columns=list(COLUMNS), dtype=object)
-
-
-def remembered(adata: AnnData, key: str) -> pd.DataFrame:
-    """Return the conditions that the model of a prediction was trained on; none if unknown.
-
-    Parameters
-    ----------
-    adata
-        AnnData with the prediction.
-    key
-        Its name; ``"X"`` where it is the matrix of an AnnData of its own.
-    """
-    entry: Any = adata.uns.get(PREDICTIONS)
-    table = entry.get("trained") if hasattr(entry, "get") else None
-    if table is None or not {"prediction", *COLUMNS} <= set(table):
-        return unpacked(())
-    own = table[table["prediction"].astype(str) == key]
-    return own[list(COLUMNS)].astype(str)
-
-
 def seen_in_training(cells: Population, scored: Bools, trained: pd.DataFrame) -> str:
     """Say which scored conditions a model was trained on; empty if none, or if nothing is known.
 
@@ -92,7 +60,7 @@ def seen_in_training(cells: Population, scored: Bools, trained: pd.DataFrame) ->
     scored
         (n_obs,) cells that are scored.
     trained
-        What `remembered` returns.
+        What `_remembered.remembered` returns.
     """
     columns = list(COLUMNS if _holds_out_guides(cells.adata) else COLUMNS[:-1])
     names = list(map(cells.screen.canonical, trained["perturbation"]))

@@ -14,7 +14,8 @@ from ..core._codes import BETWEEN, check_distinct, grouped, members
 from ..core._controls import shuffled
 from ..core._doses import dose_text
 from ..core._population import SPLITS
-from ..core._seen import remembered, seen_in_training
+from ..core._remembered import remembered
+from ..core._seen import seen_in_training
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,8 @@ import numpy as np
 from ..._keys import SPLIT
 from ...core._gene_names import gene_names
 from ...core._population import Population, check_scale
-from ...core._seen import conditions_of_cells, packed
+from ...core._remembered import packed
+from ...core._seen import conditions_of_cells
 from ._context_embedding import context_vectors_of
 from ._embedding import embedding_of
 from ._vocabulary import Vocabulary

@@ -80,7 +80,8 @@ class Vocabulary:
         Names and numbers of dimensions of the embeddings that `vectors` are joined of; empty if
         they are of one.
     conditions
-        Conditions of training, as `core._seen.packed` writes them; empty where the model is older.
+        Conditions of training, as `core._remembered.packed` writes them; empty where the model is
+        older.
     """
 
     screen: Screen
