@@ -11,6 +11,7 @@ import pandas as pd
 from shoal.metrics import paired_difference
 
 WITHOUT = "auto, no network"
+CARRIED = "auto, control cells"
 METRICS = ("pearson_delta", "pearson_delta_perturbed", "wasserstein_gene", "de_wrong")
 
 
@@ -36,8 +37,11 @@ def energies(trials: list[Trial]) -> pd.DataFrame:
     A unit is a perturbation, or a context where contexts are held out.
     """
     parts = []
+    several = any(CARRIED in set(one.errors["contender"]) for one in trials)
     for seed, one in enumerate(trials):
         wide = one.errors.pivot(columns="contender", values="energy")
+        if several and CARRIED not in wide:
+            wide[CARRIED] = wide["auto"]
         wide["copy"] = one.errors[one.errors["contender"] == "auto"]["copy"]
         at = 1 if one.about["by"] == "context" else 0
         wide["unit"] = wide.index.str.split(" | ", regex=False).str[at]
@@ -63,15 +67,20 @@ def row(task: str, trials: list[Trial]) -> dict[str, object]:
     data, _, split = task.partition(":")
     table = energies(trials)
     mean = table.mean()
-    alone = mean.drop(["auto", "rule", "copy", WITHOUT], errors="ignore")
+    alone = mean.drop(["auto", "rule", "copy", WITHOUT, CARRIED], errors="ignore")
     both = pd.concat([one.errors for one in trials]).groupby("contender")
     square = both["square"].sum() / both["square copy"].sum()
-    seconds = [np.mean([one.about[name] for one in trials]) for name in ("seconds", "members")]
+    seconds = [pd.Series([one.about[n] for one in trials]).mean() for n in ("seconds", "members")]
     networks = {
         name: f"{mean[name]:.4f}" for name in trials[0].about.get("networks", []) if name in mean
     }
     if WITHOUT in table:
         networks |= {WITHOUT: f"{mean[WITHOUT]:.4f}", "auto - it": told(difference(table, WITHOUT))}
+    carried = {
+        "carried": f"{mean[CARRIED]:.4f}, {told(difference(table, CARRIED))}"
+        if CARRIED in table
+        else ""
+    }
     return {
         "screen": data,
         "split": split,
@@ -80,11 +89,12 @@ def row(task: str, trials: list[Trial]) -> dict[str, object]:
         "auto": f"{mean['auto']:.4f}",
         "auto - rule": told(difference(table, "rule")),
         **networks,
+        **carried,
         "best": f"{alone.idxmin()} {alone.min():.4f}",
         "rank": f"{(alone < mean['auto']).sum() + 1} of {len(alone) + 1}",
         "sq rule": f"{square['rule']:.3f}",
         "sq auto": f"{square['auto']:.3f}",
-        "CPU s": f"{seconds[0]:.1f}, {seconds[1]:.1f}",
+        "CPU s": ", ".join("-" if s != s else f"{s:.1f}" for s in seconds),
     }
 
 
@@ -93,11 +103,13 @@ def against(several: dict[str, list[Trial]]) -> pd.DataFrame:
     tables = {task: energies(trials) for task, trials in several.items()}
     ranks = pd.DataFrame(
         {
-            task: table.drop(columns=["rule", WITHOUT], errors="ignore").mean().rank()
+            task: table.drop(columns=["rule", WITHOUT, CARRIED], errors="ignore").mean().rank()
             for task, table in tables.items()
         }
     )
-    others = [name for name in (WITHOUT, "rule") if any(name in one for one in tables.values())]
+    others = [
+        name for name in (WITHOUT, CARRIED, "rule") if any(name in one for one in tables.values())
+    ]
     rows = []
     for name in [*ranks.index.drop("auto"), *others]:
         own = [table for table in tables.values() if name in table]

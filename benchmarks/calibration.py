@@ -10,67 +10,16 @@ docs and README about calibration is printed here.
 from __future__ import annotations
 
 import argparse
-import os
 import warnings
-from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pandas as pd
+from _calibration import SCREENS, prepared, rate, read, show
+from calibration_replicates import replicates
 from scipy import stats
 
 import shoal as sh
-
-FOLDER = Path(os.environ.get("SHOAL_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
-SCREENS = {
-    "papalexi21_sceptre_lowmoi": {
-        "control": "non-targeting",
-        "batch_key": "bio_rep",
-        "guide_key": "grna",
-    },
-    "gasperini19_sceptre_highmoi": {"control": "none", "batch_key": "batch"},
-    "renge23_hipsc_ko": {"control": "control", "context_key": "day"},
-    "norman19_perturbench": {"control": "control"},
-}
-
-
-def read(name: str) -> ad.AnnData | None:
-    path = FOLDER / f"{name}.h5ad"
-    if not path.exists():
-        print(f"LEFT OUT: {path} is absent (set SHOAL_DATA_DIR)")
-        return None
-    adata = ad.read_h5ad(path)
-    if "guide_confident" in adata.obs:
-        adata = adata[adata.obs["guide_confident"].to_numpy()].copy()
-    if name.startswith("gasperini"):
-        adata = adata[(adata.obs["perturbation"] != "multiple").to_numpy()].copy()
-        adata.obs["total_counts"] = adata.obs["gene_n_umis"].astype(
-            float
-        )  # of the whole transcriptome
-    return adata
-
-
-def prepared(name: str) -> ad.AnnData | None:
-    adata = read(name)
-    if adata is not None:
-        sh.pp.annotate(adata, "perturbation", **SCREENS[name])
-        sh.pp.prepare(adata, normalize="log1p", n_comps=30, overwrite=True)
-    return adata
-
-
-def show(title: str, rows: list[dict]) -> None:
-    print(f"\n### {title}\n")
-    frame = pd.DataFrame(rows)
-    print("| " + " | ".join(frame.columns) + " |\n|" + "---|" * frame.shape[1])
-    for row in frame.itertuples(index=False):
-        print("| " + " | ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row) + " |")
-
-
-def rate(pvalue: np.ndarray, alpha: float) -> str:
-    pvalue = np.asarray(pvalue)[np.isfinite(pvalue)]
-    hits = int((pvalue < alpha).sum())
-    ci = stats.binomtest(hits, len(pvalue)).proportion_ci()
-    return f"{hits / len(pvalue):.3f} ({ci.low:.3f}-{ci.high:.3f})"
 
 
 def real(draws: int) -> None:
@@ -129,6 +78,7 @@ def null_rows(name: str, adata: ad.AnnData, draws: int) -> list[dict]:
     sizes = [n for n in (30, 100, 300) if 2 * n <= n_control]
     sh.tl.coherence_null(adata, n_cells=sizes, n_draws=draws)
     table = adata.uns["coherence_null"]["table"]
+    table = table[table["held_out"] == "random split"]  # guides have a table of their own
     return [
         {
             "set": name,
@@ -512,13 +462,6 @@ def associate(screens: int) -> None:
     )
 
 
-def by_replicates() -> None:
-    """Guides and donors as the unit."""
-    from calibration_replicates import replicates
-
-    replicates()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=1000)
@@ -526,15 +469,23 @@ def main() -> None:
         "--only", default="real,strata,contexts,gasperini,pca,simulated,causes,associate,replicates"
     )
     args = parser.parse_args()
+    parts = {
+        "real": lambda: real(args.draws),
+        "strata": lambda: strata(max(4, args.draws // 60)),
+        "contexts": contexts,
+        "gasperini": gasperini,
+        "pca": lambda: pca(max(10, args.draws * 2 // 5)),
+        "simulated": simulated,
+        "causes": causes,
+        "associate": lambda: associate(max(5, args.draws // 10)),
+        "replicates": replicates,
+    }
+    asked = args.only.split(",")
+    if unknown := set(asked) - set(parts):
+        parser.error(f"--only: there is no {sorted(unknown)}; there are {', '.join(parts)}")
     warnings.filterwarnings("ignore", category=UserWarning)
-    for part in args.only.split(","):
-        {
-            "real": lambda: real(args.draws),
-            "strata": lambda: strata(max(4, args.draws // 60)),
-            "pca": lambda: pca(max(10, args.draws * 2 // 5)),
-            "associate": lambda: associate(max(5, args.draws // 10)),
-            "replicates": by_replicates,
-        }.get(part, globals().get(part))()
+    for part in asked:
+        parts[part]()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import itertools
 
 import anndata as ad
 import numpy as np
-from calibration import FOLDER, SCREENS, read, show
+from _calibration import FOLDER, SCREENS, read, show
 
 import shoal as sh
 from shoal.metrics import _replicates as rep

@@ -12,16 +12,18 @@ auto        of `sh.tl.fit(adata, "auto")`, without networks
 auto - rule mean difference over conditions, with its 95 % interval over perturbations (contexts where these are held out;
             conditions of several seeds count as one)
 flow ...    of networks, if there are any; of auto without them, and the difference to it
+carried     of auto where all its cells are control cells, and the difference to it; empty where they are
 best        of the best member, chosen with hindsight
 rank        of auto among its members
 sq          squared distance of predicted and real mean responses along the axes, over that of the copy: rule, auto
-CPU s       to fit the ensemble; to train each of its members once (networks that it holds are not trained again)
+CPU s       to fit the ensemble (a dash if it went on from folds of an interrupted call); to train each of its members once (networks
+            that it holds are not trained again)
 
 A second table has the mean rank of every contender over all screens and splits that it answers, and on how many of these auto is
 better or worse than it by an interval without 0. With `--networks` it has a row for auto without them. `--judge` evaluates auto and the rule by `sh.tl.evaluate`: score (0 for the rule),
 correlations of the response to controls and to the perturbed mean, Wasserstein distance of genes, genes called wrongly. `--members`
 prints weights. `--networks` adds networks to the members, trained for `--steps` steps each. With `--rows`, results are kept in a
-folder, one file a task and seed, and a call goes on where the last one stopped.
+folder, one file a task and seed, and a call goes on where the last one stopped, in the middle of the folds of networks too.
 """
 
 from __future__ import annotations
@@ -35,17 +37,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from _ensemble_screens import TASKS, trial_of
-from _ensemble_tables import METRICS, WITHOUT, Trial, against, judged, row
+from _ensemble_tables import CARRIED, METRICS, WITHOUT, Trial, against, judged, row
+from carriers import carried_by, fitted, folder_of
 
 import shoal as sh
 from shoal.core._population import population
 from shoal.core._screen import resolve
 from shoal.evaluation._inner_error import InnerError
 from shoal.evaluation._reference import REFERENCES
-from shoal.models.ensemble._members import Member, read_members
+from shoal.models.ensemble._carrier import CONTROL, others_of
+from shoal.models.ensemble._members import Member
 from shoal.models.ensemble._weights import TOGETHER
-
-CPU = {"accelerator": "cpu", "enable_progress_bar": False}
 
 
 class Measure(InnerError):
@@ -80,21 +82,29 @@ def judgement(adata, model, *, rule: str, embedding: str | None, seed: int) -> d
 
 
 def trial(
-    task: str, seed: int, *, networks: list[str], steps: int, judge: bool, members: bool
+    task: str,
+    seed: int,
+    *,
+    networks: list[str],
+    steps: int,
+    judge: bool,
+    members: bool,
+    rows: Path | None,
 ) -> Trial:
     """Return the errors of all contenders."""
     one = trial_of(task, seed)
     adata, embedding = one.adata, one.embedding
     cells = population(adata, resolve(adata))
-    options = {name: {"max_steps": steps, **CPU} for name in networks}
-    called = read_members(None, cells, embedding=embedding, preset="fast")
-    config = {"members": {**{own.name: None for own in called}, **options}} if networks else None
+    begun = bool(networks) and rows is not None and folder_of(rows, task, seed).exists()
     before = time.process_time()
-    model = sh.tl.fit(adata, "auto", embedding=embedding, config=config, rng=seed)
-    about = {"by": one.by, "seconds": time.process_time() - before, "members": 0.0}
-    about["networks"] = networks
+    model, options = fitted(one, cells, task, seed, networks=networks, steps=steps, rows=rows)
+    seconds = float("nan") if begun else time.process_time() - before
+    about = {"by": one.by, "seconds": seconds, "members": 0.0, "networks": networks}
+    about["carriers"] = model.carriers[model.carriers["energy"].notna()].to_dict("list")
     measure = Measure(cells, [np.where(cells.split == 1, -1, cells.split)], seed=seed)
     found = {"auto": measure.of(model)}
+    if others_of(model.carriers):
+        found[CARRIED] = measure.of(carried_by(model, CONTROL))
     if networks:
         found[WITHOUT] = measure.of(sh.tl.fit(adata, "auto", embedding=embedding, rng=seed))
     for name in [name for name in model.weights["member"].unique() if name != TOGETHER]:
@@ -124,11 +134,11 @@ def trial(
 def kept(folder: Path | None, task: str, seed: int, **options) -> Trial:
     """Return the trial that a folder holds, or a new one, which it then holds."""
     if folder is None:
-        return trial(task, seed, **options)
+        return trial(task, seed, rows=None, **options)
     path = folder / f"{task.replace(':', '_').replace(' ', '_')}_{seed}.csv"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        found = trial(task, seed, **options)
+        found = trial(task, seed, rows=folder, **options)
         path.with_suffix(".json").write_text(json.dumps(found.about))
         found.errors.to_csv(path)
     return Trial(pd.read_csv(path, index_col=0), json.loads(path.with_suffix(".json").read_text()))

@@ -8,6 +8,9 @@ A row for each screen and split, over held-out conditions of all seeds. Interval
 n         held-out conditions, of all seeds, and how many perturbations (or new contexts) they are of
 units     perturbations (or contexts) that inner folds left out, and the level that so many allow, on average over conditions
 cover     share of conditions of which 90 % of the features are covered; 95 % interval in brackets (Clopper and Pearson)
+expected  the level, and how far from it `cover` is by chance (standard deviation): few units are held out, and few calibrate. Whole
+          units are taken as covered or not, so this is an upper bound. In brackets the least that the next whole rank would cover,
+          without interpolation: ceil(.9 (U + 1)) / (U + 1) of U units; a dash where they allow no rank
 weak strong   the same of the halves with the weaker and the stronger measured response
 pooled    share of features that pooled intervals cover
 noise     share of features that intervals of the sampling noise alone would cover
@@ -75,7 +78,22 @@ def kept(folder: Path | None, task: str, seed: int, **options) -> pd.DataFrame:
     return pd.read_csv(path, index_col=0)
 
 
-def by_units(everything: pd.DataFrame) -> pd.DataFrame:
+def chance(found: pd.DataFrame, level: float) -> float:
+    """Return the variance of the coverage of conditions of a screen and split, if the level is right."""
+    by_context = found["task"].iloc[0].endswith(":context")
+    held = found.groupby("context" if by_context else "perturbation").size() / len(found)
+    return level * (1 - level) * float((held**2).sum() + 1 / (found["n_units"].mean() + 2))
+
+
+def expected(found: pd.DataFrame, level: float) -> str:
+    """Return the level, the scatter of the coverage by chance, and what the next whole rank would cover."""
+    u = np.round(found["n_units"].to_numpy())
+    whole = np.ceil(level * (u + 1) - 1e-9) / (u + 1)
+    rank = f"{whole.mean():.2f}" if (whole < 1).all() else "-"
+    return f"{level:.2f} ± {np.sqrt(chance(found, level)):.2f} ({rank})"
+
+
+def by_units(everything: pd.DataFrame, level: float) -> pd.DataFrame:
     """Return the coverage of conditions by the number of units that inner folds left out of their kind."""
     group = pd.cut(
         everything["n_units"], [0, 3, 8, 20, np.inf], labels=["2, 3", "4-8", "9-20", "> 20"]
@@ -85,6 +103,7 @@ def by_units(everything: pd.DataFrame) -> pd.DataFrame:
         k, n = int(own["inside"].sum()), len(own)
         low, high = share_interval(k, n)
         tasks = own.groupby("task")["inside"].mean()
+        scatter = np.sqrt(sum(chance(one, level) for _, one in own.groupby("task"))) / len(tasks)
         rows.append(
             {
                 "units": name,
@@ -92,6 +111,7 @@ def by_units(everything: pd.DataFrame) -> pd.DataFrame:
                 "cover": f"{k / n:.2f} ({low:.2f} to {high:.2f})",
                 "screens and splits": len(tasks),
                 "their mean": f"{tasks.mean():.2f}",
+                "expected": f"{level:.2f} ± {scatter:.2f}",
                 "bound": f"{own['within'].mean():.2f}",
                 "width": f"{own['relative'].mean():.1f}",
             }
@@ -99,7 +119,7 @@ def by_units(everything: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def row(task: str, found: pd.DataFrame) -> dict[str, object]:
+def row(task: str, found: pd.DataFrame, level: float) -> dict[str, object]:
     """Return the line of a screen and split."""
     data, _, split = task.partition(":")
     inside, n = found["inside"], len(found)
@@ -115,6 +135,7 @@ def row(task: str, found: pd.DataFrame) -> dict[str, object]:
         "n": f"{n} of {held}",
         "units": f"{found['n_units'].mean():.0f}, {found['reached'].mean():.2f}",
         "cover": f"{inside.mean():.2f} ({low:.2f} to {high:.2f})",
+        "expected": expected(found, level),
         "weak": f"{inside[~strong].mean():.2f}",
         "strong": f"{inside[strong].mean():.2f}",
         "pooled": f"{found['pooled'].mean():.2f}",
@@ -139,16 +160,22 @@ def main() -> None:
     for task in given.only:
         options = {"name": given.model, "level": given.level}
         found = pd.concat(kept(given.rows, task, seed, **options) for seed in given.seeds)
-        rows.append(row(task, found))
-        everything.append(found.assign(task=task))
+        found = found.assign(task=task)
+        rows.append(row(task, found, given.level))
+        everything.append(found)
         print(rows[-1], flush=True)
     table = pd.DataFrame(rows)
     print(table.to_markdown(index=False, disable_numparse=True))
     together = pd.concat(everything)
     real = together[~together["task"].str.startswith("null")]
     means = real.groupby("task")[["inside", "pooled"]].mean().mean()
-    print(f"\nmean over real screens: cover {means['inside']:.3f}, pooled {means['pooled']:.3f}\n")
-    print(by_units(real).to_markdown(index=False, disable_numparse=True), "\n")
+    several = [one for _, one in real.groupby("task")]
+    scatter = np.sqrt(sum(chance(one, given.level) for one in several)) / len(several)
+    print(
+        f"\nmean over real screens: cover {means['inside']:.3f}, expected {given.level:.3f} ± "
+        f"{scatter:.3f}, pooled {means['pooled']:.3f}\n"
+    )
+    print(by_units(real, given.level).to_markdown(index=False, disable_numparse=True), "\n")
     curve = reliability(together["probability"].to_numpy(), together["responds"].to_numpy(bool))
     print(curve.round(2).to_markdown(index=False))
     print(f"\nCPU {time.process_time() - before:.0f} s")

@@ -24,16 +24,16 @@ def blocks(page: str) -> list[str]:
     return BLOCK.findall((GUIDE / page).read_text(encoding="utf-8"))
 
 
-def run(page: str, *, max_steps: int | None = None) -> dict[str, object]:
-    """Run the blocks of a page one after another, with other numbers of steps, and return what they leave behind."""
+def run(page: str, **numbers: int) -> dict[str, object]:
+    """Run the blocks of a page one after another, and return what they leave behind.
+
+    Arguments that are numbers on the page, such as `max_steps`, are replaced by those given.
+    """
     left: dict[str, object] = {"__name__": "page"}
     for number, block in enumerate(blocks(page)):
-        code = (
-            block
-            if max_steps is None
-            else re.sub(r"max_steps=\d+", f"max_steps={max_steps}", block)
-        )
-        exec(compile(code, f"{page}, block {number}", "exec"), left)
+        for name, number in numbers.items():
+            block = re.sub(rf"\b{name}=\d+", f"{name}={number}", block)
+        exec(compile(block, f"{page}, block {number}", "exec"), left)
     return left
 
 
@@ -65,6 +65,18 @@ def test_the_page_on_the_ensemble_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     left = run("ensemble.md")
     assert "auto" in left["adata"].layers
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["coherence", "distance", "association", "report", "benchmark"])
+def test_the_pages_on_measuring_and_reporting_run(page, tmp_path, monkeypatch):
+    if page == "report":
+        pytest.importorskip("itables", reason="reports need the extra `report`")
+    monkeypatch.chdir(tmp_path)
+    left = {"__name__": "page"}
+    for block in blocks(f"{page}.md")[:1]:  # the second one of benchmark.md reads a finished run
+        exec(compile(block, page, "exec"), left)
+    assert left["adata"].uns
 
 
 @pytest.mark.slow
@@ -153,7 +165,7 @@ def test_the_page_on_images_runs():
 
 @pytest.mark.slow
 def test_the_page_on_cellflux_runs():
-    left = run("cellflux.md", max_steps=2)
+    left = run("cellflux.md", max_steps=2, n_cells=20)
     assert left["made"].obsm["crops"].shape == (20, 3, 16, 16)
     assert left["adata"].obsm["X_cellflux"].dtype == np.uint8
     assert left["way"].obs["time"].tolist() == [0.0] * 4 + [0.5] * 4 + [1.0] * 4

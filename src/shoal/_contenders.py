@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,7 +20,13 @@ STRATA = {  # thirds of the conditions, by the size and by the coherence of the 
 }
 
 SAME = "same_as"  # column of a table of scores: further names of the predicted cells of a row
+MINUS = re.compile(r"(?<![\w-])-(?=\d)")  # before a number, not within a name
 TRANSDUCTIVE = " †"  # stands after names whose embedding has seen held-out cells
+
+
+def with_minus(text: str) -> str:
+    """Return a text in which negative numbers have a minus sign; names keep their hyphens."""
+    return MINUS.sub("−", text)
 
 
 def score_in_words(score: float, low: float, high: float) -> str:

@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._keys import EVALUATION
-from ._staging import staged
 from .core._results import read_result
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pandas as pd
     from anndata import AnnData
 
@@ -46,13 +43,6 @@ def tables(adata: AnnData) -> dict[str, pd.DataFrame]:
     """Return the tables of an evaluation by name."""
     result = read_result(adata, EVALUATION, kind="evaluation", written_by=WRITTEN_BY)
     return {name: table for name, table in result.items() if hasattr(table, "to_csv")}
-
-
-def write_tables(adata: AnnData, folder: Path) -> None:
-    """Write the tables of an evaluation as csv files."""
-    with staged(folder) as scratch:
-        for name, table in tables(adata).items():
-            table.to_csv(scratch / f"{name}.csv")
 
 
 def _table(table: pd.DataFrame) -> str:

@@ -158,6 +158,24 @@ def quiet() -> Iterator[None]:
         logger.removeFilter(is_error)
 
 
+@contextmanager
+def once() -> Iterator[None]:
+    """Let every message through once: for work whose parts have the same things to say."""
+    said: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        new = text not in said
+        said.add(text)
+        return new
+
+    logger.addFilter(is_new)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_new)
+
+
 def reason(err: BaseException) -> str:
     """Return an error in one line."""
     text = str(err.args[0]) if isinstance(err, KeyError) and err.args else str(err)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from shoal.core._codes import grouped, joined, members, places
+from shoal.core._codes import check_distinct, grouped, joined, members, places
 
 
 def test_groups_are_the_distinct_rows_and_missing_values_are_alike():
@@ -25,12 +26,31 @@ def test_rows_become_text_whatever_is_missing_and_whatever_kind_the_columns_are(
             "text": pd.Series(["x", "y", None], dtype="str"),
         }
     )
-    assert joined(table).tolist() == [
+    code, names = joined(table)
+    assert names == sorted(names)
+    assert [names[i] for i in code] == [
         "p1 | 1 | 0.5 | x",
         "nan | 2 | nan | y",
         "p2 | 3 | 1.0 | " + str(table["text"].astype(object)[2]),
     ]
-    assert joined(table[["day"]]).tolist() == ["1", "2", "3"]
+    code, names = joined(table[["day"]])
+    assert (code.tolist(), names) == ([0, 1, 2], ["1", "2", "3"])
+
+
+def test_rows_are_told_apart_by_their_columns_and_not_by_their_text():
+    table = pd.DataFrame({"one": ["a | b", "a", "a"], "two": ["c", "b | c", "b | c"]})
+    code, names = joined(table)
+    assert code[1] == code[2] != code[0]
+    assert names == ["a | b | c"] * 2
+    np.testing.assert_array_equal(joined(table[::-1])[0], code[::-1])
+
+
+def test_two_things_of_one_name_are_refused():
+    check_distinct(["a | b", "c"], [("a", "b"), ("c",)])
+    with pytest.raises(
+        ValueError, match=r"'a \| b' would be the name of both 'a', 'b' and 'a \| b'"
+    ):
+        check_distinct(["a | b", "a | b"], [("a", "b"), ("a | b",)])
 
 
 def test_places_in_a_list_that_was_cut_out_of_one_with_repeats():

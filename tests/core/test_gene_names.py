@@ -51,6 +51,21 @@ def test_targets_are_the_same_genes_whatever_the_genes_are_called(pair):
     pd.testing.assert_frame_equal(*tables)
 
 
+def test_names_that_are_symbols_in_part():
+    """Some genes have a symbol as their name, others an identifier: the column knows all of them."""
+    adata = screen("ensembl")
+    names = adata.var_names.to_numpy(dtype=object)
+    names[:20:2] = adata.var["gene_symbol"].to_numpy()[
+        :20:2
+    ]  # 0 and 6 are targets, 3 is not among them
+    adata.var_names = names
+    genes = gene_names(adata, resolve(adata))
+    assert genes.key == "gene_symbol"
+    assert sorted(adata.var_names.get_indexer(genes.of(TARGETS))) == [0, 3, 6]
+    del adata.var["gene_symbol"]
+    assert len(gene_names(adata, resolve(adata)).of(TARGETS)) == 2
+
+
 def test_prepare_leaves_targets_out_by_symbol(pair):
     used = []
     for adata in pair:

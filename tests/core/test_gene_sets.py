@@ -23,7 +23,7 @@ def test_forms(tmp_path):
 def test_refusals(tmp_path):
     gmt = tmp_path / "x.gmt"
     gmt.write_text("UPR\tGO:1\tATF4\nUPR\tGO:2\tXBP1\n")
-    with pytest.raises(ValueError, match="two gene sets named 'UPR'"):
+    with pytest.raises(ValueError, match="two gene sets named 'UPR'; rename"):
         read_gene_sets(gmt)
     with pytest.raises(
         FileNotFoundError, match=r"to score one gene, pass a list: gene_set=\['HSPA5'\]"

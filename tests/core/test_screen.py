@@ -306,3 +306,26 @@ def test_the_separator_of_one_column_does_not_split_another():
     sh.pp.annotate(adata, "p", control="NT", sep="_", batch_key=None)
     screen = resolve(adata, "guide", control="n")
     assert list(labels(adata, screen).names) == ["A_1", "A_2"]
+
+
+@pytest.mark.parametrize(
+    "control",
+    [
+        {"nt2", "NT", "a"},
+        frozenset(["a", "nt2", "NT"]),
+        ["NT", "a", "nt2"],
+        pd.Series(["NT", "a", "nt2"]).astype("category").array,
+        pd.Index(["NT", "a", "nt2"]),
+        (label for label in ("NT", "a", "nt2")),
+        {"NT": 0, "a": 1, "nt2": 2}.keys(),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_several_controls_come_in_any_collection_and_in_one_order(control):
+    assert as_labels(control) == ("NT", "a", "nt2")
+
+
+@pytest.mark.parametrize("control", [None, np.nan, pd.NA, ["NT", None], [np.nan]])
+def test_a_missing_value_is_no_control(control):
+    with pytest.raises(ValueError, match=r"a control needs a label: .*fillna\('control'\)"):
+        as_labels(control)

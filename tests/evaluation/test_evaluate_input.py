@@ -51,6 +51,13 @@ def test_bad_arguments(options, error, match):
     refused(screen(), error, match, **options)
 
 
+def test_the_controls_as_a_baseline_are_the_row_that_is_there(caplog):
+    adata = screen()
+    evaluated(adata, baselines=["control"])
+    assert "the baseline 'control' is the row 'control copy'" in caplog.text
+    assert "control copy" in adata.uns["evaluation"]["contenders"].index
+
+
 def test_a_screen_that_was_not_annotated():
     adata = screen()
     del adata.uns["shoal"]
@@ -268,3 +275,23 @@ def test_baselines_that_cannot_predict_are_told_in_one_line(caplog, named):
         assert told[0].startswith("additive is left out: ")
     else:
         assert f", {len(refused)}: {', '.join(refused)};" in told[0]
+
+
+def test_predicted_cells_whose_x_is_empty():
+    adata = screen()
+    cells = adata[held_out(adata)].copy()
+    cells.layers["made"], cells.X = cells.X, None
+    refused(adata, ValueError, "X of the prediction is empty.*hold .*'made'", prediction=cells)
+
+
+def test_what_baselines_have_to_say_of_the_screen_is_said_once(caplog):
+    """The held-out context has no control cell, and so three baselines fall back, each at every draw."""
+    adata = screen(by="context", contexts=2)
+    context = set(adata.obs["context"][held_out(adata)]).pop()
+    bare = (adata.obs["perturbation"] == "control") & (adata.obs["context"] == context)
+    adata = adata[~bare].copy()
+    adata.obs["split"] = np.where(adata.obs["context"] == context, "test", "train")
+    evaluated(adata, baselines=["perturbed_mean", "own_shift", "mean_shift"])
+    said = [text for text in caplog.messages if context in text]
+    assert len(said) == len(set(said)) > 1
+    assert any("training, and no control cell is there: nothing tells" in text for text in said)

@@ -131,6 +131,26 @@ def mantispy(n=12, rng=0) -> ad.AnnData:
     return adata
 
 
+def tahoe(n=12, rng=0) -> ad.AnnData:
+    drug = labels("DMSO_TF", "G1", "G2", n=n)
+    adata = counts(drug, rng=rng)
+    rows = np.arange(adata.n_obs)
+    dose = np.where(np.array(drug) == "DMSO_TF", 0.0, np.array([0.05, 0.5, 5.0])[rows % 3])
+    adata.obs = pd.DataFrame(
+        {
+            "sample": pd.Categorical([f"smp_{i % 4}" for i in rows]),
+            "drug": pd.Categorical(drug),
+            "drugname_drugconc": [
+                f"[('{name}', {conc}, 'uM')]" for name, conc in zip(drug, dose, strict=True)
+            ],
+            "cell_name": np.where(rows % 2, "A549", "MCF7"),
+            "plate": "plate1",
+        },
+        index=adata.obs_names,
+    )
+    return adata
+
+
 GUIDES = {"g1": "G1", "g2": "G2", "n1": "Non-Targeting", "n2": "Non-Targeting"}
 
 

@@ -153,7 +153,7 @@ def test_tables_that_do_not_fit(tmp_path):
         "calls of none of the 53 cells: its barcodes are 'X0', 'X1', those of the cells 'AACG000-1'"
     )
     pd.concat([calls, calls.head(1)]).to_csv(path)
-    read("holds barcodes twice: 'AACG000-1'")
+    read("holds barcodes twice: 'AACG000-1'; keep one row a cell")
     calls.to_csv(path)
     read("feature reference with 'id' and 'target_gene_name'", targets=path)
     read("which targets= needs", calls=None, targets=screens.GUIDES)

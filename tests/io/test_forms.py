@@ -61,6 +61,13 @@ WRITTEN = {  # what each form is read as
         "sep": "auto",
         "missing": "ignore",
     },
+    "tahoe": {
+        "perturbation_key": "drug",
+        "control": ["DMSO_TF"],
+        "context_key": "cell_name",
+        "sep": "auto",
+        "missing": "raise",
+    },
 }
 PERTURBATIONS = {
     "gears": ["G1+ctrl", "G1+G2", "ctrl+G2"],
@@ -112,6 +119,38 @@ def test_a_file_of_a_form_is_read_with_its_design(tmp_path, name, said):
     read_as = [line for line in said() if "read as" in line]
     assert len(read_as) == 1
     assert next(form.title for form in _forms.FORMS if form.name == name) in read_as[0]
+
+
+def test_doses_that_are_no_numbers_are_told_of(tmp_path, said):
+    def change(adata):
+        adata.obs["drug_conc"] = [
+            float(text.split(", ")[1]) for text in adata.obs["drugname_drugconc"]
+        ]
+
+    sh.io.read(written(tmp_path, "tahoe"))
+    assert any(
+        "obs['drugname_drugconc'] is not recorded as the dose" in line
+        and "cells of all doses are one condition" in line
+        for line in said(logging.WARNING)
+    )
+    adata = sh.io.read(written(tmp_path, "tahoe", change))
+    assert adata.uns["shoal"]["dose_key"] == "drug_conc"
+
+
+@pytest.mark.parametrize(
+    ("doses", "key"), [([1.0, 0.1], "dose_val"), (["0.1+1.0", "1.0"], None), (["1", "1+1"], None)]
+)
+def test_doses_of_files_with_the_columns_of_gears(tmp_path, said, doses, key):
+    """CPA writes the same columns, and real doses: these are recorded, or told of."""
+
+    def change(adata):
+        control = adata.obs["condition"] == "ctrl"
+        adata.obs["dose_val"] = np.where(control, "1", np.resize(doses, adata.n_obs).astype(str))
+
+    adata = sh.io.read(written(tmp_path, "gears", change))
+    assert adata.uns["shoal"].get("dose_key") == key
+    told = [line for line in said(logging.WARNING) if "'dose_val'] is not recorded" in line]
+    assert len(told) == (doses[0] == "0.1+1.0")
 
 
 @pytest.mark.parametrize("name", ["gears", "replogle"])

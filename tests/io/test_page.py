@@ -53,6 +53,7 @@ def files(tmp_path, monkeypatch):
     rna.obs = rna.obs.join(calls)
     mudata.MuData({"rna": rna, "CRISPR Guide Capture": gdo}).write_h5mu("crispr.h5mu")
     screens.mantispy(N).write_h5ad("profiles.h5ad")
+    screens.tahoe(N).write_h5ad("plate3_filtered.h5ad")
     for name, rng in (("lane1", 0), ("lane2", 1)):
         screens.state(N, rng).write_h5ad(f"{name}.h5ad")
     mine = renamed(screens.cell_eval2(N), target="sgRNA_target")

@@ -18,7 +18,7 @@ def plain(path, **columns):
     adata.obs = pd.DataFrame(
         {key: np.resize(np.array(values, dtype=object), 24) for key, values in columns.items()},
         index=adata.obs_names,
-    )
+    ).infer_objects()
     adata.layers["raw"] = adata.X.copy()
     adata.var["symbol"] = "s"
     adata.write_h5ad(path / "a.h5ad")
@@ -69,6 +69,43 @@ def test_a_second_perturbation_beside_a_known_form_is_asked_for(tmp_path):
     assert "cells of one 'target_gene' differ in 'treatment'" in refused(path)
     adata = sh.io.read(path, "target_gene", context_key="treatment")
     assert adata.uns["shoal"]["context_key"] == "treatment"
+
+
+def test_a_column_in_which_cells_of_one_guide_differ_is_asked_for(tmp_path):
+    """A stimulation whose first level is called "Control", in a screen of guides."""
+    path = plain(
+        tmp_path,
+        condition=["Control", "Co-culture", "IFN"],
+        sgRNA=["STAT1_1"] * 3 + ["STAT1_2"] * 3 + ["ONE_SITE_1"] * 3,
+        hit=["STAT1"] * 6 + ["ONE_SITE"] * 3,
+    )
+    said = refused(path)
+    assert "cells of one guide (obs['sgRNA']) differ in it" in said
+    adata = sh.io.read(path, "hit", control="ONE_SITE", context_key="condition")
+    assert adata.uns["shoal"]["guide_key"] == "sgRNA"
+    assert "guide_key" not in sh.io.read(path, "condition").uns["shoal"]
+
+
+def test_doses_of_a_plain_file(tmp_path, caplog):
+    path = plain(tmp_path, product_name=["Vehicle", "drug", "drug"], dose=[0.0, 1.0, 10.0])
+    assert sh.io.read(path).uns["shoal"]["dose_key"] == "dose"
+    path = plain(tmp_path, product_name=["Vehicle", "drug", "drug"], dose=[0.0, 0.0, 10.0])
+    assert "dose_key" not in sh.io.read(path).uns["shoal"]
+    assert (
+        "obs['dose'] is not recorded as the dose, since perturbed cells have the dose 0"
+        in caplog.text
+    )
+    caplog.clear()
+    path = plain(tmp_path, drug=["DMSO", "drug", "drug"], dose=["0 uM", "1 uM", "10 uM"])
+    assert "dose_key" not in sh.io.read(path).uns["shoal"]
+    assert "obs['dose'] is not recorded as the dose" in caplog.text
+
+
+def test_a_measure_of_every_cell_is_no_dose(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("shoal.io._roles.MOST_DOSES", 5)
+    path = plain(tmp_path, drug=["DMSO", "drug"], concentration=[0.0, *np.arange(1.0, 8)])
+    assert "dose_key" not in sh.io.read(path).uns["shoal"]
+    assert "obs['concentration'] is not recorded as the dose, since it has" in caplog.text
 
 
 def test_a_coarser_column_is_no_rival(tmp_path):

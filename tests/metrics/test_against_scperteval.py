@@ -13,7 +13,7 @@ from shoal import metrics as shm
 from shoal.metrics._calibration import loss
 from shoal.metrics._fdr import benjamini_hochberg
 from shoal.metrics._pca import principal_axes
-from shoal.metrics._ranksum import rank_sum
+from shoal.metrics._ranksum import sums_against
 
 KEY, CONTROL = "perturbation", "control"
 pytestmark = pytest.mark.filterwarnings(
@@ -87,21 +87,16 @@ def pooled_mmd(x, y):
     return shm.mmd(x, y, bandwidth=shm.median_bandwidth(np.vstack([x, y])))
 
 
-def against(others, populations, statistic):
-    """Return a statistic of the rank-sum test of populations against the real cells of all other perturbations."""
-    found = []
-    for pair in zip(populations, others, strict=True):
-        group = np.repeat([0, -1], [len(one) for one in pair])
-        found.append(
-            getattr(rank_sum(np.vstack(pair), group, 1, group < 0, continuity=True), statistic)
-        )
-    return np.vstack(found)
+def against(others, populations):
+    """Return the rank sums of populations against the real cells of all other perturbations."""
+    return sums_against(populations, others, np.arange(len(others)))
 
 
 def area(c, score):
     """Score predicted sizes of effects, absolute Cliff's deltas, by real false discovery rates."""
-    size = np.abs(2 * against(c.others, c.y, "auc") - 1)
-    return score(size, benjamini_hochberg(against(c.others, c.x, "pvalue")))
+    predicted, real = against(c.others, c.y), against(c.others, c.x)
+    size = np.abs(2 * predicted.u / (predicted.n * predicted.m)[:, None] - 1)
+    return score(size, benjamini_hochberg(real.standardised(continuity=True).pvalue))
 
 
 SAME = {

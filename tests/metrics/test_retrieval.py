@@ -234,7 +234,9 @@ def test_the_precision_of_queries_by_hand(metric):
 
 def test_queries_and_references_must_fit():
     labels = {"query_label": ["a"], "reference_label": ["a", "b"]}
-    with pytest.raises(ValueError, match="query has 3 features and reference 2"):
+    with pytest.raises(
+        ValueError, match="query has 3 features and reference 2; give both the same"
+    ):
         retrieval_precision(np.ones((1, 3)), np.ones((2, 2)), **labels)
     with pytest.raises(ValueError, match="reference_label has the shape"):
         retrieval_precision(np.ones((1, 2)), np.ones((3, 2)), **labels)

@@ -35,6 +35,16 @@ def test_neighbours_are_dropped_independently():
     assert abs(float(after[0, 1])) < 0.02
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_a_value_stays_where_its_16_bits_reach_the_share(dtype):
+    torch.manual_seed(0)
+    found = Dropout(0.3)(torch.ones(40, 25, dtype=dtype))
+    torch.manual_seed(0)
+    level = torch.empty(250, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+    stays = (level >= round(0.3 * 2**16) - 2**15).view(40, 25)
+    assert torch.equal(found != 0, stays)
+
+
 def test_the_seed_of_torch_decides():
     layer, x = Dropout(0.5), torch.ones(3, 7)
     made = []

@@ -29,6 +29,8 @@ def test_a_line_a_perturbation_and_a_column_a_kind(adata):
     assert picture(axes[0, 0]).shape == (3 * 16 + 2 * GAP, 4 * 16 + 3 * GAP, 3)
     labels = [label.get_text() for label in axes[0, 0].get_xticklabels()]
     assert labels == ["all", "DNA", "actin", "protein"]
+    bars = [line.get_color() for line in axes[0, 0].lines]
+    np.testing.assert_allclose(bars, colours_of(labels[1:]))
 
 
 def test_the_control_is_the_cell_that_the_prediction_starts_from(adata):

@@ -59,6 +59,19 @@ def test_what_was_measured_is_within_or_outside(screen):
     plt.close("all")
 
 
+def test_a_condition_without_intervals_is_said_to_have_none(screen):
+    adata = screen.copy()
+    for side in ("low", "high"):
+        adata.uns["predicted_intervals"][side][:] = np.nan
+    ax = sh.pl.intervals(adata, "P03", context="two", n_genes=3)
+    said = ax.get_title(loc="left")
+    assert "no intervals: no such question was left out of training" in said
+    assert "within" not in said
+    assert "90%" not in said
+    assert len(points(ax, "measured")) == 3
+    plt.close("all")
+
+
 def test_what_it_cannot_show(screen):
     with pytest.raises(ValueError, match="which context. 'P03' was predicted in one, two"):
         sh.pl.intervals(screen, "P03")

@@ -51,7 +51,7 @@ def test_perfect_twins_lie_on_the_real_cells(screen):
     assert (len(control), len(real), len(twins)) == (200, 60, 60)
     np.testing.assert_allclose(twins, real, atol=1e-4)
     np.testing.assert_allclose(control.mean(axis=0), 0, atol=1e-5)
-    assert ax.get_title(loc="left") == "P1\ncosine 1.00, length × 1.00"
+    assert ax.get_title(loc="left") == "P1\nmean shifts: cosine 1.00, length × 1.00"
     assert [t.get_text() for t in ax.get_legend().get_texts()] == [
         "control (200)",
         "real (60)",

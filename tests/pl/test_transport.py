@@ -78,7 +78,7 @@ def test_a_model_that_changes_nothing_draws_no_length(screen):
     made.obs["source"], made.obs["perturbation"] = made.obs_names, "P1"
     ax = sh.pl.transport(screen, prediction=made)
     np.testing.assert_allclose(arrows(ax)[1], 0, atol=1e-5)
-    assert ax.get_title(loc="left") == "P1\none of the shifts is zero"
+    assert ax.get_title(loc="left") == "P1\nmean shifts: one of them is zero"
 
 
 def test_the_title_compares_all_arrows_with_the_real_shift(screen):
@@ -92,7 +92,7 @@ def test_the_title_compares_all_arrows_with_the_real_shift(screen):
     made.X = made.X + 0.5 * shift @ screen.varm["PCs"].T
     made.obs["source"], made.obs["perturbation"] = made.obs_names, "P1"
     ax = sh.pl.transport(screen, prediction=made, max_arrows=10)
-    assert ax.get_title(loc="left") == "P1\ncosine 1.00, length × 0.50"
+    assert ax.get_title(loc="left") == "P1\nmean shifts: cosine 1.00, length × 0.50"
     start, arrow = arrows(ax)
     assert len(start) == 10
     np.testing.assert_allclose(

@@ -216,7 +216,8 @@ def test_groups_by_mistake_are_told_with_the_call_that_mends_them(
     adata = cells("A", "B")
     adata.obs["k"] = np.resize(values, adata.n_obs)
     sh.pp.annotate(adata, "p", control="control", **{argument: "k"})
-    (found,) = said(caplog)
+    found, *crossed = said(caplog)
+    assert len(crossed) == (argument == "guide_key")
     assert re.search(text.format(what=what), found)
     call = re.search(r"adata\.obs\['k'\] = (.*)$", found).group(1)
     adata.obs["k"] = eval(call, {"adata": adata})
@@ -225,7 +226,21 @@ def test_groups_by_mistake_are_told_with_the_call_that_mends_them(
     )
     caplog.clear()
     sh.pp.annotate(adata, "p", control="control", **{argument: "k"})
+    assert len(said(caplog)) == len(crossed)
+
+
+def test_guides_of_several_perturbations_are_told_of(caplog):
+    """As where a stimulation is taken for the perturbation, or the first guide of a pair for both."""
+    adata = cells("A", "B")
+    which = np.arange(adata.n_obs) % 2
+    adata.obs["own"] = [f"{name}_{i}" for name, i in zip(adata.obs["p"], which, strict=True)]
+    adata.obs.loc[adata.obs["p"] == "B", "own"] = None  # not every cell has a guide
+    sh.pp.annotate(adata, "p", control="control", guide_key="own")
     assert not said(caplog)
+    adata.obs["other"] = which
+    sh.pp.annotate(adata, "p", control="control", guide_key="other")
+    (found,) = said(caplog)
+    assert "most guides belong to several perturbations; cells of one value, such as '0'" in found
 
 
 @pytest.mark.parametrize("values", [[1, 2], ["none", "drug"], ["x", np.nan], [True, False]])

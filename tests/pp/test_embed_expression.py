@@ -9,7 +9,10 @@ import pytest
 from scipy import sparse
 
 import shoal as sh
+from shoal.core._screen import labels, resolve
 from shoal.pp import _embed_expression
+
+from ..helpers import dense
 
 
 @pytest.fixture
@@ -84,6 +87,16 @@ def test_coexpression_names_what_it_lacks(adata):
     adata.var_names = [*"AACDEFGH"]
     with pytest.raises(ValueError, match="var_names are not unique"):
         sh.pp.embed(adata, method="coexpression")
+
+
+def test_coexpression_in_controls_that_are_all_alike_says_so(adata):
+    alike = adata.copy()
+    rows = np.flatnonzero(labels(alike, resolve(alike)).is_control)
+    values = dense(alike.X)
+    values[rows] = values[rows[0]]
+    alike.X = values
+    with pytest.raises(ValueError, match="does not vary in control cells"):
+        sh.pp.embed(alike, method="coexpression", missing="drop")
 
 
 def test_effects_keep_the_inner_products_of_the_shifts(adata):

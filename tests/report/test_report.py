@@ -96,8 +96,14 @@ def test_intervals_are_among_the_facts(judged, tmp_path):
         "params": {"prediction": "made", "verdict": "8 of 9 conditions"},
         **shared,
     }
+    adata.uns["other_intervals"] = {
+        "schema": "intervals/1",
+        "params": {"prediction": "other", "coverage": "a whole sentence " * 5},
+        **shared,
+    }
     text = report(adata, out=tmp_path / "r.html").read_text(encoding="utf-8")
-    assert "<dt>intervals of made</dt><dd>9 of 10 &lt;genes&gt;</dd>" in text
+    assert "<div><dt>intervals of made</dt><dd>9 of 10 &lt;genes&gt;</dd>" in text
+    assert '<div class="long"><dt>intervals of other</dt>' in text  # a line of its own
     assert "<dt>interval evaluation of made</dt><dd>8 of 9 conditions</dd>" in text
 
 

@@ -81,8 +81,8 @@ def test_what_is_covered_is_said(adata, mean_shift):
         sh.tl.predict(adata, mean_shift, subset="test", interval=0.8, pooled=pooled)
         entry = adata.uns["predicted_intervals"]
         said = entry["params"]["coverage"]
-        assert said.startswith("intervals are made for 80% of the features of ")
-        for part in (of, "This is marginal", "36 conditions of 36 units", "with a stronger resp"):
+        assert said.startswith("Intervals are made for 80% of the features of ")
+        for part in (of, "holds on average", "36 conditions of 36 units", "with a weaker response"):
             assert part in said
         assert entry["kinds"].loc["not measured", "n_units"] == 36
 
@@ -273,7 +273,7 @@ def test_kinds_of_question_that_were_not_tried_are_empty_and_said(adata, mean_sh
     entry = adata.uns["predicted_intervals"]
     measured = (entry["table"]["kind"] == "measured").to_numpy()
     np.testing.assert_array_equal(np.isnan(entry["low"]).all(axis=1), measured)
-    assert "measured: no such question was left out" in entry["params"]["coverage"]
+    assert "'measured': no such question was left out" in entry["params"]["coverage"]
     with pytest.raises(ValueError, match="is a question of the kind 'measured'"):
         sh.tl.predict(adata, mean_shift, subset="train", interval=0.9)
     sh.tl.evaluate_intervals(adata, prediction="predicted")

@@ -93,6 +93,16 @@ def test_control_wells_show_what_position_alone_does():
     assert honest["map"].isna().all()
 
 
+@pytest.mark.parametrize("strata", ["auto", "plate", None])
+def test_profiles_without_a_context_are_refused_and_not_left_out(strata):
+    adata = plates(n_plates=2)
+    adata.obs.loc[adata.obs_names[::9], "line"] = None
+    n = int(adata.obs["line"].isna().sum())
+    with pytest.raises(ValueError, match=rf"{n} cells have no value in adata.obs\['line'\]"):
+        table(adata, strata=strata)
+    assert "retrieval" not in adata.uns
+
+
 def test_what_is_refused():
     adata = plates()
     with pytest.raises(KeyError, match="nowhere"):

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._validate import key_in
+from .._validate import key_in, some
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from anndata import AnnData
     from numpy.typing import ArrayLike
 
     from .._typing import Ints
+
+BETWEEN = " | "  # between the parts of a name, such as a perturbation and its context
 
 
 def grouped(**columns: ArrayLike) -> tuple[Ints, pd.DataFrame]:
@@ -90,9 +92,45 @@ def codes_of(adata: AnnData, key: str | None) -> tuple[tuple[str, ...], Ints]:
     return tuple(map(str, names)), np.asarray(code, dtype=np.int64)
 
 
-def joined(table: pd.DataFrame) -> pd.Series:
-    """Return the values of every row as one text, ``"a | b"``; a missing value is ``"nan"``."""
-    text, *others = (table[name].astype(object).map(str) for name in table)
-    for other in others:
-        text = text + " | " + other
-    return text
+def joined(table: pd.DataFrame) -> tuple[Ints, list[str]]:
+    """Number the distinct rows of some columns, whose values are read as text.
+
+    Rows are told apart by their columns, not by their names: ``"a | b"`` beside ``"c"`` is another
+    row than ``"a"`` beside ``"b | c"``.
+
+    Returns
+    -------
+    code
+        (n,) number of the distinct row that each row is.
+    names
+        The distinct rows as text, ``"a | b"``, sorted; a missing value is ``"nan"``.
+    """
+    code, keys = grouped(**{str(name): table[name].astype(object).map(str) for name in table})
+    names = keys.agg(BETWEEN.join, axis=1).to_numpy(dtype=object)
+    order = np.argsort(names, kind="stable")
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return place[code], [str(name) for name in names[order]]
+
+
+def check_distinct(names: Sequence[str], parts: Iterable[Sequence[str]]) -> None:
+    """Raise ``ValueError`` if two things that differ in their parts have one name.
+
+    Parameters
+    ----------
+    names
+        Names, of parts that are joined by `BETWEEN`.
+    parts
+        The parts of each.
+    """
+    first: dict[str, Sequence[str]] = {}
+    for name, own in zip(names, parts, strict=True):
+        other = first.setdefault(name, own)
+        if tuple(other) != tuple(own):
+            msg = (
+                f"{name!r} would be the name of both {some(other)} and {some(own)}, since labels "
+                f"hold {BETWEEN!r}, which joins perturbation, context, dose and guide: write it "
+                "otherwise in one of the columns, as in adata.obs[column] = "
+                f"adata.obs[column].astype(str).str.replace({BETWEEN!r}, '/')"
+            )
+            raise ValueError(msg)

@@ -9,7 +9,9 @@ import pandas as pd
 
 from .._validate import key_in, listed
 from ._codes import joined, members
+from ._label_notices import tell_of_groups
 from ._plan import Plan
+from ._screen import raw_counts
 from ._screen_checks import check_columns
 
 if TYPE_CHECKING:
@@ -23,15 +25,29 @@ if TYPE_CHECKING:
 LEAST_CONTROLS = 5
 
 
-def strata_keys(screen: Screen, strata: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return the obs columns that make strata; ``"auto"`` is the recorded context and batch."""
+def strata_keys(
+    adata: AnnData, screen: Screen, strata: str | Sequence[str] | None
+) -> tuple[str, ...]:
+    """Return the obs columns that make strata; ``"auto"`` is the recorded context and batch.
+
+    What is odd about the values of other columns is logged: `pp.annotate` has not seen them.
+    """
     if strata is None:
         return ()
     if isinstance(strata, str) and strata == "auto":
         keys = [k for k in (screen.context_key, screen.batch_key) if k is not None]
     else:
         keys = listed(strata, name="strata")
+        check_columns(adata, [("strata", key) for key in keys])
+        for key in keys:
+            tell_of_column(adata, screen, key, what="strata")
     return tuple(dict.fromkeys(keys))
+
+
+def tell_of_column(adata: AnnData, screen: Screen, key: str, *, what: str) -> None:
+    """Log which values of a column that is not recorded are groups by mistake."""
+    if key not in screen.columns:
+        tell_of_groups(raw_counts(adata.obs[key]), key=key, what=what)
 
 
 def strata_of(adata: AnnData, keys: tuple[str, ...], *, used: Bools) -> tuple[Ints, list[str]]:
@@ -63,8 +79,7 @@ def strata_of(adata: AnnData, keys: tuple[str, ...], *, used: Bools) -> tuple[In
             "a value of their own, or leave the column out"
         )
         raise ValueError(msg)
-    code, names = pd.factorize(joined(adata.obs[list(keys)]), sort=True)
-    return np.asarray(code, dtype=np.int64), [str(n) for n in names]
+    return joined(adata.obs[list(keys)])
 
 
 def make_plan(

@@ -88,8 +88,8 @@ def gene_names(adata: AnnData, screen: Screen) -> GeneNames:
     recorded they are the names themselves, unless
 
     - ``adata.var`` has a column of symbols, such as ``"gene_symbol"``, and
-    - the names are Ensembl identifiers, or only the symbols hold what perturbations are named
-      after.
+    - the names are Ensembl identifiers, or more perturbations are named after a gene with the
+      symbols than without.
 
     Raises
     ------
@@ -104,12 +104,11 @@ def gene_names(adata: AnnData, screen: Screen) -> GeneNames:
     written = [] if column is None else map(str, pd.unique(column.dropna()))
     targets = {part for label in written for part in screen.parts(screen.canonical(label))}
     found = [GeneNames(names, _symbols(adata, key), key) for key in _symbol_columns(adata)]
-    named = [genes for genes in found if not targets.isdisjoint(genes.symbols)]
-    if named and targets.isdisjoint(names):
-        return named[0]
-    if found and are_ensembl(names):
-        return (named or found)[0]
-    return GeneNames(names, names)
+    plain = GeneNames(names, names)
+    best = max([plain, *found], key=lambda genes: sum(one in genes for one in targets))
+    if best is plain and found and are_ensembl(names):
+        return found[0]
+    return best
 
 
 def tell_symbols(genes: GeneNames) -> None:

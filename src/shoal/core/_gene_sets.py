@@ -57,7 +57,7 @@ def _read_gmt(path: Path) -> dict[str, list[str]]:
             continue
         name, *rest = line.rstrip().split("\t")
         if name in found:
-            msg = f"{path.name} holds two gene sets named {name!r}"
+            msg = f"{path.name} holds two gene sets named {name!r}; rename or drop one"
             raise ValueError(msg)
         found[name] = _unique([gene for gene in rest[1:] if gene], name)
     return found

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from .._logging import logger
 from .._validate import some
 from ._combinations import all_plain, as_text, joined_by_others, strict_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from .._typing import Ints
 
 FEW_CONTROLS = 5  # fewer of them tell no spread
 MISSING = frozenset({"nan", "none", "<na>", "na", "n/a", "null", "nat"})  # in lower case
@@ -102,6 +106,24 @@ def tell_of_groups(raw: Mapping[str, int], *, key: str, what: str) -> None:
             *(column, len(named) - len(alike), what, *alike[0][:2]),
             *(column, column, {old: new for old, new in named.items() if old != new}),
         )
+
+
+def crossed_guides(guides: pd.Series, code: Ints) -> str:
+    """Return why a column cannot be that of guides; empty if it can.
+
+    Parameters
+    ----------
+    guides
+        (n,) its values.
+    code
+        (n,) perturbation of each cell, the control being one; -1 for none.
+    """
+    known = guides.notna().to_numpy() & (code >= 0)
+    n = pd.Series(code[known]).groupby(guides[known].astype(str).to_numpy()).nunique()
+    several = n.index[n > 1]
+    if 2 * len(several) <= len(n):
+        return ""
+    return f"cells of one value, such as {several[0]!r}, have several perturbations"
 
 
 def _tell_of_blanks(raw: Mapping[str, int], column: str, *, is_label: bool) -> None:

@@ -16,6 +16,7 @@ from ._choose import choose
 from ._codes import codes_of, members, recode
 from ._condition_sums import ConditionSums, Reading, read
 from ._controls import Controls
+from ._doses import doses_of
 from ._matrix import Rows, as_rows
 from ._scale_check import ANY, EXPRESSION, require
 from ._screen import Labels, Screen, labels
@@ -321,43 +322,6 @@ def control_means(context: Ints, cells: Population, other: Population) -> NDArra
     """
     known = with_controls(cells, other)
     return known.control_means[recode(context, cells.contexts, known.contexts)]
-
-
-def doses_of(adata: AnnData, screen: Screen, labelled: Labels) -> Floats:
-    """Return the (n_obs,) dose of every cell; NaN where there is none.
-
-    Raises
-    ------
-    ValueError
-        If a value is no number, or that of a perturbed cell is not finite and above 0.
-    """
-    if screen.dose_key is None:
-        return np.full(adata.n_obs, np.nan)
-    column = adata.obs[screen.dose_key]
-    values = pd.to_numeric(column.astype(object), errors="coerce").to_numpy(dtype=np.float64)
-    bad = column[np.isnan(values) & column.notna().to_numpy()]
-    if len(bad):
-        msg = (
-            f"adata.obs[{screen.dose_key!r}] holds {bad.iloc[0]!r}, which is no number; give doses "
-            "as numbers (one unit "
-            "for the whole column), or annotate the screen without dose_key"
-        )
-        raise ValueError(msg)
-    wrong = (
-        (labelled.code >= 0)
-        & ~labelled.is_control
-        & ~np.isnan(values)
-        & ~((values > 0) & np.isfinite(values))
-    )
-    if wrong.any():
-        msg = (
-            f"{wrong.sum()} perturbed cells have dose {values[wrong][0]:g} in "
-            f"adata.obs[{screen.dose_key!r}], such as some of "
-            f"{labelled.names[labelled.code[wrong][0]]!r}; doses are read on a logarithmic scale: "
-            "label untreated cells as controls, or set a dose that is not known to NaN"
-        )
-        raise ValueError(msg)
-    return values
 
 
 def sides_of(adata: AnnData, key: str = SPLIT) -> Ints:

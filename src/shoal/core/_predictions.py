@@ -9,12 +9,13 @@ from scipy import sparse
 
 from .._keys import PREDICTIONS
 from .._validate import key_in, text
+from ._remembered import remembered, unpacked
 from ._results import entry_of
 from ._screen import labels
 from ._slots import recorded_screen, written
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from anndata import AnnData
 
@@ -65,6 +66,7 @@ def prediction_entry(
     source: str,
     time: str = "",
     refitted: bool = False,
+    conditions: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return ``uns["perturbation_predictions"]`` with a line on one more prediction.
 
@@ -96,6 +98,8 @@ def prediction_entry(
         Column of ``obs`` with the times of an interpolation; empty if it is none.
     refitted
         Whether the model was trained on the conditions of ``"val"`` too.
+    conditions
+        Conditions of training, as `_remembered.packed` writes them; empty if they are not known.
     """
     rows = {
         k: {"context_embedding": "", "counts": False, "refitted": False, **row}
@@ -115,7 +119,11 @@ def prediction_entry(
         "refitted": refitted,
     }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("prediction")
-    return entry_of(table, SCHEMA, {"skipped": skipped})
+    others = [str(k) for k in rows if k != key]
+    seen = [remembered(adata, k).assign(prediction=k) for k in others]
+    trained = pd.concat([*seen, unpacked(conditions).assign(prediction=key)], ignore_index=True)
+    trained = trained.astype("category")
+    return entry_of(table, SCHEMA, {"skipped": skipped}, trained=trained)
 
 
 def skipped_by(adata: AnnData, key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -333,14 +334,20 @@ def as_labels(control: object) -> tuple[str, ...]:
     Raises
     ------
     ValueError
-        If there is none.
+        If there is none, or one is a missing value.
     """
-    several = (
-        control
-        if isinstance(control, (list, tuple, set, frozenset, np.ndarray, pd.Index, pd.Series))
-        else [control]
-    )
-    found = tuple(dict.fromkeys(as_text(c) for c in several))
+    several: list[Any] = [control]
+    if isinstance(control, Iterable) and not isinstance(control, (str, bytes)):
+        several = list(control)
+    if any(label is None or label is pd.NA or label != label for label in several):
+        msg = (
+            "control names a missing value, and a control needs a label: give these cells one, as "
+            "in adata.obs[column] = adata.obs[column].astype(object).fillna('control')"
+        )
+        raise ValueError(msg)
+    found = tuple(dict.fromkeys(map(as_text, several)))
+    if isinstance(control, (set, frozenset)):  # in an order that is the same in every process
+        found = tuple(sorted(found))
     if not found:
         msg = f"control is empty; name at least one label of the unperturbed cells, as in {EXAMPLE}"
         raise ValueError(msg)

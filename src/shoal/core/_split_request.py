@@ -8,7 +8,7 @@ from numbers import Real
 from typing import Any
 
 from .._validate import flag, whole
-from ._split_units import BETWEEN
+from ._codes import BETWEEN
 
 TEST = 0.2  # default share of the units that are held out
 

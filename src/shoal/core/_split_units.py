@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from .._validate import key_in
-from ._population import doses_of
+from ._codes import BETWEEN, check_distinct
+from ._doses import doses_of, same_dose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +33,6 @@ BY: Mapping[str, str | None] = MappingProxyType(
         "perturbation_context": "context",
     }
 )
-BETWEEN = " | "  # between a perturbation and its level in the name of an item
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,10 @@ class Items:
         """Names for people: ``"A+B"``, ``"A | day 5"``."""
         if BY[self.by] is None:
             return list(self.perturbation)
-        return [f"{p}{BETWEEN}{v}" for p, v in zip(self.perturbation, self.level, strict=True)]
+        several = list(zip(self.perturbation, self.level, strict=True))
+        names = list(map(BETWEEN.join, several))
+        check_distinct(names, several)
+        return names
 
     @property
     def n_cells(self) -> Ints:
@@ -156,7 +159,7 @@ def as_text(value: object, level: str) -> str:
     if level != "dose":
         return str(value)
     try:
-        return np.format_float_positional(float(str(value)), trim="-")
+        return np.format_float_positional(same_dose(float(str(value))), trim="-")
     except ValueError:
         msg = f"{value!r} is not a dose; give a number"
         raise ValueError(msg) from None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._contenders import COPY
 from .._keys import SPLIT
 from .._logging import logger
 from .._validate import listed, one_of
@@ -59,6 +60,8 @@ def baseline_names(adata: AnnData, baselines: str | Sequence[str] | None) -> lis
     several = listed(baselines, name="baselines")
     for name in several:
         one_of(name, known, name="baselines")
+    if CONTROL in several:
+        logger.warning("the baseline %r is the row %r, which every evaluation has", CONTROL, COPY)
     return [name for name in several if name != CONTROL]
 
 

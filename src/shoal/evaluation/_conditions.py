@@ -10,12 +10,17 @@ import numpy as np
 import pandas as pd
 
 from .._keys import SPLIT
-from ..core._codes import grouped, members
+from ..core._codes import BETWEEN, check_distinct, grouped, members
 from ..core._controls import shuffled
+from ..core._doses import dose_text
 from ..core._population import SPLITS
+from ..core._remembered import remembered
+from ..core._seen import seen_in_training
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
 
     from .._typing import Bools, Ints
     from ..core._population import Population
@@ -70,7 +75,7 @@ def described(cells: Population, keys: pd.DataFrame) -> pd.DataFrame:
         {
             "perturbation": [cells.names[code] for code in keys["perturbation"]],
             "context": [cells.contexts[code] if code >= 0 else "" for code in keys["context"]],
-            "dose": ["" if np.isnan(dose) else f"{dose:g}" for dose in keys["dose"]],
+            "dose": list(map(dose_text, keys["dose"])),
         },
         index=keys.index,
     )
@@ -137,6 +142,23 @@ def caution(cells: Population, split: str | None) -> str:
     if split in (None, "train"):
         return f"split={split!r}: conditions of training are scored, which a model has seen"
     return ""
+
+
+def seen_by_model(cells: Population, split: str | None, record: tuple[AnnData, str]) -> str:
+    """Say which held-out conditions that are scored the model of a prediction was trained on.
+
+    Parameters
+    ----------
+    cells
+        The screen.
+    split
+        Value of ``obs["split"]`` that is scored.
+    record
+        AnnData with the record of the prediction, and the name of the prediction there.
+    """
+    if split not in ("val", "test"):
+        return ""  # `caution` says so
+    return seen_in_training(cells, scored_cells(cells, split), remembered(*record))
 
 
 def sides_in_words(cells: Population, condition: Ints, codes: Ints) -> list[str]:
@@ -290,6 +312,11 @@ def condition_names(cells: Population, keys: pd.DataFrame) -> list[str]:
     """Return the name of each condition: ``"KLF1"``, ``"KLF1 | K562"``, ``"KLF1 | K562 | 0.1"``.
 
     Context and dose are part of it where the screen has them.
+
+    Raises
+    ------
+    ValueError
+        If two conditions would have one name.
     """
     names, several = cells.names, []
     for perturbation, context, dose in keys.itertuples(index=False):
@@ -298,6 +325,8 @@ def condition_names(cells: Population, keys: pd.DataFrame) -> list[str]:
         if cells.screen.context_key is not None and where >= 0:
             parts.append(cells.contexts[where])
         if not np.isnan(dose):
-            parts.append(f"{dose:g}")
-        several.append(" | ".join(parts))
-    return several
+            parts.append(dose_text(dose))
+        several.append(parts)
+    found = list(map(BETWEEN.join, several))
+    check_distinct(found, several)
+    return found

@@ -20,7 +20,7 @@ from ..models.base._requests import in_words
 from ._baseline_predictions import baseline_predictions
 from ._baselines import baseline_names
 from ._checks import checked
-from ._conditions import caution
+from ._conditions import caution, seen_by_model
 from ._controls import CALIBRATING, control_copy, mean_baseline
 from ._external_suites import MEAN, score_of, with_controls
 from ._peer_counts import PeerCounts, mean_baseline_of, peer_counts, predicted_counts, refuse_signed
@@ -136,6 +136,7 @@ def evaluate(
         REAL if copied else "",
         ALONE if external is None and settings.baselines is not None and not rivals else "",
         SEEN if settings.split == "val" and _was_refitted(adata, given) else "",
+        seen_by_model(cells, settings.split, given.recorded_in(adata)),
     )
     said = "; ".join(filter(None, cautions))
     if said:

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from .._contenders import score_in_words
+from .._logging import logger
 from .._random import as_generator
 from .._validate import key_in, whole
 from ..core._image_reading import crops
-from ._conditions import caution
+from ._conditions import caution, seen_by_model
 from ._image_contenders import COPY, SECOND, measure_contenders
 from ._image_scores import METRICS, feature_medians, image_scores, image_values
 from ._image_task import image_task
@@ -87,6 +88,12 @@ def evaluate_images(
     )
     values, pooled = image_values(task, measured)
     contenders = image_scores(values, pooled, seed=seed)
+    cautions = (
+        caution(task.cells, settings.split),
+        seen_by_model(task.cells, settings.split, (adata, prediction)),
+    )
+    if cautions[1]:
+        logger.warning("%s", cautions[1])
     own = values[values["contender"] == prediction].set_index("condition")
     tables = {
         "table": own[list(METRICS)],
@@ -107,7 +114,7 @@ def evaluate_images(
         "n_draws": settings.n_draws,
         "n_conditions": len(task.names),
         "score": _column(contenders, "score")[prediction],
-        "caution": caution(task.cells, settings.split),
+        "caution": "; ".join(filter(None, cautions)),
         "verdict": _verdict(contenders, prediction, len(task.names)),
     }
     return params, tables

@@ -125,8 +125,8 @@ def opened(
     KeyError
         If there is no such prediction.
     ValueError
-        If a name could be several predictions, the prediction has other columns than genes, or it
-        is the real values themselves.
+        If a name could be several predictions, the prediction has other columns than genes or no
+        X, or it is the real values themselves.
     OSError
         If there is no such file, or it is damaged.
     TypeError
@@ -146,7 +146,7 @@ def opened(
         with reading(path, "an h5ad"):
             cells = read_h5ad(path, backed="r")
         try:
-            yield Apart(str(path), cells, is_transductive(cells, "X"))
+            yield _apart(str(path), cells)
         finally:
             cells.file.close()
     elif prediction is adata:
@@ -158,13 +158,31 @@ def opened(
     elif hasattr(prediction, "mod"):
         raise TypeError(_MUDATA)
     elif hasattr(prediction, "obs") and hasattr(prediction, "var_names"):
-        yield Apart("AnnData", prediction, is_transductive(prediction, "X"))
+        yield _apart("AnnData", prediction)
     else:
         msg = (
             "prediction must be the name of a layer or of a slot of obsm, an AnnData, or the path "
             f"of an h5ad file, not {type(prediction).__name__}"
         )
         raise TypeError(msg)
+
+
+def _apart(name: str, cells: AnnData) -> Apart:
+    """Return predicted cells of their own.
+
+    Raises
+    ------
+    ValueError
+        If their X is empty.
+    """
+    if cells.X is None:
+        others = [key for key in (*cells.layers, *cells.obsm) if key is not None]
+        msg = (
+            "the X of the prediction is empty, and predicted values are read there: put them in, "
+            f"as in prediction.X = prediction.layers[...]; layers and obsm hold {some(others)}"
+        )
+        raise ValueError(msg)
+    return Apart(name, cells, is_transductive(cells, "X"))
 
 
 def refuse_images(adata: AnnData, prediction: object) -> None:

@@ -14,7 +14,7 @@ from ..metrics._external_vcc2026 import RULES, SUITE, target_values
 from ..metrics._external_vcc2026_ends import SPLITS, mean_response, replicate
 from ..metrics._external_vcc2026_profiles import Counts, profiles_of
 from ..metrics._external_vcc2026_sides import side_of
-from ._conditions import caution
+from ._conditions import caution, seen_by_model
 from ._panels import asked, panels
 from ._predictions import opened
 from ._vcc2026_tables import MEAN, Result, score_of, tables_of
@@ -82,7 +82,8 @@ def evaluate_panels(
     for one in results:
         if one.reason:
             logger.warning("%s", f"{one.context}: {one.reason}" if one.context else one.reason)
-    said = caution(cells, split)
+    seen = seen_by_model(cells, split, given.recorded_in(adata))
+    said = "; ".join(filter(None, (caution(cells, split), seen)))
     if said:
         logger.warning("%s", said)
     tables = tables_of(results, task.conditions, names, transductive=given.transductive)

@@ -134,7 +134,7 @@ def _read_calls(path: str | os.PathLike[str]) -> pd.DataFrame:
     table = table.set_index("cell_barcode")
     if table.index.duplicated().any():
         twice = list(table.index[table.index.duplicated()])
-        msg = f"{path} holds barcodes twice: {some(twice, 3)}"
+        msg = f"{path} holds barcodes twice: {some(twice, 3)}; keep one row a cell"
         raise ValueError(msg)
     return table
 

@@ -34,6 +34,13 @@ ALIKE = (  # these too, but in some screens they are perturbations
     "aavs1",
     "lacz",
     "mock",
+    "pbs",
+    "water",
+    "dmso tf",
+    "non targeting control",
+    "empty vector",
+    "wild type",
+    "wt",
 )
 NUMBER = re.compile(r"[\W_]*\d+$")  # of a guide or a plate, as in "NT_3"
 BETWEEN = re.compile(r"[\W_]+")

@@ -28,6 +28,8 @@ NAMES = (  # columns that usually hold the perturbation, whoever wrote the file
     "treatment",
     "compound",
     "drug",
+    "product_name",
+    "cytokine",
     "Metadata_Perturbation",
     "Metadata_Compound",
     "Metadata_Treatment",
@@ -65,7 +67,8 @@ class Form:
     missing
         What a cell without a label is: an error, or a cell that belongs to no group.
     left
-        Columns that mislead by their name, and what they are.
+        Columns that mislead by their name, and what they are; where they are doses by name, they
+        are left as long as they hold nothing but ones.
     """
 
     name: str
@@ -94,6 +97,7 @@ GEARS = Form(
     marks="control",
     context=("cell_type",),
     batch=("gem_group", "batch"),
+    dose=("dose_val",),  # of CPA, whose files have the same columns
     sep="+",
     left=MappingProxyType({"dose_val": "it counts the guides of a cell and is no dose"}),
 )
@@ -167,7 +171,17 @@ MANTISPY = Form(
     guide=("Metadata_sgRNA",),
     missing="ignore",
 )
-FORMS = (GEARS, SCPERTURB, STATE, CELL_EVAL2, REPLOGLE, TENX, MANTISPY)
+TAHOE = Form(
+    name="tahoe",
+    title="Tahoe-100M",
+    perturbation=("drug",),
+    control=("dmso_tf",),
+    signs=(("obs/drugname_drugconc",),),
+    context=("cell_name", "cell_line", "cell_line_id"),
+    batch=("plate",),
+    dose=("drug_conc", "drugname_drugconc"),
+)
+FORMS = (GEARS, SCPERTURB, STATE, CELL_EVAL2, REPLOGLE, TENX, MANTISPY, TAHOE)
 PLAIN = Form(
     name="plain",
     title="a screen of no known origin",
@@ -175,5 +189,7 @@ PLAIN = Form(
     control=CONTROLS,
     context=("cell_line", "cell_type", "celltype", "context", "day", "time", "timepoint"),
     batch=("gem_group", "gemgroup", "batch", "replicate", "donor", "plate"),
+    dose=("dose", "dose_value", "concentration"),
+    dose_unit="dose_unit",
     guide=("guide_id", "guide_ID", "guide_identity", "guide", "grna", "sgRNA", "sgrna"),
 )

@@ -8,6 +8,7 @@ import numpy as np
 
 from .._logging import logger
 from .._validate import listed, positive, some, text
+from ..core._doses import same_dose
 from ..core._predictions import PREDICTED, known_predictions, prediction_slot
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def twins_of(cells: Population, key: str, *, context: str | None, dose: float | 
         text(context, name="context")
     if dose is not None:
         positive(dose, name="dose")
+        dose = same_dose(dose)
     contexts = np.array([*cells.contexts, ""], dtype=object)[cells.context]
     rows = rows[_one("context", contexts[rows], context, column=cells.screen.context_key)]
     return rows[_one("dose", cells.dose[rows], dose, column=cells.screen.dose_key)]

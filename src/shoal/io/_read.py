@@ -101,7 +101,8 @@ def read(
         If a named column, label or modality does not exist.
     ValueError
         - If the file has none of the known forms, or a part of one.
-        - If several columns could hold the perturbations, or the context.
+        - If several columns could hold the perturbations, or the context, or guides say that the
+          perturbations are elsewhere.
         - If no usual label is there for controls, or several are.
         - If cells have no label, and `missing` is ``"raise"``.
         - If samples are on different scales, have no gene in common, or lack the column.
@@ -150,7 +151,9 @@ def read(
     if missing == "raise":
         _check_missing(adata, found, name)
     screen = Screen(found.key, found.control, sep=sep, missing="ignore")
-    roles = roles_of(adata, found, read_labels(adata, screen), given, name)
+    roles = roles_of(
+        adata, found, read_labels(adata, screen), given, name, named=perturbation_key is not None
+    )
     annotate(
         adata,
         found.key,

@@ -9,7 +9,10 @@ import numpy as np
 import pandas as pd
 
 from .._validate import some
+from ..core._label_notices import crossed_guides
 from ..core._screen import Screen, labels
+from ._describe import call
+from ._forms import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from ._recognise import Found
 
 AUTO = "auto"
+MOST_DOSES = 100  # a column with more values is some other measure of a cell
 ROLES = ("context", "batch", "dose", "guide")
 STRATA = ("context", "batch")  # cells are compared with the controls of the same one
 
@@ -35,23 +39,30 @@ class Roles:
     left
         Column, and why it is left alone.
     warned
-        Columns among `left` whose loss the user should know of.
+        Columns among `left` whose loss the user should know of, and their roles.
     """
 
     keys: Mapping[str, str]
     left: Mapping[str, str]
-    warned: frozenset[str]
+    warned: Mapping[str, str]
 
 
 def roles_of(
-    adata: AnnData, found: Found, screen: Screen, given: Mapping[str, str | None], name: str
+    adata: AnnData,
+    found: Found,
+    screen: Screen,
+    given: Mapping[str, str | None],
+    name: str,
+    *,
+    named: bool,
 ) -> Roles:
     """Return the columns of the context, batch, dose and guide of every cell.
 
     A column of a form is recorded if it has several values, and
 
     - of a context or batch: if every cell with a label has a value, and every value control cells;
-    - of a dose: if it holds numbers of at least 0, in one unit.
+    - of a dose: if it holds numbers of at least 0, in one unit;
+    - of a guide: if most of its guides occur with one perturbation alone.
 
     Parameters
     ----------
@@ -66,27 +77,39 @@ def roles_of(
         for that of the form.
     name
         Name of the file, for messages.
+    named
+        Whether the user named the column of perturbations.
 
     Raises
     ------
     ValueError
-        If several columns could be the context.
+        If several columns could be the context, or if guides say that the column of perturbations,
+        which nobody named, is another one.
     """
     form = found.form
     left = {key: why for key, why in form.left.items() if key in adata.obs.columns}
     keys = {role: key for role, key in given.items() if key not in (None, AUTO)}
-    taken, warned = {found.key, *keys.values()}, set()
+    taken = {found.key, *keys.values()}
+    warned: dict[str, str] = {}
     cells = labels(adata, screen)
+    code = cells.code[cells.code >= 0]
     obs, is_control = adata.obs[cells.code >= 0], cells.is_control[cells.code >= 0]
     for role in (one for one in ROLES if given[f"{one}_key"] == AUTO):
         fits = []
         for key in getattr(form, role):
             if key not in adata.obs.columns or key in taken:
                 continue
+            if role == "dose" and key in form.left and _ones_alone(obs[key]):
+                continue  # it counts
+            left.pop(key, None)
             why = _unfit(obs, key, role, is_control, form.dose_unit)
+            if role == "guide" and not why:
+                why = crossed_guides(obs[key], code)
+                if why and form is PLAIN and not named:
+                    raise ValueError(_which_perturbation(name, found.key, found.control, key))
             if why:
                 left[key] = why
-                warned |= {key} if role in STRATA and obs[key].nunique() > 1 else set()
+                warned |= {key: role} if obs[key].nunique() > 1 else {}
             else:
                 fits.append(key)
         if role == "context" and (rival := _rival(obs, fits)):
@@ -94,7 +117,7 @@ def roles_of(
         if fits:
             keys[f"{role}_key"] = fits[0]
             taken.add(fits[0])
-    return Roles(keys, left, frozenset(warned))
+    return Roles(keys, left, warned)
 
 
 def _unfit(obs: pd.DataFrame, key: str, role: str, is_control: Bools, unit: str) -> str:
@@ -104,7 +127,8 @@ def _unfit(obs: pd.DataFrame, key: str, role: str, is_control: Bools, unit: str)
     if values.nunique() < 2:
         return "it has one value" if len(values) else "it is empty"
     if role == "dose":
-        return _unfit_dose(values, obs[unit] if unit in obs.columns else values[:0])
+        perturbed = column[~is_control].dropna()
+        return _unfit_dose(values, perturbed, obs[unit] if unit in obs.columns else values[:0])
     if role not in STRATA:
         return ""
     if len(values) < len(column):
@@ -113,12 +137,23 @@ def _unfit(obs: pd.DataFrame, key: str, role: str, is_control: Bools, unit: str)
     return f"no control cell has {some(without, 3)}" if without else ""
 
 
-def _unfit_dose(values: pd.Series, units: pd.Series) -> str:
+def _unfit_dose(values: pd.Series, perturbed: pd.Series, units: pd.Series) -> str:
     numbers = pd.to_numeric(values.astype(object), errors="coerce").astype(float)
     if not ((numbers >= 0) & (numbers < np.inf)).all():
         return "not all of its values are numbers of at least 0"
+    if (perturbed.astype(object).astype(float) == 0).any():
+        return "perturbed cells have the dose 0"
+    if values.nunique() > MOST_DOSES:
+        return f"it has {values.nunique()} values, too many for doses"
     several = sorted(set(units.dropna().astype(str)))
     return f"doses are in several units, {some(several, 3)}" if len(several) > 1 else ""
+
+
+def _ones_alone(column: pd.Series) -> bool:
+    """Return whether a column counts: every value is ones, joined by ``+``, as ``"1+1"``."""
+    texts = column.dropna().astype(str).unique()
+    parts = pd.Series([part for text in texts for part in text.split("+")], dtype=object)
+    return bool((pd.to_numeric(parts, errors="coerce") == 1).all())
 
 
 def _rival(obs: pd.DataFrame, keys: list[str]) -> str:
@@ -128,6 +163,15 @@ def _rival(obs: pd.DataFrame, keys: list[str]) -> str:
         if (pairs.groupby(keys[0])[other].nunique() > 1).any():
             return other
     return ""
+
+
+def _which_perturbation(name: str, key: str, control: tuple[str, ...], guide: str) -> str:
+    return (
+        f"{name}: obs[{key!r}] holds {some(control)}, and could hold the perturbations; but cells "
+        f"of one guide (obs[{guide!r}]) differ in it, as where it is a stimulation. "
+        f"Say which column holds the perturbations: {call(name, 'column of targets')} with "
+        f"context_key={key!r}, or {call(name, key, control)}"
+    )
 
 
 def _which_context(name: str, one: str, other: str) -> str:

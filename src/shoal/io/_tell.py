@@ -10,6 +10,23 @@ from ._calls import CALL, tell_of_several
 from ._controls import looks_like_control
 from ._recognise import labels_of
 
+_STRATUM = (
+    "obs[%r] is not recorded as a context or batch, since %s: cells are not compared within it. "
+    "Name it with context_key= or batch_key= to record it all the same"
+)
+LOST = {  # role -> what is said of a column that is not recorded
+    "context": _STRATUM,
+    "batch": _STRATUM,
+    "dose": (
+        "obs[%r] is not recorded as the dose, since %s: cells of all doses are one condition. "
+        "Write doses as numbers of one unit into a column, and name it with dose_key="
+    ),
+    "guide": (
+        "obs[%r] is not recorded as the guide, since %s. Name it with guide_key= to record it all "
+        "the same, or the column of perturbations, if that is another one"
+    ),
+}
+
 if TYPE_CHECKING:
     from anndata import AnnData
 
@@ -61,13 +78,8 @@ def tell(opened: Opened, found: Found, roles: Roles, name: str) -> None:
         "".join(f", {one}" for one in kept),
         "; ".join(left) or "nothing",
     )
-    for key in sorted(roles.warned - used):
-        logger.warning(
-            "obs[%r] is not recorded as a context or batch, since %s: cells are not compared "
-            "within it. Name it with context_key= or batch_key= to record it all the same",
-            key,
-            roles.left[key],
-        )
+    for key in sorted(roles.warned.keys() - used):
+        logger.warning(LOST[roles.warned[key]], key, roles.left[key])
     usual = [
         label
         for label in labels_of(adata, found.key)

@@ -31,6 +31,7 @@ def arrays(function: Callable[P, R]) -> Callable[P, R]:
     type in the signature        what is taken
     ============================ ===================================================
     ``Floats``                   real numbers: arrays, lists, tables, sparse matrices
+    ``Floats | float``           the same, or a single number
     ``Matrix``                   the same; a sparse matrix stays sparse, as CSR
     ``Sequence[Matrix]``         several of them
     ``Bools``, ``Ints``          booleans; numbers or names of groups, none missing
@@ -116,6 +117,12 @@ def _not_negative(value: object, *, name: str) -> None:
         raise ValueError(msg) from None
 
 
+def _of_any_shape(value: Any, name: str) -> Any:
+    """Return real numbers of any shape; a single one has none."""
+    single = isinstance(value, (int, float, np.number, np.ndarray)) and np.ndim(value) == 0
+    return numbers(np.asarray(value)[None], name)[0] if single else numbers(value, name)
+
+
 OPTIONS: dict[str, Callable[..., None]] = {  # numbers mean the same in every function
     "alpha": _share,
     "q": _share,
@@ -139,7 +146,7 @@ OPTIONS: dict[str, Callable[..., None]] = {  # numbers mean the same in every fu
 }
 
 KINDS: dict[str, Callable[[Any, str], Any]] = {
-    "Floats | float": lambda value, name: numbers(np.asarray(value)[None], name)[0],
+    "Floats | float": _of_any_shape,
     "Floats": numbers,
     "Matrix": matrix,
     "Sequence[Matrix]": several,

@@ -65,7 +65,10 @@ def check_lengths(profiles: Floats, given: Mapping[str, Any], name: str) -> None
 def same_width(query: Floats, reference: Floats) -> None:
     """Raise ``ValueError`` unless queries and references have the same features."""
     if query.shape[1] != reference.shape[1]:
-        msg = f"query has {query.shape[1]} features and reference {reference.shape[1]}"
+        msg = (
+            f"query has {query.shape[1]} features and reference {reference.shape[1]}; "
+            "give both the same features, in one order"
+        )
         raise ValueError(msg)
 
 

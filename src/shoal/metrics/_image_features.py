@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 DARK = 0.02  # added to both sides of a ratio of intensities, so that dark regions have none
 OF_CHANNEL = ("mean", "bright", "area", "foreground", "texture")
 
+UNITS = {  # of features, by a part of their names
+    " with ": "correlation of pixels",
+    " area": "pixels",
+    " mean": "share of the range of controls",
+    " bright": "share of the range of controls",
+    " foreground": "share of the range of controls",
+    " texture": "SD / mean",
+    " eccentricity": "0: a circle",
+    " nucleus to ring": "log2 ratio",
+}
+
 
 def feature_names(channels: Sequence[str], nucleus: str | None) -> list[str]:
     """Return the names of the columns of :func:`image_features`."""

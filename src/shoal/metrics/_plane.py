@@ -43,6 +43,6 @@ def agreement(real: Floats, predicted: Floats) -> str:
     """Say how alike two shifts are: their cosine, and the ratio of their lengths."""
     size, other = np.linalg.norm(real), np.linalg.norm(predicted)
     if not size * other > 0:
-        return "one of the shifts is zero"
+        return "one of them is zero"
     cosine = real @ predicted / (size * other)
     return f"cosine {cosine:.2f}, length × {other / size:.2f}".replace("-", "−")

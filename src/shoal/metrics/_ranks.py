@@ -85,10 +85,8 @@ def columns(parts: Sequence[Part]) -> Iterator[Columns]:
         )
 
 
-def rank_sums(block: Columns, group: Ints, sizes: Ints, *, rest: bool) -> tuple[Floats, Floats]:
-    """Return U and the sum of t³ - t, (n_groups, n_genes), of every group.
-
-    Groups are compared with the controls, or with all other groups.
+def rank_sums(block: Columns, group: Ints, sizes: Ints) -> tuple[Floats, Floats]:
+    """Return U and the sum of t³ - t, (n_groups, n_genes), of every group against the controls.
 
     Parameters
     ----------
@@ -98,21 +96,11 @@ def rank_sums(block: Columns, group: Ints, sizes: Ints, *, rest: bool) -> tuple[
         (n_cells,) codes 0 to k - 1 for groups, and k for the controls.
     sizes
         (k + 1,) numbers of cells.
-    rest
-        Whether to compare with all other groups; there are no controls then.
     """
     bits = block.values.view(np.uint32 if block.values.dtype == np.float32 else np.uint64)
     u, ties = (np.zeros((len(block.begin) - 1, len(sizes) - 1)) for _ in range(2))
-    _sums(
-        bits,
-        block.cells,
-        block.begin,
-        group.astype(np.int32),
-        sizes.astype(np.int64),
-        rest,
-        u,
-        ties,
-    )
+    codes, numbers = group.astype(np.int32), sizes.astype(np.int64)
+    _sums(bits, block.cells, block.begin, codes, numbers, u, ties)
     return u.T, ties.T
 
 
@@ -132,7 +120,7 @@ def _steps(n_genes: int, entries: float) -> Iterator[tuple[int, int]]:
     return pairwise(np.linspace(0, n_genes, n_blocks + 1).astype(int).tolist())
 
 
-def _loop(bits, cells, begin, group, sizes, rest, u, ties):  # type: ignore[no-untyped-def]
+def _loop(bits, cells, begin, group, sizes, u, ties):  # type: ignore[no-untyped-def]
     """Fill `u` and `ties`, (n_genes, k), gene by gene.
 
     `bits` are the bits of the values. Once the sign is dealt with, they sort as integers in the
@@ -175,58 +163,50 @@ def _loop(bits, cells, begin, group, sizes, rest, u, ties):  # type: ignore[no-u
                 other_keys[place[at]], other_codes[place[at]] = keys[i], codes[i]
                 place[at] += 1
             keys, other_keys, codes, other_codes = other_keys, keys, other_codes, codes
-        all_zeros = 0
-        for c in range(k):
-            all_zeros += zeros[c]
-        if not rest:
-            all_zeros = zeros[k]
         below, common, start, passed = 0, 0.0, 0, False
         while start < n or not passed:
             if not passed and (
                 start == n or keys[start] >= sign
             ):  # the zeros come between negative and positive values
-                t = float(all_zeros)
+                t = float(zeros[k])
                 for c in range(k):
-                    both = t if rest else t + zeros[c]
+                    both = t + zeros[c]
                     u[gene, c] += zeros[c] * (below + t / 2)
-                    ties[gene, c] += 0.0 if rest else both * (both * both - 1)
-                common += t * (t * t - 1) if rest else 0.0
-                below += all_zeros
+                    ties[gene, c] += both * (both * both - 1)
+                below += zeros[k]
                 passed = True
                 continue
             end = start + 1
             if end == n or keys[end] != keys[start]:  # no tie
                 code = codes[start]
                 if code < k:
-                    u[gene, code] += below + 0.5 * rest
-                below += 1 if rest or code == k else 0
+                    u[gene, code] += below
+                below += 1 if code == k else 0
                 start = end
                 continue
             while end < n and keys[end] == keys[start]:
                 end += 1
             tied = 0
             for i in range(start, end):
-                if rest or codes[i] == k:
+                if codes[i] == k:
                     tied += 1
             t = float(tied)
             for i in range(start, end):
                 if codes[i] < k:
                     u[gene, codes[i]] += below + t / 2
             common += t * (t * t - 1)
-            if not rest:  # add the cells of each group to the controls that they are tied with
-                for i in range(start, end):
-                    count[codes[i]] += 1
-                for i in range(start, end):
-                    if codes[i] < k and count[codes[i]]:
-                        both = t + count[codes[i]]
-                        ties[gene, codes[i]] += both * (both * both - 1) - t * (t * t - 1)
-                    count[codes[i]] = 0
+            # add the cells of each group to the controls that they are tied with
+            for i in range(start, end):
+                count[codes[i]] += 1
+            for i in range(start, end):
+                if codes[i] < k and count[codes[i]]:
+                    both = t + count[codes[i]]
+                    ties[gene, codes[i]] += both * (both * both - 1) - t * (t * t - 1)
+                count[codes[i]] = 0
             below += tied
             start = end
         for c in range(k):
             ties[gene, c] += common
-            if rest:
-                u[gene, c] -= sizes[c] * sizes[c] / 2.0
 
 
 _sums = compiled(_loop)

@@ -33,5 +33,5 @@ class Dropout(nn.Dropout):
             return super().forward(x)
         words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         level = words.view(torch.int16)[: x.numel()].view(x.shape)  # uniform from -32,768
-        stays = (level >= dropped - LEVELS // 2).to(x).mul_(LEVELS / (LEVELS - dropped))
-        return x * stays
+        stays = level.float().ge_(dropped - LEVELS // 2).to(x)  # faster than a cast of a bool
+        return x * stays.mul_(LEVELS / (LEVELS - dropped))

@@ -183,9 +183,8 @@ def knocked_out(nodes: Tensor, genes: Tensor, token: Tensor | None = None) -> Te
     -------
     (K, G, F)
     """
-    hit = torch.zeros(nodes.shape[:2], dtype=torch.bool, device=nodes.device)
     row = torch.arange(len(genes), device=genes.device)[:, None].expand_as(genes)
-    there = genes >= 0
-    hit[row[there], genes[there]] = True
-    other = torch.zeros_like(nodes[0, 0]) if token is None else token
-    return torch.where(hit[..., None], other, nodes)
+    there, nodes = genes >= 0, nodes.clone()
+    other = torch.zeros_like(nodes[0, 0]) if token is None else token.to(nodes)
+    nodes[row[there], genes[there]] = other
+    return nodes

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 BINS = 10  # of probabilities
 FEW = 5  # cells in which a gene is on, for a mean of these
+ON = "share of cells on"
 
 
 @fill
@@ -112,10 +113,10 @@ def bimodality(
     axes = canvas.grid(2 if chance is None else 3, columns=3, width=2.6, height=2.5, margin=0.8)
     shares = [(cells > 0).mean(axis=0) for cells in (control, real, made)]
     _compared(axes[0], *shares)
-    _called(axes[0], "on, real cells", f"on, {shorten(prediction)}")
+    _called(axes[0], f"{ON}, real", f"{ON}, {shorten(prediction)}")
     means = [_where_on(cells) for cells in (control, real, made)]
     _compared(axes[1], *means)
-    _called(axes[1], "mean where on, real cells", f"mean where on,\n{shorten(prediction)}")
+    _called(axes[1], "mean where on, real", f"mean where on, {shorten(prediction)}")
     if chance is not None:
         _calibrated(axes[2], chance, shares[1])
     name_panels(axes, name)
@@ -170,5 +171,5 @@ def _calibrated(ax: Any, chance: Floats, real: Floats) -> None:
     ax.axline((0, 0), slope=1, color=INK, linewidth=0.8, linestyle=":")
     error = np.sqrt(np.mean((chance - real) ** 2))
     ax.set_title(f"RMS {error:.3f}", loc="left", fontsize="small")
-    _called(ax, "probability of the mask", "on, real cells")
+    _called(ax, "probability of the mask", f"{ON}, real")
     tidy(ax)

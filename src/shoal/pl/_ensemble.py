@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WHOLE = "all members"
+CONTROL = "control cells"
 
 
 @fill
@@ -37,6 +38,10 @@ def ensemble(
     The number beside a bar is the error of the member alone within training, the one above the bars
     that of all members: the squared distance of predicted to measured mean responses, over that of
     a copy of the controls. 1 is as good as a copy.
+
+    Where the cells are not control cells that the mean response is added to, the title says whose
+    they are, and how far they were from the measured ones within training (energy distance), beside
+    control cells.
 
     Parameters
     ----------
@@ -69,7 +74,7 @@ def ensemble(
     >>> axes = sh.pl.ensemble(sh.tl.fit(adata, "auto"))
     """
     canvas = Canvas(None, figsize, title, show, save)
-    table = getattr(data, "weights", data)
+    table, carriers = getattr(data, "weights", data), getattr(data, "carriers", None)
     if not isinstance(table, pd.DataFrame):
         msg = (
             "pl.ensemble shows a model that sh.tl.fit(adata, 'auto') returned, or its weights, not "
@@ -91,17 +96,27 @@ def ensemble(
         len(kinds),
         1,
         width=5.6,
-        height=0.24 * sum(heights) + 0.6 * len(kinds) + 0.3,
+        height=0.24 * sum(heights) + 0.7 * len(kinds) + 0.3,
         sharex=True,
         height_ratios=heights,
     )
     for ax, kind, own in zip(axes[:, 0], kinds, rows, strict=True):
-        _bars(ax, kind, own)
+        _bars(ax, kind, own, "" if carriers is None else _cells(carriers, kind))
     axes[-1, 0].set_xlabel("weight")
     return canvas.done(axes[:, 0])
 
 
-def _bars(ax: Any, kind: str, rows: pd.DataFrame) -> None:
+def _cells(carriers: pd.DataFrame, kind: str) -> str:
+    """Return whose cells carry the mean response; nothing for control cells."""
+    rows = carriers[carriers["kind"] == kind]
+    own, control = rows[rows["chosen"]].iloc[0], rows[rows["carrier"] == CONTROL].iloc[0]
+    if own["carrier"] == CONTROL:
+        return ""
+    whose = f"{own['way']} cells of {own['carrier']}"
+    return f"{whose}: energy {own['energy']:.3f}, of control cells {control['energy']:.3f}"
+
+
+def _bars(ax: Any, kind: str, rows: pd.DataFrame, cells: str) -> None:
     """Draw the members of one kind of question, the heaviest on top."""
     members = rows[rows["member"] != WHOLE]
     members = members.sort_values(["weight", "error"], ascending=[True, False])
@@ -111,12 +126,15 @@ def _bars(ax: Any, kind: str, rows: pd.DataFrame) -> None:
     ax.barh(at, weight, color=ACCENT, height=0.7)
     ax.set_yticks(at, [plain(name) for name in members["member"]], fontsize="small")
     ax.set_xlim(0, 1)
+    place = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": "x-small"}
     for y, error in zip(at, members["error"], strict=True):
         if np.isfinite(error):
-            place = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": "x-small"}
             ax.text(1.01, y, f"{error:.2f}", color=INK, **place)
+    if np.isfinite(members["error"]).any():
+        ax.text(1.01, len(at) - 0.3, "error", color=INK, **place)
     error = f", error {whole['error']:.2f}" if np.isfinite(whole["error"]) else ""
     note = str(whole["note"]).partition(":")[0]
-    said = f"{kind}: {whole['n_conditions']} conditions{error}{f' ({note})' if note else ''}"
-    ax.set_title(plain(said), loc="left", fontsize="small", color=INK)
+    first = f"{kind}: {whole['n_conditions']} conditions{error}{f' ({note})' if note else ''}"
+    said = "\n".join(plain(line) for line in (first, cells) if line)
+    ax.set_title(said, loc="left", fontsize="small", color=INK)
     tidy(ax)

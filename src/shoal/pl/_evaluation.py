@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from textwrap import fill, wrap
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from .._contenders import (
     same_rows,
     score_in_words,
     transductive_marks,
+    with_minus,
 )
 from .._keys import EVALUATION
 from .._validate import get_adata, key_in, text
@@ -41,7 +41,6 @@ LOOKS = {  # colour, marker and line of each contender: no two differ by colour 
     NEGATIVE: (QUIET, "v", ":"),
 }
 BETWEEN = LinearSegmentedColormap.from_list("shoal_between", [RIVAL, "#F3F1EE", ACCENT])
-MINUS = re.compile(r"(?<![\w-])-(?=\d)")  # before a number, not within a name
 BETTER = {"higher": "higher is better", "lower": "lower is better"}
 
 
@@ -61,7 +60,7 @@ def caution_of(result: dict[str, Any], *, width: int) -> str:
 def verdict_of(result: dict[str, Any], *, width: int) -> str:
     """Return what came out, in lines; for the suite of another package its score."""
     params = result["params"]
-    said = MINUS.sub("−", str(params.get("verdict") or ""))
+    said = with_minus(str(params.get("verdict") or ""))
     if not said:
         score = float(params.get("score", np.nan))
         said = f"score {score_in_words(score, np.nan, np.nan)}" if score == score else "no score"

@@ -141,7 +141,7 @@ def genes(
         )
         tidy(ax)
     for ax in axes[::COLUMNS]:
-        ax.set_ylabel("part of the cells", fontsize="small")
+        ax.set_ylabel("share of cells", fontsize="small")
     axes[0].figure.supxlabel("expression", fontsize="small", color=INK)
     name_panels(axes, name)
     return canvas.done(axes)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._validate import get_adata, key_in, listed, whole
 from ..core._predicted_cells import read_prediction
+from ..metrics._image_features import UNITS
 from ._canvas import Canvas
 from ._panels import draw_steps, name_panels
 from ._style import INK, shorten, tidy
@@ -114,9 +115,11 @@ def image_features(
     for ax, feature in zip(axes, names, strict=True):
         draw_steps(ax, [(kind, table[feature].to_numpy()) for kind, table in several])
         ax.set_title(shorten(feature), loc="left", fontsize="small", color=INK)
+        units = [unit for part, unit in UNITS.items() if part in feature]
+        ax.set_xlabel("".join(units[-1:]), fontsize="small")
         tidy(ax)
     for ax in axes[::COLUMNS]:
-        ax.set_ylabel("part of the cells", fontsize="small")
+        ax.set_ylabel("share of cells", fontsize="small")
     name_panels(axes, name)
     return canvas.done(axes)
 

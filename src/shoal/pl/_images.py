@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.lines import Line2D
 
 from .._random import RNGLike, as_generator
 from .._validate import flag, get_adata, key_in, listed, text, whole
+from ..core._image_colours import colours_of
 from ..core._image_pictures import pictures, shown_cells
 from ..core._image_reading import crops
 from ..core._predicted_cells import inside_of
@@ -52,7 +54,8 @@ def images(
     real cells are two different cells: they are alike as populations, not one by one.
 
     The brightness of a channel is the same in all panels of a perturbation, in units of its plate
-    (:func:`shoal.pp.prepare_images`). Channels whose name says that they show nuclei are blue.
+    (:func:`shoal.pp.prepare_images`). Channels whose name says that they show nuclei are blue. The
+    bar under a channel is its colour in the composite.
 
     Parameters
     ----------
@@ -152,15 +155,21 @@ def images(
         ):
             ax.imshow(picture, interpolation="nearest")
             ax.set_title(shorten(title), loc="left", fontsize="small", color=INK)
-            _name_columns(ax, picture.shape[1], ["all", *shown] if columns > 1 else [])
+            _name_columns(ax, picture.shape[1], shown if columns > 1 else [])
     return canvas.done(axes)
 
 
 def _name_columns(ax: Any, width: int, channels: Sequence[str]) -> None:
-    """Take ticks and frame away, and write the names of the channels below."""
+    """Take ticks and frame away, and name the channels below, with their colours."""
     ax.spines[:].set_visible(False)
     ax.set_yticks([])
-    part = width / max(len(channels), 1)
-    ticks = [part * (i + 0.5) for i in range(len(channels))]
-    ax.set_xticks(ticks, [plain(name) for name in channels], fontsize="xx-small", color=INK)
+    names = ["all", *channels] if channels else []
+    part = width / max(len(names), 1)
+    ticks = [part * (i + 0.5) for i in range(len(names))]
+    ax.set_xticks(ticks, [plain(name) for name in names], fontsize="xx-small", color=INK)
     ax.tick_params(length=0)
+    if channels:
+        bar = {"transform": ax.get_xaxis_transform(), "linewidth": 2, "clip_on": False}
+        for i, colour in enumerate(colours_of(channels), start=1):
+            start, end = (part * (i + side) for side in (0.1, 0.9))
+            ax.add_line(Line2D([start, end], [-0.012, -0.012], color=tuple(colour), **bar))

@@ -8,6 +8,7 @@ import numpy as np
 
 from .._validate import get_adata, key_in, positive, whole
 from ..core._codes import places
+from ..core._doses import dose_text
 from ..core._gene_names import gene_names
 from ..core._intervals import measured_of_condition, read_intervals
 from ..core._screen import resolve
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .._typing import Floats, Ints
 
 PAD = 22  # points above the axes, for the legend
+NO_INTERVALS = "no intervals: no such question was left out of training"
 
 
 @fill
@@ -119,18 +121,21 @@ def intervals(
     ax.hlines(y, low[chosen], high[chosen], color=PREDICTED, linewidth=2.5, alpha=0.45)
     ax.plot(response[chosen], y, "o", color=PREDICTED, markersize=4.5, label="predicted")
     row, level = entry["table"].iloc[at], float(entry["params"]["level"])
-    said = f"{level:.0%} intervals"
+    known = np.isfinite(low) & np.isfinite(high)
+    said = f"{level:.0%} intervals" if known.any() else NO_INTERVALS
     if np.isfinite(float(row["probability"])):
         said += f", probability of a response {float(row['probability']):.2f}"
     if measured is not None:
         inside = (low <= measured) & (measured <= high)
-        for own, fill_style in ((inside, "full"), (~inside, "none")):
+        for own, fill_style in ((inside | ~known, "full"), (known & ~inside, "none")):
             some = own[chosen]
             style = {"color": REAL, "markersize": 5, "fillstyle": fill_style}
-            label = f"measured, {'within' if fill_style == 'full' else 'outside'}"
+            side = ", within" if fill_style == "full" else ", outside"
+            label = f"measured{side if known.any() else ''}"
             if some.any():
                 ax.plot(measured[chosen][some], y[some], "D", label=label, **style)
-        said += f"\n{inside.mean():.0%} of all {len(inside)} measured are within"
+        if known.any():
+            said += f"\n{inside[known].mean():.0%} of all {known.sum()} measured are within"
     ax.set_yticks(y, _names(adata, entry, chosen), fontsize="small", style="italic")
     ax.set_xlabel("difference from controls", fontsize="small", color=INK)
     ax.set_title(
@@ -158,7 +163,8 @@ def _condition(
     name = resolve(adata).canonical(str(perturbation))
     key_in(name, list(dict.fromkeys(names)), where="the perturbations with intervals")
     own = (names == name).to_numpy()
-    for column, value in (("context", context), ("dose", None if dose is None else f"{dose:g}")):
+    wanted = {"context": context, "dose": None if dose is None else dose_text(dose)}
+    for column, value in wanted.items():
         there = list(dict.fromkeys(table[column][own].astype(str)))
         if value is not None:
             key_in(

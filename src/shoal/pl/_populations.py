@@ -235,6 +235,6 @@ def _draw(
             arrow = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "mutation_scale": 10}
             arrow |= {"color": colour, "lw": width + more}
             ax.annotate("", shift @ plane, (0, 0), arrowprops=arrow, zorder=6)
-    title = f"{shorten(panel.name)}\n{agreement(*shifts)}"
+    title = f"{shorten(panel.name)}\nmean shifts: {agreement(*shifts)}"
     ax.set_title(title, loc="left", fontsize="small", color=INK)
     tidy(ax)

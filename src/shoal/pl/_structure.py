@@ -82,7 +82,7 @@ def draw_structure(
         spread = _both(scores, lambda values: float(np.std(values, ddof=1)))
         draw_steps(ax, _labelled(scores, prediction))
         score = f"score by {int(inside.sum())} genes"
-        _entitle(ax, shorten(name), f"SD {spread}", x=score, y="part of the cells")
+        _entitle(ax, shorten(name), f"SD {spread}", x=score, y="share of cells")
         ax.locator_params(axis="x", nbins=4)
 
 
@@ -100,8 +100,8 @@ def _libraries(ax: Axes, built: Built, prediction: str) -> None:
         ax,
         "library sizes",
         f"SD of the log {spread}",
-        x="of the real median",
-        y="part of the cells",
+        x="library size / median of real cells",
+        y="share of cells",
     )
 
 
@@ -116,15 +116,18 @@ def _zeros(ax: Axes, built: Built, prediction: str) -> None:
     ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     errors = (f"{np.abs(share - real).mean():.3f}" for share in (predicted, control))
     about = "mean error {}, of controls {}".format(*errors)
-    _entitle(ax, "zeros, gene by gene", about, x="share of zeros, real", y="predicted")
+    _entitle(
+        ax, "zeros, gene by gene", about, x="share of zeros, real", y="share of zeros, predicted"
+    )
 
 
 def _correlations(ax: Axes, built: Built, prediction: str, rng: np.random.Generator) -> None:
     """Draw the correlations between the genes that vary most in real and control cells."""
+    names = {"x": "correlation, real", "y": "correlation, predicted"}
     genes = _variable(np.concatenate([built.control, built.real]))
     genes = genes[varying(built.real[:, genes])]
     if len(genes) < 2 or min(len(built.real), len(built.predicted)) < 3:
-        _entitle(ax, "correlations", "too few cells or genes", x="real", y="predicted")
+        _entitle(ax, "correlations", "too few cells or genes", **names)
         return
     pairs = np.triu_indices(len(genes), k=1)
     found = [
@@ -141,7 +144,7 @@ def _correlations(ax: Axes, built: Built, prediction: str, rng: np.random.Genera
     reach = 1.05 * max(np.abs(real).max(), np.abs(predicted).max())
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach))
     about = _two("mean square", *square, digits=3)
-    _entitle(ax, f"correlations of {len(genes)} genes", about, x="real", y="predicted")
+    _entitle(ax, f"correlations of {len(genes)} genes", about, **names)
 
 
 def _variable(cells: Floats) -> Ints:

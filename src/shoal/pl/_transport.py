@@ -270,7 +270,7 @@ def _draw(
     title = shorten(panel.name)
     if len(panel.real):
         real = panel.real.mean(axis=0) - panel.start.mean(axis=0)
-        title += f"\n{agreement(real, (panel.end - panel.start).mean(axis=0))}"
+        title += f"\nmean shifts: {agreement(real, (panel.end - panel.start).mean(axis=0))}"
     ax.set_title(title, loc="left", fontsize="small", color=INK)
     ax.set_aspect("equal", adjustable="datalim")
     tidy(ax)

@@ -13,7 +13,7 @@ from .._logging import logger
 from .._validate import get_adata, one_of, text
 from ..core._claims import claim
 from ..core._gene_names import gene_names, tell_symbols
-from ..core._label_notices import tell_of_groups
+from ..core._label_notices import crossed_guides, tell_of_groups
 from ..core._screen import Screen, as_labels, perturbed_labels, raw_counts, read
 from ..core._slots import recorded_screen, write_slots
 
@@ -55,7 +55,7 @@ def annotate(
     What is odd about the labels is logged as a warning, with the call that mends it: texts such as
     ``"nan"``, names that differ by case alone, several spellings of one perturbation, and labels
     that look like combinations by another separator. So are contexts, batches and guides that read
-    like missing values, or differ by case or blanks alone.
+    like missing values, or differ by case or blanks alone, and guides of several perturbations.
 
     Parameters
     ----------
@@ -144,6 +144,12 @@ def annotate(
     if dose_key is not None:
         _check_dose(adata, dose_key)
     labelled = perturbed_labels(adata, screen)
+    if guide_key is not None and (why := crossed_guides(adata.obs[guide_key], labelled.code)):
+        logger.warning(
+            "adata.obs[%r]: most guides belong to several perturbations; %s. Look whether "
+            "guide_key=%r or perturbation_key=%r names another column",
+            *(guide_key, why, guide_key, screen.perturbation_key),
+        )
     logger.info(
         "%d perturbations, %d control cells, %d unlabelled cells",
         len(labelled.names),
@@ -188,7 +194,8 @@ def _check_dose(adata: AnnData, key: str) -> None:
     """Raise ``ValueError`` if a dose is not a finite number of at least 0."""
     values = pd.Series(pd.unique(adata.obs[key].dropna()), dtype=object)
     numbers = pd.to_numeric(values, errors="coerce").astype(float)
-    wrong = values[~((numbers >= 0) & (numbers < np.inf))]
+    flags = np.array([isinstance(value, (bool, np.bool_)) for value in values], dtype=bool)
+    wrong = values[~((numbers >= 0) & (numbers < np.inf)) | flags]
     if len(wrong):
         msg = (
             f"dose_key: adata.obs[{key!r}] holds {', '.join(map(repr, wrong[:5]))}, which is no "

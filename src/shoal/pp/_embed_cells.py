@@ -45,10 +45,10 @@ def by_coexpression(request: EmbeddingRequest) -> Vectors:
         if len(own) != 1
     }
     fit = request.labels.is_control & ~_held_out(request.adata)
-    columns = list(strata_keys(request.screen, request.strata))
+    columns = list(strata_keys(request.adata, request.screen, request.strata))
     stratum = np.where(fit, 0, -1)
     if columns:
-        stratum[fit] = pd.factorize(joined(request.adata.obs.loc[fit, columns]))[0]
+        stratum[fit] = joined(request.adata.obs.loc[fit, columns])[0]
     if fit.sum() - len(np.unique(stratum[fit])) < 3:
         msg = (
             f"{int(fit.sum())} control cells in {len(np.unique(stratum[fit]))} strata are too few "
@@ -187,7 +187,7 @@ def measured(
     plan = make_plan(
         request.adata,
         Labels(names, short[code]),
-        strata=strata_keys(request.screen, request.strata),
+        strata=strata_keys(request.adata, request.screen, request.strata),
         depth_key=None,
     )
     return names, plan, absent

@@ -56,6 +56,8 @@ def coexpression(rows: Rows, stratum: Ints, genes: Ints, n_comps: int) -> tuple[
 
     ranked = np.argsort(-variance, kind="stable")[:MAX_GENES]
     used = np.union1d(ranked[varies[ranked]], genes[varies[genes]])
+    if not len(used):
+        return np.zeros((len(genes), 0)), varies[genes]
     gram = np.zeros((len(used), len(used)))
     for index, piece in _dense_pieces(Rows(rows.matrix, used), fit):
         piece -= mean[stratum[index]][:, used]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._contenders import CONTROLS, COPY, PREDICTION, score_in_words
+from .._contenders import CONTROLS, COPY, PREDICTION, score_in_words, with_minus
 from .._responses import responses
 from ._ranked import ranked
 
@@ -146,7 +146,7 @@ def _predicted(evaluation: dict[str, Any]) -> str:
 
 def _details_of_prediction(evaluation: dict[str, Any]) -> list[str]:
     params = evaluation["params"]
-    said, lines = str(params.get("verdict", "")), []
+    said, lines = with_minus(str(params.get("verdict", ""))), []
     if said and bool(params.get("responds", True)):
         lines.append(f"{said[0].upper()}{said[1:]}.")
     if not said and np.isfinite(float(params.get("score", np.nan))):

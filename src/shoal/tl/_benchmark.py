@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._docs import shared
 from .._keys import LEADERBOARD, SPLIT
-from .._logging import progress
+from .._logging import once, progress
 from .._validate import get_adata, key_in, whole
 from ..core._claims import claim_result
 from ..core._results import write_table
@@ -162,9 +162,10 @@ def benchmark(
     }
     refuse_files(chain.from_iterable(wanted.values()))
     rows = []
-    for seed in progress(numbers, total=len(numbers), desc="seeds"):
-        scorer = Scorer(adata, seed=seed, metrics=metrics, **options)
-        rows += [attempt(adata, row, one, scorer, inner=inner) for row, one in wanted[seed]]
+    with once():  # models have the same things to say of the screen
+        for seed in progress(numbers, total=len(numbers), desc="seeds"):
+            scorer = Scorer(adata, seed=seed, metrics=metrics, **options)
+            rows += [attempt(adata, row, one, scorer, inner=inner) for row, one in wanted[seed]]
     board = leaderboard(rows, against=against, n_boot=n_boot, rng=rng)
     lines = tidy([replace(row, settings="-") for row in rows]).drop(
         columns=["data", "split", "settings"]

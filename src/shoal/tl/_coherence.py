@@ -250,7 +250,7 @@ def coherence(
         overwrite=overwrite,
     )
     labelled = perturbed_labels(adata, screen)
-    keys = strata_keys(screen, strata)
+    keys = strata_keys(adata, screen, strata)
     plan = make_plan(adata, labelled, strata=keys, depth_key=depth_key)
     rows, slot, dropped = features(
         adata, screen, labelled.names, layer=layer, use_rep=use_rep, exclude=exclude

@@ -12,15 +12,16 @@ from .._keys import COHERENCE
 from .._logging import logger, progress
 from .._random import RNGLike, spawn
 from .._threads import one_thread
-from .._validate import get_adata, key_in, whole
+from .._validate import get_adata, whole
 from ..core._claims import claim_result
 from ..core._combinations import as_text
-from ..core._design import LEAST_CONTROLS, make_plan, strata_keys
+from ..core._design import LEAST_CONTROLS, make_plan, strata_keys, tell_of_column
 from ..core._matrix import as_rows
 from ..core._order import stable_order
 from ..core._plan import Plan
 from ..core._results import write_table
 from ..core._screen import labels, resolve
+from ..core._screen_checks import check_columns
 from ._features import features
 from ._measure import measure
 
@@ -146,7 +147,7 @@ def coherence_null(
         overwrite=overwrite,
     )
     labelled = labels(adata, screen)
-    keys = strata_keys(screen, strata)
+    keys = strata_keys(adata, screen, strata)
     plan = make_plan(adata, labelled, strata=keys, depth_key=depth_key)
     rows, slot, _ = features(
         adata, screen, labelled.names, layer=layer, use_rep=use_rep, exclude=None
@@ -253,7 +254,8 @@ def _labels_to_leave_out(
     automatic = by == "auto" and by not in adata.obs
     for key in (screen.guide_key, screen.perturbation_key) if automatic else (by,):
         if key is not None:
-            key_in(key, adata.obs.columns, where="adata.obs", hint="(given as by)")
+            check_columns(adata, [("by", key)])
+            tell_of_column(adata, screen, key, what="replicates")
             found = list(_label_sets(adata.obs[key].iloc[cells], plan, cells, min_cells))
             if found:
                 return key, found

@@ -187,7 +187,7 @@ def distance(
     )
     labelled = perturbed_labels(adata, screen)
     matrix, slot = choose(adata, layer=layer, use_rep=use_rep)
-    keys = strata_keys(screen, strata)
+    keys = strata_keys(adata, screen, strata)
     stratum, _ = strata_of(adata, keys, used=labelled.code >= 0)
     cells = gather(
         as_rows(matrix, slot=slot).held(),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .._docs import shared
 from .._keys import EVALUATION, SPLIT
+from .._logging import once
 from .._threads import one_thread
 from .._validate import get_adata
 from ..core._claims import claim_result
@@ -107,7 +108,8 @@ def evaluate(
         part in it, and without ``obs["split"]`` all targets are scored.
     baselines
         Names of baselines to fit and score; ``"auto"`` for all that can predict what is held out,
-        ``None`` for none. Without ``obs["split"]`` there are none, and naming some is an error.
+        ``None`` for none. ``"control"`` is the row ``"control copy"``, which is always there.
+        Without ``obs["split"]`` there are none, and naming some is an error.
     embedding
         Vectors of the perturbations for the baselines that use them, as in :func:`shoal.tl.fit`.
         Give the one that the model was trained with. Without it, these baselines cannot predict a
@@ -210,9 +212,9 @@ def evaluate(
         ``"vcc2026"``), else NaN, and there are no verdict and reference. ``transductive`` is that
         of the prediction, as :func:`shoal.tl.predict` recorded it. ``embedding`` and
         ``context_embedding`` are the names of the vectors that baselines were told, ``"table"`` for
-        a table, empty for none. ``caution`` says why conditions may be known to the model, and is
-        empty where they are held out. ``skipped`` lists the conditions that have no prediction,
-        and why: no contender is scored on these.
+        a table, empty for none. ``caution`` says why conditions may be known to the model, or that
+        it was trained on some, and is empty where they are held out. ``skipped`` lists the
+        conditions that have no prediction, and why: no contender is scored on these.
 
     Raises
     ------
@@ -304,7 +306,8 @@ def evaluate(
         leaks = check_split(
             adata, resolve(adata, tell=False), accept=accept, held_out=split, call="sh.tl.evaluate"
         )
-    params, tables = evaluated(adata, prediction, settings, rng=rng)
+    with once():  # baselines have the same things to say of the screen
+        params, tables = evaluated(adata, prediction, settings, rng=rng)
     params["caution"] = "; ".join(filter(None, (params["caution"], leaks)))
     table = tables.pop("table")
     write_table(adata, key, table, schema="evaluation/1", params=params, **tables)

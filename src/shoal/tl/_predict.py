@@ -111,6 +111,8 @@ def predict(
           whether it holds counts), ``skipped`` (str: perturbations and contexts that the model
           cannot predict, and why; empty if there are none), and ``refitted`` (bool: whether the
           model was trained on the conditions of ``"val"`` too).
+        - ``trained``: ``prediction``, ``perturbation``, ``context``, ``dose`` and ``guide`` (all
+          categories): what the models of the predictions were trained on.
         - ``params``: ``skipped``, the same of this prediction.
 
     ``uns[key_added + "_intervals"]``
@@ -228,6 +230,7 @@ def predict(
         slot=slot,
         source=key + SOURCE,
         refitted=getattr(model, "refitted", False),
+        conditions=known.conditions,
     )
     predicted = np.isin(np.arange(adata.n_obs), rows)
     made = (values if in_genes else densify(values), predicted, names, entry)

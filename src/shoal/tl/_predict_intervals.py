@@ -144,18 +144,18 @@ def in_words(kinds: pd.DataFrame, level: float, *, pooled: bool) -> str:
         else f"{level:.0%} of the features of a condition, in {level:.0%} of conditions"
     )
     parts = [
-        f"intervals are made for {what}. This is marginal: it holds on average over conditions "
-        "like those that were left out of training"
+        f"Intervals are made for {what}. That holds on average over conditions like those that "
+        "were left out of training"
     ]
-    of = "of the features" if pooled else "of the conditions"
+    of = "features" if pooled else "conditions"
     for kind, row in kinds.iterrows():
         if not row["n_units"]:
-            parts.append(f"{kind}: no such question was left out of training, so no intervals")
+            parts.append(f"{kind!r}: no such question was left out of training, so no intervals")
             continue
         said = (
-            f"{kind}: by {row['n_conditions']:.0f} conditions of {row['n_units']:.0f} units, "
-            f"covered were {row['weaker']:.0%} {of} with a weaker and {row['stronger']:.0%} of "
-            "those with a stronger response"
+            f"{kind!r}: {row['n_conditions']:.0f} conditions of {row['n_units']:.0f} units were "
+            f"left out; covered were {row['weaker']:.0%} of the {of} with a weaker response and "
+            f"{row['stronger']:.0%} of those with a stronger one"
         )
         short = row["reached"] < level
         parts.append(said + (f"; {_few(row)}" if short else ""))

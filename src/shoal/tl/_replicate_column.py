@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._validate import key_in
-from ..core._design import codes
+from ..core._design import codes, tell_of_column
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -93,6 +93,7 @@ def replicates_of(
                 "of guides, donors, wells or batches, or replicate_key=None"
             )
             raise ValueError(msg)
+        tell_of_column(adata, screen, replicate_key, what="replicates")
         return replicate_key, _found(adata, plan, replicate_key)
     recorded = [k for k in (screen.guide_key, screen.batch_key) if k is not None]
     found = [(key, _found(adata, plan, key)) for key in recorded]

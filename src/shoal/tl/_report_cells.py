@@ -8,6 +8,7 @@ import numpy as np
 
 from .._keys import PCA
 from .._logging import logger
+from ..core._doses import dose_text, doses_of
 from ..core._predicted_cells import axes_of, inside_of, read_prediction, some
 from ..core._projection import check_dimensions, projected
 from ..metrics._plane import agreement, plane_of
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from .._typing import Floats
-    from ..core._predicted_cells import Prediction
+from ..core._predicted_cells import Prediction
 
 FEWEST = 2  # cells of a kind
 READ = 1000  # cells of a kind that means are made of
@@ -81,8 +82,9 @@ def _condition(
     name, rows = shown.cells_of(str(row["perturbation"]))
     mine = inside[rows]
     dose = str(about.get("dose", ""))
-    if shown.screen.dose_key is not None and dose:
-        mine &= shown.adata.obs[shown.screen.dose_key].astype(str).to_numpy()[rows] == dose
+    if dose:
+        doses = doses_of(shown.adata, shown.screen, shown.labels)[rows]
+        mine &= np.array([dose_text(one) == dose for one in doses])
     rows, rng = rows[mine], np.random.default_rng(0)
     if min(len(rows), len(controls)) < FEWEST:
         msg = f"{row.name!r} has {len(rows)} predicted cells and {len(controls)} controls"

@@ -16,7 +16,7 @@ from .._validate import flag, get_adata, key_in, one_of, some, whole
 from ..core._choose import choose
 from ..core._claims import claim_result
 from ..core._codes import codes_of, members
-from ..core._design import strata_keys, strata_of
+from ..core._design import strata_keys, strata_of, tell_of_column
 from ..core._matrix import as_rows
 from ..core._order import stable_order
 from ..core._results import write_table
@@ -131,7 +131,8 @@ def retrieve(
         If a column, layer, representation or control label does not exist.
     ValueError
         If an option is not known, genes hold raw counts or values that are not logged, a value is
-        not finite, or a profile has no controls in its strata.
+        not finite, a profile has no context where the screen has contexts, or no controls in its
+        strata.
 
     Warns
     -----
@@ -170,6 +171,7 @@ def retrieve(
     )
     if unit_key is not None:
         key_in(unit_key, list(adata.obs), where="adata.obs", hint="It names the units.")
+        tell_of_column(adata, screen, unit_key, what="units")
     labelled = perturbed_labels(adata, screen)
     matrix, slot = choose(adata, layer=layer, use_rep=use_rep)
     rows = as_rows(matrix, slot=slot).held()
@@ -177,14 +179,21 @@ def retrieve(
         require(look(rows), slot=slot, what="retrieval", accept=WITH_EMPTY)
     order = stable_order(adata)
     contexts, context = codes_of(adata, screen.context_key)
-    used = ((labelled.code >= 0) | labelled.is_control) & (context >= 0)
+    used = labelled.code >= 0
+    without = int((used & (context < 0)).sum())
+    if without:
+        msg = (
+            f"{without} cells have no value in adata.obs[{screen.context_key!r}] (context_key), "
+            "and profiles are compared within their context: drop them, or fill in a value"
+        )
+        raise ValueError(msg)
     order = order[used[order]]
     place = np.argsort(order)
     profiles = np.empty((len(order), rows.shape[1]))
     profiles[place] = densify(rows.take(order[place]))
     is_control = labelled.is_control[order]
     code = np.where(is_control, -1, labelled.code[order])
-    keys = strata_keys(screen, strata)
+    keys = strata_keys(adata, screen, strata)
     if relative:
         stratum, _ = strata_of(adata, keys, used=used)
         profiles = _relative(profiles, stratum[order], is_control)

@@ -4,59 +4,23 @@ from __future__ import annotations
 
 import logging
 import shutil
+from dataclasses import replace
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from tests.models.ensemble.screens import D, N, made, pairs
 
 import shoal as sh
 from shoal.metrics._cells import densify
 from shoal.models.base import _registry
 from shoal.models.ensemble._members import Member
 
-D, N = 30, 25
-
-
-def made(responses, rng, *, noise=1.0, n=N, n_control=200):
-    """Return cells of conditions: noise plus the response of each, and controls."""
-    labels = ["control"] * n_control + [name for name in responses for _ in range(n)]
-    x = rng.normal(scale=noise, size=(len(labels), D))
-    x += np.array([responses.get(name, np.zeros(D)) for name in labels])
-    obs = pd.DataFrame({"perturbation": labels}, index=[f"cell{i}" for i in range(len(labels))])
-    adata = ad.AnnData(x.astype(np.float32), obs=obs)
-    adata.var_names = [f"g{i}" for i in range(D)]
-    sh.pp.annotate(adata, "perturbation", control="control")
-    return adata
-
-
-def pairs(rng, share, *, n=9, noise=0.3):
-    """Return a screen of n singles and all pairs, each `share` of the sum of its parts."""
-    single = {f"P{i}": rng.normal(size=D) for i in range(n)}
-    names = list(single)
-    both = {
-        f"{a}+{b}": share * (single[a] + single[b])
-        for i, a in enumerate(names)
-        for b in names[i + 1 :]
-    }
-    return made(single | both, rng, noise=noise)
-
 
 def weights_of(model, kind):
     own = model.weights[model.weights["kind"] == kind]
     return own.set_index("member")
-
-
-@pytest.fixture(scope="module")
-def subadditive():
-    adata = pairs(np.random.default_rng(0), 0.6)
-    sh.pp.split(adata, by="combination", test=0.2, val=0, parts_seen=2, rng=0)
-    return adata
-
-
-@pytest.fixture(scope="module")
-def trained(subadditive):
-    return sh.tl.fit(subadditive, "auto", rng=0)
 
 
 # -- what it learns --------------------------------------------------------------------------------
@@ -308,6 +272,34 @@ def test_all_members_that_predict_nan_are_an_error(subadditive, monkeypatch):
         sh.tl.fit(subadditive, "auto")
 
 
+def test_members_that_answer_nothing_are_an_error(counts, monkeypatch):
+    """All fail but one, which can be trained and knows no perturbation that is held out."""
+    fit = Member.fit
+
+    def fail(self, cells, **options):
+        if self.name != "latent_linear":
+            msg = "is ill"
+            raise RuntimeError(msg)
+        return fit(replace(self, name="mean_shift"), cells, **options)
+
+    monkeypatch.setattr(Member, "fit", fail)
+    monkeypatch.setattr(
+        sh.models.MeanShift, "_reasons", lambda self, names: dict.fromkeys(names, "")
+    )
+    with pytest.raises(ValueError, match="'latent_linear' can answer none of what folds leave out"):
+        sh.tl.fit(counts[0], "auto", rng=0)
+
+
+def test_what_no_member_can_answer_is_refused_in_words(subadditive, trained, monkeypatch):
+    held = subadditive.obs["perturbation"][subadditive.obs["split"] == "test"].iloc[0]
+    monkeypatch.setattr(trained, "members", {"additive": trained.members["additive"]})
+    monkeypatch.setattr(
+        trained.members["additive"], "_reasons", lambda names: dict.fromkeys(names, "")
+    )
+    with pytest.raises(ValueError, match="no member can answer.*'mean_shift', which answers any"):
+        trained.predict(held, n_cells=5)
+
+
 @pytest.mark.parametrize("n_jobs", [0, -2, 1.5])
 def test_a_number_of_processes_that_makes_no_sense(subadditive, n_jobs):
     with pytest.raises((TypeError, ValueError), match="n_jobs must be a whole number"):
@@ -329,56 +321,6 @@ def test_a_number_of_processes_that_makes_no_sense(subadditive, n_jobs):
 def test_arguments_that_make_no_sense(subadditive, config, error, words):
     with pytest.raises(error, match=words):
         sh.tl.fit(subadditive, "auto", config=config)
-
-
-# -- an interruption -------------------------------------------------------------------------------
-
-
-def test_an_interruption_in_the_third_fold_resumes_to_the_bit(
-    subadditive, trained, monkeypatch, tmp_path
-):
-    fit, fitted = Member.fit, []
-
-    def stop(self, cells, **options):
-        fitted.append(self.name)
-        if len(fitted) == 2 * n + 2:
-            raise KeyboardInterrupt
-        return fit(self, cells, **options)
-
-    n = len(sh.models.Ensemble(subadditive)._candidates)
-    monkeypatch.setattr(Member, "fit", stop)
-    given = {"rng": 0, "checkpoint_dir": tmp_path}
-    with pytest.raises(KeyboardInterrupt):
-        sh.tl.fit(subadditive, "auto", **given)
-    monkeypatch.setattr(
-        Member, "fit", lambda self, cells, **o: again.append(1) or fit(self, cells, **o)
-    )
-    again, n_done = [], len(list(tmp_path.iterdir()))
-    model = sh.tl.fit(subadditive, "auto", resume=True, **given)
-    pd.testing.assert_frame_equal(model.weights, trained.weights, check_exact=True)
-    one, two = (m.predict("P0+P1", n_cells=9, rng=1).X for m in (model, trained))
-    np.testing.assert_array_equal(one, two)
-    n_members = model.weights["member"].nunique() - 1
-    assert len(again) == 4 * n_members - n_done + len(model.refused) + len(model.members)
-    with pytest.raises(ValueError, match="is of another training"):
-        sh.tl.fit(subadditive, "auto", resume=True, checkpoint_dir=tmp_path, rng=1)
-    with pytest.raises(ValueError, match="name it, checkpoint_dir="):
-        sh.tl.fit(subadditive, "auto", resume=True)
-
-
-def test_other_vectors_of_the_same_name_are_another_training(rng, tmp_path):
-    adata = made({f"P{i}": rng.normal(size=D) for i in range(8)}, rng)
-    sh.pp.split(adata, by="perturbation", test=["P7"], val=0)
-    names = [f"P{i}" for i in range(8)]
-    given = {"checkpoint_dir": tmp_path, "embedding": "v", "config": {"members": ["nearest"]}}
-    for resume in (False, True):
-        table = pd.DataFrame(rng.normal(size=(8, 3)), index=names)
-        sh.pp.embed(adata, source=table, method="table", key_added="v", overwrite=True)
-        if resume:
-            with pytest.raises(ValueError, match="is of another training"):
-                sh.tl.fit(adata, "auto", resume=True, **given)
-        else:
-            sh.tl.fit(adata, "auto", **given)
 
 
 # -- a model like any other ------------------------------------------------------------------------
@@ -446,10 +388,17 @@ def test_a_network_is_a_member(counts, one_thread, tmp_path):
     assert set(model.refused) <= {"latent_linear"}
     own = weights_of(model, "not measured")
     assert own.loc["flow", "weight"] == own.loc["all members", "weight"] / 2
-    model.save(tmp_path / "model")
-    again = sh.models.load(tmp_path / "model", adata)
-    one, two = (m.predict("P5", n_cells=12, rng=3).X for m in (model, again))
-    np.testing.assert_array_equal(densify(one), densify(two))
+    for way in ("recentred", "mixed", ""):  # its cells carry the mean response, or do not
+        table = model.carriers.assign(carrier="flow" if way else "control cells", way=way)
+        model.carriers = table.assign(chosen=True)
+        model.save(tmp_path / "model", overwrite=True)
+        again = sh.models.load(tmp_path / "model", adata)
+        one, two = (m.predict("P5", n_cells=12, rng=3).X for m in (model, again))
+        np.testing.assert_array_equal(densify(one), densify(two))
+        assert (densify(one) == 0).any()
+        assert model.predict("P5", n_cells=12, counts=True).X.dtype == np.int32
+        control = adata[adata.obs["perturbation"] == "control"].copy()
+        assert model.transport(control, "P5").n_obs == control.n_obs
     assert any(key.startswith("flow.") for key in model.history)
 
 

@@ -20,7 +20,7 @@ def test_kang_a_cell_type_of_which_only_controls_are_given(read_real, one_thread
     sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_top_genes=1000, cross_fit=0)
     settings = {"default": {}, "relative": {"relative_to_control": True}}
     for name, config in settings.items():
-        model = sh.tl.fit(adata, "flow", rng=0, max_steps=300, config=config)
+        model = sh.tl.fit(adata, "flow", rng=0, max_steps=300, response_share=1, config=config)
         sh.tl.predict(adata, model, key_added=name, subset="test", rng=0)
     assert model.vocabulary.control_contexts == ("B",)
     ofb = (adata.obs["cell_type"] == "B").to_numpy()

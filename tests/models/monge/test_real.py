@@ -41,7 +41,8 @@ def test_kang_a_cell_type_that_was_not_stimulated(read_real):
     sh.pp.annotate(adata, "perturbation", control="control", context_key="cell_type")
     sh.pp.split(adata, by="context", test=["CD4T", "FCGR3A+Mono"])
     sh.pp.prepare(adata, normalize="log1p", fit_on="train", n_top_genes=1000, cross_fit=0)
-    for name, options in {"mean_shift": {}, "conditional_monge": {"max_steps": 400}}.items():
+    plan = {"max_steps": 400, "response_share": 1}  # all cells respond: no trial
+    for name, options in {"mean_shift": {}, "conditional_monge": plan}.items():
         sh.tl.predict(
             adata, sh.tl.fit(adata, name, rng=0, **options), key_added=name, subset="test", rng=0
         )
@@ -62,7 +63,8 @@ def test_bbbc021_doses_between_and_beyond_those_measured(read_real):
     )
     sh.pp.split(adata, by="dose", test=0.4, rng=0)
     sh.pp.prepare(adata, normalize=None, fit_on="train", n_top_genes=None, cross_fit=0)
-    for name, options in {"mean_shift": {}, "conditional_monge": {"max_steps": 300}}.items():
+    plan = {"max_steps": 300, "response_share": 1}
+    for name, options in {"mean_shift": {}, "conditional_monge": plan}.items():
         sh.tl.predict(
             adata, sh.tl.fit(adata, name, rng=0, **options), key_added=name, subset="test", rng=0
         )

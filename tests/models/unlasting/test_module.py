@@ -13,7 +13,7 @@ from shoal.models.base._config import changed  # noqa: E402
 from shoal.models.unlasting._config import PRESETS  # noqa: E402
 from shoal.models.unlasting._control_input import control_cells  # noqa: E402
 from shoal.models.unlasting._covariates import with_genes  # noqa: E402
-from shoal.models.unlasting._masks import coupled, drawn  # noqa: E402
+from shoal.models.unlasting._masks import coupled, drawn, is_on  # noqa: E402
 from shoal.models.unlasting._module import UnlastingModule  # noqa: E402
 from shoal.models.unlasting._reference import References  # noqa: E402
 
@@ -130,6 +130,23 @@ def test_errors_count_where_genes_are_on_and_slots_are_no_repeats():
     counts = given.weight[..., None] * (given.target != 0)
     assert float(zero) == pytest.approx(float((counts * given.target**2).sum() / counts.sum()))
     assert found != zero
+
+
+def test_errors_of_cells_that_were_perturbed_at_their_start_count_everywhere():
+    net, given = module("published", dropout=0.0, mask="bernoulli", inversion=None), batch()
+    given.condition["present"][0] = False
+    net._treated = lambda x, time, place, vector, beside: (torch.zeros_like(x), None)
+    counts = given.weight[..., None] * (given.target != 0)
+    counts[0] = given.weight[0, :, None]
+    found = net.loss(given, seeded())["error"]
+    assert float(found) == pytest.approx(float((counts * given.target**2).sum() / counts.sum()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_genes_are_on_where_they_are_not_zero(dtype):
+    x = torch.tensor([[0.0, -0.0, 2.0], [-1.0, 1e-30, 0.0]], dtype=dtype)
+    assert is_on(x).dtype == dtype
+    assert is_on(x).tolist() == [[0, 0, 1], [1, 1, 0]]
 
 
 def test_control_cells_are_learned_beside_perturbed_ones_by_a_decoder_of_their_own():

@@ -94,5 +94,6 @@ def predicted_adata(
         counts=counts,
         slot="X",
         source=source,
+        conditions=vocabulary.conditions,
     )
     return made

@@ -9,6 +9,8 @@ import numpy as np
 from ..._keys import SPLIT
 from ...core._gene_names import gene_names
 from ...core._population import Population, check_scale
+from ...core._remembered import packed
+from ...core._seen import conditions_of_cells
 from ._context_embedding import context_vectors_of
 from ._embedding import embedding_of
 from ._vocabulary import Vocabulary
@@ -78,6 +80,7 @@ def learn_vocabulary(
         context_vectors=placed,
         sources=tuple(sources),
         source_sizes=tuple(sources.values()),
+        conditions=packed(conditions_of_cells(cells, cells.train)),
         **seen,
     )
 

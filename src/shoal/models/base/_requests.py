@@ -10,8 +10,9 @@ import numpy as np
 
 from ..._logging import logger
 from ..._validate import key_in, whole
-from ...core._codes import grouped
+from ...core._codes import grouped, members
 from ...core._controls import LEVELS
+from ...core._doses import same_dose
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -133,6 +134,42 @@ def request_given(name: str, cells: Population, dose: float) -> PredictionReques
     )
 
 
+def enlarged(
+    request: PredictionRequest,
+    cells: Population,
+    population: Ints,
+    least: int,
+    rng: np.random.Generator,
+) -> tuple[PredictionRequest, Ints, Ints]:
+    """Return a request with more rows of small populations, each with a control cell of its own.
+
+    Parameters
+    ----------
+    request
+        Cells, sorted by condition. Where they must start at given cells, no rows are added.
+    cells
+        Their population.
+    population
+        (n,) code of the population of every cell.
+    least
+        Rows that every population gets at least.
+    rng
+        Draws control cells.
+
+    Returns
+    -------
+    The larger request, the population of its rows, and (n,) where the given rows are in it.
+    """
+    n = len(request)
+    few = [] if request.from_source else [r for r in members(population) if len(r) < least]
+    more = [np.resize(rows, least - len(rows)) for rows in few]
+    index = np.concatenate([np.arange(n), *more])
+    order = np.lexsort((index, request.batch[index], population[index]))
+    whole = request.take(index)
+    whole.source[n:] = cells.controls.draw(whole.context[n:], whole.batch[n:], rng)[0]
+    return whole.take(order), population[index][order], np.argsort(order)[:n]
+
+
 def by_condition(cells: Population, rows: Ints) -> Ints:
     """Return rows sorted by perturbation, context, batch and dose, and by name within these."""
     by_name = rows[np.argsort(cells.adata.obs_names.to_numpy()[rows].astype(str), kind="stable")]
@@ -228,7 +265,7 @@ def requested_dose(dose: float | None, cells: Population) -> float:
     if isinstance(dose, bool) or not (isinstance(dose, Real) and 0 < dose < np.inf):
         msg = f"dose must be a finite number above 0, in the unit of obs[{key!r}], not {dose!r}"
         raise ValueError(msg)
-    return float(dose)
+    return same_dose(dose)
 
 
 def require_vectors(vocabulary: Vocabulary, contexts: Iterable[str]) -> None:
@@ -288,10 +325,17 @@ def warn_of_fallbacks(cells: Population, rows: Ints, vocabulary: Vocabulary) -> 
                 "context %r has too few control cells; twins start from %s", name, LEVELS[level]
             )
     new = {cells.contexts[c] for c in pairs[:, 0] if c >= 0} - set(vocabulary.contexts)
-    if new:
+    controlled = {cells.contexts[c] for c in set(cells.context[cells.labels.is_control]) if c >= 0}
+    if new & controlled:
         logger.warning(
             "%s did not occur in training: only their control cells tell the model about them",
-            ", ".join(sorted(new)),
+            ", ".join(sorted(new & controlled)),
+        )
+    if new - controlled:
+        logger.warning(
+            "%s did not occur in training, and no control cell is there: nothing tells the model "
+            "about them",
+            ", ".join(sorted(new - controlled)),
         )
     bare = {cells.contexts[c] for c in pairs[:, 0] if c >= 0} & set(vocabulary.control_contexts)
     if bare:

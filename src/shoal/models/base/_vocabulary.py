@@ -79,6 +79,9 @@ class Vocabulary:
     sources, source_sizes
         Names and numbers of dimensions of the embeddings that `vectors` are joined of; empty if
         they are of one.
+    conditions
+        Conditions of training, as `core._remembered.packed` writes them; empty where the model is
+        older.
     """
 
     screen: Screen
@@ -105,6 +108,7 @@ class Vocabulary:
     context_vectors: ContextVectors | None = None
     sources: tuple[str, ...] = ()
     source_sizes: tuple[int, ...] = ()
+    conditions: tuple[str, ...] = ()
 
     @cached_property
     def contexts(self) -> tuple[str, ...]:

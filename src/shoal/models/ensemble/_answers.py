@@ -9,8 +9,10 @@ import numpy as np
 
 from ..._logging import logger, progress, quiet, reason
 from ..._settings import settings
-from ..base._mean_responses import responses
+from ..base._arrays import compact
+from ..base._mean_responses import MOST, made
 from ..base._registry import model_class, registered
+from ..base._requests import enlarged
 from ._members import seed_of
 
 if TYPE_CHECKING:
@@ -19,15 +21,20 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from ..._typing import Floats, Ints
+    from ..._typing import Floats, Ints, Matrix
     from ...core._population import Population
+    from ..base._requests import PredictionRequest
     from ._files import Finished
     from ._members import Member
 
 
 @dataclass(frozen=True, eq=False)
 class Left:
-    """The conditions that one fold leaves out, and the cells that are predicted of them."""
+    """The conditions that one fold leaves out, and the cells that are predicted of them.
+
+    `rows` are the measured cells of the request. Of the `shown` of them whole cells are compared,
+    along the `axes`.
+    """
 
     cells: Population
     names: tuple[str, ...]
@@ -37,8 +44,31 @@ class Left:
     control: Floats
     real: Floats
     measured: NDArray[np.float32]
-    request: Any
+    request: PredictionRequest
     population: Ints
+    rows: Ints
+    shown: Ints
+    axes: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a member answers to the conditions that a fold leaves out.
+
+    Attributes
+    ----------
+    responses
+        (C, d) mean responses; NaN where it cannot answer.
+    cells
+        (n, d) finished cells of the shown rows, dense or CSR; none of a member that only adds to
+        cells.
+    finished
+        (C, d) mean responses of its finished cells, of 256 rows or more; NaN where none are shown.
+    """
+
+    responses: NDArray[np.float32]
+    cells: Matrix
+    finished: NDArray[np.float32]
 
 
 def answers(
@@ -50,7 +80,7 @@ def answers(
     finished: Finished,
     n_jobs: int,
     desc: str,
-) -> tuple[dict[tuple[int, str], Floats], dict[str, str]]:
+) -> tuple[dict[tuple[int, str], Answer], dict[str, str]]:
     """Train all members on all folds, and predict what these leave out.
 
     Parameters
@@ -72,10 +102,10 @@ def answers(
 
     Returns
     -------
-    Fold and name of a member -> (C, d) responses that it predicts, and the members that could not
-    be trained on some fold, or that failed, and why.
+    Fold and name of a member -> its answer, and the members that could not be trained on some fold,
+    or that failed, and why.
     """
-    table: dict[tuple[int, str], Floats] = {}
+    table: dict[tuple[int, str], Answer] = {}
     failed: dict[tuple[int, str], str] = {}
     given = {"embedding": embedding, "seed": seed}
     several = (
@@ -97,7 +127,7 @@ def answers(
     return table, refused
 
 
-Answer = tuple[int, "Member", "Floats | str | None"]  # text: why there is none
+Found = tuple[int, "Member", "Answer | str | None"]  # text: why there is none
 
 
 def _here(
@@ -105,7 +135,7 @@ def _here(
     candidates: Sequence[Member],
     finished: Finished,
     **given: Any,
-) -> Iterator[Answer]:
+) -> Iterator[Found]:
     """Yield the answers one after another; a member that failed is not asked again."""
     failed: set[str] = set()
     for fold, own in enumerate(left):
@@ -115,7 +145,7 @@ def _here(
                 continue
             found = _kept(finished, fold, member, own)
             if found is None:
-                found = _trained(member, own.cells, own.request, own.population, fold, **given)
+                found = _trained(member, own, fold, **given)
                 found = _keep(finished, fold, member, own, found)
             if isinstance(found, str):
                 failed.add(member.name)
@@ -129,7 +159,7 @@ def _elsewhere(
     *,
     n_jobs: int,
     **given: Any,
-) -> Iterator[Answer]:
+) -> Iterator[Found]:
     """Yield the answers of several processes, as they come."""
     from joblib import Parallel, delayed
 
@@ -146,8 +176,7 @@ def _elsewhere(
         fold, member = waiting[number]
         own = left[fold]
         model = model_class(member.name) if registered(member.name) else member.model
-        parts = (replace(member, model=model), own.cells, own.request, own.population, fold)
-        return delayed(_apart)(number, *parts, **given)
+        return delayed(_apart)(number, replace(member, model=model), own, fold, **given)
 
     pool = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
     for number, found in pool(task(number) for number in range(len(waiting))):
@@ -155,24 +184,25 @@ def _elsewhere(
         yield fold, member, _keep(finished, fold, member, left[fold], found)
 
 
-def _kept(finished: Finished, fold: int, member: Member, own: Left) -> Floats | str | None:
+def _kept(finished: Finished, fold: int, member: Member, own: Left) -> Answer | str | None:
     """Return what was finished before; ``None`` if nothing was."""
     try:
-        return finished.get(fold, member, own.real)
+        found = finished.get(fold, member, own.real)
+        return None if found is None else Answer(**found)
     except Exception as err:  # noqa: BLE001 (others go on, and it is said which one it was)
         return reason(err)
 
 
 def _keep(
-    finished: Finished, fold: int, member: Member, own: Left, found: Floats | str
-) -> Floats | str:
+    finished: Finished, fold: int, member: Member, own: Left, found: Answer | str
+) -> Answer | str:
     """Keep an answer, if it is one, and return it."""
     if not isinstance(found, str):
-        finished.put(fold, member, own.real, found)
+        finished.put(fold, member, own.real, vars(found))
     return found
 
 
-def _apart(number: int, *parts: Any, **given: Any) -> tuple[int, Floats | str]:
+def _apart(number: int, *parts: Any, **given: Any) -> tuple[int, Answer | str]:
     """Return the number of a task and its answer; this process shows no progress."""
     settings.progress = False
     return number, _trained(*parts, **given)
@@ -180,19 +210,33 @@ def _apart(number: int, *parts: Any, **given: Any) -> tuple[int, Floats | str]:
 
 def _trained(
     member: Member,
-    cells: Population,
-    request: Any,
-    population: Ints,
+    left: Left,
     fold: int,
     *,
     embedding: str | pd.DataFrame | None,
     seed: int,
-) -> Floats | str:
-    """Return the (C, d) responses that a member predicts after one fold, or why it does not."""
+) -> Answer | str:
+    """Return what a member answers after one fold, or why it does not."""
     train_seed, draw = (seed_of(member.name, seed, fold, i) for i in (0, 1))
     try:
         with quiet():
-            model = member.fit(cells, embedding=embedding, seed=train_seed)
-            return responses(model, request, cells, population, draw).astype(np.float32)
+            model = member.fit(left.cells, embedding=embedding, seed=train_seed)
+            asked = left.request, left.cells, left.population
+            said = made(model, *asked, draw).responses(*asked).astype(np.float32)
+            return Answer(said, *_shown(model, left, draw) if member.carries else (said[:0],) * 2)
     except Exception as err:  # noqa: BLE001 (others go on, and it is said which one it was)
         return reason(err)
+
+
+def _shown(model: Any, left: Left, seed: int) -> tuple[Matrix, Floats]:
+    """Return finished cells of the shown rows, and the mean responses of these conditions."""
+    conditions = np.unique(left.population[left.shown])
+    rows = np.flatnonzero(np.isin(left.population, conditions))
+    code = np.searchsorted(conditions, left.population[rows])
+    part, rng = left.request.take(rows), np.random.default_rng(seed)
+    whole, codes, own = enlarged(part, left.cells, code, MOST, rng)
+    found = made(model, whole, left.cells, codes, seed, most=None, finished=True)
+    means = np.full(left.measured.shape, np.nan, dtype=np.float32)
+    means[conditions] = found.responses(whole, left.cells, codes)
+    cells = found.of_rows(len(whole))[own[np.searchsorted(rows, left.shown)]]
+    return compact(cells), means

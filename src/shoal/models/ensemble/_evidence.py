@@ -18,6 +18,7 @@ from ..baselines._deltas import measured_of
 from ..baselines._noise import spread_of
 from ..space._fit_cells import axes_of_training, training_block
 from ._answers import Left, answers
+from ._cells import InnerCells, compared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,6 +72,8 @@ class Evidence:
         Members that could not be trained or that failed, and why.
     unlike
         Why no weights can be fitted on these conditions; ``""`` if they can.
+    cells
+        Cells of the conditions, as members made them; ``None`` if none were kept.
     """
 
     members: tuple[str, ...]
@@ -89,13 +92,15 @@ class Evidence:
     control: Floats
     refused: dict[str, str]
     unlike: str = ""
+    cells: InnerCells | None = None
 
     def without(self, name: str) -> Self:
         """Return what the other members predicted."""
+        cells = None if self.cells is None else self.cells.without(name)
         others = [i for i, member in enumerate(self.members) if member != name]
         kept = tuple(self.members[i] for i in others)
         arrays = {"predicted": self.predicted[:, others], "genes": self.genes[:, others]}
-        return replace(self, members=kept, **arrays)
+        return replace(self, members=kept, cells=cells, **arrays)
 
 
 def folds_of(
@@ -176,6 +181,7 @@ def evidence_of(
     seed: int,
     finished: Finished,
     unlike: str = "",
+    whole: bool = False,
     n_jobs: int = 1,
     desc: str = "ensemble: inner folds",
 ) -> Evidence:
@@ -197,6 +203,8 @@ def evidence_of(
         What an interrupted training has finished; is added to.
     unlike
         Why no weights can be fitted on these folds.
+    whole
+        Whether cells are kept of members that change more than means.
     n_jobs
         Processes at a time, see `answers`.
     desc
@@ -207,7 +215,7 @@ def evidence_of(
     train = np.flatnonzero(cells.train | cells.train_control)
     variance = float((training_block(cells.rows, train, rng) @ axes).var(axis=0).sum())
     cell, spread = spread_of(cells, axes)
-    left = [_left(cells.with_split(side), axes, seed) for side in folds]
+    left = [_left(cells.with_split(side), axes, seed, whole=whole) for side in folds]
     table, refused = answers(
         left,
         candidates,
@@ -219,12 +227,14 @@ def evidence_of(
     )
     able = [member.name for member in candidates if member.name not in refused]
     genes = [
-        np.array([table[i, name] for name in able], dtype=np.float32).reshape(
+        np.array([table[i, name].responses for name in able], dtype=np.float32).reshape(
             len(able), len(one.names), len(cells.features)
         )
         for i, one in enumerate(left)
     ]
     genes = np.concatenate(genes, axis=1).transpose(1, 0, 2)
+    carry = [member.name for member in candidates if member.carries and member.name in able]
+    made = {name: tuple(table[i, name] for i in range(len(left))) for name in carry}
     kinds, units = [], []
     for one in left:
         measured = Measured.of(one.cells)
@@ -250,10 +260,11 @@ def evidence_of(
         control=np.concatenate([one.control for one in left]),
         refused=refused,
         unlike=unlike,
+        cells=InnerCells(tuple(left), made) if whole else None,
     )
 
 
-def _left(cells: Population, axes: Floats, seed: int) -> Left:
+def _left(cells: Population, axes: Floats, seed: int, *, whole: bool) -> Left:
     """Measure the conditions that a fold leaves out, and draw cells that are predicted of them."""
     out = cells.perturbed & (cells.split == TEST)
     deltas = measured_of(cells, out)
@@ -270,6 +281,7 @@ def _left(cells: Population, axes: Floats, seed: int) -> Left:
     rows = by_condition(cells, np.concatenate([np.empty(0, dtype=np.int64), *few]))
     source, _ = cells.controls.draw(cells.context[rows], cells.batch[rows], rng)
     request = request_like(cells, rows, source)
+    population = request.populations()
     contexts = np.array([*cells.contexts, ""])
     return Left(
         cells=cells,
@@ -281,5 +293,8 @@ def _left(cells: Population, axes: Floats, seed: int) -> Left:
         measured=deltas.delta[enough].astype(np.float32),
         real=deltas.delta[enough] @ axes,
         request=request,
-        population=request.populations(),
+        population=population,
+        rows=rows,
+        shown=compared(population) if whole else np.empty(0, dtype=np.int64),
+        axes=axes,
     )

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..._logging import logger
 from ..base._embedding import vectors_of
 from ..base._files import read_model, write_model
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
-    from ..._typing import Floats, Ints
+    from ..._typing import Floats, Ints, Matrix
     from ...core._population import Population
     from ..base._context_vectors import ContextVectors
     from ._members import Member
@@ -25,7 +26,9 @@ CLOSE = 1e-4  # relative difference of measured responses that sums in another o
 
 
 class Finished:
-    """Responses that members predicted of the conditions that folds leave out, in files.
+    """What members answered to the conditions that folds leave out, in files.
+
+    Where they cannot be written, a warning says so once, and the training goes on without them.
 
     Parameters
     ----------
@@ -56,6 +59,7 @@ class Finished:
             raise ValueError(msg)
         self.folder = None if folder is None else Path(folder)
         self.resume = resume
+        self.writes = folder is not None
         parts = [repr((seed, cells.features, cells.names)), *(fold.tobytes() for fold in folds)]
         parts.append(cells.labels.code.tobytes())
         if embedding is not None:
@@ -66,8 +70,8 @@ class Finished:
         joined = b"".join(p if isinstance(p, bytes) else p.encode() for p in parts)
         self.training = sha256(joined).hexdigest()
 
-    def get(self, fold: int, member: Member, real: Floats) -> Floats | None:
-        """Return the (C, d) responses that a member predicted; ``None`` if it has to be trained.
+    def get(self, fold: int, member: Member, real: Floats) -> dict[str, Any] | None:
+        """Return the arrays that a member answered; ``None`` if it has to be trained.
 
         Parameters
         ----------
@@ -96,16 +100,25 @@ class Finished:
                 "resume=True to begin anew"
             )
             raise ValueError(msg)
-        found: Floats = entry["predicted"]
-        return found
+        return dict(entry["answer"])
 
-    def put(self, fold: int, member: Member, real: Floats, predicted: Floats) -> None:
-        """Keep the (C, d) responses that a member predicted of a fold."""
+    def put(self, fold: int, member: Member, real: Floats, answer: Mapping[str, Matrix]) -> None:
+        """Keep the arrays that a member answered to a fold."""
         path = self._path(fold, member)
-        if path is not None:
-            entry = {"training": self._of(member), "real": real, "predicted": predicted}
+        if path is None or not self.writes:
+            return
+        entry = {"training": self._of(member), "real": real, "answer": dict(answer)}
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_model(path, entry, adata=None, overwrite=True)
+        except OSError as err:
+            self.writes = False
+            logger.warning(
+                "%s cannot be written to (%s): the training goes on, and what it finishes from now "
+                "on is not kept. If it is interrupted, resume=True trains that again",
+                self.folder,
+                err.strerror or err,
+            )
 
     def _of(self, member: Member) -> str:
         return f"{self.training} {sorted(member.options.items())!r}"

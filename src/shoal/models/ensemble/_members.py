@@ -29,6 +29,8 @@ PRESETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"fast": (), "networks": ("flow", "perturbdiff")}
 )
 """Preset -> networks that are members beside the baselines."""
+CARRIERS = ("quantile_shift", "cell_knn_shift", "scaled_sources")
+"""Baselines that move cells of a population by different amounts."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class Member:
     def is_network(self) -> bool:
         """Whether it is a network, or a class of a user's that is no baseline."""
         return kind_of(self.model or self.name) != "baseline"
+
+    @property
+    def carries(self) -> bool:
+        """Whether it changes more than means, so that its cells may carry a mean response."""
+        return self.is_network or self.name in CARRIERS
 
     def fit(self, cells: Population, *, embedding: str | pd.DataFrame | None, seed: int) -> Any:
         """Return the model, trained on the training cells of a population."""

@@ -20,18 +20,20 @@ from ..base._expression import Expression
 from ..base._given_cells import known_population
 from ..base._kinds import Measured
 from ..base._learning import learn_vocabulary
-from ..base._mean_responses import responses
 from ..base._persistence import Stored, as_entry, of_entry
 from ..base._predictor import Predictor
 from ..base._requests import in_words, require_vectors
 from ..base._setups import SetUp
 from ..base._vocabulary import Vocabulary
 from ..post._postprocessing import Moved, Postprocessing
+from ._asked import Asked
+from ._carrier import carriers_of, cells_of, others_of, with_cells
+from ._cells import MIXED
 from ._evidence import evidence_of, folds_of, unlike
 from ._files import Finished
 from ._members import read_members, seed_of
 from ._rules import LAST
-from ._weights import errors_of, rule_of, table_of
+from ._weights import errors_of, table_of
 from ._words import paragraph
 
 if TYPE_CHECKING:
@@ -88,6 +90,13 @@ class Ensemble(Predictor, Stored, SetUp):
     ----------
     weights
         A row for each kind of question and member, see :meth:`train`.
+    carriers
+        Whose cells carry the mean response, for each kind of question: a row for control cells and
+        for all, or half, of the cells of each member that changes more than means. ``energy`` is
+        the mean energy distance to the measured cells of conditions that were left out of training,
+        along 50 principal axes; ``gain`` what it is smaller by than that of control cells, with
+        its ``standard_error`` over units; ``chosen`` says which it is. The numbers are NaN where
+        nothing was tried.
     members
         The trained members that have a weight, and those that answer by rule.
     refused
@@ -113,6 +122,7 @@ class Ensemble(Predictor, Stored, SetUp):
         "refused",
         "note",
         "weights",
+        "carriers",
         "is_trained",
     )
 
@@ -143,7 +153,7 @@ class Ensemble(Predictor, Stored, SetUp):
         self.members: dict[str, Any] = {}
         self.refused: dict[str, str] = {}
         self.note = ""
-        self.weights = pd.DataFrame()
+        self.weights, self.carriers = pd.DataFrame(), pd.DataFrame()
         self.is_trained = False
 
     not_saved: ClassVar[tuple[str, ...]] = ("_embedding", "_candidates", "evidence")
@@ -173,6 +183,10 @@ class Ensemble(Predictor, Stored, SetUp):
             these were of.
         ``note``
             ``"rule"`` or ``"copy"`` and why, where the weights were not fitted.
+        ``cells``
+            Share of the cells that are those of the member, moved to the mean response of the
+            ensemble. The others are control cells, as all are unless a member's were nearer to the
+            measured ones; ``model.carriers`` says by how much.
 
         Parameters
         ----------
@@ -230,35 +244,42 @@ class Ensemble(Predictor, Stored, SetUp):
                 seed=seed,
                 finished=finished,
                 unlike=unlike(self.cells, kind),
+                whole=True,
                 n_jobs=n_jobs,
             )
             self.refused = dict(self.evidence.refused)
-        self._weigh()
+        self._weigh(seed)
         self._train_members(seed)
         if self.evidence is not None:
             networks = [member.name for member in self._candidates if member.is_network]
-            errors = errors_of(self.evidence, networks=networks)
+            halves = {kind: name for kind, name, way in others_of(self.carriers) if way == MIXED}
+            errors = errors_of(self.evidence, halves, networks=networks)
             self.calibration = Calibration(self.evidence.cell, self.measured, errors)
         self.evidence = None  # what it says is in the weights and the calibration
         self.is_trained = True
 
-    def _weigh(self) -> None:
+    def _weigh(self, seed: int) -> None:
         there = [member for member in self._candidates if member.name not in self.refused]
-        if not there:
-            msg = f"none of the members of auto can be used: {in_words(self.refused)}"
+        said = self.evidence is None or np.isfinite(self.evidence.predicted).any()
+        if not (there and said):
+            lost = {member.name: "can answer none of what folds leave out" for member in there}
+            msg = f"none of the members of auto can be used: {in_words(self.refused | lost)}"
             raise ValueError(msg)
-        self.weights = table_of(
+        asked = (
             self.evidence,
             [member.name for member in there],
             self.measured.kinds(self.vocabulary.screen),
-            networks=[member.name for member in there if member.is_network],
         )
+        networks = [member.name for member in there if member.is_network]
+        self.carriers = carriers_of(*asked, networks=networks, post=self.post, seed=seed)
+        self.weights = with_cells(table_of(*asked, networks=networks), self.carriers)
 
     def _train_members(self, seed: int) -> None:
-        """Train the members that have a weight; without one that cannot, weigh the others anew."""
+        """Train the members that have a part; without one that cannot, weigh the others anew."""
         self.members = {}
         table = self.weights
         wanted = set(table["member"][table["weight"] > 0]) | {LAST}
+        wanted |= {name for _, name, _ in others_of(self.carriers)}
         for member in self._candidates:
             if member.name not in wanted or member.name in self.refused:
                 continue
@@ -272,7 +293,7 @@ class Ensemble(Predictor, Stored, SetUp):
                 logger.warning("auto: %r is left out: %s", member.name, reason(err))
                 if self.evidence is not None:
                     self.evidence = self.evidence.without(member.name)
-                self._weigh()
+                self._weigh(seed)
                 self._train_members(seed)
                 return
 
@@ -364,66 +385,45 @@ class Ensemble(Predictor, Stored, SetUp):
         """
         self._refuse([name])
         kind = self.kind_of(name, context=context, dose=dose)
-        return paragraph(name, kind, self.weights[self.weights["kind"] == kind])
+        own = (table[table["kind"] == kind] for table in (self.weights, self.carriers))
+        return paragraph(name, kind, *own)
 
     # -- prediction --------------------------------------------------------------------------------
 
-    def _generate(
+    def _finished(
         self,
         request: PredictionRequest,
         cells: Population,
         rng: np.random.Generator,
-        **options: Any,
-    ) -> Moved:
+        options: dict[str, Any],
+    ) -> Floats:
+        """Return control cells that the mean response is added to, or cells of a member."""
         used = np.unique(request.context)
         require_vectors(self.vocabulary, [cells.contexts[i] for i in used if i >= 0])
-        population = request.populations()
+        population, post = request.populations(), self.post.with_options(**options)
         start = cells.values(request.source)
-        added = self._responses(request, cells, population, int(rng.integers(2**31)))
-        values = start + added[population]
-        return Moved(values.astype(start.dtype, copy=False), start)
+        asked = self._asked(request, cells, population, int(rng.integers(2**31)))
+        response = asked.summed()
+        moved = (start + response[population]).astype(start.dtype, copy=False)
+        values: Floats = post(Moved(moved, start), population, rng)
+        for one in asked.carried():
+            given = request.take(one.rows), cells, one.population, values[one.rows]
+            own = cells_of(self.members[one.name], one.way, *given, post=post, rng=rng)
+            theirs = np.isfinite(own).all(axis=1)
+            values[one.rows[theirs]] = own[theirs]
+        return values
 
     def _responses(
         self, request: PredictionRequest, cells: Population, population: Ints, seed: int
     ) -> Floats:
         """Return the (n_populations, n_features) mean response of every population."""
-        first = np.unique(population, return_index=True)[1]
-        contexts = [*cells.contexts, ""]
-        kinds = [
-            self.measured.kind(
-                request.names[request.perturbation[i]],
-                contexts[request.context[i]],
-                float(request.dose[i]),
-                self.vocabulary.screen,
-            )
-            for i in first
-        ]
-        found = np.zeros((len(first), len(cells.features)))
+        return self._asked(request, cells, population, seed).responses()
 
-        def add(name: str, weight: Floats) -> Floats:
-            """Add what a member answers, and return the weight that stays unanswered."""
-            asked = np.flatnonzero(weight)
-            if not len(asked):
-                return weight
-            rows = np.flatnonzero(np.isin(population, asked))
-            part, code = request.take(rows), np.searchsorted(asked, population[rows])
-            own = responses(self.members[name], part, cells, code, seed_of(name, seed))
-            can = np.isfinite(own).all(axis=1)
-            found[asked[can]] += weight[asked[can], None] * own[can]
-            rest = weight.copy()
-            rest[asked[can]] = 0.0
-            return rest
-
-        weight = self._table.reindex(kinds)
-        lost = np.zeros(len(first))
-        for name in self.members:
-            lost += add(name, weight[name].to_numpy())
-        rules = np.array([rule_of(kind, self.members) for kind in kinds])
-        for name in np.unique(rules):
-            here = rules == name
-            lost[here] = add(str(name), np.where(here, lost, 0.0))[here]
-        add(LAST, lost)
-        return found
+    def _asked(
+        self, request: PredictionRequest, cells: Population, population: Ints, seed: int
+    ) -> Asked:
+        tables = self._table, self.carriers, self.measured, self.vocabulary.screen
+        return Asked(self.members, *tables, request, cells, population, seed)
 
     @property
     def _table(self) -> pd.DataFrame:

@@ -61,6 +61,8 @@ def stacked(
     -------
     (K,) weights of at least 0, whose sum is at most 1.
     """
+    if not len(rule):
+        return rule
     gram = np.einsum("c,ckp,clp->kl", weight, predicted, predicted)
     along = np.einsum("c,ckp,cp->k", weight, predicted, real)
     penalty = prior * float(np.trace(gram)) / (len(rule) * len(np.unique(unit)))
@@ -82,12 +84,12 @@ def stacked(
 
 @dataclass(frozen=True)
 class Gain:
-    """What is gained over a copy of the controls, in squared length of the response.
+    """What is gained over something plainer: a copy of the controls, say.
 
     Attributes
     ----------
     mean
-        Mean over conditions; above 0 if the prediction is better than the copy.
+        Mean over conditions; above 0 if it is better.
     error
         Its standard error, over units that were left out of training.
     """
@@ -99,7 +101,7 @@ class Gain:
 def gain(
     predicted: Floats, real: Floats, unit: Ints, *, weight: Floats, beside: Floats | None = None
 ) -> Gain:
-    """Return by how much predictions are nearer to measured responses than others are.
+    """Return by how much predictions are nearer to measured responses than others are, squared.
 
     For a measured response y with the truth m and the prediction q, that was made without y, the
     mean of |y|² - |y - q|² is 2 m.q - |q|²: the noise of y drops out. It is minus |q|² where
@@ -117,7 +119,22 @@ def gain(
         (C, p) the other predictions; no response if ``None``.
     """
     other = real if beside is None else real - beside
-    each = (other**2).sum(axis=1) - ((real - predicted) ** 2).sum(axis=1)
+    return gain_of((other**2).sum(axis=1) - ((real - predicted) ** 2).sum(axis=1), unit, weight)
+
+
+def gain_of(each: Floats, unit: Ints, weight: Floats | None = None) -> Gain:
+    """Return the gain from that of every condition.
+
+    Parameters
+    ----------
+    each
+        (C,) gains.
+    unit
+        (C,) what each condition was left out with.
+    weight
+        (C,) how much each condition counts; all alike if ``None``.
+    """
+    weight = np.ones(len(each)) if weight is None else weight
     total = float(weight.sum())
     mean = float(weight @ each / total)
     per_unit = np.bincount(unit, weights=weight * (each - mean))

@@ -13,7 +13,7 @@ from ._rules import LAST, RULES
 from ._stack import gain, stacked
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from ..._typing import Bools, Floats, Ints
     from ._evidence import Evidence
@@ -29,13 +29,17 @@ def rule_of(kind: str, there: Collection[str]) -> str:
     return next((name for name in (*RULES[kind], LAST) if name in there), "")
 
 
-def errors_of(evidence: Evidence, *, networks: Collection[str] = ()) -> dict[str, Errors]:
+def errors_of(
+    evidence: Evidence, halves: Mapping[str, str], *, networks: Collection[str] = ()
+) -> dict[str, Errors]:
     """Return the errors of the answers of each kind that was tried, with weights of other folds.
 
     Parameters
     ----------
     evidence
         What inner folds say.
+    halves
+        Kind -> member of which half of the cells are, as they are.
     networks
         Members that are networks.
     """
@@ -44,10 +48,11 @@ def errors_of(evidence: Evidence, *, networks: Collection[str] = ()) -> dict[str
         own = np.flatnonzero(np.array(evidence.kind) == kind)
         question = Question(evidence, own, evidence.members, kind, networks)
         _, each, _ = question.answer()
-        lost = (each * ~question.there).sum(axis=1)
-        each = each * question.there + lost[:, None] * question.rule
-        made = [w @ np.nan_to_num(evidence.genes[i]) for i, w in zip(own, each, strict=True)]
-        found[kind] = errors_of_kind(evidence, own, np.array(made))
+        if kind in halves:
+            whose = np.array(evidence.members) == halves[kind]
+            each = np.where(question.there[:, whose], (each + whose) / 2, each)
+        made = question.summed(evidence.genes[own], each)
+        found[kind] = errors_of_kind(evidence, own, made)
     return found
 
 
@@ -187,6 +192,15 @@ class Question:
     def made(self, weights: Floats) -> Floats:
         """Return the (C, p) responses that some weights predict."""
         return np.asarray(np.einsum("ckp,k->cp", self.predicted, weights))
+
+    def summed(self, genes: Floats, each: Floats) -> Floats:
+        """Return the (C, d) sums of (C, K, d) responses with weights (C, K) for each condition.
+
+        What a member cannot answer, the rule does.
+        """
+        lost = (each * ~self.there).sum(axis=1)
+        each = each * self.there + lost[:, None] * self.rule
+        return np.array([w @ np.nan_to_num(own) for w, own in zip(each, genes, strict=True)])
 
     def squares(self, weights: Floats) -> Floats:
         """Return the (C,) squared distances of what some weights predict to what was measured."""

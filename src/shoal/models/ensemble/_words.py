@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ._carrier import CONTROL
+from ._cells import MIXED
 from ._weights import TOGETHER
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def paragraph(name: str, kind: str, rows: pd.DataFrame) -> str:
+def paragraph(name: str, kind: str, rows: pd.DataFrame, carriers: pd.DataFrame) -> str:
     """Return who answers for a condition, and how such questions were answered within training.
 
     Parameters
@@ -21,6 +23,8 @@ def paragraph(name: str, kind: str, rows: pd.DataFrame) -> str:
         Kind of question.
     rows
         Rows of ``model.weights`` of that kind.
+    carriers
+        Rows of ``model.carriers`` of that kind.
     """
     members, whole = rows[rows["member"] != TOGETHER], rows[rows["member"] == TOGETHER].iloc[0]
     some = members[members["weight"] > 0].sort_values("weight", ascending=False)
@@ -46,9 +50,39 @@ def paragraph(name: str, kind: str, rows: pd.DataFrame) -> str:
     alone = ", ".join(
         f"{m} alone {e:.2f}" for m, e in zip(some["member"], some["error"], strict=True) if e == e
     )
+    own = carriers[carriers["chosen"]].iloc[0]
+    begin = "To control cells is added" if own["carrier"] == CONTROL else "The mean response is"
     return (
-        f"{what} To control cells is added {' + '.join(terms)}, {why}.{still} Within training the "
+        f"{what} {begin} {' + '.join(terms)}, {why}.{still} Within training the "
         f"squared error was {whole['error']:.2f} of that of a copy of the controls ({alone})."
+        f"{_carried(carriers, own)}"
+    )
+
+
+def _carried(carriers: pd.DataFrame, own: pd.Series) -> str:
+    """Return whose cells carry the mean response, and why; nothing if no other were tried."""
+    if len(carriers) == 1:
+        return ""
+    control = carriers[carriers["carrier"] == CONTROL].iloc[0]
+    others = carriers[carriers["carrier"] != CONTROL]
+    best = others.loc[others["energy"].idxmin()] if own["carrier"] == CONTROL else own
+    beside = (
+        f"energy distance {best['energy']:.4f} against {control['energy']:.4f}, standard error of "
+        f"the difference {best['standard_error']:.4f}"
+    )
+    if own["carrier"] == CONTROL:
+        return (
+            " Control cells carry it: those of no member were nearer to the measured cells by 2 % "
+            f"and two standard errors ({best['carrier']}, {best['way']}: {beside})."
+        )
+    whose = (
+        f"Half of the cells are those of {own['carrier']}, as they are"
+        if own["way"] == MIXED
+        else f"The cells are those of {own['carrier']}, moved to that mean"
+    )
+    return (
+        f" {whose}: these were nearer to the measured cells than control cells that the mean is "
+        f"added to ({beside})."
     )
 
 

@@ -41,10 +41,11 @@ def control_cells(
     drawn = condition["present"].any(-1)[:, None, None]
     if kind == "moments":
         made = torch.addcmul(mean, sd, normal_like(source, generator))
-        return torch.where(drawn, made, source)
+        return torch.lerp(source.to(made), made, drawn.to(made))
     spread = ((sd**2 + mean**2) / share - (mean / share) ** 2).clamp(min=0).sqrt()
     made = torch.addcmul(mean / share, spread, normal_like(source, generator)).relu_()
-    return torch.addcmul(source, made, ((source == 0) & drawn).to(source))
+    off = torch.eq(source, 0, out=torch.empty_like(source))
+    return torch.addcmul(source, made, off.mul_(drawn))
 
 
 def predicted_from(

@@ -87,7 +87,12 @@ class MaskNetwork(nn.Module):
 def drawn(chance: Tensor, like: Tensor, generator: torch.Generator) -> Tensor:
     """Return 1 with some probabilities and else 0, drawn independently."""
     numbers = torch.rand(chance.shape, generator=generator, device=generator.device)
-    return (numbers.to(like) < chance).to(like)
+    return numbers.to(like).lt_(chance)
+
+
+def is_on(x: Tensor) -> Tensor:
+    """Return 1 where genes of cells are on and else 0, as numbers: faster than a cast of a bool."""
+    return torch.ne(x, 0, out=torch.empty_like(x))
 
 
 def coupled(chance: Tensor, share: Tensor, on: Tensor) -> Tensor:

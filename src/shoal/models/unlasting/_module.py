@@ -22,7 +22,7 @@ from ..base._config import changed
 from ..base._guidance import common_share, guided_network, known_guidance, resting
 from ._control_input import control_cells, predicted_from
 from ._covariates import dropped, left_out, with_genes
-from ._masks import MaskNetwork, coupled, drawn
+from ._masks import MaskNetwork, coupled, drawn, is_on
 from ._treatment import Treatment
 
 if TYPE_CHECKING:
@@ -165,9 +165,9 @@ class UnlastingModule(nn.Module):
                 ).long()
             )
         told = condition["present"].any(-1)  # else cells that were perturbed at their start
-        on = (x0 != 0).to(x0)
+        on, weight = is_on(x0), batch.weight.to(x0)[..., None]
         everywhere = ~told if config.loss.on_values else torch.ones_like(told)
-        counts = batch.weight[..., None] * torch.maximum(on, everywhere.to(on)[:, None, None])
+        counts = torch.lerp(weight * everywhere[:, None, None], weight, on)
         given = control_cells(kind, batch.source, condition, generator)
         seen = self._seen(given)
         # All terms of a step are given the same noise, since drawing it costs as much as half a
@@ -218,11 +218,11 @@ class UnlastingModule(nn.Module):
         """Return the sum of squared errors of control cells, and the number of values."""
         cells = batch.source
         counts = (batch.source_weight * told[:, None])[..., None]
-        on = (cells != 0).to(cells) if self.config.loss.on_values else torch.ones_like(cells)
+        counts = counts * is_on(cells) if self.config.loss.on_values else counts.expand_as(cells)
         t, x = self._noisy(cells, noise, generator)
         own = (nn.functional.embedding(t, times), place, self.control)
         made = self.net(x, *own, treated=False)
-        return masked_error(made, cells, counts * on)
+        return masked_error(made, cells, counts)
 
     def _noisy(
         self, x0: Tensor, noise: Tensor, generator: torch.Generator
@@ -496,5 +496,5 @@ class UnlastingModule(nn.Module):
         if kind == "reference":
             return self.references.draw(chance[:, 0], made, generator)
         if kind == "coupled":
-            chance = coupled(chance, condition["moments"][:, 2:], (source != 0).to(chance))
+            chance = coupled(chance, condition["moments"][:, 2:], is_on(source))
         return drawn(chance.expand_as(made), made, generator)
