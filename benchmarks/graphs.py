@@ -16,7 +16,7 @@ shared `targets` (Jaccard index of the annotated targets), `structures` (the ten
 
 `delta` is the correlation of the predicted with the measured mean shift from DMSO; `specific` the same with the mean shift of
 training drugs taken from both. Means over drugs and seeds. The second table has differences of `delta` and `specific` with 95 %
-intervals, from drugs drawn again: to `mean_shift` (whose `specific` counts as 0), and to the same contender with dealt targets.
+intervals, from drugs drawn again: to `mean_shift`, to `nearest`, and to the same contender with dealt targets.
 """
 
 from __future__ import annotations
@@ -212,8 +212,9 @@ def main() -> None:
         row = {}
         for score in ("delta", "specific"):
             own = wide[score]
-            base = own.get("mean_shift", 0.0)
-            row[f"{score} - mean_shift"] = interval((own[name] - base).to_numpy())
+            for rival in ("mean_shift", "nearest"):
+                if rival in own and name != rival:
+                    row[f"{score} - {rival}"] = interval((own[name] - own[rival]).to_numpy())
             control = f"{name.split(',')[0]}, {DEALT}"
             if control in own and name != control and "," in name:
                 row[f"{score} - dealt"] = interval((own[name] - own[control]).to_numpy())
