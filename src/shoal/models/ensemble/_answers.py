@@ -223,7 +223,8 @@ def _trained(
             model = member.fit(left.cells, embedding=embedding, seed=train_seed)
             asked = left.request, left.cells, left.population
             said = made(model, *asked, draw).responses(*asked).astype(np.float32)
-            return Answer(said, *_shown(model, left, draw) if member.carries else (said[:0],) * 2)
+            shows = member.carries and len(left.shown)
+            return Answer(said, *(_shown(model, left, draw) if shows else (said[:0], said[:0])))
     except Exception as err:  # noqa: BLE001 (others go on, and it is said which one it was)
         return reason(err)
 
