@@ -65,7 +65,7 @@ def tables_of_simulated(rows: pd.DataFrame, seeds: str) -> list[str]:
     for (planted, shots, screened), own in rows.groupby(
         ["planted", "shots", "screened"], sort=False
     ):
-        graph = "block graph" if planted else "random graph, no vectors to gain from"
+        graph = "block graph" if planted else "random graph"
         what = "screened in other lines" if screened else "never screened"
         title = f"Simulated, {graph}, {shots} wells of the new line known, perturbations {what} ({seeds})"
         lines += page(title, own, values, ["unit"], "error")

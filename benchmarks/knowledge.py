@@ -139,13 +139,11 @@ def simulated_rows(seed: int, steps: int, cases: Any = CASES) -> pd.DataFrame:
         screened = [name for name in names if name not in screen.unscreened]
         rng = np.random.default_rng(seed)
         told = variants(adata, screen.edges, screen.lines, names, screened, rng)
-        if not planted:
-            told = {name: told[name] for name in (OURS, "permuted graph", "no graph")}
         models = {
             name: fitted(adata, options, seed=seed, steps=steps, response_share=1.0)
             for name, options in told.items()
         }
-        models |= rivals(adata, screen.lines, RIVALS if planted else ["mean_shift"])
+        models |= rivals(adata, screen.lines, RIVALS)
         for name, model in models.items():
             own = simulated_scores(model, screen, adata, names)
             parts.append(own.assign(planted=planted, shots=shots, contender=name, seed=seed))
