@@ -215,7 +215,7 @@ def test_filled_control_cells_are_on_with_the_moments_of_cells_that_are():
     torch.testing.assert_close(filled.std(1), torch.full((K, G), 0.1), atol=0.01, rtol=0)
 
 
-@pytest.mark.parametrize("preset", ["shoal", "published"])
+@each_preset
 def test_the_mask_learns_the_shares_of_simulated_zeros(preset):
     """Three conditions in which a gene is on in a tenth, a half and nine tenths of the cells."""
     net, given = module(preset, mask="bernoulli", dropout=0.0, condition_dropout=0.0), batch()
@@ -223,8 +223,8 @@ def test_the_mask_learns_the_shares_of_simulated_zeros(preset):
     share = torch.tensor([0.1, 0.5, 0.9])[place]
     given.target = (torch.rand(K, 500, G, generator=seeded()) < share[:, None]).float()
     given.weight = torch.ones(K, 500)
-    optimizer = torch.optim.Adam(net.mask.parameters(), lr=5e-2)
-    for _ in range(100):
+    optimizer = torch.optim.Adam(net.mask.parameters(), lr=1e-2)
+    for _ in range(300):
         condition = with_genes(given.condition, net.genes, net.own)
         loss, _ = net.mask.loss(condition, net.nodes, net.edges, given.target, given.weight)
         optimizer.zero_grad()
@@ -232,6 +232,20 @@ def test_the_mask_learns_the_shares_of_simulated_zeros(preset):
         optimizer.step()
     chance = net.probability(given.condition)[:, 0]
     torch.testing.assert_close(chance, given.target.mean(1), atol=0.03, rtol=0)
+
+
+def test_layers_between_genes_begin_with_what_the_graph_says_and_mix_genes():
+    net, given = module("published_v2", dropout=0.0).mask.eval(), batch()
+    condition = given.condition | {"genes": torch.tensor([[0, -1], [1, 3], [-1, -1]])}
+    control = condition["moments"].unbind(1)[0]
+    with torch.no_grad():
+        plain = net(condition, None, NO_EDGES)[:, 0]
+        torch.testing.assert_close(plain, net.encoder(condition, control, NO_EDGES) + control)
+        net.between[-1].weight.normal_()
+        before, net.encoder.bias[0] = net(condition, None, NO_EDGES)[:, 0], 3.0
+        after = net(condition, None, NO_EDGES)[:, 0]
+    assert (after != before).all()  # one gene changes the odds of all
+    assert net.encoder.token is None  # a perturbed gene is 0 in the graph
 
 
 # -- which genes are on ----------------------------------------------------------------------------

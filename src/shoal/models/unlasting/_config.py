@@ -31,7 +31,7 @@ CONTROLS = ("moments", "cell", "filled", None)
 READ_OUTS = ("node", "genes")
 MASKS = ("bernoulli", "reference", "coupled", "hurdle", "counts", None)
 LEARNED = ("bernoulli", "reference", "coupled")  # by a network of their own
-MASK_NETWORKS = ("graph", "shift")
+MASK_NETWORKS = ("graph", "genes", "shift")
 CLAMPS = (True, False, "doses")
 
 AS_MADE = PostConfig(match_zeros=False, renew_library=False)
@@ -115,8 +115,9 @@ class MaskConfig:
           counts with that mean are (`match_zeros`);
         - ``None``: no mask.
     mask_network
-        What predicts the probability: ``"graph"``, as published, or ``"shift"``, a change of the
-        log odds in control cells of the context.
+        What predicts the probability: ``"graph"``, as published; ``"genes"``, the graph and two
+        layers between all genes, as published first; or ``"shift"``, a change of the log odds in
+        control cells of the context.
     high, low
         Probabilities from which a gene is on in all cells of ``"reference"``, and up to which it is
         off.
@@ -430,7 +431,14 @@ PRESETS: Mapping[str, UnlastingConfig] = MappingProxyType(
         "published": changed(PUBLISHED, {"mask": "reference"}),
         # The first version (Chi et al. 2025).
         "published_v2": changed(
-            PUBLISHED, {"read_out": "genes", "width": None, "decoder": 1024, "threshold": 0.3}
+            PUBLISHED,
+            {
+                "read_out": "genes",
+                "width": None,
+                "decoder": 1024,
+                "threshold": 0.3,
+                "mask_network": "genes",
+            },
         ),
     }
 )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...nn import GenewiseEncoder, TreatmentEncoder
+from ...nn._bridge import mlp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +21,8 @@ class MaskNetwork(nn.Module):
 
     - ``"graph"``, as published: a graph of all genes, in which the perturbed ones are replaced by a
       learned token, and the value of the gene in control cells is added to the result.
+    - ``"genes"``, as published first: perturbed genes become zeros in the graph, and two layers
+      between all genes change the result. They change nothing before training.
     - ``"shift"``: the log odds in control cells of the context, and a change by the condition that
       is 0 before training.
 
@@ -43,10 +46,17 @@ class MaskNetwork(nn.Module):
     ) -> None:
         super().__init__()
         width = config.masking.mask_width
-        self.by_graph = config.masking.mask_network == "graph"
+        kind = config.masking.mask_network
+        self.by_graph = kind != "shift"
+        self.between = None
         if self.by_graph:
-            own = {"d": width, "width": width, "depth": 1, "token": True}
+            own = {"d": width, "width": width, "depth": 1, "token": kind == "graph"}
             self.encoder: nn.Module = GenewiseEncoder(d, n_vector, n_contexts, **own, **told)
+            if kind == "genes":
+                last = nn.Linear(d, d)
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
+                self.between = nn.Sequential(mlp(d, d), last)
         else:
             own = {"width": width, "d": width, "pooling": config.conditioning.pooling}
             self.encoder = TreatmentEncoder(n_vector, n_node, n_contexts, **own, **told)
@@ -60,7 +70,8 @@ class MaskNetwork(nn.Module):
         """Return (K, 1, d) log odds for K conditions."""
         mean, _, share = condition["moments"].unbind(1)
         if self.by_graph:
-            return (self.encoder(condition, mean, edges) + mean)[:, None]
+            odds = self.encoder(condition, mean, edges) + mean
+            return (odds if self.between is None else odds + self.between(odds))[:, None]
         return torch.logit(share)[:, None] + self.change(self.encoder(condition, nodes, edges))
 
     def loss(

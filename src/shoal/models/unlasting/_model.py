@@ -216,7 +216,7 @@ class Unlasting(PresetModel):
         if not v.in_genes:
             return False
         everywhere = settings.conditioning.read_out == "genes" or (
-            settings.learns_mask and settings.masking.mask_network == "graph"
+            settings.learns_mask and settings.masking.mask_network != "shift"
         )
         return everywhere or any(name in positions(v.genes) for name in v.perturbations)
 
