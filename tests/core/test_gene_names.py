@@ -54,10 +54,8 @@ def test_targets_are_the_same_genes_whatever_the_genes_are_called(pair):
 def test_names_that_are_symbols_in_part():
     """Some genes have a symbol as their name, others an identifier: the column knows all of them."""
     adata = screen("ensembl")
-    names = adata.var_names.to_numpy(dtype=object)
-    names[:20:2] = adata.var["gene_symbol"].to_numpy()[
-        :20:2
-    ]  # 0 and 6 are targets, 3 is not among them
+    names = np.array(adata.var_names, dtype=object)
+    names[:20:2] = adata.var["gene_symbol"].to_numpy()[:20:2]  # so are targets 0 and 6, not 3
     adata.var_names = names
     genes = gene_names(adata, resolve(adata))
     assert genes.key == "gene_symbol"

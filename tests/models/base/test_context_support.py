@@ -102,6 +102,8 @@ def screen(acts):
 
 
 def test_vectors_that_say_nothing_of_responses_are_told_of(caplog):
+    pytest.importorskip("torch", reason="networks need the extra 'models'")
+    pytest.importorskip("scvi", reason="networks need the extra 'models'")
     rng = np.random.default_rng(2)
     acts, others = rng.normal(size=(2, N, K))
     adata = screen(acts)
