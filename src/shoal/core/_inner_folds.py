@@ -9,7 +9,6 @@ and so on. Where the test lies in a part of the table, such as the last days, so
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ import numpy as np
 from .._keys import SPLIT
 from .._logging import logger
 from ._asked import Asked
+from ._slots import params_of
 from ._split_plan import ASIDE, able_units, allot
 from ._split_request import Request
 from ._split_units import BY, make_items
@@ -37,9 +37,8 @@ def kind_of_split(cells: Population) -> Request | None:
 
     ``None`` if there is no ``obs["split"]``, or :func:`shoal.pp.split` did not record it.
     """
-    record = cells.adata.uns.get(SPLIT)
-    params = record.get("params") if isinstance(record, Mapping) else None
-    if SPLIT not in cells.adata.obs or not isinstance(params, Mapping):
+    params = params_of(cells.adata, SPLIT)
+    if SPLIT not in cells.adata.obs:
         return None
     by, n_seen = str(params.get("by", "")), params.get("parts_seen", "")
     if by not in BY:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,9 @@ from .._validate import some
 from ._codes import BETWEEN, codes_of, grouped
 from ._doses import dose_text
 from ._remembered import COLUMNS
+from ._slots import params_of
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-
     from .._typing import Bools
     from ._population import Population
 
@@ -62,7 +61,8 @@ def seen_in_training(cells: Population, scored: Bools, trained: pd.DataFrame) ->
     trained
         What `_remembered.remembered` returns.
     """
-    columns = list(COLUMNS if _holds_out_guides(cells.adata) else COLUMNS[:-1])
+    by_guide = params_of(cells.adata, SPLIT).get("by") == "guide"
+    columns = list(COLUMNS if by_guide else COLUMNS[:-1])
     names = list(map(cells.screen.canonical, trained["perturbation"]))
     own = trained.assign(perturbation=names)[columns]
     known = set(own.itertuples(index=False, name=None))
@@ -75,9 +75,3 @@ def seen_in_training(cells: Population, scored: Bools, trained: pd.DataFrame) ->
         f"the model was trained on {len(found)} of {len(several)} conditions that are scored "
         f"({some(shown, 3)}): fit it after sh.pp.split, and predict again"
     )
-
-
-def _holds_out_guides(adata: AnnData) -> bool:
-    entry: Any = adata.uns.get(SPLIT)
-    params = entry.get("params", {}) if hasattr(entry, "get") else {}
-    return str(params.get("by", "")) == "guide"

@@ -91,6 +91,16 @@ def recorded_screen(adata: AnnData) -> Screen | None:
         return None
 
 
+def params_of(adata: AnnData, key: str) -> Any:
+    """Return the params of an entry of ``uns``; empty if there are none."""
+    entry = adata.uns.get(key)
+    return (
+        entry["params"]
+        if isinstance(entry, Mapping) and isinstance(entry.get("params"), Mapping)
+        else {}
+    )
+
+
 def slot_value(adata: AnnData, slot: str) -> Any:
     """Return what is in a slot, `ABSENT` if there is nothing."""
     where, _, name = slot.partition("/")

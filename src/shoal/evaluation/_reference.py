@@ -10,6 +10,7 @@ import numpy as np
 from .._contenders import COPY
 from .._keys import SPLIT
 from .._validate import one_of
+from ..core._slots import params_of
 from ..models.base._registry import names
 from ._baselines import CONTROL, baseline_names
 from ._inner_reference import reference_on_validation
@@ -111,8 +112,7 @@ def kind_of_split(cells: Population, *, split: str | None) -> str:
     Without a record it is ``"combination"`` if the scored perturbations are combinations of parts
     that training has, ``"cells"`` if training has all of them, and ``"perturbation"`` otherwise.
     """
-    entry = cells.adata.uns.get(SPLIT)
-    params = entry.get("params", {}) if hasattr(entry, "get") else {}
+    params = params_of(cells.adata, SPLIT)
     by = str(params.get("by", ""))
     if by in REFERENCES:
         return by

@@ -12,6 +12,7 @@ from .._keys import EMBEDDINGS, SPLIT
 from .._validate import key_in
 from ..core._population import sides_of
 from ..core._screen import labels
+from ..core._slots import params_of
 from . import _split_checks as checks
 from ._image_encoders import encoder_keys
 from ._split_checks import Facts, Finding
@@ -21,7 +22,6 @@ from ._split_fits import (
     gene_fit,
     is_stale,
     known,
-    params_of,
     pca_fit,
     train_key,
 )

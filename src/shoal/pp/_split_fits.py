@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .._keys import EMBEDDINGS, EMBEDDINGS_INFO, PCA, SPLIT
+from ..core._slots import params_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -114,16 +115,6 @@ def train_key(adata: AnnData, train: Bools) -> str:
     """Return a key of a set of cells, by their names in any order."""
     hashes = pd.util.hash_array(adata.obs_names[train].to_numpy(dtype=object))
     return f"{int(hashes.sum(dtype=np.uint64)):016x}"
-
-
-def params_of(adata: AnnData, key: str) -> Any:
-    """Return the params of an entry of ``uns``; empty if there are none."""
-    entry = adata.uns.get(key)
-    return (
-        entry["params"]
-        if isinstance(entry, Mapping) and isinstance(entry.get("params"), Mapping)
-        else {}
-    )
 
 
 def known(adata: AnnData, key: str) -> Mapping[str, Any]:

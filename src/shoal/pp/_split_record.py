@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core._slots import params_of
 from ..core._split_units import BY, make_items
 from ._split_checks import SIDES, TRAIN
-from ._split_fits import params_of
 
 if TYPE_CHECKING:
     from ._split_checks import Facts

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ...nn import GenewiseEncoder, TreatmentEncoder
-from ...nn._bridge import mlp
+from ...nn import GenewiseEncoder, TreatmentEncoder, mlp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
