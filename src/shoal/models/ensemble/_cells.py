@@ -128,13 +128,13 @@ def _energies(
 
     control = finished(start + response)
     plain, odd, found = distance(control), np.arange(len(rows))[:, None] % 2 == 1, []
-    for one_made in made:
-        if one_made is not None and np.isfinite(one_made[0]).all():
-            own, said = one_made
-            # by means over more rows: few cells around their own mean would look too near
-            lacks = control.mean(axis=0) - start.mean(axis=0) - said
-            found.append(distance(finished(own + lacks)))
-            found.append(distance(np.where(odd, own, control)))
-        else:
+    for answer in made:
+        if answer is None or not np.isfinite(answer[0]).all():
             found += [plain, plain]
+            continue
+        own, said = answer
+        # by means over more rows: few cells around their own mean would look too near
+        lacks = control.mean(axis=0) - start.mean(axis=0) - said
+        found.append(distance(finished(own + lacks)))
+        found.append(distance(np.where(odd, own, control)))
     return [plain, *found]
