@@ -67,6 +67,7 @@ SMALL: dict[str, Any] = {  # published recipes that train longer than a processo
         "response_share": 1.0,
     },
 }
+NETWORKS = "auto:networks"
 SIZED = ":small"  # as in unlasting:published:small
 WITHOUT = "bbbc021"  # its licence forbids publishing what is derived from it
 
@@ -80,8 +81,11 @@ def known(task: Task) -> ad.AnnData:
     return adata[:, np.asarray((train != 0).sum(axis=0)).ravel() > 0].copy()
 
 
-def spec(task: Task) -> dict[str, Any]:
-    """Return the benchmark of one screen, split and seed."""
+def spec(task: Task, folder: Path) -> dict[str, Any]:
+    """Return the benchmark of one screen, split and seed, with the folder of its results.
+
+    An ensemble with networks keeps there what its inner folds say, so that a call goes on in the middle of it.
+    """
     data = DATA[task.data]
     embedding = data.splits[task.split].embedding
 
@@ -103,7 +107,7 @@ def spec(task: Task) -> dict[str, Any]:
             {
                 "name": contender(text)[0],
                 "label": text.replace(":", " (", 1).replace(":", ", ") + ")" * (":" in text),
-                **options_of(text, embedding, steps=task.steps),
+                **options_of(text, embedding, steps=task.steps, folder=folder),
             }
             for text in task.models
         ],
@@ -112,13 +116,17 @@ def spec(task: Task) -> dict[str, Any]:
     }
 
 
-def options_of(text: str, embedding: str, *, steps: int | None) -> dict[str, Any]:
+def options_of(
+    text: str, embedding: str, *, steps: int | None, folder: Path | None = None
+) -> dict[str, Any]:
     """Return ``options`` of a contender, and ``tune`` if its settings are chosen within training."""
     whole = text.removesuffix(SIZED)
     own = {} if whole == text else SMALL[whole]
     name, preset = contender(whole)
     if preset != TUNED:
         given = settings(whole, embedding, steps=steps)
+        if text == NETWORKS and folder:
+            own = {"checkpoint_dir": str(folder / "folds"), "resume": True}
         return {"options": own | {k: v for k, v in given.items() if v is not None or k not in own}}
     return {"options": settings(name, embedding, steps=steps), "tune": GRIDS[name]}
 
@@ -363,7 +371,7 @@ def main() -> None:
         for data, split in places:
             task = Task(data, split, seed, tuple(given.models), given.steps, given.folder)
             folder = given.rows / f"{data} {split} {seed}".replace(" ", "_")
-            sh.benchmark.run(spec(task), folder=folder)
+            sh.benchmark.run(spec(task, folder), folder=folder)
             print(data, split, seed, flush=True)
     rows = by_place(read(given.rows, given.seeds))
     given.results.mkdir(exist_ok=True, parents=True)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..base._calibration import Errors
 from ..base._kinds import NEW_CONTEXT
-from ._rules import LAST, RULES
+from ._rules import LAST, LEAST_UNITS, RULES
 from ._stack import gain, stacked
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ..._typing import Bools, Floats, Ints
     from ._evidence import Evidence
 
-LEAST_UNITS = 8  # of a kind that must have been left out; with fewer the rule is taken
 SHARES = (0.5, 0.0, 1.0)  # of the networks that are tried; the first is the rule
 TOGETHER = "all members"
 COLUMNS = ("kind", "member", "weight", "error", "n_conditions", "n_units", "note")
@@ -34,6 +33,8 @@ def errors_of(
 ) -> dict[str, Errors]:
     """Return the errors of the answers of each kind that was tried, with weights of other folds.
 
+    Conditions count of which the answer is known, see `Question.known`.
+
     Parameters
     ----------
     evidence
@@ -48,11 +49,14 @@ def errors_of(
         own = np.flatnonzero(np.array(evidence.kind) == kind)
         question = Question(evidence, own, evidence.members, kind, networks)
         _, each, _ = question.answer()
+        known = question.known(each)
         if kind in halves:
             whose = np.array(evidence.members) == halves[kind]
-            each = np.where(question.there[:, whose], (each + whose) / 2, each)
+            both = (each + whose) / 2
+            known = question.known(both)
+            each = np.where(question.there[:, whose], both, each)
         made = question.summed(evidence.genes[own], each)
-        found[kind] = errors_of_kind(evidence, own, made)
+        found[kind] = errors_of_kind(evidence, own[known], made[known])
     return found
 
 
@@ -92,9 +96,9 @@ def table_of(
     Returns
     -------
     Columns: ``kind``, ``member``, ``weight``, ``error``, ``n_conditions``, ``n_units``, ``note``.
-    The error is the squared distance of the predicted to the measured responses of inner
-    conditions, over that of a copy of the controls. The row of ``"all members"`` has that of the
-    whole, with weights of the other folds, and the sum of the weights.
+    The error is the squared distance of the predicted to the measured responses of the inner
+    conditions that the member was asked, over that of a copy. The row of ``"all members"`` has that
+    of the whole, with weights of the other folds, and the sum of the weights.
     """
     parts = []
     for kind in kinds:
@@ -145,7 +149,10 @@ class Question:
         self.there: Bools = there.all(axis=2)
         instead = np.nan_to_num(np.einsum("k,ckp->cp", self.rule, np.nan_to_num(given)))
         self.predicted = np.where(there, given, instead[:, None])
-        self.network = np.isin(members, list(networks)) & self.answers
+        is_network = np.isin(members, list(networks))
+        self.network = is_network & self.answers
+        self.tried: Bools = evidence.asked[own][:, None] | ~is_network  # (C, K)
+        self.asked: Bools = evidence.asked[own] | ~self.network.any()
         noise = evidence.noise[own]
         signal = max(float(((self.real**2).sum(axis=1) - noise).mean()), 0.0)
         self.count = (signal + np.median(noise)) / (signal + noise)
@@ -154,6 +161,13 @@ class Question:
     def n_units(self) -> int:
         """Units that were left out."""
         return len(np.unique(self.unit))
+
+    def known(self, each: Floats) -> Bools:
+        """Return the (C,) conditions of which the answer with some (C, K) weights is known.
+
+        Those are not that networks would have a part in and were not asked.
+        """
+        return self.asked | (each[:, self.network].sum(axis=1) == 0)
 
     def by_rule(self) -> Floats:
         """Return the (K,) weights by rule: half of one member and half of the networks.
@@ -168,12 +182,16 @@ class Question:
 
     def harmed(self, weights: Floats) -> bool:
         """Return whether the rule alone was nearer than some weights, by one standard error."""
-        alone, beside = self.made(self.rule), self.made(weights)
-        gained = gain(alone, self.real, self.unit, weight=self.count, beside=beside)
+        own = self.asked
+        alone, beside = self.made(self.rule)[own], self.made(weights)[own]
+        gained = gain(alone, self.real[own], self.unit[own], weight=self.count[own], beside=beside)
         return gained.mean > gained.error
 
     def weights(self, rows: Bools) -> Floats:
-        """Return the (K,) weights that some conditions call for."""
+        """Return the (K,) weights that some conditions call for.
+
+        The share of the networks is chosen on those that these were asked; without any it is none.
+        """
         found = np.zeros(len(self.members))
         simple = np.flatnonzero(self.answers & ~self.network)
         found[simple] = stacked(
@@ -183,11 +201,12 @@ class Question:
             unit=self.unit[rows],
             weight=self.count[rows],
         )
-        if not self.network.any():
+        told = rows & self.asked
+        if not (self.network.any() and told.any()):
             return found
         mean = self.network / self.network.sum()
         several = [(1 - share) * found + share * mean for share in SHARES]
-        return min(several, key=lambda w: float(self.count[rows] @ self.squares(w)[rows]))
+        return min(several, key=lambda w: float(self.count[told] @ self.squares(w)[told]))
 
     def made(self, weights: Floats) -> Floats:
         """Return the (C, p) responses that some weights predict."""
@@ -230,8 +249,9 @@ class Question:
             here = self.fold == fold
             if not here.all():
                 each[here] = self.weights(~here)
-        made = np.einsum("ckp,ck->cp", self.predicted, each)
-        gained = gain(made, self.real, self.unit, weight=self.count)
+        known = self.known(each)
+        made = np.einsum("ckp,ck->cp", self.predicted, each)[known]
+        gained = gain(made, self.real[known], self.unit[known], weight=self.count[known])
         if gained.mean <= gained.error:
             note = f"copy: gain {gained.mean:.3g}, standard error {gained.error:.3g}"
             return np.zeros(len(weights)), np.zeros_like(each), note
@@ -240,14 +260,21 @@ class Question:
     def rows(self) -> list[tuple[str, float, float, int, int, str]]:
         """Return the rows of the table, without the kind."""
         weights, others, note = self.answer()
-        made = np.einsum("ckp,ck->cp", self.predicted, others)
-        copy = float(self.count @ (self.real**2).sum(axis=1))
-        each = [float(self.count @ self.squares(one)) / copy for one in np.eye(len(self.members))]
-        errors = np.where(self.answers, each, np.nan)
-        whole = float(self.count @ ((self.real - made) ** 2).sum(axis=1)) / copy
-        sizes = (len(self.real), self.n_units, note)
-        found = [
-            (name, float(weight), float(error), *sizes)
-            for name, weight, error in zip(self.members, weights, errors, strict=True)
-        ]
-        return [*found, (TOGETHER, float(weights.sum()), whole, *sizes)]
+        found = []
+        for i, one in enumerate(np.eye(len(self.members))):
+            own = self.tried[:, i]
+            error = self.error(self.made(one), own) if self.answers[i] else np.nan
+            found.append((self.members[i], float(weights[i]), error, *self.sizes(own), note))
+        known, made = self.known(others), np.einsum("ckp,ck->cp", self.predicted, others)
+        whole = float(weights.sum()), self.error(made, known), *self.sizes(known), note
+        return [*found, (TOGETHER, *whole)]
+
+    def error(self, made: Floats, rows: Bools) -> float:
+        """Return the squared error of (C, p) responses for some rows, over that of a copy."""
+        real, count = self.real[rows], self.count[rows]
+        squares = count @ ((real - made[rows]) ** 2).sum(axis=1)
+        return float(squares / (count @ (real**2).sum(axis=1)))
+
+    def sizes(self, rows: Bools) -> tuple[int, int]:
+        """Return the numbers of conditions and units among some rows."""
+        return int(rows.sum()), len(np.unique(self.unit[rows]))
