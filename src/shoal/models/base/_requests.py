@@ -226,10 +226,16 @@ def requested_context(context: str | None, cells: Population) -> int | None:
     KeyError
         If the screen has no such context.
     ValueError
-        If the context has no control cell.
+        If the context has no control cell, or the screen has no contexts.
     """
     if context is None:
         return None
+    if cells.screen.context_key is None:
+        msg = (
+            "the screen was annotated without a context column, so context= means nothing; "
+            "leave it out"
+        )
+        raise ValueError(msg)
     key_in(str(context), cells.contexts, where="the contexts of the screen")
     code = cells.contexts.index(str(context))
     if not (cells.controls.context == code).any():
