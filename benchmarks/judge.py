@@ -143,35 +143,10 @@ def read(folder: Path, seeds: Sequence[int]) -> list[Row]:
 
 
 def by_place(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
-    """Return (data, split) -> its rows, in the order of the screens; without places where all failed.
-
-    Raises
-    ------
-    ValueError
-        If rows of one place and seed are of different held-out conditions, or of other cells of them.
-    """
+    """Return (data, split) -> its rows, in the order of the screens; without places where all failed."""
     places = [(data, split) for data in DATA for split in DATA[data].splits]
     found = {place: [row for row in rows if (row.data, row.split) == place] for place in places}
-    found = {place: own for place, own in found.items() if any(not row.note for row in own)}
-    for (data, split), own in found.items():
-        first: dict[int, Row] = {}
-        for row in (row for row in own if not row.note):
-            one = first.setdefault(row.seed, row)
-            if row.conditions != one.conditions or apart(row, one):
-                msg = (
-                    f"{data}, {split}, seed {row.seed}: {one.model} and {row.model} were scored on different held-out cells; "
-                    "make one of them anew"
-                )
-                raise ValueError(msg)
-    return found
-
-
-def apart(one: Row, other: Row) -> bool:
-    """Return whether two results have other real cells: then a second experiment has other values."""
-    both = [name for name in one.metrics if name in other.metrics]
-    pair = ([row.metrics[name]["positive"] for name in both] for row in (one, other))
-    first, second = (np.array(values, dtype=float) for values in pair)
-    return not np.allclose(first, second, rtol=1e-3, atol=1e-5, equal_nan=True)
+    return {place: own for place, own in found.items() if any(not row.note for row in own)}
 
 
 def board(rows: Sequence[Row]) -> pd.DataFrame:

@@ -125,3 +125,21 @@ def test_what_is_packed_is_unpacked(screen):
     assert len(conditions) == 5 * 2 * 3
     assert packed(conditions) == packed(unpacked(packed(conditions)))
     assert len(unpacked(())) == 0
+
+
+@pytest.mark.parametrize(("by", "test"), [("perturbation", "P1"), ("combination", "P1+P2")])
+def test_a_perturbation_that_was_trained_on_in_a_combination_alone(screen, by, test):
+    adata = screen.copy()
+    names = adata.obs["perturbation"].astype(str).replace("P6", "P1+P2")
+    adata.obs["pair"] = names
+    sh.pp.annotate(adata, "pair", control="control", overwrite=True)
+    old = {"split": np.where(names == "P1", "test", "train")}
+    early = ad.AnnData(adata.X, adata.obs.assign(**old), adata.var, uns=adata.uns)
+    model = sh.tl.fit(early, "matching_mean", accept=["held_out_part"])
+    sh.pp.split(adata, by=by, test=[test])
+    sh.tl.predict(adata, model, key_added="made", subset="test")
+    said = caution(adata)
+    assert f"{SAID} 1 of {2 if by == 'perturbation' else 1} conditions that are scored" in said
+    assert ("and on combinations with perturbations that are scored ('P1')" in said) == (
+        by == "perturbation"
+    )

@@ -15,8 +15,13 @@ from ._remembered import COLUMNS
 from ._slots import params_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .._typing import Bools
     from ._population import Population
+    from ._screen import Screen
+
+WHOLE = (None, "perturbation")  # what `pp.split` records where whole perturbations are held out
 
 
 def conditions_of_cells(cells: Population, rows: Bools) -> pd.DataFrame:
@@ -50,7 +55,8 @@ def seen_in_training(cells: Population, scored: Bools, trained: pd.DataFrame) ->
     """Say which scored conditions a model was trained on; empty if none, or if nothing is known.
 
     A condition is a perturbation in a context at a dose; of one guide where `pp.split` holds out
-    guides.
+    guides. Where whole perturbations are held out, a scored one that was trained on as a part of
+    combinations alone is told of too.
 
     Parameters
     ----------
@@ -61,17 +67,29 @@ def seen_in_training(cells: Population, scored: Bools, trained: pd.DataFrame) ->
     trained
         What `_remembered.remembered` returns.
     """
-    by_guide = params_of(cells.adata, SPLIT).get("by") == "guide"
-    columns = list(COLUMNS if by_guide else COLUMNS[:-1])
+    by = params_of(cells.adata, SPLIT).get("by") or None
+    columns = list(COLUMNS if by == "guide" else COLUMNS[:-1])
     names = list(map(cells.screen.canonical, trained["perturbation"]))
     own = trained.assign(perturbation=names)[columns]
     known = set(own.itertuples(index=False, name=None))
     several = conditions_of_cells(cells, scored)[columns].drop_duplicates()
     found = [one for one in several.itertuples(index=False, name=None) if one in known]
-    if not found:
+    said = []
+    if found:
+        shown = [BETWEEN.join(filter(None, one)) for one in found]
+        said.append(f"{len(found)} of {len(several)} conditions that are scored ({some(shown, 3)})")
+    parts = _as_parts(cells.screen, several["perturbation"], names) if by in WHOLE else []
+    if parts:
+        said.append(f"combinations with perturbations that are scored ({some(parts, 3)})")
+    if not said:
         return ""
-    shown = [BETWEEN.join(filter(None, one)) for one in found]
     return (
-        f"the model was trained on {len(found)} of {len(several)} conditions that are scored "
-        f"({some(shown, 3)}): fit it after sh.pp.split, and predict again"
+        f"the model was trained on {' and on '.join(said)}: fit it after sh.pp.split, and predict "
+        "again"
     )
+
+
+def _as_parts(screen: Screen, scored: Iterable[str], trained: Iterable[str]) -> list[str]:
+    """Return the scored perturbations that are in training only as parts of combinations."""
+    known = {part for name in trained if len(screen.parts(name)) > 1 for part in screen.alone(name)}
+    return sorted((set(scored) & known) - set(trained))
