@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ._rows import Row
 
 Key = tuple[str, str, int]  # data set, split, seed
-ALIKE = {"rtol": 1e-3, "atol": 1e-5, "equal_nan": True}  # of numbers made on other machines
+RTOL, ATOL = 1e-3, 1e-5  # of numbers made on other machines
 SHARED = (*CONTROLS, REFERENCE)  # contenders that are the same in all rows
 
 
@@ -142,7 +142,8 @@ def require_same_cells(key: Key, rows: Sequence[Row]) -> None:
         both = [name for name in first.metrics if name in row.metrics]
         pair = [[one.metrics[name][COLUMN_OF[POSITIVE]] for name in both] for one in (first, row)]
         one, other = np.array(pair, dtype=np.float64)
-        if row.conditions != first.conditions or not np.allclose(one, other, **ALIKE):
+        alike = np.allclose(one, other, rtol=RTOL, atol=ATOL, equal_nan=True)
+        if row.conditions != first.conditions or not alike:
             data, split, seed = key
             msg = (
                 f"{data}, {split}, seed {seed}: {first.model} and {row.model} were scored on "
