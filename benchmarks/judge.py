@@ -5,7 +5,8 @@
 
 Each result is a file in the folder of rows (`shoal.benchmark.run`), written as soon as it is there; a call goes on where the last
 one stopped, and networks can be added later. `kernel_ridge:tuned` chooses its settings (`GRIDS`) on inner folds of
-training. `unlasting:published:small` is a published recipe at the size of a processor (`SMALL`). The rows of version and seeds are
+training. `unlasting:published:small` is a published recipe at the size of a processor (`SMALL`). `auto:networks` holds networks of full
+length, and a call goes on in the middle of its inner folds too. The rows of version and seeds are
 then made into `benchmarks/results/judge.csv` (a row for each screen, split and contender), `judge_metrics.csv` (for each metric,
 whether it can tell there) and `judge.md`. `--models` without a name makes the tables alone. `--add` leaves what the tables say and
 adds the contenders that they lack: rows of the others need not be there. The controls, and the baselines that are there, must come
