@@ -340,6 +340,8 @@ def main() -> None:
         model_class(name)  # says which there are
         if text.endswith(SIZED) and text.removesuffix(SIZED) not in SMALL:
             parser.error(f"{text}: small are {', '.join(SMALL)}")
+        if text == NETWORKS and given.steps is not None:
+            parser.error(f"{text}: its networks are of full length, leave out --steps")
         if preset == TUNED and name not in GRIDS:
             parser.error(f"{text}: there are grids for {', '.join(GRIDS)}")
     places = [(d, s) for d in given.data for s in DATA[d].splits if s in given.split]

@@ -10,7 +10,7 @@ import pandas as pd
 from ..base._calibration import Errors
 from ..base._kinds import NEW_CONTEXT
 from ._rules import LAST, LEAST_UNITS, RULES
-from ._stack import gain, stacked
+from ._stack import Gain, gain, stacked
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -264,15 +264,20 @@ class Question:
             if not here.all():
                 alone[here] = self.baselines(~here)
                 each[here] = self.blend(alone[here][0], self.share(~here))
-        # baselines stand for the answer where what networks would say of it is not known
-        whole = np.where(self.known(each)[:, None], each, alone)
-        made = np.einsum("ckp,ck->cp", self.predicted, whole)
-        gained = gain(made, self.real, self.unit, weight=self.count)
-        if gained.mean <= gained.error:
-            note = f"copy: gain {gained.mean:.3g}, standard error {gained.error:.3g}"
-            return np.zeros(len(weights)), np.zeros_like(each), note
-        every = self.fold >= 0
-        return self.blend(self.baselines(every), self.share(every)), each, ""
+        every, gained = self.fold >= 0, self.gained(each)
+        if gained.mean > gained.error:
+            return self.blend(self.baselines(every), self.share(every)), each, ""
+        plain = self.gained(alone)  # of all conditions, which may tell where fewer do not
+        if plain.mean > plain.error:
+            return self.baselines(every), alone, ""
+        note = f"copy: gain {gained.mean:.3g}, standard error {gained.error:.3g}"
+        return np.zeros(len(weights)), np.zeros_like(each), note
+
+    def gained(self, each: Floats) -> Gain:
+        """Return the gain over a copy, where the answer with some (C, K) weights is known."""
+        own = self.known(each)
+        made = np.einsum("ckp,ck->cp", self.predicted, each)[own]
+        return gain(made, self.real[own], self.unit[own], weight=self.count[own])
 
     def rows(self) -> list[tuple[str, float, float, int, int, str]]:
         """Return the rows of the table, without the kind."""
