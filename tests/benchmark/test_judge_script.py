@@ -132,18 +132,10 @@ def test_only_rows_of_this_version_and_these_seeds_are_read(rng, tmp_path):
 
 def test_results_of_other_held_out_cells_are_refused(rng):
     """Else a contender would be scored beside controls of another division."""
-    rows = [
-        replace(row, data="norman", split="combination") for row in results(rng) if not row.note
-    ]
-    assert list(judge.by_place(rows)) == [("norman", "combination")]
-    one = rows[-1]
-    conditions = {f"other {name}": name for name in one.conditions}
-    metrics = {
-        name: {**own, "positive": own["positive"] + 0.1} for name, own in one.metrics.items()
-    }
-    for other in (replace(one, conditions=conditions), replace(one, metrics=metrics)):
-        with pytest.raises(ValueError, match=f"seed {one.seed}: .* different held-out cells"):
-            judge.by_place([*rows[:-1], other])
+    *rows, one = (row for row in results(rng) if not row.note)
+    other = replace(one, conditions={f"other {name}": name for name in one.conditions})
+    with pytest.raises(ValueError, match=f"seed {one.seed}: .* different held-out cells"):
+        judge.board([*rows, other])
 
 
 def test_a_place_is_written_anew_and_others_are_kept(tmp_path):
@@ -196,7 +188,8 @@ def test_a_spec_is_one_and_leaves_out_what_training_does_not_know(tmp_path):
     adata.X[~test, 0], adata.X[test, 0] = 0, 5
     adata.write_h5ad(tmp_path / judge.DATA["kang"].file)
     rows = sh.benchmark.run(
-        judge.spec(task) | {"evaluate": {"min_cells": 4, "n_draws": 1, "metrics": ["energy"]}},
+        judge.spec(task, tmp_path)
+        | {"evaluate": {"min_cells": 4, "n_draws": 1, "metrics": ["energy"]}},
         folder=tmp_path / "out",
     )
     assert rows["note"].tolist() == [""]

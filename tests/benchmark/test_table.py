@@ -365,3 +365,16 @@ def test_rows_that_differ_in_what_they_are_stay_apart(losses, change):
 def test_results_without_fingerprints_are_not_the_same(rows, losses):
     twin = made_row("twin", losses["base"], kind="baseline")
     assert "twin" in sh.benchmark.table([*rows, twin]).index
+
+
+@pytest.mark.parametrize("what", ["conditions", "metrics"])
+def test_rows_of_other_held_out_cells_are_refused(rows, what):
+    """As of two machines whose splits differ, or of a screen that was filtered in between."""
+    *others, one = rows
+    names = {f"other {name}": own for name, own in one.conditions.items()}
+    second = {name: own | {"positive": own["positive"] + 0.1} for name, own in one.metrics.items()}
+    other = replace(one, **{what: {"conditions": names, "metrics": second}[what]})
+    match = rf"seed {one.seed}: {rows[0].model} and {one.model} were scored on different held-out"
+    with pytest.raises(ValueError, match=match):
+        sh.benchmark.table([*others, other], n_boot=2)
+    assert len(sh.benchmark.table([*others, replace(other, seed=one.seed + 1)], n_boot=2)) > 2

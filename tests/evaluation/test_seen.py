@@ -109,6 +109,29 @@ def test_guides_that_are_held_out_are_told_apart(screen):
     assert f"{SAID} 2 of 2" in caution(adata)
 
 
+@pytest.mark.parametrize("plates", [["b1"], ["b1", "b2"]])
+def test_conditions_that_are_held_out_on_one_plate(screen, plates):
+    """They are trained on elsewhere on purpose: what counts is whether this plate was."""
+    adata = screen.copy()
+    adata.obs["plate"] = np.resize(["b1", "b2", "b3"], adata.n_obs)
+    sh.pp.annotate(
+        adata, "perturbation", control="control", context_key="context", batch_key="plate",
+        overwrite=True,
+    )  # fmt: skip
+    treated = (adata.obs["perturbation"] == "P1").to_numpy()
+
+    def held_out(plates):
+        return np.where(treated & adata.obs["plate"].isin(plates).to_numpy(), "test", "train")
+
+    adata.obs["split"] = held_out(plates)
+    meant = {"accept": ["same_condition"]}
+    model = sh.tl.fit(adata, "mean_shift", **meant)
+    sh.tl.predict(adata, model, key_added="made")
+    assert SAID not in caution(adata, **meant)
+    adata.obs["split"] = held_out(["b2"])
+    assert (f"{SAID} 2 of 2 conditions" in caution(adata, **meant)) == (plates == ["b1"])
+
+
 def test_two_predictions_are_remembered_apart(screen):
     adata = screen.copy()
     fitted(adata, test=["P1"])
@@ -125,3 +148,21 @@ def test_what_is_packed_is_unpacked(screen):
     assert len(conditions) == 5 * 2 * 3
     assert packed(conditions) == packed(unpacked(packed(conditions)))
     assert len(unpacked(())) == 0
+
+
+@pytest.mark.parametrize(("by", "test"), [("perturbation", "P1"), ("combination", "P1+P2")])
+def test_a_perturbation_that_was_trained_on_in_a_combination_alone(screen, by, test):
+    adata = screen.copy()
+    names = adata.obs["perturbation"].astype(str).replace("P6", "P1+P2")
+    adata.obs["pair"] = names
+    sh.pp.annotate(adata, "pair", control="control", overwrite=True)
+    old = {"split": np.where(names == "P1", "test", "train")}
+    early = ad.AnnData(adata.X, adata.obs.assign(**old), adata.var, uns=adata.uns)
+    model = sh.tl.fit(early, "matching_mean", accept=["held_out_part"])
+    sh.pp.split(adata, by=by, test=[test])
+    sh.tl.predict(adata, model, key_added="made", subset="test")
+    said = caution(adata)
+    assert f"{SAID} 1 of {2 if by == 'perturbation' else 1} conditions that are scored" in said
+    assert ("and on combinations with perturbations that are scored ('P1')" in said) == (
+        by == "perturbation"
+    )

@@ -255,7 +255,7 @@ def test_a_screen_without_contexts_and_nan_twins(screen):
     with pytest.raises(ValueError, match="holds NaN for cells of 'P1'"):
         sh.pl.populations(screen, "P1", prediction="twins")
     sh.pp.annotate(screen, "perturbation", control="control")
-    with pytest.raises(ValueError, match="this screen has no contexts"):
+    with pytest.raises(ValueError, match="this screen was annotated without a context"):
         sh.pl.genes(screen, "P2", prediction="twins", context="b0")
     assert not plt.get_fignums()
 

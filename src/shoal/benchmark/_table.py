@@ -87,7 +87,8 @@ def table(
     Raises
     ------
     ValueError
-        If there is no result yet, all have failed, or an option is not known.
+        If there is no result yet, all have failed, or an option is not known; if results of one
+        split and seed were scored on different held-out cells.
     KeyError
         If `against` or a metric is not in the benchmark.
     FileNotFoundError

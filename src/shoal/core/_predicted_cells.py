@@ -12,7 +12,9 @@ from .._validate import key_in, text
 from ..metrics._scale_match import mismatch
 from ..metrics._scale_profiles import profiles_of
 from ._choose import choose
+from ._codes import codes_of
 from ._matrix import as_rows
+from ._named_context import named_context
 from ._predictions import PREDICTED, prediction_slot, refuse_counts
 from ._scale import look
 from ._scale_check import WITH_EMPTY, require
@@ -149,23 +151,17 @@ def inside_of(adata: AnnData, screen: Screen, context: str | None) -> Bools:
     """Return (n_obs,) which cells are of a context; all if it is None."""
     if context is None:
         return np.ones(adata.n_obs, dtype=bool)
-    if screen.context_key is None:
-        msg = (
-            f"context={context!r}, but this screen has no contexts; "
-            "name their column in sh.pp.annotate(context_key=)"
-        )
-        raise ValueError(msg)
-    value = adata.obs[screen.context_key].astype(str).to_numpy()
-    key_in(str(context), sorted(set(value)), where=f"adata.obs[{screen.context_key!r}]")
-    return value == str(context)
+    contexts, code = codes_of(adata, screen.context_key)
+    known: Bools = code == contexts.index(named_context(context, contexts, screen))
+    return known
 
 
 def contexts_of(adata: AnnData, screen: Screen, rows: Ints) -> Bools:
     """Return (n_obs,) which cells are of the contexts of some cells; all where there are none."""
     if screen.context_key is None:
         return np.ones(adata.n_obs, dtype=bool)
-    value = adata.obs[screen.context_key].astype(str).to_numpy()
-    return np.isin(value, np.unique(value[rows]))
+    code = codes_of(adata, screen.context_key)[1]
+    return np.isin(code, code[rows])
 
 
 def axes_of(adata: AnnData, basis: str, *, in_genes: bool) -> Floats | None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ._rows import Row
 
 Key = tuple[str, str, int]  # data set, split, seed
+RTOL, ATOL = 1e-3, 1e-5  # of numbers made on other machines
 SHARED = (*CONTROLS, REFERENCE)  # contenders that are the same in all rows
 
 
@@ -124,6 +125,34 @@ class Results:
         return skills
 
 
+def require_same_cells(key: Key, rows: Sequence[Row]) -> None:
+    """Raise ``ValueError`` if results that are compared were not scored on the same real cells.
+
+    Then a second experiment has other values.
+
+    Parameters
+    ----------
+    key
+        What they are the results of.
+    rows
+        Results that did not fail.
+    """
+    first = rows[0]
+    for row in rows[1:]:
+        both = [name for name in first.metrics if name in row.metrics]
+        pair = [[one.metrics[name][COLUMN_OF[POSITIVE]] for name in both] for one in (first, row)]
+        one, other = np.array(pair, dtype=np.float64)
+        alike = np.allclose(one, other, rtol=RTOL, atol=ATOL, equal_nan=True)
+        if row.conditions != first.conditions or not alike:
+            data, split, seed = key
+            msg = (
+                f"{data}, {split}, seed {seed}: {first.model} and {row.model} were scored on "
+                "different held-out cells, so their scores do not stand beside one another: make "
+                "one of them anew, in a folder of its own or after removing its file"
+            )
+            raise ValueError(msg)
+
+
 class Comparison:
     """Scores of all contenders, and their spread over resampled perturbations.
 
@@ -139,6 +168,12 @@ class Comparison:
         Metrics that count, of those that discriminate; all if ``None``.
     n_boot, rng
         Number of draws and their seed.
+
+    Raises
+    ------
+    ValueError
+        If results of one split and seed are of different held-out conditions, or of other real
+        cells of them.
 
     Attributes
     ----------
@@ -161,6 +196,8 @@ class Comparison:
         for row in rows:
             if not row.note:
                 by_key.setdefault((row.data, row.split, row.seed), {})[row.model] = row
+        for key, own in by_key.items():
+            require_same_cells(key, list(own.values()))
         self.results = {key: Results(own, metrics) for key, own in by_key.items()}
         self.skill: dict[Key, pd.DataFrame] = {}
         self.numbers: dict[Key, pd.DataFrame] = {}

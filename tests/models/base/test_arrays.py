@@ -142,3 +142,5 @@ def test_what_is_no_cell(plain, model, what, error, words):
 def test_a_context_where_there_is_none(plain, model):
     with pytest.raises(ValueError, match="annotated without a context column"):
         model.transport(dense(plain.X), "P1", context="day 1")
+    with pytest.raises(ValueError, match=r"context='day 1' means nothing.*context_key="):
+        model.predict("P1", context="day 1", n_cells=3)

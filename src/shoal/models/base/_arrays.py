@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from ..._validate import key_in
+from ...core._named_context import named_context
 from ...metrics._cells import densify
 from ._given_cells import known_population
 
@@ -63,20 +63,14 @@ def cells_of(
         return known_population(cells, vocabulary)
     _check_shape(cells, vocabulary)
     screen, n = vocabulary.screen, cells.shape[0]
-    if context is not None and screen.context_key is None:
-        msg = (
-            f"context={context!r} means nothing to this model: its screen was annotated without a "
-            "context column"
-        )
-        raise ValueError(msg)
     if context is not None:
-        key_in(str(context), contexts, where="the contexts of the screen")
+        context = named_context(context, contexts, screen)
     missing = [key for key in (screen.batch_key, screen.dose_key) if key is not None]
     columns = {key: np.full(n, np.nan) for key in missing} | {
         screen.perturbation_key: screen.control[0]
     }
     if screen.context_key is not None:
-        columns[screen.context_key] = np.nan if context is None else str(context)
+        columns[screen.context_key] = np.nan if context is None else context
     try:
         return known_population(_screen(cells, columns, vocabulary), vocabulary)
     except ValueError as err:

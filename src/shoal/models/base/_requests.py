@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..._logging import logger
-from ..._validate import key_in, whole
+from ..._validate import whole
 from ...core._codes import grouped, members
 from ...core._controls import LEVELS
 from ...core._doses import same_dose
+from ...core._named_context import named_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -226,18 +227,13 @@ def requested_context(context: str | None, cells: Population) -> int | None:
     KeyError
         If the screen has no such context.
     ValueError
-        If the context has no control cell, or the screen has no contexts.
+        If the screen has no contexts, or this one has no control cell.
+    TypeError
+        If something else than one context is named.
     """
     if context is None:
         return None
-    if cells.screen.context_key is None:
-        msg = (
-            "the screen was annotated without a context column, so context= means nothing; "
-            "leave it out"
-        )
-        raise ValueError(msg)
-    key_in(str(context), cells.contexts, where="the contexts of the screen")
-    code = cells.contexts.index(str(context))
+    code = cells.contexts.index(named_context(context, cells.contexts, cells.screen))
     if not (cells.controls.context == code).any():
         having = [cells.contexts[i] for i in np.unique(cells.controls.context) if i >= 0]
         msg = (
