@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
-from .._validate import get_adata
+from .._validate import get_adata, shown
 from ..core._predicted_cells import on_one_scale, read_prediction
 from ..metrics._cells import densify
 from ._canvas import Canvas
@@ -17,7 +18,6 @@ from ._texts import fill
 if TYPE_CHECKING:
     from os import PathLike
 
-    import pandas as pd
     from anndata import AnnData
     from mudata import MuData
     from numpy.typing import NDArray
@@ -130,6 +130,9 @@ def _values(shown: Prediction, rows: Ints) -> tuple[Floats, Floats, Floats]:
 
 def _row(mask: pd.DataFrame, name: str, context: str | None, genes: pd.Index) -> Floats:
     """Return the probabilities of a perturbation, in the order of the genes."""
+    if not isinstance(mask, pd.DataFrame):
+        msg = f"mask must be a table, as model.mask({name!r}) returns, not {shown(mask)}"
+        raise TypeError(msg)
     names = mask.index.get_level_values(0).astype(str)
     chosen = names == name
     if context is not None and mask.index.nlevels > 1:
