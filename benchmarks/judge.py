@@ -290,6 +290,13 @@ def added(new: pd.DataFrame, old: pd.DataFrame) -> pd.DataFrame:
             raise ValueError(msg)
     shown = {name for first, row in old.iterrows() for name in named(first, row["same_as"])}
     more = new.loc[[name for name in new.index if name not in shown]]
+    same = [
+        [one for one in named(name, row["same_as"])[1:] if one not in shown]
+        for name, row in more.iterrows()
+    ]
+    more = more.assign(
+        same_as=[", ".join(names) for names in same]
+    )  # others have a row of their own
     if differ("score_best"):
         more = more.assign(score_best=np.nan)
     return ranked(pd.concat([old, more]))
