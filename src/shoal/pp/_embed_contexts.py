@@ -232,7 +232,7 @@ def _fit_of(like: AnnData, key: str) -> pd.DataFrame:
     KeyError
         If it holds no embedding of that name.
     """
-    fits = like.uns.get(CONTEXT_EMBEDDING_FITS, {})
+    fits = get_adata(like, None).uns.get(CONTEXT_EMBEDDING_FITS, {})
     key_in(
         key,
         list(fits),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 
 from ..._keys import SPLIT
 from ..._random import RNGLike, as_generator
+from ..._validate import shown
 from ...core._population import SPLITS
 from ...core._shallow import shallow
 from ...core._view import materialize_view
@@ -17,7 +19,7 @@ from ._predictor import Predictor
 from ._registry import model_class, registered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from anndata import AnnData
 
@@ -195,6 +197,9 @@ def _arguments(
     **training: Any,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the arguments of the constructor of a class, and those of its training."""
+    if not (config is None or isinstance(config, Mapping)):
+        msg = f"config must be a dict of options by name, not {shown(config)}"
+        raise TypeError(msg)
     make_seed, train_seed = _seeds(rng)
     named = {"preset": preset, "embedding": embedding, "context_embedding": context_embedding}
     given = {name: value for name, value in named.items() if value is not None}
