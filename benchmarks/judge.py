@@ -5,7 +5,8 @@
 
 Each result is a file in the folder of rows (`shoal.benchmark.run`), written as soon as it is there; a call goes on where the last
 one stopped, and networks can be added later. `kernel_ridge:tuned` chooses its settings (`GRIDS`) on inner folds of
-training. `unlasting:published:small` is a published recipe at the size of a processor (`SMALL`). The rows of version and seeds are
+training. `unlasting:published:small` is a published recipe at the size of a processor (`SMALL`). `auto:networks` holds networks of full
+length, and a call goes on in the middle of its inner folds too. The rows of version and seeds are
 then made into `benchmarks/results/judge.csv` (a row for each screen, split and contender), `judge_metrics.csv` (for each metric,
 whether it can tell there) and `judge.md`. `--models` without a name makes the tables alone. `--add` leaves what the tables say and
 adds the contenders that they lack: rows of the others need not be there. The controls, and the baselines that are there, must come
@@ -67,6 +68,7 @@ SMALL: dict[str, Any] = {  # published recipes that train longer than a processo
         "response_share": 1.0,
     },
 }
+NETWORKS = "auto:networks"
 SIZED = ":small"  # as in unlasting:published:small
 WITHOUT = "bbbc021"  # its licence forbids publishing what is derived from it
 
@@ -80,8 +82,11 @@ def known(task: Task) -> ad.AnnData:
     return adata[:, np.asarray((train != 0).sum(axis=0)).ravel() > 0].copy()
 
 
-def spec(task: Task) -> dict[str, Any]:
-    """Return the benchmark of one screen, split and seed."""
+def spec(task: Task, folder: Path) -> dict[str, Any]:
+    """Return the benchmark of one screen, split and seed, with the folder of its results.
+
+    An ensemble with networks keeps there what its inner folds say, so that a call goes on in the middle of it.
+    """
     data = DATA[task.data]
     embedding = data.splits[task.split].embedding
 
@@ -103,7 +108,7 @@ def spec(task: Task) -> dict[str, Any]:
             {
                 "name": contender(text)[0],
                 "label": text.replace(":", " (", 1).replace(":", ", ") + ")" * (":" in text),
-                **options_of(text, embedding, steps=task.steps),
+                **options_of(text, embedding, steps=task.steps, folder=folder),
             }
             for text in task.models
         ],
@@ -112,13 +117,17 @@ def spec(task: Task) -> dict[str, Any]:
     }
 
 
-def options_of(text: str, embedding: str, *, steps: int | None) -> dict[str, Any]:
+def options_of(
+    text: str, embedding: str, *, steps: int | None, folder: Path | None = None
+) -> dict[str, Any]:
     """Return ``options`` of a contender, and ``tune`` if its settings are chosen within training."""
     whole = text.removesuffix(SIZED)
     own = {} if whole == text else SMALL[whole]
     name, preset = contender(whole)
     if preset != TUNED:
         given = settings(whole, embedding, steps=steps)
+        if text == NETWORKS and folder:
+            own = {"checkpoint_dir": str(folder / "folds"), "resume": True}
         return {"options": own | {k: v for k, v in given.items() if v is not None or k not in own}}
     return {"options": settings(name, embedding, steps=steps), "tune": GRIDS[name]}
 
@@ -331,6 +340,8 @@ def main() -> None:
         model_class(name)  # says which there are
         if text.endswith(SIZED) and text.removesuffix(SIZED) not in SMALL:
             parser.error(f"{text}: small are {', '.join(SMALL)}")
+        if text == NETWORKS and given.steps is not None:
+            parser.error(f"{text}: its networks are of full length, leave out --steps")
         if preset == TUNED and name not in GRIDS:
             parser.error(f"{text}: there are grids for {', '.join(GRIDS)}")
     places = [(d, s) for d in given.data for s in DATA[d].splits if s in given.split]
@@ -338,7 +349,7 @@ def main() -> None:
         for data, split in places:
             task = Task(data, split, seed, tuple(given.models), given.steps, given.folder)
             folder = given.rows / f"{data} {split} {seed}".replace(" ", "_")
-            sh.benchmark.run(spec(task), folder=folder)
+            sh.benchmark.run(spec(task, folder), folder=folder)
             print(data, split, seed, flush=True)
     rows = by_place(read(given.rows, given.seeds))
     given.results.mkdir(exist_ok=True, parents=True)

@@ -38,6 +38,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "shoal": {},
     "Bernoulli mask": {"mask": "bernoulli"},
     "mask by the graph": {"mask_network": "graph"},
+    "mask by the genes": {"mask_network": "genes"},
     "hurdle": {"mask": "hurdle"},
     "zeros as counts have them": {"mask": "counts", "on_values": False, "match_zeros": True},
     "no mask": UNMASKED | {"match_zeros": False},

@@ -188,7 +188,8 @@ def test_a_spec_is_one_and_leaves_out_what_training_does_not_know(tmp_path):
     adata.X[~test, 0], adata.X[test, 0] = 0, 5
     adata.write_h5ad(tmp_path / judge.DATA["kang"].file)
     rows = sh.benchmark.run(
-        judge.spec(task) | {"evaluate": {"min_cells": 4, "n_draws": 1, "metrics": ["energy"]}},
+        judge.spec(task, tmp_path)
+        | {"evaluate": {"min_cells": 4, "n_draws": 1, "metrics": ["energy"]}},
         folder=tmp_path / "out",
     )
     assert rows["note"].tolist() == [""]

@@ -45,9 +45,13 @@ def test_a_mask_of_the_real_shares_is_calibrated(screen):
     mask = pd.DataFrame([share, 0 * share], index=["P1", "P2"], columns=screen.var_names)
     axes = sh.pl.bimodality(screen, "P1", prediction="p", mask=mask.iloc[:, ::-1])
     assert axes[2].get_title(loc="left") == "RMS 0.000"
-    said, seen = axes[2].lines[0].get_data()
+    said, seen = points(axes[2], 0).T
     np.testing.assert_allclose(said, seen)
+    assert len(said) == len(np.unique(np.minimum(np.floor(share * 10), 9)))  # tenths with genes
+    assert (np.diff(said) > 0).all()
     with pytest.raises(KeyError, match=r"mask has no row of 'P3'; model\.mask\('P3'\) returns"):
         sh.pl.bimodality(screen, "P3", prediction="p", mask=mask)
     with pytest.raises(KeyError, match="mask lacks 40 genes"):
         sh.pl.bimodality(screen, "P1", prediction="p", mask=mask.iloc[:, :0])
+    with pytest.raises(TypeError, match=r"as model\.mask\('P1'\) returns, not Series"):
+        sh.pl.bimodality(screen, "P1", prediction="p", mask=mask.loc["P1"])

@@ -50,6 +50,7 @@ def visit(browser):
 
     def go(path, *, width=1400, **more):
         page = browser.new_page(viewport={"width": width, "height": 900}, **more)
+        page.set_default_timeout(120_000)  # a busy machine
         page.on("console", lambda message: trouble.append(message.text))
         page.on("pageerror", lambda error: trouble.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
@@ -75,7 +76,9 @@ def spot(page, name):
           const trace = plane._fullData.find((one) => one.customdata?.some((row) => row[0] === name));
           const i = trace.customdata.findIndex((row) => row[0] === name), at = [trace.x[i], trace.y[i]];
           const [x, y] = at.map((value) => [value - 0.01, value + 0.01]);
+          const named = new Promise((done) => plane.on("plotly_relayout", (change) => "annotations" in change && done()));
           await Plotly.relayout(plane, { "xaxis.range": x, "yaxis.range": y });
+          await named; // drawn anew, with names in other places: a click that had begun would be lost
           const box = plane.getBoundingClientRect(), { xaxis, yaxis } = plane._fullLayout;
           return [box.x + xaxis._offset + xaxis.d2p(at[0]), box.y + yaxis._offset + yaxis.d2p(at[1])];
         }""",
@@ -108,6 +111,19 @@ def test_hover_names_a_perturbation_and_click_opens_its_panel(visit, path, judge
     assert len(first.locator("td").all()) == 5  # metric, prediction, best baseline, both controls
     page.keyboard.press("Escape")
     assert page.locator("#panel").is_hidden()
+
+
+def test_the_plane_is_not_drawn_anew_without_a_reason(visit, path):
+    page = visit(path)
+    drawn = page.evaluate(
+        """async () => {
+          const plane = document.getElementById("plane"), drawn = [];
+          plane.on("plotly_relayout", (change) => drawn.push(Object.keys(change)));
+          await new Promise((done) => setTimeout(done, 600));
+          return drawn;
+        }"""
+    )
+    assert drawn == []
 
 
 def test_a_name_in_a_table_opens_the_panel_and_marks_the_point(visit, path, judged):

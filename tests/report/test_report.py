@@ -177,10 +177,12 @@ def test_a_missing_library_names_the_extra(measured, tmp_path, monkeypatch):
 
 
 def test_thousands_of_perturbations(tmp_path):
-    adata = big(2000)
-    start = time.process_time()
-    path = report(adata, out=tmp_path / "r.html")
-    assert time.process_time() - start < 20
+    seconds = []
+    for adata in (big(500), big(2000)):
+        start = time.process_time()
+        path = report(adata, out=tmp_path / "r.html")
+        seconds.append(time.process_time() - start)
+    assert seconds[1] < 8 * seconds[0]  # 4 if it grows linearly, 16 if with the square
     assert path.stat().st_size < 15e6
     assert len(data(path)["tables"]["conditions"]["rows"]) == 2000
 

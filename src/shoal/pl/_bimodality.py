@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._validate import get_adata, shown
+from .._validate import get_adata
 from ..core._predicted_cells import on_one_scale, read_prediction
 from ..metrics._cells import densify
 from ._canvas import Canvas
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..core._predicted_cells import Prediction
 
 BINS = 10  # of probabilities
+LARGEST = 60  # area of a point of all genes, beside that of one gene
 FEW = 5  # cells in which a gene is on, for a mean of these
 ON = "share of cells on"
 
@@ -53,7 +54,8 @@ def bimodality(
     - first panel: the share of cells in which it is on, real across and predicted upwards;
     - second panel: the mean of the cells in which it is on, likewise;
     - third panel, with `mask`: how often genes are on that are said to be so with a probability.
-      Each point is a tenth of the genes, and the line is what a calibrated mask would show.
+      Each point is all genes with a probability up to .1, from .1 to .2, and so on: its area grows
+      with their number, and the line is what a calibrated mask would show.
 
     Grey points are control cells in place of the prediction. The titles give the root mean square
     of the differences.
@@ -90,6 +92,8 @@ def bimodality(
         or genes.
     ValueError
         If the prediction is of a representation, which has no genes.
+    TypeError
+        If the mask is no table.
 
     Examples
     --------
@@ -131,7 +135,7 @@ def _values(shown: Prediction, rows: Ints) -> tuple[Floats, Floats, Floats]:
 def _row(mask: pd.DataFrame, name: str, context: str | None, genes: pd.Index) -> Floats:
     """Return the probabilities of a perturbation, in the order of the genes."""
     if not isinstance(mask, pd.DataFrame):
-        msg = f"mask must be a table, as model.mask({name!r}) returns, not {shown(mask)}"
+        msg = f"mask must be a table, as model.mask({name!r}) returns, not {type(mask).__name__}"
         raise TypeError(msg)
     names = mask.index.get_level_values(0).astype(str)
     chosen = names == name
@@ -168,9 +172,11 @@ def _called(ax: Any, x: str, y: str) -> None:
 
 
 def _calibrated(ax: Any, chance: Floats, real: Floats) -> None:
-    parts = np.array_split(np.argsort(chance, kind="stable"), min(BINS, len(chance)))
+    place = np.minimum((chance * BINS).astype(int), BINS - 1)
+    parts = [np.flatnonzero(place == i) for i in np.unique(place)]
     said, seen = (np.array([values[own].mean() for own in parts]) for values in (chance, real))
-    ax.plot(said, seen, "o", markersize=4, color=PREDICTED)
+    sizes = np.array([len(own) for own in parts]) / len(chance)
+    ax.scatter(said, seen, s=8 + LARGEST * sizes, color=PREDICTED, linewidths=0)
     ax.axline((0, 0), slope=1, color=INK, linewidth=0.8, linestyle=":")
     error = np.sqrt(np.mean((chance - real) ** 2))
     ax.set_title(f"RMS {error:.3f}", loc="left", fontsize="small")

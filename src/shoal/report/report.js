@@ -137,7 +137,10 @@ document.addEventListener("keydown", (event) => event.key === "Escape" && close(
 const NAMES = 60;
 const SIDES = [[1, 0], [0, -1], [0, 1], [-1, 0], [1, -1], [1, 1], [-1, -1], [-1, 1]];
 
+let namedAt; // width of the plane when it was named: naming draws it anew, which takes a click away that has begun
+
 function nameThePlane() {
+  namedAt = plane.offsetWidth;
   const { xaxis, yaxis } = plane._fullLayout;
   const [width, height] = [xaxis._length, yaxis._length];
   const points = plane._fullData.filter((trace) => trace.customdata).flatMap((trace) =>
@@ -166,7 +169,7 @@ function nameThePlane() {
 if (plane) {
   nameThePlane();
   plane.on("plotly_relayout", (change) => "annotations" in change || nameThePlane());
-  new ResizeObserver(() => setTimeout(nameThePlane, 300)).observe(plane);
+  new ResizeObserver(() => setTimeout(() => plane.offsetWidth === namedAt || nameThePlane(), 300)).observe(plane);
 }
 
 const figures = [...document.querySelectorAll(".js-plotly-plot")];

@@ -158,6 +158,12 @@ def test_requests_that_mean_nothing(adata, call, error, words):
         Copy(adata).predict(call.pop("perturbations"), **call)
 
 
+def test_a_context_of_a_screen_without_contexts(adata):
+    sh.pp.annotate(adata, "perturbation", control="control", overwrite=True)
+    with pytest.raises(ValueError, match=r"means nothing.*without a context column"):
+        Copy(adata).predict("A", context="1")
+
+
 def test_a_context_without_controls_is_refused_and_twins_there_fall_back(adata, caplog):
     adata = adata[~((adata.obs["perturbation"] == "control") & (adata.obs["day"] == 2))].copy()
     model = Copy(adata)

@@ -9,16 +9,19 @@ from shoal.models.ensemble._evidence import Evidence
 from shoal.models.ensemble._weights import Question
 
 
-def question(rng, *, network, n=3, kind="combination of measured parts", rule="additive"):
-    """Return a question that the rule answers well, and a network by a share of the truth."""
+def evidence(rng, *, network, n=3, kind="combination of measured parts", rule="additive", folds=0):
+    """Return conditions that the rule answers well, and a network by a share of the truth.
+
+    Each is a fold of its own, or they are dealt to `folds` folds.
+    """
     real = rng.normal(size=(n, 20))
     given = np.stack([real + 0.3 * rng.normal(size=real.shape), network * real], axis=1)
-    evidence = Evidence(
+    return Evidence(
         members=(rule, "flow"),
         names=tuple(f"P{i}" for i in range(n)),
         kind=(kind,) * n,
         unit=tuple(f"P{i}" for i in range(n)),
-        fold=np.arange(n),
+        fold=np.arange(n) % (folds or n),
         real=real,
         noise=np.full(n, 0.1),
         p_value=np.zeros(n),
@@ -29,8 +32,17 @@ def question(rng, *, network, n=3, kind="combination of measured parts", rule="a
         n=np.full(n, 50),
         control=np.full(n, 0.001),
         refused={},
+        asked=np.ones(n, dtype=bool),
     )
-    return Question(evidence, np.arange(n), (rule, "flow"), kind, ["flow"])
+
+
+def asked_of(own):
+    """Return the question of all conditions of some evidence."""
+    return Question(own, np.arange(len(own.names)), own.members, own.kind[0], ["flow"])
+
+
+def question(rng, **given):
+    return asked_of(evidence(rng, **given))
 
 
 @pytest.mark.parametrize(("network", "share"), [(1.0, 0.5), (0.0, 0.0), (-1.0, 0.0)])

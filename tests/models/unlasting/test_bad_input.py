@@ -95,7 +95,7 @@ def test_doses_of_perturbations_without_vectors_of_molecules(screen, fit_unlasti
     model = fit_unlasting(screen, preset="published", **SHORT)
     one, two = (dense(model.predict("P1", dose=d, n_cells=9).X) for d in (0.1, 10.0))
     assert np.isfinite(one).all()
-    assert np.abs(one - two).max() > 0
+    assert np.abs(one.mean(0) - two.mean(0)).max() > 5e-3
     with pytest.raises(ValueError, match="dose"):
         model.predict("P1")
 

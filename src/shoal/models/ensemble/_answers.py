@@ -33,7 +33,7 @@ class Left:
     """The conditions that one fold leaves out, and the cells that are predicted of them.
 
     `rows` are the measured cells of the request. Of the `shown` of them whole cells are compared,
-    along the `axes`.
+    along the `axes`. `networks` says whether networks are trained on the fold too.
     """
 
     cells: Population
@@ -49,6 +49,11 @@ class Left:
     rows: Ints
     shown: Ints
     axes: Floats
+    networks: bool = True
+
+    def asks(self, member: Member) -> bool:
+        """Whether a member is trained on the fold."""
+        return self.networks or not member.is_network
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +86,7 @@ def answers(
     n_jobs: int,
     desc: str,
 ) -> tuple[dict[tuple[int, str], Answer], dict[str, str]]:
-    """Train all members on all folds, and predict what these leave out.
+    """Train the members on all folds that ask them, and predict what these leave out.
 
     Parameters
     ----------
@@ -113,7 +118,8 @@ def answers(
         if n_jobs == 1
         else _elsewhere(left, candidates, finished, n_jobs=n_jobs, **given)
     )
-    for fold, member, found in progress(several, total=len(left) * len(candidates), desc=desc):
+    total = len(_pairs(left, candidates))
+    for fold, member, found in progress(several, total=total, desc=desc):
         if isinstance(found, str):
             failed[fold, member.name] = found
             logger.info("%r is left out: %s", member.name, found)
@@ -127,6 +133,11 @@ def answers(
     return table, refused
 
 
+def _pairs(left: Sequence[Left], candidates: Sequence[Member]) -> list[tuple[int, Member]]:
+    """Return the folds, and the members that are trained on each."""
+    return [(i, member) for i, own in enumerate(left) for member in candidates if own.asks(member)]
+
+
 Found = tuple[int, "Member", "Answer | str | None"]  # text: why there is none
 
 
@@ -138,18 +149,18 @@ def _here(
 ) -> Iterator[Found]:
     """Yield the answers one after another; a member that failed is not asked again."""
     failed: set[str] = set()
-    for fold, own in enumerate(left):
-        for member in candidates:
-            if member.name in failed:
-                yield fold, member, None
-                continue
-            found = _kept(finished, fold, member, own)
-            if found is None:
-                found = _trained(member, own, fold, **given)
-                found = _keep(finished, fold, member, own, found)
-            if isinstance(found, str):
-                failed.add(member.name)
-            yield fold, member, found
+    for fold, member in _pairs(left, candidates):
+        if member.name in failed:
+            yield fold, member, None
+            continue
+        own = left[fold]
+        found = _kept(finished, fold, member, own)
+        if found is None:
+            found = _trained(member, own, fold, **given)
+            found = _keep(finished, fold, member, own, found)
+        if isinstance(found, str):
+            failed.add(member.name)
+        yield fold, member, found
 
 
 def _elsewhere(
@@ -164,13 +175,12 @@ def _elsewhere(
     from joblib import Parallel, delayed
 
     waiting = []
-    for fold, own in enumerate(left):
-        for member in candidates:
-            found = _kept(finished, fold, member, own)
-            if found is None:
-                waiting.append((fold, member))
-            else:
-                yield fold, member, found
+    for fold, member in _pairs(left, candidates):
+        found = _kept(finished, fold, member, left[fold])
+        if found is None:
+            waiting.append((fold, member))
+        else:
+            yield fold, member, found
 
     def task(number: int) -> Any:
         fold, member = waiting[number]

@@ -11,8 +11,9 @@ from ..base._mean_responses import MOST, Made, made
 from ..base._requests import enlarged
 from ..post._postprocessing import Moved
 from ._cells import MIXED, RECENTRED
+from ._rules import LEAST_UNITS
 from ._stack import gain_of
-from ._weights import LEAST_UNITS, TOGETHER, Question
+from ._weights import TOGETHER, Question
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -44,7 +45,8 @@ def carriers_of(
 
     Control cells do, unless the cells of a member were nearer to the measured ones of inner
     conditions, by more than two standard errors over at least 8 units, and by 2 %. Weights are
-    those of the other folds.
+    those of the other folds. All are compared on the same conditions, those that networks were
+    asked if there are any.
 
     Parameters
     ----------
@@ -92,9 +94,10 @@ def _tried(
     _, each, note = question.answer()
     if note:  # by rule, or a copy
         return []
-    response = question.summed(evidence.genes[own], each)
-    at, energy = evidence.cells.energies(own, response, post=post, seed=seed)
-    unit = np.unique(question.unit[at], return_inverse=True)[1]
+    asked = question.asked
+    response = question.summed(evidence.genes[own], each)[asked]
+    at, energy = evidence.cells.energies(own[asked], response, post=post, seed=seed)
+    unit = np.unique(question.unit[asked][at], return_inverse=True)[1]
     if unit.max(initial=-1) + 1 < LEAST_UNITS:
         return []
     several = [(CONTROL, ""), *((name, way) for name in evidence.cells.made for way in SHARE)]

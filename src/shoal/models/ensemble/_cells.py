@@ -48,11 +48,12 @@ class InnerCells:
     left
         What each fold leaves out; its `shown` rows are those that there are cells of.
     made
-        Member -> its answer to each fold; NaN where it could make no cells.
+        Member -> its answer to each fold; NaN where it could make no cells, and ``None`` where it
+        was not asked.
     """
 
     left: tuple[Left, ...]
-    made: Mapping[str, tuple[Answer, ...]]
+    made: Mapping[str, tuple[Answer | None, ...]]
 
     def without(self, name: str) -> Self:
         """Return the cells without those of a member."""
@@ -94,7 +95,10 @@ class InnerCells:
                 if condition in place and len(rows) >= LEAST:
                     i = place[condition]
                     several = [each[fold] for each in self.made.values()]
-                    made = [(densify(one.cells[rows]), one.finished[code]) for one in several]
+                    made = [
+                        None if one is None else (densify(one.cells[rows]), one.finished[code])
+                        for one in several
+                    ]
                     rng = np.random.default_rng([seed, condition])
                     found[i] = _energies(left, left.shown[rows], made, response[i], post, rng)
             before += len(left.names)
@@ -105,7 +109,7 @@ class InnerCells:
 def _energies(
     left: Left,
     rows: Ints,
-    made: list[tuple[Floats, Floats]],
+    made: list[tuple[Floats, Floats] | None],
     response: Floats,
     post: Postprocessing,
     rng: np.random.Generator,
@@ -124,12 +128,13 @@ def _energies(
 
     control = finished(start + response)
     plain, odd, found = distance(control), np.arange(len(rows))[:, None] % 2 == 1, []
-    for own, said in made:
-        if np.isfinite(own).all():
-            # by means over more rows: few cells around their own mean would look too near
-            lacks = control.mean(axis=0) - start.mean(axis=0) - said
-            found.append(distance(finished(own + lacks)))
-            found.append(distance(np.where(odd, own, control)))
-        else:
+    for answer in made:
+        if answer is None or not np.isfinite(answer[0]).all():
             found += [plain, plain]
+            continue
+        own, said = answer
+        # by means over more rows: few cells around their own mean would look too near
+        lacks = control.mean(axis=0) - start.mean(axis=0) - said
+        found.append(distance(finished(own + lacks)))
+        found.append(distance(np.where(odd, own, control)))
     return [plain, *found]

@@ -19,6 +19,7 @@ from ..baselines._noise import spread_of
 from ..space._fit_cells import axes_of_training, training_block
 from ._answers import Left, answers
 from ._cells import InnerCells, compared
+from ._network_folds import network_folds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from ..._typing import Floats, Ints
+    from ..._typing import Bools, Floats, Ints
     from ...core._population import Population
     from ...core._split_request import Request
     from ._files import Finished
@@ -72,6 +73,8 @@ class Evidence:
         Members that could not be trained or that failed, and why.
     unlike
         Why no weights can be fitted on these conditions; ``""`` if they can.
+    asked
+        (C,) whether networks were asked too: they are not trained on all folds.
     cells
         Cells of the conditions, as members made them; ``None`` if none were kept.
     """
@@ -91,6 +94,7 @@ class Evidence:
     n: Ints
     control: Floats
     refused: dict[str, str]
+    asked: Bools
     unlike: str = ""
     cells: InnerCells | None = None
 
@@ -182,10 +186,11 @@ def evidence_of(
     finished: Finished,
     unlike: str = "",
     whole: bool = False,
+    on_folds: int | None = None,
     n_jobs: int = 1,
     desc: str = "ensemble: inner folds",
 ) -> Evidence:
-    """Train all members on all folds, and predict what these leave out.
+    """Train the members on the folds, and predict what these leave out.
 
     Parameters
     ----------
@@ -205,6 +210,9 @@ def evidence_of(
         Why no weights can be fitted on these folds.
     whole
         Whether cells are kept of members that change more than means.
+    on_folds
+        Least number of folds on which networks are trained, of those of use, see `network_folds`;
+        all folds if ``None``.
     n_jobs
         Processes at a time, see `answers`.
     desc
@@ -216,6 +224,12 @@ def evidence_of(
     variance = float((training_block(cells.rows, train, rng) @ axes).var(axis=0).sum())
     cell, spread = spread_of(cells, axes)
     left = [_left(cells.with_split(side), axes, seed, whole=whole) for side in folds]
+    kinds, units = _questions(left, cells)
+    fold = np.repeat(np.arange(len(left)), [len(one.names) for one in left])
+    trains = np.ones(len(left), dtype=bool)
+    if on_folds is not None:
+        trains = network_folds(fold, kinds, units, fitted=not unlike, least=on_folds)
+    left = [replace(one, networks=bool(own)) for one, own in zip(left, trains, strict=True)]
     table, refused = answers(
         left,
         candidates,
@@ -226,21 +240,12 @@ def evidence_of(
         desc=desc,
     )
     able = [member.name for member in candidates if member.name not in refused]
-    genes = [
-        np.array([table[i, name].responses for name in able], dtype=np.float32).reshape(
-            len(able), len(one.names), len(cells.features)
-        )
-        for i, one in enumerate(left)
-    ]
-    genes = np.concatenate(genes, axis=1).transpose(1, 0, 2)
+    genes = np.full((len(fold), len(able), len(cells.features)), np.nan, dtype=np.float32)
+    for (i, name), own in table.items():
+        if name in able:
+            genes[fold == i, able.index(name)] = own.responses
     carry = [member.name for member in candidates if member.carries and member.name in able]
-    made = {name: tuple(table[i, name] for i in range(len(left))) for name in carry}
-    kinds, units = [], []
-    for one in left:
-        measured = Measured.of(one.cells)
-        for name, context, dose in zip(one.names, one.contexts, one.doses, strict=True):
-            kinds.append(measured.kind(name, context, float(dose), cells.screen))
-            units.append(context if kinds[-1] == NEW_CONTEXT else name)
+    made = {name: tuple(table.get((i, name)) for i in range(len(left))) for name in carry}
     real = np.concatenate([one.real for one in left])
     factor = np.concatenate([1 / one.n + one.control for one in left])
     return Evidence(
@@ -248,7 +253,7 @@ def evidence_of(
         names=tuple(name for one in left for name in one.names),
         kind=tuple(kinds),
         unit=tuple(units),
-        fold=np.repeat(np.arange(len(left)), [len(one.names) for one in left]),
+        fold=fold,
         real=real,
         noise=variance / np.concatenate([one.n for one in left]),
         p_value=shift_pvalues(real, spread, factor),
@@ -259,9 +264,21 @@ def evidence_of(
         n=np.concatenate([one.n for one in left]),
         control=np.concatenate([one.control for one in left]),
         refused=refused,
+        asked=trains[fold],
         unlike=unlike,
         cells=InnerCells(tuple(left), made) if whole else None,
     )
+
+
+def _questions(left: Sequence[Left], cells: Population) -> tuple[list[str], list[str]]:
+    """Return the kind of question that each condition was in its fold, and its unit."""
+    kinds, units = [], []
+    for one in left:
+        measured = Measured.of(one.cells)
+        for name, context, dose in zip(one.names, one.contexts, one.doses, strict=True):
+            kinds.append(measured.kind(name, context, float(dose), cells.screen))
+            units.append(context if kinds[-1] == NEW_CONTEXT else name)
+    return kinds, units
 
 
 def _left(cells: Population, axes: Floats, seed: int, *, whole: bool) -> Left:

@@ -79,9 +79,12 @@ class Ensemble(Predictor, Stored, SetUp):
         :func:`shoal.pp.embed_contexts` wrote, or a table. A context without a vector is refused.
     preset
         ``"fast"``: baselines alone, in numpy. ``"networks"``: also ``flow`` and ``perturbdiff``,
-        which are trained once for each fold and once more.
+        which are trained on `network_folds` folds and once more.
     n_folds
         Number of inner folds; 4 if ``None``, or as many as there are units to leave out.
+    network_folds
+        Least number of inner folds on which networks are trained, the first ones; all if ``None``.
+        It takes more where these ask fewer than 8 units of a kind of question that has as many.
     by
         What inner folds leave out, as in :func:`shoal.pp.split`; what the split of the screen holds
         out if ``None``.
@@ -135,10 +138,12 @@ class Ensemble(Predictor, Stored, SetUp):
         context_embedding: str | pd.DataFrame | None = None,
         preset: Literal["fast", "networks"] = "fast",
         n_folds: int | None = None,
+        network_folds: int | None = 2,
         by: str | None = None,
     ) -> None:
-        if n_folds is not None:
-            whole(n_folds, name="n_folds", least=2)
+        for name, value in {"n_folds": n_folds, "network_folds": network_folds}.items():
+            if value is not None:
+                whole(value, name=name, least=2)
         if by is not None:
             one_of(by, tuple(BY), name="by")
         self.cells = adata if isinstance(adata, Population) else self._cells_of(adata)
@@ -148,7 +153,12 @@ class Ensemble(Predictor, Stored, SetUp):
         slots = {"layer": self.cells.layer, "use_rep": self.cells.use_rep}
         self.vocabulary = learn_vocabulary(self.cells, **told, **slots)
         self.expression = Expression.of_training(self.cells)
-        self.params = {"preset": preset, "n_folds": n_folds, "by": by}
+        self.params = {
+            "preset": preset,
+            "n_folds": n_folds,
+            "network_folds": network_folds,
+            "by": by,
+        }
         self.measured = Measured.of(self.cells)
         self.members: dict[str, Any] = {}
         self.refused: dict[str, str] = {}
@@ -180,7 +190,8 @@ class Ensemble(Predictor, Stored, SetUp):
             members is made with the weights of the other folds.
         ``n_conditions``, ``n_units``
             Conditions of the kind that were left out, and the perturbations (or new contexts) that
-            these were of.
+            these were of. Where networks are members, those alone that networks were asked, so that
+            all errors are of the same conditions.
         ``note``
             ``"rule"`` or ``"copy"`` and why, where the weights were not fitted.
         ``cells``
@@ -245,9 +256,11 @@ class Ensemble(Predictor, Stored, SetUp):
                 finished=finished,
                 unlike=unlike(self.cells, kind),
                 whole=True,
+                on_folds=min(self.params["network_folds"] or len(folds), len(folds)),
                 n_jobs=n_jobs,
             )
             self.refused = dict(self.evidence.refused)
+            self._say_idle()
         self._weigh(seed)
         self._train_members(seed)
         if self.evidence is not None:
@@ -257,6 +270,16 @@ class Ensemble(Predictor, Stored, SetUp):
             self.calibration = Calibration(self.evidence.cell, self.measured, errors)
         self.evidence = None  # what it says is in the weights and the calibration
         self.is_trained = True
+
+    def _say_idle(self) -> None:
+        """Say which networks are not trained, where they can have no part."""
+        networks = [member.name for member in self._candidates if member.is_network]
+        if networks and self.evidence is not None and not self.evidence.asked.any():
+            logger.warning(
+                "auto does not train %s: every question is asked in a new context, of which "
+                "training has too few to tell what a network is worth there",
+                ", ".join(map(repr, networks)),
+            )
 
     def _weigh(self, seed: int) -> None:
         there = [member for member in self._candidates if member.name not in self.refused]

@@ -33,4 +33,5 @@ RULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """Kind of question -> baselines that answer it by rule, the first that there is."""
 
+LEAST_UNITS = 8  # of a kind that must have been left out; with fewer the rule is taken
 LAST = "mean_shift"  # the rule where no other can be had; it answers every question
