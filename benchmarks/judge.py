@@ -82,7 +82,7 @@ def known(task: Task) -> ad.AnnData:
     return adata[:, np.asarray((train != 0).sum(axis=0)).ravel() > 0].copy()
 
 
-def spec(task: Task, folder: Path) -> dict[str, Any]:
+def spec(task: Task, folder: Path | None = None) -> dict[str, Any]:
     """Return the benchmark of one screen, split and seed, with the folder of its results.
 
     An ensemble with networks keeps there what its inner folds say, so that a call goes on in the middle of it.
@@ -264,7 +264,13 @@ def added(new: pd.DataFrame, old: pd.DataFrame) -> pd.DataFrame:
             )
             raise ValueError(msg)
     shown = {name for first, row in old.iterrows() for name in named(first, row["same_as"])}
-    more = new.loc[[name for name in new.index if name not in shown]]
+    several = [
+        [one for one in named(name, row["same_as"]) if one not in shown]
+        for name, row in new.iterrows()
+    ]
+    lacking = [bool(names) for names in several]
+    more = new[lacking].assign(same_as=[", ".join(names[1:]) for names in several if names])
+    more.index = pd.Index([names[0] for names in several if names], name=new.index.name)
     if differ("score_best"):
         more = more.assign(score_best=np.nan)
     return ranked(pd.concat([old, more]))
