@@ -189,7 +189,7 @@ def test_cell_at_its_centroid_has_no_direction(rng):
 def test_nan_and_infinity_are_named(rng):
     x, plan = example(rng)
     x[np.flatnonzero(plan.group >= 0)[:2], 0] = np.nan, np.inf
-    with pytest.raises(ValueError, match="2 cells hold NaN or infinite"):
+    with pytest.raises(ValueError, match="NaN or infinite values in 2 of 325 cells, such as row 0"):
         directions(as_rows(x), plan, cross={})
 
 

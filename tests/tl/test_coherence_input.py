@@ -61,7 +61,13 @@ def test_values_not_finite(screen_adata, value, make):
     x = screen_adata.X.copy()
     x[3, 2] = value
     screen_adata.X = make(x)
-    refuses(screen_adata, ValueError, r"1 cells hold NaN or infinite values \(the first at row 3\)")
+    match = r"NaN or infinite values in 1 of 155 cells, such as 'cell3'; drop or fill them"
+    refuses(screen_adata, ValueError, match)
+    sh.pp.annotate(screen_adata, "perturbation", control="control")
+    with pytest.raises(ValueError, match="NaN or infinite .*'cell3'"):
+        sh.tl.coherence_null(screen_adata, use_rep="X", n_cells=[10], n_draws=3)
+    with pytest.raises(ValueError, match="NaN or infinite .*'cell3'"):
+        sh.tl.retrieve(screen_adata, use_rep="X", n_perms=9)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])

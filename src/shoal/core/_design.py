@@ -132,7 +132,8 @@ def make_plan(
     kept, stratum = np.unique(
         np.where(group >= 0, stratum, stratum[group >= 0][0]), return_inverse=True
     )
-    return Plan(group, len(labels.names), stratum.astype(np.int64), len(kept), basis)
+    cells = adata.obs_names.to_numpy(dtype=object)
+    return Plan(group, len(labels.names), stratum.astype(np.int64), len(kept), basis, cells)
 
 
 def codes(adata: AnnData, key: str) -> Ints:

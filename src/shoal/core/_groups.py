@@ -228,7 +228,7 @@ def _fit_controls(
     total, values = walk(rows, visit, totals)
     sums, moment = total["sums 0"], total["moment"]
     keys = values["squares"], values["other"]
-    _check_finite(keys[0], plan)
+    _check_finite(keys[0], plan, rows.slot)
     moment[:, 0] = sums[plan.n_groups :]
     n_control: Ints = np.bincount(control[control >= 0], minlength=plan.n_strata).astype(np.int64)
     gram, keep = np.zeros((plan.n_strata, q, q)), control >= 0
@@ -242,14 +242,14 @@ def _fit_controls(
     return ControlFit(coef, np.zeros(plan.n_strata)), inverse, groups, keys, n_control
 
 
-def _check_finite(squares: Floats, plan: Plan) -> None:
+def _check_finite(squares: Floats, plan: Plan, slot: str) -> None:
     bad = ~np.isfinite(squares) & (plan.group >= 0)
     if bad.any():
-        first = int(np.flatnonzero(bad)[0])
+        at = int(np.flatnonzero(bad)[0])
+        first = f"row {at}" if plan.names is None else repr(str(plan.names[at]))
         msg = (
-            f"{int(bad.sum())} cells hold NaN or infinite values (the first at row {first}); "
-            "drop these cells, or "
-            "mend the matrix before measuring"
+            f"{slot} holds NaN or infinite values in {int(bad.sum())} of "
+            f"{int((plan.group >= 0).sum())} cells, such as {first}; drop or fill them"
         )
         raise ValueError(msg)
 

@@ -13,6 +13,8 @@ from ..metrics._cells import densify
 from ._block_sums import row_dot
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from .._typing import Bools, Floats, Ints, Matrix
 
 
@@ -53,6 +55,8 @@ class Plan:
         Number of strata.
     basis
         (n_obs, q) covariates of the control centroid; the first column is 1.
+    names
+        (n_obs,) names of the cells, for messages; ``None`` if they have none.
     """
 
     group: Ints
@@ -60,6 +64,7 @@ class Plan:
     stratum: Ints
     n_strata: int
     basis: Floats
+    names: NDArray[np.object_] | None = None
 
     @cached_property
     def is_control(self) -> Bools:

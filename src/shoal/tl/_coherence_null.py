@@ -172,7 +172,7 @@ def coherence_null(
         {
             "held_out": held_out,
             "n_cells": n,
-            **_measure_one(block, plan, cells, chosen, min(min_cells, n)),
+            **_measure_one(block, plan, cells, chosen, min(min_cells, n), slot=slot),
         }
         for held_out, n, chosen in progress(draws, total=len(draws), desc="null")
     ]
@@ -297,7 +297,7 @@ def _has_others(plan: Plan, cells: Ints, chosen: Bools) -> Bools:
 
 
 def _measure_one(
-    block: Matrix, plan: Plan, cells: Ints, chosen: Bools, min_cells: int
+    block: Matrix, plan: Plan, cells: Ints, chosen: Bools, min_cells: int, *, slot: str
 ) -> dict[str, float]:
     """Measure one set of control cells against the others.
 
@@ -307,8 +307,9 @@ def _measure_one(
     left = _has_others(plan, cells, chosen)
     group = np.where(left[stratum], np.where(chosen, 0, 1), -1)
     stratum = np.cumsum(left)[stratum] - 1
-    pseudo = Plan(group, 1, np.maximum(stratum, 0), int(left.sum()), plan.basis[cells])
-    columns = measure(as_rows(block), pseudo, min_cells=min_cells, cross={}).columns
+    basis, names = plan.basis[cells], None if plan.names is None else plan.names[cells]
+    pseudo = Plan(group, 1, np.maximum(stratum, 0), int(left.sum()), basis, names)
+    columns = measure(as_rows(block, slot=slot), pseudo, min_cells=min_cells, cross={}).columns
     return {
         name: float(columns[name][0])
         for name in ("kappa", "pvalue", "residual_pvalue", "magnitude")

@@ -176,7 +176,7 @@ def retrieve(
     matrix, slot = choose(adata, layer=layer, use_rep=use_rep)
     rows = as_rows(matrix, slot=slot).held()
     if not slot.startswith("obsm/"):
-        require(look(rows), slot=slot, what="retrieval", accept=WITH_EMPTY)
+        require(look(rows), slot=slot, what="retrieval", accept=WITH_EMPTY, cells=adata.obs_names)
     order = stable_order(adata)
     contexts, context = codes_of(adata, screen.context_key)
     used = labelled.code >= 0

@@ -43,11 +43,6 @@ class Latents:
         method = model.settings.sampling.inversion
         self.inverts = options.get("inversion", method) is not None
 
-    @property
-    def n_inverted(self) -> int:
-        """Number of cells that were inverted."""
-        return len(self._place)
-
     def of(self, request: PredictionRequest) -> torch.Tensor | None:
         """Return the noise (n, ...) of the cells that a request starts from, on the processor."""
         if not self.inverts:
