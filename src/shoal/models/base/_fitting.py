@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from ._predictor import Predictor
 from ._registry import model_class, registered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from anndata import AnnData
 
@@ -198,6 +199,9 @@ def _arguments(
     make_seed, train_seed = _seeds(rng)
     named = {"preset": preset, "embedding": embedding, "context_embedding": context_embedding}
     given = {name: value for name, value in named.items() if value is not None}
+    if not isinstance(config, Mapping | None):
+        msg = f"config is a mapping of settings, as in config={{'width': 64}}, not {config!r:.60}"
+        raise TypeError(msg)
     given |= dict(config or {})  # a None of `config` is meant
     settings = ({} if max_steps is None else {"max_steps": max_steps}) | training
     make = _accepted(cls, cls, given, rng=make_seed)
