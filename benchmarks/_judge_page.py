@@ -42,7 +42,7 @@ on the page "Leaderboard" of the docs.
 
 What was chosen on what. The reference goes by the kind of split. Baselines and networks have their default settings, but for *(tuned)*:
 these are chosen on three inner folds of training, of the same kind of split, among the `GRIDS` of the script. And but for
-*(published, small)*, a published recipe at the size of a processor: width 256, one layer a part, 1,000 steps (300 on Kang) at the
+*(published, small)* and *(published_v2, small)*, a published recipe at the size of a processor: width 256, one layer a part, 1,000 steps (300 on Kang) at the
 paper's learning rate, and no share of cells that stay as they are (`SMALL` of the script). Its authors train 10,000 and more steps of
 a larger network, so this is no figure of theirs. Steps of training
 and the share of cells that responds are chosen within the training cells, by a trial that leaves conditions out. Test cells took part in

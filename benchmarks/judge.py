@@ -5,7 +5,8 @@
 
 Each result is a file in the folder of rows (`shoal.benchmark.run`), written as soon as it is there; a call goes on where the last
 one stopped, and networks can be added later. `kernel_ridge:tuned` chooses its settings (`GRIDS`) on inner folds of
-training. `unlasting:published:small` is a published recipe at the size of a processor (`SMALL`). The rows of version and seeds are
+training. `unlasting:published:small` is a published recipe at the size of a processor (`SMALL`). `auto:networks` holds networks of full
+length, and a call goes on in the middle of its inner folds too. The rows of version and seeds are
 then made into `benchmarks/results/judge.csv` (a row for each screen, split and contender), `judge_metrics.csv` (for each metric,
 whether it can tell there) and `judge.md`. `--models` without a name makes the tables alone. `--add` leaves what the tables say and
 adds the contenders that they lack: rows of the others need not be there. The controls, and the baselines that are there, must come
@@ -81,7 +82,7 @@ def known(task: Task) -> ad.AnnData:
     return adata[:, np.asarray((train != 0).sum(axis=0)).ravel() > 0].copy()
 
 
-def spec(task: Task, folder: Path) -> dict[str, Any]:
+def spec(task: Task, folder: Path | None = None) -> dict[str, Any]:
     """Return the benchmark of one screen, split and seed, with the folder of its results.
 
     An ensemble with networks keeps there what its inner folds say, so that a call goes on in the middle of it.
@@ -263,7 +264,13 @@ def added(new: pd.DataFrame, old: pd.DataFrame) -> pd.DataFrame:
             )
             raise ValueError(msg)
     shown = {name for first, row in old.iterrows() for name in named(first, row["same_as"])}
-    more = new.loc[[name for name in new.index if name not in shown]]
+    several = [
+        [one for one in named(name, row["same_as"]) if one not in shown]
+        for name, row in new.iterrows()
+    ]
+    lacking = [bool(names) for names in several]
+    more = new[lacking].assign(same_as=[", ".join(names[1:]) for names in several if names])
+    more.index = pd.Index([names[0] for names in several if names], name=new.index.name)
     if differ("score_best"):
         more = more.assign(score_best=np.nan)
     return ranked(pd.concat([old, more]))
@@ -339,6 +346,8 @@ def main() -> None:
         model_class(name)  # says which there are
         if text.endswith(SIZED) and text.removesuffix(SIZED) not in SMALL:
             parser.error(f"{text}: small are {', '.join(SMALL)}")
+        if text == NETWORKS and given.steps is not None:
+            parser.error(f"{text}: its networks are of full length, leave out --steps")
         if preset == TUNED and name not in GRIDS:
             parser.error(f"{text}: there are grids for {', '.join(GRIDS)}")
     places = [(d, s) for d in given.data for s in DATA[d].splits if s in given.split]

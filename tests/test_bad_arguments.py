@@ -301,6 +301,32 @@ def test_seeds(screen, name):
         assert not wrong(name, screen, tries)
 
 
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda a: sh.pl.ranking(a, by="cause"), "by='cause' holds no numbers; .*'magnitude'"),
+        (lambda a: sh.pl.coherence(a, x="flags"), "x='flags' holds no numbers"),
+        (
+            lambda a: sh.tl.coherence(a, replicate_key=a.obs["batch"]),
+            "one column .*not cell0 .*Series",
+        ),
+        (lambda a: sh.pp.embed_contexts(in_lines(a), like=7), "expected an AnnData"),
+        (lambda a: sh.pl.calibration(a, metrics=3), "metrics must be a text or a list of texts"),
+        (lambda a: sh.tl.fit(a, "mean_shift", config=3), "config must be a dict of options"),
+    ],
+)
+def test_a_column_or_name_of_the_wrong_kind(screen, call, match):
+    with pytest.raises((TypeError, ValueError), match=match):
+        call(screen.copy())
+
+
+def test_one_name_is_a_list_of_one(screen):
+    one, several = (sh.pl.calibration(screen, metrics=own) for own in ("energy", ["energy"]))
+    assert one.get_title() == several.get_title()
+    assert sh.pl.calibration(screen, label="energy").texts
+    plt.close("all")
+
+
 def test_a_seed_is_checked_where_nothing_is_drawn(screen):
     for bad in ("seed", -1, 1.5):
         with pytest.raises((TypeError, ValueError), match="rng must be a seed"):
@@ -335,6 +361,24 @@ def test_texts(screen, name):
         and value not in FREE.get(f"{name}.{p.name}", ())
     ]
     assert not wrong(name, screen, tries)
+
+
+COLUMN = pd.Series(["P1"])  # a column in the place of its name
+WITHOUT = ("title", "embedding", "context_embedding", "source", "models", "model", "figsize")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in CALLS if not n.startswith("ds.")])
+def test_what_cannot_be_compared(screen, name):
+    """A column where its name is meant, no answer, an array without axes, something quite else."""
+    tries = [
+        {p.name: value}
+        for p in parameters(name)
+        if "str" in str(p.annotation) and p.name not in WITHOUT and not is_number(p)
+        for value in (COLUMN, pd.NA, np.array("P1"), object())
+    ]
+    found = [outcome(name, screen.copy(), **one) for one in tries]
+    assert not [made for made in found if isinstance(made, str)]
 
 
 @pytest.mark.parametrize("name", [n for n in CALLS if not n.startswith("ds.") and n != "io.read"])

@@ -15,7 +15,7 @@ from ._held_out import KEPT, KINDS, check_held_out, check_request, in_words, kin
 from ._keys import EMBEDDINGS, EVALUATION, PCA, SPLIT
 from ._logging import quiet, reason
 from ._stages import Stages, content
-from ._staging import staged
+from ._staging import make_folder, staged
 from ._validate import key_in, one_of, whole
 from ._verdict import verdict
 from .core._screen import resolve
@@ -207,7 +207,7 @@ def run(
         return found | {"summary": _report.numbers(adata) | numbers(adata)}
 
     judge = partial(tl.evaluate, adata, prediction=NAME, rng=seed, overwrite=True, **judged)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     try:
         stages.do("measure", "how large and coherent every response is", adata, measured)
         stages.do("split", f"holding out {KINDS.get(kind, kind)}: {why}", adata, divide)

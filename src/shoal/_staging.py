@@ -53,6 +53,27 @@ def file_at(out: object, *, example: str, name: str = "out") -> Path:
     return path
 
 
+def make_folder(out: Path) -> None:
+    """Make a folder, and those that it is in, where they are not there yet.
+
+    Raises
+    ------
+    NotADirectoryError
+        If there is a file in its place.
+    OSError
+        If it cannot be made.
+    """
+    file = next((path for path in (out, *out.parents) if path.exists() and not path.is_dir()), None)
+    if file is not None:
+        msg = f"{str(file)!r} is a file, and results go into a folder: name another one"
+        raise NotADirectoryError(msg)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        msg = f"the folder {str(out)!r} cannot be made ({err.strerror}): name another one"
+        raise type(err)(msg) from err
+
+
 @contextmanager
 def staged(out: Path) -> Iterator[Path]:
     """Yield a temporary folder, whose files go to `out` when the block ends without an error.
@@ -67,7 +88,7 @@ def staged(out: Path) -> Iterator[Path]:
     """
     made = [p for p in (out, *out.parents) if not p.exists()]
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         folder = Path(tempfile.mkdtemp(prefix=".shoal-", dir=out))
         try:
             yield folder

@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from mudata import MuData
-    from pandas import Index
+    from pandas import DataFrame, Index
 
     from ._typing import Bools
 
 
 def one_of(value: object, choices: Collection[Any], *, name: str) -> None:
     """Raise ``ValueError`` unless `value` is one of `choices`."""
-    if not isinstance(value, Hashable) or value not in choices:
+    if not _among(value, choices):
         close = near(value, choices) if isinstance(value, str) else []
         guess = f". Did you mean {some(close)}?" if close else ""
-        msg = f"{name}={value!r} is not known; choose one of {some(choices)}{guess}"
+        msg = f"{name}={shown(value)} is not known; choose one of {some(choices)}{guess}"
         raise ValueError(msg)
 
 
@@ -41,9 +41,9 @@ def key_in(key: str, available: Collection[str], *, where: str, hint: str = "") 
         Sentence at the end of the message.
     """
     if not isinstance(key, Hashable):
-        msg = f"{key!r} is no name of something in {where}, which holds {some(available)}"
+        msg = f"{shown(key)} is no name of something in {where}, which holds {some(available)}"
         raise TypeError(msg)
-    if key not in available:
+    if not _among(key, available):
         close = near(key, available)
         guess = f" Did you mean {some(close)}?" if close else ""
         msg = f"{key!r} is not in {where}, which holds {some(available)}.{guess}"
@@ -125,7 +125,7 @@ def flag(value: object, *, name: str) -> None:
 def text(value: object, *, name: str) -> None:
     """Raise ``TypeError`` unless `value` is a text."""
     if not isinstance(value, str):
-        msg = f"{name} must be a text, not {value!r}"
+        msg = f"{name} must be a text, not {shown(value)}"
         raise TypeError(msg)
 
 
@@ -155,6 +155,14 @@ def file_key(value: object, *, name: str) -> None:
         raise ValueError(msg)
 
 
+def numbers_in(table: DataFrame, column: str, *, name: str) -> None:
+    """Raise ``ValueError`` unless a column of a table holds numbers."""
+    known = [str(one) for one, dtype in table.dtypes.items() if dtype.kind in "iuf"]
+    if column not in known:
+        msg = f"{name}={column!r} holds no numbers; choose one of {some(known, len(known))}"
+        raise ValueError(msg)
+
+
 def listed(values: object, *, name: str) -> list[str]:
     """Return names as a list of texts: of one name, of several, or of none for ``None``.
 
@@ -167,13 +175,14 @@ def listed(values: object, *, name: str) -> list[str]:
     """
     if values is None:
         return []
+    values = without_axes(values)
     if isinstance(values, str):
         return [values]
     several = [] if isinstance(values, bytes) or not isinstance(values, Iterable) else list(values)
     wrong = any(isinstance(v, bool) or not isinstance(v, (str, int, float)) for v in several)
     table = hasattr(values, "columns")
     if wrong or table or isinstance(values, bytes) or not isinstance(values, Iterable):
-        given = "a table" if table else repr(values)
+        given = "a table" if table else shown(values)
         msg = f"{name} must be a text or a list of texts, not {given}"
         raise TypeError(msg)
     return [str(value) for value in several]
@@ -288,9 +297,28 @@ def _check_adata(data: object, wanted: str) -> None:
         raise TypeError(msg)
 
 
+def without_axes(value: object) -> object:
+    """Return the one value of an array without axes, which looks like a list and is none."""
+    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+
+
+def _among(value: object, choices: Collection[Any]) -> bool:
+    """Return whether a value is one of some; what cannot be compared, as an array, is not."""
+    try:
+        return isinstance(value, Hashable) and bool(value in choices)
+    except (TypeError, ValueError):  # pandas.NA equals nothing, not even no choice
+        return False
+
+
+def shown(value: object, most: int = 80) -> str:
+    """Return a value as a message shows it: in one line, and cut off if it is long."""
+    line = " ".join(repr(value).split())
+    return line if len(line) <= most else f"{line[:most]}... ({type(value).__name__})"
+
+
 def some(values: Collection[Any], most: int = 12) -> str:
     """Return the first of some values for a message, and how many more there are."""
     plain = [v.item() if isinstance(v, np.generic) else v for v in list(values)[:most]]
-    shown = [repr(v) for v in plain]
-    rest = len(values) - len(shown)
-    return (", ".join(shown) + (f" and {rest} more" if rest > 0 else "")) or "nothing"
+    told = [repr(v) for v in plain]
+    rest = len(values) - len(told)
+    return (", ".join(told) + (f" and {rest} more" if rest > 0 else "")) or "nothing"

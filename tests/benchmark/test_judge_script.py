@@ -164,6 +164,17 @@ def test_contenders_are_added_to_a_table_of_the_same_scores_alone(rng):
         judge.added(newer, older)
 
 
+@pytest.mark.parametrize("twin", ["a twin", "the twin"])
+def test_a_contender_that_is_added_and_predicts_the_same_has_its_own_row(rng, twin):
+    rows = results(rng)
+    both = [row for row in rows if row.model in ("own_shift", "flow")]
+    both += [replace(row, model=twin) for row in both if row.model == "flow"]
+    added = judge.added(judge.board(sorted(both, key=lambda row: row.model)), judge.board(rows))
+    assert {"flow", twin} <= set(added.index)
+    assert added.loc[twin, "same_as"] == ""
+    assert added.loc[twin, "score"] == pytest.approx(added.loc["flow", "score"])
+
+
 def test_a_small_recipe_keeps_its_steps_unless_told_others():
     small = judge.SMALL["unlasting:published"]
     own = judge.options_of("unlasting:published:small", "go", steps=None)["options"]
@@ -188,7 +199,8 @@ def test_a_spec_is_one_and_leaves_out_what_training_does_not_know(tmp_path):
     adata.X[~test, 0], adata.X[test, 0] = 0, 5
     adata.write_h5ad(tmp_path / judge.DATA["kang"].file)
     rows = sh.benchmark.run(
-        judge.spec(task) | {"evaluate": {"min_cells": 4, "n_draws": 1, "metrics": ["energy"]}},
+        judge.spec(task, tmp_path)
+        | {"evaluate": {"min_cells": 4, "n_draws": 1, "metrics": ["energy"]}},
         folder=tmp_path / "out",
     )
     assert rows["note"].tolist() == [""]

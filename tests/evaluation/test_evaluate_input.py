@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import shoal as sh
 from shoal.metrics._suite import SUITE
 
 from ..helpers import dense
@@ -56,6 +57,34 @@ def test_the_controls_as_a_baseline_are_the_row_that_is_there(caplog):
     evaluated(adata, baselines=["control"])
     assert "the baseline 'control' is the row 'control copy'" in caplog.text
     assert "control copy" in adata.uns["evaluation"]["contenders"].index
+
+
+def panel(adata, genes):
+    """Return the screen with as many genes as there are names, called so."""
+    adata = adata[:, : len(genes)].copy()
+    adata.var_names = genes
+    return adata
+
+
+def test_held_out_cells_without_a_context_are_of_none(caplog):
+    adata = screen(contexts=2)
+    adata = panel(adata, sorted(set(adata.obs["perturbation"][held_out(adata)])))
+    adata.obs["context"] = adata.obs["context"].where(~held_out(adata))
+    adata.uns["shoal"]["missing"] = "ignore"
+    assert set(evaluated(adata)["conditions"]["context"]) == {""}
+    assert "leave 0 of 6 genes: ranks" in caplog.text  # and not "0 (context_2)"
+
+
+def test_a_combination_of_all_genes():
+    adata = screen()
+    parts = sorted(set(adata.obs["perturbation"][adata.obs["split"] == "train"]) - {"control"})[:2]
+    pair = adata.obs["perturbation"][held_out(adata)].iloc[0]
+    adata.obs["perturbation"] = adata.obs["perturbation"].astype(str).replace(pair, "+".join(parts))
+    del adata.uns["shoal"]
+    adata = panel(adata, parts)
+    sh.pp.annotate(adata, "perturbation", control="control")
+    result = evaluated(adata, metrics=[*FEW, "interaction_auprc"], n_comps=2)
+    assert np.isnan(result["summary"].loc["interaction_auprc", "value"])
 
 
 def test_a_screen_that_was_not_annotated():

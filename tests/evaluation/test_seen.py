@@ -109,6 +109,29 @@ def test_guides_that_are_held_out_are_told_apart(screen):
     assert f"{SAID} 2 of 2" in caution(adata)
 
 
+@pytest.mark.parametrize("plates", [["b1"], ["b1", "b2"]])
+def test_conditions_that_are_held_out_on_one_plate(screen, plates):
+    """They are trained on elsewhere on purpose: what counts is whether this plate was."""
+    adata = screen.copy()
+    adata.obs["plate"] = np.resize(["b1", "b2", "b3"], adata.n_obs)
+    sh.pp.annotate(
+        adata, "perturbation", control="control", context_key="context", batch_key="plate",
+        overwrite=True,
+    )  # fmt: skip
+    treated = (adata.obs["perturbation"] == "P1").to_numpy()
+
+    def held_out(plates):
+        return np.where(treated & adata.obs["plate"].isin(plates).to_numpy(), "test", "train")
+
+    adata.obs["split"] = held_out(plates)
+    meant = {"accept": ["same_condition"]}
+    model = sh.tl.fit(adata, "mean_shift", **meant)
+    sh.tl.predict(adata, model, key_added="made")
+    assert SAID not in caution(adata, **meant)
+    adata.obs["split"] = held_out(["b2"])
+    assert (f"{SAID} 2 of 2 conditions" in caution(adata, **meant)) == (plates == ["b1"])
+
+
 def test_two_predictions_are_remembered_apart(screen):
     adata = screen.copy()
     fitted(adata, test=["P1"])

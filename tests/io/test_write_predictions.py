@@ -79,6 +79,13 @@ def test_the_file_holds_the_predicted_counts_and_the_measured_controls(measured,
     assert [p.name for p in tmp_path.iterdir()] == ["a.h5ad"]
 
 
+def test_an_index_of_cells_that_is_called_as_a_column(measured, tmp_path):
+    adata = measured.copy()
+    adata.obs.index.name = "target"
+    made = ad.read_h5ad(sh.io.write_predictions(adata, tmp_path / "a.h5ad", context="x"))
+    assert set(made.obs["target"]) == {"non-targeting", *(f"P{i}" for i in range(1, 7))}
+
+
 def test_the_file_is_scored_as_the_layer_is(measured, tmp_path):
     """Its column and its control label are those of the challenge, not those of the screen."""
     chosen = measured[measured.obs["context"] == "x"].copy()

@@ -7,9 +7,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="networks need the extra 'models'")
 
 from shoal.nn import (  # noqa: E402
+    DoseGate,
     GenewiseEncoder,
     GraphAttention,
     GraphEncoder,
+    TreatmentEncoder,
     knocked_out,
     with_loops,
 )
@@ -146,3 +148,70 @@ def test_memory_grows_with_edges_and_not_with_pairs_of_genes():
         sizes.append(Largest.most)
         assert Largest.most <= width * edges.shape[1]
     assert sizes[1] < n * n
+
+
+# -- doses -----------------------------------------------------------------------------------------
+
+
+def told(dose):
+    """Return conditions of one vector, at a dose."""
+    return {
+        "parts": torch.ones(2, 1, 2),
+        "present": torch.ones(2, 1, dtype=torch.bool),
+        "genes": torch.full((2, 1), -1),
+        "own": torch.zeros(2, 1, dtype=torch.long),
+        "context": torch.tensor([0, 1]),
+        "dose": torch.tensor([[dose, 1.0]] * 2),
+    }
+
+
+def constant(gate, logit):
+    """Make the share of the response that of a number, at every dose."""
+    with torch.no_grad():
+        gate.curve.weight.zero_()
+        gate.curve.bias.copy_(torch.tensor([logit, -100.0]))
+
+
+def test_a_dose_multiplies_what_a_perturbation_adds():
+    torch.manual_seed(0)
+    net = TreatmentEncoder(2, 0, 2, width=8, d=4, doses=True, dropout=0.0).eval()
+    low, high = (net(told(dose), None, None) for dose in (-2.0, 2.0))
+    assert (high.norm(dim=-1) > 1.5 * low.norm(dim=-1)).all()
+    constant(net.gate, 100.0)
+    whole = net(told(1.0), None, None)
+    constant(net.gate, 0.0)
+    torch.testing.assert_close(net(told(1.0), None, None), whole / 2)
+
+
+def test_a_closed_gate_takes_the_vector_out_of_all_genes():
+    torch.manual_seed(0)
+    net = GenewiseEncoder(G, 2, 2, d=4, width=8, doses=True, token=True, dropout=0.0).eval()
+    edges, control = with_loops(EDGES, G), torch.rand(2, G)
+    constant(net.gate, 100.0)
+    opened = net(told(1.0), control, edges)
+    constant(net.gate, -100.0)
+    closed = net(told(1.0), control, edges)
+    net.vector = None
+    torch.testing.assert_close(net(told(1.0), control, edges), closed)
+    assert (opened - closed).abs().max() > 1e-2
+
+
+def test_a_dose_counts_for_genes_without_a_vector():
+    torch.manual_seed(0)
+    net = GenewiseEncoder(G, 0, 2, d=4, width=8, doses=True, token=True, dropout=0.0).eval()
+    edges, control = with_loops(EDGES, G), torch.rand(2, G)
+    low, high = (net(told(dose), control, edges) for dose in (-2.0, 2.0))
+    assert (high - low).abs().max() > 1e-2
+
+
+def test_the_share_of_a_response_is_a_hill_curve_of_the_dose():
+    gate, dose = DoseGate(3), torch.linspace(-3, 3, 7)
+    told = torch.stack([dose, torch.ones(7)], -1)
+    with torch.no_grad():
+        gate.curve.weight.zero_()
+        gate.curve.bias.copy_(torch.tensor([0.7, 1.2]))
+        share = gate(torch.randn(7, 3), told)[:, 0]
+        none = gate(torch.randn(7, 3), told * torch.tensor([1.0, 0.0]))
+    slope = torch.tensor(1.7).exp().log1p()  # softplus
+    torch.testing.assert_close(share, 1 / (1 + torch.exp(-0.7 - slope * dose)))
+    torch.testing.assert_close(none, torch.sigmoid(torch.full((7, 1), 0.7)))

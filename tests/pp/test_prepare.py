@@ -216,12 +216,13 @@ def test_more_components_than_genes_is_only_told(logged, caplog):
     assert "20 genes span 20 components, not n_comps=50" in caplog.text
 
 
-def test_controls_that_do_not_vary(logged):
+@pytest.mark.parametrize("n_top_genes", [None, 10])
+def test_controls_that_do_not_vary(logged, n_top_genes):
     logged.X = np.where(
         (logged.obs["perturbation"] == "control").to_numpy()[:, None], 0.5, logged.X.toarray()
     )
     with pytest.raises(ValueError, match="do not vary"):
-        sh.pp.prepare(logged, **CALL)
+        sh.pp.prepare(logged, **CALL | {"n_top_genes": n_top_genes})
     assert untouched(logged)
 
 

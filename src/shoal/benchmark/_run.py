@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._logging import logger, progress, reason
 from .._settings import settings as session
-from .._staging import staged, stoppable
+from .._staging import make_folder, staged, stoppable
 from .._validate import whole
 from ..evaluation._attempt import attempt, failed, row_of
 from ..evaluation._leaderboard import ABOUT
@@ -172,7 +172,7 @@ def run(
     wanted = list(_rows(spec, inner))
     _refuse_twins(wanted)
     refuse_files(wanted)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     pending = [pair for pair in wanted if not _is_done(folder, pair[0], retry=retry, tell=True)]
     write_manifest(folder, {stem(row): row.settings for row, _ in wanted})
     logger.info("%d of %d results are to be computed", len(pending), len(wanted))

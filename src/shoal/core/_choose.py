@@ -47,8 +47,11 @@ def choose(
     KeyError
         If the slot does not exist.
     """
-    from .._validate import key_in
+    from .._validate import key_in, text
 
+    for name, value in (("layer", layer), ("use_rep", use_rep)):
+        if value is not None:
+            text(value, name=name)
     if layer is not None and use_rep is not None:
         msg = f"layer={layer!r} and use_rep={use_rep!r} exclude each other; give one"
         raise ValueError(msg)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-COLUMNS = ("perturbation", "context", "dose", "guide")
+CONDITION = ("perturbation", "context", "dose")
+COLUMNS = (*CONDITION, "guide", "batch")
 UNIT = "\x1f"  # between the parts of a condition in a saved model: the separator of units of ASCII
 
 

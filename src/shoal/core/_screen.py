@@ -12,7 +12,7 @@ import pandas as pd
 
 from .._keys import SCREEN
 from .._logging import logger
-from .._validate import unique_genes
+from .._validate import unique_genes, without_axes
 from ._combinations import PLUS, as_text
 from ._label_notices import tell_few_controls, tell_of_labels
 from ._names import Names
@@ -336,6 +336,7 @@ def as_labels(control: object) -> tuple[str, ...]:
     ValueError
         If there is none, or one is a missing value.
     """
+    control = without_axes(control)
     several: list[Any] = [control]
     if isinstance(control, Iterable) and not isinstance(control, (str, bytes)):
         several = list(control)

@@ -41,7 +41,8 @@ def baseline_names(adata: AnnData, baselines: str | Sequence[str] | None) -> lis
     """
     if baselines is None:
         return []
-    if SPLIT not in adata.obs and baselines != "auto":
+    automatic = isinstance(baselines, str) and baselines == "auto"
+    if SPLIT not in adata.obs and not automatic:
         msg = (
             f"baselines={baselines!r} are fitted on training cells, and there is no obs['split'] "
             "that says which these are: call sh.pp.split(adata), or pass baselines=None"
@@ -54,7 +55,7 @@ def baseline_names(adata: AnnData, baselines: str | Sequence[str] | None) -> lis
         )
         return []
     known = names("baseline")
-    if isinstance(baselines, str) and baselines == "auto":
+    if automatic:
         auto = [name for name in known if name != CONTROL and not registered(name)]
         return sorted(auto, key=lambda name: PLAIN.index(name) if name in PLAIN else len(PLAIN))
     several = listed(baselines, name="baselines")

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ._rows import Row
 
 Key = tuple[str, str, int]  # data set, split, seed
-ALIKE = {"rtol": 1e-3, "atol": 1e-5, "equal_nan": True}  # of numbers made on other machines
 SHARED = (*CONTROLS, REFERENCE)  # contenders that are the same in all rows
 
 
@@ -142,7 +141,7 @@ def require_same_cells(key: Key, rows: Sequence[Row]) -> None:
         both = [name for name in first.metrics if name in row.metrics]
         pair = [[one.metrics[name][COLUMN_OF[POSITIVE]] for name in both] for one in (first, row)]
         one, other = np.array(pair, dtype=np.float64)
-        if row.conditions != first.conditions or not np.allclose(one, other, **ALIKE):
+        if row.conditions != first.conditions or not _alike(one, other):
             data, split, seed = key
             msg = (
                 f"{data}, {split}, seed {seed}: {first.model} and {row.model} were scored on "
@@ -150,6 +149,11 @@ def require_same_cells(key: Key, rows: Sequence[Row]) -> None:
                 "one of them anew, in a folder of its own or after removing its file"
             )
             raise ValueError(msg)
+
+
+def _alike(one: Floats, other: Floats) -> bool:
+    """Return whether numbers are the same up to what other machines make of them."""
+    return np.allclose(one, other, rtol=1e-3, atol=1e-5, equal_nan=True)
 
 
 class Comparison:

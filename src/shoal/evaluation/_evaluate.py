@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .._contenders import COPY, PREDICTION
 from .._logging import logger
 from .._random import RNGLike, as_generator
-from .._validate import key_in
+from .._validate import key_in, listed
 from ..core._population import population
 from ..core._predictions import is_refitted, refuse_counts, skipped_by
 from ..core._screen import resolve
@@ -308,7 +308,7 @@ def chosen_metrics(names: Sequence[str] | None, suite: Mapping[str, Metric]) -> 
     """
     if names is None:
         return {name: record for name, record in suite.items() if not record.on_request}
-    several = [names] if isinstance(names, str) else list(names)
+    several = listed(names, name="metrics")
     if not several:
         msg = f"metrics is empty; name some of {', '.join(suite)}"
         raise ValueError(msg)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .._contenders import CONTROLS
 from .._validate import one_of, whole
 from ..models.base._fitting import check_tried
@@ -93,11 +95,12 @@ def read_seeds(seeds: Any) -> tuple[int, ...]:
     ValueError
         If they are not different integers from 0 on.
     """
-    several = list(seeds) if isinstance(seeds, Iterable) else [seeds]
+    given = seeds.tolist() if isinstance(seeds, (np.ndarray, np.generic)) else seeds
+    several = list(given) if isinstance(given, Iterable) else [given]
     if (
         not several
-        or len(set(several)) < len(several)
         or not all(type(s) is int and s >= 0 for s in several)
+        or len(set(several)) < len(several)
     ):
         msg = f"seeds must be different integers from 0 on, such as [0, 1, 2], not {seeds!r}"
         raise ValueError(msg)

@@ -201,7 +201,8 @@ def _controls(cells: Population, codes: Ints) -> dict[int, Ints]:
     }
     for code, rows in found.items():
         if len(rows) < LEAST:
-            where = f" of context {cells.contexts[code]!r}" if cells.screen.context_key else ""
+            known = f" of context {cells.contexts[code]!r}" if code >= 0 else " without a context"
+            where = known if cells.screen.context_key else ""
             msg = (
                 f"the screen has {len(rows)} control cells{where}, from which all effects are "
                 f"measured, and {WHAT} needs {LEAST} at least"

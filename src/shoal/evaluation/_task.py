@@ -213,7 +213,7 @@ def evaluation_tasks(
     )
     mask = _counting_genes(cells, perturbation, with_parts=halves)
     if halves:
-        _tell_small_panel(mask, [cells.contexts[where] for where in context])
+        _tell_small_panel(mask, [(*cells.contexts, "")[where] for where in context])
     first = Truth(
         names=tuple(names[code] for code in codes),
         owner=np.unique(perturbation, return_inverse=True)[1],

@@ -69,7 +69,7 @@ def evaluate_panels(
         If baselines are named, values are no counts, or targets or controls are missing.
     """
     names = _chosen(metrics)
-    if baselines is not None and baselines != "auto":
+    if not (baselines is None or (isinstance(baselines, str) and baselines == "auto")):
         msg = (
             f"baselines={baselines!r}: suite={SUITE!r} takes whole counts. Predict each "
             "baseline by itself, with sh.tl.predict(adata, model, counts=True), and evaluate it"

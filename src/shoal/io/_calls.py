@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from .._logging import logger
-from .._validate import some
+from .._validate import shown, some
 from ..core._table_files import joined_by, why_not
 from ._forms import TENX
 
 if TYPE_CHECKING:
-    import os
-
     from anndata import AnnData
 
     from ._open import Opened
@@ -30,8 +29,8 @@ IGNORED = "Ignore"  # what a feature reference of 10x writes for guides that do 
 def with_calls(
     opened: Opened,
     *,
-    calls: str | os.PathLike[str] | None,
-    targets: Mapping[str, str] | str | os.PathLike[str] | None,
+    calls: str | PathLike[str] | None,
+    targets: Mapping[str, str] | str | PathLike[str] | None,
     name: str,
 ) -> AnnData:
     """Return the cells of a file with the guides that were called in them, and their targets.
@@ -122,8 +121,11 @@ def advice(opened: Opened) -> str:
     )
 
 
-def _read_calls(path: str | os.PathLike[str]) -> pd.DataFrame:
+def _read_calls(path: str | PathLike[str]) -> pd.DataFrame:
     """Read ``protospacer_calls_per_cell.csv`` of Cell Ranger."""
+    if not isinstance(path, (str, PathLike)):
+        msg = f"calls must be the path of a table, not {shown(path)}"
+        raise TypeError(msg)
     table = _table(path)
     if not {"cell_barcode", CALL} <= set(table.columns):
         msg = (
@@ -139,7 +141,7 @@ def _read_calls(path: str | os.PathLike[str]) -> pd.DataFrame:
     return table
 
 
-def _table(path: str | os.PathLike[str]) -> pd.DataFrame:
+def _table(path: str | PathLike[str]) -> pd.DataFrame:
     if not Path(path).is_file():
         msg = f"no such file: {path}"
         raise FileNotFoundError(msg)

@@ -36,6 +36,7 @@ def meant(adata: AnnData, prediction: str | None, *, has_controls: bool) -> str:
     alone = IN_X in known_predictions(adata).index
     if prediction is None:
         prediction = IN_X if alone else "predicted"
+    text(prediction, name="prediction")
     if prediction == IN_X:
         if alone and not has_controls:
             msg = (

@@ -213,8 +213,8 @@ def _obs(*parts: tuple[Population, Ints]) -> pd.DataFrame:
 
     tables = []
     for cells, rows in parts:
-        index = cells.adata.obs_names[rows].astype(str)
-        table = pd.DataFrame(index=pd.Index(index))
+        index = cells.adata.obs_names[rows].astype(str).rename(None)  # a column may have its name
+        table = pd.DataFrame(index=index)
         for key, names, code in (
             (cells.screen.context_key, cells.contexts, cells.context),
             (cells.screen.batch_key, cells.batches, cells.batch),

@@ -39,7 +39,7 @@ def _residual(truth: Truth, predicted: Populations) -> Floats:
 def _interactions(truth: Truth, predicted: Populations) -> float:
     a, b = truth.parts
     pairs = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1)
-    if not pairs.any():
+    if not truth.mask[pairs].any():
         return float("nan")
     gap = np.abs(truth.real.means - (a + b - truth.control))
     least = float(np.quantile(gap[pairs][truth.mask[pairs]], 1 - INTERACTIONS))

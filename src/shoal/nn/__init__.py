@@ -5,6 +5,7 @@ from ._bridge import NORMS, BridgeNet, CellNorm, mlp
 from ._bridge_condition import GenewiseEncoder, StratumNet, TreatmentEncoder
 from ._condition import POOLS, AttentionPool, ConditionEncoder, MeanPool, SumPool
 from ._covariates import CovariateEncoder, StepEmbedding
+from ._dose_gate import DoseGate
 from ._graph import GraphAttention, GraphEncoder, knocked_out, with_loops
 from ._linear_condition import COINS, LinearCondition
 from ._map import ConcatenatedNet
@@ -27,6 +28,7 @@ __all__ = [
     "CovariateEncoder",
     "CrossBlock",
     "CrossTransformer",
+    "DoseGate",
     "GenewiseEncoder",
     "GraphAttention",
     "GraphEncoder",

@@ -9,6 +9,7 @@ from torch import nn
 
 from ._bridge import mlp
 from ._condition import POOLS, AttentionPool, CodeEncoder, context_encoder
+from ._dose_gate import DoseGate
 from ._graph import GraphEncoder, knocked_out
 
 if TYPE_CHECKING:
@@ -82,9 +83,9 @@ class TreatmentEncoder(nn.Module):
     """The perturbations of a condition as one vector that does not depend on their order.
 
     The vector of a part is the sum of those that it has: that of its node in the gene graph, a
-    learned one of its own, and what a small network makes of its given vector. A dose multiplies it
-    by a gate between 0 and 1. The context is added, a network of three layers follows, and the
-    results of all parts are pooled.
+    learned one of its own, and what a small network makes of its given vector. The context is
+    added, and a network of three layers follows. A dose multiplies the result by a share of it
+    (:class:`DoseGate`), and the results of all parts are pooled.
 
     Parameters
     ----------
@@ -129,7 +130,7 @@ class TreatmentEncoder(nn.Module):
         self.graph = GraphEncoder(n_node, d, n_heads=n_heads, dropout=dropout) if n_node else None
         self.own = nn.Embedding(n_own + 1, d, padding_idx=0) if n_own else None
         self.vector = _two_layers(n_vector, d, d) if n_vector else None
-        self.gate = _two_layers(d + 2, d, 1) if doses else None
+        self.gate = DoseGate(d) if doses else None
         self.norm = nn.LayerNorm(d)
         self.context = _context(n_contexts, n_context_vector, d)
         self.decode = mlp(d, width, width, width, dropout=dropout)
@@ -157,14 +158,15 @@ class TreatmentEncoder(nn.Module):
         """
         present = condition["present"]
         told = condition["parts"], condition["genes"], condition["own"]
-        part = self.learned(*told, nodes, edges)
-        if self.gate is not None:
-            dose = condition["dose"][:, None].expand(-1, present.shape[1], -1)
-            part = part * torch.sigmoid(self.gate(torch.cat([part, dose], dim=-1)))
-        part = self.norm(part)
+        vector = self.learned(*told, nodes, edges)
+        part = self.norm(vector)
         if self.context is not None:
             part = part + self.context(condition)[:, None]
-        pooled = self.pool(self.decode(part), present)
+        part = self.decode(part)
+        if self.gate is not None:  # after the norms of layers, which would undo a factor
+            dose = condition["dose"][:, None].expand(-1, present.shape[1], -1)
+            part = part * self.gate(vector, dose)
+        pooled = self.pool(part, present)
         pooled = torch.where(present.any(-1, keepdim=True), pooled, self.unperturbed)
         if "left_out" in condition:
             pooled = torch.where(condition["left_out"][:, None], self.left_out, pooled)
@@ -202,10 +204,11 @@ class GenewiseEncoder(nn.Module):
     """A number for every gene of a condition, from a graph in which its genes are knocked out.
 
     The node of a gene is a learned vector, plus what small networks make of its value in control
-    cells, of the context, and of the given vector of the perturbation. The nodes of perturbed genes
-    are replaced. After the layers of graph attention each gene has weights of its own that read its
-    node. The graph is evaluated once a condition and not once a cell: memory grows with conditions
-    times edges.
+    cells, of the context, and of the given vector of the perturbation. A dose multiplies the latter
+    by a share of it (:class:`DoseGate`); without a vector, a linear map of the dose is added
+    to all nodes. The nodes of perturbed genes are replaced. After the layers of graph attention
+    each gene has weights of its own that read its node. The graph is evaluated once a condition and
+    not once a cell: memory grows with conditions times edges.
 
     Parameters
     ----------
@@ -242,7 +245,8 @@ class GenewiseEncoder(nn.Module):
         self.norm = nn.LayerNorm(d)
         self.control = nn.Sequential(_two_layers(1, d, d), nn.LayerNorm(d))
         self.vector = nn.Sequential(nn.Linear(n_vector, d), nn.LayerNorm(d)) if n_vector else None
-        self.gate = _two_layers(d + 2, d, 1) if doses else None
+        self.gate = DoseGate(d) if doses and n_vector else None
+        self.dose = nn.Linear(2, d) if doses and not n_vector else None
         self.context = _context(n_contexts, n_context_vector, d)
         self.token = nn.Parameter(torch.randn(d)) if token else None
         self.own = nn.Embedding(n_own + 1, d, padding_idx=0) if n_own else None
@@ -271,8 +275,10 @@ class GenewiseEncoder(nn.Module):
             there = condition["present"][..., None]
             part = self.vector(condition["parts"]).masked_fill(~there, 0).sum(1)
             if self.gate is not None:
-                part = part * torch.sigmoid(self.gate(torch.cat([part, condition["dose"]], -1)))
+                part = part * self.gate(part, condition["dose"])
             moved = moved + part[:, None]
+        if self.dose is not None:
+            moved = moved + self.dose(condition["dose"])[:, None]
         genes = condition["genes"].masked_fill(~condition["present"], -1)
         if self.own is not None:
             moved = moved + self.own(condition["own"]).sum(1)[:, None]

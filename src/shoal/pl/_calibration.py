@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._validate import key_in
+from .._validate import key_in, listed
 from ..metrics._calibration import LEAST_DRF
 from ._canvas import Canvas
 from ._evaluation import chosen, fit, read_evaluation
@@ -86,6 +86,7 @@ def calibration(
     canvas = Canvas(ax, figsize, title, show, save)
     result = read_evaluation(data, key, mod)
     summary = chosen(result, metrics)
+    label = None if label is None else listed(label, name="label")
     for name in label or ():
         key_in(name, summary.index, where="the metrics that are shown")
     summary = summary[np.isfinite(summary[["drf", "bds"]].astype(float)).all(axis=1)]

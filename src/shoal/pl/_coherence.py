@@ -11,7 +11,7 @@ from matplotlib.ticker import NullLocator
 
 from .._keys import COHERENCE
 from .._responses import responses
-from .._validate import between, flag, get_adata, key_in, listed, whole
+from .._validate import between, flag, get_adata, key_in, listed, numbers_in, whole
 from ..core._results import read_result
 from ._canvas import Canvas
 from ._style import (
@@ -139,6 +139,7 @@ def coherence(
     table: pd.DataFrame = result["table"]
     for column in (x, *([] if color is None else [color])):
         key_in(column, table.columns, where=f"the table of adata.uns[{key!r}]")
+    numbers_in(table, x, name="x")
     found = responses(table, result["params"], alpha)
     named, asked = _named(table, label, n_labels, x, found, where=f"adata.uns[{key!r}]")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._keys import COHERENCE
-from .._validate import between, get_adata, key_in, listed, whole
+from .._validate import between, get_adata, key_in, listed, numbers_in, whole
 from ..core._results import read_result
 from ._canvas import Canvas
 from ._style import (
@@ -116,6 +116,7 @@ def contexts(
     )
     parts: pd.DataFrame = result["by_context"]
     key_in(color, parts.columns, where=f"the tables of adata.uns[{key!r}]")
+    numbers_in(parts, color, name="color")
     pooled: pd.DataFrame = result["table"]
     if perturbations is None:
         rows = list(pooled["magnitude"].nlargest(n_top).index)

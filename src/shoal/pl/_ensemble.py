@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._validate import key_in
+from .._validate import key_in, listed
 from ._canvas import Canvas
 from ._style import ACCENT, FAINT, INK, plain, tidy
 from ._texts import fill
@@ -88,6 +88,7 @@ def ensemble(
     if kinds is None:
         tried = set(table["kind"][table["n_conditions"] > 0])
         kinds = [kind for kind in several if kind in tried] or several
+    kinds = listed(kinds, name="kinds")
     for kind in kinds:
         key_in(kind, several, where="the kinds of question of this model")
     rows = [table[table["kind"] == kind] for kind in kinds]

@@ -22,7 +22,7 @@ from .._contenders import (
     with_minus,
 )
 from .._keys import EVALUATION
-from .._validate import get_adata, key_in, text
+from .._validate import get_adata, key_in, listed, text
 from ..core._results import read_result
 from ..metrics._calibration import loss
 from ._style import ACCENT, INK, QUIET, RIVAL, plain
@@ -73,7 +73,8 @@ def chosen(result: dict[str, Any], metrics: Sequence[str] | None) -> pd.DataFram
     If None, they are all metrics that have a value of any contender.
     """
     summary: pd.DataFrame = result["summary"]
-    for metric in summary.index if metrics is None else metrics:
+    metrics = None if metrics is None else listed(metrics, name="metrics")
+    for metric in metrics or ():
         key_in(metric, summary.index, where="the metrics of the evaluation")
     if metrics is None:
         known = result["contenders"].reindex(columns=summary.index).notna().any()

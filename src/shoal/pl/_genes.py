@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from .._validate import get_adata, key_in, whole
+from .._validate import get_adata, key_in, listed, whole
 from ..core._codes import places
 from ..core._gene_names import gene_names
 from ..core._predicted_cells import on_one_scale, read_prediction
@@ -113,6 +113,7 @@ def genes(
         raise ValueError(msg)
     name, rows = shown.cells_of(perturbation)
     called = gene_names(adata, shown.screen)
+    genes = None if genes is None else listed(genes, name="genes")
     for gene in genes or ():
         if gene not in called:
             key_in(gene, called.symbols, where=called.where)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._validate import get_adata, key_in, positive, whole
+from .._validate import get_adata, key_in, listed, positive, whole
 from ..core._codes import places
 from ..core._doses import dose_text
 from ..core._gene_names import gene_names
@@ -189,11 +189,12 @@ def _genes(
     """Return the positions of the genes to show, the largest predicted response first."""
     if genes is None:
         return np.argsort(-np.abs(response), kind="stable")[:n]
+    genes = listed(genes, name="genes")
     features = entry["features"].index.astype(str)
     if str(entry["params"].get("use_rep", "")):
         for gene in genes:
             key_in(gene, list(features), where="the features with intervals")
-        return features.get_indexer(list(genes))
+        return features.get_indexer(genes)
     called = gene_names(adata, resolve(adata))
     for gene in genes:
         if gene not in called:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._keys import COHERENCE
 from .._responses import responses
-from .._validate import between, flag, get_adata, key_in, whole
+from .._validate import between, flag, get_adata, key_in, numbers_in, whole
 from ..core._results import read_result
 from ._canvas import Canvas
 from ._coherence import classes
@@ -96,6 +96,7 @@ def ranking(
     table: pd.DataFrame = result["table"]
     for column in (by, *([] if color is None else [color])):
         key_in(column, table.columns, where=f"the table of adata.uns[{key!r}]")
+    numbers_in(table, by, name="by")
     if n_top is not None:
         whole(n_top, name="n_top")
     shown = (
@@ -135,7 +136,8 @@ def ranking(
     if len(shown) < len(table):
         ax.set_ylabel(f"{len(shown)} of {len(table):,} perturbations", fontsize="small", color=INK)
     longest = max((len(text) for text in ax.get_legend_handles_labels()[1]), default=0)
-    legend_above(ax, ncols=1 if longest > LONGEST else 2, handletextpad=0.2)
+    if longest:
+        legend_above(ax, ncols=1 if longest > LONGEST else 2, handletextpad=0.2)
     return canvas.done(ax)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._contenders import POSITIVE, PREDICTION, STRATA, rival_of
-from .._validate import key_in
+from .._validate import key_in, listed
 from ._canvas import Canvas
 from ._evaluation import (
     LOOKS,
@@ -154,6 +154,7 @@ def _shown(
     if contenders is None:
         usual = dict.fromkeys((POSITIVE, PREDICTION, rival_of(row), negative))
         return [c for c in usual if c in available]
+    contenders = listed(contenders, name="contenders")
     for name in contenders:
         key_in(name, available, where=f"the contenders with strata of {row.name!r}")
     return list(dict.fromkeys(contenders))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._validate import key_in
+from .._validate import key_in, listed
 from ._canvas import Canvas
 from ._style import ACCENT, INK, RIVAL, plain, tidy
 from ._texts import fill
@@ -74,6 +74,7 @@ def training(
     if curves is None:
         wanted = [name for name in tables if name == "train_loss" or name.startswith("val")]
         curves = wanted or list(tables)
+    curves = listed(curves, name="curves")
     for name in curves:
         key_in(name, tables, where="the history of the model")
     axes = canvas.subplots(len(curves), 1, width=5.6, height=0.7 + 1.75 * len(curves), sharex=True)

@@ -172,7 +172,8 @@ def _check_keys(data: AnnData | MuData, adata: AnnData, mod: str | None, screen:
     """
     key = screen.perturbation_key
     for argument in ("context_key", "batch_key"):
-        if getattr(screen, argument) == key:
+        given = getattr(screen, argument)
+        if isinstance(given, str) and given == key:
             msg = (
                 f"{argument}={key!r} is the column of the perturbations itself: no perturbation "
                 f"could be compared with controls. Name another column, or leave {argument} out"

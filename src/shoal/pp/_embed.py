@@ -240,7 +240,9 @@ def embed(
     given |= {"graph": graph, "smoothing": smoothing, "slot": slot}
     if slot is not None:
         text(slot, name="slot")
-    check_arguments(method, given | {"strata": None if strata == "auto" else strata})
+    check_arguments(
+        method, given | {"strata": None if isinstance(strata, str) and strata == "auto" else strata}
+    )
     if smoothing is not None:
         between(smoothing, 0, np.inf, name="smoothing", ends=True)
     for name, value in {"n_comps": n_comps, "walk": walk}.items():

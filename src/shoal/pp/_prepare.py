@@ -345,6 +345,7 @@ def _choose_genes(
         chosen, base = candidate.copy(), adata.uns.get("log1p", {}).get("base")
         among = Rows(rows.matrix, np.flatnonzero(candidate))
         chosen[candidate] = highly_variable(among, fit, n_top_genes, base=base)
+        chosen = chosen if chosen.any() else candidate  # no gene varies, as the fit will say
     if chosen.sum() > MAX_GENES:
         msg = (
             f"the PCA would use {int(chosen.sum())} genes, more than {MAX_GENES}; "

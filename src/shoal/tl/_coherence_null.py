@@ -12,7 +12,7 @@ from .._keys import COHERENCE
 from .._logging import logger, progress
 from .._random import RNGLike, spawn
 from .._threads import one_thread
-from .._validate import get_adata, whole
+from .._validate import get_adata, text, whole
 from ..core._claims import claim_result
 from ..core._combinations import as_text
 from ..core._design import LEAST_CONTROLS, make_plan, strata_keys, tell_of_column
@@ -251,6 +251,7 @@ def _labels_to_leave_out(
     """
     if by is None:
         return None, []
+    text(by, name="by")
     automatic = by == "auto" and by not in adata.obs
     for key in (screen.guide_key, screen.perturbation_key) if automatic else (by,):
         if key is not None:

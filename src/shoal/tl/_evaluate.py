@@ -8,7 +8,7 @@ from .._docs import shared
 from .._keys import EVALUATION, SPLIT
 from .._logging import once
 from .._threads import one_thread
-from .._validate import get_adata
+from .._validate import get_adata, text
 from ..core._claims import claim_result
 from ..core._results import write_table
 from ..core._screen import resolve
@@ -279,6 +279,9 @@ def evaluate(
     ['energy', 'pds_l2']
     """
     adata = get_adata(data, mod)
+    text(suite, name="suite")
+    if split is not None:
+        text(split, name="split")
     refuse_images(adata, prediction)
     key = claim_result(
         adata,

@@ -8,7 +8,7 @@ from .._docs import shared
 from .._keys import IMAGE_EVALUATION
 from .._logging import logger
 from .._threads import one_thread
-from .._validate import get_adata
+from .._validate import get_adata, text
 from ..core._claims import claim_result
 from ..core._results import write_table
 from ..core._screen import resolve
@@ -165,6 +165,8 @@ def evaluate_images(
     'second_experiment'
     """
     adata = get_adata(data, mod)
+    if split is not None:
+        text(split, name="split")
     key = claim_result(
         adata,
         IMAGE_EVALUATION if key_added is None else key_added,

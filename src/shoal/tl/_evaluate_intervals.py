@@ -9,7 +9,7 @@ import numpy as np
 from .._docs import shared
 from .._keys import INTERVAL_EVALUATION
 from .._logging import logger
-from .._validate import get_adata
+from .._validate import get_adata, text
 from ..core._claims import claim_result
 from ..core._intervals import JUDGED, read_intervals
 from ..core._results import write_table
@@ -110,6 +110,8 @@ def evaluate_intervals(
     9
     """
     adata = get_adata(data, mod)
+    if split is not None:
+        text(split, name="split")
     key = claim_result(
         adata,
         INTERVAL_EVALUATION if key_added is None else key_added,

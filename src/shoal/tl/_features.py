@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._keys import PCA
+from .._validate import listed
 from ..core._choose import choose
 from ..core._matrix import Rows, as_rows
 from ..core._scale import look
@@ -132,5 +133,4 @@ def _excluded(adata: AnnData, screen: Screen, names: Sequence[str], exclude: obj
         return []
     if isinstance(exclude, str) and exclude == "targets":
         return targets_of(adata, screen, names)
-    listed = [exclude] if isinstance(exclude, str) else exclude
-    return genes_called(adata, screen, [str(gene) for gene in listed])  # type: ignore[union-attr]
+    return genes_called(adata, screen, listed(exclude, name="exclude"))

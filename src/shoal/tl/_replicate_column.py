@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._validate import key_in
+from .._validate import key_in, shown
 from ..core._design import codes, tell_of_column
 
 if TYPE_CHECKING:
@@ -79,11 +79,11 @@ def replicates_of(
     """Return the column of replicates and what it holds."""
     if replicate_key is None:
         return "", None
-    if replicate_key != "auto":
+    if not (isinstance(replicate_key, str) and replicate_key == "auto"):
         if not isinstance(replicate_key, str):
             msg = (
-                f"replicate_key must name one column of adata.obs, not {replicate_key!r}; join "
-                "several columns into one first"
+                f"replicate_key must name one column of adata.obs, not {shown(replicate_key)}; "
+                "join several columns into one first"
             )
             raise TypeError(msg)
         key_in(replicate_key, adata.obs.columns, where="adata.obs", hint="(given as replicate_key)")

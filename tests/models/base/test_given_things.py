@@ -54,11 +54,6 @@ def test_one_perturbation_is_one(model, screen):
         model.predict(b"P1")
 
 
-def test_settings_are_a_mapping(screen):
-    with pytest.raises(TypeError, match=r"config is a mapping of settings.*not 'width'"):
-        sh.tl.fit(screen, "own_shift", config="width")
-
-
 # -- masks ---------------------------------------------------------------------------------------------------------------
 
 
@@ -110,6 +105,17 @@ def test_a_model_that_is_nearly_spelt_is_named(screen):
         ValueError, match="model='Own_Shift' is not known.*Did you mean 'own_shift'"
     ):
         sh.tl.fit(screen, "Own_Shift")
+
+
+def test_the_ensemble_explains_no_control_and_no_context_of_none():
+    adata = sh.ds.simulate_gaussian(n_perturbations=4, n_dims=5, rng=0)
+    auto = sh.tl.fit(adata, "auto")
+    with pytest.raises(ValueError, match="'control' is the control, which is measured"):
+        auto.explain("control")
+    with pytest.raises(
+        ValueError, match="context='day 3' means nothing: the screen has no contexts"
+    ):
+        auto.explain("P1", context="day 3")
 
 
 # -- vectors -------------------------------------------------------------------------------------------------------------

@@ -213,6 +213,36 @@ def test_doses_contexts_batches_counts_and_transport(screen, fit_unlasting):
     assert moved.obs["source"].tolist() == controls.obs_names.tolist()
 
 
+@pytest.mark.slow
+@each_preset
+def test_a_higher_dose_moves_cells_and_zeros_further(fit_unlasting, preset):
+    """In the simulation one dose brings out nothing of the response, and the other all of it."""
+    adata = sh.ds.simulate(
+        n_perturbations=3,
+        n_control=240,
+        n_genes=60,
+        effects="shift",
+        effect_size=6.0,
+        doses=[0.01, 100.0],
+        library_size=4000,
+        rng=0,
+    )
+    sh.pp.annotate(adata, "perturbation", control="control", dose_key="dose")
+    sh.pp.prepare(adata, normalize="log1p", n_comps=5, cross_fit=0)
+    size = {"width": 128, "decoder": 128, "graph_width": 32, "mask_width": 32}
+    how = {"lr": 1e-3, "batch_conditions": 6, "set_size": 16, "max_steps": 300}
+    model = fit_unlasting(adata, preset=preset, config=size | {"mask": "bernoulli"}, **how)
+    control = dense(adata.X)[(adata.obs["perturbation"] == "control").to_numpy()]
+    moved, masked = [], []
+    for dose in (0.01, 100.0):
+        made = dense(model.predict("P1", dose=dose, n_cells=100, rng=1).X)
+        moved.append(np.linalg.norm(made.mean(0) - control.mean(0)))
+        chance = model.mask("P1", dose=dose).to_numpy()[0]
+        masked.append(np.linalg.norm(chance - (control > 0).mean(0)))
+    assert moved[1] > 1.5 * moved[0]
+    assert masked[1] > 1.5 * masked[0]
+
+
 def test_the_same_seed_gives_the_same_cells_and_another_one_others(genes, fit_unlasting):
     one, again, other = (fit_unlasting(genes, max_steps=3, rng=seed) for seed in (0, 0, 1))
     ask = {"n_cells": 8, "rng": 2}

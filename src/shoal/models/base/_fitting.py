@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..._keys import SPLIT
 from ..._random import RNGLike, as_generator
+from ..._validate import shown
 from ...core._population import SPLITS
 from ...core._shallow import shallow
 from ...core._view import materialize_view
@@ -196,12 +197,12 @@ def _arguments(
     **training: Any,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the arguments of the constructor of a class, and those of its training."""
+    if not (config is None or isinstance(config, Mapping)):
+        msg = f"config must be a dict of options by name, not {shown(config)}"
+        raise TypeError(msg)
     make_seed, train_seed = _seeds(rng)
     named = {"preset": preset, "embedding": embedding, "context_embedding": context_embedding}
     given = {name: value for name, value in named.items() if value is not None}
-    if not isinstance(config, Mapping | None):
-        msg = f"config is a mapping of settings, as in config={{'width': 64}}, not {config!r:.60}"
-        raise TypeError(msg)
     given |= dict(config or {})  # a None of `config` is meant
     settings = ({} if max_steps is None else {"max_steps": max_steps}) | training
     make = _accepted(cls, cls, given, rng=make_seed)

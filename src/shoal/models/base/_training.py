@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -168,6 +168,11 @@ def _odd(model: Trainable, name: str, value: Any, sizes: dict[str, Any]) -> str:
     here = words_of_scvi(name, value, n_cells=n_cells, n_step=n_step)
     if here:
         return f"training has no setting {name!r} of scvi-tools: {here}"
+    if name in _of_model(model):
+        return (
+            f"training has no setting {name!r}: it is one of the model, and sh.tl.fit takes it as "
+            f"config={{{name!r}: ...}}"
+        )
     return f"training has no setting {name!r}; beside its own arguments it takes " + ", ".join(
         SETTINGS
     )
@@ -183,6 +188,14 @@ def check_surroundings(checkpoint_dir: Any, enable_progress_bar: Any, callbacks:
     if odd:
         msg = f"callbacks is a list of those of Lightning, and {odd[0]!r:.60} is none"
         raise TypeError(msg)
+
+
+def _of_model(model: Trainable) -> set[str]:
+    """Return what the constructor of a model takes, settings in groups too."""
+    settings = getattr(model, "settings", None)
+    groups = asdict(settings).values() if is_dataclass(settings) else ()
+    inside = {name for group in groups if isinstance(group, dict) for name in group}
+    return inside | set(signature(type(model).__init__).parameters)
 
 
 def resumed_from(

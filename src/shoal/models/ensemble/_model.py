@@ -186,12 +186,12 @@ class Ensemble(Predictor, Stored, SetUp):
             How much the response that the member predicts counts. The sum is at most 1.
         ``error``
             Squared distance of the predicted to the measured mean responses of the conditions that
-            it was asked, over that of a copy of the controls: 1 is as good as a copy. That of all
+            were left out, over that of a copy of the controls: 1 is as good as a copy. That of all
             members is made with the weights of the other folds.
         ``n_conditions``, ``n_units``
-            Conditions of the kind that were left out and that it was asked, and the perturbations
-            (or new contexts) that these were of. Networks are not trained on all folds. Where they
-            have a part, the answer of all members is known of what networks were asked.
+            Conditions of the kind that were left out, and the perturbations (or new contexts) that
+            these were of. Where networks are members, those alone that networks were asked, so that
+            all errors are of the same conditions.
         ``note``
             ``"rule"`` or ``"copy"`` and why, where the weights were not fitted.
         ``cells``
@@ -398,6 +398,8 @@ class Ensemble(Predictor, Stored, SetUp):
         ------
         KeyError
             If the perturbation is not known.
+        ValueError
+            If it is the control, or a context is given where the screen has none.
 
         Examples
         --------
@@ -407,6 +409,15 @@ class Ensemble(Predictor, Stored, SetUp):
         'P1' is measured. No such question was tried within training: the rule answers, own_shift.
         """
         self._refuse([name])
+        screen = self.vocabulary.screen
+        if screen.canonical(name) == screen.control[0]:
+            msg = (
+                f"{name!r} is the control, which is measured and not predicted; name perturbations"
+            )
+            raise ValueError(msg)
+        if context and screen.context_key is None:
+            msg = f"context={context!r} means nothing: the screen has no contexts; leave it out"
+            raise ValueError(msg)
         kind = self.kind_of(name, context=context, dose=dose)
         own = (table[table["kind"] == kind] for table in (self.weights, self.carriers))
         return paragraph(name, kind, *own)

@@ -10,7 +10,7 @@ import pandas as pd
 from ..base._calibration import Errors
 from ..base._kinds import NEW_CONTEXT
 from ._rules import LAST, LEAST_UNITS, RULES
-from ._stack import gain, stacked
+from ._stack import Gain, gain, stacked
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -97,8 +97,9 @@ def table_of(
     -------
     Columns: ``kind``, ``member``, ``weight``, ``error``, ``n_conditions``, ``n_units``, ``note``.
     The error is the squared distance of the predicted to the measured responses of the inner
-    conditions that the member was asked, over that of a copy. The row of ``"all members"`` has that
-    of the whole, with weights of the other folds, and the sum of the weights.
+    conditions, over that of a copy: of those that networks were asked, if any were. The row of
+    ``"all members"`` has that of the whole, with weights of the other folds, and the sum of the
+    weights.
     """
     parts = []
     for kind in kinds:
@@ -149,9 +150,7 @@ class Question:
         self.there: Bools = there.all(axis=2)
         instead = np.nan_to_num(np.einsum("k,ckp->cp", self.rule, np.nan_to_num(given)))
         self.predicted = np.where(there, given, instead[:, None])
-        is_network = np.isin(members, list(networks))
-        self.network = is_network & self.answers
-        self.tried: Bools = evidence.asked[own][:, None] | ~is_network  # (C, K)
+        self.network = np.isin(members, list(networks)) & self.answers
         self.asked: Bools = evidence.asked[own] | ~self.network.any()
         noise = evidence.noise[own]
         signal = max(float(((self.real**2).sum(axis=1) - noise).mean()), 0.0)
@@ -177,7 +176,7 @@ class Question:
         """
         if not self.network.any() or self.kind == NEW_CONTEXT:
             return self.rule
-        both = (1 - SHARES[0]) * self.rule + SHARES[0] * self.network / self.network.sum()
+        both = self.blend(self.rule, SHARES[0])
         return self.rule if self.harmed(both) else both
 
     def harmed(self, weights: Floats) -> bool:
@@ -187,11 +186,8 @@ class Question:
         gained = gain(alone, self.real[own], self.unit[own], weight=self.count[own], beside=beside)
         return gained.mean > gained.error
 
-    def weights(self, rows: Bools) -> Floats:
-        """Return the (K,) weights that some conditions call for.
-
-        The share of the networks is chosen on those that these were asked; without any it is none.
-        """
+    def baselines(self, rows: Bools) -> Floats:
+        """Return the (K,) weights that some conditions call for, without networks."""
         found = np.zeros(len(self.members))
         simple = np.flatnonzero(self.answers & ~self.network)
         found[simple] = stacked(
@@ -201,12 +197,33 @@ class Question:
             unit=self.unit[rows],
             weight=self.count[rows],
         )
+        return found
+
+    def share(self, rows: Bools) -> float:
+        """Return the share of the networks that some conditions call for; 0 if they were not asked.
+
+        Baselines answer with the weights of other folds: with weights that were fitted on the same
+        conditions they would look too good beside networks, which have not seen these.
+        """
         told = rows & self.asked
         if not (self.network.any() and told.any()):
-            return found
-        mean = self.network / self.network.sum()
-        several = [(1 - share) * found + share * mean for share in SHARES]
-        return min(several, key=lambda w: float(self.count[told] @ self.squares(w)[told]))
+            return 0.0
+        alone = np.zeros_like(self.real)
+        for fold in np.unique(self.fold[told]):
+            here = self.fold == fold
+            others = rows & ~here
+            alone[here] = self.made(self.baselines(others if others.any() else rows))[here]
+        network = self.made(self.blend(np.zeros(len(self.members)), 1.0))
+
+        def error(share: float) -> float:
+            made = (1 - share) * alone + share * network
+            return float(self.count[told] @ ((self.real - made) ** 2).sum(axis=1)[told])
+
+        return min(SHARES, key=error)
+
+    def blend(self, baselines: Floats, share: float) -> Floats:
+        """Return the (K,) weights of baselines with a share of the networks, alike for each."""
+        return (1 - share) * baselines + share * self.network / max(self.network.sum(), 1)
 
     def made(self, weights: Floats) -> Floats:
         """Return the (C, p) responses that some weights predict."""
@@ -220,10 +237,6 @@ class Question:
         lost = (each * ~self.there).sum(axis=1)
         each = each * self.there + lost[:, None] * self.rule
         return np.array([w @ np.nan_to_num(own) for w, own in zip(each, genes, strict=True)])
-
-    def squares(self, weights: Floats) -> Floats:
-        """Return the (C,) squared distances of what some weights predict to what was measured."""
-        return np.asarray(((self.real - self.made(weights)) ** 2).sum(axis=1))
 
     def answer(self) -> tuple[Floats, Floats, str]:
         """Return the weights, those of the other folds for every condition, and why.
@@ -245,36 +258,42 @@ class Question:
             note = f"rule: {self.n_units} units, and weights take {LEAST_UNITS}"
             lost = self.network.any() and self.kind != NEW_CONTEXT and not weights @ self.network
             return weights, each, f"{note}; networks were worse" if lost else note
+        alone = np.tile(self.rule, (len(self.real), 1))
         for fold in np.unique(self.fold):
             here = self.fold == fold
             if not here.all():
-                each[here] = self.weights(~here)
-        known = self.known(each)
-        made = np.einsum("ckp,ck->cp", self.predicted, each)[known]
-        gained = gain(made, self.real[known], self.unit[known], weight=self.count[known])
-        if gained.mean <= gained.error:
-            note = f"copy: gain {gained.mean:.3g}, standard error {gained.error:.3g}"
-            return np.zeros(len(weights)), np.zeros_like(each), note
-        return self.weights(self.fold >= 0), each, ""
+                alone[here] = self.baselines(~here)
+                each[here] = self.blend(alone[here][0], self.share(~here))
+        every, gained = self.fold >= 0, self.gained(each)
+        if gained.mean > gained.error:
+            return self.blend(self.baselines(every), self.share(every)), each, ""
+        plain = self.gained(alone)  # of all conditions, which may tell where fewer do not
+        if plain.mean > plain.error:
+            return self.baselines(every), alone, ""
+        note = f"copy: gain {gained.mean:.3g}, standard error {gained.error:.3g}"
+        return np.zeros(len(weights)), np.zeros_like(each), note
+
+    def gained(self, each: Floats) -> Gain:
+        """Return the gain over a copy, where the answer with some (C, K) weights is known."""
+        own = self.known(each)
+        made = np.einsum("ckp,ck->cp", self.predicted, each)[own]
+        return gain(made, self.real[own], self.unit[own], weight=self.count[own])
 
     def rows(self) -> list[tuple[str, float, float, int, int, str]]:
         """Return the rows of the table, without the kind."""
         weights, others, note = self.answer()
-        found = []
-        for i, one in enumerate(np.eye(len(self.members))):
-            own = self.tried[:, i]
-            error = self.error(self.made(one), own) if self.answers[i] else np.nan
-            found.append((self.members[i], float(weights[i]), error, *self.sizes(own), note))
-        known, made = self.known(others), np.einsum("ckp,ck->cp", self.predicted, others)
-        whole = float(weights.sum()), self.error(made, known), *self.sizes(known), note
-        return [*found, (TOGETHER, *whole)]
+        told = int(self.asked.sum()), len(np.unique(self.unit[self.asked])), note
+        each = [self.error(self.made(one)) for one in np.eye(len(self.members))]
+        errors = np.where(self.answers, each, np.nan)
+        found = [
+            (name, float(weight), float(error), *told)
+            for name, weight, error in zip(self.members, weights, errors, strict=True)
+        ]
+        made = np.einsum("ckp,ck->cp", self.predicted, others)
+        return [*found, (TOGETHER, float(weights.sum()), self.error(made), *told)]
 
-    def error(self, made: Floats, rows: Bools) -> float:
-        """Return the squared error of (C, p) responses for some rows, over that of a copy."""
-        real, count = self.real[rows], self.count[rows]
-        squares = count @ ((real - made[rows]) ** 2).sum(axis=1)
+    def error(self, made: Floats) -> float:
+        """Return the squared error of (C, p) responses, of what all were asked, over a copy's."""
+        real, count = self.real[self.asked], self.count[self.asked]
+        squares = count @ ((real - made[self.asked]) ** 2).sum(axis=1)
         return float(squares / (count @ (real**2).sum(axis=1)))
-
-    def sizes(self, rows: Bools) -> tuple[int, int]:
-        """Return the numbers of conditions and units among some rows."""
-        return int(rows.sum()), len(np.unique(self.unit[rows]))

@@ -55,6 +55,8 @@ def graph_edges(
     ------
     ValueError
         If no edge joins two features, or all values of control cells are alike.
+    FileNotFoundError
+        If a name is neither an embedding nor a file.
     """
     if isinstance(source, str) and source == COEXPRESSION:
         edges, strength = _correlated(cells, config, rng)
@@ -67,7 +69,7 @@ def graph_edges(
     elif isinstance(source, str) and source in cells.adata.uns.get(EMBEDDINGS, {}):
         edges, strength = _alike(source, cells, genes, config)
     else:
-        edges, strength = _listed(source, genes)
+        edges, strength = _listed(source, genes, list(cells.adata.uns.get(EMBEDDINGS, {})))
     return _strongest(edges, strength, config.neighbours)
 
 
@@ -104,8 +106,15 @@ def _alike(
     return place[known][edges], strength
 
 
-def _listed(source: Any, genes: GeneNames) -> tuple[Ints, Floats]:
-    table = read_edges(source)
+def _listed(source: Any, genes: GeneNames, embeddings: list[str]) -> tuple[Ints, Floats]:
+    try:
+        table = read_edges(source)
+    except FileNotFoundError as error:
+        msg = (
+            f"gene_graph={str(source)!r} is neither a file nor an embedding of the screen, which "
+            f"has {some(embeddings)}; give one of these, a list of edges, 'coexpression' or None"
+        )
+        raise FileNotFoundError(msg) from error
     ends = np.stack([_places(table[end], genes) for end in ("source", "target")])
     inside = (ends >= 0).all(axis=0) & (ends[0] != ends[1])
     if not inside.any():
