@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from difflib import get_close_matches
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,11 +16,15 @@ if TYPE_CHECKING:
     from mudata import MuData
     from pandas import DataFrame, Index
 
+    from ._typing import Bools
+
 
 def one_of(value: object, choices: Collection[Any], *, name: str) -> None:
     """Raise ``ValueError`` unless `value` is one of `choices`."""
     if not _among(value, choices):
-        msg = f"{name}={shown(value)} is not known; choose one of {some(choices)}"
+        close = near(value, choices) if isinstance(value, str) else []
+        guess = f". Did you mean {some(close)}?" if close else ""
+        msg = f"{name}={shown(value)} is not known; choose one of {some(choices)}{guess}"
         raise ValueError(msg)
 
 
@@ -124,6 +129,13 @@ def text(value: object, *, name: str) -> None:
         raise TypeError(msg)
 
 
+def check_folder(value: object, *, name: str) -> None:
+    """Raise ``TypeError`` unless `value` is a path, or ``None``."""
+    if not isinstance(value, str | PathLike | None):
+        msg = f"{name} must be a path, not {value!r:.60}"
+        raise TypeError(msg)
+
+
 def file_key(value: object, *, name: str) -> None:
     """Raise unless `value` can name something in an h5ad file.
 
@@ -168,8 +180,10 @@ def listed(values: object, *, name: str) -> list[str]:
         return [values]
     several = [] if isinstance(values, bytes) or not isinstance(values, Iterable) else list(values)
     wrong = any(isinstance(v, bool) or not isinstance(v, (str, int, float)) for v in several)
-    if wrong or isinstance(values, bytes) or not isinstance(values, Iterable):
-        msg = f"{name} must be a text or a list of texts, not {shown(values)}"
+    table = hasattr(values, "columns")
+    if wrong or table or isinstance(values, bytes) or not isinstance(values, Iterable):
+        given = "a table" if table else shown(values)
+        msg = f"{name} must be a text or a list of texts, not {given}"
         raise TypeError(msg)
     return [str(value) for value in several]
 
@@ -208,9 +222,6 @@ def get_adata(data: AnnData | MuData, mod: str | None) -> AnnData:
     TypeError
         If `data` is neither, or its table of cells is not in memory.
     """
-    from anndata import AnnData
-    from pandas import DataFrame
-
     modalities = getattr(data, "mod", None)
     if isinstance(modalities, Mapping):
         if mod is None:
@@ -219,12 +230,64 @@ def get_adata(data: AnnData | MuData, mod: str | None) -> AnnData:
             raise ValueError(msg)
         key_in(mod, list(modalities), where="mdata.mod")
         return modalities[mod]
-    if not isinstance(data, AnnData):
-        msg = f"expected an AnnData (or a MuData with mod=...), not {type(data).__name__}"
-        raise TypeError(msg)
+    _check_adata(data, "expected an AnnData (or a MuData with mod=...)")
     if mod is not None:
         msg = f"mod={mod!r} was given but data is an AnnData; leave mod out"
         raise ValueError(msg)
+    return data
+
+
+def check_adata(data: object, *, name: str = "adata") -> None:
+    """Raise ``TypeError`` unless an argument is an AnnData whose table of cells is in memory."""
+    modalities = getattr(data, "mod", None)
+    if isinstance(modalities, Mapping):
+        msg = f"{name} is a MuData: pass one of its modalities, mdata[{next(iter(modalities))!r}]"
+        raise TypeError(msg)
+    _check_adata(data, f"{name} must be an AnnData")
+
+
+def cell_mask(values: Any, adata: AnnData, *, name: str) -> Bools:
+    """Return (n_obs,) which cells a mask chooses.
+
+    Raises
+    ------
+    TypeError
+        If it holds anything but true and false.
+    ValueError
+        If it has another length, or an index with the names of the cells in another order.
+    """
+    from pandas import RangeIndex
+
+    found, index = np.asarray(values), getattr(values, "index", None)
+    if found.dtype == object and all(isinstance(value, bool | np.bool_) for value in found.flat):
+        found = found.astype(bool)
+    if found.dtype != bool:
+        msg = f"{name} must be a mask of true and false, one value a cell, not {values!r:.60}"
+        raise TypeError(msg)
+    if found.shape != (adata.n_obs,):
+        msg = (
+            f"{name} is a mask of shape {found.shape}; it must be ({adata.n_obs},), one value a "
+            "cell"
+        )
+        raise ValueError(msg)
+    named = hasattr(index, "equals") and not isinstance(index, RangeIndex)
+    if named and not index.equals(adata.obs_names):
+        msg = (
+            f"{name} is a mask whose index is not adata.obs_names: put it in their order, with "
+            f"{name}=mask.loc[adata.obs_names], or pass mask.to_numpy() if it is in that order "
+            "already"
+        )
+        raise ValueError(msg)
+    return found
+
+
+def _check_adata(data: object, wanted: str) -> None:
+    from anndata import AnnData
+    from pandas import DataFrame
+
+    if not isinstance(data, AnnData):
+        msg = f"{wanted}, not {type(data).__name__}"
+        raise TypeError(msg)
     if not isinstance(data.obs, DataFrame):
         msg = (
             f"obs is a {type(data.obs).__name__}, as anndata.experimental.read_lazy gives it; only "
@@ -232,7 +295,6 @@ def get_adata(data: AnnData | MuData, mod: str | None) -> AnnData:
             "var=lazy.var.to_memory())"
         )
         raise TypeError(msg)
-    return data
 
 
 def without_axes(value: object) -> object:

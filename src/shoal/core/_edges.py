@@ -53,6 +53,9 @@ def read_edges(source: Any, *, signed: bool = False) -> pd.DataFrame:
             f"GMT path), or one of {', '.join(map(repr, KNOWN))}; not {type(source).__name__}"
         )
         raise TypeError(msg)
+    if not len(frame):
+        msg = "source: there are no edges"
+        raise ValueError(msg)
     ends, weight = _columns(frame)
     blank = frame[ends].isna() | (frame[ends].astype(str).apply(lambda c: c.str.strip()) == "")
     unnamed = int(blank.any(axis=1).sum())
@@ -66,9 +69,13 @@ def read_edges(source: Any, *, signed: bool = False) -> pd.DataFrame:
     edges = pd.DataFrame(dict(zip(("source", "target"), text, strict=True)))
     edges["weight"] = 1.0 if weight is None else frame[weight].astype(np.float64)
     edges["weight"] = edges["weight"] if signed else edges["weight"].abs()
-    wrong = int((~np.isfinite(edges["weight"])).sum())
-    if wrong:
-        msg = f"source: {wrong} edges have no finite {weight!r}; drop or fill them"
+    wrong = ~np.isfinite(edges["weight"])
+    if wrong.any():
+        first = edges[wrong].iloc[0]
+        msg = (
+            f"source: {int(wrong.sum())} edges have no finite {weight!r}, such as "
+            f"{first['source']!r} to {first['target']!r}; drop or fill them"
+        )
         raise ValueError(msg)
     return edges
 

@@ -231,6 +231,8 @@ def _without_vector(conditions: list[Condition], known: Vectors) -> dict[str, st
 
 def _nothing(given: Any, by: str, *, vectors: bool) -> str:
     """Return what to do where there is no candidate."""
+    if given is not None and not len(given):
+        return "candidates names no perturbation; name some, or leave it out"
     if given is not None:
         return f"every one of the candidates, {shown(given)}, is measured already; name others"
     if by == IN_CONTEXT:

@@ -12,7 +12,7 @@ from .._docs import shared
 from .._keys import CONTEXT_EMBEDDING_FITS, CONTEXT_EMBEDDINGS, CONTEXT_EMBEDDINGS_INFO
 from .._logging import logger
 from .._threads import one_thread
-from .._validate import get_adata, key_in, listed, one_of, whole
+from .._validate import check_adata, get_adata, key_in, listed, one_of, whole
 from ..core._named import claim_named, write_named
 from ..core._population import population
 from ..core._screen import resolve
@@ -232,7 +232,8 @@ def _fit_of(like: AnnData, key: str) -> pd.DataFrame:
     KeyError
         If it holds no embedding of that name.
     """
-    fits = get_adata(like, None).uns.get(CONTEXT_EMBEDDING_FITS, {})
+    check_adata(like, name="like")
+    fits = like.uns.get(CONTEXT_EMBEDDING_FITS, {})
     key_in(
         key,
         list(fits),

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .._keys import EMBEDDINGS, EMBEDDINGS_INFO, GRAPHS, GRAPHS_INFO
-from ..core._edges import read_edges
+from ..core._edges import KNOWN, read_edges
 from ..core._graph import adjacency, checked_edges, filled
 from ._embed_names import in_names_of
 from ._embed_source import Vectors, from_table
@@ -69,8 +69,13 @@ def _source_of(request: EmbeddingRequest) -> Any:
 
 
 def _edges_of(request: EmbeddingRequest) -> pd.DataFrame:
-    """Return the edges of a graph of the screen, if it is the name of one, or of a source."""
+    """Return the edges of a graph of the screen, if it is the name of one, or of a source.
+
+    Weights below 0 are refused, but for those of downloaded networks, whose signs are of
+    regulation.
+    """
     held = request.adata.uns.get(GRAPHS, {})
     if isinstance(request.graph, str) and request.graph in held:
         return checked_edges(held[request.graph])
-    return checked_edges(read_edges(request.graph))
+    downloaded = isinstance(request.graph, str) and request.graph in KNOWN
+    return checked_edges(read_edges(request.graph, signed=not downloaded))

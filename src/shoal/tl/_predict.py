@@ -6,13 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 
 from .._docs import shared
 from .._keys import PREDICTIONS, SPLIT
 from .._logging import logger
-from .._validate import between, flag, get_adata, key_in
+from .._validate import between, cell_mask, flag, get_adata, key_in
 from ..core._claims import check_name, claim
 from ..core._intervals import SCHEMA, SUFFIX
 from ..core._predictions import PREDICTED, SOURCE, owned_slots, prediction_entry
@@ -273,46 +272,33 @@ def _mask(adata: AnnData, subset: str | Sequence[str] | Bools | None) -> Bools |
     values = np.asarray([subset] if isinstance(subset, str) else subset)
     if values.dtype == object and all(isinstance(value, bool | np.bool_) for value in values.flat):
         values = values.astype(bool)
-    if values.dtype == bool and isinstance(subset, pd.Series):
-        _check_index(adata, subset.index)
+    if values.dtype == bool and values.ndim == 1:
+        return cell_mask(subset, adata, name="subset")
     if values.ndim != 1:
         msg = (
             "subset must be a value of obs['split'], several of them, or a mask with one value a "
             f"cell, not {subset!r}"
         )
         raise TypeError(msg)
-    if values.dtype != bool:
-        key_in(
-            SPLIT,
-            adata.obs.columns,
-            where="adata.obs",
-            hint="A subset by name needs sh.pp.split(adata) first.",
-        )
-        for value in values:
-            key_in(
-                str(value),
-                sorted(set(adata.obs[SPLIT].dropna().astype(str))),
-                where=f"adata.obs[{SPLIT!r}]",
-            )
-        return adata.obs[SPLIT].astype(object).isin([str(v) for v in values]).to_numpy(dtype=bool)
-    if values.shape != (adata.n_obs,):
+    if values.dtype.kind in "iu":
         msg = (
-            f"subset is a mask of shape {values.shape}; it must be ({adata.n_obs},), one value a "
-            "cell"
+            "subset holds numbers: a mask has true or false for each cell, as in subset="
+            "np.isin(np.arange(adata.n_obs), rows), and values of obs['split'] are texts"
         )
-        raise ValueError(msg)
-    return values
-
-
-def _check_index(adata: AnnData, index: pd.Index) -> None:
-    """Raise ``ValueError`` if the names of a mask are those of the cells in another order."""
-    if isinstance(index, pd.RangeIndex) or index.equals(adata.obs_names):
-        return
-    msg = (
-        "subset is a mask whose index is not adata.obs_names: put it in their order, with "
-        "subset=mask.loc[adata.obs_names], or pass mask.to_numpy() if it is in that order already"
+        raise TypeError(msg)
+    key_in(
+        SPLIT,
+        adata.obs.columns,
+        where="adata.obs",
+        hint="A subset by name needs sh.pp.split(adata) first.",
     )
-    raise ValueError(msg)
+    for value in values:
+        key_in(
+            str(value),
+            sorted(set(adata.obs[SPLIT].dropna().astype(str))),
+            where=f"adata.obs[{SPLIT!r}]",
+        )
+    return adata.obs[SPLIT].astype(object).isin([str(v) for v in values]).to_numpy(dtype=bool)
 
 
 def _counts_in_place(

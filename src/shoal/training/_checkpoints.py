@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ._ema import Ema
 
 LAST, BEST = "last.ckpt", "best.ckpt"
+CELLS = "conditions"  # what a checkpoint remembers of the cells that it was made on
 
 
 class SafeIO(TorchCheckpointIO):
@@ -214,10 +215,18 @@ def read_resumed(path: Path, fixed: dict[str, int]) -> tuple[int, int]:
             "wrote"
         )
         raise ValueError(msg) from err
+    both = [made[CELLS] for made in (made_with, fixed) if CELLS in made]
+    if len(set(both)) > 1:
+        msg = (
+            f"resume={str(path)!r} was made on other training cells: the conditions, or the "
+            "numbers of their cells, are not those of this screen. Resume with the screen of the "
+            "first run, or begin anew without resume="
+        )
+        raise ValueError(msg)
     other = [
         f"{name}={made_with.get(name)}, not {value}"
         for name, value in fixed.items()
-        if made_with.get(name) != value
+        if name != CELLS and made_with.get(name) != value
     ]
     if other:
         msg = (

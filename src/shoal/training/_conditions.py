@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import numpy as np
 from scipy import sparse
@@ -121,6 +122,11 @@ class Conditions:
     def sizes(self) -> Ints:
         """(C,) cells of each condition."""
         return np.array([len(cells) for cells in self.cells])
+
+    @property
+    def fingerprint(self) -> int:
+        """A number that tells the names of conditions, and the numbers of their cells, apart."""
+        return crc32(repr((self.names, self.sizes.tolist())).encode())
 
     @property
     def controls(self) -> Controls:

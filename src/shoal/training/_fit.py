@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from .._logging import logger as log
 from ._callbacks import History, Progress
-from ._checkpoints import BEST, LAST, Checkpoints, SafeIO, folder_for, read_resumed, recall
+from ._checkpoints import BEST, CELLS, LAST, Checkpoints, SafeIO, folder_for, read_resumed, recall
 from ._data import SetData
 from ._ema import Ema
 from ._plan import Plan
@@ -145,9 +145,9 @@ def fit(
         If there is no checkpoint to resume from.
     """
     settings = settings or FitSettings()
-    fixed = settings.fixed
-    done, epochs = (0, 0) if resume is None else read_resumed(Path(resume), fixed)
     conditions, data = store.sampler.conditions, SetData(store, settings, validation)
+    fixed = settings.fixed | {CELLS: conditions.fingerprint}
+    done, epochs = (0, 0) if resume is None else read_resumed(Path(resume), fixed)
     held_out = () if data.validation is None else data.validation.names
     plan = Plan(module, settings, conditions.names, held_out, prefix=prefix, graph=graph)
     for note in conditions.notes(store.sampler.set_size):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .._validate import positive, whole
+import numpy as np
+
+from .._validate import between, positive, whole
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,11 @@ class FitSettings:
         if self.val_cells < 2:
             msg = f"val_cells={self.val_cells}: the energy distance takes at least 2 cells"
             raise ValueError(msg)
-        if self.weight_decay < 0 or self.seed < 0:
-            msg = f"weight_decay={self.weight_decay} and seed={self.seed} must not be negative"
-            raise ValueError(msg)
-        if not 0 <= self.warmup < 1 or not 0 <= (self.ema or 0) < 1:
-            msg = f"warmup={self.warmup} and ema={self.ema} must be shares from 0 to below 1"
-            raise ValueError(msg)
+        between(self.weight_decay, 0, np.inf, name="weight_decay", ends=True)
+        whole(self.seed, name="seed", least=0)
+        for name in ("warmup", "ema"):
+            share = 0 if getattr(self, name) is None else getattr(self, name)
+            between(share, 0, 1, name=name, ends=True)
+            if share == 1:
+                msg = f"{name}=1 must be below 1"
+                raise ValueError(msg)

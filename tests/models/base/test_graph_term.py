@@ -83,7 +83,7 @@ def test_a_graph_of_vectors_that_have_seen_the_test_marks_the_model(screen):
 def test_bad_graphs_are_refused(screen):
     with pytest.raises(ValueError, match="no two of the 5 perturbations with a vector are linked"):
         fit(screen, "flow", graph=EDGES.assign(source="X"))
-    with pytest.raises(ValueError, match="no finite weight"):
+    with pytest.raises(ValueError, match="no finite 'weight', such as 'P1' to 'P2'"):
         fit(screen, "flow", graph=EDGES.assign(weight=np.nan))
     with pytest.raises(ValueError, match="weight below 0"):
         fit(screen, "flow", graph=EDGES.assign(weight=-1.0))

@@ -325,7 +325,8 @@ def test_an_embedding_that_lacks_some_or_is_not_finite(screen):
         model.predict("P7")
     table.iloc[2, 1] = np.nan
     with pytest.raises(
-        ValueError, match="the embedding 'table' holds a name twice, or values that are not finite"
+        ValueError,
+        match="the embedding 'table' holds values that are not finite.*1 of 5 rows: 'P3'",
     ):
         fit(screen, embedding=table)
 

@@ -86,7 +86,8 @@ class ConditioningConfig:
 
     def __post_init__(self) -> None:
         one_of(self.pooling, POOLS, name="pooling")
-        check_shares(self, "condition_dropout", "unseen_weight")
+        check_dropout(self, "condition_dropout")
+        check_shares(self, "unseen_weight")
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,15 @@ def check_shares(config: Any, *names: str) -> None:
     for name in names:
         if not 0 <= getattr(config, name) <= 1:
             msg = f"{name} is a share, from 0 to 1, not {getattr(config, name)!r}"
+            raise ValueError(msg)
+
+
+def check_dropout(config: Any, *names: str) -> None:
+    """Raise ``ValueError`` unless these are shares below 1, which leave something to learn from."""
+    check_shares(config, *names)
+    for name in names:
+        if getattr(config, name) == 1:
+            msg = f"{name}=1 leaves out everything, and nothing is learned: give a share below 1"
             raise ValueError(msg)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..._keys import CONTEXT_EMBEDDINGS
 from ..._logging import logger
-from ..._validate import some
+from ..._validate import check_adata, some
 from ._context_vectors import ContextVectors
 from ._embedding import numbers_of, table_of
 from ._placement import Placement
@@ -111,7 +111,8 @@ def context_table(adata: AnnData, embedding: str | pd.DataFrame) -> ContextVecto
         row="context",
     )
     values = numbers_of(table, name, what="context embedding")
-    return ContextVectors(name, tuple(map(str, table.index)), values)
+    contexts, columns = (tuple(map(str, axis)) for axis in (table.index, table.columns))
+    return ContextVectors(name, contexts, values, columns)
 
 
 def check_takes(model: Any, embedding: str | pd.DataFrame | None) -> None:
@@ -145,6 +146,8 @@ def add_contexts(self: Any, vectors: pd.DataFrame | AnnData) -> None:
         vectors of known contexts, or values that are not finite.
     KeyError
         If the AnnData holds no such table.
+    TypeError
+        If it is neither a table nor an AnnData.
     """
     known = self.vocabulary.context_vectors
     if known is None:
@@ -154,6 +157,7 @@ def add_contexts(self: Any, vectors: pd.DataFrame | AnnData) -> None:
         )
         raise ValueError(msg)
     if not isinstance(vectors, pd.DataFrame):
+        check_adata(vectors, name="vectors, if they are no table,")
         _, vectors = table_of(
             vectors,
             known.name,

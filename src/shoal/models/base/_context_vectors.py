@@ -31,11 +31,14 @@ class ContextVectors:
         Contexts that have a vector, in the screen of training or not.
     vectors
         (n, D) float64 vectors.
+    columns
+        (D,) names of their numbers; empty in models of earlier versions.
     """
 
     name: str
     contexts: tuple[str, ...]
     vectors: Floats
+    columns: tuple[str, ...] = ()
 
     @cached_property
     def _position(self) -> dict[str, int]:
@@ -56,7 +59,8 @@ class ContextVectors:
         Raises
         ------
         ValueError
-            If they have another length, are not finite, or differ from those of known contexts.
+            If they have another length, numbers of other names, are not finite, or differ from
+            those of known contexts.
         """
         values = numbers_of(table, "table", what="context embedding")
         if values.shape[1] != self.vectors.shape[1]:
@@ -66,6 +70,15 @@ class ContextVectors:
                 "contexts as those of training were, sh.pp.embed_contexts(new, like=adata)"
             )
             raise ValueError(msg)
+        columns = list(map(str, table.columns))
+        if self.columns and sorted(columns) != sorted(self.columns):
+            msg = (
+                f"the vectors of contexts have the columns {some(columns, 6)}, and those of "
+                f"training ({self.name!r}) have {some(self.columns, 6)}: name them alike"
+            )
+            raise ValueError(msg)
+        if self.columns and len(set(columns)) == len(columns):
+            values = values[:, [columns.index(column) for column in self.columns]]
         names = list(map(str, table.index))
         known = [i for i, name in enumerate(names) if name in self._position]
         before = self.of([names[i] for i in known])

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import sparse
 
 from ..._keys import EMBEDDINGS, EMBEDDINGS_INFO
-from ..._validate import key_in
+from ..._validate import key_in, some
 from ...core._joined_columns import sources_of
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..._typing import Floats, Matrix
 
 ONE_HOT = "one-hot"
+LARGEST = 1e18  # of a number whose square fits into 32 bits
 
 
 def one_hot(n: int) -> sparse.csr_matrix:
@@ -167,13 +168,28 @@ def numbers_of(table: pd.DataFrame, name: str, *, what: str) -> Floats:
     ValueError
         If they are no numbers, hold NaN or infinite values, or a name twice.
     """
+    if not table.shape[1]:
+        msg = f"the {what} {name!r} has no columns, and so no vectors"
+        raise ValueError(msg)
     try:
-        values = table.to_numpy(dtype=np.float64)
+        values = table.to_numpy()
+        values = values if values.dtype.kind == "c" else values.astype(np.float64)
     except (TypeError, ValueError):
+        values = np.empty(0, dtype=complex)
+    if values.dtype.kind == "c":
         msg = f"the {what} {name!r} holds values that are no numbers; give numbers alone"
         raise ValueError(msg) from None
-    if table.index.astype(str).has_duplicates or not np.isfinite(values).all():
-        msg = f"the {what} {name!r} holds a name twice, or values that are not finite"
+    names = table.index.astype(str)
+    if names.has_duplicates:
+        msg = f"the {what} {name!r} holds a name twice: {some(list(names[names.duplicated()]), 6)}"
+        raise ValueError(msg)
+    wrong = ~(np.abs(values) <= LARGEST).all(axis=1)
+    if wrong.any():
+        msg = (
+            f"the {what} {name!r} holds values that are not finite, or above {LARGEST:.0e}, in "
+            f"{int(wrong.sum())} of {len(names)} rows: {some(list(names[wrong]), 6)}; fill them, "
+            "or leave these rows out"
+        )
         raise ValueError(msg)
     return values
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..._validate import check_adata
 from ...core._matrix import Rows
 from ...core._population import Population, check_scale, population
 from ...core._scale import look
@@ -40,10 +41,17 @@ def known_population(
     ------
     KeyError
         If a column, slot or feature of training does not exist.
+    TypeError
+        If it is no AnnData.
     ValueError
-        As `population`, or if the values are raw counts, not logged, missing or all zero, or below
-        0 where the model has learned from log-normalised values, or on another logarithm.
+        As `population`, or if there are no cells, or the values are raw counts, not logged, missing
+        or all zero, or below 0 where the model has learned from log-normalised values, or on
+        another logarithm.
     """
+    check_adata(adata)
+    if not adata.n_obs:
+        msg = "the AnnData holds no cells, and predictions start from some"
+        raise ValueError(msg)
     v = vocabulary
     slots = {"layer": v.layer, "use_rep": v.use_rep}
     cells = aligned(population(adata, v.screen, **slots, images=v.of_images), v)

@@ -13,6 +13,7 @@ from scipy import sparse
 from ..._keys import EMBEDDINGS_INFO, GRAPHS, GRAPHS_INFO
 from ..._logging import logger
 from ..._validate import key_in, positive, some
+from ...core._edges import read_edges
 from ...core._graph import checked_edges, combined
 from ...training import GraphTerm
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from ._vocabulary import Vocabulary
 
+WEIGHT, LOSS = 0.1, "laplacian"  # where a training does not say
 Graph = str | pd.DataFrame | Mapping[str, float]
 
 
@@ -44,11 +46,18 @@ def graph_term(model: Any, graph: Graph | None, weight: float, loss: str) -> Gra
     KeyError
         If there is no such graph.
     ValueError
-        If no two perturbations with a vector are linked, or the network learns no vectors of them.
+        If no two perturbations with a vector are linked, the network learns no vectors of them, or
+        a weight is given without a graph.
     TypeError
         If it is none of these.
     """
     if graph is None:
+        if (weight, loss) != (WEIGHT, LOSS):
+            msg = (
+                f"graph_weight={weight!r} and graph_loss={loss!r} are of a graph, and there is "
+                "none: pass graph= with them"
+            )
+            raise ValueError(msg)
         return None
     vocabulary: Vocabulary = model.vocabulary
     adata = model.cells.adata
@@ -90,7 +99,7 @@ def graph_term(model: Any, graph: Graph | None, weight: float, loss: str) -> Gra
 def _graphs_of(adata: AnnData, graph: Graph) -> dict[str, tuple[pd.DataFrame, float]]:
     """Return the edges of the graphs that a call means, and their weights."""
     if isinstance(graph, pd.DataFrame):
-        return {"table": (checked_edges(graph), 1.0)}
+        return {"table": (checked_edges(read_edges(graph, signed=True)), 1.0)}
     if isinstance(graph, str):
         graph = {graph: 1.0}
     if not isinstance(graph, Mapping) or not graph:

@@ -17,13 +17,22 @@ if TYPE_CHECKING:
 
     from ._config import Guidance
 
+COVARIATES = ("perturbation", "context", "dose", "batch")
 Call = TypeVar("Call", bound="Callable[..., Any]")
 
 
 def known_guidance(guidance: Guidance, covariates: Collection[str]) -> Guidance:
-    """Return guidance without the covariates that a screen does not have."""
+    """Return guidance without the covariates that a screen does not have.
+
+    Raises
+    ------
+    ValueError
+        If a name is of no covariate that any screen has.
+    """
     if not isinstance(guidance, Mapping):
         return guidance
+    for name in guidance:
+        one_of(name, dict.fromkeys((*covariates, *COVARIATES)), name="guidance")
     return {name: weight for name, weight in guidance.items() if name in covariates}
 
 

@@ -16,6 +16,7 @@ from scvi.data.fields import LayerField, ObsmField
 from scvi.model.base import BaseModelClass
 
 from ..._random import RNGLike, as_generator
+from ...core._choose import choose
 from ...core._population import control_means, population
 from ...core._screen import as_labels, resolve
 from ...core._view import materialize_view
@@ -215,14 +216,10 @@ class PerturbationModel(Predictor, Stored, narrowed(BaseModelClass)):
             If no column or control is named.
         """
         resolve(adata, perturbation_key, control=control)
+        choose(adata, layer=layer, use_rep=use_rep, images=cls.takes_images)
         control = None if control is None else list(as_labels(control))
-        setup = {
-            "perturbation_key": perturbation_key,
-            "control": control,
-            "layer": layer,
-            "use_rep": use_rep,
-        }
-        cls._register(adata, setup)
+        slots = {"layer": layer, "use_rep": use_rep}
+        cls._register(adata, {"perturbation_key": perturbation_key, "control": control, **slots})
 
     @classmethod
     def _register(cls, adata: AnnData, setup: dict[str, Any]) -> None:

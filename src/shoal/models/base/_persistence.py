@@ -7,6 +7,7 @@ from inspect import getattr_static
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from ..._validate import check_adata
 from ._calibration import Calibration
 from ._files import as_read, entry_of, read_model, saved_adata, write_model
 from ._plain import HOLDS
@@ -136,6 +137,8 @@ class Stored:
             If there is no model in the folder.
         KeyError
             If genes or columns of training are missing in `adata`.
+        TypeError
+            If `adata` is no AnnData.
         ValueError
             If the file is damaged, or the model is of another class.
         """
@@ -151,6 +154,8 @@ class Stored:
     @classmethod
     def _made_of(cls, entry: dict[str, Any], adata: AnnData | None) -> Self:
         """Return the model of an entry that `save` wrote."""
+        if adata is not None:
+            check_adata(adata)
         model = cls.__new__(cls)
         for name, value in entry["state"].items():
             setattr(model, name, value)

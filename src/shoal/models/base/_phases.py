@@ -26,7 +26,7 @@ from ._learning import NAMES_OF_TRAINING, names_of_training
 from ._response_share import fitted_share
 from ._sets import conditions_of, held_out
 from ._summary import summary_of
-from ._training import Phase, resumed_from, train_from
+from ._training import Phase, check_surroundings, resumed_from, train_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,6 +76,8 @@ def train_in_phases(
         Passed to `train_from`.
     """
     flag(refit, name="refit")
+    around = {name: arguments.get(name) for name in ("enable_progress_bar", "callbacks")}
+    check_surroundings(checkpoint_dir, around["enable_progress_bar"], around["callbacks"] or ())
     auto = isinstance(response_share, str) and response_share == "auto"
     if not auto:
         between(response_share, 0, 1, name="response_share", ends=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..._random import RNGLike, as_generator
-from ..._validate import flag
+from ..._validate import cell_mask, flag
 from ...core._order import stable_order
 from ...core._population import Population
 from ..post._postprocessing import POST_OPTIONS, Moved
@@ -26,9 +26,11 @@ from ._requests import (
     request_new,
     requested_context,
     requested_dose,
+    requested_name,
     requested_names,
     requested_number,
     tell_left_out,
+    warn_of_contexts,
     warn_of_dose,
     warn_of_fallbacks,
 )
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
     from ._expression import Expression
     from ._requests import PredictionRequest
     from ._vocabulary import Vocabulary
+
+
+ASKED = ("perturbations", "context", "dose", "n_cells")  # arguments of `predict` alone
 
 
 class Predictor(WithIntervals):
@@ -236,6 +241,7 @@ class Predictor(WithIntervals):
         number = requested_dose(dose, cells)
         warn_of_dose(number, self.vocabulary)
         request = request_new(names, cells, context=code, dose=number, n_cells=n_cells, rng=rng)
+        warn_of_contexts(cells, request.context, self.vocabulary)
         values = self._values(request, cells, rng, options, counts=counts)
         values = self._as_given(values, request, cells)
         skipped = in_words(lost, most=None)
@@ -279,14 +285,19 @@ class Predictor(WithIntervals):
         KeyError
             If a perturbation is not known or has no vector; :func:`shoal.tl.predict` leaves it out.
         ValueError
-            If it cannot be predicted for another reason, there is no control cell, or counts cannot
-            be made, see `predict`.
+            If it cannot be predicted for another reason, there is no control cell, counts cannot be
+            made, see `predict`, or the mask has another length or other cells.
+        TypeError
+            If `subset` is no mask.
         """
         rng = as_generator(rng)
         self._check_options(options)
         self._check_counts(counts=counts)
         cells = self._population(adata)
-        rows = np.flatnonzero(cells.perturbed if subset is None else cells.perturbed & subset)
+        chosen = cells.perturbed
+        if subset is not None:
+            chosen = chosen & cell_mask(subset, cells.adata, name="subset")
+        rows = np.flatnonzero(chosen)
         self._refuse([cells.names[i] for i in np.unique(cells.labels.code[rows])], cells)
         order = by_condition(cells, rows)
         warn_of_fallbacks(cells, order, self.vocabulary)
@@ -353,7 +364,7 @@ class Predictor(WithIntervals):
         given = self._as_seen(
             cells_of(cells, self.vocabulary, self.cells.contexts, context=context)
         )
-        (name,) = requested_names(perturbation, self.cells, self.vocabulary)
+        name = requested_name(perturbation, self.cells, self.vocabulary)
         self._refuse([name])
         number = requested_dose(dose, self.cells)
         warn_of_dose(number, self.vocabulary)
@@ -397,7 +408,14 @@ class Predictor(WithIntervals):
             msg = (
                 f"{type(self).__name__} has no option {odd[0]!r} for predictions; it takes: {valid}"
             )
+            if odd[0] in ASKED:
+                msg += (
+                    f". Twins are of the same condition as their cells; new cells of any come from "
+                    f"model.predict(..., {odd[0]}=)"
+                )
             raise TypeError(msg)
+        if "cross_context" in options:
+            flag(options["cross_context"], name="cross_context")
 
     def _values(
         self,

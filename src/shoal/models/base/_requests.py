@@ -187,9 +187,14 @@ def requested_names(
     ------
     ValueError
         If no perturbation is named, or the control is.
+    TypeError
+        If a name is bytes.
     """
     several = cells.names if perturbations is None else perturbations
-    several = list(several) if not isinstance(several, str) and np.iterable(several) else [several]
+    several = [several] if isinstance(several, str) or not np.iterable(several) else list(several)
+    if isinstance(perturbations, bytes) or any(isinstance(name, bytes) for name in several):
+        msg = f"names of perturbations are text, not bytes: {perturbations!r}; decode them"
+        raise TypeError(msg)
     read, asked = vocabulary.screen.names, {}
     for label in map(str, several):
         asked.setdefault(read.canonical(label), read.as_asked(label))
@@ -201,6 +206,25 @@ def requested_names(
         msg = f"{what}; name perturbations, as in model.predict([{example!r}])"
         raise ValueError(msg)
     return names
+
+
+def requested_name(perturbation: str, cells: Population, vocabulary: Vocabulary) -> str:
+    """Return the canonical name of the one perturbation that a call takes.
+
+    Raises
+    ------
+    TypeError
+        If none or several are named.
+    ValueError
+        If it is the control.
+    """
+    several = not isinstance(perturbation, str | bytes) and np.iterable(perturbation)
+    if perturbation is None or several:
+        msg = (
+            f"name one perturbation, such as {vocabulary.perturbations[0]!r}, not {perturbation!r}"
+        )
+        raise TypeError(msg)
+    return requested_names(perturbation, cells, vocabulary)[0]
 
 
 def requested_number(n_cells: int | None, cells: Population) -> int:
@@ -317,7 +341,7 @@ def warn_of_dose(dose: float, vocabulary: Vocabulary) -> None:
 
 
 def warn_of_fallbacks(cells: Population, rows: Ints, vocabulary: Vocabulary) -> None:
-    """Log the contexts of some cells that lack control cells, or perturbed cells in training."""
+    """Log the contexts of some cells that lack control cells, or that training did not have."""
     pairs = np.unique(np.stack([cells.context[rows], cells.batch[rows]]), axis=1).T
     for context in np.unique(pairs[:, 0]):
         level = max(cells.controls.pool(c, b)[1] for c, b in pairs if c == context)
@@ -326,7 +350,13 @@ def warn_of_fallbacks(cells: Population, rows: Ints, vocabulary: Vocabulary) -> 
             logger.warning(
                 "context %r has too few control cells; twins start from %s", name, LEVELS[level]
             )
-    new = {cells.contexts[c] for c in pairs[:, 0] if c >= 0} - set(vocabulary.contexts)
+    warn_of_contexts(cells, pairs[:, 0], vocabulary)
+
+
+def warn_of_contexts(cells: Population, codes: Ints, vocabulary: Vocabulary) -> None:
+    """Log which of some contexts did not occur in training, or only with control cells."""
+    used = {cells.contexts[c] for c in np.unique(codes) if c >= 0}
+    new = used - set(vocabulary.contexts)
     controlled = {cells.contexts[c] for c in set(cells.context[cells.labels.is_control]) if c >= 0}
     if new & controlled:
         logger.warning(
@@ -339,7 +369,7 @@ def warn_of_fallbacks(cells: Population, rows: Ints, vocabulary: Vocabulary) -> 
             "about them",
             ", ".join(sorted(new - controlled)),
         )
-    bare = {cells.contexts[c] for c in pairs[:, 0] if c >= 0} & set(vocabulary.control_contexts)
+    bare = used & set(vocabulary.control_contexts)
     if bare:
         logger.info(
             "%s had no perturbed cell in training: a model knows them by their control cells alone",

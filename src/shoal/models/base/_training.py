@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
+from lightning.pytorch import Callback
 
 from ..._random import RNGLike, as_generator
-from ..._validate import one_of
+from ..._validate import check_folder, flag, one_of
 from ...training import LAST, FitSettings, ResidentStore, SetSampler, StreamedStore
 from ...training import fit as fit_module
 from ..space._space import encoded
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import pandas as pd
-    from lightning.pytorch import Callback
     from lightning.pytorch.loggers import Logger
     from numpy.typing import NDArray
     from torch import nn
@@ -176,6 +176,18 @@ def _odd(model: Trainable, name: str, value: Any, sizes: dict[str, Any]) -> str:
     return f"training has no setting {name!r}; beside its own arguments it takes " + ", ".join(
         SETTINGS
     )
+
+
+def check_surroundings(checkpoint_dir: Any, enable_progress_bar: Any, callbacks: Any) -> None:
+    """Raise ``TypeError`` unless these arguments of a training are of their kinds."""
+    check_folder(checkpoint_dir, name="checkpoint_dir")
+    if enable_progress_bar is not None:
+        flag(enable_progress_bar, name="enable_progress_bar")
+    listed = isinstance(callbacks, (list, tuple))
+    odd = [each for each in callbacks if not isinstance(each, Callback)] if listed else [callbacks]
+    if odd:
+        msg = f"callbacks is a list of those of Lightning, and {odd[0]!r:.60} is none"
+        raise TypeError(msg)
 
 
 def _of_model(model: Trainable) -> set[str]:

@@ -283,6 +283,7 @@ class Vocabulary:
             name: [part for part in self.screen.parts(name) if part not in known] for name in names
         }
         reasons: dict[str, str] = {}
+        shown = sorted(known)[:SHOWN] if any(lacking.values()) else []
         for name, own in lacking.items():
             if own:
                 few = known if len(reasons) < GUESSES else ()
@@ -291,7 +292,7 @@ class Vocabulary:
                     "did not occur in the screen that the model was fitted on, nor in its "
                     f"embedding, which name {len(known)} perturbations; "
                     f"{'near are' if close else 'some are'} "
-                    + ", ".join(map(repr, close or sorted(known)[:SHOWN]))
+                    + ", ".join(map(repr, close or shown))
                     + " (one that nobody has run needs a vector in embedding=, see sh.pp.embed)"
                 )
                 reasons[name] = self._of_parts(name, own, why)

@@ -13,6 +13,7 @@ from ..base._config import (
     Recipes,
     changed,
     check_choices,
+    check_dropout,
     check_positive,
     check_shares,
     check_whole,
@@ -97,7 +98,7 @@ class UNetConfig:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         check_whole(self, "width", "n_blocks", "n_heads")
         check_positive(self, "width", "n_blocks", "n_heads")
-        check_shares(self, "dropout")
+        check_dropout(self, "dropout")
         if not self.multipliers or min(self.multipliers) < 1:
             msg = (
                 f"multipliers={self.multipliers!r} must be whole numbers above 0, one for each "

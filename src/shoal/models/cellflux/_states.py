@@ -15,7 +15,7 @@ from ...core._order import stable_order
 from ...core._predictions import known_predictions, prediction_entry
 from ...core._slots import free_name
 from ...metrics._maps import check_times
-from ..base._requests import request_given, requested_dose, requested_names, warn_of_dose
+from ..base._requests import request_given, requested_dose, requested_name, warn_of_dose
 from ..base._sets import run_in_sets
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def states(
     options = {"n_steps": n_steps, "sampler": sampler, "guidance": guidance}
     model._check_options({name: value for name, value in options.items() if value is not None})
     cells = model._population(adata)
-    (name,) = requested_names(perturbation, model.cells, model.vocabulary)
+    name = requested_name(perturbation, model.cells, model.vocabulary)
     model._refuse([name])
     number = requested_dose(dose, model.cells)
     warn_of_dose(number, model.vocabulary)

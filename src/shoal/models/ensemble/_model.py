@@ -398,6 +398,8 @@ class Ensemble(Predictor, Stored, SetUp):
         ------
         KeyError
             If the perturbation is not known.
+        ValueError
+            If it is the control, or a context is given where the screen has none.
 
         Examples
         --------
@@ -407,6 +409,15 @@ class Ensemble(Predictor, Stored, SetUp):
         'P1' is measured. No such question was tried within training: the rule answers, own_shift.
         """
         self._refuse([name])
+        screen = self.vocabulary.screen
+        if screen.canonical(name) == screen.control[0]:
+            msg = (
+                f"{name!r} is the control, which is measured and not predicted; name perturbations"
+            )
+            raise ValueError(msg)
+        if context and screen.context_key is None:
+            msg = f"context={context!r} means nothing: the screen has no contexts; leave it out"
+            raise ValueError(msg)
         kind = self.kind_of(name, context=context, dose=dose)
         own = (table[table["kind"] == kind] for table in (self.weights, self.carriers))
         return paragraph(name, kind, *own)

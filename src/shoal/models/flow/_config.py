@@ -16,9 +16,11 @@ from ..base._config import (
     StartConfig,
     changed,
     check_choices,
+    check_dropout,
     check_n_visible,
     check_positive,
     check_shares,
+    check_whole,
 )
 
 if TYPE_CHECKING:
@@ -151,7 +153,8 @@ class FlowNetworkConfig:
 
     def __post_init__(self) -> None:
         check_positive(self, "width", "depth")
-        check_shares(self, "dropout")
+        check_whole(self, "width", "depth")
+        check_dropout(self, "dropout")
         check_n_visible(self.n_visible)
 
 

@@ -222,7 +222,8 @@ def _goals(
 ) -> list[Goal]:
     """Check what cells are to be put under, as `predict` does."""
     screen, begin = model.vocabulary.screen, model.module.config.interpolant
-    several = [perturbations] if isinstance(perturbations, str) else list(perturbations)
+    single = isinstance(perturbations, str) or not np.iterable(perturbations)
+    several = [perturbations] if single else list(perturbations)
     names = list(dict.fromkeys(screen.canonical(str(name)) for name in several))
     others = [name for name in names if name != screen.control[0]]
     if others or not names:

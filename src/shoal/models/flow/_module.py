@@ -456,6 +456,9 @@ class FlowModule(nn.Module):
         config = self.config
         sampler = sampler or config.sampling.sampler
         check_sampler(config, sampler)
+        if eps0 is not None and sampler != "sde":
+            msg = f"eps0 is the noise of sampler='sde', and the sampler is {sampler!r}: pass both"
+            raise ValueError(msg)
         grid = time_grid(
             config.sampling.grid, config.sampling.n_steps if n_steps is None else n_steps, like=x
         )

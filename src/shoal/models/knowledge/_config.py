@@ -13,8 +13,8 @@ from ..base._config import (
     Recipes,
     StartConfig,
     changed,
+    check_dropout,
     check_positive,
-    check_shares,
     check_whole,
 )
 
@@ -68,7 +68,7 @@ class KnowledgeLossConfig:
             if weight != 0:
                 positive(weight, name=name)
         positive(self.temperature, name="temperature")
-        check_shares(self, "mask")
+        check_dropout(self, "mask")
         if self.predict == 0:
             msg = "predict=0 would leave the decoder of responses untrained: give it a weight"
             raise ValueError(msg)

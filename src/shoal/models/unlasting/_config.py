@@ -16,6 +16,7 @@ from ..base._config import (
     StartConfig,
     changed,
     check_choices,
+    check_dropout,
     check_guidance,
     check_positive,
     check_shares,
@@ -259,7 +260,7 @@ class UnlastingNetworkConfig:
         names = ("decoder", "depth", "graph_width", "graph_heads")
         check_positive(self, *names)
         check_whole(self, *names)
-        check_shares(self, "dropout")
+        check_dropout(self, "dropout")
         if self.width is not None:
             whole(self.width, name="width")
 
