@@ -51,11 +51,6 @@ screens in another way: many held-out conditions were held out with an earlier s
 screens are not. Genes that are off in every training cell are left out.
 """
 
-OLDER = """`flow`, `perturbdiff` and `conditional_monge` are not here. Their results were of another division, without `MARCH8`, which is
-found among the vectors as `MARCHF8` since then. They cost minutes each and were not made anew.
-
-"""
-NOTES = {("papalexi", "perturbation"): OLDER}  # of a screen and split
 GLANCE = """Scores, means over seeds. **Bold**: better than the reference, beyond the interval; *slanted*: worse. In brackets: what is achieved,
 less the harm, where the reference leaves too little room for a score. Contenders are in the order of the mean of that. "better, worse":
 on how many screens and splits, of those with an interval. °: fewer seeds than the others, so compare with "by seed" below."""
@@ -80,10 +75,7 @@ def page(boards: pd.DataFrame, metrics: pd.DataFrame, *, seeds: Sequence[int]) -
             ABOUT.format(version=version, seeds=", ".join(map(str, seeds))),
             f"## At a glance\n\n{GLANCE}\n",
             markdown(glance(boards)),
-            *(
-                f"\n## {data}, {split}\n\n{NOTES.get((data, split), '')}{place(own)}"
-                for (data, split), own in places
-            ),
+            *(f"\n## {data}, {split}\n\n{place(own)}" for (data, split), own in places),
             "\n## Which metrics can tell\n\nDRF, BDS: means over seeds; bold where the metric tells a second experiment from knowing "
             "nothing in most of them. Others count nothing there, except that harm is seen by `energy` and `de_wrong`.\n",
             markdown(telling(metrics)),
