@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.spatial.distance import cdist
 
 from .._logging import logger
-from .._validate import key_in, listed, shown, some
+from .._validate import key_in, listed, some
 from ..models.base._requests import in_words
 
 if TYPE_CHECKING:
@@ -234,7 +234,8 @@ def _nothing(given: Any, by: str, *, vectors: bool) -> str:
     if given is not None and not len(given):
         return "candidates names no perturbation; name some, or leave it out"
     if given is not None:
-        return f"every one of the candidates, {shown(given)}, is measured already; name others"
+        n = len(given if isinstance(given, pd.DataFrame) else listed(given, name="candidates"))
+        return f"every one of the {n} candidates is measured already; name others"
     if by == IN_CONTEXT:
         return "every perturbation is measured in every context; name others with candidates=[...]"
     why = "every perturbation with a vector is measured" if vectors else "no vectors name any"
