@@ -310,7 +310,7 @@ def test_seeds(screen, name):
             lambda a: sh.tl.coherence(a, replicate_key=a.obs["batch"]),
             "one column .*not cell0 .*Series",
         ),
-        (lambda a: sh.pp.embed_contexts(in_lines(a), like=7), "expected an AnnData"),
+        (lambda a: sh.pp.embed_contexts(in_lines(a), like=7), "like must be an AnnData"),
         (lambda a: sh.pl.calibration(a, metrics=3), "metrics must be a text or a list of texts"),
         (lambda a: sh.tl.fit(a, "mean_shift", config=3), "config must be a dict of options"),
     ],

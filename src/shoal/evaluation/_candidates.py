@@ -231,10 +231,10 @@ def _without_vector(conditions: list[Condition], known: Vectors) -> dict[str, st
 
 def _nothing(given: Any, by: str, *, vectors: bool) -> str:
     """Return what to do where there is no candidate."""
-    if given is not None and not len(given):
-        return "candidates names no perturbation; name some, or leave it out"
     if given is not None:
         n = len(given if isinstance(given, pd.DataFrame) else listed(given, name="candidates"))
+        if not n:
+            return "candidates names no perturbation; name some, or leave it out"
         return f"every one of the {n} candidates is measured already; name others"
     if by == IN_CONTEXT:
         return "every perturbation is measured in every context; name others with candidates=[...]"
