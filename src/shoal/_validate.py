@@ -132,7 +132,7 @@ def text(value: object, *, name: str) -> None:
 def check_folder(value: object, *, name: str) -> None:
     """Raise ``TypeError`` unless `value` is a path, or ``None``."""
     if not isinstance(value, str | PathLike | None):
-        msg = f"{name} must be a path, not {value!r:.60}"
+        msg = f"{name} must be a path, not {shown(value)}"
         raise TypeError(msg)
 
 
@@ -262,7 +262,7 @@ def cell_mask(values: Any, adata: AnnData, *, name: str) -> Bools:
     if found.dtype == object and all(isinstance(value, bool | np.bool_) for value in found.flat):
         found = found.astype(bool)
     if found.dtype != bool:
-        msg = f"{name} must be a mask of true and false, one value a cell, not {values!r:.60}"
+        msg = f"{name} must be a mask of true and false, one value a cell, not {shown(values)}"
         raise TypeError(msg)
     if found.shape != (adata.n_obs,):
         msg = (
@@ -295,6 +295,11 @@ def _check_adata(data: object, wanted: str) -> None:
             "var=lazy.var.to_memory())"
         )
         raise TypeError(msg)
+
+
+def is_auto(value: object) -> bool:
+    """Return whether a value is the text ``"auto"``; an array is none, and compares by element."""
+    return isinstance(value, str) and value == "auto"
 
 
 def without_axes(value: object) -> object:

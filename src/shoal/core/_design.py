@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._validate import key_in, listed
+from .._validate import is_auto, key_in, listed
 from ._codes import joined, members
 from ._label_notices import tell_of_groups
 from ._plan import Plan
@@ -34,7 +34,7 @@ def strata_keys(
     """
     if strata is None:
         return ()
-    if isinstance(strata, str) and strata == "auto":
+    if is_auto(strata):
         keys = [k for k in (screen.context_key, screen.batch_key) if k is not None]
     else:
         keys = listed(strata, name="strata")
@@ -132,8 +132,8 @@ def make_plan(
     kept, stratum = np.unique(
         np.where(group >= 0, stratum, stratum[group >= 0][0]), return_inverse=True
     )
-    cells = adata.obs_names.to_numpy(dtype=object)
-    return Plan(group, len(labels.names), stratum.astype(np.int64), len(kept), basis, cells)
+    names = adata.obs_names
+    return Plan(group, len(labels.names), stratum.astype(np.int64), len(kept), basis, names)
 
 
 def codes(adata: AnnData, key: str) -> Ints:

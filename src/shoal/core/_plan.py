@@ -13,7 +13,7 @@ from ..metrics._cells import densify
 from ._block_sums import row_dot
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    import pandas as pd
 
     from .._typing import Bools, Floats, Ints, Matrix
 
@@ -64,7 +64,7 @@ class Plan:
     stratum: Ints
     n_strata: int
     basis: Floats
-    names: NDArray[np.object_] | None = None
+    names: pd.Index | None = None
 
     @cached_property
     def is_control(self) -> Bools:

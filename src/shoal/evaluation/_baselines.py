@@ -9,7 +9,7 @@ import numpy as np
 from .._contenders import COPY
 from .._keys import SPLIT
 from .._logging import logger
-from .._validate import listed, one_of
+from .._validate import is_auto, listed, one_of
 from ..models.base._registry import model_class, names, registered
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def baseline_names(adata: AnnData, baselines: str | Sequence[str] | None) -> lis
     """
     if baselines is None:
         return []
-    automatic = isinstance(baselines, str) and baselines == "auto"
+    automatic = is_auto(baselines)
     if SPLIT not in adata.obs and not automatic:
         msg = (
             f"baselines={baselines!r} are fitted on training cells, and there is no obs['split'] "

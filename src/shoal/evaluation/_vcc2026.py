@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._logging import logger
-from .._validate import key_in, listed
+from .._validate import is_auto, key_in, listed
 from ..core._population import population
 from ..core._screen import resolve
 from ..metrics._external_vcc2026 import RULES, SUITE, target_values
@@ -69,7 +69,7 @@ def evaluate_panels(
         If baselines are named, values are no counts, or targets or controls are missing.
     """
     names = _chosen(metrics)
-    if not (baselines is None or (isinstance(baselines, str) and baselines == "auto")):
+    if not (baselines is None or is_auto(baselines)):
         msg = (
             f"baselines={baselines!r}: suite={SUITE!r} takes whole counts. Predict each "
             "baseline by itself, with sh.tl.predict(adata, model, counts=True), and evaluate it"

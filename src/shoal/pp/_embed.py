@@ -12,7 +12,7 @@ from .._docs import shared
 from .._keys import EMBEDDINGS, EMBEDDINGS_INFO
 from .._logging import logger
 from .._threads import one_thread
-from .._validate import between, get_adata, listed, one_of, text, whole
+from .._validate import between, get_adata, is_auto, listed, one_of, text, whole
 from ..core._joined_columns import joined_columns, sources_of
 from ..core._named import claim_named, write_named
 from ..core._screen import labels, resolve
@@ -240,9 +240,7 @@ def embed(
     given |= {"graph": graph, "smoothing": smoothing, "slot": slot}
     if slot is not None:
         text(slot, name="slot")
-    check_arguments(
-        method, given | {"strata": None if isinstance(strata, str) and strata == "auto" else strata}
-    )
+    check_arguments(method, given | {"strata": None if is_auto(strata) else strata})
     if smoothing is not None:
         between(smoothing, 0, np.inf, name="smoothing", ends=True)
     for name, value in {"n_comps": n_comps, "walk": walk}.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._validate import key_in, shown
+from .._validate import is_auto, key_in, shown
 from ..core._design import codes, tell_of_column
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def replicates_of(
     """Return the column of replicates and what it holds."""
     if replicate_key is None:
         return "", None
-    if not (isinstance(replicate_key, str) and replicate_key == "auto"):
+    if not is_auto(replicate_key):
         if not isinstance(replicate_key, str):
             msg = (
                 f"replicate_key must name one column of adata.obs, not {shown(replicate_key)}; "

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..._logging import logger
 from ..._random import RNGLike, as_generator
-from ..._validate import between, flag
+from ..._validate import between, flag, is_auto
 from ...training import LAST, folder_for, goes_on
 from ._inner import VAL, with_inner
 from ._learning import NAMES_OF_TRAINING, names_of_training
@@ -78,7 +78,7 @@ def train_in_phases(
     flag(refit, name="refit")
     around = {name: arguments.get(name) for name in ("enable_progress_bar", "callbacks")}
     check_surroundings(checkpoint_dir, around["enable_progress_bar"], around["callbacks"] or ())
-    auto = isinstance(response_share, str) and response_share == "auto"
+    auto = is_auto(response_share)
     if not auto:
         between(response_share, 0, 1, name="response_share", ends=True)
     resume = resumed_from(resume, checkpoint_dir)
