@@ -391,5 +391,6 @@ def test_what_is_no_anndata(name, data):
         for p in inspect.signature(function(name)).parameters.values()
         if p.default is p.empty and p.name != "data" and p.kind is not p.VAR_KEYWORD
     }
-    with pytest.raises(TypeError, match="expected an AnnData"):
+    with pytest.raises(TypeError, match="expected an AnnData") as err:
         function(name)(data, **required)
+    assert isinstance(data, str) == ("adata = sh.io.read('screen.h5ad')" in str(err.value))

@@ -287,6 +287,8 @@ def _check_adata(data: object, wanted: str) -> None:
 
     if not isinstance(data, AnnData):
         msg = f"{wanted}, not {type(data).__name__}"
+        if isinstance(data, (str, PathLike)):
+            msg += f": read the file first, adata = sh.io.read({str(data)!r})"
         raise TypeError(msg)
     if not isinstance(data.obs, DataFrame):
         msg = (

@@ -149,6 +149,21 @@ def test_targets_that_were_asked_for_and_are_not_there_are_an_error():
         sh.tl.coherence(adata, use_rep="X", exclude=["STAT1"])
 
 
+def test_a_gene_within_a_label_is_named():
+    """As in labels of knock-outs, guides and promoters."""
+    adata = screen()
+    longer = {"KLF1": "sgKLF1_KO", "STAT1": "STAT1_P1P2", "HLA-DRA": "HLA-DRA KD"}
+    adata.obs["longer"] = adata.obs["perturbation"].astype(str).replace(longer)
+    sh.pp.annotate(adata, "longer", control="control", overwrite=True)
+    with pytest.raises(ValueError, match=r"\('HLA-DRA KD' holds 'HLA-DRA'\): annotate a column"):
+        sh.tl.coherence(adata, use_rep="X", exclude="targets")
+    with pytest.raises(ValueError, match="3 of 3 perturbations have no vector") as err:
+        sh.pp.embed(adata, method="coexpression", n_comps=2)
+    targets = eval(str(err.value).split("pass targets=")[1].split("}")[0] + "}")
+    assert targets == {label: gene for gene, label in longer.items()}
+    sh.pp.embed(adata, method="coexpression", n_comps=2, targets=targets)
+
+
 def test_an_evaluation_without_targets_says_so(caplog):
     adata = screen()
     adata.var_names = [f"x{i}" for i in range(adata.n_vars)]

@@ -152,6 +152,7 @@ def test_held_out_parts_are_found_through_the_control():
             r"'NT_1', 'untreated', which is often a label of controls.*"
             r"'p', control=\['control', 'NT_1', 'untreated'\]\)$",
         ),
+        (["A", "NTg1", "NT_sgRNA_2"], r"'NT_sgRNA_2', 'NTg1', which is often a label of controls"),
         (["A", "A+ctrl"], r"'ctrl' \(as in 'A\+ctrl'\), .*control=\['control', 'ctrl'\]\)$"),
         ([f"NT_{i:02d}" for i in range(15)], r"'NT_11', \.\.\.\]\)$"),
         (["nan", "None", "<NA>", "NA", "A"], r"4 labels read like missing values.*\.mask\("),

@@ -260,6 +260,7 @@ def test_missing_labels(table):
         (ValueError, "test=nan is no share", {"test": float("nan")}),
         (ValueError, "val=None is neither", {"val": None}),
         (KeyError, "'G' is not in the units of by='perturbation'.*given in test", {"test": ["G"]}),
+        (KeyError, r"several names are a list: test=\['A', 'B'\]", {"test": "A, B"}),
         (KeyError, "'7' is not in the units of by='context'", {"by": "context", "test": [7]}),
         (KeyError, "'0.7' is not in the units", {"by": "dose", "test": [0.7]}),
         (KeyError, "'A' is not in the units", {"by": "perturbation_context", "test": ["A"]}),

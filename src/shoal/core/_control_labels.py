@@ -42,7 +42,10 @@ ALIKE = (  # these too, but in some screens they are perturbations
     "wild type",
     "wt",
 )
-NUMBER = re.compile(r"[\W_]*\d+$")  # of a guide or a plate, as in "NT_3"
+NUMBERS = (  # of a guide or a plate, as in "NT_3" and "NTg3"
+    re.compile(r"[\W_]*\d+$"),
+    re.compile(r"[\W_]*s?g(rna|uide)?[\W_]*\d+$"),
+)
 BETWEEN = re.compile(r"[\W_]+")
 
 
@@ -54,5 +57,5 @@ def is_usual(label: str) -> bool:
 def looks_like_control(label: str) -> bool:
     """Whether a label is a usual one of control cells, one with a number, or a less usual one."""
     own = label.strip().casefold()
-    without = {own, NUMBER.sub("", own)}
+    without = {own, *(number.sub("", own) for number in NUMBERS)}
     return any(one in CONTROLS or BETWEEN.sub(" ", one).strip() in ALIKE for one in without)

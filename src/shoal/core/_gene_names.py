@@ -14,7 +14,7 @@ from .._logging import logger
 from .._validate import key_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from anndata import AnnData
 
@@ -33,6 +33,17 @@ SYMBOL_COLUMNS = (  # names that files give to the column of symbols, in the ord
     "mgi_symbol",
     "gene_short_name",
 )
+
+
+BETWEEN_WORDS = re.compile(r"[\s_:;|,/]+")  # of a label such as "STAT1_KO"
+OF_GUIDE = re.compile(r"^sg(?=[A-Z])")  # what a label of a guide may begin with
+
+
+def gene_within(label: str, known: Container[object]) -> str | None:
+    """Return the gene that is a word of a label, as ``"ATF2"`` is of ``"sgATF2_KO"``, if one is."""
+    words = {OF_GUIDE.sub("", word) for word in BETWEEN_WORDS.split(label)}
+    found = [word for word in sorted(words) if word in known]
+    return found[0] if len(found) == 1 else None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._logging import logger
-from ._gene_names import GeneNames, few, gene_names, tell_symbols
+from ._gene_names import GeneNames, few, gene_names, gene_within, tell_symbols
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -55,10 +55,17 @@ def genes_called(adata: AnnData, screen: Screen, called: Sequence[str]) -> list[
     return found
 
 
-def no_target(genes: GeneNames, parts: Iterable[str]) -> str:
+def no_target(genes: GeneNames, parts: Sequence[str]) -> str:
     """Say that no perturbation is named after a gene, and what to do if they are genes."""
+    held = {part: gene for part in parts if (gene := gene_within(part, genes)) is not None}
     fix = (
         "if perturbations are genes, name the column of adata.var that holds their symbols with "
         "sh.pp.annotate(..., gene_key=...)"
     )
+    if held:
+        label, gene = next(iter(held.items()))
+        fix = (
+            f"labels hold the names of genes ({label!r} holds {gene!r}): annotate a column of "
+            "adata.obs that holds these names alone"
+        )
     return f"no perturbation ({few(list(parts))}) is named after a gene of {genes.words}; {fix}"

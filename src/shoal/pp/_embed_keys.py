@@ -11,6 +11,7 @@ import pandas as pd
 
 from .._logging import logger
 from .._validate import key_in, some
+from ..core._gene_names import gene_within
 from ._embed_names import other_kind
 
 if TYPE_CHECKING:
@@ -181,15 +182,19 @@ def _groups(several: Sequence[Sequence[str]]) -> str:
     return shown + (f" and {len(several) - 12} more" if len(several) > 12 else "")
 
 
-def _other_case(vectors: Vectors, lost: Mapping[str, str]) -> dict[str, str]:
-    """Return a few lost perturbations that the source holds in other capitals or spacing."""
-    folded = {str(k).strip().casefold(): str(k) for k in vectors.known}
+def _other_case(vectors: Vectors, lost: Mapping[str, str]) -> dict[str, str | None]:
+    """Return a few lost perturbations that the source holds otherwise.
+
+    In other capitals or spacing, or as a word of the label: ``"ATF2"`` for ``"sgATF2_KO"``.
+    """
+    known = dict.fromkeys(map(str, vectors.known))
+    folded = {key.strip().casefold(): key for key in known}
     found = {
-        name: folded[key.strip().casefold()]
+        name: folded.get(key.strip().casefold()) or gene_within(key, known)
         for name, key in lost.items()
-        if key.strip().casefold() in folded
     }
-    return {name: key for name, key in list(found.items())[:6] if key != lost[name]}
+    other = [(name, key) for name, key in found.items() if key not in (None, lost[name])]
+    return dict(other[:6])
 
 
 def _listed(names: Sequence[str]) -> str:
