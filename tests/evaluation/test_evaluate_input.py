@@ -41,7 +41,11 @@ def refused(adata, error, match, **options):
         ({"suite": "best"}, ValueError, "suite='best' is not known; choose one of 'calibrated'"),
         ({"baselines": ["mean_shft"]}, ValueError, "baselines=.*mean_shft.* is not known"),
         ({"split": "tset"}, ValueError, "split must be one of 'train', 'val', 'test'"),
-        ({"split": "val"}, ValueError, r"no perturbed cell has obs\['split'\] == 'val'"),
+        (
+            {"split": "val"},
+            ValueError,
+            r"no perturbed cell has obs\['split'\] == 'val'; they hold 'train', 'test': pass one",
+        ),
         ({"min_cells": 3}, ValueError, "min_cells=3"),
         ({"min_cells": 41}, ValueError, "none of 6 conditions has 41 cells"),
         ({"n_comps": 0}, ValueError, "n_comps must be a whole number"),
@@ -156,7 +160,12 @@ def test_predicted_cells_must_have_what_the_screen_has():
     )
     nameless = pred.copy()
     del nameless.obs["perturbation"]
-    refused(adata, KeyError, "'perturbation' is not in prediction.obs", prediction=nameless)
+    refused(
+        adata,
+        KeyError,
+        r"'perturbation' is not in prediction.obs.*prediction.obs\['perturbation'\] =",
+        prediction=nameless,
+    )
     few = pred[pred.obs.groupby("perturbation", observed=True).cumcount() < 1]
     refused(adata, ValueError, "6 conditions .* got 1 predicted cells", prediction=few)
     refused(adata, ValueError, "cells are compared, and not their mean", prediction=few)

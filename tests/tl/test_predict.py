@@ -273,6 +273,14 @@ def test_a_mask_of_pandas_means_the_cells_that_its_index_names(adata, copy):
         sh.tl.predict(adata, copy, subset=mask[::-1])
 
 
+def test_perturbations_are_named_by_a_mask(adata, copy):
+    with pytest.raises(KeyError, match="Perturbations are named by a mask") as err:
+        sh.tl.predict(adata, copy, subset=["A"])
+    mask = eval(str(err.value).split("subset=")[1].split('."')[0], {"adata": adata})
+    sh.tl.predict(adata, copy, subset=mask)
+    assert adata.obs["predicted_predicted"].sum() == (adata.obs["perturbation"] == "A").sum()
+
+
 def test_a_subset_by_name_needs_a_split(adata, copy):
     del adata.obs["split"]
     with pytest.raises(KeyError, match=r"A subset by name needs sh\.pp\.split\(adata\) first"):

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._keys import SPLIT
+from .._validate import some
 from ..core._codes import BETWEEN, check_distinct, grouped, members
 from ..core._controls import shuffled
 from ..core._doses import dose_text
@@ -119,9 +120,10 @@ def scored_cells(cells: Population, split: str | None) -> Bools:
         raise ValueError(msg)
     scored = cells.perturbed & (cells.split == SPLITS.index(split))
     if not scored.any():
+        here = [one for i, one in enumerate(SPLITS) if (cells.split[cells.perturbed] == i).any()]
         msg = (
-            f"no perturbed cell has obs[{SPLIT!r}] == {split!r}; call sh.pp.split, or pass another "
-            "split="
+            f"no perturbed cell has obs[{SPLIT!r}] == {split!r}; they hold {some(here)}: "
+            "pass one of these as split=, or hold out conditions with sh.pp.split"
         )
         raise ValueError(msg)
     return scored

@@ -262,7 +262,8 @@ def in_columns_of(screen: Screen, cells: AnnData) -> Population:
         )
     for key in (screen.perturbation_key, screen.context_key, screen.dose_key):
         if key is not None:
-            key_in(key, cells.obs.columns, where="prediction.obs")
+            hint = f"Conditions are told by it: prediction.obs[{key!r}] = prediction.obs[...]"
+            key_in(key, cells.obs.columns, where="prediction.obs", hint=hint)
     return population(cells, replace(screen, batch_key=None, guide_key=None))
 
 

@@ -157,7 +157,7 @@ def matched(
         elif alike:
             absent[key] = f"spelled like several of the source, {some(alike)}: say which, aliases="
         else:
-            absent[key] = "not in the source"
+            absent[key] = f"not in the source, which holds {some(names, 4)}"
     if guessed:
         shown = ", ".join(f"{key!r} is {name!r}" for key, name in guessed.items())
         logger.info("contexts whose names are written differently in the source: %s", shown)

@@ -15,7 +15,8 @@ from .._validate import between, cell_mask, flag, get_adata, key_in
 from ..core._claims import check_name, claim
 from ..core._intervals import SCHEMA, SUFFIX
 from ..core._predictions import PREDICTED, SOURCE, owned_slots, prediction_entry
-from ..core._slots import ABSENT, write_slots, written
+from ..core._screen import raw_counts
+from ..core._slots import ABSENT, recorded_screen, write_slots, written
 from ..metrics._cells import densify
 from ..models.base._intervals import calibration_of
 from ..models.base._libraries import Libraries
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from .._random import RNGLike
     from .._typing import Bools, Ints, Matrix
+    from ..core._screen import Screen
 
 
 @shared()
@@ -265,6 +267,14 @@ def _words(subset: str | Sequence[str] | Bools | None) -> str:
     return f"a mask with {int(values.sum())} of {len(values)} cells"
 
 
+def _of_perturbations(adata: AnnData, screen: Screen | None, value: str) -> str:
+    """Return how a subset names perturbations, if a value of it is one; empty otherwise."""
+    key = None if screen is None else screen.perturbation_key
+    if key not in adata.obs or value not in raw_counts(adata.obs[key]):
+        return ""
+    return f"Perturbations are named by a mask, subset=adata.obs[{key!r}].isin([{value!r}])."
+
+
 def _mask(adata: AnnData, subset: str | Sequence[str] | Bools | None) -> Bools | None:
     """Return (n_obs,) which cells a subset means."""
     if subset is None:
@@ -292,11 +302,13 @@ def _mask(adata: AnnData, subset: str | Sequence[str] | Bools | None) -> Bools |
         where="adata.obs",
         hint="A subset by name needs sh.pp.split(adata) first.",
     )
+    screen = recorded_screen(adata)
     for value in values:
         key_in(
             str(value),
             sorted(set(adata.obs[SPLIT].dropna().astype(str))),
             where=f"adata.obs[{SPLIT!r}]",
+            hint=_of_perturbations(adata, screen, str(value)),
         )
     return adata.obs[SPLIT].astype(object).isin([str(v) for v in values]).to_numpy(dtype=bool)
 
