@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,8 +197,23 @@ def test_predicted_cells_must_have_what_the_screen_has():
 def test_predicted_cells_must_have_the_context():
     adata = screen(contexts=2)
     pred = adata[held_out(adata)].copy()
+    other = pred.copy()
+    other.obs["context"] = other.obs["context"].astype(str).str.upper() + "!"
+    strange = other.obs["context"].iloc[0]
+    refused(
+        adata, ValueError, f"contexts .*{strange}.* are of none of the screen", prediction=other
+    )
+    other.obs["context"] = np.nan
+    refused(adata, ValueError, f"; {pred.n_obs} of its cells have no 'context'", prediction=other)
     del pred.obs["context"]
     refused(adata, KeyError, "'context' is not in prediction.obs", prediction=pred)
+
+
+@pytest.mark.parametrize("form", [str, Path])
+def test_a_folder_is_no_prediction(form, tmp_path):
+    (tmp_path / "p.zarr").mkdir()
+    path = form(tmp_path / "p.zarr")
+    refused(screen(), ValueError, r"is a folder, .*anndata\.read_zarr\(", prediction=path)
 
 
 # -- what is there but cannot be scored ----------------------------------------------------------------------------------

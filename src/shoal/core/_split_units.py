@@ -227,8 +227,8 @@ def _find(
     hint = f"(given in {name})"
     if text.removesuffix("%").replace(".", "").replace(",", "").isdigit():
         hint = f"(given in {name}; a share is a number between 0 and 1, such as 0.2)"
-    several = [one.strip() for one in text.split(",")]
-    if len(several) > 1 and text not in units and set(several) <= units.keys():
-        hint = f"(given in {name}; several names are a list: {name}={several})"
+    names = [one.strip() for one in text.split(",")]
+    if len(names) > 1 and text not in units and units.keys() >= set(names):
+        hint = f"(given in {name}; several names are a list: {name}={names})"
     key_in(text, units, where=f"the units of by={by!r}", hint=hint)
     return [text]

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from ..core._screen import Screen
     from ._task import EvaluationTask
 
-ENDING = ".h5ad"
+ENDINGS = (".h5ad", ".zarr")  # of a text that is a path; what a zarr store needs is said
 FEWEST = 2  # cells of a population
 _MUDATA = "prediction is a MuData: pass the modality with the predicted cells, as mdata['rna']"
 
@@ -115,8 +115,9 @@ def opened(
 
         - the name of a prediction in `adata`, see `prediction_slot`;
         - an AnnData of predicted cells;
-        - the path of an h5ad file with one. A text is a path if it ends in ``.h5ad`` and names no
-          prediction in `adata`. Only the cells and genes that are scored are read.
+        - the path of an h5ad file with one. A text is a path if it ends in ``.h5ad``, or in
+          ``.zarr`` by mistake, and names no prediction in `adata`. Only the cells and genes that
+          are scored are read.
     layer
         Layer of the real values, ``None`` for ``X``.
 
@@ -126,7 +127,7 @@ def opened(
         If there is no such prediction.
     ValueError
         If a name could be several predictions, the prediction has other columns than genes or no
-        X, or it is the real values themselves.
+        X, a path is a folder, or it is the real values themselves.
     OSError
         If there is no such file, or it is damaged.
     TypeError
@@ -136,6 +137,12 @@ def opened(
         yield _beside(adata, prediction, layer)
     elif isinstance(prediction, str | PathLike):
         path = Path(fspath(prediction))
+        if path.is_dir():
+            msg = (
+                f"prediction={str(path)!r} is a folder, and predicted cells are read from an h5ad: "
+                f"pass the cells themselves, prediction=anndata.read_zarr({str(path)!r})"
+            )
+            raise ValueError(msg)
         if not path.is_file():
             msg = f"prediction={str(path)!r}: there is no such file"
             raise FileNotFoundError(msg)
@@ -216,9 +223,11 @@ def unpredicted(
         given = in_columns_of(cells.screen, prediction.adata)
         numbers = [len(rows) for rows in rows_of_conditions(cells.screen, about, given)]
         strange = [name for name in given.names if name not in cells.names]
+        elsewhere = _contexts(cells, given)
         why = [
             f"got {n} predicted cells, fewer than {FEWEST}"
             f"{': cells are compared, and not their mean' if n else _strange(name, strange)}"
+            f"{elsewhere if not n and name in given.names else ''}"
             for name, n in zip(about["perturbation"], numbers, strict=True)
         ]
         lacking = np.array(numbers) < FEWEST
@@ -248,6 +257,17 @@ def _strange(name: str, strange: Sequence[str]) -> str:
     """Return which labels that the screen lacks may mean a perturbation, or the first of them."""
     some = ", ".join(map(repr, near(name, strange) or strange[:3]))
     return f"; the prediction has {some}, which the screen lacks" if strange else ""
+
+
+def _contexts(cells: Population, given: Population) -> str:
+    """Return which predicted cells are of no context of the screen; empty if there are none."""
+    if cells.screen.context_key is None:
+        return ""
+    none = int((given.perturbed & (given.context < 0)).sum())
+    strange = [name for name in given.contexts if name not in cells.contexts]
+    said = f"; its cells of the contexts {some(strange)} are of none of the screen" * bool(strange)
+    lacking = f"; {none} of its cells have no {cells.screen.context_key!r}" * bool(none)
+    return said + lacking
 
 
 def in_columns_of(screen: Screen, cells: AnnData) -> Population:
@@ -305,7 +325,7 @@ def in_order(rows: Rows, cells: AnnData, features: Sequence[str]) -> Rows:
 def _is_path(adata: AnnData, text: str) -> bool:
     """Return whether a text is a path: it ends as one, and is no name in the AnnData."""
     known = text in adata.layers or text in adata.obsm or f"X_{text}" in adata.obsm
-    return text.endswith(ENDING) and not known
+    return text.endswith(ENDINGS) and not known
 
 
 # -- beside the real cells -----------------------------------------------------------------------
