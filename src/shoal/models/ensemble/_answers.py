@@ -127,8 +127,9 @@ def answers(
     finished.read((fold, member, left[fold].real) for fold, member in pairs)
     for fold, member, found in progress(several, total=len(pairs), desc=desc):
         if isinstance(found, str):
+            if member.name not in {name for _, name in failed}:
+                logger.warning("%r is left out: %s", member.name, found)
             failed[fold, member.name] = found
-            logger.info("%r is left out: %s", member.name, found)
         elif found is not None:
             table[fold, member.name] = found
     refused: dict[str, str] = {}

@@ -67,7 +67,7 @@ class Condition:
             context = named_context(context, [*contexts, str(context)], screen)
         none = dose is None or (isinstance(dose, Real) and np.isnan(dose))
         number = float("nan") if none else given_dose(dose, screen)
-        return cls(screen, name, context or "", number)
+        return cls(screen, str(name), context or "", number)
 
     def kind(self, measured: Measured) -> str:
         """Return the kind of question that it is, as ``model.weights`` names it."""

@@ -149,9 +149,10 @@ class Ensemble(Predictor, Stored, SetUp):
         self.cells = adata if isinstance(adata, Population) else self._cells_of(adata)
         self._embedding = embedding
         told = {"embedding": embedding, "context_embedding": context_embedding}
-        self._candidates = read_members(members, self.cells, **told, preset=preset)
         slots = {"layer": self.cells.layer, "use_rep": self.cells.use_rep}
         self.vocabulary = learn_vocabulary(self.cells, **told, **slots)
+        given = self.cells, self.vocabulary
+        self._candidates = read_members(members, *given, **told, preset=preset)
         self.expression = Expression.of_training(self.cells)
         self.params = {
             "preset": preset,
@@ -429,7 +430,7 @@ class Ensemble(Predictor, Stored, SetUp):
     @property
     def _contexts(self) -> Sequence[str]:
         """Contexts of the screen; those of training where there is no screen."""
-        return self.vocabulary.contexts if self.cells is None else self.cells.contexts
+        return self.vocabulary.contexts if self._cells is None else self.cells.contexts
 
     # -- prediction --------------------------------------------------------------------------------
 
