@@ -159,6 +159,23 @@ def test_predicted_cells_must_have_what_the_screen_has():
     refused(adata, KeyError, "'perturbation' is not in prediction.obs", prediction=nameless)
     few = pred[pred.obs.groupby("perturbation", observed=True).cumcount() < 1]
     refused(adata, ValueError, "6 conditions .* got 1 predicted cells", prediction=few)
+    refused(adata, ValueError, "cells are compared, and not their mean", prediction=few)
+    other = pred.copy()
+    other.var_names = [f"ENSG{i:011d}" for i in range(other.n_vars)]
+    refused(adata, KeyError, "other names, such as 'ENSG00000000000'", prediction=other)
+    other.var_names = [*pred.var_names[:-2], "x", "y"]
+    with pytest.raises(KeyError, match="lacks 2 of the 60 genes") as err:
+        sh.tl.evaluate(adata, prediction=other)
+    call = str(err.value).split("both have: ")[1].rstrip('"')
+    assert eval(call, {"adata": adata, "prediction": other}).n_vars == 58
+    refused(
+        adata,
+        ValueError,
+        r"no control cells, labelled 'control' in its obs\['perturbation'\], .*add them",
+        prediction=pred,
+        suite="cell_eval",
+        metrics=None,
+    )
     broken = pred.copy()
     broken.X = dense(pred.X) * np.nan
     refused(adata, ValueError, r"prediction.X holds NaN", prediction=broken)

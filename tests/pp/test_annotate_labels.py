@@ -51,7 +51,8 @@ def said(caplog):
 def test_names_that_hold_a_plus_stay_everywhere(caplog):
     adata = cells(*DRUGS)
     sh.pp.annotate(adata, "p", control="control")
-    assert not said(caplog)
+    (found,) = said(caplog)
+    assert "holds 'non-targeting_+_0001', which is often a label of controls" in found
     sh.tl.coherence(adata, use_rep="X")
     sh.tl.distance(adata)
     sh.pp.embed(adata)
@@ -145,6 +146,14 @@ def test_held_out_parts_are_found_through_the_control():
         (["A", " A", "B"], r"1 labels begin or end with a blank, as ' A'"),
         (["stat1", "STAT1"], "differ from another by case alone, such as 'STAT1' and 'stat1'"),
         (["Control", "A"], r"such as 'control' and 'Control'.*replace\(\{'Control': 'control'\}\)"),
+        (["Control", "CONTROL", "A"], r"2 names.*\{'CONTROL': 'control', 'Control': 'control'\}\)"),
+        (
+            ["A", "untreated", "NT_1"],
+            r"'NT_1', 'untreated', which is often a label of controls.*"
+            r"'p', control=\['control', 'NT_1', 'untreated'\]\)$",
+        ),
+        (["A", "A+ctrl"], r"'ctrl' \(as in 'A\+ctrl'\), .*control=\['control', 'ctrl'\]\)$"),
+        ([f"NT_{i:02d}" for i in range(15)], r"'NT_11', \.\.\.\]\)$"),
         (["nan", "None", "<NA>", "NA", "A"], r"4 labels read like missing values.*\.mask\("),
         (["A", "A+nan"], r"1 labels read like missing values.*'A\+nan'"),
     ],

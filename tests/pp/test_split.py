@@ -307,6 +307,14 @@ def test_a_single_condition_and_a_missing_column(screen_adata):
         ValueError, match="can hold out none of 1 units: 'A', for one: no perturbed cell of any"
     ):
         sh.pp.split(one, "perturbation", control="control")
+    one.obs["dose"] = 1.0
+    sh.pp.annotate(one, "perturbation", control="control", dose_key="dose")
+    with pytest.raises(
+        ValueError, match=r"\(by= one of combination, dose, and more if .* context_key, guide_key\)"
+    ):
+        sh.pp.split(one)
+    with pytest.raises(ValueError, match=r"Labels are read with sep='auto'.* name it with sep="):
+        sh.pp.split(one, by="combination")
     with pytest.raises(ValueError, match=r"the screen has no column of contexts.*context_key="):
         sh.pp.split(screen_adata, "perturbation", control="control", by="context")
 

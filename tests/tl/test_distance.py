@@ -343,8 +343,10 @@ def test_values_that_are_not_finite_are_refused(metric, kind, screen_adata):
 
 def test_missing_strata_and_too_few_controls_are_refused(screen_adata):
     screen_adata.obs["batch"] = screen_adata.obs["batch"].replace({"b0": None})
-    with pytest.raises(ValueError, match=r"78 cells have no value in strata=\['batch'\]"):
+    with pytest.raises(ValueError, match=r"78 cells have no value in strata=\['batch'\]") as err:
         table(screen_adata, strata="batch")
+    kept = eval(str(err.value).split("adata = ")[1].split(", fill")[0], {"adata": screen_adata})
+    assert kept.n_obs == screen_adata.n_obs - 78
     with pytest.raises(ValueError, match="no stratum has more than 1 control cells"):
         table(screen_adata[59:].copy())
 

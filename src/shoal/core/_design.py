@@ -12,7 +12,7 @@ from ._codes import joined, members
 from ._label_notices import tell_of_groups
 from ._plan import Plan
 from ._screen import raw_counts
-from ._screen_checks import check_columns
+from ._screen_checks import check_columns, dropped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,8 +75,8 @@ def strata_of(adata: AnnData, keys: tuple[str, ...], *, used: Bools) -> tuple[In
     missing = adata.obs[list(keys)].isna().any(axis=1).to_numpy() & used
     if missing.any():
         msg = (
-            f"{int(missing.sum())} cells have no value in strata={list(keys)}; drop them, fill in "
-            "a value of their own, or leave the column out"
+            f"{int(missing.sum())} cells have no value in strata={list(keys)}: drop them with "
+            f"{dropped(keys)}, fill in a value of their own, or leave the column out of strata="
         )
         raise ValueError(msg)
     return joined(adata.obs[list(keys)])

@@ -10,6 +10,7 @@ import pandas as pd
 from .._logging import logger
 from .._validate import some
 from ._combinations import all_plain, as_text, joined_by_others, strict_pieces
+from ._control_labels import looks_like_control
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .._typing import Ints
 
 FEW_CONTROLS = 5  # fewer of them tell no spread
+MANY = 12  # more labels are not written out in a call
 MISSING = frozenset({"nan", "none", "<na>", "na", "n/a", "null", "nat"})  # in lower case
 
 
@@ -49,6 +51,7 @@ def tell_of_labels(
     _tell_of_blanks(raw, column, is_label="" in control)
     _tell_of_missing(labels, set(control), column, parts_of)
     _tell_of_spellings(labels, name_of, control[0])
+    _tell_of_controls(labels, control, column, call, parts_of)
     _tell_of_case(dict.fromkeys([*control, *sorted(map(name_of, labels))]), column)
     if sep == "auto":
         _tell_of_plus(labels - set(control), call, parts_of)
@@ -187,17 +190,35 @@ def _tell_of_case(names: Collection[str], column: str) -> None:
     alike = [group for group in groups.values() if len(group) > 1]
     if alike:
         first, second = alike[0][:2]
+        one = {name: group[0] for group in alike for name in group[1:]}
         logger.warning(
             "%s: %d names differ from another by case alone, such as %r and %r; they are different "
-            "perturbations. If they are one: %s = %s.astype(str).replace({%r: %r})",
-            column,
-            len(alike),
-            first,
-            second,
-            column,
-            column,
-            second,
-            first,
+            "perturbations. If they are one: %s = %s.astype(str).replace(%s)",
+            *(column, len(one), first, second, column, column, one),
+        )
+
+
+def _tell_of_controls(
+    labels: Collection[str],
+    control: Sequence[str],
+    column: str,
+    call: str,
+    parts_of: Callable[[str], Sequence[str]],
+) -> None:
+    """Say which other labels, or parts of labels, are often labels of controls."""
+    known = {label.casefold() for label in control}  # what differs by case is told apart from this
+    found = {part: label for label in sorted(labels, reverse=True) for part in parts_of(label)}
+    alike = [
+        one for one in sorted(found) if looks_like_control(one) and one.casefold() not in known
+    ]
+    if alike:
+        every = [*control, *alike] if len(alike) <= MANY else [*control, *alike[:MANY], ...]
+        where = "" if alike[0] in labels else f" (as in {found[alike[0]]!r})"
+        logger.warning(
+            "%s holds %s%s, which is often a label of controls, and is taken as a perturbation. If "
+            "these cells are controls: %s",
+            *(column, some(alike), where),
+            call.replace("control=..., ", f"control={every})".replace("Ellipsis", "...")),
         )
 
 

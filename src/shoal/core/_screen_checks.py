@@ -136,6 +136,11 @@ def check_missing(key: str, n_missing: int, n_blank: int, n_obs: int) -> None:
     raise ValueError(msg)
 
 
+def dropped(keys: Iterable[str]) -> str:
+    """Return the call that drops the cells without a value in one of several columns."""
+    return f"adata = adata[adata.obs[{list(keys)}].notna().all(axis=1)].copy()"
+
+
 def nothing_perturbed(key: str) -> str:
     """Return the message for a screen of controls only."""
     return f"every cell of adata.obs[{key!r}] is a control; there is no perturbation to measure"

@@ -74,8 +74,14 @@ def allot(
     if not able and not bare:
         msg = (
             f"by={request.by!r} can hold out none of {len(items.units)} units: "
-            f"{_reason(items, taker)}. Something else may be held out (by= one of {', '.join(BY)})"
+            f"{_reason(items, taker)}. Something else may be held out "
+            f"({_others(screen, request.by)})"
         )
+        if request.by == "combination" and not items.units:
+            msg += (
+                f". Labels are read with sep={screen.sep!r}: if another text joins the parts of "
+                "combinations, name it with sep= in sh.pp.annotate"
+            )
         raise ValueError(msg)
     draft = _Draft(items, screen, request, able, taker, rng)
     if request.n_folds is not None and request.fold is not None:
@@ -90,7 +96,7 @@ def allot(
         if side not in sides:
             msg = (
                 f"by={request.by!r} leaves no perturbed cells in {side}; hold out less, "
-                f"or something else (by= one of {', '.join(BY)})"
+                f"or something else ({_others(screen, request.by)})"
             )
             raise ValueError(msg)
     if ASIDE in sides:
@@ -303,3 +309,14 @@ def _reason(items: Items, taker: Taker) -> str:
         if items.units
         else "the screen has none"
     )
+
+
+def _others(screen: Screen, by: str) -> str:
+    """Return what else may be held out: what the screen has columns of, and how to name others."""
+    has = {one: level is None or getattr(screen, f"{level}_key") for one, level in BY.items()}
+    able = ", ".join(one for one in BY if has[one] and one != by)
+    lacking = ", ".join(
+        f"{level}_key" for one, level in BY.items() if level == one and not has[one]
+    )
+    more = f", and more if sh.pp.annotate names {lacking}" if lacking else ""
+    return f"by= one of {able}{more}"

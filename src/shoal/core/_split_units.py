@@ -13,6 +13,7 @@ import pandas as pd
 from .._validate import key_in
 from ._codes import BETWEEN, check_distinct
 from ._doses import doses_of, same_dose
+from ._screen_checks import dropped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -145,7 +146,8 @@ def level_of(
     if missing and screen.missing == "raise":
         msg = (
             f"{missing} perturbed cells have no label in adata.obs[{key!r}] ({level}_key): drop "
-            "them, or leave them out of every group with sh.pp.annotate(..., missing='ignore')"
+            f"them with {dropped([key])}, or leave them out of the split with "
+            "sh.pp.annotate(..., missing='ignore')"
         )
         raise ValueError(msg)
     texts = [as_text(value, level) for value in uniques]

@@ -50,7 +50,7 @@ def _controls_of(task: EvaluationTask, cells: AnnData) -> Sequence[Matrix]:
     """Return the predicted control cells of each context."""
     screen = task.cells.screen
     given = population(cells, replace(screen, batch_key=None, guide_key=None))
-    rows = np.sort(given.controls.cells)
+    rows = np.flatnonzero(given.labels.is_control)
     names = np.array([*given.contexts, ""], dtype=object)[given.context[rows]]
     context_of = task.conditions["context"].to_numpy()
     chosen = []
@@ -59,8 +59,10 @@ def _controls_of(task: EvaluationTask, cells: AnnData) -> Sequence[Matrix]:
         at = rows[names == context] if screen.context_key is not None else rows
         if not len(at):
             msg = (
-                f"the prediction has no control cells of {context}, from which this suite measures "
-                "predicted effects; add them"
+                f"the prediction has no control cells{f' of {context}' if context else ''}, "
+                f"labelled {' or '.join(map(repr, screen.control))} in its "
+                f"obs[{given.screen.perturbation_key!r}], from which this suite measures predicted "
+                "effects: add them, with anndata.concat"
             )
             raise ValueError(msg)
         chosen.append(at)

@@ -217,7 +217,8 @@ def unpredicted(
         numbers = [len(rows) for rows in rows_of_conditions(cells.screen, about, given)]
         strange = [name for name in given.names if name not in cells.names]
         why = [
-            f"got {n} predicted cells, fewer than {FEWEST}" + _strange(name, strange)
+            f"got {n} predicted cells, fewer than {FEWEST}"
+            f"{': cells are compared, and not their mean' if n else _strange(name, strange)}"
             for name, n in zip(about["perturbation"], numbers, strict=True)
         ]
         lacking = np.array(numbers) < FEWEST
@@ -383,10 +384,18 @@ def _cells_apart(tasks: Sequence[EvaluationTask], cells: AnnData) -> tuple[Popul
     screen, features = task.cells.screen, list(task.cells.features)
     missing = [gene for gene in features if gene not in cells.var_names]
     if missing:
+        fix = (
+            "score the genes that both have: "
+            "adata[:, adata.var_names.isin(prediction.var_names)].copy()"
+        )
+        if len(missing) == len(features):
+            fix = (
+                f"its genes have other names, such as {some(list(cells.var_names), 3)}: give "
+                "prediction.var_names the names that adata.var_names has"
+            )
         msg = (
             f"the prediction lacks {len(missing)} of the {len(features)} genes of the screen: "
-            f"{some(missing, 8)}; score the genes that both have: "
-            "adata[:, prediction.var_names].copy()"
+            f"{some(missing, 8)}; {fix}"
         )
         raise KeyError(msg)
     given = in_columns_of(screen, cells)

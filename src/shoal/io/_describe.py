@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._validate import some
+from ..core._control_labels import is_usual, looks_like_control
 from ..core._screen import raw_counts
-from ._controls import is_usual, looks_like_control
 from ._forms import FORMS, NAMES
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from ._controls import CONTROLS
+from ..core._control_labels import CONTROLS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,9 +9,9 @@ import pandas as pd
 
 from .._validate import some
 from ..core._combinations import as_text, pieces
+from ..core._control_labels import CONTROLS, is_usual, looks_like_control
 from ..core._screen import as_labels, raw_counts
 from ..core._screen_checks import check_columns
-from ._controls import CONTROLS, is_usual, looks_like_control
 from ._describe import call, shown, what_is_there
 from ._forms import FORMS, NAMES, PLAIN, Form
 

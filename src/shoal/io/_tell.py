@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from .._logging import logger
 from .._validate import some
 from ._calls import CALL, tell_of_several
-from ._controls import looks_like_control
-from ._recognise import labels_of
 
 _STRATUM = (
     "obs[%r] is not recorded as a context or batch, since %s: cells are not compared within it. "
@@ -80,19 +78,6 @@ def tell(opened: Opened, found: Found, roles: Roles, name: str) -> None:
     )
     for key in sorted(roles.warned.keys() - used):
         logger.warning(LOST[roles.warned[key]], key, roles.left[key])
-    usual = [
-        label
-        for label in labels_of(adata, found.key)
-        if looks_like_control(label) and label not in found.control
-    ]
-    if usual:
-        logger.warning(
-            "obs[%r] holds %s too, which is often a label of controls, and is taken as a "
-            "perturbation. If these cells are controls: control=%r",
-            found.key,
-            some(usual),
-            [*found.control, *usual],
-        )
     if CALL in adata.obs.columns and found.key in (CALL, *form.perturbation):
         tell_of_several(adata)
 

@@ -53,9 +53,10 @@ def annotate(
     - ``adata.obs`` is not changed.
 
     What is odd about the labels is logged as a warning, with the call that mends it: texts such as
-    ``"nan"``, names that differ by case alone, several spellings of one perturbation, and labels
-    that look like combinations by another separator. So are contexts, batches and guides that read
-    like missing values, or differ by case or blanks alone, and guides of several perturbations.
+    ``"nan"``, names that differ by case alone, several spellings of one perturbation, other labels
+    that are often those of controls, and labels that look like combinations by another separator.
+    So are contexts, batches and guides that read like missing values, or differ by case or blanks
+    alone, and guides of several perturbations.
 
     Parameters
     ----------

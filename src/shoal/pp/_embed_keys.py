@@ -124,15 +124,17 @@ def refuse_missing(vectors: Vectors, key_of: Mapping[str, str], *, method: str, 
         logger.warning("%s. They are left out", said)
         return
     guess = _other_case(vectors, {name: key_of[name] for name in lost})
+    all_lost = len(lost) == len(key_of)
+    holds = f", which holds {some(list(map(str, vectors.known)), 4)}" if all_lost else ""
     fix = ["choose another method"]
-    if len(lost) == len(key_of) and (kind := other_kind(list(key_of.values()), vectors.known)):
+    if all_lost and (kind := other_kind(list(key_of.values()), vectors.known)):
         fix.insert(0, kind)
     if len(vectors.known):
         fix.insert(
             0,
             f"pass targets={guess!r}"
             if guess
-            else "say with targets= what they are called in the source",
+            else f"say with targets= what they are called in the source{holds}",
         )
     if not drop:
         fix.append("leave them out with missing='drop'")

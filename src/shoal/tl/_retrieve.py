@@ -23,6 +23,7 @@ from ..core._results import write_table
 from ..core._scale import look
 from ..core._scale_check import WITH_EMPTY, require
 from ..core._screen import perturbed_labels, resolve
+from ..core._screen_checks import dropped
 from ..metrics import mean_average_precision, top_k_accuracy
 from ..metrics._cells import densify
 from ._correction import CORRECTIONS, adjusted
@@ -184,7 +185,8 @@ def retrieve(
     if without:
         msg = (
             f"{without} cells have no value in adata.obs[{screen.context_key!r}] (context_key), "
-            "and profiles are compared within their context: drop them, or fill in a value"
+            "and profiles are compared within their context: drop them with "
+            f"{dropped([screen.context_key])}, or fill in a value"
         )
         raise ValueError(msg)
     order = order[used[order]]
