@@ -246,7 +246,7 @@ def _counts(counts: Ints, n: int) -> Floats:
     if np.asarray(counts).dtype.kind not in "iuf":
         msg = f"counts must be numbers of cells, not {shown(counts)}"
         raise TypeError(msg)
-    found = per_condition(counts, "counts", n)
+    found = per_condition(np.asarray(counts, dtype=np.float64), "counts", n)
     wrong = (found < 0) | (found != np.round(found))
     if wrong.any():
         msg = f"counts must be numbers of cells, not {found[wrong].min()}"
