@@ -7,9 +7,10 @@ seeds; in brackets what is achieved, less the harm, where there is no score (° 
 seeds.
 
 In the others, contenders are ranked on every screen and split of `judge.csv`, 1 for the best, among all that predict it: by score (by what is
-achieved, less the harm, where there is no score) and by energy. Only contenders that have the seeds of the ensemble take part, and
-scores are means over these seeds. The table has one energy for all seeds of a contender, so that by energy only those with the same
-seeds are ranked. A row says of one contender
+achieved, less the harm, where there is no score), by *net* (what is achieved, less the harm) and by energy. Only contenders that have the
+seeds of the ensemble take part, and scores are means over these seeds. The table has one net and one energy for all seeds of a contender,
+so that by these only those with the same seeds are ranked. A score is the net beside that of the reference, over what this one leaves to gain
+with the same seed. So a seed that leaves little counts more than others by score, and all count alike by net. A row says of one contender
 
 places      on how many screens and splits it is ranked beside the ensemble
 its rank    its mean rank there
@@ -32,6 +33,7 @@ from shoal._contenders import COPY, NEGATIVE, POSITIVE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+BY = ["score", "net", "energy"]
 OTHERS = ["auto", "flow", "perturbdiff", "conditional_monge", "unlasting"]
 
 
@@ -59,13 +61,14 @@ def scores(text: str) -> dict[str, float]:
 def alike(own: pd.DataFrame, ensemble: str) -> pd.DataFrame:
     """Return what contenders of one screen and split have beside the ensemble.
 
-    Columns: ``score`` with the seeds of the ensemble (what is achieved, less the harm, where there is no score); ``energy`` of those
-    that have the same seeds. NaN where a contender lacks seeds of the ensemble, or has others.
+    Columns: ``score`` with the seeds of the ensemble (what is achieved, less the harm, where there is no score); ``net`` (what is
+    achieved, less the harm) and ``energy`` of those that have the same seeds. NaN where a contender lacks seeds of the ensemble, or
+    has others.
     """
     each = {name: scores(text) for name, text in own["by_seed"].items()}
     seeds = each[ensemble].keys()
     same = own["results"] == own.loc[ensemble, "results"]
-    score = (own["achieved"] - own["harm"]).where(same)
+    net = score = (own["achieved"] - own["harm"]).where(same)
     if seeds:
         found = {
             name: sum(all_[seed] for seed in seeds) / len(seeds)
@@ -73,15 +76,13 @@ def alike(own: pd.DataFrame, ensemble: str) -> pd.DataFrame:
             if seeds <= all_.keys()
         }
         score = pd.Series(found).reindex(own.index)
-    return pd.DataFrame({"score": score, "energy": own["energy"].where(same)})
+    return pd.DataFrame({"score": score, "net": net, "energy": own["energy"].where(same)})
 
 
 def standing(own: pd.DataFrame, ensemble: str) -> pd.DataFrame:
-    """Return the ranks on one screen and split: index contender, columns ``score`` and ``energy``."""
+    """Return the ranks on one screen and split: index contender, columns those of `BY`."""
     found = alike(own, ensemble)
-    return pd.DataFrame(
-        {"score": found["score"].rank(ascending=False), "energy": found["energy"].rank()}
-    )
+    return pd.DataFrame({by: found[by].rank(ascending=by == "energy") for by in BY})
 
 
 def told(own: pd.DataFrame, ensemble: str, others: Sequence[str]) -> dict[str, str]:
@@ -135,7 +136,7 @@ def main() -> None:
     lines = [told(own, given.ensemble, given.beside) for own in places]
     found = pd.DataFrame(lines, columns=order).fillna("–")
     print(found.to_markdown(index=False, disable_numparse=True))
-    for by in ("score", "energy"):
+    for by in BY:
         print(f"\n{given.ensemble}, by {by}\n")
         print(beside(table, given.ensemble, by).to_markdown(index=False, floatfmt=".1f"))
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 from dataclasses import asdict, fields
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.helpers import dense
 
+import shoal
 from shoal.models import Flow, PerturbationModel
 from shoal.models.base import _registry
 from shoal.models.flow._config import PRESETS
@@ -215,6 +219,31 @@ def test_the_custom_models_are_short():
     lines = [len(block.splitlines()) for block in blocks("custom_model.md")]
     assert sum(lines[:2]) < 80
     assert lines[-1] < 30
+
+
+# -- calls of all pages, also of those that do not run --------------------------------------------------------------
+
+
+def calls(page: Path) -> list[tuple[str, ast.Call]]:
+    """Return the calls of shoal on a page, with what is called: ``sh.pp.split``."""
+    trees = [ast.parse(block) for block in BLOCK.findall(page.read_text(encoding="utf-8"))]
+    found = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    named = [(ast.unparse(node.func), node) for node in found]
+    return [(name, node) for name, node in named if re.fullmatch(r"sh(\.\w+)+", name)]
+
+
+def test_all_pages_call_what_there_is_by_arguments_that_it_takes():
+    wrong, number = [], 0
+    for page in (GUIDE.parents[1] / "README.md", GUIDE.parent / "index.md", *GUIDE.glob("*.md")):
+        for name, call in calls(page):
+            number += 1
+            try:
+                taken = inspect.signature(attrgetter(name.removeprefix("sh."))(shoal))
+                taken.bind_partial(*call.args, **{k.arg: k.value for k in call.keywords if k.arg})
+            except (AttributeError, TypeError) as err:
+                wrong.append(f"{page.name}, {name}: {err}")
+    assert not wrong
+    assert number > 200
 
 
 # -- what the tables say ---------------------------------------------------------------------------------------------

@@ -79,8 +79,8 @@ def positive(value: object, *, name: str) -> None:
         raise ValueError(msg)
 
 
-def whole(value: object, *, name: str, least: int = 1) -> None:
-    """Raise unless `value` is a whole number of at least `least`.
+def whole(value: object, *, name: str, least: int = 1) -> int:
+    """Return a whole number of at least `least` as an int: 3.0 is one, and small types overflow.
 
     Raises
     ------
@@ -92,9 +92,10 @@ def whole(value: object, *, name: str, least: int = 1) -> None:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
         msg = f"{name} must be a whole number of at least {least}, not {value!r}"
         raise TypeError(msg)
-    if not (np.isfinite(value) and value == int(value) and value >= least):
+    if not (-np.inf < value < np.inf and value == int(value) and value >= least):
         msg = f"{name} must be a whole number of at least {least}, not {value!r}"
         raise ValueError(msg)
+    return int(value)
 
 
 def between(value: object, low: float, high: float, *, name: str, ends: bool = False) -> None:

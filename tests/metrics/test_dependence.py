@@ -120,6 +120,8 @@ def test_library_sizes_of_what_is_not_log_normalised_are_refused():
     cells = np.random.default_rng(0).normal(size=(20, 5))
     with pytest.raises(ValueError, match=r"below 0, such as -\d\.\d+; .* need log-normalised"):
         library_spread(cells)
+    with pytest.raises(ValueError, match=r"values up to 800; .* none is above 50"):
+        library_spread(np.full((20, 5), 800.0))
     with pytest.raises(ValueError, match="2 cells without any counts"):
         library_spread(np.where(np.arange(20)[:, None] < 2, 0, np.abs(cells)))
 

@@ -171,6 +171,8 @@ def test_median_bandwidth(rng):
         ValueError, match=r"median distance between the 4 rows is 0.*pass bandwidth="
     ):
         sh.metrics.median_bandwidth(np.ones((4, 2)))
+    with pytest.raises(ValueError, match="most=1 cells have no distance"):
+        sh.metrics.median_bandwidth(x, most=1)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +194,7 @@ def test_bad_input_is_refused(name, x, y, message):
         measure(name, x, y)
 
 
-@pytest.mark.parametrize("bandwidth", [0, -1.0, [1.0, np.nan], []])
+@pytest.mark.parametrize("bandwidth", [0, -1.0, [1.0, np.nan], [], 1e-300, 1e300])
 def test_bad_bandwidth_is_refused(bandwidth):
     with pytest.raises(ValueError, match="bandwidth="):
         sh.metrics.mmd(np.eye(3), np.eye(3), bandwidth=bandwidth)

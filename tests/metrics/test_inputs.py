@@ -393,3 +393,133 @@ def test_numbers_out_of_range_are_refused(name):
         for bad in NUMBERS.get(key, ()):
             found = call(name, arguments | {key: bad})
             assert isinstance(found, (TypeError, ValueError)), (key, bad, found)
+
+
+@pytest.mark.parametrize("name", with_any(set(NUMBERS) - {"rng"}))
+def test_a_whole_number_may_have_any_type(name):
+    """3.0 is a whole number, and small types must not overflow."""
+    arguments = valid(name)
+    for key, parameter in parameters_of(name).items():
+        if "int" in str(parameter.annotation).split(" | ") and key != "rng":
+            expected = call(name, arguments | {key: 190})
+            for same in (190.0, np.float32(190), np.uint8(190), np.int64(190)):
+                np.testing.assert_array_equal(call(name, arguments | {key: same}), expected, key)
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [
+        (name, key)
+        for name in metrics.__all__
+        for key, parameter in parameters_of(name).items()
+        if parameter.annotation == "bool"
+    ],
+)
+def test_what_is_no_flag_is_refused(name, flag):
+    """A text such as "no" is true, and would do the opposite of what is meant."""
+    for bad in ("no", "False", 0, 1, None):
+        found = call(name, valid(name) | {flag: bad})
+        assert isinstance(found, TypeError), (bad, found)
+        assert f"{flag} must be True or False" in str(found)
+
+
+def test_what_are_no_booleans_is_refused():
+    """The text "False" is true, and so is what a masked array hides."""
+    arguments = valid("average_precision")
+    good = np.arange(6) < 4
+    expected = call("average_precision", arguments | {"negative": good})
+    for same in (good.tolist(), good.astype(object), pd.Series(good, dtype="boolean")):
+        found = call("average_precision", arguments | {"negative": same})
+        np.testing.assert_array_equal(found, expected)
+    masked = np.ma.masked_array(good, mask=~good)
+    for bad in (good.astype(str), good.astype(int), [*good[:-1], None], masked):
+        found = call("average_precision", arguments | {"negative": bad})
+        assert str(found).startswith("negative must "), bad
+
+
+@pytest.mark.parametrize("name", with_any({"group", "owner", "label"}))
+def test_numbers_among_names_are_names(name):
+    arguments = valid(name)
+    key = next(k for k in ("group", "owner", "label") if k in parameters_of(name))
+    n = len(arguments[arrays_of(name)[0]])
+    mixed = ["1" if i % 2 else "x" for i in range(n)]
+    expected = call(name, arguments | {key: mixed})
+    objects = np.array([1 if i % 2 else "x" for i in range(n)], dtype=object)
+    np.testing.assert_array_equal(call(name, arguments | {key: objects}), expected)
+
+
+@pytest.mark.parametrize("kind", ["label", "unit"])
+def test_names_and_numbers_that_are_never_equal_are_refused(kind):
+    """Otherwise no reference would be of the query's own well, and none would be left out."""
+    profiles, label = np.eye(4), np.array(["a", "a", "b", "b"])
+    given = {"query_label": label, "reference_label": label}
+    given |= {"query_unit": np.arange(4), "reference_unit": np.arange(4)}
+    given |= {f"query_{kind}": np.arange(4), f"reference_{kind}": np.arange(4).astype(str)}
+    with pytest.raises(ValueError, match=f"reference_{kind} holds names and query_{kind} numbers"):
+        metrics.top_k_accuracy(profiles, profiles, **given)
+
+
+def test_text_in_a_column_of_objects_is_no_number():
+    with pytest.raises(TypeError, match="real must be an array of real numbers, not text"):
+        metrics.mae(np.ones((1, 2)), np.array([["1", "2"]], dtype=object))
+
+
+def test_tables_of_other_conditions_are_refused():
+    means = pd.DataFrame(np.eye(3), index=["P1", "P2", "P3"])
+    other = means.set_axis(["P2", "P3", "P4"])
+    with pytest.raises(
+        ValueError, match=r"predicted and real are tables whose rows .*reindex_like"
+    ):
+        metrics.mae(means, other)
+    assert metrics.mae(means, means.reset_index(drop=True)).tolist() == [0, 0, 0]
+    assert metrics.energy_distance(means, other) == pytest.approx(
+        0, abs=2
+    )  # cells, in part the same
+
+
+def test_labels_in_another_order_than_their_profiles_are_refused():
+    rows, other = ["w1", "w2", "w3"], ["w3", "w2", "w1"]
+    profiles, label = pd.DataFrame(np.eye(3), index=rows), pd.Series(list("abc"), index=rows)
+    query = profiles.set_axis(["q1", "q2", "q3"])
+    with pytest.raises(ValueError, match="reference and reference_label are tables whose rows"):
+        metrics.retrieval_precision(
+            query, profiles, query_label=list("abc"), reference_label=label.loc[other]
+        )
+
+
+def test_a_set_of_genes_in_another_order_is_refused():
+    cells = pd.DataFrame(np.random.default_rng(0).random((9, 3)), columns=list("abc"))
+    genes = pd.Series([True, False, False], index=list("abc"))
+    assert metrics.program_spread(cells, genes) > 0
+    for wrong in (genes[::-1], genes.set_axis(list("bcd"))):
+        with pytest.raises(ValueError, match=r"X and genes are tables whose columns.*X.columns"):
+            metrics.program_spread(cells, wrong)
+
+
+@pytest.mark.parametrize("name", ["coherence", "coherence_error", "variance_ratio"])
+def test_single_precision_is_summed_in_double(name):
+    """Far from 0, sums in single precision lose the differences between cells."""
+    arguments = {k: (v + 1e5).astype(np.float32) for k, v in valid(name).items()}
+    arguments = {k: np.repeat(v, 50, axis=0) for k, v in arguments.items()}
+    expected = call(name, {k: v.astype(np.float64) for k, v in arguments.items()})
+    for change in (np.asarray, sparse.csr_matrix, sparse.csc_matrix):
+        found = call(name, {k: change(v) for k, v in arguments.items()})
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", with_any({"metric"}))
+@pytest.mark.parametrize("metric", ["l1", "l2", "cosine"])
+def test_ranks_do_not_depend_on_the_scale(name, metric):
+    arguments = valid(name) | {"metric": metric}
+    expected = call(name, arguments)
+    for scale in (1e-100, 1e-12, 1e12, 1e100):
+        scaled = {k: scale * arguments[k] for k in arrays_of(name)}
+        np.testing.assert_array_equal(call(name, arguments | scaled), expected)
+
+
+@pytest.mark.parametrize("name", with_any({"metric"}))
+def test_ranks_by_distance_do_not_depend_on_the_origin(name):
+    for metric in ("l1", "l2"):
+        arguments = valid(name) | {"metric": metric}
+        moved = {k: arguments[k] + 1e7 for k in arrays_of(name)}
+        np.testing.assert_array_equal(call(name, arguments | moved), call(name, arguments))

@@ -198,6 +198,15 @@ def test_bad_populations_are_refused(metric, x, y, message):
         metric(x, y)
 
 
+@pytest.mark.parametrize("unit", [1e-150, 1.0, 1e150])
+def test_a_high_order_is_the_largest_gap_in_any_unit(unit):
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    y = x + np.array([2.0, 0, 0])
+    largest = sliced_wasserstein(unit * x, unit * y, n_directions=3, p=5000)
+    exact = sliced_wasserstein(x, y, n_directions=3, p=60)
+    assert largest == pytest.approx(unit * exact, rel=0.05)
+
+
 @pytest.mark.parametrize(
     ("metric", "options", "message"),
     [

@@ -75,8 +75,23 @@ def test_t_refuses_bad_counts(cells):
         welch_t(total, square, counts=counts[:3])
     with pytest.raises(ValueError, match="numbers of cells, not -40"):
         welch_t(total, square, counts=-counts)
+    with pytest.raises(ValueError, match="numbers of cells, not 2.5"):
+        welch_t(total, square, counts=counts + 0.5)
+    for bad in (counts.astype(str), np.array(list("abcde"))):
+        with pytest.raises(TypeError, match="counts must be numbers of cells"):
+            welch_t(total, square, counts=bad)
     with pytest.raises(ValueError, match=r"group must hold one label for each of 5"):
         welch_t(total, square, counts=counts, group=np.zeros(4))
+
+
+def test_t_refuses_squares_that_are_none(cells):
+    total, square, counts = sums(cells)
+    for wrong in ((square, total, counts), (total, -square, counts), (total, square, counts // 9)):
+        with pytest.raises(ValueError, match="too small to be sums of squares"):
+            welch_t(*wrong[:2], counts=wrong[2])
+    varies = welch_t(total, square, counts=counts) != 0
+    single = welch_t(total.astype(np.float32), square.astype(np.float32), counts=counts)
+    np.testing.assert_allclose(single[varies], t_of(cells)[varies], rtol=1e-3, atol=1e-3)
 
 
 # -- the weights -----------------------------------------------------------------------------------------------------

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from shoal.pp._embed_source import describe, from_table, look_up, read_file
 
@@ -125,3 +127,47 @@ def test_names_are_read_without_blanks():
     np.testing.assert_array_equal(found.values, VALUES)
     with pytest.raises(ValueError, match="several rows for '007'"):
         from_table(pd.DataFrame(VALUES, index=["007 ", "007", "a/b"]), NAMES)
+
+
+@pytest.mark.parametrize("factor", [1e-60, 1e40, 1e300])
+def test_vectors_that_single_precision_cannot_hold_are_none(factor):
+    found = from_table(pd.DataFrame(VALUES * factor, index=NAMES), NAMES)
+    assert found.values.empty
+    assert set(found.absent.values()) == {
+        "its values are too large or too small for single precision"
+    }
+
+
+def test_vectors_of_a_mapping_may_be_of_any_kind():
+    """Each is read as it would be from a file; what a mask hides is missing."""
+    kinds = (list, pd.Series, sparse.csr_array, lambda v: v.astype(object), lambda v: v[:, None])
+    for kind in kinds:
+        found, _ = look_up(
+            {name: kind(row) for name, row in zip(NAMES, VALUES, strict=True)}, NAMES
+        )
+        np.testing.assert_array_equal(found.values, VALUES)
+    hidden = np.ma.masked_array(VALUES[0], mask=[True, False, False])
+    source = dict(zip(NAMES, [hidden, *VALUES[1:]], strict=True))
+    assert list(from_table(source, NAMES).values.index) == list(NAMES[1:])
+
+
+def test_tensors_of_a_mapping():
+    torch = pytest.importorskip("torch")
+    for kind in (torch.nn.Parameter, torch.Tensor.to_sparse, torch.Tensor.double):
+        source = {n: kind(torch.tensor(v).float()) for n, v in zip(NAMES, VALUES, strict=True)}
+        np.testing.assert_allclose(look_up(source, NAMES)[0].values, VALUES, rtol=1e-6)
+
+
+def test_tables_and_labels_of_a_mapping_are_not_mixed_up():
+    with pytest.raises(ValueError, match=r"vector of numbers .* 'A' float64 \(2, 3\), 'B' float64"):
+        look_up({"A": np.ones((2, 3)), "B": np.ones((3, 2))}, ["A", "B"])
+    one, other = pd.Series([1.0, 2], index=["x", "y"]), pd.Series([2.0, 1], index=["y", "x"])
+    with pytest.raises(ValueError, match=r"labels of 'A' and 'B' of a dict differ .*DataFrame"):
+        look_up({"A": one, "B": other}, ["A", "B"])
+
+
+def test_images_in_an_anndata_are_no_vectors():
+    held = ad.AnnData(np.ones((3, 1)), obs=pd.DataFrame(index=NAMES))
+    held.obsm["crops"] = np.ones((3, 2, 2))
+    with pytest.raises(ValueError, match=r"obsm/crops .* has the shape \(3, 2, 2\); vectors are"):
+        from_table(held, NAMES)

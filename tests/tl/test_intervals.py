@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+from dataclasses import replace
 
 import anndata as ad
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 
 import shoal as sh
 from shoal.evaluation._intervals import judged, reliability, share_interval, summarised
+from shoal.models.base._calibration import Errors
 from shoal.models.ensemble._members import Member
 
 D, N = 30, 25
@@ -447,3 +450,31 @@ def test_what_cannot_be_judged(predicted, adata):
     predicted.uns["predicted_intervals"]["features"] = pd.DataFrame(index=["a", "b"])
     with pytest.raises(ValueError, match="30 features of this AnnData have no intervals"):
         sh.tl.evaluate_intervals(predicted, prediction="predicted")
+
+
+def test_errors_that_noise_hides_are_not_known_to_be_none(adata, mean_shift, caplog):
+    """All were smaller than the noise of measuring: there is no bound, and it is not 0."""
+    model, known = copy.copy(mean_shift), mean_shift.calibration
+    errors = {
+        kind: replace(own, distance=-np.abs(own.distance)) for kind, own in known.kinds.items()
+    }
+    model.calibration = replace(known, kinds=errors)
+    with caplog.at_level(logging.WARNING, "shoal"):
+        sh.tl.predict(adata, model, subset="test", interval=0.9, key_added="hidden", rng=0)
+    assert "no bound tells how far the true response of a question that is 'not m" in caplog.text
+    table = adata.uns["hidden_intervals"]["table"]
+    assert table["bound"].isna().all()
+    assert np.isfinite(adata.uns["hidden_intervals"]["low"]).all()
+    sh.tl.evaluate_intervals(adata, prediction="hidden")
+    judged = adata.uns["interval_evaluation"]
+    assert judged["summary"]["within"].isna().all()
+    assert judged["summary"]["coverage"].notna().all()
+    assert "bound" not in judged["params"]["verdict"]
+    assert "nan" not in judged["params"]["verdict"]
+
+
+def test_exact_answers_without_noise_have_a_bound_of_0():
+    zero, one = np.zeros((10, 4)), np.ones(10)
+    given = {"unit": np.arange(10), "cell": np.zeros(4), "n": one, "control": one}
+    errors = Errors.of(zero, zero, p_value=one, **given)
+    np.testing.assert_array_equal(errors.bounds(np.zeros(3), 0.9), 0)

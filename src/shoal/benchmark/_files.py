@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
 import sys
@@ -12,9 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import numpy as np
-import pandas as pd
-
+from .._digest import as_plain, digest_of
 from .._logging import logger
 from .._staging import staged
 from ..evaluation._rows import Row
@@ -198,7 +195,7 @@ def digest(
         None if model.tune is None else inner,
         __version__,
     )
-    return hashlib.sha256(json.dumps(_plain(parts), sort_keys=True).encode()).hexdigest()[:16]
+    return digest_of(parts)
 
 
 def content_of(data: Data) -> str:
@@ -208,7 +205,7 @@ def content_of(data: Data) -> str:
     """
     kind, origin = data.origin
     if kind != "path":
-        return f"{kind}:{_plain(origin)}"
+        return f"{kind}:{as_plain(origin)}"
     with Path(origin).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -241,24 +238,3 @@ def read_rows(folder: Path) -> list[Row]:
         raise ValueError(msg) from err
     found = [(read_row(folder, name), settings) for name, settings in names]
     return [row for row, settings in found if row is not None and row.settings == settings]
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON can hold it; of a function or class, its name and origin text."""
-    if hasattr(value, "__dataclass_fields__"):
-        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
-    if isinstance(value, dict) or hasattr(value, "items"):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(v) for v in value]
-    if isinstance(value, (pd.DataFrame, np.ndarray)):
-        return hashlib.sha256(pd.DataFrame(value).to_csv().encode()).hexdigest()
-    if callable(value):
-        try:
-            text = inspect.getsource(value)
-        except (OSError, TypeError):
-            text = ""
-        return (
-            f"{value.__module__}.{value.__qualname__} {hashlib.sha256(text.encode()).hexdigest()}"
-        )
-    return value if isinstance(value, (str, int, float, bool, type(None))) else repr(value)

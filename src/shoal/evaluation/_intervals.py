@@ -181,7 +181,7 @@ def summarised(table: pd.DataFrame) -> pd.DataFrame:
     Index group; columns ``n_conditions``, ``coverage`` (share of conditions that are covered) with
     ``coverage_low`` and ``coverage_high`` (95 % interval over conditions), ``features`` (mean share
     of features that are covered), ``width`` (mean), ``within`` (share of conditions whose true
-    response is within the bound).
+    response is within the bound, of those that have one).
     """
     strong = (table["strength"] >= table["strength"].median()).to_numpy()
     groups = {"all": np.ones(len(table), dtype=bool), "weaker": ~strong, "stronger": strong}
@@ -190,8 +190,9 @@ def summarised(table: pd.DataFrame) -> pd.DataFrame:
     for name, own in groups.items():
         part = table[own]
         low, high = share_interval(int(part["inside"].sum()), len(part))
-        means = part[["inside", "covered", "width", "within"]].mean()
-        rows[name] = (len(part), means.iloc[0], low, high, *means.iloc[1:])
+        inside, *means = part[["inside", "covered", "width"]].mean()
+        within = part["within"][part["bound"].notna()].mean()
+        rows[name] = (len(part), inside, low, high, *means, within)
     columns = ["n_conditions", "coverage", "coverage_low", "coverage_high"]
     columns += ["features", "width", "within"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("group")
@@ -242,8 +243,12 @@ def in_words(table: pd.DataFrame, summary: pd.DataFrame, params: Mapping[str, An
         else f"{int(table['inside'].sum())} of {n} conditions have {level:.0%} of their features "
         f"within the intervals: {own['coverage']:.0%} ({ends})"
     )
+    bound = (
+        f". The true response is within the bound in {own['within']:.0%} of conditions"
+        if np.isfinite(own["within"])
+        else ""
+    )
     return (
         f"{first}, where {level:.0%} are wanted. Of the half with the stronger response it is "
-        f"{stronger:.0%}. The true response is within the bound in {own['within']:.0%} of "
-        "conditions"
+        f"{stronger:.0%}{bound}"
     )

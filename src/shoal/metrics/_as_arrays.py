@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from .._validate import shown
 from ._cells import Cells, densify
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def numbers(value: Any, name: str) -> NDArray[Any]:
     if found.ndim == 0:
         raise TypeError(_not_numbers(name, repr(value)))
     if found.dtype == object:
+        if any(isinstance(one, (str, bytes)) for one in found.flat):
+            raise TypeError(_not_numbers(name, "text"))
         try:
             return found.astype(np.float64)
         except (TypeError, ValueError):
@@ -62,10 +65,11 @@ def several(value: Any, name: str) -> Any:
 
 def booleans(value: Any, name: str) -> NDArray[Any]:
     found = np.asarray(value)
-    if found.ndim == 0:
-        msg = f"{name} must be an array of booleans, not {value!r}"
+    if found.ndim == 0 or np.ma.is_masked(value):
+        msg = f"{name} must be an array of booleans, not {shown(value)}"
         raise ValueError(msg)
-    return found
+    whole = found.dtype == object and all(isinstance(one, (bool, np.bool_)) for one in found.flat)
+    return found.astype(bool) if whole else found
 
 
 def groups(value: Any, name: str) -> NDArray[Any]:
@@ -76,7 +80,9 @@ def groups(value: Any, name: str) -> NDArray[Any]:
     if n_missing:
         msg = f"{name} has {n_missing} missing values; every row belongs to one"
         raise ValueError(msg)
-    return np.asarray(value)
+    found = np.asarray(value)
+    mixed = found.dtype == object and any(isinstance(one, str) for one in found)
+    return found.astype(str) if mixed else found  # as in a list of numbers and names
 
 
 def _is_plain(dtype: np.dtype[Any]) -> bool:

@@ -30,6 +30,9 @@ class Rules:
     ) -> None:
         given = {"label": label, "apart": apart, "within": within, "negative": negative}
         check_lengths(profiles, given, "profiles")
+        if negative is not None and negative.dtype != bool:
+            msg = f"negative must hold booleans, True or False, not {negative.dtype}"
+            raise ValueError(msg)
         self.label, self.negative = label, negative
         self.apart = np.arange(len(profiles)) if apart is None else apart
         self.within = within
@@ -41,7 +44,7 @@ class Rules:
         if self.within is not None:
             other &= self.within[rows][:, None] == self.within[None, :]
         if self.negative is not None:
-            other &= self.negative[None, :].astype(bool)
+            other &= self.negative[None, :]
         same &= self.apart[rows][:, None] != self.apart[None, :]
         same[np.arange(len(rows)), rows] = False
         return same, other
@@ -60,6 +63,17 @@ def check_lengths(profiles: Floats, given: Mapping[str, Any], name: str) -> None
             msg = f"{key} has the shape {values.shape}; there are {len(profiles)} {name}"
             raise ValueError(msg)
     require_finite({name: profiles})
+
+
+def same_kind(one: Ints, other: Ints, names: tuple[str, str]) -> None:
+    """Raise ``ValueError`` if one holds text and the other does not: none would be equal."""
+    if (one.dtype.kind in "OSU") != (other.dtype.kind in "OSU"):
+        text, numbers = names if one.dtype.kind in "OSU" else names[::-1]
+        msg = (
+            f"{text} holds names and {numbers} numbers, so that none of them are equal: give both "
+            f"as text, such as {numbers} = [str(one) for one in {numbers}]"
+        )
+        raise ValueError(msg)
 
 
 def same_width(query: Floats, reference: Floats) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .._typing import Ints, Matrix
+    from .._typing import Floats, Ints, Matrix
 
     Part = tuple[Matrix, Ints]
 
@@ -57,6 +57,13 @@ class Cells(Sequence[Any]):
 def densify(values: Matrix) -> NDArray[Any]:
     """Return a matrix as a dense array of the same dtype; an array is passed through."""
     return np.asarray(values.toarray() if sparse.issparse(values) else values)
+
+
+def sum_of(cells: Matrix) -> Floats:
+    """Return the sum of the cells in double precision; scipy sums single precision in single."""
+    if sparse.issparse(cells):
+        return np.asarray(np.ones(cells.shape[0]) @ cells, dtype=np.float64)
+    return np.asarray(np.sum(cells, axis=0, dtype=np.float64))
 
 
 def stored(several: Sequence[Matrix]) -> Iterator[Matrix]:

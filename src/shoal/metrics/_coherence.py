@@ -246,6 +246,7 @@ def coherence(cells: Floats, control: Floats) -> float:
         )
         raise ValueError(msg)
     require_finite({"cells": cells, "control": control})
+    cells, control = (x.astype(np.float64, copy=False) for x in (cells, control))
     n, m = len(cells), len(control)
     if cells.shape[1] < 2:
         msg = f"coherence compares directions, and needs at least 2 columns, not {cells.shape[1]}"

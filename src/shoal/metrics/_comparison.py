@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from scipy import sparse
 
-from ._cells import blocks_of, each_of, sizes_of
+from ._cells import blocks_of, each_of, sizes_of, sum_of
 from ._coherence import coherence, signed_sqrt
 from ._energies import energies
 from ._fdr import benjamini_hochberg
@@ -206,13 +206,13 @@ class Populations:
 
 def mean_of(cells: Matrix) -> Floats:
     """Return the mean cell, in double precision."""
-    return _sum(cells) / cells.shape[0]
+    return sum_of(cells) / cells.shape[0]
 
 
 def means_of(several: Sequence[Matrix]) -> Floats:
     """Return the mean cell of every population, in double precision."""
     return np.stack(
-        [sum(map(_sum, blocks_of(cells))) / len(cells[1]) for cells in each_of(several)]
+        [sum(map(sum_of, blocks_of(cells))) / len(cells[1]) for cells in each_of(several)]
     )
 
 
@@ -229,11 +229,4 @@ def project(cells: Matrix, axes: Floats) -> Floats:
 def _squares(cells: Matrix) -> Floats:
     """Return the sum of squares of every gene."""
     exact = cells.astype(np.float64)
-    return _sum(exact.multiply(exact) if sparse.issparse(exact) else np.square(exact))
-
-
-def _sum(cells: Matrix) -> Floats:
-    """Return the sum of the cells in double precision; scipy sums single precision in single."""
-    if sparse.issparse(cells):
-        return np.asarray(np.ones(cells.shape[0]) @ cells, dtype=np.float64)
-    return np.asarray(np.sum(cells, axis=0, dtype=np.float64))
+    return sum_of(exact.multiply(exact) if sparse.issparse(exact) else np.square(exact))

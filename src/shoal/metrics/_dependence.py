@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .._typing import Bools, Floats, Matrix
 
 ROUNDING = 1e-12  # a spread below this share of the values is rounding
+HIGHEST = 50  # a logarithm above it is of no number of counts
 
 
 @arrays
@@ -164,8 +165,8 @@ def library_spread(X: Matrix) -> float:
     Raises
     ------
     ValueError
-        If a value is not finite or below 0, if a cell has no counts at all, or if there are fewer
-        than 2 cells.
+        If a value is not finite, below 0 or above 50, which no log-normalised value is, if a cell
+        has no counts at all, or if there are fewer than 2 cells.
 
     Examples
     --------
@@ -255,13 +256,20 @@ def library_sizes(cells: Matrix) -> Floats:
     Raises
     ------
     ValueError
-        If a value is below 0.
+        If a value is below 0, or too high for a logarithm of counts.
     """
     lowest = cells.min()
     if lowest < 0:
         msg = (
             f"X holds values below 0, such as {lowest:.3g}; library sizes need log-normalised "
             "values, which are not"
+        )
+        raise ValueError(msg)
+    highest = cells.max()
+    if highest > HIGHEST:
+        msg = (
+            f"X holds values up to {highest:.3g}; library sizes need log-normalised values, of "
+            f"which none is above {HIGHEST}"
         )
         raise ValueError(msg)
     counts = cells.astype(np.float64)

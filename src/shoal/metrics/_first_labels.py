@@ -9,7 +9,7 @@ import numpy as np
 from .._threads import one_thread
 from .._validate import one_of
 from ._arguments import arrays
-from ._candidates import blocks, check_lengths, same_width
+from ._candidates import blocks, check_lengths, same_kind, same_width
 from ._mean_ranks import DISTANCES
 from ._texts import documented
 
@@ -83,6 +83,9 @@ def top_k_accuracy(
     of_reference = {"reference_label": reference_label, "reference_unit": reference_unit}
     check_lengths(reference, of_reference, "reference")
     same_width(query, reference)
+    same_kind(query_label, reference_label, ("query_label", "reference_label"))
+    if query_unit is not None and reference_unit is not None:
+        same_kind(query_unit, reference_unit, ("query_unit", "reference_unit"))
     names, code = np.unique(reference_label, return_inverse=True)
     position = {name: i for i, name in enumerate(names.tolist())}
     own = np.array([position.get(name, -1) for name in query_label.tolist()])

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from .._threads import one_thread
 from ._arguments import arrays
-from ._cells import densify
+from ._cells import densify, sum_of
 from ._pairs import BLOCK_BYTES
 from ._texts import documented
 
@@ -205,7 +205,7 @@ def quantile_steps(n: int, m: int) -> tuple[Floats, Ints, Ints]:
 def _total_variance(values: Matrix) -> float:
     """Return the trace of the unbiased covariance; 0 where it is nothing but rounding."""
     n = values.shape[0]
-    mean = np.asarray(values.mean(axis=0, dtype=np.float64)).ravel()
+    mean = sum_of(values) / n
     if sparse.issparse(values):
         stored = np.diff(values.indptr)
         gap = values.data - np.repeat(mean, stored)

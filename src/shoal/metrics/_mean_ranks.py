@@ -87,15 +87,12 @@ def rank_among(
         n, others = len(rows), candidates[rows]
         if n < 2:
             continue
-        # products of smaller numbers have smaller rounding errors
-        centre = others.mean(axis=0) if metric == "l2" else 0.0
-        others = others - centre
         step = max(1, BLOCK_BYTES // (8 * max(n, query.shape[1])))
         for start in range(0, n, step):
             block = rows[start : start + step]
             counterpart = np.arange(start, start + len(block))
             counts = None if genes is None else genes[block].astype(np.float64)
-            distance, rounding = DISTANCES[metric](query[block] - centre, others, counts)
+            distance, rounding = DISTANCES[metric](query[block], others, counts)
             before, tied = _compare(distance, rounding, counterpart)
             first = np.arange(n) < counterpart[:, None]
             wins = (tied & first).sum(axis=1) if ties == "order" else (tied.sum(axis=1) - 1) / 2
@@ -126,6 +123,8 @@ def _l1(query: Floats, candidates: Floats, counts: Floats | None) -> tuple[Float
 
 def _l2(query: Floats, candidates: Floats, counts: Floats | None) -> tuple[Floats, Floats]:
     """Return (b, n) squared distances, and their rounding errors."""
+    centre = candidates.mean(axis=0)  # products of smaller numbers have smaller rounding errors
+    query, candidates = query - centre, candidates - centre
     if counts is not None:
         query = query * counts
     lengths = np.einsum("ig,ig->i", query, query)[:, None]
@@ -141,7 +140,7 @@ def _cosine(query: Floats, candidates: Floats, counts: Floats | None) -> tuple[F
     every = np.einsum("jg,jg->j", candidates, candidates)[None, :]
     theirs = every if counts is None else counts @ (candidates**2).T
     theirs = np.where(theirs > ROUNDING * every, theirs, 0.0)
-    scale = np.sqrt(np.einsum("ig,ig->i", query, query)[:, None] * theirs)
+    scale = np.sqrt(np.einsum("ig,ig->i", query, query))[:, None] * np.sqrt(theirs)
     safe = np.where(scale > 0, scale, 1.0)
     cosine = np.where(scale > 0, query @ candidates.T, 0.0) / safe
     with np.errstate(divide="ignore", invalid="ignore"):

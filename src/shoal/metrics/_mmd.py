@@ -101,7 +101,8 @@ def median_bandwidth(values: Matrix, *, most: int = 1000) -> float:
     Raises
     ------
     ValueError
-        If the median is 0 (half of all pairs are equal), or there are fewer than 2 cells.
+        If the median is 0 (half of all pairs are equal), or there are fewer than 2 cells, or `most`
+        is below 2.
 
     Examples
     --------
@@ -114,6 +115,9 @@ def median_bandwidth(values: Matrix, *, most: int = 1000) -> float:
         msg = f"values must be a table of cells, (n, d), not of shape {values.shape}"
         raise ValueError(msg)
     require_finite({"values": values})
+    if most < 2:
+        msg = f"most={most} cells have no distance between them; take at least 2"
+        raise ValueError(msg)
     n = values.shape[0]
     if n > most:
         values = values[_by_length(values)[((np.arange(most) + 0.5) * n / most).astype(np.int64)]]
@@ -150,7 +154,11 @@ def as_widths(bandwidth: float | Sequence[float]) -> list[float]:
     """
     given = np.atleast_1d(bandwidth)
     widths = [float(w) for w in given] if given.dtype.kind in "fiu" and given.ndim == 1 else []
-    if not widths or not all(0 < w < np.inf for w in widths):
-        msg = f"bandwidth={bandwidth!r} must be one or several finite numbers above 0"
+    # their squares are what is used
+    if not widths or not all(w > 0 and 0 < w * w < np.inf for w in widths):
+        msg = (
+            f"bandwidth={bandwidth!r} must be one or several finite numbers above 0, in the units "
+            "of the columns"
+        )
         raise ValueError(msg)
     return widths

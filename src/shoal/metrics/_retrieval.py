@@ -16,7 +16,7 @@ from .._random import as_generator
 from .._threads import one_thread
 from .._validate import one_of
 from ._arguments import arrays
-from ._candidates import Rules, blocks, check_lengths, same_width
+from ._candidates import Rules, blocks, check_lengths, same_kind, same_width
 from ._mean_ranks import DISTANCES
 from ._permutation import permutation_pvalue
 from ._precision import expected_precision, random_precision, ranked_precision
@@ -184,6 +184,7 @@ def retrieval_precision(
     check_lengths(query, {"query_label": query_label}, "query")
     check_lengths(reference, {"reference_label": reference_label}, "reference")
     same_width(query, reference)
+    same_kind(query_label, reference_label, ("query_label", "reference_label"))
     n = len(query)
     value, matching, total = np.full(n, np.nan), np.zeros(n, int), np.zeros(n, int)
     for rows, distance, rounding in blocks(query, reference, metric):

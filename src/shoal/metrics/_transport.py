@@ -90,7 +90,9 @@ def sliced_wasserstein(
     weight, of_x, of_y = quantile_steps(len(x), len(y))
     centre = y.mean(axis=0)  # changes no distance, but reduces rounding errors
     low, high = (np.sort((cells - centre) @ directions, axis=0) for cells in (x, y))
-    return float(np.mean(weight @ np.abs(low[of_x] - high[of_y]) ** p) ** (1 / p))
+    gap = np.abs(low[of_x] - high[of_y])
+    widest = float(gap.max()) or 1.0  # a high power of small or large gaps is no number
+    return float(widest * np.mean(weight @ (gap / widest) ** p) ** (1 / p))
 
 
 @arrays

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._validate import positive
+from .._validate import positive, shown
 from ._arguments import arrays
 from ._means import ROUNDING, counted, members, per_condition, tables
 from ._texts import documented
 
 if TYPE_CHECKING:
     from .._typing import Bools, Floats, Ints
+
+SINGLE = 1e-3  # share by which sums of squares in single precision may be too small
 
 
 @arrays
@@ -44,7 +46,8 @@ def welch_t(sums: Floats, squares: Floats, *, counts: Ints, group: Ints | None =
     Raises
     ------
     ValueError
-        If the shapes differ, a value is not finite, or a count is below 0.
+        If the shapes differ, a value is not finite, a count is no whole number of at least 0, or
+        `squares` cannot be of the same cells as `sums`.
 
     References
     ----------
@@ -60,9 +63,12 @@ def welch_t(sums: Floats, squares: Floats, *, counts: Ints, group: Ints | None =
     2
     """
     sums, squares = tables(sums=sums, squares=squares)
-    n = per_condition(np.asarray(counts, dtype=np.float64), "counts", len(sums))
-    if not (n >= 0).all():
-        msg = f"counts must be numbers of cells, not {n.min()}"
+    n = _counts(counts, len(sums))
+    if (squares * n[:, None] < sums**2 * (1 - SINGLE)).any():
+        msg = (
+            "squares are too small to be sums of squares of cells with these sums and counts; are "
+            "all three in their places, and of the same cells?"
+        )
         raise ValueError(msg)
     t = np.full(sums.shape, np.nan)
     for rows in members(group, len(sums)):
@@ -233,6 +239,19 @@ def weighted_r2(predicted: Floats, real: Floats, *, reference: Floats, weights: 
     scale = np.einsum("pg,pg->p", share, truth**2 + (truth - shift) ** 2)
     error = np.einsum("pg,pg->p", share, (predicted - truth) ** 2)
     return 1 - error / np.where(spread > ROUNDING**2 * scale, spread, np.nan)
+
+
+def _counts(counts: Ints, n: int) -> Floats:
+    """Return (n,) numbers of cells as float64."""
+    if np.asarray(counts).dtype.kind not in "iuf":
+        msg = f"counts must be numbers of cells, not {shown(counts)}"
+        raise TypeError(msg)
+    found = per_condition(np.asarray(counts, dtype=np.float64), "counts", n)
+    wrong = (found < 0) | (found != np.round(found))
+    if wrong.any():
+        msg = f"counts must be numbers of cells, not {found[wrong].min()}"
+        raise ValueError(msg)
+    return found
 
 
 def _moments(total: Floats, square: Floats, n: Floats) -> tuple[Floats, Floats]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..core._table_files import read_file
 from ._embed_names import Matched, OtherNames, second_names
-from ._vector_files import READERS
+from ._vector_files import READERS, by_name
 from ._vector_h5ad import is_h5ad, read_vectors
 
 if TYPE_CHECKING:
@@ -100,11 +100,19 @@ def from_table(
         )
         raise ValueError(msg)
     values = found.to_numpy(dtype=np.float64)
+    with np.errstate(over="ignore"):
+        stored = values.astype(np.float32)  # as embeddings are
     finite, zero = np.isfinite(values).all(axis=1), ~values.any(axis=1)
+    fits = np.isfinite(stored).all(axis=1) & stored.any(axis=1)
+    reasons = {
+        "its vector holds missing or infinite values": ~finite,
+        "its vector is all zeros": zero,
+        "its values are too large or too small for single precision": finite & ~zero & ~fits,
+    }
     absent = dict(matched.absent)
-    absent |= dict.fromkeys(found.index[~finite], "its vector holds missing or infinite values")
-    absent |= dict.fromkeys(found.index[zero], "its vector is all zeros")
-    good = finite & ~zero
+    for reason, at in reasons.items():
+        absent |= dict.fromkeys(found.index[at], reason)
+    good = finite & fits
     table = pd.DataFrame(values[good], index=found.index[good])
     return Vectors(table, absent, frame.index, matched=matched)
 
@@ -219,21 +227,7 @@ def _as_frame(source: Source, keys: Sequence[str], slot: str | None) -> pd.DataF
             f"{type(source).__name__}"
         )
         raise TypeError(msg)
-    lengths = {str(name): np.size(vector) for name, vector in source.items()}
-    if len(lengths) < len(source):
-        msg = "source holds several vectors of one name, such as 1 and '1'; keep one"
-        raise ValueError(msg)
-    if len(set(lengths.values())) > 1:
-        a, b = (
-            next(name for name, n in lengths.items() if n == size)
-            for size in sorted(set(lengths.values()))[:2]
-        )
-        msg = (
-            "source: vectors differ in length, "
-            f"such as {a!r} ({lengths[a]}) and {b!r} ({lengths[b]})"
-        )
-        raise ValueError(msg)
-    return pd.DataFrame(
-        [np.ravel(vector) for vector in source.values()],
-        index=pd.Index(list(lengths), dtype=object),
-    )
+    if source and all(isinstance(value, str) for value in source.values()):  # such as SMILES
+        texts = [[value] for value in source.values()]
+        return pd.DataFrame(texts, index=pd.Index(map(str, source), dtype=object))
+    return by_name(source, f"a {type(source).__name__}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from .._compat import require
 from ._vector_pickle import read_pickle
@@ -33,26 +34,27 @@ def by_name(held: Any, file: str) -> pd.DataFrame:
         Name -> vector, where a vector is a list, an array or a tensor of one dimension (others may
         be 1); or two entries, a list of n names and an (n, d) array.
     file
-        Name of the file, for messages.
+        What holds them, for messages, such as the name of a file.
 
     Raises
     ------
     ValueError
-        If it is neither, holds nothing, or vectors differ in length.
+        If it is neither, holds nothing, or vectors differ in length or in their labels.
     """
     if not isinstance(held, Mapping):
         shape = f" of shape {tuple(held.shape)}" if hasattr(held, "shape") else ""
         msg = (
-            f"source: {file!r} holds a {type(held).__name__}{shape}, which has no names: save a "
+            f"source: {file} holds a {type(held).__name__}{shape}, which has no names: save a "
             "dictionary of names to vectors, or pass a DataFrame with names as index"
         )
         raise ValueError(msg)
     if not held:
-        msg = f"source: {file!r} holds no vectors"
+        msg = f"source: {file} holds no vectors"
         raise ValueError(msg)
+    _same_labels(held, file)
     arrays = {str(name): _to_array(value) for name, value in held.items()}
     if len(arrays) < len(held):
-        msg = f"source: {file!r} holds several vectors of one name, such as 1 and '1'; keep one"
+        msg = f"source: {file} holds several vectors of one name, such as 1 and '1'; keep one"
         raise ValueError(msg)
     if len(arrays) == 2 and (pair := _names_and_table(list(arrays.values()))):
         names, table = pair
@@ -62,7 +64,7 @@ def by_name(held: Any, file: str) -> pd.DataFrame:
     if any(array.ndim != 1 or array.dtype.kind not in "fiub" for array in vectors.values()):
         shown = [f"{name!r} {array.dtype} {array.shape}" for name, array in vectors.items()]
         msg = (
-            f"source: {file!r} must hold a vector of numbers for every name; it holds "
+            f"source: {file} must hold a vector of numbers for every name; it holds "
             f"{', '.join(shown[:SHOWN])}{', ...' if len(shown) > SHOWN else ''}: what is saved may "
             "be the weights of a network, or one table without names"
         )
@@ -71,20 +73,45 @@ def by_name(held: Any, file: str) -> pd.DataFrame:
     if len(lengths) > 1:
         first = [next(n for n, v in vectors.items() if len(v) == size) for size in sorted(lengths)]
         told = [f"{name!r} ({len(vectors[name])})" for name in first[:2]]
-        msg = f"source: vectors of {file!r} differ in length, such as {' and '.join(told)}"
+        msg = f"source: in {file} vectors differ in length, such as {' and '.join(told)}"
         raise ValueError(msg)
     return pd.DataFrame(np.stack(list(vectors.values())), index=pd.Index(vectors, dtype=object))
 
 
+def _same_labels(held: Mapping[Any, Any], file: str) -> None:
+    """Raise ``ValueError`` if vectors are Series whose labels are not the same, in one order."""
+    labelled = {name: value for name, value in held.items() if isinstance(value, pd.Series)}
+    first = next(iter(labelled), None)
+    for name, vector in labelled.items():
+        if not vector.index.equals(labelled[first].index):
+            msg = (
+                f"source: the labels of {first!r} and {name!r} of {file} differ or are in another "
+                "order; make a table of them: pd.DataFrame(source).T"
+            )
+            raise ValueError(msg)
+
+
 def _to_array(value: Any) -> np.ndarray[Any, Any]:
-    """Return a list, an array or a tensor as an array; lists of other things as one of objects."""
+    """Return a list, an array or a tensor as an array; lists of other things as one of objects.
+
+    What a mask hides is missing.
+    """
     if type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach"):
         tensor = value.detach().cpu()
+        tensor = tensor.dequantize() if tensor.is_quantized else tensor
+        tensor = tensor.to_dense() if str(tensor.layout) != "torch.strided" else tensor
         value = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    if np.ma.is_masked(value):
+        value = value.astype(np.float64).filled(np.nan)
+    if sparse.issparse(value):
+        value = value.toarray()
     try:
-        return np.asarray(value)
+        found = np.asarray(value)
     except ValueError:  # lists of different lengths
         return np.asarray(value, dtype=object)
+    if found.dtype == object and all(isinstance(one, int | float) for one in found.flat):
+        return found.astype(np.float64)
+    return found
 
 
 def _names_and_table(arrays: list[Any]) -> tuple[Any, Any] | None:
@@ -112,12 +139,12 @@ def _read_torch(path: Path) -> pd.DataFrame:
         raise ValueError(msg) from err
     except (RuntimeError, *DAMAGED) as err:
         raise _damaged(path, err) from err
-    return by_name(held, path.name)
+    return by_name(held, repr(path.name))
 
 
 def _read_pickle(path: Path) -> pd.DataFrame:
     """Read a pickle of plain data."""
-    return by_name(read_pickle(path), path.name)
+    return by_name(read_pickle(path), repr(path.name))
 
 
 def _read_safetensors(path: Path) -> pd.DataFrame:
@@ -137,7 +164,7 @@ def _read_safetensors(path: Path) -> pd.DataFrame:
             names = _listed(text)
             if table.ndim == 2 and len(names) == len(table):
                 held = {"names": names, "vectors": table}
-    return by_name(held, path.name)
+    return by_name(held, repr(path.name))
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

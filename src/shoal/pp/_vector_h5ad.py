@@ -82,6 +82,9 @@ def _table(held: ad.AnnData, names: Sequence[str], slot: str | None, file: str) 
     else:
         msg = f"slot={slot!r} is not known; write 'X', 'obsm/KEY' or 'varm/KEY'"
         raise ValueError(msg)
+    if len(values.shape) != 2:
+        msg = f"source: {slot} of {file} has the shape {values.shape}; vectors are a table (n, d)"
+        raise ValueError(msg)
     if isinstance(values, pd.DataFrame):
         return values.set_axis(index, axis=0)
     return pd.DataFrame(values.toarray() if sparse.issparse(values) else values, index=index)

@@ -74,12 +74,14 @@ def evaluate_intervals(
         cells of training count if they respond in a measured condition), ``inside`` (bool: whether
         that is the level or more) and ``width`` (mean); ``strength`` (size of the measured
         response), ``distance`` (to the predicted one), both less their sampling noise; ``bound``
-        and ``within`` (bool: whether the distance is at most the bound); ``probability``;
+        and ``within`` (bool: whether the distance is at most the bound; False without a bound);
+        ``probability``;
         ``pvalue`` (that the condition does not respond) and ``responds`` (bool: p < .01).
     ``summary``
         Index group (``"all"``; ``"weaker"`` and ``"stronger"``, halves by measured response; each
         kind of question): ``n_conditions``, ``coverage`` (share of conditions that are ``inside``)
-        with an interval of 95 %, and means of ``covered`` (``features``), ``width`` and ``within``.
+        with an interval of 95 %, and means of ``covered`` (``features``), ``width`` and ``within``
+        (of conditions with a bound; NaN if there are none).
     ``reliability``
         Conditions in at most five groups by their probability: mean ``probability``, share that
         ``responds`` with an interval of 95 %, ``n_conditions``.

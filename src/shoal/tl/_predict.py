@@ -126,8 +126,9 @@ def predict(
         - ``table``, index condition: ``perturbation``, ``context``, ``dose``, ``kind`` (of
           question: what training knows of it), ``n_cells``, ``size`` (length of the predicted
           response over all features), ``bound`` (the true response is within this distance of the
-          predicted one, in a share `interval` of conditions), ``probability`` (that cells of the
-          condition would be found to respond).
+          predicted one, in a share `interval` of conditions; NaN where errors within training were
+          no larger than the noise of measuring, which hides them), ``probability`` (that cells of
+          the condition would be found to respond).
         - ``features``, index feature: ``control_square`` (mean square in control cells, by which
           another scale of the values is noticed).
         - ``kinds``, index kind of question: ``n_conditions`` and ``n_units`` left out of training,

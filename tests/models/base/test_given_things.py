@@ -113,7 +113,7 @@ def test_the_ensemble_explains_no_control_and_no_context_of_none():
     with pytest.raises(ValueError, match="'control' is the control, which is measured"):
         auto.explain("control")
     with pytest.raises(
-        ValueError, match="context='day 3' means nothing: the screen has no contexts"
+        ValueError, match="context='day 3' means nothing, because this screen was annotated without"
     ):
         auto.explain("P1", context="day 3")
 

@@ -8,6 +8,7 @@ import pytest
 from scipy import sparse, stats
 
 import shoal as sh
+from shoal.models.base._registry import names
 from shoal.models.baselines._contexts import OtherContexts
 from shoal.models.baselines._distribution import QuantileShift
 from shoal.models.baselines._means import ContextMean, PerturbedMean
@@ -146,14 +147,21 @@ def test_quantile_shift_reproduces_every_marginal(zeros):
     assert stats.spearmanr(start[both, 1], found[both, 1]).statistic > 0.999, "monotone"
 
 
-def test_other_contexts_carry_no_cells(rng):
-    sizes = {("control", 0): 50, ("control", 1): 50, ("A", 0): 50, ("A", 1): 50}
-    adata = screen(sizes, rng, offset=(0.0, 20.0))
-    with pytest.raises(
-        ValueError,
-        match=r"cells of 'A' from other contexts.*'own_shift' and 'quantile_shift' carry them",
-    ):
-        trained(OtherContexts, adata).transport(adata[:5].copy(), "A")
+@pytest.mark.parametrize("name", names("baseline"))
+def test_given_cells_are_moved_or_refused(name, rng):
+    sizes = dict.fromkeys([(p, day) for p in ("control", "A", "B") for day in (0, 1)], 50)
+    adata = screen(sizes, rng, offset=(0.0, 0.0))
+    adata.var_names = ["A", "B", "C", "D"]  # latent_linear knows perturbations by their genes
+    model = sh.tl.fit(adata, name)
+    given = adata[adata.obs["perturbation"] == "control"].copy()
+    other = given.copy()
+    other.X[:, 1] += 1.0
+    if model.draws:
+        with pytest.raises(ValueError, match=f"{name} draws .*'quantile_shift' move them"):
+            model.transport(given, "A")
+    else:
+        before, after = (dense(model.transport(cells, "A").X) for cells in (given, other))
+        assert (after - before).mean(axis=0)[1] > 0.5, "cells that are elsewhere end elsewhere"
 
 
 def test_quantile_shift_of_an_unmeasured_perturbation_uses_all(zeros):

@@ -13,6 +13,7 @@ import shoal as sh
 from shoal.metrics import energy_distance
 from shoal.metrics._cells import densify
 from shoal.models.ensemble._carrier import CONTROL
+from shoal.models.ensemble._cells import InnerCells
 from shoal.models.ensemble._members import Member
 
 D, N = 30, 30
@@ -136,6 +137,51 @@ def test_fewer_than_eight_units_tell_nothing(rng):
     assert chosen(model).carrier == CONTROL
     assert model.carriers["energy"].isna().all()
     assert "carry" not in model.explain("P01", context="a")
+
+
+@pytest.fixture(scope="module")
+def alike():
+    """One response of half of the cells, of all perturbations; a new one is held out."""
+    rng = np.random.default_rng(0)
+    adata = screen(rng, 0.5, n_control=10)
+    responds = (adata.obs["perturbation"] != "control").to_numpy() & (rng.random(adata.n_obs) < 0.5)
+    adata.X = rng.normal(size=adata.shape) + 3 * np.outer(responds, np.arange(D) < 6)
+    sh.pp.split(adata, by="perturbation", test=["P00"], val=0, rng=0, overwrite=True)
+    return adata
+
+
+def test_a_member_that_made_no_cells_has_no_distance(alike, monkeypatch):
+    """It is neither as near as control cells, nor is that certain."""
+    lost = lambda self, names: dict.fromkeys(names, "is unknown")  # noqa: E731
+    monkeypatch.setattr(sh.models.CellKnnShift, "_reasons", lost)
+    model = sh.tl.fit(
+        alike, "auto", rng=0, config={"members": ["quantile_shift", "cell_knn_shift"]}
+    )
+    tried = model.carriers[model.carriers["kind"] == "not measured"]
+    assert list(tried["carrier"]) == [CONTROL, *["quantile_shift"] * 2, *["cell_knn_shift"] * 2]
+    numbers = tried[["energy", "gain", "standard_error"]].notna()
+    assert numbers.all(axis=1).tolist() == numbers.any(axis=1).tolist() == [True] * 3 + [False] * 2
+    said = model.explain("P00", context="a")
+    assert said.endswith("cell_knn_shift made cells of too few conditions of this kind to compare.")
+
+
+@pytest.mark.parametrize(("units", "compared"), [(8, True), (7, False), (0, False)])
+def test_a_carrier_takes_eight_units_of_which_it_made_cells(alike, monkeypatch, units, compared):
+    energies = InnerCells.energies
+
+    def of_some(self, *args, **options):
+        at, found = energies(self, *args, **options)
+        found[3 * units :, 1:] = np.nan  # three contexts of each perturbation
+        return at, found
+
+    monkeypatch.setattr(InnerCells, "energies", of_some)
+    config = {"members": ["quantile_shift"]}
+    model = sh.tl.fit(alike, "auto", rng=0, config=config)
+    tried = model.carriers[model.carriers["kind"] == "not measured"]
+    assert tried["energy"].notna().tolist() == [True, compared, compared]
+    assert (chosen(model, "not measured").carrier == "quantile_shift") == compared
+    said = model.explain("P00")
+    assert ("Control cells carry it. quantile_shift made cells of too few" in said) != compared
 
 
 def test_a_copy_stays_a_copy(rng):

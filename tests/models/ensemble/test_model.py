@@ -203,12 +203,15 @@ class Broken(sh.models.MeanShift):
         raise RuntimeError(msg)
 
 
-def test_members_that_refuse_are_left_out_and_named(subadditive, registered):
+def test_members_that_refuse_are_left_out_and_named(subadditive, registered, caplog):
     registered("missing", Missing)
     registered("broken", Broken)
-    model = sh.tl.fit(
-        subadditive, "auto", config={"members": ["missing", "broken", "latent_linear"]}, rng=0
-    )
+    config = {"members": ["missing", "broken", "latent_linear"]}
+    with caplog.at_level(logging.WARNING, "shoal"):
+        model = sh.tl.fit(subadditive, "auto", config=config, rng=0)
+    said = [record.getMessage() for record in caplog.records]
+    for name, why in model.refused.items():
+        assert said.count(f"'{name}' is left out: {why}") == 1
     assert set(model.refused) == {"missing", "broken", "latent_linear"}
     assert "predicts NaN or infinite values for 'P" in model.refused["missing"]
     assert "no luck" in model.refused["broken"]
@@ -235,6 +238,17 @@ def test_a_class_of_a_users_is_trained_without_what_a_fold_leaves_out(subadditiv
     ]
     whole = set.union(*trained_on)
     assert sum(len(whole - own) for own in trained_on[:4]) == n_left
+
+
+@pytest.mark.parametrize(("n_named", "called"), [(0, False), (1, False), (2, True)])
+def test_auto_calls_for_genes_where_perturbations_are_named_after_some(
+    subadditive, trained, n_named, called
+):
+    adata = subadditive.copy()
+    adata.var_names = [f"P{i}" if i < n_named else f"g{i}" for i in range(D)]
+    members = [member.name for member in sh.models.Ensemble(adata)._candidates]
+    assert ("latent_linear" in members) == called
+    assert trained.refused == {}
 
 
 @pytest.mark.slow
@@ -287,7 +301,7 @@ def test_members_that_answer_nothing_are_an_error(counts, monkeypatch):
         sh.models.MeanShift, "_reasons", lambda self, names: dict.fromkeys(names, "")
     )
     with pytest.raises(ValueError, match="'latent_linear' can answer none of what folds leave out"):
-        sh.tl.fit(counts[0], "auto", rng=0)
+        sh.tl.fit(counts[0], "auto", rng=0, config={"members": ["latent_linear"]})
 
 
 def test_what_no_member_can_answer_is_refused_in_words(subadditive, trained, monkeypatch):
@@ -321,6 +335,35 @@ def test_a_number_of_processes_that_makes_no_sense(subadditive, n_jobs):
 def test_arguments_that_make_no_sense(subadditive, config, error, words):
     with pytest.raises(error, match=words):
         sh.tl.fit(subadditive, "auto", config=config)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "words"),
+    [
+        ("flow", {"max_stepz": 5}, TypeError, "Flow has no 'max_stepz': training takes max_steps,"),
+        ("flow", {"max_steps": -5}, ValueError, "max_steps must be a whole number of at least 1"),
+        ("flow", {"set_size": 0}, ValueError, "set_size must be a whole number of at least 1"),
+        ("flow", {"weighting": "all"}, ValueError, "weighting='all' is not known; choose one of"),
+        ("flow", {"store": "disk"}, ValueError, "store='disk' is not known; choose one of 'auto'"),
+        ("flow", {"config": {"widht": 3}}, TypeError, "a flow has no setting 'widht'"),
+        ("flow", {"config": {"width": -3}}, ValueError, "width must be above 0, not -3"),
+        ("nearest", {"config": {"m": 1}}, TypeError, "Nearest has no 'm': the constructor takes"),
+        ("nearest", {"config": {"k": 0}}, ValueError, "Nearest refuses .*k must be a whole number"),
+        ("nearest", {"embedding": "no"}, ValueError, "Nearest refuses .*'no' is not in adata.uns"),
+        ("own_shift", {"shrink": False}, TypeError, r"pass config=\{'shrink': ...\}"),
+        ("own_shift", {"config": 1}, TypeError, "config must be a dict of options by name"),
+        ("own_shift", {"layer": "a"}, ValueError, "'layer' is no option of the member 'own_shift'"),
+        ("own_shift", {"resume": True}, ValueError, "'resume' is no option of the member"),
+    ],
+)
+def test_options_that_a_member_does_not_know_are_an_error_before_any_training(
+    subadditive, monkeypatch, name, options, error, words
+):
+    if name == "flow":
+        pytest.importorskip("scvi")
+    monkeypatch.setattr(Member, "fit", lambda *_, **__: pytest.fail("was trained"))
+    with pytest.raises(error, match=words):
+        sh.tl.fit(subadditive, "auto", config={"members": {name: options}})
 
 
 # -- a model like any other ------------------------------------------------------------------------

@@ -164,9 +164,14 @@ class Errors:
         return found
 
     def bounds(self, size: Floats, level: float) -> Floats:
-        """Return (m,) how far off true responses are at most, in a share `level` of conditions."""
+        """Return (m,) how far off true responses are at most, in a share `level` of conditions.
+
+        NaN where errors were no larger than the noise of measuring, which then hides them.
+        """
         score = np.sqrt(np.maximum(self.distance, 0.0) / self._growth(self.size))
         distance = ranked(score, self.unit, level, spread=SPREAD_OF_BOUNDS)
+        if not distance > 0 and (self.distance < 0).any():
+            return np.full(len(size), np.nan)
         found: Floats = distance * np.sqrt(self._growth(size))
         return found
 

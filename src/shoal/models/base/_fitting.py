@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..._keys import SPLIT
+from ..._logging import reason
 from ..._random import RNGLike, as_generator
 from ..._validate import shown
 from ...core._population import SPLITS
@@ -130,7 +131,8 @@ def check_tried(model: str | type, options: Mapping[str, Any]) -> None:
     TypeError
         If there is no such argument or setting; the message lists those that there are.
     ValueError
-        If the preset, or the value of a setting of the network, is not known.
+        If the preset is not known, or the value of a setting of the network or of its training
+        makes no sense.
     """
     cls = model_class(model)
     options = {name: value for name, value in options.items() if name not in SETUP}
@@ -138,7 +140,7 @@ def check_tried(model: str | type, options: Mapping[str, Any]) -> None:
     recipes = getattr(cls, "recipes", None)
     if recipes is None:  # a class that takes whatever is said tells by itself
         return
-    from ._training import SETTINGS  # which loads torch
+    from ._training import SETTINGS, check_settings  # which loads torch
 
     preset = options.get("preset")
     made = {"n_latent", *inspect.signature(cls).parameters}
@@ -150,6 +152,37 @@ def check_tried(model: str | type, options: Mapping[str, Any]) -> None:
     if odd:
         msg = f"{cls.__name__} has no {odd[0]!r}: training takes {', '.join(known)}"
         raise TypeError(msg)
+    check_settings(options)
+
+
+def check_made(cells: Population, model: str | type, options: Mapping[str, Any]) -> None:
+    """Raise if a baseline refuses some arguments of `fit_model`: it can be made without them.
+
+    Parameters
+    ----------
+    cells
+        The screen.
+    model
+        Name or class.
+    options
+        Arguments of `fit_model`.
+
+    Raises
+    ------
+    ValueError
+        If it refuses them. A baseline that refuses the screen is left to its training.
+    """
+    cls = model_class(model)
+    make, _ = _arguments(cls, 0, **options)
+    try:
+        cls(cells, **make)
+    except Exception as err:
+        try:
+            cls(cells)
+        except Exception:  # noqa: BLE001 (the screen is refused, and training says why)
+            return
+        msg = f"{cls.__name__} refuses {dict(options)!r}: {reason(err)}"
+        raise ValueError(msg) from err
 
 
 def fit_baseline(

@@ -46,7 +46,8 @@ class Intervals:
     size
         (m,) size of the predicted response: its length over all features.
     bound
-        (m,) distance within which the true response is; NaN where no such question was tried.
+        (m,) distance within which the true response is; NaN where no such question was tried, or
+        errors were no larger than the noise of measuring.
     probability
         (m,) probability of a response; NaN where no such question was tried.
     """
@@ -155,6 +156,12 @@ def intervals_of(
         number = None if n_cells is None else n_cells[at]
         half[at] = own.half_widths(size[at], known.cell, level, n_cells=number, pooled=pooled)
         bound[at] = own.bounds(size[at], level)
+        if np.isnan(bound[at]).any():
+            logger.warning(
+                "no bound tells how far the true response of a question that is %r may be: within "
+                "training errors were no larger than the noise of measuring, which hides them",
+                kind,
+            )
         probability[at] = own.probabilities(size[at])
     return Intervals(tuple(kinds), response, half, np.sqrt(size), bound, probability)
 
@@ -250,8 +257,8 @@ class WithIntervals:
         A row for each perturbation and feature: ``perturbation``, ``feature``, ``response`` (mean
         of the perturbed cells minus that of their controls), ``low`` and ``high``, in the units of
         the values. Then, the same for all features of a perturbation, ``bound`` (distance within
-        which the true response is, see :func:`shoal.tl.predict`) and ``probability`` (of a
-        response).
+        which the true response is, see :func:`shoal.tl.predict`; NaN where errors were no larger
+        than the noise of measuring) and ``probability`` (of a response).
 
         Raises
         ------

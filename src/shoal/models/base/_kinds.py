@@ -71,8 +71,9 @@ class Measured:
         return frozenset(self.perturbation.tolist())
 
     @cached_property
-    def _contexts(self) -> frozenset[str]:
-        return frozenset(self.context.tolist())
+    def contexts(self) -> tuple[str, ...]:
+        """Contexts in which perturbations were measured, sorted."""
+        return tuple(sorted(set(self.context.tolist()) - {""}))
 
     @cached_property
     def _places(self) -> frozenset[tuple[str, str]]:
@@ -98,7 +99,7 @@ class Measured:
         """
         if name in self.names:
             if context and (name, context) not in self._places:
-                return ELSEWHERE if context in self._contexts else NEW_CONTEXT
+                return ELSEWHERE if context in self.contexts else NEW_CONTEXT
             here = np.isnan(dose) or (name, dose) in self._doses
             return MEASURED if here else DOSE
         alone = screen.alone(name)

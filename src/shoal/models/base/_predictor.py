@@ -356,8 +356,10 @@ class Predictor(WithIntervals):
             If `cells` is none of these.
         ValueError
             If a screen with doses is given none, an array does not have the columns or the scale of
-            training, a context is given beside an AnnData, or counts cannot be made, see `predict`.
+            training, a context is given beside an AnnData, or counts cannot be made, see `predict`;
+            or the model draws cells and does not start from given ones.
         """
+        self._check_carries()
         rng = as_generator(rng)
         self._check_options(options)
         self._check_counts(counts=counts)
@@ -387,6 +389,9 @@ class Predictor(WithIntervals):
             return self.cells
         before = getattr(self, "_cells", None)
         return self._as_seen(known_population(adata, self.vocabulary, before=before))
+
+    def _check_carries(self) -> None:
+        """Refuse where the model draws cells in place of those that it is given."""
 
     def _as_seen(self, cells: Population) -> Population:
         """Return cells with the values that the model works on: those that were read."""

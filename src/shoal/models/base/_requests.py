@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..._typing import Floats, Ints
     from ...core._population import Population
+    from ...core._screen import Screen
     from ._vocabulary import Vocabulary
 
 SHOWN = 12  # names in a message
@@ -278,18 +279,30 @@ def requested_dose(dose: float | None, cells: Population) -> float:
         finite number above 0.
     """
     key = cells.screen.dose_key
-    if key is None and dose is not None:
-        msg = "the screen was annotated without a dose column, so dose= means nothing; leave it out"
-        raise ValueError(msg)
     if key is not None and dose is None:
         measured = np.unique(cells.dose[cells.perturbed & np.isfinite(cells.dose)])
         some = ", ".join(f"{d:g}" for d in measured[:12])
         msg = f"which dose? Pass dose=...; measured are {some}"
         raise ValueError(msg)
-    if dose is None:
-        return float("nan")
+    return float("nan") if dose is None else given_dose(dose, cells.screen)
+
+
+def given_dose(dose: float, screen: Screen) -> float:
+    """Return a dose as it is compared with others.
+
+    Raises
+    ------
+    ValueError
+        If the screen has no doses, or it is not a finite number above 0.
+    """
+    if screen.dose_key is None:
+        msg = "the screen was annotated without a dose column, so dose= means nothing; leave it out"
+        raise ValueError(msg)
     if isinstance(dose, bool) or not (isinstance(dose, Real) and 0 < dose < np.inf):
-        msg = f"dose must be a finite number above 0, in the unit of obs[{key!r}], not {dose!r}"
+        msg = (
+            f"dose must be a finite number above 0, in the unit of obs[{screen.dose_key!r}], not "
+            f"{dose!r}"
+        )
         raise ValueError(msg)
     return same_dose(dose)
 

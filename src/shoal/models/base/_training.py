@@ -12,15 +12,16 @@ import numpy as np
 from lightning.pytorch import Callback
 
 from ..._random import RNGLike, as_generator
-from ..._validate import check_folder, flag, one_of
+from ..._validate import check_folder, flag, one_of, whole
 from ...training import LAST, FitSettings, ResidentStore, SetSampler, StreamedStore
 from ...training import fit as fit_module
+from ...training._sampler import WEIGHTINGS
 from ..space._space import encoded
 from ._face import words_of_scvi
 from ._sets import conditions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import pandas as pd
     from lightning.pytorch.loggers import Logger
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 RESIDENT_BYTES = 4 * 2**30  # a larger matrix is streamed unless store= says otherwise
 OWN = ("max_steps", "seed", "stop_at")  # of FitSettings, set by train_from itself
 SETTINGS = tuple(f.name for f in fields(FitSettings) if f.name not in OWN)
+STORES = ("auto", "resident", "streamed")
 
 
 class Trainable(Protocol):
@@ -120,7 +122,7 @@ def train_from(
     -------
     What `shoal.training.fit` returns.
     """
-    one_of(store, ("auto", "resident", "streamed"), name="store")
+    one_of(store, STORES, name="store")
     given = {"max_steps": max_steps, "set_size": set_size, "batch_conditions": batch_conditions}
     chosen = {**model.defaults, **{k: v for k, v in given.items() if v is not None}}
     sizes = {k: chosen.pop(k) for k in ("set_size", "batch_conditions") if k in chosen}
@@ -176,6 +178,17 @@ def _odd(model: Trainable, name: str, value: Any, sizes: dict[str, Any]) -> str:
     return f"training has no setting {name!r}; beside its own arguments it takes " + ", ".join(
         SETTINGS
     )
+
+
+def check_settings(given: Mapping[str, Any]) -> None:
+    """Raise ``TypeError`` or ``ValueError`` unless some settings of training make sense."""
+    known = {name: value for name, value in given.items() if value is not None}
+    FitSettings(**{name: known[name] for name in ("max_steps", *SETTINGS) if name in known})
+    for name in known.keys() & {"set_size", "batch_conditions"}:
+        whole(known[name], name=name)
+    for name, choices in {"weighting": WEIGHTINGS, "store": STORES}.items():
+        if name in known:
+            one_of(known[name], choices, name=name)
 
 
 def check_surroundings(checkpoint_dir: Any, enable_progress_bar: Any, callbacks: Any) -> None:

@@ -41,6 +41,7 @@ class Baseline(Predictor, Stored, SetUp):
 
     kind: ClassVar[str] = "baseline"
     refusal: ClassVar[str] = ""  # why it cannot predict some perturbations, and what can
+    draws: ClassVar[str] = ""  # which training cells it draws, where it does not move given ones
     keeps_cells: ClassVar[bool] = False  # whether it keeps training cells
     sums_cells: ClassVar[bool] = False  # whether it learns from sums of the cells of a condition
     estimates_noise: ClassVar[bool] = False  # whether it looks at the cells of `noise_rows`
@@ -126,6 +127,14 @@ class Baseline(Predictor, Stored, SetUp):
     def _refuse(self, names: Sequence[str], cells: Population | None = None) -> None:
         self._check_trained()
         super()._refuse(names, cells)
+
+    def _check_carries(self) -> None:
+        if self.draws:
+            msg = (
+                f"{self.name} draws {self.draws}, and cannot say what becomes of given cells: "
+                "'own_shift' and 'quantile_shift' move them, 'flow' learns to"
+            )
+            raise ValueError(msg)
 
     def _reasons(self, names: Sequence[str]) -> dict[str, str]:
         return dict.fromkeys(self._unknown(names), self._why)

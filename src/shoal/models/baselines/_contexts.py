@@ -59,6 +59,7 @@ class OtherContexts(Baseline):
     (20, 5)
     """
 
+    draws: ClassVar[str] = "cells of the perturbation from other contexts"
     keeps_cells: ClassVar[bool] = True
     sums_cells: ClassVar[bool] = True
     refusal: ClassVar[str] = (
@@ -120,19 +121,3 @@ class OtherContexts(Baseline):
             shift[there] = here[i] - self.arrays["means"][self.arrays["stratum"][drawn[there]]]
         start = self.pool.dense(drawn)
         return Moved(start + shift, start)
-
-    def transport(self, adata: AnnData, perturbation: str, **options: Any) -> AnnData:
-        """Refuse: this baseline carries no cells.
-
-        Raises
-        ------
-        ValueError
-            Always.
-        """
-        msg = (
-            f"other_contexts draws the cells of {perturbation!r} from other contexts, and cannot "
-            "say "
-            "what becomes of given cells; 'own_shift' and 'quantile_shift' carry them, 'flow' "
-            "learns to"
-        )
-        raise ValueError(msg)

@@ -81,6 +81,7 @@ class PerturbedMean(Baseline):
     (20, 5)
     """
 
+    draws: ClassVar[str] = "perturbed cells of training"
     keeps_cells: ClassVar[bool] = True
 
     def __init__(self, adata: AnnData, *, max_cells: int = MAX_CELLS):

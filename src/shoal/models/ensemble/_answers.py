@@ -109,6 +109,11 @@ def answers(
     -------
     Fold and name of a member -> its answer, and the members that could not be trained on some fold,
     or that failed, and why.
+
+    Raises
+    ------
+    ValueError
+        If what was finished is of another training.
     """
     table: dict[tuple[int, str], Answer] = {}
     failed: dict[tuple[int, str], str] = {}
@@ -118,11 +123,13 @@ def answers(
         if n_jobs == 1
         else _elsewhere(left, candidates, finished, n_jobs=n_jobs, **given)
     )
-    total = len(_pairs(left, candidates))
-    for fold, member, found in progress(several, total=total, desc=desc):
+    pairs = _pairs(left, candidates)
+    finished.read((fold, member, left[fold].real) for fold, member in pairs)
+    for fold, member, found in progress(several, total=len(pairs), desc=desc):
         if isinstance(found, str):
+            if member.name not in {name for _, name in failed}:
+                logger.warning("%r is left out: %s", member.name, found)
             failed[fold, member.name] = found
-            logger.info("%r is left out: %s", member.name, found)
         elif found is not None:
             table[fold, member.name] = found
     refused: dict[str, str] = {}
@@ -153,11 +160,10 @@ def _here(
         if member.name in failed:
             yield fold, member, None
             continue
-        own = left[fold]
-        found = _kept(finished, fold, member, own)
+        found: Answer | str | None = _kept(finished, fold, member)
         if found is None:
-            found = _trained(member, own, fold, **given)
-            found = _keep(finished, fold, member, own, found)
+            found = _trained(member, left[fold], fold, **given)
+            found = _keep(finished, fold, member, left[fold], found)
         if isinstance(found, str):
             failed.add(member.name)
         yield fold, member, found
@@ -176,7 +182,7 @@ def _elsewhere(
 
     waiting = []
     for fold, member in _pairs(left, candidates):
-        found = _kept(finished, fold, member, left[fold])
+        found = _kept(finished, fold, member)
         if found is None:
             waiting.append((fold, member))
         else:
@@ -194,13 +200,10 @@ def _elsewhere(
         yield fold, member, _keep(finished, fold, member, left[fold], found)
 
 
-def _kept(finished: Finished, fold: int, member: Member, own: Left) -> Answer | str | None:
+def _kept(finished: Finished, fold: int, member: Member) -> Answer | None:
     """Return what was finished before; ``None`` if nothing was."""
-    try:
-        found = finished.get(fold, member, own.real)
-        return None if found is None else Answer(**found)
-    except Exception as err:  # noqa: BLE001 (others go on, and it is said which one it was)
-        return reason(err)
+    found = finished.get(fold, member)
+    return None if found is None else Answer(**found)
 
 
 def _keep(

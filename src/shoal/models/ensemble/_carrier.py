@@ -29,6 +29,7 @@ SHARE = {RECENTRED: 1.0, MIXED: 0.5}  # of the cells that are the member's
 # what another carrier must be nearer by, as several are tried: standard errors, and a share of the
 # distance of control cells, which are plainer and made in a moment
 ERRORS, NEARER = 2.0, 0.02
+NOTHING = (np.nan, np.nan, np.nan)  # energy, gain and its error where nothing is compared
 COLUMNS = ("kind", "carrier", "way", "energy", "gain", "standard_error", "chosen")
 
 
@@ -46,7 +47,8 @@ def carriers_of(
     Control cells do, unless the cells of a member were nearer to the measured ones of inner
     conditions, by more than two standard errors over at least 8 units, and by 2 %. Weights are
     those of the other folds. All are compared on the same conditions, those that networks were
-    asked if there are any.
+    asked if there are any. Where a member has no cells of one of them, control cells take their
+    place. A member that has cells of fewer than 8 units is not compared.
 
     Parameters
     ----------
@@ -68,12 +70,12 @@ def carriers_of(
     A row for control cells, and for every other carrier that was tried. Columns: ``kind``,
     ``carrier``, ``way`` (``"recentred"`` or ``"mixed"``), ``energy`` (mean energy distance to the
     measured cells of inner conditions), ``gain`` over control cells, its ``standard_error``, and
-    whether it was ``chosen``.
+    whether it was ``chosen``. The numbers are NaN where nothing is compared.
     """
     rows: list[tuple[Any, ...]] = []
     for kind in kinds:
         found = [] if evidence is None else _tried(evidence, members, kind, networks, post, seed)
-        found = found or [(CONTROL, "", np.nan, np.nan, np.nan, True)]
+        found = found or [(CONTROL, "", *NOTHING, True)]
         rows += [(kind, *one) for one in found]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -101,14 +103,17 @@ def _tried(
     if unit.max(initial=-1) + 1 < LEAST_UNITS:
         return []
     several = [(CONTROL, ""), *((name, way) for name in evidence.cells.made for way in SHARE)]
-    gains = [gain_of(energy[:, 0] - one, unit) for one in energy.T]
-    best = int(energy.mean(axis=0).argmin())
-    if not gains[best].mean > max(ERRORS * gains[best].error, NEARER * energy[:, 0].mean()):
+    there = np.isfinite(energy)
+    can = np.array([len(np.unique(unit[own])) >= LEAST_UNITS for own in there.T])
+    each = np.where(there, energy, energy[:, :1])
+    gains = [gain_of(each[:, 0] - one, unit) for one in each.T]
+    mean = np.where(can, each.mean(axis=0), np.inf)
+    best = int(mean.argmin())
+    if not gains[best].mean > max(ERRORS * gains[best].error, NEARER * mean[0]):
         best = 0
-    return [
-        (name, way, float(energy[:, i].mean()), gains[i].mean, gains[i].error, i == best)
-        for i, (name, way) in enumerate(several)
-    ]
+    told = zip(mean, gains, can, strict=True)
+    said = [(float(m), own.mean, own.error) if ok else NOTHING for m, own, ok in told]
+    return [(*several[i], *numbers, i == best) for i, numbers in enumerate(said)]
 
 
 def others_of(carriers: pd.DataFrame) -> list[tuple[str, str, str]]:

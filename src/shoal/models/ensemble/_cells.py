@@ -84,7 +84,7 @@ class InnerCells:
         energy
             (k, 1 + 2 K) distances: first of control cells, then, for every member, of its cells
             moved to the mean of these, and of half of its cells beside half of the control cells.
-            Where it has no cells, all are the same.
+            NaN where it has no cells.
         """
         place, found = {int(one): i for i, one in enumerate(own)}, {}
         before = 0
@@ -127,14 +127,14 @@ def _energies(
         return real.compare(values @ left.axes)[0]
 
     control = finished(start + response)
-    plain, odd, found = distance(control), np.arange(len(rows))[:, None] % 2 == 1, []
+    odd, found = np.arange(len(rows))[:, None] % 2 == 1, [distance(control)]
     for answer in made:
         if answer is None or not np.isfinite(answer[0]).all():
-            found += [plain, plain]
+            found += [np.nan, np.nan]
             continue
         own, said = answer
         # by means over more rows: few cells around their own mean would look too near
         lacks = control.mean(axis=0) - start.mean(axis=0) - said
         found.append(distance(finished(own + lacks)))
         found.append(distance(np.where(odd, own, control)))
-    return [plain, *found]
+    return found

@@ -30,11 +30,11 @@ from ._asked import Asked
 from ._carrier import carriers_of, cells_of, others_of, with_cells
 from ._cells import MIXED
 from ._evidence import evidence_of, folds_of, unlike
+from ._explained import Condition, explained
 from ._files import Finished
 from ._members import read_members, seed_of
 from ._rules import LAST
 from ._weights import errors_of, table_of
-from ._words import paragraph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -99,7 +99,7 @@ class Ensemble(Predictor, Stored, SetUp):
         the mean energy distance to the measured cells of conditions that were left out of training,
         along 50 principal axes; ``gain`` what it is smaller by than that of control cells, with
         its ``standard_error`` over units; ``chosen`` says which it is. The numbers are NaN where
-        nothing was tried.
+        nothing was tried, or a member has cells of fewer than 8 units.
     members
         The trained members that have a weight, and those that answer by rule.
     refused
@@ -149,9 +149,10 @@ class Ensemble(Predictor, Stored, SetUp):
         self.cells = adata if isinstance(adata, Population) else self._cells_of(adata)
         self._embedding = embedding
         told = {"embedding": embedding, "context_embedding": context_embedding}
-        self._candidates = read_members(members, self.cells, **told, preset=preset)
         slots = {"layer": self.cells.layer, "use_rep": self.cells.use_rep}
         self.vocabulary = learn_vocabulary(self.cells, **told, **slots)
+        given = self.cells, self.vocabulary
+        self._candidates = read_members(members, *given, **told, preset=preset)
         self.expression = Expression.of_training(self.cells)
         self.params = {
             "preset": preset,
@@ -378,9 +379,16 @@ class Ensemble(Predictor, Stored, SetUp):
             Context; ``""`` for none.
         dose
             Dose; NaN for none.
+
+        Raises
+        ------
+        TypeError
+            If `context` is no text or number.
+        ValueError
+            If it is the control, a context or a dose is given where the screen has none, or the
+            dose is not above 0.
         """
-        screen = self.vocabulary.screen
-        return self.measured.kind(screen.canonical(name), context, dose, screen)
+        return self._condition(name, context, dose).kind(self.measured)
 
     def explain(self, name: str, *, context: str = "", dose: float = float("nan")) -> str:
         """Return in one paragraph who answers for a condition, and what is known of the answers.
@@ -390,16 +398,20 @@ class Ensemble(Predictor, Stored, SetUp):
         name
             Perturbation. A combination joins single ones.
         context
-            Context; ``""`` for none.
+            Context. With ``""`` there is a paragraph for each kind of question that the
+            perturbation is in the contexts of the screen.
         dose
-            Dose; NaN for none.
+            Dose, which a measured perturbation needs in a screen with doses. NaN for none.
 
         Raises
         ------
         KeyError
             If the perturbation is not known.
+        TypeError
+            If `context` is no text or number.
         ValueError
-            If it is the control, or a context is given where the screen has none.
+            If it is the control, a context or a dose is given where the screen has none, or the
+            dose is missing or not above 0.
 
         Examples
         --------
@@ -409,18 +421,16 @@ class Ensemble(Predictor, Stored, SetUp):
         'P1' is measured. No such question was tried within training: the rule answers, own_shift.
         """
         self._refuse([name])
-        screen = self.vocabulary.screen
-        if screen.canonical(name) == screen.control[0]:
-            msg = (
-                f"{name!r} is the control, which is measured and not predicted; name perturbations"
-            )
-            raise ValueError(msg)
-        if context and screen.context_key is None:
-            msg = f"context={context!r} means nothing: the screen has no contexts; leave it out"
-            raise ValueError(msg)
-        kind = self.kind_of(name, context=context, dose=dose)
-        own = (table[table["kind"] == kind] for table in (self.weights, self.carriers))
-        return paragraph(name, kind, *own)
+        asked = self._condition(name, context, dose)
+        return explained(asked, self.measured, self._contexts, self.weights, self.carriers)
+
+    def _condition(self, name: str, context: str, dose: float) -> Condition:
+        return Condition.of(self.vocabulary.screen, self._contexts, name, context, dose)
+
+    @property
+    def _contexts(self) -> Sequence[str]:
+        """Contexts of the screen; those of training where there is no screen."""
+        return self.vocabulary.contexts if self._cells is None else self.cells.contexts
 
     # -- prediction --------------------------------------------------------------------------------
 

@@ -11,25 +11,24 @@ from ._weights import TOGETHER
 if TYPE_CHECKING:
     import pandas as pd
 
+LEAST = 0.005  # weight that is named: below it rounds to .00
 
-def paragraph(name: str, kind: str, rows: pd.DataFrame, carriers: pd.DataFrame) -> str:
+
+def paragraph(what: str, rows: pd.DataFrame, carriers: pd.DataFrame) -> str:
     """Return who answers for a condition, and how such questions were answered within training.
 
     Parameters
     ----------
-    name
-        What is asked for.
-    kind
-        Kind of question.
+    what
+        Sentence that says what is asked for, and which kind of question that is.
     rows
         Rows of ``model.weights`` of that kind.
     carriers
         Rows of ``model.carriers`` of that kind.
     """
     members, whole = rows[rows["member"] != TOGETHER], rows[rows["member"] == TOGETHER].iloc[0]
-    some = members[members["weight"] > 0].sort_values("weight", ascending=False)
+    some = members[members["weight"] >= LEAST].sort_values("weight", ascending=False)
     terms = [f"{w:.2f} x {m}" for m, w in zip(some["member"], some["weight"], strict=True)]
-    what = f"{name!r} is {_article(kind)}{kind}."
     if not whole["n_conditions"]:
         rule = " and ".join(some["member"])
         return f"{what} No such question was tried within training: the rule answers, {rule}."
@@ -46,7 +45,7 @@ def paragraph(name: str, kind: str, rows: pd.DataFrame, carriers: pd.DataFrame) 
     reason = str(whole["note"]).removeprefix("rule: ")
     why = f"by rule ({reason}), and {tried}" if reason else f"as {tried}"
     rest = 1 - float(some["weight"].sum())
-    still = f" The rest, {rest:.2f}, adds nothing." if rest > 0.005 else ""
+    still = f" The rest, {rest:.2f}, adds nothing." if rest >= LEAST else ""
     alone = ", ".join(
         f"{m} alone {e:.2f}" for m, e in zip(some["member"], some["error"], strict=True) if e == e
     )
@@ -65,15 +64,20 @@ def _carried(carriers: pd.DataFrame, own: pd.Series) -> str:
         return ""
     control = carriers[carriers["carrier"] == CONTROL].iloc[0]
     others = carriers[carriers["carrier"] != CONTROL]
-    best = others.loc[others["energy"].idxmin()] if own["carrier"] == CONTROL else own
+    tried = others[others["energy"].notna()]
+    few = ", ".join(dict.fromkeys(others["carrier"][others["energy"].isna()]))
+    none = f" {few} made cells of too few conditions of this kind to compare." if few else ""
+    if tried.empty:
+        return f" Control cells carry it.{none}"
+    best = tried.loc[tried["energy"].idxmin()] if own["carrier"] == CONTROL else own
     beside = (
         f"energy distance {best['energy']:.4f} against {control['energy']:.4f}, standard error of "
-        f"the difference {best['standard_error']:.4f}"
+        f"the difference {best['standard_error']:.2g}"
     )
     if own["carrier"] == CONTROL:
         return (
             " Control cells carry it: those of no member were nearer to the measured cells by 2 % "
-            f"and two standard errors ({best['carrier']}, {best['way']}: {beside})."
+            f"and two standard errors ({best['carrier']}, {best['way']}: {beside}).{none}"
         )
     whose = (
         f"Half of the cells are those of {own['carrier']}, as they are"
@@ -82,9 +86,5 @@ def _carried(carriers: pd.DataFrame, own: pd.Series) -> str:
     )
     return (
         f" {whose}: these were nearer to the measured cells than control cells that the mean is "
-        f"added to ({beside})."
+        f"added to ({beside}).{none}"
     )
-
-
-def _article(kind: str) -> str:
-    return "a " if kind.startswith("combination") else ""
