@@ -314,6 +314,35 @@ def test_what_no_member_can_answer_is_refused_in_words(subadditive, trained, mon
         trained.predict(held, n_cells=5)
 
 
+def test_what_is_known_by_its_vector_alone_gets_the_answer_of_any_unmeasured_one(rng):
+    """Members that go by no vectors have never heard of it, and answer all the same."""
+    names = [f"P{i}" for i in range(8)]
+    adata = made({name: rng.normal(size=D) + 1 for name in names}, rng, noise=0.3)
+    sh.pp.split(adata, by="perturbation", test=["P7"], val=0)
+    vectors = pd.DataFrame(rng.normal(size=(9, 3)), index=[*names, "new"])
+    config = {"members": ["quantile_shift"], "n_folds": 2}
+    model = sh.tl.fit(adata, "auto", embedding=vectors, config=config, rng=0)
+    assert "not measured" in model.explain("new")
+    control = adata[adata.obs["perturbation"] == "control"].copy()
+    for one, two in (("new", "P7"), ("new+P1", "P7+P1")):
+        cells = [model.predict(name, n_cells=50, rng=0) for name in (one, two)]
+        np.testing.assert_allclose(cells[0].X, cells[1].X)
+        shift = cells[0].X - adata[cells[0].obs["source"].to_numpy()].X
+        assert np.abs(shift.mean(axis=0)).sum() > 5
+        moved = [model.transport(control, name, rng=0).X for name in (one, two)]
+        np.testing.assert_allclose(*moved)
+    means = [model.intervals(name, rng=0, pooled=True)["response"] for name in ("new", "P7")]
+    np.testing.assert_allclose(*means)
+
+
+def test_what_nobody_answers_is_never_a_silent_part_of_the_sum(subadditive, trained, monkeypatch):
+    held = subadditive.obs["perturbation"][subadditive.obs["split"] == "test"].iloc[0]
+    for member in trained.members.values():
+        monkeypatch.setattr(member, "_reasons", lambda names: dict.fromkeys(names, ""))
+    with pytest.raises(ValueError, match="no member can answer questions of the kind: combination"):
+        trained.predict(held, n_cells=5)
+
+
 @pytest.mark.parametrize("n_jobs", [0, -2, 1.5])
 def test_a_number_of_processes_that_makes_no_sense(subadditive, n_jobs):
     with pytest.raises((TypeError, ValueError), match="n_jobs must be a whole number"):
