@@ -314,56 +314,39 @@ def test_what_no_member_can_answer_is_refused_in_words(subadditive, trained, mon
         trained.predict(held, n_cells=5)
 
 
+def test_what_is_known_by_its_vector_alone_gets_the_answer_of_any_unmeasured_one(rng):
+    """Members that go by no vectors have never heard of it, and answer all the same."""
+    names = [f"P{i}" for i in range(8)]
+    adata = made({name: rng.normal(size=D) + 1 for name in names}, rng, noise=0.3)
+    sh.pp.split(adata, by="perturbation", test=["P7"], val=0)
+    vectors = pd.DataFrame(rng.normal(size=(9, 3)), index=[*names, "new"])
+    config = {"members": ["quantile_shift"], "n_folds": 2}
+    model = sh.tl.fit(adata, "auto", embedding=vectors, config=config, rng=0)
+    assert "not measured" in model.explain("new")
+    control = adata[adata.obs["perturbation"] == "control"].copy()
+    for one, two in (("new", "P7"), ("new+P1", "P7+P1")):
+        cells = [model.predict(name, n_cells=50, rng=0) for name in (one, two)]
+        np.testing.assert_allclose(cells[0].X, cells[1].X)
+        shift = cells[0].X - adata[cells[0].obs["source"].to_numpy()].X
+        assert np.abs(shift.mean(axis=0)).sum() > 5
+        moved = [model.transport(control, name, rng=0).X for name in (one, two)]
+        np.testing.assert_allclose(*moved)
+    means = [model.intervals(name, rng=0, pooled=True)["response"] for name in ("new", "P7")]
+    np.testing.assert_allclose(*means)
+
+
+def test_what_nobody_answers_is_never_a_silent_part_of_the_sum(subadditive, trained, monkeypatch):
+    held = subadditive.obs["perturbation"][subadditive.obs["split"] == "test"].iloc[0]
+    for member in trained.members.values():
+        monkeypatch.setattr(member, "_reasons", lambda names: dict.fromkeys(names, ""))
+    with pytest.raises(ValueError, match="no member can answer questions of the kind: combination"):
+        trained.predict(held, n_cells=5)
+
+
 @pytest.mark.parametrize("n_jobs", [0, -2, 1.5])
 def test_a_number_of_processes_that_makes_no_sense(subadditive, n_jobs):
     with pytest.raises((TypeError, ValueError), match="n_jobs must be a whole number"):
         sh.tl.fit(subadditive, "auto", n_jobs=n_jobs)
-
-
-@pytest.mark.parametrize(
-    ("config", "error", "words"),
-    [
-        ({"members": "flow"}, TypeError, r"members must be a list of names"),
-        ({"members": ["flow", "flow"]}, ValueError, "names one model twice"),
-        ({"members": ["auto"]}, ValueError, "members='auto' is not known"),
-        ({"members": {"flow": 500}}, TypeError, "options of the member 'flow' must be a mapping"),
-        ({"by": "gene"}, ValueError, "by='gene' is not known"),
-        ({"n_folds": 1}, ValueError, "n_folds must be a whole number of at least 2"),
-        ({"preset": "slow"}, ValueError, "preset='slow' is not known; choose one of 'fast'"),
-    ],
-)
-def test_arguments_that_make_no_sense(subadditive, config, error, words):
-    with pytest.raises(error, match=words):
-        sh.tl.fit(subadditive, "auto", config=config)
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "error", "words"),
-    [
-        ("flow", {"max_stepz": 5}, TypeError, "Flow has no 'max_stepz': training takes max_steps,"),
-        ("flow", {"max_steps": -5}, ValueError, "max_steps must be a whole number of at least 1"),
-        ("flow", {"set_size": 0}, ValueError, "set_size must be a whole number of at least 1"),
-        ("flow", {"weighting": "all"}, ValueError, "weighting='all' is not known; choose one of"),
-        ("flow", {"store": "disk"}, ValueError, "store='disk' is not known; choose one of 'auto'"),
-        ("flow", {"config": {"widht": 3}}, TypeError, "a flow has no setting 'widht'"),
-        ("flow", {"config": {"width": -3}}, ValueError, "width must be above 0, not -3"),
-        ("nearest", {"config": {"m": 1}}, TypeError, "Nearest has no 'm': the constructor takes"),
-        ("nearest", {"config": {"k": 0}}, ValueError, "Nearest refuses .*k must be a whole number"),
-        ("nearest", {"embedding": "no"}, ValueError, "Nearest refuses .*'no' is not in adata.uns"),
-        ("own_shift", {"shrink": False}, TypeError, r"pass config=\{'shrink': ...\}"),
-        ("own_shift", {"config": 1}, TypeError, "config must be a dict of options by name"),
-        ("own_shift", {"layer": "a"}, ValueError, "'layer' is no option of the member 'own_shift'"),
-        ("own_shift", {"resume": True}, ValueError, "'resume' is no option of the member"),
-    ],
-)
-def test_options_that_a_member_does_not_know_are_an_error_before_any_training(
-    subadditive, monkeypatch, name, options, error, words
-):
-    if name == "flow":
-        pytest.importorskip("scvi")
-    monkeypatch.setattr(Member, "fit", lambda *_, **__: pytest.fail("was trained"))
-    with pytest.raises(error, match=words):
-        sh.tl.fit(subadditive, "auto", config={"members": {name: options}})
 
 
 # -- a model like any other ------------------------------------------------------------------------

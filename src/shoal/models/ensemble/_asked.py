@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..base._mean_responses import responses
+from ..baselines._baseline import Baseline
 from ._carrier import SHARE, others_of
 from ._cells import MIXED
 from ._members import seed_of
@@ -100,7 +102,22 @@ class Asked:
         """Return the mean responses that a member predicts for some populations."""
         rows = np.flatnonzero(np.isin(self.population, asked))
         part, code = self.request.take(rows), np.searchsorted(asked, self.population[rows])
-        return responses(self.members[name], part, self.cells, code, seed_of(name, self.seed))
+        return responses(self.told(name), part, self.cells, code, seed_of(name, self.seed))
+
+    def told(self, name: str) -> Any:
+        """Return a member that was told of all perturbations that are asked for.
+
+        Of those that nobody has run some members know nothing but the name: they answer with the
+        mean response, say, and do not refuse it, as they would alone.
+        """
+        member, names = self.members[name], np.unique(self.request.perturbation)
+        parts = {part for i in names for part in self.screen.parts(self.request.names[i])}
+        if not isinstance(member, Baseline) or parts <= member.vocabulary.known:
+            return member
+        heard = tuple(sorted(parts.union(member.vocabulary.named)))
+        member = copy.copy(member)
+        member.vocabulary = replace(member.vocabulary, screen=self.screen, named=heard)
+        return member
 
     def summed(self) -> Floats:
         """Return the (n_populations, n_features) weighted sums of what members answer."""
@@ -112,10 +129,9 @@ class Asked:
             if not len(asked):
                 return weight
             if name not in self.members:
-                kinds = ", ".join(dict.fromkeys(self.kinds[i] for i in asked))
                 msg = (
-                    f"no member can answer questions of the kind: {kinds}. {LAST!r}, which answers "
-                    "any, was left out of training; model.refused says why"
+                    f"{self._unanswered(asked)}. {LAST!r}, which answers any, was left out of "
+                    "training; model.refused says why"
                 )
                 raise ValueError(msg)
             own = self.answer(name, asked)
@@ -133,8 +149,15 @@ class Asked:
         for name in np.unique(rules):
             here = rules == name
             lost[here] = add(str(name), np.where(here, lost, 0.0))[here]
-        add(LAST, lost)
+        never = np.flatnonzero(add(LAST, lost))
+        if len(never):
+            raise ValueError(self._unanswered(never))
         return found
+
+    def _unanswered(self, asked: Ints) -> str:
+        """Return that nobody can answer for some populations."""
+        kinds = ", ".join(dict.fromkeys(self.kinds[i] for i in asked))
+        return f"no member can answer questions of the kind: {kinds}"
 
     def responses(self) -> Floats:
         """Return the (n_populations, n_features) mean responses of all cells together."""

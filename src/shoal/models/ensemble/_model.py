@@ -452,7 +452,7 @@ class Ensemble(Predictor, Stored, SetUp):
         values: Floats = post(Moved(moved, start), population, rng)
         for one in asked.carried():
             given = request.take(one.rows), cells, one.population, values[one.rows]
-            own = cells_of(self.members[one.name], one.way, *given, post=post, rng=rng)
+            own = cells_of(asked.told(one.name), one.way, *given, post=post, rng=rng)
             theirs = np.isfinite(own).all(axis=1)
             values[one.rows[theirs]] = own[theirs]
         return values
