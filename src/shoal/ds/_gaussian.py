@@ -115,8 +115,8 @@ def simulate_gaussian(
     >>> adata = sh.ds.simulate_gaussian(n_perturbations=5, magnitude=1.0, rng=0)
     >>> truth = adata.uns["truth"]["table"]
     """
-    whole(n_perturbations, name="n_perturbations")
-    whole(n_control, name="n_control", least=2)
+    n_perturbations = whole(n_perturbations, name="n_perturbations")
+    n_control = whole(n_control, name="n_control", least=2)
     positive(dispersion, name="dispersion")
     between(penetrance, 0, 1, name="penetrance", ends=True)
     one_of(tails, ("normal", "t5"), name="tails")
@@ -184,7 +184,7 @@ def _variances(spectrum: object, n_dims: int | None) -> Floats:
     if isinstance(spectrum, str):
         one_of(spectrum, ("flat", "decay"), name="spectrum")
         d = 50 if n_dims is None else n_dims
-        whole(d, name="n_dims", least=2)
+        d = whole(d, name="n_dims", least=2)
         shape = np.ones(d) if spectrum == "flat" else 1 / np.arange(1.0, d + 1)
         return shape / shape.mean()
     variances = np.asarray(spectrum, dtype=np.float64)
