@@ -59,9 +59,12 @@ def evaluate_images(
     KeyError, TypeError, ValueError
         See :func:`shoal.tl.evaluate_images`.
     """
-    least = {"min_cells": LEAST, "max_cells": LEAST, "n_draws": 1}
-    numbers = {n: whole(getattr(settings, n), name=n, least=k) for n, k in least.items()}
-    settings = replace(settings, **numbers)
+    settings = replace(
+        settings,
+        min_cells=whole(settings.min_cells, name="min_cells", least=LEAST),
+        max_cells=whole(settings.max_cells, name="max_cells", least=LEAST),
+        n_draws=whole(settings.n_draws, name="n_draws"),
+    )
     if settings.features is not None and not callable(settings.features):
         msg = (
             "features must be a function that turns (n, C, H, W) images into (n, d) numbers, not "
