@@ -294,6 +294,33 @@ def test_numbers(screen, name):
     assert not wrong(name, screen, tries)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in CALLS if any(map(is_number, parameters(n)))])
+def test_a_whole_number_may_have_any_type(screen, name):
+    """3.0 is a whole number, and a number of a small type must not overflow."""
+    for p in parameters(name):
+        if "int" not in str(p.annotation).split(" | ") or p.name in ("rng", "seeds"):
+            continue
+        given = next((k for k in (p.default, 3) if type(k) is int and k < 200), 3)
+        expected = outcome(name, screen.copy(), **{p.name: given})
+        for same in (float(given), np.uint8(given)):
+            found = outcome(name, screen.copy(), **{p.name: same})
+            assert type(found) is type(expected), (p.name, same, found, expected)
+            assert not isinstance(found, str), found
+
+
+@pytest.mark.parametrize("name", [n for n in CALLS if n.startswith("pl.")])
+def test_an_empty_selection(screen, name):
+    """A list of nothing draws nothing; it is no way to ask for everything either."""
+    tries = [
+        {p.name: empty}
+        for p in parameters(name)
+        if "Sequence[str]" in str(p.annotation) and p.name != "label"
+        for empty in ([], np.array([]))
+    ]
+    assert not wrong(name, screen, tries)
+
+
 @pytest.mark.parametrize("name", list(CALLS))
 def test_seeds(screen, name):
     if "rng" in {p.name for p in parameters(name)}:

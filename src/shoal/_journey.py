@@ -141,7 +141,7 @@ def run(
     for library in PAGE_NEEDS:
         require(library, extra="report")
     out = Path(out)
-    whole(seed, name="seed", least=0)
+    seed = whole(seed, name="seed", least=0)
     one_of(preset, tuple(PRESETS), name="preset")
     kind, why = KEPT, f"obs[{SPLIT!r}] is there"
     if by is not None or test is not None or SPLIT not in adata.obs:

@@ -164,7 +164,7 @@ def numbers_in(table: DataFrame, column: str, *, name: str) -> None:
         raise ValueError(msg)
 
 
-def listed(values: object, *, name: str) -> list[str]:
+def listed(values: object, *, name: str, empty: bool = True) -> list[str]:
     """Return names as a list of texts: of one name, of several, or of none for ``None``.
 
     Numbers in a list are names too: labels are read as text.
@@ -173,6 +173,8 @@ def listed(values: object, *, name: str) -> list[str]:
     ------
     TypeError
         If it is something else.
+    ValueError
+        If a list is empty and may not be.
     """
     if values is None:
         return []
@@ -186,6 +188,9 @@ def listed(values: object, *, name: str) -> list[str]:
         given = "a table" if table else shown(values)
         msg = f"{name} must be a text or a list of texts, not {given}"
         raise TypeError(msg)
+    if not several and not empty:
+        msg = f"{name} is empty; name at least one"
+        raise ValueError(msg)
     return [str(value) for value in several]
 
 

@@ -127,7 +127,11 @@ def test_round_trip(tmp_path):
         ({"spectrum": "pink"}, "spectrum='pink'"),
         ({"spectrum": [1.0, -1.0]}, "spectrum must be"),
         ({"spectrum": [1.0, 1.0], "n_dims": 3}, "n_dims=3 but spectrum has 2"),
+        ({"spectrum": [1j, 1.0]}, "spectrum must be"),
         ({"n_dims": 1}, "n_dims"),
+        ({"dtype": "nosuch"}, "dtype must be a type of floats, .* not 'nosuch'"),
+        ({"dtype": int}, "dtype must be a type of floats"),
+        ({"dtype": complex}, "dtype must be a type of floats"),
     ],
 )
 def test_errors_name_the_bad_value(arguments, words):

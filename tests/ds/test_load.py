@@ -315,6 +315,13 @@ def test_unknown_name_lists_and_guesses():
         sh.ds.load("norman_2018")
 
 
+@pytest.mark.parametrize("folder", [3, True, b"folder", ["folder"]])
+def test_what_is_no_folder_is_refused(folder):
+    for call in (sh.ds.available, lambda **given: sh.ds.load("renge_small", **given)):
+        with pytest.raises(TypeError, match="folder must be a path, not"):
+            call(folder=folder)
+
+
 def test_real_subsets(monkeypatch):
     name = "papalexi21_sceptre_lowmoi"
     if not (REAL / f"{name}.h5ad").exists():

@@ -119,3 +119,25 @@ def test_cells_have_one_colour_in_all_pictures():
 
     assert (REAL, PREDICTED) == ("#0072B2", "#D55E00")
     assert PREDICTED == _figures.RIVAL
+
+
+@pytest.mark.parametrize("n_axes", [1, 2])
+def test_what_are_no_axes_is_refused(n_axes):
+    figure, axes = plt.subplots(2, 2)
+    several = axes.ravel()
+    canvas(several[0] if n_axes == 1 else several[:2], n_axes=n_axes)
+    for bad in (axes, [several[0]], several[[0, 0]], several[:3], figure, "ax", 3, plt, [], {}):
+        with pytest.raises((TypeError, ValueError), match=r"ax must be .* axes of .*, not .*pass"):
+            canvas(bad, n_axes=n_axes)
+
+
+@pytest.mark.parametrize("projection", ["polar", "3d"])
+def test_axes_of_a_projection_are_refused(projection):
+    ax = plt.figure().add_subplot(projection=projection)
+    with pytest.raises(ValueError, match=f"ax has the projection {projection!r}"):
+        canvas(ax)
+
+
+def test_a_size_may_be_an_array():
+    ax = canvas(figsize=np.array([4.0, 3.0])).axes(width=1, height=1)
+    assert ax.figure.get_size_inches().tolist() == [4, 3]

@@ -85,6 +85,9 @@ def test_components_as_asked_and_a_panel_each(screen):
     expected = scores[label == "P2"] - scores[label == "control"].mean(axis=0)
     np.testing.assert_allclose(clouds(ax)[1], expected, atol=1e-5)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("PC1", "PC3")
+    again = sh.pl.populations(screen, "P2", prediction="twins", components=(1.0, np.uint8(3)))
+    np.testing.assert_array_equal(clouds(again)[1], clouds(ax)[1])
+    assert (again.get_xlabel(), again.get_ylabel()) == ("PC1", "PC3")
     several = sh.pl.populations(screen, ["P1", "P2", "P3"], prediction="twins")
     assert [a.get_title(loc="left").splitlines()[0] for a in several] == ["P1", "P2", "P3"]
     assert len(several[0].figure.axes) == 3

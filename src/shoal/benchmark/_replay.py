@@ -141,7 +141,7 @@ def replay(
     numbers = {"n": n, "n_rounds": n_rounds, "n_random": n_random}
     for name, value in numbers.items():
         whole(value, name=name)
-    whole(n_starts, name="n_starts", least=2)
+    n_starts = whole(n_starts, name="n_starts", least=2)
     between(start, 0, 1, name="start")
     between(judged, 0, 1, name="judged")
     plan = Plan(
@@ -149,7 +149,7 @@ def replay(
         by=by,
         n=int(n),
         n_rounds=int(n_rounds),
-        n_starts=int(n_starts),
+        n_starts=n_starts,
         n_random=int(n_random),
         start=float(start),
         judged=float(judged),

@@ -165,7 +165,7 @@ def run(
     ['control', 'mean_shift']
     """
     spec, folder = read(spec), Path(folder)
-    whole(jobs, name="jobs")
+    jobs = whole(jobs, name="jobs")
     if not trust:
         refuse_imports(spec)
     inner = read_inner(inner, spec.models)

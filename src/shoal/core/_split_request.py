@@ -43,7 +43,7 @@ class Request:
         for name, least in {"n_folds": 2, "fold": 0, "parts_seen": 0}.items():
             value = getattr(self, name)
             if value is not None:
-                whole(value, name=name, least=least)
+                object.__setattr__(self, name, whole(value, name=name, least=least))
         if self.parts_seen is not None and self.by != "combination":
             msg = (
                 f"parts_seen={self.parts_seen} is about held-out combinations; "

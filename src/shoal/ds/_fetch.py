@@ -12,7 +12,7 @@ from anndata import read_h5ad
 from anndata.io import read_elem
 
 from .._logging import bar, logger
-from .._validate import key_in, text
+from .._validate import check_folder, key_in, text
 from ..pp._annotate import annotate
 from . import _registry
 
@@ -158,6 +158,7 @@ def available(*, folder: str | Path | None = None) -> pd.DataFrame:
 
 def _folders(folder: str | Path | None) -> list[Path]:
     """Return the folders that the user names, in the order in which they are searched."""
+    check_folder(folder, name="folder")
     return [Path(f).expanduser() for f in (folder, os.environ.get(VARIABLE)) if f]
 
 

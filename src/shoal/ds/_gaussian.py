@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 
 from .._random import spawn
-from .._validate import between, one_of, positive, whole
+from .._validate import between, one_of, positive, shown, whole
 from ..core._results import write_table
 from ..pp._annotate import annotate
 from ._effects import (
@@ -115,11 +115,12 @@ def simulate_gaussian(
     >>> adata = sh.ds.simulate_gaussian(n_perturbations=5, magnitude=1.0, rng=0)
     >>> truth = adata.uns["truth"]["table"]
     """
-    whole(n_perturbations, name="n_perturbations")
-    whole(n_control, name="n_control", least=2)
+    n_perturbations = whole(n_perturbations, name="n_perturbations")
+    n_control = whole(n_control, name="n_control", least=2)
     positive(dispersion, name="dispersion")
     between(penetrance, 0, 1, name="penetrance", ends=True)
     one_of(tails, ("normal", "t5"), name="tails")
+    precision = _precision(dtype)
     kinds = kinds_of(effects, n_perturbations)
     cells = per_perturbation(
         n_cells, n_perturbations, name="n_cells", low=1, fraction=False
@@ -140,7 +141,7 @@ def simulate_gaussian(
     state = draw_states(np.array([e.shares for e in made]), population, state_rng)
     moves = np.concatenate([e.states for e in made])  # three states each
     own = 3 * population + state
-    x = _noise(n_control + len(population), variances, tails, noise_rng, np.dtype(dtype))
+    x = _noise(n_control + len(population), variances, tails, noise_rng, precision)
     x[n_control:] *= np.sqrt([e.dispersion for e in made], dtype=x.dtype)[population, None]
     x[n_control:] += moves.astype(x.dtype)[own]
 
@@ -184,10 +185,11 @@ def _variances(spectrum: object, n_dims: int | None) -> Floats:
     if isinstance(spectrum, str):
         one_of(spectrum, ("flat", "decay"), name="spectrum")
         d = 50 if n_dims is None else n_dims
-        whole(d, name="n_dims", least=2)
+        d = whole(d, name="n_dims", least=2)
         shape = np.ones(d) if spectrum == "flat" else 1 / np.arange(1.0, d + 1)
         return shape / shape.mean()
-    variances = np.asarray(spectrum, dtype=np.float64)
+    found = np.asarray(spectrum)
+    variances = np.asarray(found if found.dtype.kind in "iuf" else np.nan, dtype=np.float64)
     if (
         variances.ndim != 1
         or len(variances) < 2
@@ -199,6 +201,18 @@ def _variances(spectrum: object, n_dims: int | None) -> Floats:
         msg = f"n_dims={n_dims} but spectrum has {len(variances)} variances; leave n_dims out"
         raise ValueError(msg)
     return variances
+
+
+def _precision(dtype: DTypeLike) -> np.dtype[Any]:
+    """Return a type of real numbers with a point, or raise ``ValueError`` if it is none."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = np.dtype(object)
+    if found.kind != "f":
+        msg = f"dtype must be a type of floats, such as 'float32' or 'float64', not {shown(dtype)}"
+        raise ValueError(msg)
+    return found
 
 
 def _directions(n: int, d: int, rng: np.random.Generator) -> Floats:

@@ -151,10 +151,10 @@ def simulate_images(
     >>> adata.obsm["crops"].shape
     (80, 3, 32, 32)
     """
-    counts = {"n_perturbations": n_perturbations, "n_cells": n_cells, "n_control": n_control}
-    for name, value in {**counts, "n_batches": n_batches}.items():
-        whole(value, name=name)
-    whole(size, name="size", least=12)
+    n_perturbations = whole(n_perturbations, name="n_perturbations")
+    n_cells, n_control = whole(n_cells, name="n_cells"), whole(n_control, name="n_control")
+    n_batches = whole(n_batches, name="n_batches")
+    size = whole(size, name="size", least=12)
     positive(effect_size, name="effect_size")
     at_least_0(batch_effect, name="batch_effect")
     between(dead, 0, 0.5, name="dead", ends=True)
@@ -180,7 +180,7 @@ def simulate_images(
     plate = np.concatenate([np.arange(n_control), np.arange(n_treated)]) % n_batches
     scale = untreated(n, cell_rng)
     camera = Camera(
-        int(size),
+        size,
         dtype,
         np.exp(batch_effect * plate_rng.standard_normal((n_batches, len(CHANNELS)))),
         0.08 + 0.25 * batch_effect * plate_rng.random((n_batches, len(CHANNELS))),

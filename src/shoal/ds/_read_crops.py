@@ -113,9 +113,8 @@ def read_crops(
     >>> adata.obsm["crops"].shape
     (1, 2, 48, 48)
     """
-    whole(size, name="size", least=2)
+    size = whole(size, name="size", least=2)
     one_of(border, ("drop", "pad", "raise"), name="border")
-    size = int(size)
     check_tables(fields, centres)
     if out is not None and (not isinstance(out, str | os.PathLike) or not str(out)):
         msg = f"out must be the path of a folder, such as 'crops.zarr', not {out!r}"

@@ -170,15 +170,11 @@ def simulate(
     >>> adata = sh.ds.simulate(n_perturbations=5, n_cells=50, counterfactual=True, rng=0)
     >>> truth = adata.uns["truth"]["table"]
     """
-    for name, value in {
-        "n_perturbations": n_perturbations,
-        "n_control": n_control,
-        "n_guides": n_guides,
-    }.items():
-        whole(value, name=name)
-    whole(n_batches, name="n_batches")
-    whole(n_genes, name="n_genes", least=2)
-    whole(n_combinations, name="n_combinations", least=0)
+    n_perturbations = whole(n_perturbations, name="n_perturbations")
+    n_control, n_guides = whole(n_control, name="n_control"), whole(n_guides, name="n_guides")
+    n_batches = whole(n_batches, name="n_batches")
+    n_genes = whole(n_genes, name="n_genes", least=2)
+    n_combinations = whole(n_combinations, name="n_combinations", least=0)
     between(penetrance, 0, 1, name="penetrance", ends=True)
     positive(dispersion, name="dispersion")
     if dispersion < 1:
@@ -329,8 +325,8 @@ def _responses(doses: Sequence[float] | None) -> dict[float, float]:
 
 
 def _context_names(contexts: int | Sequence[str]) -> list[str]:
-    if isinstance(contexts, (int, np.integer)):
-        whole(contexts, name="contexts")
+    if isinstance(contexts, (int, float, np.number)):
+        contexts = whole(contexts, name="contexts")
         return [f"context{i + 1}" for i in range(contexts)]
     names = listed(contexts, name="contexts")
     if not names or len(set(names)) < len(names):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,9 +59,12 @@ def evaluate_images(
     KeyError, TypeError, ValueError
         See :func:`shoal.tl.evaluate_images`.
     """
-    whole(settings.min_cells, name="min_cells", least=LEAST)
-    whole(settings.max_cells, name="max_cells", least=LEAST)
-    whole(settings.n_draws, name="n_draws")
+    settings = replace(
+        settings,
+        min_cells=whole(settings.min_cells, name="min_cells", least=LEAST),
+        max_cells=whole(settings.max_cells, name="max_cells", least=LEAST),
+        n_draws=whole(settings.n_draws, name="n_draws"),
+    )
     if settings.features is not None and not callable(settings.features):
         msg = (
             "features must be a function that turns (n, C, H, W) images into (n, d) numbers, not "

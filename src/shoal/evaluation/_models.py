@@ -181,14 +181,14 @@ def read_inner(inner: int | None, models: Iterable[Contender]) -> int | None:
     """
     if inner is None:
         return None
-    whole(inner, name="inner")
+    inner = whole(inner, name="inner")
     if all(model.tune is None for model in models):
         msg = (
             f"inner={inner} folds are for choices, and no model has any: give one sets of options, "
             'as in {"name": "flow", "tune": {"lr": [1e-3, 3e-4]}}, or leave out inner='
         )
         raise ValueError(msg)
-    return int(inner)
+    return inner
 
 
 def checked_name(name: Any, where: str) -> str:

@@ -39,9 +39,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         one_of(self.suite, (CALIBRATED, *EXTERNAL_SUITES, VCC2026), name="suite")
-        whole(self.n_comps, name="n_comps")
-        whole(self.min_cells, name="min_cells", least=0)
-        whole(self.n_draws, name="n_draws")
+        for name, least in {"n_comps": 1, "min_cells": 0, "n_draws": 1}.items():
+            object.__setattr__(self, name, whole(getattr(self, name), name=name, least=least))
         check_reference(self.reference)
         fewest = FEWEST[self.suite == CALIBRATED]
         if self.min_cells < fewest:

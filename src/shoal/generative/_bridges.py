@@ -49,7 +49,7 @@ def respaced(n: int, n_steps: int) -> tuple[int, ...]:
     >>> respaced(5, 500)
     (0, 100, 200, 300, 400)
     """
-    whole(n, name="grid")
+    n = whole(n, name="grid")
     if n > n_steps:
         msg = f"grid={n} steps cannot be taken of a chain of {n_steps}"
         raise ValueError(msg)
@@ -69,7 +69,7 @@ def coarser(grid: Sequence[int], n: int) -> tuple[int, ...]:
     >>> coarser((0, 100, 200, 300, 400), 2)
     (200, 400)
     """
-    whole(n, name="n_steps")
+    n = whole(n, name="n_steps")
     if n > len(grid):
         msg = f"n_steps={n} is more than the grid={len(grid)} steps that the network is trained on"
         raise ValueError(msg)

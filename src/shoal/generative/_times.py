@@ -95,7 +95,7 @@ def time_grid(name: str, n_steps: int, *, like: Tensor) -> Tensor:
     karras2022elucidating
     """
     one_of(name, GRIDS, name="grid")
-    whole(n_steps, name="n_steps")
+    n_steps = whole(n_steps, name="n_steps")
     dtype = torch.promote_types(like.dtype, torch.float32)
     if name == "uniform":
         return torch.linspace(0, 1, n_steps + 1, device=like.device, dtype=dtype)

@@ -29,7 +29,7 @@ def plane_of(
         if pair.shape != (2,) or not np.isin(pair, np.arange(1, k + 1)).all():
             msg = f"components={components!r} must be two numbers from 1 to {k}"
             raise ValueError(msg)
-        return np.eye(k)[:, pair - 1]
+        return np.eye(k)[:, pair.astype(np.int64) - 1]
     start = control.mean(axis=0)
     found: list[Floats] = []
     for way in (real.mean(axis=0) - start, predicted.mean(axis=0) - start, *np.eye(k)[:2]):

@@ -218,7 +218,7 @@ def _bootstrap(
     """
     for one in losses:
         require_finite({"losses": np.asarray(one)}, missing=True)
-    whole(n_boot, name="n_boot")
+    n_boot = whole(n_boot, name="n_boot")
     if not 0 < level < 1:
         msg = f"level must be between 0 and 1, not {level!r}"
         raise ValueError(msg)

@@ -81,7 +81,7 @@ def sliced_wasserstein(
     >>> round(sliced_wasserstein(x, x + [2.0, 0.0, 0.0, 0.0]), 6)
     1.0
     """
-    whole(n_directions, name="n_directions")
+    n_directions = whole(n_directions, name="n_directions")
     if not 1 <= p < np.inf:
         msg = f"p must be a finite order of at least 1, not {p!r}"
         raise ValueError(msg)

@@ -76,7 +76,7 @@ class SetTransformer(nn.Module):
         mlp_ratio: int = 4,
     ) -> None:
         super().__init__()
-        whole(depth, name="depth")
+        depth = whole(depth, name="depth")
         d_condition = width if d_condition is None else d_condition
         self.enter = linear(d_in, width, kind=Enter)
         self.blocks = nn.ModuleList(

@@ -214,7 +214,7 @@ class CrossTransformer(nn.Module):
         heads: int = 1,
     ) -> None:
         super().__init__()
-        whole(depth, name="depth")
+        depth = whole(depth, name="depth")
         one_of(heads, (1, 2), name="heads")
         d_condition = width if d_condition is None else d_condition
         self.fusion = fusion

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureCanvasBase
 
 from .._staging import file_at
-from .._validate import flag, positive, text
+from .._validate import flag, positive, shown, text
 from ._style import INK, plain
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class Canvas:
         Whether to show the picture now; None leaves that to matplotlib.
     save
         File to write the picture to.
+    n_axes
+        How many axes the plot draws into, 1 or 2.
     """
 
     ax: Any
@@ -48,6 +50,7 @@ class Canvas:
     title: str | None
     show: bool | None
     save: str | PathLike[str] | None
+    n_axes: int = 1
 
     def __post_init__(self) -> None:
         if self.title is not None:
@@ -56,6 +59,8 @@ class Canvas:
             flag(self.show, name="show")
         if self.save is not None:
             self._check_file()
+        if self.ax is not None:
+            self._check_axes()
         if self.figsize is None:
             return
         if self.ax is not None:
@@ -69,6 +74,23 @@ class Canvas:
             raise ValueError(msg)
         for side in self.figsize:
             positive(side, name="figsize")
+        object.__setattr__(self, "figsize", tuple(self.figsize))
+
+    def _check_axes(self) -> None:
+        several = self.n_axes > 1 and np.iterable(self.ax)
+        given = list(self.ax) if several else [self.ax]
+        none = [one for one in given if not isinstance(one, Axes)]
+        if none or not len(given) == len(set(given)) == self.n_axes:
+            wanted = "one of the axes" if self.n_axes == 1 else "two axes"
+            how = "axes[0, 0]" if self.n_axes == 1 else "axes[0]"
+            msg = (
+                f"ax must be {wanted} of a matplotlib figure, not {shown(self.ax)}: of "
+                f"fig, axes = plt.subplots(2, 2), pass {how}"
+            )
+            raise (TypeError if none else ValueError)(msg)
+        for name in {one.name for one in given} & {"polar", "3d"}:
+            msg = f"ax has the projection {name!r}; the plot needs axes without projection="
+            raise ValueError(msg)
 
     def _check_file(self) -> None:
         path = file_at(self.save, example="plot.pdf", name="save")

@@ -130,7 +130,7 @@ def coherence(
     """
     canvas = Canvas(ax, figsize, title, show, save)
     adata = get_adata(data, mod)
-    whole(n_labels, name="n_labels", least=0)
+    n_labels = whole(n_labels, name="n_labels", least=0)
     between(alpha, 0, 1, name="alpha", ends=True)
     flag(intervals, name="intervals")
     flag(noise_curve, name="noise_curve")

@@ -105,7 +105,7 @@ def contexts(
     adata = get_adata(data, mod)
     key = COHERENCE if key is None else key
     between(alpha, 0, 1, name="alpha", ends=True)
-    whole(n_top, name="n_top")
+    n_top = whole(n_top, name="n_top")
     result = read_result(adata, key, kind="coherence", written_by="sh.tl.coherence(adata)")
     key_in(
         "by_context",
@@ -121,7 +121,7 @@ def contexts(
     if perturbations is None:
         rows = list(pooled["magnitude"].nlargest(n_top).index)
     else:
-        perturbations = listed(perturbations, name="perturbations")
+        perturbations = listed(perturbations, name="perturbations", empty=False)
         for name in perturbations:
             key_in(name, pooled.index, where=f"the table of adata.uns[{key!r}]")
         rows = list(dict.fromkeys(perturbations))

@@ -88,7 +88,7 @@ def ensemble(
     if kinds is None:
         tried = set(table["kind"][table["n_conditions"] > 0])
         kinds = [kind for kind in several if kind in tried] or several
-    kinds = listed(kinds, name="kinds")
+    kinds = listed(kinds, name="kinds", empty=False)
     for kind in kinds:
         key_in(kind, several, where="the kinds of question of this model")
     rows = [table[table["kind"] == kind] for kind in kinds]

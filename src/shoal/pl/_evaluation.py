@@ -73,7 +73,7 @@ def chosen(result: dict[str, Any], metrics: Sequence[str] | None) -> pd.DataFram
     If None, they are all metrics that have a value of any contender.
     """
     summary: pd.DataFrame = result["summary"]
-    metrics = None if metrics is None else listed(metrics, name="metrics")
+    metrics = None if metrics is None else listed(metrics, name="metrics", empty=False)
     for metric in metrics or ():
         key_in(metric, summary.index, where="the metrics of the evaluation")
     if metrics is None:

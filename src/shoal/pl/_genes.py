@@ -103,7 +103,7 @@ def genes(
     """
     canvas = Canvas(None, figsize, title, show, save)
     adata = get_adata(data, mod)
-    whole(n_genes, name="n_genes")
+    n_genes = whole(n_genes, name="n_genes")
     shown = read_prediction(adata, prediction, layer=layer, context=context)
     if not shown.in_genes:
         msg = (
@@ -113,7 +113,7 @@ def genes(
         raise ValueError(msg)
     name, rows = shown.cells_of(perturbation)
     called = gene_names(adata, shown.screen)
-    genes = None if genes is None else listed(genes, name="genes")
+    genes = None if genes is None else listed(genes, name="genes", empty=False)
     for gene in genes or ():
         if gene not in called:
             key_in(gene, called.symbols, where=called.where)
@@ -124,7 +124,7 @@ def genes(
     at = (
         places(adata.var_names, called.of(genes))
         if genes is not None
-        else _changed(control, real, int(n_genes), without=_targets(shown, name, called))
+        else _changed(control, real, n_genes, without=_targets(shown, name, called))
     )
 
     axes = canvas.grid(len(at), columns=COLUMNS, width=2.35, height=1.75, margin=0.75, sharey=True)

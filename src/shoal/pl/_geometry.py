@@ -110,7 +110,7 @@ def geometry(
     """
     canvas = Canvas(ax, figsize, title, show, save)
     adata = get_adata(data, mod)
-    whole(max_cells, name="max_cells")
+    max_cells = whole(max_cells, name="max_cells")
     key = COHERENCE if key is None else key
     result = read_result(adata, key, kind="coherence", written_by="sh.tl.coherence(adata)")
     params: Mapping[str, Any] = result["params"]
@@ -143,7 +143,7 @@ def geometry(
         raise ValueError(msg)
     plane = _plane(cells, controls)
     ax = canvas.axes(width=5.6, height=4.6)
-    _draw(ax, cells, controls, plane, max_cells=int(max_cells), rng=rng)
+    _draw(ax, cells, controls, plane, max_cells=max_cells, rng=rng)
     ax.set_title(_title(name, result["table"].loc[name]), fontsize="medium", loc="left", color=INK)
     return canvas.done(ax)
 

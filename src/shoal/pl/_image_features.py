@@ -92,7 +92,7 @@ def image_features(
     """
     canvas = Canvas(None, figsize, title, show, save)
     adata = get_adata(data, mod)
-    whole(most, name="most")
+    most = whole(most, name="most")
     shown = read_prediction(adata, prediction, layer=None, context=context)
     real = _table(adata, f"{use_rep}_features", f"use_rep={use_rep!r}")
     made = _table(
@@ -101,14 +101,14 @@ def image_features(
     name, rows = shown.cells_of(perturbation)
     control = real.iloc[shown.controls_of(rows)]
     several = [("control", control), ("real", real.iloc[rows]), (prediction, made.iloc[rows])]
-    names = listed(features, name="features")
+    names = listed(features, name="features", empty=False)
     for feature in names:
         key_in(feature, real.columns, where=f"adata.obsm['{use_rep}_features']")
     if not names:
         spread = control.std().replace(0, np.nan)
         moved = ((real.iloc[rows].mean() - control.mean()) / spread).abs()
         order = moved.sort_values(ascending=False, kind="stable").index
-        names = [str(feature) for feature in order if feature in made][: int(most)]
+        names = [str(feature) for feature in order if feature in made][:most]
     for feature in names:
         key_in(feature, made.columns, where=f"adata.obsm['{prediction}_features']")
     axes = canvas.grid(len(names), columns=COLUMNS, width=2.8, height=2.2, margin=0.7, sharey=True)

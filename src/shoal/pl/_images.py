@@ -104,17 +104,14 @@ def images(
     """
     canvas = Canvas(None, figsize, title, show, save)
     adata = get_adata(data, mod)
-    whole(n_cells, name="n_cells")
+    n_cells = whole(n_cells, name="n_cells")
     flag(separate, name="separate")
     rng = as_generator(rng)
-    names = listed(perturbation, name="perturbation")
-    keys = listed(prediction, name="prediction")
-    if not names:
-        msg = "0 perturbations; name at least one"
-        raise ValueError(msg)
+    names = listed(perturbation, name="perturbation", empty=False)
+    keys = listed(prediction, name="prediction", empty=False)
     real = crops(adata, use_rep)
     predicted = [crops(adata, use_rep, prediction=key) for key in keys]
-    shown = listed(channels, name="channels") or list(real.scale.channels)
+    shown = listed(channels, name="channels", empty=False) or list(real.scale.channels)
     for channel in shown:
         key_in(channel, real.scale.channels, where="the channels")
     at = [real.scale.channels.index(channel) for channel in shown]
@@ -139,7 +136,7 @@ def images(
             treated=treated,
             control=control,
             prediction=keys[0] if keys else None,
-            n_cells=int(n_cells),
+            n_cells=n_cells,
             rng=rng,
         )
         if not len(rows):

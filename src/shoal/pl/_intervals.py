@@ -105,13 +105,13 @@ def intervals(
     """
     canvas = Canvas(ax, figsize, title, show, save)
     adata = get_adata(data, mod)
-    whole(n_genes, name="n_genes")
+    n_genes = whole(n_genes, name="n_genes")
     if dose is not None:
         positive(dose, name="dose")
     entry = read_intervals(adata, prediction)
     at = _condition(adata, entry["table"], perturbation, context=context, dose=dose)
     response, low, high = (np.asarray(entry[name])[at] for name in ("response", "low", "high"))
-    chosen = _genes(adata, entry, response, genes, int(n_genes))
+    chosen = _genes(adata, entry, response, genes, n_genes)
     condition = str(entry["table"].index[at])
     measured = measured_of_condition(adata, prediction, condition, key=key)
 
@@ -189,7 +189,7 @@ def _genes(
     """Return the positions of the genes to show, the largest predicted response first."""
     if genes is None:
         return np.argsort(-np.abs(response), kind="stable")[:n]
-    genes = listed(genes, name="genes")
+    genes = listed(genes, name="genes", empty=False)
     features = entry["features"].index.astype(str)
     if str(entry["params"].get("use_rep", "")):
         for gene in genes:

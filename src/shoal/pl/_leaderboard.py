@@ -181,7 +181,7 @@ def leaderboard(
     canvas = Canvas(ax, figsize, title, show, save)
     result = read_evaluation(data, key, mod)
     if n_top is not None:
-        whole(n_top, name="n_top")
+        n_top = whole(n_top, name="n_top")
     summary = _shown(result, metrics)
     place = positions(result, summary)
     scores: pd.DataFrame = result["contenders"].set_axis(place.index)

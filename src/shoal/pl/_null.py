@@ -87,7 +87,7 @@ def coherence_null(
     >>> sh.tl.coherence_null(adata, "perturbation", control="control", n_draws=20, rng=0)
     >>> left, right = sh.pl.coherence_null(adata)
     """
-    canvas = Canvas(ax, figsize, title, show, save)
+    canvas = Canvas(ax, figsize, title, show, save, n_axes=2)
     adata = get_adata(data, mod)
     key = f"{COHERENCE}_null" if key is None else key
     result = read_result(
@@ -97,9 +97,6 @@ def coherence_null(
     key_in(pvalue, table.columns, where=f"the table of adata.uns[{key!r}]")
     if ax is None:
         ax = canvas.subplots(1, 2, width=8.2, height=3.7, width_ratios=(1.1, 1))[0]
-    if len(ax) != 2:
-        msg = f"ax must be two axes, one for the p-values and one for the rates, not {len(ax)}"
-        raise ValueError(msg)
     left, right = ax
     _sorted_pvalues(left, table, pvalue, str(result["params"].get("by") or "labels"))
     _rates(right, result["rates"])

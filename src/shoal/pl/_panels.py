@@ -49,7 +49,7 @@ def name_panels(axes: NDArray[Any], name: str) -> None:
 
 def name_axes(ax: Axes, components: tuple[int, int] | None, *, along: str) -> None:
     """Name the two directions of the plane."""
-    x, y = (along, "across it") if components is None else (f"PC{c}" for c in components)
+    x, y = (along, "across it") if components is None else (f"PC{int(c)}" for c in components)
     ax.set(xlabel=x, ylabel=y)
 
 

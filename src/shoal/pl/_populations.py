@@ -134,7 +134,7 @@ def populations(
     """
     canvas = Canvas(ax, figsize, title, show, save)
     adata = get_adata(data, mod)
-    whole(max_cells, name="max_cells")
+    max_cells = whole(max_cells, name="max_cells")
     flag(structure, name="structure")
     one = isinstance(perturbation, str)
     names = listed(perturbation, name="perturbation")
@@ -157,7 +157,7 @@ def populations(
     else:
         drawn = new_panels(canvas, len(names), several=not one)
     for at, panel, plane in zip(drawn, panels, planes, strict=True):
-        _draw(at, panel, plane, prediction, max_cells=int(max_cells), rng=rng)
+        _draw(at, panel, plane, prediction, max_cells=max_cells, rng=rng)
         name_axes(at, components, along="along the real shift")
         if components is None:
             at.set_aspect("equal", adjustable="datalim")  # angles are those of the basis

@@ -98,7 +98,7 @@ def ranking(
         key_in(column, table.columns, where=f"the table of adata.uns[{key!r}]")
     numbers_in(table, by, name="by")
     if n_top is not None:
-        whole(n_top, name="n_top")
+        n_top = whole(n_top, name="n_top")
     shown = (
         table[np.isfinite(table[by])]
         .sort_values(by, ascending=ascending, kind="stable")

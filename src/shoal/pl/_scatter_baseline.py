@@ -96,7 +96,7 @@ def scatter_baseline(
     """
     canvas = Canvas(ax, figsize, title, show, save)
     result = read_evaluation(data, key, mod)
-    whole(n_labels, name="n_labels", least=0)
+    n_labels = whole(n_labels, name="n_labels", least=0)
     row = measured(result, metric)
     values = per_condition(result, metric)
     rival = _rival(row, against)

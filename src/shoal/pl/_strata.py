@@ -154,7 +154,7 @@ def _shown(
     if contenders is None:
         usual = dict.fromkeys((POSITIVE, PREDICTION, rival_of(row), negative))
         return [c for c in usual if c in available]
-    contenders = listed(contenders, name="contenders")
+    contenders = listed(contenders, name="contenders", empty=False)
     for name in contenders:
         key_in(name, available, where=f"the contenders with strata of {row.name!r}")
     return list(dict.fromkeys(contenders))

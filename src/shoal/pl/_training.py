@@ -74,7 +74,7 @@ def training(
     if curves is None:
         wanted = [name for name in tables if name == "train_loss" or name.startswith("val")]
         curves = wanted or list(tables)
-    curves = listed(curves, name="curves")
+    curves = listed(curves, name="curves", empty=False)
     for name in curves:
         key_in(name, tables, where="the history of the model")
     axes = canvas.subplots(len(curves), 1, width=5.6, height=0.7 + 1.75 * len(curves), sharex=True)

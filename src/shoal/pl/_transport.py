@@ -141,8 +141,8 @@ def transport(
     """
     canvas = Canvas(ax, figsize, title, show, save)
     adata = get_adata(data, mod)
-    whole(max_arrows, name="max_arrows")
-    whole(max_cells, name="max_cells")
+    max_arrows = whole(max_arrows, name="max_arrows")
+    max_cells = whole(max_cells, name="max_cells")
     if isinstance(prediction, str) and perturbation is None:
         msg = (
             f"which perturbation? The prediction {prediction!r} holds many; "
@@ -165,7 +165,7 @@ def transport(
     one = len(names) == 1 and (perturbation is None or isinstance(perturbation, str))
     drawn = new_panels(canvas, len(names), several=not one)
     for at, panel, plane in zip(drawn, panels, planes, strict=True):
-        _draw(at, panel, plane, max_arrows=int(max_arrows), max_cells=int(max_cells), rng=rng)
+        _draw(at, panel, plane, max_arrows=max_arrows, max_cells=max_cells, rng=rng)
         along = "along the real shift" if len(panel.real) else "along the mean arrow"
         name_axes(at, components, along=along)
     drawn[0].legend(

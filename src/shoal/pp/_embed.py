@@ -243,9 +243,8 @@ def embed(
     check_arguments(method, given | {"strata": None if is_auto(strata) else strata})
     if smoothing is not None:
         between(smoothing, 0, np.inf, name="smoothing", ends=True)
-    for name, value in {"n_comps": n_comps, "walk": walk}.items():
-        if value is not None:
-            whole(value, name=name)
+    n_comps = None if n_comps is None else whole(n_comps, name="n_comps")
+    walk = None if walk is None else whole(walk, name="walk")
     screen = resolve(adata, perturbation_key, control=control)
     key = claim_named(
         adata,

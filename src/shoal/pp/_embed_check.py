@@ -161,7 +161,7 @@ def embed_check(
     one_of(kernel, ("rbf", "linear"), name="kernel")
     one_of(exclude, ("targets", None), name="exclude")
     between(alpha, 0, 1, name="alpha")
-    whole(n_perms, name="n_perms")
+    n_perms = whole(n_perms, name="n_perms")
     if 1 / (1 + n_perms) > alpha:
         least = int(np.ceil(1 / alpha)) - 1
         msg = f"n_perms={n_perms} cannot reach alpha={alpha}; take {least} or more"
@@ -186,14 +186,14 @@ def embed_check(
         if name in few:
             logger.info("%r is not checked: it has vectors of %d perturbations", name, few[name])
             continue
-        rows[name] = _checked(name, several[name], shifts, kernel, int(n_perms), alpha, one)
+        rows[name] = _checked(name, several[name], shifts, kernel, n_perms, alpha, one)
         level = logging.INFO if rows[name]["informative"] else logging.WARNING
         logger.log(level, "%s", rows[name]["says"])
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("embedding")
     params = {
         **screen.params(),
         "kernel": kernel,
-        "n_perms": int(n_perms),
+        "n_perms": n_perms,
         "alpha": float(alpha),
         "exclude": exclude,
         "strata": strata,

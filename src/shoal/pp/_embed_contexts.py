@@ -155,7 +155,7 @@ def embed_contexts(
     adata = get_adata(data, mod)
     check_writable(adata)
     one_of(missing, ("raise", "drop"), name="missing")
-    whole(n_comps, name="n_comps")
+    n_comps = whole(n_comps, name="n_comps")
     more = listed(names, name="names")
     kind = _kind(source)
     if kind != CONTROLS and (layer is not None or use_rep is not None):
@@ -189,7 +189,7 @@ def embed_contexts(
     profiles = profiles_of(request)
     refuse_missing(request, profiles, kind=kind, drop=missing == "drop")
     trained = [name for name in trained if name in profiles.values.index]
-    fit = fitted(profiles, trained, int(n_comps)) if like is None else _fit_of(like, key)
+    fit = fitted(profiles, trained, n_comps) if like is None else _fit_of(like, key)
     table = vectors_by(fit, profiles)
     if not np.isfinite(table.to_numpy()).all():
         msg = "the source holds missing or infinite values; drop or fill them"

@@ -65,7 +65,7 @@ def filter(
     >>> dropped = sh.pp.filter(adata, "perturbation", control="control", min_cells=10)
     """
     adata = get_adata(data, mod)
-    whole(min_cells, name="min_cells")
+    min_cells = whole(min_cells, name="min_cells")
     flag(inplace, name="inplace")
     if inplace and adata.isbacked:
         msg = (

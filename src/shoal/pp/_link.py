@@ -122,7 +122,7 @@ def link(
     """
     adata = get_adata(data, mod)
     check_writable(adata)
-    whole(n_neighbors, name="n_neighbors")
+    n_neighbors = whole(n_neighbors, name="n_neighbors")
     if (source is None) == (embedding is None):
         msg = "give either source=, edges between names, or embedding=, the name of an embedding"
         raise ValueError(msg)
@@ -147,7 +147,7 @@ def link(
     else:
         table, transductive = _vectors_of(adata, embedding)
         held = [name for name in perturbations if name in table.index]
-        edges = nearest(table.loc[held], int(n_neighbors))
+        edges = nearest(table.loc[held], n_neighbors)
     linked = set(edges["source"]) | set(edges["target"])
     if not linked:
         what = "the source" if embedding is None else f"the embedding {embedding!r}"

@@ -201,8 +201,8 @@ def prepare(
     if target_sum is not None:
         positive(target_sum, name="target_sum")
     if n_top_genes is not None:
-        whole(n_top_genes, name="n_top_genes")
-    whole(n_comps, name="n_comps")
+        n_top_genes = whole(n_top_genes, name="n_top_genes")
+    n_comps = whole(n_comps, name="n_comps")
     idle = {"target_sum": target_sum, "depth_key": depth_key}
     if normalize is None and any(value is not None for value in idle.values()):
         name = next(name for name, value in idle.items() if value is not None)
@@ -306,7 +306,7 @@ def _fit_cells(adata: AnnData, labelled: Labels, fit_on: str) -> Bools:
 
 def _fold_count(cross_fit: int, fit: Bools, n_comps: int) -> int:
     """Return the folds for the fit cells; 0 if these are all cells, or too few to be divided."""
-    whole(cross_fit, name="cross_fit", least=0)
+    cross_fit = whole(cross_fit, name="cross_fit", least=0)
     if cross_fit == 1:
         msg = f"cross_fit must be 0 (in sample) or at least 2 folds, not {cross_fit}"
         raise ValueError(msg)

@@ -184,8 +184,8 @@ def associate(
     adata = get_adata(data, mod)
     one_of(method, tuple(RESPONSE), name="method")
     one_of(correction, CORRECTIONS, name="correction")
-    for name, value in {"n_splits": n_splits, "n_bins": n_bins, "n_perms": n_perms}.items():
-        whole(value, name=name)
+    n_splits, n_bins = whole(n_splits, name="n_splits"), whole(n_bins, name="n_bins")
+    n_perms = whole(n_perms, name="n_perms")
     scored, held = _listed(score, "score"), _listed(covariates, "covariates")
     if not scored and gene_set is None:
         msg = "nothing to score: name numeric columns of adata.obs (score=) or genes (gene_set=)"

@@ -141,10 +141,10 @@ def benchmark(
         schema="leaderboard/1",
         overwrite=overwrite,
     )
-    whole(n_comps, name="n_comps")
-    whole(min_cells, name="min_cells")
-    whole(n_boot, name="n_boot")
-    whole(n_draws, name="n_draws")
+    n_comps = whole(n_comps, name="n_comps")
+    min_cells = whole(min_cells, name="min_cells")
+    n_boot = whole(n_boot, name="n_boot")
+    n_draws = whole(n_draws, name="n_draws")
     several, numbers = read_models(models), read_seeds(seeds)
     inner = read_inner(inner, several)
     key_in(

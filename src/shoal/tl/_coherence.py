@@ -234,8 +234,8 @@ def coherence(
     """
     adata = get_adata(data, mod)
     one_of(null, ("analytic", "permutation"), name="null")
-    whole(n_perms, name="n_perms")
-    whole(min_cells, name="min_cells")
+    n_perms = whole(n_perms, name="n_perms")
+    min_cells = whole(min_cells, name="min_cells")
     between(level, 0, 1, name="level")
     flag(whiten, name="whiten")
     flag(shrinkage, name="shrinkage")
@@ -271,7 +271,7 @@ def coherence(
             rows,
             plan,
             measured.sums,
-            n_perms=int(n_perms),
+            n_perms=n_perms,
             min_cells=min_cells,
             rngs=spawn(generator, plan.n_groups),
             order=stable_order(adata),

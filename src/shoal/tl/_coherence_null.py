@@ -130,14 +130,14 @@ def coherence_null(
     >>> rates = adata.uns["coherence_null"]["rates"]
     """
     adata = get_adata(data, mod)
-    whole(n_draws, name="n_draws")
-    whole(min_cells, name="min_cells")
+    n_draws = whole(n_draws, name="n_draws")
+    min_cells = whole(min_cells, name="min_cells")
     wanted = np.atleast_1d(np.asarray(n_cells, dtype=object))
     if not len(wanted):
         msg = "n_cells is empty; name at least one number of cells, as in n_cells=[30, 100]"
         raise ValueError(msg)
     for n in wanted:
-        whole(n, name="n_cells", least=2)
+        n = whole(n, name="n_cells", least=2)
     screen = resolve(adata, perturbation_key, control=control)
     key = claim_result(
         adata,
@@ -163,7 +163,6 @@ def coherence_null(
         )
         raise ValueError(msg)
     block = rows.take(np.sort(cells))[np.argsort(np.argsort(cells))]
-    n_draws = int(n_draws)
     draws = list(
         _random_sets(plan.stratum[cells], sizes, n_draws, spawn(rng, len(sizes) * n_draws))
     )

@@ -290,7 +290,7 @@ def _widths(metric: str, bandwidth: float | Sequence[float] | None) -> list[floa
 
 
 def _check_test(n_perms: int, alpha: float, *, pairwise: bool) -> None:
-    whole(n_perms, name="n_perms", least=0)
+    n_perms = whole(n_perms, name="n_perms", least=0)
     between(alpha, 0, 1, name="alpha")
     if pairwise and n_perms:
         msg = (

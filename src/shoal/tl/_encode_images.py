@@ -115,8 +115,8 @@ def encode_images(
 
     adata = get_adata(data, mod)
     one_of(method, METHODS, name="method")
-    whole(n_features, name="n_features")
-    whole(max_steps, name="max_steps")
+    n_features = whole(n_features, name="n_features")
+    max_steps = whole(max_steps, name="max_steps")
     read = crops(adata, use_rep)
     screen = resolve(adata, perturbation_key, control=control)
     hint = (

@@ -134,7 +134,7 @@ def propose(
     from ..evaluation._propose import proposal
 
     adata = get_adata(data, mod)
-    whole(n, name="n")
+    n = whole(n, name="n")
     one_of(strategy, tuple(STRATEGIES), name="strategy")
     one_of(by, BY, name="by")
     generator = as_generator(rng)
@@ -149,7 +149,7 @@ def propose(
     table, params = proposal(
         adata,
         model,
-        n=int(n),
+        n=n,
         candidates=candidates,
         strategy=strategy,
         by=by,

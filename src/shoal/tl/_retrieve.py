@@ -159,8 +159,8 @@ def retrieve(
     one_of(metric, METRICS, name="metric")
     one_of(correction, CORRECTIONS, name="correction")
     flag(relative, name="relative")
-    whole(k, name="k")
-    whole(n_perms, name="n_perms")
+    k = whole(k, name="k")
+    n_perms = whole(n_perms, name="n_perms")
     generator = as_generator(rng)
     screen = resolve(adata, perturbation_key, control=control)
     key = claim_result(

@@ -117,8 +117,8 @@ class SetSampler:
         weighting: str = "uniform",
         seed: int = 0,
     ) -> None:
-        whole(set_size, name="set_size")
-        whole(batch_conditions, name="batch_conditions")
+        set_size = whole(set_size, name="set_size")
+        batch_conditions = whole(batch_conditions, name="batch_conditions")
         one_of(weighting, WEIGHTINGS, name="weighting")
         self.conditions, self.set_size, self.weighting, self.seed = (
             conditions,

@@ -271,7 +271,7 @@ class WithIntervals:
         between(level, 0, 1, name="level")
         flag(pooled, name="pooled")
         if n_cells is not None:
-            whole(n_cells, name="n_cells")
+            n_cells = whole(n_cells, name="n_cells")
         model: Any = self
         rng, cells = as_generator(rng), model._population(adata)
         calibration_of(model)

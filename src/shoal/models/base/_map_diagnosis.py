@@ -168,7 +168,7 @@ def diagnose(
         If there is no condition to map to or no control cell, the model is not trained, or it
         begins at noise and carries no cell.
     """
-    whole(max_cells, name="max_cells")
+    max_cells = whole(max_cells, name="max_cells")
     model._check_options(options)
     _check_carries(model)
     cells = model._population(adata)
@@ -199,7 +199,7 @@ def diagnose(
             rows[some],
             cells,
             rank,
-            max_cells=int(max_cells),
+            max_cells=max_cells,
             power=power,
             rng=one,
             **options,

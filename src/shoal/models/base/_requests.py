@@ -237,8 +237,7 @@ def requested_number(n_cells: int | None, cells: Population) -> int:
         If it is not above 0.
     """
     if n_cells is not None:
-        whole(n_cells, name="n_cells")
-        return int(n_cells)
+        return whole(n_cells, name="n_cells")
     counts = cells.labels.counts
     some = (counts > 0).any()
     return int(np.median(counts[counts > 0])) if some else len(cells.controls.cells)

@@ -90,9 +90,7 @@ class CellKnnShift(ShiftBaseline):
     ):
         flag(shrink, name="shrink")
         given = {"n_neighbours": n_neighbours, "n_comps": n_comps, "max_cells": max_cells}
-        for name, value in given.items():
-            whole(value, name=name)
-        numbers = {name: int(value) for name, value in given.items()}
+        numbers = {name: whole(value, name=name) for name, value in given.items()}
         self._start(adata, **numbers, shrink=bool(shrink))
 
     def _fit(self, cells: Population) -> dict[str, NDArray[Any]]:

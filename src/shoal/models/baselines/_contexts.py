@@ -69,8 +69,8 @@ class OtherContexts(Baseline):
     )
 
     def __init__(self, adata: AnnData, *, max_cells: int = MAX_CELLS):
-        whole(max_cells, name="max_cells")
-        self._start(adata, max_cells=int(max_cells))
+        max_cells = whole(max_cells, name="max_cells")
+        self._start(adata, max_cells=max_cells)
 
     def _fit(self, cells: Population) -> dict[str, NDArray[Any]]:
         pool = keep(cells, cells.train, self.vocabulary, max_cells=self.params["max_cells"])

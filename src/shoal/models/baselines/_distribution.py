@@ -64,8 +64,8 @@ class QuantileShift(Baseline):
     keeps_cells: ClassVar[bool] = True
 
     def __init__(self, adata: AnnData, *, max_cells: int = MAX_CELLS):
-        whole(max_cells, name="max_cells")
-        self._start(adata, max_cells=int(max_cells))
+        max_cells = whole(max_cells, name="max_cells")
+        self._start(adata, max_cells=max_cells)
 
     def _fit(self, cells: Population) -> dict[str, NDArray[Any]]:
         chosen = {"pool": cells.train, "control": cells.train_control}

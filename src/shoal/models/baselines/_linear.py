@@ -84,12 +84,12 @@ class LatentLinear(ShiftBaseline):
         shrink: bool = True,
     ):
         flag(shrink, name="shrink")
-        whole(n_components, name="n_components")
+        n_components = whole(n_components, name="n_components")
         positive(ridge, name="ridge")
         self._start(
             adata,
             embedding=embedding,
-            n_components=int(n_components),
+            n_components=n_components,
             ridge=float(ridge),
             shrink=bool(shrink),
         )

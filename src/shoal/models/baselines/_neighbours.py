@@ -69,9 +69,9 @@ class Nearest(ShiftBaseline):
         shrink: bool = True,
     ):
         flag(shrink, name="shrink")
-        whole(k, name="k")
+        k = whole(k, name="k")
         one_of(metric, ("cosine", "euclidean"), name="metric")
-        self._start(adata, embedding=embedding, k=int(k), metric=metric, shrink=bool(shrink))
+        self._start(adata, embedding=embedding, k=k, metric=metric, shrink=bool(shrink))
 
     def _fit(self, cells: Population) -> dict[str, NDArray[Any]]:
         arrays = super()._fit(cells)

@@ -141,9 +141,10 @@ class Ensemble(Predictor, Stored, SetUp):
         network_folds: int | None = 2,
         by: str | None = None,
     ) -> None:
-        for name, value in {"n_folds": n_folds, "network_folds": network_folds}.items():
-            if value is not None:
-                whole(value, name=name, least=2)
+        if n_folds is not None:
+            n_folds = whole(n_folds, name="n_folds", least=2)
+        if network_folds is not None:
+            network_folds = whole(network_folds, name="network_folds", least=2)
         if by is not None:
             one_of(by, tuple(BY), name="by")
         self.cells = adata if isinstance(adata, Population) else self._cells_of(adata)
@@ -222,7 +223,7 @@ class Ensemble(Predictor, Stored, SetUp):
             in the folder is of another training, or `n_jobs` makes no sense.
         """
         if n_jobs != -1:
-            whole(n_jobs, name="n_jobs")
+            n_jobs = whole(n_jobs, name="n_jobs")
         seed = int(as_generator(rng).integers(2**31))
         if self.cells.val.any():
             logger.warning(

@@ -82,12 +82,12 @@ def reflow(
     liu2023flow
     """
     model._check_trained()
-    whole(n_pairs, name="n_pairs")
+    n_pairs = whole(n_pairs, name="n_pairs")
     of_pairs, of_training = spawn(rng, 2)
     flow = copy(model)
     flow.module, flow.config = model.module.reflowed(), model._changed_config(**REFLOWED)
     flow.is_trained_, flow.seed, flow.history_ = False, None, None
-    pairs = make_pairs(model, int(n_pairs), n_steps=n_steps, rng=of_pairs)
+    pairs = make_pairs(model, n_pairs, n_steps=n_steps, rng=of_pairs)
     train_from(
         flow,
         model.defaults["max_steps"] // 2 if max_steps is None else max_steps,

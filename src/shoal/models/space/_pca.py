@@ -102,7 +102,7 @@ def fit_pca(rows: Rows, fit: Ints, *, n_latent: int, rng: np.random.Generator) -
     ValueError
         If `n_latent` is not positive, the training cells do not vary, or they are images.
     """
-    whole(n_latent, name="n_latent")
+    n_latent = whole(n_latent, name="n_latent")
     block = training_block(rows, fit, rng)
     n, d = block.shape
     mean = np.asarray(block.mean(axis=0, dtype=np.float64)).ravel().astype(np.float32)
