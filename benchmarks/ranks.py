@@ -1,6 +1,6 @@
 """Mean ranks of the ensemble and of every other contender, from the table of judging.
 
-    python benchmarks/ranks.py [--ensemble "auto (networks)"] [--beside auto flow] [--results DIR]
+    python benchmarks/ranks.py [--ensemble "auto (networks)"] [--beside auto flow] [--splits guide context] [--results DIR]
 
 The first table has the score of the ensemble on every screen and split, with its interval, and those of some others with the same
 seeds; in brackets what is achieved, less the harm, where there is no score (° of all its seeds). Then energies of those that have the same
@@ -124,9 +124,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ensemble", default="auto (networks)")
     parser.add_argument("--beside", nargs="+", default=OTHERS)
+    parser.add_argument("--splits", nargs="+", help="splits that count; all if left out")
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
     table = contenders(given.results / "judge.csv")
+    odd = set(given.splits or ()) - set(table["split"])
+    if odd:
+        parser.error(f"there is no split {sorted(odd)}: there are {sorted(set(table['split']))}")
+    if given.splits:
+        table = table[table["split"].isin(given.splits)]
     if given.ensemble not in set(table["contender"]):
         parser.error(
             f"{given.ensemble!r} is not in the table: there are {sorted(set(table['contender']))}"
