@@ -411,8 +411,7 @@ class Ensemble(Predictor, Stored, SetUp):
         TypeError
             If `context` is no text or number.
         ValueError
-            If it is the control, a context or a dose is given where the screen has none, or the
-            dose is missing or not above 0.
+            If it is the control, or the context or dose is missing or not one of the screen.
 
         Examples
         --------
