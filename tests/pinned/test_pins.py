@@ -1,8 +1,8 @@
 """Predictions of every model and preset, and the main tables, are those of before the house was rebuilt.
 
-On a processor that rounds as the one that wrote the pins, all figures agree to 1e-6. Another one multiplies matrices in
-another order, and steps that choose (pairs of optimal transport, which genes are off) carry that on: there means and mean
-squares are compared, to 2 %.
+On a processor of the kind that wrote the pins, all figures agree to 1e-5. Another one multiplies matrices in another
+order, and steps that choose (pairs of optimal transport, which genes are off) carry that on: there means and mean squares
+are compared, to 2 %.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def test_numbers_are_those_of_before(recipe, tmp_path):
     if recipe.RENGE.exists():
         assert set(made) == set(expected)
     alike = recipe.machine() == PINS["machine"]
-    n, tolerance = (8, 1e-6) if alike else (2, 0.02)
+    n, tolerance = (8, 1e-5) if alike else (2, 0.02)
     off = []
     for name, values in made.items():
         before, now = np.array(expected[name]["digest"][:n]), np.array(recipe.digest(values)[:n])

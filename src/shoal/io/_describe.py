@@ -55,16 +55,20 @@ def _column(column: pd.Series, key: str) -> str:
 
 
 def _suggestion(adata: AnnData, name: str) -> str:
-    """Return the calls by the columns that hold control labels; one to fill in if none does."""
-    calls, usual = [], [key for key in NAMES if key in adata.obs.columns]
+    """Return the calls by the columns that hold control labels; one to fill in if none does.
+
+    Columns of labels that only look like those of controls, as guides of controls do, count where
+    no column holds a usual one.
+    """
+    sure, calls, named = [], [], [key for key in NAMES if key in adata.obs.columns]
     for key in adata.obs.columns:
         if adata.obs[key].dtype.kind == "f" or adata.obs[key].nunique() > FEW:
             continue
         found = raw_counts(adata.obs[key])
-        control = [one for one in found if is_usual(one)]
-        control = control or [one for one in found if looks_like_control(one)]
+        usual = [one for one in found if is_usual(one)]
+        control = usual or [one for one in found if looks_like_control(one)]
         if control and len(found) > len(control):
-            calls.append(call(name, str(key), control))
-    if calls:
-        return " or ".join(calls[:3])
-    return f"sh.io.read({name!r}, {(usual or ['column of obs'])[0]!r}, control='label')"
+            (sure if usual else calls).append(call(name, str(key), control))
+    if sure or calls:
+        return " or ".join((sure or calls)[:3])
+    return f"sh.io.read({name!r}, {(named or ['column of obs'])[0]!r}, control='label')"

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import shoal as sh
+from shoal.models.base._registry import model_class
 from shoal.models.base._registry import names as registered_names
 from shoal.models.base._requests import in_words
 
@@ -83,7 +84,7 @@ def test_blanks_around_a_name_do_not_count(adata):
     assert set(given.obs["perturbation"]) == {"GENE3"}
 
 
-@pytest.mark.parametrize("name", [name for name in BASELINES if name != "other_contexts"])
+@pytest.mark.parametrize("name", [name for name in BASELINES if not model_class(name).draws])
 def test_transport_refuses_it_too(adata, name):
     model = fitted(adata, name)
     with pytest.raises(KeyError, match="'TYPO' did not occur in the screen"):

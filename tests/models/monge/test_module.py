@@ -173,9 +173,10 @@ def test_the_order_of_drugs_does_not_matter_and_absent_ones_do_not_count(
         return module.sample(x, condition, batch_index, generator=generator)
 
     both = made([[1.0, 0.0], [0.0, 1.0]], [True, True])
-    torch.testing.assert_close(both, made([[0.0, 1.0], [1.0, 0.0]], [True, True]))
+    rounded = {"rtol": 1e-4, "atol": 1e-4}  # sums in another order, through several layers
+    torch.testing.assert_close(both, made([[0.0, 1.0], [1.0, 0.0]], [True, True]), **rounded)
     torch.testing.assert_close(
-        both, made([[0.0, 1.0], [1.0, 0.0], [9.0, 9.0]], [True, True, False])
+        both, made([[0.0, 1.0], [1.0, 0.0], [9.0, 9.0]], [True, True, False]), **rounded
     )
     assert not torch.allclose(both, made([[1.0, 0.0]], [True]))
 
