@@ -212,13 +212,13 @@ def _tell_of_controls(
         one for one in sorted(found) if looks_like_control(one) and one.casefold() not in known
     ]
     if alike:
-        every = [*control, *alike] if len(alike) <= MANY else [*control, *alike[:MANY], ...]
+        every = ", ".join(map(repr, [*control, *alike[:MANY]])) + ", ..." * (len(alike) > MANY)
         where = "" if alike[0] in labels else f" (as in {found[alike[0]]!r})"
         logger.warning(
             "%s holds %s%s, which is often a label of controls, and is taken as a perturbation. If "
             "these cells are controls: %s",
             *(column, some(alike), where),
-            call.replace("control=..., ", f"control={every})".replace("Ellipsis", "...")),
+            call.replace("control=..., ", f"control=[{every}])"),
         )
 
 

@@ -137,7 +137,7 @@ def coherence_null(
         msg = "n_cells is empty; name at least one number of cells, as in n_cells=[30, 100]"
         raise ValueError(msg)
     for n in wanted:
-        n = whole(n, name="n_cells", least=2)
+        whole(n, name="n_cells", least=2)
     screen = resolve(adata, perturbation_key, control=control)
     key = claim_result(
         adata,

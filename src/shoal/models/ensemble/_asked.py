@@ -98,6 +98,12 @@ class Asked:
             for i in np.unique(self.population, return_index=True)[1]
         )
 
+    @cached_property
+    def parts(self) -> frozenset[str]:
+        """Single perturbations that are asked for."""
+        names = [self.request.names[i] for i in np.unique(self.request.perturbation)]
+        return frozenset(part for name in names for part in self.screen.parts(name))
+
     def answer(self, name: str, asked: Ints) -> Floats:
         """Return the mean responses that a member predicts for some populations."""
         rows = np.flatnonzero(np.isin(self.population, asked))
@@ -110,11 +116,10 @@ class Asked:
         Of those that nobody has run some members know nothing but the name: they answer with the
         mean response, say, and do not refuse it, as they would alone.
         """
-        member, names = self.members[name], np.unique(self.request.perturbation)
-        parts = {part for i in names for part in self.screen.parts(self.request.names[i])}
-        if not isinstance(member, Baseline) or parts <= member.vocabulary.known:
+        member = self.members[name]
+        if not isinstance(member, Baseline) or self.parts <= member.vocabulary.known:
             return member
-        heard = tuple(sorted(parts.union(member.vocabulary.named)))
+        heard = tuple(sorted(self.parts.union(member.vocabulary.named)))
         member = copy.copy(member)
         member.vocabulary = replace(member.vocabulary, screen=self.screen, named=heard)
         return member
